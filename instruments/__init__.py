@@ -1,0 +1,1 @@
+"""Drivers of real instruments and the die they add up to."""

@@ -1,0 +1,1 @@
+"""The nouns: die, bias, reading, procedure, record, units, errors. They know nobody else in the suite."""

@@ -1,0 +1,65 @@
+"""Errors say who is at fault, because that decides what the operator does next.
+
+Every error carries the exit code of the command line (``docs/exit-codes.md``), so that a script can tell a typing
+error in a file from a die that must be looked at.
+"""
+
+from typing import ClassVar
+
+
+class LabError(Exception):
+    """An error with an operator-readable message; ``exit_code`` is what the command line returns for it."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class BenchError(LabError):
+    """The files or the bench they describe are wrong; nothing has been energised."""
+
+    exit_code = 2
+
+
+class LimitError(LabError):
+    """A bias is beyond a limit; refused before anything was energised.
+
+    Args:
+        quantity: what is limited, in operator words ("cell voltage towards P").
+        value: what was asked for, in ``unit``.
+        limit: the limit, in ``unit``.
+        unit: SI unit of both.
+    """
+
+    exit_code = 3
+
+    def __init__(self, quantity: str, value: float, limit: float, unit: str) -> None:
+        super().__init__(f"{quantity}: {value:.6g} {unit} asked for, the limit is {limit:.6g} {unit}")
+        self.quantity, self.value, self.limit, self.unit = quantity, value, limit, unit
+
+    def __reduce__(self) -> tuple[type, tuple[str, float, float, str]]:
+        return (type(self), (self.quantity, self.value, self.limit, self.unit))
+
+
+class InstrumentError(LabError):
+    """An instrument answered with an error, or not as its manual says."""
+
+    exit_code = 3
+
+
+class LinkTimeoutError(InstrumentError):
+    """An instrument did not answer in time."""
+
+
+class ComplianceError(InstrumentError):
+    """A source went into compliance where the procedure cannot go on."""
+
+
+class ContactError(LabError):
+    """The needles do not touch the pads."""
+
+    exit_code = 3
+
+
+class StorageError(LabError):
+    """Data cannot be written or read; outputs are made safe before anything else is tried."""
+
+    exit_code = 5

@@ -1,0 +1,1 @@
+"""Decisions over a die: how to survey, write, verify and read it. Pure: no wire, no file, no clock."""

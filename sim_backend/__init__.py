@@ -1,0 +1,1 @@
+"""The simulated die: junction physics, the crossbar circuit, and the die they make."""
