@@ -65,10 +65,19 @@ class Model(BaseModel):
 
 
 class Procedure(Model, ABC):
-    """Parameters of one protocol and what it does with a die."""
+    """Parameters of one protocol and what it does with a die.
+
+    `name` is what a campaign file calls it; `given` names the fields that a campaign hands over (solutions, samples)
+    instead of the stage's own parameters.
+    """
 
     name: ClassVar[str]
+    given: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def run(self, die: Die, history: History) -> Iterator[Record]:
         """Act on `die`, knowing `history`, and yield records; the caller journals each before asking for the next."""
+
+    def rehearsal(self) -> tuple["Procedure", int]:
+        """Return a short piece of this procedure and how many such pieces make the whole, to predict time and data."""
+        return self, 1

@@ -1,0 +1,76 @@
+"""What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, field_validator, model_validator
+
+from labctl.core.procedure import Model
+from labctl.core.units import Ratio
+from labctl.files import FilePath
+from labctl.limits import Limits
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["D80"])]
+
+
+class DieEntry(Model):
+    """One die of the campaign."""
+
+    name: Name = Field(description="name of the die; also the name of its files")
+    file: FilePath = Field(description="the die file: geometry, nominal junction, and how it is simulated")
+    set: dict[str, Any] = Field(
+        default_factory=dict, description="changes to the die file, as dotted key: value, such as junction.diameter: 55 nm"
+    )
+
+
+class Accept(Model):
+    """What makes a die good. A die that falls short goes to a bin named after what it missed; the run goes on."""
+
+    fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
+    accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
+
+
+class Campaign(Model):
+    """Stages over dies."""
+
+    name: Name
+    title: str = Field(default="", description="one line for people")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
+    dies: tuple[DieEntry, ...] = Field(min_length=1)
+    data: str = Field(default="wine", description="data set: wine, digits, or the folder of the user's own")
+    solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")
+    limits: Limits
+    accept: Accept = Accept()
+
+    @field_validator("dies")
+    @classmethod
+    def _names_differ(cls, dies: tuple[DieEntry, ...]) -> tuple[DieEntry, ...]:
+        names = [d.name.lower() for d in dies]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two dies are called {twice[0]}; expected a name of its own for each")
+        return dies
+
+
+class OneStage(Model):
+    """Base of a stage: exactly one procedure with its parameters."""
+
+    @model_validator(mode="after")
+    def _one_procedure(self) -> "OneStage":
+        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(named) != 1:
+            choice = ", ".join(type(self).model_fields)
+            raise ValueError(f"a stage names one procedure ({choice}), this one names {len(named)}")
+        return self
+
+    def procedure(self) -> tuple[str, Model]:
+        """Return the name of the procedure and its parameters."""
+        return next((n, getattr(self, n)) for n in type(self).model_fields if getattr(self, n) is not None)
+
+
+def bin_of(accept: Accept, fidelity: list[float], accuracy: list[float]) -> str:
+    """Return the bin of a finished die: "good", or what it fell short of."""
+    if fidelity and sum(fidelity) / len(fidelity) < accept.fidelity:
+        return "low-fidelity"
+    if accuracy and sum(accuracy) / len(accuracy) < accept.accuracy:
+        return "low-accuracy"
+    return "good"

@@ -1,0 +1,247 @@
+"""The command line: the composition root, and the words in which the suite talks to an operator."""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from labctl.core.errors import LabError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    help="""Run write-verify and inference on magnetic tunnel junction dies.
+
+    Start with [bold]labctl plan CAMPAIGN[/bold] to see what a campaign would do, then [bold]labctl run CAMPAIGN[/bold],
+    then [bold]labctl show RUN[/bold]. Without a bench file everything happens on a simulated die.
+    """,
+    epilog="Exit codes: 0 all good, 1 finished with failed dies, 2 refused before the start, 3 stopped by a limit, "
+    "4 stopped by the operator, 5 storage, 6 outputs not verified off, 70 a bug of ours.",
+)
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="change a value of the campaign file, e.g. stages.0.survey.v_read='80 mV'"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error")]
+CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
+
+
+def _overrides(pairs: list[str] | None) -> dict[str, str]:
+    from labctl.core.errors import BenchError
+
+    found = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise BenchError(f"--set {pair}: expected key=value")
+        found[key.strip()] = value
+    return found
+
+
+def _quantity(value: float, unit: str) -> str:
+    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")):
+        if abs(value) >= factor * 0.9999:
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}"
+
+
+def _prepare(campaign: Path, overrides: list[str] | None, seed: int | None) -> tuple[Any, list[Any]]:
+    """Read and rehearse a campaign; whatever is refused here is refused before the start."""
+    from labctl import compose, plan
+    from labctl.doctor import require_own_names
+    from sim_backend.die import SimDie
+
+    require_own_names()
+    prepared = compose.read(campaign, _overrides(overrides), seed)
+    plans = [
+        plan.rehearse(
+            name,
+            SimDie(description, seed=prepared.campaign.seed, name=name),
+            prepared.campaign.limits,
+            prepared.procedures,
+        )
+        for name, description in prepared.dies.items()
+    ]
+    return prepared, plans
+
+
+def _plan_table(prepared: Any, plans: list[Any], console: Console) -> None:
+    from labctl.plan import total
+    from labctl.progress import duration
+
+    limits = prepared.campaign.limits
+    lowest = min(limits.v_towards_p, limits.v_towards_ap)
+    table = Table(title=f"{prepared.campaign.name}: {len(plans)} dies, simulated", title_justify="left")
+    for heading in ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk"):
+        table.add_column(heading, justify="left" if heading in ("die", "stage") else "right")
+    for p in plans:
+        for s in p.stages:
+            table.add_row(
+                p.die,
+                s.stage,
+                f"{s.operations:,}",
+                f"{s.reads:,}",
+                f"{s.pulses:,}",
+                _quantity(s.v_highest, "V"),
+                str(s.levels),
+                duration(s.time),
+                _quantity(s.bytes, "B"),
+            )
+    whole = total(plans)
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        f"{whole.operations:,}",
+        f"{whole.reads:,}",
+        f"{whole.pulses:,}",
+        _quantity(whole.v_highest, "V"),
+        str(whole.levels),
+        duration(whole.time),
+        _quantity(whole.bytes, "B"),
+    )
+    console.print(table)
+    console.print(
+        f"limits: {_quantity(limits.v_towards_p, 'V')} towards P, {_quantity(limits.v_towards_ap, 'V')} towards AP, "
+        f"{_quantity(limits.width, 's')} pulses, {_quantity(limits.compliance, 'A')} compliance, "
+        f"{limits.pulses_per_cell:,} pulses per cell above {_quantity(limits.v_count, 'V')}; "
+        f"the plan stays {_quantity(lowest - whole.v_highest, 'V')} below the lower voltage limit"
+    )
+
+
+@app.command()
+def plan(campaign: CampaignPath, set_: Set = None, seed: int | None = None, as_json: AsJson = False) -> None:
+    """Say what a campaign would do: stages, operations, limits, levels, time and disk. Nothing is energised or written."""
+    from labctl.plan import total
+
+    prepared, plans = _prepare(campaign, set_, seed)
+    _plan_table(prepared, plans, Console(stderr=as_json))
+    if as_json:
+        stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
+        print(json.dumps({"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}))
+
+
+@app.command()
+def run(
+    campaign: CampaignPath,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")] = None,
+    seed: Annotated[int | None, typer.Option(metavar="N", help="seed of the simulated world [default: the campaign's]")] = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
+) -> None:
+    """Run a campaign on the simulated die: plan it, carry it out, seal every die in HDF5, print the figures.
+
+    Example: labctl run examples/wine-passive.yaml --out runs/first --seed 7
+    """
+    from labctl import compose, report
+    from labctl.execute import execute, verdict
+    from labctl.hdf5 import write_run_file
+    from labctl.plan import total
+    from labctl.progress import Display, duration
+
+    start = time.monotonic()
+    console = Console(stderr=True)
+    prepared, plans = _prepare(campaign, set_, seed)
+    folder = out or compose.default_folder(prepared.campaign)
+    whole = total(plans)
+    console.print(
+        f"{prepared.campaign.name}: {len(plans)} dies, {whole.reads:,} reads and {whole.pulses:,} pulses, predicted bench "
+        f"time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
+        highlight=False,
+    )
+    try:
+        meta = compose.make_folder(folder, prepared, sys.argv)
+    except LabError as error:
+        _refuse(error)
+    jobs = prepared.jobs(folder, meta)
+    with Display({p.die: p.patterns for p in plans}) as display:
+        results = execute(jobs, workers or os.cpu_count() or 1, display.notify)
+    write_run_file(folder)
+    status, code = verdict(results, len(jobs))
+    for result in results:
+        if result.outcome.reason:
+            console.print(f"{result.die}: {result.outcome.status}: {result.outcome.reason}", markup=False, highlight=False)
+    report.show(folder, Console(stderr=as_json))
+    if plot:
+        for picture in report.plot(folder):
+            console.print(f"drawn: {picture}", highlight=False)
+    console.print(f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False)
+    if as_json:
+        print(json.dumps(report.summary(folder, status.value, code)))
+    raise typer.Exit(code)
+
+
+@app.command()
+def show(
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")],
+    plot: Annotated[bool, typer.Option("--plot", help="draw PNG pictures into RUN/plots")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show a run, finished, running or killed: figures, conductance map and current scatter."""
+    from labctl import report
+
+    report.show(path, Console(stderr=as_json), maps=True)
+    if plot:
+        for picture in report.plot(path):
+            Console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
+    if as_json:
+        print(json.dumps(report.summary(path)))
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Examine this installation: names, versions, protocols, how fast and how durable this folder is."""
+    from labctl.doctor import examine
+
+    findings = examine(Path.cwd())
+    console = Console(stderr=as_json)
+    for f in findings:
+        console.print(f"{'ok  ' if f.ok else 'WRONG'} {f.check}: {f.found}", markup=False, highlight=False)
+    if as_json:
+        print(json.dumps([vars(f) for f in findings]))
+    raise typer.Exit(0 if all(f.ok for f in findings) else 2)
+
+
+@app.command()
+def schema(
+    which: Annotated[str, typer.Argument(metavar="campaign|die", help="which kind of file")] = "campaign",
+) -> None:
+    """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
+    from labctl import compose, files
+    from labctl.core.errors import BenchError
+    from sim_backend.description import DieFile
+
+    models = {"campaign": compose.campaign_model, "die": lambda: DieFile}
+    if which not in models:
+        raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
+    print(json.dumps(files.schema(models[which]()), indent=1))
+
+
+def _refuse(error: LabError) -> NoReturn:
+    """Leave with exit code 2: nothing was started."""
+    print(f"labctl: refused: {error}", file=sys.stderr)
+    raise typer.Exit(2)
+
+
+def main() -> None:
+    """Run the command line; every error leaves with its documented exit code and one message for the operator."""
+    try:
+        app()
+    except LabError as error:
+        code = 2 if error.exit_code == 3 else error.exit_code
+        print(f"labctl: {'refused: ' if code == 2 else ''}{error}", file=sys.stderr)
+        sys.exit(code)
+    except KeyboardInterrupt:
+        print("labctl: interrupted", file=sys.stderr)
+        sys.exit(4)

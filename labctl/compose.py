@@ -1,0 +1,236 @@
+"""From a campaign file to jobs: the part of the composition root that knows both files and bodies."""
+
+import hashlib
+import json
+import os
+import platform
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, create_model
+
+from labctl import datasets, files, solutions
+from labctl.campaign import Campaign, OneStage
+from labctl.core.errors import BenchError, StorageError
+from labctl.core.procedure import Model, Procedure
+from labctl.doctor import versions
+from labctl.worker import Job
+from protocols.weights import Layer, Solution
+from sim_backend.description import DieFile
+
+
+@cache
+def registry() -> dict[str, type[Procedure]]:
+    """Return every procedure by name, ours and those that other distributions register under `labctl.protocols`."""
+    found: dict[str, type[Procedure]] = {}
+    for entry in metadata.entry_points(group="labctl.protocols"):
+        kind = entry.load()
+        if not (isinstance(kind, type) and issubclass(kind, Procedure)):
+            raise BenchError(f"the protocol '{entry.name}' ({entry.value}) is not a Procedure")
+        found[entry.name] = kind
+    if not found:
+        raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
+    return dict(sorted(found.items()))
+
+
+@cache
+def campaign_model() -> type[Campaign]:
+    """Return the campaign model with one optional key per registered procedure in each stage."""
+    options: dict[str, Any] = {}
+    for name, kind in registry().items():
+        own: dict[str, Any] = {
+            key: (info.annotation if not info.metadata else _annotated(info), info)
+            for key, info in kind.model_fields.items()
+            if key not in kind.given
+        }
+        summary = (kind.__doc__ or name).strip().splitlines()[0]
+        parameters = create_model(f"{kind.__name__}Stage", __base__=Model, __doc__=summary, **own)
+        options[name] = (parameters | None, Field(default=None, description=summary))
+    stage = create_model("Stage", __base__=OneStage, __doc__="One procedure with its parameters.", **options)
+    return create_model(
+        "CampaignFile",
+        __base__=Campaign,
+        __doc__="A campaign: stages over dies.",
+        stages=(tuple[stage, ...], Field(min_length=1, description="what is done to each die, in order")),  # type: ignore[valid-type]
+    )
+
+
+def _annotated(info: Any) -> Any:
+    from typing import Annotated
+
+    return Annotated[(info.annotation, *info.metadata)]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A campaign that has been read and found sound, and what it is made of.
+
+    Args:
+        sources: every file read, with its verbatim text or digest.
+    """
+
+    campaign: Campaign
+    dies: Mapping[str, DieFile]
+    procedures: tuple[Procedure, ...]
+    sources: tuple[files.Loaded[Any], ...]
+    solutions_path: Path
+    overrides: Mapping[str, str] = field(default_factory=dict)
+
+    def jobs(self, folder: Path, meta: Mapping[str, Any]) -> list[Job]:
+        """Return one job per die."""
+        return [
+            Job(
+                folder,
+                name,
+                description,
+                self.campaign.seed,
+                self.campaign.limits,
+                self.campaign.accept,
+                self.procedures,
+                dict(meta),
+            )
+            for name, description in self.dies.items()
+        ]
+
+
+def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | None = None) -> Prepared:
+    """Read a campaign file and everything it names; BenchError tells all that is wrong with it."""
+    overrides = dict(overrides or {})
+    if seed is not None:
+        overrides["seed"] = str(seed)
+    loaded = files.load(path, campaign_model(), overrides)
+    campaign = loaded.value
+    sources: list[files.Loaded[Any]] = [loaded]
+    dies: dict[str, DieFile] = {}
+    for entry in campaign.dies:
+        found = files.load(entry.file, DieFile, {k: str(v) for k, v in entry.set.items()})
+        dies[entry.name] = found.value
+        if all(s.path != found.path for s in sources):
+            sources.append(found)
+    given = _inputs(campaign)
+    built: list[Procedure] = []
+    for stage in campaign.stages:  # type: ignore[attr-defined]
+        name, parameters = stage.procedure()
+        kind = registry()[name]
+        own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
+        built.append(kind(**own, **{key: given[key] for key in kind.given}))
+    return Prepared(campaign, dies, tuple(built), tuple(sources), campaign.solutions, overrides)
+
+
+def _inputs(campaign: Campaign) -> dict[str, Any]:
+    """Return what a campaign hands to procedures, by the name of the field."""
+    found = solutions.load(campaign.solutions)
+    data = datasets.load(campaign.data)
+    networks = tuple(
+        Solution(
+            int(index),
+            tuple(Layer(cells[k], bias[k]) for cells, bias in zip(found.devices, found.bias, strict=True)),
+        )
+        for k, index in enumerate(found.index)
+    )
+    wide = found.devices[0].shape[1]
+    if data.x_train.shape[1] != wide:
+        raise BenchError(
+            f"{campaign.solutions}: the first layer has {wide} inputs; the data set '{data.name}' has "
+            f"{data.x_train.shape[1]} features"
+        )
+    return {
+        "solutions": networks,
+        "x_train": data.x_train,
+        "y_train": data.y_train,
+        "x_test": data.x_test,
+        "y_test": data.y_test,
+    }
+
+
+def default_folder(campaign: Campaign) -> Path:
+    """Return a new folder name under runs/."""
+    return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{campaign.name}"
+
+
+def refuse_existing(folder: Path) -> None:
+    """Raise StorageError if `folder` holds anything, or if its parent cannot be written to."""
+    if folder.is_dir():
+        if any(folder.iterdir()):
+            raise StorageError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
+    elif folder.exists():
+        raise StorageError(f"{folder} exists and is not a folder")
+    anchor = folder
+    while not anchor.exists():
+        anchor = anchor.parent
+    if not (anchor.is_dir() and os.access(anchor, os.W_OK)):
+        raise StorageError(f"{anchor} cannot be written to; name another folder with --out")
+
+
+def git_commit() -> str:
+    """Return the commit of this source tree with "-dirty" if it was changed, "" if it is not a checkout."""
+    here = Path(__file__).resolve().parent.parent
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
+
+
+def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[str, Any]:
+    """Make the run folder with verbatim inputs and `run.json`; return what `run.json` says.
+
+    Raises:
+        StorageError: the folder cannot be made or written.
+    """
+    refuse_existing(folder)
+    try:
+        (folder / "dies").mkdir(parents=True)
+        (folder / "files").mkdir()
+        kept = {}
+        for number, source in enumerate(prepared.sources):
+            name = f"{number:02d}-{source.path.name}"
+            (folder / "files" / name).write_text(source.text, encoding="utf-8", newline="")
+            kept[name] = {"path": str(source.path), "sha256": hashlib.sha256(source.text.encode()).hexdigest()}
+        raw = prepared.solutions_path.read_bytes()
+        (folder / "files" / "solutions.npz").write_bytes(raw)
+        kept["solutions.npz"] = {"path": str(prepared.solutions_path), "sha256": hashlib.sha256(raw).hexdigest()}
+        said: dict[str, Any] = {
+            "format": 1,
+            "name": prepared.campaign.name,
+            "title": prepared.campaign.title,
+            "seed": prepared.campaign.seed,
+            "dies": list(prepared.dies),
+            "body": "simulated",
+            "set": dict(prepared.overrides),
+            "files": kept,
+            "argv": list(argv),
+            "cwd": str(Path.cwd()),
+            "host": socket.gethostname(),
+            "machine": platform.machine(),
+            "versions": versions(),
+            "git_commit": git_commit(),
+            "utc": datetime.now(UTC).isoformat(),
+            "monotonic": time.monotonic(),
+            "executable": sys.executable,
+        }
+        part = folder / "run.json.part"
+        with part.open("w", encoding="utf-8") as f:
+            json.dump(said, f, indent=1)
+            f.flush()
+            os.fsync(f.fileno())
+        part.replace(folder / "run.json")
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror or error}; name another folder with --out") from error
+    return said
+

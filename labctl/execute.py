@@ -1,0 +1,117 @@
+"""Carry out jobs, one process or several, and turn signals into safe points.
+
+The first ^C (and TERM and HUP) asks every die to end at its next safe point; a second ^C interrupts at once, which still
+passes through the run loop's clean-up.
+"""
+
+import multiprocessing
+import os
+import queue as queues
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+from labctl.core.errors import LabError
+from labctl.run import Outcome, Status
+from labctl.worker import DieResult, Job, Notify, enter_worker, run_die, run_die_in_worker
+
+GRAVITY = (6, 70, 5, 4, 3, 1, 0)
+"""Exit codes, the gravest first."""
+
+
+@contextmanager
+def asked_to_stop(on_stop: Callable[[], None]) -> Iterator[None]:
+    """Call `on_stop` at the first ^C, TERM or HUP; a second ^C raises KeyboardInterrupt."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    seen = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if seen and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        seen.append(number)
+        on_stop()
+
+    names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.signal(number, handler) for number in names}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def execute(jobs: Sequence[Job], workers: int, notify: Notify) -> list[DieResult]:
+    """Run every job; results in the order of the jobs. A die's failure is its own."""
+    if workers <= 1 or len(jobs) == 1:
+        return _here(jobs, notify)
+    return _in_processes(jobs, min(workers, len(jobs)), notify)
+
+
+def _here(jobs: Sequence[Job], notify: Notify) -> list[DieResult]:
+    stopping = threading.Event()
+    results = []
+    with asked_to_stop(stopping.set):
+        for job in jobs:
+            if stopping.is_set():
+                break
+            try:
+                results.append(run_die(job, notify, lambda: "stopped by the operator" if stopping.is_set() else None))
+            except LabError as error:
+                results.append(DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), []))
+    return results
+
+
+def _in_processes(jobs: Sequence[Job], workers: int, notify: Notify) -> list[DieResult]:
+    context = multiprocessing.get_context("spawn")
+    queue, stopping = context.Queue(), context.Event()
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    os.environ.update(dict.fromkeys(threads, "1"))
+    try:
+        with (
+            asked_to_stop(stopping.set),
+            ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping)) as pool,
+        ):
+            futures = [pool.submit(run_die_in_worker, job) for job in jobs]
+            while not all(f.done() for f in futures):
+                _drain(queue, notify, 0.2)
+            _drain(queue, notify, 0.0)
+            return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
+    finally:
+        for name, value in threads.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _drain(queue: Any, notify: Notify, wait: float) -> None:
+    try:
+        while True:
+            notify(*queue.get(timeout=wait) if wait else queue.get_nowait())
+    except queues.Empty:
+        return
+
+
+def _result(job: Job, future: "Future[DieResult]") -> DieResult:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return DieResult(job.die, "error", Outcome(Status.FAIL, f"the worker died: {error!r}", LabError.exit_code), [])
+
+
+def verdict(results: Sequence[DieResult], expected: int) -> tuple[Status, int]:
+    """Return the outcome and exit code of the whole run."""
+    codes = {r.outcome.exit_code for r in results}
+    if len(results) < expected:
+        codes.add(4)
+    if any(r.outcome.exit_code == 0 and r.bin != "good" for r in results):
+        codes.add(1)
+    code = next(c for c in GRAVITY if c in codes or c == 0)
+    status = Status.SUCCESS if code in (0, 1) else Status.ABORT if code in (3, 4) else Status.FAIL
+    return status, code

@@ -1,0 +1,134 @@
+"""Work on one die from its journal's first row to its sealed file; runs in the caller's process or in one of its own."""
+
+import multiprocessing
+import signal
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from labctl.campaign import Accept, bin_of
+from labctl.core.errors import LabError
+from labctl.core.procedure import History, Procedure
+from labctl.hdf5 import seal_in_subprocess
+from labctl.journal import Journal
+from labctl.limits import Limited, Limits
+from labctl.run import Outcome, Status, run
+from sim_backend.description import DieFile
+from sim_backend.die import SimDie
+
+Notify = Callable[[str, str, Any], None]
+"""Called with (die, what, detail) at every safe point and at the end of every stage."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything that one die needs; picklable."""
+
+    folder: Path
+    die: str
+    description: DieFile
+    seed: int
+    limits: Limits
+    accept: Accept
+    procedures: tuple[Procedure, ...]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DieResult:
+    """How one die ended: its bin, why, and its solutions as `--json` prints them."""
+
+    die: str
+    bin: str
+    outcome: Outcome
+    solutions: list[dict[str, Any]]
+    sealed: str = ""
+
+
+def _solutions(history: History) -> list[dict[str, Any]]:
+    from protocols.network import InferenceRecord
+    from protocols.write_verify import WriteRecord
+
+    fidelity = {r.index: r.fidelity for r in history.all(WriteRecord)}
+    return [
+        {
+            "index": int(r.index),
+            "fidelity": float(fidelity[r.index]),
+            "accuracy": {
+                "untuned": {"train": float(r.untuned_train), "test": float(r.untuned_test)},
+                "tuned": {"train": float(r.tuned_train), "test": float(r.tuned_test)},
+            },
+        }
+        for r in history.all(InferenceRecord)
+    ]
+
+
+def run_die(job: Job, notify: Notify, stop: Callable[[], str | None]) -> DieResult:
+    """Run all stages of `job`, seal the die, and say how it ended.
+
+    Raises:
+        StorageError: the journal cannot be made.
+    """
+    die = SimDie(job.description, seed=job.seed, name=job.die)
+    limited, history = Limited(die, job.limits), History()
+    outcome = Outcome(Status.SUCCESS)
+    journal = Journal.create(job.folder / "dies" / job.die, {**job.meta, "die": job.die})
+    try:
+        for procedure in job.procedures:
+            notify(job.die, "stage", procedure.name)
+            outcome = run(
+                procedure,
+                limited,
+                journal,
+                history,
+                stop=stop,
+                tick=lambda patterns: notify(job.die, "patterns", patterns),
+                truth=die.truth,
+            )
+            if outcome.status is not Status.SUCCESS:
+                break
+        solutions = _solutions(history)
+        found = bin_of(
+            job.accept,
+            [s["fidelity"] for s in solutions],
+            [s["accuracy"]["tuned"]["train"] for s in solutions],
+        )
+        found = {Status.SUCCESS: found, Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
+        journal.event("die_ended", {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason})
+    finally:
+        journal.finish()
+    notify(job.die, "stage", "sealing")
+    digest = seal_in_subprocess(job.folder, job.die)
+    notify(job.die, "done", found)
+    return DieResult(job.die, found, outcome, solutions, digest)
+
+
+_queue: Any = None
+_stop: Any = None
+
+
+def enter_worker(queue: Any, stop: Any) -> None:
+    """Set up a worker process: messages go to `queue`, `stop` is the shared request to end, ^C is the parent's affair."""
+    global _queue, _stop
+    _queue, _stop = queue, stop
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def run_die_in_worker(job: Job) -> DieResult:
+    """Run `job` in a worker process; ends at the next safe point when asked to or when the parent is gone."""
+    parent = multiprocessing.parent_process()
+
+    def stop() -> str | None:
+        if _stop.is_set():
+            return "stopped by the operator"
+        if parent is not None and not parent.is_alive():
+            return "the parent process is gone"
+        return None
+
+    try:
+        return run_die(job, lambda *message: _queue.put(message), stop)
+    except LabError as error:
+        return DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), [])

@@ -1,0 +1,107 @@
+"""The gate refuses what is beyond a limit and lets pass what is on it."""
+
+import numpy as np
+import pytest
+
+from labctl.core.die import Bias, Geometry, Kind, Nominal, Pulse, Sense, WritePlan
+from labctl.core.errors import LimitError
+from labctl.limits import Limited, Limits, extremes, stressed
+from labctl.nominal import NominalDie
+
+LIMITS = Limits(
+    v_towards_p=0.6, v_towards_ap=0.5, width=1e-3, compliance=5e-3, v_count=0.31, pulses_per_cell=3, v_gate=0.0
+)
+
+
+def limited(polarity=1, **changes):
+    die = NominalDie(Geometry(2, 2, 3, polarity=polarity), Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3)
+    return Limited(die, LIMITS.model_copy(update=changes))
+
+
+def half_select(volts, n=1):
+    row, col = np.full((n, 2), volts / 2), np.full((n, 3), volts / 2)
+    row[:, 1], col[:, 2] = volts, 0.0
+    return Bias(row, col, pulsed=np.full(n, 1))
+
+
+def test_a_voltage_on_the_limit_passes_and_one_beyond_is_refused_with_value_limit_and_unit():
+    die = limited()
+    die.pulse(Pulse(half_select(0.6), 1e-3))
+    with pytest.raises(LimitError) as caught:
+        die.pulse(Pulse(half_select(0.601), 1e-3))
+    assert (caught.value.value, caught.value.limit, caught.value.unit) == (pytest.approx(0.601), 0.6, "V")
+    assert "towards P" in str(caught.value)
+
+
+@pytest.mark.parametrize(("polarity", "volts", "passes"), [(1, -0.55, False), (-1, -0.55, True), (-1, 0.55, False)])
+def test_each_direction_has_its_own_limit(polarity, volts, passes):
+    die, operation = limited(polarity), Pulse(half_select(volts), 1e-3)
+    if passes:
+        die.pulse(operation)
+    else:
+        with pytest.raises(LimitError, match="towards AP"):
+            die.pulse(operation)
+
+
+def test_lines_that_cancel_when_settled_are_judged_by_what_cells_see_on_the_way():
+    lifted = Bias(np.full((1, 2), 2.0), np.full((1, 3), 2.0))
+    assert extremes(lifted).positive[0] == 2.0
+    with pytest.raises(LimitError):
+        limited().sense(Sense(lifted, np.arange(3)))
+
+
+def test_a_floating_line_is_judged_by_the_worst_driven_pair_in_both_directions():
+    floating = np.zeros((1, 5), np.bool_)
+    floating[0, 0] = True
+    bias = Bias(np.array([[9.0, 0.4]]), np.array([[0.0, -0.15, 0.0]]), floating=floating)
+    found = extremes(bias)
+    assert found.positive[0] == pytest.approx(0.55)
+    assert found.negative[0] == pytest.approx(0.55)
+    with pytest.raises(LimitError, match="towards AP"):
+        limited().sense(Sense(bias, np.arange(3)))
+
+
+@pytest.mark.parametrize(
+    ("operation", "what"),
+    [
+        (Pulse(half_select(0.4), 2e-3), "pulse width"),
+        (Sense(Bias(np.zeros((1, 2)), np.zeros((1, 3)), compliance=6e-3), np.arange(3)), "compliance"),
+    ],
+)
+def test_width_and_compliance_have_limits(operation, what):
+    with pytest.raises(LimitError, match=what):
+        limited().check(operation)
+
+
+def test_a_plan_is_judged_by_its_cap_before_the_first_pulse():
+    die = limited()
+    plan = WritePlan(
+        write=half_select(1.0),
+        verify=Sense(Bias(np.array([[0.0, 0.1]]), np.zeros((1, 3))), np.array([[2]])),
+        target=np.array([True]),
+        cut=np.array([3e-4]),
+        v_read=0.1,
+        ladder=np.array([0.4, 0.7]),
+        budget=np.array([5]),
+        width=1e-3,
+    )
+    with pytest.raises(LimitError):
+        die.program(plan)
+    assert die.counts.sum() == 0
+
+
+def test_pulses_are_counted_where_a_cell_sees_more_than_v_count_and_run_out():
+    die = limited()
+    die.pulse(Pulse(half_select(0.6, n=3), 1e-3))
+    expected = np.zeros((2, 2, 3), np.int64)
+    expected[0, 1, 2] = 3
+    np.testing.assert_array_equal(die.counts, expected)
+    with pytest.raises(LimitError, match="pulses on one cell: 4"):
+        die.pulse(Pulse(half_select(0.6), 1e-3))
+    np.testing.assert_array_equal(die.counts, expected)
+
+
+def test_cells_behind_a_closed_gate_are_not_stressed():
+    bias = Bias(np.array([[0.5, 0.5]]), np.zeros((1, 3)), gate=np.array([[0.0, 1.8]]))
+    np.testing.assert_array_equal(stressed(bias, 0.3)[0], [[False] * 3, [True] * 3])
+    assert Geometry(1, 2, 3, Kind.ONE_T_ONE_R).kind == "1T1R"
