@@ -1,0 +1,207 @@
+"""Data sets that networks on dies are trained and tested with: two shipped, one brought by the user.
+
+Wine and digits are small and free (UCI, CC BY 4.0) and ship with the package, so that the first run downloads
+nothing. MNIST is taken from a folder of the user and must have the digests of the original: a data set that
+is silently another one ruins every comparison.
+"""
+
+import csv
+import gzip
+import hashlib
+import io
+import os
+import zipfile
+import zlib
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from labctl.core.errors import BenchError
+from labctl.core.units import FloatArray, IntArray
+
+SHIPPED = ("wine", "digits")
+NAMES = (*SHIPPED, "mnist")
+
+# The published split of the Wine data (usnistgov/daffodil-lib, BSD-3-Clause): rows of wine.csv that test.
+WINE_TEST = (
+    *(0, 4, 9, 12, 17, 25, 27, 32, 37, 41, 61, 67, 68, 71, 84, 88, 101, 102, 107, 109),
+    *(120, 123, 128, 133, 138, 150, 154, 156, 163, 170),
+)
+DIGITS_TEST = 360
+
+# sha256 of the four unpacked files.
+MNIST = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+MNIST_SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Samples for training and for test, features scaled to 0..1.
+
+    Args:
+        x_train: (n, features).
+        y_train: (n,), class of each sample, 0 to `classes` - 1.
+        x_test: (m, features).
+        y_test: (m,).
+        classes: number of classes.
+        name: `wine`, `digits`, `mnist`, or the name of the file it was read from.
+        source: where the data come from and under which licence, for the record.
+    """
+
+    x_train: FloatArray
+    y_train: IntArray
+    x_test: FloatArray
+    y_test: IntArray
+    classes: int
+    name: str
+    source: str
+
+    @property
+    def features(self) -> int:
+        """Number of features of a sample."""
+        return int(self.x_train.shape[1])
+
+
+def load(name_or_path: str | Path) -> Dataset:
+    """Return a data set by its name (`wine`, `digits`, `mnist`) or from a path.
+
+    A path is a folder with the four MNIST files, or an npz file with `x_train`, `y_train`, `x_test`,
+    `y_test`. By its name MNIST is looked for in the folder LABCTL_DATA and its folder `mnist`.
+
+    Raises:
+        BenchError: there is no such data set, it is not what it should be, or where to get it.
+    """
+    if name_or_path == "wine":
+        return _wine()
+    if name_or_path == "digits":
+        return _digits()
+    if name_or_path == "mnist":
+        given = os.environ.get("LABCTL_DATA")
+        if not given:
+            raise BenchError(
+                f"MNIST does not ship and LABCTL_DATA is not set; expected in it a folder 'mnist' {_GET}"
+            )
+        folder = Path(given)
+        return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder)
+    path = Path(name_or_path)
+    if path.is_dir():
+        return _mnist(path)
+    if path.is_file():
+        return _npz(path)
+    raise BenchError(
+        f"no data set '{name_or_path}'; expected one of {', '.join(NAMES)}, an npz file or a folder"
+    )
+
+
+_GET = f"with {', '.join(MNIST)} (.gz or unpacked), from {MNIST_SOURCE}"
+
+
+def _shipped(name: str) -> bytes:
+    return resources.files("labctl").joinpath("data", name).read_bytes()
+
+
+def _wine() -> Dataset:
+    rows = list(csv.reader(io.StringIO(_shipped("wine.csv").decode("ascii"))))[1:]
+    table = np.array(rows, dtype=np.float64)
+    y, x = table[:, 0].astype(np.int64) - 1, table[:, 1:]
+    low, high = x.min(axis=0), x.max(axis=0)
+    x = (x - low) / (high - low)
+    test = np.isin(np.arange(len(x)), WINE_TEST)
+    source = (
+        "UCI Machine Learning Repository, Wine, doi 10.24432/C5PC7J, CC BY 4.0; min-max scaled per feature"
+    )
+    return Dataset(x[~test], y[~test], x[test], y[test], 3, "wine", source)
+
+
+def _digits() -> Dataset:
+    with np.load(io.BytesIO(_shipped("digits.npz")), allow_pickle=False) as file:
+        x, y = file["pixels"] / 16.0, file["digit"].astype(np.int64)
+    source = (
+        "UCI Machine Learning Repository, Optical Recognition of Handwritten Digits, "
+        f"doi 10.24432/C50P49, CC BY 4.0; 8 x 8 pixels over 16, the last {DIGITS_TEST} are the test"
+    )
+    n = len(x) - DIGITS_TEST
+    return Dataset(x[:n], y[:n], x[n:], y[n:], 10, "digits", source)
+
+
+def _mnist(folder: Path) -> Dataset:
+    train_x, train_y, test_x, test_y = (_idx(folder, name) for name in MNIST)
+    source = "MNIST, Yann LeCun and Corinna Cortes, CC BY-SA 3.0; 28 x 28 pixels over 255"
+    return Dataset(
+        *(_pixels(train_x), train_y.astype(np.int64), _pixels(test_x), test_y.astype(np.int64)),
+        *(10, "mnist", source),
+    )
+
+
+def _pixels(images: IntArray) -> FloatArray:
+    # single precision: 0.2 GB instead of 0.4
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _idx(folder: Path, name: str) -> IntArray:
+    """Return the array in an IDX file whose digest is right.
+
+    An IDX file is two zero bytes, the type (8: bytes), the number of dimensions, their sizes (big-endian),
+    the data.
+    """
+    packed, plain = folder / f"{name}.gz", folder / name
+    try:
+        data = plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes())
+    except FileNotFoundError:
+        raise BenchError(f"{folder} has no {name} or {name}.gz; expected a folder {_GET}") from None
+    except (OSError, EOFError, zlib.error) as error:
+        raise BenchError(
+            f"{packed if packed.is_file() else plain} cannot be read: {error}; get it again {_GET}"
+        ) from error
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != MNIST[name]:
+        raise BenchError(
+            f"{folder / name} has the sha256 {digest}, expected {MNIST[name]}; get it again {_GET}"
+        )
+    shape = np.frombuffer(data, ">u4", data[3], 4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape.astype(np.int64))
+
+
+def _npz(path: Path) -> Dataset:
+    found: dict[str, np.ndarray] = {}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for key in ("x_train", "y_train", "x_test", "y_test"):
+                if key not in file:
+                    raise BenchError(f"{path} has no '{key}'; expected x_train, y_train, x_test and y_test")
+                found[key] = file[key]
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        zipfile.BadZipFile,
+        zlib.error,
+        AttributeError,
+        TypeError,
+    ) as error:
+        raise BenchError(f"{path} is not an npz file of plain arrays: {error}") from error
+    for part in ("train", "test"):
+        x, y = found[f"x_{part}"], found[f"y_{part}"]
+        if x.ndim != 2 or x.dtype.kind not in "fiu" or not len(x) or not np.isfinite(x).all():
+            raise BenchError(
+                f"{path}: x_{part} is {x.dtype} {x.shape}; expected finite numbers (samples, features)"
+            )
+        if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0:
+            raise BenchError(
+                f"{path}: y_{part} is {y.dtype} {y.shape}; expected {len(x)} class numbers from 0"
+            )
+    train, test = found["x_train"], found["x_test"]
+    if train.shape[1] != test.shape[1]:
+        raise BenchError(f"{path}: x_train has {train.shape[1]} features and x_test {test.shape[1]}")
+    y_train, y_test = found["y_train"].astype(np.int64), found["y_test"].astype(np.int64)
+    classes = int(max(y_train.max(), y_test.max())) + 1
+    return Dataset(
+        train.astype(np.float64), y_train, test.astype(np.float64), y_test, classes, path.name, f"{path}"
+    )

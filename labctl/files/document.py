@@ -1,0 +1,273 @@
+"""Text to a tree of nodes that remember where they were written.
+
+PyYAML reads YAML 1.1: `no` is False, `1e-9` a text, `010` is 8, `12:30` is 750, and the second of two equal
+keys wins in silence; none of that may end in a wrong voltage. Only its scanner, parser and composer are used
+here; plain scalars are resolved by the core schema of YAML 1.2.2 (section 10.3), nothing is constructed or
+executed, and whatever a person could have meant in two ways is refused with its line.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from labctl.files.tree import Node, Path_, Problem
+
+MAX_BYTES = 4 << 20
+MAX_NODES = 100_000
+MAX_DEPTH = 60
+
+_CORE = "tag:yaml.org,2002:"
+_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})
+
+
+@dataclass
+class Document:
+    """A file as read: its tree, its verbatim text, and what is wrong with it already."""
+
+    root: Node | None
+    text: str
+    problems: list[Problem] = field(default_factory=list)
+
+
+def scalar(text: str) -> Any:
+    """Return what a plain scalar means in the core schema of YAML 1.2; ValueError if it is not finite.
+
+    >>> scalar("1e-9"), scalar("no"), scalar("010"), scalar("12:30"), scalar("~")
+    (1e-09, 'no', 10, '12:30', None)
+    """
+    if text in _NULL:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if _INT.fullmatch(text):
+        if len(text) > 300:
+            raise ValueError("a finite number")
+        return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError("a finite number")
+    if _FLOAT.fullmatch(text):
+        value = float(text)
+        if value in (float("inf"), float("-inf")):
+            raise ValueError("a finite number")
+        return value
+    return text
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML up to its composer; every untagged scalar is left as text, with `style` None if it was plain."""
+
+    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+
+class _Reader:
+    """Turns composed nodes into `Node`s and gathers problems on the way."""
+
+    def __init__(self, name: str, path: Path | None = None) -> None:
+        self.name, self.path = name, path
+        self.problems: list[Problem] = []
+        self.count = 0
+
+    def where(self, line: int) -> str:
+        return f"{self.name}:{line}" if self.path else self.name
+
+    def problem(self, line: int, at: Path_, text: str) -> None:
+        self.problems.append(Problem(self.where(line), at, text))
+
+    def node(self, value: Any, line: int, raw: str = "") -> Node:
+        return Node(value, self.path, line, raw, "" if self.path else self.name)
+
+    def read(self, node: yaml.Node, at: Path_, line: int, above: Sequence[yaml.Node] = ()) -> Node:
+        self.count += 1
+        if self.count > MAX_NODES:
+            raise _TooMuch(f"more than {MAX_NODES} values once its aliases are written out")
+        if len(above) > MAX_DEPTH or any(node is one for one in above):
+            raise _TooMuch(f"an alias to what contains it, or more than {MAX_DEPTH} levels")
+        inside = (*above, node)
+        if isinstance(node, yaml.ScalarNode):
+            return self.node(self.scalar(node, at, line), line, node.value)
+        listed = isinstance(node, yaml.SequenceNode)
+        if node.tag != f"{_CORE}{'seq' if listed else 'map'}":
+            self.problem(line, at, f"found the tag {_tag(node.tag)}, expected a value without a tag")
+        if listed:
+            return self.node(
+                [self.read(n, (*at, i), _line(n), inside) for i, n in enumerate(node.value)], line
+            )
+        return self.node(self.mapping(node, at, inside), line)
+
+    def scalar(self, node: yaml.ScalarNode, at: Path_, line: int) -> Any:
+        if node.tag != f"{_CORE}str":
+            self.problem(line, at, f"found the tag {_tag(node.tag)}, expected a value without a tag")
+            return None
+        if any("\ud800" <= c <= "\udfff" for c in node.value):
+            self.problem(line, at, "found half a character (\\uD800 to \\uDFFF), expected text")
+            return None
+        if node.style is not None:
+            return node.value
+        try:
+            return scalar(node.value)
+        except ValueError as error:
+            self.problem(line, at, f"found {node.value[:40]}, expected {error}")
+            return None
+
+    def mapping(self, node: yaml.Node, at: Path_, inside: Sequence[yaml.Node]) -> dict[str, Node]:
+        found: dict[str, Node] = {}
+        first: dict[str, int] = {}
+        merged: dict[str, Node] = {}
+        for key, value in node.value:
+            line = _line(key)
+            if not isinstance(key, yaml.ScalarNode):
+                self.problem(line, at, "found a list or mapping as a key, expected a text")
+            elif key.value == "<<" and key.style is None:
+                for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
+                    if isinstance(source, yaml.MappingNode) and source not in inside:
+                        merged = self.mapping(source, at, (*inside, source)) | merged
+                    else:
+                        self.problem(
+                            line, at, "found '<<' with something else, expected '<<: *name' of a mapping"
+                        )
+            elif key.value in found:
+                self.problem(
+                    line,
+                    (*at, key.value),
+                    f"found the key twice, on lines {first[key.value]} and {line}; expected once",
+                )
+            else:
+                first[key.value] = line
+                found[key.value] = self.read(value, (*at, key.value), line, inside)
+        return merged | found
+
+
+class _TooMuch(Exception):
+    pass
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1
+
+
+def _tag(tag: str) -> str:
+    return tag.replace(_CORE, "!!")
+
+
+def read(path: Path) -> Document:
+    """Return the document in the file `path`; whatever is wrong with it stands in its `problems`."""
+    try:
+        if path.is_dir():
+            return _refused(f"{path}", "found a folder, expected a YAML file")
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            return _refused(
+                f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write"
+            )
+    except FileNotFoundError:
+        return _refused(f"{path}", f"no such file{_neighbour(path)}")
+    except (OSError, ValueError) as error:
+        return _refused(f"{path}", f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        return _refused(f"{path}:{line}", f"found the byte 0x{data[error.start]:02x}, expected text in UTF-8")
+    return parse(text, path)
+
+
+def parse(text: str, path: Path) -> Document:
+    """Return the document in `text`, which stands in the file `path`."""
+    reader = _Reader(f"{path}", path)
+    document = _compose(text, reader, ())
+    root = document.root
+    if root is not None and not isinstance(root.value, dict):
+        found = "a list" if isinstance(root.value, list) else f"the single value '{root.raw[:40]}'"
+        problem = Problem(root.where, (), f"found {found}, expected keys and values (key: value)")
+        return Document(None, text, [*document.problems, problem])
+    return document
+
+
+def _compose(text: str, reader: "_Reader", at: Path_) -> Document:
+    where = reader.where
+
+    def refused(line: int, said: str) -> Document:
+        return Document(None, text, [Problem(where(line), at, said)])
+
+    try:
+        loader = _Loader(text)
+        try:
+            composed = loader.get_single_node()
+        finally:
+            loader.dispose()
+        if composed is None:
+            return refused(1, "found an empty file, expected keys and values (key: value)")
+        root = reader.read(composed, at, _line(composed))
+    except yaml.reader.ReaderError as error:
+        shown = f"U+{ord(text[error.position]):04X}" if error.position < len(text) else "a character"
+        return refused(text[: error.position].count("\n") + 1, f"found {shown}, expected printable text")
+    except yaml.MarkedYAMLError as error:
+        return refused(*_syntax(error, text))
+    except (RecursionError, _TooMuch) as error:
+        found = str(error) if isinstance(error, _TooMuch) else f"more than {MAX_DEPTH} levels"
+        return refused(1, f"found {found}, expected what people write")
+    return Document(root, text, reader.problems)
+
+
+def parse_value(text: str, at: Path_) -> tuple[Node | None, list[Problem]]:
+    """Return the node that `text` after `--set key=` means, and what is wrong with it.
+
+    A value in brackets, braces or quotes is YAML; everything else is one plain scalar, so that a path with
+    a `#` or a `: ` in it needs no quotes.
+    """
+    text = text.strip()
+    if not text.startswith(("[", "{", '"', "'")):
+        try:
+            return Node(scalar(text), None, 0, text, "--set"), []
+        except ValueError as error:
+            return None, [Problem("--set", at, f"found {text[:40]}, expected {error}")]
+    document = _compose(text, _Reader("--set"), at)
+    return document.root, document.problems
+
+
+def _refused(where: str, text: str) -> Document:
+    return Document(None, "", [Problem(where, (), text)])
+
+
+def _neighbour(path: Path) -> str:
+    try:
+        near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1) if path.name else []
+    except OSError:
+        return f"; the folder {path.parent} does not exist either"
+    return f"; did you mean {path.with_name(near[0])}?" if near else ""
+
+
+def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    said = error.problem or error.context or str(error)
+    if "'\\t'" in said or _tab_indent(text, line):
+        said = "found a tab, expected spaces: YAML indents with spaces only"
+    elif "but found another document" in said:
+        said = "found a second document ('---'), expected one per file"
+    elif "mapping values are not allowed" in said:
+        said = (
+            "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
+        )
+    elif "undefined alias" in said:
+        said = f"{said}, expected an anchor '&name' above it"
+    else:
+        said = f"not YAML: {said}" + (f" {error.context}" if error.problem and error.context else "")
+    return line, said
+
+
+def _tab_indent(text: str, line: int) -> bool:
+    lines = text.splitlines()
+    return (
+        line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
+    )

@@ -1,0 +1,238 @@
+"""Read a file that a person wrote into a model, or say everything that is wrong with it at once.
+
+The tree of the file is changed by `--set` and by the files it names, and only then handed to the model: as
+JSON and strictly, so that a text never becomes a number nor `no` a False, but a list may become a tuple.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from pydantic import BaseModel, ValidationError
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from labctl.core.errors import BenchError, LabError
+from labctl.files import document
+from labctl.files.messages import explain, locate, shown
+from labctl.files.paths import FILE_HERE, PATH_HERE, absolute
+from labctl.files.tree import Node, Path_, Problem
+
+M = TypeVar("M", bound=BaseModel)
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@dataclass(frozen=True)
+class Loaded(Generic[M]):
+    """A model read from a file, with what provenance needs.
+
+    Args:
+        value: the model.
+        path: the file, as it was named.
+        text: its verbatim text.
+        included: verbatim text of every file that it names and that was read into it, by path.
+        overrides: what the command line set, as given.
+        root: the tree, included files and overrides in place.
+    """
+
+    value: M
+    path: Path
+    text: str
+    included: Mapping[Path, str]
+    overrides: Mapping[str, str]
+    root: Node = field(repr=False)
+
+    def where(self, *path: str | int) -> str:
+        """Return `file:line` of the value at `path` (or of the nearest mapping around it), for messages."""
+        return self.root.at(path).where
+
+    def error(self, text: str, *path: str | int) -> BenchError:
+        """Return an error that says `text` of the value at `path`, in the form of all other messages."""
+        return BenchError(str(Problem(self.where(*path), path, text)))
+
+
+def load(path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None) -> M:
+    """Return the `model` that the YAML file at `path` describes; raises and arguments as `read`."""
+    return read(path, model, overrides).value
+
+
+def read(path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None) -> Loaded[M]:
+    """Read the YAML file at `path` as a `model`.
+
+    Args:
+        path: the file; relative paths in it start at its folder.
+        model: what it must be; unknown keys are refused if the model forbids them.
+        overrides: values by dotted path (`{"dies.0.diameter": "55 nm"}`), each one scalar or a flow list or
+            mapping of YAML; relative paths in them start at the current folder.
+
+    Raises:
+        BenchError: naming every problem, one a line: `file:line: key.path: found ..., expected ...`.
+    """
+    given, overrides = Path(path), dict(overrides or {})
+    read_ = document.read(given)
+    if read_.root is None:
+        raise _refusal(read_.problems)
+    work = _Work(read_.root, list(read_.problems))
+    pending = work.put(overrides)
+    while True:
+        marks = work.marks(model)
+        if not work.include([at for at, kind in marks if kind == FILE_HERE]):
+            break
+        pending = work.put(pending)
+    for key in pending:
+        at: Path_ = tuple(key.split("."))
+        node = work.root.at(at)
+        work.problems.append(
+            Problem("--set", at, f"found {shown(node)} ({node.where}) on the way, expected a mapping")
+        )
+    for place, kind in marks:
+        if kind == PATH_HERE:
+            node = work.root.at(place)
+            node.value = str(absolute(node.value, node.file.parent if node.file else Path.cwd()))
+    value = work.validate(model, given)
+    return Loaded(value, given, read_.text, work.included, overrides, work.root)
+
+
+def schema(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the JSON schema (draft 2020-12) of `model` for editors."""
+    return {"$schema": DIALECT, **model.model_json_schema(schema_generator=_Lenient)}
+
+
+class _Lenient(GenerateJsonSchema):
+    """Says "anything" for what JSON schema cannot say."""
+
+    def handle_invalid_for_json_schema(
+        self, schema: core_schema.CoreSchema, error_info: str
+    ) -> JsonSchemaValue:
+        return {}
+
+
+class _Work:
+    """The tree on its way to the model."""
+
+    def __init__(self, root: Node, problems: list[Problem]) -> None:
+        self.root, self.problems = root, problems
+        self.included: dict[Path, str] = {}
+        self.failed: set[Path_] = set()
+
+    def put(self, overrides: Mapping[str, str]) -> dict[str, str]:
+        """Put overrides into the tree; return those that go into a text, which may be a file not yet read."""
+        pending: dict[str, str] = {}
+        for key, text in overrides.items():
+            value, problems = document.parse_value(text, tuple(key.split(".")))
+            into = None if problems else self._into(key, pending, text)
+            self.problems += problems
+            if into is not None and value is not None:
+                into.put(key.split(".")[-1], value)
+        return pending
+
+    def _into(self, key: str, pending: dict[str, str], text: str) -> Node | None:
+        parts = key.split(".")
+        if not all(parts):
+            self.problems.append(
+                Problem("--set", (), f"found '{key}={text}', expected key=value or key.0.key=value")
+            )
+            return None
+        node = self.root
+        for n, part in enumerate(parts):
+            last = n == len(parts) - 1
+            if node.value is None:
+                node.value = {}
+            if isinstance(node.value, list) and node.child(part) is None:
+                has = f"{len(node.value)} (0 to {len(node.value) - 1})" if node.value else "none"
+                at = tuple(parts[: n + 1])
+                self.problems.append(
+                    Problem("--set", at, f"found entry '{part}', expected one of the {has} of the list")
+                )
+                return None
+            if not isinstance(node.value, dict | list):
+                pending[key] = text
+                return None
+            if last:
+                return node
+            if node.child(part) is None:
+                node.put(part, Node({}, None, 0, origin="--set"))
+            node = node.child(part) or node
+        return None
+
+    def marks(self, model: type[BaseModel]) -> list[tuple[Path_, str]]:
+        """Return where the model takes a path or a file, and which."""
+        return [
+            (locate(self.root, error["loc"]), error["type"])
+            for error in self._errors(model, {"file": True, "probe": True})
+            if error["type"] in (PATH_HERE, FILE_HERE)
+        ]
+
+    def include(self, places: list[Path_]) -> bool:
+        """Read the files named at `places` into the tree; return whether any was."""
+        done = False
+        for at in dict.fromkeys(places):
+            node = self.root.at(at)
+            if at in self.failed or not isinstance(node.value, str):
+                continue
+            folder = node.file.parent if node.file else Path()
+            target = folder / Path(node.value).expanduser()
+            above = {n.file.resolve() for n in (self.root.at(at[:k]) for k in range(len(at) + 1)) if n.file}
+            if target.resolve() in above:
+                found = document.Document(
+                    None, "", [Problem(f"{target}", (), "found the file inside itself, expected another")]
+                )
+            else:
+                found = document.read(target)
+            self.problems += (
+                [Problem(node.where, at, f"{p.text} ({p.where})") for p in found.problems]
+                if found.root is None
+                else [Problem(p.where, (*at, *p.path), p.text) for p in found.problems]
+            )
+            if found.root is None:
+                self.failed.add(at)
+                continue
+            self.included[target] = found.text
+            node.value, node.file, node.line, node.origin = found.root.value, target, found.root.line, ""
+            done = True
+        return done
+
+    def validate(self, model: type[M], path: Path) -> M:
+        """Return the model, or raise all problems."""
+        try:
+            value = model.model_validate_json(
+                json.dumps(self.root.plain()), strict=True, context={"file": True, "folder": path.parent}
+            )
+        except ValidationError as error:
+            details = error.errors(include_url=False, include_input=False)
+            said = [p.path for p in self.problems if p.path]
+            self.problems += [
+                p
+                for p in explain(self.root, details, _schema_or_nothing(model))
+                if not any(p.path[: len(at)] == at for at in (*said, *self.failed))
+            ]
+        except LabError as error:
+            self.problems.append(Problem(f"{path}", (), str(error)))
+        if self.problems:
+            raise _refusal(self.problems)
+        return value
+
+    def _errors(self, model: type[BaseModel], context: dict[str, Any]) -> list[Any]:
+        try:
+            model.model_validate_json(json.dumps(self.root.plain()), strict=True, context=context)
+        except ValidationError as error:
+            return list(error.errors(include_url=False, include_input=False))
+        except LabError:
+            return []
+        return []
+
+
+def _schema_or_nothing(model: type[BaseModel]) -> dict[str, Any]:
+    try:
+        return schema(model)
+    except (
+        Exception
+    ):  # a model without a schema still deserves its messages; only suggestions are missing then
+        return {}
+
+
+def _refusal(problems: list[Problem]) -> BenchError:
+    return BenchError("\n".join(dict.fromkeys(str(problem) for problem in problems)))

@@ -1,0 +1,250 @@
+"""What pydantic found wrong, in operator words, at the line where it was written.
+
+pydantic names the place by its own path, in which the branches of a union stand between the keys, and says
+what it wants in words of programming. Here both become what the person at the bench wrote and can change.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from labctl.files.tree import Node, Path_, Problem
+
+_TYPES: dict[str, str] = {
+    "bool": "true or false",
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text",
+    "list": "a list",
+    "tuple": "a list",
+    "set": "a list",
+    "frozen_set": "a list",
+    "dict": "a mapping (key: value)",
+    "model": "a mapping (key: value)",
+    "model_attributes": "a mapping (key: value)",
+    "dataclass": "a mapping (key: value)",
+    "path": "a path",
+    "none_required": "nothing",
+}
+_BOUNDS: dict[str, tuple[str, str]] = {
+    "greater_than": ("gt", "more than"),
+    "greater_than_equal": ("ge", "at least"),
+    "less_than": ("lt", "less than"),
+    "less_than_equal": ("le", "at most"),
+    "multiple_of": ("multiple_of", "a multiple of"),
+}
+_SIZES: dict[str, tuple[str, str]] = {
+    "too_short": ("min_length", "at least {} entries"),
+    "too_long": ("max_length", "at most {} entries"),
+    "string_too_short": ("min_length", "at least {} characters"),
+    "string_too_long": ("max_length", "at most {} characters"),
+}
+
+
+def locate(root: Node, loc: Sequence[str | int]) -> Path_:
+    """Return the path in the tree that pydantic's `loc` speaks of, its union branches left out.
+
+    A branch may have the name of a key (`survey` of kind survey); of two readings the deeper one is right.
+    """
+    best: Path_ = ()
+    node = root
+    for n, part in enumerate(loc):
+        below = node.child(part)
+        if below is None:
+            continue
+        taken = (*best, str(part) if isinstance(node.value, dict) else int(part))
+        deeper = (*taken, *locate(below, loc[n + 1 :]))
+        skipped = (*best, *locate(node, loc[n + 1 :]))
+        return skipped if len(skipped) > len(deeper) else deeper
+    return best
+
+
+def explain(root: Node, errors: Sequence[ErrorDetails], schema: Mapping[str, Any]) -> list[Problem]:
+    """Return the problems that `errors` of pydantic are, in the order of the file."""
+    found: dict[Path_, list[tuple[str, str]]] = {}
+    for error in errors:
+        path, kind, text = _one(root, error, schema)
+        entry = found.setdefault(path, [])
+        if (kind, text) not in entry:
+            entry.append((kind, text))
+    problems: list[Problem] = []
+    for path, said in found.items():
+        node = root.at(path)
+        expected = [text for kind, text in said if kind == "expected"]
+        if any(len(other) > len(path) and other[: len(path)] == path for other in found):
+            expected = []  # one branch of a union accepted the container: only what is inside it is wrong
+        if expected:
+            problems.append(
+                Problem(node.where, path, f"found {shown(node)}, expected {' or '.join(expected)}")
+            )
+        problems += [Problem(node.where, path, text) for kind, text in said if kind != "expected"]
+    order = {path: n for n, (path, _) in enumerate(root.walk())}
+    return sorted(problems, key=lambda p: order.get(p.path, order.get(p.path[:-1], 0)))
+
+
+def shown(node: Node) -> str:
+    """Return the value of a node as a person would name it."""
+    if node.value is None:
+        return f"nothing ({node.raw})" if node.raw else "nothing"
+    if isinstance(node.value, list):
+        return f"a list of {len(node.value)}" if node.value else "an empty list"
+    if isinstance(node.value, dict):
+        return f"the keys {_some(node.value)}" if node.value else "an empty mapping"
+    raw = node.raw if len(node.raw) <= 60 else f"{node.raw[:57]}..."
+    return f"'{raw}'" if isinstance(node.value, str) else raw
+
+
+def unknown_key(key: str, known: Sequence[str]) -> str:
+    """Return what to say of a key that nobody knows: the nearest known one, or all of them."""
+    near = get_close_matches(key, known, 1, 0.6) or get_close_matches(key.lower(), known, 1, 0.6)
+    if near:
+        return f"found the unknown key '{key}'; did you mean '{near[0]}'?"
+    return f"found the unknown key '{key}', expected " + (
+        f"one of {_some(known)}" if known else "no key here"
+    )
+
+
+def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Path_, str, str]:
+    kind, ctx, loc = error["type"], error.get("ctx", {}), error["loc"]
+    if kind == "missing":
+        path = locate(root, loc[:-1])
+        inside = next(schemas_at(schema, root, (*path, loc[-1])), {})
+        if isinstance(root.at(path).value, list):
+            return path, "said", f"entry {loc[-1]} is missing{_wanted(inside)}"
+        return path, "said", f"the key '{loc[-1]}' is missing{_wanted(inside)}"
+    path = locate(root, loc)
+    if kind == "extra_forbidden":
+        return path, "said", unknown_key(str(path[-1]), known_keys(schema, root, path[:-1]))
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        key = str(ctx["discriminator"]).strip("'")
+        tags = (
+            [tag.strip(" '") for tag in str(ctx.get("expected_tags", "")).split(", ")]
+            if "expected_tags" in ctx
+            else []
+        )
+        if kind == "union_tag_not_found":
+            tags = _tags(schema, root, path)
+            return (
+                path,
+                "said",
+                f"the key '{key}' is missing" + (f", expected one of {_some(tags)}" if tags else ""),
+            )
+        near = get_close_matches(str(ctx["tag"]), tags, 1, 0.6)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        return (*path, key), "said", f"found '{ctx['tag']}', expected one of {_some(tags)}{hint}"
+    if kind in _BOUNDS:
+        name, words = _BOUNDS[kind]
+        return path, "expected", f"{words} {ctx[name]}{_unit(schema, root, path)}"
+    if kind in _SIZES:
+        name, words = _SIZES[kind]
+        return path, "expected", words.format(ctx[name])
+    if kind == "finite_number":
+        return path, "expected", "a finite number"
+    base = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
+    if base == "float":
+        inside = next((s for s in schemas_at(schema, root, path) if s.get("examples")), {})
+        if inside:
+            return path, "expected", f"a quantity such as {inside['examples'][0]}"
+    if base in _TYPES:
+        return path, "expected", _TYPES[base]
+    if kind in ("literal_error", "enum"):
+        said = root.at(path).value
+        wanted = str(ctx["expected"])
+        names = wanted.replace(" or ", ", ").replace("'", "").split(", ")
+        near = get_close_matches(said, names, 1, 0.6) if isinstance(said, str) else []
+        return path, "expected", wanted + (f"; did you mean '{near[0]}'?" if near else "")
+    message = error["msg"]
+    if message.startswith("Input should be "):
+        return path, "expected", message.removeprefix("Input should be ")
+    text = str(ctx["error"]) if kind in ("value_error", "assertion_error") and "error" in ctx else message
+    node = root.at(path)
+    named = re.search(rf"(?<![\w.]){re.escape(str(node.value))}(?![\w.])", text)
+    if named or isinstance(node.value, dict | list):
+        return path, "said", text
+    return path, "said", f"found {shown(node)}: {text}"
+
+
+def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
+    listed = [f"'{name}'" for name in names]
+    return ", ".join(listed[:12]) + (f" and {len(listed) - 12} more" if len(listed) > 12 else "")
+
+
+def _wanted(schema: Mapping[str, Any]) -> str:
+    about = str(schema.get("description", ""))
+    examples = schema.get("examples", [])
+    example = f"such as {examples[0]}" if examples and f"{examples[0]}" not in about else ""
+    words = ", ".join(part for part in (about.rstrip("."), example) if part)
+    return f", expected {words}" if words else ""
+
+
+def _unit(schema: Mapping[str, Any], root: Node, path: Path_) -> str:
+    for inside in schemas_at(schema, root, path):
+        if "x-unit" in inside:
+            return f" {inside['x-unit']}".rstrip()
+    return ""
+
+
+def known_keys(schema: Mapping[str, Any], root: Node, path: Path_) -> list[str]:
+    """Return the keys that the mapping at `path` may have, as far as the JSON schema knows."""
+    names = [name for inside in schemas_at(schema, root, path) for name in inside.get("properties", {})]
+    return list(dict.fromkeys(names))
+
+
+def _tags(schema: Mapping[str, Any], root: Node, path: Path_) -> list[str]:
+    return [
+        tag
+        for inside in schemas_at(schema, root, path, lambda s: "discriminator" in s)
+        for tag in inside["discriminator"].get("mapping", {})
+    ]
+
+
+def schemas_at(
+    schema: Mapping[str, Any],
+    root: Node,
+    path: Path_,
+    keep: Callable[[Mapping[str, Any]], bool] = lambda s: True,
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the JSON schemas that govern the value at `path`, those of union branches that the file chose."""
+    here: list[tuple[Mapping[str, Any], Node | None]] = [(schema, root)]
+    for part in path:
+        below: list[tuple[Mapping[str, Any], Node | None]] = []
+        for found, node in here:
+            for branch in _branches(schema, found, node):
+                inside = _entry(branch, part)
+                if inside:
+                    below.append((inside, node.child(part) if node else None))
+        here = below
+    for found, node in here:
+        yield from (s for s in _branches(schema, found, node) if keep(s))
+
+
+def _branches(
+    top: Mapping[str, Any], schema: Mapping[str, Any], node: Node | None
+) -> Iterator[Mapping[str, Any]]:
+    if "$ref" in schema:
+        target = top.get("$defs", {}).get(str(schema["$ref"]).rsplit("/", 1)[-1], {})
+        yield from _branches(top, {**target, **{k: v for k, v in schema.items() if k != "$ref"}}, node)
+        return
+    yield schema
+    chosen = schema.get("discriminator", {})
+    tag = node.child(chosen["propertyName"]) if node and chosen else None
+    if tag is not None and str(tag.value) in chosen.get("mapping", {}):
+        yield from _branches(top, {"$ref": chosen["mapping"][str(tag.value)]}, node)
+        return
+    for word in ("anyOf", "oneOf", "allOf"):
+        for branch in schema.get(word, ()):
+            yield from _branches(top, branch, node)
+
+
+def _entry(schema: Mapping[str, Any], part: str | int) -> Mapping[str, Any] | None:
+    listed: Mapping[str, Any] = schema.get("properties", {})
+    if str(part) in listed:
+        return dict(listed[str(part)])
+    places = schema.get("prefixItems", ())
+    if isinstance(part, int) and part < len(places):
+        return dict(places[part])
+    rest = schema.get("items" if isinstance(part, int) else "additionalProperties")
+    return dict(rest) if isinstance(rest, dict) else None

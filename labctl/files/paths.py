@@ -1,0 +1,97 @@
+"""Field types for paths in files: relative ones start at the folder of the file that names them.
+
+A campaign then works from any current folder, and a copied folder keeps working. The types cannot know in
+which file a value stands; `labctl.files.load` first asks them where paths are (validation context `probe`)
+and then hands them absolute ones.
+"""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import PydanticCustomError, core_schema
+
+PATH_HERE, FILE_HERE = "labctl_path_here", "labctl_file_here"
+
+
+@dataclass(frozen=True)
+class Written:
+    """Marks a path; with `exists`, of something that must be there when the file is read."""
+
+    exists: bool
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        def read(value: Any, info: core_schema.ValidationInfo) -> Any:
+            context = info.context or {}
+            if not isinstance(value, str | Path) or not context.get("file"):
+                return value
+            if context.get("probe"):
+                raise PydanticCustomError(PATH_HERE, "a path")
+            path = absolute(value, Path(context.get("folder", ".")))
+            if self.exists and not _there(path):
+                raise PydanticCustomError(
+                    "no_such_file", "no such file or folder: {path}", {"path": str(path)}
+                )
+            return str(path) if info.mode == "json" else path
+
+        return core_schema.with_info_before_validator_function(read, handler(source))
+
+
+@dataclass(frozen=True)
+class FromFile:
+    """Marks a mapping that may stand in a file of its own, named by its path."""
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> core_schema.CoreSchema:
+        def read(value: Any, info: core_schema.ValidationInfo) -> Any:
+            context = info.context or {}
+            if isinstance(value, str) and context.get("file"):
+                if context.get("probe"):
+                    raise PydanticCustomError(FILE_HERE, "a file")
+                raise PydanticCustomError("file_not_read", "the file was not read")
+            return value
+
+        return core_schema.with_info_before_validator_function(read, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> Any:
+        path = {
+            "type": "string",
+            "format": "path",
+            "description": "path of a YAML file, from the folder of this one",
+        }
+        return {"anyOf": [handler(schema), path]}
+
+
+T = TypeVar("T")
+
+FilePath = Annotated[Path, Written(exists=True)]
+"""A file or folder that exists; relative paths start at the folder of the file they are written in."""
+
+NewPath = Annotated[Path, Written(exists=False)]
+"""A path that need not exist yet; otherwise as `FilePath`."""
+
+Included = Annotated[T, FromFile()]
+"""`Included[Die]` is a `Die`, written in place or as the path of a YAML file with it."""
+
+
+def absolute(path: str | Path, folder: Path) -> Path:
+    """Return `path` as an absolute one; a relative one starts at `folder`, `~` is the home folder."""
+    given = Path(path)
+    with suppress(RuntimeError):  # no such user: the text is then a name like any other
+        given = given.expanduser()
+    return Path(os.path.abspath(folder / given))
+
+
+def _there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # too long, or a character that no path can have
+        return False

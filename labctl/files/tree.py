@@ -1,0 +1,101 @@
+"""What a file holds: nodes that remember where they were written, and problems that name the place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+Path_ = tuple[str | int, ...]
+
+
+@dataclass
+class Node:
+    """A value and where it stands.
+
+    Args:
+        value: None, bool, int, float or str; or a dict or list of nodes.
+        file: the file it stands in; None for the command line.
+        line: its line, from 1; for the value of a key, the line of the key.
+        raw: scalars as written.
+        origin: `--set` and its key, for what the command line said.
+    """
+
+    value: Any
+    file: Path | None
+    line: int
+    raw: str = ""
+    origin: str = ""
+
+    @property
+    def where(self) -> str:
+        """`file:line`, or the override that said it."""
+        return self.origin or f"{self.file}:{self.line}"
+
+    def plain(self) -> Any:
+        """Return the value without positions."""
+        if isinstance(self.value, dict):
+            return {key: node.plain() for key, node in self.value.items()}
+        if isinstance(self.value, list):
+            return [node.plain() for node in self.value]
+        return self.value
+
+    def child(self, part: str | int) -> "Node | None":
+        """Return the entry `part` of a mapping or list, None if there is none."""
+        if isinstance(self.value, dict):
+            found: Node | None = self.value.get(str(part))
+            return found
+        if isinstance(self.value, list):
+            try:
+                index = int(part)
+            except ValueError:
+                return None
+            return self.value[index] if 0 <= index < len(self.value) else None
+        return None
+
+    def put(self, part: str, node: "Node") -> None:
+        """Make `node` the entry `part` of this mapping, or of this list, which has one."""
+        if isinstance(self.value, dict):
+            self.value[part] = node
+        else:
+            self.value[int(part)] = node
+
+    def at(self, path: Path_) -> "Node":
+        """Return the node at `path`, or the deepest one on the way to it."""
+        node = self
+        for part in path:
+            below = node.child(part)
+            if below is None:
+                break
+            node = below
+        return node
+
+    def walk(self, path: Path_ = ()) -> Iterator[tuple[Path_, "Node"]]:
+        """Yield every path and node of the tree, parents first."""
+        yield path, self
+        if isinstance(self.value, dict):
+            for key, node in self.value.items():
+                yield from node.walk((*path, key))
+        elif isinstance(self.value, list):
+            for index, node in enumerate(self.value):
+                yield from node.walk((*path, index))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong at one place; `str()` is the line that the operator reads."""
+
+    where: str
+    path: Path_
+    text: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (self.where, dotted(self.path), self.text) if part)
+
+
+def dotted(path: Path_) -> str:
+    """Return a path as people write it.
+
+    >>> dotted(("dies", 0, "diameter"))
+    'dies.0.diameter'
+    """
+    return ".".join(str(part) for part in path)
