@@ -1,0 +1,172 @@
+"""The die on which a plan is rehearsed: every cell nominal, every pulse a success.
+
+`plan` runs the whole campaign on it, so it answers exactly as slowly as numpy and adds up nothing but what
+the timing function says. It is no model of a junction: no spread, no noise, ideal wires, linear conductances.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from labctl.core.die import (
+    Attempts,
+    Bias,
+    Geometry,
+    Nominal,
+    Operation,
+    Pulse,
+    Reading,
+    Sense,
+    WritePlan,
+    program_by_host,
+)
+from labctl.core.errors import BenchError
+from labctl.core.units import BoolArray, FloatArray, Second
+
+_BLOCK = 512
+"""Patterns worked on at once where every pattern needs its own copy of the cells."""
+
+
+class NominalDie:
+    """A die of nominal cells, all AP at first, that switch at the first pulse.
+
+    A pulse switches the cells of its pattern that see the largest voltage between two driven lines, in the
+    direction of that voltage; lines left open do not write. Implements `labctl.core.die.Die`.
+
+    Args:
+        timing: predicted time of an operation, s; called by `check` after the operation has been found to
+            fit.
+    """
+
+    def __init__(
+        self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]
+    ) -> None:
+        self.geometry, self.nominal = geometry, nominal
+        self.state: BoolArray = np.zeros(geometry.shape, np.bool_)
+        """(kernels, n_rows, n_cols), True is P"""
+        self._timing = timing
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; BenchError if it is for another die."""
+        for bias in _biases(operation):
+            bias.fits(self.geometry)
+        return self._timing(operation)
+
+    def sense(self, sense: Sense) -> Reading:
+        """Return the (n, m) column currents in A of linear cells behind ideal wires."""
+        bias = sense.bias
+        bias.fits(self.geometry)
+        if (bias.floating is not None and bias.floating.any()) or bias.gate is not None:
+            blocks = [
+                self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))
+            ]
+            return Reading.join(blocks) if blocks else _reading(np.zeros(sense.cols.shape))
+        current = np.empty(bias.col.shape)
+        for kernel in np.unique(bias.kernel):
+            here = bias.kernel == kernel
+            g = self._conductance(self.state[kernel])
+            current[here] = bias.row[here] @ g - bias.col[here] * g.sum(axis=0)
+        return _reading(np.take_along_axis(current, sense.cols, axis=1))
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        """Switch cells pattern by pattern; return the verify reads, with no columns if there are none."""
+        pulse.bias.fits(self.geometry)
+        if pulse.verify is not None:
+            pulse.verify.bias.fits(self.geometry)
+            if not np.array_equal(pulse.verify.bias.kernel, pulse.bias.kernel):
+                raise BenchError("a pulse and its verify read are on different kernels; they share one route")
+        parts = []
+        for block in _blocks(len(pulse)):
+            part = pulse.take(block)
+            seen = self._switch(part.bias)
+            if part.verify is None:
+                parts.append(_reading(np.zeros((len(part), 0))))
+            else:
+                parts.append(self._sense_block(part.verify, seen))
+        return Reading.join(parts) if parts else _reading(np.zeros((0, 0)))
+
+    def program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of `plan` by the host loop."""
+        return program_by_host(self, plan)
+
+    def idle(self) -> None:
+        """Do nothing: there is no line to make safe."""
+
+    def _conductance(self, state: BoolArray) -> FloatArray:
+        return np.where(state, self.nominal.g_p, self.nominal.g_ap)
+
+    def _switch(self, bias: Bias) -> BoolArray:
+        """Apply the pulses in order; return (n, n_rows, n_cols), the pulsed kernel after each pattern."""
+        volts = (bias.row[:, :, None] - bias.col[:, None, :]) * self.geometry.polarity
+        if bias.floating is not None:
+            n_rows = self.geometry.n_rows
+            volts[bias.floating[:, :n_rows, None] | bias.floating[:, None, n_rows:]] = 0.0
+        if bias.gate is not None:
+            volts[np.broadcast_to((bias.gate <= 0)[:, :, None], volts.shape)] = 0.0
+        size = np.abs(volts)
+        largest = size.max(axis=(1, 2), keepdims=True)
+        hit = (size >= largest * (1 - 1e-9)) & (largest > 0)
+        seen = np.empty(hit.shape, np.bool_)
+        for kernel in np.unique(bias.kernel):
+            here = np.flatnonzero(bias.kernel == kernel)
+            # the last pattern up to and including this one that wrote the cell, -1 for none
+            last = np.where(hit[here], np.arange(len(here))[:, None, None], -1)
+            np.maximum.accumulate(last, axis=0, out=last)
+            to_p = np.take_along_axis(volts[here] > 0, np.maximum(last, 0), axis=0)
+            seen[here] = np.where(last >= 0, to_p, self.state[kernel])
+            self.state[kernel] = seen[here[-1]]
+        return seen
+
+    def _sense_block(self, sense: Sense, state: BoolArray) -> Reading:
+        """Read n patterns whose kernel is in `state`, (n, n_rows, n_cols)."""
+        bias, g = sense.bias, self._conductance(state)
+        if bias.gate is not None:
+            g = g * (bias.gate > 0)[:, :, None]
+        v_row, v_col = bias.row, bias.col
+        if bias.floating is not None and bias.floating.any():
+            volts = _settle(
+                g, np.concatenate([v_row, v_col], axis=1), bias.floating, self.nominal.g_p * 1e-15
+            )
+            v_row, v_col = volts[:, : g.shape[1]], volts[:, g.shape[1] :]
+        current = np.einsum("nr,nrc->nc", v_row, g) - v_col * g.sum(axis=1)
+        if bias.floating is not None:
+            current[bias.floating[:, g.shape[1] :]] = 0.0
+        return _reading(np.take_along_axis(current, sense.cols, axis=1))
+
+
+def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: float) -> FloatArray:
+    """Return the line voltages (n, rows + columns) V with the floating ones where their current is zero.
+
+    Args:
+        g: (n, n_rows, n_cols) S.
+        leak: S from every floating line to ground, so that lines tied to nothing settle at 0 V.
+    """
+    n, rows, cols = g.shape
+    nodal = np.zeros((n, rows + cols, rows + cols))
+    nodal[:, :rows, rows:] = -g
+    nodal[:, rows:, :rows] = -g.transpose(0, 2, 1)
+    each = np.arange(rows + cols)
+    nodal[:, each, each] = np.concatenate([g.sum(axis=2), g.sum(axis=1)], axis=1) + leak
+    nodal = np.where(floating[:, :, None], nodal, np.eye(rows + cols))
+    solved: FloatArray = np.linalg.solve(nodal, np.where(floating, 0.0, volts)[:, :, None])[:, :, 0]
+    return solved
+
+
+def _reading(current: FloatArray) -> Reading:
+    return Reading(current, np.zeros(current.shape, np.uint8), np.zeros(len(current), np.uint8))
+
+
+def _blocks(n: int) -> Iterator[slice]:
+    return (slice(start, start + _BLOCK) for start in range(0, n, _BLOCK))
+
+
+def _biases(operation: Operation) -> Iterator[Bias]:
+    if isinstance(operation, Sense):
+        yield operation.bias
+    elif isinstance(operation, Pulse):
+        yield operation.bias
+        if operation.verify is not None:
+            yield operation.verify.bias
+    else:
+        yield operation.write
+        yield operation.verify.bias

@@ -1,0 +1,105 @@
+"""Sets of cells, and reading them with as few patterns as there are rows.
+
+Protocols speak of cells as a batch of (kernel, row, col); a bench reads a row at a time. `CellReader` keeps
+the translation, so that it is worked out once for a region that is read hundreds of times.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from labctl.core.die import Die, FlagArray, Geometry, Sense
+from labctl.core.errors import BenchError
+from labctl.core.units import BoolArray, FloatArray, IntArray
+from protocols.bias import row_bias
+from protocols.settings import ReadSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """n cells of a die: `kernel`, `row` and `col`, each (n,)."""
+
+    kernel: IntArray
+    row: IntArray
+    col: IntArray
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, index: IntArray | BoolArray) -> "Cells":
+        """Return the cells at `index`."""
+        return Cells(self.kernel[index], self.row[index], self.col[index])
+
+    @property
+    def at(self) -> tuple[IntArray, IntArray, IntArray]:
+        """Index into arrays of the shape of the die."""
+        return self.kernel, self.row, self.col
+
+    @classmethod
+    def block(cls, kernel: int, row: int, col: int, shape: tuple[int, int]) -> "Cells":
+        """Return the cells of a rectangle, row by row.
+
+        >>> Cells.block(1, 3, 0, (2, 3)).row
+        array([3, 3, 3, 4, 4, 4])
+        """
+        r, c = np.divmod(np.arange(shape[0] * shape[1]), shape[1])
+        return cls(np.full(len(r), kernel), r + row, c + col)
+
+    @classmethod
+    def join(cls, parts: "Sequence[Cells]") -> "Cells":
+        """Return the cells of all parts, one after the other."""
+        return cls(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("kernel", "row", "col")))
+
+
+class CellReader:
+    """Reads the same set of cells again and again, one row per pattern, other lines at 0 V.
+
+    Args:
+        cells: n different cells.
+
+    Raises:
+        BenchError: a cell is named twice, or is not on the die.
+    """
+
+    def __init__(self, geometry: Geometry, cells: Cells, settings: ReadSettings) -> None:
+        self.cells, self.v_read = cells, settings.v_read
+        try:
+            flat = np.ravel_multi_index(cells.at, geometry.shape)
+        except ValueError as error:
+            raise BenchError(
+                f"a cell is not on this die of (kernels, rows, columns) {geometry.shape}"
+            ) from error
+        if len(np.unique(flat)) != len(flat):
+            raise BenchError("a cell is named twice in one set of cells")
+        order = np.argsort(flat)
+        lines, counts = np.unique(flat[order] // geometry.n_cols, return_counts=True)
+        starts = np.cumsum(counts) - counts
+        self._batches: list[tuple[IntArray, Sense]] = []
+        for m in np.unique(counts):
+            chosen = counts == m
+            cell = order[starts[chosen][:, None] + np.arange(m)]
+            kernel, row = np.divmod(lines[chosen], geometry.n_rows)
+            bias = row_bias(
+                geometry,
+                kernel,
+                row,
+                settings.v_read,
+                compliance=settings.compliance,
+                v_gate=settings.v_gate,
+            )
+            self._batches.append((cell, Sense(bias, cells.col[cell], settings.aperture)))
+
+    def read(self, die: Die) -> tuple[FloatArray, FlagArray]:
+        """Return the (n,) conductances in S and their flags; rows with a flagged reading are read twice."""
+        conductance, flag = np.empty(len(self.cells)), np.zeros(len(self.cells), np.uint8)
+        for cell, sense in self._batches:
+            reading = die.sense(sense)
+            current, flags = reading.current, reading.flag
+            again = np.flatnonzero(flags.any(axis=1))
+            if len(again):
+                repeated = die.sense(sense.take(again))
+                current, flags = current.copy(), flags.copy()
+                current[again], flags[again] = repeated.current, repeated.flag
+            conductance[cell], flag[cell] = current / self.v_read, flags
+        return conductance, flag

@@ -1,0 +1,267 @@
+"""The stage that programs solutions one after another and classifies with each: write-verify, read, tune.
+
+Layers that lie on the same cells are programmed and read one after the other; all others together. What a
+layer gave is kept, so that no layer has to come back.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field, InstanceOf, model_validator
+
+from labctl.core.die import Die, Geometry
+from labctl.core.errors import BenchError
+from labctl.core.procedure import History, Model, Procedure, Record
+from labctl.core.units import FloatArray, IntArray
+from protocols.cells import CellReader, Cells
+from protocols.known import Known
+from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
+from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
+from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
+from protocols.weights import Placement, Solution, activate, check_fit, classify, float_predictions, phases
+from protocols.write_verify import WriteVerify, Written, write_record, write_verify
+
+Array = InstanceOf[np.ndarray]
+
+
+class NetworkSettings(Model):
+    """What a campaign file says about a network stage; solutions and samples come from their own files."""
+
+    placement: Annotated[
+        tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")
+    ]
+    write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
+    inference: Annotated[InferenceSettings, Field(description="how layers are read and tuned")] = (
+        InferenceSettings()
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """A pass of n samples: per layer the currents (n, columns) A and the ideal ones; z of the last layer."""
+
+    current: list[FloatArray]
+    ideal: list[FloatArray]
+    z: FloatArray
+
+
+class Network(NetworkSettings, Procedure):
+    """Program every solution by write-verify and classify the samples with it, untuned and tuned.
+
+    Inputs lie within -1 and 1; they are applied as x v_read.
+    """
+
+    name: ClassVar[str] = "network"
+
+    solutions: Annotated[tuple[InstanceOf[Solution], ...], Field(min_length=1)]
+    x_train: Array
+    y_train: Array
+    x_test: Array
+    y_test: Array
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        first = self.solutions[0]
+        for solution in self.solutions:
+            if solution.shapes != first.shapes:
+                raise ValueError(
+                    f"solution {solution.index} has layers of {solution.shapes} cells, "
+                    f"solution {first.index} of {first.shapes}; one stage runs one network"
+                )
+        if len({s.index for s in self.solutions}) != len(self.solutions):
+            raise ValueError("two solutions have the same index")
+        classes = len(first.layers[-1].bias)
+        for x, y, name in ((self.x_train, self.y_train, "train"), (self.x_test, self.y_test, "test")):
+            if x.ndim != 2 or len(x) == 0 or x.shape[1] != first.shapes[0][0] or y.shape != (len(x),):
+                raise ValueError(
+                    f"x_{name} is {x.shape} and y_{name} {y.shape}; "
+                    f"expected (samples, {first.shapes[0][0]}) and (samples,)"
+                )
+            if not (np.abs(x) <= 1).all():
+                raise ValueError(
+                    f"x_{name} has values beyond -1 to 1 or NaN; inputs are scaled before they are applied"
+                )
+            if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
+                raise ValueError(f"y_{name} is not made of whole numbers from 0 to {classes - 1}")
+        return self
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], ...]:
+        """(rows, columns) of the block of cells of every layer."""
+        return self.solutions[0].shapes
+
+    @property
+    def phases(self) -> tuple[tuple[int, ...], ...]:
+        """Layers that are programmed together, in the order in which they are."""
+        return phases(self.placement, self.shapes)
+
+    @property
+    def cells(self) -> tuple[Cells, ...]:
+        """Cells of every layer, row by row."""
+        return tuple(p.cells(s) for p, s in zip(self.placement, self.shapes, strict=True))
+
+    def check(self, geometry: Geometry) -> None:
+        """Raise BenchError unless the layers fit the die and can be read in the mode wanted."""
+        check_fit(self.placement, self.shapes, geometry)
+        if self.inference.mode is Mode.PARALLEL and len(
+            set(range(1, len(self.shapes))) - set(self.phases[-1])
+        ):
+            raise BenchError(
+                "parallel read-out needs all layers after the first to be programmed at once, "
+                "and they overlap; place them apart or read by superposition"
+            )
+
+    def run(self, die: Die, history: History) -> Iterator[Record]:
+        """Run the solutions one after the other; yield attempts, read-backs and the summaries of each.
+
+        Raises:
+            BenchError: see `check`.
+        """
+        self.check(die.geometry)
+        known = Known(die, history, self.write_verify.short_above)
+        layers = [self._layer(known, k, cells) for k, cells in enumerate(self.cells)]
+        readers = [
+            CellReader(die.geometry, Cells.join([self.cells[k] for k in phase]), self.write_verify)
+            for phase in self.phases
+        ]
+        for solution in self.solutions:
+            session = _Session(die, layers, solution, np.concatenate([self.x_train, self.x_test]))
+            parts: list[Written] = []
+            for phase, reader in zip(self.phases, readers, strict=True):
+                target = np.concatenate([solution.layers[k].devices.ravel() for k in phase])
+                for fact in write_verify(
+                    die, known, reader, target, self.write_verify, solution=solution.index
+                ):
+                    if isinstance(fact, Written):
+                        parts.append(fact)
+                        yield self._readback(solution, phase, reader.cells, fact)
+                    else:
+                        yield fact
+                session.programmed(phase)
+            yield write_record(parts, self.write_verify, solution=solution.index)
+            yield from self._infer(solution, session)
+
+    def _layer(self, known: Known, k: int, cells: Cells) -> LayerReadout:
+        surveyed = self.inference.normalisation is Normalisation.SURVEYED
+        g_p, g_ap = known.states(cells.at) if surveyed else (known.nominal.g_p, known.nominal.g_ap)
+        return LayerReadout(self.placement[k], self.shapes[k], self.inference, g_p, g_ap)
+
+    def _readback(
+        self, solution: Solution, phase: tuple[int, ...], cells: Cells, written: Written
+    ) -> ReadBack:
+        kernel, row, col = cells.at
+        return ReadBack(
+            solution=np.full(len(cells), solution.index),
+            layer=np.repeat(phase, [solution.layers[k].devices.size for k in phase]),
+            kernel=kernel,
+            row=row,
+            col=col,
+            target=written.target,
+            state=written.state,
+            conductance=written.conductance,
+            flag=written.flag,
+        )
+
+    def _infer(self, solution: Solution, session: "_Session") -> Iterator[Record]:
+        n, grid = len(self.x_train), self.inference.grid
+        biases = [layer.bias for layer in solution.layers]
+        weights = [layer.weight for layer in solution.layers]
+        one = np.ones(len(biases))
+        scale = tune(session.measure, biases, session.z_first(n), grid, self.y_train)
+        float_scale = tune(lambda k, a: a @ weights[k], biases, self.x_train @ weights[0], grid, self.y_train)
+        untuned, tuned = session.forward(one), session.forward(scale)
+        facts: dict[str, Any] = {}
+        predictions: dict[str, IntArray] = {}
+        for tuning, outputs, scales in (("untuned", untuned, one), ("tuned", tuned, scale)):
+            predicted = classify(outputs.z, scales[-1], biases[-1])
+            for name, part, y in (
+                ("train", predicted[:n], self.y_train),
+                ("test", predicted[n:], self.y_test),
+            ):
+                right = int((part == y).sum())
+                facts[f"accuracy_{tuning}_{name}"] = right / len(y)
+                facts[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y))
+                facts[f"confusion_{tuning}_{name}"] = confusion_matrix(y, part, len(biases[-1]))
+                predictions[f"{tuning}_{name}"] = part
+        for tuning, scales in (("untuned", one), ("same", scale), ("tuned", float_scale)):
+            for name, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+                facts[f"float_{tuning}_{name}"] = float((float_predictions(solution, x, scales) == y).mean())
+        errors = [
+            (current - ideal) / layer.unit
+            for current, ideal, layer in zip(untuned.current, untuned.ideal, session.layers, strict=True)
+        ]
+        outputs_train = activate(tuned.z[:n], scale[-1], biases[-1])
+        yield Inference(
+            solution=solution.index,
+            scale=scale,
+            float_scale=float_scale,
+            cross_entropy_tuned_train=float(cross_entropy(outputs_train, self.y_train)),
+            delta_g=np.array([layer.g_p - layer.g_ap for layer in session.layers]),
+            error_rms=np.array([np.sqrt(np.mean(e**2)) for e in errors]),
+            error_worst=np.array([np.abs(e).max() for e in errors]),
+            flagged=session.flagged,
+            **facts,
+        )
+        yield Prediction(solution=solution.index, **predictions)
+        yield LayerCurrent(
+            solution=solution.index,
+            layer=np.repeat(np.arange(len(self.shapes)), [cols for _, cols in self.shapes]),
+            untuned=np.concatenate(untuned.current, axis=1),
+            untuned_ideal=np.concatenate(untuned.ideal, axis=1),
+            tuned=np.concatenate(tuned.current, axis=1),
+            tuned_ideal=np.concatenate(tuned.ideal, axis=1),
+            g_p=np.array([layer.g_p for layer in session.layers]),
+            g_ap=np.array([layer.g_ap for layer in session.layers]),
+        )
+
+
+class _Session:
+    """One solution on the die, layer by layer: what is kept of a layer once it has been programmed."""
+
+    def __init__(self, die: Die, layers: list[LayerReadout], solution: Solution, x: FloatArray) -> None:
+        self.layers = layers
+        self.flagged: IntArray = np.zeros(len(layers), np.int64)
+        self._die, self._solution, self._x = die, solution, x
+        self._response: dict[int, FloatArray] = {}
+        self._first: FloatArray | None = None
+
+    def programmed(self, phase: tuple[int, ...]) -> None:
+        """Read what has to be read while the layers of `phase` are on the die."""
+        for k in phase:
+            if self.layers[k].settings.mode is Mode.SUPERPOSITION:
+                self._response[k], flagged = self.layers[k].response(self._die)
+                self.flagged[k] += flagged
+        if 0 in phase:
+            self._first = self._currents(0, self._x)
+
+    def _currents(self, k: int, a: FloatArray) -> FloatArray:
+        if k in self._response:
+            found: FloatArray = self.layers[k].settings.v_read * (a @ self._response[k])
+            return found
+        current, flagged = self.layers[k].currents(self._die, a)
+        self.flagged[k] += flagged
+        return current
+
+    def z_first(self, n: int) -> FloatArray:
+        """Return the (n, n_out) normalised currents of the first layer for the first n samples."""
+        assert self._first is not None
+        return self.layers[0].normalise(self._first[:n])
+
+    def measure(self, k: int, a: FloatArray) -> FloatArray:
+        """Return the normalised currents (n, n_out) of layer k for inputs a (n, n_in)."""
+        return self.layers[k].normalise(self._currents(k, a))
+
+    def forward(self, scales: FloatArray) -> _Outputs:
+        """Pass all samples through the network; the first layer's currents are those measured once."""
+        assert self._first is not None
+        a = self._x
+        currents, ideals = [], []
+        for k, (layer, mapped) in enumerate(zip(self.layers, self._solution.layers, strict=True)):
+            current = self._first if k == 0 else self._currents(k, a)
+            currents.append(current)
+            ideals.append(layer.ideal(mapped.devices.astype(np.float64), a))
+            z = layer.normalise(current)
+            a = activate(z, scales[k], mapped.bias)
+        return _Outputs(currents, ideals, z)

@@ -1,0 +1,103 @@
+"""Parameters that several protocols share: how a cell is read, and how it is pulsed.
+
+Defaults are this project's own choice for its default junction and no published experiment's values.
+"""
+
+from typing import Annotated, Self
+
+import numpy as np
+from pydantic import Field, model_validator
+
+from labctl.core.die import Geometry, Sense, WritePlan
+from labctl.core.procedure import Model
+from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, Volt
+from protocols.bias import COMPLIANCE, V_GATE, Scheme, read_bias, write_bias
+
+
+class ReadSettings(Model):
+    """How cells and columns are read."""
+
+    v_read: Annotated[
+        Volt, Field(gt=0, description="cell voltage of every read (project default 100 mV)")
+    ] = 0.1
+    aperture: Annotated[
+        Second, Field(gt=0, description="integration time per reading (project default 1 ms)")
+    ] = 1e-3
+    compliance: Annotated[
+        Ampere, Field(gt=0, description="current limit of every driven line (project default 5 mA)")
+    ] = COMPLIANCE
+    v_gate: Annotated[
+        Volt, Field(gt=0, description="gate voltage of an open row of a 1T1R die; a passive die has no gates")
+    ] = V_GATE
+
+
+class WriteSettings(ReadSettings):
+    """How cells are pulsed: a ladder of voltages, tried upwards until the cell verifies.
+
+    The default ladder belongs to the default junction (V_c0 0.5 V with 5 % spread, Delta 60) at 1 ms, where
+    V_50 = V_c0 (1 - ln(t / (tau0 ln 2)) / Delta) = 0.382 V for the median cell. The first rung, 420 mV, fails
+    on it with e^-68 and is above V_50 of 97 % of all cells; half of it flips a half-selected weak cell (V_c0
+    -3 sigma, 0.425 V) with 7e-8 per pulse and the median cell with 8e-10. The last, 600 mV, reaches a cell
+    with V_c0 +4 sigma (V_50 0.458 V) behind 20 % of drop along the lines and is half of the breakdown
+    voltage; its half would flip that weak cell with 2e-2 per pulse, which is why the ladder starts low and
+    only stiff cells climb it.
+    """
+
+    scheme: Annotated[
+        Scheme, Field(description="unselected lines of a passive write: half, third or grounded")
+    ] = Scheme.HALF
+    width: Annotated[Second, Field(gt=0, description="pulse width (project default 1 ms)")] = 1e-3
+    v_start: Annotated[Volt, Field(gt=0, description="first rung of the ladder (project default 420 mV)")] = (
+        0.42
+    )
+    v_max: Annotated[Volt, Field(gt=0, description="cap: no rung is above it (project default 600 mV)")] = 0.6
+    v_step: Annotated[Volt, Field(gt=0, description="from rung to rung (project default 20 mV)")] = 0.02
+    budget: Annotated[
+        int,
+        Field(
+            gt=0, description="pulses that one cell may get over the life of the die (project default 10000)"
+        ),
+    ] = 10_000
+    short_above: Annotated[
+        float,
+        Field(gt=1, description="a cell above this multiple of the nominal G_P is a short and is not pulsed"),
+    ] = 4.0
+
+    @model_validator(mode="after")
+    def _ladder_goes_up(self) -> Self:
+        if self.v_max < self.v_start:
+            raise ValueError(f"v_max {self.v_max:g} V is below v_start {self.v_start:g} V")
+        return self
+
+    @property
+    def ladder(self) -> FloatArray:
+        """(k,) V, `v_start` upwards in steps of `v_step`, never above `v_max`.
+
+        >>> WriteSettings(v_start=0.4, v_max=0.5, v_step=0.03).ladder
+        array([0.4 , 0.43, 0.46, 0.49])
+        """
+        rungs = int(np.floor((self.v_max - self.v_start) / self.v_step + 1e-9)) + 1
+        # a nanovolt grid: 0.42 + 9 * 0.02 is 600 mV and not a rounding error above the cap
+        return np.minimum(np.round(self.v_start + self.v_step * np.arange(rungs), 9), self.v_max)
+
+    def plan(
+        self,
+        geometry: Geometry,
+        cells: tuple[IntArray, IntArray, IntArray],
+        target: BoolArray,
+        cut: FloatArray,
+        budget: IntArray,
+    ) -> WritePlan:
+        """Return the write plan of n cells.
+
+        Args:
+            cells: (kernel, row, col), each (n,).
+            target: (n,), True is P.
+            cut: (n,) S.
+            budget: (n,) pulses that each may still get.
+        """
+        compliance, v_gate = self.compliance, self.v_gate
+        write = write_bias(geometry, *cells, target, scheme=self.scheme, compliance=compliance, v_gate=v_gate)
+        read = read_bias(geometry, *cells, self.v_read, compliance=compliance, v_gate=v_gate)
+        verify = Sense(read, cells[2][:, None], self.aperture)
+        return WritePlan(write, verify, target, cut, self.v_read, self.ladder, budget, self.width)
