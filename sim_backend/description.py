@@ -1,0 +1,267 @@
+"""What a simulated die is made of, as a file that people write.
+
+None of the numbers that fill this file in are published for the dies of the literature. Where a field has a
+default it is this project's own, and its description says so; a campaign records the whole file, defaults
+included."""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from pydantic import Field, model_validator
+
+from labctl.core.die import Geometry, Kind, Nominal
+from labctl.core.errors import BenchError
+from labctl.core.procedure import Model
+from labctl.core.units import Ampere, FloatArray, Metre, Ohm, OhmMetre2, Ratio, Second, Unit, Volt
+from sim_backend import mtj
+
+PerSecond = Annotated[float, Unit("Hz")]
+
+# bounds stand in the annotation, after the unit: as an argument of a field's default they would be lost
+Positive = Gt(0)
+NotNegative = Ge(0)
+Fraction = Annotated[Ratio, Ge(0), Le(1)]
+
+_OURS = " Project default, not a published value."
+
+
+class DieGeometry(Model):
+    """How many crossbars of what shape."""
+
+    kind: Kind = Field(Kind.PASSIVE, description="passive or 1T1R")
+    kernels: int = Field(1, ge=1, description="crossbars on the die")
+    n_rows: int = Field(ge=1, description="driven lines of each kernel")
+    n_cols: int = Field(ge=1, description="sensed lines of each kernel")
+
+
+class Junction(Model):
+    """What is known of the junctions before anything is measured: the mask and the stack."""
+
+    diameter: Annotated[Metre, Positive] = Field(description="electrical diameter, such as 80 nm")
+    kernel_diameters: tuple[Annotated[Metre, Positive], ...] = Field(
+        (), description="one diameter per kernel, where the kernels of a die differ; empty: all as `diameter`"
+    )
+    ra: Annotated[OhmMetre2, Positive] = Field(12e-12, description="resistance-area product in P." + _OURS)
+    tmr: Annotated[Ratio, NotNegative] = Field(
+        1.2, description="tunnel magnetoresistance at low bias, such as 120 %." + _OURS
+    )
+
+
+class Spread(Model):
+    """Cell to cell spread, standard deviations of the logarithm."""
+
+    diameter: Annotated[Ratio, NotNegative] = Field(0.02, description="of the diameter." + _OURS)
+    ra: Annotated[Ratio, NotNegative] = Field(0.03, description="of the resistance-area product." + _OURS)
+    tmr: Annotated[Ratio, NotNegative] = Field(0.0, description="of the TMR." + _OURS)
+    v_c0: Annotated[Ratio, NotNegative] = Field(
+        0.05, description="of the critical voltages, both together." + _OURS
+    )
+    delta: Annotated[Ratio, NotNegative] = Field(
+        0.05, description="of the thermal stability; 5 % makes a cell of Delta 50 one in 4000." + _OURS
+    )
+
+
+class Switching(Model):
+    """Switching of a junction; see `sim_backend.mtj.switching_probability`."""
+
+    v_c0_p: Annotated[Volt, Positive] = Field(0.5, description="critical voltage for writing P." + _OURS)
+    v_c0_ap: Annotated[Volt, Positive] = Field(
+        0.5, description="critical voltage for writing AP, magnitude." + _OURS
+    )
+    delta: Annotated[Ratio, Positive] = Field(60.0, description="thermal stability E_b / kT." + _OURS)
+    tau0: Annotated[Second, Positive] = Field(1e-9, description="attempt time." + _OURS)
+    tau_d: Annotated[Second, Positive] = Field(2e-9, description="relaxation time of the precession." + _OURS)
+    v_half: Annotated[Volt, Positive] = Field(0.5, description="bias at which the TMR is half." + _OURS)
+
+
+class Lines(Model):
+    """Resistances of the wires; badcrossbar's convention, see docs/physics.md."""
+
+    r_row: Annotated[Ohm, NotNegative] = Field(1.0, description="per row segment." + _OURS)
+    r_col: Annotated[Ohm, NotNegative] = Field(1.0, description="per column segment." + _OURS)
+    r_source: Annotated[Ohm, NotNegative] = Field(0.0, description="between each row and its source." + _OURS)
+    r_sense: Annotated[Ohm, NotNegative] = Field(
+        0.0, description="between each column and its ammeter." + _OURS
+    )
+
+
+class Noise(Model):
+    """Noise of readings, beyond the Johnson and shot noise of the junctions."""
+
+    relative: Annotated[Ratio, NotNegative] = Field(
+        0.003, description="of the reading, standard deviation." + _OURS
+    )
+    absolute: Annotated[Ampere, NotNegative] = Field(10e-9, description="standard deviation." + _OURS)
+    flicker: float = Field(
+        1e-10, ge=0, description="1/f noise, Hooge's alpha in um^2: S_I f / I^2 is alpha / area." + _OURS
+    )
+    f_low: Annotated[PerSecond, Positive] = Field(
+        0.01, description="frequency below which 1/f noise counts as drift." + _OURS
+    )
+
+
+class Converter(Model):
+    """The converter that reads the columns."""
+
+    lsb: Annotated[Ampere, NotNegative] = Field(10e-9, description="one step." + _OURS)
+    full_scale: Annotated[Ampere, Positive] = Field(
+        10e-3, description="largest magnitude it can say." + _OURS
+    )
+
+
+class Breakdown(Model):
+    """Dielectric breakdown: at once above a cell's breakdown voltage, or by accumulated stress below it."""
+
+    v_bd: Annotated[Volt, Positive] = Field(1.2, description="breakdown voltage." + _OURS)
+    spread: Annotated[Ratio, NotNegative] = Field(
+        0.03, description="of the breakdown voltage, of its logarithm." + _OURS
+    )
+    t_bd: Annotated[Second, Positive] = Field(
+        1.0, description="time at the breakdown voltage that breaks 63 %." + _OURS
+    )
+    n: float = Field(40.0, ge=1, description="power of the voltage." + _OURS)
+    shape: float = Field(1.5, gt=0, description="Weibull shape in accumulated stress." + _OURS)
+
+
+class Defects(Model):
+    """Fractions of cells born defective, and what shorts look like."""
+
+    short: Fraction = Field(0.0, description="shorts, without TMR." + _OURS)
+    open: Fraction = Field(0.0, description="no connection." + _OURS)
+    stuck_p: Fraction = Field(0.0, description="always P." + _OURS)
+    stuck_ap: Fraction = Field(0.0, description="always AP." + _OURS)
+    low_tmr: Fraction = Field(0.0, description="cells whose TMR is low." + _OURS)
+    low_tmr_factor: Fraction = Field(0.3, description="their TMR over the nominal one." + _OURS)
+    r_short_min: Annotated[Ohm, Positive] = Field(
+        30.0, description="shorts are log-uniform from here" + _OURS
+    )
+    r_short_max: Annotated[Ohm, Positive] = Field(300.0, description="to here; broken cells too." + _OURS)
+
+    @property
+    def fractions(self) -> FloatArray:
+        """Return the five fractions, in the order of the codes of `sim_backend.cells.Defect`."""
+        return np.array([self.short, self.open, self.stuck_p, self.stuck_ap, self.low_tmr])
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        total = float(self.fractions.sum())
+        if total > 1:
+            raise ValueError(f"the fractions of defects add up to {total:.4g}, more than every cell")
+        if self.r_short_min > self.r_short_max:
+            raise ValueError(
+                f"r_short_min {self.r_short_min:g} ohm is above r_short_max {self.r_short_max:g} ohm"
+            )
+        return self
+
+
+class Timing(Model):
+    """How long the simulated bench takes; cells feel these times too."""
+
+    dwell: Annotated[Second, NotNegative] = Field(
+        0.2e-3, description="half-select lines up before and after the pulse, each." + _OURS
+    )
+    settle: Annotated[Second, NotNegative] = Field(
+        0.2e-3, description="from applying a read bias to the aperture." + _OURS
+    )
+    pattern: Annotated[Second, NotNegative] = Field(
+        0.1e-3, description="overhead of each pattern, lines at 0 V." + _OURS
+    )
+    operation: Annotated[Second, NotNegative] = Field(1e-3, description="overhead of each operation." + _OURS)
+
+
+class Simulation(Model):
+    """What only a simulation knows."""
+
+    ideal: bool = Field(
+        False,
+        description="no spread, noise, wires, write error, disturb, defect, bias dependence or quantisation; "
+        "a cell switches when the pulse would switch it in half of the cases; it is born AP",
+    )
+    random_state: bool = Field(
+        True, description="born P or AP at random, as after fabrication; false: all AP"
+    )
+    disturb: bool = Field(True, description="reads may switch cells")
+    v_linear: Annotated[Volt, NotNegative] = Field(
+        0.1,
+        description="read voltage around which the network is linearised",
+    )
+    spread: Spread = Spread()
+    switching: Switching = Switching()
+    lines: Lines = Lines()
+    noise: Noise = Noise()
+    converter: Converter = Converter()
+    breakdown: Breakdown = Breakdown()
+    defects: Defects = Defects()
+    timing: Timing = Timing()
+
+    @model_validator(mode="after")
+    def _ideal_is_ideal(self) -> Self:
+        extra = sorted(self.model_fields_set - {"ideal", "switching", "timing"})
+        if self.ideal and extra:
+            raise ValueError(f"an ideal die has no imperfections; remove {', '.join(extra)} or 'ideal: true'")
+        return self
+
+    @property
+    def effective(self) -> "Simulation":
+        """Return what is simulated: itself, or with `ideal` every imperfection off (infinite means never)."""
+        if not self.ideal:
+            return self
+        return self.model_copy(
+            update={
+                "random_state": False,
+                "disturb": False,
+                "spread": Spread(diameter=0.0, ra=0.0, tmr=0.0, v_c0=0.0, delta=0.0),
+                "switching": self.switching.model_copy(update={"v_half": np.inf}),
+                "lines": Lines(r_row=0.0, r_col=0.0),
+                "noise": Noise(relative=0.0, absolute=0.0, flicker=0.0),
+                "converter": Converter(lsb=0.0).model_copy(update={"full_scale": np.inf}),
+                "breakdown": Breakdown(spread=0.0).model_copy(update={"v_bd": np.inf}),
+            }
+        )
+
+
+class DieDescription(Model):
+    """A die file: what is known of a die, and how to simulate it."""
+
+    name: str = Field(
+        min_length=1, description="kind of die; every die of the kind has its own seed and name"
+    )
+    geometry: DieGeometry
+    polarity: Literal[1, -1] = Field(1, description="1 if V_row - V_col > 0 writes P, -1 if it writes AP")
+    junction: Junction
+    simulation: Simulation = Simulation()
+
+    @model_validator(mode="after")
+    def _one_diameter_per_kernel(self) -> Self:
+        given = len(self.junction.kernel_diameters)
+        if given not in (0, self.geometry.kernels):
+            raise ValueError(
+                f"{given} kernel_diameters for {self.geometry.kernels} kernels; give one each, or none"
+            )
+        return self
+
+    @property
+    def shape(self) -> Geometry:
+        """Return the geometry that protocols see."""
+        g = self.geometry
+        return Geometry(g.kernels, g.n_rows, g.n_cols, g.kind, self.polarity)
+
+    @property
+    def nominal(self) -> Nominal:
+        """Return the nominal conductances, from diameter, RA and TMR."""
+        g_p = float(mtj.parallel_conductance(self.junction.diameter, self.junction.ra))
+        return Nominal(g_p, g_p / (1.0 + self.junction.tmr))
+
+    @property
+    def diameters(self) -> FloatArray:
+        """Return the nominal diameter of each kernel, (kernels,) m."""
+        each = self.junction.kernel_diameters or (self.junction.diameter,) * self.geometry.kernels
+        return np.array(each)
+
+    def refuse_unsimulated(self) -> None:
+        """Raise BenchError for a kind of die that this simulation does not have."""
+        if self.geometry.kind is not Kind.PASSIVE:
+            raise BenchError(
+                f"this simulated die is passive; the die file '{self.name}' says kind: {self.geometry.kind}"
+            )

@@ -1,0 +1,163 @@
+"""Physics of magnetic tunnel junctions as pure functions of arrays; nothing here remembers or draws anything.
+
+Every function broadcasts. Numbers that describe a junction are arguments: which of them are this project's
+defaults is said in `sim_backend.description`, nowhere here."""
+
+import numpy as np
+import numpy.typing as npt
+from scipy.constants import Boltzmann, elementary_charge
+
+from labctl.core.units import Ampere, BoolArray, FloatArray, Ratio, Second, Volt
+
+TEMPERATURE = 300.0
+"""Room temperature, K."""
+BLEND = (100e-9, 1e-6)
+"""Times between which switching goes over from precessional to thermally activated, s."""
+
+
+def parallel_conductance(diameter: npt.ArrayLike, ra: npt.ArrayLike) -> FloatArray:
+    """Return G_P = pi D^2 / (4 RA) of round junctions, in S.
+
+    Args:
+        diameter: m.
+        ra: resistance-area product in the parallel state, ohm m^2.
+
+    >>> round(1 / float(parallel_conductance(80e-9, 12e-12)))
+    2387
+    """
+    return np.pi / 4 * np.square(np.asarray(diameter, np.float64)) / np.asarray(ra, np.float64)
+
+
+def spread(nominal: npt.ArrayLike, sigma: Ratio, normal: FloatArray) -> FloatArray:
+    """Return log-normal values: `nominal` is the median, `sigma` the standard deviation of the logarithm.
+
+    For the spreads of a wafer (below 10 %) this is the normal spread, and a large one never turns negative.
+    """
+    return np.asarray(np.asarray(nominal, np.float64) * np.exp(sigma * normal))
+
+
+def tmr_at(tmr0: npt.ArrayLike, voltage: npt.ArrayLike, v_half: Volt) -> FloatArray:
+    """Return TMR(V) = TMR0 / (1 + (V / V_h)^2), a ratio."""
+    return np.asarray(tmr0, np.float64) / (1.0 + np.square(np.asarray(voltage, np.float64) / v_half))
+
+
+def conductance(
+    g_p: FloatArray | float, tmr: FloatArray | float, voltage: FloatArray | float, v_half: Volt
+) -> FloatArray:
+    """Return G_P / (1 + TMR(V)), in S: the conductance of AP cells at `voltage`; with `tmr` 0 of P cells.
+
+    G_P is taken as independent of the voltage. `v_half` infinity switches the bias dependence off.
+    """
+    # g_p / (1 + tmr_at(...)) with one division less; this is the inner loop of every operating point
+    w = 1.0 + np.square(np.asarray(voltage, np.float64) * (1.0 / v_half))
+    return np.asarray(g_p * (w / (w + tmr)))
+
+
+def switching_probability(
+    drive: FloatArray | float,
+    delta: FloatArray | float,
+    time: FloatArray | float,
+    *,
+    tau0: Second,
+    tau_d: Second,
+) -> FloatArray:
+    """Return the probability that a cell has switched after `time`, monotone in drive and in time.
+
+    P = (1 - w) P_Butler + w P_thermal; w is a smooth step in ln t over `BLEND`. Thermal: 1 - exp(-t / tau)
+    with tau = tau0 exp(Delta (1 - V / V_c0)), never below tau0. Precessional: Butler et al., IEEE Trans.
+    Magn. 48, 4684 (2012), eq. for the write error rate, 0 below V_c0. The two do not meet by themselves; the
+    blend is this project's.
+
+    Args:
+        drive: V / V_c0, positive in the direction that switches the cell; negative holds it.
+        delta: thermal stability.
+        time: s.
+        tau0: attempt time, s.
+        tau_d: relaxation time of the precession, s.
+    """
+    drive = np.asarray(drive, np.float64)
+    t = np.asarray(time, np.float64)
+    exponent = np.asarray(delta * (1.0 - drive))
+    thermal = -np.expm1(-(t / tau0) * np.exp(-np.maximum(exponent, 0.0)))
+    x = np.clip(np.log(np.maximum(t, 1e-300) / BLEND[0]) / np.log(BLEND[1] / BLEND[0]), 0.0, 1.0)
+    w = x * x * (3.0 - 2.0 * x)
+    if np.all(w == 1.0):
+        return np.asarray(thermal)
+    return np.asarray((1.0 - w) * _butler(drive, delta, t, tau_d) + w * thermal)
+
+
+def _butler(drive: FloatArray, delta: FloatArray | float, time: FloatArray, tau_d: Second) -> FloatArray:
+    """Return 1 - WER of precessional switching, 0 at and below the critical voltage."""
+    over = np.maximum(drive, 1.0 + 1e-9) - 1.0
+    growth = np.minimum(2.0 * over * time / tau_d, 700.0)
+    # i exp(g) - 1 = expm1(g) + (i - 1) exp(g), without the cancellation near i = 1
+    survivors = np.pi**2 / 4 * over * delta / (np.expm1(growth) + over * np.exp(growth))
+    return np.where((drive > 1.0) & (time > 0.0), np.exp(-survivors), 0.0)
+
+
+def median_voltage(time: Second, v_c0: Volt, delta: Ratio, tau0: Second) -> Volt:
+    """Return V_50, the voltage that switches half of the thermally activated pulses of `time`, in V.
+
+    >>> round(median_voltage(1e-3, 0.5, 60.0, 1e-9), 3)
+    0.382
+    """
+    return float(v_c0 * (1.0 - np.log(time / (tau0 * np.log(2.0))) / delta))
+
+
+def stress(
+    voltage: npt.ArrayLike, time: npt.ArrayLike, v_bd: npt.ArrayLike, t_bd: Second, n: float
+) -> FloatArray:
+    """Return the dielectric stress of `time` at `voltage`; 1 breaks 63 % of the cells.
+
+    Power law in voltage: (t / t_bd) (|V| / V_bd)^n; the stresses of successive pulses add up.
+    """
+    ratio = np.abs(np.asarray(voltage, np.float64)) / v_bd
+    return np.asarray(np.asarray(time, np.float64) / t_bd * ratio**n)
+
+
+def endurance(uniform: FloatArray, shape: float) -> FloatArray:
+    """Return the stress that each cell survives, Weibull distributed with shape `shape` and scale 1."""
+    return np.asarray((-np.log(uniform)) ** (1.0 / shape))
+
+
+def noise_sigma(
+    current: FloatArray,
+    conductance: npt.ArrayLike,
+    aperture: Second,
+    *,
+    relative: Ratio,
+    absolute: Ampere,
+    flicker: npt.ArrayLike,
+    f_low: float,
+) -> FloatArray:
+    """Return the standard deviation of current readings, in A.
+
+    Johnson noise 4 k T G and shot noise 2 q |I| in the bandwidth 1 / (2 aperture); 1/f noise of relative
+    power `flicker` ln(f_high / f_low), taken as if one junction carried the current; the instrument's
+    `relative` of reading plus `absolute`. Independent, so powers add.
+
+    Args:
+        current: A.
+        conductance: S, seen from the column's terminal.
+        aperture: s.
+        relative: instrument noise as a ratio of the reading.
+        absolute: instrument noise, A.
+        flicker: alpha_H / area, the relative power S_I f / I^2 of 1/f noise.
+        f_low: Hz, below which the drift counts as a change and not as noise.
+    """
+    bandwidth = 0.5 / aperture
+    square = np.square(current)
+    power = (4.0 * Boltzmann * TEMPERATURE * bandwidth) * np.asarray(conductance, np.float64)
+    power = power + (2.0 * elementary_charge * bandwidth) * np.abs(current)
+    power += (np.asarray(flicker) * np.log(max(bandwidth / f_low, 1.0)) + relative**2) * square + absolute**2
+    return np.sqrt(power)
+
+
+def quantise(current: FloatArray, lsb: Ampere, full_scale: Ampere) -> tuple[FloatArray, BoolArray]:
+    """Return what a converter says, in A, and where it is beyond its full scale (it then says full scale).
+
+    `lsb` 0 is a converter without steps.
+    """
+    code = np.round(current / lsb) * lsb if lsb > 0 else current
+    over = np.abs(code) > full_scale
+    return np.clip(code, -full_scale, full_scale), over

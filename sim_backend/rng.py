@@ -1,0 +1,51 @@
+"""Randomness as a pure function of counters: results depend on no batching, order, worker or restart.
+
+A `Stream` is one purpose of one die ("switching of kernel 3"). Its numbers are addressed by pattern and draw:
+the number of pattern p, draw c is the same whether p was alone or in a batch of thousands, and whatever other
+streams did. Philox (Salmon et al., SC'11, doi:10.1145/2063384.2063405) is a keyed function of a counter and
+gives exactly that."""
+
+import hashlib
+
+import numpy as np
+from numpy.random import Philox
+from scipy.special import ndtri
+
+from labctl.core.units import FloatArray
+
+_WORDS = 4  # Philox makes four 64-bit words per count
+
+
+class Stream:
+    """Numbers of one purpose, `stride` draws per pattern.
+
+    Args:
+        seed: seed of the die. words: what the numbers are for, such as the die's name, "switching" and the
+        kernel; streams with different
+            words are independent.
+        stride: draws per pattern.
+    """
+
+    def __init__(self, seed: int, *words: str | int, stride: int) -> None:
+        text = "\x1f".join([str(int(seed)), *(f"{type(w).__name__}:{w}" for w in words)])
+        digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
+        self._key = np.frombuffer(digest, dtype="<u8").astype(np.uint64)
+        self._counts = -(-stride // _WORDS)
+        self.stride = stride
+
+    def uniforms(self, first: int, patterns: int = 1) -> FloatArray:
+        """Return the (patterns, stride) uniforms in the open interval (0, 1) of the patterns from `first` on.
+
+        >>> s = Stream(1, "die", "noise", stride=3)
+        >>> bool((s.uniforms(5, 2)[1] == s.uniforms(6)[0]).all())
+        True
+        """
+        counter = np.array([first * self._counts, 0, 0, 0], np.uint64)
+        raw = Philox(key=self._key, counter=counter).random_raw(patterns * self._counts * _WORDS)
+        # 52 bits and a half: never 0, never 1
+        uniform: FloatArray = ((raw >> np.uint64(12)) + 0.5) * 2.0**-52
+        return uniform.reshape(patterns, -1)[:, : self.stride]
+
+    def normals(self, first: int, patterns: int = 1) -> FloatArray:
+        """Return the (patterns, stride) standard normals, by inverse transform of the uniforms."""
+        return np.asarray(ndtri(self.uniforms(first, patterns)))
