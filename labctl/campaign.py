@@ -1,5 +1,7 @@
 """What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
 
+import json
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
@@ -17,16 +19,30 @@ class DieEntry(Model):
 
     name: Name = Field(description="name of the die; also the name of its files")
     file: FilePath = Field(description="the die file: geometry, nominal junction, and how it is simulated")
-    set: dict[str, Any] = Field(
-        default_factory=dict, description="changes to the die file, as dotted key: value, such as junction.diameter: 55 nm"
+    change: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what differs from the die file, written as there: junction: {diameter: 55 nm}",
     )
+
+    @property
+    def changes(self) -> dict[str, str]:
+        """Return `change` by dotted path.
+
+        >>> DieEntry(name="D55", file="f", change={"junction": {"diameter": "55 nm"}}).changes
+        {'junction.diameter': '"55 nm"'}
+        """
+        return dict(_flat(self.change))
 
 
 class Accept(Model):
     """What makes a die good. A die that falls short goes to a bin named after what it missed; the run goes on."""
 
-    fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
-    accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
+    fidelity: Ratio = Field(
+        default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions"
+    )
+    accuracy: Ratio = Field(
+        default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples"
+    )
 
 
 class Campaign(Model):
@@ -34,7 +50,9 @@ class Campaign(Model):
 
     name: Name
     title: str = Field(default="", description="one line for people")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
+    seed: int = Field(
+        default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it"
+    )
     dies: tuple[DieEntry, ...] = Field(min_length=1)
     data: str = Field(default="wine", description="data set: wine, digits, or the folder of the user's own")
     solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")
@@ -65,6 +83,14 @@ class OneStage(Model):
     def procedure(self) -> tuple[str, Model]:
         """Return the name of the procedure and its parameters."""
         return next((n, getattr(self, n)) for n in type(self).model_fields if getattr(self, n) is not None)
+
+
+def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", json.dumps(value)
 
 
 def bin_of(accept: Accept, fidelity: list[float], accuracy: list[float]) -> str:

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -29,9 +30,18 @@ app = typer.Typer(
 
 Set = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="change a value of the campaign file, e.g. stages.0.survey.v_read='80 mV'"),
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="change a value of the campaign file, e.g. stages.0.survey.v_read='80 mV'",
+    ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error")]
+AsJson = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="end with one line of JSON on standard output; all else is on standard error"
+    ),
+]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
 
@@ -48,7 +58,16 @@ def _overrides(pairs: list[str] | None) -> dict[str, str]:
 
 
 def _quantity(value: float, unit: str) -> str:
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")):
+    for factor, prefix in (
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1, ""),
+        (1e-3, "m"),
+        (1e-6, "u"),
+        (1e-9, "n"),
+    ):
         if abs(value) >= factor * 0.9999:
             return f"{value / factor:.4g} {prefix}{unit}"
     return f"{value:.4g} {unit}"
@@ -81,7 +100,17 @@ def _plan_table(prepared: Any, plans: list[Any], console: Console) -> None:
     limits = prepared.campaign.limits
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
     table = Table(title=f"{prepared.campaign.name}: {len(plans)} dies, simulated", title_justify="left")
-    for heading in ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk"):
+    for heading in (
+        "die",
+        "stage",
+        "operations",
+        "reads",
+        "pulses",
+        "highest",
+        "levels",
+        "bench time",
+        "disk",
+    ):
         table.add_column(heading, justify="left" if heading in ("die", "stage") else "right")
     for p in plans:
         for s in p.stages:
@@ -133,11 +162,17 @@ def plan(campaign: CampaignPath, set_: Set = None, seed: int | None = None, as_j
 @app.command()
 def run(
     campaign: CampaignPath,
-    out: Annotated[Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")] = None,
-    seed: Annotated[int | None, typer.Option(metavar="N", help="seed of the simulated world [default: the campaign's]")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="seed of the simulated world [default: the campaign's]")
+    ] = None,
     set_: Set = None,
     as_json: AsJson = False,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")
+    ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
 ) -> None:
     """Run a campaign on the simulated die: plan it, carry it out, seal every die in HDF5, print the figures.
@@ -171,12 +206,18 @@ def run(
     status, code = verdict(results, len(jobs))
     for result in results:
         if result.outcome.reason:
-            console.print(f"{result.die}: {result.outcome.status}: {result.outcome.reason}", markup=False, highlight=False)
+            console.print(
+                f"{result.die}: {result.outcome.status}: {result.outcome.reason}",
+                markup=False,
+                highlight=False,
+            )
     report.show(folder, Console(stderr=as_json))
     if plot:
         for picture in report.plot(folder):
             console.print(f"drawn: {picture}", highlight=False)
-    console.print(f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False)
+    console.print(
+        f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False
+    )
     if as_json:
         print(json.dumps(report.summary(folder, status.value, code)))
     raise typer.Exit(code)
@@ -184,7 +225,9 @@ def run(
 
 @app.command()
 def show(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")],
+    path: Annotated[
+        Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")
+    ],
     plot: Annotated[bool, typer.Option("--plot", help="draw PNG pictures into RUN/plots")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -220,9 +263,9 @@ def schema(
     """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
     from labctl import compose, files
     from labctl.core.errors import BenchError
-    from sim_backend.description import DieFile
+    from sim_backend.description import DieDescription
 
-    models = {"campaign": compose.campaign_model, "die": lambda: DieFile}
+    models = {"campaign": compose.campaign_model, "die": lambda: DieDescription}
     if which not in models:
         raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
     print(json.dumps(files.schema(models[which]()), indent=1))
@@ -245,3 +288,7 @@ def main() -> None:
     except KeyboardInterrupt:
         print("labctl: interrupted", file=sys.stderr)
         sys.exit(4)
+    except Exception:
+        traceback.print_exc()
+        print("labctl: this is a bug of ours; please report it with the lines above", file=sys.stderr)
+        sys.exit(70)

@@ -25,7 +25,7 @@ from labctl.core.procedure import Model, Procedure
 from labctl.doctor import versions
 from labctl.worker import Job
 from protocols.weights import Layer, Solution
-from sim_backend.description import DieFile
+from sim_backend.description import DieDescription
 
 
 @cache
@@ -47,14 +47,8 @@ def campaign_model() -> type[Campaign]:
     """Return the campaign model with one optional key per registered procedure in each stage."""
     options: dict[str, Any] = {}
     for name, kind in registry().items():
-        own: dict[str, Any] = {
-            key: (info.annotation if not info.metadata else _annotated(info), info)
-            for key, info in kind.model_fields.items()
-            if key not in kind.given
-        }
         summary = (kind.__doc__ or name).strip().splitlines()[0]
-        parameters = create_model(f"{kind.__name__}Stage", __base__=Model, __doc__=summary, **own)
-        options[name] = (parameters | None, Field(default=None, description=summary))
+        options[name] = (kind.settings() | None, Field(default=None, description=summary))
     stage = create_model("Stage", __base__=OneStage, __doc__="One procedure with its parameters.", **options)
     return create_model(
         "CampaignFile",
@@ -62,12 +56,6 @@ def campaign_model() -> type[Campaign]:
         __doc__="A campaign: stages over dies.",
         stages=(tuple[stage, ...], Field(min_length=1, description="what is done to each die, in order")),  # type: ignore[valid-type]
     )
-
-
-def _annotated(info: Any) -> Any:
-    from typing import Annotated
-
-    return Annotated[(info.annotation, *info.metadata)]
 
 
 @dataclass(frozen=True)
@@ -79,7 +67,7 @@ class Prepared:
     """
 
     campaign: Campaign
-    dies: Mapping[str, DieFile]
+    dies: Mapping[str, DieDescription]
     procedures: tuple[Procedure, ...]
     sources: tuple[files.Loaded[Any], ...]
     solutions_path: Path
@@ -107,12 +95,12 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | Non
     overrides = dict(overrides or {})
     if seed is not None:
         overrides["seed"] = str(seed)
-    loaded = files.load(path, campaign_model(), overrides)
+    loaded = files.read(path, campaign_model(), overrides)
     campaign = loaded.value
     sources: list[files.Loaded[Any]] = [loaded]
-    dies: dict[str, DieFile] = {}
+    dies: dict[str, DieDescription] = {}
     for entry in campaign.dies:
-        found = files.load(entry.file, DieFile, {k: str(v) for k, v in entry.set.items()})
+        found = files.read(entry.file, DieDescription, entry.changes)
         dies[entry.name] = found.value
         if all(s.path != found.path for s in sources):
             sources.append(found)
@@ -122,7 +110,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | Non
         name, parameters = stage.procedure()
         kind = registry()[name]
         own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
-        built.append(kind(**own, **{key: given[key] for key in kind.given}))
+        built.append(kind(**own, **{key: given[key] for key in kind.model_fields if key not in own}))
     return Prepared(campaign, dies, tuple(built), tuple(sources), campaign.solutions, overrides)
 
 
@@ -161,7 +149,9 @@ def refuse_existing(folder: Path) -> None:
     """Raise StorageError if `folder` holds anything, or if its parent cannot be written to."""
     if folder.is_dir():
         if any(folder.iterdir()):
-            raise StorageError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
+            raise StorageError(
+                f"{folder} exists and is not empty; a run never writes over another: name a new folder"
+            )
     elif folder.exists():
         raise StorageError(f"{folder} exists and is not a folder")
     anchor = folder
@@ -201,10 +191,16 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
         for number, source in enumerate(prepared.sources):
             name = f"{number:02d}-{source.path.name}"
             (folder / "files" / name).write_text(source.text, encoding="utf-8", newline="")
-            kept[name] = {"path": str(source.path), "sha256": hashlib.sha256(source.text.encode()).hexdigest()}
+            kept[name] = {
+                "path": str(source.path),
+                "sha256": hashlib.sha256(source.text.encode()).hexdigest(),
+            }
         raw = prepared.solutions_path.read_bytes()
         (folder / "files" / "solutions.npz").write_bytes(raw)
-        kept["solutions.npz"] = {"path": str(prepared.solutions_path), "sha256": hashlib.sha256(raw).hexdigest()}
+        kept["solutions.npz"] = {
+            "path": str(prepared.solutions_path),
+            "sha256": hashlib.sha256(raw).hexdigest(),
+        }
         said: dict[str, Any] = {
             "format": 1,
             "name": prepared.campaign.name,
@@ -231,6 +227,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             os.fsync(f.fileno())
         part.replace(folder / "run.json")
     except OSError as error:
-        raise StorageError(f"{folder} cannot be made: {error.strerror or error}; name another folder with --out") from error
+        raise StorageError(
+            f"{folder} cannot be made: {error.strerror or error}; name another folder with --out"
+        ) from error
     return said
-

@@ -93,7 +93,9 @@ def examine(folder: Path) -> list[Finding]:
     findings.append(Finding("protocols", bool(entry_points), ", ".join(entry_points) or "none registered"))
     found = versions()
     findings.append(
-        Finding("libraries", "numpy" in found, ", ".join(f"{k} {v}" for k, v in found.items() if k in LIBRARIES))
+        Finding(
+            "libraries", "numpy" in found, ", ".join(f"{k} {v}" for k, v in found.items() if k in LIBRARIES)
+        )
     )
     try:
         commit = _commit_time(folder)
@@ -102,6 +104,10 @@ def examine(folder: Path) -> list[Finding]:
         findings.append(Finding(f"durable writes in {folder}", False, str(error)))
     data = os.environ.get("LABCTL_DATA")
     findings.append(
-        Finding("LABCTL_DATA", data is None or Path(data).is_dir(), data or "not set (only MNIST and published data need it)")
+        Finding(
+            "LABCTL_DATA",
+            data is None or Path(data).is_dir(),
+            data or "not set (only MNIST and published data need it)",
+        )
     )
     return findings

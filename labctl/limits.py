@@ -32,10 +32,14 @@ class Limits(Model):
     """What may be done to a die. Beyond any of these an operation is refused before anything is energised."""
 
     v_towards_p: Volt = Field(gt=0, description="highest cell voltage in the direction that writes P")
-    v_towards_ap: Volt = Field(gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)")
+    v_towards_ap: Volt = Field(
+        gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)"
+    )
     width: Second = Field(gt=0, description="longest pulse")
     compliance: Ampere = Field(gt=0, description="highest current limit that may be set on a line")
-    v_gate: Volt = Field(default=0.0, ge=0, description="highest gate voltage of a die with access transistors")
+    v_gate: Volt = Field(
+        default=0.0, ge=0, description="highest gate voltage of a die with access transistors"
+    )
     v_count: Volt = Field(gt=0, description="a pulse counts for a cell when the cell sees more than this")
     pulses_per_cell: int = Field(gt=0, description="most pulses that a cell may get, over the die's life")
 
@@ -53,7 +57,9 @@ def _driven(bias: Bias, fill: float) -> tuple[FloatArray, FloatArray]:
     if bias.floating is None:
         return bias.row, bias.col
     n_rows = bias.row.shape[1]
-    return np.where(bias.floating[:, :n_rows], fill, bias.row), np.where(bias.floating[:, n_rows:], fill, bias.col)
+    return np.where(bias.floating[:, :n_rows], fill, bias.row), np.where(
+        bias.floating[:, n_rows:], fill, bias.col
+    )
 
 
 def extremes(bias: Bias) -> Extremes:

@@ -10,7 +10,19 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.die import Attempts, Bias, Die, Geometry, Nominal, Operation, Pulse, Reading, Sense, WritePlan, program_by_host
+from labctl.core.die import (
+    Attempts,
+    Bias,
+    Die,
+    Geometry,
+    Nominal,
+    Operation,
+    Pulse,
+    Reading,
+    Sense,
+    WritePlan,
+    program_by_host,
+)
 from labctl.core.errors import LimitError
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import FloatArray, Second, Volt
@@ -116,7 +128,9 @@ class Rehearsed:
         self.check(plan)
         cap = extremes(plan.write.scaled(plan.ladder.max()))
         if len(plan):
-            self._plan.v_highest = max(self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max())))
+            self._plan.v_highest = max(
+                self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max()))
+            )
         return program_by_host(self, plan)
 
     def idle(self) -> None:
@@ -130,7 +144,9 @@ class Rehearsed:
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         if len(bias):
             found = extremes(bias)
-            self._plan.v_highest = max(self._plan.v_highest, float(max(found.positive.max(), found.negative.max())))
+            self._plan.v_highest = max(
+                self._plan.v_highest, float(max(found.positive.max(), found.negative.max()))
+            )
 
     def _seen(self, reading: Reading) -> Reading:
         self._plan.bytes += reading.current.nbytes + reading.flag.nbytes + reading.pulse_flag.nbytes

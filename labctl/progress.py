@@ -7,7 +7,14 @@ from types import TracebackType
 from typing import Any, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from labctl.core.units import Second
 
@@ -55,14 +62,18 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
         )
-        self._tasks = {die: self._bars.add_task(die, total=total, stage="waiting") for die, total in self._total.items()}
+        self._tasks = {
+            die: self._bars.add_task(die, total=total, stage="waiting") for die, total in self._total.items()
+        }
 
     def __enter__(self) -> Self:
         if self._live:
             self._bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live:
             self._bars.stop()
 

@@ -184,7 +184,7 @@ def run(
         truth: what a simulated die really holds, logged when the stage ends and used by nobody.
     """
     stage = procedure.name
-    journal.event("stage_started", {"stage": stage})
+    journal.event("stage_started", procedure.settings_said(), stage=stage)
     watched = Journalled(die, journal, stage, stop, tick)
     outcome = Outcome(Status.FAIL, "the stage was interrupted", LabError.exit_code)
     try:
@@ -215,11 +215,11 @@ def _close(
     except Exception as error:
         reason = f"outputs may be live: {error}" + (f" (after: {outcome.reason})" if outcome.reason else "")
         outcome = Outcome(Status.FAIL, reason, 6)
-    body: dict[str, Any] = {"stage": stage, "pulses_per_cell": die.counts}
+    body: dict[str, Any] = {"pulses_per_cell": die.counts}
     if truth is not None:
         body["truth"] = {name: np.asarray(value) for name, value in truth().items()}
     try:
-        journal.event("stage_ended", {**body, "outcome": outcome.status.value, "reason": outcome.reason})
+        journal.event("stage_ended", {**body, "outcome": outcome.status.value, "reason": outcome.reason}, stage=stage)
         journal.commit()
     except StorageError as error:
         if outcome.status is Status.SUCCESS:

@@ -15,7 +15,8 @@ from labctl.hdf5 import seal_in_subprocess
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
 from labctl.run import Outcome, Status, run
-from sim_backend.description import DieFile
+from protocols.records import Inference, Write
+from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
 Notify = Callable[[str, str, Any], None]
@@ -28,7 +29,7 @@ class Job:
 
     folder: Path
     die: str
-    description: DieFile
+    description: DieDescription
     seed: int
     limits: Limits
     accept: Accept
@@ -48,20 +49,17 @@ class DieResult:
 
 
 def _solutions(history: History) -> list[dict[str, Any]]:
-    from protocols.network import InferenceRecord
-    from protocols.write_verify import WriteRecord
-
-    fidelity = {r.index: r.fidelity for r in history.all(WriteRecord)}
+    fidelity = {r.solution: r.fidelity for r in history.all(Write)}
     return [
         {
-            "index": int(r.index),
-            "fidelity": float(fidelity[r.index]),
+            "index": int(r.solution),
+            "fidelity": float(fidelity[r.solution]),
             "accuracy": {
-                "untuned": {"train": float(r.untuned_train), "test": float(r.untuned_test)},
-                "tuned": {"train": float(r.tuned_train), "test": float(r.tuned_test)},
+                tuning: {part: float(getattr(r, f"accuracy_{tuning}_{part}")) for part in ("train", "test")}
+                for tuning in ("untuned", "tuned")
             },
         }
-        for r in history.all(InferenceRecord)
+        for r in history.all(Inference)
     ]
 
 
@@ -97,8 +95,9 @@ def run_die(job: Job, notify: Notify, stop: Callable[[], str | None]) -> DieResu
         )
         found = {Status.SUCCESS: found, Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
         journal.event("die_ended", {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason})
-    finally:
         journal.finish()
+    finally:
+        journal.close()
     notify(job.die, "stage", "sealing")
     digest = seal_in_subprocess(job.folder, job.die)
     notify(job.die, "done", found)

@@ -61,6 +61,11 @@ class Network(NetworkSettings, Procedure):
     x_test: Array
     y_test: Array
 
+    @classmethod
+    def settings(cls) -> type[Model]:
+        """Return the model of what a campaign file says of it."""
+        return NetworkSettings
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         first = self.solutions[0]
@@ -86,6 +91,15 @@ class Network(NetworkSettings, Procedure):
             if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
                 raise ValueError(f"y_{name} is not made of whole numbers from 0 to {classes - 1}")
         return self
+
+    @classmethod
+    def settings(cls) -> type[Model]:
+        """Return what a campaign file says of the stage; solutions and samples are given."""
+        return NetworkSettings
+
+    def rehearsal(self) -> tuple[Procedure, int]:
+        """Return the stage with its first solution only, and how many there are."""
+        return self.model_copy(update={"solutions": self.solutions[:1]}), len(self.solutions)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

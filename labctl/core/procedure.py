@@ -65,14 +65,18 @@ class Model(BaseModel):
 
 
 class Procedure(Model, ABC):
-    """Parameters of one protocol and what it does with a die.
-
-    `name` is what a campaign file calls it; `given` names the fields that a campaign hands over (solutions, samples)
-    instead of the stage's own parameters.
-    """
+    """Parameters of one protocol and what it does with a die; `name` is what a campaign file calls it."""
 
     name: ClassVar[str]
-    given: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def settings(cls) -> type[Model]:
+        """Return the model of what a campaign file says of it; its other fields (solutions, samples) are given."""
+        return cls
+
+    def settings_said(self) -> dict[str, Any]:
+        """Return those settings as plain data in SI units, for the record."""
+        return self.model_dump(mode="json", include=set(self.settings().model_fields))
 
     @abstractmethod
     def run(self, die: Die, history: History) -> Iterator[Record]:
