@@ -1,0 +1,132 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from labctl.core.die import Geometry, Kind
+from labctl.core.errors import BenchError
+from sim_backend.cells import Defect, fabricate
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
+
+EXAMPLES = Path(__file__).parents[2] / "examples" / "dies"
+FILE: dict[str, Any] = {
+    "name": "small",
+    "geometry": {"kernels": 2, "n_rows": 3, "n_cols": 4},
+    "junction": {"diameter": "80 nm"},
+}
+
+
+def read(**changes: Any) -> DieDescription:
+    return DieDescription.model_validate({**FILE, **changes}, context={"file": True})
+
+
+def big(**simulation: Any) -> DieDescription:
+    return read(geometry={"n_rows": 100, "n_cols": 90}, simulation=simulation)
+
+
+@pytest.mark.parametrize("name", ["passive-15x15", "ideal-15x15"])
+def test_examples_are_dies(name: str) -> None:
+    text = (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
+    found = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
+    assert found.name == name
+    assert found.shape == Geometry(2, 15, 15)
+    assert 1 / found.nominal.g_p == pytest.approx(2387, abs=1)
+    assert found.nominal.g_p / found.nominal.g_ap == pytest.approx(2.2)
+
+
+def test_the_passive_example_says_the_defaults() -> None:
+    text = (EXAMPLES / "passive-15x15.yaml").read_text(encoding="utf-8")
+    found = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
+    bare = found.model_copy(update={"simulation": read().simulation})
+    assert found.simulation.model_dump() == bare.simulation.model_dump()
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"junction": {"diameter": 80}}, "no unit"),
+        ({"junction": {"diameter": "-80 nm"}}, "greater than 0"),
+        ({"junction": {"diameter": "80 mV"}}, "not a unit of m"),
+        ({"junction": {"diameter": "80 nm", "tmr": "-1 %"}}, "greater than or equal to 0"),
+        ({"junction": {"diameter": "80 nm", "kernel_diameters": ["80 nm"]}}, "1 kernel_diameters for 2"),
+        ({"junction": {"diameter": "80 nm", "kernel_diameters": ["80 nm", "0 nm"]}}, "greater than 0"),
+        ({"geometry": {"n_rows": 3}}, "n_cols"),
+        ({"geometry": {"n_rows": 0, "n_cols": 4}}, "greater than or equal to 1"),
+        ({"polarity": 0}, "polarity"),
+        ({"simulation": {"wires": {}}}, "Extra inputs"),
+        ({"simulation": {"lines": {"r_row": "-1 ohm"}}}, "greater than or equal to 0"),
+        ({"simulation": {"defects": {"short": "120 %"}}}, "less than or equal to 1"),
+        ({"simulation": {"defects": {"short": "60 %", "open": "60 %"}}}, "more than every cell"),
+        ({"simulation": {"defects": {"r_short_min": "1 kohm"}}}, "above r_short_max"),
+        ({"simulation": {"ideal": True, "noise": {}}}, "remove noise"),
+    ],
+)
+def test_mistakes_are_refused(changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        read(**changes)
+
+
+def test_a_1t1r_file_is_read_and_not_simulated() -> None:
+    chip = read(geometry={"kind": "1T1R", "kernels": 2, "n_rows": 3, "n_cols": 4})
+    assert chip.shape.kind is Kind.ONE_T_ONE_R
+    with pytest.raises(BenchError, match="this simulated die is passive"):
+        SimDie(chip, seed=1, name="x")
+
+
+def test_every_default_of_the_physics_is_labelled() -> None:
+    definitions = DieDescription.model_json_schema()["$defs"]
+    parts = ("Spread", "Switching", "Lines", "Noise", "Converter", "Breakdown", "Defects", "Timing")
+    for part in parts:
+        for field in definitions[part]["properties"].values():
+            assert "Project default, not a published value" in str(field), (part, field)
+
+
+def test_kernels_may_differ_in_size() -> None:
+    found = read(junction={"diameter": "80 nm", "kernel_diameters": ["55 nm", "100 nm"]})
+    made = [fabricate(found, 1, "x", k) for k in (0, 1)]
+    ratio = np.median(made[1].g_p) / np.median(made[0].g_p)
+    assert ratio == pytest.approx((100 / 55) ** 2, rel=0.05)
+
+
+def test_conductances_have_the_statistics_of_the_file() -> None:
+    made = fabricate(big(), 5, "x", 0)
+    logs = np.log(made.g_p)
+    sigma = np.hypot(2 * 0.02, 0.03)
+    assert logs.std() == pytest.approx(sigma, rel=5 / np.sqrt(2 * logs.size))
+    assert logs.mean() == pytest.approx(np.log(read().nominal.g_p), abs=5 * sigma / np.sqrt(logs.size))
+    assert np.log(made.v_c0_p).std() == pytest.approx(0.05, rel=5 / np.sqrt(2 * logs.size))
+    assert made.state.mean() == pytest.approx(0.5, abs=2.5 / np.sqrt(logs.size))
+    assert abs(np.corrcoef(logs, np.log(made.v_c0_p))[0, 1]) < 5 / np.sqrt(logs.size)
+
+
+def test_both_critical_voltages_are_kept_apart() -> None:
+    made = fabricate(big(switching={"v_c0_ap": "400 mV"}), 5, "x", 0)
+    assert made.v_c0_ap / made.v_c0_p == pytest.approx(np.full(9000, 0.8))
+
+
+def test_defects_come_in_the_fractions_of_the_file() -> None:
+    given = {"short": "3 %", "open": "2 %", "stuck_p": "4 %", "stuck_ap": "5 %", "low_tmr": "6 %"}
+    made = fabricate(big(defects=given), 5, "x", 0)
+    codes = (Defect.SHORT, Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP, Defect.LOW_TMR)
+    for code, percent in zip(codes, (3, 2, 4, 5, 6), strict=True):
+        share = percent / 100
+        assert (made.defect == code).mean() == pytest.approx(share, abs=5 * np.sqrt(share / 9000))
+    assert made.state[made.defect == Defect.STUCK_P].all()
+    assert not made.state[made.defect == Defect.STUCK_AP].any()
+    assert made.tmr0[made.defect == Defect.LOW_TMR] == pytest.approx(0.36)
+    shorts = 1 / made.g_short
+    assert (shorts.min() >= 30, shorts.max() <= 300) == (True, True)
+    assert np.median(shorts) == pytest.approx(np.sqrt(30 * 300), rel=0.06)
+
+
+def test_an_ideal_die_has_nominal_cells() -> None:
+    ideal = big(ideal=True)
+    made = fabricate(ideal, 5, "x", 0)
+    assert (made.g_p == ideal.nominal.g_p).all()
+    assert not made.state.any()
+    assert not made.defect.any()
+    assert (ideal.simulation.effective.lines.r_row, ideal.simulation.effective.lines.r_sense) == (0.0, 0.0)
