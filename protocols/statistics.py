@@ -26,7 +26,7 @@ def binomial_interval(
     `exact` is Clopper and Pearson's (Biometrika 26, 404 (1934)): never covers less than it says.
 
     >>> binomial_interval(141, 148).round(4)
-    array([0.9055, 0.9769])
+    array([0.9056, 0.9769])
     >>> binomial_interval(0, 10, method="exact").round(4)
     array([0.    , 0.3085])
     """
