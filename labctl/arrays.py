@@ -7,6 +7,7 @@ costs one row.
 
 import errno
 import hashlib
+import io
 import json
 import os
 import sqlite3
@@ -163,8 +164,11 @@ def save_array(folder: Path, digest: str, array: Array) -> None:
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
+        # numpy writing to a file itself would not say why it failed
+        data = io.BytesIO()
+        np.save(data, array, allow_pickle=False)
         with part.open("wb") as file:
-            np.save(file, array, allow_pickle=False)
+            file.write(data.getbuffer())
             file.flush()
             sync(file.fileno())
         os.replace(part, path)

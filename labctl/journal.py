@@ -220,8 +220,9 @@ class Journal(JournalReader):
 
     def record(self, stage: str, record: Record) -> int:
         """Note one record. Raises TypeError if no table can hold a field, or its shape changes."""
-        kind, columns = record.table, columns_of(type(record))
-        body = {k: field_of(f"{kind}.{k}", getattr(record, k), how) for k, how in columns.kinds.items()}
+        kind, subclass = record.table, cast(Any, type(record))
+        columns = columns_of(subclass)
+        body = {k: field_of(f"{kind}.{k}", getattr(record, k), v) for k, v in columns.kinds.items()}
         shapes = {name: value.shape for name, value in body.items() if isinstance(value, np.ndarray)}
         if columns.columnar:
             if (

@@ -1,0 +1,492 @@
+"""The journal: what goes in comes out to the bit, damage is noticed, nothing committed is lost."""
+
+import errno
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from itertools import count
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from labctl.arrays import compact, storage
+from labctl.core.die import Bias, Sense
+from labctl.core.errors import StorageError
+from labctl.core.procedure import Record
+from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volt, Volts
+from labctl.journal import INLINE, Journal
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Survey(Record):
+    table: ClassVar[str] = "survey"
+
+    kernel: int
+    cut: Volt
+    good: bool
+    note: str
+    g_p: Conductances
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Attempt(Record):
+    table: ClassVar[str] = "attempt"
+    columnar: ClassVar[bool] = True
+
+    cell: IntArray
+    voltage: Volts
+    target: BoolArray
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+def survey(kernel: Any = 0, cut: Any = 0.2, good: Any = True, note: Any = "µ", shape: Any = (2, 3)) -> Survey:
+    return Survey(kernel=kernel, cut=cut, good=good, note=note, g_p=np.full(shape, np.nan))
+
+
+def same(a: object, b: object) -> bool:
+    """Equality of bodies, arrays by type, shape and bytes."""
+    if isinstance(a, np.ndarray) and isinstance(b, np.ndarray):
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(same(a[k], b[k]) for k in a)
+    if isinstance(a, list) and isinstance(b, list):
+        return len(a) == len(b) and all(map(same, a, b))
+    return type(a) is type(b) and (a == b or (a != a and b != b))
+
+
+dtypes = (
+    hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes(sizes=(16, 32, 64)) | st.just("c16")
+)
+arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
+bodies = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | arrays,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("$array"), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(bodies, bodies | st.just("no result")), max_size=4))
+def test_bodies_come_back_to_the_bit(pairs: list[tuple[Any, Any]]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        with Journal.create(Path(folder), {}) as journal:
+            for intent, result in pairs:
+                seq = journal.intend("write", "pulse", intent)
+                if not same(result, "no result"):
+                    journal.result(seq, result)
+        with Journal.open(Path(folder)) as journal:
+            journal.verify()
+            found = list(journal.operations())
+        assert len(found) == len(pairs)
+        for op, (intent, result) in zip(found, pairs, strict=True):
+            assert same(op.intent, intent)
+            assert (op.end is None) == same(result, "no result")
+            assert op.end is None or same(op.result, result)
+
+
+def test_order_numbers_and_clocks(tmp_path: Path) -> None:
+    utc, monotonic = count(1000.0), count(5.0)
+    with Journal.create(
+        tmp_path / "A", {"die": "A"}, utc=lambda: next(utc), monotonic=lambda: next(monotonic)
+    ) as journal:
+        first = journal.intend("survey", "sense", {})
+        second = journal.intend("survey", "sense", {})
+        event = journal.event("note", {"x": 1}, stage="survey")
+        done = journal.result(second, None)
+        assert [first, second, event, done] == [2, 3, 4, 5]
+        assert list(journal.operations()) == [], "nothing is there before it is committed"
+        journal.commit()
+        one, two = journal.operations()
+        assert (one.seq, one.start.utc, one.end) == (2, 1001.0, None)
+        assert (two.start.monotonic, two.end) == (7.0, (1004.0, 9.0))
+        assert [op.seq for op in journal.operations(after=2)] == [3]
+        (noted,) = journal.events()
+        assert (noted.stage, noted.kind, noted.body) == ("survey", "note", {"x": 1})
+        assert journal.created == (1000.0, 5.0)
+        assert journal.last.seq == 5
+        assert journal.meta == {"die": "A"}
+
+
+def test_a_result_needs_its_intent(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        seq = journal.intend("write", "pulse", {})
+        journal.result(seq, {})
+        for wrong in (seq, 1, 99):
+            with pytest.raises(ValueError, match=str(wrong)):
+                journal.result(wrong, {})
+
+
+def test_more_rows_than_one_query_fetches(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        for k in range(1203):
+            journal.result(journal.intend("s", "sense", {"k": k}), {"k": -k})
+        journal.commit()
+        assert [(op.intent["k"], op.result["k"]) for op in journal.operations()] == [
+            (k, -k) for k in range(1203)
+        ]
+
+
+def test_nouns_enums_and_numpy_scalars_are_bodies(tmp_path: Path) -> None:
+    sense = Sense(Bias(np.broadcast_to([0.1, 0.2], (7, 2)), np.zeros((7, 3))), np.arange(3))
+    with Journal.create(tmp_path, {}) as journal:
+        journal.intend("s", "sense", sense)
+        journal.event("odd", {"colour": Colour.RED, "x": np.float32(0.5), "n": np.int8(3), "t": np.True_})
+        journal.commit()
+        (op,) = journal.operations()
+        assert same(op.intent["bias"]["row"], np.array(sense.bias.row))
+        assert op.intent["bias"]["gate"] is None
+        assert same(next(journal.events()).body, {"colour": "red", "x": 0.5, "n": 3, "t": True})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {1: 2},
+        {"a": {1, 2}},
+        np.array([None]),
+        np.array(["a\0b"]),
+        {"a": np.zeros(2, "M8[s]")},
+        b"x",
+        np.zeros(2, [("a", "f8")]),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_and_leaves_no_gap(tmp_path: Path, body: object) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        with pytest.raises(TypeError):
+            journal.event("x", body)
+        assert journal.event("x") == 2
+
+
+def test_equal_arrays_are_stored_once_and_views_at_their_true_size(tmp_path: Path) -> None:
+    wide = np.broadcast_to(np.arange(5.0), (100000, 5))
+    assert compact(wide).shape == (1, 5)
+    large = np.arange(3.0 * INLINE).reshape(3, -1)
+    with Journal.create(tmp_path, {}) as journal:
+        for _ in range(3):
+            journal.intend("s", "sense", {"wide": wide, "large": large, "again": large.copy()})
+            journal.commit()
+    assert len(list((tmp_path / "arrays").iterdir())) == 1
+    assert (tmp_path / "journal.db").stat().st_size < 100_000
+    with Journal.open(tmp_path) as journal:
+        op = next(journal.operations())
+        assert same(op.intent["wide"], np.array(wide))
+        assert same(op.intent["large"], large)
+        with pytest.raises(ValueError, match="read-only"):
+            op.intent["large"][0, 0] = 1
+
+
+def test_arrays_are_kept_as_they_were_when_noted(tmp_path: Path) -> None:
+    array = np.zeros(3)
+    with Journal.create(tmp_path, {}) as journal:
+        journal.event("x", {"a": array})
+        array[:] = 9
+        journal.commit()
+        assert next(journal.events()).body["a"].tolist() == [0, 0, 0]
+
+
+def test_records_come_back_as_columns(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.record("first", survey(kernel=np.int64(3), cut=1, note=""))
+        journal.record("second", survey(good=np.False_))
+        for n in (2, 0, 3):
+            attempt = Attempt(cell=np.arange(n), voltage=np.linspace(0, 1, n), target=np.ones(n, np.bool_))
+            journal.record("second", attempt)
+        journal.commit()
+        assert set(journal.tables) == {"survey", "attempt"}
+        table = journal.table("survey")
+        assert table.units == {
+            "seq": "", "stage": "", "utc": "s", "kernel": "", "cut": "V", "good": "", "note": "", "g_p": "S"
+        }  # fmt: skip
+        assert table["stage"].tolist() == ["first", "second"]
+        assert [table[k].tolist() for k in ("kernel", "cut", "good", "note")] == [
+            [3, 0],
+            [1, 0.2],
+            [True, False],
+            ["", "µ"],
+        ]
+        assert [table[k].dtype.kind for k in ("kernel", "cut", "good", "note")] == ["i", "f", "b", "U"]
+        assert table["g_p"].shape == (2, 2, 3)
+        assert np.isnan(table["g_p"]).all()
+        attempts = journal.table("attempt")
+        assert attempts.columnar
+        assert attempts.rows == 5
+        assert attempts["cell"].tolist() == [0, 1, 0, 1, 2]
+        assert attempts["cell"].dtype.kind == "i"
+        assert len(set(attempts["seq"].tolist())) == 2
+        with pytest.raises(KeyError):
+            journal.table("nothing")
+
+
+def test_records_that_no_table_can_hold_are_refused(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.record("s", survey())
+        for wrong in (
+            survey(kernel=1.5), survey(kernel=2**63), survey(cut="1"), survey(cut=None), survey(good=1),
+            survey(note="a\0"), survey(note="\ud800"), survey(shape=(3, 2)),
+        ):  # fmt: skip
+            with pytest.raises(TypeError, match="survey"):
+                journal.record("s", wrong)
+        with pytest.raises(TypeError, match="columnar"):
+            journal.record(
+                "s", Attempt(cell=np.arange(2), voltage=np.arange(3.0), target=np.ones(2, np.bool_))
+            )
+
+        @dataclass(frozen=True, eq=False, kw_only=True)
+        class Other(Record):
+            table: ClassVar[str] = "survey"
+
+            fidelity: Ratio
+
+        with pytest.raises(TypeError, match="fields"):
+            journal.record("s", Other(fidelity=0.5))
+
+        @dataclass(frozen=True, eq=False, kw_only=True)
+        class Taken(Record):
+            table: ClassVar[str] = "taken"
+
+            stage: str
+
+        with pytest.raises(TypeError, match="stage"):
+            journal.record("s", Taken(stage="x"))
+        journal.commit()
+        assert journal.table("survey").rows == 1
+
+
+def test_a_journal_is_never_written_over(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.event("x")
+    with pytest.raises(StorageError, match="exists already"):
+        Journal.create(tmp_path, {})
+    with pytest.raises(StorageError, match="no journal"):
+        Journal.open(tmp_path / "elsewhere")
+
+
+def test_a_finished_journal_is_one_file_and_can_go_on(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        open_intent = journal.intend("s", "pulse", {"a": np.arange(3)})
+        journal.record("s", survey())
+        assert not journal.finished
+        journal.finish()
+        assert journal.finished
+    assert [p.name for p in tmp_path.iterdir()] == ["journal.db"]
+    with Journal.open(tmp_path, readonly=False) as journal:
+        journal.result(open_intent, {"a": np.arange(3)})
+        with pytest.raises(TypeError, match="one shape"):
+            journal.record("s", survey(shape=(3, 2)))
+        journal.record("s", survey(kernel=1))
+        journal.commit()
+        assert not journal.finished
+        journal.finish()
+    with Journal.open(tmp_path) as journal:
+        journal.verify()
+        assert journal.finished
+        assert next(journal.operations()).result["a"].tolist() == [0, 1, 2]
+        assert journal.table("survey")["kernel"].tolist() == [0, 1]
+
+
+def test_a_reader_sees_what_a_live_writer_commits(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as writer, Journal.open(tmp_path) as reader:
+        for k in range(5):
+            writer.event("tick", {"k": k})
+            writer.commit()
+            assert [e.body["k"] for e in reader.events()] == list(range(k + 1))
+
+
+def as_nobody(code: str, *arguments: Path) -> str:
+    """Run code as a user who may not write here; root may write everywhere, whatever the mode says."""
+    drop = "import os; os.setuid(65534)\n" if os.name == "posix" and os.geteuid() == 0 else ""
+    imports = "import sys; from pathlib import Path; from labctl.journal import Journal\n"
+    done = subprocess.run(
+        [sys.executable, "-c", imports + drop + code, *map(str, arguments)],
+        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that another user can enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have no mode here")
+@pytest.mark.parametrize("state", ["finished", "killed", "killed, log index lost"])
+def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, state: str) -> None:
+    folder = open_folder / "A"
+    live = open_folder / "live"
+    with Journal.create(live, {}) as journal:
+        journal.event("x", {"a": np.arange(20000.0)})
+        journal.commit()
+        if state == "finished":
+            journal.finish()
+        # a copy of the files of a live journal is what kill -9 leaves
+        shutil.copytree(live, folder)
+    if "lost" in state:
+        (folder / "journal.db-shm").unlink()
+    before = sorted(p.name for p in folder.iterdir())
+    assert ("journal.db-wal" in before) == (state != "finished")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    code = (
+        "j = Journal.open(Path(sys.argv[1]))\n"
+        "print(j.finished, next(j.events()).body['a'].sum())\n"
+        "try: Path(sys.argv[1], 'x').touch(); print('writable')\n"
+        "except PermissionError: pass\n"
+    )
+    try:
+        assert as_nobody(code, folder) == f"{state == 'finished'} 199990000.0"
+        assert sorted(p.name for p in folder.iterdir()) == before
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {"die": "A"}) as journal:
+        for k in range(20):
+            journal.result(
+                journal.intend("s", "sense", {"a": np.arange(k, k + 9.0), "k": k}), {"b": np.full(3, k)}
+            )
+            journal.record("s", survey(kernel=k))
+        journal.finish()
+    path = tmp_path / "journal.db"
+    clean = path.read_bytes()
+
+    def contents() -> list[Any]:
+        with Journal.open(tmp_path) as journal:
+            journal.verify()
+            rows = [[list(op[:5]), list(op.start), list(op.end or ())] for op in journal.operations()]
+            return [rows, [list(e[:4]) for e in journal.records("survey")], journal.meta]
+
+    expected, noticed = contents(), 0
+    draw = random.Random(4)
+    for _ in range(200):
+        spoiled = bytearray(clean)
+        spoiled[draw.randrange(len(clean))] ^= 1 << draw.randrange(8)
+        path.write_bytes(spoiled)
+        try:
+            found = contents()
+        except StorageError:
+            noticed += 1
+        else:
+            assert same(found, expected)
+        for extra in ("-wal", "-shm", "-journal"):
+            Path(f"{path}{extra}").unlink(missing_ok=True)
+    assert noticed > 50
+
+
+@pytest.mark.parametrize("how", ["cut", "flipped", "gone", "empty"])
+def test_a_torn_array_file_is_noticed(tmp_path: Path, how: str) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.intend("s", "sense", {"a": np.arange(20000.0)})
+        journal.intend("s", "sense", {"a": np.arange(3.0)})
+    (path,) = (tmp_path / "arrays").iterdir()
+    data = bytearray(path.read_bytes())
+    data[12345] ^= 4
+    contents = {"cut": bytes(data[:-100]), "flipped": bytes(data), "empty": b"", "gone": b""}[how]
+    path.write_bytes(contents)
+    if how == "gone":
+        path.unlink()
+    with Journal.open(tmp_path) as journal:
+        with pytest.raises(StorageError, match=path.stem):
+            list(journal.operations())
+        with pytest.raises(StorageError, match=path.stem):
+            journal.verify()
+        assert [op.seq for op in journal.operations(load=False)] == [2, 3]
+        assert next(journal.operations(after=2)).intent["a"].tolist() == [0, 1, 2]
+
+
+def test_something_else_in_the_place_of_a_journal(tmp_path: Path) -> None:
+    (tmp_path / "journal.db").write_bytes(b"v_write: 450 mV\n" * 100)
+    with pytest.raises(StorageError, match="damaged"):
+        Journal.open(tmp_path)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 400 KiB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a tiny file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.mark.parametrize("size", [1000, 10000])
+def test_a_full_disk_loses_nothing_and_can_be_mended(tiny_disk: Path, size: int) -> None:
+    ballast = tiny_disk / "ballast"
+    ballast.write_bytes(b"x" * 150_000)
+    journal = Journal.create(tiny_disk / "A", {})
+    committed = 0
+
+    def fill() -> None:
+        nonlocal committed
+        for k in range(1000):
+            journal.event("x", {"k": k, "a": np.arange(k, k + size, dtype=np.float64)})
+            journal.commit()
+            committed = k + 1
+
+    with pytest.raises(StorageError, match="disk is full"):
+        fill()
+    assert committed > 0
+    with Journal.open(tiny_disk / "A") as reader:
+        assert [e.body["k"] for e in reader.events()] == list(range(committed))
+    with pytest.raises(StorageError, match="disk is full"):
+        journal.commit()
+    ballast.unlink()
+    journal.event("ballast freed")
+    journal.commit()
+    journal.finish()
+    journal.verify()
+    assert [e.body["k"] for e in journal.events() if e.kind == "x"] == list(range(committed + 1))
+    journal.close()
+
+
+def test_a_commit_that_was_interrupted_after_its_last_word_can_be_repeated(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, {})
+    journal.event("x", {"a": np.arange(3)})
+    rows, arrays = list(journal._rows), dict(journal._arrays)
+    journal.commit()
+    # ^C between the commit and forgetting what waited
+    journal._rows, journal._arrays = rows, arrays
+    journal.event("y")
+    journal.commit()
+    assert [e.kind for e in journal.events()] == ["x", "y"]
+    journal.close()
+
+
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [(errno.ENOSPC, "full"), (errno.EIO, "fails"), (errno.EROFS, "rights"), (errno.ENOENT, "not there")],
+)
+def test_errors_say_the_path_and_what_to_do(tmp_path: Path, number: int, advice: str) -> None:
+    with (
+        pytest.raises(StorageError, match=f"somewhere.*{advice}") as caught,
+        storage(Path("somewhere"), "write"),
+    ):
+        raise OSError(number, os.strerror(number))
+    assert isinstance(caught.value.__cause__, OSError)
