@@ -1,0 +1,360 @@
+"""Seal a finished die in one HDF5 file, check it, and read it back.
+
+The only module that knows HDF5. A file is written once, in bulk, under another name; compared with the
+journal after it was closed; and only then given its name. It runs in a process of its own, because a full
+disk can crash the library: ``python -m labctl.hdf5 seal RUN DIE``. Files keep to what HDF5 1.10 can read.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote
+
+import h5py
+import numpy as np
+
+from labctl.arrays import Array, decode, storage, sync, sync_folder
+from labctl.core.errors import LabError, StorageError
+from labctl.journal import Journal
+from labctl.journal_reader import Entry, Operation, Stamp
+from labctl.layout import (
+    Dataset,
+    Group,
+    Item,
+    Link,
+    dataset,
+    default_plot,
+    die_items,
+    plots,
+    run_meta,
+    table_items,
+)
+from labctl.tables import Table
+
+_BIG = 1 << 16
+_LIBVER = ("earliest", "v110")
+
+
+def seal(run: Path, die: str) -> str:
+    """Seal a die whose journal is finished, and return the sha256 of ``RUN/dies/DIE.h5``.
+
+    A file that was sealed before and says what the journal says is left alone; any other file in the way, and
+    the leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError.
+    """
+    final = run / "dies" / f"{die}.h5"
+    with Journal.open(run / "dies" / die) as journal:
+        if not journal.finished:
+            raise StorageError(
+                f"the journal of die {die} is not finished; it is sealed when its run has ended"
+            )
+        journal.verify()
+        items = die_items(run, die, journal)
+        if final.exists():
+            try:
+                check(final, items)
+                return _sha256(final)
+            except StorageError:
+                quarantine(run, final)
+        _replace(run, final, items)
+    return _sha256(final)
+
+
+def seal_in_subprocess(run: Path, die: str) -> str:
+    """Do what `seal` does, in a process of its own. Raises StorageError, also if that process dies."""
+    command = [sys.executable, "-m", "labctl.hdf5", "seal", str(run), die]
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    try:
+        said = json.loads(done.stdout.splitlines()[-1])
+    except (IndexError, ValueError):
+        said = {
+            "error": f"{run}: sealing die {die} ended with {done.returncode}: {done.stderr.strip()[-400:]}"
+        }
+    if done.returncode or "error" in said:
+        raise StorageError(f"{said.get('error')}; the journal of die {die} has everything")
+    return str(said["sha256"])
+
+
+def write_run_file(run: Path) -> Path:
+    """Write ``RUN/run.h5`` anew: a link to every sealed die, and their tables of plain numbers side by side.
+
+    Raises StorageError.
+    """
+    names = sorted(path.stem for path in (run / "dies").glob("*.h5"))
+    found: dict[str, list[Table]] = {}
+    for name in names:
+        with SealedDie(run / "dies" / f"{name}.h5") as die:
+            for table in (die.table(t) for t in die.tables):
+                if not table.columnar:
+                    found.setdefault(table.name, []).append(_plain(table, name))
+    tables = [Table.join(parts) for parts in found.values()]
+    items: list[Item] = [
+        dataset("/summary/title", str(run_meta(run).get("title") or run.resolve().name)),
+        Group("/summary/records", {"NX_class": "NXcollection"}),
+        *(item for table in tables for item in table_items(f"/summary/records/{table.name}", table)),
+        *(item for table in tables for item in plots("/summary", table)),
+    ]
+    shown = default_plot(items)
+    root = {
+        "NX_class": "NXroot",
+        "creator": "mtj-labctl",
+        "default": "summary" if shown or not names else names[0],
+    }
+    links = [Link(f"/{name}", "/entry", f"dies/{name}.h5") for name in names]
+    summary = {"NX_class": "NXentry", **({"default": shown} if shown else {})}
+    _replace(run, run / "run.h5", [Group("/", root), Group("/summary", summary), *items, *links])
+    return run / "run.h5"
+
+
+def _plain(table: Table, die: str) -> Table:
+    columns = {"die": np.full(table.rows, die), **{k: v for k, v in table.items() if v.ndim == 1}}
+    return Table(table.name, columns, {"die": "", **table.units})
+
+
+def quarantine(run: Path, path: Path) -> Path:
+    """Move `path` to ``RUN/quarantine`` under a free name, and return where it is now."""
+    folder = run / "quarantine"
+    with storage(path, "move a leftover to quarantine"):
+        folder.mkdir(exist_ok=True)
+        number, target = 0, folder / path.name
+        while target.exists():
+            number += 1
+            target = folder / f"{path.name}.{number}"
+        os.rename(path, target)
+        sync_folder(folder)
+    return target
+
+
+def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
+    """Write `items` beside `final`, check them, and give them its name."""
+    part, items = final.with_name(f"{final.name}.part"), list(items)
+    if part.exists():
+        quarantine(run, part)
+    write(part, items)
+    check(part, items)
+    with storage(part, "finish the file"):
+        with part.open("r+b") as file:
+            sync(file.fileno())
+        os.replace(part, final)
+        sync_folder(final.parent)
+
+
+def _sha256(path: Path) -> str:
+    with storage(path, "read the file"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(path: Path, items: Iterable[Item]) -> None:
+    """Write a new file; its root says ``complete`` when nothing is missing. Raises StorageError."""
+    with storage(path, "write HDF5"), h5py.File(path, "x", libver=_LIBVER) as file:
+        for item in items:
+            match item:
+                case Group():
+                    file.require_group(item.path).attrs.update(item.attrs)
+                case Dataset():
+                    _create(file, item)
+                case Link(file=""):
+                    file[item.path] = file[item.target]
+                    file[item.target].attrs["target"] = item.target
+                case Link():
+                    file[item.path] = h5py.ExternalLink(item.file, item.target)
+        file.flush()
+        file.attrs["complete"] = True
+
+
+def _create(file: h5py.File, item: Dataset) -> None:
+    text = item.dtype.kind == "U"
+    packed = {}
+    if not text and item.shape and np.prod(item.shape) * item.dtype.itemsize >= _BIG:
+        packed = {"chunks": True, "compression": "gzip", "compression_opts": 4, "shuffle": True}
+    made = file.create_dataset(item.path, item.shape, h5py.string_dtype() if text else item.dtype, **packed)
+    made.attrs.update({**item.attrs, "units": item.units})
+    row = 0
+    for part in item.parts():
+        data = part.astype(object) if text else part
+        if not item.shape:
+            made[()] = data[()]
+        elif len(part):
+            made[row : row + len(part)] = data
+            row += len(part)
+
+
+def check(path: Path, items: Iterable[Item]) -> None:
+    """Compare a closed file with what it should hold, to the last bit; StorageError if they differ."""
+    with storage(path, "read HDF5"), h5py.File(path, "r") as file:
+        if not file.attrs.get("complete", False):
+            raise StorageError(f"{path} is not complete; the journal has everything, seal the die again")
+        expected = set()
+        for item in items:
+            if not isinstance(item, Group):
+                expected.add(item.path)
+            if isinstance(item, Dataset) and not _same(file.get(item.path), item):
+                raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
+        if odd := set(_leaves(file)) ^ expected:
+            raise StorageError(f"{path}: {min(odd)} is missing or should not be there; seal the die again")
+
+
+def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
+    """Yield the paths of the datasets and external links in a group."""
+    for name in group:
+        external = isinstance(group.get(name, getlink=True), h5py.ExternalLink)
+        if not external and isinstance(group[name], h5py.Group):
+            yield from _leaves(group[name], f"{path}/{name}")
+        else:
+            yield f"{path}/{name}"
+
+
+def _same(found: Any, item: Dataset) -> bool:
+    if (
+        not isinstance(found, h5py.Dataset)
+        or found.shape != item.shape
+        or found.attrs.get("units") != item.units
+    ):
+        return False
+    row = 0
+    for part in item.parts():
+        data = _load(found, slice(row, row + len(part)) if item.shape else ())
+        row += len(part) if item.shape else 0
+        if item.dtype.kind == "U":
+            same = np.array_equal(data, part)
+        else:
+            same = data.dtype == part.dtype and data.tobytes() == part.tobytes()
+        if not same:
+            return False
+    return row == (item.shape[0] if item.shape else 0)
+
+
+def _load(found: h5py.Dataset, where: Any = ()) -> Array:
+    if h5py.check_string_dtype(found.dtype) is None or found.dtype.kind == "S":
+        return np.asarray(found[where])
+    text = np.asarray(found.asstr()[where])
+    return text.astype(np.str_) if text.size else np.zeros(text.shape, "U1")
+
+
+class SealedDie:
+    """A sealed file, open for reading. Raises StorageError if it is none, or not complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with storage(path, "open HDF5"):
+            self._file = h5py.File(path, "r")
+        if not self._file.attrs.get("complete", False) or "entry/operations" not in self._file:
+            self._file.close()
+            raise StorageError(f"{path} is not a sealed die; the journal beside it has what was recorded")
+        self._entry = self._file["entry"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; harmless a second time."""
+        self._file.close()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the journal was started with."""
+        return self._values("provenance/die")
+
+    @property
+    def run_meta(self) -> dict[str, Any]:
+        """What ``run.json`` said."""
+        return self._values("provenance/run")
+
+    def _values(self, path: str) -> dict[str, Any]:
+        found = {}
+        for name, value in self._entry[path].items():
+            plain = _load(value).item()
+            found["" if name == "%" else unquote(name)] = json.loads(plain) if value.attrs["json"] else plain
+        return found
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        return tuple(self._entry["records"])
+
+    def table(self, name: str) -> Table:
+        """Return a table. Raises KeyError if there is none of that name."""
+        group = self._entry["records"][name]
+        units = {field: column.attrs["units"] for field, column in group.items()}
+        return Table(
+            name,
+            {field: _load(column) for field, column in group.items()},
+            {field: "" if unit == "1" else unit for field, unit in units.items()},
+            bool(group.attrs["columnar"]),
+        )
+
+    def events(self) -> Iterator[Entry]:
+        """Yield the events, as the journal would."""
+        group = self._entry["events"]
+        body = _Arrays(group)
+        names = ("seq", "stage", "kind", "utc", "monotonic", "body")
+        columns = zip(*(_load(group[name]).tolist() for name in names), strict=True)
+        for row, (seq, stage, kind, utc, monotonic, text) in enumerate(columns):
+            yield Entry(seq, stage, kind, body.decode(row, text), Stamp(utc, monotonic))
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield the operations, as the journal would."""
+        group = self._entry["operations"]
+        body = _Arrays(group)
+        names = ("seq", "stage", "kind", "intent", "result")
+        columns = zip(*(_load(group[name]).tolist() for name in names), strict=True)
+        start, end = (
+            [
+                Stamp(*times)
+                for times in zip(*(_load(group[f"{w}_{c}"]).tolist() for c in Stamp._fields), strict=True)
+            ]
+            for w in ("start", "end")
+        )
+        for row, (seq, stage, kind, intent, result) in enumerate(columns):
+            done = body.decode(row, result) if result else None
+            yield Operation(
+                seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None
+            )
+
+
+class _Arrays:
+    """The arrays that the bodies of a group name."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self._open: dict[str, tuple[Any, ...]] = {}
+
+    def decode(self, row: int, text: str) -> Any:
+        return decode(text, lambda found: self._array(row, found["$array"]))
+
+    def _array(self, row: int, name: str) -> Array:
+        if name not in self._open:
+            g = self._group["arrays"][name]
+            values = g["values"] if g["values"].nbytes > 1 << 28 else _load(g["values"])
+            columns = (_load(g[c]) for c in ("index", "start", "stored_shape", "shape"))
+            self._open[name] = (values, np.dtype(g.attrs["dtype"]), *columns)
+        values, dtype, index, start, stored, shape = self._open[name]
+        base = [n for n in stored[index[row]].tolist() if n >= 0]
+        first = int(start[index[row]])
+        piece = values[first : first + int(np.prod(base))]
+        array = np.asarray(piece).astype(dtype, copy=False).reshape(base)
+        return np.broadcast_to(array, [n for n in shape[row].tolist() if n >= 0])
+
+
+def main(arguments: list[str]) -> int:
+    """Seal a die (``seal RUN DIE``), print one line of JSON, and return the exit code."""
+    command, run, die = arguments
+    try:
+        if command != "seal":
+            raise LabError(f"unknown command {command}; expected seal")
+        said, code = {"die": die, "sha256": seal(Path(run), die)}, 0
+    except LabError as error:
+        said, code = {"die": die, "error": str(error)}, error.exit_code
+    print(json.dumps(said))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

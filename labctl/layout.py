@@ -1,0 +1,352 @@
+"""What a sealed file holds, said once: the writer makes it from here, the check compares it with here.
+
+A layout is a list of groups and datasets without a word of HDF5, made of the journal and the run folder.
+Arrays of operations differ in shape from one operation to the next and repeat, so each kind of array is one
+flat list of the distinct ones with an index; ``docs/hdf5-layout.md`` describes every path.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from labctl.arrays import Array, Stored, encode, storage
+from labctl.journal import Journal
+from labctl.tables import Table
+
+UNITS = {
+    "row": "V",
+    "col": "V",
+    "gate": "V",
+    "compliance": "A",
+    "aperture": "s",
+    "width": "s",
+    "current": "A",
+    "voltage": "V",
+    "cut": "S",
+    "v_read": "V",
+    "ladder": "V",
+}
+"""Units of what bodies hold, by name: the fields of `labctl.core.die`; what is not here has none."""
+
+_EPOCH = {"start": "1970-01-01T00:00:00Z"}
+_BUFFER = 1 << 24
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group and its attributes."""
+
+    path: str
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: `parts` yields it anew each time, cut along its first axis. Text has dtype ``str``."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    unit: str
+    parts: Callable[[], Iterable[Array]]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def units(self) -> str:
+        """The attribute `units`: "1" for a number without a unit, "" for text."""
+        return self.unit or ("" if self.dtype.kind == "U" else "1")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Another name for `target`, of this file or of `file` beside it."""
+
+    path: str
+    target: str
+    file: str = ""
+
+
+Item = Group | Dataset | Link
+
+
+def dataset(path: str, value: object, unit: str = "", **attrs: Any) -> Dataset:
+    """Return a dataset of a value held in memory."""
+    array = np.asarray(value)
+    return Dataset(path, array.shape, array.dtype, unit, lambda: [array], attrs)
+
+
+def iso(utc: float) -> str:
+    """Return s since 1970 as ISO 8601 text in UTC.
+
+    >>> iso(0.5)
+    '1970-01-01T00:00:00.500000+00:00'
+    """
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="microseconds")
+
+
+def key(text: str) -> str:
+    """Return `text` as a name in a file; all but letters, digits, ``_`` and ``-`` becomes ``%XX``.
+
+    >>> key("a/b.c d")
+    'a%2Fb%2Ec%20d'
+    """
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+
+
+def file_key(name: str) -> str:
+    """Return the path of an input file as the name of a dataset."""
+    return quote(name, safe=" .+()")
+
+
+def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
+    """Yield one scalar dataset per key; what is no number or text is JSON, as its attribute `json` says."""
+    yield Group(path, {"NX_class": "NXcollection"})
+    for name, value in body.items():
+        plain = (
+            isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
+        )
+        if plain or isinstance(value, float | bool) or (isinstance(value, int) and abs(value) < 2**63):
+            yield dataset(f"{path}/{key(name)}", value, json=False)
+        else:
+            yield dataset(f"{path}/{key(name)}", encode(value, _listed), json=True)
+
+
+def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
+    return array.tolist() if isinstance(array, np.ndarray) else {"$array": array.digest}
+
+
+def table_items(path: str, table: Table) -> Iterator[Item]:
+    """Yield a table: one dataset per column."""
+    yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar})
+    for name, column in table.items():
+        yield dataset(f"{path}/{name}", column, table.units[name], **(_EPOCH if name == "utc" else {}))
+
+
+def plots(entry: str, table: Table) -> Iterator[Item]:
+    """Yield what people look at, as NXdata: maps of 2-D fields, fidelity and accuracy of solutions."""
+    if table.columnar:
+        return
+    for name, column in table.items():
+        axes: list[tuple[str, Array]]
+        if column.ndim == 3 and column.dtype.kind in "biuf":
+            axes = [
+                (axis, np.arange(n)) for axis, n in zip(("record", "row", "col"), column.shape, strict=True)
+            ]
+        elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
+            axes = [
+                ("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))
+            ]
+        else:
+            continue
+        path = f"{entry}/{table.name}_{name}"
+        yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": [axis for axis, _ in axes]})
+        yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
+        for axis, found in axes:
+            yield dataset(f"{path}/{axis}", found)
+
+
+def default_plot(items: Iterable[Item]) -> str:
+    """Return the name of the plot to show first: conductances, else a fidelity, else any."""
+    groups = [i for i in items if isinstance(i, Group) and i.attrs["NX_class"] == "NXdata"]
+    found = [g.path.rsplit("/", 1)[1] for g in groups]
+    ranked = sorted(
+        found, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name)
+    )
+    return ranked[0] if ranked else ""
+
+
+class _Bodies:
+    """Bodies of many rows, taken apart into text, numbers and arrays."""
+
+    def __init__(self, journal: Journal, rows: int) -> None:
+        self._journal, self._rows = journal, rows
+        self._arrays: dict[
+            str, tuple[np.dtype[Any], dict[str, int], dict[int, tuple[int, tuple[int, ...]]]]
+        ] = {}
+        self._numbers: dict[str, Array] = {}
+
+    def add(self, row: int, prefix: str, body: Any, *, numbers: bool) -> str:
+        """Take the body of one row, and return its text, in which arrays are named."""
+
+        def put(array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
+            assert isinstance(array, Stored)
+            dtype, _ = self._journal.stored(array.digest)
+            name = ".".join((prefix, *map(key, path)))
+            if name in self._arrays and self._arrays[name][0] != dtype:
+                name = f"{name}@{dtype.str.lstrip('<>|=')}"
+            _, index, uses = self._arrays.setdefault(name, (dtype, {}, {}))
+            uses[row] = index.setdefault(array.digest, len(index)), array.shape
+            return {"$array": name}
+
+        if numbers:
+            for path, value in _numbers(body, (prefix,)):
+                self._numbers.setdefault(".".join(path), np.full(self._rows, np.nan))[row] = value
+        return encode(body, put)
+
+    def items(self, path: str) -> Iterator[Item]:
+        for name, column in self._numbers.items():
+            yield dataset(f"{path}/numbers/{name}", column, UNITS.get(name.rsplit(".", 1)[1], ""))
+        for name, (dtype, index, uses) in self._arrays.items():
+            yield from self._array_items(f"{path}/arrays/{name}", dtype, list(index), uses)
+
+    def _array_items(
+        self,
+        path: str,
+        dtype: np.dtype[Any],
+        digests: list[str],
+        uses: dict[int, tuple[int, tuple[int, ...]]],
+    ) -> Iterator[Item]:
+        shapes = [self._journal.stored(digest)[1] for digest in digests]
+        ndim = len(shapes[0])
+        # arrays of one name may differ in their number of axes: short shapes are filled with -1
+        ndim = max(ndim, *(len(shape) for shape in shapes), 1)
+        sizes = [math.prod(shape) for shape in shapes]
+        index, full = np.full(self._rows, -1), np.full((self._rows, ndim), -1)
+        for row, (which, shape) in uses.items():
+            index[row] = which
+            full[row, : len(shape)] = shape
+        stored = np.full((len(shapes), ndim), -1)
+        for which, shape in enumerate(shapes):
+            stored[which, : len(shape)] = shape
+
+        def parts() -> Iterator[Array]:
+            waiting: list[Array] = []
+            for digest in digests:
+                waiting.append(self._journal.array(digest).ravel())
+                if sum(a.nbytes for a in waiting) >= _BUFFER:
+                    yield np.concatenate(waiting)
+                    waiting = []
+            if waiting:
+                yield np.concatenate(waiting)
+
+        unit = UNITS.get(path.rsplit(".", 1)[-1].split("@")[0], "")
+        yield Group(path, {"NX_class": "NXcollection", "dtype": dtype.str})
+        yield Dataset(f"{path}/values", (sum(sizes),), dtype, unit, parts)
+        yield dataset(f"{path}/start", np.cumsum([0, *sizes[:-1]], dtype=np.int64))
+        yield dataset(f"{path}/stored_shape", stored)
+        yield dataset(f"{path}/index", index)
+        yield dataset(f"{path}/shape", full)
+
+
+def _numbers(body: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
+    if isinstance(body, dict):
+        for name, value in body.items():
+            yield from _numbers(value, (*path, key(name)))
+    elif isinstance(body, float) or (isinstance(body, int) and abs(body) < 2**63):
+        yield path, float(body)
+
+
+def _texts(found: list[str]) -> Array:
+    return np.array(found, np.str_) if found else np.zeros(0, "U1")
+
+
+def _patterns(intent: Any) -> int:
+    """Return the number of patterns of an operation: the length of the first bias in its intent, or 0."""
+    if isinstance(intent, dict):
+        if isinstance(row := intent.get("row"), Stored):
+            return row.shape[0] if row.shape else 0
+        return next((n for n in map(_patterns, intent.values()) if n), 0)
+    return 0
+
+
+def operation_items(journal: Journal) -> Iterator[Item]:
+    """Yield every operation of a journal, and how many patterns it took when."""
+    path = "/entry/operations"
+    found = list(journal.operations(load=False))
+    bodies, text = _Bodies(journal, len(found)), {"intent": [""] * len(found), "result": [""] * len(found)}
+    for row, op in enumerate(found):
+        text["intent"][row] = bodies.add(row, "intent", op.intent, numbers=True)
+        if op.end is not None:
+            text["result"][row] = bodies.add(row, "result", op.result, numbers=True)
+    start = np.array([op.start for op in found]).reshape(-1, 2)
+    end = np.array([op.end or (np.nan, np.nan) for op in found]).reshape(-1, 2)
+    patterns = np.array([_patterns(op.intent) for op in found], np.int64)
+    yield Group(path, {"NX_class": "NXcollection"})
+    yield dataset(f"{path}/seq", np.array([op.seq for op in found], np.int64))
+    yield dataset(f"{path}/stage", _texts([op.stage for op in found]))
+    yield dataset(f"{path}/kind", _texts([op.kind for op in found]))
+    yield dataset(f"{path}/patterns", patterns)
+    for name, times in (("start", start), ("end", end)):
+        yield dataset(f"{path}/{name}_utc", times[:, 0], "s", **_EPOCH)
+        yield dataset(f"{path}/{name}_monotonic", times[:, 1], "s")
+        body = "intent" if name == "start" else "result"
+        yield dataset(f"{path}/{body}", _texts(text[body]))
+    yield from bodies.items(path)
+    plot = "/entry/operations_patterns"
+    yield Group(plot, {"NX_class": "NXdata", "signal": "patterns", "axes": ["time"]})
+    yield Link(f"{plot}/patterns", f"{path}/patterns")
+    yield dataset(f"{plot}/time", start[:, 1] - journal.created.monotonic, "s")
+
+
+def event_items(journal: Journal) -> Iterator[Item]:
+    """Yield every event of a journal."""
+    path = "/entry/events"
+    found = list(journal.events(load=False))
+    bodies = _Bodies(journal, len(found))
+    text = [bodies.add(row, "body", event.body, numbers=False) for row, event in enumerate(found)]
+    yield Group(path, {"NX_class": "NXcollection"})
+    yield dataset(f"{path}/seq", np.array([e.seq for e in found], np.int64))
+    yield dataset(f"{path}/stage", _texts([e.stage for e in found]))
+    yield dataset(f"{path}/kind", _texts([e.kind for e in found]))
+    yield dataset(f"{path}/utc", np.array([e.stamp.utc for e in found], np.float64), "s", **_EPOCH)
+    yield dataset(f"{path}/monotonic", np.array([e.stamp.monotonic for e in found], np.float64), "s")
+    yield dataset(f"{path}/body", _texts(text))
+    yield from bodies.items(path)
+
+
+def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
+    """Yield where the data come from: ``run.json``, what the journal knows, all input files verbatim."""
+    path = "/entry/provenance"
+    yield Group(path, {"NX_class": "NXcollection"})
+    yield from values(f"{path}/run", run_meta(run))
+    yield from values(f"{path}/die", journal.meta)
+    yield Group(f"{path}/files", {"NX_class": "NXcollection"})
+    folder = run / "files"
+    for file in sorted(p for p in folder.rglob("*") if p.is_file()):
+        with storage(file, "read an input file"):
+            data = file.read_bytes()
+        name = f"{path}/files/{file_key(file.relative_to(folder).as_posix())}"
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError:
+            text = "\0"
+        yield dataset(name, np.frombuffer(data, np.uint8) if "\0" in text else text)
+
+
+def run_meta(run: Path) -> dict[str, Any]:
+    """Return what ``run.json`` says, {} if there is none. Raises StorageError if it is damaged."""
+    path = run / "run.json"
+    if not path.is_file():
+        return {}
+    with storage(path, "read the run"):
+        found = json.loads(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {"run": found}
+
+
+def die_items(run: Path, die: str, journal: Journal) -> list[Item]:
+    """Return all of one die's file; the journal must stay open while it is used."""
+    title = f"{run_meta(run).get('title') or run.resolve().name}: {die}"
+    tables = [journal.table(name) for name in journal.tables]
+    items: list[Item] = [
+        dataset("/entry/title", title),
+        dataset("/entry/start_time", iso(journal.created.utc)),
+        dataset("/entry/end_time", iso(journal.last.stamp.utc)),
+        *provenance_items(run, journal),
+        Group("/entry/records", {"NX_class": "NXcollection"}),
+        *(item for table in tables for item in table_items(f"/entry/records/{table.name}", table)),
+        *event_items(journal),
+        *(item for table in tables for item in plots("/entry", table)),
+        *operation_items(journal),
+    ]
+    return [
+        Group("/", {"NX_class": "NXroot", "default": "entry", "creator": "mtj-labctl"}),
+        Group("/entry", {"NX_class": "NXentry", "default": default_plot(items)}),
+        *items,
+    ]
