@@ -1,0 +1,117 @@
+"""`open_run` reads everything that a run leaves behind, in whatever state."""
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import pytest
+
+import labctl
+from labctl.core.errors import StorageError
+from labctl.core.procedure import Record
+from labctl.core.units import Conductances, Ratio
+from labctl.hdf5 import seal, write_run_file
+from labctl.journal import Journal
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Written(Record):
+    table: ClassVar[str] = "write"
+
+    solution: int
+    fidelity: Ratio
+    g: Conductances
+
+
+def make_run(run: Path) -> Path:
+    """X1 is sealed, X2 finished only, X3 still runs (its journal is left as a kill leaves it)."""
+    run.mkdir()
+    (run / "run.json").write_text(json.dumps({"seed": 3}))
+    for number, die in enumerate(("X1", "X2", "X3")):
+        with Journal.create(run / "dies" / die, {"die": die}) as journal:
+            seq = journal.intend("write", "sense", {"bias": {"row": np.full((4, 2), number)}})
+            journal.result(seq, {"current": np.full((4, 3), number / 7)})
+            for k in range(2):
+                journal.record("write", Written(solution=k, fidelity=k / 4, g=np.full((2, 3), number)))
+            journal.event("ended", {"die": die})
+            journal.commit()
+            if die == "X3":
+                shutil.copytree(run / "dies" / die, run / "copy")
+            else:
+                journal.finish()
+    shutil.rmtree(run / "dies" / "X3")
+    (run / "copy").rename(run / "dies" / "X3")
+    seal(run, "X1")
+    write_run_file(run)
+    return run
+
+
+def test_every_state_reads_alike(tmp_path: Path) -> None:
+    run = labctl.open_run(make_run(tmp_path / "run"))
+    assert run.dies == ("X1", "X2", "X3")
+    assert run.meta == {"seed": 3}
+    assert [run.die(d).sealed for d in run.dies] == [True, False, False]
+    for number, name in enumerate(run.dies):
+        die = run.die(name)
+        assert die.tables == ("write",)
+        assert die.meta == {"die": name}
+        (operation,) = die.operations()
+        np.testing.assert_array_equal(operation.result["current"], np.full((4, 3), number / 7))
+        assert [e.body for e in die.events()] == [{"die": name}]
+        table = run.table("write", name)
+        assert table["die"].tolist() == [name, name]
+        assert table["g"].shape == (2, 2, 3)
+        assert table.units["g"] == "S"
+    whole = run.table("write")
+    assert whole["die"].tolist() == ["X1", "X1", "X2", "X2", "X3", "X3"]
+    assert whole["fidelity"].tolist() == [0, 0.25] * 3
+    assert whole.rows == 6
+
+
+def test_the_run_file_and_a_single_die_open_too(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    assert labctl.open_run(str(folder / "run.h5")).dies == ("X1", "X2", "X3")
+    alone = shutil.copy(folder / "dies" / "X1.h5", tmp_path / "sent by mail.h5")
+    run = labctl.open_run(alone)
+    assert run.dies == ("X1",)
+    assert run.meta == {"seed": 3}
+    assert run.table("write")["solution"].tolist() == [0, 1]
+
+
+def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+    run = labctl.open_run(make_run(tmp_path / "run"))
+    with pytest.raises(KeyError, match="X1, X2, X3"):
+        run.die("X9")
+    with pytest.raises(KeyError, match="it has write"):
+        run.table("survey", "X1")
+    with pytest.raises(KeyError, match="there are write"):
+        run.table("survey")
+    with pytest.raises(StorageError, match="no run here"):
+        labctl.open_run(tmp_path)
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = labctl.nothing
+
+
+def test_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pandas")
+    table = labctl.open_run(make_run(tmp_path / "run")).table("write")
+    frame = table.to_pandas()
+    assert frame.groupby("die")["fidelity"].mean().tolist() == [0.125] * 3
+    assert frame["g"].iloc[5].shape == (2, 3)
+    assert frame.attrs["units"]["g"] == "S"
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match=r"mtj-labctl\[pandas\]"):
+        table.to_pandas()
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, labctl; print(sorted({'numpy', 'h5py', 'pandas', 'pint'} & set(sys.modules)))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(labctl.__file__).parents[1]
+    )
+    assert done.stdout.strip() == "[]", done.stderr
