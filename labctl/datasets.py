@@ -10,7 +10,6 @@ import gzip
 import hashlib
 import io
 import os
-import zipfile
 import zlib
 from dataclasses import dataclass
 from importlib import resources
@@ -20,6 +19,7 @@ import numpy as np
 
 from labctl.core.errors import BenchError
 from labctl.core.units import FloatArray, IntArray
+from labctl.files.arrays import read_npz
 
 SHIPPED = ("wine", "digits")
 NAMES = (*SHIPPED, "mnist")
@@ -170,23 +170,11 @@ def _idx(folder: Path, name: str) -> IntArray:
 
 
 def _npz(path: Path) -> Dataset:
-    found: dict[str, np.ndarray] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            for key in ("x_train", "y_train", "x_test", "y_test"):
-                if key not in file:
-                    raise BenchError(f"{path} has no '{key}'; expected x_train, y_train, x_test and y_test")
-                found[key] = file[key]
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        zipfile.BadZipFile,
-        zlib.error,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise BenchError(f"{path} is not an npz file of plain arrays: {error}") from error
+    keys = ("x_train", "y_train", "x_test", "y_test")
+    found = read_npz(path, lambda key: key in keys)
+    for key in keys:
+        if key not in found:
+            raise BenchError(f"{path} has no '{key}'; expected {', '.join(keys)}")
     for part in ("train", "test"):
         x, y = found[f"x_{part}"], found[f"y_{part}"]
         if x.ndim != 2 or x.dtype.kind not in "fiu" or not len(x) or not np.isfinite(x).all():

@@ -6,17 +6,17 @@ software.
 """
 
 import re
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.units import FloatArray, IntArray
+from labctl.files.arrays import read_npz
+
+_KEY = re.compile(r"fc[0-9]+_(devices|bias)")
 
 CellArray = npt.NDArray[np.uint8]
 
@@ -103,20 +103,7 @@ def load(path: str | Path) -> Solutions:
         BenchError: naming file, key, what was found and what was expected.
     """
     path = Path(path)
-    found: dict[str, npt.NDArray[Any]] = {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            if isinstance(file, np.ndarray):
-                raise BenchError(
-                    f"{path} is a single array (npy); expected an npz file with fc1_devices, fc1_bias, ..."
-                )
-            for key in file.files:
-                if key == "index" or re.fullmatch(r"fc[0-9]+_(devices|bias)", key):
-                    found[key] = file[key]
-    except FileNotFoundError:
-        raise BenchError(f"{path}: no such file; expected an npz file with solutions") from None
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise BenchError(f"{path} is not a whole npz file of plain arrays: {error}") from error
+    found = read_npz(path, lambda key: key == "index" or _KEY.fullmatch(key) is not None)
     layers = max((int(key[2:].split("_")[0]) for key in found if key != "index"), default=0)
     if not layers:
         raise BenchError(
@@ -158,7 +145,7 @@ def save(path: str | Path, solutions: Solutions, **beside: npt.ArrayLike) -> Non
     for k, (devices, bias) in enumerate(zip(solutions.devices, solutions.bias, strict=True), 1):
         arrays |= {f"fc{k}_devices": devices, f"fc{k}_bias": bias}
     for key in beside:
-        if key in arrays or re.fullmatch(r"fc[0-9]+_(devices|bias)", key):
+        if key in arrays or _KEY.fullmatch(key):
             raise BenchError(f"'{key}' is a name of the solutions themselves; expected another name")
     try:
         with path.open("xb") as file:
