@@ -37,12 +37,8 @@ class DieEntry(Model):
 class Accept(Model):
     """What makes a die good. A die that falls short goes to a bin named after what it missed; the run goes on."""
 
-    fidelity: Ratio = Field(
-        default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions"
-    )
-    accuracy: Ratio = Field(
-        default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples"
-    )
+    fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
+    accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
 
 
 class Campaign(Model):
@@ -50,9 +46,7 @@ class Campaign(Model):
 
     name: Name
     title: str = Field(default="", description="one line for people")
-    seed: int = Field(
-        default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it"
-    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
     dies: tuple[DieEntry, ...] = Field(min_length=1)
     data: str = Field(default="wine", description="data set: wine, digits, or the folder of the user's own")
     solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")

@@ -38,9 +38,7 @@ Set = Annotated[
 ]
 AsJson = Annotated[
     bool,
-    typer.Option(
-        "--json", help="end with one line of JSON on standard output; all else is on standard error"
-    ),
+    typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error"),
 ]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
@@ -149,7 +147,7 @@ def _plan_table(prepared: Any, plans: list[Any], console: Console) -> None:
 
 @app.command()
 def plan(campaign: CampaignPath, set_: Set = None, seed: int | None = None, as_json: AsJson = False) -> None:
-    """Say what a campaign would do: stages, operations, limits, levels, time and disk. Nothing is energised or written."""
+    """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
     from labctl.plan import total
 
     prepared, plans = _prepare(campaign, set_, seed)
@@ -170,9 +168,7 @@ def run(
     ] = None,
     set_: Set = None,
     as_json: AsJson = False,
-    workers: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")
-    ] = None,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
 ) -> None:
     """Run a campaign on the simulated die: plan it, carry it out, seal every die in HDF5, print the figures.
@@ -191,8 +187,8 @@ def run(
     folder = out or compose.default_folder(prepared.campaign)
     whole = total(plans)
     console.print(
-        f"{prepared.campaign.name}: {len(plans)} dies, {whole.reads:,} reads and {whole.pulses:,} pulses, predicted bench "
-        f"time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
+        f"{prepared.campaign.name}: {len(plans)} dies, {whole.reads:,} reads and {whole.pulses:,} pulses, predicted "
+        f"bench time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
         highlight=False,
     )
     try:
@@ -215,9 +211,7 @@ def run(
     if plot:
         for picture in report.plot(folder):
             console.print(f"drawn: {picture}", highlight=False)
-    console.print(
-        f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False
-    )
+    console.print(f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False)
     if as_json:
         print(json.dumps(report.summary(folder, status.value, code)))
     raise typer.Exit(code)
@@ -225,9 +219,7 @@ def run(
 
 @app.command()
 def show(
-    path: Annotated[
-        Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")
-    ],
+    path: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")],
     plot: Annotated[bool, typer.Option("--plot", help="draw PNG pictures into RUN/plots")] = False,
     as_json: AsJson = False,
 ) -> None:

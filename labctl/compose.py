@@ -21,7 +21,7 @@ from pydantic import Field, create_model
 from labctl import datasets, files, solutions
 from labctl.campaign import Campaign, OneStage
 from labctl.core.errors import BenchError, StorageError
-from labctl.core.procedure import Model, Procedure
+from labctl.core.procedure import Procedure
 from labctl.doctor import versions
 from labctl.worker import Job
 from protocols.weights import Layer, Solution
@@ -149,9 +149,7 @@ def refuse_existing(folder: Path) -> None:
     """Raise StorageError if `folder` holds anything, or if its parent cannot be written to."""
     if folder.is_dir():
         if any(folder.iterdir()):
-            raise StorageError(
-                f"{folder} exists and is not empty; a run never writes over another: name a new folder"
-            )
+            raise StorageError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
     elif folder.exists():
         raise StorageError(f"{folder} exists and is not a folder")
     anchor = folder

@@ -93,9 +93,7 @@ def examine(folder: Path) -> list[Finding]:
     findings.append(Finding("protocols", bool(entry_points), ", ".join(entry_points) or "none registered"))
     found = versions()
     findings.append(
-        Finding(
-            "libraries", "numpy" in found, ", ".join(f"{k} {v}" for k, v in found.items() if k in LIBRARIES)
-        )
+        Finding("libraries", "numpy" in found, ", ".join(f"{k} {v}" for k, v in found.items() if k in LIBRARIES))
     )
     try:
         commit = _commit_time(folder)

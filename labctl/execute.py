@@ -1,7 +1,7 @@
 """Carry out jobs, one process or several, and turn signals into safe points.
 
-The first ^C (and TERM and HUP) asks every die to end at its next safe point; a second ^C interrupts at once, which still
-passes through the run loop's clean-up.
+The first ^C (and TERM and HUP) asks every die to end at its next safe point; a second ^C interrupts at once, which
+still passes through the run loop's clean-up.
 """
 
 import multiprocessing
@@ -61,29 +61,21 @@ def _here(jobs: Sequence[Job], notify: Notify) -> list[DieResult]:
             if stopping.is_set():
                 break
             try:
-                results.append(
-                    run_die(job, notify, lambda: "stopped by the operator" if stopping.is_set() else None)
-                )
+                results.append(run_die(job, notify, lambda: "stopped by the operator" if stopping.is_set() else None))
             except LabError as error:
-                results.append(
-                    DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), [])
-                )
+                results.append(DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), []))
     return results
 
 
 def _in_processes(jobs: Sequence[Job], workers: int, notify: Notify) -> list[DieResult]:
     context = multiprocessing.get_context("spawn")
     queue, stopping = context.Queue(), context.Event()
-    threads = {
-        name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    }
+    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
     os.environ.update(dict.fromkeys(threads, "1"))
     try:
         with (
             asked_to_stop(stopping.set),
-            ProcessPoolExecutor(
-                workers, context, initializer=enter_worker, initargs=(queue, stopping)
-            ) as pool,
+            ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping)) as pool,
         ):
             futures = [pool.submit(run_die_in_worker, job) for job in jobs]
             while not all(f.done() for f in futures):
@@ -110,9 +102,7 @@ def _result(job: Job, future: "Future[DieResult]") -> DieResult:
     error = future.exception()
     if error is None:
         return future.result()
-    return DieResult(
-        job.die, "error", Outcome(Status.FAIL, f"the worker died: {error!r}", LabError.exit_code), []
-    )
+    return DieResult(job.die, "error", Outcome(Status.FAIL, f"the worker died: {error!r}", LabError.exit_code), [])
 
 
 def verdict(results: Sequence[DieResult], expected: int) -> tuple[Status, int]:

@@ -49,9 +49,7 @@ def seal(run: Path, die: str) -> str:
     final = run / "dies" / f"{die}.h5"
     with Journal.open(run / "dies" / die) as journal:
         if not journal.finished:
-            raise StorageError(
-                f"the journal of die {die} is not finished; it is sealed when its run has ended"
-            )
+            raise StorageError(f"the journal of die {die} is not finished; it is sealed when its run has ended")
         journal.verify()
         items = die_items(run, die, journal)
         if final.exists():
@@ -67,13 +65,14 @@ def seal(run: Path, die: str) -> str:
 def seal_in_subprocess(run: Path, die: str) -> str:
     """Do what `seal` does, in a process of its own. Raises StorageError, also if that process dies."""
     command = [sys.executable, "-m", "labctl.hdf5", "seal", str(run), die]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+    # the same code as here, wherever it was imported from
+    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONIOENCODING": "utf-8"}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=env)
     try:
         said = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        said = {
-            "error": f"{run}: sealing die {die} ended with {done.returncode}: {done.stderr.strip()[-400:]}"
-        }
+        said = {"error": f"{run}: sealing die {die} ended with {done.returncode}: {done.stderr.strip()[-400:]}"}
     if done.returncode or "error" in said:
         raise StorageError(f"{said.get('error')}; the journal of die {die} has everything")
     return str(said["sha256"])
@@ -170,7 +169,7 @@ def _create(file: h5py.File, item: Dataset) -> None:
     text = item.dtype.kind == "U"
     packed = {}
     if not text and item.shape and np.prod(item.shape) * item.dtype.itemsize >= _BIG:
-        packed = {"chunks": True, "compression": "gzip", "compression_opts": 4, "shuffle": True}
+        packed = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
     made = file.create_dataset(item.path, item.shape, h5py.string_dtype() if text else item.dtype, **packed)
     made.attrs.update({**item.attrs, "units": item.units})
     row = 0
@@ -209,11 +208,7 @@ def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
 
 
 def _same(found: Any, item: Dataset) -> bool:
-    if (
-        not isinstance(found, h5py.Dataset)
-        or found.shape != item.shape
-        or found.attrs.get("units") != item.units
-    ):
+    if not isinstance(found, h5py.Dataset) or found.shape != item.shape or found.attrs.get("units") != item.units:
         return False
     row = 0
     for part in item.parts():
@@ -306,17 +301,12 @@ class SealedDie:
         names = ("seq", "stage", "kind", "intent", "result")
         columns = zip(*(_load(group[name]).tolist() for name in names), strict=True)
         start, end = (
-            [
-                Stamp(*times)
-                for times in zip(*(_load(group[f"{w}_{c}"]).tolist() for c in Stamp._fields), strict=True)
-            ]
+            [Stamp(*times) for times in zip(*(_load(group[f"{w}_{c}"]).tolist() for c in Stamp._fields), strict=True)]
             for w in ("start", "end")
         )
         for row, (seq, stage, kind, intent, result) in enumerate(columns):
             done = body.decode(row, result) if result else None
-            yield Operation(
-                seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None
-            )
+            yield Operation(seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None)
 
 
 class _Arrays:

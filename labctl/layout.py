@@ -109,9 +109,7 @@ def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
     """Yield one scalar dataset per key; what is no number or text is JSON, as its attribute `json` says."""
     yield Group(path, {"NX_class": "NXcollection"})
     for name, value in body.items():
-        plain = (
-            isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
-        )
+        plain = isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
         if plain or isinstance(value, float | bool) or (isinstance(value, int) and abs(value) < 2**63):
             yield dataset(f"{path}/{key(name)}", value, json=False)
         else:
@@ -136,13 +134,9 @@ def plots(entry: str, table: Table) -> Iterator[Item]:
     for name, column in table.items():
         axes: list[tuple[str, Array]]
         if column.ndim == 3 and column.dtype.kind in "biuf":
-            axes = [
-                (axis, np.arange(n)) for axis, n in zip(("record", "row", "col"), column.shape, strict=True)
-            ]
+            axes = [(axis, np.arange(n)) for axis, n in zip(("record", "row", "col"), column.shape, strict=True)]
         elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
-            axes = [
-                ("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))
-            ]
+            axes = [("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))]
         else:
             continue
         path = f"{entry}/{table.name}_{name}"
@@ -156,9 +150,7 @@ def default_plot(items: Iterable[Item]) -> str:
     """Return the name of the plot to show first: conductances, else a fidelity, else any."""
     groups = [i for i in items if isinstance(i, Group) and i.attrs["NX_class"] == "NXdata"]
     found = [g.path.rsplit("/", 1)[1] for g in groups]
-    ranked = sorted(
-        found, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name)
-    )
+    ranked = sorted(found, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name))
     return ranked[0] if ranked else ""
 
 
@@ -167,9 +159,7 @@ class _Bodies:
 
     def __init__(self, journal: Journal, rows: int) -> None:
         self._journal, self._rows = journal, rows
-        self._arrays: dict[
-            str, tuple[np.dtype[Any], dict[str, int], dict[int, tuple[int, tuple[int, ...]]]]
-        ] = {}
+        self._arrays: dict[str, tuple[np.dtype[Any], dict[str, int], dict[int, tuple[int, tuple[int, ...]]]]] = {}
         self._numbers: dict[str, Array] = {}
 
     def add(self, row: int, prefix: str, body: Any, *, numbers: bool) -> str:
@@ -218,11 +208,13 @@ class _Bodies:
 
         def parts() -> Iterator[Array]:
             waiting: list[Array] = []
+            size = 0
             for digest in digests:
                 waiting.append(self._journal.array(digest).ravel())
-                if sum(a.nbytes for a in waiting) >= _BUFFER:
+                size += waiting[-1].nbytes
+                if size >= _BUFFER:
                     yield np.concatenate(waiting)
-                    waiting = []
+                    waiting, size = [], 0
             if waiting:
                 yield np.concatenate(waiting)
 

@@ -1,8 +1,8 @@
 """The one gate between a procedure and a die: what is beyond a limit is refused, never clipped.
 
-Judged are the voltages a cell can see at any moment, not only the settled ones: while lines go up and come down, one end
-of a cell may already be at its level and the other still at 0 V, so 0 V counts as a level of every line. A floating line
-may take any potential between the driven ones, so one floating line makes the worst driven pair count for all cells.
+Judged are the voltages a cell can see at any moment, not only the settled ones: while lines go up and come down, one
+end of a cell may already be at its level and the other still at 0 V, so 0 V counts as a level of every line. A floating
+line may take any potential between the driven ones, so one floating line makes the worst driven pair count for all.
 """
 
 from dataclasses import dataclass
@@ -32,14 +32,10 @@ class Limits(Model):
     """What may be done to a die. Beyond any of these an operation is refused before anything is energised."""
 
     v_towards_p: Volt = Field(gt=0, description="highest cell voltage in the direction that writes P")
-    v_towards_ap: Volt = Field(
-        gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)"
-    )
+    v_towards_ap: Volt = Field(gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)")
     width: Second = Field(gt=0, description="longest pulse")
     compliance: Ampere = Field(gt=0, description="highest current limit that may be set on a line")
-    v_gate: Volt = Field(
-        default=0.0, ge=0, description="highest gate voltage of a die with access transistors"
-    )
+    v_gate: Volt = Field(default=0.0, ge=0, description="highest gate voltage of a die with access transistors")
     v_count: Volt = Field(gt=0, description="a pulse counts for a cell when the cell sees more than this")
     pulses_per_cell: int = Field(gt=0, description="most pulses that a cell may get, over the die's life")
 
@@ -57,9 +53,7 @@ def _driven(bias: Bias, fill: float) -> tuple[FloatArray, FloatArray]:
     if bias.floating is None:
         return bias.row, bias.col
     n_rows = bias.row.shape[1]
-    return np.where(bias.floating[:, :n_rows], fill, bias.row), np.where(
-        bias.floating[:, n_rows:], fill, bias.col
-    )
+    return np.where(bias.floating[:, :n_rows], fill, bias.row), np.where(bias.floating[:, n_rows:], fill, bias.col)
 
 
 def extremes(bias: Bias) -> Extremes:
@@ -114,7 +108,7 @@ class Limited:
         return self._die.nominal
 
     def judge(self, operation: Operation) -> IntArray | None:
-        """Raise LimitError if `operation` is out of limits; return the (kernels, n_rows, n_cols) pulses it would add."""
+        """Raise LimitError if `operation` is beyond them; return the (kernels, n_rows, n_cols) pulses it would add."""
         match operation:
             case Sense(bias=bias):
                 self._judge_bias(bias)

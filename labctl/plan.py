@@ -128,9 +128,7 @@ class Rehearsed:
         self.check(plan)
         cap = extremes(plan.write.scaled(plan.ladder.max()))
         if len(plan):
-            self._plan.v_highest = max(
-                self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max()))
-            )
+            self._plan.v_highest = max(self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max())))
         return program_by_host(self, plan)
 
     def idle(self) -> None:
@@ -144,9 +142,7 @@ class Rehearsed:
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         if len(bias):
             found = extremes(bias)
-            self._plan.v_highest = max(
-                self._plan.v_highest, float(max(found.positive.max(), found.negative.max()))
-            )
+            self._plan.v_highest = max(self._plan.v_highest, float(max(found.positive.max(), found.negative.max())))
 
     def _seen(self, reading: Reading) -> Reading:
         self._plan.bytes += reading.current.nbytes + reading.flag.nbytes + reading.pulse_flag.nbytes
@@ -179,7 +175,7 @@ def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure
         before = nominal.counts.copy()
         for record in short.run(Rehearsed(nominal, stage), history):
             history.add(record)
-            stage.bytes += _size({k: v for k, v in vars(record).items()})
+            stage.bytes += _size(dict(vars(record).items()))
         nominal.counts += (nominal.counts - before) * (repeats - 1)
         if nominal.counts.max() > limits.pulses_per_cell:
             worst = int(nominal.counts.max())

@@ -86,6 +86,8 @@ def _accuracy(ax: Any, f: Any) -> None:
         ax.plot(100 * f.inference[name][order], marker, color=colour, label=label, markersize=5)
     fidelity = 100 * f.write["fidelity"].mean() if f.write is not None else float("nan")
     ax.set(
-        title=f"accuracy on the training samples (write fidelity {fidelity:.2f} %)", xlabel="solution, sorted", ylabel="%"
+        title=f"accuracy on the training samples (write fidelity {fidelity:.2f} %)",
+        xlabel="solution, sorted",
+        ylabel="%",
     )
     ax.legend(frameon=False, fontsize=8, loc="lower right")

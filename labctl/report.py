@@ -102,10 +102,25 @@ def show(path: Path, console: Console, *, maps: bool = False) -> None:
     if not names:
         raise StorageError(f"{path}: the run has no die yet")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
-    grid = Grid(title=title, title_justify="left", caption="median (min-max) over the solutions, in %", caption_justify="left")
+    grid = Grid(
+        title=title,
+        title_justify="left",
+        caption="median (min-max) over the solutions, in %",
+        caption_justify="left",
+    )
     grid.add_column("die")
     grid.add_column("bin")
-    for heading in ("R_P", "TMR", "good cells", "solutions", "fidelity", "untuned train", "tuned train", "tuned test", "float train"):
+    for heading in (
+        "R_P",
+        "TMR",
+        "good cells",
+        "solutions",
+        "fidelity",
+        "untuned train",
+        "tuned train",
+        "tuned test",
+        "float train",
+    ):
         grid.add_column(heading, justify="right")
     reasons = []
     for name in names:
@@ -165,10 +180,10 @@ def _print_map(die: DieData, console: Console) -> None:
         low, high = np.percentile(finite, [1, 99])
         level = np.clip((g - low) / max(high - low, 1e-30), 0, 1)
         level = np.where(np.isfinite(level), level, 0)
-        rows = [
-            "".join(_SHADES[round(float(v) * (len(_SHADES) - 1))] * 2 for v in line) for line in level
-        ]
-        console.print(f"\n{die.name} kernel {int(survey['kernel'][k])}: G_P, '{_SHADES[1]}' {low:.0f} to '{_SHADES[-1]}' {high:.0f} uS")
+        rows = ["".join(_SHADES[round(float(v) * (len(_SHADES) - 1))] * 2 for v in line) for line in level]
+        console.print(
+            f"\n{die.name} kernel {int(survey['kernel'][k])}: G_P, '{_SHADES[1]}' {low:.0f} to '{_SHADES[-1]}' {high:.0f} uS"
+        )
         for line in rows:
             console.print(Text("  " + line))
 
@@ -189,13 +204,16 @@ def _print_scatter(die: DieData, console: Console, width: int = 60, height: int 
     low, high = float(min(ideal.min(), measured.min())), float(max(ideal.max(), measured.max()))
     counts, _, _ = np.histogram2d(measured, ideal, bins=(height, width), range=((low, high), (low, high)))
     level = np.log1p(counts) / max(float(np.log1p(counts).max()), 1e-30)
-    console.print(f"\n{die.name}: measured against ideal column current, {low:.1f} to {high:.1f} uA, {ideal.size:,} points")
+    console.print(
+        f"\n{die.name}: measured against ideal current, {low:.1f} to {high:.1f} uA, {ideal.size:,} columns"
+    )
     for line in level[::-1]:
         text = "".join(_SHADES[round(float(v) * (len(_SHADES) - 1)) or int(v > 0)] for v in line)
         console.print(Text("  |" + text))
     console.print(Text("  +" + "-" * width + "> ideal"))
     error = measured - ideal
-    console.print(f"  error: rms {np.sqrt(np.mean(error**2)):.3g} uA, mean {error.mean():.3g} uA, worst {np.abs(error).max():.3g} uA")
+    rms, worst = np.sqrt(np.mean(error**2)), np.abs(error).max()
+    console.print(f"  error: rms {rms:.3g} uA, mean {error.mean():.3g} uA, worst {worst:.3g} uA")
 
 
 def plot(path: Path) -> list[Path]:

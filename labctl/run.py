@@ -1,8 +1,9 @@
 """The run loop: the only place that iterates a procedure, and the only `finally`.
 
-Every operation of a procedure passes through `Journalled`, which cuts it into chunks of about a second of bench time. A
-chunk's intent is durable before anything is energised, and its result is durable before the next chunk begins; between
-chunks is the safe point at which a run can be asked to stop. Records are durable before the procedure is asked for more.
+Every operation of a procedure passes through `Journalled`, which cuts it into chunks of about a second of bench time.
+A chunk's intent is durable before anything is energised, and its result is durable before the next chunk begins;
+between chunks is the safe point at which a run can be asked to stop. Records are durable before the procedure is asked
+for more.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""Work on one die from its journal's first row to its sealed file; runs in the caller's process or in one of its own."""
+"""Work on one die from its journal's first row to its sealed file, in the caller's process or in one of its own."""
 
 import multiprocessing
 import signal
@@ -109,7 +109,7 @@ _stop: Any = None
 
 
 def enter_worker(queue: Any, stop: Any) -> None:
-    """Set up a worker process: messages go to `queue`, `stop` is the shared request to end, ^C is the parent's affair."""
+    """Set up a worker process: messages go to `queue`, `stop` is the shared request to end; the parent takes ^C."""
     global _queue, _stop
     _queue, _stop = queue, stop
     if threading.current_thread() is threading.main_thread():

@@ -122,7 +122,9 @@ class Bias:
         if self.floating is not None:
             floating = np.asarray(self.floating)
             if floating.dtype != np.bool_ or floating.shape != (n, row.shape[1] + col.shape[1]):
-                raise BenchError(f"bias.floating is {floating.dtype} {floating.shape}; expected bool (n, rows + columns)")
+                raise BenchError(
+                    f"bias.floating is {floating.dtype} {floating.shape}; expected bool (n, rows + columns)"
+                )
             object.__setattr__(self, "floating", floating)
         for name in ("kernel", "pulsed"):
             value = np.asarray(getattr(self, name))
@@ -159,11 +161,11 @@ class Bias:
                 f"bias for {self.row.shape[1]} x {self.col.shape[1]} lines; the die has "
                 f"{geometry.n_rows} x {geometry.n_cols}"
             )
-        if len(self) and not (0 <= int(self.kernel.min()) and int(self.kernel.max()) < geometry.kernels):
+        if len(self) and not (int(self.kernel.min()) >= 0 and int(self.kernel.max()) < geometry.kernels):
             raise BenchError(
                 f"kernel {int(self.kernel.max())} is not on this die, which has {geometry.kernels} (numbered from 0)"
             )
-        if len(self) and not (-1 <= int(self.pulsed.min()) and int(self.pulsed.max()) < sum(geometry.shape[1:])):
+        if len(self) and not (int(self.pulsed.min()) >= -1 and int(self.pulsed.max()) < sum(geometry.shape[1:])):
             raise BenchError("bias.pulsed names a line that the kernel does not have")
         if (self.gate is not None) != (geometry.kind is Kind.ONE_T_ONE_R):
             raise BenchError(f"a {geometry.kind} die {'needs' if self.gate is None else 'has no'} gate voltages")
@@ -187,8 +189,10 @@ class Sense:
         n = len(self.bias)
         if cols.dtype.kind not in "iu" or cols.ndim not in (1, 2) or (cols.ndim == 2 and cols.shape[0] != n):
             raise BenchError(f"sense.cols is {cols.dtype} {cols.shape}; expected whole numbers, (m,) or (n, m)")
-        if cols.size and not (0 <= int(cols.min()) and int(cols.max()) < self.bias.col.shape[1]):
-            raise BenchError(f"column {int(cols.max())} wanted; the kernel has {self.bias.col.shape[1]} (numbered from 0)")
+        if cols.size and not (int(cols.min()) >= 0 and int(cols.max()) < self.bias.col.shape[1]):
+            raise BenchError(
+                f"column {int(cols.max())} wanted; the kernel has {self.bias.col.shape[1]} (numbered from 0)"
+            )
         if not (np.isfinite(self.aperture) and self.aperture > 0):
             raise BenchError(f"the aperture must be a positive time, not {self.aperture} s")
         object.__setattr__(self, "cols", np.broadcast_to(cols.astype(np.int64), (n, cols.shape[-1])))
@@ -265,7 +269,7 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class WritePlan:
-    """Write-verify of N cells as data, so that limits judge it once, a script can carry it out and resume can replay it.
+    """Write-verify of N cells as data, so that limits judge it once, a script can run it and resume can replay it.
 
     Args:
         write: N patterns at 1 V across the selected cell, in the direction that the cell needs.

@@ -9,7 +9,13 @@ from labctl.limits import Limited, Limits, extremes, stressed
 from labctl.nominal import NominalDie
 
 LIMITS = Limits(
-    v_towards_p=0.6, v_towards_ap=0.5, width=1e-3, compliance=5e-3, v_count=0.31, pulses_per_cell=3, v_gate=0.0
+    v_towards_p=0.6,
+    v_towards_ap=0.5,
+    width=1e-3,
+    compliance=5e-3,
+    v_count=0.31,
+    pulses_per_cell=3,
+    v_gate=0.0,
 )
 
 

@@ -96,7 +96,7 @@ def test_whatever_ends_a_stage_the_die_is_idle_and_the_reason_is_kept(tmp_path, 
         assert (outcome.status, outcome.exit_code) == (status, code)
         assert reason in outcome.reason
         assert die.idles == 1
-        ended = [e for e in journal.events() if e.kind == "stage_ended"][0]
+        ended = next(e for e in journal.events() if e.kind == "stage_ended")
         assert ended.body["outcome"] == status.value
         assert journal.table("seen").rows == 1
 
@@ -122,7 +122,9 @@ def test_a_run_stops_at_the_safe_point_between_chunks_and_keeps_what_it_has(tmp_
         assert die.idles == 1
 
 
-@pytest.mark.parametrize(("n", "seconds", "pieces"), [(7, 0.7, [7]), (7, 2.5, [3, 3, 1]), (3, 60.0, [1, 1, 1]), (0, 0.0, [0])])
+@pytest.mark.parametrize(
+    ("n", "seconds", "pieces"), [(7, 0.7, [7]), (7, 2.5, [3, 3, 1]), (3, 60.0, [1, 1, 1]), (0, 0.0, [0])]
+)
 def test_chunks_last_at_most_about_a_second_and_lose_no_pattern(n, seconds, pieces):
     whole = Pulse(Bias(np.arange(2.0 * n).reshape(n, 2), np.zeros((n, 3))), 1e-3)
     found = list(chunks(whole, seconds))
