@@ -22,9 +22,9 @@ from labctl.core.die import (
 class ThresholdDie:
     """Linear cells behind ideal wires that switch at thresholds of their own, in a plain loop.
 
-    All arrays have the shape of the die and may be changed by a test: `g_p`, `g_ap` (S), `v_switch` (V, infinite
-    for a stuck cell), `state` (True is P). `disturb` names the cell that flips at the k-th pulse of the die,
-    `applied` counts the pulses that selected each cell, `bad` flags the next reads of a (kernel, row).
+    All arrays have the shape of the die and may be changed by a test: `g_p`, `g_ap` (S), `v_switch` (V,
+    infinite for a stuck cell), `state` (True is P). `disturb` names the cell that flips at the k-th pulse of
+    the die, `applied` counts the pulses that selected each cell, `bad` flags the next reads of a (kernel, row).
     """
 
     def __init__(self, geometry: Geometry, nominal: Nominal) -> None:
