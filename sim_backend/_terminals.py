@@ -1,0 +1,94 @@
+"""A resistor network seen from its terminals: currents, floating terminals, and what is connected to what.
+
+Everything here works on conductances between terminals, never on a nodal matrix, for the reason given
+in `sim_backend._chains`.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from sim_backend._chains import BoolArray, FloatArray, eliminated
+
+IntArray = npt.NDArray[np.intp]
+
+BATCH = 1 << 22  # numbers held at once
+_CANCELLATION = 0.005  # largest current over largest (conductance x voltage), below which differences are formed first
+
+
+class Floating(NamedTuple):
+    """Terminals of which some float: how the driven ones set these, and what is left between the driven."""
+
+    driven: IntArray
+    open: IntArray
+    weights: FloatArray  # (open, driven), rows sum to 1
+    conductance: FloatArray  # (driven, driven) S
+
+
+def current(conductance: FloatArray, voltage: FloatArray) -> FloatArray:
+    """Return the currents into terminals joined by conductances (l, l) S at voltages (k, l) V, (k, l) A.
+
+    Multiplies first and subtracts last, which is fast, and where that could cost digits takes differences
+    first.
+    """
+    total = conductance.sum(axis=1)
+    answer: FloatArray = voltage * total - voltage @ conductance
+    if not answer.size:
+        return answer
+    size = np.abs(voltage).max(axis=1) * total.max()
+    poor = np.flatnonzero(np.abs(answer).max(axis=1) < _CANCELLATION * size)
+    step = max(1, BATCH // conductance.size)
+    for start in range(0, len(poor), step):
+        v = voltage[poor[start : start + step]]
+        answer[poor[start : start + step]] = np.einsum("ab,kab->ka", conductance, v[:, :, None] - v[:, None, :])
+    return answer
+
+
+def floated(conductance: FloatArray, mask: BoolArray) -> Floating:
+    """Return what floating the lines of a mask (l,) leaves of terminals joined by conductances (l, l) S."""
+    driven, opened = np.flatnonzero(~mask), np.flatnonzero(mask)
+    left = conductance[np.ix_(driven, driven)]
+    if not len(opened):
+        return Floating(driven, opened, np.zeros((0, len(driven))), left)
+    to_driven = conductance[np.ix_(opened, driven)]
+    inverse = eliminated(conductance[np.ix_(opened, opened)], to_driven.sum(axis=1))
+    weights = inverse @ to_driven
+    left = left + to_driven.T @ weights
+    np.fill_diagonal(left, 0.0)
+    return Floating(driven, opened, weights, left)
+
+
+class Islands:
+    """Which nodes of a crossbar hang together, and so which cells have a defined voltage.
+
+    Args:
+        conductance: (m, n) S of the cells.
+        r_row: (m, n) ohm, segments towards the sources, terminals included; infinite is broken.
+        r_col: (m, n) ohm, segments towards the sense nodes, terminals included.
+    """
+
+    def __init__(self, conductance: FloatArray, r_row: FloatArray, r_col: FloatArray) -> None:
+        m, n = conductance.shape
+        row = np.arange(m * n).reshape(m, n)
+        col, source, sense = row + m * n, 2 * m * n + np.arange(m), 2 * m * n + m + np.arange(n)
+        links = [
+            (row, col, conductance > 0.0),
+            (np.column_stack([source, row[:, :-1]]), row, np.isfinite(r_row)),
+            (np.vstack([col[1:], sense]), col, np.isfinite(r_col)),
+        ]
+        a, b = (np.concatenate([link[side][link[2]] for link in links]) for side in (0, 1))
+        nodes = 2 * m * n + m + n
+        count, label = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(nodes, nodes)), directed=False)
+        self._count, self._row, self._col, self._terminal = count, label[row], label[col], label[2 * m * n :]
+
+    def undefined(self, floating: BoolArray) -> BoolArray:
+        """Return which cells (k, m, n) touch a node without a path to a driven line; floating (k, m + n)."""
+        held = np.zeros((len(floating), self._count), dtype=bool)
+        vector, line = np.nonzero(~floating)
+        held[vector, self._terminal[line]] = True
+        return np.asarray(~(held[:, self._row] & held[:, self._col]))

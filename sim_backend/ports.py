@@ -1,0 +1,233 @@
+"""One array as a simulated die needs it: matrices that stay exact while single cells change.
+
+A pulse is a matrix product with the line voltages, and a cell that switches is a rank-one change of the
+matrices, so that a write-verify run does not solve the network again for every pulse. Subtractions
+accumulate rounding; so the matrices are worked out anew after a number of changes, or at once when a change
+is so large (a breakdown to a short) that digits would cancel.
+
+Signs: voltages are those of the ideal sources behind the terminal resistances; currents are positive **into**
+the array on rows and on columns alike, so that the current out of a column is minus its entry.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.linalg.blas import dgemm, dger
+from scipy.sparse.csgraph import connected_components
+
+from sim_backend._chains import BoolArray, FloatArray
+from sim_backend._terminals import IntArray, current
+from sim_backend.crossbar import Network
+
+_CHANGES = 256  # rank-one changes between two rebuilds
+_PENDING = 16  # of which k need not know yet
+_GENTLE = 4.0  # factor by which a change may scale a cell's part before digits cancel
+_SETTLED = 1e-12  # relative excess of a current or voltage that is rounding
+
+
+class Ports:
+    """The matrices of one array with every line driven: current, cell voltages, and response of cells to cells.
+
+    With source voltages e (rows, then columns) and a current dI that each cell carries beyond ``conductance
+    * v`` (its bias dependence), the cells are at ``v = q e - k dI`` and the lines carry ``y e + q^T dI``.
+    Cells are numbered row by row.
+
+    Args:
+        conductance: (n_rows, n_cols) S, finite and >= 0; 0 is an open cell.
+        r_row: ohm, segment left of each cell: scalar or (n_rows, n_cols).
+        r_col: ohm, segment below each cell: scalar or (n_rows, n_cols).
+        r_source: ohm, scalar or (n_rows,).
+        r_sense: ohm, scalar or (n_cols,).
+
+    Raises:
+        ValueError: a shape or a value is not as above.
+
+    >>> ports = Ports([[1e-3, 2e-3]], r_row=0.0, r_col=0.0)
+    >>> (ports.y @ [1.0, 0.0, 0.0]).round(6).tolist()
+    [0.003, -0.001, -0.002]
+    >>> ports.change(1, 0.0)
+    >>> (ports.y @ [1.0, 0.0, 0.0]).round(6).tolist()
+    [0.001, -0.001, 0.0]
+    """
+
+    def __init__(
+        self,
+        conductance: npt.ArrayLike,
+        *,
+        r_row: npt.ArrayLike,
+        r_col: npt.ArrayLike,
+        r_source: npt.ArrayLike = 0.0,
+        r_sense: npt.ArrayLike = 0.0,
+    ) -> None:
+        self._conductance = np.array(conductance, dtype=np.float64)
+        self._pending = self._changes = 0
+        self._past: FloatArray
+        self._weight: FloatArray
+        self._wires = {"r_row": r_row, "r_col": r_col, "r_source": r_source, "r_sense": r_sense}
+        self.rebuild()
+
+    @property
+    def conductance(self) -> FloatArray:
+        """The cells' conductances, (n_rows, n_cols) S; a copy."""
+        return self._conductance.copy()
+
+    @property
+    def y(self) -> FloatArray:
+        """Port admittance, (lines, lines) S: current into each line per volt of each; changes in place."""
+        return self._y
+
+    @property
+    def q(self) -> FloatArray:
+        """Cell voltages per volt of each line, (cells, lines); 0 where undefined; changes in place."""
+        return self._q
+
+    @property
+    def k(self) -> FloatArray:
+        """Voltage each cell loses per ampere injected beside each cell, (cells, cells) ohm; changes in place."""
+        if self._pending:
+            past = self._past[:, : self._pending]
+            weighted = past * self._weight[: self._pending]
+            dgemm(-1.0, weighted, past, beta=1.0, c=self._k, trans_b=1, overwrite_c=1)
+        self._pending = 0
+        return self._k
+
+    def change(self, cell: int, conductance: float) -> None:
+        """Give a cell, counted row by row, another conductance, in S.
+
+        Raises:
+            ValueError: the conductance is not finite or below 0.
+            IndexError: there is no such cell.
+        """
+        if not 0.0 <= conductance < np.inf:
+            raise ValueError(f"conductance is {conductance:g} S, expected a finite value >= 0")
+        if not 0 <= cell < self._conductance.size:
+            raise IndexError(f"cell {cell} asked for, the array has {self._conductance.size} cells")
+        flat = self._conductance.reshape(-1)
+        more = conductance - float(flat[cell])
+        if more == 0.0:
+            return
+        flat[cell] = conductance
+        response = self._k[:, cell]
+        if self._pending:
+            past = self._past[:, : self._pending]
+            response = response - past @ (self._weight[: self._pending] * past[cell])
+        scale = 1.0 + more * float(response[cell])
+        self._changes += 1
+        if self._changes > _CHANGES or not 1.0 / _GENTLE <= scale <= _GENTLE:
+            self.rebuild()
+            return
+        if self._pending == _PENDING:
+            response = response.copy()
+            _ = self.k
+        across = self._q[cell].copy()
+        weight = more / scale
+        dger(weight, across, across, a=self._y, overwrite_a=1)
+        dger(-weight, response, across, a=self._q, overwrite_a=1)
+        self._past[:, self._pending] = response
+        self._weight[self._pending] = weight
+        self._pending += 1
+
+    def rebuild(self) -> None:
+        """Work all matrices out anew from the conductances."""
+        network = Network(self._conductance, **self._wires)
+        cells, lines = self._conductance.size, sum(self._conductance.shape)
+        across = network.cell_voltage(np.eye(lines)).reshape(lines, cells)
+        between = network.terminals
+        self._y: FloatArray = np.asfortranarray(np.diag(between.sum(axis=1)) - between)
+        self._q: FloatArray = np.nan_to_num(across).T  # column-major, for rank-one changes in place
+        self._k: FloatArray = np.asfortranarray(network.cell_response())
+        self._past = np.empty((cells, _PENDING), order="F")
+        self._weight = np.empty(_PENDING)
+        self._pending = self._changes = 0
+
+
+def line_voltages(
+    y: FloatArray, voltage: npt.ArrayLike, floating: npt.ArrayLike, compliance: npt.ArrayLike
+) -> tuple[FloatArray, FloatArray, BoolArray]:
+    """Return where the lines of a linear array settle when some float and the others are limited in current.
+
+    A driven line holds its voltage as long as its current is within its compliance; otherwise it carries
+    exactly the compliance, and its source sits short of its set point. Where several lines could take the
+    limit (two equal limits in series), the one with the largest excess does, and of equals the first.
+    Active sets change one line at a time (K. G. Murty, Linear Complementarity, Linear and Nonlinear
+    Programming (1988), chapter 4, principal pivots).
+
+    Args:
+        y: (lines, lines) S, port admittance as in `Ports.y`.
+        voltage: (n, lines) V set points; ignored where floating.
+        floating: (n, lines), lines that carry no current.
+        compliance: A, scalar or (lines,), > 0; may be infinite.
+
+    Returns:
+        Source voltage (n, lines) V, current into the array (n, lines) A, and which lines are limited, (n,
+        lines). A floating line that nothing drives is at 0 V.
+
+    Raises:
+        ValueError: a shape is wrong, or a compliance is not positive.
+        ArithmeticError: the limits did not settle.
+    """
+    lines = len(y)
+    source, floats = np.asarray(voltage, dtype=np.float64), np.asarray(floating, dtype=np.bool_)
+    if source.ndim != 2 or source.shape[1] != lines or floats.shape != source.shape:
+        raise ValueError(f"voltage {source.shape} and floating {floats.shape}, expected both (n, {lines})")
+    limit = np.broadcast_to(np.asarray(compliance, dtype=np.float64), (lines,))
+    if not (limit > 0.0).all():
+        raise ValueError(f"compliance contains {limit[~(limit > 0.0)][0]:g} A, expected values > 0")
+    between = -y
+    np.fill_diagonal(between, 0.0)
+    island = connected_components(between != 0.0, directed=False)[1].astype(np.intp)
+    held = np.where(floats, 0.0, source)
+    forced = np.zeros_like(held)
+    settled, flow = np.empty_like(held), np.empty_like(held)
+    todo = np.arange(len(held))
+    for turn in range(16 * lines):
+        limited = forced[todo] != 0.0
+        settled[todo], flow[todo] = _settle(between, island, held[todo], floats[todo] | limited, forced[todo])
+        excess = np.where(floats[todo] | limited, 0.0, np.abs(flow[todo]) / limit - 1.0)
+        short = (settled[todo] - held[todo]) * np.sign(forced[todo])
+        beyond = short / np.maximum(np.abs(held[todo]).max(axis=1, keepdims=True), np.finfo(float).tiny)
+        over, back = excess > _SETTLED, beyond > _SETTLED
+        wrong = np.flatnonzero(over.any(axis=1) | back.any(axis=1))
+        if not len(wrong):
+            return settled, flow, forced != 0.0
+        by_order = turn > 8 * lines  # taking the first wrong line instead of the worst cannot cycle
+        for at in wrong:
+            force = forced[todo[at]]
+            if over[at].any() and not (by_order and back[at].argmax() < over[at].argmax() and back[at].any()):
+                line = int(over[at].argmax() if by_order else excess[at].argmax())
+                others = (island == island[line]) & ~floats[todo[at]]
+                others[line] = False
+                if (force[others] != 0.0).all():  # somebody must hold a voltage: begin again from this line
+                    force[others] = 0.0
+                force[line] = np.copysign(limit[line], flow[todo[at], line])
+            else:
+                force[int(back[at].argmax() if by_order else beyond[at].argmax())] = 0.0
+        todo = todo[wrong]
+    raise ArithmeticError(f"the current limits of {len(todo)} of {len(held)} patterns did not settle")
+
+
+def _settle(
+    between: FloatArray, island: IntArray, held: FloatArray, free: BoolArray, forced: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return voltages and currents, (n, lines), with the lines `free` at the currents `forced`."""
+    settled, flow = np.empty_like(held), np.empty_like(held)
+    total = between.sum(axis=1)
+    masks, which = np.unique(free, axis=0, return_inverse=True)
+    for number, mask in enumerate(masks):
+        rows = np.flatnonzero(which.ravel() == number)
+        tied = np.isin(island, island[~mask])
+        f, d = np.flatnonzero(mask & tied), np.flatnonzero(~mask)
+        v = np.zeros((len(rows), len(mask)))
+        base = held[np.ix_(rows, d[:1])] if len(d) else 0.0
+        v[:, d] = held[np.ix_(rows, d)] - base
+        if len(f):
+            matrix = np.diag(total[f]) - between[np.ix_(f, f)]
+            drive = forced[np.ix_(rows, f)] + v[:, d] @ between[np.ix_(d, f)]
+            v[:, f] = np.linalg.solve(matrix, drive.T).T
+        through = current(between, v)
+        through[:, mask] = forced[np.ix_(rows, np.flatnonzero(mask))]
+        v[:, tied] += base
+        v[:, d] = held[np.ix_(rows, d)]
+        settled[rows], flow[rows] = v, through
+    return settled, flow
