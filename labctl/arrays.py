@@ -117,13 +117,11 @@ def storage(path: Path, doing: str) -> Iterator[None]:
     try:
         yield
     except (OSError, sqlite3.Error) as error:
-        code = getattr(error, "sqlite_errorname", "") or errno.errorcode.get(
-            getattr(error, "errno", None) or 0, ""
-        )
+        code = getattr(error, "sqlite_errorname", "") or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
         if code in ("ENOSPC", "EDQUOT", "SQLITE_FULL") or "No space left" in str(error):
             advice = "the disk is full: free some space, nothing that was committed is lost"
-        elif code in ("EACCES", "EPERM", "EROFS") or code.startswith("SQLITE_READONLY"):
-            advice = "it cannot be written: check the rights of the folder, or choose another with --out"
+        elif code in ("EACCES", "EPERM", "EROFS") or code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
+            advice = "it may not be opened or written: check the rights of the folder"
         elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             advice = "it is damaged: leave it as it is and work on a copy"
         elif code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
@@ -131,9 +129,7 @@ def storage(path: Path, doing: str) -> Iterator[None]:
         elif code == "ENOENT":
             advice = "it is not there: check the path"
         else:
-            advice = (
-                "the disk or network share fails: check it, and copy the folder elsewhere before going on"
-            )
+            advice = "the disk or network share fails: check it, and copy the folder elsewhere before going on"
         raise StorageError(f"{path}: cannot {doing} ({error}); {advice}") from error
 
 
@@ -182,7 +178,5 @@ def load_array(folder: Path, digest: str) -> Array:
         try:
             array: Array = np.load(path, allow_pickle=False)
         except (ValueError, EOFError, SyntaxError) as error:
-            raise StorageError(
-                f"{path} is cut off or damaged ({error}); only the array it held is lost"
-            ) from error
+            raise StorageError(f"{path} is cut off or damaged ({error}); only the array it held is lost") from error
     return array

@@ -64,18 +64,34 @@ def seal(run: Path, die: str) -> str:
 
 def seal_in_subprocess(run: Path, die: str) -> str:
     """Do what `seal` does, in a process of its own. Raises StorageError, also if that process dies."""
-    command = [sys.executable, "-m", "labctl.hdf5", "seal", str(run), die]
+    return str(_in_subprocess("seal", run, die)["sha256"])
+
+
+def write_run_file_in_subprocess(run: Path) -> Path:
+    """Do what `write_run_file` does, in a process of its own. Raises StorageError, also if that process dies."""
+    return Path(_in_subprocess("index", run)["path"])
+
+
+def _in_subprocess(command: str, run: Path, *more: str) -> dict[str, Any]:
     # the same code as here, wherever it was imported from
     paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=env)
+    done = subprocess.run(
+        [sys.executable, "-m", "labctl.hdf5", command, str(run), *more],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        env=env,
+    )
     try:
-        said = json.loads(done.stdout.splitlines()[-1])
+        said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     except (IndexError, ValueError):
-        said = {"error": f"{run}: sealing die {die} ended with {done.returncode}: {done.stderr.strip()[-400:]}"}
+        full = "No space left" in done.stderr
+        last = "the disk is full: free some space" if full else done.stderr.strip()[-400:]
+        said = {"error": f"{run}: the process to {command} {' '.join(more)} ended with {done.returncode} ({last})"}
     if done.returncode or "error" in said:
-        raise StorageError(f"{said.get('error')}; the journal of die {die} has everything")
-    return str(said["sha256"])
+        raise StorageError(f"{said.get('error')}; the journals have everything")
+    return said
 
 
 def write_run_file(run: Path) -> Path:
@@ -169,7 +185,7 @@ def _create(file: h5py.File, item: Dataset) -> None:
     text = item.dtype.kind == "U"
     packed = {}
     if not text and item.shape and np.prod(item.shape) * item.dtype.itemsize >= _BIG:
-        packed = {"chunks": True, "compression": "gzip", "compression_opts": 1, "shuffle": True}
+        packed = {"chunks": True, "compression": "gzip", "compression_opts": 4, "shuffle": True}
     made = file.create_dataset(item.path, item.shape, h5py.string_dtype() if text else item.dtype, **packed)
     made.attrs.update({**item.attrs, "units": item.units})
     row = 0
@@ -334,14 +350,17 @@ class _Arrays:
 
 
 def main(arguments: list[str]) -> int:
-    """Seal a die (``seal RUN DIE``), print one line of JSON, and return the exit code."""
-    command, run, die = arguments
+    """Carry out ``seal RUN DIE`` or ``index RUN``, print one line of JSON, and return the exit code."""
     try:
-        if command != "seal":
-            raise LabError(f"unknown command {command}; expected seal")
-        said, code = {"die": die, "sha256": seal(Path(run), die)}, 0
+        match arguments:
+            case ["seal", run, die]:
+                said, code = {"die": die, "sha256": seal(Path(run), die)}, 0
+            case ["index", run]:
+                said, code = {"path": str(write_run_file(Path(run)))}, 0
+            case _:
+                raise LabError(f"cannot do {arguments}; expected seal RUN DIE, or index RUN")
     except LabError as error:
-        said, code = {"die": die, "error": str(error)}, error.exit_code
+        said, code = {"error": str(error)}, error.exit_code
     print(json.dumps(said))
     return code
 

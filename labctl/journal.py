@@ -124,7 +124,7 @@ class Journal(JournalReader):
             try:
                 db.execute("SELECT max(seq) FROM log").fetchall()
                 journal = cls(folder, db, utc, monotonic)
-            except sqlite3.OperationalError as error:
+            except sqlite3.Error as error:
                 db.close()
                 if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
                     raise
@@ -142,20 +142,14 @@ class Journal(JournalReader):
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version != FORMAT:
             self.close()
-            raise StorageError(
-                f"{self.path} is a journal of format {version}; this labctl reads format {FORMAT}"
-            )
+            raise StorageError(f"{self.path} is a journal of format {version}; this labctl reads format {FORMAT}")
 
     def _prepare(self) -> None:
         with storage(self.path, "prepare the journal"):
             mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
             if mode != "wal":
-                raise StorageError(
-                    f"{self.path}: no write-ahead log on this file system; keep runs on a local disk"
-                )
-            self._db.executescript(
-                "PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;"
-            )
+                raise StorageError(f"{self.path}: no write-ahead log on this file system; keep runs on a local disk")
+            self._db.executescript("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
 
     def _resume(self) -> None:
         rows = self._db.execute("SELECT max(seq) FROM log").fetchone()
@@ -225,14 +219,8 @@ class Journal(JournalReader):
         body = {k: field_of(f"{kind}.{k}", getattr(record, k), v) for k, v in columns.kinds.items()}
         shapes = {name: value.shape for name, value in body.items() if isinstance(value, np.ndarray)}
         if columns.columnar:
-            if (
-                len(shapes) < len(body)
-                or any(len(s) != 1 for s in shapes.values())
-                or len(set(shapes.values())) != 1
-            ):
-                raise TypeError(
-                    f"every field of the columnar record '{kind}' is an (n,) array; found {shapes}"
-                )
+            if len(shapes) < len(body) or any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
+                raise TypeError(f"every field of the columnar record '{kind}' is an (n,) array; found {shapes}")
             shapes = {}
         if kind not in self._tables:
             self._note("table", stage, kind, {**asdict(columns), "shapes": shapes})
@@ -241,9 +229,7 @@ class Journal(JournalReader):
         if known != columns:
             raise TypeError(f"records of table '{kind}' have the fields {known.units}, not {columns.units}")
         if shapes != first:
-            raise TypeError(
-                f"arrays of table '{kind}' have one shape in every row: {first} so far, now {shapes}"
-            )
+            raise TypeError(f"arrays of table '{kind}' have one shape in every row: {first} so far, now {shapes}")
         return self._note("record", stage, kind, body)
 
     def commit(self) -> None:
@@ -254,8 +240,7 @@ class Journal(JournalReader):
         for digest in large:
             save_array(self.folder / "arrays", digest, self._arrays[digest])
         arrays = (
-            (d, a.dtype.str, json.dumps(a.shape), None if d in large else a.tobytes())
-            for d, a in self._arrays.items()
+            (d, a.dtype.str, json.dumps(a.shape), None if d in large else a.tobytes()) for d, a in self._arrays.items()
         )
         with storage(self.path, "commit"):
             try:
@@ -294,6 +279,4 @@ class Journal(JournalReader):
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=5
-    )
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=5)

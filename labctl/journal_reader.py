@@ -81,9 +81,7 @@ class JournalReader:
     # reading: what has been committed, in short transactions, digests compared
 
     def _rows_where(self, condition: str, *values: object, after: int = 0) -> Iterator[Row]:
-        query = (
-            f"SELECT {', '.join(COLUMNS)} FROM log WHERE {condition} AND seq > ? ORDER BY seq LIMIT {_CHUNK}"
-        )
+        query = f"SELECT {', '.join(COLUMNS)} FROM log WHERE {condition} AND seq > ? ORDER BY seq LIMIT {_CHUNK}"
         while True:
             with storage(self.path, "read the journal"):
                 found = self._db.execute(query, (*values, after)).fetchall()
@@ -96,9 +94,7 @@ class JournalReader:
     def _checked(self, columns: tuple[Any, ...]) -> Row:
         row = Row(*columns[:-1])
         if row.digest != columns[-1]:
-            raise StorageError(
-                f"{self.path}: row {row.seq} is damaged; leave the file as it is and work on a copy"
-            )
+            raise StorageError(f"{self.path}: row {row.seq} is damaged; leave the file as it is and work on a copy")
         return row
 
     def _body(self, row: Row, load: bool) -> Any:
@@ -108,9 +104,7 @@ class JournalReader:
 
         return decode(row.body, get)
 
-    def _entries(
-        self, what: str, kind: str | None = None, *, after: int = 0, load: bool = True
-    ) -> Iterator[Entry]:
+    def _entries(self, what: str, kind: str | None = None, *, after: int = 0, load: bool = True) -> Iterator[Entry]:
         condition, values = ("what = ?", (what,)) if kind is None else ("what = ? AND kind = ?", (what, kind))
         for row in self._rows_where(condition, *values, after=after):
             yield Entry(row.seq, row.stage, row.kind, self._body(row, load), Stamp(row.utc, row.monotonic))
@@ -120,9 +114,7 @@ class JournalReader:
         with storage(self.path, "read the journal"):
             row = self._db.execute("SELECT dtype, shape FROM arrays WHERE digest = ?", (digest,)).fetchone()
         if row is None:
-            raise StorageError(
-                f"{self.path} has lost the array {digest}; leave the file as it is and work on a copy"
-            )
+            raise StorageError(f"{self.path} has lost the array {digest}; leave the file as it is and work on a copy")
         try:
             return np.dtype(row[0]), tuple(json.loads(row[1]))
         except (TypeError, ValueError) as error:
@@ -136,17 +128,11 @@ class JournalReader:
         with storage(self.path, "read the journal"):
             (data,) = self._db.execute("SELECT data FROM arrays WHERE digest = ?", (digest,)).fetchone()
         try:
-            array = (
-                load_array(self.folder / "arrays", digest)
-                if data is None
-                else _from_bytes(data, dtype, shape)
-            )
+            array = load_array(self.folder / "arrays", digest) if data is None else _from_bytes(data, dtype, shape)
         except ValueError as error:
             raise StorageError(f"{self.path}: the array {digest} is damaged ({error})") from error
         if digest_of(array) != digest:
-            raise StorageError(
-                f"{self.path}: the array {digest} is damaged; leave the run as it is and work on a copy"
-            )
+            raise StorageError(f"{self.path}: the array {digest} is damaged; leave the run as it is and work on a copy")
         array.flags.writeable = False
         if len(self._cache) >= 32:
             self._cache.pop(next(iter(self._cache)))
@@ -167,9 +153,7 @@ class JournalReader:
     def last(self) -> Entry:
         """The last committed row, without its body: where the run stands, and when it was there."""
         with storage(self.path, "read the journal"):
-            found = self._db.execute(
-                f"SELECT {', '.join(COLUMNS)} FROM log ORDER BY seq DESC LIMIT 1"
-            ).fetchone()
+            found = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM log ORDER BY seq DESC LIMIT 1").fetchone()
         row = self._checked(found)
         return Entry(row.seq, row.stage, row.kind or row.what, None, Stamp(row.utc, row.monotonic))
 
@@ -246,9 +230,7 @@ class JournalReader:
             raise StorageError(f"{self.path} is damaged ({said}); leave it as it is and work on a copy")
         for expected, row in enumerate(self._rows_where("1"), start=1):
             if row.seq != expected:
-                raise StorageError(
-                    f"{self.path}: row {expected} is missing; leave it as it is and work on a copy"
-                )
+                raise StorageError(f"{self.path}: row {expected} is missing; leave it as it is and work on a copy")
         with storage(self.path, "read the journal"):
             digests = [d for (d,) in self._db.execute("SELECT digest FROM arrays")]
         for digest in digests:

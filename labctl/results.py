@@ -54,9 +54,7 @@ class DieData:
         """Return a table as columns. Raises KeyError, naming the tables there are, if it is none."""
         with self._open() as source:
             if name not in source.tables:
-                raise KeyError(
-                    f"die {self.name} has no table '{name}'; it has {', '.join(sorted(source.tables))}"
-                )
+                raise KeyError(f"die {self.name} has no table '{name}'; it has {', '.join(sorted(source.tables))}")
             found: Table = source.table(name)
             return found
 
@@ -84,11 +82,7 @@ class Run:
         if name not in self.dies:
             raise KeyError(f"{self.path} has no die '{name}'; it has {', '.join(self.dies)}")
         sealed = self.path if self.path.is_file() else self.path / "dies" / f"{name}.h5"
-        return (
-            DieData(name, sealed, True)
-            if sealed.is_file()
-            else DieData(name, self.path / "dies" / name, False)
-        )
+        return DieData(name, sealed, True) if sealed.is_file() else DieData(name, self.path / "dies" / name, False)
 
     @property
     def tables(self) -> tuple[str, ...]:

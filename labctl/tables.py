@@ -84,9 +84,7 @@ def columns_of(record: Any) -> Columns:
     """Return what the table of a record type holds; TypeError if a field has a name that every table has."""
     hints = get_type_hints(record)
     kinds = {f.name: getattr(hints[f.name], "__name__", "array") for f in fields(record)}
-    kinds = {
-        name: kind if kind in ("float", "int", "bool", "str") else "array" for name, kind in kinds.items()
-    }
+    kinds = {name: kind if kind in ("float", "int", "bool", "str") else "array" for name, kind in kinds.items()}
     if taken := [name for name in kinds if name in RESERVED]:
         raise TypeError(f"a record has no field '{taken[0]}': every table has a column of that name")
     return Columns(record.columnar, units_of(record), kinds)

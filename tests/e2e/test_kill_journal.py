@@ -59,9 +59,7 @@ def test_no_acknowledged_operation_is_lost(tmp_path: Path, seed: int) -> None:
             # the result of an operation is durable together with the next intent
             assert (op.end is None) == (op is found[-1])
             if op.end is not None:
-                np.testing.assert_array_equal(
-                    op.result["current"], np.full((9000 if k % 5 == 0 else 4, 3), k / 3)
-                )
+                np.testing.assert_array_equal(op.result["current"], np.full((9000 if k % 5 == 0 else 4, 3), k / 3))
     with Journal.open(folder, readonly=False) as journal:
         assert journal.result(found[-1].seq, {"current": None}) == journal.last.seq + 1
         journal.finish()

@@ -1,9 +1,12 @@
 """Sealed files: exact, documented, with units, readable by others, and never in the way of each other."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import ClassVar, get_args
@@ -16,7 +19,16 @@ from labctl.core.die import Attempts, Bias, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
-from labctl.hdf5 import SealedDie, check, main, quarantine, seal, seal_in_subprocess, write_run_file
+from labctl.hdf5 import (
+    SealedDie,
+    check,
+    main,
+    quarantine,
+    seal,
+    seal_in_subprocess,
+    write_run_file,
+    write_run_file_in_subprocess,
+)
 from labctl.journal import Journal
 from labctl.layout import UNITS, die_items, key
 
@@ -114,11 +126,7 @@ def paths_of(file: h5py.File) -> dict[str, object]:
 
 def documented(heading: str) -> list[tuple[str, str, str, re.Pattern[str]]]:
     section = DOCUMENT.read_text(encoding="utf-8").split(f"## {heading}")[1].split("\n## ")[0]
-    rows = [
-        [c.strip() for c in line.strip("|").split("|")]
-        for line in section.splitlines()
-        if line.startswith("| `/")
-    ]
+    rows = [[c.strip() for c in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `/")]
     words = {"table": "(survey|write|attempt)", "map": "g_p", "ratio": "fidelity"}
 
     def pattern(path: str) -> re.Pattern[str]:
@@ -151,9 +159,7 @@ def test_input_files_are_kept_verbatim(tmp_path: Path) -> None:
     with h5py.File(run / "dies" / "X1Y2.h5") as file:
         kept = file["entry/provenance/files"]
         assert kept["campaign.yaml"][()] == (run / "files" / "campaign.yaml").read_bytes()
-        assert (
-            kept["dies%2Fweights.npz"][:].tobytes() == (run / "files" / "dies" / "weights.npz").read_bytes()
-        )
+        assert kept["dies%2Fweights.npz"][:].tobytes() == (run / "files" / "dies" / "weights.npz").read_bytes()
 
 
 @pytest.mark.parametrize("which", ["A sealed die", "The whole run"])
@@ -330,6 +336,39 @@ def test_a_process_of_its_own_seals_and_reports(tmp_path: Path, capsys: pytest.C
         seal_in_subprocess(run, "B")
     assert main(["seal", str(run), "X1Y2"]) == 0
     assert json.loads(capsys.readouterr().out) == {"die": "X1Y2", "sha256": digest}
+    assert write_run_file_in_subprocess(run) == run / "run.h5"
+    assert (run / "run.h5").is_file()
+    assert main(["seal"]) != 0
+    assert "expected seal RUN DIE" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_a_full_disk_crashes_nobody_else(tiny_disk: Path) -> None:
+    """HDF5 takes its process down when it cannot write; the die can be sealed as soon as there is space."""
+    run = make_run(tiny_disk)
+    free = shutil.disk_usage(tiny_disk).free
+    (tiny_disk / "ballast").write_bytes(b"x" * (free - 60_000))
+    with pytest.raises(StorageError, match=r"disk is full.*journals have everything"):
+        seal_in_subprocess(run, "X1Y2")
+    assert not (run / "dies" / "X1Y2.h5").exists()
+    (tiny_disk / "ballast").unlink()
+    assert seal_in_subprocess(run, "X1Y2") == seal(run, "X1Y2")
+    assert (run / "quarantine" / "X1Y2.h5.part").exists()
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 1200 KiB."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a tiny file system")
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1200k", "none", str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("mounting is not allowed here")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_die_that_did_nothing_can_be_sealed(tmp_path: Path) -> None:

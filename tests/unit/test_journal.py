@@ -68,15 +68,11 @@ def same(a: object, b: object) -> bool:
     return type(a) is type(b) and (a == b or (a != a and b != b))
 
 
-dtypes = (
-    hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes(sizes=(16, 32, 64)) | st.just("c16")
-)
+dtypes = hnp.boolean_dtypes() | hnp.integer_dtypes() | hnp.floating_dtypes(sizes=(16, 32, 64)) | st.just("c16")
 arrays = hnp.arrays(dtypes, hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4))
 bodies = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text() | arrays,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("$array"), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("$array"), inner, max_size=3),
     max_leaves=8,
 )
 
@@ -137,9 +133,7 @@ def test_more_rows_than_one_query_fetches(tmp_path: Path) -> None:
         for k in range(1203):
             journal.result(journal.intend("s", "sense", {"k": k}), {"k": -k})
         journal.commit()
-        assert [(op.intent["k"], op.result["k"]) for op in journal.operations()] == [
-            (k, -k) for k in range(1203)
-        ]
+        assert [(op.intent["k"], op.result["k"]) for op in journal.operations()] == [(k, -k) for k in range(1203)]
 
 
 def test_nouns_enums_and_numpy_scalars_are_bodies(tmp_path: Path) -> None:
@@ -243,9 +237,7 @@ def test_records_that_no_table_can_hold_are_refused(tmp_path: Path) -> None:
             with pytest.raises(TypeError, match="survey"):
                 journal.record("s", wrong)
         with pytest.raises(TypeError, match="columnar"):
-            journal.record(
-                "s", Attempt(cell=np.arange(2), voltage=np.arange(3.0), target=np.ones(2, np.bool_))
-            )
+            journal.record("s", Attempt(cell=np.arange(2), voltage=np.arange(3.0), target=np.ones(2, np.bool_)))
 
         @dataclass(frozen=True, eq=False, kw_only=True)
         class Other(Record):
@@ -362,9 +354,7 @@ def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, s
 def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
     with Journal.create(tmp_path, {"die": "A"}) as journal:
         for k in range(20):
-            journal.result(
-                journal.intend("s", "sense", {"a": np.arange(k, k + 9.0), "k": k}), {"b": np.full(3, k)}
-            )
+            journal.result(journal.intend("s", "sense", {"a": np.arange(k, k + 9.0), "k": k}), {"b": np.full(3, k)})
             journal.record("s", survey(kernel=k))
         journal.finish()
     path = tmp_path / "journal.db"
