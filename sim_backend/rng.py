@@ -44,7 +44,7 @@ class Stream:
         raw = Philox(key=self._key, counter=counter).random_raw(patterns * self._counts * _WORDS)
         # 52 bits and a half: never 0, never 1
         uniform: FloatArray = ((raw >> np.uint64(12)) + 0.5) * 2.0**-52
-        return uniform.reshape(patterns, -1)[:, : self.stride]
+        return uniform.reshape(patterns, self._counts * _WORDS)[:, : self.stride]
 
     def normals(self, first: int, patterns: int = 1) -> FloatArray:
         """Return the (patterns, stride) standard normals, by inverse transform of the uniforms."""

@@ -1,0 +1,289 @@
+"""The simulated die: physics and circuit behind the interface that protocols see.
+
+It is a pure function of (seed, name, description) and of the patterns it has been given: every pattern has a
+running number, and every random number is addressed by it. To give the same bits however a batch is cut,
+nothing here depends on how many patterns came in one call: products of matrices are made in blocks of fixed
+shape, in which a pattern has the place that its running number gives it."""
+
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import ndtri
+
+from labctl.core.die import (
+    Attempts,
+    Bias,
+    Flag,
+    FlagArray,
+    Geometry,
+    Nominal,
+    Operation,
+    Pulse,
+    Reading,
+    Sense,
+    WritePlan,
+    program_by_host,
+)
+from labctl.core.errors import BenchError
+from labctl.core.units import BoolArray, FloatArray, Second
+from sim_backend.array import Array
+from sim_backend.cells import fabricate
+from sim_backend.description import DieDescription
+from sim_backend.readout import Observed, digitise, observe, observe_one
+from sim_backend.rng import Stream
+
+_CHUNK = 512
+"""Pulses whose random numbers are drawn together; no result depends on it."""
+
+
+class SimDie:
+    """A passive die made from a seed and a description.
+
+    Args:
+        description: the die file.
+        seed: of the whole simulated world; dies differ by their names.
+        name: of this very die, such as "W03-x2y7".
+
+    Raises:
+        BenchError: if the description is of a kind that is not simulated.
+    """
+
+    def __init__(self, description: DieDescription, *, seed: int, name: str) -> None:
+        description.refuse_unsimulated()
+        self.description, self.name = description, name
+        self._sim = description.simulation.effective
+        self._geometry, self._nominal = description.shape, description.nominal
+        kernels, n_rows, n_cols = self._geometry.shape
+        self._arrays = [
+            Array(fabricate(description, seed, name, k), self._geometry, self._sim) for k in range(kernels)
+        ]
+        self._cells = cells = n_rows * n_cols
+        self._luck = Stream(seed, name, "switching", stride=3 * cells)
+        self._chance = Stream(seed, name, "read disturb", stride=1)
+        self._victims = Stream(seed, name, "read disturb of cells", stride=cells)
+        self._noise = Stream(seed, name, "read noise", stride=n_cols)
+        areas = np.pi / 4 * np.square(description.diameters * 1e6)
+        self._flicker = self._sim.noise.flicker / areas
+        self._count = 0
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die."""
+        return self._geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances, from the description."""
+        return self._nominal
+
+    def truth(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return what no measurement knows, each (kernels, n_rows, n_cols); protocols never see it.
+
+        `state` (True is P), `g_p` and `g_ap` (S, at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd` (V),
+        `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.Defect`).
+        """
+        shape = self._geometry.shape
+        found = {
+            f.name: np.stack([getattr(a.cells, f.name) for a in self._arrays]).reshape(shape)
+            for f in fields(self._arrays[0].cells)
+        }
+        found["g_ap"] = found["g_p"] / (1.0 + found["tmr0"])
+        return found
+
+    # ------------------------------------------------------------- operations
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; of a write plan the longest, every budget used up.
+
+        Raises:
+            BenchError: if the lines, kernels or gates are not those of this die, or a read is on another
+                kernel than its pulse.
+        """
+        t = self._sim.timing
+        if isinstance(operation, WritePlan):
+            self._same_kernel(operation.write, operation.verify)
+            pulses = np.clip(operation.budget, 0, len(operation.ladder))
+            each = self._pulse_times(operation.write, operation.width) + self._read_time(operation.verify)
+            return float(t.operation * (int(pulses.max()) if len(pulses) else 1) + (pulses * each).sum())
+        if isinstance(operation, Pulse):
+            total = t.operation + float(self._pulse_times(operation.bias, operation.width).sum())
+            if operation.verify is not None:
+                self._same_kernel(operation.bias, operation.verify)
+                total += len(operation) * self._read_time(operation.verify)
+            return total
+        operation.bias.fits(self._geometry)
+        return t.operation + len(operation) * (t.pattern + self._read_time(operation))
+
+    def _pulse_times(self, bias: Bias, width: Second) -> FloatArray:
+        """Return the (n,) times of pulses."""
+        bias.fits(self._geometry)
+        t = self._sim.timing
+        return t.pattern + width + np.where(bias.pulsed >= 0, 2.0 * t.dwell, 0.0)
+
+    def _read_time(self, sense: Sense) -> Second:
+        return self._sim.timing.settle + sense.aperture
+
+    def _same_kernel(self, bias: Bias, verify: Sense) -> None:
+        verify.bias.fits(self._geometry)
+        if not np.array_equal(bias.kernel, verify.bias.kernel):
+            raise BenchError("a pulse and its verify read are on different kernels; they share one route")
+
+    def sense(self, sense: Sense) -> Reading:
+        """Read the column currents of n patterns; a cell that a read disturbs is seen by the next."""
+        self.check(sense)
+        n, bias, time = len(sense), sense.bias, self._read_time(sense)
+        first, source, driven = self._take(n), *_lines(bias)
+        compliance = np.full(source.shape[1], bias.compliance)
+        seen = Observed.blank(n, sense.cols.shape[1])
+        bound = self._disturb_bounds(sense, source, driven)
+        hits = np.flatnonzero(self._chance.uniforms(first, n)[:, 0] < bound)
+        for kernel in np.unique(bias.kernel):
+            array, index, start = self._arrays[kernel], np.flatnonzero(bias.kernel == kernel), 0
+            for hit in hits[bias.kernel[hits] == kernel]:
+                stop = int(np.searchsorted(index, hit)) + 1
+                observe(array, sense, source, driven, index[start:stop], first, seen)
+                self._disturb(array, source[hit], driven[hit], compliance, time, first + int(hit), bound[hit])
+                start = stop
+            observe(array, sense, source, driven, index[start:], first, seen)
+        return self._reading(sense, seen, first, np.zeros(n, np.uint8))
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        """Apply n pulses in order, each followed by its verify read."""
+        self.check(pulse)
+        n, bias, verify = len(pulse), pulse.bias, pulse.verify
+        first, source, driven = self._take(n), *_lines(bias)
+        compliance = np.full(source.shape[1], bias.compliance)
+        times = (self._sim.timing.dwell, pulse.width)
+        flag = np.zeros(n, np.uint8)
+        reads = None if verify is None else _Reads(self, verify, first)
+        for i in range(n):
+            if i % _CHUNK == 0:
+                luck = self._luck.uniforms(first + i, min(_CHUNK, n - i)).reshape(-1, 3, self._cells)
+            array = self._arrays[bias.kernel[i]]
+            if array.pulse(source[i], driven[i], compliance, int(bias.pulsed[i]), times, luck[i % _CHUNK]):
+                flag[i] = Flag.COMPLIANCE
+            if reads is not None:
+                reads.take(array, i)
+        if verify is None or reads is None:
+            return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
+        return self._reading(verify, reads.seen, first, flag)
+
+    def program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of `plan` by batched pulses."""
+        self.check(plan)
+        return program_by_host(self, plan)
+
+    def idle(self) -> None:
+        """Make every line safe: between operations this die has no line up, and nothing to take down."""
+
+    def hold(
+        self, kernel: int, voltage: FloatArray, driven: BoolArray, compliance: FloatArray, duration: Second
+    ) -> tuple[FloatArray, FloatArray, BoolArray]:
+        """Apply one static condition to a kernel for `duration` and return the lines as they are at its end.
+
+        What emulated instruments stand on: they add ranges, noise and time. It counts as one pattern.
+
+        Args:
+            kernel: number of the kernel.
+            voltage: (lines,) V at the sources, rows first, then columns.
+            driven: (lines,), False is a floating line.
+            compliance: (lines,) A, magnitude that each source gives at most.
+            duration: s; 0 looks without waiting.
+
+        Returns:
+            line voltage (lines,) V, line current (lines,) A into the array, which lines are in compliance.
+
+        Raises:
+            BenchError: if the kernel does not exist or an argument has a wrong shape or is not finite.
+        """
+        array_lines = (self._geometry.n_rows + self._geometry.n_cols,)
+        if not 0 <= kernel < self._geometry.kernels:
+            raise BenchError(f"kernel {kernel} is not on this die, which has {self._geometry.kernels}")
+        if not (voltage.shape == driven.shape == compliance.shape == array_lines):
+            raise BenchError(
+                f"hold got {voltage.shape} voltages, {driven.shape} driven, {compliance.shape} compliances; "
+                f"expected {array_lines} each"
+            )
+        if not (np.isfinite(voltage).all() and (compliance > 0).all() and duration >= 0):
+            raise BenchError(
+                "hold needs finite voltages, positive compliances and a duration that is not negative"
+            )
+        array, first = self._arrays[kernel], self._take(1)
+        source = np.where(driven, voltage, 0.0)
+        point = array.operating_point(source, driven, compliance)
+        if duration > 0 and array.suffer(point, duration, self._luck.uniforms(first)[0, : self._cells]):
+            point = array.operating_point(source, driven, compliance)
+        return point.line_voltage, point.line_current, point.limited
+
+    # ---------------------------------------------------------------- helpers
+
+    def _take(self, n: int) -> int:
+        """Number n patterns and return the number of the first."""
+        first = self._count
+        self._count += n
+        return first
+
+    def _disturb_bounds(self, sense: Sense, source: FloatArray, driven: BoolArray) -> FloatArray:
+        """Return (n,) upper bounds on the probability that a read disturbs any cell."""
+        bound = np.zeros(len(sense))
+        if self._sim.disturb and len(sense):
+            high = np.where(driven, source, -np.inf).max(axis=1)
+            low = np.where(driven, source, np.inf).min(axis=1)
+            span = np.where(driven.any(axis=1), high - low, 0.0)
+            for kernel in np.unique(sense.bias.kernel):
+                here = sense.bias.kernel == kernel
+                bound[here] = self._arrays[kernel].disturb_bound(span[here], self._read_time(sense))
+        return bound
+
+    def _disturb(
+        self,
+        array: Array,
+        source: FloatArray,
+        driven: BoolArray,
+        compliance: FloatArray,
+        time: Second,
+        number: int,
+        bound: float,
+    ) -> None:
+        """Let a read that drew below its bound disturb the cells, each with its exact probability."""
+        point = array.operating_point(source, driven, compliance)
+        # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
+        array.suffer(point, time, self._victims.uniforms(number)[0] * bound)
+
+    def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
+        """Return what the converter says of noise-free readings."""
+        normal = np.zeros(sense.cols.shape)
+        if not self._sim.ideal and len(sense):
+            uniform = self._noise.uniforms(first, len(sense))
+            normal = np.asarray(ndtri(np.take_along_axis(uniform, sense.cols, axis=1)))
+        flicker = self._flicker[sense.bias.kernel][:, None]
+        return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)
+
+
+class _Reads:
+    """The verify reads of a batch of pulses, taken one by one."""
+
+    def __init__(self, die: SimDie, verify: Sense, first: int) -> None:
+        self._die, self._verify, self._first = die, verify, first
+        self._source, self._driven = _lines(verify.bias)
+        self._compliance = np.full(self._source.shape[1], verify.bias.compliance)
+        self._bound = die._disturb_bounds(verify, self._source, self._driven)
+        self._hit = die._chance.uniforms(first, len(verify))[:, 0] < self._bound
+        self.seen = Observed.blank(len(verify), verify.cols.shape[1])
+
+    def take(self, array: Array, i: int) -> None:
+        """Take the read of pattern `i`, which is on `array`."""
+        e, driven = self._source[i], self._driven[i]
+        observe_one(array, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
+        if self._hit[i]:
+            time, number = self._die._read_time(self._verify), self._first + i
+            self._die._disturb(array, e, driven, self._compliance, time, number, self._bound[i])
+
+
+def _lines(bias: Bias) -> tuple[FloatArray, BoolArray]:
+    """Return the voltages (n, lines) of the lines, 0 where floating, and which are driven."""
+    source = np.concatenate([bias.row, bias.col], axis=1)
+    if bias.floating is None:
+        return source, np.ones(source.shape, np.bool_)
+    return np.where(bias.floating, 0.0, source), ~bias.floating

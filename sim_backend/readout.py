@@ -1,0 +1,155 @@
+"""What the ammeters of a simulated die say: column currents, their noise and their converter.
+
+Products are made in blocks of `BLOCK` patterns, a pattern sitting where its running number puts it, because a
+matrix product of another shape rounds differently: results are the same to the bit however a batch is cut.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from labctl.core.die import Flag, FlagArray, Sense
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second
+from sim_backend import mtj
+from sim_backend.array import Array
+from sim_backend.description import Simulation
+
+BLOCK = 32
+_BLOCKS_AT_ONCE = 16  # what is worked on then fits the cache
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """Noise-free readings, filled in as they are made.
+
+    Args:
+        current: (n, m) A, positive out of the column.
+        conductance: (n, m) S seen from the column, which is what Johnson noise depends on.
+        flag: (n, m), bits of `Flag`.
+    """
+
+    current: FloatArray
+    conductance: FloatArray
+    flag: FlagArray
+
+    @classmethod
+    def blank(cls, n: int, m: int) -> Self:
+        """Return n patterns of m columns, to be filled in."""
+        return cls(np.zeros((n, m)), np.zeros((n, m)), np.zeros((n, m), np.uint8))
+
+
+def observe(
+    array: Array,
+    sense: Sense,
+    source: FloatArray,
+    driven: BoolArray,
+    index: IntArray,
+    first: int,
+    seen: Observed,
+) -> None:
+    """Fill in the readings of the patterns at `index`, all on `array`, in its present state.
+
+    Args:
+        source: (n, lines) V.
+        driven: (n, lines).
+        first: running number of pattern 0.
+    """
+    if not len(index):
+        return
+    compliance = np.full(array.lines, sense.bias.compliance)
+    for members in _alike(driven, index):
+        free = ~driven[members[0]]
+        current = _in_blocks(array, source[members], first + members, free)
+        limited = _beyond(current, compliance)
+        for at in np.flatnonzero(limited):
+            point = array.operating_point(source[members[at]], ~free, compliance)
+            current[at], limited[at] = point.line_current, point.limited.any()
+        _fill(array, current, limited, free, sense.cols[members], members, seen)
+
+
+def observe_one(
+    array: Array,
+    source: FloatArray,
+    driven: BoolArray,
+    compliance: FloatArray,
+    cols: IntArray,
+    at: int,
+    seen: Observed,
+) -> None:
+    """Fill in the reading of one pattern; `source`, `driven` and `compliance` are (lines,), `cols` (m,)."""
+    current = array.read(source[None], array.reading_network(~driven))
+    limited = _beyond(current, compliance)
+    if limited[0]:
+        point = array.operating_point(source, driven, compliance)
+        current[0], limited[0] = point.line_current, point.limited.any()
+    _fill(array, current, limited, ~driven, cols[None], np.array([at]), seen)
+
+
+def _beyond(current: FloatArray, compliance: FloatArray) -> BoolArray:
+    """Return (n,), whether a line of a pattern carries more than its compliance."""
+    return np.asarray((np.abs(current) > compliance).any(axis=1))
+
+
+def _alike(driven: BoolArray, index: IntArray) -> list[IntArray]:
+    """Return `index` in groups of patterns that drive the same lines."""
+    if driven[index].all():
+        return [index]
+    masks, group = np.unique(np.packbits(driven[index], axis=1), axis=0, return_inverse=True)
+    return [index[group.reshape(-1) == g] for g in range(len(masks))]
+
+
+def _fill(
+    array: Array,
+    current: FloatArray,
+    limited: BoolArray,
+    free: BoolArray,
+    cols: IntArray,
+    at: IntArray,
+    seen: Observed,
+) -> None:
+    lines = array.n_rows + cols
+    seen.current[at] = -np.take_along_axis(current, lines, axis=1)
+    seen.conductance[at] = np.diagonal(array.ports.y)[lines]
+    # a floating column carries no current that could be read
+    undefined = np.where(free[lines], Flag.INVALID, 0)
+    seen.flag[at] = undefined | np.where(limited, Flag.COMPLIANCE, 0)[:, None]
+
+
+def _in_blocks(array: Array, source: FloatArray, number: IntArray, free: BoolArray) -> FloatArray:
+    """Return the line currents (n, lines) of patterns with these running numbers."""
+    network = array.reading_network(free)
+    blocks, block = np.unique(number // BLOCK, return_inverse=True)
+    place = block.reshape(-1) * BLOCK + number % BLOCK
+    padded = np.zeros((len(blocks), BLOCK, array.lines))
+    padded.reshape(-1, array.lines)[place] = source
+    current = np.empty_like(padded)
+    for k in range(0, len(blocks), _BLOCKS_AT_ONCE):
+        current[k : k + _BLOCKS_AT_ONCE] = array.read(padded[k : k + _BLOCKS_AT_ONCE], network)
+    return np.asarray(current.reshape(-1, array.lines)[place])
+
+
+def digitise(
+    seen: Observed, normal: FloatArray, flicker: FloatArray, aperture: Second, simulation: Simulation
+) -> tuple[FloatArray, FlagArray]:
+    """Return currents (n, m) A as the converter says them, and their flags.
+
+    Args:
+        normal: (n, m) standard normals.
+        flicker: (n, 1), relative power of the 1/f noise.
+    """
+    noise, converter = simulation.noise, simulation.converter
+    current = seen.current
+    if not simulation.ideal:
+        sigma = mtj.noise_sigma(
+            current,
+            seen.conductance,
+            aperture,
+            relative=noise.relative,
+            absolute=noise.absolute,
+            flicker=flicker,
+            f_low=noise.f_low,
+        )
+        current = current + sigma * normal
+    current, over = mtj.quantise(current, converter.lsb, converter.full_scale)
+    return current, (seen.flag | np.where(over, Flag.OVERRANGE, 0)).astype(np.uint8)
