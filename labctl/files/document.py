@@ -98,9 +98,7 @@ class _Reader:
         if node.tag != f"{_CORE}{'seq' if listed else 'map'}":
             self.problem(line, at, f"found the tag {_tag(node.tag)}, expected a value without a tag")
         if listed:
-            return self.node(
-                [self.read(n, (*at, i), _line(n), inside) for i, n in enumerate(node.value)], line
-            )
+            return self.node([self.read(n, (*at, i), _line(n), inside) for i, n in enumerate(node.value)], line)
         return self.node(self.mapping(node, at, inside), line)
 
     def scalar(self, node: yaml.ScalarNode, at: Path_, line: int) -> Any:
@@ -131,9 +129,7 @@ class _Reader:
                     if isinstance(source, yaml.MappingNode) and source not in inside:
                         merged = self.mapping(source, at, (*inside, source)) | merged
                     else:
-                        self.problem(
-                            line, at, "found '<<' with something else, expected '<<: *name' of a mapping"
-                        )
+                        self.problem(line, at, "found '<<' with something else, expected '<<: *name' of a mapping")
             elif key.value in found:
                 self.problem(
                     line,
@@ -166,9 +162,7 @@ def read(path: Path) -> Document:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
-            return _refused(
-                f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write"
-            )
+            return _refused(f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write")
     except FileNotFoundError:
         return _refused(f"{path}", f"no such file{_neighbour(path)}")
     except (OSError, ValueError) as error:
@@ -256,9 +250,7 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     elif "but found another document" in said:
         said = "found a second document ('---'), expected one per file"
     elif "mapping values are not allowed" in said:
-        said = (
-            "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
-        )
+        said = "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
     elif "undefined alias" in said:
         said = f"{said}, expected an anchor '&name' above it"
     else:
@@ -268,6 +260,4 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
 
 def _tab_indent(text: str, line: int) -> bool:
     lines = text.splitlines()
-    return (
-        line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]
-    )
+    return line <= len(lines) and "\t" in lines[line - 1][: len(lines[line - 1]) - len(lines[line - 1].lstrip())]

@@ -1,7 +1,7 @@
 """Read a file that a person wrote into a model, or say everything that is wrong with it at once.
 
 The tree of the file is changed by `--set` and by the files it names, and only then handed to the model: as
-JSON and strictly, so that a text never becomes a number nor `no` a False, but a list may become a tuple.
+JSON, where a list may become a tuple but, by a second and strict reading, no text a number and no `no` a False.
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
-from pydantic_core import core_schema
+from pydantic_core import ErrorDetails, core_schema
 
 from labctl.core.errors import BenchError, LabError
 from labctl.files import document
@@ -21,6 +21,8 @@ from labctl.files.paths import FILE_HERE, PATH_HERE, absolute
 from labctl.files.tree import Node, Path_, Problem
 
 M = TypeVar("M", bound=BaseModel)
+
+_SCALARS = frozenset({"bool_type", "int_type", "float_type", "string_type", "literal_error"})
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -85,9 +87,7 @@ def read(path: str | Path, model: type[M], overrides: Mapping[str, str] | None =
     for key in pending:
         at: Path_ = tuple(key.split("."))
         node = work.root.at(at)
-        work.problems.append(
-            Problem("--set", at, f"found {shown(node)} ({node.where}) on the way, expected a mapping")
-        )
+        work.problems.append(Problem("--set", at, f"found {shown(node)} ({node.where}) on the way, expected a mapping"))
     for place, kind in marks:
         if kind == PATH_HERE:
             node = work.root.at(place)
@@ -104,9 +104,7 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
 class _Lenient(GenerateJsonSchema):
     """Says "anything" for what JSON schema cannot say."""
 
-    def handle_invalid_for_json_schema(
-        self, schema: core_schema.CoreSchema, error_info: str
-    ) -> JsonSchemaValue:
+    def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
         return {}
 
 
@@ -132,9 +130,7 @@ class _Work:
     def _into(self, key: str, pending: dict[str, str], text: str) -> Node | None:
         parts = key.split(".")
         if not all(parts):
-            self.problems.append(
-                Problem("--set", (), f"found '{key}={text}', expected key=value or key.0.key=value")
-            )
+            self.problems.append(Problem("--set", (), f"found '{key}={text}', expected key=value or key.0.key=value"))
             return None
         node = self.root
         for n, part in enumerate(parts):
@@ -197,27 +193,44 @@ class _Work:
 
     def validate(self, model: type[M], path: Path) -> M:
         """Return the model, or raise all problems."""
+        context = {"file": True, "folder": path.parent}
+        value, errors = None, []
         try:
-            value = model.model_validate_json(
-                json.dumps(self.root.plain()), strict=True, context={"file": True, "folder": path.parent}
-            )
+            value = model.model_validate_json(json.dumps(self.root.plain()), context=context)
         except ValidationError as error:
-            details = error.errors(include_url=False, include_input=False)
-            said = [p.path for p in self.problems if p.path]
-            self.problems += [
-                p
-                for p in explain(self.root, details, _schema_or_nothing(model))
-                if not any(p.path[: len(at)] == at for at in (*said, *self.failed))
-            ]
+            errors = list(error.errors(include_url=False, include_input=False))
         except LabError as error:
             self.problems.append(Problem(f"{path}", (), str(error)))
-        if self.problems:
+        errors += self._converted(model, context, {locate(self.root, error["loc"]) for error in errors})
+        said = [p.path for p in self.problems if p.path]
+        self.problems += [
+            p
+            for p in explain(self.root, errors, _schema_or_nothing(model) if errors else {})
+            if not any(p.path[: len(at)] == at for at in (*said, *self.failed))
+        ]
+        if self.problems or value is None:
             raise _refusal(self.problems)
         return value
 
-    def _errors(self, model: type[BaseModel], context: dict[str, Any]) -> list[Any]:
+    def _converted(self, model: type[BaseModel], context: dict[str, Any], known: set[Path_]) -> list[ErrorDetails]:
+        """Return what pydantic would convert in silence: 'no' to False, '5' to 5, true to 1.
+
+        A strict reading refuses these, but beneath a validator of mode "before" it refuses lists for tuples and
+        texts for enums and paths as well; so only places count at which all it has to say is about a scalar.
+        """
+        by_path: dict[Path_, list[ErrorDetails]] = {}
+        for error in self._errors(model, context, strict=True):
+            by_path.setdefault(locate(self.root, error["loc"]), []).append(error)
+        return [
+            error
+            for at, errors in by_path.items()
+            if at not in known and all(e["type"] in _SCALARS for e in errors)
+            for error in errors
+        ]
+
+    def _errors(self, model: type[BaseModel], context: dict[str, Any], strict: bool = False) -> list[ErrorDetails]:
         try:
-            model.model_validate_json(json.dumps(self.root.plain()), strict=True, context=context)
+            model.model_validate_json(json.dumps(self.root.plain()), strict=strict, context=context)
         except ValidationError as error:
             return list(error.errors(include_url=False, include_input=False))
         except LabError:
@@ -228,9 +241,7 @@ class _Work:
 def _schema_or_nothing(model: type[BaseModel]) -> dict[str, Any]:
     try:
         return schema(model)
-    except (
-        Exception
-    ):  # a model without a schema still deserves its messages; only suggestions are missing then
+    except Exception:  # a model without a schema still deserves its messages; only suggestions are missing then
         return {}
 
 

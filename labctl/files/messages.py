@@ -77,9 +77,7 @@ def explain(root: Node, errors: Sequence[ErrorDetails], schema: Mapping[str, Any
         if any(len(other) > len(path) and other[: len(path)] == path for other in found):
             expected = []  # one branch of a union accepted the container: only what is inside it is wrong
         if expected:
-            problems.append(
-                Problem(node.where, path, f"found {shown(node)}, expected {' or '.join(expected)}")
-            )
+            problems.append(Problem(node.where, path, f"found {shown(node)}, expected {' or '.join(expected)}"))
         problems += [Problem(node.where, path, text) for kind, text in said if kind != "expected"]
     order = {path: n for n, (path, _) in enumerate(root.walk())}
     return sorted(problems, key=lambda p: order.get(p.path, order.get(p.path[:-1], 0)))
@@ -102,9 +100,7 @@ def unknown_key(key: str, known: Sequence[str]) -> str:
     near = get_close_matches(key, known, 1, 0.6) or get_close_matches(key.lower(), known, 1, 0.6)
     if near:
         return f"found the unknown key '{key}'; did you mean '{near[0]}'?"
-    return f"found the unknown key '{key}', expected " + (
-        f"one of {_some(known)}" if known else "no key here"
-    )
+    return f"found the unknown key '{key}', expected " + (f"one of {_some(known)}" if known else "no key here")
 
 
 def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Path_, str, str]:
@@ -121,9 +117,7 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         key = str(ctx["discriminator"]).strip("'")
         tags = (
-            [tag.strip(" '") for tag in str(ctx.get("expected_tags", "")).split(", ")]
-            if "expected_tags" in ctx
-            else []
+            [tag.strip(" '") for tag in str(ctx.get("expected_tags", "")).split(", ")] if "expected_tags" in ctx else []
         )
         if kind == "union_tag_not_found":
             tags = _tags(schema, root, path)
@@ -221,9 +215,7 @@ def schemas_at(
         yield from (s for s in _branches(schema, found, node) if keep(s))
 
 
-def _branches(
-    top: Mapping[str, Any], schema: Mapping[str, Any], node: Node | None
-) -> Iterator[Mapping[str, Any]]:
+def _branches(top: Mapping[str, Any], schema: Mapping[str, Any], node: Node | None) -> Iterator[Mapping[str, Any]]:
     if "$ref" in schema:
         target = top.get("$defs", {}).get(str(schema["$ref"]).rsplit("/", 1)[-1], {})
         yield from _branches(top, {**target, **{k: v for k, v in schema.items() if k != "$ref"}}, node)

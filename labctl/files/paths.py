@@ -23,9 +23,7 @@ class Written:
 
     exists: bool
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Any:
             context = info.context or {}
             if not isinstance(value, str | Path) or not context.get("file"):
@@ -34,9 +32,7 @@ class Written:
                 raise PydanticCustomError(PATH_HERE, "a path")
             path = absolute(value, Path(context.get("folder", ".")))
             if self.exists and not _there(path):
-                raise PydanticCustomError(
-                    "no_such_file", "no such file or folder: {path}", {"path": str(path)}
-                )
+                raise PydanticCustomError("no_such_file", "no such file or folder: {path}", {"path": str(path)})
             return str(path) if info.mode == "json" else path
 
         return core_schema.with_info_before_validator_function(read, handler(source))
@@ -46,9 +42,7 @@ class Written:
 class FromFile:
     """Marks a mapping that may stand in a file of its own, named by its path."""
 
-    def __get_pydantic_core_schema__(
-        self, source: Any, handler: GetCoreSchemaHandler
-    ) -> core_schema.CoreSchema:
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Any:
             context = info.context or {}
             if isinstance(value, str) and context.get("file"):
@@ -59,9 +53,7 @@ class FromFile:
 
         return core_schema.with_info_before_validator_function(read, handler(source))
 
-    def __get_pydantic_json_schema__(
-        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
-    ) -> Any:
+    def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         path = {
             "type": "string",
             "format": "path",
