@@ -38,9 +38,7 @@ class NominalDie:
             fit.
     """
 
-    def __init__(
-        self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]
-    ) -> None:
+    def __init__(self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]) -> None:
         self.geometry, self.nominal = geometry, nominal
         self.state: BoolArray = np.zeros(geometry.shape, np.bool_)
         """(kernels, n_rows, n_cols), True is P"""
@@ -57,9 +55,7 @@ class NominalDie:
         bias = sense.bias
         bias.fits(self.geometry)
         if (bias.floating is not None and bias.floating.any()) or bias.gate is not None:
-            blocks = [
-                self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))
-            ]
+            blocks = [self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))]
             return Reading.join(blocks) if blocks else _reading(np.zeros(sense.cols.shape))
         current = np.empty(bias.col.shape)
         for kernel in np.unique(bias.kernel):
@@ -124,9 +120,7 @@ class NominalDie:
             g = g * (bias.gate > 0)[:, :, None]
         v_row, v_col = bias.row, bias.col
         if bias.floating is not None and bias.floating.any():
-            volts = _settle(
-                g, np.concatenate([v_row, v_col], axis=1), bias.floating, self.nominal.g_p * 1e-15
-            )
+            volts = _settle(g, np.concatenate([v_row, v_col], axis=1), bias.floating, self.nominal.g_p * 1e-15)
             v_row, v_col = volts[:, : g.shape[1]], volts[:, g.shape[1] :]
         current = np.einsum("nr,nrc->nc", v_row, g) - v_col * g.sum(axis=1)
         if bias.floating is not None:

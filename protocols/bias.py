@@ -61,9 +61,7 @@ _SHARES = {
 
 
 def _on_die(geometry: Geometry, kernel: IntArray, row: IntArray, col: IntArray | None = None) -> None:
-    for name, index, size in zip(
-        ("kernel", "row", "column"), (kernel, row, col), geometry.shape, strict=True
-    ):
+    for name, index, size in zip(("kernel", "row", "column"), (kernel, row, col), geometry.shape, strict=True):
         if index is not None and index.size and (int(index.min()) < 0 or int(index.max()) >= size):
             raise BenchError(
                 f"{name} {int(index.max() if index.max() >= size else index.min())} is not on this die, "

@@ -67,9 +67,7 @@ class CellReader:
         try:
             flat = np.ravel_multi_index(cells.at, geometry.shape)
         except ValueError as error:
-            raise BenchError(
-                f"a cell is not on this die of (kernels, rows, columns) {geometry.shape}"
-            ) from error
+            raise BenchError(f"a cell is not on this die of (kernels, rows, columns) {geometry.shape}") from error
         if len(np.unique(flat)) != len(flat):
             raise BenchError("a cell is named twice in one set of cells")
         order = np.argsort(flat)

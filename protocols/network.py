@@ -33,9 +33,7 @@ class NetworkSettings(Model):
         tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")
     ]
     write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
-    inference: Annotated[InferenceSettings, Field(description="how layers are read and tuned")] = (
-        InferenceSettings()
-    )
+    inference: Annotated[InferenceSettings, Field(description="how layers are read and tuned")] = InferenceSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,11 +58,6 @@ class Network(NetworkSettings, Procedure):
     y_train: Array
     x_test: Array
     y_test: Array
-
-    @classmethod
-    def settings(cls) -> type[Model]:
-        """Return the model of what a campaign file says of it."""
-        return NetworkSettings
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -119,9 +112,7 @@ class Network(NetworkSettings, Procedure):
     def check(self, geometry: Geometry) -> None:
         """Raise BenchError unless the layers fit the die and can be read in the mode wanted."""
         check_fit(self.placement, self.shapes, geometry)
-        if self.inference.mode is Mode.PARALLEL and len(
-            set(range(1, len(self.shapes))) - set(self.phases[-1])
-        ):
+        if self.inference.mode is Mode.PARALLEL and len(set(range(1, len(self.shapes))) - set(self.phases[-1])):
             raise BenchError(
                 "parallel read-out needs all layers after the first to be programmed at once, "
                 "and they overlap; place them apart or read by superposition"
@@ -145,9 +136,7 @@ class Network(NetworkSettings, Procedure):
             parts: list[Written] = []
             for phase, reader in zip(self.phases, readers, strict=True):
                 target = np.concatenate([solution.layers[k].devices.ravel() for k in phase])
-                for fact in write_verify(
-                    die, known, reader, target, self.write_verify, solution=solution.index
-                ):
+                for fact in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
                     if isinstance(fact, Written):
                         parts.append(fact)
                         yield self._readback(solution, phase, reader.cells, fact)
@@ -162,9 +151,7 @@ class Network(NetworkSettings, Procedure):
         g_p, g_ap = known.states(cells.at) if surveyed else (known.nominal.g_p, known.nominal.g_ap)
         return LayerReadout(self.placement[k], self.shapes[k], self.inference, g_p, g_ap)
 
-    def _readback(
-        self, solution: Solution, phase: tuple[int, ...], cells: Cells, written: Written
-    ) -> ReadBack:
+    def _readback(self, solution: Solution, phase: tuple[int, ...], cells: Cells, written: Written) -> ReadBack:
         kernel, row, col = cells.at
         return ReadBack(
             solution=np.full(len(cells), solution.index),

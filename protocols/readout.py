@@ -40,19 +40,15 @@ class Normalisation(StrEnum):
 class InferenceSettings(ReadSettings):
     """How layers are read out and over which grid the network scale is tuned."""
 
-    mode: Annotated[
-        Mode, Field(description="superposition (needs few channels) or parallel (one per row)")
-    ] = Mode.SUPERPOSITION
+    mode: Annotated[Mode, Field(description="superposition (needs few channels) or parallel (one per row)")] = (
+        Mode.SUPERPOSITION
+    )
     scale_min: Annotated[Ratio, Field(gt=0, description="smallest network scale tried")] = 0.5
     scale_max: Annotated[Ratio, Field(gt=0, description="largest network scale tried")] = 2.0
-    scales: Annotated[
-        int, Field(ge=1, description="network scales tried per layer, evenly in the logarithm")
-    ] = 31
+    scales: Annotated[int, Field(ge=1, description="network scales tried per layer, evenly in the logarithm")] = 31
     normalisation: Annotated[
         Normalisation,
-        Field(
-            description="G_P - G_AP: surveyed mean of the layer's good cells (nominal if none), or nominal"
-        ),
+        Field(description="G_P - G_AP: surveyed mean of the layer's good cells (nominal if none), or nominal"),
     ] = Normalisation.SURVEYED
 
     @model_validator(mode="after")

@@ -17,12 +17,8 @@ from protocols.bias import COMPLIANCE, V_GATE, Scheme, read_bias, write_bias
 class ReadSettings(Model):
     """How cells and columns are read."""
 
-    v_read: Annotated[
-        Volt, Field(gt=0, description="cell voltage of every read (project default 100 mV)")
-    ] = 0.1
-    aperture: Annotated[
-        Second, Field(gt=0, description="integration time per reading (project default 1 ms)")
-    ] = 1e-3
+    v_read: Annotated[Volt, Field(gt=0, description="cell voltage of every read (project default 100 mV)")] = 0.1
+    aperture: Annotated[Second, Field(gt=0, description="integration time per reading (project default 1 ms)")] = 1e-3
     compliance: Annotated[
         Ampere, Field(gt=0, description="current limit of every driven line (project default 5 mA)")
     ] = COMPLIANCE
@@ -43,20 +39,16 @@ class WriteSettings(ReadSettings):
     only stiff cells climb it.
     """
 
-    scheme: Annotated[
-        Scheme, Field(description="unselected lines of a passive write: half, third or grounded")
-    ] = Scheme.HALF
-    width: Annotated[Second, Field(gt=0, description="pulse width (project default 1 ms)")] = 1e-3
-    v_start: Annotated[Volt, Field(gt=0, description="first rung of the ladder (project default 420 mV)")] = (
-        0.42
+    scheme: Annotated[Scheme, Field(description="unselected lines of a passive write: half, third or grounded")] = (
+        Scheme.HALF
     )
+    width: Annotated[Second, Field(gt=0, description="pulse width (project default 1 ms)")] = 1e-3
+    v_start: Annotated[Volt, Field(gt=0, description="first rung of the ladder (project default 420 mV)")] = 0.42
     v_max: Annotated[Volt, Field(gt=0, description="cap: no rung is above it (project default 600 mV)")] = 0.6
     v_step: Annotated[Volt, Field(gt=0, description="from rung to rung (project default 20 mV)")] = 0.02
     budget: Annotated[
         int,
-        Field(
-            gt=0, description="pulses that one cell may get over the life of the die (project default 10000)"
-        ),
+        Field(gt=0, description="pulses that one cell may get over the life of the die (project default 10000)"),
     ] = 10_000
     short_above: Annotated[
         float,

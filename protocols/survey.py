@@ -41,9 +41,7 @@ class Survey(WriteSettings, Procedure):
     tmr_stuck: Annotated[
         Ratio, Field(ge=0, description="a cell whose two conductances differ by less did not switch: stuck")
     ] = 0.05
-    tmr_low: Annotated[
-        Ratio, Field(ge=0, description="a cell that switches with a TMR below this is LOW_TMR")
-    ] = 0.3
+    tmr_low: Annotated[Ratio, Field(ge=0, description="a cell that switches with a TMR below this is LOW_TMR")] = 0.3
 
     def run(self, die: Die, history: History) -> Iterator[Attempt | KernelSurvey]:
         """Survey the kernels; yield the attempts of both directions, then one row per kernel.

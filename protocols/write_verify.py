@@ -33,9 +33,7 @@ class WriteVerify(WriteSettings):
     @classmethod
     def _one_cell_at_a_time(cls, scheme: Scheme) -> Scheme:
         if scheme is Scheme.GROUNDED:
-            raise ValueError(
-                "'grounded' puts the write voltage on the whole row; cells are written with half or third"
-            )
+            raise ValueError("'grounded' puts the write voltage on the whole row; cells are written with half or third")
         return scheme
 
 
@@ -120,9 +118,7 @@ def write_verify(
         chosen = cells.take(todo)
         plan = settings.plan(die.geometry, chosen.at, target[todo], cut[todo], budget[todo])
         attempts = die.program(plan)
-        record = attempt_record(
-            attempts, chosen, target[todo], settings.v_read, solution=solution, round_=round_
-        )
+        record = attempt_record(attempts, chosen, target[todo], settings.v_read, solution=solution, round_=round_)
         known.add(record)
         gave_up[todo], settled[todo] = ~attempts.verified, attempts.verified
         sound = record.flag == 0

@@ -1,9 +1,10 @@
-"""A die that goes wrong on purpose, for tests of what protocols decide."""
+"""A die that goes wrong on purpose, for tests of what protocols decide; and no test is timed."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from labctl.core.die import (
     Attempts,
@@ -17,6 +18,9 @@ from labctl.core.die import (
     WritePlan,
     program_by_host,
 )
+
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 class ThresholdDie:

@@ -36,9 +36,7 @@ def test_selected_cell_alone_sees_the_write_voltage(
     assert bias.kernel.tolist() == [1]
 
 
-@pytest.mark.parametrize(
-    ("scheme", "share"), [(Scheme.HALF, 1 / 2), (Scheme.THIRD, 1 / 3), (Scheme.GROUNDED, 0)]
-)
+@pytest.mark.parametrize(("scheme", "share"), [(Scheme.HALF, 1 / 2), (Scheme.THIRD, 1 / 3), (Scheme.GROUNDED, 0)])
 def test_no_cell_sees_more_than_the_share_while_the_pulsed_row_waits(scheme: Scheme, share: float) -> None:
     bias = write_bias(PASSIVE, *one(0, 3, 1), np.array([True]), scheme=scheme)
     assert bias.pulsed.tolist() == [3]

@@ -82,9 +82,7 @@ def test_one_kernel_only(threshold_die: Callable[..., Any]) -> None:
 
 def test_a_short_does_not_convict_its_neighbours(threshold_die: Callable[..., Any]) -> None:
     die = threshold_die()
-    die.g_p[0, 2, 1] = die.g_ap[0, 2, 1] = (
-        1 / 40
-    )  # 0.21 V over 40 ohm: every pulse of its lines goes into compliance
+    die.g_p[0, 2, 1] = die.g_ap[0, 2, 1] = 1 / 40  # 0.21 V over 40 ohm: every pulse of its lines goes into compliance
     history = survey(die)
     row = history.all(KernelSurvey)[0]
     assert np.argwhere(row.defect == Defect.SHORT).tolist() == [[2, 1]]
