@@ -104,9 +104,7 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="npz file to write; an existing one is not written over")
     parser.add_argument("--count", type=int, default=24, help="networks to keep (%(default)s)")
     parser.add_argument("--candidates", type=int, default=96, help="networks to train (%(default)s)")
-    parser.add_argument(
-        "--epochs", type=int, default=1000, help="passes over the training samples (%(default)s)"
-    )
+    parser.add_argument("--epochs", type=int, default=1000, help="passes over the training samples (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first candidate (%(default)s)")
     asked = parser.parse_args()
     if not (1 <= asked.count <= asked.candidates and asked.epochs >= 1 and asked.seed >= 0):
@@ -118,9 +116,7 @@ def main() -> None:
     train_, test = found.accuracy(wine.x_train, wine.y_train), found.accuracy(wine.x_test, wine.y_test)
     save(asked.out, found)
     for name, a in (("train", train_), ("test", test)):
-        print(
-            f"{name:5}  mean {a.mean():.4f}  median {np.median(a):.4f}  min {a.min():.4f}  max {a.max():.4f}"
-        )
+        print(f"{name:5}  mean {a.mean():.4f}  median {np.median(a):.4f}  min {a.min():.4f}  max {a.max():.4f}")
     zeros = [1 - float(np.abs(w).mean()) for w in found.weights]
     print(f"{len(found)} solutions, zero weights {zeros[0]:.0%} and {zeros[1]:.0%}, written to {asked.out}")
 

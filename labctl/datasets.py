@@ -85,9 +85,7 @@ def load(name_or_path: str | Path) -> Dataset:
     if name_or_path == "mnist":
         given = os.environ.get("LABCTL_DATA")
         if not given:
-            raise BenchError(
-                f"MNIST does not ship and LABCTL_DATA is not set; expected in it a folder 'mnist' {_GET}"
-            )
+            raise BenchError(f"MNIST does not ship and LABCTL_DATA is not set; expected in it a folder 'mnist' {_GET}")
         folder = Path(given)
         return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder)
     path = Path(name_or_path)
@@ -95,9 +93,7 @@ def load(name_or_path: str | Path) -> Dataset:
         return _mnist(path)
     if path.is_file():
         return _npz(path)
-    raise BenchError(
-        f"no data set '{name_or_path}'; expected one of {', '.join(NAMES)}, an npz file or a folder"
-    )
+    raise BenchError(f"no data set '{name_or_path}'; expected one of {', '.join(NAMES)}, an npz file or a folder")
 
 
 _GET = f"with {', '.join(MNIST)} (.gz or unpacked), from {MNIST_SOURCE}"
@@ -114,9 +110,7 @@ def _wine() -> Dataset:
     low, high = x.min(axis=0), x.max(axis=0)
     x = (x - low) / (high - low)
     test = np.isin(np.arange(len(x)), WINE_TEST)
-    source = (
-        "UCI Machine Learning Repository, Wine, doi 10.24432/C5PC7J, CC BY 4.0; min-max scaled per feature"
-    )
+    source = "UCI Machine Learning Repository, Wine, doi 10.24432/C5PC7J, CC BY 4.0; min-max scaled per feature"
     return Dataset(x[~test], y[~test], x[test], y[test], 3, "wine", source)
 
 
@@ -162,9 +156,7 @@ def _idx(folder: Path, name: str) -> IntArray:
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != MNIST[name]:
-        raise BenchError(
-            f"{folder / name} has the sha256 {digest}, expected {MNIST[name]}; get it again {_GET}"
-        )
+        raise BenchError(f"{folder / name} has the sha256 {digest}, expected {MNIST[name]}; get it again {_GET}")
     shape = np.frombuffer(data, ">u4", data[3], 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape.astype(np.int64))
 
@@ -178,18 +170,12 @@ def _npz(path: Path) -> Dataset:
     for part in ("train", "test"):
         x, y = found[f"x_{part}"], found[f"y_{part}"]
         if x.ndim != 2 or x.dtype.kind not in "fiu" or not len(x) or not np.isfinite(x).all():
-            raise BenchError(
-                f"{path}: x_{part} is {x.dtype} {x.shape}; expected finite numbers (samples, features)"
-            )
+            raise BenchError(f"{path}: x_{part} is {x.dtype} {x.shape}; expected finite numbers (samples, features)")
         if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0:
-            raise BenchError(
-                f"{path}: y_{part} is {y.dtype} {y.shape}; expected {len(x)} class numbers from 0"
-            )
+            raise BenchError(f"{path}: y_{part} is {y.dtype} {y.shape}; expected {len(x)} class numbers from 0")
     train, test = found["x_train"], found["x_test"]
     if train.shape[1] != test.shape[1]:
         raise BenchError(f"{path}: x_train has {train.shape[1]} features and x_test {test.shape[1]}")
     y_train, y_test = found["y_train"].astype(np.int64), found["y_test"].astype(np.int64)
     classes = int(max(y_train.max(), y_test.max())) + 1
-    return Dataset(
-        train.astype(np.float64), y_train, test.astype(np.float64), y_test, classes, path.name, f"{path}"
-    )
+    return Dataset(train.astype(np.float64), y_train, test.astype(np.float64), y_test, classes, path.name, f"{path}")

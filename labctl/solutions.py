@@ -52,9 +52,7 @@ class Solutions:
 
     def take(self, at: slice | IntArray) -> "Solutions":
         """Return the solutions at the positions `at`, in that order."""
-        return Solutions(
-            self.index[at], tuple(d[at] for d in self.devices), tuple(b[at] for b in self.bias), self.path
-        )
+        return Solutions(self.index[at], tuple(d[at] for d in self.devices), tuple(b[at] for b in self.bias), self.path)
 
     def forward(self, x: FloatArray, scale: npt.ArrayLike = 1.0) -> FloatArray:
         """Return the (s, n, out) outputs of the float networks, tanh(x w / scale + bias) layer by layer.
@@ -106,9 +104,7 @@ def load(path: str | Path) -> Solutions:
     found = read_npz(path, lambda key: key == "index" or _KEY.fullmatch(key) is not None)
     layers = max((int(key[2:].split("_")[0]) for key in found if key != "index"), default=0)
     if not layers:
-        raise BenchError(
-            f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index"
-        )
+        raise BenchError(f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index")
     if not 1 <= layers <= 100:
         raise BenchError(f"{path} names layer {layers}; expected layers numbered 1, 2, ...")
     wanted = ["index", *(f"fc{k}_{kind}" for k in range(1, layers + 1) for kind in ("devices", "bias"))]
@@ -167,9 +163,7 @@ def _check(solutions: Solutions) -> None:
     if len(np.unique(solutions.index)) != s:
         raise BenchError(f"{name}: index names a solution twice; expected {s} different numbers")
     if len(solutions.devices) != len(solutions.bias) or not solutions.devices:
-        raise BenchError(
-            f"{name}: {len(solutions.devices)} layers of cells and {len(solutions.bias)} of biases"
-        )
+        raise BenchError(f"{name}: {len(solutions.devices)} layers of cells and {len(solutions.bias)} of biases")
     inputs: int | None = None
     for k, (devices, bias) in enumerate(zip(solutions.devices, solutions.bias, strict=True), 1):
         before = "" if inputs is None else f", in = {inputs} as fc{k - 1} has outputs"
@@ -181,8 +175,6 @@ def _check(solutions: Solutions) -> None:
             raise BenchError(f"{name}: fc{k}_devices is {devices.dtype} with other values; {expected}")
         inputs = devices.shape[2] // 2
         if bias.shape != (s, inputs) or bias.dtype.kind not in "fiu":
-            raise BenchError(
-                f"{name}: fc{k}_bias is {bias.dtype} {bias.shape}; expected numbers ({s}, {inputs})"
-            )
+            raise BenchError(f"{name}: fc{k}_bias is {bias.dtype} {bias.shape}; expected numbers ({s}, {inputs})")
         if not np.isfinite(bias).all():
             raise BenchError(f"{name}: fc{k}_bias holds NaN or infinity; expected finite numbers")

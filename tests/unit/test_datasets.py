@@ -128,9 +128,7 @@ def test_an_npz_file_of_the_user_is_a_data_set(tmp_path: Path) -> None:
         ("y_test", np.array([{}, 1, 2], dtype=object), "not a whole npz file of plain arrays"),
     ],
 )
-def test_an_npz_file_that_is_no_data_set_is_refused(
-    tmp_path: Path, key: str, value: object, says: str
-) -> None:
+def test_an_npz_file_that_is_no_data_set_is_refused(tmp_path: Path, key: str, value: object, says: str) -> None:
     arrays = {k: v for k, v in (_arrays() | {key: value}).items() if v is not None}
     np.savez(tmp_path / "mine.npz", **arrays)
     with pytest.raises(BenchError, match=says):
