@@ -1,0 +1,233 @@
+"""From a bench file to a die under needles: drivers over transports, put together and asked who they are.
+
+Opening reads and changes nothing. The transports come from a function, so that the same bench is a real one (VISA),
+its twin over sockets, or its twin in this process.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from types import TracebackType
+from typing import Any, Self
+
+from instruments.bench import Bench, Entry, ManualEntry, MatrixEntry, OtherEntry, SentioEntry, SourceEntry
+from instruments.keithley707b import Keithley707B, refuse
+from instruments.keithley2600b import Keithley2600B
+from instruments.manual_prober import Ask, ManualProber
+from instruments.mpi_sentio import MpiSentio, SentioOptions
+from instruments.probed_die import ProbedDie
+from instruments.transport import Log
+from labctl.core.die import Nominal
+from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.instrument import Matrix, Prober, SourceMeasure, Transport, Wait
+from labctl.core.units import Second
+
+SENTIO_PROBE = "*RCS 1\nstatus:get_version"
+"""Harmless question to a SENTIO station; it has no ``*IDN?`` before the command set is chosen."""
+
+Connect = Callable[[str, Any], Transport]
+"""From an instrument's name and its entry in the bench file to the wire to it."""
+
+
+def probe_of(entry: Entry) -> str | None:
+    """Return the harmless question that an instrument is asked after opening; None if there is no wire."""
+    if isinstance(entry, ManualEntry):
+        return None
+    return SENTIO_PROBE if isinstance(entry, SentioEntry) else "*IDN?"
+
+
+def visa(log: Callable[[str], Log] | None = None) -> Connect:
+    """Return the function that connects to real addresses; `log` gives each instrument's name its log."""
+
+    def connect(name: str, entry: Any) -> Transport:
+        from instruments.visa import VisaTransport
+
+        return VisaTransport(
+            entry.resource,
+            backend=entry.backend,
+            probe=probe_of(entry),
+            deadlines=entry.deadlines,
+            log=log(name) if log else None,
+        )
+
+    return connect
+
+
+class Unconnected:
+    """The wire of a bench that is only planned with: says so when something is sent."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def write(self, text: str) -> None:
+        """Refuse."""
+        raise InstrumentError(f"{self.name} is not connected")
+
+    def query(self, text: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0) -> str:
+        """Refuse."""
+        raise InstrumentError(f"{self.name} is not connected")
+
+    def converse(
+        self, text: str, last: Callable[[str], bool], *, wait: Wait = Wait.QUERY, extra: Second = 0.0
+    ) -> list[str]:
+        """Refuse."""
+        raise InstrumentError(f"{self.name} is not connected")
+
+    def resync(self) -> None:
+        """Refuse."""
+        raise InstrumentError(f"{self.name} is not connected")
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+@dataclass
+class OpenBench:
+    """A bench that is connected. Leaving it as a context makes it safe and closes it.
+
+    Args:
+        identities: what each instrument says it is; empty without a connection.
+    """
+
+    bench: Bench
+    die: ProbedDie
+    sources: dict[str, SourceMeasure]
+    matrix: Matrix
+    prober: Prober | None
+    identities: dict[str, str]
+
+    def off(self) -> None:
+        """Be safe and verified so: 0 V, relays open, outputs off. The needles stay where they are."""
+        self.die.idle()
+
+    def close(self) -> None:
+        """End all conversations; sources that were set up are left in their session's off state.
+
+        Every one is tried; InstrumentError with all that went wrong.
+        """
+        failed: list[str] = []
+        parts: list[Any] = [*self.sources.values(), self.matrix, *([self.prober] if self.prober else [])]
+        for part in parts:
+            try:
+                part.close()
+            except LabError as error:
+                failed.append(str(error))
+        if failed:
+            raise InstrumentError("; ".join(failed))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.off()
+        finally:
+            self.close()
+
+
+def open_bench(
+    bench: Bench,
+    nominal: Nominal,
+    *,
+    connect: Connect | None = None,
+    polarity: int = 1,
+    ask: Ask | None = None,
+    wait: Callable[[Second], None] = time.sleep,
+) -> OpenBench:
+    """Connect every instrument of a bench file and return it; nothing is changed and nothing moves.
+
+    Args:
+        nominal: conductances of the die's cells, which choose the measure ranges.
+        connect: makes the wires; None is VISA.
+        polarity: of the die.
+        ask: puts a sentence to the operator; needed with a manual prober.
+        wait: lets a time pass, s.
+
+    Raises:
+        BenchError: the file and what answers do not fit.
+        InstrumentError: an instrument does not answer; those already connected are closed again.
+    """
+    found = _assemble(bench, nominal, connect or visa(), polarity, ask, wait)
+    parts: list[Any] = [*found.sources.values(), found.matrix, *([found.prober] if found.prober else [])]
+    try:
+        found.identities.update({part.name: part.connect() for part in parts})
+    except BaseException:
+        with contextlib.suppress(LabError):
+            found.close()
+        raise
+    return found
+
+
+def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:
+    """Return the die of a bench that is not connected: `check` works, everything else refuses."""
+    return _assemble(
+        bench, nominal, lambda name, entry: Unconnected(name), polarity, lambda text: False, time.sleep
+    ).die
+
+
+def _assemble(
+    bench: Bench, nominal: Nominal, connect: Connect, polarity: int, ask: Ask | None, wait: Callable[[Second], None]
+) -> OpenBench:
+    sources: dict[str, SourceMeasure] = {}
+    matrices: list[Matrix] = []
+    probers: list[Prober] = []
+    wires: list[Transport] = []
+
+    def wire(name: str, entry: Any) -> Transport:
+        wires.append(connect(name, entry))
+        return wires[-1]
+
+    try:
+        for name, entry in bench.instruments.items():
+            match entry:
+                case SourceEntry():
+                    sources[name] = Keithley2600B(
+                        wire(name, entry),
+                        name,
+                        model=entry.model,
+                        output_enable=entry.output_enable,
+                        session_off=entry.session_off,
+                    )
+                case MatrixEntry():
+                    matrices.append(Keithley707B(wire(name, entry), name, model=entry.model))
+                case SentioEntry():
+                    options = SentioOptions.model_validate({k: getattr(entry, k) for k in SentioOptions.model_fields})
+                    probers.append(MpiSentio(wire(name, entry), name, options, refuse))
+                case ManualEntry():
+                    if ask is None:
+                        raise BenchError(f"{name} is moved by hand, and there is no operator to ask")
+                    probers.append(ManualProber(ask, name, refuse))
+                case OtherEntry():
+                    made = _other(name, entry)(wire(name, entry), name, **entry.options)
+                    if isinstance(made, SourceMeasure):
+                        sources[name] = made
+                    elif isinstance(made, Matrix):
+                        matrices.append(made)
+                    else:
+                        probers.append(made)
+        if len(matrices) != 1 or len(probers) > 1:
+            raise BenchError(f"a bench has one matrix and at most one prober, not {len(matrices)} and {len(probers)}")
+        prober = probers[0] if probers else None
+        die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait)
+    except BaseException:
+        for made_wire in wires:
+            with contextlib.suppress(LabError):
+                made_wire.close()
+        raise
+    return OpenBench(bench, die, sources, matrices[0], prober, {})
+
+
+def _other(name: str, entry: OtherEntry) -> Any:
+    """Return somebody else's driver class; BenchError if none is installed under that name."""
+    known = entry_points(group="labctl.instruments")
+    if entry.driver not in known.names:
+        ours = "keithley2600b, keithley707b, mpi_sentio, manual_prober"
+        theirs = ", ".join(sorted(known.names))
+        raise BenchError(
+            f"{name}: driver '{entry.driver}' is not installed; there are {ours}{', ' if theirs else ''}{theirs}"
+        )
+    return known[entry.driver].load()

@@ -1,0 +1,207 @@
+"""A bench as its file describes it: instruments, wiring, limits, and what is done around every operation.
+
+Values marked [?] are engineering defaults that no manual gives; they belong to a bench and are measured there.
+"""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+
+from instruments.keithley707b import MODELS as MATRICES
+from instruments.keithley2600b import MODELS as SOURCES
+from instruments.mpi_sentio import SentioOptions
+from instruments.timing import Timing
+from instruments.transport import Deadlines
+from instruments.wiring import Wiring
+from labctl.core.die import Geometry, Kind
+from labctl.core.instrument import OffState
+from labctl.core.procedure import Model
+from labctl.core.units import Ampere, Ohm, Second, Unit, Volt
+
+VoltPerSecond = Annotated[float, Unit("V/s")]
+
+
+class _Reached(Model):
+    """An instrument at an address."""
+
+    resource: str = Field(min_length=1, description="VISA address; nothing is searched for")
+    backend: str = Field(default="@py", description="pyvisa backend; empty for the system's VISA")
+    deadlines: Deadlines = Deadlines()
+
+
+class SourceEntry(_Reached):
+    """A Keithley 2600B."""
+
+    driver: Literal["keithley2600b"]
+    model: str = "2602B"
+    output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")
+    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.model not in SOURCES:
+            raise ValueError(f"model '{self.model}' is not one of {', '.join(SOURCES)}")
+        if self.output_enable and not SOURCES[self.model].output_enable:
+            raise ValueError(f"the interlock of a {self.model} always acts; leave out 'output_enable'")
+        return self
+
+
+class MatrixEntry(_Reached):
+    """A Keithley 707B or 708B."""
+
+    driver: Literal["keithley707b"]
+    model: str = "707B"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.model not in MATRICES:
+            raise ValueError(f"model '{self.model}' is not one of {', '.join(MATRICES)}")
+        return self
+
+
+class SentioEntry(_Reached, SentioOptions):
+    """An MPI SENTIO prober."""
+
+    driver: Literal["mpi_sentio"]
+
+
+class ManualEntry(Model):
+    """A prober moved by hand."""
+
+    driver: Literal["manual_prober"]
+
+
+class OtherEntry(_Reached):
+    """Somebody else's driver, registered under the entry point group ``labctl.instruments``."""
+
+    driver: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+def _which(value: Any) -> str:
+    driver = value.get("driver") if isinstance(value, dict) else getattr(value, "driver", None)
+    return str(driver) if driver in ("keithley2600b", "keithley707b", "mpi_sentio", "manual_prober") else "other"
+
+
+Entry = Annotated[
+    Annotated[SourceEntry, Tag("keithley2600b")]
+    | Annotated[MatrixEntry, Tag("keithley707b")]
+    | Annotated[SentioEntry, Tag("mpi_sentio")]
+    | Annotated[ManualEntry, Tag("manual_prober")]
+    | Annotated[OtherEntry, Tag("other")],
+    Discriminator(_which),
+]
+
+
+class BenchLimits(Model):
+    """What this bench may do to any die, whatever a campaign asks for."""
+
+    v_towards_p: Volt = Field(gt=0, description="highest cell voltage in the direction that writes P")
+    v_towards_ap: Volt = Field(gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)")
+    v_gate: Volt = Field(default=0.0, ge=0, description="highest gate voltage of a die with access transistors")
+    width: Second = Field(gt=0, description="longest pulse")
+    compliance: Ampere = Field(gt=0, description="highest current limit of a channel")
+    ramp_rate: VoltPerSecond = Field(gt=0, description="[?] fastest change of a level that is not a pulse")
+
+    @property
+    def span(self) -> Volt:
+        """Largest level of a channel, V."""
+        return max(self.v_towards_p, self.v_towards_ap, self.v_gate)
+
+
+class Outputs(Model):
+    """What outputs do when they do not measure."""
+
+    off_state: OffState = Field(default=OffState.NORMAL, description="between dies; only high_z opens the relay")
+    off_limit: Ampere = Field(default=1e-6, gt=0, description="current limit while off")
+    relay_limit: Ampere = Field(default=10e-6, gt=0, description="[?] current limit at 0 V while relays move")
+    cold_voltage: Volt = Field(default=1e-3, gt=0, description="a line below this may be switched")
+    cold_current: Ampere = Field(default=1e-6, gt=0, description="[?] and with less current than this")
+    cold_aperture: Second = Field(default=1e-3, gt=0, description="integration of that reading")
+
+
+class Settling(Model):
+    """Waits. [?] 4-20 ms are used after relays; the source wait depends on cable and array."""
+
+    relays: Second = Field(default=10e-3, ge=0, description="after relays have moved")
+    source: Second = Field(default=1e-3, ge=0, description="after levels have changed, before a reading")
+
+
+class Reads(Model):
+    """How currents are read and corrected."""
+
+    headroom: float = Field(default=2.0, ge=1, description="measure range / nominal current of a column of P cells")
+    floor: Ampere = Field(default=1e-6, gt=0, description="smallest measure range that is used")
+    zero_offset: bool = Field(default=False, description="subtract the current measured at 0 V before each reading")
+    lead_resistance: Ohm = Field(default=0.0, ge=0, description="of row and column leads together, subtracted")
+
+
+class Contact(Model):
+    """The contact check: continuity of known structures at a voltage that hurts nobody."""
+
+    voltage: Volt = Field(default=15e-3, ge=1e-3, le=20e-3)
+    limit: Ampere = Field(default=10e-6, gt=0, le=100e-6)
+    structures: tuple[tuple[str, str], ...] = Field(
+        default=(), description="pairs of pads that conduct on a good touch"
+    )
+    resistance: Ohm = Field(default=50e3, gt=0, description="[?] more than this is no contact")
+    retouches: int = Field(default=2, ge=0, description="[?] new touches after a failed check")
+    touches_per_die: int = Field(default=6, ge=1, description="[?] quota over the die's life: needles wear pads")
+
+
+class Bench(Model):
+    """One bench file."""
+
+    name: str = Field(min_length=1)
+    instruments: dict[str, Entry] = Field(min_length=1)
+    wiring: Wiring
+    limits: BenchLimits
+    outputs: Outputs = Outputs()
+    settling: Settling = Settling()
+    reads: Reads = Reads()
+    contact: Contact = Contact()
+    timing: Timing = Timing()
+
+    @field_validator("instruments")
+    @classmethod
+    def _one_owner_per_address(cls, value: dict[str, Any]) -> dict[str, Any]:
+        taken: dict[str, str] = {}
+        for name, entry in value.items():
+            resource = getattr(entry, "resource", None)
+            if resource is not None and resource in taken:
+                raise ValueError(f"{taken[resource]} and {name} have the same address {resource}")
+            if resource is not None:
+                taken[resource] = name
+        return value
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        kinds = {name: entry.driver for name, entry in self.instruments.items()}
+        for kind, most in (("keithley707b", 1), ("mpi_sentio", 1), ("manual_prober", 1)):
+            found = [name for name, driver in kinds.items() if driver == kind]
+            if len(found) > most:
+                raise ValueError(f"{' and '.join(found)} are both {kind}; a bench has one")
+        if "mpi_sentio" in kinds.values() and "manual_prober" in kinds.values():
+            raise ValueError("a bench has one prober, motorised or manual")
+        for channel in self.wiring.channels:
+            name, _, part = channel.partition(".")
+            if name not in self.instruments:
+                raise ValueError(f"channel {channel} is wired, and there is no instrument '{name}'")
+            entry = self.instruments[name]
+            if isinstance(entry, SourceEntry) and part not in SOURCES[entry.model].channels:
+                raise ValueError(f"{name} is a {entry.model} and has no channel '{part}'")
+            if isinstance(entry, MatrixEntry | SentioEntry | ManualEntry):
+                raise ValueError(f"channel {channel} is wired, but {name} is a {entry.driver}")
+        for pads in self.contact.structures:
+            for pad in pads:
+                if pad not in self.wiring.pads:
+                    raise ValueError(f"pad '{pad}' of a contact structure is not in the wiring")
+        if self.outputs.relay_limit > self.limits.compliance:
+            raise ValueError("relay_limit is above the compliance limit of the bench")
+        return self
+
+    def geometry(self, polarity: int = 1) -> Geometry:
+        """Return the shape of the die that the wiring reaches."""
+        kernel = self.wiring.kernels[0]
+        kind = Kind.ONE_T_ONE_R if kernel.gates else Kind.PASSIVE
+        return Geometry(len(self.wiring.kernels), len(kernel.rows), len(kernel.cols), kind, polarity)

@@ -1,0 +1,414 @@
+"""Keithley 2600B source-measure units. Written from public manual facts; not verified on a real instrument.
+
+Verified against: transcripts of the manual's facts, and the emulated 2600B of this project.
+
+One class for the family, models as data. An output that is off is at 0 V behind a limit, a low-impedance node on the
+die, so what off means is set explicitly; `abort` changes no output, so the emergency order is abort, 0 V, off, read
+back. Everything that must be timed, or would cost a round trip per pattern, runs inside the instrument as one script.
+"""
+
+import contextlib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from instruments.tsp import OVERFLOW, Tsp, number, parse_numbers
+from labctl.core.die import Flag
+from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.instrument import (
+    Aperture,
+    ChannelSetup,
+    ChannelState,
+    Hold,
+    Level,
+    Limit,
+    Measure,
+    OffState,
+    Ramp,
+    Sample,
+    SourceCapabilities,
+    Step,
+    Transport,
+    Wait,
+    Watch,
+)
+from labctl.core.units import FloatArray, Second, Volt
+
+RAMP_STEP: Second = 1e-4
+"""Time between the small steps of a ramp; about what one line of a script takes."""
+
+TOLERANCE = 1e-3
+"""Relative difference at which a setting that was read back is not the one that was sent."""
+
+I_LIMIT = 2
+"""Bit 1 of the measurement condition register of a channel: the current limit is reached."""
+
+SHORTEST_PULSE: Second = 200e-6
+"""Of a script with delays; the manual's pulse functions are used with no less either."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """What distinguishes one model from another.
+
+    Args:
+        channels: its channels.
+        ranges_v, ranges_i: V and A, ascending.
+        output_enable: the digital output-enable line is ignored unless it is switched on.
+    """
+
+    channels: tuple[str, ...]
+    ranges_v: tuple[float, ...]
+    ranges_i: tuple[float, ...]
+    output_enable: bool = False
+
+
+_I_HIGH = (100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0)
+_ONE, _TWO = ("smua",), ("smua", "smub")
+_V40, _V200 = (0.1, 1.0, 6.0, 40.0), (0.2, 2.0, 20.0, 200.0)
+
+MODELS: dict[str, Model] = {
+    "2601B": Model(_ONE, _V40, (*_I_HIGH, 3.0), True),
+    "2602B": Model(_TWO, _V40, (*_I_HIGH, 3.0), True),
+    "2604B": Model(_TWO, _V40, (*_I_HIGH, 3.0), True),
+    "2611B": Model(_ONE, _V200, (*_I_HIGH, 1.5)),
+    "2612B": Model(_TWO, _V200, (*_I_HIGH, 1.5)),
+    "2614B": Model(_TWO, _V200, (*_I_HIGH, 1.5)),
+    "2634B": Model(_TWO, _V200, (1e-9, 10e-9, *_I_HIGH, 1.5)),
+    "2635B": Model(_ONE, _V200, (100e-12, 1e-9, 10e-9, *_I_HIGH, 1.5)),
+    "2636B": Model(_TWO, _V200, (100e-12, 1e-9, 10e-9, *_I_HIGH, 1.5)),
+}
+
+_OFF_MODE = {OffState.NORMAL: ("NORMAL", 0), OffState.ZERO: ("ZERO", 1), OffState.HIGH_Z: ("HIGH_Z", 2)}
+
+_RAMP = (
+    "local function ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
+    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n delay({number(RAMP_STEP)}) end s.source.levelv=v end"
+)
+_LIMIT = (
+    "local function limit(s,l,r) "
+    "if r>s.measure.rangei then s.measure.rangei=r s.source.limiti=l else s.source.limiti=l s.measure.rangei=r end "
+    f'if math.abs(s.source.limiti-l)>{number(TOLERANCE)}*l then error("current limit not taken") end end'
+)
+
+
+class Keithley2600B:
+    """One 2600B with its one or two channels.
+
+    Args:
+        transport: the wire.
+        name: in the bench file.
+        model: as the bench file states it; refused at `connect` if another answers. Lets `capabilities` be known
+            without a connection.
+        output_enable: True if the interlock line must switch outputs off (needs a model where that can be chosen).
+        session_off: off state that `close` leaves behind.
+    """
+
+    def __init__(
+        self,
+        transport: Transport,
+        name: str = "smu",
+        *,
+        model: str = "2602B",
+        output_enable: bool = False,
+        session_off: OffState = OffState.HIGH_Z,
+    ) -> None:
+        if model not in MODELS:
+            raise BenchError(f"{name}: model '{model}' is not one of {', '.join(MODELS)}")
+        if output_enable and not MODELS[model].output_enable:
+            raise BenchError(f"{name}: the interlock of a {model} always acts; leave out 'output_enable'")
+        self.name = name
+        self._model, self._what = model, MODELS[model]
+        self._tsp = Tsp(transport, name)
+        self._output_enable, self._session_off = output_enable, session_off
+        self._setups: dict[str, ChannelSetup] = {}
+        self._limits: dict[str, Limit] = {}
+        self._line_frequency = 60.0
+        self._apertures: dict[str, Second] = {}
+
+    @property
+    def capabilities(self) -> SourceCapabilities:
+        """What this model can do; apertures of 0.001 to 25 power line cycles."""
+        cycle = 1 / self._line_frequency
+        what = self._what
+        return SourceCapabilities(
+            self._model, what.channels, what.ranges_v, what.ranges_i, SHORTEST_PULSE, (1e-3 * cycle, 25 * cycle)
+        )
+
+    def connect(self) -> str:
+        """Read identity, mains frequency and state; change nothing. BenchError if another model answers."""
+        identity = self._tsp.identity([self._model])
+        self._line_frequency = self._tsp.numbers("localnode.linefreq", 1)[0]
+        self.state()
+        return identity.line
+
+    def state(self) -> dict[str, ChannelState]:
+        """Return what every channel does now."""
+        found = {}
+        for channel in self._what.channels:
+            of = f"{channel}.source."
+            output, level, limit = self._tsp.numbers(f"{of}output,{of}levelv,{of}limiti", 3)
+            found[channel] = ChannelState(output != 0, level, limit)
+        return found
+
+    def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Set channels up at 0 V, outputs off, fixed ranges; compare every setting with what is read back.
+
+        Raises:
+            BenchError: a setup that this model does not have; nothing has been sent.
+            InstrumentError: an output is on, a setting was refused, or was not taken.
+        """
+        plans = {channel: self._settings(channel, setup) for channel, setup in setups.items()}
+        self._refuse_if_on(setups)
+        for channel, setup in setups.items():
+            for attribute, text, _ in plans[channel]:
+                self._tsp.set(f"{channel}.{attribute}={text}")
+            self._setups[channel] = setup
+            self._limits[channel] = Limit(channel, setup.limit, setup.range_i)
+            self._apertures.pop(channel, None)
+        self._compare({channel: [(a, v) for a, _, v in plan] for channel, plan in plans.items()})
+
+    def output(self, channels: Iterable[str]) -> None:
+        """Switch outputs on at 0 V: limits, ranges and level verified before, the output after."""
+        wanted = list(channels)
+        for channel in wanted:
+            if channel not in self._setups:
+                raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
+        self._compare(
+            {
+                channel: [
+                    ("source.levelv", 0.0),
+                    ("source.limiti", self._limits[channel].limit),
+                    ("measure.rangei", self._range_i(self._limits[channel].range_i)),
+                    ("source.rangev", self._range_v(self._setups[channel].range_v)),
+                ]
+                for channel in wanted
+            }
+        )
+        for channel in wanted:
+            self._tsp.set(f"{channel}.source.output=1")
+            if self._tsp.numbers(f"{channel}.source.output", 1) != [1.0]:
+                raise InstrumentError(
+                    f"{self.name}.{channel} did not switch on; look at its interlock and output-enable line"
+                )
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Do `steps` in order inside the instrument, in one round trip; return a sample per `Watch` and `Measure`.
+
+        Raises:
+            InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
+        """
+        if not steps:
+            return []
+        for step in steps:
+            self._judge(step)
+        asked = [step for step in steps if isinstance(step, Watch | Measure)]
+        lines, seconds = self._compile(steps)
+        printed = self._tsp.script(lines, wait=Wait.MEASURE, extra=seconds)
+        for step in steps:
+            if isinstance(step, Limit):
+                self._limits[step.channel] = step
+        if len(printed) != len(asked):
+            raise InstrumentError(f"{self.name}: {len(asked)} readings expected, {len(printed)} came")
+        return [_sample(step, line) for step, line in zip(asked, printed, strict=True)]
+
+    def buffered(self, channel: str, count: int) -> FloatArray:
+        """Return `count` readings of the current taken back to back into the instrument's buffer, (count,) A."""
+        buffer = f"{channel}.nvbuffer1"
+        lines = [
+            f"{buffer}.clear()",
+            f"{buffer}.appendmode=1",
+            "format.data=format.ASCII",
+            "format.asciiprecision=10",
+            f"{channel}.measure.count={count}",
+            f"{channel}.measure.overlappedi({buffer})",
+            "waitcomplete()",
+            f"{channel}.measure.count=1",
+            f"printbuffer(1,{count},{buffer}.readings)",
+        ]
+        seconds = count * (self._apertures.get(channel, 1 / self._line_frequency) + 1e-3)
+        (line,) = self._tsp.script(lines, wait=Wait.MEASURE, extra=seconds)
+        found = np.array(parse_numbers(line))
+        if len(found) != count:
+            raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(found)} came")
+        return np.where(np.abs(found) > OVERFLOW, np.nan, found)
+
+    def off(self, rate: float | None = None) -> None:
+        """Abort, go to 0 V (ramped from the present level at `rate` V/s if given), switch off, read back.
+
+        Every channel is tried, whatever happens to another. InstrumentError if one is not verified off.
+        """
+        found: list[str] = []
+        try:
+            self._tsp.transport.write("abort")
+            self._tsp.errors()
+        except LabError as error:
+            found.append(str(error))
+        for channel in self._what.channels:
+            ramp = [_RAMP, f"ramp({channel},0,{number(rate * RAMP_STEP)})"] if rate else []
+            try:
+                if ramp and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
+                    with contextlib.suppress(InstrumentError):
+                        self._tsp.script(ramp, extra=2 * max(self._what.ranges_v) / (rate or 1.0))
+                for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
+                    with contextlib.suppress(InstrumentError):
+                        self._tsp.set(text)
+            except LabError as error:
+                found.append(str(error))
+        try:
+            self.verify_off()
+        except LabError as error:
+            raise InstrumentError("; ".join([str(error), *found])) from error
+
+    def verify_off(self) -> None:
+        """Read back that every output is off at 0 V; InstrumentError if one is not."""
+        for channel, state in self.state().items():
+            if state.output or abs(state.level) > 1e-6:
+                raise InstrumentError(
+                    f"{self.name}.{channel} is NOT verified off: output {'on' if state.output else 'off'}, "
+                    f"level {state.level:.6g} V; it needs a person"
+                )
+
+    def close(self) -> None:
+        """Leave channels that this session set up in the session's off state, and end the conversation."""
+        try:
+            if self._setups:
+                self.verify_off()
+                for channel in self._setups:
+                    self._tsp.set(f"{channel}.source.offmode={channel}.OUTPUT_{_OFF_MODE[self._session_off][0]}")
+                self._setups = {}
+        finally:
+            self._tsp.transport.close()
+
+    def _settings(self, channel: str, setup: ChannelSetup) -> list[tuple[str, str, float]]:
+        """Return (attribute, text, expected number) in an order in which no setting meets a stale one."""
+        if channel not in self._what.channels:
+            raise BenchError(f"{self.name} is a {self._model} and has no channel '{channel}'")
+        mode, code = _OFF_MODE[setup.off_state]
+        remote = "REMOTE" if setup.remote_sense else "LOCAL"
+        range_v, range_i = self._range_v(setup.range_v), self._range_i(setup.range_i)
+        enable = [("source.outputenableaction", f"{channel}.OE_OUTPUT_OFF", 1.0)] if self._output_enable else []
+        return [
+            ("source.func", f"{channel}.OUTPUT_DCVOLTS", 1.0),
+            ("source.levelv", "0", 0.0),
+            ("source.offfunc", f"{channel}.OUTPUT_DCVOLTS", 1.0),
+            ("source.offmode", f"{channel}.OUTPUT_{mode}", float(code)),
+            ("source.offlimiti", number(setup.off_limit), setup.off_limit),
+            *enable,
+            ("sense", f"{channel}.SENSE_{remote}", float(setup.remote_sense)),
+            ("source.autorangev", f"{channel}.AUTORANGE_OFF", 0.0),
+            ("source.rangev", number(range_v), range_v),
+            ("measure.autorangev", f"{channel}.AUTORANGE_OFF", 0.0),
+            ("measure.rangev", number(range_v), range_v),
+            ("measure.autorangei", f"{channel}.AUTORANGE_OFF", 0.0),
+            ("measure.rangei", number(range_i), range_i),
+            ("source.limiti", number(setup.limit), setup.limit),
+            ("measure.count", "1", 1.0),
+        ]
+
+    def _compare(self, wanted: Mapping[str, Sequence[tuple[str, float]]]) -> None:
+        """Read attributes back; InstrumentError at the first that is not what it should be."""
+        for channel, plan in wanted.items():
+            found = self._tsp.numbers(",".join(f"{channel}.{a}" for a, _ in plan), len(plan))
+            for (attribute, expected), got in zip(plan, found, strict=True):
+                if not math.isclose(got, expected, rel_tol=TOLERANCE, abs_tol=1e-12):
+                    raise InstrumentError(
+                        f"{self.name}.{channel}.{attribute} is {got:.6g} after {expected:.6g} was set; "
+                        "the output stays off"
+                    )
+
+    def _refuse_if_on(self, channels: Iterable[str]) -> None:
+        states = self.state()
+        for channel in channels:
+            if states[channel].output:
+                raise InstrumentError(
+                    f"{self.name}.{channel} is on at {states[channel].level:.6g} V; it is set up with its output off"
+                )
+
+    def _judge(self, step: Step) -> None:
+        """Refuse what the setup of a channel does not allow."""
+        if isinstance(step, Hold):
+            return
+        setup = self._setups.get(step.channel)
+        if setup is None:
+            raise InstrumentError(f"{self.name}.{step.channel} has not been set up")
+        if isinstance(step, Level | Ramp) and not abs(step.volts) <= setup.range_v * (1 + 1e-9):
+            raise InstrumentError(
+                f"{self.name}.{step.channel}: {step.volts:.6g} V asked for, set up for at most {setup.range_v:.6g} V"
+            )
+        if isinstance(step, Limit) and not 0 < step.limit <= setup.limit * (1 + 1e-9):
+            raise InstrumentError(
+                f"{self.name}.{step.channel}: a current limit of {step.limit:.6g} A asked for, "
+                f"set up for at most {setup.limit:.6g} A"
+            )
+
+    def _compile(self, steps: Sequence[Step]) -> tuple[list[str], Second]:
+        """Return the lines of the script and how long it runs at most, s."""
+        lines, seconds, asked = ["local r={}"], 0.0, 0
+        if any(isinstance(step, Ramp) for step in steps):
+            lines.append(_RAMP)
+        if any(isinstance(step, Limit) for step in steps):
+            lines.append(_LIMIT)
+        for step in steps:
+            match step:
+                case Level(channel, volts):
+                    lines.append(f"{channel}.source.levelv={number(volts)}")
+                case Ramp(channel, volts, rate):
+                    lines.append(f"ramp({channel},{number(volts)},{number(rate * RAMP_STEP)})")
+                    seconds += 4 * self._setups[channel].range_v / rate
+                case Hold(duration):
+                    seconds += duration
+                    if duration > 0:
+                        lines.append(f"delay({number(duration)})")
+                case Limit(channel, limit, range_i):
+                    lines.append(f"limit({channel},{number(limit)},{number(self._range_i(range_i))})")
+                case Aperture(channel, aperture):
+                    lines.append(f"{channel}.measure.nplc={number(aperture * self._line_frequency)}")
+                    self._apertures[channel] = aperture
+                case Watch(channel):
+                    asked += 1
+                    lines.append(f"r[{asked}]=tostring({channel}.source.compliance)")
+                case Measure(channel, voltage):
+                    asked += 1
+                    seconds += 2 * self._apertures.get(channel, 1 / self._line_frequency) + 1e-3
+                    lines.append(_measure(channel, voltage, asked))
+        if asked:
+            lines.append(f"for k=1,{asked} do print(r[k]) end")
+        return lines, seconds
+
+    def _range_v(self, volts: Volt) -> float:
+        return self._range("source", "V", self._what.ranges_v, volts)
+
+    def _range_i(self, ampere: float) -> float:
+        return self._range("current", "A", self._what.ranges_i, ampere)
+
+    def _range(self, what: str, unit: str, ranges: Sequence[float], value: float) -> float:
+        """Return the smallest range that holds `value`; BenchError if none does."""
+        for found in ranges:
+            if abs(value) <= found * (1 + 1e-9):
+                return found
+        raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {what} ranges of a {self._model}")
+
+
+def _measure(channel: str, voltage: bool, index: int) -> str:
+    """Return the line that takes a reading and, right after it, the condition it was taken in."""
+    condition = f"status.measurement.instrument.{channel}.condition"
+    if voltage:
+        return f'do local i,v={channel}.measure.iv() r[{index}]=string.format("%.9e\\t%.9e\\t%d",i,v,{condition}) end'
+    return f'do local i={channel}.measure.i() r[{index}]=string.format("%.9e\\t%d",i,{condition}) end'
+
+
+def _sample(step: Watch | Measure, line: str) -> Sample:
+    """Return the sample that the printed `line` tells of."""
+    found = parse_numbers(line)
+    if len(found) != (1 if isinstance(step, Watch) else 2 + step.voltage):
+        raise InstrumentError(f"the reading '{line}' of {step.channel} has {len(found)} numbers")
+    if isinstance(step, Watch):
+        return Sample(step.channel, math.nan, math.nan, Flag.COMPLIANCE if found[0] else Flag(0))
+    sample = Sample(step.channel, found[0], found[1] if step.voltage else math.nan, Flag(0))
+    flag = Flag.COMPLIANCE if int(found[-1]) & I_LIMIT else Flag(0)
+    if abs(sample.current) > OVERFLOW or math.isnan(sample.current):
+        return replace(sample, current=math.nan, flag=flag | Flag.OVERRANGE)
+    return replace(sample, flag=flag)

@@ -1,0 +1,79 @@
+"""A probe station moved by hand. Verified in tests; its accuracy is the operator's.
+
+The same rules as for a motorised prober: nobody is asked to move anything before the outputs are verified off, and
+what the operator did is asked for, not assumed.
+"""
+
+from collections.abc import Callable
+
+from labctl.core.errors import ContactError
+from labctl.core.instrument import Guard, Position
+
+Ask = Callable[[str], bool]
+"""Puts a sentence to the operator; True if the answer is yes."""
+
+
+class ManualProber:
+    """Asks the operator to move and to confirm.
+
+    Args:
+        ask: puts a sentence to the operator and returns whether the answer was yes.
+        name: in the bench file.
+        guard: raises unless the outputs are verified off; called before the operator is asked to move anything.
+    """
+
+    def __init__(self, ask: Ask, name: str, guard: Guard) -> None:
+        self.name, self.guard, self._ask = name, guard, ask
+        self._down: bool | None = None
+        self._die: tuple[int, int] | None = None
+
+    def connect(self) -> str:
+        """Return that a person moves the needles; nothing is asked."""
+        return "manual prober"
+
+    def step(self, col: int, row: int) -> Position:
+        """Be at die (col, row), separated; ContactError if the operator does not confirm."""
+        self.separate()
+        if self._die != (col, row):
+            self._die = None
+            self.guard()
+            self._confirm(f"Move to die column {col}, row {row}, needles up. Is it under the needles?")
+            self._die = (col, row)
+        return Position(col, row)
+
+    def contact(self) -> None:
+        """Have the needles on the pads; ContactError if the operator does not confirm."""
+        if self._down:
+            return
+        self.guard()
+        self._down = None
+        self._confirm("Lower the needles onto the pads. Are they in contact?")
+        self._down = True
+
+    def separate(self) -> None:
+        """Have the needles off the pads; ContactError if the operator does not confirm."""
+        if self._down is False:
+            return
+        self.guard()
+        self._down = None
+        self._confirm("Lift the needles off the pads. Are they up?")
+        self._down = False
+
+    def in_contact(self) -> bool:
+        """Return whether the operator last confirmed contact; asks if nobody knows."""
+        if self._down is None and self._ask("Are the needles in contact with the pads?"):
+            self._down = True
+        return self._down is True
+
+    def separated(self) -> bool:
+        """Return whether the operator last confirmed that the needles are up; asks if nobody knows."""
+        if self._down is None and self._ask("Are the needles up, clear of the pads?"):
+            self._down = False
+        return self._down is False
+
+    def close(self) -> None:
+        """End; nothing moves."""
+
+    def _confirm(self, sentence: str) -> None:
+        if not self._ask(sentence):
+            raise ContactError(f"{self.name}: not confirmed: {sentence}")

@@ -1,0 +1,439 @@
+"""A real die under needles: sources, a matrix and a prober add up to the same interface that a simulated die has.
+
+Every batch becomes visits (`routing`), every visit steps (`sequence`), and between two routes the bench is proved
+cold before a relay moves. What a person must know when it goes wrong: outputs stay on at 0 V while a die is worked
+on, `idle` takes them down in the order 0 V, relays open, off, each read back, and if that cannot be verified the die
+is at fault and refuses everything but `idle`.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
+
+import numpy as np
+
+from instruments import routing
+from instruments.bench import Bench
+from instruments.currents import driven_voltage, expected_current, judge, subtract_leads
+from instruments.sequence import (
+    COLD,
+    FORCE,
+    PULSE,
+    READ,
+    ZERO,
+    Act,
+    Channel,
+    Composer,
+    Event,
+    Tag,
+    Visit,
+    calls,
+    duration,
+)
+from labctl.core.die import (
+    Attempts,
+    Flag,
+    Geometry,
+    Nominal,
+    Operation,
+    Pulse,
+    Reading,
+    Sense,
+    WritePlan,
+    program_by_host,
+)
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError, LimitError
+from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
+from labctl.core.units import Ampere, BoolArray, FloatArray, Second
+
+MOST_VISITS = 32
+"""Reads on one route that go into one script."""
+
+COLD_TRIES = 3
+MATRIX_MESSAGES = 5
+"""Open, *OPC?, close, *OPC?, and the closed set."""
+
+
+class ProbedDie:
+    """The die interface on a bench.
+
+    Args:
+        bench: the bench file.
+        sources: its source-measure units by name, those that `bench.wiring` uses.
+        matrix: its relays; its guard is set here.
+        prober: what moves the needles; its guard is set here. None: the needles stand.
+        nominal: conductances that measure ranges are chosen by.
+        polarity: of the die, as in `Geometry`.
+        wait: lets a time pass, s; the clock of a twin or of the room.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        sources: dict[str, SourceMeasure],
+        matrix: Matrix,
+        prober: Prober | None,
+        nominal: Nominal,
+        *,
+        polarity: int = 1,
+        wait: Callable[[Second], None] = time.sleep,
+    ) -> None:
+        self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
+        self._geometry, self._nominal, self._wait = bench.geometry(polarity), nominal, wait
+        names = list(sources)
+        found = [channel.partition(".") for channel in bench.wiring.channels]
+        missing = sorted({name for name, _, _ in found} - set(names))
+        if missing:
+            raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
+        self._units = list(sources.values())
+        self._channels = [Channel(names.index(name), part) for name, _, part in found]
+        self._table = bench.wiring.table()
+        self._composer = Composer(bench, self._channels)
+        self._ready = self._cold = False
+        self._closed: frozenset[str] | None = None
+        self._fault = ""
+        self._ranges = self._common_ranges()
+        matrix.guard = self._vouch_cold
+        if prober is not None:
+            prober.guard = self.verify_off
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die that the wiring reaches."""
+        return self._geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances."""
+        return self._nominal
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted bench time, s; of a write plan, the longest: every cell uses up its ladder or budget.
+
+        Raises:
+            BenchError: the bench cannot do it: levels, pulse width, aperture, shape.
+            LimitError: the bench file does not allow it.
+        """
+        if isinstance(operation, WritePlan):
+            top = operation.write.scaled(operation.ladder.max())
+            once = self.check(Pulse(top, operation.width, operation.verify))
+            rungs = np.arange(len(operation.ladder))[:, None]
+            tries = int((np.asarray(operation.budget) > rungs).sum())
+            return once * tries / max(1, len(operation))
+        if not len(operation):
+            return 0.0
+        visits, act = self._plan(operation)
+        return self._predict(visits, act, self._sense_ranges(operation, visits))
+
+    def sense(self, sense: Sense) -> Reading:
+        """Read the column currents of n patterns."""
+        return self._do(sense, sense.cols.shape[1])
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        """Apply n pulses, each followed by its verify read on the same route if the channels allow."""
+        return self._do(pulse, 0 if pulse.verify is None else pulse.verify.cols.shape[1])
+
+    def program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of `plan`, one round per rung."""
+        self.check(plan)
+        return program_by_host(self, plan)
+
+    def idle(self) -> None:
+        """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
+
+        Raises:
+            InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
+        """
+        self._fault = "the bench was not made safe"
+        notes: list[str] = []
+        if self._ready:
+            try:
+                self._go_cold(range(len(self._channels)))
+                self.matrix.route(())
+            except LabError as error:
+                notes.append(str(error))
+        self._ready = self._cold = False
+        rate = self.bench.limits.ramp_rate
+        failed: list[str] = []
+        for unit in self._units:
+            try:
+                unit.off(rate)
+            except LabError as error:
+                failed.append(str(error))
+        self._cold = not failed
+        try:
+            self.matrix.route(())
+            left = self.matrix.closed()
+            if left:
+                failed.append(f"{self.matrix.name}: {len(left)} relays are still closed")
+        except LabError as error:
+            failed.append(str(error))
+        if failed:
+            self._fault = "; ".join(failed)
+            raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed, *notes])}")
+        self._fault = ""
+
+    def verify_off(self) -> None:
+        """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
+        for unit in self._units:
+            unit.verify_off()
+        closed = self.matrix.closed()
+        if closed:
+            raise InstrumentError(
+                f"{self.matrix.name}: {len(closed)} relays are closed; nothing moves before they open"
+            )
+
+    def continuity(self, first: str, second: str) -> float:
+        """Return the resistance between two pads at the contact check's voltage, ohm; infinite if nothing flows.
+
+        A structure that conducts more than the check's current limit reads at most voltage / limit.
+        """
+        contact, last = self.bench.contact, len(self._channels) - 1
+        wiring = self.bench.wiring
+        self._energise()
+        self._route([wiring.crosspoint(first, 0), wiring.crosspoint(second, last)])
+        limit = min(contact.limit, self.bench.limits.compliance)
+        levels = tuple(contact.voltage if c == 0 else 0.0 for c in range(last + 1))
+        visit = Visit(0, (0, last), False, levels, -1, True, levels, {last: 0}, self._range(limit))
+        found = self._carry_out(self._composer.read(visit, Act(read_compliance=limit), visit.sense_range))
+        self._go_cold(visit.used)
+        (sample,) = [sample for tag, sample in found if tag.kind == READ]
+        if any(sample.flag & Flag.COMPLIANCE for _, sample in found):
+            return contact.voltage / limit
+        return contact.voltage / -sample.current if sample.current < 0 else float("inf")
+
+    # -- what an operation becomes ------------------------------------------------------------------------------
+
+    def _plan(self, operation: Sense | Pulse) -> tuple[routing.Visits, Act]:
+        """Judge an operation and return its visits."""
+        bias, limits = operation.bias, self.bench.limits
+        bias.fits(self._geometry)
+        judge(bias, limits, self._geometry.polarity)
+        read = operation if isinstance(operation, Sense) else operation.verify
+        act = Act(read_compliance=bias.compliance, pulse_compliance=bias.compliance)
+        if read is not None:
+            read.bias.fits(self._geometry)
+            judge(read.bias, limits, self._geometry.polarity)
+            shortest, longest = self._apertures()
+            if not shortest <= read.aperture <= longest:
+                raise BenchError(
+                    f"an aperture of {read.aperture:.3g} s asked for; "
+                    f"the sources integrate {shortest:.3g} to {longest:.3g} s"
+                )
+            act = Act(0.0, bias.compliance, read.bias.compliance, read.aperture)
+            if self.bench.reads.lead_resistance:
+                driven_voltage(read.bias)
+        if isinstance(operation, Pulse):
+            if operation.width > limits.width * (1 + 1e-12):
+                raise LimitError("pulse width on this bench", operation.width, limits.width, "s")
+            for unit in self._units:
+                found = unit.capabilities
+                if operation.width < found.shortest_pulse * (1 - 1e-9):
+                    raise BenchError(
+                        f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({found.model}) makes none "
+                        f"shorter than {found.shortest_pulse:.3g} s"
+                    )
+            act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
+        return routing.plan(operation, len(self._channels), self.bench.wiring.ground is not None), act
+
+    def _sense_ranges(self, operation: Sense | Pulse, visits: routing.Visits) -> FloatArray:
+        """Return (v,) A, the measure range of the columns that each visit senses."""
+        read = operation if isinstance(operation, Sense) else operation.verify
+        if read is None or not read.cols.shape[1]:
+            return np.full(len(visits), self._ranges[0])
+        wanted = expected_current(read, self._nominal.g_p, self.bench.reads)[visits.pattern]
+        return self._ranges[np.minimum(np.searchsorted(self._ranges, wanted * (1 - 1e-9)), len(self._ranges) - 1)]
+
+    def _visit(self, visits: routing.Visits, k: int, ranges: FloatArray) -> Visit:
+        count = len(self._channels)
+        route = visits.route[k]
+        return Visit(
+            k,
+            tuple(c for c in range(count) if (route == c).any()),
+            bool(visits.pulses[k]),
+            tuple(visits.pulse[k].tolist()),
+            int(visits.maker[k]),
+            bool(visits.reads[k]),
+            tuple(visits.read[k].tolist()),
+            {c: int(slot) for c, slot in enumerate(visits.sense[k].tolist()) if slot >= 0},
+            float(ranges[k]),
+        )
+
+    def _predict(self, visits: routing.Visits, act: Act, ranges: FloatArray) -> Second:
+        """Return the time of all visits: each distinct kind is composed once and counted as often as it occurs."""
+        moves = visits.moves
+        kinds = np.column_stack(
+            [
+                moves,
+                visits.pulses,
+                visits.reads,
+                visits.maker,
+                visits.pulse,
+                visits.read,
+                visits.sense >= 0,
+                visits.used(len(self._channels)),
+                ranges,
+            ]
+        )
+        _, first, count = np.unique(kinds, axis=0, return_index=True, return_counts=True)
+        timing, total = self.bench.timing, 0.0
+        for k, times in zip(first.tolist(), count.tolist(), strict=True):
+            composer, visit = Composer(self.bench, self._channels), self._visit(visits, k, ranges)
+            aperture = self.bench.outputs.cold_aperture
+            seconds = duration(composer.visit(visit, act), self._channels, timing, aperture)
+            if moves[k]:
+                seconds += duration(composer.cold(visit.used), self._channels, timing, aperture)
+                seconds += MATRIX_MESSAGES * timing.message + 2 * timing.relay + self.bench.settling.relays
+            total += times * seconds
+        return total
+
+    # -- carrying it out ----------------------------------------------------------------------------------------
+
+    def _do(self, operation: Sense | Pulse, m: int) -> Reading:
+        n = len(operation)
+        reading = Reading(np.full((n, m), np.nan), np.full((n, m), Flag.UNKNOWN, np.uint8), np.zeros(n, np.uint8))
+        if not n:
+            return reading
+        visits, act = self._plan(operation)
+        ranges = self._sense_ranges(operation, visits)
+        self._energise()
+        moves = visits.moves
+        starts = [*np.flatnonzero(moves).tolist(), len(visits)]
+        for begin, end in pairwise(starts):
+            kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
+            self._route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
+            for piece in _pieces(visits.pulses[begin:end], begin):
+                self._hold(visits, [self._visit(visits, k, ranges) for k in piece], act, reading)
+            self._go_cold(self._visit(visits, begin, ranges).used)
+        read = operation if isinstance(operation, Sense) else operation.verify
+        if read is not None and self.bench.reads.lead_resistance:
+            subtract_leads(reading, driven_voltage(read.bias), self.bench.reads.lead_resistance)
+        return reading
+
+    def _hold(self, visits: routing.Visits, piece: Sequence[Visit], act: Act, reading: Reading) -> None:
+        """Carry out visits on the present route and put what they found into `reading`."""
+        here = {visit.number: visit for visit in piece}
+        found = self._carry_out(event for visit in piece for event in self._composer.visit(visit, act))
+        again = {
+            tag.visit
+            for tag, sample in found
+            if tag.kind == READ and sample.flag and here[tag.visit].sense_range < act.read_compliance * (1 - 1e-9)
+        }
+        for number in sorted(again):  # more current than the nominal cell carries: read once more with all there is
+            visit = here[number]
+            found = [pair for pair in found if pair[0].visit != number or pair[0].kind == PULSE]
+            found += self._carry_out(self._composer.read(visit, act, self._range(act.read_compliance)))
+        zero = {(tag.visit, tag.slot): sample.current for tag, sample in found if tag.kind == ZERO}
+        force = {tag.visit: Flag(0) for tag, _ in found}
+        for tag, sample in found:
+            if tag.kind == FORCE:
+                force[tag.visit] |= sample.flag
+            if tag.kind == PULSE:
+                reading.pulse_flag[visits.pattern[tag.visit]] |= sample.flag
+        for tag, sample in found:
+            if tag.kind == READ:
+                at = int(visits.pattern[tag.visit]), tag.slot
+                reading.current[at] = zero.get((tag.visit, tag.slot), 0.0) - sample.current
+                reading.flag[at] = sample.flag | force[tag.visit]
+
+    def _carry_out(self, events: Iterable[Event]) -> list[tuple[Tag, Sample]]:
+        """Run events instrument by instrument; return the samples with what they are for."""
+        found: list[tuple[Tag, Sample]] = []
+        self._cold = False
+        try:
+            for unit, held in calls(iter(events), self._channels):
+                samples = self._units[unit].run([event.step for event in held])
+                tags = [event.tag for event in held if isinstance(event.step, Measure | Watch)]
+                found += [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
+        except BaseException:
+            self._fault = "an operation broke off; idle the bench first"
+            raise
+        return found
+
+    def _go_cold(self, used: Iterable[int]) -> None:
+        """Have the channels in `used` at 0 V behind the low limit and prove it by reading voltage and current."""
+        outputs, wanted, worst = self.bench.outputs, tuple(used), ""
+        for attempt in range(COLD_TRIES):
+            if attempt:
+                self._wait(self.bench.settling.source)
+            worst = ""
+            for tag, sample in self._carry_out(self._composer.cold(wanted)):
+                hot = abs(sample.voltage) > outputs.cold_voltage or not abs(sample.current) <= outputs.cold_current
+                if tag.kind == COLD and hot:
+                    name = list(self.bench.wiring.channels)[tag.visit]
+                    worst = f"{name} reads {sample.voltage:.3g} V and {sample.current:.3g} A where 0 was set"
+            if not worst:
+                self._cold = True
+                return
+        self._fault = worst
+        raise InstrumentError(f"{worst}; no relay moves")
+
+    def _route(self, closed: Iterable[str]) -> None:
+        """Have exactly these relays closed, settled."""
+        wanted = frozenset(closed)
+        if wanted == self._closed:
+            return
+        self._closed = None
+        self.matrix.route(wanted)
+        self._closed = wanted
+        self._wait(self.bench.settling.relays)
+
+    def _energise(self) -> None:
+        """Have outputs on at 0 V, relays open before, needles verified in contact; nothing happens if they are on."""
+        if self._fault:
+            raise InstrumentError(f"the bench must be made safe first: {self._fault}")
+        if self._ready:
+            return
+        if self.prober is not None and not self.prober.in_contact():
+            raise ContactError(f"{self.prober.name}: the needles are not in contact; no output goes on")
+        self._closed = None
+        self.verify_off()
+        limits, outputs = self.bench.limits, self.bench.outputs
+        setup = ChannelSetup(limits.span, limits.compliance, limits.compliance, outputs.off_state, outputs.off_limit)
+        by_unit: dict[int, list[str]] = {}
+        for channel in self._channels:
+            by_unit.setdefault(channel.instrument, []).append(channel.name)
+        self._fault = "switching on broke off; idle the bench first"
+        for unit, names in by_unit.items():
+            self._units[unit].prepare(dict.fromkeys(names, setup))
+            self._units[unit].output(names)
+            self._units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
+        self._composer = Composer(self.bench, self._channels)
+        self._ready, self._fault = True, ""
+        self._go_cold(range(len(self._channels)))
+
+    def _vouch_cold(self) -> None:
+        """Guard of the matrix: raise unless every source was last proved at 0 V or off."""
+        if not self._cold:
+            raise InstrumentError("relays stay as they are: the sources are not proved to be at 0 V")
+
+    def _common_ranges(self) -> FloatArray:
+        """Return the current ranges that every source has, A, ascending, up to the one that holds the compliance."""
+        common = set.intersection(*(set(unit.capabilities.ranges_i) for unit in self._units))
+        found = sorted(common)
+        top = next((k for k, r in enumerate(found) if r >= self.bench.limits.compliance * (1 - 1e-9)), None)
+        if top is None:
+            raise BenchError(f"no current range of the sources holds {self.bench.limits.compliance:.3g} A")
+        return np.array(found[: top + 1])
+
+    def _range(self, current: Ampere) -> Ampere:
+        return float(self._ranges[np.searchsorted(self._ranges, current * (1 - 1e-9))])
+
+    def _apertures(self) -> tuple[Second, Second]:
+        found = [unit.capabilities.apertures for unit in self._units]
+        return max(short for short, _ in found), min(long for _, long in found)
+
+
+def _pieces(pulses: BoolArray, begin: int) -> Iterator[range]:
+    """Yield the visits on one route, counted from `begin`, in pieces: a pulse alone, reads together in one script.
+
+    >>> list(_pieces(np.array([False, False, True, False]), 5))
+    [range(5, 7), range(7, 8), range(8, 9)]
+    """
+    k, n = 0, len(pulses)
+    while k < n:
+        end = k + 1
+        while not pulses[k] and end < n and not pulses[end] and end - k < MOST_VISITS:
+            end += 1
+        yield range(begin + k, begin + end)
+        k = end

@@ -1,0 +1,224 @@
+"""What sources do during one visit, as steps in order. Pure: the same steps are carried out and, for `check`, added up.
+
+Order is safety here. Lines that do not make the width go up first and come down last, ramped; the one that makes it
+goes up and down in one edge each, timed inside its instrument. Limits and ranges change at 0 V only. Before relays
+move every source is at 0 V behind a low limit, and what it reads there proves it.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from instruments.bench import Bench
+from instruments.timing import Timing
+from labctl.core.errors import BenchError
+from labctl.core.instrument import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
+from labctl.core.units import Ampere, Second, Volt
+
+PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
+
+
+@dataclass(frozen=True)
+class Channel:
+    """A source channel of the bench: which instrument (an index), and what it is called there."""
+
+    instrument: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Tag:
+    """What a sample is for: the kind, the visit it belongs to, the position in the wanted columns."""
+
+    kind: str
+    visit: int
+    slot: int = -1
+
+
+@dataclass(frozen=True)
+class Event:
+    """A step of one channel, by its index in the bench; `tag` says what its sample is for."""
+
+    channel: int
+    step: Step
+    tag: Tag | None = None
+
+
+@dataclass(frozen=True)
+class Visit:
+    """One visit as plain numbers; levels in V by channel, `sense` maps channels to wanted columns."""
+
+    number: int
+    used: tuple[int, ...]
+    pulses: bool
+    pulse: tuple[Volt, ...]
+    maker: int
+    reads: bool
+    read: tuple[Volt, ...]
+    sense: dict[int, int]
+    sense_range: Ampere
+
+
+@dataclass(frozen=True)
+class Act:
+    """What is the same for all visits of an operation: width, compliances and aperture."""
+
+    width: Second = 0.0
+    pulse_compliance: Ampere = 0.0
+    read_compliance: Ampere = 0.0
+    aperture: Second = 1e-3
+
+
+@dataclass
+class State:
+    """What the sources were last told, by channel; None is unknown."""
+
+    level: list[Volt]
+    limit: list[tuple[Ampere, Ampere] | None]
+    aperture: list[Second | None]
+
+    @classmethod
+    def fresh(cls, channels: int) -> "State":
+        """Return the state after outputs went on: 0 V, nothing else known."""
+        return cls([0.0] * channels, [None] * channels, [None] * channels)
+
+
+@dataclass
+class Composer:
+    """Writes the steps of visits, keeping track of what the sources already do.
+
+    Args:
+        bench: limits, waits and corrections.
+        channels: of the bench, in order.
+        state: of the sources; advanced by every event that is handed out.
+    """
+
+    bench: Bench
+    channels: Sequence[Channel]
+    state: State = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = State.fresh(len(self.channels))
+
+    def visit(self, visit: Visit, act: Act) -> Iterator[Event]:
+        """Yield the steps of a pulse, a read, or both; a pulse leaves 0 V, a read its levels."""
+        if visit.pulses:
+            yield from self._pulse(visit, act)
+        if visit.reads:
+            yield from self.read(visit, act, visit.sense_range)
+
+    def read(self, visit: Visit, act: Act, sense_range: Ampere) -> Iterator[Event]:
+        """Yield the steps of a read; the sensing channels measure up to `sense_range` A."""
+        limit = min(act.read_compliance, sense_range)
+        for c in visit.used:
+            wanted = (limit, sense_range) if c in visit.sense else (act.read_compliance, act.read_compliance)
+            if self.state.limit[c] != wanted:
+                yield from self._to(visit.used, [0.0] * len(self.channels))
+        driving = next((c for c in visit.used if visit.read[c] != 0), visit.used[0] if visit.used else 0)
+        for c in self._by_instrument(visit.used, last=driving):
+            if c in visit.sense:
+                yield from self._limit(c, limit, sense_range)
+                yield from self._aperture(c, act.aperture)
+            else:
+                yield from self._limit(c, act.read_compliance, act.read_compliance)
+        if self.bench.reads.zero_offset:
+            yield from self._to(visit.used, [0.0] * len(self.channels))
+            for c in self._by_instrument(visit.sense, last=driving):
+                yield Event(c, Measure(self.channels[c].name), Tag(ZERO, visit.number, visit.sense[c]))
+        yield from self._to(visit.used, visit.read)
+        yield Event(driving, Hold(self.bench.settling.source))
+        for c in self._by_instrument(visit.used):
+            name = self.channels[c].name
+            if c in visit.sense:
+                yield Event(c, Measure(name), Tag(READ, visit.number, visit.sense[c]))
+            else:
+                yield Event(c, Watch(name), Tag(FORCE, visit.number))
+        if visit.pulses:
+            yield from self._to(visit.used, [0.0] * len(self.channels))
+
+    def cold(self, used: Sequence[int]) -> Iterator[Event]:
+        """Yield the steps to 0 V behind the low limit, and the readings that prove it."""
+        yield from self._to(used, [0.0] * len(self.channels))
+        low = self.bench.outputs.relay_limit
+        for c in self._by_instrument(used):
+            yield from self._limit(c, low, low)
+            yield from self._aperture(c, self.bench.outputs.cold_aperture)
+            yield Event(c, Measure(self.channels[c].name, voltage=True), Tag(COLD, c))
+
+    def _pulse(self, visit: Visit, act: Act) -> Iterator[Event]:
+        zero = [0.0] * len(self.channels)
+        yield from self._to(visit.used, zero)
+        moving = [c for c in visit.used if visit.pulse[c] != 0]
+        makers = [visit.maker] if visit.maker >= 0 else moving
+        if len({self.channels[c].instrument for c in makers}) > 1:
+            raise BenchError(
+                "lines at different levels that pulse together need channels of one instrument; "
+                "name the line that makes the width, or wire the first channels to one instrument"
+            )
+        for c in self._by_instrument(visit.used, last=makers[0] if makers else 0):
+            yield from self._limit(c, act.pulse_compliance, act.pulse_compliance)
+        if makers:
+            home = self.channels[makers[0]].instrument
+            others = [c for c in moving if c not in makers]
+            others.sort(key=lambda c: (self.channels[c].instrument == home, self.channels[c].instrument))
+            yield from self._to(others, visit.pulse)
+            for c in reversed(others):
+                yield Event(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
+        for c in makers:
+            yield Event(c, Level(self.channels[c].name, visit.pulse[c]))
+        yield Event(makers[0] if makers else visit.used[0] if visit.used else 0, Hold(act.width))
+        for c in makers:
+            yield Event(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
+        for c in reversed(makers):
+            yield Event(c, Level(self.channels[c].name, 0.0))
+        if makers:
+            yield from self._to(list(reversed(others)), zero)
+
+    def _to(self, channels: Sequence[int], levels: Sequence[Volt]) -> Iterator[Event]:
+        """Yield ramps of those channels that are not there yet, in the order given."""
+        rate = self.bench.limits.ramp_rate
+        for c in channels:
+            if self.state.level[c] != levels[c]:
+                yield Event(c, Ramp(self.channels[c].name, levels[c], rate))
+                self.state.level[c] = levels[c]
+
+    def _limit(self, c: int, limit: Ampere, range_i: Ampere) -> Iterator[Event]:
+        if self.state.limit[c] != (limit, range_i):
+            self.state.limit[c] = (limit, range_i)
+            yield Event(c, Limit(self.channels[c].name, limit, range_i))
+
+    def _aperture(self, c: int, aperture: Second) -> Iterator[Event]:
+        if self.state.aperture[c] != aperture:
+            self.state.aperture[c] = aperture
+            yield Event(c, Aperture(self.channels[c].name, aperture))
+
+    def _by_instrument(self, channels: Iterable[int], last: int | None = None) -> list[int]:
+        """Return channels so that those of one instrument are together, those of the channel `last` at the end."""
+        home = None if last is None else self.channels[last].instrument
+        return sorted(channels, key=lambda c: (self.channels[c].instrument == home, self.channels[c].instrument, c))
+
+
+def calls(events: Iterator[Event], channels: Sequence[Channel]) -> Iterator[tuple[int, list[Event]]]:
+    """Return (instrument, events) for each script: consecutive events of one instrument cost one round trip."""
+    held: list[Event] = []
+    for event in events:
+        if held and channels[event.channel].instrument != channels[held[0].channel].instrument:
+            yield channels[held[0].channel].instrument, held
+            held = []
+        held.append(event)
+    if held:
+        yield channels[held[0].channel].instrument, held
+
+
+def duration(events: Iterator[Event], channels: Sequence[Channel], timing: Timing, aperture: Second) -> Second:
+    """Return the time that `events` take, messages included, s. `aperture` of readings before one is set."""
+    total, levels, apertures = 0.0, [0.0] * len(channels), [aperture] * len(channels)
+    for _, held in calls(events, channels):
+        total += timing.message
+        for event in held:
+            c, step = event.channel, event.step
+            total += timing.of(step, apertures[c], levels[c])
+            if isinstance(step, Ramp | Level):
+                levels[c] = step.volts
+            if isinstance(step, Aperture):
+                apertures[c] = step.seconds
+    return total

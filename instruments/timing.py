@@ -1,0 +1,37 @@
+"""How long the instruments of a bench take, as documented; what `check` adds up, so that a plan predicts the night.
+
+[M] is a manual or data sheet, [?] an engineering default: measure it at the bench and put it into the bench file.
+"""
+
+from pydantic import Field
+
+from labctl.core.instrument import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
+from labctl.core.procedure import Model
+from labctl.core.units import Ratio, Second
+
+
+class Timing(Model):
+    """Times of single actions, s. The names are those of the emulated instruments' own figures."""
+
+    message: Second = Field(default=1e-3, ge=0, description="[?] bus latency and parsing of one message")
+    line_frequency: Ratio = Field(default=60.0, gt=0, description="mains frequency, Hz; one NPLC is its period")
+    measure_overhead: Second = Field(default=200e-6, ge=0, description="[?] one reading beside its integration")
+    source_settle: Second = Field(default=150e-6, ge=0, description="[M] 2600B: source settling after a change")
+    output_relay: Second = Field(default=1e-3, ge=0, description="[?] output on or off")
+    relay: Second = Field(default=5e-3, ge=0, description="[?] relays of one command, moving together")
+    step: Second = Field(default=1.0, ge=0, description="[?] prober, one die to the next")
+    contact: Second = Field(default=0.5, ge=0, description="[?] chuck up or down")
+
+    def of(self, step: Step, aperture: Second = 0.0, present: float = 0.0) -> Second:
+        """Return the time of one step; `aperture` of a reading, `present` level that a ramp starts from."""
+        match step:
+            case Hold(seconds):
+                return seconds
+            case Ramp(_, volts, rate):
+                return abs(volts - present) / rate + self.source_settle
+            case Level():
+                return self.source_settle
+            case Measure(_, voltage):
+                return aperture * (1 + voltage) + self.measure_overhead
+            case Limit() | Aperture() | Watch():
+                return 0.0

@@ -1,0 +1,133 @@
+"""The dialect of Keithley's script-speaking instruments: numbers, the error queue, settings and scripts.
+
+Dialect from the public 2600B and 707B reference manuals. Every setting goes out in one message with a question about
+the error queue, so that a refused setting is known at once and a message never waits for the next. Numbers go out as
+``%.9e``: a fixed-point format would turn a limit below a microampere into zero.
+"""
+
+import itertools
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.instrument import Transport, Wait
+from labctl.core.units import Second
+
+_IDENTITY = re.compile(r"Model\s+(?P<model>\w+)")
+MOST_ERRORS = 32
+"""More than this many queued errors are not read one by one."""
+
+OVERFLOW = 9e37
+"""Readings this large are not numbers but 'overflow'."""
+
+
+def number(value: float) -> str:
+    """Return a number as it goes over the wire.
+
+    >>> number(2.5e-7)
+    '2.500000000e-07'
+    """
+    return f"{value:.9e}"
+
+
+def parse_numbers(text: str) -> list[float]:
+    r"""Return the tab or comma separated numbers of a reply; true and false count as 1 and 0.
+
+    >>> parse_numbers("1.00000e-03\tfalse\t2")
+    [0.001, 0.0, 2.0]
+    """
+    named = {"true": 1.0, "false": 0.0}
+    fields = [part.strip() for part in re.split(r"[\t,]", text)]
+    try:
+        return [named[part] if part in named else float(part) for part in fields]
+    except ValueError as error:
+        raise InstrumentError(f"the reply '{text}' is not a list of numbers") from error
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who answers: maker, model such as ``2602B``, and the whole line."""
+
+    model: str
+    line: str
+
+
+def parse_identity(line: str, expected: Sequence[str]) -> Identity:
+    """Return who sent the answer `line` to ``*IDN?``; BenchError unless it is one of the models `expected`.
+
+    >>> parse_identity("Keithley Instruments Inc., Model 2602B, 1234567, 3.3.5", ["2602B"]).model
+    '2602B'
+    """
+    match = _IDENTITY.search(line)
+    model = match["model"].upper() if match else ""
+    if model not in expected:
+        raise BenchError(f"'{line}' answers where one of these was expected: {', '.join(expected)}")
+    return Identity(model, line)
+
+
+class Tsp:
+    """What can be said in this dialect.
+
+    Args:
+        transport: the wire.
+        name: of the instrument in the bench file, for messages.
+    """
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self.transport, self.name = transport, name
+        self._serial = itertools.count(1)
+
+    def identity(self, expected: Sequence[str]) -> Identity:
+        """Return who answers; BenchError unless its model is one of `expected`."""
+        return parse_identity(self.transport.query("*IDN?"), expected)
+
+    def text(self, expression: str) -> str:
+        """Return what the instrument prints for `expression`."""
+        return self.transport.query(f"print({expression})").strip()
+
+    def numbers(self, expression: str, count: int) -> list[float]:
+        """Return the `count` numbers that the instrument prints for `expression`."""
+        found = parse_numbers(self.text(expression))
+        if len(found) != count:
+            raise InstrumentError(f"{self.name}: {count} numbers expected for '{expression}', got {found}")
+        return found
+
+    def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
+        """Send a setting and read the error queue; InstrumentError with the instrument's words if it refused."""
+        waiting = self.transport.query(f"{text}\nprint(errorqueue.count)", wait=wait)
+        if parse_numbers(waiting) != [0.0]:
+            raise InstrumentError(f"{self.name} refused '{text}': {'; '.join(self.errors()) or waiting}")
+
+    def errors(self) -> list[str]:
+        """Read the error queue empty and return its messages."""
+        found: list[str] = []
+        for _ in range(MOST_ERRORS):
+            fields = self.transport.query("print(errorqueue.next())").split("\t")
+            code = int(parse_numbers(fields[0])[0])
+            if code == 0:
+                return found
+            found.append(f"{code} {fields[1].strip() if len(fields) > 1 else ''}".strip())
+        self.transport.query("errorqueue.clear()\nprint(errorqueue.count)")
+        return [*found, "and more"]
+
+    def script(self, lines: Sequence[str], *, wait: Wait = Wait.SETTING, extra: Second = 0.0) -> list[str]:
+        """Run `lines` as one script in one round trip and return what it printed.
+
+        A mark is asked for behind the script, so that one which aborts is known at once, and not by a timeout.
+
+        Raises:
+            InstrumentError: the script was refused, aborted or left an error in the queue.
+        """
+        mark = f"done-{next(self._serial)}"
+        message = "\n".join(["loadandrunscript", *lines, "endscript", f'print("{mark}",errorqueue.count)'])
+        *printed, last = self.transport.converse(message, lambda line: line.startswith("done-"), wait=wait, extra=extra)
+        found, _, waiting = last.partition("\t")
+        if found != mark:
+            self.transport.resync()
+            raise InstrumentError(
+                f"{self.name} answered '{found}' where '{mark}' was expected: replies are out of step"
+            )
+        if parse_numbers(waiting) != [0.0]:
+            raise InstrumentError(f"{self.name}: a script failed: {'; '.join(self.errors())}")
+        return printed

@@ -1,0 +1,184 @@
+"""The wire to a real bench, and the only module that touches pyvisa.
+
+Verified against pyvisa-py 0.8.1 on loopback sockets, not against a real instrument.
+
+What pyvisa-py does to a raw socket decides how this is written. It leaves Nagle's algorithm on, which costs 44 ms per
+write-then-query; opening a dead port succeeds; a peer that hangs up makes a read spin at full load until its timeout;
+`clear` sends nothing and can hang; a timeout leaves the late reply for the next question. So raw sockets are read
+here, with a select and our own deadline (nothing received is "gone"), without Nagle, and a broken conversation is
+reopened.
+"""
+
+import contextlib
+import select
+import socket
+import threading
+import time
+from typing import Any
+
+import pyvisa
+from pyvisa.constants import StatusCode
+
+from instruments.transport import Deadlines, LineTransport, Log
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
+from labctl.core.units import Second
+
+_manager_lock = threading.Lock()
+_managers: dict[str, pyvisa.ResourceManager] = {}
+
+LONGEST_WAIT: Second = 3600.0
+
+
+def _manager(backend: str) -> pyvisa.ResourceManager:
+    """Return this process's only manager of a backend. It is never closed: that would close everybody's sessions."""
+    with _manager_lock:
+        if backend not in _managers:
+            try:
+                _managers[backend] = pyvisa.ResourceManager(backend)
+            except (ValueError, OSError) as error:
+                raise BenchError(f"VISA backend '{backend}' cannot be used: {error}") from error
+        return _managers[backend]
+
+
+def _raw_socket(resource: Any) -> socket.socket | None:
+    """Return the socket beneath a pyvisa-py session, None if there is none to be had. The path is private: guarded."""
+    try:
+        found = resource.visalib.sessions[resource.session].interface
+    except (AttributeError, KeyError, TypeError):
+        return None
+    return found if isinstance(found, socket.socket) else None
+
+
+class VisaTransport(LineTransport):
+    """A conversation over VISA: raw sockets, HiSLIP, VXI-11, serial, GPIB, USB.
+
+    The instrument is asked `probe` before the constructor returns, because opening proves nothing.
+
+    Args:
+        resource: VISA address, such as ``TCPIP::192.168.0.11::5025::SOCKET``; nothing is ever searched for.
+        backend: pyvisa backend; ``@py`` is pyvisa-py, "" the system's VISA library.
+        probe: harmless question; None asks nothing.
+        open_timeout: for the connection itself, s.
+
+    Other arguments as in `LineTransport`.
+
+    Raises:
+        BenchError: the address is not one.
+        InstrumentError: nobody listens there, or who listens does not answer.
+    """
+
+    def __init__(
+        self,
+        resource: str,
+        *,
+        backend: str = "@py",
+        probe: str | None = "*IDN?",
+        deadlines: Deadlines | None = None,
+        terminator: str = "\n",
+        open_timeout: Second = 3.0,
+        log: Log | None = None,
+    ) -> None:
+        super().__init__(resource, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
+        self._backend, self._open_timeout = backend, open_timeout
+        self._resource: Any = None
+        self._socket: socket.socket | None = None
+        try:
+            self.resync()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def unbuffered(self) -> bool:
+        """Return whether small messages leave at once: this is a socket and Nagle's algorithm is off."""
+        return self._socket is not None and bool(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    def close(self) -> None:
+        """End the conversation; harmless when it has ended."""
+        with self._lock:
+            resource, self._resource, self._socket = self._resource, None, None
+            if resource is not None:
+                with contextlib.suppress(pyvisa.Error, OSError):
+                    resource.close()
+
+    def _reopen(self) -> None:
+        self.close()
+        try:
+            self._resource = _manager(self._backend).open_resource(
+                self._name,
+                open_timeout=int(self._open_timeout * 1000),
+                read_termination="\n",
+                write_termination=self._terminator,
+            )
+        except pyvisa.errors.InvalidSession as error:
+            raise InstrumentError(f"cannot open {self._name}: {error}") from error
+        except pyvisa.VisaIOError as error:
+            if error.error_code in (StatusCode.error_invalid_resource_name, StatusCode.error_resource_not_found):
+                raise BenchError(f"'{self._name}' is not an address that VISA can open: {error.description}") from error
+            raise InstrumentError(f"cannot open {self._name}: {error.description}") from error
+        except ValueError as error:
+            raise BenchError(f"'{self._name}' is not an address that VISA can open: {error}") from error
+        except OSError as error:
+            raise InstrumentError(f"nobody listens at {self._name}: {error}") from error
+        self._socket = _raw_socket(self._resource)
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with contextlib.suppress(OSError):
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _send(self, data: bytes, deadline: float) -> None:
+        try:
+            if self._socket is not None:
+                self._send_raw(self._socket, data, deadline)
+            else:
+                self._resource.timeout = _milliseconds(deadline)
+                self._resource.write_raw(data)
+        except pyvisa.VisaIOError as error:
+            raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
+        except (OSError, pyvisa.errors.InvalidSession) as error:
+            raise self._broken(False, error) from error
+
+    def _send_raw(self, raw: socket.socket, data: bytes, deadline: float) -> None:
+        while data:
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([], [raw], [], left)[1]:
+                raise LinkTimeoutError(f"{self._name} takes no more bytes")
+            data = data[raw.send(data) :]
+
+    def _receive(self, deadline: float) -> bytes:
+        try:
+            if self._socket is not None:
+                return self._receive_raw(self._socket, deadline)
+            self._resource.timeout = _milliseconds(deadline)
+            found: bytes = self._resource.read_raw()
+            return found
+        except pyvisa.VisaIOError as error:
+            raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
+        except (OSError, pyvisa.errors.InvalidSession) as error:
+            raise self._broken(False, error) from error
+
+    def _receive_raw(self, raw: socket.socket, deadline: float) -> bytes:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([raw], [], [], left)[0]:
+            raise LinkTimeoutError(f"{self._name} is silent")
+        data = raw.recv(1 << 16)
+        if not data:
+            raise ConnectionResetError("the other side has ended the connection")
+        return data
+
+    def _unread(self) -> bool:
+        # also true when the peer has hung up: reading would return at once
+        if self._resource is None:
+            return True
+        return self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
+
+    def _broken(self, timeout: bool, error: Exception) -> InstrumentError:
+        if timeout:
+            return LinkTimeoutError(f"{self._name} is silent")
+        return InstrumentError(f"{self._name} is gone: {error}; check that it is on, connected and free")
+
+
+def _milliseconds(deadline: float) -> int:
+    """Return what is left until `deadline` in ms, at least 1."""
+    return max(1, int(min(deadline - time.monotonic(), LONGEST_WAIT) * 1000))
