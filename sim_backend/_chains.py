@@ -82,7 +82,7 @@ def eliminated_quickly(off: FloatArray, ground: FloatArray) -> FloatArray:
     total = dsymv(1.0, off, np.ones(n), lower=1) + ground
     matrix = np.negative(off)
     matrix.ravel(order="K")[:: n + 1] = total
-    factor, failed = dpotrf(matrix, lower=1, clean=0, overwrite_a=1)
+    factor, failed = dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
     if not failed:
         kept = factor.ravel(order="K")[:: n + 1]
         if (kept * kept >= _PIVOT_KEPT * total).all():

@@ -138,7 +138,7 @@ class Network:
         r_source: npt.ArrayLike = 0.0,
         r_sense: npt.ArrayLike = 0.0,
     ) -> None:
-        g = np.array(conductance, dtype=np.float64)
+        g = np.array(conductance, dtype=np.float64, order="C")
         if g.ndim != 2 or 0 in g.shape:
             raise ValueError(f"conductance has shape {g.shape}, expected (n_rows, n_cols) with at least one of each")
         if not (g.min() >= 0.0 and g.max() < np.inf):
@@ -169,7 +169,7 @@ class Network:
             ValueError: a shape is wrong, or a voltage is infinite.
         """
         m, n = self.conductance.shape
-        row, col = np.array(v_row, dtype=np.float64), np.asarray(v_col, dtype=np.float64)
+        row, col = np.array(v_row, dtype=np.float64, order="C"), np.asarray(v_col, dtype=np.float64)
         if row.ndim != 2 or row.shape[1] != m:
             raise ValueError(f"v_row has shape {row.shape}, expected (k, {m}): one voltage for each row")
         if col.shape != (len(row), n):

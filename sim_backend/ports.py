@@ -60,11 +60,12 @@ class Ports:
         r_source: npt.ArrayLike = 0.0,
         r_sense: npt.ArrayLike = 0.0,
     ) -> None:
-        self._conductance = np.array(conductance, dtype=np.float64)
+        self._conductance = np.array(conductance, dtype=np.float64, order="C")
         self._pending = self._changes = 0
         self._past: FloatArray
         self._weight: FloatArray
-        self._wires = {"r_row": r_row, "r_col": r_col, "r_source": r_source, "r_sense": r_sense}
+        wires = {"r_row": r_row, "r_col": r_col, "r_source": r_source, "r_sense": r_sense}
+        self._wires = {name: np.array(value, dtype=np.float64) for name, value in wires.items()}
         self.rebuild()
 
     @property
@@ -114,7 +115,8 @@ class Ports:
             response = response - past @ (self._weight[: self._pending] * past[cell])
         scale = 1.0 + more * float(response[cell])
         self._changes += 1
-        if self._changes > _CHANGES or not 1.0 / _GENTLE <= scale <= _GENTLE:
+        gentle = 1.0 / _GENTLE <= scale <= _GENTLE and not self._undefined[cell]
+        if self._changes > _CHANGES or not gentle:
             self.rebuild()
             return
         if self._pending == _PENDING:
@@ -135,6 +137,7 @@ class Ports:
         across = network.cell_voltage(np.eye(lines)).reshape(lines, cells)
         between = network.terminals
         self._y: FloatArray = np.asfortranarray(np.diag(between.sum(axis=1)) - between)
+        self._undefined: BoolArray = np.isnan(across[0])  # cells that dangle from a broken line
         self._q: FloatArray = np.nan_to_num(across).T  # column-major, for rank-one changes in place
         self._k: FloatArray = np.asfortranarray(network.cell_response())
         self._past = np.empty((cells, _PENDING), order="F")
