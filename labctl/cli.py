@@ -177,7 +177,7 @@ def run(
     """
     from labctl import compose, report
     from labctl.execute import execute, verdict
-    from labctl.hdf5 import write_run_file
+    from labctl.hdf5 import write_run_file_in_subprocess
     from labctl.plan import total
     from labctl.progress import Display, duration
 
@@ -198,7 +198,7 @@ def run(
     jobs = prepared.jobs(folder, meta)
     with Display({p.die: p.patterns for p in plans}) as display:
         results = execute(jobs, workers or os.cpu_count() or 1, display.notify)
-    write_run_file(folder)
+    write_run_file_in_subprocess(folder)
     status, code = verdict(results, len(jobs))
     for result in results:
         if result.outcome.reason:

@@ -5,7 +5,7 @@ Every stage runs once against a nominal die behind the real limits, and every op
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,6 @@ from labctl.core.procedure import History, Procedure
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.limits import Limited, Limits, extremes
 from labctl.nominal import NominalDie
-from labctl.run import intent_body
 
 
 @dataclass
@@ -138,7 +137,7 @@ class Rehearsed:
     def _note(self, operation: Sense | Pulse, bias: Bias) -> None:
         self._plan.time += self._die.check(operation)
         self._plan.operations += 1
-        self._plan.bytes += _size(intent_body(operation))
+        self._plan.bytes += _size(operation)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         if len(bias):
             found = extremes(bias)
@@ -153,6 +152,8 @@ def _size(value: Any) -> int:
     """Return the bytes of a nested body; broadcast arrays count once."""
     if isinstance(value, dict):
         return sum(_size(v) for v in value.values())
+    if is_dataclass(value):
+        return _size(vars(value))
     if isinstance(value, np.ndarray):
         stored = [n for n, stride in zip(value.shape, value.strides, strict=True) if stride]
         return int(np.prod(stored, dtype=np.int64)) * value.itemsize
@@ -175,7 +176,7 @@ def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure
         before = nominal.counts.copy()
         for record in short.run(Rehearsed(nominal, stage), history):
             history.add(record)
-            stage.bytes += _size(dict(vars(record).items()))
+            stage.bytes += _size(record)
         nominal.counts += (nominal.counts - before) * (repeats - 1)
         if nominal.counts.max() > limits.pulses_per_cell:
             worst = int(nominal.counts.max())

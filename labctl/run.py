@@ -17,7 +17,6 @@ import numpy as np
 
 from labctl.core.die import (
     Attempts,
-    Bias,
     Geometry,
     Nominal,
     Operation,
@@ -75,35 +74,6 @@ def chunks(operation: C, time: Second) -> Iterator[C]:
         yield operation.take(slice(start, start + size))
 
 
-def _bias_body(bias: Bias) -> dict[str, Any]:
-    body: dict[str, Any] = {
-        "row": bias.row,
-        "col": bias.col,
-        "kernel": bias.kernel,
-        "pulsed": bias.pulsed,
-        "compliance": bias.compliance,
-    }
-    if bias.gate is not None:
-        body["gate"] = bias.gate
-    if bias.floating is not None:
-        body["floating"] = bias.floating
-    return body
-
-
-def _sense_body(sense: Sense) -> dict[str, Any]:
-    return {"bias": _bias_body(sense.bias), "cols": sense.cols, "aperture": sense.aperture}
-
-
-def intent_body(operation: Sense | Pulse) -> dict[str, Any]:
-    """Return what the journal keeps of an operation: enough to carry it out again."""
-    if isinstance(operation, Sense):
-        return _sense_body(operation)
-    body: dict[str, Any] = {"bias": _bias_body(operation.bias), "width": operation.width}
-    if operation.verify is not None:
-        body["verify"] = _sense_body(operation.verify)
-    return body
-
-
 class Journalled:
     """A die whose every operation is in the journal before it is done and again after it.
 
@@ -159,12 +129,10 @@ class Journalled:
         reason = self._stop()
         if reason:
             raise Stopped(reason)
-        sequence = self._journal.intend(self._stage, kind, intent_body(piece))
+        sequence = self._journal.intend(self._stage, kind, piece)
         self._journal.commit()
         reading = act(piece)
-        self._journal.result(
-            sequence, {"current": reading.current, "flag": reading.flag, "pulse_flag": reading.pulse_flag}
-        )
+        self._journal.result(sequence, reading)
         self._tick(len(piece))
         return reading
 
