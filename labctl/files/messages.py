@@ -167,11 +167,11 @@ def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def _wanted(schema: Mapping[str, Any]) -> str:
-    about = str(schema.get("description", ""))
-    examples = schema.get("examples", [])
-    example = f"such as {examples[0]}" if examples and f"{examples[0]}" not in about else ""
-    words = ", ".join(part for part in (about.rstrip("."), example) if part)
-    return f", expected {words}" if words else ""
+    about = str(schema.get("description", "")).rstrip(".")
+    example = next((str(e) for e in schema.get("examples", ())), "")
+    if not about:
+        return f", for example {example}" if example else ""
+    return f", expected {about}" + (f", such as {example}" if example and example not in about else "")
 
 
 def _unit(schema: Mapping[str, Any], root: Node, path: Path_) -> str:

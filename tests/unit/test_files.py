@@ -378,7 +378,7 @@ def test_a_model_with_what_json_schema_cannot_say_still_has_one() -> None:
     assert set(files.schema(Table)["properties"]) == {"value", "matrix"}
 
 
-def test_units_of_bounds_are_said_when_the_schema_knows_them(tmp_path: Path) -> None:
+def test_units_and_examples_are_said_when_the_schema_knows_them(tmp_path: Path) -> None:
     class Marked:
         def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
             return core_schema.float_schema(le=1.0)
@@ -388,6 +388,13 @@ def test_units_of_bounds_are_said_when_the_schema_knows_them(tmp_path: Path) -> 
 
     class Small(Model):
         v: Annotated[float, Marked()]
+        lot: Annotated[str, Field(examples=["L7"])] = ""
+        die: Annotated[str, Field(examples=["D80"])]
+        wafer: Annotated[str, Field(description="Number on the box.", examples=["W3"])]
 
     (tmp_path / "a.yaml").write_text("v: 2.5\n", "utf-8")
-    assert lines(tmp_path / "a.yaml", model=Small) == ["a.yaml:1: v: found 2.5, expected at most 1.0 V"]
+    assert lines(tmp_path / "a.yaml", model=Small) == [
+        "a.yaml:1: the key 'die' is missing, for example D80",
+        "a.yaml:1: the key 'wafer' is missing, expected Number on the box, such as W3",
+        "a.yaml:1: v: found 2.5, expected at most 1.0 V",
+    ]
