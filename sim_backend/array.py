@@ -51,7 +51,7 @@ class Array:
 
     def __init__(self, cells: Cells, geometry: Geometry, simulation: Simulation) -> None:
         self.cells, self._sim = cells, simulation
-        self._polarity = geometry.polarity
+        self._polarity, self._per_v_half = geometry.polarity, 1.0 / simulation.switching.v_half
         self.n_rows, self.n_cols = geometry.n_rows, geometry.n_cols
         self.lines = self.n_rows + self.n_cols
         self._bounds: dict[tuple[int, float], float] = {}
@@ -140,7 +140,16 @@ class Array:
 
     def _excess(self, voltage: FloatArray) -> FloatArray:
         """Return the currents (n, cells) beyond the linear ones, in A."""
-        return (self._conductance(voltage) - self._g_linear) * voltage
+        # mtj.conductance, spelled out: it is called a million times a run
+        w = voltage * self._per_v_half
+        w *= w
+        w += 1.0
+        g = w + self._tmr
+        np.divide(w, g, out=g)
+        g *= self._g_p
+        g -= self._g_linear
+        g *= voltage
+        return g
 
     def _newton(self, linear: FloatArray, start: FloatArray, k: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return the same where the chord contracts slowly: high bias, long lines or floating ones."""
@@ -189,7 +198,8 @@ class Array:
             v, current = self.driven(source[None])
             if (np.abs(current[0]) <= compliance).all():
                 return OperatingPoint(v[0], source, current[0], np.zeros(self.lines, np.bool_))
-        limited, forced = np.zeros(self.lines, np.bool_), np.zeros(self.lines)
+        limited: BoolArray = np.zeros(self.lines, np.bool_)
+        forced: FloatArray = np.zeros(self.lines)
         for _ in range(2 * self.lines):
             point = self._released(source, ~driven | limited, forced)
             excess = np.where(driven & ~limited, np.abs(point.line_current) / compliance - 1.0, 0.0)

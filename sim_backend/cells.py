@@ -76,9 +76,7 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
     resistance = np.exp(log_short[0] + np.diff(log_short) * stream("short").uniforms(0)[0])
     made = Cells(
         state=stream("state").uniforms(0)[0] < (0.5 if sim.random_state else 0.0),
-        g_p=mtj.parallel_conductance(
-            drawn(d, spread.diameter, "diameter"), drawn(junction.ra, spread.ra, "ra")
-        ),
+        g_p=mtj.parallel_conductance(drawn(d, spread.diameter, "diameter"), drawn(junction.ra, spread.ra, "ra")),
         tmr0=drawn(junction.tmr, spread.tmr, "tmr"),
         v_c0_p=switching.v_c0_p * critical,
         v_c0_ap=switching.v_c0_ap * critical,

@@ -54,9 +54,7 @@ class Spread(Model):
     diameter: Annotated[Ratio, NotNegative] = Field(0.02, description="of the diameter." + _OURS)
     ra: Annotated[Ratio, NotNegative] = Field(0.03, description="of the resistance-area product." + _OURS)
     tmr: Annotated[Ratio, NotNegative] = Field(0.0, description="of the TMR." + _OURS)
-    v_c0: Annotated[Ratio, NotNegative] = Field(
-        0.05, description="of the critical voltages, both together." + _OURS
-    )
+    v_c0: Annotated[Ratio, NotNegative] = Field(0.05, description="of the critical voltages, both together." + _OURS)
     delta: Annotated[Ratio, NotNegative] = Field(
         0.05, description="of the thermal stability; 5 % makes a cell of Delta 50 one in 4000." + _OURS
     )
@@ -66,9 +64,7 @@ class Switching(Model):
     """Switching of a junction; see `sim_backend.mtj.switching_probability`."""
 
     v_c0_p: Annotated[Volt, Positive] = Field(0.5, description="critical voltage for writing P." + _OURS)
-    v_c0_ap: Annotated[Volt, Positive] = Field(
-        0.5, description="critical voltage for writing AP, magnitude." + _OURS
-    )
+    v_c0_ap: Annotated[Volt, Positive] = Field(0.5, description="critical voltage for writing AP, magnitude." + _OURS)
     delta: Annotated[Ratio, Positive] = Field(60.0, description="thermal stability E_b / kT." + _OURS)
     tau0: Annotated[Second, Positive] = Field(1e-9, description="attempt time." + _OURS)
     tau_d: Annotated[Second, Positive] = Field(2e-9, description="relaxation time of the precession." + _OURS)
@@ -81,17 +77,13 @@ class Lines(Model):
     r_row: Annotated[Ohm, NotNegative] = Field(1.0, description="per row segment." + _OURS)
     r_col: Annotated[Ohm, NotNegative] = Field(1.0, description="per column segment." + _OURS)
     r_source: Annotated[Ohm, NotNegative] = Field(0.0, description="between each row and its source." + _OURS)
-    r_sense: Annotated[Ohm, NotNegative] = Field(
-        0.0, description="between each column and its ammeter." + _OURS
-    )
+    r_sense: Annotated[Ohm, NotNegative] = Field(0.0, description="between each column and its ammeter." + _OURS)
 
 
 class Noise(Model):
     """Noise of readings, beyond the Johnson and shot noise of the junctions."""
 
-    relative: Annotated[Ratio, NotNegative] = Field(
-        0.003, description="of the reading, standard deviation." + _OURS
-    )
+    relative: Annotated[Ratio, NotNegative] = Field(0.003, description="of the reading, standard deviation." + _OURS)
     absolute: Annotated[Ampere, NotNegative] = Field(10e-9, description="standard deviation." + _OURS)
     flicker: float = Field(
         1e-10, ge=0, description="1/f noise, Hooge's alpha in um^2: S_I f / I^2 is alpha / area." + _OURS
@@ -105,9 +97,7 @@ class Converter(Model):
     """The converter that reads the columns."""
 
     lsb: Annotated[Ampere, NotNegative] = Field(10e-9, description="one step." + _OURS)
-    full_scale: Annotated[Ampere, Positive] = Field(
-        10e-3, description="largest magnitude it can say." + _OURS
-    )
+    full_scale: Annotated[Ampere, Positive] = Field(10e-3, description="largest magnitude it can say." + _OURS)
 
 
 class Breakdown(Model):
@@ -133,9 +123,7 @@ class Defects(Model):
     stuck_ap: Fraction = Field(0.0, description="always AP." + _OURS)
     low_tmr: Fraction = Field(0.0, description="cells whose TMR is low." + _OURS)
     low_tmr_factor: Fraction = Field(0.3, description="their TMR over the nominal one." + _OURS)
-    r_short_min: Annotated[Ohm, Positive] = Field(
-        30.0, description="shorts are log-uniform from here" + _OURS
-    )
+    r_short_min: Annotated[Ohm, Positive] = Field(30.0, description="shorts are log-uniform from here" + _OURS)
     r_short_max: Annotated[Ohm, Positive] = Field(300.0, description="to here; broken cells too." + _OURS)
 
     @property
@@ -149,9 +137,7 @@ class Defects(Model):
         if total > 1:
             raise ValueError(f"the fractions of defects add up to {total:.4g}, more than every cell")
         if self.r_short_min > self.r_short_max:
-            raise ValueError(
-                f"r_short_min {self.r_short_min:g} ohm is above r_short_max {self.r_short_max:g} ohm"
-            )
+            raise ValueError(f"r_short_min {self.r_short_min:g} ohm is above r_short_max {self.r_short_max:g} ohm")
         return self
 
 
@@ -178,9 +164,7 @@ class Simulation(Model):
         description="no spread, noise, wires, write error, disturb, defect, bias dependence or quantisation; "
         "a cell switches when the pulse would switch it in half of the cases; it is born AP",
     )
-    random_state: bool = Field(
-        True, description="born P or AP at random, as after fabrication; false: all AP"
-    )
+    random_state: bool = Field(True, description="born P or AP at random, as after fabrication; false: all AP")
     disturb: bool = Field(True, description="reads may switch cells")
     v_linear: Annotated[Volt, NotNegative] = Field(
         0.1,
@@ -224,9 +208,7 @@ class Simulation(Model):
 class DieDescription(Model):
     """A die file: what is known of a die, and how to simulate it."""
 
-    name: str = Field(
-        min_length=1, description="kind of die; every die of the kind has its own seed and name"
-    )
+    name: str = Field(min_length=1, description="kind of die; every die of the kind has its own seed and name")
     geometry: DieGeometry
     polarity: Literal[1, -1] = Field(1, description="1 if V_row - V_col > 0 writes P, -1 if it writes AP")
     junction: Junction
@@ -236,9 +218,7 @@ class DieDescription(Model):
     def _one_diameter_per_kernel(self) -> Self:
         given = len(self.junction.kernel_diameters)
         if given not in (0, self.geometry.kernels):
-            raise ValueError(
-                f"{given} kernel_diameters for {self.geometry.kernels} kernels; give one each, or none"
-            )
+            raise ValueError(f"{given} kernel_diameters for {self.geometry.kernels} kernels; give one each, or none")
         return self
 
     @property

@@ -55,9 +55,7 @@ class SimDie:
         self._sim = description.simulation.effective
         self._geometry, self._nominal = description.shape, description.nominal
         kernels, n_rows, n_cols = self._geometry.shape
-        self._arrays = [
-            Array(fabricate(description, seed, name, k), self._geometry, self._sim) for k in range(kernels)
-        ]
+        self._arrays = [Array(fabricate(description, seed, name, k), self._geometry, self._sim) for k in range(kernels)]
         self._cells = cells = n_rows * n_cols
         self._luck = Stream(seed, name, "switching", stride=3 * cells)
         self._chance = Stream(seed, name, "read disturb", stride=1)
@@ -206,9 +204,7 @@ class SimDie:
                 f"expected {array_lines} each"
             )
         if not (np.isfinite(voltage).all() and (compliance > 0).all() and duration >= 0):
-            raise BenchError(
-                "hold needs finite voltages, positive compliances and a duration that is not negative"
-            )
+            raise BenchError("hold needs finite voltages, positive compliances and a duration that is not negative")
         array, first = self._arrays[kernel], self._take(1)
         source = np.where(driven, voltage, 0.0)
         point = array.operating_point(source, driven, compliance)

@@ -104,9 +104,7 @@ def median_voltage(time: Second, v_c0: Volt, delta: Ratio, tau0: Second) -> Volt
     return float(v_c0 * (1.0 - np.log(time / (tau0 * np.log(2.0))) / delta))
 
 
-def stress(
-    voltage: npt.ArrayLike, time: npt.ArrayLike, v_bd: npt.ArrayLike, t_bd: Second, n: float
-) -> FloatArray:
+def stress(voltage: npt.ArrayLike, time: npt.ArrayLike, v_bd: npt.ArrayLike, t_bd: Second, n: float) -> FloatArray:
     """Return the dielectric stress of `time` at `voltage`; 1 breaks 63 % of the cells.
 
     Power law in voltage: (t / t_bd) (|V| / V_bd)^n; the stresses of successive pulses add up.

@@ -16,7 +16,11 @@ from sim_backend.array import Array
 from sim_backend.description import Simulation
 
 BLOCK = 32
+"""Patterns of one matrix product."""
 _BLOCKS_AT_ONCE = 16  # what is worked on then fits the cache
+
+
+_INVALID, _COMPLIANCE = int(Flag.INVALID), int(Flag.COMPLIANCE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,12 @@ def observe(
         for at in np.flatnonzero(limited):
             point = array.operating_point(source[members[at]], ~free, compliance)
             current[at], limited[at] = point.line_current, point.limited.any()
-        _fill(array, current, limited, free, sense.cols[members], members, seen)
+        lines = array.n_rows + sense.cols[members]
+        seen.current[members] = -np.take_along_axis(current, lines, axis=1)
+        seen.conductance[members] = np.diagonal(array.ports.y)[lines]
+        # a floating column carries no current that could be read
+        invalid = np.where(free[lines], _INVALID, 0)
+        seen.flag[members] = invalid | np.where(limited, _COMPLIANCE, 0)[:, None]
 
 
 def observe_one(
@@ -78,12 +87,16 @@ def observe_one(
     seen: Observed,
 ) -> None:
     """Fill in the reading of one pattern; `source`, `driven` and `compliance` are (lines,), `cols` (m,)."""
-    current = array.read(source[None], array.reading_network(~driven))
-    limited = _beyond(current, compliance)
-    if limited[0]:
+    free = ~driven
+    current, lines = array.read(source[None], array.reading_network(free))[0], array.n_rows + cols
+    flag = np.where(free[lines], _INVALID, 0)
+    if (np.abs(current) > compliance).any():
         point = array.operating_point(source, driven, compliance)
-        current[0], limited[0] = point.line_current, point.limited.any()
-    _fill(array, current, limited, ~driven, cols[None], np.array([at]), seen)
+        current = point.line_current
+        flag |= _COMPLIANCE if point.limited.any() else 0
+    seen.current[at] = -current[lines]
+    seen.conductance[at] = array.ports.y[lines, lines]
+    seen.flag[at] = flag
 
 
 def _beyond(current: FloatArray, compliance: FloatArray) -> BoolArray:
@@ -97,23 +110,6 @@ def _alike(driven: BoolArray, index: IntArray) -> list[IntArray]:
         return [index]
     masks, group = np.unique(np.packbits(driven[index], axis=1), axis=0, return_inverse=True)
     return [index[group.reshape(-1) == g] for g in range(len(masks))]
-
-
-def _fill(
-    array: Array,
-    current: FloatArray,
-    limited: BoolArray,
-    free: BoolArray,
-    cols: IntArray,
-    at: IntArray,
-    seen: Observed,
-) -> None:
-    lines = array.n_rows + cols
-    seen.current[at] = -np.take_along_axis(current, lines, axis=1)
-    seen.conductance[at] = np.diagonal(array.ports.y)[lines]
-    # a floating column carries no current that could be read
-    undefined = np.where(free[lines], Flag.INVALID, 0)
-    seen.flag[at] = undefined | np.where(limited, Flag.COMPLIANCE, 0)[:, None]
 
 
 def _in_blocks(array: Array, source: FloatArray, number: IntArray, free: BoolArray) -> FloatArray:

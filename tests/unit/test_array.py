@@ -59,9 +59,7 @@ def nodal(
         free = np.setdiff1d(np.arange(len(laplace)), known)
         e = np.zeros(len(laplace))
         e[known] = source[known]
-        e[free] = np.linalg.lstsq(
-            laplace[np.ix_(free, free)], -laplace[np.ix_(free, known)] @ e[known], rcond=1e-14
-        )[0]
+        e[free] = np.linalg.lstsq(laplace[np.ix_(free, free)], -laplace[np.ix_(free, known)] @ e[known], rcond=1e-14)[0]
         last, v = v, e[w] - e[b]
         if np.abs(v - last).max() < 1e-14:
             break
@@ -139,6 +137,26 @@ def test_compliance_of_every_line_at_once_is_consistent() -> None:
     pushed = np.sign(point.line_current) * (source - point.line_voltage)
     assert (pushed[point.limited] > 0).all()
     assert point.line_current.sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_current_limits_settle_whatever_is_limited() -> None:
+    rng = np.random.default_rng(0)
+    limited = 0
+    for seed in range(40):
+        array = make(5, 4, seed=seed, defects={"short": 0.3, "open": 0.2})
+        for alike in (True, False):
+            source = rng.uniform(-0.5, 0.5, 9) * rng.integers(0, 2, 9)
+            limit = 10 ** (np.full(9, rng.uniform(-5, -3)) if alike else rng.uniform(-5, -3, 9))
+            driven = rng.random(9) < 0.8
+            point = array.operating_point(source, driven, limit)
+            held = driven & ~point.limited
+            pushed = np.sign(point.line_current) * (source - point.line_voltage)
+            assert (np.abs(point.line_current) <= limit * (1 + 1e-7)).all()
+            assert point.line_voltage[held] == pytest.approx(source[held], abs=1e-12)
+            assert (pushed[point.limited] > -1e-8).all()
+            assert point.line_current.sum() == pytest.approx(0, abs=1e-10)
+            limited += int(point.limited.sum())
+    assert limited > 100
 
 
 def test_reads_take_the_bias_dependence_of_the_linear_network() -> None:
@@ -238,8 +256,6 @@ def test_the_bound_on_read_disturb_is_one() -> None:
         for sign in (-1, 1):
             assert array.switching(np.full((1, 20), sign * span), 1e-3).sum() <= bound or bound == 1.0
     # and no needless one: within one step of the table
-    above = mtj.switching_probability(
-        0.11 / array.cells.v_c0_p, array.cells.delta, 1e-3, tau0=1e-9, tau_d=2e-9
-    ).sum()
+    above = mtj.switching_probability(0.11 / array.cells.v_c0_p, array.cells.delta, 1e-3, tau0=1e-9, tau_d=2e-9).sum()
     assert array.disturb_bound(np.array([0.1]), 1e-3)[0] <= above
     assert array.disturb_bound(np.array([0.9]), 1e-3)[0] == 1.0

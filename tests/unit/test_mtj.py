@@ -15,7 +15,8 @@ def p_switch(voltage: float, time: float, delta: float = DELTA) -> float:
 
 
 @pytest.mark.parametrize(
-    ("nm", "ra_um2", "kilo_ohm"), [(40, 5, 3.98), (65, 5, 1.51), (100, 5, 0.64), (80, 12, 2.39), (55, 12, 5.05)]
+    ("nm", "ra_um2", "kilo_ohm"),
+    [(40, 5, 3.98), (65, 5, 1.51), (100, 5, 0.64), (80, 12, 2.39), (55, 12, 5.05)],
 )
 def test_resistance_of_published_sizes(nm: float, ra_um2: float, kilo_ohm: float) -> None:
     assert 1e-3 / mtj.parallel_conductance(nm * 1e-9, ra_um2 * 1e-12) == pytest.approx(kilo_ohm, abs=0.006)
@@ -93,7 +94,7 @@ def test_switching_is_monotone_across_the_blend() -> None:
 
 
 def test_half_select_disturb_of_the_reference() -> None:
-    """At the voltage that writes with an error of 1e-6: 3.5e-10 (Delta 60), 7.7e-6 (Delta 40), 7.7e-5 at 100 ms."""
+    # half of the voltage that writes with an error of 1e-6
     for delta, time, expected in ((60, 1e-3, 3.5e-10), (40, 1e-3, 7.7e-6), (40, 0.1, 7.7e-5)):
         v = V_C0 * (1 - np.log(time / (TAU0 * np.log(1e6))) / delta)
         assert 1 - p_switch(v, time, delta) == pytest.approx(1e-6, rel=1e-6)
