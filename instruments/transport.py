@@ -176,7 +176,7 @@ class BytesTransport(LineTransport):
     """The wire to an instrument in this process, byte for byte what a socket would carry.
 
     Args:
-        handler: the instrument.
+        handler: the instrument; if it has a `clear()`, resynchronising calls it, as a new connection would.
         name: in operator words.
 
     Other arguments as in `LineTransport`.
@@ -195,7 +195,10 @@ class BytesTransport(LineTransport):
         self._handler, self._replies = handler, b""
 
     def _send(self, data: bytes, deadline: float) -> None:
-        self._replies += self._handler.handle(data)
+        try:
+            self._replies += self._handler.handle(data)
+        except ConnectionError as error:
+            raise InstrumentError(f"{self._name} is gone: {error}") from error
 
     def _receive(self, deadline: float) -> bytes:
         data, self._replies = self._replies, b""
@@ -207,6 +210,9 @@ class BytesTransport(LineTransport):
         return bool(self._replies)
 
     def _reopen(self) -> None:
+        clear = getattr(self._handler, "clear", None)
+        if clear is not None:
+            clear()
         self._replies = b""
 
     def close(self) -> None:
