@@ -140,10 +140,10 @@ class SimDie:
             array, index, start = self._arrays[kernel], np.flatnonzero(bias.kernel == kernel), 0
             for hit in hits[bias.kernel[hits] == kernel]:
                 stop = int(np.searchsorted(index, hit)) + 1
-                observe(array, sense, source, driven, index[start:stop], first, seen)
+                observe(array.circuit, sense, source, driven, index[start:stop], first, seen)
                 self._disturb(array, source[hit], driven[hit], compliance, time, first + int(hit), bound[hit])
                 start = stop
-            observe(array, sense, source, driven, index[start:], first, seen)
+            observe(array.circuit, sense, source, driven, index[start:], first, seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
 
     def pulse(self, pulse: Pulse) -> Reading:
@@ -207,9 +207,9 @@ class SimDie:
             raise BenchError("hold needs finite voltages, positive compliances and a duration that is not negative")
         array, first = self._arrays[kernel], self._take(1)
         source = np.where(driven, voltage, 0.0)
-        point = array.operating_point(source, driven, compliance)
+        point = array.circuit.operating_point(source, driven, compliance)
         if duration > 0 and array.suffer(point, duration, self._luck.uniforms(first)[0, : self._cells]):
-            point = array.operating_point(source, driven, compliance)
+            point = array.circuit.operating_point(source, driven, compliance)
         return point.line_voltage, point.line_current, point.limited
 
     # ---------------------------------------------------------------- helpers
@@ -243,7 +243,7 @@ class SimDie:
         bound: float,
     ) -> None:
         """Let a read that drew below its bound disturb the cells, each with its exact probability."""
-        point = array.operating_point(source, driven, compliance)
+        point = array.circuit.operating_point(source, driven, compliance)
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
         array.suffer(point, time, self._victims.uniforms(number)[0] * bound)
 
@@ -271,7 +271,7 @@ class _Reads:
     def take(self, array: Array, i: int) -> None:
         """Take the read of pattern `i`, which is on `array`."""
         e, driven = self._source[i], self._driven[i]
-        observe_one(array, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
+        observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
         if self._hit[i]:
             time, number = self._die._read_time(self._verify), self._first + i
             self._die._disturb(array, e, driven, self._compliance, time, number, self._bound[i])

@@ -12,7 +12,7 @@ import numpy as np
 from labctl.core.die import Flag, FlagArray, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
-from sim_backend.array import Array
+from sim_backend.circuit import Circuit
 from sim_backend.description import Simulation
 
 BLOCK = 32
@@ -44,7 +44,7 @@ class Observed:
 
 
 def observe(
-    array: Array,
+    circuit: Circuit,
     sense: Sense,
     source: FloatArray,
     driven: BoolArray,
@@ -52,7 +52,7 @@ def observe(
     first: int,
     seen: Observed,
 ) -> None:
-    """Fill in the readings of the patterns at `index`, all on `array`, in its present state.
+    """Fill in the readings of the patterns at `index`, all on `circuit`, in its present state.
 
     Args:
         source: (n, lines) V.
@@ -61,24 +61,24 @@ def observe(
     """
     if not len(index):
         return
-    compliance = np.full(array.lines, sense.bias.compliance)
+    compliance = np.full(circuit.lines, sense.bias.compliance)
     for members in _alike(driven, index):
         free = ~driven[members[0]]
-        current = _in_blocks(array, source[members], first + members, free)
+        current = _in_blocks(circuit, source[members], first + members, free)
         limited = _beyond(current, compliance)
         for at in np.flatnonzero(limited):
-            point = array.operating_point(source[members[at]], ~free, compliance)
+            point = circuit.operating_point(source[members[at]], ~free, compliance)
             current[at], limited[at] = point.line_current, point.limited.any()
-        lines = array.n_rows + sense.cols[members]
+        lines = circuit.n_rows + sense.cols[members]
         seen.current[members] = -np.take_along_axis(current, lines, axis=1)
-        seen.conductance[members] = np.diagonal(array.ports.y)[lines]
+        seen.conductance[members] = np.diagonal(circuit.ports.y)[lines]
         # a floating column carries no current that could be read
         invalid = np.where(free[lines], _INVALID, 0)
         seen.flag[members] = invalid | np.where(limited, _COMPLIANCE, 0)[:, None]
 
 
 def observe_one(
-    array: Array,
+    circuit: Circuit,
     source: FloatArray,
     driven: BoolArray,
     compliance: FloatArray,
@@ -88,14 +88,14 @@ def observe_one(
 ) -> None:
     """Fill in the reading of one pattern; `source`, `driven` and `compliance` are (lines,), `cols` (m,)."""
     free = ~driven
-    current, lines = array.read(source[None], array.reading_network(free))[0], array.n_rows + cols
+    current, lines = circuit.read(source[None], circuit.reading_network(free))[0], circuit.n_rows + cols
     flag = np.where(free[lines], _INVALID, 0)
     if (np.abs(current) > compliance).any():
-        point = array.operating_point(source, driven, compliance)
+        point = circuit.operating_point(source, driven, compliance)
         current = point.line_current
         flag |= _COMPLIANCE if point.limited.any() else 0
     seen.current[at] = -current[lines]
-    seen.conductance[at] = array.ports.y[lines, lines]
+    seen.conductance[at] = circuit.ports.y[lines, lines]
     seen.flag[at] = flag
 
 
@@ -112,17 +112,17 @@ def _alike(driven: BoolArray, index: IntArray) -> list[IntArray]:
     return [index[group.reshape(-1) == g] for g in range(len(masks))]
 
 
-def _in_blocks(array: Array, source: FloatArray, number: IntArray, free: BoolArray) -> FloatArray:
+def _in_blocks(circuit: Circuit, source: FloatArray, number: IntArray, free: BoolArray) -> FloatArray:
     """Return the line currents (n, lines) of patterns with these running numbers."""
-    network = array.reading_network(free)
+    network = circuit.reading_network(free)
     blocks, block = np.unique(number // BLOCK, return_inverse=True)
     place = block.reshape(-1) * BLOCK + number % BLOCK
-    padded = np.zeros((len(blocks), BLOCK, array.lines))
-    padded.reshape(-1, array.lines)[place] = source
+    padded = np.zeros((len(blocks), BLOCK, circuit.lines))
+    padded.reshape(-1, circuit.lines)[place] = source
     current = np.empty_like(padded)
     for k in range(0, len(blocks), _BLOCKS_AT_ONCE):
-        current[k : k + _BLOCKS_AT_ONCE] = array.read(padded[k : k + _BLOCKS_AT_ONCE], network)
-    return np.asarray(current.reshape(-1, array.lines)[place])
+        current[k : k + _BLOCKS_AT_ONCE] = circuit.read(padded[k : k + _BLOCKS_AT_ONCE], network)
+    return np.asarray(current.reshape(-1, circuit.lines)[place])
 
 
 def digitise(

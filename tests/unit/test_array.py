@@ -39,7 +39,7 @@ def nodal(
     array: Array, source: FloatArray, driven: BoolArray, v_half: float = 0.5
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Return cell voltages, line currents and line voltages of 1 ohm segments and bias-dependent cells."""
-    m, n = array.n_rows, array.n_cols
+    m, n = array.circuit.n_rows, array.circuit.n_cols
     lines, cells = m + n, m * n
     rows, cols = np.divmod(np.arange(cells), n)
     w, b = lines + np.arange(cells), lines + cells + np.arange(cells)
@@ -68,8 +68,8 @@ def nodal(
 
 
 def half_select(array: Array, volts: float, row: int, col: int) -> FloatArray:
-    source = np.full(array.lines, volts / 2)
-    source[row], source[array.n_rows + col] = volts, 0.0
+    source = np.full(array.circuit.lines, volts / 2)
+    source[row], source[array.circuit.n_rows + col] = volts, 0.0
     return source
 
 
@@ -79,7 +79,7 @@ def test_operating_point_is_that_of_the_nonlinear_circuit(seed: int, volts: floa
     array = make(seed=seed)
     source = half_select(array, volts, 1, 2) + np.linspace(0, 0.02, LINES)
     v, current, line = nodal(array, source, ALL)
-    point = array.operating_point(source, ALL, LIMIT)
+    point = array.circuit.operating_point(source, ALL, LIMIT)
     assert point.cell_voltage == pytest.approx(v, abs=2e-9)
     assert point.line_current == pytest.approx(current, abs=1e-12)
     assert point.line_voltage == pytest.approx(line)
@@ -92,7 +92,7 @@ def test_floating_lines_take_the_voltage_that_makes_their_current_zero(volts: fl
     driven[[0, 3, 6]] = False
     source = half_select(array, volts, 1, 2)
     v, current, line = nodal(array, np.where(driven, source, 0), driven)
-    point = array.operating_point(source, driven, np.ones(8))
+    point = array.circuit.operating_point(source, driven, np.ones(8))
     assert point.cell_voltage == pytest.approx(v, abs=5e-9)
     assert point.line_current == pytest.approx(current, abs=5e-12)
     assert point.line_voltage == pytest.approx(line, abs=5e-9)
@@ -104,7 +104,7 @@ def test_defects_are_part_of_the_circuit() -> None:
     assert {int(Defect.SHORT), int(Defect.OPEN)} <= set(array.cells.defect.tolist())
     source = half_select(array, 0.4, 1, 2)
     v, current, _ = nodal(array, source, np.ones(9, np.bool_))
-    point = array.operating_point(source, np.ones(9, np.bool_), np.ones(9))
+    point = array.circuit.operating_point(source, np.ones(9, np.bool_), np.ones(9))
     assert point.cell_voltage == pytest.approx(v, abs=2e-9)
     assert point.line_current == pytest.approx(current, abs=1e-11)
 
@@ -112,15 +112,15 @@ def test_defects_are_part_of_the_circuit() -> None:
 def test_compliance_holds_the_line_at_its_limit() -> None:
     array = make()
     source = half_select(array, 0.45, 1, 2)
-    free = array.operating_point(source, ALL, LIMIT)
+    free = array.circuit.operating_point(source, ALL, LIMIT)
     limit = LIMIT.copy()
     limit[1] = 0.6 * abs(free.line_current[1])
-    point = array.operating_point(source, ALL, limit)
+    point = array.circuit.operating_point(source, ALL, limit)
     assert point.limited.tolist() == [k == 1 for k in range(LINES)]
     assert point.line_current[1] == pytest.approx(limit[1], rel=1e-12)
     assert 0 < point.line_voltage[1] < source[1]
     # driving the line at the voltage it has come to is the same condition
-    same = array.operating_point(point.line_voltage, ALL, LIMIT)
+    same = array.circuit.operating_point(point.line_voltage, ALL, LIMIT)
     assert same.cell_voltage == pytest.approx(point.cell_voltage, abs=2e-9)
     assert same.line_current == pytest.approx(point.line_current, abs=1e-12)
 
@@ -129,7 +129,7 @@ def test_compliance_of_every_line_at_once_is_consistent() -> None:
     array = make(5, 4, seed=2, defects={"short": 0.3})
     driven, limit = np.ones(9, np.bool_), np.full(9, 0.1e-3)
     source = np.concatenate([np.linspace(0.1, 0.4, 5), np.zeros(4)])
-    point = array.operating_point(source, driven, limit)
+    point = array.circuit.operating_point(source, driven, limit)
     assert point.limited.sum() >= 2
     assert (np.abs(point.line_current) <= limit * (1 + 1e-8)).all()
     assert point.line_voltage[~point.limited] == pytest.approx(source[~point.limited])
@@ -148,7 +148,7 @@ def test_current_limits_settle_whatever_is_limited() -> None:
             source = rng.uniform(-0.5, 0.5, 9) * rng.integers(0, 2, 9)
             limit = 10 ** (np.full(9, rng.uniform(-5, -3)) if alike else rng.uniform(-5, -3, 9))
             driven = rng.random(9) < 0.8
-            point = array.operating_point(source, driven, limit)
+            point = array.circuit.operating_point(source, driven, limit)
             held = driven & ~point.limited
             pushed = np.sign(point.line_current) * (source - point.line_voltage)
             assert (np.abs(point.line_current) <= limit * (1 + 1e-7)).all()
@@ -165,10 +165,10 @@ def test_reads_take_the_bias_dependence_of_the_linear_network() -> None:
     ones = np.ones(29, np.bool_)
     for top in (0.1, 0.2):
         source = np.concatenate([rng.uniform(0, top, (6, 15)), np.zeros((6, 14))], axis=1)
-        exact = np.stack([array.operating_point(e, ones, np.ones(29)).line_current for e in source])
-        found = array.read(source, array.reading_network(~ones))
+        exact = np.stack([array.circuit.operating_point(e, ones, np.ones(29)).line_current for e in source])
+        found = array.circuit.read(source, array.circuit.reading_network(~ones))
         assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
-        linear = source @ array.ports.y
+        linear = source @ array.circuit.ports.y
         assert np.abs(found - exact).max() < 0.1 * np.abs(linear - exact).max()
 
 
@@ -176,8 +176,8 @@ def test_reads_with_floating_lines() -> None:
     array, free = make(5, 3), np.zeros(8, np.bool_)
     free[[0, 4, 6]] = True
     source = np.where(free, 0.0, np.linspace(0, 0.1, 8))
-    exact = array.operating_point(source, ~free, np.ones(8)).line_current
-    found = array.read(source[None], array.reading_network(free))[0]
+    exact = array.circuit.operating_point(source, ~free, np.ones(8)).line_current
+    found = array.circuit.read(source[None], array.circuit.reading_network(free))[0]
     assert found == pytest.approx(exact, abs=1e-4 * np.abs(exact).max())
 
 
@@ -188,9 +188,9 @@ def test_many_changes_equal_a_new_circuit() -> None:
         array.switch(np.arange(20) == rng.integers(20))
     new = make(5, 4)
     new.switch(new.cells.state != array.cells.state)
-    new.ports.rebuild()
+    new.circuit.ports.rebuild()
     for name in ("y", "q", "k"):
-        a, b = getattr(array.ports, name), getattr(new.ports, name)
+        a, b = getattr(array.circuit.ports, name), getattr(new.circuit.ports, name)
         assert np.abs(a - b).max() < 1e-12 * np.abs(b).max()
 
 
@@ -221,7 +221,7 @@ def test_an_ideal_cell_switches_when_half_of_the_pulses_would() -> None:
 def test_a_cell_above_its_breakdown_voltage_becomes_a_short() -> None:
     array = make()
     source = half_select(array, 1.6, 1, 2)
-    before = array.operating_point(source, ALL, LIMIT)
+    before = array.circuit.operating_point(source, ALL, LIMIT)
     after = array.act(source, ALL, LIMIT, 1e-3, np.ones(M * N))
     broken = np.flatnonzero(array.cells.defect == Defect.BROKEN)
     assert broken.tolist() == [1 * N + 2]
@@ -234,7 +234,7 @@ def test_a_cell_above_its_breakdown_voltage_becomes_a_short() -> None:
 def test_stress_accumulates_until_the_cell_breaks() -> None:
     array = make(1, 1, spread={}, breakdown={"t_bd": 1.0, "spread": 0.0})
     source, ones = np.array([1.15, 0.0]), np.ones(2, np.bool_)
-    v = array.operating_point(source, ones, np.ones(2)).cell_voltage[0]
+    v = array.circuit.operating_point(source, ones, np.ones(2)).cell_voltage[0]
     rate = (v / 1.2) ** 40
     life = float(array.cells.endurance[0]) / rate
     step = life / 7.5
