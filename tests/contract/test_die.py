@@ -12,6 +12,7 @@ import pytest
 from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, IntArray
+from labctl.limits import Limited, Limits
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -30,9 +31,14 @@ def simulated(polarity: int, **simulation: object) -> SimDie:
     return SimDie(DieDescription.model_validate(file, context={"file": True}), seed=11, name="die")
 
 
+WIDE = Limits(
+    v_towards_p=1.0, v_towards_ap=1.0, width=10e-3, compliance=10e-3, v_gate=5.0, v_count=0.3, pulses_per_cell=1000
+)
+
 DIES: dict[str, Callable[[int], Die]] = {
     "simulated": lambda polarity: simulated(polarity),
     "simulated ideal": lambda polarity: simulated(polarity, ideal=True),
+    "behind limits": lambda polarity: Limited(simulated(polarity), WIDE),
 }
 
 ROWS, COLS = (index.ravel() for index in np.indices((M, N)))
