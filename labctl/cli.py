@@ -5,14 +5,18 @@ import os
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from pydantic import BaseModel
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
 from labctl.core.errors import LabError
+from labctl.progress import console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -91,13 +95,15 @@ def _prepare(campaign: Path, overrides: list[str] | None, seed: int | None) -> t
     return prepared, plans
 
 
-def _plan_table(prepared: Any, plans: list[Any], console: Console) -> None:
+def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
     from labctl.plan import total
     from labctl.progress import duration
 
     limits = prepared.campaign.limits
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
-    table = Table(title=f"{prepared.campaign.name}: {len(plans)} dies, simulated", title_justify="left")
+    table = Table(
+        title=f"{prepared.campaign.name}: {len(plans)} dies, simulated", title_justify="left", box=SIMPLE_HEAD
+    )
     for heading in (
         "die",
         "stage",
@@ -109,7 +115,7 @@ def _plan_table(prepared: Any, plans: list[Any], console: Console) -> None:
         "bench time",
         "disk",
     ):
-        table.add_column(heading, justify="left" if heading in ("die", "stage") else "right")
+        table.add_column(heading, justify="left" if heading in ("die", "stage") else "right", no_wrap=True)
     for p in plans:
         for s in p.stages:
             table.add_row(
@@ -136,8 +142,8 @@ def _plan_table(prepared: Any, plans: list[Any], console: Console) -> None:
         duration(whole.time),
         _quantity(whole.bytes, "B"),
     )
-    console.print(table)
-    console.print(
+    screen.print(table)
+    screen.print(
         f"limits: {_quantity(limits.v_towards_p, 'V')} towards P, {_quantity(limits.v_towards_ap, 'V')} towards AP, "
         f"{_quantity(limits.width, 's')} pulses, {_quantity(limits.compliance, 'A')} compliance, "
         f"{limits.pulses_per_cell:,} pulses per cell above {_quantity(limits.v_count, 'V')}; "
@@ -151,7 +157,7 @@ def plan(campaign: CampaignPath, set_: Set = None, seed: int | None = None, as_j
     from labctl.plan import total
 
     prepared, plans = _prepare(campaign, set_, seed)
-    _plan_table(prepared, plans, Console(stderr=as_json))
+    _plan_table(prepared, plans, console(stderr=as_json))
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
         print(json.dumps({"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}))
@@ -182,11 +188,11 @@ def run(
     from labctl.progress import Display, duration
 
     start = time.monotonic()
-    console = Console(stderr=True)
+    screen = console(stderr=True)
     prepared, plans = _prepare(campaign, set_, seed)
     folder = out or compose.default_folder(prepared.campaign)
     whole = total(plans)
-    console.print(
+    screen.print(
         f"{prepared.campaign.name}: {len(plans)} dies, {whole.reads:,} reads and {whole.pulses:,} pulses, predicted "
         f"bench time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
         highlight=False,
@@ -202,16 +208,16 @@ def run(
     status, code = verdict(results, len(jobs))
     for result in results:
         if result.outcome.reason:
-            console.print(
+            screen.print(
                 f"{result.die}: {result.outcome.status}: {result.outcome.reason}",
                 markup=False,
                 highlight=False,
             )
-    report.show(folder, Console(stderr=as_json))
+    report.show(folder, console(stderr=as_json))
     if plot:
         for picture in report.plot(folder):
-            console.print(f"drawn: {picture}", highlight=False)
-    console.print(f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False)
+            screen.print(f"drawn: {picture}", highlight=False)
+    screen.print(f"{status.value} in {duration(time.monotonic() - start)}; labctl show {folder}", highlight=False)
     if as_json:
         print(json.dumps(report.summary(folder, status.value, code)))
     raise typer.Exit(code)
@@ -226,10 +232,10 @@ def show(
     """Show a run, finished, running or killed: figures, conductance map and current scatter."""
     from labctl import report
 
-    report.show(path, Console(stderr=as_json), maps=True)
+    report.show(path, console(stderr=as_json), maps=True)
     if plot:
         for picture in report.plot(path):
-            Console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
+            console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
     if as_json:
         print(json.dumps(report.summary(path)))
 
@@ -240,9 +246,9 @@ def doctor(as_json: AsJson = False) -> None:
     from labctl.doctor import examine
 
     findings = examine(Path.cwd())
-    console = Console(stderr=as_json)
+    screen = console(stderr=as_json)
     for f in findings:
-        console.print(f"{'ok  ' if f.ok else 'WRONG'} {f.check}: {f.found}", markup=False, highlight=False)
+        screen.print(f"{'ok  ' if f.ok else 'WRONG'} {f.check}: {f.found}", markup=False, highlight=False)
     if as_json:
         print(json.dumps([vars(f) for f in findings]))
     raise typer.Exit(0 if all(f.ok for f in findings) else 2)
@@ -257,7 +263,10 @@ def schema(
     from labctl.core.errors import BenchError
     from sim_backend.description import DieDescription
 
-    models = {"campaign": compose.campaign_model, "die": lambda: DieDescription}
+    models: dict[str, Callable[[], type[BaseModel]]] = {
+        "campaign": compose.campaign_model,
+        "die": lambda: DieDescription,
+    }
     if which not in models:
         raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
     print(json.dumps(files.schema(models[which]()), indent=1))

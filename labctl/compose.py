@@ -54,7 +54,7 @@ def campaign_model() -> type[Campaign]:
         "CampaignFile",
         __base__=Campaign,
         __doc__="A campaign: stages over dies.",
-        stages=(tuple[stage, ...], Field(min_length=1, description="what is done to each die, in order")),  # type: ignore[valid-type]
+        stages=(tuple[stage, ...], Field(min_length=1, description="what is done to each die, in order")),
     )
 
 

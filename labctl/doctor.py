@@ -18,7 +18,7 @@ from labctl.core.errors import BenchError
 
 DISTRIBUTION = "mtj-labctl"
 NAMES = ("labctl", "instruments", "protocols", "sim_backend")
-LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pint", "pyvisa", "pyvisa-py")
+LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from labctl.core.errors import LabError
 from labctl.run import Outcome, Status
 from labctl.worker import DieResult, Job, Notify, enter_worker, run_die, run_die_in_worker
 
-GRAVITY = (6, 70, 5, 4, 3, 1, 0)
+GRAVITY = (6, 70, 5, 3, 4, 1, 0)
 """Exit codes, the gravest first."""
 
 
@@ -29,7 +29,7 @@ def asked_to_stop(on_stop: Callable[[], None]) -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    seen = []
+    seen: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
         if seen and number == signal.SIGINT:

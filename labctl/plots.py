@@ -55,18 +55,18 @@ def _map(figure: Figure, ax: Any, survey: Table, k: int) -> None:
 def _distribution(ax: Any, survey: Table, readback: Table | None) -> None:
     for name, colour, label in (("g_p", _P, "P, survey"), ("g_ap", _AP, "AP, survey")):
         g = survey[name].ravel() * 1e6
-        ax.hist(g[np.isfinite(g)], bins=60, color=colour, alpha=0.75, label=label)
+        ax.hist(g[np.isfinite(g)], bins=30, color=colour, alpha=0.75, label=label)
     if readback is not None:
         twin = ax.twinx()
         for target, colour in ((True, _P), (False, _AP)):
             g = readback["conductance"][readback["target"] == target] * 1e6
             g = g[np.isfinite(g)]
             if g.size:
-                twin.hist(g, bins=120, histtype="step", color=colour, label=f"{'P' if target else 'AP'}, read back")
+                twin.hist(g, bins=30, histtype="step", color=colour, label=f"{'P' if target else 'AP'}, read back")
         twin.set_yticks([])
-        twin.legend(loc="upper left", frameon=False, fontsize=8)
+        twin.legend(loc="upper center", frameon=False, fontsize=8)
     ax.set(title="conductance at the read voltage", xlabel="uS", ylabel="cells")
-    ax.legend(frameon=False, fontsize=8)
+    ax.legend(loc="upper right", frameon=False, fontsize=8)
 
 
 def _scatter(ax: Any, ideal: FloatArray, measured: FloatArray) -> None:

@@ -37,6 +37,12 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def console(*, stderr: bool = False) -> Console:
+    """Return a console for tables: as wide as the terminal, wide enough for every table where there is none."""
+    found = Console(stderr=stderr, highlight=False)
+    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=130)
+
+
 class Display:
     """Progress over dies, fed with (die, what, detail) messages; writes to standard error, so that --json stays clean.
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
@@ -89,10 +90,9 @@ def _ordered(run: Run) -> list[str]:
     return said + [name for name in run.dies if name not in said]
 
 
-def _span(values: FloatArray, scale: float = 100.0, digits: int = 1) -> str:
-    """Return "median (min-max)"."""
-    low, mid, high = np.min(values) * scale, np.median(values) * scale, np.max(values) * scale
-    return f"{mid:.{digits}f} ({low:.{digits}f}-{high:.{digits}f})"
+def _span(values: FloatArray) -> str:
+    """Return median and minimum, in %."""
+    return f"{np.median(values) * 100:.1f} / {np.min(values) * 100:.1f}"
 
 
 def show(path: Path, console: Console, *, maps: bool = False) -> None:
@@ -102,33 +102,24 @@ def show(path: Path, console: Console, *, maps: bool = False) -> None:
     if not names:
         raise StorageError(f"{path}: the run has no die yet")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
-    grid = Grid(
-        title=title,
-        title_justify="left",
-        caption="median (min-max) over the solutions, in %",
-        caption_justify="left",
-    )
-    grid.add_column("die")
-    grid.add_column("bin")
-    for heading in (
-        "R_P",
-        "TMR",
-        "good cells",
-        "solutions",
-        "fidelity",
-        "untuned train",
-        "tuned train",
-        "tuned test",
-        "float train",
-    ):
-        grid.add_column(heading, justify="right")
+    grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
+    wide = console.width >= 100
+    survey = ("R_P kohm", "TMR", "good cells") if wide else ()
+    for heading in ("die", "bin"):
+        grid.add_column(heading, no_wrap=True)
+    for heading in (*survey, "n", "fidelity", "untuned", "tuned", "tuned test", "software"):
+        grid.add_column(heading, justify="right", no_wrap=wide)
     reasons = []
     for name in names:
         f = figures(run, name)
-        grid.add_row(name, f.bin, *_survey_cells(f.survey), *_solution_cells(f))
+        grid.add_row(name, f.bin, *(_survey_cells(f.survey) if wide else ()), *_solution_cells(f))
         if f.reason:
             reasons.append(f"{name}: {f.outcome}: {f.reason.splitlines()[0]}")
     console.print(grid)
+    console.print(
+        "n solutions; fidelity and accuracy in %, median / worst: on the training samples untuned (network scale 1)\n"
+        "and tuned, on the test samples tuned, and the same network in software on the training samples, tuned."
+    )
     for reason in reasons:
         console.print(reason, markup=False, highlight=False)
     if maps:
@@ -144,7 +135,7 @@ def _survey_cells(survey: Table | None) -> tuple[str, str, str]:
     if not good.any():
         return "-", "-", f"0/{good.size}"
     return (
-        f"{np.median(1e-3 / survey['g_p'][good]):.3g} kohm",
+        f"{np.median(1e-3 / survey['g_p'][good]):.3g}",
         f"{np.median(survey['tmr'][good]):.0%}",
         f"{good.sum()}/{good.size}",
     )
@@ -153,7 +144,7 @@ def _survey_cells(survey: Table | None) -> tuple[str, str, str]:
 def _solution_cells(f: DieFigures) -> tuple[str, ...]:
     if f.write is None or not f.write.rows:
         return "0", "-", "-", "-", "-", "-"
-    fidelity = _span(f.write["fidelity"], digits=2)
+    fidelity = _span(f.write["fidelity"])
     if f.inference is None or not f.inference.rows:
         return "0", fidelity, "-", "-", "-", "-"
     i = f.inference
@@ -181,9 +172,8 @@ def _print_map(die: DieData, console: Console) -> None:
         level = np.clip((g - low) / max(high - low, 1e-30), 0, 1)
         level = np.where(np.isfinite(level), level, 0)
         rows = ["".join(_SHADES[round(float(v) * (len(_SHADES) - 1))] * 2 for v in line) for line in level]
-        console.print(
-            f"\n{die.name} kernel {int(survey['kernel'][k])}: G_P, '{_SHADES[1]}' {low:.0f} to '{_SHADES[-1]}' {high:.0f} uS"
-        )
+        scale = f"{low:.0f} ({_SHADES[1]}) to {high:.0f} uS ({_SHADES[-1]})"
+        console.print(f"\n{die.name} kernel {int(survey['kernel'][k])}: G_P from {scale}")
         for line in rows:
             console.print(Text("  " + line))
 
@@ -204,9 +194,7 @@ def _print_scatter(die: DieData, console: Console, width: int = 60, height: int 
     low, high = float(min(ideal.min(), measured.min())), float(max(ideal.max(), measured.max()))
     counts, _, _ = np.histogram2d(measured, ideal, bins=(height, width), range=((low, high), (low, high)))
     level = np.log1p(counts) / max(float(np.log1p(counts).max()), 1e-30)
-    console.print(
-        f"\n{die.name}: measured against ideal current, {low:.1f} to {high:.1f} uA, {ideal.size:,} columns"
-    )
+    console.print(f"\n{die.name}: measured against ideal current, {low:.1f} to {high:.1f} uA, {ideal.size:,} columns")
     for line in level[::-1]:
         text = "".join(_SHADES[round(float(v) * (len(_SHADES) - 1)) or int(v > 0)] for v in line)
         console.print(Text("  |" + text))

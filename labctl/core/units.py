@@ -1,12 +1,15 @@
 """Units ride on types.
 
-``Volt`` is a float in volts. A pydantic model with a ``Volt`` field accepts SI floats from Python; read from a file
-(validation context ``{"file": True}``) it accepts a text with a unit only, so that nobody writes 450 and means mV.
-The same annotation is stamped into HDF5 as ``units``.
+``Volt`` is a float in volts. A pydantic model with a ``Volt`` field accepts SI floats from Python; read from
+a file (validation context ``{"file": True}``) it accepts a text with a unit only, so that nobody writes 450
+and means mV. The same annotation is stamped into HDF5 as ``units``.
 """
 
+import math
 import re
+import unicodedata
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 from typing import Annotated, Any
 
@@ -29,55 +32,79 @@ _EXAMPLES = {
     "S": "200 uS",
     "": "120 %",
 }
-_QUANTITY = re.compile(
-    r"\s*(?P<number>[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*(?P<unit>[A-Za-zµμΩ%][\w\s^*/µμΩ%-]*)?\s*"
-)
+# What is measured at a bench, as powers of V, A, s and m: closed and exact.
+_PREFIXES = {"": 0, "f": -15, "p": -12, "n": -9, "u": -6, "μ": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12}
+_PREFIXED = {
+    **{"V": {"V": 1}, "A": {"A": 1}, "s": {"s": 1}, "m": {"m": 1}, "Hz": {"s": -1}, "W": {"V": 1, "A": 1}},
+    **{
+        "ohm": {"V": 1, "A": -1},
+        "Ω": {"V": 1, "A": -1},
+        "S": {"V": -1, "A": 1},
+        "F": {"V": -1, "A": 1, "s": 1},
+    },
+}
+_UNITS: dict[str, tuple[Fraction, dict[str, int]]] = {
+    "%": (Fraction(1, 100), {}),
+    "ppm": (Fraction(1, 10**6), {}),
+    "cm": (Fraction(1, 100), {"m": 1}),
+    "min": (Fraction(60), {"s": 1}),
+    "h": (Fraction(3600), {"s": 1}),
+    **{p + name: (Fraction(10) ** e, powers) for p, e in _PREFIXES.items() for name, powers in _PREFIXED.items()},
+}
+_NUMBER = r"[+-]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?"
+_QUANTITY = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?P<unit>(?:[A-Za-zμΩ%].*)?)")
+_FACTOR = r"(?P<name>[A-Za-zμΩ%]+)(?:(?:\^|\*\*)?(?P<power>-?[0-9]))?"
+_NEXT = re.compile(rf"(?P<sign>\s*[/*·]\s*|\s+|^){_FACTOR}")
 
 
 @cache
-def _registry() -> Any:
-    import pint
-
-    registry: Any = pint.UnitRegistry(cache_folder=None)
-    return registry
-
-
-@cache
-def _factor(unit: str, target: str) -> float:
-    """Return the factor from `unit` to the SI unit `target`; ValueError if they do not measure the same thing."""
-    import pint
-
-    registry = _registry()
-    try:
-        found = registry.Quantity(1.0, unit.replace(" ", "*") if " " in unit and "*" not in unit else unit)
-        return float(found.to(target.replace(" ", "*") or "dimensionless").magnitude)
-    except pint.UndefinedUnitError as error:
-        raise ValueError(f"unknown unit '{unit}'") from error
-    except pint.DimensionalityError as error:
-        raise ValueError(f"'{unit}' is not a unit of {target or 'a plain ratio'}") from error
+def _unit(text: str) -> tuple[Fraction, dict[str, int]]:
+    """Return the factor to SI and the powers of V, A, s, m of a unit ("ohm um^2"); ValueError if unknown."""
+    factor, powers, at = Fraction(1), dict[str, int](), 0
+    while at < len(text):
+        match = _NEXT.match(text, at)
+        if match is None or match["name"] not in _UNITS or (match["name"] in ("%", "ppm") and text != match["name"]):
+            raise ValueError(f"unknown unit '{text}'")
+        scale, dimensions = _UNITS[match["name"]]
+        power = int(match["power"] or 1) * (-1 if "/" in match["sign"] else 1)
+        factor *= scale**power
+        powers = {base: powers.get(base, 0) + power * dimensions.get(base, 0) for base in powers | dimensions}
+        at = match.end()
+    return factor, {base: n for base, n in powers.items() if n}
 
 
 def parse_quantity(text: str, unit: str) -> float:
-    """Return the value of `text` ("450 mV") in the SI unit `unit`; ValueError if it has no unit or a wrong one.
+    """Return the value of `text` ("450 mV") in the SI unit `unit`, the nearest float to what was written.
+
+    Raises:
+        ValueError: no number, no unit, a wrong or an unknown one, or more than a float can hold.
 
     >>> parse_quantity("450 mV", "V")
     0.45
     >>> parse_quantity("120 %", "")
     1.2
     """
-    match = _QUANTITY.fullmatch(text)
     example = f'such as "{_EXAMPLES[unit]}"' if unit in _EXAMPLES else f"in {unit}"
+    # NFKC: the micro sign and the Greek mu are one, and so are the ohm sign and Omega; ² becomes 2
+    match = _QUANTITY.fullmatch(unicodedata.normalize("NFKC", text)) if text.isprintable() else None
     if match is None:
-        raise ValueError(f"'{text}' is not a number with a unit; expected a quantity {example}")
-    number, name = float(match["number"]), (match["unit"] or "").strip()
-    if not name:
-        if unit == "":
-            return number
+        raise ValueError(f"{text!r} is not a number with a unit; expected a quantity {example}")
+    number, name = Fraction(match["number"]), match["unit"].strip()
+    if not name and unit:
         raise ValueError(f"'{text}' has no unit; expected a quantity {example}")
-    factor = _factor(name, unit)
-    # dividing by the inverse keeps 450 mV at exactly 0.45, which multiplying by 0.001 does not
-    inverse = round(1 / factor) if factor < 1 else 0
-    return number / inverse if inverse and abs(inverse * factor - 1) < 1e-12 else number * factor
+    try:
+        factor, powers = _unit(name)
+    except ValueError as error:
+        raise ValueError(f"{error}; expected a quantity {example}") from None
+    if powers != _unit(unit)[1]:
+        raise ValueError(f"'{name}' is not a unit of {unit or 'a plain ratio'}; expected a quantity {example}")
+    try:
+        value = float(number * factor / _unit(unit)[0])
+    except OverflowError:
+        value = 0.0
+    if number and not value:
+        raise ValueError(f"'{text}' is more or less than a number can hold; expected a quantity {example}")
+    return value
 
 
 @dataclass(frozen=True)
@@ -87,23 +114,27 @@ class Unit:
     symbol: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        example = _EXAMPLES.get(self.symbol, f"1 {self.symbol}")
+
         def read(value: Any, info: core_schema.ValidationInfo) -> Any:
             if isinstance(value, str):
                 return parse_quantity(value, self.symbol)
-            if self.symbol and info.context and info.context.get("file") and isinstance(value, int | float):
-                example = _EXAMPLES.get(self.symbol, f"1 {self.symbol}")
+            if isinstance(value, bool):
+                raise ValueError(f"{str(value).lower()} is not a quantity; expected one such as {example}")
+            if not isinstance(value, int | float):
+                return value
+            if self.symbol and info.context and info.context.get("file"):
                 raise ValueError(f"the bare number {value} has no unit; expected a quantity such as {example}")
-            return value
+            if not math.isfinite(value):
+                raise ValueError(f"{value} is not a finite number; expected a quantity such as {example}")
+            return float(value)
 
-        return core_schema.with_info_before_validator_function(
-            read,
-            core_schema.float_schema(allow_inf_nan=False, strict=True),
-            serialization=core_schema.plain_serializer_function_ser_schema(lambda v: v),
-        )
+        # handler(source), not a schema of our own: bounds given as `v: Volt = Field(gt=0)` are inside it
+        return core_schema.with_info_before_validator_function(read, handler(source))
 
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         example = _EXAMPLES.get(self.symbol, f"1 {self.symbol}")
-        text = {"type": "string", "pattern": r"^\s*[+-]?[0-9.]", "examples": [example]}
+        text = {"type": "string", "pattern": r"^\s*[+-]?[0-9.]", "examples": [example], "x-unit": self.symbol}
         if self.symbol:
             return {**text, "description": f"a quantity in {self.symbol}, such as {example}"}
         return {"anyOf": [{"type": "number"}, {**text, "pattern": r"^\s*[+-]?[0-9.].*%?\s*$"}]}

@@ -17,9 +17,6 @@ PREFIXES = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "μ": -6, "m": -3, "
 FILE = {"file": True}
 
 
-FAULT = pytest.mark.xfail(strict=True, reason="a known fault of labctl.core.units, waiting for its repair")
-
-
 class Write(Model):
     v_write: Volt = Field(gt=0, le=1.5)
     tmr: Ratio = 1.2
@@ -87,14 +84,13 @@ def test_nonsense_is_refused_in_words(text: str, unit: str, says: str) -> None:
         parse_quantity(text, unit)
 
 
-@FAULT
 @pytest.mark.parametrize("text", ["1 V-V", "1 V^", "1 V*", "3 dB", "1 V 5", "٣ V", "5 V %", "1e400 V", "1e-400 V"])
 def test_what_a_calculator_would_take_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="expected a quantity"):
         parse_quantity(text, "" if "dB" in text else "V")
 
 
-@pytest.mark.parametrize("text", [pytest.param("1.005 kohm", marks=FAULT), "0.7 kohm", "1.1 Gohm"])
+@pytest.mark.parametrize("text", ["1.005 kohm", "0.7 kohm", "1.1 Gohm"])
 def test_large_units_are_exact_too(text: str) -> None:
     number, unit = text.split()
     assert parse_quantity(text, "ohm") == float(Fraction(number) * (1000 if unit == "kohm" else 10**9))
@@ -148,7 +144,6 @@ def test_a_unit_alone_refuses_what_is_not_finite() -> None:
         TypeAdapter(Volt).validate_python(float("nan"))
 
 
-@FAULT
 @pytest.mark.parametrize("value", ["0 V", "-450 mV", "1501 mV", 0.0, 2.0])
 def test_bounds_of_a_field_hold(value: object) -> None:
     with pytest.raises(ValidationError, match="Input should be"):
