@@ -18,7 +18,7 @@ from sim_backend import mtj
 
 PerSecond = Annotated[float, Unit("Hz")]
 
-# bounds stand in the annotation, after the unit: as an argument of a field's default they would be lost
+# bounds stand in the annotation, after the unit, where they judge the value in SI units
 Positive = Gt(0)
 NotNegative = Ge(0)
 Fraction = Annotated[Ratio, Ge(0), Le(1)]
@@ -72,7 +72,7 @@ class Switching(Model):
 
 
 class Lines(Model):
-    """Resistances of the wires; badcrossbar's convention, see docs/physics.md."""
+    """Resistances of the wires: rows are driven from the left, columns read at the bottom, far ends are open."""
 
     r_row: Annotated[Ohm, NotNegative] = Field(1.0, description="per row segment." + _OURS)
     r_col: Annotated[Ohm, NotNegative] = Field(1.0, description="per column segment." + _OURS)
@@ -168,7 +168,7 @@ class Simulation(Model):
     disturb: bool = Field(True, description="reads may switch cells")
     v_linear: Annotated[Volt, NotNegative] = Field(
         0.1,
-        description="read voltage around which the network is linearised",
+        description="read voltage around which the network is linearised." + _OURS,
     )
     spread: Spread = Spread()
     switching: Switching = Switching()
