@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from instruments.tsp import OVERFLOW, Tsp, number, parse_numbers
+from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
 from labctl.core.die import Flag
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.instrument import (
@@ -247,13 +247,13 @@ class Keithley2600B:
         except LabError as error:
             found.append(str(error))
         for channel in self._what.channels:
-            ramp = [_RAMP, f"ramp({channel},0,{number(rate * RAMP_STEP)})"] if rate else []
             try:
-                if ramp and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
-                    with contextlib.suppress(InstrumentError):
-                        self._tsp.script(ramp, extra=2 * max(self._what.ranges_v) / (rate or 1.0))
+                if rate and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
+                    seconds = 2 * max(self._what.ranges_v) / rate
+                    with contextlib.suppress(Refused):
+                        self._tsp.script([_RAMP, f"ramp({channel},0,{number(rate * RAMP_STEP)})"], extra=seconds)
                 for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
-                    with contextlib.suppress(InstrumentError):
+                    with contextlib.suppress(Refused):
                         self._tsp.set(text)
             except LabError as error:
                 found.append(str(error))

@@ -25,12 +25,13 @@ class TranscriptError(AssertionError):
 
 
 def escape(text: str) -> str:
-    r"""Return `text` on one line.
+    r"""Return `text` on one line that does not end with a blank.
 
-    >>> escape("1\t2")
-    '1\\t2'
+    >>> escape("1\t2 ")
+    '1\\t2\\x20'
     """
-    return text.encode("unicode_escape").decode("ascii")
+    found = text.encode("unicode_escape").decode("ascii")
+    return found[:-1] + "\\x20" if found.endswith(" ") else found
 
 
 def unescape(text: str) -> str:
@@ -65,7 +66,7 @@ def parse(text: str) -> list[Pair]:
 def render(pairs: Iterable[Pair]) -> str:
     """Return messages as the text of a transcript; the inverse of `parse`."""
     return "".join(
-        f"{mark if k == 0 else '|'} {escape(line)}".rstrip(" ") + "\n"
+        f"{mark if k == 0 else '|'} {escape(line)}".rstrip() + "\n"
         for mark, text in pairs
         for k, line in enumerate(text.split("\n"))
     )

@@ -45,6 +45,10 @@ def parse_numbers(text: str) -> list[float]:
         raise InstrumentError(f"the reply '{text}' is not a list of numbers") from error
 
 
+class Refused(InstrumentError):
+    """The instrument is there and has put an error into its queue."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """Who answers: maker, model such as ``2602B``, and the whole line."""
@@ -94,10 +98,10 @@ class Tsp:
         return found
 
     def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
-        """Send a setting and read the error queue; InstrumentError with the instrument's words if it refused."""
+        """Send a setting and read the error queue; Refused, with the instrument's words, if it did not take it."""
         waiting = self.transport.query(f"{text}\nprint(errorqueue.count)", wait=wait)
         if parse_numbers(waiting) != [0.0]:
-            raise InstrumentError(f"{self.name} refused '{text}': {'; '.join(self.errors()) or waiting}")
+            raise Refused(f"{self.name} refused '{text}': {'; '.join(self.errors()) or waiting}")
 
     def errors(self) -> list[str]:
         """Read the error queue empty and return its messages."""
@@ -117,7 +121,7 @@ class Tsp:
         A mark is asked for behind the script, so that one which aborts is known at once, and not by a timeout.
 
         Raises:
-            InstrumentError: the script was refused, aborted or left an error in the queue.
+            Refused: the script was refused, aborted or left an error in the queue.
         """
         mark = f"done-{next(self._serial)}"
         message = "\n".join(["loadandrunscript", *lines, "endscript", f'print("{mark}",errorqueue.count)'])
@@ -129,5 +133,5 @@ class Tsp:
                 f"{self.name} answered '{found}' where '{mark}' was expected: replies are out of step"
             )
         if parse_numbers(waiting) != [0.0]:
-            raise InstrumentError(f"{self.name}: a script failed: {'; '.join(self.errors())}")
+            raise Refused(f"{self.name}: a script failed: {'; '.join(self.errors())}")
         return printed

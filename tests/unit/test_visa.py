@@ -106,9 +106,8 @@ def test_a_port_where_nobody_listens_is_found_when_opening():
 
 
 def test_somebody_who_listens_and_says_nothing_is_found_when_opening():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with pytest.raises(LinkTimeoutError, match=re.escape("*IDN?")):
-            VisaTransport(f"TCPIP::127.0.0.1::{listener.getsockname()[1]}::SOCKET", deadlines=SHORT)
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(LinkTimeoutError, match=re.escape("*IDN?")):
+        VisaTransport(f"TCPIP::127.0.0.1::{mute.getsockname()[1]}::SOCKET", deadlines=SHORT)
 
 
 def test_an_address_that_is_none_is_an_error_of_the_bench_file():

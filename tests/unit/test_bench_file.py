@@ -1,0 +1,125 @@
+"""A bench file says everything, with units, and nothing twice."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from instruments.assemble import open_bench, planned_die
+from instruments.bench import Bench, ManualEntry, SentioEntry, SourceEntry
+from instruments.transcript import Replay
+from labctl.core.die import Geometry, Nominal
+from labctl.core.errors import BenchError, InstrumentError
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "bench-2600b-707b-sentio.yaml"
+NOMINAL = Nominal(4e-4, 2e-4)
+
+
+def data():
+    return yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+
+
+def read(found):
+    return Bench.model_validate(found, context={"file": True})
+
+
+def test_the_example_is_a_bench_for_a_passive_array_of_15_by_15():
+    bench = read(data())
+    assert bench.geometry() == Geometry(1, 15, 15)
+    assert isinstance(bench.instruments["smu1"], SourceEntry)
+    assert isinstance(bench.instruments["prober"], SentioEntry)
+    assert bench.instruments["prober"].overtravel_ceiling == pytest.approx(60e-6)
+    assert bench.limits.ramp_rate == 1000.0
+    assert bench.limits.span == 1.0
+    assert list(bench.wiring.channels) == ["smu1.smua", "smu1.smub", "smu2.smua", "smu2.smub"]
+
+
+def put(found, path, value):
+    *way, last = path.split("/")
+    for key in way:
+        found = found[key]
+    if value is None:
+        del found[last]
+    else:
+        found[last] = value
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("limits/v_towards_p", 1.0, "bare number 1.0 has no unit"),
+        ("limits/ramp_rate", "10 V", "'V' is not a unit of V/s"),
+        ("limits/v_towards_ap", None, "Field required"),
+        ("limits/compliance", "0 A", "greater than 0"),
+        ("contact/voltage", "50 mV", "less than or equal to 0.02"),
+        ("contact/limit", "1 mA", "less than or equal to 0.0001"),
+        ("contact/structures", [["r0", "nowhere"]], "pad 'nowhere' of a contact structure"),
+        ("instruments/smu1/model", "2400", "model '2400' is not one of 2601B"),
+        ("instruments/smu1/modle", "2602B", "Extra inputs"),
+        ("instruments/smu2/resource", "TCPIP::192.168.0.11::5025::SOCKET", "smu1 and smu2 have the same address"),
+        ("instruments/smu1", {"driver": "keithley2600b", "model": "2601B", "resource": "x"}, "no channel 'smub'"),
+        ("instruments/smu2", None, "there is no instrument 'smu2'"),
+        ("instruments/hand", {"driver": "manual_prober"}, "one prober, motorised or manual"),
+        ("instruments/prober/overtravel_ceiling", None, "Field required"),
+        ("instruments/prober/overtravel_ceiling", 60, "bare number"),
+        ("outputs/relay_limit", "1 A", "relay_limit is above the compliance limit"),
+        ("wiring/channels/smu2.smub", "C", "smu2.smua and smu2.smub are both on matrix row C"),
+        ("wiring/channels/matrix.x", "E", "matrix is a keithley707b"),
+    ],
+)
+def test_what_is_wrong_in_a_bench_file_is_said_in_words(path, value, words):
+    found = data()
+    put(found, path, value)
+    with pytest.raises(ValidationError, match=words):
+        read(found)
+
+
+def test_the_interlock_line_is_only_asked_for_where_it_can_be_ignored():
+    found = data()
+    put(found, "instruments/smu1/output_enable", True)
+    assert read(found).instruments["smu1"].output_enable
+    put(found, "instruments/smu1/model", "2636B")
+    with pytest.raises(ValidationError, match="interlock of a 2636B always acts"):
+        read(found)
+
+
+def test_a_bench_is_planned_with_and_nothing_is_connected():
+    die = planned_die(read(data()), NOMINAL, polarity=-1)
+    assert die.geometry == Geometry(1, 15, 15, polarity=-1)
+    with pytest.raises(InstrumentError, match="smu1 is not connected"):
+        die.verify_off()
+
+
+def test_what_was_connected_is_closed_again_when_one_does_not_answer():
+    closed = []
+
+    class Wire(Replay):
+        def close(self):
+            closed.append(self.name)
+
+    def connect(name, entry):
+        if name == "matrix":
+            raise InstrumentError("matrix does not answer")
+        return Wire([], name)
+
+    with pytest.raises(InstrumentError, match="matrix does not answer"):
+        open_bench(read(data()), NOMINAL, connect=connect)
+    assert closed == ["smu1", "smu2"]
+
+
+def test_a_driver_that_is_not_installed_is_named_with_those_that_are():
+    found = copy.deepcopy(data())
+    found["instruments"]["lamp"] = {"driver": "acme_lamp", "resource": "COM1"}
+    with pytest.raises(BenchError, match=r"driver 'acme_lamp' is not installed; there are keithley2600b"):
+        planned_die(read(found), NOMINAL)
+
+
+def test_a_manual_prober_needs_somebody_to_ask():
+    found = data()
+    found["instruments"]["prober"] = {"driver": "manual_prober"}
+    bench = read(found)
+    assert isinstance(bench.instruments["prober"], ManualEntry)
+    with pytest.raises(BenchError, match="no operator to ask"):
+        open_bench(bench, NOMINAL, connect=lambda name, entry: Replay([], name))

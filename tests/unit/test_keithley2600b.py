@@ -1,0 +1,192 @@
+"""Every command of the driver against transcripts of the manual's facts; leftovers fail."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instruments.keithley2600b import MODELS, SHORTEST_PULSE, Keithley2600B
+from instruments.transcript import Replay
+from instruments.tsp import parse_numbers
+from labctl.core.die import Flag
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
+from labctl.core.instrument import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
+
+FILES = Path(__file__).parents[1] / "golden" / "transcripts"
+SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7)
+
+
+def replay(name):
+    return Replay.of(FILES / f"2600b-{name}.txt")
+
+
+def prepared(talk, **arguments):
+    smu = Keithley2600B(talk, "smu1", output_enable=True, **arguments)
+    smu.prepare({"smua": SETUP})
+    return smu
+
+
+def test_connecting_reads_identity_mains_and_state_and_sets_nothing():
+    with replay("connect") as talk:
+        smu = Keithley2600B(talk, "smu1")
+        assert isinstance(smu, SourceMeasure)
+        assert "2602B" in smu.connect()
+        assert smu.capabilities.apertures == (pytest.approx(20e-6), pytest.approx(0.5))
+
+
+def test_another_model_than_the_bench_file_says_is_refused():
+    talk = [(">", "*IDN?"), ("<", "Keithley Instruments Inc., Model 2636B, 1, 1")]
+    with Replay(talk) as wire, pytest.raises(BenchError, match="2602B"):
+        Keithley2600B(wire, "smu1").connect()
+
+
+def test_an_output_goes_on_after_every_setting_was_read_back():
+    with replay("output") as talk:
+        prepared(talk).output(["smua"])
+
+
+def test_a_limit_that_is_not_taken_keeps_the_output_off():
+    with replay("limit-not-taken") as talk, pytest.raises(InstrumentError, match=r"source.limiti is 0 after 2.5e-07"):
+        prepared(talk)
+
+
+def test_a_limit_that_changed_since_keeps_the_output_off():
+    with replay("limit-lost") as talk:
+        smu = prepared(talk)
+        with pytest.raises(InstrumentError, match=r"source.limiti is 0.1 after 2.5e-07 .*the output stays off"):
+            smu.output(["smua"])
+
+
+def test_a_refused_setting_is_told_in_the_words_of_the_instrument():
+    with replay("refused") as talk, pytest.raises(InstrumentError, match="-221 Settings conflict"):
+        prepared(talk)
+
+
+def test_an_output_that_does_not_go_on_is_an_error_that_names_the_interlock():
+    with replay("does-not-switch-on") as talk:
+        smu = prepared(talk)
+        with pytest.raises(InstrumentError, match="interlock"):
+            smu.output(["smua"])
+
+
+def test_a_channel_that_is_on_is_not_set_up():
+    state = "print(smua.source.output,smua.source.levelv,smua.source.limiti)"
+    other = state.replace("smua", "smub")
+    talk = [(">", state), ("<", "1\t0.3\t0.1"), (">", other), ("<", "0\t0\t0.1")]
+    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"on at 0.3 V"):
+        Keithley2600B(wire, "smu1").prepare({"smua": SETUP})
+
+
+def test_an_output_that_was_not_set_up_stays_off():
+    with Replay([]) as talk, pytest.raises(InstrumentError, match="has not been set up"):
+        Keithley2600B(talk, "smu1").output(["smua"])
+
+
+def test_a_pulse_and_its_readings_are_one_script_with_flags_beside_each_reading():
+    with replay("script") as talk:
+        smu = prepared(talk)
+        steps = [
+            Limit("smua", 1e-7, 1e-6),
+            Aperture("smua", 0.05 / 60),
+            Ramp("smua", 0.1, 100.0),
+            Watch("smua"),
+            Level("smua", 0.3),
+            Hold(2e-3),
+            Watch("smua"),
+            Level("smua", 0.0),
+            Measure("smua"),
+            Measure("smua", voltage=True),
+        ]
+        before, during, good, over = smu.run(steps)
+    assert (before.flag, during.flag) == (Flag(0), Flag.COMPLIANCE)
+    assert (good.current, good.flag) == (1.2345e-8, Flag(0))
+    assert math.isnan(over.current)
+    assert over.flag == Flag.COMPLIANCE | Flag.OVERRANGE
+    assert over.voltage == 2e-4
+
+
+def test_a_script_that_aborts_is_known_at_once_and_not_by_a_timeout():
+    with replay("script-aborts") as talk:
+        smu = prepared(talk)
+        with pytest.raises(InstrumentError, match=r"-286 .*current limit not taken") as caught:
+            smu.run([Limit("smua", 1e-7, 1e-6), Level("smua", 0.1)])
+        assert not isinstance(caught.value, LinkTimeoutError)
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        (Level("smua", 0.61), "0.61 V asked for, set up for at most 0.6 V"),
+        (Level("smua", math.nan), "nan V asked for"),
+        (Ramp("smua", -0.61, 1.0), "-0.61 V"),
+        (Limit("smua", 2.6e-7, 1e-6), "2.6e-07 A asked for"),
+        (Limit("smua", 0.0, 1e-6), "limit of 0 A"),
+        (Level("smub", 0.1), "smub has not been set up"),
+    ],
+)
+def test_what_a_channel_is_not_set_up_for_is_refused_and_nothing_is_sent(step, words):
+    with replay("output") as talk:
+        smu = prepared(talk)
+        smu.output(["smua"])
+        with pytest.raises(InstrumentError, match=words):
+            smu.run([Level("smua", 0.1), step])
+
+
+def test_the_emergency_order_is_abort_ramp_zero_off_read_back():
+    with replay("off") as talk:
+        Keithley2600B(talk, "smu1").off(rate=100.0)
+
+
+def test_an_output_that_stays_on_needs_a_person_and_the_other_channel_was_tried():
+    with replay("off-fails") as talk, pytest.raises(InstrumentError, match=r"smua is NOT verified off.*needs a person"):
+        Keithley2600B(talk, "smu1").off()
+
+
+def test_readings_come_out_of_the_buffer_in_one_round_trip():
+    with replay("buffer") as talk:
+        found = Keithley2600B(talk, "smu1").buffered("smua", 3)
+    np.testing.assert_array_equal(found, [1e-6, -2e-6, np.nan])
+
+
+def test_closing_leaves_what_was_set_up_in_the_state_of_the_night():
+    with replay("close") as talk:
+        prepared(talk).close()
+
+
+def test_closing_a_source_that_was_only_looked_at_changes_nothing():
+    with Replay([]) as talk:
+        Keithley2600B(talk, "smu1").close()
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_ascending_ranges_and_its_channels(model):
+    with Replay([]) as talk:
+        found = Keithley2600B(talk, "smu", model=model).capabilities
+    assert list(found.ranges_v) == sorted(found.ranges_v)
+    assert list(found.ranges_i) == sorted(found.ranges_i)
+    assert len(found.channels) == (1 if model in ("2601B", "2611B", "2635B") else 2)
+    assert found.shortest_pulse == SHORTEST_PULSE >= 1e-4
+
+
+def test_what_a_model_does_not_have_is_refused_before_anything_is_sent():
+    with Replay([]) as talk:
+        with pytest.raises(BenchError, match="not one of"):
+            Keithley2600B(talk, "smu", model="2400")
+        with pytest.raises(BenchError, match="always acts"):
+            Keithley2600B(talk, "smu", model="2636B", output_enable=True)
+        smu = Keithley2600B(talk, "smu", model="2611B")
+        with pytest.raises(BenchError, match="no channel 'smub'"):
+            smu.prepare({"smub": SETUP})
+        with pytest.raises(BenchError, match="beyond the source ranges"):
+            smu.prepare({"smua": ChannelSetup(range_v=300.0, limit=1e-6, range_i=1e-6)})
+
+
+@pytest.mark.parametrize(("reply", "numbers"), [("1.5e-07\ttrue", [1.5e-7, 1.0]), ("-1, 2", [-1.0, 2.0])])
+def test_numbers_are_read_whatever_parts_them(reply, numbers):
+    assert parse_numbers(reply) == numbers
+
+
+def test_a_reply_that_is_no_number_is_an_error_and_not_a_guess():
+    with pytest.raises(InstrumentError, match="nil"):
+        parse_numbers("nil")

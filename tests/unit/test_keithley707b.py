@@ -1,0 +1,77 @@
+"""Every command of the matrix driver against transcripts of the manual's facts."""
+
+from pathlib import Path
+
+import pytest
+
+from instruments.keithley707b import Keithley707B, parse_closed
+from instruments.transcript import Replay
+from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.instrument import Matrix
+
+FILES = Path(__file__).parents[1] / "golden" / "transcripts"
+
+
+def replay(name):
+    return Replay.of(FILES / f"707b-{name}.txt")
+
+
+def cold():
+    pass
+
+
+def test_connecting_reads_who_and_what_is_closed_and_moves_nothing():
+    with replay("connect") as talk:
+        matrix = Keithley707B(talk)
+        assert isinstance(matrix, Matrix)
+        assert "707B" in matrix.connect()
+
+
+def test_a_route_breaks_before_it_makes_and_is_read_back():
+    asked = []
+    with replay("route") as talk:
+        matrix = Keithley707B(talk, guard=lambda: asked.append("cold?"))
+        matrix.route(["1C03", "1B02", "2H12"])
+        matrix.route(["2H12", "1B02", "1C03"])
+        assert asked == ["cold?"]
+        matrix.route([])
+        assert asked == ["cold?", "cold?"]
+
+
+def test_no_relay_moves_unless_the_guard_lets_it():
+    def hot():
+        raise InstrumentError("smua is at 0.3 V")
+
+    talk = [(">", 'print(channel.getclose("allslots"))'), ("<", "1A01")]
+    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
+        Keithley707B(wire, guard=hot).route([])
+    with Replay(talk) as wire, pytest.raises(InstrumentError, match="vouches"):
+        Keithley707B(wire).route([])
+
+
+def test_a_relay_that_sticks_is_named():
+    with replay("stuck") as talk, pytest.raises(InstrumentError, match="missing 1A02, too many none"):
+        Keithley707B(talk, guard=cold).route(["1A01", "1A02"])
+
+
+def test_a_card_that_is_not_there_is_told_in_the_words_of_the_instrument():
+    with replay("refused") as talk, pytest.raises(InstrumentError, match="1115 Parameter error"):
+        Keithley707B(talk, guard=cold).route(["3A01"])
+
+
+@pytest.mark.parametrize("crosspoint", ["1A13", "1I01", "7A01", "A01", "1a01", "1A1"])
+def test_what_is_no_crosspoint_is_refused_before_anything_is_sent(crosspoint):
+    with Replay([]) as talk, pytest.raises(BenchError, match="not a crosspoint of a 707B"):
+        Keithley707B(talk, guard=cold).route([crosspoint])
+
+
+def test_a_708b_has_one_slot():
+    with Replay([]) as talk, pytest.raises(BenchError, match="of a 708B"):
+        Keithley707B(talk, model="708B", guard=cold).route(["2A01"])
+
+
+def test_closed_sets_are_parsed_and_nonsense_is_not():
+    assert parse_closed("1A01;2B12") == {"1A01", "2B12"}
+    assert parse_closed("nil") == frozenset()
+    with pytest.raises(InstrumentError, match="bar1"):
+        parse_closed("bar1")

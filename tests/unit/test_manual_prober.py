@@ -1,0 +1,72 @@
+"""A person is asked only when the outputs are off, and believed only when asked."""
+
+import pytest
+
+from instruments.manual_prober import ManualProber
+from labctl.core.errors import ContactError, InstrumentError
+from labctl.core.instrument import Position, Prober
+
+
+def made(answers, guard=lambda: None):
+    asked = []
+
+    def ask(sentence):
+        asked.append(sentence)
+        return answers.pop(0)
+
+    return ManualProber(ask, "probes", guard), asked
+
+
+def test_a_die_is_reached_with_needles_up_and_then_touched():
+    prober, asked = made([True, True, True])
+    assert isinstance(prober, Prober)
+    assert prober.step(3, 5) == Position(3, 5)
+    prober.contact()
+    assert prober.in_contact()
+    assert not prober.separated()
+    assert [sentence.split()[0] for sentence in asked] == ["Lift", "Move", "Lower"]
+    assert "column 3, row 5" in asked[1]
+
+
+def test_what_is_so_already_is_not_asked_again():
+    prober, asked = made([True, True, True])
+    prober.step(3, 5)
+    prober.step(3, 5)
+    prober.contact()
+    prober.contact()
+    assert len(asked) == 3
+
+
+def test_no_answer_but_yes_counts():
+    prober, _ = made([False])
+    with pytest.raises(ContactError, match="not confirmed: Lift"):
+        prober.separate()
+
+
+def test_an_unfinished_motion_leaves_nobody_sure():
+    prober, asked = made([True, False, False])
+    prober.separate()
+    with pytest.raises(ContactError):
+        prober.contact()
+    assert not prober.in_contact()
+    assert len(asked) == 3
+
+
+def test_connecting_asks_nothing_and_state_is_asked_when_it_matters():
+    prober, asked = made([True])
+    prober.connect()
+    assert not asked
+    assert prober.in_contact()
+    assert prober.in_contact()
+    assert len(asked) == 1
+
+
+@pytest.mark.parametrize("move", ["contact", "separate"])
+def test_nobody_is_asked_to_move_while_an_output_may_be_on(move):
+    def on():
+        raise InstrumentError("smua is on")
+
+    prober, asked = made([True], on)
+    with pytest.raises(InstrumentError, match="smua is on"):
+        getattr(prober, move)()
+    assert not asked
