@@ -1,0 +1,175 @@
+"""Sweeps of the 2600B: the part of its trigger model that drives linear, log and list sweeps.
+
+Carried out: arm count, an arm layer that waits for `*TRG` (`trigger.EVENT_ID`) or starts by itself, source, measure
+and end-pulse actions once per trigger count, several channels in step. Inside the trigger layer every stimulus is
+taken as coming from the channels' own events, which is what event blenders are used for in practice; a sweep that
+waits for an outside line in there is refused instead of guessed (2600B reference manual, "Remote triggering").
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sim_backend.emulators.k2600_smu import ON, VOLTS, Reading
+from sim_backend.emulators.tsp.vm import Refusal, number
+
+if TYPE_CHECKING:
+    from sim_backend.emulators.k2600 import Channel
+
+TRIGGER_EVENT = 1
+IDLE, HOLD = 0, 1
+DISABLE, ENABLE, ASYNC = 0, 1, 2
+
+
+@dataclass
+class Sweep:
+    """Settings of `smuX.trigger`."""
+
+    count: int = 1
+    arm_count: int = 1
+    arm_stimulus: int = 0
+    source_action: int = DISABLE
+    measure_action: int = DISABLE
+    endpulse_action: int = HOLD
+    endsweep_action: int = IDLE
+    source_stimulus: int = 0
+    measure_stimulus: int = 0
+    endpulse_stimulus: int = 0
+    limiti: float | None = None
+    limitv: float | None = None
+    quantity: int = VOLTS
+    levels: list[float] = field(default_factory=list)
+    buffers: tuple[tuple[str, Any], ...] = ()
+
+    def linear(self, quantity: int, start: float, stop: float, points: float) -> None:
+        """Source a staircase."""
+        self._take(quantity, [float(v) for v in np.linspace(start, stop, int(points))])
+
+    def log(self, quantity: int, start: float, stop: float, points: float, asymptote: float = 0.0) -> None:
+        """Source a logarithmic staircase."""
+        span = np.geomspace(start - asymptote, stop - asymptote, int(points))
+        self._take(quantity, [float(v + asymptote) for v in span])
+
+    def listed(self, quantity: int, levels: list[float]) -> None:
+        """Source a list."""
+        self._take(quantity, levels)
+
+    def _take(self, quantity: int, levels: list[float]) -> None:
+        if not levels:
+            raise Refusal(1102, "Parameter too small")
+        self.quantity, self.levels = quantity, levels
+
+
+def run_sweep(channels: "list[Channel]") -> None:
+    """Run the initiated sweeps of some channels in step; levels are checked before the first one is applied."""
+    for channel in channels:
+        sweep = channel.sweep
+        name = "levelv" if sweep.quantity == VOLTS else "leveli"
+        if sweep.source_action:
+            for level in sweep.levels:
+                channel.smu.check(name, level)
+    bias = {id(c): (c.smu.set.levelv, c.smu.set.leveli) for c in channels}
+    for c in channels:
+        for _, buffer in c.sweep.buffers:
+            buffer.begin()
+    for _ in range(max(c.sweep.arm_count for c in channels)):
+        for step in range(max(c.sweep.count for c in channels)):
+            for c in channels:
+                if c.sweep.source_action and c.sweep.levels and step < c.sweep.count:
+                    _source(c, c.sweep.levels[step % len(c.sweep.levels)])
+            for c in channels:
+                if c.sweep.measure_action and step < c.sweep.count:
+                    _measure(c)
+            for c in channels:
+                if c.sweep.endpulse_action == IDLE and c.sweep.source_action:
+                    _restore(c, bias[id(c)])
+    for c in channels:
+        if c.sweep.endsweep_action == IDLE and c.sweep.source_action:
+            _restore(c, bias[id(c)])
+
+
+def _source(channel: "Channel", level: float) -> None:
+    smu, sweep = channel.smu, channel.sweep
+    if sweep.limiti is not None and sweep.quantity == VOLTS:
+        smu.write("limiti", sweep.limiti)
+    if sweep.limitv is not None and sweep.quantity != VOLTS:
+        smu.write("limitv", sweep.limitv)
+    smu.write("levelv" if sweep.quantity == VOLTS else "leveli", level)
+
+
+def _restore(channel: "Channel", bias: tuple[float, float]) -> None:
+    if channel.sweep.quantity == VOLTS:
+        channel.smu.write("levelv", bias[0])
+    else:
+        channel.smu.write("leveli", bias[1])
+
+
+def _measure(channel: "Channel") -> None:
+    reading: Reading = channel.smu.convert()
+    for quantity, buffer in channel.sweep.buffers:
+        channel.store(buffer, quantity, reading)
+
+
+class PulseTests:
+    """The factory script KIPulse: configured pulse trains, started by tag.
+
+    A measured pulse keeps the level for `ton` and integrates at its end; `toff` at the bias follows.
+    """
+
+    def __init__(self) -> None:
+        self._tests: dict[int, tuple[Channel, str, list[float], float, float, float, int, Any]] = {}
+
+    def configure(self, channel: "Channel", quantity: str, arguments: tuple[Any, ...]) -> tuple[bool, str]:
+        """Take (bias, level, limit, ton, toff, points, buffer, tag); return whether it will do, and why not."""
+        if len(arguments) < 8:
+            return False, "Expected at least 9 parameters"
+        bias, level, limit, ton, toff, points = (number(a) for a in arguments[:6])
+        buffer, tag = arguments[6], int(number(arguments[7]))
+        smu = channel.smu
+        aperture = smu.aperture + smu.world.timing.measure_overhead
+        for bad, reason in (
+            (smu.set.output != ON, "Output must be on"),
+            (smu.set.autorangev or smu.set.autorangei, "Source autorange must be off"),
+            (smu.set.measure_autorangev or smu.set.measure_autorangei, "Measure autorange must be off"),
+            (not (ton > 0 and toff > 0 and points >= 1), "Pulse times and points must be positive"),
+            (ton < aperture, "Pulse on-time is too short for the measurement"),
+        ):
+            if bad:
+                return False, reason
+        name, limit_name = ("levelv", "limiti") if quantity == "v" else ("leveli", "limitv")
+        try:
+            for value in (bias, level):
+                smu.check(name, value)
+            smu.check(limit_name, limit)
+        except Refusal as refusal:
+            return False, refusal.message
+        self._tests[tag] = (channel, quantity, [bias, level], limit, ton, toff, int(points), buffer)
+        return True, ""
+
+    def initiate(self, tag: Any) -> tuple[bool, str]:
+        """Run the train of a tag."""
+        test = self._tests.get(int(number(tag)))
+        if test is None:
+            return False, "No pulse test with this tag"
+        channel, quantity, (bias, level), limit, ton, toff, points, buffer = test
+        smu, world = channel.smu, channel.smu.world
+        name, limit_name = ("levelv", "limiti") if quantity == "v" else ("leveli", "limitv")
+        if smu.set.output != ON:
+            return False, "Output must be on"
+        settle = world.timing.source_settle
+        old_limit = getattr(smu.set, limit_name)
+        if buffer is not None:
+            buffer.begin()
+        smu.write(name, bias)
+        for _ in range(points):
+            smu.write(limit_name, limit)
+            smu.write(name, level)
+            world.advance(max(ton - settle - smu.aperture - world.timing.measure_overhead, 0.0))
+            reading = smu.convert()
+            smu.write(name, bias)
+            smu.write(limit_name, old_limit)
+            world.advance(max(toff - settle, 0.0))
+            if buffer is not None:
+                channel.store(buffer, "i" if quantity == "v" else "v", reading)
+        return True, ""

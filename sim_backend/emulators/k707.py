@@ -1,0 +1,189 @@
+"""Keithley 707B and 708B switch matrices: `channel.*` over the relays of the world.
+
+Dialect: Series 700B reference manual (707B-901-01). An address is slot, row letter and two-digit column (`1A05`);
+lists are separated by commas, ranges by a colon (`1A01:1A05`), `slotN` and `allslots` name many. A bad address
+refuses the whole command: nothing moves.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from labctl.core.errors import BenchError
+from sim_backend.emulators.tsp.instrument import TspInstrument
+from sim_backend.emulators.tsp.vm import Refusal, number
+from sim_backend.emulators.world import Crosspoint, World
+
+BREAK_BEFORE_MAKE, MAKE_BEFORE_BREAK, OFF = 1, 2, 0
+_ADDRESS = re.compile(r"([1-9])([A-H])(\d{2})")
+_PARAMETER_ERROR = 1115
+
+
+@dataclass(frozen=True)
+class Card:
+    """A matrix card: rows lettered from A, columns numbered from 1."""
+
+    name: str
+    rows: int
+    columns: int
+
+
+CARDS: dict[str, Card] = {
+    card.name: card
+    for card in (
+        Card("7071", 8, 12), Card("7072", 8, 12), Card("7072-HV", 8, 12), Card("7073", 8, 12),
+        Card("7074-D", 8, 12), Card("7076", 8, 12), Card("7077", 8, 12), Card("7078-DIN", 8, 12),
+        Card("7173-50", 4, 12), Card("7174A", 8, 12),
+    )
+}  # fmt: skip
+SLOTS = {"707B": 6, "708B": 1}
+
+
+class K707(TspInstrument):
+    """A 707B or 708B.
+
+    Args:
+        cards: slot -> name of its card.
+    """
+
+    maker = "Keithley Instruments Inc."
+
+    def __init__(self, name: str, model: str, world: World, *, cards: Mapping[int, str], **options: Any) -> None:
+        if model not in SLOTS:
+            raise BenchError(f"no emulated matrix '{model}'; there are {', '.join(SLOTS)}")
+        for slot, card in cards.items():
+            if not 1 <= slot <= SLOTS[model]:
+                raise BenchError(f"slot {slot} in a {model}, which has {SLOTS[model]}")
+            if card not in CARDS:
+                raise BenchError(f"no card '{card}'; there are {', '.join(CARDS)}")
+        self.cards = {slot: CARDS[card] for slot, card in sorted(cards.items())}
+        self.closed: set[str] = set()
+        self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
+        super().__init__(name, model, world, **options)
+
+    def build(self) -> None:
+        """Add `channel` and `slot`."""
+        lua = self.lua
+        lua.globals["channel"] = lua.node(
+            "channel",
+            get={
+                "connectrule": lambda: self.connectrule,
+                "connectsequential": lambda: self.connectsequential,
+            },
+            set={
+                "connectrule": lambda v: self._choose("connectrule", v, 2),
+                "connectsequential": lambda v: self._choose("connectsequential", v, 1),
+            },
+            objects={
+                "BREAK_BEFORE_MAKE": BREAK_BEFORE_MAKE, "MAKE_BEFORE_BREAK": MAKE_BEFORE_BREAK, "OFF": OFF, "ON": 1,
+                "close": lambda names: self._move(close=self.addresses(names)),
+                "open": lambda names: self._move(open=self.addresses(names)),
+                "exclusiveclose": self._exclusive,
+                "exclusiveslotclose": self._exclusive_slots,
+                "getclose": self._get_close,
+                "getstate": self._get_state,
+                "getimage": self._get_close,
+                "reset": self._reset_channels,
+            },
+        )  # fmt: skip
+        lua.globals["slot"] = lua.table(
+            {slot: lua.table({"idn": f"{card.name},{card.rows}x{card.columns} Matrix,00.00a,0000000"})
+             for slot, card in self.cards.items()}
+        )  # fmt: skip
+
+    def addresses(self, names: Any) -> list[str]:
+        """Return the crosspoints that a channel list names, in its order; Refusal 1115 if one does not exist."""
+        if not isinstance(names, str):
+            raise Refusal(-104, "Data type error")
+        found: list[str] = []
+        for item in (part.strip() for part in names.split(",")):
+            if item.lower() == "allslots":
+                found += self._slot_addresses(*self.cards)
+            elif item.lower().startswith("slot") and item[4:].isdigit() and int(item[4:]) in self.cards:
+                found += self._slot_addresses(int(item[4:]))
+            elif ":" in item:
+                first, last = (self._address(end.strip()) for end in item.split(":", 1))
+                every = self._slot_addresses(int(first[0])) if first[0] == last[0] else []
+                if first not in every or every.index(first) > every.index(last):
+                    raise Refusal(_PARAMETER_ERROR, "Parameter error: invalid channel range")
+                found += every[every.index(first) : every.index(last) + 1]
+            else:
+                found.append(self._address(item))
+        return list(dict.fromkeys(found))
+
+    def _address(self, text: str) -> str:
+        match = _ADDRESS.fullmatch(text.upper())
+        card = self.cards.get(int(match[1])) if match else None
+        if match and card and "ABCDEFGH".index(match[2]) < card.rows and 1 <= int(match[3]) <= card.columns:
+            return text.upper()
+        raise Refusal(_PARAMETER_ERROR, "Parameter error: channel does not exist")
+
+    def _slot_addresses(self, *slots: int) -> list[str]:
+        return [
+            f"{slot}{'ABCDEFGH'[row]}{column:02d}"
+            for slot in slots
+            for row in range(self.cards[slot].rows)
+            for column in range(1, self.cards[slot].columns + 1)
+        ]
+
+    @staticmethod
+    def _crosspoint(address: str) -> Crosspoint:
+        """Return (row, column): rows go through the backplane of all slots, columns are a card's own."""
+        return address[1], address[0] + address[2:]
+
+    def _move(self, close: list[str] | None = None, open: list[str] | None = None) -> None:
+        """Close or open relays together, or one after the other with `connectsequential`; each takes its time."""
+        closing = [a for a in close or [] if a not in self.closed]
+        opening = [a for a in open or [] if a in self.closed]
+        if not closing and not opening:
+            return
+        groups = [[a] for a in closing + opening] if self.connectsequential else [closing + opening]
+        for group in groups:
+            self.world.switch(
+                close=[self._crosspoint(a) for a in group if a in closing],
+                open=[self._crosspoint(a) for a in group if a in opening],
+            )
+            self.closed = (self.closed | (set(group) & set(closing))) - (set(group) & set(opening))
+            self.world.advance(self.world.timing.relay)
+
+    def _exclusive(self, names: Any) -> None:
+        wanted = self.addresses(names) if names != "" else []
+        self._replace(sorted(self.closed - set(wanted)), wanted)
+
+    def _exclusive_slots(self, names: Any) -> None:
+        wanted = self.addresses(names)
+        slots = {a[0] for a in wanted}
+        self._replace(sorted(a for a in self.closed - set(wanted) if a[0] in slots), wanted)
+
+    def _replace(self, old: list[str], new: list[str]) -> None:
+        if self.connectrule == MAKE_BEFORE_BREAK:
+            self._move(close=new)
+            self._move(open=old)
+        elif self.connectrule == BREAK_BEFORE_MAKE:
+            self._move(open=old)
+            self._move(close=new)
+        else:
+            self._move(close=new, open=old)
+
+    def _get_close(self, names: Any) -> str | None:
+        found = [a for a in self.addresses(names) if a in self.closed]
+        return ";".join(found) or None
+
+    def _get_state(self, names: Any) -> str:
+        return ",".join(str(int(a in self.closed)) for a in self.addresses(names))
+
+    def _reset_channels(self, names: Any) -> None:
+        self._move(open=self.addresses(names))
+
+    def _choose(self, name: str, value: Any, most: int) -> None:
+        wanted = number(value)
+        if wanted not in range(most + 1):
+            raise Refusal(1101, "Parameter too big") if wanted > most else Refusal(1102, "Parameter too small")
+        setattr(self, name, int(wanted))
+
+    def reset(self) -> None:
+        """Open every crosspoint and go back to the defaults."""
+        self._move(open=sorted(self.closed))
+        self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
+        self.format.reset()

@@ -1,0 +1,88 @@
+"""What the instruments did to the die, counted by the world itself and not by those who drive it.
+
+The figures of a safe bench are read here: no hot switch, no move in contact, no volt above the limit in any
+transient, nothing energised after the end.
+"""
+
+from dataclasses import dataclass, field
+
+from labctl.core.units import Second, Volt
+
+HOT_VOLTAGE: Volt = 1e-3
+
+
+@dataclass(frozen=True)
+class Event:
+    """One thing that should not have happened.
+
+    Args:
+        time: s on the world's clock.
+        what: `hot switch`, `move in contact`, `hot touch`, `sources fight` or `refused`.
+        detail: operator words.
+    """
+
+    time: Second
+    what: str
+    detail: str
+
+
+@dataclass
+class Ledger:
+    """Account of one world.
+
+    Args:
+        peak_cell_voltage: largest |V_row - V_col| between two lines of one kernel, transients included, V. On a
+            passive array no cell sees more than its lines.
+        energised: merged spans (begin, end) of time in which a line of a die was away from the others, s.
+    """
+
+    peak_cell_voltage: Volt = 0.0
+    relay_operations: int = 0
+    messages: int = 0
+    events: list[Event] = field(default_factory=list)
+    energised: list[tuple[Second, Second]] = field(default_factory=list)
+
+    def note(self, time: Second, what: str, detail: str) -> None:
+        """Write down an event."""
+        self.events.append(Event(time, what, detail))
+
+    def count(self, what: str) -> int:
+        """Return how many events of a kind there were."""
+        return sum(event.what == what for event in self.events)
+
+    @property
+    def hot_switches(self) -> int:
+        """Relays moved, or needles put down or lifted, under voltage or current."""
+        return self.count("hot switch") + self.count("hot touch")
+
+    @property
+    def moves_in_contact(self) -> int:
+        """Chuck moves in x or y with the needles down."""
+        return self.count("move in contact")
+
+    @property
+    def refused(self) -> int:
+        """Commands that an instrument refused."""
+        return self.count("refused")
+
+    @property
+    def fights(self) -> int:
+        """Times that two sources were put on one net at different levels."""
+        return self.count("sources fight")
+
+    def energise(self, begin: Second, end: Second) -> None:
+        """Account a span of time in which the die was energised."""
+        if end <= begin:
+            return
+        if self.energised and self.energised[-1][1] >= begin - 1e-12:
+            self.energised[-1] = (self.energised[-1][0], end)
+        else:
+            self.energised.append((begin, end))
+
+    def energised_time(self, since: Second = 0.0) -> Second:
+        """Return the energised seconds after `since`.
+
+        >>> ledger = Ledger(); ledger.energise(1.0, 3.0); ledger.energised_time(since=2.5)
+        0.5
+        """
+        return sum(max(0.0, end - max(begin, since)) for begin, end in self.energised)

@@ -1,0 +1,332 @@
+"""MPI SENTIO prober over its native TCP command set: wafer map, heights, contact, end of the route, refusals.
+
+Dialect: MPI's public Python package `sentio_prober_control` (command texts, reply layout, error codes; MIT). Replies
+are `error | status << 10,command id,message`. Where that source is silent the behaviour here is labelled [?].
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.world import World
+
+INVALID_PARAMETER, WRONG_COUNT, OUT_OF_BOUNDS, END_OF_ROUTE, INVALID_OPERATION = 6, 7, 8, 11, 12
+NO_HANDLER, EXECUTION, NOT_ROUTABLE, NO_HOME, NO_CONTACT_HEIGHT, UNKNOWN_ID = 3, 2, 14, 18, 23, 32
+WRONG_Z, FRONT_DOOR, VACUUM = 38, 60, 68
+LAST_SITE, ROUTE_ENDED = 2, 1
+_MODES = ("BackToContact", "StepToSeparation", "LockContact")
+
+
+class ProberError(Exception):
+    """The prober refuses: its error code and why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass
+class Heights:
+    """Heights of one chuck site in um, as SENTIO gives them: contact is absolute, the others are gaps."""
+
+    contact: float | None = 15000.0
+    separation: float = 250.0
+    overtravel: float = 30.0
+    hover: float = 50.0
+
+
+@dataclass(frozen=True)
+class WaferMap:
+    """Dies in the order of the route, (column, row), and the sites that each of them has.
+
+    Args:
+        index: die pitch in um, x and y.
+    """
+
+    route: tuple[tuple[int, int], ...]
+    sites: int = 1
+    index: tuple[float, float] = (5000.0, 5000.0)
+
+
+@dataclass
+class ProberState:
+    """What can be wrong with the machine, for tests to set."""
+
+    front_door_open: bool = False
+    vacuum: bool = True
+    home: bool = True
+    temperature: float = 25.0
+    setpoint: float = 25.0
+    touches: int = field(default=0)
+
+
+class Sentio(Instrument):
+    """A SENTIO prober at the needles of the world.
+
+    Args:
+        wafer: its map; the world's place is (column, row, site).
+        heights: of the wafer site; contact None is a height never set.
+        maximum_overtravel: largest gap that is taken, um.
+    """
+
+    def __init__(
+        self, name: str, world: World, *, wafer: WaferMap, heights: Heights | None = None,
+        maximum_overtravel: float = 200.0, version: str = "25.2.0.0",
+    ) -> None:  # fmt: skip
+        super().__init__(name, "SENTIO", world)
+        self.wafer, self.heights, self.state = wafer, heights or Heights(), ProberState()
+        self.maximum_overtravel, self.version = maximum_overtravel, version
+        self.mode, self.overtravel_on, self.hover_on, self.remote = _MODES[1], False, True, False
+        self.level = "contact" if world.in_contact else "separation"
+        self.step: int | None = None
+        self.site = 0
+        self.xy = [0.0, 0.0]
+        self._commands = self._table()
+
+    # -- language
+
+    def execute(self, message: str) -> str:
+        """Obey one line."""
+        line = message.strip()
+        if not line:
+            return ""
+        name, _, rest = line.partition(" ")
+        arguments = [a.strip() for a in rest.split(",")] if rest.strip() else []
+        if name.upper().startswith("*"):
+            return self._star(name.upper(), arguments)
+        command = self._commands.get(name.lower())
+        try:
+            if command is None:
+                raise ProberError(NO_HANDLER, f"Unknown command {name}")
+            status, text = command(arguments)
+        except ProberError as error:
+            self.refuse(f"{error.code} {error} ({line[:60]})")
+            ended = ROUTE_ENDED if error.code == END_OF_ROUTE else 0
+            return f"{error.code | ended << 10},0,{error}\n"
+        except (ValueError, IndexError):
+            code = WRONG_COUNT if not arguments else INVALID_PARAMETER
+            self.refuse(f"{code} ({line[:60]})")
+            return f"{code},0,Invalid parameter\n"
+        return f"{status << 10},0,{text}\n"
+
+    def _star(self, name: str, arguments: list[str]) -> str:
+        if name == "*IDN?":
+            return f"MPI Corporation,SENTIO,0,{self.version}\n"
+        if name == "*RCS":
+            self.remote = True
+        elif name == "*LOCAL":
+            self.remote = False
+        elif name == "*OPC?":
+            return "1\n"
+        return ""
+
+    def _table(self) -> dict[str, Callable[[list[str]], tuple[int, str]]]:
+        def plain(call: Callable[..., str | None]) -> Callable[[list[str]], tuple[int, str]]:
+            return lambda arguments: (0, call(*arguments) or "OK")
+
+        def bound(call: Callable[..., str | None], most: int) -> Callable[[list[str]], tuple[int, str]]:
+            def run(arguments: list[str]) -> tuple[int, str]:
+                if len(arguments) > most:
+                    raise ProberError(WRONG_COUNT, "Invalid number of parameters")
+                return plain(call)(arguments)
+
+            return run
+
+        yes = ("true", "1", "on")
+        return {
+            "status:get_version": bound(lambda: self.version, 0),
+            "status:get_machine_status": bound(lambda: "Ready,IsInitialized,Idle", 0),
+            "status:get_machine_id": bound(lambda: "emulated", 0),
+            "status:get_chuck_temp": bound(lambda: f"{self.state.temperature:.2f}", 0),
+            "status:get_chuck_temp_setpoint": bound(lambda: f"{self.state.setpoint:.2f}", 0),
+            "status:set_chuck_temp": bound(self._set_temperature, 2),
+            "move_chuck_contact": bound(self._contact, 0),
+            "move_chuck_separation": bound(lambda: self._go("separation"), 0),
+            "move_chuck_hover": bound(self._hover, 0),
+            "move_chuck_home": bound(lambda: self._move_xy("home", "0", "0"), 0),
+            "move_chuck_xy": bound(self._move_xy, 3),
+            "get_chuck_xy": bound(lambda *_: f"{self.xy[0]:.3f},{self.xy[1]:.3f}", 2),
+            "get_chuck_z": bound(lambda *_: f"{self._z():.3f}", 1),
+            "get_chuck_site_heights": bound(lambda *_: self._heights_text(), 1),
+            "set_chuck_site_heights": bound(self._set_heights, 5),
+            "get_chuck_site_status": bound(self._site_status, 1),
+            "clear_contact": bound(self._clear_contact, 1),
+            "set_stepping_contact_mode": bound(self._set_mode, 1),
+            "enable_chuck_overtravel": bound(lambda v: self._flag("overtravel_on", v.lower() in yes), 1),
+            "enable_chuck_site_overtravel": bound(lambda _, v: self._flag("overtravel_on", v.lower() in yes), 2),
+            "enable_chuck_hover": bound(lambda v: self._flag("hover_on", v.lower() in yes), 1),
+            "enable_chuck_site_hover": bound(lambda _, v: self._flag("hover_on", v.lower() in yes), 2),
+            "set_chuck_overtravel_gap": bound(self._set_overtravel, 1),
+            "set_chuck_separation_gap": bound(self._set_separation, 1),
+            "map:step_first_die": lambda a: self._step_to(0, int(a[0]) if a else 0),
+            "map:step_next_die": lambda a: self._step_next(int(a[0]) if a else None),
+            "map:step_previous_die": lambda a: self._step_to((self.step or 0) - 1, 0),
+            "map:step_die": self._step_die,
+            "map:step_die_seq": lambda a: self._step_to(int(a[0]), int(a[1]) if len(a) > 1 else 0),
+            "map:get_die_seq": bound(lambda: str(-1 if self.step is None else self.step), 0),
+            "map:get_num_dies": bound(lambda *_: str(len(self.wafer.route)), 1),
+            "map:get_index_size": bound(lambda: "{:.3f},{:.3f}".format(*self.wafer.index), 0),
+            "setup:contact_counter:get": bound(lambda: str(self.state.touches), 0),
+            "setup:contact_counter:reset": bound(self._reset_touches, 0),
+            "get_door_status": bound(lambda: "open" if self.state.front_door_open else "closed", 0),
+            "set_vacuum": bound(lambda _, v: self._set_vacuum(v.lower() in yes), 2),
+            "get_vacuum_status": bound(lambda *_: "on" if self.state.vacuum else "off", 1),
+            "query_command_status": bound(self._unknown_id, 1),
+            "wait_complete": bound(self._unknown_id, 2),
+            "wait_all": bound(lambda *_: None, 1),
+            "abort_command": bound(self._unknown_id, 1),
+        }
+
+    # -- chuck
+
+    def _z(self) -> float:
+        contact = self.heights.contact or 0.0
+        gap = {"contact": self.heights.overtravel if self.overtravel_on else 0.0, "hover": -self.heights.hover}
+        return contact + gap.get(self.level, -self.heights.separation)
+
+    def _ready(self) -> None:
+        if self.state.front_door_open:
+            raise ProberError(FRONT_DOOR, "Front door is open")
+        if not self.state.vacuum:
+            raise ProberError(VACUUM, "Vacuum failed")
+
+    def _go(self, level: str) -> str:
+        if level == self.level:
+            return f"{self._z():.3f}"
+        if level != "contact":
+            self.world.touch(False)
+        self.world.advance(self.world.timing.contact)
+        self.level = level
+        if level == "contact":
+            self.world.touch(True)
+            self.state.touches += 1
+        return f"{self._z():.3f}"
+
+    def _contact(self) -> str:
+        self._ready()
+        if self.heights.contact is None:
+            raise ProberError(NO_CONTACT_HEIGHT, "Contact height is not set")
+        return self._go("contact")
+
+    def _hover(self) -> str:
+        if not self.hover_on:
+            raise ProberError(INVALID_OPERATION, "Hover is not enabled")
+        if self.heights.contact is None:
+            raise ProberError(NO_CONTACT_HEIGHT, "Contact height is not set")
+        return self._go("hover")
+
+    def _clear_contact(self, *_: str) -> None:
+        if self.level == "contact":
+            raise ProberError(INVALID_OPERATION, "Chuck is at contact")
+        self.heights.contact = None
+
+    def _heights_text(self) -> str:
+        h = self.heights
+        return f"{h.contact or 0.0:.3f},{h.separation:.3f},{h.overtravel:.3f},{h.hover:.3f}"
+
+    def _set_heights(self, site: str, contact: str, separation: str, overtravel: str, hover: str) -> str:
+        self._below_contact()
+        self._check_overtravel(float(overtravel))
+        self.heights = Heights(float(contact), float(separation), float(overtravel), float(hover))
+        return f"{site},{self._heights_text()}"
+
+    def _site_status(self, *_: str) -> str:
+        flags = (self.state.home, self.heights.contact is not None, self.overtravel_on, self.state.vacuum)
+        return ",".join("1" if f else "0" for f in flags)
+
+    def _below_contact(self) -> None:
+        if self.level == "contact":
+            raise ProberError(INVALID_OPERATION, "Chuck is at contact")
+
+    def _check_overtravel(self, gap: float) -> None:
+        if not 0 <= gap <= self.maximum_overtravel:
+            raise ProberError(OUT_OF_BOUNDS, f"Overtravel gap must be 0 to {self.maximum_overtravel:g} um")
+
+    def _set_overtravel(self, gap: str) -> None:
+        self._check_overtravel(float(gap))
+        self.heights.overtravel = float(gap)
+
+    def _set_separation(self, gap: str) -> None:
+        if not float(gap) > 0:
+            raise ProberError(OUT_OF_BOUNDS, "Separation gap must be positive")
+        self.heights.separation = float(gap)
+
+    def _set_mode(self, mode: str) -> None:
+        if mode not in _MODES:
+            raise ProberError(INVALID_PARAMETER, f"Stepping contact mode must be one of {', '.join(_MODES)}")
+        self.mode = mode
+
+    def _flag(self, name: str, value: bool) -> None:
+        setattr(self, name, value)
+
+    def _set_temperature(self, value: str, *_: str) -> None:
+        self.state.setpoint = self.state.temperature = float(value)
+
+    def _set_vacuum(self, on: bool) -> None:
+        self._below_contact()
+        self.state.vacuum = on
+
+    def _reset_touches(self) -> None:
+        self.state.touches = 0
+
+    def _unknown_id(self, *_: str) -> str:
+        raise ProberError(UNKNOWN_ID, "Unknown command id")
+
+    def _move_xy(self, reference: str, x: str, y: str) -> str:
+        self._ready()
+        if reference.lower() not in ("h", "home", "z", "zero", "c", "center", "r", "relative", "m", "machine", "u"):
+            raise ProberError(INVALID_PARAMETER, f"Unknown reference {reference}")
+        relative = reference.lower() in ("r", "relative")
+        target = [float(x) + self.xy[0] * relative, float(y) + self.xy[1] * relative]
+        if self.level == "contact":
+            raise ProberError(WRONG_Z, "Chuck is not at separation")
+        self.world.advance(self.world.timing.step)
+        self.xy, self.step = target, None
+        column, row = round(target[0] / self.wafer.index[0]), round(target[1] / self.wafer.index[1])
+        self.world.move((column, row, 0))
+        return f"{target[0]:.3f},{target[1]:.3f}"
+
+    # -- map
+
+    def _step_die(self, arguments: list[str]) -> tuple[int, str]:
+        if len(arguments) not in (2, 3):
+            raise ProberError(WRONG_COUNT, "Invalid number of parameters")
+        column, row, site = (int(a) for a in (*arguments, "0")[:3])
+        if (column, row) not in self.wafer.route:
+            raise ProberError(OUT_OF_BOUNDS, f"Die {column},{row} is not on the map")
+        return self._step_to(self.wafer.route.index((column, row)), site)
+
+    def _step_next(self, site: int | None) -> tuple[int, str]:
+        if self.step is None:
+            raise ProberError(INVALID_OPERATION, "No first die; step_first_die comes first")
+        if site is None and self.site + 1 < self.wafer.sites:
+            return self._step_to(self.step, self.site + 1)
+        if self.step + 1 >= len(self.wafer.route):
+            raise ProberError(END_OF_ROUTE, "End of route")
+        return self._step_to(self.step + 1, site or 0)
+
+    def _step_to(self, step: int, site: int) -> tuple[int, str]:
+        """Go to a die of the route: up to separation first, back to contact after it if the mode says so."""
+        self._ready()
+        if not self.state.home:
+            raise ProberError(NO_HOME, "Home position is not set")
+        if not 0 <= step < len(self.wafer.route):
+            raise ProberError(OUT_OF_BOUNDS, f"Die {step} is not on the route")
+        if not 0 <= site < self.wafer.sites:
+            raise ProberError(NOT_ROUTABLE, f"Site {site} is not routable")
+        was_in_contact = self.level == "contact"
+        if was_in_contact and self.mode == "LockContact":
+            raise ProberError(WRONG_Z, "Stepping from contact is locked")
+        if was_in_contact or self.level == "hover":
+            self._go("separation")
+        self.world.advance(self.world.timing.step)
+        column, row = self.wafer.route[step]
+        self.step, self.site = step, site
+        self.xy = [column * self.wafer.index[0], row * self.wafer.index[1]]
+        self.world.move((column, row, site))
+        if was_in_contact and self.mode == "BackToContact":
+            self._contact()
+        last_site = site == self.wafer.sites - 1
+        ended = last_site and step == len(self.wafer.route) - 1
+        status = (LAST_SITE if self.wafer.sites > 1 and last_site else 0) | (ROUTE_ENDED if ended else 0)
+        return status, f"{column},{row},{site}"

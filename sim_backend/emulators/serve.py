@@ -1,0 +1,126 @@
+"""Emulated instruments on sockets of 127.0.0.1, each on a raw socket and over HiSLIP, on ports the system gives.
+
+Threads wait with a short timeout, so that closing the server ends every one of them; nothing outlives it.
+"""
+
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from sim_backend.emulators.hislip import HislipServer, send_all
+from sim_backend.emulators.link import ConnectionDropped, Instrument
+
+_POLL = 0.05
+Talk = Callable[[socket.socket, Callable[[], bool]], None]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where an instrument is found, as VISA resources."""
+
+    name: str
+    model: str
+    resource: str
+    hislip: str
+
+
+class Server:
+    """A bench of emulated instruments on sockets; a context manager.
+
+    Args:
+        instruments: they share one world, whose lock keeps them apart.
+    """
+
+    def __init__(self, instruments: Iterable[Instrument]) -> None:
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self._listeners: list[socket.socket] = []
+        self._lock = threading.Lock()
+        self.served = tuple(self._serve(instrument) for instrument in instruments)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def resource(self, name: str) -> str:
+        """Return the raw-socket resource of an instrument; KeyError if there is none of that name."""
+        return {served.name: served.resource for served in self.served}[name]
+
+    def close(self) -> None:
+        """Stop listening, end every connection and wait for the threads."""
+        self._stop.set()
+        with self._lock:
+            threads = list(self._threads)
+        for thread in threads:
+            thread.join()
+        for listener in self._listeners:
+            listener.close()
+
+    def _serve(self, instrument: Instrument) -> Served:
+        raw = self._listen(lambda connection, stopping: _talk(instrument, connection, stopping))
+        hislip = self._listen(HislipServer(instrument).serve)
+        return Served(
+            instrument.name,
+            instrument.model,
+            f"TCPIP::127.0.0.1::{raw}::SOCKET",
+            f"TCPIP::127.0.0.1::hislip0,{hislip}::INSTR",
+        )
+
+    def _listen(self, talk: Talk) -> int:
+        listener = socket.create_server(("127.0.0.1", 0))
+        listener.settimeout(_POLL)
+        self._listeners.append(listener)
+        self._start(lambda: self._accept(listener, talk))
+        return int(listener.getsockname()[1])
+
+    def _start(self, work: Callable[[], None]) -> None:
+        thread = threading.Thread(target=work, daemon=True)
+        with self._lock:
+            self._threads = [t for t in self._threads if t.is_alive() or t.ident is None] + [thread]
+        thread.start()
+
+    def _accept(self, listener: socket.socket, talk: Talk) -> None:
+        while not self._stop.is_set():
+            try:
+                connection, _ = listener.accept()
+            except TimeoutError:
+                continue
+            self._start(lambda connection=connection: self._run(connection, talk))  # type: ignore[misc]
+
+    def _run(self, connection: socket.socket, talk: Talk) -> None:
+        with connection:
+            connection.settimeout(_POLL)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            talk(connection, self._stop.is_set)
+
+
+def _talk(instrument: Instrument, connection: socket.socket, stopping: Callable[[], bool]) -> None:
+    """Carry bytes between a raw socket and a session."""
+    session = instrument.session()
+    while not stopping():
+        try:
+            data = connection.recv(1 << 16)
+        except TimeoutError:
+            continue
+        except OSError:
+            return
+        if not data:
+            return
+        try:
+            reply = session.handle(data)
+            if reply:
+                send_all(connection, reply)
+        except (ConnectionDropped, OSError):
+            return
+
+
+def serve(*instruments: Instrument) -> Server:
+    """Put instruments of one world on sockets; close the server when done."""
+    return Server(instruments)

@@ -1,0 +1,312 @@
+"""What all TSP instruments share: messages, scripts, common commands, the error queue and the Lua they run in.
+
+Dialect: Series 2600B and 707B/708B reference manuals. A message is a chunk of Lua; `loadscript`/`loadandrunscript`
+collect the lines up to `endscript`; common commands (`*IDN?`) are messages of their own, in any case.
+"""
+
+from abc import abstractmethod
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.tsp.formats import Format
+from sim_backend.emulators.tsp.status import Register
+from sim_backend.emulators.tsp.translate import TspSyntaxError
+from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal, bit_library, number
+from sim_backend.emulators.world import World
+
+QUEUE = 32
+_OPC, _QYE, _DDE, _EXE, _CME = 1, 4, 8, 16, 32
+_EAV, _MSB, _SSB, _ESB, _MSS, _OSB = 4, 1, 2, 32, 64, 128
+
+
+class TspInstrument(Instrument):
+    """A TSP instrument; subclasses add their objects in `build`.
+
+    Args:
+        serial: serial number that `*IDN?` tells.
+        revision: firmware that it tells.
+    """
+
+    maker = "Keithley Instruments Inc."
+
+    def __init__(
+        self, name: str, model: str, world: World, *, serial: str = "4000001", revision: str = "3.2.2",
+        instructions: int = 20_000_000, seconds: float = 20.0,
+    ) -> None:  # fmt: skip
+        super().__init__(name, model, world)
+        self.serial, self.revision = serial, revision
+        self.errors: deque[tuple[int, str, int]] = deque()
+        self.format = Format()
+        self.prompts, self.showerrors = 0, 0
+        self._out: list[str] = []
+        self._script: tuple[str, bool, list[str]] | None = None
+        self._timer = 0.0
+        self.lua = Lua(self._on_refusal, instructions=instructions, seconds=seconds)
+        self.standard = Register(lambda: 0)
+        self.registers = self.build_registers()
+        self.request_enable = 0
+        self._build()
+        self.build()
+
+    @abstractmethod
+    def build(self) -> None:
+        """Add the objects of the model to `self.lua`."""
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Go back to the defaults, as `reset()` and `*RST` do."""
+
+    def build_registers(self) -> dict[str, Register]:
+        """Return the status registers of the model by name."""
+        return {name: Register(lambda: 0) for name in ("measurement", "operation", "questionable", "system")}
+
+    # -- messages
+
+    def execute(self, message: str) -> str:
+        """Obey one message: a line of a script under way, a common command or a chunk."""
+        self._out = []
+        line = message.strip(" \t\r\0")
+        word = line.split(None, 1)[0].lower() if line else ""
+        if self._script is not None and word != "abort":
+            self._collect(message, word)
+        elif word in ("loadscript", "loadandrunscript"):
+            self._script = (line[len(word) :].strip(), word == "loadandrunscript", [])
+        elif word == "endscript":
+            self.error(-285, "TSP Syntax error at line 1: unexpected symbol near `endscript'")
+        elif word == "abort":
+            self.device_clear()
+        elif word.startswith("*"):
+            self._common(line)
+        elif line:
+            self._chunk(line)
+        if self.showerrors:
+            while self.errors:
+                code, text, severity = self.errors.popleft()
+                self._out.append(f"{code}\t{text}\t{severity}\t1\n")
+        if self.prompts and self._script is None:
+            self._out.append("TSP?\n" if self.errors else "TSP>\n")
+        return "".join(self._out)
+
+    def device_clear(self) -> None:
+        """Drop the script being loaded and the output; levels and outputs stay as they are."""
+        self._script = None
+        self._out = []
+
+    def interrupt(self) -> None:
+        """End the running script at its next instruction count."""
+        self.lua.abort = True
+
+    def _collect(self, message: str, word: str) -> None:
+        assert self._script is not None
+        name, run, lines = self._script
+        if word != "endscript":
+            lines.append(message.rstrip("\r"))
+            return
+        self._script = None
+        source = "\n".join(lines)
+        chunk = self._compile(source)
+        if chunk is not None:
+            self._keep(name, source, chunk)
+            if run:
+                self._run(chunk)
+
+    def _keep(self, name: str, source: str, chunk: Any) -> Any:
+        """Store a script under its name, or as the anonymous one; return its table."""
+        lua = self.lua
+        content = {
+            "name": name, "source": source, "run": chunk,
+            "save": lua.function(lambda *_: None), "list": lua.function(lambda *_: self.say(source + "\n")),
+        }  # fmt: skip
+        script = lua.script(content, chunk)
+        if name:
+            lua.globals[name] = script
+            self._users[name] = script
+        else:
+            self._scripts["anonymous"], self._scripts["run"] = script, chunk
+        return script
+
+    def _new_script(self, source: Any, name: Any = "") -> Any:
+        chunk = self._compile(str(source))
+        return None if chunk is None else self._keep(str(name), str(source), chunk)
+
+    def _delete_script(self, name: Any) -> None:
+        if self._users[str(name)] is None:
+            raise Refusal(-292, "Referenced name does not exist")
+        self._users[str(name)] = None
+
+    def _compile(self, source: str) -> Any:
+        try:
+            return self.lua.compile(source)
+        except TspSyntaxError as error:
+            self.error(-285, f"TSP Syntax error {error}")
+            return None
+
+    def _chunk(self, source: str) -> None:
+        chunk = self._compile(source)
+        if chunk is not None:
+            self._run(chunk)
+
+    def _run(self, chunk: Any) -> None:
+        try:
+            self.lua.run(chunk)
+        except LuaError as error:
+            self.error(-286, f"TSP Runtime error {error}")
+
+    def _common(self, line: str) -> None:
+        command, _, argument = line.lower().partition(" ")
+        value = int(float(argument)) & 0xFF if argument.strip().replace(".", "", 1).isdigit() else None
+        queries: dict[str, Callable[[], str]] = {
+            "*idn?": lambda: f"{self.maker}, Model {self.model}, {self.serial}, {self.revision}",
+            "*opc?": lambda: "1",
+            "*tst?": lambda: "0",
+            "*esr?": lambda: self.format.number(self.standard.event()),
+            "*ese?": lambda: self.format.number(self.standard.enable),
+            "*sre?": lambda: self.format.number(self.request_enable),
+            "*stb?": lambda: self.format.number(self.status_byte),
+        }
+        actions: dict[str, Callable[[], None]] = {
+            "*rst": self.reset,
+            "*cls": self.clear_status,
+            "*opc": lambda: self.standard.latch(_OPC),
+            "*wai": lambda: None,
+            "*trg": self.trigger,
+        }
+        if command in queries:
+            self._out.append(queries[command]() + "\n")
+        elif command in actions:
+            actions[command]()
+        elif command in ("*ese", "*sre") and value is not None:
+            if command == "*ese":
+                self.standard.enable = value
+            else:
+                self.request_enable = value
+        else:
+            self.error(-285, f"TSP Syntax error at line 1: unexpected symbol near `{line[:20]}'")
+
+    def trigger(self) -> None:
+        """Take a `*TRG`; nothing waits for it here."""
+
+    def clear_status(self) -> None:
+        """Empty the error queue and the event registers."""
+        self.errors.clear()
+        self.standard.clear()
+        for register in self.registers.values():
+            register.clear()
+
+    @property
+    def status_byte(self) -> int:
+        """IEEE 488.2 status byte without MAV."""
+        names = {"measurement": _MSB, "system": _SSB, "questionable": 8, "operation": _OSB}
+        byte = sum(bit for name, bit in names.items() if name in self.registers and self.registers[name].summary)
+        byte |= (_EAV if self.errors else 0) | (_ESB if self.standard.summary else 0)
+        return byte | (_MSS if byte & self.request_enable else 0)
+
+    # -- errors
+
+    def error(self, code: int, text: str, severity: int = 20) -> None:
+        """Put an entry into the error queue and account it."""
+        self.refuse(f"{code} {text}")
+        self.standard.latch(_CME if -200 < code <= -100 or code == -285 else _EXE if code != -350 else _DDE)
+        if len(self.errors) >= QUEUE:
+            self.errors[-1] = (-350, "Queue overflow", 30)
+        else:
+            self.errors.append((code, text, severity))
+
+    def _on_refusal(self, refusal: Refusal) -> None:
+        self.error(refusal.code, refusal.message, refusal.severity)
+
+    def _next_error(self, *_: Any) -> tuple[Any, ...]:
+        code, text, severity = self.errors.popleft() if self.errors else (0, "Queue Is Empty", 0)
+        return code, text, severity, 1
+
+    # -- objects
+
+    def say(self, text: str) -> None:
+        """Put text into the output queue."""
+        self._out.append(text)
+
+    def delay(self, seconds: Any) -> None:
+        """Let time pass."""
+        wait = number(seconds)
+        if not 0 <= wait <= 100_000:
+            raise Refusal(1101 if wait > 0 else 1102, "Parameter too big" if wait > 0 else "Parameter too small")
+        self.world.advance(wait)
+
+    def values_of(self, table: Any, first: int, last: int) -> list[float]:
+        """Return entries `first` to `last` (from 1) of something that `printbuffer` takes."""
+        return self.lua.numbers(table)[first - 1 : last]
+
+    def _printbuffer(self, first: Any, last: Any, *tables: Any) -> None:
+        start, end = int(number(first)), int(number(last))
+        if not tables:
+            raise Refusal(1400, "Expected at least 3 parameters")
+        columns = [self.values_of(table, start, end) for table in tables]
+        if start < 1 or end < start or any(len(c) != end - start + 1 for c in columns):
+            raise Refusal(4900, f"Reading buffer index {end if start >= 1 else start} is invalid")
+        self.say(self.format.block([v for entry in zip(*columns, strict=True) for v in entry]))
+
+    def _build(self) -> None:
+        lua, names = self.lua, self.lua.globals
+        self._users = lua.table({})
+        self._scripts = lua.table(
+            {"user": lua.table({"scripts": self._users}), "new": lua.function(self._new_script),
+             "delete": lua.function(self._delete_script)}
+        )  # fmt: skip
+        names["print"] = lua.function(lambda *v: self.say("\t".join(self.format.text(lua, x) for x in v) + "\n"))
+        names["printnumber"] = lua.function(lambda *v: self.say(self.format.block([number(x) for x in v])))
+        names["printbuffer"] = lua.function(self._printbuffer)
+        names["delay"] = lua.function(self.delay)
+        names["waitcomplete"] = lua.function(lambda *_: None)
+        names["opc"] = lua.function(lambda *_: self.standard.latch(_OPC))
+        names["reset"] = lua.function(lambda *_: self.reset())
+        names["format"] = self.format.node(lua)
+        names["bit"] = lua.table({k: lua.function(f) for k, f in bit_library().items()})
+        names["script"] = self._scripts
+        names["errorqueue"] = lua.node(
+            "errorqueue",
+            get={"count": lambda: len(self.errors)},
+            objects={"next": self._next_error, "clear": lambda *_: self.errors.clear()},
+        )
+        names["timer"] = lua.table(
+            {"reset": lua.function(self._timer_reset),
+             "measure": lua.table({"t": lua.function(lambda *_: self.world.now - self._timer)})}
+        )  # fmt: skip
+        names["localnode"] = lua.node(
+            "localnode",
+            get={
+                "model": lambda: self.model,
+                "serialno": lambda: self.serial,
+                "revision": lambda: self.revision,
+                "description": lambda: f"Keithley Instruments {self.model} - {self.serial}",
+                "linefreq": lambda: self.world.timing.line_frequency,
+                "prompts": lambda: self.prompts,
+                "showerrors": lambda: self.showerrors,
+            },
+            set={
+                "prompts": lambda v: setattr(self, "prompts", int(number(v) != 0)),
+                "showerrors": lambda v: setattr(self, "showerrors", int(number(v) != 0)),
+            },
+            objects={"reset": lambda *_: self.reset(), "ENABLE": 1, "DISABLE": 0},
+        )
+        names["status"] = lua.node(
+            "status",
+            get={"condition": lambda: self.status_byte, "request_enable": lambda: self.request_enable},
+            set={"request_enable": lambda v: setattr(self, "request_enable", int(number(v)) & 0xFF)},
+            objects={
+                "reset": self._status_reset,
+                "standard": self.standard.node(lua),
+                "MSB": _MSB, "SSB": _SSB, "EAV": _EAV, "ESB": _ESB, "MSS": _MSS, "OSB": _OSB,
+                **{name: register.node(lua) for name, register in self.registers.items()},
+            },
+        )  # fmt: skip
+
+    def _timer_reset(self, *_: Any) -> None:
+        self._timer = self.world.now
+
+    def _status_reset(self, *_: Any) -> None:
+        self.request_enable = 0
+        self.standard.reset()
+        for register in self.registers.values():
+            register.reset()

@@ -1,0 +1,211 @@
+"""TSP is a Lua with operators of its own; this makes plain Lua 5.1 of it, line for line.
+
+`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls. Neither is touched inside strings and comments, which
+is why there is a lexer here and not a search and replace. What Lua 5.0 does not have (`#`, `%`) is refused as the
+instrument would, so that a script that runs here does not fail at the bench.
+
+The manuals give the operators (2461 reference manual, TSP section) but no precedence for the bitwise ones: they
+bind here as in later Lua, tighter than comparisons and looser than `..`, in the order `|`, `^^`, `&`, shifts.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+BITWISE = {"&": "__tsp_and", "|": "__tsp_or", "^^": "__tsp_xor", "<<": "__tsp_shl", ">>": "__tsp_shr"}
+PRELUDE = f"local {','.join(BITWISE.values())}=...;"
+
+_BINARY = {
+    "or": (1, 1), "and": (2, 2),
+    "<": (3, 3), ">": (3, 3), "<=": (3, 3), ">=": (3, 3), "~=": (3, 3), "!=": (3, 3), "==": (3, 3),
+    "|": (4, 4), "^^": (5, 5), "&": (6, 6), "<<": (7, 7), ">>": (7, 7),
+    "..": (9, 8), "+": (10, 10), "-": (10, 10), "*": (11, 11), "/": (11, 11), "^": (14, 13),
+}  # fmt: skip
+_UNARY = 12
+_RESERVED = """and break do else elseif end false for function if in local nil not or repeat return then true until
+while"""
+_KEYWORDS = frozenset(_RESERVED.split())
+_TOKEN = re.compile(
+    r"""(?P<space>\s+|--(?!\[=*\[)[^\n]*)
+    |(?P<comment>--\[(?P<c>=*)\[)
+    |(?P<long>\[(?P<l>=*)\[)
+    |(?P<string>["'])
+    |(?P<number>0[xX][0-9a-fA-F]+|(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
+    |(?P<name>[A-Za-z_]\w*)
+    |(?P<op>\.\.\.|\.\.|==|~=|!=|<=|>=|<<|>>|\^\^|[-+*/^<>=(){}\[\];:,.&|!])""",
+    re.VERBOSE | re.ASCII,
+)
+_MAX_DEPTH = 150
+
+
+class TspSyntaxError(Exception):
+    """A chunk that does not parse; the message is what the instrument says, without its line."""
+
+    def __init__(self, line: int, reason: str) -> None:
+        super().__init__(f"at line {line}: {reason}")
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token with the white space and comments before it."""
+
+    kind: str
+    text: str
+    before: str
+    line: int
+
+    @property
+    def raw(self) -> str:
+        """Token as Lua writes it."""
+        text = {"!=": "~=", "!": " not "}.get(self.text, self.text) if self.kind == "op" else self.text
+        return self.before + text
+
+
+def tokens(source: str) -> Iterator[Token]:
+    """Yield the tokens of a chunk, an empty one of kind `end` last; TspSyntaxError at what is none."""
+    at, line, before = 0, 1, ""
+    while at < len(source):
+        match = _TOKEN.match(source, at)
+        if match is None:
+            raise TspSyntaxError(line, f"unexpected symbol near `{source[at]}'")
+        kind, end = match.lastgroup or "", match.end()
+        if match["comment"] is not None:
+            kind, close = "space", f"]{match['c']}]"
+            end = _after(source, close, end, line, "unfinished long comment")
+        elif match["long"] is not None:
+            kind, end = "string", _after(source, f"]{match['l']}]", end, line, "unfinished long string")
+        elif match["string"] is not None:
+            end = _string_end(source, at, line)
+        text = source[at:end]
+        if kind == "space":
+            before += text
+        else:
+            yield Token(kind, text, before, line)
+            before = ""
+        line += text.count("\n")
+        at = end
+    yield Token("end", "", before, line)
+
+
+def _after(source: str, close: str, at: int, line: int, reason: str) -> int:
+    found = source.find(close, at)
+    if found < 0:
+        raise TspSyntaxError(line, f"{reason} near `<eof>'")
+    return found + len(close)
+
+
+def _string_end(source: str, at: int, line: int) -> int:
+    end, quote = at + 1, source[at]
+    while end < len(source) and source[end] != quote and source[end] != "\n":
+        end += 2 if source[end] == "\\" else 1
+    if end >= len(source) or source[end] != quote:
+        raise TspSyntaxError(line, f"unfinished string near `{source[at:end]}'")
+    return end + 1
+
+
+def translate(source: str) -> str:
+    """Return `source` as Lua 5.1 with the same lines; TspSyntaxError if a token is none of TSP's.
+
+    >>> translate("if a != 1 then print('a != b') end -- a != b")
+    "if a ~= 1 then print('a != b') end -- a != b"
+    >>> translate("x = a + 1 & 6 == 2").removeprefix(PRELUDE)
+    'x = __tsp_and( a + 1, 6) == 2'
+    """
+    found = list(tokens(source))
+    if any(t.kind == "op" and t.text in BITWISE for t in found):
+        return PRELUDE + _Rewriter(found).all()
+    return "".join(t.raw for t in found)
+
+
+class _Rewriter:
+    """Precedence climbing over a token list; everything that is no expression passes through."""
+
+    def __init__(self, found: list[Token]) -> None:
+        self.found = found
+        self.at = 0
+        self.depth = 0
+
+    @property
+    def next(self) -> Token:
+        return self.found[self.at]
+
+    def take(self) -> str:
+        self.at += 1
+        return self.found[self.at - 1].raw
+
+    def all(self) -> str:
+        out = []
+        while self.next.kind != "end":
+            out.append(self.item())
+        return "".join(out) + self.next.raw
+
+    def item(self) -> str:
+        """Return one expression, or one token that begins none."""
+        token = self.next
+        begins = (
+            token.kind in ("number", "string")
+            or (token.kind == "name" and (token.text not in _KEYWORDS or token.text in ("nil", "true", "false", "not")))
+            or (token.kind == "op" and token.text in ("(", "{", "-", "!", "..."))
+        )
+        return self.expression(0) if begins else self.take()
+
+    def expression(self, least: int) -> str:
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise TspSyntaxError(self.next.line, "chunk has too many syntax levels")
+        if self.next.text in ("-", "not", "!") and self.next.kind != "string":
+            left = self.take() + self.expression(_UNARY)
+        else:
+            left = self.operand()
+        while self.next.kind in ("op", "name") and (power := _BINARY.get(self.next.text)) and power[0] > least:
+            name = BITWISE.get(self.next.text)
+            before, operator = self.next.before, self.take()
+            right = self.expression(power[1])
+            left = f" {name}({left},{before}{right})" if name else left + operator + right
+        self.depth -= 1
+        return left
+
+    def operand(self) -> str:
+        """Return a primary with its calls, fields and indices."""
+        token = self.next
+        if token.kind == "end" or (token.kind == "op" and token.text not in ("(", "{", "...")):
+            raise TspSyntaxError(token.line, f"unexpected symbol near `{token.text or '<eof>'}'")
+        if token.text == "function":
+            return self.function()
+        out = self.bracket() if token.kind == "op" and token.text in "({" else self.take()
+        while self.next.kind in ("op", "string"):
+            following = self.next
+            if following.kind == "string" or following.text in ("(", "{", "["):
+                out += self.bracket() if following.kind == "op" else self.take()
+            elif following.text in (".", ":"):
+                out += self.take() + self.take()
+            else:
+                break
+        return out
+
+    def function(self) -> str:
+        """Return a function body up to its own `end`."""
+        out, open_blocks = self.take(), 1
+        while open_blocks:
+            text, kind = self.next.text, self.next.kind
+            if kind == "end":
+                raise TspSyntaxError(self.next.line, "`end' expected near `<eof>'")
+            if kind == "name":
+                open_blocks += text in ("function", "do", "if", "repeat")
+                open_blocks -= text in ("end", "until")
+            out += self.item()
+        return out
+
+    def bracket(self) -> str:
+        """Return everything up to the closing bracket."""
+        self.depth += 1
+        if self.depth > _MAX_DEPTH:
+            raise TspSyntaxError(self.next.line, "chunk has too many syntax levels")
+        close = {"(": ")", "{": "}", "[": "]"}[self.next.text]
+        out = self.take()
+        while self.next.kind == "string" or self.next.text != close:
+            if self.next.kind == "end":
+                raise TspSyntaxError(self.next.line, f"`{close}' expected near `<eof>'")
+            out += self.item()
+        self.depth -= 1
+        return out + self.take()

@@ -1,0 +1,377 @@
+"""A real Lua, with nothing in it that reaches outside the instrument.
+
+No file, no process, no module, no bytecode, no coroutine (its hooks are its own, so it would escape the count). Every
+chunk has a budget of instructions and of seconds; when it is spent the chunk ends in an error that `pcall` cannot
+catch. Memory is bounded by the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
+"""
+
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from lupa import lua51
+
+from sim_backend.emulators.tsp.translate import TspSyntaxError, translate
+
+Callback = Callable[..., Any]
+
+_HOST = r"""
+local poll, judge, step = ...
+local raw_pcall, raw_error, raw_loadstring = pcall, error, loadstring
+local type, setmetatable, tostring = type, setmetatable, tostring
+local rawget, setfenv, ipairs, unpack = rawget, setfenv, ipairs, unpack
+local rep, len, sethook = string.rep, string.len, debug.sethook
+local killed
+local function hook()
+  killed = killed or poll(step)
+  if killed then raw_error(killed, 0) end
+end
+local function check(ok, ...)
+  if killed then raw_error(killed, 0) end
+  return ok, ...
+end
+local function finish(fatal, ...)
+  if killed then raw_error(killed, 0) end
+  if fatal then raw_error(fatal, 2) end
+  return ...
+end
+local function guard(...)
+  local reason = judge(...)
+  if reason then raw_error(reason, 3) end
+end
+local host, ids = {}, setmetatable({}, {__mode = "k"})
+
+function pcall(f, ...) return check(raw_pcall(f, ...)) end
+-- the handler runs after unwinding: inside the hook's own error it would be out of the hook's reach
+local function handled(h, ok, ...)
+  if ok then return ok, ... end
+  return false, h(...)
+end
+function xpcall(f, h) return handled(h, check(raw_pcall(f))) end
+function host.wrap(py) return function(...) return finish(py(...)) end end
+function host.start() killed = nil; sethook(hook, "", step) end
+function host.stop() sethook() end
+function host.text(v) return tostring(v) end
+function host.id(v) if type(v) == "table" then return ids[v] end end
+function host.node(luatype, getters, setters, objects, index, id, deny)
+  local mt = {Getters = getters, Setters = setters, Objects = objects, luatype = luatype}
+  local node = {}
+  mt.__index = function(_, key)
+    local object = objects[key]
+    if object ~= nil then return object end
+    local getter = getters[key]
+    if getter then return getter() end
+    if index and type(key) == "number" then return index(key) end
+  end
+  mt.__newindex = function(_, key, value)
+    local setter = setters[key]
+    if setter then setter(value) else deny(key, getters[key] ~= nil or objects[key] ~= nil) end
+  end
+  setmetatable(node, mt)
+  ids[node] = id
+  return node
+end
+
+local find, match, gmatch, gsub = string.find, string.match, string.gmatch, string.gsub
+function string.rep(s, n)
+  guard("rep", len(s), n + 0)
+  return rep(s, n)
+end
+function string.find(s, p, init, plain)
+  guard(plain and "plain" or "pattern", len(s), p)
+  return find(s, p, init, plain)
+end
+function string.match(s, p, init) guard("pattern", len(s), p) return match(s, p, init) end
+function string.gmatch(s, p) guard("pattern", len(s), p) return gmatch(s, p) end
+function string.gsub(s, p, r, n) guard("pattern", len(s), p) return gsub(s, p, r, n) end
+string.gfind = string.gmatch
+string.dump = nil
+
+-- chunks get their own environment; the real one keeps what the host needs and is out of reach
+local env = {string = string, table = table, math = math, _VERSION = "Lua 5.0.2"}
+for _, name in ipairs{"assert", "error", "getmetatable", "gcinfo", "ipairs", "next", "pairs", "pcall", "rawequal",
+                      "rawget", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack",
+                      "xpcall"} do
+  env[name] = _G[name]
+end
+env._G = env
+function host.load(text, name, ...)
+  local chunk, reason = raw_loadstring(text, name)
+  if not chunk then return nil, reason end
+  setfenv(chunk, env)
+  local bits = {...}
+  return function() return chunk(unpack(bits)) end
+end
+function host.script(t, chunk) return setmetatable(t, {__call = function() return chunk() end}) end
+function host.list(t)
+  local list, n = {}, 0
+  while rawget(t, n + 1) ~= nil do n = n + 1 list[n] = rawget(t, n) end
+  return list, n
+end
+host.env = env
+return host
+"""
+
+_WORK = 10**10
+_TEXT = 4 << 20
+
+
+class LuaError(Exception):
+    """A chunk failed while it ran."""
+
+
+class Refusal(Exception):
+    """A command is refused: goes into the error queue, the old setting stays, the script runs on."""
+
+    def __init__(self, code: int, message: str, severity: int = 20) -> None:
+        super().__init__(message)
+        self.code, self.message, self.severity = code, message, severity
+
+
+class Fatal(Exception):
+    """A command cannot be carried out: the script ends with a run-time error."""
+
+
+class Lua:
+    """One sandboxed interpreter.
+
+    Args:
+        refuse: told every `Refusal` of a callback.
+        instructions: budget of one chunk.
+        seconds: the same in real time, for what a single instruction can take.
+        memory: bytes.
+    """
+
+    def __init__(
+        self,
+        refuse: Callable[[Refusal], None],
+        *,
+        instructions: int = 20_000_000,
+        seconds: float = 20.0,
+        memory: int = 64 << 20,
+    ) -> None:
+        self._refuse = refuse
+        self.instructions, self.seconds = instructions, seconds
+        self._left, self._deadline = 0, 0.0
+        self._crash: BaseException | None = None
+        self.abort = False
+        self._runtime: Any = lua51.LuaRuntime(
+            encoding="latin-1",
+            register_eval=False,
+            register_builtins=False,
+            unpack_returned_tuples=True,
+            max_memory=memory,
+            attribute_filter=_no_attributes,
+        )
+        self._host: Any = self._runtime.execute(_HOST, self._poll, self._judge, 1000)
+        self.globals: Any = self._host.env
+        self._things: list[Any] = []
+        self._deny = self.function(self._refuse_write)
+        self._bits = tuple(self.function(f) for f in _BITS)
+        self.globals["loadstring"] = self.function(self._loadstring)
+
+    # -- chunks
+
+    def compile(self, source: str) -> Any:
+        """Return a chunk as a Lua function ready to `run`; TspSyntaxError if it does not parse."""
+        if source.startswith("\x1b"):
+            raise TspSyntaxError(1, "unexpected symbol near `\\27'")
+        found = self._host.load(translate(source), "=chunk", *self._bits)
+        if isinstance(found, tuple):
+            raise TspSyntaxError(*_where(str(found[1])))
+        return found
+
+    def run(self, chunk: Any) -> None:
+        """Run a compiled chunk within its budget; LuaError if it fails."""
+        self._left, self._deadline = self.instructions, time.monotonic() + self.seconds
+        self._crash, self.abort = None, False
+        self._host.start()
+        try:
+            chunk()
+        except lua51.LuaMemoryError as error:
+            raise LuaError("at line 1: not enough memory") from error
+        except lua51.LuaError as error:
+            if self._crash is None:
+                raise LuaError("at line {}: {}".format(*_where(str(error)))) from error
+        finally:
+            self._host.stop()
+            if self._crash is not None:
+                raise self._crash
+
+    def _poll(self, step: int) -> str | None:
+        self._left -= step
+        if self.abort:
+            return "script aborted"
+        if self._left < 0:
+            return "instruction limit exceeded"
+        return "script deadline exceeded" if time.monotonic() > self._deadline else None
+
+    def _judge(self, kind: str, size: float, what: Any) -> str | None:
+        if kind == "rep":
+            return "resulting string too large" if size * max(float(what), 0.0) > _TEXT else None
+        greedy = sum(what.count(c) for c in "*+-")
+        if size > _TEXT or (size * len(what) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
+            return "pattern too complex for a text this long"
+        return None
+
+    def _loadstring(self, text: Any, *_: Any) -> Any:
+        try:
+            return self.compile(str(text))
+        except TspSyntaxError as error:
+            return None, str(error)
+
+    def script(self, content: Mapping[str, Any], chunk: Any) -> Any:
+        """Return a table of `content` that runs `chunk` when it is called."""
+        return self._host.script(self.table(content), chunk)
+
+    # -- objects
+
+    def function(self, call: Callback) -> Any:
+        """Return `call` as a Lua function; what it raises becomes an error queue entry or a run-time error."""
+
+        def guarded(*arguments: Any) -> Any:
+            try:
+                answer = call(*arguments)
+            except Refusal as refusal:
+                self._refuse(refusal)
+                return (None, None)
+            except Fatal as error:
+                return (str(error),)
+            except lua51.LuaError as error:
+                return (str(error),)
+            except TypeError as error:
+                if error.__traceback__ is not None and error.__traceback__.tb_next is None:
+                    return (f"wrong number of arguments ({len(arguments)} given)",)
+                self._crash = error
+                return ("internal error",)
+            except BaseException as error:
+                self._crash = error
+                return ("internal error",)
+            if answer is None:
+                return (None,)
+            return (None, *answer) if isinstance(answer, tuple) else (None, answer)
+
+        return self._host.wrap(guarded)
+
+    def node(
+        self,
+        kind: str,
+        *,
+        get: Mapping[str, Callback] | None = None,
+        set: Mapping[str, Callback] | None = None,
+        objects: Mapping[str | int, Any] | None = None,
+        index: Callback | None = None,
+        thing: Any = None,
+    ) -> Any:
+        """Return a table that behaves as an instrument object: attributes behind a metatable with `Getters`,
+        `Setters`, `Objects` and `luatype`, as the keithley2600 package walks it. `thing` is what `thing_of` returns.
+        """
+        self._things.append(thing)
+        wrapped = {k: self.function(v) if callable(v) and not _is_lua(v) else v for k, v in (objects or {}).items()}
+        return self._host.node(
+            kind,
+            self.table({k: self.function(v) for k, v in (get or {}).items()}),
+            self.table({k: self.function(v) for k, v in (set or {}).items()}),
+            self.table(wrapped),
+            self.function(index) if index is not None else None,
+            len(self._things) - 1,
+            self._deny,
+        )
+
+    def table(self, content: Mapping[Any, Any]) -> Any:
+        """Return a plain Lua table."""
+        return self._runtime.table_from(content)
+
+    def thing_of(self, value: Any) -> Any:
+        """Return the Python object behind a node, None if it is no node."""
+        number = self._host.id(value) if _is_lua(value) else None
+        return None if number is None else self._things[int(number)]
+
+    def text(self, value: Any) -> str:
+        """Return what `tostring` makes of a value."""
+        return str(self._host.text(value))
+
+    def numbers(self, value: Any) -> list[float]:
+        """Return the list part of a Lua table as numbers; Refusal if there are others."""
+        if lua51.lua_type(value) != "table":
+            raise Refusal(-104, "Data type error")
+        content, size = self._host.list(value)
+        return [number(content[k]) for k in range(1, int(size) + 1)]
+
+    def _refuse_write(self, key: Any, known: bool) -> None:
+        raise Fatal(f"cannot set {'read-only' if known else 'unknown'} attribute `{key}'")
+
+
+def number(value: Any) -> float:
+    """Return a Lua value as a number, as Lua coerces; Refusal -104 if it is none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, str):
+        try:
+            return float(value)
+        except ValueError:
+            pass
+    raise Refusal(-104, "Data type error")
+
+
+def _is_lua(value: Any) -> bool:
+    return lua51.lua_type(value) is not None
+
+
+def _no_attributes(_object: Any, _name: Any, _setting: bool) -> Any:
+    raise AttributeError("not available")
+
+
+def _where(message: str) -> tuple[int, str]:
+    """Return the line and the reason in a Lua message, quoted as Lua 5.0 quotes."""
+    match = re.match(r"(?:error loading code: )?[^:\n]*:(\d+): (.*)", message.split("\nstack traceback")[0], re.DOTALL)
+    line, reason = (int(match[1]), match[2]) if match else (1, message.split("\nstack traceback")[0])
+    return line, re.sub(r"'([^'\n]*)'", r"`\1'", reason).replace("\n", " ")
+
+
+def _word(value: Any) -> int:
+    return int(number(value)) & 0xFFFFFFFF
+
+
+_BITS: tuple[Callback, ...] = (
+    lambda a, b: _word(a) & _word(b),
+    lambda a, b: _word(a) | _word(b),
+    lambda a, b: _word(a) ^ _word(b),
+    lambda a, b: (_word(a) << min(_word(b), 32)) & 0xFFFFFFFF,
+    lambda a, b: _word(a) >> min(_word(b), 32),
+)
+
+
+def bit_library() -> dict[str | int, Any]:
+    """Return the functions of TSP's `bit` table; bits are counted from 1 (2600B reference manual, `bit.*`)."""
+
+    def mask(index: Any, width: Any = 1) -> tuple[int, int]:
+        first, bits = int(number(index)), int(number(width))
+        if not (first >= 1 and bits >= 1 and first + bits <= 33):
+            raise Refusal(1101, "Parameter too big")
+        return first - 1, (1 << bits) - 1
+
+    def get(value: Any, index: Any) -> int:
+        return _word(value) & (1 << mask(index)[0])
+
+    def field(value: Any, index: Any, width: Any) -> int:
+        shift, ones = mask(index, width)
+        return (_word(value) >> shift) & ones
+
+    def set_field(value: Any, index: Any, width: Any, new: Any) -> int:
+        shift, ones = mask(index, width)
+        return (_word(value) & ~(ones << shift)) | ((_word(new) & ones) << shift)
+
+    return {
+        "bitand": _BITS[0],
+        "bitor": _BITS[1],
+        "bitxor": _BITS[2],
+        "clear": lambda v, i: _word(v) & ~(1 << mask(i)[0]),
+        "set": lambda v, i: _word(v) | (1 << mask(i)[0]),
+        "toggle": lambda v, i: _word(v) ^ (1 << mask(i)[0]),
+        "test": lambda v, i: get(v, i) != 0,
+        "get": get,
+        "getfield": field,
+        "setfield": set_field,
+    }

@@ -1,0 +1,256 @@
+"""One world for all emulated instruments: what a source, a relay or a needle does, the die feels.
+
+Channels, matrix rows, matrix columns and pads are nodes; relays join them, needles bring the pads to the lines of the
+die under the prober. While an instrument takes its time the die is held at the present levels for just that time, so
+that half-select dwell, ramps and forgotten outputs are as real as on a bench.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from threading import RLock
+
+import numpy as np
+
+from labctl.core.errors import BenchError
+from labctl.core.units import Ampere, Second
+from sim_backend.emulators.clock import Clock, Timing, VirtualClock
+from sim_backend.emulators.ledger import HOT_VOLTAGE, Ledger
+from sim_backend.emulators.nets import Drive, Load, Net, Point, Solution, solve
+
+Line = tuple[int, str, int]
+Place = tuple[int, int, int]
+Crosspoint = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Wiring:
+    """Cables of a bench. Nodes are names: matrix rows `A` to `H`, matrix columns as slot and two digits, `105`.
+
+    Args:
+        channels: SMU channel (`smu.smua`) -> node its HI is wired to, a matrix row or, without a matrix, a pad.
+        lines: line of the die (kernel, `row` or `col`, index) -> node of its pad, usually a matrix column.
+        ground: nodes tied to the common LO of all instruments.
+    """
+
+    channels: Mapping[str, str]
+    lines: Mapping[Line, str]
+    ground: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for kernel, axis, index in self.lines:
+            if axis not in ("row", "col") or kernel < 0 or index < 0:
+                raise BenchError(
+                    f"line {(kernel, axis, index)} in the wiring; expected (kernel, 'row' or 'col', index)"
+                )
+
+
+@dataclass
+class World:
+    """The die under the needles, the wiring, the clock and the ledger.
+
+    Args:
+        dies: the die at (x, y, site), None where there is none; or one die for a bench without prober.
+        in_contact: the needles are down at the start.
+        hot_current: current above which moving a relay counts as a hot switch, A.
+    """
+
+    wiring: Wiring
+    dies: Load | Callable[[int, int, int], Load | None]
+    clock: Clock = field(default_factory=VirtualClock)
+    timing: Timing = field(default_factory=Timing)
+    place: Place = (0, 0, 0)
+    in_contact: bool = True
+    hot_current: Ampere = 1e-6
+
+    def __post_init__(self) -> None:
+        self.lock = RLock()
+        self._ledger = Ledger()
+        self._drives: dict[str, Drive | None] = dict.fromkeys(self.wiring.channels)
+        self._closed: set[Crosspoint] = set()
+        self._pending: Second = 0.0
+        self._dirty = True
+        self._nets: list[Net] | None = None
+        self._solution = Solution({}, {})
+        self._load = self._load_at(self.place)
+        self._fighting: set[frozenset[str]] = set()
+
+    @property
+    def ledger(self) -> Ledger:
+        """The account, brought up to the present."""
+        with self.lock:
+            self.settle()
+            return self._ledger
+
+    def note(self, what: str, detail: str) -> None:
+        """Write an event of now into the ledger."""
+        self._ledger.note(self.now, what, detail)
+
+    def count_message(self) -> None:
+        """Account one message of the host."""
+        self._ledger.messages += 1
+
+    # -- time
+
+    @property
+    def now(self) -> Second:
+        """Seconds on the clock."""
+        return self.clock.now
+
+    def advance(self, seconds: Second) -> None:
+        """Let an operation take its time; the die is held at the present levels meanwhile."""
+        begin = self.clock.now
+        self.clock.advance(seconds)
+        self._pending += self.clock.now - begin
+
+    def settle(self) -> Solution:
+        """Bring the die up to the present and return the operating point."""
+        if self._dirty or self._pending > 0:
+            pending, self._pending = self._pending, 0.0
+            self._dirty = False
+            load = self._load if self.in_contact else None
+            self._solution = solve(self._find_nets(), self._drives, load, pending)
+            self._account(pending)
+        return self._solution
+
+    def _account(self, pending: Second) -> None:
+        energised = False
+        n_rows = self._load.geometry.n_rows if self._load is not None else 0
+        for volts in self._solution.line_voltage.values():
+            spread = float(np.nanmax(volts) - np.nanmin(volts)) if np.isfinite(volts).any() else 0.0
+            energised |= spread > HOT_VOLTAGE
+            if spread > self._ledger.peak_cell_voltage:
+                rows, cols = volts[:n_rows], volts[n_rows:]
+                peak = max(np.nanmax(rows) - np.nanmin(cols), np.nanmax(cols) - np.nanmin(rows))
+                self._ledger.peak_cell_voltage = max(self._ledger.peak_cell_voltage, float(peak))
+        if energised:
+            self._ledger.energise(self.now - pending, self.now)
+        fighting = set()
+        for net in self._find_nets():
+            levels = [v for _, v, _ in net.supplies]
+            if len(levels) > 1 and max(levels) - min(levels) > HOT_VOLTAGE:
+                fighting.add(net.nodes)
+                if net.nodes not in self._fighting:
+                    names = ", ".join(f"{name or 'ground'} at {v:.6g} V" for name, v, _ in net.supplies)
+                    self._ledger.note(self.now, "sources fight", f"{names} on one net")
+        self._fighting = fighting
+
+    # -- sources
+
+    def drive(self, channel: str, drive: Drive | None) -> None:
+        """Set the output of a channel; None is an open output. BenchError if the wiring does not know the channel."""
+        if channel not in self._drives:
+            raise BenchError(f"channel '{channel}' is not in the wiring; it has {sorted(self._drives)}")
+        if self._drives[channel] != drive:
+            self.settle()  # the die feels the level that ends now, however short it was
+            self._drives[channel] = drive
+            self._dirty = True
+
+    def observe(self, channel: str, aperture: Second = 0.0) -> Point:
+        """Return what a channel sees over the next `aperture` seconds."""
+        self.settle()
+        self.advance(aperture)
+        return self.settle().points[channel]
+
+    # -- relays
+
+    @property
+    def closed(self) -> frozenset[Crosspoint]:
+        """Closed crosspoints, (row, column)."""
+        return frozenset(self._closed)
+
+    def switch(self, close: Iterable[Crosspoint] = (), open: Iterable[Crosspoint] = ()) -> None:
+        """Close and open crosspoints at one moment; those that move under voltage or current are noted as hot."""
+        closing, opening = set(close) - self._closed, set(open) & self._closed
+        moved = closing | opening
+        if not moved:
+            return
+        self.settle()
+        for row, column in sorted(moved):
+            self._ledger.relay_operations += 1
+            hot = [n for n in self._nets_at((row, column)) if self._is_hot(n)]
+            if hot:
+                what = "closed" if (row, column) in closing else "opened"
+                where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
+                self._ledger.note(self.now, "hot switch", f"{row} to {column} {what} at {where}")
+        self._closed = (self._closed | closing) - opening
+        self._rewire()
+
+    # -- needles
+
+    def touch(self, down: bool) -> None:
+        """Bring the needles to the pads or away from them."""
+        if down == self.in_contact:
+            return
+        self.settle()
+        for net in self._find_nets():
+            if net.width and net.supplies and self._is_hot(net):
+                verb = "touched" if down else "left"
+                self._ledger.note(self.now, "hot touch", f"pads {verb} at {net.volts:.6g} V {net.amps:.3g} A")
+        self.in_contact = down
+        self._rewire()
+
+    def move(self, place: Place) -> None:
+        """Put another die under the needles; noted if they are down."""
+        self.settle()
+        if self.in_contact:
+            self._ledger.note(self.now, "move in contact", f"from {self.place} to {place}")
+        self.place = place
+        self._load = self._load_at(place)
+        self._rewire()
+
+    def has_die(self, place: Place) -> bool:
+        """Return whether there is a die at (x, y, site)."""
+        return self._load_at(place) is not None
+
+    # -- inside
+
+    def _load_at(self, place: Place) -> Load | None:
+        return self.dies(*place) if callable(self.dies) else self.dies
+
+    def _rewire(self) -> None:
+        self._nets, self._dirty = None, True
+
+    def _is_hot(self, net: Net) -> bool:
+        return abs(net.volts) > HOT_VOLTAGE or abs(net.amps) > self.hot_current
+
+    def _nets_at(self, nodes: Iterable[str]) -> list[Net]:
+        wanted = set(nodes)
+        return [net for net in self._find_nets() if net.nodes & wanted]
+
+    def _find_nets(self) -> list[Net]:
+        if self._nets is None:
+            self._nets = self._join()
+        return self._nets
+
+    def _join(self) -> list[Net]:
+        """Return the nets that the closed relays make."""
+        parent: dict[str, str] = {}
+
+        def root(node: str) -> str:
+            parent.setdefault(node, node)
+            while parent[node] != node:
+                parent[node] = parent[parent[node]]
+                node = parent[node]
+            return node
+
+        for row, column in self._closed:
+            parent[root(row)] = root(column)
+        channels: dict[str, list[str]] = {}
+        lines: dict[str, dict[int, list[int]]] = {}
+        for name, node in self.wiring.channels.items():
+            channels.setdefault(root(node), []).append(name)
+        if self._load is not None:
+            shape = self._load.geometry
+            for (kernel, axis, index), node in self.wiring.lines.items():
+                on_die = kernel < shape.kernels and index < (shape.n_rows if axis == "row" else shape.n_cols)
+                if on_die:
+                    line = index if axis == "row" else shape.n_rows + index
+                    lines.setdefault(root(node), {}).setdefault(kernel, []).append(line)
+        grounds = {root(node) for node in self.wiring.ground}
+        members: dict[str, set[str]] = {}
+        for node in list(parent):
+            members.setdefault(root(node), set()).add(node)
+        return [
+            Net(frozenset(nodes), tuple(channels.get(r, ())), r in grounds, lines.get(r, {}))
+            for r, nodes in members.items()
+        ]
