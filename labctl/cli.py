@@ -280,6 +280,9 @@ def _refuse(error: LabError) -> NoReturn:
 
 def main() -> None:
     """Run the command line; every error leaves with its documented exit code and one message for the operator."""
+    # the matrices here are small: a second BLAS thread costs more than it gives, and it has to be said before numpy
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
     try:
         app()
     except LabError as error:

@@ -114,17 +114,21 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | Non
     return Prepared(campaign, dies, tuple(built), tuple(sources), campaign.solutions, overrides)
 
 
-def _inputs(campaign: Campaign) -> dict[str, Any]:
-    """Return what a campaign hands to procedures, by the name of the field."""
-    found = solutions.load(campaign.solutions)
-    data = datasets.load(campaign.data)
-    networks = tuple(
+def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
+    """Return the solutions of a file as the networks that protocols program."""
+    return tuple(
         Solution(
             int(index),
             tuple(Layer(cells[k], bias[k]) for cells, bias in zip(found.devices, found.bias, strict=True)),
         )
         for k, index in enumerate(found.index)
     )
+
+
+def _inputs(campaign: Campaign) -> dict[str, Any]:
+    """Return what a campaign hands to procedures, by the name of the field."""
+    found = solutions.load(campaign.solutions)
+    data = datasets.load(campaign.data)
     wide = found.devices[0].shape[1]
     if data.x_train.shape[1] != wide:
         raise BenchError(
@@ -132,7 +136,7 @@ def _inputs(campaign: Campaign) -> dict[str, Any]:
             f"{data.x_train.shape[1]} features"
         )
     return {
-        "solutions": networks,
+        "solutions": networks(found),
         "x_train": data.x_train,
         "y_train": data.y_train,
         "x_test": data.x_test,

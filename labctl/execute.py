@@ -5,7 +5,6 @@ still passes through the run loop's clean-up.
 """
 
 import multiprocessing
-import os
 import queue as queues
 import signal
 import threading
@@ -70,24 +69,15 @@ def _here(jobs: Sequence[Job], notify: Notify) -> list[DieResult]:
 def _in_processes(jobs: Sequence[Job], workers: int, notify: Notify) -> list[DieResult]:
     context = multiprocessing.get_context("spawn")
     queue, stopping = context.Queue(), context.Event()
-    threads = {name: os.environ.get(name) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
-    os.environ.update(dict.fromkeys(threads, "1"))
-    try:
-        with (
-            asked_to_stop(stopping.set),
-            ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping)) as pool,
-        ):
-            futures = [pool.submit(run_die_in_worker, job) for job in jobs]
-            while not all(f.done() for f in futures):
-                _drain(queue, notify, 0.2)
-            _drain(queue, notify, 0.0)
-            return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
-    finally:
-        for name, value in threads.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    with (
+        asked_to_stop(stopping.set),
+        ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping)) as pool,
+    ):
+        futures = [pool.submit(run_die_in_worker, job) for job in jobs]
+        while not all(f.done() for f in futures):
+            _drain(queue, notify, 0.2)
+        _drain(queue, notify, 0.0)
+        return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
 
 
 def _drain(queue: Any, notify: Notify, wait: float) -> None:

@@ -5,12 +5,14 @@ the timing function says. It is no model of a junction: no spread, no noise, ide
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from labctl.core.die import (
     Attempts,
     Bias,
+    Flag,
     Geometry,
     Nominal,
     Operation,
@@ -54,15 +56,8 @@ class NominalDie:
         """Return the (n, m) column currents in A of linear cells behind ideal wires."""
         bias = sense.bias
         bias.fits(self.geometry)
-        if (bias.floating is not None and bias.floating.any()) or bias.gate is not None:
-            blocks = [self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))]
-            return Reading.join(blocks) if blocks else _reading(np.zeros(sense.cols.shape))
-        current = np.empty(bias.col.shape)
-        for kernel in np.unique(bias.kernel):
-            here = bias.kernel == kernel
-            g = self._conductance(self.state[kernel])
-            current[here] = bias.row[here] @ g - bias.col[here] * g.sum(axis=0)
-        return _reading(np.take_along_axis(current, sense.cols, axis=1))
+        blocks = [self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))]
+        return Reading.join(blocks) if blocks else _reading(np.zeros(sense.cols.shape))
 
     def pulse(self, pulse: Pulse) -> Reading:
         """Switch cells pattern by pattern; return the verify reads, with no columns if there are none."""
@@ -79,7 +74,8 @@ class NominalDie:
                 parts.append(_reading(np.zeros((len(part), 0))))
             else:
                 parts.append(self._sense_block(part.verify, seen))
-        return Reading.join(parts) if parts else _reading(np.zeros((0, 0)))
+        columns = 0 if pulse.verify is None else pulse.verify.cols.shape[1]
+        return Reading.join(parts) if parts else _reading(np.zeros((0, columns)))
 
     def program(self, plan: WritePlan) -> Attempts:
         """Write and verify the cells of `plan` by the host loop."""
@@ -122,10 +118,14 @@ class NominalDie:
         if bias.floating is not None and bias.floating.any():
             volts = _settle(g, np.concatenate([v_row, v_col], axis=1), bias.floating, self.nominal.g_p * 1e-15)
             v_row, v_col = volts[:, : g.shape[1]], volts[:, g.shape[1] :]
-        current = np.einsum("nr,nrc->nc", v_row, g) - v_col * g.sum(axis=1)
+        # added row by row and not as a product of matrices, whose last bits depend on how many patterns there are
+        current = (v_row[:, :, None] * g).sum(axis=1) - v_col * g.sum(axis=1)
+        flag = np.zeros(current.shape, np.uint8)
         if bias.floating is not None:
-            current[bias.floating[:, g.shape[1] :]] = 0.0
-        return _reading(np.take_along_axis(current, sense.cols, axis=1))
+            unread = bias.floating[:, g.shape[1] :]
+            current[unread], flag[unread] = 0.0, Flag.INVALID
+        found = _reading(np.take_along_axis(current, sense.cols, axis=1))
+        return replace(found, flag=np.take_along_axis(flag, sense.cols, axis=1))
 
 
 def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: float) -> FloatArray:

@@ -16,10 +16,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-from labctl.core.units import Second
-
-EVERY: Second = 5.0
-"""Time between plain lines when the output is not a terminal; a run of a night would use 30 s."""
+EVERY = 5.0
+"""Time between plain lines, in s, when the output is not a terminal; a run of a night would use 30 s."""
 
 
 def duration(seconds: float) -> str:
@@ -50,7 +48,7 @@ class Display:
         patterns: predicted patterns of each die.
     """
 
-    def __init__(self, patterns: Mapping[str, int], *, quiet: bool = False, every: Second = EVERY) -> None:
+    def __init__(self, patterns: Mapping[str, int], *, quiet: bool = False, every: float = EVERY) -> None:
         self._total = dict(patterns)
         self._done = dict.fromkeys(patterns, 0)
         self._stage = dict.fromkeys(patterns, "waiting")

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Pulse, Reading, Sense, WritePlan
+from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, IntArray
 from labctl.limits import Limited, Limits
+from labctl.nominal import NominalDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -38,6 +39,9 @@ WIDE = Limits(
 DIES: dict[str, Callable[[int], Die]] = {
     "simulated": lambda polarity: simulated(polarity),
     "simulated ideal": lambda polarity: simulated(polarity, ideal=True),
+    "rehearsed": lambda polarity: NominalDie(
+        Geometry(KERNELS, M, N, polarity=polarity), Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3 * len(operation)
+    ),
     "behind limits": lambda polarity: Limited(simulated(polarity), WIDE),
 }
 

@@ -1,0 +1,98 @@
+"""A run that is killed leaves a journal that opens, holds all that was acknowledged, and can be shown."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import labctl as package
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+
+
+def start(folder, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "labctl", "run", str(EXAMPLES / "wine-passive.yaml"), "--out", str(folder), *more],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def committed(journal):
+    """Return the number of the last row that is on the disk."""
+    db = sqlite3.connect(f"{journal.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+    try:
+        return db.execute("SELECT ifnull(max(seq), 0) FROM log").fetchone()[0]
+    finally:
+        db.close()
+
+
+def wait_for(journal, rows, process):
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        if journal.is_file():
+            try:
+                found = committed(journal)
+            except sqlite3.OperationalError:
+                found = 0
+            if found >= rows:
+                return found
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.01)
+    raise AssertionError("the run did not get that far")
+
+
+@pytest.mark.parametrize("rows", [40, 160])
+def test_nothing_that_was_acknowledged_is_lost_by_kill_9(tmp_path, labctl, rows):
+    folder = tmp_path / "run"
+    process = start(folder, "--workers", "1")
+    acknowledged = wait_for(folder / "dies" / "D55" / "journal.db", rows, process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    assert committed(folder / "dies" / "D55" / "journal.db") >= acknowledged
+    die = package.open_run(folder).die("D55")
+    operations = list(die.operations())
+    assert operations
+    assert all(o.result is not None for o in operations[:-1])
+    shown = labctl("show", folder)
+    assert "unfinished" in shown.stdout
+
+
+def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
+    folder = tmp_path / "run"
+    process = start(folder, "--workers", "2")
+    journal = folder / "dies" / "D55" / "journal.db"
+    wait_for(journal, 40, process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    process.stderr.close()
+    end = time.monotonic() + 60
+    reason = ""
+    while not reason and time.monotonic() < end:
+        time.sleep(0.2)
+        for event in package.open_run(folder).die("D55").events():
+            if event.kind == "stage_ended" and event.body["outcome"] == "abort":
+                reason = event.body["reason"]
+    assert reason == "the parent process is gone"
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_ends_at_the_next_safe_point_with_sealed_data_and_exit_code_4(tmp_path, workers):
+    folder = tmp_path / "run"
+    process = start(folder, "--workers", workers)
+    wait_for(folder / "dies" / "D55" / "journal.db", 40, process)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 4, said
+    assert "stopped by the operator" in said
+    assert (folder / "dies" / "D55.h5").is_file()
+    assert package.open_run(folder).die("D55").sealed
