@@ -114,16 +114,17 @@ class Ports:
             past = self._past[:, : self._pending]
             response = response - past @ (self._weight[: self._pending] * past[cell])
         scale = 1.0 + more * float(response[cell])
+        across = self._q[cell].copy()
+        weight = more / scale if scale >= 1.0 / _GENTLE else 0.0
+        part = weight * across * across  # of the lines' own admittances
+        gentle = 1.0 / _GENTLE <= scale <= _GENTLE and np.abs(part).max() <= 0.5 * (self._own + part).max()
         self._changes += 1
-        gentle = 1.0 / _GENTLE <= scale <= _GENTLE and not self._undefined[cell]
-        if self._changes > _CHANGES or not gentle:
+        if self._changes > _CHANGES or not gentle or self._undefined[cell]:
             self.rebuild()
             return
         if self._pending == _PENDING:
             response = response.copy()
             _ = self.k
-        across = self._q[cell].copy()
-        weight = more / scale
         dger(weight, across, across, a=self._y, overwrite_a=1)
         dger(-weight, response, across, a=self._q, overwrite_a=1)
         self._past[:, self._pending] = response
@@ -137,6 +138,7 @@ class Ports:
         across = network.cell_voltage(np.eye(lines)).reshape(lines, cells)
         between = network.terminals
         self._y: FloatArray = np.asfortranarray(np.diag(between.sum(axis=1)) - between)
+        self._own = self._y.ravel(order="K")[:: lines + 1]  # a view of the diagonal
         self._undefined: BoolArray = np.isnan(across[0])  # cells that dangle from a broken line
         self._q: FloatArray = np.nan_to_num(across).T  # column-major, for rank-one changes in place
         self._k: FloatArray = np.asfortranarray(network.cell_response())
@@ -151,10 +153,10 @@ def line_voltages(
     """Return where the lines of a linear array settle when some float and the others are limited in current.
 
     A driven line holds its voltage as long as its current is within its compliance; otherwise it carries
-    exactly the compliance, and its source sits short of its set point. Where several lines could take the
-    limit (two equal limits in series), the one with the largest excess does, and of equals the first.
-    Active sets change one line at a time (K. G. Murty, Linear Complementarity, Linear and Nonlinear
-    Programming (1988), chapter 4, principal pivots).
+    exactly the compliance, and its source sits short of its set point. That state is the minimum of a convex
+    function (half the dissipated power plus each limit times the distance of its line from its set point), and
+    it is found by descent, one line after another, the one with the largest excess first. Where several lines
+    could take the limit (two equal limits in series), the first of them does.
 
     Args:
         y: (lines, lines) S, port admittance as in `Ports.y`.
@@ -180,34 +182,53 @@ def line_voltages(
     between = -y
     np.fill_diagonal(between, 0.0)
     island = connected_components(between != 0.0, directed=False)[1].astype(np.intp)
-    held = np.where(floats, 0.0, source)
-    forced = np.zeros_like(held)
-    settled, flow = np.empty_like(held), np.empty_like(held)
-    todo = np.arange(len(held))
-    for turn in range(16 * lines):
-        limited = forced[todo] != 0.0
-        settled[todo], flow[todo] = _settle(between, island, held[todo], floats[todo] | limited, forced[todo])
-        excess = np.where(floats[todo] | limited, 0.0, np.abs(flow[todo]) / limit - 1.0)
-        short = (settled[todo] - held[todo]) * np.sign(forced[todo])
-        beyond = short / np.maximum(np.abs(held[todo]).max(axis=1, keepdims=True), np.finfo(float).tiny)
-        over, back = excess > _SETTLED, beyond > _SETTLED
-        wrong = np.flatnonzero(over.any(axis=1) | back.any(axis=1))
-        if not len(wrong):
-            return settled, flow, forced != 0.0
-        by_order = turn > 8 * lines  # taking the first wrong line instead of the worst cannot cycle
-        for at in wrong:
-            force = forced[todo[at]]
-            if over[at].any() and not (by_order and back[at].argmax() < over[at].argmax() and back[at].any()):
-                line = int(over[at].argmax() if by_order else excess[at].argmax())
-                others = (island == island[line]) & ~floats[todo[at]]
-                others[line] = False
-                if (force[others] != 0.0).all():  # somebody must hold a voltage: begin again from this line
-                    force[others] = 0.0
-                force[line] = np.copysign(limit[line], flow[todo[at], line])
-            else:
-                force[int(back[at].argmax() if by_order else beyond[at].argmax())] = 0.0
-        todo = todo[wrong]
-    raise ArithmeticError(f"the current limits of {len(todo)} of {len(held)} patterns did not settle")
+    wanted = np.where(floats, 0.0, source)
+    sign = np.zeros_like(wanted)  # of the current of a limited line
+    settled, flow = _settle(between, island, wanted, floats, sign)
+    todo = np.arange(len(wanted))
+    for _ in range(16 * lines):
+        excess = np.where(floats[todo] | (sign[todo] != 0.0), 0.0, np.abs(flow[todo]) / limit)
+        todo = todo[excess.max(axis=1, initial=0.0) > 1.0 + _SETTLED]
+        if not len(todo):
+            return settled, flow, sign != 0.0
+        for at in todo:
+            _limit(sign[at], settled[at], flow[at], wanted[at], floats[at], limit, island)
+        moving = todo
+        while len(moving):  # towards where the limits lead, as far as every limited line stays short of its set point
+            free = floats[moving] | (sign[moving] != 0.0)
+            target, current_there = _settle(between, island, wanted[moving], free, sign[moving] * limit)
+            way = target - settled[moving]
+            crossing = (target - wanted[moving]) * sign[moving] > 0.0
+            room = np.divide(wanted[moving] - settled[moving], way, out=np.ones_like(way), where=crossing)
+            line = room.argmin(axis=1)
+            share = np.clip(room[np.arange(len(moving)), line], 0.0, 1.0)[:, None]
+            settled[moving] = np.where(share < 1.0, settled[moving] + share * way, target)
+            flow[moving] = current_there
+            back = crossing[np.arange(len(moving)), line]
+            moving, line = moving[back], line[back]
+            sign[moving, line] = 0.0
+            settled[moving, line] = wanted[moving, line]
+    raise ArithmeticError(f"the current limits of {len(todo)} of {len(wanted)} patterns did not settle")
+
+
+def _limit(
+    sign: FloatArray,
+    settled: FloatArray,
+    flow: FloatArray,
+    wanted: FloatArray,
+    floating: BoolArray,
+    limit: FloatArray,
+    island: IntArray,
+) -> None:
+    """Put the line with the largest excess of one pattern into its limit, changing `sign`, `settled`; all (lines,)."""
+    line = int(np.where(floating | (sign != 0.0), 0.0, np.abs(flow) / limit).argmax())
+    sign[line] = np.sign(flow[line])
+    here = island == island[line]
+    if (floating | (sign != 0.0))[here].all():  # nobody holds a voltage: all move until a line reaches its set point
+        distance = np.where(here & (sign == -sign[line]), np.abs(settled - wanted), np.inf)
+        first = int(distance.argmin())
+        settled[here] -= settled[first] - wanted[first]
+        sign[first] = 0.0
 
 
 def _settle(
