@@ -40,7 +40,9 @@ DIES: dict[str, Callable[[int], Die]] = {
     "simulated": lambda polarity: simulated(polarity),
     "simulated ideal": lambda polarity: simulated(polarity, ideal=True),
     "rehearsed": lambda polarity: NominalDie(
-        Geometry(KERNELS, M, N, polarity=polarity), Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3 * len(operation)
+        Geometry(KERNELS, M, N, polarity=polarity),
+        Nominal(4e-4, 2e-4),
+        timing=lambda o: len(o) * (2e-3 if isinstance(o, Sense) else 4e-3),
     ),
     "behind limits": lambda polarity: Limited(simulated(polarity), WIDE),
 }

@@ -1,0 +1,46 @@
+"""What the README says can be typed, and its Python runs."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.e2e.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMANDS = [
+    line.split("  #")[0].strip()
+    for block in re.findall(r"```sh\n(.*?)```", README, re.S)
+    for line in block.splitlines()
+    if line.startswith("labctl ")
+]
+
+
+def test_the_python_of_the_readme_runs_on_a_finished_run(finished, tmp_path, monkeypatch, capsys):
+    folder, _ = finished
+    pytest.importorskip("pandas")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "first").symlink_to(folder, target_is_directory=True)
+    monkeypatch.chdir(tmp_path)
+    (code,) = re.findall(r"```python\n(.*?)```", README, re.S)
+    scope: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), scope)
+    assert "D80: fidelity" in capsys.readouterr().out
+    assert len(scope["worst"]) == 5
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_of_the_readme_works(command, labctl, campaign, few_solutions, tmp_path, finished):
+    words = shlex.split(command.partition(" > ")[0])[1:]
+    stand_in = {"examples/wine-passive.yaml": str(campaign), "solutions=my-weights.npz": f"solutions={few_solutions}"}
+    words = [stand_in.get(word, word) for word in words]
+    if words[0] == "run" and "--out" in words:
+        words[words.index("--out") + 1] = str(tmp_path / "run")
+    if words[0] == "show":
+        words[1] = str(finished[0])
+    labctl(*words, cwd=tmp_path)
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_every_link_of_the_readme_leads_somewhere(link):
+    assert (ROOT / link).exists()
