@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
 from labctl.core.die import Flag
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -35,9 +36,6 @@ from labctl.core.instrument import (
     Watch,
 )
 from labctl.core.units import FloatArray, Second, Volt
-
-RAMP_STEP: Second = 1e-4
-"""Time between the small steps of a ramp; about what one line of a script takes."""
 
 TOLERANCE = 1e-3
 """Relative difference at which a setting that was read back is not the one that was sent."""
@@ -84,14 +82,18 @@ MODELS: dict[str, Model] = {
 _OFF_MODE = {OffState.NORMAL: ("NORMAL", 0), OffState.ZERO: ("ZERO", 1), OffState.HIGH_Z: ("HIGH_Z", 2)}
 
 _RAMP = (
-    "local function ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
+    "function mtj_ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
     f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n delay({number(RAMP_STEP)}) end s.source.levelv=v end"
 )
 _LIMIT = (
-    "local function limit(s,l,r) "
+    "function mtj_limit(s,l,r) "
     "if r>s.measure.rangei then s.measure.rangei=r s.source.limiti=l else s.source.limiti=l s.measure.rangei=r end "
     f'if math.abs(s.source.limiti-l)>{number(TOLERANCE)}*l then error("current limit not taken") end end'
 )
+_CURRENT = 'function mtj_i(s,m) local i=s.measure.i() return string.format("%.9e\\t%d",i,m.condition) end'
+_BOTH = 'function mtj_iv(s,m) local i,v=s.measure.iv() return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition) end'
+_FUNCTIONS = (_RAMP, _LIMIT, _CURRENT, _BOTH)
+"""Defined in the instrument when it is set up, so that a script is short; a reading and its condition are atomic."""
 
 
 class Keithley2600B:
@@ -162,6 +164,8 @@ class Keithley2600B:
         """
         plans = {channel: self._settings(channel, setup) for channel, setup in setups.items()}
         self._refuse_if_on(setups)
+        for function in _FUNCTIONS:
+            self._tsp.set(function)
         for channel, setup in setups.items():
             for attribute, text, _ in plans[channel]:
                 self._tsp.set(f"{channel}.{attribute}={text}")
@@ -251,7 +255,7 @@ class Keithley2600B:
                 if rate and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
                     seconds = 2 * max(self._what.ranges_v) / rate
                     with contextlib.suppress(Refused):
-                        self._tsp.script([_RAMP, f"ramp({channel},0,{number(rate * RAMP_STEP)})"], extra=seconds)
+                        self._tsp.script([_RAMP, f"mtj_ramp({channel},0,{number(rate * RAMP_STEP)})"], extra=seconds)
                 for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
                     with contextlib.suppress(Refused):
                         self._tsp.set(text)
@@ -347,23 +351,19 @@ class Keithley2600B:
     def _compile(self, steps: Sequence[Step]) -> tuple[list[str], Second]:
         """Return the lines of the script and how long it runs at most, s."""
         lines, seconds, asked = ["local r={}"], 0.0, 0
-        if any(isinstance(step, Ramp) for step in steps):
-            lines.append(_RAMP)
-        if any(isinstance(step, Limit) for step in steps):
-            lines.append(_LIMIT)
         for step in steps:
             match step:
                 case Level(channel, volts):
                     lines.append(f"{channel}.source.levelv={number(volts)}")
                 case Ramp(channel, volts, rate):
-                    lines.append(f"ramp({channel},{number(volts)},{number(rate * RAMP_STEP)})")
+                    lines.append(f"mtj_ramp({channel},{number(volts)},{number(rate * RAMP_STEP)})")
                     seconds += 4 * self._setups[channel].range_v / rate
                 case Hold(duration):
                     seconds += duration
                     if duration > 0:
                         lines.append(f"delay({number(duration)})")
                 case Limit(channel, limit, range_i):
-                    lines.append(f"limit({channel},{number(limit)},{number(self._range_i(range_i))})")
+                    lines.append(f"mtj_limit({channel},{number(limit)},{number(self._range_i(range_i))})")
                 case Aperture(channel, aperture):
                     lines.append(f"{channel}.measure.nplc={number(aperture * self._line_frequency)}")
                     self._apertures[channel] = aperture
@@ -373,7 +373,8 @@ class Keithley2600B:
                 case Measure(channel, voltage):
                     asked += 1
                     seconds += 2 * self._apertures.get(channel, 1 / self._line_frequency) + 1e-3
-                    lines.append(_measure(channel, voltage, asked))
+                    function = "mtj_iv" if voltage else "mtj_i"
+                    lines.append(f"r[{asked}]={function}({channel},status.measurement.instrument.{channel})")
         if asked:
             lines.append(f"for k=1,{asked} do print(r[k]) end")
         return lines, seconds
@@ -390,14 +391,6 @@ class Keithley2600B:
             if abs(value) <= found * (1 + 1e-9):
                 return found
         raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {what} ranges of a {self._model}")
-
-
-def _measure(channel: str, voltage: bool, index: int) -> str:
-    """Return the line that takes a reading and, right after it, the condition it was taken in."""
-    condition = f"status.measurement.instrument.{channel}.condition"
-    if voltage:
-        return f'do local i,v={channel}.measure.iv() r[{index}]=string.format("%.9e\\t%.9e\\t%d",i,v,{condition}) end'
-    return f'do local i={channel}.measure.i() r[{index}]=string.format("%.9e\\t%d",i,{condition}) end'
 
 
 def _sample(step: Watch | Measure, line: str) -> Sample:

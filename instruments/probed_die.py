@@ -8,7 +8,7 @@ is at fault and refuses everything but `idle`.
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 
 import numpy as np
 
@@ -50,8 +50,8 @@ MOST_VISITS = 32
 """Reads on one route that go into one script."""
 
 COLD_TRIES = 3
-MATRIX_MESSAGES = 5
-"""Open, *OPC?, close, *OPC?, and the closed set."""
+MATRIX_MESSAGES = 7
+"""Open and its error count, *OPC?, close and its error count, *OPC?, and the closed set."""
 
 
 class ProbedDie:
@@ -280,9 +280,11 @@ class ProbedDie:
         for k, times in zip(first.tolist(), count.tolist(), strict=True):
             composer, visit = Composer(self.bench, self._channels), self._visit(visits, k, ranges)
             aperture = self.bench.outputs.cold_aperture
-            seconds = duration(composer.visit(visit, act), self._channels, timing, aperture)
+            events = composer.visit(visit, act)
             if moves[k]:
-                seconds += duration(composer.cold(visit.used), self._channels, timing, aperture)
+                events = chain(events, composer.cold(visit.used))
+            seconds = duration(events, self._channels, timing, aperture)
+            if moves[k]:
                 seconds += MATRIX_MESSAGES * timing.message + 2 * timing.relay + self.bench.settling.relays
             total += times * seconds
         return total
@@ -303,17 +305,22 @@ class ProbedDie:
             kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
             self._route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
             for piece in _pieces(visits.pulses[begin:end], begin):
-                self._hold(visits, [self._visit(visits, k, ranges) for k in piece], act, reading)
-            self._go_cold(self._visit(visits, begin, ranges).used)
+                held = [self._visit(visits, k, ranges) for k in piece]
+                self._hold(visits, held, act, reading, last=piece.stop == end)
         read = operation if isinstance(operation, Sense) else operation.verify
+        if read is not None and read.bias.floating is not None:
+            loose = np.take_along_axis(read.bias.floating[:, read.bias.row.shape[1] :], read.cols, 1)
+            reading.current[loose], reading.flag[loose] = 0.0, Flag.INVALID
         if read is not None and self.bench.reads.lead_resistance:
             subtract_leads(reading, driven_voltage(read.bias), self.bench.reads.lead_resistance)
         return reading
 
-    def _hold(self, visits: routing.Visits, piece: Sequence[Visit], act: Act, reading: Reading) -> None:
-        """Carry out visits on the present route and put what they found into `reading`."""
+    def _hold(self, visits: routing.Visits, piece: Sequence[Visit], act: Act, reading: Reading, *, last: bool) -> None:
+        """Carry out visits on the present route, go cold after the `last`, put what was found into `reading`."""
         here = {visit.number: visit for visit in piece}
-        found = self._carry_out(event for visit in piece for event in self._composer.visit(visit, act))
+        used = piece[0].used
+        events = (event for visit in piece for event in self._composer.visit(visit, act))
+        found = self._carry_out(chain(events, self._composer.cold(used)) if last else events)
         again = {
             tag.visit
             for tag, sample in found
@@ -323,6 +330,9 @@ class ProbedDie:
             visit = here[number]
             found = [pair for pair in found if pair[0].visit != number or pair[0].kind == PULSE]
             found += self._carry_out(self._composer.read(visit, act, self._range(act.read_compliance)))
+        if last and (again or self._hot(found)):
+            self._go_cold(used)
+        self._cold = last
         zero = {(tag.visit, tag.slot): sample.current for tag, sample in found if tag.kind == ZERO}
         force = {tag.visit: Flag(0) for tag, _ in found}
         for tag, sample in found:
@@ -352,21 +362,26 @@ class ProbedDie:
 
     def _go_cold(self, used: Iterable[int]) -> None:
         """Have the channels in `used` at 0 V behind the low limit and prove it by reading voltage and current."""
-        outputs, wanted, worst = self.bench.outputs, tuple(used), ""
+        wanted, hot = tuple(used), ""
         for attempt in range(COLD_TRIES):
             if attempt:
                 self._wait(self.bench.settling.source)
-            worst = ""
-            for tag, sample in self._carry_out(self._composer.cold(wanted)):
-                hot = abs(sample.voltage) > outputs.cold_voltage or not abs(sample.current) <= outputs.cold_current
-                if tag.kind == COLD and hot:
-                    name = list(self.bench.wiring.channels)[tag.visit]
-                    worst = f"{name} reads {sample.voltage:.3g} V and {sample.current:.3g} A where 0 was set"
-            if not worst:
+            hot = self._hot(self._carry_out(self._composer.cold(wanted)))
+            if not hot:
                 self._cold = True
                 return
-        self._fault = worst
-        raise InstrumentError(f"{worst}; no relay moves")
+        self._fault = hot
+        raise InstrumentError(f"{hot}; no relay moves")
+
+    def _hot(self, found: Iterable[tuple[Tag, Sample]]) -> str:
+        """Return what the readings at 0 V say against moving a relay; empty if nothing."""
+        outputs = self.bench.outputs
+        for tag, sample in found:
+            cold = abs(sample.voltage) <= outputs.cold_voltage and abs(sample.current) <= outputs.cold_current
+            if tag.kind == COLD and not cold:
+                name = self.bench.wiring.sources[tag.visit]
+                return f"{name} reads {sample.voltage:.3g} V and {sample.current:.3g} A where 0 was set"
+        return ""
 
     def _route(self, closed: Iterable[str]) -> None:
         """Have exactly these relays closed, settled."""

@@ -113,7 +113,7 @@ def plan(operation: Sense | Pulse, channels: int, ground: bool) -> Visits:
     """Return the visits of a batch on a bench with `channels` source channels and perhaps a ground.
 
     Raises:
-        BenchError: more levels at once than there are channels, or a floating column is to be read.
+        BenchError: more levels at once than there are channels.
     """
     pattern = np.arange(len(operation))
     if isinstance(operation, Sense):
@@ -225,8 +225,6 @@ def _assign(lines: _Lines, cols: IntArray, channels: int, ground: bool) -> _Rout
     route = np.full(lines.a.shape, OPEN, np.int64)
     sensed = np.zeros(lines.a.shape, np.bool_)
     sensed[each[:, None], cols] = True
-    if (sensed & lines.open).any():
-        raise BenchError(f"pattern {int((sensed & lines.open).any(1).argmax())} reads a column that it leaves floating")
     pool = ~lines.open & ~sensed
     own = (lines.own >= 0) & ~sensed[each, lines.own]
     pool[each[own], lines.own[own]] = False
@@ -242,11 +240,12 @@ def _assign(lines: _Lines, cols: IntArray, channels: int, ground: bool) -> _Rout
     np.put_along_axis(group, order, new.cumsum(1) - 1 + own[:, None], 1)
     route[pool] = group[pool]
     route[each[own], lines.own[own]] = 0
-    sense = np.full((n, max(channels, k)), -1)
-    for slot in range(k):
-        route[each, cols[:, slot]] = channels - 1 - slot
-        sense[:, channels - 1 - slot] = slot
     needed = new.sum(1) + own + k
+    sense = np.full((n, max(channels, int(needed.max(initial=0)))), -1)
+    for slot in range(k):
+        there = ~lines.open[each, cols[:, slot]]  # a floating column has no reading, and no channel either
+        route[each[there], cols[there, slot]] = (needed - k + slot)[there]
+        sense[each[there], (needed - k + slot)[there]] = slot
     pulse, read = np.zeros((n, channels)), np.zeros((n, channels))
     at, line = np.nonzero((route >= 0) & (route < channels) & (needed <= channels)[:, None])
     pulse[at, route[at, line]] = lines.a[at, line]

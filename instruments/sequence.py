@@ -1,8 +1,9 @@
 """What sources do during one visit, as steps in order. Pure: the same steps are carried out and, for `check`, added up.
 
 Order is safety here. Lines that do not make the width go up first and come down last, ramped; the one that makes it
-goes up and down in one edge each, timed inside its instrument. Limits and ranges change at 0 V only. Before relays
-move every source is at 0 V behind a low limit, and what it reads there proves it.
+goes up and down in one edge each, timed inside its instrument; setting a level takes the source's settling time,
+which is part of the width. Limits and ranges change at 0 V only. Before relays move every source is at 0 V behind a
+low limit, and what it reads there proves it.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +14,9 @@ from instruments.timing import Timing
 from labctl.core.errors import BenchError
 from labctl.core.instrument import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
 from labctl.core.units import Ampere, Second, Volt
+
+MESSAGES = 2
+"""Of one script: itself, and the mark behind it."""
 
 PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
 
@@ -141,7 +145,6 @@ class Composer:
         low = self.bench.outputs.relay_limit
         for c in self._by_instrument(used):
             yield from self._limit(c, low, low)
-            yield from self._aperture(c, self.bench.outputs.cold_aperture)
             yield Event(c, Measure(self.channels[c].name, voltage=True), Tag(COLD, c))
 
     def _pulse(self, visit: Visit, act: Act) -> Iterator[Event]:
@@ -165,7 +168,10 @@ class Composer:
                 yield Event(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
         for c in makers:
             yield Event(c, Level(self.channels[c].name, visit.pulse[c]))
-        yield Event(makers[0] if makers else visit.used[0] if visit.used else 0, Hold(act.width))
+        yield Event(
+            makers[0] if makers else visit.used[0] if visit.used else 0,
+            Hold(max(0.0, act.width - self.bench.timing.source_settle)),
+        )
         for c in makers:
             yield Event(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
         for c in reversed(makers):
@@ -213,7 +219,7 @@ def duration(events: Iterator[Event], channels: Sequence[Channel], timing: Timin
     """Return the time that `events` take, messages included, s. `aperture` of readings before one is set."""
     total, levels, apertures = 0.0, [0.0] * len(channels), [aperture] * len(channels)
     for _, held in calls(events, channels):
-        total += timing.message
+        total += MESSAGES * timing.message
         for event in held:
             c, step = event.channel, event.step
             total += timing.of(step, apertures[c], levels[c])

@@ -3,11 +3,16 @@
 [M] is a manual or data sheet, [?] an engineering default: measure it at the bench and put it into the bench file.
 """
 
+import math
+
 from pydantic import Field
 
 from labctl.core.instrument import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
 from labctl.core.procedure import Model
 from labctl.core.units import Ratio, Second
+
+RAMP_STEP: Second = 1e-4
+"""Wait between the small steps of a ramp, beside the source's settling."""
 
 
 class Timing(Model):
@@ -28,10 +33,11 @@ class Timing(Model):
             case Hold(seconds):
                 return seconds
             case Ramp(_, volts, rate):
-                return abs(volts - present) / rate + self.source_settle
+                steps = math.ceil(abs(volts - present) / (rate * RAMP_STEP) - 1e-9)
+                return steps * self.source_settle + max(0, steps - 1) * RAMP_STEP
             case Level():
                 return self.source_settle
-            case Measure(_, voltage):
-                return aperture * (1 + voltage) + self.measure_overhead
+            case Measure():
+                return aperture + self.measure_overhead
             case Limit() | Aperture() | Watch():
                 return 0.0

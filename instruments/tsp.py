@@ -18,6 +18,9 @@ _IDENTITY = re.compile(r"Model\s+(?P<model>\w+)")
 MOST_ERRORS = 32
 """More than this many queued errors are not read one by one."""
 
+LONGEST_CHUNK = 1000
+"""Characters; longer messages go as a script of several lines. [?] No limit is documented for the raw socket."""
+
 OVERFLOW = 9e37
 """Readings this large are not numbers but 'overflow'."""
 
@@ -116,15 +119,19 @@ class Tsp:
         return [*found, "and more"]
 
     def script(self, lines: Sequence[str], *, wait: Wait = Wait.SETTING, extra: Second = 0.0) -> list[str]:
-        """Run `lines` as one script in one round trip and return what it printed.
+        """Run `lines` in one round trip and return what they printed.
 
-        A mark is asked for behind the script, so that one which aborts is known at once, and not by a timeout.
+        Short ones go as one message, which saves the framing of a script. A mark is asked for behind them, so that
+        one which aborts is known at once, and not by a timeout.
 
         Raises:
             Refused: the script was refused, aborted or left an error in the queue.
         """
         mark = f"done-{next(self._serial)}"
-        message = "\n".join(["loadandrunscript", *lines, "endscript", f'print("{mark}",errorqueue.count)'])
+        body = " ".join(lines)
+        if len(body) > LONGEST_CHUNK:
+            body = "\n".join(["loadandrunscript", *lines, "endscript"])
+        message = f'{body}\nprint("{mark}",errorqueue.count)'
         *printed, last = self.transport.converse(message, lambda line: line.startswith("done-"), wait=wait, extra=extra)
         found, _, waiting = last.partition("\t")
         if found != mark:
