@@ -19,16 +19,18 @@ after column from the far end towards the sources, a dense block of n_rows nodes
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dsymm, dsymv
+from scipy.linalg.blas import dger, dsymm, dsymv
 from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 _PIVOT_KEPT = 0.2  # part of a diagonal entry that Cholesky must leave in its pivot: below it digits are lost
+_NO_WIRE = 1e150  # S; a segment beyond it is no resistance at all
 _SMALLEST_PRODUCT = 1e-140  # of damping factors along a column, before quotients of them might underflow
 
 
@@ -66,29 +68,30 @@ def eliminated(off: FloatArray, ground: FloatArray) -> FloatArray:
     return np.asarray(inverse.T @ (weight[:, None] * inverse))
 
 
-def eliminated_quickly(off: FloatArray, ground: FloatArray) -> FloatArray:
+def eliminated_quickly(nodal: FloatArray, ground: FloatArray, ones: FloatArray, least: float) -> FloatArray:
     """Return what `eliminated` does, by Cholesky where that keeps all digits.
 
     Args:
-        off: (n, n) S as in `eliminated`, column-major, **lower triangle valid** (the upper one is not
-            read); its diagonal is overwritten.
-        ground: (n,) S.
+        nodal: (n, n) S, minus the conductances between the nodes that go, column-major, **lower triangle valid**
+            (the upper one is not read); its diagonal is overwritten.
+        ground: (n,) S as in `eliminated`.
+        ones: (n,) of ones.
+        least: S, a lower bound of `ground`, and so of the pivots.
 
     Returns:
         The inverse, (n, n) ohm, lower triangle valid.
     """
-    n = len(ground)
-    off.ravel(order="K")[:: n + 1] = 0.0
-    total = dsymv(1.0, off, np.ones(n), lower=1) + ground
-    matrix = np.negative(off)
-    matrix.ravel(order="K")[:: n + 1] = total
-    factor, failed = dpotrf(matrix, lower=1, clean=1, overwrite_a=1)
+    diagonal = nodal.ravel(order="K")[:: len(ones) + 1]
+    diagonal[:] = 0.0
+    total = dsymv(-1.0, nodal, ones, beta=1.0, y=ground, lower=1)
+    diagonal[:] = total
+    factor, failed = dpotrf(nodal, lower=1)
     if not failed:
-        kept = factor.ravel(order="K")[:: n + 1]
-        if (kept * kept >= _PIVOT_KEPT * total).all():
+        kept = factor.ravel(order="K")[:: len(ones) + 1]
+        if least >= _PIVOT_KEPT * total.max() or (kept * kept >= _PIVOT_KEPT * total).all():
             inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
             return np.asarray(inverse)
-    return eliminated(mirrored(off), ground)
+    return eliminated(mirrored(-nodal), ground)
 
 
 def mirrored(lower: FloatArray) -> FloatArray:
@@ -117,26 +120,25 @@ class Chains:
         self.conductance = conductance
         self.total = total = np.empty((m, n))
         self.damping = damping = np.empty((m, n))
-        self.mesh = mesh = np.empty((m, n))
-        finite = bool(np.isfinite(r_col).all())
+        broken = r_col == np.inf
+        cut = list(broken) if broken.any() else None
+        if cut is not None:
+            r_col = np.where(broken, 0.0, r_col)
         load = np.zeros(n)
-        for i in range(m):
-            seen = np.add(conductance[i], load, out=total[i])
-            if finite:
-                np.divide(1.0, r_col[i] * seen + 1.0, out=damping[i])
-                np.multiply(r_col[i], damping[i], out=mesh[i])
-            else:
-                broken = np.isinf(r_col[i])
-                r = np.where(broken, 0.0, r_col[i])
-                damping[i] = np.where(broken & (seen > 0.0), 0.0, 1.0 / (r * seen + 1.0))
-                alone = np.divide(1.0, seen, out=np.zeros(n), where=seen > 0.0)
-                mesh[i] = np.where(broken, alone, r * damping[i])
-            load = damping[i] * seen
-        strength = np.empty((m, n))
-        after = np.zeros(n)
+        for i, (g, r, seen, damp) in enumerate(zip(conductance, r_col, total, damping, strict=True)):
+            np.add(g, load, out=seen)
+            np.multiply(r, seen, out=load)
+            np.divide(1.0, np.add(load, 1.0, out=load), out=damp)
+            if cut is not None:
+                damp[cut[i] & (seen > 0.0)] = 0.0
+            np.multiply(damp, seen, out=load)
+        self.mesh = mesh = r_col * damping
+        if cut is not None:
+            np.divide(1.0, total, out=mesh, where=broken & (total > 0.0))
+        strength = mesh.copy()
         squared = damping * damping
-        for i in range(m - 1, -1, -1):
-            after = np.add(squared[i] * after, mesh[i], out=strength[i])
+        for i in range(m - 2, -1, -1):
+            strength[i] += squared[i] * strength[i + 1]
         reach = np.ones((m + 1, n))
         np.multiply.accumulate(damping, axis=0, out=reach[1:])
         # Row nodes k <= l of a column are joined by near[k] * far[l], as long as the products do not
@@ -146,8 +148,8 @@ class Chains:
         self._all_plain = bool(self._plain.all())
         if not self._all_plain:
             reach[:, ~self._plain] = 1.0
-        self._near: FloatArray = conductance / reach[:-1]
-        self._far: FloatArray = conductance * strength * reach[:-1]
+        self._near: FloatArray = np.divide(conductance, reach[:-1], order="F")
+        self._far: FloatArray = np.multiply(conductance * strength, reach[:-1], order="F")
         self.to_sense = self._near * reach[-1]
         if not self._all_plain:
             for j in np.flatnonzero(~self._plain).tolist():
@@ -162,12 +164,13 @@ class Chains:
             decay[: k + 1, k + 1] = decay[: k + 1, k] * self.damping[k, j]
         return decay
 
-    def coupling(self, j: int) -> FloatArray:
-        """Return the (m, m) S between the row nodes of column j: lower triangle valid, column-major."""
+    def couple(self, j: int, nodal: FloatArray) -> None:
+        """Subtract the conductances (m, m) S between the row nodes of column j: column-major, lower triangle."""
         if self._all_plain or self._plain[j]:
-            return np.multiply.outer(self._near[:, j], self._far[:, j]).T
-        scale = self.conductance[:, j] * self._strength[:, j]
-        return (self.conductance[:, j, None] * self._decay(j)[:, :-1] * scale).T
+            dger(-1.0, self._far[:, j], self._near[:, j], a=nodal, overwrite_a=1)
+        else:
+            scale = self.conductance[:, j] * self._strength[:, j]
+            nodal -= (self.conductance[:, j, None] * self._decay(j)[:, :-1] * scale).T
 
     def nodes(self, row_node: FloatArray, sense: FloatArray, injected: FloatArray | None = None) -> FloatArray:
         """Return the voltages of the column nodes, (m, n, k) V.
@@ -231,37 +234,43 @@ class Sweep:
         m, n = conductance.shape
         self.chains = chains = Chains(conductance, r_col)
         self.steps: list[_Step | None] = []
-        rows = np.zeros((m, m), order="F")
-        cols = np.zeros((m, n + 1), order="F")  # the last column is the sum of the others
+        nodal = np.zeros((m, m), order="F")  # minus the conductances between row nodes; lower triangle valid
+        cols = np.empty((m, n + 1), order="F")  # row nodes to terminals; the last column is the sum of the others
+        cols[:, :n], cols[:, n] = chains.to_sense, 0.0
         cross = np.zeros((n, n)) if columns else None
         with np.errstate(divide="ignore"):
-            to_left = 1.0 / r_row
-        wireless = np.isinf(to_left)
-        no_wire, all_wired = np.logical_and.reduce(wireless), np.logical_and.reduce(~wireless)
-        everyone, nobody = np.arange(m), np.arange(0)
+            to_left = np.ascontiguousarray((1.0 / r_row).T)
+        wireless = to_left > _NO_WIRE
+        no_wire, all_wired = [bool(w.all()) for w in wireless], [not w.any() for w in wireless]
+        alike = [*(bool((a == b).all()) for a, b in pairwise(to_left)), False]  # as the column to the right
+        least: list[float] = list(to_left.min(axis=1))
+        everyone, nobody, ones = np.arange(m), np.arange(0), np.ones(m)
+        to_terminals, arriving = cols[:, n], list(np.ascontiguousarray(chains.to_sense.T))
+        both = np.empty((m, m), order="F")
         for j in range(n - 1, -1, -1):
-            rows += chains.coupling(j)
-            cols[:, j] = chains.to_sense[:, j]
-            cols[:, n] += chains.to_sense[:, j]
+            chains.couple(j, nodal)
+            to_terminals += arriving[j]
             if no_wire[j]:
                 if keep:
                     self.steps.append(None)
                 continue
-            done, left = cols[:, j:], to_left[:, j]
+            done, left = cols[:, j:], to_left[j]
             if all_wired[j]:
-                inverse = eliminated_quickly(rows, done[:, -1] + left)
+                inverse = eliminated_quickly(nodal, to_terminals + left, ones, least[j])
                 through = dsymm(1.0, inverse, done, lower=1)
-                rows = np.multiply(inverse * left, left[:, None], order="F")
+                if not (alike[j] and all_wired[j + 1]):
+                    np.multiply.outer(left, -left, out=both)
+                np.multiply(inverse, both, out=nodal)
                 if cross is not None:
                     cross[j:, j:] += done[:, :-1].T @ through[:, :-1]
-                cols[:, j:] = through * left[:, None]
+                np.multiply(through, left[:, None], out=done)
                 if keep:
                     full = mirrored(inverse)
                     np.fill_diagonal(full, inverse.diagonal())
                     self.steps.append(_Step(everyone, nobody, full, left, np.zeros((m, 0))))
                 continue
-            gone, kept = np.flatnonzero(~wireless[:, j]), np.flatnonzero(wireless[:, j])
-            rows = mirrored(rows)
+            gone, kept = np.flatnonzero(~wireless[j]), np.flatnonzero(wireless[j])
+            rows = mirrored(-nodal)
             to_kept, left = rows[np.ix_(gone, kept)], left[gone]
             inverse = eliminated(rows[np.ix_(gone, gone)], done[gone, -1] + left + to_kept.sum(axis=1))
             through = inverse @ done[gone]
@@ -269,14 +278,14 @@ class Sweep:
             rows[np.ix_(gone, kept)] = left[:, None] * (inverse @ to_kept)
             rows[np.ix_(kept, kept)] += to_kept.T @ inverse @ to_kept
             rows[np.ix_(kept, gone)] = rows[np.ix_(gone, kept)].T
-            rows = np.asfortranarray(rows)
+            np.negative(rows, out=nodal)
             if cross is not None:
                 cross[j:, j:] += done[gone, :-1].T @ through[:, :-1]
             done[kept] += to_kept.T @ through
             done[gone] = left[:, None] * through
             if keep:
                 self.steps.append(_Step(gone, kept, inverse, left, to_kept))
-        self.row_row = mirrored(rows)
+        self.row_row = mirrored(-nodal)
         self.row_col = np.ascontiguousarray(cols[:, :n])
         if cross is not None:
             np.fill_diagonal(cross, 0.0)

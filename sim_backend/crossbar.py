@@ -161,6 +161,8 @@ class Network:
     def solve(self, v_row: npt.ArrayLike, v_col: npt.ArrayLike) -> OperatingPoint:
         """Return the operating point of k vectors, which may float different lines.
 
+        The voltages are not copied (that would be felt): ask for what is wanted before changing them in place.
+
         Args:
             v_row: (k, n_rows) V; NaN is a floating line.
             v_col: (k, n_cols) V; NaN is a floating line.
@@ -169,7 +171,7 @@ class Network:
             ValueError: a shape is wrong, or a voltage is infinite.
         """
         m, n = self.conductance.shape
-        row, col = np.array(v_row, dtype=np.float64, order="C"), np.asarray(v_col, dtype=np.float64)
+        row, col = np.asarray(v_row, dtype=np.float64), np.asarray(v_col, dtype=np.float64)
         if row.ndim != 2 or row.shape[1] != m:
             raise ValueError(f"v_row has shape {row.shape}, expected (k, {m}): one voltage for each row")
         if col.shape != (len(row), n):
@@ -179,7 +181,7 @@ class Network:
         col_size = dasum(col.ravel()) if col.size else 0.0  # sums of magnitudes: the fastest look at every value
         row_size = dasum(row.ravel()) if row.size else 0.0
         driven = row_size + col_size < np.inf or not (_floats("v_row", row) | _floats("v_col", col))
-        return OperatingPoint(self, row, None if col_size == 0.0 else col.copy(), driven)
+        return OperatingPoint(self, row, None if col_size == 0.0 else col, driven)
 
     @cached_property
     def transfer(self) -> FloatArray:
