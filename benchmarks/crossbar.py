@@ -141,9 +141,7 @@ def main() -> None:
         print(json.dumps({"segment_ohm": SEGMENT, "compared": compared_rows, "growth": growth_rows}, indent=1))
         return
     print(f"column currents, {SEGMENT:g} ohm segments, one BLAS thread")
-    print(
-        f"{'array':>9} {'vectors':>8} {'network':>10} {'ours':>9} {'badcrossbar':>12} {'ratio':>8} {'goal':>7}  difference"
-    )
+    print("    array  vectors    network      ours  badcrossbar    ratio    goal  difference")
     for r in compared_rows:
         goal = f"{r['goal']:.0f}x" if r["goal"] else ""
         print(
