@@ -388,9 +388,10 @@ class ProbedDie:
         wanted = frozenset(closed)
         if wanted == self._closed:
             return
-        self._closed = None
+        self._closed, before = None, self._fault
+        self._fault = "a route broke off; idle the bench first"
         self.matrix.route(wanted)
-        self._closed = wanted
+        self._closed, self._fault = wanted, before
         self._wait(self.bench.settling.relays)
 
     def _energise(self) -> None:

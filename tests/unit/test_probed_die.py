@@ -1,0 +1,631 @@
+"""A die under needles: emulated instruments looking at a simulated die, in process unless said otherwise.
+
+The bench reaches 2 kernels of 4 x 3 cells with two 2602B, a 707B and a SENTIO.
+"""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from instruments import routing
+from instruments.assemble import open_bench, planned_die, probe_of, visa
+from instruments.bench import Bench
+from instruments.contact import check_contact, touch_down
+from instruments.currents import subtract_leads
+from instruments.transport import BytesTransport
+from labctl.core.die import Bias, Die, Flag, Geometry, Nominal, Pulse, Reading, Sense, WritePlan
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
+from sim_backend.emulators.k707 import K707
+from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.link import Fault
+from sim_backend.emulators.sentio import Sentio, WaferMap
+from sim_backend.emulators.serve import Server
+from sim_backend.emulators.world import Wiring as Cables
+from sim_backend.emulators.world import World
+
+K, M, N = 2, 4, 3
+NOMINAL = Nominal(4.2e-4, 1.9e-4)
+
+
+def bench(gates=False, **changes):
+    pads = [f"{axis}{k}{i}" for k in range(K) for axis, n in (("r", M), ("c", N), ("g", M * gates)) for i in range(n)]
+    data = {
+        "name": "twin",
+        "instruments": {
+            "smu1": {"driver": "keithley2600b", "resource": "1"},
+            "smu2": {"driver": "keithley2600b", "resource": "2"},
+            "matrix": {"driver": "keithley707b", "resource": "3"},
+            "prober": {"driver": "mpi_sentio", "resource": "4", "overtravel_ceiling": "50 um"},
+        },
+        "wiring": {
+            "channels": {"smu1.smua": "A", "smu1.smub": "B", "smu2.smua": "C", "smu2.smub": "D"},
+            "ground": "H",
+            "pads": {pad: f"{1 + j // 12}-{1 + j % 12:02d}" for j, pad in enumerate(pads)},
+            "kernels": [
+                {
+                    "rows": [f"r{k}{i}" for i in range(M)],
+                    "cols": [f"c{k}{i}" for i in range(N)],
+                    "gates": [f"g{k}{i}" for i in range(M * gates)],
+                }
+                for k in range(K)
+            ],
+        },
+        "limits": {
+            "v_towards_p": "0.7 V", "v_towards_ap": "0.6 V", "v_gate": "3 V",
+            "width": "10 ms", "compliance": "10 mA", "ramp_rate": "1000 V/s",
+        },
+        "contact": {"structures": [["r00", "c00"], ["r03", "c02"]], "retouches": 1, "touches_per_die": 3},
+    }  # fmt: skip
+    for path, value in changes.items():
+        found = data
+        *way, last = path.split("__")
+        for key in way:
+            found = found.setdefault(key, {})
+        found[last] = value
+    return Bench.model_validate(data, context={"file": True})
+
+
+def simulated(**simulation):
+    data = {
+        "name": "die",
+        "geometry": {"kernels": K, "n_rows": M, "n_cols": N},
+        "polarity": 1,
+        "junction": {"diameter": "80 nm"},
+        "simulation": simulation or {"ideal": True},
+    }
+    return SimDie(DieDescription.model_validate(data, context={"file": True}), seed=11, name="die")
+
+
+class Twin:
+    """The emulated instruments of a bench and the bench opened on them."""
+
+    def __init__(self, file=None, load=None, in_contact=True, **options):
+        file, load = file or bench(), load or simulated()
+        wiring = file.wiring
+        lines = {
+            (k, axis, i): wiring.pads[pad].replace("-", "")
+            for k, kernel in enumerate(wiring.kernels)
+            for axis, pads in (("row", kernel.rows), ("col", kernel.cols))
+            for i, pad in enumerate(pads)
+        }
+        ground = (wiring.ground,) if wiring.ground else ()
+        loose = {f"smu{k}.smu{c}": f"spare{k}{c}" for k in (1, 2) for c in "ab"}
+        self.world = World(Cables({**loose, **wiring.channels}, lines, ground), load, in_contact=in_contact)
+        self.instruments = {
+            "smu1": K2600("smu1", "2602B", self.world),
+            "smu2": K2600("smu2", "2602B", self.world),
+            "matrix": K707("matrix", "707B", self.world, cards={1: "7174A", 2: "7174A"}),
+            "prober": Sentio("prober", self.world, wafer=WaferMap(((0, 0), (1, 0)))),
+        }
+        self.sent = []
+        self.open = open_bench(file, NOMINAL, connect=self.connect, wait=self.world.advance, **options)
+        self.die = self.open.die
+
+    def connect(self, name, entry):
+        def log(direction, data):
+            if direction == ">":
+                self.sent.append((name, data.decode()))
+
+        return BytesTransport(self.instruments[name].session(), name, probe=probe_of(entry), log=log)
+
+    def smu(self, name, channel):
+        return self.instruments[name].channels[channel].smu
+
+    @property
+    def outputs(self):
+        return [d is not None and d.level != 0 for d in self.world._drives.values()]
+
+    def clean(self):
+        ledger = self.world.ledger
+        return (ledger.hot_switches, ledger.fights, ledger.moves_in_contact) == (0, 0, 0)
+
+
+@pytest.fixture
+def twin():
+    made = Twin()
+    made.die.idle()
+    return made
+
+
+def read(rows, cols, kernel=0, volts=0.1):
+    rows = np.asarray(rows)
+    row = np.zeros((len(rows), M))
+    row[np.arange(len(rows)), rows] = volts
+    return Sense(Bias(row, np.zeros((len(rows), N)), kernel=np.asarray(kernel)), np.asarray(cols)[:, None])
+
+
+def half_select(rows, cols, volts, kernel=0):
+    n, at = len(rows), np.arange(len(rows))
+    row, col = np.full((n, M), volts / 2), np.full((n, N), volts / 2)
+    row[at, rows], col[at, cols] = volts, 0.0
+    return Bias(row, col, kernel=np.asarray(kernel), pulsed=np.asarray(rows))
+
+
+def test_it_is_a_die_of_the_wiring(twin):
+    assert isinstance(twin.die, Die)
+    assert twin.die.geometry == Geometry(K, M, N)
+    assert twin.die.nominal == NOMINAL
+
+
+def test_opening_changes_nothing_at_all():
+    twin = Twin()
+    assert twin.world.ledger.relay_operations == 0
+    assert not [text for _, text in twin.sent if "=" in text or "channel.open" in text or "move" in text]
+    assert twin.open.identities["matrix"].startswith("Keithley Instruments Inc., Model 707B")
+
+
+def test_currents_and_states_are_those_of_the_die_itself(twin):
+    alone = simulated()
+    sense = read([0, 3, 2], [2, 0, 1], kernel=[0, 1, 0])
+    every = Sense(Bias(np.array([[0.1, 0, 0, 0], [0, 0, 0, -0.1]]), np.zeros((2, N))), np.array([2, 0, 1]))
+    pulse = Pulse(half_select([0, 3, 2], [2, 0, 1], 0.5), 1e-3, read([0, 3, 2], [2, 0, 1]))
+    for operation in (sense, every):
+        np.testing.assert_allclose(twin.die.sense(operation).current, alone.sense(operation).current, rtol=1e-6)
+    found, expected = twin.die.pulse(pulse), alone.pulse(pulse)
+    np.testing.assert_allclose(found.current, expected.current, rtol=1e-6)
+    assert not found.flag.any()
+    assert (found.current > 1.5 * twin.die.sense(read([1, 1, 1], [2, 0, 1])).current).all()
+    twin.die.idle()
+    assert twin.clean()
+
+
+def test_a_write_plan_writes_and_verifies(twin):
+    rows, cols = np.arange(3), np.array([2, 0, 1])
+    plan = WritePlan(
+        half_select(rows, cols, 1.0), read(rows, cols), np.ones(3, np.bool_), np.full(3, NOMINAL.cut), 0.1,
+        np.array([0.2, 0.5]), np.full(3, 2), 1e-3,
+    )  # fmt: skip
+    found = twin.die.program(plan)
+    assert found.verified.all()
+    assert found.attempt.tolist() == [1, 1, 1, 2, 2, 2]
+    once = twin.die.check(Pulse(plan.write.scaled(0.5), 1e-3, plan.verify))
+    assert twin.die.check(plan) == pytest.approx(2 * once, rel=0.05)
+
+
+def test_a_pulse_and_its_read_share_one_route_and_half_selected_lines_go_up_first_and_come_down_last(twin):
+    twin.die.sense(read([0], [0]))
+    before, drives = twin.world.ledger.relay_operations, []
+    inner = twin.world.drive
+    twin.world.drive = lambda channel, drive: (drives.append((channel, drive.level)), inner(channel, drive))
+    twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
+    moved = [pair for k, pair in enumerate(drives) if pair[1] or any(c == pair[0] and v for c, v in drives[:k])]
+    changes = [p for k, p in enumerate(moved) if p not in moved[max(0, k - 1) : k]]
+    order = [(channel, round(level, 3)) for channel, level in changes]
+    up, top, down = order.index(("smu1.smub", 0.25)), order.index(("smu1.smua", 0.5)), None
+    down = next(k for k in range(top, len(order)) if order[k] == ("smu1.smua", 0.0))
+    last = next(k for k in range(top, len(order)) if order[k] == ("smu1.smub", 0.0))
+    assert up < top < down < last
+    assert all(0 < level <= 0.25 for channel, level in order[: up + 1] if channel == "smu1.smub")
+    assert ("smu1.smua", 0.1) in order[last:]
+    # one route: every line is moved to its new source at most once
+    assert twin.world.ledger.relay_operations - before <= 2 * (M + N)
+    assert sum("channel.close" in text for _, text in twin.sent) == 2
+
+
+def test_the_width_is_what_was_asked_for(twin):
+    times = []
+    inner = twin.world.drive
+    twin.world.drive = lambda channel, drive: (
+        times.append((twin.world.now, channel, drive.level)),
+        inner(channel, drive),
+    )
+    twin.die.pulse(Pulse(half_select([1], [2], 0.5), 2e-3))
+    up = next(t for t, channel, level in times if channel == "smu1.smua" and level == 0.5)
+    end = next(t for t, channel, level in times if channel == "smu1.smua" and level == 0.0 and t > up)
+    assert end - up == pytest.approx(2e-3, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "operation",
+    [
+        read([0, 3, 2, 2], [2, 0, 1, 1], kernel=[0, 1, 0, 0]),
+        Sense(Bias(np.array([[0.1, 0, 0, 0], [0, 0, 0, -0.1]]), np.zeros((2, N))), np.array([2, 0, 1]), aperture=5e-3),
+        Pulse(half_select([0, 3, 2], [2, 0, 1], 0.5), 1e-3, read([0, 3, 2], [2, 0, 1])),
+        Pulse(half_select([0, 3], [2, 0], -0.4), 4e-3),
+    ],
+)
+def test_the_predicted_time_is_the_time_it_takes(twin, operation):
+    run = twin.die.sense if isinstance(operation, Sense) else twin.die.pulse
+    run(operation)
+    begin = twin.world.now
+    run(operation)
+    assert twin.die.check(operation) == pytest.approx(twin.world.now - begin, rel=0.1)
+
+
+def test_more_levels_than_channels_are_refused_before_anything_moves():
+    die = planned_die(bench(), NOMINAL)
+    levels = Sense(Bias(np.array([[0.1, 0.2, 0.3, 0.4]]), np.zeros((1, N))), np.array([1]))
+    with pytest.raises(BenchError, match="4 levels and a sensed column at once, 4 channels and a ground"):
+        die.check(levels)
+
+
+@pytest.mark.parametrize(
+    ("operation", "error", "words"),
+    [
+        (Pulse(half_select([0], [0], 0.5), 50e-9), BenchError, "5e-08 s asked for; smu1 .2602B. makes none shorter"),
+        (Pulse(half_select([0], [0], 0.5), 0.1), LimitError, "pulse width on this bench: 0.1 s"),
+        (Pulse(half_select([0], [0], 0.71), 1e-3), LimitError, "towards P on this bench: 0.71 V"),
+        (Pulse(half_select([0], [0], -0.61), 1e-3), LimitError, "towards AP on this bench: 0.61 V"),
+        (Sense(read([0], [0]).bias, np.array([0]), aperture=1.0), BenchError, "aperture of 1 s"),
+        (Sense(Bias(np.zeros((1, 5)), np.zeros((1, N))), np.array([0])), BenchError, "the die has 4 x 3"),
+        (Sense(Bias(np.zeros((1, M)), np.zeros((1, N)), compliance=0.02), np.array([0])), LimitError, "compliance"),
+    ],
+)
+def test_what_the_bench_cannot_or_may_not_do_is_refused_without_a_connection(operation, error, words):
+    with pytest.raises(error, match=words):
+        planned_die(bench(), NOMINAL).check(operation)
+
+
+def test_the_other_polarity_exchanges_the_limits():
+    pulse = Pulse(half_select([0], [0], 0.65), 1e-3)
+    assert planned_die(bench(), NOMINAL).check(pulse) > 0
+    with pytest.raises(LimitError, match="towards AP"):
+        planned_die(bench(), NOMINAL, polarity=-1).check(pulse)
+
+
+def test_a_pulse_and_read_that_need_more_channels_than_there_are_take_two_routes():
+    two = {"smu1.smua": "A", "smu1.smub": "B"}
+    twin = Twin(bench(wiring__channels=two))
+    twin.die.idle()
+    pulse = Pulse(half_select([1, 3], [2, 0], 0.5), 1e-3, read([1, 3], [2, 0]))
+    np.testing.assert_allclose(twin.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
+    assert sum("channel.close" in text for _, text in twin.sent) == 4
+    twin.die.idle()
+    assert twin.clean()
+
+
+def test_gates_are_lines_with_levels_of_their_own():
+    die = planned_die(bench(gates=True), NOMINAL)
+    row, gate, floating = np.zeros((1, M)), np.zeros((1, M)), np.zeros((1, M + N), np.bool_)
+    row[0, 1], gate[0, 1], floating[0, [0, 2, 3, 4, 6]] = 0.5, 2.5, True
+    bias = Bias(row, np.zeros((1, N)), gate, floating, pulsed=np.array([1]))
+    visits = routing.plan(Pulse(bias, 1e-3), 4, True)
+    assert visits.route.tolist() == [[-1, 0, -1, -1, -1, 4, -1, 4, 1, 4, 4]]
+    assert visits.pulse.tolist() == [[0.5, 2.5, 0, 0]]
+    assert die.check(Pulse(bias, 1e-3)) > 1e-3
+    with pytest.raises(LimitError, match="gate voltage"):
+        die.check(Pulse(Bias(row, np.zeros((1, N)), gate * 2, floating), 1e-3))
+
+
+levels = st.sampled_from([0.0, 0.1, 0.2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_every_line_is_on_a_source_that_has_its_level_and_every_wanted_column_is_alone_and_read_once(data):
+    n, channels, ground = data.draw(st.integers(1, 4)), data.draw(st.integers(3, 6)), data.draw(st.booleans())
+
+    def bias():
+        numbers = st.lists(st.lists(levels, min_size=M + N, max_size=M + N), min_size=n, max_size=n)
+        lines = np.array(data.draw(numbers))
+        own = np.array(data.draw(st.lists(st.integers(-1, M + N - 1), min_size=n, max_size=n)))
+        return Bias(lines[:, :M], lines[:, M:], pulsed=own)
+
+    cols = np.array(data.draw(st.lists(st.permutations(range(N)), min_size=n, max_size=n)))[
+        :, : data.draw(st.integers(1, N))
+    ]
+    pulse = Pulse(bias(), 1e-3, Sense(bias(), cols))
+    try:
+        visits = routing.plan(pulse, channels, ground)
+    except BenchError:
+        return
+    wanted = [np.concatenate([b.row, b.col], axis=1) for b in (pulse.bias, pulse.verify.bias)]
+    seen = np.zeros(cols.shape, np.int64)
+    for k in range(len(visits)):
+        p, route = visits.pattern[k], visits.route[k]
+        for happens, source, level in (
+            (visits.pulses[k], visits.pulse[k], wanted[0][p]),
+            (visits.reads[k], visits.read[k], wanted[1][p]),
+        ):
+            if happens:
+                np.testing.assert_array_equal(np.append(source, 0.0)[route], level)
+        for c, slot in enumerate(visits.sense[k]):
+            if slot >= 0:
+                assert np.flatnonzero(route == c).tolist() == [M + cols[p, slot]]
+                seen[p, slot] += 1
+        if visits.maker[k] >= 0:
+            assert np.flatnonzero(route == visits.maker[k]).tolist() == [pulse.bias.pulsed[p]]
+        assert route.max() < channels + ground
+    assert (seen == 1).all()
+    assert np.bincount(visits.pattern[visits.pulses], minlength=n).tolist() == [1] * n
+
+
+def test_reads_that_share_a_route_are_one_script(twin):
+    row = np.zeros((20, M))
+    row[:, 2] = np.linspace(-0.2, 0.2, 20)
+    sense = Sense(Bias(row, np.zeros((20, N))), np.array([1]))
+    twin.die.sense(read([0], [0]))
+    before = len(twin.sent)
+    found = twin.die.sense(sense)
+    np.testing.assert_allclose(found.current, simulated().sense(sense).current, rtol=1e-6, atol=1e-12)
+    assert sum(name == "smu1" for name, _ in twin.sent[before:]) == 1
+
+
+# -- flags and corrections
+
+
+def shorted():
+    return simulated(
+        spread={"diameter": 0.0, "ra": 0.0, "tmr": 0.0},
+        lines={"r_row": "0 ohm", "r_col": "0 ohm"},
+        defects={"short": 1.0, "r_short_min": "100 ohm", "r_short_max": "100 ohm"},
+    )
+
+
+def test_more_current_than_the_range_is_read_again_with_all_there_is():
+    twin = Twin(load=shorted())
+    twin.die.idle()
+    found = twin.die.sense(read([1], [2]))
+    assert found.current[0, 0] == pytest.approx(1e-3, rel=0.01)
+    assert found.flag[0, 0] == 0
+
+
+def test_compliance_is_flagged_with_the_reading_and_with_the_pulse():
+    twin = Twin(load=shorted())
+    twin.die.idle()
+    low = read([1], [2])
+    low = Sense(Bias(low.bias.row, low.bias.col, compliance=0.5e-3), low.cols)
+    write = Bias(low.bias.row * 5, low.bias.col, pulsed=np.array([1]), compliance=1e-3)
+    found = twin.die.pulse(Pulse(write, 1e-3, low))
+    assert found.flag[0, 0] & Flag.COMPLIANCE
+    assert found.pulse_flag[0] & Flag.COMPLIANCE
+    twin.die.idle()
+    assert twin.clean()
+
+
+def test_a_floating_column_has_no_reading_and_no_relay(twin):
+    floating = np.zeros((1, M + N), np.bool_)
+    floating[0, M + 1] = True
+    found = twin.die.sense(Sense(Bias(np.full((1, M), 0.1), np.zeros((1, N)), floating=floating), np.arange(N)))
+    assert found.flag[0].tolist() == [0, Flag.INVALID, 0]
+
+
+@pytest.mark.parametrize(("asked", "error"), [(True, 0.0), (False, 3e-7)])
+def test_the_offset_of_the_meter_is_subtracted_when_asked(asked, error):
+    twin = Twin(bench(reads__zero_offset=asked))
+    twin.die.idle()
+    for smu in twin.instruments.values():
+        for channel in getattr(smu, "channels", {}).values():
+            channel.smu.offset = 3e-7
+    found = twin.die.sense(read([1], [2])).current[0, 0]
+    assert found == pytest.approx(simulated().sense(read([1], [2])).current[0, 0] - error, abs=1e-10)
+
+
+def test_lead_resistance_is_subtracted_from_a_single_cell_exactly():
+    g, r, v = 4e-4, 150.0, np.array([0.1, -0.1])
+    reading = Reading((v / (1 / g + r))[:, None], np.zeros((2, 1), np.uint8), np.zeros(2, np.uint8))
+    subtract_leads(reading, v, r)
+    np.testing.assert_allclose(reading.current[:, 0], v * g)
+
+
+def test_lead_resistance_needs_one_driven_row():
+    die = planned_die(bench(reads__lead_resistance="10 ohm"), NOMINAL)
+    assert die.check(read([1], [2])) > 0
+    with pytest.raises(BenchError, match="one driven row"):
+        die.check(Sense(Bias(np.full((1, M), 0.1), np.zeros((1, N))), np.array([0])))
+
+
+# -- safety
+
+
+def test_idle_is_allowed_any_time_and_twice_and_leaves_nothing_energised():
+    twin = Twin()
+    twin.die.idle()
+    twin.die.idle()
+    twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
+    twin.die.idle()
+    twin.die.idle()
+    end = twin.world.now
+    twin.world.advance(10.0)
+    assert twin.world.ledger.energised_time(since=end) == 0
+    assert not twin.world.closed
+    assert not any(state.output for unit in twin.open.sources.values() for state in unit.state().values())
+    assert twin.world.ledger.peak_cell_voltage == pytest.approx(0.5)
+    assert twin.clean()
+
+
+def test_no_relay_moves_when_the_sources_do_not_read_zero(twin):
+    twin.die.sense(read([0], [0]))
+    before = twin.world.closed
+    twin.smu("smu1", "smua").offset = 5e-6
+    with pytest.raises(InstrumentError, match=r"smu1.smua reads .* no relay moves"):
+        twin.die.sense(read([1], [1]))
+    assert len(twin.world.closed - before) <= M + N
+    with pytest.raises(InstrumentError, match="must be made safe first"):
+        twin.die.sense(read([0], [0]))
+
+
+@pytest.mark.parametrize("fault", [Fault.DEAF, Fault.MUTE, Fault.LATE, Fault.DROP], ids=lambda fault: fault.name)
+@pytest.mark.parametrize(("name", "word"), [("smu1", b"done-"), ("smu2", b"done-"), ("matrix", b"*OPC?")])
+def test_whatever_breaks_off_is_idled_and_then_goes_on(name, word, fault):
+    twin = Twin(bench(wiring__channels={"smu1.smua": "A", "smu2.smua": "C", "smu1.smub": "B"}))
+    twin.die.idle()
+    hit = []
+
+    def once(line):
+        if word in line and not hit:
+            hit.append(line)
+            return fault
+        return Fault.NONE
+
+    pulse = Pulse(half_select([1, 2], [2, 0], 0.5), 1e-3, read([1, 2], [2, 0]))
+    twin.die.sense(read([0], [0]))
+    twin.instruments[name].fault = once
+    with pytest.raises(InstrumentError):
+        twin.die.pulse(pulse)
+    assert hit
+    with pytest.raises(InstrumentError, match="must be made safe first"):
+        twin.die.pulse(pulse)
+    twin.die.idle()
+    assert not any(twin.outputs)
+    assert not twin.world.closed
+    np.testing.assert_allclose(twin.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
+    twin.die.idle()
+    assert twin.clean()
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "words"),
+    [("smu1", b"levelv", "readings expected"), ("matrix", b"channel.close", "closed should be")],
+)
+def test_a_message_that_is_lost_is_noticed_although_the_next_is_answered(twin, name, word, words):
+    twin.die.sense(read([0], [0]))
+    twin.instruments[name].fault = lambda line: Fault.DEAF if word in line else Fault.NONE
+    with pytest.raises(InstrumentError, match=words):
+        twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
+    twin.instruments[name].fault = lambda line: Fault.NONE
+    twin.die.idle()
+    assert not any(twin.outputs)
+    assert not twin.world.closed
+
+
+def test_an_interrupt_between_any_two_messages_leaves_a_bench_that_idles():
+    steps, count = 1, 0
+    while True:
+        twin = Twin()
+        twin.die.idle()
+        twin.die.sense(read([0], [0]))
+        left = [steps]
+
+        def stop(line, left=left):
+            left[0] -= 1
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            return Fault.NONE
+
+        for instrument in twin.instruments.values():
+            instrument.fault = stop
+        try:
+            twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
+        except KeyboardInterrupt:
+            count += 1
+        else:
+            break
+        finally:
+            for instrument in twin.instruments.values():
+                instrument.fault = lambda line: Fault.NONE
+        twin.die.idle()
+        assert not any(twin.outputs)
+        assert not twin.world.closed
+        assert twin.clean()
+        assert twin.world.ledger.peak_cell_voltage <= 0.5 + 1e-9
+        steps += 1
+    assert count > 10
+
+
+def test_a_bench_that_cannot_be_made_safe_says_so_and_stays_at_fault(twin):
+    twin.die.sense(read([0], [0]))
+    twin.instruments["smu2"].fault = lambda line: Fault.DEAF
+    with pytest.raises(InstrumentError, match=r"NOT verified safe.*smu2"):
+        twin.die.idle()
+    assert not any(twin.outputs)
+    with pytest.raises(InstrumentError, match="must be made safe first"):
+        twin.die.sense(read([0], [0]))
+    twin.instruments["smu2"].fault = lambda line: Fault.NONE
+    twin.die.idle()
+    assert np.isfinite(twin.die.sense(read([0], [0])).current).all()
+
+
+def test_outputs_left_on_by_somebody_else_are_ramped_down_and_not_stepped():
+    twin = Twin()
+    smu = twin.instruments["smu1"]
+    smu.handle(b"smua.source.levelv=0.5 smua.source.output=1\n")
+    seen = []
+    inner = twin.world.drive
+    twin.world.drive = lambda channel, drive: (seen.append((channel, drive.level)), inner(channel, drive))
+    with pytest.raises(InstrumentError, match=r"NOT verified off: output on, level 0\.5 V"):
+        twin.die.sense(read([0], [0]))
+    twin.die.idle()
+    down = [level for channel, level in seen if channel == "smu1.smua"]
+    assert max(-np.diff([0.5, *down])) <= 0.1 + 1e-9
+    assert down[-1] == 0
+
+
+# -- needles
+
+
+def test_no_output_goes_on_unless_the_needles_are_down():
+    twin = Twin(in_contact=False)
+    twin.die.idle()
+    with pytest.raises(ContactError, match="not in contact; no output goes on"):
+        twin.die.sense(read([0], [0]))
+    assert twin.world.ledger.energised_time() == 0
+
+
+def test_the_prober_moves_only_when_everything_is_off(twin):
+    prober = twin.open.prober
+    twin.die.sense(read([0], [0]))
+    with pytest.raises(InstrumentError, match="NOT verified off"):
+        prober.step(1, 0)
+    with pytest.raises(InstrumentError, match="NOT verified off"):
+        prober.separate()
+    twin.die.idle()
+    position = prober.step(1, 0)
+    assert (position.col, position.row, position.end_of_route) == (1, 0, True)
+    assert prober.separated()
+    prober.contact()
+    assert prober.in_contact()
+    assert twin.clean()
+
+
+def test_contact_is_checked_at_millivolts_and_a_touch_is_counted():
+    twin = Twin(in_contact=False)
+    twin.die.idle()
+    found = touch_down(twin.die, twin.open.prober, touches=1)
+    assert found.touches == 2
+    alone = read([0], [0], volts=15e-3)
+    floating = np.ones((1, M + N), np.bool_)
+    floating[0, [0, M]] = False
+    current = simulated().sense(Sense(Bias(alone.bias.row, alone.bias.col, floating=floating), alone.cols)).current
+    assert found.resistance["r00", "c00"] == pytest.approx(15e-3 / current[0, 0], rel=1e-6)
+    assert twin.world.ledger.peak_cell_voltage <= 20e-3
+    twin.die.idle()
+    assert twin.clean()
+
+
+def test_without_contact_the_needles_retouch_within_the_quota_and_then_give_up():
+    twin = Twin(load=simulated(defects={"open": 1.0}), in_contact=False)
+    twin.die.idle()
+    with pytest.raises(ContactError, match=r"given up after 2 touches: no contact: r00-c00 open"):
+        touch_down(twin.die, twin.open.prober)
+    assert twin.instruments["prober"].state.touches == 2
+    with pytest.raises(ContactError, match="quota of 3 touches is used up"):
+        touch_down(twin.die, twin.open.prober, touches=3)
+    assert twin.instruments["prober"].state.touches == 2
+    assert twin.open.prober.separated()
+    assert twin.clean()
+
+
+def test_a_shorted_structure_is_contact():
+    twin = Twin(load=shorted())
+    twin.die.idle()
+    assert all(r < 2e3 for r in check_contact(twin.die).values())
+
+
+# -- over sockets
+
+
+def test_over_sockets_it_is_the_same_die():
+    file = bench()
+    inside = Twin(file)
+    with Server(inside.instruments.values()) as server:
+        entries = {
+            name: entry.model_copy(update={"resource": server.resource(name)})
+            for name, entry in file.instruments.items()
+        }
+        outside = file.model_copy(update={"instruments": entries})
+        pulse = Pulse(half_select([1, 2], [2, 0], 0.5), 1e-3, read([1, 2], [2, 0]))
+        with open_bench(outside, NOMINAL, connect=visa(), wait=inside.world.advance) as found:
+            found.off()
+            np.testing.assert_allclose(found.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
+            inside.instruments["smu1"].fault = lambda line: Fault.DROP
+            with pytest.raises(InstrumentError, match="gone") as caught:
+                found.die.pulse(pulse)
+            assert not isinstance(caught.value, LinkTimeoutError)
+            inside.instruments["smu1"].fault = lambda line: Fault.NONE
+    assert not any(inside.outputs)
+    assert inside.clean()
+    assert inside.smu("smu1", "smua").set.offmode == 2
