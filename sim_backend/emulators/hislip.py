@@ -53,6 +53,8 @@ class HislipServer:
                     self._synchronous(connection, link, stopping)
                 finally:
                     self._links.pop(number, None)
+                    if link.clearing:
+                        link.session.clear()
             elif kind == ASYNC_INITIALIZE and parameter in self._links:
                 _send(connection, ASYNC_INITIALIZE_RESPONSE, 0, _VENDOR)
                 self._asynchronous(connection, self._links[parameter], stopping)

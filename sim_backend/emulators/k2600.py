@@ -353,8 +353,16 @@ class Channel:
             if stimulus and not self.instrument.own_event(stimulus):
                 raise Refusal(-221, "Settings conflict")
         self.waiting = True
-        if self.sweep.arm_stimulus != TRIGGER_EVENT:
+        if self.sweep.arm_stimulus != TRIGGER_EVENT and not self.leaders:
             self.instrument.sweep_now([self])
+
+    @property
+    def leaders(self) -> set[str]:
+        """Other channels that this one's sweep waits for."""
+        sweep = self.sweep
+        wanted = (sweep.arm_stimulus, sweep.source_stimulus, sweep.measure_stimulus, sweep.endpulse_stimulus)
+        events = {event for stimulus in wanted for event in self.instrument.events_behind(stimulus)}
+        return {f"smu{'ab'[event // 16 - 1]}" for event in events if 16 <= event < 48} - {self.name}
 
 
 class K2600(TspInstrument):
@@ -438,6 +446,7 @@ class K2600(TspInstrument):
                           "reset": lua.function(lambda *_: None)})
             for k in range(1, 7)
         }  # fmt: skip
+        self._blenders = blenders
         names["trigger"] = lua.table(
             {"EVENT_ID": TRIGGER_EVENT, "blender": lua.table(blenders), "clear": lua.function(lambda *_: None),
              "wait": lua.function(self._wait)}
@@ -463,12 +472,21 @@ class K2600(TspInstrument):
         """Return whether a stimulus is an event of the channels or of a blender."""
         return 16 <= event < 48 or 65 <= event <= 70
 
-    def trigger(self) -> None:
-        """Take a `*TRG`: every initiated sweep that waits for it runs, in step."""
-        self.sweep_now([c for c in self.channels.values() if c.waiting])
+    def events_behind(self, stimulus: int) -> set[int]:
+        """Return the events that a stimulus waits for, those of a blender if it is one."""
+        if stimulus - 64 not in self._blenders:
+            return {stimulus}
+        inputs = self._blenders[stimulus - 64]["stimulus"]
+        return {int(inputs[k]) for k in range(1, 5) if isinstance(inputs[k], int | float)}
 
-    def sweep_now(self, channels: list[Channel]) -> None:
-        """Run initiated sweeps; a refusal ends them and goes into the error queue."""
+    def trigger(self) -> None:
+        """Take a `*TRG`: every initiated sweep that waits for it runs."""
+        self.sweep_now([c for c in self.channels.values() if c.waiting and c.sweep.arm_stimulus == TRIGGER_EVENT])
+
+    def sweep_now(self, first: list[Channel]) -> None:
+        """Run initiated sweeps in step with those that wait for them; a refusal ends them all."""
+        names = {channel.name for channel in first}
+        channels = first + [c for c in self.channels.values() if c.waiting and c not in first and c.leaders & names]
         try:
             if channels:
                 run_sweep(channels)

@@ -166,9 +166,9 @@ class K707(TspInstrument):
         else:
             self._move(close=new, open=old)
 
-    def _get_close(self, names: Any) -> str | None:
+    def _get_close(self, names: Any) -> tuple[str | None]:
         found = [a for a in self.addresses(names) if a in self.closed]
-        return ";".join(found) or None
+        return (";".join(found) or None,)  # a value that is nil, not the absence of one: prints `nil`
 
     def _get_state(self, names: Any) -> str:
         return ",".join(str(int(a in self.closed)) for a in self.addresses(names))

@@ -4,6 +4,7 @@ Dialect: MPI's public Python package `sentio_prober_control` (command texts, rep
 are `error | status << 10,command id,message`. Where that source is silent the behaviour here is labelled [?].
 """
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -121,14 +122,17 @@ class Sentio(Instrument):
         return ""
 
     def _table(self) -> dict[str, Callable[[list[str]], tuple[int, str]]]:
-        def plain(call: Callable[..., str | None]) -> Callable[[list[str]], tuple[int, str]]:
-            return lambda arguments: (0, call(*arguments) or "OK")
-
         def bound(call: Callable[..., str | None], most: int) -> Callable[[list[str]], tuple[int, str]]:
+            signature = inspect.signature(call)
+
             def run(arguments: list[str]) -> tuple[int, str]:
+                try:
+                    signature.bind(*arguments[: most + 1])
+                except TypeError as error:
+                    raise ProberError(WRONG_COUNT, "Invalid number of parameters") from error
                 if len(arguments) > most:
                     raise ProberError(WRONG_COUNT, "Invalid number of parameters")
-                return plain(call)(arguments)
+                return 0, call(*arguments) or "OK"
 
             return run
 

@@ -182,10 +182,10 @@ class World:
         if down == self.in_contact:
             return
         self.settle()
-        for net in self._find_nets():
-            if net.width and net.supplies and self._is_hot(net):
-                verb = "touched" if down else "left"
-                self._ledger.note(self.now, "hot touch", f"pads {verb} at {net.volts:.6g} V {net.amps:.3g} A")
+        hot = [n for n in self._find_nets() if n.width and n.supplies and self._is_hot(n)]
+        if hot:
+            where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
+            self._ledger.note(self.now, "hot touch", f"pads {'touched' if down else 'left'} at {where}")
         self.in_contact = down
         self._rewire()
 

@@ -93,9 +93,10 @@ class TspInstrument(Instrument):
         """Drop the script being loaded and the output; levels and outputs stay as they are."""
         self._script = None
         self._out = []
+        self.lua.abort = False
 
     def interrupt(self) -> None:
-        """End the running script at its next instruction count."""
+        """End the running script, and those that come before the device clear, at their next instruction count."""
         self.lua.abort = True
 
     def _collect(self, message: str, word: str) -> None:

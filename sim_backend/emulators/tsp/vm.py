@@ -12,7 +12,7 @@ from typing import Any
 
 from lupa import lua51
 
-from sim_backend.emulators.tsp.translate import TspSyntaxError, translate
+from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, translate
 
 Callback = Callable[..., Any]
 
@@ -177,7 +177,8 @@ class Lua:
         """Return a chunk as a Lua function ready to `run`; TspSyntaxError if it does not parse."""
         if source.startswith("\x1b"):
             raise TspSyntaxError(1, "unexpected symbol near `\\27'")
-        found = self._host.load(translate(source), "=chunk", *self._bits)
+        text = translate(source)
+        found = self._host.load(text, "=chunk", *(self._bits if text.startswith(PRELUDE) else ()))
         if isinstance(found, tuple):
             raise TspSyntaxError(*_where(str(found[1])))
         return found
@@ -185,7 +186,7 @@ class Lua:
     def run(self, chunk: Any) -> None:
         """Run a compiled chunk within its budget; LuaError if it fails."""
         self._left, self._deadline = self.instructions, time.monotonic() + self.seconds
-        self._crash, self.abort = None, False
+        self._crash = None
         self._host.start()
         try:
             chunk()

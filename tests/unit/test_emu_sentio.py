@@ -1,0 +1,163 @@
+"""The emulated SENTIO prober: replies, map, route, heights, contact and everything it refuses."""
+
+import numpy as np
+import pytest
+
+from sim_backend.emulators.nets import Drive
+from sim_backend.emulators.resistors import ResistorBox
+from sim_backend.emulators.sentio import Heights, Sentio, WaferMap
+from sim_backend.emulators.world import Wiring, World
+
+ROUTE = ((0, 0), (1, 0), (1, 1))
+
+
+def make(sites: int = 1, heights: Heights | None = None) -> Sentio:
+    dies = {(x, y, s): ResistorBox(np.full((1, 2, 3), 1e-4 * (1 + x))) for x, y in ROUTE for s in range(sites)}
+    wiring = Wiring({"smu.smua": "p"}, {(0, "row", 0): "p", (0, "col", 0): "g"}, ("g",))
+    world = World(wiring, lambda x, y, s: dies.get((x, y, s)), in_contact=False)
+    return Sentio("prober", world, wafer=WaferMap(ROUTE, sites), heights=heights)
+
+
+def ask(prober: Sentio, line: str) -> tuple[int, int, str]:
+    """Return error, status and message."""
+    reply = prober.handle(line.encode() + b"\n").decode()
+    assert reply.endswith("\n")
+    assert reply.count("\n") == 1
+    code, command, message = reply.rstrip("\n").split(",", 2)
+    assert command == "0"
+    return int(code) & 1023, int(code) >> 10, message
+
+
+def test_connect_and_version() -> None:
+    prober = make()
+    assert prober.handle(b"*RCS 1\n") == b""
+    assert ask(prober, "status:get_version") == (0, 0, "25.2.0.0")
+    assert prober.remote
+    assert prober.handle(b"*LOCAL\n\n") == b""
+    assert not prober.remote
+
+
+def test_the_route_ends_with_status_and_then_with_an_error() -> None:
+    prober = make()
+    assert ask(prober, "map:step_next_die")[0] == 12
+    assert ask(prober, "map:step_first_die") == (0, 0, "0,0,0")
+    assert ask(prober, "map:step_next_die") == (0, 0, "1,0,0")
+    assert ask(prober, "map:step_next_die") == (0, 1, "1,1,0")
+    assert ask(prober, "map:step_next_die")[:2] == (11, 1)
+    assert prober.world.place == (1, 1, 0)
+    assert ask(prober, "map:step_die 1, 0, 0") == (0, 0, "1,0,0")
+    assert ask(prober, "map:get_die_seq") == (0, 0, "1")
+    assert ask(prober, "map:get_num_dies Selected")[2] == "3"
+
+
+def test_sites_of_a_die_come_before_the_next_die() -> None:
+    prober = make(sites=2)
+    assert ask(prober, "map:step_first_die") == (0, 0, "0,0,0")
+    assert ask(prober, "map:step_next_die") == (0, 2, "0,0,1")
+    assert ask(prober, "map:step_next_die") == (0, 0, "1,0,0")
+    assert ask(prober, "map:step_die 1,1,1") == (0, 3, "1,1,1")
+    assert ask(prober, "map:step_die 1,1,2")[0] == 14
+
+
+def test_contact_connects_the_die_and_takes_its_time() -> None:
+    prober = make()
+    world = prober.world
+    ask(prober, "map:step_first_die")
+    begin = world.now
+    error, _, z = ask(prober, "move_chuck_contact")
+    assert (error, float(z)) == (0, 15000.0)
+    assert world.now - begin == pytest.approx(world.timing.contact + world.timing.message)
+    world.drive("smu.smua", Drive(0.1, 1e-3))
+    assert world.observe("smu.smua").amps == pytest.approx(1.5e-5)  # G in parallel with G/2 through the floating lines
+    world.drive("smu.smua", Drive(0.0, 1e-3))
+    assert float(ask(prober, "move_chuck_separation ")[2]) == 14750.0
+    world.drive("smu.smua", Drive(0.1, 1e-3))
+    assert world.observe("smu.smua").amps == 0.0
+    assert ask(prober, "setup:contact_counter:get")[2] == "1"
+    assert float(ask(prober, "move_chuck_hover")[2]) == 14950.0
+    ask(prober, "enable_chuck_hover False")
+    assert ask(prober, "move_chuck_hover")[0] == 12
+
+
+@pytest.mark.parametrize(
+    ("mode", "error", "contact"),
+    [("BackToContact", 0, True), ("StepToSeparation", 0, False), ("LockContact", 38, True)],
+)
+def test_stepping_from_contact_separates_first(mode: str, error: int, contact: bool) -> None:
+    prober = make()
+    assert ask(prober, f"set_stepping_contact_mode {mode}")[0] == 0
+    ask(prober, "map:step_first_die")
+    ask(prober, "move_chuck_contact")
+    assert ask(prober, "map:step_next_die")[0] == error
+    assert prober.world.in_contact is contact
+    assert prober.world.place == ((0, 0, 0) if error else (1, 0, 0))
+    assert prober.world.ledger.moves_in_contact == 0
+
+
+def test_moving_in_contact_is_refused_by_the_prober() -> None:
+    prober = make()
+    assert ask(prober, "move_chuck_xy Home, 5000, 0") == (0, 0, "5000.000,0.000")
+    assert prober.world.place == (1, 0, 0)
+    assert ask(prober, "move_chuck_xy Relative, 0, 5000")[2] == "5000.000,5000.000"
+    ask(prober, "move_chuck_contact")
+    assert ask(prober, "move_chuck_xy Home, 0, 0")[0] == 38
+    assert prober.world.place == (1, 1, 0)
+
+
+def test_touching_down_or_leaving_under_voltage_is_noted() -> None:
+    prober = make()
+    ask(prober, "map:step_first_die")
+    prober.world.drive("smu.smua", Drive(0.1, 1e-3))
+    ask(prober, "move_chuck_contact")
+    ask(prober, "move_chuck_separation")
+    assert prober.world.ledger.hot_switches == 2
+
+
+def test_heights_and_overtravel() -> None:
+    prober = make()
+    assert ask(prober, "get_chuck_site_heights Wafer")[2] == "15000.000,250.000,30.000,50.000"
+    assert ask(prober, "set_chuck_overtravel_gap 250")[0] == 8
+    assert ask(prober, "set_chuck_overtravel_gap 50")[0] == 0
+    ask(prober, "enable_chuck_overtravel True")
+    assert float(ask(prober, "move_chuck_contact")[2]) == 15050.0
+    assert ask(prober, "clear_contact")[0] == 12
+    assert ask(prober, "set_chuck_site_heights Wafer,16000,300,20,40")[0] == 12
+    ask(prober, "move_chuck_separation")
+    assert ask(prober, "set_chuck_site_heights Wafer,16000,300,20,40")[2] == "Wafer,16000.000,300.000,20.000,40.000"
+    assert ask(prober, "clear_contact Wafer")[0] == 0
+    assert ask(prober, "move_chuck_contact")[0] == 23
+    assert ask(prober, "get_chuck_site_status Wafer")[2] == "1,0,1,1"
+    assert not prober.world.in_contact
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("nonsense", 3), ("map:step_die 7, 7, 0", 8), ("map:step_die 1", 7), ("map:step_die a, b, 0", 6),
+        ("move_chuck_xy Home, 1", 7), ("move_chuck_xy Nowhere, 1, 2", 6), ("move_chuck_contact now", 7),
+        ("set_stepping_contact_mode Sometimes", 6), ("query_command_status 4", 32), ("abort_command 4", 32),
+        ("set_chuck_separation_gap 0", 8), ("set_chuck_overtravel_gap x", 6), ("map:step_die_seq 3, 0", 8),
+        ("set_chuck_overtravel_gap nan", 8), ("move_chuck_xy Home, 1, 2, 3", 7), ("enable_chuck_overtravel", 7),
+    ],
+)  # fmt: skip
+def test_what_it_refuses(line: str, code: int) -> None:
+    prober = make()
+    assert ask(prober, line)[0] == code
+    assert prober.world.ledger.refused == 1
+    assert prober.world.place == (0, 0, 0)
+
+
+def test_door_and_vacuum_stop_motion_and_not_separation() -> None:
+    prober = make()
+    ask(prober, "map:step_first_die")
+    ask(prober, "move_chuck_contact")
+    prober.state.front_door_open = True
+    assert ask(prober, "map:step_next_die")[0] == 60
+    assert ask(prober, "get_door_status")[2] == "open"
+    assert ask(prober, "move_chuck_separation")[0] == 0
+    assert ask(prober, "move_chuck_contact")[0] == 60
+    prober.state.front_door_open = False
+    prober.state.vacuum = False
+    assert ask(prober, "move_chuck_contact")[0] == 68
+    prober.state.vacuum, prober.state.home = True, False
+    assert ask(prober, "map:step_first_die")[0] == 18

@@ -1,0 +1,295 @@
+"""TSP: translation of its operators, the sandbox, messages, errors and formats."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.resistors import ResistorBox
+from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, translate
+from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal
+from sim_backend.emulators.world import Wiring, World
+
+
+def make(**options: int) -> K2600:
+    world = World(Wiring({"smu.smua": "pad"}, {}), ResistorBox(np.full((1, 2, 3), 1e-4)))
+    return K2600("smu", "2601B", world, **options)
+
+
+def ask(smu: K2600, text: str) -> str:
+    return smu.handle(text.encode() + b"\n").decode()
+
+
+# -- translation
+
+
+@pytest.mark.parametrize(
+    ("source", "lua"),
+    [
+        ("if a != b then c() end", "if a ~= b then c() end"),
+        ("x = 'a != b & c' y = \"!=\"", "x = 'a != b & c' y = \"!=\""),
+        ("x = 1 -- a & b != c", "x = 1 -- a & b != c"),
+        ("--[[ a & b\n != ]] x = 1", "--[[ a & b\n != ]] x = 1"),
+        ("x = [==[ a & ]] != ]==]", "x = [==[ a & ]] != ]==]"),
+        (r"x = 'it\'s & fine'", r"x = 'it\'s & fine'"),
+    ],
+)
+def test_only_operators_are_translated(source: str, lua: str) -> None:
+    assert translate(source) == lua
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("6 & 3", 2), ("6 | 3", 7), ("6 ^^ 3", 5), ("1 << 4", 16), ("256 >> 4", 16),
+        ("1 | 2 & 3 | 8", 11), ("1 + 2 & 3", 3), ("2 ^ 2 | 1", 5), ("-1 & 255", 255),
+        ("(1 | 2) & (3 | 4)", 3), ("({5, 6})[1 | 2 - 1] & 4", 4), ("(function() return 5 & 4 end)() | 1", 5),
+        ("6 & 3 == 2 and 9 or 8", 9), ("8 >> 1 << 1", 8), ("1 << 40", 0),
+    ],
+)  # fmt: skip
+def test_bitwise_operators_bind_between_concatenation_and_comparison(expression: str, value: float) -> None:
+    assert float(ask(make(), f"print({expression})")) == value
+
+
+def test_bitwise_operators_work_in_scripts_and_leave_lines_alone() -> None:
+    smu = make()
+    ask(
+        smu,
+        "loadandrunscript\r\nlocal x = 7 & 3 -- & here\r\nif x != 3 then\r\nprint('no')\r\nelse print(x | 4) end\r\nendscript",
+    )
+    assert translate("a = 1\nb = 2 & 3\n").removeprefix(PRELUDE).count("\n") == 2
+    assert ask(smu, "function f(a, b) return a | b end print(f(1 & 3, 4))") == "5.00000e+00\n"
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["x = 'open", 'x = "a\nb"', "x = [[open", "--[[ open", "x = #t", "x = 5 % 3", "x = 1 ~ 2", "x = $", "x = 1 & ",
+     "x = (1 & 2", "f(" * 400 + "1 & 2" + ")" * 400],
+)  # fmt: skip
+def test_what_tsp_does_not_have_is_a_syntax_error(source: str) -> None:
+    with pytest.raises(TspSyntaxError):
+        translate(source)
+
+
+# -- sandbox
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "xpcall(function() while true do end end, function() while true do end end)",
+        "setmetatable(_G, {__index = function() while true do end end}) print(nothing)",
+        "local t = setmetatable({}, {__tostring = function() while true do end end}) print(t)",
+        "repeat delay(0) until false",
+        "table.sort({1, 2, 3}, function() while true do end end)",
+        "string.gsub('abc', '.', function() while true do end end)",
+    ],
+)
+def test_an_endless_script_ends_in_an_error(source: str) -> None:
+    smu = make(instructions=200_000)
+    ask(smu, source)
+    answer = ask(smu, "print(errorqueue.next())")
+    assert answer.startswith("-2.86000e+02\tTSP Runtime error at line 1")
+    assert "instruction limit exceeded" in answer
+    assert ask(smu, "print(1)") == "1.00000e+00\n"
+
+
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        ("local s = 'x' while true do s = s .. s end", "not enough memory"),
+        ("string.rep('x', 1e9)", "resulting string too large"),
+        ("string.find(string.rep('a', 50000), string.rep('a-', 20) .. 'b')", "too complex"),
+        ("string.find(string.rep('a', 1e6), string.rep('a', 5e5) .. 'b', 1, true)", "too complex"),
+        ("function f() return f() + 1 end f()", "stack overflow"),
+        ("os.exit()", "global `os' (a nil value)"),
+        ("io.open('x')", "global `io' (a nil value)"),
+        ("require('x')", "global `require' (a nil value)"),
+        ("debug.sethook()", "global `debug' (a nil value)"),
+        ("python.eval('1')", "global `python' (a nil value)"),
+        ("coroutine.wrap(f)()", "global `coroutine' (a nil value)"),
+        ("dofile('/etc/passwd')", "global `dofile' (a nil value)"),
+        ("load(f)", "global `load' (a nil value)"),
+        ("getfenv(0).os.exit()", "global `getfenv' (a nil value)"),
+        ("string.dump(print)", "field `dump' (a nil value)"),
+        ("print(smua.reset.__globals__)", "index field `reset' (a function value)"),
+        ("smua.nothing = 1", "cannot set unknown attribute `nothing'"),
+        ("smua.OUTPUT_ON = 5", "cannot set read-only attribute `OUTPUT_ON'"),
+        ("smua.source.compliance = true", "cannot set read-only attribute `compliance'"),
+        ("smua.nothing.more = 1", "attempt to index field `nothing' (a nil value)"),
+        ("x = nil + 1", "attempt to perform arithmetic on a nil value"),
+        ("error('mine', 0)", "mine"),
+    ],
+)
+def test_hostile_and_wrong_scripts_end_in_a_runtime_error(source: str, reason: str) -> None:
+    smu = make()
+    ask(smu, source)
+    answer = ask(smu, "print(errorqueue.next())")
+    assert answer.startswith("-2.86000e+02\t")
+    assert reason in answer
+    assert ask(smu, "print(errorqueue.count)") == "0.00000e+00\n"
+
+
+@pytest.mark.parametrize(
+    "source", ["\x1bLua", "x = = 1", "endscript", "for", "*NOPE?", "end", "x = & 2", "x = 1 & & 2"]
+)
+def test_what_does_not_parse_is_a_syntax_error(source: str) -> None:
+    smu = make()
+    assert ask(smu, source) == ""
+    assert ask(smu, "print(errorqueue.next())").startswith("-2.85000e+02\tTSP Syntax error at line 1: ")
+
+
+def test_bytecode_is_not_loaded_and_loadstring_speaks_tsp() -> None:
+    smu = make()
+    assert ask(smu, r"print(loadstring('\27LuaQ'))").startswith("nil\t")
+    assert ask(smu, "print(loadstring('return 6 & 3')())") == "2.00000e+00\n"
+
+
+def test_python_errors_of_the_emulator_itself_are_not_hidden() -> None:
+    lua = Lua(lambda refusal: None)
+
+    def broken() -> None:
+        raise KeyError("a fault of the emulator")
+
+    lua.globals["broken"] = lua.function(broken)
+    with pytest.raises(KeyError):
+        lua.run(lua.compile("pcall(broken)"))
+
+
+def test_a_refusal_does_not_end_the_script() -> None:
+    refused: list[Refusal] = []
+    lua = Lua(refused.append)
+
+    def refuse() -> None:
+        raise Refusal(1101, "Parameter too big")
+
+    said: list[float] = []
+    lua.globals["refuse"], lua.globals["say"] = lua.function(refuse), lua.function(said.append)
+    lua.run(lua.compile("refuse() say(1) refuse()"))
+    assert said == [1]
+    assert [r.code for r in refused] == [1101, 1101]
+    with pytest.raises(LuaError, match="line 2"):
+        lua.run(lua.compile("say(2)\nsay(nil + 1)"))
+
+
+# -- messages
+
+
+def test_pieces_of_messages_and_several_replies_in_order() -> None:
+    smu = make()
+    assert smu.handle(b"*ID") == b""
+    assert smu.handle(b"N?\r\nprint(1)\npri") == (
+        b"Keithley Instruments Inc., Model 2601B, 4000001, 3.2.2\n1.00000e+00\n"
+    )
+    assert smu.handle(b"nt('x')\n") == b"x\n"
+    other = smu.session()
+    assert other.handle(b"*opc?\n") == b"1\n"
+
+
+def test_print_and_its_precision() -> None:
+    smu = make()
+    assert ask(smu, "print(1, 'a', nil, true, -1e-9)") == "1.00000e+00\ta\tnil\ttrue\t-1.00000e-09\n"
+    assert ask(smu, "print()") == "\n"
+    assert ask(smu, "format.asciiprecision = 16 print(1/3)") == "3.333333333333333e-01\n"
+    ask(smu, "format.asciiprecision = 17")
+    assert ask(smu, "print(errorqueue.next())").startswith("1.405000000000000e+03\tInvalid ASCII precision")
+    assert ask(smu, "*RST print") == ""
+    assert ask(smu, "print(smua.reset)").startswith("function: ")
+    assert ask(smu, "print(smua)").startswith("table: ")
+
+
+@pytest.mark.parametrize(("data", "order", "code"), [("REAL32", "LITTLEENDIAN", "<f"), ("REAL64", "BIGENDIAN", ">d")])
+def test_binary_numbers(data: str, order: str, code: str) -> None:
+    smu = make()
+    reply = smu.handle(f"format.data = format.{data} format.byteorder = format.{order} printnumber(1.5, -2)\n".encode())
+    assert reply == b"#0" + struct.pack(code, 1.5) + struct.pack(code, -2.0) + b"\n"
+    assert ask(smu, "print(1)") == "1.00000e+00\n"
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_scripts_are_collected_named_and_run(end: str) -> None:
+    smu = make()
+    text = end.join(["loadscript twice", "local n = 2 -- lines count", "print(n, ...)", "endscript", ""])
+    assert smu.handle(text.encode()) == b""
+    assert ask(smu, "twice()") == "2.00000e+00\n"
+    assert ask(smu, "twice.run() script.user.scripts.twice()") == "2.00000e+00\n2.00000e+00\n"
+    assert smu.handle(end.join(["loadandrunscript", "print(3)", "endscript", ""]).encode()) == b"3.00000e+00\n"
+    assert ask(smu, "script.run()") == "3.00000e+00\n"
+    smu.handle(end.join(["loadscript bad", "", "x = = 1", "endscript", ""]).encode())
+    assert "at line 2" in ask(smu, "print(errorqueue.next())")
+    smu.handle(end.join(["loadscript", "print(1)", ""]).encode())
+    smu.handle(b"abort\n")
+    assert ask(smu, "print(4)") == "4.00000e+00\n"
+
+
+def test_error_queue_order_count_clear_and_overflow() -> None:
+    smu = make()
+    assert ask(smu, "print(errorqueue.next())") == "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00\n"
+    ask(smu, "smua.source.limiti = 0 smua.source.levelv = 1e9")
+    assert ask(smu, "print(errorqueue.count)") == "2.00000e+00\n"
+    assert ask(smu, "print(errorqueue.next())").startswith("1.10200e+03\tParameter too small\t2.00000e+01")
+    ask(smu, "errorqueue.clear()")
+    ask(smu, "for i = 1, 50 do smua.source.limiti = 0 end")
+    assert ask(smu, "for i = 1, 31 do errorqueue.next() end print(errorqueue.next())").startswith("-3.50000e+02\t")
+    assert smu.world.ledger.refused == 52
+
+
+def test_prompts_and_showerrors() -> None:
+    smu = make()
+    ask(smu, "localnode.prompts = 1")
+    assert ask(smu, "print(1)") == "1.00000e+00\nTSP>\n"
+    assert ask(smu, "x = = 1") == "TSP?\n"
+    ask(smu, "localnode.prompts = 0 errorqueue.clear() localnode.showerrors = 1")
+    assert ask(smu, "x = = 1").startswith("-285\tTSP Syntax error")
+
+
+def test_common_commands_and_status() -> None:
+    smu = make()
+    assert ask(smu, "*opc?") == "1\n"
+    ask(smu, "*ESE 32")
+    ask(smu, "*SRE 32")
+    ask(smu, "x = = 1")
+    assert float(ask(smu, "*STB?")) == 4 + 32 + 64
+    assert smu.status_byte == 4 + 32 + 64
+    assert float(ask(smu, "*ESR?")) == 32
+    assert float(ask(smu, "*ESR?")) == 0
+    ask(smu, "*CLS")
+    assert float(ask(smu, "print(status.condition)")) == 0
+    assert ask(smu, "print(errorqueue.count)") == "0.00000e+00\n"
+
+
+def test_bit_library() -> None:
+    smu = make()
+    assert ask(smu, "print(bit.bitand(6, 3), bit.bitor(6, 3), bit.bitxor(6, 3))") == (
+        "2.00000e+00\t7.00000e+00\t5.00000e+00\n"
+    )
+    assert ask(smu, "print(bit.test(10, 4), bit.set(8, 1), bit.clear(15, 4), bit.getfield(13, 2, 3))") == (
+        "true\t9.00000e+00\t7.00000e+00\t6.00000e+00\n"
+    )
+
+
+def test_introspection_walks_every_object() -> None:
+    smu = make()
+    walk = """loadandrunscript
+    local seen, n = {}, 0
+    local function walk(object)
+      if seen[object] then return end
+      seen[object] = true
+      local mt = getmetatable(object)
+      if not (mt and mt.Objects) then return end
+      for name in pairs(mt.Getters) do n = n + 1 end
+      for name in pairs(mt.Setters) do assert(mt.Getters[name], name) end
+      for name, value in pairs(mt.Objects) do
+        n = n + 1
+        if type(value) == 'table' then walk(value) end
+      end
+    end
+    walk(smua) print(n, getmetatable(smua.nvbuffer1).luatype, next(smua))
+    endscript
+    """
+    count, kind, first = smu.handle(walk.encode()).decode().strip().split("\t")
+    assert float(count) > 150
+    assert (kind, first) == ("reading_buffer", "nil")

@@ -1,0 +1,245 @@
+"""One world: nets, load lines, time at the die and the ledger, against circuits solved by hand."""
+
+import numpy as np
+import pytest
+
+from labctl.core.errors import BenchError
+from sim_backend.emulators.clock import RealClock, Timing, VirtualClock
+from sim_backend.emulators.nets import Drive
+from sim_backend.emulators.resistors import ResistorBox
+from sim_backend.emulators.world import Wiring, World
+
+G = 1e-4
+COLUMN = {(0, "row", 0): "101", (0, "row", 1): "102", (0, "col", 0): "103", (0, "col", 1): "104", (0, "col", 2): "105"}
+
+
+def bench(conductance: np.ndarray | None = None, ground: tuple[str, ...] = ("H",)) -> tuple[World, ResistorBox]:
+    box = ResistorBox(np.full((1, 2, 3), G) if conductance is None else conductance)
+    wiring = Wiring({"a": "A", "b": "B", "c": "C"}, COLUMN, ground)
+    return World(wiring, box), box
+
+
+def close(world: World, *names: str) -> None:
+    world.switch(close=[(n[0], n[1:]) for n in names])
+
+
+def test_one_source_through_one_crosspoint() -> None:
+    world, _ = bench()
+    close(world, "A101", "H103", "H104", "H105")
+    world.drive("a", Drive(0.3, 1e-3))
+    point = world.observe("a")
+    assert point.volts == 0.3
+    assert point.amps == pytest.approx(3 * G * 0.3)  # row 1 floats at 0 V: three cells
+    assert not point.limited
+
+
+def test_compliance_on_the_load_line() -> None:
+    world, _ = bench()
+    close(world, "A101", "H103", "H104", "H105")
+    world.drive("a", Drive(-0.9, 6e-5))
+    point = world.observe("a")
+    assert (point.amps, point.limited) == (pytest.approx(-6e-5), True)
+    assert point.volts == pytest.approx(-6e-5 / (3 * G))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_compliance_of_a_channel_shared_by_lines_counts_their_sum(sign: int) -> None:
+    world, _ = bench(np.array([[[1e-4, 2e-4, 3e-4], [4e-4, 5e-4, 6e-4]]]))
+    close(world, "A101", "A102", "H103", "H104", "H105")
+    world.drive("a", Drive(sign * 0.5, 2e-3))
+    free = world.observe("a")
+    assert (free.amps, free.limited) == (pytest.approx(sign * 21e-4 * 0.5), False)
+    world.drive("a", Drive(sign * 0.5, 2e-4))
+    point = world.observe("a")
+    assert point.limited
+    assert point.amps == pytest.approx(sign * 2e-4, rel=1e-6)
+    assert point.volts == pytest.approx(sign * 2e-4 / 21e-4, rel=1e-6)
+
+
+def test_two_shared_channels_in_compliance_at_once() -> None:
+    world, _ = bench(np.array([[[1e-4, 1e-4, 1e-4], [2e-4, 2e-4, 2e-4]]]))
+    close(world, "A101", "B102", "H103", "H104", "C105")
+    world.drive("a", Drive(1.0, 1e-5))
+    world.drive("b", Drive(1.0, 1e-5))
+    world.drive("c", Drive(0.0, 1e-3))
+    a, b, c = (world.observe(n) for n in "abc")
+    assert (a.limited, b.limited, c.limited) == (True, True, False)
+    assert a.volts == pytest.approx(1e-5 / 3e-4)
+    assert b.volts == pytest.approx(1e-5 / 6e-4)
+    assert c.amps == pytest.approx(-(1e-4 * a.volts + 2e-4 * b.volts))
+
+
+def test_current_source_and_its_voltage_limit() -> None:
+    world, _ = bench()
+    close(world, "A101", "H103", "H104", "H105")
+    world.drive("a", Drive(-3e-5, 1.0, current=True))
+    assert world.observe("a").volts == pytest.approx(-3e-5 / (3 * G))
+    assert not world.observe("a").limited
+    world.drive("a", Drive(1e-3, 0.2, current=True))
+    point = world.observe("a")
+    assert (point.volts, point.limited) == (pytest.approx(0.2), True)
+    assert point.amps == pytest.approx(0.2 * 3 * G)
+    world.drive("a", Drive(0.0, 0.2, current=True))
+    assert world.observe("a").amps == 0.0
+
+
+def test_floating_lines_and_floating_lines_joined_together() -> None:
+    world, _ = bench(np.array([[[1e-4, 2e-4, 3e-4], [4e-4, 5e-4, 6e-4]]]))
+    close(world, "A101", "H103")
+    world.drive("a", Drive(1.0, 1e-2))
+    apart = world.observe("a").amps
+    lines = world.settle().line_voltage[0]
+    box = np.array([[1e-4, 2e-4, 3e-4], [4e-4, 5e-4, 6e-4]])
+    assert lines[4] == pytest.approx((box[0, 2] * 1.0 + box[1, 2] * lines[1]) / (box[0, 2] + box[1, 2]))
+    world.drive("a", Drive(0.0, 1e-2))
+    close(world, "G104", "G105")
+    world.drive("a", Drive(1.0, 1e-2))
+    together = world.observe("a").amps
+    lines = world.settle().line_voltage[0]
+    assert lines[3] == lines[4]
+    leak = sum(box[r, c] * (lines[3] - lines[r]) for r in (0, 1) for c in (1, 2))
+    assert leak == pytest.approx(0.0, abs=1e-12)
+    assert together > apart
+
+
+def test_two_sources_fighting_are_modelled_and_noted() -> None:
+    world, _ = bench()
+    close(world, "A101", "B101", "H103", "H104", "H105")
+    world.drive("a", Drive(0.4, 1e-3))
+    world.drive("b", Drive(0.1, 1e-2))
+    a, b = world.observe("a"), world.observe("b")
+    assert world.ledger.fights == 1
+    assert a.volts == b.volts == pytest.approx(0.1)  # the stronger one wins
+    assert (a.amps, a.limited) == (pytest.approx(1e-3), True)
+    assert b.amps == pytest.approx(3 * G * 0.1 - 1e-3)
+    world.drive("b", Drive(0.1, 5e-4))
+    a, b = world.observe("a"), world.observe("b")
+    assert a.amps + b.amps == pytest.approx(3 * G * a.volts)
+    assert b.amps == pytest.approx(-5e-4)
+    assert 0.1 < a.volts <= 0.4
+
+
+def test_a_source_on_the_ground_row_is_short_circuited() -> None:
+    world, _ = bench()
+    close(world, "A101", "H101")
+    world.drive("a", Drive(0.5, 2e-3))
+    point = world.observe("a")
+    assert (point.volts, point.amps, point.limited) == (0.0, pytest.approx(2e-3), True)
+    assert world.ledger.fights == 1
+
+
+def test_no_contact_is_an_open_circuit() -> None:
+    world, box = bench()
+    close(world, "A101", "H103")
+    world.touch(False)
+    world.drive("a", Drive(0.5, 1e-3))
+    assert world.observe("a", 1.0).amps == 0.0
+    assert box.held == []
+    assert world.ledger.energised_time() == 0.0
+    world.touch(True)
+    assert world.ledger.hot_switches == 1
+    assert world.observe("a").amps > 0
+
+
+def test_the_die_is_held_for_as_long_as_operations_take() -> None:
+    world, box = bench()
+    close(world, "A101", "H103", "H104", "H105")
+    world.drive("a", Drive(0.5, 1e-3))
+    world.advance(2e-3)
+    world.advance(3e-3)
+    world.drive("a", Drive(0.25, 1e-3))
+    world.observe("a", 1e-2)
+    world.drive("a", Drive(0.0, 1e-3))
+    world.advance(7.0)
+    held = [(float(v[0]), t) for _, v, t in box.held]
+    assert held == [(0.5, pytest.approx(5e-3)), (0.25, pytest.approx(1e-2))]
+    ledger = world.ledger
+    assert ledger.energised_time() == pytest.approx(1.5e-2)
+    assert ledger.energised_time(since=1e-2) == pytest.approx(5e-3)
+    assert ledger.energised_time(since=world.now - 6) == 0.0
+
+
+def test_peak_counts_transients_of_no_duration_and_both_polarities() -> None:
+    world, _ = bench()
+    close(world, "A101", "B103")
+    world.drive("a", Drive(0.3, 1e-3))
+    world.drive("b", Drive(-0.4, 1e-3))  # 0.7 V across the cell, for no time at all
+    world.drive("a", Drive(0.0, 1e-3))
+    world.drive("b", Drive(0.0, 1e-3))
+    assert world.ledger.peak_cell_voltage == pytest.approx(0.7)
+
+
+def test_hot_switches_by_voltage_by_current_and_cold_ones() -> None:
+    world, _ = bench()
+    world.drive("a", Drive(0.0, 1e-3))
+    close(world, "A101", "H103")
+    assert world.ledger.hot_switches == 0
+    world.drive("a", Drive(2e-3, 1e-3))
+    world.switch(open=[("A", "101")])
+    assert world.ledger.hot_switches == 1
+    close(world, "A101")
+    assert world.ledger.hot_switches == 2
+    world.drive("a", Drive(0.9e-3, 1e-3))
+    close(world, "A102")
+    assert world.ledger.hot_switches == 2
+    assert world.ledger.relay_operations == 5
+
+
+def test_floating_line_lifted_by_the_die_makes_its_relay_hot() -> None:
+    world, _ = bench()
+    close(world, "A101", "H103")
+    world.drive("a", Drive(0.5, 1e-3))
+    close(world, "B104")
+    assert world.ledger.hot_switches == 1
+
+
+def test_moving_in_contact_is_noted_and_another_die_is_there() -> None:
+    boxes = {(0, 0, 0): ResistorBox(np.full((1, 2, 3), 1e-4)), (1, 0, 0): ResistorBox(np.full((1, 2, 3), 3e-4))}
+    world = World(Wiring({"a": "101"}, COLUMN, ("103", "104", "105")), lambda x, y, s: boxes.get((x, y, s)))
+    world.drive("a", Drive(0.1, 1e-2))
+    assert world.observe("a").amps == pytest.approx(3e-5)
+    world.move((1, 0, 0))
+    assert world.ledger.moves_in_contact == 1
+    assert world.observe("a").amps == pytest.approx(9e-5)
+    world.move((5, 5, 0))
+    assert not world.has_die((5, 5, 0))
+    assert world.observe("a").amps == 0.0
+
+
+def test_kernels_share_a_source_through_the_matrix() -> None:
+    box = ResistorBox(np.stack([np.full((2, 3), 1e-4), np.full((2, 3), 2e-4)]))
+    lines = {(k, "row", 0): f"{k + 1}01" for k in (0, 1)} | {
+        (k, "col", c): f"{k + 1}1{c}" for k in (0, 1) for c in range(3)
+    }
+    world = World(Wiring({"a": "A"}, lines, ("H",)), box)
+    close(world, "A101", "A201", *[f"H{k}1{c}" for k in (1, 2) for c in range(3)])
+    world.drive("a", Drive(0.2, 1.0))
+    assert world.observe("a").amps == pytest.approx(0.2 * (3e-4 + 6e-4))
+    world.drive("a", Drive(0.2, 9e-5))
+    assert world.observe("a").volts == pytest.approx(0.1)
+
+
+def test_wrong_wiring_and_channels_are_refused() -> None:
+    with pytest.raises(BenchError, match="row' or 'col"):
+        Wiring({}, {(0, "gate", 0): "101"})
+    world, _ = bench()
+    with pytest.raises(BenchError, match="'z' is not in the wiring"):
+        world.drive("z", None)
+    with pytest.raises(BenchError, match="expected"):
+        ResistorBox(np.full((2, 3), 1.0))
+
+
+def test_clocks_and_timing_refuse_what_cannot_be() -> None:
+    clock = VirtualClock()
+    for broken in (-1.0, float("nan")):
+        with pytest.raises(ValueError, match="forward"):
+            clock.advance(broken)
+        with pytest.raises(ValueError, match="forward"):
+            RealClock().advance(broken)
+    real = RealClock()
+    real.advance(0.001)
+    assert real.now >= 0.001
+    with pytest.raises(ValueError, match="relay"):
+        Timing(relay=-1)
+    with pytest.raises(ValueError, match="line_frequency"):
+        Timing(line_frequency=0)
