@@ -72,7 +72,7 @@ class Sentio(Instrument):
 
     def __init__(
         self, name: str, world: World, *, wafer: WaferMap, heights: Heights | None = None,
-        maximum_overtravel: float = 200.0, version: str = "25.2.0.0",
+        maximum_overtravel: float = 200.0, version: str = "25.2.0",
     ) -> None:  # fmt: skip
         super().__init__(name, "SENTIO", world)
         self.wafer, self.heights, self.state = wafer, heights or Heights(), ProberState()
@@ -138,7 +138,7 @@ class Sentio(Instrument):
 
         yes = ("true", "1", "on")
         return {
-            "status:get_version": bound(lambda: self.version, 0),
+            "status:get_version": bound(lambda: f"Version: {self.version}", 0),
             "status:get_machine_status": bound(lambda: "Ready,IsInitialized,Idle", 0),
             "status:get_machine_id": bound(lambda: "emulated", 0),
             "status:get_chuck_temp": bound(lambda: f"{self.state.temperature:.2f}", 0),

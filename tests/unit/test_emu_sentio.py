@@ -31,7 +31,7 @@ def ask(prober: Sentio, line: str) -> tuple[int, int, str]:
 def test_connect_and_version() -> None:
     prober = make()
     assert prober.handle(b"*RCS 1\n") == b""
-    assert ask(prober, "status:get_version") == (0, 0, "25.2.0.0")
+    assert ask(prober, "status:get_version") == (0, 0, "Version: 25.2.0")
     assert prober.remote
     assert prober.handle(b"*LOCAL\n\n") == b""
     assert not prober.remote
