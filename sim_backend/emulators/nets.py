@@ -8,6 +8,7 @@ lines, two sources fighting and floating lines joined to each other.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -86,7 +87,7 @@ class Net:
     volts: Volt = 0.0
     amps: Ampere = 0.0
 
-    @property
+    @cached_property
     def width(self) -> int:
         """Lines of the die on it."""
         return sum(map(len, self.lines.values()))
@@ -149,6 +150,8 @@ def solve(nets: list[Net], drives: dict[str, Drive | None], load: Load | None, d
         found, limited = _hold(touched, load, live, duration)
     points: dict[str, Point] = {}
     for net in nets:
+        if not net.channels:
+            continue
         share = net.share()
         for name in net.channels:
             drive = drives.get(name)
@@ -193,7 +196,7 @@ def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> 
                 if net.simple and bool(at_limit[lines[0]]):
                     limited.add(id(net))
     for net in nets:
-        if set(net.lines) & set(kernels):
+        if not net.lines.keys().isdisjoint(kernels):
             net.amps = amps[id(net)]
             net.volts = volts.get(id(net), net.volts)
     return found, limited

@@ -11,6 +11,7 @@ bind here as in later Lua, tighter than comparisons and looser than `..`, in the
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 BITWISE = {"&": "__tsp_and", "|": "__tsp_or", "^^": "__tsp_xor", "<<": "__tsp_shl", ">>": "__tsp_shr"}
 PRELUDE = f"local {','.join(BITWISE.values())}=...;"
@@ -36,6 +37,8 @@ _TOKEN = re.compile(
     re.VERBOSE | re.ASCII,
 )
 _MAX_DEPTH = 150
+_SPECIAL = frozenset("!&|^<>#%")
+"""A chunk without these is Lua as it stands."""
 
 
 class TspSyntaxError(Exception):
@@ -103,6 +106,7 @@ def _string_end(source: str, at: int, line: int) -> int:
     return end + 1
 
 
+@lru_cache(maxsize=1024)
 def translate(source: str) -> str:
     """Return `source` as Lua 5.1 with the same lines; TspSyntaxError if a token is none of TSP's.
 
@@ -111,6 +115,8 @@ def translate(source: str) -> str:
     >>> translate("x = a + 1 & 6 == 2").removeprefix(PRELUDE)
     'x = __tsp_and( a + 1, 6) == 2'
     """
+    if _SPECIAL.isdisjoint(source):
+        return source
     found = list(tokens(source))
     if any(t.kind == "op" and t.text in BITWISE for t in found):
         return PRELUDE + _Rewriter(found).all()
