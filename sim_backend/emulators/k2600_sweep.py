@@ -15,7 +15,7 @@ from sim_backend.emulators.k2600_smu import ON, VOLTS, Reading
 from sim_backend.emulators.tsp.vm import Refusal, number
 
 if TYPE_CHECKING:
-    from sim_backend.emulators.k2600 import Channel
+    from sim_backend.emulators.k2600_channel import Channel
 
 TRIGGER_EVENT = 1
 IDLE, HOLD = 0, 1

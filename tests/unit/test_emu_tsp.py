@@ -7,6 +7,7 @@ import pytest
 
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
+from sim_backend.emulators.tsp.bits import OPERATORS
 from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, translate
 from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal
 from sim_backend.emulators.world import Wiring, World
@@ -54,21 +55,20 @@ def test_bitwise_operators_bind_between_concatenation_and_comparison(expression:
 
 def test_bitwise_operators_work_in_scripts_and_leave_lines_alone() -> None:
     smu = make()
-    ask(
-        smu,
-        "loadandrunscript\r\nlocal x = 7 & 3 -- & here\r\nif x != 3 then\r\nprint('no')\r\nelse print(x | 4) end\r\nendscript",
-    )
+    script = "local x = 7 & 3 -- & here\r\nif x != 3 then\r\nprint(0)\r\nelse print(x | 4) end"
+    assert ask(smu, f"loadandrunscript\r\n{script}\r\nendscript") == "7.00000e+00\n"
     assert translate("a = 1\nb = 2 & 3\n").removeprefix(PRELUDE).count("\n") == 2
     assert ask(smu, "function f(a, b) return a | b end print(f(1 & 3, 4))") == "5.00000e+00\n"
 
 
 @pytest.mark.parametrize(
     "source",
-    ["x = 'open", 'x = "a\nb"', "x = [[open", "--[[ open", "x = #t", "x = 5 % 3", "x = 1 ~ 2", "x = $", "x = 1 & ", "x = & 2",
+    ["x = 'open", 'x = "a\nb"', "x = [[open", "--[[ open", "x = #t", "x = 5 % 3", "x = 1 ~ 2", "x = $", "x = 1 & ",
+     "x = & 2",
      "x = (1 & 2", "f(" * 400 + "1 & 2" + ")" * 400],
 )  # fmt: skip
 def test_what_tsp_does_not_have_is_a_syntax_error(source: str) -> None:
-    lua = Lua(lambda refusal: None)
+    lua = Lua(lambda refusal: None, OPERATORS)
     with pytest.raises(TspSyntaxError, match="at line 1: "):
         lua.compile(source)
 
@@ -150,7 +150,7 @@ def test_bytecode_is_not_loaded_and_loadstring_speaks_tsp() -> None:
 
 
 def test_python_errors_of_the_emulator_itself_are_not_hidden() -> None:
-    lua = Lua(lambda refusal: None)
+    lua = Lua(lambda refusal: None, OPERATORS)
 
     def broken() -> None:
         raise KeyError("a fault of the emulator")
@@ -162,7 +162,7 @@ def test_python_errors_of_the_emulator_itself_are_not_hidden() -> None:
 
 def test_a_refusal_does_not_end_the_script() -> None:
     refused: list[Refusal] = []
-    lua = Lua(refused.append)
+    lua = Lua(refused.append, OPERATORS)
 
     def refuse() -> None:
         raise Refusal(1101, "Parameter too big")

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
 from sim_backend.emulators.tsp.status import Register
 from sim_backend.emulators.tsp.translate import TspSyntaxError
-from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal, bit_library, number
+from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal, number
 from sim_backend.emulators.world import World
 
 QUEUE = 32
@@ -43,7 +44,7 @@ class TspInstrument(Instrument):
         self._out: list[str] = []
         self._script: tuple[str, bool, list[str]] | None = None
         self._timer = 0.0
-        self.lua = Lua(self._on_refusal, instructions=instructions, seconds=seconds)
+        self.lua = Lua(self._on_refusal, OPERATORS, instructions=instructions, seconds=seconds)
         self.standard = Register(lambda: 0)
         self.registers = self.build_registers()
         self.request_enable = 0

@@ -7,111 +7,15 @@ catch. Memory is bounded by the allocator. Python objects never appear in Lua: f
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lupa import lua51
 
+from sim_backend.emulators.tsp.host import HOST
 from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, translate
 
 Callback = Callable[..., Any]
-
-_HOST = r"""
-local poll, judge, step = ...
-local raw_pcall, raw_error, raw_loadstring = pcall, error, loadstring
-local type, setmetatable, tostring = type, setmetatable, tostring
-local rawget, setfenv, ipairs, unpack = rawget, setfenv, ipairs, unpack
-local rep, len, sethook = string.rep, string.len, debug.sethook
-local killed
-local function hook()
-  killed = killed or poll(step)
-  if killed then raw_error(killed, 0) end
-end
-local function check(ok, ...)
-  if killed then raw_error(killed, 0) end
-  return ok, ...
-end
-local function finish(fatal, ...)
-  if killed then raw_error(killed, 0) end
-  if fatal then raw_error(fatal, 2) end
-  return ...
-end
-local function guard(...)
-  local reason = judge(...)
-  if reason then raw_error(reason, 3) end
-end
-local host, ids = {}, setmetatable({}, {__mode = "k"})
-
-function pcall(f, ...) return check(raw_pcall(f, ...)) end
--- the handler runs after unwinding: inside the hook's own error it would be out of the hook's reach
-local function handled(h, ok, ...)
-  if ok then return ok, ... end
-  return false, h(...)
-end
-function xpcall(f, h) return handled(h, check(raw_pcall(f))) end
-function host.wrap(py) return function(...) return finish(py(...)) end end
-function host.start() killed = nil; sethook(hook, "", step) end
-function host.stop() sethook() end
-function host.text(v) return tostring(v) end
-function host.id(v) if type(v) == "table" then return ids[v] end end
-function host.node(luatype, getters, setters, objects, index, id, deny)
-  local mt = {Getters = getters, Setters = setters, Objects = objects, luatype = luatype}
-  local node = {}
-  mt.__index = function(_, key)
-    local object = objects[key]
-    if object ~= nil then return object end
-    local getter = getters[key]
-    if getter then return getter() end
-    if index and type(key) == "number" then return index(key) end
-  end
-  mt.__newindex = function(_, key, value)
-    local setter = setters[key]
-    if setter then setter(value) else deny(key, getters[key] ~= nil or objects[key] ~= nil) end
-  end
-  setmetatable(node, mt)
-  ids[node] = id
-  return node
-end
-
-local find, match, gmatch, gsub = string.find, string.match, string.gmatch, string.gsub
-function string.rep(s, n)
-  guard("rep", len(s), n + 0)
-  return rep(s, n)
-end
-function string.find(s, p, init, plain)
-  guard(plain and "plain" or "pattern", len(s), p)
-  return find(s, p, init, plain)
-end
-function string.match(s, p, init) guard("pattern", len(s), p) return match(s, p, init) end
-function string.gmatch(s, p) guard("pattern", len(s), p) return gmatch(s, p) end
-function string.gsub(s, p, r, n) guard("pattern", len(s), p) return gsub(s, p, r, n) end
-string.gfind = string.gmatch
-string.dump = nil
-
--- chunks get their own environment; the real one keeps what the host needs and is out of reach
-local env = {string = string, table = table, math = math, _VERSION = "Lua 5.0.2"}
-for _, name in ipairs{"assert", "error", "getmetatable", "gcinfo", "ipairs", "next", "pairs", "pcall", "rawequal",
-                      "rawget", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack",
-                      "xpcall"} do
-  env[name] = _G[name]
-end
-env._G = env
-function host.load(text, name, ...)
-  local chunk, reason = raw_loadstring(text, name)
-  if not chunk then return nil, reason end
-  setfenv(chunk, env)
-  local bits = {...}
-  return function() return chunk(unpack(bits)) end
-end
-function host.script(t, chunk) return setmetatable(t, {__call = function() return chunk() end}) end
-function host.list(t)
-  local list, n = {}, 0
-  while rawget(t, n + 1) ~= nil do n = n + 1 list[n] = rawget(t, n) end
-  return list, n
-end
-host.env = env
-return host
-"""
 
 _WORK = 10**10
 _TEXT = 4 << 20
@@ -138,6 +42,7 @@ class Lua:
 
     Args:
         refuse: told every `Refusal` of a callback.
+        operators: what `&`, `|`, `^^`, `<<` and `>>` do, in this order.
         instructions: budget of one chunk.
         seconds: the same in real time, for what a single instruction can take.
         memory: bytes.
@@ -146,6 +51,7 @@ class Lua:
     def __init__(
         self,
         refuse: Callable[[Refusal], None],
+        operators: Sequence[Callback],
         *,
         instructions: int = 20_000_000,
         seconds: float = 20.0,
@@ -164,11 +70,11 @@ class Lua:
             max_memory=memory,
             attribute_filter=_no_attributes,
         )
-        self._host: Any = self._runtime.execute(_HOST, self._poll, self._judge, 1000)
+        self._host: Any = self._runtime.execute(HOST, self._poll, self._judge, 1000)
         self.globals: Any = self._host.env
         self._things: list[Any] = []
         self._deny = self.function(self._refuse_write)
-        self._bits = tuple(self.function(f) for f in _BITS)
+        self._bits = tuple(self.function(f) for f in operators)
         self.globals["loadstring"] = self.function(self._loadstring)
 
     # -- chunks
@@ -329,50 +235,3 @@ def _where(message: str) -> tuple[int, str]:
     match = re.match(r"(?:error loading code: )?[^:\n]*:(\d+): (.*)", message.split("\nstack traceback")[0], re.DOTALL)
     line, reason = (int(match[1]), match[2]) if match else (1, message.split("\nstack traceback")[0])
     return line, re.sub(r"'([^'\n]*)'", r"`\1'", reason).replace("\n", " ")
-
-
-def _word(value: Any) -> int:
-    return int(number(value)) & 0xFFFFFFFF
-
-
-_BITS: tuple[Callback, ...] = (
-    lambda a, b: _word(a) & _word(b),
-    lambda a, b: _word(a) | _word(b),
-    lambda a, b: _word(a) ^ _word(b),
-    lambda a, b: (_word(a) << min(_word(b), 32)) & 0xFFFFFFFF,
-    lambda a, b: _word(a) >> min(_word(b), 32),
-)
-
-
-def bit_library() -> dict[str | int, Any]:
-    """Return the functions of TSP's `bit` table; bits are counted from 1 (2600B reference manual, `bit.*`)."""
-
-    def mask(index: Any, width: Any = 1) -> tuple[int, int]:
-        first, bits = int(number(index)), int(number(width))
-        if not (first >= 1 and bits >= 1 and first + bits <= 33):
-            raise Refusal(1101, "Parameter too big")
-        return first - 1, (1 << bits) - 1
-
-    def get(value: Any, index: Any) -> int:
-        return _word(value) & (1 << mask(index)[0])
-
-    def field(value: Any, index: Any, width: Any) -> int:
-        shift, ones = mask(index, width)
-        return (_word(value) >> shift) & ones
-
-    def set_field(value: Any, index: Any, width: Any, new: Any) -> int:
-        shift, ones = mask(index, width)
-        return (_word(value) & ~(ones << shift)) | ((_word(new) & ones) << shift)
-
-    return {
-        "bitand": _BITS[0],
-        "bitor": _BITS[1],
-        "bitxor": _BITS[2],
-        "clear": lambda v, i: _word(v) & ~(1 << mask(i)[0]),
-        "set": lambda v, i: _word(v) | (1 << mask(i)[0]),
-        "toggle": lambda v, i: _word(v) ^ (1 << mask(i)[0]),
-        "test": lambda v, i: get(v, i) != 0,
-        "get": get,
-        "getfield": field,
-        "setfield": set_field,
-    }

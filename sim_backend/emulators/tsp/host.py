@@ -1,0 +1,98 @@
+"""The Lua side of the sandbox: what guards a chunk, and the environment that it sees instead of the real one."""
+
+HOST = r"""
+local poll, judge, step = ...
+local raw_pcall, raw_error, raw_loadstring = pcall, error, loadstring
+local type, setmetatable, tostring = type, setmetatable, tostring
+local rawget, setfenv, ipairs, unpack = rawget, setfenv, ipairs, unpack
+local rep, len, sethook = string.rep, string.len, debug.sethook
+local killed
+local function hook()
+  killed = killed or poll(step)
+  if killed then raw_error(killed, 0) end
+end
+local function check(ok, ...)
+  if killed then raw_error(killed, 0) end
+  return ok, ...
+end
+local function finish(fatal, ...)
+  if killed then raw_error(killed, 0) end
+  if fatal then raw_error(fatal, 2) end
+  return ...
+end
+local function guard(...)
+  local reason = judge(...)
+  if reason then raw_error(reason, 3) end
+end
+local host, ids = {}, setmetatable({}, {__mode = "k"})
+
+function pcall(f, ...) return check(raw_pcall(f, ...)) end
+-- the handler runs after unwinding: inside the hook's own error it would be out of the hook's reach
+local function handled(h, ok, ...)
+  if ok then return ok, ... end
+  return false, h(...)
+end
+function xpcall(f, h) return handled(h, check(raw_pcall(f))) end
+function host.wrap(py) return function(...) return finish(py(...)) end end
+function host.start() killed = nil; sethook(hook, "", step) end
+function host.stop() sethook() end
+function host.text(v) return tostring(v) end
+function host.id(v) if type(v) == "table" then return ids[v] end end
+function host.node(luatype, getters, setters, objects, index, id, deny)
+  local mt = {Getters = getters, Setters = setters, Objects = objects, luatype = luatype}
+  local node = {}
+  mt.__index = function(_, key)
+    local object = objects[key]
+    if object ~= nil then return object end
+    local getter = getters[key]
+    if getter then return getter() end
+    if index and type(key) == "number" then return index(key) end
+  end
+  mt.__newindex = function(_, key, value)
+    local setter = setters[key]
+    if setter then setter(value) else deny(key, getters[key] ~= nil or objects[key] ~= nil) end
+  end
+  setmetatable(node, mt)
+  ids[node] = id
+  return node
+end
+
+local find, match, gmatch, gsub = string.find, string.match, string.gmatch, string.gsub
+function string.rep(s, n)
+  guard("rep", len(s), n + 0)
+  return rep(s, n)
+end
+function string.find(s, p, init, plain)
+  guard(plain and "plain" or "pattern", len(s), p)
+  return find(s, p, init, plain)
+end
+function string.match(s, p, init) guard("pattern", len(s), p) return match(s, p, init) end
+function string.gmatch(s, p) guard("pattern", len(s), p) return gmatch(s, p) end
+function string.gsub(s, p, r, n) guard("pattern", len(s), p) return gsub(s, p, r, n) end
+string.gfind = string.gmatch
+string.dump = nil
+
+-- chunks get their own environment; the real one keeps what the host needs and is out of reach
+local env = {string = string, table = table, math = math, _VERSION = "Lua 5.0.2"}
+for _, name in ipairs{"assert", "error", "getmetatable", "gcinfo", "ipairs", "next", "pairs", "pcall", "rawequal",
+                      "rawget", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack",
+                      "xpcall"} do
+  env[name] = _G[name]
+end
+env._G = env
+function host.load(text, name, ...)
+  local chunk, reason = raw_loadstring(text, name)
+  if not chunk then return nil, reason end
+  setfenv(chunk, env)
+  local bits = {...}
+  return function() return chunk(unpack(bits)) end
+end
+function host.script(t, chunk) return setmetatable(t, {__call = function() return chunk() end}) end
+function host.list(t)
+  local list, n = {}, 0
+  while rawget(t, n + 1) ~= nil do n = n + 1 list[n] = rawget(t, n) end
+  return list, n
+end
+host.env = env
+return host
+"""
