@@ -224,17 +224,15 @@ class Keithley2600B:
         lines = [
             f"{buffer}.clear()",
             f"{buffer}.appendmode=1",
-            "format.data=format.ASCII",
-            "format.asciiprecision=10",
             f"{channel}.measure.count={count}",
             f"{channel}.measure.overlappedi({buffer})",
             "waitcomplete()",
             f"{channel}.measure.count=1",
-            f"printbuffer(1,{count},{buffer}.readings)",
+            f'for k=1,{count} do mtj_r[k+1]=string.format("%.9e",{buffer}.readings[k]) end',
         ]
         seconds = count * (self._apertures.get(channel, 1 / self._line_frequency) + 1e-3)
-        (line,) = self._tsp.script(lines, wait=Wait.MEASURE, extra=seconds)
-        found = np.array(parse_numbers(line))
+        printed = self._tsp.script(lines, wait=Wait.MEASURE, extra=seconds)
+        found = np.array([value for text in printed for value in parse_numbers(text)])
         if len(found) != count:
             raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(found)} came")
         return np.where(np.abs(found) > OVERFLOW, np.nan, found)
@@ -350,7 +348,7 @@ class Keithley2600B:
 
     def _compile(self, steps: Sequence[Step]) -> tuple[list[str], Second]:
         """Return the lines of the script and how long it runs at most, s."""
-        lines, seconds, asked = ["local r={}"], 0.0, 0
+        lines, seconds, asked = ["local r=mtj_r"], 0.0, 1
         for step in steps:
             match step:
                 case Level(channel, volts):
@@ -375,8 +373,6 @@ class Keithley2600B:
                     seconds += 2 * self._apertures.get(channel, 1 / self._line_frequency) + 1e-3
                     function = "mtj_iv" if voltage else "mtj_i"
                     lines.append(f"r[{asked}]={function}({channel},status.measurement.instrument.{channel})")
-        if asked:
-            lines.append(f"for k=1,{asked} do print(r[k]) end")
         return lines, seconds
 
     def _range_v(self, volts: Volt) -> float:

@@ -119,26 +119,25 @@ class Tsp:
         return [*found, "and more"]
 
     def script(self, lines: Sequence[str], *, wait: Wait = Wait.SETTING, extra: Second = 0.0) -> list[str]:
-        """Run `lines` in one round trip and return what they printed.
+        """Run `lines` in one round trip and return the texts that they appended to the table `mtj_r`.
 
-        Short ones go as one message, which saves the framing of a script. A mark is asked for behind them, so that
-        one which aborts is known at once, and not by a timeout.
+        Short ones go as one message, which saves the framing of a script. The answer is a single line, asked for
+        behind them with the number of this script in it: one that aborts or gets lost is known at once and not by a
+        timeout, and a second response to one message, which some transports cannot read, never happens.
 
         Raises:
             Refused: the script was refused, aborted or left an error in the queue.
+            InstrumentError: the script did not run.
         """
         mark = f"done-{next(self._serial)}"
-        body = " ".join(lines)
+        body = " ".join([f'mtj_r={{"{mark}"}}', *lines])
         if len(body) > LONGEST_CHUNK:
-            body = "\n".join(["loadandrunscript", *lines, "endscript"])
-        message = f'{body}\nprint("{mark}",errorqueue.count)'
-        *printed, last = self.transport.converse(message, lambda line: line.startswith("done-"), wait=wait, extra=extra)
-        found, _, waiting = last.partition("\t")
-        if found != mark:
-            self.transport.resync()
-            raise InstrumentError(
-                f"{self.name} answered '{found}' where '{mark}' was expected: replies are out of step"
-            )
+            body = "\n".join(["loadandrunscript", f'mtj_r={{"{mark}"}}', *lines, "endscript"])
+        ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
+        waiting, _, found = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
         if parse_numbers(waiting) != [0.0]:
             raise Refused(f"{self.name}: a script failed: {'; '.join(self.errors())}")
-        return printed
+        first, *results = found.split(";")
+        if first != mark:
+            raise InstrumentError(f"{self.name}: script '{mark}' did not run; the last that did is '{first}'")
+        return results

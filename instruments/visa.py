@@ -118,7 +118,7 @@ class VisaTransport(LineTransport):
             raise InstrumentError(f"cannot open {self._name}: {error.description}") from error
         except ValueError as error:
             raise BenchError(f"'{self._name}' is not an address that VISA can open: {error}") from error
-        except OSError as error:
+        except (OSError, RuntimeError) as error:
             raise InstrumentError(f"nobody listens at {self._name}: {error}") from error
         self._socket = _raw_socket(self._resource)
         if self._socket is not None:
@@ -136,7 +136,7 @@ class VisaTransport(LineTransport):
                 self._resource.write_raw(data)
         except pyvisa.VisaIOError as error:
             raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
-        except (OSError, pyvisa.errors.InvalidSession) as error:
+        except (OSError, RuntimeError, pyvisa.errors.InvalidSession) as error:
             raise self._broken(False, error) from error
 
     def _send_raw(self, raw: socket.socket, data: bytes, deadline: float) -> None:
@@ -152,10 +152,12 @@ class VisaTransport(LineTransport):
                 return self._receive_raw(self._socket, deadline)
             self._resource.timeout = _milliseconds(deadline)
             found: bytes = self._resource.read_raw()
+            if not found:  # pyvisa-py's HiSLIP gives nothing, at once, for what is not the first response
+                raise LinkTimeoutError(f"{self._name} is silent")
             return found
         except pyvisa.VisaIOError as error:
             raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
-        except (OSError, pyvisa.errors.InvalidSession) as error:
+        except (OSError, RuntimeError, pyvisa.errors.InvalidSession) as error:
             raise self._broken(False, error) from error
 
     def _receive_raw(self, raw: socket.socket, deadline: float) -> bytes:

@@ -114,6 +114,25 @@ def test_a_script_that_aborts_is_known_at_once_and_not_by_a_timeout():
         assert not isinstance(caught.value, LinkTimeoutError)
 
 
+def test_a_long_script_goes_out_in_lines_between_its_keywords():
+    sent = []
+
+    class Wire(Replay):
+        def _send(self, data, deadline):
+            if data.startswith(b"loadandrunscript"):
+                sent.extend(data.decode().splitlines())
+                self._left = [("<", "0\tdone-1")]
+            else:
+                super()._send(data, deadline)
+
+    talk = Wire.of(FILES / "2600b-output.txt")
+    smu = prepared(talk)
+    smu.output(["smua"])
+    smu.run([Level("smua", k / 100) for k in range(40)])
+    assert (sent[0], sent[1], sent[-2]) == ("loadandrunscript", 'mtj_r={"done-1"}', "endscript")
+    assert sent[3:43] == [f"smua.source.levelv={k / 100:.9e}" for k in range(40)]
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [
