@@ -6,59 +6,31 @@ are `error | status << 10,command id,message`. Where that source is silent the b
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.sentio_model import (
+    END_OF_ROUTE,
+    FRONT_DOOR,
+    INVALID_OPERATION,
+    INVALID_PARAMETER,
+    LAST_SITE,
+    MODES,
+    NO_CONTACT_HEIGHT,
+    NO_HANDLER,
+    NO_HOME,
+    NOT_ROUTABLE,
+    OUT_OF_BOUNDS,
+    ROUTE_ENDED,
+    UNKNOWN_ID,
+    VACUUM,
+    WRONG_COUNT,
+    WRONG_Z,
+    Heights,
+    ProberError,
+    ProberState,
+    WaferMap,
+)
 from sim_backend.emulators.world import World
-
-INVALID_PARAMETER, WRONG_COUNT, OUT_OF_BOUNDS, END_OF_ROUTE, INVALID_OPERATION = 6, 7, 8, 11, 12
-NO_HANDLER, EXECUTION, NOT_ROUTABLE, NO_HOME, NO_CONTACT_HEIGHT, UNKNOWN_ID = 3, 2, 14, 18, 23, 32
-WRONG_Z, FRONT_DOOR, VACUUM = 38, 60, 68
-LAST_SITE, ROUTE_ENDED = 2, 1
-_MODES = ("BackToContact", "StepToSeparation", "LockContact")
-
-
-class ProberError(Exception):
-    """The prober refuses: its error code and why."""
-
-    def __init__(self, code: int, reason: str) -> None:
-        super().__init__(reason)
-        self.code = code
-
-
-@dataclass
-class Heights:
-    """Heights of one chuck site in um, as SENTIO gives them: contact is absolute, the others are gaps."""
-
-    contact: float | None = 15000.0
-    separation: float = 250.0
-    overtravel: float = 30.0
-    hover: float = 50.0
-
-
-@dataclass(frozen=True)
-class WaferMap:
-    """Dies in the order of the route, (column, row), and the sites that each of them has.
-
-    Args:
-        index: die pitch in um, x and y.
-    """
-
-    route: tuple[tuple[int, int], ...]
-    sites: int = 1
-    index: tuple[float, float] = (5000.0, 5000.0)
-
-
-@dataclass
-class ProberState:
-    """What can be wrong with the machine, for tests to set."""
-
-    front_door_open: bool = False
-    vacuum: bool = True
-    home: bool = True
-    temperature: float = 25.0
-    setpoint: float = 25.0
-    touches: int = field(default=0)
 
 
 class Sentio(Instrument):
@@ -77,7 +49,7 @@ class Sentio(Instrument):
         super().__init__(name, "SENTIO", world)
         self.wafer, self.heights, self.state = wafer, heights or Heights(), ProberState()
         self.maximum_overtravel, self.version = maximum_overtravel, version
-        self.mode, self.overtravel_on, self.hover_on, self.remote = _MODES[1], False, True, False
+        self.mode, self.overtravel_on, self.hover_on, self.remote = MODES[1], False, True, False
         self.level = "contact" if world.in_contact else "separation"
         self.step: int | None = None
         self.site = 0
@@ -256,8 +228,8 @@ class Sentio(Instrument):
         self.heights.separation = float(gap)
 
     def _set_mode(self, mode: str) -> None:
-        if mode not in _MODES:
-            raise ProberError(INVALID_PARAMETER, f"Stepping contact mode must be one of {', '.join(_MODES)}")
+        if mode not in MODES:
+            raise ProberError(INVALID_PARAMETER, f"Stepping contact mode must be one of {', '.join(MODES)}")
         self.mode = mode
 
     def _flag(self, name: str, value: bool) -> None:

@@ -5,7 +5,8 @@ import pytest
 
 from sim_backend.emulators.nets import Drive
 from sim_backend.emulators.resistors import ResistorBox
-from sim_backend.emulators.sentio import Heights, Sentio, WaferMap
+from sim_backend.emulators.sentio import Sentio
+from sim_backend.emulators.sentio_model import Heights, WaferMap
 from sim_backend.emulators.world import Wiring, World
 
 ROUTE = ((0, 0), (1, 0), (1, 1))

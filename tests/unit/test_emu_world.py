@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 
 from labctl.core.errors import BenchError
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
 from sim_backend.emulators.clock import RealClock, Timing, VirtualClock
+from sim_backend.emulators.k707 import K707
+from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.nets import Drive
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.world import Wiring, World
@@ -243,3 +247,36 @@ def test_clocks_and_timing_refuse_what_cannot_be() -> None:
         Timing(relay=-1)
     with pytest.raises(ValueError, match="line_frequency"):
         Timing(line_frequency=0)
+
+
+def test_a_simulated_die_is_written_and_read_through_the_instruments() -> None:
+    """An ideal die: one script pulses cell (1, 2) over the matrix with V/2 on the rest, and only that cell switches."""
+    geometry = {"kind": "passive", "kernels": 1, "n_rows": 3, "n_cols": 4}
+    junction = {"diameter": 80e-9, "ra": 12e-12, "tmr": 1.2}
+    made = {"name": "d", "geometry": geometry, "junction": junction, "simulation": {"ideal": True}}
+    die = SimDie(DieDescription.model_validate(made), seed=3, name="d")
+    lines = {(0, "row", r): f"1{r + 1:02d}" for r in range(3)} | {(0, "col", c): f"1{c + 4:02d}" for c in range(4)}
+    world = World(Wiring({"smu.smua": "A", "smu.smub": "B"}, lines, ("H",)), die)
+    smu, matrix = K2600("smu", "2602B", world), K707("matrix", "707B", world, cards={1: "7174A"})
+    before = die.truth()["state"].copy()
+    matrix.handle(b"channel.close('1A02,1H06,1B01,1B03,1B04,1B05,1B07')\n")
+    script = """loadandrunscript
+        smua.source.limiti = 5e-3 smub.source.limiti = 5e-3
+        smua.source.output = 1 smub.source.output = 1
+        smub.source.levelv = 0.225 smua.source.levelv = 0.225
+        smua.source.levelv = 0.45 delay(1e-3) smua.source.levelv = 0.225
+        smua.source.levelv = 0 smub.source.levelv = 0
+        smua.source.levelv = 0.05
+        print(smua.measure.i())
+        smua.source.levelv = 0
+        endscript
+        """
+    current = float(smu.handle(script.encode()))
+    after = die.truth()["state"]
+    assert np.argwhere(before != after).tolist() == [[0, 1, 2]]
+    cell = die.nominal.g_p * 0.05
+    unselected = 3 * die.nominal.g_ap * 0.05
+    assert current == pytest.approx(cell + unselected, rel=0.02)
+    assert world.ledger.peak_cell_voltage == pytest.approx(0.45)
+    assert world.ledger.hot_switches == world.ledger.fights == 0
+    assert world.ledger.energised_time(since=world.now) == 0.0

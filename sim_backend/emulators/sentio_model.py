@@ -1,0 +1,55 @@
+"""What a SENTIO prober knows: error codes, heights, the wafer map and the state of the machine.
+
+Codes: MPI's public Python package `sentio_prober_control` (MIT).
+"""
+
+from dataclasses import dataclass
+
+INVALID_PARAMETER, WRONG_COUNT, OUT_OF_BOUNDS, END_OF_ROUTE, INVALID_OPERATION = 6, 7, 8, 11, 12
+NO_HANDLER, NOT_ROUTABLE, NO_HOME, NO_CONTACT_HEIGHT, UNKNOWN_ID = 3, 14, 18, 23, 32
+WRONG_Z, FRONT_DOOR, VACUUM = 38, 60, 68
+LAST_SITE, ROUTE_ENDED = 2, 1
+MODES = ("BackToContact", "StepToSeparation", "LockContact")
+
+
+class ProberError(Exception):
+    """The prober refuses: its error code and why."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+
+
+@dataclass
+class Heights:
+    """Heights of one chuck site in um, as SENTIO gives them: contact is absolute, the others are gaps."""
+
+    contact: float | None = 15000.0
+    separation: float = 250.0
+    overtravel: float = 30.0
+    hover: float = 50.0
+
+
+@dataclass(frozen=True)
+class WaferMap:
+    """Dies in the order of the route, (column, row), and the sites that each of them has.
+
+    Args:
+        index: die pitch in um, x and y.
+    """
+
+    route: tuple[tuple[int, int], ...]
+    sites: int = 1
+    index: tuple[float, float] = (5000.0, 5000.0)
+
+
+@dataclass
+class ProberState:
+    """What can be wrong with the machine, for tests to set."""
+
+    front_door_open: bool = False
+    vacuum: bool = True
+    home: bool = True
+    temperature: float = 25.0
+    setpoint: float = 25.0
+    touches: int = 0
