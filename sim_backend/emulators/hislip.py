@@ -55,6 +55,7 @@ class HislipServer:
                     self._links.pop(number, None)
                     if link.clearing:
                         link.session.clear()
+                    link.session.close()
             elif kind == ASYNC_INITIALIZE and parameter in self._links:
                 _send(connection, ASYNC_INITIALIZE_RESPONSE, 0, _VENDOR)
                 self._asynchronous(connection, self._links[parameter], stopping)

@@ -104,6 +104,7 @@ class Smu:
         self.overflowed = False
         self._zeroed = 0.0
         self.set = self._defaults()
+        world.attach(wire)
 
     def _defaults(self) -> Settings:
         m = self.model

@@ -52,6 +52,12 @@ class Session:
         self._partial = self._late = b""
         self.instrument.device_clear()
 
+    def close(self) -> None:
+        """End the connection; a script half loaded is forgotten, everything else stays."""
+        self._partial = self._late = b""
+        with self.instrument.world.lock:
+            self.instrument.hang_up()
+
     def _message(self, line: bytes) -> bytes:
         instrument = self.instrument
         with instrument.world.lock:
@@ -99,6 +105,9 @@ class Instrument(ABC):
 
     def device_clear(self) -> None:  # noqa: B027 - most line protocols have nothing to clear
         """End what is running and forget unread replies; levels and outputs stay."""
+
+    def hang_up(self) -> None:  # noqa: B027 - most line protocols keep nothing of a connection
+        """Take note that a connection has ended."""
 
     def interrupt(self) -> None:  # noqa: B027 - only instruments that run scripts can be interrupted
         """End what is running, from another thread."""

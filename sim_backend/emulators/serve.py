@@ -39,7 +39,8 @@ class Server:
         self._threads: list[threading.Thread] = []
         self._listeners: list[socket.socket] = []
         self._lock = threading.Lock()
-        self.served = tuple(self._serve(instrument) for instrument in instruments)
+        self._instruments = tuple(instruments)
+        self.served = tuple(self._serve(instrument) for instrument in self._instruments)
 
     def __enter__(self) -> Self:
         return self
@@ -56,12 +57,16 @@ class Server:
     def close(self) -> None:
         """Stop listening, end every connection and wait for the threads."""
         self._stop.set()
+        for instrument in self._instruments:
+            instrument.interrupt()
         with self._lock:
             threads = list(self._threads)
         for thread in threads:
             thread.join()
         for listener in self._listeners:
             listener.close()
+        for instrument in self._instruments:
+            instrument.device_clear()
 
     def _serve(self, instrument: Instrument) -> Served:
         raw = self._listen(lambda connection, stopping: _talk(instrument, connection, stopping))
@@ -104,21 +109,21 @@ class Server:
 def _talk(instrument: Instrument, connection: socket.socket, stopping: Callable[[], bool]) -> None:
     """Carry bytes between a raw socket and a session."""
     session = instrument.session()
-    while not stopping():
-        try:
-            data = connection.recv(1 << 16)
-        except TimeoutError:
-            continue
-        except OSError:
-            return
-        if not data:
-            return
-        try:
+    try:
+        while not stopping():
+            try:
+                data = connection.recv(1 << 16)
+            except TimeoutError:
+                continue
+            if not data:
+                return
             reply = session.handle(data)
             if reply:
                 send_all(connection, reply)
-        except (ConnectionDropped, OSError):
-            return
+    except (ConnectionDropped, OSError):
+        return
+    finally:
+        session.close()
 
 
 def serve(*instruments: Instrument) -> Server:

@@ -65,7 +65,8 @@ class World:
     def __post_init__(self) -> None:
         self.lock = RLock()
         self._ledger = Ledger()
-        self._drives: dict[str, Drive | None] = dict.fromkeys(self.wiring.channels)
+        self._channels = dict(self.wiring.channels)
+        self._drives: dict[str, Drive | None] = dict.fromkeys(self._channels)
         self._closed: set[Crosspoint] = set()
         self._pending: Second = 0.0
         self._dirty = True
@@ -135,6 +136,13 @@ class World:
         self._fighting = fighting
 
     # -- sources
+
+    def attach(self, channel: str) -> None:
+        """Make a channel known; one that the wiring does not name ends in the air."""
+        if channel not in self._channels:
+            self._channels[channel] = f"unwired {channel}"
+            self._drives[channel] = None
+            self._nets, self._dirty = None, True
 
     def drive(self, channel: str, drive: Drive | None) -> None:
         """Set the output of a channel; None is an open output. BenchError if the wiring does not know the channel."""
@@ -237,7 +245,7 @@ class World:
             parent[root(row)] = root(column)
         channels: dict[str, list[str]] = {}
         lines: dict[str, dict[int, list[int]]] = {}
-        for name, node in self.wiring.channels.items():
+        for name, node in self._channels.items():
             channels.setdefault(root(node), []).append(name)
         if self._load is not None:
             shape = self._load.geometry

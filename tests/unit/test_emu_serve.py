@@ -180,3 +180,23 @@ def test_an_endless_line_is_forgotten_and_refused() -> None:
     assert session.handle(b"x" * (1 << 20) + b"y") == b""
     assert world.ledger.refused == 1
     assert session.handle(b"print(1)\n") == b"1.00000e+00\n"
+
+
+def test_closing_ends_an_endless_script_and_a_new_connection_starts_clean() -> None:
+    _, smu, _ = bench()
+    smu.lua.instructions, smu.lua.seconds = 10**15, 60.0
+    server = serve(smu)
+    port = int(server.resource("smu").split("::")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
+        wire.sendall(b"*OPC?\nloadscript half\nprint(1)\n")
+        assert wire.recv(10) == b"1\n"
+    while smu._script is not None:
+        time.sleep(0.001)
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
+        wire.sendall(b"*OPC?\n")
+        assert wire.recv(10) == b"1\n"
+        wire.sendall(b"smua.measure.nplc = 7 while true do end\n")
+        while smu.smus["smua"].set.nplc != 7:
+            time.sleep(0.001)
+        server.close()
+    assert smu.handle(b"for k = 1, 1e4 do x = k end print(x)\n") == b"1.00000e+04\n"

@@ -223,6 +223,15 @@ def test_kernels_share_a_source_through_the_matrix() -> None:
     assert world.observe("a").volts == pytest.approx(0.1)
 
 
+def test_a_channel_without_a_cable_ends_in_the_air() -> None:
+    world, _ = bench()
+    world.attach("spare")
+    world.attach("a")
+    world.drive("spare", Drive(1.0, 1e-3))
+    assert (world.observe("spare").volts, world.observe("spare").amps) == (1.0, 0.0)
+    assert world.ledger.peak_cell_voltage == 0.0
+
+
 def test_wrong_wiring_and_channels_are_refused() -> None:
     with pytest.raises(BenchError, match="row' or 'col"):
         Wiring({}, {(0, "gate", 0): "101"})

@@ -96,6 +96,10 @@ class TspInstrument(Instrument):
         self._out = []
         self.lua.abort = False
 
+    def hang_up(self) -> None:
+        """Drop a script half loaded, or the next connection would be taken for the rest of it."""
+        self._script = None
+
     def interrupt(self) -> None:
         """End the running script, and those that come before the device clear, at their next instruction count."""
         self.lua.abort = True
