@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 TRIGGER_EVENT = 1
 IDLE, HOLD = 0, 1
+MOST_POINTS = 60_000
 DISABLE, ENABLE, ASYNC = 0, 1, 2
 
 
@@ -44,11 +45,14 @@ class Sweep:
 
     def linear(self, quantity: int, start: float, stop: float, points: float) -> None:
         """Source a staircase."""
-        self._take(quantity, [float(v) for v in np.linspace(start, stop, int(points))])
+        self._take(quantity, [float(v) for v in np.linspace(start, stop, _points(points))])
 
     def log(self, quantity: int, start: float, stop: float, points: float, asymptote: float = 0.0) -> None:
         """Source a logarithmic staircase."""
-        span = np.geomspace(start - asymptote, stop - asymptote, int(points))
+        first, last = start - asymptote, stop - asymptote
+        if not first * last > 0:
+            raise Refusal(-221, "Settings conflict")
+        span = np.geomspace(first, last, _points(points))
         self._take(quantity, [float(v + asymptote) for v in span])
 
     def listed(self, quantity: int, levels: list[float]) -> None:
@@ -59,6 +63,12 @@ class Sweep:
         if not levels:
             raise Refusal(1102, "Parameter too small")
         self.quantity, self.levels = quantity, levels
+
+
+def _points(points: float) -> int:
+    if not 2 <= points <= MOST_POINTS:
+        raise Refusal(1101, "Parameter too big") if points > 2 else Refusal(1102, "Parameter too small")
+    return int(points)
 
 
 def run_sweep(channels: "list[Channel]") -> None:
@@ -132,7 +142,7 @@ class PulseTests:
             (smu.set.output != ON, "Output must be on"),
             (smu.set.autorangev or smu.set.autorangei, "Source autorange must be off"),
             (smu.set.measure_autorangev or smu.set.measure_autorangei, "Measure autorange must be off"),
-            (not (ton > 0 and toff > 0 and points >= 1), "Pulse times and points must be positive"),
+            (not (ton > 0 and toff > 0 and 1 <= points <= MOST_POINTS), "Pulse times and points must be positive"),
             (ton < aperture, "Pulse on-time is too short for the measurement"),
         ):
             if bad:

@@ -53,6 +53,7 @@ def test_force_voltage_measure_both_resistance_and_power() -> None:
         ("measure.nplc", 25, 26, 1101), ("measure.nplc", 0.001, 0.0001, 1102), ("measure.rangei", 1, 5, 1101),
         ("source.output", 1, 3, 1101), ("measure.count", 5, 0, 1102), ("sense", 1, 2, 1102),
         ("measure.autozero", 0, 4, 1101), ("source.settling", 128, 129, 1101), ("measure.delay", -1, -2, 1102),
+        ("source.levelv", 0.2, "0/0", 1101), ("source.limiti", 1e-3, "1/0", 1101), ("measure.count", 2, "0/0", 1102),
         ("source.levelv", 0.2, "'text'", -104), ("source.limiti", 1e-3, "nil", -104),
         ("source.outputenableaction", 1, 2, 1101), ("measure.filter.count", 10, 101, 1101),
         ("trigger.count", 3, 0, 1102), ("measure.rel.enablev", 1, 2, 1101),
@@ -277,6 +278,14 @@ def test_linear_sweep_runs_by_itself_and_holds_or_returns() -> None:
     ask(smu, "smua.trigger.source.listv({0.1, 99}) smua.trigger.initiate()")
     assert error(smu) == 1101
     assert value(smu, "smua.source.levelv") == [0.0]
+    for call, code in (
+        ("linearv(0, 1, 0/0)", 1102),
+        ("linearv(0, 1, 1e9)", 1101),
+        ("logv(0, 1, 5)", -221),
+        ("listv({})", 1102),
+    ):
+        ask(smu, f"smua.trigger.source.{call}")
+        assert error(smu) == code
     ask(smu, "smua.trigger.measure.stimulus = 12 smua.trigger.initiate()")
     assert error(smu) == -221
 

@@ -167,10 +167,10 @@ class TspInstrument(Instrument):
             "*idn?": lambda: f"{self.maker}, Model {self.model}, {self.serial}, {self.revision}",
             "*opc?": lambda: "1",
             "*tst?": lambda: "0",
-            "*esr?": lambda: self.format.number(self.standard.event()),
-            "*ese?": lambda: self.format.number(self.standard.enable),
-            "*sre?": lambda: self.format.number(self.request_enable),
-            "*stb?": lambda: self.format.number(self.status_byte),
+            "*esr?": lambda: str(self.standard.event()),
+            "*ese?": lambda: str(self.standard.enable),
+            "*sre?": lambda: str(self.request_enable),
+            "*stb?": lambda: str(self.status_byte),
         }
         actions: dict[str, Callable[[], None]] = {
             "*rst": self.reset,

@@ -117,6 +117,7 @@ class Lua:
     def _judge(self, kind: str, size: float, what: Any) -> str | None:
         if kind == "rep":
             return "resulting string too large" if size * max(float(what), 0.0) > _TEXT else None
+        what = str(what)
         greedy = sum(what.count(c) for c in "*+-")
         if size > _TEXT or (size * len(what) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
             return "pattern too complex for a text this long"
@@ -147,6 +148,8 @@ class Lua:
                 return (str(error),)
             except lua51.LuaError as error:
                 return (str(error),)
+            except (ValueError, OverflowError) as error:  # NaN or infinity where a whole number is wanted
+                return (f"bad argument ({error})",)
             except TypeError as error:
                 if error.__traceback__ is not None and error.__traceback__.tb_next is None:
                     return (f"wrong number of arguments ({len(arguments)} given)",)
