@@ -169,6 +169,66 @@ def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:
     ).die
 
 
+def make_safe(bench: Bench, *, connect: Connect | None = None) -> None:
+    """Have every source of a bench off and then every relay open, whatever state it is in; the needles stay.
+
+    Each instrument is connected and tried by itself, so that one that does not answer keeps no other from being made
+    safe. Relays open only when every source is verified off.
+
+    Raises:
+        InstrumentError: what could not be verified, by name; it needs a person.
+    """
+    connect = connect or visa()
+    failed: list[str] = []
+
+    def attempt(name: str, entry: Entry, act: Callable[[Any], None]) -> None:
+        try:
+            driver = _driver(name, entry, connect, None)
+            try:
+                driver.connect()
+                act(driver)
+            finally:
+                driver.close()
+        except LabError as error:
+            failed.append(f"{name}: {error}")
+
+    wired = {channel.partition(".")[0] for channel in bench.wiring.channels}
+    for name, entry in bench.instruments.items():
+        if name in wired:
+            attempt(name, entry, lambda source: source.off(bench.limits.ramp_rate))
+    for name, entry in bench.instruments.items():
+        if isinstance(entry, MatrixEntry) and not failed:
+            attempt(name, entry, _open_all)
+    if failed:
+        raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed)}; relays stay as they are")
+
+
+def _open_all(matrix: Any) -> None:
+    """Open every relay of a matrix whose sources are all verified off."""
+    matrix.guard = lambda: None
+    matrix.route(())
+    if matrix.closed():
+        raise InstrumentError("relays are still closed")
+
+
+def _driver(name: str, entry: Entry, wire: Connect, ask: Ask | None) -> Any:
+    """Return the driver of an entry of the bench file, over the wire that `wire` makes."""
+    match entry:
+        case SourceEntry(model=model, output_enable=enable, session_off=night):
+            return Keithley2600B(wire(name, entry), name, model=model, output_enable=enable, session_off=night)
+        case MatrixEntry(model=model):
+            return Keithley707B(wire(name, entry), name, model=model)
+        case SentioEntry():
+            options = SentioOptions.model_validate({k: getattr(entry, k) for k in SentioOptions.model_fields})
+            return MpiSentio(wire(name, entry), name, options, refuse)
+        case ManualEntry():
+            if ask is None:
+                raise BenchError(f"{name} is moved by hand, and there is no operator to ask")
+            return ManualProber(ask, name, refuse)
+        case OtherEntry():
+            return _other(name, entry)(wire(name, entry), name, **entry.options)
+
+
 def _assemble(
     bench: Bench, nominal: Nominal, connect: Connect, polarity: int, ask: Ask | None, wait: Callable[[Second], None]
 ) -> OpenBench:
@@ -183,32 +243,13 @@ def _assemble(
 
     try:
         for name, entry in bench.instruments.items():
-            match entry:
-                case SourceEntry():
-                    sources[name] = Keithley2600B(
-                        wire(name, entry),
-                        name,
-                        model=entry.model,
-                        output_enable=entry.output_enable,
-                        session_off=entry.session_off,
-                    )
-                case MatrixEntry():
-                    matrices.append(Keithley707B(wire(name, entry), name, model=entry.model))
-                case SentioEntry():
-                    options = SentioOptions.model_validate({k: getattr(entry, k) for k in SentioOptions.model_fields})
-                    probers.append(MpiSentio(wire(name, entry), name, options, refuse))
-                case ManualEntry():
-                    if ask is None:
-                        raise BenchError(f"{name} is moved by hand, and there is no operator to ask")
-                    probers.append(ManualProber(ask, name, refuse))
-                case OtherEntry():
-                    made = _other(name, entry)(wire(name, entry), name, **entry.options)
-                    if isinstance(made, SourceMeasure):
-                        sources[name] = made
-                    elif isinstance(made, Matrix):
-                        matrices.append(made)
-                    else:
-                        probers.append(made)
+            made = _driver(name, entry, wire, ask)
+            if isinstance(made, SourceMeasure):
+                sources[name] = made
+            elif isinstance(made, Matrix):
+                matrices.append(made)
+            else:
+                probers.append(made)
         if len(matrices) != 1 or len(probers) > 1:
             raise BenchError(f"a bench has one matrix and at most one prober, not {len(matrices)} and {len(probers)}")
         prober = probers[0] if probers else None

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instruments import routing
-from instruments.assemble import open_bench, planned_die, probe_of, visa
+from instruments.assemble import make_safe, open_bench, planned_die, probe_of, visa
 from instruments.bench import Bench
 from instruments.contact import check_contact, touch_down
 from instruments.currents import subtract_leads
@@ -551,6 +551,33 @@ def test_outputs_left_on_by_somebody_else_are_ramped_down_and_not_stepped():
     down = [level for channel, level in seen if channel == "smu1.smua"]
     assert max(-np.diff([0.5, *down])) <= 0.1 + 1e-9
     assert down[-1] == 0
+
+
+def left_on():
+    """Return a bench that a dead program has left with a cell at 0.3 V."""
+    twin = Twin()
+    twin.instruments["matrix"].handle(b'channel.close("1A01,1B05")\n')
+    for name in ("smu1", "smu2"):
+        twin.instruments[name].handle(b"smua.source.levelv=0.3 smua.source.output=1\n")
+    return twin
+
+
+def test_a_bench_left_on_is_made_safe_from_outside():
+    twin = left_on()
+    make_safe(bench(), connect=twin.connect)
+    assert not any(twin.outputs)
+    assert not twin.world.closed
+    assert twin.clean()
+
+
+def test_one_source_that_does_not_answer_keeps_no_other_from_being_made_safe():
+    twin = left_on()
+    twin.instruments["smu1"].fault = lambda line: Fault.DEAF
+    with pytest.raises(InstrumentError, match=r"NOT verified safe: smu1: .*relays stay as they are"):
+        make_safe(bench(), connect=twin.connect)
+    assert twin.smu("smu2", "smua").set.output == 0
+    assert twin.world.closed
+    assert twin.clean()
 
 
 # -- needles
