@@ -32,6 +32,8 @@ from sim_backend.emulators.sentio_model import (
 )
 from sim_backend.emulators.world import World
 
+__all__ = ["Heights", "ProberState", "Sentio", "WaferMap"]
+
 
 class Sentio(Instrument):
     """A SENTIO prober at the needles of the world.
