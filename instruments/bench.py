@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from instruments.keithley707b import MODELS as MATRICES
-from instruments.keithley2600b import MODELS as SOURCES
+from instruments.keithley2600b_models import MODELS as SOURCES
 from instruments.mpi_sentio import SentioOptions
 from instruments.timing import Timing
 from instruments.transport import Deadlines

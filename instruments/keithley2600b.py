@@ -10,10 +10,11 @@ back. Everything that must be timed, or would cost a round trip per pattern, run
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
+from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
 from labctl.core.die import Flag
@@ -42,42 +43,6 @@ TOLERANCE = 1e-3
 
 I_LIMIT = 2
 """Bit 1 of the measurement condition register of a channel: the current limit is reached."""
-
-SHORTEST_PULSE: Second = 200e-6
-"""Of a script with delays; the manual's pulse functions are used with no less either."""
-
-
-@dataclass(frozen=True)
-class Model:
-    """What distinguishes one model from another.
-
-    Args:
-        channels: its channels.
-        ranges_v, ranges_i: V and A, ascending.
-        output_enable: the digital output-enable line is ignored unless it is switched on.
-    """
-
-    channels: tuple[str, ...]
-    ranges_v: tuple[float, ...]
-    ranges_i: tuple[float, ...]
-    output_enable: bool = False
-
-
-_I_HIGH = (100e-9, 1e-6, 10e-6, 100e-6, 1e-3, 10e-3, 100e-3, 1.0)
-_ONE, _TWO = ("smua",), ("smua", "smub")
-_V40, _V200 = (0.1, 1.0, 6.0, 40.0), (0.2, 2.0, 20.0, 200.0)
-
-MODELS: dict[str, Model] = {
-    "2601B": Model(_ONE, _V40, (*_I_HIGH, 3.0), True),
-    "2602B": Model(_TWO, _V40, (*_I_HIGH, 3.0), True),
-    "2604B": Model(_TWO, _V40, (*_I_HIGH, 3.0), True),
-    "2611B": Model(_ONE, _V200, (*_I_HIGH, 1.5)),
-    "2612B": Model(_TWO, _V200, (*_I_HIGH, 1.5)),
-    "2614B": Model(_TWO, _V200, (*_I_HIGH, 1.5)),
-    "2634B": Model(_TWO, _V200, (1e-9, 10e-9, *_I_HIGH, 1.5)),
-    "2635B": Model(_ONE, _V200, (100e-12, 1e-9, 10e-9, *_I_HIGH, 1.5)),
-    "2636B": Model(_TWO, _V200, (100e-12, 1e-9, 10e-9, *_I_HIGH, 1.5)),
-}
 
 _OFF_MODE = {OffState.NORMAL: ("NORMAL", 0), OffState.ZERO: ("ZERO", 1), OffState.HIGH_Z: ("HIGH_Z", 2)}
 

@@ -7,7 +7,7 @@ is at fault and refuses everything but `idle`.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
@@ -15,19 +15,15 @@ import numpy as np
 from instruments import routing
 from instruments.bench import Bench
 from instruments.currents import driven_voltage, expected_current, judge, subtract_leads
+from instruments.hands import Hands
 from instruments.sequence import (
-    COLD,
     FORCE,
     PULSE,
     READ,
     ZERO,
     Act,
-    Channel,
     Composer,
-    Event,
-    Tag,
     Visit,
-    calls,
     duration,
 )
 from labctl.core.die import (
@@ -42,14 +38,13 @@ from labctl.core.die import (
     WritePlan,
     program_by_host,
 )
-from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError, LimitError
-from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
-from labctl.core.units import Ampere, BoolArray, FloatArray, Second
+from labctl.core.errors import BenchError, LimitError
+from labctl.core.instrument import Matrix, Prober, SourceMeasure
+from labctl.core.units import BoolArray, FloatArray, Second
 
 MOST_VISITS = 32
 """Reads on one route that go into one script."""
 
-COLD_TRIES = 3
 MATRIX_MESSAGES = 7
 """Open and its error count, *OPC?, close and its error count, *OPC?, and the closed set."""
 
@@ -79,23 +74,9 @@ class ProbedDie:
         wait: Callable[[Second], None] = time.sleep,
     ) -> None:
         self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
-        self._geometry, self._nominal, self._wait = bench.geometry(polarity), nominal, wait
-        names = list(sources)
-        found = [channel.partition(".") for channel in bench.wiring.channels]
-        missing = sorted({name for name, _, _ in found} - set(names))
-        if missing:
-            raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
-        self._units = list(sources.values())
-        self._channels = [Channel(names.index(name), part) for name, _, part in found]
+        self._geometry, self._nominal = bench.geometry(polarity), nominal
+        self._hands = Hands(bench, sources, matrix, prober, wait)
         self._table = bench.wiring.table()
-        self._composer = Composer(bench, self._channels)
-        self._ready = self._cold = False
-        self._closed: frozenset[str] | None = None
-        self._fault = ""
-        self._ranges = self._common_ranges()
-        matrix.guard = self._vouch_cold
-        if prober is not None:
-            prober.guard = self.verify_off
 
     @property
     def geometry(self) -> Geometry:
@@ -144,59 +125,26 @@ class ProbedDie:
         Raises:
             InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
         """
-        self._fault = "the bench was not made safe"
-        notes: list[str] = []
-        if self._ready:
-            try:
-                self._go_cold(range(len(self._channels)))
-                self.matrix.route(())
-            except LabError as error:
-                notes.append(str(error))
-        self._ready = self._cold = False
-        rate = self.bench.limits.ramp_rate
-        failed: list[str] = []
-        for unit in self._units:
-            try:
-                unit.off(rate)
-            except LabError as error:
-                failed.append(str(error))
-        self._cold = not failed
-        try:
-            self.matrix.route(())
-            left = self.matrix.closed()
-            if left:
-                failed.append(f"{self.matrix.name}: {len(left)} relays are still closed")
-        except LabError as error:
-            failed.append(str(error))
-        if failed:
-            self._fault = "; ".join(failed)
-            raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed, *notes])}")
-        self._fault = ""
+        self._hands.idle()
 
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
-        for unit in self._units:
-            unit.verify_off()
-        closed = self.matrix.closed()
-        if closed:
-            raise InstrumentError(
-                f"{self.matrix.name}: {len(closed)} relays are closed; nothing moves before they open"
-            )
+        self._hands.verify_off()
 
     def continuity(self, first: str, second: str) -> float:
         """Return the resistance between two pads at the contact check's voltage, ohm; infinite if nothing flows.
 
         A structure that conducts more than the check's current limit reads at most voltage / limit.
         """
-        contact, last = self.bench.contact, len(self._channels) - 1
+        contact, last = self.bench.contact, len(self._hands.channels) - 1
         wiring = self.bench.wiring
-        self._energise()
-        self._route([wiring.crosspoint(first, 0), wiring.crosspoint(second, last)])
+        self._hands.energise()
+        self._hands.route([wiring.crosspoint(first, 0), wiring.crosspoint(second, last)])
         limit = min(contact.limit, self.bench.limits.compliance)
         levels = tuple(contact.voltage if c == 0 else 0.0 for c in range(last + 1))
-        visit = Visit(0, (0, last), False, levels, -1, True, levels, {last: 0}, self._range(limit))
-        found = self._carry_out(self._composer.read(visit, Act(read_compliance=limit), visit.sense_range))
-        self._go_cold(visit.used)
+        visit = Visit(0, (0, last), False, levels, -1, True, levels, {last: 0}, self._hands.range_for(limit))
+        found = self._hands.carry_out(self._hands.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
+        self._hands.go_cold(visit.used)
         (sample,) = [sample for tag, sample in found if tag.kind == READ]
         if any(sample.flag & Flag.COMPLIANCE for _, sample in found):
             return contact.voltage / limit
@@ -214,7 +162,7 @@ class ProbedDie:
         if read is not None:
             read.bias.fits(self._geometry)
             judge(read.bias, limits, self._geometry.polarity)
-            shortest, longest = self._apertures()
+            shortest, longest = self._hands.apertures()
             if not shortest <= read.aperture <= longest:
                 raise BenchError(
                     f"an aperture of {read.aperture:.3g} s asked for; "
@@ -226,7 +174,7 @@ class ProbedDie:
         if isinstance(operation, Pulse):
             if operation.width > limits.width * (1 + 1e-12):
                 raise LimitError("pulse width on this bench", operation.width, limits.width, "s")
-            for unit in self._units:
+            for unit in self._hands.units:
                 found = unit.capabilities
                 if operation.width < found.shortest_pulse * (1 - 1e-9):
                     raise BenchError(
@@ -234,18 +182,21 @@ class ProbedDie:
                         f"shorter than {found.shortest_pulse:.3g} s"
                     )
             act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
-        return routing.plan(operation, len(self._channels), self.bench.wiring.ground is not None), act
+        return routing.plan(operation, len(self._hands.channels), self.bench.wiring.ground is not None), act
 
     def _sense_ranges(self, operation: Sense | Pulse, visits: routing.Visits) -> FloatArray:
         """Return (v,) A, the measure range of the columns that each visit senses."""
+        ranges = self._hands.ranges
         read = operation if isinstance(operation, Sense) else operation.verify
         if read is None or not read.cols.shape[1]:
-            return np.full(len(visits), self._ranges[0])
+            return np.full(len(visits), ranges[0])
         wanted = expected_current(read, self._nominal.g_p, self.bench.reads)[visits.pattern]
-        return self._ranges[np.minimum(np.searchsorted(self._ranges, wanted * (1 - 1e-9)), len(self._ranges) - 1)]
+        return self._hands.ranges[
+            np.minimum(np.searchsorted(self._hands.ranges, wanted * (1 - 1e-9)), len(self._hands.ranges) - 1)
+        ]
 
     def _visit(self, visits: routing.Visits, k: int, ranges: FloatArray) -> Visit:
-        count = len(self._channels)
+        count = len(self._hands.channels)
         route = visits.route[k]
         return Visit(
             k,
@@ -271,19 +222,19 @@ class ProbedDie:
                 visits.pulse,
                 visits.read,
                 visits.sense >= 0,
-                visits.used(len(self._channels)),
+                visits.used(len(self._hands.channels)),
                 ranges,
             ]
         )
         _, first, count = np.unique(kinds, axis=0, return_index=True, return_counts=True)
         timing, total = self.bench.timing, 0.0
         for k, times in zip(first.tolist(), count.tolist(), strict=True):
-            composer, visit = Composer(self.bench, self._channels), self._visit(visits, k, ranges)
+            composer, visit = Composer(self.bench, self._hands.channels), self._visit(visits, k, ranges)
             aperture = self.bench.outputs.cold_aperture
             events = composer.visit(visit, act)
             if moves[k]:
                 events = chain(events, composer.cold(visit.used))
-            seconds = duration(events, self._channels, timing, aperture)
+            seconds = duration(events, self._hands.channels, timing, aperture)
             if moves[k]:
                 seconds += MATRIX_MESSAGES * timing.message + 2 * timing.relay + self.bench.settling.relays
             total += times * seconds
@@ -298,12 +249,12 @@ class ProbedDie:
             return reading
         visits, act = self._plan(operation)
         ranges = self._sense_ranges(operation, visits)
-        self._energise()
+        self._hands.energise()
         moves = visits.moves
         starts = [*np.flatnonzero(moves).tolist(), len(visits)]
         for begin, end in pairwise(starts):
             kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
-            self._route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
+            self._hands.route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
             for piece in _pieces(visits.pulses[begin:end], begin):
                 held = [self._visit(visits, k, ranges) for k in piece]
                 self._hold(visits, held, act, reading, last=piece.stop == end)
@@ -317,10 +268,11 @@ class ProbedDie:
 
     def _hold(self, visits: routing.Visits, piece: Sequence[Visit], act: Act, reading: Reading, *, last: bool) -> None:
         """Carry out visits on the present route, go cold after the `last`, put what was found into `reading`."""
+        hands = self._hands
         here = {visit.number: visit for visit in piece}
         used = piece[0].used
-        events = (event for visit in piece for event in self._composer.visit(visit, act))
-        found = self._carry_out(chain(events, self._composer.cold(used)) if last else events)
+        events = (event for visit in piece for event in hands.composer.visit(visit, act))
+        found = hands.carry_out(chain(events, hands.composer.cold(used)) if last else events)
         again = {
             tag.visit
             for tag, sample in found
@@ -329,10 +281,10 @@ class ProbedDie:
         for number in sorted(again):  # more current than the nominal cell carries: read once more with all there is
             visit = here[number]
             found = [pair for pair in found if pair[0].visit != number or pair[0].kind == PULSE]
-            found += self._carry_out(self._composer.read(visit, act, self._range(act.read_compliance)))
-        if last and (again or self._hot(found)):
-            self._go_cold(used)
-        self._cold = last
+            found += hands.carry_out(hands.composer.read(visit, act, hands.range_for(act.read_compliance)))
+        if last and (again or hands.hot(found)):
+            hands.go_cold(used)
+        hands.cold = last
         zero = {(tag.visit, tag.slot): sample.current for tag, sample in found if tag.kind == ZERO}
         force = {tag.visit: Flag(0) for tag, _ in found}
         for tag, sample in found:
@@ -345,99 +297,6 @@ class ProbedDie:
                 at = int(visits.pattern[tag.visit]), tag.slot
                 reading.current[at] = zero.get((tag.visit, tag.slot), 0.0) - sample.current
                 reading.flag[at] = sample.flag | force[tag.visit]
-
-    def _carry_out(self, events: Iterable[Event]) -> list[tuple[Tag, Sample]]:
-        """Run events instrument by instrument; return the samples with what they are for."""
-        found: list[tuple[Tag, Sample]] = []
-        self._cold = False
-        try:
-            for unit, held in calls(iter(events), self._channels):
-                samples = self._units[unit].run([event.step for event in held])
-                tags = [event.tag for event in held if isinstance(event.step, Measure | Watch)]
-                found += [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
-        except BaseException:
-            self._fault = "an operation broke off; idle the bench first"
-            raise
-        return found
-
-    def _go_cold(self, used: Iterable[int]) -> None:
-        """Have the channels in `used` at 0 V behind the low limit and prove it by reading voltage and current."""
-        wanted, hot = tuple(used), ""
-        for attempt in range(COLD_TRIES):
-            if attempt:
-                self._wait(self.bench.settling.source)
-            hot = self._hot(self._carry_out(self._composer.cold(wanted)))
-            if not hot:
-                self._cold = True
-                return
-        self._fault = hot
-        raise InstrumentError(f"{hot}; no relay moves")
-
-    def _hot(self, found: Iterable[tuple[Tag, Sample]]) -> str:
-        """Return what the readings at 0 V say against moving a relay; empty if nothing."""
-        outputs = self.bench.outputs
-        for tag, sample in found:
-            cold = abs(sample.voltage) <= outputs.cold_voltage and abs(sample.current) <= outputs.cold_current
-            if tag.kind == COLD and not cold:
-                name = self.bench.wiring.sources[tag.visit]
-                return f"{name} reads {sample.voltage:.3g} V and {sample.current:.3g} A where 0 was set"
-        return ""
-
-    def _route(self, closed: Iterable[str]) -> None:
-        """Have exactly these relays closed, settled."""
-        wanted = frozenset(closed)
-        if wanted == self._closed:
-            return
-        self._closed, before = None, self._fault
-        self._fault = "a route broke off; idle the bench first"
-        self.matrix.route(wanted)
-        self._closed, self._fault = wanted, before
-        self._wait(self.bench.settling.relays)
-
-    def _energise(self) -> None:
-        """Have outputs on at 0 V, relays open before, needles verified in contact; nothing happens if they are on."""
-        if self._fault:
-            raise InstrumentError(f"the bench must be made safe first: {self._fault}")
-        if self._ready:
-            return
-        if self.prober is not None and not self.prober.in_contact():
-            raise ContactError(f"{self.prober.name}: the needles are not in contact; no output goes on")
-        self._closed = None
-        self.verify_off()
-        limits, outputs = self.bench.limits, self.bench.outputs
-        setup = ChannelSetup(limits.span, limits.compliance, limits.compliance, outputs.off_state, outputs.off_limit)
-        by_unit: dict[int, list[str]] = {}
-        for channel in self._channels:
-            by_unit.setdefault(channel.instrument, []).append(channel.name)
-        self._fault = "switching on broke off; idle the bench first"
-        for unit, names in by_unit.items():
-            self._units[unit].prepare(dict.fromkeys(names, setup))
-            self._units[unit].output(names)
-            self._units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
-        self._composer = Composer(self.bench, self._channels)
-        self._ready, self._fault = True, ""
-        self._go_cold(range(len(self._channels)))
-
-    def _vouch_cold(self) -> None:
-        """Guard of the matrix: raise unless every source was last proved at 0 V or off."""
-        if not self._cold:
-            raise InstrumentError("relays stay as they are: the sources are not proved to be at 0 V")
-
-    def _common_ranges(self) -> FloatArray:
-        """Return the current ranges that every source has, A, ascending, up to the one that holds the compliance."""
-        common = set.intersection(*(set(unit.capabilities.ranges_i) for unit in self._units))
-        found = sorted(common)
-        top = next((k for k, r in enumerate(found) if r >= self.bench.limits.compliance * (1 - 1e-9)), None)
-        if top is None:
-            raise BenchError(f"no current range of the sources holds {self.bench.limits.compliance:.3g} A")
-        return np.array(found[: top + 1])
-
-    def _range(self, current: Ampere) -> Ampere:
-        return float(self._ranges[np.searchsorted(self._ranges, current * (1 - 1e-9))])
-
-    def _apertures(self) -> tuple[Second, Second]:
-        found = [unit.capabilities.apertures for unit in self._units]
-        return max(short for short, _ in found), min(long for _, long in found)
 
 
 def _pieces(pulses: BoolArray, begin: int) -> Iterator[range]:

@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from instruments.keithley2600b import MODELS, SHORTEST_PULSE, Keithley2600B
+from instruments.keithley2600b import Keithley2600B
+from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.transcript import Replay
 from instruments.tsp import parse_numbers
 from labctl.core.die import Flag

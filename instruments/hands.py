@@ -1,0 +1,193 @@
+"""The hands of a probed die: outputs on and off, relays, and the proof that nothing is energised before they move.
+
+What is true of the bench at any moment is kept here and nowhere else: outputs on, sources proved cold, relays closed,
+and whether something broke off. Everything that is not understood is a fault, and a fault ends with `idle` alone.
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from instruments.bench import Bench
+from instruments.sequence import COLD, Channel, Composer, Event, Tag, calls
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
+from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
+from labctl.core.units import Ampere, FloatArray, Second
+
+COLD_TRIES = 3
+"""Readings at 0 V before the sources count as hot."""
+
+
+class Hands:
+    """Sources, matrix and prober of a bench, moved in safe order only.
+
+    Args:
+        bench: limits, waits and wiring.
+        sources, matrix, prober: as in `ProbedDie`; the guards of matrix and prober are set here.
+        wait: lets a time pass, s.
+    """
+
+    def __init__(
+        self,
+        bench: Bench,
+        sources: dict[str, SourceMeasure],
+        matrix: Matrix,
+        prober: Prober | None,
+        wait: Callable[[Second], None],
+    ) -> None:
+        self.bench, self.matrix, self.prober, self._wait = bench, matrix, prober, wait
+        names = list(sources)
+        found = [channel.partition(".") for channel in bench.wiring.channels]
+        missing = sorted({name for name, _, _ in found} - set(names))
+        if missing:
+            raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
+        self.units = list(sources.values())
+        self.channels = [Channel(names.index(name), part) for name, _, part in found]
+        self.composer = Composer(bench, self.channels)
+        self._ready = self.cold = False
+        self._closed: frozenset[str] | None = None
+        self._fault = ""
+        self.ranges = self._common_ranges()
+        matrix.guard = self._vouch_cold
+        if prober is not None:
+            prober.guard = self.verify_off
+
+    def idle(self) -> None:
+        """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
+
+        Raises:
+            InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
+        """
+        self._fault = "the bench was not made safe"
+        notes: list[str] = []
+        if self._ready:
+            try:
+                self.go_cold(range(len(self.channels)))
+                self.matrix.route(())
+            except LabError as error:
+                notes.append(str(error))
+        self._ready = self.cold = False
+        rate = self.bench.limits.ramp_rate
+        failed: list[str] = []
+        for unit in self.units:
+            try:
+                unit.off(rate)
+            except LabError as error:
+                failed.append(str(error))
+        self.cold = not failed
+        try:
+            self.matrix.route(())
+            left = self.matrix.closed()
+            if left:
+                failed.append(f"{self.matrix.name}: {len(left)} relays are still closed")
+        except LabError as error:
+            failed.append(str(error))
+        if failed:
+            self._fault = "; ".join(failed)
+            raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed, *notes])}")
+        self._fault = ""
+
+    def verify_off(self) -> None:
+        """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
+        for unit in self.units:
+            unit.verify_off()
+        closed = self.matrix.closed()
+        if closed:
+            raise InstrumentError(
+                f"{self.matrix.name}: {len(closed)} relays are closed; nothing moves before they open"
+            )
+
+    def carry_out(self, events: Iterable[Event]) -> list[tuple[Tag, Sample]]:
+        """Run events instrument by instrument; return the samples with what they are for."""
+        found: list[tuple[Tag, Sample]] = []
+        self.cold = False
+        try:
+            for unit, held in calls(iter(events), self.channels):
+                samples = self.units[unit].run([event.step for event in held])
+                tags = [event.tag for event in held if isinstance(event.step, Measure | Watch)]
+                found += [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
+        except BaseException:
+            self._fault = "an operation broke off; idle the bench first"
+            raise
+        return found
+
+    def go_cold(self, used: Iterable[int]) -> None:
+        """Have the channels in `used` at 0 V behind the low limit and prove it by reading voltage and current."""
+        wanted, hot = tuple(used), ""
+        for attempt in range(COLD_TRIES):
+            if attempt:
+                self._wait(self.bench.settling.source)
+            hot = self.hot(self.carry_out(self.composer.cold(wanted)))
+            if not hot:
+                self.cold = True
+                return
+        self._fault = hot
+        raise InstrumentError(f"{hot}; no relay moves")
+
+    def hot(self, found: Iterable[tuple[Tag, Sample]]) -> str:
+        """Return what the readings at 0 V say against moving a relay; empty if nothing."""
+        outputs = self.bench.outputs
+        for tag, sample in found:
+            cold = abs(sample.voltage) <= outputs.cold_voltage and abs(sample.current) <= outputs.cold_current
+            if tag.kind == COLD and not cold:
+                name = self.bench.wiring.sources[tag.visit]
+                return f"{name} reads {sample.voltage:.3g} V and {sample.current:.3g} A where 0 was set"
+        return ""
+
+    def route(self, closed: Iterable[str]) -> None:
+        """Have exactly these relays closed, settled."""
+        wanted = frozenset(closed)
+        if wanted == self._closed:
+            return
+        self._closed, before = None, self._fault
+        self._fault = "a route broke off; idle the bench first"
+        self.matrix.route(wanted)
+        self._closed, self._fault = wanted, before
+        self._wait(self.bench.settling.relays)
+
+    def energise(self) -> None:
+        """Have outputs on at 0 V, relays open before, needles verified in contact; nothing happens if they are on."""
+        if self._fault:
+            raise InstrumentError(f"the bench must be made safe first: {self._fault}")
+        if self._ready:
+            return
+        if self.prober is not None and not self.prober.in_contact():
+            raise ContactError(f"{self.prober.name}: the needles are not in contact; no output goes on")
+        self._closed = None
+        self.verify_off()
+        limits, outputs = self.bench.limits, self.bench.outputs
+        setup = ChannelSetup(limits.span, limits.compliance, limits.compliance, outputs.off_state, outputs.off_limit)
+        by_unit: dict[int, list[str]] = {}
+        for channel in self.channels:
+            by_unit.setdefault(channel.instrument, []).append(channel.name)
+        self._fault = "switching on broke off; idle the bench first"
+        for unit, names in by_unit.items():
+            self.units[unit].prepare(dict.fromkeys(names, setup))
+            self.units[unit].output(names)
+            self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
+        self.composer = Composer(self.bench, self.channels)
+        self._ready, self._fault = True, ""
+        self.go_cold(range(len(self.channels)))
+
+    def _vouch_cold(self) -> None:
+        """Guard of the matrix: raise unless every source was last proved at 0 V or off."""
+        if not self.cold:
+            raise InstrumentError("relays stay as they are: the sources are not proved to be at 0 V")
+
+    def _common_ranges(self) -> FloatArray:
+        """Return the current ranges that every source has, A, ascending, up to the one that holds the compliance."""
+        common = set.intersection(*(set(unit.capabilities.ranges_i) for unit in self.units))
+        found = sorted(common)
+        top = next((k for k, r in enumerate(found) if r >= self.bench.limits.compliance * (1 - 1e-9)), None)
+        if top is None:
+            raise BenchError(f"no current range of the sources holds {self.bench.limits.compliance:.3g} A")
+        return np.array(found[: top + 1])
+
+    def range_for(self, current: Ampere) -> Ampere:
+        """Return the smallest measure range that holds `current`, A."""
+        return float(self.ranges[np.searchsorted(self.ranges, current * (1 - 1e-9))])
+
+    def apertures(self) -> tuple[Second, Second]:
+        """Return the shortest and the longest integration time that every source can do, s."""
+        found = [unit.capabilities.apertures for unit in self.units]
+        return max(short for short, _ in found), min(long for _, long in found)
