@@ -89,6 +89,7 @@ class OpenBench:
 
     Args:
         identities: what each instrument says it is; empty without a connection.
+        wait: lets a time pass, s.
     """
 
     bench: Bench
@@ -97,6 +98,16 @@ class OpenBench:
     matrix: Matrix
     prober: Prober | None
     identities: dict[str, str]
+    wait: Callable[[Second], None] = time.sleep
+
+    def turn_to(self, nominal: Nominal, polarity: int = 1) -> ProbedDie:
+        """Return the die interface for another die under the same needles; the bench is made safe first."""
+        self.die.idle()
+        self.die = ProbedDie(
+            self.bench, self.sources, self.matrix, self.prober, nominal, polarity=polarity, wait=self.wait
+        )
+        self.die.idle()
+        return self.die
 
     def off(self) -> None:
         """Be safe and verified so: 0 V, relays open, outputs off. The needles stay where they are."""
@@ -259,7 +270,7 @@ def _assemble(
             with contextlib.suppress(LabError):
                 made_wire.close()
         raise
-    return OpenBench(bench, die, sources, matrices[0], prober, {})
+    return OpenBench(bench, die, sources, matrices[0], prober, {}, wait)
 
 
 def _other(name: str, entry: OtherEntry) -> Any:

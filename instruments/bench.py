@@ -149,6 +149,13 @@ class Contact(Model):
     touches_per_die: int = Field(default=6, ge=1, description="[?] quota over the die's life: needles wear pads")
 
 
+class TwinSettings(Model):
+    """How the bench's twin measures; the real bench ignores it."""
+
+    ideal_instruments: bool = Field(default=False, description="no noise, resolution or programming steps")
+    offset: Ampere = Field(default=0.0, description="zero-bias error of every ammeter")
+
+
 class Bench(Model):
     """One bench file."""
 
@@ -161,6 +168,7 @@ class Bench(Model):
     reads: Reads = Reads()
     contact: Contact = Contact()
     timing: Timing = Timing()
+    twin: TwinSettings = TwinSettings()
 
     @field_validator("instruments")
     @classmethod

@@ -24,6 +24,14 @@ class DieEntry(Model):
         description="what differs from the die file, written as there: junction: {diameter: 55 nm}",
     )
 
+    at: tuple[int, int] | None = Field(
+        default=None, description="(column, row) on the prober's map; by default the dies stand side by side in row 0"
+    )
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return where the die is, being the `number`-th of its campaign."""
+        return self.at or (number, 0)
+
     @property
     def changes(self) -> dict[str, str]:
         """Return `change` by dotted path.

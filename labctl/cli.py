@@ -44,6 +44,13 @@ AsJson = Annotated[
     bool,
     typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error"),
 ]
+BenchPath = Annotated[
+    Path | None, typer.Option("--bench", metavar="FILE", help="bench file: the real bench, unless --sim is given too")
+]
+Sim = Annotated[
+    str | None,
+    typer.Option("--sim", metavar="bytes|tcp", help="the twin of the bench: in this process, or on sockets"),
+]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
 
@@ -75,22 +82,21 @@ def _quantity(value: float, unit: str) -> str:
     return f"{value:.4g} {unit}"
 
 
-def _prepare(campaign: Path, overrides: list[str] | None, seed: int | None) -> tuple[Any, list[Any]]:
+def _prepare(
+    campaign: Path, overrides: list[str] | None, seed: int | None, bench: Path | None, sim: str | None
+) -> tuple[Any, list[Any]]:
     """Read and rehearse a campaign; whatever is refused here is refused before the start."""
     from labctl import compose, plan
+    from labctl.core.errors import BenchError
     from labctl.doctor import require_own_names
-    from sim_backend.die import SimDie
 
     require_own_names()
-    prepared = compose.read(campaign, _overrides(overrides), seed)
+    if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
+        raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
+    prepared = compose.read(campaign, _overrides(overrides), seed, bench, sim)
     plans = [
-        plan.rehearse(
-            name,
-            SimDie(description, seed=prepared.campaign.seed, name=name),
-            prepared.campaign.limits,
-            prepared.procedures,
-        )
-        for name, description in prepared.dies.items()
+        plan.rehearse(subject.name, prepared.predictor(subject), prepared.campaign.limits, prepared.procedures)
+        for subject in prepared.subjects
     ]
     return prepared, plans
 
@@ -102,7 +108,7 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
     limits = prepared.campaign.limits
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
     table = Table(
-        title=f"{prepared.campaign.name}: {len(plans)} dies, simulated", title_justify="left", box=SIMPLE_HEAD
+        title=f"{prepared.campaign.name}: {len(plans)} dies, {prepared.body}", title_justify="left", box=SIMPLE_HEAD
     )
     for heading in (
         "die",
@@ -152,11 +158,18 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
 
 
 @app.command()
-def plan(campaign: CampaignPath, set_: Set = None, seed: int | None = None, as_json: AsJson = False) -> None:
+def plan(
+    campaign: CampaignPath,
+    set_: Set = None,
+    seed: int | None = None,
+    as_json: AsJson = False,
+    bench: BenchPath = None,
+    sim: Sim = None,
+) -> None:
     """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
     from labctl.plan import total
 
-    prepared, plans = _prepare(campaign, set_, seed)
+    prepared, plans = _prepare(campaign, set_, seed, bench, sim)
     _plan_table(prepared, plans, console(stderr=as_json))
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
@@ -176,8 +189,10 @@ def run(
     as_json: AsJson = False,
     workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
     plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
+    bench: BenchPath = None,
+    sim: Sim = None,
 ) -> None:
-    """Run a campaign on the simulated die: plan it, carry it out, seal every die in HDF5, print the figures.
+    """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
 
     Example: labctl run examples/wine-passive.yaml --out runs/first --seed 7
     """
@@ -189,7 +204,7 @@ def run(
 
     start = time.monotonic()
     screen = console(stderr=True)
-    prepared, plans = _prepare(campaign, set_, seed)
+    prepared, plans = _prepare(campaign, set_, seed, bench, sim)
     folder = out or compose.default_folder(prepared.campaign)
     whole = total(plans)
     screen.print(
@@ -202,8 +217,11 @@ def run(
     except LabError as error:
         _refuse(error)
     jobs = prepared.jobs(folder, meta)
-    with Display({p.die: p.patterns for p in plans}) as display:
-        results = execute(jobs, workers or os.cpu_count() or 1, display.notify)
+    patterns = {p.die: p.patterns for p in plans}
+    with prepared.on_bench(_ask) as body, Display(patterns) as display:
+        results = execute(jobs, workers or os.cpu_count() or 1, display.notify, body)
+        if body is not None and body.twin is not None:
+            _say_ledger(body.twin, screen)
     write_run_file_in_subprocess(folder)
     status, code = verdict(results, len(jobs))
     for result in results:
@@ -270,6 +288,23 @@ def schema(
     if which not in models:
         raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
     print(json.dumps(files.schema(models[which]()), indent=1))
+
+
+def _ask(question: str) -> bool:
+    """Put a question to the operator at the bench."""
+    return typer.confirm(question)
+
+
+def _say_ledger(twin: Any, screen: Console) -> None:
+    """Say what the emulated instruments did to the dies."""
+    from labctl.progress import duration
+
+    ledger = twin.ledger
+    screen.print(
+        f"twin: {duration(twin.world.now)} on its clock, {ledger.messages:,} messages, {ledger.relay_operations:,} "
+        f"relay operations, peak cell voltage {_quantity(ledger.peak_cell_voltage, 'V')}, {ledger.hot_switches} hot "
+        f"switches, {ledger.moves_in_contact} moves in contact, {ledger.fights} source fights"
+    )
 
 
 def _refuse(error: LabError) -> NoReturn:

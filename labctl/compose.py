@@ -8,7 +8,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -18,8 +19,13 @@ from typing import Any
 
 from pydantic import Field, create_model
 
-from labctl import datasets, files, solutions
+from instruments.assemble import planned_die
+from instruments.bench import Bench
+from instruments.manual_prober import Ask
+from labctl import bodies, datasets, files, solutions
+from labctl.bodies import OnBench, Subject
 from labctl.campaign import Campaign, OneStage
+from labctl.core.die import Die
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
@@ -72,26 +78,56 @@ class Prepared:
     sources: tuple[files.Loaded[Any], ...]
     solutions_path: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
+    bench: Bench | None = None
+    sim: str | None = None
+
+    @property
+    def body(self) -> str:
+        """What the dies are: simulated, on a bench, or on its twin."""
+        if self.bench is None:
+            return "simulated"
+        return f"bench '{self.bench.name}'" + (f", its twin over {self.sim}" if self.sim else "")
+
+    def predictor(self, subject: Subject) -> Die:
+        """Return the die whose `check` predicts what `subject` will take; nothing is connected."""
+        if self.bench is None:
+            return subject.simulated()
+        self.bench.wiring.fits(subject.description.shape)
+        return planned_die(self.bench, subject.description.nominal, subject.description.polarity)
+
+    @contextmanager
+    def on_bench(self, ask: Ask) -> Iterator[OnBench | None]:
+        """Connect to the bench, if there is one, and leave it safe."""
+        if self.bench is None:
+            yield None
+            return
+        with bodies.on_bench(self.bench, self.subjects, self.sim, ask=None if self.sim else ask) as body:
+            yield body
 
     def jobs(self, folder: Path, meta: Mapping[str, Any]) -> list[Job]:
         """Return one job per die."""
         return [
-            Job(
-                folder,
-                name,
-                description,
-                self.campaign.seed,
-                self.campaign.limits,
-                self.campaign.accept,
-                self.procedures,
-                dict(meta),
-            )
-            for name, description in self.dies.items()
+            Job(folder, subject, self.campaign.limits, self.campaign.accept, self.procedures, dict(meta))
+            for subject in self.subjects
+        ]
+
+    @property
+    def subjects(self) -> list[Subject]:
+        """The dies, where they are on the map and what world they live in."""
+        return [
+            Subject(entry.name, self.dies[entry.name], self.campaign.seed, entry.place(k))
+            for k, entry in enumerate(self.campaign.dies)
         ]
 
 
-def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | None = None) -> Prepared:
-    """Read a campaign file and everything it names; BenchError tells all that is wrong with it."""
+def read(
+    path: Path,
+    overrides: Mapping[str, str] | None = None,
+    seed: int | None = None,
+    bench: Path | None = None,
+    sim: str | None = None,
+) -> Prepared:
+    """Read a campaign file, the bench file if any, and everything they name; BenchError tells all that is wrong."""
     overrides = dict(overrides or {})
     if seed is not None:
         overrides["seed"] = str(seed)
@@ -104,6 +140,11 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | Non
         dies[entry.name] = found.value
         if all(s.path != found.path for s in sources):
             sources.append(found)
+    found_bench: Bench | None = None
+    if bench is not None:
+        read_bench = files.read(bench, Bench)
+        found_bench = read_bench.value
+        sources.append(read_bench)
     given = _inputs(campaign)
     built: list[Procedure] = []
     for stage in campaign.stages:  # type: ignore[attr-defined]
@@ -111,7 +152,7 @@ def read(path: Path, overrides: Mapping[str, str] | None = None, seed: int | Non
         kind = registry()[name]
         own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
         built.append(kind(**own, **{key: given[key] for key in kind.model_fields if key not in own}))
-    return Prepared(campaign, dies, tuple(built), tuple(sources), campaign.solutions, overrides)
+    return Prepared(campaign, dies, tuple(built), tuple(sources), campaign.solutions, overrides, found_bench, sim)
 
 
 def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
@@ -209,7 +250,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "title": prepared.campaign.title,
             "seed": prepared.campaign.seed,
             "dies": list(prepared.dies),
-            "body": "simulated",
+            "body": prepared.body,
             "set": dict(prepared.overrides),
             "files": kept,
             "argv": list(argv),

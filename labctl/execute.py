@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.run import Outcome, Status
 from labctl.worker import DieResult, Job, Notify, enter_worker, run_die, run_die_in_worker
@@ -45,22 +46,30 @@ def asked_to_stop(on_stop: Callable[[], None]) -> Iterator[None]:
             signal.signal(number, old)
 
 
-def execute(jobs: Sequence[Job], workers: int, notify: Notify) -> list[DieResult]:
-    """Run every job; results in the order of the jobs. A die's failure is its own."""
-    if workers <= 1 or len(jobs) == 1:
-        return _here(jobs, notify)
+def execute(jobs: Sequence[Job], workers: int, notify: Notify, body: Body | None = None) -> list[DieResult]:
+    """Run every job; results in the order of the jobs. A die's failure is its own.
+
+    Args:
+        body: a bench, which has one die at a time; None for simulated dies.
+    """
+    if workers <= 1 or len(jobs) == 1 or body is not None:
+        return _here(jobs, notify, body)
     return _in_processes(jobs, min(workers, len(jobs)), notify)
 
 
-def _here(jobs: Sequence[Job], notify: Notify) -> list[DieResult]:
+def _here(jobs: Sequence[Job], notify: Notify, body: Body | None) -> list[DieResult]:
     stopping = threading.Event()
     results = []
+
+    def asked() -> str | None:
+        return "stopped by the operator" if stopping.is_set() else None
+
     with asked_to_stop(stopping.set):
         for job in jobs:
             if stopping.is_set():
                 break
             try:
-                results.append(run_die(job, notify, lambda: "stopped by the operator" if stopping.is_set() else None))
+                results.append(run_die(job, notify, asked, body))
             except LabError as error:
                 results.append(DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), []))
     return results

@@ -46,11 +46,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended, why, in operator words, and the exit code that says so to a script."""
+    """How a stage ended, why, in operator words, the exit code that says so to a script, and the bin if it has one."""
 
     status: Status
     reason: str = ""
     exit_code: int = 0
+    bin: str = ""
 
 
 class Stopped(LabError):

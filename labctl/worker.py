@@ -8,16 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from labctl.bodies import Body, Simulated, Subject
 from labctl.campaign import Accept, bin_of
-from labctl.core.errors import LabError
+from labctl.core.errors import ContactError, LabError
 from labctl.core.procedure import History, Procedure
 from labctl.hdf5 import seal_in_subprocess
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
 from labctl.run import Outcome, Status, run
 from protocols.records import Inference, Write
-from sim_backend.description import DieDescription
-from sim_backend.die import SimDie
 
 Notify = Callable[[str, str, Any], None]
 """Called with (die, what, detail) at every safe point and at the end of every stage."""
@@ -28,13 +27,16 @@ class Job:
     """Everything that one die needs; picklable."""
 
     folder: Path
-    die: str
-    description: DieDescription
-    seed: int
+    subject: Subject
     limits: Limits
     accept: Accept
     procedures: tuple[Procedure, ...]
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def die(self) -> str:
+        """Name of the die."""
+        return self.subject.name
 
 
 @dataclass(frozen=True)
@@ -63,17 +65,49 @@ def _solutions(history: History) -> list[dict[str, Any]]:
     ]
 
 
-def run_die(job: Job, notify: Notify, stop: Callable[[], str | None]) -> DieResult:
-    """Run all stages of `job`, seal the die, and say how it ended.
+def run_die(job: Job, notify: Notify, stop: Callable[[], str | None], body: Body | None = None) -> DieResult:
+    """Run all stages of `job` on the die that `body` gives, seal it, and say how it ended.
+
+    Args:
+        body: None for the simulated die.
 
     Raises:
         StorageError: the journal cannot be made.
     """
-    die = SimDie(job.description, seed=job.seed, name=job.die)
-    limited, history = Limited(die, job.limits), History()
-    outcome = Outcome(Status.SUCCESS)
+    body = body or Simulated()
+    history = History()
     journal = Journal.create(job.folder / "dies" / job.die, {**job.meta, "die": job.die})
     try:
+        outcome = _stages(job, body, journal, history, notify, stop)
+        solutions = _solutions(history)
+        found = bin_of(
+            job.accept,
+            [s["fidelity"] for s in solutions],
+            [s["accuracy"]["tuned"]["train"] for s in solutions],
+        )
+        if outcome.status is not Status.SUCCESS:
+            found = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
+        journal.event("die_ended", {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason})
+        journal.finish()
+    finally:
+        journal.close()
+    notify(job.die, "stage", "sealing")
+    digest = seal_in_subprocess(job.folder, job.die)
+    notify(job.die, "done", found)
+    return DieResult(job.die, found, outcome, solutions, digest)
+
+
+def _stages(
+    job: Job, body: Body, journal: Journal, history: History, notify: Notify, stop: Callable[[], str | None]
+) -> Outcome:
+    """Approach the die, run its stages up to the first that does not succeed, and leave it."""
+    outcome = Outcome(Status.SUCCESS)
+    try:
+        notify(job.die, "stage", "approach")
+        die, truth, noted = body.approach(job.subject)
+        journal.event("approached", noted)
+        journal.commit()
+        limited = Limited(die, job.limits)
         for procedure in job.procedures:
             notify(job.die, "stage", procedure.name)
             outcome = run(
@@ -83,25 +117,22 @@ def run_die(job: Job, notify: Notify, stop: Callable[[], str | None]) -> DieResu
                 history,
                 stop=stop,
                 tick=lambda patterns: notify(job.die, "patterns", patterns),
-                truth=die.truth,
+                truth=truth,
             )
             if outcome.status is not Status.SUCCESS:
                 break
-        solutions = _solutions(history)
-        found = bin_of(
-            job.accept,
-            [s["fidelity"] for s in solutions],
-            [s["accuracy"]["tuned"]["train"] for s in solutions],
-        )
-        found = {Status.SUCCESS: found, Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
-        journal.event("die_ended", {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason})
-        journal.finish()
-    finally:
-        journal.close()
-    notify(job.die, "stage", "sealing")
-    digest = seal_in_subprocess(job.folder, job.die)
-    notify(job.die, "done", found)
-    return DieResult(job.die, found, outcome, solutions, digest)
+    except ContactError as error:
+        outcome = Outcome(Status.FAIL, str(error), 1, "contact")
+    except KeyboardInterrupt:
+        outcome = Outcome(Status.ABORT, "interrupted by the operator", 4)
+    except LabError as error:
+        outcome = Outcome(Status.FAIL, str(error), error.exit_code)
+    try:
+        body.leave()
+    except LabError as error:
+        reason = f"outputs may be live: {error}" + (f" (after: {outcome.reason})" if outcome.reason else "")
+        outcome = Outcome(Status.FAIL, reason, 6)
+    return outcome
 
 
 _queue: Any = None

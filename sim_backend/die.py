@@ -180,7 +180,8 @@ class SimDie:
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Apply one static condition to a kernel for `duration` and return the lines as they are at its end.
 
-        What emulated instruments stand on: they add ranges, noise and time. It counts as one pattern.
+        What emulated instruments stand on: they add ranges, noise and time. It counts as one pattern, unless
+        `duration` is 0.
 
         Args:
             kernel: number of the kernel.
@@ -205,10 +206,10 @@ class SimDie:
             )
         if not (np.isfinite(voltage).all() and (compliance > 0).all() and duration >= 0):
             raise BenchError("hold needs finite voltages, positive compliances and a duration that is not negative")
-        array, first = self._arrays[kernel], self._take(1)
+        array = self._arrays[kernel]
         source = np.where(driven, voltage, 0.0)
         point = array.circuit.operating_point(source, driven, compliance)
-        if duration > 0 and array.suffer(point, duration, self._luck.uniforms(first)[0, : self._cells]):
+        if duration > 0 and array.suffer(point, duration, self._luck.uniforms(self._take(1))[0, : self._cells]):
             point = array.circuit.operating_point(source, driven, compliance)
         return point.line_voltage, point.line_current, point.limited
 

@@ -1,0 +1,118 @@
+"""The twin of a bench: the bench file's instruments, emulated, wired as the file says, around simulated dies.
+
+The twin is reached as the real bench is: over bytes in this process, or over sockets of 127.0.0.1 through VISA. Every
+line above the transport is the same as on the real bench.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from instruments.assemble import probe_of
+from instruments.bench import Bench, ManualEntry, MatrixEntry, SentioEntry, SourceEntry
+from instruments.transport import BytesTransport
+from labctl.core.errors import BenchError
+from labctl.core.instrument import Transport
+from sim_backend.die import SimDie
+from sim_backend.emulators.clock import Timing, VirtualClock
+from sim_backend.emulators.k707 import K707
+from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.ledger import Ledger
+from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.sentio import Heights, Sentio, WaferMap
+from sim_backend.emulators.serve import Server, serve
+from sim_backend.emulators.world import Line, Wiring, World
+
+CARD = "7174A"
+"""Card of every slot of the emulated matrix: 8 rows by 12 columns."""
+
+
+def wiring_of(bench: Bench) -> Wiring:
+    """Return the cables of a bench file as the world of the emulators has them; BenchError for a die with gates."""
+    lines: dict[Line, str] = {}
+    for k, kernel in enumerate(bench.wiring.kernels):
+        if kernel.gates:
+            raise BenchError("the twin of a bench has passive dies; this wiring has gates")
+        for axis, pads in (("row", kernel.rows), ("col", kernel.cols)):
+            for index, pad in enumerate(pads):
+                lines[k, axis, index] = bench.wiring.pads[pad].replace("-", "")
+    ground = (bench.wiring.ground,) if bench.wiring.ground else ()
+    return Wiring(dict(bench.wiring.channels), lines, ground)
+
+
+class Twin:
+    """Emulated instruments of one bench around simulated dies; close it when done.
+
+    Args:
+        dies: the die at each (column, row) of the prober; without a prober there is one, at (0, 0).
+        sockets: serve the instruments on 127.0.0.1 and connect through VISA, instead of in this process.
+        seed: of the instruments' noise.
+    """
+
+    def __init__(
+        self, bench: Bench, dies: Mapping[tuple[int, int], SimDie], *, sockets: bool = False, seed: int = 0
+    ) -> None:
+        self.dies = dict(dies)
+        moved = any(isinstance(e, SentioEntry) for e in bench.instruments.values())
+        if not moved and len(self.dies) != 1:
+            raise BenchError(f"{len(self.dies)} dies and no prober that moves; a bench without one tests a single die")
+        if not moved:
+            self.dies = {(0, 0): next(iter(self.dies.values()))}
+        shared = {f: getattr(bench.timing, f) for f in type(bench.timing).model_fields}
+        self.world = World(
+            wiring_of(bench),
+            lambda x, y, site: self.dies.get((x, y)) if site == 0 else None,
+            clock=VirtualClock(),
+            timing=Timing(**shared),
+            place=(*next(iter(self.dies)), 0),
+            in_contact=not moved,
+        )
+        self.instruments = {
+            name: made
+            for number, (name, entry) in enumerate(bench.instruments.items())
+            if (made := self._emulate(bench, name, entry, seed + 16 * number)) is not None
+        }
+        self.server: Server | None = serve(*self.instruments.values()) if sockets else None
+
+    def _emulate(self, bench: Bench, name: str, entry: Any, seed: int) -> Instrument | None:
+        match entry:
+            case SourceEntry():
+                ideal = bench.twin.ideal_instruments
+                return K2600(name, entry.model, self.world, ideal=ideal, seed=seed, offset=bench.twin.offset)
+            case MatrixEntry():
+                slots = sorted({int(column.split("-")[0]) for column in bench.wiring.pads.values()})
+                return K707(name, entry.model, self.world, cards=dict.fromkeys(slots, CARD))
+            case SentioEntry():
+                return Sentio(name, self.world, wafer=WaferMap(tuple(self.dies)), heights=Heights())
+            case ManualEntry():
+                return None
+        raise BenchError(f"{name}: there is no emulated '{entry.driver}'; the twin has 2600B, 707B and SENTIO")
+
+    def at(self, place: tuple[int, int]) -> SimDie:
+        """Return the die at a place of the map."""
+        return self.dies[place] if place in self.dies else next(iter(self.dies.values()))
+
+    @property
+    def ledger(self) -> Ledger:
+        """What the instruments did to the dies, up to now."""
+        return self.world.ledger
+
+    def connect(self, name: str, entry: Any) -> Transport:
+        """Return the wire to one instrument of the twin."""
+        if self.server is None:
+            return BytesTransport(
+                self.instruments[name].session(), name, probe=probe_of(entry), deadlines=entry.deadlines
+            )
+        from instruments.visa import VisaTransport
+
+        resource = self.server.resource(name)
+        return VisaTransport(resource, backend="@py", probe=probe_of(entry), deadlines=entry.deadlines)
+
+    def wait(self, seconds: float) -> None:
+        """Let a time pass on the twin's clock."""
+        with self.world.lock:
+            self.world.advance(seconds)
+
+    def close(self) -> None:
+        """Stop serving."""
+        if self.server is not None:
+            self.server.close()
