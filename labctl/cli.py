@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import sys
 import time
 import traceback
@@ -32,6 +33,27 @@ app = typer.Typer(
     "4 stopped by the operator, 5 storage, 6 outputs not verified off, 70 a bug of ours.",
 )
 
+OUTCOMES = {2: "refused", 3: "abort", 4: "abort", 5: "fail", 6: "fail", 70: "fail"}
+"""What an exit code means, where a run did not come to its end."""
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(version("mtj-labctl"))
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and leave")
+    ] = False,
+) -> None:
+    pass
+
+
 Set = Annotated[
     list[str] | None,
     typer.Option(
@@ -43,6 +65,9 @@ Set = Annotated[
 AsJson = Annotated[
     bool,
     typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error"),
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="seed of the simulated world [default: the campaign's]")
 ]
 BenchPath = Annotated[
     Path | None, typer.Option("--bench", metavar="FILE", help="bench file: the real bench, unless --sim is given too")
@@ -161,7 +186,7 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
 def plan(
     campaign: CampaignPath,
     set_: Set = None,
-    seed: int | None = None,
+    seed: Seed = None,
     as_json: AsJson = False,
     bench: BenchPath = None,
     sim: Sim = None,
@@ -182,9 +207,7 @@ def run(
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(metavar="N", help="seed of the simulated world [default: the campaign's]")
-    ] = None,
+    seed: Seed = None,
     set_: Set = None,
     as_json: AsJson = False,
     workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
@@ -206,16 +229,14 @@ def run(
     screen = console(stderr=True)
     prepared, plans = _prepare(campaign, set_, seed, bench, sim)
     folder = out or compose.default_folder(prepared.campaign)
+    compose.refuse_existing(folder)
     whole = total(plans)
     screen.print(
         f"{prepared.campaign.name}: {len(plans)} dies, {whole.reads:,} reads and {whole.pulses:,} pulses, predicted "
         f"bench time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
         highlight=False,
     )
-    try:
-        meta = compose.make_folder(folder, prepared, sys.argv)
-    except LabError as error:
-        _refuse(error)
+    meta = compose.make_folder(folder, prepared, sys.argv)
     jobs = prepared.jobs(folder, meta)
     patterns = {p.die: p.patterns for p in plans}
     with prepared.on_bench(_ask) as body, Display(patterns) as display:
@@ -307,10 +328,20 @@ def _say_ledger(twin: Any, screen: Console) -> None:
     )
 
 
-def _refuse(error: LabError) -> NoReturn:
-    """Leave with exit code 2: nothing was started."""
-    print(f"labctl: refused: {error}", file=sys.stderr)
-    raise typer.Exit(2)
+class _Interrupted(BaseException):
+    """^C outside of a run."""
+
+
+def _interrupt(number: int, frame: Any) -> NoReturn:
+    raise _Interrupted
+
+
+def _fail(code: int, message: str) -> NoReturn:
+    """Leave with `code`, one message for the operator, and with --json one line that says the same."""
+    print(f"labctl: {message}", file=sys.stderr)
+    if "--json" in sys.argv:
+        print(json.dumps({"outcome": OUTCOMES[code], "exit": code, "path": None, "dies": [], "reason": message}))
+    sys.exit(code)
 
 
 def main() -> None:
@@ -318,16 +349,14 @@ def main() -> None:
     # the matrices here are small: a second BLAS thread costs more than it gives, and it has to be said before numpy
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         app()
     except LabError as error:
         code = 2 if error.exit_code == 3 else error.exit_code
-        print(f"labctl: {'refused: ' if code == 2 else ''}{error}", file=sys.stderr)
-        sys.exit(code)
-    except KeyboardInterrupt:
-        print("labctl: interrupted", file=sys.stderr)
-        sys.exit(4)
+        _fail(code, f"refused: {error}" if code == 2 else str(error))
+    except _Interrupted:
+        _fail(4, "interrupted")
     except Exception:
         traceback.print_exc()
-        print("labctl: this is a bug of ours; please report it with the lines above", file=sys.stderr)
-        sys.exit(70)
+        _fail(70, "this is a bug of ours; please report it with the lines above")

@@ -26,7 +26,7 @@ from labctl import bodies, datasets, files, solutions
 from labctl.bodies import OnBench, Subject
 from labctl.campaign import Campaign, OneStage
 from labctl.core.die import Die
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
 from labctl.worker import Job
@@ -191,17 +191,17 @@ def default_folder(campaign: Campaign) -> Path:
 
 
 def refuse_existing(folder: Path) -> None:
-    """Raise StorageError if `folder` holds anything, or if its parent cannot be written to."""
+    """Raise BenchError if `folder` holds anything, or if its parent cannot be written to."""
     if folder.is_dir():
         if any(folder.iterdir()):
-            raise StorageError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
+            raise BenchError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
     elif folder.exists():
-        raise StorageError(f"{folder} exists and is not a folder")
+        raise BenchError(f"{folder} exists and is not a folder")
     anchor = folder
     while not anchor.exists():
         anchor = anchor.parent
     if not (anchor.is_dir() and os.access(anchor, os.W_OK)):
-        raise StorageError(f"{anchor} cannot be written to; name another folder with --out")
+        raise BenchError(f"{anchor} cannot be written to; name another folder with --out")
 
 
 def git_commit() -> str:
@@ -224,7 +224,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
     """Make the run folder with verbatim inputs and `run.json`; return what `run.json` says.
 
     Raises:
-        StorageError: the folder cannot be made or written.
+        BenchError: the folder cannot be made or written.
     """
     refuse_existing(folder)
     try:
@@ -270,7 +270,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             os.fsync(f.fileno())
         part.replace(folder / "run.json")
     except OSError as error:
-        raise StorageError(
+        raise BenchError(
             f"{folder} cannot be made: {error.strerror or error}; name another folder with --out"
         ) from error
     return said

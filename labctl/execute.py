@@ -1,12 +1,13 @@
 """Carry out jobs, one process or several, and turn signals into safe points.
 
-The first ^C (and TERM and HUP) asks every die to end at its next safe point; a second ^C interrupts at once, which
-still passes through the run loop's clean-up.
+The first ^C (and TERM and HUP) asks every die to end at its next safe point. On a bench, a second ^C interrupts what is
+under way; outputs go off at once, through the run loop's clean-up, which nothing interrupts.
 """
 
 import multiprocessing
 import queue as queues
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -16,7 +17,7 @@ from typing import Any
 
 from labctl.bodies import Body
 from labctl.core.errors import LabError
-from labctl.run import Outcome, Status
+from labctl.run import Outcome, Status, Stop
 from labctl.worker import DieResult, Job, Notify, enter_worker, run_die, run_die_in_worker
 
 GRAVITY = (6, 70, 5, 3, 4, 1, 0)
@@ -24,18 +25,21 @@ GRAVITY = (6, 70, 5, 3, 4, 1, 0)
 
 
 @contextmanager
-def asked_to_stop(on_stop: Callable[[], None]) -> Iterator[None]:
-    """Call `on_stop` at the first ^C, TERM or HUP; a second ^C raises KeyboardInterrupt."""
+def asked_to_stop(on_stop: Callable[[], None], stop: Stop | None = None) -> Iterator[None]:
+    """Call `on_stop` at the first ^C, TERM or HUP. A second ^C interrupts, where `stop` says that this is caught."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     seen: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
-        if seen and number == signal.SIGINT:
-            raise KeyboardInterrupt
+        first = not seen
         seen.append(number)
-        on_stop()
+        if first:
+            on_stop()
+            print("stopping at the next safe point; what was measured is sealed", file=sys.stderr, flush=True)
+        elif number == signal.SIGINT and stop is not None and stop.interruptible:
+            raise KeyboardInterrupt
 
     names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.signal(number, handler) for number in names}
@@ -61,15 +65,13 @@ def _here(jobs: Sequence[Job], notify: Notify, body: Body | None) -> list[DieRes
     stopping = threading.Event()
     results = []
 
-    def asked() -> str | None:
-        return "stopped by the operator" if stopping.is_set() else None
-
-    with asked_to_stop(stopping.set):
+    stop = Stop(lambda: "stopped by the operator" if stopping.is_set() else None)
+    with asked_to_stop(stopping.set, stop):
         for job in jobs:
             if stopping.is_set():
                 break
             try:
-                results.append(run_die(job, notify, asked, body))
+                results.append(run_die(job, notify, stop, body))
             except LabError as error:
                 results.append(DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), []))
     return results

@@ -82,6 +82,9 @@ def _in_subprocess(command: str, run: Path, *more: str) -> dict[str, Any]:
         text=True,
         encoding="utf-8",
         env=env,
+        # out of reach of ^C and of a terminal that closes: what has been measured is sealed whatever ends the run
+        start_new_session=True,
+        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
     )
     try:
         said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

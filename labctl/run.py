@@ -9,6 +9,7 @@ for more.
 import math
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, TypeVar
@@ -60,6 +61,28 @@ class Stopped(LabError):
     exit_code = 4
 
 
+class Stop:
+    """Whether a run is asked to end, and whether it may be interrupted at once.
+
+    Args:
+        reason: asked at every safe point; the run ends there when it returns one.
+    """
+
+    def __init__(self, reason: Callable[[], str | None] = lambda: None) -> None:
+        self.reason = reason
+        self.interruptible = False
+        """True while a procedure runs; then, and only then, an interrupt is caught and the clean-up follows."""
+
+    @contextmanager
+    def may_interrupt(self) -> Iterator[None]:
+        """Say that an interrupt is caught while the block lasts."""
+        self.interruptible = True
+        try:
+            yield
+        finally:
+            self.interruptible = False
+
+
 C = TypeVar("C", Sense, Pulse)
 
 
@@ -79,7 +102,7 @@ class Journalled:
     """A die whose every operation is in the journal before it is done and again after it.
 
     Args:
-        stop: asked at every safe point; the run ends there when it returns a reason.
+        stop: asked at every safe point.
         tick: called at every safe point, for progress.
     """
 
@@ -88,10 +111,11 @@ class Journalled:
         die: Limited,
         journal: Journal,
         stage: str,
-        stop: Callable[[], str | None] = lambda: None,
+        stop: Stop | None = None,
         tick: Callable[[int], None] = lambda patterns: None,
     ) -> None:
-        self._die, self._journal, self._stage, self._stop, self._tick = die, journal, stage, stop, tick
+        self._die, self._journal, self._stage, self._tick = die, journal, stage, tick
+        self._stop = stop or Stop()
 
     @property
     def geometry(self) -> Geometry:
@@ -127,7 +151,7 @@ class Journalled:
         self._die.idle()
 
     def _act(self, kind: str, piece: C, act: Callable[[C], Reading]) -> Reading:
-        reason = self._stop()
+        reason = self._stop.reason()
         if reason:
             raise Stopped(reason)
         sequence = self._journal.intend(self._stage, kind, piece)
@@ -144,7 +168,7 @@ def run(
     journal: Journal,
     history: History,
     *,
-    stop: Callable[[], str | None] = lambda: None,
+    stop: Stop | None = None,
     tick: Callable[[int], None] = lambda patterns: None,
     truth: Callable[[], dict[str, Any]] | None = None,
 ) -> Outcome:
@@ -155,13 +179,15 @@ def run(
     """
     stage = procedure.name
     journal.event("stage_started", procedure.settings_said(), stage=stage)
+    stop = stop or Stop()
     watched = Journalled(die, journal, stage, stop, tick)
     outcome = Outcome(Status.FAIL, "the stage was interrupted", LabError.exit_code)
     try:
-        for record in procedure.run(watched, history):
-            journal.record(stage, record)
-            journal.commit()
-            history.add(record)
+        with stop.may_interrupt():
+            for record in procedure.run(watched, history):
+                journal.record(stage, record)
+                journal.commit()
+                history.add(record)
         outcome = Outcome(Status.SUCCESS)
     except (Stopped, LimitError) as error:
         outcome = Outcome(Status.ABORT, str(error), error.exit_code)

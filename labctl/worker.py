@@ -1,10 +1,12 @@
 """Work on one die from its journal's first row to its sealed file, in the caller's process or in one of its own."""
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from labctl.core.procedure import History, Procedure
 from labctl.hdf5 import seal_in_subprocess
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
-from labctl.run import Outcome, Status, run
+from labctl.run import Outcome, Status, Stop, run
 from protocols.records import Inference, Write
 
 Notify = Callable[[str, str, Any], None]
@@ -65,7 +67,7 @@ def _solutions(history: History) -> list[dict[str, Any]]:
     ]
 
 
-def run_die(job: Job, notify: Notify, stop: Callable[[], str | None], body: Body | None = None) -> DieResult:
+def run_die(job: Job, notify: Notify, stop: Stop, body: Body | None = None) -> DieResult:
     """Run all stages of `job` on the die that `body` gives, seal it, and say how it ended.
 
     Args:
@@ -97,9 +99,7 @@ def run_die(job: Job, notify: Notify, stop: Callable[[], str | None], body: Body
     return DieResult(job.die, found, outcome, solutions, digest)
 
 
-def _stages(
-    job: Job, body: Body, journal: Journal, history: History, notify: Notify, stop: Callable[[], str | None]
-) -> Outcome:
+def _stages(job: Job, body: Body, journal: Journal, history: History, notify: Notify, stop: Stop) -> Outcome:
     """Approach the die, run its stages up to the first that does not succeed, and leave it."""
     outcome = Outcome(Status.SUCCESS)
     try:
@@ -135,30 +135,62 @@ def _stages(
     return outcome
 
 
-_queue: Any = None
-_stop: Any = None
+class _Worker:
+    """What a worker process knows: where messages go, who may stop it, and that it must not outlive its parent."""
+
+    def __init__(self, queue: Any, asked: Any) -> None:
+        self.queue, self._asked = queue, asked
+        self._parent = multiprocessing.parent_process()
+        self._busy = threading.Lock()
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        threading.Thread(target=self._mourn, daemon=True).start()
+
+    def _orphaned(self) -> bool:
+        return self._parent is not None and not self._parent.is_alive()
+
+    def _mourn(self) -> None:
+        """Leave when the parent is gone and the die in hand, if any, is sealed."""
+        if self._parent is not None:
+            wait([self._parent.sentinel])
+            with self._busy:
+                os._exit(4)
+
+    def reason(self) -> str | None:
+        """Return why the run has to end, if it has to."""
+        if self._asked.is_set():
+            return "stopped by the operator"
+        return "the parent process is gone" if self._orphaned() else None
+
+    def notify(self, *message: Any) -> None:
+        """Tell the parent, if there is one."""
+        if not self._orphaned():
+            self.queue.put(message)
+
+    def run(self, job: Job) -> DieResult:
+        """Run one die."""
+        with self._busy:
+            try:
+                return run_die(job, self.notify, Stop(self.reason))
+            except LabError as error:
+                return DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), [])
 
 
-def enter_worker(queue: Any, stop: Any) -> None:
-    """Set up a worker process: messages go to `queue`, `stop` is the shared request to end; the parent takes ^C."""
-    global _queue, _stop
-    _queue, _stop = queue, stop
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+_worker: _Worker | None = None
+
+
+def enter_worker(queue: Any, asked: Any) -> None:
+    """Set up a worker process: messages go to `queue`, `asked` is the shared request to end; signals are the parent's.
+
+    A terminal that closes and ^C reach every process of the group; only the parent acts on them, so that every die ends
+    at its safe point and is sealed.
+    """
+    global _worker
+    _worker = _Worker(queue, asked)
 
 
 def run_die_in_worker(job: Job) -> DieResult:
     """Run `job` in a worker process; ends at the next safe point when asked to or when the parent is gone."""
-    parent = multiprocessing.parent_process()
-
-    def stop() -> str | None:
-        if _stop.is_set():
-            return "stopped by the operator"
-        if parent is not None and not parent.is_alive():
-            return "the parent process is gone"
-        return None
-
-    try:
-        return run_die(job, lambda *message: _queue.put(message), stop)
-    except LabError as error:
-        return DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), [])
+    assert _worker is not None, "enter_worker sets a worker up"
+    return _worker.run(job)

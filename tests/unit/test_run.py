@@ -13,7 +13,7 @@ from labctl.core.procedure import History, Procedure, Record
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
 from labctl.nominal import NominalDie
-from labctl.run import Status, chunks, run
+from labctl.run import Status, Stop, chunks, run
 
 LIMITS = Limits(v_towards_p=0.6, v_towards_ap=0.6, width=1e-3, compliance=1e-2, v_count=0.35, pulses_per_cell=50)
 GEOMETRY = Geometry(2, 2, 3)
@@ -115,7 +115,7 @@ def test_a_run_stops_at_the_safe_point_between_chunks_and_keeps_what_it_has(tmp_
     die, limited, journal = make(tmp_path, seconds=0.6)
     asked = iter([None, None, "stopped by the operator"])
     with journal:
-        outcome = run(Reads(n=7), limited, journal, History(), stop=lambda: next(asked))
+        outcome = run(Reads(n=7), limited, journal, History(), stop=Stop(lambda: next(asked)))
         assert (outcome.status, outcome.exit_code) == (Status.ABORT, 4)
         found = list(journal.operations())
         assert [len(o.result["current"]) for o in found] == [2, 2]
