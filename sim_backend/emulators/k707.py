@@ -58,6 +58,12 @@ class K707(TspInstrument):
             if card not in CARDS:
                 raise BenchError(f"no card '{card}'; there are {', '.join(CARDS)}")
         self.cards = {slot: CARDS[card] for slot, card in sorted(cards.items())}
+        self._addresses = {
+            slot: [
+                f"{slot}{row}{column:02d}" for row in "ABCDEFGH"[: card.rows] for column in range(1, card.columns + 1)
+            ]
+            for slot, card in self.cards.items()
+        }
         self.closed: set[str] = set()
         self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
         super().__init__(name, model, world, **options)
@@ -120,12 +126,7 @@ class K707(TspInstrument):
         raise Refusal(_PARAMETER_ERROR, "Parameter error: channel does not exist")
 
     def _slot_addresses(self, *slots: int) -> list[str]:
-        return [
-            f"{slot}{'ABCDEFGH'[row]}{column:02d}"
-            for slot in slots
-            for row in range(self.cards[slot].rows)
-            for column in range(1, self.cards[slot].columns + 1)
-        ]
+        return [address for slot in slots for address in self._addresses[slot]]
 
     @staticmethod
     def _crosspoint(address: str) -> Crosspoint:

@@ -6,7 +6,7 @@ with it. One rule finds the voltage where the two meet; it covers compliance on 
 lines, two sources fighting and floating lines joined to each other.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
@@ -69,7 +69,7 @@ class Point:
     limited: bool
 
 
-@dataclass
+@dataclass(eq=False)
 class Net:
     """One set of joined conductors.
 
@@ -97,6 +97,13 @@ class Net:
         """The die itself can apply the limit: one source on one line."""
         return len(self.supplies) == 1 and self.width == 1
 
+    @property
+    def undecided(self) -> bool:
+        """Its voltage is not known before the die's currents are: a limit or a floating potential is shared."""
+        if not self.supplies:
+            return self.width > 1
+        return not self.simple and (len(self.supplies) > 1 or self.supplies[0][2] < np.inf)
+
     def supply(self, volts: Volt) -> tuple[Ampere, Ampere]:
         """Return the smallest and largest current that the sources give at `volts`."""
         low = sum(-i if volts >= v else i for _, v, i in self.supplies)
@@ -105,6 +112,8 @@ class Net:
 
     def share(self) -> dict[str, Ampere]:
         """Return the current of every source at the operating point."""
+        if len(self.supplies) == 1 and self.volts == self.supplies[0][1]:
+            return {self.supplies[0][0]: self.amps}
         given = {name: (i if self.volts < v else -i) for name, v, i in self.supplies if self.volts != v}
         held = [name for name, v, _ in self.supplies if self.volts == v]
         rest = self.amps - sum(given.values())
@@ -119,37 +128,69 @@ class Solution:
     line_voltage: dict[int, FloatArray]
 
 
-def drive_nets(nets: list[Net], drives: dict[str, Drive | None]) -> None:
-    """Put the sources on their nets."""
-    for net in nets:
-        net.supplies = [("", 0.0, np.inf)] if net.grounded else []
-        for name in net.channels:
-            drive = drives.get(name)
-            if drive is not None and drive.amps > 0:
-                net.supplies.append((name, drive.volts, drive.amps))
+class Nets:
+    """All nets of the moment, sorted by what can happen on them.
+
+    Args:
+        nets: every conductor is in one of them.
+    """
+
+    def __init__(self, nets: list[Net]) -> None:
+        self.sourced = [net for net in nets if net.channels or net.grounded]
+        self._at = {node: net for net in nets for node in net.nodes}
+        self._of_kernel: dict[int, list[Net]] = {}
+        for net in nets:
+            net.supplies, net.volts, net.amps = [], 0.0, 0.0
+            for kernel in net.lines:
+                self._of_kernel.setdefault(kernel, []).append(net)
+        self._stirred: list[Net] = []
+
+    def at(self, nodes: Iterable[str]) -> list[Net]:
+        """Return the nets that `nodes` belong to, each once."""
+        return list(dict.fromkeys(self._at[node] for node in nodes if node in self._at))
+
+    def drive(self, drives: Mapping[str, Drive | None]) -> None:
+        """Put the sources on their nets; what floats is at 0 V until the die says otherwise."""
+        for net in self._stirred:
+            net.volts, net.amps = 0.0, 0.0
+        self._stirred = []
+        for net in self.sourced:
+            net.supplies = [("", 0.0, np.inf)] if net.grounded else []
+            for name in net.channels:
+                drive = drives.get(name)
+                if drive is not None and drive.amps > 0:
+                    net.supplies.append((name, drive.volts, drive.amps))
+            net.volts, net.amps = (net.supplies[0][1] if net.supplies else 0.0), 0.0
+            if len(net.supplies) > 1:
+                _balance(net, lambda _: 0.0)
+
+    def live(self) -> list[int]:
+        """Return the kernels that a source drives away from 0 V; their nets count as moved."""
+        found = sorted({kernel for net in self.sourced if net.supplies and net.volts != 0.0 for kernel in net.lines})
+        self._stirred = self.of(found)
+        return found
+
+    def of(self, kernels: list[int]) -> list[Net]:
+        """Return the nets with lines of any of `kernels`, each once."""
+        if len(kernels) == 1:
+            return self._of_kernel[kernels[0]]
+        return list(dict.fromkeys(net for kernel in kernels for net in self._of_kernel[kernel]))
 
 
-def solve(nets: list[Net], drives: dict[str, Drive | None], load: Load | None, duration: Second) -> Solution:
+def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, duration: Second) -> Solution:
     """Return the operating point after the die was held at it for `duration`; nets carry their volts and amps.
 
     Voltages of nets with a limit to share are found to 1 ppm of the limit, the others by the die itself.
     """
-    drive_nets(nets, drives)
-    for net in nets:
-        net.volts, net.amps = (net.supplies[0][1] if net.supplies else 0.0), 0.0
-        if len(net.supplies) > 1:
-            _balance(net, lambda _: 0.0)
-    touched = [net for net in nets if load is not None and net.width]
-    kernels = sorted({kernel for net in touched for kernel in net.lines})
-    live = [k for k in kernels if any(k in n.lines and n.supplies and n.volts != 0.0 for n in touched)]
+    nets.drive(drives)
     found: dict[int, FloatArray] = {}
     limited: set[int] = set()
-    if load is not None and live:
-        shared = [n for n in touched if not n.simple and (n.supplies or n.width > 1) and set(n.lines) & set(live)]
-        _settle(shared, touched, load, live)
+    if load is not None and (live := nets.live()):
+        touched = nets.of(live)
+        _settle([net for net in touched if net.undecided], touched, load, live)
         found, limited = _hold(touched, load, live, duration)
     points: dict[str, Point] = {}
-    for net in nets:
+    for net in nets.sourced:
         if not net.channels:
             continue
         share = net.share()
@@ -173,32 +214,32 @@ def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> 
     n_lines = load.geometry.n_rows + load.geometry.n_cols
     found: dict[int, FloatArray] = {}
     limited: set[int] = set()
-    amps = {id(net): 0.0 for net in nets}
+    for net in nets:
+        net.amps = 0.0
     volts: dict[int, Volt] = {}
     for kernel in kernels:
         voltage, driven = np.zeros(n_lines), np.zeros(n_lines, np.bool_)
         compliance = np.full(n_lines, np.inf)
-        for net in nets:
-            lines = net.lines.get(kernel)
-            if lines and (net.supplies or net.width > 1):
-                voltage[lines] = net.supplies[0][1] if net.simple else net.volts
+        here = [(net, lines) for net in nets if (lines := net.lines.get(kernel))]
+        for net, lines in here:
+            if net.simple:
+                _, voltage[lines], compliance[lines] = net.supplies[0]
                 driven[lines] = True
-                if net.simple:
-                    compliance[lines] = net.supplies[0][2]
+            elif net.supplies or net.width > 1:
+                voltage[lines], driven[lines] = net.volts, True
         line_voltage, line_current, at_limit = load.hold(kernel, voltage, driven, compliance, duration)
         found[kernel] = line_voltage
-        for net in nets:
-            lines = net.lines.get(kernel)
-            if lines:
-                amps[id(net)] += float(np.sum(line_current[lines])) if driven[lines[0]] else 0.0
-                if net.simple or not driven[lines[0]]:
-                    volts[id(net)] = float(line_voltage[lines[0]])
-                if net.simple and bool(at_limit[lines[0]]):
+        for net, lines in here:
+            if not (net.supplies or net.width > 1):
+                volts[id(net)] = float(line_voltage[lines[0]])
+                continue
+            net.amps += float(line_current[lines].sum())
+            if net.simple:
+                volts[id(net)] = float(line_voltage[lines[0]])
+                if at_limit[lines[0]]:
                     limited.add(id(net))
     for net in nets:
-        if not net.lines.keys().isdisjoint(kernels):
-            net.amps = amps[id(net)]
-            net.volts = volts.get(id(net), net.volts)
+        net.volts = volts.get(id(net), net.volts)
     return found, limited
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from labctl.core.errors import BenchError
 from labctl.core.units import Ampere, Second
 from sim_backend.emulators.clock import Clock, Timing, VirtualClock
+from sim_backend.emulators.joins import Joints
 from sim_backend.emulators.ledger import HOT_VOLTAGE, Ledger
-from sim_backend.emulators.nets import Drive, Load, Net, Point, Solution, solve
+from sim_backend.emulators.nets import Drive, Load, Net, Nets, Point, Solution, solve
 
 Line = tuple[int, str, int]
 Place = tuple[int, int, int]
@@ -70,7 +71,8 @@ class World:
         self._closed: set[Crosspoint] = set()
         self._pending: Second = 0.0
         self._dirty = True
-        self._nets: list[Net] | None = None
+        self._nets: Nets | None = None
+        self._joints: Joints | None = None
         self._solution = Solution({}, {})
         self._load = self._load_at(self.place)
         self._fighting: set[frozenset[str]] = set()
@@ -105,8 +107,10 @@ class World:
 
     def settle(self) -> Solution:
         """Bring the die up to the present and return the operating point."""
-        if self._dirty or self._pending > 0:
-            pending, self._pending = self._pending, 0.0
+        pending, self._pending = self._pending, 0.0
+        if self._dirty or (
+            pending > 0 and self._solution.line_voltage
+        ):  # where nothing is driven, time changes nothing
             self._dirty = False
             load = self._load if self.in_contact else None
             self._solution = solve(self._find_nets(), self._drives, load, pending)
@@ -117,7 +121,9 @@ class World:
         energised = False
         n_rows = self._load.geometry.n_rows if self._load is not None else 0
         for volts in self._solution.line_voltage.values():
-            spread = float(np.nanmax(volts) - np.nanmin(volts)) if np.isfinite(volts).any() else 0.0
+            spread = float(volts.max() - volts.min())
+            if np.isnan(spread):
+                spread = float(np.nanmax(volts) - np.nanmin(volts)) if np.isfinite(volts).any() else 0.0
             energised |= spread > HOT_VOLTAGE
             if spread > self._ledger.peak_cell_voltage:
                 rows, cols = volts[:n_rows], volts[n_rows:]
@@ -126,9 +132,11 @@ class World:
         if energised:
             self._ledger.energise(self.now - pending, self.now)
         fighting = set()
-        for net in self._find_nets():
+        for net in self._find_nets().sourced:
+            if len(net.supplies) < 2:
+                continue
             levels = [v for _, v, _ in net.supplies]
-            if len(levels) > 1 and max(levels) - min(levels) > HOT_VOLTAGE:
+            if max(levels) - min(levels) > HOT_VOLTAGE:
                 fighting.add(net.nodes)
                 if net.nodes not in self._fighting:
                     names = ", ".join(f"{name or 'ground'} at {v:.6g} V" for name, v, _ in net.supplies)
@@ -142,7 +150,8 @@ class World:
         if channel not in self._channels:
             self._channels[channel] = f"unwired {channel}"
             self._drives[channel] = None
-            self._nets, self._dirty = None, True
+            self._joints = None
+            self._rewire()
 
     def drive(self, channel: str, drive: Drive | None) -> None:
         """Set the output of a channel; None is an open output. BenchError if the wiring does not know the channel."""
@@ -175,7 +184,7 @@ class World:
         self.settle()
         for row, column in sorted(moved):
             self._ledger.relay_operations += 1
-            hot = [n for n in self._nets_at((row, column)) if self._is_hot(n)]
+            hot = [n for n in self._find_nets().at((row, column)) if self._is_hot(n)]
             if hot:
                 what = "closed" if (row, column) in closing else "opened"
                 where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
@@ -190,7 +199,7 @@ class World:
         if down == self.in_contact:
             return
         self.settle()
-        hot = [n for n in self._find_nets() if n.width and n.supplies and self._is_hot(n)]
+        hot = [n for n in self._find_nets().sourced if n.width and n.supplies and self._is_hot(n)]
         if hot:
             where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
             self._ledger.note(self.now, "hot touch", f"pads {'touched' if down else 'left'} at {where}")
@@ -203,7 +212,7 @@ class World:
         if self.in_contact:
             self._ledger.note(self.now, "move in contact", f"from {self.place} to {place}")
         self.place = place
-        self._load = self._load_at(place)
+        self._load, self._joints = self._load_at(place), None
         self._rewire()
 
     def has_die(self, place: Place) -> bool:
@@ -221,44 +230,10 @@ class World:
     def _is_hot(self, net: Net) -> bool:
         return abs(net.volts) > HOT_VOLTAGE or abs(net.amps) > self.hot_current
 
-    def _nets_at(self, nodes: Iterable[str]) -> list[Net]:
-        wanted = set(nodes)
-        return [net for net in self._find_nets() if net.nodes & wanted]
-
-    def _find_nets(self) -> list[Net]:
+    def _find_nets(self) -> Nets:
         if self._nets is None:
-            self._nets = self._join()
+            if self._joints is None:
+                die = self._load.geometry if self._load is not None else None
+                self._joints = Joints(self._channels, self.wiring.lines, self.wiring.ground, die)
+            self._nets = self._joints.nets(self._closed)
         return self._nets
-
-    def _join(self) -> list[Net]:
-        """Return the nets that the closed relays make."""
-        parent: dict[str, str] = {}
-
-        def root(node: str) -> str:
-            parent.setdefault(node, node)
-            while parent[node] != node:
-                parent[node] = parent[parent[node]]
-                node = parent[node]
-            return node
-
-        for row, column in self._closed:
-            parent[root(row)] = root(column)
-        channels: dict[str, list[str]] = {}
-        lines: dict[str, dict[int, list[int]]] = {}
-        for name, node in self._channels.items():
-            channels.setdefault(root(node), []).append(name)
-        if self._load is not None:
-            shape = self._load.geometry
-            for (kernel, axis, index), node in self.wiring.lines.items():
-                on_die = kernel < shape.kernels and index < (shape.n_rows if axis == "row" else shape.n_cols)
-                if on_die:
-                    line = index if axis == "row" else shape.n_rows + index
-                    lines.setdefault(root(node), {}).setdefault(kernel, []).append(line)
-        grounds = {root(node) for node in self.wiring.ground}
-        members: dict[str, set[str]] = {}
-        for node in list(parent):
-            members.setdefault(root(node), set()).add(node)
-        return [
-            Net(frozenset(nodes), tuple(channels.get(r, ())), r in grounds, lines.get(r, {}))
-            for r, nodes in members.items()
-        ]

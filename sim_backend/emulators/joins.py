@@ -1,0 +1,85 @@
+"""Which conductors the closed relays join, worked out from the relays alone.
+
+A bench has dozens of lines and only a handful of relays closed, and every new route asks anew: what no relay touches is
+made once and kept.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from labctl.core.die import Geometry
+from sim_backend.emulators.nets import Net, Nets
+
+
+@dataclass
+class _Node:
+    """What is permanently at one node."""
+
+    channels: list[str] = field(default_factory=list)
+    grounded: bool = False
+    lines: dict[int, list[int]] = field(default_factory=dict)
+
+
+class Joints:
+    """The permanent connections of a bench, from which `nets` makes those of the moment.
+
+    Args:
+        channels: source -> its node.
+        lines: line of the die (kernel, `row` or `col`, index) -> its node; those that `die` does not have are left out.
+        ground: nodes on the common LO.
+        die: shape of what the needles touch, None if there is nothing.
+    """
+
+    def __init__(
+        self,
+        channels: Mapping[str, str],
+        lines: Mapping[tuple[int, str, int], str],
+        ground: Iterable[str],
+        die: Geometry | None,
+    ) -> None:
+        self._nodes: dict[str, _Node] = {}
+        for name, node in channels.items():
+            self._at(node).channels.append(name)
+        for node in ground:
+            self._at(node).grounded = True
+        for (kernel, axis, index), node in lines.items():
+            if die is not None and kernel < die.kernels and index < (die.n_rows if axis == "row" else die.n_cols):
+                line = index if axis == "row" else die.n_rows + index
+                self._at(node).lines.setdefault(kernel, []).append(line)
+        self._alone = {name: self._net([name]) for name in self._nodes}
+
+    def _at(self, node: str) -> _Node:
+        return self._nodes.setdefault(node, _Node())
+
+    def _net(self, members: list[str]) -> Net:
+        """Return the net of nodes that are joined."""
+        channels: list[str] = []
+        lines: dict[int, list[int]] = {}
+        grounded = False
+        for name in members:
+            node = self._nodes.get(name)
+            if node is not None:
+                channels += node.channels
+                grounded |= node.grounded
+                for kernel, found in node.lines.items():
+                    lines.setdefault(kernel, []).extend(found)
+        return Net(frozenset(members), tuple(channels), grounded, {k: sorted(found) for k, found in lines.items()})
+
+    def nets(self, closed: Iterable[tuple[str, str]]) -> Nets:
+        """Return the nets that the `closed` relays, (node, node) each, make."""
+        parent: dict[str, str] = {}
+
+        def root(node: str) -> str:
+            parent.setdefault(node, node)
+            while parent[node] != node:
+                parent[node] = parent[parent[node]]
+                node = parent[node]
+            return node
+
+        for one, other in sorted(closed):
+            parent[root(one)] = root(other)
+        members: dict[str, list[str]] = {}
+        for node in parent:
+            members.setdefault(root(node), []).append(node)
+        joined = [self._net(nodes) for nodes in members.values()]
+        return Nets(joined + [net for node, net in self._alone.items() if node not in parent])
