@@ -194,7 +194,7 @@ def make_safe(bench: Bench, *, connect: Connect | None = None) -> None:
 
     def attempt(name: str, entry: Entry, act: Callable[[Any], None]) -> None:
         try:
-            driver = _driver(name, entry, connect, None)
+            driver = driver_of(name, entry, connect, None)
             try:
                 driver.connect()
                 act(driver)
@@ -222,7 +222,7 @@ def _open_all(matrix: Any) -> None:
         raise InstrumentError("relays are still closed")
 
 
-def _driver(name: str, entry: Entry, wire: Connect, ask: Ask | None) -> Any:
+def driver_of(name: str, entry: Entry, wire: Connect, ask: Ask | None) -> Any:
     """Return the driver of an entry of the bench file, over the wire that `wire` makes."""
     match entry:
         case SourceEntry(model=model, output_enable=enable, session_off=night):
@@ -254,7 +254,7 @@ def _assemble(
 
     try:
         for name, entry in bench.instruments.items():
-            made = _driver(name, entry, wire, ask)
+            made = driver_of(name, entry, wire, ask)
             if isinstance(made, SourceMeasure):
                 sources[name] = made
             elif isinstance(made, Matrix):

@@ -120,6 +120,23 @@ class Keithley2600B:
             found[channel] = ChannelState(output != 0, level, limit)
         return found
 
+    def interlocks(self) -> dict[str, tuple[bool, bool | None]]:
+        """Return per channel whether its output-enable line acts on the output, and whether it is asserted now.
+
+        On the 2601B to 2604B the line is ignored unless `outputenableaction` says otherwise; on the others it is an
+        interlock and always acts. [?] The manual's list of attributes does not tell everybody of `outputenabled`, so it
+        is asked in a protected call; None is an instrument that does not know it.
+        """
+        found = {}
+        for channel in self._what.channels:
+            of = f"{channel}.source."
+            asked = f"local known,value=pcall(function() return {of}outputenabled end)"
+            reply = self._tsp.transport.query(f"{asked} print({of}outputenableaction,tostring(known and value))")
+            action, _, enabled = reply.strip().partition("\t")
+            asserted = {"true": True, "1": True, "false": False, "0": False}.get(enabled.split(".")[0])
+            found[channel] = parse_numbers(action) != [0.0] or not self._what.output_enable, asserted
+        return found
+
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
         """Set channels up at 0 V, outputs off, fixed ranges; compare every setting with what is read back.
 

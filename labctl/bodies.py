@@ -14,7 +14,7 @@ from instruments.contact import touch_down
 from instruments.manual_prober import Ask
 from instruments.transport import Log
 from labctl.core.die import Die
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.twin import Twin
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -66,6 +66,12 @@ class Simulated:
         """Do nothing; there is nothing to leave."""
 
 
+class LeftUnverified(InstrumentError):
+    """A bench was left and could not be verified safe; somebody has to go there."""
+
+    exit_code = 6
+
+
 class OnBench:
     """A bench or its twin; a context that ends safe.
 
@@ -112,9 +118,31 @@ class OnBench:
     ) -> None:
         try:
             self.opened.__exit__(kind, error, trace)
+        except LabError as unsafe:
+            raise LeftUnverified(f"the bench is left as it is, and was not verified safe: {unsafe}") from unsafe
         finally:
             if self.twin is not None:
                 self.twin.close()
+
+
+class ByHand(OnBench):
+    """A bench that a person stands at: the needles stay where they are, down on a die, and so does the die."""
+
+    def approach(self, subject: Subject) -> tuple[Die, Truth | None, dict[str, Any]]:
+        """Have the interface of the die under the needles, if they are in contact; ContactError if not."""
+        self.bench.wiring.fits(subject.description.shape)
+        die = self.opened.turn_to(subject.description.nominal, subject.description.polarity)
+        prober = self.opened.prober
+        if prober is not None and not prober.in_contact():
+            raise ContactError(
+                f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
+            )
+        truth = None if self.twin is None else self.twin.at(subject.at).truth
+        return die, truth, {"identities": dict(self.opened.identities), "by_hand": True}
+
+    def leave(self) -> None:
+        """Have outputs verified off and relays open; the needles stay."""
+        self.opened.off()
 
 
 def on_bench(
@@ -124,20 +152,22 @@ def on_bench(
     *,
     ask: Ask | None = None,
     log: Callable[[str], Log] | None = None,
+    by_hand: bool = False,
 ) -> OnBench:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
     Args:
         sim: None for the real bench; "bytes" or "tcp" for the twin.
+        by_hand: nothing will move; in the twin, the needles stand on the first die.
 
     Raises:
         BenchError: file and what answers do not fit.
         InstrumentError: an instrument does not answer.
     """
-    first = subjects[0].description
+    first, body = subjects[0].description, ByHand if by_hand else OnBench
     if sim is None:
         opened = open_bench(bench, first.nominal, connect=visa(log), polarity=first.polarity, ask=ask)
-        return OnBench(bench, opened, None)
+        return body(bench, opened, None)
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
     taken: dict[tuple[int, int], Subject] = {}
@@ -145,7 +175,13 @@ def on_bench(
         if subject.at in taken:
             raise BenchError(f"dies {taken[subject.at].name} and {subject.name} are both at {subject.at} of the map")
         taken[subject.at] = subject
-    twin = Twin(bench, {s.at: s.simulated() for s in subjects}, sockets=sim == "tcp", seed=subjects[0].seed)
+    twin = Twin(
+        bench,
+        {s.at: s.simulated() for s in subjects},
+        sockets=sim == "tcp",
+        seed=subjects[0].seed,
+        in_contact=by_hand,
+    )
     try:
         opened = open_bench(
             bench,
@@ -158,4 +194,4 @@ def on_bench(
     except BaseException:
         twin.close()
         raise
-    return OnBench(bench, opened, twin)
+    return body(bench, opened, twin)

@@ -16,6 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from labctl import cli_bench
 from labctl.core.errors import LabError
 from labctl.progress import console
 
@@ -360,3 +361,6 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
         _fail(70, "this is a bug of ours; please report it with the lines above")
+
+
+cli_bench.register(app)

@@ -13,7 +13,7 @@ from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError
 from labctl.core.instrument import Transport
 from sim_backend.die import SimDie
-from sim_backend.emulators.clock import Timing, VirtualClock
+from sim_backend.emulators.clock import Clock, Timing, VirtualClock
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.ledger import Ledger
@@ -46,10 +46,19 @@ class Twin:
         dies: the die at each (column, row) of the prober; without a prober there is one, at (0, 0).
         sockets: serve the instruments on 127.0.0.1 and connect through VISA, instead of in this process.
         seed: of the instruments' noise.
+        in_contact: the needles stand on the first die; without a prober they always do.
+        clock: None is a clock that only moves when an instrument takes its time.
     """
 
     def __init__(
-        self, bench: Bench, dies: Mapping[tuple[int, int], SimDie], *, sockets: bool = False, seed: int = 0
+        self,
+        bench: Bench,
+        dies: Mapping[tuple[int, int], SimDie],
+        *,
+        sockets: bool = False,
+        seed: int = 0,
+        in_contact: bool = False,
+        clock: Clock | None = None,
     ) -> None:
         self.dies = dict(dies)
         moved = any(isinstance(e, SentioEntry) for e in bench.instruments.values())
@@ -61,10 +70,10 @@ class Twin:
         self.world = World(
             wiring_of(bench),
             lambda x, y, site: self.dies.get((x, y)) if site == 0 else None,
-            clock=VirtualClock(),
+            clock=clock or VirtualClock(),
             timing=Timing(**shared),
             place=(*next(iter(self.dies)), 0),
-            in_contact=not moved,
+            in_contact=in_contact or not moved,
         )
         self.instruments = {
             name: made

@@ -1,0 +1,133 @@
+"""What is on the bus: every instrument of a bench asked who it is and what it does, with nothing set and nothing moved.
+
+For the first minute at a bench, and for the minute after something went wrong.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from instruments.assemble import Connect, driver_of, visa
+from instruments.bench import Bench, ManualEntry
+from instruments.keithley2600b import Keithley2600B
+from instruments.mpi_sentio import MpiSentio
+from labctl.core.errors import LabError
+from labctl.core.instrument import Matrix, Prober, SourceMeasure
+
+Said = tuple[list[str], list[str]]
+"""What an instrument does now, and what of it is not as a bench at rest should be."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What one instrument of a bench said when it was looked at.
+
+    Args:
+        resource: its address; empty if there is no wire.
+        identity: what it says it is, firmware included; empty if it did not answer.
+        state: in operator words, what it does now.
+        wrong: what a person has to look at before outputs go on; empty if nothing.
+    """
+
+    name: str
+    driver: str
+    resource: str
+    identity: str = ""
+    state: tuple[str, ...] = ()
+    wrong: tuple[str, ...] = ()
+
+
+def look(bench: Bench, *, connect: Connect | None = None) -> list[Seen]:
+    """Ask every instrument of a bench who it is and what it does; nothing is set and nothing moves.
+
+    Each is asked by itself, so that one that does not answer hides no other.
+    """
+    connect = connect or visa()
+    found = []
+    for name, entry in bench.instruments.items():
+        resource = getattr(entry, "resource", "")
+        seen = Seen(name, entry.driver, resource)
+        if isinstance(entry, ManualEntry):
+            found.append(replace(seen, identity="moved by hand"))
+            continue
+        identity = ""
+        state: list[str] = []
+        wrong: list[str] = []
+        try:
+            driver = driver_of(name, entry, connect, None)
+            try:
+                identity = driver.connect()
+                state, wrong = _state_of(driver, bench)
+            finally:
+                driver.close()
+        except LabError as error:
+            wrong.append(str(error))
+        found.append(replace(seen, identity=identity, state=tuple(state), wrong=tuple(wrong)))
+    return found
+
+
+def _state_of(driver: Any, bench: Bench) -> Said:
+    """Return what an instrument does now, and what of it a person has to look at."""
+    match driver:
+        case Keithley2600B():
+            return _both(_outputs(driver), _interlocks(driver))
+        case SourceMeasure():
+            return _outputs(driver)
+        case Matrix():
+            return _relays(driver, bench)
+        case MpiSentio():
+            return _chuck(driver)
+        case Prober():
+            return [f"needles {'in contact' if driver.in_contact() else 'not in contact'}"], []
+    return [], []
+
+
+def _both(one: Said, other: Said) -> Said:
+    return one[0] + other[0], one[1] + other[1]
+
+
+def _outputs(source: SourceMeasure) -> Said:
+    state, wrong = [], []
+    for channel, now in source.state().items():
+        on = "ON" if now.output else "off"
+        state.append(f"{channel}: output {on}, level {now.level:.6g} V, limit {now.limit:.6g} A")
+        if now.output:
+            wrong.append(f"{channel} is on at {now.level:.6g} V; 'labctl off' makes the bench safe")
+    return state, wrong
+
+
+def _interlocks(source: Keithley2600B) -> Said:
+    state, wrong = [], []
+    for channel, (acts, asserted) in source.interlocks().items():
+        line = {True: "asserted", False: "NOT asserted", None: "not told"}[asserted]
+        state.append(f"{channel}: output enable {line}, {'switches the output off' if acts else 'ignored'}")
+        if acts and asserted is False:
+            wrong.append(f"{channel}: the output-enable line is open; no output goes on before it is closed")
+    return state, wrong
+
+
+def _relays(matrix: Matrix, bench: Bench) -> Said:
+    closed = sorted(matrix.closed())
+    wiring = bench.wiring
+    sources = range(len(wiring.sources) + (wiring.ground is not None))
+    known = {wiring.crosspoint(pad, source) for pad in wiring.pads for source in sources}
+    strange = [relay for relay in closed if relay not in known]
+    wrong = [f"{len(closed)} relays are closed; 'labctl off' opens them"] if closed else []
+    if strange:
+        wrong.append(f"{', '.join(strange[:8])} closed, and not in the wiring of this bench")
+    return [f"closed: {', '.join(closed[:12]) or 'none'}{' and more' if len(closed) > 12 else ''}"], wrong
+
+
+def _chuck(prober: MpiSentio) -> Said:
+    h = prober.heights()
+    where = "in contact" if prober.in_contact() else "separated" if prober.separated() else "neither up nor down"
+    heights = ", ".join(
+        f"{name} {height * 1e6:.1f} um"
+        for name, height in (
+            ("contact", h.contact),
+            ("overtravel", h.overtravel),
+            ("separation", h.separation),
+            ("hover", h.hover),
+        )
+    )
+    wrong = [] if where != "neither up nor down" else ["the chuck is neither in contact nor clear of the needles"]
+    return [f"chuck {where}; {heights}", f"{prober.touches()} touches on its counter"], wrong
