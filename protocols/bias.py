@@ -155,9 +155,9 @@ def read_bias(
     """Return n patterns that read one cell each: `v_read` V on its row, its column at 0 V.
 
     Args:
-        kernel, row, col: (n,) selected cells. unselected: `grounded` keeps sneak paths out of the reading;
-            `floating` leaves every other line open, needs no
-            further relay, and adds the sneak paths of a passive array to the current.
+        kernel, row, col: (n,) selected cells.
+        unselected: `grounded` keeps sneak paths out of the reading; `floating` leaves every other line open, which
+            needs no further relay and adds the sneak paths of a passive array to the current.
 
     Raises:
         BenchError: a cell is not on the die.

@@ -1,4 +1,4 @@
-"""What the records say about every cell of a die: its cut, the pulses it has had, whether it is a short.
+"""What the records say about every cell of a die: its cut, its pulses, whether it is a short, where it will not go.
 
 Protocols decide on this and never on the truth of a simulation. The arrays have the shape of the die, so that
 a question about any set of cells is one indexing.
@@ -7,19 +7,23 @@ a question about any set of cells is one indexing.
 import numpy as np
 
 from labctl.core.die import Die, Flag, FlagArray
-from labctl.core.procedure import History
-from labctl.core.units import BoolArray, FloatArray, IntArray, Siemens
-from protocols.records import Attempt, Defect, KernelSurvey
+from labctl.core.procedure import History, Record
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Siemens, Volt
+from protocols.records import SURVEY, Attempt, Defect, KernelSurvey
 
 _PAIR = (Defect.GOOD, Defect.LOW_TMR)
+_IMMOVABLE = (Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP)
 _UNSURVEYED = 255
+
+Index = tuple[IntArray, IntArray, IntArray]
 
 
 def shorts(conductance: FloatArray, flag: FlagArray, ceiling: Siemens) -> BoolArray:
     """Return which reads are those of a short: above `ceiling` S, or in compliance without any value.
 
-    Compliance alone does not convict a cell: a short elsewhere on its row or column puts every pulse of that
-    line into compliance. A read that is invalid or unknown says nothing.
+    Compliance with a value below the ceiling does not convict a cell: a short elsewhere on its row puts every
+    read of that row into compliance, and the current tells whose it was. A read that is invalid or unknown says
+    nothing.
     """
     with np.errstate(invalid="ignore"):
         above = (conductance > ceiling) | (((flag & Flag.COMPLIANCE) != 0) & ~np.isfinite(conductance))
@@ -27,11 +31,20 @@ def shorts(conductance: FloatArray, flag: FlagArray, ceiling: Siemens) -> BoolAr
     return found
 
 
+def last_of(index: IntArray) -> IntArray:
+    """Return where each distinct value of `index` (a,) stands for the last time.
+
+    >>> last_of(np.array([4, 7, 4, 2, 7]))
+    array([3, 2, 4])
+    """
+    return len(index) - 1 - np.unique(index[::-1], return_index=True)[1]
+
+
 class Known:
-    """What is known about the cells of a die; all arrays (kernels, n_rows, n_cols).
+    """What is known about the cells of a die; all arrays (kernels, n_rows, n_cols), `[direction]` of them by target.
 
     Args:
-        history: records of earlier procedures on this die.
+        history: records of earlier procedures on this die, in order: a survey overrules attempts before it.
         short_above: a cell above this multiple of the nominal G_P is a short.
     """
 
@@ -42,22 +55,67 @@ class Known:
         self.defect = np.full(shape, _UNSURVEYED, np.uint8)
         self.pulses = np.zeros(shape, np.int64)
         self.short = np.zeros(shape, np.bool_)
-        for survey in history.all(KernelSurvey):
-            k = survey.kernel
-            self.g_p[k], self.g_ap[k], self.defect[k] = survey.g_p, survey.g_ap, survey.defect
-            self.short[k] |= survey.defect == Defect.SHORT
-        for attempt in history.all(Attempt):
-            self.add(attempt)
+        self.switches = np.zeros((2, *shape), np.bool_)
+        """has been seen to switch in that direction"""
+        self._failed_v, self._failed_width = np.zeros((2, *shape)), np.zeros((2, *shape))
+        self._state = np.full(shape, -1, np.int8)
+        for record in history.all(Record):
+            if isinstance(record, KernelSurvey):
+                self._survey(record)
+            elif isinstance(record, Attempt):
+                self.add(record)
         self.cut = np.full(shape, nominal.cut)
-        # no pair of states was found of a short, open, stuck or unreadable cell: nothing to cut between
+        # a short, open, stuck or unreadable cell has no pair of states to cut between: docs/decisions/006
         pair = np.isin(self.defect, _PAIR) & (self.g_p > self.g_ap) & (self.g_ap > 0)
         self.cut[pair] = np.sqrt(self.g_p[pair] * self.g_ap[pair])
 
+    def _survey(self, survey: KernelSurvey) -> None:
+        k = survey.kernel
+        self.g_p[k], self.g_ap[k], self.defect[k] = survey.g_p, survey.g_ap, survey.defect
+        self.short[k] |= survey.defect == Defect.SHORT
+        moves, immovable = np.isin(survey.defect, _PAIR), np.isin(survey.defect, _IMMOVABLE)
+        self.switches[:, k] = moves | (self.switches[:, k] & ~immovable)
+        for failed, at in ((self._failed_v, survey.v_max), (self._failed_width, survey.width)):
+            failed[:, k] = np.select([moves, immovable], [0.0, at], failed[:, k])
+
     def add(self, attempt: Attempt) -> None:
-        """Count the pulses of `attempt` and remember the shorts it found."""
+        """Count the pulses of `attempt`; remember the shorts it found, what switched and what did not."""
         cells = (attempt.kernel, attempt.row, attempt.col)
         np.add.at(self.pulses, cells, 1)
         np.logical_or.at(self.short, cells, shorts(attempt.conductance, attempt.flag, self.ceiling))
+        last = last_of(np.ravel_multi_index(cells, self.pulses.shape))
+        # a read that is flagged proves neither
+        last = last[attempt.flag[last] == 0]
+        verified = attempt.verified[last]
+        at = (attempt.target[last].astype(np.int64), *(c[last] for c in cells))
+        # a survey pulses cells that are right already; its own verdict says which of them switch
+        self.switches[at] |= verified & (attempt.solution[last] != SURVEY)
+        self._failed_v[at] = np.where(verified, 0.0, attempt.voltage[last])
+        self._failed_width[at] = np.where(verified, 0.0, attempt.width[last])
+
+    def hopeless(self, cells: Index, target: BoolArray, v_max: Volt, width: Second) -> BoolArray:
+        """Return which cells are known not to reach `target` with pulses of `width` s up to `v_max` V.
+
+        They were surveyed open or stuck, or failed a ladder in that direction, and with no smaller cap and width.
+        """
+        at = (target.astype(np.int64), *cells)
+        found: BoolArray = (self._failed_v[at] >= v_max) & (self._failed_width[at] >= width)
+        return found
+
+    def look(self, kernels: IntArray, conductance: FloatArray, flag: FlagArray) -> BoolArray:
+        """Take in a read of whole kernels; return which cells changed state since the one before.
+
+        Args:
+            kernels: (k,).
+            conductance: (k, n_rows, n_cols) S; `flag` likewise. Flagged cells keep the state they had.
+        """
+        self.short[kernels] |= shorts(conductance, flag, self.ceiling)
+        before = self._state[kernels]
+        with np.errstate(invalid="ignore"):
+            now = np.where(flag == 0, conductance > self.cut[kernels], before)
+        self._state[kernels] = now
+        found: BoolArray = (before >= 0) & (now != before)
+        return found
 
     @property
     def good(self) -> BoolArray:
@@ -65,7 +123,7 @@ class Known:
         found: BoolArray = self.defect == Defect.GOOD
         return found
 
-    def states(self, cells: tuple[IntArray, IntArray, IntArray]) -> tuple[float, float]:
+    def states(self, cells: Index) -> tuple[float, float]:
         """Return mean (G_P, G_AP) in S of the surveyed good `cells`; the nominal ones if there are none."""
         good = self.good[cells]
         if not good.any():

@@ -43,9 +43,11 @@ class InferenceSettings(ReadSettings):
     mode: Annotated[Mode, Field(description="superposition (needs few channels) or parallel (one per row)")] = (
         Mode.SUPERPOSITION
     )
-    scale_min: Annotated[Ratio, Field(gt=0, description="smallest network scale tried")] = 0.5
-    scale_max: Annotated[Ratio, Field(gt=0, description="largest network scale tried")] = 2.0
-    scales: Annotated[int, Field(ge=1, description="network scales tried per layer, evenly in the logarithm")] = 31
+    scale_min: Annotated[Ratio, Field(ge=1e-3, le=1e3, description="smallest network scale tried")] = 0.5
+    scale_max: Annotated[Ratio, Field(ge=1e-3, le=1e3, description="largest network scale tried")] = 2.0
+    scales: Annotated[
+        int, Field(ge=1, le=201, description="network scales tried per layer, evenly in the logarithm")
+    ] = 31
     normalisation: Annotated[
         Normalisation,
         Field(description="G_P - G_AP: surveyed mean of the layer's good cells (nominal if none), or nominal"),

@@ -2,7 +2,8 @@
 
 Ratios run from 0 to 1. An interval is the 95 % Wilson score interval, (low, high). `solution` is the number a
 solution carries in its file; attempts of a survey have -1. Arrays of both write directions are indexed `[0]`
-towards AP, `[1]` towards P.
+towards AP, `[1]` towards P. Every field has a line of text; `axes` names the axes of the arrays of one record,
+other than the only axis of a columnar one.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from labctl.core.units import (
     IntArray,
     Ratio,
     Second,
+    Seconds,
     Unit,
     Volt,
     Volts,
@@ -33,15 +35,27 @@ SURVEY = -1
 
 
 class Defect(IntEnum):
-    """What a survey calls a cell."""
+    """What a survey calls a cell.
+
+    Stuck means no more than: did not switch at any rung of the ladder up to the survey's `v_max` at its `width`.
+    """
 
     GOOD = 0
+    """switches between two states"""
     SHORT = 1
+    """conducts more than any junction of this die would"""
     OPEN = 2
+    """conducts less than any junction of this die would"""
     STUCK_P = 3
+    """did not switch at any rung, and reads nearer to P"""
     STUCK_AP = 4
+    """did not switch at any rung, and reads nearer to AP"""
     LOW_TMR = 5
+    """switches, with a TMR below the one wanted"""
     UNREADABLE = 6
+    """a read after writing is flagged"""
+    NOT_REACHED = 7
+    """did not switch, and was not pulsed properly: its line in compliance, its budget used up, or a read flagged"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -52,74 +66,128 @@ class Attempt(Record):
     columnar: ClassVar[bool] = True
 
     solution: IntArray
-    """(a,), -1 in a survey"""
+    """(a,), number of the solution in its file, -1 in a survey"""
     round: IntArray
-    """(a,), 0 programming, 1 and up: repair rounds"""
+    """(a,), 0 programming, 1 and up: repair rounds; in a survey 1: cells that had not changed, judged by themselves"""
     kernel: IntArray
+    """(a,), kernel of the cell"""
     row: IntArray
+    """(a,), row of the cell"""
     col: IntArray
+    """(a,), column of the cell"""
     attempt: IntArray
     """(a,), 1 for the first pulse of that cell in that round"""
     target: BoolArray
     """(a,), True is P"""
     voltage: Volts
     """(a,), magnitude at the selected cell"""
+    width: Seconds
+    """(a,), width of the pulse"""
     conductance: Conductances
     """(a,), of the verify read"""
     flag: FlagArray
-    """(a,), bits of `Flag`, of the pulse or its read"""
+    """(a,), bits of `Flag`, of the verify read"""
+    pulse_flag: FlagArray
+    """(a,), bits of `Flag`, of the pulse: compliance of a line of the cell, which need not be the cell's doing"""
     verified: BoolArray
     """(a,), the read is unflagged and equals the target"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class ReadBack(Record):
-    """The last read of every placed cell of a solution, before inference."""
+    """The last read of every placed cell of a solution, before inference: n cells."""
 
     table: ClassVar[str] = "readback"
     columnar: ClassVar[bool] = True
 
     solution: IntArray
+    """(n,), number of the solution in its file"""
     layer: IntArray
+    """(n,), layer that the cell belongs to, from 0"""
     kernel: IntArray
+    """(n,), kernel of the cell"""
     row: IntArray
+    """(n,), row of the cell"""
     col: IntArray
+    """(n,), column of the cell"""
     target: BoolArray
     """(n,), True is P"""
     state: BoolArray
     """(n,), conductance above the cut of the cell"""
     conductance: Conductances
+    """(n,), of the read"""
     flag: FlagArray
+    """(n,), bits of `Flag`, of the read"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class KernelSurvey(Record):
-    """Survey of one kernel, arrays (n_rows, n_cols)."""
+    """Survey of one kernel."""
 
     table: ClassVar[str] = "survey"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(
+        ("g_initial", "g_p", "g_ap", "tmr", "defect"), ("row", "col")
+    )
 
     kernel: int
+    """kernel surveyed"""
     g_initial: Conductances
-    """as found"""
+    """(n_rows, n_cols), as found"""
     g_p: Conductances
-    """after writing P"""
+    """(n_rows, n_cols), after writing P"""
     g_ap: Conductances
-    """after writing AP"""
+    """(n_rows, n_cols), after writing AP"""
     tmr: Ratios
-    """g_p / g_ap - 1"""
+    """(n_rows, n_cols), g_p / g_ap - 1"""
     defect: npt.NDArray[np.uint8]
-    """codes of `Defect`"""
+    """(n_rows, n_cols), codes of `Defect`"""
     good: int
     """number of good cells"""
+    v_max: Volt
+    """last rung of the ladder: up to here a stuck cell did not switch"""
+    width: Second
+    """width of the pulses"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Line(Record):
+    """A line on which at least half of the cells pulsed by a survey met compliance: it is the line, not those cells."""
+
+    table: ClassVar[str] = "line"
+
+    kernel: int
+    """kernel of the line"""
+    axis: str
+    """row or col"""
+    index: int
+    """which row or column"""
+    share: Ratio
+    """cells with a pulse in compliance / cells pulsed on this line"""
+    shorts: int
+    """cells of this line known to be shorts"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Write(Record):
-    """How the programming of one solution ended."""
+    """How the programming of one solution ended; a ladder of k rungs.
+
+    WER counts unflagged pulses, outside compliance, on cells that can switch in that direction: that verified now
+    or have been seen to switch that way before.
+    """
 
     table: ClassVar[str] = "write"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = {
+        "fidelity_interval": ("bound",),
+        "wer_to_p_interval": ("bound",),
+        "wer_to_ap_interval": ("bound",),
+        "rung": ("rung",),
+        "rung_pulses": ("direction", "rung"),
+        "rung_failures": ("direction", "rung"),
+        "stuck_pulses": ("direction",),
+    }
 
     solution: int
+    """number of the solution in its file"""
     cells: int
     """placed cells, defects included"""
     correct: int
@@ -127,27 +195,41 @@ class Write(Record):
     fidelity: Ratio
     """correct / cells"""
     fidelity_interval: Ratios
-    """(2,)"""
+    """(2,), 95 % interval of the fidelity"""
     pulses: int
+    """pulses given, all of them"""
     pulses_per_cell: Ratio
     """pulses / cells"""
     wer_to_p: Ratio
-    """failed / all pulses towards P whose read-back is unflagged; 0 if there were none"""
+    """failed / counted pulses towards P over all rungs, which mixes voltages: for one see rung_failures, rung_pulses"""
     wer_to_p_interval: Ratios
+    """(2,), 95 % interval of wer_to_p; (0, 1) if no pulse counts"""
     wer_to_ap: Ratio
+    """the same towards AP, over all rungs"""
     wer_to_ap_interval: Ratios
+    """(2,), 95 % interval of wer_to_ap; (0, 1) if no pulse counts"""
     rung: Volts
-    """(k,), the ladder"""
+    """(k,), voltages of the ladder"""
     rung_pulses: IntArray
-    """(2, k), unflagged pulses per direction and rung"""
+    """(2, k), pulses that count for WER, per direction and rung"""
     rung_failures: IntArray
     """(2, k), of these the ones that left the cell wrong"""
+    stuck_pulses: IntArray
+    """(2,), pulses per direction on cells that failed the whole ladder and never switched that way; not in WER"""
+    limited_pulses: int
+    """pulses during which a line was in compliance; not in WER, their voltage is not the one of the rung"""
     width: Second
+    """width of the pulses"""
     v_read: Volt
+    """cell voltage of the reads"""
     repaired: int
     """cells that were right, were found flipped, and are right again"""
     gave_up: int
-    """cells left wrong after the whole ladder, the budget or the repair rounds"""
+    """cells left wrong: known not to switch, after the whole ladder, the budget or the repair rounds"""
+    stuck: int
+    """of these, cells known not to switch that way: surveyed so, or a whole ladder failed; not pulsed any more"""
+    flipped_unplaced: int
+    """cells of these kernels without a weight that changed state since they were last read whole; not rewritten"""
     shorts: int
     """placed cells that are shorts and got no (further) pulse"""
     unreadable: int
@@ -159,40 +241,64 @@ class Inference(Record):
     """Classification by one programmed solution; K layers, C classes. Untuned is scale 1 in every layer."""
 
     table: ClassVar[str] = "inference"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = {
+        **{f"interval_{tuning}_{part}": ("bound",) for tuning in ("untuned", "tuned") for part in ("train", "test")},
+        **{
+            f"confusion_{tuning}_{part}": ("label", "predicted")
+            for tuning in ("untuned", "tuned")
+            for part in ("train", "test")
+        },
+        **dict.fromkeys(("scale", "float_scale", "delta_g", "error_rms", "error_worst", "flagged"), ("layer",)),
+    }
 
     solution: int
+    """number of the solution in its file"""
     scale: Ratios
     """(K,), network scale of each layer, tuned on the training samples"""
     accuracy_untuned_train: Ratio
+    """right / all training samples at scale 1"""
     accuracy_untuned_test: Ratio
+    """right / all test samples at scale 1"""
     accuracy_tuned_train: Ratio
+    """right / all training samples at `scale`, on which it was tuned"""
     accuracy_tuned_test: Ratio
+    """right / all test samples at `scale`"""
     interval_untuned_train: Ratios
+    """(2,), 95 % interval of accuracy_untuned_train"""
     interval_untuned_test: Ratios
+    """(2,), 95 % interval of accuracy_untuned_test"""
     interval_tuned_train: Ratios
+    """(2,), 95 % interval of accuracy_tuned_train"""
     interval_tuned_test: Ratios
+    """(2,), 95 % interval of accuracy_tuned_test"""
     confusion_untuned_train: IntArray
-    """(C, C), [label, predicted]"""
+    """(C, C), [label, predicted], training samples at scale 1"""
     confusion_untuned_test: IntArray
+    """(C, C), [label, predicted], test samples at scale 1"""
     confusion_tuned_train: IntArray
+    """(C, C), [label, predicted], training samples at `scale`"""
     confusion_tuned_test: IntArray
+    """(C, C), [label, predicted], test samples at `scale`"""
     cross_entropy_tuned_train: Ratio
-    """nats per sample"""
+    """nats per training sample at `scale`"""
     float_untuned_train: Ratio
-    """the network in software, at scale 1"""
+    """accuracy of the network in software at scale 1, training samples"""
     float_untuned_test: Ratio
+    """accuracy of the network in software at scale 1, test samples"""
     float_same_train: Ratio
-    """in software, at the scales tuned on the die"""
+    """accuracy in software at the scales tuned on the die, training samples"""
     float_same_test: Ratio
+    """accuracy in software at the scales tuned on the die, test samples"""
     float_scale: Ratios
-    """(K,), tuned in software"""
+    """(K,), network scale of each layer, tuned in software"""
     float_tuned_train: Ratio
-    """in software, at `float_scale`"""
+    """accuracy in software at `float_scale`, training samples"""
     float_tuned_test: Ratio
+    """accuracy in software at `float_scale`, test samples"""
     delta_g: Conductances
     """(K,), G_P - G_AP that normalises the currents of each layer"""
     error_rms: Ratios
-    """(K,), column current minus ideal, untuned, in units of v_read (G_P - G_AP)"""
+    """(K,), root mean square of column current minus ideal, untuned, in units of v_read (G_P - G_AP)"""
     error_worst: Ratios
     """(K,), largest magnitude of the same"""
     flagged: IntArray
@@ -204,38 +310,56 @@ class Prediction(Record):
     """Predicted classes of one solution, in the order of the samples."""
 
     table: ClassVar[str] = "prediction"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(
+        ("untuned_train", "untuned_test", "tuned_train", "tuned_test"), ("sample",)
+    )
 
     solution: int
+    """number of the solution in its file"""
     untuned_train: IntArray
+    """(training samples,), class at scale 1"""
     untuned_test: IntArray
+    """(test samples,), class at scale 1"""
     tuned_train: IntArray
+    """(training samples,), class at the tuned scales"""
     tuned_test: IntArray
+    """(test samples,), class at the tuned scales"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerCurrent(Record):
-    """Column currents of one solution: n samples (train, test) by the columns of all layers side by side."""
+    """Column currents of one solution: n samples (train, test) by the columns of all K layers side by side."""
 
     table: ClassVar[str] = "layer_current"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = {
+        "layer": ("column",),
+        **dict.fromkeys(("untuned", "untuned_ideal", "tuned", "tuned_ideal"), ("sample", "column")),
+        **dict.fromkeys(("g_p", "g_ap"), ("layer",)),
+    }
 
     solution: int
+    """number of the solution in its file"""
     layer: IntArray
-    """(columns,), which layer a column belongs to"""
+    """(columns,), which layer a column belongs to, from 0"""
     untuned: Amperes
-    """(n, columns)"""
+    """(n, columns), at scale 1"""
     untuned_ideal: Amperes
-    """(n, columns), of ideal cells in their target states under the same inputs"""
+    """(n, columns), of ideal cells in their target states under the same inputs, at scale 1"""
     tuned: Amperes
+    """(n, columns), at the tuned scales"""
     tuned_ideal: Amperes
+    """(n, columns), of ideal cells in their target states under the same inputs, at the tuned scales"""
     g_p: Conductances
-    """(K,), of the ideal cells of each layer"""
+    """(K,), G_P of the ideal cells of each layer"""
     g_ap: Conductances
+    """(K,), G_AP of the ideal cells of each layer"""
 
 
 TABLES: tuple[type[Record], ...] = (
     Attempt,
     ReadBack,
     KernelSurvey,
+    Line,
     Write,
     Inference,
     Prediction,

@@ -13,6 +13,11 @@ from labctl.core.procedure import Model
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, Volt
 from protocols.bias import COMPLIANCE, V_GATE, Scheme, read_bias, write_bias
 
+MAX_RUNGS = 1000
+"""Project limit: a ladder with more rungs is a typing error, and a stiff cell would climb it for minutes."""
+GRID: Volt = 1e-9
+"""Rungs are rounded to it."""
+
 
 class ReadSettings(Model):
     """How cells and columns are read."""
@@ -48,7 +53,7 @@ class WriteSettings(ReadSettings):
     v_step: Annotated[Volt, Field(gt=0, description="from rung to rung (project default 20 mV)")] = 0.02
     budget: Annotated[
         int,
-        Field(gt=0, description="pulses that one cell may get over the life of the die (project default 10000)"),
+        Field(gt=0, le=10**12, description="pulses that one cell may get over the life of the die (default 10000)"),
     ] = 10_000
     short_above: Annotated[
         float,
@@ -59,6 +64,18 @@ class WriteSettings(ReadSettings):
     def _ladder_goes_up(self) -> Self:
         if self.v_max < self.v_start:
             raise ValueError(f"v_max {self.v_max:g} V is below v_start {self.v_start:g} V")
+        if min(self.v_start, self.v_step) < GRID:
+            raise ValueError(f"v_start {self.v_start:g} V and v_step {self.v_step:g} V: at least {GRID:g} V expected")
+        rungs = (self.v_max - self.v_start) / self.v_step + 1
+        if rungs > MAX_RUNGS:
+            raise ValueError(
+                f"v_step {self.v_step:g} V makes {rungs:.3g} rungs from v_start {self.v_start:g} V to v_max "
+                f"{self.v_max:g} V; at most {MAX_RUNGS} expected"
+            )
+        if self.v_read >= self.v_start:
+            raise ValueError(
+                f"v_read {self.v_read:g} V is not below v_start {self.v_start:g} V: reads would write the cells"
+            )
         return self
 
     @property

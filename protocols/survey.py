@@ -2,6 +2,12 @@
 
 Without it a cell is judged by the nominal conductances, which a spread of a few percent forgives and an array
 of another device size does not. It leaves all cells AP.
+
+Whether a cell switched is judged against itself: one whose two conductances are the same has either verified by
+the nominal cut without switching, or does not switch. It gets a second go up the ladder in both directions, in
+which it verifies only by a change of its own conductance. Compliance during its pulses speaks of its line: lines
+on which most pulses met it are named, and a cell of theirs that did not switch is called not reached instead of
+stuck.
 """
 
 from collections.abc import Iterator
@@ -10,23 +16,28 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from labctl.core.die import Die, FlagArray, Nominal
+from labctl.core.die import Die, Flag, FlagArray, Nominal
 from labctl.core.errors import BenchError
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import BoolArray, FloatArray, Ratio
 from protocols.cells import CellReader, Cells
-from protocols.known import Known, shorts
-from protocols.records import SURVEY, Attempt, Defect, KernelSurvey
+from protocols.known import Known
+from protocols.records import SURVEY, Attempt, Defect, KernelSurvey, Line
 from protocols.settings import WriteSettings
 from protocols.write_verify import attempt_record
+
+LINE_SHARE = 0.5
+"""From this share of a line's pulsed cells in compliance upwards, it is the line and not a cell of it."""
 
 
 class Survey(WriteSettings, Procedure):
     """Measure every cell of the given kernels in both states and name the defects.
 
     Each cell that is no short gets at least one pulse in each direction, because the nominal cut may misjudge
-    the state in which it was found; a cell that does not verify climbs the whole ladder. The scheme
-    `grounded` is allowed: its half-selected cells are written the way they have to go anyway.
+    the state in which it was found; a cell that does not verify climbs the whole ladder, also one that an
+    earlier survey found stuck, for a survey is asked to look again; one that did not change climbs once more in
+    both directions before it is called stuck. The scheme `grounded` is allowed: its
+    half-selected cells are written the way they have to go anyway.
     """
 
     name: ClassVar[str] = "survey"
@@ -43,8 +54,8 @@ class Survey(WriteSettings, Procedure):
     ] = 0.05
     tmr_low: Annotated[Ratio, Field(ge=0, description="a cell that switches with a TMR below this is LOW_TMR")] = 0.3
 
-    def run(self, die: Die, history: History) -> Iterator[Attempt | KernelSurvey]:
-        """Survey the kernels; yield the attempts of both directions, then one row per kernel.
+    def run(self, die: Die, history: History) -> Iterator[Attempt | KernelSurvey | Line]:
+        """Survey the kernels; yield the attempts of both directions, then per kernel one row and its bad lines.
 
         Raises:
             BenchError: a kernel is not on the die, or is named twice.
@@ -52,16 +63,27 @@ class Survey(WriteSettings, Procedure):
         kernels, cells = self._cells(die)
         known = Known(die, history, self.short_above)
         reader = CellReader(die.geometry, cells, self)
-        reads: list[tuple[FloatArray, FlagArray]] = []
-        for target in (None, True, False):
-            if target is not None:
-                record = self._write(die, known, cells, target)
-                if record is not None:
-                    yield record
-            conductance, flag = reader.read(die)
-            known.short[cells.at] |= shorts(conductance, flag, known.ceiling)
-            reads.append((conductance, flag))
-        yield from self._rows(kernels, known, cells, reads, die.geometry.shape[1:])
+        pulsed = _Pulsed(die.geometry.shape)
+        everywhere, nominal = np.ones(len(cells), np.bool_), np.full(len(cells), die.nominal.cut)
+        initial, _ = self._read(die, known, reader)
+        yield from self._write(die, known, pulsed, cells, everywhere, True, nominal)
+        g_p, flag_p = self._read(die, known, reader)
+        yield from self._write(die, known, pulsed, cells, everywhere, False, nominal)
+        g_ap, flag_ap = self._read(die, known, reader)
+        again = self._idle(g_p, g_ap) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, die.nominal)
+        if again.any():
+            pulsed.forget(cells.take(again))
+            yield from self._write(die, known, pulsed, cells, again, True, g_ap * (1 + self.tmr_stuck), round_=1)
+            second, flags = self._read(die, known, reader)
+            g_p, flag_p = np.where(again, second, g_p), np.where(again, flags, flag_p)
+            yield from self._write(die, known, pulsed, cells, again, False, g_p / (1 + self.tmr_stuck), round_=1)
+            second, flags = self._read(die, known, reader)
+            g_ap, flag_ap = np.where(again, second, g_ap), np.where(again, flags, flag_ap)
+        reads = (initial, g_p, g_ap, (flag_p | flag_ap) != 0)
+        unreached = (pulsed.cut_short | ~pulsed.whole.all(axis=0))[cells.at]
+        for row in self._rows(kernels, known, cells, reads, unreached, die.geometry.shape[1:]):
+            yield row
+            yield from pulsed.lines(row.kernel, known.short[row.kernel])
 
     def _cells(self, die: Die) -> tuple[tuple[int, ...], Cells]:
         n, *shape = die.geometry.shape
@@ -73,35 +95,47 @@ class Survey(WriteSettings, Procedure):
             raise BenchError(f"survey names a kernel twice: {', '.join(map(str, kernels))}")
         return kernels, Cells.join([Cells.block(k, 0, 0, (shape[0], shape[1])) for k in kernels])
 
-    def _write(self, die: Die, known: Known, cells: Cells, to_p: bool) -> Attempt | None:
+    def _read(self, die: Die, known: Known, reader: CellReader) -> tuple[FloatArray, FlagArray]:
+        """Read the whole kernels; return the (n,) conductances in S and flags of the cells."""
+        conductance, flag = reader.read(die)
+        known.look(reader.kernels, conductance, flag)
+        return conductance[reader.placed], flag[reader.placed]
+
+    def _write(
+        self,
+        die: Die,
+        known: Known,
+        pulsed: "_Pulsed",
+        cells: Cells,
+        wanted: BoolArray,
+        to_p: bool,
+        cut: FloatArray,
+        *,
+        round_: int = 0,
+    ) -> Iterator[Attempt]:
+        """Pulse the `wanted` cells that may be pulsed towards one state; yield the attempts, if there were any."""
         budget = self.budget - known.pulses[cells.at]
-        chosen = cells.take(~known.short[cells.at] & (budget > 0))
-        n = len(chosen)
-        if not n:
-            return None
-        target = np.full(n, to_p)
-        plan = self.plan(
-            die.geometry,
-            chosen.at,
-            target,
-            np.full(n, die.nominal.cut),
-            self.budget - known.pulses[chosen.at],
-        )
-        record = attempt_record(die.program(plan), chosen, target, self.v_read, solution=SURVEY, round_=0)
+        todo = np.flatnonzero(wanted & ~known.short[cells.at] & (budget > 0))
+        if not len(todo):
+            return
+        chosen, target = cells.take(todo), np.full(len(todo), to_p)
+        plan = self.plan(die.geometry, chosen.at, target, cut[todo], budget[todo])
+        record = attempt_record(die.program(plan), chosen, target, self, solution=SURVEY, round_=round_)
         known.add(record)
-        return record
+        pulsed.add(record, self.ladder.max())
+        yield record
 
     def _rows(
         self,
         kernels: tuple[int, ...],
         known: Known,
         cells: Cells,
-        reads: list[tuple[FloatArray, FlagArray]],
+        reads: tuple[FloatArray, FloatArray, FloatArray, BoolArray],
+        unreached: BoolArray,
         shape: tuple[int, ...],
     ) -> Iterator[KernelSurvey]:
-        (initial, _), (g_p, flag_p), (g_ap, flag_ap) = reads
-        short = known.short[cells.at]
-        tmr, defect = self.classify(g_p, g_ap, (flag_p | flag_ap) != 0, short, known.nominal)
+        initial, g_p, g_ap, flagged = reads
+        tmr, defect = self.classify(g_p, g_ap, flagged, known.short[cells.at], unreached, known.nominal)
         for i, kernel in enumerate(kernels):
             part = slice(i * shape[0] * shape[1], (i + 1) * shape[0] * shape[1])
             yield KernelSurvey(
@@ -112,10 +146,27 @@ class Survey(WriteSettings, Procedure):
                 tmr=tmr[part].reshape(shape),
                 defect=defect[part].reshape(shape),
                 good=int((defect[part] == Defect.GOOD).sum()),
+                v_max=float(self.ladder.max()),
+                width=self.width,
             )
 
+    def _open(self, g_p: FloatArray, g_ap: FloatArray, nominal: Nominal) -> BoolArray:
+        found: BoolArray = np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap
+        return found
+
+    def _idle(self, g_p: FloatArray, g_ap: FloatArray) -> BoolArray:
+        """Return which cells did not switch by their own conductances; those without any count as such."""
+        found: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck)
+        return found
+
     def classify(
-        self, g_p: FloatArray, g_ap: FloatArray, flagged: BoolArray, short: BoolArray, nominal: Nominal
+        self,
+        g_p: FloatArray,
+        g_ap: FloatArray,
+        flagged: BoolArray,
+        short: BoolArray,
+        unreached: BoolArray,
+        nominal: Nominal,
     ) -> tuple[FloatArray, FlagArray]:
         """Return TMR and `Defect` codes from the (n,) conductances in S after writing P and after writing AP.
 
@@ -124,16 +175,55 @@ class Survey(WriteSettings, Procedure):
         Args:
             flagged: reads that cannot be used.
             short: cells already known to be shorts.
+            unreached: cells that may not have seen every rung of the ladder in both directions.
         """
-        with np.errstate(invalid="ignore", divide="ignore"):
-            tmr = np.where(g_ap > 0, g_p / g_ap - 1, np.nan)
+        tmr, idle = _tmr(g_p, g_ap), self._idle(g_p, g_ap)
+        with np.errstate(invalid="ignore"):
             cases = [
                 (short, Defect.SHORT),
                 (flagged | ~np.isfinite(g_p) | ~np.isfinite(g_ap), Defect.UNREADABLE),
-                (np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap, Defect.OPEN),
-                (~(np.abs(tmr) >= self.tmr_stuck) & (np.sqrt(g_p * g_ap) > nominal.cut), Defect.STUCK_P),
-                (~(np.abs(tmr) >= self.tmr_stuck), Defect.STUCK_AP),
+                (self._open(g_p, g_ap, nominal), Defect.OPEN),
+                (idle & unreached, Defect.NOT_REACHED),
+                (idle & (np.sqrt(g_p * g_ap) > nominal.cut), Defect.STUCK_P),
+                (idle, Defect.STUCK_AP),
                 (tmr < self.tmr_low, Defect.LOW_TMR),
             ]
         defect = np.select([c for c, _ in cases], [int(d) for _, d in cases], int(Defect.GOOD))
         return tmr, defect.astype(np.uint8)
+
+
+def _tmr(g_p: FloatArray, g_ap: FloatArray) -> FloatArray:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(g_ap > 0, g_p / g_ap - 1, np.nan)
+
+
+class _Pulsed:
+    """What the force side met while the cells of a die were pulsed; arrays of the shape of the die."""
+
+    def __init__(self, shape: tuple[int, int, int]) -> None:
+        self.tried, self.limited, self.cut_short = (np.zeros(shape, np.bool_) for _ in range(3))
+        self.whole = np.zeros((2, *shape), np.bool_)
+        """by target: verified, or got the last rung and was read"""
+
+    def forget(self, cells: Cells) -> None:
+        """Let `cells` start anew; that they and their lines met compliance stays known."""
+        self.cut_short[cells.at] = self.whole[:, *cells.at] = False
+
+    def add(self, record: Attempt, v_max: float) -> None:
+        """Take in the attempts of one direction; `v_max` is the last rung, in V."""
+        cells = (record.kernel, record.row, record.col)
+        limited = (record.pulse_flag & Flag.COMPLIANCE) != 0
+        self.tried[cells] = True
+        np.logical_or.at(self.limited, cells, limited)
+        np.logical_or.at(self.cut_short, cells, limited & ~record.verified)
+        whole = record.verified | ((record.voltage >= v_max) & (record.flag == 0))
+        np.logical_or.at(self.whole, (record.target.astype(np.int64), *cells), whole)
+
+    def lines(self, kernel: int, short: BoolArray) -> Iterator[Line]:
+        """Yield the lines of `kernel` on which pulses meet compliance, `short` (n_rows, n_cols) being its shorts."""
+        tried, limited = self.tried[kernel], self.limited[kernel]
+        for axis, name in ((1, "row"), (0, "col")):
+            share = limited.sum(axis=axis) / np.maximum(tried.sum(axis=axis), 1)
+            for index in np.flatnonzero(share >= LINE_SHARE):
+                found = int(short.sum(axis=axis)[index])
+                yield Line(kernel=kernel, axis=name, index=int(index), share=float(share[index]), shorts=found)

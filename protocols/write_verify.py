@@ -1,7 +1,9 @@
 """Write-verify: read, pulse what is wrong, read everything again, repair what the pulses disturbed.
 
 The unit of work is a region, all cells that have to be right together, because on a passive array writing one
-cell half-selects its neighbours: a cell is finished when the whole region has been read after the last pulse.
+cell half-selects its neighbours: a cell is finished when it has been read after the last pulse. What is read is
+the whole of the kernels that hold the region, so that flips of cells that hold no weight are known as well; those
+are counted and left alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,11 +13,11 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
-from labctl.core.die import Attempts, Die, FlagArray
+from labctl.core.die import Attempts, Die, Flag, FlagArray
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import Scheme
 from protocols.cells import CellReader, Cells
-from protocols.known import Known, shorts
+from protocols.known import Known, last_of
 from protocols.records import Attempt, Write
 from protocols.settings import WriteSettings
 from protocols.statistics import binomial_interval
@@ -26,7 +28,7 @@ class WriteVerify(WriteSettings):
 
     repair_rounds: Annotated[
         int,
-        Field(ge=0, description="times that cells flipped by disturb are written again (project default 3)"),
+        Field(ge=0, le=100, description="times that cells flipped by disturb are written again (project default 3)"),
     ] = 3
 
     @field_validator("scheme")
@@ -39,7 +41,16 @@ class WriteVerify(WriteSettings):
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """How the cells of a region ended: n cells, `a` attempts on them, a ladder of k rungs."""
+    """How the cells of a region ended: n cells, a ladder of k rungs; counts of pulses are `[0]` to AP, `[1]` to P.
+
+    Args:
+        target, state, conductance, flag, short: (n,).
+        rung_pulses, rung_failures: (2, k), unflagged pulses on cells that can switch, and how many failed.
+        stuck_pulses: (2,), pulses on cells that never switched.
+        limited_pulses: pulses during which a line was in compliance.
+        stuck: cells left wrong that are known not to switch that way.
+        flipped_unplaced: other cells of the kernels that changed state.
+    """
 
     target: BoolArray
     state: BoolArray
@@ -48,9 +59,13 @@ class Written:
     short: BoolArray
     rung_pulses: IntArray
     rung_failures: IntArray
+    stuck_pulses: IntArray
+    limited_pulses: int
     pulses: int
     repaired: int
     gave_up: int
+    stuck: int
+    flipped_unplaced: int
 
     @property
     def correct(self) -> BoolArray:
@@ -60,14 +75,14 @@ class Written:
 
 
 def attempt_record(
-    attempts: Attempts, cells: Cells, target: BoolArray, v_read: float, *, solution: int, round_: int
+    attempts: Attempts, cells: Cells, target: BoolArray, settings: WriteSettings, *, solution: int, round_: int
 ) -> Attempt:
     """Return the attempts on `cells` (those of the plan, in its order) as a table."""
     i = attempts.cell
     kernel, row, col = cells.take(i).at
     last = np.zeros(len(i), np.bool_)
     # the plan verified a cell at its last attempt or never
-    last[len(i) - 1 - np.unique(i[::-1], return_index=True)[1]] = True
+    last[last_of(i)] = True
     return Attempt(
         solution=np.full(len(i), solution),
         round=np.full(len(i), round_),
@@ -77,10 +92,34 @@ def attempt_record(
         attempt=attempts.attempt,
         target=target[i],
         voltage=attempts.voltage,
-        conductance=attempts.current / v_read,
+        width=np.full(len(i), settings.width),
+        conductance=attempts.current / settings.v_read,
         flag=attempts.flag,
+        pulse_flag=attempts.pulse_flag,
         verified=last & attempts.verified[i],
     )
+
+
+class _Tally:
+    """Counts of pulses of one region: towards AP and P, per rung."""
+
+    def __init__(self, ladder: FloatArray) -> None:
+        self.ladder = ladder
+        self.pulses, self.failures = np.zeros((2, len(ladder)), np.int64), np.zeros((2, len(ladder)), np.int64)
+        self.stuck = np.zeros(2, np.int64)
+        self.limited = self.total = 0
+
+    def add(self, record: Attempt, moves: BoolArray) -> None:
+        """Count the pulses of `record`; `moves` (a,) says whether the cell of an attempt can switch that way."""
+        direction = record.target.astype(np.int64)
+        rung = np.abs(record.voltage[:, None] - self.ladder).argmin(axis=1)
+        sound = moves & (record.flag == 0) & (record.pulse_flag == 0)
+        np.add.at(self.pulses, (direction[sound], rung[sound]), 1)
+        failed = sound & ~record.verified
+        np.add.at(self.failures, (direction[failed], rung[failed]), 1)
+        self.stuck += np.bincount(direction[~moves], minlength=2)
+        self.limited += int(((record.pulse_flag & Flag.COMPLIANCE) != 0).sum())
+        self.total += len(record.flag)
 
 
 def write_verify(
@@ -88,45 +127,42 @@ def write_verify(
 ) -> Iterator[Attempt | Written]:
     """Bring the cells of `reader` to `target`; yield the attempts of every round, and at last how it ended.
 
-    Cells known or found to be shorts get no pulse, nor do cells whose state cannot be read, nor cells out of
-    budget. A cell that did not verify on the whole ladder is given up and not tried again in the repair
-    rounds.
+    Cells known or found to be shorts get no pulse, nor do cells whose state cannot be read, cells out of budget,
+    or cells known not to switch in that direction: surveyed open or stuck, or not verified on a whole ladder, now
+    or in an earlier solution. The whole kernels are read before every round and after the last.
 
     Args:
-        known: is kept up to date with the pulses spent and the shorts found.
+        known: is kept up to date with the pulses spent and what they showed.
         target: (n,), True is P, in the order of the reader's cells.
     """
-    cells, n, rungs = reader.cells, len(reader.cells), settings.ladder
-    cut = known.cut[cells.at]
-    pulses, failures = np.zeros((2, len(rungs)), np.int64), np.zeros((2, len(rungs)), np.int64)
-    gave_up, settled, flipped = (np.zeros(n, np.bool_) for _ in range(3))
-    total = 0
+    cells, n, tally = reader.cells, len(reader.cells), _Tally(settings.ladder)
+    v_max, cut, direction = settings.ladder.max(), known.cut[cells.at], target.astype(np.int64)
+    settled, flipped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    changed = np.zeros(reader.unplaced.shape, np.bool_)
     for round_ in range(settings.repair_rounds + 2):
-        conductance, flag = reader.read(die)
+        whole, whole_flag = reader.read(die)
+        changed |= known.look(reader.kernels, whole, whole_flag)
+        conductance, flag, short = whole[reader.placed], whole_flag[reader.placed], known.short[cells.at]
         readable = flag == 0
-        known.short[cells.at] |= shorts(conductance, flag, known.ceiling)
-        short = known.short[cells.at]
         with np.errstate(invalid="ignore"):
             state = conductance > cut
         wrong = readable & (state != target) & ~short
         flipped |= wrong & settled
         settled = readable & (state == target)
         budget = settings.budget - known.pulses[cells.at]
-        todo = np.flatnonzero(wrong & ~gave_up & (budget > 0))
+        stuck = wrong & known.hopeless(cells.at, target, v_max, settings.width)
+        todo = np.flatnonzero(wrong & ~stuck & (budget > 0))
         if not len(todo) or round_ > settings.repair_rounds:
             break
         chosen = cells.take(todo)
         plan = settings.plan(die.geometry, chosen.at, target[todo], cut[todo], budget[todo])
         attempts = die.program(plan)
-        record = attempt_record(attempts, chosen, target[todo], settings.v_read, solution=solution, round_=round_)
+        record = attempt_record(attempts, chosen, target[todo], settings, solution=solution, round_=round_)
         known.add(record)
-        gave_up[todo], settled[todo] = ~attempts.verified, attempts.verified
-        sound = record.flag == 0
-        rung = np.abs(record.voltage[:, None] - rungs).argmin(axis=1)
-        np.add.at(pulses, (record.target[sound].astype(np.int64), rung[sound]), 1)
-        failed = sound & ~record.verified
-        np.add.at(failures, (record.target[failed].astype(np.int64), rung[failed]), 1)
-        total += len(record.flag)
+        settled[todo] = attempts.verified
+        hopeless = known.hopeless(chosen.at, target[todo], v_max, settings.width)
+        moves = ~hopeless | known.switches[(direction[todo], *chosen.at)]
+        tally.add(record, moves[attempts.cell])
         yield record
     yield Written(
         target=target,
@@ -134,11 +170,15 @@ def write_verify(
         conductance=conductance,
         flag=flag,
         short=short,
-        rung_pulses=pulses,
-        rung_failures=failures,
-        pulses=total,
+        rung_pulses=tally.pulses,
+        rung_failures=tally.failures,
+        stuck_pulses=tally.stuck,
+        limited_pulses=tally.limited,
+        pulses=tally.total,
         repaired=int((flipped & settled).sum()),
         gave_up=int((wrong & ~short).sum()),
+        stuck=int(stuck.sum()),
+        flipped_unplaced=int((changed & reader.unplaced).sum()),
     )
 
 
@@ -165,10 +205,14 @@ def write_record(parts: Sequence[Written], settings: WriteVerify, *, solution: i
         rung=settings.ladder,
         rung_pulses=pulses,
         rung_failures=failures,
+        stuck_pulses=np.sum([p.stuck_pulses for p in parts], axis=0),
+        limited_pulses=sum(p.limited_pulses for p in parts),
         width=settings.width,
         v_read=settings.v_read,
         repaired=sum(p.repaired for p in parts),
         gave_up=sum(p.gave_up for p in parts),
+        stuck=sum(p.stuck for p in parts),
+        flipped_unplaced=sum(p.flipped_unplaced for p in parts),
         shorts=sum(int(p.short.sum()) for p in parts),
         unreadable=sum(int((p.flag != 0).sum()) for p in parts),
     )

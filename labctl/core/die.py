@@ -315,9 +315,11 @@ class Attempts:
         attempt: (a,), 1 for the first pulse of that cell.
         voltage: (a,) V, magnitude at the selected cell.
         current: (a,) A, the verify read.
-        flag: (a,), `Flag` of the pulse or of its read.
-        verified: (N,), the last read of the cell equals its target.
-        short: (N,), the cell went into compliance; it got no further pulse.
+        flag: (a,), `Flag` of the verify read.
+        pulse_flag: (a,), `Flag` of the force side during the pulse: COMPLIANCE is a line in compliance, whoever on
+            it draws the current, and convicts no cell.
+        verified: (N,), the last read of the cell is unflagged and equals its target.
+        short: (N,), the cell's own read went into compliance; it got no further pulse.
     """
 
     cell: IntArray
@@ -325,6 +327,7 @@ class Attempts:
     voltage: FloatArray
     current: FloatArray
     flag: FlagArray
+    pulse_flag: FlagArray
     verified: BoolArray
     short: BoolArray
 
@@ -370,28 +373,30 @@ class Die(Protocol):
 def program_by_host(die: Die, plan: WritePlan) -> Attempts:
     """Carry out `plan` with batched pulses: one round per rung, every cell that is still wrong in one batch.
 
-    The default body of `Die.program`. Cells whose pulse or read goes into compliance are marked short and left alone.
-    A read flagged UNKNOWN counts as not verified and is tried again, within the budget.
+    The default body of `Die.program`. A cell is judged by its own read alone: what the force side met during the
+    pulse is noted and changes nothing, because a short elsewhere on a line puts every pulse of that line into
+    compliance. A cell whose read is flagged gets no further pulse, for nobody knows what it would do; only a read
+    flagged UNKNOWN, whose pulse may never have happened, is tried again within the budget.
     """
     n = len(plan)
-    verified, short = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    verified, short, stopped = (np.zeros(n, np.bool_) for _ in range(3))
     rows: list[tuple[Any, ...]] = []
     for k, volts in enumerate(plan.ladder):
-        todo = np.flatnonzero(~verified & ~short & (plan.budget > k))
+        todo = np.flatnonzero(~verified & ~stopped & (plan.budget > k))
         if not len(todo):
             break
         reading = die.pulse(Pulse(plan.write.take(todo).scaled(volts), plan.width, plan.verify.take(todo)))
-        current = reading.current[:, 0]
-        flag = reading.flag[:, 0] | reading.pulse_flag
+        current, flag = reading.current[:, 0], reading.flag[:, 0]
         with np.errstate(invalid="ignore"):
             state = current / plan.v_read > plan.cut[todo]
         verified[todo] = (state == plan.target[todo]) & (flag == 0)
         short[todo] = (flag & Flag.COMPLIANCE) != 0
-        rows.append((todo, np.full(len(todo), k + 1), np.full(len(todo), volts), current, flag))
+        stopped[todo] = (flag & ~np.uint8(Flag.UNKNOWN)) != 0
+        rows.append((todo, np.full(len(todo), k + 1), np.full(len(todo), volts), current, flag, reading.pulse_flag))
     if rows:
-        cell, attempt, voltage, current, flag = (np.concatenate(column) for column in zip(*rows, strict=True))
+        cell, attempt, voltage, current, flag, force = (np.concatenate(column) for column in zip(*rows, strict=True))
     else:
         cell = attempt = np.zeros(0, np.int64)
         voltage = current = np.zeros(0)
-        flag = np.zeros(0, np.uint8)
-    return Attempts(cell, attempt, voltage, current, flag.astype(np.uint8), verified, short)
+        flag = force = np.zeros(0, np.uint8)
+    return Attempts(cell, attempt, voltage, current, flag.astype(np.uint8), force.astype(np.uint8), verified, short)

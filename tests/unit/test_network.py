@@ -189,12 +189,12 @@ def test_what_a_bench_has_to_do_is_batched() -> None:
     die = Watching(Geometry(2, 5, 7), NOMINAL, timing=len)
     network = small(count=1, inference={"mode": "parallel"})
     list(network.run(die, History()))
-    # two read-backs of two row widths, one round of pulses, layer 1, tuning, two passes of layer 2
-    assert [len(s) for s in seen if isinstance(s, Sense)] == [3, 4, 3, 4, 29, 31 * 21, 29, 29]
+    # two reads of both kernels, one round of pulses, layer 1, tuning, two passes of layer 2
+    assert [len(s) for s in seen if isinstance(s, Sense)] == [10, 10, 29, 31 * 21, 29, 29]
     assert len([s for s in seen if isinstance(s, Pulse)]) == 1
     seen.clear()
     list(small(count=1).run(Watching(Geometry(2, 5, 7), NOMINAL, timing=len), History()))
-    assert [len(s) for s in seen if isinstance(s, Sense)] == [3, 4, 3, 4, 8, 6]
+    assert [len(s) for s in seen if isinstance(s, Sense)] == [10, 10, 8, 6]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_a_stage_can_be_sent_to_another_process() -> None:
 
 
 def test_tables_have_names_and_units() -> None:
-    assert len({t.table for t in TABLES}) == len(TABLES) == 7
+    assert len({t.table for t in TABLES}) == len(TABLES) == 8
     assert units_of(Attempt)["conductance"] == units_of(KernelSurvey)["g_ap"] == "S"
     assert units_of(Attempt)["voltage"] == units_of(Write)["rung"] == "V"
     assert units_of(LayerCurrent)["tuned"] == "A"

@@ -126,3 +126,9 @@ def test_tuning_is_never_worse_than_untuned(depth: int) -> None:
         candidates = activate((x @ weights[0])[None], grid[:, None, None], biases[0]) @ weights[1]
         i, j = brute(candidates, grid, biases[1], label)
         assert scales.tolist() == [grid[i], grid[j]]
+
+
+@pytest.mark.parametrize("fields", [{"scales": 10**9}, {"scale_max": 1e300}, {"scale_min": 1e-300}])
+def test_absurd_grids_are_refused_at_once(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match="or equal to"):
+        InferenceSettings(**fields)

@@ -12,8 +12,11 @@ from labctl.core.procedure import History
 from labctl.nominal import NominalDie
 from protocols.bias import Scheme
 from protocols.known import Known
-from protocols.records import Attempt, Defect, KernelSurvey
+from protocols.records import Attempt, Defect, KernelSurvey, Line
 from protocols.survey import Survey
+from sim_backend.cells import Defect as Made
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
 
 NOMINAL = Nominal(4e-4, 2e-4)
 
@@ -65,11 +68,16 @@ def test_stuck_cells_get_the_whole_ladder_and_good_ones_one_pulse(threshold_die:
     die.v_switch[1, 3, 0] = np.inf
     history = survey(die, v_start=0.42, v_max=0.5, v_step=0.04)
     attempts = history.all(Attempt)
-    assert [bool(a.target[0]) for a in attempts] == [True, False]
-    assert die.applied[1, 3, 0] == 3 + 1  # AP already: verified by the first pulse towards AP
+    assert [bool(a.target[0]) for a in attempts] == [True, False, True, False]
+    # AP already, so verified by the first pulse towards AP; then both ladders, judged by its own conductance
+    assert die.applied[1, 3, 0] == 3 + 1 + 3 + 3
     assert die.applied[0, 2, 2] == 2
     np.testing.assert_allclose(attempts[0].voltage[-2:], [0.46, 0.5])
     assert not attempts[0].verified[-1]
+    assert [a.round.max() for a in attempts] == [0, 0, 1, 1]
+    second = history.all(KernelSurvey)[1]
+    assert second.defect[3, 0] == Defect.STUCK_AP
+    assert (second.v_max, second.width) == (0.5, 1e-3)
     assert sum(len(a.flag) for a in attempts) == die.applied.sum()
 
 
@@ -80,18 +88,92 @@ def test_one_kernel_only(threshold_die: Callable[..., Any]) -> None:
     assert not die.applied[0].any()
 
 
+def shorted(die: Any) -> Any:
+    """Put a short at row 2, column 1 of kernel 0: 0.21 V over 40 ohm, every pulse of its lines meets compliance."""
+    die.g_p[0, 2, 1] = die.g_ap[0, 2, 1] = 1 / 40
+    return die
+
+
 def test_a_short_does_not_convict_its_neighbours(threshold_die: Callable[..., Any]) -> None:
-    die = threshold_die()
-    die.g_p[0, 2, 1] = die.g_ap[0, 2, 1] = 1 / 40  # 0.21 V over 40 ohm: every pulse of its lines goes into compliance
+    die = shorted(threshold_die())
+    die.v_switch[0, 2, 0] = die.v_switch[0, 4, 1] = 0.5  # stiff cells on its row and on its column
     history = survey(die)
     row = history.all(KernelSurvey)[0]
     assert np.argwhere(row.defect == Defect.SHORT).tolist() == [[2, 1]]
-    flagged = np.concatenate([(a.flag & Flag.COMPLIANCE) != 0 for a in history.all(Attempt)])
-    assert flagged.any()
+    assert row.good == 19
+    attempts = history.all(Attempt)
+    assert not any(a.flag.any() for a in attempts)
+    limited = np.concatenate([(a.pulse_flag & Flag.COMPLIANCE) != 0 for a in attempts])
+    assert limited.any()
+    assert np.concatenate([a.verified for a in attempts])[limited].any()
+    assert die.applied[0, 2, 0] == 2 * 5  # 420 to 500 mV, each way
     assert die.applied[0, 2, 1] == 0
     # and it stays a short when it is surveyed again
     known = Known(die, history, 4.0)
     assert np.argwhere(known.short).tolist() == [[0, 2, 1]]
+
+
+def test_lines_in_compliance_are_named(threshold_die: Callable[..., Any]) -> None:
+    lines = survey(shorted(threshold_die())).all(Line)
+    assert [(r.kernel, r.axis, r.index, r.share, r.shorts) for r in lines] == [(0, "row", 2, 1, 1), (0, "col", 1, 1, 1)]
+    assert survey(threshold_die()).all(Line) == []
+
+
+def test_stuck_is_only_said_of_what_was_pulsed_up_to_the_cap(threshold_die: Callable[..., Any]) -> None:
+    die = shorted(threshold_die())
+    for cell in ((0, 2, 3), (0, 0, 1), (0, 0, 3), (1, 2, 3)):
+        die.v_switch[cell] = np.inf
+    first, second = survey(die).all(KernelSurvey)
+    assert first.defect[2, 3] == first.defect[0, 1] == Defect.NOT_REACHED
+    assert first.defect[0, 3] == second.defect[2, 3] == Defect.STUCK_AP
+    # 15 pulses are 10 rungs towards P, 1 towards AP, and 4 of the second go
+    die = threshold_die()
+    die.v_switch[1, 3, 0] = np.inf
+    history = survey(die, budget=15)
+    assert die.applied[1, 3, 0] == 15
+    assert history.all(KernelSurvey)[1].defect[3, 0] == Defect.NOT_REACHED
+
+
+@pytest.mark.parametrize(("g_p", "g_ap"), [(4e-4, 3e-4), (2.5e-4, 1.5e-4)])
+def test_stiff_cells_on_one_side_of_the_nominal_cut_are_not_called_stuck(
+    threshold_die: Callable[..., Any], g_p: float, g_ap: float
+) -> None:
+    die = threshold_die()
+    cells = np.array([0, 1, 1]), np.array([1, 0, 4]), np.array([2, 3, 0])
+    die.g_p[cells], die.g_ap[cells], die.v_switch[cells] = g_p, g_ap, 0.47
+    die.state[0, 1, 2] = True  # one starts in P
+    first, second = survey(die).all(KernelSurvey)
+    assert (first.good, second.good) == (20, 20)
+    assert first.g_p[1, 2] == second.g_p[4, 0] == pytest.approx(g_p)
+    assert first.g_ap[1, 2] == second.g_ap[4, 0] == pytest.approx(g_ap)
+    assert not die.state.any()
+
+
+def test_what_the_simulation_knows_to_switch_is_never_called_stuck() -> None:
+    """A regression: 32 of 404 sound cells were, because a short shared their line."""
+    defects = {"short": "3 %", "open": "2 %", "stuck_p": "2 %", "stuck_ap": "2 %", "low_tmr": "3 %"}
+    description = DieDescription.model_validate(
+        {
+            "name": "d",
+            "geometry": {"kernels": 2, "n_rows": 15, "n_cols": 14},
+            "junction": {"diameter": "80 nm", "ra": "12 ohm um^2", "tmr": "120 %"},
+            "simulation": {"defects": defects},
+        },
+        context={"file": True},
+    )
+    die = SimDie(description, seed=2112, name="B2")
+    true = die.truth()["defect"]
+    history = survey(die)
+    found = np.stack([r.defect for r in history.all(KernelSurvey)])
+    assert any((a.pulse_flag & Flag.COMPLIANCE).any() for a in history.all(Attempt))
+    assert (true == Made.SHORT).any()
+    np.testing.assert_array_equal(found == Defect.SHORT, true == Made.SHORT)
+    np.testing.assert_array_equal(found == Defect.OPEN, true == Made.OPEN)
+    moves = np.isin(true, (Made.NONE, Made.LOW_TMR))
+    assert not np.isin(found[moves], (Defect.STUCK_P, Defect.STUCK_AP, Defect.UNREADABLE)).any()
+    assert np.isin(found[moves], (Defect.GOOD, Defect.LOW_TMR)).mean() > 0.97  # the others were not reached
+    stuck = np.isin(true, (Made.STUCK_P, Made.STUCK_AP))
+    assert np.isin(found[stuck], (Defect.STUCK_P, Defect.STUCK_AP, Defect.NOT_REACHED)).all()
 
 
 def test_unreadable_row_is_said_to_be_so(threshold_die: Callable[..., Any]) -> None:

@@ -1,0 +1,76 @@
+"""The host loop of write-verify: a cell is judged by its own read, whatever its line went through."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from labctl.core.die import Attempts, Flag, Geometry, Nominal, Pulse, Reading, program_by_host
+from labctl.nominal import NominalDie
+from protocols.settings import WriteSettings
+
+GEOMETRY = Geometry(2, 5, 4)
+CELLS = np.array([0, 0, 1]), np.array([1, 4, 2]), np.array([3, 0, 1])
+TARGET = np.array([True, True, True])
+
+
+class Flagging(NominalDie):
+    """A nominal die that flags the cell in row 4: its pulses, its reads, and loses the value if told so."""
+
+    def __init__(self, pulse: Flag, read: Flag, *, works: bool = True) -> None:
+        super().__init__(GEOMETRY, Nominal(4e-4, 2e-4), timing=len)
+        self.flags, self.works = np.array([pulse, read], np.uint8), works
+        self.batches: list[int] = []
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        self.batches.append(len(pulse))
+        reading = super().pulse(pulse)
+        hit = pulse.bias.pulsed == 4
+        if not self.works:
+            self.state[0, 4, 0] = False
+            reading.current[hit] = 0.1 * self.nominal.g_ap
+        reading.pulse_flag[hit] |= self.flags[0]
+        reading.flag[hit] |= self.flags[1]
+        return reading
+
+
+def program(die: Any, **changes: Any) -> Attempts:
+    budget = changes.pop("budget", 50)
+    settings = WriteSettings(v_start=0.4, v_max=0.5, v_step=0.05, **changes)
+    return program_by_host(die, settings.plan(GEOMETRY, CELLS, TARGET, np.full(3, die.nominal.cut), np.full(3, budget)))
+
+
+def test_compliance_in_the_pulse_is_noted_and_the_read_decides() -> None:
+    attempts = program(Flagging(Flag.COMPLIANCE, Flag(0)))
+    assert attempts.verified.all()
+    assert not attempts.short.any()
+    assert attempts.pulse_flag.tolist() == [0, Flag.COMPLIANCE, 0]
+    assert not attempts.flag.any()
+
+
+def test_the_ladder_goes_on_while_a_line_is_in_compliance() -> None:
+    die = Flagging(Flag.COMPLIANCE, Flag(0), works=False)
+    attempts = program(die)
+    assert die.batches == [3, 1, 1]
+    assert attempts.verified.tolist() == [True, False, True]
+    assert not attempts.short.any()
+    np.testing.assert_allclose(attempts.voltage[attempts.cell == 1], [0.4, 0.45, 0.5])
+
+
+@pytest.mark.parametrize("flag", [Flag.COMPLIANCE, Flag.OVERRANGE, Flag.INVALID, Flag.COMPLIANCE | Flag.UNKNOWN])
+def test_a_cell_whose_read_is_flagged_gets_no_further_pulse(flag: Flag) -> None:
+    die = Flagging(Flag(0), flag)
+    attempts = program(die)
+    assert die.batches == [3]
+    assert attempts.verified.tolist() == [True, False, True]
+    assert attempts.short.tolist() == [False, bool(flag & Flag.COMPLIANCE), False]
+
+
+def test_an_unknown_read_is_tried_again_within_the_budget() -> None:
+    for budget, batches in ((2, [3, 1]), (50, [3, 1, 1]), (0, [])):
+        die = Flagging(Flag.UNKNOWN, Flag.UNKNOWN)
+        attempts = program(die, budget=budget)
+        assert die.batches == batches
+        assert not attempts.verified[1]
+        assert not attempts.short.any()
+        assert len(attempts.cell) == sum(batches)

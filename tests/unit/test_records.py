@@ -1,0 +1,71 @@
+"""The tables of the protocols say what is in them: a line under every field, a name for every axis."""
+
+import ast
+import dataclasses
+import inspect
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from labctl.core.die import Geometry, Nominal
+from labctl.core.procedure import History, Record
+from labctl.nominal import NominalDie
+from protocols import records
+from protocols.network import Network
+from protocols.records import TABLES
+from protocols.survey import Survey
+from protocols.weights import Layer, Placement, Solution
+
+
+def fields_and_lines() -> dict[str, dict[str, str]]:
+    """Return the text under every field of every class, "" where there is none."""
+    found: dict[str, dict[str, str]] = {}
+    for node in ast.parse(inspect.getsource(records)).body:
+        if not isinstance(node, ast.ClassDef):
+            continue
+        lines = found.setdefault(node.name, {})
+        for here, after in pairwise([*node.body, ast.Pass()]):
+            if isinstance(here, ast.AnnAssign | ast.Assign):
+                name = here.target if isinstance(here, ast.AnnAssign) else here.targets[0]
+                assert isinstance(name, ast.Name)
+                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                lines[name.id] = str(after.value.value) if said else ""  # type: ignore[attr-defined]
+    return found
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_every_field_has_one_line(table: type[Record]) -> None:
+    lines = fields_and_lines()[table.__name__]
+    for field in dataclasses.fields(table):
+        assert lines[field.name], field.name
+        assert "\n" not in lines[field.name]
+
+
+def test_every_defect_has_one_line() -> None:
+    assert all(fields_and_lines()["Defect"].values())
+    assert [d.value for d in records.Defect] == list(range(8))
+
+
+def test_axes_are_those_of_the_arrays() -> None:
+    devices = np.random.default_rng(3).random((4, 6)) < 0.5
+    network = Network(
+        placement=(Placement(kernel=1, row=1),),
+        solutions=(Solution(0, (Layer(devices, np.zeros(3)),)),),
+        x_train=np.zeros((7, 4)),
+        y_train=np.arange(7) % 3,
+        x_test=np.zeros((5, 4)),
+        y_test=np.arange(5) % 3,
+    )
+    die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal(4e-4, 2e-4), timing=len), History(), set()
+    for procedure in (Survey(), network):
+        for record in procedure.run(die, history):
+            seen.add(type(record))
+            arrays = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
+            arrays = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray)}
+            if record.columnar:
+                assert {v.shape for v in arrays.values()} == {arrays["solution"].shape}
+            else:
+                axes = type(record).axes  # type: ignore[attr-defined]
+                assert {k: len(v) for k, v in axes.items()} == {k: v.ndim for k, v in arrays.items()}
+    assert seen == set(TABLES) - {records.Line}  # which has no arrays
