@@ -1,0 +1,344 @@
+"""The stage of a die of many kernels: program a network tiled over them, tune its scale, infer all samples.
+
+Every layer is read in parallel: all rows of a kernel driven at once, one batch of vectors per kernel. Tile
+currents are added digitally, biases and neurons are in software. One network scale per layer and die is tuned
+on the first `tune_on` training samples, in the same way for every solution, whatever it was trained for. A
+scale is counted relative to the one the solution was trained with, so 1 is "untuned" here as elsewhere.
+
+Ten thousand samples on thirty kernels are two gigabytes of currents. The operations journal holds them all;
+the table of currents keeps the first `samples_kept` test samples, for which the ideal currents are given too.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+import numpy as np
+from pydantic import Field, InstanceOf, model_validator
+
+from labctl.core.die import Die, Flag, Geometry, Sense
+from labctl.core.procedure import History, Model, Procedure, Record
+from labctl.core.units import FloatArray, IntArray, Ratio
+from protocols.bias import vector_bias
+from protocols.cells import CellReader, Cells
+from protocols.known import Known
+from protocols.readout import Normalisation, tune
+from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
+from protocols.settings import ReadSettings
+from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
+from protocols.tiling import Tiling
+from protocols.weights import Solution, activate, classify
+from protocols.write_verify import WriteVerify, Written, write_record, write_verify
+
+Array = InstanceOf[np.ndarray]
+
+
+class Activation(StrEnum):
+    """What a hidden neuron makes of its input."""
+
+    TANH = "tanh"
+    SIGN = "sign"
+
+    def drive(self, a: FloatArray) -> FloatArray:
+        """Return the outputs of hidden neurons whose tanh is `a`; the sign of 0 is +1."""
+        return a if self is Activation.TANH else np.where(a >= 0, 1.0, -1.0)
+
+
+class ChipReadout(ReadSettings):
+    """How layers are read out and over which grid the network scale is tuned."""
+
+    activation: Annotated[Activation, Field(description="hidden neurons: tanh, or sign (+1 and -1 only)")] = (
+        Activation.TANH
+    )
+    scale_min: Annotated[Ratio, Field(gt=0, description="smallest scale tried, relative to the trained one")] = 0.5
+    scale_max: Annotated[Ratio, Field(gt=0, description="largest scale tried, relative to the trained one")] = 2.0
+    scales: Annotated[int, Field(ge=1, description="scales tried per layer, evenly in the logarithm")] = 11
+    tune_on: Annotated[int, Field(ge=1, description="training samples the scale is tuned on, the first ones")] = 1000
+    samples_kept: Annotated[int, Field(ge=1, description="test samples whose currents become a record")] = 16
+    normalisation: Annotated[
+        Normalisation,
+        Field(description="G_P - G_AP: surveyed mean of the layer's good cells (nominal if none), or nominal"),
+    ] = Normalisation.SURVEYED
+
+    @model_validator(mode="after")
+    def _grid_goes_up(self) -> Self:
+        if self.scale_max < self.scale_min:
+            raise ValueError(f"scale_max {self.scale_max:g} is below scale_min {self.scale_min:g}")
+        return self
+
+    @property
+    def grid(self) -> FloatArray:
+        """Relative network scales that are tried, upwards; exactly 1 is always among them.
+
+        >>> ChipReadout(scale_min=0.5, scale_max=1.5, scales=2).grid
+        array([0.5, 1. , 1.5])
+        """
+        found = np.geomspace(self.scale_min, self.scale_max, self.scales)
+        found = found[~np.isclose(found, 1.0, rtol=1e-9)]
+        return np.sort(np.append(found, 1.0))
+
+
+class ChipInferenceSettings(Model):
+    """What a campaign file says about the stage; solutions and samples come from their own files."""
+
+    kernels: Annotated[
+        tuple[int, ...] | None,
+        Field(min_length=1, description="kernels in the order in which they are filled; all if left out"),
+    ] = None
+    write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
+    readout: Annotated[ChipReadout, Field(description="how layers are read and tuned")] = ChipReadout()
+
+
+def software(
+    solution: Solution, x: FloatArray, scales: FloatArray, activation: Activation = Activation.TANH
+) -> IntArray:
+    """Return the classes (n,) that the network in software gives to x (n, n_in), at the scales (K,) of its layers."""
+    *hidden, last = zip(solution.layers, scales, strict=True)
+    for layer, scale in hidden:
+        x = activation.drive(activate(x @ layer.weight, scale, layer.bias))
+    return classify(x @ last[0].weight, last[1], last[0].bias)
+
+
+@dataclass(frozen=True, eq=False)
+class _Outputs:
+    """A pass of n samples: z (n, classes) of the last layer, and (n, columns) A of every layer for the kept ones."""
+
+    z: FloatArray
+    current: list[FloatArray]
+    ideal: list[FloatArray]
+
+
+class ChipInference(ChipInferenceSettings, Procedure):
+    """Program every solution, tiled over kernels, by write-verify and infer all test samples with it.
+
+    Inputs lie within -1 and 1; they are applied as x v_read. In the records the training samples are those
+    the scale was tuned on.
+    """
+
+    name: ClassVar[str] = "chip_inference"
+
+    solutions: Annotated[tuple[InstanceOf[Solution], ...], Field(min_length=1)]
+    x_train: Array
+    y_train: Array
+    x_test: Array
+    y_test: Array
+    trained_scale: Array | None = None
+    """(solutions, K), network scale that each layer was trained with; 1 if left out"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        first = self.solutions[0]
+        if odd := [s for s in self.solutions if s.shapes != first.shapes]:
+            raise ValueError(
+                f"solution {odd[0].index} has layers of {odd[0].shapes} cells, solution {first.index} of "
+                f"{first.shapes}; one stage runs one network"
+            )
+        if len({s.index for s in self.solutions}) != len(self.solutions):
+            raise ValueError("two solutions have the same index")
+        classes, n_in = len(first.layers[-1].bias), first.shapes[0][0]
+        for name, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            if x.ndim != 2 or len(x) == 0 or x.shape[1] != n_in or y.shape != (len(x),):
+                raise ValueError(
+                    f"x_{name} is {x.shape} and y_{name} {y.shape}; expected (samples, {n_in}) and (samples,)"
+                )
+            if not (np.abs(x) <= 1).all():
+                raise ValueError(f"x_{name} has values beyond -1 to 1 or NaN; inputs are scaled before applied")
+            if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
+                raise ValueError(f"y_{name} is not made of whole numbers from 0 to {classes - 1}")
+        shape = (len(self.solutions), len(first.layers))
+        scale = self.trained_scale
+        if scale is not None and (scale.shape != shape or not (np.isfinite(scale) & (scale > 0)).all()):
+            raise ValueError(f"trained_scale is {scale.shape}; expected positive numbers (solutions, layers) {shape}")
+        return self
+
+    @classmethod
+    def settings(cls) -> type[Model]:
+        """Return what a campaign file says of the stage; solutions and samples are given."""
+        return ChipInferenceSettings
+
+    def rehearsal(self) -> tuple[Procedure, int]:
+        """Return the stage with its first solution only, and how many there are."""
+        scale = None if self.trained_scale is None else self.trained_scale[:1]
+        return self.model_copy(update={"solutions": self.solutions[:1], "trained_scale": scale}), len(self.solutions)
+
+    def tiling(self, geometry: Geometry) -> Tiling:
+        """Return where the cells lie on a die; BenchError if they do not fit."""
+        return Tiling(self.solutions[0].shapes, geometry, self.kernels)
+
+    def run(self, die: Die, history: History) -> Iterator[Record]:
+        """Run the solutions one after the other; yield attempts, read-backs and the summaries of each.
+
+        Raises:
+            BenchError: the network does not fit the die.
+        """
+        tiling = self.tiling(die.geometry)
+        depth = len(tiling.shapes)
+        known = Known(die, history, self.write_verify.short_above)
+        cells = [tiling.cells(k) for k in range(depth)]
+        reader = CellReader(die.geometry, Cells.join(cells), self.write_verify)
+        surveyed = self.readout.normalisation is Normalisation.SURVEYED
+        states = [known.states(c.at) if surveyed else (known.nominal.g_p, known.nominal.g_ap) for c in cells]
+        layer = np.repeat(np.arange(depth), [len(c) for c in cells])
+        for number, solution in enumerate(self.solutions):
+            target = np.concatenate([x.devices.ravel() for x in solution.layers])
+            for fact in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
+                if not isinstance(fact, Written):
+                    yield fact
+                    continue
+                kernel, row, col = reader.cells.at
+                yield ReadBack(
+                    solution=np.full(len(target), solution.index),
+                    layer=layer,
+                    kernel=kernel,
+                    row=row,
+                    col=col,
+                    target=fact.target,
+                    state=fact.state,
+                    conductance=fact.conductance,
+                    flag=fact.flag,
+                )
+                yield write_record([fact], self.write_verify, solution=solution.index)
+            trained = np.ones(depth) if self.trained_scale is None else self.trained_scale[number]
+            chip = _Chip(die, tiling, solution, self.readout, states, trained)
+            yield from self._infer(solution, chip, trained)
+
+    def _infer(self, solution: Solution, chip: "_Chip", trained: FloatArray) -> Iterator[Record]:
+        n = min(self.readout.tune_on, len(self.x_train))
+        x, y = np.concatenate([self.x_train[:n], self.x_test]), np.concatenate([self.y_train[:n], self.y_test])
+        kept = slice(n, n + self.readout.samples_kept)
+        biases = [layer.bias for layer in solution.layers]
+        weights = [layer.weight for layer in solution.layers]
+        one, grid, drive = np.ones(len(biases)), self.readout.grid, self.readout.activation.drive
+        first = chip.currents(0, x)
+        scale = tune(chip.measure, biases, chip.normalise(0, first[:n]), grid, y[:n])
+        float_scale = tune(
+            lambda k, a: drive(a) @ weights[k] / trained[k], biases, x[:n] @ weights[0] / trained[0], grid, y[:n]
+        )
+        untuned = chip.forward(x, first, one, kept)
+        tuned = untuned if np.array_equal(scale, one) else chip.forward(x, first, scale, kept)
+        facts: dict[str, Any] = {}
+        predictions: dict[str, IntArray] = {}
+        for tuning, outputs, scales in (("untuned", untuned, one), ("tuned", tuned, scale)):
+            predicted = classify(outputs.z, scales[-1], biases[-1])
+            for name, part in (("train", slice(n)), ("test", slice(n, None))):
+                right = int((predicted[part] == y[part]).sum())
+                facts[f"accuracy_{tuning}_{name}"] = right / len(y[part])
+                facts[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y[part]))
+                facts[f"confusion_{tuning}_{name}"] = confusion_matrix(y[part], predicted[part], len(biases[-1]))
+                predictions[f"{tuning}_{name}"] = predicted[part]
+        for tuning, scales in (("untuned", one), ("same", scale), ("tuned", float_scale)):
+            predicted = software(solution, x, scales * trained, self.readout.activation)
+            for name, part in (("train", slice(n)), ("test", slice(n, None))):
+                facts[f"float_{tuning}_{name}"] = float((predicted[part] == y[part]).mean())
+        errors = [
+            (current - ideal) / unit
+            for current, ideal, unit in zip(untuned.current, untuned.ideal, chip.units, strict=True)
+        ]
+        yield Inference(
+            solution=solution.index,
+            scale=scale,
+            float_scale=float_scale,
+            cross_entropy_tuned_train=float(cross_entropy(activate(tuned.z[:n], scale[-1], biases[-1]), y[:n])),
+            delta_g=chip.units / self.readout.v_read,
+            error_rms=np.array([np.sqrt(np.mean(e**2)) for e in errors]),
+            error_worst=np.array([np.abs(e).max() for e in errors]),
+            flagged=chip.flagged,
+            **facts,
+        )
+        yield Prediction(solution=solution.index, **predictions)
+        yield LayerCurrent(
+            solution=solution.index,
+            layer=np.repeat(np.arange(len(biases)), [cols for _, cols in solution.shapes]),
+            untuned=np.concatenate(untuned.current, axis=1),
+            untuned_ideal=np.concatenate(untuned.ideal, axis=1),
+            tuned=np.concatenate(tuned.current, axis=1),
+            tuned_ideal=np.concatenate(tuned.ideal, axis=1),
+            g_p=np.array([g_p for g_p, _ in chip.states]),
+            g_ap=np.array([g_ap for _, g_ap in chip.states]),
+        )
+
+
+class _Chip:
+    """One programmed solution on the die: normalised currents of its layers for vectors of inputs.
+
+    Args:
+        states: mean (G_P, G_AP) in S of each layer.
+        trained: (K,), scales that the layers were trained with.
+    """
+
+    def __init__(
+        self,
+        die: Die,
+        tiling: Tiling,
+        solution: Solution,
+        settings: ChipReadout,
+        states: list[tuple[float, float]],
+        trained: FloatArray,
+    ) -> None:
+        self._die, self._solution, self._settings, self._trained = die, solution, settings, trained
+        self._tiles = [tiling.tiles(k) for k in range(len(tiling.shapes))]
+        self.states = states
+        self.units = settings.v_read * np.array([g_p - g_ap for g_p, g_ap in states])
+        self.flagged: IntArray = np.zeros(len(tiling.shapes), np.int64)
+
+    def currents(self, k: int, a: FloatArray) -> FloatArray:
+        """Return the (n, columns) A of layer k for inputs a (n, n_in), added up over the tiles below each other."""
+        found = np.zeros((len(a), self._solution.shapes[k][1]))
+        s = self._settings
+        for tile in self._tiles[k]:
+            v_row = a[:, tile.rows] * s.v_read
+            bias = vector_bias(self._die.geometry, tile.kernel, 0, v_row, compliance=s.compliance, v_gate=s.v_gate)
+            sense = Sense(bias, np.arange(tile.cols.stop - tile.cols.start), s.aperture)
+            current, flagged = self._read(sense)
+            found[:, tile.cols] += current
+            self.flagged[k] += flagged
+        return found
+
+    def _read(self, sense: Sense) -> tuple[FloatArray, int]:
+        """Read a batch, patterns without a value twice; what then has none counts as 0 A.
+
+        A reading beyond the range of the converter keeps its end value: a short is there in every repetition.
+        """
+        reading = self._die.sense(sense)
+        current, flag = reading.current, reading.flag
+        lost = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(current)
+        again = np.flatnonzero(lost.any(axis=1))
+        if len(again):
+            repeated = self._die.sense(sense.take(again))
+            current, flag = current.copy(), flag.copy()
+            current[again], flag[again] = repeated.current, repeated.flag
+        return np.where(np.isfinite(current), current, 0.0), int((flag != 0).sum())
+
+    def normalise(self, k: int, current: FloatArray) -> FloatArray:
+        """Return (..., n_out), differences of the columns of pairs in units of v_read (G_P - G_AP) trained scale."""
+        found: FloatArray = (current[..., 0::2] - current[..., 1::2]) / (self.units[k] * self._trained[k])
+        return found
+
+    def measure(self, k: int, a: FloatArray) -> FloatArray:
+        """Return the normalised currents (n, n_out) of layer k for neurons whose tanh is a (n, n_in)."""
+        return self.normalise(k, self.currents(k, self._settings.activation.drive(a)))
+
+    def ideal(self, k: int, a: FloatArray) -> FloatArray:
+        """Return the (n, columns) A of ideal cells in their target states, for inputs a (n, n_in)."""
+        g_p, g_ap = self.states[k]
+        devices = self._solution.layers[k].devices
+        found: FloatArray = self._settings.v_read * (a @ (g_ap + (g_p - g_ap) * devices))
+        return found
+
+    def forward(self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice) -> _Outputs:
+        """Pass the samples x (n, n_in) on from the currents `first` of their first layer.
+
+        Args:
+            scales: (K,), relative network scales.
+            kept: samples whose currents are returned.
+        """
+        a, z = x, first
+        currents, ideals = [], []
+        for k, layer in enumerate(self._solution.layers):
+            current = first if k == 0 else self.currents(k, a)
+            currents.append(current[kept])
+            ideals.append(self.ideal(k, a[kept]))
+            z = self.normalise(k, current)
+            a = self._settings.activation.drive(activate(z, scales[k], layer.bias))
+        return _Outputs(z, currents, ideals)

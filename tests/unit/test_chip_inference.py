@@ -1,0 +1,190 @@
+"""The chip's stage: an ideal die infers as software does, whatever the tiling; what goes wrong is a record."""
+
+import pickle
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from labctl.core.die import Flag, Geometry, Kind, Nominal, Reading, Sense
+from labctl.core.errors import BenchError
+from labctl.core.procedure import History, Record
+from labctl.nominal import NominalDie
+from protocols.chip_inference import Activation, ChipInference, ChipReadout, software
+from protocols.records import Inference, LayerCurrent, Prediction, ReadBack, Write
+from protocols.survey import Survey
+from protocols.weights import Layer, Solution, float_predictions
+
+NOMINAL = Nominal(4e-4, 2e-4)
+GEOMETRY = Geometry(16, 3, 5, Kind.ONE_T_ONE_R)
+
+
+def chip(widths: tuple[int, ...] = (7, 4, 3), count: int = 2, **fields: Any) -> ChipInference:
+    """A stage for kernels of 3 x 5 cells; scales 1 to 3 were trained."""
+    rng = np.random.default_rng(5)
+
+    def solution(index: int) -> Solution:
+        pairs = pairwise(widths)
+        return Solution(index, tuple(Layer(rng.integers(0, 2, (i, 2 * o)), rng.normal(size=o)) for i, o in pairs))
+
+    found: dict[str, Any] = {
+        "solutions": tuple(solution(20 + k) for k in range(count)),
+        "x_train": rng.uniform(-1, 1, (31, widths[0])),
+        "y_train": rng.integers(0, widths[-1], 31),
+        "x_test": rng.uniform(-1, 1, (11, widths[0])),
+        "y_test": rng.integers(0, widths[-1], 11),
+        "trained_scale": rng.uniform(1, 3, (count, len(widths) - 1)),
+        "readout": ChipReadout(tune_on=20, samples_kept=4, scales=5),
+    }
+    return ChipInference(**{**found, **fields})
+
+
+def nominal(geometry: Geometry = GEOMETRY) -> NominalDie:
+    return NominalDie(geometry, NOMINAL, timing=len)
+
+
+def of(records: list[Record], kind: type[Record]) -> list[Any]:
+    return [r for r in records if isinstance(r, kind)]
+
+
+@pytest.mark.parametrize("widths", [(7, 3), (7, 4, 3), (4, 5, 4, 3)])
+@pytest.mark.parametrize("activation", ["tanh", "sign"])
+def test_ideal_die_infers_as_software_does(widths: tuple[int, ...], activation: str) -> None:
+    readout = ChipReadout(tune_on=20, samples_kept=4, scales=5, activation=Activation(activation))
+    stage = chip(widths, readout=readout)
+    records = list(stage.run(nominal(), History()))
+    assert [w.fidelity for w in of(records, Write)] == [1.0, 1.0]
+    assert stage.trained_scale is not None
+    for solution, trained, inference, predicted in zip(
+        stage.solutions, stage.trained_scale, of(records, Inference), of(records, Prediction), strict=True
+    ):
+        assert inference.solution == predicted.solution == solution.index
+        np.testing.assert_array_equal(inference.scale, inference.float_scale)
+        for tuning, scale in (("untuned", trained), ("tuned", trained * inference.scale)):
+            for part, x in (("train", stage.x_train[:20]), ("test", stage.x_test)):
+                expected = software(solution, x, scale, Activation(activation))
+                np.testing.assert_array_equal(getattr(predicted, f"{tuning}_{part}"), expected)
+        assert inference.float_tuned_test == inference.accuracy_tuned_test
+        assert inference.error_worst.max() < 1e-9
+        assert inference.confusion_tuned_test.sum() == 11
+        assert np.trace(inference.confusion_tuned_test) / 11 == pytest.approx(inference.accuracy_tuned_test)
+        low, high = inference.interval_tuned_test
+        assert low <= inference.accuracy_tuned_test <= high
+        assert not inference.flagged.any()
+
+
+def test_software_is_the_float_network_for_tanh() -> None:
+    stage = chip()
+    scale = np.array([1.5, 0.7])
+    np.testing.assert_array_equal(
+        software(stage.solutions[0], stage.x_test, scale), float_predictions(stage.solutions[0], stage.x_test, scale)
+    )
+
+
+def test_sign_drives_full_scale_only() -> None:
+    assert Activation.SIGN.drive(np.array([-0.2, 0.0, 0.9])).tolist() == [-1.0, 1.0, 1.0]
+
+
+def test_tuning_never_loses_training_samples() -> None:
+    for inference in of(list(chip(count=4).run(nominal(), History())), Inference):
+        assert inference.accuracy_tuned_train >= inference.accuracy_untuned_train
+
+
+def test_currents_of_the_first_test_samples_are_kept_and_no_more() -> None:
+    stage = chip(count=1)
+    (current,) = of(list(stage.run(nominal(), History())), LayerCurrent)
+    assert current.layer.tolist() == [0] * 8 + [1] * 6
+    assert current.tuned.shape == current.untuned_ideal.shape == (4, 14)
+    devices = stage.solutions[0].layers[0].devices
+    expected = 0.1 * stage.x_test[:4] @ np.where(devices, NOMINAL.g_p, NOMINAL.g_ap)
+    np.testing.assert_allclose(current.untuned[:, :8], expected, rtol=1e-12)
+
+
+def test_one_batch_per_kernel_and_layer() -> None:
+    class Counting(NominalDie):
+        batches: list[tuple[int, int, int]]
+
+        def sense(self, sense: Sense) -> Reading:
+            kernels = np.unique(sense.bias.kernel)
+            if len(kernels) == 1 and len(sense) >= 31:
+                self.batches.append((int(kernels[0]), len(sense), sense.cols.shape[1]))
+            return super().sense(sense)
+
+    die = Counting(GEOMETRY, NOMINAL, timing=len)
+    die.batches = []
+    list(chip(count=1, kernels=tuple(range(15, 0, -1))).run(die, History()))
+    # 7 x 8 cells on 3 x 5: 3 tiles down, 2 across, in the order given; 20 training and 11 test samples
+    first = [(k, n, m) for k, n, m in die.batches if k >= 10]
+    assert first == [(15, 31, 5), (14, 31, 3), (13, 31, 5), (12, 31, 3), (11, 31, 5), (10, 31, 3)]
+
+
+def test_reads_without_a_value_are_repeated_and_ends_of_range_are_kept() -> None:
+    class Faulty(NominalDie):
+        lost = 0
+
+        def sense(self, sense: Sense) -> Reading:
+            found = super().sense(sense)
+            if len(sense) == 31 and self.lost == 0:
+                self.lost = 1
+                found.current[3, 1], found.flag[3, 1] = np.nan, Flag.INVALID
+                found.flag[5, 0] = Flag.OVERRANGE
+            elif len(sense) == 1:
+                self.lost += 1
+            return found
+
+    good = list(chip(count=1).run(nominal(), History()))
+    die = Faulty(GEOMETRY, NOMINAL, timing=len)
+    found = list(chip(count=1).run(die, History()))
+    assert die.lost == 2
+    np.testing.assert_array_equal(of(found, Prediction)[0].tuned_test, of(good, Prediction)[0].tuned_test)
+    assert of(found, Inference)[0].flagged.tolist() == [1, 0]
+
+
+def test_known_shorts_get_no_pulse_and_stay_in_the_count(threshold_die: Callable[..., Any]) -> None:
+    stage = chip((2, 1), count=1, trained_scale=None)
+    die = threshold_die(Geometry(2, 3, 5))  # passive: its plain loop knows no gates
+    devices = stage.solutions[0].layers[0].devices
+    row, col = map(int, np.argwhere(~devices)[0])
+    die.g_p[0, row, col] = die.g_ap[0, row, col] = 5e-3
+    history = History(list(Survey(kernels=(0,)).run(die, History())))
+    before = die.applied[0, row, col]
+    records = list(stage.run(die, history))
+    (write,) = of(records, Write)
+    assert (write.cells, write.shorts, write.correct) == (4, 1, 3)
+    assert die.applied[0, row, col] == before
+    (readback,) = of(records, ReadBack)
+    assert readback.target.sum() == devices.sum()
+
+
+def test_a_network_that_does_not_fit_is_refused_before_anything_is_done() -> None:
+    die = nominal(Geometry(7, 3, 5, Kind.ONE_T_ONE_R))
+    with pytest.raises(BenchError, match=r"7-4-3 needs 10 kernels of 3 x 5 \(6 \+ 4 for its layers\), the die has 7"):
+        next(chip().run(die, History()))
+    assert not die.state.any()
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"trained_scale": np.ones((2, 3))}, "expected positive numbers"),
+        ({"trained_scale": np.zeros((2, 2))}, "expected positive numbers"),
+        ({"x_test": np.full((11, 7), 1.01)}, "beyond -1 to 1"),
+        ({"y_test": np.full(11, 3)}, "whole numbers from 0 to 2"),
+        ({"x_train": np.zeros((31, 6))}, r"expected \(samples, 7\)"),
+        ({"readout": {"scale_min": 2.0, "scale_max": 1.0}}, "scale_max 1 is below scale_min 2"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(fields: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValidationError, match=words):
+        chip(**fields)
+
+
+def test_a_rehearsal_is_the_first_solution_and_travels() -> None:
+    short, times = pickle.loads(pickle.dumps(chip(count=3))).rehearsal()
+    assert times == 3
+    assert isinstance(short, ChipInference)
+    assert [s.index for s in short.solutions] == [20]
+    assert len(of(list(short.run(nominal(), History())), Inference)) == 1
