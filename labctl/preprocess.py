@@ -1,0 +1,67 @@
+"""Images made small enough for a die: cropped, averaged, black and white or grey.
+
+The same settings go with the trained weights and with the campaign that infers with them: weights are worth
+nothing on other pixels.
+"""
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from labctl.core.errors import BenchError
+from labctl.core.procedure import Model
+from labctl.core.units import FloatArray, Ratio
+from labctl.datasets import Dataset
+
+
+class Shades(StrEnum):
+    """What a pixel may be."""
+
+    GREY = "grey"
+    BINARY = "binary"
+
+
+class Preprocess(Model):
+    """What is done to square images, in this order: crop, average, binarise. As it stands it changes nothing."""
+
+    crop: Annotated[
+        int | None, Field(ge=1, description="side of the middle of the image that is kept, in pixels; all if left out")
+    ] = None
+    average: Annotated[int, Field(ge=1, description="so many by so many pixels become one, their mean")] = 1
+    shades: Annotated[Shades, Field(description="grey, or binary: 0 and 1")] = Shades.GREY
+    threshold: Annotated[Ratio, Field(ge=0, lt=1, description="binary: a pixel above it is 1")] = 0.5
+
+    def apply(self, data: Dataset) -> Dataset:
+        """Return the data set with its images preprocessed; BenchError if they cannot be."""
+        if self == Preprocess():
+            return data
+        return replace(data, x_train=self.images(data.x_train), x_test=self.images(data.x_test))
+
+    def images(self, x: FloatArray) -> FloatArray:
+        """Return images (n, side x side) as (n, new side x new side), of the same precision.
+
+        Raises:
+            BenchError: the images are not square, smaller than the crop, or cannot be averaged without a rest.
+
+        >>> import numpy as np
+        >>> Preprocess(average=2).images(np.array([[0.0, 1.0, 1.0, 0.0]]))
+        array([[0.5]])
+        """
+        side = round(x.shape[1] ** 0.5)
+        if side * side != x.shape[1]:
+            raise BenchError(f"samples of {x.shape[1]} features are no square images; leave 'preprocess' out")
+        new = side if self.crop is None else self.crop
+        if new > side:
+            raise BenchError(f"a crop of {new} x {new} pixels was asked for; the images have {side} x {side}")
+        if new % self.average:
+            raise BenchError(f"{new} x {new} pixels cannot be averaged {self.average} x {self.average} without a rest")
+        first = (side - new) // 2
+        middle = x.reshape(-1, side, side)[:, first : first + new, first : first + new]
+        small = new // self.average
+        blocks = middle.reshape(-1, small, self.average, small, self.average)
+        found: FloatArray = blocks.mean(axis=(2, 4), dtype=x.dtype).reshape(len(x), -1)
+        if self.shades is Shades.BINARY:
+            found = (found > self.threshold).astype(x.dtype)
+        return found
