@@ -171,8 +171,8 @@ class Line(Record):
 class Write(Record):
     """How the programming of one solution ended; a ladder of k rungs.
 
-    WER counts unflagged pulses, outside compliance, on cells that can switch in that direction: that verified now
-    or have been seen to switch that way before.
+    WER counts the pulses whose read is unflagged and during which no line was in compliance, without those on a
+    cell that failed the whole ladder and has never been seen to switch that way (`stuck_pulses`).
     """
 
     table: ClassVar[str] = "write"

@@ -23,7 +23,9 @@ class ReadSettings(Model):
     """How cells and columns are read."""
 
     v_read: Annotated[Volt, Field(gt=0, description="cell voltage of every read (project default 100 mV)")] = 0.1
-    aperture: Annotated[Second, Field(gt=0, description="integration time per reading (project default 1 ms)")] = 1e-3
+    aperture: Annotated[
+        Second, Field(gt=0, le=100, description="integration time per reading (project default 1 ms)")
+    ] = 1e-3
     compliance: Annotated[
         Ampere, Field(gt=0, description="current limit of every driven line (project default 5 mA)")
     ] = COMPLIANCE

@@ -309,6 +309,7 @@ def test_impossible_parameters_are_refused() -> None:
         ({"v_step": 1e-12}, "v_step 1e-12 V: at least 1e-09 V expected"),
         ({"v_step": 1e-9}, r"v_step 1e-09 V makes 1.8e\+08 rungs from v_start 0.42 V to v_max 0.6 V; at most 1000"),
         ({"v_max": 1e300}, "at most 1000 expected"),
+        ({"aperture": 1e9}, "less than or equal to 100"),
         ({"v_start": 1e-12}, "v_start 1e-12 V and v_step 0.02 V: at least 1e-09 V"),
         ({"v_read": 0.42}, "v_read 0.42 V is not below v_start 0.42 V: reads would write"),
         ({"budget": 10**30}, "less than or equal to 1000000000000"),
