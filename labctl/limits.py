@@ -29,15 +29,20 @@ from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, V
 
 
 class Limits(Model):
-    """What may be done to a die. Beyond any of these an operation is refused before anything is energised."""
+    """What may be done to a die. Beyond any of these an operation is refused before anything is energised.
 
-    v_towards_p: Volt = Field(gt=0, description="highest cell voltage in the direction that writes P")
-    v_towards_ap: Volt = Field(gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)")
-    width: Second = Field(gt=0, description="longest pulse")
-    compliance: Ampere = Field(gt=0, description="highest current limit that may be set on a line")
-    v_gate: Volt = Field(default=0.0, ge=0, description="highest gate voltage of a die with access transistors")
-    v_count: Volt = Field(gt=0, description="a pulse counts for a cell when the cell sees more than this")
-    pulses_per_cell: int = Field(gt=0, description="most pulses that a cell may get, over the die's life")
+    The bounds of the numbers are far outside of what a junction stands: a limit beyond them is no limit, but a slip.
+    """
+
+    v_towards_p: Volt = Field(gt=0, le=50, description="highest cell voltage in the direction that writes P")
+    v_towards_ap: Volt = Field(
+        gt=0, le=50, description="highest cell voltage in the direction that writes AP (a magnitude)"
+    )
+    width: Second = Field(gt=0, le=3600, description="longest pulse")
+    compliance: Ampere = Field(gt=0, le=100, description="highest current limit that may be set on a line")
+    v_gate: Volt = Field(default=0.0, ge=0, le=50, description="highest gate voltage of a die with access transistors")
+    v_count: Volt = Field(gt=0, le=50, description="a pulse counts for a cell when the cell sees more than this")
+    pulses_per_cell: int = Field(gt=0, le=10**12, description="most pulses that a cell may get, over the die's life")
 
 
 @dataclass(frozen=True)

@@ -160,6 +160,8 @@ def _check(solutions: Solutions) -> None:
         raise BenchError(
             f"{name}: index is {solutions.index.dtype} {solutions.index.shape}; expected whole numbers (s,)"
         )
+    if solutions.index.min() < 0:
+        raise BenchError(f"{name}: index holds {solutions.index.min()}; expected whole numbers from 0")
     if len(np.unique(solutions.index)) != s:
         raise BenchError(f"{name}: index names a solution twice; expected {s} different numbers")
     if len(solutions.devices) != len(solutions.bias) or not solutions.devices:

@@ -15,13 +15,18 @@ from labctl.core.errors import BenchError
 from labctl.core.procedure import Model
 from labctl.core.units import Ampere, FloatArray, Metre, Ohm, OhmMetre2, Ratio, Second, Unit, Volt
 from sim_backend import mtj
+from sim_backend.chip_board import IDEAL_BOARD, IDEAL_TRANSISTOR, Board, Transistor
 
 PerSecond = Annotated[float, Unit("Hz")]
 
-# bounds stand in the annotation, after the unit, where they judge the value in SI units
+# Bounds stand in the annotation, after the unit, where they judge the value in SI units. The upper ones are far outside
+# of what anybody makes: a number beyond them is a slip, such as mm for nm.
 Positive = Gt(0)
 NotNegative = Ge(0)
 Fraction = Annotated[Ratio, Ge(0), Le(1)]
+Diameter = Annotated[Metre, Ge(1e-9), Le(100e-6)]
+MAX_LINES = 4096
+MAX_CELLS = 10_000_000
 
 _OURS = " Project default, not a published value."
 
@@ -31,19 +36,29 @@ class DieGeometry(Model):
 
     kind: Kind = Field(Kind.PASSIVE, description="passive or 1T1R")
     kernels: int = Field(1, ge=1, description="crossbars on the die")
-    n_rows: int = Field(ge=1, description="driven lines of each kernel")
-    n_cols: int = Field(ge=1, description="sensed lines of each kernel")
+    n_rows: int = Field(ge=1, le=MAX_LINES, description="driven lines of each kernel")
+    n_cols: int = Field(ge=1, le=MAX_LINES, description="sensed lines of each kernel")
+
+    @model_validator(mode="after")
+    def _can_be_held(self) -> Self:
+        cells = self.kernels * self.n_rows * self.n_cols
+        if cells > MAX_CELLS:
+            raise ValueError(
+                f"{self.kernels} kernels of {self.n_rows} x {self.n_cols} are {cells:,} cells; "
+                f"expected at most {MAX_CELLS:,} on a die"
+            )
+        return self
 
 
 class Junction(Model):
     """What is known of the junctions before anything is measured: the mask and the stack."""
 
-    diameter: Annotated[Metre, Positive] = Field(description="electrical diameter, such as 80 nm")
-    kernel_diameters: tuple[Annotated[Metre, Positive], ...] = Field(
+    diameter: Diameter = Field(description="electrical diameter, such as 80 nm")
+    kernel_diameters: tuple[Diameter, ...] = Field(
         (), description="one diameter per kernel, where the kernels of a die differ; empty: all as `diameter`"
     )
-    ra: Annotated[OhmMetre2, Positive] = Field(12e-12, description="resistance-area product in P." + _OURS)
-    tmr: Annotated[Ratio, NotNegative] = Field(
+    ra: Annotated[OhmMetre2, Positive, Le(1e-3)] = Field(12e-12, description="resistance-area product in P." + _OURS)
+    tmr: Annotated[Ratio, NotNegative, Le(100)] = Field(
         1.2, description="tunnel magnetoresistance at low bias, such as 120 %." + _OURS
     )
 
@@ -51,11 +66,11 @@ class Junction(Model):
 class Spread(Model):
     """Cell to cell spread, standard deviations of the logarithm."""
 
-    diameter: Annotated[Ratio, NotNegative] = Field(0.02, description="of the diameter." + _OURS)
-    ra: Annotated[Ratio, NotNegative] = Field(0.03, description="of the resistance-area product." + _OURS)
-    tmr: Annotated[Ratio, NotNegative] = Field(0.0, description="of the TMR." + _OURS)
-    v_c0: Annotated[Ratio, NotNegative] = Field(0.05, description="of the critical voltages, both together." + _OURS)
-    delta: Annotated[Ratio, NotNegative] = Field(
+    diameter: Fraction = Field(0.02, description="of the diameter." + _OURS)
+    ra: Fraction = Field(0.03, description="of the resistance-area product." + _OURS)
+    tmr: Fraction = Field(0.0, description="of the TMR." + _OURS)
+    v_c0: Fraction = Field(0.05, description="of the critical voltages, both together." + _OURS)
+    delta: Fraction = Field(
         0.05, description="of the thermal stability; 5 % makes a cell of Delta 50 one in 4000." + _OURS
     )
 
@@ -63,9 +78,11 @@ class Spread(Model):
 class Switching(Model):
     """Switching of a junction; see `sim_backend.mtj.switching_probability`."""
 
-    v_c0_p: Annotated[Volt, Positive] = Field(0.5, description="critical voltage for writing P." + _OURS)
-    v_c0_ap: Annotated[Volt, Positive] = Field(0.5, description="critical voltage for writing AP, magnitude." + _OURS)
-    delta: Annotated[Ratio, Positive] = Field(60.0, description="thermal stability E_b / kT." + _OURS)
+    v_c0_p: Annotated[Volt, Positive, Le(50)] = Field(0.5, description="critical voltage for writing P." + _OURS)
+    v_c0_ap: Annotated[Volt, Positive, Le(50)] = Field(
+        0.5, description="critical voltage for writing AP, magnitude." + _OURS
+    )
+    delta: Annotated[Ratio, Positive, Le(1e4)] = Field(60.0, description="thermal stability E_b / kT." + _OURS)
     tau0: Annotated[Second, Positive] = Field(1e-9, description="attempt time." + _OURS)
     tau_d: Annotated[Second, Positive] = Field(2e-9, description="relaxation time of the precession." + _OURS)
     v_half: Annotated[Volt, Positive] = Field(0.5, description="bias at which the TMR is half." + _OURS)
@@ -83,7 +100,7 @@ class Lines(Model):
 class Noise(Model):
     """Noise of readings, beyond the Johnson and shot noise of the junctions."""
 
-    relative: Annotated[Ratio, NotNegative] = Field(0.003, description="of the reading, standard deviation." + _OURS)
+    relative: Fraction = Field(0.003, description="of the reading, standard deviation." + _OURS)
     absolute: Annotated[Ampere, NotNegative] = Field(10e-9, description="standard deviation." + _OURS)
     flicker: float = Field(
         1e-10, ge=0, description="1/f noise, Hooge's alpha in um^2: S_I f / I^2 is alpha / area." + _OURS
@@ -104,9 +121,7 @@ class Breakdown(Model):
     """Dielectric breakdown: at once above a cell's breakdown voltage, or by accumulated stress below it."""
 
     v_bd: Annotated[Volt, Positive] = Field(1.2, description="breakdown voltage." + _OURS)
-    spread: Annotated[Ratio, NotNegative] = Field(
-        0.03, description="of the breakdown voltage, of its logarithm." + _OURS
-    )
+    spread: Fraction = Field(0.03, description="of the breakdown voltage, of its logarithm." + _OURS)
     t_bd: Annotated[Second, Positive] = Field(
         1.0, description="time at the breakdown voltage that breaks 63 %." + _OURS
     )
@@ -123,6 +138,11 @@ class Defects(Model):
     stuck_ap: Fraction = Field(0.0, description="always AP." + _OURS)
     low_tmr: Fraction = Field(0.0, description="cells whose TMR is low." + _OURS)
     low_tmr_factor: Fraction = Field(0.3, description="their TMR over the nominal one." + _OURS)
+    clustered: Fraction = Field(0.0, description="part of the defects that come in clusters of one kind." + _OURS)
+    cluster_size: int = Field(4, ge=1, le=1000, description="cells of a cluster, as round as can be." + _OURS)
+    broken_line: Fraction = Field(
+        0.0, description="rows, and columns, broken somewhere: cells behind the break are open. Comes on top." + _OURS
+    )
     r_short_min: Annotated[Ohm, Positive] = Field(30.0, description="shorts are log-uniform from here" + _OURS)
     r_short_max: Annotated[Ohm, Positive] = Field(300.0, description="to here; broken cells too." + _OURS)
 
@@ -156,6 +176,14 @@ class Timing(Model):
     operation: Annotated[Second, NotNegative] = Field(1e-3, description="overhead of each operation." + _OURS)
 
 
+class Medians(Model):
+    """Medians of this very die as multiples of the nominal ones, which it does not tell; a wafer draws them."""
+
+    ra: Annotated[Ratio, Positive] = Field(1.0, description="of the resistance-area product")
+    tmr: Annotated[Ratio, Positive] = Field(1.0, description="of the TMR")
+    v_c0: Annotated[Ratio, Positive] = Field(1.0, description="of both critical voltages")
+
+
 class Simulation(Model):
     """What only a simulation knows."""
 
@@ -178,6 +206,9 @@ class Simulation(Model):
     breakdown: Breakdown = Breakdown()
     defects: Defects = Defects()
     timing: Timing = Timing()
+    medians: Medians = Medians()
+    transistor: Transistor | None = Field(None, description="access transistors, 1T1R only")
+    board: Board | None = Field(None, description="the board that drives an integrated chip, 1T1R only")
 
     @model_validator(mode="after")
     def _ideal_is_ideal(self) -> Self:
@@ -201,8 +232,22 @@ class Simulation(Model):
                 "noise": Noise(relative=0.0, absolute=0.0, flicker=0.0),
                 "converter": Converter(lsb=0.0).model_copy(update={"full_scale": np.inf}),
                 "breakdown": Breakdown(spread=0.0).model_copy(update={"v_bd": np.inf}),
+                "transistor": IDEAL_TRANSISTOR,
+                "board": IDEAL_BOARD,
             }
         )
+
+
+CHIP = {
+    "lines": Lines(r_row=0.5, r_col=0.5),
+    "converter": Converter(lsb=0.61e-6, full_scale=1.25e-3),
+    "defects": Defects(short=0.005, open=0.001, stuck_p=0.001, stuck_ap=0.001),
+    "timing": Timing(dwell=0.0, settle=2e-6, pattern=1e-6, operation=1e-4),
+    "transistor": Transistor(),
+    "board": Board(),
+}
+"""Project defaults of sections that a 1T1R file leaves out; none is a published value. One step of 0.61 uA is 5 V in 12
+bits behind 2 kohm, and the full scale 2048 of them in each direction."""
 
 
 class DieDescription(Model):
@@ -221,6 +266,19 @@ class DieDescription(Model):
             raise ValueError(f"{given} kernel_diameters for {self.geometry.kernels} kernels; give one each, or none")
         return self
 
+    @model_validator(mode="after")
+    def _of_its_kind(self) -> Self:
+        sim = self.simulation
+        if self.geometry.kind is Kind.PASSIVE:
+            extra = [name for name in ("transistor", "board") if getattr(sim, name) is not None]
+            if extra:
+                raise ValueError(f"a passive die has no {' and no '.join(extra)}; geometry.kind may be 1T1R")
+        elif not sim.ideal:
+            left_out = {name: part for name, part in CHIP.items() if name not in sim.model_fields_set}
+            # a frozen model is completed while it is made; the record then holds every default
+            self.__dict__["simulation"] = sim.model_copy(update=left_out)
+        return self
+
     @property
     def shape(self) -> Geometry:
         """Return the geometry that protocols see."""
@@ -229,9 +287,12 @@ class DieDescription(Model):
 
     @property
     def nominal(self) -> Nominal:
-        """Return the nominal conductances, from diameter, RA and TMR."""
+        """Return the nominal conductances, from diameter, RA and TMR; of 1T1R with the transistor in series."""
         g_p = float(mtj.parallel_conductance(self.junction.diameter, self.junction.ra))
-        return Nominal(g_p, g_p / (1.0 + self.junction.tmr))
+        g_ap = g_p / (1.0 + self.junction.tmr)
+        transistor = self.simulation.effective.transistor
+        series = transistor.r_on if transistor is not None and self.geometry.kind is Kind.ONE_T_ONE_R else 0.0
+        return Nominal(g_p / (1.0 + g_p * series), g_ap / (1.0 + g_ap * series))
 
     @property
     def diameters(self) -> FloatArray:

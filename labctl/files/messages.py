@@ -36,6 +36,8 @@ _BOUNDS: dict[str, tuple[str, str]] = {
     "less_than_equal": ("le", "at most"),
     "multiple_of": ("multiple_of", "a multiple of"),
 }
+_PREFIXED = frozenset({"V", "A", "s", "m", "ohm", "S", "Hz"})
+_PREFIXES = ((1e-9, "n"), (1e-6, "u"), (1e-3, "m"), (1.0, ""), (1e3, "k"), (1e6, "M"), (1e9, "G"))
 _SIZES: dict[str, tuple[str, str]] = {
     "too_short": ("min_length", "at least {} entries"),
     "too_long": ("max_length", "at most {} entries"),
@@ -131,7 +133,10 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         return (*path, key), "said", f"found '{ctx['tag']}', expected one of {_some(tags)}{hint}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
-        return path, "expected", f"{words} {ctx[name]}{_unit(schema, root, path)}"
+        bound, value, unit = ctx[name], root.at(path).value, _unit(schema, root, path)
+        percent = unit == "" and kind.startswith("less_than") and bound == 1 and isinstance(value, int | float)
+        hint = f"; did you mean {value:g} %?" if percent and 1 < value <= 100 else ""
+        return path, "expected", f"{words} {_quantity(bound, unit)}{hint}"
     if kind in _SIZES:
         name, words = _SIZES[kind]
         return path, "expected", words.format(ctx[name])
@@ -174,11 +179,21 @@ def _wanted(schema: Mapping[str, Any]) -> str:
     return f", expected {about}" + (f", such as {example}" if example and example not in about else "")
 
 
-def _unit(schema: Mapping[str, Any], root: Node, path: Path_) -> str:
-    for inside in schemas_at(schema, root, path):
-        if "x-unit" in inside:
-            return f" {inside['x-unit']}".rstrip()
-    return ""
+def _unit(schema: Mapping[str, Any], root: Node, path: Path_) -> str | None:
+    """Return the unit of a quantity, "" of a ratio, None of what is neither."""
+    units = (str(inside["x-unit"]) for inside in schemas_at(schema, root, path) if "x-unit" in inside)
+    return next(units, None)
+
+
+def _quantity(value: float, unit: str | None) -> str:
+    """Return a bound as people write it: 1 nm, 50 V, 100 %, 10,000."""
+    if unit == "":
+        return f"{value * 100:.6g} %" if value <= 1 else f"{value:.6g}"
+    if unit in _PREFIXED and value:
+        for factor, prefix in _PREFIXES:
+            if 1 <= abs(value) / factor * (1 + 1e-9) < 1000:
+                return f"{value / factor:.6g} {prefix}{unit}"
+    return f"{value:,}" if isinstance(value, int) else " ".join([f"{value:.6g}", *([unit] if unit else [])])
 
 
 def known_keys(schema: Mapping[str, Any], root: Node, path: Path_) -> list[str]:

@@ -396,5 +396,5 @@ def test_units_and_examples_are_said_when_the_schema_knows_them(tmp_path: Path) 
     assert lines(tmp_path / "a.yaml", model=Small) == [
         "a.yaml:1: the key 'die' is missing, for example D80",
         "a.yaml:1: the key 'wafer' is missing, expected Number on the box, such as W3",
-        "a.yaml:1: v: found 2.5, expected at most 1.0 V",
+        "a.yaml:1: v: found 2.5, expected at most 1 V",
     ]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from labctl.core.die import Bias, Geometry, Kind, Nominal, Pulse, Sense, WritePlan
 from labctl.core.errors import LimitError
@@ -111,3 +112,14 @@ def test_cells_behind_a_closed_gate_are_not_stressed():
     bias = Bias(np.array([[0.5, 0.5]]), np.zeros((1, 3)), gate=np.array([[0.0, 1.8]]))
     np.testing.assert_array_equal(stressed(bias, 0.3)[0], [[False] * 3, [True] * 3])
     assert Geometry(1, 2, 3, Kind.ONE_T_ONE_R).kind == "1T1R"
+
+
+@pytest.mark.parametrize(
+    ("limit", "most"),
+    [("v_towards_p", 50.0), ("v_towards_ap", 50.0), ("v_gate", 50.0), ("v_count", 50.0), ("pulses_per_cell", 10**12)],
+)
+def test_a_limit_that_limits_nothing_is_refused(limit, most):
+    said = {**LIMITS.model_dump(), limit: most}
+    assert getattr(Limits(**said), limit) == most
+    with pytest.raises(ValidationError, match="less than or equal to"):
+        Limits(**{**said, limit: 2 * most})

@@ -121,6 +121,7 @@ def test_nothing_is_written_over(file: Path) -> None:
         ("fc1_bias", np.full((2, 2), np.nan), "NaN"),
         ("index", np.array([1, 2, 3]), "fc1_devices has the shape"),
         ("index", np.array([1, 1]), "twice"),
+        ("index", np.array([2, -1]), "index holds -1; expected whole numbers from 0"),
         ("index", np.array([0.0, 1.0]), "index is float64"),
         ("fc1_bias", np.array([[{}, 1], [2, 3]], dtype=object), "plain arrays"),
     ],
