@@ -1,17 +1,44 @@
 """What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from labctl.core.procedure import Model
 from labctl.core.units import Ratio
 from labctl.files import FilePath
 from labctl.limits import Limits
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$", examples=["D80"])]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_NOT_ON_WINDOWS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
+
+
+def file_name(name: str) -> str:
+    """Return `name` if folders and files of a run can be called by it on every system; ValueError says why not.
+
+    >>> file_name("D80")
+    'D80'
+    """
+    if not re.fullmatch(_NAME, name):
+        raise ValueError(
+            "files are named after it, so a name has 1 to 64 letters, digits, '_', '-' or '.', "
+            "the first a letter or digit"
+        )
+    if name.endswith("."):
+        raise ValueError("files are named after it, and Windows stores no name that ends with a point")
+    if name.split(".")[0].lower() in _NOT_ON_WINDOWS:
+        raise ValueError("files are named after it, and on Windows that is the name of a device")
+    if name.lower().endswith((".h5", ".part")) or name.lower() == "summary":
+        raise ValueError("files of a run have this name already; expected another")
+    return name
+
+
+Name = Annotated[
+    str, AfterValidator(file_name), WithJsonSchema({"type": "string", "pattern": _NAME, "examples": ["D80"]})
+]
 
 
 class DieEntry(Model):
@@ -73,6 +100,14 @@ class Campaign(Model):
 
 class OneStage(Model):
     """Base of a stage: exactly one procedure with its parameters."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_said_is_all_defaults(cls, said: Any) -> Any:
+        """Take `survey:` for `survey: {}`; a stage is one key, so nobody can have meant anything else."""
+        if isinstance(said, dict) and len(said) == 1 and set(said) <= set(cls.model_fields):
+            return {name: {} if value is None else value for name, value in said.items()}
+        return said
 
     @model_validator(mode="after")
     def _one_procedure(self) -> "OneStage":

@@ -5,8 +5,9 @@ JSON, where a list may become a tuple but, by a second and strict reading, no te
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +26,14 @@ M = TypeVar("M", bound=BaseModel)
 _SCALARS = frozenset({"bool_type", "int_type", "float_type", "string_type", "literal_error"})
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one file says of the content of another: a mapping, and where it stands in its own file."""
+
+    node: Node
+    path: Path_
 
 
 @dataclass(frozen=True)
@@ -51,6 +60,13 @@ class Loaded(Generic[M]):
         """Return `file:line` of the value at `path` (or of the nearest mapping around it), for messages."""
         return self.root.at(path).where
 
+    def part(self, *path: str | int) -> Part:
+        """Return the mapping at `path`, to be laid over another file by `read`; empty if nothing stands there."""
+        node: Node | None = self.root
+        for step in path:
+            node = node.child(step) if node else None
+        return Part(node or Node({}, None, 0), path)
+
     def error(self, text: str, *path: str | int) -> BenchError:
         """Return an error that says `text` of the value at `path`, in the form of all other messages."""
         return BenchError(str(Problem(self.where(*path), path, text)))
@@ -61,7 +77,9 @@ def load(path: str | Path, model: type[M], overrides: Mapping[str, str] | None =
     return read(path, model, overrides).value
 
 
-def read(path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None) -> Loaded[M]:
+def read(
+    path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None, *, change: Part | None = None
+) -> Loaded[M]:
     """Read the YAML file at `path` as a `model`.
 
     Args:
@@ -69,6 +87,7 @@ def read(path: str | Path, model: type[M], overrides: Mapping[str, str] | None =
         model: what it must be; unknown keys are refused if the model forbids them.
         overrides: values by dotted path (`{"dies.0.diameter": "55 nm"}`), each one scalar or a flow list or
             mapping of YAML; relative paths in them start at the current folder.
+        change: what another file says differently, key by key; what is wrong in it is named where it stands.
 
     Raises:
         BenchError: naming every problem, one a line: `file:line: key.path: found ..., expected ...`.
@@ -78,6 +97,8 @@ def read(path: str | Path, model: type[M], overrides: Mapping[str, str] | None =
     if read_.root is None:
         raise _refusal(read_.problems)
     work = _Work(read_.root, list(read_.problems))
+    if change is not None:
+        work.lay_over(change)
     pending = work.put(overrides)
     while True:
         marks = work.marks(model)
@@ -115,6 +136,27 @@ class _Work:
         self.root, self.problems = root, problems
         self.included: dict[Path, str] = {}
         self.failed: set[Path_] = set()
+        self.changed: dict[Path_, Path_] = {}
+
+    def lay_over(self, change: Part) -> None:
+        """Put what another file says into the tree, mappings key by key, all else as a whole."""
+        for at, node in _leaves(change.node):
+            into = self.root
+            for part in at[:-1]:
+                below = into.child(part)
+                if below is None or not isinstance(below.value, dict):
+                    below = Node({}, node.file, node.line, origin=node.origin)
+                    into.put(str(part), below)
+                into = below
+            into.put(str(at[-1]), deepcopy(node))
+            self.changed[at] = (*change.path, *at)
+
+    def named(self, problem: Problem) -> Problem:
+        """Return `problem` with the path by which the person who wrote the value knows it."""
+        for at, path in self.changed.items():
+            if problem.path[: len(at)] == at:
+                return replace(problem, path=(*path, *problem.path[len(at) :]))
+        return problem
 
     def put(self, overrides: Mapping[str, str]) -> dict[str, str]:
         """Put overrides into the tree; return those that go into a text, which may be a file not yet read."""
@@ -209,7 +251,7 @@ class _Work:
             if not any(p.path[: len(at)] == at for at in (*said, *self.failed))
         ]
         if self.problems or value is None:
-            raise _refusal(self.problems)
+            raise _refusal([self.named(p) for p in self.problems])
         return value
 
     def _converted(self, model: type[BaseModel], context: dict[str, Any], known: set[Path_]) -> list[ErrorDetails]:
@@ -243,6 +285,15 @@ def _schema_or_nothing(model: type[BaseModel]) -> dict[str, Any]:
         return schema(model)
     except Exception:  # a model without a schema still deserves its messages; only suggestions are missing then
         return {}
+
+
+def _leaves(node: Node, at: Path_ = ()) -> Iterator[tuple[Path_, Node]]:
+    """Yield what a tree of mappings holds: everything that is no mapping, and empty ones."""
+    if isinstance(node.value, dict) and (node.value or not at):
+        for key, below in node.value.items():
+            yield from _leaves(below, (*at, key))
+    else:
+        yield at, node
 
 
 def _refusal(problems: list[Problem]) -> BenchError:
