@@ -220,7 +220,8 @@ class JournalReader:
         for field in columns.units:
             values = [e.body[field] for e in entries]
             found[field] = concatenate(values) if columns.columnar else np.array(values)
-        return Table(name, found, {"seq": "", "stage": "", "utc": "s", **columns.units}, columns.columnar)
+        units = {"seq": "", "stage": "", "utc": "s", **columns.units}
+        return Table(name, found, units, columns.columnar, columns.axes, columns.codes)
 
     def verify(self) -> None:
         """Compare every digest and the database's own structure. Raises StorageError at the first damage."""

@@ -121,20 +121,26 @@ def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
 
 
 def table_items(path: str, table: Table) -> Iterator[Item]:
-    """Yield a table: one dataset per column."""
+    """Yield a table: one dataset per column; one of codes says what they mean."""
     yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar})
     for name, column in table.items():
-        yield dataset(f"{path}/{name}", column, table.units[name], **(_EPOCH if name == "utc" else {}))
+        attrs = dict(_EPOCH) if name == "utc" else {}
+        if column.dtype.kind in "biuf":
+            attrs["long_name"] = f"{name}, {table.units[name] or '1'}"
+        if name in table.codes:
+            attrs["codes"] = ", ".join(f"{code} {word}" for word, code in table.codes[name].items())
+        yield dataset(f"{path}/{name}", column, table.units[name], **attrs)
 
 
 def plots(entry: str, table: Table) -> Iterator[Item]:
-    """Yield what people look at, as NXdata: maps of 2-D fields, fidelity and accuracy of solutions."""
+    """Yield what people look at, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions."""
     if table.columnar:
         return
     for name, column in table.items():
         axes: list[tuple[str, Array]]
         if column.ndim == 3 and column.dtype.kind in "biuf":
-            axes = [(axis, np.arange(n)) for axis, n in zip(("record", "row", "col"), column.shape, strict=True)]
+            known = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
+            axes = [(axis, np.arange(n)) for axis, n in zip(known, column.shape, strict=True)]
         elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
             axes = [("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))]
         else:
@@ -143,7 +149,7 @@ def plots(entry: str, table: Table) -> Iterator[Item]:
         yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": [axis for axis, _ in axes]})
         yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
         for axis, found in axes:
-            yield dataset(f"{path}/{axis}", found)
+            yield dataset(f"{path}/{axis}", found, long_name=axis)
 
 
 def default_plot(items: Iterable[Item]) -> str:

@@ -1,13 +1,16 @@
 """Records as tables: what a field may hold, and the columns that many records make."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
+from enum import IntEnum, IntFlag
 from functools import cache
 from typing import Any, get_type_hints
 
 import numpy as np
 
 from labctl.arrays import Array, check_text
+from labctl.core.die import Flag
 from labctl.core.procedure import units_of
 
 RESERVED = ("seq", "stage", "utc", "die")
@@ -23,12 +26,16 @@ class Table(Mapping[str, Array]):
     Args:
         units: unit of every column, "" where it has none.
         columnar: one record was many rows.
+        axes: names of the axes of one record's array, for the columns that declare them.
+        codes: what the numbers mean, by name, for the columns that hold codes.
     """
 
     name: str
     columns: dict[str, Array]
     units: dict[str, str]
     columnar: bool = False
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __getitem__(self, column: str) -> Array:
         return self.columns[column]
@@ -62,7 +69,7 @@ class Table(Mapping[str, Array]):
         if any(set(t) != set(first) for t in found):
             raise ValueError(f"the table '{first.name}' does not have the same columns on every die")
         columns = {k: concatenate([t[k] for t in found]) for k in first}
-        return cls(first.name, columns, first.units, first.columnar)
+        return cls(first.name, columns, first.units, first.columnar, first.axes, first.codes)
 
 
 def concatenate(parts: list[Array]) -> Array:
@@ -72,22 +79,44 @@ def concatenate(parts: list[Array]) -> Array:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a table holds: unit and kind ("float", "int", "bool", "str" or "array") of every field."""
+    """What a table holds: unit and kind ("float", "int", "bool", "str" or "array") of every field; `axes` and `codes`
+    as in `Table`, of the fields that have any."""
 
     columnar: bool
     units: dict[str, str]
     kinds: dict[str, str]
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @cache
 def columns_of(record: Any) -> Columns:
-    """Return what the table of a record type holds; TypeError if a field has a name that every table has."""
+    """Return what the table of a record type holds.
+
+    Axes are those that the type declares (`axes`, by field). A field called like an enumeration of the module of the
+    type (`defect`, `Defect`) holds its codes; `flag` and `pulse_flag` hold bits of `labctl.core.die.Flag`.
+
+    Raises:
+        TypeError: a field has a name that every table has, or axes are declared of no field.
+    """
     hints = get_type_hints(record)
     kinds = {f.name: getattr(hints[f.name], "__name__", "array") for f in fields(record)}
     kinds = {name: kind if kind in ("float", "int", "bool", "str") else "array" for name, kind in kinds.items()}
     if taken := [name for name in kinds if name in RESERVED]:
         raise TypeError(f"a record has no field '{taken[0]}': every table has a column of that name")
-    return Columns(record.columnar, units_of(record), kinds)
+    axes = {name: list(found) for name, found in getattr(record, "axes", {}).items()}
+    if unknown := sorted(set(axes) - set(kinds)):
+        raise TypeError(f"{record.__name__} declares axes of '{unknown[0]}', which is no field of it")
+    known = {name: _enumeration(record, name) for name, kind in kinds.items() if kind == "array"}
+    codes = {name: {str(m.name).lower(): int(m) for m in found} for name, found in known.items() if found}
+    return Columns(record.columnar, units_of(record), kinds, axes, codes)
+
+
+def _enumeration(record: Any, name: str) -> type[IntEnum | IntFlag] | None:
+    if name in ("flag", "pulse_flag"):
+        return Flag
+    found = getattr(sys.modules.get(record.__module__), name.title().replace("_", ""), None)
+    return found if isinstance(found, type) and issubclass(found, IntEnum | IntFlag) else None
 
 
 def field_of(name: str, value: object, kind: str) -> Any:

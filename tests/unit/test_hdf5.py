@@ -38,6 +38,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Map(Record):
     table: ClassVar[str] = "survey"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = {"g_p": ("row", "col")}
 
     kernel: int
     g_p: Conductances
@@ -127,7 +128,7 @@ def paths_of(file: h5py.File) -> dict[str, object]:
 def documented(heading: str) -> list[tuple[str, str, str, re.Pattern[str]]]:
     section = DOCUMENT.read_text(encoding="utf-8").split(f"## {heading}")[1].split("\n## ")[0]
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `/")]
-    words = {"table": "(survey|write|attempt)", "map": "g_p", "ratio": "fidelity"}
+    words = {"table": "(survey|write|attempt)", "map": "g_p", "ratio": "fidelity", "axis": "(row|col)"}
 
     def pattern(path: str) -> re.Pattern[str]:
         return re.compile(re.sub(r"<(\w+)>", lambda m: words.get(m[1], "[^/]+"), path))

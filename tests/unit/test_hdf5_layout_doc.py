@@ -1,0 +1,164 @@
+"""docs/hdf5-layout.md lists every dataset of every table, as the record classes declare them.
+
+Run as a program, this file writes the tables into the document: python tests/unit/test_hdf5_layout_doc.py
+"""
+
+import ast
+import importlib
+import inspect
+import pkgutil
+import re
+import textwrap
+from collections.abc import Iterator
+from dataclasses import fields
+from enum import IntEnum, IntFlag
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import protocols
+from labctl.core.die import Flag
+from labctl.core.procedure import Record, units_of
+from labctl.core.units import BoolArray, FloatArray, IntArray
+from labctl.tables import columns_of
+from protocols.records import TABLES, Defect
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
+BEGIN, END = "<!-- tables:", "<!-- end of tables -->"
+COMMON = (
+    "Besides its fields every table has `seq`, `stage` and `utc`; n is its number of rows. A field with axes has\n"
+    "them after the rows. Ratios run from 0 to 1; intervals are (low, high). In `solution`, -1 stands for a survey. Along the axis\n"
+    "`direction`, 0 is towards AP and 1 is towards P; `row`, `col`, `layer` and `kernel` count from 0."
+)
+TYPES = {float: "float64", int: "int64", bool: "bool", str: "text"}
+FLAGS = {
+    "COMPLIANCE": "a source was at its current limit, so the voltage is not the one asked for",
+    "OVERRANGE": "the current is beyond what the meter can say",
+    "INVALID": "the instrument gave no valid reading",
+    "UNKNOWN": "it is not known what came of it: the run was interrupted between intent and result",
+}
+USUAL = {
+    "kernel": "kernel of the cell",
+    "row": "row of the cell",
+    "col": "column of the cell",
+    "target": "True is P",
+    "state": "conductance above the cut: P",
+    "width": "width of the pulse",
+    "v_read": "cell voltage of the read",
+    "conductance": "current / v_read",
+    "flag": "bits of `Flag`, of the read",
+}
+"""Meaning of fields that are called alike in many tables, where a class does not say more."""
+ARRAYS = {FloatArray: "float64", IntArray: "int64", BoolArray: "bool"}
+
+
+def record_types() -> list[type[Record]]:
+    """Every record class of the protocols, in the order of their modules and lines."""
+    found: dict[str, type[Record]] = {}
+    for module in pkgutil.walk_packages(protocols.__path__, "protocols."):
+        for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
+            own = kind.__module__ == module.name
+            if own and issubclass(kind, Record) and "table" in vars(kind):
+                found[kind.table] = kind
+    return sorted(found.values(), key=lambda k: (k.__module__, inspect.getsourcelines(k)[1]))
+
+
+def documented(kind: type) -> dict[str, str]:
+    """The line of text under each field or member of a class."""
+    (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for node, below in zip(tree.body, tree.body[1:], strict=False):
+        name = (
+            node.target
+            if isinstance(node, ast.AnnAssign)
+            else node.targets[0]
+            if isinstance(node, ast.Assign)
+            else None
+        )
+        if isinstance(name, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
+            found[name.id] = " ".join(str(below.value.value).split())
+    return found
+
+
+def rows(kind: type[Record]) -> Iterator[str]:
+    """One line of the document per field."""
+    hints, units, said, columns = get_type_hints(kind), units_of(kind), documented(kind), columns_of(kind)
+    for field in fields(kind):
+        name, text = field.name, said.get(field.name) or USUAL.get(field.name, "")
+        match = re.match(r"(\([^)]*,[^)]*\))(?:, )?(.*)", text)
+        shape = "(n,)"
+        if match:
+            text = match[2]
+            if not kind.columnar:
+                shape = f"(n, {match[1].strip('(),')})"
+        elif columns.kinds[name] == "array" and not kind.columnar:
+            shape = "(n, ...)"
+        hint = hints[name]
+        dtype = TYPES.get(hint) or next((d for a, d in ARRAYS.items() if hint == a), "uint8")
+        unit = "" if dtype == "text" else units[name] or "1"
+        axes = ", ".join(columns.axes.get(name, ()))
+        yield f"| `{name}` | {shape} | {axes} | {dtype} | {unit} | {text} |"
+
+
+def codes(kind: type[IntEnum] | type[IntFlag], title: str) -> Iterator[str]:
+    """The members of an enumeration as a table."""
+    said = {**FLAGS, **documented(kind)}
+    yield f"### {title}\n\n| code | name | meaning |\n|---|---|---|"
+    for member in kind:
+        yield f"| {int(member)} | {member.name.lower()} | {said.get(member.name, '')} |"
+    yield ""
+
+
+def render() -> str:
+    """What stands between the marks of the document."""
+    lines = [COMMON, ""]
+    for kind in record_types():
+        assert kind.__doc__
+        many = " One record makes many rows." if kind.columnar else ""
+        lines += [f"### `{kind.table}`", "", " ".join(kind.__doc__.split()) + many, ""]
+        lines += ["| field | shape | axes | type | units | meaning |", "|---|---|---|---|---|---|", *rows(kind), ""]
+    lines += codes(Defect, "Codes of `defect`")
+    lines += codes(Flag, "Bits of `flag` and `pulse_flag`")
+    lines += ["A `flag` of 0 is a good reading; otherwise it is the sum of the bits that apply.", ""]
+    return "\n".join(lines)
+
+
+def parts() -> tuple[str, str, str]:
+    """The document before, between and after the marks."""
+    text = DOCUMENT.read_text(encoding="utf-8")
+    before, mark, rest = text.partition(BEGIN)
+    line, _, rest = rest.partition("\n")
+    between, end, after = rest.partition(END)
+    assert mark
+    assert end
+    return f"{before}{mark}{line}\n", between, f"{end}{after}"
+
+
+def test_the_document_says_what_the_record_classes_say() -> None:
+    assert parts()[1].strip() == render().strip(), (
+        "docs/hdf5-layout.md is not what the record classes say; write it anew: "
+        "python tests/unit/test_hdf5_layout_doc.py"
+    )
+
+
+@pytest.mark.parametrize("kind", record_types(), ids=lambda kind: kind.table)
+def test_every_field_has_a_meaning_and_every_array_its_axes(kind: type[Record]) -> None:
+    said, columns = {**USUAL, **documented(kind)}, columns_of(kind)
+    assert not [f.name for f in fields(kind) if len(said.get(f.name, "")) < 5]
+    if kind in TABLES:
+        arrays = {name for name, what in columns.kinds.items() if what == "array"}
+        assert set(columns.axes) == (set() if kind.columnar else arrays)
+
+
+def test_codes_travel_with_the_tables() -> None:
+    survey = next(kind for kind in record_types() if kind.table == "survey")
+    assert columns_of(survey).codes["defect"]["short"] == Defect.SHORT
+    attempt = next(kind for kind in record_types() if kind.table == "attempt")
+    assert columns_of(attempt).codes["flag"] == {"compliance": 1, "overrange": 2, "invalid": 4, "unknown": 8}
+
+
+if __name__ == "__main__":
+    before, _, after = parts()
+    DOCUMENT.write_text(f"{before}\n{render()}\n{after}", encoding="utf-8")
