@@ -1,11 +1,14 @@
 """Tell the person in front of the screen how far it is: a live display on a terminal, plain lines elsewhere."""
 
+import re
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -15,6 +18,7 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.table import Table as Grid
 
 EVERY = 5.0
 """Time between plain lines, in s, when the output is not a terminal; a run of a night would use 30 s."""
@@ -35,10 +39,87 @@ def duration(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def left(seconds: float) -> str:
+    """Return a time to wait, no finer than it can be foretold.
+
+    >>> left(0.03), left(4.2), left(75)
+    ('less than 1 s', 'about 4 s', 'about 1 min 15 s')
+    """
+    return (
+        "less than 1 s" if seconds < 1 else f"about {seconds:.0f} s" if seconds < 60 else f"about {duration(seconds)}"
+    )
+
+
+def counted(n: int, noun: str) -> str:
+    """Return a number of things.
+
+    >>> counted(1, "die"), counted(1200, "die")
+    ('1 die', '1,200 dies')
+    """
+    return f"{n:,} {noun}" + ("" if n == 1 else "s")
+
+
+class _Trimmed:
+    """A text stream without the blanks that tables leave at the ends of lines."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+
+    def write(self, text: str) -> int:
+        self._file.write(re.sub(r"[ \t]+(?=\n)", "", text))
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console for tables: as wide as the terminal, wide enough for every table where there is none."""
     found = Console(stderr=stderr, highlight=False)
-    return found if found.is_terminal else Console(stderr=stderr, highlight=False, width=130)
+    if found.is_terminal:
+        return found
+    file: Any = _Trimmed(sys.stderr if stderr else sys.stdout)
+    return Console(file=file, highlight=False, width=130)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a printed table: numbers stand right, names left; of two, the one with less `worth` goes first.
+
+    Args:
+        worth: from 0 on; None for a column that is never left out.
+    """
+
+    heading: str
+    worth: int | None = None
+    right: bool = True
+
+
+def print_table(
+    console: Console, title: str, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, last: bool = False
+) -> list[str]:
+    """Print a table without its least worthy columns, as many as it takes to fit; return the headings left out.
+
+    No value is ever cut: if what must stay is still too wide, names run over several lines.
+
+    Args:
+        last: the last row is a sum, and stands below a line.
+    """
+    shown = list(range(len(columns)))
+    while True:
+        grid = Grid(title=title, title_justify="left", box=SIMPLE_HEAD)
+        for k in shown:
+            c = columns[k]
+            grid.add_column(c.heading, justify="right" if c.right else "left", no_wrap=c.right, overflow="fold")
+        for n, row in enumerate(rows):
+            grid.add_row(*(row[k] for k in shown), end_section=last and n == len(rows) - 2)
+        wide = console.measure(grid, options=console.options.update_width(100_000)).maximum
+        droppable = [k for k in shown if columns[k].worth is not None]
+        if wide <= console.width or not droppable:
+            break
+        shown.remove(min(droppable, key=lambda k: columns[k].worth or 0))
+    console.print(grid)
+    return [c.heading for k, c in enumerate(columns) if k not in shown]
 
 
 class Display:
@@ -98,6 +179,6 @@ class Display:
     def _line(self) -> None:
         self._last = time.monotonic()
         elapsed, done, total = self._last - self._start, sum(self._done.values()), sum(self._total.values())
-        left = f", about {duration(elapsed * (total - done) / done)} left" if done else ""
+        rest = f", {left(elapsed * (total - done) / done)} left" if 0 < done < total else ""
         at = ", ".join(f"{die} {self._stage[die]}" for die in self._total if self._stage[die] != "waiting")
-        print(f"{duration(elapsed)}: {done / max(total, 1):.0%}{left}; {at}", file=sys.stderr, flush=True)
+        print(f"{duration(elapsed)}: {done / max(total, 1):.0%}{rest}; {at}", file=sys.stderr, flush=True)

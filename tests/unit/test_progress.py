@@ -1,0 +1,75 @@
+"""Tables that fit without cutting a value, and lines that people can read."""
+
+import io
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from labctl import progress
+from labctl.progress import Column, Display, print_table
+
+COLUMNS = (Column("die", right=False), Column("shown first", 3), Column("shown last", 0), Column("middle", 1))
+ROWS = [("D80", "100.0 / 99.3", "7", "1,234,567"), ("a-long-name-of-a-die", "5.1 / 4.2", "12", "0")]
+
+
+def printed(width: int, **more: Any) -> tuple[str, list[str]]:
+    file = io.StringIO()
+    missing = print_table(Console(file=file, width=width, highlight=False), "title", COLUMNS, ROWS, **more)
+    return file.getvalue(), missing
+
+
+def test_columns_go_by_measured_width_the_least_worthy_first() -> None:
+    widths = range(20, 90)
+    counts = [len(printed(width)[1]) for width in widths]
+    assert counts == sorted(counts, reverse=True)
+    assert counts[-1] == 0
+    orders = {tuple(printed(width)[1]) for width in widths}
+    assert orders == {
+        (),
+        ("shown last",),
+        ("shown last", "middle"),
+        ("shown first", "shown last", "middle"),
+    }
+
+
+@pytest.mark.parametrize("width", [12, 20, 36, 44, 53, 64, 90])
+def test_no_value_is_cut_and_no_line_is_longer_than_the_screen(width: int) -> None:
+    text, missing = printed(width)
+    assert "\u2026" not in text
+    assert max(map(len, text.splitlines())) <= width
+    values = [(column.heading, row[k]) for row in ROWS for k, column in enumerate(COLUMNS) if k]
+    assert all((value in text) == (heading not in missing) for heading, value in values if len(value) > 3)
+    assert "".join(ROWS[1][0].split()) in "".join(text.split())
+
+
+def test_a_sum_stands_below_a_line() -> None:
+    plain, summed = printed(90)[0], printed(90, last=True)[0]
+    assert len(summed.splitlines()) == len(plain.splitlines()) + 1
+
+
+def test_where_there_is_no_terminal_lines_end_where_their_text_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = progress.console()
+    assert screen.width == 130
+    print_table(screen, "title", COLUMNS, ROWS)
+    progress.console(stderr=True).print("said  \n aside ")
+    out, err = capsys.readouterr()
+    assert "D80" in out
+    assert all(line == line.rstrip() for line in (out + err).splitlines())
+    assert err.split() == ["said", "aside"]
+
+
+def test_plain_lines_say_what_is_left_no_finer_than_anybody_knows(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter([0.0, *[2.0] * 2, *[4.0] * 2, *[4.01] * 2])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    with Display({"D80": 100, "D55": 100}, every=0.0) as display:
+        display.notify("D80", "patterns", 50)
+        display.notify("D80", "patterns", 50)
+        display.notify("D55", "done", "good")
+    first, second, third = capsys.readouterr().err.splitlines()
+    assert first == "2.0 s: 25%, about 6 s left; "
+    assert second.startswith("4.0 s: 50%, about 4 s left")
+    assert "left" not in third
+    assert "D55 good" in third
