@@ -1,0 +1,118 @@
+"""Wine on a bench: the same file on the simulated die, on emulated instruments in process, and on them over TCP."""
+
+import json
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labctl.results import open_run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BENCH = EXAMPLES / "bench-two-arrays.yaml"
+
+
+@pytest.fixture(scope="module")
+def ideal(tmp_path_factory, few_solutions):
+    """A campaign of one ideal die and two solutions, and a bench whose twin measures without error."""
+    folder = tmp_path_factory.mktemp("ideal")
+    text = (EXAMPLES / "wine-passive.yaml").read_text()
+    before, _, after = text.partition("dies:\n")
+    _, _, after = after.partition("\n\n")
+    dies = f"dies:\n  - {{name: D80, file: {json.dumps(str(EXAMPLES / 'dies/ideal-15x15.yaml'))}}}\n\n"
+    campaign, bench = folder / "ideal.yaml", folder / "bench.yaml"
+    campaign.write_text(before.replace("wine-solutions.npz", str(few_solutions)) + dies + after)
+    text = BENCH.read_text()
+    assert "ideal_instruments: false" in text
+    bench.write_text(text.replace("ideal_instruments: false", "ideal_instruments: true"))
+    return campaign, bench
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, labctl, ideal):
+    """The ideal die simulated, on the ideal twin in process, over TCP, and on the realistic twin in process."""
+    campaign, bench = ideal
+    folder = tmp_path_factory.mktemp("runs")
+    ways = {
+        "simulated": (),
+        "bytes": ("--bench", bench, "--sim", "bytes"),
+        "tcp": ("--bench", bench, "--sim", "tcp"),
+        "realistic": ("--bench", BENCH, "--sim", "bytes"),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        begun = {name: pool.submit(labctl, "run", campaign, "--out", folder / name, *way) for name, way in ways.items()}
+        said = {name: done.result().stderr for name, done in begun.items()}
+    return {name: open_run(folder / name).die("D80") for name in ways}, said
+
+
+def same(one, other, table, *columns):
+    return all(np.array_equal(one.table(table)[c], other.table(table)[c]) for c in columns)
+
+
+PREDICTED = tuple(f"{tuning}_{part}" for tuning in ("untuned", "tuned") for part in ("train", "test"))
+
+
+@pytest.mark.parametrize("way", ["bytes", "tcp"])
+def test_cell_states_and_predictions_are_those_of_the_simulated_die(runs, way):
+    (simulated, bench), _ = (runs[0]["simulated"], runs[0][way]), runs[1]
+    assert simulated.table("readback").rows == bench.table("readback").rows > 300
+    assert same(simulated, bench, "readback", "solution", "kernel", "row", "col", "target", "state", "flag")
+    assert same(simulated, bench, "attempt", "kernel", "row", "col", "voltage", "target", "verified")
+    assert same(simulated, bench, "prediction", "solution", *PREDICTED)
+    assert same(simulated, bench, "survey", "defect", "good")
+    one, other = (die.table("readback")["conductance"] for die in (simulated, bench))
+    assert np.abs(one / other - 1).max() < 1e-6
+
+
+def test_both_transports_carry_the_very_same_numbers(runs):
+    over_bytes, over_tcp = runs[0]["bytes"], runs[0]["tcp"]
+    for name in over_bytes.tables:
+        columns = [c for c in over_bytes.table(name) if c not in ("seq", "utc")]
+        assert same(over_bytes, over_tcp, name, *columns), name
+
+
+def test_realistic_instruments_differ_by_their_resolution_and_noise_only(runs):
+    simulated, bench = runs[0]["simulated"], runs[0]["realistic"]
+    assert same(simulated, bench, "readback", "solution", "target", "state")
+    one, other = (die.table("readback")["conductance"] for die in (simulated, bench))
+    worst = np.abs(other / one - 1).max()
+    assert 1e-6 < worst < 2e-3
+    a, b = simulated.table("prediction"), bench.table("prediction")
+    changed = [np.mean(a[c] != b[c]) for c in PREDICTED]
+    assert max(changed) < 0.02
+
+
+@pytest.mark.parametrize("way", ["bytes", "tcp", "realistic"])
+def test_the_bench_was_safe_all_along(runs, way):
+    said = " ".join(runs[1][way].split())
+    for clean in ("0 hot switches", "0 moves in contact", "0 source fights"):
+        assert clean in said
+
+
+def test_50_ns_is_refused_in_plan_and_told_who_makes_none_shorter(labctl, ideal, tmp_path):
+    campaign, bench = ideal
+    short = ("--set", "stages.1.network.write_verify.width='50 ns'")
+    done = labctl("plan", campaign, "--bench", bench, *short, expect=2)
+    assert "smu1 (2602B) makes none shorter than 0.0002 s" in done.stderr
+    labctl("run", campaign, "--bench", bench, "--out", tmp_path / "none", *short, expect=2)
+    assert not (tmp_path / "none").exists()
+
+
+def test_more_levels_than_channels_are_refused_in_plan(labctl, ideal):
+    campaign, bench = ideal
+    done = labctl("plan", campaign, "--bench", bench, "--set", "stages.1.network.inference.mode=parallel", expect=2)
+    assert "13 levels" in done.stderr
+    assert "4 channels" in done.stderr
+
+
+def test_a_wiring_that_contradicts_itself_is_refused_with_its_line(labctl, ideal, tmp_path):
+    campaign, bench = ideal
+    twice = tmp_path / "twice.yaml"
+    twice.write_text(bench.read_text().replace("d14: 5-12", "d14: 5-11"))
+    done = labctl("plan", campaign, "--bench", twice, expect=2)
+    assert "5-11" in done.stderr
+    labctl("check", twice, "--sim", "bytes", expect=2)
+    shutil.copy(bench, twice)
+    labctl("check", twice, "--sim", "bytes")
