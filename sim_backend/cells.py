@@ -1,14 +1,15 @@
 """The junctions of one kernel as they were made: every number drawn once, from seed and name of the die."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from enum import IntEnum
 
 import numpy as np
 import numpy.typing as npt
 
-from labctl.core.units import BoolArray, FloatArray
+from labctl.core.units import BoolArray, FloatArray, IntArray
 from sim_backend import mtj
-from sim_backend.description import DieDescription
+from sim_backend.description import Defects, DieDescription
 from sim_backend.rng import Stream
 
 NEVER = 1e6
@@ -57,11 +58,28 @@ class Cells:
     defect: npt.NDArray[np.uint8]
     stress: FloatArray
 
+    @classmethod
+    def join(cls, parts: "Sequence[Cells]") -> "Cells":
+        """Return the cells of all parts, one after the other."""
+        return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
+
+    def electrical(self, index: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return what conducts in the cells at `index`: conductance at high bias, S, and TMR of what is AP."""
+        state, defect = self.state[index], self.defect[index]
+        short, opened = (defect == Defect.SHORT) | (defect == Defect.BROKEN), defect == Defect.OPEN
+        g = np.where(short, self.g_short[index], np.where(opened, 0.0, self.g_p[index]))
+        return g, np.where(state | short | opened, 0.0, self.tmr0[index])
+
+    def drive(self, index: IntArray, polarity: int) -> FloatArray:
+        """Return, per volt, the drive of cells towards their other state in units of its critical voltage."""
+        drive = np.where(self.state[index], -1.0 / self.v_c0_ap[index], 1.0 / self.v_c0_p[index]) * polarity
+        return np.where(self.delta[index] == NEVER, 0.0, drive)
+
 
 def fabricate(description: DieDescription, seed: int, name: str, kernel: int) -> Cells:
     """Return the junctions of `kernel` of the die `name` made with `seed`."""
     sim = description.simulation.effective
-    junction, switching, spread = description.junction, sim.switching, sim.spread
+    junction, switching, spread, medians = description.junction, sim.switching, sim.spread, sim.medians
     cells = description.geometry.n_rows * description.geometry.n_cols
 
     def stream(what: str) -> Stream:
@@ -71,20 +89,21 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
         return mtj.spread(nominal, sigma, stream(what).normals(0)[0])
 
     d, defects = float(description.diameters[kernel]), sim.defects
-    critical = drawn(1.0, spread.v_c0, "v_c0")
+    critical = drawn(medians.v_c0, spread.v_c0, "v_c0")
+    ra = drawn(junction.ra * medians.ra, spread.ra, "ra")
     log_short = np.log([defects.r_short_min, defects.r_short_max])
     resistance = np.exp(log_short[0] + np.diff(log_short) * stream("short").uniforms(0)[0])
     made = Cells(
         state=stream("state").uniforms(0)[0] < (0.5 if sim.random_state else 0.0),
-        g_p=mtj.parallel_conductance(drawn(d, spread.diameter, "diameter"), drawn(junction.ra, spread.ra, "ra")),
-        tmr0=drawn(junction.tmr, spread.tmr, "tmr"),
+        g_p=mtj.parallel_conductance(drawn(d, spread.diameter, "diameter"), ra),
+        tmr0=drawn(junction.tmr * medians.tmr, spread.tmr, "tmr"),
         v_c0_p=switching.v_c0_p * critical,
         v_c0_ap=switching.v_c0_ap * critical,
         delta=drawn(switching.delta, spread.delta, "delta"),
         v_bd=drawn(sim.breakdown.v_bd, sim.breakdown.spread, "breakdown"),
         endurance=mtj.endurance(stream("endurance").uniforms(0)[0], sim.breakdown.shape),
         g_short=1.0 / resistance,
-        defect=_defects(defects.fractions, stream("defects").uniforms(0)[0]),
+        defect=_defects(defects, (description.geometry.n_rows, description.geometry.n_cols), seed, name, kernel),
         stress=np.zeros(cells),
     )
     made.tmr0[made.defect == Defect.LOW_TMR] *= defects.low_tmr_factor
@@ -95,7 +114,58 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
     return made
 
 
-def _defects(fractions: FloatArray, uniform: FloatArray) -> npt.NDArray[np.uint8]:
+def _defects(defects: Defects, shape: tuple[int, int], seed: int, name: str, kernel: int) -> npt.NDArray[np.uint8]:
+    """Return the codes of the cells of a kernel: single defects, clusters of one kind over them, broken lines."""
+
+    def uniforms(what: str, stride: int) -> FloatArray:
+        return np.asarray(Stream(seed, name, "fabrication", kernel, what, stride=stride).uniforms(0)[0])
+
+    fractions, cells = defects.fractions, shape[0] * shape[1]
+    total = float(fractions.sum())
+    clustered = defects.clustered * total
+    # what is not in a cluster is single, so that each kind has its fraction in the end
+    single = fractions * ((1.0 - defects.clustered) / (1.0 - clustered) if clustered < 1.0 else 0.0)
+    code = _kind(single, uniforms("defects", cells))
+    if clustered > 0.0:
+        away = _around(defects.cluster_size)
+        pad = int(np.abs(away).max())
+        padded = (shape[0] + 2 * pad, shape[1] + 2 * pad)  # a cluster may have begun beyond the edge
+        # a cell is in a cluster if one of the cells around it is the middle of one
+        chance = 1.0 - (1.0 - clustered) ** (1.0 / defects.cluster_size)
+        u = uniforms("clusters", padded[0] * padded[1]).reshape(padded)
+        middle = _kind(fractions * (chance / total), u)
+        for i, j in away[::-1]:  # the nearest middle is heard last
+            here = middle[pad + i : pad + i + shape[0], pad + j : pad + j + shape[1]].ravel()
+            code = np.where(here != Defect.NONE, here, code)
+    if defects.broken_line > 0.0:
+        code = np.where(_behind_breaks(defects.broken_line, shape, uniforms).ravel(), Defect.OPEN, code)
+    return code.astype(np.uint8)
+
+
+def _kind(fractions: FloatArray, uniform: FloatArray) -> npt.NDArray[np.uint8]:
     """Return the codes, `fractions` being those of SHORT .. LOW_TMR."""
     code = np.searchsorted(np.cumsum(fractions), uniform, side="right") + 1
     return np.where(code > len(fractions), Defect.NONE, code).astype(np.uint8)
+
+
+def _around(size: int) -> IntArray:
+    """Return the `size` offsets (row, column) nearest to a cell, itself first.
+
+    >>> _around(5).tolist()
+    [[0, 0], [-1, 0], [0, -1], [0, 1], [1, 0]]
+    """
+    reach = int(np.ceil(np.sqrt(size)))
+    grid = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    return np.array(grid[np.argsort(np.square(grid).sum(axis=1), kind="stable")][:size])
+
+
+def _behind_breaks(chance: float, shape: tuple[int, int], uniforms: Callable[[str, int], FloatArray]) -> BoolArray:
+    """Return which cells of `shape` a broken row or column cuts off from its source or its ammeter."""
+    n_rows, n_cols = shape
+    row, col = (np.arange(n)[:, None] if k == 0 else np.arange(n)[None] for k, n in enumerate(shape))
+    lost = np.zeros(shape, np.bool_)
+    broken = uniforms("broken rows", 2 * n_rows).reshape(2, n_rows)
+    lost |= ((broken[0] < chance)[:, None]) & (col >= np.floor(broken[1] * n_cols)[:, None])
+    broken = uniforms("broken columns", 2 * n_cols).reshape(2, n_cols)
+    lost |= ((broken[0] < chance)[None]) & (row <= np.floor(broken[1] * n_rows)[None])
+    return lost

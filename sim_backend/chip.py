@@ -1,0 +1,401 @@
+"""The simulated integrated chip: kernels of 1T1R cells and the board that drives them, behind the interface of a die.
+
+What makes it different from the passive die is that a closed gate takes a row out of the circuit. With one gate open,
+which is how cells are written and read back, thousands of cells of all kernels are worked out at once in closed form
+(`sim_backend.chip_path`); pulses on the same cell act one after the other in rounds. With several gates open, which is
+inference, read-out is a matrix product (`sim_backend.chip_kernel`). Whatever else is asked for is solved pattern by
+pattern, exactly and slowly. Which way is taken depends on the pattern alone, and every random number is addressed by
+the pattern's running number: results are the same to the bit however a batch is cut.
+
+The board sets all lines, then opens the gates, and the gates make the width of a pulse: nothing waits half-selected.
+"""
+
+from dataclasses import fields
+
+import numpy as np
+import numpy.typing as npt
+
+from labctl.core.die import (
+    Attempts,
+    Bias,
+    Flag,
+    FlagArray,
+    Geometry,
+    Kind,
+    Nominal,
+    Operation,
+    Pulse,
+    Reading,
+    Sense,
+    WritePlan,
+    program_by_host,
+)
+from labctl.core.errors import BenchError
+from labctl.core.units import FloatArray, IntArray, Second
+from sim_backend import chip_kernel
+from sim_backend.cells import Cells, fabricate
+from sim_backend.chip_cells import ChipCells
+from sim_backend.chip_limits import BoardLimits
+from sim_backend.chip_path import row_point, series_path
+from sim_backend.chip_patterns import Patterns, ranks, snapshots
+from sim_backend.circuit import OperatingPoint
+from sim_backend.description import DieDescription
+from sim_backend.readout import Observed, digitise
+from sim_backend.rng import Stream
+
+
+class ChipDie:
+    """An integrated chip made from a seed and a description.
+
+    Args:
+        description: the die file, of kind 1T1R.
+        seed: of the whole simulated world; dies differ by their names.
+        name: of this very die, such as "W03-x2y7".
+
+    Raises:
+        BenchError: if the description is of another kind.
+    """
+
+    def __init__(self, description: DieDescription, *, seed: int, name: str) -> None:
+        sim = description.simulation.effective
+        if description.geometry.kind is not Kind.ONE_T_ONE_R or sim.transistor is None or sim.board is None:
+            raise BenchError(f"this simulated die is 1T1R; the die file '{description.name}' says passive")
+        self.description, self.name = description, name
+        self._sim, self._transistor, self._board = sim, sim.transistor, sim.board
+        self._geometry, self._nominal = description.shape, description.nominal
+        kernels, n_rows, n_cols = self._geometry.shape
+        made = Cells.join([fabricate(description, seed, name, k) for k in range(kernels)])
+        self._memory = ChipCells(made, self._geometry, sim)
+        self._limits = BoardLimits(self._geometry, self._nominal, sim, self._transistor, self._board)
+        self._luck = Stream(seed, name, "switching", stride=1)
+        self._luck_of_all = Stream(seed, name, "switching of any cell", stride=n_rows * n_cols)
+        self._chance = Stream(seed, name, "read disturb", stride=1)
+        self._victims = Stream(seed, name, "read disturb of cells", stride=n_rows * n_cols)
+        self._noise = Stream(seed, name, "read noise", stride=n_cols)
+        offsets = Stream(seed, name, "fabrication", "offsets", stride=kernels * n_cols).normals(0)
+        self._offset = self._board.offset * offsets.reshape(kernels, n_cols)
+        self._flicker = sim.noise.flicker / (np.pi / 4 * np.square(description.diameters * 1e6))
+        self._readouts: dict[int, tuple[int, bytes, chip_kernel.ReadOut]] = {}
+        self._count = 0
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die."""
+        return self._geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances, from the description, the transistor in series."""
+        return self._nominal
+
+    def truth(self) -> dict[str, npt.NDArray[np.generic]]:
+        """Return what no measurement knows, each (kernels, n_rows, n_cols); protocols never see it.
+
+        `state` (True is P), `g_p` and `g_ap` (S, of the junction at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd`
+        (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.Defect`).
+        """
+        cells, shape = self._memory.cells, self._geometry.shape
+        found = {f.name: getattr(cells, f.name).reshape(shape).copy() for f in fields(cells)}
+        found["g_ap"] = found["g_p"] / (1.0 + found["tmr0"])
+        return found
+
+    # ------------------------------------------------------------- operations
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; of a write plan the longest, every budget used up.
+
+        Raises:
+            BenchError: if the lines, kernels or gates are not those of this die, a read is on another kernel than
+                its pulse, a voltage is beyond the board, or a read could exceed the converter's full scale.
+        """
+        return self._limits.check(operation)
+
+    def sense(self, sense: Sense) -> Reading:
+        """Read the column currents of n patterns; a cell that a read disturbs is seen by the next."""
+        self.check(sense)
+        n, first = len(sense), self._take(len(sense))
+        at, seen = self._patterns(sense.bias), Observed.blank(n, sense.cols.shape[1])
+        hits, bound = self._hits(sense, at, first)
+        start = 0
+        for hit in hits:
+            self._observe(sense, at, slice(start, int(hit) + 1), first, seen)
+            self._disturb(sense, at, int(hit), first, bound[hit])
+            start = int(hit) + 1
+        self._observe(sense, at, slice(start, n), first, seen)
+        return self._reading(sense, seen, first, np.zeros(n, np.uint8))
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        """Apply n pulses in order, each followed by its verify read."""
+        self.check(pulse)
+        n, first, verify = len(pulse), self._take(len(pulse)), pulse.verify
+        at, flag = self._patterns(pulse.bias), np.zeros(n, np.uint8)
+        simple = at.single_path
+        reads: Patterns | None = None
+        hits: IntArray = np.zeros(0, np.int64)
+        bound: FloatArray = np.zeros(n)
+        seen = Observed.blank(n, 0 if verify is None else verify.cols.shape[1])
+        if verify is not None:
+            reads = self._patterns(verify.bias)
+            simple = simple & (reads.gates == 1) & (reads.gate == at.gate)
+            hits, bound = self._hits(verify, reads, first)
+        # cut where a verify read disturbs, and between pulses that are paths and those that are not
+        cuts = np.concatenate([[0], hits + 1, np.flatnonzero(np.diff(simple)) + 1, [n]])
+        cuts = np.unique(cuts)
+        disturbs = set(hits.tolist())
+        for start, stop in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
+            if simple[start]:
+                self._write_paths(pulse, at, reads, slice(start, stop), first, seen, flag)
+            else:
+                for i in range(start, stop):
+                    self._write_any(pulse, at, i, first, flag)
+                    if verify is not None and reads is not None:
+                        self._observe(verify, reads, slice(i, i + 1), first, seen)
+            if stop - 1 in disturbs and verify is not None and reads is not None:
+                self._disturb(verify, reads, stop - 1, first, bound[stop - 1])
+        if verify is None:
+            return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
+        return self._reading(verify, seen, first, flag)
+
+    def program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of `plan` by batched pulses."""
+        self.check(plan)
+        return program_by_host(self, plan)
+
+    def idle(self) -> None:
+        """Make every line safe: between operations this die has no line up, and nothing to take down."""
+
+    # ----------------------------------------------------------------- pulses
+
+    def _write_paths(
+        self,
+        pulse: Pulse,
+        at: Patterns,
+        reads: Patterns | None,
+        part: slice,
+        first: int,
+        seen: Observed,
+        flag: FlagArray,
+    ) -> None:
+        """Apply the pulses of `part`, each a single path, and take their verify reads, which are on the same rows."""
+        memory, lines = self._memory, self._sim.lines
+        n = part.stop - part.start
+        row, col = at.gate[part], at.col_driven[part]
+        cell = self._cell(at.kernel[part], row, col)
+        gate = at.gate_voltage[part]
+        each = np.arange(n)
+        voltage = at.row[part][each, row] - at.col[part][each, col]
+        wires = lines.r_source + lines.r_sense + (col + 1) * lines.r_row + (self._geometry.n_rows - row) * lines.r_col
+        resistance = wires + self._transistor.resistance(gate)
+        compliance = np.full(n, pulse.bias.compliance)
+        limit = np.minimum(self._transistor.saturation(gate), compliance)
+        luck = self._luck.uniforms(first + part.start, n)[:, 0]
+        before = memory.g_p.copy(), memory.tmr.copy()
+        after_g, after_tmr, flags = np.empty(n), np.empty(n), np.zeros(n, np.uint8)
+        for same in ranks(cell):
+            c, v, r, most = cell[same], voltage[same], resistance[same], limit[same]
+            path = series_path(v, memory.g_p[c], memory.tmr[c], r, most, v_half=self._sim.switching.v_half)
+            over = path.limited & (most == compliance[same])
+            broken = memory.suffer(c, path.junction, pulse.width, luck[same])
+            after_g[same], after_tmr[same] = memory.g_p[c], memory.tmr[c]
+            if broken.any():
+                again = series_path(v, after_g[same], after_tmr[same], r, most, v_half=self._sim.switching.v_half)
+                over |= broken & again.limited & (most == compliance[same])
+            flags[same] = np.where(over, Flag.COMPLIANCE, 0)
+        flag[part] = flags
+        if pulse.verify is None or reads is None:
+            return
+        group = at.kernel[part] * self._geometry.n_rows + row
+        rows = self._row_cells(at.kernel[part], row)
+        g, tmr = snapshots(group, col, (after_g, after_tmr), (before[0][rows], before[1][rows]))
+        self._observe_rows(pulse.verify, reads, np.arange(part.start, part.stop), g, tmr, seen)
+
+    def _write_any(self, pulse: Pulse, at: Patterns, i: int, first: int, flag: FlagArray) -> None:
+        """Apply pulse `i`, whatever it is."""
+        cells = np.arange(self._geometry.n_rows * self._geometry.n_cols)
+        own = int(at.kernel[i]) * len(cells) + cells
+        point, _ = self._operating_point(at, i, pulse.bias.compliance)
+        luck = self._luck_of_all.uniforms(first + i)[0]
+        if self._memory.suffer(own, point.cell_voltage, pulse.width, luck).any():
+            point, _ = self._operating_point(at, i, pulse.bias.compliance)
+        flag[i] = Flag.COMPLIANCE if point.limited.any() else 0
+
+    # ------------------------------------------------------------------ reads
+
+    def _observe(self, sense: Sense, at: Patterns, part: slice, first: int, seen: Observed) -> None:
+        """Fill in the readings of the patterns of `part`, the cells being as they are."""
+        index = np.arange(part.start, part.stop)
+        rows = index[at.gates[part] == 1]
+        if len(rows):
+            cells = self._row_cells(at.kernel[rows], at.gate[rows])
+            self._observe_rows(sense, at, rows, self._memory.g_p[cells], self._memory.tmr[cells], seen)
+        many = at.gates[part] > 1
+        level = many & at.level[part]
+        for group in at.alike(index[level]):
+            self._observe_vectors(sense, at, group, first, seen)
+        for i in index[many & ~level]:
+            self._observe_any(sense, at, int(i), seen)
+        closed = index[at.gates[part] == 0]
+        seen.flag[closed] = self._unread(sense, at, closed)
+
+    def _observe_rows(
+        self, sense: Sense, at: Patterns, index: IntArray, g: FloatArray, tmr: FloatArray, seen: Observed
+    ) -> None:
+        """Fill in readings with one gate open, the cells of the open rows being `g` S and `tmr`, (k, n_cols)."""
+        if not len(index):
+            return
+        lines, each = self._sim.lines, np.arange(len(index))
+        row, gate = at.gate[index], at.gate_voltage[index]
+        found = row_point(
+            at.row[index][each, row],
+            at.driven[index, row],
+            np.ascontiguousarray(g.T),
+            np.ascontiguousarray(tmr.T),
+            np.ascontiguousarray(at.col[index].T),
+            np.ascontiguousarray(~at.driven[index][:, self._geometry.n_rows :].T),
+            self._transistor.resistance(gate),
+            lines.r_sense + (self._geometry.n_rows - row) * lines.r_col,
+            self._transistor.saturation(gate),
+            r_first=lines.r_source + lines.r_row,
+            r_row=lines.r_row,
+            v_half=self._sim.switching.v_half,
+        )
+        cols = sense.cols[index]
+        seen.current[index] = np.take_along_axis(found.current.T, cols, axis=1)
+        seen.conductance[index] = np.take_along_axis(found.branch.T, cols, axis=1)
+        seen.flag[index] = self._unread(sense, at, index)
+        compliance = sense.bias.compliance
+        over = (np.abs(found.row_current) > compliance) | (np.abs(found.current) > compliance).any(axis=0)
+        for k in np.flatnonzero(over):
+            self._observe_any(sense, at, int(index[k]), seen, (g[k], tmr[k]))
+
+    def _observe_vectors(self, sense: Sense, at: Patterns, index: IntArray, first: int, seen: Observed) -> None:
+        """Fill in readings of one kernel with the same gates open, all lines driven, all columns at one potential."""
+        read = self._readout(int(at.kernel[index[0]]), at.gates_at(int(index[0])))
+        x = at.row[index]
+        base = at.col[index, :1]
+        if base.any():
+            x = x - base
+        span = at.span[index]  # no cell sees more
+        hard = (span * read.of_line > sense.bias.compliance) | (
+            span * read.largest > self._transistor.saturation(at.gate_voltage[index])
+        )
+        current, cols = read(x, first + index), sense.cols[index]
+        if not _all_columns(cols, current.shape[1]):
+            current = np.take_along_axis(current, cols, axis=1)
+        seen.current[index] = current
+        seen.conductance[index] = read.of_column[cols]
+        for i in index[hard]:
+            self._observe_any(sense, at, int(i), seen)
+
+    def _observe_any(
+        self, sense: Sense, at: Patterns, i: int, seen: Observed, row: tuple[FloatArray, FloatArray] | None = None
+    ) -> None:
+        """Fill in reading `i`, whatever it is; `row` are conductances and TMR of the one open row as they were then."""
+        point, branch = self._operating_point(at, i, sense.bias.compliance, row)
+        cols, n_rows = sense.cols[i], self._geometry.n_rows
+        seen.current[i] = np.where(at.driven[i, n_rows + cols], -point.line_current[n_rows + cols], 0.0)
+        seen.conductance[i] = branch.sum(axis=0)[cols]
+        flags = self._unread(sense, at, np.array([i]))[0]
+        seen.flag[i] = flags | (Flag.COMPLIANCE if point.limited.any() else 0)
+
+    def _unread(self, sense: Sense, at: Patterns, index: IntArray) -> FlagArray:
+        """Return (k, m) flags: a floating column carries no current that could be read."""
+        driven = np.take_along_axis(at.driven[index], self._geometry.n_rows + sense.cols[index], axis=1)
+        return np.where(driven, 0, Flag.INVALID).astype(np.uint8)
+
+    def _hits(self, sense: Sense, at: Patterns, first: int) -> tuple[IntArray, FloatArray]:
+        """Return the reads that may disturb, drawn with the upper bounds (n,) on it, and these."""
+        if not (self._sim.disturb and len(sense)):
+            return np.zeros(0, np.int64), np.zeros(len(sense))
+        bound = self._memory.disturb_bound(at.kernel, at.span, self._limits.read_time(sense))
+        return np.flatnonzero(self._chance.uniforms(first, len(sense))[:, 0] < bound), bound
+
+    def _disturb(self, sense: Sense, at: Patterns, i: int, first: int, bound: float) -> None:
+        """Let a read that drew below its bound disturb the cells, each with its exact probability."""
+        point, _ = self._operating_point(at, i, sense.bias.compliance)
+        cells = np.arange(self._geometry.n_rows * self._geometry.n_cols)
+        own = int(at.kernel[i]) * len(cells) + cells
+        # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
+        luck = self._victims.uniforms(first + i)[0] * bound
+        self._memory.suffer(own, point.cell_voltage, self._limits.read_time(sense), luck)
+
+    # ---------------------------------------------------------------- helpers
+
+    def _take(self, n: int) -> int:
+        """Number n patterns and return the number of the first."""
+        first = self._count
+        self._count += n
+        return first
+
+    def _patterns(self, bias: Bias) -> Patterns:
+        return Patterns(bias, self._transistor.v_threshold, self._board.dac_lsb)
+
+    def _cell(self, kernel: IntArray, row: IntArray, col: IntArray) -> IntArray:
+        return (kernel * self._geometry.n_rows + row) * self._geometry.n_cols + col
+
+    def _row_cells(self, kernel: IntArray, row: IntArray) -> IntArray:
+        """Return the cells (n, n_cols) of rows."""
+        return self._cell(kernel, row, np.zeros_like(row))[:, None] + np.arange(self._geometry.n_cols)
+
+    def _readout(self, kernel: int, gate: FloatArray) -> chip_kernel.ReadOut:
+        """Return the read-out of a kernel in its present state, made once per state."""
+        version, key = int(self._memory.version[kernel]), gate.tobytes()
+        kept = self._readouts.get(kernel)
+        if kept is not None and kept[:2] == (version, key):
+            return kept[2]
+        g_p, tmr = self._of_kernel(kernel)
+        made = chip_kernel.ReadOut(
+            g_p,
+            tmr,
+            self._transistor.resistance(gate),
+            self._sim.lines,
+            v_half=self._sim.switching.v_half,
+            v_linear=self._sim.v_linear,
+        )
+        self._readouts[kernel] = (version, key, made)
+        return made
+
+    def _of_kernel(self, kernel: int) -> tuple[FloatArray, FloatArray]:
+        shape = self._geometry.shape
+        return self._memory.g_p.reshape(shape)[kernel], self._memory.tmr.reshape(shape)[kernel]
+
+    def _operating_point(
+        self, at: Patterns, i: int, compliance: float, row: tuple[FloatArray, FloatArray] | None = None
+    ) -> tuple[OperatingPoint, FloatArray]:
+        """Return the full condition of pattern `i`, and the conductances of its branches."""
+        g_p, tmr = self._of_kernel(int(at.kernel[i]))
+        if row is not None:
+            g_p, tmr = g_p.copy(), tmr.copy()
+            g_p[at.gate[i]], tmr[at.gate[i]] = row
+        gate = at.gates_at(i)
+        source = np.concatenate([at.row[i], at.col[i]])
+        return chip_kernel.operating_point(
+            g_p,
+            tmr,
+            self._transistor.resistance(gate),
+            self._transistor.saturation(gate),
+            self._sim.lines,
+            source,
+            at.driven[i],
+            compliance,
+            v_half=self._sim.switching.v_half,
+        )
+
+    def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
+        """Return what the converter says of noise-free readings, the amplifiers' offsets in them."""
+        n, cols = len(sense), sense.cols
+        offset: FloatArray = self._offset[sense.bias.kernel]
+        normal: FloatArray = np.zeros(cols.shape if self._sim.ideal or not n else 0, np.float32)
+        every = _all_columns(cols, self._geometry.n_cols)
+        if not self._sim.ideal and n:
+            drawn = self._noise.quick_normals(first, n)
+            normal = drawn if every else np.take_along_axis(drawn, cols, axis=1)
+            seen.current[:] += offset if every else np.take_along_axis(offset, cols, axis=1)
+        flicker = self._flicker[sense.bias.kernel][:, None]
+        return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)
+
+
+def _all_columns(cols: IntArray, n_cols: int) -> bool:
+    """Return whether every pattern wants all columns in their order."""
+    found = cols[:1] if cols.strides[0] == 0 else cols
+    return cols.shape[1] == n_cols and bool((found == np.arange(n_cols)).all())

@@ -1,0 +1,96 @@
+"""All cells of an integrated chip in one set of arrays: what they conduct, how they switch, wear and are disturbed.
+
+A write-verify run of a chip touches thousands of cells of all kernels at once; so they are kept together and numbered
+through, kernel by kernel and row by row. `version` says when a kernel has changed, for whoever keeps results of it.
+"""
+
+import numpy as np
+
+from labctl.core.die import Geometry
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second
+from sim_backend import mtj
+from sim_backend.cells import NEVER, Cells, Defect
+from sim_backend.description import Simulation
+
+_NO_STRESS = 1e-9
+"""Breakdown stress per time, relative to that at the breakdown voltage, that is neglected."""
+_GRID = 0.01
+"""V, steps in which the bound on read disturb is tabulated."""
+
+
+class ChipCells:
+    """The cells of a chip with memory.
+
+    Args:
+        cells: of all kernels, one kernel after the other.
+    """
+
+    def __init__(self, cells: Cells, geometry: Geometry, simulation: Simulation) -> None:
+        self.cells, self._sim, self._polarity = cells, simulation, geometry.polarity
+        self._of_kernel = geometry.n_rows * geometry.n_cols
+        self.version: IntArray = np.zeros(geometry.kernels, np.int64)
+        every = np.arange(len(cells.g_p))
+        self.g_p, self.tmr = cells.electrical(every)
+        """What conducts: (cells,) S at high bias; TMR of what is AP."""
+        self._drive = cells.drive(every, self._polarity)
+        # the bounds on read disturb are those of the cells as they were made, whatever state they are in
+        self._made = cells.delta.copy(), np.minimum(cells.v_c0_p, cells.v_c0_ap)
+        self._bounds: dict[tuple[int, int, float], float] = {}
+        self.unstressed = float(cells.v_bd.min()) * _NO_STRESS ** (1.0 / simulation.breakdown.n)
+        """V, below which there is no breakdown stress worth counting."""
+
+    def _changed(self, index: IntArray) -> None:
+        self.g_p[index], self.tmr[index] = self.cells.electrical(index)
+        self._drive[index] = self.cells.drive(index, self._polarity)
+        self.version[np.unique(index // self._of_kernel)] += 1
+
+    def suffer(self, index: IntArray, voltage: FloatArray, time: Second, uniform: FloatArray) -> BoolArray:
+        """Switch and wear different cells by `time` at their voltages; return which of them broke down.
+
+        Args:
+            index: (k,) cells, each once.
+            voltage: (k,) V across their junctions.
+            uniform: (k,), the luck of each; smaller switches.
+        """
+        s, b, c = self._sim.switching, self._sim.breakdown, self.cells
+        p = mtj.switching_probability(self._drive[index] * voltage, c.delta[index], time, tau0=s.tau0, tau_d=s.tau_d)
+        switched = p >= 0.5 if self._sim.ideal else uniform < p
+        c.state[index[switched]] ^= True
+        size, broken = np.abs(voltage), np.zeros(len(index), np.bool_)
+        worn = np.flatnonzero(size > self.unstressed)
+        if len(worn):
+            at = index[worn]
+            c.stress[at] += mtj.stress(size[worn], time, c.v_bd[at], b.t_bd, b.n)
+            gone = ((c.stress[at] > c.endurance[at]) | (size[worn] > c.v_bd[at])) & np.isfinite(c.v_bd[at])
+            broken[worn[gone]] = True
+            at = at[gone]
+            c.defect[at], c.delta[at], c.v_bd[at] = Defect.BROKEN, NEVER, np.inf
+        changed = index[switched | broken]
+        if len(changed):
+            self._changed(changed)
+        return broken
+
+    def disturb_bound(self, kernel: IntArray, span: FloatArray, time: Second) -> FloatArray:
+        """Return (n,) upper bounds, at most 1, on the sum of the switching probabilities of all cells in a read.
+
+        Args:
+            kernel: (n,).
+            span: (n,) V, difference of the highest and lowest driven line: no cell sees more.
+            time: s.
+        """
+        step = np.ceil(span / _GRID).astype(np.int64)
+        most = int(step.max(initial=0)) + 1
+        keys, inverse = np.unique(kernel * most + step, return_inverse=True)
+        return np.array([self._bound(*divmod(int(key), most), time) for key in keys])[inverse.reshape(-1)]
+
+    def _bound(self, kernel: int, step: int, time: Second) -> float:
+        key = (kernel, step, time)
+        if key not in self._bounds:
+            s, own = self._sim.switching, slice(kernel * self._of_kernel, (kernel + 1) * self._of_kernel)
+            delta, v_c0 = (made[own] for made in self._made)
+            bound = 1.0
+            if step * _GRID <= self.unstressed:
+                p = mtj.switching_probability(step * _GRID / v_c0, delta, time, tau0=s.tau0, tau_d=s.tau_d)
+                bound = min(1.0, float(p[delta < NEVER].sum()))
+            self._bounds[key] = bound
+        return self._bounds[key]

@@ -1,0 +1,116 @@
+"""What the board of a chip can realise, how long it takes, and what it refuses before anything is energised."""
+
+import numpy as np
+
+from labctl.core.die import Bias, Geometry, Nominal, Operation, Pulse, Sense, WritePlan
+from labctl.core.errors import BenchError
+from labctl.core.units import FloatArray, Second
+from sim_backend.chip_board import Board, Transistor
+from sim_backend.description import Simulation
+
+_ROUNDING = 1e-9
+"""V beyond a limit that is rounding."""
+
+
+class BoardLimits:
+    """Judges operations; knows nothing of the cells but what is nominal."""
+
+    def __init__(
+        self, geometry: Geometry, nominal: Nominal, simulation: Simulation, transistor: Transistor, board: Board
+    ) -> None:
+        self._geometry, self._nominal, self._sim = geometry, nominal, simulation
+        self._transistor, self._board = transistor, board
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; see `sim_backend.chip.ChipDie.check`."""
+        t = self._sim.timing
+        if isinstance(operation, WritePlan):
+            self._judge(operation.write, float(operation.ladder.max()))
+            self._read(operation.verify)
+            self._same_kernel(operation.write, operation.verify)
+            pulses = np.clip(operation.budget, 0, len(operation.ladder))
+            each = t.pattern + operation.width + self.read_time(operation.verify)
+            return float(t.operation * (int(pulses.max()) if len(pulses) else 1) + pulses.sum() * each)
+        if isinstance(operation, Pulse):
+            self._judge(operation.bias, 1.0)
+            total = t.operation + len(operation) * (t.pattern + operation.width)
+            if operation.verify is not None:
+                self._read(operation.verify)
+                self._same_kernel(operation.bias, operation.verify)
+                total += len(operation) * self.read_time(operation.verify)
+            return total
+        self._read(operation)
+        return t.operation + len(operation) * (t.pattern + self.read_time(operation))
+
+    def read_time(self, sense: Sense) -> Second:
+        """Return the time that a read bias is up, in s."""
+        return self._sim.timing.settle + sense.aperture
+
+    def _same_kernel(self, bias: Bias, verify: Sense) -> None:
+        if not np.array_equal(bias.kernel, verify.bias.kernel):
+            raise BenchError("a pulse and its verify read are on different kernels; they share one route")
+
+    def _judge(self, bias: Bias, factor: float) -> None:
+        """Refuse voltages, line voltages times `factor`, that the board cannot put out."""
+        bias.fits(self._geometry)
+        if not len(bias):
+            return
+        board, gate = self._board, bias.gate
+        assert gate is not None
+        if not (gate.min() >= 0.0 and gate.max() <= board.supply + _ROUNDING):
+            wrong = gate.min() if gate.min() < 0.0 else gate.max()
+            raise BenchError(f"a gate at {wrong:g} V; the board drives gates from 0 to {board.supply:g} V")
+        if self._realisable(*_hull(bias, factor)):
+            return
+        low, high = _extremes(bias, factor)
+        if low.min() < board.v_min - _ROUNDING or high.max() > board.v_max + _ROUNDING:
+            wrong = low.min() if low.min() < board.v_min - _ROUNDING else high.max()
+            raise BenchError(
+                f"a line at {wrong:g} V; the board drives lines from {board.v_min:g} to {board.v_max:g} V "
+                "of the sense reference"
+            )
+        span = float((high - low).max())
+        if span > board.supply + _ROUNDING:
+            raise BenchError(f"{span:g} V across the array; its supply is {board.supply:g} V")
+
+    def _realisable(self, low: float, high: float) -> bool:
+        board = self._board
+        inside = low >= board.v_min - _ROUNDING and high <= board.v_max + _ROUNDING
+        return inside and high - low <= board.supply + _ROUNDING
+
+    def _read(self, sense: Sense) -> None:
+        """Refuse a read whose open cells, all in P at the largest voltage of the batch, exceed the full scale."""
+        self._judge(sense.bias, 1.0)
+        full_scale = self._sim.converter.full_scale
+        if not len(sense) or not np.isfinite(full_scale):
+            return
+        bias = sense.bias
+        assert bias.gate is not None
+        gate = bias.gate[:1] if bias.gate.strides[0] == 0 else bias.gate
+        cells = int((gate > self._transistor.v_threshold).sum(axis=1).max())
+        low, high = _hull(bias, 1.0)
+        if cells * self._nominal.g_p * (high - low) <= full_scale:
+            return
+        lows, highs = _extremes(bias, 1.0)
+        volts = float((highs - lows).max())
+        current = cells * self._nominal.g_p * volts
+        if current > full_scale:
+            raise BenchError(
+                f"{cells} open cells in P at {volts:g} V carry {current * 1e3:.3g} mA in one column; the converter's "
+                f"full scale is {full_scale * 1e3:.3g} mA: lower the read voltage or open fewer gates"
+            )
+
+
+def _hull(bias: Bias, factor: float) -> tuple[float, float]:
+    """Return the lowest and highest voltage of a batch, lines that float included: the quick look."""
+    parts = [part[:1] if part.strides[0] == 0 else part for part in (bias.row, bias.col)]
+    return factor * float(min(p.min() for p in parts)), factor * float(max(p.max() for p in parts))
+
+
+def _extremes(bias: Bias, factor: float) -> tuple[FloatArray, FloatArray]:
+    """Return lowest and highest voltage (n,) V of the driven lines; 0 where none is."""
+    source = np.concatenate([bias.row, bias.col], axis=1)
+    floating = np.zeros(source.shape, np.bool_) if bias.floating is None else bias.floating
+    low, high = np.where(floating, np.inf, source).min(axis=1), np.where(floating, -np.inf, source).max(axis=1)
+    none = floating.all(axis=1)
+    return factor * np.where(none, 0.0, low), factor * np.where(none, 0.0, high)

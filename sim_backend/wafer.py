@@ -1,0 +1,119 @@
+"""A wafer: where its dies are, and how they differ beyond the spread of their cells.
+
+The medians of a die are the nominal ones times a smooth trend across the wafer times a die's own luck. A die knows its
+medians as multiples of the nominal values that protocols may know, so nothing hidden leaks into them; and it is made
+from (wafer seed, name) alone, whatever other dies have been made.
+"""
+
+from typing import Annotated, Self
+
+import numpy as np
+from annotated_types import Gt
+from pydantic import Field, model_validator
+
+from labctl.core.errors import BenchError
+from labctl.core.procedure import Model
+from labctl.core.units import Ratio
+from sim_backend.description import Defects, DieDescription, Fraction, Medians
+from sim_backend.rng import Stream
+
+_OURS = " Project default, not a published value."
+_FRACTIONS = ("short", "open", "stuck_p", "stuck_ap", "low_tmr", "broken_line")
+
+
+class Variation(Model):
+    """How one property varies from die to die, all as ratios of it; the logarithm is what adds up."""
+
+    sigma: Fraction = Field(0.0, description="a die's own luck, standard deviation of the logarithm." + _OURS)
+    radial: Ratio = Field(0.0, ge=-10, le=10, description="at the edge against the centre, quadratic between." + _OURS)
+    tilt_x: Ratio = Field(0.0, ge=-10, le=10, description="at the right edge against the centre, linear." + _OURS)
+    tilt_y: Ratio = Field(0.0, ge=-10, le=10, description="at the lower edge against the centre, linear." + _OURS)
+
+    def factor(self, x: float, y: float, normal: float) -> float:
+        """Return the multiple of the nominal value at (x, y), the edge being at distance 1.
+
+        >>> round(Variation(radial=0.1).factor(0.6, 0.8, 0.0), 3)
+        1.105
+        """
+        trend = self.radial * (x * x + y * y) + self.tilt_x * x + self.tilt_y * y
+        return float(np.exp(trend + self.sigma * normal))
+
+
+class Variations(Model):
+    """What varies from die to die."""
+
+    ra: Variation = Field(Variation(sigma=0.02, radial=0.04), description="resistance-area product." + _OURS)
+    tmr: Variation = Field(Variation(sigma=0.02, radial=-0.03), description="TMR." + _OURS)
+    v_c0: Variation = Field(Variation(sigma=0.01, radial=0.01), description="both critical voltages." + _OURS)
+    defects: Variation = Field(
+        Variation(sigma=0.3, radial=0.5), description="fractions of all kinds of defects." + _OURS
+    )
+
+
+class Wafer(Model):
+    """A wafer file: its map, and how its dies vary.
+
+    `map` is drawn, one text per row of dies from the top; every character but a dot or a space is a die. Column and row
+    of the drawing, counted from 0, are the coordinates x and y of a die; its name is "NAME-x3y0".
+    """
+
+    name: Annotated[str, Field(min_length=1, description="name of the wafer; with the seed it makes all its dies")]
+    map: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000, description="rows of dies, from the top")]
+    pitch_x: Annotated[Ratio, Gt(0)] = Field(1.0, description="width of a die, in any unit, for the trend")
+    pitch_y: Annotated[Ratio, Gt(0)] = Field(1.0, description="height of a die, in the same unit")
+    vary: Variations = Variations()
+
+    @model_validator(mode="after")
+    def _has_dies(self) -> Self:
+        if not self.places:
+            raise ValueError("the map has no die; draw one with an X, and a dot where there is none")
+        return self
+
+    @property
+    def places(self) -> tuple[tuple[int, int], ...]:
+        """(x, y) of every die, row by row from the top."""
+        return tuple((x, y) for y, row in enumerate(self.map) for x, mark in enumerate(row) if mark not in ". ")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the dies, in the order of `places`."""
+        return tuple(f"{self.name}-x{x}y{y}" for x, y in self.places)
+
+    def place(self, name: str) -> tuple[int, int]:
+        """Return (x, y) of a die; BenchError if it is not on this wafer."""
+        places = dict(zip(self.names, self.places, strict=True))
+        if name not in places:
+            raise BenchError(f"die {name} is not on wafer {self.name}, which has {self.names[0]} to {self.names[-1]}")
+        return places[name]
+
+    def position(self, name: str) -> tuple[float, float]:
+        """Return where a die is, from the centre of the map, the farthest die being at distance 1."""
+        places = np.array(self.places, np.float64) * [self.pitch_x, self.pitch_y]
+        middle = (places.min(axis=0) + places.max(axis=0)) / 2
+        far = float(np.hypot(*(places - middle).T).max())
+        x, y = self.place(name)
+        here = (np.array([x * self.pitch_x, y * self.pitch_y]) - middle) / (far if far > 0 else 1.0)
+        return float(here[0]), float(here[1])
+
+    def die(self, name: str, kind: DieDescription, *, seed: int) -> DieDescription:
+        """Return the description of one die: `kind` with the medians and defects of this very die.
+
+        The same wafer, kind, seed and name give the same description to the bit; give seed and name to
+        `sim_backend.make.make_die` with it.
+
+        Raises:
+            BenchError: if there is no such die, the kind is ideal, or a fraction of defects is more than all cells.
+        """
+        if kind.simulation.ideal:
+            raise BenchError(f"the die file '{kind.name}' says ideal: true; ideal dies do not vary across a wafer")
+        at, vary, sim = self.position(name), self.vary, kind.simulation
+        luck = Stream(seed, name, "wafer", stride=4).normals(0)[0]
+        ra, tmr, v_c0, defects = (
+            v.factor(*at, float(z)) for v, z in zip((vary.ra, vary.tmr, vary.v_c0, vary.defects), luck, strict=True)
+        )
+        medians = Medians(ra=sim.medians.ra * ra, tmr=sim.medians.tmr * tmr, v_c0=sim.medians.v_c0 * v_c0)
+        scaled = {f: getattr(sim.defects, f) * defects for f in _FRACTIONS}
+        if sum(scaled.values()) - scaled["broken_line"] > 1.0 or scaled["broken_line"] > 1.0:
+            raise BenchError(f"die {name} would have {defects:.3g} times the defects of its kind, more than every cell")
+        changed = {"medians": medians, "defects": Defects(**{**sim.defects.model_dump(), **scaled})}
+        return kind.model_copy(update={"simulation": sim.model_copy(update=changed)})

@@ -1,0 +1,303 @@
+"""What every 1T1R die promises: the promises of `test_die.py`, with gates; a line in `DIES` tests another one.
+
+A factory makes a new die of 2 kernels of 4 x 3 cells with the polarity given to it, identical every time. Its cells
+hold their state at 0.2 V, switch in 1 ms at 0.6 V across cell and transistor, and are read at 0.1 V; gates open at 3.3 V.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
+from labctl.core.errors import BenchError
+from labctl.core.units import BoolArray, IntArray
+from labctl.limits import Limited, Limits
+from labctl.nominal import NominalDie
+from sim_backend.chip import ChipDie
+from sim_backend.description import DieDescription
+
+KERNELS, M, N = 2, 4, 3
+V_READ, V_WRITE, V_GATE = 0.1, 0.6, 3.3
+
+
+def simulated(polarity: int, **simulation: object) -> ChipDie:
+    file = {
+        "name": "contract",
+        "geometry": {"kind": "1T1R", "kernels": KERNELS, "n_rows": M, "n_cols": N},
+        "polarity": polarity,
+        "junction": {"diameter": "80 nm"},
+        "simulation": simulation,
+    }
+    return ChipDie(DieDescription.model_validate(file, context={"file": True}), seed=11, name="die")
+
+
+WIDE = Limits(
+    v_towards_p=1.0, v_towards_ap=1.0, width=10e-3, compliance=10e-3, v_gate=5.0, v_count=0.3, pulses_per_cell=1000
+)
+
+DIES: dict[str, Callable[[int], Die]] = {
+    "simulated": lambda polarity: simulated(polarity, defects={}),
+    "simulated ideal": lambda polarity: simulated(polarity, ideal=True),
+    "rehearsed": lambda polarity: NominalDie(
+        Geometry(KERNELS, M, N, Kind.ONE_T_ONE_R, polarity),
+        Nominal(4e-4, 2e-4),
+        timing=lambda o: len(o) * (2e-3 if isinstance(o, Sense) else 4e-3),
+    ),
+    "behind limits": lambda polarity: Limited(simulated(polarity, defects={}), WIDE),
+}
+
+ROWS, COLS = (index.ravel() for index in np.indices((M, N)))
+"""The cells of a kernel, row by row."""
+CHECKERBOARD = (ROWS + COLS) % 2 == 0
+
+
+@pytest.fixture(params=DIES.values(), ids=DIES.keys())
+def factory(request: pytest.FixtureRequest) -> Callable[[int], Die]:
+    made: Callable[[int], Die] = request.param
+    return made
+
+
+@pytest.fixture
+def die(factory: Callable[[int], Die]) -> Die:
+    return factory(1)
+
+
+def gates(rows: IntArray) -> npt.NDArray[np.float64]:
+    opened = np.zeros((len(rows), M))
+    opened[np.arange(len(rows)), rows] = V_GATE
+    return opened
+
+
+def reads(rows: IntArray, cols: IntArray, kernel: IntArray | int = 0) -> Sense:
+    """Read one cell per pattern: its gate open, its row driven, all other lines at 0 V."""
+    row = np.zeros((len(rows), M))
+    row[np.arange(len(rows)), rows] = V_READ
+    bias = Bias(row, np.zeros((len(rows), N)), gates(rows), kernel=np.asarray(kernel))
+    return Sense(bias, np.asarray(cols)[:, None])
+
+
+def writes(rows: IntArray, cols: IntArray, volts: npt.ArrayLike, kernel: IntArray | int = 0) -> Bias:
+    """Write with `volts` row minus column, one line up, the other at 0 V, all other columns floating."""
+    n = len(rows)
+    v, at = np.broadcast_to(np.asarray(volts, np.float64), (n,)), np.arange(n)
+    row, col, floating = np.zeros((n, M)), np.zeros((n, N)), np.zeros((n, M + N), np.bool_)
+    row[at, rows], col[at, cols] = np.maximum(v, 0), np.maximum(-v, 0)
+    floating[:, M:] = True
+    floating[at, M + np.asarray(cols)] = False
+    return Bias(row, col, gates(rows), floating, kernel=np.asarray(kernel), pulsed=np.where(v > 0, rows, M + cols))
+
+
+def states(die: Die, kernel: int = 0) -> BoolArray:
+    reading = die.sense(reads(ROWS, COLS, kernel))
+    return np.asarray(reading.current[:, 0] / V_READ > die.nominal.cut)
+
+
+def write(die: Die, target: BoolArray, polarity: int = 1, kernel: int = 0) -> None:
+    """Write every cell until it reads right, at most five times over."""
+    for _ in range(5):
+        wrong = np.flatnonzero(states(die, kernel) != target)
+        if not len(wrong):
+            return
+        rows, cols = ROWS[wrong], COLS[wrong]
+        volts = polarity * np.where(target[wrong], V_WRITE, -V_WRITE)
+        die.pulse(Pulse(writes(rows, cols, volts, kernel), 1e-3, reads(rows, cols, kernel)))
+    raise AssertionError(f"cells {wrong} were not written")
+
+
+def vectors(x: npt.NDArray[np.float64], kernel: IntArray | int = 0) -> Bias:
+    return Bias(x, np.zeros((len(x), N)), np.full(x.shape, V_GATE), kernel=np.asarray(kernel))
+
+
+def plan(die: Die, target: BoolArray, budget: int = 5) -> WritePlan:
+    n = len(target)
+    return WritePlan(
+        write=writes(ROWS, COLS, die.geometry.polarity * np.where(target, 1.0, -1.0)),
+        verify=reads(ROWS, COLS),
+        target=target,
+        cut=np.full(n, die.nominal.cut),
+        v_read=V_READ,
+        ladder=np.full(5, V_WRITE),
+        budget=np.full(n, budget),
+        width=1e-3,
+    )
+
+
+def same(a: Reading, b: Reading) -> bool:
+    return all(np.array_equal(getattr(a, k), getattr(b, k)) for k in ("current", "flag", "pulse_flag"))
+
+
+def test_it_is_a_die_with_gates(die: Die) -> None:
+    assert isinstance(die, Die)
+    assert die.geometry.shape == (KERNELS, M, N)
+    assert die.geometry.kind is Kind.ONE_T_ONE_R
+    assert 0 < die.nominal.g_ap < die.nominal.cut < die.nominal.g_p
+
+
+def test_readings_are_finite_numbers_of_the_shape_asked_for(die: Die) -> None:
+    bias = vectors(np.full((5, M), V_READ), np.array([0, 1, 1, 0, 1]))
+    for cols in (np.array([2, 0]), np.tile([1, 2], (5, 1)), np.zeros(0, np.int64)):
+        found = die.sense(Sense(bias, cols))
+        m = cols.shape[-1]
+        assert (found.current.shape, found.flag.shape, found.pulse_flag.shape) == ((5, m), (5, m), (5,))
+        assert (found.flag.dtype, found.pulse_flag.dtype) == (np.uint8, np.uint8)
+        assert np.isfinite(found.current).all()
+        assert not found.flag.any()
+
+
+def test_a_pulse_without_a_read_has_no_columns(die: Die) -> None:
+    found = die.pulse(Pulse(writes(ROWS[:3], COLS[:3], V_WRITE), 1e-3))
+    assert (found.current.shape, found.flag.shape, found.pulse_flag.shape) == ((3, 0), (3, 0), (3,))
+    assert (found.flag.dtype, found.pulse_flag.dtype) == (np.uint8, np.uint8)
+
+
+def test_empty_batches_are_allowed(die: Die) -> None:
+    none = np.zeros(0, np.int64)
+    assert die.sense(reads(none, none)).current.shape == (0, 1)
+    assert die.pulse(Pulse(writes(none, none, V_WRITE), 1e-3, reads(none, none))).current.shape == (0, 1)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 8, 11])
+def test_a_batch_may_be_cut_anywhere(factory: Callable[[int], Die], cut: int) -> None:
+    kernel, at = np.arange(M * N) % KERNELS, np.arange(M * N)
+    pulse = Pulse(writes(ROWS, COLS, np.where(at % 3, V_WRITE, -V_WRITE), kernel), 1e-3, reads(ROWS, COLS, kernel))
+    rng = np.random.default_rng(0)
+    sense = Sense(vectors(rng.uniform(0, V_READ, (M * N, M)), kernel), np.arange(N))
+    whole, pieces = factory(1), factory(1)
+    parts = (slice(cut), slice(cut, None))
+    assert same(whole.sense(sense), Reading.join([pieces.sense(sense.take(s)) for s in parts]))
+    assert same(whole.pulse(pulse), Reading.join([pieces.pulse(pulse.take(s)) for s in parts]))
+    assert same(whole.sense(sense), pieces.sense(sense))
+
+
+def test_idle_may_be_called_any_time_and_twice(factory: Callable[[int], Die]) -> None:
+    die, other = factory(1), factory(1)
+    die.idle()
+    die.idle()
+    write(die, CHECKERBOARD)
+    die.idle()
+    write(other, CHECKERBOARD)
+    assert np.array_equal(states(die), states(other))
+
+
+def test_check_predicts_a_time_and_does_nothing(factory: Callable[[int], Die]) -> None:
+    die, untouched = factory(1), factory(1)
+    sense = reads(ROWS, COLS)
+    pulse = Pulse(writes(ROWS, COLS, V_WRITE), 1e-3, sense)
+    short, long = die.check(sense.take(slice(2))), die.check(sense)
+    assert 0 < short < long
+    assert die.check(pulse) >= len(pulse) * pulse.width
+    assert die.check(plan(die, CHECKERBOARD)) >= 0
+    assert same(die.sense(sense), untouched.sense(sense))
+    assert same(die.pulse(pulse), untouched.pulse(pulse))
+
+
+ONE = np.zeros((1, M))
+WRONG = {
+    "a row too many": Bias(np.zeros((1, M + 1)), np.zeros((1, N)), np.zeros((1, M + 1))),
+    "rows for columns": Bias(np.zeros((1, N)), np.zeros((1, M)), np.zeros((1, N))),
+    "a kernel too far": Bias(ONE, np.zeros((1, N)), ONE, kernel=np.array(KERNELS)),
+    "a kernel below 0": Bias(ONE, np.zeros((1, N)), ONE, kernel=np.array(-1)),
+    "a pulsed line too far": Bias(ONE, np.zeros((1, N)), ONE, pulsed=np.array(M + N)),
+    "no gates": Bias(ONE, np.zeros((1, N))),
+}
+
+
+@pytest.mark.parametrize("bias", WRONG.values(), ids=WRONG.keys())
+def test_what_does_not_fit_is_refused_before_anything_happens(factory: Callable[[int], Die], bias: Bias) -> None:
+    die, untouched = factory(1), factory(1)
+    sense, pulse = Sense(bias, np.array([0])), Pulse(bias, 1e-3)
+    for refused in (
+        lambda: die.check(sense),
+        lambda: die.check(pulse),
+        lambda: die.sense(sense),
+        lambda: die.pulse(pulse),
+        lambda: die.check(Pulse(reads(ROWS[:1], COLS[:1]).bias, 1e-3, sense)),
+    ):
+        with pytest.raises(BenchError):
+            refused()
+    assert same(die.sense(reads(ROWS, COLS)), untouched.sense(reads(ROWS, COLS)))
+
+
+def test_program_writes_and_verifies(die: Die) -> None:
+    target = ~states(die)
+    target[:4] ^= True  # some are right already
+    attempts = die.program(plan(die, target))
+    assert attempts.verified.all()
+    assert not attempts.short.any()
+    assert np.array_equal(states(die), target)
+    assert attempts.attempt.min() == 1
+
+
+def test_program_keeps_to_the_budget(die: Die) -> None:
+    attempts = die.program(plan(die, CHECKERBOARD, budget=0))
+    assert len(attempts.cell) == 0
+    assert not attempts.verified.any()
+
+
+@pytest.mark.parametrize("polarity", [1, -1])
+def test_polarity_says_which_sign_writes_p(factory: Callable[[int], Die], polarity: int) -> None:
+    die = factory(polarity)
+    assert die.geometry == Geometry(KERNELS, M, N, Kind.ONE_T_ONE_R, polarity)
+    for target in (CHECKERBOARD, ~CHECKERBOARD):
+        write(die, target, polarity)
+        assert np.array_equal(states(die), target)
+
+
+def test_a_pattern_sees_what_the_one_before_did(die: Die) -> None:
+    write(die, np.zeros(M * N, np.bool_))
+    rows, cols = np.array([1, 1, 1, 1]), np.array([2, 2, 2, 2])
+    volts = np.array([1, -1, -1, 1]) * V_WRITE
+    found = die.pulse(Pulse(writes(rows, cols, volts), 1e-3, reads(rows, cols)))
+    assert (found.current[:, 0] / V_READ > die.nominal.cut).tolist() == [True, False, False, True]
+    assert states(die)[1 * N + 2]
+
+
+def test_a_closed_gate_protects_its_row(die: Die) -> None:
+    write(die, np.zeros(M * N, np.bool_))
+    row = np.full((1, M), V_WRITE)
+    die.pulse(Pulse(Bias(row, np.zeros((1, N)), gates(np.array([1]))), 1e-3))
+    assert states(die).reshape(M, N).all(axis=1).tolist() == [False, True, False, False]
+
+
+def test_nothing_flows_through_closed_gates(die: Die) -> None:
+    bias = Bias(np.full((2, M), V_READ), np.zeros((2, N)), np.zeros((2, M)))
+    found = die.sense(Sense(bias, np.arange(N)))
+    assert found.current == pytest.approx(np.zeros((2, N)), abs=5e-6)  # the amplifiers' offsets
+    assert not found.flag.any()
+
+
+def test_kernels_are_independent(die: Die) -> None:
+    write(die, CHECKERBOARD, kernel=0)
+    write(die, ~CHECKERBOARD, kernel=1)
+    assert np.array_equal(states(die, 0), CHECKERBOARD)
+    assert np.array_equal(states(die, 1), ~CHECKERBOARD)
+
+
+def test_currents_are_positive_out_of_the_column(die: Die) -> None:
+    write(die, CHECKERBOARD)
+    up = vectors(np.full((1, M), V_READ))
+    down = Bias(np.zeros((1, M)), np.full((1, N), V_READ), np.full((1, M), V_GATE))
+    out = die.sense(Sense(up, np.arange(N))).current
+    assert (out > 0.85 * M * V_READ * die.nominal.g_ap).all()
+    assert die.sense(Sense(down, np.arange(N))).current == pytest.approx(-out, abs=6e-6)  # twice the offsets
+
+
+def test_columns_come_in_the_order_asked_for(die: Die) -> None:
+    target = np.zeros((M, N), np.bool_)
+    target[:, 1] = True
+    write(die, target.ravel())
+    found = die.sense(Sense(vectors(np.full((2, M), V_READ)), np.array([[1, 0], [2, 1]]))).current
+    assert found[0, 0] > 1.5 * found[0, 1]
+    assert found[1, 1] > 1.5 * found[1, 0]
+
+
+def test_a_floating_column_has_no_reading(die: Die) -> None:
+    floating = np.zeros((1, M + N), np.bool_)
+    floating[0, M + 1] = True
+    row = np.full((1, M), V_READ)
+    found = die.sense(Sense(Bias(row, np.zeros((1, N)), np.full((1, M), V_GATE), floating), np.arange(N)))
+    assert found.flag[0].tolist() == [0, Flag.INVALID, 0]
+    assert np.isfinite(found.current).all()
+    assert found.current[0, 1] == pytest.approx(0.0, abs=5e-6)
