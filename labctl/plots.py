@@ -171,7 +171,7 @@ def _accuracy(ax: Axes, f: DieFigures, inference: Table) -> None:
     order = np.argsort(inference["accuracy_tuned_train"], kind="stable")
     x = np.arange(len(order))
     for name, colour, marker, size, label in (
-        ("float_tuned_train", _PALE, "_", 17.0, "software, tuned"),
+        ("float_tuned_train", _PALE, "_", 17.0, "tuned in software"),
         ("accuracy_tuned_train", _P, "o", 5.0, "tuned"),
         ("accuracy_untuned_train", _AP, "o", 9.0, "scale 1"),
         ("accuracy_tuned_test", _INK, "x", 5.0, "tuned, test"),
@@ -180,10 +180,8 @@ def _accuracy(ax: Axes, f: DieFigures, inference: Table) -> None:
         fill = "none" if label == "scale 1" else colour
         y = 100 * inference[name][order]
         ax.plot(x, y, marker, color=colour, markerfacecolor=fill, label=label, markersize=size, clip_on=False)
-    title = "accuracy, training samples" + (
-        "" if f.write is None else f"\nwrite fidelity {100 * f.write['fidelity'].mean():.2f} %"
-    )
-    ax.set(title=title, xlabel="solution, sorted by tuned accuracy", ylabel="accuracy, %")
+    fidelity = "" if f.write is None else f" (write fidelity {100 * f.write['fidelity'].mean():.2f} %)"
+    ax.set(title=f"accuracy{fidelity}", xlabel="solution, sorted by tuned accuracy", ylabel="accuracy, %")
     ax.set_xlim(-0.6, len(order) - 0.4)
     low, _ = ax.get_ylim()
     ax.set_ylim(max(0.0, low - 1), 100.5)

@@ -253,7 +253,7 @@ def _print_map(die: DieData, console: Console) -> None:
         scale = f"{low:.0f} ({_SHADES[1]}) to {high:.0f} uS ({_SHADES[-1]})"
         letters = "".join(f", {_LETTERS[name]} {name}" for name in seen)
         console.print(
-            f"\n{die.name} kernel {int(survey['kernel'][k])}: G_P as surveyed, {scale}{letters}", markup=False
+            f"\n{die.name} kernel {int(survey['kernel'][k])}: surveyed G_P from {scale}{letters}", markup=False
         )
         for line in shade:
             console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)

@@ -183,9 +183,9 @@ def test_the_legend_says_that_r_p_is_apparent(killed: Path) -> None:
 
 def test_maps_are_of_one_die_and_say_how_to_see_another(killed: Path) -> None:
     said = shown(killed, maps=True)
-    assert "D4 kernel 0: G_P as surveyed" in said
+    assert "D4 kernel 0: surveyed G_P from" in said
     assert "S short, O open" in said
-    lines = said[said.index("G_P as surveyed") :].splitlines()[1:6]
+    lines = said[said.index("surveyed G_P") :].splitlines()[1:6]
     assert [len(line) for line in lines] == [10] * 5
     assert lines[1][6:8] == "SS"
     assert lines[4][2:4] == "OO"
