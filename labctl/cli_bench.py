@@ -70,6 +70,7 @@ def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) 
         f"{f', ground on row {wiring.ground}' if wiring.ground else ', no ground row'}; {len(wiring.pads)} pads; "
         f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring",
         markup=False,
+        soft_wrap=True,
     )
     for one in seen:
         said = one.identity or "does not answer"

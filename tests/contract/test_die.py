@@ -9,11 +9,15 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from instruments.assemble import open_bench
+from instruments.bench import Bench
+from instruments.probed_die import ProbedDie
 from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, IntArray
 from labctl.limits import Limited, Limits
 from labctl.nominal import NominalDie
+from labctl.twin import Twin
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -32,6 +36,36 @@ def simulated(polarity: int, **simulation: object) -> SimDie:
     return SimDie(DieDescription.model_validate(file, context={"file": True}), seed=11, name="die")
 
 
+def probed(polarity: int) -> ProbedDie:
+    """A die under needles: three 2602B, five channels of which make the four levels and the sensed column of `reads`
+    with any row voltages, a 707B, all emulated without error, and an ideal die."""
+    pads = [f"{axis}{k}{i}" for k in range(KERNELS) for axis, n in (("r", M), ("c", N)) for i in range(n)]
+    sources = {f"smu{k}": {"driver": "keithley2600b", "resource": str(k)} for k in range(3)}
+    file = {
+        "name": "contract",
+        "instruments": {**sources, "matrix": {"driver": "keithley707b", "resource": "matrix"}},
+        "wiring": {
+            "channels": {f"smu{k // 2}.smu{'ab'[k % 2]}": row for k, row in enumerate("ABCDEF")},
+            "ground": "H",
+            "pads": {pad: f"{1 + j // 12}-{1 + j % 12:02d}" for j, pad in enumerate(pads)},
+            "kernels": [
+                {"rows": [f"r{k}{i}" for i in range(M)], "cols": [f"c{k}{i}" for i in range(N)]} for k in range(KERNELS)
+            ],
+        },
+        "limits": {
+            "v_towards_p": "1 V", "v_towards_ap": "1 V", "width": "10 ms", "compliance": "10 mA",
+            "ramp_rate": "1000 V/s",
+        },
+        "twin": {"ideal_instruments": True},
+    }  # fmt: skip
+    bench = Bench.model_validate(file, context={"file": True})
+    load = simulated(polarity, ideal=True)
+    twin = Twin(bench, {(0, 0): load})
+    opened = open_bench(bench, load.nominal, connect=twin.connect, polarity=polarity, wait=twin.wait)
+    opened.die.idle()
+    return opened.die
+
+
 WIDE = Limits(
     v_towards_p=1.0, v_towards_ap=1.0, width=10e-3, compliance=10e-3, v_gate=5.0, v_count=0.3, pulses_per_cell=1000
 )
@@ -44,6 +78,7 @@ DIES: dict[str, Callable[[int], Die]] = {
         Nominal(4e-4, 2e-4),
         timing=lambda o: len(o) * (2e-3 if isinstance(o, Sense) else 4e-3),
     ),
+    "on a bench": probed,
     "behind limits": lambda polarity: Limited(simulated(polarity), WIDE),
 }
 

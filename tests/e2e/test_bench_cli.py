@@ -1,0 +1,146 @@
+"""The bench on the command line: check, read, pulse, map, off and twin, as the person standing there types them."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labctl.results import open_run
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"
+HERE = ("--bench", BENCH, "--die", DIE, "--sim", "bytes")
+
+
+@pytest.mark.parametrize("sim", ["bytes", "tcp"])
+def test_check_tells_who_is_there_and_what_they_do(labctl, sim):
+    done = labctl("check", BENCH, "--sim", sim, "--json")
+    said = json.loads(done.stdout)
+    assert said["exit"] == 0
+    found = {one["name"]: one for one in said["instruments"]}
+    assert list(found) == ["smu1", "smu2", "matrix", "prober"]
+    assert "Model 2602B" in found["smu1"]["identity"]
+    assert any("smua: output off, level 0 V" in line for line in found["smu1"]["state"])
+    assert any("output enable asserted, ignored" in line for line in found["smu2"]["state"])
+    assert found["matrix"]["state"] == ["closed: none"]
+    assert any("separated" in line and "overtravel" in line for line in found["prober"]["state"])
+    assert "no conflict in the wiring" in done.stderr
+
+
+def test_check_goes_on_when_an_instrument_does_not_answer(labctl, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as nobody:
+        port = nobody.getsockname()[1]
+    lost = tmp_path / "lost.yaml"
+    text = BENCH.read_text()
+    for number in (11, 12, 20):
+        text = text.replace(f"TCPIP::192.168.0.{number}::5025::SOCKET", f"TCPIP::127.0.0.1::{port}::{number}::SOCKET")
+    text = text.replace("TCPIP::192.168.0.30::35555::SOCKET", f"TCPIP::127.0.0.1::{port}::SOCKET")
+    lost.write_text(text)
+    done = labctl("check", lost, "--json", expect=3)
+    said = json.loads(done.stdout)
+    assert [bool(one["wrong"]) for one in said["instruments"]] == [True] * 4
+    labctl("off", lost, expect=6)
+
+
+def test_a_cell_is_read_and_pulsed_and_all_of_it_is_recorded(labctl, tmp_path):
+    read = json.loads(labctl("read", *HERE, "--cell", "1,3,14", "--out", tmp_path / "read", "--json").stdout)
+    (found,) = read["found"]
+    assert (found["kernel"], found["row"], found["col"], found["state"], found["flag"]) == (1, 3, 14, False, 0)
+    done = labctl(
+        "pulse", *HERE, "--cell", "1,3,14", "--to", "P", "--voltage", "450 mV", "--out", tmp_path / "p", "--json"
+    )
+    (found,) = json.loads(done.stdout)["found"]
+    assert (found["target"], found["state"], found["verified"], found["voltage"]) == (True, True, True, 0.45)
+    assert "towards P: verified" in done.stderr
+    assert "outputs off" in done.stderr
+    die = open_run(tmp_path / "p").die("die")
+    assert die.sealed
+    assert [operation.kind for operation in die.operations()] == ["pulse"]
+    assert die.table("cell_pulse")["conductance"][0] == found["conductance"]
+    assert (tmp_path / "p" / "files" / "00-bench-two-arrays.yaml").read_text() == BENCH.read_text()
+
+
+def test_a_map_shows_every_cell(labctl, tmp_path):
+    done = labctl("map", *HERE, "--kernel", "1", "--out", tmp_path / "map", "--json")
+    (found,) = json.loads(done.stdout)["found"]
+    assert [len(row) for row in found["conductance"]] == [15] * 15
+    assert "kernel 1, uS at 100 mV" in done.stderr
+    assert len([line for line in done.stderr.splitlines() if line.strip().split(" ")[0].isdigit()]) == 15
+
+
+PULSE = ("--cell", "0,3,4", "--to", "P", "--voltage")
+REFUSED = {
+    "beyond the bench's limit": (("pulse", *HERE, *PULSE, "1.2 V"), "1.2 V asked for, the limit is 1 V"),
+    "a bare number": (("pulse", *HERE, *PULSE, "450"), "--voltage: '450' has no unit"),
+    "shorter than the source can": (("pulse", *HERE, *PULSE, "450 mV", "--width", "50 ns"), "makes none shorter"),
+    "a cell that is not there": (("read", *HERE, "--cell", "0,15,4"), "row 15 is not on this die"),
+    "no cell": (("read", *HERE, "--cell", "3;4"), "expected kernel,row,column"),
+    "a third state": (("pulse", *HERE, "--cell", "0,3,4", "--to", "Q", "--voltage", "1 mV"), "expected P or AP"),
+    "another transport": (("read", *HERE[:-1], "gpib", "--cell", "0,3,4"), "expected bytes or tcp"),
+    "a die of another shape": (
+        ("read", "--bench", EXAMPLES / "bench-2600b-707b-sentio.yaml", *HERE[2:], "--cell", "0,3,4"),
+        "the wiring is for 1 kernels of 15 x 15",
+    ),
+}
+
+
+@pytest.mark.parametrize(("command", "said"), REFUSED.values(), ids=REFUSED.keys())
+def test_what_is_refused_is_refused_before_anything_is_made(labctl, tmp_path, command, said):
+    done = labctl(*command, cwd=tmp_path, expect=2)
+    assert said in " ".join(done.stderr.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_off_makes_safe_and_says_so(labctl):
+    done = labctl("off", BENCH, "--sim", "tcp", "--json")
+    assert json.loads(done.stdout)["safe"] is True
+
+
+def test_a_twin_serves_what_a_bench_file_can_be_pointed_at(labctl, tmp_path):
+    """The real way, over sockets of this machine: check, pulse, off; no line of it knows that it is not a bench."""
+    served = subprocess.Popen(
+        [sys.executable, "-m", "labctl", "twin", BENCH, "--die", DIE, "--needles", "down"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        lines = [json.loads(served.stdout.readline()) for _ in range(4)]
+        assert [line["name"] for line in lines] == ["smu1", "smu2", "matrix", "prober"]
+        assert all(line["hislip"].endswith("::INSTR") for line in lines)
+        text = BENCH.read_text()
+        for line, (number, port) in zip(lines, ((11, 5025), (12, 5025), (20, 5025), (30, 35555)), strict=True):
+            text = text.replace(f"TCPIP::192.168.0.{number}::{port}::SOCKET", line["resource"])
+        bench = tmp_path / "bench.yaml"
+        bench.write_text(text)
+        labctl("check", bench)
+        pulsed = ("--cell", "0,2,7", "--to", "P", "--voltage", "450 mV", "--json")
+        done = labctl("pulse", "--bench", bench, "--die", DIE, *pulsed, cwd=tmp_path)
+        assert json.loads(done.stdout)["found"][0]["verified"] is True
+        done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", "--json", cwd=tmp_path)
+        assert json.loads(done.stdout)["found"][0]["state"] is True
+        labctl("off", bench)
+    finally:
+        served.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
+        _, said = served.communicate(timeout=20)
+    assert served.returncode == 0
+    assert "0 hot switches, 0 moves in contact" in " ".join(said.split())
+
+
+def test_needles_that_are_up_stay_up_and_nothing_is_energised(labctl, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "labctl", "twin", BENCH, "--die", DIE], stdout=subprocess.PIPE, text=True
+    ) as served:
+        text = BENCH.read_text()
+        for number, port in ((11, 5025), (12, 5025), (20, 5025), (30, 35555)):
+            line = json.loads(served.stdout.readline())
+            text = text.replace(f"TCPIP::192.168.0.{number}::{port}::SOCKET", line["resource"])
+        bench = tmp_path / "bench.yaml"
+        bench.write_text(text)
+        done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=1)
+        served.terminate()
+    assert "the needles are not in contact" in " ".join(done.stdout.split())
