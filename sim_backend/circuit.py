@@ -195,7 +195,7 @@ class Circuit:
             if np.abs(e - before).max() < _CONVERGED:
                 break
         away = driven & (np.abs(e - source) > 10.0 * _CONVERGED)
-        return np.where(away, np.sign(source - e) * compliance, 0.0)
+        return np.where(away, np.copysign(compliance, source - e), 0.0)
 
     def reading_network(self, free: BoolArray) -> tuple[FloatArray, FloatArray]:
         """Return (q, y) with the lines `free` floating: cell volt and line ampere per volt of a source."""
