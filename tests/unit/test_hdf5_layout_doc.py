@@ -28,8 +28,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
 BEGIN, END = "<!-- tables:", "<!-- end of tables -->"
 COMMON = (
     "Besides its fields every table has `seq`, `stage` and `utc`; n is its number of rows. A field with axes has\n"
-    "them after the rows. Ratios run from 0 to 1; intervals are (low, high). In `solution`, -1 stands for a survey. Along the axis\n"
-    "`direction`, 0 is towards AP and 1 is towards P; `row`, `col`, `layer` and `kernel` count from 0."
+    "them after the rows. Ratios run from 0 to 1; intervals are (low, high). In `solution`, -1 stands for a survey.\n"
+    "Along the axis `direction`, 0 is towards AP and 1 is towards P; `row`, `col`, `layer` and `kernel` count from 0."
 )
 TYPES = {float: "float64", int: "int64", bool: "bool", str: "text"}
 FLAGS = {
