@@ -1,4 +1,4 @@
-"""Sets of cells, and reading the kernels that hold them with as few patterns as there are rows.
+"""Sets of cells, and reading them with as few patterns as there are rows.
 
 Protocols speak of cells as a batch of (kernel, row, col); a bench reads a row at a time. `CellReader` keeps
 the translation, so that it is worked out once for a region that is read hundreds of times.
@@ -6,6 +6,7 @@ the translation, so that it is worked out once for a region that is read hundred
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -53,7 +54,7 @@ class Cells:
 
 
 class CellReader:
-    """Reads the kernels that hold a set of cells, whole, again and again: a pattern per row, other lines at 0 V.
+    """Reads the same set of cells again and again, one row per pattern, other lines at 0 V.
 
     Args:
         cells: n different cells.
@@ -63,38 +64,49 @@ class CellReader:
     """
 
     def __init__(self, geometry: Geometry, cells: Cells, settings: ReadSettings) -> None:
-        self.cells, self.v_read = cells, settings.v_read
+        self.cells, self._geometry, self._settings = cells, geometry, settings
         try:
             flat = np.ravel_multi_index(cells.at, geometry.shape)
         except ValueError as error:
             raise BenchError(f"a cell is not on this die of (kernels, rows, columns) {geometry.shape}") from error
         if len(np.unique(flat)) != len(flat):
             raise BenchError("a cell is named twice in one set of cells")
-        self.kernels, which = np.unique(cells.kernel, return_inverse=True)
-        """(k,), the kernels that are read"""
-        self.placed = (which.reshape(-1), cells.row, cells.col)
-        """index of the n cells into what is read"""
-        self.unplaced = np.ones((len(self.kernels), *geometry.shape[1:]), np.bool_)
-        """(k, n_rows, n_cols), the other cells of these kernels"""
-        self.unplaced[self.placed] = False
-        bias = row_bias(
-            geometry,
-            np.repeat(self.kernels, geometry.n_rows),
-            np.tile(np.arange(geometry.n_rows), len(self.kernels)),
-            settings.v_read,
-            compliance=settings.compliance,
-            v_gate=settings.v_gate,
-        )
-        self._sense = Sense(bias, np.arange(geometry.n_cols), settings.aperture)
+        order = np.argsort(flat)
+        lines, counts = np.unique(flat[order] // geometry.n_cols, return_counts=True)
+        starts = np.cumsum(counts) - counts
+        self._batches: list[tuple[IntArray, Sense]] = []
+        for m in np.unique(counts):
+            chosen = counts == m
+            cell = order[starts[chosen][:, None] + np.arange(m)]
+            kernel, row = np.divmod(lines[chosen], geometry.n_rows)
+            bias = row_bias(
+                geometry,
+                kernel,
+                row,
+                settings.v_read,
+                compliance=settings.compliance,
+                v_gate=settings.v_gate,
+            )
+            self._batches.append((cell, Sense(bias, cells.col[cell], settings.aperture)))
+
+    @cached_property
+    def others(self) -> "CellReader":
+        """Reader of all other cells of the kernels that hold these."""
+        other = np.zeros(self._geometry.shape, np.bool_)
+        other[self.cells.kernel] = True
+        other[self.cells.at] = False
+        return CellReader(self._geometry, Cells(*np.nonzero(other)), self._settings)
 
     def read(self, die: Die) -> tuple[FloatArray, FlagArray]:
-        """Return (k, n_rows, n_cols) conductances in S and flags; rows with a flagged reading are read twice."""
-        reading = die.sense(self._sense)
-        current, flag = reading.current, reading.flag
-        again = np.flatnonzero(flag.any(axis=1))
-        if len(again):
-            repeated = die.sense(self._sense.take(again))
-            current, flag = current.copy(), flag.copy()
-            current[again], flag[again] = repeated.current, repeated.flag
-        shape = self.unplaced.shape
-        return (current / self.v_read).reshape(shape), flag.reshape(shape)
+        """Return the (n,) conductances in S and their flags; rows with a flagged reading are read twice."""
+        conductance, flag = np.empty(len(self.cells)), np.zeros(len(self.cells), np.uint8)
+        for cell, sense in self._batches:
+            reading = die.sense(sense)
+            current, flags = reading.current, reading.flag
+            again = np.flatnonzero(flags.any(axis=1))
+            if len(again):
+                repeated = die.sense(sense.take(again))
+                current, flags = current.copy(), flags.copy()
+                current[again], flags[again] = repeated.current, repeated.flag
+            conductance[cell], flag[cell] = current / self._settings.v_read, flags
+        return conductance, flag

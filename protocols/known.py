@@ -14,6 +14,7 @@ from protocols.records import SURVEY, Attempt, Defect, KernelSurvey
 _PAIR = (Defect.GOOD, Defect.LOW_TMR)
 _IMMOVABLE = (Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP)
 _UNSURVEYED = 255
+_NEVER_READ, _UNREADABLE = -2, -1  # instead of a state, 0 or 1
 
 Index = tuple[IntArray, IntArray, IntArray]
 
@@ -58,16 +59,23 @@ class Known:
         self.switches = np.zeros((2, *shape), np.bool_)
         """has been seen to switch in that direction"""
         self._failed_v, self._failed_width = np.zeros((2, *shape)), np.zeros((2, *shape))
-        self._state = np.full(shape, -1, np.int8)
+        self._state = np.full(shape, _NEVER_READ, np.int8)
+        untouched = np.zeros(shape[0], np.bool_)
         for record in history.all(Record):
             if isinstance(record, KernelSurvey):
                 self._survey(record)
+                untouched[record.kernel] = True
             elif isinstance(record, Attempt):
                 self.add(record)
+                untouched[record.kernel] = False
         self.cut = np.full(shape, nominal.cut)
         # a short, open, stuck or unreadable cell has no pair of states to cut between: docs/decisions/006
         pair = np.isin(self.defect, _PAIR) & (self.g_p > self.g_ap) & (self.g_ap > 0)
         self.cut[pair] = np.sqrt(self.g_p[pair] * self.g_ap[pair])
+        # a survey leaves its kernels as it last read them
+        seen = np.isfinite(self.g_ap) & (self.defect != Defect.UNREADABLE)
+        left = np.where(seen, self.g_ap > self.cut, _UNREADABLE)
+        self._state[untouched] = left[untouched]
 
     def _survey(self, survey: KernelSurvey) -> None:
         k = survey.kernel
@@ -102,18 +110,22 @@ class Known:
         found: BoolArray = (self._failed_v[at] >= v_max) & (self._failed_width[at] >= width)
         return found
 
-    def look(self, kernels: IntArray, conductance: FloatArray, flag: FlagArray) -> BoolArray:
-        """Take in a read of whole kernels; return which cells changed state since the one before.
+    def looked_at(self, cells: Index) -> BoolArray:
+        """Return which cells a survey or `look` has taken in, readable or not."""
+        found: BoolArray = self._state[cells] != _NEVER_READ
+        return found
+
+    def look(self, cells: Index, conductance: FloatArray, flag: FlagArray) -> BoolArray:
+        """Take in a read of n cells; return (n,), which changed state since they were last read.
 
         Args:
-            kernels: (k,).
-            conductance: (k, n_rows, n_cols) S; `flag` likewise. Flagged cells keep the state they had.
+            conductance: (n,) S; `flag` likewise. Flagged cells keep the state they had.
         """
-        self.short[kernels] |= shorts(conductance, flag, self.ceiling)
-        before = self._state[kernels]
+        self.short[cells] |= shorts(conductance, flag, self.ceiling)
+        before = self._state[cells]
         with np.errstate(invalid="ignore"):
-            now = np.where(flag == 0, conductance > self.cut[kernels], before)
-        self._state[kernels] = now
+            now = np.where(flag == 0, conductance > self.cut[cells], np.maximum(before, _UNREADABLE))
+        self._state[cells] = now
         found: BoolArray = (before >= 0) & (now != before)
         return found
 

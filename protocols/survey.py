@@ -96,10 +96,10 @@ class Survey(WriteSettings, Procedure):
         return kernels, Cells.join([Cells.block(k, 0, 0, (shape[0], shape[1])) for k in kernels])
 
     def _read(self, die: Die, known: Known, reader: CellReader) -> tuple[FloatArray, FlagArray]:
-        """Read the whole kernels; return the (n,) conductances in S and flags of the cells."""
+        """Return the (n,) conductances in S and flags of the cells, and keep the shorts among them in mind."""
         conductance, flag = reader.read(die)
-        known.look(reader.kernels, conductance, flag)
-        return conductance[reader.placed], flag[reader.placed]
+        known.look(reader.cells.at, conductance, flag)
+        return conductance, flag
 
     def _write(
         self,

@@ -1,9 +1,8 @@
 """Write-verify: read, pulse what is wrong, read everything again, repair what the pulses disturbed.
 
 The unit of work is a region, all cells that have to be right together, because on a passive array writing one
-cell half-selects its neighbours: a cell is finished when it has been read after the last pulse. What is read is
-the whole of the kernels that hold the region, so that flips of cells that hold no weight are known as well; those
-are counted and left alone.
+cell half-selects its neighbours: a cell is finished when the whole region has been read after the last pulse. At
+the end the other cells of its kernels are read as well: those that flipped are counted and left alone.
 """
 
 from collections.abc import Iterator, Sequence
@@ -129,7 +128,8 @@ def write_verify(
 
     Cells known or found to be shorts get no pulse, nor do cells whose state cannot be read, cells out of budget,
     or cells known not to switch in that direction: surveyed open or stuck, or not verified on a whole ladder, now
-    or in an earlier solution. The whole kernels are read before every round and after the last.
+    or in an earlier solution. The region is read before every round and after the last; then the other cells of its
+    kernels, so that the whole of them has been read after the last pulse.
 
     Args:
         known: is kept up to date with the pulses spent and what they showed.
@@ -138,12 +138,13 @@ def write_verify(
     cells, n, tally = reader.cells, len(reader.cells), _Tally(settings.ladder)
     v_max, cut, direction = settings.ladder.max(), known.cut[cells.at], target.astype(np.int64)
     settled, flipped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    changed = np.zeros(reader.unplaced.shape, np.bool_)
+    others = reader.others
+    if not known.looked_at(others.cells.at).all():
+        known.look(others.cells.at, *others.read(die))
     for round_ in range(settings.repair_rounds + 2):
-        whole, whole_flag = reader.read(die)
-        changed |= known.look(reader.kernels, whole, whole_flag)
-        conductance, flag, short = whole[reader.placed], whole_flag[reader.placed], known.short[cells.at]
-        readable = flag == 0
+        conductance, flag = reader.read(die)
+        known.look(cells.at, conductance, flag)
+        readable, short = flag == 0, known.short[cells.at]
         with np.errstate(invalid="ignore"):
             state = conductance > cut
         wrong = readable & (state != target) & ~short
@@ -178,7 +179,7 @@ def write_verify(
         repaired=int((flipped & settled).sum()),
         gave_up=int((wrong & ~short).sum()),
         stuck=int(stuck.sum()),
-        flipped_unplaced=int((changed & reader.unplaced).sum()),
+        flipped_unplaced=int(known.look(others.cells.at, *others.read(die)).sum()),
     )
 
 

@@ -68,7 +68,8 @@ def test_a_region_that_is_right_gets_no_pulse(threshold_die: Callable[..., Any])
     assert attempts == []
     assert (record.pulses, record.fidelity) == (0, 1.0)
     assert record.wer_to_p_interval.tolist() == [0.0, 1.0]
-    assert die.sensed == [10]  # the rows of both kernels, once
+    # five rows of two columns, three rows of four; the others before and after: five of two, two of four
+    assert die.sensed == [5, 2, 5, 3, 5, 2]
 
 
 def test_stiff_cells_climb_and_stuck_ones_are_given_up(threshold_die: Callable[..., Any]) -> None:
@@ -215,12 +216,27 @@ def test_cells_without_a_weight_are_watched_and_left_alone(threshold_die: Callab
     assert write_record([first, first], settings, solution=1).flipped_unplaced == 4
 
 
-def test_the_last_read_is_whole_and_after_the_last_pulse(threshold_die: Callable[..., Any]) -> None:
+def test_a_survey_is_the_read_before(threshold_die: Callable[..., Any]) -> None:
+    die = threshold_die()
+    history = History(list(Survey().run(die, History())))
+    die.state[0, 0, 2] = True  # after the survey
+    die.sensed.clear()
+    _, _, record = run(die, history)
+    assert record.flipped_unplaced == 1
+    assert die.sensed == [5, 3, 5, 3, 5, 2]
+    # once cells have been written, the survey is no longer what was read last
+    die.sensed.clear()
+    _, _, record = run(die, history)
+    assert record.flipped_unplaced == 0
+    assert die.sensed == [5, 2, 5, 3, 5, 2]
+
+
+def test_all_cells_are_read_after_the_last_pulse(threshold_die: Callable[..., Any]) -> None:
     die = threshold_die()
     die.disturb = {len(P) + 1: (0, 0, 2), len(P): where(AP[1])}
     _, written, record = run(die)
     assert (record.repaired, record.flipped_unplaced, written.correct.all()) == (1, 1, True)
-    assert die.sensed == [10] * 3
+    assert die.sensed == [5, 2, *[5, 3] * 3, 5, 2]
 
 
 def test_surveyed_shorts_get_no_pulse(threshold_die: Callable[..., Any]) -> None:
@@ -266,7 +282,7 @@ def test_a_reading_that_fails_once_is_repeated(threshold_die: Callable[..., Any]
     die.bad[(0, 2)] = [Flag.INVALID]
     _, _, record = run(die)
     assert (record.fidelity, record.unreadable) == (1.0, 0)
-    assert die.sensed[:2] == [10, 1]
+    assert die.sensed[:5] == [5, 2, 5, 3, 1]
 
 
 def test_budget_counts_over_the_life_of_the_die(threshold_die: Callable[..., Any]) -> None:
