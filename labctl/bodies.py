@@ -16,8 +16,10 @@ from instruments.transport import Log
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.twin import Twin
+from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
+from sim_backend.make import make_die
 
 
 @dataclass(frozen=True)
@@ -34,9 +36,15 @@ class Subject:
     seed: int
     at: tuple[int, int] = (0, 0)
 
-    def simulated(self) -> SimDie:
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What a plan depends on: dies that have this in common take the same time and the same operations."""
+        d = self.description
+        return d.shape, d.nominal, d.simulation.timing.model_dump_json()
+
+    def simulated(self) -> SimDie | ChipDie:
         """Return the simulated die."""
-        return SimDie(self.description, seed=self.seed, name=self.name)
+        return make_die(self.description, seed=self.seed, name=self.name)
 
 
 Truth = Callable[[], dict[str, Any]]
@@ -145,6 +153,14 @@ class ByHand(OnBench):
         self.opened.off()
 
 
+def _passive(subject: Subject) -> SimDie:
+    """Return the simulated die for the twin of a bench; BenchError if it is an integrated chip."""
+    die = subject.simulated()
+    if not isinstance(die, SimDie):
+        raise BenchError(f"die {subject.name} is an integrated chip, driven by its own board; the twin has none")
+    return die
+
+
 def on_bench(
     bench: Bench,
     subjects: list[Subject],
@@ -177,7 +193,7 @@ def on_bench(
         taken[subject.at] = subject
     twin = Twin(
         bench,
-        {s.at: s.simulated() for s in subjects},
+        {s.at: _passive(s) for s in subjects},
         sockets=sim == "tcp",
         seed=subjects[0].seed,
         in_contact=by_hand,

@@ -1,8 +1,6 @@
 """What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
 
-import json
 import re
-from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
@@ -59,14 +57,14 @@ class DieEntry(Model):
         """Return where the die is, being the `number`-th of its campaign."""
         return self.at or (number, 0)
 
-    @property
-    def changes(self) -> dict[str, str]:
-        """Return `change` by dotted path.
 
-        >>> DieEntry(name="D55", file="f", change={"junction": {"diameter": "55 nm"}}).changes
-        {'junction.diameter': '"55 nm"'}
-        """
-        return dict(_flat(self.change))
+class WaferEntry(Model):
+    """All dies of a wafer, or some of them."""
+
+    file: FilePath = Field(description="the wafer file: where the dies are, and how simulated ones differ")
+    die: FilePath = Field(description="the die file that all dies of the wafer have in common")
+    change: dict[str, Any] = Field(default_factory=dict, description="what differs from the die file, written as there")
+    only: tuple[str, ...] | None = Field(default=None, min_length=1, description="names of the dies; all if left out")
 
 
 class Accept(Model):
@@ -82,7 +80,8 @@ class Campaign(Model):
     name: Name
     title: str = Field(default="", description="one line for people")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
-    dies: tuple[DieEntry, ...] = Field(min_length=1)
+    dies: tuple[DieEntry, ...] = Field(default=(), description="the dies, one by one; or name a wafer")
+    wafer: WaferEntry | None = Field(default=None, description="the dies of a wafer")
     data: str = Field(default="wine", description="data set: wine, digits, or the folder of the user's own")
     solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")
     limits: Limits
@@ -96,6 +95,12 @@ class Campaign(Model):
         if twice:
             raise ValueError(f"two dies are called {twice[0]}; expected a name of its own for each")
         return dies
+
+    @model_validator(mode="after")
+    def _dies_or_wafer(self) -> "Campaign":
+        if bool(self.dies) == (self.wafer is not None):
+            raise ValueError("a campaign names its dies either one by one under 'dies' or as a 'wafer'")
+        return self
 
 
 class OneStage(Model):
@@ -120,14 +125,6 @@ class OneStage(Model):
     def procedure(self) -> tuple[str, Model]:
         """Return the name of the procedure and its parameters."""
         return next((n, getattr(self, n)) for n in type(self).model_fields if getattr(self, n) is not None)
-
-
-def _flat(tree: dict[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{above}{key}.")
-        else:
-            yield f"{above}{key}", json.dumps(value)
 
 
 def bin_of(accept: Accept, fidelity: list[float], accuracy: list[float]) -> str:

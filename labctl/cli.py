@@ -12,9 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from pydantic import BaseModel
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
-from rich.table import Table
 
 from labctl import cli_bench
 from labctl.core.errors import LabError
@@ -121,60 +119,47 @@ def _prepare(
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
     prepared = compose.read(campaign, _overrides(overrides), seed, bench, sim)
     plans = [
-        plan.rehearse(subject.name, prepared.predictor(subject), prepared.campaign.limits, prepared.procedures)
+        plan.rehearse(
+            subject.name, prepared.predictor(subject), prepared.campaign.limits, prepared.procedures_for(subject)
+        )
         for subject in prepared.subjects
     ]
     return prepared, plans
 
 
+_PLAN = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")
+MANY = 8
+"""More dies than these are planned in one line per stage."""
+
+
 def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
-    from labctl.plan import total
-    from labctl.progress import duration
+    from labctl.plan import by_stage, total
+    from labctl.progress import Column, counted, duration, print_table
 
     limits = prepared.campaign.limits
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
-    table = Table(
-        title=f"{prepared.campaign.name}: {len(plans)} dies, {prepared.body}", title_justify="left", box=SIMPLE_HEAD
-    )
-    for heading in (
-        "die",
-        "stage",
-        "operations",
-        "reads",
-        "pulses",
-        "highest",
-        "levels",
-        "bench time",
-        "disk",
-    ):
-        table.add_column(heading, justify="left" if heading in ("die", "stage") else "right", no_wrap=True)
-    for p in plans:
-        for s in p.stages:
-            table.add_row(
-                p.die,
-                s.stage,
-                f"{s.operations:,}",
-                f"{s.reads:,}",
-                f"{s.pulses:,}",
-                _quantity(s.v_highest, "V"),
-                str(s.levels),
-                duration(s.time),
-                _quantity(s.bytes, "B"),
-            )
     whole = total(plans)
-    table.add_section()
-    table.add_row(
-        "all",
-        "",
-        f"{whole.operations:,}",
-        f"{whole.reads:,}",
-        f"{whole.pulses:,}",
-        _quantity(whole.v_highest, "V"),
-        str(whole.levels),
-        duration(whole.time),
-        _quantity(whole.bytes, "B"),
-    )
-    screen.print(table)
+    said = [(p.die, s) for p in plans for s in p.stages]
+    if len(plans) > MANY:
+        said = [(counted(len(plans), "die"), s) for s in by_stage(plans)]
+    rows = [
+        (
+            die,
+            s.stage,
+            f"{s.operations:,}",
+            f"{s.reads:,}",
+            f"{s.pulses:,}",
+            _quantity(s.v_highest, "V"),
+            str(s.levels),
+            duration(s.time),
+            _quantity(s.bytes, "B"),
+        )
+        for die, s in [*said, ("all", whole)]
+    ]
+    worth = {"operations": 0, "levels": 1, "reads": 2, "pulses": 3}
+    columns = [Column(name, worth.get(name), right=name not in ("die", "stage")) for name in _PLAN]
+    title = f"{prepared.campaign.name}: {counted(len(plans), 'die')}, {prepared.body}"
+    print_table(screen, title, columns, rows, last=True)
     screen.print(
         f"limits: {_quantity(limits.v_towards_p, 'V')} towards P, {_quantity(limits.v_towards_ap, 'V')} towards AP, "
         f"{_quantity(limits.width, 's')} pulses, {_quantity(limits.compliance, 'A')} compliance, "
@@ -224,7 +209,7 @@ def run(
     from labctl.execute import execute, verdict
     from labctl.hdf5 import write_run_file_in_subprocess
     from labctl.plan import total
-    from labctl.progress import Display, duration
+    from labctl.progress import Display, counted, duration
 
     start = time.monotonic()
     screen = console(stderr=True)
@@ -233,15 +218,15 @@ def run(
     compose.refuse_existing(folder)
     whole = total(plans)
     screen.print(
-        f"{prepared.campaign.name}: {len(plans)} dies, {whole.reads:,} reads and {whole.pulses:,} pulses, predicted "
-        f"bench time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
+        f"{prepared.campaign.name}: {counted(len(plans), 'die')}, {whole.reads:,} reads and {whole.pulses:,} pulses, "
+        f"predicted bench time {duration(whole.time)}, about {_quantity(whole.bytes, 'B')} on disk, into {folder}",
         highlight=False,
     )
     meta = compose.make_folder(folder, prepared, sys.argv)
     jobs = prepared.jobs(folder, meta)
     patterns = {p.die: p.patterns for p in plans}
     with prepared.on_bench(_ask) as body, Display(patterns) as display:
-        results = execute(jobs, workers or os.cpu_count() or 1, display.notify, body)
+        results = execute(jobs, prepared.procedures, workers or os.cpu_count() or 1, display.notify, body)
         if body is not None and body.twin is not None:
             _say_ledger(body.twin, screen)
     write_run_file_in_subprocess(folder)
@@ -266,13 +251,16 @@ def run(
 @app.command()
 def show(
     path: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")],
+    die: Annotated[
+        str | None, typer.Option("--die", metavar="NAME", help="die whose maps are shown [default: the first]")
+    ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="draw PNG pictures into RUN/plots")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Show a run, finished, running or killed: figures, conductance map and current scatter."""
     from labctl import report
 
-    report.show(path, console(stderr=as_json), maps=True)
+    report.show(path, console(stderr=as_json), maps=True, die=die)
     if plot:
         for picture in report.plot(path):
             console(stderr=as_json).print(f"drawn: {picture}", highlight=False)

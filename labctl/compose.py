@@ -29,9 +29,11 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
-from labctl.worker import Job
+from labctl.train import TrainedFile, read_trained
+from labctl.worker import Job, for_die
 from protocols.weights import Layer, Solution
 from sim_backend.description import DieDescription
+from sim_backend.wafer import Wafer
 
 
 @cache
@@ -69,14 +71,17 @@ class Prepared:
     """A campaign that has been read and found sound, and what it is made of.
 
     Args:
-        sources: every file read, with its verbatim text or digest.
+        subjects: the dies, where they are on the map and what world they live in.
+        procedures: the stages.
+        sources: every file read, with its verbatim text.
+        own: what differs in the procedures of a die, by its name: weights trained for it alone.
     """
 
     campaign: Campaign
-    dies: Mapping[str, DieDescription]
+    subjects: tuple[Subject, ...]
     procedures: tuple[Procedure, ...]
     sources: tuple[files.Loaded[Any], ...]
-    solutions_path: Path
+    own: Mapping[str, Mapping[str, Any]]
     overrides: Mapping[str, str] = field(default_factory=dict)
     bench: Bench | None = None
     sim: str | None = None
@@ -101,23 +106,19 @@ class Prepared:
         if self.bench is None:
             yield None
             return
-        with bodies.on_bench(self.bench, self.subjects, self.sim, ask=None if self.sim else ask) as body:
+        with bodies.on_bench(self.bench, list(self.subjects), self.sim, ask=None if self.sim else ask) as body:
             yield body
 
     def jobs(self, folder: Path, meta: Mapping[str, Any]) -> list[Job]:
         """Return one job per die."""
         return [
-            Job(folder, subject, self.campaign.limits, self.campaign.accept, self.procedures, dict(meta))
+            Job(folder, subject, self.campaign.limits, self.campaign.accept, dict(meta), self.own.get(subject.name, {}))
             for subject in self.subjects
         ]
 
-    @property
-    def subjects(self) -> list[Subject]:
-        """The dies, where they are on the map and what world they live in."""
-        return [
-            Subject(entry.name, self.dies[entry.name], self.campaign.seed, entry.place(k))
-            for k, entry in enumerate(self.campaign.dies)
-        ]
+    def procedures_for(self, subject: Subject) -> tuple[Procedure, ...]:
+        """Return the stages of one die, with its own weights if it has some."""
+        return for_die(self.procedures, self.own.get(subject.name, {}))
 
 
 def read(
@@ -134,25 +135,41 @@ def read(
     loaded = files.read(path, campaign_model(), overrides)
     campaign = loaded.value
     sources: list[files.Loaded[Any]] = [loaded]
-    dies: dict[str, DieDescription] = {}
-    for entry in campaign.dies:
-        found = files.read(entry.file, DieDescription, entry.changes)
-        dies[entry.name] = found.value
-        if all(s.path != found.path for s in sources):
-            sources.append(found)
+    subjects = tuple(_subjects(loaded, sources))
     found_bench: Bench | None = None
     if bench is not None:
         read_bench = files.read(bench, Bench)
         found_bench = read_bench.value
         sources.append(read_bench)
-    given = _inputs(campaign)
+    weights = read_trained(campaign.solutions)
+    given = _inputs(campaign, weights)
     built: list[Procedure] = []
     for stage in campaign.stages:  # type: ignore[attr-defined]
         name, parameters = stage.procedure()
         kind = registry()[name]
         own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
         built.append(kind(**own, **{key: given[key] for key in kind.model_fields if key not in own}))
-    return Prepared(campaign, dies, tuple(built), tuple(sources), campaign.solutions, overrides, found_bench, sim)
+    own_weights = {s.name: _weights(weights.for_die(s.name)) for s in subjects} if weights.dies else {}
+    return Prepared(campaign, subjects, tuple(built), tuple(sources), own_weights, overrides, found_bench, sim)
+
+
+def _subjects(loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]) -> Iterator[Subject]:
+    """Yield the dies of a campaign, and add the files they are read from to `sources`."""
+    campaign = loaded.value
+
+    def read_once(found: files.Loaded[Any]) -> Any:
+        if all(s.path != found.path for s in sources):
+            sources.append(found)
+        return found.value
+
+    for k, entry in enumerate(campaign.dies):
+        kind = read_once(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
+        yield Subject(entry.name, kind, campaign.seed, entry.place(k))
+    if campaign.wafer is not None:
+        wafer: Wafer = read_once(files.read(campaign.wafer.file, Wafer))
+        kind = read_once(files.read(campaign.wafer.die, DieDescription, change=loaded.part("wafer", "change")))
+        for name in campaign.wafer.only or wafer.names:
+            yield Subject(name, wafer.die(name, kind, seed=campaign.seed), campaign.seed, wafer.place(name))
 
 
 def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
@@ -166,10 +183,15 @@ def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
     )
 
 
-def _inputs(campaign: Campaign) -> dict[str, Any]:
+def _weights(trained: TrainedFile) -> dict[str, Any]:
+    """Return the fields of a procedure that say what to program."""
+    return {"solutions": networks(trained.solutions), "trained_scale": trained.scale}
+
+
+def _inputs(campaign: Campaign, trained: TrainedFile) -> dict[str, Any]:
     """Return what a campaign hands to procedures, by the name of the field."""
-    found = solutions.load(campaign.solutions)
-    data = datasets.load(campaign.data)
+    found = trained.solutions
+    data = trained.preprocess.apply(datasets.load(campaign.data))
     wide = found.devices[0].shape[1]
     if data.x_train.shape[1] != wide:
         raise BenchError(
@@ -177,7 +199,7 @@ def _inputs(campaign: Campaign) -> dict[str, Any]:
             f"{data.x_train.shape[1]} features"
         )
     return {
-        "solutions": networks(found),
+        **_weights(trained),
         "x_train": data.x_train,
         "y_train": data.y_train,
         "x_test": data.x_test,
@@ -238,10 +260,10 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
                 "path": str(source.path),
                 "sha256": hashlib.sha256(source.text.encode()).hexdigest(),
             }
-        raw = prepared.solutions_path.read_bytes()
+        raw = prepared.campaign.solutions.read_bytes()
         (folder / "files" / "solutions.npz").write_bytes(raw)
         kept["solutions.npz"] = {
-            "path": str(prepared.solutions_path),
+            "path": str(prepared.campaign.solutions),
             "sha256": hashlib.sha256(raw).hexdigest(),
         }
         said: dict[str, Any] = {
@@ -249,7 +271,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "name": prepared.campaign.name,
             "title": prepared.campaign.title,
             "seed": prepared.campaign.seed,
-            "dies": list(prepared.dies),
+            "dies": [s.name for s in prepared.subjects],
             "body": prepared.body,
             "set": dict(prepared.overrides),
             "files": kept,

@@ -5,9 +5,9 @@ under way; outputs go off at once, through the run loop's clean-up, which nothin
 """
 
 import multiprocessing
+import os
 import queue as queues
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -17,6 +17,7 @@ from typing import Any
 
 from labctl.bodies import Body
 from labctl.core.errors import LabError
+from labctl.core.procedure import Procedure
 from labctl.run import Outcome, Status, Stop
 from labctl.worker import DieResult, Job, Notify, enter_worker, run_die, run_die_in_worker
 
@@ -37,7 +38,8 @@ def asked_to_stop(on_stop: Callable[[], None], stop: Stop | None = None) -> Iter
         seen.append(number)
         if first:
             on_stop()
-            print("stopping at the next safe point; what was measured is sealed", file=sys.stderr, flush=True)
+            # not print: the main thread may be in the middle of one
+            os.write(2, b"stopping at the next safe point; what was measured is sealed\n")
         elif number == signal.SIGINT and stop is not None and stop.interruptible:
             raise KeyboardInterrupt
 
@@ -50,18 +52,21 @@ def asked_to_stop(on_stop: Callable[[], None], stop: Stop | None = None) -> Iter
             signal.signal(number, old)
 
 
-def execute(jobs: Sequence[Job], workers: int, notify: Notify, body: Body | None = None) -> list[DieResult]:
+def execute(
+    jobs: Sequence[Job], procedures: Sequence[Procedure], workers: int, notify: Notify, body: Body | None = None
+) -> list[DieResult]:
     """Run every job; results in the order of the jobs. A die's failure is its own.
 
     Args:
+        procedures: the stages, shared by all dies; a worker process gets them once.
         body: a bench, which has one die at a time; None for simulated dies.
     """
     if workers <= 1 or len(jobs) == 1 or body is not None:
-        return _here(jobs, notify, body)
-    return _in_processes(jobs, min(workers, len(jobs)), notify)
+        return _here(jobs, procedures, notify, body)
+    return _in_processes(jobs, procedures, min(workers, len(jobs)), notify)
 
 
-def _here(jobs: Sequence[Job], notify: Notify, body: Body | None) -> list[DieResult]:
+def _here(jobs: Sequence[Job], procedures: Sequence[Procedure], notify: Notify, body: Body | None) -> list[DieResult]:
     stopping = threading.Event()
     results = []
 
@@ -71,18 +76,20 @@ def _here(jobs: Sequence[Job], notify: Notify, body: Body | None) -> list[DieRes
             if stopping.is_set():
                 break
             try:
-                results.append(run_die(job, notify, stop, body))
+                results.append(run_die(job, procedures, notify, stop, body))
             except LabError as error:
                 results.append(DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), []))
     return results
 
 
-def _in_processes(jobs: Sequence[Job], workers: int, notify: Notify) -> list[DieResult]:
+def _in_processes(
+    jobs: Sequence[Job], procedures: Sequence[Procedure], workers: int, notify: Notify
+) -> list[DieResult]:
     context = multiprocessing.get_context("spawn")
     queue, stopping = context.Queue(), context.Event()
     with (
         asked_to_stop(stopping.set),
-        ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping)) as pool,
+        ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping, procedures)) as pool,
     ):
         futures = [pool.submit(run_die_in_worker, job) for job in jobs]
         while not all(f.done() for f in futures):

@@ -95,9 +95,9 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
     folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{hand.procedure.name.replace('_', '-')}"
     meta = _make_folder(folder, hand, argv)
     subject = Subject(DIE, hand.die.value, hand.seed)
-    job = Job(folder, subject, hand.limits, Accept(), (hand.procedure,), meta)
+    job = Job(folder, subject, hand.limits, Accept(), meta)
     with bodies.on_bench(hand.bench.value, [subject], hand.sim, ask=None if hand.sim else ask, by_hand=True) as body:
-        results = execute([job], 1, lambda *message: None, body)
+        results = execute([job], (hand.procedure,), 1, lambda *message: None, body)
     write_run_file_in_subprocess(folder)
     status, code = verdict(results, 1)
     return folder, results[0], status, code

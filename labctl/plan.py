@@ -6,7 +6,7 @@ Every stage runs once against a nominal die behind the real limits, and every op
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -244,6 +244,13 @@ def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, hist
         worst = int(nominal.counts.max())
         raise LimitError("predicted pulses on one cell", worst, limits.pulses_per_cell, "pulses")
     return stage.times(repeats)
+
+
+def by_stage(plans: Sequence[DiePlan]) -> list[StagePlan]:
+    """Return the sum over all dies of each stage, in the order of the first die."""
+    number = len(plans[0].stages) if plans else 0
+    sums = [total([DiePlan(p.die, [p.stages[k]]) for p in plans]) for k in range(number)]
+    return [replace(s, stage=plans[0].stages[k].stage) for k, s in enumerate(sums)]
 
 
 def total(plans: Sequence[DiePlan]) -> StagePlan:

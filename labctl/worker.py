@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -26,14 +26,18 @@ Notify = Callable[[str, str, Any], None]
 
 @dataclass(frozen=True)
 class Job:
-    """Everything that one die needs; picklable."""
+    """What one die needs beside the stages, which all dies share; picklable.
+
+    Args:
+        own: fields of the stages that differ on this die.
+    """
 
     folder: Path
     subject: Subject
     limits: Limits
     accept: Accept
-    procedures: tuple[Procedure, ...]
     meta: dict[str, Any] = field(default_factory=dict)
+    own: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def die(self) -> str:
@@ -67,8 +71,29 @@ def _solutions(history: History) -> list[dict[str, Any]]:
     ]
 
 
-def run_die(job: Job, notify: Notify, stop: Stop, body: Body | None = None) -> DieResult:
-    """Run all stages of `job` on the die that `body` gives, seal it, and say how it ended.
+def for_die(procedures: Sequence[Procedure], own: Mapping[str, Any]) -> tuple[Procedure, ...]:
+    """Return the stages of one die: those of all, with its `own` fields where a stage has them."""
+    return tuple(
+        p.model_copy(update={k: v for k, v in own.items() if k in type(p).model_fields}) if own else p
+        for p in procedures
+    )
+
+
+def _meta(job: Job) -> dict[str, Any]:
+    """Return what the journal is started with: the run, the die, and its description with all defaults."""
+    subject = job.subject
+    return {
+        **job.meta,
+        "die": subject.name,
+        "place": list(subject.at),
+        "description": subject.description.model_dump(mode="json"),
+    }
+
+
+def run_die(
+    job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
+) -> DieResult:
+    """Run all stages on the die that `body` gives, seal it, and say how it ended.
 
     Args:
         body: None for the simulated die.
@@ -78,9 +103,9 @@ def run_die(job: Job, notify: Notify, stop: Stop, body: Body | None = None) -> D
     """
     body = body or Simulated()
     history = History()
-    journal = Journal.create(job.folder / "dies" / job.die, {**job.meta, "die": job.die})
+    journal = Journal.create(job.folder / "dies" / job.die, _meta(job))
     try:
-        outcome = _stages(job, body, journal, history, notify, stop)
+        outcome = _stages(job, for_die(procedures, job.own), body, journal, history, notify, stop)
         solutions = _solutions(history)
         found = bin_of(
             job.accept,
@@ -99,7 +124,15 @@ def run_die(job: Job, notify: Notify, stop: Stop, body: Body | None = None) -> D
     return DieResult(job.die, found, outcome, solutions, digest)
 
 
-def _stages(job: Job, body: Body, journal: Journal, history: History, notify: Notify, stop: Stop) -> Outcome:
+def _stages(
+    job: Job,
+    procedures: Sequence[Procedure],
+    body: Body,
+    journal: Journal,
+    history: History,
+    notify: Notify,
+    stop: Stop,
+) -> Outcome:
     """Approach the die, run its stages up to the first that does not succeed, and leave it."""
     outcome = Outcome(Status.SUCCESS)
     try:
@@ -108,7 +141,7 @@ def _stages(job: Job, body: Body, journal: Journal, history: History, notify: No
         journal.event("approached", noted)
         journal.commit()
         limited = Limited(die, job.limits)
-        for procedure in job.procedures:
+        for procedure in procedures:
             notify(job.die, "stage", procedure.name)
             outcome = run(
                 procedure,
@@ -138,8 +171,8 @@ def _stages(job: Job, body: Body, journal: Journal, history: History, notify: No
 class _Worker:
     """What a worker process knows: where messages go, who may stop it, and that it must not outlive its parent."""
 
-    def __init__(self, queue: Any, asked: Any) -> None:
-        self.queue, self._asked = queue, asked
+    def __init__(self, queue: Any, asked: Any, procedures: Sequence[Procedure]) -> None:
+        self.queue, self._asked, self._procedures = queue, asked, procedures
         self._parent = multiprocessing.parent_process()
         self._busy = threading.Lock()
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -172,7 +205,7 @@ class _Worker:
         """Run one die."""
         with self._busy:
             try:
-                return run_die(job, self.notify, Stop(self.reason))
+                return run_die(job, self._procedures, self.notify, Stop(self.reason))
             except LabError as error:
                 return DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), [])
 
@@ -180,14 +213,14 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def enter_worker(queue: Any, asked: Any) -> None:
+def enter_worker(queue: Any, asked: Any, procedures: Sequence[Procedure]) -> None:
     """Set up a worker process: messages go to `queue`, `asked` is the shared request to end; signals are the parent's.
 
     A terminal that closes and ^C reach every process of the group; only the parent acts on them, so that every die ends
     at its safe point and is sealed.
     """
     global _worker
-    _worker = _Worker(queue, asked)
+    _worker = _Worker(queue, asked, procedures)
 
 
 def run_die_in_worker(job: Job) -> DieResult:
