@@ -230,7 +230,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
                 if what == "stage":
                     at.append((str(detail), world.now))
 
-            result = worker.run_die(job, notify, Stop(), body)
+            result = worker.run_die(job, prepared.procedures, notify, Stop(), body)
             wall = time.perf_counter() - begin
             ledger = body.twin.ledger
             assert result.outcome.exit_code == 0, result.outcome.reason

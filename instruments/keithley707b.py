@@ -4,13 +4,14 @@ Verified against: transcripts of the manual's facts, and the emulated 707B of th
 
 Relays that switch under voltage weld. So nothing moves before a guard has said that nothing is energised; what must
 open opens in one command before what must close closes in the next (the instrument's own connect rule does not govern
-these); and what is closed is read back, not believed.
+these), and only if the first was taken; and what is closed is read back, not believed. The instrument does all of it in
+one round trip: a night has hundreds of thousands of routes.
 """
 
 import re
 from collections.abc import Iterable, Sequence
 
-from instruments.tsp import Tsp
+from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, parse_numbers
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.instrument import Guard, Transport, Wait
 
@@ -89,28 +90,30 @@ class Keithley707B:
             return
         self.guard()
         self._present = None
-        self._move("open", sorted(present - wanted))
-        self._move("close", sorted(wanted - present))
-        found = self.closed()
+        found = self._move(sorted(present - wanted), sorted(wanted - present))
         if found != wanted:
-            self._present = None
             raise InstrumentError(
                 f"{self.name}: closed should be {_names(wanted)}; "
                 f"missing {_names(wanted - found)}, too many {_names(found - wanted)}"
             )
+        self._present = found
 
     def close(self) -> None:
         """End the conversation; relays stay as they are."""
         self._tsp.transport.close()
 
-    def _move(self, verb: str, crosspoints: Sequence[str]) -> None:
-        """Open or close and wait until the relays have settled."""
-        if not crosspoints:
-            return
-        self._tsp.set(f'channel.{verb}("{",".join(crosspoints)}")', wait=Wait.RELAY)
-        done = self._tsp.transport.query("*OPC?", wait=Wait.RELAY).strip()
-        if done != "1":
-            raise InstrumentError(f"{self.name} answered '{done}' to *OPC?; relays may still be moving")
+    def _move(self, opening: Sequence[str], closing: Sequence[str]) -> frozenset[str]:
+        """Open, then close if that was taken, each settled; return what the instrument says is closed then."""
+        body = [f'channel.open("{",".join(opening)}") waitcomplete()'] if opening else []
+        if closing:
+            body.append(f'if errorqueue.count==0 then channel.close("{",".join(closing)}") waitcomplete() end')
+        one = " ".join(body)
+        text = one if len(one) <= LONGEST_CHUNK else "\n".join(body)
+        ask = 'print(errorqueue.count,channel.getclose("allslots"))'
+        waiting, _, found = self._tsp.transport.query(f"{text}\n{ask}", wait=Wait.RELAY).strip().partition("\t")
+        if parse_numbers(waiting) != [0.0]:
+            raise Refused(f"{self.name} refused a route: {'; '.join(self._tsp.errors()) or waiting}")
+        return parse_closed(found)
 
 
 def _names(crosspoints: Iterable[str]) -> str:

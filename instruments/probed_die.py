@@ -45,8 +45,8 @@ from labctl.core.units import BoolArray, FloatArray, Second
 MOST_VISITS = 32
 """Reads on one route that go into one script."""
 
-MATRIX_MESSAGES = 7
-"""Open and its error count, *OPC?, close and its error count, *OPC?, and the closed set."""
+MATRIX_MESSAGES = 2
+"""Open and close, and the question about errors and the closed set."""
 
 
 class ProbedDie:

@@ -101,8 +101,8 @@ def night(folder, monkeypatch, intrude=None, procedures=PROCEDURES):
             for name, instrument in body.twin.instruments.items():
                 intercept(instrument, name, stop, numbers, found, intrude)
             for subject in subjects:
-                job = Job(folder, subject, bench_limits(bench), Accept(), tuple(procedures))
-                result = run_die(job, lambda *message: None, stop, body)
+                job = Job(folder, subject, bench_limits(bench), Accept())
+                result = run_die(job, procedures, lambda *message: None, stop, body)
                 found.results.append(result)
                 if result.outcome.status is Status.ABORT:
                     break

@@ -447,7 +447,12 @@ def test_no_relay_moves_when_the_sources_do_not_read_zero(twin):
 
 @pytest.mark.parametrize("fault", [Fault.DEAF, Fault.MUTE, Fault.LATE, Fault.DROP], ids=lambda fault: fault.name)
 @pytest.mark.parametrize(
-    ("name", "word"), [("smu1", b"print(errorqueue.count,"), ("smu2", b"print(errorqueue.count,"), ("matrix", b"*OPC?")]
+    ("name", "word"),
+    [
+        ("smu1", b"print(errorqueue.count,"),
+        ("smu2", b"print(errorqueue.count,"),
+        ("matrix", b"print(errorqueue.count,"),
+    ],
 )
 def test_whatever_breaks_off_is_idled_and_then_goes_on(name, word, fault):
     twin = Twin(bench(wiring__channels={"smu1.smua": "A", "smu2.smua": "C", "smu1.smub": "B"}))
