@@ -36,7 +36,7 @@ from sim_backend import chip_kernel
 from sim_backend.cells import Cells, fabricate
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits
-from sim_backend.chip_path import row_point, series_path
+from sim_backend.chip_path import RowPoint, row_point, series_path
 from sim_backend.chip_patterns import Patterns, ranks, snapshots
 from sim_backend.circuit import OperatingPoint
 from sim_backend.description import DieDescription
@@ -243,9 +243,21 @@ class ChipDie:
         """Fill in readings with one gate open, the cells of the open rows being `g` S and `tmr`, (k, n_cols)."""
         if not len(index):
             return
+        found = self._row_point(at, index, g, tmr)
+        cols = sense.cols[index]
+        seen.current[index] = np.take_along_axis(found.current.T, cols, axis=1)
+        seen.conductance[index] = np.take_along_axis(found.branch.T, cols, axis=1)
+        seen.flag[index] = self._unread(sense, at, index)
+        compliance = sense.bias.compliance
+        over = (np.abs(found.row_current) > compliance) | (np.abs(found.current) > compliance).any(axis=0)
+        for k in np.flatnonzero(over):
+            self._observe_any(sense, at, int(index[k]), seen, (g[k], tmr[k]))
+
+    def _row_point(self, at: Patterns, index: IntArray, g: FloatArray, tmr: FloatArray) -> RowPoint:
+        """Return the condition of the open rows of patterns with one gate open; `g` and `tmr` are (k, n_cols)."""
         lines, each = self._sim.lines, np.arange(len(index))
         row, gate = at.gate[index], at.gate_voltage[index]
-        found = row_point(
+        return row_point(
             at.row[index][each, row],
             at.driven[index, row],
             np.ascontiguousarray(g.T),
@@ -259,14 +271,6 @@ class ChipDie:
             r_row=lines.r_row,
             v_half=self._sim.switching.v_half,
         )
-        cols = sense.cols[index]
-        seen.current[index] = np.take_along_axis(found.current.T, cols, axis=1)
-        seen.conductance[index] = np.take_along_axis(found.branch.T, cols, axis=1)
-        seen.flag[index] = self._unread(sense, at, index)
-        compliance = sense.bias.compliance
-        over = (np.abs(found.row_current) > compliance) | (np.abs(found.current) > compliance).any(axis=0)
-        for k in np.flatnonzero(over):
-            self._observe_any(sense, at, int(index[k]), seen, (g[k], tmr[k]))
 
     def _observe_vectors(self, sense: Sense, at: Patterns, index: IntArray, first: int, seen: Observed) -> None:
         """Fill in readings of one kernel with the same gates open, all lines driven, all columns at one potential."""
@@ -312,12 +316,17 @@ class ChipDie:
 
     def _disturb(self, sense: Sense, at: Patterns, i: int, first: int, bound: float) -> None:
         """Let a read that drew below its bound disturb the cells, each with its exact probability."""
-        point, _ = self._operating_point(at, i, sense.bias.compliance)
-        cells = np.arange(self._geometry.n_rows * self._geometry.n_cols)
-        own = int(at.kernel[i]) * len(cells) + cells
+        luck = self._victims.uniforms(first + i)[0]
+        if at.gates[i] == 1:
+            one, here = np.array([i]), slice(int(at.gate[i]) * self._geometry.n_cols, None)
+            own = self._row_cells(at.kernel[one], at.gate[one])
+            voltage = self._row_point(at, one, self._memory.g_p[own], self._memory.tmr[own]).junction[:, 0]
+            own, luck = own[0], luck[here][: len(voltage)]
+        else:
+            voltage = self._operating_point(at, i, sense.bias.compliance)[0].cell_voltage
+            own = int(at.kernel[i]) * len(luck) + np.arange(len(luck))
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
-        luck = self._victims.uniforms(first + i)[0] * bound
-        self._memory.suffer(own, point.cell_voltage, self._limits.read_time(sense), luck)
+        self._memory.suffer(own, voltage, self._limits.read_time(sense), luck * bound)
 
     # ---------------------------------------------------------------- helpers
 
