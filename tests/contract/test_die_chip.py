@@ -1,7 +1,8 @@
 """What every 1T1R die promises: the promises of `test_die.py`, with gates; a line in `DIES` tests another one.
 
 A factory makes a new die of 2 kernels of 4 x 3 cells with the polarity given to it, identical every time. Its cells
-hold their state at 0.2 V, switch in 1 ms at 0.6 V across cell and transistor, and are read at 0.1 V; gates open at 3.3 V.
+hold their state at 0.2 V and switch in 1 ms at 0.6 V across cell and transistor; they are read at 0.1 V, and gates open
+at 3.3 V.
 """
 
 from collections.abc import Callable
