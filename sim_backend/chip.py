@@ -32,13 +32,12 @@ from labctl.core.die import (
 )
 from labctl.core.errors import BenchError
 from labctl.core.units import FloatArray, IntArray, Second
-from sim_backend import chip_kernel
 from sim_backend.cells import Cells, fabricate
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits
-from sim_backend.chip_path import RowPoint, row_point, series_path
+from sim_backend.chip_path import series_path
 from sim_backend.chip_patterns import Patterns, ranks, snapshots
-from sim_backend.circuit import OperatingPoint
+from sim_backend.chip_readout import ChipCircuit, all_columns
 from sim_backend.description import DieDescription
 from sim_backend.readout import Observed, digitise
 from sim_backend.rng import Stream
@@ -66,6 +65,7 @@ class ChipDie:
         kernels, n_rows, n_cols = self._geometry.shape
         made = Cells.join([fabricate(description, seed, name, k) for k in range(kernels)])
         self._memory = ChipCells(made, self._geometry, sim)
+        self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistor)
         self._limits = BoardLimits(self._geometry, self._nominal, sim, self._transistor, self._board)
         self._luck = Stream(seed, name, "switching", stride=1)
         self._luck_of_all = Stream(seed, name, "switching of any cell", stride=n_rows * n_cols)
@@ -75,7 +75,6 @@ class ChipDie:
         offsets = Stream(seed, name, "fabrication", "offsets", stride=kernels * n_cols).normals(0)
         self._offset = self._board.offset * offsets.reshape(kernels, n_cols)
         self._flicker = sim.noise.flicker / (np.pi / 4 * np.square(description.diameters * 1e6))
-        self._readouts: dict[int, tuple[int, bytes, chip_kernel.ReadOut]] = {}
         self._count = 0
 
     @property
@@ -118,10 +117,10 @@ class ChipDie:
         hits, bound = self._hits(sense, at, first)
         start = 0
         for hit in hits:
-            self._observe(sense, at, slice(start, int(hit) + 1), first, seen)
+            self._circuit.observe(sense, at, slice(start, int(hit) + 1), first, seen)
             self._disturb(sense, at, int(hit), first, bound[hit])
             start = int(hit) + 1
-        self._observe(sense, at, slice(start, n), first, seen)
+        self._circuit.observe(sense, at, slice(start, n), first, seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
 
     def pulse(self, pulse: Pulse) -> Reading:
@@ -149,7 +148,7 @@ class ChipDie:
                 for i in range(start, stop):
                     self._write_any(pulse, at, i, first, flag)
                     if verify is not None and reads is not None:
-                        self._observe(verify, reads, slice(i, i + 1), first, seen)
+                        self._circuit.observe(verify, reads, slice(i, i + 1), first, seen)
             if stop - 1 in disturbs and verify is not None and reads is not None:
                 self._disturb(verify, reads, stop - 1, first, bound[stop - 1])
         if verify is None:
@@ -180,7 +179,7 @@ class ChipDie:
         memory, lines = self._memory, self._sim.lines
         n = part.stop - part.start
         row, col = at.gate[part], at.col_driven[part]
-        cell = self._cell(at.kernel[part], row, col)
+        cell = self._circuit.cell(at.kernel[part], row, col)
         gate = at.gate_voltage[part]
         each = np.arange(n)
         voltage = at.row[part][each, row] - at.col[part][each, col]
@@ -205,107 +204,21 @@ class ChipDie:
         if pulse.verify is None or reads is None:
             return
         group = at.kernel[part] * self._geometry.n_rows + row
-        rows = self._row_cells(at.kernel[part], row)
+        rows = self._circuit.row_cells(at.kernel[part], row)
         g, tmr = snapshots(group, col, (after_g, after_tmr), (before[0][rows], before[1][rows]))
-        self._observe_rows(pulse.verify, reads, np.arange(part.start, part.stop), g, tmr, seen)
+        self._circuit.observe_rows(pulse.verify, reads, np.arange(part.start, part.stop), g, tmr, seen)
 
     def _write_any(self, pulse: Pulse, at: Patterns, i: int, first: int, flag: FlagArray) -> None:
         """Apply pulse `i`, whatever it is."""
         cells = np.arange(self._geometry.n_rows * self._geometry.n_cols)
         own = int(at.kernel[i]) * len(cells) + cells
-        point, _ = self._operating_point(at, i, pulse.bias.compliance)
+        point, _ = self._circuit.operating_point(at, i, pulse.bias.compliance)
         luck = self._luck_of_all.uniforms(first + i)[0]
         if self._memory.suffer(own, point.cell_voltage, pulse.width, luck).any():
-            point, _ = self._operating_point(at, i, pulse.bias.compliance)
+            point, _ = self._circuit.operating_point(at, i, pulse.bias.compliance)
         flag[i] = Flag.COMPLIANCE if point.limited.any() else 0
 
     # ------------------------------------------------------------------ reads
-
-    def _observe(self, sense: Sense, at: Patterns, part: slice, first: int, seen: Observed) -> None:
-        """Fill in the readings of the patterns of `part`, the cells being as they are."""
-        index = np.arange(part.start, part.stop)
-        rows = index[at.gates[part] == 1]
-        if len(rows):
-            cells = self._row_cells(at.kernel[rows], at.gate[rows])
-            self._observe_rows(sense, at, rows, self._memory.g_p[cells], self._memory.tmr[cells], seen)
-        many = at.gates[part] > 1
-        level = many & at.level[part]
-        for group in at.alike(index[level]):
-            self._observe_vectors(sense, at, group, first, seen)
-        for i in index[many & ~level]:
-            self._observe_any(sense, at, int(i), seen)
-        closed = index[at.gates[part] == 0]
-        seen.flag[closed] = self._unread(sense, at, closed)
-
-    def _observe_rows(
-        self, sense: Sense, at: Patterns, index: IntArray, g: FloatArray, tmr: FloatArray, seen: Observed
-    ) -> None:
-        """Fill in readings with one gate open, the cells of the open rows being `g` S and `tmr`, (k, n_cols)."""
-        if not len(index):
-            return
-        found = self._row_point(at, index, g, tmr)
-        cols = sense.cols[index]
-        seen.current[index] = np.take_along_axis(found.current.T, cols, axis=1)
-        seen.conductance[index] = np.take_along_axis(found.branch.T, cols, axis=1)
-        seen.flag[index] = self._unread(sense, at, index)
-        compliance = sense.bias.compliance
-        over = (np.abs(found.row_current) > compliance) | (np.abs(found.current) > compliance).any(axis=0)
-        for k in np.flatnonzero(over):
-            self._observe_any(sense, at, int(index[k]), seen, (g[k], tmr[k]))
-
-    def _row_point(self, at: Patterns, index: IntArray, g: FloatArray, tmr: FloatArray) -> RowPoint:
-        """Return the condition of the open rows of patterns with one gate open; `g` and `tmr` are (k, n_cols)."""
-        lines, each = self._sim.lines, np.arange(len(index))
-        row, gate = at.gate[index], at.gate_voltage[index]
-        return row_point(
-            at.row[index][each, row],
-            at.driven[index, row],
-            np.ascontiguousarray(g.T),
-            np.ascontiguousarray(tmr.T),
-            np.ascontiguousarray(at.col[index].T),
-            np.ascontiguousarray(~at.driven[index][:, self._geometry.n_rows :].T),
-            self._transistor.resistance(gate),
-            lines.r_sense + (self._geometry.n_rows - row) * lines.r_col,
-            self._transistor.saturation(gate),
-            r_first=lines.r_source + lines.r_row,
-            r_row=lines.r_row,
-            v_half=self._sim.switching.v_half,
-        )
-
-    def _observe_vectors(self, sense: Sense, at: Patterns, index: IntArray, first: int, seen: Observed) -> None:
-        """Fill in readings of one kernel with the same gates open, all lines driven, all columns at one potential."""
-        read = self._readout(int(at.kernel[index[0]]), at.gates_at(int(index[0])))
-        x = at.row[index]
-        base = at.col[index, :1]
-        if base.any():
-            x = x - base
-        span = at.span[index]  # no cell sees more
-        hard = (span * read.of_line > sense.bias.compliance) | (
-            span * read.largest > self._transistor.saturation(at.gate_voltage[index])
-        )
-        current, cols = read(x, first + index), sense.cols[index]
-        if not _all_columns(cols, current.shape[1]):
-            current = np.take_along_axis(current, cols, axis=1)
-        seen.current[index] = current
-        seen.conductance[index] = read.of_column[cols]
-        for i in index[hard]:
-            self._observe_any(sense, at, int(i), seen)
-
-    def _observe_any(
-        self, sense: Sense, at: Patterns, i: int, seen: Observed, row: tuple[FloatArray, FloatArray] | None = None
-    ) -> None:
-        """Fill in reading `i`, whatever it is; `row` are conductances and TMR of the one open row as they were then."""
-        point, branch = self._operating_point(at, i, sense.bias.compliance, row)
-        cols, n_rows = sense.cols[i], self._geometry.n_rows
-        seen.current[i] = np.where(at.driven[i, n_rows + cols], -point.line_current[n_rows + cols], 0.0)
-        seen.conductance[i] = branch.sum(axis=0)[cols]
-        flags = self._unread(sense, at, np.array([i]))[0]
-        seen.flag[i] = flags | (Flag.COMPLIANCE if point.limited.any() else 0)
-
-    def _unread(self, sense: Sense, at: Patterns, index: IntArray) -> FlagArray:
-        """Return (k, m) flags: a floating column carries no current that could be read."""
-        driven = np.take_along_axis(at.driven[index], self._geometry.n_rows + sense.cols[index], axis=1)
-        return np.where(driven, 0, Flag.INVALID).astype(np.uint8)
 
     def _hits(self, sense: Sense, at: Patterns, first: int) -> tuple[IntArray, FloatArray]:
         """Return the reads that may disturb, drawn with the upper bounds (n,) on it, and these."""
@@ -319,11 +232,11 @@ class ChipDie:
         luck = self._victims.uniforms(first + i)[0]
         if at.gates[i] == 1:
             one, here = np.array([i]), slice(int(at.gate[i]) * self._geometry.n_cols, None)
-            own = self._row_cells(at.kernel[one], at.gate[one])
-            voltage = self._row_point(at, one, self._memory.g_p[own], self._memory.tmr[own]).junction[:, 0]
+            own = self._circuit.row_cells(at.kernel[one], at.gate[one])
+            voltage = self._circuit.open_rows(at, one, self._memory.g_p[own], self._memory.tmr[own]).junction[:, 0]
             own, luck = own[0], luck[here][: len(voltage)]
         else:
-            voltage = self._operating_point(at, i, sense.bias.compliance)[0].cell_voltage
+            voltage = self._circuit.operating_point(at, i, sense.bias.compliance)[0].cell_voltage
             own = int(at.kernel[i]) * len(luck) + np.arange(len(luck))
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
         self._memory.suffer(own, voltage, self._limits.read_time(sense), luck * bound)
@@ -339,72 +252,15 @@ class ChipDie:
     def _patterns(self, bias: Bias) -> Patterns:
         return Patterns(bias, self._transistor.v_threshold, self._board.dac_lsb)
 
-    def _cell(self, kernel: IntArray, row: IntArray, col: IntArray) -> IntArray:
-        return (kernel * self._geometry.n_rows + row) * self._geometry.n_cols + col
-
-    def _row_cells(self, kernel: IntArray, row: IntArray) -> IntArray:
-        """Return the cells (n, n_cols) of rows."""
-        return self._cell(kernel, row, np.zeros_like(row))[:, None] + np.arange(self._geometry.n_cols)
-
-    def _readout(self, kernel: int, gate: FloatArray) -> chip_kernel.ReadOut:
-        """Return the read-out of a kernel in its present state, made once per state."""
-        version, key = int(self._memory.version[kernel]), gate.tobytes()
-        kept = self._readouts.get(kernel)
-        if kept is not None and kept[:2] == (version, key):
-            return kept[2]
-        g_p, tmr = self._of_kernel(kernel)
-        made = chip_kernel.ReadOut(
-            g_p,
-            tmr,
-            self._transistor.resistance(gate),
-            self._sim.lines,
-            v_half=self._sim.switching.v_half,
-            v_linear=self._sim.v_linear,
-        )
-        self._readouts[kernel] = (version, key, made)
-        return made
-
-    def _of_kernel(self, kernel: int) -> tuple[FloatArray, FloatArray]:
-        shape = self._geometry.shape
-        return self._memory.g_p.reshape(shape)[kernel], self._memory.tmr.reshape(shape)[kernel]
-
-    def _operating_point(
-        self, at: Patterns, i: int, compliance: float, row: tuple[FloatArray, FloatArray] | None = None
-    ) -> tuple[OperatingPoint, FloatArray]:
-        """Return the full condition of pattern `i`, and the conductances of its branches."""
-        g_p, tmr = self._of_kernel(int(at.kernel[i]))
-        if row is not None:
-            g_p, tmr = g_p.copy(), tmr.copy()
-            g_p[at.gate[i]], tmr[at.gate[i]] = row
-        gate = at.gates_at(i)
-        source = np.concatenate([at.row[i], at.col[i]])
-        return chip_kernel.operating_point(
-            g_p,
-            tmr,
-            self._transistor.resistance(gate),
-            self._transistor.saturation(gate),
-            self._sim.lines,
-            source,
-            at.driven[i],
-            compliance,
-            v_half=self._sim.switching.v_half,
-        )
-
     def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
         """Return what the converter says of noise-free readings, the amplifiers' offsets in them."""
         n, cols = len(sense), sense.cols
         offset: FloatArray = self._offset[sense.bias.kernel]
         normal: FloatArray = np.zeros(cols.shape if self._sim.ideal or not n else 0, np.float32)
-        every = _all_columns(cols, self._geometry.n_cols)
+        every = all_columns(cols, self._geometry.n_cols)
         if not self._sim.ideal and n:
             drawn = self._noise.quick_normals(first, n)
             normal = drawn if every else np.take_along_axis(drawn, cols, axis=1)
             seen.current[:] += offset if every else np.take_along_axis(offset, cols, axis=1)
         flicker = self._flicker[sense.bias.kernel][:, None]
         return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)
-
-
-def _all_columns(cols: IntArray, n_cols: int) -> bool:
-    """Return whether every pattern wants all columns in their order."""
-    found = cols[:1] if cols.strides[0] == 0 else cols
-    return cols.shape[1] == n_cols and bool((found == np.arange(n_cols)).all())
