@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -266,6 +267,53 @@ def show(
             console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
     if as_json:
         print(json.dumps(report.summary(path)))
+
+
+@app.command()
+def train(
+    config: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="training file (YAML), such as examples/train-*.yaml")
+    ],
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="new solution file (npz)")],
+    set_: Set = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train networks for dies: without defects, for one die's own, or over their statistics. Needs mtj-labctl[train].
+
+    A training that was stopped goes on from its checkpoint when it is started again in the same way.
+    """
+    from labctl.execute import asked_to_stop
+    from labctl.progress import duration, left
+    from labctl.train import Progress
+    from labctl.train import train as do_train
+
+    screen, asked, said = console(stderr=True), threading.Event(), [0.0]
+
+    def show_progress(now: Progress) -> None:
+        if time.monotonic() - said[0] >= 2 or now.epoch == now.epochs:
+            said[0] = time.monotonic()
+            rest = "" if now.seconds_left is None or now.epoch == now.epochs else f", {left(now.seconds_left)} left"
+            screen.print(f"epoch {now.epoch} of {now.epochs}: accuracy {now.accuracy:.1%}{rest}")
+
+    with asked_to_stop(asked.set):
+        found = do_train(config, out, overrides=_overrides(set_), progress=show_progress, stop=asked.is_set)
+    screen.print(
+        f"{found.networks} {found.method.value} networks into {found.path} in {duration(found.seconds)}; in software "
+        f"{found.accuracy_train.mean():.1%} of the training samples, {found.accuracy_test.mean():.1%} of the test samples"
+    )
+    if found.accuracy_dies.size:
+        screen.print(
+            f"on the surveyed cells, without wires and noise: {found.accuracy_dies.mean():.1%} of the test samples"
+        )
+    if as_json:
+        train_accuracy, test_accuracy = found.accuracy_train.tolist(), found.accuracy_test.tolist()
+        said_json = {
+            "path": str(found.path),
+            "method": found.method.value,
+            "train": train_accuracy,
+            "test": test_accuracy,
+        }
+        print(json.dumps(said_json))
 
 
 @app.command()

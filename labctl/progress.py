@@ -3,6 +3,7 @@
 import re
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
@@ -132,7 +133,8 @@ class Display:
     def __init__(self, patterns: Mapping[str, int], *, quiet: bool = False, every: float = EVERY) -> None:
         self._total = dict(patterns)
         self._done = dict.fromkeys(patterns, 0)
-        self._stage = dict.fromkeys(patterns, "waiting")
+        self._stage = dict.fromkeys(patterns, "")
+        self._bins: Counter[str] = Counter()
         self._console = Console(stderr=True)
         self._live = self._console.is_terminal and not quiet
         self._quiet, self._every = quiet, every
@@ -147,8 +149,10 @@ class Display:
             TimeRemainingColumn(),
             console=self._console,
         )
+        self._all = self._bars.add_task("all", total=sum(self._total.values()), stage="", visible=len(patterns) > 1)
+        # a bar for each die under way: 36 waiting ones would fill the screen
         self._tasks = {
-            die: self._bars.add_task(die, total=total, stage="waiting") for die, total in self._total.items()
+            die: self._bars.add_task(die, total=total, stage="", visible=False) for die, total in self._total.items()
         }
 
     def __enter__(self) -> Self:
@@ -170,9 +174,12 @@ class Display:
             case "stage":
                 self._stage[die] = str(detail)
             case "done":
-                self._stage[die], self._done[die] = str(detail), self._total[die]
+                self._stage[die], self._done[die] = "", self._total[die]
+                self._bins[str(detail)] += 1
         if self._live:
-            self._bars.update(self._tasks[die], completed=self._done[die], stage=self._stage[die])
+            stage = self._stage[die]
+            self._bars.update(self._tasks[die], completed=self._done[die], stage=stage, visible=bool(stage))
+            self._bars.update(self._all, completed=sum(self._done.values()), stage=self._finished())
         elif not self._quiet and time.monotonic() - self._last >= self._every:
             self._line()
 
@@ -180,5 +187,18 @@ class Display:
         self._last = time.monotonic()
         elapsed, done, total = self._last - self._start, sum(self._done.values()), sum(self._total.values())
         rest = f", {left(elapsed * (total - done) / done)} left" if 0 < done < total else ""
-        at = ", ".join(f"{die} {self._stage[die]}" for die in self._total if self._stage[die] != "waiting")
-        print(f"{duration(elapsed)}: {done / max(total, 1):.0%}{rest}; {at}", file=sys.stderr, flush=True)
+        now = [f"{die} {stage}" for die, stage in self._stage.items() if stage]
+        said = "; ".join(filter(None, [self._finished(), ", ".join(now)]))
+        print(f"{duration(elapsed)}: {done / max(total, 1):.0%}{rest}; {said}", file=sys.stderr, flush=True)
+
+    def _finished(self) -> str:
+        """Return how many dies are done, and their bins.
+
+        >>> display = Display({"D1": 5, "D2": 5}, quiet=True); display.notify("D1", "done", "good"); display._finished()
+        '1 of 2 dies done: 1 good'
+        """
+        done = sum(self._bins.values())
+        if not done:
+            return ""
+        bins = ", ".join(f"{n} {name}" for name, n in self._bins.most_common())
+        return f"{done} of {counted(len(self._total), 'die')} done: {bins}"

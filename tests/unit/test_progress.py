@@ -72,4 +72,4 @@ def test_plain_lines_say_what_is_left_no_finer_than_anybody_knows(
     assert first == "2.0 s: 25%, about 6 s left; "
     assert second.startswith("4.0 s: 50%, about 4 s left")
     assert "left" not in third
-    assert "D55 good" in third
+    assert "1 of 2 dies done: 1 good" in third
