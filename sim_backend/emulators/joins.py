@@ -7,6 +7,8 @@ made once and kept.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from labctl.core.die import Geometry
 from sim_backend.emulators.nets import Net, Nets
 
@@ -63,7 +65,9 @@ class Joints:
                 grounded |= node.grounded
                 for kernel, found in node.lines.items():
                     lines.setdefault(kernel, []).extend(found)
-        return Net(frozenset(members), tuple(channels), grounded, {k: sorted(found) for k, found in lines.items()})
+        return Net(
+            frozenset(members), tuple(channels), grounded, {k: np.array(sorted(found)) for k, found in lines.items()}
+        )
 
     def nets(self, closed: Iterable[tuple[str, str]]) -> Nets:
         """Return the nets that the `closed` relays, (node, node) each, make."""

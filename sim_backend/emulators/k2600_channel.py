@@ -77,7 +77,7 @@ class Channel:
         s, reading = self.smu.set, None
         for _ in range(s.count):
             began = self.smu.world.now
-            reading = self.smu.convert()
+            reading = self.smu.convert(volts_too=bool(buffers) or quantities != "i")
             for quantity, buffer in zip(quantities, buffers, strict=False):
                 self.store(buffer, quantity, reading)
             if s.interval > 0 and s.count > 1:

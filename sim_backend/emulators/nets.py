@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 
 from labctl.core.die import Geometry
-from labctl.core.units import Ampere, BoolArray, FloatArray, Second, Volt
+from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, Volt
 
 
 class Load(Protocol):
@@ -82,7 +82,7 @@ class Net:
     nodes: frozenset[str]
     channels: tuple[str, ...]
     grounded: bool
-    lines: dict[int, list[int]]
+    lines: dict[int, IntArray]
     supplies: list[tuple[str, Volt, Ampere]] = field(default_factory=list)
     volts: Volt = 0.0
     amps: Ampere = 0.0
@@ -220,7 +220,7 @@ def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> 
     for kernel in kernels:
         voltage, driven = np.zeros(n_lines), np.zeros(n_lines, np.bool_)
         compliance = np.full(n_lines, np.inf)
-        here = [(net, lines) for net in nets if (lines := net.lines.get(kernel))]
+        here = [(net, lines) for net in nets if (lines := net.lines.get(kernel)) is not None]
         for net, lines in here:
             if net.simple:
                 _, voltage[lines], compliance[lines] = net.supplies[0]
