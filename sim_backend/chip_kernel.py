@@ -4,7 +4,8 @@ Inference, with every line driven and all columns at one potential, is a matrix 
 network at the read voltage, plus what the bias dependence adds. A junction's current beyond its linear one is written
 as x, x^3 and x^5 of its own row's voltage, through the attenuation by the wires that it has when half of the other rows
 are driven; the currents that this puts into the columns are again exact. So read-out costs three small products instead
-of one over all cells; the tests say how close to the full solution it stays.
+of one over all cells. Against the full solution of 25 x 25 kernels with shorts, 0.5 ohm per segment and inputs of
+0.1 V, a column's current is within 7e-4, 2e-4 rms, which is less than the noise; with inputs of 0.2 V within 2e-3.
 
 Anything else (floating lines, compliance, saturation, columns at different potentials) is solved to convergence, one
 pattern at a time.

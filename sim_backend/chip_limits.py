@@ -1,5 +1,7 @@
 """What the board of a chip can realise, how long it takes, and what it refuses before anything is energised."""
 
+from typing import Any
+
 import numpy as np
 
 from labctl.core.die import Bias, Geometry, Nominal, Operation, Pulse, Sense, WritePlan
@@ -60,16 +62,19 @@ class BoardLimits:
         if not (gate.min() >= 0.0 and gate.max() <= board.supply + _ROUNDING):
             wrong = gate.min() if gate.min() < 0.0 else gate.max()
             raise BenchError(f"a gate at {wrong:g} V; the board drives gates from 0 to {board.supply:g} V")
-        if self._realisable(*_hull(bias, factor)):
+        hull = _hull(bias)
+        if self._realisable(factor * min(hull[::2]), factor * max(hull[1::2])):
             return
-        low, high = _extremes(bias, factor)
-        if low.min() < board.v_min - _ROUNDING or high.max() > board.v_max + _ROUNDING:
-            wrong = low.min() if low.min() < board.v_min - _ROUNDING else high.max()
+        row_low, row_high, col_low, col_high = (factor * v for v in _extremes(bias))
+        low, high = np.fmin(row_low, col_low), np.fmax(row_high, col_high)
+        lowest, highest = float(np.fmin.reduce(low)), float(np.fmax.reduce(high))
+        if lowest < board.v_min - _ROUNDING or highest > board.v_max + _ROUNDING:
+            wrong = lowest if lowest < board.v_min - _ROUNDING else highest
             raise BenchError(
                 f"a line at {wrong:g} V; the board drives lines from {board.v_min:g} to {board.v_max:g} V "
                 "of the sense reference"
             )
-        span = float((high - low).max())
+        span = float(np.nanmax(high - low, initial=0.0))
         if span > board.supply + _ROUNDING:
             raise BenchError(f"{span:g} V across the array; its supply is {board.supply:g} V")
 
@@ -88,11 +93,9 @@ class BoardLimits:
         assert bias.gate is not None
         gate = bias.gate[:1] if bias.gate.strides[0] == 0 else bias.gate
         cells = int((gate > self._transistor.v_threshold).sum(axis=1).max())
-        low, high = _hull(bias, 1.0)
-        if cells * self._nominal.g_p * (high - low) <= full_scale:
+        if cells * self._nominal.g_p * _across(*_hull(bias)) <= full_scale:
             return
-        lows, highs = _extremes(bias, 1.0)
-        volts = float((highs - lows).max())
+        volts = float(np.nanmax(_across(*_extremes(bias)), initial=0.0))
         current = cells * self._nominal.g_p * volts
         if current > full_scale:
             raise BenchError(
@@ -101,16 +104,26 @@ class BoardLimits:
             )
 
 
-def _hull(bias: Bias, factor: float) -> tuple[float, float]:
-    """Return the lowest and highest voltage of a batch, lines that float included: the quick look."""
-    parts = [part[:1] if part.strides[0] == 0 else part for part in (bias.row, bias.col)]
-    return factor * float(min(p.min() for p in parts)), factor * float(max(p.max() for p in parts))
+def _across(row_low: Any, row_high: Any, col_low: Any, col_high: Any) -> Any:
+    """Return the largest voltage between a row and a column."""
+    return np.fmax(row_high - col_low, col_high - row_low)
 
 
-def _extremes(bias: Bias, factor: float) -> tuple[FloatArray, FloatArray]:
-    """Return lowest and highest voltage (n,) V of the driven lines; 0 where none is."""
-    source = np.concatenate([bias.row, bias.col], axis=1)
-    floating = np.zeros(source.shape, np.bool_) if bias.floating is None else bias.floating
-    low, high = np.where(floating, np.inf, source).min(axis=1), np.where(floating, -np.inf, source).max(axis=1)
-    none = floating.all(axis=1)
-    return factor * np.where(none, 0.0, low), factor * np.where(none, 0.0, high)
+def _hull(bias: Bias) -> tuple[float, float, float, float]:
+    """Return lowest and highest voltage of a batch's rows and columns, lines that float included: the quick look."""
+    row, col = (part[:1] if part.strides[0] == 0 else part for part in (bias.row, bias.col))
+    return float(row.min()), float(row.max()), float(col.min()), float(col.max())
+
+
+def _extremes(bias: Bias) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Return lowest and highest voltage (n,) V of each pattern's driven rows and columns; NaN where none is driven."""
+    n_rows = bias.row.shape[1]
+    floating = np.zeros((len(bias), n_rows + bias.col.shape[1]), np.bool_) if bias.floating is None else bias.floating
+    found = []
+    for volts, open_ in ((bias.row, floating[:, :n_rows]), (bias.col, floating[:, n_rows:])):
+        none = open_.all(axis=1)
+        found += [
+            np.where(none, np.nan, np.where(open_, np.inf, volts).min(axis=1)),
+            np.where(none, np.nan, np.where(open_, -np.inf, volts).max(axis=1)),
+        ]
+    return found[0], found[1], found[2], found[3]

@@ -61,13 +61,23 @@ class Patterns:
     def span(self) -> FloatArray:
         """(n,) V, from the lowest to the highest driven line."""
         if not self._floating:
-            high = np.maximum(self.row.max(axis=1), _once(self.col, lambda col: col.max(axis=1)))
-            low = np.minimum(self.row.min(axis=1), _once(self.col, lambda col: col.min(axis=1)))
-            return np.asarray(high - low)
+            low, high = self._row_range
+            high = np.maximum(high, _once(self.col, lambda col: col.max(axis=1)))
+            return np.asarray(high - np.minimum(low, _once(self.col, lambda col: col.min(axis=1))))
         source = np.concatenate([self.row, self.col], axis=1)
         high = np.where(self.driven, source, -np.inf).max(axis=1)
         low = np.where(self.driven, source, np.inf).min(axis=1)
         return np.where(self.driven.any(axis=1), high - low, 0.0)
+
+    @cached_property
+    def _row_range(self) -> tuple[FloatArray, FloatArray]:
+        return self.row.min(axis=1), self.row.max(axis=1)
+
+    @property
+    def reach(self) -> FloatArray:
+        """(n,) V, the largest between a row and the first column; of `level` patterns."""
+        (low, high), base = self._row_range, self.col[:, 0]
+        return np.maximum(high - base, base - low)
 
     def gates_at(self, i: int) -> FloatArray:
         """Return the (n_rows,) V of the gates of pattern `i`."""

@@ -91,7 +91,7 @@ class ChipCircuit:
         base = at.col[index, :1]
         if base.any():
             x = x - base
-        span = at.span[index]  # no cell sees more
+        span = at.reach[index]
         hard = (span * read.of_line > sense.bias.compliance) | (
             span * read.largest > self._transistor.saturation(at.gate_voltage[index])
         )

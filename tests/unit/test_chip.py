@@ -25,6 +25,7 @@ from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.make import make_die
 from sim_backend.rng import Stream
+from sim_backend.wafer import Wafer
 
 Array = npt.NDArray[Any]
 K, M, N = 3, 5, 4
@@ -501,6 +502,9 @@ def test_a_read_out_of_range_is_refused_in_the_plan() -> None:
     with pytest.raises(BenchError, match=r"25 open cells in P at 0.15 V carry 1.4 mA .* full scale is 1.25 mA"):
         die.check(Sense(bias, np.arange(20)))
     assert die.check(Sense(bias.scaled(0.8), np.arange(20))) > 0
+    # rows at both signs are no larger a voltage across a cell than the larger of them
+    signs = vector_bias(die.geometry, 1, 0, np.where(np.arange(25) % 2, 0.12, -0.12)[None])
+    assert die.check(Sense(signs, np.arange(20))) > 0
     one = read_bias(die.geometry, np.zeros(1, int), np.zeros(1, int), np.zeros(1, int), 0.15)
     assert die.check(Sense(one, np.zeros((1, 1), int))) > 0
 
@@ -548,6 +552,13 @@ def test_a_description_records_the_defaults_of_its_kind() -> None:
     assert describe(defects={}).simulation.defects.short == 0.0
     series = 1 / (1 / (np.pi / 4 * (80e-9) ** 2 / 12e-12) + 300)
     assert chip.nominal.g_p == pytest.approx(series)
+
+
+def test_every_default_of_chips_and_wafers_is_labelled() -> None:
+    definitions = {**DieDescription.model_json_schema()["$defs"], **Wafer.model_json_schema()["$defs"]}
+    for part in ("Transistor", "Board", "Variation", "Variations"):
+        for field in definitions[part]["properties"].values():
+            assert "Project default, not a published value" in str(field), (part, field)
 
 
 @pytest.mark.parametrize("part", ["transistor", "board"])
