@@ -290,6 +290,7 @@ class Keithley2600B:
             ("measure.rangei", number(range_i), range_i),
             ("source.limiti", number(setup.limit), setup.limit),
             ("measure.count", "1", 1.0),
+            ("measure.autozero", f"{channel}.AUTOZERO_AUTO", 2.0),
         ]
 
     def _compare(self, wanted: Mapping[str, Sequence[tuple[str, float]]]) -> None:
