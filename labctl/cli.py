@@ -299,7 +299,7 @@ def train(
         found = do_train(config, out, overrides=_overrides(set_), progress=show_progress, stop=asked.is_set)
     screen.print(
         f"{found.networks} {found.method.value} networks into {found.path} in {duration(found.seconds)}; in software "
-        f"{found.accuracy_train.mean():.1%} of the training samples, {found.accuracy_test.mean():.1%} of the test samples"
+        f"{found.accuracy_train.mean():.1%} of the training and {found.accuracy_test.mean():.1%} of the test samples"
     )
     if found.accuracy_dies.size:
         screen.print(
