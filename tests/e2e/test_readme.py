@@ -33,7 +33,7 @@ def test_the_python_of_the_readme_runs_on_a_finished_run(finished, tmp_path, mon
 def test_every_command_of_the_readme_works(command, labctl, campaign, few_solutions, tmp_path, finished):
     words = shlex.split(command.partition(" > ")[0])[1:]
     stand_in = {"examples/wine-passive.yaml": str(campaign), "solutions=my-weights.npz": f"solutions={few_solutions}"}
-    words = [stand_in.get(word, word) for word in words]
+    words = [stand_in.get(word, str(ROOT / word) if word.startswith("examples/") else word) for word in words]
     if words[0] == "run" and "--out" in words:
         words[words.index("--out") + 1] = str(tmp_path / "run")
     if words[0] == "show":
