@@ -69,10 +69,15 @@ class Training(Recipe):
     dies: Annotated[
         tuple[str, ...] | None, Field(min_length=1, description="dies of that run to train for; all if left out")
     ] = None
-    v_read: Annotated[Volt, Field(gt=0, description="cell voltage of the survey and of inference")] = 0.1
+    v_read: Annotated[Volt, Field(gt=0, description="cell voltage of the survey")] = 0.1
     full_scale: Annotated[
-        Ampere, Field(gt=0, description="largest column current that the read-out can tell; a short reads as this")
-    ] = 2.5e-3
+        Ampere,
+        Field(
+            gt=0,
+            description="largest current of a cell at `v_read`, and what a short reads as: full scale of the reading, "
+            "or less if the gate voltage of inference lets less through a short",
+        ),
+    ] = 1.25e-3
 
     @model_validator(mode="after")
     def _told_of_defects(self) -> Self:
