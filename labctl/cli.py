@@ -7,7 +7,6 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -332,20 +331,28 @@ def doctor(as_json: AsJson = False) -> None:
 
 @app.command()
 def schema(
-    which: Annotated[str, typer.Argument(metavar="campaign|die", help="which kind of file")] = "campaign",
+    which: Annotated[
+        str, typer.Argument(metavar="campaign|die|wafer|bench|training", help="which kind of file")
+    ] = "campaign",
 ) -> None:
     """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
+    from instruments.bench import Bench
     from labctl import compose, files
     from labctl.core.errors import BenchError
+    from labctl.train import Training
     from sim_backend.description import DieDescription
+    from sim_backend.wafer import Wafer
 
-    models: dict[str, Callable[[], type[BaseModel]]] = {
-        "campaign": compose.campaign_model,
-        "die": lambda: DieDescription,
+    models: dict[str, type[BaseModel]] = {
+        "campaign": compose.campaign_model(),
+        "die": DieDescription,
+        "wafer": Wafer,
+        "bench": Bench,
+        "training": Training,
     }
     if which not in models:
         raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
-    print(json.dumps(files.schema(models[which]()), indent=1))
+    print(json.dumps(files.schema(models[which]), indent=1))
 
 
 def _ask(question: str) -> bool:

@@ -91,13 +91,13 @@ class LayerReadout:
         """Measure every row at +v_read and -v_read; return (n_in, columns) S and how many were flagged."""
         n_in = self.shape[0]
         s = self.settings
-        rows = np.arange(n_in) + self.place.row
-        both = np.concatenate([rows, rows])
-        volts = np.repeat([s.v_read, -s.v_read], n_in)
+        # + and - of a row next to each other: on a bench they share a route
+        both = np.repeat(np.arange(n_in) + self.place.row, 2)
+        volts = np.tile([s.v_read, -s.v_read], n_in)
         kernel = np.full(2 * n_in, self.place.kernel)
         bias = row_bias(die.geometry, kernel, both, volts, compliance=s.compliance, v_gate=s.v_gate)
         current, flagged = self._read(die, bias)
-        found: FloatArray = (current[:n_in] - current[n_in:]) / (2 * s.v_read)
+        found: FloatArray = (current[0::2] - current[1::2]) / (2 * s.v_read)
         return found, flagged
 
     def currents(self, die: Die, a: FloatArray) -> tuple[FloatArray, int]:

@@ -11,6 +11,7 @@ import yaml
 
 import labctl as package
 from labctl import datasets, solutions
+from tests.e2e.conftest import EXAMPLES
 
 
 def test_a_run_ends_with_one_line_of_json_and_sealed_files(finished, few_solutions):
@@ -87,7 +88,11 @@ def test_the_schema_accepts_the_example_and_refuses_a_misspelt_key(labctl, campa
     example["stagse"] = []
     with pytest.raises(jsonschema.ValidationError, match="stagse"):
         jsonschema.validate(example, schema)
-    jsonschema.Draft202012Validator.check_schema(json.loads(labctl("schema", "die").stdout))
+    for which in ("die", "wafer", "bench", "training"):
+        jsonschema.Draft202012Validator.check_schema(json.loads(labctl("schema", which).stdout))
+    for which, file in (("bench", "bench-two-arrays.yaml"), ("wafer", "wafers/wafer-36.yaml")):
+        written = yaml.safe_load((EXAMPLES / file).read_text())
+        jsonschema.validate(written, json.loads(labctl("schema", which).stdout))
 
 
 def test_doctor_finds_this_installation_sound(labctl, tmp_path):
