@@ -1,8 +1,8 @@
 """Nested values as text with their arrays set aside, and files that are there after a power cut.
 
 Column currents of one night are gigabytes and most bias arrays repeat, so a journal row names its arrays by
-what they hold: equal ones are stored once, a damaged one is noticed, and a view that repeats one row
-costs one row.
+what they hold: equal ones are stored once, a damaged one is noticed, a view that repeats one row costs one row,
+and patterns that select one cell of many (`labctl.repeats`) cost their distinct rows and an index.
 """
 
 import errno
@@ -30,10 +30,14 @@ _KINDS = ["i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8"
 
 @dataclass(frozen=True)
 class Stored:
-    """An array that has not been loaded: its digest, and its shape after broadcasting."""
+    """An array that has not been loaded: its digest, and its shape after broadcasting.
+
+    With `index`, the digest of an array of numbers of rows, `digest` is that of the distinct rows.
+    """
 
     digest: str
     shape: tuple[int, ...]
+    index: str = ""
 
 
 Put = Callable[[Array | Stored, tuple[str, ...]], Mapping[str, Any]]
@@ -153,21 +157,26 @@ def sync_folder(folder: Path) -> None:
             os.close(fd)
 
 
-def save_array(folder: Path, digest: str, array: Array) -> None:
-    """Write `array` to `folder`/`digest`.npy; it is there whole or not at all. Raises StorageError."""
-    path, part = folder / f"{digest}.npy", folder / f"{digest}.npy.part"
-    with storage(path, "write an array"):
+def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
+    """Write each array to `folder`/DIGEST.npy; each is there whole or not at all. Raises StorageError."""
+    if not arrays:
+        return
+    with storage(folder, "write an array"):
         if not folder.is_dir():
             folder.mkdir(parents=True, exist_ok=True)
             sync_folder(folder.parent)
-        # numpy writing to a file itself would not say why it failed
-        data = io.BytesIO()
-        np.save(data, array, allow_pickle=False)
-        with part.open("wb") as file:
-            file.write(data.getbuffer())
-            file.flush()
-            sync(file.fileno())
-        os.replace(part, path)
+    for digest, array in arrays.items():
+        path, part = folder / f"{digest}.npy", folder / f"{digest}.npy.part"
+        with storage(path, "write an array"):
+            # numpy writing to a file itself would not say why it failed
+            data = io.BytesIO()
+            np.save(data, array, allow_pickle=False)
+            with part.open("wb") as file:
+                file.write(data.getbuffer())
+                file.flush()
+                sync(file.fileno())
+            os.replace(part, path)
+    with storage(folder, "write an array"):
         sync_folder(folder)
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
@@ -21,19 +21,22 @@ from labctl.arrays import (
     Array,
     Stored,
     check_array,
-    compact,
     digest_of,
     encode,
-    save_array,
+    save_arrays,
     storage,
     sync_folder,
 )
 from labctl.core.errors import StorageError
-from labctl.core.procedure import Record
 from labctl.journal_reader import COLUMNS, JournalReader, Row
+from labctl.repeats import parts_of
 from labctl.tables import Columns, columns_of, field_of
 
-FORMAT = 1
+if TYPE_CHECKING:  # a process that seals has no use for procedures, whose import takes as long as that of numpy
+    from labctl.core.procedure import Record
+
+FORMAT = 2
+"""1 kept every array whole; a journal of that format is read, and becomes one of this when it goes on."""
 INLINE = 1 << 16
 """Bytes up to which an array is a blob in the database; larger ones are files in ``arrays/``."""
 _SCHEMA = f"""
@@ -63,6 +66,7 @@ class Journal(JournalReader):
         self._arrays: dict[str, Array] = {}
         self._known: set[str] = set()
         self._cache: dict[str, Array] = {}
+        self._described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
         self._seq = 0
         self._open: set[int] = set()
         self._tables: dict[str, tuple[Columns, dict[str, tuple[int, ...]]]] = {}
@@ -118,6 +122,7 @@ class Journal(JournalReader):
                 journal = cls(folder, _connect(path, "rw"), utc, monotonic)
                 journal._check_format()
                 journal._prepare()
+                journal._db.execute(f"PRAGMA user_version={FORMAT}")
                 journal._resume()
                 return journal
             db = _connect(path, "ro")
@@ -140,9 +145,9 @@ class Journal(JournalReader):
 
     def _check_format(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if version != FORMAT:
+        if not 1 <= version <= FORMAT:
             self.close()
-            raise StorageError(f"{self.path} is a journal of format {version}; this labctl reads format {FORMAT}")
+            raise StorageError(f"{self.path} is a journal of format {version}; this labctl reads 1 to {FORMAT}")
 
     def _prepare(self) -> None:
         with storage(self.path, "prepare the journal"):
@@ -186,13 +191,18 @@ class Journal(JournalReader):
 
     def _put(self, array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
         if isinstance(array, Stored):
-            return {"$array": array.digest, "shape": array.shape}
+            index = {"index": array.index} if array.index else {}
+            return {"$array": array.digest, **index, "shape": array.shape}
         check_array(array, ".".join(path))
-        base = compact(array)
-        digest = digest_of(base)
+        whole, rows = parts_of(array)
+        index = {} if rows is None else {"index": self._keep(rows)}
+        return {"$array": self._keep(whole), **index, "shape": array.shape}
+
+    def _keep(self, array: Array) -> str:
+        digest = digest_of(array)
         if digest not in self._known and digest not in self._arrays:
-            self._arrays[digest] = np.array(base, order="C", copy=True)
-        return {"$array": digest, "shape": array.shape}
+            self._arrays[digest] = np.array(array, order="C", copy=True)
+        return digest
 
     def event(self, kind: str, body: object = None, *, stage: str = "") -> int:
         """Note that something happened, and return its number."""
@@ -212,7 +222,7 @@ class Journal(JournalReader):
         self._open.remove(seq)
         return number
 
-    def record(self, stage: str, record: Record) -> int:
+    def record(self, stage: str, record: "Record") -> int:
         """Note one record. Raises TypeError if no table can hold a field, or its shape changes."""
         kind, subclass = record.table, cast(Any, type(record))
         columns = columns_of(subclass)
@@ -237,8 +247,7 @@ class Journal(JournalReader):
         if not self._rows:
             return
         large = {d for d, array in self._arrays.items() if array.nbytes > INLINE}
-        for digest in large:
-            save_array(self.folder / "arrays", digest, self._arrays[digest])
+        save_arrays(self.folder / "arrays", {digest: self._arrays[digest] for digest in large})
         arrays = (
             (d, a.dtype.str, json.dumps(a.shape), None if d in large else a.tobytes()) for d, a in self._arrays.items()
         )

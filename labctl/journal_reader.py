@@ -18,6 +18,8 @@ from labctl.core.errors import StorageError
 from labctl.tables import Columns, Table, concatenate
 
 _CHUNK = 500
+_CACHED = 1 << 25
+"""Bytes of arrays that stay in memory once they were read and compared."""
 
 
 class Stamp(NamedTuple):
@@ -77,6 +79,8 @@ class JournalReader:
     path: Path
     _db: sqlite3.Connection
     _cache: dict[str, Array]
+    _cached = 0
+    _described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
     # reading: what has been committed, in short transactions, digests compared
 
@@ -99,8 +103,8 @@ class JournalReader:
 
     def _body(self, row: Row, load: bool) -> Any:
         def get(found: dict[str, Any]) -> object:
-            stored = Stored(found["$array"], tuple(found["shape"]))
-            return np.broadcast_to(self.array(stored.digest), stored.shape) if load else stored
+            stored = Stored(found["$array"], tuple(found["shape"]), found.get("index", ""))
+            return self.load(stored) if load else stored
 
         return decode(row.body, get)
 
@@ -111,14 +115,17 @@ class JournalReader:
 
     def stored(self, digest: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
         """Return dtype and shape of a stored array."""
+        if digest in self._described:
+            return self._described[digest]
         with storage(self.path, "read the journal"):
             row = self._db.execute("SELECT dtype, shape FROM arrays WHERE digest = ?", (digest,)).fetchone()
         if row is None:
             raise StorageError(f"{self.path} has lost the array {digest}; leave the file as it is and work on a copy")
         try:
-            return np.dtype(row[0]), tuple(json.loads(row[1]))
+            found = self._described[digest] = np.dtype(row[0]), tuple(json.loads(row[1]))
         except (TypeError, ValueError) as error:
             raise StorageError(f"{self.path}: the description of the array {digest} is damaged") from error
+        return found
 
     def array(self, digest: str) -> Array:
         """Return a stored array, read-only. Raises StorageError if it is not what was stored."""
@@ -134,10 +141,21 @@ class JournalReader:
         if digest_of(array) != digest:
             raise StorageError(f"{self.path}: the array {digest} is damaged; leave the run as it is and work on a copy")
         array.flags.writeable = False
-        if len(self._cache) >= 32:
-            self._cache.pop(next(iter(self._cache)))
         self._cache[digest] = array
+        self._cached += array.nbytes
+        while self._cached > _CACHED and len(self._cache) > 1:
+            self._cached -= self._cache.pop(next(iter(self._cache))).nbytes
         return array
+
+    def load(self, stored: Stored) -> Array:
+        """Return the array that a row names, read-only. Raises StorageError if it is not what was stored."""
+        found = self.array(stored.digest)
+        if stored.index:
+            try:
+                found = found[self.array(stored.index)]
+            except IndexError as error:
+                raise StorageError(f"{self.path}: the array {stored.index} does not belong to its rows") from error
+        return np.broadcast_to(found, stored.shape)
 
     @property
     def meta(self) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 A layout is a list of groups and datasets without a word of HDF5, made of the journal and the run folder.
 Arrays of operations differ in shape from one operation to the next and repeat, so each kind of array is one
-flat list of the distinct ones with an index; ``docs/hdf5-layout.md`` describes every path.
+flat list of the distinct ones with an index, and those that the journal keeps as distinct rows stay so;
+``docs/hdf5-layout.md`` describes every path.
 """
 
 import json
@@ -10,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -91,6 +93,7 @@ def iso(utc: float) -> str:
     return datetime.fromtimestamp(utc, UTC).isoformat(timespec="microseconds")
 
 
+@cache
 def key(text: str) -> str:
     """Return `text` as a name in a file; all but letters, digits, ``_`` and ``-`` becomes ``%XX``.
 
@@ -160,12 +163,27 @@ def default_plot(items: Iterable[Item]) -> str:
     return ranked[0] if ranked else ""
 
 
+@dataclass
+class _Uses:
+    """The arrays of one name: numbers of the distinct blocks by digest, and what each row has of them."""
+
+    dtype: np.dtype[Any]
+    values: dict[str, int] = field(default_factory=dict)
+    selections: dict[str, int] = field(default_factory=dict)
+    rows: dict[int, tuple[int, int, tuple[int, ...]]] = field(default_factory=dict)
+
+    def add(self, row: int, array: Stored) -> None:
+        value = self.values.setdefault(array.digest, len(self.values))
+        known = self.selections
+        self.rows[row] = value, known.setdefault(array.index, len(known)) if array.index else -1, array.shape
+
+
 class _Bodies:
     """Bodies of many rows, taken apart into text, numbers and arrays."""
 
     def __init__(self, journal: Journal, rows: int) -> None:
         self._journal, self._rows = journal, rows
-        self._arrays: dict[str, tuple[np.dtype[Any], dict[str, int], dict[int, tuple[int, tuple[int, ...]]]]] = {}
+        self._arrays: dict[str, _Uses] = {}
         self._numbers: dict[str, Array] = {}
 
     def add(self, row: int, prefix: str, body: Any, *, numbers: bool) -> str:
@@ -175,10 +193,9 @@ class _Bodies:
             assert isinstance(array, Stored)
             dtype, _ = self._journal.stored(array.digest)
             name = ".".join((prefix, *map(key, path)))
-            if name in self._arrays and self._arrays[name][0] != dtype:
+            if name in self._arrays and self._arrays[name].dtype != dtype:
                 name = f"{name}@{dtype.str.lstrip('<>|=')}"
-            _, index, uses = self._arrays.setdefault(name, (dtype, {}, {}))
-            uses[row] = index.setdefault(array.digest, len(index)), array.shape
+            self._arrays.setdefault(name, _Uses(dtype)).add(row, array)
             return {"$array": name}
 
         if numbers:
@@ -189,28 +206,30 @@ class _Bodies:
     def items(self, path: str) -> Iterator[Item]:
         for name, column in self._numbers.items():
             yield dataset(f"{path}/numbers/{name}", column, UNITS.get(name.rsplit(".", 1)[1], ""))
-        for name, (dtype, index, uses) in self._arrays.items():
-            yield from self._array_items(f"{path}/arrays/{name}", dtype, list(index), uses)
+        for name, uses in self._arrays.items():
+            yield from self._array_items(f"{path}/arrays/{name}", uses)
 
-    def _array_items(
-        self,
-        path: str,
-        dtype: np.dtype[Any],
-        digests: list[str],
-        uses: dict[int, tuple[int, tuple[int, ...]]],
+    def _array_items(self, path: str, uses: _Uses) -> Iterator[Item]:
+        unit = UNITS.get(path.rsplit(".", 1)[-1].split("@")[0], "")
+        index, selected = np.full(self._rows, -1), np.full(self._rows, -1)
+        for row, (value, selection, _) in uses.rows.items():
+            index[row], selected[row] = value, selection
+        yield Group(path, {"NX_class": "NXcollection", "dtype": uses.dtype.str})
+        yield from self._blocks(path, "values", "", list(uses.values), uses.dtype, unit)
+        yield dataset(f"{path}/index", index)
+        yield dataset(f"{path}/shape", _shapes({row: shape for row, (_, _, shape) in uses.rows.items()}, self._rows))
+        if uses.selections:
+            digests = list(uses.selections)
+            dtype = np.result_type(*(self._journal.stored(digest)[0] for digest in digests))
+            yield from self._blocks(path, "selection", "selection_", digests, dtype, "")
+            yield dataset(f"{path}/selection_index", selected)
+
+    def _blocks(
+        self, path: str, name: str, prefix: str, digests: list[str], dtype: np.dtype[Any], unit: str
     ) -> Iterator[Item]:
+        """Yield arrays one after the other, where each begins, and their shapes."""
         shapes = [self._journal.stored(digest)[1] for digest in digests]
-        ndim = len(shapes[0])
-        # arrays of one name may differ in their number of axes: short shapes are filled with -1
-        ndim = max(ndim, *(len(shape) for shape in shapes), 1)
         sizes = [math.prod(shape) for shape in shapes]
-        index, full = np.full(self._rows, -1), np.full((self._rows, ndim), -1)
-        for row, (which, shape) in uses.items():
-            index[row] = which
-            full[row, : len(shape)] = shape
-        stored = np.full((len(shapes), ndim), -1)
-        for which, shape in enumerate(shapes):
-            stored[which, : len(shape)] = shape
 
         def parts() -> Iterator[Array]:
             waiting: list[Array] = []
@@ -219,18 +238,22 @@ class _Bodies:
                 waiting.append(self._journal.array(digest).ravel())
                 size += waiting[-1].nbytes
                 if size >= _BUFFER:
-                    yield np.concatenate(waiting)
+                    yield np.concatenate(waiting, dtype=dtype)
                     waiting, size = [], 0
             if waiting:
-                yield np.concatenate(waiting)
+                yield np.concatenate(waiting, dtype=dtype)
 
-        unit = UNITS.get(path.rsplit(".", 1)[-1].split("@")[0], "")
-        yield Group(path, {"NX_class": "NXcollection", "dtype": dtype.str})
-        yield Dataset(f"{path}/values", (sum(sizes),), dtype, unit, parts)
-        yield dataset(f"{path}/start", np.cumsum([0, *sizes[:-1]], dtype=np.int64))
-        yield dataset(f"{path}/stored_shape", stored)
-        yield dataset(f"{path}/index", index)
-        yield dataset(f"{path}/shape", full)
+        yield Dataset(f"{path}/{name}", (sum(sizes),), dtype, unit, parts)
+        yield dataset(f"{path}/{prefix}start", np.cumsum([0, *sizes[:-1]], dtype=np.int64))
+        yield dataset(f"{path}/{prefix or 'stored_'}shape", _shapes(dict(enumerate(shapes)), len(shapes)))
+
+
+def _shapes(shapes: Mapping[int, tuple[int, ...]], rows: int) -> Array:
+    """Return shapes as a table; they may differ in their number of axes, so short ones are filled with -1."""
+    found = np.full((rows, max((1, *map(len, shapes.values())))), -1)
+    for row, shape in shapes.items():
+        found[row, : len(shape)] = shape
+    return found
 
 
 def _numbers(body: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:

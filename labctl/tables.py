@@ -11,7 +11,6 @@ import numpy as np
 
 from labctl.arrays import Array, check_text
 from labctl.core.die import Flag
-from labctl.core.procedure import units_of
 
 RESERVED = ("seq", "stage", "utc", "die")
 """Columns that every table has of its own."""
@@ -99,6 +98,9 @@ def columns_of(record: Any) -> Columns:
     Raises:
         TypeError: a field has a name that every table has, or axes are declared of no field.
     """
+    # a process that seals has no use for procedures, whose import takes as long as that of numpy
+    from labctl.core.procedure import units_of
+
     hints = get_type_hints(record)
     kinds = {f.name: getattr(hints[f.name], "__name__", "array") for f in fields(record)}
     kinds = {name: kind if kind in ("float", "int", "bool", "str") else "array" for name, kind in kinds.items()}

@@ -96,6 +96,7 @@ def make_run(run: Path, die: str = "X1Y2") -> Path:
             journal.record("write", Try(cell=np.arange(n), voltage=voltages, target=np.ones(n, np.bool_)))
         journal.event("stage_ended", {"stage": "write", "pulses": np.arange(6).reshape(2, 3)}, stage="write")
         journal.event("note")
+        journal.event("truth", {"pulses": np.repeat(np.arange(4), (300, 1, 900, 7)).reshape(2, 604)})
         journal.finish()
     return run
 
@@ -296,6 +297,12 @@ def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
             with pytest.raises(StorageError, match=name.rsplit("/", 1)[1]):
                 check(path, items)
             path.write_bytes(original)
+        with h5py.File(path, "r+") as file:
+            node = file["entry/events/arrays/body.pulses/selection"]
+            node[0, ...] = node[0] ^ 1
+        with pytest.raises(StorageError, match="selection"):
+            check(path, items)
+        path.write_bytes(original)
         for spoil in ("entry/stray", "delete"):
             with h5py.File(path, "r+") as file:
                 if spoil == "delete":
@@ -311,6 +318,50 @@ def test_a_changed_number_is_noticed(tmp_path: Path) -> None:
             check(path, items)
     with pytest.raises(StorageError, match="not a sealed die"):
         SealedDie(path)
+
+
+def test_rows_that_repeat_stay_distinct_rows(tmp_path: Path) -> None:
+    gates = np.eye(25)[np.arange(20000) * 7 % 25]
+    with Journal.create(tmp_path / "dies" / "A", {}) as journal:
+        journal.intend("write", "pulse", {"gate": gates})
+        journal.intend("write", "pulse", {"gate": gates[:90]})
+        journal.intend("write", "pulse", {"gate": gates[:2], "row": np.array([0.5])})
+        journal.intend("write", "pulse", {"row": np.array([0.5])})
+        journal.finish()
+    seal(tmp_path, "A")
+    with h5py.File(tmp_path / "dies" / "A.h5") as file:
+        group = file["entry/operations/arrays/intent.gate"]
+        assert group["selection_index"][:].tolist() == [0, 1, -1, -1]
+        assert group["values"].attrs["units"] == "V"
+        assert group["values"].size == 25 * 25 + 2 * 25, "the two long ones share their rows"
+        assert "selection" not in file["entry/operations/arrays/intent.row"]
+        # as the document says it
+        start, size, shape = group["start"][0], group["stored_shape"][0], group["selection_shape"][0]
+        distinct = group["values"][start : start + size.prod()].reshape(size)
+        np.testing.assert_array_equal(distinct[group["selection"][: shape[0]]], gates)
+    with SealedDie(tmp_path / "dies" / "A.h5") as sealed, Journal.open(tmp_path / "dies" / "A") as journal:
+        assert same(list(sealed.operations()), list(journal.operations()))
+
+
+def test_long_columns_of_text_are_packed(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "dies" / "A", {}) as journal:
+        for stage, n in (("survey", 3000), ("µ write", 5000), ("", 1)):
+            cells = np.arange(n)
+            journal.record(stage, Try(cell=cells, voltage=cells / n, target=cells > 1))
+        journal.finish()
+    seal(tmp_path, "A")
+    path = tmp_path / "dies" / "A.h5"
+    with SealedDie(path) as sealed:
+        found = sealed.table("attempt")["stage"]
+    assert (found.dtype.kind, found[2999:3001].tolist(), found[-1]) == ("U", ["survey", "µ write"], "")
+    with h5py.File(path, "r+") as file:
+        stage = file["entry/records/attempt/stage"]
+        assert stage.asstr()[3000] == "µ write"
+        assert (stage.attrs["units"], stage.compression) == ("", "gzip")
+        assert stage.id.get_storage_size() < 8001
+        stage[7] = "Survey"
+    with Journal.open(tmp_path / "dies" / "A") as journal, pytest.raises(StorageError, match="stage"):
+        check(path, die_items(tmp_path, "A", journal))
 
 
 def test_a_live_journal_is_not_sealed(tmp_path: Path) -> None:

@@ -4,10 +4,12 @@ import errno
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import count
@@ -25,7 +27,7 @@ from labctl.core.die import Bias, Sense
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volt, Volts
-from labctl.journal import INLINE, Journal
+from labctl.journal import FORMAT, INLINE, Journal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -183,6 +185,73 @@ def test_equal_arrays_are_stored_once_and_views_at_their_true_size(tmp_path: Pat
         assert same(op.intent["large"], large)
         with pytest.raises(ValueError, match="read-only"):
             op.intent["large"][0, 0] = 1
+
+
+def test_patterns_that_repeat_cost_their_distinct_rows(tmp_path: Path) -> None:
+    gates = np.eye(25)[np.arange(20000) * 7 % 25] * 2.0
+    greys = np.random.default_rng(2).integers(0, 16, (3000, 25)) / 15
+    with Journal.create(tmp_path, {}) as journal:
+        for step in (1, -1):
+            journal.intend("s", "pulse", {"gate": gates[::step], "row": greys})
+        journal.commit()
+        first, second = journal.operations(load=False)
+        assert first.intent["gate"].digest == second.intent["gate"].digest, "the same rows in another order"
+        assert first.intent["gate"].index != second.intent["gate"].index
+        journal.event("again", first.intent)
+    assert not [p for p in (tmp_path / "arrays").glob("*") if p.stat().st_size > 80_000], "not 4 MB"
+    with Journal.open(tmp_path) as journal:
+        journal.verify()
+        first, second = journal.operations()
+        for found in (first.intent, next(journal.events()).body):
+            assert same(found["gate"], gates)
+            assert same(found["row"], greys)
+        assert same(second.intent["gate"], np.ascontiguousarray(gates[::-1]))
+        with pytest.raises(ValueError, match="read-only"):
+            first.intent["gate"][0, 0] = 1
+
+
+def test_a_spoiled_index_is_noticed(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.intend("s", "pulse", {"gate": np.eye(25)[np.arange(1200) % 25]})
+    with closing(sqlite3.connect(tmp_path / "journal.db")) as db, db:
+        (data,) = db.execute("SELECT data FROM arrays WHERE dtype = '|u1'").fetchone()
+        db.execute("UPDATE arrays SET data = ? WHERE dtype = '|u1'", (b"\x01" + data[1:],))
+    with Journal.open(tmp_path) as journal:
+        for read in (lambda: list(journal.operations()), journal.verify):
+            with pytest.raises(StorageError, match="damaged"):
+                read()
+
+
+def test_a_journal_of_the_first_format_is_read_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gates = np.eye(25)[np.arange(1200) % 25]
+    with monkeypatch.context() as first:
+        first.setattr("labctl.journal.parts_of", lambda array: (compact(array), None))
+        with Journal.create(tmp_path, {}) as journal:
+            seq = journal.intend("s", "pulse", {"gate": gates})
+            journal.finish()
+
+    def version(new: int | None = None) -> int:
+        with closing(sqlite3.connect(tmp_path / "journal.db")) as db:
+            if new is not None:
+                db.execute(f"PRAGMA user_version={new}")
+            return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+    version(1)
+    with Journal.open(tmp_path) as journal:
+        assert same(next(journal.operations()).intent["gate"], gates)
+    assert version() == 1, "reading changes nothing"
+    with Journal.open(tmp_path, readonly=False) as journal:
+        journal.result(seq, {"gate": gates})
+        journal.finish()
+    assert version() == FORMAT
+    with Journal.open(tmp_path) as journal:
+        journal.verify()
+        (found,) = journal.operations()
+        assert same(found.intent["gate"], gates)
+        assert same(found.result["gate"], gates)
+    version(FORMAT + 1)
+    with pytest.raises(StorageError, match=f"of format {FORMAT + 1}.*reads 1 to {FORMAT}"):
+        Journal.open(tmp_path)
 
 
 def test_arrays_are_kept_as_they_were_when_noted(tmp_path: Path) -> None:

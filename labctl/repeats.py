@@ -1,0 +1,89 @@
+"""Arrays whose rows or elements repeat, as the distinct ones and an index.
+
+A write of 20,000 cells is 20,000 patterns of 25 gates of which one is open: 25 distinct rows. A picture of sixteen
+greys is thousands of voltages of which sixteen differ. Kept whole, such arrays were nine tenths of the folder of a
+die. Nothing is rounded: two rows are one when their bytes are, and what does not get smaller stays as it is.
+"""
+
+import math
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from labctl.arrays import Array, compact
+
+Words = npt.NDArray[np.uint64]
+
+SMALLEST = 1 << 12
+"""Bytes below which an array is kept whole: an index would save less than its row in the journal costs."""
+_GAIN = 2
+_SAMPLE = 2048
+
+
+def parts_of(array: Array) -> tuple[Array, Array | None]:
+    """Return what there is to store of `array`: `whole`, None, or `rows`, `index`.
+
+    `array` equals ``np.broadcast_to(whole, array.shape)``, or the same of ``rows[index]``, to the last bit. The index
+    (uint8, uint16 or uint32) has the shape of the first axis, or of the whole array when it is elements that
+    repeat. The same set of rows comes in the same order, whatever the order of the patterns was.
+    """
+    base = compact(array)
+    if base.nbytes < SMALLEST or base.dtype.kind not in "biufc":
+        return base, None
+    for axes in sorted({1, base.ndim}):
+        entries = base.reshape(math.prod(base.shape[:axes]), -1)
+        if found := _factored(np.ascontiguousarray(entries)):
+            rows, index = found
+            return rows.reshape(-1, *base.shape[axes:]), index.reshape(base.shape[:axes])
+    return base, None
+
+
+def _factored(entries: Array) -> tuple[Array, Array] | None:
+    """Return the distinct rows of an (n, k) array and the index of each; None if that is not half the size."""
+    number, size = len(entries), entries[:1].nbytes
+    if number < _GAIN or size < _GAIN:
+        return None
+    words = _words(entries)
+    # a few rows tell at once that noise does not repeat
+    sample = np.sort(_keys(words[:: max(1, number // _SAMPLE)]))
+    if (1 + np.count_nonzero(sample[1:] != sample[:-1])) * _GAIN > len(sample):
+        return None
+    keys = _keys(words)
+    order = np.argsort(keys)
+    new = np.concatenate(([True], keys[order[1:]] != keys[order[:-1]]))
+    first = order[new]
+    kind = np.min_scalar_type(len(first) - 1)
+    if (len(first) * size + number * kind.itemsize) * _GAIN > number * size:
+        return None
+    index = np.empty(number, kind)
+    index[order] = np.cumsum(new) - 1
+    # two rows with one key are possible, though hardly ever seen: the array is then kept whole
+    return (entries[first], index) if np.array_equal(words[first][index], words) else None
+
+
+def _words(entries: Array) -> Words:
+    """Return the bytes of every row as 64-bit words, the last one filled up with zeros."""
+    raw = entries.view(np.uint8).reshape(len(entries), -1)
+    if spare := -raw.shape[1] % 8:
+        raw = np.pad(raw, ((0, 0), (0, spare)))
+    return np.ascontiguousarray(raw).view(np.uint64)
+
+
+def _keys(words: Words) -> Words:
+    """Return one word per row that tells rows apart; a row of one word is its own."""
+    if words.shape[1] == 1:
+        return words[:, 0]
+    # round voltages have zeros in their low bits, small numbers in their high ones: a product carries upwards only
+    weights = _weights(2 * words.shape[1]).reshape(2, -1)
+    keys: Words = words @ weights[0] + words.byteswap() @ weights[1]
+    return keys
+
+
+@cache
+def _weights(number: int) -> Words:
+    """Return odd words without an order in them (the mixer of splitmix64; Steele, Lea and Flood, OOPSLA 2014)."""
+    words = np.arange(1, number + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (words ^ (words >> np.uint64(31))) | np.uint64(1)
