@@ -43,8 +43,7 @@ def asked_to_stop(on_stop: Callable[[], None], stop: Stop | None = None) -> Iter
         elif number == signal.SIGINT and stop is not None and stop.interruptible:
             raise KeyboardInterrupt
 
-    names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, handler) for number in names}
+    before = {number: signal.signal(number, handler) for number in _signals()}
     try:
         yield
     finally:
@@ -86,16 +85,38 @@ def _in_processes(
     jobs: Sequence[Job], procedures: Sequence[Procedure], workers: int, notify: Notify
 ) -> list[DieResult]:
     context = multiprocessing.get_context("spawn")
-    queue, stopping = context.Queue(), context.Event()
-    with (
-        asked_to_stop(stopping.set),
-        ProcessPoolExecutor(workers, context, initializer=enter_worker, initargs=(queue, stopping, procedures)) as pool,
-    ):
+    with _born_deaf():
+        queue, stopping = context.Queue(), context.Event()
+        pool = ProcessPoolExecutor(workers, context, enter_worker, (queue, stopping, procedures))
         futures = [pool.submit(run_die_in_worker, job) for job in jobs]
+    with asked_to_stop(stopping.set), pool:
         while not all(f.done() for f in futures):
             _drain(queue, notify, 0.2)
         _drain(queue, notify, 0.0)
         return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
+
+
+@contextmanager
+def _born_deaf() -> Iterator[None]:
+    """Let processes started in the block ignore ^C, TERM and HUP from their first moment.
+
+    A signal to the group would otherwise kill a worker that has not yet come to ignore it, or the helper process of
+    the standard library that tracks shared resources. Whoever presses ^C in these milliseconds has to press again.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in _signals()}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _signals() -> list[signal.Signals]:
+    """Return the signals that ask a run to end, those of them that this system has."""
+    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 def _drain(queue: Any, notify: Notify, wait: float) -> None:
