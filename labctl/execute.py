@@ -6,12 +6,15 @@ under way; outputs go off at once, through the run loop's clean-up, which nothin
 
 import multiprocessing
 import os
+import pickle
 import queue as queues
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import Any
 
@@ -85,15 +88,19 @@ def _in_processes(
     jobs: Sequence[Job], procedures: Sequence[Procedure], workers: int, notify: Notify
 ) -> list[DieResult]:
     context = multiprocessing.get_context("spawn")
-    with _born_deaf():
-        queue, stopping = context.Queue(), context.Event()
-        pool = ProcessPoolExecutor(workers, context, enter_worker, (queue, stopping, procedures))
-        futures = [pool.submit(run_die_in_worker, job) for job in jobs]
-    with asked_to_stop(stopping.set), pool:
-        while not all(f.done() for f in futures):
-            _drain(queue, notify, 0.2)
-        _drain(queue, notify, 0.0)
-        return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
+    with TemporaryDirectory(prefix="labctl-", ignore_cleanup_errors=True) as scratch:
+        # by a file and not as an argument: a process that dies while it starts would leave its parent writing for ever
+        stages = Path(scratch, "stages.pickle")
+        stages.write_bytes(pickle.dumps(tuple(procedures)))
+        with _born_deaf():
+            queue, stopping = context.Queue(), context.Event()
+            pool = ProcessPoolExecutor(workers, context, enter_worker, (queue, stopping, stages))
+            futures = [pool.submit(run_die_in_worker, job) for job in jobs]
+        with asked_to_stop(stopping.set), pool:
+            while not all(f.done() for f in futures):
+                _drain(queue, notify, 0.2)
+            _drain(queue, notify, 0.0)
+            return [_result(job, future) for job, future in zip(jobs, futures, strict=True)]
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -171,8 +172,9 @@ def _stages(
 class _Worker:
     """What a worker process knows: where messages go, who may stop it, and that it must not outlive its parent."""
 
-    def __init__(self, queue: Any, asked: Any, procedures: Sequence[Procedure]) -> None:
-        self.queue, self._asked, self._procedures = queue, asked, procedures
+    def __init__(self, queue: Any, asked: Any, stages: Path) -> None:
+        self.queue, self._asked = queue, asked
+        self._procedures: tuple[Procedure, ...] = pickle.loads(stages.read_bytes())
         self._parent = multiprocessing.parent_process()
         self._busy = threading.Lock()
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):
@@ -213,14 +215,14 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def enter_worker(queue: Any, asked: Any, procedures: Sequence[Procedure]) -> None:
+def enter_worker(queue: Any, asked: Any, stages: Path) -> None:
     """Set up a worker process: messages go to `queue`, `asked` is the shared request to end; signals are the parent's.
 
     A terminal that closes and ^C reach every process of the group; only the parent acts on them, so that every die ends
     at its safe point and is sealed.
     """
     global _worker
-    _worker = _Worker(queue, asked, procedures)
+    _worker = _Worker(queue, asked, stages)
 
 
 def run_die_in_worker(job: Job) -> DieResult:
