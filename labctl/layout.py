@@ -63,7 +63,7 @@ class Dataset:
     @property
     def units(self) -> str:
         """The attribute `units`: "1" for a number without a unit, "" for text."""
-        return self.unit or ("" if self.dtype.kind == "U" else "1")
+        return self.unit or ("" if self.dtype.kind in "SU" else "1")
 
 
 @dataclass(frozen=True)

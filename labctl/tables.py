@@ -10,7 +10,6 @@ from typing import Any, get_type_hints
 import numpy as np
 
 from labctl.arrays import Array, check_text
-from labctl.core.die import Flag
 
 RESERVED = ("seq", "stage", "utc", "die")
 """Columns that every table has of its own."""
@@ -98,7 +97,7 @@ def columns_of(record: Any) -> Columns:
     Raises:
         TypeError: a field has a name that every table has, or axes are declared of no field.
     """
-    # a process that seals has no use for procedures, whose import takes as long as that of numpy
+    # a process that seals never comes here, and would wait for the import of all that a procedure is made of
     from labctl.core.procedure import units_of
 
     hints = get_type_hints(record)
@@ -115,6 +114,8 @@ def columns_of(record: Any) -> Columns:
 
 
 def _enumeration(record: Any, name: str) -> type[IntEnum | IntFlag] | None:
+    from labctl.core.die import Flag
+
     if name in ("flag", "pulse_flag"):
         return Flag
     found = getattr(sys.modules.get(record.__module__), name.title().replace("_", ""), None)

@@ -96,6 +96,7 @@ def make_run(run: Path, die: str = "X1Y2") -> Path:
             journal.record("write", Try(cell=np.arange(n), voltage=voltages, target=np.ones(n, np.bool_)))
         journal.event("stage_ended", {"stage": "write", "pulses": np.arange(6).reshape(2, 3)}, stage="write")
         journal.event("note")
+        journal.event("ramp", {"ramp": np.arange(9000.0) / 64, "long": np.array([b"x" * 9000] * 9)})
         journal.event("truth", {"pulses": np.repeat(np.arange(4), (300, 1, 900, 7)).reshape(2, 604)})
         journal.finish()
     return run
@@ -439,8 +440,11 @@ def test_files_keep_to_hdf5_1_10(tmp_path: Path) -> None:
     path = run / "dies" / "X1Y2.h5"
     assert path.read_bytes()[:9] == b"\x89HDF\r\n\x1a\n\x00", "superblock 0"
     with h5py.File(path) as file:
-        big = file["entry/operations/arrays/result.current/values"]
-        assert (big.compression, big.shuffle) == ("gzip", True)
+        names = ("operations/arrays/result.current/values", "events/arrays/body.ramp/values")
+        noise, ramp = (file[f"entry/{name}"] for name in names)
+        assert (ramp.compression, ramp.shuffle) == ("gzip", True)
+        assert noise.compression is None, "noise is not worth the time"
+        assert noise.id.get_storage_size() == noise.nbytes > 1 << 16
 
 
 @pytest.mark.judge
