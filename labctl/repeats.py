@@ -18,7 +18,8 @@ Words = npt.NDArray[np.uint64]
 SMALLEST = 1 << 12
 """Bytes below which an array is kept whole: an index would save less than its row in the journal costs."""
 _GAIN = 2
-_SAMPLE = 2048
+_SAMPLE = 1 << 15
+"""Words looked at first: enough to see that the 4096 steps of a converter repeat."""
 
 
 def parts_of(array: Array) -> tuple[Array, Array | None]:
@@ -45,8 +46,8 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
     if number < _GAIN or size < _GAIN:
         return None
     words = _words(entries)
-    # a few rows tell at once that noise does not repeat
-    sample = np.sort(_keys(words[:: max(1, number // _SAMPLE)]))
+    # a part tells at once that noise does not repeat
+    sample = np.sort(_keys(words[:: max(1, words.size // _SAMPLE)]))
     if (1 + np.count_nonzero(sample[1:] != sample[:-1])) * _GAIN > len(sample):
         return None
     keys = _keys(words)

@@ -49,6 +49,9 @@ def test_pictures_of_few_greys_cost_their_greys() -> None:
     assert greys.shape == (17,)
     assert index is not None
     assert index.shape == (500, 24)
+    currents = np.random.default_rng(4).integers(0, 4096, (5000, 25)) * 1.5e-9
+    steps, index = back(currents)
+    assert (steps.shape, index is not None and index.dtype) == ((4096,), np.uint16)
     zeros, _ = back(np.tile([0.0, -0.0, np.nan, -np.nan], 300))
     assert zeros.shape == (4,), "what differs in one bit is not the same"
 
