@@ -118,12 +118,13 @@ def _prepare(
     if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
     prepared = compose.read(campaign, _overrides(overrides), seed, bench, sim)
-    plans = [
-        plan.rehearse(
-            subject.name, prepared.predictor(subject), prepared.campaign.limits, prepared.procedures_for(subject)
-        )
-        for subject in prepared.subjects
-    ]
+    plans: list[plan.DiePlan] = []
+    alike: dict[Any, plan.DiePlan] = {}
+    for s in prepared.subjects:
+        if s.alike not in alike:
+            procedures = prepared.procedures_for(s)
+            alike[s.alike] = plan.rehearse(s.name, prepared.predictor(s), prepared.campaign.limits, procedures)
+        plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
     return prepared, plans
 
 
