@@ -50,8 +50,9 @@ def asked_to_stop(on_stop: Callable[[], None], stop: Stop | None = None) -> Iter
     try:
         yield
     finally:
+        # once heard, later ones change nothing: what is left is to make the bench safe, to seal and to report
         for number, old in before.items():
-            signal.signal(number, old)
+            signal.signal(number, signal.SIG_IGN if seen else old)
 
 
 def execute(
