@@ -21,8 +21,9 @@ from typing import Any
 from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
+from labctl.overnight.pool import enter_worker, run_die_in_worker
 from labctl.run import Outcome, Status, Stop
-from labctl.worker import DieResult, Job, Notify, enter_worker, run_die, run_die_in_worker
+from labctl.worker import DieResult, Job, Notify, run_die
 
 GRAVITY = (6, 70, 5, 3, 4, 1, 0)
 """Exit codes, the gravest first."""
