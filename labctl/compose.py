@@ -29,7 +29,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
-from labctl.train import TrainedFile, read_trained
+from labctl.trained import TrainedFile, read_trained
 from labctl.worker import Job, for_die
 from protocols.weights import Layer, Solution
 from sim_backend.description import DieDescription

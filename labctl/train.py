@@ -1,7 +1,5 @@
 """Train networks as a file says: data, preprocessing, defects from a run, checkpoints, and a solution file at the end.
 
-The file of solutions carries, beside the weights, what a campaign must know to use them: the network scale of
-each layer, the preprocessing of the data, and, for networks trained for one die each, the name of that die.
 A training that was stopped or killed goes on from its checkpoint when it is started again in the same way.
 """
 
@@ -17,19 +15,19 @@ from typing import Annotated, Any, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from labctl import datasets, files, solutions
 from labctl.core.die import Geometry, Kind
 from labctl.core.errors import BenchError, StorageError
-from labctl.core.units import Ampere, FloatArray, IntArray, Volt
+from labctl.core.units import FloatArray, IntArray
 from labctl.datasets import Dataset
 from labctl.files import FilePath
 from labctl.files.arrays import read_npz
 from labctl.preprocess import Preprocess
-from labctl.results import open_run
 from labctl.run import Stopped
 from labctl.solutions import Solutions
+from labctl.trained import surveys
 from protocols.chip_inference import Activation
 from protocols.tiling import Tiling
 from protocols.training.maps import DieSurvey, layer_cells, population
@@ -69,15 +67,6 @@ class Training(Recipe):
     dies: Annotated[
         tuple[str, ...] | None, Field(min_length=1, description="dies of that run to train for; all if left out")
     ] = None
-    v_read: Annotated[Volt, Field(gt=0, description="cell voltage of the survey")] = 0.1
-    full_scale: Annotated[
-        Ampere,
-        Field(
-            gt=0,
-            description="largest current of a cell at `v_read`, and what a short reads as: full scale of the reading, "
-            "or less if the gate voltage of inference lets less through a short",
-        ),
-    ] = 1.25e-3
 
     @model_validator(mode="after")
     def _told_of_defects(self) -> Self:
@@ -126,91 +115,6 @@ class Report:
     seconds: float
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedFile:
-    """A solution file and what goes with it.
-
-    Args:
-        scale: (s, K), network scale that each layer was trained with.
-        activation: of the hidden neurons.
-        data: name of the data set, "" if the file does not say.
-        dies: name of the die that each solution is for; empty if they are for any.
-    """
-
-    solutions: Solutions
-    scale: FloatArray
-    preprocess: Preprocess
-    activation: Activation
-    data: str
-    dies: tuple[str, ...]
-
-    def for_die(self, name: str) -> "TrainedFile":
-        """Return what is for the die `name`: all, or its own. BenchError if there are others' only."""
-        if not self.dies:
-            return self
-        if name not in self.dies:
-            raise BenchError(f"{self.solutions.path} has solutions for {', '.join(self.dies)}; none for die {name}")
-        at = np.flatnonzero(np.array(self.dies) == name)
-        return TrainedFile(
-            *(self.solutions.take(at), self.scale[at], self.preprocess, self.activation, self.data),
-            tuple(self.dies[k] for k in at),
-        )
-
-
-def read_trained(path: str | Path) -> TrainedFile:
-    """Return the solutions of a file and what goes with them; a file that is not of our training has scale 1.
-
-    Raises:
-        BenchError: as `solutions.load`, or what goes with them does not fit them.
-    """
-    path = Path(path)
-    found = solutions.load(path)
-    beside = read_npz(path, lambda key: key in ("scale", "die", "training"))
-    shape = (len(found), len(found.devices))
-    scale = beside.get("scale", np.ones(shape))
-    if scale.shape != shape or scale.dtype.kind != "f" or not (np.isfinite(scale) & (scale > 0)).all():
-        raise BenchError(f"{path}: scale is {scale.dtype} {scale.shape}; expected positive numbers {shape}")
-    said: dict[str, Any] = {}
-    try:
-        if "training" in beside:
-            said = json.loads(str(beside["training"]))
-        preprocess = Preprocess.model_validate(said.get("preprocess", {}))
-        activation, data = Activation(said.get("activation", "tanh")), str(said.get("data", ""))
-    except (ValueError, AttributeError, ValidationError) as error:
-        raise BenchError(f"{path}: 'training' cannot be read: {error}") from error
-    dies = tuple(str(name) for name in np.atleast_1d(beside.get("die", np.array([], np.str_))))
-    if dies and len(dies) != len(found):
-        raise BenchError(f"{path} names {len(dies)} dies for {len(found)} solutions")
-    return TrainedFile(found, scale, preprocess, activation, data, dies)
-
-
-def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:
-    """Return the surveys of the dies of a run (all that have one, or those named), the newest row of each kernel.
-
-    Raises:
-        BenchError: a die is not in the run or was not surveyed.
-        StorageError: there is no run.
-    """
-    opened = open_run(run)
-    if dies is not None and (missing := [name for name in dies if name not in opened.dies]):
-        raise BenchError(f"{run} has no die {missing[0]}; it has {', '.join(opened.dies)}")
-    found = []
-    for name in opened.dies if dies is None else dies:
-        die = opened.die(name)
-        if "survey" in die.tables:
-            table = die.table("survey")
-            kernels, last = np.unique(np.asarray(table["kernel"])[::-1], return_index=True)
-            rows = table.rows - 1 - last
-            if not np.array_equal(kernels, np.arange(len(kernels))):
-                raise BenchError(f"{run}: of die {name} only the kernels {kernels.tolist()} were surveyed")
-            found.append(DieSurvey(name, table["g_p"][rows], table["g_ap"][rows], table["defect"][rows]))
-        elif dies is not None:
-            raise BenchError(f"{run}: die {name} was not surveyed")
-    if not found:
-        raise BenchError(f"{run} has no surveyed die; expected the run of a campaign with a survey")
-    return found
-
-
 def train(
     config: str | Path,
     out: str | Path,
@@ -248,7 +152,7 @@ def train(
         layers = zip(*maps, strict=True)
         given["cells"] = [np.repeat(np.stack(layer), training.candidates, axis=0) for layer in layers]
     elif training.method is Method.STATISTICS_AWARE:
-        given["population"] = population(found, training.full_scale / training.v_read)
+        given["population"] = population(found)
     trainer = Trainer(recipe, data.x_train, data.y_train, seeds, **given)
     checkpoint = _Checkpoint(out.with_name(out.name + ".checkpoint.npz"), _fingerprint(training, data, given))
     checkpoint.restore(trainer)
@@ -261,12 +165,11 @@ def train(
 
 def _maps(training: Training, found: Sequence[DieSurvey]) -> list[list[FloatArray]]:
     """Return, per die, the cells under each layer, as they are tiled on the die."""
-    largest = training.full_scale / training.v_read
     maps = []
     for survey in found:
         kernels, rows, cols = survey.g_p.shape
         tiling = Tiling(training.shapes, Geometry(kernels, rows, cols, Kind.ONE_T_ONE_R))
-        maps.append(layer_cells(survey.cells(largest), tiling))
+        maps.append(layer_cells(survey.cells, tiling))
     return maps
 
 

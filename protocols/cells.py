@@ -58,12 +58,13 @@ class CellReader:
 
     Args:
         cells: n different cells.
+        both_ways: read every row at +v_read and at -v_read and take the mean, so that offsets cancel.
 
     Raises:
         BenchError: a cell is named twice, or is not on the die.
     """
 
-    def __init__(self, geometry: Geometry, cells: Cells, settings: ReadSettings) -> None:
+    def __init__(self, geometry: Geometry, cells: Cells, settings: ReadSettings, *, both_ways: bool = False) -> None:
         self.cells, self._geometry, self._settings = cells, geometry, settings
         try:
             flat = np.ravel_multi_index(cells.at, geometry.shape)
@@ -71,6 +72,8 @@ class CellReader:
             raise BenchError(f"a cell is not on this die of (kernels, rows, columns) {geometry.shape}") from error
         if len(np.unique(flat)) != len(flat):
             raise BenchError("a cell is named twice in one set of cells")
+        # + and - of a row next to each other: on a bench they share a route
+        self._ways = np.array([1.0, -1.0])[: 1 + both_ways]
         order = np.argsort(flat)
         lines, counts = np.unique(flat[order] // geometry.n_cols, return_counts=True)
         starts = np.cumsum(counts) - counts
@@ -79,15 +82,16 @@ class CellReader:
             chosen = counts == m
             cell = order[starts[chosen][:, None] + np.arange(m)]
             kernel, row = np.divmod(lines[chosen], geometry.n_rows)
+            ways = len(self._ways)
             bias = row_bias(
                 geometry,
-                kernel,
-                row,
-                settings.v_read,
+                np.repeat(kernel, ways),
+                np.repeat(row, ways),
+                np.tile(settings.v_read * self._ways, len(row)),
                 compliance=settings.compliance,
                 v_gate=settings.v_gate,
             )
-            self._batches.append((cell, Sense(bias, cells.col[cell], settings.aperture)))
+            self._batches.append((cell, Sense(bias, np.repeat(cells.col[cell], ways, axis=0), settings.aperture)))
 
     @cached_property
     def others(self) -> "CellReader":
@@ -108,5 +112,8 @@ class CellReader:
                 repeated = die.sense(sense.take(again))
                 current, flags = current.copy(), flags.copy()
                 current[again], flags[again] = repeated.current, repeated.flag
-            conductance[cell], flag[cell] = current / self._settings.v_read, flags
+            each = (len(cell), len(self._ways), -1)
+            signed = current.reshape(each) * self._ways[:, None]
+            conductance[cell] = signed.mean(axis=1) / self._settings.v_read
+            flag[cell] = np.bitwise_or.reduce(flags.reshape(each), axis=1)
         return conductance, flag

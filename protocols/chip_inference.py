@@ -178,7 +178,8 @@ class ChipInference(ChipInferenceSettings, Procedure):
         cells = [tiling.cells(k) for k in range(depth)]
         reader = CellReader(die.geometry, Cells.join(cells), self.write_verify)
         surveyed = self.readout.normalisation is Normalisation.SURVEYED
-        states = [known.states(c.at) if surveyed else (known.nominal.g_p, known.nominal.g_ap) for c in cells]
+        nominal = known.nominal.g_p, known.nominal.g_ap
+        states = [known.states(c.at, self.readout) if surveyed else nominal for c in cells]
         layer = np.repeat(np.arange(depth), [len(c) for c in cells])
         for number, solution in enumerate(self.solutions):
             target = np.concatenate([x.devices.ravel() for x in solution.layers])

@@ -9,7 +9,8 @@ import numpy as np
 from labctl.core.die import Die, Flag, FlagArray
 from labctl.core.procedure import History, Record
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Siemens, Volt
-from protocols.records import SURVEY, Attempt, Defect, KernelSurvey
+from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey
+from protocols.settings import ReadSettings
 
 _PAIR = (Defect.GOOD, Defect.LOW_TMR)
 _IMMOVABLE = (Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP)
@@ -60,11 +61,15 @@ class Known:
         """has been seen to switch in that direction"""
         self._failed_v, self._failed_width = np.zeros((2, *shape)), np.zeros((2, *shape))
         self._state = np.full(shape, _NEVER_READ, np.int8)
+        self._maps: dict[tuple[Volt, Volt], FloatArray] = {}
         untouched = np.zeros(shape[0], np.bool_)
         for record in history.all(Record):
             if isinstance(record, KernelSurvey):
                 self._survey(record)
                 untouched[record.kernel] = True
+            elif isinstance(record, InferenceMap):
+                blank = np.full((2, *shape), np.nan)
+                self._maps.setdefault((record.v_read, record.v_gate), blank)[:, record.kernel] = record.g_ap, record.g_p
             elif isinstance(record, Attempt):
                 self.add(record)
                 untouched[record.kernel] = False
@@ -135,9 +140,14 @@ class Known:
         found: BoolArray = self.defect == Defect.GOOD
         return found
 
-    def states(self, cells: Index) -> tuple[float, float]:
-        """Return mean (G_P, G_AP) in S of the surveyed good `cells`; the nominal ones if there are none."""
-        good = self.good[cells]
+    def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
+        """Return mean (G_P, G_AP) in S of the surveyed good `cells`; the nominal ones if there are none.
+
+        Args:
+            read: how they will be read. If the survey mapped the cells for it, it is the map that counts.
+        """
+        g_ap, g_p = self._maps.get((read.v_read, read.v_gate), (self.g_ap, self.g_p))
+        good = self.good[cells] & np.isfinite(g_p[cells]) & np.isfinite(g_ap[cells])
         if not good.any():
             return self.nominal.g_p, self.nominal.g_ap
-        return float(self.g_p[cells][good].mean()), float(self.g_ap[cells][good].mean())
+        return float(g_p[cells][good].mean()), float(g_ap[cells][good].mean())

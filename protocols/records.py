@@ -150,6 +150,25 @@ class KernelSurvey(Record):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class InferenceMap(Record):
+    """What the cells of a kernel conduct when they are read as inference reads them."""
+
+    table: ClassVar[str] = "inference_map"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = dict.fromkeys(("g_p", "g_ap"), ("row", "col"))
+
+    kernel: int
+    """kernel surveyed"""
+    v_read: Volt
+    """cell voltage, applied in both directions: offsets of the meter cancel"""
+    v_gate: Volt
+    """gate voltage of the open row of a 1T1R die"""
+    g_p: Conductances
+    """(n_rows, n_cols), after writing P; a short has the same twice"""
+    g_ap: Conductances
+    """(n_rows, n_cols), after writing AP"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Line(Record):
     """A line on which at least half of the cells pulsed by a survey met compliance: it is the line, not those cells."""
 
@@ -359,6 +378,7 @@ TABLES: tuple[type[Record], ...] = (
     Attempt,
     ReadBack,
     KernelSurvey,
+    InferenceMap,
     Line,
     Write,
     Inference,

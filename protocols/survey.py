@@ -22,8 +22,8 @@ from labctl.core.procedure import History, Procedure
 from labctl.core.units import BoolArray, FloatArray, Ratio
 from protocols.cells import CellReader, Cells
 from protocols.known import Known
-from protocols.records import SURVEY, Attempt, Defect, KernelSurvey, Line
-from protocols.settings import WriteSettings
+from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey, Line
+from protocols.settings import ReadSettings, WriteSettings
 from protocols.write_verify import attempt_record
 
 LINE_SHARE = 0.5
@@ -53,9 +53,13 @@ class Survey(WriteSettings, Procedure):
         Ratio, Field(ge=0, description="a cell whose two conductances differ by less did not switch: stuck")
     ] = 0.05
     tmr_low: Annotated[Ratio, Field(ge=0, description="a cell that switches with a TMR below this is LOW_TMR")] = 0.3
+    inference: Annotated[
+        ReadSettings | None,
+        Field(description="how inference will read, if not as the survey does: all cells are mapped that way, too"),
+    ] = None
 
-    def run(self, die: Die, history: History) -> Iterator[Attempt | KernelSurvey | Line]:
-        """Survey the kernels; yield the attempts of both directions, then per kernel one row and its bad lines.
+    def run(self, die: Die, history: History) -> Iterator[Attempt | KernelSurvey | InferenceMap | Line]:
+        """Survey the kernels; yield the attempts of both directions, then per kernel its rows and its bad lines.
 
         Raises:
             BenchError: a kernel is not on the die, or is named twice.
@@ -65,24 +69,30 @@ class Survey(WriteSettings, Procedure):
         reader = CellReader(die.geometry, cells, self)
         pulsed = _Pulsed(die.geometry.shape)
         everywhere, nominal = np.ones(len(cells), np.bool_), np.full(len(cells), die.nominal.cut)
+        mapped = _Mapped(die, cells, self.inference)
         initial, _ = self._read(die, known, reader)
         yield from self._write(die, known, pulsed, cells, everywhere, True, nominal)
         g_p, flag_p = self._read(die, known, reader)
+        mapped.read(True, everywhere)
         yield from self._write(die, known, pulsed, cells, everywhere, False, nominal)
         g_ap, flag_ap = self._read(die, known, reader)
+        mapped.read(False, everywhere)
         again = self._idle(g_p, g_ap) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, die.nominal)
         if again.any():
             pulsed.forget(cells.take(again))
             yield from self._write(die, known, pulsed, cells, again, True, g_ap * (1 + self.tmr_stuck), round_=1)
             second, flags = self._read(die, known, reader)
             g_p, flag_p = np.where(again, second, g_p), np.where(again, flags, flag_p)
+            mapped.read(True, again)
             yield from self._write(die, known, pulsed, cells, again, False, g_p / (1 + self.tmr_stuck), round_=1)
             second, flags = self._read(die, known, reader)
             g_ap, flag_ap = np.where(again, second, g_ap), np.where(again, flags, flag_ap)
+            mapped.read(False, again)
         reads = (initial, g_p, g_ap, (flag_p | flag_ap) != 0)
         unreached = (pulsed.cut_short | ~pulsed.whole.all(axis=0))[cells.at]
         for row in self._rows(kernels, known, cells, reads, unreached, die.geometry.shape[1:]):
             yield row
+            yield from mapped.rows(row.kernel)
             yield from pulsed.lines(row.kernel, known.short[row.kernel])
 
     def _cells(self, die: Die) -> tuple[tuple[int, ...], Cells]:
@@ -195,6 +205,29 @@ class Survey(WriteSettings, Procedure):
 def _tmr(g_p: FloatArray, g_ap: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(g_ap > 0, g_p / g_ap - 1, np.nan)
+
+
+class _Mapped:
+    """Conductances of the cells of a die, read as inference will read them; nothing if it reads as the survey does."""
+
+    def __init__(self, die: Die, cells: Cells, settings: ReadSettings | None) -> None:
+        self._die, self._settings = die, settings
+        self._reader = None if settings is None else CellReader(die.geometry, cells, settings, both_ways=True)
+        self._g: FloatArray = np.full((2, *die.geometry.shape), np.nan)
+
+    def read(self, to_p: bool, wanted: BoolArray) -> None:
+        """Read the cells, which were written P or AP; keep what the `wanted` ones (n,) conduct."""
+        if self._reader is not None:
+            conductance, _ = self._reader.read(self._die)
+            self._g[int(to_p), *self._reader.cells.take(wanted).at] = conductance[wanted]
+
+    def rows(self, kernel: int) -> Iterator[InferenceMap]:
+        """Yield the map of `kernel`."""
+        if self._settings is not None:
+            v_read, v_gate = self._settings.v_read, self._settings.v_gate
+            yield InferenceMap(
+                kernel=kernel, v_read=v_read, v_gate=v_gate, g_p=self._g[1, kernel], g_ap=self._g[0, kernel]
+            )
 
 
 class _Pulsed:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labctl.core.errors import BenchError
-from labctl.core.units import BoolArray, FloatArray, Siemens
+from labctl.core.units import BoolArray, FloatArray
 from protocols.records import Defect
 from protocols.tiling import Tiling
 
@@ -30,7 +30,7 @@ class DieSurvey:
     """Survey of a whole die, arrays (kernels, n_rows, n_cols).
 
     Args:
-        g_p: S, after writing P; NaN or infinite where nothing could be read.
+        g_p: S, after writing P and read as inference reads; NaN or infinite where nothing could be read.
         g_ap: S, after writing AP.
         defect: codes of `protocols.records.Defect`.
 
@@ -63,19 +63,19 @@ class DieSurvey:
         """Number of cells that are not good."""
         return int((~self.good).sum())
 
-    def cells(self, largest: Siemens) -> CellArray:
-        """Return the (kernels, n_rows, n_cols, 2) normalised conductances.
+    @property
+    def cells(self) -> CellArray:
+        """(kernels, n_rows, n_cols, 2) normalised conductances.
 
-        Args:
-            largest: full scale of the converter over the read voltage; what conducts more, reads as this. A short
-                without a reading has this value too, another cell without a reading none.
+        A short without a reading conducts as much as the cell of the die that conducts most, another cell without
+        a reading nothing.
         """
         good = self.good
         g_p, g_ap = float(self.g_p[good].mean()), float(self.g_ap[good].mean())
         both = np.stack([self.g_p, self.g_ap], axis=-1)
-        blank = np.where(self.defect == Defect.SHORT, largest, 0.0)[..., None]
-        both = np.clip(np.where(np.isfinite(both), both, blank), 0.0, largest)
-        return (both - g_ap) / (g_p - g_ap)
+        read = np.isfinite(both)
+        blank = np.where(self.defect == Defect.SHORT, both[read].max(), 0.0)[..., None]
+        return (np.where(read, np.maximum(both, 0.0), blank) - g_ap) / (g_p - g_ap)
 
 
 def layer_cells(cells: CellArray, tiling: Tiling) -> list[CellArray]:
@@ -85,7 +85,7 @@ def layer_cells(cells: CellArray, tiling: Tiling) -> list[CellArray]:
     return [cells[tiling.cells(k).at].reshape(*shape, 2) for k, shape in enumerate(tiling.shapes)]
 
 
-def population(surveys: Sequence[DieSurvey], largest: Siemens, at_most: int = 1 << 20) -> CellArray:
+def population(surveys: Sequence[DieSurvey], at_most: int = 1 << 20) -> CellArray:
     """Return the (n, 2) cells of all surveys: the statistics that fresh maps are drawn from.
 
     Drawing from measured cells draws every defect at its measured rate and every conductance from its measured
@@ -97,7 +97,7 @@ def population(surveys: Sequence[DieSurvey], largest: Siemens, at_most: int = 1 
     """
     if not surveys:
         raise BenchError("no survey was given; statistics are estimated from surveyed dies")
-    found = np.concatenate([s.cells(largest).reshape(-1, 2) for s in surveys])
+    found = np.concatenate([s.cells.reshape(-1, 2) for s in surveys])
     return found[:: -(-len(found) // at_most)]
 
 

@@ -14,6 +14,7 @@ from labctl.nominal import NominalDie
 from protocols import records
 from protocols.network import Network
 from protocols.records import TABLES
+from protocols.settings import ReadSettings
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution
 
@@ -58,7 +59,7 @@ def test_axes_are_those_of_the_arrays() -> None:
         y_test=np.arange(5) % 3,
     )
     die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal(4e-4, 2e-4), timing=len), History(), set()
-    for procedure in (Survey(), network):
+    for procedure in (Survey(inference=ReadSettings()), network):
         for record in procedure.run(die, history):
             seen.add(type(record))
             arrays = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}

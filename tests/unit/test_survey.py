@@ -6,13 +6,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.die import Flag, Geometry, Nominal
+from labctl.core.die import Flag, Geometry, Nominal, Reading, Sense
 from labctl.core.errors import BenchError
 from labctl.core.procedure import History
 from labctl.nominal import NominalDie
 from protocols.bias import Scheme
+from protocols.cells import Cells
 from protocols.known import Known
-from protocols.records import Attempt, Defect, KernelSurvey, Line
+from protocols.records import Attempt, Defect, InferenceMap, KernelSurvey, Line
+from protocols.settings import ReadSettings
 from protocols.survey import Survey
 from sim_backend.cells import Defect as Made
 from sim_backend.description import DieDescription
@@ -189,3 +191,26 @@ def test_kernels_that_are_not_there_are_refused(threshold_die: Callable[..., Any
         survey(threshold_die(), kernels=(0, 2))
     with pytest.raises(BenchError, match="twice"):
         survey(threshold_die(), kernels=(1, 1))
+
+
+def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., Any]) -> None:
+    class Offset(type(threshold_die())):  # type: ignore[misc]
+        """Its meter is off by 3 uA, and below 80 mV a cell conducts half as well."""
+
+        def sense(self, sense: Sense) -> Reading:
+            found = super().sense(sense)
+            part = np.where(np.abs(sense.bias.row).max(axis=1) < 0.08, 0.5, 1.0)[:, None]
+            return Reading(found.current * part + 3e-6, found.flag, found.pulse_flag)
+
+    die = Offset(Geometry(2, 5, 4), NOMINAL)
+    die.g_p[1, 3, 2] = 4.4e-4
+    history = survey(die, inference=ReadSettings(v_read=0.06, v_gate=1.2))
+    first, second = history.all(InferenceMap)
+    assert (first.kernel, first.v_read, first.v_gate) == (0, 0.06, 1.2)
+    np.testing.assert_allclose(first.g_p, np.full((5, 4), 2e-4))
+    np.testing.assert_allclose(second.g_ap, np.full((5, 4), 1e-4))
+    assert second.g_p[3, 2] == pytest.approx(2.2e-4)
+    np.testing.assert_allclose(history.all(KernelSurvey)[0].g_p, np.full((5, 4), 4.3e-4))
+    known, cells = Known(die, history, 4.0), Cells.block(0, 0, 0, (5, 4)).at
+    assert known.states(cells, ReadSettings(v_read=0.06, v_gate=1.2)) == pytest.approx((2e-4, 1e-4))
+    assert known.states(cells, ReadSettings(v_read=0.05, v_gate=1.2)) == pytest.approx((4.3e-4, 2.3e-4))

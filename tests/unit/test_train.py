@@ -13,7 +13,8 @@ from labctl.files import load
 from labctl.journal import Journal
 from labctl.preprocess import Preprocess
 from labctl.run import Stopped
-from labctl.train import Method, Progress, Training, read_trained, surveys, train
+from labctl.train import Method, Progress, Training, train
+from labctl.trained import read_trained, surveys
 from protocols.chip_inference import Activation
 from protocols.records import Defect, KernelSurvey
 
@@ -159,7 +160,7 @@ def test_published_solutions_have_scale_one(tmp_path: Path) -> None:
         ("method: statistics-aware\n", "statistics-aware training needs the run with the survey"),
         ("method: hardware-aware\nsurvey: .\n", "keeps one network per die; leave 'networks' out"),
         ("survey: nowhere\n", "no such file or folder"),
-        ("v_read: 0.1\n", "has no unit"),
+        ("epochs: 0\n", "epochs"),
         ("colour: red\n", "colour"),
     ],
 )

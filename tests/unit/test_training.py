@@ -37,8 +37,9 @@ def test_a_cell_is_its_two_conductances_between_those_of_the_mean_good_cell() ->
     defect[0, 0] = [Defect.SHORT, Defect.STUCK_AP, Defect.SHORT]
     g_p[0, 1, :2], g_ap[0, 1, :2] = [1e-9, np.nan], [1e-9, 2e-4]
     defect[0, 1, :2] = [Defect.OPEN, Defect.UNREADABLE]
-    found = DieSurvey("D", g_p, g_ap, defect).cells(largest=5e-3)
-    expected = [[[24, 24], [0, 0], [24, 24]], [[-1, -1], [-1, 0], [1, 0]]]
+    found = DieSurvey("D", g_p, g_ap, defect).cells
+    # the short without a reading is taken for as good a conductor as the one that has one
+    expected = [[[44, 44], [0, 0], [44, 44]], [[-1, -1], [-1, 0], [1, 0]]]
     np.testing.assert_allclose(found[0], expected, atol=1e-5)
 
 
@@ -49,7 +50,7 @@ def test_surveys_that_say_nothing_are_refused() -> None:
     with pytest.raises(BenchError, match=r"expected one shape \(kernels, rows, columns\)"):
         DieSurvey("D", np.ones(shape), np.ones((1, 3, 2)), np.zeros(shape))
     with pytest.raises(BenchError, match="no survey was given"):
-        population([], 1.0)
+        population([])
 
 
 def test_maps_follow_the_tiling() -> None:
@@ -67,11 +68,11 @@ def test_maps_follow_the_tiling() -> None:
 
 def test_population_keeps_rates_and_takes_of_every_die() -> None:
     dies = [survey(f"D{k}", shorts=0.2, seed=k) for k in range(4)]
-    found = population(dies, 5e-3)
+    found = population(dies)
     assert found.shape == (3200, 2)
     assert (found[:, 0] > 5).mean() == pytest.approx(defect_rates(dies)["short"])
     assert sum(defect_rates(dies).values()) == pytest.approx(1.0)
-    np.testing.assert_array_equal(population(dies, 5e-3, at_most=1300), found[::3])
+    np.testing.assert_array_equal(population(dies, at_most=1300), found[::3])
 
 
 def test_recipe_says_shapes_and_scales() -> None:
@@ -157,7 +158,7 @@ def test_a_checkpoint_goes_on_where_it_stopped(told: str) -> None:
     if told == "a map":
         given["cells"] = [np.random.default_rng(1).normal(size=(2, *shape, 2)) for shape in recipe.shapes]
     if told == "a population":
-        given["population"] = population([survey(shorts=0.05)], 5e-3)
+        given["population"] = population([survey(shorts=0.05)])
     whole = trained(wine(2, recipe, **given)[0])
     stopped, _ = wine(2, recipe, **given)
     for _ in range(2):
@@ -178,7 +179,7 @@ IMAGES = Recipe(sizes=(64, 30, 10), epochs=25, batch=128, rate=0.02, maps=1)
 def maps(recipe: Recipe, dies: list[DieSurvey]) -> list[FloatArray]:
     """Per layer (dies, n_in, 2 n_out, 2)."""
     kernels, rows, cols = dies[0].g_p.shape
-    found = [layer_cells(s.cells(5e-3), Tiling(recipe.shapes, Geometry(kernels, rows, cols))) for s in dies]
+    found = [layer_cells(s.cells, Tiling(recipe.shapes, Geometry(kernels, rows, cols))) for s in dies]
     return [np.stack(layer) for layer in zip(*found, strict=True)]
 
 
@@ -197,7 +198,7 @@ def test_knowing_the_cells_helps_on_the_die_and_their_statistics_on_others() -> 
     def elsewhere(network: Trained) -> float:
         return float(np.mean([on(network, [c[0] for c in maps(IMAGES, [die])]) for die in others]))
 
-    blind, for_dies, for_all = fit(), fit(cells=own), fit(population=population(dies, 5e-3))
+    blind, for_dies, for_all = fit(), fit(cells=own), fit(population=population(dies))
     assert on(for_dies, own) == pytest.approx(for_dies.accuracy.mean(), abs=1e-6)
     assert on(for_dies, own) > 0.95
     assert on(blind, own) < 0.85
