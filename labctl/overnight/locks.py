@@ -1,0 +1,353 @@
+"""Locks: one run at a time in a folder, one at a time on an instrument; whoever is refused is told by whom.
+
+The lock is the operating system's, on an open file: it ends with the process that holds it, however that process ends,
+so there is never a stale one to be deleted by hand. The file's text says who holds it and decides nothing. It is left
+behind when the lock is released: a lock file that is deleted can be locked twice.
+
+A lock belongs to one process and never to those it starts. A worker that outlives its parent by a moment, to make the
+bench safe, holds a lock of its own: `hold` the folder of its die, and `bench_lock` with `part="worker"`.
+"""
+
+import contextlib
+import errno
+import getpass
+import hashlib
+import json
+import os
+import re
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from labctl.core.errors import BenchError
+from labctl.core.units import Second
+
+NAME = "lock"
+"""The lock file in a folder that is held."""
+_LOCKED_BYTE = 0x7FFF0000
+"""Windows lets nobody read a locked byte, so the one that is locked stands far behind the text."""
+_DOORS = {"23", "5024", "5025", "5030"}
+"""Ports of plain sockets at which an instrument answers that also answers to ``TCPIP::host::INSTR``."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: user, host, process, what it runs, and since when, in s UTC since 1970."""
+
+    user: str = ""
+    host: str = ""
+    pid: int = 0
+    what: str = ""
+    since: float = 0.0
+
+    @classmethod
+    def me(cls, what: str) -> Self:
+        """Return this process as the holder of a lock that it takes now, to run `what`."""
+        try:
+            user = getpass.getuser()
+        except (ImportError, KeyError, OSError):  # a user without a name, as in a container
+            user = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+        return cls(user, socket.gethostname(), os.getpid(), what, time.time())
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return "somebody who could not leave a name"
+        since, now = time.localtime(self.since), time.localtime()
+        form = "%H:%M" if since[:3] == now[:3] else "%Y-%m-%d %H:%M"
+        return f"{self.user} on {self.host} (pid {self.pid}) since {time.strftime(form, since)}: {self.what}"
+
+
+@contextmanager
+def hold(folder: Path, what: str, *, patience: Second = 0.5) -> Iterator[Holder]:
+    """Hold `folder` while the block lasts: no other process, and nobody else in this one, can.
+
+    Args:
+        what: what is being run, for whoever is refused: "labctl run overnight.yaml".
+        patience: how long to wait for one that is about to let go, s. Readers that ask who holds it take milliseconds.
+
+    Raises:
+        BenchError: it is held, naming the holder; or it cannot be locked.
+    """
+    lock = _Lock(folder / NAME, str(folder))
+    with lock.held(what, patience) as me:
+        yield me
+
+
+def holder(folder: Path) -> Holder | None:
+    """Return who holds `folder`, None if nobody does; changes nothing, and works in a folder that cannot be written.
+
+    A lock that a computer holds on its own disk may not be seen from another one over a file share.
+
+    Raises:
+        BenchError: the lock file cannot be read.
+    """
+    return _Lock(folder / NAME, str(folder)).holder()
+
+
+class HasInstruments(Protocol):
+    """A bench file, as far as locks are concerned."""
+
+    @property
+    def name(self) -> str:
+        """Name of the bench."""
+        ...
+
+    @property
+    def instruments(self) -> Mapping[str, Any]:
+        """Its instruments by name; those that have a `resource` can be reached by others too."""
+        ...
+
+
+@contextmanager
+def bench_lock(
+    bench: HasInstruments, what: str, *, part: str = "", patience: Second = 0.5, place: Path | None = None
+) -> Iterator[Holder]:
+    """Hold every instrument of `bench` while the block lasts, whatever file describes it and whoever runs it here.
+
+    Two benches that share one instrument exclude each other. Programs on other computers are not seen.
+
+    Args:
+        part: "worker" for the process that talks to the instruments; it excludes other workers, not its parent.
+        place: where the locks are, by default a folder that all users of this computer share.
+
+    Raises:
+        BenchError: an instrument is held, naming it and the holder; or a lock cannot be made.
+    """
+    place = place or locks_folder()
+    _make_shared(place)
+    reached = {n: getattr(entry, "resource", None) for n, entry in bench.instruments.items()}
+    taken = {identity(resource): (n, resource) for n, resource in reached.items() if resource}
+    with ExitStack() as stack:
+        me = Holder.me(what)
+        for key, (name, resource) in sorted(taken.items()):
+            digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+            readable = re.sub(r"[^A-Za-z0-9.]+", "-", key)[:60]
+            path = place / f"{readable}-{digest}{part and '.'}{part}.lock"
+            lock = _Lock(path, f"{name} ({resource}) of bench '{bench.name}'", shared=True)
+            stack.enter_context(lock.held(what, patience))
+        yield me
+
+
+def locks_folder() -> Path:
+    """Return where the locks of instruments are: one place for all users of a computer, so not the folder for
+    temporary files, of which every user has another on Windows and macOS.
+    """
+    if sys.platform == "win32":
+        return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
+    return Path("/tmp/mtj-labctl-locks")
+
+
+def identity(resource: str) -> str:
+    """Return one text for all ways to write the VISA address of one instrument; names of hosts are not looked up.
+
+    >>> identity("tcpip::10.0.0.5::inst0::INSTR"), identity("TCPIP0::10.0.0.5::5025::SOCKET")
+    ('TCPIP 10.0.0.5', 'TCPIP 10.0.0.5')
+    >>> identity("GPIB::24::INSTR"), identity("TCPIP::10.0.0.7::4001::SOCKET")
+    ('GPIB0 24', 'TCPIP 10.0.0.7 4001')
+    """
+    first, *rest = resource.strip().upper().split("::")
+    kind = rest.pop() if rest and rest[-1] in ("INSTR", "SOCKET", "RAW") else "INSTR"
+    if re.fullmatch(r"TCPIP\d*", first) and rest:
+        # what follows the host is another door to the same instrument, or one of several behind a gateway
+        host, *door = rest
+        same = door and (door[0] in _DOORS if kind == "SOCKET" else re.match(r"(INST|HISLIP)0(,|$)", door[0]))
+        return " ".join(["TCPIP", host, *(door[1:] if same else door)])
+    board = re.fullmatch(r"(GPIB|USB|ASRL)(?:COM)?(\d*)", first)
+    return " ".join([f"{board[1]}{board[2] or 0}" if board else first, *rest])
+
+
+def _make_shared(place: Path) -> None:
+    """Have the folder `place`, which everybody may write to."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(parents=True)
+            if os.name == "posix":
+                place.chmod(0o1777)
+        if not stat.S_ISDIR(place.lstat().st_mode):
+            raise BenchError(f"{place} is not a folder; locks of instruments are kept there: remove it")
+    except OSError as error:
+        raise BenchError(f"{place}: locks of instruments are kept there, and it cannot be made: {error}") from error
+
+
+class _Lock:
+    """One lock file, and the lock on it while `fd` is not None.
+
+    Args:
+        named: what it locks, for whoever is refused.
+        shared: other users have to be able to lock it too.
+    """
+
+    def __init__(self, path: Path, named: str, *, shared: bool = False) -> None:
+        self.path, self.named, self.shared = path, named, shared
+        self.fd: int | None = None
+
+    @contextmanager
+    def held(self, what: str, patience: Second) -> Iterator[Holder]:
+        """Hold it while the block lasts; BenchError naming the holder if it is held for longer than `patience` s."""
+        end = time.monotonic() + patience
+        while not self._take():
+            if time.monotonic() >= end:
+                found = self.holder()
+                if found is not None:
+                    raise BenchError(f"{self.named} is in use by {found}")
+            time.sleep(0.02)
+        try:
+            me = Holder.me(what)
+            self._sign(json.dumps(asdict(me)) + "\n")
+            yield me
+        finally:
+            self._release()
+
+    def holder(self) -> Holder | None:
+        """Return who holds it, None if nobody does."""
+        try:
+            fd = _open(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            if _lock(fd, shared=True):
+                return None
+            return _read(fd)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(fd)
+
+    def _take(self) -> bool:
+        """Have the lock and return True, or return False because somebody else has it."""
+        try:
+            fd = self._open_or_create()
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            taken = _lock(fd) and _is_there(fd, self.path)
+        except OSError as error:
+            os.close(fd)
+            raise self._refused(error) from error
+        if not taken:
+            os.close(fd)
+            return False
+        self.fd = fd
+        _held.add(self)
+        return True
+
+    def _open_or_create(self) -> int:
+        while True:
+            try:
+                return _open(self.path, os.O_RDWR)
+            except FileNotFoundError:
+                pass
+            except PermissionError:  # somebody else's, who let us look only: it can be locked, but not signed
+                return _open(self.path, os.O_RDONLY)
+            try:
+                # only now O_CREAT: in a folder like /tmp, Linux refuses it for a file of another user
+                fd = _open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            except FileExistsError:
+                continue
+            if self.shared and hasattr(os, "fchmod"):
+                os.fchmod(fd, 0o666)
+            return fd
+
+    def _sign(self, text: str) -> None:
+        """Write who holds it; a full disk or somebody else's file is no reason to refuse."""
+        if self.fd is None:
+            return
+        with contextlib.suppress(OSError):
+            os.lseek(self.fd, 0, os.SEEK_SET)
+            os.write(self.fd, text.encode())
+            os.ftruncate(self.fd, len(text.encode()))
+
+    def _release(self) -> None:
+        if self.fd is None:
+            return
+        self._sign("")
+        _held.discard(self)
+        fd, self.fd = self.fd, None
+        os.close(fd)
+
+    def _refused(self, error: OSError) -> BenchError:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            return BenchError(
+                f"{self.path}: files cannot be locked there ({error.strerror}); keep runs on a local disk"
+            )
+        return BenchError(f"{self.named} cannot be locked: {self.path}: {error.strerror or error}")
+
+
+_held: set[_Lock] = set()
+
+
+def _forget() -> None:
+    """Close what a forked child has inherited, without unlocking it: the lock ends with the process that took it."""
+    for lock in _held:
+        if lock.fd is not None:
+            os.close(lock.fd)
+            lock.fd = None
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a lock file, which programs started from here do not inherit; refuse a link or a pipe put in its place."""
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    fd = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is not a plain file")
+    return fd
+
+
+def _lock(fd: int, *, shared: bool = False) -> bool:
+    """Lock `fd` and return True, or return False because it is locked; the lock ends when `fd` is closed.
+
+    Args:
+        shared: beside others that are shared, where the system has that.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _is_there(fd: int, path: Path) -> bool:
+    """Return whether `fd` is still the file at `path`; one that was deleted locks nothing any more."""
+    if sys.platform == "win32":  # nobody deletes an open file there
+        return True
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _read(fd: int) -> Holder:
+    """Return who signed a lock file, a `Holder` without a name if its text is missing or cut off."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    line = os.read(fd, 1 << 16).split(b"\n")[0]
+    try:
+        said = json.loads(line)
+        return Holder(str(said["user"]), str(said["host"]), int(said["pid"]), str(said["what"]), float(said["since"]))
+    except (ValueError, TypeError, KeyError):
+        return Holder()
