@@ -53,19 +53,23 @@ class Extremes:
     negative: FloatArray
 
 
-def _driven(bias: Bias, fill: float) -> tuple[FloatArray, FloatArray]:
-    """Return row and column voltages with `fill` in place of floating lines."""
-    if bias.floating is None:
-        return bias.row, bias.col
-    n_rows = bias.row.shape[1]
-    return np.where(bias.floating[:, :n_rows], fill, bias.row), np.where(bias.floating[:, n_rows:], fill, bias.col)
+def _span(lines: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Return lowest and highest value (n,) of each pattern's `lines` (n, k), 0 counting as one of them."""
+    n, k = lines.shape
+    alike = n > 1 and lines.strides[0] == 0
+    flat = np.ascontiguousarray(lines[:1] if alike else lines).ravel()
+    starts = np.arange(0, len(flat), k)
+    low, high = np.minimum.reduceat(flat, starts).clip(max=0), np.maximum.reduceat(flat, starts).clip(min=0)
+    return (np.broadcast_to(low, n), np.broadcast_to(high, n)) if alike else (low, high)
 
 
 def extremes(bias: Bias) -> Extremes:
     """Return the highest voltages that any cell of each pattern can see, transients and floating lines included."""
-    row, col = _driven(bias, 0.0)
-    row_hi, row_lo = row.max(1).clip(min=0), row.min(1).clip(max=0)
-    col_hi, col_lo = col.max(1).clip(min=0), col.min(1).clip(max=0)
+    row, col = bias.row, bias.col
+    if bias.floating is not None:
+        driven = ~bias.floating
+        row, col = row * driven[:, : row.shape[1]], col * driven[:, row.shape[1] :]
+    (row_lo, row_hi), (col_lo, col_hi) = _span(row), _span(col)
     positive, negative = row_hi - col_lo, col_hi - row_lo
     if bias.floating is not None:
         worst = np.maximum(row_hi, col_hi) - np.minimum(row_lo, col_lo)
@@ -89,6 +93,38 @@ def stressed(bias: Bias, v_count: Volt) -> BoolArray:
     if bias.gate is not None:
         cell &= (bias.gate > 0)[:, :, None]
     return np.asarray(cell)
+
+
+def pulses_per_cell(bias: Bias, v_count: Volt, shape: tuple[int, int, int]) -> IntArray:
+    """Return how many patterns stress each cell of a die of `shape` (kernels, n_rows, n_cols).
+
+    The sum of `stressed` over the patterns of each kernel. With one gate open, which is how cells are written, only
+    the cells of that row are looked at: a write of thousands of cells would otherwise be millions of voltages.
+    """
+    found = np.zeros(shape, np.int64)
+    n, n_rows = bias.row.shape
+    rest = np.arange(n)
+    if bias.gate is not None:
+        pattern, row = np.divmod(np.flatnonzero(bias.gate > 0), n_rows)
+        opened = np.bincount(pattern, minlength=n)
+        one = opened[pattern] == 1
+        pattern, row = pattern[one], row[one]
+        cell = np.abs(bias.row[pattern, row][:, None] - bias.col[pattern]) > v_count
+        if bias.floating is not None:
+            highest = extremes(bias)
+            worst = np.maximum(highest.positive, highest.negative) > v_count
+            loose = bias.floating[pattern, row][:, None] | bias.floating[pattern, n_rows:]
+            cell = np.where(loose, worst[pattern][:, None], cell)
+        first = (bias.kernel[pattern] * n_rows + row) * shape[2]
+        number = (first[:, None] + np.arange(shape[2]))[cell]
+        found += np.bincount(number, minlength=found.size).reshape(shape)
+        rest = np.flatnonzero(opened > 1)
+    if len(rest):
+        several = bias.take(rest)
+        hit = stressed(several, v_count)
+        for kernel in np.unique(several.kernel):
+            found[kernel] += hit[several.kernel == kernel].sum(0)
+    return found
 
 
 class Limited:
@@ -174,10 +210,7 @@ class Limited:
 
     def _count(self, bias: Bias) -> IntArray:
         bias.fits(self.geometry)
-        added = np.zeros(self.geometry.shape, np.int64)
-        hit = stressed(bias, self.limits.v_count)
-        for kernel in np.unique(bias.kernel):
-            added[kernel] = hit[bias.kernel == kernel].sum(0)
+        added = pulses_per_cell(bias, self.limits.v_count, self.geometry.shape)
         worst = int((self.counts + added)[added > 0].max(initial=0))
         if worst > self.limits.pulses_per_cell:
             raise LimitError("pulses on one cell", worst, self.limits.pulses_per_cell, "pulses")

@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from labctl.core.die import Bias, Geometry, Kind, Nominal, Pulse, Sense, WritePlan
 from labctl.core.errors import LimitError
-from labctl.limits import Limited, Limits, extremes, stressed
+from labctl.limits import Limited, Limits, extremes, pulses_per_cell, stressed
 from labctl.nominal import NominalDie
 
 LIMITS = Limits(
@@ -112,6 +114,43 @@ def test_cells_behind_a_closed_gate_are_not_stressed():
     bias = Bias(np.array([[0.5, 0.5]]), np.zeros((1, 3)), gate=np.array([[0.0, 1.8]]))
     np.testing.assert_array_equal(stressed(bias, 0.3)[0], [[False] * 3, [True] * 3])
     assert Geometry(1, 2, 3, Kind.ONE_T_ONE_R).kind == "1T1R"
+
+
+SHAPE = 2, 3, 4
+
+
+@st.composite
+def biases(draw):
+    """Any bias of dies of SHAPE: all numbers of open gates, floating lines, voltages on and around the threshold."""
+    n = draw(st.integers(0, 6))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    row, col = (random.choice([-0.4, -0.3, 0.0, 0.1, 0.3, 0.4, 0.7], (n, k)) for k in SHAPE[1:])
+    if draw(st.booleans()) and n:
+        row = np.broadcast_to(row[:1], row.shape)
+    gate = random.choice([-1.0, 0.0, 1.8], (n, SHAPE[1]), p=[0.1, 0.6, 0.3]) if draw(st.booleans()) else None
+    floating = random.random((n, SHAPE[1] + SHAPE[2])) < 0.4 if draw(st.booleans()) else None
+    return Bias(row, col, gate, floating, kernel=random.integers(0, SHAPE[0], n))
+
+
+@given(biases())
+def test_pulses_per_cell_are_the_stressed_cells_added_up(bias):
+    expected, hit = np.zeros(SHAPE, np.int64), stressed(bias, 0.3)
+    np.add.at(expected, bias.kernel, hit.astype(np.int64))
+    np.testing.assert_array_equal(pulses_per_cell(bias, 0.3, SHAPE), expected)
+
+
+@given(biases())
+def test_extremes_are_those_of_the_driven_lines_and_ground(bias):
+    driven = np.ones((len(bias), 7), np.bool_) if bias.floating is None else ~bias.floating
+    found = extremes(bias)
+    for k in range(len(bias)):
+        row = np.append(bias.row[k][driven[k, :3]], 0.0)
+        col = np.append(bias.col[k][driven[k, 3:]], 0.0)
+        pair = np.concatenate([row, col])
+        expected = (row.max() - col.min(), col.max() - row.min())
+        if not driven[k].all():
+            expected = (pair.max() - pair.min(),) * 2
+        assert (found.positive[k], found.negative[k]) == expected
 
 
 @pytest.mark.parametrize(
