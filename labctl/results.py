@@ -31,7 +31,8 @@ class DieData:
     path: Path
     sealed: bool
 
-    def _open(self) -> AbstractContextManager[Any]:
+    def open(self) -> AbstractContextManager[Any]:
+        """Open it once, for more than one table; what is opened has `meta`, `tables`, `table`, `events`, `operations`."""
         if self.sealed:
             from labctl.hdf5 import SealedDie
 
@@ -41,18 +42,18 @@ class DieData:
     @property
     def meta(self) -> dict[str, Any]:
         """What the journal was started with."""
-        with self._open() as source:
+        with self.open() as source:
             return dict(source.meta)
 
     @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables."""
-        with self._open() as source:
+        with self.open() as source:
             return tuple(sorted(source.tables))
 
     def table(self, name: str) -> Table:
         """Return a table as columns. Raises KeyError, naming the tables there are, if it is none."""
-        with self._open() as source:
+        with self.open() as source:
             if name not in source.tables:
                 raise KeyError(f"die {self.name} has no table '{name}'; it has {', '.join(sorted(source.tables))}")
             found: Table = source.table(name)
@@ -60,12 +61,12 @@ class DieData:
 
     def operations(self) -> Iterator[Operation]:
         """Yield every operation with its arrays, in order."""
-        with self._open() as source:
+        with self.open() as source:
             yield from source.operations()
 
     def events(self) -> Iterator[Entry]:
         """Yield every event, in order."""
-        with self._open() as source:
+        with self.open() as source:
             yield from source.events()
 
 
