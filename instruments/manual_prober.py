@@ -7,7 +7,7 @@ what the operator did is asked for, not assumed.
 from collections.abc import Callable
 
 from labctl.core.errors import ContactError
-from labctl.core.instrument import Guard, Position
+from labctl.core.instrument import Guard, Position, Subsite
 
 Ask = Callable[[str], bool]
 """Puts a sentence to the operator; True if the answer is yes."""
@@ -25,20 +25,22 @@ class ManualProber:
     def __init__(self, ask: Ask, name: str, guard: Guard) -> None:
         self.name, self.guard, self._ask = name, guard, ask
         self._down: bool | None = None
-        self._die: tuple[int, int] | None = None
+        self._die: tuple[int, int, Subsite | None] | None = None
 
     def connect(self) -> str:
         """Return that a person moves the needles; nothing is asked."""
         return "manual prober"
 
-    def step(self, col: int, row: int) -> Position:
+    def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
         """Be at die (col, row), separated; ContactError if the operator does not confirm."""
         self.separate()
-        if self._die != (col, row):
+        if self._die != (col, row, subsite):
             self._die = None
             self.guard()
-            self._confirm(f"Move to die column {col}, row {row}, needles up. Is it under the needles?")
-            self._die = (col, row)
+            spot = "" if subsite is None else f", subsite {subsite.name}"
+            spot += "" if subsite is None else f" at ({subsite.x * 1e6:.6g}, {subsite.y * 1e6:.6g}) um"
+            self._confirm(f"Move to die column {col}, row {row}{spot}, needles up. Is it under the needles?")
+            self._die = (col, row, subsite)
         return Position(col, row)
 
     def contact(self) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pydantic import Field
 
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Guard, Heights, Position, Transport, Wait
+from labctl.core.instrument import Guard, Heights, Position, Subsite, Transport, Wait
 from labctl.core.procedure import Model
 from labctl.core.units import Metre
 
@@ -153,19 +153,42 @@ class MpiSentio:
         """Return SENTIO's version text."""
         return self._ask("status:get_version").text
 
-    def step(self, col: int, row: int) -> Position:
+    def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
         """Be at die (col, row), separated: separates first, verifies it, and steps only then.
+
+        Args:
+            col: column of the die on the map.
+            row: its row.
+            subsite: one of the subsites of SENTIO's project, which has to lie where this one says.
 
         Raises:
             EndOfRoute: the map has no such die on its route.
-            InstrumentError: SENTIO refused, or stands elsewhere.
+            InstrumentError: SENTIO refused, stands elsewhere, or knows the subsite as another.
         """
+        if subsite is not None:
+            self._compare(subsite)
+        site = 0 if subsite is None else subsite.number
         self.separate()
-        reply = self._move(f"map:step_die {col}, {row}, 0")
+        reply = self._move(f"map:step_die {col}, {row}, {site}")
         found = self._integers(reply.text)
-        if found[:2] != [col, row]:
-            raise InstrumentError(f"{self.name}: stepped to die ({col}, {row}), but stands at {tuple(found[:2])}")
+        if found[:3] != [col, row, site]:
+            raise InstrumentError(
+                f"{self.name}: stepped to die ({col}, {row}), subsite {site}, but stands at {tuple(found[:3])}"
+            )
         return Position(col, row, reply.end_of_route)
+
+    def _compare(self, subsite: Subsite) -> None:
+        """Raise InstrumentError unless SENTIO's table has `subsite` where it is said to be."""
+        text = self._ask(f"map:subsite:get {subsite.number}, UR").text
+        try:
+            x, y = (float(part) * MICRON for part in text.split(",")[1:3])
+        except ValueError as error:
+            raise InstrumentError(f"{self.name}: '{text}' is no subsite; expected name,x,y") from error
+        if max(abs(x - subsite.x), abs(y - subsite.y)) > self._options.tolerance:
+            raise InstrumentError(
+                f"{self.name}: subsite {subsite.number} of SENTIO's project lies at ({x * 1e6:.6g}, {y * 1e6:.6g}) um, "
+                f"and {subsite.name} is at ({subsite.x * 1e6:.6g}, {subsite.y * 1e6:.6g}) um"
+            )
 
     def contact(self) -> None:
         """Have the needles on the pads: heights judged, chuck up, position read back.

@@ -280,6 +280,22 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Subsite:
+    """One of several spots of a die on which the needles can stand.
+
+    Args:
+        name: of the spot.
+        number: in the prober's own table of subsites, from 0.
+        x: offset from the die's reference to the right, y: upwards, m.
+    """
+
+    name: str
+    number: int
+    x: Metre
+    y: Metre
+
+
+@dataclass(frozen=True)
 class Heights:
     """Chuck heights of a prober: needles touch at `contact`; `overtravel` goes beyond it, m."""
 
@@ -301,8 +317,8 @@ class Prober(Protocol):
         """Read identity and state, change nothing; return the identity."""
         ...
 
-    def step(self, col: int, row: int) -> Position:
-        """Be at a die, separated."""
+    def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
+        """Be at a die, or at one subsite of it, separated."""
         ...
 
     def contact(self) -> None:

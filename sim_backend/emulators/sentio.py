@@ -143,6 +143,9 @@ class Sentio(Instrument):
             "map:step_die_seq": lambda a: self._step_to(int(a[0]), int(a[1]) if len(a) > 1 else 0),
             "map:get_die_seq": bound(lambda: str(-1 if self.step is None else self.step), 0),
             "map:get_num_dies": bound(lambda *_: str(len(self.wafer.route)), 1),
+            "map:subsite:get_num": bound(lambda *_: str(self.wafer.sites), 1),
+            "map:subsite:get": bound(self._subsite, 2),
+            "map:subsite:step": lambda a: self._step_subsite(int(a[0])),
             "map:get_index_size": bound(lambda: "{:.3f},{:.3f}".format(*self.wafer.index), 0),
             "setup:contact_counter:get": bound(lambda: str(self.state.touches), 0),
             "setup:contact_counter:reset": bound(self._reset_touches, 0),
@@ -274,6 +277,21 @@ class Sentio(Instrument):
             raise ProberError(OUT_OF_BOUNDS, f"Die {column},{row} is not on the map")
         return self._step_to(self.wafer.route.index((column, row)), site)
 
+    def _subsite(self, number: str, orientation: str = "UR") -> str:
+        if not 0 <= int(number) < self.wafer.sites:
+            raise ProberError(NOT_ROUTABLE, f"Site {number} is not defined")
+        # [?] MAP is the orientation of the project's map, here that of the vendor's default, right and up
+        signs = {"UR": (1, 1), "UL": (-1, 1), "DR": (1, -1), "DL": (-1, -1), "MAP": (1, 1)}.get(orientation.upper())
+        if signs is None:
+            raise ProberError(INVALID_PARAMETER, f"Unknown axis orientation {orientation}")
+        name, x, y = self.wafer.subsite(int(number))
+        return f"{name},{x * signs[0]:.3f},{y * signs[1]:.3f}"
+
+    def _step_subsite(self, site: int) -> tuple[int, str]:
+        if self.step is None:
+            raise ProberError(INVALID_OPERATION, "No die; step_first_die comes first")
+        return self._step_to(self.step, site)
+
     def _step_next(self, site: int | None) -> tuple[int, str]:
         if self.step is None:
             raise ProberError(INVALID_OPERATION, "No first die; step_first_die comes first")
@@ -300,7 +318,8 @@ class Sentio(Instrument):
         self.world.advance(self.world.timing.step)
         column, row = self.wafer.route[step]
         self.step, self.site = step, site
-        self.xy = [column * self.wafer.index[0], row * self.wafer.index[1]]
+        _, right, up = self.wafer.subsite(site)
+        self.xy = [column * self.wafer.index[0] + right, row * self.wafer.index[1] + up]
         self.world.move((column, row, site))
         if was_in_contact and self.mode == "BackToContact":
             self._contact()

@@ -36,11 +36,17 @@ class WaferMap:
 
     Args:
         index: die pitch in um, x and y.
+        table: name and offset of each site from the die's home in um, right and up; all at home if left out.
     """
 
     route: tuple[tuple[int, int], ...]
     sites: int = 1
     index: tuple[float, float] = (5000.0, 5000.0)
+    table: tuple[tuple[str, float, float], ...] = ()
+
+    def subsite(self, number: int) -> tuple[str, float, float]:
+        """Return name and offset of a site."""
+        return self.table[number] if self.table else (str(number), 0.0, 0.0)
 
 
 @dataclass

@@ -60,6 +60,21 @@ def test_sites_of_a_die_come_before_the_next_die() -> None:
     assert ask(prober, "map:step_die 1,1,2")[0] == 14
 
 
+def test_subsites_lie_beside_the_home_of_the_die() -> None:
+    prober = make(sites=2)
+    prober.wafer = WaferMap(ROUTE, 2, table=(("a", 0.0, 0.0), ("b", 250.0, -120.0)))
+    assert ask(prober, "map:subsite:get_num") == (0, 0, "2")
+    assert ask(prober, "map:subsite:get 1, UR") == (0, 0, "b,250.000,-120.000")
+    assert ask(prober, "map:subsite:get 1, DL")[2] == "b,-250.000,120.000"
+    assert ask(prober, "map:subsite:get 2, UR")[0] == 14
+    assert ask(prober, "map:subsite:get 1, SIDEWAYS")[0] == 6
+    assert ask(prober, "map:subsite:step 1")[0] == 12
+    ask(prober, "map:step_die 1, 0, 0")
+    assert ask(prober, "map:subsite:step 1") == (0, 2, "1,0,1")
+    assert prober.world.place == (1, 0, 1)
+    assert ask(prober, "get_chuck_xy")[2] == "5250.000,-120.000"
+
+
 def test_contact_connects_the_die_and_takes_its_time() -> None:
     prober = make()
     world = prober.world

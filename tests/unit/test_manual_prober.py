@@ -4,7 +4,7 @@ import pytest
 
 from instruments.manual_prober import ManualProber
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Position, Prober
+from labctl.core.instrument import Position, Prober, Subsite
 
 
 def made(answers, guard=lambda: None):
@@ -35,6 +35,13 @@ def test_what_is_so_already_is_not_asked_again():
     prober.contact()
     prober.contact()
     assert len(asked) == 3
+
+
+def test_another_subsite_is_another_place_to_go_to():
+    prober, asked = made([True, True, True])
+    prober.step(3, 5)
+    prober.step(3, 5, Subsite("b", 1, 250e-6, -120e-6))
+    assert "column 3, row 5, subsite b at (250, -120) um, needles up" in asked[-1]
 
 
 def test_no_answer_but_yes_counts():

@@ -7,7 +7,7 @@ import pytest
 from instruments.mpi_sentio import ERRORS, EndOfRoute, MpiSentio, NeedlesDown, SentioOptions, parse_reply
 from instruments.transcript import Replay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Heights, Position, Prober
+from labctl.core.instrument import Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[1] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
@@ -89,8 +89,28 @@ def test_a_chuck_that_does_not_reach_contact_is_a_contact_error():
 
 def test_a_prober_that_stands_elsewhere_is_an_error():
     talk = HEIGHTS + z(11000) + [(">", "map:step_die 4, 7, 0"), ("<", "0,0,7,4,0")]
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"stands at \(7, 4\)"):
+    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"stands at \(7, 4, 0\)"):
         prober(wire).step(4, 7)
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ("0,0,b,250,-120", None),
+        ("0,0,b,250,120", r"subsite 1 of SENTIO's project lies at \(250, 120\) um, and b is at \(250, -120\) um"),
+        ("14,0,not routable", "the subsite is not on the route"),
+    ],
+)
+def test_a_subsite_has_to_lie_where_it_is_said_to(reply, words):
+    subsite = Subsite("b", 1, 250e-6, -120e-6)
+    ask = [(">", "map:subsite:get 1, UR"), ("<", reply)]
+    go = [*HEIGHTS, *z(11000), (">", "map:step_die 4, 7, 1"), ("<", "2048,0,4,7,1")]
+    with Replay(ask + ([] if words else go)) as wire:
+        if words:
+            with pytest.raises(InstrumentError, match=words):
+                prober(wire).step(4, 7, subsite)
+        else:
+            assert prober(wire).step(4, 7, subsite) == Position(4, 7)
 
 
 @pytest.mark.parametrize(
