@@ -4,6 +4,7 @@ Every touch wears the pads, so there are few new tries and a quota over the die'
 a source is not used, because it needs a milliampere.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from instruments.probed_die import ProbedDie
@@ -29,27 +30,32 @@ def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
     """Return the resistance of every contact structure of the bench file, ohm; ContactError if one is too high."""
     contact = die.bench.contact
     found = {pads: die.continuity(*pads) for pads in contact.structures}
-    bad = [f"{a}-{b} {_ohms(r)}" for (a, b), r in found.items() if not r <= contact.resistance]
+    bad = [f"{a}-{b} {ohms(r)}" for (a, b), r in found.items() if not r <= contact.resistance]
     if bad:
-        raise ContactError(f"no contact: {', '.join(bad)}; at most {_ohms(contact.resistance)} is contact")
+        raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact")
     return found
 
 
-def touch_down(die: ProbedDie, prober: Prober, touches: int = 0) -> Touchdown:
+def touch_down(
+    die: ProbedDie, prober: Prober, touches: int = 0, *, retouching: Callable[[], None] = lambda: None
+) -> Touchdown:
     """Have the needles on the pads with every structure conducting; on failure safe, separated, and ContactError.
 
     Args:
         die: idled and verified off before every motion.
         touches: touches that this die has had before.
+        retouching: called before every touch but the first.
     """
     contact = die.bench.contact
     said: list[str] = []
-    for _ in range(contact.retouches + 1):
+    for number in range(contact.retouches + 1):
         if not prober.in_contact():
             if touches >= contact.touches_per_die:
                 said.append(f"its quota of {contact.touches_per_die} touches is used up")
                 break
             die.idle()
+            if number:
+                retouching()
             prober.contact()
             touches += 1
         try:
@@ -61,10 +67,10 @@ def touch_down(die: ProbedDie, prober: Prober, touches: int = 0) -> Touchdown:
     raise ContactError(f"the die is given up after {touches} touches: {'; '.join(said)}")
 
 
-def _ohms(value: Ohm) -> str:
+def ohms(value: Ohm) -> str:
     """Return a resistance as text.
 
-    >>> _ohms(2400.0), _ohms(float("inf"))
+    >>> ohms(2400.0), ohms(float("inf"))
     ('2.4 kohm', 'open')
     """
     return "open" if value == float("inf") else f"{value / 1e3:.3g} kohm"

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
 from labctl.core.procedure import Model
-from labctl.core.units import Ratio
+from labctl.core.units import Metre, Ratio
 from labctl.files import FilePath
 from labctl.limits import Limits
 
@@ -39,6 +39,28 @@ Name = Annotated[
 ]
 
 
+class SubsiteEntry(Model):
+    """One of several spots of a die on which the needles stand; what is there is tested as a die of its own."""
+
+    name: Name = Field(description="name of the spot; what is there is called DIE-name")
+    x: Metre = Field(ge=-1, le=1, description="offset from the die's reference to the right, as in the prober's map")
+    y: Metre = Field(ge=-1, le=1, description="offset from the die's reference upwards")
+
+
+def _differ(subsites: tuple[SubsiteEntry, ...]) -> tuple[SubsiteEntry, ...]:
+    names = [s.name.lower() for s in subsites]
+    if len(set(names)) < len(names):
+        raise ValueError("two subsites have the same name; expected a name of its own for each")
+    return subsites
+
+
+Subsites = Annotated[
+    tuple[SubsiteEntry, ...],
+    AfterValidator(_differ),
+    Field(description="spots of each die in the order of the prober's own table of subsites; one if left out"),
+]
+
+
 class DieEntry(Model):
     """One die of the campaign."""
 
@@ -52,6 +74,7 @@ class DieEntry(Model):
     at: tuple[int, int] | None = Field(
         default=None, description="(column, row) on the prober's map; by default the dies stand side by side in row 0"
     )
+    subsites: Subsites = ()
 
     def place(self, number: int) -> tuple[int, int]:
         """Return where the die is, being the `number`-th of its campaign."""
@@ -65,6 +88,12 @@ class WaferEntry(Model):
     die: FilePath = Field(description="the die file that all dies of the wafer have in common")
     change: dict[str, Any] = Field(default_factory=dict, description="what differs from the die file, written as there")
     only: tuple[str, ...] | None = Field(default=None, min_length=1, description="names of the dies; all if left out")
+    exclude: tuple[str, ...] = Field(default=(), description="dies to skip, by place or name: [x3y0]")
+    include_bins: tuple[str | int, ...] | None = Field(
+        default=None, description="bins of the map file to test, by code or quality: [1, pass]; all if left out"
+    )
+    exclude_bins: tuple[str | int, ...] = Field(default=(), description="bins of the map file to skip")
+    subsites: Subsites = ()
 
 
 class Accept(Model):

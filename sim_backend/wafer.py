@@ -54,30 +54,40 @@ class Wafer(Model):
     """A wafer file: its map, and how its dies vary.
 
     `map` is drawn, one text per row of dies from the top; every character but a dot or a space is a die. Column and row
-    of the drawing, counted from 0, are the coordinates x and y of a die; its name is "NAME-x3y0".
+    of the drawing, counted from 0, are the coordinates x and y of a die; its name is "NAME-x3y0". Where the prober
+    counts otherwise, or dies have names of their own, `dies` says so instead: {x3y0: [3, 0]}.
     """
 
     name: Annotated[str, Field(min_length=1, description="name of the wafer; with the seed it makes all its dies")]
-    map: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000, description="rows of dies, from the top")]
+    map: Annotated[tuple[str, ...], Field(max_length=1000, description="rows of dies, from the top")] = ()
+    dies: dict[str, tuple[int, int]] = Field(
+        default_factory=dict, description="instead of a drawing: (column, row) of each die by its name on the wafer"
+    )
     pitch_x: Annotated[Ratio, Gt(0)] = Field(1.0, description="width of a die, in any unit, for the trend")
     pitch_y: Annotated[Ratio, Gt(0)] = Field(1.0, description="height of a die, in the same unit")
     vary: Variations = Variations()
 
     @model_validator(mode="after")
     def _has_dies(self) -> Self:
+        if self.map and self.dies:
+            raise ValueError("a wafer has its dies drawn in 'map' or listed in 'dies', not both")
         if not self.places:
             raise ValueError("the map has no die; draw one with an X, and a dot where there is none")
+        if len(set(self.places)) < len(self.places):
+            raise ValueError("two dies are at the same place")
         return self
 
     @property
     def places(self) -> tuple[tuple[int, int], ...]:
-        """(x, y) of every die, row by row from the top."""
+        """(x, y) of every die, row by row from the top, or as they are listed."""
+        if self.dies:
+            return tuple(self.dies.values())
         return tuple((x, y) for y, row in enumerate(self.map) for x, mark in enumerate(row) if mark not in ". ")
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the dies, in the order of `places`."""
-        return tuple(f"{self.name}-x{x}y{y}" for x, y in self.places)
+        return tuple(f"{self.name}-{die}" for die in self.dies or (f"x{x}y{y}" for x, y in self.places))
 
     def place(self, name: str) -> tuple[int, int]:
         """Return (x, y) of a die; BenchError if it is not on this wafer."""

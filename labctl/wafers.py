@@ -1,0 +1,105 @@
+"""A wafer as a campaign uses it: the wafer file, the map it draws or names, and the dies that are left out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from instruments.fiducial import Fiducial
+from labctl.campaign import WaferEntry, file_name
+from labctl.core.errors import BenchError
+from labctl.files import FilePath, Loaded
+from labctl.files.tree import Node
+from labctl.g85 import parse_g85
+from labctl.wafermap import MapReading, Place, WaferMap, parse_csv
+from sim_backend.wafer import Wafer
+
+
+class WaferFile(Wafer):
+    """A wafer file: where the dies are, how the prober's place is proved, and how simulated dies differ."""
+
+    map_file: FilePath | None = Field(
+        default=None, description="instead of a drawing: a map as CSV (columns x and y, or a grid) or SEMI G85 XML"
+    )
+    map_reading: MapReading = Field(default=MapReading(), description="what the map file leaves open")
+    fiducials: tuple[Fiducial, ...] = Field(
+        default=(),
+        description="places whose electrical fact is known; the prober proves the map there before it starts",
+    )
+
+    @model_validator(mode="after")
+    def _has_dies(self) -> Self:
+        if self.map_file is None:
+            return super()._has_dies()  # type: ignore[operator, no-any-return]
+        if self.map or self.dies:
+            raise ValueError("a wafer has one map: drawn in 'map', listed in 'dies', or read from 'map_file'")
+        return self
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the dies of a wafer are, and which are left out.
+
+    Args:
+        wafer: with all its dies.
+        map: as it was read or drawn.
+        excluded: why dies are left out, by name.
+        source: the map file, None if the map is in the wafer file.
+    """
+
+    wafer: Wafer
+    map: WaferMap
+    excluded: Mapping[str, str]
+    source: Loaded[Any] | None
+
+
+def lay_out(entry: WaferEntry, said: WaferFile) -> Layout:
+    """Return where the dies of a wafer are, and which a campaign leaves out.
+
+    Raises:
+        BenchError: the map file is wrong, or an exclusion names what the map does not have.
+    """
+    source = None
+    if said.map_file is None:
+        prefix = len(said.name) + 1
+        places = zip(said.names, said.places, strict=True)
+        found = WaferMap(tuple(Place(x, y, name[prefix:]) for name, (x, y) in places), wafer=said.name)
+        wafer: Wafer = said
+    else:
+        found, text = read_map(said)
+        source = Loaded[Any](found, said.map_file, text, {}, {}, Node({}, said.map_file, 1))
+        own = {f: getattr(said, f) for f in Wafer.model_fields if f not in ("map", "dies")}
+        wafer = Wafer(**own, dies={p.name: (p.x, p.y) for p in found.places})
+        for name in wafer.names:
+            try:
+                file_name(name)
+            except ValueError as error:
+                raise BenchError(f"{said.map_file}: '{name}' cannot be the name of a die: {error}") from error
+    found = found.without(
+        [name.removeprefix(f"{said.name}-") for name in entry.exclude],
+        None if entry.include_bins is None else [str(b) for b in entry.include_bins],
+        [str(b) for b in entry.exclude_bins],
+    )
+    return Layout(wafer, found, {f"{said.name}-{name}": why for name, why in found.excluded.items()}, source)
+
+
+def read_map(said: WaferFile) -> tuple[WaferMap, str]:
+    """Return the map in a file, and the file's text; XML by its first character, CSV otherwise.
+
+    Raises:
+        BenchError: naming file and line: what was found and what was expected.
+    """
+    path = said.map_file
+    assert path is not None, "the caller has looked"
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise BenchError(f"{path}: the map cannot be read: {error.strerror or error}") from error
+    if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+        return parse_g85(raw, said.map_reading, str(path)), raw.decode("utf-8", "replace")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise BenchError(f"{path}: byte {error.start} is no UTF-8; expected a text file") from error
+    return parse_csv(text, said.map_reading, str(path)), text

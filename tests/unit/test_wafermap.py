@@ -1,0 +1,319 @@
+"""Maps that other machines wrote: what is read, how it is turned, and what is refused with its line."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from labctl.campaign import WaferEntry
+from labctl.core.errors import BenchError
+from labctl.files import load
+from labctl.g85 import parse_g85, write_g85
+from labctl.wafermap import MapReading, Place, WaferMap, parse_csv
+from labctl.wafers import WaferFile, lay_out
+
+# two rows of three, as a person sees it:   . 1 7
+#                                           1 1 .
+ROWS = {
+    "Ascii": (".", [".17", "11."]),
+    "Decimal": ("255", ["255 001 007", "001 001 255 "]),
+    "HexaDecimal": ("FF", ["FF0107", "0101FF"]),
+    "Integer2": ("FFFF", ["FFFF 0001 0007", "0001 0001 FFFF"]),
+}
+
+
+def g85(kind="Decimal", *, rows=None, device="", inside="", namespace=' xmlns="http://www.semi.org"', before=""):
+    null, lines = ROWS[kind]
+    body = "".join(f"<Row><![CDATA[{line}]]></Row>" for line in (rows or lines))
+    return (
+        f'<?xml version="1.0" encoding="utf-8"?>{before}<Maps><Map{namespace} SubstrateId="W07" SubstrateType="Wafer">'
+        f'<Device LotId="L3" BinType="{kind}" NullBin="{null}" Rows="2" Columns="3" {device}>{inside}'
+        f'<Data MapName="m">{body}</Data></Device></Map></Maps>'
+    )
+
+
+def spots(found):
+    return [(p.x, p.y) for p in found.places]
+
+
+# -- CSV
+
+
+def test_a_table_of_places_may_have_bins_names_and_exclusions():
+    found = parse_csv("Y; X; bin; exclude; name\n2; 4; 1; ; D1\n2; 5; 7; scratched; D2\n3; -1; ; yes; \n")
+    assert found.places == (
+        Place(4, 2, "D1", "1"),
+        Place(5, 2, "D2", "7", "excluded by the map: scratched"),
+        Place(-1, 3, "x-1y3", "", "excluded by the map"),
+    )
+    assert list(found.excluded) == ["D2", "x-1y3"]
+
+
+def test_a_grid_of_marks_is_read_from_the_top():
+    found = parse_csv(",,X,\n1,7,.,x\n-,_,*,#\n")
+    assert spots(found) == [(2, 0), (0, 1), (1, 1), (3, 1), (2, 2), (3, 2)]
+    assert [p.bin for p in found.places] == ["", "1", "7", "", "", ""]
+
+
+@pytest.mark.parametrize(
+    ("origin", "expected"),
+    [
+        ("upper left", [(2, 1), (3, 1), (3, 2)]),
+        ("upper right", [(2, 1), (3, 1), (2, 2)]),
+        ("lower left", [(3, 1), (2, 2), (3, 2)]),
+        ("lower right", [(2, 1), (2, 2), (3, 2)]),
+    ],
+)
+def test_coordinates_from_another_corner_are_mirrored_in_place(origin, expected):
+    text = "x,y\n2,1\n3,1\n3,2\n"
+    assert spots(parse_csv(text, MapReading(origin=origin))) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "m.csv: the map is empty; expected columns x and y, or a grid of marks"),
+        ("x,y\n", "m.csv: the map has no die"),
+        ("x,y,colour\n1,2,red\n", "m.csv:1: found a column 'colour', expected x, y, bin, name or exclude"),
+        ("x,col,y\n1,2,3\n", "m.csv:1: found two columns for x, expected one"),
+        ("x,y\n1,2\n1,b\n", "m.csv:3: found 'b' for y, expected a whole number"),
+        ("x,y\n1,2\n\n1\n", "m.csv:4: found 1 cells, expected 2 as in line 1"),
+        ("x,y\n1,2\n1,2\n", "m.csv: two dies have the place x1y2; expected one"),
+        ("x,y,name\n1,2,A\n3,2,a\n", "m.csv: two dies have the name a; expected one"),
+        ("1,2\n3,4\n", "m.csv:1: found two columns of numbers; expected the names x and y above them"),
+        (".,X,X\n.,X\n", "m.csv:2: found 2 cells, expected 3 as in the longest row of the grid"),
+    ],
+)
+def test_a_wrong_csv_is_refused_with_its_line(text, words):
+    with pytest.raises(BenchError) as error:
+        parse_csv(text, where="m.csv")
+    assert str(error.value) == words
+
+
+# -- SEMI G85
+
+
+@pytest.mark.parametrize("kind", ROWS)
+@pytest.mark.parametrize("namespace", ["", ' xmlns="http://www.semi.org"', ' xmlns:semi="http://www.semi.org"'])
+def test_every_kind_of_bin_gives_the_same_places(kind, namespace):
+    found = parse_g85(g85(kind, namespace=namespace))
+    assert spots(found) == [(1, 0), (2, 0), (0, 1), (1, 1)]
+    assert [int(p.bin, 16) for p in found.places] == [1, 7, 1, 1]
+    assert (found.wafer, found.lot, found.notch) == ("W07", "L3", None)
+
+
+def test_elements_with_a_prefix_are_known():
+    text = g85().replace("<", "<s:").replace("<s:/", "</s:").replace("<s:?", "<?").replace("<s:!", "<!")
+    text = text.replace(' xmlns="http://www.semi.org"', "").replace(
+        "<s:Maps>", '<s:Maps xmlns:s="http://www.semi.org">'
+    )
+    assert spots(parse_g85(text)) == [(1, 0), (2, 0), (0, 1), (1, 1)]
+
+
+def test_bins_of_quality_null_are_no_dies_and_the_others_are_kept():
+    bins = '<Bin BinCode="007" BinQuality="NULL"/><Bin BinCode="1" BinQuality="Pass"/>'
+    found = parse_g85(g85(inside=bins))
+    assert spots(found) == [(1, 0), (0, 1), (1, 1)]
+    assert found.quality == {"7": "null", "1": "pass"}
+
+
+@pytest.mark.parametrize(
+    ("notch", "expected"),
+    [
+        # the file's notch is at the left:   . 1 7
+        #                                    1 1 .
+        (90, [(1, 0, "1"), (2, 0, "7"), (0, 1, "1"), (1, 1, "1")]),
+        (180, [(0, 0, "1"), (0, 1, "1"), (1, 1, "1"), (1, 2, "7")]),
+        (270, [(1, 0, "1"), (2, 0, "1"), (0, 1, "7"), (1, 1, "1")]),
+        (0, [(0, 0, "7"), (0, 1, "1"), (1, 1, "1"), (1, 2, "1")]),
+    ],
+)
+def test_the_map_is_turned_to_the_notch_on_the_chuck(notch, expected):
+    found = parse_g85(g85(device='Orientation="90"'), MapReading(notch=notch))
+    assert found.notch == notch
+    assert [(p.x, p.y, p.bin) for p in found.places] == expected
+
+
+@pytest.mark.parametrize(
+    ("origin", "x", "y", "first"),
+    [
+        ("2", 3, 1, 1), ("2", 2, 0, 0), ("UpperLeft", 3, 1, 1), ("1", 1, 1, 1), ("toUpperRight", 1, 1, 1),
+        ("3", 3, 2, 1), ("4", 1, 2, 1), ("LowerRight", 0, 1, 0),
+    ],
+)  # fmt: skip
+def test_the_reference_device_moves_the_map_to_where_the_prober_has_it(origin, x, y, first):
+    inside = f'<ReferenceDevice ReferenceDeviceX="{x}" ReferenceDeviceY="{y}"/>'
+    found = parse_g85(
+        g85(device=f'OriginLocation="{origin}"', inside=inside), MapReading(reference=(12, 40), first=first)
+    )
+    assert [(p.x, p.y) for p in found.places if p.bin == "7"] == [(12, 40)]
+    assert spots(found) == [(11, 40), (12, 40), (10, 41), (11, 41)]
+
+
+def test_a_reference_from_the_centre_counts_from_the_middle_die():
+    inside = '<ReferenceDevice ReferenceDeviceX="1" ReferenceDeviceY="-1"/>'
+    text = g85(rows=["255 001 007", "001 001 255", "255 001 255"], device='OriginLocation="0"', inside=inside)
+    found = parse_g85(text.replace('Rows="2"', 'Rows="3"'), MapReading(reference=(0, 0)))
+    assert [(p.x, p.y) for p in found.places if p.bin == "7"] == [(0, 0)]
+    with pytest.raises(BenchError, match="OriginLocation is the centre, and a map of 3 x 2 has none"):
+        parse_g85(g85(device='OriginLocation="0"', inside=inside), MapReading(reference=(0, 0)))
+
+
+def test_reference_and_notch_go_together():
+    inside = '<ReferenceDevice ReferenceDeviceX="3" ReferenceDeviceY="1"/>'
+    text = g85(device='OriginLocation="2" Orientation="0"', inside=inside)
+    found = parse_g85(text, MapReading(reference=(5, 5), notch=90))
+    assert [(p.x, p.y, p.bin) for p in found.places] == [(4, 3, "1"), (4, 4, "1"), (5, 4, "1"), (5, 5, "7")]
+
+
+ENTITY = '<!DOCTYPE Map [<!ENTITY a "aaaa">]>'
+
+
+@pytest.mark.parametrize(
+    ("text", "reading", "words"),
+    [
+        (g85(before=ENTITY), {}, r"found a document type \(DTD\), expected none"),
+        (g85()[:-8], {}, "m:1: found no XML"),
+        ("<Maps/>", {}, "found 0 Map and 0 Device, expected one map of one device"),
+        (g85().replace('Rows="2"', 'Rows="4"'), {}, "found 2 rows in Data, expected 4 as Device says"),
+        (g85().replace('Columns="3"', 'Columns="8"'), {}, "found 3 columns in Data, expected 8"),
+        (g85(rows=["255 001 007", "001 001"]), {}, "row 2: found 2 codes, expected 3"),
+        (g85("HexaDecimal", rows=["FF0107", "0101F"]), {}, "row 2: found 5 digits, expected 2 for each"),
+        (g85(rows=["255 001 007", "001 0x1 255"]), {}, "row 2: found '0x1', expected a bin code that is decimal"),
+        (g85().replace('"Decimal"', '"Roman"'), {}, "BinType is 'roman', expected Ascii, Decimal"),
+        (g85().replace('NullBin="255" ', ""), {}, "Device says no NullBin"),
+        (g85(device='Orientation="45"'), {}, "Orientation is '45', expected 0, 90, 180 or 270"),
+        (g85(), {"notch": 90}, "the map says no Orientation"),
+        (g85(), {"reference": (1, 1)}, "the map has no ReferenceDevice"),
+        (g85(rows=["255 255 255", "255 255 255"]), {}, "the map has no die"),
+    ],
+)  # fmt: skip
+def test_a_wrong_xml_is_refused(text, reading, words):
+    with pytest.raises(BenchError, match=words):
+        parse_g85(text, MapReading(**reading), "m")
+
+
+@pytest.mark.parametrize(
+    ("device", "x", "words"),
+    [
+        ('OriginLocation="9"', 1, "OriginLocation is '9'"),
+        ('OriginLocation="2" AxisDirection="UpLeft"', 1, "AxisDirection upleft leads out of a map"),
+        ('OriginLocation="2" AxisDirection="Sideways"', 1, "AxisDirection is 'sideways'"),
+        ('OriginLocation="2"', 7, "the reference device is at column 6, row 0 of a map of 3 x 2"),
+    ],
+)
+def test_a_wrong_reference_is_refused(device, x, words):
+    inside = f'<ReferenceDevice ReferenceDeviceX="{x}" ReferenceDeviceY="1"/>'
+    with pytest.raises(BenchError, match=words):
+        parse_g85(g85(device=device, inside=inside), MapReading(reference=(0, 0)))
+
+
+def test_bytes_in_another_encoding_are_read():
+    text = g85().replace("utf-8", "utf-16").replace("L3", "Lü")
+    assert parse_g85(text.encode("utf-16")).lot == "Lü"
+
+
+def test_our_bins_come_back_from_the_g85_that_we_write():
+    found = parse_g85(g85(device='Orientation="90"'))
+    text = write_g85(found, {"x1y0": 1, "x2y0": 3, "x1y1": 1})
+    again = parse_g85(text.encode(), MapReading(reference=(1, 0)))
+    assert [(p.x, p.y, p.bin) for p in again.places] == [(1, 0, "1"), (2, 0, "3"), (1, 1, "1")]
+    assert (again.wafer, again.lot, again.notch, again.quality) == ("W07", "L3", 90, {"1": "pass", "3": "fail"})
+    bins = ElementTree.fromstring(text.encode()).iter("{http://www.semi.org}Bin")
+    assert [(b.get("BinCode"), b.get("BinCount")) for b in bins] == [("001", "2"), ("003", "1")]
+    with pytest.raises(BenchError, match="bin 255 asked for"):
+        write_g85(found, {"x1y0": 255})
+
+
+# -- leaving dies out, and the wafer file
+
+
+BINNED = WaferMap(
+    (Place(0, 0, "a", "1"), Place(1, 0, "b", "07"), Place(2, 0, "c", "", "excluded by the map"), Place(0, 1, "d", "9")),
+    quality={"1": "pass", "07": "fail", "9": "fail"},
+)
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ({}, {"c"}),
+        ({"exclude": ["x0y1", "a"]}, {"a", "c", "d"}),
+        ({"exclude_bins": ["7"]}, {"b", "c"}),
+        ({"include_bins": ["Pass"]}, {"b", "c", "d"}),
+        ({"include_bins": ["1", "9"], "exclude_bins": ["9"]}, {"b", "c", "d"}),
+        ({"exclude_bins": ["fail"]}, {"b", "c", "d"}),
+    ],
+)
+def test_dies_are_left_out_by_place_name_bin_and_quality(how, expected):
+    assert set(BINNED.without(**how).excluded) == expected
+
+
+def test_every_exclusion_has_its_reason():
+    found = BINNED.without(["a"], ["7"], []).excluded
+    assert found == {
+        "a": "excluded by the campaign", "c": "excluded by the map", "d": "bin 9 of the map is not included",
+    }  # fmt: skip
+    with pytest.raises(BenchError, match="there is no die 'x9y9' to exclude; the map has a to d"):
+        BINNED.without(["x9y9"])
+    with pytest.raises(BenchError, match="the map has no bin '5'; it has 07, 1, 9"):
+        BINNED.without(exclude_bins=["5"])
+
+
+def wafer_file(folder: Path, text: str, map_text: str = "", name: str = "lot.csv") -> WaferFile:
+    (folder / name).write_text(map_text, encoding="utf-8")
+    (folder / "wafer.yaml").write_text(text, encoding="utf-8")
+    return load(folder / "wafer.yaml", WaferFile)
+
+
+def entry(folder: Path, **more) -> WaferEntry:
+    return WaferEntry(file=folder / "wafer.yaml", die=folder / "die.yaml", **more)
+
+
+def test_a_wafer_file_names_its_map_relative_to_itself(tmp_path):
+    said = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n", "x,y,name,bin\n10,4,N1,1\n11,4,N2,5\n")
+    found = lay_out(entry(tmp_path, exclude_bins=[5]), said)
+    assert found.wafer.names == ("W3-N1", "W3-N2")
+    assert found.wafer.place("W3-N2") == (11, 4)
+    assert found.excluded == {"W3-N2": "bin 5 of the map is excluded"}
+    assert found.source is not None
+    assert found.source.path == tmp_path / "lot.csv"
+    assert found.source.text.startswith("x,y,name")
+
+
+def test_a_wafer_file_may_name_g85(tmp_path):
+    text = "name: W3\nmap_file: lot.xml\nmap_reading: {notch: 0}\n"
+    said = wafer_file(tmp_path, text, g85(device='Orientation="90"'), "lot.xml")
+    assert lay_out(entry(tmp_path), said).wafer.names == ("W3-x0y0", "W3-x0y1", "W3-x1y1", "W3-x1y2")
+
+
+def test_a_drawn_map_is_left_out_of_by_full_name_too(tmp_path):
+    said = wafer_file(tmp_path, "name: W3\nmap: [.XX, XXX]\n")
+    found = lay_out(entry(tmp_path, exclude=["W3-x1y0", "x0y1"]), said)
+    assert found.excluded == dict.fromkeys(("W3-x1y0", "W3-x0y1"), "excluded by the campaign")
+    assert found.source is None
+    assert len(found.wafer.names) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "map_text", "words"),
+    [
+        ("name: W3\nmap: [X]\nmap_file: lot.csv\n", "x,y\n0,0\n", "a wafer has one map"),
+        ("name: W3\n", "", "the map has no die"),
+        ("name: W3\nmap_file: other.csv\n", "", "no such file or folder: .*other.csv"),
+        ("name: W3\nmap_file: lot.csv\n", "x,y\n0,zero\n", "lot.csv:2: found 'zero' for y"),
+        ("name: W3\nmap_file: lot.csv\n", "x,y,name\n0,0,a/b\n", "'W3-a/b' cannot be the name of a die"),
+        ("name: W3\nmap: [X]\ndies: {a: [0, 0]}\n", "", "not both"),
+        ("name: W3\ndies: {a: [0, 0], b: [0, 0]}\n", "", "two dies are at the same place"),
+    ],
+)
+def test_a_wrong_wafer_file_is_refused(tmp_path, text, map_text, words):
+    with pytest.raises(BenchError, match=words):
+        lay_out(entry(tmp_path), wafer_file(tmp_path, text, map_text))
+
+
+def test_a_map_that_is_no_text_is_refused(tmp_path):
+    said = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n")
+    (tmp_path / "lot.csv").write_bytes(b"x,y\n1,\xff\n")
+    with pytest.raises(BenchError, match="byte 6 is no UTF-8"):
+        lay_out(entry(tmp_path), said)
