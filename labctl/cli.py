@@ -208,7 +208,7 @@ def run(
     """
     from labctl import compose, report
     from labctl.execute import execute, verdict
-    from labctl.hdf5 import write_run_file_in_subprocess
+    from labctl.sealing import write_run_file_in_subprocess
     from labctl.plan import total
     from labctl.progress import Display, counted, duration
 

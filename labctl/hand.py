@@ -24,7 +24,7 @@ from labctl.core.procedure import Procedure
 from labctl.core.units import Volt
 from labctl.doctor import require_own_names, versions
 from labctl.execute import execute, verdict
-from labctl.hdf5 import write_run_file_in_subprocess
+from labctl.sealing import write_run_file_in_subprocess
 from labctl.limits import Limits
 from labctl.run import Status
 from labctl.worker import DieResult, Job

@@ -1,29 +1,27 @@
-"""Seal a finished die in one HDF5 file, check it, and read it back.
+"""Seal a finished die in one HDF5 file and check it.
 
-The only module that knows HDF5. A file is written once, in bulk, under another name; compared with the
-journal after it was closed; and only then given its name. It runs in a process of its own, because a full
-disk can crash the library: ``python -m labctl.hdf5 seal RUN DIE``. Files keep to what HDF5 1.10 can read.
+A file is written once, in bulk, under another name; compared with the journal after it was closed; and only then given
+its name. During a run this happens in a process of its own (`labctl.sealing`), because a full disk can crash the
+library; by hand it is ``python -m labctl.hdf5 seal RUN DIE``. Files keep to what HDF5 1.10 can read.
 """
 
 import hashlib
 import json
 import math
 import os
-import subprocess
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Self
-from urllib.parse import unquote
+from typing import Any
 
 import h5py
 import numpy as np
 
-from labctl.arrays import Array, decode, storage, sync, sync_folder
+from labctl.arrays import Array, storage, sync, sync_folder
 from labctl.core.errors import LabError, StorageError
+from labctl.hdf5_reader import SealedDie, load
 from labctl.journal import Journal
-from labctl.journal_reader import Entry, Operation, Stamp
 from labctl.layout import (
     Dataset,
     Group,
@@ -67,41 +65,6 @@ def seal(run: Path, die: str) -> str:
                 quarantine(run, final)
         _replace(run, final, items)
     return _sha256(final)
-
-
-def seal_in_subprocess(run: Path, die: str) -> str:
-    """Do what `seal` does, in a process of its own. Raises StorageError, also if that process dies."""
-    return str(_in_subprocess("seal", run, die)["sha256"])
-
-
-def write_run_file_in_subprocess(run: Path) -> Path:
-    """Do what `write_run_file` does, in a process of its own. Raises StorageError, also if that process dies."""
-    return Path(_in_subprocess("index", run)["path"])
-
-
-def _in_subprocess(command: str, run: Path, *more: str) -> dict[str, Any]:
-    # the same code as here, wherever it was imported from
-    paths = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run(
-        [sys.executable, "-m", "labctl.hdf5", command, str(run), *more],
-        capture_output=True,
-        text=True,
-        encoding="utf-8",
-        env=env,
-        # out of reach of ^C and of a terminal that closes: what has been measured is sealed whatever ends the run
-        start_new_session=True,
-        creationflags=getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0),
-    )
-    try:
-        said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    except (IndexError, ValueError):
-        full = "No space left" in done.stderr
-        last = "the disk is full: free some space" if full else done.stderr.strip()[-400:]
-        said = {"error": f"{run}: the process to {command} {' '.join(more)} ended with {done.returncode} ({last})"}
-    if done.returncode or "error" in said:
-        raise StorageError(f"{said.get('error')}; the journals have everything")
-    return said
 
 
 def write_run_file(run: Path) -> Path:
@@ -273,7 +236,7 @@ def _same(found: Any, item: Dataset) -> bool:
     row, fixed = 0, item.dtype.kind == "U" and found.dtype.kind == "S"
     for part in item.parts():
         where = slice(row, row + len(part)) if item.shape else ()
-        data = np.asarray(found[where]) if fixed else _load(found, where)
+        data = np.asarray(found[where]) if fixed else load(found, where)
         row += len(part) if item.shape else 0
         if fixed:
             same = np.array_equal(data, _utf8(part))
@@ -286,138 +249,39 @@ def _same(found: Any, item: Dataset) -> bool:
     return row == (item.shape[0] if item.shape else 0)
 
 
-def _load(found: h5py.Dataset, where: Any = ()) -> Array:
-    kind = h5py.check_string_dtype(found.dtype)
-    if kind is None or kind.encoding == "ascii":
-        return np.asarray(found[where])
-    text = np.asarray(found.asstr()[where])
-    return text.astype(np.str_) if text.size else np.zeros(text.shape, "U1")
-
-
-class SealedDie:
-    """A sealed file, open for reading. Raises StorageError if it is none, or not complete."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with storage(path, "open HDF5"):
-            self._file = h5py.File(path, "r")
-        if not self._file.attrs.get("complete", False) or "entry/operations" not in self._file:
-            self._file.close()
-            raise StorageError(f"{path} is not a sealed die; the journal beside it has what was recorded")
-        self._entry = self._file["entry"]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; harmless a second time."""
-        self._file.close()
-
-    @property
-    def meta(self) -> dict[str, Any]:
-        """What the journal was started with."""
-        return self._values("provenance/die")
-
-    @property
-    def run_meta(self) -> dict[str, Any]:
-        """What ``run.json`` said."""
-        return self._values("provenance/run")
-
-    def _values(self, path: str) -> dict[str, Any]:
-        found = {}
-        for name, value in self._entry[path].items():
-            plain = _load(value).item()
-            found["" if name == "%" else unquote(name)] = json.loads(plain) if value.attrs["json"] else plain
-        return found
-
-    @property
-    def tables(self) -> tuple[str, ...]:
-        """Names of the tables."""
-        return tuple(self._entry["records"])
-
-    def table(self, name: str) -> Table:
-        """Return a table. Raises KeyError if there is none of that name."""
-        group = self._entry["records"][name]
-        units = {field: column.attrs["units"] for field, column in group.items()}
-        return Table(
-            name,
-            {field: _load(column) for field, column in group.items()},
-            {field: "" if unit == "1" else unit for field, unit in units.items()},
-            bool(group.attrs["columnar"]),
-        )
-
-    def events(self) -> Iterator[Entry]:
-        """Yield the events, as the journal would."""
-        group = self._entry["events"]
-        body = _Arrays(group)
-        names = ("seq", "stage", "kind", "utc", "monotonic", "body")
-        columns = zip(*(_load(group[name]).tolist() for name in names), strict=True)
-        for row, (seq, stage, kind, utc, monotonic, text) in enumerate(columns):
-            yield Entry(seq, stage, kind, body.decode(row, text), Stamp(utc, monotonic))
-
-    def operations(self) -> Iterator[Operation]:
-        """Yield the operations, as the journal would."""
-        group = self._entry["operations"]
-        body = _Arrays(group)
-        names = ("seq", "stage", "kind", "intent", "result")
-        columns = zip(*(_load(group[name]).tolist() for name in names), strict=True)
-        start, end = (
-            [Stamp(*times) for times in zip(*(_load(group[f"{w}_{c}"]).tolist() for c in Stamp._fields), strict=True)]
-            for w in ("start", "end")
-        )
-        for row, (seq, stage, kind, intent, result) in enumerate(columns):
-            done = body.decode(row, result) if result else None
-            yield Operation(seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None)
-
-
-class _Arrays:
-    """The arrays that the bodies of a group name."""
-
-    def __init__(self, group: h5py.Group) -> None:
-        self._group = group
-        self._open: dict[str, tuple[Any, ...]] = {}
-
-    def decode(self, row: int, text: str) -> Any:
-        return decode(text, lambda found: self._array(row, found["$array"]))
-
-    def _array(self, row: int, name: str) -> Array:
-        if name not in self._open:
-            g = self._group["arrays"][name]
-            values = g["values"] if g["values"].nbytes > 1 << 28 else _load(g["values"])
-            whole = values, *(_load(g[c]) for c in ("start", "stored_shape", "index"))
-            chosen = [_load(g[f"selection{c}"]) for c in ("", "_start", "_shape", "_index")] if "selection" in g else []
-            self._open[name] = np.dtype(g.attrs["dtype"]), _load(g["shape"]), whole, chosen
-        dtype, shape, whole, chosen = self._open[name]
-        array = _block(whole, row).astype(dtype, copy=False)
-        if chosen and chosen[-1][row] >= 0:
-            array = array[_block(chosen, row)]
-        return np.broadcast_to(array, [n for n in shape[row].tolist() if n >= 0])
-
-
-def _block(stored: Sequence[Any], row: int) -> Array:
-    """Return the one that `row` has of arrays that stand one after the other: values, starts, shapes, index of rows."""
-    values, start, shape, index = stored
-    first, base = int(start[index[row]]), [n for n in shape[index[row]].tolist() if n >= 0]
-    return np.asarray(values[first : first + math.prod(base)]).reshape(base)
-
-
 def main(arguments: list[str]) -> int:
-    """Carry out ``seal RUN DIE`` or ``index RUN``, print one line of JSON, and return the exit code."""
+    """Carry out ``seal RUN DIE`` or ``index RUN``, print one line of JSON, and return the exit code.
+
+    With ``serve`` do so for every line of standard input, a list in JSON such as ["seal", RUN, DIE].
+    """
+    if arguments == ["serve"]:
+        return _serve()
+    said, code = _carry_out(arguments)
+    print(json.dumps(said))
+    return code
+
+
+def _carry_out(arguments: list[str]) -> tuple[dict[str, str], int]:
     try:
         match arguments:
             case ["seal", run, die]:
-                said, code = {"die": die, "sha256": seal(Path(run), die)}, 0
+                return {"die": die, "sha256": seal(Path(run), die)}, 0
             case ["index", run]:
-                said, code = {"path": str(write_run_file(Path(run)))}, 0
-            case _:
-                raise LabError(f"cannot do {arguments}; expected seal RUN DIE, or index RUN")
+                return {"path": str(write_run_file(Path(run)))}, 0
+        raise LabError(f"cannot do {arguments}; expected seal RUN DIE, or index RUN")
     except LabError as error:
-        said, code = {"error": str(error)}, error.exit_code
-    print(json.dumps(said))
-    return code
+        return {"error": str(error)}, error.exit_code
+
+
+def _serve() -> int:
+    # answers have the pipe to themselves, whatever a library prints
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            said, _ = _carry_out(json.loads(line))
+            answers.write(json.dumps(said) + "\n")
+            answers.flush()
+    return 0
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class DieData:
     def open(self) -> AbstractContextManager[Any]:
         """Open it once, for more than one table; what is opened has `meta`, `tables`, `table`, `events`, `operations`."""
         if self.sealed:
-            from labctl.hdf5 import SealedDie
+            from labctl.hdf5_reader import SealedDie
 
             return SealedDie(self.path)
         return Journal.open(self.path)
@@ -124,7 +124,7 @@ def open_run(path: str | Path) -> Run:
         journals = {p.parent.name for p in folder.glob("*/journal.db")}
         return Run(path, tuple(sorted(journals | {p.stem for p in folder.glob("*.h5")})), run_meta(path))
     if path.is_file() and path.suffix == ".h5":
-        from labctl.hdf5 import SealedDie
+        from labctl.hdf5_reader import SealedDie
 
         with SealedDie(path) as die:
             return Run(path, (str(die.meta.get("die", path.stem)),), die.run_meta)

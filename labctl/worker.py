@@ -9,7 +9,7 @@ from labctl.bodies import Body, Simulated, Subject
 from labctl.campaign import Accept, bin_of
 from labctl.core.errors import ContactError, LabError
 from labctl.core.procedure import History, Procedure
-from labctl.hdf5 import seal_in_subprocess
+from labctl.sealing import seal_in_subprocess
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
 from labctl.run import Outcome, Status, Stop, run

@@ -19,18 +19,11 @@ from labctl.core.die import Attempts, Bias, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
-from labctl.hdf5 import (
-    SealedDie,
-    check,
-    main,
-    quarantine,
-    seal,
-    seal_in_subprocess,
-    write_run_file,
-    write_run_file_in_subprocess,
-)
+from labctl.hdf5 import check, main, quarantine, seal, write_run_file
+from labctl.hdf5_reader import SealedDie
 from labctl.journal import Journal
 from labctl.layout import UNITS, die_items, key
+from labctl.sealing import seal_in_subprocess
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
 
@@ -381,16 +374,13 @@ def test_a_damaged_journal_is_not_sealed(tmp_path: Path) -> None:
     assert not (run / "dies" / "X1Y2.h5").exists()
 
 
-def test_a_process_of_its_own_seals_and_reports(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_as_a_program_it_says_in_json_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path)
-    digest = seal_in_subprocess(run, "X1Y2")
-    assert digest == seal(run, "X1Y2")
-    with pytest.raises(StorageError, match="no journal"):
-        seal_in_subprocess(run, "B")
     assert main(["seal", str(run), "X1Y2"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"die": "X1Y2", "sha256": digest}
-    assert write_run_file_in_subprocess(run) == run / "run.h5"
-    assert (run / "run.h5").is_file()
+    said = json.loads(capsys.readouterr().out)
+    assert said == {"die": "X1Y2", "sha256": seal(run, "X1Y2")}
+    assert main(["index", str(run)]) == 0
+    assert json.loads(capsys.readouterr().out) == {"path": str(run / "run.h5")}
     assert main(["seal"]) != 0
     assert "expected seal RUN DIE" in json.loads(capsys.readouterr().out)["error"]
 

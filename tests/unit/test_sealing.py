@@ -1,0 +1,108 @@
+"""The process that seals: one for many dies, mourned by nobody, and never the owner of anything but its own file."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from labctl.core.errors import StorageError
+from labctl.hdf5 import seal
+from labctl.journal import Journal
+from labctl.sealing import Sealer, seal_in_subprocess, write_run_file_in_subprocess
+
+
+def finished(run: Path, *dies: str) -> Path:
+    for die in dies:
+        with Journal.create(run / "dies" / die, {"die": die}) as journal:
+            journal.event("noise", {"array": np.random.default_rng(len(die)).random((30, 2000))})
+            journal.finish()
+    return run
+
+
+def pid(sealer: Sealer) -> int:
+    assert sealer._child is not None
+    return sealer._child.process.pid
+
+
+def test_one_process_seals_one_die_after_the_other_and_outlives_a_refusal(tmp_path: Path) -> None:
+    run = finished(tmp_path, "A", "B")
+    with Sealer() as sealer:
+        assert sealer.seal(run, "A") == seal(run, "A")
+        first = pid(sealer)
+        with pytest.raises(StorageError, match=r"no journal at .*journals have everything"):
+            sealer.seal(run, "none")
+        assert sealer.seal(run, "B") == seal(run, "B")
+        assert sealer.write_run_file(run) == run / "run.h5"
+        assert pid(sealer) == first
+    assert sealer._child is None
+    sealer.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
+def test_killed_it_is_an_error_that_names_the_end_and_the_next_order_starts_another(tmp_path: Path) -> None:
+    run = finished(tmp_path, "A", "B")
+    with Sealer() as sealer:
+        sealer.seal(run, "A")
+        first = pid(sealer)
+        # stopped, it gets the order and does not carry it out; then it is killed in the middle of it
+        os.kill(first, signal.SIGSTOP)
+        killer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(0.3); os.kill({first}, 9)"])
+        with pytest.raises(StorageError, match="the process to seal B ended with -9"):
+            sealer.seal(run, "B")
+        killer.wait()
+        assert sealer.seal(run, "B") == seal(run, "B")
+        second = pid(sealer)
+        assert second != first
+        os.kill(second, signal.SIGKILL)
+        while sealer._child is not None and sealer._child.process.poll() is None:
+            time.sleep(0.01)
+        assert sealer.seal(run, "A") == seal(run, "A")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
+def test_when_its_owner_is_killed_it_finishes_what_was_ordered_and_ends(tmp_path: Path) -> None:
+    run = finished(tmp_path, "A", "B")
+    owner = f"""
+import pathlib, threading
+from labctl.sealing import Sealer
+sealer = Sealer()
+sealer.seal(pathlib.Path({str(run)!r}), "A")
+print(sealer._child.process.pid, flush=True)
+sealer._child.orders.write({json.dumps(["seal", str(run), "B"])!r} + "\\n")
+sealer._child.orders.flush()
+threading.Event().wait()
+"""
+    process = subprocess.Popen([sys.executable, "-c", owner], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + 20
+    while _alive(child):
+        assert time.monotonic() < deadline, "it outlives its owner"
+        time.sleep(0.02)
+    assert (run / "dies" / "B.h5").exists()
+
+
+def _alive(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    # nobody may have waited for it yet
+    status = Path(f"/proc/{number}/stat")
+    return not (status.exists() and status.read_text().rsplit(")", 1)[1].split()[0] == "Z")
+
+
+def test_the_functions_use_one_process_for_all(tmp_path: Path) -> None:
+    run = finished(tmp_path, "A")
+    assert seal_in_subprocess(run, "A") == seal(run, "A")
+    assert write_run_file_in_subprocess(run) == run / "run.h5"
+    assert (run / "run.h5").is_file()
