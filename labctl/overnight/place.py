@@ -1,0 +1,175 @@
+"""Whether a run may live in a folder: on a disk of this computer, and not where another program moves files about.
+
+On a network file system one lost second of network ends a night, and locks, fsync and the shared memory of a
+write-ahead log do not mean what they mean on a disk. A program that synchronises a folder opens, replaces and renames
+files under the hands of whoever writes them.
+"""
+
+import ctypes
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from labctl.core.errors import BenchError
+
+_REMOTE = re.compile(
+    r"(fuse\.)?(9p|acfs|afpfs|afs|beegfs|ceph|cifs|coda|cvfs|davfs|fhgfs|ftpfs|gfs2|glusterfs|gpfs|lustre|ncpfs|nfs[34]?|"
+    r"ocfs2|orangefs|panfs|prl_fs|pvfs2|rclone|s3fs|smb[23]|smbfs|sshfs|vboxsf|virtiofs|vmhgfs|vmhgfs-fuse|webdav)"
+)
+"""Names of file systems on another computer, or shared between several (a virtual machine and its host included)."""
+_FUSE = re.compile(r"fuse(\..*)?|macfuse|osxfuse|fusefs")
+_LOCAL_FUSE = re.compile(r"fuse\.(bindfs|encfs|exfat|fuse-overlayfs|gocryptfs|lxcfs|ntfs|ntfs-3g)")
+_MEMORY = frozenset({"tmpfs", "ramfs"})
+
+_SYNCED = re.compile(
+    r"(dropbox|onedrive|google ?drive|my drive|icloud ?drive|nextcloud|owncloud|seafile|syncthing|megasync|pclouddrive)"
+    r"( ?\(.+\)| - .+)?",
+    re.IGNORECASE,
+)
+"""Names that such programs give to their folders: "Dropbox (Personal)", "OneDrive - University"."""
+_INSIDE = {"library/mobile documents": "iCloud Drive", "library/cloudstorage": "a cloud storage"}
+_MARKS = {
+    ".dropbox.cache": "Dropbox",
+    ".stfolder": "Syncthing",
+    ".nextcloudsync.log": "Nextcloud",
+    ".owncloudsync.log": "ownCloud",
+    ".tmp.driveupload": "Google Drive",
+    ".849C9593-D756-4E56-8D6E-42412F2A707B": "OneDrive",
+}
+"""Files and folders that such programs keep at the top of what they synchronise."""
+_MARK_PATTERNS = {".sync_*.db": "Nextcloud", "._sync_*.db": "Nextcloud"}
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One mounted file system: where, of what kind, and what it is made of."""
+
+    point: str
+    kind: str
+    source: str
+
+
+def check_place(folder: Path, *, accept: bool = False, mounts: Sequence[Mount] | None = None) -> tuple[str, ...]:
+    """Return what is to be noted of the place of `folder`, which need not be there yet, in operator words.
+
+    Args:
+        accept: note what would be refused.
+        mounts: the mounted file systems, by default those of this computer.
+
+    Raises:
+        BenchError: it is on a network file system or in a folder that another program synchronises.
+    """
+    folder = Path(os.path.realpath(folder))
+    refused = [text for text in (_remote(folder, mounts), _synchronised(folder)) if text]
+    if refused and not accept:
+        raise BenchError(
+            f"{folder} {'; and it '.join(refused)}. Keep the run on a disk of this computer and copy it afterwards, "
+            "or accept the place with --accept-place"
+        )
+    found = [f"{folder} {text}; this was accepted" for text in refused]
+    mount = mount_of(folder, mounts)
+    if mount is not None and mount.kind in _MEMORY:
+        found.append(f"{folder} is in memory ({mount.kind} on {mount.point}): a power cut loses it")
+    return tuple(found)
+
+
+def mount_of(folder: Path, mounts: Sequence[Mount] | None = None) -> Mount | None:
+    """Return the file system that holds `folder`, an absolute path without links; None where no list of them is."""
+    inside = [m for m in (_mounts() if mounts is None else mounts) if Path(m.point) in (folder, *folder.parents)]
+    # of two at one point, the later one covers the earlier
+    return max(reversed(inside), key=lambda m: len(Path(m.point).parts), default=None)
+
+
+def parse_mountinfo(text: str) -> list[Mount]:
+    """Return what Linux says in /proc/self/mountinfo, in its order; its format is that of proc(5).
+
+    >>> parse_mountinfo("36 35 0:42 / /home/my\\\\040lab rw shared:1 - nfs4 server:/export rw,vers=4.2")
+    [Mount(point='/home/my lab', kind='nfs4', source='server:/export')]
+    """
+    found = []
+    for line in text.splitlines():
+        before, dash, after = line.partition(" - ")
+        if dash:
+            kind, source, *_ = (*after.split(" "), "")
+            found.append(Mount(_unescaped(before.split(" ")[4]), kind, _unescaped(source)))
+    return found
+
+
+def parse_mount(text: str) -> list[Mount]:
+    """Return what the command ``mount`` says on macOS and the BSDs, in its order.
+
+    >>> parse_mount("//lab@server/data on /Volumes/my data (smbfs, nodev, nosuid)")
+    [Mount(point='/Volumes/my data', kind='smbfs', source='//lab@server/data')]
+    """
+    lines = (re.fullmatch(r"(.*?) on (/.*) \(([^,)]+)[^()]*\)", line) for line in text.splitlines())
+    return [Mount(line[2], line[3], line[1]) for line in lines if line]
+
+
+def _unescaped(text: str) -> str:
+    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+
+
+def _mounts() -> list[Mount]:
+    with suppress(OSError, subprocess.SubprocessError):
+        if sys.platform == "linux":
+            return parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
+        if os.name == "posix":
+            return parse_mount(subprocess.run(["mount"], capture_output=True, text=True, timeout=10, check=True).stdout)
+    return []
+
+
+def _remote(folder: Path, mounts: Sequence[Mount] | None) -> str:
+    """Return how `folder` is not on a disk of this computer, "" if it is."""
+    if sys.platform == "win32":
+        # 4 is DRIVE_REMOTE; a path such as \\server\share is a drive too
+        root = os.path.splitdrive(folder)[0] + "\\"
+        return f"is on the network drive {root}" if ctypes.windll.kernel32.GetDriveTypeW(root) == 4 else ""
+    mount = mount_of(folder, mounts)
+    if mount is None:
+        return ""
+    kind = mount.kind.lower()
+    if _REMOTE.fullmatch(kind):
+        what = "a network file system"
+    elif _FUSE.fullmatch(kind) and not _LOCAL_FUSE.fullmatch(kind):
+        what = "a file system that a program provides, perhaps over the network"
+    else:
+        return ""
+    return f"is on {what} ({mount.kind}, {mount.source} on {mount.point})"
+
+
+def _synchronised(folder: Path) -> str:
+    """Return which program synchronises `folder`, "" if none is known to."""
+    said = dict(_said_by_programs(os.environ, Path.home()))
+    for above in (folder, *folder.parents):
+        within = "/".join(above.parts[-2:]).lower()
+        name = (
+            said.get(above) or _INSIDE.get(within) or next((w for m, w in _MARKS.items() if (above / m).exists()), "")
+        )
+        if not name and _SYNCED.fullmatch(above.name):
+            name = above.name
+        if not name:
+            with suppress(OSError):
+                name = next((w for m, w in _MARK_PATTERNS.items() if next(above.glob(m), None)), "")
+        if name:
+            return f"is synchronised by a program ({name}: {above})"
+    return ""
+
+
+def _said_by_programs(environ: Mapping[str, str], home: Path) -> list[tuple[Path, str]]:
+    """Return the folders that such programs themselves say they synchronise, each with the program."""
+    found = [
+        (Path(os.path.realpath(environ[key])), "OneDrive")
+        for key in ("OneDrive", "OneDriveCommercial", "OneDriveConsumer")
+        if environ.get(key)
+    ]
+    for info in (home / ".dropbox" / "info.json", Path(environ.get("LOCALAPPDATA", home), "Dropbox", "info.json")):
+        with suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
+            accounts = json.loads(info.read_text(encoding="utf-8"))
+            found += [(Path(os.path.realpath(account["path"])), "Dropbox") for account in accounts.values()]
+    return found

@@ -1,0 +1,315 @@
+"""Where a run may live, how much the disk must have, and that a full one can still be closed cleanly."""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from labctl.core.errors import BenchError, StorageError
+from labctl.journal import Journal
+from labctl.overnight import place, preflight
+from labctl.overnight.place import Mount, check_place, mount_of, parse_mount, parse_mountinfo
+from labctl.overnight.preflight import BALLAST, Ballast, ballast_size, enough
+
+MB = 1 << 20
+# two real lines, and a few of the forms that proc(5) describes
+MOUNTINFO = """\
+22 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+30 25 0:27 / /dev/shm rw,relatime shared:3 - tmpfs tmpfs rw,size=64k
+40 22 0:52 / /home/my\\040lab rw shared:9 master:2 - nfs4 server:/export/lab rw,vers=4.2
+41 22 0:53 / /mnt/share rw - cifs //server/share rw
+42 22 0:54 / /mnt/ssh rw - fuse.sshfs me@server:/home rw
+43 22 8:1 / /mnt/usb rw - fuseblk /dev/sdb1 rw
+44 22 0:55 / /mnt/enc rw - fuse.gocryptfs /home/me/enc rw
+45 22 0:56 / /mnt/odd rw - fuse.thing thing rw
+46 22 0:57 / /mnt/c rw - 9p drvfs rw
+47 22 8:2 / /mnt/share/local rw - xfs /dev/sdc1 rw
+48 22 0:58 / /mnt/twice rw - ext4 /dev/sdd1 rw
+49 48 0:59 / /mnt/twice rw - nfs server:/b rw
+"""
+MOUNT = """\
+/dev/disk3s1s1 on / (apfs, sealed, local, read-only, journaled)
+//lab@server/data on /Volumes/data (smbfs, nodev, nosuid, mounted by lab)
+server:/export on /Volumes/my runs (nfs)
+map auto_home on /System/Volumes/Data/home (autofs, automounted, nobrowse)
+"""
+posix = pytest.mark.skipif(os.name != "posix", reason="Windows has drives, not mount points")
+
+
+# network file systems
+
+
+@posix
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/home/my lab/runs/x", "nfs4"),
+        ("/mnt/share", "cifs"),
+        ("/mnt/ssh/a", "fuse.sshfs"),
+        ("/mnt/odd/a", "fuse.thing"),
+        ("/mnt/c/Users", "9p"),
+        ("/mnt/twice/runs", "nfs"),
+    ],
+)
+def test_a_folder_on_the_network_is_refused_unless_it_is_accepted(folder, kind):
+    mounts = parse_mountinfo(MOUNTINFO)
+    with pytest.raises(BenchError, match=rf"{folder} is on a .*\({kind}, .*--accept-place") as refused:
+        check_place(Path(folder), mounts=mounts)
+    assert refused.value.exit_code == 2
+    (remark,) = check_place(Path(folder), mounts=mounts, accept=True)
+    assert kind in remark
+    assert remark.endswith("this was accepted")
+
+
+@posix
+@pytest.mark.parametrize("folder", ["/", "/home/my", "/mnt/shared", "/mnt/usb/r", "/mnt/enc/r", "/mnt/share/local/r"])
+def test_a_folder_on_a_disk_of_this_computer_is_fine(folder):
+    assert check_place(Path(folder), mounts=parse_mountinfo(MOUNTINFO)) == ()
+
+
+@posix
+def test_a_folder_in_memory_is_noted():
+    (remark,) = check_place(Path("/dev/shm/runs"), mounts=parse_mountinfo(MOUNTINFO))
+    assert remark == "/dev/shm/runs is in memory (tmpfs on /dev/shm): a power cut loses it"
+
+
+@posix
+def test_the_mounts_of_macos_are_understood():
+    mounts = parse_mount(MOUNT)
+    assert [m.kind for m in mounts] == ["apfs", "smbfs", "nfs", "autofs"]
+    assert mount_of(Path("/Volumes/my runs/x"), mounts) == Mount("/Volumes/my runs", "nfs", "server:/export")
+    with pytest.raises(BenchError, match="smbfs"):
+        check_place(Path("/Volumes/data/x"), mounts=mounts)
+    assert check_place(Path("/Users/me/x"), mounts=mounts) == ()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="compares with the command findmnt of Linux")
+@pytest.mark.skipif(shutil.which("findmnt") is None, reason="the command findmnt is not installed")
+@pytest.mark.parametrize("folder", ["/", "/dev/shm", "/proc/self", "/sys/kernel", "/tmp"])
+def test_the_file_system_found_is_the_one_that_findmnt_names(folder):
+    done = subprocess.run(["findmnt", "-nfo", "FSTYPE", "-T", folder], capture_output=True, text=True, check=True)
+    assert mount_of(Path(os.path.realpath(folder))).kind == done.stdout.split()[0]
+
+
+@posix
+def test_a_link_to_the_network_does_not_help(tmp_path):
+    target = tmp_path / "far"
+    target.mkdir()
+    (tmp_path / "near").symlink_to(target)
+    mounts = [Mount("/", "ext4", "/dev/vda"), Mount(os.path.realpath(target), "nfs4", "server:/")]
+    with pytest.raises(BenchError, match="nfs4"):
+        check_place(tmp_path / "near" / "run", mounts=mounts)
+
+
+# folders that are synchronised
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("Dropbox", "Dropbox (Personal)", "OneDrive", "OneDrive - University of Somewhere", "Google Drive"),
+        *("GoogleDrive", "My Drive", "iCloudDrive", "Nextcloud", "ownCloud", "Library/Mobile Documents/x"),
+        "Library/CloudStorage/Box-Box",
+    ],
+)
+def test_a_folder_called_like_those_that_are_synchronised_is_refused(tmp_path, name):
+    with pytest.raises(BenchError, match="is synchronised by a program"):
+        check_place(tmp_path / name / "mtj" / "runs", mounts=[])
+
+
+@pytest.mark.parametrize("name", ["dropbox-tests", "drive", "nextcloud2 notes", "my-onedrive", "box"])
+def test_a_name_that_merely_sounds_like_it_is_fine(tmp_path, name):
+    assert check_place(tmp_path / name / "runs", mounts=[]) == ()
+
+
+@pytest.mark.parametrize(
+    ("mark", "program"),
+    [
+        (".stfolder", "Syncthing"),
+        (".dropbox.cache", "Dropbox"),
+        ("._sync_1a2b3c.db", "Nextcloud"),
+        (".sync_1a2b3c.db", "Nextcloud"),
+        (".owncloudsync.log", "ownCloud"),
+    ],
+)
+def test_what_a_synchronising_program_leaves_in_its_folder_gives_it_away(tmp_path, mark, program):
+    (tmp_path / "lab" / "runs").mkdir(parents=True)
+    (tmp_path / "lab" / mark).write_text("")
+    with pytest.raises(BenchError, match=f"{program}: {tmp_path / 'lab'}"):
+        check_place(tmp_path / "lab" / "runs" / "new", mounts=[])
+    assert check_place(tmp_path / "other", mounts=[]) == ()
+
+
+def test_programs_are_believed_about_their_own_folders(tmp_path, monkeypatch):
+    folder = tmp_path / "work"
+    folder.mkdir()
+    assert check_place(folder / "runs", mounts=[]) == ()
+    monkeypatch.setenv("OneDriveCommercial", str(folder))
+    with pytest.raises(BenchError, match="OneDrive"):
+        check_place(folder / "runs", mounts=[])
+    monkeypatch.delenv("OneDriveCommercial")
+    home = tmp_path / "home"
+    (home / ".dropbox").mkdir(parents=True)
+    monkeypatch.setattr(Path, "home", lambda: home)
+    for damaged in ("", "[]", '{"personal": 1}', '{"personal": {}}'):
+        (home / ".dropbox" / "info.json").write_text(damaged)
+        assert check_place(folder / "runs", mounts=[]) == ()
+    (home / ".dropbox" / "info.json").write_text(f'{{"personal": {{"path": "{folder.as_posix()}", "host": 1}}}}')
+    with pytest.raises(BenchError, match="Dropbox"):
+        check_place(folder / "runs", mounts=[])
+
+
+# space
+
+
+def test_a_run_needs_three_times_its_estimate_and_ballast(tmp_path, monkeypatch):
+    free = 3 * 400 * MB + 32 * MB
+    monkeypatch.setattr(preflight, "_free", lambda folder: free)
+    assert preflight.preflight(tmp_path / "runs" / "x", 400 * MB) == ()
+    assert list(tmp_path.iterdir()) == []
+    free -= 1
+    with pytest.raises(BenchError, match=r"1\.29 GB are free and 1\.29 GB are needed, 3 times the 419 MB"):
+        preflight.preflight(tmp_path / "runs" / "x", 400 * MB)
+
+
+def test_the_next_die_needs_three_times_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(preflight, "_free", lambda folder: 300)
+    enough(tmp_path, 100)
+    with pytest.raises(StorageError, match=f"300 B are free, and 303 B are needed .* labctl resume {tmp_path}") as full:
+        enough(tmp_path, 101)
+    assert full.value.exit_code == 5
+
+
+def test_the_free_space_is_that_of_the_disk(tmp_path):
+    assert enough(tmp_path, 1) is None
+    with pytest.raises(StorageError, match="TB are needed"):
+        enough(tmp_path, 1 << 60)
+    with pytest.raises(StorageError, match="cannot ask for the free space"):
+        enough(tmp_path / "none", 1)
+
+
+def test_ballast_is_a_twentieth_of_the_estimate_and_no_less_than_32_mb():
+    assert ballast_size(0) == ballast_size(600 * MB) == 32 * MB
+    assert ballast_size(2000 * MB) == 100 * MB
+
+
+def test_ballast_takes_real_space_and_gives_it_back(tmp_path):
+    ballast = Ballast(tmp_path, 0)
+    ballast.fill()
+    stat = ballast.path.stat()
+    assert stat.st_size == 32 * MB
+    if hasattr(stat, "st_blocks"):
+        assert stat.st_blocks * 512 >= 32 * MB
+    ballast.fill()
+    assert ballast.path.stat().st_mtime_ns == stat.st_mtime_ns
+    assert ballast.release() == 32 * MB
+    assert not ballast.path.exists()
+    assert ballast.release() == 0
+
+
+def test_half_a_ballast_of_a_killed_run_is_made_whole(tmp_path):
+    (tmp_path / BALLAST).write_bytes(b"x" * MB)
+    ballast = Ballast(tmp_path, 0)
+    ballast.fill()
+    assert ballast.path.stat().st_size == 32 * MB
+
+
+# the durable write
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    def refuse(fd):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(preflight, "sync", refuse)
+    with pytest.raises(BenchError, match="does not keep what is written to it: Input/output error"):
+        preflight.preflight(tmp_path / "x", 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_gives_back_something_else_is_refused(tmp_path, monkeypatch):
+    def tear(source, target):
+        Path(target).write_bytes(Path(source).read_bytes()[:-1])
+        Path(source).unlink()
+
+    monkeypatch.setattr(preflight.os, "replace", tear)
+    with pytest.raises(BenchError, match="a file read back is not what was written"):
+        preflight.preflight(tmp_path / "x", 0)
+
+
+# a small disk
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a folder on a disk of 48 MB of its own."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a small disk")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", folder], capture_output=True, check=False)
+    if done.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def eat(folder, leave=0):
+    """Fill the disk with somebody else's data up to the last `leave` bytes."""
+    with (folder / "junk").open("wb", buffering=0) as file:
+        while (free := shutil.disk_usage(folder).free - leave) > 0:
+            file.write(b"x" * min(1 << 16, free))
+
+
+def test_a_small_disk_is_refused_for_a_large_run_and_noted_to_be_in_memory(small_disk):
+    assert preflight.preflight(small_disk / "run", 4 * MB) == (
+        f"{small_disk / 'run'} is in memory (tmpfs on {small_disk}): a power cut loses it",
+    )
+    with pytest.raises(BenchError, match=r"50\.\d MB are free and 54\.5 MB are needed, 3 times the 6\.99 MB"):
+        preflight.preflight(small_disk / "run", 7 * 10**6 - 10_000)
+
+
+def test_a_journal_on_a_full_disk_is_closed_cleanly_once_the_ballast_is_freed(small_disk):
+    ballast = Ballast(small_disk, 0)
+    ballast.fill()
+    journal = Journal.create(small_disk / "dies" / "D1", {"die": "D1"})
+    journal.event("before", {"n": 1})
+    journal.commit()
+    eat(small_disk)
+    with pytest.raises(StorageError, match="before the next die"):
+        enough(small_disk, MB)
+    journal.event("after", {"text": "x" * MB})
+    with pytest.raises(StorageError, match="the disk is full"):
+        journal.commit()
+    assert ballast.release() == 32 * MB
+    journal.finish()
+    journal.close()
+    with Journal.open(small_disk / "dies" / "D1") as found:
+        assert [e.kind for e in found.events()] == ["before", "after"]
+
+
+def test_a_disk_too_small_for_the_ballast_keeps_none_of_it(small_disk):
+    eat(small_disk, leave=8 * MB)
+    ballast = Ballast(small_disk, 0)
+    with pytest.raises(StorageError, match=r"cannot reserve space .* the disk is full"):
+        ballast.fill()
+    assert not ballast.path.exists()
+    enough(small_disk, 2 * MB)
+
+
+def test_a_disk_without_space_for_a_probe_is_refused(small_disk, monkeypatch):
+    eat(small_disk)
+    monkeypatch.setattr(preflight, "_free", lambda folder: 1 << 40)
+    with pytest.raises(BenchError, match="No space left"):
+        preflight.preflight(small_disk / "run", 0)
+
+
+@posix
+def test_where_no_list_of_file_systems_is_to_be_had_nothing_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(place.sys, "platform", "sunos")
+    monkeypatch.setattr(place.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError("mount")))
+    assert check_place(tmp_path) == ()
