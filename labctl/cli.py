@@ -17,6 +17,7 @@ from rich.console import Console
 from labctl import cli_bench
 from labctl.core.errors import LabError
 from labctl.progress import console
+from labctl.reproduce import cli as cli_reproduce
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -408,3 +409,4 @@ def main() -> None:
 
 
 cli_bench.register(app)
+cli_reproduce.register(app)
