@@ -173,6 +173,8 @@ def _misfit(fiducial: Fiducial, found: Mapping[tuple[str, str], Ohm], contact: C
     return f"{measured}, expected {expected}" if bad else ""
 
 
+MOST_WAYS = 3
+"""When more ways than these explain what was found, the places were too few to name one."""
 _NEAR = sorted(
     ((x, y) for x in (-2, -1, 0, 1, 2) for y in (-2, -1, 0, 1, 2) if (x, y) != (0, 0)),
     key=lambda s: (abs(s[0]) + abs(s[1]), s),
@@ -202,7 +204,9 @@ def _explain(fiducials: Sequence[Fiducial], found: Sequence[Found], dies: Collec
     fitting = [words for words, to in ways if all(_fits(f, known.get(to(*f.at)), to(*f.at) in dies) for f in found)]
     if not fitting:
         return "No shift and no turn of the map explains it. "
-    return f"What was found fits a map that is {', or '.join(fitting[:3])}. "
+    if len(fitting) > MOST_WAYS:
+        return "The map may be shifted or turned; more fiducials would tell how. "
+    return f"What was found fits a map that is {', or '.join(fitting)}. "
 
 
 def _fits(found: Found, there: Fiducial | None, has_die: bool) -> bool:
