@@ -12,7 +12,7 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from enum import Enum
@@ -52,8 +52,13 @@ def compact(array: Array) -> Array:
 def digest_of(array: Array) -> str:
     """Return the sha256 of dtype, shape and bytes of `array`, as hexadecimal digits."""
     found = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    found.update(array.tobytes())
+    found.update(raw(array).data)
     return found.hexdigest()
+
+
+def raw(array: Array) -> npt.NDArray[np.uint8]:
+    """Return the bytes of `array` in the order of its elements, not copied if they lie in memory so."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
 def check_array(array: Array, name: str) -> None:
@@ -178,6 +183,28 @@ def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
             os.replace(part, path)
     with storage(folder, "write an array"):
         sync_folder(folder)
+
+
+def quarantine(run: Path, path: Path) -> Path:
+    """Move `path` to ``RUN/quarantine`` under a free name, and return where it is now."""
+    folder = run / "quarantine"
+    with storage(path, "move a leftover to quarantine"):
+        folder.mkdir(exist_ok=True)
+        number, target = 0, folder / path.name
+        while target.exists():
+            number += 1
+            target = folder / f"{path.name}.{number}"
+        os.rename(path, target)
+        sync_folder(folder)
+    return target
+
+
+def leftovers(folder: Path, kept: Collection[str]) -> list[Path]:
+    """Return the files of `folder` that hold none of the arrays `kept`: somebody was killed before naming them."""
+    if not folder.is_dir():
+        return []
+    with storage(folder, "look for leftovers"):
+        return sorted(p for p in folder.iterdir() if p.suffix != ".npy" or p.stem not in kept)
 
 
 def load_array(folder: Path, digest: str) -> Array:

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from labctl.arrays import Array, storage, sync, sync_folder
+from labctl.arrays import Array, quarantine, raw, storage, sync, sync_folder
 from labctl.core.errors import LabError, StorageError
 from labctl.hdf5_reader import SealedDie, load
 from labctl.journal import Journal
@@ -76,9 +76,9 @@ def write_run_file(run: Path) -> Path:
     found: dict[str, list[Table]] = {}
     for name in names:
         with SealedDie(run / "dies" / f"{name}.h5") as die:
-            for table in (die.table(t) for t in die.tables):
-                if not table.columnar:
-                    found.setdefault(table.name, []).append(_plain(table, name))
+            for table in die.tables:
+                if not die.columnar(table):
+                    found.setdefault(table, []).append(_plain(die.table(table), name))
     tables = [Table.join(parts) for parts in found.values()]
     items: list[Item] = [
         dataset("/summary/title", str(run_meta(run).get("title") or run.resolve().name)),
@@ -101,20 +101,6 @@ def write_run_file(run: Path) -> Path:
 def _plain(table: Table, die: str) -> Table:
     columns = {"die": np.full(table.rows, die), **{k: v for k, v in table.items() if v.ndim == 1}}
     return Table(table.name, columns, {"die": "", **table.units})
-
-
-def quarantine(run: Path, path: Path) -> Path:
-    """Move `path` to ``RUN/quarantine`` under a free name, and return where it is now."""
-    folder = run / "quarantine"
-    with storage(path, "move a leftover to quarantine"):
-        folder.mkdir(exist_ok=True)
-        number, target = 0, folder / path.name
-        while target.exists():
-            number += 1
-            target = folder / f"{path.name}.{number}"
-        os.rename(path, target)
-        sync_folder(folder)
-    return target
 
 
 def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
@@ -181,8 +167,8 @@ def _size(item: Dataset) -> int:
 def _shrinks(part: Array) -> bool:
     """Return whether gzip after the shuffle filter makes samples of an array a quarter smaller."""
     size = part.dtype.itemsize
-    raw = np.ascontiguousarray(part).reshape(-1).view(np.uint8).reshape(-1, size)
-    blocks = raw[: len(raw) // _SAMPLES * _SAMPLES].reshape(_SAMPLES, -1, size)[:, : _SAMPLE // size]
+    items = raw(part).reshape(-1, size)
+    blocks = items[: len(items) // _SAMPLES * _SAMPLES].reshape(_SAMPLES, -1, size)[:, : _SAMPLE // size]
     tried = [np.ascontiguousarray(block.T).tobytes() for block in blocks]
     return sum(len(zlib.compress(block, _LEVEL)) for block in tried) < 0.75 * sum(map(len, tried))
 
@@ -243,7 +229,7 @@ def _same(found: Any, item: Dataset) -> bool:
         elif item.dtype.kind == "U":
             same = np.array_equal(data, part)
         else:
-            same = data.dtype == part.dtype and data.tobytes() == part.tobytes()
+            same = data.dtype == part.dtype and np.array_equal(raw(data), raw(part))
         if not same:
             return False
     return row == (item.shape[0] if item.shape else 0)

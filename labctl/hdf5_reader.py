@@ -21,6 +21,13 @@ def load(found: h5py.Dataset, where: Any = ()) -> Array:
     kind = h5py.check_string_dtype(found.dtype)
     if kind is None or kind.encoding == "ascii":
         return np.asarray(found[where])
+    if kind.length is not None:
+        # one by one, text by text, is what takes the time in a column as long as a night
+        fixed = np.asarray(found[where])
+        try:
+            return fixed.astype(np.str_)
+        except UnicodeDecodeError:
+            return np.asarray(np.char.decode(fixed, "utf-8"))
     text = np.asarray(found.asstr()[where])
     return text.astype(np.str_) if text.size else np.zeros(text.shape, "U1")
 
@@ -69,15 +76,19 @@ class SealedDie:
         """Names of the tables."""
         return tuple(self._entry["records"])
 
+    def columnar(self, name: str) -> bool:
+        """Return whether a table is one of long columns. Raises KeyError if there is none of that name."""
+        return bool(self._entry["records"][name].attrs["columnar"])
+
     def table(self, name: str) -> Table:
         """Return a table. Raises KeyError if there is none of that name."""
-        group = self._entry["records"][name]
-        units = {field: column.attrs["units"] for field, column in group.items()}
+        columns = dict(self._entry["records"][name].items())
+        units = {field: column.attrs["units"] for field, column in columns.items()}
         return Table(
             name,
-            {field: load(column) for field, column in group.items()},
+            {field: load(column) for field, column in columns.items()},
             {field: "" if unit == "1" else unit for field, unit in units.items()},
-            bool(group.attrs["columnar"]),
+            self.columnar(name),
         )
 
     def events(self) -> Iterator[Entry]:

@@ -47,10 +47,13 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
         return None
     words = _words(entries)
     # a part tells at once that noise does not repeat
-    sample = np.sort(_keys(words[:: max(1, words.size // _SAMPLE)]))
+    step = max(1, words.size // _SAMPLE)
+    keys = _keys(words[::step])
+    sample = np.sort(keys)
     if (1 + np.count_nonzero(sample[1:] != sample[:-1])) * _GAIN > len(sample):
         return None
-    keys = _keys(words)
+    if step > 1:
+        keys = _keys(words)
     order = np.argsort(keys)
     new = np.concatenate(([True], keys[order[1:]] != keys[order[:-1]]))
     first = order[new]
