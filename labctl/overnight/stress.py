@@ -1,0 +1,317 @@
+"""The stress ledger: what cells and pads have been through over a die's life, whatever run it was.
+
+One SQLite file per lab, safe as soon as a call returns. What cells saw is taken from the journals of the dies, which
+have every pulse before it is given: each journal has one share in the ledger, with the number of its last row that is
+in it. So a stage counts once, however often it is accounted, and a killed run counts as far as it came; a pulse that
+was meant and has no result counts as given. Touches are counted one by one, each before the needles go down.
+
+Real and simulated dies never share a ledger: a name on a simulated wafer is no wear of the real one.
+"""
+
+import hashlib
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+
+from labctl.arrays import Stored, storage
+from labctl.core.die import Bias
+from labctl.core.errors import BenchError, StorageError
+from labctl.journal import Journal
+from labctl.journal_reader import JournalReader
+from labctl.overnight.wear import Stress, stress_of
+
+FORMAT = 1
+NAME = "stress.db"
+"""What the ledger is called where nobody says otherwise: beside the bench file."""
+VARIABLE = "LABCTL_LEDGER"
+"""Environment variable with the path of the lab's ledger."""
+_SCHEMA = f"""
+PRAGMA user_version={FORMAT};
+CREATE TABLE world (real INTEGER NOT NULL);
+CREATE TABLE dies (id INTEGER PRIMARY KEY, wafer TEXT NOT NULL, name TEXT NOT NULL, shape TEXT NOT NULL,
+    UNIQUE (wafer, name));
+CREATE TABLE shares (journal TEXT PRIMARY KEY, die INTEGER NOT NULL REFERENCES dies, run TEXT NOT NULL,
+    upto INTEGER NOT NULL, utc REAL NOT NULL, counts BLOB NOT NULL, positive BLOB NOT NULL, negative BLOB NOT NULL);
+CREATE TABLE touches (id INTEGER PRIMARY KEY, wafer TEXT NOT NULL, name TEXT NOT NULL, pads TEXT NOT NULL,
+    utc REAL NOT NULL);
+CREATE INDEX touched ON touches (wafer, name, pads);
+"""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one try of a die did to it: the run it belongs to, until when (UTC in s since 1970), and how much."""
+
+    run: str
+    utc: float
+    stress: Stress
+
+
+class Ledger:
+    """A ledger file. Any number of processes may have it open; each call is one transaction."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path, self._db = path, db
+
+    @classmethod
+    def open(cls, path: Path, *, real: bool = True) -> Self:
+        """Open the ledger at `path`; one that is not there yet is made.
+
+        Args:
+            real: whether its dies are.
+
+        Raises:
+            BenchError: it is the ledger of the other sort of dies.
+            StorageError: it is no ledger, of a later format, or cannot be written.
+        """
+        with storage(path, "open the stress ledger"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(path, isolation_level=None, timeout=10)
+        try:
+            with storage(path, "open the stress ledger"):
+                db.execute("PRAGMA journal_mode=WAL")
+                db.executescript("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
+                ledger = cls(path, db)
+                with ledger._transaction():
+                    if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                        for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
+                            db.execute(statement)
+                        db.execute("INSERT INTO world VALUES (?)", (real,))
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version != FORMAT:
+                    raise StorageError(f"{path} is no stress ledger of format {FORMAT}, but of format {version}")
+                (found,) = db.execute("SELECT real FROM world").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        if bool(found) is not real:
+            db.close()
+            kinds = ("simulated", "real")
+            raise BenchError(f"{path} is the stress ledger of {kinds[found]} dies; {kinds[real]} ones need their own")
+        return ledger
+
+    def life(self, wafer: str, die: str, *, without: str = "") -> Stress | None:
+        """Return what the cells of a die have been through, None if the ledger has nothing of it.
+
+        Args:
+            without: identity (`identity`) of a journal whose share is left out, because who asks counts it himself.
+        """
+        total: Stress | None = None
+        for journal, share in self._shares(wafer, die):
+            if journal != without:
+                total = share.stress if total is None else total + share.stress
+        return total
+
+    def history(self, wafer: str, die: str) -> list[Share]:
+        """Return what each try did to a die, in the order in which they were accounted last."""
+        return sorted((share for _, share in self._shares(wafer, die)), key=lambda s: s.utc)
+
+    def dies(self) -> list[tuple[str, str]]:
+        """Return (wafer, name) of every die in the ledger."""
+        query = "SELECT wafer, name FROM dies UNION SELECT wafer, name FROM touches ORDER BY wafer, name"
+        return [(wafer, name) for wafer, name in self._read(query)]
+
+    def _shares(self, wafer: str, die: str) -> Iterator[tuple[str, Share]]:
+        query = (
+            "SELECT journal, run, utc, shape, counts, positive, negative FROM shares JOIN dies ON die = id"
+            " WHERE wafer = ? AND name = ?"
+        )
+        for journal, run, utc, shape, *blobs in self._read(query, wafer, die):
+            yield journal, Share(run, utc, _unpacked(self.path, tuple(json.loads(shape)), blobs))
+
+    def touches(self, wafer: str, die: str, pads: str = "") -> int:
+        """Return how often needles went down on a group of pads of a die."""
+        query = "SELECT count(*) FROM touches WHERE wafer = ? AND name = ? AND pads = ?"
+        return int(self._read(query, wafer, die, pads)[0][0])
+
+    def touch(self, wafer: str, die: str, pads: str = "") -> int:
+        """Count a touch that is about to happen, and return how many there are with it."""
+        with storage(self.path, "count a touch"), self._transaction():
+            self._db.execute("INSERT INTO touches VALUES (NULL, ?, ?, ?, ?)", (wafer, die, pads, time.time()))
+        return self.touches(wafer, die, pads)
+
+    def account(self, journal: JournalReader, run: str = "") -> Stress:
+        """Bring the share of a die's journal up to its last committed row, and return the share.
+
+        Does nothing when it is up to date. The journal's meta says which die it is, of what shape, whether it is real,
+        and from which voltage pulses count.
+
+        Args:
+            run: what the run is called, for people.
+
+        Raises:
+            BenchError: the die is of the other sort, or the ledger has another shape under its name.
+            StorageError: journal or ledger cannot be read or written.
+        """
+        meta, key = journal.meta, identity(journal)
+        about = _About.of(meta)
+        (real,) = self._read("SELECT real FROM world")[0]
+        if about.real is not bool(real):
+            raise BenchError(
+                f"{journal.path}: die {about.name} is {'real' if about.real else 'simulated'}, "
+                f"and {self.path} is the ledger of {'real' if real else 'simulated'} dies"
+            )
+        known = self._read("SELECT shape FROM dies WHERE wafer = ? AND name = ?", about.wafer, about.name)
+        if known and tuple(json.loads(known[0][0])) != about.shape:
+            raise BenchError(
+                f"die {about.name} has {_cells(about.shape)} cells, and the one of that name in {self.path} has "
+                f"{_cells(tuple(json.loads(known[0][0])))}; it is another die, or its file is wrong"
+            )
+        while True:
+            before = self._read("SELECT upto, counts, positive, negative FROM shares WHERE journal = ?", key)
+            upto = before[0][0] if before else 0
+            share = _unpacked(self.path, about.shape, before[0][1:]) if before else Stress.none(about.shape)
+            last = journal.last.seq
+            for operation in journal.operations(after=upto, load=False):
+                if operation.seq > last:
+                    break
+                for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
+                    share += stress_of(bias, about.shape, about.v_count if pulse else None)
+            if self._put(about, key, run, upto if before else None, last, share):
+                return share
+
+    def _put(self, about: "_About", key: str, run: str, before: int | None, upto: int, share: Stress) -> bool:
+        """Write a share that went on from `before`; False if another process has brought it on meanwhile."""
+        packed = [
+            zlib.compress(np.ascontiguousarray(a).tobytes(), 1) for a in (share.counts, share.positive, share.negative)
+        ]
+        with storage(self.path, "account for a die"), self._transaction():
+            now = self._db.execute("SELECT upto FROM shares WHERE journal = ?", (key,)).fetchone()
+            if (now[0] if now else None) != before:
+                return False
+            if before is not None and before >= upto:
+                return True
+            shape = json.dumps(about.shape)
+            self._db.execute("INSERT OR IGNORE INTO dies VALUES (NULL, ?, ?, ?)", (about.wafer, about.name, shape))
+            (die,) = self._db.execute(
+                "SELECT id FROM dies WHERE wafer = ? AND name = ?", (about.wafer, about.name)
+            ).fetchone()
+            row = (key, die, run, upto, time.time(), *packed)
+            self._db.execute("INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return True
+
+    def account_run(self, run: Path) -> dict[str, Stress]:
+        """Account for every journal of a run, finished, killed or under way; return the shares by folder name.
+
+        Raises:
+            BenchError: as `account`.
+            StorageError: there is no run, or something cannot be read or written.
+        """
+        folders = sorted(p.parent for p in (run / "dies").glob("*/journal.db"))
+        if not folders:
+            raise StorageError(f"{run}: there is no journal of a die here; expected a run folder")
+        found = {}
+        for folder in folders:
+            with Journal.open(folder) as journal:
+                found[folder.name] = self.account(journal, run.resolve().name)
+        return found
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        with storage(self.path, "read the stress ledger"):
+            return self._db.execute(query, values).fetchall()
+
+    def _transaction(self) -> "_Transaction":
+        return _Transaction(self._db)
+
+    def close(self) -> None:
+        """Close; harmless a second time."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _Transaction:
+    """All or nothing, and alone."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        self._db.execute("BEGIN IMMEDIATE")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._db.in_transaction:
+            self._db.execute("COMMIT" if kind is None else "ROLLBACK")
+
+
+@dataclass(frozen=True)
+class _About:
+    """What a journal says of its die."""
+
+    wafer: str
+    name: str
+    shape: tuple[int, int, int]
+    real: bool
+    v_count: float
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> "_About":
+        geometry = meta["description"]["geometry"]
+        shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
+        # a run that does not say from which voltage its pulses count has all of them counted
+        v_count = float(meta.get("limits", {}).get("v_count", 0.0))
+        return cls(meta.get("wafer", ""), meta["die"], shape, bool(meta.get("real", False)), v_count)
+
+
+def identity(journal: JournalReader) -> str:
+    """Return what tells a journal from every other, wherever its folder is moved or copied."""
+    said = json.dumps([list(journal.created), journal.meta], sort_keys=True)
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def ledger_path(bench: Path, said: str | Path | None, environment: Mapping[str, str]) -> Path:
+    """Return where the ledger of a lab is: named by its environment, by its bench file, or beside that.
+
+    >>> ledger_path(Path("lab/bench.yaml"), None, {}).as_posix()
+    'lab/stress.db'
+    >>> ledger_path(Path("lab/bench.yaml"), "../wear.db", {}).as_posix()
+    'lab/../wear.db'
+    """
+    if named := environment.get(VARIABLE):
+        return Path(named).expanduser()
+    return bench.parent / (Path(said).expanduser() if said else NAME)
+
+
+def _biases(journal: JournalReader, body: Any, pulse: bool) -> Iterator[tuple[Bias, bool]]:
+    """Yield every bias in the intent of an operation, and whether it is the pulse itself."""
+    if not isinstance(body, dict):
+        return
+    for key, value in body.items():
+        if key == "bias":
+            loaded: dict[str, Any] = {k: journal.load(v) if isinstance(v, Stored) else v for k, v in value.items()}
+            yield Bias(**loaded), pulse
+        elif isinstance(value, dict):
+            yield from _biases(journal, value, False)
+
+
+def _unpacked(path: Path, shape: tuple[int, ...], blobs: list[bytes]) -> Stress:
+    """Return a share as it was stored."""
+    try:
+        counts, positive, negative = (zlib.decompress(blob) for blob in blobs)
+        return Stress(
+            np.frombuffer(counts, np.int64).reshape(shape),
+            np.frombuffer(positive, np.float32).reshape(shape),
+            np.frombuffer(negative, np.float32).reshape(shape),
+        )
+    except (ValueError, zlib.error) as error:
+        raise StorageError(
+            f"{path}: a share is damaged ({error}); leave the file as it is and work on a copy"
+        ) from error
+
+
+def _cells(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))
