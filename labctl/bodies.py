@@ -3,19 +3,26 @@
 This is the only place that knows which; everything above sees a die.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from instruments.assemble import OpenBench, open_bench, visa
-from instruments.bench import Bench
+from instruments.bench import Bench, ManualEntry
 from instruments.contact import touch_down
+from instruments.fiducial import Fiducial, Found, prove
 from instruments.manual_prober import Ask
 from instruments.transport import Log
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
-from labctl.twin import Twin
+from labctl.core.instrument import Subsite
+from labctl.core.units import Second
+from labctl.overnight.states import State
+from labctl.replay import Rebuild
+from labctl.twin import Spot, Twin
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -29,12 +36,38 @@ class Subject:
     Args:
         at: its (column, row) on the prober's map.
         seed: of the simulated world it lives in; a real die has none.
+        wafer: what its wafer is called, "" if it has none.
+        subsite: the spot of the die at `at` where it is, None for the only one.
+        subsites: all spots of that die.
+        excluded: why the campaign leaves it out, "" if it does not.
     """
 
     name: str
     description: DieDescription
     seed: int
     at: tuple[int, int] = (0, 0)
+    wafer: str = ""
+    subsite: Subsite | None = None
+    subsites: tuple[Subsite, ...] = ()
+    excluded: str = ""
+
+    @property
+    def die(self) -> str:
+        """Name of the die that it is, or of which it is a subsite."""
+        return self.name if self.subsite is None else self.name.removesuffix(f"-{self.subsite.name}")
+
+    @property
+    def spot(self) -> Spot:
+        """(column, row, number of the subsite) on the prober's map."""
+        return (*self.at, 0 if self.subsite is None else self.subsite.number)
+
+    def split(self, subsites: Iterable[Subsite]) -> "Iterator[Subject]":
+        """Yield what the campaign tests here: the die, or what is at each of its subsites."""
+        found = tuple(subsites)
+        if not found:
+            yield self
+        for spot in found:
+            yield replace(self, name=f"{self.name}-{spot.name}", subsite=spot, subsites=found)
 
     @property
     def alike(self) -> tuple[Any, ...]:
@@ -48,13 +81,46 @@ class Subject:
 
 
 Truth = Callable[[], dict[str, Any]]
+Say = Callable[[State], None]
+"""Told where a die stands on the way to its first operation."""
+
+
+def _quiet(state: State) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True)
+class Approached:
+    """A die that is ready.
+
+    Args:
+        noted: what was noted on the way there.
+        truth: what a simulated one really holds; None for a real one.
+        mark: called with the number of every operation before it is done, for a simulated world that numbers its
+            luck by it; a real one has no use for it.
+    """
+
+    die: Die
+    noted: dict[str, Any] = field(default_factory=dict)
+    truth: Truth | None = None
+    mark: Callable[[int], None] = lambda number: None
 
 
 class Body(Protocol):
     """What gives dies."""
 
-    def approach(self, subject: Subject) -> tuple[Die, Truth | None, dict[str, Any]]:
-        """Return the die, ready; what a simulated one really holds; and what was noted on the way there."""
+    @property
+    def rebuild(self) -> Rebuild:
+        """What has to be done again to a die of this body when a run is resumed."""
+        ...
+
+    @property
+    def patience(self) -> Second:
+        """Longest time that `approach` takes if nothing hangs, s; infinite where a person is asked."""
+        ...
+
+    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+        """Return the die, ready; `say` is told of moving, of contact checks and of new touches."""
         ...
 
     def leave(self) -> None:
@@ -65,10 +131,13 @@ class Body(Protocol):
 class Simulated:
     """The simulated die by itself: array maths, no instruments."""
 
-    def approach(self, subject: Subject) -> tuple[Die, Truth | None, dict[str, Any]]:
+    rebuild = Rebuild.BITS
+    patience: Second = 60.0
+
+    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
         """Make the die."""
         die = subject.simulated()
-        return die, die.truth, {}
+        return Approached(die, truth=die.truth)
 
     def leave(self) -> None:
         """Do nothing; there is nothing to leave."""
@@ -90,7 +159,18 @@ class OnBench:
     def __init__(self, bench: Bench, opened: OpenBench, twin: Twin | None) -> None:
         self.bench, self.opened, self.twin = bench, opened, twin
 
-    def approach(self, subject: Subject) -> tuple[Die, Truth | None, dict[str, Any]]:
+    @property
+    def rebuild(self) -> Rebuild:
+        """A real die keeps its cells; the twin's are made anew."""
+        return Rebuild.NOTHING if self.twin is None else Rebuild.STATES
+
+    @property
+    def patience(self) -> Second:
+        """Of a prober that moves, of a person, or of nobody."""
+        asked = any(isinstance(entry, ManualEntry) for entry in self.bench.instruments.values())
+        return math.inf if asked else 300.0
+
+    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
         """Bring `subject` under the needles and have contact.
 
         Raises:
@@ -102,15 +182,43 @@ class OnBench:
         die = opened.turn_to(description.nominal, description.polarity)
         noted: dict[str, Any] = {"identities": dict(opened.identities)}
         if opened.prober is not None:
-            place = opened.prober.step(*subject.at)
-            touched = touch_down(die, opened.prober)
+            say(State.MOVING)
+            spot = () if subject.subsite is None else (subject.subsite,)
+            place = opened.prober.step(*subject.at, *spot)
+            say(State.CONTACT_CHECK)
+
+            def again() -> None:
+                say(State.RETOUCH)
+                say(State.CONTACT_CHECK)
+
+            touched = touch_down(die, opened.prober, retouching=again)
             noted |= {
                 "place": [place.col, place.row],
                 "touches": touched.touches,
                 "contact_resistance": {f"{a}-{b}": ohm for (a, b), ohm in touched.resistance.items()},
             }
-        truth = None if self.twin is None else self.twin.at(subject.at).truth
-        return die, truth, noted
+        return self._ready(die, subject, noted)
+
+    def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
+        if self.twin is None:
+            return Approached(die, noted)
+        return Approached(die, noted, self.twin.at(subject.spot).truth, partial(self.twin.mark, subject.spot))
+
+    def prove(
+        self,
+        fiducials: Sequence[Fiducial],
+        dies: Collection[tuple[int, int]],
+        touches: Mapping[tuple[int, int], int] | None = None,
+    ) -> list[Found]:
+        """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.
+
+        Raises:
+            BenchError: it is not, or nothing here moves.
+            ContactError: nothing conducts anywhere.
+        """
+        if self.opened.prober is None:
+            raise BenchError(f"the wafer has fiducials, and the bench '{self.bench.name}' has no prober to go there")
+        return prove(self.opened.die, self.opened.prober, fiducials, dies, touches)
 
     def leave(self) -> None:
         """Have outputs verified off and needles up."""
@@ -136,7 +244,7 @@ class OnBench:
 class ByHand(OnBench):
     """A bench that a person stands at: the needles stay where they are, down on a die, and so does the die."""
 
-    def approach(self, subject: Subject) -> tuple[Die, Truth | None, dict[str, Any]]:
+    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
         """Have the interface of the die under the needles, if they are in contact; ContactError if not."""
         self.bench.wiring.fits(subject.description.shape)
         die = self.opened.turn_to(subject.description.nominal, subject.description.polarity)
@@ -145,8 +253,7 @@ class ByHand(OnBench):
             raise ContactError(
                 f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
             )
-        truth = None if self.twin is None else self.twin.at(subject.at).truth
-        return die, truth, {"identities": dict(self.opened.identities), "by_hand": True}
+        return self._ready(die, subject, {"identities": dict(self.opened.identities), "by_hand": True})
 
     def leave(self) -> None:
         """Have outputs verified off and relays open; the needles stay."""
@@ -169,12 +276,16 @@ def on_bench(
     ask: Ask | None = None,
     log: Callable[[str], Log] | None = None,
     by_hand: bool = False,
+    others: Sequence[Subject] = (),
+    visited: Collection[tuple[int, int]] = (),
 ) -> OnBench:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
     Args:
         sim: None for the real bench; "bytes" or "tcp" for the twin.
         by_hand: nothing will move; in the twin, the needles stand on the first die.
+        others: dies of the wafer that are not tested, which the twin has as well.
+        visited: places without a die to which the prober goes all the same.
 
     Raises:
         BenchError: file and what answers do not fit.
@@ -186,14 +297,16 @@ def on_bench(
         return body(bench, opened, None)
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    taken: dict[tuple[int, int], Subject] = {}
-    for subject in subjects:
-        if subject.at in taken:
-            raise BenchError(f"dies {taken[subject.at].name} and {subject.name} are both at {subject.at} of the map")
-        taken[subject.at] = subject
+    taken: dict[Spot, Subject] = {}
+    for subject in (*subjects, *others):
+        if subject.spot in taken:
+            raise BenchError(f"dies {taken[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
+        taken[subject.spot] = subject
     twin = Twin(
         bench,
-        {s.at: _passive(s) for s in subjects},
+        {spot: _passive(s) for spot, s in taken.items()},
+        subsites=subjects[0].subsites,
+        visited=visited,
         sockets=sim == "tcp",
         seed=subjects[0].seed,
         in_contact=by_hand,

@@ -59,7 +59,7 @@ class Journal(JournalReader):
     def __init__(
         self, folder: Path, db: sqlite3.Connection, utc: Callable[[], float], monotonic: Callable[[], float]
     ) -> None:
-        self.folder, self.path = folder, folder / "journal.db"
+        self.folder, self.path, self.readonly = folder, folder / "journal.db", False
         self._db, self._utc, self._monotonic = db, utc, monotonic
         self._copy: tempfile.TemporaryDirectory[str] | None = None
         self._rows: list[Row] = []
@@ -140,6 +140,7 @@ class Journal(JournalReader):
                         shutil.copyfile(file, Path(copy.name, file.name))
                 journal = cls(folder, _connect(Path(copy.name, "journal.db"), "rw"), utc, monotonic)
                 journal._copy = copy
+            journal.readonly = True
             journal._check_format()
         return journal
 
@@ -190,13 +191,7 @@ class Journal(JournalReader):
         return self._seq
 
     def _put(self, array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
-        if isinstance(array, Stored):
-            index = {"index": array.index} if array.index else {}
-            return {"$array": array.digest, **index, "shape": array.shape}
-        check_array(array, ".".join(path))
-        whole, rows = parts_of(array)
-        index = {} if rows is None else {"index": self._keep(rows)}
-        return {"$array": self._keep(whole), **index, "shape": array.shape}
+        return _named(array, path, self._keep)
 
     def _keep(self, array: Array) -> str:
         digest = digest_of(array)
@@ -222,11 +217,20 @@ class Journal(JournalReader):
         self._open.remove(seq)
         return number
 
+    @staticmethod
+    def text(body: object) -> str:
+        """Return `body` as the text that a row of it holds; equal texts are bodies that are equal to the bit."""
+        return encode(body, lambda array, path: _named(array, path, digest_of))
+
+    @staticmethod
+    def body_of(record: "Record") -> dict[str, Any]:
+        """Return what a row holds of `record`. Raises TypeError if no table can hold a field."""
+        kinds = columns_of(cast(Any, type(record))).kinds
+        return {k: field_of(f"{record.table}.{k}", getattr(record, k), v) for k, v in kinds.items()}
+
     def record(self, stage: str, record: "Record") -> int:
         """Note one record. Raises TypeError if no table can hold a field, or its shape changes."""
-        kind, subclass = record.table, cast(Any, type(record))
-        columns = columns_of(subclass)
-        body = {k: field_of(f"{kind}.{k}", getattr(record, k), v) for k, v in columns.kinds.items()}
+        kind, columns, body = record.table, columns_of(cast(Any, type(record))), self.body_of(record)
         shapes = {name: value.shape for name, value in body.items() if isinstance(value, np.ndarray)}
         if columns.columnar:
             if len(shapes) < len(body) or any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
@@ -285,6 +289,17 @@ class Journal(JournalReader):
                     raise
         with storage(self.path, "finish the journal"):
             sync_folder(self.folder)
+
+
+def _named(array: Array | Stored, path: tuple[str, ...], keep: Callable[[Array], str]) -> dict[str, Any]:
+    """Return what stands for an array in the text of a row; `keep` returns the digest of what is stored of it."""
+    if isinstance(array, Stored):
+        index = {"index": array.index} if array.index else {}
+        return {"$array": array.digest, **index, "shape": array.shape}
+    check_array(array, ".".join(path))
+    whole, rows = parts_of(array)
+    index = {} if rows is None else {"index": keep(rows)}
+    return {"$array": keep(whole), **index, "shape": array.shape}
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:

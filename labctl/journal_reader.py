@@ -186,11 +186,8 @@ class JournalReader:
         """Yield the events with a number above `after`."""
         return self._entries("event", after=after, load=load)
 
-    def operations(self, *, after: int = 0, load: bool = True) -> Iterator[Operation]:
-        """Yield the operations with a number above `after`, in the order of their intents.
-
-        Arrays are read-only; with ``load=False`` each is a `Stored` instead.
-        """
+    def intents(self, *, after: int = 0) -> Iterator[tuple[Row, Row | None]]:
+        """Yield the rows of the operations with a number above `after`, each with that of its result, if it has one."""
         intent, result = (", ".join(f"{side}.{name}" for name in COLUMNS) for side in "ir")
         query = (
             f"SELECT {intent}, {result} FROM log i LEFT JOIN log r ON r.answers = i.seq"
@@ -201,20 +198,34 @@ class JournalReader:
             with storage(self.path, "read the journal"):
                 found = self._db.execute(query, (after,)).fetchall()
             for columns in found:
-                row = self._checked(columns[:n])
-                end = None if columns[n] is None else self._checked(columns[n:])
-                yield Operation(
-                    row.seq,
-                    row.stage,
-                    row.kind,
-                    self._body(row, load),
-                    None if end is None else self._body(end, load),
-                    Stamp(row.utc, row.monotonic),
-                    None if end is None else Stamp(end.utc, end.monotonic),
-                )
+                yield self._checked(columns[:n]), None if columns[n] is None else self._checked(columns[n:])
             if len(found) < _CHUNK:
                 return
             after = found[-1][0]
+
+    def rows(self, what: str, *, after: int = 0) -> Iterator[Row]:
+        """Yield the rows of one sort ("event", "record", ...) with a number above `after`."""
+        return self._rows_where("what = ?", what, after=after)
+
+    def body(self, row: Row, *, load: bool = True) -> Any:
+        """Return what a row holds; with ``load=False`` each array is a `Stored` instead."""
+        return self._body(row, load)
+
+    def operations(self, *, after: int = 0, load: bool = True) -> Iterator[Operation]:
+        """Yield the operations with a number above `after`, in the order of their intents.
+
+        Arrays are read-only; with ``load=False`` each is a `Stored` instead.
+        """
+        for row, end in self.intents(after=after):
+            yield Operation(
+                row.seq,
+                row.stage,
+                row.kind,
+                self._body(row, load),
+                None if end is None else self._body(end, load),
+                Stamp(row.utc, row.monotonic),
+                None if end is None else Stamp(end.utc, end.monotonic),
+            )
 
     @property
     def tables(self) -> dict[str, Columns]:
@@ -241,6 +252,11 @@ class JournalReader:
         units = {"seq": "", "stage": "", "utc": "s", **columns.units}
         return Table(name, found, units, columns.columnar, columns.axes, columns.codes)
 
+    def digests(self) -> frozenset[str]:
+        """Return the digests of all arrays that the journal keeps."""
+        with storage(self.path, "read the journal"):
+            return frozenset(d for (d,) in self._db.execute("SELECT digest FROM arrays"))
+
     def verify(self) -> None:
         """Compare every digest and the database's own structure. Raises StorageError at the first damage."""
         with storage(self.path, "verify the journal"):
@@ -250,9 +266,7 @@ class JournalReader:
         for expected, row in enumerate(self._rows_where("1"), start=1):
             if row.seq != expected:
                 raise StorageError(f"{self.path}: row {expected} is missing; leave it as it is and work on a copy")
-        with storage(self.path, "read the journal"):
-            digests = [d for (d,) in self._db.execute("SELECT digest FROM arrays")]
-        for digest in digests:
+        for digest in sorted(self.digests()):
             self.array(digest)
 
     @staticmethod

@@ -183,6 +183,12 @@ class Limited:
             self.counts += added
         return self._die.pulse(pulse)
 
+    def recall(self, operation: Sense | Pulse) -> None:
+        """Judge and count what was done to this die before; nothing is done."""
+        added = self.judge(operation)
+        if added is not None:
+            self.counts += added
+
     def program(self, plan: WritePlan) -> Attempts:
         """Judge the whole plan by its cap, then carry it out pulse by pulse."""
         self.check(plan)

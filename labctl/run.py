@@ -3,7 +3,7 @@
 Every operation of a procedure passes through `Journalled`, which cuts it into chunks of about a second of bench time.
 A chunk's intent is durable before anything is energised, and its result is durable before the next chunk begins;
 between chunks is the safe point at which a run can be asked to stop. Records are durable before the procedure is asked
-for more.
+for more. A journal that has some of it already is gone through again first (`labctl.replay`).
 """
 
 import math
@@ -27,14 +27,20 @@ from labctl.core.die import (
     WritePlan,
     program_by_host,
 )
-from labctl.core.errors import LabError, LimitError, StorageError
+from labctl.core.errors import ContactError, LabError, LimitError, LinkTimeoutError, StorageError
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import Second
 from labctl.journal import Journal
 from labctl.limits import Limited
+from labctl.overnight.states import State
+from labctl.replay import Mismatch, Rebuild, Replay, Told, answer_to
 
 CHUNK: Second = 1.0
 """Bench time of one chunk: the longest wait between asking a run to stop and its safe point."""
+SLOWER, GRACE = 3.0, 30.0
+"""A chunk hangs when it takes longer than `SLOWER` times its predicted time and `GRACE` s more."""
+THINKING: Second = 600.0
+"""Longest time, in s, between two chunks: a procedure works on what it read, with outputs at 0 V."""
 
 
 class Status(StrEnum):
@@ -47,18 +53,57 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended, why, in operator words, the exit code that says so to a script, and the bin if it has one."""
+    """How a stage ended, why, in operator words, the exit code that says so to a script, and the bin if it has one.
+
+    Args:
+        state: where it leaves the die; if nothing else is said, DONE after a success and ERROR after all else.
+        error: type and message of the exception that ended it, if one did.
+        trace: where that came from.
+    """
 
     status: Status
     reason: str = ""
     exit_code: int = 0
     bin: str = ""
+    state: State = State.PENDING
+    error: tuple[str, str] | None = None
+    trace: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state is State.PENDING:
+            object.__setattr__(self, "state", State.DONE if self.status is Status.SUCCESS else State.ERROR)
 
 
 class Stopped(LabError):
     """The operator asked the run to stop and it has reached a safe point."""
 
     exit_code = 4
+
+
+def ending(error: BaseException) -> Outcome:
+    """Return how an exception ends the work on a die.
+
+    What the die can go on from, once the cause is gone, leaves it INTERRUPTED: an operator, a link, a disk.
+    """
+    match error:
+        case Stopped():
+            return Outcome(Status.ABORT, str(error), error.exit_code, state=State.INTERRUPTED)
+        case KeyboardInterrupt():
+            reason = "interrupted by the operator"
+            return Outcome(Status.ABORT, reason, Stopped.exit_code, state=State.INTERRUPTED)
+    said, trace = (type(error).__name__, str(error)), "".join(traceback.format_exception(error))
+    match error:
+        case LimitError():
+            return Outcome(Status.ABORT, str(error), error.exit_code, "", State.LIMIT_STOP, said, trace)
+        case ContactError():
+            return Outcome(Status.FAIL, str(error), 1, "contact", State.CONTACT_FAIL, said, trace)
+        case StorageError() | LinkTimeoutError():
+            return Outcome(Status.FAIL, str(error), error.exit_code, "", State.INTERRUPTED, said, trace)
+        case LabError():
+            # 2 is for what was refused before the start
+            code = 1 if error.exit_code == 2 else error.exit_code
+            return Outcome(Status.FAIL, str(error), code, "", State.ERROR, said, trace)
+    return Outcome(Status.FAIL, f"a bug: {error!r}", LabError.exit_code, "", State.ERROR, said, trace)
 
 
 class Stop:
@@ -86,36 +131,36 @@ class Stop:
 C = TypeVar("C", Sense, Pulse)
 
 
-def chunks(operation: C, time: Second) -> Iterator[C]:
-    """Cut `operation`, predicted to take `time` s, into pieces of at most `CHUNK` s, at least one pattern each."""
-    n = len(operation)
-    pieces = max(1, math.ceil(time / CHUNK))
-    size = max(1, math.ceil(n / pieces))
-    if n <= size:
-        yield operation
-        return
-    for start in range(0, n, size):
-        yield operation.take(slice(start, start + size))
+def chunk_of(n: int, time: Second) -> int:
+    """Return how many of n patterns, predicted to take `time` s together, make a chunk of at most `CHUNK` s.
+
+    >>> chunk_of(7, 2.5), chunk_of(3, 60.0), chunk_of(0, 0.0)
+    (3, 1, 1)
+    """
+    return max(1, math.ceil(n / max(1, math.ceil(time / CHUNK))))
 
 
 class Journalled:
     """A die whose every operation is in the journal before it is done and again after it.
 
     Args:
+        replay: what the journal has of it already.
         stop: asked at every safe point.
         tick: called at every safe point, for progress.
+        lease: told how long it may take until it is told again, s; whoever hears nothing longer may take it for hung.
     """
 
     def __init__(
         self,
         die: Limited,
-        journal: Journal,
+        replay: Replay,
         stage: str,
         stop: Stop | None = None,
         tick: Callable[[int], None] = lambda patterns: None,
+        lease: Callable[[Second], None] = lambda seconds: None,
     ) -> None:
-        self._die, self._journal, self._stage, self._tick = die, journal, stage, tick
-        self._stop = stop or Stop()
+        self._die, self._replay, self._journal, self._stage = die, replay, replay.journal, stage
+        self._stop, self._tick, self._lease = stop or Stop(), tick, lease
 
     @property
     def geometry(self) -> Geometry:
@@ -133,13 +178,11 @@ class Journalled:
 
     def sense(self, sense: Sense) -> Reading:
         """Read n patterns, chunk by chunk."""
-        time = self._die.check(sense)
-        return Reading.join(self._act("sense", piece, self._die.sense) for piece in chunks(sense, time))
+        return Reading.join(self._chunks("sense", sense, self._die.sense))
 
     def pulse(self, pulse: Pulse) -> Reading:
         """Pulse n patterns, chunk by chunk."""
-        time = self._die.check(pulse)
-        return Reading.join(self._act("pulse", piece, self._die.pulse) for piece in chunks(pulse, time))
+        return Reading.join(self._chunks("pulse", pulse, self._die.pulse))
 
     def program(self, plan: WritePlan) -> Attempts:
         """Judge the plan once, then carry it out in journalled pulses."""
@@ -150,15 +193,54 @@ class Journalled:
         """Make every line safe."""
         self._die.idle()
 
-    def _act(self, kind: str, piece: C, act: Callable[[C], Reading]) -> Reading:
+    def _chunks(self, kind: str, operation: C, act: Callable[[C], Reading]) -> Iterator[Reading]:
+        """Yield what the chunks of an operation give: first those of the journal, cut as they were, then others."""
+        n, start, size = len(operation), 0, 0
+        time: Second | None = None
+        while start < n or not size:
+            told = self._replay.next()
+            if told is None and time is None:
+                time = self._die.check(operation)
+                size = size or chunk_of(n, time)
+            patterns = size if told is None else told.patterns
+            size = max(size, patterns, 1)
+            piece = operation if patterns >= n else operation.take(slice(start, start + patterns))
+            start += max(1, len(piece))
+            self._safe_point()
+            if told is not None:
+                yield self._again(told, kind, piece)
+            else:
+                assert time is not None
+                yield self._act(kind, piece, act, time * len(piece) / max(1, n))
+            self._tick(len(piece))
+
+    def _again(self, told: Told, kind: str, piece: Sense | Pulse) -> Reading:
+        """Answer a chunk from the journal."""
+        if self._replay.rebuild is not Rebuild.NOTHING:
+            self._lease(THINKING)
+        return self._replay.again(told, self._stage, kind, piece, self._die, self._answer)
+
+    def _safe_point(self) -> None:
         reason = self._stop.reason()
         if reason:
             raise Stopped(reason)
-        sequence = self._journal.intend(self._stage, kind, piece)
+
+    def _act(self, kind: str, piece: C, act: Callable[[C], Reading], time: Second) -> Reading:
+        self._replay.begin()
+        return self._do(self._journal.intend(self._stage, kind, piece), lambda: act(piece), time)
+
+    def _answer(self, seq: int, sense: Sense) -> Reading:
+        """Take the read that answers operation `seq`, whose result was lost."""
+        time = self._die.check(sense)
+        number = self._journal.intend(self._stage, "sense", answer_to(seq, sense))
+        return self._do(number, lambda: self._die.sense(sense), time)
+
+    def _do(self, sequence: int, act: Callable[[], Reading], time: Second) -> Reading:
         self._journal.commit()
-        reading = act(piece)
+        self._lease(SLOWER * time + GRACE)
+        reading = act()
+        self._lease(THINKING)
         self._journal.result(sequence, reading)
-        self._tick(len(piece))
         return reading
 
 
@@ -170,55 +252,63 @@ def run(
     *,
     stop: Stop | None = None,
     tick: Callable[[int], None] = lambda patterns: None,
+    lease: Callable[[Second], None] = lambda seconds: None,
     truth: Callable[[], dict[str, Any]] | None = None,
+    replay: Replay | None = None,
 ) -> Outcome:
     """Run one procedure on one die and journal all of it; always leave the die idle.
 
     Args:
         truth: what a simulated die really holds, logged when the stage ends and used by nobody.
+        replay: what `journal` tells of this and later stages already; None for nothing.
     """
-    stage = procedure.name
-    journal.event("stage_started", procedure.settings_said(), stage=stage)
-    stop = stop or Stop()
-    watched = Journalled(die, journal, stage, stop, tick)
-    outcome = Outcome(Status.FAIL, "the stage was interrupted", LabError.exit_code)
+    stage, replay, stop = procedure.name, replay or Replay(journal), stop or Stop()
+    outcome = Outcome(Status.FAIL, "the stage was interrupted", LabError.exit_code, state=State.INTERRUPTED)
     try:
+        if not replay.started(stage):
+            journal.event("stage_started", procedure.settings_said(), stage=stage)
+        watched = Journalled(die, replay, stage, stop, tick, lease)
         with stop.may_interrupt():
             for record in procedure.run(watched, history):
-                journal.record(stage, record)
-                journal.commit()
+                if not replay.knows(stage, record):
+                    journal.record(stage, record)
+                    journal.commit()
                 history.add(record)
         outcome = Outcome(Status.SUCCESS)
-    except (Stopped, LimitError) as error:
-        outcome = Outcome(Status.ABORT, str(error), error.exit_code)
-    except KeyboardInterrupt:
-        outcome = Outcome(Status.ABORT, "interrupted by the operator", Stopped.exit_code)
-    except LabError as error:
-        outcome = Outcome(Status.FAIL, str(error), error.exit_code)
-    except Exception as error:
-        outcome = Outcome(Status.FAIL, f"a bug: {error!r}\n{traceback.format_exc()}", LabError.exit_code)
+    except (KeyboardInterrupt, Exception) as error:
+        outcome = ending(error)
     finally:
-        outcome = _close(die, journal, stage, outcome, truth)
+        outcome = _close(die, replay, stage, outcome, truth)
     return outcome
 
 
 def _close(
-    die: Limited, journal: Journal, stage: str, outcome: Outcome, truth: Callable[[], dict[str, Any]] | None
+    die: Limited, replay: Replay, stage: str, outcome: Outcome, truth: Callable[[], dict[str, Any]] | None
 ) -> Outcome:
     """Make the die safe first, then write how the stage ended; return the graver of what happened before and here."""
     try:
         die.idle()
     except Exception as error:
-        reason = f"outputs may be live: {error}" + (f" (after: {outcome.reason})" if outcome.reason else "")
-        outcome = Outcome(Status.FAIL, reason, 6)
+        outcome = unsafe(error, outcome)
     body: dict[str, Any] = {"pulses_per_cell": die.counts}
     if truth is not None:
         body["truth"] = {name: np.asarray(value) for name, value in truth().items()}
+    body |= {"outcome": outcome.status.value, "reason": outcome.reason}
+    if outcome.trace:
+        body["trace"] = outcome.trace
     try:
-        journal.event("stage_ended", {**body, "outcome": outcome.status.value, "reason": outcome.reason}, stage=stage)
-        journal.commit()
-    except StorageError as error:
+        if outcome.status is not Status.SUCCESS or not replay.ended(stage, body):
+            replay.journal.event("stage_ended", body, stage=stage)
+            replay.journal.commit()
+    except (StorageError, Mismatch) as error:
         if outcome.status is Status.SUCCESS:
-            return Outcome(Status.FAIL, str(error), error.exit_code)
+            return ending(error)
         return replace(outcome, reason=f"{outcome.reason}; and {error}")
     return outcome
+
+
+def unsafe(error: Exception, before: Outcome) -> Outcome:
+    """Return the outcome of outputs that were not verified off, after `before`; the die stands where that left it."""
+    reason = f"outputs may be live: {error}" + (f" (after: {before.reason})" if before.reason else "")
+    state = State.INTERRUPTED if before.state is State.DONE else before.state
+    return replace(before, status=Status.FAIL, reason=reason, exit_code=6, state=state)

@@ -4,14 +4,14 @@ The twin is reached as the real bench is: over bytes in this process, or over so
 line above the transport is the same as on the real bench.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from instruments.assemble import probe_of
 from instruments.bench import Bench, ManualEntry, MatrixEntry, SentioEntry, SourceEntry
 from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError
-from labctl.core.instrument import Transport
+from labctl.core.instrument import Subsite, Transport
 from sim_backend.die import SimDie
 from sim_backend.emulators.clock import Clock, Timing, VirtualClock
 from sim_backend.emulators.k707 import K707
@@ -22,6 +22,8 @@ from sim_backend.emulators.sentio import Heights, Sentio, WaferMap
 from sim_backend.emulators.serve import Server, serve
 from sim_backend.emulators.world import Line, Wiring, World
 
+Spot = tuple[int, int, int]
+"""(column, row, number of the subsite) on the prober's map."""
 CARD = "7174A"
 """Card of every slot of the emulated matrix: 8 rows by 12 columns."""
 
@@ -43,36 +45,43 @@ class Twin:
     """Emulated instruments of one bench around simulated dies; close it when done.
 
     Args:
-        dies: the die at each (column, row) of the prober; without a prober there is one, at (0, 0).
+        dies: the die at each (column, row, subsite) of the prober; without a prober there is one.
         sockets: serve the instruments on 127.0.0.1 and connect through VISA, instead of in this process.
         seed: of the instruments' noise.
         in_contact: the needles stand on the first die; without a prober they always do.
         clock: None is a clock that only moves when an instrument takes its time.
+        subsites: the prober's table of subsites.
+        visited: places of the prober's map that have no die.
     """
 
     def __init__(
         self,
         bench: Bench,
-        dies: Mapping[tuple[int, int], SimDie],
+        dies: Mapping[Spot, SimDie],
         *,
         sockets: bool = False,
         seed: int = 0,
         in_contact: bool = False,
         clock: Clock | None = None,
+        subsites: Sequence[Subsite] = (),
+        visited: Collection[tuple[int, int]] = (),
     ) -> None:
         self.dies = dict(dies)
         moved = any(isinstance(e, SentioEntry) for e in bench.instruments.values())
         if not moved and len(self.dies) != 1:
             raise BenchError(f"{len(self.dies)} dies and no prober that moves; a bench without one tests a single die")
         if not moved:
-            self.dies = {(0, 0): next(iter(self.dies.values()))}
+            self.dies = {(0, 0, 0): next(iter(self.dies.values()))}
+        places = {(x, y) for x, y, _ in self.dies} | set(visited)
+        table = tuple((s.name, s.x * 1e6, s.y * 1e6) for s in subsites)
+        self._map = WaferMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
         shared = {f: getattr(bench.timing, f) for f in type(bench.timing).model_fields}
         self.world = World(
             wiring_of(bench),
-            lambda x, y, site: self.dies.get((x, y)) if site == 0 else None,
+            lambda x, y, site: self.dies.get((x, y, site)),
             clock=clock or VirtualClock(),
             timing=Timing(**shared),
-            place=(*next(iter(self.dies)), 0),
+            place=next(iter(self.dies)),
             in_contact=in_contact or not moved,
         )
         self.instruments = {
@@ -91,14 +100,27 @@ class Twin:
                 slots = sorted({int(column.split("-")[0]) for column in bench.wiring.pads.values()})
                 return K707(name, entry.model, self.world, cards=dict.fromkeys(slots, CARD))
             case SentioEntry():
-                return Sentio(name, self.world, wafer=WaferMap(tuple(self.dies)), heights=Heights())
+                return Sentio(name, self.world, wafer=self._map, heights=Heights())
             case ManualEntry():
                 return None
         raise BenchError(f"{name}: there is no emulated '{entry.driver}'; the twin has 2600B, 707B and SENTIO")
 
-    def at(self, place: tuple[int, int]) -> SimDie:
-        """Return the die at a place of the map."""
-        return self.dies[place] if place in self.dies else next(iter(self.dies.values()))
+    def at(self, spot: Spot) -> SimDie:
+        """Return the die at a spot of the map; without a prober, the one die."""
+        return self.dies[spot] if spot in self.dies else next(iter(self.dies.values()))
+
+    def mark(self, spot: Spot, operation: int) -> None:
+        """Number the luck of the die at a spot and the noise of the instruments anew, for an operation's number.
+
+        They depend on it then and on nothing that happened before, such as a contact check that was made twice.
+        """
+        with self.world.lock:
+            self.world.settle()
+            self.at(spot).begin(operation)
+            for instrument in self.instruments.values():
+                if isinstance(instrument, K2600):
+                    for smu in instrument.smus.values():
+                        smu.begin(operation)
 
     @property
     def ledger(self) -> Ledger:

@@ -1,22 +1,39 @@
-"""Work on one die from its journal's first row to its sealed file."""
+"""Work on one die from its journal's first row to its sealed file, or on from where an earlier run left it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from labctl.bodies import Body, Simulated, Subject
+from labctl.arrays import leftovers, quarantine
+from labctl.bodies import Approached, Body, Simulated, Subject
 from labctl.campaign import Accept, bin_of
-from labctl.core.errors import ContactError, LabError
+from labctl.core.errors import StorageError
 from labctl.core.procedure import History, Procedure
-from labctl.sealing import seal_in_subprocess
+from labctl.core.units import Second
+from labctl.figures import figures_of
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
-from labctl.run import Outcome, Status, Stop, run
+from labctl.overnight.states import State, folder_of
+from labctl.replay import Rebuild, Remembered, Replay
+from labctl.run import Outcome, Status, Stop, ending, run, unsafe
+from labctl.sealing import seal_in_subprocess
 from protocols.records import Inference, Write
 
 Notify = Callable[[str, str, Any], None]
-"""Called with (die, what, detail) at every safe point and at the end of every stage."""
+"""Called with (die, what, detail) as a die goes on:
+
+- "state", a `State`: where it stands now
+- "lease", s: how long it may be until the next message; after that it hangs
+- "stage", name: of the procedure that begins, or "approach" or "sealing"
+- "patterns", n: so many patterns more are done, or answered from the journal
+- "alarm", text: somebody should know
+- "done", bin
+"""
+SEALING: Second = 1800.0
+"""Longest time, in s, that a die takes to be sealed."""
+LEAVING: Second = 120.0
+"""Longest time, in s, until outputs are verified off and needles up."""
 
 
 @dataclass(frozen=True)
@@ -25,6 +42,8 @@ class Job:
 
     Args:
         own: fields of the stages that differ on this die.
+        attempt: number of the try; every try has files of its own.
+        resume: go on with the journal that this try has.
     """
 
     folder: Path
@@ -33,22 +52,43 @@ class Job:
     accept: Accept
     meta: dict[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
+    attempt: int = 1
+    resume: bool = False
 
     @property
     def die(self) -> str:
         """Name of the die."""
         return self.subject.name
 
+    @property
+    def name(self) -> str:
+        """What the folder and the file of this try are called under ``RUN/dies``."""
+        return folder_of(self.die, self.attempt)
+
 
 @dataclass(frozen=True)
 class DieResult:
-    """How one die ended: its bin, why, and its solutions as `--json` prints them."""
+    """How one die ended: its bin, why, and its solutions as `--json` prints them.
+
+    Args:
+        sealed: sha256 of its file, "" if there is none.
+        figures: see `labctl.figures`.
+        again: nothing was done to the die and nothing can be: it needs a new try, now.
+    """
 
     die: str
     bin: str
     outcome: Outcome
     solutions: list[dict[str, Any]]
     sealed: str = ""
+    attempt: int = 1
+    figures: Mapping[str, float] = field(default_factory=dict)
+    again: bool = False
+
+    @property
+    def state(self) -> State:
+        """Where it leaves the die."""
+        return self.outcome.state
 
 
 def _solutions(history: History) -> list[dict[str, Any]]:
@@ -81,6 +121,8 @@ def _meta(job: Job) -> dict[str, Any]:
         **job.meta,
         "die": subject.name,
         "place": list(subject.at),
+        "wafer": subject.wafer,
+        "limits": job.limits.model_dump(mode="json"),
         "description": subject.description.model_dump(mode="json"),
     }
 
@@ -90,17 +132,34 @@ def run_die(
 ) -> DieResult:
     """Run all stages on the die that `body` gives, seal it, and say how it ended.
 
+    With ``job.resume`` the journal of this try goes on: what it tells is gone through again (`labctl.replay`) and the
+    die is touched where it ends. If it is damaged nothing is done, and the result asks for a new try.
+
     Args:
         body: None for the simulated die.
 
     Raises:
-        StorageError: the journal cannot be made.
+        StorageError: the journal cannot be made, or the die not be sealed.
     """
     body = body or Simulated()
-    history = History()
-    journal = Journal.create(job.folder / "dies" / job.die, _meta(job))
+    own, history, folder = for_die(procedures, job.own), History(), job.folder / "dies" / job.name
     try:
-        outcome = _stages(job, for_die(procedures, job.own), body, journal, history, notify, stop)
+        if job.resume and (folder / "journal.db").exists():
+            journal = _taken_up(job, len(own))
+            replay = Replay.of(journal, body.rebuild)
+        else:
+            journal = Journal.create(folder, _meta(job))
+            replay = Replay(journal, body.rebuild)
+    except StorageError as error:
+        if not job.resume:
+            raise
+        reason = f"the journal of this try cannot go on, so the die needs a new one: {error}"
+        notify(job.die, "alarm", reason)
+        outcome = replace(ending(error), state=State.ERROR, reason=reason)
+        return DieResult(job.die, "error", outcome, [], attempt=job.attempt, again=True)
+    try:
+        work = _Work(job, own, replay, history, notify, stop)
+        outcome, noted = work.remember() if replay.stages == len(own) else work.carry_out(body)
         solutions = _solutions(history)
         found = bin_of(
             job.accept,
@@ -109,55 +168,106 @@ def run_die(
         )
         if outcome.status is not Status.SUCCESS:
             found = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
-        journal.event("die_ended", {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason})
-        journal.finish()
+        if not journal.readonly:
+            said = {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason}
+            journal.event("die_ended", {**said, "state": outcome.state.value, "trace": outcome.trace})
+            journal.finish()
     finally:
         journal.close()
-    notify(job.die, "stage", "sealing")
-    digest = seal_in_subprocess(job.folder, job.die)
+    notify(job.die, "state", State.SEALING)
+    notify(job.die, "lease", SEALING)
+    digest = seal_in_subprocess(job.folder, job.name)
     notify(job.die, "done", found)
-    return DieResult(job.die, found, outcome, solutions, digest)
+    return DieResult(job.die, found, outcome, solutions, digest, job.attempt, figures_of(history, noted))
 
 
-def _stages(
-    job: Job,
-    procedures: Sequence[Procedure],
-    body: Body,
-    journal: Journal,
-    history: History,
-    notify: Notify,
-    stop: Stop,
-) -> Outcome:
-    """Approach the die, run its stages up to the first that does not succeed, and leave it."""
-    outcome = Outcome(Status.SUCCESS)
-    try:
-        notify(job.die, "stage", "approach")
-        die, truth, noted = body.approach(job.subject)
-        journal.event("approached", noted)
-        journal.commit()
-        limited = Limited(die, job.limits)
-        for procedure in procedures:
-            notify(job.die, "stage", procedure.name)
+def _taken_up(job: Job, stages: int) -> Journal:
+    """Return the journal of an earlier run; what that left beside it is moved to ``RUN/quarantine``.
+
+    It is open for reading alone if it has a good end after so many `stages`. Raises StorageError if it is damaged.
+    """
+    folder = job.folder / "dies" / job.name
+    with Journal.open(folder) as found:
+        found.verify()
+        kept = found.digests()
+        ended = [event.body["outcome"] for event in found.events() if event.kind == "die_ended"]
+        whole = found.finished and ended[-1:] == [Status.SUCCESS] and Replay.of(found).stages == stages
+    for path in leftovers(folder / "arrays", kept):
+        quarantine(job.folder, path)
+    return Journal.open(folder, readonly=whole)
+
+
+@dataclass(frozen=True)
+class _Work:
+    """The stages of one die, to be carried out or gone through again."""
+
+    job: Job
+    procedures: Sequence[Procedure]
+    replay: Replay
+    history: History
+    notify: Notify
+    stop: Stop
+
+    def tell(self, what: str, detail: Any) -> None:
+        """Tell whoever watches this die."""
+        self.notify(self.job.die, what, detail)
+
+    def remember(self) -> tuple[Outcome, dict[str, Any]]:
+        """Go through a journal that has all stages; no die is needed for that."""
+        noted: dict[str, Any] = next(
+            (e.body for e in reversed(list(self.replay.journal.events())) if e.kind == "approached"), {}
+        )
+        self.replay.rebuild = Rebuild.NOTHING
+        description = self.job.subject.description
+        return self._stages(Approached(Remembered(description.shape, description.nominal))), noted
+
+    def carry_out(self, body: Body) -> tuple[Outcome, dict[str, Any]]:
+        """Approach the die, run its stages up to the first that does not succeed, and leave it."""
+        job, journal = self.job, self.replay.journal
+        noted: dict[str, Any] = {}
+        try:
+            if job.resume:
+                self._set_aside()
+                journal.event("resumed", {"after": journal.last.seq, "pending": self.replay.pending})
+            self.tell("stage", "approach")
+            self.tell("lease", body.patience)
+            found = body.approach(job.subject, lambda state: self.tell("state", state))
+            noted = found.noted
+            journal.event("approached", noted)
+            journal.commit()
+            self.replay.mark = found.mark
+            self.tell("state", State.RUNNING)
+            outcome = self._stages(found)
+        except (KeyboardInterrupt, Exception) as error:
+            outcome = ending(error)
+        self.tell("lease", LEAVING)
+        try:
+            body.leave()
+        except Exception as error:
+            outcome = unsafe(error, outcome)
+        return outcome, noted
+
+    def _set_aside(self) -> None:
+        """Move the sealed file of a die that goes on to quarantine: it says that it is complete, and is not."""
+        sealed = self.job.folder / "dies" / f"{self.job.name}.h5"
+        if sealed.exists():
+            quarantine(self.job.folder, sealed)
+
+    def _stages(self, found: Approached) -> Outcome:
+        outcome, limited = Outcome(Status.SUCCESS), Limited(found.die, self.job.limits)
+        for procedure in self.procedures:
+            self.tell("stage", procedure.name)
             outcome = run(
                 procedure,
                 limited,
-                journal,
-                history,
-                stop=stop,
-                tick=lambda patterns: notify(job.die, "patterns", patterns),
-                truth=truth,
+                self.replay.journal,
+                self.history,
+                stop=self.stop,
+                tick=lambda patterns: self.tell("patterns", patterns),
+                lease=lambda seconds: self.tell("lease", seconds),
+                truth=found.truth,
+                replay=self.replay,
             )
             if outcome.status is not Status.SUCCESS:
                 break
-    except ContactError as error:
-        outcome = Outcome(Status.FAIL, str(error), 1, "contact")
-    except KeyboardInterrupt:
-        outcome = Outcome(Status.ABORT, "interrupted by the operator", 4)
-    except LabError as error:
-        outcome = Outcome(Status.FAIL, str(error), error.exit_code)
-    try:
-        body.leave()
-    except LabError as error:
-        reason = f"outputs may be live: {error}" + (f" (after: {outcome.reason})" if outcome.reason else "")
-        outcome = Outcome(Status.FAIL, reason, 6)
-    return outcome
+        return outcome

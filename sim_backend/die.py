@@ -31,7 +31,7 @@ from sim_backend.array import Array
 from sim_backend.cells import fabricate
 from sim_backend.description import DieDescription
 from sim_backend.readout import Observed, digitise, observe, observe_one
-from sim_backend.rng import Stream
+from sim_backend.rng import Stream, first_of
 
 _CHUNK = 512
 """Pulses whose random numbers are drawn together; no result depends on it."""
@@ -212,6 +212,13 @@ class SimDie:
         if duration > 0 and array.suffer(point, duration, self._luck.uniforms(self._take(1))[0, : self._cells]):
             point = array.circuit.operating_point(source, driven, compliance)
         return point.line_voltage, point.line_current, point.limited
+
+    def begin(self, operation: int) -> None:
+        """Number what `hold` does from here on as done in `operation`, whatever was done before.
+
+        A world that is built anew meets the same luck in the same operation then.
+        """
+        self._count = first_of(operation)
 
     # ---------------------------------------------------------------- helpers
 

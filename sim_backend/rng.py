@@ -17,6 +17,15 @@ from labctl.core.units import FloatArray
 _WORDS = 4  # Philox makes four 64-bit words per count
 
 
+def first_of(operation: int) -> int:
+    """Return the number of the first pattern of an operation that numbers its patterns by itself, a million at most.
+
+    >>> first_of(0), first_of(2) - first_of(1)
+    (1048576, 1048576)
+    """
+    return (operation + 1) << 20
+
+
 class Stream:
     """Numbers of one purpose, `stride` draws per pattern.
 

@@ -14,6 +14,7 @@ from sim_backend.emulators.k2600_models import Model, range_for
 from sim_backend.emulators.nets import Drive, Point
 from sim_backend.emulators.tsp.vm import Refusal
 from sim_backend.emulators.world import World
+from sim_backend.rng import first_of
 
 AMPS, VOLTS = 0, 1
 OFF, ON, HIGH_Z_OFF = 0, 1, 2
@@ -105,6 +106,10 @@ class Smu:
         self._zeroed = 0.0
         self.set = self._defaults()
         world.attach(wire)
+
+    def begin(self, operation: int) -> None:
+        """Number the noise of the readings from here on as that of `operation`, whatever was read before."""
+        self.readings = first_of(operation)
 
     def _defaults(self) -> Settings:
         m = self.model

@@ -60,7 +60,7 @@ def probed(polarity: int) -> ProbedDie:
     }  # fmt: skip
     bench = Bench.model_validate(file, context={"file": True})
     load = simulated(polarity, ideal=True)
-    twin = Twin(bench, {(0, 0): load})
+    twin = Twin(bench, {(0, 0, 0): load})
     opened = open_bench(bench, load.nominal, connect=twin.connect, polarity=polarity, wait=twin.wait)
     opened.die.idle()
     return opened.die

@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 
 from labctl.core.die import Bias, Geometry, Nominal, Pulse, Sense
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import InstrumentError
 from labctl.core.procedure import History, Procedure, Record
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
 from labctl.nominal import NominalDie
-from labctl.run import Status, Stop, chunks, run
+from labctl.overnight.states import State
+from labctl.replay import Replay
+from labctl.run import GRACE, SLOWER, THINKING, Journalled, Status, Stop, run
 
 LIMITS = Limits(v_towards_p=0.6, v_towards_ap=0.6, width=1e-3, compliance=1e-2, v_count=0.35, pulses_per_cell=50)
 GEOMETRY = Geometry(2, 2, 3)
@@ -125,11 +127,18 @@ def test_a_run_stops_at_the_safe_point_between_chunks_and_keeps_what_it_has(tmp_
 @pytest.mark.parametrize(
     ("n", "seconds", "pieces"), [(7, 0.7, [7]), (7, 2.5, [3, 3, 1]), (3, 60.0, [1, 1, 1]), (0, 0.0, [0])]
 )
-def test_chunks_last_at_most_about_a_second_and_lose_no_pattern(n, seconds, pieces):
-    whole = Pulse(Bias(np.arange(2.0 * n).reshape(n, 2), np.zeros((n, 3))), 1e-3)
-    found = list(chunks(whole, seconds))
-    assert [len(p) for p in found] == pieces
-    np.testing.assert_array_equal(np.concatenate([p.bias.row for p in found]), whole.bias.row)
+def test_chunks_last_at_most_about_a_second_and_lose_no_pattern(tmp_path, n, seconds, pieces):
+    whole = Pulse(Bias(np.linspace(0.1, 0.2, 2 * n).reshape(n, 2), np.zeros((n, 3))), 1e-3)
+    die = NominalDie(GEOMETRY, Nominal(4e-4, 2e-4), timing=lambda operation: seconds * len(operation) / max(1, n))
+    leases: list[float] = []
+    with Journal.create(tmp_path / "D1", {"die": "D1"}) as journal:
+        Journalled(Limited(die, LIMITS), Replay(journal), "pulses", lease=leases.append).pulse(whole)
+        found = [op.intent["bias"]["row"] for op in journal.operations()]
+    assert [len(row) for row in found] == pieces
+    np.testing.assert_array_equal(np.concatenate(found), whole.bias.row)
+    each = [seconds * len(row) / max(1, n) for row in found]
+    assert leases[0::2] == pytest.approx([SLOWER * t + GRACE for t in each])
+    assert leases[1::2] == [THINKING] * len(pieces)
 
 
 def test_results_do_not_depend_on_chunks(tmp_path):
@@ -153,5 +162,6 @@ def test_a_wrong_kernel_is_refused_before_anything_is_journalled(tmp_path):
 
     with journal:
         outcome = run(Wrong(), limited, journal, History())
-        assert outcome.exit_code == BenchError.exit_code
+        assert (outcome.state, outcome.exit_code) == (State.ERROR, 1)
+        assert "kernel 7" in outcome.reason
         assert not list(journal.operations())

@@ -1,0 +1,72 @@
+"""What one die comes to, as numbers with names: what its bin, the wafer maps and the stop rules go by.
+
+SI units; ratios from 0 to 1. A figure of which nothing was measured is not there.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from labctl.core.procedure import History
+from protocols.records import Attempt, Defect, Inference, KernelSurvey, Write
+
+
+def figures_of(history: History, noted: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures of a die.
+
+    `fidelity`, `accuracy_train`, `accuracy_test` (tuned) are means over its solutions; `good` is the share of surveyed
+    cells that are good, `defects` the number of all others, and each kind of defect counts under its own name
+    (`short`, `stuck_p`, ...); `r_p`, `r_ap` (ohm) and `tmr` are medians of the good cells; `v_switch`, `v_switch_p`
+    and `v_switch_ap` (V) medians of the pulses that switched a cell, all, to P and to AP; `contact` (ohm) the median
+    of the contact structures and `touches` the touches, as noted on the way to the die.
+
+    Args:
+        noted: see `labctl.bodies.Approached`.
+    """
+    return {**_networks(history), **_cells(history), **_pulses(history), **_contact(noted)}
+
+
+def _networks(history: History) -> dict[str, float]:
+    inferred = history.all(Inference)
+    values = {
+        "fidelity": [r.fidelity for r in history.all(Write)],
+        "accuracy_train": [r.accuracy_tuned_train for r in inferred],
+        "accuracy_test": [r.accuracy_tuned_test for r in inferred],
+    }
+    return {name: float(np.mean(found)) for name, found in values.items() if found}
+
+
+def _cells(history: History) -> dict[str, float]:
+    newest = {survey.kernel: survey for survey in history.all(KernelSurvey)}
+    if not newest:
+        return {}
+    defect, g_p, g_ap, tmr = (
+        np.concatenate([getattr(survey, name).ravel() for survey in newest.values()])
+        for name in ("defect", "g_p", "g_ap", "tmr")
+    )
+    good = defect == Defect.GOOD
+    found = {"good": float(good.mean()), "defects": float((~good).sum())}
+    found |= {kind.name.lower(): float((defect == kind).sum()) for kind in Defect if kind is not Defect.GOOD}
+    if good.any():
+        found |= {"r_p": float(1 / np.median(g_p[good])), "r_ap": float(1 / np.median(g_ap[good]))}
+        found["tmr"] = float(np.median(tmr[good]))
+    return found
+
+
+def _pulses(history: History) -> dict[str, float]:
+    attempts = history.all(Attempt)
+    if not attempts:
+        return {}
+    verified, target, voltage = (
+        np.concatenate([getattr(a, name) for a in attempts]) for name in ("verified", "target", "voltage")
+    )
+    chosen = {"v_switch": verified, "v_switch_p": verified & target, "v_switch_ap": verified & ~target}
+    return {name: float(np.median(voltage[which])) for name, which in chosen.items() if which.any()}
+
+
+def _contact(noted: Mapping[str, Any]) -> dict[str, float]:
+    found = {"touches": float(noted["touches"])} if "touches" in noted else {}
+    if resistance := noted.get("contact_resistance"):
+        found["contact"] = float(np.median(list(resistance.values())))
+    return found
