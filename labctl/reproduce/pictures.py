@@ -182,27 +182,27 @@ def _sensitivity(ax: Axes, found: Comparison) -> None:
 
 
 def _histograms(figure: Figure, found: Wine) -> None:
-    """Draw the tuned and untuned accuracy of all networks on every size, and the mean in software."""
+    """Draw the tuned and untuned accuracy of all networks on every size, and the same in software."""
     axes = figure.subplots(len(found.arrays), 2, sharex=True, sharey=True, squeeze=False)
-    low = min(float(a.accuracy[f"{t}_train"].min()) for a in found.arrays for t in ("untuned", "tuned"))
-    bins = np.linspace(np.floor(100 * low / 2) * 2, 100, 26).tolist()
+    samples = sum(found.arrays[0].samples)
+    lowest = min(float(a.whole(t).min()) for a in found.arrays for t in ("untuned", "tuned"))
+    # one bin for every number of samples that can be right, or every second or fourth of them
+    each = 1 if lowest > 0.85 else 2 if lowest > 0.6 else 4
+    bins = 100 * (np.arange(samples + 1, int(lowest * samples) - 1, -each)[::-1] - 0.5) / samples
     for k, (a, colour) in enumerate(zip(found.arrays, _SIZES * len(found.arrays), strict=False)):
         for ax, tuning, title in zip(
             axes[k], ("untuned", "tuned"), ("network scale 1", "scale tuned per layer"), strict=True
         ):
-            value = 100 * a.accuracy[f"{tuning}_train"]
-            ax.hist(value, bins=bins, color=colour, alpha=0.75)
-            ax.hist(100 * a.software[f"{tuning}_train"], bins=bins, histtype="step", color=_INK, linewidth=1.0)
-            ax.text(
-                0.03, 0.9, f"{a.diameter * 1e9:.0f} nm: mean {value.mean():.2f} %, worst {value.min():.1f} %",
-                transform=ax.transAxes, fontsize=8.5, va="top", color=_INK,
-            )  # fmt: skip
-            ax.set_yscale("symlog", linthresh=1)
+            value = 100 * a.whole(tuning)
+            ax.hist(value, bins=bins, color=colour, alpha=0.8)
+            ax.hist(100 * a.whole(tuning, software=True), bins=bins, histtype="step", color=_INK, linewidth=1.0)
+            said = f"{a.diameter * 1e9:.0f} nm\nmean {value.mean():.2f} %\nworst {value.min():.1f} %"
+            ax.text(0.03, 0.92, said, transform=ax.transAxes, fontsize=8.5, va="top", color=_INK)
             if k == 0:
                 ax.set_title(title, fontsize=10)
             _plain(ax)
-    figure.suptitle(f"Wine: {len(found.arrays[0].cells)} networks; outlined: in software", fontsize=11)
-    figure.supxlabel("training accuracy, %", fontsize=10)
+    figure.suptitle(f"Wine: {len(found.arrays[0].cells)} networks on arrays; outlined: in software", fontsize=11)
+    figure.supxlabel(f"accuracy on all {samples} samples, %", fontsize=10)
     figure.supylabel("networks", fontsize=10)
 
 
@@ -214,7 +214,7 @@ def _fidelity(ax: Axes, found: Wine) -> None:
         cells, wrong = int(a.cells.sum()), int((a.cells - a.correct).sum())
         low, high = (1e6 * float(v) for v in binomial_interval(wrong, cells))
         ax.plot([k, k], [low, high], color=_SIZES[k % len(_SIZES)], linewidth=2.5, solid_capstyle="butt")
-        ax.plot(k, 1e6 * wrong / cells, "o", color=_SIZES[k % len(_SIZES)], markersize=7)
+        ax.plot(k, 1e6 * wrong / cells, "o", color=_SIZES[k % len(_SIZES)], markersize=7, clip_on=False)
         ax.annotate(
             f"{wrong} of {cells:,}\n{a.pulses.sum() / cells:.2f} pulses per cell",
             (k, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8.5, color=_INK,

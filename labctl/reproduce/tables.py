@@ -43,8 +43,8 @@ WINE_COLUMNS = (
 )
 WINE_LEGEND = (
     "Mean (worst) over the networks, in %. untuned: network scale 1; tuned: scale of each layer tuned on the training "
-    "samples. fidelity: placed cells that read back as written. at 95.3 %: networks whose tuned training accuracy "
-    "reaches the best of the publication. software: the same networks without hardware."
+    "samples. fidelity: placed cells that read back as written. at 95.3 %: networks that reach the best accuracy of "
+    "the publication, tuned, on training and test samples together. software: the same networks without hardware."
 )
 
 

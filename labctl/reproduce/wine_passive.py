@@ -58,6 +58,7 @@ class Array:
         correct: placed cells that read back as written.
         pulses: given per network.
         accuracy: by tuning and part ("tuned_test"), on the die; `software` likewise, without hardware.
+        samples: training and test samples there are.
     """
 
     die: str
@@ -67,6 +68,14 @@ class Array:
     pulses: IntArray
     accuracy: Mapping[str, FloatArray]
     software: Mapping[str, FloatArray]
+    samples: tuple[int, int]
+
+    def whole(self, tuning: str, *, software: bool = False) -> FloatArray:
+        """Return the accuracy on all samples together, training and test."""
+        of = self.software if software else self.accuracy
+        train, test = self.samples
+        found: FloatArray = (train * of[f"{tuning}_train"] + test * of[f"{tuning}_test"]) / (train + test)
+        return found
 
     @property
     def fidelity(self) -> FloatArray:
@@ -81,7 +90,7 @@ class Array:
         for part in PARTS:
             found[part], found[f"{part}_min"] = float(self.accuracy[part].mean()), float(self.accuracy[part].min())
             found[f"software_{part}"] = float(self.software[part].mean())
-        found["at_published"] = float((self.accuracy["tuned_train"] >= PUBLISHED).mean())
+        found["at_published"] = float((self.whole("tuned") >= PUBLISHED).mean())
         return found
 
 
@@ -155,6 +164,7 @@ def read(folder: Path) -> tuple[Array, ...]:
                 write["pulses"],
                 {part: inference[f"accuracy_{part}"] for part in PARTS},
                 {part: inference[f"float_{part}"] for part in PARTS},
+                (int(inference["confusion_tuned_train"][0].sum()), int(inference["confusion_tuned_test"][0].sum())),
             )
         )
     return tuple(sorted(found, key=lambda a: a.diameter))
