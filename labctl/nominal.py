@@ -23,7 +23,7 @@ from labctl.core.die import (
     program_by_host,
 )
 from labctl.core.errors import BenchError
-from labctl.core.units import BoolArray, FloatArray, Second
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 
 _BLOCK = 512
 """Patterns worked on at once where every pattern needs its own copy of the cells."""
@@ -56,6 +56,11 @@ class NominalDie:
         """Return the (n, m) column currents in A of linear cells behind ideal wires."""
         bias = sense.bias
         bias.fits(self.geometry)
+        opened = _one_open(bias)
+        if opened is not None and bias.floating is None:
+            return self._sense_rows(sense, opened, self.state[bias.kernel, opened])
+        if bias.floating is None and len(sense) and (bias.kernel == bias.kernel[0]).all():
+            return self._sense_vectors(sense, self.state[bias.kernel[0]])
         blocks = [self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))]
         return Reading.join(blocks) if blocks else _reading(np.zeros(sense.cols.shape))
 
@@ -66,6 +71,15 @@ class NominalDie:
             pulse.verify.bias.fits(self.geometry)
             if not np.array_equal(pulse.verify.bias.kernel, pulse.bias.kernel):
                 raise BenchError("a pulse and its verify read are on different kernels; they share one route")
+        opened = _one_open(pulse.bias)
+        if opened is not None and (
+            pulse.verify is None
+            or (pulse.verify.bias.floating is None and np.array_equal(opened, _one_open(pulse.verify.bias)))
+        ):
+            seen = self._switch_rows(pulse.bias, opened)
+            if pulse.verify is None:
+                return _reading(np.zeros((len(pulse), 0)))
+            return self._sense_rows(pulse.verify, opened, seen)
         parts = []
         for block in _blocks(len(pulse)):
             part = pulse.take(block)
@@ -109,6 +123,52 @@ class NominalDie:
             self.state[kernel] = seen[here[-1]]
         return seen
 
+    def _switch_rows(self, bias: Bias, opened: IntArray) -> BoolArray:
+        """Do what `_switch` does where pattern k has no gate open but that of row `opened[k]`.
+
+        Returns (n, n_cols), that row after each pattern.
+        """
+        n_rows, each = self.geometry.n_rows, np.arange(len(bias))
+        volts = (bias.row[each, opened][:, None] - bias.col) * self.geometry.polarity
+        if bias.floating is not None:
+            volts[bias.floating[each, opened][:, None] | bias.floating[:, n_rows:]] = 0.0
+        size = np.abs(volts)
+        largest = size.max(axis=1, keepdims=True)
+        hit = (size >= largest * (1 - 1e-9)) & (largest > 0)
+        line = bias.kernel * n_rows + opened
+        order = np.argsort(line, kind="stable")
+        begins = np.diff(line[order], prepend=-1) != 0
+        first = np.maximum.accumulate(np.where(begins, each, 0))[:, None]
+        # the last pattern on the line, up to and including this one, that wrote the cell; one of another line is none
+        last = np.where(hit[order], each[:, None], -1)
+        np.maximum.accumulate(last, axis=0, out=last)
+        to_p = np.take_along_axis(volts[order] > 0, np.maximum(last, 0), axis=0)
+        seen = np.empty(hit.shape, np.bool_)
+        seen[order] = np.where(last >= first, to_p, self.state[bias.kernel, opened][order])
+        ends = order[np.roll(begins, -1)]
+        self.state[bias.kernel[ends], opened[ends]] = seen[ends]
+        return seen
+
+    def _sense_rows(self, sense: Sense, opened: IntArray, state: BoolArray) -> Reading:
+        """Read n patterns without floating lines whose one open row is in `state`, (n, n_cols)."""
+        bias, g = sense.bias, self._conductance(state)
+        current = bias.row[np.arange(len(sense)), opened][:, None] * g - bias.col * g
+        return _reading(np.take_along_axis(current, sense.cols, axis=1))
+
+    def _sense_vectors(self, sense: Sense, state: BoolArray) -> Reading:
+        """Read n patterns without floating lines on one kernel, which is in `state`, (n_rows, n_cols)."""
+        bias, g = sense.bias, self._conductance(state)
+        alike = bias.gate is not None and bias.gate.strides[0] == 0
+        gate = np.ones((1, len(g)), np.bool_) if bias.gate is None else (bias.gate[:1] if alike else bias.gate) > 0
+        current, into = np.zeros(bias.col.shape), np.zeros((len(gate), g.shape[1]))
+        # in the order of `_sense_block`, so that both give the same bits
+        for i, line in enumerate(g):
+            row = line * gate[:, i, None]
+            current += bias.row[:, i, None] * row
+            into += row
+        current -= bias.col * into
+        return _reading(np.take_along_axis(current, sense.cols, axis=1))
+
     def _sense_block(self, sense: Sense, state: BoolArray) -> Reading:
         """Read n patterns whose kernel is in `state`, (n, n_rows, n_cols)."""
         bias, g = sense.bias, self._conductance(state)
@@ -144,6 +204,14 @@ def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: float) 
     nodal = np.where(floating[:, :, None], nodal, np.eye(rows + cols))
     solved: FloatArray = np.linalg.solve(nodal, np.where(floating, 0.0, volts)[:, :, None])[:, :, 0]
     return solved
+
+
+def _one_open(bias: Bias) -> IntArray | None:
+    """Return the (n,) open rows if every pattern has exactly one open gate, else None."""
+    if bias.gate is None or not len(bias):
+        return None
+    pattern, row = np.divmod(np.flatnonzero(bias.gate > 0), bias.gate.shape[1])
+    return row if np.array_equal(pattern, np.arange(len(bias))) else None
 
 
 def _reading(current: FloatArray) -> Reading:

@@ -4,6 +4,7 @@ Every stage runs once against a nominal die behind the real limits, and every op
 `check`, which does no I/O. What limits or the bench would refuse is therefore refused here, before a folder is made.
 """
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -11,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from labctl.arrays import Array, Stored, compact, digest_of, encode
+from labctl.arrays import Array, Stored, digest_of, encode
 from labctl.core.die import (
     Attempts,
     Bias,
     Die,
     Geometry,
+    Kind,
     Nominal,
     Operation,
     Pulse,
@@ -30,6 +32,8 @@ from labctl.core.procedure import History, Procedure, Record
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.limits import Limited, Limits, extremes
 from labctl.nominal import NominalDie
+from labctl.repeats import SMALLEST, parts_of
+from labctl.run import CHUNK
 
 
 @dataclass
@@ -92,54 +96,83 @@ def count_levels(bias: Bias) -> int:
     return int(1 + (np.diff(ordered, axis=1) > 0).sum(1).max())
 
 
-# What a byte or a row costs on disk, found on finished runs of the example campaign.
-_DIE = 500_000  # groups, attributes, provenance and truth of a die: some 300 datasets of 1.5 kB, whatever they hold
+# What a byte or a row costs on disk, found on finished runs of the example campaigns.
+_DIE = 500_000  # groups, attributes and provenance of a die: some 300 datasets of 1.5 kB, whatever they hold
+_CELL = 120  # of a cell: its pulses, and what a simulated one really is, in the journal and in HDF5
 _ROW = 260  # of an operation: stamps, digests, index pages in the journal; stamps and index in HDF5
 _BLOB = 130  # of an array in the journal: its digest, twice, and its shape
-_PACKED_OPERATION = 0.28  # of bias arrays in HDF5, which repeat a lot
-_PACKED_RECORD = 0.9  # of records in HDF5: measured digits do not compress
-_PACKED_COLUMN = 32  # of every row of a columnar table: number, stage and time
+_PACKED = 0.75  # of what the journal keeps of an array, in HDF5
+_STAMP = 2  # of every row of a columnar table: number, stage and time, which hardly change and are compressed
+_STEPS = 500  # of the 4096 of a chip's converter, met by a batch of readings; those of a bench do not repeat
 
 
 class _Disk:
-    """Adds up what the journal and the sealed file of a die take; arrays that repeat are stored once."""
+    """Adds up what the journal and the sealed file of a die take; arrays that repeat are stored once.
 
-    def __init__(self) -> None:
+    Operations are cut as the run cuts them, but only the first two chunks are looked at: the others are as the second.
+
+    Args:
+        steps: distinct values in a batch of readings; None if they do not repeat.
+    """
+
+    def __init__(self, steps: int | None) -> None:
         self.bytes = 0.0
+        self._steps = steps
         self._known: set[str] = set()
 
-    def operation(self, body: object) -> None:
-        """Add what is done to a die, or what came of it."""
-        text, arrays = self._journal(body)
-        self.bytes += text + arrays * _PACKED_OPERATION
+    def operation(self, operation: Sense | Pulse, time: Second, columns: int) -> None:
+        """Add an operation predicted to take `time` s, and its readings of `columns` columns."""
+        n = len(operation)
+        pieces = max(1, math.ceil(time / CHUNK))
+        size = max(1, math.ceil(n / pieces))
+        pieces = max(1, math.ceil(n / size))
+        for k in range(min(pieces, 2)):
+            part = operation.take(slice(k * size, (k + 1) * size))
+            text, new = self._journal(part)
+            new += self._readings(len(part) * columns)
+            # the result: its own row, the flags
+            self.bytes += (1 if k == 0 else pieces - 1) * (text + new * (1 + _PACKED) + 2 * _ROW)
 
     def record(self, record: Record) -> None:
         """Add what was learned; HDF5 tables hold equal arrays as often as they come."""
         fields: Mapping[str, Any] = vars(record)
-        sizes = [np.asarray(value).nbytes for value in fields.values()]
-        self._journal(fields)
-        self.bytes += sum(sizes) * _PACKED_RECORD
+        text, new = self._journal(fields)
+        kept = sum(self._parts(value) for value in fields.values() if isinstance(value, np.ndarray))
+        self.bytes += text + new + _ROW + kept * _PACKED
         if record.columnar:
-            self.bytes += _PACKED_COLUMN * max(np.size(value) for value in fields.values())
+            self.bytes += _STAMP * max(np.size(value) for value in fields.values())
+
+    def _readings(self, number: int) -> float:
+        """Return the bytes that a journal keeps of so many readings."""
+        whole = 8 * number
+        if self._steps is None or whole < SMALLEST:
+            return whole
+        return min(whole, 2 * number + 8 * self._steps)
+
+    @staticmethod
+    def _parts(array: Array) -> int:
+        whole, index = parts_of(array)
+        return whole.nbytes + (0 if index is None else index.nbytes)
 
     def _journal(self, body: object) -> tuple[int, int]:
-        """Add a row of the journal; return the bytes of its text and of the arrays that are new."""
-        new = 0
+        """Return the bytes of the text of a body, and those of its arrays that are new, as a journal keeps them."""
+        new = blobs = 0
 
         def put(array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
-            nonlocal new
+            nonlocal new, blobs
             assert isinstance(array, np.ndarray)
-            base = compact(array)
-            digest = digest_of(base)
-            if digest not in self._known:
-                self._known.add(digest)
-                self.bytes += base.nbytes + _BLOB
-                new += base.nbytes
-            return {"$array": digest, "shape": array.shape}
+            digests = []
+            for part in parts_of(array):
+                if part is not None:
+                    digests.append(digest_of(part))
+                    if digests[-1] not in self._known:
+                        self._known.add(digests[-1])
+                        new += part.nbytes
+                        blobs += 1
+            return {"$array": digests[0], "index": digests[-1], "shape": array.shape}
 
         text = len(encode(body, put))
-        self.bytes += _ROW + text
-        return text, new
+        return text + blobs * _BLOB, new
 
 
 class Rehearsed:
@@ -164,15 +197,15 @@ class Rehearsed:
 
     def sense(self, sense: Sense) -> Reading:
         """Count a read."""
-        self._note(sense, sense.bias)
+        self._note(sense, sense.bias, sense.cols.shape[1])
         self._plan.reads += len(sense)
-        return self._seen(self._die.sense(sense))
+        return self._die.sense(sense)
 
     def pulse(self, pulse: Pulse) -> Reading:
         """Count a pulse and its verify read."""
-        self._note(pulse, pulse.bias)
+        self._note(pulse, pulse.bias, 0 if pulse.verify is None else pulse.verify.cols.shape[1])
         self._plan.pulses += len(pulse)
-        return self._seen(self._die.pulse(pulse))
+        return self._die.pulse(pulse)
 
     def program(self, plan: WritePlan) -> Attempts:
         """Judge the cap of a write plan, then count its pulses."""
@@ -186,18 +219,15 @@ class Rehearsed:
         """Make every line safe."""
         self._die.idle()
 
-    def _note(self, operation: Sense | Pulse, bias: Bias) -> None:
-        self._plan.time += self._die.check(operation)
+    def _note(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
+        time = self._die.check(operation)
+        self._plan.time += time
         self._plan.operations += 1
-        self._disk.operation(operation)
+        self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         if len(bias):
             found = extremes(bias)
             self._plan.v_highest = max(self._plan.v_highest, float(max(found.positive.max(), found.negative.max())))
-
-    def _seen(self, reading: Reading) -> Reading:
-        self._disk.operation(reading)
-        return reading
 
 
 @contextmanager
@@ -227,13 +257,14 @@ def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure
         with _asked_by(procedure.name, name):
             plan.stages.append(_rehearse_stage(procedure, nominal, limits, history))
     if plan.stages:
-        plan.stages[0].bytes += _DIE
+        plan.stages[0].bytes += _DIE + _CELL * math.prod(die.geometry.shape)
     return plan
 
 
 def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, history: History) -> StagePlan:
     short, repeats = procedure.rehearsal()
-    stage, disk = StagePlan(procedure.name), _Disk()
+    chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
+    stage, disk = StagePlan(procedure.name), _Disk(_STEPS if chip else None)
     before = nominal.counts.copy()
     for record in short.run(Rehearsed(nominal, stage, disk), history):
         history.add(record)

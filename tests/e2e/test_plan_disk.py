@@ -23,3 +23,11 @@ def test_the_shipped_campaign_takes_what_was_predicted(labctl, tmp_path):
     campaign = EXAMPLES / "wine-passive.yaml"
     labctl("run", campaign, "--out", tmp_path / "run")
     assert 0.7 < predicted(labctl, campaign) / size(tmp_path / "run") < 1.3
+
+
+def test_a_chip_takes_what_was_predicted(labctl, tmp_path):
+    from tests.e2e.conftest import EXAMPLES
+
+    one = EXAMPLES / "overnight-36-dies.yaml", "--set", "wafer.only=[W01-x3y3]"
+    labctl("run", *one, "--out", tmp_path / "run")
+    assert 0.7 < predicted(labctl, *one) / size(tmp_path / "run") < 1.3

@@ -1,5 +1,6 @@
 """The nominal die: nominal currents, first pulse switches, patterns act in order."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -104,3 +105,39 @@ def test_another_die_s_operation_is_refused() -> None:
     here, there = (Bias(np.full((1, 5), 0.1), np.zeros((1, 4)), kernel=np.array(k)) for k in (0, 1))
     with pytest.raises(BenchError, match="different kernels"):
         die().pulse(Pulse(here, 1e-3, Sense(there, np.array([0]))))
+
+
+def test_one_open_gate_is_worked_out_by_rows_and_gives_the_same_bits() -> None:
+    rng, n = np.random.default_rng(11), 1300
+    geometry = Geometry(2, 5, 4, Kind.ONE_T_ONE_R)
+    kernel, row, col = rng.integers(0, 2, n), rng.integers(0, 5, n), rng.integers(0, 4, n)
+    write = write_bias(geometry, kernel, row, col, rng.random(n) < 0.5).scaled(rng.uniform(0.3, 0.6, n))
+    read = row_bias(geometry, kernel, row, rng.uniform(0.05, 0.1, n))
+    # a mask that floats nothing takes the way of all other patterns
+    nothing = replace(read, floating=np.zeros((n, 9), np.bool_))
+    quick, general = die(geometry), die(geometry)
+    found = quick.pulse(Pulse(write, 1e-3, Sense(read, np.arange(4))))
+    expected = general.pulse(Pulse(write, 1e-3, Sense(nothing, np.arange(4))))
+    np.testing.assert_array_equal(found.current, expected.current)
+    np.testing.assert_array_equal(quick.state, general.state)
+    assert 0 < quick.state.sum() < quick.state.size
+    cols = rng.integers(0, 4, (n, 2))
+    one, other = quick.sense(Sense(read, cols)), general.sense(Sense(nothing, cols))
+    np.testing.assert_array_equal(one.current, other.current)
+    assert quick.pulse(Pulse(write, 1e-3)).current.shape == (n, 0)
+    general.pulse(Pulse(write, 1e-3, Sense(nothing, cols)))
+    np.testing.assert_array_equal(quick.state, general.state)
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_vectors_on_one_kernel_give_the_same_bits_as_pattern_by_pattern(alike: bool) -> None:
+    rng, n = np.random.default_rng(12), 700
+    geometry = Geometry(2, 5, 4, Kind.ONE_T_ONE_R)
+    d = die(geometry)
+    d.state[1] = rng.random((5, 4)) < 0.5
+    bias = vector_bias(geometry, 1, 1, rng.uniform(-0.1, 0.1, (n, 3)))
+    if not alike:
+        bias = replace(bias, gate=np.where(rng.random((n, 5)) < 0.5, 3.3, 0.0), col=rng.uniform(0, 0.1, (n, 4)))
+    general = replace(bias, floating=np.zeros((n, 9), np.bool_))
+    found, expected = (d.sense(Sense(b, np.array([2, 0]))) for b in (bias, general))
+    np.testing.assert_array_equal(found.current, expected.current)
