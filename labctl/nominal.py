@@ -72,10 +72,7 @@ class NominalDie:
             if not np.array_equal(pulse.verify.bias.kernel, pulse.bias.kernel):
                 raise BenchError("a pulse and its verify read are on different kernels; they share one route")
         opened = _one_open(pulse.bias)
-        if opened is not None and (
-            pulse.verify is None
-            or (pulse.verify.bias.floating is None and np.array_equal(opened, _one_open(pulse.verify.bias)))
-        ):
+        if opened is not None and (pulse.verify is None or _reads_row(pulse.verify.bias, opened)):
             seen = self._switch_rows(pulse.bias, opened)
             if pulse.verify is None:
                 return _reading(np.zeros((len(pulse), 0)))
@@ -212,6 +209,12 @@ def _one_open(bias: Bias) -> IntArray | None:
         return None
     pattern, row = np.divmod(np.flatnonzero(bias.gate > 0), bias.gate.shape[1])
     return row if np.array_equal(pattern, np.arange(len(bias))) else None
+
+
+def _reads_row(bias: Bias, opened: IntArray) -> bool:
+    """Return whether no line floats and pattern k has no gate open but that of row `opened[k]`."""
+    found = _one_open(bias)
+    return bias.floating is None and found is not None and np.array_equal(found, opened)
 
 
 def _reading(current: FloatArray) -> Reading:

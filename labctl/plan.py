@@ -129,9 +129,8 @@ class _Disk:
         for k in range(min(pieces, 2)):
             part = operation.take(slice(k * size, (k + 1) * size))
             text, new = self._journal(part)
-            new += self._readings(len(part) * columns)
-            # the result: its own row, the flags
-            self.bytes += (1 if k == 0 else pieces - 1) * (text + new * (1 + _PACKED) + 2 * _ROW)
+            kept = new + self._readings(len(part) * columns)
+            self.bytes += (1 if k == 0 else pieces - 1) * (text + kept * (1 + _PACKED) + 2 * _ROW)
 
     def record(self, record: Record) -> None:
         """Add what was learned; HDF5 tables hold equal arrays as often as they come."""
