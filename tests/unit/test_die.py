@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.die import Attempts, Flag, Geometry, Nominal, Pulse, Reading, program_by_host
+from labctl.core.die import Attempts, Flag, Geometry, Nominal, Pulse, Reading, Sense, program_by_host
 from labctl.nominal import NominalDie
 from protocols.settings import WriteSettings
 
@@ -57,7 +57,7 @@ def test_the_ladder_goes_on_while_a_line_is_in_compliance() -> None:
     np.testing.assert_allclose(attempts.voltage[attempts.cell == 1], [0.4, 0.45, 0.5])
 
 
-@pytest.mark.parametrize("flag", [Flag.COMPLIANCE, Flag.OVERRANGE, Flag.INVALID, Flag.COMPLIANCE | Flag.UNKNOWN])
+@pytest.mark.parametrize("flag", [Flag.COMPLIANCE, Flag.OVERRANGE, Flag.INVALID])
 def test_a_cell_whose_read_is_flagged_gets_no_further_pulse(flag: Flag) -> None:
     die = Flagging(Flag(0), flag)
     attempts = program(die)
@@ -66,11 +66,48 @@ def test_a_cell_whose_read_is_flagged_gets_no_further_pulse(flag: Flag) -> None:
     assert attempts.short.tolist() == [False, bool(flag & Flag.COMPLIANCE), False]
 
 
-def test_an_unknown_read_is_tried_again_within_the_budget() -> None:
+class Losing(Flagging):
+    """A die that loses the verify reads of the cell in row 4; told so, its pulse never happened, its reads fail too."""
+
+    def __init__(self, *, works: bool, reads: Flag = Flag(0)) -> None:
+        super().__init__(Flag.UNKNOWN, Flag.UNKNOWN, works=works)
+        self.senses: list[int] = []
+        self.read = reads
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        reading = super().pulse(pulse)
+        reading.current[reading.flag != 0] = np.nan
+        return reading
+
+    def sense(self, sense: Sense) -> Reading:
+        self.senses.append(len(sense))
+        reading = super().sense(sense)
+        reading.flag[:] = self.read
+        return reading
+
+
+def test_a_lost_read_is_taken_again_before_any_further_pulse() -> None:
+    die = Losing(works=True)
+    attempts = program(die)
+    assert (die.batches, die.senses) == ([3], [1])
+    assert attempts.verified.all()
+    assert attempts.pulse_flag.tolist() == [0, Flag.UNKNOWN, 0]
+    assert not attempts.flag.any()
+
+
+def test_a_lost_pulse_counts_and_the_ladder_goes_on_from_what_the_cell_reads() -> None:
     for budget, batches in ((2, [3, 1]), (50, [3, 1, 1]), (0, [])):
-        die = Flagging(Flag.UNKNOWN, Flag.UNKNOWN)
+        die = Losing(works=False)
         attempts = program(die, budget=budget)
-        assert die.batches == batches
+        assert (die.batches, die.senses) == (batches, [1] * len(batches))
         assert not attempts.verified[1]
-        assert not attempts.short.any()
         assert len(attempts.cell) == sum(batches)
+
+
+def test_a_cell_that_cannot_be_read_after_a_lost_read_gets_no_further_pulse() -> None:
+    for flag in (Flag.UNKNOWN, Flag.INVALID, Flag.COMPLIANCE):
+        die = Losing(works=False, reads=flag)
+        attempts = program(die)
+        assert (die.batches, die.senses) == ([3], [1])
+        assert attempts.flag.tolist() == [0, flag, 0]
+        assert attempts.short.tolist() == [False, flag is Flag.COMPLIANCE, False]
