@@ -1,10 +1,12 @@
 """What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
 
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from labctl.core.instrument import Subsite
 from labctl.core.procedure import Model
 from labctl.core.units import Metre, Ratio
 from labctl.files import FilePath
@@ -59,6 +61,11 @@ Subsites = Annotated[
     AfterValidator(_differ),
     Field(description="spots of each die in the order of the prober's own table of subsites; one if left out"),
 ]
+
+
+def subsites_of(entries: Sequence[SubsiteEntry]) -> tuple[Subsite, ...]:
+    """Return subsites numbered as the prober's own table has them."""
+    return tuple(Subsite(entry.name, number, entry.x, entry.y) for number, entry in enumerate(entries))
 
 
 class DieEntry(Model):

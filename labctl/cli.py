@@ -342,13 +342,13 @@ def schema(
     from labctl import compose, files
     from labctl.core.errors import BenchError
     from labctl.train import Training
+    from labctl.wafers import WaferFile
     from sim_backend.description import DieDescription
-    from sim_backend.wafer import Wafer
 
     models: dict[str, type[BaseModel]] = {
         "campaign": compose.campaign_model(),
         "die": DieDescription,
-        "wafer": Wafer,
+        "wafer": WaferFile,
         "bench": Bench,
         "training": Training,
     }

@@ -204,7 +204,7 @@ def twin(
         if value not in allowed:
             raise BenchError(f"--{option} {value}: expected {' or '.join(allowed)}")
     found = _bench(bench)
-    places = {(k, 0): _simulated(found, die, seed, f"die{k}") for k in range(dies)}
+    places = {(k, 0, 0): _simulated(found, die, seed, f"die{k}") for k in range(dies)}
     down, passing = needles == "down", RealClock() if clock == "real" else None
     served = Twin(found, places, sockets=True, seed=seed, in_contact=down, clock=passing)
     try:
@@ -274,7 +274,7 @@ def _wires(bench: Any, sim: str | None) -> Iterator[Any]:
 
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    made = Twin(bench, {(0, 0): _simulated(bench, None, 0, "die0")}, sockets=sim == "tcp")
+    made = Twin(bench, {(0, 0, 0): _simulated(bench, None, 0, "die0")}, sockets=sim == "tcp")
     try:
         yield made.connect
     finally:

@@ -21,19 +21,20 @@ from pydantic import Field, create_model
 
 from instruments.assemble import planned_die
 from instruments.bench import Bench
+from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask
 from labctl import bodies, datasets, files, solutions
 from labctl.bodies import OnBench, Subject
-from labctl.campaign import Campaign, OneStage
+from labctl.campaign import Campaign, OneStage, subsites_of
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
 from labctl.trained import TrainedFile, read_trained
+from labctl.wafers import WaferFile, lay_out
 from labctl.worker import Job, for_die
 from protocols.weights import Layer, Solution
 from sim_backend.description import DieDescription
-from sim_backend.wafer import Wafer
 
 
 @cache
@@ -75,6 +76,8 @@ class Prepared:
         procedures: the stages.
         sources: every file read, with its verbatim text.
         own: what differs in the procedures of a die, by its name: weights trained for it alone.
+        others: dies of the wafer that are not tested: left out, or not asked for.
+        fiducials: places at which the prober proves the map before the first die.
     """
 
     campaign: Campaign
@@ -85,6 +88,19 @@ class Prepared:
     overrides: Mapping[str, str] = field(default_factory=dict)
     bench: Bench | None = None
     sim: str | None = None
+    others: tuple[Subject, ...] = ()
+    fiducials: tuple[Fiducial, ...] = ()
+
+    @property
+    def skipped(self) -> tuple[Subject, ...]:
+        """Dies that the campaign means and leaves out; `excluded` says why."""
+        chosen = None if self.campaign.wafer is None else self.campaign.wafer.only
+        return tuple(s for s in self.others if s.excluded and (chosen is None or s.die in chosen))
+
+    @property
+    def places(self) -> frozenset[tuple[int, int]]:
+        """Every place of the map that has a die."""
+        return frozenset(s.at for s in (*self.subjects, *self.others))
 
     @property
     def body(self) -> str:
@@ -106,7 +122,14 @@ class Prepared:
         if self.bench is None:
             yield None
             return
-        with bodies.on_bench(self.bench, list(self.subjects), self.sim, ask=None if self.sim else ask) as body:
+        with bodies.on_bench(
+            self.bench,
+            list(self.subjects),
+            self.sim,
+            ask=None if self.sim else ask,
+            others=self.others,
+            visited=[f.at for f in self.fiducials],
+        ) as body:
             yield body
 
     def jobs(self, folder: Path, meta: Mapping[str, Any]) -> list[Job]:
@@ -135,7 +158,14 @@ def read(
     loaded = files.read(path, campaign_model(), overrides)
     campaign = loaded.value
     sources: list[files.Loaded[Any]] = [loaded]
-    subjects = tuple(_subjects(loaded, sources))
+    everything, fiducials = _subjects(loaded, sources)
+    chosen = None if campaign.wafer is None else campaign.wafer.only
+    names = [s.name.lower() for s in everything]
+    if twice := sorted({n for n in names if names.count(n) > 1}):
+        raise BenchError(f"{path}: two dies or subsites are called {twice[0]}; expected a name of its own for each")
+    subjects = tuple(s for s in everything if not s.excluded and (chosen is None or s.die in chosen))
+    if not subjects:
+        raise BenchError(f"{path}: every die is left out; {everything[0].name}: {everything[0].excluded}")
     found_bench: Bench | None = None
     if bench is not None:
         read_bench = files.read(bench, Bench)
@@ -150,11 +180,24 @@ def read(
         own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
         built.append(kind(**own, **{key: given[key] for key in kind.model_fields if key not in own}))
     own_weights = {s.name: _weights(weights.for_die(s.name)) for s in subjects} if weights.dies else {}
-    return Prepared(campaign, subjects, tuple(built), tuple(sources), own_weights, overrides, found_bench, sim)
+    return Prepared(
+        campaign,
+        subjects,
+        tuple(built),
+        tuple(sources),
+        own_weights,
+        overrides,
+        found_bench,
+        sim,
+        others=tuple(s for s in everything if s.name not in {tested.name for tested in subjects}),
+        fiducials=fiducials,
+    )
 
 
-def _subjects(loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]) -> Iterator[Subject]:
-    """Yield the dies of a campaign, and add the files they are read from to `sources`."""
+def _subjects(
+    loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]
+) -> tuple[tuple[Subject, ...], tuple[Fiducial, ...]]:
+    """Return all dies that a campaign or its wafer has, and the wafer's fiducials; files read go to `sources`."""
     campaign = loaded.value
 
     def read_once(found: files.Loaded[Any]) -> Any:
@@ -162,14 +205,26 @@ def _subjects(loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]) 
             sources.append(found)
         return found.value
 
+    found: list[Subject] = []
     for k, entry in enumerate(campaign.dies):
         kind = read_once(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
-        yield Subject(entry.name, kind, campaign.seed, entry.place(k))
-    if campaign.wafer is not None:
-        wafer: Wafer = read_once(files.read(campaign.wafer.file, Wafer))
-        kind = read_once(files.read(campaign.wafer.die, DieDescription, change=loaded.part("wafer", "change")))
-        for name in campaign.wafer.only or wafer.names:
-            yield Subject(name, wafer.die(name, kind, seed=campaign.seed), campaign.seed, wafer.place(name))
+        whole = Subject(entry.name, kind, campaign.seed, entry.place(k))
+        found += whole.split(subsites_of(entry.subsites))
+    if campaign.wafer is None:
+        return tuple(found), ()
+    of_wafer = campaign.wafer
+    said: WaferFile = read_once(files.read(of_wafer.file, WaferFile))
+    kind = read_once(files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change")))
+    layout = lay_out(of_wafer, said)
+    if layout.source is not None:
+        sources.append(layout.source)
+    wafer = layout.wafer
+    for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
+        made = wafer.die(name, kind, seed=campaign.seed)
+        why = layout.excluded.get(name, "")
+        whole = Subject(name, made, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=why)
+        found += whole.split(subsites_of(of_wafer.subsites))
+    return tuple(found), said.fiducials
 
 
 def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
@@ -273,6 +328,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "seed": prepared.campaign.seed,
             "dies": [s.name for s in prepared.subjects],
             "body": prepared.body,
+            "real": prepared.bench is not None and prepared.sim is None,
             "set": dict(prepared.overrides),
             "files": kept,
             "argv": list(argv),

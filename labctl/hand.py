@@ -122,6 +122,7 @@ def _make_folder(folder: Path, hand: Hand, argv: Sequence[str]) -> dict[str, Any
             "seed": hand.seed,
             "dies": [DIE],
             "body": hand.body,
+            "real": hand.sim is None,
             "files": kept,
             "argv": list(argv),
             "versions": versions(),
