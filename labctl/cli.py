@@ -16,6 +16,7 @@ from rich.console import Console
 
 from labctl import cli_bench
 from labctl.core.errors import LabError
+from labctl.morning import cli as cli_morning
 from labctl.progress import console
 from labctl.reproduce import cli as cli_reproduce
 
@@ -410,3 +411,4 @@ def main() -> None:
 
 cli_bench.register(app)
 cli_reproduce.register(app)
+cli_morning.register(app)

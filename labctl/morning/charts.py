@@ -9,7 +9,7 @@ from labctl.morning.distributions import Distribution
 from labctl.morning.facts import DieFacts, Series
 
 _WIDE, _HIGH = 440.0, 250.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 12.0, 12.0, 44.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 12.0, 44.0
 _STEPS = tuple(60.0 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400))
 
 
@@ -64,7 +64,7 @@ class _Frame:
         if y_label:
             y = (_HIGH - _BOTTOM + _TOP) / 2
             self.parts.append(
-                f'<text class="label" transform="translate(13 {y}) rotate(-90)" text-anchor="middle">'
+                f'<text class="label" transform="translate(11 {y}) rotate(-90)" text-anchor="middle">'
                 f"{escape(y_label)}</text>"
             )
 

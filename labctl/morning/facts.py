@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +144,7 @@ def gather(folder: Path) -> Facts:
     state, entries = read_run(folder)
     meta = {**state.meta, **_run_meta(folder)}
     alive = who(folder, state)
-    sizes = _sizes(folder)
+    sizes = sizes_of(folder)
     total = Counts.none()
     dies: list[DieFacts] = []
     for die in state.dies.values():
@@ -177,16 +177,28 @@ def gather(folder: Path) -> Facts:
         distributions=tuple(distributions(total)),
         events=tuple(Event(e.seq, e.stamp.utc, *words.event(e)) for e in entries),
         redo=tuple(words.redo(state, bool(alive), str(folder), argv)),
-        provenance={k: v for k, v in meta.items() if k not in ("dies", "plan")},
+        provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate")},
         identities=identities,
     )
 
 
-def read_run(folder: Path) -> tuple[RunState, list[Entry]]:
-    """Return where a run stands, and the rows of its journal that say so."""
-    state = read_state(folder)
+def read_run(
+    folder: Path, before: RunState | None = None, entries: Sequence[Entry] = ()
+) -> tuple[RunState, list[Entry]]:
+    """Return where a run stands, and the rows of its journal that say so.
+
+    Args:
+        before, entries: what an earlier call returned; only what is new is read.
+
+    Raises:
+        StorageError: there is no run there, or its journal is damaged.
+    """
+    state = read_state(folder, before)
+    after = entries[-1].seq if entries else 0
     with Journal.open(folder) as journal:
-        return state, [e for e in journal.events() if e.seq <= state.seq]
+        if not state.seq:  # it has been started, and nothing has happened
+            state = replace(state, since=journal.created.utc, until=journal.created.utc)
+        return state, [*entries, *(e for e in journal.events(after=after) if e.seq <= state.seq)]
 
 
 def who(folder: Path, state: RunState) -> str:
@@ -213,8 +225,8 @@ def worked(entries: Sequence[Entry]) -> float:
 
 def predicted(meta: Mapping[str, Any]) -> dict[str, float]:
     """Return what the plan foretold of the whole run: "seconds" of bench time and "bytes" on disk; empty if unknown."""
-    plan = meta.get("plan")
-    return {k: float(plan[k]) for k in ("seconds", "bytes") if k in plan} if isinstance(plan, Mapping) else {}
+    found = meta.get("estimate")
+    return {k: float(found[k]) for k in ("seconds", "bytes") if k in found} if isinstance(found, Mapping) else {}
 
 
 def _run_meta(folder: Path) -> dict[str, Any]:
@@ -258,8 +270,8 @@ def _die(folder: Path, die: DieState, sizes: Mapping[str, int], alive: bool) -> 
     )
 
 
-def _sizes(folder: Path) -> dict[str, int]:
-    """Return the bytes on disk by try of a die, and under "" of everything else."""
+def sizes_of(folder: Path) -> dict[str, int]:
+    """Return the bytes of a run on disk: by try of a die, and under "" of everything else."""
     sizes: dict[str, int] = {}
     home = folder / "dies"
     for path in folder.rglob("*"):

@@ -137,7 +137,9 @@ def size(n: float) -> str:
 
 
 def _gravest(events: Sequence[Event]) -> list[Event]:
-    """Return the gravest, in their order."""
+    """Return the gravest, in their order; what another says of the same die as well is left out."""
+    said = {(e.die, e.text) for e in events}
+    events = [e for e in events if not any(d == e.die and t != e.text and e.text in t for d, t in said)]
     alarms = [e for e in events if e.level == "alarm"][:_LOOK]
     warnings = [e for e in events if e.level == "warning"][: _LOOK - len(alarms)]
     return sorted([*alarms, *warnings], key=lambda e: e.seq)
@@ -152,14 +154,14 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
         if values:
             note = f"median; {q.number(min(values))} to {q.number(max(values))}"
             found.append((q.title, q.text(median(values)), note if len(values) > 1 else ""))
-    simulated = facts.body == "simulated"
+    simulated, ended = facts.body == "simulated", facts.exit_code in (0, 1)
     foretold = facts.predicted.get("seconds", 0.0)
     note = f"{duration(foretold)} predicted{' for a bench' if simulated else ''}" if foretold else ""
-    found.append(
-        ("time taken", duration(facts.seconds), note + ("" if simulated else _against(facts.seconds, foretold)))
-    )
+    against = "" if simulated or not ended else _against(facts.seconds, foretold)
+    found.append(("time taken", duration(facts.seconds), note + against))
     foretold = facts.predicted.get("bytes", 0.0)
-    note = f"{size(foretold)} predicted{_against(facts.bytes, foretold)}" if foretold else ""
+    against = _against(facts.bytes, foretold) if ended else ""
+    note = f"{size(foretold)} predicted{against}" if foretold else ""
     found.append(("on disk", size(facts.bytes), note))
     tries = sum(max(0, len(d.tries) - 1) for d in facts.dies)
     if tries:
@@ -238,8 +240,9 @@ def _known(die: DieFacts) -> list[tuple[str, str]]:
         found.append((f"defects of {die.measured.cells:,} cells", kinds))
     for name, ohm in die.measured.contact.items():
         found.append((f"contact, pads {name}", f"{ohm:.3g} Ω"))
-    said = die.tries[-1].figures if die.tries else {}
-    return found + [(f"{name} (judged)", f"{value:.4g}") for name, value in said.items()]
+    known = {round(v, 9) for v in die.figures.values()}
+    judged = die.tries[-1].figures if die.tries else {}
+    return found + [(f"{k}, as judged", f"{v:.4g}") for k, v in judged.items() if round(v, 9) not in known]
 
 
 def _spreads(facts: Facts) -> Any:
