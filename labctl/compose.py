@@ -233,6 +233,7 @@ def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
         Solution(
             int(index),
             tuple(Layer(cells[k], bias[k]) for cells, bias in zip(found.devices, found.bias, strict=True)),
+            found.votes,
         )
         for k, index in enumerate(found.index)
     )

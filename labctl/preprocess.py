@@ -1,4 +1,4 @@
-"""Images made small enough for a die: cropped, averaged, black and white or grey.
+"""Images made fit for a die: cropped, averaged, black and white or grey, their idle pixels left out, centred.
 
 The same settings go with the trained weights and with the campaign that infers with them: weights are worth
 nothing on other pixels.
@@ -8,6 +8,7 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Annotated
 
+import numpy as np
 from pydantic import Field
 
 from labctl.core.errors import BenchError
@@ -24,7 +25,10 @@ class Shades(StrEnum):
 
 
 class Preprocess(Model):
-    """What is done to square images, in this order: crop, average, binarise. As it stands it changes nothing."""
+    """What is done to square images, in this order: crop, average, binarise, leave pixels out, centre.
+
+    As it stands it changes nothing.
+    """
 
     crop: Annotated[
         int | None, Field(ge=1, description="side of the middle of the image that is kept, in pixels; all if left out")
@@ -32,15 +36,33 @@ class Preprocess(Model):
     average: Annotated[int, Field(ge=1, description="so many by so many pixels become one, their mean")] = 1
     shades: Annotated[Shades, Field(description="grey, or binary: 0 and 1")] = Shades.GREY
     threshold: Annotated[Ratio, Field(ge=0, lt=1, description="binary: a pixel above it is 1")] = 0.5
+    pixels: Annotated[
+        int | None, Field(ge=1, description="so many pixels are kept, those that vary most; all if left out")
+    ] = None
+    centre: Annotated[
+        bool, Field(description="the mean of each pixel is subtracted: on average a short then adds nothing")
+    ] = False
 
     def apply(self, data: Dataset) -> Dataset:
-        """Return the data set with its images preprocessed; BenchError if they cannot be."""
+        """Return the data set with its images preprocessed; BenchError if they cannot be.
+
+        What varies, and means, are those of the training samples.
+        """
         if self == Preprocess():
             return data
-        return replace(data, x_train=self.images(data.x_train), x_test=self.images(data.x_test))
+        train, test = (self.images(x) for x in (data.x_train, data.x_test))
+        if self.pixels is not None:
+            if self.pixels > train.shape[1]:
+                raise BenchError(f"{self.pixels} pixels were asked for; the images have {train.shape[1]}")
+            kept = np.sort(np.argsort(-train.var(axis=0, dtype=np.float64), kind="stable")[: self.pixels])
+            train, test = train[:, kept], test[:, kept]
+        if self.centre:
+            mean = train.mean(axis=0, dtype=np.float64).astype(train.dtype)
+            train, test = train - mean, test - mean
+        return replace(data, x_train=train, x_test=test)
 
     def images(self, x: FloatArray) -> FloatArray:
-        """Return images (n, side x side) as (n, new side x new side), of the same precision.
+        """Return images (n, side x side), cropped, averaged and binarised: (n, new side x new side), as precise.
 
         Raises:
             BenchError: the images are not square, smaller than the crop, or cannot be averaged without a rest.

@@ -30,12 +30,14 @@ class Solutions:
         devices: per layer (s, in, 2 * out), 1 is P.
         bias: per layer (s, out), in units of the neuron's input.
         path: the file they were read from, None if there is none.
+        votes: outputs of the last layer per class; their mean decides.
     """
 
     index: IntArray
     devices: tuple[CellArray, ...]
     bias: tuple[FloatArray, ...]
     path: Path | None = None
+    votes: int = 1
 
     def __len__(self) -> int:
         return len(self.index)
@@ -52,10 +54,11 @@ class Solutions:
 
     def take(self, at: slice | IntArray) -> "Solutions":
         """Return the solutions at the positions `at`, in that order."""
-        return Solutions(self.index[at], tuple(d[at] for d in self.devices), tuple(b[at] for b in self.bias), self.path)
+        devices, bias = tuple(d[at] for d in self.devices), tuple(b[at] for b in self.bias)
+        return Solutions(self.index[at], devices, bias, self.path, self.votes)
 
     def forward(self, x: FloatArray, scale: npt.ArrayLike = 1.0) -> FloatArray:
-        """Return the (s, n, out) outputs of the float networks, tanh(x w / scale + bias) layer by layer.
+        """Return the (s, n, classes) outputs of the float networks, tanh(x w / scale + bias) layer by layer.
 
         Args:
             x: (n, in), the same samples for every solution.
@@ -78,7 +81,10 @@ class Solutions:
             raise BenchError("the network scale is a positive number")
         a: FloatArray = np.broadcast_to(x, (len(self), *x.shape))
         for k, (w, b) in enumerate(zip(self.weights, self.bias, strict=True)):
-            a = np.tanh(a @ w / scales[:, k, None, None] + b[:, None, :])
+            u = a @ w / scales[:, k, None, None] + b[:, None, :]
+            if k == layers - 1:
+                u = u.reshape(*u.shape[:-1], self.votes, -1).mean(axis=-2)
+            a = np.tanh(u)
         return a
 
     def predict(self, x: FloatArray, scale: npt.ArrayLike = 1.0) -> IntArray:
@@ -95,13 +101,17 @@ class Solutions:
 def load(path: str | Path) -> Solutions:
     """Return the solutions in an npz file: `fcK_devices`, `fcK_bias` for K = 1, 2, ..., and `index`.
 
-    Other keys are ignored: the data may stand beside the solutions.
+    `votes` may stand beside them; without it every class has one output. Other keys are ignored: the data may stand
+    beside the solutions.
 
     Raises:
         BenchError: naming file, key, what was found and what was expected.
     """
     path = Path(path)
-    found = read_npz(path, lambda key: key == "index" or _KEY.fullmatch(key) is not None)
+    found = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None)
+    votes = found.pop("votes", np.array(1))
+    if votes.shape != () or votes.dtype.kind not in "iu":
+        raise BenchError(f"{path}: votes is {votes.dtype} {votes.shape}; expected one whole number")
     layers = max((int(key[2:].split("_")[0]) for key in found if key != "index"), default=0)
     if not layers:
         raise BenchError(f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index")
@@ -118,6 +128,7 @@ def load(path: str | Path) -> Solutions:
         tuple(found[f"fc{k}_devices"] for k in range(1, layers + 1)),
         tuple(found[f"fc{k}_bias"] for k in range(1, layers + 1)),
         path,
+        int(votes),
     )
     _check(checked)
     return Solutions(
@@ -125,6 +136,7 @@ def load(path: str | Path) -> Solutions:
         tuple(d.astype(np.uint8) for d in checked.devices),
         tuple(b.astype(np.float64) for b in checked.bias),
         path,
+        int(votes),
     )
 
 
@@ -138,6 +150,8 @@ def save(path: str | Path, solutions: Solutions, **beside: npt.ArrayLike) -> Non
     path = Path(path)
     _check(solutions)
     arrays: dict[str, npt.ArrayLike] = {"index": solutions.index}
+    if solutions.votes != 1:
+        arrays["votes"] = np.array(solutions.votes)
     for k, (devices, bias) in enumerate(zip(solutions.devices, solutions.bias, strict=True), 1):
         arrays |= {f"fc{k}_devices": devices, f"fc{k}_bias": bias}
     for key in beside:
@@ -180,3 +194,5 @@ def _check(solutions: Solutions) -> None:
             raise BenchError(f"{name}: fc{k}_bias is {bias.dtype} {bias.shape}; expected numbers ({s}, {inputs})")
         if not np.isfinite(bias).all():
             raise BenchError(f"{name}: fc{k}_bias holds NaN or infinity; expected finite numbers")
+    if solutions.votes < 1 or solutions.sizes[-1] % solutions.votes:
+        raise BenchError(f"{name}: {solutions.sizes[-1]} outputs are not {solutions.votes} for each class")

@@ -158,7 +158,7 @@ def train(
     checkpoint.restore(trainer)
     _epochs(trainer, checkpoint, progress, stop)
     chosen = _best(trainer.result().accuracy, kept, training.candidates, per_die)
-    report = _write(out, training, data, _take(trainer.result(), chosen), seeds[chosen], found, maps)
+    report = _write(out, training, data, trainer.result().take(chosen), seeds[chosen], found, maps)
     checkpoint.remove()
     return Report(*report, seconds=time.monotonic() - began)
 
@@ -206,15 +206,6 @@ def _best(accuracy: FloatArray, kept: int, candidates: int, per_die: bool) -> In
     return order
 
 
-def _take(trained: Trained, at: IntArray) -> Trained:
-    return Trained(
-        tuple(w[at] for w in trained.weights),
-        tuple(b[at] for b in trained.bias),
-        trained.scale[at],
-        trained.accuracy[at],
-    )
-
-
 def _write(
     out: Path,
     training: Training,
@@ -247,7 +238,8 @@ def _write(
     }
     if per_die:
         beside["die"] = np.array(names)
-    solutions.save(out, Solutions(np.arange(len(seeds)), trained.devices, trained.bias), **beside)
+    made = Solutions(np.arange(len(seeds)), trained.devices, trained.bias, votes=trained.votes)
+    solutions.save(out, made, **beside)
     return out, training.method, len(seeds), train_, test, names, on_dies
 
 

@@ -27,8 +27,8 @@ from protocols.readout import Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
 from protocols.settings import ReadSettings
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
-from protocols.tiling import Tiling
-from protocols.weights import Solution, activate, classify
+from protocols.tiling import Tile, Tiling
+from protocols.weights import Solution, activate, classify, poll
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
 
 Array = InstanceOf[np.ndarray]
@@ -55,6 +55,9 @@ class ChipReadout(ReadSettings):
     scale_max: Annotated[Ratio, Field(gt=0, description="largest scale tried, relative to the trained one")] = 2.0
     scales: Annotated[int, Field(ge=1, description="scales tried per layer, evenly in the logarithm")] = 11
     tune_on: Annotated[int, Field(ge=1, description="training samples the scale is tuned on, the first ones")] = 1000
+    dark: Annotated[
+        int, Field(ge=0, description="reads of every kernel with all rows at 0 V, whose mean current is subtracted")
+    ] = 16
     samples_kept: Annotated[int, Field(ge=1, description="test samples whose currents become a record")] = 16
     normalisation: Annotated[
         Normalisation,
@@ -94,10 +97,11 @@ def software(
     solution: Solution, x: FloatArray, scales: FloatArray, activation: Activation = Activation.TANH
 ) -> IntArray:
     """Return the classes (n,) that the network in software gives to x (n, n_in), at the scales (K,) of its layers."""
-    *hidden, last = zip(solution.layers, scales, strict=True)
-    for layer, scale in hidden:
-        x = activation.drive(activate(x @ layer.weight, scale, layer.bias))
-    return classify(x @ last[0].weight, last[1], last[0].bias)
+    *hidden, last = zip(solution.weights, scales, solution.biases, strict=True)
+    for weight, scale, bias in hidden:
+        x = activation.drive(activate(x @ weight, scale, bias))
+    weight, scale, bias = last
+    return classify(x @ weight, scale, bias)
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +133,14 @@ class ChipInference(ChipInferenceSettings, Procedure):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         first = self.solutions[0]
-        if odd := [s for s in self.solutions if s.shapes != first.shapes]:
+        if odd := [s for s in self.solutions if (s.shapes, s.votes) != (first.shapes, first.votes)]:
             raise ValueError(
-                f"solution {odd[0].index} has layers of {odd[0].shapes} cells, solution {first.index} of "
-                f"{first.shapes}; one stage runs one network"
+                f"solution {odd[0].index} has layers of {odd[0].shapes} cells and {odd[0].votes} votes, solution "
+                f"{first.index} {first.shapes} and {first.votes}; one stage runs one network"
             )
         if len({s.index for s in self.solutions}) != len(self.solutions):
             raise ValueError("two solutions have the same index")
-        classes, n_in = len(first.layers[-1].bias), first.shapes[0][0]
+        classes, n_in = len(first.biases[-1]), first.shapes[0][0]
         for name, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
             if x.ndim != 2 or len(x) == 0 or x.shape[1] != n_in or y.shape != (len(x),):
                 raise ValueError(
@@ -208,8 +212,7 @@ class ChipInference(ChipInferenceSettings, Procedure):
         n = min(self.readout.tune_on, len(self.x_train))
         x, y = np.concatenate([self.x_train[:n], self.x_test]), np.concatenate([self.y_train[:n], self.y_test])
         kept = slice(n, n + self.readout.samples_kept)
-        biases = [layer.bias for layer in solution.layers]
-        weights = [layer.weight for layer in solution.layers]
+        weights, biases = solution.weights, solution.biases
         one, grid, drive = np.ones(len(biases)), self.readout.grid, self.readout.activation.drive
         first = chip.currents(0, x)
         scale = tune(chip.measure, biases, chip.normalise(0, first[:n]), grid, y[:n])
@@ -279,6 +282,7 @@ class _Chip:
     ) -> None:
         self._die, self._solution, self._settings, self._trained = die, solution, settings, trained
         self._tiles = [tiling.tiles(k) for k in range(len(tiling.shapes))]
+        self._dark: dict[int, FloatArray | float] = {}
         self.states = states
         self.units = settings.v_read * np.array([g_p - g_ap for g_p, g_ap in states])
         self.flagged: IntArray = np.zeros(len(tiling.shapes), np.int64)
@@ -286,21 +290,25 @@ class _Chip:
     def currents(self, k: int, a: FloatArray) -> FloatArray:
         """Return the (n, columns) A of layer k for inputs a (n, n_in), added up over the tiles below each other."""
         found = np.zeros((len(a), self._solution.shapes[k][1]))
-        s = self._settings
         for tile in self._tiles[k]:
-            v_row = a[:, tile.rows] * s.v_read
-            bias = vector_bias(self._die.geometry, tile.kernel, 0, v_row, compliance=s.compliance, v_gate=s.v_gate)
-            sense = Sense(bias, np.arange(tile.cols.stop - tile.cols.start), s.aperture)
-            current, flagged = self._read(sense)
-            found[:, tile.cols] += current
+            if tile.kernel not in self._dark:
+                silence = np.zeros((self._settings.dark, tile.rows.stop - tile.rows.start))
+                self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
+            current, flagged = self._read(tile, a[:, tile.rows])
+            found[:, tile.cols] += current - self._dark[tile.kernel]
             self.flagged[k] += flagged
         return found
 
-    def _read(self, sense: Sense) -> tuple[FloatArray, int]:
-        """Read a batch, patterns without a value twice; what then has none counts as 0 A.
+    def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
+        """Return the (n, columns) A of a tile for inputs (n, rows), and how many readings were flagged.
 
-        A reading beyond the range of the converter keeps its end value: a short is there in every repetition.
+        Patterns without a value are read twice; what then has none counts as 0 A. A reading beyond the range of the
+        converter keeps its end value: a short is there in every repetition.
         """
+        s, cols = self._settings, np.arange(tile.cols.stop - tile.cols.start)
+        volts = a * s.v_read
+        bias = vector_bias(self._die.geometry, tile.kernel, 0, volts, compliance=s.compliance, v_gate=s.v_gate)
+        sense = Sense(bias, cols, s.aperture)
         reading = self._die.sense(sense)
         current, flag = reading.current, reading.flag
         lost = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(current)
@@ -312,9 +320,12 @@ class _Chip:
         return np.where(np.isfinite(current), current, 0.0), int((flag != 0).sum())
 
     def normalise(self, k: int, current: FloatArray) -> FloatArray:
-        """Return (..., n_out), differences of the columns of pairs in units of v_read (G_P - G_AP) trained scale."""
+        """Return (..., n_out), differences of the columns of pairs in units of v_read (G_P - G_AP) trained scale.
+
+        Those of the last layer (..., classes), its votes polled.
+        """
         found: FloatArray = (current[..., 0::2] - current[..., 1::2]) / (self.units[k] * self._trained[k])
-        return found
+        return found if k < len(self.units) - 1 else poll(found, self._solution.votes)
 
     def measure(self, k: int, a: FloatArray) -> FloatArray:
         """Return the normalised currents (n, n_out) of layer k for neurons whose tanh is a (n, n_in)."""
@@ -336,10 +347,10 @@ class _Chip:
         """
         a, z = x, first
         currents, ideals = [], []
-        for k, layer in enumerate(self._solution.layers):
+        for k, bias in enumerate(self._solution.biases):
             current = first if k == 0 else self.currents(k, a)
             currents.append(current[kept])
             ideals.append(self.ideal(k, a[kept]))
             z = self.normalise(k, current)
-            a = self._settings.activation.drive(activate(z, scales[k], layer.bias))
+            a = self._settings.activation.drive(activate(z, scales[k], bias))
         return _Outputs(z, currents, ideals)

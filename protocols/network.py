@@ -70,6 +70,8 @@ class Network(NetworkSettings, Procedure):
                 )
         if len({s.index for s in self.solutions}) != len(self.solutions):
             raise ValueError("two solutions have the same index")
+        if first.votes != 1:
+            raise ValueError(f"solutions with {first.votes} outputs per class; this stage expects one for each")
         classes = len(first.layers[-1].bias)
         for x, y, name in ((self.x_train, self.y_train, "train"), (self.x_test, self.y_test, "test")):
             if x.ndim != 2 or len(x) == 0 or x.shape[1] != first.shapes[0][0] or y.shape != (len(x),):

@@ -140,17 +140,25 @@ Measure = Callable[[int, FloatArray], FloatArray]
 """Of layer k and inputs (n, n_in): the normalised differential currents (n, n_out)."""
 
 
-def best_scales(z: FloatArray, grid: FloatArray, bias: FloatArray, label: IntArray) -> tuple[int, int]:
+def best_scales(
+    z: FloatArray, grid: FloatArray, bias: FloatArray, label: IntArray, before: FloatArray
+) -> tuple[int, int]:
     """Return (candidate, index into `grid` of the last layer's scale) that classifies best.
 
-    The most right samples win, then the lowest cross-entropy, then the lower scale.
+    The most right samples win, then the lowest cross-entropy, then the lower scale. Where no sample is wrong, the
+    scales nearest to 1 win: cross-entropy would go on to the edge of the grid, where outputs are merely largest.
 
     Args:
         z: (candidates, n, classes) normalised currents of the last layer.
         label: (n,).
+        before: (candidates,), the scale by which the candidates differ.
     """
     right = np.stack([(classify(z, s, bias) == label).sum(axis=-1) for s in grid], axis=1)
     candidate, scale = np.nonzero(right == right.max())
+    if right.max() == len(label):
+        away = np.abs(np.log(before))[candidate] + np.abs(np.log(grid))[scale]
+        nearest = away <= away.min() + 1e-9
+        candidate, scale = candidate[nearest], scale[nearest]
     entropy = cross_entropy(activate(z[candidate], grid[scale][:, None, None], bias), label)
     best = int(np.argmin(entropy))
     return int(candidate[best]), int(scale[best])
@@ -180,12 +188,12 @@ def tune(
     for k in range(depth - 1):
         ahead = after = through(k, z, grid)
         if k == depth - 2:
-            i, j = best_scales(after, grid, biases[-1], label)
+            i, j = best_scales(after, grid, biases[-1], label, grid)
             scales[-2:] = grid[i], grid[j]
             return scales
         for m in range(k + 1, depth - 1):
             ahead = through(m, ahead, one)
-        i, _ = best_scales(ahead, one, biases[-1], label)
+        i, _ = best_scales(ahead, one, biases[-1], label, grid)
         scales[k], z = grid[i], after[i][None]
-    scales[-1] = grid[best_scales(z, grid, biases[-1], label)[1]]
+    scales[-1] = grid[best_scales(z, grid, biases[-1], label, one)[1]]
     return scales

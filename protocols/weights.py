@@ -64,13 +64,15 @@ class Solution:
     Args:
         index: number of the solution in its file.
         layers: K layers; the outputs of one are the inputs of the next.
+        votes: outputs of the last layer per class, see `poll`.
 
     Raises:
-        BenchError: no layer, or layers that do not fit each other.
+        BenchError: no layer, layers that do not fit each other, or outputs that are not so many per class.
     """
 
     index: int
     layers: tuple[Layer, ...]
+    votes: int = 1
 
     def __post_init__(self) -> None:
         if not self.layers:
@@ -81,11 +83,25 @@ class Solution:
                     f"solution {self.index}: layer {k} has {len(before.bias)} outputs and "
                     f"layer {k + 1} {len(after.devices)} inputs"
                 )
+        if self.votes < 1 or len(self.layers[-1].bias) % self.votes:
+            raise BenchError(
+                f"solution {self.index}: {len(self.layers[-1].bias)} outputs are not {self.votes} for each class"
+            )
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
         """(rows, columns) of the block of cells of every layer."""
         return tuple((layer.devices.shape[0], layer.devices.shape[1]) for layer in self.layers)
+
+    @property
+    def weights(self) -> tuple[FloatArray, ...]:
+        """Per layer (n_in, n_out) of +1, 0, -1; of the last (n_in, classes), its votes polled."""
+        return *(layer.weight for layer in self.layers[:-1]), poll(self.layers[-1].weight, self.votes)
+
+    @property
+    def biases(self) -> tuple[FloatArray, ...]:
+        """Per layer (n_out,); of the last (classes,), its votes polled."""
+        return *(layer.bias for layer in self.layers[:-1]), poll(self.layers[-1].bias, self.votes)
 
 
 class Placement(Model):
@@ -152,6 +168,19 @@ def phases(placement: Sequence[Placement], shapes: Sequence[tuple[int, int]]) ->
     return tuple(tuple(group) for group in found)
 
 
+def poll(outputs: FloatArray, votes: int) -> FloatArray:
+    """Return the means (..., classes) of outputs (..., votes x classes): output v x classes + c is a vote for class c.
+
+    A short in the column of one output then counts as a part of it only. The mean is taken before the last tanh, so
+    that weights, currents and biases may as well be polled before they are used.
+
+    >>> poll(np.array([1.0, 5.0, 2.0, 3.0, 5.0, 4.0]), 2)
+    array([2., 5., 3.])
+    """
+    found: FloatArray = outputs if votes == 1 else outputs.reshape(*outputs.shape[:-1], votes, -1).mean(axis=-2)
+    return found
+
+
 def activate(z: FloatArray, scale: FloatArray | float, bias: FloatArray) -> FloatArray:
     """Return tanh(z / scale + bias) of normalised differential currents z, (..., n_out)."""
     return np.tanh(z / scale + bias)
@@ -169,7 +198,8 @@ def float_predictions(solution: Solution, x: FloatArray, scales: Sequence[float]
     Args:
         scales: network scale of each layer.
     """
-    *hidden, last = zip(solution.layers, scales, strict=True)
-    for layer, scale in hidden:
-        x = activate(x @ layer.weight, scale, layer.bias)
-    return classify(x @ last[0].weight, last[1], last[0].bias)
+    *hidden, last = zip(solution.weights, scales, solution.biases, strict=True)
+    for weight, scale, bias in hidden:
+        x = activate(x @ weight, scale, bias)
+    weight, scale, bias = last
+    return classify(x @ weight, scale, bias)

@@ -99,7 +99,7 @@ def build(recipe: Recipe, samples: int, source: str) -> Engine:
             w = effective(values["latent"][k], None if cells is None else cells[k])
             x = x @ w / jnp.exp(values["log_scale"][k]) + values["bias"][k]
             x = neuron(x) if k < depth - 1 else x
-        return x
+        return x.reshape(len(x), recipe.votes, -1).mean(axis=1)
 
     def entropy(values: Any, x: Any, y: Any, cells: Any) -> Any:
         return optax.softmax_cross_entropy_with_integer_labels(forward(values, x, cells), y).mean()

@@ -1,9 +1,9 @@
 """How a network is trained: settings that decide what comes out, and nothing about files."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from labctl.core.procedure import Model
 from labctl.core.units import Ratio
@@ -26,6 +26,10 @@ class Recipe(Model):
     """Network and course of training; the defaults belong to images of some hundred pixels."""
 
     sizes: Sizes
+    votes: Annotated[
+        int,
+        Field(ge=1, description="outputs per class, their mean decides: a short in the column of one is then diluted"),
+    ] = 1
     levels: Annotated[Levels, Field(description="ternary: +1, 0, -1; binary: +1, -1")] = Levels.TERNARY
     activation: Annotated[Activation, Field(description="hidden neurons: tanh or sign")] = Activation.TANH
     scale: Annotated[
@@ -44,6 +48,17 @@ class Recipe(Model):
     judged_maps: Annotated[
         int, Field(ge=1, description="statistics-aware: defect maps, the same in every epoch, that decide with them")
     ] = 8
+
+    @model_validator(mode="after")
+    def _votes_are_even(self) -> Self:
+        if self.sizes[-1] % self.votes:
+            raise ValueError(f"{self.sizes[-1]} outputs are not {self.votes} for each class")
+        return self
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.sizes[-1] // self.votes
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:

@@ -17,7 +17,7 @@ from labctl.core.units import FloatArray, IntArray
 from protocols.training.engine import build, libraries
 from protocols.training.maps import CellArray
 from protocols.training.recipe import Recipe
-from protocols.weights import activate
+from protocols.weights import activate, poll
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,12 +29,19 @@ class Trained:
         bias: per layer (s, n_out).
         scale: (s, K), the network scale that each layer was trained with.
         accuracy: (s,), on the judging samples and on the cells trained for.
+        votes: outputs of the last layer per class.
     """
 
     weights: tuple[FloatArray, ...]
     bias: tuple[FloatArray, ...]
     scale: FloatArray
     accuracy: FloatArray
+    votes: int = 1
+
+    def take(self, at: IntArray) -> "Trained":
+        """Return the networks at the positions `at`, in that order."""
+        weights, bias = (tuple(a[at] for a in arrays) for arrays in (self.weights, self.bias))
+        return Trained(weights, bias, self.scale[at], self.accuracy[at], self.votes)
 
     @property
     def devices(self) -> tuple[npt.NDArray[np.uint8], ...]:
@@ -60,7 +67,7 @@ class Trained:
                     on = np.where(devices[s] > 0, map_[..., 0], map_[..., 1])
                 u = a @ (on[:, 0::2] - on[:, 1::2]) / self.scale[s, k] + bias[s]
                 a = u if k == len(self.bias) - 1 else np.where(u >= 0, 1.0, -1.0) if sign else activate(u, 1.0, 0 * u)
-            found[s] = (a.argmax(axis=-1) == y).mean()
+            found[s] = (poll(a, self.votes).argmax(axis=-1) == y).mean()
         return found
 
 
@@ -90,8 +97,8 @@ class Trainer:
             raise BenchError(
                 f"samples are {x.shape} and classes {y.shape}; expected (samples, {recipe.sizes[0]}) and (samples,)"
             )
-        if y.min() < 0 or y.max() >= recipe.sizes[-1]:
-            raise BenchError(f"there are classes {y.min()} to {y.max()}; the network has {recipe.sizes[-1]} outputs")
+        if y.min() < 0 or y.max() >= recipe.classes:
+            raise BenchError(f"there are classes {y.min()} to {y.max()}; the network has {recipe.classes}")
         if cells is not None and population is not None:
             raise BenchError("networks are trained for given maps or for a population of cells, not for both")
         if cells is not None:
@@ -169,4 +176,4 @@ class Trainer:
         """Return the best networks so far; those of the start if no epoch has been trained."""
         depth = len(self.recipe.shapes)
         weights, bias, scale = (tuple(self._best[k * depth : (k + 1) * depth]) for k in range(3))
-        return Trained(weights, bias, np.stack(scale, axis=1), self._score[:, 0])
+        return Trained(weights, bias, np.stack(scale, axis=1), self._score[:, 0], self.recipe.votes)

@@ -188,3 +188,49 @@ def test_a_rehearsal_is_the_first_solution_and_travels() -> None:
     assert isinstance(short, ChipInference)
     assert [s.index for s in short.solutions] == [20]
     assert len(of(list(short.run(nominal(), History())), Inference)) == 1
+
+
+def test_outputs_of_a_class_vote() -> None:
+    stage = chip((7, 4, 6), count=2)
+    solutions = tuple(Solution(s.index, s.layers, votes=2) for s in stage.solutions)
+    labels = {name: getattr(stage, name) % 3 for name in ("y_train", "y_test")}
+    stage = chip((7, 4, 6), solutions=solutions, **labels)
+    records = list(stage.run(nominal(), History()))
+    assert stage.trained_scale is not None
+    for solution, trained, predicted, inference in zip(
+        solutions, stage.trained_scale, of(records, Prediction), of(records, Inference), strict=True
+    ):
+        hidden, last = solution.layers
+        a = np.tanh(stage.x_test @ hidden.weight / trained[0] + hidden.bias)
+        u = a @ last.weight / trained[1] + last.bias
+        expected = (u[:, :3] + u[:, 3:]).argmax(axis=1)
+        np.testing.assert_array_equal(predicted.untuned_test, expected)
+        np.testing.assert_array_equal(software(solution, stage.x_test, trained), expected)
+        np.testing.assert_array_equal(float_predictions(solution, stage.x_test, trained), expected)
+        assert inference.confusion_tuned_test.shape == (3, 3)
+    with pytest.raises(ValidationError, match="whole numbers from 0 to 2"):
+        chip((7, 4, 6), solutions=solutions)
+    with pytest.raises(BenchError, match="6 outputs are not 4 for each class"):
+        Solution(0, solutions[0].layers, votes=4)
+
+
+def test_what_a_column_carries_at_no_input_is_subtracted() -> None:
+    class Offset(NominalDie):
+        """With several gates open every column of every kernel is off by its own constant."""
+
+        def sense(self, sense: Sense) -> Reading:
+            found = super().sense(sense)
+            assert sense.bias.gate is not None
+            several = (sense.bias.gate > 0).sum(axis=1, keepdims=True) > 1
+            found.current[:] += several * 1e-5 * (1 + sense.cols + 7 * sense.bias.kernel[:, None])
+            return found
+
+    stage = chip(count=1)
+    plain = of(list(stage.run(nominal(), History())), LayerCurrent)[0]
+    off = Offset(GEOMETRY, NOMINAL, timing=len)
+    zeroed = of(list(stage.run(off, History())), LayerCurrent)[0]
+    np.testing.assert_allclose(zeroed.untuned, plain.untuned, atol=1e-16)
+    raw = chip(count=1, readout=stage.readout.model_copy(update={"dark": 0}))
+    biased = of(list(raw.run(Offset(GEOMETRY, NOMINAL, timing=len), History())), LayerCurrent)[0]
+    # 7 inputs take three tiles below each other; of the last, kernel 4, one gate is open only
+    np.testing.assert_allclose((biased.untuned - plain.untuned)[:, 0], np.full(4, 1e-5 * (2 + 7 * 2)))

@@ -93,7 +93,16 @@ def test_best_scales_is_the_brute_search() -> None:
         z, bias = rng.normal(size=(4, 11, 3)), rng.normal(size=3)
         label = rng.integers(0, 3, 11)
         grid = np.array([0.5, 0.8, 1.0, 1.3, 2.0])
-        assert best_scales(z, grid, bias, label) == brute(z, grid, bias, label)
+        assert best_scales(z, grid, bias, label, np.ones(4)) == brute(z, grid, bias, label)
+
+
+def test_where_no_sample_is_wrong_the_scales_nearest_to_one_win() -> None:
+    rng = np.random.default_rng(8)
+    label = rng.integers(0, 3, 11)
+    z = rng.uniform(1, 2, (5, 1, 1)) * (np.eye(3)[label] * 3 + rng.uniform(0, 1, (11, 3)))
+    grid = np.array([0.5, 0.8, 1.1, 1.3, 2.0])
+    assert best_scales(z, grid, np.zeros(3), label, grid) == (2, 2)
+    assert brute(z, grid, np.zeros(3), label)[1] == 4  # tanh is full there, and cross-entropy likes it
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3])

@@ -218,3 +218,19 @@ def test_the_script_teaches_and_refuses(tmp_path: Path) -> None:
     refused = subprocess.run(wrong, capture_output=True, text=True, env=env, check=False)
     assert refused.returncode == 2
     assert "expected 1 <= count <= candidates" in refused.stderr
+
+
+def test_outputs_of_a_class_vote(file: Path, tmp_path: Path) -> None:
+    arrays = _arrays()
+    np.savez(tmp_path / "two.npz", **arrays, votes=np.array(2))  # type: ignore[arg-type]
+    one, two = load(file), load(tmp_path / "two.npz")
+    x = np.asarray(arrays["x_train"])
+    inputs = np.arctanh(one.forward(x))
+    np.testing.assert_allclose(two.forward(x), np.tanh((inputs[..., :2] + inputs[..., 2:]) / 2), atol=1e-12)
+    save(tmp_path / "again.npz", two.take(slice(1)))
+    assert load(tmp_path / "again.npz").votes == 2
+    for votes, words in ((3, "4 outputs are not 3 for each class"), ([2], "expected one whole number")):
+        path = tmp_path / "wrong.npz"
+        np.savez(path, **arrays, votes=np.array(votes))  # type: ignore[arg-type]
+        with pytest.raises(BenchError, match=words):
+            load(path)

@@ -210,7 +210,7 @@ def test_what_does_not_fit_is_refused() -> None:
     x, y, seeds = data.x_train, data.y_train, np.arange(2)
     with pytest.raises(BenchError, match=r"expected \(samples, 13\)"):
         Trainer(SMALL, x[:, :5], y, seeds)
-    with pytest.raises(BenchError, match="classes 0 to 5; the network has 3 outputs"):
+    with pytest.raises(BenchError, match="classes 0 to 5; the network has 3"):
         Trainer(SMALL, x, y + 3 * (y == 2), seeds)
     with pytest.raises(BenchError, match="the maps have the shapes"):
         Trainer(SMALL, x, y, seeds, cells=maps(SMALL, [survey()]))
