@@ -16,6 +16,7 @@ from rich.console import Console
 
 from labctl import cli_bench
 from labctl.core.errors import LabError
+from labctl.export import cli as export_cli
 from labctl.morning import cli as cli_morning
 from labctl.progress import console
 from labctl.reproduce import cli as cli_reproduce
@@ -210,9 +211,9 @@ def run(
     """
     from labctl import compose, report
     from labctl.execute import execute, verdict
-    from labctl.sealing import write_run_file_in_subprocess
     from labctl.plan import total
     from labctl.progress import Display, counted, duration
+    from labctl.sealing import write_run_file_in_subprocess
 
     start = time.monotonic()
     screen = console(stderr=True)
@@ -410,5 +411,6 @@ def main() -> None:
 
 
 cli_bench.register(app)
+export_cli.register(app)
 cli_reproduce.register(app)
 cli_morning.register(app)

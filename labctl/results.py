@@ -5,7 +5,7 @@ A run that was killed, or still goes on, therefore opens like any other. Files a
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,7 @@ class Run:
         if not tables:
             raise KeyError(f"no die of {self.path} has a table '{name}'; there are {', '.join(self.tables)}")
         return Table.join(
-            Table(t.name, {"die": np.full(t.rows, n), **t.columns}, {"die": "", **t.units}, t.columnar)
+            replace(t, columns={"die": np.full(t.rows, n), **t.columns}, units={"die": "", **t.units})
             for n, t in tables
         )
 

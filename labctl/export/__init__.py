@@ -1,0 +1,1 @@
+"""Runs in the formats of other people's programs: STDF V4 and CSV."""

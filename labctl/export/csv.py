@@ -1,0 +1,114 @@
+"""A run as CSV: one row per die and try, and every table, for spreadsheets and scripts that read nothing else.
+
+A unit stands in brackets behind the name of its column, and numbers are written with all their digits.
+"""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labctl.batch import FIGURES
+from labctl.overnight.states import RunState, Try
+from labctl.results import Run
+from labctl.tables import Table
+
+DIES = "dies.csv"
+
+
+def _titled(name: str, unit: str) -> str:
+    return f"{name} [{unit}]" if unit else name
+
+
+def _when(utc: float) -> str:
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="milliseconds") if utc else ""
+
+
+def die_rows(state: RunState) -> Iterator[list[Any]]:
+    """Yield the header and then one row per die and try, dies that were skipped and visits of a golden die included."""
+    figures = sorted({name for die in state.dies.values() for one in die.tries for name in one.figures})
+    wafers = {str(d["name"]): str(d.get("wafer", "")) for d in state.meta["dies"]}
+    yield [
+        *("die", "wafer", "x", "y", "golden", "suspect", "try", "state", "bin", "hard_bin", "rule", "reason", "stage"),
+        *("since", "until", "seconds [s]", "exit_code", "sha256"),
+        *(_titled(name, FIGURES.get(name, "")) for name in figures),
+    ]
+    for die in state.dies.values():
+        about = [die.name, wafers.get(die.name, ""), *die.at, int(die.golden), die.suspect]
+        tries: Sequence[Try | None] = die.tries or (None,)
+        for one in tries:
+            if one is None:
+                yield [*about, "", die.state.value, "", "", "", die.reason, *[""] * (6 + len(figures))]
+                continue
+            yield [
+                *about,
+                *(one.number, one.state.value, one.bin, one.hard or "", one.rule, one.reason, one.stage),
+                *(_when(one.since), _when(one.until), one.seconds, one.exit_code, one.sha256),
+                *(one.figures.get(name, "") for name in figures),
+            ]
+
+
+def table_rows(table: Table) -> Iterator[list[Any]]:
+    """Yield the header and the rows of a table's columns that have one value a row."""
+    names = [name for name, column in table.columns.items() if column.ndim == 1]
+    yield [_titled(name, table.units.get(name, "")) for name in names]
+    columns = [table[name].tolist() for name in names]
+    yield from (list(row) for row in zip(*columns, strict=True))
+
+
+def array_rows(table: Table, names: Sequence[str]) -> Iterator[list[Any]]:
+    """Yield the header and one row per element of array columns of one shape: `die` and `seq` say whose it is."""
+    first = table[names[0]]
+    shape = first.shape[1:]
+    axes = table.axes.get(names[0]) or [f"axis{k}" for k in range(len(shape))]
+    keys = [key for key in ("die", "seq") if key in table.columns]
+    yield [*keys, *axes, *(_titled(name, table.units.get(name, "")) for name in names)]
+    index = [grid.ravel().tolist() for grid in np.indices(shape)]
+    for row in range(table.rows):
+        whose = [table[key][row].item() for key in keys]
+        values = [table[name][row].ravel().tolist() for name in names]
+        yield from ([*whose, *at] for at in zip(*index, *values, strict=True))
+
+
+def write_csv(state: RunState, run: Run, folder: Path) -> list[Path]:
+    """Write ``dies.csv``, ``TABLE.csv`` and, for columns that hold arrays, ``TABLE.AXES.csv`` into a new folder.
+
+    Columns of a table whose arrays have the same axes and shape share a file. Returns the files.
+
+    Raises:
+        FileExistsError: the folder is there and not empty.
+        StorageError: the run is damaged.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(folder.iterdir()):
+        raise FileExistsError(f"{folder} is not empty")
+    written = [_write(folder / DIES, die_rows(state))]
+    for name in run.tables:
+        table = run.table(name)
+        written.append(_write(folder / f"{name}.csv", table_rows(table)))
+        groups: dict[tuple[Any, ...], list[str]] = {}
+        for column, values in table.columns.items():
+            if values.ndim > 1 and values.size:
+                groups.setdefault((tuple(table.axes.get(column, ())), values.shape[1:]), []).append(column)
+        for (axes, _), columns in groups.items():
+            label = ".".join(axes) if axes else columns[0]
+            path = folder / f"{name}.{re.sub(r'[^A-Za-z0-9_.-]', '_', label)}.csv"
+            if path in written:
+                path = folder / f"{name}.{columns[0]}.csv"
+            written.append(_write(path, array_rows(table, columns)))
+    return written
+
+
+def _write(path: Path, rows: Iterable[Sequence[Any]]) -> Path:
+    with path.open("x", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([_plain(value) for value in row] for row in rows)
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """Return 1 and 0 for True and False, and every other value as it is."""
+    return int(value) if isinstance(value, bool) else value

@@ -1,0 +1,246 @@
+"""A run as STDF V4: every try of a die is a part, what it came to are parametric tests, its bins are ours.
+
+All that is written stands in the run's own journal. Visits of a golden die are no parts and dies that were skipped were
+not tested, so neither is in the file; the CSV has both.
+"""
+
+import math
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from labctl.batch import FIGURES, Bound
+from labctl.export.stdf_records import MISSING_I2, record
+from labctl.overnight.states import ACTIVE, DieState, RunState, State, Try
+
+_KNOWN = (
+    ("fidelity", 100), ("accuracy_train", 110), ("accuracy_test", 111), ("good", 200), ("defects", 201),
+    ("short", 210), ("open", 211), ("stuck_p", 212), ("stuck_ap", 213), ("low_tmr", 214), ("unreadable", 215),
+    ("not_reached", 216), ("r_p", 300), ("r_ap", 301), ("tmr", 302), ("v_switch", 400), ("v_switch_p", 401),
+    ("v_switch_ap", 402), ("contact", 500), ("touches", 501), ("seconds", 600),
+)  # fmt: skip
+NUMBERS: Mapping[str, int] = dict(_KNOWN)
+"""Test number of each figure, the same in every run."""
+RATIOS = frozenset({"fidelity", "accuracy_train", "accuracy_test", "good", "tmr"})
+_SCALES = {"ohm": -3, "V": 3, "s": 0}
+"""Power of ten by which a viewer multiplies: kohm, mV, s."""
+_ABNORMAL = frozenset({State.ERROR, State.INTERRUPTED, State.LIMIT_STOP, *ACTIVE})
+NO_BIN = "no bin"
+
+
+def number_of(figure: str) -> int:
+    """Return the test number of a figure; of one that is not ours, a number made from its name."""
+    return NUMBERS.get(figure, 10_000 + zlib.crc32(figure.encode()) % 50_000)
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Between which values a figure passes, infinite where there is no limit, and whether the limits themselves do."""
+
+    low: float = -math.inf
+    high: float = math.inf
+    low_passes: bool = True
+    high_passes: bool = True
+
+    def passes(self, value: float) -> bool:
+        """Return whether a value passes."""
+        above = value > self.low or (value == self.low and self.low_passes)
+        return above and (value < self.high or (value == self.high and self.high_passes))
+
+
+def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, Limit]:
+    """Return the limits that a campaign's rules for bins amount to.
+
+    A rule of a bad bin with one comparison is a limit, the tightest counts; rules that join several are none.
+
+    >>> limits_of([{"bin": "leaky", "hard": 4, "when": "r_p < 1 kohm"}])["r_p"]
+    Limit(low=1000.0, high=inf, low_passes=True, high_passes=True)
+    """
+    found: dict[str, Limit] = {}
+    for rule in rules:
+        if rule["hard"] == 1 or " and " in rule["when"]:
+            continue
+        bound = Bound.parse(rule["when"])
+        now = found.get(bound.figure, Limit())
+        # the rule says what is bad, so what equals a bound of "<" or ">" passes
+        passes = "=" not in bound.sign
+        if bound.sign.startswith("<"):
+            if (bound.value, not passes) > (now.low, not now.low_passes):
+                now = Limit(bound.value, now.high, passes, now.high_passes)
+        elif (-bound.value, not passes) > (-now.high, not now.high_passes):
+            now = Limit(now.low, bound.value, now.low_passes, passes)
+        found[bound.figure] = now
+    return found
+
+
+def soft_numbers(names: Sequence[tuple[str, int]]) -> dict[str, int]:
+    """Return a number for each soft bin, given with its hard bin: that of the hard bin where it is the only one.
+
+    >>> soft_numbers([("good", 1), ("leaky", 4), ("weak", 4)])
+    {'good': 1, 'leaky': 400, 'weak': 401}
+    """
+    by_hard: dict[int, list[str]] = {}
+    for name, hard in sorted(set(names)):
+        by_hard.setdefault(hard, []).append(name)
+    return {
+        name: hard if len(found) == 1 else min(hard * 100 + k, 32767)
+        for hard, found in sorted(by_hard.items())
+        for k, name in enumerate(found)
+    }
+
+
+def stdf(state: RunState) -> Iterator[bytes]:
+    """Yield the records of a run, finished or not, in the order of the specification."""
+    meta, parts = state.meta, sorted(_parts(state), key=lambda p: (p[1].since, p[0].name, p[1].number))
+    rules: list[dict[str, Any]] = list(meta.get("bins", []))
+    limits = limits_of(rules)
+    soft = soft_numbers([*((r["bin"], r["hard"]) for r in rules), *((_bin(t), t.hard) for _, t in parts)])
+    begun = min((t.since for _, t in parts), default=state.since)
+    ended = max((t.until for _, t in parts), default=state.until)
+    wafer = next((str(d["wafer"]) for d in meta["dies"] if d.get("wafer")), str(meta.get("name", "")))
+    yield record("FAR")
+    yield _mir(state, begun, wafer)
+    yield record("WCR", POS_X="R", POS_Y="D")
+    yield record("WIR", START_T=_time(begun), WAFER_ID=wafer)
+    for die, one in parts:
+        yield record("PIR")
+        tests = [_ptr(name, value, limits.get(name)) for name, value in _figures(one)]
+        yield from tests
+        yield _prr(die, one, len(tests), soft)
+    newest: dict[str, Try] = {die.name: one for die, one in parts}
+    counts = {
+        "PART_CNT": len(newest),
+        "RTST_CNT": len(parts) - len(newest),
+        "ABRT_CNT": sum(one.state in _ABNORMAL for _, one in parts),
+        "GOOD_CNT": sum(one.hard == 1 for one in newest.values()),
+    }
+    yield record("WRR", FINISH_T=_time(ended), WAFER_ID=wafer, **counts)
+    hard = Counter(one.hard for one in newest.values())
+    for number, count in sorted(hard.items()):
+        names = sorted({_bin(one) for one in newest.values() if one.hard == number})
+        summary = {"HBIN_NUM": number, "HBIN_CNT": count, "HBIN_PF": _letter(number), "HBIN_NAM": ", ".join(names)}
+        yield record("HBR", HEAD_NUM=255, SITE_NUM=255, **summary)
+    bins = Counter((soft[_bin(one)], _bin(one), one.hard) for one in newest.values())
+    for (number, name, of), count in sorted(bins.items()):
+        summary = {"SBIN_NUM": number, "SBIN_CNT": count, "SBIN_PF": _letter(of), "SBIN_NAM": name}
+        yield record("SBR", HEAD_NUM=255, SITE_NUM=255, **summary)
+    yield record("PCR", HEAD_NUM=255, SITE_NUM=255, **counts)
+    outcome = ": ".join(part for part in (state.outcome or "unfinished", state.reason) if part)
+    yield record("MRR", FINISH_T=_time(state.until), USR_DESC=str(meta.get("title", "")), EXC_DESC=outcome)
+
+
+def write_stdf(state: RunState, path: Path) -> None:
+    """Write a run to a new file; FileExistsError if there is one."""
+    with path.open("xb") as file:
+        for one in stdf(state):
+            file.write(one)
+
+
+def _parts(state: RunState) -> Iterator[tuple[DieState, Try]]:
+    """Yield every try of every die that was touched."""
+    for die in state.subjects:
+        for one in die.tries:
+            if one.state is not State.SKIPPED or one.figures:
+                yield die, one
+
+
+def _time(utc: float) -> int:
+    return min(max(int(utc), 0), 2**32 - 1)
+
+
+def _letter(hard: int) -> str:
+    return " " if hard == 0 else "P" if hard == 1 else "F"
+
+
+def _bin(one: Try) -> str:
+    return one.bin or NO_BIN
+
+
+def _figures(one: Try) -> list[tuple[str, float]]:
+    """Return the figures of a try and its time, in the order of their test numbers."""
+    found = dict(one.figures)
+    if one.seconds:
+        found.setdefault("seconds", one.seconds)
+    return sorted(found.items(), key=lambda item: (number_of(item[0]), item[0]))
+
+
+def _mir(state: RunState, begun: float, wafer: str) -> bytes:
+    meta = state.meta
+    campaign: Mapping[str, Any] = next((f for n, f in meta.get("files", {}).items() if n.startswith("00-")), {})
+    return record(
+        "MIR",
+        SETUP_T=_time(state.since),
+        START_T=_time(begun),
+        MODE_COD="E",
+        RTST_COD="Y" if state.resumes else "N",
+        LOT_ID=wafer,
+        PART_TYP=str(meta.get("name", "")),
+        NODE_NAM=str(meta.get("host", "")),
+        TSTR_TYP="mtj-labctl",
+        JOB_NAM=str(meta.get("name", "")),
+        JOB_REV=str(campaign.get("sha256", ""))[:16],
+        EXEC_TYP="mtj-labctl",
+        EXEC_VER=str(meta.get("versions", {}).get("mtj-labctl", "")),
+        USER_TXT=str(meta.get("title", "")),
+        AUX_FILE=str(campaign.get("path", "")),
+        SETUP_ID=str(meta.get("body", "")),
+        SERL_NUM=str(meta.get("git_commit", "")),
+    )
+
+
+def _ptr(figure: str, value: float, limit: Limit | None) -> bytes:
+    finite, bounds = math.isfinite(value), limit or Limit()
+    low, high = math.isfinite(bounds.low), math.isfinite(bounds.high)
+    scale = 2 if figure in RATIOS else _SCALES.get(FIGURES.get(figure, ""), 0)
+    judged = low or high
+    failed = judged and not (finite and bounds.passes(value))
+    form = "%9.2f" if scale else "%9.4g"
+    return record(
+        "PTR",
+        TEST_NUM=number_of(figure),
+        TEST_FLG=(0 if finite else 2) | (0 if judged else 64) | (128 if failed else 0),
+        PARM_FLG=(8 if finite and high and value > bounds.high else 0)
+        | (16 if finite and low and value < bounds.low else 0)
+        | (64 if low and bounds.low_passes else 0)
+        | (128 if high and bounds.high_passes else 0),
+        RESULT=value if finite else 0.0,
+        TEST_TXT=figure,
+        OPT_FLAG=2 | 4 | 8 | (0 if low else 64) | (0 if high else 128),
+        RES_SCAL=scale,
+        LLM_SCAL=scale if low else 0,
+        HLM_SCAL=scale if high else 0,
+        LO_LIMIT=bounds.low if low else 0.0,
+        HI_LIMIT=bounds.high if high else 0.0,
+        UNITS=FIGURES.get(figure, ""),
+        C_RESFMT=form,
+        C_LLMFMT=form if low else "",
+        C_HLMFMT=form if high else "",
+    )
+
+
+def _prr(die: DieState, one: Try, tests: int, soft: Mapping[str, int]) -> bytes:
+    said = ["" if one.state is State.DONE else one.state.value, one.rule, one.reason]
+    if die.suspect:
+        said.append(f"suspect: {die.suspect}")
+    return record(
+        "PRR",
+        PART_FLG=(1 if one.number > 1 else 0)
+        | (4 if one.state in _ABNORMAL else 0)
+        | (8 if one.hard != 1 else 0)
+        | (16 if one.hard == 0 else 0),
+        NUM_TEST=tests,
+        HARD_BIN=one.hard,
+        SOFT_BIN=soft[_bin(one)],
+        X_COORD=_coordinate(die.at[0]),
+        Y_COORD=_coordinate(die.at[1]),
+        TEST_T=min(round(one.seconds * 1e3), 2**32 - 1),
+        PART_ID=die.name,
+        PART_TXT="; ".join(text for text in said if text),
+    )
+
+
+def _coordinate(value: int) -> int:
+    return value if abs(value) <= 32767 else MISSING_I2
