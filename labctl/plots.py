@@ -51,7 +51,8 @@ def caption(die: DieData) -> str:
     if "seed" in meta:
         said.append(f"seed {meta['seed']}")
     started = [e.body for e in die.events() if e.kind == "stage_started" and isinstance(e.body, dict)]
-    volts = {v for body in started for v in (body.get("v_read"), body.get("inference", {}).get("v_read")) if v}
+    parts = [part for body in started for part in (body, body.get("inference"), body.get("readout")) if part]
+    volts = {part["v_read"] for part in parts if part.get("v_read")}
     if volts:
         said.append("read at " + ", ".join(f"{v * 1e3:.4g} mV" for v in sorted(volts)))
     return "  ·  ".join(said)

@@ -135,7 +135,8 @@ class Comparison:
 
     Args:
         rates: per density the share of the cells that has each defect, as surveyed.
-        cells: surveyed cells per die; `sizes` neurons of the layers.
+        cells: surveyed cells per die.
+        sizes: neurons of the layers; `votes` outputs per class.
     """
 
     asked: Asked
@@ -143,6 +144,7 @@ class Comparison:
     rates: Mapping[float, Mapping[str, float]]
     cells: int
     sizes: tuple[int, ...]
+    votes: int
     seconds: Mapping[str, float]
 
     def of(self, method: str, density: float, *, other: bool = False) -> Result:
@@ -157,12 +159,20 @@ class Comparison:
         """Test error of the baseline weights in software: what hardware is compared with."""
         return float(self.of(BASELINE, self.asked.reference).figures()["software"])
 
+    @property
+    def network(self) -> str:
+        """What was trained, in words."""
+        name = {"mnist": "MNIST"}.get(self.asked.data, self.asked.data)
+        votes = f" ({self.votes} outputs per class)" if self.votes > 1 else ""
+        return f"{name}, {'-'.join(map(str, self.sizes))}{votes}"
+
     def to_json(self) -> dict[str, Any]:
         """Return all of it, for ``results.json``."""
         return {
             "experiment": "mtj-chip",
             "asked": asdict(self.asked),
             "sizes": list(self.sizes),
+            "votes": self.votes,
             "cells": self.cells,
             "software_error": self.software,
             "defect_rates": [{"density": d, "rates": dict(r)} for d, r in self.rates.items()],
@@ -233,8 +243,9 @@ def reproduce(asked: Asked, steps: Steps, campaign: Path) -> Comparison:
         run = inference(f"{STATISTICS_AWARE}-wafer-{asked.other_wafer}", weights, **world)
         results.append(Result(STATISTICS_AWARE, asked.reference, asked.other_wafer, True, read(run)))
     found = surveys(steps.folder / f"survey-x{asked.reference:g}")
-    sizes = read_trained(weights).solutions.sizes
-    return Comparison(asked, tuple(results), rates, found[0].g_p.size, sizes, dict(steps.seconds))
+    network = read_trained(weights).solutions
+    cells = found[0].g_p.size
+    return Comparison(asked, tuple(results), rates, cells, network.sizes, network.votes, dict(steps.seconds))
 
 
 def read(folder: Path) -> tuple[DieError, ...]:

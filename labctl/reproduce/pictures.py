@@ -122,15 +122,10 @@ def _per_die(ax: Axes, found: Comparison) -> None:
         label = f"{name}: {error.mean():.1f}" + (f" ± {error.std(ddof=1):.1f} %" if len(error) > 1 else " %")
         rank = np.arange(1, len(error) + 1)
         ax.plot(rank, error, marker=marker, color=colour, markersize=4.5, linewidth=1.2, label=label)
-    ax.set(title=f"{_task(found)}: every die, each curve sorted", xlabel="die, sorted by error")
+    ax.set(title=f"{found.network}: every die, each curve sorted", xlabel="die, sorted by error")
     ax.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     _legend(ax)
     _errors(ax)
-
-
-def _task(found: Comparison) -> str:
-    names = {"mnist": "MNIST", "digits": "digits"}
-    return f"{names[found.asked.data]}, {'-'.join(map(str, found.sizes))}"
 
 
 def _against_defects(ax: Axes, found: Comparison) -> None:
@@ -150,7 +145,7 @@ def _against_defects(ax: Axes, found: Comparison) -> None:
             linestyle="none",
             label=name if here else None,
         )
-    ax.set(title=f"{_task(found)}: every die against its defects", xlabel="bad cells under the network, as surveyed")
+    ax.set(title=f"{found.network}: every die against its defects", xlabel="bad cells under the network, as surveyed")
     _legend(ax)
     ax.set_xlim(0, None)
     _errors(ax)
@@ -176,7 +171,7 @@ def _sensitivity(ax: Axes, found: Comparison) -> None:
     ax.xaxis.set_minor_locator(NullLocator())
     rates = [sum(v for k, v in found.rates[d].items() if k != "good") for d in densities]
     ax.set_xticklabels([f"x {d:g}\n{100 * rate:.2f} %" for d, rate in zip(densities, rates, strict=True)])
-    ax.set(title=f"{_task(found)}: mean and spread over the dies", xlabel="density of defects; cells that are bad")
+    ax.set(title=f"{found.network}: mean and spread over the dies", xlabel="density of defects; cells that are bad")
     _legend(ax)
     _errors(ax)
 

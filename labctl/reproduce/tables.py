@@ -92,13 +92,12 @@ def wine_rows(found: Wine) -> list[tuple[str, ...]]:
 
 def show_chip(found: Comparison, screen: Console) -> None:
     """Print the table of the integrated chip."""
-    title = f"mtj-chip, {found.asked.data}, network {'-'.join(map(str, found.sizes))}"
-    _show(screen, title, CHIP_COLUMNS, chip_rows(found), CHIP_LEGEND)
+    _show(screen, f"mtj-chip: {found.network}", CHIP_COLUMNS, chip_rows(found), CHIP_LEGEND)
 
 
 def show_wine(found: Wine, screen: Console) -> None:
     """Print the table of the passive arrays."""
-    _show(screen, "wine-passive, network 13-6-3", WINE_COLUMNS, wine_rows(found), WINE_LEGEND)
+    _show(screen, "wine-passive: 13-6-3", WINE_COLUMNS, wine_rows(found), WINE_LEGEND)
 
 
 def _show(screen: Console, title: str, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], legend: str) -> None:

@@ -1,5 +1,6 @@
 """What the README says can be typed, and its Python runs."""
 
+import json
 import re
 import shlex
 
@@ -38,7 +39,24 @@ def test_every_command_of_the_readme_works(command, labctl, campaign, few_soluti
         words[words.index("--out") + 1] = str(tmp_path / "run")
     if words[0] == "show":
         words[1] = str(finished[0])
+    if words[0] == "reproduce":
+        # minutes of work, done by test_reproduce.py on a smaller scale; here the words must exist
+        words.append("--help")
     labctl(*words, cwd=tmp_path)
+
+
+def test_the_main_job_is_one_line_and_its_campaign_can_be_carried_out(labctl, tmp_path):
+    (line,) = re.findall(r"<!-- run -->\n```sh\n(.*)\n```", README)
+    setup, install, job = line.split(" && ")
+    assert setup == "python3 -m venv .venv"
+    assert install == ".venv/bin/python -m pip install -q -e ."
+    program, *words = shlex.split(job)
+    assert program == ".venv/bin/labctl"
+    assert words[0] == "run"
+    planned = labctl("plan", ROOT / words[1], "--json", cwd=tmp_path)
+    stages = json.loads(planned.stdout)["stages"]
+    assert len({stage["die"] for stage in stages}) == 36
+    assert {stage["stage"] for stage in stages} == {"survey", "chip_inference"}
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

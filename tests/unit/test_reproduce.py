@@ -42,7 +42,7 @@ def comparison() -> Comparison:
     results.append(result("statistics-aware", 1.0, [0.05, 0.06, 0.07], seed=9, other=True))
     asked = Asked("digits", 3, (1.0, 2.0), other_wafer=9)
     rates = {1.0: {"good": 0.99, "short": 0.01}, 2.0: {"good": 0.98, "short": 0.02}}
-    return Comparison(asked, tuple(results), rates, 20_000, (64, 50, 10), {"baseline": 2.0})
+    return Comparison(asked, tuple(results), rates, 20_000, (64, 50, 20), 2, {"baseline": 2.0})
 
 
 def test_dies_are_taken_from_the_centre_of_the_wafer_outwards() -> None:
@@ -122,6 +122,7 @@ def test_tables_have_a_row_per_method_density_and_other_wafer(comparison: Compar
         ("statistics-aware, wafer 9", "x 1", "3"),
     ]
     assert rows[2][4] == "5.00"
+    assert comparison.network == "digits, 64-50-20 (2 outputs per class)"
     text = tables.markdown(tables.CHIP_COLUMNS, rows, "legend")
     assert len({line.count("|") for line in text.splitlines()[:9]}) == 1
     sheet = tables.chip_csv(comparison).splitlines()
