@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
 
+from labctl.batch import HARD, Batch, BinRule
 from labctl.core.instrument import Subsite
 from labctl.core.procedure import Model
 from labctl.core.units import Metre, Ratio
@@ -109,6 +110,20 @@ class Accept(Model):
     fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
     accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
 
+    @property
+    def rules(self) -> tuple[BinRule, ...]:
+        """The same as rules.
+
+        >>> [rule.when for rule in Accept(fidelity=0.98).rules]
+        ['fidelity < 98 %']
+        """
+        least = {("fidelity", "fidelity"): self.fidelity, ("accuracy", "accuracy_train"): self.accuracy}
+        return tuple(
+            BinRule(bin=f"low-{name}", hard=HARD[f"low-{name}"], when=f"{figure} < {value * 100:.12g} %")
+            for (name, figure), value in least.items()
+            if value > 0
+        )
+
 
 class Campaign(Model):
     """Stages over dies."""
@@ -122,6 +137,15 @@ class Campaign(Model):
     solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")
     limits: Limits
     accept: Accept = Accept()
+    bins: tuple[BinRule, ...] = Field(
+        default=(), description="where dies go that are not good: the first rule that is true; those of 'accept' follow"
+    )
+    batch: Batch = Field(default=Batch(), description="what is said of many dies: order, new tries, when to stop")
+
+    @property
+    def bin_rules(self) -> tuple[BinRule, ...]:
+        """The rules of `bins`, then those of `accept`."""
+        return (*self.bins, *self.accept.rules)
 
     @field_validator("dies")
     @classmethod
@@ -161,12 +185,3 @@ class OneStage(Model):
     def procedure(self) -> tuple[str, Model]:
         """Return the name of the procedure and its parameters."""
         return next((n, getattr(self, n)) for n in type(self).model_fields if getattr(self, n) is not None)
-
-
-def bin_of(accept: Accept, fidelity: list[float], accuracy: list[float]) -> str:
-    """Return the bin of a finished die: "good", or what it fell short of."""
-    if fidelity and sum(fidelity) / len(fidelity) < accept.fidelity:
-        return "low-fidelity"
-    if accuracy and sum(accuracy) / len(accuracy) < accept.accuracy:
-        return "low-accuracy"
-    return "good"

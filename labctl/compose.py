@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -132,10 +132,25 @@ class Prepared:
         ) as body:
             yield body
 
+    def some(self, only: Sequence[str] | None) -> "Prepared":
+        """Return the campaign with the dies of `only`; BenchError if there is no such die."""
+        if only is None:
+            return self
+        if unknown := sorted(set(only) - {s.name for s in self.subjects}):
+            raise BenchError(f"there is no die {unknown[0]}; there are {', '.join(s.name for s in self.subjects)}")
+        return replace(self, subjects=tuple(s for s in self.subjects if s.name in only))
+
     def jobs(self, folder: Path, meta: Mapping[str, Any]) -> list[Job]:
         """Return one job per die."""
         return [
-            Job(folder, subject, self.campaign.limits, self.campaign.accept, dict(meta), self.own.get(subject.name, {}))
+            Job(
+                folder,
+                subject,
+                self.campaign.limits,
+                self.campaign.bin_rules,
+                dict(meta),
+                self.own.get(subject.name, {}),
+            )
             for subject in self.subjects
         ]
 

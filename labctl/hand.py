@@ -19,14 +19,13 @@ from instruments.manual_prober import Ask
 from labctl import bodies, compose, files, plan
 from labctl.arrays import storage
 from labctl.bodies import Subject
-from labctl.campaign import Accept
 from labctl.core.procedure import Procedure
 from labctl.core.units import Volt
 from labctl.doctor import require_own_names, versions
 from labctl.execute import execute, verdict
-from labctl.sealing import write_run_file_in_subprocess
 from labctl.limits import Limits
 from labctl.run import Status
+from labctl.sealing import write_run_file_in_subprocess
 from labctl.worker import DieResult, Job
 from sim_backend.description import DieDescription
 
@@ -95,7 +94,7 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
     folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{hand.procedure.name.replace('_', '-')}"
     meta = _make_folder(folder, hand, argv)
     subject = Subject(DIE, hand.die.value, hand.seed)
-    job = Job(folder, subject, hand.limits, Accept(), meta)
+    job = Job(folder, subject, hand.limits, meta=meta)
     with bodies.on_bench(hand.bench.value, [subject], hand.sim, ask=None if hand.sim else ask, by_hand=True) as body:
         results = execute([job], (hand.procedure,), 1, lambda *message: None, body)
     write_run_file_in_subprocess(folder)

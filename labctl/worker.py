@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from labctl.arrays import leftovers, quarantine
+from labctl.batch import BinRule, bin_of
 from labctl.bodies import Approached, Body, Simulated, Subject
-from labctl.campaign import Accept, bin_of
 from labctl.core.errors import StorageError
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import Second
@@ -41,6 +41,7 @@ class Job:
     """What one die needs beside the stages, which all dies share; picklable.
 
     Args:
+        bins: the first rule that is true of the die gives its bin.
         own: fields of the stages that differ on this die.
         attempt: number of the try; every try has files of its own.
         resume: go on with the journal that this try has.
@@ -49,7 +50,7 @@ class Job:
     folder: Path
     subject: Subject
     limits: Limits
-    accept: Accept
+    bins: tuple[BinRule, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
@@ -160,12 +161,8 @@ def run_die(
     try:
         work = _Work(job, own, replay, history, notify, stop)
         outcome, noted = work.remember() if replay.stages == len(own) else work.carry_out(body)
-        solutions = _solutions(history)
-        found = bin_of(
-            job.accept,
-            [s["fidelity"] for s in solutions],
-            [s["accuracy"]["tuned"]["train"] for s in solutions],
-        )
+        figures = figures_of(history, noted)
+        found = bin_of(job.bins, figures).name
         if outcome.status is not Status.SUCCESS:
             found = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
         if not journal.readonly:
@@ -178,7 +175,7 @@ def run_die(
     notify(job.die, "lease", SEALING)
     digest = seal_in_subprocess(job.folder, job.name)
     notify(job.die, "done", found)
-    return DieResult(job.die, found, outcome, solutions, digest, job.attempt, figures_of(history, noted))
+    return DieResult(job.die, found, outcome, _solutions(history), digest, job.attempt, figures)
 
 
 def _taken_up(job: Job, stages: int) -> Journal:

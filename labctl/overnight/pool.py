@@ -1,31 +1,242 @@
-"""Worker processes: what one knows, and that it must not outlive its parent."""
+"""Who carries out dies: this process, worker processes of this computer, or anything that is an `Executor`.
+
+A crew is given jobs and gives back results, in whatever order they end; what its workers have to say on the way comes
+through one function. Dies are simulated here: a bench has a crew of its own, in `labctl.overnight.watchdog`.
+"""
 
 import multiprocessing
 import os
 import pickle
+import queue as queues
 import signal
 import threading
-from multiprocessing.connection import wait
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
-from labctl.run import Outcome, Status, Stop
-from labctl.worker import DieResult, Job, run_die
+from labctl.overnight.asked import Going
+from labctl.run import Stop, ending
+from labctl.signals import born_deaf, signals
+from labctl.worker import DieResult, Job, Notify, run_die
+
+ORPHANED = "the parent process is gone"
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A die whose worker died under it."""
+
+    die: str
+    reason: str
+
+
+class Crew(Protocol):
+    """Carries out dies."""
+
+    @property
+    def width(self) -> int:
+        """How many dies at once."""
+        ...
+
+    def begin(self, job: Job) -> None:
+        """Take up a die."""
+        ...
+
+    def wait(self, seconds: float) -> list[DieResult | Lost]:
+        """Return what has ended, after `seconds` at the latest."""
+        ...
+
+    def hurry(self) -> None:
+        """End what is under way at once, where something is energised; harmless a second time."""
+        ...
+
+    def close(self) -> None:
+        """Have nothing going on any more."""
+        ...
+
+
+def hand_over(folder: Path, procedures: Sequence[Procedure]) -> Path:
+    """Put the stages into a file that workers read.
+
+    By a file and not as an argument: a process that dies while it starts would leave its parent writing for ever, and
+    the workers of a cluster read what all dies share once and not with every die.
+    """
+    path = folder / "stages.pickle"
+    path.write_bytes(pickle.dumps(tuple(procedures)))
+    return path
+
+
+def attempt(
+    job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
+) -> DieResult:
+    """Run one die; a failure of ours is the die's, and told."""
+    try:
+        return run_die(job, procedures, notify, stop, body)
+    except LabError as error:
+        return DieResult(job.die, "error", ending(error), [])
+
+
+class Here:
+    """Dies one after the other in this process."""
+
+    width = 1
+
+    def __init__(self, procedures: Sequence[Procedure], going: Going, tell: Notify, body: Body | None = None) -> None:
+        self._procedures, self._going, self._tell, self._body = procedures, going, tell, body
+        self._stop = Stop()
+        self._ended: list[DieResult | Lost] = []
+
+    def begin(self, job: Job) -> None:
+        """Run a die to its end."""
+        self._stop = Stop(lambda: self._going.reason(job.die))
+        self._ended.append(attempt(job, self._procedures, self._tell, self._stop, self._body))
+
+    def wait(self, seconds: float) -> list[DieResult | Lost]:
+        """Return what has ended."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def hurry(self) -> None:
+        """Interrupt the die, where that is caught."""
+        if self._stop.interruptible:
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Do nothing: nothing goes on."""
+
+
+class Cluster(Protocol):
+    """Where jobs go and messages come from."""
+
+    width: int
+
+    def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
+        """Return an executor and what it is to do with a job."""
+        ...
+
+    def messages(self, seconds: float) -> Iterator[tuple[str, str, Any]]:
+        """Yield what workers have said, those that come within `seconds` included."""
+        ...
+
+    def close(self, executor: Executor, broken: bool) -> None:
+        """Be done with an executor."""
+        ...
+
+
+class Pool:
+    """Many dies at once, on an executor; one that breaks is replaced."""
+
+    def __init__(self, cluster: Cluster, tell: Notify) -> None:
+        self._cluster, self._tell = cluster, tell
+        self._made: tuple[Executor, Callable[[Job], DieResult]] | None = None
+        self._hand: dict[Future[DieResult], str] = {}
+
+    @property
+    def width(self) -> int:
+        """How many dies at once."""
+        return self._cluster.width
+
+    def begin(self, job: Job) -> None:
+        """Hand a die to a worker."""
+        if self._made is None:
+            self._made = self._cluster.open()
+        executor, work = self._made
+        try:
+            future = executor.submit(work, job)
+        except BrokenExecutor as error:
+            future = Future()
+            future.set_exception(error)
+        self._hand[future] = job.die
+
+    def wait(self, seconds: float) -> list[DieResult | Lost]:
+        """Return what has ended, and tell what workers say."""
+        for message in self._cluster.messages(0.0 if any(f.done() for f in self._hand) else seconds):
+            self._tell(*message)
+        ended: list[DieResult | Lost] = []
+        broken = False
+        for future in [f for f in self._hand if f.done()]:
+            die, error = self._hand.pop(future), future.exception()
+            if error is None:
+                ended.append(future.result())
+            else:
+                broken |= isinstance(error, BrokenExecutor)
+                ended.append(Lost(die, f"its worker died: {str(error) or type(error).__name__}"))
+        if broken:
+            ended += [Lost(die, "a worker beside it died") for die in self._hand.values()]
+            self._hand.clear()
+            self._end(broken=True)
+        return ended
+
+    def hurry(self) -> None:
+        """Do nothing: nothing is energised."""
+
+    def close(self) -> None:
+        """Let workers end."""
+        self._end(broken=False)
+
+    def _end(self, broken: bool) -> None:
+        made, self._made = self._made, None
+        if made is not None:
+            self._cluster.close(made[0], broken)
+
+
+class Processes:
+    """Worker processes of this computer, started anew and not forked; one BLAS thread each."""
+
+    def __init__(self, width: int, procedures: Sequence[Procedure], going: Going) -> None:
+        self.width = width
+        self._going, self._stages = going, hand_over(going.path.parent, procedures)
+        self._queue: Any = None
+        self._children: list[Any] = []
+
+    def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
+        """Start the processes."""
+        context = multiprocessing.get_context("spawn")
+        before = multiprocessing.active_children()
+        with born_deaf():
+            self._queue = context.Queue()
+            given = self._queue, self._going, self._stages
+            executor = ProcessPoolExecutor(self.width, context, enter_worker, given)
+            executor.submit(int)  # all processes are started by the first job, and are to be born here
+        self._children = [child for child in multiprocessing.active_children() if child not in before]
+        return executor, run_die_in_worker
+
+    def messages(self, seconds: float) -> Iterator[tuple[str, str, Any]]:
+        """Yield what has been said."""
+        end = time.monotonic() + seconds
+        while self._queue is not None:
+            try:
+                yield self._queue.get(timeout=max(0.0, end - time.monotonic()))
+            except queues.Empty:
+                return
+            end = 0.0
+
+    def close(self, executor: Executor, broken: bool) -> None:
+        """Let the processes end; of a broken pool, whatever is left of them is killed: they are deaf to signals."""
+        if broken:
+            for child in self._children:
+                child.kill()
+        executor.shutdown(wait=True, cancel_futures=True)
+        self._queue = None
 
 
 class _Worker:
     """What a worker process knows: where messages go, who may stop it, and that it must not outlive its parent."""
 
-    def __init__(self, queue: Any, asked: Any, stages: Path) -> None:
-        self.queue, self._asked = queue, asked
+    def __init__(self, queue: Any, going: Going, stages: Path) -> None:
+        self.queue, self._going = queue, going
         self._procedures: tuple[Procedure, ...] = pickle.loads(stages.read_bytes())
         self._parent = multiprocessing.parent_process()
         self._busy = threading.Lock()
-        for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-            if hasattr(signal, name):
-                signal.signal(getattr(signal, name), signal.SIG_IGN)
+        for number in signals():
+            signal.signal(number, signal.SIG_IGN)
         threading.Thread(target=self._mourn, daemon=True).start()
 
     def _orphaned(self) -> bool:
@@ -34,15 +245,13 @@ class _Worker:
     def _mourn(self) -> None:
         """Leave when the parent is gone and the die in hand, if any, is sealed."""
         if self._parent is not None:
-            wait([self._parent.sentinel])
+            wait_for([self._parent.sentinel])
             with self._busy:
                 os._exit(4)
 
-    def reason(self) -> str | None:
-        """Return why the run has to end, if it has to."""
-        if self._asked.is_set():
-            return "stopped by the operator"
-        return "the parent process is gone" if self._orphaned() else None
+    def reason(self, die: str) -> str | None:
+        """Return why a die has to end, if it has to."""
+        return ORPHANED if self._orphaned() else self._going.reason(die)
 
     def notify(self, *message: Any) -> None:
         """Tell the parent, if there is one."""
@@ -52,23 +261,20 @@ class _Worker:
     def run(self, job: Job) -> DieResult:
         """Run one die."""
         with self._busy:
-            try:
-                return run_die(job, self._procedures, self.notify, Stop(self.reason))
-            except LabError as error:
-                return DieResult(job.die, "error", Outcome(Status.FAIL, str(error), error.exit_code), [])
+            return attempt(job, self._procedures, self.notify, Stop(lambda: self.reason(job.die)))
 
 
 _worker: _Worker | None = None
 
 
-def enter_worker(queue: Any, asked: Any, stages: Path) -> None:
-    """Set up a worker process: messages go to `queue`, `asked` is the shared request to end; signals are the parent's.
+def enter_worker(queue: Any, going: Going, stages: Path) -> None:
+    """Set up a worker process: messages go to `queue`, `going` lets it go on; signals are the parent's.
 
     A terminal that closes and ^C reach every process of the group; only the parent acts on them, so that every die ends
     at its safe point and is sealed.
     """
     global _worker
-    _worker = _Worker(queue, asked, stages)
+    _worker = _Worker(queue, going, stages)
 
 
 def run_die_in_worker(job: Job) -> DieResult:

@@ -13,7 +13,6 @@ import pytest
 from instruments.bench import Bench
 from labctl import worker
 from labctl.bodies import LeftUnverified, OnBench, Subject, on_bench
-from labctl.campaign import Accept
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.hand import bench_limits
@@ -101,7 +100,7 @@ def night(folder, monkeypatch, intrude=None, procedures=PROCEDURES):
             for name, instrument in body.twin.instruments.items():
                 intercept(instrument, name, stop, numbers, found, intrude)
             for subject in subjects:
-                job = Job(folder, subject, bench_limits(bench), Accept())
+                job = Job(folder, subject, bench_limits(bench))
                 result = run_die(job, procedures, lambda *message: None, stop, body)
                 found.results.append(result)
                 if result.outcome.status is Status.ABORT:

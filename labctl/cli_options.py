@@ -1,0 +1,81 @@
+"""What the commands have in common: their options, and how they say quantities."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from labctl.core.errors import BenchError
+
+Set = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="change a value of the campaign file, e.g. stages.0.survey.v_read='80 mV'",
+    ),
+]
+AsJson = Annotated[
+    bool,
+    typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error"),
+]
+Seed = Annotated[
+    int | None, typer.Option(metavar="N", min=0, help="seed of the simulated world [default: the campaign's]")
+]
+BenchPath = Annotated[
+    Path | None, typer.Option("--bench", metavar="FILE", help="bench file: the real bench, unless --sim is given too")
+]
+Sim = Annotated[
+    str | None,
+    typer.Option("--sim", metavar="bytes|tcp", help="the twin of the bench: in this process, or on sockets"),
+]
+CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
+
+Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor", metavar="dask=ADDRESS", help="a Dask cluster that sees the run folder [default: processes here]"
+    ),
+]
+
+
+def names(said: str | None) -> tuple[str, ...] | None:
+    """Return the names of a list with commas.
+
+    >>> names("D03, D22")
+    ('D03', 'D22')
+    """
+    return None if said is None else tuple(filter(None, (name.strip() for name in said.split(","))))
+
+
+def overrides(pairs: list[str] | None) -> dict[str, str]:
+    """Return what `--set` changes, by key; BenchError if one is no KEY=VALUE."""
+    found = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise BenchError(f"--set {pair}: expected key=value")
+        found[key.strip()] = value
+    return found
+
+
+def quantity(value: float, unit: str) -> str:
+    """Return a value with its unit as people say it.
+
+    >>> quantity(0.45, "V"), quantity(2.5e9, "B")
+    ('450 mV', '2.5 GB')
+    """
+    for factor, prefix in (
+        (1e12, "T"),
+        (1e9, "G"),
+        (1e6, "M"),
+        (1e3, "k"),
+        (1, ""),
+        (1e-3, "m"),
+        (1e-6, "u"),
+        (1e-9, "n"),
+    ):
+        if abs(value) >= factor * 0.9999:
+            return f"{value / factor:.4g} {prefix}{unit}"
+    return f"{value:.4g} {unit}"

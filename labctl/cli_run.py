@@ -1,0 +1,114 @@
+"""Carry out campaigns, take them up again, and ask those that go on for something."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from labctl.cli_options import AsJson, BenchPath, CampaignPath, Executor, Only, Seed, Set, Sim, names, quantity
+from labctl.cli_plan import prepare
+from labctl.progress import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(run)
+
+
+def run(
+    campaign: CampaignPath,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")
+    ] = None,
+    seed: Seed = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
+    plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
+    bench: BenchPath = None,
+    sim: Sim = None,
+    only: Only = None,
+    pretest: Annotated[
+        int | None, typer.Option("--pretest", metavar="N", min=1, help="N dies first, spread over the wafer")
+    ] = None,
+    executor: Executor = "",
+) -> None:
+    """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
+
+    Example: labctl run examples/wine-passive.yaml --out runs/first --seed 7
+    """
+    from labctl import compose
+    from labctl.overnight import night
+    from labctl.plan import total
+    from labctl.progress import counted, duration
+
+    start, screen = time.monotonic(), console(stderr=True)
+    prepared, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
+    folder = out or compose.default_folder(prepared.campaign)
+    compose.refuse_existing(folder)
+    whole = total(plans)
+    screen.print(
+        f"{prepared.campaign.name}: {counted(len(plans), 'die')}, {whole.reads:,} reads and {whole.pulses:,} pulses, "
+        f"predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} on disk, into {folder}",
+        highlight=False,
+    )
+    with _ways(plans, workers, executor, screen) as ways:
+        ending, state = night.start(folder, prepared, plans, sys.argv, ways)
+    _conclude(folder, ending, state, start, plot, as_json)
+
+
+@contextmanager
+def _ways(plans: Sequence[Any], workers: int | None, executor: str, screen: Console) -> Iterator[Any]:
+    """Yield how a session is carried out, with the progress of it on the screen."""
+    from labctl.overnight.night import Ways
+    from labctl.progress import Display
+
+    with Display({p.die: p.patterns for p in plans}) as display:
+        yield Ways(
+            workers or os.cpu_count() or 1, executor, display.notify, _ask, lambda twin: _say_ledger(twin, screen)
+        )
+
+
+def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, as_json: bool) -> NoReturn:
+    """Print how a session ended and what the dies came to, and leave with its exit code."""
+    from labctl import report
+    from labctl.progress import duration
+
+    screen = console(stderr=True)
+    for die in state.dies.values():
+        if die.reason:
+            screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
+    report.show(folder, console(stderr=as_json))
+    if plot:
+        for picture in report.plot(folder):
+            screen.print(f"drawn: {picture}", highlight=False)
+    said = f": {ending.text}" if ending.text else ""
+    took = duration(time.monotonic() - start)
+    screen.print(f"{ending.status.value} in {took}{said}; labctl show {folder}", highlight=False, markup=False)
+    if as_json:
+        print(json.dumps(report.summary(folder, ending.status.value, ending.code)))
+    raise typer.Exit(ending.code)
+
+
+def _ask(question: str) -> bool:
+    """Put a question to the operator at the bench."""
+    return typer.confirm(question)
+
+
+def _say_ledger(twin: Any, screen: Console) -> None:
+    """Say what the emulated instruments did to the dies."""
+    from labctl.progress import duration
+
+    ledger = twin.ledger
+    screen.print(
+        f"twin: {duration(twin.world.now)} on its clock, {ledger.messages:,} messages, {ledger.relay_operations:,} "
+        f"relay operations, peak cell voltage {quantity(ledger.peak_cell_voltage, 'V')}, {ledger.hot_switches} hot "
+        f"switches, {ledger.moves_in_contact} moves in contact, {ledger.fights} source fights"
+    )

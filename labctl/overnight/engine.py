@@ -1,0 +1,227 @@
+"""Carry out a campaign: which die when, what becomes of it, and when it is enough.
+
+The engine runs in the parent process. It touches no die: workers do, and die with theirs, while the engine goes on
+and writes down every edge of every die's state before it acts on it. What it needs to know is in the run's journal
+alone, so a run that was stopped or killed is taken up by starting the engine on it again.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from labctl.overnight.asked import STOPPED, Going, Request, take
+from labctl.overnight.ending import Ending
+from labctl.overnight.pool import Crew, Lost
+from labctl.overnight.rules import Rules, cause
+from labctl.overnight.states import ACTIVE, DieState, Runlog, State
+from labctl.worker import DieResult, Job, Notify
+
+POLL = 0.1
+"""How long the engine waits for workers before it looks for requests, s."""
+LOOK = 0.5
+"""Time between two looks for requests, s."""
+LOSSES = 2
+"""So often a worker may die under a die before the die counts as the cause."""
+
+
+@dataclass
+class _Hand:
+    """A die that is being worked on."""
+
+    attempt: int
+    since: float = field(default_factory=time.monotonic)
+    stage: str = ""
+
+
+class Engine:
+    """Carries out the dies of a run.
+
+    Args:
+        log: the run's journal; the dies in it that are not final are what there is to do.
+        jobs: what every die needs that is to be worked on now.
+        crew: makes the crew, given the function that takes its messages.
+        show: told of everything, for the screen.
+        first: the state in which the work on a die begins: where needles move, MOVING.
+    """
+
+    def __init__(
+        self,
+        log: Runlog,
+        jobs: Mapping[str, Job],
+        rules: Rules,
+        going: Going,
+        crew: Callable[[Notify], Crew],
+        show: Notify = lambda die, what, detail: None,
+        first: State = State.RUNNING,
+    ) -> None:
+        self.log, self._jobs, self._rules, self._going, self._show = log, dict(jobs), rules, going, show
+        self._crew, self._first = crew(self.tell), first
+        self._run = next(iter(jobs.values())).folder
+        self._hand: dict[str, _Hand] = {}
+        self._lost: Counter[str] = Counter()
+        self._looked, self._started = 0.0, time.monotonic()
+        self.ending: Ending | None = None
+        self._queue = [name for name in rules.order(log.state) if name in jobs]
+        for name in self._queue:
+            self._take_up(log.state.dies[name])
+
+    def _take_up(self, die: DieState) -> None:
+        """Write what became of a die on which an earlier session was working."""
+        if die.state in ACTIVE and die.last is not None:
+            self.log.move(die.name, State.INTERRUPTED, die.last.number, "the run was broken off")
+        elif die.state is State.ERROR and die.last is not None:
+            self.log.move(die.name, State.PENDING, die.last.number + 1, "tried again by resume")
+
+    def run(self) -> Ending:
+        """Work until there is nothing left to do or a reason to end; return why it ended."""
+        try:
+            while True:
+                self._look()
+                self._feed()
+                if not self._hand:
+                    break
+                for ended in self._crew.wait(POLL):
+                    self._ended(ended)
+        finally:
+            self._going.stop()
+            self._crew.close()
+        return Ending.of(self.log.state, self.ending)
+
+    # what is asked from outside
+
+    def stop(self) -> None:
+        """End at the next safe point; may be called by a signal handler."""
+        self._going.stop()
+        self.ending = self.ending or Ending(4, STOPPED)
+
+    def hurry(self) -> None:
+        """End at once."""
+        self._crew.hurry()
+
+    def _look(self) -> None:
+        """Take the requests of other terminals."""
+        if time.monotonic() - self._looked < LOOK:
+            return
+        self._looked = time.monotonic()
+        for request in take(self._run):
+            self._do(request)
+
+    def _do(self, request: Request) -> None:
+        said = {"what": request.what, "die": request.die, "by": request.by, "reason": request.reason}
+        self.log.say("asked", **said)
+        if request.what == "stop":
+            self.stop()
+            self.ending = replace(self.ending or Ending(4, STOPPED), text=f"{STOPPED}: {request.by}")
+        elif request.what == "skip" and request.die in self._hand:
+            self._going.skip(request.die)
+        elif request.what == "skip" and request.die in self._queue:
+            self._queue.remove(request.die)
+            self._skip(request.die, request)
+
+    def _skip(self, name: str, request: Request) -> None:
+        die = self.log.state.dies[name]
+        reason = f"skipped by {request.by}" + (f": {request.reason}" if request.reason else "")
+        self.log.move(name, State.SKIPPED, die.last.number if die.last else 1, reason)
+
+    # beginning a die
+
+    def _feed(self) -> None:
+        """Begin as many dies as the crew takes."""
+        while self._queue and self.ending is None and len(self._hand) < self._crew.width:
+            name = self._queue[0]
+            if (self._lost[name] or any(self._lost[n] for n in self._hand)) and self._hand:
+                return  # a die under which a worker died is worked on alone, or it would take others with it
+            reason = self._rules.too_late(self.log.state, time.monotonic() - self._started)
+            if reason is not None:
+                self._end(Ending(3, reason))
+                return
+            self._queue.pop(0)
+            self._begin(self.log.state.dies[name])
+
+    def _begin(self, die: DieState) -> None:
+        attempt = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
+        job = replace(self._jobs[die.name], attempt=attempt)
+        job = replace(job, resume=(job.folder / "dies" / job.name / "journal.db").exists())
+        self._hand[die.name] = _Hand(attempt)
+        # before the worker does anything, or what it leaves would be a journal that nobody knows of
+        self.log.move(die.name, self._first, attempt)
+        self._crew.begin(job)
+
+    # what workers say
+
+    def tell(self, die: str, what: str, detail: Any) -> None:
+        """Take a message of a worker; one that comes when its die has ended says nothing new."""
+        if die in self._hand:
+            hand, state = self._hand[die], self.log.state.dies[die].state
+            if what == "state":
+                to = State(detail)
+                if to is not state:
+                    self.log.move(die, to, hand.attempt)
+            elif what == "stage" and detail != "approach" and detail != hand.stage:
+                hand.stage = detail
+                self.log.say("step", die=die, stage=detail, **{"try": hand.attempt})
+            elif what == "alarm":
+                self.log.say("alarm", die=die, text=str(detail), level="alarm")
+        self._show(die, what, detail)
+        self._look()
+
+    def _ended(self, ended: DieResult | Lost) -> None:
+        hand = self._hand.pop(ended.die)
+        seconds = time.monotonic() - hand.since
+        if isinstance(ended, Lost):
+            self._was_lost(ended, hand, seconds)
+            return
+        state, outcome = ended.state, ended.outcome
+        if state is State.DONE and self.log.state.dies[ended.die].state is not State.SEALING:
+            self.log.move(ended.die, State.SEALING, hand.attempt)  # what was told of it is still on its way
+        self.log.move(
+            ended.die,
+            state,
+            hand.attempt,
+            outcome.reason,
+            seconds=seconds,
+            exit_code=outcome.exit_code,
+            sha256=ended.sealed,
+            figures=dict(ended.figures),
+            **self._rules.bin(state, ended.figures),
+        )
+        self._show(ended.die, "done", ended.bin)
+        self._judge(ended.die, again=ended.again)
+
+    def _was_lost(self, lost: Lost, hand: _Hand, seconds: float) -> None:
+        self._lost[lost.die] += 1
+        self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
+        if self._lost[lost.die] < LOSSES:
+            self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds)
+            self._queue.insert(0, lost.die)
+        else:
+            reason = f"{lost.reason}, for the {self._lost[lost.die]}nd time"
+            self.log.move(lost.die, State.ERROR, hand.attempt, reason, seconds=seconds, exit_code=70)
+            self._judge(lost.die)
+
+    def _judge(self, name: str, again: bool = False) -> None:
+        """Decide what follows from the end of a die: a new try, the end of the run, or the next die."""
+        die = self.log.state.dies[name]
+        if die.state is State.INTERRUPTED:
+            self._interrupted(die)
+        broken = self._rules.broken(self.log.state, die)
+        if broken is not None and self.ending is None:
+            rule, text = broken
+            self.log.say("rule", rule=rule, text=text)
+            self._end(Ending(3, text))
+        if die.state is State.ERROR and self.ending is None and (again or self._rules.tries_again(die)):
+            number = die.last.number + 1 if die.last else 1
+            self.log.move(name, State.PENDING, number, f"tried again after: {cause(die.reason)}")
+            self._queue.insert(0 if again else len(self._queue), name)
+
+    def _interrupted(self, die: DieState) -> None:
+        code = die.last.exit_code if die.last else 4
+        if code in (5, 6):
+            self._end(Ending(code, die.reason))
+
+    def _end(self, ending: Ending) -> None:
+        """Begin no other die."""
+        if self.ending is None or ending.graver(self.ending):
+            self.ending = ending

@@ -1,0 +1,132 @@
+"""One session of a run, from the folder to the exit code: journal, crew, signals, engine, and what is left to say."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instruments.bench import Bench, ManualEntry, SentioEntry
+from instruments.manual_prober import Ask
+from labctl.compose import Prepared, make_folder
+from labctl.core.errors import BenchError
+from labctl.overnight import asked
+from labctl.overnight.asked import Going
+from labctl.overnight.ending import Ending
+from labctl.overnight.engine import Engine
+from labctl.overnight.pool import Crew, Here, Pool, Processes
+from labctl.overnight.rules import Rules
+from labctl.overnight.states import Runlog, RunState, State
+from labctl.plan import DiePlan, total
+from labctl.sealing import write_run_file_in_subprocess
+from labctl.signals import asked_to_stop
+from labctl.worker import Job, Notify
+
+
+@dataclass(frozen=True)
+class Ways:
+    """How a session is carried out, whatever it carries out.
+
+    Args:
+        workers: processes for simulated dies.
+        executor: "dask=ADDRESS" for a cluster, "" for processes of this computer.
+        show: told of everything, for the screen.
+        ask: puts a question to the operator at the bench.
+        ledger: told what the emulated instruments did to the dies.
+    """
+
+    workers: int
+    executor: str = ""
+    show: Notify = lambda die, what, detail: None
+    ask: Ask = lambda question: False
+    ledger: Callable[[Any], None] = lambda twin: None
+
+
+def estimate(plans: Sequence[DiePlan]) -> dict[str, Any]:
+    """Return what the plan foretells, as the run's journal says it: bench time in s, and bytes."""
+    whole = total(plans)
+    dies = {p.die: {"seconds": sum(s.time for s in p.stages), "bytes": sum(s.bytes for s in p.stages)} for p in plans}
+    return {"seconds": whole.time, "bytes": whole.bytes, "dies": dies}
+
+
+def rules_of(prepared: Prepared, plans: Sequence[DiePlan]) -> Rules:
+    """Return the rules of a campaign; the plan foretells the time of dies on a bench, not of simulated ones."""
+    campaign = prepared.campaign
+    seconds = {p.die: sum(s.time for s in p.stages) for p in plans}
+    return Rules(campaign.batch, campaign.bin_rules, campaign.seed, {} if prepared.bench is None else seconds)
+
+
+def meta_of(said: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan]) -> dict[str, Any]:
+    """Return what the run's journal is started with: what ``run.json`` says, where the dies are, and the estimate."""
+    dies = [{"name": s.name, "at": list(s.at)} for s in prepared.subjects]
+    batch = prepared.campaign.batch
+    return {**said, "dies": dies, "order": batch.order.value, "estimate": estimate(plans)}
+
+
+def start(
+    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: Ways
+) -> tuple[Ending, RunState]:
+    """Make a run folder and carry out a campaign in it; return how that ended and where the dies stand.
+
+    Raises:
+        BenchError: the folder cannot be made, or there is no cluster where one was named.
+        StorageError: the disk is full, or fails.
+    """
+    said = make_folder(folder, prepared, argv)
+    log = Runlog.create(folder, meta_of(said, prepared, plans))
+    jobs = {job.die: job for job in prepared.jobs(folder, said)}
+    return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
+
+
+def carry_out(
+    log: Runlog, folder: Path, jobs: Mapping[str, Job], prepared: Prepared, rules: Rules, ways: Ways
+) -> tuple[Ending, RunState]:
+    """Work on the dies of `jobs` until there is nothing left to do; return how it ended and where the dies stand."""
+    begun, going = time.monotonic(), asked.session(folder)
+    try:
+        with _crew(prepared, going, ways, len(jobs)) as crew:
+            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench))
+            with asked_to_stop(engine.stop, engine.hurry):
+                ending = engine.run()
+    finally:
+        asked.close(going)
+    took = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
+    log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **took)
+    log.finish()
+    write_run_file_in_subprocess(folder)
+    return ending, log.state
+
+
+def _first(bench: Bench | None) -> State:
+    """Return the state in which the work on a die begins."""
+    moved = bench is not None and any(isinstance(e, SentioEntry | ManualEntry) for e in bench.instruments.values())
+    return State.MOVING if moved else State.RUNNING
+
+
+@contextmanager
+def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int) -> Iterator[Callable[[Notify], Crew]]:
+    """Yield what makes the crew, given the function that takes its messages."""
+    kind, _, address = ways.executor.partition("=")
+    procedures = prepared.procedures
+    if kind:
+        if kind != "dask" or not address:
+            raise BenchError(f"--executor {ways.executor}: expected dask=ADDRESS, such as dask=tcp://10.0.0.5:8786")
+        from labctl.overnight.cluster import Dask
+
+        cluster = Dask(address, procedures, going)
+        yield lambda tell: Pool(cluster, tell)
+        return
+    workers = min(ways.workers, dies)
+    with prepared.on_bench(ways.ask) as body:
+        if workers <= 1 or body is not None:
+            yield lambda tell: Here(procedures, going, tell, body)
+        else:
+            yield lambda tell: Pool(Processes(workers, procedures, going), tell)
+        if body is not None and body.twin is not None:
+            ways.ledger(body.twin)
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of the files of a run."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

@@ -1,0 +1,124 @@
+"""One, two and eight processes and a cluster give the same files to the bit, and so does one die made alone."""
+
+import json
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from labctl import compose, open_run
+from labctl.cli_plan import rehearsed
+from labctl.overnight import night
+from labctl.overnight.night import Ways
+from labctl.overnight.states import State, read_state
+from tests.e2e.conftest import EXAMPLES
+
+SAID = ("entry/provenance/run/", "entry/provenance/die/dies")
+"""Where a file says what else the run was about."""
+TIMES = (
+    "start_time",
+    "time",
+    "end_time",
+    "utc",
+    "monotonic",
+    "start_utc",
+    "start_monotonic",
+    "end_utc",
+    "end_monotonic",
+)
+"""Names of what differs between two runs: when things were done."""
+
+
+@pytest.fixture(scope="module")
+def wafer(tmp_path_factory, few_solutions):
+    """A campaign over a wafer of 4 chips of 3 kernels of 14 x 13 cells."""
+    folder = tmp_path_factory.mktemp("wafer")
+    (folder / "wafer.yaml").write_text("name: W\nmap: [.X, XX, .X]\n")
+    path = folder / "chips.yaml"
+    path.write_text(f"""
+name: chips
+seed: 7
+wafer:
+  file: wafer.yaml
+  die: {json.dumps(str(EXAMPLES / "dies/chip-32x25x25.yaml"))}
+  change: {{geometry: {{kernels: 3, n_rows: 14, n_cols: 13}}}}
+data: wine
+solutions: {json.dumps(str(few_solutions))}
+limits:
+  {{v_towards_p: 1.2 V, v_towards_ap: 1.2 V, v_gate: 3.3 V, width: 10 ms, compliance: 5 mA, v_count: 350 mV,
+    pulses_per_cell: 100000}}
+stages: [survey: {{}}, chip_inference: {{}}]
+batch: {{order: shuffled}}
+""")
+    return path
+
+
+def carry_out(path, folder, ways, only=None):
+    prepared, plans = rehearsed(compose.read(path).some(only))
+    ending, state = night.start(folder, prepared, plans, sys.argv, ways)
+    assert ending.code == 0, ending
+    assert all(d.state is State.DONE for d in state.dies.values())
+    assert read_state(folder) == state
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory, wafer):
+    """The run of one process."""
+    return carry_out(wafer, tmp_path_factory.mktemp("one") / "run", Ways(1))
+
+
+def content(path):
+    """Return every dataset of a sealed file but times and what says who ran it."""
+    found = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and name.split("/")[-1] not in TIMES and not name.startswith(SAID):
+            found[name] = item[()]
+
+    with h5py.File(path) as file:
+        file.visititems(visit)
+    return found
+
+
+def assert_same(folder, other, names):
+    for name in names:
+        a, b = (content(f / "dies" / f"{name}.h5") for f in (folder, other))
+        assert a.keys() == b.keys()
+        assert len(a) > 100
+        for key in a:
+            np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name}: {key}")
+
+
+@pytest.mark.parametrize("workers", [2, 8])
+def test_more_processes_give_the_same_files(wafer, alone, tmp_path, workers):
+    folder = carry_out(wafer, tmp_path / "run", Ways(workers))
+    assert_same(folder, alone, open_run(alone).dies)
+
+
+def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
+    said = []
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_port=0
+    ) as cluster:
+        ways = Ways(1, f"dask={cluster.scheduler_address}", lambda *message: said.append(message))
+        folder = carry_out(wafer, tmp_path / "run", ways)
+    assert_same(folder, alone, open_run(alone).dies)
+    stages = {detail for _, what, detail in said if what == "stage"}
+    assert {"survey", "chip_inference"} <= stages
+    assert sum(detail for _, what, detail in said if what == "patterns") > 0
+
+
+def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
+    folder = carry_out(wafer, tmp_path / "run", Ways(1), only=["W-x0y1"])
+    assert open_run(folder).dies == ("W-x0y1",)
+    assert_same(folder, alone, ["W-x0y1"])
+
+
+def test_the_comparison_notices_another_seed(wafer, alone, tmp_path):
+    prepared, plans = rehearsed(compose.read(wafer, seed=8).some(["W-x0y1"]))
+    night.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
+    with pytest.raises(AssertionError):
+        assert_same(tmp_path / "run", alone, ["W-x0y1"])
