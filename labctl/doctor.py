@@ -100,6 +100,13 @@ def examine(folder: Path) -> list[Finding]:
         findings.append(Finding(f"durable writes in {folder}", True, f"{commit * 1e3:.2f} ms for one commit"))
     except (OSError, sqlite3.Error) as error:
         findings.append(Finding(f"durable writes in {folder}", False, str(error)))
+    from labctl.overnight.place import check_place
+
+    try:
+        noted = "; ".join(check_place(folder)) or "a disk of this computer"
+        findings.append(Finding("place for runs", True, noted))
+    except BenchError as error:
+        findings.append(Finding("place for runs", False, str(error)))
     data = os.environ.get("LABCTL_DATA")
     findings.append(
         Finding(

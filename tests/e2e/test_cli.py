@@ -100,6 +100,14 @@ def test_doctor_finds_this_installation_sound(labctl, tmp_path):
     assert all(f["ok"] for f in json.loads(done.stdout))
 
 
+def test_doctor_warns_of_a_place_where_no_run_should_be(labctl, tmp_path):
+    (tmp_path / "Dropbox").mkdir()
+    done = labctl("doctor", "--json", cwd=tmp_path / "Dropbox", expect=2)
+    (wrong,) = [f for f in json.loads(done.stdout) if not f["ok"]]
+    assert wrong["check"] == "place for runs"
+    assert "synchronised by a program (Dropbox" in wrong["found"]
+
+
 @pytest.mark.parametrize(
     ("settings", "says"),
     [
