@@ -181,8 +181,8 @@ def test_shipped_digits_are_as_good_as_they_say(method: str) -> None:
 
     found = read_trained(EXAMPLES / f"digits-{method}.npz")
     data = found.preprocess.apply(datasets.load(found.data))
-    assert found.solutions.sizes == (64, 50, 10)
+    assert (found.solutions.sizes, found.solutions.votes) == ((64, 50, 20), 2)
     accuracy = found.solutions.accuracy(data.x_test, data.y_test, found.scale)
     with np.load(EXAMPLES / f"digits-{method}.npz") as file:
         np.testing.assert_allclose(accuracy, file["accuracy_test"])
-    assert accuracy.min() > 0.85
+    assert accuracy.min() > 0.9
