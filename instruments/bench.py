@@ -168,6 +168,9 @@ class Bench(Model):
     reads: Reads = Reads()
     contact: Contact = Contact()
     timing: Timing = Timing()
+    ledger: str | None = Field(
+        default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
+    )
     twin: TwinSettings = TwinSettings()
 
     @field_validator("instruments")

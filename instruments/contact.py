@@ -37,7 +37,12 @@ def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
 
 
 def touch_down(
-    die: ProbedDie, prober: Prober, touches: int = 0, *, retouching: Callable[[], None] = lambda: None
+    die: ProbedDie,
+    prober: Prober,
+    touches: int = 0,
+    *,
+    retouching: Callable[[], None] = lambda: None,
+    touching: Callable[[], object] = lambda: None,
 ) -> Touchdown:
     """Have the needles on the pads with every structure conducting; on failure safe, separated, and ContactError.
 
@@ -45,6 +50,7 @@ def touch_down(
         die: idled and verified off before every motion.
         touches: touches that this die has had before.
         retouching: called before every touch but the first.
+        touching: called before every touch, to count it; the needles stay up if it raises.
     """
     contact = die.bench.contact
     said: list[str] = []
@@ -56,6 +62,7 @@ def touch_down(
             die.idle()
             if number:
                 retouching()
+            touching()
             prober.contact()
             touches += 1
         try:

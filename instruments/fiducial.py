@@ -89,6 +89,7 @@ def prove(
     fiducials: Sequence[Fiducial],
     dies: Collection[Spot] = (),
     touches: Mapping[Spot, int] | None = None,
+    touching: Callable[[Spot], object] = lambda spot: None,
 ) -> list[Found]:
     """Go to every fiducial, touch, measure and compare; return what was found when all of it fits.
 
@@ -98,6 +99,7 @@ def prove(
     Args:
         dies: every place of the map that has a die, to recognise a map that is shifted, turned or mirrored.
         touches: that the dies at these places have had before.
+        touching: called before every touch, to count it; the needles stay up if it raises.
 
     Raises:
         BenchError: a place does not fit; or the bench file has no contact structure and a fiducial names no pads.
@@ -121,7 +123,7 @@ def prove(
     try:
         for fiducial in fiducials:
             left = contact.touches_per_die - (touches or {}).get(fiducial.at, 0)
-            found.append(_visit(die, prober, fiducial, min(contact.retouches + 1, left)))
+            found.append(_visit(die, prober, fiducial, min(contact.retouches + 1, left), touching))
     finally:
         die.idle()
         prober.separate()
@@ -138,12 +140,13 @@ def _pairs(die: ProbedDie, fiducial: Fiducial) -> tuple[tuple[str, str], ...]:
     return die.bench.contact.structures if fiducial.pads is None else (fiducial.pads,)
 
 
-def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int) -> Found:
+def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touching: Callable[[Spot], object]) -> Found:
     """Touch at a fiducial, at most `most` times while nothing conducts that should, and return what was found."""
     contact, done = die.bench.contact, 0
     while True:
         die.idle()
         prober.step(*fiducial.at)
+        touching(fiducial.at)
         prober.contact()
         done += 1
         resistance = {pair: die.continuity(*pair) for pair in _pairs(die, fiducial)}

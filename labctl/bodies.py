@@ -4,9 +4,10 @@ This is the only place that knows which; everything above sees a die.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -21,6 +22,7 @@ from labctl.core.errors import BenchError, ContactError, InstrumentError, LabErr
 from labctl.core.instrument import Subsite
 from labctl.core.units import Second
 from labctl.overnight.states import State
+from labctl.overnight.stress import Ledger
 from labctl.replay import Rebuild
 from labctl.twin import Spot, Twin
 from sim_backend.chip import ChipDie
@@ -154,10 +156,12 @@ class OnBench:
 
     Args:
         twin: None for the real bench.
+        ledger: counts every touch over the lives of dies; None for simulated ones.
     """
 
-    def __init__(self, bench: Bench, opened: OpenBench, twin: Twin | None) -> None:
-        self.bench, self.opened, self.twin = bench, opened, twin
+    def __init__(self, bench: Bench, opened: OpenBench, twin: Twin | None, ledger: Ledger | None = None) -> None:
+        self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
+        self._proved: list[Found] = []
 
     @property
     def rebuild(self) -> Rebuild:
@@ -191,12 +195,15 @@ class OnBench:
                 say(State.RETOUCH)
                 say(State.CONTACT_CHECK)
 
-            touched = touch_down(die, opened.prober, retouching=again)
+            before, touching = self._touches(subject), partial(self._touching, subject)
+            touched = touch_down(die, opened.prober, before, retouching=again, touching=touching)
             noted |= {
                 "place": [place.col, place.row],
                 "touches": touched.touches,
                 "contact_resistance": {f"{a}-{b}": ohm for (a, b), ohm in touched.resistance.items()},
             }
+            if self._proved:
+                noted["fiducials"], self._proved = [_said(found) for found in self._proved], []
         return self._ready(die, subject, noted)
 
     def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
@@ -204,13 +211,22 @@ class OnBench:
             return Approached(die, noted)
         return Approached(die, noted, self.twin.at(subject.spot).truth, partial(self.twin.mark, subject.spot))
 
-    def prove(
-        self,
-        fiducials: Sequence[Fiducial],
-        dies: Collection[tuple[int, int]],
-        touches: Mapping[tuple[int, int], int] | None = None,
-    ) -> list[Found]:
+    def _touches(self, subject: Subject) -> int:
+        """Return how often these needles have touched a die before."""
+        return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.name, self.bench.name)
+
+    def _touching(self, subject: Subject | None) -> None:
+        """Count a touch that is about to happen."""
+        if self._ledger is not None and subject is not None:
+            self._ledger.touch(subject.wafer, subject.name, self.bench.name)
+
+    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Subject]) -> list[Found]:
         """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.
+
+        What was found is noted with the first die that is approached.
+
+        Args:
+            subjects: everything that the wafer has, tested or not.
 
         Raises:
             BenchError: it is not, or nothing here moves.
@@ -218,7 +234,17 @@ class OnBench:
         """
         if self.opened.prober is None:
             raise BenchError(f"the wafer has fiducials, and the bench '{self.bench.name}' has no prober to go there")
-        return prove(self.opened.die, self.opened.prober, fiducials, dies, touches)
+        every = list(subjects)
+        first = {s.at: s for s in reversed(every) if s.spot[2] == 0}
+        self._proved = prove(
+            self.opened.die,
+            self.opened.prober,
+            fiducials,
+            {s.at for s in every},
+            {f.at: self._touches(first[f.at]) for f in fiducials if f.at in first},
+            lambda spot: self._touching(first.get(spot)),
+        )
+        return self._proved
 
     def leave(self) -> None:
         """Have outputs verified off and needles up."""
@@ -237,8 +263,16 @@ class OnBench:
         except LabError as unsafe:
             raise LeftUnverified(f"the bench is left as it is, and was not verified safe: {unsafe}") from unsafe
         finally:
+            if self._ledger is not None:
+                self._ledger.close()
             if self.twin is not None:
                 self.twin.close()
+
+
+def _said(found: Found) -> dict[str, Any]:
+    """Return what was found at a fiducial as a journal holds it."""
+    ohms = {f"{a}-{b}": ohm for (a, b), ohm in found.resistance.items()}
+    return {"at": list(found.at), "touches": found.touches, "resistance": ohms}
 
 
 class ByHand(OnBench):
@@ -278,6 +312,7 @@ def on_bench(
     by_hand: bool = False,
     others: Sequence[Subject] = (),
     visited: Collection[tuple[int, int]] = (),
+    ledger: Path | None = None,
 ) -> OnBench:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
@@ -286,6 +321,7 @@ def on_bench(
         by_hand: nothing will move; in the twin, the needles stand on the first die.
         others: dies of the wafer that are not tested, which the twin has as well.
         visited: places without a die to which the prober goes all the same.
+        ledger: where the touches of real dies are counted.
 
     Raises:
         BenchError: file and what answers do not fit.
@@ -293,8 +329,14 @@ def on_bench(
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if sim is None:
-        opened = open_bench(bench, first.nominal, connect=visa(log), polarity=first.polarity, ask=ask)
-        return body(bench, opened, None)
+        found = None if ledger is None else Ledger.open(ledger)
+        try:
+            opened = open_bench(bench, first.nominal, connect=visa(log), polarity=first.polarity, ask=ask)
+        except BaseException:
+            if found is not None:
+                found.close()
+            raise
+        return body(bench, opened, None, found)
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
     taken: dict[Spot, Subject] = {}

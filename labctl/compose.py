@@ -30,6 +30,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
+from labctl.overnight.stress import ledger_path
 from labctl.trained import TrainedFile, read_trained
 from labctl.wafers import WaferFile, lay_out
 from labctl.worker import Job, for_die
@@ -88,6 +89,7 @@ class Prepared:
     overrides: Mapping[str, str] = field(default_factory=dict)
     bench: Bench | None = None
     sim: str | None = None
+    bench_file: Path | None = None
     others: tuple[Subject, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
 
@@ -98,9 +100,11 @@ class Prepared:
         return tuple(s for s in self.others if s.excluded and (chosen is None or s.die in chosen))
 
     @property
-    def places(self) -> frozenset[tuple[int, int]]:
-        """Every place of the map that has a die."""
-        return frozenset(s.at for s in (*self.subjects, *self.others))
+    def ledger(self) -> Path | None:
+        """Where the lab keeps the stress of its dies; None for simulated ones."""
+        if self.bench is None or self.bench_file is None or self.sim is not None:
+            return None
+        return ledger_path(self.bench_file, self.bench.ledger, os.environ)
 
     @property
     def body(self) -> str:
@@ -118,7 +122,7 @@ class Prepared:
 
     @contextmanager
     def on_bench(self, ask: Ask) -> Iterator[OnBench | None]:
-        """Connect to the bench, if there is one, and leave it safe."""
+        """Connect to the bench, if there is one, prove the map of its wafer if it can be, and leave it safe."""
         if self.bench is None:
             yield None
             return
@@ -129,7 +133,10 @@ class Prepared:
             ask=None if self.sim else ask,
             others=self.others,
             visited=[f.at for f in self.fiducials],
+            ledger=self.ledger,
         ) as body:
+            if self.fiducials:
+                body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body
 
     def some(self, only: Sequence[str] | None) -> "Prepared":
@@ -150,6 +157,7 @@ class Prepared:
                 self.campaign.bin_rules,
                 dict(meta),
                 self.own.get(subject.name, {}),
+                ledger=self.ledger,
             )
             for subject in self.subjects
         ]
@@ -204,6 +212,7 @@ def read(
         overrides,
         found_bench,
         sim,
+        bench_file=bench,
         others=tuple(s for s in everything if s.name not in {tested.name for tested in subjects}),
         fiducials=fiducials,
     )

@@ -10,10 +10,11 @@ from labctl.batch import BinRule, bin_of
 from labctl.bodies import Approached, Body, Simulated, Subject
 from labctl.core.errors import StorageError
 from labctl.core.procedure import History, Procedure
-from labctl.core.units import Second
+from labctl.core.units import IntArray, Second
 from labctl.figures import figures_of
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
+from labctl.overnight import stress
 from labctl.overnight.states import State, folder_of
 from labctl.replay import Rebuild, Remembered, Replay
 from labctl.run import Outcome, Status, Stop, ending, run, unsafe
@@ -43,6 +44,7 @@ class Job:
     Args:
         bins: the first rule that is true of the die gives its bin.
         own: fields of the stages that differ on this die.
+        ledger: where the stress of real dies is kept; None for simulated ones.
         attempt: number of the try; every try has files of its own.
         resume: go on with the journal that this try has.
     """
@@ -55,6 +57,7 @@ class Job:
     own: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
     resume: bool = False
+    ledger: Path | None = None
 
     @property
     def die(self) -> str:
@@ -169,6 +172,7 @@ def run_die(
             said = {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason}
             journal.event("die_ended", {**said, "state": outcome.state.value, "trace": outcome.trace})
             journal.finish()
+            stress.account(job.ledger, journal, job.folder.name)
     finally:
         journal.close()
     notify(job.die, "state", State.SEALING)
@@ -234,7 +238,10 @@ class _Work:
             journal.commit()
             self.replay.mark = found.mark
             self.tell("state", State.RUNNING)
-            outcome = self._stages(found)
+            before, gone = stress.begin(job.ledger, journal, job.folder.name)
+            if gone:
+                self.tell("alarm", f"nobody knows what {', '.join(gone)} did to this die: the journal is gone")
+            outcome = self._stages(found, before)
         except (KeyboardInterrupt, Exception) as error:
             outcome = ending(error)
         self.tell("lease", LEAVING)
@@ -250,14 +257,15 @@ class _Work:
         if sealed.exists():
             quarantine(self.job.folder, sealed)
 
-    def _stages(self, found: Approached) -> Outcome:
-        outcome, limited = Outcome(Status.SUCCESS), Limited(found.die, self.job.limits)
+    def _stages(self, found: Approached, before: IntArray | None = None) -> Outcome:
+        job, journal, outcome = self.job, self.replay.journal, Outcome(Status.SUCCESS)
+        limited = Limited(found.die, job.limits, before)
         for procedure in self.procedures:
             self.tell("stage", procedure.name)
             outcome = run(
                 procedure,
                 limited,
-                self.replay.journal,
+                journal,
                 self.history,
                 stop=self.stop,
                 tick=lambda patterns: self.tell("patterns", patterns),
@@ -265,6 +273,7 @@ class _Work:
                 truth=found.truth,
                 replay=self.replay,
             )
+            stress.account(job.ledger, journal, job.folder.name)
             if outcome.status is not Status.SUCCESS:
                 break
         return outcome

@@ -24,6 +24,7 @@ import numpy as np
 from labctl.arrays import Stored, storage
 from labctl.core.die import Bias
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.units import IntArray
 from labctl.journal import Journal
 from labctl.journal_reader import JournalReader
 from labctl.overnight.wear import Stress, stress_of
@@ -39,7 +40,8 @@ CREATE TABLE world (real INTEGER NOT NULL);
 CREATE TABLE dies (id INTEGER PRIMARY KEY, wafer TEXT NOT NULL, name TEXT NOT NULL, shape TEXT NOT NULL,
     UNIQUE (wafer, name));
 CREATE TABLE shares (journal TEXT PRIMARY KEY, die INTEGER NOT NULL REFERENCES dies, run TEXT NOT NULL,
-    upto INTEGER NOT NULL, utc REAL NOT NULL, counts BLOB NOT NULL, positive BLOB NOT NULL, negative BLOB NOT NULL);
+    folder TEXT NOT NULL, finished INTEGER NOT NULL, upto INTEGER NOT NULL, utc REAL NOT NULL,
+    counts BLOB NOT NULL, positive BLOB NOT NULL, negative BLOB NOT NULL);
 CREATE TABLE touches (id INTEGER PRIMARY KEY, wafer TEXT NOT NULL, name TEXT NOT NULL, pads TEXT NOT NULL,
     utc REAL NOT NULL);
 CREATE INDEX touched ON touches (wafer, name, pads);
@@ -110,6 +112,25 @@ class Ledger:
                 total = share.stress if total is None else total + share.stress
         return total
 
+    def settle(self, wafer: str, die: str) -> list[str]:
+        """Bring in what runs that were broken off did to a die; return the runs whose journals are gone.
+
+        Raises:
+            StorageError: a journal is damaged, or the ledger cannot be written.
+        """
+        query = (
+            "SELECT run, folder FROM shares JOIN dies ON die = id WHERE wafer = ? AND name = ? AND NOT finished"
+            " ORDER BY utc"
+        )
+        gone = []
+        for run, folder in self._read(query, wafer, die):
+            if not (Path(folder) / "journal.db").is_file():
+                gone.append(run)
+                continue
+            with Journal.open(Path(folder)) as journal:
+                self.account(journal, run)
+        return gone
+
     def history(self, wafer: str, die: str) -> list[Share]:
         """Return what each try did to a die, in the order in which they were accounted last."""
         return sorted((share for _, share in self._shares(wafer, die)), key=lambda s: s.utc)
@@ -141,8 +162,9 @@ class Ledger:
     def account(self, journal: JournalReader, run: str = "") -> Stress:
         """Bring the share of a die's journal up to its last committed row, and return the share.
 
-        Does nothing when it is up to date. The journal's meta says which die it is, of what shape, whether it is real,
-        and from which voltage pulses count.
+        Does nothing when it is up to date. Called when a journal has begun, it makes the die known, so that `settle`
+        finds the journal if it is broken off. The meta of the journal says which die it is, of what shape, whether it
+        is real, and from which voltage pulses count.
 
         Args:
             run: what the run is called, for people.
@@ -169,16 +191,19 @@ class Ledger:
             before = self._read("SELECT upto, counts, positive, negative FROM shares WHERE journal = ?", key)
             upto = before[0][0] if before else 0
             share = _unpacked(self.path, about.shape, before[0][1:]) if before else Stress.none(about.shape)
-            last = journal.last.seq
+            last, finished = journal.last.seq, journal.finished
             for operation in journal.operations(after=upto, load=False):
                 if operation.seq > last:
                     break
                 for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
                     share += stress_of(bias, about.shape, about.v_count if pulse else None)
-            if self._put(about, key, run, upto if before else None, last, share):
+            row = (run, str(journal.folder.resolve()), finished, last)
+            if self._put(about, key, upto if before else None, row, share):
                 return share
 
-    def _put(self, about: "_About", key: str, run: str, before: int | None, upto: int, share: Stress) -> bool:
+    def _put(
+        self, about: "_About", key: str, before: int | None, said: tuple[str, str, bool, int], share: Stress
+    ) -> bool:
         """Write a share that went on from `before`; False if another process has brought it on meanwhile."""
         packed = [
             zlib.compress(np.ascontiguousarray(a).tobytes(), 1) for a in (share.counts, share.positive, share.negative)
@@ -187,15 +212,15 @@ class Ledger:
             now = self._db.execute("SELECT upto FROM shares WHERE journal = ?", (key,)).fetchone()
             if (now[0] if now else None) != before:
                 return False
-            if before is not None and before >= upto:
+            if before is not None and before >= said[-1]:
                 return True
             shape = json.dumps(about.shape)
             self._db.execute("INSERT OR IGNORE INTO dies VALUES (NULL, ?, ?, ?)", (about.wafer, about.name, shape))
             (die,) = self._db.execute(
                 "SELECT id FROM dies WHERE wafer = ? AND name = ?", (about.wafer, about.name)
             ).fetchone()
-            row = (key, die, run, upto, time.time(), *packed)
-            self._db.execute("INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+            row = (key, die, *said, time.time(), *packed)
+            self._db.execute("INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
     def account_run(self, run: Path) -> dict[str, Stress]:
@@ -271,6 +296,30 @@ def identity(journal: JournalReader) -> str:
     """Return what tells a journal from every other, wherever its folder is moved or copied."""
     said = json.dumps([list(journal.created), journal.meta], sort_keys=True)
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray | None, list[str]]:
+    """Make the die of a journal known to the ledger, now that something is going to be done to it.
+
+    Returns:
+        The (kernels, n_rows, n_cols) pulses that its cells had before this journal, None if there is no ledger; and
+        the broken off runs whose journals are gone, so that nobody knows what they did.
+    """
+    if path is None:
+        return None, []
+    with Ledger.open(path) as ledger:
+        ledger.account(journal, run)
+        about = _About.of(journal.meta)
+        gone = ledger.settle(about.wafer, about.name)
+        life = ledger.life(about.wafer, about.name, without=identity(journal))
+        return (Stress.none(about.shape) if life is None else life).counts, gone
+
+
+def account(path: Path | None, journal: JournalReader, run: str) -> None:
+    """Bring the share of a journal up to date, if there is a ledger."""
+    if path is not None:
+        with Ledger.open(path) as ledger:
+            ledger.account(journal, run)
 
 
 def ledger_path(bench: Path, said: str | Path | None, environment: Mapping[str, str]) -> Path:

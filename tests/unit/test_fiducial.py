@@ -225,7 +225,7 @@ def test_a_campaign_proves_its_wafer_and_lists_what_it_leaves_out(tmp_path):
     assert len(prepared.others) == len(DIES) - 1
     with prepared.on_bench(lambda text: True) as body:
         assert body is not None
-        found = body.prove(prepared.fiducials, prepared.places)
+        found = body.prove(prepared.fiducials, (*prepared.subjects, *prepared.others))
     assert [f.conducts for f in found] == [False, False, True, True]
 
 
