@@ -6,6 +6,7 @@ die. Nothing is rounded: two rows are one when their bytes are, and what does no
 """
 
 import math
+import threading
 from functools import cache
 
 import numpy as np
@@ -14,12 +15,24 @@ import numpy.typing as npt
 from labctl.arrays import Array, compact
 
 Words = npt.NDArray[np.uint64]
+Places = npt.NDArray[np.int64]
 
 SMALLEST = 1 << 12
 """Bytes below which an array is kept whole: an index would save less than its row in the journal costs."""
 _GAIN = 2
 _SAMPLE = 1 << 15
 """Words looked at first: enough to see that the 4096 steps of a converter repeat."""
+
+_SLOTS = 21
+"""Bits of the number of slots in which equal keys find each other, which is three times as fast as to sort them."""
+
+
+class _Room(threading.local):
+    def __init__(self) -> None:
+        self.table: Places = np.empty(1 << _SLOTS, np.int64)
+
+
+_room = _Room()
 
 
 def parts_of(array: Array) -> tuple[Array, Array | None]:
@@ -47,23 +60,41 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
         return None
     words = _words(entries)
     # a part tells at once that noise does not repeat
-    step = max(1, words.size // _SAMPLE)
-    keys = _keys(words[::step])
-    sample = np.sort(keys)
-    if (1 + np.count_nonzero(sample[1:] != sample[:-1])) * _GAIN > len(sample):
-        return None
-    if step > 1:
-        keys = _keys(words)
-    order = np.argsort(keys)
-    new = np.concatenate(([True], keys[order[1:]] != keys[order[:-1]]))
-    first = order[new]
+    if (step := words.size // _SAMPLE) > 1:
+        sample = np.sort(_keys(words[::step]))
+        if (1 + np.count_nonzero(sample[1:] != sample[:-1])) * _GAIN > len(sample):
+            return None
+    keys = _keys(words)
+    alike = _alike(keys)
+    first = np.flatnonzero(alike == np.arange(number))
     kind = np.min_scalar_type(len(first) - 1)
     if (len(first) * size + number * kind.itemsize) * _GAIN > number * size:
         return None
-    index = np.empty(number, kind)
-    index[order] = np.cumsum(new) - 1
-    # two rows with one key are possible, though hardly ever seen: the array is then kept whole
-    return (entries[first], index) if np.array_equal(words[first][index], words) else None
+    first = first[np.argsort(keys[first])]
+    place = np.empty(number, kind)
+    place[first] = np.arange(len(first))
+    # two rows with one key are possible, though hardly ever seen, and then not taken for one; a word is its own key
+    if words.shape[1] > 1 and not np.array_equal(words.take(alike, axis=0), words):
+        return None
+    return entries[first], place.take(alike)
+
+
+def _alike(keys: Words) -> Places:
+    """Return (n,) where each key is found again, the same place for all that are equal."""
+    here, table = np.arange(len(keys)), _room.table
+    for odd in _weights(2):
+        slot = ((keys * odd) >> np.uint64(64 - _SLOTS)).view(np.int64)
+        # never cleared: what is taken has just been put there, by the last of those that share a slot
+        table[slot] = here
+        found: Places = table.take(slot)
+        if np.array_equal(keys.take(found), keys):
+            return found
+    # different keys shared a slot
+    order = np.argsort(keys)
+    new = np.concatenate(([True], keys[order[1:]] != keys[order[:-1]]))
+    found = np.empty(len(keys), np.int64)
+    found[order] = order[new][np.cumsum(new) - 1]
+    return found
 
 
 def _words(entries: Array) -> Words:

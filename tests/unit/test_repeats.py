@@ -73,10 +73,22 @@ def test_noise_and_small_arrays_stay_whole() -> None:
     assert parts_of(np.broadcast_to(noise[:1], (90000, 25)))[0].shape == (1, 25)
 
 
-def test_rows_that_cannot_be_told_apart_by_their_keys_are_kept_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "_keys", lambda words: words[:, 0] * np.uint64(0))
+def test_rows_that_cannot_be_told_apart_by_their_keys_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeats, "_keys", lambda words: words[:, 0] * np.uint64(words.shape[1] == 1))
     patterns = np.eye(25)[ONE_OF_25]
-    assert back(patterns)[1] is None
+    _, index = back(patterns)
+    assert index is not None
+    assert index.shape == patterns.shape, "its elements repeat as well"
+
+
+def test_keys_that_share_a_slot_are_told_apart_by_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
+    patterns, steps = np.eye(25)[ONE_OF_25], np.random.default_rng(6).integers(0, 300, (5000, 25)) * 1.5e-9
+    quick = [back(array) for array in (patterns, steps)]
+    monkeypatch.setattr(repeats, "_SLOTS", 1)
+    for (rows, index), array in zip(quick, (patterns, steps), strict=True):
+        again, where = back(array)
+        assert rows.tobytes() == again.tobytes()
+        np.testing.assert_array_equal(index, where)
 
 
 def test_keys_tell_one_hot_rows_of_round_and_of_small_numbers_apart() -> None:
