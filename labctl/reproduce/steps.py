@@ -18,11 +18,11 @@ from typing import Any
 from rich.console import Console
 
 from labctl import compose, files, report
+from labctl.cli_plan import rehearsed
 from labctl.core.errors import BenchError, LabError, StorageError
-from labctl.plan import rehearse
+from labctl.overnight import night
 from labctl.progress import Display, duration, left
 from labctl.run import Status, Stopped
-from labctl.sealing import write_run_file_in_subprocess
 from labctl.train import Progress, Training, train
 
 
@@ -30,29 +30,17 @@ def carry_out(prepared: compose.Prepared, folder: Path, workers: int) -> None:
     """Run a campaign into the new `folder`, with progress; the way of `labctl run`.
 
     Raises:
-        LabError: it did not come to its end on every die, with the exit code that says why.
+        LabError: it did not come to its end on every die.
     """
-    from labctl.execute import execute, verdict
-
-    patterns: dict[str, int] = {}
-    alike: dict[Any, int] = {}
-    for subject in prepared.subjects:
-        if subject.alike not in alike:
-            stages = prepared.procedures_for(subject)
-            planned = rehearse(subject.name, prepared.predictor(subject), prepared.campaign.limits, stages)
-            alike[subject.alike] = planned.patterns
-        patterns[subject.name] = alike[subject.alike]
-    meta = compose.make_folder(folder, prepared, sys.argv)
-    with Display(patterns) as display:
-        results = execute(prepared.jobs(folder, meta), prepared.procedures, workers, display.notify)
-    write_run_file_in_subprocess(folder)
-    status, code = verdict(results, len(prepared.subjects))
-    if status is Status.SUCCESS:
+    prepared, plans = rehearsed(prepared)
+    with Display({p.die: p.patterns for p in plans}) as display:
+        ending, state = night.start(folder, prepared, plans, sys.argv, night.Ways(workers, show=display.notify))
+    if ending.status is Status.SUCCESS:
         return
-    if code == Stopped.exit_code:
-        raise Stopped(f"stopped; {folder} holds what was measured, the same command goes on with the next step")
-    why = next((f"die {r.die}: {r.outcome.reason}" for r in results if r.outcome.reason), status.value)
-    raise StorageError(f"{folder}: {why}") if code == StorageError.exit_code else LabError(f"{folder}: {why}")
+    if ending.code == Stopped.exit_code:
+        raise Stopped(f"stopped; what was measured is in {folder}, the same command goes on from the step before")
+    why = next((f"die {d.name}: {d.reason}" for d in state.dies.values() if d.reason), ending.text)
+    raise (StorageError if ending.code == StorageError.exit_code else LabError)(f"{folder}: {why}")
 
 
 class Steps:
@@ -98,7 +86,7 @@ class Steps:
             BenchError: what is there belongs to other settings; data or JAX is missing.
             Stopped: the operator asked for it; the training goes on from its checkpoint.
         """
-        from labctl.execute import asked_to_stop
+        from labctl.signals import asked_to_stop
 
         path = self.folder / f"{name}.npz"
         with self._step(name) as found:

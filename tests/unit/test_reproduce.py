@@ -11,10 +11,12 @@ from typer.testing import CliRunner
 
 from labctl import cli, compose, files
 from labctl.bodies import Subject
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.overnight.ending import Ending
 from labctl.reproduce import mtj_chip, pictures, tables, wine_passive
 from labctl.reproduce.mtj_chip import Asked, Comparison, DieError, Result
 from labctl.reproduce.steps import Steps, examples_folder
+from labctl.run import Stopped
 from labctl.solutions import load, save
 from sim_backend.description import DieDescription
 
@@ -206,18 +208,18 @@ def test_a_folder_of_other_settings_is_refused_and_an_unfinished_run_set_aside(t
 
 
 def test_a_step_that_fails_says_on_which_die_and_why(tmp_path: Path, monkeypatch) -> None:
-    from labctl.run import Outcome, Status, Stopped
-    from labctl.worker import DieResult
+    def gone(*_: object) -> None:
+        raise InstrumentError("the probe is gone")
 
-    def fails(jobs, *_):  # type: ignore[no-untyped-def]
-        return [DieResult(j.die, "error", Outcome(Status.FAIL, "the disk is full", 5), []) for j in jobs]
+    def again(name: str) -> None:
+        Steps(tmp_path, 1, quiet(), 1).run(name, EXAMPLES / "wine-passive.yaml", {"dies": dies("D80")})
 
-    monkeypatch.setattr("labctl.execute.execute", fails)
-    with pytest.raises(StorageError, match="die D80: the disk is full"):
-        Steps(tmp_path, 1, quiet(), 1).run("campaign", EXAMPLES / "wine-passive.yaml", {"dies": dies("D80")})
-    monkeypatch.setattr("labctl.execute.execute", lambda jobs, *_: [])
+    monkeypatch.setattr("labctl.bodies.Simulated.approach", gone)
+    with pytest.raises(LabError, match="die D80: the probe is gone"):
+        again("campaign")
+    monkeypatch.setattr("labctl.overnight.night.start", lambda *_: (Ending(4), None))
     with pytest.raises(Stopped, match="the same command goes on"):
-        Steps(tmp_path, 1, quiet(), 1).run("other", EXAMPLES / "wine-passive.yaml", {"dies": dies("D80")})
+        again("other")
 
 
 def test_examples_are_found_or_asked_for(tmp_path: Path, monkeypatch) -> None:
