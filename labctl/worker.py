@@ -8,7 +8,7 @@ from typing import Any
 from labctl.arrays import leftovers, quarantine
 from labctl.batch import BinRule, bin_of
 from labctl.bodies import Approached, Body, Simulated, Subject
-from labctl.core.errors import StorageError
+from labctl.core.errors import LabError, StorageError
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import IntArray, Second
 from labctl.figures import figures_of
@@ -172,7 +172,7 @@ def run_die(
             said = {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason}
             journal.event("die_ended", {**said, "state": outcome.state.value, "trace": outcome.trace})
             journal.finish()
-            stress.account(job.ledger, journal, job.folder.name)
+            work.account()
     finally:
         journal.close()
     notify(job.die, "state", State.SEALING)
@@ -190,6 +190,8 @@ def _taken_up(job: Job, stages: int) -> Journal:
     folder = job.folder / "dies" / job.name
     with Journal.open(folder) as found:
         found.verify()
+        if next(found.rows("meta"), None) is None:
+            raise StorageError(f"{found.path} was never begun")
         kept = found.digests()
         ended = [event.body["outcome"] for event in found.events() if event.kind == "die_ended"]
         whole = found.finished and ended[-1:] == [Status.SUCCESS] and Replay.of(found).stages == stages
@@ -212,6 +214,15 @@ class _Work:
     def tell(self, what: str, detail: Any) -> None:
         """Tell whoever watches this die."""
         self.notify(self.job.die, what, detail)
+
+    def account(self) -> None:
+        """Bring the stress ledger up to date; if it is not to be had now, the journal has it all for later."""
+        try:
+            stress.account(self.job.ledger, self.replay.journal, self.job.folder.name)
+        except LabError as error:
+            self.tell(
+                "alarm", f"the stress ledger is behind, and is brought up when this die is next worked on: {error}"
+            )
 
     def remember(self) -> tuple[Outcome, dict[str, Any]]:
         """Go through a journal that has all stages; no die is needed for that."""
@@ -273,7 +284,7 @@ class _Work:
                 truth=found.truth,
                 replay=self.replay,
             )
-            stress.account(job.ledger, journal, job.folder.name)
+            self.account()
             if outcome.status is not Status.SUCCESS:
                 break
         return outcome

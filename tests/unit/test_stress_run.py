@@ -1,0 +1,168 @@
+"""The ledger while dies are worked on: the twin of a bench taken for real, so that its dies have lives."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instruments.assemble import open_bench
+from instruments.bench import Bench
+from labctl.bodies import OnBench, Subject
+from labctl.core.errors import ContactError, StorageError
+from labctl.limits import Limits
+from labctl.overnight.stress import Ledger
+from labctl.run import Status, Stop
+from labctl.twin import Twin
+from labctl.worker import Job, run_die
+from protocols.survey import Survey
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
+
+BENCH = {
+    "name": "card A",
+    "instruments": {
+        "smu": {"driver": "keithley2600b", "resource": "1"},
+        "smu2": {"driver": "keithley2600b", "resource": "2"},
+        "matrix": {"driver": "keithley707b", "resource": "3"},
+        "prober": {"driver": "mpi_sentio", "resource": "4", "overtravel_ceiling": "60 um"},
+    },
+    "wiring": {
+        "channels": {"smu.smua": "A", "smu.smub": "B", "smu2.smua": "C", "smu2.smub": "D"},
+        "ground": "H",
+        "pads": {"r0": "1-01", "r1": "1-02", "c0": "1-03", "c1": "1-04", "c2": "1-05"},
+        "kernels": [{"rows": ["r0", "r1"], "cols": ["c0", "c1", "c2"]}],
+    },
+    "limits": {
+        "v_towards_p": "1 V", "v_towards_ap": "1 V", "width": "10 ms", "compliance": "10 mA", "ramp_rate": "1000 V/s",
+    },
+    "contact": {"structures": [["r0", "c0"]], "touches_per_die": 3, "retouches": 0},
+    "twin": {"ideal_instruments": True},
+}  # fmt: skip
+DIE = {
+    "name": "small",
+    "geometry": {"kind": "passive", "kernels": 1, "n_rows": 2, "n_cols": 3},
+    "junction": {"diameter": "80 nm"},
+}
+DESCRIPTION = DieDescription.model_validate(DIE, context={"file": True})
+SUBJECT = Subject("W1-x0y0", DESCRIPTION, 1, wafer="W1")
+
+
+def body(path):
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    die = SimDie(DESCRIPTION, seed=1, name="W1-x0y0")
+    twin = Twin(bench, {(0, 0, 0): die})
+    opened = open_bench(bench, die.nominal, connect=twin.connect, wait=twin.wait)
+    return OnBench(bench, opened, twin, Ledger.open(path))
+
+
+def limits(most=10**6):
+    return Limits(
+        v_towards_p=0.9, v_towards_ap=0.9, width=10e-3, compliance=10e-3, v_count=0.3, pulses_per_cell=most
+    )  # fmt: skip
+
+
+def carry_out(folder: Path, ledger: Path, most=10**6, procedures=(Survey(),)):
+    job = Job(folder, SUBJECT, limits(most), (), {"real": True}, ledger=ledger)
+    with body(ledger) as station:
+        return run_die(job, procedures, lambda *message: None, Stop(), station)
+
+
+def test_two_runs_add_up_and_the_third_is_stopped_by_the_life_of_a_cell(tmp_path):
+    ledger = tmp_path / "stress.db"
+    assert carry_out(tmp_path / "one", ledger).outcome.exit_code == 0
+    with Ledger.open(ledger) as found:
+        once = found.life("W1", "W1-x0y0")
+        assert once is not None
+        assert once.counts.min() > 0
+        assert 0.3 < once.positive.max() <= 0.9
+        assert 0.3 < once.negative.max() <= 0.9
+    assert carry_out(tmp_path / "two", ledger).outcome.exit_code == 0
+    with Ledger.open(ledger) as found:
+        twice = found.life("W1", "W1-x0y0")
+        assert (twice.counts > once.counts).all()
+        assert [share.run for share in found.history("W1", "W1-x0y0")] == ["one", "two"]
+        assert found.touches("W1", "W1-x0y0", "card A") == 2
+        assert found.settle("W1", "W1-x0y0") == []
+    most = int(twice.counts.max()) + 1
+    stopped = carry_out(tmp_path / "three", ledger, most)
+    assert stopped.outcome.exit_code == 3
+    assert f"pulses on one cell: {most + 1} pulses asked for, the limit is {most} pulses" in stopped.outcome.reason
+    with Ledger.open(ledger) as found:
+        assert int(found.life("W1", "W1-x0y0").counts.max()) <= most
+
+
+def test_touches_of_earlier_runs_use_up_the_quota(tmp_path):
+    ledger = tmp_path / "stress.db"
+    for _ in range(3):
+        with body(ledger) as station:
+            station.approach(SUBJECT)
+            station.leave()
+    with body(ledger) as station:
+        with pytest.raises(ContactError, match="its quota of 3 touches is used up"):
+            station.approach(SUBJECT)
+        assert station.twin.instruments["prober"].state.touches == 0
+    with Ledger.open(ledger) as found:
+        assert found.touches("W1", "W1-x0y0", "card A") == 3
+
+
+def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypatch):
+    ledger = tmp_path / "stress.db"
+
+    def die(*_):
+        raise SystemExit("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("labctl.run._close", die)
+        with pytest.raises(SystemExit):
+            carry_out(tmp_path / "one", ledger)
+    with Ledger.open(ledger) as found:
+        assert not found.life("W1", "W1-x0y0").counts.any()
+    before = carry_out(tmp_path / "two", ledger)
+    assert before.outcome.exit_code == 0
+    with Ledger.open(ledger) as found:
+        one, two = (share.stress for share in found.history("W1", "W1-x0y0"))
+        assert one.counts.min() > 0
+        np.testing.assert_array_equal(found.life("W1", "W1-x0y0").counts, one.counts + two.counts)
+
+
+def test_a_run_whose_journal_is_gone_is_told(tmp_path, monkeypatch):
+    ledger = tmp_path / "stress.db"
+    with monkeypatch.context() as patched:
+        patched.setattr("labctl.run._close", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+        with pytest.raises(SystemExit):
+            carry_out(tmp_path / "one", ledger)
+    (tmp_path / "one").rename(tmp_path / "elsewhere")
+    said = []
+    job = Job(tmp_path / "two", SUBJECT, limits(), (), {"real": True}, ledger=ledger)
+    with body(ledger) as station:
+        run_die(job, (Survey(),), lambda *message: said.append(message), Stop(), station)
+    alarms = [detail for _, what, detail in said if what == "alarm"]
+    assert alarms == ["nobody knows what one did to this die: the journal is gone"]
+
+
+def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tmp_path, monkeypatch):
+    ledger, said = tmp_path / "stress.db", []
+
+    def full(*_):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr("labctl.overnight.stress.account", full)
+    job = Job(tmp_path / "one", SUBJECT, limits(), (), {"real": True}, ledger=ledger)
+    with body(ledger) as station:
+        found = run_die(job, (Survey(),), lambda *message: said.append(message), Stop(), station)
+    assert found.outcome.exit_code == 0
+    assert found.sealed
+    assert {d for _, what, d in said if what == "alarm"} == {
+        "the stress ledger is behind, and is brought up when this die is next worked on: the disk is full"
+    }
+    monkeypatch.undo()
+    carry_out(tmp_path / "two", ledger)
+    with Ledger.open(ledger) as kept:
+        assert [share.stress.counts.min() > 0 for share in kept.history("W1", "W1-x0y0")] == [True, True]
+
+
+def test_a_simulated_die_never_comes_into_a_ledger(tmp_path):
+    job = Job(tmp_path / "one", SUBJECT, limits(), (), {"real": False}, ledger=tmp_path / "stress.db")
+    found = run_die(job, (Survey(),), lambda *message: None, Stop())
+    assert found.outcome.status is Status.FAIL
+    assert "is the ledger of real dies" in found.outcome.reason
