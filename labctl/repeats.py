@@ -66,6 +66,8 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
             return None
     keys = _keys(words)
     alike = _alike(keys)
+    if alike is None:
+        return None
     first = np.flatnonzero(alike == np.arange(number))
     kind = np.min_scalar_type(len(first) - 1)
     if (len(first) * size + number * kind.itemsize) * _GAIN > number * size:
@@ -79,14 +81,17 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
     return entries[first], place.take(alike)
 
 
-def _alike(keys: Words) -> Places:
-    """Return (n,) where each key is found again, the same place for all that are equal."""
+def _alike(keys: Words) -> Places | None:
+    """Return (n,) where each key is found again, the same place for all that are equal; None if too few are."""
     here, table = np.arange(len(keys)), _room.table
     for odd in _weights(2):
         slot = ((keys * odd) >> np.uint64(64 - _SLOTS)).view(np.int64)
         # never cleared: what is taken has just been put there, by the last of those that share a slot
         table[slot] = here
         found: Places = table.take(slot)
+        # there are at least as many different keys as slots in use
+        if np.count_nonzero(found == here) * _GAIN > len(keys):
+            return None
         if np.array_equal(keys.take(found), keys):
             return found
     # different keys shared a slot
