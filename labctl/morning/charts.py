@@ -92,11 +92,11 @@ def _padded(low: float, high: float) -> tuple[float, float]:
 
 def against_time(series: Series) -> str:
     """Return a figure of the dies against the time when each was finished; the golden die as diamonds on a line."""
-    xs = [p[0] for p in series.points]
-    ys = [p[1] * series.factor for p in series.points]
+    xs = [p.utc for p in series.points]
+    ys = [p.value * series.factor for p in series.points]
     frame = _Frame(_padded(min(xs), max(xs)), _padded(min(ys), max(ys)), f"{series.title} against time")
     frame.axes(_clock_ticks(frame.x0, frame.x1), nice(frame.y0, frame.y1, 4), "", series.unit)
-    golden = [frame.at(x, y) for x, y, p in zip(xs, ys, series.points, strict=True) if p[3]]
+    golden = [frame.at(x, y) for x, y, p in zip(xs, ys, series.points, strict=True) if p.golden]
     if len(golden) > 1:
         frame.parts.append('<path class="golden-line" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in golden) + '"/>')
     for x, y, (utc, _, die, is_golden) in zip(xs, ys, series.points, strict=True):

@@ -8,26 +8,23 @@ import json
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from labctl.core.errors import BenchError, StorageError
-from labctl.journal import Journal
+from labctl.core.errors import StorageError
 from labctl.journal_reader import Entry
 from labctl.layout import run_meta
 from labctl.morning import words
 from labctl.morning.distributions import Distribution, distributions
+from labctl.morning.folder import predicted, read_run, sizes_of, who, worked
 from labctl.morning.measured import Counts, Measured, measure
 from labctl.morning.quantities import BY_KEY
-from labctl.overnight.locks import holder
-from labctl.overnight.states import ACTIVE, DieState, RunState, State, Try, folder_of, read_state
+from labctl.overnight.states import ACTIVE, DieState, State, Try, folder_of
 from labctl.results import DieData
 
 FORMAT = 1
 """Of ``report.json``."""
-SILENT = 120.0
-"""A run whose lock cannot be asked counts as alive if its journal grew within so many s."""
 _SERIES = ("r_p", "tmr", "contact", "v_switch", "fidelity", "accuracy_test")
 
 
@@ -64,15 +61,24 @@ class DieFacts:
         return self.state == State.DONE and self.hard == 1
 
 
+class Point(NamedTuple):
+    """A figure of a die, in SI units, when it was finished, UTC in s; `golden`: of a visit of the golden die."""
+
+    utc: float
+    value: float
+    die: str
+    golden: bool
+
+
 @dataclass(frozen=True)
 class Series:
-    """A figure against time: points are (UTC in s, SI value, name of the die, whether it is the golden one)."""
+    """A figure against time; shown as its value times `factor`, in `unit`."""
 
     key: str
     title: str
     unit: str
     factor: float
-    points: tuple[tuple[float, float, str, bool], ...]
+    points: tuple[Point, ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +100,6 @@ class Facts:
         alive: somebody is carrying it out now, in words; "" if nobody is.
         said: how it ended, in words.
         seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
-        redo: (why, command).
     """
 
     path: str
@@ -117,7 +122,7 @@ class Facts:
     series: tuple[Series, ...]
     distributions: tuple[Distribution, ...]
     events: tuple[Event, ...]
-    redo: tuple[tuple[str, str], ...]
+    redo: tuple[words.Redo, ...]
     provenance: Mapping[str, Any]
     identities: Mapping[str, str]
     made: float = field(default_factory=time.time)
@@ -182,53 +187,6 @@ def gather(folder: Path) -> Facts:
     )
 
 
-def read_run(
-    folder: Path, before: RunState | None = None, entries: Sequence[Entry] = ()
-) -> tuple[RunState, list[Entry]]:
-    """Return where a run stands, and the rows of its journal that say so.
-
-    Args:
-        before, entries: what an earlier call returned; only what is new is read.
-
-    Raises:
-        StorageError: there is no run there, or its journal is damaged.
-    """
-    state = read_state(folder, before)
-    after = entries[-1].seq if entries else 0
-    with Journal.open(folder) as journal:
-        if not state.seq:  # it has been started, and nothing has happened
-            state = replace(state, since=journal.created.utc, until=journal.created.utc)
-        return state, [*entries, *(e for e in journal.events(after=after) if e.seq <= state.seq)]
-
-
-def who(folder: Path, state: RunState) -> str:
-    """Return who carries the run out at this moment, "" if it ended or nobody does."""
-    if state.exit_code is not None:
-        return ""
-    try:
-        found = holder(folder)
-    except BenchError:  # a file system without locks, or a share: all there is to go by is when it last wrote
-        return "somebody" if time.time() - state.until < SILENT else ""
-    return "" if found is None else str(found)
-
-
-def worked(entries: Sequence[Entry]) -> float:
-    """Return how long a run was carried out, s: from its first row to its last, without the time it lay still."""
-    total, start, last = 0.0, None, 0.0
-    for entry in entries:
-        if entry.kind == "resumed" or start is None:
-            total += 0.0 if start is None else max(0.0, last - start)
-            start = entry.stamp.monotonic
-        last = entry.stamp.monotonic
-    return total + (0.0 if start is None else max(0.0, last - start))
-
-
-def predicted(meta: Mapping[str, Any]) -> dict[str, float]:
-    """Return what the plan foretold of the whole run: "seconds" of bench time and "bytes" on disk; empty if unknown."""
-    found = meta.get("estimate")
-    return {k: float(found[k]) for k in ("seconds", "bytes") if k in found} if isinstance(found, Mapping) else {}
-
-
 def _run_meta(folder: Path) -> dict[str, Any]:
     try:
         return run_meta(folder)
@@ -237,17 +195,17 @@ def _run_meta(folder: Path) -> dict[str, Any]:
 
 
 def _die(folder: Path, die: DieState, sizes: Mapping[str, int], alive: bool) -> tuple[DieFacts, Counts]:
-    found, counts = Measured(), Counts.none()
-    file = ""
+    found, counts, file, last = Measured(), Counts.none(), "", die.last
     sealed = folder / "dies" / f"{die.folder}.h5"
     live = folder / "dies" / die.folder
     if sealed.is_file():
         found, counts, file = *measure(DieData(die.folder, sealed, True)), f"dies/{sealed.name}"
     elif (live / "journal.db").is_file():
         found, counts, file = *measure(DieData(die.folder, live, False)), f"dies/{live.name}/journal.db"
-    last = die.last
-    seconds = math.fsum(t.seconds for t in die.tries) or math.fsum(t.until - t.since for t in die.tries)
-    figures = {**found.figures, **({"seconds": seconds} if die.tries else {})}
+    # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
+    seconds = math.fsum(t.seconds for t in die.tries)
+    seconds += math.fsum(s.seconds for s in found.stages) if last and not last.seconds else 0.0
+    figures = {**found.figures, **({"seconds": seconds} if seconds else {})}
     broken = die.state in ACTIVE and not alive
     return (
         DieFacts(
@@ -270,34 +228,22 @@ def _die(folder: Path, die: DieState, sizes: Mapping[str, int], alive: bool) -> 
     )
 
 
-def sizes_of(folder: Path) -> dict[str, int]:
-    """Return the bytes of a run on disk: by try of a die, and under "" of everything else."""
-    sizes: dict[str, int] = {}
-    home = folder / "dies"
-    for path in folder.rglob("*"):
-        try:
-            n = path.stat().st_size if path.is_file() else 0
-        except OSError:  # it went away meanwhile
-            continue
-        first = path.relative_to(home).parts[0].removesuffix(".h5") if home in path.parents else ""
-        sizes[first] = sizes.get(first, 0) + n
-    return sizes
-
-
 def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Series]:
     """Yield the figures that there are of at least two dies, in the order in which dies were finished."""
     order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
     golden = {d.name for d in dies if d.golden}
     for key in _SERIES:
-        found = [(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
+        found = [Point(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
         if len(found) > 1:
             quantity = BY_KEY[key]
             yield Series(key, quantity.title, quantity.unit, quantity.factor, tuple(found))
-    drift: dict[str, list[tuple[float, float, str, bool]]] = {}
+    drift: dict[str, list[Point]] = {}
     for entry in entries:
         if entry.kind == "golden":
             for name, value in entry.body.get("drift", {}).items():
-                drift.setdefault(str(name), []).append((entry.stamp.utc, float(value), str(entry.body["die"]), True))
+                drift.setdefault(str(name), []).append(
+                    Point(entry.stamp.utc, float(value), str(entry.body["die"]), True)
+                )
     for name, points in drift.items():
         if len(points) > 1 and golden:
             yield Series(f"drift of {name}", f"golden die: drift of {name}", "%", 100.0, tuple(points))
@@ -306,14 +252,18 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Seri
 def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``; numbers that are none are null."""
     plain = _plain({"format": FORMAT, "good": facts.good, "bins": facts.bins, **asdict(facts)})
+    for die in (*plain["dies"], *plain["golden"]):
+        del die["measured"]["figures"]  # they are among those of the die
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return float(value) if math.isfinite(value) else None
     return value if value is None or isinstance(value, bool | int | str) else str(value)

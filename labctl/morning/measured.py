@@ -23,6 +23,30 @@ _LOWEST, _DECADES, _PER_DECADE = 1e-8, 7, 4000
 """The fine bins of conductance: from 10 nS to 0.1 S, each 0.06 % wide."""
 
 
+_NEEDED: Mapping[str, frozenset[str]] = {
+    "survey": frozenset({"g_p", "g_ap", "tmr", "defect"}),
+    "attempt": frozenset({"kernel", "row", "col", "target", "voltage", "verified"}),
+    "write": frozenset(
+        {"solution", "cells", "correct", "gave_up", "repaired", "fidelity", "fidelity_interval", "pulses_per_cell"}
+        | {"wer_to_p", "wer_to_ap"}
+    ),
+    "inference": frozenset(
+        {
+            f"{figure}_{part}"
+            for figure in ("accuracy_tuned", "accuracy_untuned", "float_tuned")
+            for part in ("test", "train")
+        }
+        | {"solution", "interval_tuned_test", "scale", "error_rms", "flagged"}
+    ),
+}
+"""The tables that are looked at, and the columns they need to have for that."""
+_INFERRED = (
+    *(f"{figure}_{part}" for figure in ("accuracy", "accuracy_untuned", "software") for part in ("test", "train")),
+    *("accuracy_test_interval", "scale", "error_rms", "flagged"),
+)
+"""What is said of a network once it was used for inference; None before."""
+
+
 @dataclass(frozen=True)
 class Spread:
     """How a quantity is spread over the cells of a die: percentiles 5, 25, 50, 75 and 95.
@@ -128,7 +152,9 @@ def measure(die: DieData) -> tuple[Measured, Counts]:
 
 
 def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
-    tables = {name: source.table(name) for name in ("survey", "attempt", "write", "inference") if name in source.tables}
+    tables = {n: source.table(n) for n in _NEEDED if n in source.tables}
+    # other people's procedures may have tables of the same names that hold something else
+    tables = {n: table for n, table in tables.items() if _NEEDED[n] <= set(table)}
     figures: dict[str, float] = {}
     spreads: dict[str, Spread | None] = {}
     defects: dict[str, int] = {}
@@ -200,7 +226,7 @@ def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str
         return
     where = {} if inference is None else {s: k for k, s in enumerate(inference["solution"].tolist())}
     for k, solution in enumerate(write["solution"].tolist()):
-        one: dict[str, Any] = {"solution": solution}
+        one: dict[str, Any] = {"solution": solution, **dict.fromkeys(_INFERRED)}
         for key in ("cells", "correct", "gave_up", "repaired"):
             one[key] = int(write[key][k])
         for key in ("fidelity", "pulses_per_cell", "wer_to_p", "wer_to_ap"):

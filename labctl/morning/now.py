@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from labctl.core.errors import StorageError
 from labctl.journal import Journal
 from labctl.journal_reader import Entry
 from labctl.morning import words
-from labctl.morning.facts import predicted, read_run, sizes_of, who, worked
+from labctl.morning.folder import predicted, read_run, sizes_of, who, worked
 from labctl.overnight.states import ACTIVE, FINAL, DieState, RunState, State
 
 SIZES = 10.0
@@ -135,7 +137,7 @@ class Watcher:
             body=str(meta.get("body", "")),
             outcome=state.outcome,
             exit_code=state.exit_code,
-            said=words.outcome(state, bool(alive)) + (f": {state.reason}" if state.reason else ""),
+            said=words.outcome(state, bool(alive)),
             alive=alive,
             elapsed=worked(self._entries) + (max(0.0, time.time() - state.until) if alive else 0.0),
             left=_left(state, self._entries, under_way) if alive else None,
@@ -195,21 +197,20 @@ class _Figures:
 
     def __init__(self) -> None:
         self._after = 0
-        self._kernels = self._good = self._cells = self._written = 0
+        self._good = self._cells = self._written = 0
         self._fidelity = self._accuracy = 0.0
 
     def read(self, journal: Journal) -> None:
         """Read what is new."""
         last, tables = journal.last.seq, journal.tables
-        if "survey" in tables:
+        if "survey" in tables and "defect" in tables["survey"].kinds:
             for entry in journal.records("survey", after=self._after):
-                self._kernels += 1
-                self._good += int(entry.body["good"])
+                self._good += int(np.count_nonzero(entry.body["defect"] == 0))
                 self._cells += int(entry.body["defect"].size)
-        if "write" in tables:
+        if "write" in tables and "fidelity" in tables["write"].kinds:
             for entry in journal.records("write", after=self._after):
                 self._written, self._fidelity = self._written + 1, float(entry.body["fidelity"])
-        if "inference" in tables:
+        if "inference" in tables and "accuracy_tuned_test" in tables["inference"].kinds:
             for entry in journal.records("inference", after=self._after):
                 self._accuracy = float(entry.body["accuracy_tuned_test"])
         self._after = last

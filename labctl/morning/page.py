@@ -18,7 +18,7 @@ from labctl.core.errors import StorageError
 from labctl.morning import charts, shades
 from labctl.morning.facts import DieFacts, Event, Facts, as_json, gather
 from labctl.morning.maps import maps
-from labctl.morning.quantities import BY_KEY, ON_MAPS, QUANTITIES
+from labctl.morning.quantities import BY_KEY, ON_MAPS, QUANTITIES, size
 from labctl.progress import counted, duration
 
 MOODS = {None: "bad", 0: "ok", 1: "mixed", 3: "mixed", 4: "mixed"}
@@ -122,18 +122,6 @@ def _day(utc: float) -> str:
 def _after(seconds: float) -> str:
     minutes = round(seconds) // 60
     return f"{minutes // 60} h {minutes % 60:02d}" if minutes >= 0 else "–"
-
-
-def size(n: float) -> str:
-    """Return a number of bytes as people say it.
-
-    >>> size(724_685_813), size(512)
-    ('725 MB', '512 B')
-    """
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n >= factor:
-            return f"{n / factor:.3g} {unit}"
-    return f"{n:.0f} B"
 
 
 def _gravest(events: Sequence[Event]) -> list[Event]:

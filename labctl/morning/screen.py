@@ -12,7 +12,7 @@ from rich.text import Text
 
 from labctl.morning import shades
 from labctl.morning.now import Now
-from labctl.morning.page import size
+from labctl.morning.quantities import size
 from labctl.progress import duration
 
 _BUSY = ("moving", "contact check", "retouch", "running", "sealing", "interrupted", "error", "broken off")
@@ -22,7 +22,7 @@ _COLOURS = ("yellow", "red", "magenta", "cyan", "blue", "bright_red", "bright_ma
 
 def line(now: Now) -> str:
     """Return where a run stands, as one line."""
-    kinds = ", ".join(f"{n} {kind}" for kind, n in now.kinds.items() if kind not in ("pending", "now"))
+    kinds = ", ".join(f"{n} {kind}" for kind, n in now.kinds.items() if kind not in (*_BUSY, "pending", "now"))
     parts = [f"{duration(now.elapsed)}: {now.done} of {now.total} dies done" + (f" ({kinds})" if kinds else "")]
     if now.left is not None:
         parts.append(f"ends {_ends(now)}")

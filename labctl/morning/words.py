@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from labctl.journal_reader import Entry
 from labctl.morning.quantities import BY_KEY
@@ -23,15 +23,34 @@ OUTCOMES = {
 RUNNING = "still running"
 BROKEN_OFF = "broken off: killed, or the power went; nothing that was acknowledged is lost"
 
+
+class Redo(NamedTuple):
+    """Something that is left to do: why, and the command to paste."""
+
+    why: str
+    command: str
+
+
 LEVELS = ("die", "note", "decision", "warning", "alarm")
 """How much an event matters, the least first."""
 
 
 def outcome(state: RunState, alive: bool) -> str:
-    """Return how the run ended, or that it did not."""
+    """Return how the run ended and why, or that it did not."""
     if state.exit_code is not None:
-        return OUTCOMES.get(state.exit_code, f"ended with exit code {state.exit_code}")
+        return _ended(state.exit_code, state.reason)
     return RUNNING if alive else BROKEN_OFF
+
+
+def _ended(code: int, reason: str) -> str:
+    """Return what an exit code means, and the reason; only the reason if that says the same and more.
+
+    >>> _ended(4, "stopped by the operator: ana"), _ended(5, "the disk is full")
+    ('stopped by the operator: ana', 'stopped because data could not be written or read: the disk is full')
+    """
+    said = OUTCOMES.get(code, f"ended with exit code {code}")
+    first = reason.splitlines()[0] if reason else ""
+    return first if first.startswith(said) else f"{said}: {first}" if first else said
 
 
 def event(entry: Entry) -> tuple[str, str, str]:
@@ -72,8 +91,8 @@ def event(entry: Entry) -> tuple[str, str, str]:
             return "decision", die, _resumed(body)
         case "ended":
             code = int(body.get("exit", 70))
-            level = "note" if code in (0, 1) else "alarm"
-            return level, die, f"run {OUTCOMES.get(code, f'ended with exit code {code}')}{_because(body)}"
+            level = {0: "note", 1: "note", 3: "warning", 4: "decision"}.get(code, "alarm")
+            return level, die, f"run {_ended(code, str(body.get('reason') or ''))}"
     said = text or ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
     return "note", die, f"{entry.kind}{': ' if said else ''}{said}"
 
@@ -127,8 +146,8 @@ def _resumed(body: Mapping[str, Any]) -> str:
     return f"the run is taken up again{about}{_because(body)}{despite}"
 
 
-def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[tuple[str, str]]:
-    """Return what is left to do as (why, command to paste), the most useful first; nothing while the run goes on.
+def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Redo]:
+    """Return what is left to do, the most useful first; nothing while the run goes on.
 
     Args:
         run: path of the run folder.
@@ -136,18 +155,18 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[tu
     """
     if alive:
         return []
-    found: list[tuple[str, str]] = []
+    found: list[Redo] = []
     open_dies = [d for d in state.dies.values() if d.name in state.unfinished]
     broken = [d.name for d in open_dies if d.tries]
     fresh = [d.name for d in open_dies if not d.tries]
     if broken and fresh:
         said = f"go on with all: {counted(len(broken), 'die')} not finished, {counted(len(fresh), 'die')} not begun"
-        found.append((said, _command("resume", run)))
+        found.append(Redo(said, _command("resume", run)))
     elif fresh:
-        found.append((f"go on: {counted(len(fresh), 'die')} not begun", _command("resume", run)))
+        found.append(Redo(f"go on: {counted(len(fresh), 'die')} not begun", _command("resume", run)))
     if broken:
         said = f"go on with these only: {_why(state, broken)}"
-        found.append((said, _command("resume", run, "--only", ",".join(broken))))
+        found.append(Redo(said, _command("resume", run, "--only", ",".join(broken))))
     again = {
         "no contact; clean needles and pads, then measure again in a new run": [
             d.name for d in state.subjects if d.state is State.CONTACT_FAIL
@@ -160,7 +179,9 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[tu
             d.name for d in state.subjects if d.suspect and d.state is State.DONE
         ],
     }
-    found += [(f"{counted(len(names), 'die')}: {why}", new_run(argv, names)) for why, names in again.items() if names]
+    found += [
+        Redo(f"{counted(len(names), 'die')}: {why}", new_run(argv, names)) for why, names in again.items() if names
+    ]
     return found
 
 

@@ -1,0 +1,170 @@
+"""A night on a wafer with everything in it: good and bad dies, a second try, no contact, a kill."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import numpy as np
+import pytest
+
+from labctl.core.procedure import Record
+from labctl.hdf5 import seal
+from labctl.journal import Journal
+from labctl.overnight.states import Runlog, State
+from protocols.records import Attempt, Inference, KernelSurvey, Write
+
+START = 1_790_000_000.0
+DIES = {"A": (3, 1), "B": (4, 1), "C": (5, 1), "D": (3, 2), "E": (4, 2), "F": (5, 2)}
+"""Names and places: three columns, two rows, not from 0."""
+G_P, G_AP = 400e-6, 200e-6
+
+
+@dataclass
+class Clock:
+    """A clock that is set by hand; as a monotonic one, it started when START was."""
+
+    now: float = START
+
+    def utc(self) -> float:
+        return self.now
+
+    def monotonic(self) -> float:
+        return self.now - START
+
+
+def full(kind: type[Record], **given: Any) -> Any:
+    """Return a record with all fields: those given, zeros and arrays of two zeros for the others."""
+    kinds = get_type_hints(kind)
+    rest = {f.name: 0 if kinds[f.name] in (int, float) else np.zeros(2) for f in fields(kind)}
+    rest |= {n: 0.0 for n in rest if "float" in str(kinds[n]) and not isinstance(rest[n], np.ndarray)}
+    return kind(**{**rest, **given})
+
+
+def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bias: float = 0.0) -> None:
+    """Write the journal of a die of 2 kernels of 4 x 5 cells, some of them shorts, and one network of two classes."""
+    with Journal.create(folder, {"die": folder.name}, utc=clock.utc, monotonic=clock.monotonic) as journal:
+        identities = {"smu": "Example Instruments, Model 1, 42"}
+        contact = {"1-2": 4.0, "3-4": 8.0}
+        journal.event("approached", {"identities": identities, "touches": 2, "contact_resistance": contact})
+        journal.event("stage_started", {}, stage="survey")
+        clock.now += 60
+        for kernel in range(2):
+            defect = np.zeros((4, 5), np.uint8)
+            if kernel == 0:
+                defect.ravel()[:shorts] = 1
+            g_p = np.where(defect == 1, 1e-2, G_P * (1 + bias))
+            g_ap = np.where(defect == 1, 1e-2, G_AP * (1 + bias))
+            survey = KernelSurvey(
+                kernel=kernel, g_initial=g_ap, g_p=g_p, g_ap=g_ap, tmr=g_p / g_ap - 1, defect=defect,
+                good=int((defect == 0).sum()), v_max=0.6, width=1e-3,
+            )  # fmt: skip
+            journal.record("survey", survey)
+        cells = np.arange(12)
+        columns = {
+            "kernel": cells % 2, "row": cells % 4, "col": cells % 5, "attempt": cells * 0 + 1, "target": cells % 2 == 0,
+            "voltage": np.where(cells % 3 == 0, 0.44, 0.42), "width": cells * 0 + 1e-3, "conductance": cells * 0 + G_P,
+            "verified": cells > 2, "solution": cells * 0 - 1, "round": cells * 0,
+            "flag": np.zeros(12, np.uint8), "pulse_flag": np.zeros(12, np.uint8),
+        }  # fmt: skip
+        journal.record("survey", Attempt(**columns))
+        journal.event("stage_ended", {"outcome": "success", "reason": ""}, stage="survey")
+        journal.event("stage_started", {}, stage="network")
+        clock.now += 60
+        written = {"solution": 7, "cells": 40, "correct": 39, "fidelity": 0.975, "pulses_per_cell": 1.5}
+        interval = np.array([0.87, 0.99])
+        journal.record("network", full(Write, **written, fidelity_interval=interval, wer_to_p=float("nan")))
+        if done:
+            accuracy = {"accuracy_tuned_test": 0.9, "accuracy_tuned_train": 0.95, "float_tuned_test": 0.96}
+            confusion = {f.name: np.zeros((2, 2)) for f in fields(Inference) if f.name.startswith("confusion")}
+            journal.record("network", full(Inference, solution=7, **accuracy, **confusion))
+            journal.event("stage_ended", {"outcome": "success", "reason": ""}, stage="network")
+            journal.event("die_ended", {"bin": "good", "outcome": "success", "reason": ""})
+            journal.finish()
+
+
+def write_night(folder: Path, *, until: str = "end") -> Path:
+    """Write a run.
+
+    Args:
+        until: "start": nothing has begun; "kill": die D is under way; "end": it was resumed and ended.
+    """
+    clock = Clock()
+    folder.mkdir()
+    said = {
+        "name": "night", "title": "six dies <small & good>", "body": "bench 'one', its twin over bytes", "seed": 5,
+        "argv": ["labctl", "run", "night.yaml", "--out", str(folder), "--set", "accept.fidelity=97 %"], "host": "here",
+        "versions": {"python": "3"}, "git_commit": "abc", "set": {"accept.fidelity": "97 %"}, "cwd": "/lab",
+        "files": {"00-night.yaml": {"path": "night.yaml", "sha256": "0" * 64}},
+    }  # fmt: skip
+    (folder / "files").mkdir()
+    (folder / "files" / "00-night.yaml").write_text("name: night\n")
+    (folder / "run.json").write_text(json.dumps({**said, "dies": list(DIES)}))
+    estimate = {"seconds": 900.0, "bytes": 3e6, "dies": {n: {"seconds": 150.0, "bytes": 5e5} for n in DIES}}
+    meta = {**said, "dies": [{"name": n, "at": at} for n, at in DIES.items()], "estimate": estimate}
+    log = Runlog(Journal.create(folder, meta, utc=clock.utc, monotonic=clock.monotonic))
+    if until == "start":
+        log._journal.close()
+        return folder
+
+    def die(name: str, attempt: int = 1, *, shorts: int = 1, bias: float = 0.0, **ended: Any) -> None:
+        log.move(name, State.MOVING, attempt)
+        clock.now += 5
+        log.move(name, State.CONTACT_CHECK, attempt)
+        log.move(name, State.RUNNING, attempt)
+        log.say("step", die=name, stage="network", **{"try": attempt})
+        tried = replace(log.state.dies[name]).folder
+        write_die(folder / "dies" / tried, clock, shorts, bias=bias)
+        log.move(name, State.SEALING, attempt)
+        digest = seal(folder, tried)
+        log.move(name, State.DONE, attempt, seconds=125.0, sha256=digest, **ended)
+
+    good = {"bin": "good", "hard": 1, "rule": "no rule of another bin is true"}
+    die("A", figures={"fidelity": 0.975, "accuracy": 0.95}, **good)
+    log.move("B", State.RUNNING, 1)
+    clock.now += 10
+    broken = "ZeroDivisionError('division by zero')\nTraceback: a long one"
+    log.move("B", State.ERROR, 1, broken, seconds=10.0, bin="error", hard=7)
+    log.move("B", State.PENDING, 2, "tried again")
+    die("B", 2, shorts=6, bin="low-fidelity", hard=2, rule="fidelity < 99 %: it is 0.975")
+    log.move("C", State.MOVING, 1)
+    clock.now += 30
+    log.move("C", State.CONTACT_FAIL, 1, "no contact: pads 1-2 <open>", seconds=30.0, bin="contact", hard=5)
+    log.say("visit", die="A@1", at=DIES["A"])
+    die("A@1", bias=0.05, **good)
+    log.say("golden", die="A@1", values={"r_p": 2380.0}, drift={"r_p": -0.05}, ok=False, text="")
+    log.say("suspect", dies=["B"], text="measured since the golden die was last as at first")
+    log.move("D", State.MOVING, 1)
+    log.move("D", State.RUNNING, 1)
+    log.say("step", die="D", stage="survey")
+    write_die(folder / "dies" / "D", clock, 0, done=False)
+    log.say("alarm", text="row 3 met compliance", die="D", level="warning")
+    if until == "kill":
+        log._journal.close()
+        return folder
+    log._journal.close()
+    clock.now += 3600
+    log = Runlog(Journal.open(folder, readonly=False, utc=clock.utc, monotonic=clock.monotonic))
+    log.say("resumed", argv=["labctl", "resume", str(folder)], pid=1, reason="power", only=[], accepted=[])
+    log.say("watchdog", what="died", die="D", text="signal 9", seconds=0.2)
+    log.move("D", State.INTERRUPTED, 1, "the run was broken off")
+    log.say("asked", what="skip", die="E", by="ana@bench", reason="scratched")
+    log.move("E", State.SKIPPED, 1, "skipped by ana@bench: scratched")
+    clock.now += 20
+    log.say("ended", outcome="abort", exit=4, reason="stopped by the operator", seconds=20.0, bytes=1000)
+    log.finish()
+    return folder
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A function that gives a run at "start", "kill" or "end"; each is made once, and is not to be changed."""
+    made: dict[str, Path] = {}
+
+    def get(until: str) -> Path:
+        if until not in made:
+            made[until] = write_night(tmp_path_factory.mktemp("night") / until, until=until)
+        return made[until]
+
+    return get

@@ -1,0 +1,177 @@
+"""The page: one file that loads nothing, in which every link has its end and every number its words."""
+
+import re
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from labctl.core.errors import StorageError
+from labctl.morning import shades
+from labctl.morning.facts import gather
+from labctl.morning.maps import Wafer
+from labctl.morning.page import headline, page, write_report
+
+Night = Callable[[str], Path]
+VOID = {"meta", "link", "input", "br", "hr", "img"}
+
+
+class Reader(HTMLParser):
+    """Collects elements, and fails on tags that are not closed in order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.texts: dict[str, list[str]] = {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open and data.strip():
+            self.texts.setdefault(self.open[-1], []).append(data.strip())
+
+    def all(self, tag: str, **attrs: str) -> list[dict[str, str | None]]:
+        return [a for t, a in self.found if t == tag and all(a.get(k.strip("_")) == v for k, v in attrs.items())]
+
+
+@pytest.fixture(params=["start", "kill", "end"])
+def read(request: pytest.FixtureRequest, night: Night) -> Reader:
+    folder = night(request.param)
+    return Reader(page(gather(folder), folder))
+
+
+def test_nothing_is_loaded(read: Reader) -> None:
+    for tag, attrs in read.found:
+        assert "src" not in attrs
+        target = attrs.get("href") or ""
+        assert not re.match(r"(https?:|//)", target), target
+        if tag == "link":
+            assert target == "data:,"
+    style = "".join(read.texts["style"])
+    assert "@import" not in style
+    assert "url(" not in style
+
+
+def test_every_link_has_its_end_and_every_id_is_one(read: Reader) -> None:
+    ids = Counter(a["id"] for _, a in read.found if "id" in a)
+    assert set(ids.values()) == {1}
+    for attrs in read.all("a"):
+        target = attrs["href"] or ""
+        if target.startswith("#"):
+            assert target[1:] in ids, target
+
+
+def test_every_die_is_on_every_map_with_words_for_pointer_and_reader(read: Reader) -> None:
+    panels = [a["data-map"] for _, a in read.found if "data-map" in a]
+    assert panels[0] == "bin"
+    dies = read.all("a", class_="die")
+    assert len(dies) == 6 * len(panels)
+    assert all(d["aria-label"] and d["data-say"] == d["aria-label"] for d in dies)
+    assert [a["value"] for a in read.all("input", name="map")] == panels
+    assert all(a.get("aria-label") for a in [*read.all("svg", class_="map"), *read.all("svg", class_="chart")])
+
+
+def test_the_map_says_the_numbers(night: Night) -> None:
+    read = Reader(page(gather(night("kill")), night("kill")))
+    said = [d["data-say"] for d in read.all("a", class_="die", href="#die-B")]
+    assert "B: write fidelity 97.50 %; low-fidelity" in said
+    assert "B: R_P 2.50 kΩ; low-fidelity" in said
+    assert "B: contact resistance 6.0 Ω; low-fidelity" in said
+    assert said[0] is not None
+    assert "2 tries; in doubt: measured since the golden die" in said[0]
+    assert next(d["data-say"] for d in read.all("a", class_="die", href="#die-F")) == "F: pending"
+
+
+def test_texts_of_the_run_are_texts_and_no_markup(night: Night) -> None:
+    text = page(gather(night("end")), night("end"))
+    assert "six dies &lt;small &amp; good&gt;" in text
+    assert "<small & good>" not in text
+    assert "pads 1-2 &lt;open&gt;" in text
+    assert "pads 1-2 <open>" not in text
+
+
+def test_the_table_sorts_by_values_and_not_by_what_is_shown(night: Night) -> None:
+    read = Reader(page(gather(night("kill")), night("kill")))
+    values = [a["data-value"] or "" for _, a in read.found if "data-value" in a]
+    ohms = [float(v) for v in values if v.startswith("2500") or v.startswith("2499")]
+    assert ohms == pytest.approx([2500] * 3)
+    assert values.count("") >= 3  # dies without figures go to the end, wherever it sorts
+
+
+def test_headlines(night: Night) -> None:
+    assert headline(gather(night("start"))) == "0 of 6 dies done, 0 good."
+    assert headline(gather(night("kill"))) == "3 of 6 dies done, 1 good."
+    assert headline(gather(night("end"))) == "1 of 6 dies are good."
+
+
+def test_a_changed_file_is_said(night: Night) -> None:
+    text = page(gather(night("end")), night("end"))
+    assert "CHANGED" in text  # the digest in the example is none of any file
+
+
+def test_written_again_it_says_the_same(night: Night, tmp_path: Path) -> None:
+    folder = shutil.copytree(night("end"), tmp_path / "run")
+    shutil.copy(folder / "run.json", folder / "x.part")
+    before = {p.relative_to(folder) for p in folder.rglob("*")}
+    first = write_report(folder).read_text(encoding="utf-8")
+    assert {p.relative_to(folder) for p in folder.rglob("*")} - before == {Path("report.html"), Path("report.json")}
+    second = write_report(folder).read_text(encoding="utf-8")
+    # but for when it was made, and the size of the folder with a report in it
+    same = [a == b for a, b in zip(first.splitlines(), second.splitlines(), strict=True)]
+    assert same.count(False) <= 2
+
+
+def test_a_folder_that_cannot_be_written_is_said(night: Night, tmp_path: Path) -> None:
+    folder = shutil.copytree(night("end"), tmp_path / "run")
+    (folder / "report.json.part").mkdir()
+    with pytest.raises(StorageError, match=r"report\.json: the report cannot be written"):
+        write_report(folder)
+
+
+def test_dies_stand_where_the_map_has_them(night: Night) -> None:
+    dies = gather(night("start")).dies
+    wafer = Wafer(dies)
+    at = {s.die.name: (s.x, s.y) for s in wafer.spots}
+    assert (wafer.n_cols, wafer.n_rows, wafer.round) == (3, 2, False)
+    assert at["A"] == (0, 0)
+    assert at["C"][0] > at["B"][0] > at["A"][0]
+    assert at["C"][1] == at["A"][1] < at["D"][1] == at["F"][1]
+
+
+def test_dies_at_one_place_share_it(night: Night) -> None:
+    one = gather(night("start")).dies[0]
+    spots = Wafer([one] * 3).spots
+    assert len({(s.x, s.y) for s in spots}) == 3
+    assert max(s.x + s.wide for s in spots) <= 64
+
+
+def test_letters_of_bins_differ_and_good_is_green() -> None:
+    look = shades.of_bins(["good", "gone", "o", "g-o", "x"], "good", ["x"])
+    letters = [letter for _, letter in look.values()]
+    assert letters == ["G", "O", "?", "?", "…"]
+    assert look["good"][0] == shades.GOOD
+    assert len({colour for colour, _ in look.values()}) == 5
+
+
+def test_scales_run_from_light_to_dark_steadily() -> None:
+    for key in ("fidelity", "defects"):
+        colours = [shades.shade(shades.scale(key), k / 20) for k in range(21)]
+        grey = [sum(w * int(c[i : i + 2], 16) for w, i in ((0.3, 1), (0.59, 3), (0.11, 5))) for c in colours]
+        assert grey == sorted(grey, reverse=True)
+        assert grey[0] - grey[-1] > 150
