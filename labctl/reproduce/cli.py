@@ -17,13 +17,13 @@ from labctl.progress import console
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="folder of the experiment [default: runs/NAME]")
+    Path | None, typer.Option("--out", metavar="DIR", help="folder of the experiment (default: runs/NAME)")
 ]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated world [default: the campaign's]")
+    int | None, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated world (default: the campaign's)")
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", metavar="N", min=1, help="processes [default: one per core]")
+    int | None, typer.Option("--workers", metavar="N", min=1, help="processes (default: one per core)")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error")
@@ -49,7 +49,7 @@ def register(main: typer.Typer) -> None:
 def mtj_chip(
     data: Annotated[str, typer.Option("--data", metavar="mnist|digits", help="images to classify")] = "mnist",
     dies: Annotated[
-        int | None, typer.Option("--dies", metavar="N", min=1, help="the N innermost dies of the wafer [default: all]")
+        int | None, typer.Option("--dies", metavar="N", min=1, help="the N innermost dies of the wafer (default: all)")
     ] = None,
     densities: Annotated[
         str, typer.Option("--densities", metavar="X,Y", help="multiples of the die file's fractions of defects")
@@ -69,7 +69,7 @@ def mtj_chip(
     """Compare networks trained without defects, for each die's own, and over their statistics, on a wafer of chips.
 
     Surveys the wafer, trains three ways, programs every die by write-verify, infers all test images and writes table,
-    pictures and results.json. What is finished in DIR is not done again. Needs mtj-labctl[train]; MNIST is the user's.
+    pictures and results.json. What is finished in DIR is not done again. Needs mtj-labctl\\[train]; MNIST is the user's.
 
     Example: labctl reproduce mtj-chip --data digits --dies 4
     """
