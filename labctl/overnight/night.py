@@ -59,9 +59,12 @@ def rules_of(prepared: Prepared, plans: Sequence[DiePlan]) -> Rules:
 
 def meta_of(said: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan]) -> dict[str, Any]:
     """Return what the run's journal is started with: what ``run.json`` says, where the dies are, and the estimate."""
-    dies = [{"name": s.name, "at": list(s.at)} for s in prepared.subjects]
-    batch = prepared.campaign.batch
-    return {**said, "dies": dies, "order": batch.order.value, "estimate": estimate(plans)}
+    meant = (*prepared.subjects, *prepared.skipped)
+    dies = [{"name": s.name, "at": list(s.at), "wafer": s.wafer} for s in meant]
+    campaign = prepared.campaign
+    rules = [rule.model_dump(mode="json") for rule in campaign.bin_rules]
+    order = campaign.batch.order.value
+    return {**said, "dies": dies, "bins": rules, "order": order, "estimate": estimate(plans)}
 
 
 def start(
@@ -75,6 +78,8 @@ def start(
     """
     said = make_folder(folder, prepared, argv)
     log = Runlog.create(folder, meta_of(said, prepared, plans))
+    for left_out in prepared.skipped:
+        log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
     jobs = {job.die: job for job in prepared.jobs(folder, said)}
     return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
 

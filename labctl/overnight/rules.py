@@ -71,7 +71,7 @@ class Rules:
 
     def order(self, state: RunState) -> list[str]:
         """Return the dies that are not final in the order in which they come, those of the pre-test first."""
-        dies = state.subjects
+        dies = [d for d in state.subjects if d.state is not State.SKIPPED]
         first = spread(dies, self.batch.pretest or 0)
         names = first + [n for n in ordered(dies, self.batch.order, self.seed) if n not in first]
         return [n for n in names if state.dies[n].state not in FINAL]
