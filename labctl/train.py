@@ -28,7 +28,7 @@ from labctl.preprocess import Preprocess
 from labctl.run import Stopped
 from labctl.solutions import Solutions
 from labctl.trained import surveys
-from protocols.chip_inference import Activation
+from protocols.chip_readout import Activation
 from protocols.tiling import Tiling
 from protocols.training.maps import DieSurvey, layer_cells, population
 from protocols.training.recipe import Recipe

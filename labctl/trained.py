@@ -21,7 +21,7 @@ from labctl.preprocess import Preprocess
 from labctl.results import open_run
 from labctl.solutions import Solutions
 from labctl.tables import Table
-from protocols.chip_inference import Activation
+from protocols.chip_readout import Activation
 from protocols.training.maps import DieSurvey
 
 

@@ -1,85 +1,33 @@
 """The stage of a die of many kernels: program a network tiled over them, tune its scale, infer all samples.
 
-Every layer is read in parallel: all rows of a kernel driven at once, one batch of vectors per kernel. Tile
-currents are added digitally, biases and neurons are in software. One network scale per layer and die is tuned
-on the first `tune_on` training samples, in the same way for every solution, whatever it was trained for. A
-scale is counted relative to the one the solution was trained with, so 1 is "untuned" here as elsewhere.
+One network scale per layer and die is tuned on the first `tune_on` training samples, in the same way for every
+solution, whatever it was trained for. A scale is counted relative to the one the solution was trained with, so 1
+is "untuned" here as elsewhere.
 
 Ten thousand samples on thirty kernels are two gigabytes of currents. The operations journal holds them all;
 the table of currents keeps the first `samples_kept` test samples, for which the ideal currents are given too.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, InstanceOf, model_validator
 
-from labctl.core.die import Die, Flag, Geometry, Sense
+from labctl.core.die import Die, Geometry
 from labctl.core.procedure import History, Model, Procedure, Record
-from labctl.core.units import FloatArray, IntArray, Ratio
-from protocols.bias import vector_bias
+from labctl.core.units import FloatArray, IntArray
 from protocols.cells import CellReader, Cells
+from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
 from protocols.known import Known
 from protocols.readout import Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
-from protocols.settings import ReadSettings
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
-from protocols.tiling import Tile, Tiling
-from protocols.weights import Solution, activate, classify, poll
+from protocols.tiling import Tiling
+from protocols.weights import Solution, activate, classify
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
 
 Array = InstanceOf[np.ndarray]
-
-
-class Activation(StrEnum):
-    """What a hidden neuron makes of its input."""
-
-    TANH = "tanh"
-    SIGN = "sign"
-
-    def drive(self, a: FloatArray) -> FloatArray:
-        """Return the outputs of hidden neurons whose tanh is `a`; the sign of 0 is +1."""
-        return a if self is Activation.TANH else np.where(a >= 0, 1.0, -1.0)
-
-
-class ChipReadout(ReadSettings):
-    """How layers are read out and over which grid the network scale is tuned."""
-
-    activation: Annotated[Activation, Field(description="hidden neurons: tanh, or sign (+1 and -1 only)")] = (
-        Activation.TANH
-    )
-    scale_min: Annotated[Ratio, Field(gt=0, description="smallest scale tried, relative to the trained one")] = 0.5
-    scale_max: Annotated[Ratio, Field(gt=0, description="largest scale tried, relative to the trained one")] = 2.0
-    scales: Annotated[int, Field(ge=1, description="scales tried per layer, evenly in the logarithm")] = 11
-    tune_on: Annotated[int, Field(ge=1, description="training samples the scale is tuned on, the first ones")] = 1000
-    dark: Annotated[
-        int, Field(ge=0, description="reads of every kernel with all rows at 0 V, whose mean current is subtracted")
-    ] = 16
-    samples_kept: Annotated[int, Field(ge=1, description="test samples whose currents become a record")] = 16
-    normalisation: Annotated[
-        Normalisation,
-        Field(description="G_P - G_AP: surveyed mean of the layer's good cells (nominal if none), or nominal"),
-    ] = Normalisation.SURVEYED
-
-    @model_validator(mode="after")
-    def _grid_goes_up(self) -> Self:
-        if self.scale_max < self.scale_min:
-            raise ValueError(f"scale_max {self.scale_max:g} is below scale_min {self.scale_min:g}")
-        return self
-
-    @property
-    def grid(self) -> FloatArray:
-        """Relative network scales that are tried, upwards; exactly 1 is always among them.
-
-        >>> ChipReadout(scale_min=0.5, scale_max=1.5, scales=2).grid
-        array([0.5, 1. , 1.5])
-        """
-        found = np.geomspace(self.scale_min, self.scale_max, self.scales)
-        found = found[~np.isclose(found, 1.0, rtol=1e-9)]
-        return np.sort(np.append(found, 1.0))
 
 
 class ChipInferenceSettings(Model):
@@ -102,15 +50,6 @@ def software(
         x = activation.drive(activate(x @ weight, scale, bias))
     weight, scale, bias = last
     return classify(x @ weight, scale, bias)
-
-
-@dataclass(frozen=True, eq=False)
-class _Outputs:
-    """A pass of n samples: z (n, classes) of the last layer, and (n, columns) A of every layer for the kept ones."""
-
-    z: FloatArray
-    current: list[FloatArray]
-    ideal: list[FloatArray]
 
 
 class ChipInference(ChipInferenceSettings, Procedure):
@@ -205,10 +144,10 @@ class ChipInference(ChipInferenceSettings, Procedure):
                 )
                 yield write_record([fact], self.write_verify, solution=solution.index)
             trained = np.ones(depth) if self.trained_scale is None else self.trained_scale[number]
-            chip = _Chip(die, tiling, solution, self.readout, states, trained)
+            chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained)
             yield from self._infer(solution, chip, trained)
 
-    def _infer(self, solution: Solution, chip: "_Chip", trained: FloatArray) -> Iterator[Record]:
+    def _infer(self, solution: Solution, chip: ProgrammedChip, trained: FloatArray) -> Iterator[Record]:
         n = min(self.readout.tune_on, len(self.x_train))
         x, y = np.concatenate([self.x_train[:n], self.x_test]), np.concatenate([self.y_train[:n], self.y_test])
         kept = slice(n, n + self.readout.samples_kept)
@@ -261,96 +200,3 @@ class ChipInference(ChipInferenceSettings, Procedure):
             g_p=np.array([g_p for g_p, _ in chip.states]),
             g_ap=np.array([g_ap for _, g_ap in chip.states]),
         )
-
-
-class _Chip:
-    """One programmed solution on the die: normalised currents of its layers for vectors of inputs.
-
-    Args:
-        states: mean (G_P, G_AP) in S of each layer.
-        trained: (K,), scales that the layers were trained with.
-    """
-
-    def __init__(
-        self,
-        die: Die,
-        tiling: Tiling,
-        solution: Solution,
-        settings: ChipReadout,
-        states: list[tuple[float, float]],
-        trained: FloatArray,
-    ) -> None:
-        self._die, self._solution, self._settings, self._trained = die, solution, settings, trained
-        self._tiles = [tiling.tiles(k) for k in range(len(tiling.shapes))]
-        self._dark: dict[int, FloatArray | float] = {}
-        self.states = states
-        self.units = settings.v_read * np.array([g_p - g_ap for g_p, g_ap in states])
-        self.flagged: IntArray = np.zeros(len(tiling.shapes), np.int64)
-
-    def currents(self, k: int, a: FloatArray) -> FloatArray:
-        """Return the (n, columns) A of layer k for inputs a (n, n_in), added up over the tiles below each other."""
-        found = np.zeros((len(a), self._solution.shapes[k][1]))
-        for tile in self._tiles[k]:
-            if tile.kernel not in self._dark:
-                silence = np.zeros((self._settings.dark, tile.rows.stop - tile.rows.start))
-                self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
-            current, flagged = self._read(tile, a[:, tile.rows])
-            found[:, tile.cols] += current - self._dark[tile.kernel]
-            self.flagged[k] += flagged
-        return found
-
-    def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
-        """Return the (n, columns) A of a tile for inputs (n, rows), and how many readings were flagged.
-
-        Patterns without a value are read twice; what then has none counts as 0 A. A reading beyond the range of the
-        converter keeps its end value: a short is there in every repetition.
-        """
-        s, cols = self._settings, np.arange(tile.cols.stop - tile.cols.start)
-        volts = a * s.v_read
-        bias = vector_bias(self._die.geometry, tile.kernel, 0, volts, compliance=s.compliance, v_gate=s.v_gate)
-        sense = Sense(bias, cols, s.aperture)
-        reading = self._die.sense(sense)
-        current, flag = reading.current, reading.flag
-        lost = ((flag & (Flag.INVALID | Flag.UNKNOWN)) != 0) | ~np.isfinite(current)
-        again = np.flatnonzero(lost.any(axis=1))
-        if len(again):
-            repeated = self._die.sense(sense.take(again))
-            current, flag = current.copy(), flag.copy()
-            current[again], flag[again] = repeated.current, repeated.flag
-        return np.where(np.isfinite(current), current, 0.0), int((flag != 0).sum())
-
-    def normalise(self, k: int, current: FloatArray) -> FloatArray:
-        """Return (..., n_out), differences of the columns of pairs in units of v_read (G_P - G_AP) trained scale.
-
-        Those of the last layer (..., classes), its votes polled.
-        """
-        found: FloatArray = (current[..., 0::2] - current[..., 1::2]) / (self.units[k] * self._trained[k])
-        return found if k < len(self.units) - 1 else poll(found, self._solution.votes)
-
-    def measure(self, k: int, a: FloatArray) -> FloatArray:
-        """Return the normalised currents (n, n_out) of layer k for neurons whose tanh is a (n, n_in)."""
-        return self.normalise(k, self.currents(k, self._settings.activation.drive(a)))
-
-    def ideal(self, k: int, a: FloatArray) -> FloatArray:
-        """Return the (n, columns) A of ideal cells in their target states, for inputs a (n, n_in)."""
-        g_p, g_ap = self.states[k]
-        devices = self._solution.layers[k].devices
-        found: FloatArray = self._settings.v_read * (a @ (g_ap + (g_p - g_ap) * devices))
-        return found
-
-    def forward(self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice) -> _Outputs:
-        """Pass the samples x (n, n_in) on from the currents `first` of their first layer.
-
-        Args:
-            scales: (K,), relative network scales.
-            kept: samples whose currents are returned.
-        """
-        a, z = x, first
-        currents, ideals = [], []
-        for k, bias in enumerate(self._solution.biases):
-            current = first if k == 0 else self.currents(k, a)
-            currents.append(current[kept])
-            ideals.append(self.ideal(k, a[kept]))
-            z = self.normalise(k, current)
-            a = self._settings.activation.drive(activate(z, scales[k], bias))
-        return _Outputs(z, currents, ideals)

@@ -16,7 +16,7 @@ from functools import cache
 from typing import Any
 
 from labctl.core.errors import BenchError
-from protocols.chip_inference import Activation
+from protocols.chip_readout import Activation
 from protocols.training.recipe import Levels, Recipe
 
 

@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from labctl.core.procedure import Model
 from labctl.core.units import Ratio
-from protocols.chip_inference import Activation
+from protocols.chip_readout import Activation
 
 Sizes = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...],

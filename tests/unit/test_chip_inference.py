@@ -13,7 +13,8 @@ from labctl.core.die import Flag, Geometry, Kind, Nominal, Reading, Sense
 from labctl.core.errors import BenchError
 from labctl.core.procedure import History, Record
 from labctl.nominal import NominalDie
-from protocols.chip_inference import Activation, ChipInference, ChipReadout, software
+from protocols.chip_inference import ChipInference, software
+from protocols.chip_readout import Activation, ChipReadout
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack, Write
 from protocols.survey import Survey
 from protocols.weights import Layer, Solution, float_predictions

@@ -15,7 +15,7 @@ from labctl.preprocess import Preprocess
 from labctl.run import Stopped
 from labctl.train import Method, Progress, Training, train
 from labctl.trained import read_trained, surveys
-from protocols.chip_inference import Activation
+from protocols.chip_readout import Activation
 from protocols.records import Defect, KernelSurvey
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,7 +10,7 @@ from labctl import datasets
 from labctl.core.die import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.units import FloatArray
-from protocols.chip_inference import Activation
+from protocols.chip_readout import Activation
 from protocols.records import Defect
 from protocols.tiling import Tiling
 from protocols.training import engine
