@@ -13,7 +13,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from pydantic import BaseModel
 
-from labctl import cli_bench, cli_plan, cli_run
+from labctl import cli_bench, cli_plan, cli_run, cli_stress
 from labctl.cli_options import AsJson, Set, overrides
 from labctl.core.errors import LabError
 from labctl.export import cli as export_cli
@@ -203,5 +203,6 @@ def main() -> None:
 
 cli_bench.register(app)
 export_cli.register(app)
+cli_stress.register(app)
 cli_reproduce.register(app)
 cli_morning.register(app)

@@ -153,6 +153,11 @@ class Ledger:
         query = "SELECT count(*) FROM touches WHERE wafer = ? AND name = ? AND pads = ?"
         return int(self._read(query, wafer, die, pads)[0][0])
 
+    def touches_by_pads(self, wafer: str, die: str) -> dict[str, int]:
+        """Return how often needles went down on each group of pads of a die."""
+        query = "SELECT pads, count(*) FROM touches WHERE wafer = ? AND name = ? GROUP BY pads ORDER BY pads"
+        return {pads: int(count) for pads, count in self._read(query, wafer, die)}
+
     def touch(self, wafer: str, die: str, pads: str = "") -> int:
         """Count a touch that is about to happen, and return how many there are with it."""
         with storage(self.path, "count a touch"), self._transaction():

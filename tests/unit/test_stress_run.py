@@ -1,14 +1,21 @@
 """The ledger while dies are worked on: the twin of a bench taken for real, so that its dies have lives."""
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
 
 from instruments.assemble import open_bench
 from instruments.bench import Bench
 from labctl.bodies import OnBench, Subject
+from labctl.cli_stress import register
+from labctl.core.die import Bias, Pulse
 from labctl.core.errors import ContactError, StorageError
+from labctl.journal import Journal
 from labctl.limits import Limits
 from labctl.overnight.stress import Ledger
 from labctl.run import Status, Stop
@@ -166,3 +173,59 @@ def test_a_simulated_die_never_comes_into_a_ledger(tmp_path):
     found = run_die(job, (Survey(),), lambda *message: None, Stop())
     assert found.outcome.status is Status.FAIL
     assert "is the ledger of real dies" in found.outcome.reason
+
+
+# -- the command
+
+
+def command(*words):
+    app = typer.Typer()
+    register(app)
+
+    @app.command()
+    def other():
+        """A second command, so that the first keeps its name."""
+
+    return CliRunner().invoke(app, ["stress", *map(str, words)])
+
+
+@pytest.fixture
+def lived(tmp_path):
+    """Return a ledger with one die: pulses of one run that was broken off, and touches."""
+    meta = {
+        "die": "W1-x0y0", "wafer": "W1", "real": True, "limits": limits().model_dump(mode="json"),
+        "description": DESCRIPTION.model_dump(mode="json"),
+    }  # fmt: skip
+    row = np.zeros((3, 2))
+    row[:, 1] = [0.5, -0.6, 0.1]
+    with Journal.create(tmp_path / "night" / "dies" / "W1-x0y0", meta) as journal:
+        journal.intend("survey", "pulse", Pulse(Bias(row, np.zeros((3, 3))), 1e-3))
+    with Ledger.open(tmp_path / "stress.db") as ledger:
+        ledger.touch("W1", "W1-x0y0", "card A")
+        ledger.touch("W1", "W1-x0y0", "card A")
+    return tmp_path / "stress.db"
+
+
+def test_the_command_says_what_a_die_has_been_through(lived, tmp_path):
+    assert "W1-x0y0" in command("--ledger", lived).output
+    done = command("W1-x0y0", "--ledger", lived, "--account", tmp_path / "night", "--json")
+    (found,) = json.loads(done.output)["dies"]
+    assert (found["most"], found["at"], found["pulses"]) == (2, [0, 1, 0], 6)
+    assert (found["positive"], found["negative"]) == (pytest.approx(0.5), pytest.approx(0.6))
+    assert found["touches"] == {"card A": 2}
+    assert [run["run"] for run in found["runs"]] == ["night"]
+    shown = command("W1-x0y0", "--ledger", lived).output
+    assert "night, until" in shown
+    assert "2 (card A)" in shown
+
+
+def test_the_command_finds_the_ledger_of_a_bench(lived, tmp_path, monkeypatch):
+    (tmp_path / "bench.yaml").write_text(yaml.safe_dump(BENCH), encoding="utf-8")
+    assert "W1-x0y0" in command("--bench", tmp_path / "bench.yaml").output
+    monkeypatch.setenv("LABCTL_LEDGER", str(lived))
+    assert "W1-x0y0" in command().output
+    monkeypatch.delenv("LABCTL_LEDGER")
+    assert "whose ledger?" in str(command().exception)
+    assert "there is no stress ledger yet" in str(command("--ledger", tmp_path / "none.db").exception)
+    assert "has nothing of a die W9" in str(command("W9", "--ledger", lived).exception)
+    assert not (tmp_path / "none.db").exists()
