@@ -164,7 +164,8 @@ class Engine:
                 self.log.say("step", die=die, stage=detail, **{"try": hand.attempt})
             elif what == "alarm":
                 self.log.say("alarm", die=die, text=str(detail), level="alarm")
-        self._show(die, what, detail)
+        if what != "done":  # that is said once, when its bin is known
+            self._show(die, what, detail)
         self._look()
 
     def _ended(self, ended: DieResult | Lost) -> None:

@@ -68,8 +68,8 @@ def mtj_chip(
 ) -> None:
     """Compare networks trained without defects, for each die's own, and over their statistics, on a wafer of chips.
 
-    Surveys the wafer, trains three ways, programs every die by write-verify, infers all test images and writes table,
-    pictures and results.json. What is finished in DIR is not done again. Needs mtj-labctl\\[train]; MNIST is the user's.
+    Surveys the wafer, trains three ways, programs every die by write-verify, infers all test images, and writes table,
+    pictures and results.json. What is finished in DIR is not done again. Needs mtj-labctl\\[train]; MNIST is yours.
 
     Example: labctl reproduce mtj-chip --data digits --dies 4
     """

@@ -37,7 +37,7 @@ def test_every_command_of_the_readme_works(command, labctl, campaign, few_soluti
     words = [stand_in.get(word, str(ROOT / word) if word.startswith("examples/") else word) for word in words]
     if words[0] == "run" and "--out" in words:
         words[words.index("--out") + 1] = str(tmp_path / "run")
-    if words[0] == "show":
+    if words[0] in ("show", "watch", "report", "export"):
         words[1] = str(finished[0])
     if words[0] == "reproduce":
         # minutes of work, done by test_reproduce.py on a smaller scale; here the words must exist
