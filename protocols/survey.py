@@ -50,9 +50,12 @@ class Survey(WriteSettings, Procedure):
         Ratio, Field(gt=0, lt=1, description="a cell below this multiple of the nominal G_AP is open")
     ] = 0.1
     tmr_stuck: Annotated[
-        Ratio, Field(ge=0, description="a cell whose two conductances differ by less did not switch: stuck")
-    ] = 0.05
-    tmr_low: Annotated[Ratio, Field(ge=0, description="a cell that switches with a TMR below this is LOW_TMR")] = 0.3
+        Ratio,
+        Field(ge=0, description="a cell with less than this multiple of the nominal TMR, either way, did not switch"),
+    ] = 0.1
+    tmr_low: Annotated[
+        Ratio, Field(ge=0, description="a cell that switches with less than this multiple of the nominal TMR: LOW_TMR")
+    ] = 0.5
     inference: Annotated[
         ReadSettings | None,
         Field(description="how inference will read, if not as the survey does: all cells are mapped that way, too"),
@@ -77,14 +80,15 @@ class Survey(WriteSettings, Procedure):
         yield from self._write(die, known, pulsed, cells, everywhere, False, nominal)
         g_ap, flag_ap = self._read(die, known, reader)
         mapped.read(False, everywhere)
-        again = self._idle(g_p, g_ap) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, die.nominal)
+        change = 1 + self.tmr_stuck * _tmr_of(die.nominal)
+        again = self._idle(g_p, g_ap, die.nominal) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, die.nominal)
         if again.any():
             pulsed.forget(cells.take(again))
-            yield from self._write(die, known, pulsed, cells, again, True, g_ap * (1 + self.tmr_stuck), round_=1)
+            yield from self._write(die, known, pulsed, cells, again, True, g_ap * change, round_=1)
             second, flags = self._read(die, known, reader)
             g_p, flag_p = np.where(again, second, g_p), np.where(again, flags, flag_p)
             mapped.read(True, again)
-            yield from self._write(die, known, pulsed, cells, again, False, g_p / (1 + self.tmr_stuck), round_=1)
+            yield from self._write(die, known, pulsed, cells, again, False, g_p / change, round_=1)
             second, flags = self._read(die, known, reader)
             g_ap, flag_ap = np.where(again, second, g_ap), np.where(again, flags, flag_ap)
             mapped.read(False, again)
@@ -164,9 +168,9 @@ class Survey(WriteSettings, Procedure):
         found: BoolArray = np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap
         return found
 
-    def _idle(self, g_p: FloatArray, g_ap: FloatArray) -> BoolArray:
+    def _idle(self, g_p: FloatArray, g_ap: FloatArray, nominal: Nominal) -> BoolArray:
         """Return which cells did not switch by their own conductances; those without any count as such."""
-        found: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck)
+        found: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck * _tmr_of(nominal))
         return found
 
     def classify(
@@ -187,7 +191,7 @@ class Survey(WriteSettings, Procedure):
             short: cells already known to be shorts.
             unreached: cells that may not have seen every rung of the ladder in both directions.
         """
-        tmr, idle = _tmr(g_p, g_ap), self._idle(g_p, g_ap)
+        tmr, idle = _tmr(g_p, g_ap), self._idle(g_p, g_ap, nominal)
         with np.errstate(invalid="ignore"):
             cases = [
                 (short, Defect.SHORT),
@@ -196,7 +200,7 @@ class Survey(WriteSettings, Procedure):
                 (idle & unreached, Defect.NOT_REACHED),
                 (idle & (np.sqrt(g_p * g_ap) > nominal.cut), Defect.STUCK_P),
                 (idle, Defect.STUCK_AP),
-                (tmr < self.tmr_low, Defect.LOW_TMR),
+                (tmr < self.tmr_low * _tmr_of(nominal), Defect.LOW_TMR),
             ]
         defect = np.select([c for c, _ in cases], [int(d) for _, d in cases], int(Defect.GOOD))
         return tmr, defect.astype(np.uint8)
@@ -205,6 +209,11 @@ class Survey(WriteSettings, Procedure):
 def _tmr(g_p: FloatArray, g_ap: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(g_ap > 0, g_p / g_ap - 1, np.nan)
+
+
+def _tmr_of(nominal: Nominal) -> Ratio:
+    """Return the TMR that a nominal cell shows, with whatever is in series with its junction."""
+    return nominal.g_p / nominal.g_ap - 1
 
 
 class _Mapped:

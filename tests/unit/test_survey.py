@@ -52,7 +52,7 @@ def test_every_defect_gets_its_name(threshold_die: Callable[..., Any]) -> None:
     die.g_p[0, 1, 0] = die.g_ap[0, 1, 0] = 1e-9  # open
     die.v_switch[0, 2, 1] = die.v_switch[0, 3, 3] = np.inf
     die.state[0, 2, 1] = True  # stuck P; (3, 3) is stuck AP
-    die.g_p[0, 4, 2] = 1.2 * die.g_ap[0, 4, 2]  # low TMR
+    die.g_p[0, 4, 2] = 1.45 * die.g_ap[0, 4, 2]  # low TMR: less than half of the nominal 100 %
     die.g_p[1, 1, 1], die.g_ap[1, 1, 1] = 4.4e-4, 1.9e-4  # good, and not nominal
     first, second = survey(die).all(KernelSurvey)
     expected = np.zeros((5, 4), np.uint8)
@@ -136,7 +136,7 @@ def test_stuck_is_only_said_of_what_was_pulsed_up_to_the_cap(threshold_die: Call
     assert history.all(KernelSurvey)[1].defect[3, 0] == Defect.NOT_REACHED
 
 
-@pytest.mark.parametrize(("g_p", "g_ap"), [(4e-4, 3e-4), (2.5e-4, 1.5e-4)])
+@pytest.mark.parametrize(("g_p", "g_ap"), [(4.4e-4, 2.9e-4), (2.5e-4, 1.5e-4)])
 def test_stiff_cells_on_one_side_of_the_nominal_cut_are_not_called_stuck(
     threshold_die: Callable[..., Any], g_p: float, g_ap: float
 ) -> None:
