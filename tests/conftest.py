@@ -98,6 +98,7 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
         "versions": {"python": "3"}, "git_commit": "abc", "set": {"accept.fidelity": "97 %"}, "cwd": "/lab",
         "files": {"00-night.yaml": {"path": "night.yaml", "sha256": "0" * 64}},
     }  # fmt: skip
+    (folder / "lock").touch()  # nobody holds it
     (folder / "files").mkdir()
     (folder / "files" / "00-night.yaml").write_text("name: night\n")
     (folder / "run.json").write_text(json.dumps({**said, "dies": list(DIES)}))

@@ -10,15 +10,21 @@ from labctl.morning.facts import DieFacts, Series
 
 _WIDE, _HIGH = 440.0, 250.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 12.0, 44.0
-_STEPS = tuple(60.0 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400))
+_STEPS = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)),
+)
+"""Between the marks of a time axis, s."""
 
 
 def nice(low: float, high: float, about: int = 5) -> list[float]:
-    """Return round numbers from `low` to `high`, about as many as asked for.
+    """Return round numbers from `low` to `high`, about as many as asked for; of one number, that number.
 
-    >>> nice(0.0, 9.2), nice(2.31, 2.48, 4)
-    ([0.0, 2.0, 4.0, 6.0, 8.0], [2.35, 2.4, 2.45])
+    >>> nice(0.0, 9.2), nice(2.31, 2.48, 4), nice(0, 0)
+    ([0.0, 2.0, 4.0, 6.0, 8.0], [2.35, 2.4, 2.45], [0])
     """
+    if high <= low:
+        return [low]
     rough = (high - low) / about
     power = 10 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= rough)
@@ -112,10 +118,10 @@ def against_time(series: Series) -> str:
 
 
 def _clock_ticks(low: float, high: float) -> list[tuple[float, str]]:
-    """Return full minutes or hours of the local clock."""
-    step = next((s for s in _STEPS if (high - low) / s <= 5.5), _STEPS[-1])
+    """Return full seconds, minutes, hours or days of the local clock."""
+    step = next((s for s in _STEPS if (high - low) / s <= 4.5), _STEPS[-1])
     shift = time.localtime(low).tm_gmtoff
-    form = "%H:%M" if step < 86400 else "%d %b"
+    form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86400 else "%d %b"
     return [
         (k * step - shift, time.strftime(form, time.localtime(k * step - shift)))
         for k in range(math.ceil((low + shift) / step), math.floor((high + shift) / step) + 1)

@@ -9,11 +9,13 @@ from typing import Any
 from labctl.core.errors import BenchError
 from labctl.journal import Journal
 from labctl.journal_reader import Entry
-from labctl.overnight.locks import holder
+from labctl.overnight.locks import NAME, holder
 from labctl.overnight.states import RunState, read_state
 
 SILENT = 120.0
-"""A run whose lock cannot be asked counts as alive if its journal grew within so many s."""
+"""A run that cannot be asked who locks it counts as alive if one of its journals grew within so many s."""
+SOMEBODY = "somebody"
+"""Who carries out such a run."""
 
 
 def read_run(
@@ -40,10 +42,21 @@ def who(folder: Path, state: RunState) -> str:
     if state.exit_code is not None:
         return ""
     try:
-        found = holder(folder)
-    except BenchError:  # a file system without locks, or a share: all there is to go by is when it last wrote
-        return "somebody" if time.time() - state.until < SILENT else ""
-    return "" if found is None else str(found)
+        if (folder / NAME).is_file():
+            found = holder(folder)
+            return "" if found is None else str(found)
+    except BenchError:  # a file system without locks
+        pass
+    # all there is to go by is when somebody last wrote
+    newest = max([state.until, *(_written(path) for path in folder.glob("dies/*/journal.db*"))])
+    return SOMEBODY if time.time() - newest < SILENT else ""
+
+
+def _written(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:  # it went away meanwhile
+        return 0.0
 
 
 def worked(entries: Sequence[Entry]) -> float:

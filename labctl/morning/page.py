@@ -120,8 +120,13 @@ def _day(utc: float) -> str:
 
 
 def _after(seconds: float) -> str:
-    minutes = round(seconds) // 60
-    return f"{minutes // 60} h {minutes % 60:02d}" if minutes >= 0 else "–"
+    """Return a time since the start.
+
+    >>> _after(3725.4), _after(-3)
+    ('1:02:05', '–')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 0 else "–"
 
 
 def _gravest(events: Sequence[Event]) -> list[Event]:
@@ -176,22 +181,22 @@ def _shown(facts: Facts) -> list[str]:
 
 def _columns(facts: Facts) -> list[tuple[str, str, bool]]:
     figures = [(BY_KEY[k].title, BY_KEY[k].unit, False) for k in _shown(facts)]
-    return [
-        ("die", "", True),
-        ("bin", "", True),
-        ("hard", "", False),
-        ("tries", "", False),
-        *figures,
-        ("why", "", True),
-    ]
+    why = [("why", "", True)] if any(_why(d) for d in facts.dies) else []
+    return [("die", "", True), ("bin", "", True), ("hard", "", False), ("tries", "", False), *figures, *why]
+
+
+def _why(die: DieFacts) -> str:
+    """Return what the table says of a die that is not good, or in doubt."""
+    found = ["in doubt"] if die.suspect else []
+    if not die.good:
+        found += [die.reason.splitlines()[0] if die.reason else die.rule]
+    return "; ".join(filter(None, found))
 
 
 def _rows(facts: Facts, colours: dict[str, str]) -> list[list[tuple[Any, Any, str]]]:
     """Return the table of the dies as (text, what it is sorted by, class)."""
     keys, rows = _shown(facts), []
     for order, d in enumerate(facts.dies):
-        why = (d.reason.splitlines()[0] if d.reason else d.rule) if not d.good else ""
-        doubt = "in doubt" if d.suspect else ""
         name = Markup(f'<a href="#die-{escape(d.name)}">{escape(d.name)}</a>')
         figures = [(BY_KEY[k].number(d.figures.get(k)), d.figures.get(k, ""), "") for k in keys]
         rows.append(
@@ -201,7 +206,7 @@ def _rows(facts: Facts, colours: dict[str, str]) -> list[list[tuple[Any, Any, st
                 (d.hard or "", d.hard or "", ""),
                 (len(d.tries) or "", len(d.tries) or "", ""),
                 *figures,
-                ("; ".join(filter(None, [doubt, why])), None, "reason"),
+                *([(_why(d), None, "reason")] if any(_why(die) for die in facts.dies) else []),
             ]
         )
     return rows

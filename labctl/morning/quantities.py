@@ -61,7 +61,7 @@ QUANTITIES = (
     Quantity("defects", "defects", "", 1, 0, "cells that a survey calls anything but good"),
     Quantity("contact", "contact resistance", "Ω", 1, 1, "median of the contact structures at the last touch"),
     Quantity("touches", "touches", "", 1, 0, "touches over the die's life, as far as they are known"),
-    Quantity("seconds", "time", "min", 1 / 60, 1, "worked on it, all tries together, interruptions left out"),
+    Quantity("seconds", "time", "min", 1 / 60, 2, "worked on it, all tries together, interruptions left out"),
 )
 """In the order in which they are shown."""
 

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from labctl.morning import shades
+from labctl.morning.folder import SOMEBODY
 from labctl.morning.now import Now
 from labctl.morning.quantities import size
 from labctl.progress import duration
@@ -43,7 +44,7 @@ def screen(now: Now, width: int, height: int) -> RenderableType:
     look = _look(now)
     head = Text.assemble((now.name, "bold"), f"  {now.title}  " if now.title else "  ", (now.body, "dim"))
     colour = "green" if now.exit_code == 0 else "cyan" if now.alive else "yellow" if now.exit_code else "red"
-    state = Text.assemble((now.said, colour), (f"  {now.alive}" if now.alive != "somebody" else "", "dim"))
+    state = Text.assemble((now.said, colour), (f"  {now.alive}" if now.alive != SOMEBODY else "", "dim"))
     facts = Grid.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -98,7 +99,9 @@ def _ends(now: Now) -> str:
     soonest, likely, latest = now.left
     at = [time.strftime("%H:%M", time.localtime(now.utc + s)) for s in (soonest, latest)]
     span = at[0] if at[0] == at[1] else f"{at[0]} to {at[1]}"
-    return f"in about {duration(round(likely / 60) * 60 if likely > 120 else likely)} ({span})"
+    minutes = round(likely / 60)
+    said = duration(60.0 * minutes).removesuffix(" 0 s") if minutes > 1 else duration(round(likely))
+    return f"in about {said} ({span})"
 
 
 def _disk(now: Now) -> str:
