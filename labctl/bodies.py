@@ -21,6 +21,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.core.instrument import Subsite
 from labctl.core.units import Second
+from labctl.overnight.place import check_place
 from labctl.overnight.states import State
 from labctl.overnight.stress import Ledger
 from labctl.replay import Rebuild
@@ -324,11 +325,13 @@ def on_bench(
         ledger: where the touches of real dies are counted.
 
     Raises:
-        BenchError: file and what answers do not fit.
+        BenchError: file and what answers do not fit, or the ledger is on a disk of another computer.
         InstrumentError: an instrument does not answer.
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if sim is None:
+        if ledger is not None:
+            check_place(ledger.parent)
         found = None if ledger is None else Ledger.open(ledger)
         try:
             opened = open_bench(bench, first.nominal, connect=visa(log), polarity=first.polarity, ask=ask)

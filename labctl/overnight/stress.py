@@ -8,26 +8,24 @@ was meant and has no result counts as given. Touches are counted one by one, eac
 Real and simulated dies never share a ledger: a name on a simulated wafer is no wear of the real one.
 """
 
-import hashlib
 import json
 import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from labctl.arrays import Stored, storage
-from labctl.core.die import Bias
+from labctl.arrays import storage
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.units import IntArray
 from labctl.journal import Journal
 from labctl.journal_reader import JournalReader
-from labctl.overnight.wear import Stress, stress_of
+from labctl.overnight.wear import About, Stress, identity, told
 
 FORMAT = 1
 NAME = "stress.db"
@@ -79,7 +77,11 @@ class Ledger:
             db = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
             with storage(path, "open the stress ledger"):
-                db.execute("PRAGMA journal_mode=WAL")
+                (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
+                if mode != "wal":
+                    raise StorageError(
+                        f"{path}: no write-ahead log on this file system; keep the ledger on a local disk"
+                    )
                 db.executescript("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
                 ledger = cls(path, db)
                 with ledger._transaction():
@@ -179,7 +181,7 @@ class Ledger:
             StorageError: journal or ledger cannot be read or written.
         """
         meta, key = journal.meta, identity(journal)
-        about = _About.of(meta)
+        about = About.of(meta)
         (real,) = self._read("SELECT real FROM world")[0]
         if about.real is not bool(real):
             raise BenchError(
@@ -197,17 +199,13 @@ class Ledger:
             upto = before[0][0] if before else 0
             share = _unpacked(self.path, about.shape, before[0][1:]) if before else Stress.none(about.shape)
             last, finished = journal.last.seq, journal.finished
-            for operation in journal.operations(after=upto, load=False):
-                if operation.seq > last:
-                    break
-                for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
-                    share += stress_of(bias, about.shape, about.v_count if pulse else None)
+            share += told(journal, about, upto, last)
             row = (run, str(journal.folder.resolve()), finished, last)
             if self._put(about, key, upto if before else None, row, share):
                 return share
 
     def _put(
-        self, about: "_About", key: str, before: int | None, said: tuple[str, str, bool, int], share: Stress
+        self, about: "About", key: str, before: int | None, said: tuple[str, str, bool, int], share: Stress
     ) -> bool:
         """Write a share that went on from `before`; False if another process has brought it on meanwhile."""
         packed = [
@@ -248,8 +246,16 @@ class Ledger:
         with storage(self.path, "read the stress ledger"):
             return self._db.execute(query, values).fetchall()
 
-    def _transaction(self) -> "_Transaction":
-        return _Transaction(self._db)
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, and alone."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close; harmless a second time."""
@@ -260,47 +266,6 @@ class Ledger:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-class _Transaction:
-    """All or nothing, and alone."""
-
-    def __init__(self, db: sqlite3.Connection) -> None:
-        self._db = db
-
-    def __enter__(self) -> None:
-        self._db.execute("BEGIN IMMEDIATE")
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._db.in_transaction:
-            self._db.execute("COMMIT" if kind is None else "ROLLBACK")
-
-
-@dataclass(frozen=True)
-class _About:
-    """What a journal says of its die."""
-
-    wafer: str
-    name: str
-    shape: tuple[int, int, int]
-    real: bool
-    v_count: float
-
-    @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> "_About":
-        geometry = meta["description"]["geometry"]
-        shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
-        # a run that does not say from which voltage its pulses count has all of them counted
-        v_count = float(meta.get("limits", {}).get("v_count", 0.0))
-        return cls(meta.get("wafer", ""), meta["die"], shape, bool(meta.get("real", False)), v_count)
-
-
-def identity(journal: JournalReader) -> str:
-    """Return what tells a journal from every other, wherever its folder is moved or copied."""
-    said = json.dumps([list(journal.created), journal.meta], sort_keys=True)
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
 
 
 def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray | None, list[str]]:
@@ -314,7 +279,7 @@ def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray
         return None, []
     with Ledger.open(path) as ledger:
         ledger.account(journal, run)
-        about = _About.of(journal.meta)
+        about = About.of(journal.meta)
         gone = ledger.settle(about.wafer, about.name)
         life = ledger.life(about.wafer, about.name, without=identity(journal))
         return (Stress.none(about.shape) if life is None else life).counts, gone
@@ -338,18 +303,6 @@ def ledger_path(bench: Path, said: str | Path | None, environment: Mapping[str, 
     if named := environment.get(VARIABLE):
         return Path(named).expanduser()
     return bench.parent / (Path(said).expanduser() if said else NAME)
-
-
-def _biases(journal: JournalReader, body: Any, pulse: bool) -> Iterator[tuple[Bias, bool]]:
-    """Yield every bias in the intent of an operation, and whether it is the pulse itself."""
-    if not isinstance(body, dict):
-        return
-    for key, value in body.items():
-        if key == "bias":
-            loaded: dict[str, Any] = {k: journal.load(v) if isinstance(v, Stored) else v for k, v in value.items()}
-            yield Bias(**loaded), pulse
-        elif isinstance(value, dict):
-            yield from _biases(journal, value, False)
 
 
 def _unpacked(path: Path, shape: tuple[int, ...], blobs: list[bytes]) -> Stress:

@@ -1,16 +1,21 @@
-"""What patterns of voltages do to cells: pulses that count, and the highest voltages in either sign.
+"""What was done to cells, from the voltages in a die's journal: pulses that count, and peaks in either sign.
 
 The rules are those of `labctl.limits`: what a cell can see at any moment counts, not only what it sees settled.
 """
 
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from labctl.arrays import Stored
 from labctl.core.die import Bias
 from labctl.core.units import IntArray
+from labctl.journal_reader import JournalReader
 from labctl.limits import extremes, pulses_per_cell
 
 _VOLTAGES = 1 << 22
@@ -88,3 +93,63 @@ def _peaks(bias: Bias) -> tuple[Volts32, Volts32]:
         opened = (bias.gate > 0)[:, :, None]
         up, down = up * opened, down * opened
     return up.max(0).astype(np.float32), down.max(0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class About:
+    """What a journal says of its die.
+
+    Args:
+        wafer: what its wafer is called, "" if it has none.
+        shape: (kernels, n_rows, n_cols).
+        real: whether it is.
+        v_count: from which a pulse counts, V.
+    """
+
+    wafer: str
+    name: str
+    shape: tuple[int, int, int]
+    real: bool
+    v_count: float
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> "About":
+        """Return what the meta of a journal says."""
+        geometry = meta["description"]["geometry"]
+        shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
+        # a run that does not say from which voltage its pulses count has all of them counted
+        v_count = float(meta.get("limits", {}).get("v_count", 0.0))
+        return cls(meta.get("wafer", ""), meta["die"], shape, bool(meta.get("real", False)), v_count)
+
+
+def identity(journal: JournalReader) -> str:
+    """Return what tells a journal from every other, wherever its folder is moved or copied."""
+    said = json.dumps([list(journal.created), journal.meta], sort_keys=True)
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def told(journal: JournalReader, about: About, after: int, upto: int) -> Stress:
+    """Return what the operations of a journal with numbers above `after` and up to `upto` did to the cells.
+
+    Raises:
+        StorageError: the journal is damaged.
+    """
+    found = Stress.none(about.shape)
+    for operation in journal.operations(after=after, load=False):
+        if operation.seq > upto:
+            break
+        for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
+            found += stress_of(bias, about.shape, about.v_count if pulse else None)
+    return found
+
+
+def _biases(journal: JournalReader, body: Any, pulse: bool) -> Iterator[tuple[Bias, bool]]:
+    """Yield every bias in the intent of an operation, and whether it is the pulse itself."""
+    if not isinstance(body, dict):
+        return
+    for key, value in body.items():
+        if key == "bias":
+            loaded: dict[str, Any] = {k: journal.load(v) if isinstance(v, Stored) else v for k, v in value.items()}
+            yield Bias(**loaded), pulse
+        elif isinstance(value, dict):
+            yield from _biases(journal, value, False)

@@ -11,8 +11,8 @@ from labctl.core.die import Bias, Geometry, Kind, Pulse, Sense
 from labctl.core.errors import BenchError, StorageError
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits, stressed
-from labctl.overnight.stress import Ledger, identity, ledger_path
-from labctl.overnight.wear import Stress, stress_of
+from labctl.overnight.stress import Ledger, ledger_path
+from labctl.overnight.wear import Stress, identity, stress_of
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
