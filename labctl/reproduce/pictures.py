@@ -10,7 +10,7 @@ matplotlib.use("Agg")
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from labctl.core.errors import StorageError
 from labctl.reproduce.mtj_chip import METHODS, STATISTICS_AWARE, Comparison, Result
@@ -88,7 +88,7 @@ def _software(ax: Axes, found: Comparison) -> None:
     ax.axhline(base, color=_INK, linewidth=1.0, linestyle="--", zorder=1)
     ax.axhspan(base, base + 100 * CLAIM, color=_PALE, alpha=0.22, linewidth=0, zorder=0)
     ax.annotate(
-        f"software baseline {base:.1f} %, and 2 points above",
+        f"software baseline {base:.2f} %; shaded: 2 points above",
         (1.0, base),
         xycoords=("axes fraction", "data"),
         xytext=(-4, -4),
@@ -102,14 +102,22 @@ def _software(ax: Axes, found: Comparison) -> None:
 
 def _legend(ax: Axes) -> None:
     """Name the curves below the picture, where none of them is hidden."""
-    n = len(ax.get_legend_handles_labels()[1])
-    ax.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3 if n < 4 else 2)
+    handles, names = ax.get_legend_handles_labels()
+    columns = 3 if len(names) < 4 else 2
+    assert isinstance(ax.figure, Figure)
+    ax.figure.legend(handles, names, frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
 
 
-def _errors(ax: Axes) -> None:
-    """Have the axis of errors start at 0, with room for words below a line near it."""
-    ax.set_ylim(0, None)
-    ax.yaxis.set_major_locator(MaxNLocator(7, integer=True))
+def _errors(ax: Axes, found: Comparison) -> None:
+    """Have a logarithmic axis of errors: those of the baseline are ten times the others, and both count."""
+    errors = 100 * np.concatenate([r.values("error") for r in found.results])
+    ax.set_yscale("log")
+    # nobody's error is 0 of thousands of images; if it is, it is drawn at the edge
+    low, high = min(errors.min(), 100 * found.software), max(errors.max(), 100 * (found.software + CLAIM))
+    ax.set_ylim(max(low / 1.5, 0.05), high * 1.2)
+    ax.yaxis.set_major_locator(FixedLocator([t for d in (0.1, 1, 10) for t in (d, 2 * d, 3 * d, 4 * d, 5 * d, 7 * d)]))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_locator(NullLocator())
     ax.set_ylabel("test error, %")
     _plain(ax)
 
@@ -125,7 +133,7 @@ def _per_die(ax: Axes, found: Comparison) -> None:
     ax.set(title=f"{found.network}: every die, each curve sorted", xlabel="die, sorted by error")
     ax.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     _legend(ax)
-    _errors(ax)
+    _errors(ax, found)
 
 
 def _against_defects(ax: Axes, found: Comparison) -> None:
@@ -145,10 +153,12 @@ def _against_defects(ax: Axes, found: Comparison) -> None:
             linestyle="none",
             label=name if here else None,
         )
-    ax.set(title=f"{found.network}: every die against its defects", xlabel="bad cells under the network, as surveyed")
+    pale = "; pale: other densities" if len(found.asked.densities) > 1 else ""
+    said = f"bad cells under the network, as surveyed{pale}"
+    ax.set(title=f"{found.network}: every die against its defects", xlabel=said)
     _legend(ax)
     ax.set_xlim(0, None)
-    _errors(ax)
+    _errors(ax, found)
 
 
 def _sensitivity(ax: Axes, found: Comparison) -> None:
@@ -173,7 +183,7 @@ def _sensitivity(ax: Axes, found: Comparison) -> None:
     ax.set_xticklabels([f"x {d:g}\n{100 * rate:.2f} %" for d, rate in zip(densities, rates, strict=True)])
     ax.set(title=f"{found.network}: mean and spread over the dies", xlabel="density of defects; cells that are bad")
     _legend(ax)
-    _errors(ax)
+    _errors(ax, found)
 
 
 def _histograms(figure: Figure, found: Wine) -> None:
