@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from instruments.bench import Bench, ManualEntry, SentioEntry
 from instruments.manual_prober import Ask
 from labctl.compose import Prepared, make_folder
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.overnight import asked
 from labctl.overnight.asked import Going
 from labctl.overnight.ending import Ending
@@ -19,6 +19,7 @@ from labctl.overnight.pool import Crew, Here, Pool, Processes
 from labctl.overnight.rules import Rules
 from labctl.overnight.states import Runlog, RunState, State
 from labctl.plan import DiePlan, total
+from labctl.run import Status
 from labctl.sealing import write_run_file_in_subprocess
 from labctl.signals import asked_to_stop
 from labctl.worker import Job, Notify
@@ -94,6 +95,12 @@ def carry_out(
             engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench))
             with asked_to_stop(engine.stop, engine.hurry):
                 ending = engine.run()
+    except LabError as error:
+        # the bench does not answer, its wafer is not as the map says, or it could not be left safe
+        with suppress(StorageError):
+            log.say("ended", outcome=Status.FAIL.value, exit=error.exit_code, reason=str(error))
+            log.finish()
+        raise
     finally:
         asked.close(going)
     took = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}

@@ -1,5 +1,6 @@
 """The wafer map is proved on the emulated wafer: what fits starts, what does not says how the map lies."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,8 @@ from instruments.bench import Bench
 from instruments.fiducial import Fiducial, prove
 from labctl import compose
 from labctl.core.errors import BenchError, ContactError
+from labctl.overnight.night import Ways, start
+from labctl.overnight.states import State, read_state
 from labctl.twin import Twin
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -242,6 +245,18 @@ def test_subsites_are_subjects_of_their_own_and_the_needles_go_there(tmp_path):
         assert body.twin.world.in_contact
         twin = body.twin
     assert twin.dies[4, 1, 1].name == "W1-x4y1-b"
+
+
+def test_a_run_whose_map_is_wrong_does_not_start_and_says_why_in_its_journal(tmp_path):
+    prepared = campaign(tmp_path, only=["W1-x4y1"])
+    wrong = replace(prepared, fiducials=(Fiducial(at=(4, 1), expect="no contact"),))
+    with pytest.raises(BenchError, match=r"at x4y1 .* expected no contact"):
+        start(tmp_path / "run", wrong, [], [], Ways(1))
+    state = read_state(tmp_path / "run")
+    assert (state.outcome, state.exit_code) == ("fail", 2)
+    assert state.reason.startswith("the wafer is not as its map says: at x4y1")
+    assert state.dies["W1-x4y1"].state is State.PENDING
+    assert not list((tmp_path / "run" / "dies").iterdir())
 
 
 def test_every_die_left_out_is_no_campaign(tmp_path):
