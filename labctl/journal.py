@@ -173,9 +173,10 @@ class Journal(JournalReader):
         self.close()
 
     def close(self) -> None:
-        """Commit what waits, and close; harmless a second time."""
+        """Commit what waits, unless it is open for reading alone, and close; harmless a second time."""
         try:
-            self.commit()
+            if not self.readonly:
+                self.commit()
         finally:
             self._db.close()
             if self._copy is not None:

@@ -1,5 +1,6 @@
 """A small campaign that every command can be tried on: one die, two solutions, under a second of work."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,6 +14,15 @@ from labctl import solutions
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def small():
+    """The module `small_dies`: campaigns so small that they can be resumed from every row of their journals."""
+    spec = importlib.util.spec_from_file_location("small_dies", Path(__file__).with_name("small_dies.py"))
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")
