@@ -48,14 +48,14 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 
 def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
-    """Return colour and letter of every bin; letters are all different, and the first of the name where they can be.
+    """Return colour and letter of every bin; letters are all different, and the first of its last word where they can be.
 
     Args:
         good: the bin of good dies, "" if there is none.
         busy: states of dies that are not done with.
 
-    >>> of_bins(["good", "contact", "cold", "pending"], "good")
-    {'good': ('#2f8f6b', 'G'), 'contact': ('#d55e00', 'C'), 'cold': ('#e69f00', 'O'), 'pending': ('#c9c9c4', '')}
+    >>> of_bins(["good", "low-fidelity", "fast", "pending"], "good")
+    {'good': ('#2f8f6b', 'G'), 'low-fidelity': ('#d55e00', 'F'), 'fast': ('#e69f00', 'A'), 'pending': ('#c9c9c4', '')}
     """
     found: dict[str, tuple[str, str]] = {}
     taken: set[str] = set()
@@ -64,7 +64,8 @@ def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[st
         if name == "pending" or name in busy:
             found[name] = (NEUTRAL, "") if name == "pending" else (BUSY, "…")
             continue
-        letter = next((c for c in name.upper() if c.isalnum() and c not in taken), "?")
+        words = "".join(reversed(name.upper().split("-")))
+        letter = next((c for c in words if c.isalnum() and c not in taken), "?")
         taken.add(letter)
         found[name] = (GOOD if name == good else NEUTRAL if name == "skipped" else next(colours)), letter
     return found

@@ -98,7 +98,7 @@ def test_the_screen_fits(night: Night, until: str, size: tuple[int, int]) -> Non
 def test_the_map_can_be_read_without_colours(going: Path) -> None:
     text = drawn(Watcher(going).look(), 100, 30)
     lines = [found.split("   ")[0].strip() for found in text.splitlines()]
-    assert lines[3:5] == ["G L?C", "● · ·"]
+    assert lines[3:5] == ["G F?C", "● · ·"]
     assert "G good 1" in text
     assert "\x1b" not in text
     assert "\x1b" in drawn(Watcher(going).look(), 100, 30, colour=True)
