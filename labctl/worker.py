@@ -137,13 +137,14 @@ def run_die(
     """Run all stages on the die that `body` gives, seal it, and say how it ended.
 
     With ``job.resume`` the journal of this try goes on: what it tells is gone through again (`labctl.replay`) and the
-    die is touched where it ends. If it is damaged nothing is done, and the result asks for a new try.
+    die is touched where it ends. If it is damaged nothing is done, and the result asks for a new try. A die that cannot
+    be sealed is INTERRUPTED: its journal has everything, and to resume is to seal it.
 
     Args:
         body: None for the simulated die.
 
     Raises:
-        StorageError: the journal cannot be made, or the die not be sealed.
+        StorageError: the journal cannot be made or written.
     """
     body = body or Simulated()
     own, history, folder = for_die(procedures, job.own), History(), job.folder / "dies" / job.name
@@ -177,7 +178,14 @@ def run_die(
         journal.close()
     notify(job.die, "state", State.SEALING)
     notify(job.die, "lease", SEALING)
-    digest = seal_in_subprocess(job.folder, job.name)
+    digest = ""
+    try:
+        digest = seal_in_subprocess(job.folder, job.name)
+    except StorageError as error:
+        unsealed = ending(error)
+        outcome = (
+            unsealed if outcome.status is Status.SUCCESS else replace(outcome, reason=f"{outcome.reason}; {error}")
+        )
     notify(job.die, "done", found)
     return DieResult(job.die, found, outcome, _solutions(history), digest, job.attempt, figures)
 

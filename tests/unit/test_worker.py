@@ -1,0 +1,162 @@
+"""A die from its journal's first row to its sealed file, and on from where an earlier run left it."""
+
+import itertools
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from labctl import worker
+from labctl.bodies import Simulated, Subject
+from labctl.core.errors import StorageError
+from labctl.hdf5 import seal
+from labctl.hdf5_reader import SealedDie
+from labctl.journal import Journal
+from labctl.limits import Limits
+from labctl.overnight.states import State
+from labctl.run import Stop
+from labctl.worker import Job, run_die
+from protocols.survey import Survey
+from sim_backend.description import DieDescription
+
+LIMITS = Limits(v_towards_p=0.7, v_towards_ap=0.7, width=1e-2, compliance=1e-2, v_count=0.35, pulses_per_cell=100)
+STAGES = (Survey(v_start=0.4, v_max=0.5, v_step=0.05),)
+DIE = DieDescription.model_validate(
+    {"name": "small", "geometry": {"n_rows": 2, "n_cols": 3}, "junction": {"diameter": "80 nm"}},
+    context={"file": True},
+)
+
+
+@pytest.fixture(autouse=True)
+def sealed_here(monkeypatch):
+    monkeypatch.setattr(worker, "seal_in_subprocess", seal)
+
+
+def job(run, **more):
+    return Job(run, Subject("D1", DIE, 5), LIMITS, **more)
+
+
+def carry_out(run, stop_at=None, stages=STAGES, **more):
+    """Run the die, asked to stop at a safe point; return the result and all messages."""
+    said, asked = [], itertools.count()
+    stop = Stop(lambda: "stopped by the operator" if next(asked) == stop_at else None)
+    result = run_die(job(run, **more), stages, lambda *message: said.append(message), stop, Simulated())
+    return result, said
+
+
+def test_a_die_tells_where_it_stands_and_how_long_it_may_be_silent(tmp_path):
+    result, said = carry_out(tmp_path)
+    assert (result.state, result.bin, result.again, result.attempt) == (State.DONE, "good", False, 1)
+    assert [d for _, what, d in said if what == "state"] == [State.RUNNING, State.SEALING]
+    whats = [what for _, what, _ in said]
+    assert all(d > 0 for _, what, d in said if what == "lease")
+    for what in ("patterns", "state"):
+        at = [k for k, w in enumerate(whats) if w == what]
+        assert all("lease" in whats[:k] for k in at)
+    assert whats[-2:] == ["lease", "done"]
+    assert result.figures["good"] == 1.0
+    assert result.figures["r_p"] < result.figures["r_ap"]
+    assert 0.4 <= result.figures["v_switch"] <= 0.5
+
+
+def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(tmp_path):
+    first, _ = carry_out(tmp_path, stop_at=4)
+    assert (first.state, first.bin, first.outcome.exit_code) == (State.INTERRUPTED, "stopped", 4)
+    sealed = tmp_path / "dies" / "D1.h5"
+    old = sealed.read_bytes()
+    second, _ = carry_out(tmp_path, resume=True)
+    assert (second.state, second.bin) == (State.DONE, "good")
+    assert (tmp_path / "quarantine" / "D1.h5").read_bytes() == old
+    with SealedDie(sealed) as die:
+        kinds = [event.kind for event in die.events()]
+        assert die.table("survey").rows == 1
+    assert kinds.count("resumed") == 1
+    assert kinds.count("die_ended") == 2
+    assert kinds.count("stage_started") == 1
+
+
+def test_a_die_that_was_done_is_sealed_again_as_it_was_and_nothing_is_written(tmp_path):
+    first, _ = carry_out(tmp_path)
+    before = (tmp_path / "dies" / "D1" / "journal.db").read_bytes()
+    second, said = carry_out(tmp_path, resume=True)
+    assert second == first
+    assert (tmp_path / "dies" / "D1" / "journal.db").read_bytes() == before
+    assert not (tmp_path / "quarantine").exists()
+    assert State.RUNNING not in [d for _, what, d in said if what == "state"]
+    (tmp_path / "dies" / "D1.h5").unlink()
+    third, _ = carry_out(tmp_path, resume=True)
+    assert third == first
+
+
+def test_a_die_that_cannot_be_sealed_goes_on_with_sealing(tmp_path, monkeypatch):
+    def full(run, die):
+        raise StorageError("the disk is full")
+
+    monkeypatch.setattr(worker, "seal_in_subprocess", full)
+    first, _ = carry_out(tmp_path)
+    assert (first.state, first.outcome.exit_code, first.sealed) == (State.INTERRUPTED, 5, "")
+    monkeypatch.setattr(worker, "seal_in_subprocess", seal)
+    second, _ = carry_out(tmp_path, resume=True)
+    assert (second.state, second.bin, len(second.sealed)) == (State.DONE, "good", 64)
+
+
+def test_what_a_killed_writer_left_beside_the_journal_is_kept_in_quarantine(tmp_path):
+    carry_out(tmp_path, stop_at=4)
+    arrays = tmp_path / "dies" / "D1" / "arrays"
+    arrays.mkdir(exist_ok=True)
+    for name in (f"{'0' * 64}.npy", f"{'1' * 64}.npy.part"):
+        (arrays / name).write_bytes(b"left behind")
+    carry_out(tmp_path, resume=True)
+    assert not list(arrays.iterdir())
+    assert {p.name for p in (tmp_path / "quarantine").iterdir()} == {
+        "D1.h5", f"{'0' * 64}.npy", f"{'1' * 64}.npy.part",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", ["row", "pages", "empty", "not a database"])
+def test_a_damaged_journal_is_left_as_it_is_and_the_die_needs_a_new_try(tmp_path, damage):
+    carry_out(tmp_path, stop_at=4)
+    path = tmp_path / "dies" / "D1" / "journal.db"
+    if damage == "row":
+        with closing(sqlite3.connect(path)) as db:
+            db.execute("UPDATE log SET body = replace(body, '0', '1') WHERE seq = 3")
+            db.commit()
+    else:
+        data = bytearray(path.read_bytes())
+        data[4096:12288] = b"\xff" * 8192
+        path.write_bytes({"pages": bytes(data), "empty": b"", "not a database": b"torn" * 2000}[damage])
+    before = path.read_bytes()
+    result, said = carry_out(tmp_path, resume=True)
+    assert (result.again, result.state, result.sealed) == (True, State.ERROR, "")
+    assert "needs a new one" in result.outcome.reason
+    assert [what for _, what, _ in said] == ["alarm"]
+    assert path.read_bytes() == before
+    new, _ = carry_out(tmp_path, attempt=2)
+    assert (new.state, new.attempt) == (State.DONE, 2)
+    assert (tmp_path / "dies" / "D1~2.h5").is_file()
+    assert path.read_bytes() == before
+
+
+def test_other_settings_than_those_of_the_run_leave_the_journal_and_need_a_new_try(tmp_path):
+    carry_out(tmp_path, stop_at=4)
+    result, _ = carry_out(tmp_path, resume=True, stages=(Survey(v_start=0.41, v_max=0.5, v_step=0.05),))
+    assert (result.state, result.bin, result.outcome.exit_code) == (State.ERROR, "error", 1)
+    assert "the journal tells of another operation" in result.outcome.reason
+    with Journal.open(tmp_path / "dies" / "D1") as journal:
+        journal.verify()
+
+
+def test_a_bug_leaves_its_trace_in_the_record_of_the_die(tmp_path):
+    class Buggy(Survey):
+        name = "buggy"
+
+        def run(self, die, history):
+            yield from ()
+            raise ZeroDivisionError("no")
+
+    result, _ = carry_out(tmp_path, stages=(Buggy(),))
+    assert (result.state, result.outcome.error) == (State.ERROR, ("ZeroDivisionError", "no"))
+    with Journal.open(tmp_path / "dies" / "D1") as journal:
+        ended = next(e for e in journal.events() if e.kind == "stage_ended")
+    assert "in run" in ended.body["trace"]
+    assert "Traceback" not in ended.body["reason"]
