@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from instruments.bench import Contact
+from instruments.bench import Bench, Contact, ManualEntry, OtherEntry, SentioEntry
 from instruments.contact import ohms
 from instruments.probed_die import ProbedDie
 from labctl.core.errors import BenchError, ContactError
@@ -83,6 +83,20 @@ class Found:
     conducts: bool
 
 
+def fits(bench: Bench, fiducials: Sequence[Fiducial]) -> None:
+    """Raise BenchError unless a bench can go to fiducials and measure them; nothing is asked of it."""
+    if fiducials and not any(
+        isinstance(entry, SentioEntry | ManualEntry | OtherEntry) for entry in bench.instruments.values()
+    ):
+        raise BenchError(f"the wafer has fiducials, and the bench '{bench.name}' has no prober to go there")
+    for fiducial in fiducials:
+        pads = _pairs(bench, fiducial)
+        if not pads:
+            raise BenchError(f"fiducial {fiducial.name} names no pads, and the bench file has no contact structures")
+        if unknown := {pad for pair in pads for pad in pair} - set(bench.wiring.pads):
+            raise BenchError(f"fiducial {fiducial.name}: pad '{min(unknown)}' is not in the wiring of the bench")
+
+
 def prove(
     die: ProbedDie,
     prober: Prober,
@@ -107,12 +121,8 @@ def prove(
         InstrumentError: something did not answer, or not as it should.
     """
     contact = die.bench.contact
+    fits(die.bench, fiducials)
     for fiducial in fiducials:
-        pads = _pairs(die, fiducial)
-        if not pads:
-            raise BenchError(f"fiducial {fiducial.name} names no pads, and the bench file has no contact structures")
-        if unknown := {pad for pair in pads for pad in pair} - set(die.bench.wiring.pads):
-            raise BenchError(f"fiducial {fiducial.name}: pad '{min(unknown)}' is not in the wiring of the bench")
         used = (touches or {}).get(fiducial.at, 0)
         if fiducial.at in dies and used >= contact.touches_per_die:
             raise BenchError(
@@ -136,8 +146,8 @@ def prove(
     raise BenchError(f"{text}. {_explain(fiducials, found, dies)}The run does not start")
 
 
-def _pairs(die: ProbedDie, fiducial: Fiducial) -> tuple[tuple[str, str], ...]:
-    return die.bench.contact.structures if fiducial.pads is None else (fiducial.pads,)
+def _pairs(bench: Bench, fiducial: Fiducial) -> tuple[tuple[str, str], ...]:
+    return bench.contact.structures if fiducial.pads is None else (fiducial.pads,)
 
 
 def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touching: Callable[[Spot], object]) -> Found:
@@ -149,7 +159,7 @@ def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touchi
         touching(fiducial.at)
         prober.contact()
         done += 1
-        resistance = {pair: die.continuity(*pair) for pair in _pairs(die, fiducial)}
+        resistance = {pair: die.continuity(*pair) for pair in _pairs(die.bench, fiducial)}
         die.idle()
         prober.separate()
         highest = contact.resistance if fiducial.resistance is None else max(contact.resistance, fiducial.resistance[1])

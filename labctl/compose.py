@@ -21,7 +21,7 @@ from pydantic import Field, create_model
 
 from instruments.assemble import planned_die
 from instruments.bench import Bench
-from instruments.fiducial import Fiducial
+from instruments.fiducial import Fiducial, fits
 from instruments.manual_prober import Ask
 from labctl import bodies, datasets, files, solutions
 from labctl.bodies import OnBench, Subject
@@ -193,6 +193,7 @@ def read(
     if bench is not None:
         read_bench = files.read(bench, Bench)
         found_bench = read_bench.value
+        fits(found_bench, fiducials)
         sources.append(read_bench)
     weights = read_trained(campaign.solutions)
     given = _inputs(campaign, weights)

@@ -259,6 +259,16 @@ def test_a_run_whose_map_is_wrong_does_not_start_and_says_why_in_its_journal(tmp
     assert not list((tmp_path / "run" / "dies").iterdir())
 
 
+def test_a_bench_that_cannot_go_to_the_fiducials_is_refused_when_files_are_read(tmp_path):
+    campaign(tmp_path)
+    path, bench = tmp_path / "bench.yaml", yaml.safe_load((tmp_path / "bench.yaml").read_text(encoding="utf-8"))
+    del bench["instruments"]["prober"]
+    path.write_text(yaml.safe_dump(bench), encoding="utf-8")
+    with pytest.raises(BenchError, match="the wafer has fiducials, and the bench 'fiducials' has no prober"):
+        compose.read(tmp_path / "campaign.yaml", bench=path)
+    assert compose.read(tmp_path / "campaign.yaml").fiducials
+
+
 def test_every_die_left_out_is_no_campaign(tmp_path):
     with pytest.raises(BenchError, match="every die is left out; W1-x1y0: excluded by the campaign"):
         campaign(tmp_path, only=["W1-x1y0"], exclude=["x1y0"])
