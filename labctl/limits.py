@@ -56,11 +56,22 @@ class Extremes:
 def _span(lines: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Return lowest and highest value (n,) of each pattern's `lines` (n, k), 0 counting as one of them."""
     n, k = lines.shape
-    alike = n > 1 and lines.strides[0] == 0
-    flat = np.ascontiguousarray(lines[:1] if alike else lines).ravel()
+    flat = np.ascontiguousarray(_different(lines)).ravel()
     starts = np.arange(0, len(flat), k)
     low, high = np.minimum.reduceat(flat, starts).clip(max=0), np.maximum.reduceat(flat, starts).clip(min=0)
-    return (np.broadcast_to(low, n), np.broadcast_to(high, n)) if alike else (low, high)
+    return np.broadcast_to(low, n), np.broadcast_to(high, n)
+
+
+def _different(lines: FloatArray) -> FloatArray:
+    """Return `lines` (n, k), or one pattern of them if all are views of one."""
+    return lines[:1] if len(lines) > 1 and lines.strides[0] == 0 else lines
+
+
+def _reach(bias: Bias) -> Volt:
+    """Return V that no cell of any pattern can exceed: the highest of all lines less the lowest, 0 V among them."""
+    lines = [_different(volts) for volts in (bias.row, bias.col)]
+    high, low = max(0.0, *(v.max() for v in lines)), min(0.0, *(v.min() for v in lines))
+    return float(high - low)
 
 
 def extremes(bias: Bias) -> Extremes:
@@ -150,24 +161,15 @@ class Limited:
 
     def judge(self, operation: Operation) -> IntArray | None:
         """Raise LimitError if `operation` is beyond them; return the (kernels, n_rows, n_cols) pulses it would add."""
-        match operation:
-            case Sense(bias=bias):
-                self._judge_bias(bias)
-            case Pulse(bias=bias, width=width, verify=verify):
-                self._judge_bias(bias)
-                self._judge_width(width)
-                if verify is not None:
-                    self._judge_bias(verify.bias)
-                return self._count(bias)
-            case WritePlan(write=write, verify=verify, width=width, ladder=ladder):
-                self._judge_bias(write.scaled(ladder.max()))
-                self._judge_bias(verify.bias)
-                self._judge_width(width)
-        return None
+        self._judge_levels(operation)
+        return self._count(operation.bias) if isinstance(operation, Pulse) else None
 
     def check(self, operation: Operation) -> Second:
         """Return the predicted time; LimitError or BenchError if it may not or cannot be done."""
-        self.judge(operation)
+        self._judge_levels(operation)
+        # no cell gets more pulses than there are patterns
+        if isinstance(operation, Pulse) and self.counts.max() + len(operation) > self.limits.pulses_per_cell:
+            self._count(operation.bias)
         return self._die.check(operation)
 
     def sense(self, sense: Sense) -> Reading:
@@ -198,18 +200,34 @@ class Limited:
         """Make every line safe."""
         self._die.idle()
 
+    def _judge_levels(self, operation: Operation) -> None:
+        match operation:
+            case Sense(bias=bias):
+                self._judge_bias(bias)
+            case Pulse(bias=bias, width=width, verify=verify):
+                self._judge_bias(bias)
+                self._judge_width(width)
+                if verify is not None:
+                    self._judge_bias(verify.bias)
+            case WritePlan(write=write, verify=verify, width=width, ladder=ladder):
+                self._judge_bias(write.scaled(ladder.max()))
+                self._judge_bias(verify.bias)
+                self._judge_width(width)
+
     def _judge_bias(self, bias: Bias) -> None:
         if not len(bias):
             return
-        found = extremes(bias)
-        towards_p, towards_ap = found.positive.max(), found.negative.max()
-        if self.geometry.polarity < 0:
-            towards_p, towards_ap = towards_ap, towards_p
-        _refuse("cell voltage towards P", towards_p, self.limits.v_towards_p, "V")
-        _refuse("cell voltage towards AP", towards_ap, self.limits.v_towards_ap, "V")
+        # pattern by pattern only what all lines of all patterns together would not pass
+        if not _reach(bias) <= min(self.limits.v_towards_p, self.limits.v_towards_ap):
+            found = extremes(bias)
+            towards_p, towards_ap = found.positive.max(), found.negative.max()
+            if self.geometry.polarity < 0:
+                towards_p, towards_ap = towards_ap, towards_p
+            _refuse("cell voltage towards P", towards_p, self.limits.v_towards_p, "V")
+            _refuse("cell voltage towards AP", towards_ap, self.limits.v_towards_ap, "V")
         _refuse("compliance", bias.compliance, self.limits.compliance, "A")
         if bias.gate is not None:
-            _refuse("gate voltage", float(np.abs(bias.gate).max()), self.limits.v_gate, "V")
+            _refuse("gate voltage", float(np.abs(_different(bias.gate)).max()), self.limits.v_gate, "V")
 
     def _judge_width(self, width: Second) -> None:
         _refuse("pulse width", width, self.limits.width, "s")

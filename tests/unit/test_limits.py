@@ -1,5 +1,7 @@
 """The gate refuses what is beyond a limit and lets pass what is on it."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -162,3 +164,24 @@ def test_a_limit_that_limits_nothing_is_refused(limit, most):
     assert getattr(Limits(**said), limit) == most
     with pytest.raises(ValidationError, match="less than or equal to"):
         Limits(**{**said, limit: 2 * most})
+
+
+@given(biases(), st.sampled_from([0.35, 0.75, 1.15]))
+def test_a_bias_is_refused_if_and_only_if_a_pattern_of_it_is_beyond_the_limits(bias, limit):
+    geometry = Geometry(*SHAPE, Kind.PASSIVE if bias.gate is None else Kind.ONE_T_ONE_R)
+    die = NominalDie(geometry, Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3)
+    gate = Limited(die, LIMITS.model_copy(update={"v_towards_p": limit, "v_towards_ap": 0.75, "v_gate": 2.0}))
+    found = extremes(bias)
+    refused = found.positive.max(initial=0.0) > limit or found.negative.max(initial=0.0) > 0.75
+    with pytest.raises(LimitError) if refused else nullcontext():
+        gate.check(Sense(bias, np.arange(4)))
+
+
+def test_a_batch_that_would_use_up_the_pulses_of_a_cell_is_refused_before_its_first():
+    die = limited()
+    die.pulse(Pulse(half_select(0.6, n=2), 1e-3))
+    die.check(Pulse(half_select(0.6), 1e-3))
+    with pytest.raises(LimitError, match="pulses on one cell: 4"):
+        die.check(Pulse(half_select(0.6, n=2), 1e-3))
+    die.check(Pulse(half_select(0.2, n=9), 1e-3))
+    assert die.counts.max() == 2
