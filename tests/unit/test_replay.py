@@ -118,6 +118,14 @@ def test_another_operation_is_refused_and_nothing_is_done(tmp_path, act):
     assert die.done == []
 
 
+def test_the_same_voltages_laid_out_otherwise_are_the_same_operation(tmp_path):
+    once = Bias(np.broadcast_to(np.array([[0.5, 0.0]]), (3, 2)), np.zeros((3, 3)))
+    other = Bias(np.array([[0.5, 0.0]] * 3), np.zeros((3, 3)), kernel=np.zeros(3, np.int64))
+    die = first(tmp_path / "D1", lambda d: d.pulse(Pulse(once, 1e-3)))
+    again(tmp_path / "D1", lambda d: d.pulse(Pulse(other, 1e-3)), die)
+    assert die.done == []
+
+
 def test_the_same_operation_in_another_stage_is_another_one(tmp_path):
     die = first(tmp_path / "D1", lambda d: d.pulse(pulses(3)))
     with pytest.raises(Mismatch, match="in stage 'one'"):
