@@ -16,8 +16,8 @@ from labctl.overnight.states import Runlog, State
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 
 START = 1_790_000_000.0
-DIES = {"A": (3, 1), "B": (4, 1), "C": (5, 1), "D": (3, 2), "E": (4, 2), "F": (5, 2)}
-"""Names and places: three columns, two rows, not from 0."""
+DIES = {"A": (3, 1), "B": (4, 1), "C": (5, 1), "D": (3, 2), "E": (4, 2), "F": (5, 2), "X": (6, 2)}
+"""Names and places: four columns, two rows, not from 0; the campaign leaves X out."""
 G_P, G_AP = 400e-6, 200e-6
 
 
@@ -102,9 +102,10 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
     (folder / "files").mkdir()
     (folder / "files" / "00-night.yaml").write_text("name: night\n")
     (folder / "run.json").write_text(json.dumps({**said, "dies": list(DIES)}))
-    estimate = {"seconds": 900.0, "bytes": 3e6, "dies": {n: {"seconds": 150.0, "bytes": 5e5} for n in DIES}}
+    estimate = {"seconds": 900.0, "bytes": 3e6, "dies": {n: {"seconds": 150.0, "bytes": 5e5} for n in DIES if n != "X"}}
     meta = {**said, "dies": [{"name": n, "at": at} for n, at in DIES.items()], "estimate": estimate}
     log = Runlog(Journal.create(folder, meta, utc=clock.utc, monotonic=clock.monotonic))
+    log.move("X", State.SKIPPED, 1, "excluded by the campaign")
     if until == "start":
         log._journal.close()
         return folder

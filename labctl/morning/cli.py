@@ -46,7 +46,7 @@ def report(
     page = write_report(run)
     facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     console(stderr=as_json).print(
-        f"{page}: {facts['good']} of {len(facts['dies'])} dies good; {facts['said']}", markup=False
+        f"{page}: {facts['good']} of {facts['meant']} dies good; {facts['said']}", markup=False
     )
     if as_json:
         said = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "said")}

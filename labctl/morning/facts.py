@@ -7,7 +7,7 @@ files and journals of dies what was measured. ``docs/report-json.md`` describes 
 import json
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from labctl.journal_reader import Entry
 from labctl.layout import run_meta
 from labctl.morning import words
 from labctl.morning.distributions import Distribution, distributions
-from labctl.morning.folder import predicted, read_run, sizes_of, who, worked
+from labctl.morning.folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.morning.measured import Counts, Measured, measure
 from labctl.morning.quantities import BY_KEY
 from labctl.overnight.states import ACTIVE, DieState, State, Try, folder_of
@@ -33,7 +33,8 @@ class DieFacts:
     """One die, or one visit of the golden die.
 
     Args:
-        state: its state; of a die that was being worked on when the run broke off, "broken off".
+        state: its state; of a die that was being worked on when the run broke off, "broken off"; of one that the
+            campaign leaves out, "left out".
         bytes: on disk, all tries together.
         figures: by the keys of `labctl.morning.quantities`, SI units; what is not known is left out.
         measured: what its newest try measured.
@@ -133,6 +134,11 @@ class Facts:
         return sum(d.good for d in self.dies)
 
     @property
+    def meant(self) -> int:
+        """Number of dies that the campaign does not leave out."""
+        return sum(d.state != "left out" for d in self.dies)
+
+    @property
     def bins(self) -> dict[str, int]:
         """Dies by soft bin, or by state where they have none; good ones first, then the most frequent."""
         kinds = [d.bin or d.state for d in self.dies]
@@ -149,11 +155,11 @@ def gather(folder: Path) -> Facts:
     state, entries = read_run(folder)
     meta = {**state.meta, **_run_meta(folder)}
     alive = who(folder, state)
-    sizes = sizes_of(folder)
+    sizes, excluded = sizes_of(folder), left_out(state)
     total = Counts.none()
     dies: list[DieFacts] = []
     for die in state.dies.values():
-        found, counts = _die(folder, die, sizes, bool(alive))
+        found, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded))
         dies.append(found)
         if not die.golden:
             total.add(counts)
@@ -194,7 +200,13 @@ def _run_meta(folder: Path) -> dict[str, Any]:
         return {}
 
 
-def _die(folder: Path, die: DieState, sizes: Mapping[str, int], alive: bool) -> tuple[DieFacts, Counts]:
+def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
+    if die.name in excluded:
+        return "left out"
+    return "broken off" if die.state in ACTIVE and not alive else die.state.value
+
+
+def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> tuple[DieFacts, Counts]:
     found, counts, file, last = Measured(), Counts.none(), "", die.last
     sealed = folder / "dies" / f"{die.folder}.h5"
     live = folder / "dies" / die.folder
@@ -206,13 +218,12 @@ def _die(folder: Path, die: DieState, sizes: Mapping[str, int], alive: bool) -> 
     seconds = math.fsum(t.seconds for t in die.tries)
     seconds += math.fsum(s.seconds for s in found.stages) if last and not last.seconds else 0.0
     figures = {**found.figures, **({"seconds": seconds} if seconds else {})}
-    broken = die.state in ACTIVE and not alive
     return (
         DieFacts(
             name=die.name,
             at=die.at,
             golden=die.golden,
-            state="broken off" if broken else die.state.value,
+            state=stands,
             reason=die.reason,
             bin=die.bin,
             hard=last.hard if last else 0,
@@ -251,7 +262,7 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Seri
 
 def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``; numbers that are none are null."""
-    plain = _plain({"format": FORMAT, "good": facts.good, "bins": facts.bins, **asdict(facts)})
+    plain = _plain({"format": FORMAT, "good": facts.good, "meant": facts.meant, "bins": facts.bins, **asdict(facts)})
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

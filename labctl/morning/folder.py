@@ -10,7 +10,7 @@ from labctl.core.errors import BenchError
 from labctl.journal import Journal
 from labctl.journal_reader import Entry
 from labctl.overnight.locks import NAME, holder
-from labctl.overnight.states import RunState, read_state
+from labctl.overnight.states import RunState, State, read_state
 
 SILENT = 120.0
 """A run that cannot be asked who locks it counts as alive if one of its journals grew within so many s."""
@@ -57,6 +57,12 @@ def _written(path: Path) -> float:
         return path.stat().st_mtime
     except OSError:  # it went away meanwhile
         return 0.0
+
+
+def left_out(state: RunState) -> frozenset[str]:
+    """Return the names of the dies that the campaign leaves out: skipped, and nobody asked for that while it ran."""
+    asked = {e.body.get("die") for e in state.events if e.kind == "asked"}
+    return frozenset(d.name for d in state.subjects if d.state is State.SKIPPED and not d.tries and d.name not in asked)
 
 
 def worked(entries: Sequence[Entry]) -> float:

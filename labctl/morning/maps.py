@@ -145,7 +145,7 @@ def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], keys: Sequence[str])
 
 def _bin_map(wafer: Wafer, bins: Mapping[str, int]) -> Map:
     good = next((s.die.bin for s in wafer.spots if s.die.good), "")
-    busy = [s.die.state for s in wafer.spots if not s.die.bin and s.die.state not in FINAL]
+    busy = [s.die.state for s in wafer.spots if not s.die.bin and s.die.state not in (*FINAL, "left out")]
     look = shades.of_bins(bins, good, busy)
     filled = {}
     for s in wafer.spots:

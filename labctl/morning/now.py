@@ -18,7 +18,7 @@ from labctl.core.errors import StorageError
 from labctl.journal import Journal
 from labctl.journal_reader import Entry
 from labctl.morning import words
-from labctl.morning.folder import predicted, read_run, sizes_of, who, worked
+from labctl.morning.folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.overnight.states import ACTIVE, FINAL, DieState, RunState, State
 
 SIZES = 10.0
@@ -120,14 +120,15 @@ class Watcher:
         alive = who(self._folder, state)
         under_way = tuple(self._under_way(d) for d in state.dies.values() if d.state in ACTIVE) if alive else ()
         committed = max([state.until, *(u.committed for u in under_way)])
-        finished = [d for d in state.subjects if d.state in FINAL]
+        excluded = left_out(state)
+        finished = [d for d in state.subjects if d.state in FINAL and d.name not in excluded]
         found = [words.event(e) for e in self._entries]
         alarms = [
             (e.stamp.utc, *said)
             for e, said in zip(self._entries, found, strict=True)
             if said[0] in ("warning", "alarm")
         ]
-        marks = tuple(_mark(d, bool(alive)) for d in state.subjects)
+        marks = tuple(_mark(d, bool(alive), d.name in excluded) for d in state.subjects)
         kinds = [m.kind for m in marks]
         meta, broken = state.meta, not alive and state.exit_code is None
         return Now(
@@ -143,7 +144,7 @@ class Watcher:
             left=_left(state, self._entries, under_way) if alive else None,
             done=len(finished),
             good=sum(m.good for m in marks),
-            total=len(state.subjects),
+            total=len(state.subjects) - len(excluded),
             kinds={k: kinds.count(k) for k in sorted(set(kinds), key=lambda k: (-kinds.count(k), k))},
             marks=marks,
             under_way=under_way,
@@ -224,8 +225,10 @@ class _Figures:
         return found + ([f"accuracy {self._accuracy:.1%}"] if self._accuracy else [])
 
 
-def _mark(die: DieState, alive: bool) -> Mark:
+def _mark(die: DieState, alive: bool, excluded: bool) -> Mark:
     kind = die.bin if die.bin and die.state in FINAL else die.state.value
+    if excluded:
+        kind = "left out"
     if die.state in ACTIVE:
         kind = "now" if alive else "broken off"
     good = die.last is not None and die.last.hard == 1 and die.state is State.DONE

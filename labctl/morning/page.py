@@ -19,6 +19,7 @@ from labctl.morning import charts, shades
 from labctl.morning.facts import DieFacts, Event, Facts, as_json, gather
 from labctl.morning.maps import maps
 from labctl.morning.quantities import BY_KEY, ON_MAPS, QUANTITIES, size
+from labctl.overnight.states import FINAL
 from labctl.progress import counted, duration
 
 MOODS = {None: "bad", 0: "ok", 1: "mixed", 3: "mixed", 4: "mixed"}
@@ -99,10 +100,10 @@ def page(facts: Facts, folder: Path) -> str:
 
 def headline(facts: Facts) -> str:
     """Return the one line to read when there is time for one."""
-    n = len(facts.dies)
+    n = facts.meant
     if facts.exit_code == 6:
         return "Go to the bench: outputs may be live."
-    done = sum(bool(d.bin) for d in facts.dies)
+    done = sum(d.state in FINAL for d in facts.dies)
     if facts.exit_code is None and done < n:
         return f"{done} of {counted(n, 'die')} done, {facts.good} good."
     if facts.good == n:
@@ -140,7 +141,8 @@ def _gravest(events: Sequence[Event]) -> list[Event]:
 
 def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     """Return what stands in large type: (name, value, note)."""
-    found = [("good dies", f"{facts.good} / {len(facts.dies)}", "")]
+    rest = len(facts.dies) - facts.meant
+    found = [("good dies", f"{facts.good} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
     for key in ("fidelity", "accuracy_test", "r_p", "tmr"):
         values = [d.figures[key] for d in facts.dies if key in d.figures]
         q = BY_KEY[key]

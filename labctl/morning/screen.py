@@ -23,7 +23,9 @@ _COLOURS = ("yellow", "red", "magenta", "cyan", "blue", "bright_red", "bright_ma
 
 def line(now: Now) -> str:
     """Return where a run stands, as one line."""
-    kinds = ", ".join(f"{n} {kind}" for kind, n in now.kinds.items() if kind not in (*_BUSY, "pending", "now"))
+    kinds = ", ".join(
+        f"{n} {kind}" for kind, n in now.kinds.items() if kind not in (*_BUSY, "pending", "now", "left out")
+    )
     parts = [f"{duration(now.elapsed)}: {now.done} of {now.total} dies done" + (f" ({kinds})" if kinds else "")]
     if now.left is not None:
         parts.append(f"ends {_ends(now)}")
@@ -129,7 +131,10 @@ def _look(now: Now) -> Mapping[str, tuple[str, str]]:
         elif kind in _BUSY:
             look[kind] = ("!", "bold yellow")
         else:
-            look[kind] = (letters[kind][1], "green" if kind == good else "dim" if kind == "skipped" else next(colours))
+            look[kind] = (
+                letters[kind][1],
+                "green" if kind == good else "dim" if kind in ("skipped", "left out") else next(colours),
+            )
     return look
 
 

@@ -48,7 +48,7 @@ def _rgb(colour: str) -> tuple[int, int, int]:
 
 
 def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[str, tuple[str, str]]:
-    """Return colour and letter of every bin; letters are all different, and the first of its last word where they can be.
+    """Return colour and letter of every bin; letters all differ, and are the first of the last word where they can be.
 
     Args:
         good: the bin of good dies, "" if there is none.
@@ -63,6 +63,9 @@ def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[st
     for name in bins:
         if name == "pending" or name in busy:
             found[name] = (NEUTRAL, "") if name == "pending" else (BUSY, "…")
+            continue
+        if name == "left out":
+            found[name] = (NEUTRAL, "–")
             continue
         words = "".join(reversed(name.upper().split("-")))
         letter = next((c for c in words if c.isalnum() and c not in taken), "?")

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from labctl.journal_reader import Entry
+from labctl.morning.folder import left_out
 from labctl.morning.quantities import BY_KEY
 from labctl.overnight.states import ACTIVE, RunState, State
 from labctl.progress import counted, duration
@@ -156,6 +157,7 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
     if alive:
         return []
     found: list[Redo] = []
+    excluded = left_out(state)
     open_dies = [d for d in state.dies.values() if d.name in state.unfinished]
     broken = [d.name for d in open_dies if d.tries]
     fresh = [d.name for d in open_dies if not d.tries]
@@ -174,7 +176,9 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
         "stopped by a limit; look at the die first, then measure again in a new run": [
             d.name for d in state.subjects if d.state is State.LIMIT_STOP
         ],
-        "skipped; measure in a new run": [d.name for d in state.subjects if d.state is State.SKIPPED],
+        "skipped; measure in a new run": [
+            d.name for d in state.subjects if d.state is State.SKIPPED and d.name not in excluded
+        ],
         "measured, but in doubt; measure again in a new run": [
             d.name for d in state.subjects if d.suspect and d.state is State.DONE
         ],

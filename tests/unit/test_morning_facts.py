@@ -27,8 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_die_with_its_bin_and_what_it_measured(night: Night) -> None:
     facts = gather(night("kill"))
-    assert [d.name for d in facts.dies] == ["A", "B", "C", "D", "E", "F"]
-    assert facts.bins == {"good": 1, "pending": 2, "broken off": 1, "contact": 1, "low-fidelity": 1}
+    assert [d.name for d in facts.dies] == ["A", "B", "C", "D", "E", "F", "X"]
+    assert (facts.good, facts.meant) == (1, 6)
+    assert facts.bins == {"good": 1, "pending": 2, "left out": 1, "broken off": 1, "contact": 1, "low-fidelity": 1}
     a, b = facts.dies[:2]
     assert (a.at, a.good, a.hard, a.file) == ((3, 1), True, 1, "dies/A.h5")
     expected = {
@@ -62,7 +63,7 @@ def test_a_die_under_which_the_run_was_killed_tells_what_its_journal_has(night: 
 def test_golden_visits_count_in_no_yield_but_show_the_drift(night: Night) -> None:
     facts = gather(night("kill"))
     assert [d.name for d in facts.golden] == ["A@1"]
-    assert sum(facts.bins.values()) == 6
+    assert sum(facts.bins.values()) == 7
     series = {s.key: s for s in facts.series}
     points = {p.die: p for p in series["r_p"].points}
     assert [name for name, p in points.items() if p.golden] == ["A@1"]
@@ -117,8 +118,9 @@ def test_every_row_of_the_journal_is_an_event(night: Night) -> None:
 
 def test_a_run_of_which_nothing_has_happened_yet(night: Night) -> None:
     facts = gather(night("start"))
-    assert facts.bins == {"pending": 6}
+    assert facts.bins == {"pending": 6, "left out": 1}
     assert facts.since == facts.until > 1e9
+    assert facts.dies[-1].reason == "excluded by the campaign"
     assert (facts.series, facts.distributions, facts.seconds) == ((), (), 0.0)
 
 

@@ -81,7 +81,7 @@ def test_every_die_is_on_every_map_with_words_for_pointer_and_reader(read: Reade
     panels = [a["data-map"] for _, a in read.found if "data-map" in a]
     assert panels[0] == "bin"
     dies = read.all("a", class_="die")
-    assert len(dies) == 6 * len(panels)
+    assert len(dies) == 7 * len(panels)
     assert all(d["aria-label"] and d["data-say"] == d["aria-label"] for d in dies)
     assert [a["value"] for a in read.all("input", name="map")] == panels
     assert all(a.get("aria-label") for a in [*read.all("svg", class_="map"), *read.all("svg", class_="chart")])
@@ -148,7 +148,7 @@ def test_dies_stand_where_the_map_has_them(night: Night) -> None:
     dies = gather(night("start")).dies
     wafer = Wafer(dies)
     at = {s.die.name: (s.x, s.y) for s in wafer.spots}
-    assert (wafer.n_cols, wafer.n_rows, wafer.round) == (3, 2, False)
+    assert (wafer.n_cols, wafer.n_rows, wafer.round) == (4, 2, False)
     assert at["A"] == (0, 0)
     assert at["C"][0] > at["B"][0] > at["A"][0]
     assert at["C"][1] == at["A"][1] < at["D"][1] == at["F"][1]

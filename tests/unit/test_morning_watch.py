@@ -41,7 +41,7 @@ def test_a_run_that_goes_on(going: Path) -> None:
     now = Watcher(going).look()
     assert (now.done, now.good, now.total) == (3, 1, 6)
     assert "labctl run night.yaml" in now.alive
-    assert now.kinds == {"pending": 2, "contact": 1, "good": 1, "low-fidelity": 1, "now": 1}
+    assert now.kinds == {"pending": 2, "left out": 1, "contact": 1, "good": 1, "low-fidelity": 1, "now": 1}
     (d,) = now.under_way
     assert (d.die, d.state, d.stage, d.attempt) == ("D", "running", "survey", 1)
     assert d.figures == ("40 of 40 cells good", "fidelity 97.50%")
@@ -98,7 +98,7 @@ def test_the_screen_fits(night: Night, until: str, size: tuple[int, int]) -> Non
 def test_the_map_can_be_read_without_colours(going: Path) -> None:
     text = drawn(Watcher(going).look(), 100, 30)
     lines = [found.split("   ")[0].strip() for found in text.splitlines()]
-    assert lines[3:5] == ["G F?C", "● · ·"]
+    assert lines[3:5] == ["G F?C", "● · · –"]
     assert "G good 1" in text
     assert "\x1b" not in text
     assert "\x1b" in drawn(Watcher(going).look(), 100, 30, colour=True)
