@@ -101,11 +101,21 @@ def test_it_goes_live_after_the_last_row_and_the_next_time_that_is_told_as_well(
     assert told.current.tobytes() == live.current.tobytes()
 
 
+def test_an_operation_of_which_the_journal_has_some_patterns_goes_on_with_the_others(tmp_path):
+    folder = tmp_path / "D1"
+    die = first(folder, lambda d: d.pulse(pulses(3)))
+    reading, limited = again(folder, lambda d: d.pulse(pulses(8)), die)
+    assert die.done == ["pulse", "pulse"]
+    assert len(reading) == 8
+    assert limited.counts.sum() == 8 * 6
+    with Journal.open(folder) as journal:
+        assert [len(op.intent["bias"]["row"]) for op in journal.operations()] == [3, 3, 2]
+
+
 @pytest.mark.parametrize(
     "act",
     [
         lambda d: d.pulse(pulses(3, np.nextafter(0.5, 1.0))),
-        lambda d: d.pulse(pulses(4)),
         lambda d: d.pulse(pulses(2)),
         lambda d: d.pulse(pulses(3, verified=False)),
         lambda d: d.sense(Sense(bias(3, 0.1), np.arange(3))),
