@@ -5,7 +5,7 @@ A unit stands in brackets behind the name of its column, and numbers are written
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from labctl.batch import FIGURES
+from labctl.core.errors import StorageError
 from labctl.overnight.states import RunState, Try
 from labctl.results import Run
 from labctl.tables import Table
@@ -74,10 +75,32 @@ def array_rows(table: Table, names: Sequence[str]) -> Iterator[list[Any]]:
         yield from ([*whose, *at] for at in zip(*index, *values, strict=True))
 
 
+class _Sheets:
+    """Files in a folder, each with one header; rows of several dies go to the same one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.headers: dict[Path, list[Any]] = {}
+
+    def add(self, name: str, rows: Iterator[list[Any]]) -> None:
+        """Append rows, the first of which is the header; StorageError if it is another than that of the file."""
+        path, header = self.folder / name, next(rows)
+        known = self.headers.get(path)
+        if known is not None and known != header:
+            raise StorageError(f"{path}: not every die has the same columns; the run is damaged, or of two versions")
+        with path.open("x" if known is None else "a", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            if known is None:
+                self.headers[path] = header
+                writer.writerow(header)
+            writer.writerows([_plain(value) for value in row] for row in rows)
+
+
 def write_csv(state: RunState, run: Run, folder: Path) -> list[Path]:
     """Write ``dies.csv``, ``TABLE.csv`` and, for columns that hold arrays, ``TABLE.AXES.csv`` into a new folder.
 
-    Columns of a table whose arrays have the same axes and shape share a file. Returns the files.
+    Columns of a table whose arrays have the same axes and shape share a file. One die at a time is in memory. Returns
+    the files.
 
     Raises:
         FileExistsError: the folder is there and not empty.
@@ -86,27 +109,29 @@ def write_csv(state: RunState, run: Run, folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise FileExistsError(f"{folder} is not empty")
-    written = [_write(folder / DIES, die_rows(state))]
+    sheets = _Sheets(folder)
+    sheets.add(DIES, die_rows(state))
+    tables = {die: run.die(die).tables for die in run.dies}
     for name in run.tables:
-        table = run.table(name)
-        written.append(_write(folder / f"{name}.csv", table_rows(table)))
-        groups: dict[tuple[Any, ...], list[str]] = {}
-        for column, values in table.columns.items():
-            if values.ndim > 1 and values.size:
-                groups.setdefault((tuple(table.axes.get(column, ())), values.shape[1:]), []).append(column)
-        for (axes, _), columns in groups.items():
-            label = ".".join(axes) if axes else columns[0]
-            path = folder / f"{name}.{re.sub(r'[^A-Za-z0-9_.-]', '_', label)}.csv"
-            if path in written:
-                path = folder / f"{name}.{columns[0]}.csv"
-            written.append(_write(path, array_rows(table, columns)))
-    return written
+        labels: dict[tuple[Any, ...], str] = {}
+        for die in (die for die in run.dies if name in tables[die]):
+            table = run.table(name, die)
+            sheets.add(f"{name}.csv", table_rows(table))
+            for group, columns in _groups(table).items():
+                if group not in labels:
+                    label = re.sub(r"[^A-Za-z0-9_.-]", "_", ".".join(group[0]) or columns[0])
+                    labels[group] = columns[0] if label in labels.values() else label
+                sheets.add(f"{name}.{labels[group]}.csv", array_rows(table, columns))
+    return list(sheets.headers)
 
 
-def _write(path: Path, rows: Iterable[Sequence[Any]]) -> Path:
-    with path.open("x", encoding="utf-8", newline="") as file:
-        csv.writer(file).writerows([_plain(value) for value in row] for row in rows)
-    return path
+def _groups(table: Table) -> dict[tuple[Any, ...], list[str]]:
+    """Return the columns of a table that hold arrays by the axes and the shape of one array."""
+    found: dict[tuple[Any, ...], list[str]] = {}
+    for column, values in table.columns.items():
+        if values.ndim > 1 and values.size:
+            found.setdefault((tuple(table.axes.get(column, ())), values.shape[1:]), []).append(column)
+    return found
 
 
 def _plain(value: Any) -> Any:

@@ -1,9 +1,11 @@
 """Maps that other machines wrote: what is read, how it is turned, and what is refused with its line."""
 
+import re
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+import yaml
 
 from labctl.campaign import WaferEntry
 from labctl.core.errors import BenchError
@@ -317,3 +319,28 @@ def test_a_map_that_is_no_text_is_refused(tmp_path):
     (tmp_path / "lot.csv").write_bytes(b"x,y\n1,\xff\n")
     with pytest.raises(BenchError, match="byte 6 is no UTF-8"):
         lay_out(entry(tmp_path), said)
+
+
+# -- the documentation
+
+
+DOC = Path(__file__).parents[2] / "docs" / "wafers.md"
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", DOC.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def test_the_files_of_the_documentation_are_read(tmp_path):
+    with_map, night, with_fiducials = blocks("yaml")
+    said = wafer_file(tmp_path, with_map, *blocks("csv"))
+    assert [(p.name, p.excluded) for p in lay_out(entry(tmp_path), said).map.places] == [
+        ("A", ""),
+        ("B", "excluded by the map: scratched"),
+    ]
+    assert [f.name for f in wafer_file(tmp_path, with_fiducials).fiducials] == ["x0y0", "x3y1", "x1y0"]
+    (tmp_path / "die.yaml").write_text("", encoding="utf-8")
+    found = yaml.safe_load(night)["wafer"]
+    read = WaferEntry.model_validate({**found, "file": tmp_path, "die": tmp_path}, context={"file": True})
+    assert read.exclude_bins == (7, "fail")
+    assert [(s.name, s.x, s.y) for s in read.subsites] == [("a", 0, 0), ("b", 250e-6, -120e-6)]
