@@ -124,20 +124,26 @@ def ladder(
         r_row: ohm, between neighbours.
     """
     n_cols = len(branch)
-    beyond, pushed = np.empty_like(branch), np.empty_like(branch)  # Norton equivalent of everything from j on
-    beyond[-1], pushed[-1] = branch[-1], branch[-1] * col[-1]
+    # Norton equivalent of everything from column j on: conductance and current; `load` is 1 + r_row conductance
+    beyond, load = np.empty_like(branch), np.empty_like(branch)
+    pushed = branch * col
+    level = not pushed.any()  # columns at 0 V, as in every read, push nothing
+    beyond[-1] = branch[-1]
     for j in range(n_cols - 2, -1, -1):
-        share = 1.0 / (1.0 + r_row * beyond[j + 1])
+        load[j + 1] = 1.0 + r_row * beyond[j + 1]
+        share = 1.0 / load[j + 1]
         beyond[j] = branch[j] + beyond[j + 1] * share
-        pushed[j] = branch[j] * col[j] + pushed[j + 1] * share
+        if not level:
+            pushed[j] += pushed[j + 1] * share
     current = (source * beyond[0] - pushed[0]) / (1.0 + r_first * beyond[0])
     floats = np.divide(pushed[0], beyond[0], out=np.zeros_like(source), where=beyond[0] > 0.0)
     node = np.where(driven, source - r_first * current, floats)
     rung = np.empty_like(branch)
-    rung[0] = node - col[0]
+    rung[0] = node
     for j in range(1, n_cols):
-        node = (node + r_row * pushed[j]) / (1.0 + r_row * beyond[j])
-        rung[j] = node - col[j]
+        node = node / load[j] if level else (node + r_row * pushed[j]) / load[j]
+        rung[j] = node
+    rung -= col
     return Ladder(rung, np.where(driven, current, 0.0))
 
 
