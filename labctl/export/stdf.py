@@ -25,8 +25,9 @@ _KNOWN = (
 NUMBERS: Mapping[str, int] = dict(_KNOWN)
 """Test number of each figure, the same in every run."""
 RATIOS = frozenset({"fidelity", "accuracy_train", "accuracy_test", "good", "tmr"})
-_SCALES = {"ohm": -3, "V": 3, "s": 0}
-"""Power of ten by which a viewer multiplies: kohm, mV, s."""
+UNITS: Mapping[str, str] = {**FIGURES, "seconds": "s"}
+_SCALES = {"ohm": -3, "V": 3}
+"""Power of ten by which a viewer multiplies: kohm, mV."""
 _ABNORMAL = frozenset({State.ERROR, State.INTERRUPTED, State.LIMIT_STOP, *ACTIVE})
 NO_BIN = "no bin"
 
@@ -194,7 +195,7 @@ def _mir(state: RunState, begun: float, wafer: str) -> bytes:
 def _ptr(figure: str, value: float, limit: Limit | None) -> bytes:
     finite, bounds = math.isfinite(value), limit or Limit()
     low, high = math.isfinite(bounds.low), math.isfinite(bounds.high)
-    scale = 2 if figure in RATIOS else _SCALES.get(FIGURES.get(figure, ""), 0)
+    scale = 2 if figure in RATIOS else _SCALES.get(UNITS.get(figure, ""), 0)
     judged = low or high
     failed = judged and not (finite and bounds.passes(value))
     form = "%9.2f" if scale else "%9.4g"
@@ -214,7 +215,7 @@ def _ptr(figure: str, value: float, limit: Limit | None) -> bytes:
         HLM_SCAL=scale if high else 0,
         LO_LIMIT=bounds.low if low else 0.0,
         HI_LIMIT=bounds.high if high else 0.0,
-        UNITS=FIGURES.get(figure, ""),
+        UNITS=UNITS.get(figure, ""),
         C_RESFMT=form,
         C_LLMFMT=form if low else "",
         C_HLMFMT=form if high else "",
