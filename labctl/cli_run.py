@@ -12,7 +12,19 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from labctl.cli_options import AsJson, BenchPath, CampaignPath, Executor, Only, Seed, Set, Sim, names, quantity
+from labctl.cli_options import (
+    AcceptPlace,
+    AsJson,
+    BenchPath,
+    CampaignPath,
+    Executor,
+    Only,
+    Seed,
+    Set,
+    Sim,
+    names,
+    quantity,
+)
 from labctl.cli_plan import prepare
 from labctl.progress import console
 
@@ -39,6 +51,7 @@ def run(
         int | None, typer.Option("--pretest", metavar="N", min=1, help="N dies first, spread over the wafer")
     ] = None,
     executor: Executor = "",
+    accept_place: AcceptPlace = False,
 ) -> None:
     """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
 
@@ -59,29 +72,38 @@ def run(
         f"predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} on disk, into {folder}",
         highlight=False,
     )
-    with _ways(plans, workers, executor, screen) as ways:
+    with _ways(plans, workers, executor, screen, accept_place) as ways:
         ending, state = night.start(folder, prepared, plans, sys.argv, ways)
     _conclude(folder, ending, state, start, plot, as_json)
 
 
 @contextmanager
-def _ways(plans: Sequence[Any], workers: int | None, executor: str, screen: Console) -> Iterator[Any]:
+def _ways(
+    plans: Sequence[Any], workers: int | None, executor: str, screen: Console, accept_place: bool
+) -> Iterator[Any]:
     """Yield how a session is carried out, with the progress of it on the screen."""
     from labctl.overnight.night import Ways
     from labctl.progress import Display
 
     with Display({p.die: p.patterns for p in plans}) as display:
         yield Ways(
-            workers or os.cpu_count() or 1, executor, display.notify, _ask, lambda twin: _say_ledger(twin, screen)
+            workers or os.cpu_count() or 1,
+            executor,
+            display.notify,
+            _ask,
+            lambda twin: _say_ledger(twin, screen),
+            accept_place,
         )
 
 
 def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, as_json: bool) -> NoReturn:
     """Print how a session ended and what the dies came to, and leave with its exit code."""
     from labctl import report
+    from labctl.morning.apart import report_apart
     from labctl.progress import duration
 
     screen = console(stderr=True)
+    missing = report_apart(folder)
     for die in state.dies.values():
         if die.reason:
             screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
@@ -92,6 +114,8 @@ def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, a
     said = f": {ending.text}" if ending.text else ""
     took = duration(time.monotonic() - start)
     screen.print(f"{ending.status.value} in {took}{said}; labctl show {folder}", highlight=False, markup=False)
+    told = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
+    screen.print(told, highlight=False, markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(report.summary(folder, ending.status.value, ending.code)))
     raise typer.Exit(ending.code)
