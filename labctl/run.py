@@ -33,14 +33,14 @@ from labctl.core.units import Second
 from labctl.journal import Journal
 from labctl.limits import Limited
 from labctl.overnight.states import State
-from labctl.replay import Mismatch, Rebuild, Replay, Told, answer_to
+from labctl.replay import Mismatch, Replay, Told, answer_to
 
 CHUNK: Second = 1.0
 """Bench time of one chunk: the longest wait between asking a run to stop and its safe point."""
 SLOWER, GRACE = 3.0, 30.0
 """A chunk hangs when it takes longer than `SLOWER` times its predicted time and `GRACE` s more."""
 THINKING: Second = 600.0
-"""Longest time, in s, between two chunks: a procedure works on what it read, with outputs at 0 V."""
+"""Longest time, in s, between two chunks: a procedure works on what it read, or a journal is gone through again."""
 
 
 class Status(StrEnum):
@@ -216,8 +216,7 @@ class Journalled:
 
     def _again(self, told: Told, kind: str, piece: Sense | Pulse) -> Reading:
         """Answer a chunk from the journal."""
-        if self._replay.rebuild is not Rebuild.NOTHING:
-            self._lease(THINKING)
+        self._lease(THINKING)
         return self._replay.again(told, self._stage, kind, piece, self._die, self._answer)
 
     def _safe_point(self) -> None:

@@ -17,7 +17,7 @@ from labctl.limits import Limited, Limits
 from labctl.overnight import stress
 from labctl.overnight.states import State, folder_of
 from labctl.replay import Rebuild, Remembered, Replay
-from labctl.run import Outcome, Status, Stop, ending, run, unsafe
+from labctl.run import THINKING, Outcome, Status, Stop, ending, run, unsafe
 from labctl.sealing import seal_in_subprocess
 from protocols.records import Inference, Write
 
@@ -150,6 +150,7 @@ def run_die(
     own, history, folder = for_die(procedures, job.own), History(), job.folder / "dies" / job.name
     try:
         if job.resume and (folder / "journal.db").exists():
+            notify(job.die, "lease", THINKING)
             journal = _taken_up(job, len(own))
             replay = Replay.of(journal, body.rebuild)
         else:
@@ -281,6 +282,7 @@ class _Work:
         limited = Limited(found.die, job.limits, before)
         for procedure in self.procedures:
             self.tell("stage", procedure.name)
+            self.tell("lease", THINKING)
             outcome = run(
                 procedure,
                 limited,

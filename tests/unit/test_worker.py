@@ -129,7 +129,7 @@ def test_a_damaged_journal_is_left_as_it_is_and_the_die_needs_a_new_try(tmp_path
     result, said = carry_out(tmp_path, resume=True)
     assert (result.again, result.state, result.sealed) == (True, State.ERROR, "")
     assert "needs a new one" in result.outcome.reason
-    assert [what for _, what, _ in said] == ["alarm"]
+    assert [what for _, what, _ in said] == ["lease", "alarm"]
     assert path.read_bytes() == before
     new, _ = carry_out(tmp_path, attempt=2)
     assert (new.state, new.attempt) == (State.DONE, 2)
