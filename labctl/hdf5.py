@@ -22,18 +22,8 @@ from labctl.arrays import Array, quarantine, raw, storage, sync, sync_folder
 from labctl.core.errors import LabError, StorageError
 from labctl.hdf5_reader import SealedDie, load
 from labctl.journal import Journal
-from labctl.layout import (
-    Dataset,
-    Group,
-    Item,
-    Link,
-    dataset,
-    default_plot,
-    die_items,
-    plots,
-    run_meta,
-    table_items,
-)
+from labctl.layout import die_items, run_meta
+from labctl.layout_items import Dataset, Group, Item, Link, dataset, default_plot, plots, table_items
 from labctl.tables import Table
 
 _BIG = 1 << 16

@@ -8,19 +8,30 @@ flat list of the distinct ones with an index, and those that the journal keeps a
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import numpy as np
 
 from labctl.arrays import Array, Stored, encode, storage
 from labctl.journal import Journal
-from labctl.tables import Table
+from labctl.layout_items import (
+    EPOCH,
+    Dataset,
+    Group,
+    Item,
+    Link,
+    dataset,
+    default_plot,
+    file_key,
+    iso,
+    key,
+    plots,
+    table_items,
+    values,
+)
 
 UNITS = {
     "row": "V",
@@ -37,130 +48,7 @@ UNITS = {
 }
 """Units of what bodies hold, by name: the fields of `labctl.core.die`; what is not here has none."""
 
-_EPOCH = {"start": "1970-01-01T00:00:00Z"}
 _BUFFER = 1 << 24
-
-
-@dataclass(frozen=True)
-class Group:
-    """A group and its attributes."""
-
-    path: str
-    attrs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """A dataset: `parts` yields it anew each time, cut along its first axis. Text has dtype ``str``."""
-
-    path: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    unit: str
-    parts: Callable[[], Iterable[Array]]
-    attrs: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def units(self) -> str:
-        """The attribute `units`: "1" for a number without a unit, "" for text."""
-        return self.unit or ("" if self.dtype.kind in "SU" else "1")
-
-
-@dataclass(frozen=True)
-class Link:
-    """Another name for `target`, of this file or of `file` beside it."""
-
-    path: str
-    target: str
-    file: str = ""
-
-
-Item = Group | Dataset | Link
-
-
-def dataset(path: str, value: object, unit: str = "", **attrs: Any) -> Dataset:
-    """Return a dataset of a value held in memory."""
-    array = np.asarray(value)
-    return Dataset(path, array.shape, array.dtype, unit, lambda: [array], attrs)
-
-
-def iso(utc: float) -> str:
-    """Return s since 1970 as ISO 8601 text in UTC.
-
-    >>> iso(0.5)
-    '1970-01-01T00:00:00.500000+00:00'
-    """
-    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="microseconds")
-
-
-@cache
-def key(text: str) -> str:
-    """Return `text` as a name in a file; all but letters, digits, ``_`` and ``-`` becomes ``%XX``.
-
-    >>> key("a/b.c d")
-    'a%2Fb%2Ec%20d'
-    """
-    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
-
-
-def file_key(name: str) -> str:
-    """Return the path of an input file as the name of a dataset."""
-    return quote(name, safe=" .+()")
-
-
-def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield one scalar dataset per key; what is no number or text is JSON, as its attribute `json` says."""
-    yield Group(path, {"NX_class": "NXcollection"})
-    for name, value in body.items():
-        plain = isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
-        if plain or isinstance(value, float | bool) or (isinstance(value, int) and abs(value) < 2**63):
-            yield dataset(f"{path}/{key(name)}", value, json=False)
-        else:
-            yield dataset(f"{path}/{key(name)}", encode(value, _listed), json=True)
-
-
-def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
-    return array.tolist() if isinstance(array, np.ndarray) else {"$array": array.digest}
-
-
-def table_items(path: str, table: Table) -> Iterator[Item]:
-    """Yield a table: one dataset per column; one of codes says what they mean."""
-    yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar})
-    for name, column in table.items():
-        attrs = dict(_EPOCH) if name == "utc" else {}
-        if column.dtype.kind in "biuf":
-            attrs["long_name"] = f"{name}, {table.units[name] or '1'}"
-        if name in table.codes:
-            attrs["codes"] = ", ".join(f"{code} {word}" for word, code in table.codes[name].items())
-        yield dataset(f"{path}/{name}", column, table.units[name], **attrs)
-
-
-def plots(entry: str, table: Table) -> Iterator[Item]:
-    """Yield what people look at, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions."""
-    if table.columnar:
-        return
-    for name, column in table.items():
-        axes: list[tuple[str, Array]]
-        if column.ndim == 3 and column.dtype.kind in "biuf":
-            known = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
-            axes = [(axis, np.arange(n)) for axis, n in zip(known, column.shape, strict=True)]
-        elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
-            axes = [("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))]
-        else:
-            continue
-        path = f"{entry}/{table.name}_{name}"
-        yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": [axis for axis, _ in axes]})
-        yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
-        for axis, found in axes:
-            yield dataset(f"{path}/{axis}", found, long_name=axis)
-
-
-def default_plot(items: Iterable[Item]) -> str:
-    """Return the name of the plot to show first: conductances, else a fidelity, else any."""
-    groups = [i for i in items if isinstance(i, Group) and i.attrs["NX_class"] == "NXdata"]
-    found = [g.path.rsplit("/", 1)[1] for g in groups]
-    ranked = sorted(found, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name))
-    return ranked[0] if ranked else ""
 
 
 @dataclass
@@ -295,7 +183,7 @@ def operation_items(journal: Journal) -> Iterator[Item]:
     yield dataset(f"{path}/kind", _texts([op.kind for op in found]))
     yield dataset(f"{path}/patterns", patterns)
     for name, times in (("start", start), ("end", end)):
-        yield dataset(f"{path}/{name}_utc", times[:, 0], "s", **_EPOCH)
+        yield dataset(f"{path}/{name}_utc", times[:, 0], "s", **EPOCH)
         yield dataset(f"{path}/{name}_monotonic", times[:, 1], "s")
         body = "intent" if name == "start" else "result"
         yield dataset(f"{path}/{body}", _texts(text[body]))
@@ -316,7 +204,7 @@ def event_items(journal: Journal) -> Iterator[Item]:
     yield dataset(f"{path}/seq", np.array([e.seq for e in found], np.int64))
     yield dataset(f"{path}/stage", _texts([e.stage for e in found]))
     yield dataset(f"{path}/kind", _texts([e.kind for e in found]))
-    yield dataset(f"{path}/utc", np.array([e.stamp.utc for e in found], np.float64), "s", **_EPOCH)
+    yield dataset(f"{path}/utc", np.array([e.stamp.utc for e in found], np.float64), "s", **EPOCH)
     yield dataset(f"{path}/monotonic", np.array([e.stamp.monotonic for e in found], np.float64), "s")
     yield dataset(f"{path}/body", _texts(text))
     yield from bodies.items(path)

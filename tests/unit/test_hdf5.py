@@ -22,7 +22,8 @@ from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
 from labctl.hdf5 import check, main, quarantine, seal, write_run_file
 from labctl.hdf5_reader import SealedDie
 from labctl.journal import Journal
-from labctl.layout import UNITS, die_items, key
+from labctl.layout import UNITS, die_items
+from labctl.layout_items import key
 from labctl.sealing import seal_in_subprocess
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
