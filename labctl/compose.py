@@ -65,6 +65,10 @@ def campaign_model() -> type[Campaign]:
         __base__=Campaign,
         __doc__="A campaign: stages over dies.",
         stages=(tuple[stage, ...], Field(min_length=1, description="what is done to each die, in order")),
+        fiducials=(
+            tuple[Fiducial, ...],
+            Field(default=(), description="places whose electrical fact is known, besides those of the wafer file"),
+        ),
     )
 
 
@@ -235,8 +239,9 @@ def _subjects(
         kind = read_once(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
         whole = Subject(entry.name, kind, campaign.seed, entry.place(k))
         found += whole.split(subsites_of(entry.subsites))
+    fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
     if campaign.wafer is None:
-        return tuple(found), ()
+        return tuple(found), fiducials
     of_wafer = campaign.wafer
     said: WaferFile = read_once(files.read(of_wafer.file, WaferFile))
     kind = read_once(files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change")))
@@ -249,7 +254,7 @@ def _subjects(
         why = layout.excluded.get(name, "")
         whole = Subject(name, made, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=why)
         found += whole.split(subsites_of(of_wafer.subsites))
-    return tuple(found), said.fiducials
+    return tuple(found), (*said.fiducials, *fiducials)
 
 
 def networks(found: solutions.Solutions) -> tuple[Solution, ...]:

@@ -269,6 +269,19 @@ def test_a_bench_that_cannot_go_to_the_fiducials_is_refused_when_files_are_read(
     assert compose.read(tmp_path / "campaign.yaml").fiducials
 
 
+def test_a_campaign_names_fiducials_of_its_own(tmp_path):
+    campaign(tmp_path)
+    said = yaml.safe_load((tmp_path / "campaign.yaml").read_text(encoding="utf-8"))
+    said["fiducials"] = [{"at": "x4y2", "expect": "contact"}]
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    found = compose.read(tmp_path / "campaign.yaml").fiducials
+    assert [f.name for f in found] == ["x0y0", "x4y3", "x1y0", "x4y1", "x4y2"]
+    del said["wafer"]
+    said["dies"] = [{"name": "D", "file": "die.yaml", "at": [4, 2]}]
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    assert [f.name for f in compose.read(tmp_path / "campaign.yaml").fiducials] == ["x4y2"]
+
+
 def test_every_die_left_out_is_no_campaign(tmp_path):
     with pytest.raises(BenchError, match="every die is left out; W1-x1y0: excluded by the campaign"):
         campaign(tmp_path, only=["W1-x1y0"], exclude=["x1y0"])
