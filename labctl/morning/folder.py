@@ -10,6 +10,7 @@ from labctl.core.errors import BenchError
 from labctl.journal import Journal
 from labctl.journal_reader import Entry
 from labctl.overnight.locks import NAME, holder
+from labctl.overnight.preflight import BALLAST
 from labctl.overnight.states import RunState, State, read_state
 
 SILENT = 120.0
@@ -83,10 +84,12 @@ def predicted(meta: Mapping[str, Any]) -> dict[str, float]:
 
 
 def sizes_of(folder: Path) -> dict[str, int]:
-    """Return the bytes of a run on disk: by try of a die, and under "" of everything else."""
+    """Return the bytes of a run on disk, ballast aside: by try of a die, and under "" of everything else."""
     sizes: dict[str, int] = {}
     home = folder / "dies"
     for path in folder.rglob("*"):
+        if path == folder / BALLAST:
+            continue
         try:
             n = path.stat().st_size if path.is_file() else 0
         except OSError:  # it went away meanwhile

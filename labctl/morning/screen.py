@@ -29,7 +29,10 @@ def line(now: Now) -> str:
     parts = [f"{duration(now.elapsed)}: {now.done} of {now.total} dies done" + (f" ({kinds})" if kinds else "")]
     if now.left is not None:
         parts.append(f"ends {_ends(now)}")
-    parts += [" ".join([u.die, u.stage or u.state, *_percent(u.share)]) for u in now.under_way[:2]]
+    for u in now.under_way[:2]:
+        figures = f" ({', '.join(u.figures)})" if u.figures else ""
+        parts.append(" ".join([u.die, u.stage or u.state, *_percent(u.share)]) + figures)
+    parts += [f"last {now.last}"] if now.last and now.alive else []
     if not now.alive:
         parts.append(now.said)
     parts.append(_disk(now))
@@ -73,7 +76,8 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
     done = Text(f"{now.done} of {now.total} dies, {now.good} good")
     rows: list[tuple[str, RenderableType]] = [("done", done), ("elapsed", Text(duration(now.elapsed)))]
     if now.alive:
-        rows.append(("ends", Text(_ends(now) if now.left is not None else "not known before the first die is done")))
+        unknown = "soon" if now.done == now.total else "not known before the first die is done"
+        rows.append(("ends", Text(_ends(now) if now.left is not None else unknown)))
     for u in now.under_way[:3]:
         again = [f"try {u.attempt}"] if u.attempt > 1 else []
         said = ", ".join([f" {u.stage or u.state}", *again, duration(u.seconds), *_percent(u.share)])
