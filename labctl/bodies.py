@@ -60,6 +60,11 @@ class Subject:
         return self.name if self.subsite is None else self.name.removesuffix(f"-{self.subsite.name}")
 
     @property
+    def serial(self) -> str:
+        """What it is called however often it is visited: "A@2", the second visit of a golden die, is die "A"."""
+        return self.name.partition("@")[0]
+
+    @property
     def spot(self) -> Spot:
         """(column, row, number of the subsite) on the prober's map."""
         return (*self.at, 0 if self.subsite is None else self.subsite.number)
@@ -80,7 +85,7 @@ class Subject:
 
     def simulated(self) -> SimDie | ChipDie:
         """Return the simulated die."""
-        return make_die(self.description, seed=self.seed, name=self.name)
+        return make_die(self.description, seed=self.seed, name=self.serial)
 
 
 Truth = Callable[[], dict[str, Any]]
@@ -214,12 +219,12 @@ class OnBench:
 
     def _touches(self, subject: Subject) -> int:
         """Return how often these needles have touched a die before."""
-        return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.name, self.bench.name)
+        return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.serial, self.bench.name)
 
     def _touching(self, subject: Subject | None) -> None:
         """Count a touch that is about to happen."""
         if self._ledger is not None and subject is not None:
-            self._ledger.touch(subject.wafer, subject.name, self.bench.name)
+            self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
 
     def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Subject]) -> list[Found]:
         """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.

@@ -124,6 +124,7 @@ def _meta(job: Job) -> dict[str, Any]:
     return {
         **job.meta,
         "die": subject.name,
+        "serial": subject.serial,
         "place": list(subject.at),
         "wafer": subject.wafer,
         "limits": job.limits.model_dump(mode="json"),

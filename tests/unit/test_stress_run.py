@@ -1,6 +1,7 @@
 """The ledger while dies are worked on: the twin of a bench taken for real, so that its dies have lives."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -110,6 +111,18 @@ def test_touches_of_earlier_runs_use_up_the_quota(tmp_path):
         assert station.twin.instruments["prober"].state.touches == 0
     with Ledger.open(ledger) as found:
         assert found.touches("W1", "W1-x0y0", "card A") == 3
+
+
+def test_visits_of_a_golden_die_are_touches_and_pulses_of_that_die(tmp_path):
+    ledger = tmp_path / "stress.db"
+    visit = replace(SUBJECT, name="W1-x0y0@2")
+    job = Job(tmp_path / "one", visit, limits(), (), {"real": True}, ledger=ledger)
+    with body(ledger) as station:
+        run_die(job, (Survey(),), lambda *message: None, Stop(), station)
+    with Ledger.open(ledger) as found:
+        assert found.dies() == [("W1", "W1-x0y0")]
+        assert found.touches("W1", "W1-x0y0", "card A") == 1
+        assert found.life("W1", "W1-x0y0").counts.min() > 0
 
 
 def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypatch):
