@@ -23,7 +23,7 @@ from labctl.core.instrument import Subsite
 from labctl.core.units import Second
 from labctl.overnight.place import check_place
 from labctl.overnight.states import State
-from labctl.overnight.stress import Ledger
+from labctl.overnight.stress import VARIABLE, Ledger
 from labctl.replay import Rebuild
 from labctl.twin import Spot, Twin
 from sim_backend.chip import ChipDie
@@ -308,6 +308,16 @@ def _passive(subject: Subject) -> SimDie:
     return die
 
 
+def _kept(ledger: Path) -> Ledger:
+    """Return the ledger of real dies, open; BenchError if it is not on a disk of this computer."""
+    try:
+        check_place(ledger.parent)
+    except BenchError as error:
+        where = f"name another place with {VARIABLE} or 'ledger' in the bench file"
+        raise BenchError(f"the stress ledger cannot be {ledger}; {where}: {error}") from error
+    return Ledger.open(ledger)
+
+
 def on_bench(
     bench: Bench,
     subjects: list[Subject],
@@ -335,9 +345,7 @@ def on_bench(
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if sim is None:
-        if ledger is not None:
-            check_place(ledger.parent)
-        found = None if ledger is None else Ledger.open(ledger)
+        found = None if ledger is None else _kept(ledger)
         try:
             opened = open_bench(bench, first.nominal, connect=visa(log), polarity=first.polarity, ask=ask)
         except BaseException:

@@ -12,10 +12,10 @@ from typer.testing import CliRunner
 
 from instruments.assemble import open_bench
 from instruments.bench import Bench
-from labctl.bodies import OnBench, Subject
+from labctl.bodies import OnBench, Subject, on_bench
 from labctl.cli_stress import register
 from labctl.core.die import Bias, Pulse
-from labctl.core.errors import ContactError, StorageError
+from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.journal import Journal
 from labctl.limits import Limits
 from labctl.overnight.stress import Ledger
@@ -242,3 +242,14 @@ def test_the_command_finds_the_ledger_of_a_bench(lived, tmp_path, monkeypatch):
     assert "there is no stress ledger yet" in str(command("--ledger", tmp_path / "none.db").exception)
     assert "has nothing of a die W9" in str(command("W9", "--ledger", lived).exception)
     assert not (tmp_path / "none.db").exists()
+
+
+def test_a_ledger_in_a_folder_that_is_synchronised_is_refused_before_anything_is_connected(tmp_path, monkeypatch):
+    ledger = tmp_path / "Dropbox" / "stress.db"
+    ledger.parent.mkdir()
+    (ledger.parent / ".dropbox.cache").mkdir()
+    monkeypatch.setattr("labctl.bodies.visa", lambda log: pytest.fail("something was connected"))
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    with pytest.raises(BenchError, match=r"the stress ledger cannot be .*; name another place with LABCTL_LEDGER"):
+        on_bench(bench, [SUBJECT], None, ledger=ledger)
+    assert not ledger.exists()
