@@ -31,6 +31,9 @@ Sim = Annotated[
 ]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")]
+Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")]
 Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]
 Executor = Annotated[
     str,

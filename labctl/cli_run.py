@@ -12,14 +12,31 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
-from labctl.cli_options import AsJson, BenchPath, CampaignPath, Executor, Only, Seed, Set, Sim, names, quantity
-from labctl.cli_plan import prepare
+from labctl.cli_options import (
+    AsJson,
+    BenchPath,
+    CampaignPath,
+    Executor,
+    Only,
+    Reason,
+    RunFolder,
+    Seed,
+    Set,
+    Sim,
+    Workers,
+    names,
+    quantity,
+)
+from labctl.cli_plan import prepare, rehearsed
+from labctl.core.errors import BenchError
 from labctl.progress import console
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command()(run)
+    for command in (resume, stop, skip):
+        app.command(command.__name__, rich_help_panel="Overnight")(command)
 
 
 def run(
@@ -30,7 +47,7 @@ def run(
     seed: Seed = None,
     set_: Set = None,
     as_json: AsJson = False,
-    workers: Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")] = None,
+    workers: Workers = None,
     plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
     bench: BenchPath = None,
     sim: Sim = None,
@@ -64,6 +81,72 @@ def run(
     _conclude(folder, ending, state, start, plot, as_json)
 
 
+def resume(
+    run: RunFolder,
+    only: Only = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")] = "",
+    accept: Annotated[
+        bool, typer.Option("--accept-changes", help="go on although files, code or libraries have changed since")
+    ] = False,
+    as_json: AsJson = False,
+    workers: Workers = None,
+    executor: Executor = "",
+) -> None:
+    """Go on with a run that was stopped, broken off or killed: in the middle of a die, and with the dies left over.
+
+    It goes on with the files it was started with, which its folder has kept.
+    """
+    from labctl.overnight import night
+    from labctl.overnight import resume as resuming
+    from labctl.overnight.locks import hold
+    from labctl.progress import counted
+
+    start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
+    resuming.state_of(run)
+    with hold(run, night.what(sys.argv)):
+        meta = (state := resuming.state_of(run)).meta
+        left = resuming.to_do(state, run, chosen)
+        changed = resuming.changes(run, meta)
+        if changed and not accept:
+            raise BenchError(
+                f"since {run} was started, {'; '.join(changed)}. It would go on as it was started; if that is what you "
+                "want, say --accept-changes"
+            )
+        prepared, plans = rehearsed(resuming.read(run, meta))
+        screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
+        with _ways([p for p in plans if p.die in left], workers, executor, screen) as ways:
+            ending, state = night.resume(
+                run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed
+            )
+    _conclude(run, ending, state, start, False, as_json)
+
+
+def stop(run: RunFolder, reason: Reason = "") -> None:
+    """Ask a run that goes on to end at its next safe point; what was measured is sealed, and it can be resumed."""
+    from labctl.overnight.asked import Request, ask, whoami
+
+    ask(run, Request("stop", by=whoami(), reason=reason))
+    console(stderr=True).print(f"{run} is asked to stop; see: labctl watch {run}", markup=False, highlight=False)
+
+
+def skip(
+    run: RunFolder,
+    die: Annotated[str, typer.Argument(metavar="DIE", help="name of the die")],
+    reason: Reason = "",
+) -> None:
+    """Ask a run that goes on to leave a die out, or to leave it at its next safe point."""
+    from labctl.overnight.asked import Request, ask, whoami
+    from labctl.overnight.states import FINAL, read_state
+
+    dies = read_state(run).dies
+    if die not in dies:
+        raise BenchError(f"{run} has no die {die}; it has {', '.join(dies)}")
+    if dies[die].state in FINAL:
+        raise BenchError(f"die {die} is final in {run}: {dies[die].state}")
+    ask(run, Request("skip", die, whoami(), reason))
+    console(stderr=True).print(f"{run} is asked to skip {die}; see: labctl watch {run}", markup=False, highlight=False)
+
+
 @contextmanager
 def _ways(plans: Sequence[Any], workers: int | None, executor: str, screen: Console) -> Iterator[Any]:
     """Yield how a session is carried out, with the progress of it on the screen."""
@@ -93,7 +176,8 @@ def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, a
             screen.print(f"drawn: {picture}", highlight=False)
     said = f": {ending.text}" if ending.text else ""
     took = duration(time.monotonic() - start)
-    screen.print(f"{ending.status.value} in {took}{said}; labctl show {folder}", highlight=False, markup=False)
+    more = f"labctl resume {folder}" if state.unfinished else f"labctl show {folder}"
+    screen.print(f"{ending.status.value} in {took}{said}; {more}", highlight=False, markup=False)
     told = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
     screen.print(told, highlight=False, markup=False, soft_wrap=True)
     if as_json:

@@ -328,6 +328,12 @@ def git_commit() -> str:
     return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
 
 
+def _kept_as(prepared: Prepared, kind: type) -> str | None:
+    """Return the name in the run folder of the file that is a `kind`, None if there is none."""
+    found = (k for k, source in enumerate(prepared.sources) if isinstance(source.value, kind))
+    return next((f"{k:02d}-{prepared.sources[k].path.name}" for k in found), None)
+
+
 def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[str, Any]:
     """Make the run folder with verbatim inputs and `run.json`; return what `run.json` says.
 
@@ -346,7 +352,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
                 "path": str(source.path),
                 "sha256": hashlib.sha256(source.text.encode()).hexdigest(),
             }
-        raw = prepared.campaign.solutions.read_bytes()
+        raw = files.actual(prepared.campaign.solutions).read_bytes()
         (folder / "files" / "solutions.npz").write_bytes(raw)
         kept["solutions.npz"] = {
             "path": str(prepared.campaign.solutions),
@@ -361,6 +367,8 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "body": prepared.body,
             "real": prepared.bench is not None and prepared.sim is None,
             "set": dict(prepared.overrides),
+            "sim": prepared.sim,
+            "roles": {"campaign": _kept_as(prepared, Campaign), "bench": _kept_as(prepared, Bench)},
             "files": kept,
             "argv": list(argv),
             "cwd": str(Path.cwd()),

@@ -24,6 +24,7 @@ from labctl.hdf5_reader import SealedDie, load
 from labctl.journal import Journal
 from labctl.layout import die_items, run_meta
 from labctl.layout_items import Dataset, Group, Item, Link, dataset, default_plot, plots, table_items
+from labctl.overnight.states import newest_of
 from labctl.tables import Table
 
 _BIG = 1 << 16
@@ -58,14 +59,15 @@ def seal(run: Path, die: str) -> str:
 
 
 def write_run_file(run: Path) -> Path:
-    """Write ``RUN/run.h5`` anew: a link to every sealed die, and their tables of plain numbers side by side.
+    """Write ``RUN/run.h5`` anew: a link to every die's newest sealed try, and their plain numbers side by side.
 
     Raises StorageError.
     """
-    names = sorted(path.stem for path in (run / "dies").glob("*.h5"))
+    newest = newest_of(path.stem for path in (run / "dies").glob("*.h5"))
+    names = list(newest)
     found: dict[str, list[Table]] = {}
-    for name in names:
-        with SealedDie(run / "dies" / f"{name}.h5") as die:
+    for name, file in newest.items():
+        with SealedDie(run / "dies" / f"{file}.h5") as die:
             for table in die.tables:
                 if not die.columnar(table):
                     found.setdefault(table, []).append(_plain(die.table(table), name))
@@ -82,7 +84,7 @@ def write_run_file(run: Path) -> Path:
         "creator": "mtj-labctl",
         "default": "summary" if shown or not names else names[0],
     }
-    links = [Link(f"/{name}", "/entry", f"dies/{name}.h5") for name in names]
+    links = [Link(f"/{name}", "/entry", f"dies/{file}.h5") for name, file in newest.items()]
     summary = {"NX_class": "NXentry", **({"default": shown} if shown else {})}
     _replace(run, run / "run.h5", [Group("/", root), Group("/summary", summary), *items, *links])
     return run / "run.h5"

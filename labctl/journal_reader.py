@@ -160,7 +160,10 @@ class JournalReader:
     @property
     def meta(self) -> dict[str, Any]:
         """What `create` was given."""
-        return next(self._entries("meta")).body  # type: ignore[no-any-return]
+        found = next(self._entries("meta"), None)
+        if found is None:
+            raise StorageError(f"{self.path}: nothing stands in it yet; whoever made it had no time to say what it is")
+        return found.body  # type: ignore[no-any-return]
 
     @property
     def created(self) -> Stamp:

@@ -3,9 +3,9 @@
 A run that was killed, or still goes on, therefore opens like any other. Files are open only while being read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from labctl.core.errors import StorageError
 from labctl.journal import Journal
 from labctl.journal_reader import Entry, Operation
 from labctl.layout import run_meta
+from labctl.overnight.states import newest_of
 from labctl.tables import Table
 
 
@@ -32,7 +33,7 @@ class DieData:
     sealed: bool
 
     def open(self) -> AbstractContextManager[Any]:
-        """Open it once, for more than one table; what is opened has `meta`, `tables`, `table`, `events`, `operations`."""
+        """Open it once for more than one table; it has `meta`, `tables`, `table`, `events` and `operations`."""
         if self.sealed:
             from labctl.hdf5_reader import SealedDie
 
@@ -72,18 +73,26 @@ class DieData:
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk, finished or not: `dies` are the names of its dies, `meta` is what ``run.json`` says."""
+    """A run on disk, finished or not.
+
+    Args:
+        dies: names of its dies that have been begun.
+        meta: what ``run.json`` says.
+        tries: by die, the folder of its newest try, which counts.
+    """
 
     path: Path
     dies: tuple[str, ...]
     meta: dict[str, Any]
+    tries: Mapping[str, str] = field(default_factory=dict)
 
     def die(self, name: str) -> DieData:
         """Return one die. Raises KeyError, with the dies there are, if there is none of that name."""
         if name not in self.dies:
             raise KeyError(f"{self.path} has no die '{name}'; it has {', '.join(self.dies)}")
-        sealed = self.path if self.path.is_file() else self.path / "dies" / f"{name}.h5"
-        return DieData(name, sealed, True) if sealed.is_file() else DieData(name, self.path / "dies" / name, False)
+        folder = self.tries.get(name, name)
+        sealed = self.path if self.path.is_file() else self.path / "dies" / f"{folder}.h5"
+        return DieData(name, sealed, True) if sealed.is_file() else DieData(name, self.path / "dies" / folder, False)
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -122,7 +131,8 @@ def open_run(path: str | Path) -> Run:
     if (path / "dies").is_dir():
         folder = path / "dies"
         journals = {p.parent.name for p in folder.glob("*/journal.db")}
-        return Run(path, tuple(sorted(journals | {p.stem for p in folder.glob("*.h5")})), run_meta(path))
+        newest = newest_of(journals | {p.stem for p in folder.glob("*.h5")})
+        return Run(path, tuple(newest), run_meta(path), newest)
     if path.is_file() and path.suffix == ".h5":
         from labctl.hdf5_reader import SealedDie
 

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from instruments.fiducial import Fiducial
 from labctl.campaign import WaferEntry, file_name
 from labctl.core.errors import BenchError
-from labctl.files import FilePath, Loaded
+from labctl.files import FilePath, Loaded, actual
 from labctl.files.tree import Node
 from labctl.g85 import parse_g85
 from labctl.wafermap import MapReading, Place, WaferMap, parse_csv
@@ -93,7 +93,7 @@ def read_map(said: WaferFile) -> tuple[WaferMap, str]:
     path = said.map_file
     assert path is not None, "the caller has looked"
     try:
-        raw = path.read_bytes()
+        raw = actual(path).read_bytes()
     except OSError as error:
         raise BenchError(f"{path}: the map cannot be read: {error.strerror or error}") from error
     if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):

@@ -1,6 +1,9 @@
 """Files people write: YAML with units, refused with file, line, what was found and what was expected."""
 
 from labctl.files.load import Loaded, Part, load, read, schema
-from labctl.files.paths import FilePath, Included, NewPath, absolute
+from labctl.files.paths import FilePath, Included, Kept, NewPath, absolute, actual, as_kept, here
 
-__all__ = ["FilePath", "Included", "Loaded", "NewPath", "Part", "absolute", "load", "read", "schema"]
+__all__ = [
+    "FilePath", "Included", "Kept", "Loaded", "NewPath", "Part", "absolute", "actual", "as_kept", "here", "load",
+    "read", "schema",
+]  # fmt: skip

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labctl.core.errors import BenchError
+from labctl.files.paths import actual
 
 
 def read_npz(path: Path, wanted: Callable[[str], bool]) -> dict[str, npt.NDArray[Any]]:
@@ -19,7 +20,7 @@ def read_npz(path: Path, wanted: Callable[[str], bool]) -> dict[str, npt.NDArray
         BenchError: there is no such file, or it is not a whole npz file of plain arrays.
     """
     try:
-        with path.open("rb") as file:
+        with actual(path).open("rb") as file:
             if not zipfile.is_zipfile(file):
                 raise BenchError(f"{path} is not a whole npz file; expected arrays written by numpy.savez")
             file.seek(0)

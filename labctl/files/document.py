@@ -15,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from labctl.files.paths import actual
 from labctl.files.tree import Node, Path_, Problem
 
 MAX_BYTES = 4 << 20
@@ -159,7 +160,7 @@ def read(path: Path) -> Document:
     try:
         if path.is_dir():
             return _refused(f"{path}", "found a folder, expected a YAML file")
-        with path.open("rb") as file:
+        with actual(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
         if len(data) > MAX_BYTES:
             return _refused(f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write")

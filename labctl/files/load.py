@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails, core_schema
 from labctl.core.errors import BenchError, LabError
 from labctl.files import document
 from labctl.files.messages import explain, locate, shown
-from labctl.files.paths import FILE_HERE, PATH_HERE, absolute
+from labctl.files.paths import FILE_HERE, PATH_HERE, absolute, here
 from labctl.files.tree import Node, Path_, Problem
 
 M = TypeVar("M", bound=BaseModel)
@@ -112,7 +112,7 @@ def read(
     for place, kind in marks:
         if kind == PATH_HERE:
             node = work.root.at(place)
-            node.value = str(absolute(node.value, node.file.parent if node.file else Path.cwd()))
+            node.value = str(absolute(node.value, node.file.parent if node.file else here()))
     value = work.validate(model, given)
     return Loaded(value, given, read_.text, work.included, overrides, work.root)
 
@@ -211,7 +211,7 @@ class _Work:
             node = self.root.at(at)
             if at in self.failed or not isinstance(node.value, str):
                 continue
-            folder = node.file.parent if node.file else Path()
+            folder = node.file.parent if node.file else here()
             target = folder / Path(node.value).expanduser()
             above = {n.file.resolve() for n in (self.root.at(at[:k]) for k in range(len(at) + 1)) if n.file}
             if target.resolve() in above:

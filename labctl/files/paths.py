@@ -6,7 +6,9 @@ and then hands them absolute ones.
 """
 
 import os
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -15,6 +17,44 @@ from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
 PATH_HERE, FILE_HERE = "labctl_path_here", "labctl_file_here"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """Files as they were: what is read when a run is taken up again.
+
+    Args:
+        folder: where relative paths of the command line started.
+        copies: absolute path of a file that was read then -> its copy.
+    """
+
+    folder: Path
+    copies: Mapping[Path, Path]
+
+
+_kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
+
+
+@contextmanager
+def as_kept(kept: Kept) -> Iterator[None]:
+    """Read files as they were kept while the block lasts; those that were not kept are read where they are."""
+    token = _kept.set(kept)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def here() -> Path:
+    """Return where relative paths of the command line start."""
+    kept = _kept.get()
+    return Path.cwd() if kept is None else kept.folder
+
+
+def actual(path: Path) -> Path:
+    """Return where the content of the file `path` is read."""
+    kept = _kept.get()
+    return path if kept is None else kept.copies.get(absolute(path, here()), path)
 
 
 @dataclass(frozen=True)
@@ -84,6 +124,6 @@ def absolute(path: str | Path, folder: Path) -> Path:
 
 def _there(path: Path) -> bool:
     try:
-        return path.exists()
+        return actual(path).exists()
     except (OSError, ValueError):  # too long, or a character that no path can have
         return False

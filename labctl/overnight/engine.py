@@ -61,6 +61,7 @@ class Engine:
         self._run = next(iter(jobs.values())).folder
         self._hand: dict[str, _Hand] = {}
         self._lost: Counter[str] = Counter()
+        self._skipping: dict[str, Request] = {}
         self._looked, self._started = 0.0, time.monotonic()
         self.ending: Ending | None = None
         self._queue = [name for name in rules.order(log.state) if name in jobs]
@@ -115,6 +116,7 @@ class Engine:
             self.stop()
             self.ending = replace(self.ending or Ending(4, STOPPED), text=f"{STOPPED}: {request.by}")
         elif request.what == "skip" and request.die in self._hand:
+            self._skipping[request.die] = request
             self._going.skip(request.die)
         elif request.what == "skip" and request.die in self._queue:
             self._queue.remove(request.die)
@@ -205,7 +207,9 @@ class Engine:
     def _judge(self, name: str, again: bool = False) -> None:
         """Decide what follows from the end of a die: a new try, the end of the run, or the next die."""
         die = self.log.state.dies[name]
-        if die.state is State.INTERRUPTED:
+        if die.state is State.INTERRUPTED and name in self._skipping:
+            self._skip(name, self._skipping.pop(name))
+        elif die.state is State.INTERRUPTED:
             self._interrupted(die)
         broken = self._rules.broken(self.log.state, die)
         if broken is not None and self.ending is None:

@@ -1,5 +1,6 @@
 """One session of a run, from the folder to the exit code: journal, crew, signals, engine, and what is left to say."""
 
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -11,11 +12,14 @@ from instruments.bench import Bench, ManualEntry, SentioEntry
 from instruments.manual_prober import Ask
 from labctl.compose import Prepared, make_folder
 from labctl.core.errors import BenchError, LabError, StorageError
+from labctl.layout import run_meta
 from labctl.overnight import asked
 from labctl.overnight.asked import Going
 from labctl.overnight.ending import Ending
 from labctl.overnight.engine import Engine
+from labctl.overnight.locks import hold
 from labctl.overnight.pool import Crew, Here, Pool, Processes
+from labctl.overnight.resume import to_do
 from labctl.overnight.rules import Rules
 from labctl.overnight.states import Runlog, RunState, State
 from labctl.plan import DiePlan, total
@@ -78,10 +82,51 @@ def start(
         StorageError: the disk is full, or fails.
     """
     said = make_folder(folder, prepared, argv)
-    log = Runlog.create(folder, meta_of(said, prepared, plans))
-    for left_out in prepared.skipped:
-        log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
-    jobs = {job.die: job for job in prepared.jobs(folder, said)}
+    with hold(folder, what(argv)):
+        log = Runlog.create(folder, meta_of(said, prepared, plans))
+        for left_out in prepared.skipped:
+            log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
+        jobs = {job.die: job for job in prepared.jobs(folder, said)}
+        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
+
+
+def what(argv: Sequence[str]) -> str:
+    """Return what is being run, for whoever is refused.
+
+    >>> what(["/usr/bin/labctl", "run", "overnight.yaml"])
+    'labctl run overnight.yaml'
+    """
+    return " ".join(["labctl", *argv[1:]])
+
+
+def resume(
+    folder: Path,
+    prepared: Prepared,
+    plans: Sequence[DiePlan],
+    argv: Sequence[str],
+    ways: Ways,
+    *,
+    only: Sequence[str] | None = None,
+    reason: str = "",
+    accepted: Sequence[str] = (),
+) -> tuple[Ending, RunState]:
+    """Go on with a run, with the dies of `only` if given; return how that ended and where the dies stand.
+
+    The caller holds the folder, and has done so since it read where the run stands.
+
+    Args:
+        reason: why, for the record.
+        accepted: what has changed and was accepted, in operator words.
+
+    Raises:
+        BenchError: there is nothing to do, or no such die.
+        StorageError: the journal cannot be written.
+    """
+    log = Runlog.open(folder)
+    names = to_do(log.state, folder, only)
+    pid = os.getpid()
+    log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
+    jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
     return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
 
 

@@ -204,7 +204,8 @@ class Processes:
             self._queue = context.Queue()
             given = self._queue, self._going, self._stages
             executor = ProcessPoolExecutor(self.width, context, enter_worker, given)
-            executor.submit(int)  # all processes are started by the first job, and are to be born here
+            for _ in range(self.width):
+                executor.submit(int)  # as long as nobody is idle, each job starts a process: all are to be born here
         self._children = [child for child in multiprocessing.active_children() if child not in before]
         return executor, run_die_in_worker
 

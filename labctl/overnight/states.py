@@ -63,6 +63,20 @@ def folder_of(die: str, attempt: int = 1) -> str:
     return die if attempt == 1 else f"{die}~{attempt}"
 
 
+def newest_of(folders: Iterable[str]) -> dict[str, str]:
+    """Return, by die, what the newest of its tries is called, of those in `folders`.
+
+    >>> newest_of(["D2", "D17~2", "D17", "D17~10"])
+    {'D17': 'D17~10', 'D2': 'D2'}
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for folder in folders:
+        die, _, number = folder.partition("~")
+        if not number or number.isdecimal():
+            found[die] = max(found.get(die, (0, "")), (int(number or 1), folder))
+    return {die: folder for die, (_, folder) in sorted(found.items())}
+
+
 @dataclass(frozen=True)
 class Try:
     """One try of one die.

@@ -1,0 +1,197 @@
+"""A batch that is stopped, steered, killed and taken up again comes to the same end as one that is left alone."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from labctl import open_run, solutions
+from labctl.core.errors import StorageError
+from labctl.overnight.asked import Request, ask
+from labctl.overnight.states import State, read_state
+from tests.e2e.conftest import EXAMPLES
+
+DIES = ("A", "B", "C")
+
+
+@pytest.fixture(scope="module")
+def batch(tmp_path_factory):
+    """A campaign over 3 small passive dies of 10 solutions each, which takes some seconds."""
+    folder = tmp_path_factory.mktemp("batch")
+    shipped = solutions.load(EXAMPLES / "wine-solutions.npz")
+    solutions.save(folder / "ten.npz", shipped.take(np.arange(10)))
+    text = (EXAMPLES / "wine-passive.yaml").read_text()
+    before, _, after = text.partition("dies:\n")
+    file = json.dumps(str(EXAMPLES / "dies/passive-15x15.yaml"))
+    dies = "dies:\n" + "".join(f"  - {{name: {name}, file: {file}}}\n" for name in DIES)
+    path = folder / "batch.yaml"
+    path.write_text(before.replace("wine-solutions.npz", "ten.npz") + dies + "\n" + after.partition("\n\n")[2])
+    return path
+
+
+@pytest.fixture(scope="module")
+def left_alone(tmp_path_factory, batch, labctl):
+    """The folder of a run that nobody disturbed."""
+    folder = tmp_path_factory.mktemp("alone") / "run"
+    labctl("run", batch, "--out", folder, "--workers", "1")
+    return folder
+
+
+def start(batch, folder, *more):
+    return subprocess.Popen(
+        [sys.executable, "-m", "labctl", "run", str(batch), "--out", str(folder), *more],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def wait_for(folder, what, process, seconds=60):
+    """Return the state of a run as soon as `what` is true of it."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(StorageError):  # it is just being made
+            state = read_state(folder)
+            if what(state):
+                return state
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    raise AssertionError("the run did not get that far")
+
+
+def in_stage(state, name, die="A"):
+    last = state.dies[die].last
+    return last is not None and last.stage == name
+
+
+def assert_same_end(folder, other):
+    """Two runs came to the same bins, figures and tables."""
+    a, b = read_state(folder), read_state(other)
+    for name in DIES:
+        assert a.dies[name].state is b.dies[name].state is State.DONE
+        assert (a.dies[name].bin, dict(a.dies[name].last.figures)) == (
+            b.dies[name].bin,
+            dict(b.dies[name].last.figures),
+        )
+    first, second = open_run(folder), open_run(other)
+    assert first.tables == second.tables
+    for table in first.tables:
+        one, two = first.table(table), second.table(table)
+        for column in one:
+            if column not in ("utc", "seq"):
+                np.testing.assert_array_equal(one[column], two[column], err_msg=f"{table}.{column}")
+
+
+def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, left_alone, labctl, tmp_path):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "1")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    ask(folder, Request("stop", by="somebody", reason="coffee"))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 4, said
+    assert f"labctl resume {folder}" in " ".join(said.split())
+    state = read_state(folder)
+    assert (state.outcome, state.exit_code) == ("abort", 4)
+    (asked,) = (e.body for e in state.events if e.kind == "asked")
+    assert (asked["what"], asked["reason"]) == ("stop", "coffee")
+    assert state.dies["A"].state is State.INTERRUPTED
+    assert state.dies["B"].state is State.PENDING
+    assert (folder / "dies" / "A.h5").is_file()
+    labctl("resume", folder, "--reason", "after coffee", "--workers", "1")
+    again = read_state(folder)
+    assert (again.outcome, again.exit_code, again.resumes) == ("success", 0, 1)
+    assert len(again.dies["A"].tries) == 1
+    assert_same_end(folder, left_alone)
+    assert "nothing is left to do" in labctl("resume", folder, expect=2).stderr
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_run_that_is_killed_as_a_whole_goes_on_with_resume(batch, left_alone, labctl, tmp_path, workers):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", workers)
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert read_state(folder).dies["A"].state is State.RUNNING
+    labctl("resume", folder, "--workers", workers)
+    assert_same_end(folder, left_alone)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_worker_that_is_killed_costs_its_die_an_interruption(batch, left_alone, tmp_path):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "2")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    children = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    workers = [int(line.split()[0]) for line in children if "spawn_main" in line]
+    os.kill(workers[0], signal.SIGKILL)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 0, said
+    state = read_state(folder)
+    died = [e.body for e in state.events if e.kind == "watchdog"]
+    assert {b["what"] for b in died} == {"died"}
+    assert 1 <= len(died) <= 2
+    assert_same_end(folder, left_alone)
+
+
+def test_a_second_start_on_a_run_that_goes_on_is_refused_and_names_who_runs_it(batch, labctl, tmp_path):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "1")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    said = labctl("resume", folder, expect=2).stderr
+    assert "is in use by" in said
+    assert f"pid {process.pid}" in said
+    os.killpg(process.pid, signal.SIGTERM)
+    process.communicate(timeout=60)
+
+
+def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_path):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "1")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    ask(folder, Request("skip", "A", "somebody", "a scratch"))
+    labctl("skip", folder, "C")
+    assert "no die D" in labctl("skip", folder, "D", expect=2).stderr
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    dies = read_state(folder).dies
+    assert [dies[name].state for name in DIES] == [State.SKIPPED, State.DONE, State.SKIPPED]
+    assert "a scratch" in dies["A"].reason
+    assert "final" in labctl("skip", folder, "B", expect=2).stderr
+
+
+def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_was(batch, left_alone, labctl, tmp_path):
+    folder, moved = tmp_path / "run", tmp_path / "moved.yaml"
+    moved.write_text(batch.read_text().replace("ten.npz", str(batch.parent / "ten.npz")))
+    process = start(moved, folder, "--workers", "1")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=60)
+    moved.write_text(moved.read_text().replace("v_max: 600 mV", "v_max: 650 mV"))
+    said = labctl("resume", folder, expect=2).stderr
+    assert "moved.yaml has changed" in said
+    assert "--accept-changes" in said
+    labctl("resume", folder, "--accept-changes", "--only", "A", "--workers", "1", expect=4)
+    state = read_state(folder)
+    (resumed,) = (e.body for e in state.events if e.kind == "resumed")
+    assert (resumed["only"], len(resumed["accepted"])) == (["A"], 1)
+    assert [state.dies[n].state for n in DIES] == [State.DONE, State.PENDING, State.PENDING]
+    assert "is final" in labctl("resume", folder, "--accept-changes", "--only", "A", expect=2).stderr
+    moved.unlink()
+    labctl("resume", folder, "--accept-changes", "--workers", "1", cwd=tmp_path)
+    assert_same_end(folder, left_alone)
+
+
+def test_a_folder_without_a_run_cannot_be_asked_for_anything(labctl, tmp_path):
+    assert "there is no run here" in labctl("stop", tmp_path, expect=5).stderr
+    assert "there is no run here" in labctl("resume", tmp_path, expect=2).stderr
