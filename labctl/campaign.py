@@ -12,6 +12,7 @@ from labctl.core.procedure import Model
 from labctl.core.units import Metre, Ratio
 from labctl.files import FilePath
 from labctl.limits import Limits
+from labctl.overnight.notify import Notify
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 _NOT_ON_WINDOWS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
@@ -141,6 +142,7 @@ class Campaign(Model):
         default=(), description="where dies go that are not good: the first rule that is true; those of 'accept' follow"
     )
     batch: Batch = Field(default=Batch(), description="what is said of many dies: order, new tries, when to stop")
+    notify: Notify | None = Field(default=None, description="who is told what the run does")
 
     @property
     def bin_rules(self) -> tuple[BinRule, ...]:

@@ -31,6 +31,10 @@ Sim = Annotated[
 ]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
+AcceptPlace = Annotated[
+    bool,
+    typer.Option("--accept-place", help="run on a network file system or in a synchronised folder all the same"),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")]
 Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")]

@@ -13,11 +13,24 @@ import typer
 from rich.console import Console
 
 from labctl.cli_options import (
+<<<<<<< work
+    AcceptPlace,
+=======
+>>>>>>> engine
     AsJson,
     BenchPath,
     CampaignPath,
     Executor,
     Only,
+<<<<<<< work
+    Seed,
+    Set,
+    Sim,
+    names,
+    quantity,
+)
+from labctl.cli_plan import prepare
+=======
     Reason,
     RunFolder,
     Seed,
@@ -29,6 +42,7 @@ from labctl.cli_options import (
 )
 from labctl.cli_plan import prepare, rehearsed
 from labctl.core.errors import BenchError
+>>>>>>> engine
 from labctl.progress import console
 
 
@@ -56,6 +70,7 @@ def run(
         int | None, typer.Option("--pretest", metavar="N", min=1, help="N dies first, spread over the wafer")
     ] = None,
     executor: Executor = "",
+    accept_place: AcceptPlace = False,
 ) -> None:
     """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
 
@@ -76,7 +91,7 @@ def run(
         f"predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} on disk, into {folder}",
         highlight=False,
     )
-    with _ways(plans, workers, executor, screen) as ways:
+    with _ways(plans, workers, executor, screen, accept_place) as ways:
         ending, state = night.start(folder, prepared, plans, sys.argv, ways)
     _conclude(folder, ending, state, start, plot, as_json)
 
@@ -148,14 +163,21 @@ def skip(
 
 
 @contextmanager
-def _ways(plans: Sequence[Any], workers: int | None, executor: str, screen: Console) -> Iterator[Any]:
+def _ways(
+    plans: Sequence[Any], workers: int | None, executor: str, screen: Console, accept_place: bool
+) -> Iterator[Any]:
     """Yield how a session is carried out, with the progress of it on the screen."""
     from labctl.overnight.night import Ways
     from labctl.progress import Display
 
     with Display({p.die: p.patterns for p in plans}) as display:
         yield Ways(
-            workers or os.cpu_count() or 1, executor, display.notify, _ask, lambda twin: _say_ledger(twin, screen)
+            workers or os.cpu_count() or 1,
+            executor,
+            display.notify,
+            _ask,
+            lambda twin: _say_ledger(twin, screen),
+            accept_place,
         )
 
 

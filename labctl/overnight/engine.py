@@ -11,8 +11,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from labctl.core.errors import StorageError
 from labctl.overnight.asked import STOPPED, Going, Request, take
 from labctl.overnight.ending import Ending
+from labctl.overnight.guard import Guard
 from labctl.overnight.pool import Crew, Lost
 from labctl.overnight.rules import Rules, cause
 from labctl.overnight.states import ACTIVE, DieState, Runlog, State
@@ -44,6 +46,7 @@ class Engine:
         crew: makes the crew, given the function that takes its messages.
         show: told of everything, for the screen.
         first: the state in which the work on a die begins: where needles move, MOVING.
+        guard: asked for space before a die is begun, and looked at as time passes.
     """
 
     def __init__(
@@ -55,9 +58,10 @@ class Engine:
         crew: Callable[[Notify], Crew],
         show: Notify = lambda die, what, detail: None,
         first: State = State.RUNNING,
+        guard: Guard | None = None,
     ) -> None:
         self.log, self._jobs, self._rules, self._going, self._show = log, dict(jobs), rules, going, show
-        self._crew, self._first = crew(self.tell), first
+        self._crew, self._first, self._guard = crew(self.tell), first, guard
         self._run = next(iter(jobs.values())).folder
         self._hand: dict[str, _Hand] = {}
         self._lost: Counter[str] = Counter()
@@ -102,10 +106,12 @@ class Engine:
         self._crew.hurry()
 
     def _look(self) -> None:
-        """Take the requests of other terminals."""
+        """Take the requests of other terminals, and notice what happened to the computer."""
         if time.monotonic() - self._looked < LOOK:
             return
         self._looked = time.monotonic()
+        if self._guard is not None:
+            self._guard.look()
         for request in take(self._run):
             self._do(request)
 
@@ -139,8 +145,20 @@ class Engine:
             if reason is not None:
                 self._end(Ending(3, reason))
                 return
+            if not self._space_for(name):
+                return
             self._queue.pop(0)
             self._begin(self.log.state.dies[name])
+
+    def _space_for(self, name: str) -> bool:
+        """Return whether the disk takes one more die beside those in hand; end if not."""
+        try:
+            if self._guard is not None:
+                self._guard.enough([*self._hand, name])
+        except StorageError as error:
+            self._end(Ending(error.exit_code, str(error)))
+            return False
+        return True
 
     def _begin(self, die: DieState) -> None:
         attempt = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
@@ -225,6 +243,8 @@ class Engine:
         code = die.last.exit_code if die.last else 4
         if code in (5, 6):
             self._end(Ending(code, die.reason))
+        if code == 5 and self._guard is not None:
+            self._guard.ballast.release()
 
     def _end(self, ending: Ending) -> None:
         """Begin no other die."""

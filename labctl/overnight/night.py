@@ -17,7 +17,11 @@ from labctl.overnight import asked
 from labctl.overnight.asked import Going
 from labctl.overnight.ending import Ending
 from labctl.overnight.engine import Engine
+<<<<<<< work
+from labctl.overnight.guard import Guard
+=======
 from labctl.overnight.locks import hold
+>>>>>>> engine
 from labctl.overnight.pool import Crew, Here, Pool, Processes
 from labctl.overnight.resume import to_do
 from labctl.overnight.rules import Rules
@@ -39,6 +43,7 @@ class Ways:
         show: told of everything, for the screen.
         ask: puts a question to the operator at the bench.
         ledger: told what the emulated instruments did to the dies.
+        accept_place: a network file system or a synchronised folder is fine for the run.
     """
 
     workers: int
@@ -46,6 +51,7 @@ class Ways:
     show: Notify = lambda die, what, detail: None
     ask: Ask = lambda question: False
     ledger: Callable[[Any], None] = lambda twin: None
+    accept_place: bool = False
 
 
 def estimate(plans: Sequence[DiePlan]) -> dict[str, Any]:
@@ -78,9 +84,28 @@ def start(
     """Make a run folder and carry out a campaign in it; return how that ended and where the dies stand.
 
     Raises:
-        BenchError: the folder cannot be made, or there is no cluster where one was named.
+        BenchError: the folder cannot be made or is no place for a run, somebody else has the bench, or there is no
+            cluster where one was named.
         StorageError: the disk is full, or fails.
     """
+<<<<<<< work
+    guard = guard_of(folder, prepared, plans, argv, ways)
+    with guard.locked(prepared.bench if prepared.sim is None else None):
+        said = make_folder(folder, prepared, argv)
+        with guard.session():
+            log = Runlog.create(folder, meta_of(said, prepared, plans))
+            for left_out in prepared.skipped:
+                log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
+            jobs = {job.die: job for job in prepared.jobs(folder, said)}
+            return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard)
+
+
+def guard_of(folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: Ways) -> Guard:
+    """Return what stands around a session; BenchError if the folder is no place for it."""
+    campaign, sizes = prepared.campaign, {p.die: sum(s.bytes for s in p.stages) for p in plans}
+    what = " ".join(["labctl", *argv[1:]])
+    return Guard(folder, campaign.name, what, sizes, notify=campaign.notify, accept_place=ways.accept_place)
+=======
     said = make_folder(folder, prepared, argv)
     with hold(folder, what(argv)):
         log = Runlog.create(folder, meta_of(said, prepared, plans))
@@ -128,28 +153,34 @@ def resume(
     log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
     jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
     return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
+>>>>>>> engine
 
 
 def carry_out(
-    log: Runlog, folder: Path, jobs: Mapping[str, Job], prepared: Prepared, rules: Rules, ways: Ways
+    log: Runlog, folder: Path, jobs: Mapping[str, Job], prepared: Prepared, rules: Rules, ways: Ways, guard: Guard
 ) -> tuple[Ending, RunState]:
     """Work on the dies of `jobs` until there is nothing left to do; return how it ended and where the dies stand."""
     begun, going = time.monotonic(), asked.session(folder)
+    guard.watch(log)
     try:
         with _crew(prepared, going, ways, len(jobs)) as crew:
-            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench))
+            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard)
             with asked_to_stop(engine.stop, engine.hurry):
                 ending = engine.run()
     except LabError as error:
-        # the bench does not answer, its wafer is not as the map says, or it could not be left safe
+        # the bench does not answer, its wafer is not as the map says, it could not be left safe, or the disk is full
+        guard.ballast.release()
         with suppress(StorageError):
             log.say("ended", outcome=Status.FAIL.value, exit=error.exit_code, reason=str(error))
+            guard.close()
             log.finish()
         raise
     finally:
         asked.close(going)
+    guard.ballast.release()
     took = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
     log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **took)
+    guard.close()
     log.finish()
     write_run_file_in_subprocess(folder)
     return ending, log.state

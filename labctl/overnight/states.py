@@ -5,7 +5,7 @@ states and why. What was measured is in the journals of the dies. Everybody else
 resume) folds the rows into a `RunState`, and nobody keeps a state of their own.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -246,6 +246,8 @@ class Runlog:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.state = fold(_start(journal.meta), journal.events())
+        self.heard: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
+        """Told of every row once it is durable."""
 
     @classmethod
     def create(cls, folder: Path, meta: Mapping[str, Any]) -> "Runlog":
@@ -269,6 +271,7 @@ class Runlog:
         seq = self._journal.event(kind, body)
         self._journal.commit()
         self.state = fold(self.state, self._journal.events(after=seq - 1))
+        self.heard(kind, body)
 
     def move(self, die: str, to: State, attempt: int, reason: str = "", **more: Any) -> None:
         """Write that a die goes to another state; ValueError if none leads from its state there."""

@@ -1,0 +1,173 @@
+"""What stands around a session: refused before, held during, told of what the run's journal says, gone afterwards."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from labctl.core.errors import BenchError, StorageError
+from labctl.overnight import guard as module
+from labctl.overnight import locks
+from labctl.overnight.guard import Guard
+from labctl.overnight.locks import holder
+from labctl.overnight.notify import Notify
+from labctl.overnight.states import Runlog, State
+
+SIZES = {"D1": 1000, "D2": 2000}
+META = {"name": "W12", "dies": [{"name": name, "at": [k, 0]} for k, name in enumerate(SIZES)]}
+
+
+@pytest.fixture
+def run(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def hook(tmp_path):
+    """Return whom to tell, and what reads what they were told."""
+    program = tmp_path / "hook.py"
+    program.write_text(f"import sys\nopen({str(tmp_path / 'told')!r}, 'a').write(sys.stdin.read())\n")
+
+    def told():
+        path = tmp_path / "told"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    return Notify(command=(sys.executable, str(program)), on=("alarm", "die", "stop", "end")), told
+
+
+def make(run, **more):
+    return Guard(run, "W12", "labctl run night.yaml", SIZES, **more)
+
+
+def test_what_would_not_last_the_night_is_refused_and_nothing_is_made(tmp_path):
+    with pytest.raises(BenchError, match="synchronised"):
+        make(tmp_path / "Dropbox" / "run")
+    with pytest.raises(BenchError, match="TB are needed"):
+        Guard(tmp_path / "run", "W12", "x", {"D1": 1 << 60})
+    with pytest.raises(BenchError, match="is not there"):
+        make(tmp_path / "run", notify=Notify(command=("no such command",)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_session_holds_its_folder_and_has_ballast_while_it_lasts(run):
+    guard = make(run)
+    with guard.locked(None), guard.session():
+        assert holder(run).what == "labctl run night.yaml"
+        assert guard.ballast.path.stat().st_size == guard.ballast.size
+        with pytest.raises(BenchError, match=r"in use by .*labctl run night\.yaml"), make(run).session():
+            pass
+    assert holder(run) is None
+    assert not guard.ballast.path.exists()
+
+
+def test_a_real_bench_is_held_and_told_that_sleep_cannot_be_held_off(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(locks, "locks_folder", lambda: tmp_path / "locks")
+    monkeypatch.setenv("PATH", "")
+    bench = SimpleNamespace(name="b", instruments={"smu": SimpleNamespace(resource="GPIB0::10")})
+    guard, log = make(run), Runlog.create(run, META)
+    with guard.locked(bench), guard.session():
+        with pytest.raises(BenchError, match="smu"), make(run).locked(bench):
+            pass
+        guard.watch(log)
+    log.finish()
+    (row,) = log.state.events
+    assert row.body["level"] == "note"
+    assert "cannot be kept from going to sleep" in row.body["text"]
+
+
+def test_an_accepted_place_is_in_the_run_s_journal(tmp_path):
+    run = tmp_path / "OneDrive" / "run"
+    run.mkdir(parents=True)
+    guard = make(run, accept_place=True)
+    log = Runlog.create(run, META)
+    guard.watch(log)
+    log.finish()
+    (row,) = log.state.events
+    assert "this was accepted" in row.body["text"]
+
+
+def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
+    notify, told = hook
+    guard, log = make(run, notify=notify), Runlog.create(run, META)
+    guard.watch(log)
+    real = guard._clocks._read
+    guard._clocks._read = lambda: tuple(t + ahead for t, ahead in zip(real(), (600.0, 0.0, 600.0), strict=True))
+    guard.look()
+    guard.look()
+    guard.close()
+    log.finish()
+    (row,) = log.state.events
+    assert row.kind == "clock"
+    assert row.body["gap"] == pytest.approx(600.0, abs=5)
+    assert [m["event"] for m in told()] == ["alarm"]
+    assert "the computer slept for 10 min" in told()[0]["text"]
+
+
+def test_people_are_told_what_the_run_s_journal_says(run, hook):
+    notify, told = hook
+    guard, log = make(run, notify=notify), Runlog.create(run, META)
+    guard.watch(log)
+    log.say("alarm", die="D1", level="alarm", text="compliance on row 3")
+    log.say("alarm", die="", level="note", text="nobody minds")
+    log.move("D1", State.RUNNING, 1)
+    log.move("D1", State.SEALING, 1)
+    log.move("D1", State.DONE, 1, bin="good", hard=1, figures={"fidelity": 0.99})
+    log.move("D2", State.RUNNING, 1)
+    log.move("D2", State.ERROR, 1, "a bug: ZeroDivisionError()\n  Traceback ...")
+    log.say("rule", rule="same_exception", text="2 dies in a row ended with the same error")
+    log.say("ended", outcome="abort", exit=3, reason="2 dies in a row ended with the same error")
+    guard.close()
+    log.finish()
+    said = [(m["event"], m["text"]) for m in told()]
+    assert said == [
+        ("alarm", "W12, D1: compliance on row 3"),
+        ("die", "W12, D1: good"),
+        ("die", "W12, D2: error: a bug: ZeroDivisionError()"),
+        ("alarm", "W12: the run stops: 2 dies in a row ended with the same error"),
+        (
+            "stop",
+            "W12: 1 of 2 dies are good, 1 not finished; exit code 3: 2 dies in a row ended with the same error",
+        ),
+    ]
+    assert told()[1]["figures"] == {"fidelity": 0.99}
+    assert (told()[-1]["exit_code"], told()[-1]["folder"]) == (3, str(run))
+
+
+def test_a_finished_run_is_told_as_its_end(run, hook):
+    notify, told = hook
+    guard, log = make(run, notify=notify), Runlog.create(run, META)
+    guard.watch(log)
+    for die in SIZES:
+        log.move(die, State.SKIPPED, 1)
+    log.say("ended", outcome="success", exit=0, reason="")
+    guard.close()
+    log.finish()
+    assert (told()[-1]["event"], told()[-1]["text"]) == ("end", "W12: 0 of 2 dies are good; exit code 0")
+
+
+def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 0.0)
+    guard = make(run, notify=Notify(webhook="http://127.0.0.1:9/x"))
+    log = Runlog.create(run, META)
+    guard.watch(log)
+    log.say("alarm", die="D1", level="alarm", text="compliance")
+    guard.close()
+    log.say("ended", outcome="success", exit=0, reason="")
+    log.finish()
+    assert [e.kind for e in log.state.events] == ["alarm", "alarm", "ended"]
+    assert "the message 'alarm' was not delivered" in log.state.events[1].body["text"]
+
+
+def test_dies_that_the_disk_may_not_take_are_not_begun(run, monkeypatch):
+    asked = []
+    monkeypatch.setattr(module, "enough", lambda folder, size: asked.append(size))
+    guard = make(run)
+    guard.enough(["D1", "D2"])
+    guard.enough(["D2", "a visit of a golden die that the plan does not name"])
+    assert asked == [3000, 2000]
+    monkeypatch.undo()
+    with pytest.raises(StorageError, match="before the next die"):
+        Guard.enough(SimpleNamespace(folder=run, _sizes={"D1": 1 << 60}), ["D1"])
