@@ -13,24 +13,12 @@ import typer
 from rich.console import Console
 
 from labctl.cli_options import (
-<<<<<<< work
     AcceptPlace,
-=======
->>>>>>> engine
     AsJson,
     BenchPath,
     CampaignPath,
     Executor,
     Only,
-<<<<<<< work
-    Seed,
-    Set,
-    Sim,
-    names,
-    quantity,
-)
-from labctl.cli_plan import prepare
-=======
     Reason,
     RunFolder,
     Seed,
@@ -42,7 +30,6 @@ from labctl.cli_plan import prepare
 )
 from labctl.cli_plan import prepare, rehearsed
 from labctl.core.errors import BenchError
->>>>>>> engine
 from labctl.progress import console
 
 
@@ -106,6 +93,7 @@ def resume(
     as_json: AsJson = False,
     workers: Workers = None,
     executor: Executor = "",
+    accept_place: AcceptPlace = False,
 ) -> None:
     """Go on with a run that was stopped, broken off or killed: in the middle of a die, and with the dies left over.
 
@@ -113,26 +101,22 @@ def resume(
     """
     from labctl.overnight import night
     from labctl.overnight import resume as resuming
-    from labctl.overnight.locks import hold
     from labctl.progress import counted
 
     start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
-    resuming.state_of(run)
-    with hold(run, night.what(sys.argv)):
-        meta = (state := resuming.state_of(run)).meta
-        left = resuming.to_do(state, run, chosen)
-        changed = resuming.changes(run, meta)
-        if changed and not accept:
-            raise BenchError(
-                f"since {run} was started, {'; '.join(changed)}. It would go on as it was started; if that is what you "
-                "want, say --accept-changes"
-            )
-        prepared, plans = rehearsed(resuming.read(run, meta))
-        screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
-        with _ways([p for p in plans if p.die in left], workers, executor, screen) as ways:
-            ending, state = night.resume(
-                run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed
-            )
+    state = resuming.state_of(run)
+    left = resuming.to_do(state, run, chosen)
+    changed = resuming.changes(run, state.meta)
+    if changed and not accept:
+        raise BenchError(
+            f"since {run} was started, {'; '.join(changed)}. It would go on as it was started; if that is what you "
+            "want, say --accept-changes"
+        )
+    prepared, plans = rehearsed(resuming.read(run, state.meta))
+    plans = [p for p in plans if p.die in left]
+    screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
+    with _ways(plans, workers, executor, screen, accept_place) as ways:
+        ending, state = night.resume(run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed)
     _conclude(run, ending, state, start, False, as_json)
 
 

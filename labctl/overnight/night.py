@@ -17,11 +17,7 @@ from labctl.overnight import asked
 from labctl.overnight.asked import Going
 from labctl.overnight.ending import Ending
 from labctl.overnight.engine import Engine
-<<<<<<< work
 from labctl.overnight.guard import Guard
-=======
-from labctl.overnight.locks import hold
->>>>>>> engine
 from labctl.overnight.pool import Crew, Here, Pool, Processes
 from labctl.overnight.resume import to_do
 from labctl.overnight.rules import Rules
@@ -88,7 +84,6 @@ def start(
             cluster where one was named.
         StorageError: the disk is full, or fails.
     """
-<<<<<<< work
     guard = guard_of(folder, prepared, plans, argv, ways)
     with guard.locked(prepared.bench if prepared.sim is None else None):
         said = make_folder(folder, prepared, argv)
@@ -103,16 +98,7 @@ def start(
 def guard_of(folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: Ways) -> Guard:
     """Return what stands around a session; BenchError if the folder is no place for it."""
     campaign, sizes = prepared.campaign, {p.die: sum(s.bytes for s in p.stages) for p in plans}
-    what = " ".join(["labctl", *argv[1:]])
-    return Guard(folder, campaign.name, what, sizes, notify=campaign.notify, accept_place=ways.accept_place)
-=======
-    said = make_folder(folder, prepared, argv)
-    with hold(folder, what(argv)):
-        log = Runlog.create(folder, meta_of(said, prepared, plans))
-        for left_out in prepared.skipped:
-            log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
-        jobs = {job.die: job for job in prepared.jobs(folder, said)}
-        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
+    return Guard(folder, campaign.name, what(argv), sizes, notify=campaign.notify, accept_place=ways.accept_place)
 
 
 def what(argv: Sequence[str]) -> str:
@@ -137,23 +123,22 @@ def resume(
 ) -> tuple[Ending, RunState]:
     """Go on with a run, with the dies of `only` if given; return how that ended and where the dies stand.
 
-    The caller holds the folder, and has done so since it read where the run stands.
-
     Args:
         reason: why, for the record.
         accepted: what has changed and was accepted, in operator words.
 
     Raises:
-        BenchError: there is nothing to do, or no such die.
+        BenchError: there is nothing to do, no such die, or somebody else carries out this run.
         StorageError: the journal cannot be written.
     """
-    log = Runlog.open(folder)
-    names = to_do(log.state, folder, only)
-    pid = os.getpid()
-    log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
-    jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
-    return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways)
->>>>>>> engine
+    guard = guard_of(folder, prepared, plans, argv, ways)
+    with guard.locked(prepared.bench if prepared.sim is None else None), guard.session():
+        log = Runlog.open(folder)
+        names = to_do(log.state, folder, only)
+        pid = os.getpid()
+        log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
+        jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
+        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard)
 
 
 def carry_out(
