@@ -99,8 +99,8 @@ class _Sheets:
 def write_csv(state: RunState, run: Run, folder: Path) -> list[Path]:
     """Write ``dies.csv``, ``TABLE.csv`` and, for columns that hold arrays, ``TABLE.AXES.csv`` into a new folder.
 
-    Columns of a table whose arrays have the same axes and shape share a file. One die at a time is in memory. Returns
-    the files.
+    Tables are those of the newest try of each die. Columns of a table whose arrays have the same axes and shape share a
+    file. One die at a time is in memory. Returns the files.
 
     Raises:
         FileExistsError: the folder is there and not empty.

@@ -115,7 +115,7 @@ def test_tables_are_written_with_units_and_all_digits(run, tmp_path):
     names = {path.name for path in files}
     assert names == {"dies.csv", "shot.csv", "kernel.csv", "kernel.row.col.csv", "kernel.spread.csv"}
     shots = rows(tmp_path / "out" / "shot.csv")
-    assert [(r["die"], r["cell"]) for r in shots] == [(d, str(c)) for d in ("W1-A", "W1-B~2") for c in range(3)]
+    assert [(r["die"], r["cell"]) for r in shots] == [(d, str(c)) for d in ("W1-A", "W1-B") for c in range(3)]
     assert [float(r["voltage [V]"]) for r in shots[:3]] == [0.1, 1 / 3, 0.5]
     kernels = rows(tmp_path / "out" / "kernel.csv")
     assert [(r["number"], r["good"], float(r["seconds [s]"])) for r in kernels[:2]] == [
@@ -130,7 +130,7 @@ def test_arrays_are_written_one_element_a_row(run, tmp_path):
     cells = rows(tmp_path / "out" / "kernel.row.col.csv")
     assert len(cells) == 2 * 2 * 6
     last = cells[-1]
-    assert (last["die"], last["row"], last["col"], last["defect"]) == ("W1-B~2", "1", "2", "5")
+    assert (last["die"], last["row"], last["col"], last["defect"]) == ("W1-B", "1", "2", "5")
     assert float(last["g_p [S]"]) == 5 * 1e-4 + 1
     kernels = rows(tmp_path / "out" / "kernel.csv")
     assert last["seq"] == kernels[-1]["seq"]
