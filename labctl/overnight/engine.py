@@ -84,6 +84,7 @@ class Engine:
         try:
             while True:
                 self._look()
+                self._full()
                 self._feed()
                 if not self._hand:
                     break
@@ -149,6 +150,12 @@ class Engine:
                 return
             self._queue.pop(0)
             self._begin(self.log.state.dies[name])
+
+    def _full(self) -> None:
+        """Bring everything to an end on a disk that was full: the ballast is freed, and there is no more of it."""
+        if self._guard is not None and self._guard.full and self.ending is None:
+            self._end(Ending(StorageError.exit_code, self._guard.full))
+            self._going.stop()
 
     def _space_for(self, name: str) -> bool:
         """Return whether the disk takes one more die beside those in hand; end if not."""
@@ -244,7 +251,7 @@ class Engine:
         if code in (5, 6):
             self._end(Ending(code, die.reason))
         if code == 5 and self._guard is not None:
-            self._guard.ballast.release()
+            self._guard.relieve(StorageError(die.reason))
 
     def _end(self, ending: Ending) -> None:
         """Begin no other die."""

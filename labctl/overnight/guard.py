@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from labctl.core.errors import StorageError
 from labctl.core.units import Second
 from labctl.overnight.awake import Clocks, awake
 from labctl.overnight.locks import HasInstruments, bench_lock, hold
@@ -54,6 +55,8 @@ class Guard:
         self._clocks = Clocks()
         self._log: Runlog | None = None
         self._real = False
+        self.full = ""
+        """Why no die is to be begun any more, once the ballast was needed; "" while it was not."""
 
     @contextmanager
     def locked(self, bench: HasInstruments | None) -> Iterator[None]:
@@ -86,7 +89,7 @@ class Guard:
     def watch(self, log: Runlog) -> None:
         """Write what there is to note into the run's journal, and from now on tell people what is written there."""
         self._log = log
-        log.heard = self._heard
+        log.heard, log.relieve = self._heard, self.relieve
         for text in self._remarks:
             self._note(text)
         self._remarks.clear()
@@ -101,6 +104,11 @@ class Guard:
     def enough(self, dies: Iterable[str]) -> None:
         """Refuse to begin `dies` together on a disk that may not take them. Raises StorageError."""
         enough(self.folder, sum(self._sizes.get(die, 0) for die in dies))
+
+    def relieve(self, error: StorageError) -> bool:
+        """Free the ballast, so that what goes on can be brought to an end; return whether there was any."""
+        self.full = self.full or str(error)
+        return self.ballast.release() > 0
 
     def close(self) -> None:
         """Wait a while for messages; what becomes of them is the last that the run's journal is told."""

@@ -248,6 +248,8 @@ class Runlog:
         self.state = fold(_start(journal.meta), journal.events())
         self.heard: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
         """Told of every row once it is durable."""
+        self.relieve: Callable[[StorageError], bool] = lambda error: False
+        """Asked for help when a row cannot be written; it is tried once more if this returns True."""
 
     @classmethod
     def create(cls, folder: Path, meta: Mapping[str, Any]) -> "Runlog":
@@ -269,7 +271,12 @@ class Runlog:
     def say(self, kind: str, **body: Any) -> None:
         """Write one row."""
         seq = self._journal.event(kind, body)
-        self._journal.commit()
+        try:
+            self._journal.commit()
+        except StorageError as error:
+            if not self.relieve(error):
+                raise
+            self._journal.commit()
         self.state = fold(self.state, self._journal.events(after=seq - 1))
         self.heard(kind, body)
 

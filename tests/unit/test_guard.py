@@ -161,6 +161,30 @@ def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
     assert "the message 'alarm' was not delivered" in log.state.events[1].body["text"]
 
 
+def test_a_row_that_the_disk_does_not_take_is_written_when_the_ballast_is_freed(run, monkeypatch):
+    guard, log = make(run), Runlog.create(run, META)
+    guard.watch(log)
+    commit = log._journal.commit
+
+    def full():
+        if guard.ballast.path.exists():
+            raise StorageError("the disk is full")
+        commit()
+
+    monkeypatch.setattr(log._journal, "commit", full)
+    with guard.session():
+        log.move("D1", State.RUNNING, 1)
+        assert guard.full == "the disk is full"
+        assert not guard.ballast.path.exists()
+        assert log.state.dies["D1"].state is State.RUNNING
+        monkeypatch.setattr(log._journal, "commit", lambda: (_ for _ in ()).throw(StorageError("still full")))
+        with pytest.raises(StorageError, match="still full"):
+            log.move("D2", State.RUNNING, 1)
+    assert guard.full == "the disk is full"
+    monkeypatch.undo()
+    log.finish()
+
+
 def test_dies_that_the_disk_may_not_take_are_not_begun(run, monkeypatch):
     asked = []
     monkeypatch.setattr(module, "enough", lambda folder, size: asked.append(size))
