@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labctl.core.procedure import History
+from labctl.core.units import FloatArray
 from protocols.records import Attempt, Defect, Inference, KernelSurvey, Write
 
 
@@ -17,9 +18,10 @@ def figures_of(history: History, noted: Mapping[str, Any]) -> dict[str, float]:
 
     `fidelity`, `accuracy_train`, `accuracy_test` (tuned) are means over its solutions; `good` is the share of surveyed
     cells that are good, `defects` the number of all others, and each kind of defect counts under its own name
-    (`short`, `stuck_p`, ...); `r_p`, `r_ap` (ohm) and `tmr` are medians of the good cells; `v_switch`, `v_switch_p`
-    and `v_switch_ap` (V) medians of the pulses that switched a cell, all, to P and to AP; `contact` (ohm) the median
-    of the contact structures and `touches` the touches, as noted on the way to the die.
+    (`short`, `stuck_p`, ...); `r_p`, `r_ap` (ohm) and `tmr` are those of the good cells, the mean of their middle half;
+    `v_switch`, `v_switch_p` and `v_switch_ap` (V) means over the pulses after which a cell was verified, all, to P and
+    to AP; `contact` (ohm) the median of the contact structures and `touches` the touches, as noted on the way to the
+    die. They are the same that the report of a run shows.
 
     Args:
         noted: see `labctl.bodies.Approached`.
@@ -49,9 +51,14 @@ def _cells(history: History) -> dict[str, float]:
     found = {"good": float(good.mean()), "defects": float((~good).sum())}
     found |= {kind.name.lower(): float((defect == kind).sum()) for kind in Defect if kind is not Defect.GOOD}
     if good.any():
-        found |= {"r_p": float(1 / np.median(g_p[good])), "r_ap": float(1 / np.median(g_ap[good]))}
-        found["tmr"] = float(np.median(tmr[good]))
+        found |= {"r_p": 1 / _middle(g_p[good]), "r_ap": 1 / _middle(g_ap[good]), "tmr": _middle(tmr[good])}
     return found
+
+
+def _middle(values: FloatArray) -> float:
+    """Return the mean of all from the first to the third quartile: as robust as the median, and not as coarse."""
+    low, high = np.percentile(values, (25, 75))
+    return float(values[(values >= low) & (values <= high)].mean())
 
 
 def _pulses(history: History) -> dict[str, float]:
@@ -62,7 +69,7 @@ def _pulses(history: History) -> dict[str, float]:
         np.concatenate([getattr(a, name) for a in attempts]) for name in ("verified", "target", "voltage")
     )
     chosen = {"v_switch": verified, "v_switch_p": verified & target, "v_switch_ap": verified & ~target}
-    return {name: float(np.median(voltage[which])) for name, which in chosen.items() if which.any()}
+    return {name: float(np.mean(voltage[which])) for name, which in chosen.items() if which.any()}
 
 
 def _contact(noted: Mapping[str, Any]) -> dict[str, float]:

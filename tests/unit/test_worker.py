@@ -13,6 +13,7 @@ from labctl.hdf5 import seal
 from labctl.hdf5_reader import SealedDie
 from labctl.journal import Journal
 from labctl.limits import Limits
+from labctl.morning.measured import Spread
 from labctl.overnight.states import State
 from labctl.run import Stop
 from labctl.worker import Job, run_die
@@ -55,8 +56,21 @@ def test_a_die_tells_where_it_stands_and_how_long_it_may_be_silent(tmp_path):
         assert all("lease" in whats[:k] for k in at)
     assert whats[-2:] == ["lease", "done"]
     assert result.figures["good"] == 1.0
-    assert result.figures["r_p"] < result.figures["r_ap"]
-    assert 0.4 <= result.figures["v_switch"] <= 0.5
+
+
+def test_the_figures_of_a_die_are_those_that_the_report_shows(tmp_path):
+    figures = carry_out(tmp_path)[0].figures
+    with SealedDie(tmp_path / "dies" / "D1.h5") as die:
+        survey, attempt = die.table("survey"), die.table("attempt")
+    good = survey["defect"] == 0
+    for name, column in (("r_p", "g_p"), ("r_ap", "g_ap")):
+        assert figures[name] == pytest.approx(1 / Spread.of(survey[column][good]).middle, rel=1e-12)
+    assert figures["tmr"] == pytest.approx(Spread.of(survey["tmr"][good]).middle, rel=1e-12)
+    assert figures["good"] == good.mean()
+    assert figures["defects"] == sum(figures[n] for n in ("short", "open", "stuck_p", "stuck_ap", "low_tmr"))
+    verified, to_p = attempt["verified"], attempt["target"]
+    assert figures["v_switch_p"] == pytest.approx(attempt["voltage"][verified & to_p].mean())
+    assert figures["v_switch_ap"] == pytest.approx(attempt["voltage"][verified & ~to_p].mean())
 
 
 def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(tmp_path):
