@@ -21,7 +21,7 @@ from labctl.core.errors import StorageError
 
 FOLDER = "asked"
 _TAKEN = ".taken"
-STOPPED, SKIPPED = "stopped by the operator", "skipped by the operator"
+STOPPED, SKIPPED, FULL = "stopped by the operator", "skipped by the operator", "stopped because the disk is full"
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Going:
     def reason(self, die: str) -> str | None:
         """Return why whoever works on `die` has to end at this safe point, None to go on."""
         if not os.path.exists(self.path):
-            return STOPPED
+            return FULL if os.path.exists(self._full) else STOPPED
         return SKIPPED if os.path.exists(self._skip(die)) else None
 
     def _skip(self, die: str) -> Path:
@@ -101,10 +101,21 @@ class Going:
         with storage(self.path, "ask to skip a die"):
             self._skip(die).touch()
 
-    def stop(self) -> None:
-        """Ask every worker to end at its next safe point; harmless a second time. May be called by a signal handler."""
+    def stop(self, *, full: bool = False) -> None:
+        """Ask every worker to end at its next safe point; harmless a second time. May be called by a signal handler.
+
+        Args:
+            full: because the disk is full; another name for a file takes no space.
+        """
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+            if full:
+                self.path.replace(self._full)
+            else:
+                os.unlink(self.path)
+
+    @property
+    def _full(self) -> Path:
+        return self.path.with_name("full")
 
 
 def session(run: Path) -> Going:

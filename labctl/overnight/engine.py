@@ -155,7 +155,7 @@ class Engine:
         """Bring everything to an end on a disk that was full: the ballast is freed, and there is no more of it."""
         if self._guard is not None and self._guard.full and self.ending is None:
             self._end(Ending(StorageError.exit_code, self._guard.full))
-            self._going.stop()
+            self._going.stop(full=True)
 
     def _space_for(self, name: str) -> bool:
         """Return whether the disk takes one more die beside those in hand; end if not."""
