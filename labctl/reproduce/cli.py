@@ -73,6 +73,7 @@ def mtj_chip(
 
     Example: labctl reproduce mtj-chip --data digits --dies 4
     """
+    from labctl.overnight.locks import hold
     from labctl.reproduce import mtj_chip as experiment
     from labctl.reproduce import pictures, tables
     from labctl.reproduce.steps import Steps, examples_folder
@@ -84,11 +85,12 @@ def mtj_chip(
     campaign = examples_folder(examples) / "overnight-36-dies.yaml"
     folder, screen, start = out or Path("runs") / f"mtj-chip-{data}", console(stderr=True), time.monotonic()
     steps = Steps(folder.resolve(), workers or os.cpu_count() or 1, screen, asked.steps)
-    found = experiment.reproduce(asked, steps, campaign)
+    with hold(folder, f"labctl reproduce into {folder}"):
+        found = experiment.reproduce(asked, steps, campaign)
     tables.show_chip(found, console(stderr=as_json))
     _write(
         folder,
-        found.to_json(),
+        {**found.to_json(), "run_commits": sorted(steps.commits)},
         tables.markdown(tables.CHIP_COLUMNS, tables.chip_rows(found), tables.CHIP_LEGEND),
         tables.chip_csv(found),
     )
@@ -114,6 +116,7 @@ def wine_passive(
 
     Example: labctl reproduce wine-passive --count 24
     """
+    from labctl.overnight.locks import hold
     from labctl.reproduce import pictures, tables
     from labctl.reproduce import wine_passive as experiment
     from labctl.reproduce.steps import Steps, examples_folder
@@ -123,11 +126,12 @@ def wine_passive(
     campaign = examples_folder(examples) / "wine-passive.yaml"
     folder, screen, start = out or Path("runs") / "wine-passive-300", console(stderr=True), time.monotonic()
     steps = Steps(folder.resolve(), workers or os.cpu_count() or 1, screen, asked.steps)
-    found = experiment.reproduce(asked, steps, campaign)
+    with hold(folder, f"labctl reproduce into {folder}"):
+        found = experiment.reproduce(asked, steps, campaign)
     tables.show_wine(found, console(stderr=as_json))
     _write(
         folder,
-        found.to_json(),
+        {**found.to_json(), "run_commits": sorted(steps.commits)},
         tables.markdown(tables.WINE_COLUMNS, tables.wine_rows(found), tables.WINE_LEGEND),
         tables.wine_csv(found),
     )

@@ -1,8 +1,9 @@
 """The steps of an experiment: campaigns and trainings in one folder, each done once.
 
-A step that is finished in the folder is not done again, after its settings have been found to be the same; one that
-was broken off is done anew in a new folder, and what it had measured is set aside, not removed. How long each took
-stands in ``steps.json``, so that an experiment taken up again still knows what the whole has cost.
+A step that is finished in the folder is not done again, after its settings have been found to be the same; a campaign
+that was broken off goes on in the middle of a die, a training from its checkpoint. If the code has changed since, a
+campaign is done anew, and what had been measured is set aside, not removed. How long each step took stands in
+``steps.json``, so that an experiment taken up again still knows what the whole has cost.
 """
 
 import hashlib
@@ -20,25 +21,32 @@ from rich.console import Console
 from labctl import compose, files, report
 from labctl.cli_plan import rehearsed
 from labctl.core.errors import BenchError, LabError, StorageError
+from labctl.layout import run_meta
 from labctl.overnight import night
+from labctl.overnight import resume as resuming
 from labctl.progress import Display, duration, left
 from labctl.run import Status, Stopped
 from labctl.train import Progress, Training, train
 
 
 def carry_out(prepared: compose.Prepared, folder: Path, workers: int) -> None:
-    """Run a campaign into the new `folder`, with progress; the way of `labctl run`.
+    """Run a campaign into `folder`, or go on with it there, with progress; the way of `labctl run` and `labctl resume`.
 
     Raises:
         LabError: it did not come to its end on every die.
     """
-    prepared, plans = rehearsed(prepared)
+    again = folder.exists()
+    before = resuming.state_of(folder) if again else None
+    prepared, plans = rehearsed(resuming.read(folder, before.meta) if before else prepared)
+    if before:
+        plans = [p for p in plans if p.die in before.unfinished]
     with Display({p.die: p.patterns for p in plans}) as display:
-        ending, state = night.start(folder, prepared, plans, sys.argv, night.Ways(workers, show=display.notify))
+        carry = night.resume if again else night.start
+        ending, state = carry(folder, prepared, plans, sys.argv, night.Ways(workers, show=display.notify))
     if ending.status is Status.SUCCESS:
         return
     if ending.code == Stopped.exit_code:
-        raise Stopped(f"stopped; what was measured is in {folder}, the same command goes on from the step before")
+        raise Stopped(f"stopped; what was measured is in {folder}, and the same command goes on from there")
     why = next((f"die {d.name}: {d.reason}" for d in state.dies.values() if d.reason), ending.text)
     raise (StorageError if ending.code == StorageError.exit_code else LabError)(f"{folder}: {why}")
 
@@ -51,11 +59,16 @@ class Steps:
         workers: processes of a campaign.
         screen: where progress goes.
         total: how many steps there will be.
+
+    Attributes:
+        seconds: how long each step took, by its name.
+        commits: of the code that carried out the campaigns.
     """
 
     def __init__(self, folder: Path, workers: int, screen: Console, total: int) -> None:
         self.folder, self._workers, self._screen, self._total = folder, workers, screen, total
         self._number, self._book = 0, folder / "steps.json"
+        self.commits: set[str] = set()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self.seconds: dict[str, float] = json.loads(self._book.read_text()) if self._book.exists() else {}
@@ -75,8 +88,10 @@ class Steps:
                 _same_run(folder, prepared)
                 found.append(_finished(folder))
             if not any(found):
-                _set_aside(folder)
+                if not _can_go_on(folder):
+                    _set_aside(folder)
                 carry_out(prepared, folder, self._workers)
+        self.commits.add(str(run_meta(folder).get("git_commit", "")))
         return folder
 
     def train(self, name: str, config: Path, overrides: Mapping[str, str]) -> Path:
@@ -170,6 +185,14 @@ def examples_folder(given: Path | None) -> Path:
 def _finished(folder: Path) -> bool:
     """Return whether every die of a run came to its end."""
     return (folder / "run.h5").is_file() and report.summary(folder)["outcome"] == Status.SUCCESS.value
+
+
+def _can_go_on(folder: Path) -> bool:
+    """Return whether a run that was broken off can be taken up where it was: nothing it is made of has changed."""
+    if not (folder / "journal.db").is_file():
+        return False
+    state = resuming.state_of(folder)
+    return bool(state.unfinished) and not resuming.changes(folder, state.meta)
 
 
 def _set_aside(folder: Path) -> None:

@@ -12,7 +12,10 @@ from typer.testing import CliRunner
 from labctl import cli, compose, files
 from labctl.bodies import Subject
 from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.overnight.asked import Request, ask
 from labctl.overnight.ending import Ending
+from labctl.overnight.states import read_state
+from labctl.progress import Display
 from labctl.reproduce import mtj_chip, pictures, tables, wine_passive
 from labctl.reproduce.mtj_chip import Asked, Comparison, DieError, Result
 from labctl.reproduce.steps import Steps, examples_folder
@@ -207,6 +210,31 @@ def test_a_folder_of_other_settings_is_refused_and_an_unfinished_run_set_aside(t
     assert set(json.loads((tmp_path / "out" / "steps.json").read_text())) == {"campaign"}
 
 
+def test_a_campaign_that_was_stopped_goes_on_in_the_middle(tmp_path: Path, monkeypatch) -> None:
+    few, whole = tmp_path / "few.npz", {}
+    save(few, load(EXAMPLES / "wine-solutions.npz").take(np.arange(2)))
+    given = {"dies": dies("D65", "D80"), "solutions": str(few)}
+
+    def run(name: str) -> Path:
+        return Steps(tmp_path / "out", 1, quiet(), 1).run(name, EXAMPLES / "wine-passive.yaml", given)
+
+    class Impatient(Display):
+        def notify(self, die: str, what: str, detail: object) -> None:
+            if (die, what, detail) == ("D65", "stage", "network"):
+                ask(tmp_path / "out" / "broken", Request("stop", by="somebody"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("labctl.reproduce.steps.Display", Impatient)
+        with pytest.raises(Stopped, match="goes on from there"):
+            run("broken")
+    assert not (tmp_path / "out" / "broken" / "dies" / "D80").exists()
+    for name in ("broken", "whole"):
+        whole[name] = [a.accuracy["tuned_test"].tolist() for a in wine_passive.read(run(name))]
+    assert whole["broken"] == whole["whole"]
+    assert read_state(tmp_path / "out" / "broken").resumes == 1
+    assert not list((tmp_path / "out").glob("*.unfinished-*"))
+
+
 def test_a_step_that_fails_says_on_which_die_and_why(tmp_path: Path, monkeypatch) -> None:
     def gone(*_: object) -> None:
         raise InstrumentError("the probe is gone")
@@ -218,7 +246,7 @@ def test_a_step_that_fails_says_on_which_die_and_why(tmp_path: Path, monkeypatch
     with pytest.raises(LabError, match="die D80: the probe is gone"):
         again("campaign")
     monkeypatch.setattr("labctl.overnight.night.start", lambda *_: (Ending(4), None))
-    with pytest.raises(Stopped, match="the same command goes on"):
+    with pytest.raises(Stopped, match="the same command goes on from there"):
         again("other")
 
 
