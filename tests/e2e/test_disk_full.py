@@ -51,12 +51,15 @@ def test_a_full_disk_ends_the_run_in_order_and_resume_goes_on(disk, few_solution
     run = disk / "run"
     settings = ["--set", f"solutions={few_solutions}", "--set", f"wafer.only=[{', '.join(DIES)}]"]
     command = ["run", str(EXAMPLES / "overnight-bench.yaml"), "--out", str(run), "--workers", workers, *settings]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "labctl", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    wait_for(run / "dies" / f"{DIES[0]}.h5", process)
-    eat(disk / "junk")
-    _, said = process.communicate(timeout=120)
+    with subprocess.Popen(
+        [sys.executable, "-m", "labctl", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            wait_for(run / "dies" / f"{DIES[0]}.h5", process)
+            eat(disk / "junk")
+            _, said = process.communicate(timeout=120)
+        finally:
+            process.kill()
     assert process.returncode == 5, said
     assert "the disk is full" in said
     assert not (run / "ballast").exists()
