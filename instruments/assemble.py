@@ -214,6 +214,33 @@ def make_safe(bench: Bench, *, connect: Connect | None = None) -> None:
         raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed)}; relays stay as they are")
 
 
+def isolate(bench: Bench, *, connect: Connect | None = None) -> str:
+    """Part the die from sources that could not be verified off: every relay open, then the needles up.
+
+    The last resort, when `make_safe` has failed: relays and needles wear when they move under current, and the die is
+    what cannot be replaced. Never raises; returns what was done and what was not, in operator words.
+    """
+    connect, said = connect or visa(), []
+    for name, entry in bench.instruments.items():
+        if not isinstance(entry, MatrixEntry | SentioEntry):
+            continue
+        try:
+            driver = driver_of(name, entry, connect, None)
+            try:
+                driver.connect()
+                if isinstance(entry, MatrixEntry):
+                    _open_all(driver)
+                else:
+                    driver.guard = lambda: None
+                    driver.separate()
+                said.append(f"{name}: " + ("relays open" if isinstance(entry, MatrixEntry) else "needles up"))
+            finally:
+                driver.close()
+        except LabError as error:
+            said.append(f"{name}: {error}")
+    return "; ".join(said)
+
+
 def _open_all(matrix: Any) -> None:
     """Open every relay of a matrix whose sources are all verified off."""
     matrix.guard = lambda: None

@@ -5,6 +5,7 @@ This is the only place that knows which; everything above sees a die.
 
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from instruments.manual_prober import Ask
 from instruments.transport import Log
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
-from labctl.core.instrument import Subsite
+from labctl.core.instrument import Subsite, Transport
 from labctl.core.units import Second
 from labctl.overnight.place import check_place
 from labctl.overnight.states import State
@@ -157,6 +158,30 @@ class LeftUnverified(InstrumentError):
     exit_code = 6
 
 
+class AnyTwin(Protocol):
+    """A twin, in this process or in another one."""
+
+    def connect(self, name: str, entry: Any) -> Transport:
+        """Return the wire to one instrument."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let a time pass on the twin's clock."""
+        ...
+
+    def truth(self, spot: Spot) -> dict[str, Any]:
+        """Return what the die at a spot really holds."""
+        ...
+
+    def mark(self, spot: Spot, operation: int) -> None:
+        """Number luck and noise anew, for an operation's number."""
+        ...
+
+    def close(self) -> None:
+        """Be done with it."""
+        ...
+
+
 class OnBench:
     """A bench or its twin; a context that ends safe.
 
@@ -165,14 +190,16 @@ class OnBench:
         ledger: counts every touch over the lives of dies; None for simulated ones.
     """
 
-    def __init__(self, bench: Bench, opened: OpenBench, twin: Twin | None, ledger: Ledger | None = None) -> None:
+    def __init__(self, bench: Bench, opened: OpenBench, twin: AnyTwin | None, ledger: Ledger | None = None) -> None:
         self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
+        self.anew = twin is not None
+        """Whether the die that is approached next has forgotten what was done to it, as dies of a new twin have."""
         self._proved: list[Found] = []
 
     @property
     def rebuild(self) -> Rebuild:
-        """A real die keeps its cells; the twin's are made anew."""
-        return Rebuild.NOTHING if self.twin is None else Rebuild.STATES
+        """A real die keeps its cells; those of a new twin are made anew."""
+        return Rebuild.STATES if self.anew else Rebuild.NOTHING
 
     @property
     def patience(self) -> Second:
@@ -215,7 +242,8 @@ class OnBench:
     def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
         if self.twin is None:
             return Approached(die, noted)
-        return Approached(die, noted, self.twin.at(subject.spot).truth, partial(self.twin.mark, subject.spot))
+        spot = subject.spot
+        return Approached(die, noted, partial(self.twin.truth, spot), partial(self.twin.mark, spot))
 
     def _touches(self, subject: Subject) -> int:
         """Return how often these needles have touched a die before."""
@@ -318,6 +346,34 @@ def _kept(ledger: Path) -> Ledger:
     return Ledger.open(ledger)
 
 
+def twin_of(
+    bench: Bench,
+    subjects: Sequence[Subject],
+    sim: str,
+    *,
+    by_hand: bool = False,
+    others: Sequence[Subject] = (),
+    visited: Collection[tuple[int, int]] = (),
+) -> Twin:
+    """Return the twin of a bench around simulated `subjects`; arguments as of `on_bench`."""
+    if sim not in ("bytes", "tcp"):
+        raise BenchError(f"--sim {sim}: expected bytes or tcp")
+    taken: dict[Spot, Subject] = {}
+    for subject in (*subjects, *others):
+        if subject.spot in taken:
+            raise BenchError(f"dies {taken[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
+        taken[subject.spot] = subject
+    return Twin(
+        bench,
+        {spot: _passive(s) for spot, s in taken.items()},
+        subsites=subjects[0].subsites,
+        visited=visited,
+        sockets=sim == "tcp",
+        seed=subjects[0].seed,
+        in_contact=by_hand,
+    )
+
+
 def on_bench(
     bench: Bench,
     subjects: list[Subject],
@@ -329,6 +385,7 @@ def on_bench(
     others: Sequence[Subject] = (),
     visited: Collection[tuple[int, int]] = (),
     ledger: Path | None = None,
+    twin: AnyTwin | None = None,
 ) -> OnBench:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
@@ -338,6 +395,7 @@ def on_bench(
         others: dies of the wafer that are not tested, which the twin has as well.
         visited: places without a die to which the prober goes all the same.
         ledger: where the touches of real dies are counted.
+        twin: one that is there already; None makes one.
 
     Raises:
         BenchError: file and what answers do not fit, or the ledger is on a disk of another computer.
@@ -353,22 +411,8 @@ def on_bench(
                 found.close()
             raise
         return body(bench, opened, None, found)
-    if sim not in ("bytes", "tcp"):
-        raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    taken: dict[Spot, Subject] = {}
-    for subject in (*subjects, *others):
-        if subject.spot in taken:
-            raise BenchError(f"dies {taken[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
-        taken[subject.spot] = subject
-    twin = Twin(
-        bench,
-        {spot: _passive(s) for spot, s in taken.items()},
-        subsites=subjects[0].subsites,
-        visited=visited,
-        sockets=sim == "tcp",
-        seed=subjects[0].seed,
-        in_contact=by_hand,
-    )
+    if twin is None:
+        twin = twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
     try:
         opened = open_bench(
             bench,
@@ -382,3 +426,38 @@ def on_bench(
         twin.close()
         raise
     return body(bench, opened, twin)
+
+
+@dataclass(frozen=True)
+class Station:
+    """A bench and what is tested on it; picklable, for the process that owns it.
+
+    Args:
+        others: dies of the wafer that are not tested.
+        fiducials: places at which the map of the wafer is proved.
+        sim: None for the real bench; "bytes" or "tcp" for its twin.
+        ledger: where the touches of real dies are counted.
+    """
+
+    bench: Bench
+    subjects: tuple[Subject, ...]
+    others: tuple[Subject, ...] = ()
+    fiducials: tuple[Fiducial, ...] = ()
+    sim: str | None = None
+    ledger: Path | None = None
+
+    def twin(self) -> Twin | None:
+        """Return the twin of the bench, made anew; None for the real bench."""
+        if self.sim is None:
+            return None
+        visited = [f.at for f in self.fiducials]
+        return twin_of(self.bench, self.subjects, self.sim, others=self.others, visited=visited)
+
+    @contextmanager
+    def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench]:
+        """Connect to the bench or its `twin`, prove the map of the wafer if it can be, and leave it safe."""
+        asked = None if self.sim else ask
+        with on_bench(self.bench, list(self.subjects), self.sim, ask=asked, ledger=self.ledger, twin=twin) as body:
+            if self.fiducials:
+                body.prove(self.fiducials, (*self.subjects, *self.others))
+            yield body

@@ -115,7 +115,7 @@ def resume(
     prepared, plans = rehearsed(resuming.read(run, state.meta))
     plans = [p for p in plans if p.die in left]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
-    with _ways(plans, workers, executor, screen, accept_place) as ways:
+    with _ways(plans, workers, executor, screen, accept_place, accept) as ways:
         ending, state = night.resume(run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed)
     _conclude(run, ending, state, start, False, as_json)
 
@@ -148,7 +148,12 @@ def skip(
 
 @contextmanager
 def _ways(
-    plans: Sequence[Any], workers: int | None, executor: str, screen: Console, accept_place: bool
+    plans: Sequence[Any],
+    workers: int | None,
+    executor: str,
+    screen: Console,
+    accept_place: bool,
+    accept_changes: bool = False,
 ) -> Iterator[Any]:
     """Yield how a session is carried out, with the progress of it on the screen."""
     from labctl.overnight.night import Ways
@@ -160,8 +165,9 @@ def _ways(
             executor,
             display.notify,
             _ask,
-            lambda twin: _say_ledger(twin, screen),
+            lambda ledger, now: _say_ledger(ledger, now, screen),
             accept_place,
+            accept_changes,
         )
 
 
@@ -196,13 +202,12 @@ def _ask(question: str) -> bool:
     return typer.confirm(question)
 
 
-def _say_ledger(twin: Any, screen: Console) -> None:
+def _say_ledger(ledger: Any, now: float, screen: Console) -> None:
     """Say what the emulated instruments did to the dies."""
     from labctl.progress import duration
 
-    ledger = twin.ledger
     screen.print(
-        f"twin: {duration(twin.world.now)} on its clock, {ledger.messages:,} messages, {ledger.relay_operations:,} "
+        f"twin: {duration(now)} on its clock, {ledger.messages:,} messages, {ledger.relay_operations:,} "
         f"relay operations, peak cell voltage {quantity(ledger.peak_cell_voltage, 'V')}, {ledger.hot_switches} hot "
         f"switches, {ledger.moves_in_contact} moves in contact, {ledger.fights} source fights"
     )

@@ -8,8 +8,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -22,9 +21,8 @@ from pydantic import Field, create_model
 from instruments.assemble import planned_die
 from instruments.bench import Bench
 from instruments.fiducial import Fiducial, fits
-from instruments.manual_prober import Ask
-from labctl import bodies, datasets, files, solutions
-from labctl.bodies import OnBench, Subject
+from labctl import datasets, files, solutions
+from labctl.bodies import Station, Subject
 from labctl.campaign import Campaign, OneStage, subsites_of
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
@@ -124,24 +122,12 @@ class Prepared:
         self.bench.wiring.fits(subject.description.shape)
         return planned_die(self.bench, subject.description.nominal, subject.description.polarity)
 
-    @contextmanager
-    def on_bench(self, ask: Ask) -> Iterator[OnBench | None]:
-        """Connect to the bench, if there is one, prove the map of its wafer if it can be, and leave it safe."""
+    @property
+    def station(self) -> Station | None:
+        """The bench with what is tested on it, None for simulated dies."""
         if self.bench is None:
-            yield None
-            return
-        with bodies.on_bench(
-            self.bench,
-            list(self.subjects),
-            self.sim,
-            ask=None if self.sim else ask,
-            others=self.others,
-            visited=[f.at for f in self.fiducials],
-            ledger=self.ledger,
-        ) as body:
-            if self.fiducials:
-                body.prove(self.fiducials, (*self.subjects, *self.others))
-            yield body
+            return None
+        return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger)
 
     def some(self, only: Sequence[str] | None) -> "Prepared":
         """Return the campaign with the dies of `only`; BenchError if there is no such die."""

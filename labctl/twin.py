@@ -109,6 +109,11 @@ class Twin:
         """Return the die at a spot of the map; without a prober, the one die."""
         return self.dies[spot] if spot in self.dies else next(iter(self.dies.values()))
 
+    def truth(self, spot: Spot) -> dict[str, Any]:
+        """Return what the die at a spot really holds."""
+        with self.world.lock:
+            return self.at(spot).truth()
+
     def mark(self, spot: Spot, operation: int) -> None:
         """Number the luck of the die at a spot and the noise of the instruments anew, for an operation's number.
 

@@ -24,6 +24,8 @@ POLL = 0.1
 """How long the engine waits for workers before it looks for requests, s."""
 LOOK = 0.5
 """Time between two looks for requests, s."""
+BACK_OFF = 1.0
+"""Wait before the first new connection to a bench that went away, s; it grows fourfold from one to the next."""
 LOSSES = 2
 """So often a worker may die under a die before the die counts as the cause."""
 
@@ -65,6 +67,7 @@ class Engine:
         self._run = next(iter(jobs.values())).folder
         self._hand: dict[str, _Hand] = {}
         self._lost: Counter[str] = Counter()
+        self._reconnects, self._not_before = 0, 0.0
         self._skipping: dict[str, Request] = {}
         self._looked, self._started = 0.0, time.monotonic()
         self.ending: Ending | None = None
@@ -86,7 +89,7 @@ class Engine:
                 self._look()
                 self._full()
                 self._feed()
-                if not self._hand:
+                if not self._hand and (not self._queue or self.ending is not None):
                     break
                 for ended in self._crew.wait(POLL):
                     self._ended(ended)
@@ -139,6 +142,8 @@ class Engine:
     def _feed(self) -> None:
         """Begin as many dies as the crew takes."""
         while self._queue and self.ending is None and len(self._hand) < self._crew.width:
+            if time.monotonic() < self._not_before:
+                return
             name = self._queue[0]
             if (self._lost[name] or any(self._lost[n] for n in self._hand)) and self._hand:
                 return  # a die under which a worker died is worked on alone, or it would take others with it
@@ -202,6 +207,7 @@ class Engine:
             self._was_lost(ended, hand, seconds)
             return
         state, outcome = ended.state, ended.outcome
+        self._reconnects = 0
         if state is State.DONE and self.log.state.dies[ended.die].state is not State.SEALING:
             self.log.move(ended.die, State.SEALING, hand.attempt)  # what was told of it is still on its way
         self.log.move(
@@ -219,8 +225,17 @@ class Engine:
         self._judge(ended.die, again=ended.again)
 
     def _was_lost(self, lost: Lost, hand: _Hand, seconds: float) -> None:
+        if lost.code:
+            code = lost.code if lost.code == 6 else 3
+            self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds, exit_code=code)
+            if lost.die in self._skipping or code == 6:
+                self._judge(lost.die)
+            else:
+                self._reconnect(lost)
+            return
         self._lost[lost.die] += 1
-        self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
+        if not lost.told:
+            self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
         if self._lost[lost.die] < LOSSES:
             self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds)
             self._queue.insert(0, lost.die)
@@ -228,6 +243,18 @@ class Engine:
             reason = f"{lost.reason}, for the {self._lost[lost.die]}nd time"
             self.log.move(lost.die, State.ERROR, hand.attempt, reason, seconds=seconds, exit_code=70)
             self._judge(lost.die)
+
+    def _reconnect(self, lost: Lost) -> None:
+        """Have the bench connected anew after a while, and the die go on; end if that was tried often enough."""
+        self._reconnects += 1
+        if self._reconnects > self._rules.batch.reconnects:
+            self._end(Ending(3, f"the bench is gone: {lost.reason}"))
+            return
+        wait = BACK_OFF * 4.0 ** (self._reconnects - 1)
+        text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {self._reconnects}. time"
+        self.log.say("alarm", die=lost.die, text=text, level="warning")
+        self._not_before = time.monotonic() + wait
+        self._queue.insert(0, lost.die)
 
     def _judge(self, name: str, again: bool = False) -> None:
         """Decide what follows from the end of a die: a new try, the end of the run, or the next die."""

@@ -10,8 +10,10 @@ from typing import Any
 
 from instruments.bench import Bench, ManualEntry, SentioEntry
 from instruments.manual_prober import Ask
+from labctl.bodies import Station
 from labctl.compose import Prepared, make_folder
 from labctl.core.errors import BenchError, LabError, StorageError
+from labctl.core.procedure import Procedure
 from labctl.layout import run_meta
 from labctl.overnight import asked
 from labctl.overnight.asked import Going
@@ -22,6 +24,7 @@ from labctl.overnight.pool import Crew, Here, Pool, Processes
 from labctl.overnight.resume import to_do
 from labctl.overnight.rules import Rules
 from labctl.overnight.states import Runlog, RunState, State
+from labctl.overnight.watchdog import BenchCrew
 from labctl.plan import DiePlan, total
 from labctl.run import Status
 from labctl.sealing import write_run_file_in_subprocess
@@ -38,16 +41,18 @@ class Ways:
         executor: "dask=ADDRESS" for a cluster, "" for processes of this computer.
         show: told of everything, for the screen.
         ask: puts a question to the operator at the bench.
-        ledger: told what the emulated instruments did to the dies.
+        ledger: told what the emulated instruments did to the dies, and the time on their clock, s.
         accept_place: a network file system or a synchronised folder is fine for the run.
+        accept_changes: other instruments than those the run was started on are fine.
     """
 
     workers: int
     executor: str = ""
     show: Notify = lambda die, what, detail: None
     ask: Ask = lambda question: False
-    ledger: Callable[[Any], None] = lambda twin: None
+    ledger: Callable[[Any, float], None] = lambda ledger, now: None
     accept_place: bool = False
+    accept_changes: bool = False
 
 
 def estimate(plans: Sequence[DiePlan]) -> dict[str, Any]:
@@ -148,7 +153,7 @@ def carry_out(
     begun, going = time.monotonic(), asked.session(folder)
     guard.watch(log)
     try:
-        with _crew(prepared, going, ways, len(jobs)) as crew:
+        with _crew(prepared, going, ways, len(jobs), log) as crew:
             engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard)
             with asked_to_stop(engine.stop, engine.hurry):
                 ending = engine.run()
@@ -178,7 +183,7 @@ def _first(bench: Bench | None) -> State:
 
 
 @contextmanager
-def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int) -> Iterator[Callable[[Notify], Crew]]:
+def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog) -> Iterator[Callable[[Notify], Crew]]:
     """Yield what makes the crew, given the function that takes its messages."""
     kind, _, address = ways.executor.partition("=")
     procedures = prepared.procedures
@@ -191,13 +196,41 @@ def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int) -> Iterator[C
         yield lambda tell: Pool(cluster, tell)
         return
     workers = min(ways.workers, dies)
-    with prepared.on_bench(ways.ask) as body:
-        if workers <= 1 or body is not None:
-            yield lambda tell: Here(procedures, going, tell, body)
-        else:
-            yield lambda tell: Pool(Processes(workers, procedures, going), tell)
-        if body is not None and body.twin is not None:
-            ways.ledger(body.twin)
+    station = prepared.station
+    if station is not None:
+        with _bench(station, procedures, going, ways, log) as bench:
+            yield bench.heard_by
+    elif workers <= 1:
+        yield lambda tell: Here(procedures, going, tell)
+    else:
+        yield lambda tell: Pool(Processes(workers, procedures, going), tell)
+
+
+@contextmanager
+def _bench(
+    station: Station, procedures: Sequence[Procedure], going: Going, ways: Ways, log: Runlog
+) -> Iterator[BenchCrew]:
+    """Yield the crew of a bench that is open, and leave it safe.
+
+    Raises:
+        BenchError: the instruments are others than those of the run.
+    """
+    before = next((e.body["identities"] for e in reversed(log.state.events) if e.kind == "bench"), None)
+    crew = BenchCrew(station, procedures, going, ways.ask, expected=None if ways.accept_changes else before)
+    crew.say = log.say
+    try:
+        crew.open()
+        if crew.identities != before:
+            said = "; ".join(f"{name}: {identity}" for name, identity in crew.identities.items())
+            log.say("bench", identities=crew.identities, text=said)
+        yield crew
+    finally:
+        try:
+            crew.close()
+        finally:
+            crew.shut()
+            if crew.ledger is not None:
+                ways.ledger(*crew.ledger)
 
 
 def size_of(folder: Path) -> int:

@@ -31,10 +31,17 @@ ORPHANED = "the parent process is gone"
 
 @dataclass(frozen=True)
 class Lost:
-    """A die whose worker died under it."""
+    """A die whose worker died or lost its bench.
+
+    Args:
+        code: 0 if the worker died; the exit code that says it, if the bench cannot be reached or was not left safe.
+        told: the run's journal says it already.
+    """
 
     die: str
     reason: str
+    code: int = 0
+    told: bool = False
 
 
 class Crew(Protocol):
@@ -95,8 +102,8 @@ class Here:
 
     def begin(self, job: Job) -> None:
         """Run a die to its end."""
-        self._stop = Stop(lambda: self._going.reason(job.die))
-        self._ended.append(attempt(job, self._procedures, self._tell, self._stop, self._body))
+        stop = Stop(lambda: self._going.reason(job.die))
+        self._ended.append(attempt(job, self._procedures, self._tell, stop))
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
         """Return what has ended."""
@@ -104,9 +111,7 @@ class Here:
         return ended
 
     def hurry(self) -> None:
-        """Interrupt the die, where that is caught."""
-        if self._stop.interruptible:
-            raise KeyboardInterrupt
+        """Do nothing: nothing is energised."""
 
     def close(self) -> None:
         """Do nothing: nothing goes on."""

@@ -119,7 +119,9 @@ class About:
         shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
         # a run that does not say from which voltage its pulses count has all of them counted
         v_count = float(meta.get("limits", {}).get("v_count", 0.0))
-        return cls(meta.get("wafer", ""), meta.get("serial", meta["die"]), shape, bool(meta.get("real", False)), v_count)
+        return cls(
+            meta.get("wafer", ""), meta.get("serial", meta["die"]), shape, bool(meta.get("real", False)), v_count
+        )
 
 
 def identity(journal: JournalReader) -> str:

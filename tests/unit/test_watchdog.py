@@ -1,0 +1,221 @@
+"""Whatever becomes of the process that owns a bench, the bench ends safe and the run's journal says what happened.
+
+The bench is the twin over TCP, served by the process that watches, so that it outlives the one that dies. Two dies of
+2 kernels of 4 x 3 cells stand under a prober; each is touched, mapped and pulsed.
+"""
+
+import os
+import signal
+import time
+
+import pytest
+
+from instruments.bench import Bench
+from labctl import open_run
+from labctl.batch import Batch
+from labctl.bodies import LeftUnverified, Station, Subject
+from labctl.core.errors import BenchError
+from labctl.hand import bench_limits
+from labctl.overnight import asked
+from labctl.overnight.engine import Engine
+from labctl.overnight.rules import Rules
+from labctl.overnight.states import Runlog, State
+from labctl.overnight.watchdog import BenchCrew
+from labctl.worker import Job
+from protocols.by_hand import MapCells, PulseCell
+from sim_backend.description import DieDescription
+from sim_backend.emulators.link import Fault
+from tests.e2e.test_bench_safety import BENCH, DIE
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+STAGES = (
+    *(MapCells(kernel=k) for k in (1, 0)),
+    PulseCell(kernel=0, row=2, col=1, to_p=True, voltage=0.45),
+    PulseCell(kernel=1, row=3, col=0, to_p=False, voltage=0.45),
+)
+
+
+class Night:
+    """A run of two dies on the twin; `at` is called with (night, die, what, detail) for every message of the worker."""
+
+    def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None, leniency=1.0):
+        bench = Bench.model_validate(BENCH, context={"file": True})
+        description = DieDescription.model_validate(DIE, context={"file": True})
+        subjects = tuple(Subject(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
+        (folder / "dies").mkdir(parents=True)
+        (folder / "run.json").write_text('{"name": "night", "files": {}}')
+        self.folder, self.at, self.going = folder, at, asked.session(folder)
+        self.crew = BenchCrew(
+            Station(bench, subjects, sim=sim), STAGES, self.going, lambda text: True, leniency=leniency
+        )
+        self.log = Runlog.create(folder, {"dies": [{"name": s.name, "at": list(s.at)} for s in subjects]})
+        self.crew.say = self.log.say
+        jobs = {s.name: Job(folder, s, bench_limits(bench)) for s in subjects}
+        self.died = 0.0
+        self.crew.open()
+        self.engine = Engine(
+            self.log, jobs, Rules(batch or Batch()), self.going, self.crew.heard_by, self.heard, State.MOVING
+        )
+
+    def heard(self, *message):
+        self.at(self, *message)
+
+    def run(self):
+        try:
+            return self.engine.run()
+        finally:
+            self.crew.shut()
+            asked.close(self.going)
+
+    def kill(self, number=None):
+        os.kill(self.crew._process.pid, signal.SIGKILL if number is None else number)
+
+    def watched(self):
+        return [e.body["what"] for e in self.log.state.events if e.kind == "watchdog"]
+
+    @property
+    def states(self):
+        return [d.state for d in self.log.state.subjects]
+
+    def assert_safe(self):
+        """Every output is off, every relay open, nothing is energised from now on, nothing was ever done to a die that
+        should not be."""
+        world = self.crew.twin.world
+        now = world.now
+        world.advance(10.0)
+        ledger = world.ledger
+        assert ledger.energised_time(since=now) == 0.0
+        assert not world.closed
+        assert (ledger.moves_in_contact, ledger.fights) == (0, 0), ledger.events
+        assert ledger.peak_cell_voltage <= 0.5 * (1 + 1e-9)
+        for name in ("smu1", "smu2"):
+            for part in self.crew.twin.instruments[name].smus.values():
+                assert (part.set.output, part.set.levelv) == (0, 0.0)
+
+
+def once(what, act, die="D0", nth=1):
+    """Return an `at` that does `act` once, at the nth message of a kind from a die."""
+    seen = []
+
+    def at(night, who, kind, detail):
+        if (who, kind) == (die, what):
+            seen.append(detail)
+            if len(seen) == nth:
+                act(night)
+
+    return at
+
+
+def learned(night):
+    """Return the state of every cell that was mapped, and of those that were pulsed, by die."""
+    run = open_run(night.folder)
+    tables = {"kernel_map": "state", "cell_pulse": "verified"}
+    return {name: [run.table(t, name)[column].tolist() for t, column in tables.items()] for name in run.dies}
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory):
+    """What the two dies come to if nothing happens."""
+    night = Night(tmp_path_factory.mktemp("calm") / "run")
+    assert night.run().code == 0
+    assert night.states == [State.DONE] * 2
+    assert night.watched() == []
+    night.assert_safe()
+    return learned(night)
+
+
+def test_a_worker_that_is_killed_leaves_a_safe_bench_and_its_die_goes_on(tmp_path, calm):
+    night = Night(tmp_path / "run", once("patterns", Night.kill, nth=2))
+    assert night.run().code == 0
+    night.assert_safe()
+    assert night.states == [State.DONE] * 2
+    assert night.watched() == ["died", "safe"]
+    assert learned(night) == calm
+
+
+def test_a_worker_that_hangs_is_ended_when_its_lease_has_run_out(tmp_path):
+    hang = once("patterns", lambda night: night.kill(signal.SIGSTOP), nth=2)
+    night = Night(tmp_path / "run", hang, leniency=0.02)
+    night.crew._lease(300.0 / 0.02)
+    assert night.run().code == 0
+    assert night.watched() == ["hung", "safe"]
+    assert night.states == [State.DONE] * 2
+    night.assert_safe()
+
+
+def test_a_second_interrupt_ends_the_die_at_once(tmp_path):
+    def twice(night):
+        night.engine.stop()
+        night.engine.hurry()
+
+    night = Night(tmp_path / "run", once("patterns", twice, nth=2))
+    assert night.run().code == 4
+    assert night.states == [State.INTERRUPTED, State.PENDING]
+    night.assert_safe()
+
+
+def test_an_instrument_that_goes_away_is_connected_anew_and_the_die_goes_on(tmp_path, calm):
+    def unplug(night):
+        back = time.monotonic() + 8
+        instrument = night.crew.twin.instruments["smu1"]
+        instrument.fault = lambda line: Fault.DEAF if time.monotonic() < back else Fault.NONE
+
+    night = Night(tmp_path / "run", once("patterns", unplug))
+    assert night.run().code == 0
+    night.assert_safe()
+    assert night.states == [State.DONE] * 2
+    said = [e.body["text"] for e in night.log.state.events if e.kind == "alarm"]
+    assert any("connecting anew" in text for text in said)
+    assert learned(night) == calm
+
+
+def test_a_source_that_never_answers_again_is_said_to_be_live_with_exit_code_6(tmp_path):
+    def deaf(night):
+        night.crew.twin.instruments["smu1"].fault = lambda line: Fault.DEAF
+        night.kill()
+
+    night = Night(tmp_path / "run", once("patterns", deaf, nth=2))
+    try:
+        code = night.run().code
+    except LeftUnverified as error:
+        code = error.exit_code
+    assert code == 6
+    assert night.watched() == ["died", "unsafe"]
+    assert not night.crew.twin.world.closed, "the last resort opens the relays"
+    assert night.log.state.dies["D0"].state is State.INTERRUPTED
+
+
+def test_other_instruments_than_those_of_the_run_are_refused(tmp_path):
+    night = Night(tmp_path / "run")
+    night.crew.close()
+    night.crew._expected = {**night.crew.identities, "smu1": "Keithley, Model 2602B, 7, 1.0"}
+    with pytest.raises(BenchError, match="smu1 says it is"):
+        night.crew.open()
+    night.crew.shut()
+    asked.close(night.going)
+    night.assert_safe()
+
+
+def test_the_twin_over_bytes_ends_with_its_worker_and_the_die_goes_on(tmp_path):
+    night = Night(tmp_path / "run", once("patterns", Night.kill, nth=2), sim="bytes")
+    assert night.run().code == 0
+    assert night.watched() == ["died", "safe"]
+    assert night.states == [State.DONE] * 2
+
+
+def test_a_worker_whose_parent_is_gone_leaves_the_bench_safe(tmp_path):
+    night = Night(tmp_path / "run")
+    job = night.engine._jobs["D0"]
+    night.crew.begin(job)
+    assert night.crew.wait(0.3) == []
+    night.crew._line.close()  # what the worker sees of a parent that is gone
+    process = night.crew._process
+    end = time.monotonic() + 60
+    while process.is_alive() and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not process.is_alive()
+    process.close()
+    night.crew._process = None
+    night.crew.shut()
+    asked.close(night.going)
+    night.assert_safe()
