@@ -32,6 +32,9 @@ from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.make import make_die
 
+_VISIT = 20
+"""Bits that number the operations of one visit of a golden die; a journal has fewer."""
+
 
 @dataclass(frozen=True)
 class Subject:
@@ -66,6 +69,11 @@ class Subject:
         return self.name.partition("@")[0]
 
     @property
+    def visit(self) -> int:
+        """Number of the visit of a golden die; 0 for any other die."""
+        return int(self.name.partition("@")[2] or 0)
+
+    @property
     def spot(self) -> Spot:
         """(column, row, number of the subsite) on the prober's map."""
         return (*self.at, 0 if self.subsite is None else self.subsite.number)
@@ -85,8 +93,11 @@ class Subject:
         return d.shape, d.nominal, d.simulation.timing.model_dump_json()
 
     def simulated(self) -> SimDie | ChipDie:
-        """Return the simulated die."""
-        return make_die(self.description, seed=self.seed, name=self.serial)
+        """Return the simulated die; at each visit of a golden one as it was made, and with noise of its own."""
+        die = make_die(self.description, seed=self.seed, name=self.serial)
+        if self.visit:
+            die.begin(self.visit << _VISIT)
+        return die
 
 
 Truth = Callable[[], dict[str, Any]]
@@ -242,8 +253,8 @@ class OnBench:
     def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
         if self.twin is None:
             return Approached(die, noted)
-        spot = subject.spot
-        return Approached(die, noted, partial(self.twin.truth, spot), partial(self.twin.mark, spot))
+        twin, spot, first = self.twin, subject.spot, subject.visit << _VISIT
+        return Approached(die, noted, partial(twin.truth, spot), lambda number: twin.mark(spot, first + number))
 
     def _touches(self, subject: Subject) -> int:
         """Return how often these needles have touched a die before."""

@@ -1,6 +1,7 @@
 """Say what a campaign would do, before it does anything."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,19 @@ def rehearsed(prepared: Any) -> tuple[Any, list[Any]]:
             procedures = prepared.procedures_for(s)
             alike[s.alike] = plan.rehearse(s.name, prepared.predictor(s), prepared.campaign.limits, procedures)
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
-    return prepared, plans
+    return prepared, [*plans, *visits(prepared)]
+
+
+def visits(prepared: Any) -> list[Any]:
+    """Return what the visits of the golden die will do; dies that are tried again may lead to more of them."""
+    from labctl import plan
+
+    if (die := prepared.golden) is None:
+        return []
+    limits, every = prepared.campaign.limits, prepared.campaign.batch.golden.every
+    one = plan.rehearse(die.name, prepared.predictor(die), limits, prepared.visit)
+    number = 1 + math.ceil(len(prepared.subjects) / every)
+    return [plan.DiePlan(f"{die.name}@{k + 1}", one.stages) for k in range(number)]
 
 
 _PLAN = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")
@@ -65,10 +78,12 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
 
     limits = prepared.campaign.limits
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
-    whole = total(plans)
-    said = [(p.die, s) for p in plans for s in p.stages]
-    if len(plans) > MANY:
-        said = [(counted(len(plans), "die"), s) for s in by_stage(plans)]
+    whole, number = total(plans), len(prepared.subjects)
+    dies, visited = plans[:number], plans[number:]
+    said = [(p.die, s) for p in dies for s in p.stages]
+    if number > MANY:
+        said = [(counted(number, "die"), s) for s in by_stage(dies)]
+    said += [(counted(len(visited), "golden visit"), s) for s in by_stage(visited)]
     rows = [
         (
             die,
@@ -85,7 +100,7 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
     ]
     worth = {"operations": 0, "levels": 1, "reads": 2, "pulses": 3}
     columns = [Column(name, worth.get(name), right=name not in ("die", "stage")) for name in _PLAN]
-    title = f"{prepared.campaign.name}: {counted(len(plans), 'die')}, {prepared.body}"
+    title = f"{prepared.campaign.name}: {counted(number, 'die')}, {prepared.body}"
     print_table(screen, title, columns, rows, last=True)
     screen.print(
         f"limits: {quantity(limits.v_towards_p, 'V')} towards P, {quantity(limits.v_towards_ap, 'V')} towards AP, "

@@ -74,8 +74,9 @@ def run(
     compose.refuse_existing(folder)
     whole = total(plans)
     screen.print(
-        f"{prepared.campaign.name}: {counted(len(plans), 'die')}, {whole.reads:,} reads and {whole.pulses:,} pulses, "
-        f"predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} on disk, into {folder}",
+        f"{prepared.campaign.name}: {counted(len(prepared.subjects), 'die')}, {whole.reads:,} reads and "
+        f"{whole.pulses:,} pulses, predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} "
+        f"on disk, into {folder}",
         highlight=False,
     )
     with _ways(plans, workers, executor, screen, accept_place) as ways:
@@ -113,7 +114,7 @@ def resume(
             "want, say --accept-changes"
         )
     prepared, plans = rehearsed(resuming.read(run, state.meta))
-    plans = [p for p in plans if p.die in left]
+    plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
     with _ways(plans, workers, executor, screen, accept_place, accept) as ways:
         ending, state = night.resume(run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed)
@@ -159,7 +160,7 @@ def _ways(
     from labctl.overnight.night import Ways
     from labctl.progress import Display
 
-    with Display({p.die: p.patterns for p in plans}) as display:
+    with Display({p.die: p.patterns for p in plans if "@" not in p.die}) as display:
         yield Ways(
             workers or os.cpu_count() or 1,
             executor,

@@ -28,6 +28,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
+from labctl.overnight.golden import stages_of
 from labctl.overnight.stress import ledger_path
 from labctl.trained import TrainedFile, read_trained
 from labctl.wafers import WaferFile, lay_out
@@ -81,6 +82,7 @@ class Prepared:
         own: what differs in the procedures of a die, by its name: weights trained for it alone.
         others: dies of the wafer that are not tested: left out, or not asked for.
         fiducials: places at which the prober proves the map before the first die.
+        golden: the die that is visited again and again, one of `others`; `visit`: the stages of a visit.
     """
 
     campaign: Campaign
@@ -94,12 +96,16 @@ class Prepared:
     bench_file: Path | None = None
     others: tuple[Subject, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
+    golden: Subject | None = None
+    visit: tuple[Procedure, ...] = ()
 
     @property
     def skipped(self) -> tuple[Subject, ...]:
         """Dies that the campaign means and leaves out; `excluded` says why."""
         chosen = None if self.campaign.wafer is None else self.campaign.wafer.only
-        return tuple(s for s in self.others if s.excluded and (chosen is None or s.die in chosen))
+        return tuple(
+            s for s in self.others if s.excluded and s is not self.golden and (chosen is None or s.die in chosen)
+        )
 
     @property
     def ledger(self) -> Path | None:
@@ -152,6 +158,12 @@ class Prepared:
             for subject in self.subjects
         ]
 
+    def visit_job(self, folder: Path, meta: Mapping[str, Any]) -> Job | None:
+        """Return the job of a visit of the golden die, None if there is none."""
+        if self.golden is None:
+            return None
+        return Job(folder, self.golden, self.campaign.limits, meta=dict(meta), ledger=self.ledger, stages=self.visit)
+
     def procedures_for(self, subject: Subject) -> tuple[Procedure, ...]:
         """Return the stages of one die, with its own weights if it has some."""
         return for_die(self.procedures, self.own.get(subject.name, {}))
@@ -176,9 +188,13 @@ def read(
     names = [s.name.lower() for s in everything]
     if twice := sorted({n for n in names if names.count(n) > 1}):
         raise BenchError(f"{path}: two dies or subsites are called {twice[0]}; expected a name of its own for each")
-    subjects = tuple(s for s in everything if not s.excluded and (chosen is None or s.die in chosen))
-    if not subjects:
+    golden = _golden(path, campaign, everything)
+    tested = [s for s in everything if not s.excluded and (chosen is None or s.die in chosen)]
+    if not tested:
         raise BenchError(f"{path}: every die is left out; {everything[0].name}: {everything[0].excluded}")
+    subjects = tuple(s for s in tested if s is not golden)
+    if not subjects:
+        raise BenchError(f"{path}: there is no die but the golden one, which is only visited")
     found_bench: Bench | None = None
     if bench is not None:
         read_bench = files.read(bench, Bench)
@@ -206,7 +222,19 @@ def read(
         bench_file=bench,
         others=tuple(s for s in everything if s.name not in {tested.name for tested in subjects}),
         fiducials=fiducials,
+        golden=golden,
+        visit=() if campaign.batch.golden is None else stages_of(campaign.batch.golden, built),
     )
+
+
+def _golden(path: Path, campaign: Campaign, everything: Sequence[Subject]) -> Subject | None:
+    """Return the golden die; BenchError if there is none of its name."""
+    said = campaign.batch.golden
+    found = None if said is None else next((s for s in everything if s.name == said.die), None)
+    if said is not None and found is None:
+        names = ", ".join(s.name for s in everything)
+        raise BenchError(f"{path}: batch.golden.die: there is no die {said.die}; there are {names}")
+    return found
 
 
 def _subjects(

@@ -10,6 +10,7 @@ import numpy as np
 
 from labctl.core.procedure import History
 from labctl.core.units import FloatArray
+from protocols.by_hand import KernelMap
 from protocols.records import Attempt, Defect, Inference, KernelSurvey, Write
 
 
@@ -18,15 +19,16 @@ def figures_of(history: History, noted: Mapping[str, Any]) -> dict[str, float]:
 
     `fidelity`, `accuracy_train`, `accuracy_test` (tuned) are means over its solutions; `good` is the share of surveyed
     cells that are good, `defects` the number of all others, and each kind of defect counts under its own name
-    (`short`, `stuck_p`, ...); `r_p`, `r_ap` (ohm) and `tmr` are those of the good cells, the mean of their middle half;
-    `v_switch`, `v_switch_p` and `v_switch_ap` (V) means over the pulses after which a cell was verified, all, to P and
-    to AP; `contact` (ohm) the median of the contact structures and `touches` the touches, as noted on the way to the
-    die. They are the same that the report of a run shows.
+    (`short`, `stuck_p`, ...); `r_p`, `r_ap` (ohm) and `tmr` are those of the good cells, the mean of their middle half,
+    or without a survey those of the cells that were in either state when all were read; `v_switch`, `v_switch_p` and
+    `v_switch_ap` (V) means over the pulses after which a cell was verified, all, to P and to AP; `contact` (ohm) the
+    median of the contact structures and `touches` the touches, as noted on the way to the die. They are the same that
+    the report of a run shows.
 
     Args:
         noted: see `labctl.bodies.Approached`.
     """
-    return {**_networks(history), **_cells(history), **_pulses(history), **_contact(noted)}
+    return {**_networks(history), **_read(history), **_cells(history), **_pulses(history), **_contact(noted)}
 
 
 def _networks(history: History) -> dict[str, float]:
@@ -37,6 +39,20 @@ def _networks(history: History) -> dict[str, float]:
         "accuracy_test": [r.accuracy_tuned_test for r in inferred],
     }
     return {name: float(np.mean(found)) for name, found in values.items() if found}
+
+
+def _read(history: History) -> dict[str, float]:
+    newest = {read.kernel: read for read in history.all(KernelMap)}
+    if not newest:
+        return {}
+    g, flag, state = (
+        np.concatenate([getattr(read, name).ravel() for read in newest.values()])
+        for name in ("conductance", "flag", "state")
+    )
+    usable = (flag == 0) & (g > 0)
+    sides = {"r_p": g[usable & state], "r_ap": g[usable & ~state]}
+    found = {name: 1 / _middle(side) for name, side in sides.items() if side.size}
+    return found | ({"tmr": found["r_ap"] / found["r_p"] - 1} if len(found) == 2 else {})
 
 
 def _cells(history: History) -> dict[str, float]:

@@ -167,7 +167,9 @@ class Display:
             self._bars.stop()
 
     def notify(self, die: str, what: str, detail: Any) -> None:
-        """Take one message."""
+        """Take one message; visits of a golden die are no dies of the campaign and do not count here."""
+        if die not in self._total:
+            return
         match what:
             case "patterns":
                 self._done[die] = min(self._done[die] + int(detail), self._total[die])

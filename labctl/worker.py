@@ -47,6 +47,7 @@ class Job:
         ledger: where the stress of real dies is kept; None for simulated ones.
         attempt: number of the try; every try has files of its own.
         resume: go on with the journal that this try has.
+        stages: what is done instead of what is done to all dies: the visit of a golden die.
     """
 
     folder: Path
@@ -58,6 +59,7 @@ class Job:
     attempt: int = 1
     resume: bool = False
     ledger: Path | None = None
+    stages: tuple[Procedure, ...] | None = None
 
     @property
     def die(self) -> str:
@@ -148,7 +150,8 @@ def run_die(
         StorageError: the journal cannot be made or written.
     """
     body = body or Simulated()
-    own, history, folder = for_die(procedures, job.own), History(), job.folder / "dies" / job.name
+    own = for_die(procedures if job.stages is None else job.stages, job.own)
+    history, folder = History(), job.folder / "dies" / job.name
     try:
         if job.resume and (folder / "journal.db").exists():
             notify(job.die, "lease", THINKING)

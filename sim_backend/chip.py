@@ -40,7 +40,7 @@ from sim_backend.chip_patterns import Patterns, ranks, snapshots
 from sim_backend.chip_readout import ChipCircuit, all_columns
 from sim_backend.description import DieDescription
 from sim_backend.readout import Observed, digitise
-from sim_backend.rng import Stream
+from sim_backend.rng import Stream, first_of
 
 
 class ChipDie:
@@ -240,6 +240,10 @@ class ChipDie:
             own = int(at.kernel[i]) * len(luck) + np.arange(len(luck))
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
         self._memory.suffer(own, voltage, self._limits.read_time(sense), luck * bound)
+
+    def begin(self, operation: int) -> None:
+        """Number the luck of what is done from here on as done in `operation`, whatever was done before."""
+        self._count = first_of(operation)
 
     # ---------------------------------------------------------------- helpers
 

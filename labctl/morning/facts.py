@@ -217,7 +217,9 @@ def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> 
     # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
     seconds = math.fsum(t.seconds for t in die.tries)
     seconds += math.fsum(s.seconds for s in found.stages) if last and not last.seconds else 0.0
-    figures = {**found.figures, **({"seconds": seconds} if seconds else {})}
+    # a visit of the golden die may have read cells only, of which there are no maps
+    of_visit = last.figures if die.golden and last else {}
+    figures = {**of_visit, **found.figures, **({"seconds": seconds} if seconds else {})}
     return (
         DieFacts(
             name=die.name,

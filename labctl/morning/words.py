@@ -78,7 +78,7 @@ def event(entry: Entry) -> tuple[str, str, str]:
         case "rule":
             return "alarm", die, f"stop rule '{body.get('rule', '')}': {text}"
         case "visit":
-            return "decision", die, "the golden die is measured again"
+            return "decision", die, "the golden die is visited"
         case "golden":
             return ("note" if body.get("ok", True) else "warning"), die, text or _golden(body)
         case "suspect":

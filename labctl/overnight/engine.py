@@ -14,10 +14,11 @@ from typing import Any
 from labctl.core.errors import StorageError
 from labctl.overnight.asked import STOPPED, Going, Request, take
 from labctl.overnight.ending import Ending
+from labctl.overnight.golden import Visits, under_way
 from labctl.overnight.guard import Guard
 from labctl.overnight.pool import Crew, Lost
 from labctl.overnight.rules import Rules, cause
-from labctl.overnight.states import ACTIVE, DieState, Runlog, State
+from labctl.overnight.states import ACTIVE, FINAL, DieState, Runlog, State
 from labctl.worker import DieResult, Job, Notify
 
 POLL = 0.1
@@ -49,6 +50,7 @@ class Engine:
         show: told of everything, for the screen.
         first: the state in which the work on a die begins: where needles move, MOVING.
         guard: asked for space before a die is begun, and looked at as time passes.
+        visits: of the golden die, if there is one.
     """
 
     def __init__(
@@ -61,10 +63,11 @@ class Engine:
         show: Notify = lambda die, what, detail: None,
         first: State = State.RUNNING,
         guard: Guard | None = None,
+        visits: Visits | None = None,
     ) -> None:
         self.log, self._jobs, self._rules, self._going, self._show = log, dict(jobs), rules, going, show
-        self._crew, self._first, self._guard = crew(self.tell), first, guard
-        self._run = next(iter(jobs.values())).folder
+        self._crew, self._first, self._guard, self._visits = crew(self.tell), first, guard, visits
+        self._run = visits.folder if visits is not None else next(iter(jobs.values())).folder
         self._hand: dict[str, _Hand] = {}
         self._lost: Counter[str] = Counter()
         self._reconnects, self._not_before = 0, 0.0
@@ -74,6 +77,10 @@ class Engine:
         self._queue = [name for name in rules.order(log.state) if name in jobs]
         for name in self._queue:
             self._take_up(log.state.dies[name])
+        if visits is not None and (visit := under_way(log.state)) is not None:
+            self._take_up(visit)
+            if visit.state in FINAL:
+                self._judge(visit.name)
 
     def _take_up(self, die: DieState) -> None:
         """Write what became of a die on which an earlier session was working."""
@@ -91,6 +98,8 @@ class Engine:
                 self._feed()
                 if not self._hand and (not self._queue or self.ending is not None):
                     break
+                if not self._hand:
+                    time.sleep(POLL)  # until a bench that went away is tried again
                 for ended in self._crew.wait(POLL):
                     self._ended(ended)
         finally:
@@ -141,20 +150,28 @@ class Engine:
 
     def _feed(self) -> None:
         """Begin as many dies as the crew takes."""
-        while self._queue and self.ending is None and len(self._hand) < self._crew.width:
+        while self.ending is None and len(self._hand) < self._crew.width and (name := self._next()) is not None:
             if time.monotonic() < self._not_before:
                 return
-            name = self._queue[0]
             if (self._lost[name] or any(self._lost[n] for n in self._hand)) and self._hand:
                 return  # a die under which a worker died is worked on alone, or it would take others with it
             reason = self._rules.too_late(self.log.state, time.monotonic() - self._started)
-            if reason is not None:
+            if reason is not None and name in self._queue:
                 self._end(Ending(3, reason))
                 return
             if not self._space_for(name):
                 return
-            self._queue.pop(0)
+            if name in self._queue:
+                self._queue.remove(name)
+            if self._visits is not None and self._visits.announce(self.log, name):
+                self._jobs[name] = self._visits.job(name)
             self._begin(self.log.state.dies[name])
+
+    def _next(self) -> str | None:
+        """Return the die that comes next; None if there is none, or it has to wait for those in hand."""
+        if self._visits is not None:
+            return self._visits.next(self.log.state, self._queue, self._hand)
+        return self._queue[0] if self._queue else None
 
     def _full(self) -> None:
         """Bring everything to an end on a disk that was full: the ballast is freed, and there is no more of it."""
@@ -219,7 +236,7 @@ class Engine:
             exit_code=outcome.exit_code,
             sha256=ended.sealed,
             figures=dict(ended.figures),
-            **self._rules.bin(state, ended.figures),
+            **({} if self.log.state.dies[ended.die].golden else self._rules.bin(state, ended.figures)),
         )
         self._show(ended.die, "done", ended.bin)
         self._judge(ended.die, again=ended.again)
@@ -263,7 +280,10 @@ class Engine:
             self._skip(name, self._skipping.pop(name))
         elif die.state is State.INTERRUPTED:
             self._interrupted(die)
-        broken = self._rules.broken(self.log.state, die)
+        if die.golden and self._visits is not None:
+            broken = self._visits.judge(self.log, name, again or self._rules.tries_again(die))
+        else:
+            broken = self._rules.broken(self.log.state, die)
         if broken is not None and self.ending is None:
             rule, text = broken
             self.log.say("rule", rule=rule, text=text)

@@ -19,6 +19,7 @@ from labctl.overnight import asked
 from labctl.overnight.asked import Going
 from labctl.overnight.ending import Ending
 from labctl.overnight.engine import Engine
+from labctl.overnight.golden import Visits
 from labctl.overnight.guard import Guard
 from labctl.overnight.pool import Crew, Here, Pool, Processes
 from labctl.overnight.resume import to_do
@@ -151,10 +152,11 @@ def carry_out(
 ) -> tuple[Ending, RunState]:
     """Work on the dies of `jobs` until there is nothing left to do; return how it ended and where the dies stand."""
     begun, going = time.monotonic(), asked.session(folder)
+    visits = Visits.of(rules.batch, prepared.visit_job(folder, run_meta(folder)))
     guard.watch(log)
     try:
         with _crew(prepared, going, ways, len(jobs), log) as crew:
-            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard)
+            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard, visits)
             with asked_to_stop(engine.stop, engine.hurry):
                 ending = engine.run()
     except LabError as error:

@@ -16,6 +16,7 @@ from labctl.compose import Prepared, git_commit
 from labctl.core.errors import BenchError, StorageError
 from labctl.doctor import versions
 from labctl.files import Kept, absolute, as_kept
+from labctl.overnight.golden import due
 from labctl.overnight.states import FINAL, RunState, read_state
 
 _IGNORED = ("platform",)
@@ -80,7 +81,7 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
                 f"die {name} is final in {run}: {state.dies[name].state}; measure it again in a run of its own, "
                 f"with --only {name}"
             )
-    if not names:
+    if not names and not due(state):
         raise BenchError(f"nothing is left to do in {run}; see: labctl show {run}")
     return [n for n in names if only is None or n in only]
 

@@ -173,7 +173,8 @@ class RunState:
     @property
     def unfinished(self) -> tuple[str, ...]:
         """Names of the dies on which a resume has something to do."""
-        return tuple(d.name for d in self.dies.values() if d.state not in FINAL)
+        done = FINAL | {State.ERROR}  # a visit that failed is left so: the next one is another
+        return tuple(d.name for d in self.dies.values() if d.state not in (done if d.golden else FINAL))
 
 
 def fold(state: RunState, entries: Iterable[Entry]) -> RunState:
@@ -235,7 +236,8 @@ class Runlog:
     - "alarm": text, die ("" if of none), level ("note", "warning" or "alarm")
     - "asked": what ("stop", "skip"), die, by, reason
     - "rule": rule (name of the stop rule), text
-    - "visit": die, at: a golden die is going to be measured again under this name
+    - "visit": die, at, dies: a golden die is going to be measured again under this name, after these (names of their
+      folders) have been measured since the visit before
     - "golden": die, values, drift (by name), ok, text
     - "suspect": dies, text
     - "watchdog": what ("died", "hung", "safe", "unsafe"), text, seconds
