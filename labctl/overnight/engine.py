@@ -137,8 +137,8 @@ class Engine:
         elif request.what == "skip" and request.die in self._hand:
             self._skipping[request.die] = request
             self._going.skip(request.die)
-        elif request.what == "skip" and request.die in self._queue:
-            self._queue.remove(request.die)
+        elif request.what == "skip" and request.die in self.log.state.unfinished:
+            self._queue = [name for name in self._queue if name != request.die]
             self._skip(request.die, request)
 
     def _skip(self, name: str, request: Request) -> None:

@@ -1,0 +1,245 @@
+"""The engine decides what becomes of dies; here a crew does as it is told, so that nothing but decisions is tested."""
+
+from dataclasses import dataclass, replace
+
+import pytest
+
+from labctl.batch import Batch, BinRule, StopRules
+from labctl.limits import Limits
+from labctl.overnight import asked, engine
+from labctl.overnight.asked import Request, ask
+from labctl.overnight.engine import Engine
+from labctl.overnight.pool import Lost
+from labctl.overnight.rules import Rules
+from labctl.overnight.states import Runlog, State, read_state
+from labctl.run import Outcome, Status
+from labctl.worker import DieResult, Job
+
+LIMITS = Limits(v_towards_p=1, v_towards_ap=1, width=1, compliance=1, v_count=1, pulses_per_cell=1)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A subject of which only the name matters."""
+
+    name: str
+
+
+class Told:
+    """A crew that ends each try of a die as a script says: how its tries end, in order; DONE when it says nothing."""
+
+    def __init__(self, tell, script, width=1, during=lambda job: None):
+        self.tell, self.script, self.width, self.during = tell, {k: list(v) for k, v in script.items()}, width, during
+        self.begun, self._ended, self.most = [], [], 0
+
+    def begin(self, job):
+        self.begun.append(job.name)
+        self.tell(job.die, "state", State.RUNNING)
+        self.tell(job.die, "stage", "survey")
+        self.during(job)
+        self.tell(job.die, "patterns", 1)
+        say = self.script.get(job.die) or [good()]
+        self._ended.append(replace(say.pop(0), die=job.die))
+        self.most = max(self.most, len(self._ended))
+
+    def wait(self, seconds):
+        ended, self._ended = self._ended, []
+        return ended
+
+    def hurry(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def result(state, code, reason="", **figures):
+    status = Status.SUCCESS if state is State.DONE else Status.FAIL
+    return DieResult("", "", Outcome(status, reason, code, state=state), [], sealed="ab", figures=figures)
+
+
+def good(**figures):
+    return result(State.DONE, 0, **figures)
+
+
+def wrong(reason="a bug: ZeroDivisionError('division by zero')"):
+    return result(State.ERROR, 70, reason)
+
+
+class Night:
+    """A run of dies A, B, C, ..."""
+
+    def __init__(self, folder, dies="ABCD"):
+        self.folder = folder
+        self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
+        self.going = asked.session(folder)
+
+    def carry_out(self, batch=None, bins=(), only=None, **crew):
+        made = []
+
+        def make(tell):
+            made.append(Told(tell, crew.pop("script", {}), **crew))
+            return made[0]
+
+        names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
+        jobs = {n: Job(self.folder, Name(n), LIMITS) for n in names}
+        self.engine = Engine(self.log, jobs, Rules(batch or Batch(), bins), self.going, make)
+        ending = self.engine.run()
+        self.crew = made[0]
+        return ending
+
+    def again(self):
+        """Take the run up again."""
+        self.log.finish()
+        self.log, self.going = Runlog.open(self.folder), asked.session(self.folder)
+        return self
+
+    @property
+    def states(self):
+        return {d.name: d.state for d in self.log.state.dies.values()}
+
+    def rows(self, kind):
+        return [e.body for e in self.log.state.events if e.kind == kind]
+
+
+@pytest.fixture
+def night(tmp_path):
+    return Night(tmp_path / "run")
+
+
+def test_a_calm_night_ends_with_0_and_the_journal_says_every_edge(night):
+    ending = night.carry_out(bins=(BinRule(bin="slow", hard=9, when="good < 50 %"),))
+    assert (ending.code, ending.text) == (0, "")
+    assert set(night.states.values()) == {State.DONE}
+    state = read_state(night.folder)
+    assert state == night.log.state
+    (only,) = state.dies["B"].tries
+    assert (only.bin, only.hard, only.sha256, only.stage) == ("good", 1, "ab", "survey")
+
+
+def test_a_bin_and_the_rule_that_gave_it_are_in_the_journal_and_the_run_ends_with_1(night):
+    rules = (BinRule(bin="poor", hard=9, when="good < 50 %"),)
+    assert night.carry_out(bins=rules, script={"B": [good(good=0.25)]}).code == 1
+    last = night.log.state.dies["B"].last
+    assert (last.bin, last.hard, last.rule) == ("poor", 9, "good < 50 %: it is 0.25")
+
+
+def test_an_exception_costs_one_try_of_one_die_and_its_new_try_has_a_number_of_its_own(night):
+    ending = night.carry_out(Batch(tries=1), script={"B": [wrong(), good()]})
+    assert ending.code == 0
+    assert night.crew.begun == ["A", "B", "C", "D", "B~2"]
+    first, second = night.log.state.dies["B"].tries
+    assert (first.state, first.bin, second.state, second.bin) == (State.ERROR, "error", State.DONE, "good")
+
+
+def test_new_tries_are_as_many_as_the_campaign_allows(night):
+    ending = night.carry_out(Batch(tries=2), script={"B": [wrong(f"a bug: {k}") for k in range(9)]})
+    assert ending.code == 70
+    assert len(night.log.state.dies["B"].tries) == 3
+
+
+def test_a_journal_that_cannot_go_on_gives_a_new_try_at_once(night):
+    damaged = replace(wrong("the journal of this try cannot go on"), again=True)
+    assert night.carry_out(script={"B": [damaged]}).code == 0
+    assert night.crew.begun == ["A", "B", "B~2", "C", "D"]
+
+
+def test_the_same_exception_on_two_dies_stops_the_run(night):
+    ending = night.carry_out(script={"B": [wrong()], "C": [wrong()]})
+    assert ending.code == 70
+    assert night.states["D"] is State.PENDING
+    (rule,) = night.rows("rule")
+    assert rule["rule"] == "same_exception"
+    assert rule["text"] == ending.text
+
+
+def test_three_dies_without_contact_stop_the_run_with_exit_code_3(night):
+    no = result(State.CONTACT_FAIL, 1, "no contact")
+    ending = night.carry_out(script={"A": [no], "B": [no], "C": [no]})
+    assert ending.code == 3
+    assert night.states == {**dict.fromkeys("ABC", State.CONTACT_FAIL), "D": State.PENDING}
+    assert night.log.state.dies["A"].bin == "contact"
+
+
+def test_a_run_that_a_rule_has_stopped_goes_on_and_counts_anew(night):
+    no = result(State.CONTACT_FAIL, 1, "no contact")
+    night.carry_out(Batch(stop=StopRules(contact_failures=1)), script={"A": [no]})
+    ending = night.again().carry_out(Batch(stop=StopRules(contact_failures=1)), only="BCD")
+    assert ending.code == 1
+    assert night.crew.begun == ["B", "C", "D"]
+
+
+def test_a_die_under_which_two_workers_died_is_the_cause_and_is_worked_on_alone(night):
+    died = [Lost("", "it died")] * 2
+    assert night.carry_out(width=3, script={"B": died}).code == 70
+    assert night.states == {**dict.fromkeys("ACD", State.DONE), "B": State.ERROR}
+    assert [row["what"] for row in night.rows("watchdog")] == ["died", "died"]
+    assert night.crew.begun.count("B") == 2
+
+
+def test_a_bench_that_went_away_is_tried_again_with_pauses_and_given_up_in_the_end(night, monkeypatch):
+    monkeypatch.setattr(engine, "BACK_OFF", 0.001)
+    gone = Lost("", "smu1 is gone", 3)
+    assert night.carry_out(script={"B": [gone, gone, good()]}).code == 0
+    assert len(night.log.state.dies["B"].tries) == 1
+    other = Night(night.folder.with_name("other"))
+    ending = other.carry_out(Batch(reconnects=2), script={"B": [gone] * 9})
+    assert ending.code == 3
+    assert "smu1 is gone" in ending.text
+    assert other.states["B"] is State.INTERRUPTED
+    assert other.crew.begun == ["A", "B", "B", "B"]
+
+
+def test_outputs_that_are_not_verified_off_end_the_run_with_6(night):
+    ending = night.carry_out(script={"B": [Lost("", "smu1 may be live", 6)]})
+    assert (ending.code, ending.text) == (6, "smu1 may be live")
+    assert night.states["C"] is State.PENDING
+
+
+def test_a_full_disk_ends_the_run_with_5_and_the_die_can_go_on(night):
+    full = result(State.INTERRUPTED, 5, "the disk is full")
+    assert night.carry_out(script={"B": [full]}).code == 5
+    assert (night.states["B"], night.states["C"]) == (State.INTERRUPTED, State.PENDING)
+    assert night.again().carry_out(only="BCD").code == 0
+    assert len(night.log.state.dies["B"].tries) == 1
+
+
+def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkeypatch):
+    monkeypatch.setattr(engine, "LOOK", 0.0)
+
+    def during(job):
+        if job.die == "B":
+            ask(night.folder, Request("stop", by="somebody", reason="tea"))
+
+    ending = night.carry_out(during=during)
+    assert (ending.code, night.states["C"]) == (4, State.PENDING)
+    assert night.rows("asked") == [{"what": "stop", "die": "", "by": "somebody", "reason": "tea"}]
+    assert night.going.reason("C") is not None
+
+
+def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):
+    monkeypatch.setattr(engine, "LOOK", 0.0)
+
+    def during(job):
+        if job.die == "B":
+            ask(night.folder, Request("skip", "B", "somebody", "a scratch"))
+            ask(night.folder, Request("skip", "D", "somebody"))
+
+    stopped = result(State.INTERRUPTED, 4, "skipped by the operator")
+    assert night.carry_out(during=during, script={"B": [stopped]}).code == 0
+    assert night.states == {"A": State.DONE, "B": State.SKIPPED, "C": State.DONE, "D": State.SKIPPED}
+    assert "a scratch" in night.log.state.dies["B"].reason
+
+
+def test_a_die_that_a_killed_run_was_working_on_goes_on_in_its_try(night):
+    night.log.move("A", State.RUNNING, 1)
+    night.log.move("B", State.RUNNING, 1)
+    night.log.move("B", State.ERROR, 1, "a bug", exit_code=70)
+    assert night.again().carry_out().code == 0
+    assert len(night.log.state.dies["A"].tries) == 1
+    assert [t.state for t in night.log.state.dies["B"].tries] == [State.ERROR, State.DONE]
+
+
+def test_no_more_dies_at_once_than_the_crew_is_wide(night):
+    assert night.carry_out(width=2).code == 0
+    assert night.crew.most == 2
