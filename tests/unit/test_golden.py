@@ -1,0 +1,264 @@
+"""When a golden die is visited, what a visit comes to, and whom it puts in doubt."""
+
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from labctl.batch import Batch, Golden, StopRules
+from labctl.bodies import Subject
+from labctl.core.errors import BenchError
+from labctl.core.procedure import History
+from labctl.figures import figures_of
+from labctl.limits import Limits
+from labctl.overnight import asked
+from labctl.overnight.engine import Engine
+from labctl.overnight.golden import Visits, due, stages_of
+from labctl.overnight.rules import Rules
+from labctl.overnight.states import Runlog, State, read_state
+from labctl.run import Outcome, Status
+from labctl.worker import DieResult, Job
+from protocols.by_hand import KernelMap, MapCells
+from protocols.survey import Survey
+from sim_backend.description import DieDescription
+
+DIES = ("D1", "D2", "D3", "D4", "D5")
+LIMITS = Limits(v_towards_p=0.7, v_towards_ap=0.7, width=1e-2, compliance=1e-2, v_count=0.35, pulses_per_cell=200)
+KIND = DieDescription.model_validate(
+    {
+        "name": "small",
+        "geometry": {"kind": "passive", "kernels": 1, "n_rows": 2, "n_cols": 3},
+        "junction": {"diameter": "80 nm"},
+    },
+    context={"file": True},
+)
+GOLDEN = Golden(die="G", every=2, drift={"r_p": 0.03})
+
+
+class Crew:
+    """Ends dies in an order that its seed decides; `fate` says what they come to."""
+
+    def __init__(self, width, fate):
+        self.width, self._fate, self._hand, self._luck = width, fate, [], random.Random(width)
+
+    def begin(self, job):
+        self._hand.append(job)
+
+    def wait(self, seconds):
+        job = self._hand.pop(self._luck.randrange(len(self._hand)))
+        outcome, figures = self._fate(job)
+        return [DieResult(job.die, "good", outcome, [], attempt=job.attempt, figures=figures)]
+
+    def hurry(self):
+        pass
+
+    def close(self):
+        pass
+
+
+def fine(job):
+    """Every die is as it should be; the resistance of the golden one goes up by 0.1 % per visit."""
+    visit = job.subject.visit
+    return Outcome(Status.SUCCESS), {"r_p": 2000.0 * (1 + 1e-3 * visit)} if visit else {}
+
+
+def drifting(at):
+    """Return what makes the golden die 5 % more resistive at these visits."""
+
+    def fate(job):
+        outcome, figures = fine(job)
+        return outcome, {n: v * 1.05 for n, v in figures.items()} if job.subject.visit in at else figures
+
+    return fate
+
+
+def carry_out(folder, fate, width=1, *, log=None, **batch):
+    """Run a campaign with a golden die, or go on with that of `log`; return how it ended and its state."""
+    batch = Batch(golden=GOLDEN, **batch)
+    folder.mkdir(exist_ok=True)
+    log = log or Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
+    jobs = {n: Job(folder, Subject(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
+    visits = Visits.of(batch, Job(folder, Subject("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
+    going = asked.session(folder)
+    engine = Engine(log, jobs, Rules(batch), going, lambda tell: Crew(width, fate), visits=visits)
+    ending = engine.run()
+    asked.close(going)
+    log.finish()
+    return ending, log.state
+
+
+def rows(state, *kinds):
+    return [(e.kind, e.body) for e in state.events if e.kind in kinds]
+
+
+def order(state_folder):
+    """Return what was begun, in order."""
+    with Runlog.open(state_folder)._journal as journal:
+        return [e.body["die"] for e in journal.events() if e.kind == "state" and e.body["state"] == State.RUNNING]
+
+
+def test_the_golden_die_is_measured_first_after_every_two_dies_and_at_the_end(tmp_path):
+    ending, state = carry_out(tmp_path / "run", fine)
+    assert ending.code == 0
+    assert order(tmp_path / "run") == ["G@1", "D1", "D2", "G@2", "D3", "D4", "G@3", "D5", "G@4"]
+    golden = [body for _, body in rows(state, "golden")]
+    assert [g["ok"] for g in golden] == [True] * 4
+    assert golden[0]["drift"] == {}
+    assert golden[3]["drift"]["r_p"] == pytest.approx(1.004 / 1.001 - 1)
+    assert "r_p +0.30 %" in golden[3]["text"]
+    assert {d.name for d in state.dies.values() if d.golden} == {"G@1", "G@2", "G@3", "G@4"}
+    assert state.dies["G@2"].at == (7, 2)
+    assert state.dies["G@2"].bin == ""
+    assert not any(d.suspect for d in state.subjects)
+    assert not due(state)
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_more_workers_make_the_same_visits_and_doubt_the_same_dies(tmp_path, width):
+    def fate(job):
+        if job.die in ("D1", "D2", "D4") and job.attempt == 1:
+            return Outcome(Status.FAIL, f"a bug on {job.die}", 70, "error", State.ERROR), {}
+        return drifting({3})(job)
+
+    def made(n):
+        _, state = carry_out(tmp_path / f"{n}", fate, n, tries=1)
+        return rows(state, "visit", "golden", "suspect"), {d.name: d.suspect for d in state.dies.values()}
+
+    alone, doubted = made(1)
+    assert made(width) == (alone, doubted)
+    visits = [body["dies"] for kind, body in alone if kind == "visit"]
+    assert visits == [[], ["D1", "D2"], ["D3", "D4"], ["D1~2", "D5"], ["D2~2", "D4~2"]]
+    # D4 failed between the bad visit and the one before and was measured again when the bench was as before
+    assert {n for n, why in doubted.items() if why} == {"D1", "D3", "D5"}
+
+
+def test_a_drift_is_an_alarm_and_the_dies_since_the_last_good_visit_are_in_doubt(tmp_path):
+    ending, state = carry_out(tmp_path / "run", drifting({3}))
+    assert ending.code == 0
+    ((_, alarm),) = rows(state, "alarm")
+    assert alarm["level"] == "warning"
+    assert alarm["die"] == "G@3"
+    assert alarm["text"] == "the golden die has drifted since the first visit: r_p +5.21 % (3 % allowed)"
+    suspects = [body["dies"] for _, body in rows(state, "suspect")]
+    assert suspects == [["D3", "D4"], ["D5"]]  # D5 was measured after a visit that was not good
+    assert state.dies["D5"].suspect == state.dies["D3"].suspect == alarm["text"]
+    assert [d.name for d in state.subjects if not d.suspect] == ["D1", "D2"]
+    assert rows(state, "rule") == []
+
+
+def test_with_the_stop_rule_a_drift_ends_the_run_and_after_a_resume_a_visit_comes_first(tmp_path):
+    folder, stop = tmp_path / "run", StopRules(golden_drift=True)
+    ending, state = carry_out(folder, drifting({2}), stop=stop)
+    assert (ending.code, ending.text) == (3, rows(state, "alarm")[0][1]["text"])
+    ((_, rule),) = rows(state, "rule")
+    assert rule["rule"] == "golden_drift"
+    assert [d.name for d in state.subjects if d.state is State.PENDING] == ["D3", "D4", "D5"]
+    log = Runlog.open(folder)
+    log.say("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    ending, state = carry_out(folder, fine, log=log, stop=stop)
+    assert ending.code == 0
+    assert order(folder)[3:] == ["G@2", "G@3", "D3", "D4", "G@4", "D5", "G@5"]
+    golden = {body["die"]: body for _, body in rows(state, "golden")}
+    assert golden["G@3"]["drift"]["r_p"] == pytest.approx(1.003 / 1.001 - 1)  # still against the first visit
+    assert [d.name for d in state.subjects if d.suspect] == ["D1", "D2"]
+
+
+@pytest.mark.parametrize("died_in", [State.RUNNING, State.SEALING, State.DONE])
+def test_a_visit_that_was_broken_off_goes_on_under_its_number(tmp_path, died_in):
+    folder = tmp_path / "run"
+    carry_out(folder, drifting({2}), stop=StopRules(golden_drift=True))
+    # the same up to the second visit, of which nothing was said before the process died
+    (tmp_path / "cut").mkdir()
+    log = Runlog.create(tmp_path / "cut", {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
+    with Runlog.open(folder)._journal as journal:
+        for entry in journal.events():
+            log.say(entry.kind, **entry.body)
+            if entry.kind == "state" and (entry.body["die"], entry.body["state"]) == ("G@2", died_in):
+                break
+    log.say("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    assert due(log.state)
+    _, state = carry_out(tmp_path / "cut", drifting({2}), log=log)
+    visits = [body["die"] for _, body in rows(state, "visit")]
+    assert visits == ["G@1", "G@2", "G@3", "G@4"]
+    assert len(state.dies["G@2"].tries) == 1
+    assert [d.name for d in state.subjects if d.suspect] == ["D1", "D2", "D3", "D4"]
+
+
+def test_a_golden_die_that_cannot_be_measured_is_as_bad_as_one_that_drifts(tmp_path):
+    def fate(job):
+        if job.die == "G@2":
+            return Outcome(Status.FAIL, "no contact after 3 touches", 1, "contact", State.CONTACT_FAIL), {}
+        return fine(job)
+
+    ending, state = carry_out(tmp_path / "run", fate)
+    assert ending.code == 0
+    ((_, alarm),) = rows(state, "alarm")
+    assert "could not be measured (contact fail: no contact after 3 touches)" in alarm["text"]
+    assert [body["dies"] for _, body in rows(state, "suspect")] == [["D1", "D2"], ["D3", "D4"]]
+
+
+def test_a_bench_that_a_visit_left_live_is_what_the_run_ends_with(tmp_path):
+    def fate(job):
+        if job.die == "G@4":
+            return Outcome(Status.FAIL, "SMU may be live", 6, "error", State.ERROR), {}
+        return fine(job)
+
+    ending, _ = carry_out(tmp_path / "run", fate)
+    assert ending.code == 6
+    assert "G@4" not in read_state(tmp_path / "run").unfinished
+
+
+def test_without_a_first_visit_that_measured_the_next_one_is_the_reference(tmp_path):
+    def fate(job):
+        outcome, figures = fine(job)
+        return outcome, {} if job.die == "G@1" else figures
+
+    _, state = carry_out(tmp_path / "run", fate)
+    golden = [body for _, body in rows(state, "golden")]
+    assert [g["ok"] for g in golden] == [False, True, True, True]
+    assert "without coming to r_p" in golden[0]["text"]
+    assert golden[2]["drift"]["r_p"] == pytest.approx(1.003 / 1.002 - 1)
+    assert [body["dies"] for _, body in rows(state, "suspect")] == [["D1", "D2"]]
+
+
+def test_a_visit_reads_as_the_campaign_reads_and_pulses_only_if_asked():
+    survey = Survey(v_read=0.08, aperture=2e-3)
+    (read,) = stages_of(GOLDEN, [survey])
+    assert isinstance(read, MapCells)
+    assert (read.v_read, read.aperture) == (0.08, 2e-3)
+    surveyed = Golden(die="G", every=2, drift={"v_switch": 0.05}, measure="survey")
+    assert stages_of(surveyed, [survey]) == (survey,)
+    with pytest.raises(BenchError, match="no stage 'survey'"):
+        stages_of(surveyed, [MapCells()])
+
+
+def test_a_figure_that_a_visit_does_not_come_to_is_refused():
+    with pytest.raises(ValueError, match="v_switch is not known from reading alone"):
+        Golden(die="G", every=2, drift={"v_switch": 0.05})
+    with pytest.raises(ValueError, match="no figure 'fidelity'"):
+        Golden(die="G", every=2, drift={"fidelity": 0.05}, measure="survey")
+
+
+def test_cells_that_were_read_give_the_resistances_of_both_states():
+    g = np.array([[500e-6, 250e-6, 5e-3], [500e-6, 200e-6, 225e-6]])
+    flag = np.array([[0, 0, 1], [0, 0, 0]], np.uint8)
+    history = History()
+    history.add(KernelMap(kernel=0, v_read=0.1, conductance=g, flag=flag, state=g > 350e-6))
+    found = figures_of(history, {})
+    assert found["r_p"] == pytest.approx(2000.0)
+    assert found["r_ap"] == pytest.approx(1 / 225e-6)
+    assert found["tmr"] == pytest.approx(500 / 225 - 1)
+    only_p = History()
+    only_p.add(KernelMap(kernel=0, v_read=0.1, conductance=g, flag=flag, state=np.ones_like(g, np.bool_)))
+    assert set(figures_of(only_p, {})) == {"r_p"}
+
+
+def test_a_simulated_golden_die_is_the_same_at_each_visit_and_its_noise_is_not():
+    first, second = (Subject(f"G@{k}", KIND, 3) for k in (1, 2))
+    assert first.serial == second.serial == "G"
+    dies = [s.simulated() for s in (first, second, replace(first))]
+    maps = [next(iter(MapCells().run(die, History()))).conductance for die in dies]
+    np.testing.assert_array_equal(maps[0], maps[2])
+    assert (maps[0] != maps[1]).any()
+    np.testing.assert_array_equal(dies[0].truth()["state"], dies[1].truth()["state"])
