@@ -17,8 +17,8 @@ def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
     out = tmp_path / "chip"
     given = [
         *("reproduce", "mtj-chip", "--data", "digits", "--dies", 2, "--train", "epochs=8", "--train", "candidates=1"),
-        # as many kernels as the network takes: half the cells, half the time
-        *("--set", "wafer.change.geometry.kernels=14"),
+        # a small network, and as many kernels as it takes: a fifth of the cells
+        *("--train", "sizes=[64, 20, 10]", "--train", "votes=1", "--set", "wafer.change.geometry.kernels=7"),
         *("--other-wafer", 5, "--workers", 1, "--out", out, "--json"),
     ]
     first = labctl(*given, cwd=tmp_path)
