@@ -1,0 +1,101 @@
+"""A bench that drifts in the night: the alarm, the dies in doubt, the stop, and what report and watch screen show."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from labctl import compose
+from labctl.bodies import Subject
+from labctl.cli_plan import rehearsed
+from labctl.morning import facts
+from labctl.overnight import night
+from labctl.overnight.night import Ways
+from labctl.overnight.states import State, read_state
+from tests.e2e.conftest import EXAMPLES
+
+DRIFT = 1.08
+"""Of all resistances, from the third visit on."""
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A campaign over three small dies and a golden one, which stops when that has drifted."""
+    die, weights = (json.dumps(str(EXAMPLES / name)) for name in ("dies/passive-15x15.yaml", "wine-solutions.npz"))
+    change = "{geometry: {kernels: 1, n_rows: 9, n_cols: 8}}"
+    dies = "".join(f"  - {{name: {name}, file: {die}, change: {change}}}\n" for name in "GABC")
+    found = tmp_path_factory.mktemp("golden") / "golden.yaml"
+    found.write_text(f"""
+name: golden
+seed: 7
+dies:
+{dies}
+data: wine
+solutions: {weights}
+limits:
+  {{v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV,
+    pulses_per_cell: 1000}}
+stages: [survey: {{}}]
+batch: {{golden: {{die: G, every: 1, drift: {{r_p: 5 %, r_ap: 5 %}}}}, stop: {{golden_drift: true}}}}
+""")
+    return found
+
+
+def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
+    whole = Subject.simulated
+
+    def drifted(subject):
+        if subject.visit < 3:
+            return whole(subject)
+        kind = subject.description
+        junction = kind.junction.model_copy(update={"ra": kind.junction.ra * DRIFT})
+        changed = Subject(subject.name, kind.model_copy(update={"junction": junction}), subject.seed)
+        monkeypatch.undo()
+        return changed.simulated()
+
+    monkeypatch.setattr(Subject, "simulated", drifted)
+    prepared, plans = rehearsed(compose.read(path))
+    assert [p.die for p in plans] == ["A", "B", "C", "G@1", "G@2", "G@3", "G@4"]
+    assert sum(s.pulses for p in plans[3:] for s in p.stages) == 0
+    ending, state = night.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
+    assert ending.code == 3
+    assert "the golden die has drifted" in ending.text
+    assert [state.dies[n].state for n in "ABC"] == [State.DONE, State.DONE, State.PENDING]
+    drift = {e.body["die"]: e.body["drift"] for e in state.events if e.kind == "golden"}
+    assert abs(drift["G@2"]["r_ap"]) < 0.02
+    assert drift["G@3"]["r_ap"] == pytest.approx(DRIFT - 1, abs=0.02)
+    assert [d.name for d in state.subjects if d.suspect] == ["B"]
+
+    found = facts.gather(tmp_path / "run")
+    assert [d.name for d in found.golden] == ["G@1", "G@2", "G@3"]
+    assert [d.name for d in found.dies] == ["A", "B", "C"]
+    assert found.good == 2
+    assert any("drift of r_ap" in s.title for s in found.series)
+    assert {d.name for d in found.dies if d.suspect} == {"B"}
+    assert any("in doubt" in r.why and r.command.endswith("--only B") for r in found.redo)
+    said = [e.text for e in found.events]
+    assert any(text.startswith("stop rule 'golden_drift': the golden die has drifted") for text in said)
+    for command, shown in (("watch", "B"), ("report", "report.html")):
+        done = subprocess.run(
+            [sys.executable, "-m", "labctl", command, str(tmp_path / "run")],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode in (0, 3), done.stderr
+        assert shown in done.stdout + done.stderr
+    page = (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+    assert "golden die has drifted" in page
+    assert "golden die: drift of r_ap" in page
+
+
+def test_two_processes_make_the_same_visits(path, tmp_path):
+    def made(workers):
+        prepared, plans = rehearsed(compose.read(path, {"batch.golden.every": "2"}))
+        folder = tmp_path / f"run{workers}"
+        ending, _ = night.start(folder, prepared, plans, sys.argv, Ways(workers))
+        assert ending.code == 0
+        return [(e.kind, e.body) for e in read_state(folder).events if e.kind in ("visit", "golden", "suspect")]
+
+    alone = made(1)
+    assert [b["dies"] for kind, b in alone if kind == "visit"] == [[], ["A", "B"], ["C"]]
+    assert made(2) == alone
