@@ -108,7 +108,7 @@ def figures(run: Run, name: str) -> DieFigures:
 def summary(path: Path, outcome: str | None = None, code: int | None = None) -> dict[str, Any]:
     """Return what `--json` prints of a run: ratios from 0 to 1, outcome and exit code, one entry per die."""
     run = open_run(path)
-    found = [figures(run, name) for name in _ordered(run)]
+    found = [figures(run, name) for name in _ordered(run) if not _visit(name)]
     return {
         "outcome": outcome or _outcome(found),
         "exit": code,
@@ -131,6 +131,11 @@ def _solutions(f: DieFigures) -> list[dict[str, Any]]:
         accuracy = {t: {p: float(f.inference[f"accuracy_{t}_{p}"][k]) for p in PARTS} for t in TUNINGS}
         found.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy})
     return found
+
+
+def _visit(name: str) -> bool:
+    """Return whether this is a visit of a golden die, which is no die of the campaign."""
+    return "@" in name
 
 
 def _ordered(run: Run) -> list[str]:
@@ -161,7 +166,7 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
     if die is not None and die not in names:
         raise StorageError(f"{path} has no die '{die}'; it has {', '.join(names)}")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
-    found = [figures(run, name) for name in names]
+    found = [figures(run, name) for name in names if not _visit(name)]
     rows = [(f.die, f.bin, *_survey_cells(f.survey), *_solution_cells(f)) for f in found]
     missing = print_table(console, title, COLUMNS, rows)
     console.print(" ".join(text for heading, text in LEGEND.items() if heading not in missing), markup=False)
