@@ -41,7 +41,7 @@ class Dask:
         if not self.width:
             self._client.close()
             raise BenchError(f"--executor dask={address}: the scheduler has no workers")
-        self._said: queues.SimpleQueue[tuple[str, str, Any]] = queues.SimpleQueue()
+        self._said: queues.SimpleQueue[tuple[str, str, Any] | None] = queues.SimpleQueue()
         self._going, self._stages = going, hand_over(going.path.parent, procedures)
         self._topic = going.path.parent.name
         self._client.subscribe_topic(self._topic, lambda event: self._said.put(tuple(event[1])))
@@ -55,10 +55,16 @@ class Dask:
         """Yield what has been said."""
         while True:
             try:
-                yield self._said.get(timeout=seconds) if seconds else self._said.get_nowait()
+                found = self._said.get(timeout=seconds) if seconds else self._said.get_nowait()
             except queues.Empty:
                 return
             seconds = 0.0
+            if found is not None:
+                yield found
+
+    def wake(self) -> None:
+        """Have `messages` end its waiting."""
+        self._said.put(None)
 
     def close(self, executor: Executor, broken: bool) -> None:
         """Let go of the cluster; it stays."""

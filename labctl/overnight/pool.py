@@ -18,14 +18,18 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
 
+from labctl.arrays import storage
 from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.overnight.asked import Going
+from labctl.overnight.locks import hold
 from labctl.run import Stop, ending
 from labctl.signals import born_deaf, signals
 from labctl.worker import DieResult, Job, Notify, run_die
 
+PATIENCE = 60.0
+"""How long a worker waits for one of an earlier session that still has the die, s."""
 ORPHANED = "the parent process is gone"
 
 
@@ -83,9 +87,16 @@ def hand_over(folder: Path, procedures: Sequence[Procedure]) -> Path:
 def attempt(
     job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
 ) -> DieResult:
-    """Run one die; a failure of ours is the die's, and told."""
+    """Run one die; a failure of ours is the die's, and told.
+
+    Its folder is held meanwhile: whoever takes up a run that was killed waits for a worker that is still sealing.
+    """
+    folder = job.folder / "dies" / job.name
     try:
-        return run_die(job, procedures, notify, stop, body)
+        with storage(folder, "make a folder for the die"):
+            folder.mkdir(parents=True, exist_ok=True)
+        with hold(folder, f"a worker of {job.folder}", patience=PATIENCE):
+            return run_die(job, procedures, notify, stop, body)
     except LabError as error:
         return DieResult(job.die, "error", ending(error), [])
 
@@ -127,7 +138,11 @@ class Cluster(Protocol):
         ...
 
     def messages(self, seconds: float) -> Iterator[tuple[str, str, Any]]:
-        """Yield what workers have said, those that come within `seconds` included."""
+        """Yield what workers have said, those that come within `seconds` included; end when woken."""
+        ...
+
+    def wake(self) -> None:
+        """Have `messages` end its waiting; may be called by any thread."""
         ...
 
     def close(self, executor: Executor, broken: bool) -> None:
@@ -159,6 +174,7 @@ class Pool:
             future = Future()
             future.set_exception(error)
         self._hand[future] = job.die
+        future.add_done_callback(lambda done: self._cluster.wake())
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
         """Return what has ended, and tell what workers say."""
@@ -219,10 +235,17 @@ class Processes:
         end = time.monotonic() + seconds
         while self._queue is not None:
             try:
-                yield self._queue.get(timeout=max(0.0, end - time.monotonic()))
+                found = self._queue.get(timeout=max(0.0, end - time.monotonic()))
             except queues.Empty:
                 return
             end = 0.0
+            if found is not None:
+                yield found
+
+    def wake(self) -> None:
+        """Have `messages` end its waiting."""
+        if self._queue is not None:
+            self._queue.put(None)
 
     def close(self, executor: Executor, broken: bool) -> None:
         """Let the processes end; of a broken pool, whatever is left of them is killed: they are deaf to signals."""
