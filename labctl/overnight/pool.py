@@ -18,18 +18,14 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
 
-from labctl.arrays import storage
 from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.overnight.asked import Going
-from labctl.overnight.locks import hold
 from labctl.run import Stop, ending
 from labctl.signals import born_deaf, signals
 from labctl.worker import DieResult, Job, Notify, run_die
 
-PATIENCE = 60.0
-"""How long a worker waits for one of an earlier session that still has the die, s."""
 ORPHANED = "the parent process is gone"
 
 
@@ -87,16 +83,9 @@ def hand_over(folder: Path, procedures: Sequence[Procedure]) -> Path:
 def attempt(
     job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
 ) -> DieResult:
-    """Run one die; a failure of ours is the die's, and told.
-
-    Its folder is held meanwhile: whoever takes up a run that was killed waits for a worker that is still sealing.
-    """
-    folder = job.folder / "dies" / job.name
+    """Run one die; a failure of ours is the die's, and told."""
     try:
-        with storage(folder, "make a folder for the die"):
-            folder.mkdir(parents=True, exist_ok=True)
-        with hold(folder, f"a worker of {job.folder}", patience=PATIENCE):
-            return run_die(job, procedures, notify, stop, body)
+        return run_die(job, procedures, notify, stop, body)
     except LabError as error:
         return DieResult(job.die, "error", ending(error), [])
 
