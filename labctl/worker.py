@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from labctl.arrays import leftovers, quarantine
+from labctl.arrays import leftovers, quarantine, storage
 from labctl.batch import BinRule, bin_of
 from labctl.bodies import Approached, Body, Simulated, Subject
 from labctl.core.errors import LabError, StorageError
@@ -15,6 +15,7 @@ from labctl.figures import figures_of
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
 from labctl.overnight import stress
+from labctl.overnight.locks import hold
 from labctl.overnight.states import State, folder_of
 from labctl.replay import Rebuild, Remembered, Replay
 from labctl.run import THINKING, Outcome, Status, Stop, ending, run, unsafe
@@ -35,6 +36,8 @@ SEALING: Second = 1800.0
 """Longest time, in s, that a die takes to be sealed."""
 LEAVING: Second = 120.0
 """Longest time, in s, until outputs are verified off and needles up."""
+ORPHANED: Second = 60.0
+"""How long a die is waited for that a worker of a killed run is still bringing to its end, s."""
 
 
 @dataclass(frozen=True)
@@ -148,13 +151,21 @@ def run_die(
 
     Raises:
         StorageError: the journal cannot be made or written.
+        BenchError: another process is still at work on this die.
     """
-    body = body or Simulated()
+    folder = job.folder / "dies" / job.name
+    with storage(folder, "make the folder of a die"):
+        folder.mkdir(parents=True, exist_ok=True)
+    notify(job.die, "lease", THINKING)
+    with hold(folder, f"work on die {job.name}", patience=ORPHANED):
+        return _run_held(job, procedures, notify, stop, body or Simulated())
+
+
+def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
     own = for_die(procedures if job.stages is None else job.stages, job.own)
     history, folder = History(), job.folder / "dies" / job.name
     try:
         if job.resume and (folder / "journal.db").exists():
-            notify(job.die, "lease", THINKING)
             journal = _taken_up(job, len(own))
             replay = Replay.of(journal, body.rebuild)
         else:

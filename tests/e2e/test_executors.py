@@ -14,7 +14,7 @@ from labctl.overnight.night import Ways
 from labctl.overnight.states import State, read_state
 from tests.e2e.conftest import EXAMPLES
 
-SAID = ("entry/provenance/run/", "entry/provenance/die/dies")
+SAID = ("entry/provenance/run/", "entry/provenance/die/dies", "entry/provenance/die/git_commit")
 """Where a file says what else the run was about."""
 TIMES = (
     "start_time",

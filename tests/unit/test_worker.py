@@ -8,12 +8,13 @@ import pytest
 
 from labctl import worker
 from labctl.bodies import Simulated, Subject
-from labctl.core.errors import StorageError
+from labctl.core.errors import BenchError, StorageError
 from labctl.hdf5 import seal
 from labctl.hdf5_reader import SealedDie
 from labctl.journal import Journal
 from labctl.limits import Limits
 from labctl.morning.measured import Spread
+from labctl.overnight.locks import hold
 from labctl.overnight.states import State
 from labctl.run import Stop
 from labctl.worker import Job, run_die
@@ -174,3 +175,12 @@ def test_a_bug_leaves_its_trace_in_the_record_of_the_die(tmp_path):
         ended = next(e for e in journal.events() if e.kind == "stage_ended")
     assert "in run" in ended.body["trace"]
     assert "Traceback" not in ended.body["reason"]
+
+
+def test_a_die_that_somebody_is_still_at_work_on_is_not_begun(tmp_path, monkeypatch):
+    monkeypatch.setattr(worker, "ORPHANED", 0.0)
+    folder = tmp_path / "dies" / "D1"
+    folder.mkdir(parents=True)
+    with hold(folder, "work of a killed run"), pytest.raises(BenchError, match="work of a killed run"):
+        carry_out(tmp_path)
+    assert [p.name for p in folder.glob("journal*")] == []
