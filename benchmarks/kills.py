@@ -1,0 +1,196 @@
+"""Kill a run again and again, and see what it costs: nothing that was acknowledged, and no output that stays on.
+
+    python benchmarks/kills.py                 36 simulated dies, the whole run killed (SIGKILL) at random moments
+    python benchmarks/kills.py --bench         12 dies on the emulated bench over TCP, the process that owns it killed
+
+A run is killed, taken up with `labctl resume`, killed again, until it was killed as often as asked for and has ended.
+Just before each kill the last committed row of every journal is noted; just after it every journal is verified digest
+by digest, and must have that row; every file that was sealed must open and hold what its name in the run's journal says.
+In the end all dies must have come to the bins and figures of a run that was left alone. On the bench the parent process
+lives on and makes the instruments safe; how long that took after the death of their owner is what it wrote down.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+from labctl import solutions
+from labctl.core.errors import StorageError
+from labctl.hdf5_reader import SealedDie
+from labctl.journal import Journal
+from labctl.overnight.states import ACTIVE, State, read_state
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+
+
+def main() -> None:
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--kills", type=int, help="how often [default: 30, on the bench 10]")
+    asked.add_argument("--bench", action="store_true", help="kill the owner of the emulated bench instead")
+    asked.add_argument("--seed", type=int, default=0, help="of the random moments")
+    said = asked.parse_args()
+    kills, dice = said.kills or (10 if said.bench else 30), random.Random(said.seed)
+    with tempfile.TemporaryDirectory(prefix="kills-") as folder:
+        place = Path(folder)
+        campaign = small(place)
+        if said.bench:
+            kill_owner(campaign, place / "run", kills, dice)
+        else:
+            kill_all(campaign, place, kills, dice)
+
+
+def small(place: Path) -> Path:
+    """Write a campaign of 36 passive dies, or 12 of them on the bench, of two solutions each; return its path."""
+    shipped = solutions.load(EXAMPLES / "wine-solutions.npz")
+    solutions.save(place / "two.npz", shipped.take(np.arange(2)))
+    text = (EXAMPLES / "overnight-bench.yaml").read_text(encoding="utf-8")
+    for name in ("wafers/wafer-12.yaml", "wafers/wafer-36.yaml", "dies/passive-15x15.yaml"):
+        text = text.replace(name, str(EXAMPLES / name))
+    path = place / "night.yaml"
+    path.write_text(text.replace("wine-solutions.npz", "two.npz"), encoding="utf-8")
+    (place / "night-36.yaml").write_text(
+        path.read_text(encoding="utf-8").replace("wafer-12.yaml", "wafer-36.yaml"), encoding="utf-8"
+    )
+    return path
+
+
+def labctl(*args: object) -> "subprocess.Popen[bytes]":
+    """Start a command; what it says to people goes to the file that KILLS_LOG names, if it does."""
+    command = [sys.executable, "-m", "labctl", *map(str, args)]
+    with open(os.environ.get("KILLS_LOG", os.devnull), "ab") as log:
+        return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=log, start_new_session=True)
+
+
+def committed(run: Path) -> dict[Path, int]:
+    """Return the number of the last row on the disk in every journal of a run."""
+    found = {}
+    for path in (run / "journal.db", *run.glob("dies/*/journal.db")):
+        with contextlib.suppress(sqlite3.Error):  # it is just being made
+            db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
+            with contextlib.closing(db):
+                found[path] = db.execute("SELECT ifnull(max(seq), 0) FROM log").fetchone()[0]
+    return found
+
+
+def examine(run: Path, before: dict[Path, int]) -> tuple[int, int]:
+    """Return how many acknowledged rows are lost and how many sealed files do not open; journals must be whole."""
+    lost, after = 0, committed(run)
+    for path, last in before.items():
+        with Journal.open(path.parent) as journal:
+            journal.verify()
+        lost += max(0, last - after[path])
+    broken = 0
+    for die in read_state(run).dies.values():
+        for attempt in die.tries:
+            path = run / "dies" / f"{die.folder}.h5"
+            if attempt.sha256 and attempt is die.last and attempt.state is State.DONE:
+                broken += hashlib.sha256(path.read_bytes()).hexdigest() != attempt.sha256
+                with SealedDie(path) as sealed:
+                    broken += not sealed.tables
+    return lost, broken
+
+
+def kill_all(campaign: Path, place: Path, kills: int, dice: random.Random) -> None:
+    run, campaign = place / "run", place / "night-36.yaml"
+    done = lost = broken = 0
+    process = labctl("run", campaign, "--out", run)
+    while True:
+        wait_for_work(run, process)
+        time.sleep(dice.uniform(0.0, 3.0))
+        if process.poll() is not None or done == kills:
+            break
+        before = committed(run)
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        time.sleep(0.2)
+        found = examine(run, before)
+        done, lost, broken = done + 1, lost + found[0], broken + found[1]
+        ended = sum(d.state is State.DONE for d in read_state(run).subjects)
+        print(f"kill {done}: {ended} dies done, {lost} rows lost, {broken} sealed files broken", flush=True)
+        process = labctl("resume", run)
+    process.wait()
+    labctl("run", campaign, "--out", place / "alone").wait()
+    same, dies = compare(run, place / "alone")
+    print(
+        f"{done} kills of a run of {dies} dies: {lost} acknowledged rows lost, {broken} sealed files broken; ", end=""
+    )
+    print(f"exit {process.returncode}; {same} of {dies} dies have the bins and figures of a run left alone")
+
+
+def wait_for_work(run: Path, process: "subprocess.Popen[bytes]") -> None:
+    """Return when a die is under way, or the run has ended."""
+    while process.poll() is None:
+        with contextlib.suppress(StorageError, sqlite3.Error):
+            if any(d.state in ACTIVE for d in read_state(run).dies.values()):
+                return
+        time.sleep(0.02)
+
+
+def compare(run: Path, other: Path) -> tuple[int, int]:
+    """Return how many dies came to the same in both runs, and how many there are."""
+    a, b = read_state(run), read_state(other)
+    same = 0
+    for mine, theirs in zip(a.subjects, b.subjects, strict=True):
+        x, y = mine.last, theirs.last
+        same += x is not None and y is not None and (x.bin, dict(x.figures)) == (y.bin, dict(y.figures))
+    return same, len(a.subjects)
+
+
+def kill_owner(campaign: Path, run: Path, kills: int, dice: random.Random) -> None:
+    bench = EXAMPLES / "bench-two-arrays.yaml"
+    ways = ("--bench", bench, "--sim", "tcp", "--set", f"batch.reconnects={kills + 2}")
+    process = labctl("run", campaign, "--out", run, *ways)
+    done = lost = 0
+    tried: set[str] = set()
+    while process.poll() is None and done < kills:
+        time.sleep(0.05)
+        try:
+            active = [d.name for d in read_state(run).dies.values() if d.state is State.RUNNING]
+        except (StorageError, sqlite3.Error):
+            continue
+        owner = owners(process.pid)
+        if not active or active[0] in tried or not owner:
+            continue
+        time.sleep(dice.uniform(0.0, 2.0))
+        tried.add(active[0])
+        before = committed(run)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(owner[0], signal.SIGKILL)
+            done += 1
+        time.sleep(1.0)
+        after = committed(run)
+        lost += sum(max(0, last - after[path]) for path, last in before.items())
+        print(f"kill {done} (die {active[0]}): {lost} rows lost", flush=True)
+    process.wait()
+    state = read_state(run)
+    watched = [e.body for e in state.events if e.kind == "watchdog"]
+    safe = [w["seconds"] for w in watched if w["what"] == "safe"]
+    unsafe = sum(w["what"] == "unsafe" for w in watched)
+    print(f"{done} kills of the owner of the bench: {lost} acknowledged rows lost; {len(safe)} times safe, ", end="")
+    print(
+        f"at the latest {max(safe, default=float('nan')):.3f} s after its death was seen, {unsafe} times not; ", end=""
+    )
+    print(
+        f"exit {process.returncode}; {sum(d.bin == 'good' for d in state.subjects)} of {len(state.subjects)} dies good"
+    )
+
+
+def owners(parent: int) -> list[int]:
+    """Return the processes that a run has spawned to own its bench."""
+    said = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True)
+    return [int(line.split()[0]) for line in said.stdout.splitlines() if "spawn_main" in line]
+
+
+if __name__ == "__main__":
+    main()
