@@ -5,7 +5,7 @@
 
 A run is killed, taken up with `labctl resume`, killed again, until it was killed as often as asked for and has ended.
 Just before each kill the last committed row of every journal is noted; just after it every journal is verified digest
-by digest, and must have that row; every file that was sealed must open and hold what its name in the run's journal says.
+by digest, and must have that row; every file that was sealed must open and have the digest that the run's journal says.
 In the end all dies must have come to the bins and figures of a run that was left alone. On the bench the parent process
 lives on and makes the instruments safe; how long that took after the death of their owner is what it wrote down.
 """
