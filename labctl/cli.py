@@ -93,8 +93,8 @@ def train(
 
     A training that was stopped goes on from its checkpoint when it is started again in the same way.
     """
-    from labctl.execute import asked_to_stop
     from labctl.progress import duration, left
+    from labctl.signals import asked_to_stop
     from labctl.train import Progress
     from labctl.train import train as do_train
 

@@ -96,7 +96,7 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
     subject = Subject(DIE, hand.die.value, hand.seed)
     job = Job(folder, subject, hand.limits, meta=meta)
     with bodies.on_bench(hand.bench.value, [subject], hand.sim, ask=None if hand.sim else ask, by_hand=True) as body:
-        results = execute([job], (hand.procedure,), 1, lambda *message: None, body)
+        results = execute([job], (hand.procedure,), lambda *message: None, body)
     write_run_file_in_subprocess(folder)
     status, code = verdict(results, 1)
     return folder, results[0], status, code

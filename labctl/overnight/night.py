@@ -90,6 +90,7 @@ def start(
             cluster where one was named.
         StorageError: the disk is full, or fails.
     """
+    folder = folder.absolute() if ways.executor else folder  # for workers that stand elsewhere
     guard = guard_of(folder, prepared, plans, argv, ways)
     with guard.locked(prepared.bench if prepared.sim is None else None):
         said = make_folder(folder, prepared, argv)
@@ -137,6 +138,7 @@ def resume(
         BenchError: there is nothing to do, no such die, or somebody else carries out this run.
         StorageError: the journal cannot be written.
     """
+    folder = folder.absolute() if ways.executor else folder  # for workers that stand elsewhere
     guard = guard_of(folder, prepared, plans, argv, ways)
     with guard.locked(prepared.bench if prepared.sim is None else None), guard.session():
         log = Runlog.open(folder)
@@ -192,6 +194,10 @@ def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog) 
     if kind:
         if kind != "dask" or not address:
             raise BenchError(f"--executor {ways.executor}: expected dask=ADDRESS, such as dask=tcp://10.0.0.5:8786")
+        if prepared.bench is not None:
+            raise BenchError(
+                f"--executor {ways.executor}: a bench is worked on by the computer that it is connected to"
+            )
         from labctl.overnight.cluster import Dask
 
         cluster = Dask(address, procedures, going)

@@ -2,19 +2,23 @@
 
 import json
 import sys
+from dataclasses import replace
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from labctl import compose, open_run
+from instruments.bench import Bench
+from labctl import compose, files, open_run
 from labctl.cli_plan import rehearsed
+from labctl.core.errors import BenchError
 from labctl.overnight import night
 from labctl.overnight.night import Ways
 from labctl.overnight.states import State, read_state
 from tests.e2e.conftest import EXAMPLES
 
-SAID = ("entry/provenance/run/", "entry/provenance/die/dies", "entry/provenance/die/git_commit")
+SAID = ("entry/provenance/run/", *(f"entry/provenance/die/{key}" for key in ("dies", "git_commit", "cwd")))
 """Where a file says what else the run was about."""
 TIMES = (
     "start_time",
@@ -97,18 +101,30 @@ def test_more_processes_give_the_same_files(wafer, alone, tmp_path, workers):
     assert_same(folder, alone, open_run(alone).dies)
 
 
-def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path):
+def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     said = []
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_port=0
     ) as cluster:
         ways = Ways(1, f"dask={cluster.scheduler_address}", lambda *message: said.append(message))
-        folder = carry_out(wafer, tmp_path / "run", ways)
+        monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
+        folder = carry_out(wafer, Path("run"), ways)
     assert_same(folder, alone, open_run(alone).dies)
     stages = {detail for _, what, detail in said if what == "stage"}
     assert {"survey", "chip_inference"} <= stages
     assert sum(detail for _, what, detail in said if what == "patterns") > 0
+
+
+def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
+    prepared, plans = rehearsed(compose.read(wafer))
+    monkeypatch.chdir(tmp_path)
+    for executor in ("ray=tcp://127.0.0.1:1", "dask"):
+        with pytest.raises(BenchError, match="expected dask=ADDRESS"):
+            night.start(Path(executor[:4]), prepared, plans, sys.argv, Ways(1, executor))
+    bench = files.read(EXAMPLES / "bench-two-arrays.yaml", Bench).value
+    with pytest.raises(BenchError, match="worked on by the computer"):
+        night.start(Path("bench"), replace(prepared, bench=bench), plans, sys.argv, Ways(1, "dask=tcp://127.0.0.1:1"))
 
 
 def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
