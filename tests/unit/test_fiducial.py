@@ -226,8 +226,9 @@ def test_a_campaign_proves_its_wafer_and_lists_what_it_leaves_out(tmp_path):
     assert [s.name for s in prepared.subjects] == ["W1-x4y1"]
     assert [(s.name, s.excluded) for s in prepared.skipped] == [("W1-x1y0", "excluded by the campaign")]
     assert len(prepared.others) == len(DIES) - 1
-    with prepared.on_bench(lambda text: True) as body:
-        assert body is not None
+    station = prepared.station
+    assert station is not None
+    with station.opened(lambda text: True, station.twin()) as body:
         found = body.prove(prepared.fiducials, (*prepared.subjects, *prepared.others))
     assert [f.conducts for f in found] == [False, False, True, True]
 
@@ -238,8 +239,9 @@ def test_subsites_are_subjects_of_their_own_and_the_needles_go_there(tmp_path):
     assert [s.name for s in prepared.subjects] == ["W1-x4y1-a", "W1-x4y1-b", "W1-x1y1-a", "W1-x1y1-b"]
     assert [s.spot for s in prepared.subjects] == [(4, 1, 0), (4, 1, 1), (1, 1, 0), (1, 1, 1)]
     assert {s.die for s in prepared.subjects} == {"W1-x4y1", "W1-x1y1"}
-    with prepared.on_bench(lambda text: True) as body:
-        assert body is not None
+    station = prepared.station
+    assert station is not None
+    with station.opened(lambda text: True, station.twin()) as body:
         body.approach(prepared.subjects[1])
         assert body.twin.world.place == (4, 1, 1)
         assert body.twin.world.in_contact
