@@ -1,5 +1,6 @@
 """What the commands have in common: their options, and how they say quantities."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -37,12 +38,12 @@ AcceptPlace = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")]
-Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes [default: one per core]")]
+Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1)")]
 Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]
 Executor = Annotated[
     str,
     typer.Option(
-        "--executor", metavar="dask=ADDRESS", help="a Dask cluster that sees the run folder [default: processes here]"
+        "--executor", metavar="dask=ADDRESS", help="a Dask cluster that sees the run folder (default: processes here)"
     ),
 ]
 
@@ -86,3 +87,8 @@ def quantity(value: float, unit: str) -> str:
         if abs(value) >= factor * 0.9999:
             return f"{value / factor:.4g} {prefix}{unit}"
     return f"{value:.4g} {unit}"
+
+
+def default_workers() -> int:
+    """Return how many processes work on simulated dies: one more than there are cores, for each waits for the disk."""
+    return (os.cpu_count() or 1) + 1

@@ -1,10 +1,10 @@
 """Carry out campaigns, take them up again, and ask those that go on for something."""
 
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -25,6 +25,7 @@ from labctl.cli_options import (
     Set,
     Sim,
     Workers,
+    default_workers,
     names,
     quantity,
 )
@@ -162,7 +163,7 @@ def _ways(
 
     with Display({p.die: p.patterns for p in plans if "@" not in p.die}) as display:
         yield Ways(
-            workers or os.cpu_count() or 1,
+            workers or default_workers(),
             executor,
             display.notify,
             _ask,
@@ -179,14 +180,16 @@ def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, a
     from labctl.progress import duration
 
     screen = console(stderr=True)
-    missing = report_apart(folder)
-    for die in state.dies.values():
-        if die.reason:
-            screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
-    report.show(folder, console(stderr=as_json))
-    if plot:
-        for picture in report.plot(folder):
-            screen.print(f"drawn: {picture}", highlight=False)
+    with ThreadPoolExecutor(1) as aside:
+        page = aside.submit(report_apart, folder)
+        for die in state.dies.values():
+            if die.reason:
+                screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
+        report.show(folder, console(stderr=as_json))
+        if plot:
+            for picture in report.plot(folder):
+                screen.print(f"drawn: {picture}", highlight=False)
+        missing = page.result()
     said = f": {ending.text}" if ending.text else ""
     took = duration(time.monotonic() - start)
     more = f"labctl resume {folder}" if state.unfinished else f"labctl show {folder}"

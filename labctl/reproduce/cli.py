@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labctl.cli_options import default_workers
 from labctl.core.errors import BenchError
 from labctl.progress import console
 
@@ -23,7 +24,7 @@ SeedOption = Annotated[
     int | None, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated world (default: the campaign's)")
 ]
 WorkersOption = Annotated[
-    int | None, typer.Option("--workers", metavar="N", min=1, help="processes (default: one per core)")
+    int | None, typer.Option("--workers", metavar="N", min=1, help="processes (default: cores + 1)")
 ]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error")
@@ -84,7 +85,7 @@ def mtj_chip(
     experiment.check(asked)
     campaign = examples_folder(examples) / "overnight-36-dies.yaml"
     folder, screen, start = out or Path("runs") / f"mtj-chip-{data}", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or os.cpu_count() or 1, screen, asked.steps)
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)
     with hold(folder, f"labctl reproduce into {folder}"):
         found = experiment.reproduce(asked, steps, campaign)
     tables.show_chip(found, console(stderr=as_json))
@@ -125,7 +126,7 @@ def wine_passive(
     asked = experiment.Asked(count, given, seed=seed, set=_pairs("--set", set_))
     campaign = examples_folder(examples) / "wine-passive.yaml"
     folder, screen, start = out or Path("runs") / "wine-passive-300", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or os.cpu_count() or 1, screen, asked.steps)
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)
     with hold(folder, f"labctl reproduce into {folder}"):
         found = experiment.reproduce(asked, steps, campaign)
     tables.show_wine(found, console(stderr=as_json))
