@@ -82,16 +82,19 @@ def run_on_cluster(stages: Path, going: Going, topic: str, job: Job) -> DieResul
     """Run `job` on a worker of a cluster; ends at the next safe point when asked to."""
     from distributed import get_worker
 
-    worker, said = get_worker(), [time.monotonic(), 0.0]
+    worker, last, waiting = get_worker(), time.monotonic(), 0
 
     def notify(die: str, what: str, detail: Any) -> None:
+        nonlocal last, waiting
         if what == "lease":
             return  # nobody waits for it: the scheduler notices by itself when a worker is gone
         if what == "patterns":
-            said[1] += detail
-            if time.monotonic() - said[0] < EVERY:
-                return
-            said[0], detail, said[1] = time.monotonic(), int(said[1]), 0.0
-        worker.log_event(topic, (die, what, str(detail) if isinstance(detail, str) else detail))
+            waiting += detail
+        # whatever else is said comes after the patterns before it, so that none are left untold in the end
+        if waiting and (what != "patterns" or time.monotonic() - last >= EVERY):
+            worker.log_event(topic, (die, "patterns", int(waiting)))
+            last, waiting = time.monotonic(), 0
+        if what != "patterns":
+            worker.log_event(topic, (die, what, str(detail) if isinstance(detail, str) else detail))
 
     return attempt(job, _stages(stages), notify, Stop(lambda: going.reason(job.die)))

@@ -113,6 +113,7 @@ def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
     assert_same(folder, alone, open_run(alone).dies)
     stages = {detail for _, what, detail in said if what == "stage"}
     assert {"survey", "chip_inference"} <= stages
+    assert sum(detail for _, what, detail in said if what == "patterns") > 0
 
 
 def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
