@@ -27,9 +27,20 @@ class _Reached(Model):
     resource: str = Field(min_length=1, description="VISA address; nothing is searched for")
     backend: str = Field(default="@py", description="pyvisa backend; empty for the system's VISA")
     deadlines: Deadlines = Deadlines()
+    patience: Second = Field(
+        default=10.0, ge=0, description="how long it is tried again when it has to be made safe and does not answer"
+    )
 
 
-class SourceEntry(_Reached):
+class _Tsp(_Reached):
+    """An instrument that runs scripts."""
+
+    dead_socket: int | None = Field(
+        default=5030, ge=1, le=65535, description="[M] port at which it drops the raw sockets that it still holds"
+    )
+
+
+class SourceEntry(_Tsp):
     """A Keithley 2600B."""
 
     driver: Literal["keithley2600b"]
@@ -46,7 +57,7 @@ class SourceEntry(_Reached):
         return self
 
 
-class MatrixEntry(_Reached):
+class MatrixEntry(_Tsp):
     """A Keithley 707B or 708B."""
 
     driver: Literal["keithley707b"]

@@ -11,8 +11,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from instruments.bench import Bench, Contact, ManualEntry, OtherEntry, SentioEntry
+from instruments.bench import Bench, Contact
 from instruments.contact import ohms
+from instruments.drivers import has_prober
 from instruments.probed_die import ProbedDie
 from labctl.core.errors import BenchError, ContactError
 from labctl.core.instrument import Prober
@@ -85,9 +86,7 @@ class Found:
 
 def fits(bench: Bench, fiducials: Sequence[Fiducial]) -> None:
     """Raise BenchError unless a bench can go to fiducials and measure them; nothing is asked of it."""
-    if fiducials and not any(
-        isinstance(entry, SentioEntry | ManualEntry | OtherEntry) for entry in bench.instruments.values()
-    ):
+    if fiducials and not has_prober(bench):
         raise BenchError(f"the wafer has fiducials, and the bench '{bench.name}' has no prober to go there")
     for fiducial in fiducials:
         pads = _pairs(bench, fiducial)

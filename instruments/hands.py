@@ -4,13 +4,15 @@ What is true of the bench at any moment is kept here and nowhere else: outputs o
 and whether something broke off. Everything that is not understood is a fault, and a fault ends with `idle` alone.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 
 import numpy as np
 
 from instruments.bench import Bench
+from instruments.safing import persist, silence
 from instruments.sequence import COLD, Channel, Composer, Event, Tag, calls
-from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
+from labctl.core.errors import BenchError, ContactError, InstrumentError
 from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
 from labctl.core.units import Ampere, FloatArray, Second
 
@@ -36,7 +38,8 @@ class Hands:
         wait: Callable[[Second], None],
     ) -> None:
         self.bench, self.matrix, self.prober, self._wait = bench, matrix, prober, wait
-        names = list(sources)
+        names = self._names = list(sources)
+        self._patience = {name: getattr(entry, "patience", 0.0) for name, entry in bench.instruments.items()}
         found = [channel.partition(".") for channel in bench.wiring.channels]
         missing = sorted({name for name, _, _ in found} - set(names))
         if missing:
@@ -55,37 +58,68 @@ class Hands:
     def idle(self) -> None:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
 
+        After a fault, or where the orderly way fails, the sources are ended at once and without a ramp
+        (`instruments.safing`). Relays open when every source is verified off; otherwise they stay.
+
         Raises:
             InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
         """
-        self._fault = "the bench was not made safe"
-        notes: list[str] = []
-        if self._ready:
-            try:
-                self.go_cold(range(len(self.channels)))
-                self.matrix.route(())
-            except LabError as error:
-                notes.append(str(error))
+        orderly, self._fault = not self._fault, "the bench was not made safe"
+        notes = self._come_down() if orderly and self._ready else []
         self._ready = self.cold = False
-        rate = self.bench.limits.ramp_rate
-        failed: list[str] = []
-        for unit in self.units:
-            try:
-                unit.off(rate)
-            except LabError as error:
-                failed.append(str(error))
+        sources = dict(zip(self._names, self.units, strict=True))
+        if orderly and not notes:
+            sources = {name: unit for name, unit in sources.items() if not self._off(name, unit, notes)}
+        failed, _ = silence(sources, self._patience, self._wait)
         self.cold = not failed
+        if self.cold:
+            failed |= self._open_relays(urgent=not orderly)
+        if failed:
+            self._fault = "; ".join(failed.values())
+            stay = "" if self.cold else "; relays stay as they are"
+            raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed.values(), *notes])}{stay}")
+        self._fault = ""
+
+    def _come_down(self) -> list[str]:
+        """Have outputs at 0 V and relays open, outputs still on; return what went wrong."""
         try:
+            self.go_cold(range(len(self.channels)))
+            self.matrix.route(())
+        except Exception as error:
+            return [str(error) or type(error).__name__]
+        return []
+
+    def _off(self, name: str, unit: SourceMeasure, notes: list[str]) -> bool:
+        """Have one source ramped down, off and verified; return whether it is, and note what went wrong."""
+        try:
+            unit.off(self.bench.limits.ramp_rate)
+        except Exception as error:
+            notes.append(f"{name}: {error}")
+            return False
+        return True
+
+    def _open_relays(self, *, urgent: bool) -> dict[str, str]:
+        """Have every relay open, verified; return what went wrong by the matrix's name.
+
+        Args:
+            urgent: the matrix may be busy: what it does is ended first, as it is before every new try.
+        """
+        interrupt = getattr(self.matrix, "interrupt", None)
+        tries = itertools.count(int(urgent))
+
+        def act() -> None:
+            if next(tries) and interrupt is not None:
+                interrupt()
             self.matrix.route(())
             left = self.matrix.closed()
             if left:
-                failed.append(f"{self.matrix.name}: {len(left)} relays are still closed")
-        except LabError as error:
-            failed.append(str(error))
-        if failed:
-            self._fault = "; ".join(failed)
-            raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed, *notes])}")
-        self._fault = ""
+                raise InstrumentError(f"{self.matrix.name}: {len(left)} relays are still closed")
+
+        try:
+            persist(act, self._patience.get(self.matrix.name, 0.0), self._wait)
+        except Exception as error:
+            return {self.matrix.name: str(error) or type(error).__name__}
+        return {}
 
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""

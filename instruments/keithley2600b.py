@@ -41,6 +41,9 @@ from labctl.core.units import FloatArray, Second, Volt
 TOLERANCE = 1e-3
 """Relative difference at which a setting that was read back is not the one that was sent."""
 
+CHANNELS = ("smua", "smub")
+"""Every channel that a 2600B can have."""
+
 I_LIMIT = 2
 """Bit 1 of the measurement condition register of a channel: the current limit is reached."""
 
@@ -219,6 +222,39 @@ class Keithley2600B:
             raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(found)} came")
         return np.where(np.abs(found) > OVERFLOW, np.nan, found)
 
+    def emergency_off(self) -> dict[str, ChannelState]:
+        """Abort, 0 V and off on every channel that the instrument has, on a fresh connection; then verify it.
+
+        What each channel did is noted inside the instrument just before, which asks nothing. Both channels of the
+        family are told: what the box is, is found out later.
+
+        Returns:
+            What each channel did before, as far as the instrument tells.
+
+        Raises:
+            InstrumentError: it cannot be reached, does not answer, or is not verified off.
+        """
+        lines = []
+        for channel in CHANNELS:
+            lines += [
+                f"mtj_{channel}=nil if {channel} then local s={channel}.source mtj_{channel}={{s.output,s.levelv}} end",
+                *(f"if {channel} then {channel}.source.{setting}=0 end" for setting in ("levelv", "leveli", "output")),
+            ]
+        now = [f"{channel} and {channel}.source" for channel in CHANNELS]
+        values = [_told("s.output", "s.levelv", of=source) for source in now]
+        values += [_told("s[1]", "s[2]", of=f"mtj_{channel}") for channel in CHANNELS]
+        fields = self._tsp.cut_in(lines, ",".join(values))
+        if len(fields) != len(values):
+            raise InstrumentError(f"{self.name}: '{' '.join(fields)}' answers where {len(values)} states were expected")
+        states = [_state_of(field) for field in fields]
+        for channel, state in zip(CHANNELS, states, strict=False):
+            if state is not None:
+                self._refuse_unless_off(channel, state)
+        with contextlib.suppress(LabError):
+            self._tsp.errors()  # of what was ended
+        before = zip(CHANNELS, states[len(CHANNELS) :], strict=True)
+        return {channel: state for channel, state in before if state is not None}
+
     def off(self, rate: float | None = None) -> None:
         """Abort, go to 0 V (ramped from the present level at `rate` V/s if given), switch off, read back.
 
@@ -228,7 +264,7 @@ class Keithley2600B:
         try:
             self._tsp.transport.write("abort")
             self._tsp.errors()
-        except LabError as error:
+        except Exception as error:
             found.append(str(error))
         for channel in self._what.channels:
             try:
@@ -239,7 +275,7 @@ class Keithley2600B:
                 for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
                     with contextlib.suppress(Refused):
                         self._tsp.set(text)
-            except LabError as error:
+            except Exception as error:
                 found.append(str(error))
         try:
             self.verify_off()
@@ -249,11 +285,14 @@ class Keithley2600B:
     def verify_off(self) -> None:
         """Read back that every output is off at 0 V; InstrumentError if one is not."""
         for channel, state in self.state().items():
-            if state.output or abs(state.level) > 1e-6:
-                raise InstrumentError(
-                    f"{self.name}.{channel} is NOT verified off: output {'on' if state.output else 'off'}, "
-                    f"level {state.level:.6g} V; it needs a person"
-                )
+            self._refuse_unless_off(channel, state)
+
+    def _refuse_unless_off(self, channel: str, state: ChannelState) -> None:
+        if state.output or not abs(state.level) <= 1e-6:
+            raise InstrumentError(
+                f"{self.name}.{channel} is NOT verified off: output {'on' if state.output else 'off'}, "
+                f"level {state.level:.6g} V; it needs a person"
+            )
 
     def close(self) -> None:
         """Leave channels that this session set up in the session's off state, and end the conversation."""
@@ -370,6 +409,28 @@ class Keithley2600B:
             if abs(value) <= found * (1 + 1e-9):
                 return found
         raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {what} ranges of a {self._model}")
+
+
+def _told(*values: str, of: str) -> str:
+    """Return a Lua expression for the text of two values of `s`, which is `of`, and "none" if that is nil or false.
+
+    It does not depend on how the instrument is set to print numbers, and cannot fail on a channel that is not there.
+    """
+    text = '..":"..'.join(f"tostring({value})" for value in values)
+    return f'(function(s) if s then return {text} end return "none" end)({of})'
+
+
+def _state_of(text: str) -> ChannelState | None:
+    """Return the state that output and level, joined by a colon, tell; None for a channel that is not there.
+
+    >>> _state_of("1:0.1"), _state_of("none")
+    (ChannelState(output=True, level=0.1, limit=nan), None)
+    """
+    if text == "none":
+        return None
+    output, _, level = text.partition(":")
+    values = parse_numbers(f"{output},{level}")
+    return ChannelState(values[0] != 0, values[1], math.nan)
 
 
 def _sample(step: Watch | Measure, line: str) -> Sample:

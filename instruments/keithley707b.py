@@ -67,6 +67,16 @@ class Keithley707B:
         self.closed()
         return identity.line
 
+    def interrupt(self) -> None:
+        """End whatever runs, on a fresh connection, before anything is asked; relays stay as they are.
+
+        Raises:
+            InstrumentError: it cannot be reached, or does not answer.
+        """
+        self._present = None
+        reply = self._tsp.cut_in([], 'channel.getclose("allslots") or "nil"')
+        self._present = parse_closed("\t".join(reply))
+
     def closed(self) -> frozenset[str]:
         """Return the crosspoints that the instrument says are closed."""
         self._present = None

@@ -6,12 +6,12 @@ For the first minute at a bench, and for the minute after something went wrong.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from instruments.assemble import Connect, driver_of, visa
 from instruments.bench import Bench, ManualEntry
+from instruments.drivers import Connect, Kind, driver_of, kind_of, visa
 from instruments.keithley2600b import Keithley2600B
 from instruments.mpi_sentio import MpiSentio
 from labctl.core.errors import LabError
-from labctl.core.instrument import Matrix, Prober, SourceMeasure
+from labctl.core.instrument import Matrix, SourceMeasure
 
 Said = tuple[list[str], list[str]]
 """What an instrument does now, and what of it is not as a bench at rest should be."""
@@ -67,18 +67,17 @@ def look(bench: Bench, *, connect: Connect | None = None) -> list[Seen]:
 
 def _state_of(driver: Any, bench: Bench) -> Said:
     """Return what an instrument does now, and what of it a person has to look at."""
-    match driver:
-        case Keithley2600B():
-            return _both(_outputs(driver), _interlocks(driver))
-        case SourceMeasure():
-            return _outputs(driver)
-        case Matrix():
+    match kind_of(driver):
+        case Kind.SOURCE:
+            outputs = _outputs(driver)
+            return _both(outputs, _interlocks(driver)) if isinstance(driver, Keithley2600B) else outputs
+        case Kind.MATRIX:
             return _relays(driver, bench)
-        case MpiSentio():
+        case Kind.PROBER if isinstance(driver, MpiSentio):
             return _chuck(driver)
-        case Prober():
+        case Kind.PROBER:
             return [f"needles {'in contact' if driver.in_contact() else 'not in contact'}"], []
-    return [], []
+    return [], ["its driver is neither a source nor a matrix nor a prober: nothing of it can be made safe"]
 
 
 def _both(one: Said, other: Said) -> Said:

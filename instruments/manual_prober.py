@@ -22,6 +22,9 @@ class ManualProber:
         guard: raises unless the outputs are verified off; called before the operator is asked to move anything.
     """
 
+    by_hand = True
+    """Whoever waits for it waits for a person."""
+
     def __init__(self, ask: Ask, name: str, guard: Guard) -> None:
         self.name, self.guard, self._ask = name, guard, ask
         self._down: bool | None = None

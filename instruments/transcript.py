@@ -110,6 +110,15 @@ class Recorder:
             self._keep("<", line)
         return lines
 
+    def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
+        """Cut in and write down both sides."""
+        self._file.write("# cut in\n")
+        self._keep(">", f"{text}\n{ask}")
+        lines = self._inner.cut_in(text, ask, last)
+        for line in lines:
+            self._keep("<", line)
+        return lines
+
     def resync(self) -> None:
         """Resynchronise, with a remark."""
         self._file.write("# resynchronised\n")
@@ -161,6 +170,9 @@ class Replay(LineTransport):
 
     def _reopen(self) -> None:
         raise InstrumentError(f"{self._name}: a transcript cannot be resynchronised")
+
+    def _break_in(self) -> None:
+        """Do nothing: what was sent on whichever connection is one conversation here."""
 
     def close(self) -> None:
         """End the conversation."""

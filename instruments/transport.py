@@ -66,6 +66,7 @@ class LineTransport(ABC):
         self._lock = threading.RLock()
         self._pending = b""
         self._stale = False
+        self._urgent = False
 
     @property
     def name(self) -> str:
@@ -118,8 +119,40 @@ class LineTransport(ABC):
             self._pending = b""
             self._reopen()
             self._stale = False
-            if self._probe is not None:
+            if self._probe is not None and not self._urgent:
                 self._exchange(self._probe, lambda line: True, self.deadlines.query)
+
+    def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
+        """Send `text` as the first bytes of a fresh connection, whatever is under way, and only then `ask`.
+
+        For making safe: no probe stands before it, and an instrument that takes the bytes has them even if it answers
+        nothing. Where the transport has a device clear, that goes first.
+
+        Args:
+            text: lines that end whatever runs; harmless when they are sent twice.
+            ask: one line.
+            last: whether a line is the answer; what the instrument still had to say may come before it.
+
+        Returns:
+            The lines that came, up to and with the first for which `last` is true.
+
+        Raises:
+            InstrumentError: it cannot be reached, or does not answer.
+        """
+        with self._lock:
+            self._note("!", b"cut in")
+            self._stale = True
+            self._pending = b""
+            self._break_in()
+            return self._exchange(f"{text}\n{ask}", last, self.deadlines.query)
+
+    def ask_nothing_first(self) -> None:
+        """From now on connect afresh without asking the probe: a question may hang where an order would not."""
+        self._urgent = True
+
+    def _break_in(self) -> None:
+        """Be connected afresh by the way that an instrument can refuse least."""
+        self._reopen()
 
     def _ready(self) -> None:
         if self._stale or self._pending or self._unread():
@@ -176,7 +209,7 @@ class BytesTransport(LineTransport):
     """The wire to an instrument in this process, byte for byte what a socket would carry.
 
     Args:
-        handler: the instrument; if it has a `clear()`, resynchronising calls it, as a new connection would.
+        handler: the instrument; resynchronising calls its `reconnect()`, or `clear()`, as a new connection would.
         name: in operator words.
 
     Other arguments as in `LineTransport`.
@@ -210,9 +243,9 @@ class BytesTransport(LineTransport):
         return bool(self._replies)
 
     def _reopen(self) -> None:
-        clear = getattr(self._handler, "clear", None)
-        if clear is not None:
-            clear()
+        again = getattr(self._handler, "reconnect", None) or getattr(self._handler, "clear", None)
+        if again is not None:
+            again()
         self._replies = b""
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ the error queue, so that a refused setting is known at once and a message never 
 """
 
 import itertools
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,6 @@ from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.instrument import Transport, Wait
 from labctl.core.units import Second
 
-_IDENTITY = re.compile(r"Model\s+(?P<model>\w+)")
 MOST_ERRORS = 32
 """More than this many queued errors are not read one by one."""
 
@@ -63,14 +63,18 @@ class Identity:
 def parse_identity(line: str, expected: Sequence[str]) -> Identity:
     """Return who sent the answer `line` to ``*IDN?``; BenchError unless it is one of the models `expected`.
 
+    Firmware spells maker and model in several ways; the model is a word of the first two fields, in any case.
+
     >>> parse_identity("Keithley Instruments Inc., Model 2602B, 1234567, 3.3.5", ["2602B"]).model
     '2602B'
+    >>> parse_identity("KEITHLEY INSTRUMENTS,MODEL 2602b,1234567,3.3.5", ["2602B"]).model
+    '2602B'
     """
-    match = _IDENTITY.search(line)
-    model = match["model"].upper() if match else ""
-    if model not in expected:
-        raise BenchError(f"'{line}' answers where one of these was expected: {', '.join(expected)}")
-    return Identity(model, line)
+    words = re.findall(r"\w+", " ".join(line.split(",")[:2]).upper())
+    for model in expected:
+        if model.upper() in words:
+            return Identity(model, line)
+    raise BenchError(f"'{line}' answers, and the bench file says {' or '.join(expected)}")
 
 
 class Tsp:
@@ -84,6 +88,20 @@ class Tsp:
     def __init__(self, transport: Transport, name: str) -> None:
         self.transport, self.name = transport, name
         self._serial = itertools.count(1)
+
+    def cut_in(self, lines: Sequence[str], values: str) -> list[str]:
+        """End what runs, send `lines` as the first bytes of a fresh connection; return what `values` print then.
+
+        Args:
+            values: Lua expressions; none may print a tab.
+
+        Raises:
+            InstrumentError: it cannot be reached, or does not answer.
+        """
+        mark = f"safe-{next(self._serial)}"
+        ask = f'print("{mark}",{values})'
+        reply = self.transport.cut_in("\n".join(["abort", *lines]), ask, lambda line: line.startswith(mark))
+        return reply[-1].strip().split("\t")[1:]
 
     def identity(self, expected: Sequence[str]) -> Identity:
         """Return who answers; BenchError unless its model is one of `expected`."""
@@ -111,7 +129,10 @@ class Tsp:
         found: list[str] = []
         for _ in range(MOST_ERRORS):
             fields = self.transport.query("print(errorqueue.next())").split("\t")
-            code = int(parse_numbers(fields[0])[0])
+            code = parse_numbers(fields[0])[0]
+            if not math.isfinite(code):
+                raise InstrumentError(f"{self.name}: the error queue answers '{fields[0]}'; expected an error number")
+            code = int(code)
             if code == 0:
                 return found
             found.append(f"{code} {fields[1].strip() if len(fields) > 1 else ''}".strip())

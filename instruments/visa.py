@@ -10,10 +10,12 @@ reopened.
 """
 
 import contextlib
+import re
 import select
 import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pyvisa
@@ -27,6 +29,8 @@ _manager_lock = threading.Lock()
 _managers: dict[str, pyvisa.ResourceManager] = {}
 
 LONGEST_WAIT: Second = 3600.0
+DEAD_SOCKET_WAIT: Second = 1.0
+"""For connecting to the port at which an instrument drops its raw sockets."""
 
 
 def _manager(backend: str) -> pyvisa.ResourceManager:
@@ -52,19 +56,18 @@ def _raw_socket(resource: Any) -> socket.socket | None:
 class VisaTransport(LineTransport):
     """A conversation over VISA: raw sockets, HiSLIP, VXI-11, serial, GPIB, USB.
 
-    The instrument is asked `probe` before the constructor returns, because opening proves nothing.
+    It opens at its first use or at `resync`, and asks `probe` then, because opening proves nothing.
 
     Args:
         resource: VISA address, such as ``TCPIP::192.168.0.11::5025::SOCKET``; nothing is ever searched for.
         backend: pyvisa backend; ``@py`` is pyvisa-py, "" the system's VISA library.
         probe: harmless question; None asks nothing.
         open_timeout: for the connection itself, s.
+        dead_socket: port at which an instrument drops the raw sockets that it still holds; tried when one cannot be
+            broken in upon otherwise. None if it has none.
 
-    Other arguments as in `LineTransport`.
-
-    Raises:
-        BenchError: the address is not one.
-        InstrumentError: nobody listens there, or who listens does not answer.
+    Other arguments as in `LineTransport`. What is first called raises BenchError if the address is not one, and
+    InstrumentError if nobody listens there or who listens does not answer.
     """
 
     def __init__(
@@ -77,16 +80,13 @@ class VisaTransport(LineTransport):
         terminator: str = "\n",
         open_timeout: Second = 3.0,
         log: Log | None = None,
+        dead_socket: int | None = None,
     ) -> None:
         super().__init__(resource, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
         self._backend, self._open_timeout = backend, open_timeout
         self._resource: Any = None
         self._socket: socket.socket | None = None
-        try:
-            self.resync()
-        except BaseException:
-            self.close()
-            raise
+        self._dead_socket, self._refused = dead_socket, False
 
     @property
     def unbuffered(self) -> bool:
@@ -126,6 +126,25 @@ class VisaTransport(LineTransport):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _break_in(self) -> None:
+        """Connect afresh: by way of the dead-socket port if that failed before, with a device clear if there is one."""
+        address = re.fullmatch(r"TCPIP\d*::([^:]+)::\d+::SOCKET", self._name, re.IGNORECASE)
+        if self._refused and address and self._dead_socket is not None:
+            with contextlib.suppress(OSError):
+                socket.create_connection((address[1], self._dead_socket), DEAD_SOCKET_WAIT).close()
+        self._refused = True
+        self._reopen()
+        if self._socket is None and not self._name.upper().endswith("::SOCKET"):
+            with contextlib.suppress(pyvisa.Error, OSError, RuntimeError, NotImplementedError):
+                self._resource.timeout = int(self._open_timeout * 1000)
+                self._resource.clear()
+
+    def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
+        """Send `text` as the first bytes of a fresh connection, then `ask`; see `LineTransport.cut_in`."""
+        lines = super().cut_in(text, ask, last)
+        self._refused = False
+        return lines
 
     def _send(self, data: bytes, deadline: float) -> None:
         try:

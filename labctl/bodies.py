@@ -12,9 +12,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from instruments.assemble import OpenBench, open_bench, visa
-from instruments.bench import Bench, ManualEntry
+from instruments.assemble import OpenBench, open_bench
+from instruments.bench import Bench
 from instruments.contact import touch_down
+from instruments.drivers import visa
 from instruments.fiducial import Fiducial, Found, prove
 from instruments.manual_prober import Ask
 from instruments.transport import Log
@@ -215,8 +216,7 @@ class OnBench:
     @property
     def patience(self) -> Second:
         """Of a prober that moves, of a person, or of nobody."""
-        asked = any(isinstance(entry, ManualEntry) for entry in self.bench.instruments.values())
-        return math.inf if asked else 300.0
+        return math.inf if getattr(self.opened.prober, "by_hand", False) else 300.0
 
     def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
         """Bring `subject` under the needles and have contact.

@@ -166,12 +166,12 @@ def off(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) ->
 
     Exit code 6 if something is not verified off: go to the bench.
     """
-    from instruments.assemble import make_safe
+    from instruments.safing import make_safe
 
-    found, code, said = _bench(bench), 0, "outputs verified off at 0 V, relays verified open"
+    found, code = _bench(bench), 0
     with _wires(found, sim) as connect:
         try:
-            make_safe(found, connect=connect)
+            said = make_safe(found, connect=connect).text
         except InstrumentError as error:
             code, said = 6, str(error)
     console(stderr=True).print(f"{found.name}: {said}", markup=False, soft_wrap=True)

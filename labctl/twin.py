@@ -7,8 +7,8 @@ line above the transport is the same as on the real bench.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from instruments.assemble import probe_of
 from instruments.bench import Bench, ManualEntry, MatrixEntry, SentioEntry, SourceEntry
+from instruments.drivers import probe_of
 from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError
 from labctl.core.instrument import Subsite, Transport

@@ -52,6 +52,13 @@ class Transport(Protocol):
         """Send `text` and return the lines that answer it, up to and with the first for which `last` is true."""
         ...
 
+    def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
+        """Send `text` as the first bytes of a fresh connection, then `ask`; return the lines up to the `last` one.
+
+        The way to make safe an instrument that does something else: nothing is asked before `text` is out.
+        """
+        ...
+
     def resync(self) -> None:
         """Throw away what is under way and prove that the instrument answers again."""
         ...
@@ -193,6 +200,24 @@ class Sample:
     current: Ampere
     voltage: Volt
     flag: Flag
+
+
+@runtime_checkable
+class EmergencyOff(Protocol):
+    """A source that can be made safe while it does something else. One without this is told `off`."""
+
+    def emergency_off(self) -> Mapping[str, ChannelState]:
+        """End whatever runs, go to 0 V and off by the first bytes of a fresh connection, then verify it.
+
+        Nothing is asked before: no identity, no mains frequency, no error queue. Harmless a second time.
+
+        Returns:
+            What each channel did before, as far as the instrument could tell.
+
+        Raises:
+            InstrumentError: it cannot be reached, or is not verified off.
+        """
+        ...
 
 
 @runtime_checkable

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from instruments.assemble import probe_of
+from instruments.drivers import probe_of
 from labctl.bodies import AnyTwin, Station
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.instrument import Transport

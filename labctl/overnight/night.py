@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instruments.bench import Bench, ManualEntry, SentioEntry
+from instruments.bench import Bench
+from instruments.drivers import has_prober
 from instruments.manual_prober import Ask
 from labctl.bodies import Station
 from labctl.compose import Prepared, make_folder
@@ -182,8 +183,7 @@ def carry_out(
 
 def _first(bench: Bench | None) -> State:
     """Return the state in which the work on a die begins."""
-    moved = bench is not None and any(isinstance(e, SentioEntry | ManualEntry) for e in bench.instruments.values())
-    return State.MOVING if moved else State.RUNNING
+    return State.MOVING if bench is not None and has_prober(bench) else State.RUNNING
 
 
 @contextmanager

@@ -13,8 +13,8 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from instruments.assemble import isolate, make_safe
 from instruments.manual_prober import Ask
+from instruments.safing import Safed, isolate, make_safe
 from labctl.bodies import LeftUnverified, Station
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.procedure import Procedure
@@ -34,8 +34,6 @@ LEAVING: Second = 60.0
 """Longest time until a bench is left."""
 HURRYING: Second = 10.0
 """Longest time from a second ^C until the worker is ended."""
-TRIES, PAUSE = 3, 0.2
-"""How often this process tries to make a bench safe, and the wait between, s."""
 ERRORS: dict[int, type[LabError]] = {2: BenchError, 6: LeftUnverified}
 
 
@@ -273,42 +271,39 @@ class BenchCrew:
         """Make safe the bench of a worker that is dead, then say so; safety comes first."""
         start = time.monotonic()
         self._process.join()
-        unsafe = self._make_safe()
+        safed = self._make_safe()
         took = time.monotonic() - start
         job, self._job = self._job, None
         code = self._process.exitcode
         self._gone()
         die = "" if job is None else job.die
         self.say("watchdog", what=what, die=die, text=f"{text} (exit code {code})", seconds=took)
-        safe = "outputs at 0 V and off, relays open" if unsafe is None else unsafe
-        self.say("watchdog", what="safe" if unsafe is None else "unsafe", die=die, text=safe, seconds=took)
-        if unsafe is not None:
-            self._failed = LeftUnverified(unsafe)
+        self._say_safe(safed, die, took)
+        if isinstance(safed, str):
+            self._failed = LeftUnverified(safed)
         if job is not None:
-            self._ended.append(Lost(job.die, unsafe or text, 0 if unsafe is None else 6, told=True))
+            lost = Lost(job.die, safed, 6, told=True) if isinstance(safed, str) else Lost(job.die, text, 0, told=True)
+            self._ended.append(lost)
 
     def _second_way(self, text: str) -> LabError | None:
         """Try from here to make safe what the worker could not leave safe; return what is still wrong."""
         start = time.monotonic()
-        unsafe = self._make_safe()
-        took = time.monotonic() - start
-        said = f"after: {text}" if unsafe is None else unsafe
-        self.say("watchdog", what="safe" if unsafe is None else "unsafe", die="", text=said, seconds=took)
-        return None if unsafe is None else LeftUnverified(unsafe)
+        safed = self._make_safe()
+        self._say_safe(safed, "", time.monotonic() - start, f"after: {text}; ")
+        return LeftUnverified(safed) if isinstance(safed, str) else None
 
-    def _make_safe(self) -> str | None:
-        """Return None once outputs are at 0 V and off and relays open; what may be live if that is not verified."""
+    def _say_safe(self, safed: Safed | str, die: str, seconds: Second, before: str = "") -> None:
+        """Write into the run's journal what was verified, or what may be live."""
+        what, text = ("unsafe", safed) if isinstance(safed, str) else ("safe", before + safed.text)
+        self.say("watchdog", what=what, die=die, text=text, seconds=seconds)
+
+    def _make_safe(self) -> Safed | str:
+        """Make the bench safe; return what was verified, or what may be live if that could not be."""
         if self._station.sim == "bytes":
-            return None  # that twin has ended with its worker
+            return Safed({"the twin": "ended with its worker"})
         connect = None if self.twin is None else self.twin.connect
-        said = ""
-        for number in range(TRIES):
-            if number:
-                time.sleep(PAUSE)
-            try:
-                make_safe(self._station.bench, connect=connect)
-                return None
-            except LabError as error:
-                said = str(error)
-        isolated = isolate(self._station.bench, connect=connect)
-        return f"{said}; {isolated}"
+        try:
+            return make_safe(self._station.bench, connect=connect)
+        except LabError as error:
+            isolated = isolate(self._station.bench, connect=connect)
+            return f"{error}; {isolated}" if isolated else str(error)

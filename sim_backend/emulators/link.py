@@ -21,6 +21,7 @@ class Fault(Enum):
     MUTE = "the message is obeyed and its reply lost"
     LATE = "the reply comes together with the next one"
     DROP = "the message is obeyed and the connection closed"
+    BUSY = "the message is not ended: from it on, whatever is said is lost but what ends it"
 
 
 class ConnectionDropped(ConnectionError):
@@ -50,7 +51,12 @@ class Session:
     def clear(self) -> None:
         """Forget what is under way, as a device clear does; no output changes."""
         self._partial = self._late = b""
+        self.instrument.busy = False
         self.instrument.device_clear()
+
+    def reconnect(self) -> None:
+        """End the connection and open another one; what the instrument does goes on."""
+        self.close()
 
     def close(self) -> None:
         """End the connection; a script half loaded is forgotten, everything else stays."""
@@ -62,7 +68,11 @@ class Session:
         instrument = self.instrument
         with instrument.world.lock:
             fault = instrument.fault(line)
-            if fault is Fault.DEAF:
+            if instrument.busy and instrument.ends_busy(line):
+                instrument.busy = False
+            if fault is Fault.BUSY:
+                instrument.busy = True
+            if fault is Fault.DEAF or instrument.busy:
                 return b""
             instrument.world.advance(instrument.world.timing.message)
             instrument.world.count_message()
@@ -89,6 +99,8 @@ class Instrument(ABC):
     def __init__(self, name: str, model: str, world: World) -> None:
         self.name, self.model, self.world = name, model, world
         self.fault: Callable[[bytes], Fault] = lambda _: Fault.NONE
+        self.busy = False
+        """Something runs that does not end by itself; only what `ends_busy` is heard, and a device clear."""
         self._own = Session(self)
 
     def session(self) -> Session:
@@ -102,6 +114,10 @@ class Instrument(ABC):
     @abstractmethod
     def execute(self, message: str) -> str:
         """Obey one message, without its terminator; return the reply with its own, or nothing."""
+
+    def ends_busy(self, line: bytes) -> bool:
+        """Return whether a message ends whatever runs."""
+        return False
 
     def device_clear(self) -> None:  # noqa: B027 - most line protocols have nothing to clear
         """End what is running and forget unread replies; levels and outputs stay."""

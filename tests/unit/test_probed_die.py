@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instruments import routing
-from instruments.assemble import make_safe, open_bench, planned_die, probe_of, visa
+from instruments.assemble import open_bench, planned_die
 from instruments.bench import Bench
 from instruments.contact import check_contact, touch_down
 from instruments.currents import subtract_leads
+from instruments.drivers import probe_of, visa
+from instruments.safing import make_safe
 from instruments.transport import BytesTransport
 from labctl.core.die import Bias, Die, Flag, Geometry, Nominal, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError
@@ -569,7 +571,7 @@ def left_on():
 
 def test_a_bench_left_on_is_made_safe_from_outside():
     twin = left_on()
-    make_safe(bench(), connect=twin.connect)
+    make_safe(bench(), connect=twin.connect, wait=twin.world.advance)
     assert not any(twin.outputs)
     assert not twin.world.closed
     assert twin.clean()
@@ -579,7 +581,7 @@ def test_one_source_that_does_not_answer_keeps_no_other_from_being_made_safe():
     twin = left_on()
     twin.instruments["smu1"].fault = lambda line: Fault.DEAF
     with pytest.raises(InstrumentError, match=r"NOT verified safe: smu1: .*relays stay as they are"):
-        make_safe(bench(), connect=twin.connect)
+        make_safe(bench(), connect=twin.connect, wait=twin.world.advance)
     assert twin.smu("smu2", "smua").set.output == 0
     assert twin.world.closed
     assert twin.clean()

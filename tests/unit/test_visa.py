@@ -67,6 +67,7 @@ def serve():
         made.append(server)
         transport = VisaTransport(server.resource, deadlines=SHORT, **arguments)
         made.append(transport)
+        transport.resync()
         return server, transport
 
     yield start
@@ -98,21 +99,21 @@ def test_a_reply_that_comes_in_pieces_is_one_line(serve):
     assert transport.query("a\nb") == "first half second half"
 
 
-def test_a_port_where_nobody_listens_is_found_when_opening():
+def test_a_port_where_nobody_listens_is_known_at_the_first_use():
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
     with pytest.raises(InstrumentError, match=f"{port}"):
-        VisaTransport(f"TCPIP::127.0.0.1::{port}::SOCKET", deadlines=SHORT, open_timeout=0.5)
+        VisaTransport(f"TCPIP::127.0.0.1::{port}::SOCKET", deadlines=SHORT, open_timeout=0.5).query("x")
 
 
 def test_somebody_who_listens_and_says_nothing_is_found_when_opening():
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(LinkTimeoutError, match=re.escape("*IDN?")):
-        VisaTransport(f"TCPIP::127.0.0.1::{mute.getsockname()[1]}::SOCKET", deadlines=SHORT)
+        VisaTransport(f"TCPIP::127.0.0.1::{mute.getsockname()[1]}::SOCKET", deadlines=SHORT).resync()
 
 
 def test_an_address_that_is_none_is_an_error_of_the_bench_file():
     with pytest.raises(BenchError, match="not an address"):
-        VisaTransport("smu on the left", deadlines=SHORT)
+        VisaTransport("smu on the left", deadlines=SHORT).write("x")
 
 
 def test_a_peer_that_hangs_up_is_gone_at_once_and_not_after_the_deadline(serve):

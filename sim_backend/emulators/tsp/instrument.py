@@ -90,6 +90,10 @@ class TspInstrument(Instrument):
             self._out.append("TSP?\n" if self.errors else "TSP>\n")
         return "".join(self._out)
 
+    def ends_busy(self, line: bytes) -> bool:
+        """Return whether a message is `abort`, the only word that a running script lets through."""
+        return line.strip().lower() == b"abort"
+
     def device_clear(self) -> None:
         """Drop the script being loaded and the output; levels and outputs stay as they are."""
         self._script = None

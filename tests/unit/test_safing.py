@@ -1,0 +1,507 @@
+"""A bench is made safe whatever its instruments do and whoever wrote their drivers; "verified" is what was asked."""
+
+import itertools
+import socket
+import threading
+from importlib.metadata import EntryPoint, EntryPoints
+
+import pytest
+
+from instruments import drivers
+from instruments.drivers import Kind, driver_of, kind_of, kinds, probe_of
+from instruments.keithley707b import Keithley707B
+from instruments.keithley2600b import Keithley2600B
+from instruments.safing import PAUSE, at_once, isolate, make_safe, persist
+from instruments.transcript import Replay
+from instruments.transport import BytesTransport, Deadlines
+from instruments.visa import VisaTransport
+from labctl.core.errors import BenchError, InstrumentError
+from sim_backend.emulators.link import Fault
+from tests.unit.test_probed_die import Twin, bench, read
+
+
+class Rewrite:
+    """A session whose replies are rewritten on their way."""
+
+    def __init__(self, session, edit):
+        self.session, self.edit = session, edit
+
+    def handle(self, data):
+        return self.edit(data, self.session.handle(data))
+
+    def reconnect(self):
+        self.session.reconnect()
+
+
+def live(**options):
+    """Return a bench that was left with a cell at 0.3 V by whoever drove it."""
+    twin = Twin(**options)
+    twin.instruments["matrix"].handle(b'channel.close("1A01,1B05")\n')
+    for name in ("smu1", "smu2"):
+        twin.instruments[name].handle(b"smua.source.levelv=0.3 smua.source.output=1\n")
+    return twin
+
+
+def assert_off(twin):
+    states = [(s.set.output, s.set.levelv) for n in ("smu1", "smu2") for s in twin.instruments[n].smus.values()]
+    assert states == [(0, 0.0)] * 4
+    assert twin.world.ledger.hot_switches == 0
+
+
+def safe(twin, file=None, **edits):
+    """Make a twin safe, some instruments behind an edit of their replies; return what is said of it."""
+
+    def connect(name, entry):
+        session = twin.instruments[name].session()
+        handler = Rewrite(session, edits[name]) if name in edits else session
+        return BytesTransport(handler, name, probe=probe_of(entry))
+
+    return make_safe(file or bench(), connect=connect, wait=twin.world.advance)
+
+
+def test_what_ends_a_source_are_the_first_bytes_and_nothing_is_asked_before():
+    twin = live()
+    lines = []
+    obey = twin.instruments["smu1"].execute
+    twin.instruments["smu1"].execute = lambda message: (lines.append(message), obey(message))[1]
+    done = safe(twin)
+    first = list(itertools.takewhile(lambda line: "print" not in line, lines))
+    assert first[0] == "abort"
+    for channel in ("smua", "smub"):
+        for setting in ("levelv", "leveli", "output"):
+            assert f"if {channel} then {channel}.source.{setting}=0 end" in first
+    assert not [line for line in lines if "IDN" in line or "linefreq" in line]
+    assert done.text == "smu1, smu2: outputs verified off at 0 V; matrix: relays verified open"
+    assert done.met == {"smu1.smua": "on at 0.3 V", "smu2.smua": "on at 0.3 V", "matrix": "2 relays closed"}
+    assert_off(twin)
+    assert not twin.world.closed
+
+
+def test_a_bench_at_rest_was_met_at_rest():
+    twin = Twin()
+    assert safe(twin).met == {}
+
+
+@pytest.mark.parametrize("name", ["smu1", "smu2", "matrix"])
+def test_an_instrument_that_obeys_nothing_but_abort_is_made_safe(name):
+    twin = live()
+    twin.instruments[name].busy = True
+    assert "relays verified open" in safe(twin).text
+    assert_off(twin)
+    assert not twin.world.closed
+
+
+IDENTITIES = (
+    b"KEITHLEY INSTRUMENTS,MODEL 2602B, 04012345,4.0.1\n",
+    b"Tektronix 2602B\n",
+    b"Keithley Instruments Inc., Model 2636B, 1, 1\n",
+    b"\xff\xfe\n",
+    b"\n",
+)
+
+
+@pytest.mark.parametrize("identity", IDENTITIES)
+def test_no_identity_stands_in_the_way(identity):
+    twin = live()
+
+    def edit(data, reply):
+        return identity if b"*IDN?" in data else reply
+
+    assert "outputs verified off" in safe(twin, smu1=edit, smu2=edit, matrix=edit).text
+    assert_off(twin)
+    assert not twin.world.closed
+
+
+@pytest.mark.parametrize(
+    "dirt",
+    ["format.asciiprecision=1", "format.data=format.REAL64", "smua.measure.delay=20", "smua.measure.count=1000"],
+)
+def test_no_format_and_no_setting_stands_in_the_way(dirt):
+    twin = live()
+    twin.instruments["smu1"].handle(f"{dirt}\nbad =\nlocalnode.nothing.here=1\n".encode())
+    safe(twin)
+    assert_off(twin)
+
+
+@pytest.mark.parametrize("noise", [b"nan\n", b"safe\n", b"1\t2\t3\n", b"9.91e37\n" * 3])
+def test_a_reply_that_is_not_understood_leaves_the_source_off_and_is_told_as_not_verified(noise):
+    twin = live()
+    with pytest.raises(InstrumentError, match=r"NOT verified safe: smu1: .*; relays stay as they are"):
+        safe(twin, smu1=lambda data, reply: noise if reply else reply)
+    assert_off(twin)
+    assert twin.world.closed, "smu1 is off, and nobody knows"
+
+
+def test_what_still_had_to_be_said_is_passed_over():
+    twin = live()
+    assert safe(twin, smu1=lambda data, reply: b"1.2e-3\n7\n" + reply if b"safe-" in data else reply).met
+    assert_off(twin)
+
+
+@pytest.mark.parametrize("model", ["2601B", "2602B", "2636B"])
+def test_a_channel_that_is_not_there_is_no_reason_to_fail(model):
+    twin = live()
+    del twin.instruments["smu1"].lua.globals["smub"]
+    smu = Keithley2600B(BytesTransport(twin.instruments["smu1"].session(), "smu1"), "smu1", model=model)
+    assert list(smu.emergency_off()) == ["smua"]
+    assert twin.smu("smu1", "smua").set.output == 0
+
+
+def test_a_dead_source_delays_no_other():
+    """smu1 does not answer before smu2 is off: whoever works on them one after the other never ends."""
+    twin, off = live(), threading.Event()
+    obey = twin.instruments["smu2"].execute
+
+    def execute(message):
+        reply = obey(message)
+        if twin.smu("smu2", "smua").set.output == 0:
+            off.set()
+        return reply
+
+    twin.instruments["smu2"].execute = execute
+
+    class Patient(Rewrite):
+        def handle(self, data):
+            assert off.wait(30)
+            return self.session.handle(data)
+
+    def connect(name, entry):
+        session = twin.instruments[name].session()
+        return BytesTransport(Patient(session, None) if name == "smu1" else session, name, probe=probe_of(entry))
+
+    make_safe(bench(), connect=connect, wait=twin.world.advance)
+    assert_off(twin)
+
+
+def test_one_that_refuses_for_a_while_is_met_with_patience():
+    twin, waited = live(), []
+
+    def connect(name, entry):
+        return BytesTransport(twin.instruments[name].session(), name, probe=probe_of(entry))
+
+    refusals = itertools.chain([Fault.DROP] * 7, itertools.repeat(Fault.NONE))
+    twin.instruments["smu2"].fault = lambda line: next(refusals)
+    make_safe(bench(), connect=connect, wait=waited.append)
+    assert_off(twin)
+    assert set(waited) == {PAUSE}
+
+
+def test_patience_is_bounded_and_belongs_to_the_instrument():
+    twin, waited = live(), []
+    twin.instruments["smu1"].fault = lambda line: Fault.DEAF
+    file = bench(instruments__smu1__patience="2 s")
+    with pytest.raises(InstrumentError, match=r"smu1: .*did not answer"):
+        make_safe(file, connect=twin.connect, wait=waited.append)
+    assert 0 < sum(waited) <= 2.0
+
+
+def test_a_second_try_is_counted_by_the_clock_that_is_handed_in():
+    tries = []
+
+    def act():
+        tries.append(1)
+        raise InstrumentError("no")
+
+    with pytest.raises(InstrumentError, match="no"):
+        persist(act, 1.0, lambda seconds: None)
+    assert 2 <= len(tries) <= 5
+
+
+def test_an_interrupt_ends_no_making_safe():
+    ended = threading.Event()
+
+    def slow():
+        for _ in range(3):
+            threading.main_thread()
+        ended.set()
+
+    class Interrupting(threading.Thread):
+        def join(self, timeout=None):
+            if not ended.is_set():
+                super().join(timeout)
+                raise KeyboardInterrupt
+            super().join(timeout)
+
+    original, threading.Thread = threading.Thread, Interrupting
+    try:
+        assert at_once({"smu1": slow}, {}) == {}
+    finally:
+        threading.Thread = original
+    assert ended.is_set()
+
+
+# -- strangers
+
+
+class Switch:
+    """A working matrix that somebody else wrote over the dialect of the 707B; it knows no emergency."""
+
+    def __init__(self, wire, name, moody=False):
+        self.inner, self.name, self.guard, self.moody = Keithley707B(wire, name), name, lambda: None, moody
+
+    def connect(self):
+        raise RuntimeError("I do not like this identity")
+
+    def closed(self):
+        if self.moody:
+            raise ZeroDivisionError("cards")
+        return self.inner.closed()
+
+    def route(self, closed):
+        self.inner.guard = self.guard
+        self.inner.route(closed)
+
+    def close(self):
+        raise OSError("closing is for others")
+
+
+class Source:
+    """A source that somebody else wrote over the dialect of the 2600B; it knows no emergency."""
+
+    def __init__(self, wire, name, fails="", made=True):
+        if not made:
+            raise ValueError("no such slot")
+        self.inner, self.name, self.fails = Keithley2600B(wire, name), name, fails
+
+    def __getattr__(self, attribute):
+        if attribute == "emergency_off":
+            raise AttributeError(attribute)
+        if attribute == self.fails:
+            raise KeyError(f"{attribute} is not for today")
+        return getattr(self.inner, attribute)
+
+
+class Chuck:
+    """A prober that somebody else wrote."""
+
+    def __init__(self, wire, name):
+        self.name, self.guard, self.up = name, lambda: None, False
+        raise_later.append(self)
+
+    def connect(self):
+        return "chuck"
+
+    def step(self, col, row, subsite=None): ...
+
+    def contact(self): ...
+
+    def separate(self):
+        self.guard()
+        self.up = True
+
+    def close(self): ...
+
+
+raise_later = []
+
+
+def make_source(wire, name, **options):
+    return Source(wire, name, **options)
+
+
+class Nothing:
+    """A driver of nothing that a bench has."""
+
+    def __init__(self, wire, name): ...
+
+
+@pytest.fixture
+def strangers(monkeypatch):
+    raise_later.clear()
+    names = {"switch": "Switch", "source": "Source", "made": "make_source", "chuck": "Chuck", "nothing": "Nothing"}
+    points = EntryPoints(EntryPoint(n, f"tests.unit.test_safing:{c}", drivers.GROUP) for n, c in names.items())
+    broken = EntryPoint("broken", "tests.unit.no_such_module:Driver", drivers.GROUP)
+    monkeypatch.setattr(drivers, "entry_points", lambda group: EntryPoints([*points, broken]))
+
+
+def with_stranger(name, driver, **options):
+    return bench(**{f"instruments__{name}": {"driver": driver, "resource": name, "options": options}})
+
+
+def test_a_kind_is_what_a_driver_can_do(strangers):
+    assert [kind_of(c) for c in (Switch, Source, Chuck, Nothing)] == [Kind.MATRIX, None, Kind.PROBER, None]
+    assert kinds(with_stranger("matrix", "switch"))["matrix"] is Kind.MATRIX
+    twin = Twin()
+    entry = with_stranger("smu1", "made").instruments["smu1"]
+    assert kind_of(driver_of("smu1", entry, twin.connect, None)) is Kind.SOURCE
+
+
+def test_a_strangers_matrix_is_opened_and_verified_like_ours(strangers):
+    twin = live()
+    done = safe(twin, with_stranger("matrix", "switch"))
+    assert done.text == "smu1, smu2: outputs verified off at 0 V; matrix: relays verified open"
+    assert not twin.world.closed
+    assert_off(twin)
+
+
+def test_verified_is_said_of_nothing_that_was_not_asked(strangers):
+    twin = live()
+    with pytest.raises(InstrumentError, match=r"matrix: its driver 'switch', which is not part of this suite, failed"):
+        safe(twin, with_stranger("matrix", "switch", moody=True))
+    assert_off(twin)
+
+
+@pytest.mark.parametrize("driver", ["source", "made"])
+def test_a_strangers_source_is_switched_off_like_ours(strangers, driver):
+    twin = live()
+    assert "smu1, smu2: outputs verified off at 0 V" in safe(twin, with_stranger("smu1", driver)).text
+    assert_off(twin)
+    assert not twin.world.closed
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"fails": "off"}, "KeyError: 'off is not for today'"),
+        ({"fails": "verify_off"}, "KeyError: 'verify_off is not for today'"),
+        ({"made": False}, "when it was made: ValueError: no such slot"),
+    ],
+)
+def test_whatever_a_stranger_raises_the_others_are_made_safe_and_it_is_named(strangers, options, where):
+    twin = live()
+    with pytest.raises(InstrumentError) as caught:
+        safe(twin, with_stranger("smu1", "source", **options))
+    text = str(caught.value)
+    assert "smu1: its driver 'source', which is not part of this suite," in text
+    assert where in text
+    assert "bug" not in text
+    assert twin.smu("smu2", "smua").set.output == 0
+    assert twin.world.closed, "smu1 may be live: no relay moves"
+    assert twin.clean()
+
+
+def test_a_driver_that_is_nothing_or_cannot_be_loaded_is_said_to_be_so(strangers):
+    twin = live()
+    with pytest.raises(InstrumentError, match="matrix: driver 'nothing' is neither a source nor a matrix nor a prober"):
+        safe(twin, with_stranger("matrix", "nothing"))
+    assert_off(twin)
+    with pytest.raises(
+        InstrumentError, match=r"matrix: driver 'broken', which is not part .* cannot be loaded: Module"
+    ):
+        safe(live(), with_stranger("matrix", "broken"))
+    with pytest.raises(BenchError, match="driver 'absent' is not installed"):
+        kinds(with_stranger("matrix", "absent"))
+
+
+def test_a_stranger_in_the_middle_of_idle_keeps_no_other_from_being_made_safe(strangers):
+    twin = Twin(with_stranger("smu1", "made"))
+    twin.die.idle()
+    twin.die.sense(read([0], [0]))
+    twin.die.sources["smu1"]._driver.fails = "off"
+    with pytest.raises(InstrumentError, match=r"NOT verified safe: smu1: its driver 'made'"):
+        twin.die.idle()
+    assert [s.set.output for s in twin.instruments["smu2"].smus.values()] == [0, 0]
+    with pytest.raises(InstrumentError, match="must be made safe first"):
+        twin.die.sense(read([0], [0]))
+    twin.die.sources["smu1"]._driver.fails = ""
+    twin.die.idle()
+    assert_off(twin)
+    assert not twin.world.closed
+
+
+# -- the last resort
+
+
+def test_isolating_says_that_relays_opened_under_possible_current(strangers):
+    twin = live()
+    twin.instruments["smu1"].fault = lambda line: Fault.DEAF
+    text = isolate(with_stranger("matrix", "switch"), connect=twin.connect, wait=twin.world.advance)
+    assert text == "matrix: relays opened under possible current; prober: needles lifted under possible current"
+    assert not twin.world.closed
+
+
+def test_isolating_lifts_a_strangers_needles(strangers):
+    twin = live()
+    text = isolate(with_stranger("prober", "chuck"), connect=twin.connect, wait=twin.world.advance)
+    assert "prober: needles lifted under possible current" in text
+    assert [chuck.up for chuck in raise_later] == [True]
+
+
+# -- idle after a fault
+
+
+def test_a_source_that_is_stuck_in_a_script_is_ended_and_no_relay_moves_hot():
+    twin = Twin()
+    twin.die.idle()
+    twin.die.sense(read([0], [0]))
+    twin.instruments["smu1"].busy = True
+    with pytest.raises(InstrumentError):
+        twin.die.sense(read([1], [0]))
+    twin.die.idle()
+    assert_off(twin)
+    assert not twin.world.closed
+    assert twin.clean()
+    assert twin.die.sense(read([0], [0])).current.size == 1
+
+
+def test_nan_in_the_error_queue_is_an_error_of_the_instrument():
+    talk = [(">", "print(errorqueue.next())"), ("<", "nan\tno\t0\t1")]
+    with Replay(talk) as wire, pytest.raises(InstrumentError, match="the error queue answers 'nan'"):
+        Keithley2600B(wire, "smu1")._tsp.errors()
+
+
+# -- over sockets
+
+
+class OneAtATime:
+    """A box on a socket that takes one connection, until its dead-socket port is touched; it obeys the instrument."""
+
+    def __init__(self, instrument, refusals=0):
+        self.instrument, self.refusals, self.ended = instrument, refusals, threading.Event()
+        self.raw, self.dead = (socket.create_server(("127.0.0.1", 0)) for _ in range(2))
+        self.holders = [socket.create_connection(self.raw.getsockname()), self.raw.accept()[0]]
+        self.held = True
+        self.threads = [threading.Thread(target=work, daemon=True) for work in (self._serve, self._free)]
+        for thread in self.threads:
+            thread.start()
+
+    def _serve(self):
+        while not self.ended.is_set():
+            try:
+                connection, _ = self.raw.accept()
+            except OSError:
+                return
+            if self.held:
+                connection.close()
+                continue
+            session = self.instrument.session()
+            with connection:
+                while data := connection.recv(4096):
+                    connection.sendall(session.handle(data))
+
+    def _free(self):
+        while not self.ended.is_set():
+            try:
+                connection, _ = self.dead.accept()
+            except OSError:
+                return
+            connection.close()
+            self.held = False
+
+    def close(self):
+        self.ended.set()
+        for server in (self.raw, self.dead):
+            server.shutdown(socket.SHUT_RDWR)
+            server.close()
+        for holder in self.holders:
+            holder.close()
+        for thread in self.threads:
+            thread.join(20)
+
+
+def test_the_dead_socket_port_frees_an_instrument_that_takes_no_other_connection():
+    twin = live()
+    box = OneAtATime(twin.instruments["smu1"])
+    port, dead = (server.getsockname()[1] for server in (box.raw, box.dead))
+    deadlines = Deadlines(query=2.0, setting=2.0)
+
+    def connect(name, entry):
+        if name == "smu1":
+            return VisaTransport(f"TCPIP::127.0.0.1::{port}::SOCKET", deadlines=deadlines, dead_socket=dead)
+        return twin.connect(name, entry)
+
+    try:
+        make_safe(bench(), connect=connect, wait=lambda seconds: None)
+    finally:
+        box.close()
+    assert_off(twin)
