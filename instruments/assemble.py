@@ -61,8 +61,8 @@ class OpenBench:
         for part in parts:
             try:
                 part.close()
-            except LabError as error:
-                failed.append(str(error))
+            except Exception as error:
+                failed.append(str(error) or type(error).__name__)
         if failed:
             raise InstrumentError("; ".join(failed))
 
@@ -105,7 +105,7 @@ def open_bench(
     try:
         found.identities.update({part.name: part.connect() for part in parts})
     except BaseException:
-        with contextlib.suppress(LabError):
+        with contextlib.suppress(InstrumentError):
             found.close()
         raise
     return found

@@ -17,6 +17,7 @@ from instruments.transport import BytesTransport, Deadlines
 from instruments.visa import VisaTransport
 from labctl.core.errors import BenchError, InstrumentError
 from sim_backend.emulators.link import Fault
+from sim_backend.emulators.serve import Server
 from tests.unit.test_probed_die import Twin, bench, read
 
 
@@ -505,3 +506,17 @@ def test_the_dead_socket_port_frees_an_instrument_that_takes_no_other_connection
     finally:
         box.close()
     assert_off(twin)
+
+
+def test_where_the_transport_has_a_device_clear_it_goes_first():
+    twin, order = live(), []
+    smu = twin.instruments["smu1"]
+    clear, obey = smu.device_clear, smu.execute
+    smu.device_clear = lambda: (order.append("device clear"), clear())[1]
+    smu.execute = lambda message: (order.append(message), obey(message))[1]
+    with Server([smu]) as server:
+        wire = VisaTransport(server.served[0].hislip)
+        assert Keithley2600B(wire, "smu1").emergency_off()["smua"].level == pytest.approx(0.3)
+        wire.close()
+    assert order[:2] == ["device clear", "abort"]
+    assert smu.smus["smua"].set.output == 0
