@@ -1,46 +1,18 @@
 """What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
 
-import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, WithJsonSchema, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from labctl.batch import HARD, Batch, BinRule
 from labctl.core.instrument import Subsite
+from labctl.core.names import DieIndex, Name
 from labctl.core.procedure import Model
 from labctl.core.units import Metre, Ratio
 from labctl.files import FilePath
 from labctl.limits import Limits
 from labctl.overnight.notify import Notify
-
-_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-_NOT_ON_WINDOWS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
-
-
-def file_name(name: str) -> str:
-    """Return `name` if folders and files of a run can be called by it on every system; ValueError says why not.
-
-    >>> file_name("D80")
-    'D80'
-    """
-    if not re.fullmatch(_NAME, name):
-        raise ValueError(
-            "files are named after it, so a name has 1 to 64 letters, digits, '_', '-' or '.', "
-            "the first a letter or digit"
-        )
-    if name.endswith("."):
-        raise ValueError("files are named after it, and Windows stores no name that ends with a point")
-    if name.split(".")[0].lower() in _NOT_ON_WINDOWS:
-        raise ValueError("files are named after it, and on Windows that is the name of a device")
-    if name.lower().endswith((".h5", ".part")) or name.lower() == "summary":
-        raise ValueError("files of a run have this name already; expected another")
-    return name
-
-
-Name = Annotated[
-    str, AfterValidator(file_name), WithJsonSchema({"type": "string", "pattern": _NAME, "examples": ["D80"]})
-]
 
 
 class SubsiteEntry(Model):
@@ -80,7 +52,7 @@ class DieEntry(Model):
         description="what differs from the die file, written as there: junction: {diameter: 55 nm}",
     )
 
-    at: tuple[int, int] | None = Field(
+    at: tuple[DieIndex, DieIndex] | None = Field(
         default=None, description="(column, row) on the prober's map; by default the dies stand side by side in row 0"
     )
     subsites: Subsites = ()

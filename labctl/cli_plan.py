@@ -122,7 +122,10 @@ def plan(
     from labctl.plan import total
 
     prepared, plans = prepare(campaign, set_, seed, bench, sim)
-    _plan_table(prepared, plans, console(stderr=as_json))
+    screen = console(stderr=as_json)
+    for line in prepared.map_drawing:
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    _plan_table(prepared, plans, screen)
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
         print(json.dumps({"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}))

@@ -1,6 +1,5 @@
 """From a campaign file to jobs: the part of the composition root that knows both files and bodies."""
 
-import hashlib
 import json
 import os
 import platform
@@ -8,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -26,8 +25,10 @@ from labctl.bodies import Station, Subject
 from labctl.campaign import Campaign, OneStage, subsites_of
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
+from labctl.core.names import file_name
 from labctl.core.procedure import Procedure
 from labctl.doctor import versions
+from labctl.drawing import describe
 from labctl.overnight.golden import stages_of
 from labctl.overnight.stress import ledger_path
 from labctl.trained import TrainedFile, read_trained
@@ -78,10 +79,11 @@ class Prepared:
     Args:
         subjects: the dies, where they are on the map and what world they live in.
         procedures: the stages.
-        sources: every file read, with its verbatim text.
+        sources: every file read, with its bytes.
         own: what differs in the procedures of a die, by its name: weights trained for it alone.
         others: dies of the wafer that are not tested: left out, or not asked for.
         fiducials: places at which the prober proves the map before the first die.
+        map_drawing: what the suite understood of a map file, in lines of text; nothing if there is none.
         golden: the die that is visited again and again, one of `others`; `visit`: the stages of a visit.
     """
 
@@ -96,6 +98,7 @@ class Prepared:
     bench_file: Path | None = None
     others: tuple[Subject, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
+    map_drawing: tuple[str, ...] = ()
     golden: Subject | None = None
     visit: tuple[Procedure, ...] = ()
 
@@ -183,7 +186,7 @@ def read(
     loaded = files.read(path, campaign_model(), overrides)
     campaign = loaded.value
     sources: list[files.Loaded[Any]] = [loaded]
-    everything, fiducials = _subjects(loaded, sources)
+    everything, fiducials, drawing = _subjects(loaded, sources)
     chosen = None if campaign.wafer is None else campaign.wafer.only
     names = [s.name.lower() for s in everything]
     if twice := sorted({n for n in names if names.count(n) > 1}):
@@ -222,6 +225,7 @@ def read(
         bench_file=bench,
         others=tuple(s for s in everything if s.name not in {tested.name for tested in subjects}),
         fiducials=fiducials,
+        map_drawing=drawing,
         golden=golden,
         visit=() if campaign.batch.golden is None else stages_of(campaign.batch.golden, built),
     )
@@ -239,8 +243,11 @@ def _golden(path: Path, campaign: Campaign, everything: Sequence[Subject]) -> Su
 
 def _subjects(
     loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]
-) -> tuple[tuple[Subject, ...], tuple[Fiducial, ...]]:
-    """Return all dies that a campaign or its wafer has, and the wafer's fiducials; files read go to `sources`."""
+) -> tuple[tuple[Subject, ...], tuple[Fiducial, ...], tuple[str, ...]]:
+    """Return all dies that a campaign or its wafer has, fiducials, and the drawing of the wafer's map file.
+
+    Files that are read go to `sources`.
+    """
     campaign = loaded.value
 
     def read_once(found: files.Loaded[Any]) -> Any:
@@ -252,12 +259,13 @@ def _subjects(
     for k, entry in enumerate(campaign.dies):
         kind = read_once(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
         whole = Subject(entry.name, kind, campaign.seed, entry.place(k))
-        found += whole.split(subsites_of(entry.subsites))
+        found += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
     fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
     if campaign.wafer is None:
-        return tuple(found), fiducials
+        return tuple(found), fiducials, ()
     of_wafer = campaign.wafer
-    said: WaferFile = read_once(files.read(of_wafer.file, WaferFile))
+    wafer_file = files.read(of_wafer.file, WaferFile)
+    said: WaferFile = read_once(wafer_file)
     kind = read_once(files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change")))
     layout = lay_out(of_wafer, said)
     if layout.source is not None:
@@ -267,8 +275,19 @@ def _subjects(
         made = wafer.die(name, kind, seed=campaign.seed)
         why = layout.excluded.get(name, "")
         whole = Subject(name, made, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=why)
-        found += whole.split(subsites_of(of_wafer.subsites))
-    return tuple(found), (*said.fiducials, *fiducials)
+        found += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
+    drawing = () if layout.source is None else tuple(describe(layout.map, str(layout.source.path)))
+    return tuple(found), (*said.fiducials, *fiducials), drawing
+
+
+def _named(new: Iterable[Subject], source: files.Loaded[Any], *path: str | int) -> Iterator[Subject]:
+    """Yield subjects; refuse one whose whole name, put together of wafer, die and subsite, no file can have."""
+    for subject in new:
+        try:
+            file_name(subject.name)
+        except ValueError as error:
+            raise source.error(f"a die would be called after it: {error}", *path) from error
+        yield subject
 
 
 def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
@@ -361,17 +380,10 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
         kept = {}
         for number, source in enumerate(prepared.sources):
             name = f"{number:02d}-{source.path.name}"
-            (folder / "files" / name).write_text(source.text, encoding="utf-8", newline="")
-            kept[name] = {
-                "path": str(source.path),
-                "sha256": hashlib.sha256(source.text.encode()).hexdigest(),
-            }
-        raw = files.actual(prepared.campaign.solutions).read_bytes()
-        (folder / "files" / "solutions.npz").write_bytes(raw)
-        kept["solutions.npz"] = {
-            "path": str(prepared.campaign.solutions),
-            "sha256": hashlib.sha256(raw).hexdigest(),
-        }
+            kept[name] = files.keep(folder / "files" / name, source.path, source.raw)
+        weights = prepared.campaign.solutions
+        copy = folder / "files" / "solutions.npz"
+        kept["solutions.npz"] = files.keep(copy, weights, files.actual(weights).read_bytes())
         said: dict[str, Any] = {
             "format": 1,
             "name": prepared.campaign.name,

@@ -15,12 +15,14 @@ from labctl.wafermap import Corner, MapReading, Place, Spot, WaferMap, whole, wh
 
 _CORNERS: Mapping[str, Corner] = {"1": "upper right", "2": "upper left", "3": "lower left", "4": "lower right"}
 
+_G85 = "a SEMI G85 map"
+
 
 class _NoDoctype(ElementTree.TreeBuilder):
     """Refuses a document type before one of its entities is read: they can name files and grow without bound."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        raise BenchError("found a document type (DTD), expected none: a wafer map needs no entities")
+        raise BenchError(f"found the document type (DTD) of {name}, expected {_G85}, which needs none")
 
 
 def _tag(element: ElementTree.Element) -> str:
@@ -47,13 +49,18 @@ def parse_g85(raw: bytes | str, reading: MapReading | None = None, where: str = 
     try:
         root = ElementTree.fromstring(raw, ElementTree.XMLParser(target=_NoDoctype()))
     except ElementTree.ParseError as error:
-        raise BenchError(f"{where}:{error.position[0]}: found no XML: {error}") from error
+        raise BenchError(f"{where}:{error.position[0]}: found no XML: {error}; expected {_G85}") from error
+    except (ValueError, LookupError) as error:  # an encoding that the parser does not know
+        raise BenchError(f"{where}:1: found XML that cannot be read: {error}; expected {_G85} in UTF-8") from error
     except BenchError as error:
         raise BenchError(f"{where}: {error}") from None
     maps = [e for e in root.iter() if _tag(e) == "map"]
     devices = [e for m in maps for e in m if _tag(e) == "device"]
     if len(maps) != 1 or len(devices) != 1:
-        raise BenchError(f"{where}: found {len(maps)} Map and {len(devices)} Device, expected one map of one device")
+        raise BenchError(
+            f"{where}:1: found XML of {root.tag.rpartition('}')[2]} with {len(maps)} Map and {len(devices)} Device, "
+            f"expected {_G85}: one Map of one Device"
+        )
     device, said = devices[0], {**_attributes(maps[0]), **_attributes(devices[0])}
     data = [e for e in device.iter() if _tag(e) == "data"]
     if len(data) != 1:

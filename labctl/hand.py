@@ -3,7 +3,6 @@
 One procedure on the one die under the needles. The limits are the bench file's; nobody has written a campaign.
 """
 
-import hashlib
 import json
 import os
 import time
@@ -112,8 +111,7 @@ def _make_folder(folder: Path, hand: Hand, argv: Sequence[str]) -> dict[str, Any
         sources: tuple[files.Loaded[Any], ...] = (hand.bench, hand.die)
         for number, source in enumerate(sources):
             name = f"{number:02d}-{source.path.name}"
-            (folder / "files" / name).write_text(source.text, encoding="utf-8", newline="")
-            kept[name] = {"path": str(source.path), "sha256": hashlib.sha256(source.text.encode()).hexdigest()}
+            kept[name] = files.keep(folder / "files" / name, source.path, source.raw)
         said: dict[str, Any] = {
             "format": 1,
             "name": hand.procedure.name,

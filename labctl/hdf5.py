@@ -20,6 +20,7 @@ import numpy as np
 
 from labctl.arrays import Array, quarantine, raw, storage, sync, sync_folder
 from labctl.core.errors import LabError, StorageError
+from labctl.core.names import inside
 from labctl.hdf5_reader import SealedDie, load
 from labctl.journal import Journal
 from labctl.layout import die_items, run_meta
@@ -40,10 +41,11 @@ def seal(run: Path, die: str) -> str:
     """Seal a die whose journal is finished, and return the sha256 of ``RUN/dies/DIE.h5``.
 
     A file that was sealed before and says what the journal says is left alone; any other file in the way, and
-    the leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError.
+    the leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError, and BenchError
+    for a die whose file would lie outside of the run.
     """
-    final = run / "dies" / f"{die}.h5"
-    with Journal.open(run / "dies" / die) as journal:
+    final = inside(run / "dies", f"{die}.h5")
+    with Journal.open(inside(run / "dies", die)) as journal:
         if not journal.finished:
             raise StorageError(f"the journal of die {die} is not finished; it is sealed when its run has ended")
         journal.verify()

@@ -1,12 +1,10 @@
-"""Wafer maps that other machines wrote: CSV and SEMI G85 XML, read into places as the prober counts them.
+"""Wafer maps that other machines wrote: CSV and SEMI G85 XML, as places that the prober counts.
 
 A map that is read mirrored, turned or off by one sends the needles to the wrong die, so nothing here is guessed that
 the file does not say: what files leave open is set in the wafer file (`MapReading`), and `instruments.fiducial` proves
-the result on the wafer. SEMI G85 is read by `labctl.g85`.
+the result on the wafer. CSV is read by `labctl.csvmap`, SEMI G85 by `labctl.g85`.
 """
 
-import csv
-import io
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,26 +13,12 @@ from typing import Literal
 from pydantic import Field
 
 from labctl.core.errors import BenchError
+from labctl.core.names import DieIndex
 from labctl.core.procedure import Model
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 Spot = tuple[int, int]
 
-NO_DIE = frozenset({"", ".", "-", "_"})
-"""Cells of a drawn CSV that are no die."""
-_DIE = frozenset({"x", "X", "*", "#"})
-_NO = frozenset({"", "0", "no", "n", "false", "-"})
-_YES = frozenset({"1", "yes", "y", "true", "x"})
-_COLUMNS = {
-    "x": "x",
-    "col": "x",
-    "column": "x",
-    "y": "y",
-    "row": "y",
-    "bin": "bin",
-    "name": "name",
-    "exclude": "exclude",
-}
 _PLACE = re.compile(r"x(-?[0-9]{1,6})y(-?[0-9]{1,6})")
 
 
@@ -48,7 +32,7 @@ class MapReading(Model):
         default=None,
         description="G85: the notch on the chuck, degrees clockwise from the bottom; the map is turned to it",
     )
-    reference: Spot | None = Field(
+    reference: tuple[DieIndex, DieIndex] | None = Field(
         default=None, description="G85: (column, row) of the map's reference device as the prober counts"
     )
     first: Literal[0, 1] = Field(default=1, description="G85: what X and Y of the reference device count from")
@@ -152,58 +136,6 @@ def named(x: int, y: int) -> str:
     return f"x{x}y{y}"
 
 
-def parse_csv(text: str, reading: MapReading | None = None, where: str = "map") -> WaferMap:
-    """Return the map in a CSV text: a table with columns x and y (bin, name, exclude), or a grid of marks.
-
-    In a grid every cell is a place: empty, ".", "-" or "_" is no die, "X", "*" or "#" one without a bin, and any other
-    text is its bin.
-
-    >>> [p.name for p in parse_csv(".,X\\nX,X").places]
-    ['x1y0', 'x0y1', 'x1y1']
-    >>> parse_csv("x,y,bin\\n4,2,1\\n5,2,7").places[1]
-    Place(x=5, y=2, name='x5y2', bin='7', excluded='')
-
-    Raises:
-        BenchError: with `where` and the line.
-    """
-    reading = reading or MapReading()
-    delimiter = max(",;\t", key=text.count)
-    rows = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
-    try:
-        lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]
-    except csv.Error as error:
-        raise BenchError(f"{where}:{rows.line_num}: {error}") from error
-    while lines and not any(lines[-1][1]):
-        lines.pop()
-    said = [(n, row) for n, row in lines if any(row)]
-    if not said:
-        raise BenchError(f"{where}: the map is empty; expected columns x and y, or a grid of marks")
-    head = [_COLUMNS.get(cell.lower(), "") for cell in said[0][1]]
-    places = _table(said, head, where) if {"x", "y"} <= set(head) else _grid(lines, where)
-    return whole(_from_corner(places, reading.origin), where)
-
-
-def _table(said: list[tuple[int, list[str]]], head: list[str], where: str) -> list[Place]:
-    first, titles = said[0]
-    for cell, column in zip(titles, head, strict=True):
-        if not column:
-            raise BenchError(f"{where}:{first}: found a column '{cell}', expected x, y, bin, name or exclude")
-        if head.count(column) > 1:
-            raise BenchError(f"{where}:{first}: found two columns for {column}, expected one")
-    found = []
-    for line, row in said[1:]:
-        if len(row) != len(head):
-            raise BenchError(f"{where}:{line}: found {len(row)} cells, expected {len(head)} as in line {first}")
-        cells = dict(zip(head, row, strict=True))
-        x, y = (whole_number(cells[axis], axis, f"{where}:{line}") for axis in "xy")
-        exclude = cells.get("exclude", "")
-        why = "" if exclude.lower() in _NO else "excluded by the map"
-        if why and exclude.lower() not in _YES:
-            why += f": {exclude}"
-        found.append(Place(x, y, cells.get("name", ""), cells.get("bin", ""), why))
-    return found
-
-
 def whole_number(text: str, axis: str, where: str) -> int:
     """Return the number in `text`; BenchError if it is none."""
     if not re.fullmatch(r"[+-]?[0-9]{1,6}", text):
@@ -211,24 +143,7 @@ def whole_number(text: str, axis: str, where: str) -> int:
     return int(text)
 
 
-def _grid(lines: list[tuple[int, list[str]]], where: str) -> list[Place]:
-    width = max(len(row) for _, row in lines)
-    if width == 2 and all(re.fullmatch(r"[+-]?[0-9]+", c) for _, row in lines for c in row if c):
-        raise BenchError(f"{where}:{lines[0][0]}: found two columns of numbers; expected the names x and y above them")
-    for line, row in lines:
-        if row and len(row) != width:
-            raise BenchError(
-                f"{where}:{line}: found {len(row)} cells, expected {width} as in the longest row of the grid"
-            )
-    return [
-        Place(x, y, "", "" if mark in _DIE else mark)
-        for y, (_, row) in enumerate(lines)
-        for x, mark in enumerate(row)
-        if mark not in NO_DIE
-    ]
-
-
-def _from_corner(places: list[Place], corner: Corner) -> list[Place]:
+def from_corner(places: list[Place], corner: Corner) -> list[Place]:
     """Return places that count from `corner` as places that count from the upper left one, over the same numbers."""
     across, down = _span(p.x for p in places), _span(p.y for p in places)
     return [

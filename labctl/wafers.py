@@ -7,12 +7,13 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from instruments.fiducial import Fiducial
-from labctl.campaign import WaferEntry, file_name
+from labctl.campaign import WaferEntry
 from labctl.core.errors import BenchError
+from labctl.csvmap import parse_csv
 from labctl.files import FilePath, Loaded, actual
 from labctl.files.tree import Node
 from labctl.g85 import parse_g85
-from labctl.wafermap import MapReading, Place, WaferMap, parse_csv
+from labctl.wafermap import MapReading, Place, WaferMap
 from sim_backend.wafer import Wafer
 
 
@@ -67,15 +68,10 @@ def lay_out(entry: WaferEntry, said: WaferFile) -> Layout:
         found = WaferMap(tuple(Place(x, y, name[prefix:]) for name, (x, y) in places), wafer=said.name)
         wafer: Wafer = said
     else:
-        found, text = read_map(said)
-        source = Loaded[Any](found, said.map_file, text, {}, {}, Node({}, said.map_file, 1))
+        found, raw = read_map(said)
+        source = Loaded[Any](found, said.map_file, raw, {}, {}, Node({}, said.map_file, 1))
         own = {f: getattr(said, f) for f in Wafer.model_fields if f not in ("map", "dies")}
         wafer = Wafer(**own, dies={p.name: (p.x, p.y) for p in found.places})
-        for name in wafer.names:
-            try:
-                file_name(name)
-            except ValueError as error:
-                raise BenchError(f"{said.map_file}: '{name}' cannot be the name of a die: {error}") from error
     found = found.without(
         [name.removeprefix(f"{said.name}-") for name in entry.exclude],
         None if entry.include_bins is None else [str(b) for b in entry.include_bins],
@@ -84,8 +80,8 @@ def lay_out(entry: WaferEntry, said: WaferFile) -> Layout:
     return Layout(wafer, found, {f"{said.name}-{name}": why for name, why in found.excluded.items()}, source)
 
 
-def read_map(said: WaferFile) -> tuple[WaferMap, str]:
-    """Return the map in a file, and the file's text; XML by its first character, CSV otherwise.
+def read_map(said: WaferFile) -> tuple[WaferMap, bytes]:
+    """Return the map in a file, and the file's bytes; XML by its first character, else it has to be CSV.
 
     Raises:
         BenchError: naming file and line: what was found and what was expected.
@@ -97,9 +93,12 @@ def read_map(said: WaferFile) -> tuple[WaferMap, str]:
     except OSError as error:
         raise BenchError(f"{path}: the map cannot be read: {error.strerror or error}") from error
     if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-        return parse_g85(raw, said.map_reading, str(path)), raw.decode("utf-8", "replace")
+        return parse_g85(raw, said.map_reading, str(path)), raw
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise BenchError(f"{path}: byte {error.start} is no UTF-8; expected a text file") from error
-    return parse_csv(text, said.map_reading, str(path)), text
+        line = raw[: error.start].count(b"\n") + 1
+        raise BenchError(
+            f"{path}:{line}: found the byte 0x{raw[error.start]:02x}, expected a map as CSV in UTF-8 or as SEMI G85 XML"
+        ) from error
+    return parse_csv(text, said.map_reading, str(path)), raw

@@ -9,6 +9,7 @@ from labctl.arrays import leftovers, quarantine, storage
 from labctl.batch import BinRule, bin_of
 from labctl.bodies import Approached, Body, Simulated, Subject
 from labctl.core.errors import LabError, StorageError
+from labctl.core.names import inside
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import IntArray, Second
 from labctl.figures import figures_of
@@ -51,6 +52,9 @@ class Job:
         attempt: number of the try; every try has files of its own.
         resume: go on with the journal that this try has.
         stages: what is done instead of what is done to all dies: the visit of a golden die.
+
+    Raises:
+        BenchError: files of a die of this name would lie outside of ``RUN/dies``.
     """
 
     folder: Path
@@ -64,6 +68,9 @@ class Job:
     ledger: Path | None = None
     stages: tuple[Procedure, ...] | None = None
 
+    def __post_init__(self) -> None:
+        inside(self.folder / "dies", self.name)
+
     @property
     def die(self) -> str:
         """Name of the die."""
@@ -73,6 +80,11 @@ class Job:
     def name(self) -> str:
         """What the folder and the file of this try are called under ``RUN/dies``."""
         return folder_of(self.die, self.attempt)
+
+    @property
+    def place(self) -> Path:
+        """Folder of this try, in ``RUN/dies``."""
+        return inside(self.folder / "dies", self.name)
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,7 @@ def run_die(
         StorageError: the journal cannot be made or written.
         BenchError: another process is still at work on this die.
     """
-    folder = job.folder / "dies" / job.name
+    folder = job.place
     with storage(folder, "make the folder of a die"):
         folder.mkdir(parents=True, exist_ok=True)
     notify(job.die, "lease", THINKING)
@@ -163,7 +175,7 @@ def run_die(
 
 def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
     own = for_die(procedures if job.stages is None else job.stages, job.own)
-    history, folder = History(), job.folder / "dies" / job.name
+    history, folder = History(), job.place
     try:
         if job.resume and (folder / "journal.db").exists():
             journal = _taken_up(job, len(own))
@@ -211,7 +223,7 @@ def _taken_up(job: Job, stages: int) -> Journal:
 
     It is open for reading alone if it has a good end after so many `stages`. Raises StorageError if it is damaged.
     """
-    folder = job.folder / "dies" / job.name
+    folder = job.place
     with Journal.open(folder) as found:
         found.verify()
         if next(found.rows("meta"), None) is None:
@@ -288,7 +300,7 @@ class _Work:
 
     def _set_aside(self) -> None:
         """Move the sealed file of a die that goes on to quarantine: it says that it is complete, and is not."""
-        sealed = self.job.folder / "dies" / f"{self.job.name}.h5"
+        sealed = self.job.place.with_name(f"{self.job.name}.h5")
         if sealed.exists():
             quarantine(self.job.folder, sealed)
 

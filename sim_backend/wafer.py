@@ -12,6 +12,7 @@ from annotated_types import Gt
 from pydantic import Field, model_validator
 
 from labctl.core.errors import BenchError
+from labctl.core.names import DieIndex, Name
 from labctl.core.procedure import Model
 from labctl.core.units import Ratio
 from sim_backend.description import Defects, DieDescription, Fraction, Medians
@@ -58,9 +59,9 @@ class Wafer(Model):
     counts otherwise, or dies have names of their own, `dies` says so instead: {x3y0: [3, 0]}.
     """
 
-    name: Annotated[str, Field(min_length=1, description="name of the wafer; with the seed it makes all its dies")]
+    name: Annotated[Name, Field(description="name of the wafer; with the seed it makes all its dies")]
     map: Annotated[tuple[str, ...], Field(max_length=1000, description="rows of dies, from the top")] = ()
-    dies: dict[str, tuple[int, int]] = Field(
+    dies: dict[Name, tuple[DieIndex, DieIndex]] = Field(
         default_factory=dict, description="instead of a drawing: (column, row) of each die by its name on the wafer"
     )
     pitch_x: Annotated[Ratio, Gt(0)] = Field(1.0, description="width of a die, in any unit, for the trend")

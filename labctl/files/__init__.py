@@ -2,8 +2,9 @@
 
 from labctl.files.load import Loaded, Part, load, read, schema
 from labctl.files.paths import FilePath, Included, Kept, NewPath, absolute, actual, as_kept, here
+from labctl.files.provenance import digest, keep
 
 __all__ = [
-    "FilePath", "Included", "Kept", "Loaded", "NewPath", "Part", "absolute", "actual", "as_kept", "here", "load",
-    "read", "schema",
+    "FilePath", "Included", "Kept", "Loaded", "NewPath", "Part", "absolute", "actual", "as_kept", "digest", "here",
+    "keep", "load", "read", "schema",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ executed, and whatever a person could have meant in two ways is refused with its
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,12 @@ _TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False"
 
 @dataclass
 class Document:
-    """A file as read: its tree, its verbatim text, and what is wrong with it already."""
+    """A file as read: its tree, its text, what is wrong with it already, and its bytes as they are on the disk."""
 
     root: Node | None
     text: str
     problems: list[Problem] = field(default_factory=list)
+    raw: bytes = b""
 
 
 def scalar(text: str) -> Any:
@@ -173,7 +174,7 @@ def read(path: Path) -> Document:
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         return _refused(f"{path}:{line}", f"found the byte 0x{data[error.start]:02x}, expected text in UTF-8")
-    return parse(text, path)
+    return replace(parse(text, path), raw=data)
 
 
 def parse(text: str, path: Path) -> Document:

@@ -43,7 +43,7 @@ class Loaded(Generic[M]):
     Args:
         value: the model.
         path: the file, as it was named.
-        text: its verbatim text.
+        raw: its bytes, as they are on the disk.
         included: verbatim text of every file that it names and that was read into it, by path.
         overrides: what the command line set, as given.
         root: the tree, included files and overrides in place.
@@ -51,7 +51,7 @@ class Loaded(Generic[M]):
 
     value: M
     path: Path
-    text: str
+    raw: bytes
     included: Mapping[Path, str]
     overrides: Mapping[str, str]
     root: Node = field(repr=False)
@@ -114,7 +114,7 @@ def read(
             node = work.root.at(place)
             node.value = str(absolute(node.value, node.file.parent if node.file else here()))
     value = work.validate(model, given)
-    return Loaded(value, given, read_.text, work.included, overrides, work.root)
+    return Loaded(value, given, read_.raw, work.included, overrides, work.root)
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:

@@ -1,6 +1,5 @@
 """The morning report as one HTML file that loads nothing: `report.html`, beside `report.json`, in the run folder."""
 
-import hashlib
 import os
 import re
 import time
@@ -15,6 +14,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from labctl.core.errors import StorageError
+from labctl.files import digest
 from labctl.morning import charts, shades
 from labctl.morning.facts import DieFacts, Event, Facts, as_json, gather
 from labctl.morning.maps import maps
@@ -274,7 +274,7 @@ def _files(facts: Facts, folder: Path) -> Any:
     for name, said in facts.provenance.get("files", {}).items():
         path = folder / "files" / name
         try:
-            same = hashlib.sha256(path.read_bytes()).hexdigest() == said["sha256"]
+            same = digest(path.read_bytes()) == said["sha256"]
             now = "as it was" if same else "CHANGED"
         except OSError:
             now = "missing"

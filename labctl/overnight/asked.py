@@ -18,6 +18,7 @@ from pathlib import Path
 
 from labctl.arrays import storage
 from labctl.core.errors import StorageError
+from labctl.core.names import inside
 
 FOLDER = "asked"
 _TAKEN = ".taken"
@@ -94,7 +95,7 @@ class Going:
         return SKIPPED if os.path.exists(self._skip(die)) else None
 
     def _skip(self, die: str) -> Path:
-        return self.path.with_name(f"skip {die}")
+        return inside(self.path.parent, f"skip {die}")
 
     def skip(self, die: str) -> None:
         """Ask whoever works on `die` to end at the next safe point. Raises StorageError."""

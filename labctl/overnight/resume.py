@@ -5,7 +5,6 @@ same: files, code, libraries. What differs is refused; whoever goes on all the s
 The run always goes on with what it was started with, never with a file as it is now.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ from labctl import compose
 from labctl.compose import Prepared, git_commit
 from labctl.core.errors import BenchError, StorageError
 from labctl.doctor import versions
-from labctl.files import Kept, absolute, as_kept
+from labctl.files import Kept, absolute, as_kept, digest
 from labctl.overnight.golden import due
 from labctl.overnight.states import FINAL, RunState, read_state
 
@@ -47,12 +46,11 @@ def changes(run: Path, meta: Mapping[str, Any]) -> list[str]:
 
 
 def _digest(path: Path) -> str | None:
-    """Return the sha256 of a file as it was kept, without the mark that some editors put first; None if it is gone."""
+    """Return the sha256 of a file; None if it is gone."""
     try:
-        raw = path.read_bytes()
+        return digest(path.read_bytes())
     except OSError:
         return None
-    return hashlib.sha256(raw.removeprefix(b"\xef\xbb\xbf")).hexdigest()
 
 
 def read(run: Path, meta: Mapping[str, Any]) -> Prepared:

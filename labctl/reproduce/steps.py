@@ -6,7 +6,6 @@ campaign is done anew, and what had been measured is set aside, not removed. How
 ``steps.json``, so that an experiment taken up again still knows what the whole has cost.
 """
 
-import hashlib
 import json
 import os
 import sys
@@ -210,8 +209,8 @@ def _set_aside(folder: Path) -> None:
 def _same_run(folder: Path, prepared: compose.Prepared) -> None:
     """Raise BenchError unless the run in `folder` was made from the same files and settings, `prepared`."""
     said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    digests = [hashlib.sha256(source.text.encode()).hexdigest() for source in prepared.sources]
-    digests.append(hashlib.sha256(prepared.campaign.solutions.read_bytes()).hexdigest())
+    digests = [files.digest(source.raw) for source in prepared.sources]
+    digests.append(files.digest(prepared.campaign.solutions.read_bytes()))
     # by content and not by path: the folder of the experiment may have been moved
     mine = {k: v for k, v in prepared.overrides.items() if k != "solutions"}
     for what, here, there in (

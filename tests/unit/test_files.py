@@ -123,7 +123,7 @@ def test_a_good_file_becomes_its_model(campaign: Path) -> None:
 def test_provenance_is_verbatim(campaign: Path) -> None:
     campaign.write_bytes(GOOD.replace("\n", "\r\n").encode() + "# µ\r\n".encode())
     found = files.read(campaign, Campaign, {"name": "x"})
-    assert found.text == campaign.read_bytes().decode()
+    assert found.raw == campaign.read_bytes()
     assert (found.path, dict(found.overrides), dict(found.included)) == (campaign, {"name": "x"}, {})
     assert found.where("stages", 1, "ladder") == f"{campaign}:10"
     assert found.where("name") == "--set"

@@ -9,9 +9,10 @@ import yaml
 
 from labctl.campaign import WaferEntry
 from labctl.core.errors import BenchError
+from labctl.csvmap import parse_csv
 from labctl.files import load
 from labctl.g85 import parse_g85, write_g85
-from labctl.wafermap import MapReading, Place, WaferMap, parse_csv
+from labctl.wafermap import MapReading, Place, WaferMap
 from labctl.wafers import WaferFile, lay_out
 
 # two rows of three, as a person sees it:   . 1 7
@@ -74,15 +75,24 @@ def test_coordinates_from_another_corner_are_mirrored_in_place(origin, expected)
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "m.csv: the map is empty; expected columns x and y, or a grid of marks"),
+        ("", "m.csv:1: the map is empty; expected columns x and y, or a grid of marks"),
         ("x,y\n", "m.csv: the map has no die"),
         ("x,y,colour\n1,2,red\n", "m.csv:1: found a column 'colour', expected x, y, bin, name or exclude"),
-        ("x,col,y\n1,2,3\n", "m.csv:1: found two columns for x, expected one"),
+        ("x,col,y\n1,2,3\n", "m.csv:1: found two columns for x ('x', 'col'), expected one"),
         ("x,y\n1,2\n1,b\n", "m.csv:3: found 'b' for y, expected a whole number"),
         ("x,y\n1,2\n\n1\n", "m.csv:4: found 1 cells, expected 2 as in line 1"),
         ("x,y\n1,2\n1,2\n", "m.csv: two dies have the place x1y2; expected one"),
         ("x,y,name\n1,2,A\n3,2,a\n", "m.csv: two dies have the name a; expected one"),
-        ("1,2\n3,4\n", "m.csv:1: found two columns of numbers; expected the names x and y above them"),
+        (
+            "1,2\n3,4\n",
+            "m.csv:1: found two numbers at the head of every line; expected the names x and y above them, or a grid "
+            "with a place without a die among the first two of some line",
+        ),
+        (
+            "x,y,name\n0,0,\n0,1,../a\n",
+            "m.csv:3: name: found '../a', expected 1 to 64 ASCII letters, digits, '_', '-' or '.', the first a letter "
+            "or digit: files are named after it",
+        ),
         (".,X,X\n.,X\n", "m.csv:2: found 2 cells, expected 3 as in the longest row of the grid"),
     ],
 )
@@ -174,9 +184,9 @@ ENTITY = '<!DOCTYPE Map [<!ENTITY a "aaaa">]>'
 @pytest.mark.parametrize(
     ("text", "reading", "words"),
     [
-        (g85(before=ENTITY), {}, r"found a document type \(DTD\), expected none"),
+        (g85(before=ENTITY), {}, r"found the document type \(DTD\) of"),
         (g85()[:-8], {}, "m:1: found no XML"),
-        ("<Maps/>", {}, "found 0 Map and 0 Device, expected one map of one device"),
+        ("<Maps/>", {}, "m:1: found XML of Maps with 0 Map and 0 Device, expected a SEMI G85 map"),
         (g85().replace('Rows="2"', 'Rows="4"'), {}, "found 2 rows in Data, expected 4 as Device says"),
         (g85().replace('Columns="3"', 'Columns="8"'), {}, "found 3 columns in Data, expected 8"),
         (g85(rows=["255 001 007", "001 001"]), {}, "row 2: found 2 codes, expected 3"),
@@ -280,7 +290,7 @@ def test_a_wafer_file_names_its_map_relative_to_itself(tmp_path):
     assert found.excluded == {"W3-N2": "bin 5 of the map is excluded"}
     assert found.source is not None
     assert found.source.path == tmp_path / "lot.csv"
-    assert found.source.text.startswith("x,y,name")
+    assert found.source.raw.startswith(b"x,y,name")
 
 
 def test_a_wafer_file_may_name_g85(tmp_path):
@@ -304,7 +314,7 @@ def test_a_drawn_map_is_left_out_of_by_full_name_too(tmp_path):
         ("name: W3\n", "", "the map has no die"),
         ("name: W3\nmap_file: other.csv\n", "", "no such file or folder: .*other.csv"),
         ("name: W3\nmap_file: lot.csv\n", "x,y\n0,zero\n", "lot.csv:2: found 'zero' for y"),
-        ("name: W3\nmap_file: lot.csv\n", "x,y,name\n0,0,a/b\n", "'W3-a/b' cannot be the name of a die"),
+        ("name: W3\nmap_file: lot.csv\n", "x,y,name\n0,0,a/b\n", "lot.csv:2: name: found 'a/b', expected 1 to 64"),
         ("name: W3\nmap: [X]\ndies: {a: [0, 0]}\n", "", "not both"),
         ("name: W3\ndies: {a: [0, 0], b: [0, 0]}\n", "", "two dies are at the same place"),
     ],
@@ -317,7 +327,9 @@ def test_a_wrong_wafer_file_is_refused(tmp_path, text, map_text, words):
 def test_a_map_that_is_no_text_is_refused(tmp_path):
     said = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n")
     (tmp_path / "lot.csv").write_bytes(b"x,y\n1,\xff\n")
-    with pytest.raises(BenchError, match="byte 6 is no UTF-8"):
+    with pytest.raises(
+        BenchError, match=r"lot.csv:2: found the byte 0xff, expected a map as CSV in UTF-8 or as SEMI G85 XML"
+    ):
         lay_out(entry(tmp_path), said)
 
 
