@@ -123,11 +123,21 @@ def resume(
 
 
 def stop(run: RunFolder, reason: Reason = "") -> None:
-    """Ask a run that goes on to end at its next safe point; what was measured is sealed, and it can be resumed."""
-    from labctl.overnight.asked import Request, ask, whoami
+    """Ask a run that goes on to end at its next safe point; what was measured is sealed, and it can be resumed.
 
-    ask(run, Request("stop", by=whoami(), reason=reason))
-    console(stderr=True).print(f"{run} is asked to stop; see: labctl watch {run}", markup=False, highlight=False)
+    One on which nobody works is refused, and nothing is left for the next resume.
+    """
+    from labctl.overnight.asked import Answer, Request, ask_and_wait, whoami
+
+    answer = ask_and_wait(run, Request("stop", by=whoami(), reason=reason))
+    if answer is Answer.BUSY:
+        raise BenchError(f"{run} {_BUSY}")
+    if answer is Answer.NOBODY:
+        raise BenchError(f"nobody works on {run}, so there is nothing to stop: {_stands(run)}")
+    if answer is Answer.ENDED:
+        _tell(f"{run} has ended before it was stopped: {_stands(run)}")
+    else:
+        _tell(f"{run} is asked to stop{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
 
 
 def skip(
@@ -135,8 +145,11 @@ def skip(
     die: Annotated[str, typer.Argument(metavar="DIE", help="name of the die")],
     reason: Reason = "",
 ) -> None:
-    """Ask a run that goes on to leave a die out, or to leave it at its next safe point."""
-    from labctl.overnight.asked import Request, ask, whoami
+    """Ask a run that goes on to leave a die out, or to leave it at its next safe point.
+
+    One on which nobody works is refused, and nothing is left for the next resume.
+    """
+    from labctl.overnight.asked import Answer, Request, ask_and_wait, whoami
     from labctl.overnight.states import FINAL, read_state
 
     dies = read_state(run).dies
@@ -144,8 +157,31 @@ def skip(
         raise BenchError(f"{run} has no die {die}; it has {', '.join(dies)}")
     if dies[die].state in FINAL:
         raise BenchError(f"die {die} is final in {run}: {dies[die].state}")
-    ask(run, Request("skip", die, whoami(), reason))
-    console(stderr=True).print(f"{run} is asked to skip {die}; see: labctl watch {run}", markup=False, highlight=False)
+    answer = ask_and_wait(run, Request("skip", die, whoami(), reason))
+    if answer is Answer.BUSY:
+        raise BenchError(f"{run} {_BUSY}")
+    if answer in (Answer.NOBODY, Answer.ENDED):
+        raise BenchError(f"nobody works on {run}, so no die is skipped: {_stands(run)}")
+    _tell(f"{run} is asked to skip {die}{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
+
+
+_BUSY = "is just being started or brought to its end, and takes no requests; ask again in a moment"
+_LATER = ", and takes that up at its next safe point"
+
+
+def _tell(text: str) -> None:
+    console(stderr=True).print(text, markup=False, highlight=False)
+
+
+def _stands(run: Path) -> str:
+    """Return how a run ended on which nobody works."""
+    from labctl.overnight.states import read_state
+
+    state = read_state(run)
+    if state.exit_code is None:
+        return f"it was broken off; labctl resume {run} goes on with it"
+    reason = f": {state.reason}" if state.reason else ""
+    return f"it ended with {state.outcome} and exit code {state.exit_code}{reason}"
 
 
 @contextmanager

@@ -125,7 +125,7 @@ class Engine:
         self._looked = time.monotonic()
         if self._guard is not None:
             self._guard.look()
-        for request in take(self._run):
+        for request in take(self._run, self._going.session):
             self._do(request)
 
     def _do(self, request: Request) -> None:

@@ -190,6 +190,58 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
     assert_same_end(folder, left_alone)
 
 
+def requests(folder):
+    """Return the requests that nobody has taken."""
+    return [path.name for path in (folder / "asked").glob("*") if path.suffix not in (".taken", ".late")]
+
+
+def test_a_run_on_which_nobody_works_cannot_be_asked_and_the_next_resume_is_not_stopped(
+    batch, left_alone, labctl, tmp_path
+):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "1")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    assert "is asked to stop" in labctl("stop", folder).stderr
+    process.communicate(timeout=60)
+    assert process.returncode == 4
+    said = " ".join(labctl("stop", folder, expect=2).stderr.split())
+    assert f"nobody works on {folder}, so there is nothing to stop: it ended with abort and exit code 4" in said
+    assert "no die is skipped: it ended with abort" in " ".join(labctl("skip", folder, "B", expect=2).stderr.split())
+    assert requests(folder) == []
+    # what an earlier version left there
+    late = folder / "asked" / "00000000000000000001-stop-abcdef.json"
+    late.write_text(json.dumps({"what": "stop", "die": "", "by": "somebody", "reason": ""}))
+    labctl("resume", folder, "--workers", "1")
+    assert_same_end(folder, left_alone)
+    assert "it ended with success and exit code 0" in " ".join(labctl("stop", folder, expect=2).stderr.split())
+    assert [e.body["what"] for e in read_state(folder).events if e.kind == "asked"] == ["stop"]
+
+
+def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labctl, tmp_path):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "2")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    ask(folder, Request("stop", by="one"))
+    ask(folder, Request("stop", by="two"))
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 4, said
+    assert {e.body["by"] for e in read_state(folder).events if e.kind == "asked"} >= {"one"}
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_run_that_was_killed_cannot_be_asked_and_goes_on_unstopped(batch, left_alone, labctl, tmp_path):
+    folder = tmp_path / "run"
+    process = start(batch, folder, "--workers", "1")
+    wait_for(folder, lambda state: in_stage(state, "network"), process)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    said = " ".join(labctl("stop", folder, expect=2).stderr.split())
+    assert f"it was broken off; labctl resume {folder} goes on with it" in said
+    assert requests(folder) == []
+    labctl("resume", folder, "--workers", "1")
+    assert_same_end(folder, left_alone)
+
+
 def test_a_folder_without_a_run_cannot_be_asked_for_anything(labctl, tmp_path):
     assert "there is no run here" in labctl("stop", tmp_path, expect=5).stderr
     assert "there is no run here" in labctl("resume", tmp_path, expect=2).stderr
