@@ -50,7 +50,6 @@ class Job:
         own: fields of the stages that differ on this die.
         ledger: where the stress of real dies is kept; None for simulated ones.
         attempt: number of the try; every try has files of its own.
-        resume: go on with the journal that this try has.
         stages: what is done instead of what is done to all dies: the visit of a golden die.
 
     Raises:
@@ -64,7 +63,6 @@ class Job:
     meta: dict[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
     attempt: int = 1
-    resume: bool = False
     ledger: Path | None = None
     stages: tuple[Procedure, ...] | None = None
 
@@ -154,9 +152,10 @@ def run_die(
 ) -> DieResult:
     """Run all stages on the die that `body` gives, seal it, and say how it ended.
 
-    With ``job.resume`` the journal of this try goes on: what it tells is gone through again (`labctl.replay`) and the
-    die is touched where it ends. If it is damaged nothing is done, and the result asks for a new try. A die that cannot
-    be sealed is INTERRUPTED: its journal has everything, and to resume is to seal it.
+    If this try has a journal it goes on: what it tells is gone through again (`labctl.replay`) and the die is touched
+    where it ends. That is looked up here, with the die's lock held: a cluster hands the job of a worker that died to
+    another one as it was. If the journal is damaged nothing is done, and the result asks for a new try. A die that
+    cannot be sealed is INTERRUPTED: its journal has everything, and to resume is to seal it.
 
     Args:
         body: None for the simulated die.
@@ -176,22 +175,23 @@ def run_die(
 def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
     own = for_die(procedures if job.stages is None else job.stages, job.own)
     history, folder = History(), job.place
+    resumed = (folder / "journal.db").exists()
     try:
-        if job.resume and (folder / "journal.db").exists():
+        if resumed:
             journal = _taken_up(job, len(own))
             replay = Replay.of(journal, body.rebuild)
         else:
             journal = Journal.create(folder, _meta(job))
             replay = Replay(journal, body.rebuild)
     except StorageError as error:
-        if not job.resume:
+        if not resumed:
             raise
         reason = f"the journal of this try cannot go on, so the die needs a new one: {error}"
         notify(job.die, "alarm", reason)
         outcome = replace(ending(error), state=State.ERROR, reason=reason)
         return DieResult(job.die, "error", outcome, [], attempt=job.attempt, again=True)
     try:
-        work = _Work(job, own, replay, history, notify, stop)
+        work = _Work(job, own, replay, history, notify, stop, resumed)
         outcome, noted = work.remember() if replay.stages == len(own) else work.carry_out(body)
         figures = figures_of(history, noted)
         found = bin_of(job.bins, figures).name
@@ -238,7 +238,7 @@ def _taken_up(job: Job, stages: int) -> Journal:
 
 @dataclass(frozen=True)
 class _Work:
-    """The stages of one die, to be carried out or gone through again."""
+    """The stages of one die, to be carried out or gone through again; `resumed` if the journal was there before."""
 
     job: Job
     procedures: Sequence[Procedure]
@@ -246,6 +246,7 @@ class _Work:
     history: History
     notify: Notify
     stop: Stop
+    resumed: bool
 
     def tell(self, what: str, detail: Any) -> None:
         """Tell whoever watches this die."""
@@ -274,7 +275,7 @@ class _Work:
         job, journal = self.job, self.replay.journal
         noted: dict[str, Any] = {}
         try:
-            if job.resume:
+            if self.resumed:
                 self._set_aside()
                 journal.event("resumed", {"after": journal.last.seq, "pending": self.replay.pending})
             self.tell("stage", "approach")

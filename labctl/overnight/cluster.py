@@ -67,8 +67,9 @@ class Dask:
         self._said.put(None)
 
     def close(self, executor: Executor, broken: bool) -> None:
-        """Let go of the cluster; it stays."""
-        executor.shutdown(wait=not broken)
+        """Let go of the cluster; it stays. One that is broken does not answer, so it is not told."""
+        if not broken:
+            executor.shutdown(wait=True)
         self._client.close()
 
 

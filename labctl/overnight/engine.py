@@ -192,7 +192,6 @@ class Engine:
     def _begin(self, die: DieState) -> None:
         attempt = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
         job = replace(self._jobs[die.name], attempt=attempt)
-        job = replace(job, resume=(job.folder / "dies" / job.name / "journal.db").exists())
         self._hand[die.name] = _Hand(attempt)
         # before the worker does anything, or what it leaves would be a journal that nobody knows of
         self.log.move(die.name, self._first, attempt)
@@ -206,6 +205,8 @@ class Engine:
             hand, state = self._hand[die], self.log.state.dies[die].state
             if what == "state":
                 to = State(detail)
+                if state is State.SEALING and to in ACTIVE - {state}:
+                    self.log.move(die, State.INTERRUPTED, hand.attempt, "its worker died, and another one goes on")
                 if to is not state:
                     self.log.move(die, to, hand.attempt)
             elif what == "stage" and detail != "approach" and detail != hand.stage:
@@ -245,7 +246,9 @@ class Engine:
         if lost.code:
             code = lost.code if lost.code == 6 else 3
             self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds, exit_code=code)
-            if lost.die in self._skipping or code == 6:
+            if lost.gone:
+                self._end(Ending(3, lost.reason))
+            elif lost.die in self._skipping or code == 6:
                 self._judge(lost.die)
             else:
                 self._reconnect(lost)
@@ -295,6 +298,10 @@ class Engine:
 
     def _interrupted(self, die: DieState) -> None:
         code = die.last.exit_code if die.last else 4
+        if code == 5 and not die.golden and self._guard is not None and self._guard.works():
+            text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
+            self.log.say("alarm", die=die.name, text=text, level="alarm")
+            return
         if code in (5, 6):
             self._end(Ending(code, die.reason))
         if code == 5 and self._guard is not None:

@@ -10,12 +10,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from labctl.core.errors import StorageError
+from labctl.core.errors import LabError, StorageError
 from labctl.core.units import Second
 from labctl.overnight.awake import Clocks, awake
 from labctl.overnight.locks import HasInstruments, bench_lock, hold
 from labctl.overnight.notify import Notifier, Notify
-from labctl.overnight.preflight import Ballast, enough, preflight
+from labctl.overnight.preflight import Ballast, enough, keeps, preflight
 from labctl.overnight.states import FINAL, Runlog, State
 
 PATIENCE: Second = 20.0
@@ -104,6 +104,16 @@ class Guard:
     def enough(self, dies: Iterable[str]) -> None:
         """Refuse to begin `dies` together on a disk that may not take them. Raises StorageError."""
         enough(self.folder, sum(self._sizes.get(die, 0) for die in dies))
+
+    def works(self) -> bool:
+        """Return whether the disk keeps what is written to it and takes another die, when storing one has failed."""
+        if self.full:
+            return False
+        try:
+            keeps(self.folder, max(self._sizes.values(), default=0))
+        except LabError:
+            return False
+        return True
 
     def relieve(self, error: StorageError) -> bool:
         """Free the ballast, so that what goes on can be brought to an end; return whether there was any."""

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,7 @@ from labctl.signals import born_deaf, signals
 from labctl.worker import DieResult, Job, Notify, run_die
 
 ORPHANED = "the parent process is gone"
+GONE = "the cluster is gone: its scheduler does not answer any more"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Lost:
     Args:
         code: 0 if the worker died; the exit code that says it, if the bench cannot be reached or was not left safe.
         told: the run's journal says it already.
+        gone: there is nobody left who could work on another die.
     """
 
     die: str
     reason: str
     code: int = 0
     told: bool = False
+    gone: bool = False
 
 
 class Crew(Protocol):
@@ -139,8 +142,17 @@ class Cluster(Protocol):
         ...
 
 
+class _Gone(Exception):
+    """Nobody is left who could work on a die."""
+
+
+def _error_of(future: Future[DieResult]) -> BaseException | None:
+    """Return why there is no result; a future that nobody here cancelled was the cluster's."""
+    return _Gone(GONE) if future.cancelled() else future.exception()
+
+
 class Pool:
-    """Many dies at once, on an executor; one that breaks is replaced."""
+    """Many dies at once, on an executor; one that breaks is replaced, one that cancels what it was given is gone."""
 
     def __init__(self, cluster: Cluster, tell: Notify) -> None:
         self._cluster, self._tell = cluster, tell
@@ -162,6 +174,9 @@ class Pool:
         except BrokenExecutor as error:
             future = Future()
             future.set_exception(error)
+        except Exception as error:  # the work is not begun by this, so it is the executor that does not answer
+            future = Future()
+            future.set_exception(_Gone(f"{GONE} ({error})"))
         self._hand[future] = job.die
         future.add_done_callback(lambda done: self._cluster.wake())
 
@@ -169,17 +184,20 @@ class Pool:
         """Return what has ended, and tell what workers say."""
         for message in self._cluster.messages(0.0 if any(f.done() for f in self._hand) else seconds):
             self._tell(*message)
+        errors = {future: _error_of(future) for future in self._hand if future.done()}
+        gone = next((error for error in errors.values() if isinstance(error, _Gone)), None)
         ended: list[DieResult | Lost] = []
-        broken = False
-        for future in [f for f in self._hand if f.done()]:
-            die, error = self._hand.pop(future), future.exception()
+        for future, error in errors.items():
+            die = self._hand.pop(future)
             if error is None:
                 ended.append(future.result())
-            else:
-                broken |= isinstance(error, BrokenExecutor)
+            elif not isinstance(error, _Gone):
                 ended.append(Lost(die, f"its worker died: {str(error) or type(error).__name__}"))
-        if broken:
-            ended += [Lost(die, "a worker beside it died") for die in self._hand.values()]
+            else:
+                ended.append(Lost(die, str(error), 3, gone=True))
+        if gone is not None or any(isinstance(error, BrokenExecutor) for error in errors.values()):
+            beside = Lost("", "a worker beside it died") if gone is None else Lost("", str(gone), 3, gone=True)
+            ended += [replace(beside, die=die) for die in self._hand.values()]
             self._hand.clear()
             self._end(broken=True)
         return ended

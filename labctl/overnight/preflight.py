@@ -67,6 +67,17 @@ def enough(folder: Path, next_dies: int) -> None:
         )
 
 
+def keeps(folder: Path, next_die: int) -> None:
+    """Refuse a folder that does not keep what is written to it, or may not take `next_die` bytes.
+
+    Raises:
+        StorageError: there is less than three times that space.
+        BenchError: a file cannot be written, renamed and read back.
+    """
+    enough(folder, next_die)
+    _probe(folder)
+
+
 def ballast_size(estimate: int) -> int:
     """Return the bytes of ballast of a run that is predicted to take `estimate` bytes."""
     return max(_LEAST, math.ceil(_SHARE * estimate))

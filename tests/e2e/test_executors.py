@@ -1,7 +1,12 @@
 """One, two and eight processes and a cluster give the same files to the bit, and so does one die made alone."""
 
+import contextlib
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +17,8 @@ import pytest
 from instruments.bench import Bench
 from labctl import compose, files, open_run
 from labctl.cli_plan import rehearsed
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, StorageError
+from labctl.journal import Journal
 from labctl.overnight import night
 from labctl.overnight.night import Ways
 from labctl.overnight.states import State, read_state
@@ -138,3 +144,111 @@ def test_the_comparison_notices_another_seed(wafer, alone, tmp_path):
     night.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
     with pytest.raises(AssertionError):
         assert_same(tmp_path / "run", alone, ["W-x0y1"])
+
+
+def in_mid_die(process, folder, rows):
+    """Wait until a die that is under way has more than `rows` rows in its journal; return its name."""
+    end = time.monotonic() + 240
+    while time.monotonic() < end:
+        with contextlib.suppress(StorageError):  # it is just being made
+            for die in read_state(folder).dies.values():
+                if die.state is State.RUNNING:
+                    with Journal.open(folder / "dies" / die.folder) as journal:
+                        if journal.last.seq > rows:
+                            return die.name
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("no die got that far")
+
+
+def on_cluster(wafer, folder, address):
+    """Start a run on a cluster in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "labctl", "run", str(wafer), "--out", str(folder), "--executor", f"dask={address}"],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_die_whose_cluster_worker_is_killed_goes_on_elsewhere(wafer, alone, tmp_path):
+    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
+    folder = tmp_path / "run"
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_port=0
+        ) as cluster,
+        distributed.Client(cluster, set_as_default=False) as client,
+        on_cluster(wafer, folder, cluster.scheduler_address) as process,
+    ):
+        in_mid_die(process, folder, 20)
+        busy = {address for address, tasks in client.processing().items() if tasks}
+        pids = client.run(os.getpid, workers=sorted(busy))
+        os.kill(pids[min(busy)], signal.SIGKILL)
+        _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    state = read_state(folder)
+    assert {die.state for die in state.dies.values()} == {State.DONE}
+    assert {len(die.tries) for die in state.dies.values()} == {1}
+    resumed = []
+    for name in state.dies:
+        with Journal.open(folder / "dies" / name) as journal:
+            resumed += [name for event in journal.events() if event.kind == "resumed"]
+    assert len(resumed) == 1
+    assert_same_measurements(folder, alone)
+
+
+def assert_same_measurements(folder, other):
+    """Two runs came to the same tables; when things were done, and in which row of a journal, may differ."""
+    first, second = open_run(folder), open_run(other)
+    assert (first.dies, first.tables) == (second.dies, second.tables)
+    for table in first.tables:
+        one, two = first.table(table), second.table(table)
+        assert one.rows == two.rows > 0
+        for column in one:
+            if column not in ("utc", "seq"):
+                np.testing.assert_array_equal(one[column], two[column], err_msg=f"{table}.{column}")
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_scheduler_that_is_killed_ends_the_run_with_3_and_it_goes_on_without(wafer, alone, tmp_path, labctl):
+    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
+    folder, told = tmp_path / "run", tmp_path / "scheduler.json"
+    options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    where = ["--scheduler-file", str(told), "--no-dashboard"]
+    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
+    scheduler = subprocess.Popen([*command, *where], **options)
+    worker = None
+    try:
+        end = time.monotonic() + 60
+        while not told.exists():
+            assert scheduler.poll() is None
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        command = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny"]
+        scratch = ["--death-timeout", "5", "--local-directory", str(tmp_path)]
+        worker = subprocess.Popen([*command, *where, *scratch], **options)
+        with distributed.Client(scheduler_file=str(told), set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=60)
+            address = client.scheduler.address
+        with on_cluster(wafer, folder, address) as process:
+            in_mid_die(process, folder, 20)
+            scheduler.kill()
+            _, said = process.communicate(timeout=120)
+    finally:
+        for child in (scheduler, worker):
+            if child is not None:
+                child.kill()
+                child.wait()
+    assert process.returncode == 3, said
+    said = " ".join(said.split())
+    assert "the cluster is gone: its scheduler does not answer any more" in said
+    assert f"labctl resume {folder}" in said
+    assert "a bug of ours" not in said
+    state = read_state(folder)
+    assert (state.outcome, state.exit_code) == ("abort", 3)
+    assert {die.state for die in state.dies.values()} <= {State.DONE, State.INTERRUPTED, State.PENDING}
+    assert (folder / "run.h5").is_file()
+    labctl("resume", folder, "--workers", "1")
+    assert_same_measurements(folder, alone)

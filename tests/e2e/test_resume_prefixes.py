@@ -85,7 +85,7 @@ def test_every_prefix_of_a_journal_ends_the_same(uninterrupted, small, tmp_path,
             run = tmp_path / f"{subject.name}-{row}"
             what, kind = small.cut(folder / "dies" / subject.name, run / "dies" / subject.name, row)
             with campaign.body() as body:
-                result = campaign.carry_out(campaign.job(run, subject, resume=True), body)
+                result = campaign.carry_out(campaign.job(run, subject), body)
             assert (result.outcome.status, result.outcome.reason) == (Status.SUCCESS, ""), (subject.name, row)
             again = small.Ended.of(run / "dies" / subject.name, result)
             differences = whole.differences(again)
@@ -162,7 +162,7 @@ def test_killed_at_any_commit_nothing_acknowledged_is_lost(uninterrupted, small,
                     return
             acknowledged = small.rows(run / folder)
             with campaign.body() as body:
-                result = campaign.carry_out(campaign.job(run, subject, resume=True), body)
+                result = campaign.carry_out(campaign.job(run, subject), body)
             if result.again:  # killed before the journal's very first row: there is nothing to go on with
                 assert (at, before, acknowledged) == (0, True, [])
                 continue
@@ -186,7 +186,7 @@ def test_a_bench_that_stays_goes_on_from_what_its_cells_read(uninterrupted, smal
                     assert recovered > 1
                     return
                 acknowledged = small.rows(run / folder)
-                result = campaign.carry_out(campaign.job(run, subject, resume=True), bench)
+                result = campaign.carry_out(campaign.job(run, subject), bench)
             if result.again:
                 assert (at, before, acknowledged) == (0, True, [])
                 continue
@@ -213,7 +213,7 @@ def test_told_to_stop_again_and_again_a_die_ends_the_same(uninterrupted, small, 
         asked = itertools.count()
         stop = loop.Stop(lambda asked=asked, points=points: "stopped" if next(asked) == points else None)
         with campaign.body() as body:
-            job = campaign.job(tmp_path, subject, resume=sessions > 0)
+            job = campaign.job(tmp_path, subject)
             result = campaign.carry_out(job, body, stop)
         sessions += 1
         if result.state is State.DONE:

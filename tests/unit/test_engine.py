@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 import pytest
 
 from labctl.batch import Batch, BinRule, StopRules
+from labctl.core.errors import StorageError
 from labctl.limits import Limits
 from labctl.overnight import asked, engine
 from labctl.overnight.asked import Request, ask
 from labctl.overnight.engine import Engine
-from labctl.overnight.pool import Lost
+from labctl.overnight.guard import Guard
+from labctl.overnight.pool import GONE, Lost
 from labctl.overnight.rules import Rules
 from labctl.overnight.states import Runlog, State, read_state
 from labctl.run import Outcome, Status
@@ -74,7 +76,7 @@ class Night:
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
         self.going = asked.session(folder)
 
-    def carry_out(self, batch=None, bins=(), only=None, **crew):
+    def carry_out(self, batch=None, bins=(), only=None, guard=None, **crew):
         made = []
 
         def make(tell):
@@ -83,7 +85,7 @@ class Night:
 
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
         jobs = {n: Job(self.folder, Name(n), LIMITS) for n in names}
-        self.engine = Engine(self.log, jobs, Rules(batch or Batch(), bins), self.going, make)
+        self.engine = Engine(self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard)
         ending = self.engine.run()
         self.crew = made[0]
         return ending
@@ -202,6 +204,44 @@ def test_a_full_disk_ends_the_run_with_5_and_the_die_can_go_on(night):
     assert (night.states["B"], night.states["C"]) == (State.INTERRUPTED, State.PENDING)
     assert night.again().carry_out(only="BCD").code == 0
     assert len(night.log.state.dies["B"].tries) == 1
+
+
+def test_a_die_that_cannot_be_stored_is_left_for_later_while_the_disk_takes_the_others(night):
+    broken = result(State.INTERRUPTED, 5, "dies/B/journal.db is damaged")
+    ending = night.carry_out(script={"B": [broken]}, guard=Guard(night.folder, "night", "labctl run", {"B": 1000}))
+    assert (ending.code, ending.text) == (5, "")
+    assert night.states == {n: State.INTERRUPTED if n == "B" else State.DONE for n in "ABCD"}
+    (alarm,) = night.rows("alarm")
+    assert alarm["die"] == "B"
+    assert "dies/B/journal.db is damaged" in alarm["text"]
+    assert night.again().carry_out(only="B").code == 0
+
+
+def test_a_disk_that_takes_no_other_die_ends_the_run(night):
+    guard = Guard(night.folder, "night", "labctl run", {"B": 1000})
+    full = StorageError("the disk is full")
+    broken = result(State.INTERRUPTED, 5, "the disk is full")
+    assert night.carry_out(script={"A": [broken]}, guard=guard, during=lambda job: guard.relieve(full)).code == 5
+    assert (night.states["A"], night.states["B"]) == (State.INTERRUPTED, State.PENDING)
+
+
+def test_a_die_that_is_begun_again_while_it_was_being_sealed_was_interrupted(night):
+    def again(job):
+        if job.die == "B":
+            night.engine.tell("B", "state", State.SEALING)
+            night.engine.tell("B", "state", State.RUNNING)
+
+    assert night.carry_out(during=again).code == 0
+    assert night.states["B"] is State.DONE
+    assert len(night.log.state.dies["B"].tries) == 1
+
+
+def test_a_cluster_that_is_gone_ends_the_run_with_3_and_all_dies_can_go_on(night):
+    ending = night.carry_out(script={"B": [Lost("", GONE, 3, gone=True)]}, width=2)
+    assert (ending.code, ending.text) == (3, GONE)
+    assert night.states["B"] is State.INTERRUPTED
+    assert State.PENDING in night.states.values()
+    assert night.again().carry_out().code == 0
 
 
 def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkeypatch):

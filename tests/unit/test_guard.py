@@ -195,3 +195,14 @@ def test_dies_that_the_disk_may_not_take_are_not_begun(run, monkeypatch):
     monkeypatch.undo()
     with pytest.raises(StorageError, match="before the next die"):
         Guard.enough(SimpleNamespace(folder=run, _sizes={"D1": 1 << 60}), ["D1"])
+
+
+def test_a_disk_works_that_keeps_a_file_and_was_not_full_before(run):
+    guard = make(run)
+    assert guard.works()
+    assert list(run.iterdir()) == []
+    guard.relieve(StorageError("the disk is full"))
+    assert not guard.works()
+    other = make(run)
+    run.rmdir()
+    assert not other.works()

@@ -79,7 +79,7 @@ def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(t
     assert (first.state, first.bin, first.outcome.exit_code) == (State.INTERRUPTED, "stopped", 4)
     sealed = tmp_path / "dies" / "D1.h5"
     old = sealed.read_bytes()
-    second, _ = carry_out(tmp_path, resume=True)
+    second, _ = carry_out(tmp_path)
     assert (second.state, second.bin) == (State.DONE, "good")
     assert (tmp_path / "quarantine" / "D1.h5").read_bytes() == old
     with SealedDie(sealed) as die:
@@ -93,13 +93,13 @@ def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(t
 def test_a_die_that_was_done_is_sealed_again_as_it_was_and_nothing_is_written(tmp_path):
     first, _ = carry_out(tmp_path)
     before = (tmp_path / "dies" / "D1" / "journal.db").read_bytes()
-    second, said = carry_out(tmp_path, resume=True)
+    second, said = carry_out(tmp_path)
     assert second == first
     assert (tmp_path / "dies" / "D1" / "journal.db").read_bytes() == before
     assert not (tmp_path / "quarantine").exists()
     assert State.RUNNING not in [d for _, what, d in said if what == "state"]
     (tmp_path / "dies" / "D1.h5").unlink()
-    third, _ = carry_out(tmp_path, resume=True)
+    third, _ = carry_out(tmp_path)
     assert third == first
 
 
@@ -111,7 +111,7 @@ def test_a_die_that_cannot_be_sealed_goes_on_with_sealing(tmp_path, monkeypatch)
     first, _ = carry_out(tmp_path)
     assert (first.state, first.outcome.exit_code, first.sealed) == (State.INTERRUPTED, 5, "")
     monkeypatch.setattr(worker, "seal_in_subprocess", seal)
-    second, _ = carry_out(tmp_path, resume=True)
+    second, _ = carry_out(tmp_path)
     assert (second.state, second.bin, len(second.sealed)) == (State.DONE, "good", 64)
 
 
@@ -121,7 +121,7 @@ def test_what_a_killed_writer_left_beside_the_journal_is_kept_in_quarantine(tmp_
     arrays.mkdir(exist_ok=True)
     for name in (f"{'0' * 64}.npy", f"{'1' * 64}.npy.part"):
         (arrays / name).write_bytes(b"left behind")
-    carry_out(tmp_path, resume=True)
+    carry_out(tmp_path)
     assert not list(arrays.iterdir())
     assert {p.name for p in (tmp_path / "quarantine").iterdir()} == {
         "D1.h5", f"{'0' * 64}.npy", f"{'1' * 64}.npy.part",
@@ -141,7 +141,7 @@ def test_a_damaged_journal_is_left_as_it_is_and_the_die_needs_a_new_try(tmp_path
         data[4096:12288] = b"\xff" * 8192
         path.write_bytes({"pages": bytes(data), "empty": b"", "not a database": b"torn" * 2000}[damage])
     before = path.read_bytes()
-    result, said = carry_out(tmp_path, resume=True)
+    result, said = carry_out(tmp_path)
     assert (result.again, result.state, result.sealed) == (True, State.ERROR, "")
     assert "needs a new one" in result.outcome.reason
     assert [what for _, what, _ in said] == ["lease", "alarm"]
@@ -154,7 +154,7 @@ def test_a_damaged_journal_is_left_as_it_is_and_the_die_needs_a_new_try(tmp_path
 
 def test_other_settings_than_those_of_the_run_leave_the_journal_and_need_a_new_try(tmp_path):
     carry_out(tmp_path, stop_at=4)
-    result, _ = carry_out(tmp_path, resume=True, stages=(Survey(v_start=0.41, v_max=0.5, v_step=0.05),))
+    result, _ = carry_out(tmp_path, stages=(Survey(v_start=0.41, v_max=0.5, v_step=0.05),))
     assert (result.state, result.bin, result.outcome.exit_code) == (State.ERROR, "error", 1)
     assert "the journal tells of another operation" in result.outcome.reason
     with Journal.open(tmp_path / "dies" / "D1") as journal:
