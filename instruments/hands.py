@@ -27,6 +27,9 @@ class Hands:
         bench: limits, waits and wiring.
         sources, matrix, prober: as in `ProbedDie`; the guards of matrix and prober are set here.
         wait: lets a time pass, s.
+
+    Visits use the channels `active` of the instruments `working`: all, if levels stand between two calls of every
+    source (`stands`); otherwise those of the one instrument that has most.
     """
 
     def __init__(
@@ -46,7 +49,11 @@ class Hands:
             raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
         self.units = list(sources.values())
         self.channels = [Channel(names.index(name), part) for name, _, part in found]
-        self.composer = Composer(bench, self.channels)
+        wired = sorted({channel.instrument for channel in self.channels})
+        self.stands = all(self.units[unit].capabilities.stands for unit in wired)
+        self.active = tuple(range(len(self.channels))) if self.stands else self._largest(wired)
+        self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
+        self.composer = self.new_composer()
         self._ready = self.cold = False
         self._closed: frozenset[str] | None = None
         self._fault = ""
@@ -132,11 +139,11 @@ class Hands:
             )
 
     def carry_out(self, events: Iterable[Event]) -> list[tuple[Tag, Sample]]:
-        """Run events instrument by instrument; return the samples with what they are for."""
+        """Run events as one call of each instrument in turn; return the samples with what they are for."""
         found: list[tuple[Tag, Sample]] = []
         self.cold = False
         try:
-            for unit, held in calls(iter(events), self.channels):
+            for unit, held in calls(self.composer.script(events), self.channels):
                 samples = self.units[unit].run([event.step for event in held])
                 tags = [event.tag for event in held if isinstance(event.step, Measure | Watch)]
                 found += [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
@@ -146,8 +153,8 @@ class Hands:
         return found
 
     def go_cold(self, used: Iterable[int]) -> None:
-        """Have the channels in `used` at 0 V behind the low limit and prove it by reading voltage and current."""
-        wanted, hot = tuple(used), ""
+        """Have those of the channels `used` that are on at 0 V behind the low limit; prove it by reading V and A."""
+        wanted, hot = tuple(c for c in used if c in self.active), ""
         for attempt in range(COLD_TRIES):
             if attempt:
                 self._wait(self.bench.settling.source)
@@ -180,7 +187,10 @@ class Hands:
         self._wait(self.bench.settling.relays)
 
     def energise(self) -> None:
-        """Have outputs on at 0 V, relays open before, needles verified in contact; nothing happens if they are on."""
+        """Have the outputs that visits use on at 0 V, relays open before, needles verified in contact.
+
+        Nothing happens if they are on.
+        """
         if self._fault:
             raise InstrumentError(f"the bench must be made safe first: {self._fault}")
         if self._ready:
@@ -190,18 +200,35 @@ class Hands:
         self._closed = None
         self.verify_off()
         limits, outputs = self.bench.limits, self.bench.outputs
-        setup = ChannelSetup(limits.span, limits.compliance, limits.compliance, outputs.off_state, outputs.off_limit)
+        setup = ChannelSetup(
+            limits.span,
+            limits.compliance,
+            limits.compliance,
+            outputs.off_state,
+            outputs.off_limit,
+            cold_limit=outputs.relay_limit,
+        )
         by_unit: dict[int, list[str]] = {}
-        for channel in self.channels:
+        for channel in (self.channels[c] for c in self.active):
             by_unit.setdefault(channel.instrument, []).append(channel.name)
         self._fault = "switching on broke off; idle the bench first"
         for unit, names in by_unit.items():
             self.units[unit].prepare(dict.fromkeys(names, setup))
             self.units[unit].output(names)
             self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
-        self.composer = Composer(self.bench, self.channels)
+        self.composer = self.new_composer()
         self._ready, self._fault = True, ""
-        self.go_cold(range(len(self.channels)))
+        self.go_cold(self.active)
+
+    def new_composer(self) -> Composer:
+        """Return a composer of steps for sources that have just been switched on."""
+        return Composer(self.bench, self.channels, self.stands)
+
+    def _largest(self, wired: Iterable[int]) -> tuple[int, ...]:
+        """Return the channels of the instrument that has most of them, of the first in the bench file on a tie."""
+        by_unit = [[c for c, channel in enumerate(self.channels) if channel.instrument == unit] for unit in wired]
+        largest: list[int] = max(by_unit, key=len)
+        return tuple(largest)
 
     def _vouch_cold(self) -> None:
         """Guard of the matrix: raise unless every source was last proved at 0 V or off."""
@@ -210,7 +237,7 @@ class Hands:
 
     def _common_ranges(self) -> FloatArray:
         """Return the current ranges that every source has, A, ascending, up to the one that holds the compliance."""
-        common = set.intersection(*(set(unit.capabilities.ranges_i) for unit in self.units))
+        common = set.intersection(*(set(unit.capabilities.ranges_i) for unit in self.working))
         found = sorted(common)
         top = next((k for k, r in enumerate(found) if r >= self.bench.limits.compliance * (1 - 1e-9)), None)
         if top is None:
@@ -223,5 +250,5 @@ class Hands:
 
     def apertures(self) -> tuple[Second, Second]:
         """Return the shortest and the longest integration time that every source can do, s."""
-        found = [unit.capabilities.apertures for unit in self.units]
+        found = [unit.capabilities.apertures for unit in self.working]
         return max(short for short, _ in found), min(long for _, long in found)

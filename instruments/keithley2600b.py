@@ -5,6 +5,10 @@ Verified against: transcripts of the manual's facts, and the emulated 2600B of t
 One class for the family, models as data. An output that is off is at 0 V behind a limit, a low-impedance node on the
 die, so what off means is set explicitly; `abort` changes no output, so the emergency order is abort, 0 V, off, read
 back. Everything that must be timed, or would cost a round trip per pattern, runs inside the instrument as one script.
+
+A running script hears nothing but `abort`, and a link may die between two scripts. So the steps of a script run in a
+protected call, in a time that the host computes and the instrument's own timer judges, and whatever happens the last
+act of the script is 0 V behind the low limit on every channel that was set up.
 """
 
 import contextlib
@@ -49,19 +53,64 @@ I_LIMIT = 2
 
 _OFF_MODE = {OffState.NORMAL: ("NORMAL", 0), OffState.ZERO: ("ZERO", 1), OffState.HIGH_Z: ("HIGH_Z", 2)}
 
+STATEMENT: Second = 1e-3
+"""[?] Most that an instrument takes for one step, or one small step of a ramp, beside the times that are asked for."""
+
+LONGEST_APERTURE = 25
+"""Power line cycles, of the instrument; taken for a channel whose aperture was not set."""
+
+READING_CYCLES = 3
+"""Apertures of one reading: autozero measures a reference and a zero beside the signal."""
+
+SLACK: Second = 0.5
+"""[?] Added to the time that a script may take; and to that of the host, so that the instrument ends first."""
+
 _RAMP = (
     "function mtj_ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
     f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n delay({number(RAMP_STEP)}) end s.source.levelv=v end"
 )
-_LIMIT = (
+"""Of `off`, which needs nothing that was defined before."""
+
+_TIME = (
+    "function mtj_in(d) if timer.measure.t()+d>mtj_t then "
+    'error(string.format("the script takes longer than its %g s",mtj_t),0) end end',
+    "function mtj_wait(d) mtj_in(d) delay(d) end",
+    "function mtj_due(s) local m=s.measure local w=math.max(m.delay,0)+m.nplc/localnode.linefreq "
+    "if m.filter.enable>0 then w=w*m.filter.count end mtj_in(w*m.count) end",
+)
+_STEPS = (
+    "function mtj_to(s,v,d) mtj_in(0) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d-1e-9) "
+    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n mtj_wait({number(RAMP_STEP)}) end s.source.levelv=v end",
     "function mtj_limit(s,l,r) "
     "if r>s.measure.rangei then s.measure.rangei=r s.source.limiti=l else s.source.limiti=l s.measure.rangei=r end "
-    f'if math.abs(s.source.limiti-l)>{number(TOLERANCE)}*l then error("current limit not taken") end end'
+    f'if math.abs(s.source.limiti-l)>{number(TOLERANCE)}*l then error("current limit not taken") end end',
+    "mtj_m=status.measurement.instrument",
 )
-_CURRENT = 'function mtj_i(s,m) local i=s.measure.i() return string.format("%.9e\\t%d",i,m.condition) end'
-_BOTH = 'function mtj_iv(s,m) local i,v=s.measure.iv() return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition) end'
-_FUNCTIONS = (_RAMP, _LIMIT, _CURRENT, _BOTH)
-"""Defined in the instrument when it is set up, so that a script is short; a reading and its condition are atomic."""
+_READINGS = (
+    "function mtj_i(s,m) mtj_due(s) local i=s.measure.i() mtj_in(0) "
+    'return string.format("%.9e\\t%d",i,m.condition) end',
+    "function mtj_iv(s,m) mtj_due(s) local i,v=s.measure.iv() mtj_in(0) "
+    'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition) end',
+    "function mtj_many(r,s,n) local b=s.nvbuffer1 b.clear() b.appendmode=1 s.measure.count=n "
+    "local k,e=pcall(function() mtj_due(s) s.measure.overlappedi(b) waitcomplete() mtj_in(0) end) s.measure.count=1 "
+    "if not k then error(e,0) end "
+    'for k=1,n do r[k+1]=string.format("%.9e",b.readings[k]) end end',
+)
+_ENDS = (
+    "function mtj_cold() local k,e=true "
+    "for _,c in ipairs(mtj_c) do if c.s.source.levelv~=0 then c.s.source.levelv=0 end end "
+    "for _,c in ipairs(mtj_c) do local o,w=pcall(mtj_limit,c.s,c.l,c.r) "
+    'if c.s.source.levelv~=0 then o,w=false,"a level does not go to 0 V" end if not o then k,e=o,w end end '
+    "if not k then error(e,0) end end",
+    "function mtj_run(t,f) mtj_t=t timer.reset() local k,e=pcall(f,mtj_r) local o,w=pcall(mtj_cold) "
+    "if not k then error(e,0) end if not o then error(w,0) end end",
+)
+_FUNCTIONS = (" ".join(_TIME + _STEPS), " ".join(_READINGS), " ".join(_ENDS))
+"""Defined in the instrument when it is set up, so that a script is short; a reading and its condition are atomic.
+
+`mtj_in` raises when less than `d` s are left of the script's time, `mtj_due` when a reading would take longer than what
+is left, for it cannot be broken off. `mtj_cold` brings every channel of `mtj_c` to 0 V and then behind its low limit.
+"""
 
 
 class Keithley2600B:
@@ -94,7 +143,6 @@ class Keithley2600B:
         self._tsp = Tsp(transport, name)
         self._output_enable, self._session_off = output_enable, session_off
         self._setups: dict[str, ChannelSetup] = {}
-        self._limits: dict[str, Limit] = {}
         self._line_frequency = 60.0
         self._apertures: dict[str, Second] = {}
 
@@ -104,7 +152,13 @@ class Keithley2600B:
         cycle = 1 / self._line_frequency
         what = self._what
         return SourceCapabilities(
-            self._model, what.channels, what.ranges_v, what.ranges_i, SHORTEST_PULSE, (1e-3 * cycle, 25 * cycle)
+            self._model,
+            what.channels,
+            what.ranges_v,
+            what.ranges_i,
+            SHORTEST_PULSE,
+            (1e-3 * cycle, LONGEST_APERTURE * cycle),
+            stands=False,
         )
 
     def connect(self) -> str:
@@ -141,7 +195,7 @@ class Keithley2600B:
         return found
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
-        """Set channels up at 0 V, outputs off, fixed ranges; compare every setting with what is read back.
+        """Set channels up at 0 V behind the cold limit, outputs off, fixed ranges; compare all with what is read back.
 
         Raises:
             BenchError: a setup that this model does not have; nothing has been sent.
@@ -155,12 +209,12 @@ class Keithley2600B:
             for attribute, text, _ in plans[channel]:
                 self._tsp.set(f"{channel}.{attribute}={text}")
             self._setups[channel] = setup
-            self._limits[channel] = Limit(channel, setup.limit, setup.range_i)
             self._apertures.pop(channel, None)
+        self._tsp.set(f"mtj_c={{{','.join(self._low(channel) for channel in self._setups)}}}")
         self._compare({channel: [(a, v) for a, _, v in plan] for channel, plan in plans.items()})
 
     def output(self, channels: Iterable[str]) -> None:
-        """Switch outputs on at 0 V: limits, ranges and level verified before, the output after."""
+        """Switch outputs on at 0 V behind the cold limit: limits, ranges, level verified before, the output after."""
         wanted = list(channels)
         for channel in wanted:
             if channel not in self._setups:
@@ -169,8 +223,8 @@ class Keithley2600B:
             {
                 channel: [
                     ("source.levelv", 0.0),
-                    ("source.limiti", self._limits[channel].limit),
-                    ("measure.rangei", self._range_i(self._limits[channel].range_i)),
+                    ("source.limiti", self._setups[channel].cold_limit),
+                    ("measure.rangei", self._range_i(self._setups[channel].cold_limit)),
                     ("source.rangev", self._range_v(self._setups[channel].range_v)),
                 ]
                 for channel in wanted
@@ -186,6 +240,9 @@ class Keithley2600B:
     def run(self, steps: Sequence[Step]) -> list[Sample]:
         """Do `steps` in order inside the instrument, in one round trip; return a sample per `Watch` and `Measure`.
 
+        Begins and ends with every channel that was set up at 0 V behind its cold limit, also if it fails or takes too
+        long by the instrument's timer; ramping down before the end is the business of the steps.
+
         Raises:
             InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
         """
@@ -195,32 +252,36 @@ class Keithley2600B:
             self._judge(step)
         asked = [step for step in steps if isinstance(step, Watch | Measure)]
         lines, seconds = self._compile(steps)
-        printed = self._tsp.script(lines, wait=Wait.MEASURE, extra=seconds)
-        for step in steps:
-            if isinstance(step, Limit):
-                self._limits[step.channel] = step
+        printed = self._script(lines, seconds)
         if len(printed) != len(asked):
             raise InstrumentError(f"{self.name}: {len(asked)} readings expected, {len(printed)} came")
         return [_sample(step, line) for step, line in zip(asked, printed, strict=True)]
 
-    def buffered(self, channel: str, count: int) -> FloatArray:
-        """Return `count` readings of the current taken back to back into the instrument's buffer, (count,) A."""
-        buffer = f"{channel}.nvbuffer1"
-        lines = [
-            f"{buffer}.clear()",
-            f"{buffer}.appendmode=1",
-            f"{channel}.measure.count={count}",
-            f"{channel}.measure.overlappedi({buffer})",
-            "waitcomplete()",
-            f"{channel}.measure.count=1",
-            f'for k=1,{count} do mtj_r[k+1]=string.format("%.9e",{buffer}.readings[k]) end',
-        ]
-        seconds = count * (self._apertures.get(channel, 1 / self._line_frequency) + 1e-3)
-        printed = self._tsp.script(lines, wait=Wait.MEASURE, extra=seconds)
+    def buffered(self, channel: str, count: int, before: Sequence[Step] = ()) -> FloatArray:
+        """Return `count` readings of the current taken back to back into the instrument's buffer, (count,) A.
+
+        The steps `before`, which read nothing, make the level and the limit that are measured at; it ends as `run`
+        does.
+
+        Raises:
+            InstrumentError: the channel was not set up, a step is beyond its setup, or the script failed.
+        """
+        self._judge(Measure(channel))
+        for step in before:
+            if isinstance(step, Watch | Measure):
+                raise InstrumentError(f"{self.name}.{channel}: the steps before a buffer read nothing; {step} does")
+            self._judge(step)
+        lines, seconds = self._compile(before)
+        printed = self._script([*lines, f"mtj_many(r,{channel},{count})"], seconds + 2 * count * self._reading(channel))
         found = np.array([value for text in printed for value in parse_numbers(text)])
         if len(found) != count:
             raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(found)} came")
         return np.where(np.abs(found) > OVERFLOW, np.nan, found)
+
+    def _script(self, lines: Sequence[str], seconds: Second) -> list[str]:
+        """Run `lines` as the body of a script that has `seconds` by the instrument's timer and ends cold."""
+        body = [f"mtj_run({number(seconds)},function(r)", *lines, "end)"]
+        return self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
 
     def emergency_off(self) -> dict[str, ChannelState]:
         """Abort, 0 V and off on every channel that the instrument has, on a fresh connection; then verify it.
@@ -309,9 +370,15 @@ class Keithley2600B:
         """Return (attribute, text, expected number) in an order in which no setting meets a stale one."""
         if channel not in self._what.channels:
             raise BenchError(f"{self.name} is a {self._model} and has no channel '{channel}'")
+        if not 0 < setup.cold_limit <= setup.limit:
+            raise BenchError(
+                f"{self.name}.{channel}: a cold limit of {setup.cold_limit:.6g} A, and a current limit of "
+                f"{setup.limit:.6g} A; it is above 0 A and at most that"
+            )
         mode, code = _OFF_MODE[setup.off_state]
         remote = "REMOTE" if setup.remote_sense else "LOCAL"
-        range_v, range_i = self._range_v(setup.range_v), self._range_i(setup.range_i)
+        range_v, range_i = self._range_v(setup.range_v), self._range_i(setup.cold_limit)
+        self._range_i(setup.range_i)
         enable = [("source.outputenableaction", f"{channel}.OE_OUTPUT_OFF", 1.0)] if self._output_enable else []
         return [
             ("source.func", f"{channel}.OUTPUT_DCVOLTS", 1.0),
@@ -327,7 +394,8 @@ class Keithley2600B:
             ("measure.rangev", number(range_v), range_v),
             ("measure.autorangei", f"{channel}.AUTORANGE_OFF", 0.0),
             ("measure.rangei", number(range_i), range_i),
-            ("source.limiti", number(setup.limit), setup.limit),
+            ("source.limiti", number(setup.cold_limit), setup.cold_limit),
+            ("source.delay", "0", 0.0),
             ("measure.count", "1", 1.0),
             ("measure.autozero", f"{channel}.AUTOZERO_AUTO", 2.0),
         ]
@@ -369,19 +437,24 @@ class Keithley2600B:
             )
 
     def _compile(self, steps: Sequence[Step]) -> tuple[list[str], Second]:
-        """Return the lines of the script and how long it runs at most, s."""
-        lines, seconds, asked = ["local r=mtj_r"], 0.0, 1
+        """Return the lines of the script and how long it runs at most, s: twice its time, and some."""
+        lines: list[str] = []
+        seconds, asked, levels = 0.0, 1, dict.fromkeys(self._setups, 0.0)
         for step in steps:
+            seconds += STATEMENT
             match step:
                 case Level(channel, volts):
                     lines.append(f"{channel}.source.levelv={number(volts)}")
+                    levels[channel] = volts
                 case Ramp(channel, volts, rate):
-                    lines.append(f"mtj_ramp({channel},{number(volts)},{number(rate * RAMP_STEP)})")
-                    seconds += 4 * self._setups[channel].range_v / rate
+                    lines.append(f"mtj_to({channel},{number(volts)},{number(rate * RAMP_STEP)})")
+                    small = math.ceil(abs(volts - levels[channel]) / (rate * RAMP_STEP))
+                    seconds += small * (RAMP_STEP + STATEMENT)
+                    levels[channel] = volts
                 case Hold(duration):
                     seconds += duration
                     if duration > 0:
-                        lines.append(f"delay({number(duration)})")
+                        lines.append(f"mtj_wait({number(duration)})")
                 case Limit(channel, limit, range_i):
                     lines.append(f"mtj_limit({channel},{number(limit)},{number(self._range_i(range_i))})")
                 case Aperture(channel, aperture):
@@ -392,10 +465,19 @@ class Keithley2600B:
                     lines.append(f"r[{asked}]=tostring({channel}.source.compliance)")
                 case Measure(channel, voltage):
                     asked += 1
-                    seconds += 2 * self._apertures.get(channel, 1 / self._line_frequency) + 1e-3
-                    function = "mtj_iv" if voltage else "mtj_i"
-                    lines.append(f"r[{asked}]={function}({channel},status.measurement.instrument.{channel})")
-        return lines, seconds
+                    seconds += self._reading(channel)
+                    lines.append(f"r[{asked}]=mtj_{'iv' if voltage else 'i'}({channel},mtj_m.{channel})")
+        return lines, SLACK + 2 * seconds
+
+    def _reading(self, channel: str) -> Second:
+        """Return the longest time of one reading, s."""
+        aperture = self._apertures.get(channel, LONGEST_APERTURE / self._line_frequency)
+        return READING_CYCLES * aperture + STATEMENT
+
+    def _low(self, channel: str) -> str:
+        """Return the entry of a channel in `mtj_c`: the channel, its cold limit and the range that holds it."""
+        low = self._setups[channel].cold_limit
+        return f"{{s={channel},l={number(low)},r={number(self._range_i(low))}}}"
 
     def _range_v(self, volts: Volt) -> float:
         return self._range("source", "V", self._what.ranges_v, volts)

@@ -4,6 +4,9 @@ Every batch becomes visits (`routing`), every visit steps (`sequence`), and betw
 cold before a relay moves. What a person must know when it goes wrong: outputs stay on at 0 V while a die is worked
 on, `idle` takes them down in the order 0 V, relays open, off, each read back, and if that cannot be verified the die
 is at fault and refuses everything but `idle`.
+
+Sources whose levels do not stand between two calls drive, sense and come down within one script, so a visit has the
+channels of one instrument; the others stay off.
 """
 
 import time
@@ -22,7 +25,7 @@ from instruments.sequence import (
     READ,
     ZERO,
     Act,
-    Composer,
+    Event,
     Visit,
     duration,
 )
@@ -136,15 +139,17 @@ class ProbedDie:
 
         A structure that conducts more than the check's current limit reads at most voltage / limit.
         """
-        contact, last = self.bench.contact, len(self._hands.channels) - 1
-        wiring = self.bench.wiring
-        self._hands.energise()
-        self._hands.route([wiring.crosspoint(first, 0), wiring.crosspoint(second, last)])
+        contact, wiring, hands = self.bench.contact, self.bench.wiring, self._hands
+        drive, sense = hands.active[0], hands.active[-1]
+        if drive == sense:
+            raise BenchError(f"a contact check drives one pad and senses another: {self._too_few(2)}")
+        hands.energise()
+        hands.route([wiring.crosspoint(first, drive), wiring.crosspoint(second, sense)])
         limit = min(contact.limit, self.bench.limits.compliance)
-        levels = tuple(contact.voltage if c == 0 else 0.0 for c in range(last + 1))
-        visit = Visit(0, (0, last), False, levels, -1, True, levels, {last: 0}, self._hands.range_for(limit))
-        found = self._hands.carry_out(self._hands.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
-        self._hands.go_cold(visit.used)
+        levels = tuple(contact.voltage if c == drive else 0.0 for c in range(len(hands.channels)))
+        visit = Visit(0, (drive, sense), False, levels, -1, True, levels, {sense: 0}, hands.range_for(limit))
+        found = hands.carry_out(hands.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
+        hands.go_cold(visit.used)
         (sample,) = [sample for tag, sample in found if tag.kind == READ]
         if any(sample.flag & Flag.COMPLIANCE for _, sample in found):
             return contact.voltage / limit
@@ -174,7 +179,7 @@ class ProbedDie:
         if isinstance(operation, Pulse):
             if operation.width > limits.width * (1 + 1e-12):
                 raise LimitError("pulse width on this bench", operation.width, limits.width, "s")
-            for unit in self._hands.units:
+            for unit in self._hands.working:
                 found = unit.capabilities
                 if operation.width < found.shortest_pulse * (1 - 1e-9):
                     raise BenchError(
@@ -182,7 +187,22 @@ class ProbedDie:
                         f"shorter than {found.shortest_pulse:.3g} s"
                     )
             act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
-        return routing.plan(operation, len(self._hands.channels), self.bench.wiring.ground is not None), act
+        active = self._hands.active
+        try:
+            visits = routing.plan(operation, len(active), self.bench.wiring.ground is not None)
+        except routing.TooFewChannels as error:
+            if self._hands.stands:
+                raise
+            raise BenchError(f"{error}: {self._too_few(error.needed)}") from error
+        return visits.on(active, len(self._hands.channels)), act
+
+    def _too_few(self, needed: int) -> str:
+        """Return why the channels of a bench whose levels do not stand are not enough."""
+        (unit,), count = self._hands.working, len(self._hands.active)
+        return (
+            f"{needed} channels of one instrument are needed, and none here has more than {unit.name} "
+            f"({unit.capabilities.model}) with {count}; levels cannot be held from one script to the next"
+        )
 
     def _sense_ranges(self, operation: Sense | Pulse, visits: routing.Visits) -> FloatArray:
         """Return (v,) A, the measure range of the columns that each visit senses."""
@@ -211,11 +231,13 @@ class ProbedDie:
         )
 
     def _predict(self, visits: routing.Visits, act: Act, ranges: FloatArray) -> Second:
-        """Return the time of all visits: each distinct kind is composed once and counted as often as it occurs."""
+        """Return the time of all visits: each kind of visit after its kind of predecessor is composed once and counted.
+
+        What a visit takes depends on what the one before it left within the same script.
+        """
         moves = visits.moves
         kinds = np.column_stack(
             [
-                moves,
                 visits.pulses,
                 visits.reads,
                 visits.maker,
@@ -226,19 +248,33 @@ class ProbedDie:
                 ranges,
             ]
         )
-        _, first, count = np.unique(kinds, axis=0, return_index=True, return_counts=True)
+        kind = np.unique(kinds, axis=0, return_inverse=True)[1].reshape(-1)
+        begins, ends = np.zeros(len(visits), np.bool_), np.zeros(len(visits), np.bool_)
+        for piece in _scripts(visits):
+            begins[piece.start] = ends[piece.stop - 1] = True
+        last = np.append(moves[1:], True)
+        before = np.where(begins, -1, np.roll(kind, 1))
+        cases = np.column_stack([before, kind, moves, ends, last])
+        _, first, count = np.unique(cases, axis=0, return_index=True, return_counts=True)
         timing, total = self.bench.timing, 0.0
         for k, times in zip(first.tolist(), count.tolist(), strict=True):
-            composer, visit = Composer(self.bench, self._hands.channels), self._visit(visits, k, ranges)
-            aperture = self.bench.outputs.cold_aperture
-            events = composer.visit(visit, act)
-            if moves[k]:
-                events = chain(events, composer.cold(visit.used))
-            seconds = duration(events, self._hands.channels, timing, aperture)
+            head = [] if begins[k] else [self._visit(visits, k - 1, ranges)]
+            seconds = self._script_time([*head, self._visit(visits, k, ranges)], act, ends=ends[k], last=last[k])
+            seconds -= self._script_time(head, act) if head else 0.0
             if moves[k]:
                 seconds += MATRIX_MESSAGES * timing.message + 2 * timing.relay + self.bench.settling.relays
             total += times * seconds
         return total
+
+    def _script_time(self, held: Sequence[Visit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
+        """Return the time of visits in one script, s, and of what ends it on the way or as the last on its route."""
+        composer = self._hands.new_composer()
+        events: Iterator[Event] = (event for visit in held for event in composer.visit(visit, act))
+        if last:
+            events = chain(events, composer.cold(held[-1].used))
+        if ends:
+            events = composer.script(events)
+        return duration(events, self._hands.channels, self.bench.timing, self.bench.outputs.cold_aperture)
 
     # -- carrying it out ----------------------------------------------------------------------------------------
 
@@ -251,13 +287,13 @@ class ProbedDie:
         ranges = self._sense_ranges(operation, visits)
         self._hands.energise()
         moves = visits.moves
-        starts = [*np.flatnonzero(moves).tolist(), len(visits)]
-        for begin, end in pairwise(starts):
-            kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
-            self._hands.route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
-            for piece in _pieces(visits.pulses[begin:end], begin):
-                held = [self._visit(visits, k, ranges) for k in piece]
-                self._hold(visits, held, act, reading, last=piece.stop == end)
+        for piece in _scripts(visits):
+            begin, end = piece.start, piece.stop
+            if moves[begin]:
+                kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
+                self._hands.route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
+            held = [self._visit(visits, k, ranges) for k in piece]
+            self._hold(visits, held, act, reading, last=end == len(visits) or bool(moves[end]))
         read = operation if isinstance(operation, Sense) else operation.verify
         if read is not None and read.bias.floating is not None:
             loose = np.take_along_axis(read.bias.floating[:, read.bias.row.shape[1] :], read.cols, 1)
@@ -297,6 +333,12 @@ class ProbedDie:
                 at = int(visits.pattern[tag.visit]), tag.slot
                 reading.current[at] = zero.get((tag.visit, tag.slot), 0.0) - sample.current
                 reading.flag[at] = sample.flag | force[tag.visit]
+
+
+def _scripts(visits: routing.Visits) -> Iterator[range]:
+    """Yield the visits that go into one script each, route by route."""
+    for begin, end in pairwise([*np.flatnonzero(visits.moves).tolist(), len(visits)]):
+        yield from _pieces(visits.pulses[begin:end], begin)
 
 
 def _pieces(pulses: BoolArray, begin: int) -> Iterator[range]:

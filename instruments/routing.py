@@ -1,17 +1,20 @@
 """From bias patterns to visits: which line hangs on which source, and what every source does there.
 
 Lines that go through the same levels share a channel; lines that stay at 0 V hang on the ground; a column that is
-sensed has a channel of its own, and so has the line that makes a pulse. A V/2 write with its verify read therefore
-needs three channels and a ground on one route: the selected row (V, then V_read), all half-selected lines (V/2, then
-0 V) and the sensed column (0 V); without the verify, two and a ground. Sources that move are taken from the front of
-the bench's list of channels and those that sense from its back, so that a pulse's channels sit in one instrument and
-its script times it.
+sensed has a channel of its own, and so has the line that makes a pulse. A V/2 write with its verify read on one route
+therefore needs two channels and a ground as +V/2 on the row and -V/2 on the sensed column, three as V on the row and
+V/2 on all half-selected lines. Sources that move are taken from the front of the list of channels and those that sense
+from behind them, so that a pulse's channels sit in one instrument and its script times it.
 
-A pattern that senses more columns than channels are free becomes several visits, in alternating order, so that the
-last route of one pattern is the first of the next. All of it is array work over the whole batch.
+A pattern that senses more columns than channels are free becomes several visits. Reads of one batch that need the
+same route follow each other, whatever pattern they are of, and the columns are gone through to and fro, so that few
+relays move. All of it is array work over the whole batch.
+
+Channels are counted from 0 here; which of the bench's they are is the caller's business (`Visits.on`).
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -21,6 +24,14 @@ from labctl.core.units import BoolArray, FloatArray, IntArray
 
 OPEN = -1
 """Source of a line that hangs on nothing. Sources 0 to c - 1 are channels, c is the ground."""
+
+
+class TooFewChannels(BenchError):
+    """A pattern that needs more channels at once, `needed`, than there are."""
+
+    def __init__(self, message: str, needed: int) -> None:
+        super().__init__(message)
+        self.needed = needed
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +63,14 @@ class Visits:
     def take(self, index: IntArray) -> "Visits":
         """Return the visits at `index`, in that order."""
         return Visits(*(getattr(self, f.name)[index] for f in fields(self)))
+
+    def on(self, channels: Sequence[int], count: int) -> "Visits":
+        """Return the same visits with channel k as channel `channels[k]` of a bench that has `count`."""
+        source = np.array([*channels, count, OPEN])
+        pulse, read = np.zeros((len(self), count)), np.zeros((len(self), count))
+        sense = np.full((len(self), count), -1)
+        pulse[:, channels], read[:, channels], sense[:, channels] = self.pulse, self.read, self.sense
+        return replace(self, route=source[self.route], maker=source[self.maker], pulse=pulse, read=read, sense=sense)
 
     @property
     def moves(self) -> BoolArray:
@@ -113,11 +132,11 @@ def plan(operation: Sense | Pulse, channels: int, ground: bool) -> Visits:
     """Return the visits of a batch on a bench with `channels` source channels and perhaps a ground.
 
     Raises:
-        BenchError: more levels at once than there are channels.
+        TooFewChannels: more levels at once than there are channels.
     """
     pattern = np.arange(len(operation))
     if isinstance(operation, Sense):
-        return _in_order(_reads(operation, pattern, channels, ground))
+        return _together(_in_order(_reads(operation, pattern, channels, ground)))
     verify = operation.verify
     if verify is None or not verify.cols.shape[1]:
         return _in_order(_pulses(operation.bias, pattern, channels, ground))
@@ -154,15 +173,8 @@ def _reads(sense: Sense, pattern: IntArray, channels: int, ground: bool) -> list
         wanted = min(1, cols.shape[1])
         routes = _assign(lines, cols[:, :wanted], channels, ground)
         _refuse(left, routes, pattern, channels, ground, wanted)
-    count = np.zeros(len(sense), np.int64)
-    for index, order, _, _ in rounds:
-        count[index] = np.maximum(count[index], order + 1)
-    back = pattern % 2 == 1
     return [
-        (
-            routes.visits(pattern[index], pulse=False, read=True, first=first),
-            np.where(back[index], count[index] - 1 - order, order),
-        )
+        (routes.visits(pattern[index], pulse=False, read=True, first=first), np.full(len(index), order))
         for index, order, first, routes in rounds
     ]
 
@@ -255,14 +267,15 @@ def _assign(lines: _Lines, cols: IntArray, channels: int, ground: bool) -> _Rout
 
 
 def _refuse(bad: IntArray, routes: _Routes, pattern: IntArray, channels: int, ground: bool, sensed: int) -> None:
-    """Raise BenchError if there are patterns that need more channels than there are."""
+    """Raise TooFewChannels if there are patterns that need more channels than there are."""
     if not len(bad):
         return
     worst = int(bad[routes.needed[bad].argmax()])
-    levels = int(routes.needed[worst]) - sensed
-    raise BenchError(
-        f"pattern {int(pattern[worst])}: {levels} levels{' and a sensed column' if sensed else ''} at once, "
-        f"{channels} channels{' and a ground' if ground else ' and no ground'}"
+    needed = int(routes.needed[worst])
+    raise TooFewChannels(
+        f"pattern {int(pattern[worst])}: {needed - sensed} levels{' and a sensed column' if sensed else ''} at once, "
+        f"{channels} channels{' and a ground' if ground else ' and no ground'}",
+        needed,
     )
 
 
@@ -270,3 +283,12 @@ def _in_order(pieces: list[tuple[Visits, IntArray]]) -> Visits:
     """Return pieces, at least one, as one: by pattern and then by the order given with each."""
     whole = Visits(*(np.concatenate([getattr(v, f.name) for v, _ in pieces]) for f in fields(Visits)))
     return whole.take(np.lexsort((np.concatenate([order for _, order in pieces]), whole.pattern)))
+
+
+def _together(visits: Visits) -> Visits:
+    """Return reads so that those on one route follow each other, routes by their first pattern, to and fro."""
+    keys = np.column_stack([visits.kernel, visits.route])
+    _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
+    begins = first[group.reshape(-1)]
+    _, number = np.unique(visits.pattern[begins], return_inverse=True)
+    return visits.take(np.lexsort((np.where(number % 2 == 1, -begins, begins), number)))

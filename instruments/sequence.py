@@ -4,6 +4,9 @@ Order is safety here. Lines that do not make the width go up first and come down
 goes up and down in one edge each, timed inside its instrument; setting a level takes the source's settling time,
 which is part of the width. Limits and ranges change at 0 V only. Before relays move every source is at 0 V behind a
 low limit, and what it reads there proves it.
+
+Where levels do not stand between two calls of a source, every call begins and ends at 0 V behind the low limit: the
+steps ramp down before their call ends, and the next one takes its limits anew.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -93,15 +96,26 @@ class Composer:
     Args:
         bench: limits, waits and corrections.
         channels: of the bench, in order.
+        stands: levels and limits stand after a call; otherwise each is one of a single instrument.
         state: of the sources; advanced by every event that is handed out.
     """
 
     bench: Bench
     channels: Sequence[Channel]
+    stands: bool = True
     state: State = field(init=False)
 
     def __post_init__(self) -> None:
         self.state = State.fresh(len(self.channels))
+
+    def script(self, events: Iterable[Event]) -> Iterator[Event]:
+        """Yield `events` as one call and, where levels do not stand, the ramps down that end it."""
+        yield from events
+        if not self.stands:
+            every = range(len(self.channels))
+            yield from self._to(every, [0.0] * len(self.channels))
+            low = self.bench.outputs.relay_limit
+            self.state.limit = [(low, low) for _ in every]
 
     def visit(self, visit: Visit, act: Act) -> Iterator[Event]:
         """Yield the steps of a pulse, a read, or both; a pulse leaves 0 V, a read its levels."""

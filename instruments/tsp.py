@@ -153,7 +153,7 @@ class Tsp:
         mark = f"done-{next(self._serial)}"
         body = " ".join([f'mtj_r={{"{mark}"}}', *lines])
         if len(body) > LONGEST_CHUNK:
-            body = "\n".join(["loadandrunscript", f'mtj_r={{"{mark}"}}', *lines, "endscript"])
+            body = "\n".join(["loadandrunscript", *_packed([f'mtj_r={{"{mark}"}}', *lines]), "endscript"])
         ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
         waiting, _, found = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
         if parse_numbers(waiting) != [0.0]:
@@ -162,3 +162,18 @@ class Tsp:
         if first != mark:
             raise InstrumentError(f"{self.name}: script '{mark}' did not run; the last that did is '{first}'")
         return results
+
+
+def _packed(lines: Sequence[str]) -> list[str]:
+    """Return statements joined to as few lines as `LONGEST_CHUNK` allows: each line is a message of its own.
+
+    >>> [len(line) for line in _packed(["a" * 400, "b" * 400, "c" * 400])]
+    [801, 400]
+    """
+    packed: list[str] = []
+    for line in lines:
+        if packed and len(packed[-1]) + 1 + len(line) <= LONGEST_CHUNK:
+            packed[-1] += f" {line}"
+        else:
+            packed.append(line)
+    return packed

@@ -79,6 +79,8 @@ class SourceCapabilities:
         ranges_i: measure ranges, A, ascending.
         shortest_pulse: shortest pulse width that it makes, s.
         apertures: shortest and longest integration time, s.
+        stands: levels and limits stand after a call of `run`. False: every `run` begins and ends with all channels that
+            were set up at 0 V behind their `cold_limit`, also if it fails.
     """
 
     model: str
@@ -87,6 +89,7 @@ class SourceCapabilities:
     ranges_i: tuple[Ampere, ...]
     shortest_pulse: Second
     apertures: tuple[Second, Second]
+    stands: bool = True
 
 
 class OffState(StrEnum):
@@ -108,6 +111,7 @@ class ChannelSetup:
         off_state: what the output is while off, between dies.
         off_limit: current limit of the off state, A.
         remote_sense: four-wire.
+        cold_limit: current limit at 0 V between two calls of `run`, A; at most `limit`.
     """
 
     range_v: Volt
@@ -116,6 +120,7 @@ class ChannelSetup:
     off_state: OffState = OffState.NORMAL
     off_limit: Ampere = 1e-6
     remote_sense: bool = False
+    cold_limit: Ampere = 1e-6
 
 
 @dataclass(frozen=True)
@@ -248,7 +253,10 @@ class SourceMeasure(Protocol):
         ...
 
     def run(self, steps: Sequence[Step]) -> list[Sample]:
-        """Do `steps` in order in one round trip; return a sample per `Watch` and `Measure`."""
+        """Do `steps` in order in one round trip; return a sample per `Watch` and `Measure`.
+
+        What stands afterwards is what `capabilities.stands` says.
+        """
         ...
 
     def off(self, rate: float | None = None) -> None:

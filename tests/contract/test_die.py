@@ -37,8 +37,8 @@ def simulated(polarity: int, **simulation: object) -> SimDie:
 
 
 def probed(polarity: int) -> ProbedDie:
-    """A die under needles: three 2602B, five channels of which make the four levels and the sensed column of `reads`
-    with any row voltages, a 707B, all emulated without error, and an ideal die."""
+    """A die under needles: three 2602B, the first of which makes every visit with its two channels, a 707B, all
+    emulated without error, and an ideal die."""
     pads = [f"{axis}{k}{i}" for k in range(KERNELS) for axis, n in (("r", M), ("c", N)) for i in range(n)]
     sources = {f"smu{k}": {"driver": "keithley2600b", "resource": str(k)} for k in range(3)}
     file = {
@@ -172,7 +172,9 @@ def test_a_batch_may_be_cut_anywhere(factory: Callable[[int], Die], cut: int) ->
     kernel, at = np.arange(M * N) % KERNELS, np.arange(M * N)
     pulse = Pulse(writes(ROWS, COLS, np.where(at % 3, V_WRITE, -V_WRITE), kernel), 1e-3, reads(ROWS, COLS, kernel))
     rng = np.random.default_rng(0)
-    bias = Bias(rng.uniform(0, V_READ, (M * N, M)), np.zeros((M * N, N)), kernel=kernel)
+    # one level per pattern, on any rows: with the sensed column that is what two channels make
+    rows = rng.uniform(0, V_READ, (M * N, 1)) * rng.integers(0, 2, (M * N, M))
+    bias = Bias(rows, np.zeros((M * N, N)), kernel=kernel)
     sense = Sense(bias, np.arange(N))
     whole, pieces = factory(1), factory(1)
     for part in (slice(0, cut), slice(cut, None)):

@@ -23,7 +23,7 @@ from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
 
 K, M, N = 2, 4, 3
-LIMIT = 0.5
+LIMIT, RELAY_LIMIT = 0.5, 10e-6
 PADS = [f"{axis}{k}{i}" for k in range(K) for axis, n in (("r", M), ("c", N)) for i in range(n)]
 BENCH = {
     "name": "small",
@@ -76,6 +76,8 @@ class Night:
     results: list = field(default_factory=list)
     error: BaseException | None = None
     messages: int = 0
+    standing: list = field(default_factory=list)
+    """(source, index) of messages between which and the next a channel had a level"""
     catching: list = field(default_factory=list)
     """(instrument, index) of messages during which ^C would be caught"""
     twin: object = None
@@ -123,6 +125,8 @@ def intercept(instrument, name, stop, numbers, found, intrude):
 
     def execute(message):
         reply = obey(message)
+        if any(smu.set.levelv for smu in getattr(instrument, "smus", {}).values()):
+            found.standing.append((name, at[0]))
         if intrude:
             intrude(name, at[0], stop, False)
         return reply
@@ -131,10 +135,11 @@ def intercept(instrument, name, stop, numbers, found, intrude):
 
 
 def assert_unharmed(found, gone=None):
-    """No hot switch, no move in contact, no volt above the limit, and nothing energised once it is over.
+    """No hot switch, no move in contact, no volt above the limit, no level between two messages to a source, and
+    nothing energised once it is over.
 
-    A source that is `gone` for good keeps the level it has, and nothing but a person can end that; it is within the
-    limits, no relay moves under it, and every other output is off.
+    A source that is `gone` for good keeps its outputs on, and nothing but a person can end that: at 0 V, behind the low
+    limit. Every other output is off.
     """
     world = found.twin.world
     end = world.now
@@ -142,13 +147,12 @@ def assert_unharmed(found, gone=None):
     ledger = world.ledger
     assert (ledger.hot_switches, ledger.moves_in_contact, ledger.fights) == (0, 0, 0), ledger.events
     assert ledger.peak_cell_voltage <= LIMIT * (1 + 1e-9)
-    others = {name: smu for name, smu in found.twin.instruments.items() if name.startswith("smu") and name != gone}
-    for name, smu in others.items():
-        for channel, part in smu.smus.items():
-            assert (part.set.output, part.set.levelv) == (0, 0.0), f"{name}.{channel}"
-    if gone not in ("smu1", "smu2"):
-        assert ledger.energised_time(since=end) == 0.0
-    return ledger.energised_time(since=end)
+    assert found.standing == []
+    for name in ("smu1", "smu2"):
+        for channel, part in found.twin.instruments[name].smus.items():
+            assert part.set.levelv == 0.0, f"{name}.{channel}"
+            assert not part.set.output or (name == gone and part.set.limiti == RELAY_LIMIT), f"{name}.{channel}"
+    assert ledger.energised_time(since=end) == 0.0
 
 
 @pytest.fixture(scope="module")

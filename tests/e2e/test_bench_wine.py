@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labctl import compose, solutions, worker
 from labctl.results import open_run
+from labctl.run import Stop
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH = EXAMPLES / "bench-two-arrays.yaml"
@@ -91,6 +93,40 @@ def test_the_bench_was_safe_all_along(runs, way):
         assert clean in said
 
 
+def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, tmp_path, monkeypatch):
+    """Survey, network and inference of one solution; the sources whose link may die at any moment are cold then."""
+    monkeypatch.setattr(worker, "seal_in_subprocess", lambda folder, die: "")
+    few = tmp_path / "one.npz"
+    solutions.save(few, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
+    prepared = compose.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
+    meta = compose.make_folder(tmp_path / "run", prepared, [])
+    warm, used = [], set()
+
+    def watch(name, smu):
+        obey = smu.execute
+
+        def execute(message):
+            reply = obey(message)
+            used.update((name, message[:60]) for part in smu.smus.values() if part.set.output)
+            for channel, part in smu.smus.items():
+                if part.set.output and (part.set.levelv, part.set.limiti) != (0.0, 10e-6):
+                    warm.append((name, channel, message, part.set.levelv, part.set.limiti))
+            return reply
+
+        smu.execute = execute
+
+    with prepared.station.opened(lambda text: True, prepared.station.twin()) as body:
+        for name in ("smu1", "smu2"):
+            watch(name, body.twin.instruments[name])
+        (job,) = prepared.jobs(tmp_path / "run", meta)
+        result = worker.run_die(job, prepared.procedures, lambda *message: None, Stop(), body)
+        assert result.outcome.exit_code == 0
+        assert body.twin.ledger.peak_cell_voltage > 0.4
+    assert len(used) > 1000
+    assert {name for name, _ in used} == {"smu1"}
+    assert warm == []
+
+
 def test_50_ns_is_refused_in_plan_and_told_who_makes_none_shorter(labctl, ideal, tmp_path):
     campaign, bench = ideal
     short = ("--set", "stages.1.network.write_verify.width='50 ns'")
@@ -103,8 +139,9 @@ def test_50_ns_is_refused_in_plan_and_told_who_makes_none_shorter(labctl, ideal,
 def test_more_levels_than_channels_are_refused_in_plan(labctl, ideal):
     campaign, bench = ideal
     done = labctl("plan", campaign, "--bench", bench, "--set", "stages.1.network.inference.mode=parallel", expect=2)
-    assert "13 levels" in done.stderr
-    assert "4 channels" in done.stderr
+    assert "13 levels and a sensed column at once" in " ".join(done.stderr.split())
+    assert "14 channels of one instrument are needed" in " ".join(done.stderr.split())
+    assert "smu1 (2602B) with 2" in " ".join(done.stderr.split())
 
 
 def test_a_wiring_that_contradicts_itself_is_refused_with_its_line(labctl, ideal, tmp_path):

@@ -49,11 +49,20 @@ def instrument() -> tuple[K2600, World]:
 def ours(smu: K2600, world: World) -> Readings:
     driver = Keithley2600B(BytesTransport(smu.session()))
     driver.connect()
-    setup = ChannelSetup(range_v=1.0, limit=LIMIT, range_i=RANGE, off_limit=1e-3)
+    setup = ChannelSetup(range_v=1.0, limit=LIMIT, range_i=RANGE, off_limit=1e-3, cold_limit=LOW)
     driver.prepare({"smua": setup, "smub": setup})
     driver.output(["smua", "smub"])
-    (free,) = driver.run([Aperture("smua", NPLC / 60), Level("smua", LEVEL), Measure("smua", voltage=True)])
-    (held,) = driver.run([Limit("smua", LOW, RANGE), Measure("smua", voltage=True)])
+    free, held = driver.run(
+        [
+            Aperture("smua", NPLC / 60),
+            Limit("smua", LIMIT, RANGE),
+            Limit("smub", LIMIT, RANGE),
+            Level("smua", LEVEL),
+            Measure("smua", voltage=True),
+            Limit("smua", LOW, RANGE),
+            Measure("smua", voltage=True),
+        ]
+    )
     assert (free.flag, held.flag) == (Flag(0), Flag.COMPLIANCE)
     driver.off()
     return [free.current, free.voltage, held.current, held.voltage]

@@ -9,13 +9,13 @@ import pytest
 from instruments.keithley2600b import Keithley2600B
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.transcript import Replay
-from instruments.tsp import parse_numbers
+from instruments.tsp import LONGEST_CHUNK, parse_numbers
 from labctl.core.die import Flag
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.instrument import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
 
 FILES = Path(__file__).parents[1] / "golden" / "transcripts"
-SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7)
+SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7, cold_limit=2.5e-7)
 
 
 def replay(name):
@@ -130,8 +130,11 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
     smu = prepared(talk)
     smu.output(["smua"])
     smu.run([Level("smua", k / 100) for k in range(40)])
-    assert (sent[0], sent[1], sent[-2]) == ("loadandrunscript", 'mtj_r={"done-1"}', "endscript")
-    assert sent[3:43] == [f"smua.source.levelv={k / 100:.9e}" for k in range(40)]
+    assert (sent[0], sent[-2]) == ("loadandrunscript", "endscript")
+    assert len(sent[1:-2]) == 2
+    assert max(len(line) for line in sent) <= LONGEST_CHUNK
+    body = " ".join(f"smua.source.levelv={k / 100:.9e}" for k in range(40))
+    assert " ".join(sent[1:-2]) == f'mtj_r={{"done-1"}} mtj_run(5.800000000e-01,function(r) {body} end)'
 
 
 @pytest.mark.parametrize(
@@ -165,8 +168,19 @@ def test_an_output_that_stays_on_needs_a_person_and_the_other_channel_was_tried(
 
 def test_readings_come_out_of_the_buffer_in_one_round_trip():
     with replay("buffer") as talk:
-        found = Keithley2600B(talk, "smu1").buffered("smua", 3)
+        before = [Limit("smua", 1e-7, 1e-6), Ramp("smua", 0.1, 100.0)]
+        found = prepared(talk).buffered("smua", 3, before)
     np.testing.assert_array_equal(found, [1e-6, -2e-6, np.nan])
+
+
+def test_a_buffer_is_filled_by_a_channel_that_was_set_up_after_steps_that_read_nothing():
+    with Replay([]) as talk, pytest.raises(InstrumentError, match="smua has not been set up"):
+        Keithley2600B(talk, "smu1").buffered("smua", 3)
+    with replay("output") as talk:
+        smu = prepared(talk)
+        smu.output(["smua"])
+        with pytest.raises(InstrumentError, match="before a buffer read nothing"):
+            smu.buffered("smua", 3, [Watch("smua")])
 
 
 def test_closing_leaves_what_was_set_up_in_the_state_of_the_night():
@@ -200,6 +214,12 @@ def test_what_a_model_does_not_have_is_refused_before_anything_is_sent():
             smu.prepare({"smub": SETUP})
         with pytest.raises(BenchError, match="beyond the source ranges"):
             smu.prepare({"smua": ChannelSetup(range_v=300.0, limit=1e-6, range_i=1e-6)})
+        with pytest.raises(BenchError, match="beyond the current ranges"):
+            smu.prepare({"smua": ChannelSetup(range_v=1.0, limit=1e-6, range_i=20.0)})
+        for cold in (1.1e-6, 0.0, math.nan):
+            setup = ChannelSetup(range_v=1.0, limit=1e-6, range_i=1e-6, cold_limit=cold)
+            with pytest.raises(BenchError, match=r"a cold limit of .*at most that"):
+                smu.prepare({"smua": setup})
 
 
 @pytest.mark.parametrize(("reply", "numbers"), [("1.5e-07\ttrue", [1.5e-7, 1.0]), ("-1, 2", [-1.0, 2.0])])
