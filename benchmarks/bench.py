@@ -89,7 +89,7 @@ def twin_of(sockets: bool) -> tuple[Bench, SimDie, Twin]:
     """Return a bench, an ideal die, and the twin with the needles down."""
     bench = files.read(BENCH, Bench).value
     die = SimDie(files.read(IDEAL, DieDescription).value, seed=1, name="die")
-    return bench, die, Twin(bench, {(0, 0): die}, sockets=sockets, in_contact=True)
+    return bench, die, Twin(bench, {(0, 0, 0): die}, sockets=sockets, in_contact=True)
 
 
 def ours() -> dict[str, dict[str, float]]:
@@ -214,7 +214,8 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
     spent: Counter[str] = Counter()
     seal, worker.seal_in_subprocess = worker.seal_in_subprocess, lambda folder, die: ""
     try:
-        with prepared.on_bench(lambda text: True) as body:
+        assert prepared.station is not None
+        with prepared.station.opened(lambda text: True, prepared.station.twin()) as body:
             world = body.twin.world
             advance = world.advance
 
@@ -240,7 +241,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
                 "messages": ledger.messages,
                 "messages_per_second": ledger.messages / wall,
                 "spent": dict(spent),
-                "stages": {name: after - now for (name, now), (_, after) in pairwise(at)},
+                "stages": {name: after - now for (name, now), (_, after) in pairwise([*at, ("end", world.now)])},
                 "hot_switches": ledger.hot_switches,
                 "peak_cell_voltage": ledger.peak_cell_voltage,
             }
