@@ -5,7 +5,7 @@ Values marked [?] are engineering defaults that no manual gives; they belong to 
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
 
 from instruments.keithley707b import MODELS as MATRICES
 from instruments.keithley2600b_models import MODELS as SOURCES
@@ -129,6 +129,9 @@ class Outputs(Model):
     cold_voltage: Volt = Field(default=1e-3, gt=0, description="a line below this may be switched")
     cold_current: Ampere = Field(default=1e-6, gt=0, description="[?] and with less current than this")
     cold_aperture: Second = Field(default=1e-3, gt=0, description="integration of that reading")
+    between_routes: Literal["open", "grounded"] = Field(
+        default="open", description="whether a line floats from one source to the next, or is on ground meanwhile"
+    )
 
 
 class Settling(Model):
@@ -150,7 +153,7 @@ class Reads(Model):
 class Contact(Model):
     """The contact check: continuity of known structures at a voltage that hurts nobody."""
 
-    voltage: Volt = Field(default=15e-3, ge=1e-3, le=20e-3)
+    voltage: Volt = Field(default=15e-3, ge=1e-3, le=15e-3, description="the first voltage on a die after a touch")
     limit: Ampere = Field(default=10e-6, gt=0, le=100e-6)
     structures: tuple[tuple[str, str], ...] = Field(
         default=(), description="pairs of pads that conduct on a good touch"
@@ -158,6 +161,10 @@ class Contact(Model):
     resistance: Ohm = Field(default=50e3, gt=0, description="[?] more than this is no contact")
     retouches: int = Field(default=2, ge=0, description="[?] new touches after a failed check")
     touches_per_die: int = Field(default=6, ge=1, description="[?] quota over the die's life: needles wear pads")
+    landing: Literal["grounded", "open"] | None = Field(
+        default=None,
+        description="pads while needles touch or lift; grounded if the wiring has a ground row",
+    )
 
 
 class TwinSettings(Model):
@@ -196,6 +203,18 @@ class Bench(Model):
                 taken[resource] = name
         return value
 
+    @field_validator("outputs")
+    @classmethod
+    def _ground_between(cls, value: Outputs, info: ValidationInfo) -> Outputs:
+        _has_ground(value.between_routes, "between_routes: grounded", info)
+        return value
+
+    @field_validator("contact")
+    @classmethod
+    def _ground_to_land_on(cls, value: Contact, info: ValidationInfo) -> Contact:
+        _has_ground(value.landing, "landing: grounded", info)
+        return value
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
         kinds = {name: entry.driver for name, entry in self.instruments.items()}
@@ -222,8 +241,23 @@ class Bench(Model):
             raise ValueError("relay_limit is above the compliance limit of the bench")
         return self
 
+    @property
+    def landing(self) -> frozenset[str]:
+        """Relays that are closed while needles touch or lift: every pad on the ground row, or none."""
+        wiring = self.wiring
+        if wiring.ground is None or self.contact.landing == "open":
+            return frozenset()
+        return frozenset(wiring.crosspoint(pad, len(wiring.channels)) for pad in wiring.pads)
+
     def geometry(self, polarity: int = 1) -> Geometry:
         """Return the shape of the die that the wiring reaches."""
         kernel = self.wiring.kernels[0]
         kind = Kind.ONE_T_ONE_R if kernel.gates else Kind.PASSIVE
         return Geometry(len(self.wiring.kernels), len(kernel.rows), len(kernel.cols), kind, polarity)
+
+
+def _has_ground(choice: str | None, key: str, info: ValidationInfo) -> None:
+    """Raise ValueError if what is `grounded` has no ground row in the wiring."""
+    wiring = info.data.get("wiring")
+    if choice == "grounded" and wiring is not None and wiring.ground is None:
+        raise ValueError(f"'{key}' needs a ground row, and the wiring has none; add 'ground' there, or leave it open")

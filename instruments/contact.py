@@ -27,13 +27,44 @@ class Touchdown:
 
 
 def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
-    """Return the resistance of every contact structure of the bench file, ohm; ContactError if one is too high."""
+    """Return the resistance of every contact structure of the bench file, ohm; ContactError if one is too high.
+
+    It is the first voltage on a die that was touched. A bench file that names no structure has its first row and column
+    biased all the same, at the voltage of the check and judged by nobody.
+    """
     contact = die.bench.contact
-    found = {pads: die.continuity(*pads) for pads in contact.structures}
-    bad = [f"{a}-{b} {ohms(r)}" for (a, b), r in found.items() if not r <= contact.resistance]
+    if not contact.structures:
+        kernel = die.bench.wiring.kernels[0]
+        die.continuity(kernel.rows[0], kernel.cols[0])
+    resistance = {pads: die.continuity(*pads) for pads in contact.structures}
+    bad = [f"{a}-{b} {ohms(r)}" for (a, b), r in resistance.items() if not r <= contact.resistance]
     if bad:
         raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact")
-    return found
+    return resistance
+
+
+def lower(die: ProbedDie, prober: Prober, touching: Callable[[], object]) -> None:
+    """Have the needles on the pads; if that fails, whatever heights say, they are up again before the error is raised.
+
+    Args:
+        touching: called before the needles move, to count the touch; they stay up if it raises.
+
+    Raises:
+        ContactError: the chuck stopped where nothing can touch; other errors are those of bench and prober.
+    """
+    die.land()
+    touching()
+    try:
+        prober.contact()
+    except BaseException:
+        lift(die, prober)
+        raise
+
+
+def lift(die: ProbedDie, prober: Prober) -> None:
+    """Have the needles off the pads, left as they were landed on: outputs verified off, on ground if so chosen."""
+    die.land()
+    prober.separate()
 
 
 def touch_down(
@@ -46,6 +77,9 @@ def touch_down(
 ) -> Touchdown:
     """Have the needles on the pads with every structure conducting; on failure safe, separated, and ContactError.
 
+    Whether there is contact is judged by the structures alone: a chuck whose contact is compensated stands off its
+    contact height, and one that stopped short has structures that do not conduct.
+
     Args:
         die: idled and verified off before every motion.
         touches: touches that this die has had before.
@@ -53,25 +87,22 @@ def touch_down(
         touching: called before every touch, to count it; the needles stay up if it raises.
     """
     contact = die.bench.contact
-    said: list[str] = []
+    failures: list[str] = []
     for number in range(contact.retouches + 1):
-        if not prober.in_contact():
-            if touches >= contact.touches_per_die:
-                said.append(f"its quota of {contact.touches_per_die} touches is used up")
-                break
-            die.idle()
-            if number:
-                retouching()
-            touching()
-            prober.contact()
-            touches += 1
         try:
+            if not prober.in_contact():
+                if touches >= contact.touches_per_die:
+                    failures.append(f"its quota of {contact.touches_per_die} touches is used up")
+                    break
+                if number:
+                    retouching()
+                touches += 1
+                lower(die, prober, touching)
             return Touchdown(touches, check_contact(die))
         except ContactError as error:
-            said.append(str(error))
-        die.idle()
-        prober.separate()
-    raise ContactError(f"the die is given up after {touches} touches: {'; '.join(said)}")
+            failures.append(str(error))
+        lift(die, prober)
+    raise ContactError(f"the die is given up after {touches} touches: {'; '.join(failures)}")
 
 
 def ohms(value: Ohm) -> str:

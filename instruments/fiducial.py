@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from instruments.bench import Bench, Contact
-from instruments.contact import ohms
+from instruments.contact import lift, lower, ohms
 from instruments.drivers import has_prober
 from instruments.probed_die import ProbedDie
 from labctl.core.errors import BenchError, ContactError
@@ -134,8 +134,8 @@ def prove(
             left = contact.touches_per_die - (touches or {}).get(fiducial.at, 0)
             found.append(_visit(die, prober, fiducial, min(contact.retouches + 1, left), touching))
     finally:
+        lift(die, prober)
         die.idle()
-        prober.separate()
     wrong = [f"at x{f.at[0]}y{f.at[1]} {f.said}" for f in found if f.said]
     if not wrong:
         return found
@@ -153,14 +153,17 @@ def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touchi
     """Touch at a fiducial, at most `most` times while nothing conducts that should, and return what was found."""
     contact, done = die.bench.contact, 0
     while True:
-        die.idle()
+        die.land()
         prober.step(*fiducial.at)
-        touching(fiducial.at)
-        prober.contact()
         done += 1
-        resistance = {pair: die.continuity(*pair) for pair in _pairs(die.bench, fiducial)}
-        die.idle()
-        prober.separate()
+        try:
+            lower(die, prober, lambda: touching(fiducial.at))
+            resistance = {pair: die.continuity(*pair) for pair in _pairs(die.bench, fiducial)}
+        except ContactError:  # the chuck stopped short, and the needles are up again: nothing conducts
+            if done < most:
+                continue
+            raise
+        lift(die, prober)
         highest = contact.resistance if fiducial.resistance is None else max(contact.resistance, fiducial.resistance[1])
         conducts = any(r <= highest for r in resistance.values())
         if conducts or fiducial.open or done >= most:

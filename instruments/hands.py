@@ -60,7 +60,7 @@ class Hands:
         self.ranges = self._common_ranges()
         matrix.guard = self._vouch_cold
         if prober is not None:
-            prober.guard = self.verify_off
+            prober.guard = self.verify_landing
 
     def idle(self) -> None:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
@@ -130,12 +130,39 @@ class Hands:
 
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
+        self._verify(frozenset())
+
+    def verify_landing(self) -> None:
+        """Read back that every output is off and the relays are those to land with; InstrumentError if not.
+
+        Guard of the prober; changes nothing. `land` makes it so.
+        """
+        self._verify(self.bench.landing)
+
+    def land(self) -> None:
+        """Have the bench as needles may touch and lift: outputs verified off, every pad on ground if it lands so.
+
+        Raises:
+            InstrumentError: an output is not verified off, or a pad not on ground; nothing may move.
+        """
+        self.idle()
+        if landing := self.bench.landing:
+            self.matrix.route(landing)
+            self._wait(self.bench.settling.relays)
+
+    def _verify(self, wanted: frozenset[str]) -> None:
+        """Read back that every output is off and exactly the relays `wanted` are closed."""
         for unit in self.units:
             unit.verify_off()
         closed = self.matrix.closed()
-        if closed:
+        if not wanted and closed:
             raise InstrumentError(
                 f"{self.matrix.name}: {len(closed)} relays are closed; nothing moves before they open"
+            )
+        if closed != wanted:
+            raise InstrumentError(
+                f"{self.matrix.name}: {len(wanted - closed)} pads are not on ground, and {len(closed - wanted)} other "
+                "relays are closed; needles touch and lift with every pad on ground, so land first"
             )
 
     def carry_out(self, events: Iterable[Event]) -> list[tuple[Tag, Sample]]:
@@ -176,20 +203,33 @@ class Hands:
         return ""
 
     def route(self, closed: Iterable[str]) -> None:
-        """Have exactly these relays closed, settled."""
-        wanted = frozenset(closed)
-        if wanted == self._closed:
+        """Have exactly these relays closed, settled; no line floats on the way if the bench says so."""
+        wanted, present = frozenset(closed), self._closed
+        if wanted == present:
             return
         self._closed, before = None, self._fault
         self._fault = "a route broke off; idle the bench first"
-        self.matrix.route(wanted)
+        for relays in self._way(self.matrix.closed() if present is None else present, wanted):
+            self.matrix.route(relays)
+            self._wait(self.bench.settling.relays)
         self._closed, self._fault = wanted, before
-        self._wait(self.bench.settling.relays)
+
+    def _way(self, present: frozenset[str], wanted: frozenset[str]) -> list[frozenset[str]]:
+        """Return the sets of closed relays that lead from one route to the next.
+
+        With lines grounded between routes every line of either is put on ground, then on its new source, and leaves
+        ground only then; all sources are at 0 V meanwhile, or the matrix's guard stops it.
+        """
+        ground = self.bench.wiring.ground
+        if self.bench.outputs.between_routes == "open" or ground is None:
+            return [wanted]
+        lines = frozenset(f"{relay[0]}{ground}{relay[2:]}" for relay in present | wanted)
+        return [present | lines, wanted | lines, wanted]
 
     def energise(self) -> None:
-        """Have the outputs that visits use on at 0 V, relays open before, needles verified in contact.
+        """Have the outputs that visits use on at 0 V, needles verified in contact; nothing happens if they are on.
 
-        Nothing happens if they are on.
+        No channel is on a pad before: relays are open, or every pad is on ground as it was when the needles touched.
         """
         if self._fault:
             raise InstrumentError(f"the bench must be made safe first: {self._fault}")
@@ -197,8 +237,8 @@ class Hands:
             return
         if self.prober is not None and not self.prober.in_contact():
             raise ContactError(f"{self.prober.name}: the needles are not in contact; no output goes on")
-        self._closed = None
-        self.verify_off()
+        self._closed = self.matrix.closed()
+        self._verify(self.bench.landing if self._closed else frozenset())
         limits, outputs = self.bench.limits, self.bench.outputs
         setup = ChannelSetup(
             limits.span,

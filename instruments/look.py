@@ -9,7 +9,7 @@ from typing import Any
 from instruments.bench import Bench, ManualEntry
 from instruments.drivers import Connect, Kind, driver_of, kind_of, visa
 from instruments.keithley2600b import Keithley2600B
-from instruments.mpi_sentio import MpiSentio
+from instruments.mpi_sentio import STEPPING, MpiSentio
 from labctl.core.errors import LabError
 from labctl.core.instrument import Matrix, SourceMeasure
 
@@ -118,7 +118,7 @@ def _relays(matrix: Matrix, bench: Bench) -> Said:
 
 def _chuck(prober: MpiSentio) -> Said:
     h = prober.heights()
-    where = "in contact" if prober.in_contact() else "separated" if prober.separated() else "neither up nor down"
+    where, doubts = prober.standing()
     heights = ", ".join(
         f"{name} {height * 1e6:.1f} um"
         for name, height in (
@@ -128,5 +128,9 @@ def _chuck(prober: MpiSentio) -> Said:
             ("hover", h.hover),
         )
     )
-    wrong = [] if where != "neither up nor down" else ["the chuck is neither in contact nor clear of the needles"]
-    return [f"chuck {where}; {heights}", f"{prober.touches()} touches on its counter"], wrong
+    state = [
+        f"chuck {where}; {heights}",
+        f"{prober.touches()} touches on its counter",
+        f"stepping contact mode and compensation: no command reads them; {STEPPING} is set before the first step",
+    ]
+    return state, doubts

@@ -3,116 +3,38 @@
 Verified against: transcripts of public facts, and the emulated SENTIO of this project.
 
 A prober has no undo: it moves only after a guard has said that the outputs are off, only at a separation that was
-read back, never beyond an overtravel ceiling, and an answer that does not come in time is an error here, whatever the
-vendor's own reader thinks of waiting for ever.
-"""
+commanded here and seen to happen (`chuck` says what proves it), never beyond an overtravel ceiling, and an answer that
+does not come in time is an error here, whatever the vendor's own reader thinks of waiting for ever. A step is believed
+when SENTIO, asked again, names the die and the chuck has moved as far as the map says.
 
-from dataclasses import dataclass
+No public command reads the stepping contact mode or the compensation. The mode is therefore set before the first step,
+and the compensation is seen in where the chuck stands.
+"""
 
 from pydantic import Field
 
+from instruments.chuck import Levels
+from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, Talk
+from instruments.stepping import Place, misled
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.instrument import Guard, Heights, Position, Subsite, Transport, Wait
 from labctl.core.procedure import Model
 from labctl.core.units import Metre
 
 MICRON = 1e-6
-END_OF_ROUTE = 1
-"""Status bit of a reply: the route has no die after this one."""
-
-ERRORS: dict[int, str] = {
-    1: "internal error of SENTIO; ask its support",
-    2: "SENTIO could not carry it out",
-    3: "this station has no such module",
-    4: "command not known",
-    5: "command format not known",
-    6: "a parameter is wrong",
-    7: "the number of parameters is wrong",
-    8: "a parameter is out of bounds",
-    9: "file not found",
-    10: "file format not known",
-    11: "end of the route: no die is left to step to",
-    12: "not allowed in the present state",
-    13: "not supported by this version of SENTIO",
-    14: "the subsite is not on the route",
-    15: "no project is open; open the wafer's project",
-    16: "end of the list",
-    17: "prealignment failed",
-    18: "the home position is not set; train it",
-    19: "SENTIO's own time ran out",
-    20: "the pattern is not trained",
-    21: "the pattern was not found",
-    22: "too many patterns were found",
-    23: "the contact height is not set; set it by hand before measuring",
-    24: "autofocus on the wafer failed",
-    25: "autofocus on the tips failed",
-    26: "a probe tip was not found",
-    27: "the offset is over tolerance",
-    30: "a command is still running",
-    31: "a command was aborted",
-    32: "SENTIO does not know this command's number",
-    35: "the camera is not calibrated",
-    36: "the camera is not installed",
-    37: "alignment is worse than 10 um",
-    38: "the chuck is not low enough to step; separate first",
-    60: "the front door is open",
-    61: "the loader door is open",
-    62: "the front door does not lock",
-    63: "the loader door does not lock",
-    64: "the slot or station is occupied",
-    65: "the slot or station is empty",
-    66: "the back door is open",
-    67: "the side door is open",
-    68: "the vacuum has failed; the wafer is not held",
-    69: "the tray door is open",
-}
-"""Codes 0-69 in operator words; codes not listed are not in use."""
-
-
-class NeedlesDown(InstrumentError):
-    """The chuck is not verified separated; nothing may move."""
-
-
-class EndOfRoute(InstrumentError):
-    """There is no die to step to."""
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer of SENTIO.
-
-    Args:
-        error: 0 is none.
-        end_of_route: status bit.
-        text: values or message.
-    """
-
-    error: int
-    end_of_route: bool
-    text: str
-
-
-def parse_reply(line: str) -> Reply:
-    """Return the parts of a reply ``code,id,text``, code being error (10 bits) and status (the bits above).
-
-    >>> parse_reply("1024,0,4,7,0")
-    Reply(error=0, end_of_route=True, text='4,7,0')
-    """
-    fields = line.split(",", 2)
-    try:
-        code = int(fields[0])
-        int(fields[1])
-        return Reply(code & 1023, bool(code >> 10 & END_OF_ROUTE), fields[2].strip())
-    except (ValueError, IndexError) as error:
-        raise InstrumentError(f"'{line}' is not a reply of SENTIO; expected code,id,text") from error
+STEPPING = "StepToSeparation"
+"""Stepping contact mode that is set: no step ends in contact by itself."""
 
 
 class SentioOptions(Model):
-    """What the bench file says of the chuck. Clearance and tolerance are engineering defaults."""
+    """What the bench file says of the chuck. All but the ceiling are engineering defaults."""
 
     overtravel_ceiling: Metre = Field(ge=0, description="needles never go further beyond contact than this")
-    clearance: Metre = Field(default=50e-6, gt=0, description="least distance below contact that counts as separated")
+    clearance: Metre = Field(default=50e-6, gt=0, description="least distance from contact that counts as separated")
     tolerance: Metre = Field(default=2e-6, gt=0, description="how far from its height the chuck may stop")
+    compensation: Metre = Field(
+        default=100e-6, ge=0, description="[?] most that the station's contact compensation shifts the chuck; 0: none"
+    )
 
 
 class MpiSentio:
@@ -126,11 +48,18 @@ class MpiSentio:
     """
 
     def __init__(self, transport: Transport, name: str, options: SentioOptions, guard: Guard) -> None:
-        self.name, self.guard, self._transport, self._options = name, guard, transport, options
+        self.name, self.guard, self._options, self._talk = name, guard, options, Talk(transport, name)
+        self._up: Metre | None = None
+        """Height at which separation was last proved; None once anything else was commanded."""
+        self._down: Metre | None = None
+        """Height at which contact was last commanded and reached; None once anything else was commanded."""
+        self._place: Place | None = None
+        """Where a step starts from: the last place that was verified."""
+        self._mode_set = False
 
     def connect(self) -> str:
         """Choose the native command set for this connection and read version, heights and site; nothing moves."""
-        version = self._ask("*RCS 1\nstatus:get_version").text
+        version = self._talk.ask("*RCS 1\nstatus:get_version").text
         self.heights()
         return version
 
@@ -139,8 +68,7 @@ class MpiSentio:
         has_contact, overtravel_on = self._site()
         if not has_contact:
             raise InstrumentError(f"{self.name}: {ERRORS[23]}")
-        found = self._numbers("get_chuck_site_heights Wafer", 4)
-        heights = Heights(*(value * MICRON for value in found))
+        heights = self._read_heights()
         ceiling = self._options.overtravel_ceiling
         if overtravel_on and heights.overtravel > ceiling * (1 + 1e-9):
             raise InstrumentError(
@@ -151,10 +79,12 @@ class MpiSentio:
 
     def version(self) -> str:
         """Return SENTIO's version text."""
-        return self._ask("status:get_version").text
+        return self._talk.ask("status:get_version").text
+
+    # -- x and y
 
     def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
-        """Be at die (col, row), separated: separates first, verifies it, and steps only then.
+        """Be at die (col, row), separated: separates first, proves it, steps, and asks where the chuck stands.
 
         Args:
             col: column of the die on the map.
@@ -164,114 +94,216 @@ class MpiSentio:
         Raises:
             EndOfRoute: the map has no such die on its route.
             InstrumentError: SENTIO refused, stands elsewhere, or knows the subsite as another.
+            NeedlesDown: the needles are not proved up, before the step or after it.
         """
         if subsite is not None:
             self._compare(subsite)
-        site = 0 if subsite is None else subsite.number
+        self._require_gap(self._levels())
         self.separate()
+        self.guard()
+        if not self._mode_set:
+            self._talk.ask(f"set_stepping_contact_mode {STEPPING}")
+            self._mode_set = True
+        self._place = start = self._place or self._stands()
+        site = 0 if subsite is None else subsite.number
+        height, self._up = self._up, None
         reply = self._move(f"map:step_die {col}, {row}, {site}")
-        found = self._integers(reply.text)
-        if found[:3] != [col, row, site]:
+        self._stays_up(height)
+        echo = self._talk.integers(reply.text)
+        if echo[:3] != [col, row, site]:
             raise InstrumentError(
-                f"{self.name}: stepped to die ({col}, {row}), subsite {site}, but stands at {tuple(found[:3])}"
+                f"{self.name}: stepped to die ({col}, {row}), subsite {site}, but stands at {tuple(echo[:3])}"
             )
+        self._place = self._arrived(start, (col, row), subsite)
         return Position(col, row, reply.end_of_route)
+
+    def _stands(self) -> Place | None:
+        """Return where SENTIO says the chuck is, None if it names no die."""
+        die, text = self._current_die(), self._subsite()
+        if die is None:
+            return None
+        spot = Subsite(text, int(text), *self._offset(int(text))) if text.isdigit() and int(text) else None
+        return Place(die, spot, self._xy())
+
+    def _arrived(self, start: Place | None, die: tuple[int, int], subsite: Subsite | None) -> Place:
+        """Return the place that a step has led to, as SENTIO and its axes say when they are asked again."""
+        site, named = 0 if subsite is None else subsite.number, self._current_die()
+        if named != die:
+            raise InstrumentError(
+                f"{self.name} answered the step to die {die} and, asked again, "
+                f"{'names no die' if named is None else f'stands at die {named}'}; look at the station"
+            )
+        text = self._subsite()
+        if text != str(site) and (site or text.lstrip("-").isdigit()):
+            raise InstrumentError(f"{self.name} answered the step to subsite {site} and, asked again, tells '{text}'")
+        place = Place(die, subsite, self._xy())
+        pitch = self._talk.numbers("map:get_index_size", 2)
+        doubt = "" if start is None else misled(start, place, (pitch[0] * MICRON, pitch[1] * MICRON))
+        if doubt:
+            raise InstrumentError(f"{self.name} {doubt}")
+        return place
+
+    def _current_die(self) -> tuple[int, int] | None:
+        """Return column and row of the die that SENTIO is at, None if it names none."""
+        reply = self._talk.ask("map:die:get_current_index", allowed=range(1, 1024))
+        try:
+            _, col, row = (int(part) for part in reply.text.split(",")[:3])
+        except ValueError:
+            return None
+        return col, row
+
+    def _subsite(self) -> str:
+        """Return the number of the subsite that SENTIO is at, or its words if it names none."""
+        return self._talk.ask("map:die:get_current_subsite", allowed=range(1, 1024)).text
+
+    def _xy(self) -> tuple[Metre, Metre]:
+        x, y = self._talk.numbers("get_chuck_xy Wafer, Z", 2)
+        return x * MICRON, y * MICRON
 
     def _compare(self, subsite: Subsite) -> None:
         """Raise InstrumentError unless SENTIO's table has `subsite` where it is said to be."""
-        text = self._ask(f"map:subsite:get {subsite.number}, UR").text
-        try:
-            x, y = (float(part) * MICRON for part in text.split(",")[1:3])
-        except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{text}' is no subsite; expected name,x,y") from error
+        x, y = self._offset(subsite.number)
         if max(abs(x - subsite.x), abs(y - subsite.y)) > self._options.tolerance:
             raise InstrumentError(
                 f"{self.name}: subsite {subsite.number} of SENTIO's project lies at ({x * 1e6:.6g}, {y * 1e6:.6g}) um, "
                 f"and {subsite.name} is at ({subsite.x * 1e6:.6g}, {subsite.y * 1e6:.6g}) um"
             )
 
+    def _offset(self, number: int) -> tuple[Metre, Metre]:
+        """Return where SENTIO's table has a subsite, right and up of the die's home, m."""
+        text = self._talk.ask(f"map:subsite:get {number}, UR").text
+        try:
+            x, y = (float(part) * MICRON for part in text.split(",")[1:3])
+        except ValueError as error:
+            raise InstrumentError(f"{self.name}: '{text}' is no subsite; expected name,x,y") from error
+        return x, y
+
+    # -- z
+
     def contact(self) -> None:
-        """Have the needles on the pads: heights judged, chuck up, position read back.
+        """Have the chuck where the needles touch: heights judged, chuck up, position read back.
+
+        With a compensated station this is a height at which they may touch; the contact check says whether they do.
+        Whoever gets an error here has the needles taken up again, unconditionally.
 
         Raises:
-            ContactError: the chuck stopped elsewhere.
+            ContactError: the chuck stopped where the needles touch with no offset within the bound.
         """
         self.guard()
         self.heights()
-        if self.in_contact():
+        levels, before = self._levels(), self._z()
+        self._require_gap(levels)
+        if self._near(before, self._down):
             return
+        self._up = self._down = None
         self._move("move_chuck_contact")
-        if not self.in_contact():
-            raise ContactError(f"{self.name}: the chuck did not reach contact; it stands at {self._z() * 1e6:.1f} um")
+        z = self._z()
+        if not levels.may_touch(z):
+            raise ContactError(
+                f"{self.name}: the chuck did not reach contact; it stands at {z * 1e6:.1f} um, contact is at "
+                f"{levels.contact * 1e6:.1f} um, up to {levels.compensation * 1e6:.4g} um may be compensation"
+            )
+        self._down = z
 
     def separate(self) -> None:
-        """Have the needles off the pads, verified. Nothing moves when they are."""
+        """Have the needles off the pads, proved. Sends the move unless it was sent here and the chuck still stands so.
+
+        Raises:
+            NeedlesDown: the chuck has not fallen by the separation gap and does not stand clear of contact.
+        """
         if self.separated():
             return
         self.guard()
+        levels, before = self._levels(), self._z()
+        was_down, self._up = self._near(before, self._down), None
         self._move("move_chuck_separation ")
-        if not self.separated():
-            raise NeedlesDown(f"{self.name}: the chuck did not separate; it stands at {self._z() * 1e6:.1f} um")
+        after = self._z()
+        if not levels.separated(before, after, was_down=was_down):
+            raise NeedlesDown(
+                f"{self.name}: the chuck did not separate; it stood at {before * 1e6:.1f} um and stands at "
+                f"{after * 1e6:.1f} um, contact is at {levels.contact * 1e6:.1f} um, separation "
+                f"{levels.gap * 1e6:.4g} um below; look at the station"
+            )
+        self._up, self._down = after, None
 
     def in_contact(self) -> bool:
-        """Return whether the chuck stands at contact or in its overtravel, as read back."""
-        heights, z = self.heights(), self._z()
-        beyond = z - heights.contact
-        return -self._options.tolerance <= beyond <= self._options.overtravel_ceiling + self._options.tolerance
+        """Return whether the chuck stands where it went to contact, or, if it was put there by others, may touch."""
+        z = self._z()
+        self.heights()
+        return self._near(z, self._down) if self._down is not None else self._levels().may_touch(z)
+
+    def at_contact_height(self) -> bool:
+        """Return whether the chuck stands at contact or in its overtravel with nothing compensated."""
+        return self._levels().at_contact(self._z())
 
     def separated(self) -> bool:
-        """Return whether the chuck stands below contact by at least the clearance, as read back."""
-        contact = self._numbers("get_chuck_site_heights Wafer", 4)[0] * MICRON
-        return contact - self._z() >= self._options.clearance * (1 - 1e-9)
+        """Return whether separation was commanded here and proved, and the chuck has not moved since."""
+        return self._up is not None and self._near(self._z(), self._up)
+
+    def standing(self) -> tuple[str, list[str]]:
+        """Return where the chuck stands by its heights, and what of it a person has to look at."""
+        levels, z = self._levels(), self._z()
+        where, doubts = levels.standing(z), [levels.small_gap] if levels.small_gap else []
+        if levels.may_touch(z) and not levels.at_contact(z):
+            doubts.append(
+                "the chuck stands off its contact height: the station compensates the contact, or somebody has moved "
+                "it. Needles count as down where the contact check conducts, as up where a separation was commanded"
+            )
+        elif not levels.may_touch(z) and not levels.clear(z):
+            doubts.append("the chuck is neither in contact nor clear of the needles")
+        return where, doubts
 
     def touches(self) -> int:
         """Return how often the chuck has gone to contact since SENTIO's counter was last reset."""
-        return self._integers(self._ask("setup:contact_counter:get").text)[0]
+        return self._talk.integers(self._talk.ask("setup:contact_counter:get").text)[0]
 
     def close(self) -> None:
         """Give the station back to its operator and end the conversation; nothing moves."""
         try:
-            self._transport.write("*LOCAL")
+            self._talk.transport.write("*LOCAL")
         finally:
-            self._transport.close()
+            self._talk.transport.close()
+
+    def _stays_up(self, height: Metre | None) -> None:
+        """Keep separation proved after a step; if the chuck has gone up by itself, take it down and raise."""
+        z = self._z()
+        if self._near(z, height) or self._levels().clear(z):
+            self._up = z
+            return
+        self.separate()
+        raise InstrumentError(
+            f"{self.name} went up to {z * 1e6:.1f} um by itself after a step, although its stepping contact mode was "
+            f"set to {STEPPING}; the needles may have touched a die and are up again. Look at the station"
+        )
+
+    def _require_gap(self, levels: Levels) -> None:
+        if levels.small_gap:
+            raise InstrumentError(f"{self.name}: {levels.small_gap}")
+
+    def _levels(self) -> Levels:
+        """Return the heights for proofs. [?] Public sources call the second one a gap and a height; both are taken."""
+        heights, own = self._read_heights(), self._options
+        absolute = heights.separation > heights.contact / 2
+        gap = heights.contact - heights.separation if absolute else heights.separation
+        return Levels(heights.contact, gap, own.overtravel_ceiling, own.compensation, own.clearance, own.tolerance)
+
+    def _near(self, z: Metre, height: Metre | None) -> bool:
+        return height is not None and abs(z - height) <= self._options.tolerance
+
+    def _read_heights(self) -> Heights:
+        return Heights(*(value * MICRON for value in self._talk.numbers("get_chuck_site_heights Wafer", 4)))
 
     def _site(self) -> tuple[bool, bool]:
         """Return whether the wafer site has a contact height and overtravel on; InstrumentError without vacuum."""
-        found = self._integers(self._ask("get_chuck_site_status Wafer").text)
-        if len(found) < 4:
-            raise InstrumentError(f"{self.name}: site status {found}; expected home, contact, overtravel, vacuum")
-        if not found[3]:
+        flags = self._talk.integers(self._talk.ask("get_chuck_site_status Wafer").text)
+        if len(flags) < 4:
+            raise InstrumentError(f"{self.name}: site status {flags}; expected home, contact, overtravel, vacuum")
+        if not flags[3]:
             raise InstrumentError(f"{self.name}: {ERRORS[68]}")
-        return bool(found[1]), bool(found[2])
+        return bool(flags[1]), bool(flags[2])
 
     def _z(self) -> Metre:
-        return self._numbers("get_chuck_z Z", 1)[0] * MICRON
+        return self._talk.numbers("get_chuck_z Z", 1)[0] * MICRON
 
     def _move(self, command: str) -> Reply:
-        return self._ask(command, wait=Wait.MOTION)
-
-    def _ask(self, command: str, *, wait: Wait = Wait.QUERY) -> Reply:
-        """Send a command; raise what its error code means."""
-        reply = parse_reply(self._transport.query(command, wait=wait))
-        if reply.error == 0:
-            return reply
-        words = ERRORS.get(reply.error, "not in the table of codes")
-        kind = {11: EndOfRoute, 38: NeedlesDown}.get(reply.error, InstrumentError)
-        said = f" ('{reply.text}')" if reply.text else ""
-        raise kind(f"{self.name} refused '{command.strip()}': {words}, error {reply.error}{said}")
-
-    def _numbers(self, command: str, count: int) -> list[float]:
-        text = self._ask(command).text
-        try:
-            found = [float(part) for part in text.split(",")]
-        except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{text}' answers '{command}'; expected numbers") from error
-        if len(found) < count:
-            raise InstrumentError(f"{self.name}: '{text}' answers '{command}'; expected {count} numbers")
-        return found[:count]
-
-    def _integers(self, text: str) -> list[int]:
-        try:
-            return [int(part) for part in text.split(",")]
-        except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{text}' was answered where whole numbers were expected") from error
+        return self._talk.ask(command, wait=Wait.MOTION)

@@ -51,6 +51,9 @@ MOST_VISITS = 32
 MATRIX_MESSAGES = 2
 """Open and close, and the question about errors and the closed set."""
 
+ROUTES, MOVES = {"open": 1, "grounded": 3}, {"open": 2, "grounded": 4}
+"""Routes that one change of route takes, and times that relays move in them, by what lines are on meanwhile."""
+
 
 class ProbedDie:
     """The die interface on a bench.
@@ -133,6 +136,14 @@ class ProbedDie:
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
         self._hands.verify_off()
+
+    def land(self) -> None:
+        """Have the bench as needles may touch and lift: outputs verified off, every pad on ground if it lands so.
+
+        Raises:
+            InstrumentError: an output is not verified off, or a pad not on ground; nothing may move.
+        """
+        self._hands.land()
 
     def continuity(self, first: str, second: str) -> float:
         """Return the resistance between two pads at the contact check's voltage, ohm; infinite if nothing flows.
@@ -262,7 +273,9 @@ class ProbedDie:
             seconds = self._script_time([*head, self._visit(visits, k, ranges)], act, ends=ends[k], last=last[k])
             seconds -= self._script_time(head, act) if head else 0.0
             if moves[k]:
-                seconds += MATRIX_MESSAGES * timing.message + 2 * timing.relay + self.bench.settling.relays
+                between = self.bench.outputs.between_routes
+                seconds += ROUTES[between] * (MATRIX_MESSAGES * timing.message + self.bench.settling.relays)
+                seconds += MOVES[between] * timing.relay
             total += times * seconds
         return total
 

@@ -4,7 +4,7 @@ This is the only place that knows which; everything above sees a die.
 """
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -14,15 +14,15 @@ from typing import Any, Protocol, Self
 
 from instruments.assemble import OpenBench, open_bench
 from instruments.bench import Bench
-from instruments.contact import touch_down
+from instruments.contact import check_contact, lift, touch_down
 from instruments.drivers import visa
 from instruments.fiducial import Fiducial, Found, prove
 from instruments.manual_prober import Ask
 from instruments.transport import Log
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
-from labctl.core.instrument import Subsite, Transport
-from labctl.core.units import Second
+from labctl.core.instrument import Compensated, Subsite, Transport
+from labctl.core.units import Ohm, Second
 from labctl.overnight.place import check_place
 from labctl.overnight.states import State
 from labctl.overnight.stress import VARIABLE, Ledger
@@ -232,6 +232,7 @@ class OnBench:
         if opened.prober is not None:
             say(State.MOVING)
             spot = () if subject.subsite is None else (subject.subsite,)
+            die.land()
             place = opened.prober.step(*subject.at, *spot)
             say(State.CONTACT_CHECK)
 
@@ -244,7 +245,7 @@ class OnBench:
             noted |= {
                 "place": [place.col, place.row],
                 "touches": touched.touches,
-                "contact_resistance": {f"{a}-{b}": ohm for (a, b), ohm in touched.resistance.items()},
+                "contact_resistance": _by_pads(touched.resistance),
             }
             if self._proved:
                 noted["fiducials"], self._proved = [_said(found) for found in self._proved], []
@@ -292,10 +293,10 @@ class OnBench:
         return self._proved
 
     def leave(self) -> None:
-        """Have outputs verified off and needles up."""
+        """Have outputs verified off and needles up, lifted from pads as the bench file says they are left."""
         self.opened.off()
         if self.opened.prober is not None:
-            self.opened.prober.separate()
+            lift(self.opened.die, self.opened.prober)
 
     def __enter__(self) -> Self:
         return self
@@ -316,15 +317,23 @@ class OnBench:
 
 def _said(found: Found) -> dict[str, Any]:
     """Return what was found at a fiducial as a journal holds it."""
-    ohms = {f"{a}-{b}": ohm for (a, b), ohm in found.resistance.items()}
-    return {"at": list(found.at), "touches": found.touches, "resistance": ohms}
+    return {"at": list(found.at), "touches": found.touches, "resistance": _by_pads(found.resistance)}
+
+
+def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:
+    """Return resistances by the names of their two pads, as a journal holds them."""
+    return {f"{a}-{b}": ohm for (a, b), ohm in resistance.items()}
 
 
 class ByHand(OnBench):
     """A bench that a person stands at: the needles stay where they are, down on a die, and so does the die."""
 
     def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
-        """Have the interface of the die under the needles, if they are in contact; ContactError if not."""
+        """Have the interface of the die under the needles, if they are in contact; ContactError if not.
+
+        The first voltage is that of the contact check. Structures that do not conduct are noted where the chuck stands
+        at contact height, and are no contact where it stands off it, as with a compensated station.
+        """
         self.bench.wiring.fits(subject.description.shape)
         die = self.opened.turn_to(subject.description.nominal, subject.description.polarity)
         prober = self.opened.prober
@@ -332,7 +341,14 @@ class ByHand(OnBench):
             raise ContactError(
                 f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
             )
-        return self._ready(die, subject, {"identities": dict(self.opened.identities), "by_hand": True})
+        noted: dict[str, Any] = {"identities": dict(self.opened.identities), "by_hand": True}
+        try:
+            noted["contact_resistance"] = _by_pads(check_contact(die))
+        except ContactError as error:
+            if isinstance(prober, Compensated) and not prober.at_contact_height():
+                raise
+            noted["no_contact"] = str(error)
+        return self._ready(die, subject, noted)
 
     def leave(self) -> None:
         """Have outputs verified off and relays open; the needles stay."""

@@ -344,7 +344,7 @@ class Prober(Protocol):
 
     name: str
     guard: Guard
-    """Called before any motion; raises unless outputs are verified off."""
+    """Called before any motion; raises unless outputs are verified off and the relays are those to land with."""
 
     def connect(self) -> str:
         """Read identity and state, change nothing; return the identity."""
@@ -359,7 +359,7 @@ class Prober(Protocol):
         ...
 
     def separate(self) -> None:
-        """Have the needles off the pads, verified."""
+        """Have the needles off the pads, verified: commanded, and seen to have moved."""
         ...
 
     def in_contact(self) -> bool:
@@ -367,9 +367,18 @@ class Prober(Protocol):
         ...
 
     def separated(self) -> bool:
-        """Return whether the needles are clear of the pads, as the prober reads it."""
+        """Return whether separation was commanded here and the prober has stood so since."""
         ...
 
     def close(self) -> None:
         """End the conversation; nothing moves."""
+        ...
+
+
+@runtime_checkable
+class Compensated(Protocol):
+    """A prober that may put the chuck off the heights that it tells; `in_contact` is then what heights allow."""
+
+    def at_contact_height(self) -> bool:
+        """Return whether the chuck stands at contact, or in its overtravel, by the heights alone."""
         ...

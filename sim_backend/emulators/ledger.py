@@ -33,6 +33,8 @@ class Ledger:
     Args:
         peak_cell_voltage: largest |V_row - V_col| between two lines of one kernel, transients included, V. On a
             passive array no cell sees more than its lines.
+        first_bias: per time that the needles went down (or were down at first), the largest difference between two
+            lines of a kernel until the die was at rest again, V; 0 if nothing was applied yet.
         energised: merged spans (begin, end) of time in which a line of a die was away from the others, s.
     """
 
@@ -40,7 +42,10 @@ class Ledger:
     relay_operations: int = 0
     messages: int = 0
     events: list[Event] = field(default_factory=list)
+    first_bias: list[Volt] = field(default_factory=list)
     energised: list[tuple[Second, Second]] = field(default_factory=list)
+    _first: bool = False
+    """The first bias of the last touch is not over."""
 
     def note(self, time: Second, what: str, detail: str) -> None:
         """Write down an event."""
@@ -69,6 +74,24 @@ class Ledger:
     def fights(self) -> int:
         """Times that two sources were put on one net at different levels."""
         return self.count("sources fight")
+
+    def touched(self) -> None:
+        """Account that the needles are on a die."""
+        self.first_bias.append(0.0)
+        self._first = True
+
+    def biased(self, spread: Volt) -> None:
+        """Account what the lines of the die differ by now.
+
+        >>> ledger = Ledger(); ledger.touched()
+        >>> for spread in (0.0, 8e-3, 15e-3, 0.0, 0.5): ledger.biased(spread)
+        >>> ledger.first_bias
+        [0.015]
+        """
+        if self._first and spread > HOT_VOLTAGE:
+            self.first_bias[-1] = max(self.first_bias[-1], spread)
+        elif self._first and self.first_bias[-1]:
+            self._first = False
 
     def energise(self, begin: Second, end: Second) -> None:
         """Account a span of time in which the die was energised."""

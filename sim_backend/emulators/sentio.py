@@ -2,6 +2,7 @@
 
 Dialect: MPI's public Python package `sentio_prober_control` (command texts, reply layout, error codes; MIT). Replies
 are `error | status << 10,command id,message`. Where that source is silent the behaviour here is labelled [?].
+It reads neither the stepping contact mode nor the compensation, and neither does this emulator.
 """
 
 import inspect
@@ -9,6 +10,7 @@ from collections.abc import Callable
 
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.sentio_model import (
+    COMPENSATIONS,
     END_OF_ROUTE,
     FRONT_DOOR,
     INVALID_OPERATION,
@@ -56,6 +58,7 @@ class Sentio(Instrument):
         self.step: int | None = None
         self.site = 0
         self.xy = [0.0, 0.0]
+        self.compensation, self._short = COMPENSATIONS[1], 0.0
         self._commands = self._table()
 
     # -- language
@@ -142,6 +145,9 @@ class Sentio(Instrument):
             "map:step_die": self._step_die,
             "map:step_die_seq": lambda a: self._step_to(int(a[0]), int(a[1]) if len(a) > 1 else 0),
             "map:get_die_seq": bound(lambda: str(-1 if self.step is None else self.step), 0),
+            "map:die:get_current_index": bound(self._current_die, 0),
+            "map:die:get_current_subsite": bound(self._current_subsite, 0),
+            "map:compensation:set_z": bound(self._set_compensation, 1),
             "map:get_num_dies": bound(lambda *_: str(len(self.wafer.route)), 1),
             "map:subsite:get_num": bound(lambda *_: str(self.wafer.sites), 1),
             "map:subsite:get": bound(self._subsite, 2),
@@ -163,7 +169,9 @@ class Sentio(Instrument):
     def _z(self) -> float:
         contact = self.heights.contact or 0.0
         gap = {"contact": self.heights.overtravel if self.overtravel_on else 0.0, "hover": -self.heights.hover}
-        return contact + gap.get(self.level, -self.heights.separation)
+        on = self.compensation != COMPENSATIONS[0] and self.level in self.state.compensated
+        offset = self.state.compensation if on else 0.0
+        return contact + gap.get(self.level, -self.heights.separation) + offset - self._short
 
     def _ready(self) -> None:
         if self.state.front_door_open:
@@ -172,14 +180,17 @@ class Sentio(Instrument):
             raise ProberError(VACUUM, "Vacuum failed")
 
     def _go(self, level: str) -> str:
-        if level == self.level:
+        """Go to a level and return the height there, as SENTIO replies with it."""
+        if level == self.level and not (self._short and level == "contact"):
             return f"{self._z():.3f}"
         if level != "contact":
+            if self.state.stuck_in_contact and self.level == "contact":
+                return f"{(self.heights.contact or 0.0) - self.heights.separation:.3f}"
             self.world.touch(False)
         self.world.advance(self.world.timing.contact)
-        self.level = level
+        self.level, self._short = level, self.state.short if level == "contact" else 0.0
         if level == "contact":
-            self.world.touch(True)
+            self.world.touch(not self._short)
             self.state.touches += 1
         return f"{self._z():.3f}"
 
@@ -237,6 +248,11 @@ class Sentio(Instrument):
             raise ProberError(INVALID_PARAMETER, f"Stepping contact mode must be one of {', '.join(MODES)}")
         self.mode = mode
 
+    def _set_compensation(self, kind: str) -> None:
+        if kind not in COMPENSATIONS:
+            raise ProberError(INVALID_PARAMETER, f"Z compensation must be one of {', '.join(COMPENSATIONS)}")
+        self.compensation = kind
+
     def _flag(self, name: str, value: bool) -> None:
         setattr(self, name, value)
 
@@ -276,6 +292,16 @@ class Sentio(Instrument):
         if (column, row) not in self.wafer.route:
             raise ProberError(OUT_OF_BOUNDS, f"Die {column},{row} is not on the map")
         return self._step_to(self.wafer.route.index((column, row)), site)
+
+    def _current_die(self) -> str:
+        """Return index in the route, column and row; what is said without a die, from public notes of its users."""
+        if self.step is None:
+            return "No die active"
+        column, row = self.wafer.route[self.step]
+        return f"{self.step},{column},{row}"
+
+    def _current_subsite(self) -> str:
+        return "No subsite active" if self.step is None else str(self.site)
 
     def _subsite(self, number: str, orientation: str = "UR") -> str:
         if not 0 <= int(number) < self.wafer.sites:
@@ -317,10 +343,12 @@ class Sentio(Instrument):
             self._go("separation")
         self.world.advance(self.world.timing.step)
         column, row = self.wafer.route[step]
-        self.step, self.site = step, site
-        _, right, up = self.wafer.subsite(site)
-        self.xy = [column * self.wafer.index[0] + right, row * self.wafer.index[1] + up]
-        self.world.move((column, row, site))
+        if self.state.stuck != "all":
+            self.step, self.site = step, site
+        if not self.state.stuck:
+            _, right, up = self.wafer.subsite(site)
+            self.xy = [column * self.wafer.index[0] + right, row * self.wafer.index[1] + up]
+            self.world.move((column, row, site))
         if was_in_contact and self.mode == "BackToContact":
             self._contact()
         last_site = site == self.wafer.sites - 1

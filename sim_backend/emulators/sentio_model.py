@@ -49,9 +49,24 @@ class WaferMap:
         return self.table[number] if self.table else (str(number), 0.0, 0.0)
 
 
+COMPENSATIONS = ("None", "OnTheFly", "Topography")
+LEVELS = ("contact", "separation", "hover")
+
+
 @dataclass
 class ProberState:
-    """What can be wrong with the machine, for tests to set."""
+    """What can be wrong with the machine, for tests to set.
+
+    Args:
+        compensation: how far above its heights the chuck goes while compensation is on, um. The heights that the
+            station tells stay as they are set (issue 47 of the vendor's client); that the sign is free, and which
+            levels are shifted, is [?].
+        compensated: the levels that are shifted.
+        short: how far below contact a contact move stops, um; the needles do not touch.
+        stuck: what a step leaves where it was while its reply names the wanted die: "chuck" (the map goes on, the
+            chuck does not), "all" (the map does not either), "" nothing.
+        stuck_in_contact: a separation is answered and not carried out.
+    """
 
     front_door_open: bool = False
     vacuum: bool = True
@@ -59,3 +74,8 @@ class ProberState:
     temperature: float = 25.0
     setpoint: float = 25.0
     touches: int = 0
+    compensation: float = 0.0
+    compensated: tuple[str, ...] = LEVELS
+    short: float = 0.0
+    stuck: str = ""
+    stuck_in_contact: bool = False

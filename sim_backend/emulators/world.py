@@ -66,6 +66,8 @@ class World:
     def __post_init__(self) -> None:
         self.lock = RLock()
         self._ledger = Ledger()
+        if self.in_contact:
+            self._ledger.touched()
         self._channels = dict(self.wiring.channels)
         self._drives: dict[str, Drive | None] = dict.fromkeys(self._channels)
         self._closed: set[Crosspoint] = set()
@@ -118,18 +120,19 @@ class World:
         return self._solution
 
     def _account(self, pending: Second) -> None:
-        energised = False
+        largest = 0.0
         n_rows = self._load.geometry.n_rows if self._load is not None else 0
         for volts in self._solution.line_voltage.values():
             spread = float(volts.max() - volts.min())
             if np.isnan(spread):
                 spread = float(np.nanmax(volts) - np.nanmin(volts)) if np.isfinite(volts).any() else 0.0
-            energised |= spread > HOT_VOLTAGE
+            largest = max(largest, spread)
             if spread > self._ledger.peak_cell_voltage:
                 rows, cols = volts[:n_rows], volts[n_rows:]
                 peak = max(np.nanmax(rows) - np.nanmin(cols), np.nanmax(cols) - np.nanmin(rows))
                 self._ledger.peak_cell_voltage = max(self._ledger.peak_cell_voltage, float(peak))
-        if energised:
+        self._ledger.biased(largest)
+        if largest > HOT_VOLTAGE:
             self._ledger.energise(self.now - pending, self.now)
         fighting = set()
         for net in self._find_nets().sourced:
@@ -205,6 +208,8 @@ class World:
             self._ledger.note(self.now, "hot touch", f"pads {'touched' if down else 'left'} at {where}")
         self.in_contact = down
         self._rewire()
+        if down:
+            self._ledger.touched()
 
     def move(self, place: Place) -> None:
         """Put another die under the needles; noted if they are down."""

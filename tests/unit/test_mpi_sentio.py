@@ -4,19 +4,39 @@ from pathlib import Path
 
 import pytest
 
-from instruments.mpi_sentio import ERRORS, EndOfRoute, MpiSentio, NeedlesDown, SentioOptions, parse_reply
+from instruments.mpi_sentio import MpiSentio, SentioOptions
+from instruments.sentio_reply import ERRORS, EndOfRoute, NeedlesDown, parse_reply
+from instruments.stepping import Place, misled
 from instruments.transcript import Replay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Heights, Position, Prober, Subsite
+from labctl.core.instrument import Compensated, Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[1] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
 SITE = [(">", "get_chuck_site_status Wafer"), ("<", "0,0,1,1,1,1")]
 HEIGHTS = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11300,11000,30,100")]
+MODE = [(">", "set_stepping_contact_mode StepToSeparation"), ("<", "0,0,OK")]
+PITCH = [(">", "map:get_index_size"), ("<", "0,0,5000,4000")]
 
 
 def z(height):
     return [(">", "get_chuck_z Z"), ("<", f"0,0,{height}")]
+
+
+def at(die, site=0, xy=None):
+    """Return what SENTIO says when it is asked where it is: the die (None for none), the subsite, x and y in um."""
+    index = "0,0,No die active" if die is None else f"0,0,3,{die[0]},{die[1]}"
+    talk = [(">", "map:die:get_current_index"), ("<", index)]
+    talk += [(">", "map:die:get_current_subsite"), ("<", f"0,0,{site}")]
+    return talk + ([(">", "get_chuck_xy Wafer, Z"), ("<", f"0,0,{xy[0]},{xy[1]}")] if xy else [])
+
+
+def separating(before, after):
+    return HEIGHTS + z(before) + [(">", "move_chuck_separation "), ("<", f"0,0,{after}")] + z(after)
+
+
+def stepping(die, reply=None, site=0):
+    return [(">", f"map:step_die {die[0]}, {die[1]}, {site}"), ("<", reply or f"0,0,{die[0]},{die[1]},{site}")]
 
 
 def off():
@@ -27,18 +47,19 @@ def replay(name):
     return Replay.of(FILES / f"sentio-{name}.txt")
 
 
-def prober(talk, guard=off):
-    return MpiSentio(talk, "prober", OPTIONS, guard)
+def prober(talk, guard=off, **options):
+    return MpiSentio(talk, "prober", OPTIONS.model_copy(update=options), guard)
 
 
-def test_connecting_reads_version_and_heights_and_moves_nothing():
+def test_connecting_reads_version_and_heights_and_moves_and_sets_nothing():
     with replay("connect") as talk:
         made = prober(talk)
         assert isinstance(made, Prober)
+        assert isinstance(made, Compensated)
         assert made.connect() == "Version: 24.0.1"
 
 
-def test_a_step_separates_first_reads_that_back_and_tells_the_end_of_the_route():
+def test_a_step_separates_sets_the_mode_once_and_asks_where_it_is():
     with replay("step") as talk:
         made = prober(talk)
         assert made.step(4, 7) == Position(4, 7)
@@ -69,28 +90,179 @@ def test_nothing_moves_unless_the_guard_lets_it(move):
     def on():
         raise InstrumentError("smua is on")
 
-    talk = HEIGHTS + z(11330)
     with pytest.raises(InstrumentError, match="smua is on"):
-        move(prober(Replay(talk), on))
+        move(prober(Replay(HEIGHTS), on))
 
 
-def test_a_chuck_that_does_not_come_down_stops_everything():
-    talk = HEIGHTS + z(11330) + [(">", "move_chuck_separation "), ("<", "0,0,11330")] + HEIGHTS + z(11330) + z(11330)
-    with Replay(talk) as wire, pytest.raises(NeedlesDown, match="did not separate"):
+def test_needles_that_were_proved_up_do_not_make_a_step_without_the_guard():
+    verdicts = ["", "smua is on"]
+
+    def guard():
+        if verdict := verdicts.pop(0):
+            raise InstrumentError(verdict)
+
+    with Replay(separating(11330, 11000) + HEIGHTS + z(11000)) as wire:
+        made = prober(wire, guard)
+        made.separate()
+        with pytest.raises(InstrumentError, match="smua is on"):
+            made.step(4, 7)
+
+
+@pytest.mark.parametrize("offset", [-100, -60, -40, 0, 20, 100])
+@pytest.mark.parametrize("shifted", [True, False], ids=["separation shifted", "contact alone"])
+def test_in_a_fresh_session_needles_that_are_down_are_lifted_and_only_once(offset, shifted):
+    """The faulty proof was z < contact - clearance: at -60 um it took needles that are down for needles that are up."""
+    down, up = 11330 + offset, 11000 + offset * shifted
+    with Replay(separating(down, up) + z(up)) as wire:
+        made = prober(wire)
+        assert not made.separated()
+        made.separate()
+        made.separate()
+
+
+@pytest.mark.parametrize("offset", [-100, -60, 0, 100])
+def test_in_a_fresh_session_needles_that_are_up_are_told_to_separate_and_stand_clear(offset):
+    with Replay(separating(11000 + offset, 11000 + offset) + z(11000 + offset)) as wire:
+        made = prober(wire)
+        made.separate()
+        assert made.separated()
+
+
+@pytest.mark.parametrize("offset", [-100, -60, 0, 100])
+def test_a_chuck_that_stays_where_it_was_told_to_separate_stops_everything(offset):
+    stays = separating(11330 + offset, 11330 + offset)
+    with Replay(HEIGHTS + stays) as wire, pytest.raises(NeedlesDown, match="did not separate"):
         prober(wire).step(4, 7)
 
 
-def test_a_chuck_that_does_not_reach_contact_is_a_contact_error():
-    up = [(">", "move_chuck_contact"), ("<", "0,0,11200")]
-    talk = SITE + HEIGHTS + SITE + HEIGHTS + z(11000) + up + SITE + HEIGHTS + z(11200) + z(11200)
+def test_a_chuck_that_was_put_down_here_has_to_fall_whatever_the_heights_say_by_then():
+    """Somebody trains the contact 300 um higher while the needles are down: they now stand where separation is."""
+    up = [(">", "move_chuck_contact"), ("<", "0,0,11330")]
+    trained = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11600,11300,30,100")]
+    stays = [(">", "move_chuck_separation "), ("<", "0,0,11300")]
+    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(11330) + trained + z(11330) + stays + z(11330)
+    with Replay(talk) as wire:
+        made = prober(wire)
+        made.contact()
+        with pytest.raises(NeedlesDown, match="did not separate"):
+            made.separate()
+    with Replay(trained + z(11330) + stays + z(11330)) as wire:
+        prober(wire).separate()
+
+
+def test_a_chuck_that_somebody_has_moved_is_told_to_separate_again():
+    with Replay(separating(11330, 11000) + z(11330) + separating(11330, 11000)) as wire:
+        made = prober(wire)
+        made.separate()
+        made.separate()
+
+
+@pytest.mark.parametrize("height", [11150, 11500, 11000])
+def test_a_chuck_that_cannot_touch_there_is_a_contact_error(height):
+    up = [(">", "move_chuck_contact"), ("<", f"0,0,{height}")]
+    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(height)
     with Replay(talk) as wire, pytest.raises(ContactError, match="did not reach contact"):
         prober(wire).contact()
 
 
-def test_a_prober_that_stands_elsewhere_is_an_error():
-    talk = HEIGHTS + z(11000) + [(">", "map:step_die 4, 7, 0"), ("<", "0,0,7,4,0")]
+@pytest.mark.parametrize("height", [11200, 11260, 11320, 11450])
+def test_a_chuck_that_may_touch_is_left_to_the_contact_check(height):
+    up = [(">", "move_chuck_contact"), ("<", f"0,0,{height}")]
+    reads = z(height) + SITE + HEIGHTS
+    with Replay(SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(height) + reads + HEIGHTS + z(height)) as wire:
+        made = prober(wire)
+        made.contact()
+        assert made.in_contact()
+        assert made.at_contact_height() == (height == 11320)
+
+
+def test_needles_that_somebody_moved_after_contact_are_not_in_contact():
+    up = [(">", "move_chuck_contact"), ("<", "0,0,11330")]
+    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(11330) + z(11300) + SITE + HEIGHTS
+    with Replay(talk) as wire:
+        made = prober(wire)
+        made.contact()
+        assert not made.in_contact()
+
+
+@pytest.mark.parametrize("move", ["contact", "step"])
+def test_a_gap_too_small_to_tell_up_from_down_is_refused_before_anything_moves(move):
+    small = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11300,200,30,100")]
+    words = "gap is 200 um; with up to 100 um of compensation at least 250 um"
+    with Replay(SITE + small + small + z(11100) if move == "contact" else small) as wire:
+        made = prober(wire)
+        with pytest.raises(InstrumentError, match=words):
+            made.contact() if move == "contact" else made.step(4, 7)
+    with Replay(small + z(11100)) as wire:
+        assert prober(wire, compensation=50e-6).standing() == ("separated by its heights", [])
+    with Replay(small + z(11100)) as wire:
+        assert words in prober(wire).standing()[1][0]
+
+
+def test_a_chuck_that_goes_up_by_itself_after_a_step_is_taken_down_and_told():
+    talk = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((1, 0))
+    talk += z(11330) + HEIGHTS + separating(11330, 11000)
+    with Replay(talk) as wire:
+        made = prober(wire)
+        with pytest.raises(InstrumentError, match=r"went up to 11330\.0 um by itself after a step"):
+            made.step(1, 0)
+
+
+def step_from(start, end, *, xy, site=0, reply=None, subsite=None, pitch=True, die=None):
+    """Step once in a fresh session between two dies; the chuck ends at `xy` um, SENTIO says `die` when asked again."""
+    talk = [] if subsite is None else [(">", f"map:subsite:get {site}, UR"), ("<", "0,0,b,250,-120")]
+    talk += HEIGHTS + separating(11000, 11000) + MODE + at(start, xy=(0, 0) if start else None)
+    talk += stepping(end, reply, site) + z(11000) + at(die or end, site, xy) + (PITCH if pitch else [])
+    with Replay(talk) as wire:
+        return prober(wire).step(*end, subsite) if subsite else prober(wire).step(*end)
+
+
+def test_a_prober_that_answers_with_another_die_is_an_error():
+    talk = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((4, 7), "0,0,7,4,0") + z(11000)
     with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"stands at \(7, 4, 0\)"):
         prober(wire).step(4, 7)
+
+
+@pytest.mark.parametrize("xy", [(20000, -28000), (-20100, 28300)])
+def test_a_step_counts_when_the_chuck_has_moved_as_far_as_the_map_says(xy):
+    assert step_from((0, 0), (4, 7), xy=xy) == Position(4, 7)
+
+
+@pytest.mark.parametrize(
+    ("xy", "words"),
+    [
+        ((0, 0), "moved by 0 um in x where the map says 20000 um"),
+        ((20000, 24000), "moved by 24000 um in y where the map says 28000 um"),
+        ((15000, 28000), "moved by 15000 um in x"),
+        (("nan", 28000), "moved by nan um in x"),
+    ],
+)
+def test_an_echo_is_not_believed_when_the_chuck_has_not_moved_so_far(xy, words):
+    with pytest.raises(InstrumentError, match=words):
+        step_from((0, 0), (4, 7), xy=xy)
+
+
+def test_an_echo_is_not_believed_when_sentio_says_otherwise_when_asked_again():
+    talk = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((4, 7)) + z(11000)
+    again = [(">", "map:die:get_current_index"), ("<", "0,0,0,0,0")]
+    with Replay(talk + again) as wire, pytest.raises(InstrumentError, match=r"stands at die \(0, 0\); look at"):
+        prober(wire).step(4, 7)
+
+
+def test_a_step_that_did_not_happen_is_refused_again_when_it_is_asked_for_again():
+    first = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((1, 0)) + z(11000)
+    again = HEIGHTS + z(11000) + stepping((1, 0)) + z(11000)
+    with Replay(first + at((1, 0), xy=(0, 0)) + PITCH + again + at((1, 0), xy=(0, 0)) + PITCH) as wire:
+        made = prober(wire)
+        for _ in range(2):
+            with pytest.raises(InstrumentError, match="moved by 0 um in x where the map says 5000 um"):
+                made.step(1, 0)
+
+
+def test_where_the_chuck_came_from_may_be_unknown():
+    talk = HEIGHTS + separating(11000, 11000) + MODE + at(None, "No subsite active") + stepping((4, 7)) + z(11000)
+    with Replay(talk + at((4, 7), "No subsite active", (1, 2)) + PITCH) as wire:
+        assert prober(wire).step(4, 7) == Position(4, 7)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +276,28 @@ def test_a_prober_that_stands_elsewhere_is_an_error():
 def test_a_subsite_has_to_lie_where_it_is_said_to(reply, words):
     subsite = Subsite("b", 1, 250e-6, -120e-6)
     ask = [(">", "map:subsite:get 1, UR"), ("<", reply)]
-    go = [*HEIGHTS, *z(11000), (">", "map:step_die 4, 7, 1"), ("<", "2048,0,4,7,1")]
+    go = HEIGHTS + separating(11000, 11000) + MODE + at((4, 7), xy=(0, 0))
+    go += stepping((4, 7), "2048,0,4,7,1", 1) + z(11000) + at((4, 7), 1, (-250, -120)) + PITCH
     with Replay(ask + ([] if words else go)) as wire:
         if words:
             with pytest.raises(InstrumentError, match=words):
                 prober(wire).step(4, 7, subsite)
         else:
             assert prober(wire).step(4, 7, subsite) == Position(4, 7)
+
+
+def test_a_session_may_begin_at_another_subsite():
+    start = [*at((4, 7), 1), (">", "map:subsite:get 1, UR"), ("<", "0,0,b,250,-120"), *at(None, 0, (0, 0))[4:]]
+    talk = HEIGHTS + separating(11000, 11000) + MODE + start + stepping((4, 7)) + z(11000)
+    with Replay(talk + at((4, 7), 0, (250, 120)) + PITCH) as wire:
+        assert prober(wire).step(4, 7) == Position(4, 7)
+
+
+@pytest.mark.parametrize(("moved", "good"), [(250e-6, True), (130e-6, True), (0.0, False), (500e-6, False)])
+def test_between_subsites_half_their_distance_decides(moved, good):
+    spots = Subsite("a", 0, 0.0, 0.0), Subsite("b", 1, 250e-6, 0.0)
+    start, end = Place((3, 2), spots[0], (0.0, 0.0)), Place((3, 2), spots[1], (-moved, 0.0))
+    assert (misled(start, end, (5e-3, 4e-3)) == "") is good
 
 
 @pytest.mark.parametrize(
@@ -132,6 +319,31 @@ def test_heights_are_metres():
     with Replay(SITE + HEIGHTS) as wire:
         found = prober(wire).heights()
     assert found == Heights(*(pytest.approx(v) for v in (11.3e-3, 11e-3, 30e-6, 100e-6)))
+
+
+@pytest.mark.parametrize("separation", ["300", "11000"])
+def test_separation_may_be_told_as_a_gap_or_as_a_height(separation):
+    talk = [(">", "get_chuck_site_heights Wafer"), ("<", f"0,0,11300,{separation},30,100")]
+    with Replay(talk + z(11000)) as wire:
+        assert prober(wire).standing() == ("separated by its heights", [])
+
+
+@pytest.mark.parametrize(
+    ("height", "where", "doubt"),
+    [
+        (11330, "in contact", ""),
+        (11240, "60.0 um below the contact height", "the station compensates the contact, or somebody has moved"),
+        (11400, "100.0 um above", "the station compensates"),
+        (10940, r"separated by its heights, -60.0 um from the separation height", ""),
+        (11170, "neither up nor down", "neither in contact nor clear"),
+    ],
+)
+def test_where_the_chuck_stands_is_told_and_what_is_strange_about_it(height, where, doubt):
+    with Replay(HEIGHTS + z(height)) as wire:
+        found = prober(wire).standing()
+    assert where in found[0]
+    assert len(found[1]) == bool(doubt)
+    assert doubt in "".join(found[1])
 
 
 def test_every_code_in_use_has_words_and_the_reply_is_taken_apart():

@@ -1,0 +1,45 @@
+"""Whether a chuck has moved as the map says: the second question to a prober that says it has stepped."""
+
+from dataclasses import dataclass
+
+from labctl.core.instrument import Subsite
+from labctl.core.units import Metre
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a chuck was.
+
+    Args:
+        die: its (column, row) on the map.
+        subsite: None for the home of the die.
+        xy: position of the chuck by its own axes, m.
+    """
+
+    die: tuple[int, int]
+    subsite: Subsite | None
+    xy: tuple[Metre, Metre]
+
+
+def misled(start: Place, end: Place, pitch: tuple[Metre, Metre]) -> str:
+    """Return what contradicts a step from `start` to `end` on a map of that pitch, in operator words; "" if nothing.
+
+    Which way the axes of the map and of the chuck point does not matter. Half a pitch, or half the way between two
+    subsites of one die, tells going from standing still and one die from its neighbour.
+
+    >>> misled(Place((0, 0), None, (0.0, 0.0)), Place((2, 0), None, (-10e-3, 0.0)), (5e-3, 5e-3))
+    ''
+    """
+    before, after = ((0.0, 0.0) if p.subsite is None else (p.subsite.x, p.subsite.y) for p in (start, end))
+    for axis, name in enumerate("xy"):
+        dies, inside = abs(end.die[axis] - start.die[axis]) * pitch[axis], after[axis] - before[axis]
+        moved = abs(end.xy[axis] - start.xy[axis])
+        expected = min(abs(dies + inside), abs(dies - inside), key=lambda way: abs(way - moved))
+        slack = abs(inside) / 2 if inside and start.die == end.die else pitch[axis] / 2
+        if not abs(moved - expected) < slack:
+            return (
+                f"says that it stepped from die {start.die} to die {end.die}, but the chuck moved by "
+                f"{moved * 1e6:.6g} um in {name} where the map says {expected * 1e6:.6g} um; look at the station. "
+                "If the chuck was moved by hand meanwhile, step it to a die there and start again"
+            )
+    return ""
