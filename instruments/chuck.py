@@ -40,10 +40,10 @@ class Levels:
         if self.gap >= least - ROUNDING:
             return ""
         return (
-            f"the separation gap is {self.gap * 1e6:.4g} um; with up to {self.compensation * 1e6:.4g} um of compensation "
-            f"at least {least * 1e6:.4g} um are needed to tell needles that are up from needles that are down. Set a "
-            "larger gap at the station, or the 'compensation' of the bench file to the most that the station's is (0 um "
-            "if it is off)"
+            f"the separation gap is {self.gap * 1e6:.4g} um; with up to {self.compensation * 1e6:.4g} um of "
+            f"compensation at least {least * 1e6:.4g} um are needed to tell needles that are up from needles that are "
+            "down. Set a larger gap at the station, or the 'compensation' of the bench file to the most that the "
+            "station's is (0 um if it is off)"
         )
 
     def at_contact(self, z: Metre) -> bool:

@@ -87,11 +87,11 @@ class Night:
         return {r.outcome.exit_code for r in self.results} | ({self.error.exit_code} if self.error else set())
 
 
-def night(folder, monkeypatch, intrude=None, procedures=PROCEDURES):
+def night(folder, monkeypatch, intrude=None, procedures=PROCEDURES, between="open"):
     """Run two dies; `intrude(instrument, index, line, before)` is called around every message and may raise or,
     before it, return a `Fault`."""
     monkeypatch.setattr(worker, "seal_in_subprocess", lambda folder, die: "")
-    bench = Bench.model_validate(BENCH, context={"file": True})
+    bench = Bench.model_validate({**BENCH, "outputs": {"between_routes": between}}, context={"file": True})
     description = DieDescription.model_validate(DIE, context={"file": True})
     subjects = [Subject(f"D{k}", description, 5 + k, (k, 0)) for k in range(2)]
     found, stop, numbers = Night(), Stop(), itertools.count()
@@ -165,6 +165,7 @@ def test_an_undisturbed_night_is_clean(clean):
     assert clean.codes == {0}
     assert [r.outcome.status for r in clean.results] == [Status.SUCCESS] * 2
     assert_unharmed(clean)
+    assert clean.twin.ledger.first_bias == pytest.approx([15e-3] * 2)
     assert clean.twin.ledger.peak_cell_voltage == pytest.approx(0.45)
     assert clean.twin.instruments["prober"].level != "contact"
     assert not clean.twin.world.closed
@@ -190,6 +191,22 @@ def test_an_interrupt_at_any_message_ends_safe(clean, tmp_path, monkeypatch, bef
         assert (found.error, found.codes) == (None, {4}) or found.codes == {0, 4}, index
         assert_unharmed(found)
         assert not found.twin.world.closed
+
+
+def test_a_night_whose_lines_are_grounded_between_routes_ends_safe_wherever_it_is_broken_off(tmp_path, monkeypatch):
+    whole = night(tmp_path / "whole", monkeypatch, between="grounded")
+    assert whole.codes == {0}
+    assert_unharmed(whole)
+    for index in stages(whole, 12):
+
+        def interrupt(name, at, stop, early, index=index):
+            if at == index and not early:
+                raise KeyboardInterrupt
+
+        broken = night(tmp_path / str(index), monkeypatch, interrupt, between="grounded")
+        assert (broken.error, broken.codes) == (None, {4}) or broken.codes == {0, 4}, index
+        assert_unharmed(broken)
+        assert not broken.twin.world.closed
 
 
 def test_a_bug_in_a_procedure_ends_safe(tmp_path, monkeypatch):

@@ -110,6 +110,56 @@ def test_stepping_from_contact_separates_first(mode: str, error: int, contact: b
     assert prober.world.ledger.moves_in_contact == 0
 
 
+@pytest.mark.parametrize("shifted", [("contact", "separation", "hover"), ("contact",)])
+def test_a_compensated_chuck_stands_off_the_heights_that_are_told(shifted: tuple[str, ...]) -> None:
+    prober = make()
+    prober.state.compensation, prober.state.compensated = -60.0, shifted
+    ask(prober, "map:step_first_die")
+    up = 14750.0 - 60.0 * ("separation" in shifted)
+    assert ask(prober, "get_chuck_z Z")[2] == f"{up:.3f}"
+    assert ask(prober, "move_chuck_contact")[2] == "14940.000"
+    assert prober.world.in_contact
+    assert ask(prober, "get_chuck_site_heights Wafer")[2] == "15000.000,250.000,30.000,50.000"
+    assert ask(prober, "map:compensation:set_z None")[0] == 0
+    assert ask(prober, "get_chuck_z Z")[2] == "15000.000"
+    assert ask(prober, "map:compensation:set_z Sometimes")[0] == 6
+
+
+def test_where_it_is_can_be_asked() -> None:
+    prober = make(sites=2)
+    assert ask(prober, "map:die:get_current_index")[2] == "No die active"
+    assert ask(prober, "map:die:get_current_subsite")[2] == "No subsite active"
+    ask(prober, "map:step_die 1, 1, 1")
+    assert ask(prober, "map:die:get_current_index")[2] == "2,1,1"
+    assert ask(prober, "map:die:get_current_subsite")[2] == "1"
+
+
+@pytest.mark.parametrize(("stuck", "index"), [("chuck", "1,1,0"), ("all", "0,0,0")])
+def test_a_step_can_be_answered_and_not_made(stuck: str, index: str) -> None:
+    prober = make()
+    ask(prober, "map:step_first_die")
+    prober.state.stuck = stuck
+    assert ask(prober, "map:step_die 1, 0, 0") == (0, 0, "1,0,0")
+    assert ask(prober, "map:die:get_current_index")[2] == index
+    assert ask(prober, "get_chuck_xy Wafer, Z")[2] == "0.000,0.000"
+    assert prober.world.place == (0, 0, 0)
+
+
+def test_a_contact_can_stop_short_and_a_separation_can_be_answered_and_not_made() -> None:
+    prober = make()
+    ask(prober, "map:step_first_die")
+    prober.state.short = 40.0
+    assert ask(prober, "move_chuck_contact")[2] == "14960.000"
+    assert not prober.world.in_contact
+    prober.state.short = 0.0
+    assert ask(prober, "move_chuck_contact")[2] == "15000.000"
+    assert prober.world.in_contact
+    prober.state.stuck_in_contact = True
+    assert ask(prober, "move_chuck_separation") == (0, 0, "14750.000")
+    assert ask(prober, "get_chuck_z Z")[2] == "15000.000"
+    assert prober.world.in_contact
+
+
 def test_moving_in_contact_is_refused_by_the_prober() -> None:
     prober = make()
     assert ask(prober, "move_chuck_xy Home, 5000, 0") == (0, 0, "5000.000,0.000")

@@ -9,15 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from instruments import routing
 from instruments.assemble import open_bench, planned_die
 from instruments.bench import Bench
-from instruments.contact import check_contact, touch_down
+from instruments.contact import check_contact, lift, touch_down
 from instruments.currents import subtract_leads
 from instruments.drivers import probe_of, visa
 from instruments.keithley2600b import Keithley2600B
 from instruments.safing import make_safe
+from instruments.sentio_reply import NeedlesDown
 from instruments.transport import BytesTransport
 from instruments.tsp import number
 from labctl.core.die import Bias, Die, Flag, Geometry, Nominal, Pulse, Reading, Sense, WritePlan
@@ -281,7 +283,10 @@ OPERATIONS = pytest.mark.parametrize(
 
 
 @OPERATIONS
-def test_the_predicted_time_is_the_time_it_takes(twin, operation):
+@pytest.mark.parametrize("between", ["open", "grounded"])
+def test_the_predicted_time_is_the_time_it_takes(operation, between):
+    twin = Twin(bench(outputs__between_routes=between))
+    twin.die.idle()
     assert_takes_as_predicted(twin, operation, 0.07)
 
 
@@ -715,11 +720,172 @@ def test_the_prober_moves_only_when_everything_is_off(twin):
     with pytest.raises(InstrumentError, match="NOT verified off"):
         prober.separate()
     twin.die.idle()
+    with pytest.raises(InstrumentError, match="14 pads are not on ground, and 0 other relays are closed"):
+        prober.separate()
+    twin.die.land()
     position = prober.step(1, 0)
     assert (position.col, position.row, position.end_of_route) == (1, 0, True)
     assert prober.separated()
     prober.contact()
     assert prober.in_contact()
+    assert twin.clean()
+
+
+def watch_needles(twin):
+    """Return the list of what is closed, and on, whenever needles touch or lift."""
+    seen, touch = [], twin.world.touch
+
+    def watched(down):
+        if down != twin.world.in_contact:
+            outputs = [bool(c.smu.set.output) for k in (1, 2) for c in twin.instruments[f"smu{k}"].channels.values()]
+            seen.append((down, {column for row, column in twin.world.closed if row == "H"}, any(outputs)))
+            assert all(row == "H" for row, _ in twin.world.closed)
+        touch(down)
+
+    twin.world.touch = watched
+    return seen
+
+
+@pytest.mark.parametrize("landing", ["grounded", None, "open"])
+@pytest.mark.parametrize("conducts", [True, False])
+def test_needles_touch_and_leave_pads_on_ground_with_every_output_off(landing, conducts):
+    file = bench(**({"contact__landing": landing} if landing else {}))
+    columns = set() if landing == "open" else {column.replace("-", "") for column in file.wiring.pads.values()}
+    load = simulated() if conducts else simulated(defects={"open": 1.0})
+    twin = Twin(file, load=load, in_contact=False)
+    seen = watch_needles(twin)
+    twin.die.idle()
+    if conducts:
+        touch_down(twin.die, twin.open.prober)
+        twin.die.sense(read([1], [2]))
+        lift(twin.die, twin.open.prober)
+    else:
+        with pytest.raises(ContactError):
+            touch_down(twin.die, twin.open.prober)
+    assert seen == [(down, columns, False) for _ in range(1 if conducts else 2) for down in (True, False)]
+    assert twin.clean()
+
+
+def test_without_a_ground_row_pads_are_landed_on_as_they_are():
+    twin = Twin(bench(wiring__ground=None), in_contact=False)
+    seen = watch_needles(twin)
+    twin.die.idle()
+    touch_down(twin.die, twin.open.prober)
+    assert seen == [(True, set(), False)]
+
+
+@pytest.mark.parametrize(("path", "words"), [("contact__landing", "landing"), ("outputs__between_routes", "between")])
+def test_ground_that_is_not_wired_cannot_be_asked_for(path, words):
+    with pytest.raises(ValidationError, match=f"'{words}.*: grounded' needs a ground row, and the wiring has none"):
+        bench(wiring__ground=None, **{path: "grounded"})
+
+
+def test_a_pad_that_is_not_on_ground_keeps_needles_where_they_are():
+    twin = Twin(in_contact=False)
+    twin.die.idle()
+    twin.instruments["matrix"].fault = lambda line: Fault.DEAF if b"channel.close" in line else Fault.NONE
+    with pytest.raises(InstrumentError, match="closed should be"):
+        touch_down(twin.die, twin.open.prober)
+    assert not twin.world.in_contact
+    assert twin.instruments["prober"].state.touches == 0
+
+
+def test_outputs_do_not_go_on_beside_relays_that_nobody_landed_with():
+    twin = Twin()
+    twin.die.idle()
+    twin.instruments["matrix"].handle(b'channel.close("1H01,1H02")\n')
+    with pytest.raises(InstrumentError, match="12 pads are not on ground, and 0 other relays are closed"):
+        twin.die.sense(read([0], [0]))
+    assert not any(twin.outputs)
+
+
+@pytest.mark.parametrize("structures", [[["r00", "c00"], ["r03", "c02"]], []])
+def test_the_first_voltage_after_a_touch_is_that_of_the_contact_check(structures):
+    twin = Twin(bench(contact__structures=structures), in_contact=False)
+    twin.die.idle()
+    for number in range(2):
+        touch_down(twin.die, twin.open.prober)
+        twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
+        lift(twin.die, twin.open.prober)
+        assert len(twin.world.ledger.first_bias) == number + 1
+    assert twin.world.ledger.first_bias == pytest.approx([15e-3] * 2)
+    assert twin.world.ledger.peak_cell_voltage == pytest.approx(0.5)
+
+
+@pytest.mark.parametrize("offset", [-100, -60, -40, 20, 100])
+def test_a_compensated_station_is_judged_by_what_conducts(offset):
+    twin = Twin(in_contact=False)
+    state, prober = twin.instruments["prober"].state, twin.open.prober
+    state.compensation = offset
+    twin.die.land()
+    prober.step(0, 0)
+    assert touch_down(twin.die, prober).touches == 1
+    assert twin.world.in_contact
+    assert prober.in_contact()
+    assert prober.at_contact_height() == (offset == 20), "up to the overtravel ceiling nothing is strange"
+    lift(twin.die, prober)
+    assert not twin.world.in_contact
+    assert state.touches == 1
+    assert twin.clean()
+
+
+@pytest.mark.parametrize(("short", "words"), [(40, "r00-c00 open"), (150, "the chuck did not reach contact")])
+def test_a_contact_that_stops_short_is_no_contact_and_leaves_the_needles_up(short, words):
+    twin = Twin(in_contact=False)
+    sentio = twin.instruments["prober"]
+    sentio.state.short = short
+    twin.die.idle()
+    with pytest.raises(ContactError, match=f"given up after 2 touches: .*{words}"):
+        touch_down(twin.die, twin.open.prober)
+    assert (sentio.level, sentio.state.touches) == ("separation", 2)
+    assert twin.open.prober.separated()
+
+
+def test_needles_that_do_not_lift_are_told_and_no_step_follows():
+    twin = Twin(in_contact=False)
+    twin.die.idle()
+    touch_down(twin.die, twin.open.prober)
+    twin.instruments["prober"].state.stuck_in_contact = True
+    for move in (lambda: lift(twin.die, twin.open.prober), lambda: twin.open.prober.step(1, 0)):
+        with pytest.raises(NeedlesDown, match="did not separate"):
+            move()
+    assert twin.world.in_contact
+    assert twin.world.place == (0, 0, 0)
+    assert twin.clean()
+
+
+@pytest.mark.parametrize(("stuck", "words"), [("chuck", "moved by 0 um in x"), ("all", r"stands at die \(0, 0\)")])
+def test_a_step_that_sentio_only_says_is_refused(stuck, words):
+    twin = Twin(in_contact=False)
+    twin.die.land()
+    twin.open.prober.step(0, 0)
+    twin.instruments["prober"].state.stuck = stuck
+    with pytest.raises(InstrumentError, match=words):
+        twin.open.prober.step(1, 0)
+    assert twin.world.place == (0, 0, 0)
+
+
+def test_no_line_floats_between_routes_where_the_bench_says_so():
+    twin = Twin(bench(outputs__between_routes="grounded"), in_contact=False)
+    twin.die.idle()
+    touch_down(twin.die, twin.open.prober)
+    every = {column.replace("-", "") for column in bench().wiring.pads.values()}
+    held, switch = [], twin.world.switch
+
+    def watched(close=(), open=()):
+        switch(close, open)
+        held.append({column for _, column in twin.world.closed})
+
+    twin.world.switch = watched
+    rows, cols = np.array([1, 3, 0]), np.array([2, 0, 1])
+    twin.die.sense(Sense(Bias(np.full((1, M), 0.1), np.zeros((1, N))), np.arange(N)))
+    first = {column.replace("-", "") for pad, column in bench().wiring.pads.items() if pad[1] == "0"}
+    pulse = Pulse(half_select(rows, cols, 0.5), 1e-3, read(rows, cols))
+    begin = len(held)
+    np.testing.assert_allclose(twin.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
+    assert len(held) > begin + 6
+    assert all(first <= columns <= every for columns in held[begin:])
+    lift(twin.die, twin.open.prober)
     assert twin.clean()
 
 

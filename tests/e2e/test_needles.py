@@ -1,0 +1,154 @@
+"""Needles over whole nights: a compensated station measures every die, touches are counted, and none stay down.
+
+Three dies of 3 x 4 cells side by side; what the chuck and the needles did is counted by the emulated station and world.
+"""
+
+import pytest
+
+from labctl import worker
+from labctl.bodies import Subject, on_bench, twin_of
+from labctl.core.errors import ContactError
+from labctl.hand import bench_limits
+from labctl.run import Status, Stop
+from labctl.worker import Job, run_die
+from protocols.by_hand import MapCells
+
+
+@pytest.fixture
+def night(small, tmp_path, monkeypatch):
+    """Return a function that measures three dies on a twin that `prepare` may change, over `sim`."""
+    monkeypatch.setattr(worker, "seal_in_subprocess", lambda folder, die: "")
+
+    def run(prepare=lambda twin: None, sim="bytes", by_hand=False, **contact):
+        file = {**small.BENCH, "contact": {**small.BENCH["contact"], **contact}}
+        bench = small.Bench.model_validate(file, context={"file": True})
+        subjects = [Subject(f"D{k}", small.description(), 5 + k, (k, 0)) for k in range(1 if by_hand else 3)]
+        twin = twin_of(bench, subjects, sim, by_hand=by_hand)
+        prepare(twin)
+        results = []
+        with on_bench(bench, subjects, sim, twin=twin, by_hand=by_hand) as body:
+            for subject in subjects:
+                job = Job(tmp_path, subject, bench_limits(bench))
+                results.append(run_die(job, (MapCells(kernel=0),), lambda *message: None, Stop(), body))
+        return twin, results
+
+    return run
+
+
+def compensated(offset, levels):
+    def prepare(twin):
+        twin.instruments["prober"].state.compensation = offset
+        twin.instruments["prober"].state.compensated = levels
+
+    return prepare
+
+
+def assert_unharmed(twin):
+    ledger = twin.ledger
+    assert (ledger.hot_switches, ledger.moves_in_contact, ledger.fights) == (0, 0, 0), ledger.events
+    assert not twin.world.closed
+    assert all(0 < volts <= 15e-3 * (1 + 1e-9) for volts in ledger.first_bias), ledger.first_bias
+
+
+@pytest.mark.parametrize(
+    ("levels", "sim"),
+    [(("contact", "separation", "hover"), "bytes"), (("contact",), "bytes"), (("contact",), "tcp")],
+    ids=["all levels", "contact alone", "over sockets"],
+)
+@pytest.mark.parametrize("offset", [-100, -60, -40, 20, 100])
+def test_every_die_of_a_compensated_station_is_measured_and_no_needle_stays_down(night, offset, levels, sim):
+    twin, results = night(compensated(offset, levels), sim)
+    assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
+    prober = twin.instruments["prober"]
+    assert (prober.state.touches, len(twin.ledger.first_bias)) == (3, 3)
+    assert prober.level == "separation"
+    assert not twin.world.in_contact
+    assert_unharmed(twin)
+
+
+@pytest.mark.parametrize("offset", [-60, 100])
+def test_needles_that_a_dead_session_left_down_are_lifted_before_the_first_step(night, offset):
+    def prepare(twin):
+        compensated(offset, ("contact", "separation"))(twin)
+        prober = twin.instruments["prober"]
+        prober.handle(b"map:step_die 2, 0, 0\n")
+        prober.handle(b"move_chuck_contact\n")
+
+    twin, results = night(prepare)
+    assert [r.outcome.status for r in results] == [Status.SUCCESS] * 3
+    assert twin.instruments["prober"].state.touches == 4
+    ledger = twin.ledger
+    assert (ledger.hot_switches, ledger.moves_in_contact, ledger.fights) == (0, 0, 0), ledger.events
+    assert ledger.first_bias[0] == 0.0
+    assert all(10e-3 < volts <= 15e-3 for volts in ledger.first_bias[1:])
+    assert not twin.world.in_contact
+
+
+@pytest.mark.parametrize("short", [40, 150])
+def test_a_chuck_that_stops_short_fails_every_die_with_the_needles_up(night, short):
+    def prepare(twin):
+        twin.instruments["prober"].state.short = short
+
+    twin, results = night(prepare)
+    assert [r.outcome.status for r in results] == [Status.FAIL] * 3
+    assert all("no contact" in r.outcome.reason or "did not reach" in r.outcome.reason for r in results)
+    assert twin.instruments["prober"].state.touches == 6
+    assert twin.instruments["prober"].level == "separation"
+    assert not any(twin.ledger.first_bias)
+
+
+@pytest.mark.parametrize("offset", [0, -60, 100])
+def test_by_hand_the_first_voltage_is_that_of_the_contact_check(night, offset):
+    twin, (result,) = night(compensated(offset, ("contact",)), by_hand=True)
+    assert result.outcome.status is Status.SUCCESS
+    assert twin.world.in_contact
+    assert twin.instruments["prober"].state.touches == 0
+    assert len(twin.ledger.first_bias) == 1
+    assert_unharmed(twin)
+
+
+@pytest.mark.parametrize(("offset", "good"), [(0, True), (-60, False)])
+def test_by_hand_open_structures_count_where_the_heights_are_in_doubt(small, offset, good):
+    bench = small.Bench.model_validate(small.BENCH, context={"file": True})
+    subject = Subject("D", small.description(open=1.0), 5)
+    twin = twin_of(bench, [subject], "bytes", by_hand=True)
+    compensated(offset, ("contact",))(twin)
+    with on_bench(bench, [subject], "bytes", twin=twin, by_hand=True) as body:
+        if good:
+            assert body.approach(subject).noted["no_contact"].startswith("no contact: r0-c0 open")
+        else:
+            with pytest.raises(ContactError, match="r0-c0 open"):
+                body.approach(subject)
+    assert twin.world.in_contact
+
+
+def test_a_die_is_left_off_grounded_and_only_then_lifted(night):
+    seen = []
+
+    def prepare(twin):
+        touch = twin.world.touch
+
+        def watched(down):
+            if down != twin.world.in_contact:
+                outputs = [c.set.output for k in (1, 2) for c in twin.instruments[f"smu{k}"].smus.values()]
+                seen.append((down, sorted(twin.world.closed), any(outputs)))
+            touch(down)
+
+        twin.world.touch = watched
+
+    night(prepare)
+    grounded = [("H", f"1{1 + j:02d}") for j in range(7)]
+    assert seen == [(down, grounded, False) for _ in range(3) for down in (True, False)]
+
+
+def test_a_station_that_steps_in_words_only_measures_no_die_under_another_name(night):
+    def prepare(twin):
+        prober = twin.instruments["prober"]
+        prober.handle(b"map:step_die 0, 0, 0\n")
+        prober.state.stuck = "chuck"
+
+    twin, results = night(prepare)
+    assert results[0].outcome.status is Status.SUCCESS
+    assert all(r.outcome.status is not Status.SUCCESS for r in results[1:])
+    assert all("the chuck moved by 0 um in x" in r.outcome.reason for r in results[1:])
+    assert twin.instruments["prober"].state.touches == 1
