@@ -4,6 +4,7 @@ What is true of the bench at any moment is kept here and nowhere else: outputs o
 and whether something broke off. Everything that is not understood is a fault, and a fault ends with `idle` alone.
 """
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterable
 
@@ -12,7 +13,7 @@ import numpy as np
 from instruments.bench import Bench
 from instruments.safing import persist, silence
 from instruments.sequence import COLD, Channel, Composer, Event, Tag, calls
-from labctl.core.errors import BenchError, ContactError, InstrumentError
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
 from labctl.core.units import Ampere, FloatArray, Second
 
@@ -142,9 +143,14 @@ class Hands:
     def land(self) -> None:
         """Have the bench as needles may touch and lift: outputs verified off, every pad on ground if it lands so.
 
+        No relay moves if it is so already.
+
         Raises:
             InstrumentError: an output is not verified off, or a pad not on ground; nothing may move.
         """
+        if not self._ready and not self._fault:
+            with contextlib.suppress(LabError):
+                return self.verify_landing()
         self.idle()
         if landing := self.bench.landing:
             self.matrix.route(landing)

@@ -3,15 +3,20 @@
 Three dies of 3 x 4 cells side by side; what the chuck and the needles did is counted by the emulated station and world.
 """
 
+from pathlib import Path
+
 import pytest
 
-from labctl import worker
+from instruments.look import look
+from labctl import files, worker
 from labctl.bodies import Subject, on_bench, twin_of
-from labctl.core.errors import ContactError
+from labctl.core.errors import BenchError, ContactError
 from labctl.hand import bench_limits
 from labctl.run import Status, Stop
 from labctl.worker import Job, run_die
 from protocols.by_hand import MapCells
+
+BENCH = Path(__file__).parents[2] / "examples" / "bench-two-arrays.yaml"
 
 
 @pytest.fixture
@@ -152,3 +157,34 @@ def test_a_station_that_steps_in_words_only_measures_no_die_under_another_name(n
     assert all(r.outcome.status is not Status.SUCCESS for r in results[1:])
     assert all("the chuck moved by 0 um in x" in r.outcome.reason for r in results[1:])
     assert twin.instruments["prober"].state.touches == 1
+
+
+@pytest.mark.parametrize(("offset", "down"), [(-60, True), (-60, False), (0, True), (0, False)])
+def test_check_tells_a_chuck_that_stands_off_its_heights_and_moves_nothing(small, offset, down):
+    bench = small.Bench.model_validate(small.BENCH, context={"file": True})
+    twin = twin_of(bench, [Subject("D", small.description(), 5)], "bytes", by_hand=down)
+    compensated(offset, ("contact", "separation"))(twin)
+    (seen,) = (one for one in look(bench, connect=twin.connect) if one.name == "prober")
+    where = "in contact" if down else "separated by its heights"
+    assert f"chuck {where}" in seen.state[0]
+    assert ("60.0 um" in seen.state[0]) == bool(offset)
+    assert "StepToSeparation is set before the first step" in seen.state[2]
+    assert any("the station compensates the contact" in line for line in seen.wrong) == (down and bool(offset))
+    assert twin.world.in_contact is down
+    assert twin.ledger.relay_operations == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("landing: grounded", ""), ("between_routes: open", "between_routes: grounded")]
+)
+def test_ground_that_is_not_wired_is_refused_with_file_and_line(small, tmp_path, old, new):
+    text = BENCH.read_text().replace("  ground: H ", "  # ground: H ")
+    text = text.replace(old, new or old) if new else text
+    path = tmp_path / "bench.yaml"
+    path.write_text(text)
+    key = (new or old).partition(":")[0]
+    block = "outputs:" if new else "contact:"
+    line = next(number for number, words in enumerate(text.splitlines(), 1) if words.startswith(block))
+    with pytest.raises(BenchError, match=f"'{key}: grounded' needs a ground row") as caught:
+        files.read(path, small.Bench)
+    assert f"bench.yaml:{line}" in str(caught.value)
