@@ -6,7 +6,7 @@ its twin over sockets, or its twin in this process.
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
@@ -28,6 +28,7 @@ class OpenBench:
     Args:
         identities: what each instrument says it is; empty without a connection.
         wait: lets a time pass, s.
+        permit: raises when nothing may be energised.
     """
 
     bench: Bench
@@ -37,12 +38,20 @@ class OpenBench:
     prober: Prober | None
     identities: dict[str, str]
     wait: Callable[[Second], None] = time.sleep
+    permit: Callable[[], None] = lambda: None
 
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> ProbedDie:
         """Return the die interface for another die under the same needles; the bench is made safe first."""
         self.die.idle()
         self.die = ProbedDie(
-            self.bench, self.sources, self.matrix, self.prober, nominal, polarity=polarity, wait=self.wait
+            self.bench,
+            self.sources,
+            self.matrix,
+            self.prober,
+            nominal,
+            polarity=polarity,
+            wait=self.wait,
+            permit=self.permit,
         )
         self.die.idle()
         return self.die
@@ -86,8 +95,11 @@ def open_bench(
     polarity: int = 1,
     ask: Ask | None = None,
     wait: Callable[[Second], None] = time.sleep,
+    permit: Callable[[], None] = lambda: None,
 ) -> OpenBench:
     """Connect every instrument of a bench file and return it; nothing is changed and nothing moves.
+
+    A bench that is not at rest is refused: what an output that is on does to a die is not known here.
 
     Args:
         nominal: conductances of the die's cells, which choose the measure ranges.
@@ -95,15 +107,19 @@ def open_bench(
         polarity: of the die.
         ask: puts a sentence to the operator; needed with a manual prober.
         wait: lets a time pass, s.
+        permit: raises when nothing may be energised; asked before anything is connected and before each operation.
 
     Raises:
-        BenchError: the file and what answers do not fit.
+        BenchError: the file and what answers do not fit, or an output is on.
         InstrumentError: an instrument does not answer; those already connected are closed again.
+        SwitchedOff: by `permit`.
     """
-    found = _assemble(bench, nominal, connect or visa(), polarity, ask, wait)
+    permit()
+    found = _assemble(bench, nominal, connect or visa(), polarity, ask, wait, permit)
     parts: list[Any] = [*found.sources.values(), found.matrix, *([found.prober] if found.prober else [])]
     try:
         found.identities.update({part.name: part.connect() for part in parts})
+        _refuse_outputs_on(bench, found.sources)
     except BaseException:
         with contextlib.suppress(InstrumentError):
             found.close()
@@ -111,15 +127,42 @@ def open_bench(
     return found
 
 
+def _refuse_outputs_on(bench: Bench, sources: Mapping[str, SourceMeasure]) -> None:
+    """Refuse a bench on which an output is on; BenchError names every one and its level. Changes nothing."""
+    live = [
+        f"{name}.{channel} is on at {state.level:.6g} V"
+        for name, source in sources.items()
+        for channel, state in source.state().items()
+        if state.output
+    ]
+    if live:
+        raise BenchError(
+            f"bench '{bench.name}' is not at rest: {', '.join(live)}; nothing was changed. "
+            "Make it safe with 'labctl off BENCH' first"
+        )
+
+
 def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:
     """Return the die of a bench that is not connected: `check` works, everything else refuses."""
     return _assemble(
-        bench, nominal, lambda name, entry: Unconnected(name), polarity, lambda text: False, time.sleep
+        bench,
+        nominal,
+        lambda name, entry: Unconnected(name),
+        polarity,
+        lambda text: False,
+        time.sleep,
+        lambda: None,
     ).die
 
 
 def _assemble(
-    bench: Bench, nominal: Nominal, connect: Connect, polarity: int, ask: Ask | None, wait: Callable[[Second], None]
+    bench: Bench,
+    nominal: Nominal,
+    connect: Connect,
+    polarity: int,
+    ask: Ask | None,
+    wait: Callable[[Second], None],
+    permit: Callable[[], None],
 ) -> OpenBench:
     sources: dict[str, SourceMeasure] = {}
     matrices: list[Matrix] = []
@@ -145,10 +188,10 @@ def _assemble(
         if len(matrices) != 1 or len(probers) > 1:
             raise BenchError(f"a bench has one matrix and at most one prober, not {len(matrices)} and {len(probers)}")
         prober = probers[0] if probers else None
-        die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait)
+        die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait, permit=permit)
     except BaseException:
         for made_wire in wires:
             with contextlib.suppress(LabError):
                 made_wire.close()
         raise
-    return OpenBench(bench, die, sources, matrices[0], prober, {}, wait)
+    return OpenBench(bench, die, sources, matrices[0], prober, {}, wait, permit)

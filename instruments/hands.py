@@ -28,6 +28,7 @@ class Hands:
         bench: limits, waits and wiring.
         sources, matrix, prober: as in `ProbedDie`; the guards of matrix and prober are set here.
         wait: lets a time pass, s.
+        permit: raises when nothing may be energised; asked anew before every operation.
 
     Visits use the channels `active` of the instruments `working`: all, if levels stand between two calls of every
     source (`stands`); otherwise those of the one instrument that has most.
@@ -40,8 +41,9 @@ class Hands:
         matrix: Matrix,
         prober: Prober | None,
         wait: Callable[[Second], None],
+        permit: Callable[[], None] = lambda: None,
     ) -> None:
-        self.bench, self.matrix, self.prober, self._wait = bench, matrix, prober, wait
+        self.bench, self.matrix, self.prober, self._wait, self._permit = bench, matrix, prober, wait, permit
         names = self._names = list(sources)
         self._patience = {name: getattr(entry, "patience", 0.0) for name, entry in bench.instruments.items()}
         found = [channel.partition(".") for channel in bench.wiring.channels]
@@ -236,9 +238,13 @@ class Hands:
         """Have the outputs that visits use on at 0 V, needles verified in contact; nothing happens if they are on.
 
         No channel is on a pad before: relays are open, or every pad is on ground as it was when the needles touched.
+
+        Raises:
+            SwitchedOff: `permit` does not let it happen; `idle` takes down what was on.
         """
         if self._fault:
             raise InstrumentError(f"the bench must be made safe first: {self._fault}")
+        self._permit()
         if self._ready:
             return
         if self.prober is not None and not self.prober.in_contact():
@@ -260,11 +266,13 @@ class Hands:
         self._fault = "switching on broke off; idle the bench first"
         for unit, names in by_unit.items():
             self.units[unit].prepare(dict.fromkeys(names, setup))
+            self._permit()
             self.units[unit].output(names)
             self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
         self.composer = self.new_composer()
         self._ready, self._fault = True, ""
         self.go_cold(self.active)
+        self._permit()  # forbidden between the last look and the output: it ends at 0 V
 
     def new_composer(self) -> Composer:
         """Return a composer of steps for sources that have just been switched on."""

@@ -66,6 +66,7 @@ class ProbedDie:
         nominal: conductances that measure ranges are chosen by.
         polarity: of the die, as in `Geometry`.
         wait: lets a time pass, s; the clock of a twin or of the room.
+        permit: raises when nothing may be energised.
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class ProbedDie:
         *,
         polarity: int = 1,
         wait: Callable[[Second], None] = time.sleep,
+        permit: Callable[[], None] = lambda: None,
     ) -> None:
         self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
-        self._hands = Hands(bench, sources, matrix, prober, wait)
+        self._hands = Hands(bench, sources, matrix, prober, wait, permit)
         self._table = bench.wiring.table()
 
     @property

@@ -49,6 +49,12 @@ class LinkTimeoutError(InstrumentError):
     """An instrument did not answer in time."""
 
 
+class SwitchedOff(InstrumentError):
+    """Somebody has switched the bench off, and nothing is energised before it is released; the run can be resumed."""
+
+    exit_code = 4
+
+
 class ComplianceError(InstrumentError):
     """A source went into compliance where the procedure cannot go on."""
 

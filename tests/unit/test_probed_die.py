@@ -23,7 +23,7 @@ from instruments.sentio_reply import NeedlesDown
 from instruments.transport import BytesTransport
 from instruments.tsp import number
 from labctl.core.die import Bias, Die, Flag, Geometry, Nominal, Pulse, Reading, Sense, WritePlan
-from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError, SwitchedOff
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.emulators.k707 import K707
@@ -699,6 +699,88 @@ def test_one_source_that_does_not_answer_keeps_no_other_from_being_made_safe():
     assert twin.smu("smu2", "smua").set.output == 0
     assert twin.world.closed
     assert twin.clean()
+
+
+# -- a bench that is not at rest, or switched off
+
+
+def test_a_bench_with_an_output_on_is_refused_by_name_and_level_and_nothing_is_changed():
+    twin = left_on()
+    twin.sent.clear()
+    with pytest.raises(BenchError, match=r"smu1\.smua is on at 0\.3 V, smu2\.smua is on at 0\.3 V; .*labctl off BENCH"):
+        open_bench(bench(), NOMINAL, connect=twin.connect)
+    assert twin.smu("smu1", "smua").set.output == twin.smu("smu2", "smua").set.output == 1
+    assert twin.smu("smu1", "smua").set.levelv == 0.3
+    assert twin.world.closed
+    assert not any("=0" in text or "abort" in text for _, text in twin.sent)
+
+
+def test_a_bench_that_is_switched_off_is_not_connected():
+    twin = Twin()
+    twin.sent.clear()
+    with pytest.raises(SwitchedOff):
+        open_bench(bench(), NOMINAL, connect=twin.connect, permit=Permit(0))
+    assert twin.sent == []
+
+
+class Permit:
+    """Allows so many times, and no more."""
+
+    def __init__(self, times):
+        self.left, self.asked = times, 0
+
+    def __call__(self):
+        self.asked += 1
+        self.left -= 1
+        if self.left < 0:
+            raise SwitchedOff("switched off by alice")
+
+
+def asked_while_switching_on():
+    twin = Twin(permit=(permit := Permit(99)))
+    before = permit.asked
+    twin.die.sense(read([0], [0]))
+    return before, permit.asked - before
+
+
+def test_the_permit_is_asked_before_setting_up_and_before_each_source_goes_on_and_after():
+    before, during = asked_while_switching_on()
+    assert (before, during) == (1, 4), "when opened; then before, twice before an output, after"
+
+
+@pytest.mark.parametrize("after", range(4))
+def test_whenever_it_is_forbidden_no_output_stays_on_and_no_level_was_set(after):
+    twin = Twin(permit=(permit := Permit(1 + after)))
+    with pytest.raises(SwitchedOff):
+        twin.die.sense(read([0], [0]))
+    on = [s for s in ("smu1", "smu2") if twin.smu(s, "smua").set.output]
+    assert len(on) == max(0, after - 1)
+    assert not any(twin.outputs), "at 0 V"
+    permit.left = 99
+    twin.die.idle()
+    assert not any(twin.smu(s, c).set.output for s in ("smu1", "smu2") for c in ("smua", "smub"))
+    assert np.isfinite(twin.die.sense(read([0], [0])).current).all(), "released, it goes on"
+    assert twin.clean()
+
+
+def test_outputs_that_are_on_are_not_used_once_it_is_forbidden():
+    twin = Twin(permit=(permit := Permit(99)))
+    twin.die.sense(read([0], [0]))
+    permit.left = 0
+    twin.sent.clear()
+    with pytest.raises(SwitchedOff):
+        twin.die.sense(read([0], [0]))
+    assert twin.sent == []
+    twin.die.idle()
+    assert twin.clean()
+
+
+def test_another_die_under_the_same_needles_has_the_same_permit():
+    twin = Twin(permit=(permit := Permit(99)))
+    die = twin.open.turn_to(NOMINAL)
+    permit.left = 0
+    with pytest.raises(SwitchedOff):
+        die.sense(read([0], [0]))
 
 
 # -- needles
