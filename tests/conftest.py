@@ -1,7 +1,7 @@
 """A night on a wafer with everything in it: good and bad dies, a second try, no contact, a kill."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -12,6 +12,7 @@ import pytest
 from labctl.core.procedure import Record
 from labctl.hdf5 import seal
 from labctl.journal import Journal
+from labctl.overnight.locks import VARIABLE
 from labctl.overnight.states import Runlog, State
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 
@@ -157,6 +158,14 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
     log.say("ended", outcome="abort", exit=4, reason="stopped by the operator", seconds=20.0, bytes=1000)
     log.finish()
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def locks_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep locks and latches of instruments, those of processes that tests start included, out of the machine's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("instruments") / "locks"))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -32,6 +32,8 @@ NAME = "lock"
 """The lock file in a folder that is held."""
 _LOCKED_BYTE = 0x7FFF0000
 """Windows lets nobody read a locked byte, so the one that is locked stands far behind the text."""
+VARIABLE = "LABCTL_LOCKS"
+"""Environment variable that names another folder for the locks of instruments; whoever shares a bench has to agree."""
 _DOORS = {"23", "5024", "5025", "5030"}
 """Ports of plain sockets at which an instrument answers that also answers to ``TCPIP::host::INSTR``."""
 
@@ -120,24 +122,59 @@ def bench_lock(
         BenchError: an instrument is held, naming it and the holder; or a lock cannot be made.
     """
     place = place or locks_folder()
-    _make_shared(place)
-    reached = {n: getattr(entry, "resource", None) for n, entry in bench.instruments.items()}
-    taken = {identity(resource): (n, resource) for n, resource in reached.items() if resource}
+    make_shared(place)
     with ExitStack() as stack:
         me = Holder.me(what)
-        for key, (name, resource) in sorted(taken.items()):
-            digest = hashlib.sha256(key.encode()).hexdigest()[:8]
-            readable = re.sub(r"[^A-Za-z0-9.]+", "-", key)[:60]
-            path = place / f"{readable}-{digest}{part and '.'}{part}.lock"
-            lock = _Lock(path, f"{name} ({resource}) of bench '{bench.name}'", shared=True)
+        for lock in _locks(bench, part, place):
             stack.enter_context(lock.held(what, patience))
         yield me
 
 
+def holders(bench: HasInstruments, *, part: str = "", place: Path | None = None) -> list[Holder]:
+    """Return who holds instruments of `bench`, each holder once; empty if nobody does. Changes nothing.
+
+    Args:
+        part, place: as of `bench_lock`.
+
+    Raises:
+        BenchError: a lock file cannot be read.
+    """
+    every = (lock.holder() for lock in _locks(bench, part, place or locks_folder()))
+    return list({(holder.host, holder.pid): holder for holder in every if holder is not None}.values())
+
+
+def _locks(bench: HasInstruments, part: str, place: Path) -> list["_Lock"]:
+    """Return the locks of all instruments of a bench, in the order in which they are taken."""
+    return [
+        _Lock(
+            place / f"{file_name(key)}{part and '.'}{part}.lock", f"{instrument} of bench '{bench.name}'", shared=True
+        )
+        for key, instrument in sorted(reached(bench).items())
+    ]
+
+
+def reached(bench: HasInstruments) -> dict[str, str]:
+    """Return the instruments of `bench` that have an address, by `identity`: name and address, in operator words."""
+    resources = {name: getattr(entry, "resource", None) for name, entry in bench.instruments.items()}
+    return {identity(resource): f"{name} ({resource})" for name, resource in resources.items() if resource}
+
+
+def file_name(key: str) -> str:
+    """Return what files about the instrument with the identity `key` are called, without the ending.
+
+    >>> file_name("TCPIP 192.0.2.5 4001")
+    'TCPIP-192.0.2.5-4001-2e636596'
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', key)[:60]}-{digest}"
+
+
 def locks_folder() -> Path:
     """Return where the locks of instruments are: one place for all users of a computer, so not the folder for
-    temporary files, of which every user has another on Windows and macOS.
+    temporary files, of which every user has another on Windows and macOS. `VARIABLE` names another one.
     """
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
     if sys.platform == "win32":
         return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
     return Path("/tmp/mtj-labctl-locks")
@@ -162,8 +199,8 @@ def identity(resource: str) -> str:
     return " ".join([f"{board[1]}{board[2] or 0}" if board else first, *rest])
 
 
-def _make_shared(place: Path) -> None:
-    """Have the folder `place`, which everybody may write to."""
+def make_shared(place: Path) -> None:
+    """Have the folder `place`, which everybody may write to. Raises BenchError."""
     try:
         with contextlib.suppress(FileExistsError):
             place.mkdir(parents=True)
@@ -207,7 +244,7 @@ class _Lock:
     def holder(self) -> Holder | None:
         """Return who holds it, None if nobody does."""
         try:
-            fd = _open(self.path, os.O_RDONLY)
+            fd = open_plain(self.path, os.O_RDONLY)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -240,21 +277,10 @@ class _Lock:
         return True
 
     def _open_or_create(self) -> int:
-        while True:
-            try:
-                return _open(self.path, os.O_RDWR)
-            except FileNotFoundError:
-                pass
-            except PermissionError:  # somebody else's, who let us look only: it can be locked, but not signed
-                return _open(self.path, os.O_RDONLY)
-            try:
-                # only now O_CREAT: in a folder like /tmp, Linux refuses it for a file of another user
-                fd = _open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            except FileExistsError:
-                continue
-            if self.shared and hasattr(os, "fchmod"):
-                os.fchmod(fd, 0o666)
-            return fd
+        try:
+            return open_or_create(self.path, shared=self.shared)
+        except PermissionError:  # somebody else's, who let us look only: it can be locked, but not signed
+            return open_plain(self.path, os.O_RDONLY)
 
     def _sign(self, text: str) -> None:
         """Write who holds it; a full disk or somebody else's file is no reason to refuse."""
@@ -297,8 +323,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 
 
-def _open(path: Path, flags: int) -> int:
-    """Open a lock file, which programs started from here do not inherit; refuse a link or a pipe put in its place."""
+def open_or_create(path: Path, *, shared: bool) -> int:
+    """Return `path` open for reading and writing, made if it is not there. Raises OSError.
+
+    Args:
+        shared: a file that is made may be written by other users.
+    """
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return open_plain(path, os.O_RDWR)
+        try:
+            # only now O_CREAT: in a folder like /tmp, Linux refuses it for a file of another user
+            fd = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            continue
+        if shared and hasattr(os, "fchmod"):
+            os.fchmod(fd, 0o666)
+        return fd
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """Open a file, which programs started from here do not inherit; refuse a link or a pipe put in its place."""
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
         flags |= getattr(os, name, 0)
     fd = os.open(path, flags, 0o666)

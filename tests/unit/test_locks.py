@@ -18,7 +18,7 @@ import pytest
 from labctl import files
 from labctl.core.errors import BenchError
 from labctl.overnight import locks
-from labctl.overnight.locks import NAME, Holder, bench_lock, hold, holder, identity
+from labctl.overnight.locks import NAME, Holder, bench_lock, hold, holder, holders, identity
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -303,6 +303,7 @@ def test_another_user_is_refused_while_a_bench_is_held_and_gets_it_and_signs_aft
 
 
 def test_locks_of_instruments_are_in_one_place_for_all_users(monkeypatch, tmp_path):
+    monkeypatch.delenv(locks.VARIABLE)
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert tmp_path not in locks.locks_folder().parents
     assert locks.locks_folder().parent.is_dir()
@@ -324,6 +325,25 @@ def test_the_bench_of_the_examples_is_locked_instrument_by_instrument(tmp_path):
     reached = [e.resource for e in found.instruments.values()]
     with bench_lock(found, "run", place=tmp_path):
         assert len(list(tmp_path.iterdir())) == len({identity(r) for r in reached}) == len(reached)
+
+
+def test_the_holders_of_a_bench_are_named_once_and_by_part(tmp_path):
+    shared = bench("left", smu="TCPIP::192.0.2.5::INSTR", matrix="GPIB0::16::INSTR")
+    other = bench("right", source="TCPIP::192.0.2.5::5025::SOCKET", stage="TCPIP::192.0.2.9::INSTR")
+    assert holders(shared, place=tmp_path / "none") == []
+    with bench_lock(shared, "labctl run a.yaml", place=tmp_path):
+        (holder,) = holders(other, place=tmp_path)
+        assert (holder.pid, holder.what) == (os.getpid(), "labctl run a.yaml")
+        assert holders(shared, part="worker", place=tmp_path) == []
+        with bench_lock(other, "its worker", part="worker", place=tmp_path):
+            assert [h.what for h in holders(shared, part="worker", place=tmp_path)] == ["its worker"]
+    assert holders(shared, place=tmp_path) == []
+
+
+def test_another_folder_for_locks_can_be_named(monkeypatch, tmp_path):
+    monkeypatch.setenv(locks.VARIABLE, str(tmp_path / "elsewhere"))
+    with bench_lock(bench("left", smu="TCPIP::192.0.2.5::INSTR"), "run"):
+        assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
 @pytest.mark.parametrize(
