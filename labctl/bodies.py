@@ -23,6 +23,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.core.instrument import Compensated, Subsite, Transport
 from labctl.core.units import Ohm, Second
+from labctl.overnight.latch import permit
 from labctl.overnight.place import check_place
 from labctl.overnight.states import State
 from labctl.overnight.stress import VARIABLE, Ledger
@@ -416,6 +417,8 @@ def on_bench(
 ) -> OnBench:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
+    A real bench reads its latch before it is connected and before every operation.
+
     Args:
         sim: None for the real bench; "bytes" or "tcp" for the twin.
         by_hand: nothing will move; in the twin, the needles stand on the first die.
@@ -425,14 +428,22 @@ def on_bench(
         twin: one that is there already; None makes one.
 
     Raises:
-        BenchError: file and what answers do not fit, or the ledger is on a disk of another computer.
+        BenchError: file and what answers do not fit, an output is on, or the ledger is on a disk of another computer.
         InstrumentError: an instrument does not answer.
+        SwitchedOff: the latch of the bench is set.
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if sim is None:
         found = None if ledger is None else _kept(ledger)
         try:
-            opened = open_bench(bench, first.nominal, connect=visa(log), polarity=first.polarity, ask=ask)
+            opened = open_bench(
+                bench,
+                first.nominal,
+                connect=visa(log),
+                polarity=first.polarity,
+                ask=ask,
+                permit=permit(bench),
+            )
         except BaseException:
             if found is not None:
                 found.close()

@@ -1,28 +1,33 @@
 """Carry out jobs without a night around them, for what is done by hand."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.overnight.ending import gravest
-from labctl.run import Status, Stop, ending
+from labctl.run import Status, Stop
 from labctl.signals import asked_to_stop
 from labctl.worker import DieResult, Job, Notify, run_die
 
 
 def execute(
-    jobs: Sequence[Job], procedures: Sequence[Procedure], notify: Notify, body: Body | None = None
+    jobs: Sequence[Job],
+    procedures: Sequence[Procedure],
+    notify: Notify,
+    body: Body | None = None,
+    off: Callable[[], str | None] = lambda: None,
 ) -> list[DieResult]:
     """Run every job, one after the other, here; results in the order of the jobs. A die's failure is its own.
 
     Args:
         body: a bench; None for simulated dies.
+        off: returns why nothing may be energised any more, None while it may.
     """
     stopping = threading.Event()
     results = []
-    stop = Stop(lambda: "stopped by the operator" if stopping.is_set() else None)
+    stop = Stop(lambda: "stopped by the operator" if stopping.is_set() else None, off)
 
     def hurry() -> None:
         if stop.interruptible:
@@ -35,7 +40,7 @@ def execute(
             try:
                 results.append(run_die(job, procedures, notify, stop, body))
             except LabError as error:
-                results.append(DieResult(job.die, "error", ending(error), []))
+                results.append(DieResult(job.die, "error", stop.ending(error), []))
     return results
 
 

@@ -6,9 +6,11 @@ One procedure on the one die under the needles. The limits are the bench file's;
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,8 @@ from labctl.core.units import Volt
 from labctl.doctor import require_own_names, versions
 from labctl.execute import execute, verdict
 from labctl.limits import Limits
+from labctl.overnight.latch import refuse_latched, switched_off
+from labctl.overnight.locks import bench_lock
 from labctl.run import Status
 from labctl.sealing import write_run_file_in_subprocess
 from labctl.worker import DieResult, Job
@@ -87,23 +91,41 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
     """Do it; return the folder of the run, how it ended, and the exit code.
 
     Raises:
+        BenchError: somebody else has the bench, has switched it off, or left an output on; no folder was made.
         StorageError: the folder cannot be made.
         LabError: the bench cannot be opened or made safe.
     """
     folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{hand.procedure.name.replace('_', '-')}"
-    meta = _make_folder(folder, hand, argv)
-    subject = Subject(DIE, hand.die.value, hand.seed)
-    job = Job(folder, subject, hand.limits, meta=meta)
-    with bodies.on_bench(hand.bench.value, [subject], hand.sim, ask=None if hand.sim else ask, by_hand=True) as body:
-        results = execute([job], (hand.procedure,), lambda *message: None, body)
+    compose.refuse_existing(folder)
+    subject, bench = Subject(DIE, hand.die.value, hand.seed), hand.bench.value
+    real = hand.sim is None
+    with (
+        _held(hand, argv) if real else nullcontext(),
+        bodies.on_bench(bench, [subject], hand.sim, ask=ask if real else None, by_hand=True) as body,
+    ):
+        job = Job(folder, subject, hand.limits, meta=_make_folder(folder, hand, argv))
+        off = partial(switched_off, bench) if real else lambda: None
+        results = execute([job], (hand.procedure,), lambda *message: None, body, off)
     write_run_file_in_subprocess(folder)
     status, code = verdict(results, 1)
     return folder, results[0], status, code
 
 
+@contextmanager
+def _held(hand: Hand, argv: Sequence[str]) -> Iterator[None]:
+    """Hold a bench that is not switched off while the block lasts, as its run and as what talks to it.
+
+    Raises:
+        BenchError: its latch is set, or somebody else has one of its instruments.
+    """
+    bench, what = hand.bench.value, " ".join(["labctl", *argv[1:]])
+    refuse_latched(bench, hand.bench.path)
+    with bench_lock(bench, what), bench_lock(bench, what, part="worker", patience=5.0):
+        yield
+
+
 def _make_folder(folder: Path, hand: Hand, argv: Sequence[str]) -> dict[str, Any]:
     """Make the run folder with verbatim inputs and `run.json`; return what that says."""
-    compose.refuse_existing(folder)
     with storage(folder, "make a run folder"):
         (folder / "dies").mkdir(parents=True)
         (folder / "files").mkdir()

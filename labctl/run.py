@@ -27,7 +27,15 @@ from labctl.core.die import (
     WritePlan,
     program_by_host,
 )
-from labctl.core.errors import ContactError, LabError, LimitError, LinkTimeoutError, StorageError
+from labctl.core.errors import (
+    ContactError,
+    InstrumentError,
+    LabError,
+    LimitError,
+    LinkTimeoutError,
+    StorageError,
+    SwitchedOff,
+)
 from labctl.core.procedure import History, Procedure
 from labctl.core.units import Second
 from labctl.journal import Journal
@@ -86,7 +94,7 @@ def ending(error: BaseException) -> Outcome:
     What the die can go on from, once the cause is gone, leaves it INTERRUPTED: an operator, a link, a disk.
     """
     match error:
-        case Stopped():
+        case Stopped() | SwitchedOff():
             return Outcome(Status.ABORT, str(error), error.exit_code, state=State.INTERRUPTED)
         case KeyboardInterrupt():
             reason = "interrupted by the operator"
@@ -111,12 +119,31 @@ class Stop:
 
     Args:
         reason: asked at every safe point; the run ends there when it returns one.
+        off: returns why nothing may be energised any more, None while it may; asked at safe points and after errors.
     """
 
-    def __init__(self, reason: Callable[[], str | None] = lambda: None) -> None:
-        self.reason = reason
+    def __init__(
+        self, reason: Callable[[], str | None] = lambda: None, off: Callable[[], str | None] = lambda: None
+    ) -> None:
+        self._reason, self.off = reason, off
         self.interruptible = False
         """True while a procedure runs; then, and only then, an interrupt is caught and the clean-up follows."""
+
+    def reason(self) -> str | None:
+        """Return why the run has to end at this safe point, None to go on."""
+        return self.off() or self._reason()
+
+    def ending(self, error: BaseException) -> Outcome:
+        """Return how an exception ends the work on a die.
+
+        What a die meets on a bench that somebody is switching off under it is no fault of the die: relays that open,
+        a link that is taken over, needles that go up.
+        """
+        if isinstance(error, KeyboardInterrupt | Stopped | InstrumentError | ContactError):
+            off = self.off()
+            if off is not None:
+                return ending(SwitchedOff(off))
+        return ending(error)
 
     @contextmanager
     def may_interrupt(self) -> Iterator[None]:
@@ -275,7 +302,7 @@ def run(
                 history.add(record)
         outcome = Outcome(Status.SUCCESS)
     except (KeyboardInterrupt, Exception) as error:
-        outcome = ending(error)
+        outcome = stop.ending(error)
     finally:
         outcome = _close(die, replay, stage, outcome, truth)
     return outcome

@@ -291,7 +291,7 @@ class _Work:
                 self.tell("alarm", f"nobody knows what {', '.join(gone)} did to this die: the journal is gone")
             outcome = self._stages(found, before)
         except (KeyboardInterrupt, Exception) as error:
-            outcome = ending(error)
+            outcome = self.stop.ending(error)
         self.tell("lease", LEAVING)
         try:
             body.leave()

@@ -22,7 +22,7 @@ from labctl.bodies import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.overnight.asked import Going
-from labctl.run import Stop, ending
+from labctl.run import Stop
 from labctl.signals import born_deaf, signals
 from labctl.worker import DieResult, Job, Notify, run_die
 
@@ -90,7 +90,7 @@ def attempt(
     try:
         return run_die(job, procedures, notify, stop, body)
     except LabError as error:
-        return DieResult(job.die, "error", ending(error), [])
+        return DieResult(job.die, "error", stop.ending(error), [])
 
 
 class Here:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labctl.core.die import Bias, Geometry, Nominal, Pulse, Sense
-from labctl.core.errors import InstrumentError
+from labctl.core.errors import InstrumentError, LimitError, StorageError, SwitchedOff
 from labctl.core.procedure import History, Procedure, Record
 from labctl.journal import Journal
 from labctl.limits import Limited, Limits
@@ -122,6 +122,34 @@ def test_a_run_stops_at_the_safe_point_between_chunks_and_keeps_what_it_has(tmp_
         found = list(journal.operations())
         assert [len(o.result["current"]) for o in found] == [2, 2]
         assert die.idles == 1
+
+
+@pytest.mark.parametrize("then", ["interrupt", "instrument"])
+def test_what_a_die_meets_while_its_bench_is_switched_off_leaves_it_interrupted(tmp_path, then):
+    die, limited, journal = make(tmp_path)
+    with journal:
+        outcome = run(Reads(then=then), limited, journal, History(), stop=Stop(off=off_after(1)))
+    assert (outcome.status, outcome.exit_code, outcome.state) == (Status.ABORT, 4, State.INTERRUPTED)
+    assert outcome.reason == "switched off by alice"
+    assert die.idles == 1
+
+
+def test_a_bug_and_a_limit_stay_what_they_are_on_a_bench_that_is_switched_off():
+    stop = Stop(off=lambda: "switched off by alice")
+    assert stop.ending(ZeroDivisionError("a bug")).exit_code == 70
+    assert stop.ending(LimitError("voltage", 2.0, 1.0, "V")).state is State.LIMIT_STOP
+    assert stop.ending(StorageError("the disk is full")).exit_code == 5
+
+
+def test_a_permit_that_is_refused_interrupts_the_die_whoever_asks_afterwards():
+    outcome = Stop().ending(SwitchedOff("bench 'x' is switched off by alice"))
+    assert (outcome.status, outcome.exit_code, outcome.state) == (Status.ABORT, 4, State.INTERRUPTED)
+
+
+def off_after(times):
+    """Return what says that nobody has switched off so many times, and then who has."""
+    left = iter([None] * times)
+    return lambda: next(left, "switched off by alice")
 
 
 @pytest.mark.parametrize(
