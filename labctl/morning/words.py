@@ -73,6 +73,8 @@ def event(entry: Entry) -> tuple[str, str, str]:
             level = str(body.get("level", "alarm"))
             return level if level in LEVELS else "alarm", die, text
         case "asked":
+            if body.get("what") == "off":
+                return "warning", die, f"{body.get('by') or 'somebody'} switched the bench off{_because(body)}"
             what = "skip the die" if body.get("what") == "skip" else "stop at the next safe point"
             return "decision", die, f"{body.get('by') or 'somebody'} asked to {what}{_because(body)}"
         case "rule":
@@ -84,6 +86,8 @@ def event(entry: Entry) -> tuple[str, str, str]:
         case "suspect":
             dies = [str(d) for d in body.get("dies", ())]
             return "warning", dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {text}"
+        case "safed":
+            return ("warning" if body.get("met") else "note"), die, text
         case "watchdog":
             return _watchdog(body)
         case "clock":

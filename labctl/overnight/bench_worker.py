@@ -22,6 +22,7 @@ from labctl.core.errors import InstrumentError, LabError
 from labctl.core.instrument import Transport
 from labctl.core.procedure import Procedure
 from labctl.overnight.asked import Going
+from labctl.overnight.latch import switched_off
 from labctl.overnight.locks import bench_lock
 from labctl.overnight.pool import ORPHANED, attempt
 from labctl.run import Stop
@@ -111,6 +112,11 @@ class _Owner:
             return ORPHANED
         return self._order.going.reason(die)
 
+    def _off(self) -> str | None:
+        """Return who has switched the bench off; a twin has no latch."""
+        station = self._order.station
+        return switched_off(station.bench) if station.sim is None else None
+
     def work(self) -> None:
         """Open the bench, work on the dies that are ordered, and leave it safe."""
         order, twin = self._order, self._twin()
@@ -120,7 +126,7 @@ class _Owner:
             self.say("open", dict(body.opened.identities))
             while (ordered := self._next()) is not None:
                 job, body.anew = ordered
-                self._stop = Stop(partial(self._reason, job.die))
+                self._stop = Stop(partial(self._reason, job.die), self._off)
                 self.say("result", attempt(job, order.procedures, self._notify, self._stop, body))
         if isinstance(twin, Twin):
             self.say("ledger", twin.ledger, twin.world.now)

@@ -16,6 +16,7 @@ from labctl.overnight.asked import STOPPED, Going, Request, take
 from labctl.overnight.ending import Ending
 from labctl.overnight.golden import Visits, under_way
 from labctl.overnight.guard import Guard
+from labctl.overnight.latch import Latch
 from labctl.overnight.pool import Crew, Lost
 from labctl.overnight.rules import Rules, cause
 from labctl.overnight.states import ACTIVE, FINAL, DieState, Runlog, State
@@ -51,6 +52,7 @@ class Engine:
         first: the state in which the work on a die begins: where needles move, MOVING.
         guard: asked for space before a die is begun, and looked at as time passes.
         visits: of the golden die, if there is one.
+        latch: returns the latch of the bench while it is set, None while it is not.
     """
 
     def __init__(
@@ -64,9 +66,11 @@ class Engine:
         first: State = State.RUNNING,
         guard: Guard | None = None,
         visits: Visits | None = None,
+        latch: Callable[[], Latch | None] = lambda: None,
     ) -> None:
         self.log, self._jobs, self._rules, self._going, self._show = log, dict(jobs), rules, going, show
         self._crew, self._first, self._guard, self._visits = crew(self.tell), first, guard, visits
+        self._latch, self._switched_off = latch, False
         self._run = visits.folder if visits is not None else next(iter(jobs.values())).folder
         self._hand: dict[str, _Hand] = {}
         self._lost: Counter[str] = Counter()
@@ -125,15 +129,30 @@ class Engine:
         self._looked = time.monotonic()
         if self._guard is not None:
             self._guard.look()
+        self._look_at_latch()
         for request in take(self._run, self._going.session):
             self._do(request)
+
+    def _look_at_latch(self) -> None:
+        """End at once when somebody has switched the bench off; what that did to a die in hand is not its fault."""
+        latch = None if self._switched_off else self._latch()
+        if latch is None:
+            return
+        self._switched_off = True
+        self.log.say("asked", what="off", die="", by=latch.by, reason=latch.reason)
+        self._going.stop()
+        if self.ending is None or self.ending.code == 4:
+            self.ending = Ending(4, str(latch))
+        self._end(Ending(4, str(latch)))
+        self._crew.hurry()
 
     def _do(self, request: Request) -> None:
         said = {"what": request.what, "die": request.die, "by": request.by, "reason": request.reason}
         self.log.say("asked", **said)
         if request.what == "stop":
             self.stop()
-            self.ending = replace(self.ending or Ending(4, STOPPED), text=f"{STOPPED}: {request.by}")
+            if not self._switched_off:
+                self.ending = replace(self.ending or Ending(4, STOPPED), text=f"{STOPPED}: {request.by}")
         elif request.what == "skip" and request.die in self._hand:
             self._skipping[request.die] = request
             self._going.skip(request.die)
@@ -219,6 +238,7 @@ class Engine:
         self._look()
 
     def _ended(self, ended: DieResult | Lost) -> None:
+        self._look_at_latch()  # before it is judged what a die met
         hand = self._hand.pop(ended.die)
         seconds = time.monotonic() - hand.since
         if isinstance(ended, Lost):
@@ -243,19 +263,19 @@ class Engine:
         self._judge(ended.die, again=ended.again)
 
     def _was_lost(self, lost: Lost, hand: _Hand, seconds: float) -> None:
-        if lost.code:
-            code = lost.code if lost.code == 6 else 3
+        if not lost.code and not lost.told:
+            self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
+        if lost.code or self._switched_off:
+            code = lost.code if lost.code in (4, 6) else 4 if self._switched_off else 3
             self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds, exit_code=code)
             if lost.gone:
                 self._end(Ending(3, lost.reason))
-            elif lost.die in self._skipping or code == 6:
+            elif lost.die in self._skipping or code in (4, 6):
                 self._judge(lost.die)
             else:
                 self._reconnect(lost)
             return
         self._lost[lost.die] += 1
-        if not lost.told:
-            self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
         if self._lost[lost.die] < LOSSES:
             self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds)
             self._queue.insert(0, lost.die)
@@ -302,7 +322,7 @@ class Engine:
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
             self.log.say("alarm", die=die.name, text=text, level="alarm")
             return
-        if code in (5, 6):
+        if code in (4, 5, 6):
             self._end(Ending(code, die.reason))
         if code == 5 and self._guard is not None:
             self._guard.relieve(StorageError(die.reason))

@@ -13,6 +13,7 @@ from typing import Any
 from labctl.core.errors import LabError, StorageError
 from labctl.core.units import Second
 from labctl.overnight.awake import Clocks, awake
+from labctl.overnight.latch import refuse_latched
 from labctl.overnight.locks import HasInstruments, bench_lock, hold
 from labctl.overnight.notify import Notifier, Notify
 from labctl.overnight.preflight import Ballast, enough, keeps, preflight
@@ -59,12 +60,17 @@ class Guard:
         """Why no die is to be begun any more, once the ballast was needed; "" while it was not."""
 
     @contextmanager
-    def locked(self, bench: HasInstruments | None) -> Iterator[None]:
+    def locked(self, bench: HasInstruments | None, file: Path | str = "BENCH") -> Iterator[None]:
         """Hold the instruments of a real bench while the block lasts; None for a twin and for simulated dies.
 
+        Args:
+            file: the bench file.
+
         Raises:
-            BenchError: somebody else has one of them.
+            BenchError: the bench is switched off, or somebody else has one of its instruments.
         """
+        if bench is not None:
+            refuse_latched(bench, file)
         with nullcontext() if bench is None else bench_lock(bench, self.what):
             self._real = bench is not None
             yield

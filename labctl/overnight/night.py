@@ -5,16 +5,19 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from instruments.bench import Bench
 from instruments.drivers import has_prober
 from instruments.manual_prober import Ask
-from labctl.bodies import Station
+from instruments.safing import make_safe
+from labctl.bodies import LeftUnverified, Station
 from labctl.compose import Prepared, make_folder
-from labctl.core.errors import BenchError, LabError, StorageError
+from labctl.core.errors import BenchError, InstrumentError, LabError, StorageError
 from labctl.core.procedure import Procedure
+from labctl.core.units import Second
 from labctl.layout import run_meta
 from labctl.overnight import asked
 from labctl.overnight.asked import Going
@@ -22,16 +25,20 @@ from labctl.overnight.ending import Ending
 from labctl.overnight.engine import Engine
 from labctl.overnight.golden import Visits
 from labctl.overnight.guard import Guard
+from labctl.overnight.latch import latch_of
+from labctl.overnight.locks import bench_lock
 from labctl.overnight.pool import Crew, Here, Pool, Processes
 from labctl.overnight.resume import to_do
 from labctl.overnight.rules import Rules
 from labctl.overnight.states import Runlog, RunState, State
 from labctl.overnight.watchdog import BenchCrew
 from labctl.plan import DiePlan, total
-from labctl.run import Status
 from labctl.sealing import write_run_file_in_subprocess
 from labctl.signals import asked_to_stop
 from labctl.worker import Job, Notify
+
+WORKER_LEAVES: Second = 60.0
+"""Longest time until a worker of an earlier session, whose parent was killed, has left its bench."""
 
 
 @dataclass(frozen=True)
@@ -72,13 +79,19 @@ def rules_of(prepared: Prepared, plans: Sequence[DiePlan]) -> Rules:
 
 
 def meta_of(said: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan]) -> dict[str, Any]:
-    """Return what the run's journal is started with: what ``run.json`` says, where the dies are, and the estimate."""
+    """Return what the run's journal is started with: what ``run.json`` says, where the dies are, and the estimate.
+
+    Of a real bench, it holds the addresses of the instruments by name, by which its latch is known.
+    """
     meant = (*prepared.subjects, *prepared.skipped)
     dies = [{"name": s.name, "at": list(s.at), "wafer": s.wafer} for s in meant]
     campaign = prepared.campaign
     rules = [rule.model_dump(mode="json") for rule in campaign.bin_rules]
     order = campaign.batch.order.value
-    return {**said, "dies": dies, "bins": rules, "order": order, "estimate": estimate(plans)}
+    real = _real(prepared)
+    reached = {} if real is None else {n: getattr(e, "resource", "") for n, e in real.instruments.items()}
+    more = {"dies": dies, "bins": rules, "order": order, "estimate": estimate(plans)}
+    return {**said, **more, "instruments": {name: resource for name, resource in reached.items() if resource}}
 
 
 def start(
@@ -93,7 +106,7 @@ def start(
     """
     folder = folder.absolute() if ways.executor else folder  # for workers that stand elsewhere
     guard = guard_of(folder, prepared, plans, argv, ways)
-    with guard.locked(prepared.bench if prepared.sim is None else None):
+    with guard.locked(_real(prepared), prepared.bench_file or "BENCH"):
         said = make_folder(folder, prepared, argv)
         with guard.session():
             log = Runlog.create(folder, meta_of(said, prepared, plans))
@@ -141,32 +154,54 @@ def resume(
     """
     folder = folder.absolute() if ways.executor else folder  # for workers that stand elsewhere
     guard = guard_of(folder, prepared, plans, argv, ways)
-    with guard.locked(prepared.bench if prepared.sim is None else None), guard.session():
+    with guard.locked(_real(prepared), prepared.bench_file or "BENCH"), guard.session():
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
         log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
         jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
-        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard)
+        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard, again=True)
+
+
+def _real(prepared: Prepared) -> Bench | None:
+    """Return the bench if it is a real one, None for its twin and for simulated dies."""
+    return prepared.bench if prepared.sim is None else None
 
 
 def carry_out(
-    log: Runlog, folder: Path, jobs: Mapping[str, Job], prepared: Prepared, rules: Rules, ways: Ways, guard: Guard
+    log: Runlog,
+    folder: Path,
+    jobs: Mapping[str, Job],
+    prepared: Prepared,
+    rules: Rules,
+    ways: Ways,
+    guard: Guard,
+    *,
+    again: bool = False,
 ) -> tuple[Ending, RunState]:
-    """Work on the dies of `jobs` until there is nothing left to do; return how it ended and where the dies stand."""
+    """Work on the dies of `jobs` until there is nothing left to do; return how it ended and where the dies stand.
+
+    Args:
+        again: the run was begun earlier, and may have left a real bench in any state; that is made safe first.
+    """
+    real = _real(prepared)
     begun, going = time.monotonic(), asked.session(folder)
     visits = Visits.of(rules.batch, prepared.visit_job(folder, run_meta(folder)))
     guard.watch(log)
     try:
-        with _crew(prepared, going, ways, len(jobs), log) as crew:
-            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard, visits)
+        if again and real is not None:
+            _make_safe_first(real, guard.what, log)
+        with _crew(prepared, going, ways, len(jobs), log, guard.what) as crew:
+            latch = partial(latch_of, real) if real is not None else lambda: None
+            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard, visits, latch)
             with asked_to_stop(engine.stop, engine.hurry):
                 ending = engine.run()
     except LabError as error:
         # the bench does not answer, its wafer is not as the map says, it could not be left safe, or the disk is full
         guard.ballast.release()
         with suppress(StorageError):
-            log.say("ended", outcome=Status.FAIL.value, exit=error.exit_code, reason=str(error))
+            ended = Ending(error.exit_code, str(error))
+            log.say("ended", outcome=ended.status.value, exit=ended.code, reason=ended.text)
             guard.close()
             log.finish()
         raise
@@ -181,13 +216,32 @@ def carry_out(
     return ending, log.state
 
 
+def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
+    """Make a bench safe that an earlier session may have left in any state, and write what it was met in.
+
+    Raises:
+        LeftUnverified: it cannot be verified safe.
+        BenchError: a worker of the earlier session is still at work.
+    """
+    try:
+        with bench_lock(bench, what, part="worker", patience=WORKER_LEAVES):
+            safed = make_safe(bench)
+    except InstrumentError as error:
+        raise LeftUnverified(f"the bench cannot be verified safe, so the run does not go on: {error}") from error
+    met = ", ".join(f"{name} {state}" for name, state in safed.met.items())
+    text = f"the bench was met with {met}; {safed.text}" if met else f"the bench was met at rest; {safed.text}"
+    log.say("safed", met=dict(safed.met), text=text)
+
+
 def _first(bench: Bench | None) -> State:
     """Return the state in which the work on a die begins."""
     return State.MOVING if bench is not None and has_prober(bench) else State.RUNNING
 
 
 @contextmanager
-def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog) -> Iterator[Callable[[Notify], Crew]]:
+def _crew(
+    prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog, what: str
+) -> Iterator[Callable[[Notify], Crew]]:
     """Yield what makes the crew, given the function that takes its messages."""
     kind, _, address = ways.executor.partition("=")
     procedures = prepared.procedures
@@ -206,7 +260,7 @@ def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog) 
     workers = min(ways.workers, dies)
     station = prepared.station
     if station is not None:
-        with _bench(station, procedures, going, ways, log) as bench:
+        with _bench(station, procedures, going, ways, log, what) as bench:
             yield bench.heard_by
     elif workers <= 1:
         yield lambda tell: Here(procedures, going, tell)
@@ -216,7 +270,7 @@ def _crew(prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog) 
 
 @contextmanager
 def _bench(
-    station: Station, procedures: Sequence[Procedure], going: Going, ways: Ways, log: Runlog
+    station: Station, procedures: Sequence[Procedure], going: Going, ways: Ways, log: Runlog, what: str
 ) -> Iterator[BenchCrew]:
     """Yield the crew of a bench that is open, and leave it safe.
 
@@ -224,7 +278,8 @@ def _bench(
         BenchError: the instruments are others than those of the run.
     """
     before = next((e.body["identities"] for e in reversed(log.state.events) if e.kind == "bench"), None)
-    crew = BenchCrew(station, procedures, going, ways.ask, expected=None if ways.accept_changes else before)
+    expected = None if ways.accept_changes else before
+    crew = BenchCrew(station, procedures, going, ways.ask, what=what, expected=expected)
     crew.say = log.say
     try:
         crew.open()

@@ -234,7 +234,9 @@ class Runlog:
 
     - "resumed": argv, pid, reason, only (names), accepted (what had changed, in words)
     - "alarm": text, die ("" if of none), level ("note", "warning" or "alarm")
-    - "asked": what ("stop", "skip"), die, by, reason
+    - "asked": what ("stop", "skip", or "off": the bench was switched off), die, by, reason
+    - "bench": identities, text
+    - "safed": met (what was on or closed before the bench was made safe, by output; empty if it was at rest), text
     - "rule": rule (name of the stop rule), text
     - "visit": die, at, dies: a golden die is going to be measured again under this name, after these (names of their
       folders) have been measured since the visit before

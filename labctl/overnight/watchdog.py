@@ -16,7 +16,7 @@ from typing import Any
 from instruments.manual_prober import Ask
 from instruments.safing import Safed, isolate, make_safe
 from labctl.bodies import LeftUnverified, Station
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError, SwitchedOff
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.overnight.asked import Going
@@ -34,7 +34,7 @@ LEAVING: Second = 60.0
 """Longest time until a bench is left."""
 HURRYING: Second = 10.0
 """Longest time from a second ^C until the worker is ended."""
-ERRORS: dict[int, type[LabError]] = {2: BenchError, 6: LeftUnverified}
+ERRORS: dict[int, type[LabError]] = {2: BenchError, 4: SwitchedOff, 6: LeftUnverified}
 
 
 class BenchCrew:

@@ -11,6 +11,7 @@ from labctl.overnight import asked, engine
 from labctl.overnight.asked import Request, ask
 from labctl.overnight.engine import Engine
 from labctl.overnight.guard import Guard
+from labctl.overnight.latch import Latch
 from labctl.overnight.pool import GONE, Lost
 from labctl.overnight.rules import Rules
 from labctl.overnight.states import Runlog, State, read_state
@@ -31,6 +32,7 @@ class Told:
     """A crew that ends each try of a die as a script says: how its tries end, in order; DONE when it says nothing."""
 
     def __init__(self, tell, script, width=1, during=lambda job: None):
+        self.hurried = 0
         self.tell, self.script, self.width, self.during = tell, {k: list(v) for k, v in script.items()}, width, during
         self.begun, self._ended, self.most = [], [], 0
 
@@ -49,7 +51,7 @@ class Told:
         return ended
 
     def hurry(self):
-        pass
+        self.hurried += 1
 
     def close(self):
         pass
@@ -76,7 +78,7 @@ class Night:
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
         self.going = asked.session(folder)
 
-    def carry_out(self, batch=None, bins=(), only=None, guard=None, **crew):
+    def carry_out(self, batch=None, bins=(), only=None, guard=None, latch=lambda: None, **crew):
         made = []
 
         def make(tell):
@@ -85,7 +87,7 @@ class Night:
 
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
         jobs = {n: Job(self.folder, Name(n), LIMITS) for n in names}
-        self.engine = Engine(self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard)
+        self.engine = Engine(self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard, latch=latch)
         ending = self.engine.run()
         self.crew = made[0]
         return ending
@@ -255,6 +257,66 @@ def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkey
     assert (ending.code, night.states["C"]) == (4, State.PENDING)
     assert night.rows("asked") == [{"what": "stop", "die": "", "by": "somebody", "reason": "tea"}]
     assert night.going.reason("C") is not None
+
+
+SWITCHED_OFF = Latch("alice", "lab3", 4711, 1e9, "hands on the needles")
+BY_ALICE = str(SWITCHED_OFF)
+
+
+def test_a_run_whose_bench_is_switched_off_is_hurried_and_ends_with_4_naming_by_whom(night, monkeypatch):
+    monkeypatch.setattr(engine, "LOOK", 0.0)
+    off = []
+    stopped = result(State.INTERRUPTED, 4, BY_ALICE)
+    ending = night.carry_out(
+        Batch(tries=2, reconnects=2),
+        script={"B": [stopped]},
+        during=lambda job: job.die == "B" and off.append(SWITCHED_OFF),
+        latch=lambda: off[0] if off else None,
+    )
+    assert (ending.code, ending.text) == (4, BY_ALICE)
+    assert "alice on lab3 (pid 4711)" in ending.text
+    assert night.crew.hurried == 1
+    assert night.states == {"A": State.DONE, "B": State.INTERRUPTED, "C": State.PENDING, "D": State.PENDING}
+    assert night.rows("asked") == [{"what": "off", "die": "", "by": "alice@lab3", "reason": "hands on the needles"}]
+    assert night.going.reason("C") is not None
+    assert night.again().carry_out(only="BCD").code == 0
+    assert len(night.log.state.dies["B"].tries) == 1
+
+
+def test_a_latch_that_was_released_before_anybody_looked_ends_the_run_all_the_same(night):
+    ending = night.carry_out(script={"B": [result(State.INTERRUPTED, 4, BY_ALICE)]})
+    assert (ending.code, ending.text, night.states["C"]) == (4, BY_ALICE, State.PENDING)
+
+
+@pytest.mark.parametrize(
+    ("lost", "code"),
+    [
+        (Lost("", "smu1 is gone", 3), 4),
+        (Lost("", "it did not answer and was ended", told=True), 4),
+        (Lost("", BY_ALICE, 4), 4),
+        (Lost("", "smu1 may be live", 6), 6),
+    ],
+    ids=["the link", "the worker", "refused", "unsafe"],
+)
+def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, lost, code):
+    monkeypatch.setattr(engine, "LOOK", 1e9)
+    off = []
+    ending = night.carry_out(
+        Batch(reconnects=5),
+        script={"B": [lost]},
+        during=lambda job: job.die == "B" and off.append(SWITCHED_OFF),
+        latch=lambda: off[0] if off else None,
+    )
+    assert ending.code == code
+    assert night.crew.begun == ["A", "B"]
+    assert night.states["B"] is State.INTERRUPTED
+    assert night.rows("alarm") == []
+
+
+def test_who_asks_it_to_stop_as_well_does_not_hide_who_switched_off(night, monkeypatch):
+    monkeypatch.setattr(engine, "LOOK", 0.0)
+    ask(night.folder, Request("stop", by="bob"))
+    assert night.carry_out(latch=lambda: SWITCHED_OFF).text == BY_ALICE
 
 
 def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):

@@ -23,6 +23,13 @@ SAID = [
     ("alarm", {"text": "hot", "level": "warning", "die": "D1"}, ("warning", "D1", "hot")),
     ("alarm", {"text": "hot", "level": "unheard of"}, ("alarm", "", "hot")),
     ("asked", {"what": "stop", "by": "ana"}, ("decision", "", "ana asked to stop at the next safe point")),
+    (
+        "asked",
+        {"what": "off", "by": "ana@lab3", "reason": "needles"},
+        ("warning", "", "ana@lab3 switched the bench off: needles"),
+    ),
+    ("safed", {"met": {"smu1.smua": "on at 0.1 V"}, "text": "met with it"}, ("warning", "", "met with it")),
+    ("safed", {"met": {}, "text": "met at rest"}, ("note", "", "met at rest")),
     ("rule", {"rule": "contact", "text": "3 in a row"}, ("alarm", "", "stop rule 'contact': 3 in a row")),
     (
         "golden",
