@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -58,8 +58,10 @@ def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
     """
     from instruments.look import look
+    from labctl.overnight.latch import latch_of
 
     found = _bench(bench)
+    latch = latch_of(found) if sim is None else None
     with _wires(found, sim) as connect:
         seen = look(found, connect=connect)
     screen = console(stderr=as_json)
@@ -79,9 +81,12 @@ def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) 
             screen.print(f"    {line}", markup=False, soft_wrap=True)
         for line in one.wrong:
             screen.print(f"    LOOK: {line}", markup=False, soft_wrap=True)
-    code = 3 if any(one.wrong for one in seen) else 0
+    if latch is not None:
+        screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False, soft_wrap=True)
+    code = 3 if latch is not None or any(one.wrong for one in seen) else 0
     if as_json:
-        print(json.dumps({"bench": found.name, "exit": code, "instruments": [asdict(one) for one in seen]}))
+        outcome = {"bench": found.name, "exit": code, "latch": _as_json(latch)}
+        print(json.dumps({**outcome, "instruments": [asdict(one) for one in seen]}))
     raise typer.Exit(code)
 
 
@@ -161,23 +166,78 @@ def map_(
     _by_hand(MapCells, given, bench, die, sim, out, seed, as_json)
 
 
-def off(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) -> None:
-    """Make the bench safe: every output to 0 V and off, then every relay open, each read back. The needles stay.
+def off(
+    bench: BenchFile,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for whoever is refused the bench")] = "",
+    release: Annotated[
+        bool, typer.Option("--release", help="let outputs go on again: take away what an earlier 'off' has set")
+    ] = False,
+    sim: SimOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Switch the bench off: every output to 0 V and off, then every relay open, each read back. The needles stay.
 
-    Exit code 6 if something is not verified off: go to the bench.
+    The run that holds the bench ends with exit code 4, and no output goes on before 'labctl off --release BENCH'.
+    Exit code 6 if something is not verified off, or the run does not end: go to the bench.
     """
+    loaded = _bench(bench)
+    if release:
+        _release(loaded, sim, as_json)
+    if sim is not None:
+        _off_twin(loaded, sim, as_json)
+    from labctl.overnight.off import switch_off
+
+    screen = console(stderr=True)
+
+    def say(text: str) -> None:
+        screen.print(f"{loaded.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+
+    done = switch_off(loaded, say, reason)
+    say(done.text)
+    if done.latch is not None:
+        say(f"switched off until: labctl off --release {bench}")
+    else:
+        say(f"NOTHING KEEPS IT OFF, a run that is started now would switch outputs on: {done.unlatched}")
+    if as_json:
+        held = [asdict(holder) for holder in done.held]
+        outcome = {"bench": loaded.name, "safe": done.safe and done.gone, "said": done.text, "exit": done.exit_code}
+        print(json.dumps({**outcome, "latch": _as_json(done.latch), "unlatched": done.unlatched, "held": held}))
+    raise typer.Exit(done.exit_code)
+
+
+def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
+    """Make the twin of a bench safe, which has no latch, and leave."""
     from instruments.safing import make_safe
 
-    found, code = _bench(bench), 0
-    with _wires(found, sim) as connect:
+    code = 0
+    with _wires(bench, sim) as connect:
         try:
-            said = make_safe(found, connect=connect).text
+            text = make_safe(bench, connect=connect).text
         except InstrumentError as error:
-            code, said = 6, str(error)
-    console(stderr=True).print(f"{found.name}: {said}", markup=False, soft_wrap=True)
+            code, text = 6, str(error)
+    console(stderr=True).print(f"{bench.name}: {text}", markup=False, soft_wrap=True)
     if as_json:
-        print(json.dumps({"bench": found.name, "safe": code == 0, "said": said, "exit": code}))
+        print(json.dumps({"bench": bench.name, "safe": code == 0, "said": text, "exit": code, "latch": None}))
     raise typer.Exit(code)
+
+
+def _release(bench: Any, sim: str | None, as_json: bool) -> NoReturn:
+    """Take the latch of a bench away, say who had set it, and leave; no instrument is touched."""
+    from labctl.overnight.latch import release_latch
+
+    if sim is not None:
+        raise BenchError(f"--release --sim {sim}: a twin is never switched off; expected the bench file alone")
+    released = release_latch(bench)
+    text = "; ".join(f"released, it was {latch}" for latch in released) or "it was not switched off; nothing is changed"
+    console(stderr=True).print(f"{bench.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps({"bench": bench.name, "released": [_as_json(latch) for latch in released], "exit": 0}))
+    raise typer.Exit(0)
+
+
+def _as_json(latch: Any) -> dict[str, Any] | None:
+    """Return a latch as `--json` carries it: who, host, pid, when in s UTC since 1970, why; None if there is none."""
+    return None if latch is None else asdict(latch)
 
 
 def twin(

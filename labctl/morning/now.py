@@ -19,6 +19,7 @@ from labctl.journal import Journal
 from labctl.journal_reader import Entry
 from labctl.morning import words
 from labctl.morning.folder import left_out, predicted, read_run, sizes_of, who, worked
+from labctl.overnight.latch import Addresses, Latch, latch_of
 from labctl.overnight.states import ACTIVE, FINAL, DieState, RunState, State
 
 SIZES = 10.0
@@ -72,6 +73,7 @@ class Now:
         free, used: bytes on disk; `estimate` of the whole run, 0 if unknown.
         committed: UTC in s of the last row written anywhere in the run.
         command: what to type to go on, if the run was broken off.
+        latch: who has switched off the bench that the run needs, and why; "" if nobody has.
     """
 
     path: str
@@ -98,6 +100,7 @@ class Now:
     estimate: float
     committed: float
     command: str
+    latch: str = ""
     utc: float = field(default_factory=time.time)
 
 
@@ -128,6 +131,16 @@ class Watcher:
             for e, said in zip(self._entries, found, strict=True)
             if said[0] in ("warning", "alarm")
         ]
+        latch = self._latch()
+        if latch is not None:
+            alarms.append(
+                (
+                    latch.utc,
+                    "alarm",
+                    "",
+                    f"the bench is {latch}; nothing on it is energised before 'labctl off --release BENCH'",
+                )
+            )
         marks = tuple(_mark(d, bool(alive), d.name in excluded) for d in state.subjects)
         kinds = [m.kind for m in marks]
         meta, broken = state.meta, not alive and state.exit_code is None
@@ -156,7 +169,15 @@ class Watcher:
             estimate=predicted(meta).get("bytes", 0.0),
             committed=committed,
             command=f"labctl resume {self._folder}" if broken or (state.exit_code and state.unfinished) else "",
+            latch="" if latch is None else str(latch),
         )
+
+    def _latch(self) -> Latch | None:
+        """Return the latch of the bench that the run still needs, None if it is not set or the dies are simulated."""
+        state, addresses = self._state, self._state.meta.get("instruments")
+        if not addresses or (state.exit_code is not None and not state.unfinished):
+            return None
+        return latch_of(Addresses(str(state.meta.get("body", "")), addresses))
 
     def _under_way(self, die: DieState) -> UnderWay:
         assert die.last is not None, "a die that is worked on is in a try"

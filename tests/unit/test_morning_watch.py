@@ -16,6 +16,7 @@ from labctl.journal import Journal
 from labctl.morning.now import Now, Watcher
 from labctl.morning.screen import line, screen
 from labctl.morning.watch import watch
+from labctl.overnight.latch import Addresses, release_latch, set_latch
 from labctl.overnight.locks import hold
 from labctl.overnight.states import Runlog, State
 
@@ -56,6 +57,28 @@ def test_a_run_that_goes_on(going: Path) -> None:
     assert now.warnings == 5
     assert (now.estimate, now.command) == (3e6, "")
     assert now.used > 10_000
+
+
+def test_a_bench_that_is_switched_off_is_an_alarm_of_the_runs_that_need_it(tmp_path: Path) -> None:
+    meta = {"name": "n", "instruments": {"smu": "TCPIP::192.0.2.5::INSTR"}, "dies": [{"name": "A", "at": [2, 1]}]}
+    log = Runlog.create(tmp_path / "run", meta)
+    watcher = Watcher(tmp_path / "run")
+    assert watcher.look().latch == ""
+    other = Addresses("another file", {"source": "tcpip0::192.0.2.5::inst0::instr"})
+    latch = set_latch(other, "hands on the needles")
+    now = watcher.look()
+    assert now.latch == str(latch)
+    assert now.alarms[-1][1:3] == ("alarm", "")
+    assert "hands on the needles" in line(now)
+    assert "labctl off --release BENCH" in now.alarms[-1][3]
+    assert "hands on the needles" in drawn(now, 200, 40)
+    release_latch(other)
+    assert (watcher.look().latch, watcher.look().alarms) == ("", ())
+    set_latch(other)
+    log.move("A", State.SKIPPED, 1, "not needed")
+    log.say("ended", outcome="success", exit=0, reason="")
+    assert watcher.look().latch == "", "a run that has ended needs no bench"
+    release_latch(other)
 
 
 def test_it_sees_what_is_new(going: Path) -> None:
