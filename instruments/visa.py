@@ -59,7 +59,7 @@ class VisaTransport(LineTransport):
     It opens at its first use or at `resync`, and asks `probe` then, because opening proves nothing.
 
     Args:
-        resource: VISA address, such as ``TCPIP::192.168.0.11::5025::SOCKET``; nothing is ever searched for.
+        resource: VISA address, such as ``TCPIP::192.0.2.11::5025::SOCKET``; nothing is ever searched for.
         backend: pyvisa backend; ``@py`` is pyvisa-py, "" the system's VISA library.
         probe: harmless question; None asks nothing.
         open_timeout: for the connection itself, s.

@@ -37,8 +37,8 @@ def test_check_goes_on_when_an_instrument_does_not_answer(labctl, tmp_path):
     lost = tmp_path / "lost.yaml"
     text = BENCH.read_text()
     for number in (11, 12, 20):
-        text = text.replace(f"TCPIP::192.168.0.{number}::5025::SOCKET", f"TCPIP::127.0.0.1::{port}::{number}::SOCKET")
-    text = text.replace("TCPIP::192.168.0.30::35555::SOCKET", f"TCPIP::127.0.0.1::{port}::SOCKET")
+        text = text.replace(f"TCPIP::192.0.2.{number}::5025::SOCKET", f"TCPIP::127.0.0.1::{port}::{number}::SOCKET")
+    text = text.replace("TCPIP::192.0.2.30::35555::SOCKET", f"TCPIP::127.0.0.1::{port}::SOCKET")
     lost.write_text(text)
     done = labctl("check", lost, "--json", expect=3)
     said = json.loads(done.stdout)
@@ -114,7 +114,7 @@ def test_a_twin_serves_what_a_bench_file_can_be_pointed_at(labctl, tmp_path):
         assert all(line["hislip"].endswith("::INSTR") for line in lines)
         text = BENCH.read_text()
         for line, (number, port) in zip(lines, ((11, 5025), (12, 5025), (20, 5025), (30, 35555)), strict=True):
-            text = text.replace(f"TCPIP::192.168.0.{number}::{port}::SOCKET", line["resource"])
+            text = text.replace(f"TCPIP::192.0.2.{number}::{port}::SOCKET", line["resource"])
         bench = tmp_path / "bench.yaml"
         bench.write_text(text)
         labctl("check", bench)
@@ -138,7 +138,7 @@ def test_needles_that_are_up_stay_up_and_nothing_is_energised(labctl, tmp_path):
         text = BENCH.read_text()
         for number, port in ((11, 5025), (12, 5025), (20, 5025), (30, 35555)):
             line = json.loads(served.stdout.readline())
-            text = text.replace(f"TCPIP::192.168.0.{number}::{port}::SOCKET", line["resource"])
+            text = text.replace(f"TCPIP::192.0.2.{number}::{port}::SOCKET", line["resource"])
         bench = tmp_path / "bench.yaml"
         bench.write_text(text)
         done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=1)

@@ -885,7 +885,7 @@ def test_outputs_do_not_go_on_beside_relays_that_nobody_landed_with():
 def test_the_first_voltage_after_a_touch_is_that_of_the_contact_check(structures):
     twin = Twin(bench(contact__structures=structures), in_contact=False)
     twin.die.idle()
-    for number in range(2):
+    for _ in range(2):
         touch_down(twin.die, twin.open.prober)
         twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
         lift(twin.die, twin.open.prober)
