@@ -24,7 +24,7 @@ class Dask:
     """A cluster behind its scheduler; raises BenchError if it does not answer or has no worker.
 
     Args:
-        address: of the scheduler, such as ``tcp://10.0.0.5:8786``.
+        address: of the scheduler, such as ``tcp://192.0.2.5:8786``.
     """
 
     def __init__(self, address: str, procedures: Sequence[Procedure], going: Going) -> None:

@@ -183,10 +183,10 @@ def locks_folder() -> Path:
 def identity(resource: str) -> str:
     """Return one text for all ways to write the VISA address of one instrument; names of hosts are not looked up.
 
-    >>> identity("tcpip::10.0.0.5::inst0::INSTR"), identity("TCPIP0::10.0.0.5::5025::SOCKET")
-    ('TCPIP 10.0.0.5', 'TCPIP 10.0.0.5')
-    >>> identity("GPIB::24::INSTR"), identity("TCPIP::10.0.0.7::4001::SOCKET")
-    ('GPIB0 24', 'TCPIP 10.0.0.7 4001')
+    >>> identity("tcpip::192.0.2.5::inst0::INSTR"), identity("TCPIP0::192.0.2.5::5025::SOCKET")
+    ('TCPIP 192.0.2.5', 'TCPIP 192.0.2.5')
+    >>> identity("GPIB::24::INSTR"), identity("TCPIP::192.0.2.7::4001::SOCKET")
+    ('GPIB0 24', 'TCPIP 192.0.2.7 4001')
     """
     first, *rest = resource.strip().upper().split("::")
     kind = rest.pop() if rest and rest[-1] in ("INSTR", "SOCKET", "RAW") else "INSTR"

@@ -247,7 +247,7 @@ def _crew(
     procedures = prepared.procedures
     if kind:
         if kind != "dask" or not address:
-            raise BenchError(f"--executor {ways.executor}: expected dask=ADDRESS, such as dask=tcp://10.0.0.5:8786")
+            raise BenchError(f"--executor {ways.executor}: expected dask=ADDRESS, such as dask=tcp://192.0.2.5:8786")
         if prepared.bench is not None:
             raise BenchError(
                 f"--executor {ways.executor}: a bench is worked on by the computer that it is connected to"

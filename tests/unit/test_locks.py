@@ -219,9 +219,9 @@ def bench(name, **resources):
 
 
 def test_benches_that_share_an_instrument_exclude_each_other_whatever_they_call_it(tmp_path):
-    first = bench("left", smu="TCPIP::10.0.0.5::INSTR", matrix="GPIB0::16::INSTR")
-    second = bench("right", source="tcpip0::10.0.0.5::inst0::instr", stage="TCPIP::10.0.0.9::35555::SOCKET")
-    third = bench("apart", smu="TCPIP::10.0.0.6::INSTR", matrix="GPIB1::16::INSTR")
+    first = bench("left", smu="TCPIP::192.0.2.5::INSTR", matrix="GPIB0::16::INSTR")
+    second = bench("right", source="tcpip0::192.0.2.5::inst0::instr", stage="TCPIP::192.0.2.9::35555::SOCKET")
+    third = bench("apart", smu="TCPIP::192.0.2.6::INSTR", matrix="GPIB1::16::INSTR")
     with bench_lock(first, "labctl run a.yaml", place=tmp_path):
         with (
             pytest.raises(BenchError, match=r"^source \(tcpip0.*\) of bench 'right' is in use by .*run a.yaml"),
@@ -349,8 +349,8 @@ def test_another_folder_for_locks_can_be_named(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("TCPIP::10.0.0.5::INSTR", "TCPIP0::10.0.0.5::inst0::INSTR"),
-        ("TCPIP::10.0.0.5::hislip0::INSTR", "TCPIP::10.0.0.5::5025::SOCKET"),
+        ("TCPIP::192.0.2.5::INSTR", "TCPIP0::192.0.2.5::inst0::INSTR"),
+        ("TCPIP::192.0.2.5::hislip0::INSTR", "TCPIP::192.0.2.5::5025::SOCKET"),
         ("TCPIP::smu.lab::hislip0,4880", "tcpip::SMU.LAB"),
         ("GPIB::26::INSTR", "GPIB0::26"),
         ("ASRL3::INSTR", "ASRLCOM3"),
@@ -364,7 +364,7 @@ def test_two_ways_to_write_one_address_are_one_instrument(one, other):
 @pytest.mark.parametrize(
     ("one", "other"),
     [
-        ("TCPIP::10.0.0.5::INSTR", "TCPIP::10.0.0.6::INSTR"),
+        ("TCPIP::192.0.2.5::INSTR", "TCPIP::192.0.2.6::INSTR"),
         ("TCPIP::gateway::gpib0,12::INSTR", "TCPIP::gateway::gpib0,13::INSTR"),
         ("TCPIP::serial-server::4001::SOCKET", "TCPIP::serial-server::4002::SOCKET"),
         ("GPIB0::26", "GPIB1::26"),
