@@ -34,14 +34,25 @@ DEAD_SOCKET_WAIT: Second = 1.0
 
 
 def _manager(backend: str) -> pyvisa.ResourceManager:
-    """Return this process's only manager of a backend. It is never closed: that would close everybody's sessions."""
+    """Return this process's only manager of a backend, made anew if somebody has closed it.
+
+    It is never closed here: pyvisa has one for all, and closing it closes everybody's sessions.
+    """
     with _manager_lock:
-        if backend not in _managers:
+        if backend not in _managers or _is_closed(_managers[backend]):
             try:
                 _managers[backend] = pyvisa.ResourceManager(backend)
             except (ValueError, OSError) as error:
                 raise BenchError(f"VISA backend '{backend}' cannot be used: {error}") from error
         return _managers[backend]
+
+
+def _is_closed(manager: pyvisa.ResourceManager) -> bool:
+    """Return whether somebody else has closed a manager."""
+    try:
+        return manager.session is None
+    except pyvisa.errors.InvalidSession:
+        return True
 
 
 def _raw_socket(resource: Any) -> socket.socket | None:
@@ -190,7 +201,7 @@ class VisaTransport(LineTransport):
 
     def _unread(self) -> bool:
         # also true when the peer has hung up: reading would return at once
-        if self._resource is None:
+        if self._resource is None or (self._socket is not None and self._socket.fileno() < 0):
             return True
         return self._socket is not None and bool(select.select([self._socket], [], [], 0)[0])
 

@@ -216,6 +216,12 @@ def test_one_manager_serves_all_and_survives_the_closing_of_a_transport(serve):
     assert list(visa._managers) == ["@py"]
 
 
+def test_a_manager_that_somebody_else_closed_is_made_anew(serve):
+    _, transport = serve()
+    visa._manager("@py").close()
+    assert transport.query("after") == "after"
+
+
 def test_a_closed_transport_opens_again_when_it_is_used(serve):
     server, transport = serve()
     transport.close()
