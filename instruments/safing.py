@@ -175,7 +175,7 @@ def at_once(tasks: Mapping[str, Callable[[], object]], patience: Mapping[str, Se
     for name, thread in threads.items():
         limit = patience.get(name, PATIENCE) + OVERTIME
         while thread.is_alive() and (left := begin + limit - time.monotonic()) > 0:
-            with suppress(KeyboardInterrupt):
+            with suppress(BaseException):  # what a signal raises here: it is bounded, and nothing is more urgent
                 thread.join(left)
         if thread.is_alive():
             failed[name] = f"{name}: its driver did not come back within {limit:.0f} s"

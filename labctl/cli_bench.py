@@ -19,6 +19,7 @@ from rich.console import Console
 
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.progress import console
+from labctl.signals import outliving_the_terminal
 
 BenchFile = Annotated[Path, typer.Argument(metavar="BENCH", help="bench file")]
 BenchOption = Annotated[
@@ -192,7 +193,8 @@ def off(
     def say(text: str) -> None:
         screen.print(f"{loaded.name}: {text}", markup=False, highlight=False, soft_wrap=True)
 
-    done = switch_off(loaded, say, reason)
+    with outliving_the_terminal():
+        done = switch_off(loaded, say, reason)
     say(done.text)
     if done.latch is not None:
         say(f"switched off until: labctl off --release {bench}")

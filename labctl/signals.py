@@ -34,6 +34,20 @@ def born_deaf() -> Iterator[None]:
 
 
 @contextmanager
+def outliving_the_terminal() -> Iterator[None]:
+    """Ignore TERM and HUP while the block lasts, for what has to come to its end when a terminal is closed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in signals() if number != signal.SIGINT}
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+@contextmanager
 def asked_to_stop(on_stop: Callable[[], None], on_hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
     """Call `on_stop` at the first ^C, TERM or HUP, and `on_hurry` at a second ^C."""
     if threading.current_thread() is not threading.main_thread():

@@ -177,7 +177,7 @@ def locks_folder() -> Path:
         return Path(named)
     if sys.platform == "win32":
         return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
-    return Path("/tmp/mtj-labctl-locks")
+    return Path("/var/tmp/mtj-labctl-locks")
 
 
 def identity(resource: str) -> str:
