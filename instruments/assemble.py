@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from instruments.bench import Bench
-from instruments.drivers import Connect, Kind, Unconnected, driver_of, kind_of, visa
+from instruments.drivers import Connect, Kind, Unconnected, driver_of, kind_of, lacking, visa
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from labctl.core.die import Nominal
@@ -70,7 +70,7 @@ class OpenBench:
         for part in parts:
             try:
                 part.close()
-            except Exception as error:
+            except BaseException as error:
                 failed.append(str(error) or type(error).__name__)
         if failed:
             raise InstrumentError("; ".join(failed))
@@ -176,7 +176,10 @@ def _assemble(
     try:
         for name, entry in bench.instruments.items():
             made = driver_of(name, entry, wire, ask)
-            match kind_of(made):
+            kind = kind_of(made)
+            if kind is not None and (missing := lacking(made, kind)):
+                raise BenchError(f"{name}: driver '{entry.driver}' is a {kind} and lacks {', '.join(missing)}")
+            match kind:
                 case Kind.SOURCE:
                     sources[name] = made
                 case Kind.MATRIX:

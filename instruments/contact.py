@@ -29,13 +29,10 @@ class Touchdown:
 def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
     """Return the resistance of every contact structure of the bench file, ohm; ContactError if one is too high.
 
-    It is the first voltage on a die that was touched. A bench file that names no structure has its first row and column
-    biased all the same, at the voltage of the check and judged by nobody.
+    It is the first voltage on a die that was touched. With a bench file that names no structure the first operation has
+    a row and a column biased at the voltage of the check before it, judged by nobody.
     """
     contact = die.bench.contact
-    if not contact.structures:
-        kernel = die.bench.wiring.kernels[0]
-        die.continuity(kernel.rows[0], kernel.cols[0])
     resistance = {pads: die.continuity(*pads) for pads in contact.structures}
     bad = [f"{a}-{b} {ohms(r)}" for (a, b), r in resistance.items() if not r <= contact.resistance]
     if bad:

@@ -6,7 +6,7 @@ driver, by name.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import StrEnum
 from importlib.metadata import entry_points
 from typing import Any
@@ -18,7 +18,7 @@ from instruments.manual_prober import Ask, ManualProber
 from instruments.mpi_sentio import MpiSentio, SentioOptions
 from instruments.transport import LineTransport, Log
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.instrument import Transport, Wait
+from labctl.core.instrument import ChannelState, Transport, Wait
 from labctl.core.units import Second
 
 GROUP = "labctl.instruments"
@@ -38,11 +38,18 @@ class Kind(StrEnum):
     PROBER = "prober"
 
 
-_METHODS = {
-    Kind.SOURCE: ("run", "output", "off", "verify_off", "state"),
-    Kind.MATRIX: ("route", "closed"),
-    Kind.PROBER: ("step", "contact", "separate"),
+_MARKS = {
+    Kind.SOURCE: (("off", "output"), ("off", "run")),
+    Kind.MATRIX: (("route",),),
+    Kind.PROBER: (("separate",),),
 }
+"""Methods that show what a driver is: those by which it is made safe. Any one of the groups will do."""
+_WHOLE = {
+    Kind.SOURCE: ("capabilities", "connect", "state", "prepare", "output", "run", "off", "verify_off", "close"),
+    Kind.MATRIX: ("connect", "closed", "route", "close"),
+    Kind.PROBER: ("connect", "step", "contact", "separate", "in_contact", "separated", "close"),
+}
+"""What a driver of each kind has to have to be worked with; it is made safe with less."""
 
 
 def kind_of(driver: Any) -> Kind | None:
@@ -51,14 +58,41 @@ def kind_of(driver: Any) -> Kind | None:
     >>> kind_of(Keithley2600B), kind_of(ManualProber), kind_of(int)
     (<Kind.SOURCE: 'source'>, <Kind.PROBER: 'prober'>, None)
     """
-    for kind, methods in _METHODS.items():
-        if all(_can(driver, method) for method in methods):
+    for kind, groups in _MARKS.items():
+        if any(all(_can(driver, method) for method in methods) for methods in groups):
             return kind
     return None
 
 
+def lacking(driver: Any, kind: Kind) -> list[str]:
+    """Return what a driver lacks of the interface of its kind.
+
+    >>> lacking(Keithley707B, Kind.MATRIX)
+    []
+    """
+    return [name for name in _WHOLE[kind] if not _has(driver, name)]
+
+
+def _has(driver: Any, name: str) -> bool:
+    """Return whether a driver has an attribute, whatever comes of looking at it."""
+    if _on_class(driver, name) is not None:
+        return True
+    try:
+        return hasattr(driver, name)
+    except Exception:
+        return True
+
+
+def _on_class(driver: Any, name: str) -> Any:
+    kind = driver if isinstance(driver, type) else type(getattr(driver, "_driver", driver))
+    return getattr(kind, name, None)
+
+
 def _can(driver: Any, method: str) -> bool:
-    """Return whether a driver has a method; one that raises something when it is looked at is there."""
+    """Return whether a driver has a method; one that is made when it is asked for and raises something is there."""
+    declared = _on_class(driver, method)
+    if declared is not None:
+        return callable(declared)
     try:
         return callable(getattr(driver, method, None))
     except Exception:
@@ -151,7 +185,7 @@ def visa(log: Callable[[str], Log] | None = None) -> Connect:
 
 
 class Stranger:
-    """Somebody else's driver: has all that it has, and whatever it raises is an InstrumentError that names it.
+    """Somebody else's driver: has all that it has; what it raises or answers amiss is an InstrumentError that names it.
 
     Args:
         name: in the bench file.
@@ -162,6 +196,9 @@ class Stranger:
         BenchError: it is not installed.
         InstrumentError: it raised something when it was made.
     """
+
+    emergency_open = None
+    """A stranger's matrix is told `route` and asked `closed`: what is open is never taken on its word alone."""
 
     def __init__(self, name: str, entry: OtherEntry, wire: Transport) -> None:
         hold = object.__setattr__
@@ -179,35 +216,45 @@ class Stranger:
         object.__setattr__(self, "_connected", True)
         return identity
 
-    def emergency_off(self) -> Any:
+    def emergency_off(self) -> dict[str, ChannelState]:
         """Have a source off as fast as its driver can, and verified; nothing is asked of the wire before.
 
-        A driver that has no way of its own is connected if need be, whatever that says, then told `off`, then asked.
+        Its own emergency way comes first, if it has one; where that fails or there is none it is connected if need be,
+        whatever that says, and told `off`. Verified is what `verify_off`, or `state` where it has no more, says then.
         """
         if isinstance(self._wire, LineTransport):
             self._wire.ask_nothing_first()
-        with self._named("in emergency_off()"):
-            own = getattr(self._driver, "emergency_off", None)
-            if own is not None:
-                return own()
-        if not self._connected:
-            try:
-                self.connect()
-            except LabError:
-                object.__setattr__(self, "_connected", False)
-        with self._named("in off()"):
-            self._driver.off()
-        with self._named("in verify_off()"):
-            self._driver.verify_off()
-        return {}
+        met: Any = {}
+        try:
+            met = self.__getattr__("emergency_off")()
+            self._verify_off()
+        except (AttributeError, LabError):
+            if not self._connected:
+                with suppress(LabError):
+                    self.connect()
+            self.__getattr__("off")()
+            self._verify_off()
+        return {c: s for c, s in met.items() if isinstance(s, ChannelState)} if isinstance(met, Mapping) else {}
+
+    def _verify_off(self) -> None:
+        """Have it asked whether it is off; InstrumentError if it is not, or cannot say."""
+        if _can(self._driver, "verify_off"):
+            if self.__getattr__("verify_off")() is False:
+                raise InstrumentError(f"{self._title} says that it is NOT off")
+            return
+        if not _can(self._driver, "state"):
+            raise InstrumentError(f"{self._title} has neither verify_off() nor state(): whether it is off is not known")
+        for channel, state in self.__getattr__("state")().items():
+            if state.output or not abs(state.level) <= 1e-6:
+                raise InstrumentError(f"{self._title} says that {channel} is on at {state.level:.6g} V")
 
     @contextmanager
     def _named(self, where: str) -> Iterator[None]:
         try:
             yield
-        except LabError:
+        except (LabError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:
             raise InstrumentError(f"{self._title} failed {where}: {type(error).__name__}: {error}") from error
 
     def __getattr__(self, attribute: str) -> Any:
@@ -216,21 +263,53 @@ class Stranger:
         driver = object.__getattribute__(self, "_driver")
         try:
             value = getattr(driver, attribute)
-        except (AttributeError, LabError):
+        except AttributeError:
             raise
         except Exception as error:
-            raise InstrumentError(f"{self._title} failed at {attribute}: {type(error).__name__}: {error}") from error
+            with self._named(f"at {attribute}"):
+                raise error
         if not callable(value):
             return value
 
         def call(*arguments: Any, **keywords: Any) -> Any:
             with self._named(f"in {attribute}()"):
-                return value(*arguments, **keywords)
+                answer = value(*arguments, **keywords)
+                return _ANSWERS[attribute](answer) if attribute in _ANSWERS else answer
 
         return call
 
     def __setattr__(self, attribute: str, value: Any) -> None:
         setattr(self._driver, attribute, value)
+
+
+def _crosspoints(answer: Any) -> frozenset[str]:
+    """Return what `closed` answers as a set; TypeError if it is no collection of texts."""
+    if isinstance(answer, str) or not all(isinstance(crosspoint, str) for crosspoint in answer):
+        raise TypeError(f"{answer!r} is no collection of crosspoints")
+    return frozenset(answer)
+
+
+def _states(answer: Any) -> Mapping[str, ChannelState]:
+    """Return what `state` answers; TypeError if it is no mapping from channels to their states."""
+    if not isinstance(answer, Mapping) or not all(isinstance(state, ChannelState) for state in answer.values()):
+        raise TypeError(f"{answer!r} is no mapping from channels to ChannelState")
+    return answer
+
+
+def _truth(answer: Any) -> bool:
+    """Return a yes or no; TypeError for anything else, None above all."""
+    if not isinstance(answer, bool):
+        raise TypeError(f"{answer!r} is neither True nor False")
+    return answer
+
+
+_ANSWERS: Mapping[str, Callable[[Any], Any]] = {
+    "closed": _crosspoints,
+    "state": _states,
+    "in_contact": _truth,
+    "separated": _truth,
+}
+"""What is made of the answers of a stranger's driver on which safety hangs."""
 
 
 class Unconnected:
@@ -279,7 +358,9 @@ def _other(name: str, entry: OtherEntry) -> Callable[..., Any]:
         )
     try:
         factory: Callable[..., Any] = installed[entry.driver].load()
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise BenchError(
             f"{name}: driver '{entry.driver}', which is not part of this suite, cannot be loaded: "
             f"{type(error).__name__}: {error}"

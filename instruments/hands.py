@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from instruments.bench import Bench
-from instruments.safing import persist, silence
+from instruments.safing import emergency_open, persist, silence
 from instruments.sequence import COLD, Channel, Composer, Event, Tag, calls
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
@@ -57,13 +57,15 @@ class Hands:
         self.active = tuple(range(len(self.channels))) if self.stands else self._largest(wired)
         self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
         self.composer = self.new_composer()
+        self.moved = False
+        """Needles were moved, and have carried no voltage since: the first is that of the contact check."""
         self._ready = self.cold = False
         self._closed: frozenset[str] | None = None
         self._fault = ""
         self.ranges = self._common_ranges()
         matrix.guard = self._vouch_cold
         if prober is not None:
-            prober.guard = self.verify_landing
+            prober.guard = self._let_move
 
     def idle(self) -> None:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
@@ -95,7 +97,7 @@ class Hands:
         try:
             self.go_cold(range(len(self.channels)))
             self.matrix.route(())
-        except Exception as error:
+        except BaseException as error:  # a stranger's driver may raise anything
             return [str(error) or type(error).__name__]
         return []
 
@@ -103,7 +105,7 @@ class Hands:
         """Have one source ramped down, off and verified; return whether it is, and note what went wrong."""
         try:
             unit.off(self.bench.limits.ramp_rate)
-        except Exception as error:
+        except BaseException as error:  # a stranger's driver may raise anything
             notes.append(f"{name}: {error}")
             return False
         return True
@@ -114,12 +116,11 @@ class Hands:
         Args:
             urgent: the matrix may be busy: what it does is ended first, as it is before every new try.
         """
-        interrupt = getattr(self.matrix, "interrupt", None)
         tries = itertools.count(int(urgent))
 
         def act() -> None:
-            if next(tries) and interrupt is not None:
-                interrupt()
+            if next(tries):
+                emergency_open(self.matrix.name, self.matrix)
             self.matrix.route(())
             left = self.matrix.closed()
             if left:
@@ -127,7 +128,7 @@ class Hands:
 
         try:
             persist(act, self._patience.get(self.matrix.name, 0.0), self._wait)
-        except Exception as error:
+        except BaseException as error:  # a stranger's driver may raise anything
             return {self.matrix.name: str(error) or type(error).__name__}
         return {}
 
@@ -138,9 +139,14 @@ class Hands:
     def verify_landing(self) -> None:
         """Read back that every output is off and the relays are those to land with; InstrumentError if not.
 
-        Guard of the prober; changes nothing. `land` makes it so.
+        Changes nothing; `land` makes it so.
         """
         self._verify(self.bench.landing)
+
+    def _let_move(self) -> None:
+        """Guard of the prober: raise unless the bench is as needles may touch and lift."""
+        self.verify_landing()
+        self.moved = True
 
     def land(self) -> None:
         """Have the bench as needles may touch and lift: outputs verified off, every pad on ground if it lands so.

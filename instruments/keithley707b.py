@@ -8,6 +8,7 @@ these), and only if the first was taken; and what is closed is read back, not be
 one round trip: a night has hundreds of thousands of routes.
 """
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 
@@ -17,6 +18,7 @@ from labctl.core.instrument import Guard, Transport, Wait
 
 MODELS = ("707B", "708B")
 SLOTS = {"707B": 6, "708B": 1}
+_CLOSED = 'channel.getclose("allslots")'
 _CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
 
 
@@ -67,15 +69,26 @@ class Keithley707B:
         self.closed()
         return identity.line
 
-    def interrupt(self) -> None:
-        """End whatever runs, on a fresh connection, before anything is asked; relays stay as they are.
+    def emergency_open(self) -> frozenset[str]:
+        """End whatever runs and open every relay by the first bytes of a fresh connection; then verify it.
+
+        The caller vouches for the sources. What was closed is noted inside the instrument just before.
+
+        Returns:
+            Crosspoints that were closed before, as far as the instrument tells.
 
         Raises:
-            InstrumentError: it cannot be reached, or does not answer.
+            InstrumentError: it cannot be reached, does not answer, or says that something is still closed.
         """
         self._present = None
-        reply = self._tsp.cut_in([], 'channel.getclose("allslots") or "nil"')
-        self._present = parse_closed("\t".join(reply))
+        lines = [f"mtj_met={_CLOSED}", 'channel.open("allslots")', "waitcomplete()"]
+        reply = self._tsp.cut_in(lines, f'{_CLOSED} or "nil",tostring(mtj_met)')
+        if len(reply) != 2 or reply[0] != "nil":
+            raise InstrumentError(f"{self.name}: '{' '.join(reply)}' answers where 'nil' says that every relay is open")
+        self._present = frozenset()
+        with contextlib.suppress(InstrumentError):
+            self._tsp.errors()  # of what was ended
+        return frozenset(part.strip() for part in reply[1].split(";")) - {"nil", ""}
 
     def closed(self) -> frozenset[str]:
         """Return the crosspoints that the instrument says are closed."""

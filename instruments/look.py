@@ -59,8 +59,8 @@ def look(bench: Bench, *, connect: Connect | None = None) -> list[Seen]:
                 state, wrong = _state_of(driver, bench)
             finally:
                 driver.close()
-        except LabError as error:
-            wrong.append(str(error))
+        except Exception as error:
+            wrong.append(str(error) if isinstance(error, LabError) else f"its driver failed: {error!r}")
         found.append(replace(seen, identity=identity, state=tuple(state), wrong=tuple(wrong)))
     return found
 

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from instruments.bench import Bench, Entry
@@ -24,8 +25,12 @@ PATIENCE: Second = 10.0
 """How long an instrument is tried again that refuses, resets or does not answer, where its entry does not say."""
 PAUSE: Second = 0.2
 """Wait between two tries."""
-OVERTIME: Second = 60.0
+OVERTIME: Second = 30.0
 """How long a driver may take beyond its patience before it is left behind."""
+CLOSING: Second = 5.0
+"""How long the end of a conversation may take."""
+LAST_PATIENCE: Second = 2.0
+"""How long the last resort tries an instrument again that has been tried for its whole patience before."""
 
 T = TypeVar("T")
 Wait = Callable[[Second], None]
@@ -61,21 +66,20 @@ def make_safe(bench: Bench, *, connect: Connect | None = None, wait: Wait = time
     Raises:
         InstrumentError: what could not be verified, by name; it needs a person.
     """
-    boxes = [_Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()]
+    boxes = {name: _Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()}
+    patience = {name: box.patience for name, box in boxes.items()}
     try:
-        failed = at_once({box.name: box.silence for box in boxes}, {box.name: box.patience for box in boxes})
+        failed = at_once({name: box.silence for name, box in boxes.items()}, patience)
         moved = "; relays stay as they are" if failed else ""
         if not failed:
-            matrices = [box for box in boxes if box.kind is Kind.MATRIX]
-            failed = at_once({box.name: box.open_relays for box in matrices}, {b.name: b.patience for b in matrices})
+            failed = at_once({n: box.open_relays for n, box in boxes.items() if box.kind is Kind.MATRIX}, patience)
     finally:
-        for box in boxes:
-            box.close()
+        _leave(boxes)
     if failed:
         raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed.values())}{moved}")
     return Safed(
-        {box.name: box.verified for box in boxes if box.verified},
-        {part: state for box in boxes for part, state in box.met.items()},
+        {name: box.verified for name, box in boxes.items() if box.verified},
+        {part: state for box in boxes.values() for part, state in box.met.items()},
     )
 
 
@@ -85,23 +89,17 @@ def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.s
     The last resort, when `make_safe` has failed and nobody is there: relays and needles wear when they move under
     current, and the die is what cannot be replaced. Never raises; returns what was done and what was not.
     """
-    boxes = [_Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()]
+    boxes = {name: _Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()}
+    patience = {name: min(box.patience, LAST_PATIENCE) for name, box in boxes.items()}
     parts: list[str] = []
     for kind, act, words in (
         (Kind.MATRIX, _Box.open_relays, "relays opened under possible current"),
         (Kind.PROBER, _Box.lift, "needles lifted under possible current"),
     ):
-        for box in boxes:
-            if box.kind not in (kind, None):
-                continue
-            try:
-                done = act(box)
-            except Exception as error:
-                parts.append(_named(box.name, error))
-            else:
-                parts += [f"{box.name}: {words}"] if done else []
-    for box in boxes:
-        box.close()
+        some = {name: box for name, box in boxes.items() if box.kind in (kind, None)}
+        failed = at_once({name: partial(act, box) for name, box in some.items()}, patience)
+        parts += [failed.get(name) or f"{name}: {words}" for name, box in some.items() if name in failed or box.done]
+    _leave(boxes)
     return "; ".join(parts)
 
 
@@ -118,7 +116,7 @@ def silence(
     def end(name: str, source: Any) -> None:
         met.update(persist(lambda: emergency_off(name, source), patience.get(name, PATIENCE), wait))
 
-    tasks = {name: _later(end, name, source) for name, source in sources.items()}
+    tasks = {name: partial(end, name, source) for name, source in sources.items()}
     return at_once(tasks, patience), met
 
 
@@ -126,15 +124,46 @@ def emergency_off(name: str, source: Any) -> dict[str, str]:
     """Have one source at 0 V and off, verified, and return what was found on before; by `off` if it has no faster way.
 
     Raises:
-        Exception: whatever its driver raises; it is not verified off then.
+        BaseException: whatever its driver raises; it is not verified off then.
     """
     own = getattr(source, "emergency_off", None)
     if own is None:
         source.off()
         source.verify_off()
         return {}
-    states: Mapping[str, ChannelState] = own() or {}
+    states: Mapping[str, ChannelState] = own()
     return {f"{name}.{channel}": f"on at {state.level:.6g} V" for channel, state in states.items() if state.output}
+
+
+def emergency_open(name: str, matrix: Any) -> int:
+    """Have every relay of one matrix open, verified; return how many were closed before, as far as it tells.
+
+    The order goes out before any answer counts, by its own emergency way if it has one. The caller vouches for the
+    sources.
+
+    Raises:
+        BaseException: whatever its driver raises; it is not verified open then.
+    """
+    own = getattr(matrix, "emergency_open", None)
+    if own is not None:
+        return len(own())
+    closed: Any = ()
+    with suppress(BaseException):  # an identity that is not understood is no reason to leave relays closed
+        if not getattr(matrix, "_connected", True):
+            matrix.connect()
+    with suppress(BaseException):
+        matrix.guard = lambda: None
+    with suppress(BaseException):
+        closed = list(matrix.closed())
+    refused: BaseException | None = None
+    try:
+        matrix.route(())
+    except BaseException as error:
+        refused = error
+    left = list(matrix.closed())
+    if left:
+        raise refused or InstrumentError(f"{name}: {len(left)} relays are still closed")
+    return len(closed)
 
 
 def persist(act: Callable[[], T], patience: Second, wait: Wait) -> T:
@@ -144,22 +173,30 @@ def persist(act: Callable[[], T], patience: Second, wait: Wait) -> T:
     moves when somebody waits is bounded too.
 
     Raises:
-        Exception: what the last try raised.
+        BaseException: what the last try raised.
     """
     spent = 0.0
     while True:
         begin = time.monotonic()
         try:
             return act()
-        except Exception:
+        except BaseException:
             spent += time.monotonic() - begin + PAUSE
             if spent > patience:
                 raise
         wait(PAUSE)
 
 
-def at_once(tasks: Mapping[str, Callable[[], object]], patience: Mapping[str, Second]) -> dict[str, str]:
-    """Do all of `tasks` at the same time; return by name what went wrong, in words. Raises nothing, hears no ^C."""
+def at_once(
+    tasks: Mapping[str, Callable[[], object]], patience: Mapping[str, Second], overtime: Second | None = None
+) -> dict[str, str]:
+    """Do all of `tasks` at the same time; return by name what went wrong, in words. Raises nothing, hears no ^C.
+
+    Args:
+        patience: of each task, s.
+        overtime: how much longer a task may take before it is left behind, s; None is `OVERTIME`.
+    """
+    overtime = OVERTIME if overtime is None else overtime
     failed: dict[str, str] = {}
 
     def run(name: str, task: Callable[[], object]) -> None:
@@ -173,7 +210,7 @@ def at_once(tasks: Mapping[str, Callable[[], object]], patience: Mapping[str, Se
     for thread in threads.values():
         thread.start()
     for name, thread in threads.items():
-        limit = patience.get(name, PATIENCE) + OVERTIME
+        limit = patience.get(name, PATIENCE) + overtime
         while thread.is_alive() and (left := begin + limit - time.monotonic()) > 0:
             with suppress(BaseException):  # what a signal raises here: it is bounded, and nothing is more urgent
                 thread.join(left)
@@ -189,6 +226,8 @@ class _Box:
         self.name, self._entry, self._connect, self._wait = name, entry, connect, wait
         self.patience: Second = getattr(entry, "patience", PATIENCE)
         self.verified = ""
+        self.done = False
+        """Relays were opened, or needles lifted."""
         self.met: dict[str, str] = {}
         self._driver: Any = None
         self._kind: Kind | None = None
@@ -202,10 +241,9 @@ class _Box:
         return self._kind
 
     def silence(self) -> None:
-        """Have a source off and verified, a matrix free of whatever it does; a prober is left alone."""
-        if self.kind is Kind.PROBER:
-            return
-        persist(self._silence, self.patience, self._wait)
+        """Have a source off and verified; whatever is none is left alone."""
+        if self.kind in (Kind.SOURCE, None):
+            persist(self._silence, self.patience, self._wait)
 
     def _silence(self) -> None:
         driver = self._made()
@@ -213,53 +251,35 @@ class _Box:
             for part, state in emergency_off(self.name, driver).items():
                 self.met.setdefault(part, state)
             self.verified = "outputs verified off at 0 V"
-        elif self.kind is Kind.MATRIX and hasattr(driver, "interrupt"):
-            with suppress(LabError):  # a matrix that hears nothing is told of when its relays cannot be opened
-                driver.interrupt()
 
-    def open_relays(self) -> bool:
-        """Have every relay open, verified; return whether there are any."""
-        if self.kind is Kind.PROBER:
-            return False
-        return persist(self._open_relays, self.patience, self._wait)
+    def open_relays(self) -> None:
+        """Have every relay open, verified; whatever has none is left alone."""
+        persist(self._open_relays, self.patience, self._wait)
 
-    def _open_relays(self) -> bool:
+    def _open_relays(self) -> None:
         matrix = self._made()
-        if self.kind is not Kind.MATRIX:
-            return False
-        if hasattr(matrix, "interrupt"):
-            matrix.interrupt()
-        elif not getattr(matrix, "_connected", True):
-            with suppress(LabError):  # an identity that is not understood is no reason to leave relays closed
-                matrix.connect()
-        matrix.guard = lambda: None
-        closed = len(list(matrix.closed()))
-        if closed:
-            self.met.setdefault(self.name, f"{closed} relay{'s' if closed > 1 else ''} closed")
-        matrix.route(())
-        left = len(list(matrix.closed()))
-        if left:
-            raise InstrumentError(f"{self.name}: {left} relays are still closed")
-        self.verified = "relays verified open"
-        return True
+        if self.kind is Kind.MATRIX:
+            closed = emergency_open(self.name, matrix)
+            if closed:
+                self.met.setdefault(self.name, f"{closed} relay{'s' if closed > 1 else ''} closed")
+            self.verified, self.done = "relays verified open", True
 
-    def lift(self) -> bool:
-        """Have the needles up; return whether this moves any."""
+    def lift(self) -> None:
+        """Have the needles up, proved; whatever moves none is left alone."""
         prober = self._made()
-        if self.kind is not Kind.PROBER:
-            return False
-        with suppress(LabError):  # a vacuum that failed or an overtravel that is too far is no reason to stay down
-            prober.connect()
-        prober.guard = lambda: None
-        prober.separate()
-        return True
+        if self.kind is Kind.PROBER:
+            with suppress(BaseException):  # a vacuum that failed or too much overtravel is no reason to stay down
+                prober.connect()
+            with suppress(BaseException):
+                prober.guard = lambda: None
+            prober.separate()
+            self.done = True
 
     def close(self) -> None:
-        """End the conversation; what that raises changes nothing."""
+        """End the conversation."""
         driver, self._driver = self._driver, None
         if driver is not None:
-            with suppress(Exception):
-                driver.close()
+            driver.close()
 
     def _made(self) -> Any:
         """Return the driver; what it raises when it is made may be over at the next try."""
@@ -279,8 +299,9 @@ class _Box:
         return wire
 
 
-def _later(act: Callable[[str, Any], object], name: str, source: Any) -> Callable[[], object]:
-    return lambda: act(name, source)
+def _leave(boxes: Mapping[str, _Box]) -> None:
+    """End all conversations, in a bounded time; what that raises changes nothing."""
+    at_once({name: box.close for name, box in boxes.items()}, dict.fromkeys(boxes, CLOSING), 0.0)
 
 
 def _named(name: str, error: BaseException) -> str:

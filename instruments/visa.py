@@ -114,6 +114,7 @@ class VisaTransport(LineTransport):
 
     def _reopen(self) -> None:
         self.close()
+        self._require_host()
         try:
             self._resource = _manager(self._backend).open_resource(
                 self._name,
@@ -129,7 +130,7 @@ class VisaTransport(LineTransport):
             raise InstrumentError(f"cannot open {self._name}: {error.description}") from error
         except ValueError as error:
             raise BenchError(f"'{self._name}' is not an address that VISA can open: {error}") from error
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # whatever a backend raises
             raise InstrumentError(f"nobody listens at {self._name}: {error}") from error
         self._socket = _raw_socket(self._resource)
         if self._socket is not None:
@@ -137,6 +138,14 @@ class VisaTransport(LineTransport):
                 self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+
+    def _require_host(self) -> None:
+        """Raise InstrumentError if nobody knows the host of the address; pyvisa-py would leave a socket open."""
+        address = re.match(r"TCPIP\d*::([^:\[\]]+)::", self._name, re.IGNORECASE)
+        try:
+            socket.getaddrinfo(address[1].partition(",")[0] if address else None, 0)
+        except OSError as error:
+            raise InstrumentError(f"nobody listens at {self._name}: {error.strerror or error}") from error
 
     def _break_in(self) -> None:
         """Connect afresh: by way of the dead-socket port if that failed before, with a device clear if there is one."""

@@ -102,8 +102,8 @@ def _made_safe(bench: Bench, connect: Connect | None) -> tuple[bool, str]:
     """Make a bench safe; return whether that is verified, and what is, per instrument."""
     try:
         return True, make_safe(bench, connect=connect).text
-    except LabError as error:
-        return False, str(error)
+    except Exception as error:  # whatever it is: what follows has to follow
+        return False, str(error) if isinstance(error, LabError) else f"the bench is NOT verified safe: {error!r}"
 
 
 def _wait_until_gone(

@@ -745,10 +745,10 @@ def asked_while_switching_on():
 
 def test_the_permit_is_asked_before_setting_up_and_before_each_source_goes_on_and_after():
     before, during = asked_while_switching_on()
-    assert (before, during) == (1, 4), "when opened; then before, twice before an output, after"
+    assert (before, during) == (1, 3), "when opened; then before, before the outputs of the one source, after"
 
 
-@pytest.mark.parametrize("after", range(4))
+@pytest.mark.parametrize("after", range(3))
 def test_whenever_it_is_forbidden_no_output_stays_on_and_no_level_was_set(after):
     twin = Twin(permit=(permit := Permit(1 + after)))
     with pytest.raises(SwitchedOff):
@@ -885,11 +885,11 @@ def test_outputs_do_not_go_on_beside_relays_that_nobody_landed_with():
 def test_the_first_voltage_after_a_touch_is_that_of_the_contact_check(structures):
     twin = Twin(bench(contact__structures=structures), in_contact=False)
     twin.die.idle()
-    for _ in range(2):
+    for turn in range(2):
         touch_down(twin.die, twin.open.prober)
         twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3, read([1], [2])))
         lift(twin.die, twin.open.prober)
-        assert len(twin.world.ledger.first_bias) == number + 1
+        assert len(twin.world.ledger.first_bias) == turn + 1
     assert twin.world.ledger.first_bias == pytest.approx([15e-3] * 2)
     assert twin.world.ledger.peak_cell_voltage == pytest.approx(0.5)
 

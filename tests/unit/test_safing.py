@@ -7,7 +7,7 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from instruments import drivers
+from instruments import drivers, safing
 from instruments.drivers import Kind, driver_of, kind_of, kinds, probe_of
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
@@ -309,7 +309,15 @@ class Nothing:
 @pytest.fixture
 def strangers(monkeypatch):
     raise_later.clear()
-    names = {"switch": "Switch", "source": "Source", "made": "make_source", "chuck": "Chuck", "nothing": "Nothing"}
+    names = {
+        "switch": "Switch",
+        "source": "Source",
+        "made": "make_source",
+        "chuck": "Chuck",
+        "nothing": "Nothing",
+        "worse": "Worse",
+        "lax": "Lax",
+    }
     points = EntryPoints(EntryPoint(n, f"tests.unit.test_safing:{c}", drivers.GROUP) for n, c in names.items())
     broken = EntryPoint("broken", "tests.unit.no_such_module:Driver", drivers.GROUP)
     monkeypatch.setattr(drivers, "entry_points", lambda group: EntryPoints([*points, broken]))
@@ -520,3 +528,149 @@ def test_where_the_transport_has_a_device_clear_it_goes_first():
         wire.close()
     assert order[:2] == ["device clear", "abort"]
     assert smu.smus["smua"].set.output == 0
+
+
+# -- strangers that do worse than raise
+
+
+class Worse(Switch):
+    """A matrix that does one thing amiss."""
+
+    def __init__(self, wire, name, **amiss):
+        super().__init__(wire, name)
+        self.__dict__["amiss"] = amiss
+
+    def connect(self):
+        if "connect" in self.amiss:
+            raise SystemExit("out of here")
+        return "worse"
+
+    def closed(self):
+        if (what := self.amiss.get("closed")) == "hangs":
+            release.wait(30)
+        elif what == "exits":
+            raise SystemExit("out of here")
+        elif what is not None:
+            return {"none": None, "text": "1A01", "list": sorted(self.inner.closed())}[what]
+        return self.inner.closed()
+
+    def route(self, closed):
+        if self.amiss.get("route") == "exits":
+            raise SystemExit("out of here")
+        self.inner.guard = lambda: None
+        self.inner.route(closed)
+
+    def close(self):
+        if self.amiss.get("close") == "hangs":
+            release.wait(30)
+        raise SystemExit("out of here")
+
+
+class Lax(Source):
+    """A source with only part of what a source has, or whose own ways are not what they say."""
+
+    def __init__(self, wire, name, lacks=(), **ways):
+        super().__init__(wire, name)
+        self.lacks, self.ways = lacks, ways
+
+    def __getattr__(self, attribute):
+        if attribute in self.lacks:
+            raise AttributeError(attribute)
+        if attribute in self.ways:
+            return {"nothing": lambda: None, "true": lambda: True, "false": lambda: False, "exits": leave}[
+                self.ways[attribute]
+            ]
+        return super().__getattr__(attribute)
+
+
+def leave():
+    raise SystemExit("out of here")
+
+
+release = threading.Event()
+
+
+@pytest.fixture
+def worse(strangers, monkeypatch):
+    release.clear()
+    monkeypatch.setattr(safing, "OVERTIME", 0.2)
+    monkeypatch.setattr(safing, "CLOSING", 0.2)
+    monkeypatch.setattr(safing, "LAST_PATIENCE", 0.2)
+    yield
+    release.set()
+
+
+@pytest.mark.parametrize("amiss", [{"closed": "list"}, {"connect": "exits"}, {"close": "hangs"}, {}])
+def test_relays_of_a_matrix_are_verified_open_whatever_else_it_does(worse, amiss):
+    twin = live()
+    assert "matrix: relays verified open" in safe(twin, with_stranger("matrix", "worse", **amiss)).text
+    assert not twin.world.closed
+
+
+@pytest.mark.parametrize("closed", ["none", "text", "exits"])
+def test_relays_are_told_to_open_before_an_answer_counts(worse, closed):
+    twin = live()
+    with pytest.raises(InstrumentError, match=r"NOT verified safe: matrix: its driver 'worse'"):
+        safe(twin, with_stranger("matrix", "worse", closed=closed))
+    assert not twin.world.closed, "open, and nobody could verify it"
+    assert_off(twin)
+
+
+@pytest.mark.parametrize(
+    "amiss", [{"closed": "hangs"}, {"route": "exits"}, {"closed": "exits"}, {"close": "hangs"}, {"connect": "exits"}]
+)
+def test_the_last_resort_lifts_the_needles_whatever_a_matrix_does(worse, amiss):
+    twin = live()
+    text = isolate(with_stranger("matrix", "worse", **amiss), connect=twin.connect, wait=twin.world.advance)
+    assert "prober: needles lifted under possible current" in text
+    assert not twin.world.in_contact
+
+
+@pytest.mark.parametrize("reply", [b"1A01,2B04", b"1a01", b"1A1", b"TSP>", b"1A01;1A911", b"\xff"])
+def test_no_reply_of_our_matrix_keeps_its_relays_closed(reply):
+    twin = live()
+    with pytest.raises(InstrumentError, match=r"NOT verified safe: matrix"):
+        safe(twin, matrix=lambda data, answer: reply + b"\n" if answer else answer)
+    assert not twin.world.closed
+    assert_off(twin)
+
+
+@pytest.mark.parametrize(
+    ("options", "verified"),
+    [
+        ({"emergency_off": "nothing"}, True),
+        ({"emergency_off": "true"}, True),
+        ({"emergency_off": "exits"}, True),
+        ({"verify_off": "false"}, False),
+        ({"lacks": ["verify_off"]}, True),
+        ({"lacks": ["state"]}, True),
+        ({"lacks": ["verify_off", "state"]}, False),
+        ({"connect": "exits"}, True),
+    ],
+)
+def test_a_source_is_told_off_with_whatever_it_has_and_verified_only_if_it_was_asked(worse, options, verified):
+    twin = live()
+    file = with_stranger("smu1", "lax", **options)
+    if verified:
+        assert "smu1, smu2: outputs verified off" in safe(twin, file).text
+        assert_off(twin)
+    else:
+        with pytest.raises(InstrumentError, match="smu1: its driver 'lax', which is not part of this suite"):
+            safe(twin, file)
+        assert twin.smu("smu2", "smua").set.output == 0
+
+
+def test_a_driver_that_lacks_part_of_its_interface_is_not_worked_with(worse):
+    with pytest.raises(BenchError, match="smu1: driver 'lax' is a source and lacks verify_off"):
+        Twin(with_stranger("smu1", "lax", lacks=["verify_off"]))
+
+
+@pytest.mark.parametrize("closed", ["none", "text"])
+def test_an_answer_that_is_none_is_the_fault_of_the_driver_that_gave_it(worse, closed):
+    with pytest.raises(InstrumentError, match=r"matrix: its driver 'worse', which is not part .* in closed\(\)"):
+        Twin(with_stranger("matrix", "worse", closed=closed)).die.idle()
+
+
+def test_a_host_that_nobody_knows_is_an_instrument_that_cannot_be_reached():
+    with pytest.raises(InstrumentError, match=r"nobody listens at TCPIP::no\.such\.host\.invalid"):
+        VisaTransport("TCPIP::no.such.host.invalid::5025::SOCKET", open_timeout=0.5).resync()
