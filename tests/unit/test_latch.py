@@ -3,7 +3,9 @@
 import json
 import os
 import stat
+import tempfile
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -119,15 +121,19 @@ def test_every_user_may_set_and_release_it(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be two users")
 def test_one_user_releases_what_another_has_set(tmp_path):
-    for folder in (*tmp_path.parents[:2], tmp_path):
-        folder.chmod(0o755)
+    for folder in tmp_path.relative_to(tempfile.gettempdir()).parents:
+        (tempfile.gettempdir() / folder).chmod(0o1777 if folder == Path() else 0o755)
+    tmp_path.chmod(0o755)
     place = tmp_path / "locks"
     set_latch(LEFT, "by root", place=place)
     child = os.fork()
-    if not child:
-        os.setuid(65534)
-        again = release_latch(LEFT, place=place) and set_latch(LEFT, "by nobody", place=place)
-        os._exit(0 if again else 1)
+    if not child:  # whatever happens here, it never goes on as a second test run
+        again = None
+        try:
+            os.setuid(65534)
+            again = release_latch(LEFT, place=place) and set_latch(LEFT, "by nobody", place=place)
+        finally:
+            os._exit(0 if again else 1)
     assert os.waitpid(child, 0)[1] == 0
     assert latch_of(LEFT, place=place).reason == "by nobody"
     assert [latch.reason for latch in release_latch(LEFT, place=place)] == ["by nobody"]
