@@ -1,6 +1,7 @@
 """The latch of a bench: `labctl off` sets it, and no output of these instruments goes on before somebody releases it.
 
-One small file per instrument, beside the locks: two bench files that share an instrument share its latch. A file with
+One small file per instrument, beside the locks: two bench files that share an instrument share its latch. One that is
+addressed by the name of a host has a file for the name and one for each address that the name has. A file with
 something in it is a latch that is set, whatever it says; releasing it empties the file. In a folder that all users
 share nobody can remove the file of another user, and everybody may write to it.
 """
@@ -16,6 +17,7 @@ from typing import Any, Self
 
 from labctl.arrays import sync, sync_folder
 from labctl.core.errors import BenchError, SwitchedOff
+from labctl.overnight.addresses import Names
 from labctl.overnight.locks import (
     HasInstruments,
     Holder,
@@ -61,14 +63,15 @@ class Latch:
         return f"switched off by {self.user} on {self.host} (pid {self.pid}) at {time.strftime(form, since)}{why}"
 
 
-def latch_files(bench: HasInstruments, place: Path | None = None) -> tuple[Path, ...]:
-    """Return the files of the latch of `bench`, one per instrument; they need not be there.
+def latch_files(bench: HasInstruments, place: Path | None = None, names: Names | None = None) -> tuple[Path, ...]:
+    """Return the files of the latch of `bench`, one per identity of an instrument; they need not be there.
 
     Args:
         place: where they are, by default beside the locks.
+        names: looks up names of hosts, by default as the system does.
     """
     place = place or locks_folder()
-    return tuple(place / f"{file_name(key)}.off" for key in sorted(reached(bench)))
+    return tuple(place / f"{file_name(key)}.off" for key in sorted(reached(bench, names)))
 
 
 def set_latch(

@@ -27,6 +27,7 @@ from typing import Any, Protocol, Self
 
 from labctl.core.errors import BenchError
 from labctl.core.units import Second
+from labctl.overnight.addresses import Names, identities
 
 NAME = "lock"
 """The lock file in a folder that is held."""
@@ -34,8 +35,6 @@ _LOCKED_BYTE = 0x7FFF0000
 """Windows lets nobody read a locked byte, so the one that is locked stands far behind the text."""
 VARIABLE = "LABCTL_LOCKS"
 """Environment variable that names another folder for the locks of instruments; whoever shares a bench has to agree."""
-_DOORS = {"23", "5024", "5025", "5030"}
-"""Ports of plain sockets at which an instrument answers that also answers to ``TCPIP::host::INSTR``."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,13 @@ class HasInstruments(Protocol):
 
 @contextmanager
 def bench_lock(
-    bench: HasInstruments, what: str, *, part: str = "", patience: Second = 0.5, place: Path | None = None
+    bench: HasInstruments,
+    what: str,
+    *,
+    part: str = "",
+    patience: Second = 0.5,
+    place: Path | None = None,
+    names: Names | None = None,
 ) -> Iterator[Holder]:
     """Hold every instrument of `bench` while the block lasts, whatever file describes it and whoever runs it here.
 
@@ -117,6 +122,7 @@ def bench_lock(
     Args:
         part: "worker" for the process that talks to the instruments; it excludes other workers, not its parent.
         place: where the locks are, by default a folder that all users of this computer share.
+        names: looks up names of hosts, by default as the system does.
 
     Raises:
         BenchError: an instrument is held, naming it and the holder; or a lock cannot be made.
@@ -125,38 +131,48 @@ def bench_lock(
     make_shared(place)
     with ExitStack() as stack:
         me = Holder.me(what)
-        for lock in _locks(bench, part, place):
+        for lock in _locks(bench, part, place, names):
             stack.enter_context(lock.held(what, patience))
         yield me
 
 
-def holders(bench: HasInstruments, *, part: str = "", place: Path | None = None) -> list[Holder]:
+def holders(
+    bench: HasInstruments, *, part: str = "", place: Path | None = None, names: Names | None = None
+) -> list[Holder]:
     """Return who holds instruments of `bench`, each holder once; empty if nobody does. Changes nothing.
 
     Args:
-        part, place: as of `bench_lock`.
+        part, place, names: as of `bench_lock`.
 
     Raises:
         BenchError: a lock file cannot be read.
     """
-    every = (lock.holder() for lock in _locks(bench, part, place or locks_folder()))
+    every = (lock.holder() for lock in _locks(bench, part, place or locks_folder(), names))
     return list({(holder.host, holder.pid): holder for holder in every if holder is not None}.values())
 
 
-def _locks(bench: HasInstruments, part: str, place: Path) -> list["_Lock"]:
+def _locks(bench: HasInstruments, part: str, place: Path, names: Names | None) -> list["_Lock"]:
     """Return the locks of all instruments of a bench, in the order in which they are taken."""
     return [
         _Lock(
             place / f"{file_name(key)}{part and '.'}{part}.lock", f"{instrument} of bench '{bench.name}'", shared=True
         )
-        for key, instrument in sorted(reached(bench).items())
+        for key, instrument in sorted(reached(bench, names).items())
     ]
 
 
-def reached(bench: HasInstruments) -> dict[str, str]:
-    """Return the instruments of `bench` that have an address, by `identity`: name and address, in operator words."""
-    resources = {name: getattr(entry, "resource", None) for name, entry in bench.instruments.items()}
-    return {identity(resource): f"{name} ({resource})" for name, resource in resources.items() if resource}
+def reached(bench: HasInstruments, names: Names | None = None) -> dict[str, str]:
+    """Return the instruments of `bench` that have an address: name and address in operator words, by identity.
+
+    An instrument that is addressed by the name of a host is there by that name and by every address that it has now.
+
+    Args:
+        names: looks up names of hosts, by default as the system does.
+    """
+    every = {name: getattr(entry, "resource", None) for name, entry in bench.instruments.items()}
+    resources = {name: resource for name, resource in every.items() if resource}
+    keys = identities(resources.values(), names)
+    return {key: f"{name} ({resource})" for name, resource in resources.items() for key in keys[resource]}
 
 
 def file_name(key: str) -> str:
@@ -178,25 +194,6 @@ def locks_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
     return Path("/var/tmp/mtj-labctl-locks")
-
-
-def identity(resource: str) -> str:
-    """Return one text for all ways to write the VISA address of one instrument; names of hosts are not looked up.
-
-    >>> identity("tcpip::192.0.2.5::inst0::INSTR"), identity("TCPIP0::192.0.2.5::5025::SOCKET")
-    ('TCPIP 192.0.2.5', 'TCPIP 192.0.2.5')
-    >>> identity("GPIB::24::INSTR"), identity("TCPIP::192.0.2.7::4001::SOCKET")
-    ('GPIB0 24', 'TCPIP 192.0.2.7 4001')
-    """
-    first, *rest = resource.strip().upper().split("::")
-    kind = rest.pop() if rest and rest[-1] in ("INSTR", "SOCKET", "RAW") else "INSTR"
-    if re.fullmatch(r"TCPIP\d*", first) and rest:
-        # what follows the host is another door to the same instrument, or one of several behind a gateway
-        host, *door = rest
-        same = door and (door[0] in _DOORS if kind == "SOCKET" else re.match(r"(INST|HISLIP)0(,|$)", door[0]))
-        return " ".join(["TCPIP", host, *(door[1:] if same else door)])
-    board = re.fullmatch(r"(GPIB|USB|ASRL)(?:COM)?(\d*)", first)
-    return " ".join([f"{board[1]}{board[2] or 0}" if board else first, *rest])
 
 
 def make_shared(place: Path) -> None:

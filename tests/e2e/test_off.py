@@ -133,6 +133,20 @@ def test_off_ends_a_command_by_hand_with_4(wins, labctl, tmp_path):
     assert "0 hot switches" in " ".join(bench.ledger.split())
 
 
+def test_a_bench_that_is_off_by_address_is_off_by_name(wins, labctl, tmp_path):
+    with wins.served(tmp_path) as bench:
+        by_name = tmp_path / "by-name.yaml"
+        by_name.write_text(bench.path.read_text().replace("127.0.0.1", "LocalHost"))
+        assert "127.0.0.1" not in by_name.read_text()
+        wins.campaign(tmp_path)
+        labctl("off", bench.path, "--reason", "hands on the needles")
+        die = ("--die", tmp_path / "die.yaml")
+        read = ("read", "--bench", by_name, *die, "--cell", "0,1,2", "--out", tmp_path / "read")
+        assert "hands on the needles" in labctl(*read, expect=2).stderr
+        labctl("off", "--release", by_name)
+        assert "it was not switched off" in labctl("off", "--release", bench.path).stderr
+
+
 def test_the_benchmark_in_small(wins, tmp_path):
     found = wins.one(tmp_path, 0.7)
     assert (found.off_code, found.run_code, found.again, found.hot) == (0, 4, 0, 0)

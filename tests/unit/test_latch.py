@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from labctl.core.errors import BenchError, SwitchedOff
+from labctl.overnight.addresses import Names
 from labctl.overnight.latch import (
     Addresses,
     Latch,
@@ -41,6 +42,27 @@ def test_what_is_set_by_one_file_is_set_for_every_file_with_one_of_its_instrumen
     assert latch_of(APART, place=tmp_path) is None
     assert latch_of(Addresses("of a run", {"s": "TCPIP0::192.0.2.5::inst0::INSTR"}), place=tmp_path) == latch
     assert len(latch_files(LEFT, tmp_path)) == 2, "what is moved by hand has no address"
+
+
+def test_what_is_set_by_address_is_set_by_name_and_the_other_way_round(tmp_path):
+    address = bench("b1", smu="TCPIP::127.0.0.1::4001::SOCKET")
+    name = bench("b3", smu="tcpip0::LOCALHOST::04001::socket")
+    latch = set_latch(address, "needles", place=tmp_path)
+    assert latch_of(name, place=tmp_path) == latch
+    assert release_latch(name, place=tmp_path) == [latch]
+    latch = set_latch(name, "again", place=tmp_path)
+    assert latch_of(address, place=tmp_path) == latch
+    assert release_latch(address, place=tmp_path) == [latch]
+    assert latch_of(name, place=tmp_path) == latch, "it is set by the name until it is released by the name"
+
+
+def test_a_name_that_resolves_differently_has_its_latch_still(tmp_path):
+    named = bench("b", smu="TCPIP::smu.lab.example::INSTR")
+    every = [
+        set(latch_files(named, tmp_path, Names(lambda host, at=address: [at]))) for address in ("192.0.2.11", "::1")
+    ]
+    assert [len(files) for files in every] == [2, 2]
+    assert len(every[0] & every[1]) == 1
 
 
 def test_it_says_who_when_and_why_and_how_it_is_released(tmp_path):

@@ -18,7 +18,8 @@ import pytest
 from labctl import files
 from labctl.core.errors import BenchError
 from labctl.overnight import locks
-from labctl.overnight.locks import NAME, Holder, bench_lock, hold, holder, holders, identity
+from labctl.overnight.addresses import Names, identity
+from labctl.overnight.locks import NAME, Holder, bench_lock, hold, holder, holders
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -346,30 +347,25 @@ def test_another_folder_for_locks_can_be_named(monkeypatch, tmp_path):
         assert len(list((tmp_path / "elsewhere").iterdir())) == 1
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("TCPIP::192.0.2.5::INSTR", "TCPIP0::192.0.2.5::inst0::INSTR"),
-        ("TCPIP::192.0.2.5::hislip0::INSTR", "TCPIP::192.0.2.5::5025::SOCKET"),
-        ("TCPIP::smu.lab::hislip0,4880", "tcpip::SMU.LAB"),
-        ("GPIB::26::INSTR", "GPIB0::26"),
-        ("ASRL3::INSTR", "ASRLCOM3"),
-        ("USB::0x05E6::0x2602::4012345::INSTR", "USB0::0x05e6::0x2602::4012345::RAW"),
-    ],
-)
-def test_two_ways_to_write_one_address_are_one_instrument(one, other):
-    assert identity(one) == identity(other)
+def test_an_instrument_is_locked_by_its_name_and_by_its_addresses(tmp_path):
+    names = Names({"smu.lab.example": ["192.0.2.11"]}.__getitem__)
+    moved = Names({"smu.lab.example": ["192.0.2.12"]}.__getitem__)
+    by_name, by_address = bench("n", smu="TCPIP::smu.lab.example::INSTR"), bench("a", smu="TCPIP::192.0.2.11::INSTR")
+    with bench_lock(by_name, "labctl run n.yaml", place=tmp_path, names=names):
+        assert [h.what for h in holders(by_address, place=tmp_path)] == ["labctl run n.yaml"]
+        assert [h.what for h in holders(by_name, place=tmp_path, names=moved)] == ["labctl run n.yaml"]
+        for other, resolver in ((by_address, names), (by_name, moved)):
+            with (
+                pytest.raises(BenchError, match=r"is in use by .*labctl run n.yaml"),
+                bench_lock(other, "second", place=tmp_path, patience=0, names=resolver),
+            ):
+                pass
+    with bench_lock(by_address, "labctl run a.yaml", place=tmp_path):
+        assert [h.what for h in holders(by_name, place=tmp_path, names=names)] == ["labctl run a.yaml"]
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("TCPIP::192.0.2.5::INSTR", "TCPIP::192.0.2.6::INSTR"),
-        ("TCPIP::gateway::gpib0,12::INSTR", "TCPIP::gateway::gpib0,13::INSTR"),
-        ("TCPIP::serial-server::4001::SOCKET", "TCPIP::serial-server::4002::SOCKET"),
-        ("GPIB0::26", "GPIB1::26"),
-        ("ASRL/dev/ttyUSB0::INSTR", "ASRL/dev/ttyUSB1::INSTR"),
-    ],
-)
-def test_two_instruments_are_two(one, other):
-    assert identity(one) != identity(other)
+def test_a_bench_that_names_one_host_twice_does_not_exclude_itself(tmp_path):
+    names = Names({"smu.lab.example": ["192.0.2.11"]}.__getitem__)
+    twice = bench("t", one="TCPIP::smu.lab.example::INSTR", two="TCPIP::192.0.2.11::5025::SOCKET")
+    with bench_lock(twice, "run", place=tmp_path, patience=0, names=names):
+        assert len(holders(twice, place=tmp_path, names=names)) == 1
