@@ -51,6 +51,8 @@ FOREIGN = {
     "empty": ("", ":1: the map is empty; expected columns x and y, or a grid of marks"),
     "HTML": ("<!DOCTYPE html>\n<html><body>404</body></html>\n", ": found the document type (DTD) of html, expected"),
     "JSON": ('{"dies": [{"x": 0, "y": 0}, {"x": 1, "y": 0}]}\n', ":1: found '{"),
+    "letters over numbers": ("C,R,B\n4,7,1\n5,7,1\n4,8,\n", ":2: found '4' in a grid with 'C', expected one mark"),
+    "a table without a heading": (".,4,7\n.,5,7\n.,4,8\n", ":1: found bin codes and no place without a die between"),
     "an unknown encoding": (
         '<?xml version="1.0" encoding="gb2312"?>\n<Map/>',
         ":1: found XML that cannot be read: multi-byte encodings are not supported",

@@ -47,8 +47,34 @@ def test_the_usual_headings_are_understood(heading):
         ("sep=;\n.;X\nX;X\n", "m.csv:1: found 'sep=;', expected a heading"),
         ("4,7,1\n5,7,\n4,8,2\n", "m.csv:1: found two numbers at the head of every line"),
         ("1,2,3,4,5\n1,2,3,4,6\n", "m.csv:1: found two numbers at the head of every line"),
-        ("A1,4,7\nA2,5,7\n", "m.csv:1: found bin codes and no place without a die"),
-        ("A1,4,7,\nA2,5,7,\n", "m.csv:1: found bin codes and no place without a die"),
+        ("A1,4,7\nA2,5,7\n", "m.csv:1: found '4' in a grid with 'A1', expected one mark for all dies, or as bin of"),
+        ("A1,4,7,\nA2,5,7,\n", "m.csv:1: found '4' in a grid with 'A1', expected one mark for all dies"),
+        ("A,B,C\n1,2,.\n3,4,B\n", "m.csv:2: found '1' in a grid with 'A'"),
+        ("C,R,B\n4,7,1\n5,7,1\n4,8,\n", "m.csv:2: found '4' in a grid with 'C'"),
+        ("i,j,-\n4,7,1\n5,7,1\n", "m.csv:2: found '4' in a grid with 'i'"),
+        ("A,4,7\nB,5,7\nC,4,8\nD,5,.\n", "m.csv:1: found '4' in a grid with 'A'"),
+        (".,4,7\n.,5,7\n.,4,8\n", "m.csv:1: found bin codes and no place without a die between them"),
+        ("-,-,-\n1,2,3\nA,B,C\n", "m.csv:3: found 'A' in a grid with '1'"),
+        (".,X\nX,1\n", "m.csv:2: found '1' in a grid with 'X'"),
+        (".,X\nX,#\n", "m.csv:2: found '#' in a grid with 'X', expected one mark for all dies"),
+        (".,X\nX,A\n", "m.csv:2: found 'A' in a grid with 'X'"),
+        (".,X\nX,-\n", "m.csv:2: found '-' in a grid with '.', expected one mark for no die in the whole grid"),
+        (".,9,9,.\n9,9,9,10\n", "m.csv:2: found '10' in a grid with '9'"),
+        (".,1,1,.\n1,1,A,1\n", "m.csv:2: found 'A' in a grid with '1'"),
+        # what has one alphabet, and is a table or a list
+        ("A,B,C\nP,P,F\nP,F,.\n", "m.csv:1: found a row that counts from A to C, as in a list"),
+        ("C,R,B\nP,P,F\nP,F,.\n", "m.csv:1: found a row of codes that stand nowhere else ('C'), as a heading"),
+        (".,4,7\n1,5,7\n.,4,8\n", "m.csv:1: found bin codes in a shape that a table could have"),
+        (".,1,2\n1,5,5\n2,5,5\n", "m.csv:1: found bin codes in a shape that a table could have"),
+        ("4,.,7\n5,.,7\n4,.,8\n", "m.csv:1: found a row with a place without a die between bins"),
+        (".,1,1,.\n1,.,1,1\n", "m.csv:2: found a row with a place without a die between bins"),
+        (".,1,1,.\n\n1,1,1,1\n", "m.csv:2: found a row with a place without a die between bins"),
+        (".,1,1,.\n1,1,1,1\n.,.,1,.\n1,1,1,1\n", "m.csv: found column 1 with a place without a die between bins"),
+        (".,1,1,.\n1,1,2,1\n1,1,3,1\n", "m.csv: found column 3 that counts from 1 to 3, as in a list"),
+        (".,09,09,.\n11,10,09,08\n", "m.csv:2: found a row that counts from 11 to 08, as in a list"),
+        (".,0A,0A,.\n0E,0F,10,11\n", "m.csv:2: found a row that counts from 0E to 11, as in a list"),
+        (".,1,1,.\n2,1,1,3\n4,1,1,1\n", "m.csv: found column 1 of codes that stand nowhere else ('2'), as a heading"),
+        ("F,P,P,F\nP,P,P,P\n", "m.csv:1: found bin codes and no place without a die"),
         (".,X\nX,\0\n", "m.csv:2: found the character U+0000, expected a text file"),
         ("\x02\0\n", "m.csv:1: found the character U+0002, expected a text file"),
         (".,X\nX,X\n\x1a\n", "m.csv:3: found the character U+001A, expected a text file"),
@@ -60,13 +86,32 @@ def test_what_is_no_map_is_refused_with_what_was_found(text, words):
     assert words in refusal(text)
 
 
-def test_a_rectangle_of_dies_without_bins_is_a_grid():
-    assert len(parse_csv("X,X,X\n#,*,x\n").places) == 6
+def test_a_refused_grid_of_bins_is_told_what_would_be_read():
+    told = "write it as a table, a die per line under the heading x,y,bin, or as a grid of X for a die and . for no die"
+    for text in ("A,4,.\n", ".,4,7\n.,5,7\n", ".,1,2\n1,5,5\n2,5,5\n", ".,X\nX,-\n"):
+        assert refusal(text).endswith(told)
 
 
-def test_bins_of_a_grid_are_short():
-    grid = parse_csv(",1,12,123\n7,a,0F,.\n")
-    assert [p.bin for p in grid.places] == ["1", "12", "123", "7", "a", "0F"]
+@pytest.mark.parametrize("mark", "xX*#")
+def test_dies_of_one_mark_are_a_grid_wherever_they_stand(mark):
+    assert len(parse_csv("X,X,X\nX,X,X\n".replace("X", mark)).places) == 6
+    assert len(parse_csv(",X,.\nX,.,X\n".replace("X", mark)).places) == 3
+
+
+@pytest.mark.parametrize("none", [".", "-", "_", ""])
+@pytest.mark.parametrize(("good", "bad"), [("1", "7"), ("01", "12"), ("001", "255"), ("0F", "12"), ("A", "f")])
+def test_bins_of_one_kind_in_the_shape_of_a_wafer_are_a_grid(none, good, bad):
+    wafer = ["..11..", ".1171.", ".1111.", "..11.."]
+    text = "\n".join(",".join({".": none, "1": good, "7": bad}[mark] for mark in row) for row in wafer)
+    found = parse_csv(text).places
+    assert [(p.x, p.y) for p in found] == [(x, y) for y, row in enumerate(wafer) for x in range(6) if row[x] != "."]
+    assert [(p.x, p.y) for p in found if p.bin == bad] == [(3, 1)]
+    assert {p.bin for p in found} == {good, bad}
+
+
+def test_half_a_wafer_is_one():
+    assert len(parse_csv(",1,1,\n1,2,1,1\n").places) == 6
+    assert len(parse_csv("1,2,1,1\n,1,1,\n").places) == 6
 
 
 def test_the_drawing_says_extent_number_bins_and_who():

@@ -53,9 +53,12 @@ def test_a_table_of_places_may_have_bins_names_and_exclusions():
 
 
 def test_a_grid_of_marks_is_read_from_the_top():
-    found = parse_csv(",,X,\n1,7,.,x\n-,_,*,#\n")
+    found = parse_csv(",,X,\nX,X,.,X\n.,,X,X\n")
     assert spots(found) == [(2, 0), (0, 1), (1, 1), (3, 1), (2, 2), (3, 2)]
-    assert [p.bin for p in found.places] == ["", "1", "7", "", "", ""]
+    assert {p.bin for p in found.places} == {""}
+    found = parse_csv(".,7,1,.,.\n1,1,1,1,.\n")
+    assert spots(found) == [(1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 1)]
+    assert [p.bin for p in found.places] == ["7", "1", "1", "1", "1", "1"]
 
 
 @pytest.mark.parametrize(
@@ -86,7 +89,7 @@ def test_coordinates_from_another_corner_are_mirrored_in_place(origin, expected)
         (
             "1,2\n3,4\n",
             "m.csv:1: found two numbers at the head of every line; expected the names x and y above them, or a grid "
-            "with a place without a die among the first two of some line",
+            "of bins with places without a die around them",
         ),
         (
             "x,y,name\n0,0,\n0,1,../a\n",
