@@ -218,7 +218,9 @@ def _require_wafer(lines: list[Line], where: str) -> None:
         return row[0] in NO_DIE or row[-1] in NO_DIE
 
     if not any(mark in NO_DIE for row in rows for mark in row):
-        raise BenchError(f"{where}:{lines[0][0]}: found bin codes and no place without a die between them; {_SAFE}")
+        raise BenchError(
+            f"{where}:{lines[0][0]}: found bin codes and no place without a die, expected a wafer; {_SAFE}"
+        )
     for found, cells in named:
         dies = [k for k, mark in enumerate(cells) if mark not in NO_DIE]
         if not dies or dies[-1] - dies[0] >= len(dies):
@@ -227,11 +229,15 @@ def _require_wafer(lines: list[Line], where: str) -> None:
             )
         codes = [cells[k] for k in dies]
         if len(codes) > 2 and _counts(codes):
-            raise BenchError(f"{found} that counts from {codes[0]} to {codes[-1]}, as in a list; {_SAFE}")
+            raise BenchError(
+                f"{found} that counts from {codes[0]} to {codes[-1]} as a list does, expected bins; {_SAFE}"
+            )
     for found, cells in (named[0], named[len(rows)]):
         codes = [mark for mark in cells if mark not in NO_DIE]
         if len(codes) > 1 and all(bins.count(code) == 1 for code in codes):
-            raise BenchError(f"{found} of codes that stand nowhere else ('{codes[0]}'), as a heading; {_SAFE}")
+            raise BenchError(
+                f"{found} of codes that stand nowhere else ('{codes[0]}') as labels do, expected bins; {_SAFE}"
+            )
     ends = [row[0] in NO_DIE and row[-1] in NO_DIE for row in (rows[0], rows[-1])]
     if not any(ends) or not (has_gap(columns[0]) and has_gap(columns[-1])):
         raise BenchError(

@@ -1,5 +1,6 @@
 """A wafer as a campaign uses it: the wafer file, the map it draws or names, and the dies that are left out."""
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -80,6 +81,18 @@ def lay_out(entry: WaferEntry, said: WaferFile) -> Layout:
     return Layout(wafer, found, {f"{said.name}-{name}": why for name, why in found.excluded.items()}, source)
 
 
+_MAP = "a map as CSV in UTF-8 or as SEMI G85 XML"
+_START = 256
+"""Bytes in which the first character that is no blank is looked for."""
+
+
+def _wide(raw: bytes) -> str:
+    """Return "UTF-16" or "UTF-32" if a text begins with the byte-order mark of it, else ""."""
+    if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    return "UTF-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
+
+
 def read_map(said: WaferFile) -> tuple[WaferMap, bytes]:
     """Return the map in a file, and the file's bytes; XML by its first character, else it has to be CSV.
 
@@ -92,13 +105,15 @@ def read_map(said: WaferFile) -> tuple[WaferMap, bytes]:
         raw = actual(path).read_bytes()
     except OSError as error:
         raise BenchError(f"{path}: the map cannot be read: {error.strerror or error}") from error
-    if raw.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+    wide = _wide(raw)
+    start = raw[:_START].decode("utf-16" if wide == "UTF-16" else "latin-1", "ignore").lstrip("\xef\xbb\xbf \t\r\n")
+    if wide != "UTF-32" and start.replace("\0", "").startswith("<"):
         return parse_g85(raw, said.map_reading, str(path)), raw
+    if wide:
+        raise BenchError(f"{path}:1: found a text in {wide}, expected {_MAP}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
-        raise BenchError(
-            f"{path}:{line}: found the byte 0x{raw[error.start]:02x}, expected a map as CSV in UTF-8 or as SEMI G85 XML"
-        ) from error
+        raise BenchError(f"{path}:{line}: found the byte 0x{raw[error.start]:02x}, expected {_MAP}") from error
     return parse_csv(text, said.map_reading, str(path)), raw

@@ -196,6 +196,20 @@ def locks_folder() -> Path:
     return Path("/var/tmp/mtj-labctl-locks")
 
 
+def unusable(place: Path | None = None) -> str:
+    """Return why nobody can hold a lock in the folder of the locks, as this user sees it; "" if one can be looked at.
+
+    It is not there, it is no folder, or nobody is let in.
+    """
+    place = place or locks_folder()
+    try:
+        if not stat.S_ISDIR(place.lstat().st_mode):
+            return f"{place} is not a folder"
+    except OSError as error:
+        return f"{place}: {error.strerror or error}"
+    return "" if os.access(place, os.X_OK) else f"{place}: {os.strerror(errno.EACCES)}"
+
+
 def make_shared(place: Path) -> None:
     """Have the folder `place`, which everybody may write to. Raises BenchError."""
     try:

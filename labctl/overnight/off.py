@@ -14,7 +14,7 @@ from instruments.safing import make_safe
 from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.units import Second
 from labctl.overnight.latch import Latch, set_latch
-from labctl.overnight.locks import Holder, holders
+from labctl.overnight.locks import Holder, holders, unusable
 
 PATIENCE: Second = 60.0
 """How long a run that holds the bench may take to end."""
@@ -44,7 +44,10 @@ class Off:
 
     @property
     def exit_code(self) -> int:
-        """6 if outputs may be on or go on again, 5 if they are off and no latch keeps them so, else 0."""
+        """6 if outputs may be on or somebody may switch them on, 5 if they are off and no latch keeps them so, else 0.
+
+        A folder of locks that cannot be used is 5: no latch can be set in it, and no lock held.
+        """
         if not (self.safe and self.gone):
             return 6
         return StorageError.exit_code if self.unlatched else 0
@@ -75,6 +78,8 @@ def switch_off(
     except Exception as error:  # whatever it is: nothing is more urgent than what follows
         unlatched = str(error) or type(error).__name__
     held, unknown = _held(bench)
+    nowhere = unusable() if unlatched else ""  # without a folder there is no lock, and nobody who holds one
+    unknown = nowhere or unknown
     safe, text = _made_safe(bench, connect)
     if not held and not unknown:
         return Off(safe, text, latch, unlatched)
@@ -84,7 +89,7 @@ def switch_off(
     gone = _wait_until_gone(bench, say, patience, clock, wait)
     safe, text = _made_safe(bench, connect)
     if unknown:
-        text, gone = f"{text}; who holds the bench cannot be told: {unknown}", False
+        text, gone = f"{text}; who holds the bench cannot be told: {unknown}", gone and bool(nowhere)
     elif not gone:
         text = f"{text}; NOT GONE after {patience:.0f} s, and may switch outputs on: {_named(bench)}"
     return Off(safe, text, latch, unlatched, held, gone)

@@ -52,7 +52,10 @@ FOREIGN = {
     "HTML": ("<!DOCTYPE html>\n<html><body>404</body></html>\n", ": found the document type (DTD) of html, expected"),
     "JSON": ('{"dies": [{"x": 0, "y": 0}, {"x": 1, "y": 0}]}\n', ":1: found '{"),
     "letters over numbers": ("C,R,B\n4,7,1\n5,7,1\n4,8,\n", ":2: found '4' in a grid with 'C', expected one mark"),
-    "a table without a heading": (".,4,7\n.,5,7\n.,4,8\n", ":1: found bin codes and no place without a die between"),
+    "a table without a heading": (
+        ".,4,7\n.,5,7\n.,4,8\n",
+        ":1: found bin codes and no place without a die, expected a wafer",
+    ),
     "an unknown encoding": (
         '<?xml version="1.0" encoding="gb2312"?>\n<Map/>',
         ":1: found XML that cannot be read: multi-byte encodings are not supported",
@@ -69,6 +72,28 @@ def test_a_file_of_another_format_is_refused_and_never_read_as_a_grid(lot, labct
         assert f"{tmp_path / 'lot.map'}{words}" in said
         assert "expected" in said
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_xml_that_says_utf_16_is_read(lot, labctl, encoding):
+    content = G85.replace("utf-8", "utf-16").encode(encoding)
+    drawn = labctl("plan", lot("name: W01\nmap_file: lot.map\n", lot_map=content)).stdout
+    assert "lot.map: 3 dies" in drawn
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (CSV.encode("utf-16"), "found a text in UTF-16, expected a map as CSV in UTF-8 or as SEMI G85 XML"),
+        (CSV.encode("utf-32"), "found a text in UTF-32, expected a map as CSV in UTF-8 or as SEMI G85 XML"),
+        (G85.encode("utf-32"), "found a text in UTF-32, expected a map as CSV in UTF-8 or as SEMI G85 XML"),
+        (G85.encode("utf-16"), "found no XML: encoding specified in XML declaration is incorrect"),
+    ],
+)
+def test_what_is_in_another_encoding_is_refused_by_its_encoding(lot, labctl, tmp_path, content, words):
+    refused = labctl("plan", lot("name: W01\nmap_file: lot.map\n", lot_map=content), expect=2).stderr
+    assert f"{tmp_path / 'lot.map'}:1: {words}" in refused
+    assert "byte 0x" not in refused
 
 
 def test_plan_draws_the_map_that_it_understood(lot, labctl):

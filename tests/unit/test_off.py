@@ -1,5 +1,6 @@
 """Switching off waits for nobody, says what it could not do, and believes nothing that it has not read back."""
 
+import os
 from contextlib import ExitStack
 
 import pytest
@@ -8,7 +9,7 @@ from instruments.bench import Bench
 from labctl.bodies import Subject, twin_of
 from labctl.overnight import off
 from labctl.overnight.latch import latch_files, latch_of
-from labctl.overnight.locks import VARIABLE, bench_lock
+from labctl.overnight.locks import VARIABLE, bench_lock, locks_folder
 from labctl.overnight.off import switch_off
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
@@ -112,15 +113,61 @@ def test_what_is_not_verified_off_is_6_and_named(bench, twin):
     assert output(twin)[2:] == [0, 0]
 
 
-def test_a_latch_that_cannot_be_written_keeps_no_bench_from_being_made_safe(bench, twin, monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "file"))
-    done, _ = do(bench, twin)
+def a_file(place):
+    place.write_text("")
+    return place
+
+
+def below_a_file(place):
+    place.write_text("")
+    return place / "locks"
+
+
+def closed(place):
+    place.mkdir(mode=0)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (a_file, "is not a folder"),
+        (below_a_file, "Not a directory"),
+        pytest.param(
+            closed,
+            "Permission denied",
+            marks=pytest.mark.skipif(
+                not hasattr(os, "geteuid") or os.geteuid() == 0, reason="every folder is open to root"
+            ),
+        ),
+    ],
+)
+def test_a_folder_of_locks_that_cannot_be_used_is_5_once_everything_is_off(
+    bench, twin, monkeypatch, tmp_path, make, why
+):
+    place = make(tmp_path / "place")
+    monkeypatch.setenv(VARIABLE, str(place))
+    done, words = do(bench, twin, clock := Clock())
     assert not any(output(twin))
-    assert done.safe
-    assert done.latch is None
-    assert "is not a folder" in done.unlatched
-    assert done.exit_code == 6, "nor can it be told who holds the bench"
+    assert (done.exit_code, done.safe, done.latch, done.held) == (5, True, None, ())
+    assert str(place) in done.unlatched
+    assert f"who holds the bench cannot be told: {place}" in done.text
+    assert why in done.text
+    assert len(words) == 1
+    assert clock.now == 0.0, "nobody is waited for"
+    twin.instruments["smu1"].fault = lambda line: Fault.DEAF
+    assert do(bench, twin)[0].exit_code == 6
+
+
+def test_a_lock_that_cannot_be_looked_at_is_6(bench, twin):
+    with bench_lock(bench, "labctl run a.yaml"):
+        pass
+    for path in list(locks_folder().iterdir()):
+        path.unlink()
+        path.mkdir()
+    done, _ = do(bench, twin)
+    assert (done.exit_code, done.safe, done.gone) == (6, True, False)
+    assert "who holds the bench cannot be told" in done.text
 
 
 def test_a_latch_that_cannot_be_written_on_a_bench_that_nobody_holds_is_5(bench, twin):
