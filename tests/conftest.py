@@ -1,6 +1,7 @@
 """A night on a wafer with everything in it: good and bad dies, a second try, no contact, a kill."""
 
 import json
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -161,11 +162,18 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def locks_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def locks_of_the_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Keep locks and latches of instruments, those of processes that tests start included, out of the machine's own."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, str(tmp_path_factory.mktemp("instruments") / "locks"))
-        yield
+        folder = tmp_path_factory.mktemp("instruments")
+        patch.setenv(VARIABLE, str(folder / "of-fixtures"))
+        yield folder
+
+
+@pytest.fixture(autouse=True)
+def locks_of_a_test(locks_of_the_tests: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give every test locks of its own: sockets are given out again, and a bench that was switched off stays so."""
+    monkeypatch.setenv(VARIABLE, str(locks_of_the_tests / uuid.uuid4().hex))
 
 
 @pytest.fixture(scope="session")

@@ -93,6 +93,7 @@ def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl, stranger,
     assert "matrix: relays verified open" in json.loads(done.stdout)["said"]
     assert wire.query('print(channel.getclose("allslots"))') == "nil"
     wire.close()
+    labctl("off", "--release", bench)
     assert json.loads(labctl("check", bench, "--json").stdout)["exit"] == 0
 
 
@@ -107,6 +108,7 @@ def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_c
     assert answer["safe"] is False
     assert "its driver 'lab_switch', which is not part of this suite, failed" in answer["said"]
     assert "relays verified" not in answer["said"]
+    labctl("off", "--release", bench)
     done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=6)
     text = " ".join((done.stdout + done.stderr).split())
     assert "ZeroDivisionError: no cards in this switch" in text
