@@ -33,10 +33,13 @@ sys.path.insert(0, str(ROOT))
 
 from instruments.assemble import open_bench
 from instruments.bench import Bench
-from labctl import compose, files, solutions, worker
+from labctl import files
 from labctl.core.die import Sense
-from labctl.run import Stop
-from labctl.twin import Twin
+from labctl.execution import die_job
+from labctl.execution.run_loop import Stop
+from labctl.networks import solutions
+from labctl.station import compose
+from labctl.station.twin import Twin
 from protocols.bias import row_bias
 from protocols.settings import WriteSettings
 from sim_backend.description import DieDescription
@@ -212,7 +215,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
     meta = compose.make_folder(folder, prepared, [])
     at: list[tuple[str, float]] = []
     spent: Counter[str] = Counter()
-    seal, worker.seal_in_subprocess = worker.seal_in_subprocess, lambda folder, die: ""
+    seal, die_job.seal_in_subprocess = die_job.seal_in_subprocess, lambda folder, die: ""
     try:
         assert prepared.station is not None
         with prepared.station.opened(lambda text: True, prepared.station.twin()) as body:
@@ -231,7 +234,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
                 if what == "stage":
                     at.append((str(detail), world.now))
 
-            result = worker.run_die(job, prepared.procedures, notify, Stop(), body)
+            result = die_job.run_die(job, prepared.procedures, notify, Stop(), body)
             wall = time.perf_counter() - begin
             ledger = body.twin.ledger
             assert result.outcome.exit_code == 0, result.outcome.reason
@@ -246,7 +249,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
                 "peak_cell_voltage": ledger.peak_cell_voltage,
             }
     finally:
-        worker.seal_in_subprocess = seal
+        die_job.seal_in_subprocess = seal
     return found
 
 

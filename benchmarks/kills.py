@@ -25,11 +25,11 @@ from pathlib import Path
 
 import numpy as np
 
-from labctl import solutions
 from labctl.core.errors import StorageError
-from labctl.hdf5_reader import SealedDie
-from labctl.journal import Journal
-from labctl.overnight.states import ACTIVE, State, read_state
+from labctl.networks import solutions
+from labctl.storage.hdf5_reader import SealedDie
+from labctl.storage.journal import Journal
+from labctl.storage.run_log import ACTIVE, State, read_state
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

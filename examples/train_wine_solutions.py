@@ -1,7 +1,7 @@
 """Train ternary networks for the Wine data and write them as the cells that hold them.
 
 A weight on a die is a differential pair of MTJs and can be -1, 0 or +1 only; how such networks are trained stands in
-`labctl.reproduce.wine_training`. `labctl reproduce wine-passive` trains 300 in this way and runs them on four dies.
+`labctl.experiments.wine_training`. `labctl reproduce wine-passive` trains 300 in this way and runs them on four dies.
 """
 
 import argparse
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from labctl import datasets
-from labctl.reproduce.wine_training import train
-from labctl.solutions import save
+from labctl.experiments.wine_training import train
+from labctl.networks import datasets
+from labctl.networks.solutions import save
 
 EXPLANATION = """\
 Each network has 13 inputs, 6 hidden neurons and 3 outputs, one per cultivar; all neurons are tanh, the

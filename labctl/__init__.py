@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labctl.results import open_run as open_run
+    from labctl.storage.results import open_run as open_run
 
 __all__ = ["open_run"]
 
@@ -11,7 +11,7 @@ __all__ = ["open_run"]
 def __getattr__(name: str) -> Any:
     """Import what the package exports when it is asked for, so that ``import labctl`` stays light."""
     if name == "open_run":
-        from labctl.results import open_run
+        from labctl.storage.results import open_run
 
         return open_run
     raise AttributeError(f"module 'labctl' has no attribute '{name}'")

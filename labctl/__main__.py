@@ -1,5 +1,5 @@
 """Let `python -m labctl` be the command line."""
 
-from labctl.cli import main
+from labctl.cli.main import main
 
 main()

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from labctl.core.procedure import Record
-from labctl.hdf5 import seal
-from labctl.journal import Journal
-from labctl.overnight.locks import VARIABLE
-from labctl.overnight.states import Runlog, State
+from labctl.storage.hdf5_writer import seal
+from labctl.storage.journal import Journal
+from labctl.storage.locks import VARIABLE
+from labctl.storage.run_log import Runlog, State
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 
 START = 1_790_000_000.0

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from labctl.g85 import write_g85
-from labctl.overnight.states import RunState
-from labctl.wafermap import Place, WaferMap
+from labctl.storage.run_log import RunState
+from labctl.wafer_maps.model import Place, WaferMap
+from labctl.wafer_maps.semi_g85 import write_g85
 
 
 def write_bins(state: RunState, path: Path) -> None:

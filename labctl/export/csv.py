@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from labctl.batch import FIGURES
+from labctl.config.rules import FIGURES
 from labctl.core.errors import StorageError
-from labctl.overnight.states import RunState, Try
-from labctl.results import Run
-from labctl.tables import Table
+from labctl.storage.results import Run
+from labctl.storage.run_log import RunState, Try
+from labctl.storage.tables import Table
 
 DIES = "dies.csv"
 

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.batch import FIGURES, Bound
+from labctl.config.rules import FIGURES, Bound
 from labctl.export.stdf_records import MISSING_I2, record
-from labctl.overnight.states import ACTIVE, DieState, RunState, State, Try
+from labctl.storage.run_log import ACTIVE, DieState, RunState, State, Try
 
 _KNOWN = (
     ("fidelity", 100), ("accuracy_train", 110), ("accuracy_test", 111), ("good", 200), ("defects", 201),

@@ -14,10 +14,10 @@ from instruments.bench import Bench
 from instruments.probed_die import ProbedDie
 from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import BenchError
+from labctl.core.limits import Limited, Limits
 from labctl.core.units import BoolArray, IntArray
-from labctl.limits import Limited, Limits
-from labctl.nominal import NominalDie
-from labctl.twin import Twin
+from labctl.execution.nominal_die import NominalDie
+from labctl.station.twin import Twin
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 

@@ -13,9 +13,9 @@ import pytest
 
 from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import BenchError
+from labctl.core.limits import Limited, Limits
 from labctl.core.units import BoolArray, IntArray
-from labctl.limits import Limited, Limits
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 

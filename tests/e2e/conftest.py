@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl import solutions
+from labctl.networks import solutions
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"

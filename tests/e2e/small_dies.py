@@ -15,14 +15,14 @@ from typing import Any
 import numpy as np
 
 from instruments.bench import Bench
-from labctl.bodies import Approached, Body, Simulated, Subject, on_bench
-from labctl.campaign import Accept
+from labctl.config.campaign import Accept
+from labctl.core.limits import Limits
 from labctl.core.procedure import Procedure
-from labctl.journal import Journal
-from labctl.limits import Limits
-from labctl.replay import Rebuild
-from labctl.run import Stop
-from labctl.worker import DieResult, Job, run_die
+from labctl.execution.die_job import DieResult, Job, run_die
+from labctl.execution.replay import Rebuild
+from labctl.execution.run_loop import Stop
+from labctl.station.bodies import Approached, Body, Simulated, Subject, on_bench
+from labctl.storage.journal import Journal
 from protocols.chip_inference import ChipInference, ChipReadout
 from protocols.network import Network
 from protocols.readout import InferenceSettings

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labctl.results import open_run
+from labctl.storage.results import open_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"

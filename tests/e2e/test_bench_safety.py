@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 import pytest
 
 from instruments.bench import Bench
-from labctl import worker
-from labctl.bodies import LeftUnverified, OnBench, Subject, on_bench
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
-from labctl.hand import bench_limits
-from labctl.run import Status, Stop
-from labctl.worker import Job, run_die
+from labctl.execution import die_job
+from labctl.execution.die_job import Job, run_die
+from labctl.execution.run_loop import Status, Stop
+from labctl.station.bodies import LeftUnverified, OnBench, Subject, on_bench
+from labctl.station.hand_session import bench_limits
 from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
@@ -90,7 +90,7 @@ class Night:
 def night(folder, monkeypatch, intrude=None, procedures=PROCEDURES, between="open"):
     """Run two dies; `intrude(instrument, index, line, before)` is called around every message and may raise or,
     before it, return a `Fault`."""
-    monkeypatch.setattr(worker, "seal_in_subprocess", lambda folder, die: "")
+    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
     bench = Bench.model_validate({**BENCH, "outputs": {"between_routes": between}}, context={"file": True})
     description = DieDescription.model_validate(DIE, context={"file": True})
     subjects = [Subject(f"D{k}", description, 5 + k, (k, 0)) for k in range(2)]

@@ -8,9 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl import compose, solutions, worker
-from labctl.results import open_run
-from labctl.run import Stop
+from labctl.execution import die_job
+from labctl.execution.run_loop import Stop
+from labctl.networks import solutions
+from labctl.station import compose
+from labctl.storage.results import open_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH = EXAMPLES / "bench-two-arrays.yaml"
@@ -95,7 +97,7 @@ def test_the_bench_was_safe_all_along(runs, way):
 
 def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, tmp_path, monkeypatch):
     """Survey, network and inference of one solution; the sources whose link may die at any moment are cold then."""
-    monkeypatch.setattr(worker, "seal_in_subprocess", lambda folder, die: "")
+    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
     few = tmp_path / "one.npz"
     solutions.save(few, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
     prepared = compose.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
@@ -119,7 +121,7 @@ def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, 
         for name in ("smu1", "smu2"):
             watch(name, body.twin.instruments[name])
         (job,) = prepared.jobs(tmp_path / "run", meta)
-        result = worker.run_die(job, prepared.procedures, lambda *message: None, Stop(), body)
+        result = die_job.run_die(job, prepared.procedures, lambda *message: None, Stop(), body)
         assert result.outcome.exit_code == 0
         assert body.twin.ledger.peak_cell_voltage > 0.4
     assert len(used) > 1000

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import labctl as package
-from labctl import datasets, solutions
+from labctl.networks import datasets, solutions
 from tests.e2e.conftest import EXAMPLES
 
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from labctl.core.errors import StorageError
-from labctl.overnight.states import State, read_state
+from labctl.storage.run_log import State, read_state
 from tests.e2e.conftest import EXAMPLES, ROOT
 
 DOC = ROOT / "docs" / "overnight.md"

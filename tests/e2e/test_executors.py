@@ -15,13 +15,14 @@ import numpy as np
 import pytest
 
 from instruments.bench import Bench
-from labctl import compose, files, open_run
-from labctl.cli_plan import rehearsed
+from labctl import files, open_run
+from labctl.batch import session
+from labctl.batch.session import Ways
+from labctl.cli.plan import rehearsed
 from labctl.core.errors import BenchError, StorageError
-from labctl.journal import Journal
-from labctl.overnight import night
-from labctl.overnight.night import Ways
-from labctl.overnight.states import State, read_state
+from labctl.station import compose
+from labctl.storage.journal import Journal
+from labctl.storage.run_log import State, read_state
 from tests.e2e.conftest import EXAMPLES
 
 SAID = ("entry/provenance/run/", *(f"entry/provenance/die/{key}" for key in ("dies", "git_commit", "cwd")))
@@ -66,7 +67,7 @@ batch: {{order: shuffled}}
 
 def carry_out(path, folder, ways, only=None):
     prepared, plans = rehearsed(compose.read(path).some(only))
-    ending, state = night.start(folder, prepared, plans, sys.argv, ways)
+    ending, state = session.start(folder, prepared, plans, sys.argv, ways)
     assert ending.code == 0, ending
     assert all(d.state is State.DONE for d in state.dies.values())
     assert read_state(folder) == state
@@ -127,10 +128,10 @@ def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for executor in ("ray=tcp://127.0.0.1:1", "dask"):
         with pytest.raises(BenchError, match="expected dask=ADDRESS"):
-            night.start(Path(executor[:4]), prepared, plans, sys.argv, Ways(1, executor))
+            session.start(Path(executor[:4]), prepared, plans, sys.argv, Ways(1, executor))
     bench = files.read(EXAMPLES / "bench-two-arrays.yaml", Bench).value
     with pytest.raises(BenchError, match="worked on by the computer"):
-        night.start(Path("bench"), replace(prepared, bench=bench), plans, sys.argv, Ways(1, "dask=tcp://127.0.0.1:1"))
+        session.start(Path("bench"), replace(prepared, bench=bench), plans, sys.argv, Ways(1, "dask=tcp://127.0.0.1:1"))
 
 
 def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
@@ -141,7 +142,7 @@ def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
 
 def test_the_comparison_notices_another_seed(wafer, alone, tmp_path):
     prepared, plans = rehearsed(compose.read(wafer, seed=8).some(["W-x0y1"]))
-    night.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
+    session.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
     with pytest.raises(AssertionError):
         assert_same(tmp_path / "run", alone, ["W-x0y1"])
 

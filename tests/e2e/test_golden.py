@@ -6,13 +6,13 @@ import sys
 
 import pytest
 
-from labctl import compose
-from labctl.bodies import Subject
-from labctl.cli_plan import rehearsed
-from labctl.morning import facts
-from labctl.overnight import night
-from labctl.overnight.night import Ways
-from labctl.overnight.states import State, read_state
+from labctl.batch import session
+from labctl.batch.session import Ways
+from labctl.cli.plan import rehearsed
+from labctl.report import report_data
+from labctl.station import compose
+from labctl.station.bodies import Subject
+from labctl.storage.run_log import State, read_state
 from tests.e2e.conftest import EXAMPLES
 
 DRIFT = 1.08
@@ -58,7 +58,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
     prepared, plans = rehearsed(compose.read(path))
     assert [p.die for p in plans] == ["A", "B", "C", "G@1", "G@2", "G@3", "G@4"]
     assert sum(s.pulses for p in plans[3:] for s in p.stages) == 0
-    ending, state = night.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
+    ending, state = session.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
     assert ending.code == 3
     assert "the golden die has drifted" in ending.text
     assert [state.dies[n].state for n in "ABC"] == [State.DONE, State.DONE, State.PENDING]
@@ -67,7 +67,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
     assert drift["G@3"]["r_ap"] == pytest.approx(DRIFT - 1, abs=0.02)
     assert [d.name for d in state.subjects if d.suspect] == ["B"]
 
-    found = facts.gather(tmp_path / "run")
+    found = report_data.gather(tmp_path / "run")
     assert [d.name for d in found.golden] == ["G@1", "G@2", "G@3"]
     assert [d.name for d in found.dies] == ["A", "B", "C"]
     assert found.good == 2
@@ -92,7 +92,7 @@ def test_two_processes_make_the_same_visits(path, tmp_path):
     def made(workers):
         prepared, plans = rehearsed(compose.read(path, {"batch.golden.every": "2"}))
         folder = tmp_path / f"run{workers}"
-        ending, _ = night.start(folder, prepared, plans, sys.argv, Ways(workers))
+        ending, _ = session.start(folder, prepared, plans, sys.argv, Ways(workers))
         assert ending.code == 0
         return [(e.kind, e.body) for e in read_state(folder).events if e.kind in ("visit", "golden", "suspect")]
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl.journal import Journal
+from labctl.storage.journal import Journal
 
 WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from labctl.journal import Journal
+from labctl.storage.journal import Journal
 
 with Journal.create(Path(sys.argv[1]), {"die": "A"}) as journal:
     k = 0

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from instruments.look import look
-from labctl import files, worker
-from labctl.bodies import Subject, on_bench, twin_of
+from labctl import files
 from labctl.core.errors import BenchError, ContactError
-from labctl.hand import bench_limits
-from labctl.run import Status, Stop
-from labctl.worker import Job, run_die
+from labctl.execution import die_job
+from labctl.execution.die_job import Job, run_die
+from labctl.execution.run_loop import Status, Stop
+from labctl.station.bodies import Subject, on_bench, twin_of
+from labctl.station.hand_session import bench_limits
 from protocols.by_hand import MapCells
 
 BENCH = Path(__file__).parents[2] / "examples" / "bench-two-arrays.yaml"
@@ -22,7 +23,7 @@ BENCH = Path(__file__).parents[2] / "examples" / "bench-two-arrays.yaml"
 @pytest.fixture
 def night(small, tmp_path, monkeypatch):
     """Return a function that measures three dies on a twin that `prepare` may change, over `sim`."""
-    monkeypatch.setattr(worker, "seal_in_subprocess", lambda folder, die: "")
+    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
 
     def run(prepare=lambda twin: None, sim="bytes", by_hand=False, **contact):
         file = {**small.BENCH, "contact": {**small.BENCH["contact"], **contact}}

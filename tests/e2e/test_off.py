@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from labctl.overnight.states import State, read_state
+from labctl.storage.run_log import State, read_state
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "off_wins.py"
 

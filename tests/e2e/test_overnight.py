@@ -11,10 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from labctl import open_run, solutions
+from labctl import open_run
+from labctl.batch.requests import Request, ask
 from labctl.core.errors import StorageError
-from labctl.overnight.asked import Request, ask
-from labctl.overnight.states import State, read_state
+from labctl.networks import solutions
+from labctl.storage.run_log import State, read_state
 from tests.e2e.conftest import EXAMPLES
 
 DIES = ("A", "B", "C")

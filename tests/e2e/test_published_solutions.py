@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl import datasets, solutions
-from labctl.compose import networks
 from labctl.core.procedure import History
 from labctl.files import load
+from labctl.networks import datasets, solutions
+from labctl.station.compose import networks
 from protocols.network import Network
 from protocols.readout import InferenceSettings, Mode
 from protocols.records import Inference, Prediction, Write

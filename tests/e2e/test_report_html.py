@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from labctl.morning.page import write_report
+from labctl.report.html import write_report
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [

@@ -10,12 +10,12 @@ import os
 import numpy as np
 import pytest
 
-from labctl import run as loop
-from labctl import worker
 from labctl.core.die import Flag
-from labctl.journal import Journal
-from labctl.overnight.states import State
-from labctl.run import Status
+from labctl.execution import die_job
+from labctl.execution import run_loop as loop
+from labctl.execution.run_loop import Status
+from labctl.storage.journal import Journal
+from labctl.storage.run_log import State
 
 EVERY = os.environ.get("LABCTL_EVERY_PREFIX") == "1"
 LOST = {
@@ -37,13 +37,13 @@ PULSES = {"counts", *(f"attempt.{c}" for c in ("kernel", "row", "col", "attempt"
 
 @pytest.fixture(autouse=True)
 def unsealed(monkeypatch):
-    monkeypatch.setattr(worker, "seal_in_subprocess", lambda run, die: "")
+    monkeypatch.setattr(die_job, "seal_in_subprocess", lambda run, die: "")
 
 
 def carried_out(campaign, folder, chunk):
     """Return how each die of an uninterrupted run ended."""
     with pytest.MonkeyPatch.context() as patch, campaign.body() as body:
-        patch.setattr(worker, "seal_in_subprocess", lambda run, die: "")
+        patch.setattr(die_job, "seal_in_subprocess", lambda run, die: "")
         patch.setattr(loop, "CHUNK", chunk)
         return {s.name: campaign.carry_out(campaign.job(folder, s), body) for s in campaign.subjects}
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from labctl.overnight.states import State, read_state
+from labctl.storage.run_log import State, read_state
 from tests.e2e.conftest import EXAMPLES
 
 BOM = b"\xef\xbb\xbf"

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from labctl.overnight.addresses import Names, identities, identity
+from labctl.storage.addresses import Names, identities, identity
 
 HOSTS = {"smu.lab.example": ("192.0.2.11", "2001:db8::11"), "smu": ("192.0.2.11",)}
 

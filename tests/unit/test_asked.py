@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from labctl.batch.requests import PATIENCE, Answer, Request, ask, ask_and_wait, close, session, take
 from labctl.core.errors import BenchError, StorageError
-from labctl.overnight.asked import PATIENCE, Answer, Request, ask, ask_and_wait, close, session, take
-from labctl.overnight.locks import hold
-from labctl.overnight.states import Runlog
+from labctl.storage.locks import hold
+from labctl.storage.run_log import Runlog
 
 STOP = Request("stop", by="somebody")
 

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from labctl.overnight.awake import Clocks, awake
+from labctl.batch.keep_awake import Clocks, awake
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="systemd-inhibit is a command of Linux")
 # stands where the real one would, takes the same words, and leaves a note of who it is
@@ -68,7 +68,7 @@ def test_a_session_that_may_not_hold_the_lid_holds_off_sleep_alone(inhibit, monk
 @linux
 def test_the_inhibitor_ends_with_a_process_that_is_killed(inhibit):
     program = (
-        "from labctl.overnight.awake import awake; import sys\nwith awake('x') as g: print(g, flush=True); input()"
+        "from labctl.batch.keep_awake import awake; import sys\nwith awake('x') as g: print(g, flush=True); input()"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:

@@ -6,8 +6,8 @@ from pydantic import ValidationError
 
 from labctl.core.die import Flag, Geometry, Nominal, Reading
 from labctl.core.errors import BenchError, LimitError
+from labctl.core.limits import Limited, Limits
 from labctl.core.procedure import History, units_of
-from labctl.limits import Limited, Limits
 from protocols.by_hand import CellPulse, CellReading, KernelMap, MapCells, PulseCell, ReadCell
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie

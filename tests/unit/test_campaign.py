@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from labctl import files
-from labctl.campaign import Accept, Campaign, OneStage
+from labctl.config.campaign import Accept, Campaign, OneStage
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Model
 from labctl.core.units import Volt

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from labctl.core.die import Flag, Geometry, Kind, Nominal, Reading, Sense
 from labctl.core.errors import BenchError
 from labctl.core.procedure import History, Record
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols.chip_inference import ChipInference, software
 from protocols.chip_readout import Activation, ChipReadout
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack, Write

@@ -3,9 +3,9 @@
 import pytest
 
 from labctl.core.errors import BenchError
-from labctl.csvmap import parse_csv
-from labctl.drawing import describe
-from labctl.wafermap import Place, WaferMap
+from labctl.wafer_maps.csv_map import parse_csv
+from labctl.wafer_maps.drawing import describe
+from labctl.wafer_maps.model import Place, WaferMap
 
 
 def refusal(text):

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl import datasets
 from labctl.core.errors import BenchError
+from labctl.networks import datasets
 
 DATA = os.environ.get("LABCTL_DATA", "")
 with_data = pytest.mark.skipif(not DATA, reason="LABCTL_DATA is not set")

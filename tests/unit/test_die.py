@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from labctl.core.die import Attempts, Flag, Geometry, Nominal, Pulse, Reading, Sense, program_by_host
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols.settings import WriteSettings
 
 GEOMETRY = Geometry(2, 5, 4)

@@ -4,19 +4,19 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from labctl.batch import Batch, BinRule, StopRules
+from labctl.batch import requests, scheduler
+from labctl.batch.decisions import Rules
+from labctl.batch.executors import GONE, Lost
+from labctl.batch.requests import Request, ask
+from labctl.batch.scheduler import Engine
+from labctl.batch.session_guard import Guard
+from labctl.config.rules import Batch, BinRule, StopRules
 from labctl.core.errors import StorageError
-from labctl.limits import Limits
-from labctl.overnight import asked, engine
-from labctl.overnight.asked import Request, ask
-from labctl.overnight.engine import Engine
-from labctl.overnight.guard import Guard
-from labctl.overnight.latch import Latch
-from labctl.overnight.pool import GONE, Lost
-from labctl.overnight.rules import Rules
-from labctl.overnight.states import Runlog, State, read_state
-from labctl.run import Outcome, Status
-from labctl.worker import DieResult, Job
+from labctl.core.limits import Limits
+from labctl.execution.die_job import DieResult, Job
+from labctl.execution.run_loop import Outcome, Status
+from labctl.storage.latch import Latch
+from labctl.storage.run_log import Runlog, State, read_state
 
 LIMITS = Limits(v_towards_p=1, v_towards_ap=1, width=1, compliance=1, v_count=1, pulses_per_cell=1)
 
@@ -76,7 +76,7 @@ class Night:
     def __init__(self, folder, dies="ABCD"):
         self.folder = folder
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
-        self.going = asked.session(folder)
+        self.going = requests.session(folder)
 
     def carry_out(self, batch=None, bins=(), only=None, guard=None, latch=lambda: None, **crew):
         made = []
@@ -95,7 +95,7 @@ class Night:
     def again(self):
         """Take the run up again."""
         self.log.finish()
-        self.log, self.going = Runlog.open(self.folder), asked.session(self.folder)
+        self.log, self.going = Runlog.open(self.folder), requests.session(self.folder)
         return self
 
     @property
@@ -182,7 +182,7 @@ def test_a_die_under_which_two_workers_died_is_the_cause_and_is_worked_on_alone(
 
 
 def test_a_bench_that_went_away_is_tried_again_with_pauses_and_given_up_in_the_end(night, monkeypatch):
-    monkeypatch.setattr(engine, "BACK_OFF", 0.001)
+    monkeypatch.setattr(scheduler, "BACK_OFF", 0.001)
     gone = Lost("", "smu1 is gone", 3)
     assert night.carry_out(script={"B": [gone, gone, good()]}).code == 0
     assert len(night.log.state.dies["B"].tries) == 1
@@ -247,7 +247,7 @@ def test_a_cluster_that_is_gone_ends_the_run_with_3_and_all_dies_can_go_on(night
 
 
 def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkeypatch):
-    monkeypatch.setattr(engine, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "LOOK", 0.0)
 
     def during(job):
         if job.die == "B":
@@ -264,7 +264,7 @@ BY_ALICE = str(SWITCHED_OFF)
 
 
 def test_a_run_whose_bench_is_switched_off_is_hurried_and_ends_with_4_naming_by_whom(night, monkeypatch):
-    monkeypatch.setattr(engine, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "LOOK", 0.0)
     off = []
     stopped = result(State.INTERRUPTED, 4, BY_ALICE)
     ending = night.carry_out(
@@ -299,7 +299,7 @@ def test_a_latch_that_was_released_before_anybody_looked_ends_the_run_all_the_sa
     ids=["the link", "the worker", "refused", "unsafe"],
 )
 def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, lost, code):
-    monkeypatch.setattr(engine, "LOOK", 1e9)
+    monkeypatch.setattr(scheduler, "LOOK", 1e9)
     off = []
     ending = night.carry_out(
         Batch(reconnects=5),
@@ -314,13 +314,13 @@ def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, 
 
 
 def test_who_asks_it_to_stop_as_well_does_not_hide_who_switched_off(night, monkeypatch):
-    monkeypatch.setattr(engine, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "LOOK", 0.0)
     ask(night.folder, Request("stop", by="bob"))
     assert night.carry_out(latch=lambda: SWITCHED_OFF).text == BY_ALICE
 
 
 def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):
-    monkeypatch.setattr(engine, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "LOOK", 0.0)
 
     def during(job):
         if job.die == "B":

@@ -2,9 +2,9 @@
 
 import pytest
 
-from labctl.execute import verdict
-from labctl.run import Outcome, Status
-from labctl.worker import DieResult
+from labctl.execution.die_job import DieResult
+from labctl.execution.run_loop import Outcome, Status
+from labctl.station.execute import verdict
 
 
 def result(code, found="good"):

@@ -6,19 +6,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labctl.batch import Batch, Golden, StopRules
-from labctl.bodies import Subject
+from labctl.analysis.figures import figures_of
+from labctl.batch import requests
+from labctl.batch.decisions import Rules
+from labctl.batch.reference_die import Visits, due, stages_of
+from labctl.batch.scheduler import Engine
+from labctl.config.rules import Batch, Golden, StopRules
 from labctl.core.errors import BenchError
+from labctl.core.limits import Limits
 from labctl.core.procedure import History
-from labctl.figures import figures_of
-from labctl.limits import Limits
-from labctl.overnight import asked
-from labctl.overnight.engine import Engine
-from labctl.overnight.golden import Visits, due, stages_of
-from labctl.overnight.rules import Rules
-from labctl.overnight.states import Runlog, State, read_state
-from labctl.run import Outcome, Status
-from labctl.worker import DieResult, Job
+from labctl.execution.die_job import DieResult, Job
+from labctl.execution.run_loop import Outcome, Status
+from labctl.station.bodies import Subject
+from labctl.storage.run_log import Runlog, State, read_state
 from protocols.by_hand import KernelMap, MapCells
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
@@ -80,10 +80,10 @@ def carry_out(folder, fate, width=1, *, log=None, **batch):
     log = log or Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
     jobs = {n: Job(folder, Subject(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
     visits = Visits.of(batch, Job(folder, Subject("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
-    going = asked.session(folder)
+    going = requests.session(folder)
     engine = Engine(log, jobs, Rules(batch), going, lambda tell: Crew(width, fate), visits=visits)
     ending = engine.run()
-    asked.close(going)
+    requests.close(going)
     log.finish()
     return ending, log.state
 

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
+from labctl.batch import session_guard as module
+from labctl.batch.notifications import Notify
+from labctl.batch.session_guard import Guard
 from labctl.core.errors import BenchError, StorageError
-from labctl.overnight import guard as module
-from labctl.overnight import locks
-from labctl.overnight.guard import Guard
-from labctl.overnight.locks import holder
-from labctl.overnight.notify import Notify
-from labctl.overnight.states import Runlog, State
+from labctl.storage import locks
+from labctl.storage.locks import holder
+from labctl.storage.run_log import Runlog, State
 
 SIZES = {"D1": 1000, "D2": 2000}
 META = {"name": "W12", "dies": [{"name": name, "at": [k, 0]} for k, name in enumerate(SIZES)]}

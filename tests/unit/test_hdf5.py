@@ -19,12 +19,12 @@ from labctl.core.die import Attempts, Bias, Pulse, Reading, Sense, WritePlan
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
-from labctl.hdf5 import check, main, quarantine, seal, write_run_file
-from labctl.hdf5_reader import SealedDie
-from labctl.journal import Journal
-from labctl.layout import UNITS, die_items
-from labctl.layout_items import key
-from labctl.sealing import seal_in_subprocess
+from labctl.storage.hdf5_items import key
+from labctl.storage.hdf5_layout import UNITS, die_items
+from labctl.storage.hdf5_reader import SealedDie
+from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_file
+from labctl.storage.journal import Journal
+from labctl.storage.sealing import seal_in_subprocess
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
 

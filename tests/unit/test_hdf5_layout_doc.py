@@ -21,7 +21,7 @@ import protocols
 from labctl.core.die import Flag
 from labctl.core.procedure import Record, units_of
 from labctl.core.units import BoolArray, FloatArray, IntArray
-from labctl.tables import columns_of
+from labctl.storage.tables import columns_of
 from protocols.records import TABLES, Defect
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"

@@ -22,12 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from labctl.arrays import compact, storage
 from labctl.core.die import Bias, Sense
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volt, Volts
-from labctl.journal import FORMAT, INLINE, Journal
+from labctl.storage.arrays import compact, storage
+from labctl.storage.journal import FORMAT, INLINE, Journal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -225,7 +225,7 @@ def test_a_spoiled_index_is_noticed(tmp_path: Path) -> None:
 def test_a_journal_of_the_first_format_is_read_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gates = np.eye(25)[np.arange(1200) % 25]
     with monkeypatch.context() as first:
-        first.setattr("labctl.journal.parts_of", lambda array: (compact(array), None))
+        first.setattr("labctl.storage.journal.parts_of", lambda array: (compact(array), None))
         with Journal.create(tmp_path, {}) as journal:
             seq = journal.intend("s", "pulse", {"gate": gates})
             journal.finish()
@@ -372,7 +372,7 @@ def test_a_reader_sees_what_a_live_writer_commits(tmp_path: Path) -> None:
 def as_nobody(code: str, *arguments: Path) -> str:
     """Run code as a user who may not write here; root may write everywhere, whatever the mode says."""
     drop = "import os; os.setuid(65534)\n" if os.name == "posix" and os.geteuid() == 0 else ""
-    imports = "import sys; from pathlib import Path; from labctl.journal import Journal\n"
+    imports = "import sys; from pathlib import Path; from labctl.storage.journal import Journal\n"
     done = subprocess.run(
         [sys.executable, "-c", imports + drop + code, *map(str, arguments)],
         cwd=Path(__file__).parents[2], capture_output=True, text=True,

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from labctl.core.errors import BenchError, SwitchedOff
-from labctl.overnight.addresses import Names
-from labctl.overnight.latch import (
+from labctl.storage.addresses import Names
+from labctl.storage.latch import (
     Addresses,
     Latch,
     latch_files,

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from labctl.core.die import Bias, Geometry, Kind, Nominal, Pulse, Sense, WritePlan
 from labctl.core.errors import LimitError
-from labctl.limits import Limited, Limits, extremes, pulses_per_cell, stressed
-from labctl.nominal import NominalDie
+from labctl.core.limits import Limited, Limits, extremes, pulses_per_cell, stressed
+from labctl.execution.nominal_die import NominalDie
 
 LIMITS = Limits(
     v_towards_p=0.6,

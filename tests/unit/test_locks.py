@@ -17,16 +17,16 @@ import pytest
 
 from labctl import files
 from labctl.core.errors import BenchError
-from labctl.overnight import locks
-from labctl.overnight.addresses import Names, identity
-from labctl.overnight.locks import NAME, Holder, bench_lock, hold, holder, holders
+from labctl.storage import locks
+from labctl.storage.addresses import Names, identity
+from labctl.storage.locks import NAME, Holder, bench_lock, hold, holder, holders
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
 HOLD = """
 import sys, pathlib
-from labctl.overnight.locks import hold
+from labctl.storage.locks import hold
 with hold(pathlib.Path(sys.argv[1]), "labctl run overnight.yaml"):
     print("held", flush=True)
     sys.stdin.read()
@@ -34,7 +34,7 @@ with hold(pathlib.Path(sys.argv[1]), "labctl run overnight.yaml"):
 # a holder that has started others in every way there is, and tells their process numbers
 WITH_CHILDREN = """
 import json, multiprocessing, os, pathlib, subprocess, sys, time
-from labctl.overnight.locks import hold
+from labctl.storage.locks import hold
 
 if __name__ == "__main__":
     with hold(pathlib.Path(sys.argv[1]), "a run with workers"):
@@ -277,7 +277,7 @@ def test_the_locks_of_a_bench_can_be_taken_by_every_user_of_the_computer(tmp_pat
 AS_ANOTHER_USER = """
 import fcntl, os, pathlib, pwd, sys, types
 from labctl.core.errors import BenchError
-from labctl.overnight.locks import bench_lock
+from labctl.storage.locks import bench_lock
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 bench = types.SimpleNamespace(name="b", instruments={"smu": types.SimpleNamespace(resource="GPIB0::10")})
 try:

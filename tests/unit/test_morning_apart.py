@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from labctl.morning.apart import report_apart
+from labctl.report.subprocess_call import report_apart
 
 
 def test_it_is_written(night: Callable[[str], Path], tmp_path: Path) -> None:

@@ -11,15 +11,15 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
+from labctl.analysis.measured import measure
+from labctl.analysis.quantities import BY_KEY
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import Conductances
-from labctl.journal import Journal
-from labctl.morning.facts import as_json, gather
-from labctl.morning.folder import worked
-from labctl.morning.measured import measure
-from labctl.morning.quantities import BY_KEY
-from labctl.results import DieData
+from labctl.report.report_data import as_json, gather
+from labctl.report.run_folder import worked
+from labctl.storage.journal import Journal
+from labctl.storage.results import DieData
 
 Night = Callable[[str], Path]
 ROOT = Path(__file__).parents[2]

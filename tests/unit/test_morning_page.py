@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from labctl.core.errors import StorageError
-from labctl.morning import shades
-from labctl.morning.facts import gather
-from labctl.morning.maps import Wafer
-from labctl.morning.page import headline, page, write_report
+from labctl.report import palette
+from labctl.report.html import headline, page, write_report
+from labctl.report.report_data import gather
+from labctl.report.wafer_maps_svg import Wafer
 
 Night = Callable[[str], Path]
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -162,16 +162,16 @@ def test_dies_at_one_place_share_it(night: Night) -> None:
 
 
 def test_letters_of_bins_differ_and_good_is_green() -> None:
-    look = shades.of_bins(["good", "gone", "o", "g-o", "x"], "good", ["x"])
+    look = palette.of_bins(["good", "gone", "o", "g-o", "x"], "good", ["x"])
     letters = [letter for _, letter in look.values()]
     assert letters == ["G", "O", "?", "?", "…"]
-    assert look["good"][0] == shades.GOOD
+    assert look["good"][0] == palette.GOOD
     assert len({colour for colour, _ in look.values()}) == 5
 
 
 def test_scales_run_from_light_to_dark_steadily() -> None:
     for key in ("fidelity", "defects"):
-        colours = [shades.shade(shades.scale(key), k / 20) for k in range(21)]
+        colours = [palette.shade(palette.scale(key), k / 20) for k in range(21)]
         grey = [sum(w * int(c[i : i + 2], 16) for w, i in ((0.3, 1), (0.59, 3), (0.11, 5))) for c in colours]
         assert grey == sorted(grey, reverse=True)
         assert grey[0] - grey[-1] > 150

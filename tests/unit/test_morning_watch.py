@@ -12,13 +12,13 @@ import pytest
 from rich.console import Console
 
 from labctl.core.errors import StorageError
-from labctl.journal import Journal
-from labctl.morning.now import Now, Watcher
-from labctl.morning.screen import line, screen
-from labctl.morning.watch import watch
-from labctl.overnight.latch import Addresses, release_latch, set_latch
-from labctl.overnight.locks import hold
-from labctl.overnight.states import Runlog, State
+from labctl.report.live_screen import line, screen
+from labctl.report.live_state import Now, Watcher
+from labctl.report.watch import watch
+from labctl.storage.journal import Journal
+from labctl.storage.latch import Addresses, release_latch, set_latch
+from labctl.storage.locks import hold
+from labctl.storage.run_log import Runlog, State
 
 Night = Callable[[str], Path]
 

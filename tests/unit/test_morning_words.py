@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from labctl.journal_reader import Entry, Stamp
-from labctl.morning.words import event, new_run
+from labctl.report.event_text import event, new_run
+from labctl.storage.journal_reader import Entry, Stamp
 
 SAID = [
     ("state", {"die": "D1", "state": "moving", "try": 1}, ("die", "D1", "moving")),

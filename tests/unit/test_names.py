@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from labctl.batch.requests import Going
 from labctl.core.errors import BenchError
+from labctl.core.limits import Limits
 from labctl.core.names import inside
-from labctl.hdf5 import seal
-from labctl.limits import Limits
-from labctl.overnight.asked import Going
-from labctl.worker import Job
+from labctl.execution.die_job import Job
+from labctl.storage.hdf5_writer import seal
 
 
 @dataclass(frozen=True)

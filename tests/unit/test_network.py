@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from labctl.core.die import Geometry, Kind, Nominal, Operation, Pulse, Sense
 from labctl.core.errors import BenchError
 from labctl.core.procedure import History, Record, units_of
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols.network import Network, NetworkSettings
 from protocols.records import TABLES, Attempt, Inference, KernelSurvey, LayerCurrent, Prediction, ReadBack, Write
 from protocols.survey import Survey

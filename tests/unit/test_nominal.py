@@ -8,7 +8,7 @@ import pytest
 
 from labctl.core.die import Bias, Die, Geometry, Kind, Nominal, Pulse, Sense
 from labctl.core.errors import BenchError
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme, Unselected, read_bias, row_bias, vector_bias, write_bias
 from protocols.settings import WriteSettings
 

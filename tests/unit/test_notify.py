@@ -14,9 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from labctl import files
+from labctl.batch import notifications as module
+from labctl.batch.notifications import Notifier, Notify
 from labctl.core.errors import BenchError
-from labctl.overnight import notify as module
-from labctl.overnight.notify import Notifier, Notify
 
 ABOUT = {"run": "W12", "folder": "runs/w12"}
 PATIENCE = 20.0

@@ -6,11 +6,11 @@ from contextlib import ExitStack
 import pytest
 
 from instruments.bench import Bench
-from labctl.bodies import Subject, twin_of
-from labctl.overnight import off
-from labctl.overnight.latch import latch_files, latch_of
-from labctl.overnight.locks import VARIABLE, bench_lock, locks_folder
-from labctl.overnight.off import switch_off
+from labctl.station import bench_off
+from labctl.station.bench_off import switch_off
+from labctl.station.bodies import Subject, twin_of
+from labctl.storage.latch import latch_files, latch_of
+from labctl.storage.locks import VARIABLE, bench_lock, locks_folder
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
 from tests.e2e.test_bench_safety import BENCH, DIE
@@ -100,7 +100,7 @@ def test_a_holder_that_does_not_end_is_told_with_6_although_everything_is_off(be
     assert (done.exit_code, done.safe, done.gone) == (6, True, False)
     assert "NOT GONE after 7 s" in done.text
     assert "labctl read" in done.text
-    assert clock.now == pytest.approx(7.0, abs=2 * off.POLL)
+    assert clock.now == pytest.approx(7.0, abs=2 * bench_off.POLL)
     assert not any(output(twin))
 
 

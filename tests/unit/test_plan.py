@@ -9,11 +9,11 @@ import pytest
 
 from labctl.core.die import Bias, Die, Geometry, Nominal, Pulse, Sense
 from labctl.core.errors import BenchError, LimitError
+from labctl.core.limits import Limits
 from labctl.core.procedure import History, Procedure, Record
 from labctl.core.units import FloatArray
-from labctl.limits import Limits
-from labctl.nominal import NominalDie
-from labctl.plan import DiePlan, rehearse, total
+from labctl.execution.nominal_die import NominalDie
+from labctl.execution.plan import DiePlan, rehearse, total
 
 LIMITS = Limits(v_towards_p=0.6, v_towards_ap=0.6, width=1e-3, compliance=1e-2, v_count=0.3, pulses_per_cell=10)
 

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from labctl.batch import preflight
+from labctl.batch.preflight import BALLAST, Ballast, ballast_size, enough
 from labctl.core.errors import BenchError, StorageError
-from labctl.journal import Journal
-from labctl.overnight import place, preflight
-from labctl.overnight.place import Mount, check_place, mount_of, parse_mount, parse_mountinfo
-from labctl.overnight.preflight import BALLAST, Ballast, ballast_size, enough
+from labctl.storage import filesystem
+from labctl.storage.filesystem import Mount, check_place, mount_of, parse_mount, parse_mountinfo
+from labctl.storage.journal import Journal
 
 MB = 1 << 20
 # two real lines, and a few of the forms that proc(5) describes
@@ -310,6 +311,6 @@ def test_a_disk_without_space_for_a_probe_is_refused(small_disk, monkeypatch):
 
 @posix
 def test_where_no_list_of_file_systems_is_to_be_had_nothing_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(place.sys, "platform", "sunos")
-    monkeypatch.setattr(place.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError("mount")))
+    monkeypatch.setattr(filesystem.sys, "platform", "sunos")
+    monkeypatch.setattr(filesystem.subprocess, "run", lambda *a, **k: (_ for _ in ()).throw(FileNotFoundError("mount")))
     assert check_place(tmp_path) == ()

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from labctl import datasets
 from labctl.core.errors import BenchError
-from labctl.preprocess import Preprocess, Shades
+from labctl.networks import datasets
+from labctl.networks.preprocess import Preprocess, Shades
 
 
 def test_mnist_becomes_13_by_13() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from labctl import progress
-from labctl.progress import Column, Display, print_table
+from labctl.terminal import progress
+from labctl.terminal.progress import Column, Display, print_table
 
 COLUMNS = (Column("die", right=False), Column("shown first", 3), Column("shown last", 0), Column("middle", 1))
 ROWS = [("D80", "100.0 / 99.3", "7", "1,234,567"), ("a-long-name-of-a-die", "5.1 / 4.2", "12", "0")]

@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from labctl.core.die import Flag, Geometry, Kind, Nominal
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols.readout import InferenceSettings, LayerReadout, best_scales, tune
 from protocols.statistics import cross_entropy
 from protocols.weights import Placement, activate, classify

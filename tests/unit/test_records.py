@@ -10,7 +10,7 @@ import pytest
 
 from labctl.core.die import Geometry, Nominal
 from labctl.core.procedure import History, Record
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols import records
 from protocols.network import Network
 from protocols.records import TABLES

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from labctl import repeats
-from labctl.repeats import SMALLEST, Array, parts_of
+from labctl.storage import deduplicate
+from labctl.storage.deduplicate import SMALLEST, Array, parts_of
 
 ONE_OF_25 = np.arange(1200) * 7 % 25
 
@@ -74,7 +74,7 @@ def test_noise_and_small_arrays_stay_whole() -> None:
 
 
 def test_rows_that_cannot_be_told_apart_by_their_keys_are_not_taken_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "_keys", lambda words: words[:, 0] * np.uint64(words.shape[1] == 1))
+    monkeypatch.setattr(deduplicate, "_keys", lambda words: words[:, 0] * np.uint64(words.shape[1] == 1))
     patterns = np.eye(25)[ONE_OF_25]
     _, index = back(patterns)
     assert index is not None
@@ -84,7 +84,7 @@ def test_rows_that_cannot_be_told_apart_by_their_keys_are_not_taken_for_one(monk
 def test_keys_that_share_a_slot_are_told_apart_by_sorting(monkeypatch: pytest.MonkeyPatch) -> None:
     patterns, steps = np.eye(25)[ONE_OF_25], np.random.default_rng(6).integers(0, 300, (5000, 25)) * 1.5e-9
     quick = [back(array) for array in (patterns, steps)]
-    monkeypatch.setattr(repeats, "_SLOTS", 1)
+    monkeypatch.setattr(deduplicate, "_SLOTS", 1)
     for (rows, index), array in zip(quick, (patterns, steps), strict=True):
         again, where = back(array)
         assert rows.tobytes() == again.tobytes()
@@ -95,7 +95,7 @@ def test_keys_tell_one_hot_rows_of_round_and_of_small_numbers_apart() -> None:
     for level in (np.float64(2.0).view(np.uint64), np.uint64(1), np.uint64(1 << 32)):
         words = np.zeros((1250, 1250), np.uint64)
         np.fill_diagonal(words, level)
-        assert len(np.unique(repeats._keys(words))) == 1250
+        assert len(np.unique(deduplicate._keys(words))) == 1250
 
 
 tables = hnp.arrays(
@@ -106,9 +106,9 @@ tables = hnp.arrays(
 @settings(max_examples=80, deadline=None)
 @given(tables, st.lists(st.integers(0, 4), min_size=1, max_size=40))
 def test_anything_comes_back(table: Array, rows: list[int]) -> None:
-    before = repeats.SMALLEST
-    repeats.SMALLEST = 1
+    before = deduplicate.SMALLEST
+    deduplicate.SMALLEST = 1
     try:
         back(table[np.array(rows) % len(table)])
     finally:
-        repeats.SMALLEST = before
+        deduplicate.SMALLEST = before

@@ -5,13 +5,13 @@ import pytest
 
 from labctl.core.die import Bias, Flag, Geometry, Nominal, Pulse, Reading, Sense
 from labctl.core.errors import ContactError, InstrumentError, LimitError, LinkTimeoutError, StorageError
+from labctl.core.limits import Limited, Limits
 from labctl.core.procedure import History, Procedure
-from labctl.journal import Journal
-from labctl.limits import Limited, Limits
-from labctl.nominal import NominalDie
-from labctl.overnight.states import State
-from labctl.replay import Mismatch, Rebuild, Remembered, Replay
-from labctl.run import Journalled, Stop, Stopped, ending, run
+from labctl.execution.nominal_die import NominalDie
+from labctl.execution.replay import Mismatch, Rebuild, Remembered, Replay
+from labctl.execution.run_loop import Journalled, Stop, Stopped, ending, run
+from labctl.storage.journal import Journal
+from labctl.storage.run_log import State
 from protocols.by_hand import CellPulse, CellReading, PulseCell, ReadCell
 
 GEOMETRY, NOMINAL = Geometry(2, 2, 3), Nominal(4e-4, 2e-4)

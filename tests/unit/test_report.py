@@ -11,12 +11,12 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from labctl import report
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
-from labctl.hdf5 import seal
-from labctl.journal import Journal
+from labctl.report import summary
+from labctl.storage.hdf5_writer import seal
+from labctl.storage.journal import Journal
 from protocols.records import Defect
 
 
@@ -130,7 +130,7 @@ def killed(tmp_path: Path) -> Path:
 
 def shown(run: Path, width: int = 130, **more: Any) -> str:
     file = io.StringIO()
-    report.show(run, Console(file=file, width=width, highlight=False), **more)
+    summary.show(run, Console(file=file, width=width, highlight=False), **more)
     return file.getvalue()
 
 
@@ -147,7 +147,7 @@ def test_a_killed_run_lists_every_die_and_what_became_of_it(killed: Path) -> Non
     assert "This run is unfinished: 1 die unfinished, 1 die not sealed, 2 dies not started." in said
     assert "D2: unfinished: the reason" in said
     assert "more\n" not in said
-    found = report.summary(killed)
+    found = summary.summary(killed)
     assert found["outcome"] == "unfinished"
     assert [d["bin"] for d in found["dies"]] == [
         *("low-fidelity", "unfinished", "not sealed", "not started", "not started")
@@ -156,7 +156,7 @@ def test_a_killed_run_lists_every_die_and_what_became_of_it(killed: Path) -> Non
 
 
 def test_a_finished_run_is_not_called_unfinished_and_its_sealed_die_alone_neither(killed: Path) -> None:
-    assert report.summary(killed / "dies" / "D4.h5")["outcome"] == "success"
+    assert summary.summary(killed / "dies" / "D4.h5")["outcome"] == "success"
     said = shown(killed / "dies" / "D4.h5")
     assert "unfinished" not in said
     assert "D0" not in said
@@ -169,7 +169,7 @@ def test_the_table_fits_every_screen_and_says_what_it_leaves_out(killed: Path, w
     assert "…" not in said
     assert max(len(line) for line in said.splitlines()) <= width
     assert "98.0" in table
-    gone = [c.heading for c in report.COLUMNS if c.heading not in table.split("\n\n")[0] + table]
+    gone = [c.heading for c in summary.COLUMNS if c.heading not in table.split("\n\n")[0] + table]
     assert (f"Not shown in {width} columns" in below) == bool(gone)
     flat = " ".join(below.split())
     assert all(heading in flat.partition("Not shown")[2] for heading in gone)
@@ -212,45 +212,45 @@ def test_a_run_of_which_nothing_has_begun_shows_its_dies(tmp_path: Path) -> None
 
 def test_a_short_does_not_take_the_scale_of_the_others() -> None:
     found = survey({(1, 2): Defect.SHORT, (4, 0): Defect.OPEN})
-    low, high = report.good_range(found.g_p, found.defect == 0)
+    low, high = summary.good_range(found.g_p, found.defect == 0)
     assert 3.7e-4 < low < high < 4.3e-4
-    assert report.good_range(np.array([np.nan, 2.0, 4.0]), np.zeros(3, np.bool_))[0] == pytest.approx(2.02)
-    assert report.good_range(np.array([np.nan]), np.ones(1, np.bool_)) == (0.0, 1.0)
+    assert summary.good_range(np.array([np.nan, 2.0, 4.0]), np.zeros(3, np.bool_))[0] == pytest.approx(2.02)
+    assert summary.good_range(np.array([np.nan]), np.ones(1, np.bool_)) == (0.0, 1.0)
 
 
 def test_every_defect_has_a_word_a_letter_and_a_mark() -> None:
-    from labctl import plots
+    from labctl.report import die_plots
 
-    assert set(report.DEFECTS) == {int(d) for d in Defect} - {0}
-    for code, word in report.DEFECTS.items():
+    assert set(summary.DEFECTS) == {int(d) for d in Defect} - {0}
+    for code, word in summary.DEFECTS.items():
         assert word.replace(" ", "_").upper() == Defect(code).name
-    assert set(report._LETTERS) == set(plots._MARKS) == set(report.DEFECTS.values())
-    assert len(set(report._LETTERS.values())) == len(set(plots._MARKS.values())) == len(report.DEFECTS)
+    assert set(summary._LETTERS) == set(die_plots._MARKS) == set(summary.DEFECTS.values())
+    assert len(set(summary._LETTERS.values())) == len(set(die_plots._MARKS.values())) == len(summary.DEFECTS)
 
 
 def test_pictures_are_drawn_into_the_run_from_wherever_it_was_opened(killed: Path) -> None:
-    drawn = report.plot(killed)
+    drawn = summary.plot(killed)
     assert drawn == [killed / "plots" / f"{name}.png" for name in ("D4", "D3", "D2")]
     sizes = [picture.stat().st_size for picture in drawn]
     assert min(sizes) > 10_000
     assert sizes[0] > sizes[1]
     for picture in drawn:
         picture.unlink()
-    assert report.plot(killed / "dies" / "D4.h5") == [killed / "plots" / "D4.png"]
+    assert summary.plot(killed / "dies" / "D4.h5") == [killed / "plots" / "D4.png"]
     alone = killed.parent / "alone"
     alone.mkdir()
     (killed / "dies" / "D4.h5").rename(alone / "D4.h5")
-    assert report.plot(alone / "D4.h5") == [alone / "plots" / "D4.png"]
+    assert summary.plot(alone / "D4.h5") == [alone / "plots" / "D4.png"]
 
 
 def test_the_caption_says_what_is_known(killed: Path) -> None:
-    from labctl import plots
-    from labctl.results import open_run
+    from labctl.report import die_plots
+    from labctl.storage.results import open_run
 
-    assert plots.caption(open_run(killed).die("D4")) == (
+    assert die_plots.caption(open_run(killed).die("D4")) == (
         "5 x 4 cells  ·  simulated  ·  seed 7  ·  read at 50 mV, 100 mV"
     )
     described = {"description": {"junction": {"diameter": 8e-8, "kernel_diameters": [6.5e-8, 8e-8]}}}
     with begin(killed, "D0", described):
         pass
-    assert plots.caption(open_run(killed).die("D0")) == "65/80 nm  ·  simulated  ·  seed 7"
+    assert die_plots.caption(open_run(killed).die("D0")) == "65/80 nm  ·  simulated  ·  seed 7"

@@ -9,18 +9,20 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from labctl import cli, compose, files
-from labctl.bodies import Subject
+from labctl import files
+from labctl.batch.exit_status import Ending
+from labctl.batch.requests import Request, ask
+from labctl.cli import main
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.overnight.asked import Request, ask
-from labctl.overnight.ending import Ending
-from labctl.overnight.states import read_state
-from labctl.progress import Display
-from labctl.reproduce import mtj_chip, pictures, tables, wine_passive
-from labctl.reproduce.mtj_chip import Asked, Comparison, DieError, Result
-from labctl.reproduce.steps import Steps, examples_folder
-from labctl.run import Stopped
-from labctl.solutions import load, save
+from labctl.execution.run_loop import Stopped
+from labctl.experiments import mtj_chip, pictures, tables, wine_passive
+from labctl.experiments.mtj_chip import Asked, Comparison, DieError, Result
+from labctl.experiments.steps import Steps, examples_folder
+from labctl.networks.solutions import load, save
+from labctl.station import compose
+from labctl.station.bodies import Subject
+from labctl.storage.run_log import read_state
+from labctl.terminal.progress import Display
 from sim_backend.description import DieDescription
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -102,7 +104,7 @@ def test_missing_mnist_and_missing_jax_are_said_before_anything_is_done(monkeypa
         raise BenchError("training needs jax and optax")
 
     monkeypatch.setattr(mtj_chip, "libraries", missing)
-    said = CliRunner().invoke(cli.app, ["reproduce", "mtj-chip", "--data", "digits", "--out", str(tmp_path / "x")])
+    said = CliRunner().invoke(main.app, ["reproduce", "mtj-chip", "--data", "digits", "--out", str(tmp_path / "x")])
     assert isinstance(said.exception, BenchError)
     assert not (tmp_path / "x").exists()
 
@@ -165,7 +167,7 @@ def test_networks_for_wine_are_made_once_and_go_through_the_campaign(tmp_path: P
         assert array.fidelity.min() > 0.97
         assert array.accuracy["tuned_train"].mean() > 0.9
         assert array.figures()["software_tuned_train"] >= 0.95
-    monkeypatch.setattr("labctl.reproduce.steps.carry_out", refuse)
+    monkeypatch.setattr("labctl.experiments.steps.carry_out", refuse)
     second = again()
     assert second.to_json() == first.to_json()
     rows = tables.wine_rows(second)
@@ -224,7 +226,7 @@ def test_a_campaign_that_was_stopped_goes_on_in_the_middle(tmp_path: Path, monke
                 ask(tmp_path / "out" / "broken", Request("stop", by="somebody"))
 
     with monkeypatch.context() as patched:
-        patched.setattr("labctl.reproduce.steps.Display", Impatient)
+        patched.setattr("labctl.experiments.steps.Display", Impatient)
         with pytest.raises(Stopped, match="goes on from there"):
             run("broken")
     assert not (tmp_path / "out" / "broken" / "dies" / "D80").exists()
@@ -242,10 +244,10 @@ def test_a_step_that_fails_says_on_which_die_and_why(tmp_path: Path, monkeypatch
     def again(name: str) -> None:
         Steps(tmp_path, 1, quiet(), 1).run(name, EXAMPLES / "wine-passive.yaml", {"dies": dies("D80")})
 
-    monkeypatch.setattr("labctl.bodies.Simulated.approach", gone)
+    monkeypatch.setattr("labctl.station.bodies.Simulated.approach", gone)
     with pytest.raises(LabError, match="die D80: the probe is gone"):
         again("campaign")
-    monkeypatch.setattr("labctl.overnight.night.start", lambda *_: (Ending(4), None))
+    monkeypatch.setattr("labctl.batch.session.start", lambda *_: (Ending(4), None))
     with pytest.raises(Stopped, match="the same command goes on from there"):
         again("other")
 

@@ -15,8 +15,8 @@ import labctl
 from labctl.core.errors import StorageError
 from labctl.core.procedure import Record
 from labctl.core.units import Conductances, Ratio
-from labctl.hdf5 import seal, write_run_file
-from labctl.journal import Journal
+from labctl.storage.hdf5_writer import seal, write_run_file
+from labctl.storage.journal import Journal
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -5,10 +5,10 @@ import math
 import pytest
 from pydantic import ValidationError
 
-from labctl.batch import Batch, BinRule, Budgets, Order, StopRules, Yield, bin_of, holds
-from labctl.campaign import Accept
-from labctl.overnight.rules import Rules, ordered, spread
-from labctl.overnight.states import DieState, RunState, State, Try
+from labctl.batch.decisions import Rules, ordered, spread
+from labctl.config.campaign import Accept
+from labctl.config.rules import Batch, BinRule, Budgets, Order, StopRules, Yield, bin_of, holds
+from labctl.storage.run_log import DieState, RunState, State, Try
 
 MAP = [DieState(f"x{x}y{y}", (x, y)) for y in range(3) for x in range(5)]
 

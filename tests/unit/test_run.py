@@ -9,13 +9,13 @@ import pytest
 
 from labctl.core.die import Bias, Geometry, Nominal, Pulse, Sense
 from labctl.core.errors import InstrumentError, LimitError, StorageError, SwitchedOff
+from labctl.core.limits import Limited, Limits
 from labctl.core.procedure import History, Procedure, Record
-from labctl.journal import Journal
-from labctl.limits import Limited, Limits
-from labctl.nominal import NominalDie
-from labctl.overnight.states import State
-from labctl.replay import Replay
-from labctl.run import GRACE, SLOWER, THINKING, Journalled, Status, Stop, run
+from labctl.execution.nominal_die import NominalDie
+from labctl.execution.replay import Replay
+from labctl.execution.run_loop import GRACE, SLOWER, THINKING, Journalled, Status, Stop, run
+from labctl.storage.journal import Journal
+from labctl.storage.run_log import State
 
 LIMITS = Limits(v_towards_p=0.6, v_towards_ap=0.6, width=1e-3, compliance=1e-2, v_count=0.35, pulses_per_cell=50)
 GEOMETRY = Geometry(2, 2, 3)

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from labctl.core.errors import StorageError
-from labctl.hdf5 import seal
-from labctl.journal import Journal
-from labctl.sealing import Sealer, seal_in_subprocess, write_run_file_in_subprocess
+from labctl.storage.hdf5_writer import seal
+from labctl.storage.journal import Journal
+from labctl.storage.sealing import Sealer, seal_in_subprocess, write_run_file_in_subprocess
 
 
 def finished(run: Path, *dies: str) -> Path:
@@ -70,7 +70,7 @@ def test_when_its_owner_is_killed_it_finishes_what_was_ordered_and_ends(tmp_path
     run = finished(tmp_path, "A", "B")
     owner = f"""
 import pathlib, threading
-from labctl.sealing import Sealer
+from labctl.storage.sealing import Sealer
 sealer = Sealer()
 sealer.seal(pathlib.Path({str(run)!r}), "A")
 print(sealer._child.process.pid, flush=True)

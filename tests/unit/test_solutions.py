@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl import datasets
 from labctl.core.errors import BenchError, StorageError
-from labctl.solutions import Solutions, load, save
+from labctl.networks import datasets
+from labctl.networks.solutions import Solutions, load, save
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = ROOT / "examples" / "wine-solutions.npz"

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from labctl.batch import Batch, BinRule, Order
-from labctl.overnight.rules import Rules, ordered, spread
-from labctl.overnight.states import DieState, RunState, State, Try
+from labctl.batch.decisions import Rules, ordered, spread
+from labctl.config.rules import Batch, BinRule, Order
+from labctl.storage.run_log import DieState, RunState, State, Try
 
 # a map of 4 x 3 places
 PLACES = {f"x{x}y{y}": (x, y) for y in range(3) for x in range(4)}

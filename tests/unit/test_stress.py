@@ -9,10 +9,10 @@ import pytest
 
 from labctl.core.die import Bias, Geometry, Kind, Pulse, Sense
 from labctl.core.errors import BenchError, StorageError
-from labctl.journal import Journal
-from labctl.limits import Limited, Limits, stressed
-from labctl.overnight.stress import Ledger, ledger_path
-from labctl.overnight.wear import Stress, identity, stress_of
+from labctl.core.limits import Limited, Limits, stressed
+from labctl.storage.journal import Journal
+from labctl.storage.stress import Stress, identity, stress_of
+from labctl.storage.stress_ledger import Ledger, ledger_path
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -78,7 +78,7 @@ def slowly(bias, v_count):
 
 @pytest.mark.parametrize("how", [{}, {"gate": True}, {"floating": True}, {"gate": True, "floating": True}])
 def test_counts_and_peaks_are_those_of_every_cell_one_by_one(how, monkeypatch):
-    monkeypatch.setattr("labctl.overnight.wear._VOLTAGES", 60)
+    monkeypatch.setattr("labctl.storage.stress._VOLTAGES", 60)
     bias = patterns(23, **how)
     found = stress_of(bias, SHAPE, 0.3)
     counts, up, down = slowly(bias, 0.3)

@@ -12,16 +12,16 @@ from typer.testing import CliRunner
 
 from instruments.assemble import open_bench
 from instruments.bench import Bench
-from labctl.bodies import OnBench, Subject, on_bench
-from labctl.cli_stress import register
+from labctl.cli.stress import register
 from labctl.core.die import Bias, Pulse
 from labctl.core.errors import BenchError, ContactError, StorageError
-from labctl.journal import Journal
-from labctl.limits import Limits
-from labctl.overnight.stress import Ledger
-from labctl.run import Status, Stop
-from labctl.twin import Twin
-from labctl.worker import Job, run_die
+from labctl.core.limits import Limits
+from labctl.execution.die_job import Job, run_die
+from labctl.execution.run_loop import Status, Stop
+from labctl.station.bodies import OnBench, Subject, on_bench
+from labctl.station.twin import Twin
+from labctl.storage.journal import Journal
+from labctl.storage.stress_ledger import Ledger
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -132,7 +132,7 @@ def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypat
         raise SystemExit("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr("labctl.run._close", die)
+        patched.setattr("labctl.execution.run_loop._close", die)
         with pytest.raises(SystemExit):
             carry_out(tmp_path / "one", ledger)
     with Ledger.open(ledger) as found:
@@ -148,7 +148,7 @@ def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypat
 def test_a_run_whose_journal_is_gone_is_told(tmp_path, monkeypatch):
     ledger = tmp_path / "stress.db"
     with monkeypatch.context() as patched:
-        patched.setattr("labctl.run._close", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
+        patched.setattr("labctl.execution.run_loop._close", lambda *_: (_ for _ in ()).throw(SystemExit("killed")))
         with pytest.raises(SystemExit):
             carry_out(tmp_path / "one", ledger)
     (tmp_path / "one").rename(tmp_path / "elsewhere")
@@ -166,7 +166,7 @@ def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tm
     def full(*_):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr("labctl.overnight.stress.account", full)
+    monkeypatch.setattr("labctl.storage.stress_ledger.account", full)
     job = Job(tmp_path / "one", SUBJECT, limits(), (), {"real": True}, ledger=ledger)
     with body(ledger) as station:
         found = run_die(job, (Survey(),), lambda *message: said.append(message), Stop(), station)
@@ -248,7 +248,7 @@ def test_a_ledger_in_a_folder_that_is_synchronised_is_refused_before_anything_is
     ledger = tmp_path / "Dropbox" / "stress.db"
     ledger.parent.mkdir()
     (ledger.parent / ".dropbox.cache").mkdir()
-    monkeypatch.setattr("labctl.bodies.visa", lambda log: pytest.fail("something was connected"))
+    monkeypatch.setattr("labctl.station.bodies.visa", lambda log: pytest.fail("something was connected"))
     bench = Bench.model_validate(BENCH, context={"file": True})
     with pytest.raises(BenchError, match=r"the stress ledger cannot be .*; name another place with LABCTL_LEDGER"):
         on_bench(bench, [SUBJECT], None, ledger=ledger)

@@ -9,7 +9,7 @@ import pytest
 from labctl.core.die import Flag, Geometry, Nominal, Reading, Sense
 from labctl.core.errors import BenchError
 from labctl.core.procedure import History
-from labctl.nominal import NominalDie
+from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme
 from protocols.cells import Cells
 from protocols.known import Known

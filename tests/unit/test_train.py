@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl import solutions
 from labctl.core.errors import BenchError, StorageError
+from labctl.execution.run_loop import Stopped
 from labctl.files import load
-from labctl.journal import Journal
-from labctl.preprocess import Preprocess
-from labctl.run import Stopped
-from labctl.train import Method, Progress, Training, train
-from labctl.trained import read_trained, surveys
+from labctl.networks import solutions
+from labctl.networks.preprocess import Preprocess
+from labctl.networks.train import Method, Progress, Training, train
+from labctl.networks.trained_network import read_trained, surveys
+from labctl.storage.journal import Journal
 from protocols.chip_readout import Activation
 from protocols.records import Defect, KernelSurvey
 
@@ -177,7 +177,7 @@ def test_examples_are_what_they_say(path: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["baseline", "statistics-aware"])
 def test_shipped_digits_are_as_good_as_they_say(method: str) -> None:
-    from labctl import datasets
+    from labctl.networks import datasets
 
     found = read_trained(EXAMPLES / f"digits-{method}.npz")
     data = found.preprocess.apply(datasets.load(found.data))

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from labctl import datasets
 from labctl.core.die import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.units import FloatArray
+from labctl.networks import datasets
+from labctl.networks.training import engine
+from labctl.networks.training.maps import DieSurvey, defect_rates, layer_cells, population
+from labctl.networks.training.recipe import Levels, Recipe
+from labctl.networks.training.trainer import Trained, Trainer
 from protocols.chip_readout import Activation
 from protocols.records import Defect
 from protocols.tiling import Tiling
-from protocols.training import engine
-from protocols.training.maps import DieSurvey, defect_rates, layer_cells, population
-from protocols.training.recipe import Levels, Recipe
-from protocols.training.trainer import Trained, Trainer
 
 SMALL = Recipe(sizes=(13, 6, 3), scale=1.0, epochs=120, batch=148, rate=0.03)
 

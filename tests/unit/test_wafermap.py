@@ -7,13 +7,13 @@ from xml.etree import ElementTree
 import pytest
 import yaml
 
-from labctl.campaign import WaferEntry
+from labctl.config.campaign import WaferEntry
+from labctl.config.wafer_file import WaferFile, lay_out
 from labctl.core.errors import BenchError
-from labctl.csvmap import parse_csv
 from labctl.files import load
-from labctl.g85 import parse_g85, write_g85
-from labctl.wafermap import MapReading, Place, WaferMap
-from labctl.wafers import WaferFile, lay_out
+from labctl.wafer_maps.csv_map import parse_csv
+from labctl.wafer_maps.model import MapReading, Place, WaferMap
+from labctl.wafer_maps.semi_g85 import parse_g85, write_g85
 
 # two rows of three, as a person sees it:   . 1 7
 #                                           1 1 .

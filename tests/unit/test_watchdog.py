@@ -12,16 +12,16 @@ import pytest
 
 from instruments.bench import Bench
 from labctl import open_run
-from labctl.batch import Batch
-from labctl.bodies import LeftUnverified, Station, Subject
+from labctl.batch import requests
+from labctl.batch.decisions import Rules
+from labctl.batch.scheduler import Engine
+from labctl.batch.watchdog import BenchCrew
+from labctl.config.rules import Batch
 from labctl.core.errors import BenchError
-from labctl.hand import bench_limits
-from labctl.overnight import asked
-from labctl.overnight.engine import Engine
-from labctl.overnight.rules import Rules
-from labctl.overnight.states import Runlog, State
-from labctl.overnight.watchdog import BenchCrew
-from labctl.worker import Job
+from labctl.execution.die_job import Job
+from labctl.station.bodies import LeftUnverified, Station, Subject
+from labctl.station.hand_session import bench_limits
+from labctl.storage.run_log import Runlog, State
 from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
@@ -44,7 +44,7 @@ class Night:
         subjects = tuple(Subject(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
         (folder / "dies").mkdir(parents=True)
         (folder / "run.json").write_text('{"name": "night", "files": {}}')
-        self.folder, self.at, self.going = folder, at, asked.session(folder)
+        self.folder, self.at, self.going = folder, at, requests.session(folder)
         self.crew = BenchCrew(
             Station(bench, subjects, sim=sim), STAGES, self.going, lambda text: True, leniency=leniency
         )
@@ -65,7 +65,7 @@ class Night:
             return self.engine.run()
         finally:
             self.crew.shut()
-            asked.close(self.going)
+            requests.close(self.going)
 
     def kill(self, number=None):
         os.kill(self.crew._process.pid, signal.SIGKILL if number is None else number)
@@ -191,7 +191,7 @@ def test_other_instruments_than_those_of_the_run_are_refused(tmp_path):
     with pytest.raises(BenchError, match="smu1 says it is"):
         night.crew.open()
     night.crew.shut()
-    asked.close(night.going)
+    requests.close(night.going)
     night.assert_safe()
 
 
@@ -216,5 +216,5 @@ def test_a_worker_whose_parent_is_gone_leaves_the_bench_safe(tmp_path):
     process.close()
     night.crew._process = None
     night.crew.shut()
-    asked.close(night.going)
+    requests.close(night.going)
     night.assert_safe()

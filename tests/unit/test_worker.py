@@ -6,18 +6,18 @@ from contextlib import closing
 
 import pytest
 
-from labctl import worker
-from labctl.bodies import Simulated, Subject
+from labctl.analysis.measured import Spread
 from labctl.core.errors import BenchError, StorageError
-from labctl.hdf5 import seal
-from labctl.hdf5_reader import SealedDie
-from labctl.journal import Journal
-from labctl.limits import Limits
-from labctl.morning.measured import Spread
-from labctl.overnight.locks import hold
-from labctl.overnight.states import State
-from labctl.run import Stop
-from labctl.worker import Job, run_die
+from labctl.core.limits import Limits
+from labctl.execution import die_job
+from labctl.execution.die_job import Job, run_die
+from labctl.execution.run_loop import Stop
+from labctl.station.bodies import Simulated, Subject
+from labctl.storage.hdf5_reader import SealedDie
+from labctl.storage.hdf5_writer import seal
+from labctl.storage.journal import Journal
+from labctl.storage.locks import hold
+from labctl.storage.run_log import State
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 
@@ -31,7 +31,7 @@ DIE = DieDescription.model_validate(
 
 @pytest.fixture(autouse=True)
 def sealed_here(monkeypatch):
-    monkeypatch.setattr(worker, "seal_in_subprocess", seal)
+    monkeypatch.setattr(die_job, "seal_in_subprocess", seal)
 
 
 def job(run, **more):
@@ -107,10 +107,10 @@ def test_a_die_that_cannot_be_sealed_goes_on_with_sealing(tmp_path, monkeypatch)
     def full(run, die):
         raise StorageError("the disk is full")
 
-    monkeypatch.setattr(worker, "seal_in_subprocess", full)
+    monkeypatch.setattr(die_job, "seal_in_subprocess", full)
     first, _ = carry_out(tmp_path)
     assert (first.state, first.outcome.exit_code, first.sealed) == (State.INTERRUPTED, 5, "")
-    monkeypatch.setattr(worker, "seal_in_subprocess", seal)
+    monkeypatch.setattr(die_job, "seal_in_subprocess", seal)
     second, _ = carry_out(tmp_path)
     assert (second.state, second.bin, len(second.sealed)) == (State.DONE, "good", 64)
 
@@ -178,7 +178,7 @@ def test_a_bug_leaves_its_trace_in_the_record_of_the_die(tmp_path):
 
 
 def test_a_die_that_somebody_is_still_at_work_on_is_not_begun(tmp_path, monkeypatch):
-    monkeypatch.setattr(worker, "ORPHANED", 0.0)
+    monkeypatch.setattr(die_job, "ORPHANED", 0.0)
     folder = tmp_path / "dies" / "D1"
     folder.mkdir(parents=True)
     with hold(folder, "work of a killed run"), pytest.raises(BenchError, match="work of a killed run"):

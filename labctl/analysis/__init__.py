@@ -1,0 +1,1 @@
+"""What measurements come to: figures of merit, defects, distributions."""

@@ -1,0 +1,279 @@
+"""What one die measured, in few numbers: medians, counts and spreads, so that a wafer of chips fits into a page.
+
+The tables of one die are in memory at a time. Distributions are counted on fine bins that all dies share, so that dies
+can be added up without any cell being kept.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from labctl.core.errors import StorageError
+from labctl.core.units import FloatArray
+from labctl.report.summary import DEFECTS
+from labctl.storage.arrays import Array
+from labctl.storage.results import DieData
+from labctl.storage.tables import Table
+
+_LOWEST, _DECADES, _PER_DECADE = 1e-8, 7, 4000
+"""The fine bins of conductance: from 10 nS to 0.1 S, each 0.06 % wide."""
+
+
+_NEEDED: Mapping[str, frozenset[str]] = {
+    "survey": frozenset({"g_p", "g_ap", "tmr", "defect"}),
+    "attempt": frozenset({"kernel", "row", "col", "target", "voltage", "verified"}),
+    "write": frozenset(
+        {"solution", "cells", "correct", "gave_up", "repaired", "fidelity", "fidelity_interval", "pulses_per_cell"}
+        | {"wer_to_p", "wer_to_ap"}
+    ),
+    "inference": frozenset(
+        {
+            f"{figure}_{part}"
+            for figure in ("accuracy_tuned", "accuracy_untuned", "float_tuned")
+            for part in ("test", "train")
+        }
+        | {"solution", "interval_tuned_test", "scale", "error_rms", "flagged"}
+    ),
+}
+"""The tables that are looked at, and the columns they need to have for that."""
+_INFERRED = (
+    *(f"{figure}_{part}" for figure in ("accuracy", "accuracy_untuned", "software") for part in ("test", "train")),
+    *("accuracy_test_interval", "scale", "error_rms", "flagged"),
+)
+"""What is said of a network once it was used for inference; None before."""
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How a quantity is spread over the cells of a die: percentiles 5, 25, 50, 75 and 95.
+
+    Args:
+        middle: mean of all from the first to the third quartile; as robust as the median, and finer where a converter
+            of few bits gives many cells the same value.
+    """
+
+    n: int
+    p5: float
+    p25: float
+    median: float
+    p75: float
+    p95: float
+    middle: float
+
+    @classmethod
+    def of(cls, values: FloatArray) -> "Spread | None":
+        """Return the spread of the finite values, None if there is none."""
+        finite = values[np.isfinite(values)]
+        if not finite.size:
+            return None
+        p5, p25, median, p75, p95 = map(float, np.percentile(finite, (5, 25, 50, 75, 95)))
+        inner = finite[(finite >= p25) & (finite <= p75)]
+        return cls(int(finite.size), p5, p25, median, p75, p95, float(inner.mean()))
+
+
+@dataclass
+class Counts:
+    """Distributions, as counts that can be added up.
+
+    Args:
+        g_p, g_ap: of good cells, on the fine bins of conductance.
+        to_p, to_ap: pulses after which the cell was verified, by voltage in units of 0.1 mV.
+        pulses: cells, by the number of pulses they were given.
+    """
+
+    g_p: Array
+    g_ap: Array
+    to_p: Counter[int] = field(default_factory=Counter)
+    to_ap: Counter[int] = field(default_factory=Counter)
+    pulses: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def none(cls) -> "Counts":
+        """Return counts of nothing."""
+        empty = np.zeros(_DECADES * _PER_DECADE, np.int64)
+        return cls(empty, empty)
+
+    def add(self, other: "Counts") -> None:
+        """Add the counts of another die."""
+        self.g_p, self.g_ap = self.g_p + other.g_p, self.g_ap + other.g_ap
+        self.to_p.update(other.to_p)
+        self.to_ap.update(other.to_ap)
+        self.pulses.update(other.pulses)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One procedure on one die: how long it took in s, and how it ended ("" if it did not)."""
+
+    name: str
+    since: float
+    seconds: float
+    outcome: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one try of a die measured; empty where it has not come to that.
+
+    Args:
+        figures: by the keys of `labctl.analysis.quantities`, SI units.
+        defects: cells by kind of defect.
+        contact: resistance of each contact structure, ohm.
+        networks: one entry per solution.
+        spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages.
+        note: why there is less than there should be: a damaged file.
+    """
+
+    sealed: bool = False
+    cells: int = 0
+    figures: Mapping[str, float] = field(default_factory=dict)
+    defects: Mapping[str, int] = field(default_factory=dict)
+    contact: Mapping[str, float] = field(default_factory=dict)
+    networks: tuple[dict[str, Any], ...] = ()
+    spreads: Mapping[str, Spread] = field(default_factory=dict)
+    stages: tuple[Stage, ...] = ()
+    identities: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
+
+
+def measure(die: DieData) -> tuple[Measured, Counts]:
+    """Return what `die` measured; a file that cannot be read is said and costs nothing but itself."""
+    counts = Counts.none()
+    try:
+        with die.open() as source:
+            return _measure(die, source, counts), counts
+    except StorageError as error:
+        return Measured(sealed=die.sealed, note=str(error)), Counts.none()
+
+
+def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
+    tables = {n: source.table(n) for n in _NEEDED if n in source.tables}
+    # other people's procedures may have tables of the same names that hold something else
+    tables = {n: table for n, table in tables.items() if _NEEDED[n] <= set(table)}
+    figures: dict[str, float] = {}
+    spreads: dict[str, Spread | None] = {}
+    defects: dict[str, int] = {}
+    cells = 0
+    if (survey := tables.get("survey")) is not None:
+        defects, cells = _survey(survey, counts, spreads), survey["defect"].size
+        figures["defects"] = sum(defects.values())
+    if (attempt := tables.get("attempt")) is not None:
+        _attempts(attempt, counts, spreads, figures)
+    for name, key in (("g_p", "r_p"), ("g_ap", "r_ap")):
+        if (found := spreads.get(name)) is not None:
+            figures[key] = 1 / found.middle
+    if (found := spreads.get("tmr")) is not None:
+        figures["tmr"] = found.middle
+    networks = tuple(_networks(tables.get("write"), tables.get("inference")))
+    for key in ("fidelity", "accuracy_test", "accuracy_train"):
+        if values := [n[key] for n in networks if n.get(key) is not None]:
+            figures[key] = math.fsum(values) / len(values)
+    approached, stages = _events(source)
+    contact = {str(k): float(v) for k, v in approached.get("contact_resistance", {}).items()}
+    if contact:
+        figures["contact"] = float(np.median(list(contact.values())))
+    if "touches" in approached:
+        figures["touches"] = int(approached["touches"])
+    return Measured(
+        sealed=die.sealed,
+        cells=cells,
+        figures=figures,
+        defects=defects,
+        contact=contact,
+        networks=networks,
+        spreads={name: spread for name, spread in spreads.items() if spread is not None},
+        stages=tuple(stages),
+        identities={str(k): str(v) for k, v in approached.get("identities", {}).items()},
+    )
+
+
+def _survey(survey: Table, counts: Counts, spreads: dict[str, Spread | None]) -> dict[str, int]:
+    """Add the conductances of the good cells; return the defects by kind."""
+    good = survey["defect"] == 0
+    for name in ("g_p", "g_ap", "tmr"):
+        spreads[name] = Spread.of(survey[name][good])
+    counts.g_p, counts.g_ap = fine_counts(survey["g_p"][good]), fine_counts(survey["g_ap"][good])
+    found = np.bincount(survey["defect"].ravel(), minlength=len(DEFECTS) + 1)
+    return {name: int(found[code]) for code, name in DEFECTS.items() if found[code]}
+
+
+def _attempts(attempt: Table, counts: Counts, spreads: dict[str, Spread | None], figures: dict[str, float]) -> None:
+    """Add at what voltages cells switched, and how many pulses each was given."""
+    done, voltage = attempt["verified"], attempt["voltage"]
+    for name, to_p in (("to_p", True), ("to_ap", False)):
+        chosen = voltage[done & (attempt["target"] == to_p)]
+        spreads[name] = Spread.of(chosen)
+        levels, n = np.unique(np.round(chosen * 1e4).astype(np.int64), return_counts=True)
+        getattr(counts, name).update(dict(zip(levels.tolist(), n.tolist(), strict=True)))
+    if done.any():
+        # the mean: most cells switch at one of few rungs, and a median would be that rung on every die
+        figures["v_switch"] = float(np.mean(voltage[done]))
+    if attempt.rows:
+        shape = tuple(int(attempt[axis].max()) + 1 for axis in ("kernel", "row", "col"))
+        per_cell = np.bincount(np.ravel_multi_index([attempt[axis] for axis in ("kernel", "row", "col")], shape))
+        pulses, n = np.unique(per_cell[per_cell > 0], return_counts=True)
+        counts.pulses.update(dict(zip(pulses.tolist(), n.tolist(), strict=True)))
+
+
+def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str, Any]]:
+    """Yield how each solution was written and what it then inferred; ratios from 0 to 1."""
+    if write is None:
+        return
+    where = {} if inference is None else {s: k for k, s in enumerate(inference["solution"].tolist())}
+    for k, solution in enumerate(write["solution"].tolist()):
+        one: dict[str, Any] = {"solution": solution, **dict.fromkeys(_INFERRED)}
+        for key in ("cells", "correct", "gave_up", "repaired"):
+            one[key] = int(write[key][k])
+        for key in ("fidelity", "pulses_per_cell", "wer_to_p", "wer_to_ap"):
+            one[key] = _finite(write[key][k])
+        one["fidelity_interval"] = [_finite(v) for v in write["fidelity_interval"][k]]
+        if inference is not None and (at := where.get(solution)) is not None:
+            for part in ("test", "train"):
+                one[f"accuracy_{part}"] = _finite(inference[f"accuracy_tuned_{part}"][at])
+                one[f"accuracy_untuned_{part}"] = _finite(inference[f"accuracy_untuned_{part}"][at])
+                one[f"software_{part}"] = _finite(inference[f"float_tuned_{part}"][at])
+            one["accuracy_test_interval"] = [_finite(v) for v in inference["interval_tuned_test"][at]]
+            one["scale"] = [_finite(v) for v in inference["scale"][at]]
+            one["error_rms"] = [_finite(v) for v in inference["error_rms"][at]]
+            one["flagged"] = int(inference["flagged"][at].sum())
+        yield one
+
+
+def _events(source: Any) -> tuple[dict[str, Any], list[Stage]]:
+    """Return what was noted on the way to the die, the newest of several, and its stages."""
+    approached: dict[str, Any] = {}
+    stages: list[Stage] = []
+    for event in source.events():
+        body = event.body if isinstance(event.body, dict) else {}
+        if event.kind == "approached":
+            approached = body
+        elif event.kind == "stage_started":
+            stages.append(Stage(event.stage, event.stamp.utc, 0.0, "", ""))
+            started = event.stamp.monotonic
+        elif event.kind == "stage_ended" and stages:
+            seconds = max(0.0, event.stamp.monotonic - started)
+            said = str(body.get("outcome", "")), str(body.get("reason", ""))
+            stages[-1] = Stage(event.stage, stages[-1].since, seconds, *said)
+    return approached, stages
+
+
+def _finite(value: Any) -> float | None:
+    found = float(value)
+    return found if math.isfinite(found) else None
+
+
+def fine_counts(conductance: FloatArray) -> Array:
+    """Return how many of the conductances, in S, lie in each fine bin; those outside count into the outermost."""
+    positive = conductance[np.isfinite(conductance) & (conductance > 0)]
+    index = np.floor((np.log10(positive) - math.log10(_LOWEST)) * _PER_DECADE).astype(np.int64)
+    return np.bincount(np.clip(index, 0, _DECADES * _PER_DECADE - 1), minlength=_DECADES * _PER_DECADE)
+
+
+def fine_centres() -> FloatArray:
+    """Return the centres of the fine bins, S."""
+    return np.asarray(_LOWEST * 10 ** ((np.arange(_DECADES * _PER_DECADE) + 0.5) / _PER_DECADE))

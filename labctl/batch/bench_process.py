@@ -1,0 +1,159 @@
+"""The process that owns the instruments: it works on one die at a time, and its parent watches it.
+
+It asks its parent for everything that is not an instrument: the operator's answers and, where the twin is served by the
+parent, what is really in a die. When its parent is gone it ends at once between operations and leaves the bench safe.
+"""
+
+import multiprocessing
+import pickle
+import signal
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from instruments.drivers import probe_of
+from labctl.batch.executors import ORPHANED, attempt
+from labctl.batch.requests import Going
+from labctl.core.errors import InstrumentError, LabError
+from labctl.core.instrument import Transport
+from labctl.core.procedure import Procedure
+from labctl.execution.run_loop import Stop
+from labctl.station.bodies import AnyTwin, Station
+from labctl.station.twin import Spot, Twin
+from labctl.storage.latch import switched_off
+from labctl.storage.locks import bench_lock
+from labctl.terminal.signals import signals
+
+HURRY = getattr(signal, "SIGUSR1", None)
+"""Asks the worker to end at once; None where a system has nothing of the kind."""
+Call = Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the worker is started with, by a file.
+
+    Args:
+        served: VISA address of each instrument of a twin that the parent serves, None if there is none.
+        what: what is being run, for whoever is refused the bench.
+    """
+
+    station: Station
+    procedures: tuple[Procedure, ...]
+    going: Going
+    served: dict[str, str] | None
+    what: str
+
+
+class _Served:
+    """A twin that the parent serves."""
+
+    def __init__(self, resources: dict[str, str], call: Call) -> None:
+        self._resources, self._call = resources, call
+
+    def connect(self, name: str, entry: Any) -> Transport:
+        """Return the wire to one instrument."""
+        from instruments.visa import VisaTransport
+
+        return VisaTransport(self._resources[name], backend="@py", probe=probe_of(entry), deadlines=entry.deadlines)
+
+    def wait(self, seconds: float) -> None:
+        """Let a time pass on its clock."""
+        self._call("wait", seconds)
+
+    def truth(self, spot: Spot) -> dict[str, Any]:
+        """Return what the die at a spot really holds."""
+        found: dict[str, Any] = self._call("truth", spot)
+        return found
+
+    def mark(self, spot: Spot, operation: int) -> None:
+        """Number luck and noise anew."""
+        self._call("mark", spot, operation)
+
+    def close(self) -> None:
+        """Do nothing: it is the parent's."""
+
+
+class _Owner:
+    """The worker's side of the conversation with its parent."""
+
+    def __init__(self, line: "Connection[Any, Any]", order: Order) -> None:
+        self._line, self._order = line, order
+        self._parent = multiprocessing.parent_process()
+        self._stop = Stop()
+
+    def say(self, *message: Any) -> None:
+        """Tell the parent; it may be gone, which the next safe point notices."""
+        try:
+            self._line.send(message)
+        except OSError:
+            return
+
+    def call(self, what: str, *arguments: Any) -> Any:
+        """Ask the parent; InstrumentError if it is gone."""
+        try:
+            self._line.send(("call", what, arguments))
+            return self._line.recv()
+        except (OSError, EOFError) as error:
+            raise InstrumentError(f"{ORPHANED}: nobody answers") from error
+
+    def hurry(self, number: int, frame: FrameType | None) -> None:
+        """Interrupt the die, where that is caught."""
+        if self._stop.interruptible:
+            raise KeyboardInterrupt
+
+    def _reason(self, die: str) -> str | None:
+        if self._parent is not None and not self._parent.is_alive():
+            return ORPHANED
+        return self._order.going.reason(die)
+
+    def _off(self) -> str | None:
+        """Return who has switched the bench off; a twin has no latch."""
+        station = self._order.station
+        return switched_off(station.bench) if station.sim is None else None
+
+    def work(self) -> None:
+        """Open the bench, work on the dies that are ordered, and leave it safe."""
+        order, twin = self._order, self._twin()
+        bench = order.station.bench
+        locked = nullcontext() if twin is not None else bench_lock(bench, order.what, part="worker", patience=5.0)
+        with locked, order.station.opened(lambda question: bool(self.call("ask", question)), twin) as body:
+            self.say("open", dict(body.opened.identities))
+            while (ordered := self._next()) is not None:
+                job, body.anew = ordered
+                self._stop = Stop(partial(self._reason, job.die), self._off)
+                self.say("result", attempt(job, order.procedures, self._notify, self._stop, body))
+        if isinstance(twin, Twin):
+            self.say("ledger", twin.ledger, twin.world.now)
+
+    def _twin(self) -> AnyTwin | None:
+        served = self._order.served
+        return self._order.station.twin() if served is None else _Served(served, self.call)
+
+    def _next(self) -> Any:
+        try:
+            return self._line.recv()
+        except (OSError, EOFError):
+            return None
+
+    def _notify(self, die: str, what: str, detail: Any) -> None:
+        self.say("tell", die, what, detail)
+
+
+def own(line: "Connection[Any, Any]", path: Path) -> None:
+    """Be the process that owns the bench of the `Order` in the file `path`; talk to the parent over `line`."""
+    for number in signals():
+        signal.signal(number, signal.SIG_IGN)
+    owner = _Owner(line, pickle.loads(path.read_bytes()))
+    if HURRY is not None:
+        signal.signal(HURRY, owner.hurry)
+    try:
+        owner.work()
+        owner.say("left")
+    except LabError as error:
+        owner.say("failed", str(error), error.exit_code)

@@ -1,0 +1,154 @@
+"""What decides about dies and about the run: the order of dies, their bins, new tries, and when it is enough.
+
+Every rule is a function of what the run's journal says and of the campaign file, so that a decision can be read off
+again in the morning.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import takewhile
+from random import Random
+from typing import Any
+
+from labctl.config.rules import HARD, Batch, BinRule, Order, bin_of
+from labctl.storage.run_log import FINAL, DieState, RunState, State
+
+
+def ordered(dies: Sequence[DieState], order: Order, seed: int) -> list[str]:
+    """Return the names of `dies` in the order in which they are measured.
+
+    >>> dies = [DieState(f"D{k}", (k, 0)) for k in range(5)]
+    >>> ordered(dies, Order.CENTRE_OUT, 0)
+    ['D2', 'D1', 'D3', 'D0', 'D4']
+    """
+    if order is Order.SHUFFLED:
+        names = [d.name for d in dies]
+        Random(seed).shuffle(names)
+        return names
+    if order is Order.CENTRE_OUT and dies:
+        x, y = (sum(low_high) / 2 for low_high in (_span(d.at[axis] for d in dies) for axis in (0, 1)))
+        return [d.name for d in sorted(dies, key=lambda d: math.hypot(d.at[0] - x, d.at[1] - y))]
+    return [d.name for d in dies]
+
+
+def _span(values: Any) -> tuple[int, int]:
+    found = list(values)
+    return min(found), max(found)
+
+
+def spread(dies: Sequence[DieState], number: int) -> list[str]:
+    """Return the names of `number` dies spread over the map: each is the one farthest from those before it.
+
+    >>> spread([DieState(f"D{k}", (k, 0)) for k in range(5)], 3)
+    ['D2', 'D0', 'D4']
+    """
+    left = list(dies)
+    names = ordered(left, Order.CENTRE_OUT, 0)
+    chosen: list[DieState] = [next(d for d in left if d.name == names[0])] if left else []
+    while len(chosen) < min(number, len(dies)):
+        rest = [d for d in left if d not in chosen]
+        chosen.append(max(rest, key=lambda d: min(math.dist(d.at, c.at) for c in chosen)))
+    return [d.name for d in chosen[:number]]
+
+
+@dataclass
+class Rules:
+    """The rules of one session of a run.
+
+    Args:
+        batch: what the campaign file says.
+        seed: of a shuffled order.
+        predicted: how long each die takes by the plan, s; empty where the plan predicts the time of another world.
+    """
+
+    batch: Batch
+    bins: Sequence[BinRule] = ()
+    seed: int = 0
+    predicted: Mapping[str, float] = field(default_factory=dict)
+    _row: list[DieState] = field(default_factory=list)
+    """Dies that ended in this session, in order: what is counted in a row starts anew when somebody resumes."""
+
+    def order(self, state: RunState) -> list[str]:
+        """Return the dies that are not final in the order in which they come, those of the pre-test first."""
+        dies = [d for d in state.subjects if d.state is not State.SKIPPED]
+        first = spread(dies, self.batch.pretest or 0)
+        names = first + [n for n in ordered(dies, self.batch.order, self.seed) if n not in first]
+        return [n for n in names if state.dies[n].state not in FINAL]
+
+    def bin(self, state: State, figures: Mapping[str, float]) -> dict[str, Any]:
+        """Return the bin of a die that ended so, as a row of the journal says it; nothing of one that goes on later."""
+        match state:
+            case State.DONE:
+                found = bin_of(self.bins, figures)
+                return {"bin": found.name, "hard": found.hard, "rule": found.rule}
+            case State.CONTACT_FAIL | State.LIMIT_STOP | State.ERROR:
+                name = {State.CONTACT_FAIL: "contact", State.LIMIT_STOP: "limit"}.get(state, "error")
+                return {"bin": name, "hard": HARD[name], "rule": f"it ended in the state '{state}'"}
+        return {}
+
+    def tries_again(self, die: DieState) -> bool:
+        """Return whether a die in ERROR gets a new try."""
+        return len(die.tries) <= self.batch.tries
+
+    def too_late(self, state: RunState, used: float) -> str | None:
+        """Return why no other die is begun, `used` s after the run was started; None if the next one ends in time."""
+        budget = self.batch.budgets.time
+        if budget is None:
+            return None
+        left, needed = budget - used, self._seconds(state)
+        if left >= needed:
+            return None
+        return f"a die takes about {needed:.0f} s and {max(left, 0.0):.0f} s are left of the {budget:.0f} s that it may"
+
+    def _seconds(self, state: RunState) -> float:
+        """Return how long a die takes: as long as those before it, or as the plan says while there are none."""
+        took = [d.last.seconds for d in state.subjects if d.state is State.DONE and d.last is not None]
+        if took:
+            return sum(took) / len(took)
+        return max(self.predicted.values(), default=0.0)
+
+    def broken(self, state: RunState, die: DieState) -> tuple[str, str] | None:
+        """Note how `die` ended, and return the name of the stop rule that this breaks and what it says; None if none.
+
+        A die that goes on later has not ended.
+        """
+        if die.golden or die.state in (State.INTERRUPTED, State.SKIPPED):
+            return None
+        self._row.append(die)
+        rules = self.batch.stop
+        without = _in_a_row(self._row, lambda d: d.state is State.CONTACT_FAIL)
+        if rules.contact_failures is not None and len(without) >= rules.contact_failures:
+            names = ", ".join(d.name for d in without)
+            return "contact_failures", f"{len(without)} dies in a row have no contact ({names}): look at the needles"
+        same = {
+            d.name
+            for d in _in_a_row(self._row, lambda d: d.state is State.ERROR and cause(d.reason) == cause(die.reason))
+        }
+        if rules.same_exception is not None and len(same) >= rules.same_exception:
+            return "same_exception", f"{len(same)} dies in a row ended with the same error: {cause(die.reason)}"
+        first = [state.dies[n] for n in spread(state.subjects, self.batch.pretest or 0)]
+        if die in first and all(d.state in FINAL for d in first):
+            good = sum(_good(d) for d in first)
+            if good < rules.pretest * len(first):
+                return "pretest", f"{good} of the {len(first)} pre-tested dies are good, less than {rules.pretest:.0%}"
+        if rules.low_yield is not None:
+            ended = [d for d in state.subjects if d.state in FINAL and d.state is not State.SKIPPED]
+            good = sum(_good(d) for d in ended)
+            if len(ended) >= rules.low_yield.after and good < rules.low_yield.below * len(ended):
+                return "low_yield", f"{good} of {len(ended)} dies are good, less than {rules.low_yield.below:.0%}"
+        return None
+
+
+def _good(die: DieState) -> bool:
+    return die.last is not None and die.last.hard == 1
+
+
+def cause(reason: str) -> str:
+    """Return the first line of why a die failed, by which errors are compared."""
+    return reason.strip().partition("\n")[0]
+
+
+def _in_a_row(dies: Sequence[DieState], is_so: Callable[[DieState], bool]) -> list[DieState]:
+    """Return the last of `dies`, as many as are so one after the other."""
+    return list(takewhile(is_so, reversed(dies)))[::-1]

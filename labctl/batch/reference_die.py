@@ -1,0 +1,207 @@
+"""Visits of the golden die: the same die again and again, so that a bench that drifts is noticed the same night.
+
+A visit is a job like that of any die, under the name DIE@k, but it carries out the stages of a visit alone. Visits are
+barriers: one is made when nothing else is in hand, and the dies between two visits are the same however many workers
+there are. Which dies those are, and which visit is the reference, is read off the rows of the run's journal, so a run
+that was killed goes on with the visit that was next.
+
+A die is to be trusted if the visits before and after it were good. That is why a visit that was not puts in doubt the
+dies since the visit before, and those up to the next one, good or not.
+"""
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from labctl.config.rules import FIGURES, Batch, Golden, Visit
+from labctl.core.errors import BenchError
+from labctl.core.procedure import Procedure
+from labctl.execution.die_job import Job
+from labctl.storage.journal_reader import Entry
+from labctl.storage.run_log import FINAL, DieState, Runlog, RunState, State, folder_of
+from protocols.by_hand import MapCells
+from protocols.settings import ReadSettings
+from protocols.survey import Survey
+
+RULE = "golden_drift"
+_DOUBTED = (State.DONE, State.LIMIT_STOP)
+"""States in which a die leaves figures that can be doubted, and is not tried again."""
+
+
+class Visits:
+    """The visits of one run, as its journal tells them.
+
+    Args:
+        golden: what the campaign file says.
+        job: of the golden die; its stages are those of a visit.
+        stop: the run ends when the die has drifted.
+    """
+
+    def __init__(self, golden: Golden, job: Job, stop: bool = False) -> None:
+        self._golden, self._job, self._stop = golden, job, stop
+
+    @classmethod
+    def of(cls, batch: Batch, job: Job | None) -> "Visits | None":
+        """Return the visits of a campaign, None if it has no golden die."""
+        return None if batch.golden is None or job is None else cls(batch.golden, job, batch.stop.golden_drift)
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self._job.folder
+
+    # which die comes next
+
+    def next(self, state: RunState, queue: Sequence[str], hand: Collection[str]) -> str | None:
+        """Return what comes next, a die of `queue` or a visit; None if it has to wait for those in `hand`, or nothing.
+
+        Dies that are tried again wait for the next visit: who is first to fail depends on the number of workers.
+        """
+        if (visit := under_way(state)) is not None:
+            return None if hand else visit.name
+        since = _since(state)
+        dies = [state.dies[name] for name in queue if not state.dies[name].golden]
+        if _measured(state):
+            tried = {die for die, _ in since}
+            if begun := [d for d in dies if d.state is State.INTERRUPTED]:
+                return begun[0].name
+            if len(since) < self._golden.every and (fresh := [d for d in dies if d.name not in tried]):
+                new, order = [d.name for d in fresh if not d.tries], list(state.dies)
+                return new[0] if new else min((d.name for d in fresh), key=order.index)
+        return None if hand or not due(state, queue) else f"{self._job.die}@{len(_visits(state)) + 1}"
+
+    def job(self, name: str) -> Job:
+        """Return the job of a visit."""
+        return replace(self._job, subject=replace(self._job.subject, name=name))
+
+    def announce(self, log: Runlog, name: str) -> bool:
+        """Write that a visit is going to be made, and which tries of dies it is about; return whether it is one."""
+        if name not in log.state.dies:
+            about = [folder_of(die, number) for die, number in _since(log.state)]
+            log.say("visit", die=name, at=list(self._job.subject.at), dies=about)
+        return log.state.dies[name].golden
+
+    # what became of it
+
+    def judge(self, log: Runlog, name: str, again: bool = False) -> tuple[str, str] | None:
+        """Say what a visit came to and whom it puts in doubt; return the stop rule that this breaks and what it says.
+
+        None if the run goes on. A visit that goes on later has come to nothing yet.
+
+        Args:
+            again: it is tried again if it is in ERROR.
+        """
+        visit = log.state.dies[name]
+        if not (visit.state in FINAL or (visit.state is State.ERROR and not again)):
+            return None
+        before = _golden_rows(log.state)
+        whole = (e.body["values"] for e in before if all(n in e.body["values"] for n in self._golden.drift))
+        reference: Mapping[str, float] = next(whole, {})
+        values = self._values(visit)
+        drift = {n: values[n] / reference[n] - 1 for n in values if n in reference}
+        missing = [n for n in self._golden.drift if n not in values]
+        beyond = [n for n, change in drift.items() if abs(change) > self._golden.drift[n]]
+        ok = not missing and not beyond
+        text = self._text(visit, values, drift, missing, beyond)
+        if not ok:
+            log.say("alarm", die=name, text=text, level="warning")
+        if not ok or (before and not before[-1].body["ok"]):
+            _doubt(log, text if not ok else str(before[-1].body["text"]))
+        # the last row: if the process dies before it, all is said again and nothing is left out
+        log.say("golden", die=name, values=values, drift=drift, ok=ok, text=text)
+        return (RULE, text) if not ok and self._stop else None
+
+    def _values(self, visit: DieState) -> dict[str, float]:
+        if visit.state is not State.DONE or visit.last is None:
+            return {}
+        figures = visit.last.figures
+        return {n: figures[n] for n in self._golden.drift if n in figures and figures[n] and math.isfinite(figures[n])}
+
+    def _text(
+        self,
+        visit: DieState,
+        values: Mapping[str, float],
+        drift: Mapping[str, float],
+        missing: Sequence[str],
+        beyond: Sequence[str],
+    ) -> str:
+        """Return what a visit came to, in operator words."""
+        if visit.state is not State.DONE:
+            why = visit.reason.strip().partition("\n")[0]
+            return f"the golden die could not be measured ({visit.state}{why and ': '}{why}): nobody knows of a drift"
+        if missing:
+            return f"the golden die was measured without coming to {', '.join(missing)}: nobody knows of a drift"
+        if beyond:
+            allowed = self._golden.drift
+            said = [f"{n} {100 * drift[n]:+.2f} % ({100 * allowed[n]:.3g} % allowed)" for n in beyond]
+            return f"the golden die has drifted since the first visit: {', '.join(said)}"
+        if not drift:
+            first = [f"{n} {value:.5g} {FIGURES.get(n, '')}".strip() for n, value in values.items()]
+            return f"the golden die, to compare later visits with: {', '.join(first)}"
+        return f"the golden die is as before: {', '.join(f'{n} {100 * change:+.2f} %' for n, change in drift.items())}"
+
+
+def _doubt(log: Runlog, text: str) -> None:
+    """Put the dies between the last two visits in doubt."""
+    about = {folder.partition("~")[0] for folder in _visits(log.state)[-1].body["dies"]}
+    names = [d.name for d in log.state.subjects if d.name in about and d.state in _DOUBTED]
+    if names:
+        log.say("suspect", dies=names, text=text)
+
+
+def stages_of(golden: Golden, stages: Sequence[Procedure]) -> tuple[Procedure, ...]:
+    """Return what is done on a visit; cells are read as the `stages` of the campaign read them.
+
+    Raises:
+        BenchError: there is no survey that a visit could do.
+    """
+    if golden.measure is Visit.SURVEY:
+        if not (surveys := tuple(p for p in stages if isinstance(p, Survey))):
+            raise BenchError("batch.golden.measure is 'survey', and the campaign has no stage 'survey'")
+        return surveys[:1]
+    parts = (value for p in stages for value in (p, *(getattr(p, name) for name in type(p).model_fields)))
+    how = next((value for value in parts if isinstance(value, ReadSettings)), ReadSettings())
+    return (MapCells(**{name: getattr(how, name) for name in ReadSettings.model_fields}),)
+
+
+def under_way(state: RunState) -> DieState | None:
+    """Return the visit that was begun and of which nothing has been said yet."""
+    visits = _visits(state)
+    return None if len(visits) == len(_golden_rows(state)) else state.dies[visits[-1].body["die"]]
+
+
+def due(state: RunState, left: Sequence[str] = ()) -> bool:
+    """Return whether a visit is to be made, or gone on with, before any of the dies that are `left`.
+
+    A run without a golden die has none due as long as nothing is left.
+    """
+    if left and not _measured(state):
+        return True
+    return bool(_visits(state)) and (under_way(state) is not None or bool(_since(state)))
+
+
+def _measured(state: RunState) -> bool:
+    """Return whether dies may be measured: there was a visit, and if it was not good, nobody has been at it since."""
+    rows = _golden_rows(state)
+    resumed = [e.seq for e in state.events if e.kind == "resumed"]
+    return bool(rows) and (bool(rows[-1].body["ok"]) or not resumed or resumed[-1] < rows[-1].seq)
+
+
+def _visits(state: RunState) -> list[Entry]:
+    return [e for e in state.events if e.kind == "visit"]
+
+
+def _golden_rows(state: RunState) -> list[Entry]:
+    return [e for e in state.events if e.kind == "golden"]
+
+
+def _since(state: RunState) -> list[tuple[str, int]]:
+    """Return the tries, as die and number, that no visit has been about yet; one that goes on later has not been."""
+    seen = {folder for visit in _visits(state) for folder in visit.body["dies"]}
+    return [
+        (die.name, t.number)
+        for die in state.subjects
+        for t in die.tries
+        if folder_of(die.name, t.number) not in seen and t.state is not State.INTERRUPTED
+    ]

@@ -1,0 +1,245 @@
+"""What a run is asked to do while it goes on: requests as files in ``RUN/asked``, and the file that lets it go on.
+
+Files reach everybody who sees the run folder: another terminal, another computer, the workers of a cluster. Whoever
+carries out the run takes each request once and says in the run's journal who asked. A request is for the session that
+goes on when it is made, so one that comes too late stops no other. The workers go on as long as
+one file is there; it is taken away to stop them, which works on a full disk too.
+"""
+
+import contextlib
+import getpass
+import json
+import os
+import socket
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from pathlib import Path
+
+from labctl.core.errors import BenchError, StorageError
+from labctl.core.names import inside
+from labctl.core.units import Second
+from labctl.storage.arrays import storage
+from labctl.storage.locks import holder
+
+FOLDER = "asked"
+PATIENCE: Second = 5.0
+"""How long whoever asks waits for the run to take the request, s."""
+STOPPED, SKIPPED, FULL = "stopped by the operator", "skipped by the operator", "stopped because the disk is full"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request to a run that goes on.
+
+    Args:
+        what: "stop" or "skip".
+        die: which die, "" for the run.
+        by: who asked, as user@host.
+        session: which session of the run is asked; no other takes it.
+    """
+
+    what: str
+    die: str = ""
+    by: str = ""
+    reason: str = ""
+    session: str = ""
+
+
+def whoami() -> str:
+    """Return user and host, for the record."""
+    try:
+        user = getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a user without a name, as in a container
+        user = "somebody"
+    return f"{user}@{socket.gethostname()}"
+
+
+def ask(run: Path, request: Request) -> Path:
+    """Leave a request for the session that carries out `run`, and return its file.
+
+    Raises:
+        BenchError: there is no session.
+        StorageError: there is no run, or its folder cannot be written.
+    """
+    if not (run / "journal.db").is_file():
+        raise StorageError(f"{run}: there is no run here; expected a run folder with a journal.db")
+    session_name = _session_of(run)
+    if not session_name:
+        raise BenchError(f"nobody carries out {run}; expected a run that goes on")
+    return _leave(run, replace(request, session=session_name))
+
+
+class Answer(StrEnum):
+    """What became of a request."""
+
+    TAKEN = "taken"
+    WAITING = "waiting"
+    """The run goes on and has not looked yet."""
+    ENDED = "ended"
+    """The run went on when it was asked, and has ended without taking the request."""
+    BUSY = "busy"
+    """Somebody holds the run who takes no requests: it is just being started, or brought to its end."""
+    NOBODY = "nobody"
+    """Nobody carries the run out."""
+
+
+def ask_and_wait(
+    run: Path,
+    request: Request,
+    *,
+    clock: Callable[[], Second] = time.monotonic,
+    sleep: Callable[[Second], None] = time.sleep,
+) -> Answer:
+    """Ask whoever carries out `run`, wait up to `PATIENCE` s, and return what became of the request.
+
+    A request that nobody takes is withdrawn unless the run goes on. Where the lock of a run on another computer cannot
+    be seen from here, its session is asked all the same.
+
+    Raises:
+        StorageError: there is no run, or its folder cannot be written.
+    """
+    if not (run / "journal.db").is_file():
+        raise StorageError(f"{run}: there is no run here; expected a run folder with a journal.db")
+    end, went_on = clock() + PATIENCE, False
+    path: Path | None = None
+    while True:
+        held, session_name = _is_held(run), _session_of(run)
+        went_on |= held
+        if path is None and session_name:
+            path = _leave(run, replace(request, session=session_name))
+        if path is not None and _taken(path).exists():
+            return Answer.TAKEN
+        if path is not None and not path.exists():
+            path = None  # it was for a session that was killed, and a new one has begun
+        if (not held and not session_name) or clock() >= end:
+            break
+        sleep(0.05)
+    if held:
+        return Answer.WAITING if path is not None else Answer.BUSY
+    with storage(run, "withdraw a request"):
+        if path is not None:
+            path.unlink(missing_ok=True)
+    if path is not None and _taken(path).exists():
+        return Answer.TAKEN
+    return Answer.ENDED if went_on else Answer.NOBODY
+
+
+def _leave(run: Path, request: Request) -> Path:
+    path = run / FOLDER / f"{time.time_ns():020d}-{request.what}-{uuid.uuid4().hex[:6]}.json"
+    with storage(path, "ask"):
+        path.parent.mkdir(exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asdict(request)), encoding="utf-8")
+        part.replace(path)
+    return path
+
+
+def _taken(path: Path) -> Path:
+    return path.with_name(path.name + ".taken")
+
+
+def _is_held(run: Path) -> bool:
+    """Return whether somebody is seen to carry out `run`."""
+    try:
+        return holder(run) is not None
+    except BenchError:  # nobody can be seen on this file system
+        return False
+
+
+def _session_of(run: Path) -> str:
+    """Return the name of the session that carries out `run`, or did when it was killed; "" if there is none."""
+    return next((folder.name for folder in sorted(run.glob("session-*"))), "")
+
+
+def take(run: Path, session_name: str) -> Iterator[Request]:
+    """Yield the requests to this session that it has not taken yet, in the order in which they were made.
+
+    One that was made to an earlier session came too late for that and is set aside: whoever asked meant what went on
+    then.
+    """
+    folder = run / FOLDER
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.glob("*.json")):
+        try:
+            request = Request(**json.loads(path.read_text(encoding="utf-8")))
+            mine = request.session == session_name
+            path.rename(_taken(path) if mine else path.with_name(path.name + ".late"))
+        except (OSError, ValueError, TypeError):
+            # not ours to mend; it is looked at again, and says nothing until it can be read
+            continue
+        if mine:
+            yield request
+
+
+class Going:
+    """The file that lets the workers of one session of a run go on.
+
+    Args:
+        folder: the session's own; see `session`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "going"
+
+    def reason(self, die: str) -> str | None:
+        """Return why whoever works on `die` has to end at this safe point, None to go on."""
+        if not os.path.exists(self.path):
+            return FULL if os.path.exists(self._full) else STOPPED
+        return SKIPPED if os.path.exists(self._skip(die)) else None
+
+    def _skip(self, die: str) -> Path:
+        return inside(self.path.parent, f"skip {die}")
+
+    def skip(self, die: str) -> None:
+        """Ask whoever works on `die` to end at the next safe point. Raises StorageError."""
+        with storage(self.path, "ask to skip a die"):
+            self._skip(die).touch()
+
+    def stop(self, *, full: bool = False) -> None:
+        """Ask every worker to end at its next safe point; harmless a second time. May be called by a signal handler.
+
+        Args:
+            full: because the disk is full; another name for a file takes no space.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if full:
+                self.path.replace(self._full)
+            else:
+                os.unlink(self.path)
+
+    @property
+    def session(self) -> str:
+        """Name of the session."""
+        return self.path.parent.name
+
+    @property
+    def _full(self) -> Path:
+        return self.path.with_name("full")
+
+
+def session(run: Path) -> Going:
+    """Start a session of `run`, and end whatever an earlier one has left going.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    with storage(run, "start a session"):
+        for left in run.glob("session-*"):
+            close(Going(left))
+        folder = run / f"session-{uuid.uuid4().hex[:8]}"
+        folder.mkdir()
+        (folder / "going").touch()
+    return Going(folder)
+
+
+def close(going: Going) -> None:
+    """Take a session's folder away: it holds nothing but what workers were handed."""
+    going.stop()
+    for file in going.path.parent.glob("*"):
+        file.unlink(missing_ok=True)
+    if going.path.parent.is_dir():
+        going.path.parent.rmdir()

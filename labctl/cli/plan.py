@@ -1,0 +1,131 @@
+"""Say what a campaign would do, before it does anything."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from labctl.cli import options
+from labctl.cli.options import AsJson, BenchPath, CampaignPath, Seed, Set, Sim, quantity
+from labctl.terminal.progress import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(plan)
+
+
+def prepare(
+    campaign: Path,
+    overrides: list[str] | None,
+    seed: int | None,
+    bench: Path | None,
+    sim: str | None,
+    *,
+    only: Sequence[str] | None = None,
+    pretest: int | None = None,
+) -> tuple[Any, list[Any]]:
+    """Read and rehearse a campaign, or some of its dies; whatever is refused here is refused before the start."""
+    from labctl.core.errors import BenchError
+    from labctl.station import compose
+    from labctl.station.doctor import require_own_names
+
+    require_own_names()
+    if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
+        raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
+    changed = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
+    return rehearsed(compose.read(campaign, changed, seed, bench, sim).some(only))
+
+
+def rehearsed(prepared: Any) -> tuple[Any, list[Any]]:
+    """Return a campaign and what it will do; what limits or the bench would refuse is refused here."""
+    from labctl.execution import plan
+
+    plans: list[plan.DiePlan] = []
+    alike: dict[Any, plan.DiePlan] = {}
+    for s in prepared.subjects:
+        if s.alike not in alike:
+            procedures = prepared.procedures_for(s)
+            alike[s.alike] = plan.rehearse(s.name, prepared.predictor(s), prepared.campaign.limits, procedures)
+        plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
+    return prepared, [*plans, *visits(prepared)]
+
+
+def visits(prepared: Any) -> list[Any]:
+    """Return what the visits of the golden die will do; dies that are tried again may lead to more of them."""
+    from labctl.execution import plan
+
+    if (die := prepared.golden) is None:
+        return []
+    limits, every = prepared.campaign.limits, prepared.campaign.batch.golden.every
+    one = plan.rehearse(die.name, prepared.predictor(die), limits, prepared.visit)
+    number = 1 + math.ceil(len(prepared.subjects) / every)
+    return [plan.DiePlan(f"{die.name}@{k + 1}", one.stages) for k in range(number)]
+
+
+_PLAN = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")
+MANY = 8
+"""More dies than these are planned in one line per stage."""
+
+
+def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
+    from labctl.execution.plan import by_stage, total
+    from labctl.terminal.progress import Column, counted, duration, print_table
+
+    limits = prepared.campaign.limits
+    lowest = min(limits.v_towards_p, limits.v_towards_ap)
+    whole, number = total(plans), len(prepared.subjects)
+    dies, visited = plans[:number], plans[number:]
+    said = [(p.die, s) for p in dies for s in p.stages]
+    if number > MANY:
+        said = [(counted(number, "die"), s) for s in by_stage(dies)]
+    said += [(counted(len(visited), "golden visit"), s) for s in by_stage(visited)]
+    rows = [
+        (
+            die,
+            s.stage,
+            f"{s.operations:,}",
+            f"{s.reads:,}",
+            f"{s.pulses:,}",
+            quantity(s.v_highest, "V"),
+            str(s.levels),
+            duration(s.time),
+            quantity(s.bytes, "B"),
+        )
+        for die, s in [*said, ("all", whole)]
+    ]
+    worth = {"operations": 0, "levels": 1, "reads": 2, "pulses": 3}
+    columns = [Column(name, worth.get(name), right=name not in ("die", "stage")) for name in _PLAN]
+    title = f"{prepared.campaign.name}: {counted(number, 'die')}, {prepared.body}"
+    print_table(screen, title, columns, rows, last=True)
+    screen.print(
+        f"limits: {quantity(limits.v_towards_p, 'V')} towards P, {quantity(limits.v_towards_ap, 'V')} towards AP, "
+        f"{quantity(limits.width, 's')} pulses, {quantity(limits.compliance, 'A')} compliance, "
+        f"{limits.pulses_per_cell:,} pulses per cell above {quantity(limits.v_count, 'V')}; "
+        f"the plan stays {quantity(lowest - whole.v_highest, 'V')} below the lower voltage limit"
+    )
+
+
+def plan(
+    campaign: CampaignPath,
+    set_: Set = None,
+    seed: Seed = None,
+    as_json: AsJson = False,
+    bench: BenchPath = None,
+    sim: Sim = None,
+) -> None:
+    """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
+    from labctl.execution.plan import total
+
+    prepared, plans = prepare(campaign, set_, seed, bench, sim)
+    screen = console(stderr=as_json)
+    for line in prepared.map_drawing:
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+    _plan_table(prepared, plans, screen)
+    if as_json:
+        stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
+        print(json.dumps({"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}))

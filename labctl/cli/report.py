@@ -1,0 +1,57 @@
+"""The command line that looks at runs: `watch` while one goes on, `report` in the morning."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from labctl.terminal.progress import console
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    for command in (watch, report):
+        app.command(command.__name__, rich_help_panel="Overnight")(command)
+
+
+def watch(
+    run: RunFolder,
+    once: Annotated[bool, typer.Option("--once", help="show where it stands, once")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one line of JSON on standard output, once")] = False,
+) -> None:
+    """Watch a run from any terminal: map, current die, figures, alarms, when it ends, disk. Never disturbs the run.
+
+    On a terminal the screen is live until ^C, which ends the watching only; elsewhere there is a line every 30 s.
+    """
+    from labctl.report.watch import watch as do_watch
+
+    do_watch(run, Console(highlight=False), once=once, as_json=as_json)
+
+
+def report(
+    run: RunFolder,
+    open_: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="end with one line of JSON on standard output: the paths, and how many are good"),
+    ] = False,
+) -> None:
+    """Write report.html and report.json into a run folder, from that folder alone, whether the run has ended or not."""
+    from labctl.report.html import write_report
+
+    page = write_report(run)
+    facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
+    console(stderr=as_json).print(
+        f"{page}: {facts['good']} of {facts['meant']} dies good; {facts['said']}", markup=False
+    )
+    if as_json:
+        said = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "said")}
+        print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **said}))
+    if open_:
+        import webbrowser
+
+        webbrowser.open(page.absolute().as_uri())

@@ -1,0 +1,198 @@
+"""The commands that repeat published experiments on simulated dies, from training to table and pictures."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labctl.cli.options import default_workers
+from labctl.core.errors import BenchError
+from labctl.terminal.progress import console
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+
+OutOption = Annotated[
+    Path | None, typer.Option("--out", metavar="DIR", help="folder of the experiment (default: runs/NAME)")
+]
+SeedOption = Annotated[
+    int | None, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated world (default: the campaign's)")
+]
+WorkersOption = Annotated[
+    int | None, typer.Option("--workers", metavar="N", min=1, help="processes (default: cores + 1)")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error")
+]
+ExamplesOption = Annotated[
+    Path | None, typer.Option("--examples", metavar="DIR", help="folder of the campaign and training files")
+]
+SetOption = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the campaign file")
+]
+TrainOption = Annotated[
+    list[str] | None,
+    typer.Option("--train", metavar="KEY=VALUE", help="change a value of all training files, e.g. epochs=20"),
+]
+
+
+def register(main: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    main.add_typer(app, name="reproduce", help="Repeat a published experiment on simulated dies, down to its table.")
+
+
+@app.command("mtj-chip")
+def mtj_chip(
+    data: Annotated[str, typer.Option("--data", metavar="mnist|digits", help="images to classify")] = "mnist",
+    dies: Annotated[
+        int | None, typer.Option("--dies", metavar="N", min=1, help="the N innermost dies of the wafer (default: all)")
+    ] = None,
+    densities: Annotated[
+        str, typer.Option("--densities", metavar="X,Y", help="multiples of the die file's fractions of defects")
+    ] = "1",
+    other_wafer: Annotated[
+        int | None,
+        typer.Option("--other-wafer", metavar="SEED", min=0, help="also try the statistics-aware weights on this one"),
+    ] = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = None,
+    train: TrainOption = None,
+    examples: ExamplesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare networks trained without defects, for each die's own, and over their statistics, on a wafer of chips.
+
+    Surveys the wafer, trains three ways, programs every die by write-verify, infers all test images, and writes table,
+    pictures and results.json. What is finished in DIR is not done again. Needs mtj-labctl\\[train]; MNIST is yours.
+
+    Example: labctl reproduce mtj-chip --data digits --dies 4
+    """
+    from labctl.experiments import mtj_chip as experiment
+    from labctl.experiments import pictures, tables
+    from labctl.experiments.steps import Steps, examples_folder
+    from labctl.storage.locks import hold
+
+    asked = experiment.Asked(
+        data, dies, _numbers(densities), other_wafer, seed, _pairs("--set", set_), _pairs("--train", train)
+    )
+    experiment.check(asked)
+    campaign = examples_folder(examples) / "overnight-36-dies.yaml"
+    folder, screen, start = out or Path("runs") / f"mtj-chip-{data}", console(stderr=True), time.monotonic()
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)
+    with hold(folder, f"labctl reproduce into {folder}"):
+        found = experiment.reproduce(asked, steps, campaign)
+    tables.show_chip(found, console(stderr=as_json))
+    _write(
+        folder,
+        {**found.to_json(), "run_commits": sorted(steps.commits)},
+        tables.markdown(tables.CHIP_COLUMNS, tables.chip_rows(found), tables.CHIP_LEGEND),
+        tables.chip_csv(found),
+    )
+    _end(folder, pictures.draw_chip(found, folder), found.seconds, start, as_json)
+
+
+@app.command("wine-passive")
+def wine_passive(
+    count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="networks to train and write")] = 300,
+    solutions: Annotated[
+        Path | None, typer.Option("--solutions", metavar="FILE", help="trained networks (npz), instead of training")
+    ] = None,
+    seed: SeedOption = None,
+    out: OutOption = None,
+    workers: WorkersOption = None,
+    set_: SetOption = None,
+    examples: ExamplesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write 300 networks for the Wine data into passive arrays of four device sizes: write fidelity and accuracy.
+
+    Writes table, pictures and results.json. What is finished in DIR is not done again.
+
+    Example: labctl reproduce wine-passive --count 24
+    """
+    from labctl.experiments import pictures, tables
+    from labctl.experiments import wine_passive as experiment
+    from labctl.experiments.steps import Steps, examples_folder
+    from labctl.storage.locks import hold
+
+    given = str(solutions) if solutions else None
+    asked = experiment.Asked(count, given, seed=seed, set=_pairs("--set", set_))
+    campaign = examples_folder(examples) / "wine-passive.yaml"
+    folder, screen, start = out or Path("runs") / "wine-passive-300", console(stderr=True), time.monotonic()
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)
+    with hold(folder, f"labctl reproduce into {folder}"):
+        found = experiment.reproduce(asked, steps, campaign)
+    tables.show_wine(found, console(stderr=as_json))
+    _write(
+        folder,
+        {**found.to_json(), "run_commits": sorted(steps.commits)},
+        tables.markdown(tables.WINE_COLUMNS, tables.wine_rows(found), tables.WINE_LEGEND),
+        tables.wine_csv(found),
+    )
+    _end(folder, pictures.draw_wine(found, folder), found.seconds, start, as_json)
+
+
+def _numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers of a list.
+
+    >>> _numbers("0.5, 1,2")
+    (0.5, 1.0, 2.0)
+    """
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError as error:
+        raise BenchError(f"--densities {text}: expected numbers such as 0.5,1,2") from error
+
+
+def _pairs(option: str, pairs: list[str] | None) -> dict[str, str]:
+    """Return values by dotted path.
+
+    >>> _pairs("--set", ["a.b=1 V"])
+    {'a.b': '1 V'}
+    """
+    found = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not (key and equals):
+            raise BenchError(f"{option} {pair}: expected key=value")
+        found[key.strip()] = value
+    return found
+
+
+def _write(folder: Path, said: dict[str, Any], table: str, sheet: str) -> None:
+    """Write the table and the figures, with where and by what they were made."""
+    from labctl.experiments.steps import write
+    from labctl.station import compose
+    from labctl.station.doctor import versions
+
+    made = {
+        "command": shlex.join(["labctl", *sys.argv[1:]]),
+        "git_commit": compose.git_commit(),
+        "versions": versions(),
+        "machine": platform.machine(),
+        "cores": os.cpu_count(),
+    }
+    write(folder / "results.json", json.dumps({**said, **made}, indent=1) + "\n")
+    write(folder / "table.md", table)
+    write(folder / "dies.csv", sheet)
+
+
+def _end(folder: Path, drawn: list[Path], seconds: Any, start: float, as_json: bool) -> None:
+    """Say where everything is and how long it took, in this session and altogether."""
+    from labctl.terminal.progress import duration
+
+    screen = console(stderr=as_json)
+    for path in [folder / "table.md", folder / "dies.csv", folder / "results.json", *drawn]:
+        screen.print(f"written: {path}", markup=False, highlight=False)
+    now, whole = time.monotonic() - start, sum(seconds.values())
+    screen.print(f"done in {duration(now)}; all steps took {duration(whole)}", markup=False, highlight=False)
+    if as_json:
+        said = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        print(json.dumps({"outcome": "success", "exit": 0, "path": str(folder), **said}))

@@ -1,0 +1,255 @@
+"""Carry out campaigns, take them up again, and ask those that go on for something."""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from labctl.cli.options import (
+    AcceptPlace,
+    AsJson,
+    BenchPath,
+    CampaignPath,
+    Executor,
+    Only,
+    Reason,
+    RunFolder,
+    Seed,
+    Set,
+    Sim,
+    Workers,
+    default_workers,
+    names,
+    quantity,
+)
+from labctl.cli.plan import prepare, rehearsed
+from labctl.core.errors import BenchError
+from labctl.terminal.progress import console
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command()(run)
+    for command in (resume, stop, skip):
+        app.command(command.__name__, rich_help_panel="Overnight")(command)
+
+
+def run(
+    campaign: CampaignPath,
+    out: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")
+    ] = None,
+    seed: Seed = None,
+    set_: Set = None,
+    as_json: AsJson = False,
+    workers: Workers = None,
+    plot: Annotated[bool, typer.Option("--plot", help="also draw the pictures of 'show --plot'")] = False,
+    bench: BenchPath = None,
+    sim: Sim = None,
+    only: Only = None,
+    pretest: Annotated[
+        int | None, typer.Option("--pretest", metavar="N", min=1, help="N dies first, spread over the wafer")
+    ] = None,
+    executor: Executor = "",
+    accept_place: AcceptPlace = False,
+) -> None:
+    """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
+
+    Example: labctl run examples/wine-passive.yaml --out runs/first --seed 7
+    """
+    from labctl.batch import session
+    from labctl.execution.plan import total
+    from labctl.station import compose
+    from labctl.terminal.progress import counted, duration
+
+    start, screen = time.monotonic(), console(stderr=True)
+    prepared, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
+    folder = out or compose.default_folder(prepared.campaign)
+    compose.refuse_existing(folder)
+    whole = total(plans)
+    screen.print(
+        f"{prepared.campaign.name}: {counted(len(prepared.subjects), 'die')}, {whole.reads:,} reads and "
+        f"{whole.pulses:,} pulses, predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} "
+        f"on disk, into {folder}",
+        highlight=False,
+    )
+    with _ways(plans, workers, executor, screen, accept_place) as ways:
+        ending, state = session.start(folder, prepared, plans, sys.argv, ways)
+    _conclude(folder, ending, state, start, plot, as_json)
+
+
+def resume(
+    run: RunFolder,
+    only: Only = None,
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")] = "",
+    accept: Annotated[
+        bool, typer.Option("--accept-changes", help="go on although files, code or libraries have changed since")
+    ] = False,
+    as_json: AsJson = False,
+    workers: Workers = None,
+    executor: Executor = "",
+    accept_place: AcceptPlace = False,
+) -> None:
+    """Go on with a run that was stopped, broken off or killed: in the middle of a die, and with the dies left over.
+
+    It goes on with the files it was started with, which its folder has kept.
+    """
+    from labctl.batch import resume as resuming
+    from labctl.batch import session
+    from labctl.terminal.progress import counted
+
+    start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
+    state = resuming.state_of(run)
+    left = resuming.to_do(state, run, chosen)
+    changed = resuming.changes(run, state.meta)
+    if changed and not accept:
+        raise BenchError(
+            f"since {run} was started, {'; '.join(changed)}. It would go on as it was started; if that is what you "
+            "want, say --accept-changes"
+        )
+    prepared, plans = rehearsed(resuming.read(run, state.meta))
+    plans = [p for p in plans if p.die in left or "@" in p.die]
+    screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
+    with _ways(plans, workers, executor, screen, accept_place, accept) as ways:
+        ending, state = session.resume(
+            run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed
+        )
+    _conclude(run, ending, state, start, False, as_json)
+
+
+def stop(run: RunFolder, reason: Reason = "") -> None:
+    """Ask a run that goes on to end at its next safe point; what was measured is sealed, and it can be resumed.
+
+    One on which nobody works is refused, and nothing is left for the next resume.
+    """
+    from labctl.batch.requests import Answer, Request, ask_and_wait, whoami
+
+    answer = ask_and_wait(run, Request("stop", by=whoami(), reason=reason))
+    if answer is Answer.BUSY:
+        raise BenchError(f"{run} {_BUSY}")
+    if answer is Answer.NOBODY:
+        raise BenchError(f"nobody works on {run}, so there is nothing to stop: {_stands(run)}")
+    if answer is Answer.ENDED:
+        _tell(f"{run} has ended before it was stopped: {_stands(run)}")
+    else:
+        _tell(f"{run} is asked to stop{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
+
+
+def skip(
+    run: RunFolder,
+    die: Annotated[str, typer.Argument(metavar="DIE", help="name of the die")],
+    reason: Reason = "",
+) -> None:
+    """Ask a run that goes on to leave a die out, or to leave it at its next safe point.
+
+    One on which nobody works is refused, and nothing is left for the next resume.
+    """
+    from labctl.batch.requests import Answer, Request, ask_and_wait, whoami
+    from labctl.storage.run_log import FINAL, read_state
+
+    dies = read_state(run).dies
+    if die not in dies:
+        raise BenchError(f"{run} has no die {die}; it has {', '.join(dies)}")
+    if dies[die].state in FINAL:
+        raise BenchError(f"die {die} is final in {run}: {dies[die].state}")
+    answer = ask_and_wait(run, Request("skip", die, whoami(), reason))
+    if answer is Answer.BUSY:
+        raise BenchError(f"{run} {_BUSY}")
+    if answer in (Answer.NOBODY, Answer.ENDED):
+        raise BenchError(f"nobody works on {run}, so no die is skipped: {_stands(run)}")
+    _tell(f"{run} is asked to skip {die}{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
+
+
+_BUSY = "is just being started or brought to its end, and takes no requests; ask again in a moment"
+_LATER = ", and takes that up at its next safe point"
+
+
+def _tell(text: str) -> None:
+    console(stderr=True).print(text, markup=False, highlight=False)
+
+
+def _stands(run: Path) -> str:
+    """Return how a run ended on which nobody works."""
+    from labctl.storage.run_log import read_state
+
+    state = read_state(run)
+    if state.exit_code is None:
+        return f"it was broken off; labctl resume {run} goes on with it"
+    reason = f": {state.reason}" if state.reason else ""
+    return f"it ended with {state.outcome} and exit code {state.exit_code}{reason}"
+
+
+@contextmanager
+def _ways(
+    plans: Sequence[Any],
+    workers: int | None,
+    executor: str,
+    screen: Console,
+    accept_place: bool,
+    accept_changes: bool = False,
+) -> Iterator[Any]:
+    """Yield how a session is carried out, with the progress of it on the screen."""
+    from labctl.batch.session import Ways
+    from labctl.terminal.progress import Display
+
+    with Display({p.die: p.patterns for p in plans if "@" not in p.die}) as display:
+        yield Ways(
+            workers or default_workers(),
+            executor,
+            display.notify,
+            _ask,
+            lambda ledger, now: _say_ledger(ledger, now, screen),
+            accept_place,
+            accept_changes,
+        )
+
+
+def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, as_json: bool) -> NoReturn:
+    """Print how a session ended and what the dies came to, and leave with its exit code."""
+    from labctl.report import summary
+    from labctl.report.subprocess_call import report_apart
+    from labctl.terminal.progress import duration
+
+    screen = console(stderr=True)
+    with ThreadPoolExecutor(1) as aside:
+        page = aside.submit(report_apart, folder)
+        for die in state.dies.values():
+            if die.reason:
+                screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
+        summary.show(folder, console(stderr=as_json))
+        if plot:
+            for picture in summary.plot(folder):
+                screen.print(f"drawn: {picture}", highlight=False)
+        missing = page.result()
+    said = f": {ending.text}" if ending.text else ""
+    took = duration(time.monotonic() - start)
+    more = f"labctl resume {folder}" if state.unfinished else f"labctl show {folder}"
+    screen.print(f"{ending.status.value} in {took}{said}; {more}", highlight=False, markup=False)
+    told = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
+    screen.print(told, highlight=False, markup=False, soft_wrap=True)
+    if as_json:
+        print(json.dumps(summary.summary(folder, ending.status.value, ending.code)))
+    raise typer.Exit(ending.code)
+
+
+def _ask(question: str) -> bool:
+    """Put a question to the operator at the bench."""
+    return typer.confirm(question)
+
+
+def _say_ledger(ledger: Any, now: float, screen: Console) -> None:
+    """Say what the emulated instruments did to the dies."""
+    from labctl.terminal.progress import duration
+
+    screen.print(
+        f"twin: {duration(now)} on its clock, {ledger.messages:,} messages, {ledger.relay_operations:,} "
+        f"relay operations, peak cell voltage {quantity(ledger.peak_cell_voltage, 'V')}, {ledger.hot_switches} hot "
+        f"switches, {ledger.moves_in_contact} moves in contact, {ledger.fights} source fights"
+    )

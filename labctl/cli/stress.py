@@ -1,0 +1,109 @@
+"""``labctl stress``: what dies have been through, as the lab's ledger has it."""
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labctl.core.errors import BenchError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command(rich_help_panel="At the bench")(stress)
+
+
+def stress(
+    die: Annotated[
+        str | None, typer.Argument(metavar="[DIE]", help="name of a die; all in the ledger if left out")
+    ] = None,
+    bench: Annotated[Path | None, typer.Option("--bench", metavar="FILE", help="bench whose ledger it is")] = None,
+    ledger: Annotated[Path | None, typer.Option("--ledger", metavar="FILE", help="the ledger itself")] = None,
+    account: Annotated[
+        Path | None, typer.Option("--account", metavar="RUN", help="first bring in what a run did, however it ended")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+) -> None:
+    """Show pulses, peak voltages and touches that dies have had over their lives.
+
+    The ledger is the one that LABCTL_LEDGER names, that the bench file names, or stress.db beside the bench file.
+    Example: labctl stress W01-x3y0 --bench MY-BENCH.yaml
+    """
+    from labctl.storage.stress_ledger import VARIABLE, Ledger, ledger_path
+
+    if ledger is None and bench is not None:
+        from instruments.bench import Bench
+        from labctl import files
+
+        ledger = ledger_path(bench, files.load(bench, Bench).ledger, os.environ)
+    elif ledger is None and os.environ.get(VARIABLE):
+        ledger = Path(os.environ[VARIABLE])
+    if ledger is None:
+        raise BenchError(f"whose ledger? name --bench FILE or --ledger FILE, or set {VARIABLE}")
+    if not ledger.is_file() and account is None:
+        raise BenchError(f"{ledger}: there is no stress ledger yet; the first run on real dies makes it")
+    with Ledger.open(ledger) as kept:
+        if account is not None:
+            kept.account_run(account)
+        known = [(wafer, name) for wafer, name in kept.dies() if die in (None, name)]
+        if die is not None and not known:
+            raise BenchError(f"{ledger} has nothing of a die {die}; it has {len(kept.dies())} others")
+        found = [_summary(kept, wafer, name) for wafer, name in known]
+    if as_json:
+        print(json.dumps({"ledger": str(ledger), "dies": found}))
+        return
+    _show(ledger, found, runs=die is not None)
+
+
+def _summary(kept: Any, wafer: str, name: str) -> dict[str, Any]:
+    """Return what a die has been through as plain numbers, SI units."""
+    life = kept.life(wafer, name)
+    return {
+        "die": name,
+        "wafer": wafer,
+        "touches": kept.touches_by_pads(wafer, name),
+        "runs": [{"run": share.run, "utc": share.utc, **_numbers(share.stress)} for share in kept.history(wafer, name)],
+        **_numbers(life),
+    }
+
+
+def _numbers(stress: Any) -> dict[str, Any]:
+    if stress is None:
+        return {"pulses": 0, "most": 0, "at": None, "positive": 0.0, "negative": 0.0}
+    import numpy as np
+
+    most = int(stress.counts.max())
+    at = [int(k) for k in np.unravel_index(int(stress.counts.argmax()), stress.counts.shape)]
+    return {
+        "pulses": int(stress.counts.sum()),
+        "most": most,
+        "at": at if most else None,
+        "positive": float(stress.positive.max()),
+        "negative": float(stress.negative.max()),
+    }
+
+
+def _show(ledger: Path, found: list[dict[str, Any]], *, runs: bool) -> None:
+    from datetime import datetime
+
+    from rich.table import Table
+
+    from labctl.terminal.progress import console
+
+    table = Table("die", title=f"{ledger}", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for title in ("pulses on a cell, most", "kernel, row, column", "highest +V", "highest -V", "touches"):
+        table.add_column(title, justify="right")
+
+    def row(name: str, said: dict[str, Any], touches: str) -> None:
+        at = "-" if said["at"] is None else ", ".join(map(str, said["at"]))
+        table.add_row(name, f"{said['most']:,}", at, f"{said['positive']:.3f}", f"{said['negative']:.3f}", touches)
+
+    for one in found:
+        touches = ", ".join(f"{n} ({pads})" if pads else str(n) for pads, n in one["touches"].items())
+        row(one["die"], one, touches or "0")
+        for run in one["runs"] if runs else ():
+            when = datetime.fromtimestamp(run["utc"]).astimezone()
+            row(f"  {run['run']}, until {when:%Y-%m-%d %H:%M}", run, "")
+    console().print(table)

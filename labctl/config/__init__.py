@@ -1,0 +1,1 @@
+"""What people write: the campaign, its rules, the wafer file."""

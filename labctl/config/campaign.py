@@ -1,0 +1,161 @@
+"""What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from labctl.batch.notifications import Notify
+from labctl.config.rules import HARD, Batch, BinRule
+from labctl.core.instrument import Subsite
+from labctl.core.limits import Limits
+from labctl.core.names import DieIndex, Name
+from labctl.core.procedure import Model
+from labctl.core.units import Metre, Ratio
+from labctl.files import FilePath
+
+
+class SubsiteEntry(Model):
+    """One of several spots of a die on which the needles stand; what is there is tested as a die of its own."""
+
+    name: Name = Field(description="name of the spot; what is there is called DIE-name")
+    x: Metre = Field(ge=-1, le=1, description="offset from the die's reference to the right, as in the prober's map")
+    y: Metre = Field(ge=-1, le=1, description="offset from the die's reference upwards")
+
+
+def _differ(subsites: tuple[SubsiteEntry, ...]) -> tuple[SubsiteEntry, ...]:
+    names = [s.name.lower() for s in subsites]
+    if len(set(names)) < len(names):
+        raise ValueError("two subsites have the same name; expected a name of its own for each")
+    return subsites
+
+
+Subsites = Annotated[
+    tuple[SubsiteEntry, ...],
+    AfterValidator(_differ),
+    Field(description="spots of each die in the order of the prober's own table of subsites; one if left out"),
+]
+
+
+def subsites_of(entries: Sequence[SubsiteEntry]) -> tuple[Subsite, ...]:
+    """Return subsites numbered as the prober's own table has them."""
+    return tuple(Subsite(entry.name, number, entry.x, entry.y) for number, entry in enumerate(entries))
+
+
+class DieEntry(Model):
+    """One die of the campaign."""
+
+    name: Name = Field(description="name of the die; also the name of its files")
+    file: FilePath = Field(description="the die file: geometry, nominal junction, and how it is simulated")
+    change: dict[str, Any] = Field(
+        default_factory=dict,
+        description="what differs from the die file, written as there: junction: {diameter: 55 nm}",
+    )
+
+    at: tuple[DieIndex, DieIndex] | None = Field(
+        default=None, description="(column, row) on the prober's map; by default the dies stand side by side in row 0"
+    )
+    subsites: Subsites = ()
+
+    def place(self, number: int) -> tuple[int, int]:
+        """Return where the die is, being the `number`-th of its campaign."""
+        return self.at or (number, 0)
+
+
+class WaferEntry(Model):
+    """All dies of a wafer, or some of them."""
+
+    file: FilePath = Field(description="the wafer file: where the dies are, and how simulated ones differ")
+    die: FilePath = Field(description="the die file that all dies of the wafer have in common")
+    change: dict[str, Any] = Field(default_factory=dict, description="what differs from the die file, written as there")
+    only: tuple[str, ...] | None = Field(default=None, min_length=1, description="names of the dies; all if left out")
+    exclude: tuple[str, ...] = Field(default=(), description="dies to skip, by place or name: [x3y0]")
+    include_bins: tuple[str | int, ...] | None = Field(
+        default=None, description="bins of the map file to test, by code or quality: [1, pass]; all if left out"
+    )
+    exclude_bins: tuple[str | int, ...] = Field(default=(), description="bins of the map file to skip")
+    subsites: Subsites = ()
+
+
+class Accept(Model):
+    """What makes a die good. A die that falls short goes to a bin named after what it missed; the run goes on."""
+
+    fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
+    accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
+
+    @property
+    def rules(self) -> tuple[BinRule, ...]:
+        """The same as rules.
+
+        >>> [rule.when for rule in Accept(fidelity=0.98).rules]
+        ['fidelity < 98 %']
+        """
+        least = {("fidelity", "fidelity"): self.fidelity, ("accuracy", "accuracy_train"): self.accuracy}
+        return tuple(
+            BinRule(bin=f"low-{name}", hard=HARD[f"low-{name}"], when=f"{figure} < {value * 100:.12g} %")
+            for (name, figure), value in least.items()
+            if value > 0
+        )
+
+
+class Campaign(Model):
+    """Stages over dies."""
+
+    name: Name
+    title: str = Field(default="", description="one line for people")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
+    dies: tuple[DieEntry, ...] = Field(default=(), description="the dies, one by one; or name a wafer")
+    wafer: WaferEntry | None = Field(default=None, description="the dies of a wafer")
+    data: str = Field(default="wine", description="data set: wine, digits, or the folder of the user's own")
+    solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")
+    limits: Limits
+    accept: Accept = Accept()
+    bins: tuple[BinRule, ...] = Field(
+        default=(), description="where dies go that are not good: the first rule that is true; those of 'accept' follow"
+    )
+    batch: Batch = Field(default=Batch(), description="what is said of many dies: order, new tries, when to stop")
+    notify: Notify | None = Field(default=None, description="who is told what the run does")
+
+    @property
+    def bin_rules(self) -> tuple[BinRule, ...]:
+        """The rules of `bins`, then those of `accept`."""
+        return (*self.bins, *self.accept.rules)
+
+    @field_validator("dies")
+    @classmethod
+    def _names_differ(cls, dies: tuple[DieEntry, ...]) -> tuple[DieEntry, ...]:
+        names = [d.name.lower() for d in dies]
+        twice = sorted({n for n in names if names.count(n) > 1})
+        if twice:
+            raise ValueError(f"two dies are called {twice[0]}; expected a name of its own for each")
+        return dies
+
+    @model_validator(mode="after")
+    def _dies_or_wafer(self) -> "Campaign":
+        if bool(self.dies) == (self.wafer is not None):
+            raise ValueError("a campaign names its dies either one by one under 'dies' or as a 'wafer'")
+        return self
+
+
+class OneStage(Model):
+    """Base of a stage: exactly one procedure with its parameters."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_said_is_all_defaults(cls, said: Any) -> Any:
+        """Take `survey:` for `survey: {}`; a stage is one key, so nobody can have meant anything else."""
+        if isinstance(said, dict) and len(said) == 1 and set(said) <= set(cls.model_fields):
+            return {name: {} if value is None else value for name, value in said.items()}
+        return said
+
+    @model_validator(mode="after")
+    def _one_procedure(self) -> "OneStage":
+        named = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(named) != 1:
+            choice = ", ".join(type(self).model_fields)
+            raise ValueError(f"a stage names one procedure ({choice}), this one names {len(named)}")
+        return self
+
+    def procedure(self) -> tuple[str, Model]:
+        """Return the name of the procedure and its parameters."""
+        return next((n, getattr(self, n)) for n in type(self).model_fields if getattr(self, n) is not None)

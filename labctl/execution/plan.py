@@ -1,0 +1,299 @@
+"""Rehearse a campaign before anything moves: operations, highest voltages, levels, time and disk.
+
+Every stage runs once against a nominal die behind the real limits, and every operation is timed by the real die's
+`check`, which does no I/O. What limits or the bench would refuse is therefore refused here, before a folder is made.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from labctl.core.die import (
+    Attempts,
+    Bias,
+    Die,
+    Geometry,
+    Kind,
+    Nominal,
+    Operation,
+    Pulse,
+    Reading,
+    Sense,
+    WritePlan,
+    program_by_host,
+)
+from labctl.core.errors import BenchError, LimitError
+from labctl.core.limits import Limited, Limits, extremes
+from labctl.core.procedure import History, Procedure, Record
+from labctl.core.units import FloatArray, Second, Volt
+from labctl.execution.nominal_die import NominalDie
+from labctl.execution.run_loop import CHUNK
+from labctl.storage.arrays import Array, Stored, digest_of, encode
+from labctl.storage.deduplicate import SMALLEST, parts_of
+
+
+@dataclass
+class StagePlan:
+    """What one stage will do to one die, predicted.
+
+    Args:
+        operations: batches asked of the die.
+        reads, pulses: patterns.
+        time: bench time, s.
+        bytes: journal and sealed HDF5 file together.
+        v_highest: highest cell voltage in either direction, transients included, V.
+        levels: most different voltages that stand on the lines at once, ground included.
+    """
+
+    stage: str
+    operations: int = 0
+    reads: int = 0
+    pulses: int = 0
+    time: Second = 0.0
+    bytes: int = 0
+    v_highest: Volt = 0.0
+    levels: int = 0
+
+    def times(self, repeats: int) -> "StagePlan":
+        """Return the plan of `repeats` such stages in a row."""
+        return StagePlan(
+            self.stage,
+            self.operations * repeats,
+            self.reads * repeats,
+            self.pulses * repeats,
+            self.time * repeats,
+            self.bytes * repeats,
+            self.v_highest,
+            self.levels,
+        )
+
+
+@dataclass
+class DiePlan:
+    """The stages of one die."""
+
+    die: str
+    stages: list[StagePlan] = field(default_factory=list)
+
+    @property
+    def patterns(self) -> int:
+        """Reads and pulses of all stages."""
+        return sum(s.reads + s.pulses for s in self.stages)
+
+
+def count_levels(bias: Bias) -> int:
+    """Return the most different voltages on the driven lines of any one pattern, ground included."""
+    lines = np.concatenate([bias.row, bias.col, np.zeros((len(bias), 1))], axis=1)
+    if bias.floating is not None:
+        lines = np.where(np.pad(bias.floating, ((0, 0), (0, 1))), 0.0, lines)
+    if not len(lines):
+        return 0
+    ordered = np.sort(lines, axis=1)
+    return int(1 + (np.diff(ordered, axis=1) > 0).sum(1).max())
+
+
+# What a byte or a row costs on disk, found on finished runs of the example campaigns.
+_DIE = 500_000  # groups, attributes and provenance of a die: some 300 datasets of 1.5 kB, whatever they hold
+_CELL = 120  # of a cell: its pulses, and what a simulated one really is, in the journal and in HDF5
+_ROW = 260  # of an operation: stamps, digests, index pages in the journal; stamps and index in HDF5
+_BLOB = 130  # of an array in the journal: its digest, twice, and its shape
+_PACKED = 0.75  # of what the journal keeps of an array, in HDF5
+_STAMP = 2  # of every row of a columnar table: number, stage and time, which hardly change and are compressed
+_STEPS = 500  # of the 4096 of a chip's converter, met by a batch of readings; those of a bench do not repeat
+
+
+class _Disk:
+    """Adds up what the journal and the sealed file of a die take; arrays that repeat are stored once.
+
+    Operations are cut as the run cuts them, but only the first two chunks are looked at: the others are as the second.
+
+    Args:
+        steps: distinct values in a batch of readings; None if they do not repeat.
+    """
+
+    def __init__(self, steps: int | None) -> None:
+        self.bytes = 0.0
+        self._steps = steps
+        self._known: set[str] = set()
+
+    def operation(self, operation: Sense | Pulse, time: Second, columns: int) -> None:
+        """Add an operation predicted to take `time` s, and its readings of `columns` columns."""
+        n = len(operation)
+        pieces = max(1, math.ceil(time / CHUNK))
+        size = max(1, math.ceil(n / pieces))
+        pieces = max(1, math.ceil(n / size))
+        for k in range(min(pieces, 2)):
+            part = operation.take(slice(k * size, (k + 1) * size))
+            text, new = self._journal(part)
+            kept = new + self._readings(len(part) * columns)
+            self.bytes += (1 if k == 0 else pieces - 1) * (text + kept * (1 + _PACKED) + 2 * _ROW)
+
+    def record(self, record: Record) -> None:
+        """Add what was learned; HDF5 tables hold equal arrays as often as they come."""
+        fields: Mapping[str, Any] = vars(record)
+        text, new = self._journal(fields)
+        kept = sum(self._parts(value) for value in fields.values() if isinstance(value, np.ndarray))
+        self.bytes += text + new + _ROW + kept * _PACKED
+        if record.columnar:
+            self.bytes += _STAMP * max(np.size(value) for value in fields.values())
+
+    def _readings(self, number: int) -> float:
+        """Return the bytes that a journal keeps of so many readings."""
+        whole = 8 * number
+        if self._steps is None or whole < SMALLEST:
+            return whole
+        return min(whole, 2 * number + 8 * self._steps)
+
+    @staticmethod
+    def _parts(array: Array) -> int:
+        whole, index = parts_of(array)
+        return whole.nbytes + (0 if index is None else index.nbytes)
+
+    def _journal(self, body: object) -> tuple[int, int]:
+        """Return the bytes of the text of a body, and those of its arrays that are new, as a journal keeps them."""
+        new = blobs = 0
+
+        def put(array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
+            nonlocal new, blobs
+            assert isinstance(array, np.ndarray)
+            digests = []
+            for part in parts_of(array):
+                if part is not None:
+                    digests.append(digest_of(part))
+                    if digests[-1] not in self._known:
+                        self._known.add(digests[-1])
+                        new += part.nbytes
+                        blobs += 1
+            return {"$array": digests[0], "index": digests[-1], "shape": array.shape}
+
+        text = len(encode(body, put))
+        return text + blobs * _BLOB, new
+
+
+class Rehearsed:
+    """A nominal die behind the limits that adds up what is asked of it."""
+
+    def __init__(self, die: Limited, plan: StagePlan, disk: _Disk) -> None:
+        self._die, self._plan, self._disk = die, plan, disk
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die."""
+        return self._die.geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances."""
+        return self._die.nominal
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time."""
+        return self._die.check(operation)
+
+    def sense(self, sense: Sense) -> Reading:
+        """Count a read."""
+        self._note(sense, sense.bias, sense.cols.shape[1])
+        self._plan.reads += len(sense)
+        return self._die.sense(sense)
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        """Count a pulse and its verify read."""
+        self._note(pulse, pulse.bias, 0 if pulse.verify is None else pulse.verify.cols.shape[1])
+        self._plan.pulses += len(pulse)
+        return self._die.pulse(pulse)
+
+    def program(self, plan: WritePlan) -> Attempts:
+        """Judge the cap of a write plan, then count its pulses."""
+        self.check(plan)
+        cap = extremes(plan.write.scaled(plan.ladder.max()))
+        if len(plan):
+            self._plan.v_highest = max(self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max())))
+        return program_by_host(self, plan)
+
+    def idle(self) -> None:
+        """Make every line safe."""
+        self._die.idle()
+
+    def _note(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
+        time = self._die.check(operation)
+        self._plan.time += time
+        self._plan.operations += 1
+        self._disk.operation(operation, time, columns)
+        self._plan.levels = max(self._plan.levels, count_levels(bias))
+        if len(bias):
+            found = extremes(bias)
+            self._plan.v_highest = max(self._plan.v_highest, float(max(found.positive.max(), found.negative.max())))
+
+
+@contextmanager
+def _asked_by(stage: str, die: str) -> Iterator[None]:
+    """Say in what is refused which stage of which die asked for it; type and values stay."""
+    try:
+        yield
+    except LimitError as error:
+        raise LimitError(
+            f"stage {stage} of die {die}: {error.quantity}", error.value, error.limit, error.unit
+        ) from error
+    except BenchError as error:
+        raise type(error)(f"stage {stage} of die {die}: {error}") from error
+
+
+def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure]) -> DiePlan:
+    """Return what `procedures` will do to `die`, which is asked for its predictions only and not touched.
+
+    Raises:
+        BenchError: an operation cannot be realised on this die.
+        LimitError: an operation is beyond the limits. Both say which stage of which die asked.
+    """
+    timing: Callable[[Operation], float] = die.check
+    nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing), limits)
+    history, plan = History(), DiePlan(name)
+    for procedure in procedures:
+        with _asked_by(procedure.name, name):
+            plan.stages.append(_rehearse_stage(procedure, nominal, limits, history))
+    if plan.stages:
+        plan.stages[0].bytes += _DIE + _CELL * math.prod(die.geometry.shape)
+    return plan
+
+
+def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, history: History) -> StagePlan:
+    short, repeats = procedure.rehearsal()
+    chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
+    stage, disk = StagePlan(procedure.name), _Disk(_STEPS if chip else None)
+    before = nominal.counts.copy()
+    for record in short.run(Rehearsed(nominal, stage, disk), history):
+        history.add(record)
+        disk.record(record)
+    stage.bytes = round(disk.bytes)
+    nominal.counts += (nominal.counts - before) * (repeats - 1)
+    if nominal.counts.max() > limits.pulses_per_cell:
+        worst = int(nominal.counts.max())
+        raise LimitError("predicted pulses on one cell", worst, limits.pulses_per_cell, "pulses")
+    return stage.times(repeats)
+
+
+def by_stage(plans: Sequence[DiePlan]) -> list[StagePlan]:
+    """Return the sum over all dies of each stage, in the order of the first die."""
+    number = len(plans[0].stages) if plans else 0
+    sums = [total([DiePlan(p.die, [p.stages[k]]) for p in plans]) for k in range(number)]
+    return [replace(s, stage=plans[0].stages[k].stage) for k, s in enumerate(sums)]
+
+
+def total(plans: Sequence[DiePlan]) -> StagePlan:
+    """Return the sum over all dies and stages."""
+    stages = [s for p in plans for s in p.stages]
+    voltage: FloatArray = np.array([s.v_highest for s in stages] or [0.0])
+    return StagePlan(
+        "total",
+        sum(s.operations for s in stages),
+        sum(s.reads for s in stages),
+        sum(s.pulses for s in stages),
+        sum(s.time for s in stages),
+        sum(s.bytes for s in stages),
+        float(voltage.max()),
+        max((s.levels for s in stages), default=0),
+    )

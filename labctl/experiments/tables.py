@@ -1,0 +1,152 @@
+"""What a comparison says as a table: printed, as Markdown, and as CSV for whoever draws it in another way."""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import fields
+
+from rich.console import Console
+
+from labctl.experiments.mtj_chip import METHODS, Comparison, DieError, Result
+from labctl.experiments.wine_passive import PARTS, Wine
+from labctl.terminal.progress import Column, print_table
+
+CHIP_COLUMNS = (
+    Column("weights", right=False),
+    Column("defects", right=False),
+    Column("dies", 3),
+    Column("software"),
+    Column("mean"),
+    Column("spread"),
+    Column("best", 5),
+    Column("median", 4),
+    Column("worst", 6),
+    Column("untuned", 2),
+    Column("fidelity", 7),
+    Column("bad cells", 8),
+)
+CHIP_LEGEND = (
+    "Test error in %. software: the same ternary weights without hardware. mean, spread (one standard deviation), "
+    "best, median, worst: over the dies, one scale per layer and die tuned on training images; untuned: mean at the "
+    "scales trained. fidelity: placed cells that read back as written, in %. bad cells: per die, as surveyed."
+)
+WINE_COLUMNS = (
+    Column("diameter"),
+    Column("n", 0),
+    Column("fidelity"),
+    Column("pulses per cell", 1),
+    Column("untuned train", 3),
+    Column("untuned test", 2),
+    Column("tuned train"),
+    Column("tuned test", 4),
+    Column("at 95.3 %", 1),
+)
+WINE_LEGEND = (
+    "Mean (worst) over the networks, in %. untuned: network scale 1; tuned: scale of each layer tuned on the training "
+    "samples. fidelity: placed cells that read back as written. at 95.3 %: networks that reach the best accuracy of "
+    "the publication, tuned, on training and test samples together. software: the same networks without hardware."
+)
+
+
+def chip_rows(found: Comparison) -> list[tuple[str, ...]]:
+    """Return a row per method and density, and one per other wafer."""
+    return [_chip_row(r) for r in sorted(found.results, key=_order)]
+
+
+def _order(r: Result) -> tuple[bool, float, int]:
+    return r.other, r.density, METHODS.index(r.method)
+
+
+def _chip_row(r: Result) -> tuple[str, ...]:
+    f = r.figures()
+    said = ("software", "mean", "spread", "best", "median", "worst", "untuned")
+    return (
+        r.method + (f", wafer {r.seed}" if r.other else ""),
+        f"x {r.density:g}",
+        str(len(r.dies)),
+        *(f"{100 * f[name]:.2f}" for name in said),
+        f"{100 * f['fidelity']:.2f}",
+        f"{f['defects']:.0f}",
+    )
+
+
+def wine_rows(found: Wine) -> list[tuple[str, ...]]:
+    """Return a row per diameter, and one of the software."""
+    rows = []
+    for array in found.arrays:
+        f = array.figures()
+        rows.append(
+            (
+                f"{array.diameter * 1e9:.0f} nm",
+                str(len(array.cells)),
+                f"{100 * f['fidelity']:.3f} ({100 * f['fidelity_min']:.2f})",
+                f"{f['pulses_per_cell']:.2f}",
+                *(f"{100 * f[part]:.2f} ({100 * f[f'{part}_min']:.1f})" for part in PARTS),
+                f"{100 * f['at_published']:.1f}",
+            )
+        )
+    first = found.arrays[0]
+    software = [f"{100 * first.software[p].mean():.2f} ({100 * first.software[p].min():.1f})" for p in PARTS]
+    return [*rows, ("software", str(len(first.cells)), "", "", *software, "")]
+
+
+def show_chip(found: Comparison, screen: Console) -> None:
+    """Print the table of the integrated chip."""
+    _show(screen, f"mtj-chip: {found.network}", CHIP_COLUMNS, chip_rows(found), CHIP_LEGEND)
+
+
+def show_wine(found: Wine, screen: Console) -> None:
+    """Print the table of the passive arrays."""
+    _show(screen, "wine-passive: 13-6-3", WINE_COLUMNS, wine_rows(found), WINE_LEGEND)
+
+
+def _show(screen: Console, title: str, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], legend: str) -> None:
+    missing = print_table(screen, title, columns, rows)
+    screen.print(legend, markup=False, highlight=False)
+    if missing:
+        screen.print(f"Not shown in {screen.width} columns: {', '.join(missing)}.", markup=False, highlight=False)
+
+
+def markdown(columns: Sequence[Column], rows: Sequence[tuple[str, ...]], legend: str) -> str:
+    """Return a table as Markdown, numbers to the right.
+
+    >>> print(markdown([Column("a", right=False), Column("b")], [("x", "1")], "a and b."))
+    | a | b |
+    |:--|--:|
+    | x | 1 |
+    <BLANKLINE>
+    a and b.
+    <BLANKLINE>
+    """
+    lines = [[c.heading for c in columns], *rows]
+    said = ["| " + " | ".join(row) + " |" for row in lines]
+    rule = "|" + "|".join("--:" if c.right else ":--" for c in columns) + "|"
+    return "\n".join([said[0], rule, *said[1:], "", legend, ""])
+
+
+def chip_csv(found: Comparison) -> str:
+    """Return one line per network and die."""
+    text = io.StringIO()
+    names = [f.name for f in fields(DieError)]
+    sheet = csv.writer(text, lineterminator="\n")
+    sheet.writerow(["method", "density", "wafer_seed", *names])
+    for r in sorted(found.results, key=_order):
+        for die in r.dies:
+            sheet.writerow([r.method, f"{r.density:g}", r.seed, *(_plain(getattr(die, name)) for name in names)])
+    return text.getvalue()
+
+
+def wine_csv(found: Wine) -> str:
+    """Return one line per network and diameter."""
+    text = io.StringIO()
+    sheet = csv.writer(text, lineterminator="\n")
+    sheet.writerow(["die", "diameter", "network", "fidelity", *PARTS, *(f"software_{part}" for part in PARTS)])
+    for a in found.arrays:
+        for n in range(len(a.cells)):
+            values = [a.fidelity[n], *(a.accuracy[p][n] for p in PARTS), *(a.software[p][n] for p in PARTS)]
+            sheet.writerow([a.die, _plain(a.diameter), n, *map(_plain, values)])
+    return text.getvalue()
+
+
+def _plain(value: object) -> object:
+    return f"{value:.6g}" if isinstance(value, float) else value

@@ -1,0 +1,1 @@
+"""Neural networks: data sets, weights, training."""

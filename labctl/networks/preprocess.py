@@ -1,0 +1,89 @@
+"""Images made fit for a die: cropped, averaged, black and white or grey, their idle pixels left out, centred.
+
+The same settings go with the trained weights and with the campaign that infers with them: weights are worth
+nothing on other pixels.
+"""
+
+from dataclasses import replace
+from enum import StrEnum
+from typing import Annotated
+
+import numpy as np
+from pydantic import Field
+
+from labctl.core.errors import BenchError
+from labctl.core.procedure import Model
+from labctl.core.units import FloatArray, Ratio
+from labctl.networks.datasets import Dataset
+
+
+class Shades(StrEnum):
+    """What a pixel may be."""
+
+    GREY = "grey"
+    BINARY = "binary"
+
+
+class Preprocess(Model):
+    """What is done to square images, in this order: crop, average, binarise, leave pixels out, centre.
+
+    As it stands it changes nothing.
+    """
+
+    crop: Annotated[
+        int | None, Field(ge=1, description="side of the middle of the image that is kept, in pixels; all if left out")
+    ] = None
+    average: Annotated[int, Field(ge=1, description="so many by so many pixels become one, their mean")] = 1
+    shades: Annotated[Shades, Field(description="grey, or binary: 0 and 1")] = Shades.GREY
+    threshold: Annotated[Ratio, Field(ge=0, lt=1, description="binary: a pixel above it is 1")] = 0.5
+    pixels: Annotated[
+        int | None, Field(ge=1, description="so many pixels are kept, those that vary most; all if left out")
+    ] = None
+    centre: Annotated[
+        bool, Field(description="the mean of each pixel is subtracted: on average a short then adds nothing")
+    ] = False
+
+    def apply(self, data: Dataset) -> Dataset:
+        """Return the data set with its images preprocessed; BenchError if they cannot be.
+
+        What varies, and means, are those of the training samples.
+        """
+        if self == Preprocess():
+            return data
+        train, test = (self.images(x) for x in (data.x_train, data.x_test))
+        if self.pixels is not None:
+            if self.pixels > train.shape[1]:
+                raise BenchError(f"{self.pixels} pixels were asked for; the images have {train.shape[1]}")
+            kept = np.sort(np.argsort(-train.var(axis=0, dtype=np.float64), kind="stable")[: self.pixels])
+            train, test = train[:, kept], test[:, kept]
+        if self.centre:
+            mean = train.mean(axis=0, dtype=np.float64).astype(train.dtype)
+            train, test = train - mean, test - mean
+        return replace(data, x_train=train, x_test=test)
+
+    def images(self, x: FloatArray) -> FloatArray:
+        """Return images (n, side x side), cropped, averaged and binarised: (n, new side x new side), as precise.
+
+        Raises:
+            BenchError: the images are not square, smaller than the crop, or cannot be averaged without a rest.
+
+        >>> import numpy as np
+        >>> Preprocess(average=2).images(np.array([[0.0, 1.0, 1.0, 0.0]]))
+        array([[0.5]])
+        """
+        side = round(x.shape[1] ** 0.5)
+        if side * side != x.shape[1]:
+            raise BenchError(f"samples of {x.shape[1]} features are no square images; leave 'preprocess' out")
+        new = side if self.crop is None else self.crop
+        if new > side:
+            raise BenchError(f"a crop of {new} x {new} pixels was asked for; the images have {side} x {side}")
+        if new % self.average:
+            raise BenchError(f"{new} x {new} pixels cannot be averaged {self.average} x {self.average} without a rest")
+        first = (side - new) // 2
+        middle = x.reshape(-1, side, side)[:, first : first + new, first : first + new]
+        small = new // self.average
+        blocks = middle.reshape(-1, small, self.average, small, self.average)
+        found: FloatArray = blocks.mean(axis=(2, 4), dtype=x.dtype).reshape(len(x), -1)
+        if self.shades is Shades.BINARY:
+            found = (found > self.threshold).astype(x.dtype)
+        return found

@@ -1,0 +1,119 @@
+"""What training and campaigns hand each other: the file of trained solutions, and the surveys of a run.
+
+The file carries, beside the weights, what a campaign must know to use them: the network scale of each layer, the
+preprocessing of the data, and, for networks trained for one die each, the name of that die.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import ValidationError
+
+from labctl.core.errors import BenchError
+from labctl.core.units import FloatArray, IntArray
+from labctl.files.arrays import read_npz
+from labctl.networks import solutions
+from labctl.networks.preprocess import Preprocess
+from labctl.networks.solutions import Solutions
+from labctl.networks.training.maps import DieSurvey
+from labctl.storage.results import open_run
+from labctl.storage.tables import Table
+from protocols.chip_readout import Activation
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedFile:
+    """A solution file and what goes with it.
+
+    Args:
+        scale: (s, K), network scale that each layer was trained with.
+        activation: of the hidden neurons.
+        data: name of the data set, "" if the file does not say.
+        dies: name of the die that each solution is for; empty if they are for any.
+    """
+
+    solutions: Solutions
+    scale: FloatArray
+    preprocess: Preprocess
+    activation: Activation
+    data: str
+    dies: tuple[str, ...]
+
+    def for_die(self, name: str) -> "TrainedFile":
+        """Return what is for the die `name`: all, or its own. BenchError if there are others' only."""
+        if not self.dies:
+            return self
+        if name not in self.dies:
+            raise BenchError(f"{self.solutions.path} has solutions for {', '.join(self.dies)}; none for die {name}")
+        at = np.flatnonzero(np.array(self.dies) == name)
+        return TrainedFile(
+            *(self.solutions.take(at), self.scale[at], self.preprocess, self.activation, self.data),
+            tuple(self.dies[k] for k in at),
+        )
+
+
+def read_trained(path: str | Path) -> TrainedFile:
+    """Return the solutions of a file and what goes with them; a file that is not of our training has scale 1.
+
+    Raises:
+        BenchError: as `solutions.load`, or what goes with them does not fit them.
+    """
+    path = Path(path)
+    found = solutions.load(path)
+    beside = read_npz(path, lambda key: key in ("scale", "die", "training"))
+    shape = (len(found), len(found.devices))
+    scale = beside.get("scale", np.ones(shape))
+    if scale.shape != shape or scale.dtype.kind != "f" or not (np.isfinite(scale) & (scale > 0)).all():
+        raise BenchError(f"{path}: scale is {scale.dtype} {scale.shape}; expected positive numbers {shape}")
+    said: dict[str, Any] = {}
+    try:
+        if "training" in beside:
+            said = json.loads(str(beside["training"]))
+        preprocess = Preprocess.model_validate(said.get("preprocess", {}))
+        activation, data = Activation(said.get("activation", "tanh")), str(said.get("data", ""))
+    except (ValueError, AttributeError, ValidationError) as error:
+        raise BenchError(f"{path}: 'training' cannot be read: {error}") from error
+    dies = tuple(str(name) for name in np.atleast_1d(beside.get("die", np.array([], np.str_))))
+    if dies and len(dies) != len(found):
+        raise BenchError(f"{path} names {len(dies)} dies for {len(found)} solutions")
+    return TrainedFile(found, scale, preprocess, activation, data, dies)
+
+
+def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:
+    """Return the surveys of the dies of a run (all that have one, or those named), the newest row of each kernel.
+
+    Conductances are those of the map for inference where the survey made one.
+
+    Raises:
+        BenchError: a die is not in the run or was not surveyed.
+        StorageError: there is no run.
+    """
+    opened = open_run(run)
+    if dies is not None and (missing := [name for name in dies if name not in opened.dies]):
+        raise BenchError(f"{run} has no die {missing[0]}; it has {', '.join(opened.dies)}")
+    found = []
+    for name in opened.dies if dies is None else dies:
+        die = opened.die(name)
+        if "survey" in die.tables:
+            surveyed = die.table("survey")
+            read = die.table("inference_map") if "inference_map" in die.tables else surveyed
+            rows, mapped = (_newest(f"{run}: of die {name}", table) for table in (surveyed, read))
+            found.append(DieSurvey(name, read["g_p"][mapped], read["g_ap"][mapped], surveyed["defect"][rows]))
+        elif dies is not None:
+            raise BenchError(f"{run}: die {name} was not surveyed")
+    if not found:
+        raise BenchError(f"{run} has no surveyed die; expected the run of a campaign with a survey")
+    return found
+
+
+def _newest(whose: str, table: Table) -> IntArray:
+    """Return the last row of every kernel, in their order; BenchError if one is missing."""
+    kernels, last = np.unique(np.asarray(table["kernel"])[::-1], return_index=True)
+    if not np.array_equal(kernels, np.arange(len(kernels))):
+        raise BenchError(f"{whose} only the kernels {kernels.tolist()} were surveyed")
+    found: IntArray = table.rows - 1 - last
+    return found

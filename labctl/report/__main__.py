@@ -1,0 +1,14 @@
+"""``python -m labctl.report RUN`` writes the report of a run, in a process that owns no outputs."""
+
+import sys
+from pathlib import Path
+
+from labctl.core.errors import LabError
+from labctl.report.html import write_report
+
+if __name__ == "__main__":
+    try:
+        print(write_report(Path(sys.argv[1])))
+    except LabError as error:
+        print(f"labctl: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -1,0 +1,63 @@
+"""What was found by hand, in operator words and as plain data."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from labctl.core.die import Flag
+from labctl.station.hand_session import DIE
+from labctl.storage.results import open_run
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    """Return what was recorded, one plain dict per record; NaN as None."""
+    found = []
+    die = open_run(folder).die(DIE)
+    for name in die.tables:
+        table = die.table(name)
+        fields = [column for column in table if column not in ("seq", "stage", "utc")]
+        found += [{c: _plain(table[c][k]) for c in fields} for k in range(table.rows)]
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """Return an array or number as JSON has it."""
+    data = value.tolist() if hasattr(value, "tolist") else value
+    if isinstance(data, list):
+        return [_plain(item) for item in data]
+    return None if isinstance(data, float) and data != data else data
+
+
+def show(row: dict[str, Any], screen: Console) -> None:
+    """Print one record in operator words."""
+    if isinstance(row["conductance"], list):
+        screen.print(f"kernel {row['kernel']}, uS at {row['v_read'] * 1e3:g} mV; ! is flagged", markup=False)
+        for r, (values, flags) in enumerate(zip(row["conductance"], row["flag"], strict=True)):
+            cells = (
+                f"{'open' if g is None else f'{g * 1e6:.0f}':>5}{'!' if f else ' '}"
+                for g, f in zip(values, flags, strict=True)
+            )
+            screen.print(f"{r:3} " + "".join(cells), markup=False, soft_wrap=True)
+        return
+    g = row["conductance"]
+    where = f"kernel {row['kernel']}, row {row['row']}, column {row['col']}"
+    value = "nothing known" if g is None else f"{g * 1e6:.4g} uS" + (f" ({1e-3 / g:.4g} kohm)" if g > 0 else "")
+    said = f"{where}: {value} at {row['v_read'] * 1e3:g} mV, reads {'P' if row['state'] else 'AP'}{_flags(row['flag'])}"
+    if "target" in row:
+        done = "verified" if row["verified"] else "NOT verified"
+        said += (
+            f"; after {row['voltage'] * 1e3:g} mV, {row['width'] * 1e3:g} ms towards {'P' if row['target'] else 'AP'}: "
+            f"{done}{_flags(row['pulse_flag'], ' during the pulse')}"
+        )
+    screen.print(said, markup=False, soft_wrap=True)
+
+
+def _flags(value: int, when: str = "") -> str:
+    """Return what a flag says.
+
+    >>> _flags(3)
+    ', compliance and overrange'
+    """
+    names = [str(flag.name).lower() for flag in Flag if value & flag]
+    return f", {' and '.join(names)}{when}" if names else ""

@@ -1,0 +1,176 @@
+"""Charts as SVG: figures against time, histograms, and the spread of every die; a point's numbers are in its title."""
+
+import math
+import time
+from collections.abc import Sequence
+from html import escape
+
+from labctl.analysis.distributions import Distribution
+from labctl.report.report_data import DieFacts, Series
+
+_WIDE, _HIGH = 440.0, 250.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62.0, 12.0, 12.0, 44.0
+_STEPS = (
+    *(1.0, 2.0, 5.0, 10.0, 15.0, 30.0),
+    *(60.0 * m for m in (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440, 2880, 7200, 14400)),
+)
+"""Between the marks of a time axis, s."""
+
+
+def nice(low: float, high: float, about: int = 5) -> list[float]:
+    """Return round numbers from `low` to `high`, about as many as asked for; of one number, that number.
+
+    >>> nice(0.0, 9.2), nice(2.31, 2.48, 4), nice(0, 0)
+    ([0.0, 2.0, 4.0, 6.0, 8.0], [2.35, 2.4, 2.45], [0])
+    """
+    if high <= low:
+        return [low]
+    rough = (high - low) / about
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= rough)
+    return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
+class _Frame:
+    """Two axes in a box, and what is drawn in it."""
+
+    def __init__(self, x: tuple[float, float], y: tuple[float, float], title: str) -> None:
+        self.x0, self.x1 = x
+        self.y0, self.y1 = y
+        self.parts = [
+            f'<svg class="chart" viewBox="0 0 {_WIDE:.0f} {_HIGH:.0f}" role="img" aria-label="{escape(title)}">'
+        ]
+
+    def at(self, x: float, y: float) -> tuple[float, float]:
+        """Return where a point is drawn."""
+        return (
+            _LEFT + (x - self.x0) / (self.x1 - self.x0) * (_WIDE - _LEFT - _RIGHT),
+            _HIGH - _BOTTOM - (y - self.y0) / (self.y1 - self.y0) * (_HIGH - _TOP - _BOTTOM),
+        )
+
+    def axes(self, x_ticks: Sequence[tuple[float, str]], y_ticks: Sequence[float], x_label: str, y_label: str) -> None:
+        """Draw the axes with their numbers."""
+        for value in y_ticks:
+            _, y = self.at(self.x0, value)
+            self.parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{_WIDE - _RIGHT}"/>')
+            self.parts.append(
+                f'<text class="tick" x="{_LEFT - 7}" y="{y + 4.5:.1f}" text-anchor="end">{plain(value)}</text>'
+            )
+        for value, text in x_ticks:
+            x, _ = self.at(value, self.y0)
+            self.parts.append(f'<path class="grid" d="M{x:.1f} {_HIGH - _BOTTOM}v5"/>')
+            self.parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{_HIGH - _BOTTOM + 19}" text-anchor="middle">{escape(text)}</text>'
+            )
+        self.parts.append(f'<path class="axis" d="M{_LEFT} {_HIGH - _BOTTOM}H{_WIDE - _RIGHT}"/>')
+        middle = (_LEFT + _WIDE - _RIGHT) / 2
+        self.parts.append(
+            f'<text class="label" x="{middle}" y="{_HIGH - 5}" text-anchor="middle">{escape(x_label)}</text>'
+        )
+        if y_label:
+            y = (_HIGH - _BOTTOM + _TOP) / 2
+            self.parts.append(
+                f'<text class="label" transform="translate(11 {y}) rotate(-90)" text-anchor="middle">'
+                f"{escape(y_label)}</text>"
+            )
+
+    def done(self) -> str:
+        """Return the drawing."""
+        return "".join([*self.parts, "</svg>"])
+
+
+def plain(value: float) -> str:
+    """Return a number of an axis.
+
+    >>> plain(12000.0), plain(1200.0), plain(2.35), plain(-0.0)
+    ('12 k', '1,200', '2.35', '0')
+    """
+    for least, divisor, prefix in ((1e6, 1e6, " M"), (1e4, 1e3, " k")):
+        if abs(value) >= least:
+            return f"{value / divisor:,.6g}{prefix}"
+    return f"{value + 0.0:,.6g}"
+
+
+def _padded(low: float, high: float) -> tuple[float, float]:
+    edge = 0.08 * (high - low) or 0.02 * abs(high) or 1.0
+    return low - edge, high + edge
+
+
+def against_time(series: Series) -> str:
+    """Return a figure of the dies against the time when each was finished; the golden die as diamonds on a line."""
+    xs = [p.utc for p in series.points]
+    ys = [p.value * series.factor for p in series.points]
+    frame = _Frame(_padded(min(xs), max(xs)), _padded(min(ys), max(ys)), f"{series.title} against time")
+    frame.axes(_clock_ticks(frame.x0, frame.x1), nice(frame.y0, frame.y1, 4), "", series.unit)
+    golden = [frame.at(x, y) for x, y, p in zip(xs, ys, series.points, strict=True) if p.golden]
+    if len(golden) > 1:
+        frame.parts.append('<path class="golden-line" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in golden) + '"/>')
+    for x, y, (utc, _, die, is_golden) in zip(xs, ys, series.points, strict=True):
+        at = frame.at(x, y)
+        said = f"{die}, {time.strftime('%H:%M', time.localtime(utc))}: {plain(y)} {series.unit}".rstrip()
+        title = f"<title>{escape(said)}</title>"
+        if is_golden:
+            mark = f'<path class="golden" d="M{at[0]:.1f} {at[1] - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z">{title}</path>'
+        else:
+            mark = f'<circle class="point" cx="{at[0]:.1f}" cy="{at[1]:.1f}" r="3.4">{title}</circle>'
+        frame.parts.append(mark)
+    return frame.done()
+
+
+def _clock_ticks(low: float, high: float) -> list[tuple[float, str]]:
+    """Return full seconds, minutes, hours or days of the local clock."""
+    step = next((s for s in _STEPS if (high - low) / s <= 4.5), _STEPS[-1])
+    shift = time.localtime(low).tm_gmtoff
+    form = "%H:%M:%S" if step < 60 else "%H:%M" if step < 86400 else "%d %b"
+    return [
+        (k * step - shift, time.strftime(form, time.localtime(k * step - shift)))
+        for k in range(math.ceil((low + shift) / step), math.floor((high + shift) / step) + 1)
+    ]
+
+
+def histogram(found: Distribution) -> str:
+    """Return a distribution over the cells of all dies."""
+    low, high = min(b.edges[0] for b in found.bars), max(b.edges[-1] for b in found.bars)
+    top = max(max(b.counts) for b in found.bars)
+    frame = _Frame((low, high), (0.0, top * 1.06), found.title)
+    ticks = [(v, plain(v)) for v in nice(low, high, 8)]
+    frame.axes(ticks, nice(0.0, top, 4), found.unit, found.what)
+    base = frame.at(low, 0.0)[1]
+    for number, bars in enumerate(found.bars):
+        steps = []
+        for left, right, n in zip(bars.edges[:-1], bars.edges[1:], bars.counts, strict=True):
+            (a, y), (b, _) = frame.at(left, n), frame.at(right, n)
+            steps.append(f"L{a:.1f} {y:.1f}L{b:.1f} {y:.1f}")
+        start, end = frame.at(bars.edges[0], 0.0)[0], frame.at(bars.edges[-1], 0.0)[0]
+        frame.parts.append(
+            f'<path class="bars bars-{number}" d="M{start:.1f} {base:.1f}{"".join(steps)}L{end:.1f} {base:.1f}z">'
+            f"<title>{escape(bars.name)}</title></path>"
+        )
+    return frame.done()
+
+
+def spreads(dies: Sequence[DieFacts], names: Sequence[str], title: str, unit: str, factor: float) -> str:
+    """Return 5th to 95th percentile (line), quartiles (bar) and median (gap) of every die, in the order measured."""
+    order = sorted((d for d in dies if any(n in d.measured.spreads for n in names)), key=lambda d: d.tries[-1].since)
+    if not order:
+        return ""
+    found = [(k, n, d.measured.spreads[n]) for k, d in enumerate(order) for n in names if n in d.measured.spreads]
+    ends = [v * factor for _, _, s in found for v in (s.p5, s.p95)]
+    frame = _Frame((-0.8, len(order) - 0.2), _padded(min(ends), max(ends)), title)
+    whole = [(v, plain(v + 1)) for v in nice(0, len(order) - 1, 6) if v == int(v)]
+    frame.axes(whole, nice(frame.y0, frame.y1, 4), "dies in the order measured", unit)
+    for k, name, s in found:
+        number = names.index(name)
+        x, top = frame.at(k, s.p95 * factor)
+        bottom = frame.at(k, s.p5 * factor)[1]
+        upper, lower, middle = (frame.at(k, v * factor)[1] for v in (s.p75, s.p25, s.median))
+        wide = min(14.0, 0.55 * (_WIDE - _LEFT - _RIGHT) / (len(order) + 1))
+        said = f"{order[k].name}: median {s.median * factor:.4g} {unit}, "
+        said += f"5 to 95 %: {s.p5 * factor:.4g} to {s.p95 * factor:.4g}"
+        frame.parts.append(
+            f'<g class="spread spread-{number}"><title>{escape(said)}</title>'
+            f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
+            f'<rect x="{x - wide / 2:.1f}" y="{upper:.1f}" width="{wide:.1f}" height="{max(lower - upper, 1.0):.1f}"/>'
+            f'<path class="median" d="M{x - wide / 2:.1f} {middle:.1f}h{wide:.1f}"/></g>'
+        )
+    return frame.done()

@@ -1,0 +1,221 @@
+"""Operator words: what happened in a run, how it ended, and what to type next."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from labctl.analysis.quantities import BY_KEY
+from labctl.report.run_folder import left_out
+from labctl.storage.journal_reader import Entry
+from labctl.storage.run_log import ACTIVE, RunState, State
+from labctl.terminal.progress import counted, duration
+
+OUTCOMES = {
+    0: "finished, every die good",
+    1: "finished; not every die is good",
+    2: "refused before the start; nothing was energised",
+    3: "stopped by a rule, a limit, an instrument or an interlock",
+    4: "stopped by the operator",
+    5: "stopped because data could not be written or read",
+    6: "OUTPUTS COULD NOT BE VERIFIED OFF: go to the bench",
+    70: "stopped by a bug of ours; please report it",
+}
+"""What the exit codes mean (``docs/exit-codes.md``), as the headline says it."""
+RUNNING = "still running"
+BROKEN_OFF = "broken off: killed, or the power went; nothing that was acknowledged is lost"
+
+
+class Redo(NamedTuple):
+    """Something that is left to do: why, and the command to paste."""
+
+    why: str
+    command: str
+
+
+LEVELS = ("die", "note", "decision", "warning", "alarm")
+"""How much an event matters, the least first."""
+
+
+def outcome(state: RunState, alive: bool) -> str:
+    """Return how the run ended and why, or that it did not."""
+    if state.exit_code is not None:
+        return _ended(state.exit_code, state.reason)
+    return RUNNING if alive else BROKEN_OFF
+
+
+def _ended(code: int, reason: str) -> str:
+    """Return what an exit code means, and the reason; only the reason if that says the same and more.
+
+    >>> _ended(4, "stopped by the operator: ana"), _ended(5, "the disk is full")
+    ('stopped by the operator: ana', 'stopped because data could not be written or read: the disk is full')
+    """
+    said = OUTCOMES.get(code, f"ended with exit code {code}")
+    first = reason.splitlines()[0] if reason else ""
+    return first if first.startswith(said) else f"{said}: {first}" if first else said
+
+
+def event(entry: Entry) -> tuple[str, str, str]:
+    """Return of one row of a run's journal how much it matters, the die it is about ("" for none), and what it says.
+
+    >>> from labctl.storage.journal_reader import Stamp
+    >>> event(Entry(7, "", "asked", {"what": "skip", "die": "D3", "by": "ana", "reason": "scratched"}, Stamp(0.0, 0.0)))
+    ('decision', 'D3', 'ana asked to skip the die: scratched')
+    """
+    body = entry.body if isinstance(entry.body, Mapping) else {}
+    die = str(body.get("die", ""))
+    text = str(body.get("text") or "")
+    match entry.kind:
+        case "state":
+            return _state(body), die, _move(body)
+        case "step":
+            return "die", die, f"procedure {body.get('stage', '')}"
+        case "alarm":
+            level = str(body.get("level", "alarm"))
+            return level if level in LEVELS else "alarm", die, text
+        case "asked":
+            if body.get("what") == "off":
+                return "warning", die, f"{body.get('by') or 'somebody'} switched the bench off{_because(body)}"
+            what = "skip the die" if body.get("what") == "skip" else "stop at the next safe point"
+            return "decision", die, f"{body.get('by') or 'somebody'} asked to {what}{_because(body)}"
+        case "rule":
+            return "alarm", die, f"stop rule '{body.get('rule', '')}': {text}"
+        case "visit":
+            return "decision", die, "the golden die is visited"
+        case "golden":
+            return ("note" if body.get("ok", True) else "warning"), die, text or _golden(body)
+        case "suspect":
+            dies = [str(d) for d in body.get("dies", ())]
+            return "warning", dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {text}"
+        case "safed":
+            return ("warning" if body.get("met") else "note"), die, text
+        case "watchdog":
+            return _watchdog(body)
+        case "clock":
+            return "warning", die, text or f"the clock jumped by {float(body.get('step', 0)):+.1f} s"
+        case "resumed":
+            return "decision", die, _resumed(body)
+        case "ended":
+            code = int(body.get("exit", 70))
+            level = {0: "note", 1: "note", 3: "warning", 4: "decision"}.get(code, "alarm")
+            return level, die, f"run {_ended(code, str(body.get('reason') or ''))}"
+    said = text or ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
+    return "note", die, f"{entry.kind}{': ' if said else ''}{said}"
+
+
+def _because(body: Mapping[str, Any]) -> str:
+    reason = str(body.get("reason") or "")
+    return f": {reason.splitlines()[0]}" if reason else ""
+
+
+def _state(body: Mapping[str, Any]) -> str:
+    state = str(body.get("state"))
+    if state in (State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED):
+        return "warning"
+    return "decision" if state in (State.SKIPPED, State.RETOUCH) else "die"
+
+
+def _move(body: Mapping[str, Any]) -> str:
+    number = int(body.get("try", 1))
+    again = f", try {number}" if number > 1 else ""
+    found = f", bin {body['bin']}" if body.get("bin") not in (None, "", body.get("state")) else ""
+    why = f" ({body['rule']})" if body.get("rule") and not body.get("reason") else ""
+    figures = [f"{BY_KEY[k].title} {BY_KEY[k].text(v)}" for k, v in body.get("figures", {}).items() if k in BY_KEY]
+    measured = f"; {', '.join(figures)}" if figures else ""
+    return f"{body.get('state', '')}{again}{found}{why}{_because(body)}{measured}"
+
+
+def _golden(body: Mapping[str, Any]) -> str:
+    drift = ", ".join(f"{name} {float(value):+.2%}" for name, value in body.get("drift", {}).items())
+    return f"golden die {'as before' if body.get('ok', True) else 'has drifted'}{': ' if drift else ''}{drift}"
+
+
+def _watchdog(body: Mapping[str, Any]) -> tuple[str, str, str]:
+    what = str(body.get("what", ""))
+    said = {
+        "died": "the process that owns the instruments died",
+        "hung": "the process that owns the instruments did not answer in time and was ended",
+        "safe": "the bench was made safe: outputs at 0 V and off, relays open, read back",
+        "unsafe": "THE BENCH COULD NOT BE VERIFIED SAFE: go there",
+    }.get(what, what)
+    seconds = body.get("seconds")
+    after = f" ({duration(float(seconds))} later)" if seconds is not None and what in ("safe", "unsafe") else ""
+    text = f": {body['text']}" if body.get("text") else ""
+    return ("note" if what == "safe" else "alarm"), str(body.get("die", "")), f"{said}{after}{text}"
+
+
+def _resumed(body: Mapping[str, Any]) -> str:
+    only = [str(d) for d in body.get("only") or ()]
+    accepted = [str(a) for a in body.get("accepted") or ()]
+    about = f", of it only {', '.join(only)}" if only else ""
+    despite = f"; accepted although changed: {'; '.join(accepted)}" if accepted else ""
+    return f"the run is taken up again{about}{_because(body)}{despite}"
+
+
+def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Redo]:
+    """Return what is left to do, the most useful first; nothing while the run goes on.
+
+    Args:
+        run: path of the run folder.
+        argv: what the run was started with.
+    """
+    if alive:
+        return []
+    found: list[Redo] = []
+    excluded = left_out(state)
+    open_dies = [d for d in state.dies.values() if d.name in state.unfinished]
+    broken = [d.name for d in open_dies if d.tries]
+    fresh = [d.name for d in open_dies if not d.tries]
+    if broken and fresh:
+        said = f"go on with all: {counted(len(broken), 'die')} not finished, {counted(len(fresh), 'die')} not begun"
+        found.append(Redo(said, _command("resume", run)))
+    elif fresh:
+        found.append(Redo(f"go on: {counted(len(fresh), 'die')} not begun", _command("resume", run)))
+    if broken:
+        said = f"go on with these only: {_why(state, broken)}"
+        found.append(Redo(said, _command("resume", run, "--only", ",".join(broken))))
+    again = {
+        "no contact; clean needles and pads, then measure again in a new run": [
+            d.name for d in state.subjects if d.state is State.CONTACT_FAIL
+        ],
+        "stopped by a limit; look at the die first, then measure again in a new run": [
+            d.name for d in state.subjects if d.state is State.LIMIT_STOP
+        ],
+        "skipped; measure in a new run": [
+            d.name for d in state.subjects if d.state is State.SKIPPED and d.name not in excluded
+        ],
+        "measured, but in doubt; measure again in a new run": [
+            d.name for d in state.subjects if d.suspect and d.state is State.DONE
+        ],
+    }
+    found += [
+        Redo(f"{counted(len(names), 'die')}: {why}", new_run(argv, names)) for why, names in again.items() if names
+    ]
+    return found
+
+
+def _why(state: RunState, names: Iterable[str]) -> str:
+    """Return in what states the dies are, most frequent first."""
+    found = [state.dies[n].state for n in names]
+    kinds = ["broken off" if s in ACTIVE else s.value for s in found]
+    return ", ".join(f"{kinds.count(k)} {k}" for k in sorted(set(kinds), key=lambda k: (-kinds.count(k), k)))
+
+
+def _command(*parts: str) -> str:
+    return shlex.join(["labctl", *parts])
+
+
+def new_run(argv: Sequence[str], only: Sequence[str]) -> str:
+    """Return the command that started a run, for some of its dies and into a new folder.
+
+    >>> new_run(["/venv/bin/labctl", "run", "a.yaml", "--out", "runs/a", "--seed=7"], ["D1", "D2"])
+    'labctl run a.yaml --seed=7 --only D1,D2'
+    """
+    kept, skip = [], False
+    for word in list(argv)[1:]:
+        if skip:
+            skip = False
+        elif word in ("--out", "--only"):
+            skip = True
+        elif not word.startswith(("--out=", "--only=")):
+            kept.append(word)
+    return _command(*kept, "--only", ",".join(only))

@@ -1,0 +1,281 @@
+"""The morning report as one HTML file that loads nothing: `report.html`, beside `report.json`, in the run folder."""
+
+import os
+import re
+import time
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files as packaged
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES, size
+from labctl.core.errors import StorageError
+from labctl.files import digest
+from labctl.report import charts_svg, palette
+from labctl.report.report_data import DieFacts, Event, Facts, as_json, gather
+from labctl.report.wafer_maps_svg import maps
+from labctl.storage.run_log import FINAL
+from labctl.terminal.progress import counted, duration
+
+MOODS = {None: "bad", 0: "ok", 1: "mixed", 3: "mixed", 4: "mixed"}
+_LOOK = 8
+"""Warnings and alarms that stand at the top; the others are among the events."""
+
+
+def write_report(folder: Path) -> Path:
+    """Write ``report.json`` and ``report.html`` into a run folder, from that folder alone; return the page.
+
+    Each takes the place of an earlier one in one step, so that nobody ever opens half a page.
+
+    Raises:
+        StorageError: there is no run there, its journal is damaged, or the folder cannot be written.
+    """
+    facts = gather(folder)
+    for name, text in (("report.json", as_json(facts)), ("report.html", page(facts, folder))):
+        part = folder / f"{name}.part"
+        try:
+            part.write_text(text, encoding="utf-8", newline="\n")
+            os.replace(part, folder / name)
+        except OSError as error:
+            raise StorageError(f"{folder / name}: the report cannot be written: {error.strerror or error}") from error
+    return folder / "report.html"
+
+
+def page(facts: Facts, folder: Path) -> str:
+    """Return the page; `folder` is looked at for the files that the run keeps, to compare their digests."""
+    home = packaged("labctl.report")
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    look_of = {m.key: m for m in maps(facts.dies, facts.bins, ON_MAPS)}
+    colours = {name: colour for name, colour, _, _ in look_of["bin"].legend}
+    environment.filters |= {
+        "clock": clock,
+        "day": _day,
+        "day_if_other": lambda utc, other: "" if _day(utc) == _day(other) else f"{_day(utc)} ",
+        "duration": duration,
+        "times": lambda n: "once" if n == 1 else f"{n} times",
+        "first_line": lambda text: text.splitlines()[0] if text else "",
+        "capitalise": lambda text: text[:1].upper() + text[1:],
+        "link": lambda name: Markup(f'<a href="#die-{escape(name)}">{escape(name)}</a>'),
+        "ink": palette.ink,
+        "sub": lambda text: Markup(re.sub(r"\bR_(A?P)\b", r"R<sub>\1</sub>", str(escape(text)))),
+        "percent": lambda value, digits: "" if value is None else f"{100 * value:.{digits}f}",
+        "size": size,
+        "after": _after,
+        "bin_mark": lambda die: _mark(die, colours),
+        "in_short": _in_short,
+        "known": _known,
+    }
+    needs = [e for e in facts.events if e.level in ("warning", "alarm")]
+    drawn = [{**vars(m), "large": Markup(m.large), "small": Markup(m.small)} for m in look_of.values()]
+    return environment.from_string((home / "report.html.jinja").read_text(encoding="utf-8")).render(
+        f=facts,
+        headline=headline(facts),
+        mood="live" if facts.alive else MOODS.get(facts.exit_code, "bad"),
+        figures=_figures(facts),
+        look=_gravest(needs),
+        more=max(0, len(needs) - _LOOK),
+        maps=drawn,
+        marked=_marked(facts.dies),
+        legend="Accuracy and fidelity are means over the networks of a die.",
+        columns=_columns(facts),
+        rows=_rows(facts, colours),
+        drift=[(s.title, "", Markup(charts_svg.against_time(s))) for s in facts.series],
+        histograms=[
+            (d.title, f"{d.beyond:,} beyond the axis" if d.beyond else "", Markup(charts_svg.histogram(d)))
+            for d in facts.distributions
+        ],
+        spreads=list(_spreads(facts)),
+        origin=list(_origin(facts)),
+        files=list(_files(facts, folder)),
+        zone=time.strftime("UTC%z", time.localtime(facts.made)),
+        css=Markup((home / "report.css").read_text(encoding="utf-8")),
+        js=Markup((home / "report.js").read_text(encoding="utf-8")),
+    )
+
+
+def headline(facts: Facts) -> str:
+    """Return the one line to read when there is time for one."""
+    n = facts.meant
+    if facts.exit_code == 6:
+        return "Go to the bench: outputs may be live."
+    done = sum(d.state in FINAL for d in facts.dies)
+    if facts.exit_code is None and done < n:
+        return f"{done} of {counted(n, 'die')} done, {facts.good} good."
+    if facts.good == n:
+        return f"All {counted(n, 'die')} are good." if n != 1 else "The die is good."
+    return f"{facts.good} of {counted(n, 'die')} are good."
+
+
+def clock(utc: float, seconds: bool = False) -> str:
+    """Return s since 1970 as the clock of this place shows it."""
+    return time.strftime("%H:%M:%S" if seconds else "%H:%M", time.localtime(utc))
+
+
+def _day(utc: float) -> str:
+    return time.strftime("%a %d %b %Y", time.localtime(utc))
+
+
+def _after(seconds: float) -> str:
+    """Return a time since the start.
+
+    >>> _after(3725.4), _after(-3)
+    ('1:02:05', '–')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 0 else "–"
+
+
+def _gravest(events: Sequence[Event]) -> list[Event]:
+    """Return the gravest, in their order; what another says of the same die as well is left out."""
+    said = {(e.die, e.text) for e in events}
+    events = [e for e in events if not any(d == e.die and t != e.text and e.text in t for d, t in said)]
+    alarms = [e for e in events if e.level == "alarm"][:_LOOK]
+    warnings = [e for e in events if e.level == "warning"][: _LOOK - len(alarms)]
+    return sorted([*alarms, *warnings], key=lambda e: e.seq)
+
+
+def _figures(facts: Facts) -> list[tuple[str, str, str]]:
+    """Return what stands in large type: (name, value, note)."""
+    rest = len(facts.dies) - facts.meant
+    found = [("good dies", f"{facts.good} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
+    for key in ("fidelity", "accuracy_test", "r_p", "tmr"):
+        values = [d.figures[key] for d in facts.dies if key in d.figures]
+        q = BY_KEY[key]
+        if values:
+            note = f"median; {q.number(min(values))} to {q.number(max(values))}"
+            found.append((q.title, q.text(median(values)), note if len(values) > 1 else ""))
+    simulated, ended = facts.body == "simulated", facts.exit_code in (0, 1)
+    foretold = facts.predicted.get("seconds", 0.0)
+    note = f"{duration(foretold)} predicted{' for a bench' if simulated else ''}" if foretold else ""
+    against = "" if simulated or not ended else _against(facts.seconds, foretold)
+    found.append(("time taken", duration(facts.seconds), note + against))
+    foretold = facts.predicted.get("bytes", 0.0)
+    against = _against(facts.bytes, foretold) if ended else ""
+    note = f"{size(foretold)} predicted{against}" if foretold else ""
+    found.append(("on disk", size(facts.bytes), note))
+    tries = sum(max(0, len(d.tries) - 1) for d in facts.dies)
+    if tries:
+        found.append(("further tries", str(tries), f"on {counted(sum(len(d.tries) > 1 for d in facts.dies), 'die')}"))
+    return found
+
+
+def _against(taken: float, foretold: float) -> str:
+    """Return by how much what happened differs from what was foretold."""
+    return f" ({taken / foretold - 1:+.0%})" if foretold else ""
+
+
+def _marked(dies: Sequence[DieFacts]) -> str:
+    """Return what the marks on maps mean, those that there are."""
+    said = ["a white corner marks a die in doubt"] if any(d.suspect for d in dies) else []
+    said += ["each dot a further try"] if any(len(d.tries) > 1 for d in dies) else []
+    return f"{'; '.join(said).capitalize()}." if said else ""
+
+
+def _shown(facts: Facts) -> list[str]:
+    """Return the figures that at least one die has."""
+    return [q.key for q in QUANTITIES if any(q.key in d.figures for d in facts.dies)]
+
+
+def _columns(facts: Facts) -> list[tuple[str, str, bool]]:
+    figures = [(BY_KEY[k].title, BY_KEY[k].unit, False) for k in _shown(facts)]
+    why = [("why", "", True)] if any(_why(d) for d in facts.dies) else []
+    return [("die", "", True), ("bin", "", True), ("hard", "", False), ("tries", "", False), *figures, *why]
+
+
+def _why(die: DieFacts) -> str:
+    """Return what the table says of a die that is not good, or in doubt."""
+    found = ["in doubt"] if die.suspect else []
+    if not die.good:
+        found += [die.reason.splitlines()[0] if die.reason else die.rule]
+    return "; ".join(filter(None, found))
+
+
+def _rows(facts: Facts, colours: dict[str, str]) -> list[list[tuple[Any, Any, str]]]:
+    """Return the table of the dies as (text, what it is sorted by, class)."""
+    keys, rows = _shown(facts), []
+    for order, d in enumerate(facts.dies):
+        name = Markup(f'<a href="#die-{escape(d.name)}">{escape(d.name)}</a>')
+        figures = [(BY_KEY[k].number(d.figures.get(k)), d.figures.get(k, ""), "") for k in keys]
+        rows.append(
+            [
+                (name, order, "left"),
+                (_mark(d, colours) + (d.bin or d.state), d.bin or d.state, "left"),
+                (d.hard or "", d.hard or "", ""),
+                (len(d.tries) or "", len(d.tries) or "", ""),
+                *figures,
+                *([(_why(d), None, "reason")] if any(_why(die) for die in facts.dies) else []),
+            ]
+        )
+    return rows
+
+
+def _mark(die: DieFacts, colours: dict[str, str]) -> Markup:
+    colour = colours.get(die.bin or die.state, "transparent")
+    return Markup(f'<i class="bin" style="background: {colour if die.state != "pending" else "none"}"></i>')
+
+
+def _in_short(die: DieFacts) -> str:
+    """Return the figures of a die that stand beside its name."""
+    keys = ("fidelity", "accuracy_test", "r_p", "tmr")
+    found = [f"{BY_KEY[k].title} {BY_KEY[k].text(die.figures[k])}" for k in keys if k in die.figures]
+    tries = [f"{len(die.tries)} tries"] if len(die.tries) > 1 else []
+    return " · ".join([*found, *tries])
+
+
+def _known(die: DieFacts) -> list[tuple[str, str]]:
+    """Return the figures of a die, in words."""
+    found = [(q.title, q.text(die.figures[q.key])) for q in QUANTITIES if q.key in die.figures]
+    if die.measured.defects:
+        kinds = ", ".join(f"{n:,} {name}" for name, n in die.measured.defects.items())
+        found.append((f"defects of {die.measured.cells:,} cells", kinds))
+    for name, ohm in die.measured.contact.items():
+        found.append((f"contact, pads {name}", f"{ohm:.3g} Ω"))
+    known = {round(v, 9) for v in die.figures.values()}
+    judged = die.tries[-1].figures if die.tries else {}
+    return found + [(f"{k}, as judged", f"{v:.4g}") for k, v in judged.items() if round(v, 9) not in known]
+
+
+def _spreads(facts: Facts) -> Any:
+    for names, title, unit, factor in (
+        (("g_p", "g_ap"), "conductance", "µS", 1e6),
+        (("tmr",), "TMR", "%", 100.0),
+    ):
+        svg = charts_svg.spreads(facts.dies, names, title, unit, factor)
+        if svg:
+            yield f"{title} of every die", "", Markup(svg)
+
+
+def _origin(facts: Facts) -> Any:
+    p = facts.provenance
+    argv = " ".join(str(a) for a in p.get("argv", ()))
+    for name, value in (
+        ("run folder", facts.path),
+        ("typed", argv),
+        ("in folder", p.get("cwd")),
+        ("dies", facts.body),
+        ("seed", p.get("seed")),
+        ("set on the command line", ", ".join(f"{k}={v}" for k, v in p.get("set", {}).items())),
+        ("host", " ".join(str(p[k]) for k in ("host", "machine") if k in p)),
+        ("git commit", p.get("git_commit")),
+        ("versions", ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items())),
+        *((f"instrument {k}", v) for k, v in facts.identities.items()),
+    ):
+        if value not in (None, ""):
+            yield name, value
+
+
+def _files(facts: Facts, folder: Path) -> Any:
+    """Yield the files that the run keeps, and whether they are still what they were."""
+    for name, said in facts.provenance.get("files", {}).items():
+        path = folder / "files" / name
+        try:
+            same = digest(path.read_bytes()) == said["sha256"]
+            now = "as it was" if same else "CHANGED"
+        except OSError:
+            now = "missing"
+        yield name, said["path"], said["sha256"], now

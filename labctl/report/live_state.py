@@ -1,0 +1,294 @@
+"""Where a run stands at this moment: what the watch screen shows, as data.
+
+Asked again and again from another terminal, so every look is a few short reads: new rows of the run's journal, and of
+the journals of the dies under way. Nothing is written, and nobody is kept waiting.
+"""
+
+import shutil
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labctl.core.errors import StorageError
+from labctl.report import event_text
+from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
+from labctl.storage.journal import Journal
+from labctl.storage.journal_reader import Entry
+from labctl.storage.latch import Addresses, Latch, latch_of
+from labctl.storage.run_log import ACTIVE, FINAL, DieState, RunState, State
+
+SIZES = 10.0
+"""The files of a run are counted again after so many s."""
+_ALARMS = 30
+
+
+@dataclass(frozen=True)
+class UnderWay:
+    """A die that is being worked on.
+
+    Args:
+        seconds: since its try began.
+        share: how much of its work is done, from 0 to 1; None if nothing is known to compare it with.
+        figures: what it has come to so far, in words.
+        committed: UTC in s of the last row of its journal.
+    """
+
+    die: str
+    state: str
+    stage: str
+    attempt: int
+    seconds: float
+    share: float | None
+    figures: tuple[str, ...]
+    committed: float
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A die on the map: what is written there, and what it stands for."""
+
+    die: str
+    at: tuple[int, int]
+    kind: str
+    good: bool
+    suspect: bool
+
+
+@dataclass(frozen=True)
+class Now:
+    """A run at one moment.
+
+    Args:
+        alive: who carries it out, "" if nobody does.
+        elapsed: time that it has been carried out, s.
+        left: (soonest, likely, latest) time to its end, s; None if it is not known, or nothing is left.
+        done: dies that are finished; `total` of the campaign.
+        kinds: number of dies by bin, or by state.
+        last: the die that was finished last, in words.
+        free, used: bytes on disk; `estimate` of the whole run, 0 if unknown.
+        committed: UTC in s of the last row written anywhere in the run.
+        command: what to type to go on, if the run was broken off.
+        latch: who has switched off the bench that the run needs, and why; "" if nobody has.
+    """
+
+    path: str
+    name: str
+    title: str
+    body: str
+    outcome: str
+    exit_code: int | None
+    said: str
+    alive: str
+    elapsed: float
+    left: tuple[float, float, float] | None
+    done: int
+    good: int
+    total: int
+    kinds: Mapping[str, int]
+    marks: tuple[Mark, ...]
+    under_way: tuple[UnderWay, ...]
+    last: str
+    warnings: int
+    alarms: tuple[tuple[float, str, str, str], ...]
+    free: int
+    used: int
+    estimate: float
+    committed: float
+    command: str
+    latch: str = ""
+    utc: float = field(default_factory=time.time)
+
+
+class Watcher:
+    """Looks at one run, again and again. Raises StorageError if there is none in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._state, self._entries = read_run(folder)
+        self._sized, self._used = 0.0, 0
+        self._rows: dict[str, int] = {}
+        self._figures: dict[str, _Figures] = {}
+
+    def look(self) -> Now:
+        """Return where the run stands now. Raises StorageError if its journal cannot be read."""
+        self._state, self._entries = read_run(self._folder, self._state, self._entries)
+        state = self._state
+        if time.monotonic() - self._sized > SIZES or not self._sized:
+            self._sized, self._used = time.monotonic(), sum(sizes_of(self._folder).values())
+        alive = who(self._folder, state)
+        under_way = tuple(self._under_way(d) for d in state.dies.values() if d.state in ACTIVE) if alive else ()
+        committed = max([state.until, *(u.committed for u in under_way)])
+        excluded = left_out(state)
+        finished = [d for d in state.subjects if d.state in FINAL and d.name not in excluded]
+        found = [event_text.event(e) for e in self._entries]
+        alarms = [
+            (e.stamp.utc, *said)
+            for e, said in zip(self._entries, found, strict=True)
+            if said[0] in ("warning", "alarm")
+        ]
+        latch = self._latch()
+        if latch is not None:
+            alarms.append(
+                (
+                    latch.utc,
+                    "alarm",
+                    "",
+                    f"the bench is {latch}; nothing on it is energised before 'labctl off --release BENCH'",
+                )
+            )
+        marks = tuple(_mark(d, bool(alive), d.name in excluded) for d in state.subjects)
+        kinds = [m.kind for m in marks]
+        meta, broken = state.meta, not alive and state.exit_code is None
+        return Now(
+            path=str(self._folder),
+            name=str(meta.get("name", self._folder.name)),
+            title=str(meta.get("title", "")),
+            body=str(meta.get("body", "")),
+            outcome=state.outcome,
+            exit_code=state.exit_code,
+            said=event_text.outcome(state, bool(alive)),
+            alive=alive,
+            elapsed=worked(self._entries) + (max(0.0, time.time() - state.until) if alive else 0.0),
+            left=_left(state, self._entries, under_way) if alive else None,
+            done=len(finished),
+            good=sum(m.good for m in marks),
+            total=len(state.subjects) - len(excluded),
+            kinds={k: kinds.count(k) for k in sorted(set(kinds), key=lambda k: (-kinds.count(k), k))},
+            marks=marks,
+            under_way=under_way,
+            last=_last(state),
+            warnings=len(alarms),
+            alarms=tuple(alarms[-_ALARMS:]),
+            free=shutil.disk_usage(self._folder).free,
+            used=self._used,
+            estimate=predicted(meta).get("bytes", 0.0),
+            committed=committed,
+            command=f"labctl resume {self._folder}" if broken or (state.exit_code and state.unfinished) else "",
+            latch="" if latch is None else str(latch),
+        )
+
+    def _latch(self) -> Latch | None:
+        """Return the latch of the bench that the run still needs, None if it is not set or the dies are simulated."""
+        state, addresses = self._state, self._state.meta.get("instruments")
+        if not addresses or (state.exit_code is not None and not state.unfinished):
+            return None
+        return latch_of(Addresses(str(state.meta.get("body", "")), addresses))
+
+    def _under_way(self, die: DieState) -> UnderWay:
+        assert die.last is not None, "a die that is worked on is in a try"
+        folder = self._folder / "dies" / die.folder
+        rows, committed, figures = 0, die.last.until, self._figures.setdefault(die.folder, _Figures())
+        try:
+            with Journal.open(folder) as journal:
+                rows, committed = journal.last.seq, journal.last.stamp.utc
+                figures.read(journal)
+        except StorageError:  # not begun yet
+            pass
+        usual = self._usual()
+        return UnderWay(
+            die=die.name,
+            state=die.state.value,
+            stage=die.last.stage,
+            attempt=die.last.number,
+            seconds=max(0.0, time.time() - die.last.since),
+            share=min(rows / usual, 1.0) if usual else None,
+            figures=tuple(figures.said()),
+            committed=committed,
+        )
+
+    def _usual(self) -> float:
+        """Return how many rows the journal of a die has that is done; 0 if there is none."""
+        for die in self._state.dies.values():
+            if die.state is State.DONE and die.folder not in self._rows:
+                try:
+                    with Journal.open(self._folder / "dies" / die.folder) as journal:
+                        self._rows[die.folder] = journal.last.seq
+                except StorageError:  # sealed, and its journal taken elsewhere
+                    self._rows[die.folder] = 0
+        found = [n for n in self._rows.values() if n]
+        return statistics.median(found) if found else 0.0
+
+
+class _Figures:
+    """What a die has come to so far, from the records in its journal; each is read once."""
+
+    def __init__(self) -> None:
+        self._after = 0
+        self._good = self._cells = self._written = 0
+        self._fidelity = self._accuracy = 0.0
+
+    def read(self, journal: Journal) -> None:
+        """Read what is new."""
+        last, tables = journal.last.seq, journal.tables
+        if "survey" in tables and "defect" in tables["survey"].kinds:
+            for entry in journal.records("survey", after=self._after):
+                self._good += int(np.count_nonzero(entry.body["defect"] == 0))
+                self._cells += int(entry.body["defect"].size)
+        if "write" in tables and "fidelity" in tables["write"].kinds:
+            for entry in journal.records("write", after=self._after):
+                self._written, self._fidelity = self._written + 1, float(entry.body["fidelity"])
+        if "inference" in tables and "accuracy_tuned_test" in tables["inference"].kinds:
+            for entry in journal.records("inference", after=self._after):
+                self._accuracy = float(entry.body["accuracy_tuned_test"])
+        self._after = last
+
+    def said(self) -> list[str]:
+        """Return it in words."""
+        found = [f"{self._good:,} of {self._cells:,} cells good"] if self._cells else []
+        if self._written:
+            number = f"network {self._written}: " if self._written > 1 else ""
+            found.append(f"{number}fidelity {self._fidelity:.2%}")
+        return found + ([f"accuracy {self._accuracy:.1%}"] if self._accuracy else [])
+
+
+def _mark(die: DieState, alive: bool, excluded: bool) -> Mark:
+    kind = die.bin if die.bin and die.state in FINAL else die.state.value
+    if excluded:
+        kind = "left out"
+    if die.state in ACTIVE:
+        kind = "now" if alive else "broken off"
+    good = die.last is not None and die.last.hard == 1 and die.state is State.DONE
+    return Mark(die.name, die.at, kind, good, bool(die.suspect))
+
+
+def _last(state: RunState) -> str:
+    """Return in words the die that was finished last."""
+    ended = [d for d in state.dies.values() if d.last is not None and d.state in FINAL]
+    if not ended:
+        return ""
+    die = max(ended, key=lambda d: d.last.until if d.last else 0.0)
+    assert die.last is not None
+    names = {"fidelity": "fidelity", "accuracy": "accuracy"}
+    figures = [f"{said} {die.last.figures[k]:.1%}" for k, said in names.items() if k in die.last.figures]
+    why = "" if die.last.hard == 1 else die.reason.splitlines()[0] if die.reason else die.last.rule
+    return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))
+
+
+def _left(
+    state: RunState, entries: Sequence[Entry], under_way: Sequence[UnderWay]
+) -> tuple[float, float, float] | None:
+    """Return the soonest, likely and latest time to the end, s, from what dies took so far, or from the plan.
+
+    The range is two standard deviations of the sum of what is left, and of the mean it is reckoned from.
+    """
+    only = next((e.body.get("only") for e in reversed(entries) if e.kind == "resumed"), None)
+    names = [n for n in state.unfinished if not state.dies[n].golden and (not only or n in only)]
+    if not names:
+        return None
+    plan: dict[str, Any] = state.meta.get("estimate", {}).get("dies", {})
+    foreseen = {n: float(plan[n]["seconds"]) for n in plan if plan[n].get("seconds")}
+    took = {d.name: sum(t.seconds for t in d.tries) for d in state.subjects if d.state is State.DONE}
+    ratios = [seconds / foreseen.get(n, 1.0) for n, seconds in took.items() if seconds > 0]
+    if not ratios and (not foreseen or state.meta.get("body") == "simulated"):
+        return None
+    ratio = statistics.fmean(ratios) if ratios else 1.0
+    share = {u.die: u.share or 0.0 for u in under_way}
+    rest = sum(foreseen.get(n, 1.0) * ratio * (1 - share.get(n, 0.0)) for n in names) / max(1, len(under_way))
+    spread = statistics.stdev(ratios) / ratio if len(ratios) > 1 else 0.25
+    relative = max(0.03, 2 * spread * (1 / len(names) + 1 / max(1, len(ratios))) ** 0.5)
+    return rest * max(0.0, 1 - relative), rest, rest * (1 + relative)

@@ -1,0 +1,282 @@
+"""Everything the morning report says, as one plain structure made from the run folder alone.
+
+`gather` works on a run that goes on, was killed, or ended: the run's own journal says where its dies stand, sealed
+files and journals of dies what was measured. ``docs/report-json.md`` describes what `as_json` makes of it.
+"""
+
+import json
+import math
+import time
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from labctl.analysis.distributions import Distribution, distributions
+from labctl.analysis.measured import Counts, Measured, measure
+from labctl.analysis.quantities import BY_KEY
+from labctl.core.errors import StorageError
+from labctl.report import event_text
+from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
+from labctl.storage.hdf5_layout import run_meta
+from labctl.storage.journal_reader import Entry
+from labctl.storage.results import DieData
+from labctl.storage.run_log import ACTIVE, DieState, State, Try, folder_of
+
+FORMAT = 1
+"""Of ``report.json``."""
+_SERIES = ("r_p", "tmr", "contact", "v_switch", "fidelity", "accuracy_test")
+
+
+@dataclass(frozen=True)
+class DieFacts:
+    """One die, or one visit of the golden die.
+
+    Args:
+        state: its state; of a die that was being worked on when the run broke off, "broken off"; of one that the
+            campaign leaves out, "left out".
+        bytes: on disk, all tries together.
+        figures: by the keys of `labctl.analysis.quantities`, SI units; what is not known is left out.
+        measured: what its newest try measured.
+        file: of its newest try, relative to the run folder; "" if there is none.
+    """
+
+    name: str
+    at: tuple[int, int]
+    golden: bool
+    state: str
+    reason: str
+    bin: str
+    hard: int
+    rule: str
+    suspect: str
+    tries: tuple[Try, ...]
+    figures: Mapping[str, float]
+    measured: Measured
+    bytes: int
+    file: str
+
+    @property
+    def good(self) -> bool:
+        """Whether it is in a hard bin 1."""
+        return self.state == State.DONE and self.hard == 1
+
+
+class Point(NamedTuple):
+    """A figure of a die, in SI units, when it was finished, UTC in s; `golden`: of a visit of the golden die."""
+
+    utc: float
+    value: float
+    die: str
+    golden: bool
+
+
+@dataclass(frozen=True)
+class Series:
+    """A figure against time; shown as its value times `factor`, in `unit`."""
+
+    key: str
+    title: str
+    unit: str
+    factor: float
+    points: tuple[Point, ...]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One row of the run's journal in operator words; `level` is one of `event_text.LEVELS`."""
+
+    seq: int
+    utc: float
+    level: str
+    die: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run.
+
+    Args:
+        alive: somebody is carrying it out now, in words; "" if nobody is.
+        said: how it ended, in words.
+        seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
+    """
+
+    path: str
+    name: str
+    title: str
+    body: str
+    outcome: str
+    exit_code: int | None
+    said: str
+    reason: str
+    alive: str
+    since: float
+    until: float
+    seconds: float
+    bytes: int
+    predicted: Mapping[str, float]
+    resumes: int
+    dies: tuple[DieFacts, ...]
+    golden: tuple[DieFacts, ...]
+    series: tuple[Series, ...]
+    distributions: tuple[Distribution, ...]
+    events: tuple[Event, ...]
+    redo: tuple[event_text.Redo, ...]
+    provenance: Mapping[str, Any]
+    identities: Mapping[str, str]
+    made: float = field(default_factory=time.time)
+
+    @property
+    def good(self) -> int:
+        """Number of good dies."""
+        return sum(d.good for d in self.dies)
+
+    @property
+    def meant(self) -> int:
+        """Number of dies that the campaign does not leave out."""
+        return sum(d.state != "left out" for d in self.dies)
+
+    @property
+    def bins(self) -> dict[str, int]:
+        """Dies by soft bin, or by state where they have none; good ones first, then the most frequent."""
+        kinds = [d.bin or d.state for d in self.dies]
+        best = {d.bin for d in self.dies if d.good}
+        return {k: kinds.count(k) for k in sorted(set(kinds), key=lambda k: (k not in best, -kinds.count(k), k))}
+
+
+def gather(folder: Path) -> Facts:
+    """Return the facts of the run in `folder`; nothing is written.
+
+    Raises:
+        StorageError: there is no run there, or its journal is damaged.
+    """
+    state, entries = read_run(folder)
+    meta = {**state.meta, **_run_meta(folder)}
+    alive = who(folder, state)
+    sizes, excluded = sizes_of(folder), left_out(state)
+    total = Counts.none()
+    dies: list[DieFacts] = []
+    for die in state.dies.values():
+        found, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded))
+        dies.append(found)
+        if not die.golden:
+            total.add(counts)
+    subjects = tuple(d for d in dies if not d.golden)
+    identities = {k: v for d in dies for k, v in d.measured.identities.items()}
+    argv = [str(a) for a in meta.get("argv", ())]
+    return Facts(
+        path=str(folder),
+        name=str(meta.get("name", folder.name)),
+        title=str(meta.get("title", "")),
+        body=str(meta.get("body", "")),
+        outcome=state.outcome,
+        exit_code=state.exit_code,
+        said=event_text.outcome(state, bool(alive)),
+        reason=state.reason,
+        alive=alive,
+        since=state.since,
+        until=state.until,
+        seconds=worked(entries),
+        bytes=sum(sizes.values()),
+        predicted=predicted(meta),
+        resumes=state.resumes,
+        dies=subjects,
+        golden=tuple(d for d in dies if d.golden),
+        series=tuple(_series(dies, entries)),
+        distributions=tuple(distributions(total)),
+        events=tuple(Event(e.seq, e.stamp.utc, *event_text.event(e)) for e in entries),
+        redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
+        provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate")},
+        identities=identities,
+    )
+
+
+def _run_meta(folder: Path) -> dict[str, Any]:
+    try:
+        return run_meta(folder)
+    except StorageError:  # the run's own journal says the same
+        return {}
+
+
+def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
+    if die.name in excluded:
+        return "left out"
+    return "broken off" if die.state in ACTIVE and not alive else die.state.value
+
+
+def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> tuple[DieFacts, Counts]:
+    found, counts, file, last = Measured(), Counts.none(), "", die.last
+    sealed = folder / "dies" / f"{die.folder}.h5"
+    live = folder / "dies" / die.folder
+    if sealed.is_file():
+        found, counts, file = *measure(DieData(die.folder, sealed, True)), f"dies/{sealed.name}"
+    elif (live / "journal.db").is_file():
+        found, counts, file = *measure(DieData(die.folder, live, False)), f"dies/{live.name}/journal.db"
+    # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
+    seconds = math.fsum(t.seconds for t in die.tries)
+    seconds += math.fsum(s.seconds for s in found.stages) if last and not last.seconds else 0.0
+    # a visit of the golden die may have read cells only, of which there are no maps
+    of_visit = last.figures if die.golden and last else {}
+    figures = {**of_visit, **found.figures, **({"seconds": seconds} if seconds else {})}
+    return (
+        DieFacts(
+            name=die.name,
+            at=die.at,
+            golden=die.golden,
+            state=stands,
+            reason=die.reason,
+            bin=die.bin,
+            hard=last.hard if last else 0,
+            rule=last.rule if last else "",
+            suspect=die.suspect,
+            tries=die.tries,
+            figures=figures,
+            measured=found,
+            bytes=sum(sizes.get(folder_of(die.name, t.number), 0) for t in die.tries),
+            file=file,
+        ),
+        counts,
+    )
+
+
+def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Series]:
+    """Yield the figures that there are of at least two dies, in the order in which dies were finished."""
+    order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
+    golden = {d.name for d in dies if d.golden}
+    for key in _SERIES:
+        found = [Point(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
+        if len(found) > 1:
+            quantity = BY_KEY[key]
+            yield Series(key, quantity.title, quantity.unit, quantity.factor, tuple(found))
+    drift: dict[str, list[Point]] = {}
+    for entry in entries:
+        if entry.kind == "golden":
+            for name, value in entry.body.get("drift", {}).items():
+                drift.setdefault(str(name), []).append(
+                    Point(entry.stamp.utc, float(value), str(entry.body["die"]), True)
+                )
+    for name, points in drift.items():
+        if len(points) > 1 and golden:
+            yield Series(f"drift of {name}", f"golden die: drift of {name}", "%", 100.0, tuple(points))
+
+
+def as_json(facts: Facts) -> str:
+    """Return the facts as the text of ``report.json``; numbers that are none are null."""
+    plain = _plain({"format": FORMAT, "good": facts.good, "meant": facts.meant, "bins": facts.bins, **asdict(facts)})
+    for die in (*plain["dies"], *plain["golden"]):
+        del die["measured"]["figures"]  # they are among those of the die
+    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,0 +1,320 @@
+"""Show a run: figures of every die, conductance maps and current scatter, as text, as JSON and as pictures.
+
+Everything is read from the run folder, sealed or not, so it works on a finished, a running and a killed run.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.text import Text
+
+from labctl.core.errors import StorageError
+from labctl.core.units import FloatArray
+from labctl.storage.results import DieData, Run, open_run
+from labctl.storage.tables import Table
+from labctl.terminal.progress import Column, counted, print_table
+
+PARTS = ("train", "test")
+TUNINGS = ("untuned", "tuned")
+NOT_STARTED, UNFINISHED, NOT_SEALED = "not started", "unfinished", "not sealed"
+DEFECTS = dict(enumerate(("short", "open", "stuck P", "stuck AP", "low TMR", "unreadable", "not reached"), start=1))
+"""What the codes in the column `defect` of a survey mean; 0 is a good cell."""
+_SHADES = " .:-=+*#%@"
+_LETTERS = {
+    "short": "S",
+    "open": "O",
+    "stuck P": "P",
+    "stuck AP": "A",
+    "low TMR": "L",
+    "unreadable": "U",
+    "not reached": "N",
+}
+
+COLUMNS = (
+    Column("die", right=False),
+    Column("bin", right=False),
+    Column("R_P kohm", 1),
+    Column("TMR", 2),
+    Column("good cells", 5),
+    Column("n", 0),
+    Column("fidelity", 7),
+    Column("untuned", 4),
+    Column("tuned", 8),
+    Column("tuned test", 6),
+    Column("software", 3),
+)
+LEGEND = {
+    "R_P kohm": "R_P and TMR: medians of the good cells as they read in the array, so apparent: wires included.",
+    "n": "n: solutions.",
+    "fidelity": "fidelity (placed cells that read back as written) and accuracy in %: median / worst solution.",
+    "untuned": "untuned: training samples, network scale 1.",
+    "tuned": "tuned: training samples, network scale tuned on them.",
+    "tuned test": "tuned test: test samples at that scale.",
+    "software": "software: the same network in software, tuned, on the training samples.",
+}
+
+
+@dataclass(frozen=True)
+class DieFigures:
+    """What there is to say of one die; None where it has not come to that yet.
+
+    Args:
+        bin: of an ended die; "not started", "unfinished" or "not sealed" of another.
+        meta: what its journal was started with.
+    """
+
+    die: str
+    bin: str
+    outcome: str
+    reason: str
+    survey: Table | None
+    write: Table | None
+    inference: Table | None
+    meta: dict[str, Any]
+
+
+def _table(die: DieData, name: str) -> Table | None:
+    return die.table(name) if name in die.tables else None
+
+
+def figures(run: Run, name: str) -> DieFigures:
+    """Return the figures of one die, of which nothing may be on the disk yet."""
+    if name not in run.dies:
+        return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
+    die = run.die(name)
+    ended: dict[str, Any] = {}
+    for event in die.events():
+        if event.kind == "die_ended":
+            ended = event.body
+    found = ended.get("bin", UNFINISHED)
+    if ended and not die.sealed:
+        found = NOT_SEALED
+    return DieFigures(
+        name,
+        found,
+        ended.get("outcome", UNFINISHED) if die.sealed else UNFINISHED,
+        ended.get("reason", ""),
+        _table(die, "survey"),
+        _table(die, "write"),
+        _table(die, "inference"),
+        die.meta,
+    )
+
+
+def summary(path: Path, outcome: str | None = None, code: int | None = None) -> dict[str, Any]:
+    """Return what `--json` prints of a run: ratios from 0 to 1, outcome and exit code, one entry per die."""
+    run = open_run(path)
+    found = [figures(run, name) for name in _ordered(run) if not _visit(name)]
+    return {
+        "outcome": outcome or _outcome(found),
+        "exit": code,
+        "path": str(path),
+        "dies": [{"die": f.die, "bin": f.bin, "solutions": _solutions(f)} for f in found],
+    }
+
+
+def _outcome(found: list[DieFigures]) -> str:
+    kinds = {f.outcome for f in found}
+    return next((k for k in (UNFINISHED, "fail", "abort") if k in kinds), "success")
+
+
+def _solutions(f: DieFigures) -> list[dict[str, Any]]:
+    if f.write is None or f.inference is None:
+        return []
+    fidelity = dict(zip(f.write["solution"].tolist(), f.write["fidelity"].tolist(), strict=True))
+    found = []
+    for k, index in enumerate(f.inference["solution"].tolist()):
+        accuracy = {t: {p: float(f.inference[f"accuracy_{t}_{p}"][k]) for p in PARTS} for t in TUNINGS}
+        found.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy})
+    return found
+
+
+def _visit(name: str) -> bool:
+    """Return whether this is a visit of a golden die, which is no die of the campaign."""
+    return "@" in name
+
+
+def _ordered(run: Run) -> list[str]:
+    """Return the dies in the order of the campaign, of a run folder those that have not been started too."""
+    said = [name for name in run.meta.get("dies", ()) if name in run.dies or run.path.is_dir()]
+    return said + [name for name in run.dies if name not in said]
+
+
+def _span(values: FloatArray) -> str:
+    """Return median and minimum, in %."""
+    return f"{np.median(values) * 100:.1f} / {np.min(values) * 100:.1f}"
+
+
+def show(path: Path, console: Console, *, maps: bool = False, die: str | None = None) -> None:
+    """Print the figures of a run.
+
+    Args:
+        maps: also print the conductance maps and the current scatter of one die.
+        die: which one; the first that has been started if None.
+
+    Raises:
+        StorageError: there is no run, it is damaged, or it has no such die.
+    """
+    run = open_run(path)
+    names = _ordered(run)
+    if not names:
+        raise StorageError(f"{path}: the run has no die yet")
+    if die is not None and die not in names:
+        raise StorageError(f"{path} has no die '{die}'; it has {', '.join(names)}")
+    title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
+    found = [figures(run, name) for name in names if not _visit(name)]
+    rows = [(f.die, f.bin, *_survey_cells(f.survey), *_solution_cells(f)) for f in found]
+    missing = print_table(console, title, COLUMNS, rows)
+    console.print(" ".join(text for heading, text in LEGEND.items() if heading not in missing), markup=False)
+    if missing:
+        console.print(f"Not shown in {console.width} columns: {', '.join(missing)}.", markup=False)
+    if _outcome(found) == UNFINISHED:
+        bins = Counter(f.bin for f in found if f.outcome == UNFINISHED)
+        said = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
+        console.print(f"This run is unfinished: {said}.", markup=False)
+    for f in found:
+        if f.reason:
+            console.print(f"{f.die}: {f.outcome}: {f.reason.splitlines()[0]}", markup=False, highlight=False)
+    if maps:
+        _print_die(run, path, die, console)
+
+
+def _print_die(run: Run, path: Path, wanted: str | None, console: Console) -> None:
+    """Print maps and scatter of one die, and say how to see the others."""
+    started = [name for name in _ordered(run) if name in run.dies]
+    name = wanted or (started[0] if started else None)
+    if name is None or name not in run.dies:
+        console.print(f"\nThere is nothing to draw of die {name} yet." if name else "\nThere is nothing to draw yet.")
+        return
+    _print_map(run.die(name), console)
+    _print_scatter(run.die(name), console)
+    others = [n for n in started if n != name]
+    if others and wanted is None:
+        more = "" if len(others) == 1 else f" ({', '.join(others)})" if len(others) < 8 else f" ({len(others)} more)"
+        console.print(
+            f"\nDrawn is die {name} only; another: labctl show {path} --die {others[0]}{more}",
+            markup=False,
+            soft_wrap=True,
+        )
+
+
+def _survey_cells(survey: Table | None) -> tuple[str, str, str]:
+    if survey is None:
+        return "-", "-", "-"
+    good = survey["defect"] == 0
+    if not good.any():
+        return "-", "-", f"0/{good.size}"
+    return (
+        f"{np.median(1e-3 / survey['g_p'][good]):#.3g}".rstrip("."),
+        f"{np.median(survey['tmr'][good]):.0%}",
+        f"{good.sum()}/{good.size}",
+    )
+
+
+def _solution_cells(f: DieFigures) -> tuple[str, ...]:
+    if f.write is None or not f.write.rows:
+        return "0", "-", "-", "-", "-", "-"
+    fidelity = _span(f.write["fidelity"])
+    if f.inference is None or not f.inference.rows:
+        return "0", fidelity, "-", "-", "-", "-"
+    i = f.inference
+    return (
+        str(i.rows),
+        fidelity,
+        _span(i["accuracy_untuned_train"]),
+        _span(i["accuracy_tuned_train"]),
+        _span(i["accuracy_tuned_test"]),
+        _span(i["float_tuned_train"]),
+    )
+
+
+def good_range(values: FloatArray, good: FloatArray) -> tuple[float, float]:
+    """Return the 1st and 99th percentile of the good cells (of all finite ones if none is good); (0, 1) of nothing."""
+    finite = np.isfinite(values)
+    chosen = values[finite & (good if (finite & good).any() else True)]
+    if not chosen.size:
+        return 0.0, 1.0
+    low, high = np.percentile(chosen, [1, 99])
+    return float(low), float(high) if high > low else float(low) + 1e-30
+
+
+def _print_map(die: DieData, console: Console) -> None:
+    """Print the surveyed G_P of every kernel, two characters a cell: a shade of a good cell, a letter of a defect."""
+    survey = _table(die, "survey")
+    if survey is None:
+        return
+    for k in range(survey.rows):
+        g, defect = survey["g_p"][k] * 1e6, survey["defect"][k]
+        low, high = good_range(g, defect == 0)
+        level = np.clip((np.nan_to_num(g) - low) / (high - low), 0, 1)
+        shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
+        seen = [name for code, name in DEFECTS.items() if (defect == code).any()]
+        for code, name in DEFECTS.items():
+            shade[defect == code] = _LETTERS[name]
+        scale = f"{low:.0f} ({_SHADES[1]}) to {high:.0f} uS ({_SHADES[-1]})"
+        letters = "".join(f", {_LETTERS[name]} {name}" for name in seen)
+        console.print(
+            f"\n{die.name} kernel {int(survey['kernel'][k])}: surveyed G_P from {scale}{letters}", markup=False
+        )
+        for line in shade:
+            console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)
+
+
+def _scatter_points(die: DieData) -> tuple[FloatArray, FloatArray] | None:
+    """Return ideal and measured column currents at scale 1 of all solutions, in uA."""
+    found = _table(die, "layer_current")
+    if found is None or not found.rows:
+        return None
+    return found["untuned_ideal"].ravel() * 1e6, found["untuned"].ravel() * 1e6
+
+
+def _print_scatter(die: DieData, console: Console, width: int = 60, height: int = 18) -> None:
+    points = _scatter_points(die)
+    if points is None:
+        return
+    ideal, measured = points
+    low, high = float(min(ideal.min(), measured.min())), float(max(ideal.max(), measured.max()))
+    counts, _, _ = np.histogram2d(measured, ideal, bins=(height, width), range=((low, high), (low, high)))
+    level = np.log1p(counts) / max(float(np.log1p(counts).max()), 1e-30)
+    console.print(f"\n{die.name}: measured against ideal current, {low:.1f} to {high:.1f} uA, {ideal.size:,} columns")
+    for line in level[::-1]:
+        text = "".join(_SHADES[round(float(v) * (len(_SHADES) - 1)) or int(v > 0)] for v in line)
+        console.print(Text("  |" + text))
+    console.print(Text("  +" + "-" * width + "> ideal"))
+    error = measured - ideal
+    rms, worst = np.sqrt(np.mean(error**2)), np.abs(error).max()
+    console.print(f"  error: rms {rms:.3g} uA, mean {error.mean():.3g} uA, worst {worst:.3g} uA")
+
+
+def plot(path: Path) -> list[Path]:
+    """Draw the pictures of every started die into RUN/plots and return their paths.
+
+    The sealed file of one die, ``RUN/dies/NAME.h5``, is drawn into RUN/plots as well, a file elsewhere beside itself.
+
+    Raises:
+        StorageError: the folder cannot be written.
+    """
+    from labctl.report import die_plots
+
+    run = open_run(path)
+    home = run.path
+    if home.is_file():
+        home = home.absolute().parent
+        home = home.parent if home.name == "dies" else home
+    folder = home / "plots"
+    try:
+        folder.mkdir(exist_ok=True)
+        drawn = []
+        for name in (n for n in _ordered(run) if n in run.dies):
+            die, picture = run.die(name), folder / f"{name}.png"
+            die_plots.die_picture(
+                figures(run, name), _scatter_points(die), _table(die, "readback"), die_plots.caption(die), picture
+            )
+            drawn.append(picture)
+    except OSError as error:
+        raise StorageError(f"{folder}: pictures cannot be written: {error.strerror or error}") from error
+    return drawn

@@ -1,0 +1,118 @@
+"""Find out whether this installation can be trusted before anything is energised.
+
+The four import names are generic. Another distribution on the public index also installs an `instruments` package and
+would overwrite ours without a word, so ownership of the names is checked, here and whenever a bench is opened.
+"""
+
+import os
+import platform
+import sqlite3
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from labctl.core.errors import BenchError
+
+DISTRIBUTION = "mtj-labctl"
+NAMES = ("labctl", "instruments", "protocols", "sim_backend")
+LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at: `ok` or not, and what was found, in operator words."""
+
+    check: str
+    ok: bool
+    found: str
+
+
+def conflicts() -> list[str]:
+    """Return a sentence for each of our import names that is missing or that another distribution also owns."""
+    owners = metadata.packages_distributions()
+    found = []
+    for name in NAMES:
+        others = sorted(set(owners.get(name, [])) - {DISTRIBUTION})
+        if others:
+            found.append(
+                f"the distribution {others[0]} also installs a package '{name}' and may have overwritten ours; "
+                f"uninstall it and reinstall {DISTRIBUTION}"
+            )
+    try:
+        metadata.version(DISTRIBUTION)
+    except metadata.PackageNotFoundError:
+        found.append(f"{DISTRIBUTION} is not installed; 'pip install -e .' in the checkout installs it")
+    return found
+
+
+def require_own_names() -> None:
+    """Raise BenchError if another distribution owns one of our import names."""
+    found = conflicts()
+    if found:
+        raise BenchError("; ".join(found))
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this suite and of the libraries that results depend on."""
+    found = {"python": platform.python_version(), "platform": platform.platform()}
+    for name in (DISTRIBUTION, *LIBRARIES):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _commit_time(folder: Path) -> float:
+    """Return the time of one durable journal commit in `folder`, in s (median of 20)."""
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:
+        db = sqlite3.connect(Path(scratch) / "probe.db", isolation_level=None)
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("PRAGMA synchronous=FULL")
+            db.execute("CREATE TABLE probe (x)")
+            times = []
+            for k in range(20):
+                start = time.perf_counter()
+                db.execute("INSERT INTO probe VALUES (?)", (k,))
+                times.append(time.perf_counter() - start)
+        finally:
+            db.close()
+    return sorted(times)[len(times) // 2]
+
+
+def examine(folder: Path) -> list[Finding]:
+    """Look at the installation and at `folder`, where runs would be written; energises and keeps nothing."""
+    findings = [Finding("Python 3.11 or newer", sys.version_info >= (3, 11), platform.python_version())]
+    problems = conflicts()
+    findings.append(Finding("import names are ours", not problems, "; ".join(problems) or ", ".join(NAMES)))
+    entry_points = sorted(e.name for e in metadata.entry_points(group="labctl.protocols"))
+    findings.append(Finding("protocols", bool(entry_points), ", ".join(entry_points) or "none registered"))
+    found = versions()
+    findings.append(
+        Finding("libraries", "numpy" in found, ", ".join(f"{k} {v}" for k, v in found.items() if k in LIBRARIES))
+    )
+    try:
+        commit = _commit_time(folder)
+        findings.append(Finding(f"durable writes in {folder}", True, f"{commit * 1e3:.2f} ms for one commit"))
+    except (OSError, sqlite3.Error) as error:
+        findings.append(Finding(f"durable writes in {folder}", False, str(error)))
+    from labctl.storage.filesystem import check_place
+
+    try:
+        noted = "; ".join(check_place(folder)) or "a disk of this computer"
+        findings.append(Finding("place for runs", True, noted))
+    except BenchError as error:
+        findings.append(Finding("place for runs", False, str(error)))
+    data = os.environ.get("LABCTL_DATA")
+    findings.append(
+        Finding(
+            "LABCTL_DATA",
+            data is None or Path(data).is_dir(),
+            data or "not set (only MNIST and published data need it)",
+        )
+    )
+    return findings

@@ -1,0 +1,56 @@
+"""Carry out jobs without a night around them, for what is done by hand."""
+
+import threading
+from collections.abc import Callable, Sequence
+
+from labctl.batch.exit_status import gravest
+from labctl.core.errors import LabError
+from labctl.core.procedure import Procedure
+from labctl.execution.die_job import DieResult, Job, Notify, run_die
+from labctl.execution.run_loop import Status, Stop
+from labctl.station.bodies import Body
+from labctl.terminal.signals import asked_to_stop
+
+
+def execute(
+    jobs: Sequence[Job],
+    procedures: Sequence[Procedure],
+    notify: Notify,
+    body: Body | None = None,
+    off: Callable[[], str | None] = lambda: None,
+) -> list[DieResult]:
+    """Run every job, one after the other, here; results in the order of the jobs. A die's failure is its own.
+
+    Args:
+        body: a bench; None for simulated dies.
+        off: returns why nothing may be energised any more, None while it may.
+    """
+    stopping = threading.Event()
+    results = []
+    stop = Stop(lambda: "stopped by the operator" if stopping.is_set() else None, off)
+
+    def hurry() -> None:
+        if stop.interruptible:
+            raise KeyboardInterrupt
+
+    with asked_to_stop(stopping.set, hurry):
+        for job in jobs:
+            if stopping.is_set():
+                break
+            try:
+                results.append(run_die(job, procedures, notify, stop, body))
+            except LabError as error:
+                results.append(DieResult(job.die, "error", stop.ending(error), []))
+    return results
+
+
+def verdict(results: Sequence[DieResult], expected: int) -> tuple[Status, int]:
+    """Return the outcome and exit code of the whole run."""
+    codes = {r.outcome.exit_code for r in results}
+    if len(results) < expected:
+        codes.add(4)
+    if any(r.outcome.exit_code == 0 and r.bin != "good" for r in results):
+        codes.add(1)
+    code = gravest(codes)
+    status = Status.SUCCESS if code in (0, 1) else Status.ABORT if code in (3, 4) else Status.FAIL
+    return status, code

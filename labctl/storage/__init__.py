@@ -1,0 +1,1 @@
+"""What is kept: journals, tables, HDF5, results, run folders, locks, the stress ledger."""

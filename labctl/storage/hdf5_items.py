@@ -1,0 +1,141 @@
+"""What any file of a run is made of: groups, datasets and links, and those that make up values, tables and plots.
+
+Not a word of HDF5 is in here: `labctl.storage.hdf5_layout` says with these what a sealed die holds, `labctl.storage.hdf5_writer` writes them.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+
+from labctl.storage.arrays import Array, Stored, encode
+from labctl.storage.tables import Table
+
+EPOCH = {"start": "1970-01-01T00:00:00Z"}
+"""Attributes of a column of times that are told in s since 1970, UTC."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group and its attributes."""
+
+    path: str
+    attrs: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset: `parts` yields it anew each time, cut along its first axis. Text has dtype ``str``."""
+
+    path: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    unit: str
+    parts: Callable[[], Iterable[Array]]
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def units(self) -> str:
+        """The attribute `units`: "1" for a number without a unit, "" for text."""
+        return self.unit or ("" if self.dtype.kind in "SU" else "1")
+
+
+@dataclass(frozen=True)
+class Link:
+    """Another name for `target`, of this file or of `file` beside it."""
+
+    path: str
+    target: str
+    file: str = ""
+
+
+Item = Group | Dataset | Link
+
+
+def dataset(path: str, value: object, unit: str = "", **attrs: Any) -> Dataset:
+    """Return a dataset of a value held in memory."""
+    array = np.asarray(value)
+    return Dataset(path, array.shape, array.dtype, unit, lambda: [array], attrs)
+
+
+def iso(utc: float) -> str:
+    """Return s since 1970 as ISO 8601 text in UTC.
+
+    >>> iso(0.5)
+    '1970-01-01T00:00:00.500000+00:00'
+    """
+    return datetime.fromtimestamp(utc, UTC).isoformat(timespec="microseconds")
+
+
+@cache
+def key(text: str) -> str:
+    """Return `text` as a name in a file; all but letters, digits, ``_`` and ``-`` becomes ``%XX``.
+
+    >>> key("a/b.c d")
+    'a%2Fb%2Ec%20d'
+    """
+    return quote(text, safe="").replace(".", "%2E").replace("~", "%7E") or "%"
+
+
+def file_key(name: str) -> str:
+    """Return the path of an input file as the name of a dataset."""
+    return quote(name, safe=" .+()")
+
+
+def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
+    """Yield one scalar dataset per key; what is no number or text is JSON, as its attribute `json` says."""
+    yield Group(path, {"NX_class": "NXcollection"})
+    for name, value in body.items():
+        plain = isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
+        if plain or isinstance(value, float | bool) or (isinstance(value, int) and abs(value) < 2**63):
+            yield dataset(f"{path}/{key(name)}", value, json=False)
+        else:
+            yield dataset(f"{path}/{key(name)}", encode(value, _listed), json=True)
+
+
+def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
+    return array.tolist() if isinstance(array, np.ndarray) else {"$array": array.digest}
+
+
+def table_items(path: str, table: Table) -> Iterator[Item]:
+    """Yield a table: one dataset per column; one of codes says what they mean."""
+    yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar})
+    for name, column in table.items():
+        attrs = dict(EPOCH) if name == "utc" else {}
+        if column.dtype.kind in "biuf":
+            attrs["long_name"] = f"{name}, {table.units[name] or '1'}"
+        if name in table.codes:
+            attrs["codes"] = ", ".join(f"{code} {word}" for word, code in table.codes[name].items())
+        yield dataset(f"{path}/{name}", column, table.units[name], **attrs)
+
+
+def plots(entry: str, table: Table) -> Iterator[Item]:
+    """Yield what people look at, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions."""
+    if table.columnar:
+        return
+    for name, column in table.items():
+        axes: list[tuple[str, Array]]
+        if column.ndim == 3 and column.dtype.kind in "biuf":
+            known = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
+            axes = [(axis, np.arange(n)) for axis, n in zip(known, column.shape, strict=True)]
+        elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
+            axes = [("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))]
+        else:
+            continue
+        path = f"{entry}/{table.name}_{name}"
+        yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": [axis for axis, _ in axes]})
+        yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
+        for axis, found in axes:
+            yield dataset(f"{path}/{axis}", found, long_name=axis)
+
+
+def default_plot(items: Iterable[Item]) -> str:
+    """Return the name of the plot to show first: conductances, else a fidelity, else any."""
+    groups = [i for i in items if isinstance(i, Group) and i.attrs["NX_class"] == "NXdata"]
+    found = [g.path.rsplit("/", 1)[1] for g in groups]
+    ranked = sorted(found, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name))
+    return ranked[0] if ranked else ""

@@ -1,0 +1,146 @@
+"""Read sealed dies: the same events, operations and tables that their journals had."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Self
+from urllib.parse import unquote
+
+import h5py
+import numpy as np
+
+from labctl.core.errors import StorageError
+from labctl.storage.arrays import Array, decode, storage
+from labctl.storage.journal_reader import Entry, Operation, Stamp
+from labctl.storage.tables import Table
+
+
+def load(found: h5py.Dataset, where: Any = ()) -> Array:
+    """Return the part `where` of a dataset, text as numpy has it."""
+    kind = h5py.check_string_dtype(found.dtype)
+    if kind is None or kind.encoding == "ascii":
+        return np.asarray(found[where])
+    if kind.length is not None:
+        # one by one, text by text, is what takes the time in a column as long as a night
+        fixed = np.asarray(found[where])
+        try:
+            return fixed.astype(np.str_)
+        except UnicodeDecodeError:
+            return np.asarray(np.char.decode(fixed, "utf-8"))
+    text = np.asarray(found.asstr()[where])
+    return text.astype(np.str_) if text.size else np.zeros(text.shape, "U1")
+
+
+class SealedDie:
+    """A sealed file, open for reading. Raises StorageError if it is none, or not complete."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with storage(path, "open HDF5"):
+            self._file = h5py.File(path, "r")
+        if not self._file.attrs.get("complete", False) or "entry/operations" not in self._file:
+            self._file.close()
+            raise StorageError(f"{path} is not a sealed die; the journal beside it has what was recorded")
+        self._entry = self._file["entry"]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file; harmless a second time."""
+        self._file.close()
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the journal was started with."""
+        return self._values("provenance/die")
+
+    @property
+    def run_meta(self) -> dict[str, Any]:
+        """What ``run.json`` said."""
+        return self._values("provenance/run")
+
+    def _values(self, path: str) -> dict[str, Any]:
+        found = {}
+        for name, value in self._entry[path].items():
+            plain = load(value).item()
+            found["" if name == "%" else unquote(name)] = json.loads(plain) if value.attrs["json"] else plain
+        return found
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        return tuple(self._entry["records"])
+
+    def columnar(self, name: str) -> bool:
+        """Return whether a table is one of long columns. Raises KeyError if there is none of that name."""
+        return bool(self._entry["records"][name].attrs["columnar"])
+
+    def table(self, name: str) -> Table:
+        """Return a table. Raises KeyError if there is none of that name."""
+        columns = dict(self._entry["records"][name].items())
+        units = {field: column.attrs["units"] for field, column in columns.items()}
+        return Table(
+            name,
+            {field: load(column) for field, column in columns.items()},
+            {field: "" if unit == "1" else unit for field, unit in units.items()},
+            self.columnar(name),
+        )
+
+    def events(self) -> Iterator[Entry]:
+        """Yield the events, as the journal would."""
+        group = self._entry["events"]
+        body = _Arrays(group)
+        names = ("seq", "stage", "kind", "utc", "monotonic", "body")
+        columns = zip(*(load(group[name]).tolist() for name in names), strict=True)
+        for row, (seq, stage, kind, utc, monotonic, text) in enumerate(columns):
+            yield Entry(seq, stage, kind, body.decode(row, text), Stamp(utc, monotonic))
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield the operations, as the journal would."""
+        group = self._entry["operations"]
+        body = _Arrays(group)
+        names = ("seq", "stage", "kind", "intent", "result")
+        columns = zip(*(load(group[name]).tolist() for name in names), strict=True)
+        start, end = (
+            [Stamp(*times) for times in zip(*(load(group[f"{w}_{c}"]).tolist() for c in Stamp._fields), strict=True)]
+            for w in ("start", "end")
+        )
+        for row, (seq, stage, kind, intent, result) in enumerate(columns):
+            done = body.decode(row, result) if result else None
+            yield Operation(seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None)
+
+
+class _Arrays:
+    """The arrays that the bodies of a group name."""
+
+    def __init__(self, group: h5py.Group) -> None:
+        self._group = group
+        self._open: dict[str, tuple[Any, ...]] = {}
+
+    def decode(self, row: int, text: str) -> Any:
+        return decode(text, lambda found: self._array(row, found["$array"]))
+
+    def _array(self, row: int, name: str) -> Array:
+        if name not in self._open:
+            g = self._group["arrays"][name]
+            values = g["values"] if g["values"].nbytes > 1 << 28 else load(g["values"])
+            whole = values, *(load(g[c]) for c in ("start", "stored_shape", "index"))
+            chosen = [load(g[f"selection{c}"]) for c in ("", "_start", "_shape", "_index")] if "selection" in g else []
+            self._open[name] = np.dtype(g.attrs["dtype"]), load(g["shape"]), whole, chosen
+        dtype, shape, whole, chosen = self._open[name]
+        array = _block(whole, row).astype(dtype, copy=False)
+        if chosen and chosen[-1][row] >= 0:
+            array = array[_block(chosen, row)]
+        return np.broadcast_to(array, [n for n in shape[row].tolist() if n >= 0])
+
+
+def _block(stored: Sequence[Any], row: int) -> Array:
+    """Return the one that `row` has of arrays that stand one after the other: values, starts, shapes, index of rows."""
+    values, start, shape, index = stored
+    first, base = int(start[index[row]]), [n for n in shape[index[row]].tolist() if n >= 0]
+    return np.asarray(values[first : first + math.prod(base)]).reshape(base)

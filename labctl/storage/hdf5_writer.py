@@ -1,0 +1,268 @@
+"""Seal a finished die in one HDF5 file and check it.
+
+A file is written once, in bulk, under another name; compared with the journal after it was closed; and only then given
+its name. During a run this happens in a process of its own (`labctl.storage.sealing`), because a full disk can crash the
+library; by hand it is ``python -m labctl.storage.hdf5_writer seal RUN DIE``. Files keep to what HDF5 1.10 can read.
+"""
+
+import hashlib
+import json
+import math
+import os
+import sys
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from labctl.core.errors import LabError, StorageError
+from labctl.core.names import inside
+from labctl.storage.arrays import Array, quarantine, raw, storage, sync, sync_folder
+from labctl.storage.hdf5_items import Dataset, Group, Item, Link, dataset, default_plot, plots, table_items
+from labctl.storage.hdf5_layout import die_items, run_meta
+from labctl.storage.hdf5_reader import SealedDie, load
+from labctl.storage.journal import Journal
+from labctl.storage.run_log import newest_of
+from labctl.storage.tables import Table
+
+_BIG = 1 << 16
+"""Bytes from which an array is compressed, if that makes it smaller: noise only takes time."""
+_LEVEL = 1
+"""Of gzip, after the shuffle filter: level 4 takes a tenth longer for all of a sealing and saves 1.5 %."""
+_SAMPLES, _SAMPLE = 16, 1 << 12
+"""Places at which an array is tried, and bytes at each."""
+_LIBVER = ("earliest", "v110")
+
+
+def seal(run: Path, die: str) -> str:
+    """Seal a die whose journal is finished, and return the sha256 of ``RUN/dies/DIE.h5``.
+
+    A file that was sealed before and says what the journal says is left alone; any other file in the way, and
+    the leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError, and BenchError
+    for a die whose file would lie outside of the run.
+    """
+    final = inside(run / "dies", f"{die}.h5")
+    with Journal.open(inside(run / "dies", die)) as journal:
+        if not journal.finished:
+            raise StorageError(f"the journal of die {die} is not finished; it is sealed when its run has ended")
+        journal.verify()
+        items = die_items(run, die, journal)
+        if final.exists():
+            try:
+                check(final, items)
+                return _sha256(final)
+            except StorageError:
+                quarantine(run, final)
+        _replace(run, final, items)
+    return _sha256(final)
+
+
+def write_run_file(run: Path) -> Path:
+    """Write ``RUN/run.h5`` anew: a link to every die's newest sealed try, and their plain numbers side by side.
+
+    Raises StorageError.
+    """
+    newest = newest_of(path.stem for path in (run / "dies").glob("*.h5"))
+    names = list(newest)
+    found: dict[str, list[Table]] = {}
+    for name, file in newest.items():
+        with SealedDie(run / "dies" / f"{file}.h5") as die:
+            for table in die.tables:
+                if not die.columnar(table):
+                    found.setdefault(table, []).append(_plain(die.table(table), name))
+    tables = [Table.join(parts) for parts in found.values()]
+    items: list[Item] = [
+        dataset("/summary/title", str(run_meta(run).get("title") or run.resolve().name)),
+        Group("/summary/records", {"NX_class": "NXcollection"}),
+        *(item for table in tables for item in table_items(f"/summary/records/{table.name}", table)),
+        *(item for table in tables for item in plots("/summary", table)),
+    ]
+    shown = default_plot(items)
+    root = {
+        "NX_class": "NXroot",
+        "creator": "mtj-labctl",
+        "default": "summary" if shown or not names else names[0],
+    }
+    links = [Link(f"/{name}", "/entry", f"dies/{file}.h5") for name, file in newest.items()]
+    summary = {"NX_class": "NXentry", **({"default": shown} if shown else {})}
+    _replace(run, run / "run.h5", [Group("/", root), Group("/summary", summary), *items, *links])
+    return run / "run.h5"
+
+
+def _plain(table: Table, die: str) -> Table:
+    columns = {"die": np.full(table.rows, die), **{k: v for k, v in table.items() if v.ndim == 1}}
+    return Table(table.name, columns, {"die": "", **table.units})
+
+
+def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
+    """Write `items` beside `final`, check them, and give them its name."""
+    part, items = final.with_name(f"{final.name}.part"), list(items)
+    if part.exists():
+        quarantine(run, part)
+    write(part, items)
+    check(part, items)
+    with storage(part, "finish the file"):
+        with part.open("r+b") as file:
+            sync(file.fileno())
+        os.replace(part, final)
+        sync_folder(final.parent)
+
+
+def _sha256(path: Path) -> str:
+    with storage(path, "read the file"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(path: Path, items: Iterable[Item]) -> None:
+    """Write a new file; its root says ``complete`` when nothing is missing. Raises StorageError."""
+    with storage(path, "write HDF5"), h5py.File(path, "x", libver=_LIBVER) as file:
+        for item in items:
+            match item:
+                case Group():
+                    file.require_group(item.path).attrs.update(item.attrs)
+                case Dataset():
+                    _create(file, item)
+                case Link(file=""):
+                    file[item.path] = file[item.target]
+                    file[item.target].attrs["target"] = item.target
+                case Link():
+                    file[item.path] = h5py.ExternalLink(item.file, item.target)
+        file.flush()
+        file.attrs["complete"] = True
+
+
+def _create(file: h5py.File, item: Dataset) -> None:
+    text, big = item.dtype.kind == "U", _size(item) >= _BIG
+    packed = {}
+    if big and (item.dtype.kind in "SU" or _shrinks(next(iter(item.parts())))):
+        packed = {"chunks": True, "compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
+    # variable text is not compressed and costs 40 bytes for each one, which a column as long as a night feels
+    dtype = h5py.string_dtype(length=_length(item) if big else None) if text else item.dtype
+    made = file.create_dataset(item.path, item.shape, dtype, **packed)
+    made.attrs.update({**item.attrs, "units": item.units})
+    row = 0
+    for part in item.parts():
+        data = part if not text else _fixed(part, made.dtype) if big else part.astype(object)
+        if not item.shape:
+            made[()] = data[()]
+        elif len(part):
+            made[row : row + len(part)] = data
+            row += len(part)
+
+
+def _size(item: Dataset) -> int:
+    """Return the size in bytes; 0 for a scalar, which is never cut in chunks."""
+    return math.prod(item.shape) * item.dtype.itemsize if item.shape else 0
+
+
+def _shrinks(part: Array) -> bool:
+    """Return whether gzip after the shuffle filter makes samples of an array a quarter smaller."""
+    size = part.dtype.itemsize
+    items = raw(part).reshape(-1, size)
+    blocks = items[: len(items) // _SAMPLES * _SAMPLES].reshape(_SAMPLES, -1, size)[:, : _SAMPLE // size]
+    tried = [np.ascontiguousarray(block.T).tobytes() for block in blocks]
+    return sum(len(zlib.compress(block, _LEVEL)) for block in tried) < 0.75 * sum(map(len, tried))
+
+
+def _length(item: Dataset) -> int:
+    """Return the bytes of the longest text, at least 1."""
+    return max((_utf8(part).dtype.itemsize for part in item.parts()), default=1)
+
+
+def _utf8(texts: Array) -> Array:
+    """Return texts as bytes of one length."""
+    try:
+        return texts.astype(np.bytes_)
+    except UnicodeEncodeError:
+        return np.char.encode(texts, "utf-8")
+
+
+def _fixed(texts: Array, dtype: np.dtype[Any]) -> Array:
+    return _utf8(texts).astype(dtype)
+
+
+def check(path: Path, items: Iterable[Item]) -> None:
+    """Compare a closed file with what it should hold, to the last bit; StorageError if they differ."""
+    with storage(path, "read HDF5"), h5py.File(path, "r") as file:
+        if not file.attrs.get("complete", False):
+            raise StorageError(f"{path} is not complete; the journal has everything, seal the die again")
+        expected = set()
+        for item in items:
+            if not isinstance(item, Group):
+                expected.add(item.path)
+            if isinstance(item, Dataset) and not _same(file.get(item.path), item):
+                raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
+        if odd := set(_leaves(file)) ^ expected:
+            raise StorageError(f"{path}: {min(odd)} is missing or should not be there; seal the die again")
+
+
+def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
+    """Yield the paths of the datasets and external links in a group."""
+    links = group.id.links
+    for name in group:
+        external = links.get_info(name.encode()).type == h5py.h5l.TYPE_EXTERNAL
+        if not external and h5py.h5o.get_info(group.id, name.encode()).type == h5py.h5o.TYPE_GROUP:
+            yield from _leaves(group[name], f"{path}/{name}")
+        else:
+            yield f"{path}/{name}"
+
+
+def _same(found: Any, item: Dataset) -> bool:
+    if not isinstance(found, h5py.Dataset) or found.shape != item.shape or found.attrs.get("units") != item.units:
+        return False
+    row, fixed = 0, item.dtype.kind == "U" and found.dtype.kind == "S"
+    for part in item.parts():
+        where = slice(row, row + len(part)) if item.shape else ()
+        data = np.asarray(found[where]) if fixed else load(found, where)
+        row += len(part) if item.shape else 0
+        if fixed:
+            same = np.array_equal(data, _utf8(part))
+        elif item.dtype.kind == "U":
+            same = np.array_equal(data, part)
+        else:
+            same = data.dtype == part.dtype and np.array_equal(raw(data), raw(part))
+        if not same:
+            return False
+    return row == (item.shape[0] if item.shape else 0)
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out ``seal RUN DIE`` or ``index RUN``, print one line of JSON, and return the exit code.
+
+    With ``serve`` do so for every line of standard input, a list in JSON such as ["seal", RUN, DIE].
+    """
+    if arguments == ["serve"]:
+        return _serve()
+    said, code = _carry_out(arguments)
+    print(json.dumps(said))
+    return code
+
+
+def _carry_out(arguments: list[str]) -> tuple[dict[str, str], int]:
+    try:
+        match arguments:
+            case ["seal", run, die]:
+                return {"die": die, "sha256": seal(Path(run), die)}, 0
+            case ["index", run]:
+                return {"path": str(write_run_file(Path(run)))}, 0
+        raise LabError(f"cannot do {arguments}; expected seal RUN DIE, or index RUN")
+    except LabError as error:
+        return {"error": str(error)}, error.exit_code
+
+
+def _serve() -> int:
+    # answers have the pipe to themselves, whatever a library prints
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
+        os.dup2(2, 1)
+        for line in sys.stdin:
+            said, _ = _carry_out(json.loads(line))
+            answers.write(json.dumps(said) + "\n")
+            answers.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

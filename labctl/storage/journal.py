@@ -1,0 +1,307 @@
+"""The journal of one die: everything done to it and learned from it, safe as soon as `commit` returns.
+
+SQLite in WAL mode with `synchronous=FULL` is one of the two structures that survive a power cut at any write;
+HDF5 is not, so the journal is the truth until a die is sealed. Rows wait in memory until `commit` writes them
+in one transaction: only `commit` can fail, one that failed can be tried again, readers are never in the way.
+"""
+
+import json
+import shutil
+import sqlite3
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, cast
+
+import numpy as np
+
+from labctl.core.errors import StorageError
+from labctl.storage.arrays import (
+    Array,
+    Stored,
+    check_array,
+    digest_of,
+    encode,
+    save_arrays,
+    storage,
+    sync_folder,
+)
+from labctl.storage.deduplicate import parts_of
+from labctl.storage.journal_reader import COLUMNS, JournalReader, Row
+from labctl.storage.tables import Columns, columns_of, field_of
+
+if TYPE_CHECKING:  # a process that seals has no use for procedures, whose import takes as long as that of numpy
+    from labctl.core.procedure import Record
+
+FORMAT = 2
+"""1 kept every array whole; a journal of that format is read, and becomes one of this when it goes on."""
+INLINE = 1 << 16
+"""Bytes up to which an array is a blob in the database; larger ones are files in ``arrays/``."""
+_SCHEMA = f"""
+PRAGMA user_version={FORMAT};
+CREATE TABLE log (seq INTEGER PRIMARY KEY, what TEXT NOT NULL, answers INTEGER, stage TEXT NOT NULL,
+    kind TEXT NOT NULL, utc REAL NOT NULL, monotonic REAL NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL);
+CREATE UNIQUE INDEX answer ON log (answers) WHERE answers IS NOT NULL;
+CREATE TABLE arrays (digest TEXT PRIMARY KEY, dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB);
+"""
+
+
+class Journal(JournalReader):
+    """The journal of one die in a folder: ``journal.db``, and ``arrays/`` for what is larger than 64 KiB.
+
+    One writer at a time (the run's lock sees to that), any number of readers at any time. `event`, `intend`,
+    `result` and `record` note a row and return its number; rows are on the disk when `commit` has returned.
+    Leaving a ``with`` block commits and closes.
+    """
+
+    def __init__(
+        self, folder: Path, db: sqlite3.Connection, utc: Callable[[], float], monotonic: Callable[[], float]
+    ) -> None:
+        self.folder, self.path, self.readonly = folder, folder / "journal.db", False
+        self._db, self._utc, self._monotonic = db, utc, monotonic
+        self._copy: tempfile.TemporaryDirectory[str] | None = None
+        self._rows: list[Row] = []
+        self._arrays: dict[str, Array] = {}
+        self._known: set[str] = set()
+        self._cache: dict[str, Array] = {}
+        self._described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}
+        self._seq = 0
+        self._open: set[int] = set()
+        self._tables: dict[str, tuple[Columns, dict[str, tuple[int, ...]]]] = {}
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        meta: Mapping[str, Any],
+        *,
+        utc: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Start the journal of a die in `folder`, with what is known of the die and the run in `meta`.
+
+        Raises StorageError if there is one already, or if it cannot be written.
+        """
+        path = folder / "journal.db"
+        with storage(path, "start a journal"):
+            folder.mkdir(parents=True, exist_ok=True)
+            try:
+                path.open("xb").close()
+            except FileExistsError as error:
+                raise StorageError(f"{path} exists already; a journal is never written over") from error
+            sync_folder(folder)
+            sync_folder(folder.parent)
+            journal = cls(folder, _connect(path, "rw"), utc, monotonic)
+            journal._db.executescript(_SCHEMA)
+        journal._prepare()
+        journal._note("meta", "", "", dict(meta))
+        journal.commit()
+        return journal
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        readonly: bool = True,
+        utc: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> Self:
+        """Open the journal in `folder`: live, finished, or left behind by a process that was killed.
+
+        To read it changes nothing that was written, and works in a folder that cannot be written. With
+        ``readonly=False`` the journal goes on after its last committed row. Raises StorageError.
+        """
+        path = folder / "journal.db"
+        if not path.is_file():
+            raise StorageError(f"there is no journal at {path}")
+        with storage(path, "open the journal"):
+            if not readonly:
+                journal = cls(folder, _connect(path, "rw"), utc, monotonic)
+                journal._check_format()
+                journal._prepare()
+                journal._db.execute(f"PRAGMA user_version={FORMAT}")
+                journal._resume()
+                return journal
+            db = _connect(path, "ro")
+            try:
+                db.execute("SELECT max(seq) FROM log").fetchall()
+                journal = cls(folder, db, utc, monotonic)
+            except sqlite3.Error as error:
+                db.close()
+                if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
+                    raise
+                # SQLite cannot read a write-ahead log in a folder that it cannot write: read a copy of both
+                copy = tempfile.TemporaryDirectory(prefix="labctl-", ignore_cleanup_errors=True)
+                for file in folder.glob("journal.db*"):
+                    if not file.name.endswith("-shm"):
+                        shutil.copyfile(file, Path(copy.name, file.name))
+                journal = cls(folder, _connect(Path(copy.name, "journal.db"), "rw"), utc, monotonic)
+                journal._copy = copy
+            journal.readonly = True
+            journal._check_format()
+        return journal
+
+    def _check_format(self) -> None:
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if not 1 <= version <= FORMAT:
+            self.close()
+            raise StorageError(f"{self.path} is a journal of format {version}; this labctl reads 1 to {FORMAT}")
+
+    def _prepare(self) -> None:
+        with storage(self.path, "prepare the journal"):
+            mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+            if mode != "wal":
+                raise StorageError(f"{self.path}: no write-ahead log on this file system; keep runs on a local disk")
+            self._db.executescript("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
+
+    def _resume(self) -> None:
+        rows = self._db.execute("SELECT max(seq) FROM log").fetchone()
+        self._seq = rows[0] or 0
+        self._known = {d for (d,) in self._db.execute("SELECT digest FROM arrays")}
+        self._open = {op.seq for op in self.operations(load=False) if op.end is None}
+        for entry in self._entries("table"):
+            columns, shapes = self._definition(entry)
+            self._tables[entry.kind] = (columns, shapes)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Commit what waits, unless it is open for reading alone, and close; harmless a second time."""
+        try:
+            if not self.readonly:
+                self.commit()
+        finally:
+            self._db.close()
+            if self._copy is not None:
+                self._copy.cleanup()
+
+    # writing
+
+    def _note(self, what: str, stage: str, kind: str, body: object, answers: int | None = None) -> int:
+        text = encode(body, self._put)
+        stamp = float(self._utc()), float(self._monotonic())
+        self._seq += 1
+        self._rows.append(Row(self._seq, what, answers, stage, kind, *stamp, text))
+        return self._seq
+
+    def _put(self, array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
+        return _named(array, path, self._keep)
+
+    def _keep(self, array: Array) -> str:
+        digest = digest_of(array)
+        if digest not in self._known and digest not in self._arrays:
+            self._arrays[digest] = np.array(array, order="C", copy=True)
+        return digest
+
+    def event(self, kind: str, body: object = None, *, stage: str = "") -> int:
+        """Note that something happened, and return its number."""
+        return self._note("event", stage, kind, body)
+
+    def intend(self, stage: str, kind: str, body: object) -> int:
+        """Note what is about to be done to the die, and return its number; commit before doing it."""
+        seq = self._note("intent", stage, kind, body)
+        self._open.add(seq)
+        return seq
+
+    def result(self, seq: int, body: object) -> int:
+        """Note what came of intent `seq`. Raises ValueError if it has a result already or is none."""
+        if seq not in self._open:
+            raise ValueError(f"{seq} is not the number of an intent without a result")
+        number = self._note("result", "", "", body, answers=seq)
+        self._open.remove(seq)
+        return number
+
+    @staticmethod
+    def text(body: object) -> str:
+        """Return `body` as the text that a row of it holds; equal texts are bodies that are equal to the bit."""
+        return encode(body, lambda array, path: _named(array, path, digest_of))
+
+    @staticmethod
+    def body_of(record: "Record") -> dict[str, Any]:
+        """Return what a row holds of `record`. Raises TypeError if no table can hold a field."""
+        kinds = columns_of(cast(Any, type(record))).kinds
+        return {k: field_of(f"{record.table}.{k}", getattr(record, k), v) for k, v in kinds.items()}
+
+    def record(self, stage: str, record: "Record") -> int:
+        """Note one record. Raises TypeError if no table can hold a field, or its shape changes."""
+        kind, columns, body = record.table, columns_of(cast(Any, type(record))), self.body_of(record)
+        shapes = {name: value.shape for name, value in body.items() if isinstance(value, np.ndarray)}
+        if columns.columnar:
+            if len(shapes) < len(body) or any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
+                raise TypeError(f"every field of the columnar record '{kind}' is an (n,) array; found {shapes}")
+            shapes = {}
+        if kind not in self._tables:
+            self._note("table", stage, kind, {**asdict(columns), "shapes": shapes})
+            self._tables[kind] = columns, shapes
+        known, first = self._tables[kind]
+        if known != columns:
+            raise TypeError(f"records of table '{kind}' have the fields {known.units}, not {columns.units}")
+        if shapes != first:
+            raise TypeError(f"arrays of table '{kind}' have one shape in every row: {first} so far, now {shapes}")
+        return self._note("record", stage, kind, body)
+
+    def commit(self) -> None:
+        """Return when everything noted is on the disk. Raises StorageError; it can then be tried again."""
+        if not self._rows:
+            return
+        large = {d for d, array in self._arrays.items() if array.nbytes > INLINE}
+        save_arrays(self.folder / "arrays", {digest: self._arrays[digest] for digest in large})
+        arrays = (
+            (d, a.dtype.str, json.dumps(a.shape), None if d in large else a.tobytes()) for d, a in self._arrays.items()
+        )
+        with storage(self.path, "commit"):
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                # an earlier try may have been interrupted when its rows were on the disk already
+                committed = self._db.execute("SELECT ifnull(max(seq), 0) FROM log").fetchone()[0]
+                self._db.executemany("INSERT OR IGNORE INTO arrays VALUES (?, ?, ?, ?)", arrays)
+                self._db.executemany(
+                    f"INSERT INTO log VALUES ({', '.join('?' * len(COLUMNS))})",
+                    [(*r, r.digest) for r in self._rows if r.seq > committed],
+                )
+                self._db.execute("COMMIT")
+            except BaseException:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        self._known.update(self._arrays)
+        self._rows, self._arrays = [], {}
+
+    def finish(self) -> None:
+        """Note the end, commit, and leave one file without a write-ahead log, which opens in any folder.
+
+        If a reader holds the journal open for more than 5 s, the log stays beside it and nothing is missing.
+        """
+        self._note("finish", "", "", None)
+        self.commit()
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._db.execute("PRAGMA journal_mode=DELETE")
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                with storage(self.path, "finish the journal"):
+                    raise
+        with storage(self.path, "finish the journal"):
+            sync_folder(self.folder)
+
+
+def _named(array: Array | Stored, path: tuple[str, ...], keep: Callable[[Array], str]) -> dict[str, Any]:
+    """Return what stands for an array in the text of a row; `keep` returns the digest of what is stored of it."""
+    if isinstance(array, Stored):
+        index = {"index": array.index} if array.index else {}
+        return {"$array": array.digest, **index, "shape": array.shape}
+    check_array(array, ".".join(path))
+    whole, rows = parts_of(array)
+    index = {} if rows is None else {"index": keep(rows)}
+    return {"$array": keep(whole), **index, "shape": array.shape}
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None, timeout=5)

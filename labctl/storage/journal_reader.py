@@ -1,0 +1,284 @@
+"""Read the journal of a die: live, finished, or left behind by a process that was killed.
+
+Reading never changes what was written, holds no transaction longer than one query (a long one keeps the log
+from being trimmed), and compares every digest on the way: damage is an error and never a number.
+"""
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from labctl.core.errors import StorageError
+from labctl.storage.arrays import Array, Stored, decode, digest_of, load_array, storage
+from labctl.storage.tables import Columns, Table, concatenate
+
+_CHUNK = 500
+_CACHED = 1 << 25
+"""Bytes of arrays that stay in memory once they were read and compared."""
+
+
+class Stamp(NamedTuple):
+    """When something was noted: UTC in s since 1970, and a clock that is never set, in s."""
+
+    utc: float
+    monotonic: float
+
+
+class Entry(NamedTuple):
+    """One event or record; `kind` is the kind of event or the name of the table."""
+
+    seq: int
+    stage: str
+    kind: str
+    body: Any
+    stamp: Stamp
+
+
+class Operation(NamedTuple):
+    """One thing done to the die; `result` and `end` are None if the journal ends before they were noted."""
+
+    seq: int
+    stage: str
+    kind: str
+    intent: Any
+    result: Any
+    start: Stamp
+    end: Stamp | None
+
+
+class Row(NamedTuple):
+    """One row of the log, as it is stored."""
+
+    seq: int
+    what: str
+    answers: int | None
+    stage: str
+    kind: str
+    utc: float
+    monotonic: float
+    body: str
+
+    @property
+    def digest(self) -> str:
+        """What is stored beside the row to notice damage."""
+        return hashlib.blake2b(json.dumps(self).encode(), digest_size=8).hexdigest()
+
+
+COLUMNS = (*Row._fields, "digest")
+
+
+class JournalReader:
+    """The reading half of `labctl.storage.journal.Journal`: yields what has been committed."""
+
+    folder: Path
+    path: Path
+    _db: sqlite3.Connection
+    _cache: dict[str, Array]
+    _cached = 0
+    _described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
+
+    # reading: what has been committed, in short transactions, digests compared
+
+    def _rows_where(self, condition: str, *values: object, after: int = 0) -> Iterator[Row]:
+        query = f"SELECT {', '.join(COLUMNS)} FROM log WHERE {condition} AND seq > ? ORDER BY seq LIMIT {_CHUNK}"
+        while True:
+            with storage(self.path, "read the journal"):
+                found = self._db.execute(query, (*values, after)).fetchall()
+            for columns in found:
+                yield self._checked(columns)
+            if len(found) < _CHUNK:
+                return
+            after = found[-1][0]
+
+    def _checked(self, columns: tuple[Any, ...]) -> Row:
+        row = Row(*columns[:-1])
+        if row.digest != columns[-1]:
+            raise StorageError(f"{self.path}: row {row.seq} is damaged; leave the file as it is and work on a copy")
+        return row
+
+    def _body(self, row: Row, load: bool) -> Any:
+        def get(found: dict[str, Any]) -> object:
+            stored = Stored(found["$array"], tuple(found["shape"]), found.get("index", ""))
+            return self.load(stored) if load else stored
+
+        return decode(row.body, get)
+
+    def _entries(self, what: str, kind: str | None = None, *, after: int = 0, load: bool = True) -> Iterator[Entry]:
+        condition, values = ("what = ?", (what,)) if kind is None else ("what = ? AND kind = ?", (what, kind))
+        for row in self._rows_where(condition, *values, after=after):
+            yield Entry(row.seq, row.stage, row.kind, self._body(row, load), Stamp(row.utc, row.monotonic))
+
+    def stored(self, digest: str) -> tuple[np.dtype[Any], tuple[int, ...]]:
+        """Return dtype and shape of a stored array."""
+        if digest in self._described:
+            return self._described[digest]
+        with storage(self.path, "read the journal"):
+            row = self._db.execute("SELECT dtype, shape FROM arrays WHERE digest = ?", (digest,)).fetchone()
+        if row is None:
+            raise StorageError(f"{self.path} has lost the array {digest}; leave the file as it is and work on a copy")
+        try:
+            found = self._described[digest] = np.dtype(row[0]), tuple(json.loads(row[1]))
+        except (TypeError, ValueError) as error:
+            raise StorageError(f"{self.path}: the description of the array {digest} is damaged") from error
+        return found
+
+    def array(self, digest: str) -> Array:
+        """Return a stored array, read-only. Raises StorageError if it is not what was stored."""
+        if digest in self._cache:
+            return self._cache[digest]
+        dtype, shape = self.stored(digest)
+        with storage(self.path, "read the journal"):
+            (data,) = self._db.execute("SELECT data FROM arrays WHERE digest = ?", (digest,)).fetchone()
+        try:
+            array = load_array(self.folder / "arrays", digest) if data is None else _from_bytes(data, dtype, shape)
+        except ValueError as error:
+            raise StorageError(f"{self.path}: the array {digest} is damaged ({error})") from error
+        if digest_of(array) != digest:
+            raise StorageError(f"{self.path}: the array {digest} is damaged; leave the run as it is and work on a copy")
+        array.flags.writeable = False
+        self._cache[digest] = array
+        self._cached += array.nbytes
+        while self._cached > _CACHED and len(self._cache) > 1:
+            self._cached -= self._cache.pop(next(iter(self._cache))).nbytes
+        return array
+
+    def load(self, stored: Stored) -> Array:
+        """Return the array that a row names, read-only. Raises StorageError if it is not what was stored."""
+        found = self.array(stored.digest)
+        if stored.index:
+            try:
+                found = found[self.array(stored.index)]
+            except IndexError as error:
+                raise StorageError(f"{self.path}: the array {stored.index} does not belong to its rows") from error
+        return np.broadcast_to(found, stored.shape)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What `create` was given."""
+        found = next(self._entries("meta"), None)
+        if found is None:
+            raise StorageError(f"{self.path}: nothing stands in it yet; whoever made it had no time to say what it is")
+        return found.body  # type: ignore[no-any-return]
+
+    @property
+    def created(self) -> Stamp:
+        """When the journal was started."""
+        return next(self._entries("meta")).stamp
+
+    @property
+    def last(self) -> Entry:
+        """The last committed row, without its body: where the run stands, and when it was there."""
+        with storage(self.path, "read the journal"):
+            found = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        row = self._checked(found)
+        return Entry(row.seq, row.stage, row.kind or row.what, None, Stamp(row.utc, row.monotonic))
+
+    @property
+    def finished(self) -> bool:
+        """Whether `finish` was called and nothing noted since."""
+        with storage(self.path, "read the journal"):
+            row = self._db.execute("SELECT what FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        return row is not None and row[0] == "finish"
+
+    def events(self, *, after: int = 0, load: bool = True) -> Iterator[Entry]:
+        """Yield the events with a number above `after`."""
+        return self._entries("event", after=after, load=load)
+
+    def intents(self, *, after: int = 0) -> Iterator[tuple[Row, Row | None]]:
+        """Yield the rows of the operations with a number above `after`, each with that of its result, if it has one."""
+        intent, result = (", ".join(f"{side}.{name}" for name in COLUMNS) for side in "ir")
+        query = (
+            f"SELECT {intent}, {result} FROM log i LEFT JOIN log r ON r.answers = i.seq"
+            f" WHERE i.what = 'intent' AND i.seq > ? ORDER BY i.seq LIMIT {_CHUNK}"
+        )
+        n = len(COLUMNS)
+        while True:
+            with storage(self.path, "read the journal"):
+                found = self._db.execute(query, (after,)).fetchall()
+            for columns in found:
+                yield self._checked(columns[:n]), None if columns[n] is None else self._checked(columns[n:])
+            if len(found) < _CHUNK:
+                return
+            after = found[-1][0]
+
+    def rows(self, what: str, *, after: int = 0) -> Iterator[Row]:
+        """Yield the rows of one sort ("event", "record", ...) with a number above `after`."""
+        return self._rows_where("what = ?", what, after=after)
+
+    def body(self, row: Row, *, load: bool = True) -> Any:
+        """Return what a row holds; with ``load=False`` each array is a `Stored` instead."""
+        return self._body(row, load)
+
+    def operations(self, *, after: int = 0, load: bool = True) -> Iterator[Operation]:
+        """Yield the operations with a number above `after`, in the order of their intents.
+
+        Arrays are read-only; with ``load=False`` each is a `Stored` instead.
+        """
+        for row, end in self.intents(after=after):
+            yield Operation(
+                row.seq,
+                row.stage,
+                row.kind,
+                self._body(row, load),
+                None if end is None else self._body(end, load),
+                Stamp(row.utc, row.monotonic),
+                None if end is None else Stamp(end.utc, end.monotonic),
+            )
+
+    @property
+    def tables(self) -> dict[str, Columns]:
+        """What each table holds, by name."""
+        return {entry.kind: self._definition(entry)[0] for entry in self._entries("table")}
+
+    def records(self, table: str, *, after: int = 0) -> Iterator[Entry]:
+        """Yield the records of `table` with a number above `after`; bodies are dicts of the fields."""
+        return self._entries("record", table, after=after)
+
+    def table(self, name: str) -> Table:
+        """Return all records of a kind as columns. Raises KeyError if there are none."""
+        columns = self.tables[name]
+        entries = list(self.records(name))
+        lengths = [len(next(iter(e.body.values()))) if columns.columnar else 1 for e in entries]
+        found: dict[str, Array] = {
+            "seq": np.repeat(np.array([e.seq for e in entries], np.int64), lengths),
+            "stage": np.repeat(np.array([e.stage for e in entries], np.str_), lengths),
+            "utc": np.repeat(np.array([e.stamp.utc for e in entries], np.float64), lengths),
+        }
+        for field in columns.units:
+            values = [e.body[field] for e in entries]
+            found[field] = concatenate(values) if columns.columnar else np.array(values)
+        units = {"seq": "", "stage": "", "utc": "s", **columns.units}
+        return Table(name, found, units, columns.columnar, columns.axes, columns.codes)
+
+    def digests(self) -> frozenset[str]:
+        """Return the digests of all arrays that the journal keeps."""
+        with storage(self.path, "read the journal"):
+            return frozenset(d for (d,) in self._db.execute("SELECT digest FROM arrays"))
+
+    def verify(self) -> None:
+        """Compare every digest and the database's own structure. Raises StorageError at the first damage."""
+        with storage(self.path, "verify the journal"):
+            (said,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if said != "ok":
+            raise StorageError(f"{self.path} is damaged ({said}); leave it as it is and work on a copy")
+        for expected, row in enumerate(self._rows_where("1"), start=1):
+            if row.seq != expected:
+                raise StorageError(f"{self.path}: row {expected} is missing; leave it as it is and work on a copy")
+        for digest in sorted(self.digests()):
+            self.array(digest)
+
+    @staticmethod
+    def _definition(entry: Entry) -> tuple[Columns, dict[str, tuple[int, ...]]]:
+        body = dict(entry.body)
+        shapes = {k: tuple(v) for k, v in body.pop("shapes").items()}
+        return Columns(**body), shapes
+
+
+def _from_bytes(data: bytes, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+    array: Array = np.frombuffer(data, np.uint8).view(dtype) if data else np.empty(0, dtype)
+    return array.reshape(shape)

@@ -1,0 +1,409 @@
+"""Locks: one run at a time in a folder, one at a time on an instrument; whoever is refused is told by whom.
+
+The lock is the operating system's, on an open file: it ends with the process that holds it, however that process ends,
+so there is never a stale one to be deleted by hand. The file's text says who holds it and decides nothing. It is left
+behind when the lock is released: a lock file that is deleted can be locked twice.
+
+A lock belongs to one process and never to those it starts. A worker that outlives its parent by a moment, to make the
+bench safe, holds a lock of its own: `hold` the folder of its die, and `bench_lock` with `part="worker"`.
+"""
+
+import contextlib
+import errno
+import getpass
+import hashlib
+import json
+import os
+import re
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from labctl.core.errors import BenchError
+from labctl.core.units import Second
+from labctl.storage.addresses import Names, identities
+
+NAME = "lock"
+"""The lock file in a folder that is held."""
+_LOCKED_BYTE = 0x7FFF0000
+"""Windows lets nobody read a locked byte, so the one that is locked stands far behind the text."""
+VARIABLE = "LABCTL_LOCKS"
+"""Environment variable that names another folder for the locks of instruments; whoever shares a bench has to agree."""
+
+
+@dataclass(frozen=True)
+class Holder:
+    """Who holds a lock: user, host, process, what it runs, and since when, in s UTC since 1970."""
+
+    user: str = ""
+    host: str = ""
+    pid: int = 0
+    what: str = ""
+    since: float = 0.0
+
+    @classmethod
+    def me(cls, what: str) -> Self:
+        """Return this process as the holder of a lock that it takes now, to run `what`."""
+        try:
+            user = getpass.getuser()
+        except (ImportError, KeyError, OSError):  # a user without a name, as in a container
+            user = f"user {os.getuid()}" if hasattr(os, "getuid") else "somebody"
+        return cls(user, socket.gethostname(), os.getpid(), what, time.time())
+
+    def __str__(self) -> str:
+        if not self.pid:
+            return "somebody who could not leave a name"
+        since, now = time.localtime(self.since), time.localtime()
+        form = "%H:%M" if since[:3] == now[:3] else "%Y-%m-%d %H:%M"
+        return f"{self.user} on {self.host} (pid {self.pid}) since {time.strftime(form, since)}: {self.what}"
+
+
+@contextmanager
+def hold(folder: Path, what: str, *, patience: Second = 0.5) -> Iterator[Holder]:
+    """Hold `folder` while the block lasts: no other process, and nobody else in this one, can.
+
+    Args:
+        what: what is being run, for whoever is refused: "labctl run overnight.yaml".
+        patience: how long to wait for one that is about to let go, s. Readers that ask who holds it take milliseconds.
+
+    Raises:
+        BenchError: it is held, naming the holder; or it cannot be locked.
+    """
+    lock = _Lock(folder / NAME, str(folder))
+    with lock.held(what, patience) as me:
+        yield me
+
+
+def holder(folder: Path) -> Holder | None:
+    """Return who holds `folder`, None if nobody does; changes nothing, and works in a folder that cannot be written.
+
+    A lock that a computer holds on its own disk may not be seen from another one over a file share.
+
+    Raises:
+        BenchError: the lock file cannot be read.
+    """
+    return _Lock(folder / NAME, str(folder)).holder()
+
+
+class HasInstruments(Protocol):
+    """A bench file, as far as locks are concerned."""
+
+    @property
+    def name(self) -> str:
+        """Name of the bench."""
+        ...
+
+    @property
+    def instruments(self) -> Mapping[str, Any]:
+        """Its instruments by name; those that have a `resource` can be reached by others too."""
+        ...
+
+
+@contextmanager
+def bench_lock(
+    bench: HasInstruments,
+    what: str,
+    *,
+    part: str = "",
+    patience: Second = 0.5,
+    place: Path | None = None,
+    names: Names | None = None,
+) -> Iterator[Holder]:
+    """Hold every instrument of `bench` while the block lasts, whatever file describes it and whoever runs it here.
+
+    Two benches that share one instrument exclude each other. Programs on other computers are not seen.
+
+    Args:
+        part: "worker" for the process that talks to the instruments; it excludes other workers, not its parent.
+        place: where the locks are, by default a folder that all users of this computer share.
+        names: looks up names of hosts, by default as the system does.
+
+    Raises:
+        BenchError: an instrument is held, naming it and the holder; or a lock cannot be made.
+    """
+    place = place or locks_folder()
+    make_shared(place)
+    with ExitStack() as stack:
+        me = Holder.me(what)
+        for lock in _locks(bench, part, place, names):
+            stack.enter_context(lock.held(what, patience))
+        yield me
+
+
+def holders(
+    bench: HasInstruments, *, part: str = "", place: Path | None = None, names: Names | None = None
+) -> list[Holder]:
+    """Return who holds instruments of `bench`, each holder once; empty if nobody does. Changes nothing.
+
+    Args:
+        part, place, names: as of `bench_lock`.
+
+    Raises:
+        BenchError: a lock file cannot be read.
+    """
+    every = (lock.holder() for lock in _locks(bench, part, place or locks_folder(), names))
+    return list({(holder.host, holder.pid): holder for holder in every if holder is not None}.values())
+
+
+def _locks(bench: HasInstruments, part: str, place: Path, names: Names | None) -> list["_Lock"]:
+    """Return the locks of all instruments of a bench, in the order in which they are taken."""
+    return [
+        _Lock(
+            place / f"{file_name(key)}{part and '.'}{part}.lock", f"{instrument} of bench '{bench.name}'", shared=True
+        )
+        for key, instrument in sorted(reached(bench, names).items())
+    ]
+
+
+def reached(bench: HasInstruments, names: Names | None = None) -> dict[str, str]:
+    """Return the instruments of `bench` that have an address: name and address in operator words, by identity.
+
+    An instrument that is addressed by the name of a host is there by that name and by every address that it has now.
+
+    Args:
+        names: looks up names of hosts, by default as the system does.
+    """
+    every = {name: getattr(entry, "resource", None) for name, entry in bench.instruments.items()}
+    resources = {name: resource for name, resource in every.items() if resource}
+    keys = identities(resources.values(), names)
+    return {key: f"{name} ({resource})" for name, resource in resources.items() for key in keys[resource]}
+
+
+def file_name(key: str) -> str:
+    """Return what files about the instrument with the identity `key` are called, without the ending.
+
+    >>> file_name("TCPIP 192.0.2.5 4001")
+    'TCPIP-192.0.2.5-4001-2e636596'
+    """
+    digest = hashlib.sha256(key.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^A-Za-z0-9.]+', '-', key)[:60]}-{digest}"
+
+
+def locks_folder() -> Path:
+    """Return where the locks of instruments are: one place for all users of a computer, so not the folder for
+    temporary files, of which every user has another on Windows and macOS. `VARIABLE` names another one.
+    """
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    if sys.platform == "win32":
+        return Path(os.environ.get("PUBLIC", r"C:\Users\Public"), "Documents", "mtj-labctl-locks")
+    return Path("/var/tmp/mtj-labctl-locks")
+
+
+def unusable(place: Path | None = None) -> str:
+    """Return why nobody can hold a lock in the folder of the locks, as this user sees it; "" if one can be looked at.
+
+    It is not there, it is no folder, or nobody is let in.
+    """
+    place = place or locks_folder()
+    try:
+        if not stat.S_ISDIR(place.lstat().st_mode):
+            return f"{place} is not a folder"
+    except OSError as error:
+        return f"{place}: {error.strerror or error}"
+    return "" if os.access(place, os.X_OK) else f"{place}: {os.strerror(errno.EACCES)}"
+
+
+def make_shared(place: Path) -> None:
+    """Have the folder `place`, which everybody may write to. Raises BenchError."""
+    try:
+        with contextlib.suppress(FileExistsError):
+            place.mkdir(parents=True)
+            if os.name == "posix":
+                place.chmod(0o1777)
+        if not stat.S_ISDIR(place.lstat().st_mode):
+            raise BenchError(f"{place} is not a folder; locks of instruments are kept there: remove it")
+    except OSError as error:
+        raise BenchError(f"{place}: locks of instruments are kept there, and it cannot be made: {error}") from error
+
+
+class _Lock:
+    """One lock file, and the lock on it while `fd` is not None.
+
+    Args:
+        named: what it locks, for whoever is refused.
+        shared: other users have to be able to lock it too.
+    """
+
+    def __init__(self, path: Path, named: str, *, shared: bool = False) -> None:
+        self.path, self.named, self.shared = path, named, shared
+        self.fd: int | None = None
+
+    @contextmanager
+    def held(self, what: str, patience: Second) -> Iterator[Holder]:
+        """Hold it while the block lasts; BenchError naming the holder if it is held for longer than `patience` s."""
+        end = time.monotonic() + patience
+        while not self._take():
+            if time.monotonic() >= end:
+                found = self.holder()
+                if found is not None:
+                    raise BenchError(f"{self.named} is in use by {found}")
+            time.sleep(0.02)
+        try:
+            me = Holder.me(what)
+            self._sign(json.dumps(asdict(me)) + "\n")
+            yield me
+        finally:
+            self._release()
+
+    def holder(self) -> Holder | None:
+        """Return who holds it, None if nobody does."""
+        try:
+            fd = open_plain(self.path, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            if _lock(fd, shared=True):
+                return None
+            return _read(fd)
+        except OSError as error:
+            raise self._refused(error) from error
+        finally:
+            os.close(fd)
+
+    def _take(self) -> bool:
+        """Have the lock and return True, or return False because somebody else has it."""
+        try:
+            fd = self._open_or_create()
+        except OSError as error:
+            raise self._refused(error) from error
+        try:
+            taken = _lock(fd) and _is_there(fd, self.path)
+        except OSError as error:
+            os.close(fd)
+            raise self._refused(error) from error
+        if not taken:
+            os.close(fd)
+            return False
+        self.fd = fd
+        _held.add(self)
+        return True
+
+    def _open_or_create(self) -> int:
+        try:
+            return open_or_create(self.path, shared=self.shared)
+        except PermissionError:  # somebody else's, who let us look only: it can be locked, but not signed
+            return open_plain(self.path, os.O_RDONLY)
+
+    def _sign(self, text: str) -> None:
+        """Write who holds it; a full disk or somebody else's file is no reason to refuse."""
+        if self.fd is None:
+            return
+        with contextlib.suppress(OSError):
+            os.lseek(self.fd, 0, os.SEEK_SET)
+            os.write(self.fd, text.encode())
+            os.ftruncate(self.fd, len(text.encode()))
+
+    def _release(self) -> None:
+        if self.fd is None:
+            return
+        self._sign("")
+        _held.discard(self)
+        fd, self.fd = self.fd, None
+        os.close(fd)
+
+    def _refused(self, error: OSError) -> BenchError:
+        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
+            return BenchError(
+                f"{self.path}: files cannot be locked there ({error.strerror}); keep runs on a local disk"
+            )
+        return BenchError(f"{self.named} cannot be locked: {self.path}: {error.strerror or error}")
+
+
+_held: set[_Lock] = set()
+
+
+def _forget() -> None:
+    """Close what a forked child has inherited, without unlocking it: the lock ends with the process that took it."""
+    for lock in _held:
+        if lock.fd is not None:
+            os.close(lock.fd)
+            lock.fd = None
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def open_or_create(path: Path, *, shared: bool) -> int:
+    """Return `path` open for reading and writing, made if it is not there. Raises OSError.
+
+    Args:
+        shared: a file that is made may be written by other users.
+    """
+    while True:
+        with contextlib.suppress(FileNotFoundError):
+            return open_plain(path, os.O_RDWR)
+        try:
+            # only now O_CREAT: in a folder like /tmp, Linux refuses it for a file of another user
+            fd = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            continue
+        if shared and hasattr(os, "fchmod"):
+            os.fchmod(fd, 0o666)
+        return fd
+
+
+def open_plain(path: Path, flags: int) -> int:
+    """Open a file, which programs started from here do not inherit; refuse a link or a pipe put in its place."""
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    fd = os.open(path, flags, 0o666)
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is not a plain file")
+    return fd
+
+
+def _lock(fd: int, *, shared: bool = False) -> bool:
+    """Lock `fd` and return True, or return False because it is locked; the lock ends when `fd` is closed.
+
+    Args:
+        shared: beside others that are shared, where the system has that.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+    else:
+        import fcntl
+
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _is_there(fd: int, path: Path) -> bool:
+    """Return whether `fd` is still the file at `path`; one that was deleted locks nothing any more."""
+    if sys.platform == "win32":  # nobody deletes an open file there
+        return True
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _read(fd: int) -> Holder:
+    """Return who signed a lock file, a `Holder` without a name if its text is missing or cut off."""
+    os.lseek(fd, 0, os.SEEK_SET)
+    line = os.read(fd, 1 << 16).split(b"\n")[0]
+    try:
+        said = json.loads(line)
+        return Holder(str(said["user"]), str(said["host"]), int(said["pid"]), str(said["what"]), float(said["since"]))
+    except (ValueError, TypeError, KeyError):
+        return Holder()

@@ -1,0 +1,141 @@
+"""Open a run for analysis: the sealed file of a die where there is one, its journal where there is none yet.
+
+A run that was killed, or still goes on, therefore opens like any other. Files are open only while being read.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labctl.core.errors import StorageError
+from labctl.storage.hdf5_layout import run_meta
+from labctl.storage.journal import Journal
+from labctl.storage.journal_reader import Entry, Operation
+from labctl.storage.run_log import newest_of
+from labctl.storage.tables import Table
+
+
+@dataclass(frozen=True)
+class DieData:
+    """What is known of one die.
+
+    Args:
+        path: its sealed file, or the folder of its journal.
+        sealed: which of the two.
+    """
+
+    name: str
+    path: Path
+    sealed: bool
+
+    def open(self) -> AbstractContextManager[Any]:
+        """Open it once for more than one table; it has `meta`, `tables`, `table`, `events` and `operations`."""
+        if self.sealed:
+            from labctl.storage.hdf5_reader import SealedDie
+
+            return SealedDie(self.path)
+        return Journal.open(self.path)
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What the journal was started with."""
+        with self.open() as source:
+            return dict(source.meta)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables."""
+        with self.open() as source:
+            return tuple(sorted(source.tables))
+
+    def table(self, name: str) -> Table:
+        """Return a table as columns. Raises KeyError, naming the tables there are, if it is none."""
+        with self.open() as source:
+            if name not in source.tables:
+                raise KeyError(f"die {self.name} has no table '{name}'; it has {', '.join(sorted(source.tables))}")
+            found: Table = source.table(name)
+            return found
+
+    def operations(self) -> Iterator[Operation]:
+        """Yield every operation with its arrays, in order."""
+        with self.open() as source:
+            yield from source.operations()
+
+    def events(self) -> Iterator[Entry]:
+        """Yield every event, in order."""
+        with self.open() as source:
+            yield from source.events()
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk, finished or not.
+
+    Args:
+        dies: names of its dies that have been begun.
+        meta: what ``run.json`` says.
+        tries: by die, the folder of its newest try, which counts.
+    """
+
+    path: Path
+    dies: tuple[str, ...]
+    meta: dict[str, Any]
+    tries: Mapping[str, str] = field(default_factory=dict)
+
+    def die(self, name: str) -> DieData:
+        """Return one die. Raises KeyError, with the dies there are, if there is none of that name."""
+        if name not in self.dies:
+            raise KeyError(f"{self.path} has no die '{name}'; it has {', '.join(self.dies)}")
+        folder = self.tries.get(name, name)
+        sealed = self.path if self.path.is_file() else self.path / "dies" / f"{folder}.h5"
+        return DieData(name, sealed, True) if sealed.is_file() else DieData(name, self.path / "dies" / folder, False)
+
+    @property
+    def tables(self) -> tuple[str, ...]:
+        """Names of the tables that at least one die has."""
+        return tuple(sorted({table for name in self.dies for table in self.die(name).tables}))
+
+    def table(self, name: str, die: str | None = None) -> Table:
+        """Return a table of one die, or of all that have it; the column `die` says whose a row is.
+
+        Raises KeyError if no die has it.
+        """
+        names = self.dies if die is None else (die,)
+        found = [(n, self.die(n)) for n in names]
+        tables = [(n, d.table(name)) for n, d in found if die is not None or name in d.tables]
+        if not tables:
+            raise KeyError(f"no die of {self.path} has a table '{name}'; there are {', '.join(self.tables)}")
+        return Table.join(
+            replace(t, columns={"die": np.full(t.rows, n), **t.columns}, units={"die": "", **t.units})
+            for n, t in tables
+        )
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run: its folder, its ``run.h5``, or the sealed file of one die, wherever that is.
+
+    >>> open_run("no such run")
+    Traceback (most recent call last):
+    labctl.core.errors.StorageError: no such run: there is no run here; expected ...
+
+    Raises:
+        StorageError: there is no run, or it is damaged.
+    """
+    path = Path(path)
+    if path.is_file() and path.name == "run.h5" and (path.parent / "dies").is_dir():
+        path = path.parent
+    if (path / "dies").is_dir():
+        folder = path / "dies"
+        journals = {p.parent.name for p in folder.glob("*/journal.db")}
+        newest = newest_of(journals | {p.stem for p in folder.glob("*.h5")})
+        return Run(path, tuple(newest), run_meta(path), newest)
+    if path.is_file() and path.suffix == ".h5":
+        from labctl.storage.hdf5_reader import SealedDie
+
+        with SealedDie(path) as die:
+            return Run(path, (str(die.meta.get("die", path.stem)),), die.run_meta)
+    raise StorageError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")

@@ -1,0 +1,319 @@
+"""What a run has decided and seen, one durable row each: the run's own journal, ``RUN/journal.db``.
+
+Only the process that carries out the run writes it; what it says about dies is who they are, where they stand in their
+states and why. What was measured is in the journals of the dies. Everybody else (the watch screen, the report, export,
+resume) folds the rows into a `RunState`, and nobody keeps a state of their own.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from labctl.core.errors import StorageError
+from labctl.storage.journal import Journal
+from labctl.storage.journal_reader import Entry
+
+
+class State(StrEnum):
+    """Where a die stands."""
+
+    PENDING = "pending"
+    MOVING = "moving"
+    CONTACT_CHECK = "contact check"
+    RETOUCH = "retouch"
+    RUNNING = "running"
+    SEALING = "sealing"
+    DONE = "done"
+    SKIPPED = "skipped"
+    CONTACT_FAIL = "contact fail"
+    LIMIT_STOP = "limit stop"
+    ERROR = "error"
+    INTERRUPTED = "interrupted"
+
+
+FINAL = frozenset({State.DONE, State.SKIPPED, State.CONTACT_FAIL, State.LIMIT_STOP})
+"""Nothing more happens to such a die when the run is resumed; all else goes on or is tried again."""
+ACTIVE = frozenset({State.MOVING, State.CONTACT_CHECK, State.RETOUCH, State.RUNNING, State.SEALING})
+"""Something is being done to such a die; a run that was killed leaves them so."""
+_ENDS = {State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED}
+EDGES: Mapping[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.MOVING, State.RUNNING, State.SKIPPED, State.ERROR, State.INTERRUPTED}),
+    State.MOVING: frozenset({State.CONTACT_CHECK, State.RUNNING, State.SEALING, *_ENDS}),
+    State.CONTACT_CHECK: frozenset({State.RETOUCH, State.RUNNING, State.SEALING, *_ENDS}),
+    State.RETOUCH: frozenset({State.CONTACT_CHECK, State.RUNNING, State.SEALING, *_ENDS}),
+    State.RUNNING: frozenset({State.SEALING, *_ENDS}),
+    State.SEALING: frozenset({State.DONE, *_ENDS}),
+    State.INTERRUPTED: frozenset({State.PENDING, State.MOVING, State.RUNNING, State.SEALING, State.SKIPPED}),
+    State.ERROR: frozenset({State.PENDING, State.SKIPPED}),
+    **dict.fromkeys(FINAL, frozenset()),
+}
+"""Which state may follow which. `Runlog.move` refuses any other: that would be a bug of the engine."""
+
+
+def folder_of(die: str, attempt: int = 1) -> str:
+    """Return what the folder and the sealed file of one try of a die are called under ``RUN/dies``.
+
+    No die's name holds a tilde, so nothing else is called so.
+
+    >>> folder_of("D17"), folder_of("D17", 2)
+    ('D17', 'D17~2')
+    """
+    return die if attempt == 1 else f"{die}~{attempt}"
+
+
+def newest_of(folders: Iterable[str]) -> dict[str, str]:
+    """Return, by die, what the newest of its tries is called, of those in `folders`.
+
+    >>> newest_of(["D2", "D17~2", "D17", "D17~10"])
+    {'D17': 'D17~10', 'D2': 'D2'}
+    """
+    found: dict[str, tuple[int, str]] = {}
+    for folder in folders:
+        die, _, number = folder.partition("~")
+        if not number or number.isdecimal():
+            found[die] = max(found.get(die, (0, "")), (int(number or 1), folder))
+    return {die: folder for die, (_, folder) in sorted(found.items())}
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try of one die.
+
+    Args:
+        since: UTC in s since 1970 of its first row.
+        until: of its last; the run's clock label, for people.
+        seconds: how long it was worked on, by a clock that is never set, interruptions left out.
+        stage: the procedure it is in, or ended in.
+        bin: soft bin, named after the rule that gave it; `hard` its hard bin, 1 for good.
+        rule: why that bin, in operator words.
+        figures: what it came to, by name: fidelity, accuracy, ...
+    """
+
+    number: int
+    state: State
+    since: float
+    until: float
+    seconds: float = 0.0
+    stage: str = ""
+    reason: str = ""
+    bin: str = ""
+    hard: int = 0
+    rule: str = ""
+    exit_code: int = 0
+    sha256: str = ""
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DieState:
+    """One die of a run.
+
+    Args:
+        at: (column, row) on the prober's map, where the wafer map draws it.
+        tries: in order; empty while it is PENDING for the first time.
+        golden: True for a visit of the golden die, which counts in no yield.
+        suspect: why its figures are in doubt, "" if they are not.
+    """
+
+    name: str
+    at: tuple[int, int]
+    tries: tuple[Try, ...] = ()
+    state: State = State.PENDING
+    reason: str = ""
+    golden: bool = False
+    suspect: str = ""
+
+    @property
+    def last(self) -> Try | None:
+        """Its newest try."""
+        return self.tries[-1] if self.tries else None
+
+    @property
+    def bin(self) -> str:
+        """Soft bin of its newest try, "" while it has none."""
+        return self.last.bin if self.last else ""
+
+    @property
+    def folder(self) -> str:
+        """Name under ``RUN/dies`` of what its newest try measured."""
+        return folder_of(self.name, self.last.number if self.last else 1)
+
+
+@dataclass(frozen=True)
+class RunState:
+    """A run, as its rows tell it.
+
+    Args:
+        meta: what the run's journal was started with; ``run.json`` says the same.
+        dies: by name, in the order of the campaign; visits of a golden die after them.
+        events: every row that is no die's state, in order.
+        since: UTC in s since 1970 of the first row; `until` of the newest.
+        resumes: how often it was taken up again.
+        outcome: "success", "abort" or "fail" once it ended, "" before.
+    """
+
+    meta: Mapping[str, Any]
+    dies: Mapping[str, DieState]
+    events: tuple[Entry, ...] = ()
+    since: float = 0.0
+    until: float = 0.0
+    resumes: int = 0
+    outcome: str = ""
+    exit_code: int | None = None
+    reason: str = ""
+    seq: int = 0
+
+    @property
+    def subjects(self) -> tuple[DieState, ...]:
+        """The dies that the campaign is about: all but visits of a golden die."""
+        return tuple(d for d in self.dies.values() if not d.golden)
+
+    @property
+    def unfinished(self) -> tuple[str, ...]:
+        """Names of the dies on which a resume has something to do."""
+        done = FINAL | {State.ERROR}  # a visit that failed is left so: the next one is another
+        return tuple(d.name for d in self.dies.values() if d.state not in (done if d.golden else FINAL))
+
+
+def fold(state: RunState, entries: Iterable[Entry]) -> RunState:
+    """Return `state` after the rows in `entries`, which come after it. Rows of unknown kinds are kept as events."""
+    dies, events = dict(state.dies), list(state.events)
+    changes: dict[str, Any] = {}
+    for entry in entries:
+        body = entry.body or {}
+        changes["until"], changes["seq"] = entry.stamp.utc, entry.seq
+        changes.setdefault("since", state.since or entry.stamp.utc)
+        if entry.kind == "state":
+            dies[body["die"]] = _moved(dies[body["die"]], entry)
+            continue
+        if entry.kind == "step":
+            die = dies[body["die"]]
+            *before, last = die.tries
+            dies[die.name] = replace(die, tries=(*before, replace(last, stage=body["stage"], until=entry.stamp.utc)))
+            continue
+        events.append(entry)
+        match entry.kind:
+            case "visit":
+                dies[body["die"]] = DieState(body["die"], tuple(body["at"]), golden=True)
+            case "suspect":
+                for name in body["dies"]:
+                    dies[name] = replace(dies[name], suspect=body["text"])
+            case "resumed":
+                changes |= {"resumes": changes.get("resumes", state.resumes) + 1}
+                changes |= {"outcome": "", "exit_code": None, "reason": ""}
+            case "ended":
+                changes |= {"outcome": body["outcome"], "exit_code": body["exit"], "reason": body.get("reason", "")}
+    return replace(state, dies=dies, events=tuple(events), **changes)
+
+
+def _moved(die: DieState, entry: Entry) -> DieState:
+    body, now = entry.body, entry.stamp
+    to, number = State(body["state"]), int(body["try"])
+    reason = body.get("reason", "")
+    if to is State.PENDING:
+        return replace(die, state=to, reason=reason)
+    tries = list(die.tries)
+    if not tries or tries[-1].number != number:
+        if to is State.SKIPPED:
+            return replace(die, state=to, reason=reason)
+        tries.append(Try(number, to, now.utc, now.utc))
+    last = tries[-1]
+    said = {k: body[k] for k in ("bin", "hard", "rule", "sha256", "exit_code") if k in body}
+    figures = {**last.figures, **body.get("figures", {})}
+    seconds = last.seconds + float(body.get("seconds", 0.0))
+    tries[-1] = replace(last, state=to, until=now.utc, reason=reason, seconds=seconds, figures=figures, **said)
+    return replace(die, state=to, reason=reason, tries=tuple(tries))
+
+
+class Runlog:
+    """The run's own journal, for the one process that writes it; every method is durable when it returns.
+
+    Kinds of rows beside "state" and "step", with what their bodies hold:
+
+    - "resumed": argv, pid, reason, only (names), accepted (what had changed, in words)
+    - "alarm": text, die ("" if of none), level ("note", "warning" or "alarm")
+    - "asked": what ("stop", "skip", or "off": the bench was switched off), die, by, reason
+    - "bench": identities, text
+    - "safed": met (what was on or closed before the bench was made safe, by output; empty if it was at rest), text
+    - "rule": rule (name of the stop rule), text
+    - "visit": die, at, dies: a golden die is going to be measured again under this name, after these (names of their
+      folders) have been measured since the visit before
+    - "golden": die, values, drift (by name), ok, text
+    - "suspect": dies, text
+    - "watchdog": what ("died", "hung", "safe", "unsafe"), text, seconds
+    - "clock": gap and step in s, text
+    - "ended": outcome, exit, reason, time and bytes really taken
+    """
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self.state = fold(_start(journal.meta), journal.events())
+        self.heard: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
+        """Told of every row once it is durable."""
+        self.relieve: Callable[[StorageError], bool] = lambda error: False
+        """Asked for help when a row cannot be written; it is tried once more if this returns True."""
+
+    @classmethod
+    def create(cls, folder: Path, meta: Mapping[str, Any]) -> "Runlog":
+        """Start the journal of a run.
+
+        Args:
+            meta: holds at least `dies`, a list of {"name", "at": [column, row]}, in the order of the campaign.
+
+        Raises:
+            StorageError: there is one already, or it cannot be written.
+        """
+        return cls(Journal.create(folder, meta))
+
+    @classmethod
+    def open(cls, folder: Path) -> "Runlog":
+        """Take up the journal of a run that ended, was stopped or was killed. Raises StorageError."""
+        return cls(Journal.open(folder, readonly=False))
+
+    def say(self, kind: str, **body: Any) -> None:
+        """Write one row."""
+        seq = self._journal.event(kind, body)
+        try:
+            self._journal.commit()
+        except StorageError as error:
+            if not self.relieve(error):
+                raise
+            self._journal.commit()
+        self.state = fold(self.state, self._journal.events(after=seq - 1))
+        self.heard(kind, body)
+
+    def move(self, die: str, to: State, attempt: int, reason: str = "", **more: Any) -> None:
+        """Write that a die goes to another state; ValueError if none leads from its state there."""
+        was = self.state.dies[die].state
+        if to not in EDGES[was]:
+            raise ValueError(f"die {die} cannot go from '{was}' to '{to}'")
+        self.say("state", die=die, state=to.value, was=was.value, reason=reason, **{"try": attempt}, **more)
+
+    def finish(self) -> None:
+        """Leave one file without a write-ahead log, which opens in any folder, and close."""
+        try:
+            self._journal.finish()
+        finally:
+            self._journal.close()
+
+
+def _start(meta: Mapping[str, Any]) -> RunState:
+    return RunState(meta, {d["name"]: DieState(d["name"], tuple(d["at"])) for d in meta["dies"]})
+
+
+def read_state(folder: Path, before: RunState | None = None) -> RunState:
+    """Return where the run in `folder` stands: running, finished or killed; reading disturbs nothing.
+
+    Args:
+        before: what an earlier call returned; only rows after it are read.
+
+    Raises:
+        StorageError: there is no run there, or its journal is damaged.
+    """
+    if not (folder / "journal.db").is_file():
+        raise StorageError(f"{folder}: there is no run here; expected a run folder with a journal.db")
+    with Journal.open(folder) as journal:
+        start = _start(journal.meta) if before is None else before
+        return fold(start, journal.events(after=start.seq))

@@ -1,0 +1,324 @@
+"""The stress ledger: what cells and pads have been through over a die's life, whatever run it was.
+
+One SQLite file per lab, safe as soon as a call returns. What cells saw is taken from the journals of the dies, which
+have every pulse before it is given: each journal has one share in the ledger, with the number of its last row that is
+in it. So a stage counts once, however often it is accounted, and a killed run counts as far as it came; a pulse that
+was meant and has no result counts as given. Touches are counted one by one, each before the needles go down.
+
+Real and simulated dies never share a ledger: a name on a simulated wafer is no wear of the real one.
+"""
+
+import json
+import sqlite3
+import time
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from labctl.core.errors import BenchError, StorageError
+from labctl.core.units import IntArray
+from labctl.storage.arrays import storage
+from labctl.storage.journal import Journal
+from labctl.storage.journal_reader import JournalReader
+from labctl.storage.stress import About, Stress, identity, told
+
+FORMAT = 1
+NAME = "stress.db"
+"""What the ledger is called where nobody says otherwise: beside the bench file."""
+VARIABLE = "LABCTL_LEDGER"
+"""Environment variable with the path of the lab's ledger."""
+_SCHEMA = f"""
+PRAGMA user_version={FORMAT};
+CREATE TABLE world (real INTEGER NOT NULL);
+CREATE TABLE dies (id INTEGER PRIMARY KEY, wafer TEXT NOT NULL, name TEXT NOT NULL, shape TEXT NOT NULL,
+    UNIQUE (wafer, name));
+CREATE TABLE shares (journal TEXT PRIMARY KEY, die INTEGER NOT NULL REFERENCES dies, run TEXT NOT NULL,
+    folder TEXT NOT NULL, finished INTEGER NOT NULL, upto INTEGER NOT NULL, utc REAL NOT NULL,
+    counts BLOB NOT NULL, positive BLOB NOT NULL, negative BLOB NOT NULL);
+CREATE TABLE touches (id INTEGER PRIMARY KEY, wafer TEXT NOT NULL, name TEXT NOT NULL, pads TEXT NOT NULL,
+    utc REAL NOT NULL);
+CREATE INDEX touched ON touches (wafer, name, pads);
+"""
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one try of a die did to it: the run it belongs to, until when (UTC in s since 1970), and how much."""
+
+    run: str
+    utc: float
+    stress: Stress
+
+
+class Ledger:
+    """A ledger file. Any number of processes may have it open; each call is one transaction."""
+
+    def __init__(self, path: Path, db: sqlite3.Connection) -> None:
+        self.path, self._db = path, db
+
+    @classmethod
+    def open(cls, path: Path, *, real: bool = True) -> Self:
+        """Open the ledger at `path`; one that is not there yet is made.
+
+        Args:
+            real: whether its dies are.
+
+        Raises:
+            BenchError: it is the ledger of the other sort of dies.
+            StorageError: it is no ledger, of a later format, or cannot be written.
+        """
+        with storage(path, "open the stress ledger"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            db = sqlite3.connect(path, isolation_level=None, timeout=10)
+        try:
+            with storage(path, "open the stress ledger"):
+                (mode,) = db.execute("PRAGMA journal_mode=WAL").fetchone()
+                if mode != "wal":
+                    raise StorageError(
+                        f"{path}: no write-ahead log on this file system; keep the ledger on a local disk"
+                    )
+                db.executescript("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
+                ledger = cls(path, db)
+                with ledger._transaction():
+                    if not db.execute("SELECT 1 FROM sqlite_master").fetchone():
+                        for statement in _SCHEMA.strip().rstrip(";").split(";\n"):
+                            db.execute(statement)
+                        db.execute("INSERT INTO world VALUES (?)", (real,))
+                version = db.execute("PRAGMA user_version").fetchone()[0]
+                if version != FORMAT:
+                    raise StorageError(f"{path} is no stress ledger of format {FORMAT}, but of format {version}")
+                (found,) = db.execute("SELECT real FROM world").fetchone()
+        except BaseException:
+            db.close()
+            raise
+        if bool(found) is not real:
+            db.close()
+            kinds = ("simulated", "real")
+            raise BenchError(f"{path} is the stress ledger of {kinds[found]} dies; {kinds[real]} ones need their own")
+        return ledger
+
+    def life(self, wafer: str, die: str, *, without: str = "") -> Stress | None:
+        """Return what the cells of a die have been through, None if the ledger has nothing of it.
+
+        Args:
+            without: identity (`identity`) of a journal whose share is left out, because who asks counts it himself.
+        """
+        total: Stress | None = None
+        for journal, share in self._shares(wafer, die):
+            if journal != without:
+                total = share.stress if total is None else total + share.stress
+        return total
+
+    def settle(self, wafer: str, die: str) -> list[str]:
+        """Bring in what runs that were broken off did to a die; return the runs whose journals are gone.
+
+        Raises:
+            StorageError: a journal is damaged, or the ledger cannot be written.
+        """
+        query = (
+            "SELECT run, folder FROM shares JOIN dies ON die = id WHERE wafer = ? AND name = ? AND NOT finished"
+            " ORDER BY utc"
+        )
+        gone = []
+        for run, folder in self._read(query, wafer, die):
+            if not (Path(folder) / "journal.db").is_file():
+                gone.append(run)
+                continue
+            with Journal.open(Path(folder)) as journal:
+                self.account(journal, run)
+        return gone
+
+    def history(self, wafer: str, die: str) -> list[Share]:
+        """Return what each try did to a die, in the order in which they were accounted last."""
+        return sorted((share for _, share in self._shares(wafer, die)), key=lambda s: s.utc)
+
+    def dies(self) -> list[tuple[str, str]]:
+        """Return (wafer, name) of every die in the ledger."""
+        query = "SELECT wafer, name FROM dies UNION SELECT wafer, name FROM touches ORDER BY wafer, name"
+        return [(wafer, name) for wafer, name in self._read(query)]
+
+    def _shares(self, wafer: str, die: str) -> Iterator[tuple[str, Share]]:
+        query = (
+            "SELECT journal, run, utc, shape, counts, positive, negative FROM shares JOIN dies ON die = id"
+            " WHERE wafer = ? AND name = ?"
+        )
+        for journal, run, utc, shape, *blobs in self._read(query, wafer, die):
+            yield journal, Share(run, utc, _unpacked(self.path, tuple(json.loads(shape)), blobs))
+
+    def touches(self, wafer: str, die: str, pads: str = "") -> int:
+        """Return how often needles went down on a group of pads of a die."""
+        query = "SELECT count(*) FROM touches WHERE wafer = ? AND name = ? AND pads = ?"
+        return int(self._read(query, wafer, die, pads)[0][0])
+
+    def touches_by_pads(self, wafer: str, die: str) -> dict[str, int]:
+        """Return how often needles went down on each group of pads of a die."""
+        query = "SELECT pads, count(*) FROM touches WHERE wafer = ? AND name = ? GROUP BY pads ORDER BY pads"
+        return {pads: int(count) for pads, count in self._read(query, wafer, die)}
+
+    def touch(self, wafer: str, die: str, pads: str = "") -> int:
+        """Count a touch that is about to happen, and return how many there are with it."""
+        with storage(self.path, "count a touch"), self._transaction():
+            self._db.execute("INSERT INTO touches VALUES (NULL, ?, ?, ?, ?)", (wafer, die, pads, time.time()))
+        return self.touches(wafer, die, pads)
+
+    def account(self, journal: JournalReader, run: str = "") -> Stress:
+        """Bring the share of a die's journal up to its last committed row, and return the share.
+
+        Does nothing when it is up to date. Called when a journal has begun, it makes the die known, so that `settle`
+        finds the journal if it is broken off. The meta of the journal says which die it is, of what shape, whether it
+        is real, and from which voltage pulses count.
+
+        Args:
+            run: what the run is called, for people.
+
+        Raises:
+            BenchError: the die is of the other sort, or the ledger has another shape under its name.
+            StorageError: journal or ledger cannot be read or written.
+        """
+        meta, key = journal.meta, identity(journal)
+        about = About.of(meta)
+        (real,) = self._read("SELECT real FROM world")[0]
+        if about.real is not bool(real):
+            raise BenchError(
+                f"{journal.path}: die {about.name} is {'real' if about.real else 'simulated'}, "
+                f"and {self.path} is the ledger of {'real' if real else 'simulated'} dies"
+            )
+        known = self._read("SELECT shape FROM dies WHERE wafer = ? AND name = ?", about.wafer, about.name)
+        if known and tuple(json.loads(known[0][0])) != about.shape:
+            raise BenchError(
+                f"die {about.name} has {_cells(about.shape)} cells, and the one of that name in {self.path} has "
+                f"{_cells(tuple(json.loads(known[0][0])))}; it is another die, or its file is wrong"
+            )
+        while True:
+            before = self._read("SELECT upto, counts, positive, negative FROM shares WHERE journal = ?", key)
+            upto = before[0][0] if before else 0
+            share = _unpacked(self.path, about.shape, before[0][1:]) if before else Stress.none(about.shape)
+            last, finished = journal.last.seq, journal.finished
+            share += told(journal, about, upto, last)
+            row = (run, str(journal.folder.resolve()), finished, last)
+            if self._put(about, key, upto if before else None, row, share):
+                return share
+
+    def _put(
+        self, about: "About", key: str, before: int | None, said: tuple[str, str, bool, int], share: Stress
+    ) -> bool:
+        """Write a share that went on from `before`; False if another process has brought it on meanwhile."""
+        packed = [
+            zlib.compress(np.ascontiguousarray(a).tobytes(), 1) for a in (share.counts, share.positive, share.negative)
+        ]
+        with storage(self.path, "account for a die"), self._transaction():
+            now = self._db.execute("SELECT upto FROM shares WHERE journal = ?", (key,)).fetchone()
+            if (now[0] if now else None) != before:
+                return False
+            if before is not None and before >= said[-1]:
+                return True
+            shape = json.dumps(about.shape)
+            self._db.execute("INSERT OR IGNORE INTO dies VALUES (NULL, ?, ?, ?)", (about.wafer, about.name, shape))
+            (die,) = self._db.execute(
+                "SELECT id FROM dies WHERE wafer = ? AND name = ?", (about.wafer, about.name)
+            ).fetchone()
+            row = (key, die, *said, time.time(), *packed)
+            self._db.execute("INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
+        return True
+
+    def account_run(self, run: Path) -> dict[str, Stress]:
+        """Account for every journal of a run, finished, killed or under way; return the shares by folder name.
+
+        Raises:
+            BenchError: as `account`.
+            StorageError: there is no run, or something cannot be read or written.
+        """
+        folders = sorted(p.parent for p in (run / "dies").glob("*/journal.db"))
+        if not folders:
+            raise StorageError(f"{run}: there is no journal of a die here; expected a run folder")
+        found = {}
+        for folder in folders:
+            with Journal.open(folder) as journal:
+                found[folder.name] = self.account(journal, run.resolve().name)
+        return found
+
+    def _read(self, query: str, *values: object) -> list[Any]:
+        with storage(self.path, "read the stress ledger"):
+            return self._db.execute(query, values).fetchall()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """All or nothing, and alone."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            self._db.execute("COMMIT")
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close; harmless a second time."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray | None, list[str]]:
+    """Make the die of a journal known to the ledger, now that something is going to be done to it.
+
+    Returns:
+        The (kernels, n_rows, n_cols) pulses that its cells had before this journal, None if there is no ledger; and
+        the broken off runs whose journals are gone, so that nobody knows what they did.
+    """
+    if path is None:
+        return None, []
+    with Ledger.open(path) as ledger:
+        ledger.account(journal, run)
+        about = About.of(journal.meta)
+        gone = ledger.settle(about.wafer, about.name)
+        life = ledger.life(about.wafer, about.name, without=identity(journal))
+        return (Stress.none(about.shape) if life is None else life).counts, gone
+
+
+def account(path: Path | None, journal: JournalReader, run: str) -> None:
+    """Bring the share of a journal up to date, if there is a ledger."""
+    if path is not None:
+        with Ledger.open(path) as ledger:
+            ledger.account(journal, run)
+
+
+def ledger_path(bench: Path, said: str | Path | None, environment: Mapping[str, str]) -> Path:
+    """Return where the ledger of a lab is: named by its environment, by its bench file, or beside that.
+
+    >>> ledger_path(Path("lab/bench.yaml"), None, {}).as_posix()
+    'lab/stress.db'
+    >>> ledger_path(Path("lab/bench.yaml"), "../wear.db", {}).as_posix()
+    'lab/../wear.db'
+    """
+    if named := environment.get(VARIABLE):
+        return Path(named).expanduser()
+    return bench.parent / (Path(said).expanduser() if said else NAME)
+
+
+def _unpacked(path: Path, shape: tuple[int, ...], blobs: list[bytes]) -> Stress:
+    """Return a share as it was stored."""
+    try:
+        counts, positive, negative = (zlib.decompress(blob) for blob in blobs)
+        return Stress(
+            np.frombuffer(counts, np.int64).reshape(shape),
+            np.frombuffer(positive, np.float32).reshape(shape),
+            np.frombuffer(negative, np.float32).reshape(shape),
+        )
+    except (ValueError, zlib.error) as error:
+        raise StorageError(
+            f"{path}: a share is damaged ({error}); leave the file as it is and work on a copy"
+        ) from error
+
+
+def _cells(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,142 @@
+"""Records as tables: what a field may hold, and the columns that many records make."""
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
+from enum import IntEnum, IntFlag
+from functools import cache
+from typing import Any, get_type_hints
+
+import numpy as np
+
+from labctl.storage.arrays import Array, check_text
+
+RESERVED = ("seq", "stage", "utc", "die")
+"""Columns that every table has of its own."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table(Mapping[str, Array]):
+    """The records of one kind as columns: a mapping from field to (rows, ...) array.
+
+    Besides the fields it has `seq`, `stage` and `utc` of each row.
+
+    Args:
+        units: unit of every column, "" where it has none.
+        columnar: one record was many rows.
+        axes: names of the axes of one record's array, for the columns that declare them.
+        codes: what the numbers mean, by name, for the columns that hold codes.
+    """
+
+    name: str
+    columns: dict[str, Array]
+    units: dict[str, str]
+    columnar: bool = False
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+    def __getitem__(self, column: str) -> Array:
+        return self.columns[column]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.columns)
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows."""
+        return len(self.columns["seq"])
+
+    def to_pandas(self) -> Any:
+        """Return a DataFrame, units in ``attrs["units"]``; cells of array columns are arrays."""
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("pandas is not installed; pip install 'mtj-labctl[pandas]'") from error
+        frame = pd.DataFrame({k: v if v.ndim == 1 else list(v) for k, v in self.columns.items()})
+        frame.attrs["units"] = dict(self.units)
+        return frame
+
+    @classmethod
+    def join(cls, tables: Iterable["Table"]) -> "Table":
+        """Return the rows of tables of one name, one after the other; ValueError if their columns differ."""
+        found = list(tables)
+        first = found[0]
+        if any(set(t) != set(first) for t in found):
+            raise ValueError(f"the table '{first.name}' does not have the same columns on every die")
+        columns = {k: concatenate([t[k] for t in found]) for k in first}
+        return cls(first.name, columns, first.units, first.columnar, first.axes, first.codes)
+
+
+def concatenate(parts: list[Array]) -> Array:
+    """Return `parts` as one array; empty ones do not change its dtype."""
+    return np.concatenate([p for p in parts if len(p)] or parts[:1])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a table holds: unit and kind ("float", "int", "bool", "str" or "array") of every field; `axes` and `codes`
+    as in `Table`, of the fields that have any."""
+
+    columnar: bool
+    units: dict[str, str]
+    kinds: dict[str, str]
+    axes: dict[str, list[str]] = field(default_factory=dict)
+    codes: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@cache
+def columns_of(record: Any) -> Columns:
+    """Return what the table of a record type holds.
+
+    Axes are those that the type declares (`axes`, by field). A field called like an enumeration of the module of the
+    type (`defect`, `Defect`) holds its codes; `flag` and `pulse_flag` hold bits of `labctl.core.die.Flag`.
+
+    Raises:
+        TypeError: a field has a name that every table has, or axes are declared of no field.
+    """
+    # a process that seals never comes here, and would wait for the import of all that a procedure is made of
+    from labctl.core.procedure import units_of
+
+    hints = get_type_hints(record)
+    kinds = {f.name: getattr(hints[f.name], "__name__", "array") for f in fields(record)}
+    kinds = {name: kind if kind in ("float", "int", "bool", "str") else "array" for name, kind in kinds.items()}
+    if taken := [name for name in kinds if name in RESERVED]:
+        raise TypeError(f"a record has no field '{taken[0]}': every table has a column of that name")
+    axes = {name: list(found) for name, found in getattr(record, "axes", {}).items()}
+    if unknown := sorted(set(axes) - set(kinds)):
+        raise TypeError(f"{record.__name__} declares axes of '{unknown[0]}', which is no field of it")
+    known = {name: _enumeration(record, name) for name, kind in kinds.items() if kind == "array"}
+    codes = {name: {str(m.name).lower(): int(m) for m in found} for name, found in known.items() if found}
+    return Columns(record.columnar, units_of(record), kinds, axes, codes)
+
+
+def _enumeration(record: Any, name: str) -> type[IntEnum | IntFlag] | None:
+    from labctl.core.die import Flag
+
+    if name in ("flag", "pulse_flag"):
+        return Flag
+    found = getattr(sys.modules.get(record.__module__), name.title().replace("_", ""), None)
+    return found if isinstance(found, type) and issubclass(found, IntEnum | IntFlag) else None
+
+
+def field_of(name: str, value: object, kind: str) -> Any:
+    """Return a field of a record as the kind it is declared to be; TypeError if it is none."""
+    if kind == "array":
+        array = np.asarray(value)
+        if array.dtype.kind == "O":
+            raise TypeError(f"{name} is {value!r:.80}; a record holds numbers, bools, texts and arrays")
+        return array
+    if kind == "str" and isinstance(value, str):
+        check_text(value, name)
+        return str(value)
+    plain = value.item() if isinstance(value, np.generic | np.ndarray) and np.size(value) == 1 else value
+    if kind == "bool" and isinstance(plain, bool):
+        return plain
+    if kind == "int" and isinstance(plain, int) and -(2**63) <= plain < 2**63:
+        return int(plain)
+    if kind == "float" and isinstance(plain, int | float):
+        return float(plain)
+    raise TypeError(f"{name} is {value!r:.80}; a {kind} was declared")

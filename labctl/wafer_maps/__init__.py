@@ -1,0 +1,1 @@
+"""Wafer maps: what a map is, and the formats in which it is read and written."""
