@@ -34,9 +34,9 @@ sys.path.insert(0, str(ROOT))
 from instruments.assemble import open_bench
 from instruments.bench import Bench
 from labctl import files
-from labctl.core.die import Sense
+from labctl.core.operations import Sense
 from labctl.execution import die_job
-from labctl.execution.run_loop import Stop
+from labctl.execution.stop import Stop
 from labctl.networks import solutions
 from labctl.station import compose
 from labctl.station.twin import Twin

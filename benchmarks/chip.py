@@ -33,8 +33,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from labctl.core.die import Sense
-from labctl.core.procedure import History
+from labctl.core.operations import Sense
+from labctl.core.record import History
 from labctl.files.load import load
 from protocols.bias import vector_bias
 from protocols.cells import CellReader, Cells

@@ -25,11 +25,12 @@ from pathlib import Path
 
 import numpy as np
 
+from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
 from labctl.networks import solutions
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.journal import Journal
-from labctl.storage.run_log import ACTIVE, State, read_state
+from labctl.storage.run_log import read_state
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 

@@ -15,9 +15,12 @@ from instruments.bench import Bench
 from instruments.drivers import Connect, Kind, Unconnected, driver_of, kind_of, lacking, visa
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
-from labctl.core.die import Nominal
+from labctl.core.bias import Nominal
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.instrument import Matrix, Prober, SourceMeasure, Transport
+from labctl.core.prober import Prober
+from labctl.core.source import SourceMeasure
+from labctl.core.switch_matrix import Matrix
+from labctl.core.transport import Transport
 from labctl.core.units import Second
 
 

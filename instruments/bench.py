@@ -13,9 +13,9 @@ from instruments.mpi_sentio import SentioOptions
 from instruments.timing import Timing
 from instruments.transport import Deadlines
 from instruments.wiring import Wiring
-from labctl.core.die import Geometry, Kind
-from labctl.core.instrument import OffState
-from labctl.core.procedure import Model
+from labctl.core.bias import Geometry, Kind
+from labctl.core.model import Model
+from labctl.core.source import OffState
 from labctl.core.units import Ampere, Ohm, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]

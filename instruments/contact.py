@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from instruments.probed_die import ProbedDie
 from labctl.core.errors import ContactError
-from labctl.core.instrument import Prober
+from labctl.core.prober import Prober
 from labctl.core.units import Ohm
 
 

@@ -3,8 +3,9 @@
 import numpy as np
 
 from instruments.bench import BenchLimits, Reads
-from labctl.core.die import Bias, Reading, Sense
+from labctl.core.bias import Bias
 from labctl.core.errors import BenchError, LimitError
+from labctl.core.operations import Reading, Sense
 from labctl.core.units import FloatArray, Ohm, Siemens
 
 

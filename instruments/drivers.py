@@ -18,7 +18,8 @@ from instruments.manual_prober import Ask, ManualProber
 from instruments.mpi_sentio import MpiSentio, SentioOptions
 from instruments.transport import LineTransport, Log
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.instrument import ChannelState, Transport, Wait
+from labctl.core.source import ChannelState
+from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
 
 GROUP = "labctl.instruments"

@@ -16,8 +16,8 @@ from instruments.contact import lift, lower, ohms
 from instruments.drivers import has_prober
 from instruments.probed_die import ProbedDie
 from labctl.core.errors import BenchError, ContactError
-from labctl.core.instrument import Prober
-from labctl.core.procedure import Model
+from labctl.core.model import Model
+from labctl.core.prober import Prober
 from labctl.core.units import Ohm
 
 Spot = tuple[int, int]

@@ -14,7 +14,9 @@ from instruments.bench import Bench
 from instruments.safing import emergency_open, persist, silence
 from instruments.sequence import COLD, Channel, Composer, Event, Tag, calls
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
-from labctl.core.instrument import Aperture, ChannelSetup, Matrix, Measure, Prober, Sample, SourceMeasure, Watch
+from labctl.core.prober import Prober
+from labctl.core.source import Aperture, ChannelSetup, Measure, Sample, SourceMeasure, Watch
+from labctl.core.switch_matrix import Matrix
 from labctl.core.units import Ampere, FloatArray, Second
 
 COLD_TRIES = 3

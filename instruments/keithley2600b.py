@@ -21,9 +21,9 @@ import numpy as np
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
-from labctl.core.die import Flag
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.instrument import (
+from labctl.core.operations import Flag
+from labctl.core.source import (
     Aperture,
     ChannelSetup,
     ChannelState,
@@ -36,10 +36,9 @@ from labctl.core.instrument import (
     Sample,
     SourceCapabilities,
     Step,
-    Transport,
-    Wait,
     Watch,
 )
+from labctl.core.transport import Transport, Wait
 from labctl.core.units import FloatArray, Second, Volt
 
 TOLERANCE = 1e-3

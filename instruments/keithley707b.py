@@ -14,7 +14,8 @@ from collections.abc import Iterable, Sequence
 
 from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, parse_numbers
 from labctl.core.errors import BenchError, InstrumentError
-from labctl.core.instrument import Guard, Transport, Wait
+from labctl.core.switch_matrix import Guard
+from labctl.core.transport import Transport, Wait
 
 MODELS = ("707B", "708B")
 SLOTS = {"707B": 6, "708B": 1}

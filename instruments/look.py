@@ -11,7 +11,8 @@ from instruments.drivers import Connect, Kind, driver_of, kind_of, visa
 from instruments.keithley2600b import Keithley2600B
 from instruments.mpi_sentio import STEPPING, MpiSentio
 from labctl.core.errors import LabError
-from labctl.core.instrument import Matrix, SourceMeasure
+from labctl.core.source import SourceMeasure
+from labctl.core.switch_matrix import Matrix
 
 Said = tuple[list[str], list[str]]
 """What an instrument does now, and what of it is not as a bench at rest should be."""

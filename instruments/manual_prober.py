@@ -7,7 +7,8 @@ what the operator did is asked for, not assumed.
 from collections.abc import Callable
 
 from labctl.core.errors import ContactError
-from labctl.core.instrument import Guard, Position, Subsite
+from labctl.core.prober import Position, Subsite
+from labctl.core.switch_matrix import Guard
 
 Ask = Callable[[str], bool]
 """Puts a sentence to the operator; True if the answer is yes."""

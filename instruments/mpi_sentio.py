@@ -17,8 +17,10 @@ from instruments.chuck import Levels
 from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, Talk
 from instruments.stepping import Place, misled
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Guard, Heights, Position, Subsite, Transport, Wait
-from labctl.core.procedure import Model
+from labctl.core.model import Model
+from labctl.core.prober import Heights, Position, Subsite
+from labctl.core.switch_matrix import Guard
+from labctl.core.transport import Transport, Wait
 from labctl.core.units import Metre
 
 MICRON = 1e-6

@@ -29,21 +29,14 @@ from instruments.sequence import (
     Visit,
     duration,
 )
-from labctl.core.die import (
-    Attempts,
-    Flag,
-    Geometry,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError, LimitError
-from labctl.core.instrument import Matrix, Prober, SourceMeasure
+from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.prober import Prober
+from labctl.core.source import SourceMeasure
+from labctl.core.switch_matrix import Matrix
 from labctl.core.units import BoolArray, FloatArray, Second
+from labctl.core.write_loop import program_by_host
 
 MOST_VISITS = 32
 """Reads on one route that go into one script."""

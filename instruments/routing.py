@@ -18,8 +18,9 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from labctl.core.die import Bias, Pulse, Sense
+from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
+from labctl.core.operations import Pulse, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray
 
 OPEN = -1

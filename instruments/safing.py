@@ -18,7 +18,7 @@ from instruments.bench import Bench, Entry
 from instruments.drivers import Connect, Kind, driver_of, factory_of, kind_of, visa
 from instruments.transport import LineTransport
 from labctl.core.errors import InstrumentError, LabError
-from labctl.core.instrument import ChannelState
+from labctl.core.source import ChannelState
 from labctl.core.units import Second
 
 PATIENCE: Second = 10.0

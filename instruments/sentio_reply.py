@@ -4,7 +4,7 @@ from collections.abc import Container
 from dataclasses import dataclass
 
 from labctl.core.errors import InstrumentError
-from labctl.core.instrument import Transport, Wait
+from labctl.core.transport import Transport, Wait
 
 END_OF_ROUTE = 1
 """Status bit of a reply: the route has no die after this one."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from instruments.bench import Bench
 from instruments.timing import Timing
 from labctl.core.errors import BenchError
-from labctl.core.instrument import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
+from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
 from labctl.core.units import Ampere, Second, Volt
 
 MESSAGES = 2

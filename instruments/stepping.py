@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from labctl.core.instrument import Subsite
+from labctl.core.prober import Subsite
 from labctl.core.units import Metre
 
 

@@ -7,8 +7,8 @@ import math
 
 from pydantic import Field
 
-from labctl.core.instrument import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
-from labctl.core.procedure import Model
+from labctl.core.model import Model
+from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
 from labctl.core.units import Ratio, Second
 
 RAMP_STEP: Second = 1e-4

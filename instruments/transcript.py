@@ -13,7 +13,7 @@ from typing import IO, Self
 
 from instruments.transport import LineTransport
 from labctl.core.errors import InstrumentError, LinkTimeoutError
-from labctl.core.instrument import Transport, Wait
+from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
 
 Pair = tuple[str, str]

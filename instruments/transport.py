@@ -14,8 +14,8 @@ from typing import Protocol
 from pydantic import Field
 
 from labctl.core.errors import InstrumentError, LinkTimeoutError
-from labctl.core.instrument import Wait
-from labctl.core.procedure import Model
+from labctl.core.model import Model
+from labctl.core.transport import Wait
 from labctl.core.units import Second
 
 Log = Callable[[str, bytes], None]

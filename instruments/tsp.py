@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from labctl.core.errors import BenchError, InstrumentError
-from labctl.core.instrument import Transport, Wait
+from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
 
 MOST_ERRORS = 32

@@ -11,9 +11,9 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 
 _COLUMN = re.compile(r"[1-6]-(0[1-9]|1[0-2])")
 _ROW = re.compile(r"[A-H]")

@@ -24,7 +24,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from labctl.core.die import Bias, Geometry, Kind
+from labctl.core.bias import Bias, Geometry, Kind
 from labctl.core.errors import BenchError
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Volt
 

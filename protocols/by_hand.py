@@ -10,8 +10,10 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from labctl.core.die import Die, FlagArray, Pulse, Reading, Sense
-from labctl.core.procedure import History, Procedure, Record
+from labctl.core.die import Die
+from labctl.core.operations import FlagArray, Pulse, Reading, Sense
+from labctl.core.procedure import Procedure
+from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, Conductances, FloatArray, IntArray, Second, Siemens, Volt
 from protocols.bias import Scheme, read_bias, write_bias
 from protocols.cells import CellReader, Cells

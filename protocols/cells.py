@@ -10,8 +10,10 @@ from functools import cached_property
 
 import numpy as np
 
-from labctl.core.die import Die, FlagArray, Geometry, Sense
+from labctl.core.bias import Geometry
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
+from labctl.core.operations import FlagArray, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import row_bias
 from protocols.settings import ReadSettings

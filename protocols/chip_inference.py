@@ -14,8 +14,11 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, InstanceOf, model_validator
 
-from labctl.core.die import Die, Geometry
-from labctl.core.procedure import History, Model, Procedure, Record
+from labctl.core.bias import Geometry
+from labctl.core.die import Die
+from labctl.core.model import Model
+from labctl.core.procedure import Procedure
+from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip

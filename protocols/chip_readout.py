@@ -12,7 +12,8 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from labctl.core.die import Die, Flag, Sense
+from labctl.core.die import Die
+from labctl.core.operations import Flag, Sense
 from labctl.core.units import FloatArray, IntArray, Ratio
 from protocols.bias import vector_bias
 from protocols.readout import Normalisation

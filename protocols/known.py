@@ -6,8 +6,9 @@ a question about any set of cells is one indexing.
 
 import numpy as np
 
-from labctl.core.die import Die, Flag, FlagArray
-from labctl.core.procedure import History, Record
+from labctl.core.die import Die
+from labctl.core.operations import Flag, FlagArray
+from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Siemens, Volt
 from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey
 from protocols.settings import ReadSettings

@@ -11,9 +11,12 @@ from typing import Annotated, Any, ClassVar, Self
 import numpy as np
 from pydantic import Field, InstanceOf, model_validator
 
-from labctl.core.die import Die, Geometry
+from labctl.core.bias import Geometry
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History, Model, Procedure, Record
+from labctl.core.model import Model
+from labctl.core.procedure import Procedure
+from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
 from protocols.cells import CellReader, Cells
 from protocols.known import Known

@@ -15,7 +15,9 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from labctl.core.die import Bias, Die, Sense
+from labctl.core.bias import Bias
+from labctl.core.die import Die
+from labctl.core.operations import Sense
 from labctl.core.units import FloatArray, IntArray, Ratio, Siemens
 from protocols.bias import row_bias, vector_bias
 from protocols.settings import ReadSettings

@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from labctl.core.die import FlagArray
-from labctl.core.procedure import Record
+from labctl.core.operations import FlagArray
+from labctl.core.record import Record
 from labctl.core.units import (
     Amperes,
     BoolArray,

@@ -8,8 +8,9 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, model_validator
 
-from labctl.core.die import Geometry, Sense, WritePlan
-from labctl.core.procedure import Model
+from labctl.core.bias import Geometry
+from labctl.core.model import Model
+from labctl.core.operations import Sense, WritePlan
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, Volt
 from protocols.bias import COMPLIANCE, V_GATE, Scheme, read_bias, write_bias
 

@@ -16,9 +16,12 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
-from labctl.core.die import Die, Flag, FlagArray, Nominal
+from labctl.core.bias import Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History, Procedure
+from labctl.core.operations import Flag, FlagArray
+from labctl.core.procedure import Procedure
+from labctl.core.record import History
 from labctl.core.units import BoolArray, FloatArray, Ratio
 from protocols.cells import CellReader, Cells
 from protocols.known import Known

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.units import IntArray
 from protocols.cells import Cells

@@ -15,9 +15,9 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.cells import Cells
 

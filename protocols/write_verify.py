@@ -12,7 +12,8 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
-from labctl.core.die import Attempts, Die, Flag, FlagArray
+from labctl.core.die import Die
+from labctl.core.operations import Attempts, Flag, FlagArray
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import Scheme
 from protocols.cells import CellReader, Cells

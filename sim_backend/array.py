@@ -5,7 +5,7 @@ All cell arrays here are flat, row by row; all line arrays are rows first, then 
 
 import numpy as np
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
 from sim_backend.cells import NEVER, Cells, Defect

@@ -15,23 +15,11 @@ from dataclasses import fields
 import numpy as np
 import numpy.typing as npt
 
-from labctl.core.die import (
-    Attempts,
-    Bias,
-    Flag,
-    FlagArray,
-    Geometry,
-    Kind,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.errors import BenchError
+from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import FloatArray, IntArray, Second
+from labctl.core.write_loop import program_by_host
 from sim_backend.cells import Cells, fabricate
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits

@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Gt
 from pydantic import Field, model_validator
 
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Ampere, FloatArray, Ohm, Volt
 
 _OURS = " Project default, not a published value."

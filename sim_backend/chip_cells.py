@@ -6,7 +6,7 @@ through, kernel by kernel and row by row. `version` says when a kernel has chang
 
 import numpy as np
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
 from sim_backend.cells import NEVER, Cells, Defect

@@ -4,8 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.die import Bias, Geometry, Nominal, Operation, Pulse, Sense, WritePlan
+from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.errors import BenchError
+from labctl.core.operations import Operation, Pulse, Sense, WritePlan
 from labctl.core.units import FloatArray, Second
 from sim_backend.chip_board import Board, Transistor
 from sim_backend.description import Simulation

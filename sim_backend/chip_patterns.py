@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from labctl.core.die import Bias
+from labctl.core.bias import Bias
 from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
 
 

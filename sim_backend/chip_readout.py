@@ -6,7 +6,8 @@ whatever else is asked for is solved pattern by pattern (`sim_backend.chip_kerne
 
 import numpy as np
 
-from labctl.core.die import Flag, FlagArray, Geometry, Sense
+from labctl.core.bias import Geometry
+from labctl.core.operations import Flag, FlagArray, Sense
 from labctl.core.units import FloatArray, IntArray
 from sim_backend import chip_kernel
 from sim_backend.chip_board import Transistor

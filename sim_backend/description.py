@@ -10,9 +10,9 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from pydantic import Field, model_validator
 
-from labctl.core.die import Geometry, Kind, Nominal
+from labctl.core.bias import Geometry, Kind, Nominal
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Ampere, FloatArray, Metre, Ohm, OhmMetre2, Ratio, Second, Unit, Volt
 from sim_backend import mtj
 from sim_backend.chip_board import IDEAL_BOARD, IDEAL_TRANSISTOR, Board, Transistor

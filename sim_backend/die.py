@@ -11,22 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import ndtri
 
-from labctl.core.die import (
-    Attempts,
-    Bias,
-    Flag,
-    FlagArray,
-    Geometry,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.errors import BenchError
+from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, FloatArray, Second
+from labctl.core.write_loop import program_by_host
 from sim_backend.array import Array
 from sim_backend.cells import fabricate
 from sim_backend.description import DieDescription

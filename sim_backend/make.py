@@ -1,6 +1,6 @@
 """Make the simulated die that a description asks for; the only place that knows which kinds there are."""
 
-from labctl.core.die import Kind
+from labctl.core.bias import Kind
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie

@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-from labctl.core.die import Flag, FlagArray, Sense
+from labctl.core.operations import Flag, FlagArray, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
 from sim_backend.circuit import Circuit

@@ -12,8 +12,8 @@ from annotated_types import Gt
 from pydantic import Field, model_validator
 
 from labctl.core.errors import BenchError
+from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
-from labctl.core.procedure import Model
 from labctl.core.units import Ratio
 from sim_backend.description import Defects, DieDescription, Fraction, Medians
 from sim_backend.rng import Stream

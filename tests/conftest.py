@@ -10,11 +10,12 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
-from labctl.core.procedure import Record
+from labctl.core.die_state import State
+from labctl.core.record import Record
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.locks import VARIABLE
-from labctl.storage.run_log import Runlog, State
+from labctl.storage.run_log import Runlog
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 
 START = 1_790_000_000.0

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.procedure import History
+from labctl.core.record import History
 from labctl.core.units import FloatArray
 from protocols.by_hand import KernelMap
 from protocols.records import Attempt, Defect, Inference, KernelSurvey, Write

@@ -20,9 +20,9 @@ from instruments.drivers import probe_of
 from labctl.batch.executors import ORPHANED, attempt
 from labctl.batch.requests import Going
 from labctl.core.errors import InstrumentError, LabError
-from labctl.core.instrument import Transport
 from labctl.core.procedure import Procedure
-from labctl.execution.run_loop import Stop
+from labctl.core.transport import Transport
+from labctl.execution.stop import Stop
 from labctl.station.bodies import AnyTwin, Station
 from labctl.station.twin import Spot, Twin
 from labctl.storage.latch import switched_off

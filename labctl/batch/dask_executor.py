@@ -14,7 +14,7 @@ from labctl.batch.requests import Going
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job
-from labctl.execution.run_loop import Stop
+from labctl.execution.stop import Stop
 
 EVERY = 0.5
 """Time between two reports of progress of one die, in s: each goes through the scheduler."""

@@ -11,8 +11,10 @@ from itertools import takewhile
 from random import Random
 from typing import Any
 
-from labctl.config.rules import HARD, Batch, BinRule, Order, bin_of
-from labctl.storage.run_log import FINAL, DieState, RunState, State
+from labctl.config.bins import HARD, BinRule, bin_of
+from labctl.config.rules import Batch, Order
+from labctl.core.die_state import FINAL, State
+from labctl.storage.run_log import DieState, RunState
 
 
 def ordered(dies: Sequence[DieState], order: Order, seed: int) -> list[str]:

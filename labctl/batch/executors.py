@@ -22,7 +22,7 @@ from labctl.batch.requests import Going
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
-from labctl.execution.run_loop import Stop
+from labctl.execution.stop import Stop
 from labctl.station.bodies import Body
 from labctl.terminal.signals import born_deaf, signals
 

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from labctl.execution.run_loop import Status
-from labctl.storage.run_log import FINAL, RunState, State
+from labctl.core.die_state import FINAL, State
+from labctl.core.outcome import Status
+from labctl.storage.run_log import RunState
 
 GRAVITY = (6, 70, 5, 3, 4, 1, 0)
 """Exit codes, the gravest first."""

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Second
 
 Occasion = Literal["alarm", "die", "stop", "end"]

@@ -14,12 +14,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from labctl.config.rules import FIGURES, Batch, Golden, Visit
+from labctl.config.bins import FIGURES
+from labctl.config.reference_die import Golden, Visit
+from labctl.config.rules import Batch
+from labctl.core.die_state import FINAL, State
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import Job
 from labctl.storage.journal_reader import Entry
-from labctl.storage.run_log import FINAL, DieState, Runlog, RunState, State, folder_of
+from labctl.storage.run_log import DieState, Runlog, RunState, folder_of
 from protocols.by_hand import MapCells
 from protocols.settings import ReadSettings
 from protocols.survey import Survey

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from labctl.batch.reference_die import due
+from labctl.core.die_state import FINAL
 from labctl.core.errors import BenchError, StorageError
 from labctl.files import Kept, absolute, as_kept, digest
 from labctl.station import compose
 from labctl.station.compose import Prepared, git_commit
 from labctl.station.doctor import versions
-from labctl.storage.run_log import FINAL, RunState, read_state
+from labctl.storage.run_log import RunState, read_state
 
 _IGNORED = ("platform",)
 """Versions that may differ: a new kernel of the operating system changes no result."""

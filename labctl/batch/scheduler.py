@@ -17,10 +17,11 @@ from labctl.batch.exit_status import Ending
 from labctl.batch.reference_die import Visits, under_way
 from labctl.batch.requests import STOPPED, Going, Request, take
 from labctl.batch.session_guard import Guard
+from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.storage.latch import Latch
-from labctl.storage.run_log import ACTIVE, FINAL, DieState, Runlog, State
+from labctl.storage.run_log import DieState, Runlog
 
 POLL = 0.1
 """How long the engine waits for workers before it looks for requests, s."""

@@ -23,6 +23,7 @@ from labctl.batch.resume import to_do
 from labctl.batch.scheduler import Engine
 from labctl.batch.session_guard import Guard
 from labctl.batch.watchdog import BenchCrew
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, StorageError
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
@@ -33,7 +34,7 @@ from labctl.station.compose import Prepared, make_folder
 from labctl.storage.hdf5_layout import run_meta
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import bench_lock
-from labctl.storage.run_log import Runlog, RunState, State
+from labctl.storage.run_log import Runlog, RunState
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
 

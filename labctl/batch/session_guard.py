@@ -13,11 +13,12 @@ from typing import Any
 from labctl.batch.keep_awake import Clocks, awake
 from labctl.batch.notifications import Notifier, Notify
 from labctl.batch.preflight import Ballast, enough, keeps, preflight
+from labctl.core.die_state import FINAL, State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.units import Second
 from labctl.storage.latch import refuse_latched
 from labctl.storage.locks import HasInstruments, bench_lock, hold
-from labctl.storage.run_log import FINAL, Runlog, State
+from labctl.storage.run_log import Runlog
 
 PATIENCE: Second = 20.0
 """How long the end of a run waits for its last messages."""

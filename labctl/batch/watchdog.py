@@ -18,12 +18,12 @@ from instruments.safing import Safed, isolate, make_safe
 from labctl.batch.bench_process import HURRY, Order, own
 from labctl.batch.executors import Lost
 from labctl.batch.requests import Going
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, SwitchedOff
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.station.bodies import LeftUnverified, Station
-from labctl.storage.run_log import State
 from labctl.terminal.signals import born_deaf
 
 OPENING: Second = 300.0

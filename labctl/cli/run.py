@@ -152,7 +152,8 @@ def skip(
     One on which nobody works is refused, and nothing is left for the next resume.
     """
     from labctl.batch.requests import Answer, Request, ask_and_wait, whoami
-    from labctl.storage.run_log import FINAL, read_state
+    from labctl.core.die_state import FINAL
+    from labctl.storage.run_log import read_state
 
     dies = read_state(run).dies
     if die not in dies:

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from labctl.batch.notifications import Notify
-from labctl.config.rules import HARD, Batch, BinRule
-from labctl.core.instrument import Subsite
+from labctl.config.bins import HARD, BinRule
+from labctl.config.rules import Batch
 from labctl.core.limits import Limits
+from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
-from labctl.core.procedure import Model
+from labctl.core.prober import Subsite
 from labctl.core.units import Metre, Ratio
 from labctl.files import FilePath
 

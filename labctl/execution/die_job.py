@@ -6,20 +6,25 @@ from pathlib import Path
 from typing import Any
 
 from labctl.analysis.figures import figures_of
-from labctl.config.rules import BinRule, bin_of
+from labctl.config.bins import BinRule, bin_of
+from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.limits import Limited, Limits
 from labctl.core.names import inside
-from labctl.core.procedure import History, Procedure
+from labctl.core.outcome import Outcome, Status, ending, unsafe
+from labctl.core.procedure import Procedure
+from labctl.core.record import History
 from labctl.core.units import IntArray, Second
+from labctl.execution.recorded_die import THINKING
 from labctl.execution.replay import Rebuild, Remembered, Replay
-from labctl.execution.run_loop import THINKING, Outcome, Status, Stop, ending, run, unsafe
+from labctl.execution.run_loop import run
+from labctl.execution.stop import Stop
 from labctl.station.bodies import Approached, Body, Simulated, Subject
 from labctl.storage import stress_ledger
 from labctl.storage.arrays import leftovers, quarantine, storage
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
-from labctl.storage.run_log import State, folder_of
+from labctl.storage.run_log import folder_of
 from labctl.storage.sealing import seal_in_subprocess
 from protocols.records import Inference, Write
 

@@ -9,21 +9,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from labctl.core.die import (
-    Attempts,
-    Bias,
-    Flag,
-    Geometry,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.errors import BenchError
+from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
+from labctl.core.write_loop import program_by_host
 
 _BLOCK = 512
 """Patterns worked on at once where every pattern needs its own copy of the cells."""

@@ -12,26 +12,18 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.die import (
-    Attempts,
-    Bias,
-    Die,
-    Geometry,
-    Kind,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.cell_voltage import extremes
+from labctl.core.die import Die
 from labctl.core.errors import BenchError, LimitError
-from labctl.core.limits import Limited, Limits, extremes
-from labctl.core.procedure import History, Procedure, Record
+from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.procedure import Procedure
+from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
+from labctl.core.write_loop import program_by_host
 from labctl.execution.nominal_die import NominalDie
-from labctl.execution.run_loop import CHUNK
+from labctl.execution.recorded_die import CHUNK
 from labctl.storage.arrays import Array, Stored, digest_of, encode
 from labctl.storage.deduplicate import SMALLEST, parts_of
 

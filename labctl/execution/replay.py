@@ -18,22 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.die import (
-    Attempts,
-    Flag,
-    Geometry,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limited
-from labctl.core.procedure import Record
+from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.record import Record
 from labctl.core.units import Second
+from labctl.core.write_loop import program_by_host
 from labctl.storage.arrays import Stored, digest_of, encode
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Row

@@ -22,7 +22,7 @@ from labctl.batch import resume as resuming
 from labctl.batch import session
 from labctl.cli.plan import rehearsed
 from labctl.core.errors import BenchError, LabError, StorageError
-from labctl.execution.run_loop import Status, Stopped
+from labctl.core.outcome import Status, Stopped
 from labctl.networks.train import Progress, Training, train
 from labctl.report import summary
 from labctl.station import compose

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from labctl.config.rules import FIGURES
+from labctl.config.bins import FIGURES
 from labctl.core.errors import StorageError
 from labctl.storage.results import Run
 from labctl.storage.run_log import RunState, Try

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.config.rules import FIGURES, Bound
+from labctl.config.bins import FIGURES, Bound
+from labctl.core.die_state import ACTIVE, State
 from labctl.export.stdf_records import MISSING_I2, record
-from labctl.storage.run_log import ACTIVE, DieState, RunState, State, Try
+from labctl.storage.run_log import DieState, RunState, Try
 
 _KNOWN = (
     ("fidelity", 100), ("accuracy_train", 110), ("accuracy_test", 111), ("good", 200), ("defects", 201),

@@ -12,7 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import FloatArray, Ratio
 from labctl.networks.datasets import Dataset
 

@@ -18,10 +18,10 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from labctl import files
-from labctl.core.die import Geometry, Kind
+from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.outcome import Stopped
 from labctl.core.units import FloatArray, IntArray
-from labctl.execution.run_loop import Stopped
 from labctl.files import FilePath
 from labctl.files.arrays import read_npz
 from labctl.networks import datasets, solutions

@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console
 
-from labctl.core.die import Flag
+from labctl.core.operations import Flag
 from labctl.station.hand_session import DIE
 from labctl.storage.results import open_run
 

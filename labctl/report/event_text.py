@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from labctl.analysis.quantities import BY_KEY
+from labctl.core.die_state import ACTIVE, State
 from labctl.report.run_folder import left_out
 from labctl.storage.journal_reader import Entry
-from labctl.storage.run_log import ACTIVE, RunState, State
+from labctl.storage.run_log import RunState
 from labctl.terminal.progress import counted, duration
 
 OUTCOMES = {

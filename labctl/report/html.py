@@ -14,12 +14,12 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES, size
+from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.files import digest
 from labctl.report import charts_svg, palette
 from labctl.report.report_data import DieFacts, Event, Facts, as_json, gather
 from labctl.report.wafer_maps_svg import maps
-from labctl.storage.run_log import FINAL
 from labctl.terminal.progress import counted, duration
 
 MOODS = {None: "bad", 0: "ok", 1: "mixed", 3: "mixed", 4: "mixed"}

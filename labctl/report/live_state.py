@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
 from labctl.report import event_text
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry
 from labctl.storage.latch import Addresses, Latch, latch_of
-from labctl.storage.run_log import ACTIVE, FINAL, DieState, RunState, State
+from labctl.storage.run_log import DieState, RunState
 
 SIZES = 10.0
 """The files of a run are counted again after so many s."""

@@ -15,13 +15,14 @@ from typing import Any, NamedTuple
 from labctl.analysis.distributions import Distribution, distributions
 from labctl.analysis.measured import Counts, Measured, measure
 from labctl.analysis.quantities import BY_KEY
+from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
 from labctl.report import event_text
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.hdf5_layout import run_meta
 from labctl.storage.journal_reader import Entry
 from labctl.storage.results import DieData
-from labctl.storage.run_log import ACTIVE, DieState, State, Try, folder_of
+from labctl.storage.run_log import DieState, Try, folder_of
 
 FORMAT = 1
 """Of ``report.json``."""

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from labctl.batch.preflight import BALLAST
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry
 from labctl.storage.locks import NAME, holder
-from labctl.storage.run_log import RunState, State, read_state
+from labctl.storage.run_log import RunState, read_state
 
 SILENT = 120.0
 """A run that cannot be asked who locks it counts as alive if one of its journals grew within so many s."""

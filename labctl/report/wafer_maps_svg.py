@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from html import escape
 
 from labctl.analysis.quantities import BY_KEY, Quantity
+from labctl.core.die_state import FINAL
 from labctl.report import palette
 from labctl.report.report_data import DieFacts
-from labctl.storage.run_log import FINAL
 
 _WIDE, _GAP = 64.0, 3.0
 _NUMBERS_UP_TO = 14

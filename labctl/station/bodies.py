@@ -20,14 +20,16 @@ from instruments.fiducial import Fiducial, Found, prove
 from instruments.manual_prober import Ask
 from instruments.transport import Log
 from labctl.core.die import Die
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
-from labctl.core.instrument import Compensated, Subsite, Transport
+from labctl.core.instrument import Compensated
+from labctl.core.prober import Subsite
+from labctl.core.transport import Transport
 from labctl.core.units import Ohm, Second
 from labctl.execution.replay import Rebuild
 from labctl.station.twin import Spot, Twin
 from labctl.storage.filesystem import check_place
 from labctl.storage.latch import permit
-from labctl.storage.run_log import State
 from labctl.storage.stress_ledger import VARIABLE, Ledger
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription

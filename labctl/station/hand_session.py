@@ -19,11 +19,11 @@ from instruments.bench import Bench
 from instruments.manual_prober import Ask
 from labctl import files
 from labctl.core.limits import Limits
+from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.core.units import Volt
 from labctl.execution import plan
 from labctl.execution.die_job import DieResult, Job
-from labctl.execution.run_loop import Status
 from labctl.station import bodies, compose
 from labctl.station.bodies import Subject
 from labctl.station.doctor import require_own_names, versions

@@ -11,7 +11,8 @@ from instruments.bench import Bench, ManualEntry, MatrixEntry, SentioEntry, Sour
 from instruments.drivers import probe_of
 from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError
-from labctl.core.instrument import Subsite, Transport
+from labctl.core.prober import Subsite
+from labctl.core.transport import Transport
 from sim_backend.die import SimDie
 from sim_backend.emulators.clock import Clock, Timing, VirtualClock
 from sim_backend.emulators.k707 import K707

@@ -33,7 +33,7 @@ from labctl.storage.journal_reader import COLUMNS, JournalReader, Row
 from labctl.storage.tables import Columns, columns_of, field_of
 
 if TYPE_CHECKING:  # a process that seals has no use for procedures, whose import takes as long as that of numpy
-    from labctl.core.procedure import Record
+    from labctl.core.record import Record
 
 FORMAT = 2
 """1 kept every array whole; a journal of that format is read, and becomes one of this when it goes on."""

@@ -7,49 +7,13 @@ resume) folds the rows into a `RunState`, and nobody keeps a state of their own.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from labctl.core.die_state import EDGES, FINAL, State
 from labctl.core.errors import StorageError
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry
-
-
-class State(StrEnum):
-    """Where a die stands."""
-
-    PENDING = "pending"
-    MOVING = "moving"
-    CONTACT_CHECK = "contact check"
-    RETOUCH = "retouch"
-    RUNNING = "running"
-    SEALING = "sealing"
-    DONE = "done"
-    SKIPPED = "skipped"
-    CONTACT_FAIL = "contact fail"
-    LIMIT_STOP = "limit stop"
-    ERROR = "error"
-    INTERRUPTED = "interrupted"
-
-
-FINAL = frozenset({State.DONE, State.SKIPPED, State.CONTACT_FAIL, State.LIMIT_STOP})
-"""Nothing more happens to such a die when the run is resumed; all else goes on or is tried again."""
-ACTIVE = frozenset({State.MOVING, State.CONTACT_CHECK, State.RETOUCH, State.RUNNING, State.SEALING})
-"""Something is being done to such a die; a run that was killed leaves them so."""
-_ENDS = {State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED}
-EDGES: Mapping[State, frozenset[State]] = {
-    State.PENDING: frozenset({State.MOVING, State.RUNNING, State.SKIPPED, State.ERROR, State.INTERRUPTED}),
-    State.MOVING: frozenset({State.CONTACT_CHECK, State.RUNNING, State.SEALING, *_ENDS}),
-    State.CONTACT_CHECK: frozenset({State.RETOUCH, State.RUNNING, State.SEALING, *_ENDS}),
-    State.RETOUCH: frozenset({State.CONTACT_CHECK, State.RUNNING, State.SEALING, *_ENDS}),
-    State.RUNNING: frozenset({State.SEALING, *_ENDS}),
-    State.SEALING: frozenset({State.DONE, *_ENDS}),
-    State.INTERRUPTED: frozenset({State.PENDING, State.MOVING, State.RUNNING, State.SEALING, State.SKIPPED}),
-    State.ERROR: frozenset({State.PENDING, State.SKIPPED}),
-    **dict.fromkeys(FINAL, frozenset()),
-}
-"""Which state may follow which. `Runlog.move` refuses any other: that would be a bug of the engine."""
 
 
 def folder_of(die: str, attempt: int = 1) -> str:

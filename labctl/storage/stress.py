@@ -12,8 +12,8 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from labctl.core.die import Bias
-from labctl.core.limits import extremes, pulses_per_cell
+from labctl.core.bias import Bias
+from labctl.core.cell_voltage import extremes, pulses_per_cell
 from labctl.core.units import IntArray
 from labctl.storage.arrays import Stored
 from labctl.storage.journal_reader import JournalReader

@@ -92,13 +92,13 @@ def columns_of(record: Any) -> Columns:
     """Return what the table of a record type holds.
 
     Axes are those that the type declares (`axes`, by field). A field called like an enumeration of the module of the
-    type (`defect`, `Defect`) holds its codes; `flag` and `pulse_flag` hold bits of `labctl.core.die.Flag`.
+    type (`defect`, `Defect`) holds its codes; `flag` and `pulse_flag` hold bits of `labctl.core.operations.Flag`.
 
     Raises:
         TypeError: a field has a name that every table has, or axes are declared of no field.
     """
     # a process that seals never comes here, and would wait for the import of all that a procedure is made of
-    from labctl.core.procedure import units_of
+    from labctl.core.record import units_of
 
     hints = get_type_hints(record)
     kinds = {f.name: getattr(hints[f.name], "__name__", "array") for f in fields(record)}
@@ -114,7 +114,7 @@ def columns_of(record: Any) -> Columns:
 
 
 def _enumeration(record: Any, name: str) -> type[IntEnum | IntFlag] | None:
-    from labctl.core.die import Flag
+    from labctl.core.operations import Flag
 
     if name in ("flag", "pulse_flag"):
         return Flag

@@ -13,8 +13,8 @@ from typing import Literal
 from pydantic import Field
 
 from labctl.core.errors import BenchError
+from labctl.core.model import Model
 from labctl.core.names import DieIndex
-from labctl.core.procedure import Model
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 Spot = tuple[int, int]

@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, Volt
 
 

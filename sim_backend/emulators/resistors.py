@@ -5,7 +5,7 @@ Exact linear circuit: `n_rows + n_cols` lines, a conductance at every crossing, 
 
 import numpy as np
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, FloatArray, Second
 

@@ -12,9 +12,11 @@ import pytest
 from instruments.assemble import open_bench
 from instruments.bench import Bench
 from instruments.probed_die import ProbedDie
-from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, IntArray
 from labctl.execution.nominal_die import NominalDie
 from labctl.station.twin import Twin

@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from labctl.core.die import Bias, Die, Flag, Geometry, Kind, Nominal, Pulse, Reading, Sense, WritePlan
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, IntArray
 from labctl.execution.nominal_die import NominalDie
 from sim_backend.chip import ChipDie

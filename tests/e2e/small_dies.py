@@ -20,7 +20,7 @@ from labctl.core.limits import Limits
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, run_die
 from labctl.execution.replay import Rebuild
-from labctl.execution.run_loop import Stop
+from labctl.execution.stop import Stop
 from labctl.station.bodies import Approached, Body, Simulated, Subject, on_bench
 from labctl.storage.journal import Journal
 from protocols.chip_inference import ChipInference, ChipReadout

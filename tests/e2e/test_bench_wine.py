@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labctl.execution import die_job
-from labctl.execution.run_loop import Stop
+from labctl.execution.stop import Stop
 from labctl.networks import solutions
 from labctl.station import compose
 from labctl.storage.results import open_run

@@ -11,7 +11,8 @@ import time
 import pytest
 
 import labctl as package
-from labctl.storage.run_log import State, read_state
+from labctl.core.die_state import State
+from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
 DIES = ["W02-x1y1", "W02-x2y1", "W02-x1y2"]

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from labctl.core.die_state import State
 from labctl.core.errors import StorageError
-from labctl.storage.run_log import State, read_state
+from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES, ROOT
 
 DOC = ROOT / "docs" / "overnight.md"

@@ -19,10 +19,11 @@ from labctl import files, open_run
 from labctl.batch import session
 from labctl.batch.session import Ways
 from labctl.cli.plan import rehearsed
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.station import compose
 from labctl.storage.journal import Journal
-from labctl.storage.run_log import State, read_state
+from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
 SAID = ("entry/provenance/run/", *(f"entry/provenance/die/{key}" for key in ("dies", "git_commit", "cwd")))

@@ -9,10 +9,11 @@ import pytest
 from labctl.batch import session
 from labctl.batch.session import Ways
 from labctl.cli.plan import rehearsed
+from labctl.core.die_state import State
 from labctl.report import report_data
 from labctl.station import compose
 from labctl.station.bodies import Subject
-from labctl.storage.run_log import State, read_state
+from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
 DRIFT = 1.08

@@ -10,9 +10,10 @@ import pytest
 from instruments.look import look
 from labctl import files
 from labctl.core.errors import BenchError, ContactError
+from labctl.core.outcome import Status
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
-from labctl.execution.run_loop import Status, Stop
+from labctl.execution.stop import Stop
 from labctl.station.bodies import Subject, on_bench, twin_of
 from labctl.station.hand_session import bench_limits
 from protocols.by_hand import MapCells

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from labctl.storage.run_log import State, read_state
+from labctl.core.die_state import State
+from labctl.storage.run_log import read_state
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "off_wins.py"
 

@@ -13,9 +13,10 @@ import pytest
 
 from labctl import open_run
 from labctl.batch.requests import Request, ask
+from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.networks import solutions
-from labctl.storage.run_log import State, read_state
+from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
 DIES = ("A", "B", "C")

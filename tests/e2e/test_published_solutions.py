@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl.core.procedure import History
+from labctl.core.record import History
 from labctl.files import load
 from labctl.networks import datasets, solutions
 from labctl.station.compose import networks

@@ -10,12 +10,12 @@ import os
 import numpy as np
 import pytest
 
-from labctl.core.die import Flag
+from labctl.core.die_state import State
+from labctl.core.operations import Flag
+from labctl.core.outcome import Status
 from labctl.execution import die_job
 from labctl.execution import run_loop as loop
-from labctl.execution.run_loop import Status
 from labctl.storage.journal import Journal
-from labctl.storage.run_log import State
 
 EVERY = os.environ.get("LABCTL_EVERY_PREFIX") == "1"
 LOST = {

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from labctl.storage.run_log import State, read_state
+from labctl.core.die_state import State
+from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
 BOM = b"\xef\xbb\xbf"

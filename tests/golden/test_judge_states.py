@@ -13,8 +13,8 @@ import pytest
 
 from instruments.keithley2600b import Keithley2600B
 from instruments.transport import BytesTransport
-from labctl.core.die import Flag
-from labctl.core.instrument import Aperture, ChannelSetup, Level, Limit, Measure
+from labctl.core.operations import Flag
+from labctl.core.source import Aperture, ChannelSetup, Level, Limit, Measure
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve

@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from labctl.core.die import (
-    Attempts,
-    Flag,
-    Geometry,
-    Nominal,
-    Operation,
-    Pulse,
-    Reading,
-    Sense,
-    WritePlan,
-    program_by_host,
-)
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.write_loop import program_by_host
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray
 from sim_backend import mtj
 from sim_backend.array import Array

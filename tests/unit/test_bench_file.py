@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from instruments.assemble import open_bench, planned_die
 from instruments.bench import Bench, ManualEntry, SentioEntry, SourceEntry
 from instruments.transcript import Replay
-from labctl.core.die import Geometry, Nominal
+from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError, InstrumentError
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "bench-2600b-707b-sentio.yaml"

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.core.die import Bias, Geometry, Kind
+from labctl.core.bias import Bias, Geometry, Kind
 from labctl.core.errors import BenchError
 from protocols.bias import LEVELS, Scheme, Unselected, read_bias, row_bias, vector_bias, write_bias
 

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from labctl.core.die import Flag, Geometry, Nominal, Reading
+from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
-from labctl.core.procedure import History, units_of
+from labctl.core.operations import Flag, Reading
+from labctl.core.record import History, units_of
 from protocols.by_hand import CellPulse, CellReading, KernelMap, MapCells, PulseCell, ReadCell
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie

@@ -7,7 +7,7 @@ import pytest
 from labctl import files
 from labctl.config.campaign import Accept, Campaign, OneStage
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Volt
 from sim_backend.description import DieDescription
 

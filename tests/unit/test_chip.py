@@ -10,9 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from labctl.core.die import Bias, Flag, Pulse, Reading, Sense
+from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History
+from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.core.record import History
 from protocols.bias import read_bias, row_bias, vector_bias, write_bias
 from protocols.records import Defect as Found
 from protocols.records import KernelSurvey

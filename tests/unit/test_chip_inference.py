@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from labctl.core.die import Flag, Geometry, Kind, Nominal, Reading, Sense
+from labctl.core.bias import Geometry, Kind, Nominal
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History, Record
+from labctl.core.operations import Flag, Reading, Sense
+from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
 from protocols.chip_inference import ChipInference, software
 from protocols.chip_readout import Activation, ChipReadout

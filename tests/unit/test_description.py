@@ -6,7 +6,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from labctl.core.die import Geometry, Kind
+from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError
 from sim_backend.cells import Defect, fabricate
 from sim_backend.description import DieDescription

@@ -5,7 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.die import Attempts, Flag, Geometry, Nominal, Pulse, Reading, Sense, program_by_host
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.operations import Attempts, Flag, Pulse, Reading, Sense
+from labctl.core.write_loop import program_by_host
 from labctl.execution.nominal_die import NominalDie
 from protocols.settings import WriteSettings
 

@@ -12,7 +12,7 @@ from instruments.keithley2600b import SLACK, Keithley2600B
 from instruments.transport import BytesTransport
 from instruments.tsp import Refused
 from labctl.core.errors import InstrumentError
-from labctl.core.instrument import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, Watch
+from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, Watch
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.world import Wiring, World

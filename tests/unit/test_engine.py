@@ -10,13 +10,15 @@ from labctl.batch.executors import GONE, Lost
 from labctl.batch.requests import Request, ask
 from labctl.batch.scheduler import Engine
 from labctl.batch.session_guard import Guard
-from labctl.config.rules import Batch, BinRule, StopRules
+from labctl.config.bins import BinRule
+from labctl.config.rules import Batch, StopRules
+from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.core.limits import Limits
+from labctl.core.outcome import Outcome, Status
 from labctl.execution.die_job import DieResult, Job
-from labctl.execution.run_loop import Outcome, Status
 from labctl.storage.latch import Latch
-from labctl.storage.run_log import Runlog, State, read_state
+from labctl.storage.run_log import Runlog, read_state
 
 LIMITS = Limits(v_towards_p=1, v_towards_ap=1, width=1, compliance=1, v_count=1, pulses_per_cell=1)
 

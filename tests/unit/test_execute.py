@@ -2,8 +2,8 @@
 
 import pytest
 
+from labctl.core.outcome import Outcome, Status
 from labctl.execution.die_job import DieResult
-from labctl.execution.run_loop import Outcome, Status
 from labctl.station.execute import verdict
 
 

@@ -12,13 +12,14 @@ from typer.testing import CliRunner
 
 from labctl.cli.export import register
 from labctl.config.wafer_file import parse_g85
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Record
+from labctl.core.record import Record
 from labctl.core.units import Conductances, IntArray, Unit, Volts
 from labctl.export.csv import write_csv
 from labctl.storage.journal import Journal
 from labctl.storage.results import open_run
-from labctl.storage.run_log import Runlog, State, read_state
+from labctl.storage.run_log import Runlog, read_state
 
 META = {
     "name": "overnight",

@@ -11,10 +11,11 @@ from instruments.assemble import open_bench
 from instruments.bench import Bench
 from instruments.fiducial import Fiducial, prove
 from labctl.batch.session import Ways, start
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError
 from labctl.station import compose
 from labctl.station.twin import Twin
-from labctl.storage.run_log import State, read_state
+from labctl.storage.run_log import read_state
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 

@@ -12,7 +12,7 @@ from pydantic_core import core_schema
 
 from labctl import files
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Metre, Ratio, Volt
 
 

@@ -11,14 +11,16 @@ from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.reference_die import Visits, due, stages_of
 from labctl.batch.scheduler import Engine
-from labctl.config.rules import Batch, Golden, StopRules
+from labctl.config.reference_die import Golden
+from labctl.config.rules import Batch, StopRules
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
-from labctl.core.procedure import History
+from labctl.core.outcome import Outcome, Status
+from labctl.core.record import History
 from labctl.execution.die_job import DieResult, Job
-from labctl.execution.run_loop import Outcome, Status
 from labctl.station.bodies import Subject
-from labctl.storage.run_log import Runlog, State, read_state
+from labctl.storage.run_log import Runlog, read_state
 from protocols.by_hand import KernelMap, MapCells
 from protocols.survey import Survey
 from sim_backend.description import DieDescription

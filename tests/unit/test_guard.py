@@ -9,10 +9,11 @@ import pytest
 from labctl.batch import session_guard as module
 from labctl.batch.notifications import Notify
 from labctl.batch.session_guard import Guard
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.storage import locks
 from labctl.storage.locks import holder
-from labctl.storage.run_log import Runlog, State
+from labctl.storage.run_log import Runlog
 
 SIZES = {"D1": 1000, "D2": 2000}
 META = {"name": "W12", "dies": [{"name": name, "at": [k, 0]} for k, name in enumerate(SIZES)]}

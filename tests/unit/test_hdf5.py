@@ -15,9 +15,10 @@ import h5py
 import numpy as np
 import pytest
 
-from labctl.core.die import Attempts, Bias, Pulse, Reading, Sense, WritePlan
+from labctl.core.bias import Bias
 from labctl.core.errors import StorageError
-from labctl.core.procedure import Record
+from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
+from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
 from labctl.storage.hdf5_items import key
 from labctl.storage.hdf5_layout import UNITS, die_items

@@ -18,8 +18,8 @@ from typing import get_type_hints
 import pytest
 
 import protocols
-from labctl.core.die import Flag
-from labctl.core.procedure import Record, units_of
+from labctl.core.operations import Flag
+from labctl.core.record import Record, units_of
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from labctl.storage.tables import columns_of
 from protocols.records import TABLES, Defect

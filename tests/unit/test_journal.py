@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from labctl.core.die import Bias, Sense
+from labctl.core.bias import Bias
 from labctl.core.errors import StorageError
-from labctl.core.procedure import Record
+from labctl.core.operations import Sense
+from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volt, Volts
 from labctl.storage.arrays import compact, storage
 from labctl.storage.journal import FORMAT, INLINE, Journal

@@ -10,9 +10,9 @@ from instruments.keithley2600b import Keithley2600B
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.transcript import Replay
 from instruments.tsp import LONGEST_CHUNK, parse_numbers
-from labctl.core.die import Flag
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
-from labctl.core.instrument import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
+from labctl.core.operations import Flag
+from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
 
 FILES = Path(__file__).parents[1] / "golden" / "transcripts"
 SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7, cold_limit=2.5e-7)

@@ -7,7 +7,7 @@ import pytest
 from instruments.keithley707b import Keithley707B, parse_closed
 from instruments.transcript import Replay
 from labctl.core.errors import BenchError, InstrumentError
-from labctl.core.instrument import Matrix
+from labctl.core.switch_matrix import Matrix
 
 FILES = Path(__file__).parents[1] / "golden" / "transcripts"
 

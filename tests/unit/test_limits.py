@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from labctl.core.die import Bias, Geometry, Kind, Nominal, Pulse, Sense, WritePlan
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.cell_voltage import extremes, pulses_per_cell, stressed
 from labctl.core.errors import LimitError
-from labctl.core.limits import Limited, Limits, extremes, pulses_per_cell, stressed
+from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Pulse, Sense, WritePlan
 from labctl.execution.nominal_die import NominalDie
 
 LIMITS = Limits(

@@ -4,7 +4,7 @@ import pytest
 
 from instruments.manual_prober import ManualProber
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Position, Prober, Subsite
+from labctl.core.prober import Position, Prober, Subsite
 
 
 def made(answers, guard=lambda: None):

@@ -14,7 +14,7 @@ import pytest
 from labctl.analysis.measured import measure
 from labctl.analysis.quantities import BY_KEY
 from labctl.core.errors import StorageError
-from labctl.core.procedure import Record
+from labctl.core.record import Record
 from labctl.core.units import Conductances
 from labctl.report.report_data import as_json, gather
 from labctl.report.run_folder import worked

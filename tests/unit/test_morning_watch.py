@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.report.live_screen import line, screen
 from labctl.report.live_state import Now, Watcher
@@ -18,7 +19,7 @@ from labctl.report.watch import watch
 from labctl.storage.journal import Journal
 from labctl.storage.latch import Addresses, release_latch, set_latch
 from labctl.storage.locks import hold
-from labctl.storage.run_log import Runlog, State
+from labctl.storage.run_log import Runlog
 
 Night = Callable[[str], Path]
 

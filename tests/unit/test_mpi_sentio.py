@@ -9,7 +9,8 @@ from instruments.sentio_reply import ERRORS, EndOfRoute, NeedlesDown, parse_repl
 from instruments.stepping import Place, misled
 from instruments.transcript import Replay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Compensated, Heights, Position, Prober, Subsite
+from labctl.core.instrument import Compensated
+from labctl.core.prober import Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[1] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from labctl.core.die import Geometry, Kind, Nominal, Operation, Pulse, Sense
+from labctl.core.bias import Geometry, Kind, Nominal
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History, Record, units_of
+from labctl.core.operations import Operation, Pulse, Sense
+from labctl.core.record import History, Record, units_of
 from labctl.execution.nominal_die import NominalDie
 from protocols.network import Network, NetworkSettings
 from protocols.records import TABLES, Attempt, Inference, KernelSurvey, LayerCurrent, Prediction, ReadBack, Write

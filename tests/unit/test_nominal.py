@@ -6,8 +6,10 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Die, Geometry, Kind, Nominal, Pulse, Sense
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
+from labctl.core.operations import Pulse, Sense
 from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme, Unselected, read_bias, row_bias, vector_bias, write_bias
 from protocols.settings import WriteSettings

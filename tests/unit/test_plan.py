@@ -7,10 +7,13 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Die, Geometry, Nominal, Pulse, Sense
+from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limits
-from labctl.core.procedure import History, Procedure, Record
+from labctl.core.operations import Pulse, Sense
+from labctl.core.procedure import Procedure
+from labctl.core.record import History, Record
 from labctl.core.units import FloatArray
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.plan import DiePlan, rehearse, total

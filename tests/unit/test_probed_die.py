@@ -22,8 +22,10 @@ from instruments.safing import make_safe
 from instruments.sentio_reply import NeedlesDown
 from instruments.transport import BytesTransport
 from instruments.tsp import number
-from labctl.core.die import Bias, Die, Flag, Geometry, Nominal, Pulse, Reading, Sense, WritePlan
+from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError, SwitchedOff
+from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.emulators.k707 import K707

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from labctl.core.die import Flag, Geometry, Kind, Nominal
+from labctl.core.bias import Geometry, Kind, Nominal
+from labctl.core.operations import Flag
 from labctl.execution.nominal_die import NominalDie
 from protocols.readout import InferenceSettings, LayerReadout, best_scales, tune
 from protocols.statistics import cross_entropy

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from labctl.core.die import Geometry, Nominal
-from labctl.core.procedure import History, Record
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
 from protocols import records
 from protocols.network import Network

@@ -3,15 +3,20 @@
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Flag, Geometry, Nominal, Pulse, Reading, Sense
+from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.die_state import State
 from labctl.core.errors import ContactError, InstrumentError, LimitError, LinkTimeoutError, StorageError
 from labctl.core.limits import Limited, Limits
-from labctl.core.procedure import History, Procedure
+from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.core.outcome import Stopped, ending
+from labctl.core.procedure import Procedure
+from labctl.core.record import History
 from labctl.execution.nominal_die import NominalDie
+from labctl.execution.recorded_die import Journalled
 from labctl.execution.replay import Mismatch, Rebuild, Remembered, Replay
-from labctl.execution.run_loop import Journalled, Stop, Stopped, ending, run
+from labctl.execution.run_loop import run
+from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal
-from labctl.storage.run_log import State
 from protocols.by_hand import CellPulse, CellReading, PulseCell, ReadCell
 
 GEOMETRY, NOMINAL = Geometry(2, 2, 3), Nominal(4e-4, 2e-4)

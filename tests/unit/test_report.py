@@ -12,7 +12,7 @@ import pytest
 from rich.console import Console
 
 from labctl.core.errors import StorageError
-from labctl.core.procedure import Record
+from labctl.core.record import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
 from labctl.report import summary
 from labctl.storage.hdf5_writer import seal

@@ -14,7 +14,7 @@ from labctl.batch.exit_status import Ending
 from labctl.batch.requests import Request, ask
 from labctl.cli import main
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.execution.run_loop import Stopped
+from labctl.core.outcome import Stopped
 from labctl.experiments import mtj_chip, pictures, tables, wine_passive
 from labctl.experiments.mtj_chip import Asked, Comparison, DieError, Result
 from labctl.experiments.steps import Steps, examples_folder

@@ -13,7 +13,7 @@ import pytest
 
 import labctl
 from labctl.core.errors import StorageError
-from labctl.core.procedure import Record
+from labctl.core.record import Record
 from labctl.core.units import Conductances, Ratio
 from labctl.storage.hdf5_writer import seal, write_run_file
 from labctl.storage.journal import Journal

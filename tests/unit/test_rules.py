@@ -6,9 +6,11 @@ import pytest
 from pydantic import ValidationError
 
 from labctl.batch.decisions import Rules, ordered, spread
+from labctl.config.bins import BinRule, bin_of, holds
 from labctl.config.campaign import Accept
-from labctl.config.rules import Batch, BinRule, Budgets, Order, StopRules, Yield, bin_of, holds
-from labctl.storage.run_log import DieState, RunState, State, Try
+from labctl.config.rules import Batch, Budgets, Order, StopRules, Yield
+from labctl.core.die_state import State
+from labctl.storage.run_log import DieState, RunState, Try
 
 MAP = [DieState(f"x{x}y{y}", (x, y)) for y in range(3) for x in range(5)]
 

@@ -7,15 +7,20 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Geometry, Nominal, Pulse, Sense
+from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.die_state import State
 from labctl.core.errors import InstrumentError, LimitError, StorageError, SwitchedOff
 from labctl.core.limits import Limited, Limits
-from labctl.core.procedure import History, Procedure, Record
+from labctl.core.operations import Pulse, Sense
+from labctl.core.outcome import Status
+from labctl.core.procedure import Procedure
+from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
+from labctl.execution.recorded_die import GRACE, SLOWER, THINKING, Journalled
 from labctl.execution.replay import Replay
-from labctl.execution.run_loop import GRACE, SLOWER, THINKING, Journalled, Status, Stop, run
+from labctl.execution.run_loop import run
+from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal
-from labctl.storage.run_log import State
 
 LIMITS = Limits(v_towards_p=0.6, v_towards_ap=0.6, width=1e-3, compliance=1e-2, v_count=0.35, pulses_per_cell=50)
 GEOMETRY = Geometry(2, 2, 3)

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Flag, Pulse, Reading, Sense
+from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
+from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.units import BoolArray, FloatArray
 from sim_backend import mtj
 from sim_backend.cells import Defect

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from labctl.core.die_state import ACTIVE, EDGES, FINAL, State
 from labctl.core.errors import StorageError
-from labctl.storage.run_log import ACTIVE, EDGES, FINAL, Runlog, State, fold, read_state
+from labctl.storage.run_log import Runlog, fold, read_state
 
 META = {"dies": [{"name": "A", "at": [0, 0]}, {"name": "B", "at": [1, 0]}]}
 

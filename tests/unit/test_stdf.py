@@ -7,9 +7,10 @@ import warnings
 
 import pytest
 
+from labctl.core.die_state import State
 from labctl.export.stdf import Limit, limits_of, number_of, soft_numbers, stdf, write_stdf
 from labctl.export.stdf_records import ENCODERS, RECORDS, record
-from labctl.storage.run_log import DieState, RunState, State, Try
+from labctl.storage.run_log import DieState, RunState, Try
 
 FIDELITY = {"bin": "low-fidelity", "hard": 2, "when": "fidelity < 98 %"}
 RULES = [

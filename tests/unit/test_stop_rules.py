@@ -5,8 +5,10 @@ from dataclasses import replace
 import pytest
 
 from labctl.batch.decisions import Rules, ordered, spread
-from labctl.config.rules import Batch, BinRule, Order
-from labctl.storage.run_log import DieState, RunState, State, Try
+from labctl.config.bins import BinRule
+from labctl.config.rules import Batch, Order
+from labctl.core.die_state import State
+from labctl.storage.run_log import DieState, RunState, Try
 
 # a map of 4 x 3 places
 PLACES = {f"x{x}y{y}": (x, y) for y in range(3) for x in range(4)}

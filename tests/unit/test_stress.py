@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labctl.core.die import Bias, Geometry, Kind, Pulse, Sense
+from labctl.core.bias import Bias, Geometry, Kind
+from labctl.core.cell_voltage import stressed
 from labctl.core.errors import BenchError, StorageError
-from labctl.core.limits import Limited, Limits, stressed
+from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Pulse, Sense
 from labctl.storage.journal import Journal
 from labctl.storage.stress import Stress, identity, stress_of
 from labctl.storage.stress_ledger import Ledger, ledger_path

@@ -13,11 +13,13 @@ from typer.testing import CliRunner
 from instruments.assemble import open_bench
 from instruments.bench import Bench
 from labctl.cli.stress import register
-from labctl.core.die import Bias, Pulse
+from labctl.core.bias import Bias
 from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.core.limits import Limits
+from labctl.core.operations import Pulse
+from labctl.core.outcome import Status
 from labctl.execution.die_job import Job, run_die
-from labctl.execution.run_loop import Status, Stop
+from labctl.execution.stop import Stop
 from labctl.station.bodies import OnBench, Subject, on_bench
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal

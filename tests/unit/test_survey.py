@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from labctl.core.die import Flag, Geometry, Nominal, Reading, Sense
+from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History
+from labctl.core.operations import Flag, Reading, Sense
+from labctl.core.record import History
 from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme
 from protocols.cells import Cells

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.core.die import Geometry, Kind
+from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError
 from protocols.tiling import Tiling, kernels_needed
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labctl.core.errors import BenchError, StorageError
-from labctl.execution.run_loop import Stopped
+from labctl.core.outcome import Stopped
 from labctl.files import load
 from labctl.networks import solutions
 from labctl.networks.preprocess import Preprocess

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from instruments.transcript import Recorder, Replay, TranscriptError, parse, render
 from instruments.transport import BytesTransport
 from labctl.core.errors import LinkTimeoutError
-from labctl.core.instrument import Transport
+from labctl.core.transport import Transport
 
 TALK = [(">", "*IDN?"), ("<", "Model 2602B"), (">", "a=1\nprint(b)"), ("<", "1\t2"), ("<", "done")]
 

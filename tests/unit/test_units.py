@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, TypeAdapter, ValidationError
 
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Ampere, Metre, OhmMetre2, Ratio, Volt, parse_quantity
 
 PREFIXES = {"f": -15, "p": -12, "n": -9, "u": -6, "µ": -6, "μ": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9}

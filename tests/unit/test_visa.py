@@ -11,7 +11,7 @@ from instruments import visa
 from instruments.transport import BytesTransport, Deadlines
 from instruments.visa import VisaTransport
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
-from labctl.core.instrument import Transport, Wait
+from labctl.core.transport import Transport, Wait
 
 SHORT = Deadlines(setting=0.4, query=0.4, measure=0.4, relay=0.4, motion=0.4)
 IDN = b"Keithley Instruments Inc., Model 2602B, 1, 3\n"

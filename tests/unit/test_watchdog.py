@@ -17,11 +17,12 @@ from labctl.batch.decisions import Rules
 from labctl.batch.scheduler import Engine
 from labctl.batch.watchdog import BenchCrew
 from labctl.config.rules import Batch
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.execution.die_job import Job
 from labctl.station.bodies import LeftUnverified, Station, Subject
 from labctl.station.hand_session import bench_limits
-from labctl.storage.run_log import Runlog, State
+from labctl.storage.run_log import Runlog
 from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault

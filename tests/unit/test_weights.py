@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labctl.core.die import Geometry
+from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from protocols.weights import (
     Layer,

@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from instruments.wiring import Wiring
-from labctl.core.die import Geometry, Kind
+from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError
 
 GOOD = {

@@ -7,17 +7,17 @@ from contextlib import closing
 import pytest
 
 from labctl.analysis.measured import Spread
+from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.limits import Limits
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
-from labctl.execution.run_loop import Stop
+from labctl.execution.stop import Stop
 from labctl.station.bodies import Simulated, Subject
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
-from labctl.storage.run_log import State
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 

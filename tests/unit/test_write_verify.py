@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from labctl.core.die import Flag
 from labctl.core.errors import BenchError
-from labctl.core.procedure import History
+from labctl.core.operations import Flag
+from labctl.core.record import History
 from protocols.cells import CellReader, Cells
 from protocols.known import Known
 from protocols.records import Attempt, Defect, KernelSurvey, Write

@@ -5,7 +5,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from labctl.core.procedure import Model
+from labctl.core.model import Model
 from labctl.core.units import Ratio
 from protocols.chip_readout import Activation
 

@@ -1,0 +1,55 @@
+"""What a campaign file says of the reference die (`golden`), which is measured again and again."""
+
+from enum import StrEnum
+from typing import Self
+
+from pydantic import Field, field_validator, model_validator
+
+from labctl.core.model import Model
+from labctl.core.units import Ratio
+
+
+class Visit(StrEnum):
+    """What is done to a golden die each time."""
+
+    READ = "read"
+    SURVEY = "survey"
+
+
+_KNOWN = {
+    Visit.READ: ("r_p", "r_ap", "tmr", "contact"),
+    Visit.SURVEY: ("v_switch", "v_switch_p", "v_switch_ap", "good"),
+}
+"""Figures that each kind of visit comes to; those of a read are known from a survey as well."""
+
+
+class Golden(Model):
+    """A die that is measured again and again, to see whether the bench drifts; the campaign leaves it as it is."""
+
+    die: str = Field(min_length=1, description="name of the die; it is visited only, and counts in no yield")
+    every: int = Field(gt=0, description="it is measured first, after so many dies each, and at the end")
+    drift: dict[str, Ratio] = Field(
+        min_length=1, description="largest relative change of a figure against the first visit: {r_p: 3 %}"
+    )
+    measure: Visit = Field(
+        default=Visit.READ,
+        description="read: every cell as it is, without a pulse; survey: the campaign's survey, which pulses each cell",
+    )
+
+    @field_validator("drift")
+    @classmethod
+    def _positive(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, limit in value.items():
+            if not limit > 0:
+                raise ValueError(f"the drift of {name} is limited to {limit}; expected more than 0")
+        return value
+
+    @model_validator(mode="after")
+    def _measured(self) -> Self:
+        for name in self.drift:
+            if name in _KNOWN[Visit.SURVEY] and self.measure is Visit.READ:
+                raise ValueError(f"{name} is not known from reading alone; say 'measure: survey', which pulses cells")
+            if not any(name in known for known in _KNOWN.values()):
+                names = ", ".join(n for known in _KNOWN.values() for n in known)
+                raise ValueError(f"a visit of a golden die has no figure '{name}'; it has {names}")
+        return self

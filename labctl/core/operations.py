@@ -1,0 +1,192 @@
+"""What can be done to a die and what comes back, as values: reads, pulses, write plans, readings, attempts.
+
+All arrays are batches over n patterns.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from enum import IntFlag
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from labctl.core.bias import Bias
+from labctl.core.errors import BenchError
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
+
+
+class Flag(IntFlag):
+    """What is wrong with one reading; 0 is a good one."""
+
+    COMPLIANCE = 1
+    OVERRANGE = 2
+    INVALID = 4
+    UNKNOWN = 8
+
+
+FlagArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Sense:
+    """Read column currents under a bias.
+
+    Args:
+        cols: columns wanted, (m,) for all patterns or (n, m).
+        aperture: integration time of each reading, s.
+    """
+
+    bias: Bias
+    cols: IntArray
+    aperture: Second = 1e-3
+
+    def __post_init__(self) -> None:
+        cols = np.asarray(self.cols)
+        n = len(self.bias)
+        if cols.dtype.kind not in "iu" or cols.ndim not in (1, 2) or (cols.ndim == 2 and cols.shape[0] != n):
+            raise BenchError(f"sense.cols is {cols.dtype} {cols.shape}; expected whole numbers, (m,) or (n, m)")
+        if cols.size and not (int(cols.min()) >= 0 and int(cols.max()) < self.bias.col.shape[1]):
+            raise BenchError(
+                f"column {int(cols.max())} wanted; the kernel has {self.bias.col.shape[1]} (numbered from 0)"
+            )
+        if not (np.isfinite(self.aperture) and self.aperture > 0):
+            raise BenchError(f"the aperture must be a positive time, not {self.aperture} s")
+        object.__setattr__(self, "cols", np.broadcast_to(cols.astype(np.int64), (n, cols.shape[-1])))
+
+    def __len__(self) -> int:
+        return len(self.bias)
+
+    def take(self, index: slice | IntArray) -> Self:
+        """Return the patterns at `index`, in that order."""
+        return replace(self, bias=self.bias.take(index), cols=self.cols[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Pulse:
+    """One pulse per pattern, each followed by its verify read on the same route.
+
+    Args:
+        width: time the pulsed line is up, s.
+        verify: n patterns, or None for no read.
+    """
+
+    bias: Bias
+    width: Second
+    verify: Sense | None = None
+
+    def __post_init__(self) -> None:
+        if not (np.isfinite(self.width) and self.width > 0):
+            raise BenchError(f"the pulse width must be a positive time, not {self.width} s")
+        if self.verify is not None and len(self.verify) != len(self.bias):
+            raise BenchError(f"{len(self.bias)} pulses and {len(self.verify)} verify reads")
+
+    def __len__(self) -> int:
+        return len(self.bias)
+
+    def take(self, index: slice | IntArray) -> Self:
+        """Return the patterns at `index`, in that order."""
+        return replace(
+            self, bias=self.bias.take(index), verify=None if self.verify is None else self.verify.take(index)
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """What came back, n patterns of m columns.
+
+    Args:
+        current: (n, m) A, positive out of the column.
+        flag: (n, m), bits of `Flag`.
+        pulse_flag: (n,), the same for the force side during the pulse; zeros if there was none.
+    """
+
+    current: FloatArray
+    flag: FlagArray
+    pulse_flag: FlagArray
+
+    def __len__(self) -> int:
+        return int(self.current.shape[0])
+
+    @classmethod
+    def join(cls, parts: Iterable["Reading"]) -> "Reading":
+        """Return the readings of consecutive pieces of one batch as one."""
+        found = list(parts)
+        return cls(*(np.concatenate([getattr(p, name) for p in found]) for name in ("current", "flag", "pulse_flag")))
+
+    @classmethod
+    def unknown(cls, n: int, m: int) -> "Reading":
+        """Return n patterns of which nothing is known: NaN, flagged UNKNOWN."""
+        return cls(
+            np.full((n, m), np.nan),
+            np.full((n, m), Flag.UNKNOWN, np.uint8),
+            np.full(n, Flag.UNKNOWN, np.uint8),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class WritePlan:
+    """Write-verify of N cells as data, so that limits judge it once, a script can run it and resume can replay it.
+
+    Args:
+        write: N patterns at 1 V across the selected cell, in the direction that the cell needs.
+        verify: N reads of one column each; current / `v_read` is the conductance of the cell.
+        target: (N,), True is P.
+        cut: (N,) S, above it a cell reads P.
+        v_read: cell voltage of the verify reads, V.
+        ladder: (k,) V, magnitudes in the order they are tried.
+        budget: (N,) pulses that each cell may still get.
+        width: pulse width, s.
+    """
+
+    write: Bias
+    verify: Sense
+    target: BoolArray
+    cut: FloatArray
+    v_read: Volt
+    ladder: FloatArray
+    budget: IntArray
+    width: Second
+
+    def __post_init__(self) -> None:
+        n = len(self.write)
+        if not (len(self.verify) == len(self.target) == len(self.cut) == len(self.budget) == n):
+            raise BenchError("a write plan has one write, verify, target, cut and budget per cell")
+        if self.verify.cols.shape[1] != 1:
+            raise BenchError("a write plan verifies one column per cell")
+        ladder = np.asarray(self.ladder, dtype=np.float64)
+        if ladder.ndim != 1 or not len(ladder) or not np.isfinite(ladder).all() or (ladder <= 0).any():
+            raise BenchError("the ladder is a list of positive voltages")
+        object.__setattr__(self, "ladder", ladder)
+
+    def __len__(self) -> int:
+        return len(self.write)
+
+
+@dataclass(frozen=True, eq=False)
+class Attempts:
+    """Every attempt of a write plan, a attempts in the order they were made, and how each of N cells ended.
+
+    Args:
+        cell: (a,), index into the plan.
+        attempt: (a,), 1 for the first pulse of that cell.
+        voltage: (a,) V, magnitude at the selected cell.
+        current: (a,) A, the verify read.
+        flag: (a,), `Flag` of the verify read.
+        pulse_flag: (a,), `Flag` of the force side during the pulse: COMPLIANCE is a line in compliance, whoever on
+            it draws the current, and convicts no cell.
+        verified: (N,), the last read of the cell is unflagged and equals its target.
+        short: (N,), the cell's own read went into compliance; it got no further pulse.
+    """
+
+    cell: IntArray
+    attempt: IntArray
+    voltage: FloatArray
+    current: FloatArray
+    flag: FlagArray
+    pulse_flag: FlagArray
+    verified: BoolArray
+    short: BoolArray
+
+
+Operation = Sense | Pulse | WritePlan

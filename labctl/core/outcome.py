@@ -1,0 +1,85 @@
+"""How the work on a die ends: status, reason, exit code, and the state that the die is left in."""
+
+import traceback
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from labctl.core.die_state import State
+from labctl.core.errors import (
+    ContactError,
+    LabError,
+    LimitError,
+    LinkTimeoutError,
+    StorageError,
+    SwitchedOff,
+)
+
+
+class Status(StrEnum):
+    """How a stage ended."""
+
+    SUCCESS = "success"
+    ABORT = "abort"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stage ended, why, in operator words, the exit code that says so to a script, and the bin if it has one.
+
+    Args:
+        state: where it leaves the die; if nothing else is said, DONE after a success and ERROR after all else.
+        error: type and message of the exception that ended it, if one did.
+        trace: where that came from.
+    """
+
+    status: Status
+    reason: str = ""
+    exit_code: int = 0
+    bin: str = ""
+    state: State = State.PENDING
+    error: tuple[str, str] | None = None
+    trace: str = ""
+
+    def __post_init__(self) -> None:
+        if self.state is State.PENDING:
+            object.__setattr__(self, "state", State.DONE if self.status is Status.SUCCESS else State.ERROR)
+
+
+class Stopped(LabError):
+    """The operator asked the run to stop and it has reached a safe point."""
+
+    exit_code = 4
+
+
+def ending(error: BaseException) -> Outcome:
+    """Return how an exception ends the work on a die.
+
+    What the die can go on from, once the cause is gone, leaves it INTERRUPTED: an operator, a link, a disk.
+    """
+    match error:
+        case Stopped() | SwitchedOff():
+            return Outcome(Status.ABORT, str(error), error.exit_code, state=State.INTERRUPTED)
+        case KeyboardInterrupt():
+            reason = "interrupted by the operator"
+            return Outcome(Status.ABORT, reason, Stopped.exit_code, state=State.INTERRUPTED)
+    said, trace = (type(error).__name__, str(error)), "".join(traceback.format_exception(error))
+    match error:
+        case LimitError():
+            return Outcome(Status.ABORT, str(error), error.exit_code, "", State.LIMIT_STOP, said, trace)
+        case ContactError():
+            return Outcome(Status.FAIL, str(error), 1, "contact", State.CONTACT_FAIL, said, trace)
+        case StorageError() | LinkTimeoutError():
+            return Outcome(Status.FAIL, str(error), error.exit_code, "", State.INTERRUPTED, said, trace)
+        case LabError():
+            # 2 is for what was refused before the start
+            code = 1 if error.exit_code == 2 else error.exit_code
+            return Outcome(Status.FAIL, str(error), code, "", State.ERROR, said, trace)
+    return Outcome(Status.FAIL, f"a bug: {error!r}", LabError.exit_code, "", State.ERROR, said, trace)
+
+
+def unsafe(error: Exception, before: Outcome) -> Outcome:
+    """Return the outcome of outputs that were not verified off, after `before`; the die stands where that left it."""
+    reason = f"outputs may be live: {error}" + (f" (after: {before.reason})" if before.reason else "")
+    state = State.INTERRUPTED if before.state is State.DONE else before.state
+    return replace(before, status=Status.FAIL, reason=reason, exit_code=6, state=state)

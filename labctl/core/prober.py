@@ -1,0 +1,85 @@
+"""A prober: what puts needles on dies."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from labctl.core.switch_matrix import Guard
+from labctl.core.units import Metre
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a prober is after a step.
+
+    Args:
+        col: die column on the prober's map.
+        row: die row on the prober's map.
+        end_of_route: the map's route has no die after this one.
+    """
+
+    col: int
+    row: int
+    end_of_route: bool = False
+
+
+@dataclass(frozen=True)
+class Subsite:
+    """One of several spots of a die on which the needles can stand.
+
+    Args:
+        name: of the spot.
+        number: in the prober's own table of subsites, from 0.
+        x: offset from the die's reference to the right, y: upwards, m.
+    """
+
+    name: str
+    number: int
+    x: Metre
+    y: Metre
+
+
+@dataclass(frozen=True)
+class Heights:
+    """Chuck heights of a prober: needles touch at `contact`; `overtravel` goes beyond it, m."""
+
+    contact: Metre
+    separation: Metre
+    overtravel: Metre
+    hover: Metre
+
+
+@runtime_checkable
+class Prober(Protocol):
+    """Something that puts needles on dies. It moves only at verified separation, and only if `guard` does not raise."""
+
+    name: str
+    guard: Guard
+    """Called before any motion; raises unless outputs are verified off and the relays are those to land with."""
+
+    def connect(self) -> str:
+        """Read identity and state, change nothing; return the identity."""
+        ...
+
+    def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
+        """Be at a die, or at one subsite of it, separated."""
+        ...
+
+    def contact(self) -> None:
+        """Have the needles on the pads, verified."""
+        ...
+
+    def separate(self) -> None:
+        """Have the needles off the pads, verified: commanded, and seen to have moved."""
+        ...
+
+    def in_contact(self) -> bool:
+        """Return whether the needles are on the pads, as the prober reads it."""
+        ...
+
+    def separated(self) -> bool:
+        """Return whether separation was commanded here and the prober has stood so since."""
+        ...
+
+    def close(self) -> None:
+        """End the conversation; nothing moves."""
+        ...

@@ -1,0 +1,51 @@
+"""What a run learned: one record is one fact, one type of record is one table."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, TypeVar, get_type_hints
+
+from labctl.core.units import Unit
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Record:
+    """One fact a run learned. One subclass is one table; one instance is one row, its arrays have the same shape in
+    every row. With `columnar`, an instance is many rows: every field is an (n,) array and tables grow along it.
+
+    Fields are numbers, bools, texts or numpy arrays; units stand in the annotations.
+    """
+
+    table: ClassVar[str]
+    columnar: ClassVar[bool] = False
+
+
+R = TypeVar("R", bound=Record)
+
+
+def units_of(record: type[Record]) -> dict[str, str]:
+    """Return the unit of every field of a record type, "" where it has none."""
+    hints = get_type_hints(record, include_extras=True)
+    found: dict[str, str] = {}
+    for f in fields(record):
+        metadata: Sequence[Any] = getattr(hints[f.name], "__metadata__", ())
+        found[f.name] = next((m.symbol for m in metadata if isinstance(m, Unit)), "")
+    return found
+
+
+class History:
+    """What has been learned about one die so far, in order."""
+
+    def __init__(self, records: Sequence[Record] = ()) -> None:
+        self._records = list(records)
+
+    def add(self, record: Record) -> None:
+        """Append a record."""
+        self._records.append(record)
+
+    def all(self, kind: type[R]) -> list[R]:
+        """Return every record of a kind, in order."""
+        return [r for r in self._records if isinstance(r, kind)]
+
+    def latest(self, kind: type[R]) -> R | None:
+        """Return the newest record of a kind, None if there is none."""
+        return next((r for r in reversed(self._records) if isinstance(r, kind)), None)

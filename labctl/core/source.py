@@ -1,0 +1,217 @@
+"""A source-measure unit: what it can do, what it is told, what it measures.
+
+Public methods say what is true afterwards and may be called twice; connecting reads state and changes nothing; what
+cannot be verified is an `InstrumentError`, never a guess.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from labctl.core.operations import Flag
+from labctl.core.units import Ampere, Second, Volt
+
+
+@dataclass(frozen=True)
+class SourceCapabilities:
+    """What a source-measure unit can do.
+
+    Args:
+        model: as it names itself.
+        channels: its channels.
+        ranges_v: source ranges, V, ascending.
+        ranges_i: measure ranges, A, ascending.
+        shortest_pulse: shortest pulse width that it makes, s.
+        apertures: shortest and longest integration time, s.
+        stands: levels and limits stand after a call of `run`. False: every `run` begins and ends with all channels that
+            were set up at 0 V behind their `cold_limit`, also if it fails.
+    """
+
+    model: str
+    channels: tuple[str, ...]
+    ranges_v: tuple[Volt, ...]
+    ranges_i: tuple[Ampere, ...]
+    shortest_pulse: Second
+    apertures: tuple[Second, Second]
+    stands: bool = True
+
+
+class OffState(StrEnum):
+    """What an output does to the die while it is off. Only HIGH_Z opens the relay."""
+
+    NORMAL = "normal"
+    ZERO = "zero"
+    HIGH_Z = "high_z"
+
+
+@dataclass(frozen=True)
+class ChannelSetup:
+    """How one channel forces a voltage; fixed ranges, so that no range change glitches onto the die.
+
+    Args:
+        range_v: the largest level it will be asked for, V; the instrument takes the range that holds it.
+        limit: current limit, A.
+        range_i: largest current it will be asked to measure, A.
+        off_state: what the output is while off, between dies.
+        off_limit: current limit of the off state, A.
+        remote_sense: four-wire.
+        cold_limit: current limit at 0 V between two calls of `run`, A; at most `limit`.
+    """
+
+    range_v: Volt
+    limit: Ampere
+    range_i: Ampere
+    off_state: OffState = OffState.NORMAL
+    off_limit: Ampere = 1e-6
+    remote_sense: bool = False
+    cold_limit: Ampere = 1e-6
+
+
+@dataclass(frozen=True)
+class ChannelState:
+    """What an instrument says of one of its channels.
+
+    Args:
+        output: the output is on.
+        level: programmed voltage, V.
+        limit: current limit, A.
+    """
+
+    output: bool
+    level: Volt
+    limit: Ampere
+
+
+@dataclass(frozen=True)
+class Level:
+    """Go to a voltage in one edge."""
+
+    channel: str
+    volts: Volt
+
+
+@dataclass(frozen=True)
+class Ramp:
+    """Go from the present level to a voltage at no more than `rate` V/s."""
+
+    channel: str
+    volts: Volt
+    rate: float
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Let a time pass, timed by the instrument."""
+
+    seconds: Second
+
+
+@dataclass(frozen=True)
+class Limit:
+    """Set a current limit and the measure range that goes with it; the instrument reads them back before going on."""
+
+    channel: str
+    limit: Ampere
+    range_i: Ampere
+
+
+@dataclass(frozen=True)
+class Aperture:
+    """Set the integration time of the readings that follow."""
+
+    channel: str
+    seconds: Second
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Sample whether a channel is in compliance."""
+
+    channel: str
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Measure the current and, with `voltage`, the voltage, together with the compliance bit."""
+
+    channel: str
+    voltage: bool = False
+
+
+Step = Level | Ramp | Hold | Limit | Aperture | Watch | Measure
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What one `Watch` or `Measure` found; current in A out of the source into the line, NaN where not measured."""
+
+    channel: str
+    current: Ampere
+    voltage: Volt
+    flag: Flag
+
+
+@runtime_checkable
+class EmergencyOff(Protocol):
+    """A source that can be made safe while it does something else. One without this is told `off`."""
+
+    def emergency_off(self) -> Mapping[str, ChannelState]:
+        """End whatever runs, go to 0 V and off by the first bytes of a fresh connection, then verify it.
+
+        Nothing is asked before: no identity, no mains frequency, no error queue. Harmless a second time.
+
+        Returns:
+            What each channel did before, as far as the instrument could tell.
+
+        Raises:
+            InstrumentError: it cannot be reached, or is not verified off.
+        """
+        ...
+
+
+@runtime_checkable
+class SourceMeasure(Protocol):
+    """An instrument with channels that force a voltage and measure the current."""
+
+    name: str
+
+    @property
+    def capabilities(self) -> SourceCapabilities:
+        """What this model can do."""
+        ...
+
+    def connect(self) -> str:
+        """Read identity and state, change nothing; return the identity."""
+        ...
+
+    def state(self) -> Mapping[str, ChannelState]:
+        """Return what every channel does now."""
+        ...
+
+    def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Set channels up at 0 V with outputs off and compare every setting with what the instrument reads back."""
+        ...
+
+    def output(self, channels: Iterable[str]) -> None:
+        """Switch on the outputs of `channels` at 0 V; limits verified before, outputs after."""
+        ...
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Do `steps` in order in one round trip; return a sample per `Watch` and `Measure`.
+
+        What stands afterwards is what `capabilities.stands` says.
+        """
+        ...
+
+    def off(self, rate: float | None = None) -> None:
+        """Abort, go to 0 V (ramped at `rate` V/s if given), switch off, read back; raise if not verified off."""
+        ...
+
+    def verify_off(self) -> None:
+        """Read back that every output is off at 0 V; InstrumentError if one is not."""
+        ...
+
+    def close(self) -> None:
+        """Leave the instrument in its end-of-session state and end the conversation."""
+        ...

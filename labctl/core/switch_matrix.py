@@ -1,0 +1,32 @@
+"""A switch matrix: relays between channels and pads."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
+
+Guard = Callable[[], None]
+"""Raises if what it guards must not happen now."""
+
+
+@runtime_checkable
+class Matrix(Protocol):
+    """Relays between rows (channels) and columns (pads); a relay is a crosspoint such as ``1A05``."""
+
+    name: str
+    guard: Guard
+    """Called before any relay moves; raises unless nothing is under voltage."""
+
+    def connect(self) -> str:
+        """Read identity and state, change nothing; return the identity."""
+        ...
+
+    def closed(self) -> frozenset[str]:
+        """Return the crosspoints that the instrument says are closed."""
+        ...
+
+    def route(self, closed: Iterable[str]) -> None:
+        """Make exactly `closed` closed: break, then make, then read back; nothing moves if it is so already."""
+        ...
+
+    def close(self) -> None:
+        """End the conversation; relays stay as they are."""
+        ...

@@ -1,0 +1,45 @@
+"""The write-verify loop of the host: batched pulses, one round per rung of the ladder."""
+
+from typing import Any
+
+import numpy as np
+
+from labctl.core.die import Die
+from labctl.core.operations import Attempts, Flag, Pulse, WritePlan
+
+
+def program_by_host(die: Die, plan: WritePlan) -> Attempts:
+    """Carry out `plan` with batched pulses: one round per rung, every cell that is still wrong in one batch.
+
+    The default body of `Die.program`. A cell is judged by its own read alone: what the force side met during the
+    pulse is noted and changes nothing, because a short elsewhere on a line puts every pulse of that line into
+    compliance. A read that was lost (UNKNOWN) is taken again before anything else, and its pulse counts, for it may
+    have happened. A cell whose read is flagged gets no further pulse: nobody knows what it would do.
+    """
+    n = len(plan)
+    verified, short, stopped = (np.zeros(n, np.bool_) for _ in range(3))
+    rows: list[tuple[Any, ...]] = []
+    for k, volts in enumerate(plan.ladder):
+        todo = np.flatnonzero(~verified & ~stopped & (plan.budget > k))
+        if not len(todo):
+            break
+        reading = die.pulse(Pulse(plan.write.take(todo).scaled(volts), plan.width, plan.verify.take(todo)))
+        current, flag = reading.current[:, 0], reading.flag[:, 0]
+        lost = np.flatnonzero(flag & Flag.UNKNOWN)
+        if len(lost):
+            again = die.sense(plan.verify.take(todo[lost]))
+            current, flag = current.copy(), flag.copy()
+            current[lost], flag[lost] = again.current[:, 0], again.flag[:, 0]
+        with np.errstate(invalid="ignore"):
+            state = current / plan.v_read > plan.cut[todo]
+        verified[todo] = (state == plan.target[todo]) & (flag == 0)
+        short[todo] = (flag & Flag.COMPLIANCE) != 0
+        stopped[todo] = flag != 0
+        rows.append((todo, np.full(len(todo), k + 1), np.full(len(todo), volts), current, flag, reading.pulse_flag))
+    if rows:
+        cell, attempt, voltage, current, flag, force = (np.concatenate(column) for column in zip(*rows, strict=True))
+    else:
+        cell = attempt = np.zeros(0, np.int64)
+        voltage = current = np.zeros(0)
+        flag = force = np.zeros(0, np.uint8)
+    return Attempts(cell, attempt, voltage, current, flag.astype(np.uint8), force.astype(np.uint8), verified, short)
