@@ -38,7 +38,7 @@ from labctl.core.operations import Sense
 from labctl.execution import die_job
 from labctl.execution.stop import Stop
 from labctl.networks import solutions
-from labctl.station import compose
+from labctl.station import composition, run_folder
 from labctl.station.twin import Twin
 from protocols.bias import row_bias
 from protocols.settings import WriteSettings
@@ -210,9 +210,9 @@ WHERE = {
 def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
     """Run one die of the example with `SOLUTIONS` solutions on the twin; return times, wall and virtual."""
     changes = {"solutions": str(few)}
-    prepared = compose.read(ROOT / "examples" / "wine-passive.yaml", changes, None, BENCH, sim)
+    prepared = composition.read(ROOT / "examples" / "wine-passive.yaml", changes, None, BENCH, sim)
     subject = 2
-    meta = compose.make_folder(folder, prepared, [])
+    meta = run_folder.make_folder(folder, prepared, [])
     at: list[tuple[str, float]] = []
     spent: Counter[str] = Counter()
     seal, die_job.seal_in_subprocess = die_job.seal_in_subprocess, lambda folder, die: ""

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from labctl.analysis.defects import DEFECTS
 from labctl.core.errors import StorageError
 from labctl.core.units import FloatArray
-from labctl.report.summary import DEFECTS
 from labctl.storage.arrays import Array
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table

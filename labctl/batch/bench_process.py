@@ -23,7 +23,8 @@ from labctl.core.errors import InstrumentError, LabError
 from labctl.core.procedure import Procedure
 from labctl.core.transport import Transport
 from labctl.execution.stop import Stop
-from labctl.station.bodies import AnyTwin, Station
+from labctl.station.bench_session import AnyTwin
+from labctl.station.bench_setup import Station
 from labctl.station.twin import Spot, Twin
 from labctl.storage.latch import switched_off
 from labctl.storage.locks import bench_lock

@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from labctl.batch.requests import Going
+from labctl.core.body import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bodies import Body
 from labctl.terminal.signals import born_deaf, signals
 
 ORPHANED = "the parent process is gone"

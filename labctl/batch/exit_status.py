@@ -1,24 +1,11 @@
 """How a run ends: the exit code that says the gravest thing that happened, and why."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 from labctl.core.die_state import FINAL, State
+from labctl.core.exit_codes import GRAVITY, gravest
 from labctl.core.outcome import Status
 from labctl.storage.run_log import RunState
-
-GRAVITY = (6, 70, 5, 3, 4, 1, 0)
-"""Exit codes, the gravest first."""
-
-
-def gravest(codes: Iterable[int]) -> int:
-    """Return the exit code that says the gravest of what happened; 0 of nothing.
-
-    >>> gravest({0, 1, 4}), gravest({3, 6})
-    (4, 6)
-    """
-    found = set(codes)
-    return next(c for c in GRAVITY if c in found or c == 0)
 
 
 @dataclass(frozen=True)

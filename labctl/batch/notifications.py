@@ -7,7 +7,6 @@ in the thread that sends them, so that whoever keeps a journal can write it ther
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,17 +18,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
-
-from labctl.core.errors import BenchError
-from labctl.core.model import Model
+from labctl.config.notify import Notify, Occasion
 from labctl.core.units import Second
 
-Occasion = Literal["alarm", "die", "stop", "end"]
-"""An alarm; a die that is finished; a run that stops before its end; a run that has ended."""
 TRIES = 12
 BACK_OFF: Second = 2.0
 LONGEST: Second = 300.0
@@ -40,46 +34,9 @@ TEXT = 4000
 """Characters of a text that an environment gets; systems limit the size of environments."""
 _PASSING = {408, 425, 429}
 """HTTP answers below 500 after which trying again makes sense (RFC 9110, RFC 8470, RFC 6585)."""
-
 Message = dict[str, Any]
 Report = Callable[[str, str], None]
 """Called with (event, text in operator words) when a message is given up."""
-
-
-class Notify(Model):
-    """Who is told what a run does while nobody watches it."""
-
-    command: tuple[str, ...] | None = Field(
-        default=None,
-        min_length=1,
-        description="program and its arguments; gets the message as JSON on standard input, and LABCTL_EVENT and "
-        "LABCTL_TEXT in its environment",
-    )
-    webhook: str | None = Field(default=None, description="http or https address; gets the message by POST as JSON")
-    on: tuple[Occasion, ...] = Field(
-        default=("alarm", "stop", "end"), min_length=1, description="occasions: alarm, die, stop, end"
-    )
-    timeout: Second = Field(default=10.0, gt=0, le=600, description="how long one try may take")
-
-    @field_validator("webhook")
-    @classmethod
-    def _is_an_address(cls, webhook: str | None) -> str | None:
-        if webhook is not None:
-            parts = urlsplit(webhook)
-            if parts.scheme not in ("http", "https") or not parts.hostname or not webhook.isascii() or " " in webhook:
-                raise ValueError("is no address of a webhook; expected one such as https://chat.example.org/hooks/lab")
-        return webhook
-
-    @model_validator(mode="after")
-    def _somebody(self) -> Self:
-        if self.command is None and self.webhook is None:
-            raise ValueError("nobody is told: name a command, a webhook, or both")
-        return self
-
-    def require_command(self) -> None:
-        """Raise BenchError if the command is not there, so that it is known before the night and not after it."""
-        if self.command is not None and shutil.which(self.command[0]) is None:
-            raise BenchError(f"notify: the command '{self.command[0]}' is not there, or may not be executed")
 
 
 class Notifier:

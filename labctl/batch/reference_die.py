@@ -15,17 +15,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from labctl.config.bins import FIGURES
-from labctl.config.reference_die import Golden, Visit
+from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch
 from labctl.core.die_state import FINAL, State
-from labctl.core.errors import BenchError
-from labctl.core.procedure import Procedure
 from labctl.execution.die_job import Job
 from labctl.storage.journal_reader import Entry
 from labctl.storage.run_log import DieState, Runlog, RunState, folder_of
-from protocols.by_hand import MapCells
-from protocols.settings import ReadSettings
-from protocols.survey import Survey
 
 RULE = "golden_drift"
 _DOUBTED = (State.DONE, State.LIMIT_STOP)
@@ -151,21 +146,6 @@ def _doubt(log: Runlog, text: str) -> None:
     names = [d.name for d in log.state.subjects if d.name in about and d.state in _DOUBTED]
     if names:
         log.say("suspect", dies=names, text=text)
-
-
-def stages_of(golden: Golden, stages: Sequence[Procedure]) -> tuple[Procedure, ...]:
-    """Return what is done on a visit; cells are read as the `stages` of the campaign read them.
-
-    Raises:
-        BenchError: there is no survey that a visit could do.
-    """
-    if golden.measure is Visit.SURVEY:
-        if not (surveys := tuple(p for p in stages if isinstance(p, Survey))):
-            raise BenchError("batch.golden.measure is 'survey', and the campaign has no stage 'survey'")
-        return surveys[:1]
-    parts = (value for p in stages for value in (p, *(getattr(p, name) for name in type(p).model_fields)))
-    how = next((value for value in parts if isinstance(value, ReadSettings)), ReadSettings())
-    return (MapCells(**{name: getattr(how, name) for name in ReadSettings.model_fields}),)
 
 
 def under_way(state: RunState) -> DieState | None:

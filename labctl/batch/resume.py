@@ -14,9 +14,10 @@ from labctl.batch.reference_die import due
 from labctl.core.die_state import FINAL
 from labctl.core.errors import BenchError, StorageError
 from labctl.files import Kept, absolute, as_kept, digest
-from labctl.station import compose
-from labctl.station.compose import Prepared, git_commit
+from labctl.station import composition
+from labctl.station.composition import Prepared
 from labctl.station.doctor import versions
+from labctl.station.run_folder import git_commit
 from labctl.storage.run_log import RunState, read_state
 
 _IGNORED = ("platform",)
@@ -60,7 +61,7 @@ def read(run: Path, meta: Mapping[str, Any]) -> Prepared:
     copies = {absolute(said["path"], cwd): run / "files" / name for name, said in kept.items()}
     roles = {role: absolute(kept[name]["path"], cwd) for role, name in meta["roles"].items() if name is not None}
     with as_kept(Kept(cwd, copies)):
-        prepared = compose.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"])
+        prepared = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"])
     names = {d["name"] for d in meta["dies"]}
     return prepared.some([s.name for s in prepared.subjects if s.name in names])
 

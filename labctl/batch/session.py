@@ -27,10 +27,12 @@ from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, StorageError
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
+from labctl.core.unverified import LeftUnverified
 from labctl.execution.die_job import Job, Notify
 from labctl.execution.plan import DiePlan, total
-from labctl.station.bodies import LeftUnverified, Station
-from labctl.station.compose import Prepared, make_folder
+from labctl.station.bench_setup import Station
+from labctl.station.composition import Prepared
+from labctl.station.run_folder import make_folder
 from labctl.storage.hdf5_layout import run_meta
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import bench_lock

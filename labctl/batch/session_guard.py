@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from labctl.batch.keep_awake import Clocks, awake
-from labctl.batch.notifications import Notifier, Notify
+from labctl.batch.notifications import Notifier
 from labctl.batch.preflight import Ballast, enough, keeps, preflight
+from labctl.config.notify import Notify
 from labctl.core.die_state import FINAL, State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.units import Second

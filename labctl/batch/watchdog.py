@@ -22,8 +22,9 @@ from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, SwitchedOff
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
+from labctl.core.unverified import LeftUnverified
 from labctl.execution.die_job import DieResult, Job, Notify
-from labctl.station.bodies import LeftUnverified, Station
+from labctl.station.bench_setup import Station
 from labctl.terminal.signals import born_deaf
 
 OPENING: Second = 300.0

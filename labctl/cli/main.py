@@ -153,11 +153,11 @@ def schema(
     from labctl.config.wafer_file import WaferFile
     from labctl.core.errors import BenchError
     from labctl.networks.train import Training
-    from labctl.station import compose
+    from labctl.station import registry
     from sim_backend.description import DieDescription
 
     models: dict[str, type[BaseModel]] = {
-        "campaign": compose.campaign_model(),
+        "campaign": registry.campaign_model(),
         "die": DieDescription,
         "wafer": WaferFile,
         "bench": Bench,

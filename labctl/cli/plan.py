@@ -1,7 +1,6 @@
 """Say what a campaign would do, before it does anything."""
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from rich.console import Console
 
 from labctl.cli import options
 from labctl.cli.options import AsJson, BenchPath, CampaignPath, Seed, Set, Sim, quantity
+from labctl.station.rehearse import rehearsed
 from labctl.terminal.progress import console
 
 
@@ -31,40 +31,14 @@ def prepare(
 ) -> tuple[Any, list[Any]]:
     """Read and rehearse a campaign, or some of its dies; whatever is refused here is refused before the start."""
     from labctl.core.errors import BenchError
-    from labctl.station import compose
+    from labctl.station import composition
     from labctl.station.doctor import require_own_names
 
     require_own_names()
     if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
     changed = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
-    return rehearsed(compose.read(campaign, changed, seed, bench, sim).some(only))
-
-
-def rehearsed(prepared: Any) -> tuple[Any, list[Any]]:
-    """Return a campaign and what it will do; what limits or the bench would refuse is refused here."""
-    from labctl.execution import plan
-
-    plans: list[plan.DiePlan] = []
-    alike: dict[Any, plan.DiePlan] = {}
-    for s in prepared.subjects:
-        if s.alike not in alike:
-            procedures = prepared.procedures_for(s)
-            alike[s.alike] = plan.rehearse(s.name, prepared.predictor(s), prepared.campaign.limits, procedures)
-        plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
-    return prepared, [*plans, *visits(prepared)]
-
-
-def visits(prepared: Any) -> list[Any]:
-    """Return what the visits of the golden die will do; dies that are tried again may lead to more of them."""
-    from labctl.execution import plan
-
-    if (die := prepared.golden) is None:
-        return []
-    limits, every = prepared.campaign.limits, prepared.campaign.batch.golden.every
-    one = plan.rehearse(die.name, prepared.predictor(die), limits, prepared.visit)
-    number = 1 + math.ceil(len(prepared.subjects) / every)
-    return [plan.DiePlan(f"{die.name}@{k + 1}", one.stages) for k in range(number)]
+    return rehearsed(composition.read(campaign, changed, seed, bench, sim).some(only))
 
 
 _PLAN = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")

@@ -169,12 +169,12 @@ def _pairs(option: str, pairs: list[str] | None) -> dict[str, str]:
 def _write(folder: Path, said: dict[str, Any], table: str, sheet: str) -> None:
     """Write the table and the figures, with where and by what they were made."""
     from labctl.experiments.steps import write
-    from labctl.station import compose
+    from labctl.station import run_folder
     from labctl.station.doctor import versions
 
     made = {
         "command": shlex.join(["labctl", *sys.argv[1:]]),
-        "git_commit": compose.git_commit(),
+        "git_commit": run_folder.git_commit(),
         "versions": versions(),
         "machine": platform.machine(),
         "cores": os.cpu_count(),

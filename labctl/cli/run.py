@@ -29,8 +29,9 @@ from labctl.cli.options import (
     names,
     quantity,
 )
-from labctl.cli.plan import prepare, rehearsed
+from labctl.cli.plan import prepare
 from labctl.core.errors import BenchError
+from labctl.station.rehearse import rehearsed
 from labctl.terminal.progress import console
 
 
@@ -66,13 +67,13 @@ def run(
     """
     from labctl.batch import session
     from labctl.execution.plan import total
-    from labctl.station import compose
+    from labctl.station import run_folder
     from labctl.terminal.progress import counted, duration
 
     start, screen = time.monotonic(), console(stderr=True)
     prepared, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
-    folder = out or compose.default_folder(prepared.campaign)
-    compose.refuse_existing(folder)
+    folder = out or run_folder.default_folder(prepared.campaign)
+    run_folder.refuse_existing(folder)
     whole = total(plans)
     screen.print(
         f"{prepared.campaign.name}: {counted(len(prepared.subjects), 'die')}, {whole.reads:,} reads and "

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from labctl.batch.notifications import Notify
 from labctl.config.bins import HARD, BinRule
+from labctl.config.notify import Notify
 from labctl.config.rules import Batch
 from labctl.core.limits import Limits
 from labctl.core.model import Model

@@ -7,19 +7,23 @@ from typing import Any
 
 from labctl.analysis.figures import figures_of
 from labctl.config.bins import BinRule, bin_of
+from labctl.core.body import Approached, Body
 from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.limits import Limited, Limits
 from labctl.core.names import inside
 from labctl.core.outcome import Outcome, Status, ending, unsafe
 from labctl.core.procedure import Procedure
+from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
+from labctl.core.site import Subject
 from labctl.core.units import IntArray, Second
 from labctl.execution.recorded_die import THINKING
-from labctl.execution.replay import Rebuild, Remembered, Replay
+from labctl.execution.remembered_die import Remembered
+from labctl.execution.replay import Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
-from labctl.station.bodies import Approached, Body, Simulated, Subject
+from labctl.station.simulated import Simulated
 from labctl.storage import stress_ledger
 from labctl.storage.arrays import leftovers, quarantine, storage
 from labctl.storage.journal import Journal

@@ -13,18 +13,15 @@ own in the journal, whose intent says which one it answers.
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 
-from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limited
-from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.core.rebuild import Rebuild
 from labctl.core.record import Record
-from labctl.core.units import Second
-from labctl.core.write_loop import program_by_host
 from labctl.storage.arrays import Stored, digest_of, encode
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Row
@@ -33,50 +30,10 @@ Read = Callable[[int, Sense], Reading]
 """Takes a read that answers the operation of that number, and journals it."""
 
 
-class Rebuild(StrEnum):
-    """What has to be done again to a die before it can go on."""
-
-    NOTHING = "nothing"
-    """A real die has kept its cells."""
-    STATES = "states"
-    """The twin of a bench begins anew: operations are done again so that cells follow; what is read is noise anew."""
-    BITS = "bits"
-    """A simulated die is a function of what was done to it: done again, it says the same to the bit, and says
-    also what was lost."""
-
-
 class Mismatch(BenchError):
     """The procedure asks for something else than the journal tells: files or code are not those of the run."""
 
     exit_code = 1
-
-
-class Remembered:
-    """A die of which a journal tells everything; whoever asks for more is refused."""
-
-    def __init__(self, geometry: Geometry, nominal: Nominal) -> None:
-        self.geometry, self.nominal = geometry, nominal
-
-    def check(self, operation: Operation) -> Second:
-        """Let a plan pass, whose pulses are remembered; refuse all else."""
-        if isinstance(operation, WritePlan):
-            return 0.0
-        raise Mismatch("the journal has ended well, and the procedure asks for more operations now")
-
-    def sense(self, sense: Sense) -> Reading:
-        """Refuse."""
-        raise Mismatch("the journal has ended well, and the procedure asks for more reads now")
-
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Refuse."""
-        raise Mismatch("the journal has ended well, and the procedure asks for more pulses now")
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Carry out `plan` by what is remembered of its pulses."""
-        return program_by_host(self, plan)
-
-    def idle(self) -> None:
-        """Do nothing: there are no lines."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +58,7 @@ class Replay:
     """What a journal tells and has not been gone through again; empty for a die that has just begun.
 
     Args:
-        mark: see `labctl.station.bodies.Approached`; operations have even numbers, the reads that answer one the next odd one.
+        mark: see `labctl.core.body.Approached`; operations have even numbers, the reads that answer one the next odd one.
     """
 
     def __init__(

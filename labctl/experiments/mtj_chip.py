@@ -22,14 +22,14 @@ import numpy as np
 from labctl import files
 from labctl.config.campaign import Campaign
 from labctl.core.errors import BenchError
+from labctl.core.site import Subject
 from labctl.experiments.steps import Steps
 from labctl.networks import datasets
 from labctl.networks.train import Method
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.networks.training.engine import libraries
 from labctl.networks.training.maps import defect_rates
-from labctl.station import compose
-from labctl.station.bodies import Subject
+from labctl.station import composition, registry
 from labctl.storage.results import open_run
 from protocols.records import Defect
 from sim_backend.description import DieDescription
@@ -211,10 +211,10 @@ def reproduce(asked: Asked, steps: Steps, campaign: Path) -> Comparison:
         LabError: a step did not come to its end.
     """
     check(asked)
-    loaded = files.read(campaign, compose.campaign_model(), asked.set)
+    loaded = files.read(campaign, registry.campaign_model(), asked.set)
     if loaded.value.wafer is None:
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")
-    common = {**(asked.set or {}), **_subset(compose.read(campaign, asked.set).subjects, asked.dies)}
+    common = {**(asked.set or {}), **_subset(composition.read(campaign, asked.set).subjects, asked.dies)}
     seed = loaded.value.seed if asked.seed is None else asked.seed
     survey_only = {k: v for k, v in common.items() if k.split(".")[0] != "stages"}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])

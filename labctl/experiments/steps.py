@@ -20,17 +20,17 @@ from rich.console import Console
 from labctl import files
 from labctl.batch import resume as resuming
 from labctl.batch import session
-from labctl.cli.plan import rehearsed
 from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.outcome import Status, Stopped
 from labctl.networks.train import Progress, Training, train
 from labctl.report import summary
-from labctl.station import compose
+from labctl.station import composition
+from labctl.station.rehearse import rehearsed
 from labctl.storage.hdf5_layout import run_meta
 from labctl.terminal.progress import Display, duration, left
 
 
-def carry_out(prepared: compose.Prepared, folder: Path, workers: int) -> None:
+def carry_out(prepared: composition.Prepared, folder: Path, workers: int) -> None:
     """Run a campaign into `folder`, or go on with it there, with progress; the way of `labctl run` and `labctl resume`.
 
     Raises:
@@ -83,7 +83,7 @@ class Steps:
             BenchError: what is there belongs to other settings.
             LabError: the run did not come to its end.
         """
-        folder, prepared = self.folder / name, compose.read(campaign, overrides)
+        folder, prepared = self.folder / name, composition.read(campaign, overrides)
         with self._step(name) as found:
             if (folder / "run.json").is_file():
                 _same_run(folder, prepared)
@@ -208,7 +208,7 @@ def _set_aside(folder: Path) -> None:
         raise StorageError(f"{folder} cannot be set aside as {aside.name}: {error.strerror or error}") from error
 
 
-def _same_run(folder: Path, prepared: compose.Prepared) -> None:
+def _same_run(folder: Path, prepared: composition.Prepared) -> None:
     """Raise BenchError unless the run in `folder` was made from the same files and settings, `prepared`."""
     said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     digests = [files.digest(source.raw) for source in prepared.sources]

@@ -17,8 +17,9 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
+from labctl.analysis.defects import DEFECTS
 from labctl.core.units import FloatArray
-from labctl.report.summary import DEFECTS, DieFigures, good_range
+from labctl.report.summary import DieFigures, good_range
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 from labctl.terminal.progress import counted

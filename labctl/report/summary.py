@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from labctl.analysis.defects import DEFECTS
 from labctl.core.errors import StorageError
 from labctl.core.units import FloatArray
 from labctl.storage.results import DieData, Run, open_run
@@ -21,8 +22,6 @@ from labctl.terminal.progress import Column, counted, print_table
 PARTS = ("train", "test")
 TUNINGS = ("untuned", "tuned")
 NOT_STARTED, UNFINISHED, NOT_SEALED = "not started", "unfinished", "not sealed"
-DEFECTS = dict(enumerate(("short", "open", "stuck P", "stuck AP", "low TMR", "unreadable", "not reached"), start=1))
-"""What the codes in the column `defect` of a survey mean; 0 is a good cell."""
 _SHADES = " .:-=+*#%@"
 _LETTERS = {
     "short": "S",
@@ -33,7 +32,6 @@ _LETTERS = {
     "unreadable": "U",
     "not reached": "N",
 }
-
 COLUMNS = (
     Column("die", right=False),
     Column("bin", right=False),

@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Callable, Sequence
 
-from labctl.batch.exit_status import gravest
+from labctl.core.body import Body
 from labctl.core.errors import LabError
+from labctl.core.exit_codes import gravest
 from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bodies import Body
 from labctl.terminal.signals import asked_to_stop
 
 

@@ -21,11 +21,11 @@ from labctl import files
 from labctl.core.limits import Limits
 from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
+from labctl.core.site import Subject
 from labctl.core.units import Volt
 from labctl.execution import plan
 from labctl.execution.die_job import DieResult, Job
-from labctl.station import bodies, compose
-from labctl.station.bodies import Subject
+from labctl.station import bench_setup, run_folder
 from labctl.station.doctor import require_own_names, versions
 from labctl.station.execute import execute, verdict
 from labctl.storage.arrays import storage
@@ -98,12 +98,12 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
         LabError: the bench cannot be opened or made safe.
     """
     folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{hand.procedure.name.replace('_', '-')}"
-    compose.refuse_existing(folder)
+    run_folder.refuse_existing(folder)
     subject, bench = Subject(DIE, hand.die.value, hand.seed), hand.bench.value
     real = hand.sim is None
     with (
         _held(hand, argv) if real else nullcontext(),
-        bodies.on_bench(bench, [subject], hand.sim, ask=ask if real else None, by_hand=True) as body,
+        bench_setup.on_bench(bench, [subject], hand.sim, ask=ask if real else None, by_hand=True) as body,
     ):
         job = Job(folder, subject, hand.limits, meta=_make_folder(folder, hand, argv))
         off = partial(switched_off, bench) if real else lambda: None
@@ -147,7 +147,7 @@ def _make_folder(folder: Path, hand: Hand, argv: Sequence[str]) -> dict[str, Any
             "files": kept,
             "argv": list(argv),
             "versions": versions(),
-            "git_commit": compose.git_commit(),
+            "git_commit": run_folder.git_commit(),
             "utc": datetime.now(UTC).isoformat(),
             "monotonic": time.monotonic(),
         }

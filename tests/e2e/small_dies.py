@@ -16,12 +16,15 @@ import numpy as np
 
 from instruments.bench import Bench
 from labctl.config.campaign import Accept
+from labctl.core.body import Approached, Body
 from labctl.core.limits import Limits
 from labctl.core.procedure import Procedure
+from labctl.core.rebuild import Rebuild
+from labctl.core.site import Subject
 from labctl.execution.die_job import DieResult, Job, run_die
-from labctl.execution.replay import Rebuild
 from labctl.execution.stop import Stop
-from labctl.station.bodies import Approached, Body, Simulated, Subject, on_bench
+from labctl.station.bench_setup import on_bench
+from labctl.station.simulated import Simulated
 from labctl.storage.journal import Journal
 from protocols.chip_inference import ChipInference, ChipReadout
 from protocols.network import Network

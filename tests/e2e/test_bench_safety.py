@@ -14,10 +14,13 @@ from instruments.bench import Bench
 from labctl.core.errors import LabError
 from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
+from labctl.core.site import Subject
+from labctl.core.unverified import LeftUnverified
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bodies import LeftUnverified, OnBench, Subject, on_bench
+from labctl.station.bench_session import OnBench
+from labctl.station.bench_setup import on_bench
 from labctl.station.hand_session import bench_limits
 from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription

@@ -11,7 +11,7 @@ import pytest
 from labctl.execution import die_job
 from labctl.execution.stop import Stop
 from labctl.networks import solutions
-from labctl.station import compose
+from labctl.station import composition, run_folder
 from labctl.storage.results import open_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -100,8 +100,8 @@ def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, 
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
     few = tmp_path / "one.npz"
     solutions.save(few, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
-    prepared = compose.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
-    meta = compose.make_folder(tmp_path / "run", prepared, [])
+    prepared = composition.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
+    meta = run_folder.make_folder(tmp_path / "run", prepared, [])
     warm, used = [], set()
 
     def watch(name, smu):

@@ -18,10 +18,10 @@ from instruments.bench import Bench
 from labctl import files, open_run
 from labctl.batch import session
 from labctl.batch.session import Ways
-from labctl.cli.plan import rehearsed
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
-from labctl.station import compose
+from labctl.station import composition
+from labctl.station.rehearse import rehearsed
 from labctl.storage.journal import Journal
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
@@ -67,7 +67,7 @@ batch: {{order: shuffled}}
 
 
 def carry_out(path, folder, ways, only=None):
-    prepared, plans = rehearsed(compose.read(path).some(only))
+    prepared, plans = rehearsed(composition.read(path).some(only))
     ending, state = session.start(folder, prepared, plans, sys.argv, ways)
     assert ending.code == 0, ending
     assert all(d.state is State.DONE for d in state.dies.values())
@@ -125,7 +125,7 @@ def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
 
 
 def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
-    prepared, plans = rehearsed(compose.read(wafer))
+    prepared, plans = rehearsed(composition.read(wafer))
     monkeypatch.chdir(tmp_path)
     for executor in ("ray=tcp://127.0.0.1:1", "dask"):
         with pytest.raises(BenchError, match="expected dask=ADDRESS"):
@@ -142,7 +142,7 @@ def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
 
 
 def test_the_comparison_notices_another_seed(wafer, alone, tmp_path):
-    prepared, plans = rehearsed(compose.read(wafer, seed=8).some(["W-x0y1"]))
+    prepared, plans = rehearsed(composition.read(wafer, seed=8).some(["W-x0y1"]))
     session.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
     with pytest.raises(AssertionError):
         assert_same(tmp_path / "run", alone, ["W-x0y1"])

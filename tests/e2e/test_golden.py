@@ -8,11 +8,11 @@ import pytest
 
 from labctl.batch import session
 from labctl.batch.session import Ways
-from labctl.cli.plan import rehearsed
 from labctl.core.die_state import State
+from labctl.core.site import Subject
 from labctl.report import report_data
-from labctl.station import compose
-from labctl.station.bodies import Subject
+from labctl.station import composition
+from labctl.station.rehearse import rehearsed
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
@@ -56,7 +56,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
         return changed.simulated()
 
     monkeypatch.setattr(Subject, "simulated", drifted)
-    prepared, plans = rehearsed(compose.read(path))
+    prepared, plans = rehearsed(composition.read(path))
     assert [p.die for p in plans] == ["A", "B", "C", "G@1", "G@2", "G@3", "G@4"]
     assert sum(s.pulses for p in plans[3:] for s in p.stages) == 0
     ending, state = session.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
@@ -91,7 +91,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
 
 def test_two_processes_make_the_same_visits(path, tmp_path):
     def made(workers):
-        prepared, plans = rehearsed(compose.read(path, {"batch.golden.every": "2"}))
+        prepared, plans = rehearsed(composition.read(path, {"batch.golden.every": "2"}))
         folder = tmp_path / f"run{workers}"
         ending, _ = session.start(folder, prepared, plans, sys.argv, Ways(workers))
         assert ending.code == 0

@@ -11,10 +11,11 @@ from instruments.look import look
 from labctl import files
 from labctl.core.errors import BenchError, ContactError
 from labctl.core.outcome import Status
+from labctl.core.site import Subject
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bodies import Subject, on_bench, twin_of
+from labctl.station.bench_setup import on_bench, twin_of
 from labctl.station.hand_session import bench_limits
 from protocols.by_hand import MapCells
 

@@ -9,7 +9,7 @@ import pytest
 from labctl.core.record import History
 from labctl.files import load
 from labctl.networks import datasets, solutions
-from labctl.station.compose import networks
+from labctl.station.composition import networks
 from protocols.network import Network
 from protocols.readout import InferenceSettings, Mode
 from protocols.records import Inference, Prediction, Write

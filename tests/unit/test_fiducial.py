@@ -13,7 +13,7 @@ from instruments.fiducial import Fiducial, prove
 from labctl.batch.session import Ways, start
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError
-from labctl.station import compose
+from labctl.station import composition
 from labctl.station.twin import Twin
 from labctl.storage.run_log import read_state
 from sim_backend.description import DieDescription
@@ -197,7 +197,7 @@ def test_a_fiducial_says_one_fact(fact):
         Fiducial.model_validate(fact, context={"file": True})
 
 
-def campaign(folder: Path, **wafer) -> compose.Prepared:
+def campaign(folder: Path, **wafer) -> composition.Prepared:
     """Write a campaign over a drawn wafer and read it with the bench and its twin."""
     examples = Path(__file__).parents[2] / "examples"
     bench = {**BENCH, "instruments": {k: {**v, "resource": k} for k, v in BENCH["instruments"].items()}}
@@ -219,7 +219,7 @@ def campaign(folder: Path, **wafer) -> compose.Prepared:
     }
     for name, content in files.items():
         (folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")
-    return compose.read(folder / "campaign.yaml", bench=folder / "bench.yaml", sim="bytes")
+    return composition.read(folder / "campaign.yaml", bench=folder / "bench.yaml", sim="bytes")
 
 
 def test_a_campaign_proves_its_wafer_and_lists_what_it_leaves_out(tmp_path):
@@ -268,8 +268,8 @@ def test_a_bench_that_cannot_go_to_the_fiducials_is_refused_when_files_are_read(
     del bench["instruments"]["prober"]
     path.write_text(yaml.safe_dump(bench), encoding="utf-8")
     with pytest.raises(BenchError, match="the wafer has fiducials, and the bench 'fiducials' has no prober"):
-        compose.read(tmp_path / "campaign.yaml", bench=path)
-    assert compose.read(tmp_path / "campaign.yaml").fiducials
+        composition.read(tmp_path / "campaign.yaml", bench=path)
+    assert composition.read(tmp_path / "campaign.yaml").fiducials
 
 
 def test_a_campaign_names_fiducials_of_its_own(tmp_path):
@@ -277,12 +277,12 @@ def test_a_campaign_names_fiducials_of_its_own(tmp_path):
     said = yaml.safe_load((tmp_path / "campaign.yaml").read_text(encoding="utf-8"))
     said["fiducials"] = [{"at": "x4y2", "expect": "contact"}]
     (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    found = compose.read(tmp_path / "campaign.yaml").fiducials
+    found = composition.read(tmp_path / "campaign.yaml").fiducials
     assert [f.name for f in found] == ["x0y0", "x4y3", "x1y0", "x4y1", "x4y2"]
     del said["wafer"]
     said["dies"] = [{"name": "D", "file": "die.yaml", "at": [4, 2]}]
     (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    assert [f.name for f in compose.read(tmp_path / "campaign.yaml").fiducials] == ["x4y2"]
+    assert [f.name for f in composition.read(tmp_path / "campaign.yaml").fiducials] == ["x4y2"]
 
 
 def test_every_die_left_out_is_no_campaign(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 from labctl.analysis.figures import figures_of
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
-from labctl.batch.reference_die import Visits, due, stages_of
+from labctl.batch.reference_die import Visits, due
 from labctl.batch.scheduler import Engine
 from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch, StopRules
@@ -18,8 +18,9 @@ from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome, Status
 from labctl.core.record import History
+from labctl.core.site import Subject
 from labctl.execution.die_job import DieResult, Job
-from labctl.station.bodies import Subject
+from labctl.station.reference_visit import stages_of
 from labctl.storage.run_log import Runlog, read_state
 from protocols.by_hand import KernelMap, MapCells
 from protocols.survey import Survey

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from labctl.batch import session_guard as module
-from labctl.batch.notifications import Notify
 from labctl.batch.session_guard import Guard
+from labctl.config.notify import Notify
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.storage import locks

@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from labctl import files
 from labctl.batch import notifications as module
-from labctl.batch.notifications import Notifier, Notify
+from labctl.batch.notifications import Notifier
+from labctl.config.notify import Notify
 from labctl.core.errors import BenchError
 
 ABOUT = {"run": "W12", "folder": "runs/w12"}

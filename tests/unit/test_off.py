@@ -6,9 +6,10 @@ from contextlib import ExitStack
 import pytest
 
 from instruments.bench import Bench
+from labctl.core.site import Subject
 from labctl.station import bench_off
 from labctl.station.bench_off import switch_off
-from labctl.station.bodies import Subject, twin_of
+from labctl.station.bench_setup import twin_of
 from labctl.storage.latch import latch_files, latch_of
 from labctl.storage.locks import VARIABLE, bench_lock, locks_folder
 from sim_backend.description import DieDescription

@@ -10,10 +10,12 @@ from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.outcome import Stopped, ending
 from labctl.core.procedure import Procedure
+from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.recorded_die import Journalled
-from labctl.execution.replay import Mismatch, Rebuild, Remembered, Replay
+from labctl.execution.remembered_die import Remembered
+from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
+from labctl.analysis import defects
 from labctl.core.errors import StorageError
 from labctl.core.record import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
@@ -221,11 +222,11 @@ def test_a_short_does_not_take_the_scale_of_the_others() -> None:
 def test_every_defect_has_a_word_a_letter_and_a_mark() -> None:
     from labctl.report import die_plots
 
-    assert set(summary.DEFECTS) == {int(d) for d in Defect} - {0}
-    for code, word in summary.DEFECTS.items():
+    assert set(defects.DEFECTS) == {int(d) for d in Defect} - {0}
+    for code, word in defects.DEFECTS.items():
         assert word.replace(" ", "_").upper() == Defect(code).name
-    assert set(summary._LETTERS) == set(die_plots._MARKS) == set(summary.DEFECTS.values())
-    assert len(set(summary._LETTERS.values())) == len(set(die_plots._MARKS.values())) == len(summary.DEFECTS)
+    assert set(summary._LETTERS) == set(die_plots._MARKS) == set(defects.DEFECTS.values())
+    assert len(set(summary._LETTERS.values())) == len(set(die_plots._MARKS.values())) == len(defects.DEFECTS)
 
 
 def test_pictures_are_drawn_into_the_run_from_wherever_it_was_opened(killed: Path) -> None:

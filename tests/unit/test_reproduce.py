@@ -15,12 +15,12 @@ from labctl.batch.requests import Request, ask
 from labctl.cli import main
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.outcome import Stopped
+from labctl.core.site import Subject
 from labctl.experiments import mtj_chip, pictures, tables, wine_passive
 from labctl.experiments.mtj_chip import Asked, Comparison, DieError, Result
 from labctl.experiments.steps import Steps, examples_folder
 from labctl.networks.solutions import load, save
-from labctl.station import compose
-from labctl.station.bodies import Subject
+from labctl.station import composition, registry
 from labctl.storage.run_log import read_state
 from labctl.terminal.progress import Display
 from sim_backend.description import DieDescription
@@ -53,7 +53,7 @@ def comparison() -> Comparison:
 
 
 def test_dies_are_taken_from_the_centre_of_the_wafer_outwards() -> None:
-    subjects = compose.read(OVERNIGHT).subjects
+    subjects = composition.read(OVERNIGHT).subjects
     order = mtj_chip.centre_out(subjects)
     assert {s.at for s in order[:4]} == {(3, 2), (4, 2), (3, 3), (4, 3)}
     assert {s.name for s in order} == {s.name for s in subjects}
@@ -62,14 +62,14 @@ def test_dies_are_taken_from_the_centre_of_the_wafer_outwards() -> None:
 
 
 def test_a_map_that_is_not_square_has_its_centre_in_the_middle() -> None:
-    some = compose.read(OVERNIGHT).subjects[0]
+    some = composition.read(OVERNIGHT).subjects[0]
     row = [Subject(f"D{x}", some.description, 1, (x, 7)) for x in range(5)]
     assert [s.name for s in mtj_chip.centre_out(row)] == ["D2", "D1", "D3", "D0", "D4"]
 
 
 def test_more_dies_than_there_are_and_odd_lists_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="--dies 37: the campaign has 36"):
-        mtj_chip._subset(compose.read(OVERNIGHT).subjects, 37)
+        mtj_chip._subset(composition.read(OVERNIGHT).subjects, 37)
     for densities in ((), (1.0, 1.0), (0.0, 1.0)):
         with pytest.raises(BenchError, match="different positive numbers"):
             mtj_chip.check(Asked("digits", densities=densities))
@@ -78,17 +78,17 @@ def test_more_dies_than_there_are_and_odd_lists_are_refused(tmp_path: Path) -> N
 
 
 def test_a_density_multiplies_every_kind_of_defect_and_nothing_else() -> None:
-    loaded = files.read(OVERNIGHT, compose.campaign_model())
+    loaded = files.read(OVERNIGHT, registry.campaign_model())
     overrides = mtj_chip._defects(loaded, 2.0)
-    changed = compose.read(OVERNIGHT, overrides).subjects[5].description
-    before = compose.read(OVERNIGHT).subjects[5].description
+    changed = composition.read(OVERNIGHT, overrides).subjects[5].description
+    before = composition.read(OVERNIGHT).subjects[5].description
     for kind in ("short", "open", "stuck_p", "stuck_ap", "low_tmr"):
         twice = 2 * getattr(before.simulation.defects, kind)
         assert getattr(changed.simulation.defects, kind) == pytest.approx(twice, rel=1e-12)
     assert changed.simulation.medians == before.simulation.medians
     assert mtj_chip._defects(loaded, 1.0) == {}
     # what the campaign itself changes of the die file is what is multiplied
-    own = files.read(OVERNIGHT, compose.campaign_model(), {"wafer.change.simulation.defects.short": "0.2 %"})
+    own = files.read(OVERNIGHT, registry.campaign_model(), {"wafer.change.simulation.defects.short": "0.2 %"})
     assert mtj_chip._defects(own, 0.5)["wafer.change.simulation.defects.short"] == "0.1 %"
     base = files.load(own.value.wafer.die, DieDescription).simulation.defects.open
     assert mtj_chip._defects(own, 0.5)["wafer.change.simulation.defects.open"] == f"{50 * base:g} %"
@@ -244,7 +244,7 @@ def test_a_step_that_fails_says_on_which_die_and_why(tmp_path: Path, monkeypatch
     def again(name: str) -> None:
         Steps(tmp_path, 1, quiet(), 1).run(name, EXAMPLES / "wine-passive.yaml", {"dies": dies("D80")})
 
-    monkeypatch.setattr("labctl.station.bodies.Simulated.approach", gone)
+    monkeypatch.setattr("labctl.station.simulated.Simulated.approach", gone)
     with pytest.raises(LabError, match="die D80: the probe is gone"):
         again("campaign")
     monkeypatch.setattr("labctl.batch.session.start", lambda *_: (Ending(4), None))

@@ -18,9 +18,11 @@ from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse
 from labctl.core.outcome import Status
+from labctl.core.site import Subject
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bodies import OnBench, Subject, on_bench
+from labctl.station.bench_session import OnBench
+from labctl.station.bench_setup import on_bench
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal
 from labctl.storage.stress_ledger import Ledger

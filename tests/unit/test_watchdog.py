@@ -19,8 +19,10 @@ from labctl.batch.watchdog import BenchCrew
 from labctl.config.rules import Batch
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
+from labctl.core.site import Subject
+from labctl.core.unverified import LeftUnverified
 from labctl.execution.die_job import Job
-from labctl.station.bodies import LeftUnverified, Station, Subject
+from labctl.station.bench_setup import Station
 from labctl.station.hand_session import bench_limits
 from labctl.storage.run_log import Runlog
 from protocols.by_hand import MapCells, PulseCell

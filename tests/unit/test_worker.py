@@ -10,10 +10,11 @@ from labctl.analysis.measured import Spread
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.limits import Limits
+from labctl.core.site import Subject
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
-from labctl.station.bodies import Simulated, Subject
+from labctl.station.simulated import Simulated
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal

@@ -1,76 +1,32 @@
 """From a campaign file to jobs: the part of the composition root that knows both files and bodies."""
 
-import json
 import os
-import platform
-import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
-from functools import cache
-from importlib import metadata
 from pathlib import Path
 from typing import Any
-
-from pydantic import Field, create_model
 
 from instruments.assemble import planned_die
 from instruments.bench import Bench
 from instruments.fiducial import Fiducial, fits
 from labctl import files
-from labctl.batch.reference_die import stages_of
-from labctl.config.campaign import Campaign, OneStage, subsites_of
+from labctl.config.campaign import Campaign, subsites_of
 from labctl.config.wafer_file import WaferFile, lay_out
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.names import file_name
 from labctl.core.procedure import Procedure
+from labctl.core.site import Subject
 from labctl.execution.die_job import Job, for_die
 from labctl.networks import datasets, solutions
 from labctl.networks.trained_network import TrainedFile, read_trained
-from labctl.station.bodies import Station, Subject
-from labctl.station.doctor import versions
+from labctl.station.bench_setup import Station
+from labctl.station.reference_visit import stages_of
+from labctl.station.registry import campaign_model, registry
 from labctl.storage.stress_ledger import ledger_path
 from labctl.wafer_maps.drawing import describe
 from protocols.weights import Layer, Solution
 from sim_backend.description import DieDescription
-
-
-@cache
-def registry() -> dict[str, type[Procedure]]:
-    """Return every procedure by name, ours and those that other distributions register under `labctl.protocols`."""
-    found: dict[str, type[Procedure]] = {}
-    for entry in metadata.entry_points(group="labctl.protocols"):
-        kind = entry.load()
-        if not (isinstance(kind, type) and issubclass(kind, Procedure)):
-            raise BenchError(f"the protocol '{entry.name}' ({entry.value}) is not a Procedure")
-        found[entry.name] = kind
-    if not found:
-        raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
-    return dict(sorted(found.items()))
-
-
-@cache
-def campaign_model() -> type[Campaign]:
-    """Return the campaign model with one optional key per registered procedure in each stage."""
-    options: dict[str, Any] = {}
-    for name, kind in registry().items():
-        summary = (kind.__doc__ or name).strip().splitlines()[0]
-        options[name] = (kind.settings() | None, Field(default=None, description=summary))
-    stage = create_model("Stage", __base__=OneStage, __doc__="One procedure with its parameters.", **options)
-    return create_model(
-        "CampaignFile",
-        __base__=Campaign,
-        __doc__="A campaign: stages over dies.",
-        stages=(tuple[stage, ...], Field(min_length=1, description="what is done to each die, in order")),
-        fiducials=(
-            tuple[Fiducial, ...],
-            Field(default=(), description="places whose electrical fact is known, besides those of the wafer file"),
-        ),
-    )
 
 
 @dataclass(frozen=True)
@@ -325,96 +281,3 @@ def _inputs(campaign: Campaign, trained: TrainedFile) -> dict[str, Any]:
         "x_test": data.x_test,
         "y_test": data.y_test,
     }
-
-
-def default_folder(campaign: Campaign) -> Path:
-    """Return a new folder name under runs/."""
-    return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{campaign.name}"
-
-
-def refuse_existing(folder: Path) -> None:
-    """Raise BenchError if `folder` holds anything, or if its parent cannot be written to."""
-    if folder.is_dir():
-        if any(folder.iterdir()):
-            raise BenchError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
-    elif folder.exists():
-        raise BenchError(f"{folder} exists and is not a folder")
-    anchor = folder
-    while not anchor.exists():
-        anchor = anchor.parent
-    if not (anchor.is_dir() and os.access(anchor, os.W_OK)):
-        raise BenchError(f"{anchor} cannot be written to; name another folder with --out")
-
-
-def git_commit() -> str:
-    """Return the commit of this source tree with "-dirty" if it was changed, "" if it is not a checkout."""
-    here = Path(__file__).resolve().parents[2]
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
-
-
-def _kept_as(prepared: Prepared, kind: type) -> str | None:
-    """Return the name in the run folder of the file that is a `kind`, None if there is none."""
-    found = (k for k, source in enumerate(prepared.sources) if isinstance(source.value, kind))
-    return next((f"{k:02d}-{prepared.sources[k].path.name}" for k in found), None)
-
-
-def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[str, Any]:
-    """Make the run folder with verbatim inputs and `run.json`; return what `run.json` says.
-
-    Raises:
-        BenchError: the folder cannot be made or written.
-    """
-    refuse_existing(folder)
-    try:
-        (folder / "dies").mkdir(parents=True)
-        (folder / "files").mkdir()
-        kept = {}
-        for number, source in enumerate(prepared.sources):
-            name = f"{number:02d}-{source.path.name}"
-            kept[name] = files.keep(folder / "files" / name, source.path, source.raw)
-        weights = prepared.campaign.solutions
-        copy = folder / "files" / "solutions.npz"
-        kept["solutions.npz"] = files.keep(copy, weights, files.actual(weights).read_bytes())
-        said: dict[str, Any] = {
-            "format": 1,
-            "name": prepared.campaign.name,
-            "title": prepared.campaign.title,
-            "seed": prepared.campaign.seed,
-            "dies": [s.name for s in prepared.subjects],
-            "body": prepared.body,
-            "real": prepared.bench is not None and prepared.sim is None,
-            "set": dict(prepared.overrides),
-            "sim": prepared.sim,
-            "roles": {"campaign": _kept_as(prepared, Campaign), "bench": _kept_as(prepared, Bench)},
-            "files": kept,
-            "argv": list(argv),
-            "cwd": str(Path.cwd()),
-            "host": socket.gethostname(),
-            "machine": platform.machine(),
-            "versions": versions(),
-            "git_commit": git_commit(),
-            "utc": datetime.now(UTC).isoformat(),
-            "monotonic": time.monotonic(),
-            "executable": sys.executable,
-        }
-        part = folder / "run.json.part"
-        with part.open("w", encoding="utf-8") as f:
-            json.dump(said, f, indent=1)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(folder / "run.json")
-    except OSError as error:
-        raise BenchError(
-            f"{folder} cannot be made: {error.strerror or error}; name another folder with --out"
-        ) from error
-    return said

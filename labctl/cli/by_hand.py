@@ -1,0 +1,151 @@
+"""The commands by hand: read, pulse, map. Rehearsed first, behind the limits of the bench file, and journalled."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labctl.cli.bench_options import BenchOption, DieOption, JsonOption, OutOption, SeedOption, SimOption
+from labctl.core.errors import BenchError
+from labctl.terminal.progress import console
+
+CellOption = Annotated[str, typer.Option("--cell", metavar="K,R,C", help="kernel, row and column, from 0")]
+READ = {"v_read": "100 mV", "aperture": "1 ms", "compliance": "5 mA"}
+VRead = Annotated[str, typer.Option("--v-read", metavar="QUANTITY", help="cell voltage of a read")]
+Aperture = Annotated[str, typer.Option("--aperture", metavar="QUANTITY", help="integration time of a reading")]
+Compliance = Annotated[str, typer.Option("--compliance", metavar="QUANTITY", help="current limit of every line")]
+
+
+def read(
+    bench: BenchOption,
+    die: DieOption,
+    cell: CellOption,
+    v_read: VRead = READ["v_read"],
+    aperture: Aperture = READ["aperture"],
+    compliance: Compliance = READ["compliance"],
+    sim: SimOption = None,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Read one cell of the die under the needles.
+
+    Example: labctl read --bench examples/bench-two-arrays.yaml --die examples/dies/passive-15x15.yaml --cell 0,3,4
+    --sim bytes
+    """
+    from protocols.by_hand import ReadCell
+
+    given = {**_cell(cell), "v_read": v_read, "aperture": aperture, "compliance": compliance}
+    _by_hand(ReadCell, given, bench, die, sim, out, seed, as_json)
+
+
+def pulse(
+    bench: BenchOption,
+    die: DieOption,
+    cell: CellOption,
+    to: Annotated[str, typer.Option("--to", metavar="P|AP", help="the state to write")],
+    voltage: Annotated[str, typer.Option("--voltage", metavar="QUANTITY", help="magnitude at the cell, e.g. '450 mV'")],
+    width: Annotated[str, typer.Option("--width", metavar="QUANTITY", help="pulse width")] = "1 ms",
+    scheme: Annotated[str, typer.Option("--scheme", metavar="half|third|grounded")] = "half",
+    v_read: VRead = READ["v_read"],
+    aperture: Aperture = READ["aperture"],
+    compliance: Compliance = READ["compliance"],
+    sim: SimOption = None,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Give one cell one pulse and read it on the same route. A cell that does not switch is a result, not an error.
+
+    Example: labctl pulse --bench examples/bench-two-arrays.yaml --die examples/dies/passive-15x15.yaml --cell 0,3,4
+    --to P --voltage '450 mV' --sim bytes
+    """
+    from protocols.by_hand import PulseCell
+
+    if to.upper() not in ("P", "AP"):
+        raise BenchError(f"--to {to}: expected P or AP")
+    given = {
+        **_cell(cell), "to_p": to.upper() == "P", "voltage": voltage, "width": width, "scheme": scheme,
+        "v_read": v_read, "aperture": aperture, "compliance": compliance,
+    }  # fmt: skip
+    _by_hand(PulseCell, given, bench, die, sim, out, seed, as_json)
+
+
+def map_(
+    bench: BenchOption,
+    die: DieOption,
+    kernel: Annotated[
+        int | None, typer.Option("--kernel", metavar="K", min=0, help="one kernel [default: all]")
+    ] = None,
+    v_read: VRead = READ["v_read"],
+    aperture: Aperture = READ["aperture"],
+    compliance: Compliance = READ["compliance"],
+    sim: SimOption = None,
+    out: OutOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Read every cell and print the conductance map."""
+    from protocols.by_hand import MapCells
+
+    given = {"kernel": kernel, "v_read": v_read, "aperture": aperture, "compliance": compliance}
+    _by_hand(MapCells, given, bench, die, sim, out, seed, as_json)
+
+
+def _cell(text: str) -> dict[str, int]:
+    """Return kernel, row and column of ``K,R,C``.
+
+    >>> _cell("1,3,14")
+    {'kernel': 1, 'row': 3, 'col': 14}
+    """
+    try:
+        kernel, row, col = (int(part) for part in text.split(","))
+    except ValueError as error:
+        raise BenchError(f"--cell {text}: expected kernel,row,column such as 0,3,4") from error
+    return {"kernel": kernel, "row": row, "col": col}
+
+
+def _procedure(kind: Any, given: dict[str, Any]) -> Any:
+    """Return the procedure with the parameters of the command line; BenchError names the option that is wrong."""
+    from pydantic import ValidationError
+
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        said = "; ".join(
+            f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg'].removeprefix('Value error, ')}"
+            for e in error.errors()
+        )
+        raise BenchError(said) from error
+
+
+def _by_hand(
+    kind: Any,
+    given: dict[str, Any],
+    bench: Path,
+    die: Path,
+    sim: str | None,
+    out: Path | None,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Rehearse, carry out and show one procedure by hand; leave with its exit code."""
+    from labctl.report import by_hand
+    from labctl.station import hand_session
+
+    if sim not in (None, "bytes", "tcp"):
+        raise BenchError(f"--sim {sim}: expected bytes or tcp")
+    prepared = hand_session.prepare(bench, die, _procedure(kind, given), sim, seed)
+    folder, result, status, code = hand_session.carry_out(prepared, out, sys.argv, typer.confirm)
+    screen = console(stderr=as_json)
+    rows = by_hand.rows(folder)
+    for row in rows:
+        by_hand.show(row, screen)
+    if result.outcome.reason:
+        screen.print(f"{status.value}: {result.outcome.reason}", markup=False, soft_wrap=True)
+    screen.print(f"outputs {'off' if code != 6 else 'NOT verified off'}; recorded in {folder}", markup=False)
+    if as_json:
+        print(json.dumps({"outcome": status.value, "exit": code, "path": str(folder), "found": rows}))
+    raise typer.Exit(code)

@@ -1,0 +1,79 @@
+"""A die as a campaign names it, and where it is."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+from labctl.core.prober import Subsite
+from labctl.station.twin import Spot
+from sim_backend.chip import ChipDie
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
+from sim_backend.make import make_die
+
+_VISIT = 20
+"""Bits that number the operations of one visit of a golden die; a journal has fewer."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A die as a campaign names it.
+
+    Args:
+        at: its (column, row) on the prober's map.
+        seed: of the simulated world it lives in; a real die has none.
+        wafer: what its wafer is called, "" if it has none.
+        subsite: the spot of the die at `at` where it is, None for the only one.
+        subsites: all spots of that die.
+        excluded: why the campaign leaves it out, "" if it does not.
+    """
+
+    name: str
+    description: DieDescription
+    seed: int
+    at: tuple[int, int] = (0, 0)
+    wafer: str = ""
+    subsite: Subsite | None = None
+    subsites: tuple[Subsite, ...] = ()
+    excluded: str = ""
+
+    @property
+    def die(self) -> str:
+        """Name of the die that it is, or of which it is a subsite."""
+        return self.name if self.subsite is None else self.name.removesuffix(f"-{self.subsite.name}")
+
+    @property
+    def serial(self) -> str:
+        """What it is called however often it is visited: "A@2", the second visit of a golden die, is die "A"."""
+        return self.name.partition("@")[0]
+
+    @property
+    def visit(self) -> int:
+        """Number of the visit of a golden die; 0 for any other die."""
+        return int(self.name.partition("@")[2] or 0)
+
+    @property
+    def spot(self) -> Spot:
+        """(column, row, number of the subsite) on the prober's map."""
+        return (*self.at, 0 if self.subsite is None else self.subsite.number)
+
+    def split(self, subsites: Iterable[Subsite]) -> "Iterator[Subject]":
+        """Yield what the campaign tests here: the die, or what is at each of its subsites."""
+        found = tuple(subsites)
+        if not found:
+            yield self
+        for spot in found:
+            yield replace(self, name=f"{self.name}-{spot.name}", subsite=spot, subsites=found)
+
+    @property
+    def alike(self) -> tuple[Any, ...]:
+        """What a plan depends on: dies that have this in common take the same time and the same operations."""
+        d = self.description
+        return d.shape, d.nominal, d.simulation.timing.model_dump_json()
+
+    def simulated(self) -> SimDie | ChipDie:
+        """Return the simulated die; at each visit of a golden one as it was made, and with noise of its own."""
+        die = make_die(self.description, seed=self.seed, name=self.serial)
+        if self.visit:
+            die.begin(self.visit << _VISIT)
+        return die

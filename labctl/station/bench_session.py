@@ -1,0 +1,209 @@
+"""Dies under the needles of a bench or of its twin: approached, proved, left."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from instruments.assemble import OpenBench
+from instruments.bench import Bench
+from instruments.contact import check_contact, lift, touch_down
+from instruments.fiducial import Fiducial, Found, prove
+from labctl.core.body import Approached, Say, _quiet
+from labctl.core.die import Die
+from labctl.core.die_state import State
+from labctl.core.errors import BenchError, ContactError, LabError
+from labctl.core.instrument import Compensated
+from labctl.core.rebuild import Rebuild
+from labctl.core.site import _VISIT, Subject
+from labctl.core.transport import Transport
+from labctl.core.units import Ohm, Second
+from labctl.core.unverified import LeftUnverified
+from labctl.station.twin import Spot
+from labctl.storage.stress_ledger import Ledger
+
+
+class AnyTwin(Protocol):
+    """A twin, in this process or in another one."""
+
+    def connect(self, name: str, entry: Any) -> Transport:
+        """Return the wire to one instrument."""
+        ...
+
+    def wait(self, seconds: float) -> None:
+        """Let a time pass on the twin's clock."""
+        ...
+
+    def truth(self, spot: Spot) -> dict[str, Any]:
+        """Return what the die at a spot really holds."""
+        ...
+
+    def mark(self, spot: Spot, operation: int) -> None:
+        """Number luck and noise anew, for an operation's number."""
+        ...
+
+    def close(self) -> None:
+        """Be done with it."""
+        ...
+
+
+class OnBench:
+    """A bench or its twin; a context that ends safe.
+
+    Args:
+        twin: None for the real bench.
+        ledger: counts every touch over the lives of dies; None for simulated ones.
+    """
+
+    def __init__(self, bench: Bench, opened: OpenBench, twin: AnyTwin | None, ledger: Ledger | None = None) -> None:
+        self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
+        self.anew = twin is not None
+        """Whether the die that is approached next has forgotten what was done to it, as dies of a new twin have."""
+        self._proved: list[Found] = []
+
+    @property
+    def rebuild(self) -> Rebuild:
+        """A real die keeps its cells; those of a new twin are made anew."""
+        return Rebuild.STATES if self.anew else Rebuild.NOTHING
+
+    @property
+    def patience(self) -> Second:
+        """Of a prober that moves, of a person, or of nobody."""
+        return math.inf if getattr(self.opened.prober, "by_hand", False) else 300.0
+
+    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+        """Bring `subject` under the needles and have contact.
+
+        Raises:
+            ContactError: no contact after the touches that are allowed.
+            InstrumentError: something did not answer, or not as it should.
+        """
+        opened, description = self.opened, subject.description
+        self.bench.wiring.fits(description.shape)
+        die = opened.turn_to(description.nominal, description.polarity)
+        noted: dict[str, Any] = {"identities": dict(opened.identities)}
+        if opened.prober is not None:
+            say(State.MOVING)
+            spot = () if subject.subsite is None else (subject.subsite,)
+            die.land()
+            place = opened.prober.step(*subject.at, *spot)
+            say(State.CONTACT_CHECK)
+
+            def again() -> None:
+                say(State.RETOUCH)
+                say(State.CONTACT_CHECK)
+
+            before, touching = self._touches(subject), partial(self._touching, subject)
+            touched = touch_down(die, opened.prober, before, retouching=again, touching=touching)
+            noted |= {
+                "place": [place.col, place.row],
+                "touches": touched.touches,
+                "contact_resistance": _by_pads(touched.resistance),
+            }
+            if self._proved:
+                noted["fiducials"], self._proved = [_said(found) for found in self._proved], []
+        return self._ready(die, subject, noted)
+
+    def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
+        if self.twin is None:
+            return Approached(die, noted)
+        twin, spot, first = self.twin, subject.spot, subject.visit << _VISIT
+        return Approached(die, noted, partial(twin.truth, spot), lambda number: twin.mark(spot, first + number))
+
+    def _touches(self, subject: Subject) -> int:
+        """Return how often these needles have touched a die before."""
+        return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.serial, self.bench.name)
+
+    def _touching(self, subject: Subject | None) -> None:
+        """Count a touch that is about to happen."""
+        if self._ledger is not None and subject is not None:
+            self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
+
+    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Subject]) -> list[Found]:
+        """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.
+
+        What was found is noted with the first die that is approached.
+
+        Args:
+            subjects: everything that the wafer has, tested or not.
+
+        Raises:
+            BenchError: it is not, or nothing here moves.
+            ContactError: nothing conducts anywhere.
+        """
+        if self.opened.prober is None:
+            raise BenchError(f"the wafer has fiducials, and the bench '{self.bench.name}' has no prober to go there")
+        every = list(subjects)
+        first = {s.at: s for s in reversed(every) if s.spot[2] == 0}
+        self._proved = prove(
+            self.opened.die,
+            self.opened.prober,
+            fiducials,
+            {s.at for s in every},
+            {f.at: self._touches(first[f.at]) for f in fiducials if f.at in first},
+            lambda spot: self._touching(first.get(spot)),
+        )
+        return self._proved
+
+    def leave(self) -> None:
+        """Have outputs verified off and needles up, lifted from pads as the bench file says they are left."""
+        self.opened.off()
+        if self.opened.prober is not None:
+            lift(self.opened.die, self.opened.prober)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.opened.__exit__(kind, error, trace)
+        except LabError as unsafe:
+            raise LeftUnverified(f"the bench is left as it is, and was not verified safe: {unsafe}") from unsafe
+        finally:
+            if self._ledger is not None:
+                self._ledger.close()
+            if self.twin is not None:
+                self.twin.close()
+
+
+def _said(found: Found) -> dict[str, Any]:
+    """Return what was found at a fiducial as a journal holds it."""
+    return {"at": list(found.at), "touches": found.touches, "resistance": _by_pads(found.resistance)}
+
+
+def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:
+    """Return resistances by the names of their two pads, as a journal holds them."""
+    return {f"{a}-{b}": ohm for (a, b), ohm in resistance.items()}
+
+
+class ByHand(OnBench):
+    """A bench that a person stands at: the needles stay where they are, down on a die, and so does the die."""
+
+    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+        """Have the interface of the die under the needles, if they are in contact; ContactError if not.
+
+        The first voltage is that of the contact check. Structures that do not conduct are noted where the chuck stands
+        at contact height, and are no contact where it stands off it, as with a compensated station.
+        """
+        self.bench.wiring.fits(subject.description.shape)
+        die = self.opened.turn_to(subject.description.nominal, subject.description.polarity)
+        prober = self.opened.prober
+        if prober is not None and not prober.in_contact():
+            raise ContactError(
+                f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
+            )
+        noted: dict[str, Any] = {"identities": dict(self.opened.identities), "by_hand": True}
+        try:
+            noted["contact_resistance"] = _by_pads(check_contact(die))
+        except ContactError as error:
+            if isinstance(prober, Compensated) and not prober.at_contact_height():
+                raise
+            noted["no_contact"] = str(error)
+        return self._ready(die, subject, noted)
+
+    def leave(self) -> None:
+        """Have outputs verified off and relays open; the needles stay."""
+        self.opened.off()

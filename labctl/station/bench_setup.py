@@ -1,0 +1,166 @@
+"""A bench, or its twin, with the dies that are tested on it."""
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from instruments.assemble import open_bench
+from instruments.bench import Bench
+from instruments.drivers import visa
+from instruments.fiducial import Fiducial
+from instruments.manual_prober import Ask
+from instruments.transport import Log
+from labctl.core.errors import BenchError
+from labctl.core.site import Subject
+from labctl.station.bench_session import AnyTwin, ByHand, OnBench
+from labctl.station.twin import Spot, Twin
+from labctl.storage.filesystem import check_place
+from labctl.storage.latch import permit
+from labctl.storage.stress_ledger import VARIABLE, Ledger
+from sim_backend.die import SimDie
+
+
+def _passive(subject: Subject) -> SimDie:
+    """Return the simulated die for the twin of a bench; BenchError if it is an integrated chip."""
+    die = subject.simulated()
+    if not isinstance(die, SimDie):
+        raise BenchError(f"die {subject.name} is an integrated chip, driven by its own board; the twin has none")
+    return die
+
+
+def _kept(ledger: Path) -> Ledger:
+    """Return the ledger of real dies, open; BenchError if it is not on a disk of this computer."""
+    try:
+        check_place(ledger.parent)
+    except BenchError as error:
+        where = f"name another place with {VARIABLE} or 'ledger' in the bench file"
+        raise BenchError(f"the stress ledger cannot be {ledger}; {where}: {error}") from error
+    return Ledger.open(ledger)
+
+
+def twin_of(
+    bench: Bench,
+    subjects: Sequence[Subject],
+    sim: str,
+    *,
+    by_hand: bool = False,
+    others: Sequence[Subject] = (),
+    visited: Collection[tuple[int, int]] = (),
+) -> Twin:
+    """Return the twin of a bench around simulated `subjects`; arguments as of `on_bench`."""
+    if sim not in ("bytes", "tcp"):
+        raise BenchError(f"--sim {sim}: expected bytes or tcp")
+    taken: dict[Spot, Subject] = {}
+    for subject in (*subjects, *others):
+        if subject.spot in taken:
+            raise BenchError(f"dies {taken[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
+        taken[subject.spot] = subject
+    return Twin(
+        bench,
+        {spot: _passive(s) for spot, s in taken.items()},
+        subsites=subjects[0].subsites,
+        visited=visited,
+        sockets=sim == "tcp",
+        seed=subjects[0].seed,
+        in_contact=by_hand,
+    )
+
+
+def on_bench(
+    bench: Bench,
+    subjects: list[Subject],
+    sim: str | None,
+    *,
+    ask: Ask | None = None,
+    log: Callable[[str], Log] | None = None,
+    by_hand: bool = False,
+    others: Sequence[Subject] = (),
+    visited: Collection[tuple[int, int]] = (),
+    ledger: Path | None = None,
+    twin: AnyTwin | None = None,
+) -> OnBench:
+    """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
+
+    A real bench reads its latch before it is connected and before every operation.
+
+    Args:
+        sim: None for the real bench; "bytes" or "tcp" for the twin.
+        by_hand: nothing will move; in the twin, the needles stand on the first die.
+        others: dies of the wafer that are not tested, which the twin has as well.
+        visited: places without a die to which the prober goes all the same.
+        ledger: where the touches of real dies are counted.
+        twin: one that is there already; None makes one.
+
+    Raises:
+        BenchError: file and what answers do not fit, an output is on, or the ledger is on a disk of another computer.
+        InstrumentError: an instrument does not answer.
+        SwitchedOff: the latch of the bench is set.
+    """
+    first, body = subjects[0].description, ByHand if by_hand else OnBench
+    if sim is None:
+        found = None if ledger is None else _kept(ledger)
+        try:
+            opened = open_bench(
+                bench,
+                first.nominal,
+                connect=visa(log),
+                polarity=first.polarity,
+                ask=ask,
+                permit=permit(bench),
+            )
+        except BaseException:
+            if found is not None:
+                found.close()
+            raise
+        return body(bench, opened, None, found)
+    if twin is None:
+        twin = twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
+    try:
+        opened = open_bench(
+            bench,
+            first.nominal,
+            connect=twin.connect,
+            polarity=first.polarity,
+            ask=ask or (lambda text: True),
+            wait=twin.wait,
+        )
+    except BaseException:
+        twin.close()
+        raise
+    return body(bench, opened, twin)
+
+
+@dataclass(frozen=True)
+class Station:
+    """A bench and what is tested on it; picklable, for the process that owns it.
+
+    Args:
+        others: dies of the wafer that are not tested.
+        fiducials: places at which the map of the wafer is proved.
+        sim: None for the real bench; "bytes" or "tcp" for its twin.
+        ledger: where the touches of real dies are counted.
+    """
+
+    bench: Bench
+    subjects: tuple[Subject, ...]
+    others: tuple[Subject, ...] = ()
+    fiducials: tuple[Fiducial, ...] = ()
+    sim: str | None = None
+    ledger: Path | None = None
+
+    def twin(self) -> Twin | None:
+        """Return the twin of the bench, made anew; None for the real bench."""
+        if self.sim is None:
+            return None
+        visited = [f.at for f in self.fiducials]
+        return twin_of(self.bench, self.subjects, self.sim, others=self.others, visited=visited)
+
+    @contextmanager
+    def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench]:
+        """Connect to the bench or its `twin`, prove the map of the wafer if it can be, and leave it safe."""
+        asked = None if self.sim else ask
+        with on_bench(self.bench, list(self.subjects), self.sim, ask=asked, ledger=self.ledger, twin=twin) as body:
+            if self.fiducials:
+                body.prove(self.fiducials, (*self.subjects, *self.others))
+            yield body

@@ -1,0 +1,25 @@
+"""What is done on a visit of the reference die."""
+
+from collections.abc import Sequence
+
+from labctl.config.reference_die import Golden, Visit
+from labctl.core.errors import BenchError
+from labctl.core.procedure import Procedure
+from protocols.by_hand import MapCells
+from protocols.settings import ReadSettings
+from protocols.survey import Survey
+
+
+def stages_of(golden: Golden, stages: Sequence[Procedure]) -> tuple[Procedure, ...]:
+    """Return what is done on a visit; cells are read as the `stages` of the campaign read them.
+
+    Raises:
+        BenchError: there is no survey that a visit could do.
+    """
+    if golden.measure is Visit.SURVEY:
+        if not (surveys := tuple(p for p in stages if isinstance(p, Survey))):
+            raise BenchError("batch.golden.measure is 'survey', and the campaign has no stage 'survey'")
+        return surveys[:1]
+    parts = (value for p in stages for value in (p, *(getattr(p, name) for name in type(p).model_fields)))
+    how = next((value for value in parts if isinstance(value, ReadSettings)), ReadSettings())
+    return (MapCells(**{name: getattr(how, name) for name in ReadSettings.model_fields}),)
