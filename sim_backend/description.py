@@ -4,63 +4,22 @@ None of the numbers that fill this file in are published for the dies of the lit
 default it is this project's own, and its description says so; a campaign records the whole file, defaults
 included."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Self
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Le
 from pydantic import Field, model_validator
 
-from labctl.core.bias import Geometry, Kind, Nominal
+from labctl.core.bias import Kind
+from labctl.core.die_file import DieFile, Fraction, NotNegative, Positive
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
-from labctl.core.units import Ampere, FloatArray, Metre, Ohm, OhmMetre2, Ratio, Second, Unit, Volt
-from sim_backend import mtj
+from labctl.core.units import Ampere, FloatArray, Ohm, Ratio, Second, Unit, Volt
 from sim_backend.chip_board import IDEAL_BOARD, IDEAL_TRANSISTOR, Board, Transistor
 
 PerSecond = Annotated[float, Unit("Hz")]
 
-# Bounds stand in the annotation, after the unit, where they judge the value in SI units. The upper ones are far outside
-# of what anybody makes: a number beyond them is a slip, such as mm for nm.
-Positive = Gt(0)
-NotNegative = Ge(0)
-Fraction = Annotated[Ratio, Ge(0), Le(1)]
-Diameter = Annotated[Metre, Ge(1e-9), Le(100e-6)]
-MAX_LINES = 4096
-MAX_CELLS = 10_000_000
-
 _OURS = " Project default, not a published value."
-
-
-class DieGeometry(Model):
-    """How many crossbars of what shape."""
-
-    kind: Kind = Field(Kind.PASSIVE, description="passive or 1T1R")
-    kernels: int = Field(1, ge=1, description="crossbars on the die")
-    n_rows: int = Field(ge=1, le=MAX_LINES, description="driven lines of each kernel")
-    n_cols: int = Field(ge=1, le=MAX_LINES, description="sensed lines of each kernel")
-
-    @model_validator(mode="after")
-    def _can_be_held(self) -> Self:
-        cells = self.kernels * self.n_rows * self.n_cols
-        if cells > MAX_CELLS:
-            raise ValueError(
-                f"{self.kernels} kernels of {self.n_rows} x {self.n_cols} are {cells:,} cells; "
-                f"expected at most {MAX_CELLS:,} on a die"
-            )
-        return self
-
-
-class Junction(Model):
-    """What is known of the junctions before anything is measured: the mask and the stack."""
-
-    diameter: Diameter = Field(description="electrical diameter, such as 80 nm")
-    kernel_diameters: tuple[Diameter, ...] = Field(
-        (), description="one diameter per kernel, where the kernels of a die differ; empty: all as `diameter`"
-    )
-    ra: Annotated[OhmMetre2, Positive, Le(1e-3)] = Field(12e-12, description="resistance-area product in P." + _OURS)
-    tmr: Annotated[Ratio, NotNegative, Le(100)] = Field(
-        1.2, description="tunnel magnetoresistance at low bias, such as 120 %." + _OURS
-    )
 
 
 class Spread(Model):
@@ -250,21 +209,10 @@ CHIP = {
 bits behind 2 kohm, and the full scale 2048 of them in each direction."""
 
 
-class DieDescription(Model):
-    """A die file: what is known of a die, and how to simulate it."""
+class DieDescription(DieFile):
+    """A die file, and how to simulate the die."""
 
-    name: str = Field(min_length=1, description="kind of die; every die of the kind has its own seed and name")
-    geometry: DieGeometry
-    polarity: Literal[1, -1] = Field(1, description="1 if V_row - V_col > 0 writes P, -1 if it writes AP")
-    junction: Junction
     simulation: Simulation = Simulation()
-
-    @model_validator(mode="after")
-    def _one_diameter_per_kernel(self) -> Self:
-        given = len(self.junction.kernel_diameters)
-        if given not in (0, self.geometry.kernels):
-            raise ValueError(f"{given} kernel_diameters for {self.geometry.kernels} kernels; give one each, or none")
-        return self
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
@@ -276,29 +224,19 @@ class DieDescription(Model):
         elif not sim.ideal:
             left_out = {name: part for name, part in CHIP.items() if name not in sim.model_fields_set}
             # a frozen model is completed while it is made; the record then holds every default
-            self.__dict__["simulation"] = sim.model_copy(update=left_out)
+            object.__setattr__(self, "simulation", sim.model_copy(update=left_out))
         return self
 
     @property
-    def shape(self) -> Geometry:
-        """Return the geometry that protocols see."""
-        g = self.geometry
-        return Geometry(g.kernels, g.n_rows, g.n_cols, g.kind, self.polarity)
-
-    @property
-    def nominal(self) -> Nominal:
-        """Return the nominal conductances, from diameter, RA and TMR; of 1T1R with the transistor in series."""
-        g_p = float(mtj.parallel_conductance(self.junction.diameter, self.junction.ra))
-        g_ap = g_p / (1.0 + self.junction.tmr)
+    def series(self) -> Ohm:
+        """Resistance in series with each junction while it is read, ohm: that of its access transistor."""
         transistor = self.simulation.effective.transistor
-        series = transistor.r_on if transistor is not None and self.geometry.kind is Kind.ONE_T_ONE_R else 0.0
-        return Nominal(g_p / (1.0 + g_p * series), g_ap / (1.0 + g_ap * series))
+        return transistor.r_on if transistor is not None and self.geometry.kind is Kind.ONE_T_ONE_R else 0.0
 
     @property
-    def diameters(self) -> FloatArray:
-        """Return the nominal diameter of each kernel, (kernels,) m."""
-        each = self.junction.kernel_diameters or (self.junction.diameter,) * self.geometry.kernels
-        return np.array(each)
+    def pace(self) -> str:
+        """Timing of the simulated bench."""
+        return self.simulation.timing.model_dump_json()
 
     def refuse_unsimulated(self) -> None:
         """Raise BenchError for a kind of die that this simulation does not have."""

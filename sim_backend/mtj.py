@@ -7,25 +7,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.constants import Boltzmann, elementary_charge
 
+from labctl.core.die_file import parallel_conductance as parallel_conductance
 from labctl.core.units import Ampere, BoolArray, FloatArray, Ratio, Second, Volt
 
 TEMPERATURE = 300.0
 """Room temperature, K."""
 BLEND = (100e-9, 1e-6)
 """Times between which switching goes over from precessional to thermally activated, s."""
-
-
-def parallel_conductance(diameter: npt.ArrayLike, ra: npt.ArrayLike) -> FloatArray:
-    """Return G_P = pi D^2 / (4 RA) of round junctions, in S.
-
-    Args:
-        diameter: m.
-        ra: resistance-area product in the parallel state, ohm m^2.
-
-    >>> round(1 / float(parallel_conductance(80e-9, 12e-12)))
-    2387
-    """
-    return np.pi / 4 * np.square(np.asarray(diameter, np.float64)) / np.asarray(ra, np.float64)
 
 
 def spread(nominal: npt.ArrayLike, sigma: Ratio, normal: FloatArray) -> FloatArray:

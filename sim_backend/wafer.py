@@ -11,11 +11,12 @@ import numpy as np
 from annotated_types import Gt
 from pydantic import Field, model_validator
 
+from labctl.core.die_file import Fraction
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
 from labctl.core.units import Ratio
-from sim_backend.description import Defects, DieDescription, Fraction, Medians
+from sim_backend.description import Defects, DieDescription, Medians
 from sim_backend.rng import Stream
 
 _OURS = " Project default, not a published value."

@@ -21,11 +21,12 @@ from labctl.batch.executors import ORPHANED, attempt
 from labctl.batch.requests import Going
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.procedure import Procedure
+from labctl.core.site import Spot
 from labctl.core.transport import Transport
 from labctl.execution.stop import Stop
 from labctl.station.bench_session import AnyTwin
 from labctl.station.bench_setup import Station
-from labctl.station.twin import Spot, Twin
+from labctl.station.twin import Twin
 from labctl.storage.latch import switched_off
 from labctl.storage.locks import bench_lock
 from labctl.terminal.signals import signals

@@ -24,6 +24,7 @@ from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
+from labctl.station.simulated import Simulated
 from labctl.terminal.signals import born_deaf, signals
 
 ORPHANED = "the parent process is gone"
@@ -88,7 +89,7 @@ def attempt(
 ) -> DieResult:
     """Run one die; a failure of ours is the die's, and told."""
     try:
-        return run_die(job, procedures, notify, stop, body)
+        return run_die(job, procedures, notify, stop, body or Simulated())
     except LabError as error:
         return DieResult(job.die, "error", stop.ending(error), [])
 

@@ -24,10 +24,9 @@ from labctl.batch.scheduler import Engine
 from labctl.batch.session_guard import Guard
 from labctl.batch.watchdog import BenchCrew
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, InstrumentError, LabError, StorageError
+from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, StorageError
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
-from labctl.core.unverified import LeftUnverified
 from labctl.execution.die_job import Job, Notify
 from labctl.execution.plan import DiePlan, total
 from labctl.station.bench_setup import Station

@@ -19,10 +19,9 @@ from labctl.batch.bench_process import HURRY, Order, own
 from labctl.batch.executors import Lost
 from labctl.batch.requests import Going
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, InstrumentError, LabError, SwitchedOff
+from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, SwitchedOff
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
-from labctl.core.unverified import LeftUnverified
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.station.bench_setup import Station
 from labctl.terminal.signals import born_deaf

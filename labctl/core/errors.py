@@ -69,3 +69,9 @@ class StorageError(LabError):
     """Data cannot be written or read; outputs are made safe before anything else is tried."""
 
     exit_code = 5
+
+
+class LeftUnverified(InstrumentError):
+    """A bench was left and could not be verified safe; somebody has to go there."""
+
+    exit_code = 6

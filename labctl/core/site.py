@@ -4,15 +4,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+from labctl.core.die_file import DieFile
 from labctl.core.prober import Subsite
-from labctl.station.twin import Spot
-from sim_backend.chip import ChipDie
-from sim_backend.description import DieDescription
-from sim_backend.die import SimDie
-from sim_backend.make import make_die
 
-_VISIT = 20
-"""Bits that number the operations of one visit of a golden die; a journal has fewer."""
+Spot = tuple[int, int, int]
+"""(column, row, number of the subsite) on the prober's map."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +25,7 @@ class Subject:
     """
 
     name: str
-    description: DieDescription
+    description: DieFile
     seed: int
     at: tuple[int, int] = (0, 0)
     wafer: str = ""
@@ -69,11 +65,4 @@ class Subject:
     def alike(self) -> tuple[Any, ...]:
         """What a plan depends on: dies that have this in common take the same time and the same operations."""
         d = self.description
-        return d.shape, d.nominal, d.simulation.timing.model_dump_json()
-
-    def simulated(self) -> SimDie | ChipDie:
-        """Return the simulated die; at each visit of a golden one as it was made, and with noise of its own."""
-        die = make_die(self.description, seed=self.seed, name=self.serial)
-        if self.visit:
-            die.begin(self.visit << _VISIT)
-        return die
+        return d.shape, d.nominal, d.pace

@@ -23,7 +23,6 @@ from labctl.execution.remembered_die import Remembered
 from labctl.execution.replay import Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
-from labctl.station.simulated import Simulated
 from labctl.storage import stress_ledger
 from labctl.storage.arrays import leftovers, quarantine, storage
 from labctl.storage.journal import Journal
@@ -156,9 +155,7 @@ def _meta(job: Job) -> dict[str, Any]:
     }
 
 
-def run_die(
-    job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
-) -> DieResult:
+def run_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
     """Run all stages on the die that `body` gives, seal it, and say how it ended.
 
     If this try has a journal it goes on: what it tells is gone through again (`labctl.execution.replay`) and the die is touched
@@ -167,7 +164,7 @@ def run_die(
     cannot be sealed is INTERRUPTED: its journal has everything, and to resume is to seal it.
 
     Args:
-        body: None for the simulated die.
+        body: gives the die.
 
     Raises:
         StorageError: the journal cannot be made or written.
@@ -178,7 +175,7 @@ def run_die(
         folder.mkdir(parents=True, exist_ok=True)
     notify(job.die, "lease", THINKING)
     with hold(folder, f"work on die {job.name}", patience=ORPHANED):
-        return _run_held(job, procedures, notify, stop, body or Simulated())
+        return _run_held(job, procedures, notify, stop, body)
 
 
 def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:

@@ -13,14 +13,13 @@ from instruments.fiducial import Fiducial, Found, prove
 from labctl.core.body import Approached, Say, _quiet
 from labctl.core.die import Die
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, ContactError, LabError
+from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.instrument import Compensated
 from labctl.core.rebuild import Rebuild
-from labctl.core.site import _VISIT, Subject
+from labctl.core.site import Spot, Subject
 from labctl.core.transport import Transport
 from labctl.core.units import Ohm, Second
-from labctl.core.unverified import LeftUnverified
-from labctl.station.twin import Spot
+from labctl.station.simulated import VISIT
 from labctl.storage.stress_ledger import Ledger
 
 
@@ -108,7 +107,7 @@ class OnBench:
     def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
         if self.twin is None:
             return Approached(die, noted)
-        twin, spot, first = self.twin, subject.spot, subject.visit << _VISIT
+        twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
         return Approached(die, noted, partial(twin.truth, spot), lambda number: twin.mark(spot, first + number))
 
     def _touches(self, subject: Subject) -> int:

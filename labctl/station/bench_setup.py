@@ -12,9 +12,10 @@ from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask
 from instruments.transport import Log
 from labctl.core.errors import BenchError
-from labctl.core.site import Subject
+from labctl.core.site import Spot, Subject
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
-from labctl.station.twin import Spot, Twin
+from labctl.station.simulated import simulated
+from labctl.station.twin import Twin
 from labctl.storage.filesystem import check_place
 from labctl.storage.latch import permit
 from labctl.storage.stress_ledger import VARIABLE, Ledger
@@ -23,7 +24,7 @@ from sim_backend.die import SimDie
 
 def _passive(subject: Subject) -> SimDie:
     """Return the simulated die for the twin of a bench; BenchError if it is an integrated chip."""
-    die = subject.simulated()
+    die = simulated(subject)
     if not isinstance(die, SimDie):
         raise BenchError(f"die {subject.name} is an integrated chip, driven by its own board; the twin has none")
     return die

@@ -23,6 +23,7 @@ from labctl.networks.trained_network import TrainedFile, read_trained
 from labctl.station.bench_setup import Station
 from labctl.station.reference_visit import stages_of
 from labctl.station.registry import campaign_model, registry
+from labctl.station.simulated import simulated
 from labctl.storage.stress_ledger import ledger_path
 from labctl.wafer_maps.drawing import describe
 from protocols.weights import Layer, Solution
@@ -84,7 +85,7 @@ class Prepared:
     def predictor(self, subject: Subject) -> Die:
         """Return the die whose `check` predicts what `subject` will take; nothing is connected."""
         if self.bench is None:
-            return subject.simulated()
+            return simulated(subject)
         self.bench.wiring.fits(subject.description.shape)
         return planned_die(self.bench, subject.description.nominal, subject.description.polarity)
 

@@ -10,6 +10,7 @@ from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
+from labctl.station.simulated import Simulated
 from labctl.terminal.signals import asked_to_stop
 
 
@@ -39,7 +40,7 @@ def execute(
             if stopping.is_set():
                 break
             try:
-                results.append(run_die(job, procedures, notify, stop, body))
+                results.append(run_die(job, procedures, notify, stop, body or Simulated()))
             except LabError as error:
                 results.append(DieResult(job.die, "error", stop.ending(error), []))
     return results

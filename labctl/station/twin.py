@@ -12,6 +12,7 @@ from instruments.drivers import probe_of
 from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError
 from labctl.core.prober import Subsite
+from labctl.core.site import Spot
 from labctl.core.transport import Transport
 from sim_backend.die import SimDie
 from sim_backend.emulators.clock import Clock, Timing, VirtualClock
@@ -23,8 +24,6 @@ from sim_backend.emulators.sentio import Heights, Sentio, WaferMap
 from sim_backend.emulators.serve import Server, serve
 from sim_backend.emulators.world import Line, Wiring, World
 
-Spot = tuple[int, int, int]
-"""(column, row, number of the subsite) on the prober's map."""
 CARD = "7174A"
 """Card of every slot of the emulated matrix: 8 rows by 12 columns."""
 

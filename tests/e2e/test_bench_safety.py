@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 import pytest
 
 from instruments.bench import Bench
-from labctl.core.errors import LabError
+from labctl.core.errors import LabError, LeftUnverified
 from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.core.site import Subject
-from labctl.core.unverified import LeftUnverified
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop

@@ -13,6 +13,7 @@ from labctl.core.site import Subject
 from labctl.report import report_data
 from labctl.station import composition
 from labctl.station.rehearse import rehearsed
+from labctl.station.simulated import simulated
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 
@@ -53,7 +54,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
         junction = kind.junction.model_copy(update={"ra": kind.junction.ra * DRIFT})
         changed = Subject(subject.name, kind.model_copy(update={"junction": junction}), subject.seed)
         monkeypatch.undo()
-        return changed.simulated()
+        return simulated(changed)
 
     monkeypatch.setattr(Subject, "simulated", drifted)
     prepared, plans = rehearsed(composition.read(path))

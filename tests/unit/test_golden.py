@@ -21,6 +21,7 @@ from labctl.core.record import History
 from labctl.core.site import Subject
 from labctl.execution.die_job import DieResult, Job
 from labctl.station.reference_visit import stages_of
+from labctl.station.simulated import simulated
 from labctl.storage.run_log import Runlog, read_state
 from protocols.by_hand import KernelMap, MapCells
 from protocols.survey import Survey
@@ -260,7 +261,7 @@ def test_cells_that_were_read_give_the_resistances_of_both_states():
 def test_a_simulated_golden_die_is_the_same_at_each_visit_and_its_noise_is_not():
     first, second = (Subject(f"G@{k}", KIND, 3) for k in (1, 2))
     assert first.serial == second.serial == "G"
-    dies = [s.simulated() for s in (first, second, replace(first))]
+    dies = [simulated(s) for s in (first, second, replace(first))]
     maps = [next(iter(MapCells().run(die, History()))).conductance for die in dies]
     np.testing.assert_array_equal(maps[0], maps[2])
     assert (maps[0] != maps[1]).any()

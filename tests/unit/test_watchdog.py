@@ -18,9 +18,8 @@ from labctl.batch.scheduler import Engine
 from labctl.batch.watchdog import BenchCrew
 from labctl.config.rules import Batch
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, LeftUnverified
 from labctl.core.site import Subject
-from labctl.core.unverified import LeftUnverified
 from labctl.execution.die_job import Job
 from labctl.station.bench_setup import Station
 from labctl.station.hand_session import bench_limits
