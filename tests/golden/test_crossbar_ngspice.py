@@ -4,7 +4,7 @@ ngspice knows no zero resistor and no isolated node: nodes joined by a zero wire
 a path to a driven terminal are left out. It eliminates a nodal matrix of doubles, whose rounding acts like a leak
 of about 1e-16 of the largest conductance from every node. Networks are chosen so that this stays below 1e-12
 of the largest current, and where a test cannot (a short on thin wires) that rounding is allowed for; extreme
-contrasts are judged by rational arithmetic (`tests/unit/test_crossbar.py`).
+contrasts are judged by rational arithmetic (`tests/unit/sim_backend/test_crossbar.py`).
 """
 
 import shutil

@@ -21,7 +21,7 @@ from labctl.storage import locks
 from labctl.storage.addresses import Names, identity
 from labctl.storage.locks import NAME, Holder, bench_lock, hold, holder, holders
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 kill = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 
 HOLD = """

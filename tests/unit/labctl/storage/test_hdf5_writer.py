@@ -27,7 +27,7 @@ from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_
 from labctl.storage.journal import Journal
 from labctl.storage.sealing import seal_in_subprocess
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -11,7 +11,7 @@ from sim_backend.description import DieDescription
 from sim_backend.make import make_die
 from sim_backend.wafer import Variation, Wafer
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
 def load(name: str, model: Any) -> Any:

@@ -12,7 +12,7 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.networks import datasets
 from labctl.networks.solutions import Solutions, load, save
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 SHIPPED = ROOT / "examples" / "wine-solutions.npz"
 SCRIPT = ROOT / "examples" / "train_wine_solutions.py"
 DATA = os.environ.get("LABCTL_DATA", "")

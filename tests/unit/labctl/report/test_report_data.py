@@ -22,7 +22,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.results import DieData
 
 Night = Callable[[str], Path]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[4]
 
 
 def test_every_die_with_its_bin_and_what_it_measured(night: Night) -> None:

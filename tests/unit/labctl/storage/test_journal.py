@@ -376,7 +376,7 @@ def as_nobody(code: str, *arguments: Path) -> str:
     imports = "import sys; from pathlib import Path; from labctl.storage.journal import Journal\n"
     done = subprocess.run(
         [sys.executable, "-c", imports + drop + code, *map(str, arguments)],
-        cwd=Path(__file__).parents[2], capture_output=True, text=True,
+        cwd=Path(__file__).parents[4], capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

@@ -12,7 +12,7 @@ from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.instrument import Compensated
 from labctl.core.prober import Heights, Position, Prober, Subsite
 
-FILES = Path(__file__).parents[1] / "golden" / "transcripts"
+FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
 SITE = [(">", "get_chuck_site_status Wafer"), ("<", "0,0,1,1,1,1")]
 HEIGHTS = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11300,11000,30,100")]

@@ -18,7 +18,7 @@ from instruments.visa import VisaTransport
 from labctl.core.errors import BenchError, InstrumentError
 from sim_backend.emulators.link import Fault
 from sim_backend.emulators.serve import Server
-from tests.unit.test_probed_die import Twin, bench, read
+from tests.unit.instruments.test_probed_die import Twin, bench, read
 
 
 class Rewrite:
@@ -318,7 +318,9 @@ def strangers(monkeypatch):
         "worse": "Worse",
         "lax": "Lax",
     }
-    points = EntryPoints(EntryPoint(n, f"tests.unit.test_safing:{c}", drivers.GROUP) for n, c in names.items())
+    points = EntryPoints(
+        EntryPoint(n, f"tests.unit.instruments.test_safing:{c}", drivers.GROUP) for n, c in names.items()
+    )
     broken = EntryPoint("broken", "tests.unit.no_such_module:Driver", drivers.GROUP)
     monkeypatch.setattr(drivers, "entry_points", lambda group: EntryPoints([*points, broken]))
 

@@ -1,6 +1,6 @@
 """docs/hdf5-layout.md lists every dataset of every table, as the record classes declare them.
 
-Run as a program, this file writes the tables into the document: python tests/unit/test_hdf5_layout_doc.py
+Run as a program, this file writes the tables into the document: python tests/unit/labctl/storage/test_hdf5_layout_doc.py
 """
 
 import ast
@@ -24,7 +24,7 @@ from labctl.core.units import BoolArray, FloatArray, IntArray
 from labctl.storage.tables import columns_of
 from protocols.records import TABLES, Defect
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "hdf5-layout.md"
+DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
 BEGIN, END = "<!-- tables:", "<!-- end of tables -->"
 COMMON = (
     "Besides its fields every table has `seq`, `stage` and `utc`; n is its number of rows. A field with axes has\n"
@@ -139,7 +139,7 @@ def parts() -> tuple[str, str, str]:
 def test_the_document_says_what_the_record_classes_say() -> None:
     assert parts()[1].strip() == render().strip(), (
         "docs/hdf5-layout.md is not what the record classes say; write it anew: "
-        "python tests/unit/test_hdf5_layout_doc.py"
+        "python tests/unit/labctl/storage/test_hdf5_layout_doc.py"
     )
 
 

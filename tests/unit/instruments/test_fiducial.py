@@ -199,7 +199,7 @@ def test_a_fiducial_says_one_fact(fact):
 
 def campaign(folder: Path, **wafer) -> composition.Prepared:
     """Write a campaign over a drawn wafer and read it with the bench and its twin."""
-    examples = Path(__file__).parents[2] / "examples"
+    examples = Path(__file__).parents[3] / "examples"
     bench = {**BENCH, "instruments": {k: {**v, "resource": k} for k, v in BENCH["instruments"].items()}}
     said = {
         "name": "proof",

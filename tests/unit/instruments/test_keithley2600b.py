@@ -14,7 +14,7 @@ from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.operations import Flag
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
 
-FILES = Path(__file__).parents[1] / "golden" / "transcripts"
+FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7, cold_limit=2.5e-7)
 
 

@@ -13,7 +13,7 @@ from instruments.transcript import Replay
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError, InstrumentError
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "bench-2600b-707b-sentio.yaml"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "bench-2600b-707b-sentio.yaml"
 NOMINAL = Nominal(4e-4, 2e-4)
 
 

@@ -339,7 +339,7 @@ def test_a_map_that_is_no_text_is_refused(tmp_path):
 # -- the documentation
 
 
-DOC = Path(__file__).parents[2] / "docs" / "wafers.md"
+DOC = Path(__file__).parents[4] / "docs" / "wafers.md"
 
 
 def blocks(language):

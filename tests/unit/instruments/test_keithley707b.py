@@ -9,7 +9,7 @@ from instruments.transcript import Replay
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.switch_matrix import Matrix
 
-FILES = Path(__file__).parents[1] / "golden" / "transcripts"
+FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 
 
 def replay(name):

@@ -12,7 +12,7 @@ from sim_backend.cells import Defect, fabricate
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "dies"
+EXAMPLES = Path(__file__).parents[3] / "examples" / "dies"
 FILE: dict[str, Any] = {
     "name": "small",
     "geometry": {"kernels": 2, "n_rows": 3, "n_cols": 4},

@@ -18,7 +18,7 @@ from labctl.storage.journal import Journal
 from protocols.chip_readout import Activation
 from protocols.records import Defect, KernelSurvey
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 QUICK = "data: wine\nsizes: [13, 6, 3]\nscale: 1.0\nepochs: 4\nbatch: 74\nnetworks: 3\nseed: 5\n"
 
 

@@ -25,7 +25,7 @@ from labctl.storage.run_log import read_state
 from labctl.terminal.progress import Display
 from sim_backend.description import DieDescription
 
-EXAMPLES = Path(__file__).parents[2] / "examples"
+EXAMPLES = Path(__file__).parents[4] / "examples"
 OVERNIGHT = EXAMPLES / "overnight-36-dies.yaml"
 
 
