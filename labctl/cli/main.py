@@ -70,11 +70,11 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show a run, finished, running or killed: figures, conductance map and current scatter."""
-    from labctl.report import summary
+    from labctl.report import pictures, summary
 
     summary.show(path, console(stderr=as_json), maps=True, die=die)
     if plot:
-        for picture in summary.plot(path):
+        for picture in pictures.plot(path):
             console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
     if as_json:
         print(json.dumps(summary.summary(path)))

@@ -215,7 +215,7 @@ def _ways(
 
 def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, as_json: bool) -> NoReturn:
     """Print how a session ended and what the dies came to, and leave with its exit code."""
-    from labctl.report import summary
+    from labctl.report import pictures, summary
     from labctl.report.subprocess_call import report_apart
     from labctl.terminal.progress import duration
 
@@ -227,7 +227,7 @@ def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, a
                 screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
         summary.show(folder, console(stderr=as_json))
         if plot:
-            for picture in summary.plot(folder):
+            for picture in pictures.plot(folder):
                 screen.print(f"drawn: {picture}", highlight=False)
         missing = page.result()
     said = f": {ending.text}" if ending.text else ""

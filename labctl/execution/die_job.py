@@ -158,7 +158,7 @@ def _meta(job: Job) -> dict[str, Any]:
 def run_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
     """Run all stages on the die that `body` gives, seal it, and say how it ended.
 
-    If this try has a journal it goes on: what it tells is gone through again (`labctl.execution.replay`) and the die is touched
+    If this try has a journal it goes on: what it tells is gone through again (`replay`) and the die is touched
     where it ends. That is looked up here, with the die's lock held: a cluster hands the job of a worker that died to
     another one as it was. If the journal is damaged nothing is done, and the result asks for a new try. A die that
     cannot be sealed is INTERRUPTED: its journal has everything, and to resume is to seal it.

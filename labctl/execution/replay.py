@@ -58,7 +58,7 @@ class Replay:
     """What a journal tells and has not been gone through again; empty for a die that has just begun.
 
     Args:
-        mark: see `labctl.core.body.Approached`; operations have even numbers, the reads that answer one the next odd one.
+        mark: see `Approached`; operations have even numbers, the reads that answer one the next odd one.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ from matplotlib.ticker import MaxNLocator
 
 from labctl.analysis.defects import DEFECTS
 from labctl.core.units import FloatArray
-from labctl.report.summary import DieFigures, good_range
+from labctl.report.die_figures import DieFigures, good_range
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 from labctl.terminal.progress import counted

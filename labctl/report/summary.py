@@ -4,7 +4,6 @@ Everything is read from the run folder, sealed or not, so it works on a finished
 """
 
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,22 @@ from rich.text import Text
 from labctl.analysis.defects import DEFECTS
 from labctl.core.errors import StorageError
 from labctl.core.units import FloatArray
+from labctl.report.die_figures import (
+    PARTS,
+    TUNINGS,
+    UNFINISHED,
+    DieFigures,
+    _ordered,
+    _scatter_points,
+    _table,
+    _visit,
+    figures,
+    good_range,
+)
 from labctl.storage.results import DieData, Run, open_run
 from labctl.storage.tables import Table
 from labctl.terminal.progress import Column, counted, print_table
 
-PARTS = ("train", "test")
-TUNINGS = ("untuned", "tuned")
-NOT_STARTED, UNFINISHED, NOT_SEALED = "not started", "unfinished", "not sealed"
 _SHADES = " .:-=+*#%@"
 _LETTERS = {
     "short": "S",
@@ -56,53 +64,6 @@ LEGEND = {
 }
 
 
-@dataclass(frozen=True)
-class DieFigures:
-    """What there is to say of one die; None where it has not come to that yet.
-
-    Args:
-        bin: of an ended die; "not started", "unfinished" or "not sealed" of another.
-        meta: what its journal was started with.
-    """
-
-    die: str
-    bin: str
-    outcome: str
-    reason: str
-    survey: Table | None
-    write: Table | None
-    inference: Table | None
-    meta: dict[str, Any]
-
-
-def _table(die: DieData, name: str) -> Table | None:
-    return die.table(name) if name in die.tables else None
-
-
-def figures(run: Run, name: str) -> DieFigures:
-    """Return the figures of one die, of which nothing may be on the disk yet."""
-    if name not in run.dies:
-        return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
-    die = run.die(name)
-    ended: dict[str, Any] = {}
-    for event in die.events():
-        if event.kind == "die_ended":
-            ended = event.body
-    found = ended.get("bin", UNFINISHED)
-    if ended and not die.sealed:
-        found = NOT_SEALED
-    return DieFigures(
-        name,
-        found,
-        ended.get("outcome", UNFINISHED) if die.sealed else UNFINISHED,
-        ended.get("reason", ""),
-        _table(die, "survey"),
-        _table(die, "write"),
-        _table(die, "inference"),
-        die.meta,
-    )
-
-
 def summary(path: Path, outcome: str | None = None, code: int | None = None) -> dict[str, Any]:
     """Return what `--json` prints of a run: ratios from 0 to 1, outcome and exit code, one entry per die."""
     run = open_run(path)
@@ -129,17 +90,6 @@ def _solutions(f: DieFigures) -> list[dict[str, Any]]:
         accuracy = {t: {p: float(f.inference[f"accuracy_{t}_{p}"][k]) for p in PARTS} for t in TUNINGS}
         found.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy})
     return found
-
-
-def _visit(name: str) -> bool:
-    """Return whether this is a visit of a golden die, which is no die of the campaign."""
-    return "@" in name
-
-
-def _ordered(run: Run) -> list[str]:
-    """Return the dies in the order of the campaign, of a run folder those that have not been started too."""
-    said = [name for name in run.meta.get("dies", ()) if name in run.dies or run.path.is_dir()]
-    return said + [name for name in run.dies if name not in said]
 
 
 def _span(values: FloatArray) -> str:
@@ -230,16 +180,6 @@ def _solution_cells(f: DieFigures) -> tuple[str, ...]:
     )
 
 
-def good_range(values: FloatArray, good: FloatArray) -> tuple[float, float]:
-    """Return the 1st and 99th percentile of the good cells (of all finite ones if none is good); (0, 1) of nothing."""
-    finite = np.isfinite(values)
-    chosen = values[finite & (good if (finite & good).any() else True)]
-    if not chosen.size:
-        return 0.0, 1.0
-    low, high = np.percentile(chosen, [1, 99])
-    return float(low), float(high) if high > low else float(low) + 1e-30
-
-
 def _print_map(die: DieData, console: Console) -> None:
     """Print the surveyed G_P of every kernel, two characters a cell: a shade of a good cell, a letter of a defect."""
     survey = _table(die, "survey")
@@ -262,14 +202,6 @@ def _print_map(die: DieData, console: Console) -> None:
             console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)
 
 
-def _scatter_points(die: DieData) -> tuple[FloatArray, FloatArray] | None:
-    """Return ideal and measured column currents at scale 1 of all solutions, in uA."""
-    found = _table(die, "layer_current")
-    if found is None or not found.rows:
-        return None
-    return found["untuned_ideal"].ravel() * 1e6, found["untuned"].ravel() * 1e6
-
-
 def _print_scatter(die: DieData, console: Console, width: int = 60, height: int = 18) -> None:
     points = _scatter_points(die)
     if points is None:
@@ -286,33 +218,3 @@ def _print_scatter(die: DieData, console: Console, width: int = 60, height: int 
     error = measured - ideal
     rms, worst = np.sqrt(np.mean(error**2)), np.abs(error).max()
     console.print(f"  error: rms {rms:.3g} uA, mean {error.mean():.3g} uA, worst {worst:.3g} uA")
-
-
-def plot(path: Path) -> list[Path]:
-    """Draw the pictures of every started die into RUN/plots and return their paths.
-
-    The sealed file of one die, ``RUN/dies/NAME.h5``, is drawn into RUN/plots as well, a file elsewhere beside itself.
-
-    Raises:
-        StorageError: the folder cannot be written.
-    """
-    from labctl.report import die_plots
-
-    run = open_run(path)
-    home = run.path
-    if home.is_file():
-        home = home.absolute().parent
-        home = home.parent if home.name == "dies" else home
-    folder = home / "plots"
-    try:
-        folder.mkdir(exist_ok=True)
-        drawn = []
-        for name in (n for n in _ordered(run) if n in run.dies):
-            die, picture = run.die(name), folder / f"{name}.png"
-            die_plots.die_picture(
-                figures(run, name), _scatter_points(die), _table(die, "readback"), die_plots.caption(die), picture
-            )
-            drawn.append(picture)
-    except OSError as error:
-        raise StorageError(f"{folder}: pictures cannot be written: {error.strerror or error}") from error
-    return drawn

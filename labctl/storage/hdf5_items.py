@@ -1,6 +1,6 @@
 """What any file of a run is made of: groups, datasets and links, and those that make up values, tables and plots.
 
-Not a word of HDF5 is in here: `labctl.storage.hdf5_layout` says with these what a sealed die holds, `labctl.storage.hdf5_writer` writes them.
+Not a word of HDF5 is in here: `hdf5_layout` says with these what a sealed die holds, `hdf5_writer` writes them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """Seal a finished die in one HDF5 file and check it.
 
 A file is written once, in bulk, under another name; compared with the journal after it was closed; and only then given
-its name. During a run this happens in a process of its own (`labctl.storage.sealing`), because a full disk can crash the
+its name. During a run this happens in a process of its own (`sealing`), because a full disk can crash the
 library; by hand it is ``python -m labctl.storage.hdf5_writer seal RUN DIE``. Files keep to what HDF5 1.10 can read.
 """
 

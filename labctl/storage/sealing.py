@@ -135,10 +135,10 @@ atexit.register(_sealer.close)
 
 
 def seal_in_subprocess(run: Path, die: str) -> str:
-    """Do what `labctl.storage.hdf5_writer.seal` does, in the one sealing process of this process. Raises StorageError."""
+    """Do what `hdf5_writer.seal` does, in the one sealing process of this process. Raises StorageError."""
     return _sealer.seal(run, die)
 
 
 def write_run_file_in_subprocess(run: Path) -> Path:
-    """Do what `labctl.storage.hdf5_writer.write_run_file` does, in the one sealing process of this process. Raises StorageError."""
+    """Do what `hdf5_writer.write_run_file` does, in the one sealing process of this process. Raises StorageError."""
     return _sealer.write_run_file(run)

@@ -53,7 +53,7 @@ class Stress:
 def stress_of(bias: Bias, shape: tuple[int, int, int], v_count: float | None) -> Stress:
     """Return what n patterns do to the cells of a die of `shape`.
 
-    While lines go up and come down 0 V counts as a level of every line, as in `labctl.core.limits`. A cell on a floating
+    While lines go up and come down 0 V counts as a level of every line, as for the limits. A cell on a floating
     line may see the worst driven pair; one behind a closed gate sees nothing.
 
     Args:

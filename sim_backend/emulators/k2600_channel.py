@@ -4,16 +4,13 @@ Names, constants and defaults: Series 2600B reference manual (2600BS-901-01), th
 """
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_smu import AUTOZERO_AUTO, HIGH_Z_OFF, ON, VOLTS, Reading, Smu
 from sim_backend.emulators.k2600_sweep import TRIGGER_EVENT, Sweep
 from sim_backend.emulators.k2600_trigger import trigger_node
 from sim_backend.emulators.tsp.vm import Refusal, number
-
-if TYPE_CHECKING:
-    from sim_backend.emulators.k2600 import K2600
 
 _CONSTANTS: dict[str | int, Any] = {
     "OUTPUT_DCAMPS": 0, "OUTPUT_DCVOLTS": 1, "OUTPUT_OFF": 0, "OUTPUT_ON": 1, "OUTPUT_HIGH_Z": 2,
@@ -31,10 +28,28 @@ _MAX_BUFFER = 200_000
 _NVBUFFER = 60_000
 
 
+class Host(Protocol):
+    """The instrument of a channel, as the channel sees it."""
+
+    lua: Any
+
+    def own_event(self, event: int) -> bool:
+        """Return whether a stimulus is an event of the channels or of a blender."""
+        ...
+
+    def events_behind(self, stimulus: int) -> set[int]:
+        """Return the events that a stimulus waits for."""
+        ...
+
+    def sweep_now(self, first: "list[Channel]") -> None:
+        """Run initiated sweeps in step with those that wait for them."""
+        ...
+
+
 class Channel:
     """One `smuX` of the instrument, as Lua sees it."""
 
-    def __init__(self, instrument: "K2600", name: str, smu: Smu) -> None:
+    def __init__(self, instrument: Host, name: str, smu: Smu) -> None:
         self.instrument, self.name, self.smu = instrument, name, smu
         self.sweep = Sweep()
         self.waiting = False
@@ -261,7 +276,7 @@ class Channel:
         made = {"get": {"threshold": lambda: self.smu.set.threshold}, "set": {"threshold": self._threshold}}
         return self.instrument.lua.node(
             "smu_contact",
-            **made,  # type: ignore[arg-type]
+            **made,
             objects={"r": probe, "check": lambda *_: probe() is not None},
         )
 

@@ -6,16 +6,15 @@ taken as coming from the channels' own events, which is what event blenders are 
 waits for an outside line in there is refused instead of guessed (2600B reference manual, "Remote triggering").
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from sim_backend.emulators.k2600_smu import ON, VOLTS, Reading
+from sim_backend.emulators.k2600_buffer import Buffer
+from sim_backend.emulators.k2600_smu import ON, VOLTS, Reading, Smu
 from sim_backend.emulators.tsp.vm import Refusal, number
-
-if TYPE_CHECKING:
-    from sim_backend.emulators.k2600_channel import Channel
 
 TRIGGER_EVENT = 1
 IDLE, HOLD = 0, 1
@@ -71,7 +70,29 @@ def _points(points: float) -> int:
     return int(points)
 
 
-def run_sweep(channels: "list[Channel]") -> None:
+class SweptChannel(Protocol):
+    """A channel as sweeps and triggers see it."""
+
+    name: str
+    instrument: Any
+    smu: Smu
+    sweep: Sweep
+    waiting: bool
+
+    def buffer(self, target: Any) -> Buffer:
+        """Return the buffer behind a Lua value."""
+        ...
+
+    def store(self, buffer: Buffer, quantity: str, reading: Reading) -> None:
+        """Put one quantity of a reading into a buffer."""
+        ...
+
+    def initiate(self) -> None:
+        """Have the sweep wait for its trigger, or run."""
+        ...
+
+
+def run_sweep(channels: Sequence[SweptChannel]) -> None:
     """Run the initiated sweeps of some channels in step; levels are checked before the first one is applied."""
     for channel in channels:
         sweep = channel.sweep
@@ -99,7 +120,7 @@ def run_sweep(channels: "list[Channel]") -> None:
             _restore(c, bias[id(c)])
 
 
-def _source(channel: "Channel", level: float) -> None:
+def _source(channel: SweptChannel, level: float) -> None:
     smu, sweep = channel.smu, channel.sweep
     if sweep.limiti is not None and sweep.quantity == VOLTS:
         smu.write("limiti", sweep.limiti)
@@ -108,14 +129,14 @@ def _source(channel: "Channel", level: float) -> None:
     smu.write("levelv" if sweep.quantity == VOLTS else "leveli", level)
 
 
-def _restore(channel: "Channel", bias: tuple[float, float]) -> None:
+def _restore(channel: SweptChannel, bias: tuple[float, float]) -> None:
     if channel.sweep.quantity == VOLTS:
         channel.smu.write("levelv", bias[0])
     else:
         channel.smu.write("leveli", bias[1])
 
 
-def _measure(channel: "Channel") -> None:
+def _measure(channel: SweptChannel) -> None:
     reading: Reading = channel.smu.convert()
     for quantity, buffer in channel.sweep.buffers:
         channel.store(buffer, quantity, reading)
@@ -128,9 +149,9 @@ class PulseTests:
     """
 
     def __init__(self) -> None:
-        self._tests: dict[int, tuple[Channel, str, list[float], float, float, float, int, Any]] = {}
+        self._tests: dict[int, tuple[SweptChannel, str, list[float], float, float, float, int, Any]] = {}
 
-    def configure(self, channel: "Channel", quantity: str, arguments: tuple[Any, ...]) -> tuple[bool, str]:
+    def configure(self, channel: SweptChannel, quantity: str, arguments: tuple[Any, ...]) -> tuple[bool, str]:
         """Take (bias, level, limit, ton, toff, points, buffer, tag); return whether it will do, and why not."""
         if len(arguments) < 8:
             return False, "Expected at least 9 parameters"

@@ -1,15 +1,13 @@
 """`smuX.trigger` of a 2600B: the objects through which sweeps are configured (`k2600_sweep` runs them)."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sim_backend.emulators.k2600_sweep import SweptChannel
 from sim_backend.emulators.tsp.vm import Refusal, number
 
-if TYPE_CHECKING:
-    from sim_backend.emulators.k2600_channel import Channel
 
-
-def trigger_node(channel: "Channel") -> Any:
+def trigger_node(channel: SweptChannel) -> Any:
     """Return `smuX.trigger` of a channel."""
     lua = channel.instrument.lua
     base = 16 * (1 + "ab".index(channel.name[-1]))

@@ -15,7 +15,7 @@ from labctl.analysis import defects
 from labctl.core.errors import StorageError
 from labctl.core.record import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
-from labctl.report import summary
+from labctl.report import die_figures, pictures, summary
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from protocols.records import Defect
@@ -213,10 +213,10 @@ def test_a_run_of_which_nothing_has_begun_shows_its_dies(tmp_path: Path) -> None
 
 def test_a_short_does_not_take_the_scale_of_the_others() -> None:
     found = survey({(1, 2): Defect.SHORT, (4, 0): Defect.OPEN})
-    low, high = summary.good_range(found.g_p, found.defect == 0)
+    low, high = die_figures.good_range(found.g_p, found.defect == 0)
     assert 3.7e-4 < low < high < 4.3e-4
-    assert summary.good_range(np.array([np.nan, 2.0, 4.0]), np.zeros(3, np.bool_))[0] == pytest.approx(2.02)
-    assert summary.good_range(np.array([np.nan]), np.ones(1, np.bool_)) == (0.0, 1.0)
+    assert die_figures.good_range(np.array([np.nan, 2.0, 4.0]), np.zeros(3, np.bool_))[0] == pytest.approx(2.02)
+    assert die_figures.good_range(np.array([np.nan]), np.ones(1, np.bool_)) == (0.0, 1.0)
 
 
 def test_every_defect_has_a_word_a_letter_and_a_mark() -> None:
@@ -230,18 +230,18 @@ def test_every_defect_has_a_word_a_letter_and_a_mark() -> None:
 
 
 def test_pictures_are_drawn_into_the_run_from_wherever_it_was_opened(killed: Path) -> None:
-    drawn = summary.plot(killed)
+    drawn = pictures.plot(killed)
     assert drawn == [killed / "plots" / f"{name}.png" for name in ("D4", "D3", "D2")]
     sizes = [picture.stat().st_size for picture in drawn]
     assert min(sizes) > 10_000
     assert sizes[0] > sizes[1]
     for picture in drawn:
         picture.unlink()
-    assert summary.plot(killed / "dies" / "D4.h5") == [killed / "plots" / "D4.png"]
+    assert pictures.plot(killed / "dies" / "D4.h5") == [killed / "plots" / "D4.png"]
     alone = killed.parent / "alone"
     alone.mkdir()
     (killed / "dies" / "D4.h5").rename(alone / "D4.h5")
-    assert summary.plot(alone / "D4.h5") == [alone / "plots" / "D4.png"]
+    assert pictures.plot(alone / "D4.h5") == [alone / "plots" / "D4.png"]
 
 
 def test_the_caption_says_what_is_known(killed: Path) -> None:

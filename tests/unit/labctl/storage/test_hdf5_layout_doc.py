@@ -1,6 +1,6 @@
 """docs/hdf5-layout.md lists every dataset of every table, as the record classes declare them.
 
-Run as a program, this file writes the tables into the document: python tests/unit/labctl/storage/test_hdf5_layout_doc.py
+Run as a program, this file writes the tables into the document.
 """
 
 import ast

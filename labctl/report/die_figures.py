@@ -1,0 +1,90 @@
+"""The figures of a die as tables and pictures show them, read from the run folder, sealed or not."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from labctl.core.units import FloatArray
+from labctl.storage.results import DieData, Run
+from labctl.storage.tables import Table
+
+NOT_STARTED, UNFINISHED, NOT_SEALED = "not started", "unfinished", "not sealed"
+PARTS = ("train", "test")
+TUNINGS = ("untuned", "tuned")
+
+
+@dataclass(frozen=True)
+class DieFigures:
+    """What there is to say of one die; None where it has not come to that yet.
+
+    Args:
+        bin: of an ended die; "not started", "unfinished" or "not sealed" of another.
+        meta: what its journal was started with.
+    """
+
+    die: str
+    bin: str
+    outcome: str
+    reason: str
+    survey: Table | None
+    write: Table | None
+    inference: Table | None
+    meta: dict[str, Any]
+
+
+def _table(die: DieData, name: str) -> Table | None:
+    return die.table(name) if name in die.tables else None
+
+
+def figures(run: Run, name: str) -> DieFigures:
+    """Return the figures of one die, of which nothing may be on the disk yet."""
+    if name not in run.dies:
+        return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
+    die = run.die(name)
+    ended: dict[str, Any] = {}
+    for event in die.events():
+        if event.kind == "die_ended":
+            ended = event.body
+    found = ended.get("bin", UNFINISHED)
+    if ended and not die.sealed:
+        found = NOT_SEALED
+    return DieFigures(
+        name,
+        found,
+        ended.get("outcome", UNFINISHED) if die.sealed else UNFINISHED,
+        ended.get("reason", ""),
+        _table(die, "survey"),
+        _table(die, "write"),
+        _table(die, "inference"),
+        die.meta,
+    )
+
+
+def _visit(name: str) -> bool:
+    """Return whether this is a visit of a golden die, which is no die of the campaign."""
+    return "@" in name
+
+
+def _ordered(run: Run) -> list[str]:
+    """Return the dies in the order of the campaign, of a run folder those that have not been started too."""
+    said = [name for name in run.meta.get("dies", ()) if name in run.dies or run.path.is_dir()]
+    return said + [name for name in run.dies if name not in said]
+
+
+def good_range(values: FloatArray, good: FloatArray) -> tuple[float, float]:
+    """Return the 1st and 99th percentile of the good cells (of all finite ones if none is good); (0, 1) of nothing."""
+    finite = np.isfinite(values)
+    chosen = values[finite & (good if (finite & good).any() else True)]
+    if not chosen.size:
+        return 0.0, 1.0
+    low, high = np.percentile(chosen, [1, 99])
+    return float(low), float(high) if high > low else float(low) + 1e-30
+
+
+def _scatter_points(die: DieData) -> tuple[FloatArray, FloatArray] | None:
+    """Return ideal and measured column currents at scale 1 of all solutions, in uA."""
+    found = _table(die, "layer_current")
+    if found is None or not found.rows:
+        return None
+    return found["untuned_ideal"].ravel() * 1e6, found["untuned"].ravel() * 1e6
