@@ -23,6 +23,7 @@ from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
 from labctl.station.bench_session import OnBench
 from labctl.station.bench_setup import on_bench
+from labctl.station.simulated import Simulated
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal
 from labctl.storage.stress_ledger import Ledger
@@ -187,7 +188,7 @@ def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tm
 
 def test_a_simulated_die_never_comes_into_a_ledger(tmp_path):
     job = Job(tmp_path / "one", SUBJECT, limits(), (), {"real": False}, ledger=tmp_path / "stress.db")
-    found = run_die(job, (Survey(),), lambda *message: None, Stop())
+    found = run_die(job, (Survey(),), lambda *message: None, Stop(), Simulated())
     assert found.outcome.status is Status.FAIL
     assert "is the ledger of real dies" in found.outcome.reason
 
@@ -252,7 +253,7 @@ def test_a_ledger_in_a_folder_that_is_synchronised_is_refused_before_anything_is
     ledger = tmp_path / "Dropbox" / "stress.db"
     ledger.parent.mkdir()
     (ledger.parent / ".dropbox.cache").mkdir()
-    monkeypatch.setattr("labctl.station.bodies.visa", lambda log: pytest.fail("something was connected"))
+    monkeypatch.setattr("labctl.station.bench_setup.visa", lambda log: pytest.fail("something was connected"))
     bench = Bench.model_validate(BENCH, context={"file": True})
     with pytest.raises(BenchError, match=r"the stress ledger cannot be .*; name another place with LABCTL_LEDGER"):
         on_bench(bench, [SUBJECT], None, ledger=ledger)
