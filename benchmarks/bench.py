@@ -31,8 +31,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from instruments.assemble import open_bench
 from instruments.bench import Bench
+from instruments.open_bench import open_bench
 from labctl import files
 from labctl.core.operations import Sense
 from labctl.execution import die_job

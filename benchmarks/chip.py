@@ -37,8 +37,8 @@ from labctl.core.operations import Sense
 from labctl.core.record import History
 from labctl.files.load import load
 from protocols.bias import vector_bias
+from protocols.cell_knowledge import Known
 from protocols.cells import CellReader, Cells
-from protocols.known import Known
 from protocols.survey import Survey
 from protocols.write_verify import WriteVerify, write_verify
 from sim_backend.description import DieDescription

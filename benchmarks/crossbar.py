@@ -27,7 +27,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from sim_backend.crossbar import Network, solve
+from sim_backend.crossbar import ResistorNetwork, solve
 
 SEGMENT, R_P, R_AP = 2.0, 2e3, 4e3  # ohm
 VECTORS = 1000
@@ -80,7 +80,7 @@ def against_badcrossbar(sizes: list[int], budget: float) -> list[dict[str, objec
             def cold(g=g, v_row=v_row, v_col=v_col):
                 return solve(g, v_row, v_col, r_row=SEGMENT, r_col=SEGMENT).col_current
 
-            network = Network(g, r_row=SEGMENT, r_col=SEGMENT)
+            network = ResistorNetwork(g, r_row=SEGMENT, r_col=SEGMENT)
             network.transfer  # noqa: B018  works the network out
 
             def unchanged(network=network, v_row=v_row, v_col=v_col):
@@ -99,7 +99,7 @@ def growth(sizes: list[int]) -> list[dict[str, object]]:
         g, v_row, v_col = crossbar(n, VECTORS)
         floating = v_row[:1].copy()
         floating[:, n // 2] = np.nan
-        network = Network(g, r_row=SEGMENT, r_col=SEGMENT)
+        network = ResistorNetwork(g, r_row=SEGMENT, r_col=SEGMENT)
 
         def cold(v_row, v_col, g=g):
             return solve(g, v_row, v_col, r_row=SEGMENT, r_col=SEGMENT).col_current

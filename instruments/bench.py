@@ -10,7 +10,7 @@ from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator,
 from instruments.keithley707b import MODELS as MATRICES
 from instruments.keithley2600b_models import MODELS as SOURCES
 from instruments.mpi_sentio import SentioOptions
-from instruments.timing import Timing
+from instruments.timing import BenchTiming
 from instruments.transport import Deadlines
 from instruments.wiring import Wiring
 from labctl.core.bias import Geometry, Kind
@@ -185,7 +185,7 @@ class Bench(Model):
     settling: Settling = Settling()
     reads: Reads = Reads()
     contact: Contact = Contact()
-    timing: Timing = Timing()
+    timing: BenchTiming = BenchTiming()
     ledger: str | None = Field(
         default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
     )

@@ -14,7 +14,7 @@ ROUNDING: Metre = 1e-12
 
 
 @dataclass(frozen=True)
-class Levels:
+class ChuckLevels:
     """Heights of a chuck site as they are set, and how far off them the chuck may stand; z grows towards the needles.
 
     Args:

@@ -31,7 +31,7 @@ Connect = Callable[[str, Any], Transport]
 """From an instrument's name and its entry in the bench file to the wire to it, which opens when it is first used."""
 
 
-class Kind(StrEnum):
+class DriverKind(StrEnum):
     """What a driver is."""
 
     SOURCE = "source"
@@ -40,20 +40,20 @@ class Kind(StrEnum):
 
 
 _MARKS = {
-    Kind.SOURCE: (("off", "output"), ("off", "run")),
-    Kind.MATRIX: (("route",),),
-    Kind.PROBER: (("separate",),),
+    DriverKind.SOURCE: (("off", "output"), ("off", "run")),
+    DriverKind.MATRIX: (("route",),),
+    DriverKind.PROBER: (("separate",),),
 }
 """Methods that show what a driver is: those by which it is made safe. Any one of the groups will do."""
 _WHOLE = {
-    Kind.SOURCE: ("capabilities", "connect", "state", "prepare", "output", "run", "off", "verify_off", "close"),
-    Kind.MATRIX: ("connect", "closed", "route", "close"),
-    Kind.PROBER: ("connect", "step", "contact", "separate", "in_contact", "separated", "close"),
+    DriverKind.SOURCE: ("capabilities", "connect", "state", "prepare", "output", "run", "off", "verify_off", "close"),
+    DriverKind.MATRIX: ("connect", "closed", "route", "close"),
+    DriverKind.PROBER: ("connect", "step", "contact", "separate", "in_contact", "separated", "close"),
 }
 """What a driver of each kind has to have to be worked with; it is made safe with less."""
 
 
-def kind_of(driver: Any) -> Kind | None:
+def kind_of(driver: Any) -> DriverKind | None:
     """Return what a driver, or the class of one, is by the methods it has; None if it is nothing of a bench.
 
     >>> kind_of(Keithley2600B), kind_of(ManualProber), kind_of(int)
@@ -65,7 +65,7 @@ def kind_of(driver: Any) -> Kind | None:
     return None
 
 
-def lacking(driver: Any, kind: Kind) -> list[str]:
+def lacking(driver: Any, kind: DriverKind) -> list[str]:
     """Return what a driver lacks of the interface of its kind.
 
     >>> lacking(Keithley707B, Kind.MATRIX)
@@ -119,7 +119,7 @@ def factory_of(name: str, entry: Entry) -> Callable[..., Any]:
             return _other(name, entry)
 
 
-def kinds(bench: Bench) -> Mapping[str, Kind | None]:
+def kinds(bench: Bench) -> Mapping[str, DriverKind | None]:
     """Return what each instrument of a bench file is, without connecting; None where only its driver can tell.
 
     Raises:
@@ -134,7 +134,7 @@ def has_prober(bench: Bench) -> bool:
     Raises:
         BenchError: a driver is not installed.
     """
-    return any(kind in (Kind.PROBER, None) for kind in kinds(bench).values())
+    return any(kind in (DriverKind.PROBER, None) for kind in kinds(bench).values())
 
 
 def driver_of(name: str, entry: Entry, wire: Connect, ask: Ask | None) -> Any:

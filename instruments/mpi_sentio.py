@@ -13,9 +13,9 @@ and the compensation is seen in where the chuck stands.
 
 from pydantic import Field
 
-from instruments.chuck import Levels
+from instruments.chuck import ChuckLevels
 from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, Talk
-from instruments.stepping import Place, misled
+from instruments.stepping import ChuckPlace, misled
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.model import Model
 from labctl.core.prober import Heights, Position, Subsite
@@ -55,7 +55,7 @@ class MpiSentio:
         """Height at which separation was last proved; None once anything else was commanded."""
         self._down: Metre | None = None
         """Height at which contact was last commanded and reached; None once anything else was commanded."""
-        self._place: Place | None = None
+        self._place: ChuckPlace | None = None
         """Where a step starts from: the last place that was verified."""
         self._mode_set = False
 
@@ -119,15 +119,15 @@ class MpiSentio:
         self._place = self._arrived(start, (col, row), subsite)
         return Position(col, row, reply.end_of_route)
 
-    def _stands(self) -> Place | None:
+    def _stands(self) -> ChuckPlace | None:
         """Return where SENTIO says the chuck is, None if it names no die."""
         die, text = self._current_die(), self._subsite()
         if die is None:
             return None
         spot = Subsite(text, int(text), *self._offset(int(text))) if text.isdigit() and int(text) else None
-        return Place(die, spot, self._xy())
+        return ChuckPlace(die, spot, self._xy())
 
-    def _arrived(self, start: Place | None, die: tuple[int, int], subsite: Subsite | None) -> Place:
+    def _arrived(self, start: ChuckPlace | None, die: tuple[int, int], subsite: Subsite | None) -> ChuckPlace:
         """Return the place that a step has led to, as SENTIO and its axes say when they are asked again."""
         site, named = 0 if subsite is None else subsite.number, self._current_die()
         if named != die:
@@ -138,7 +138,7 @@ class MpiSentio:
         text = self._subsite()
         if text != str(site) and (site or text.lstrip("-").isdigit()):
             raise InstrumentError(f"{self.name} answered the step to subsite {site} and, asked again, tells '{text}'")
-        place = Place(die, subsite, self._xy())
+        place = ChuckPlace(die, subsite, self._xy())
         pitch = self._talk.numbers("map:get_index_size", 2)
         doubt = "" if start is None else misled(start, place, (pitch[0] * MICRON, pitch[1] * MICRON))
         if doubt:
@@ -278,16 +278,16 @@ class MpiSentio:
             f"set to {STEPPING}; the needles may have touched a die and are up again. Look at the station"
         )
 
-    def _require_gap(self, levels: Levels) -> None:
+    def _require_gap(self, levels: ChuckLevels) -> None:
         if levels.small_gap:
             raise InstrumentError(f"{self.name}: {levels.small_gap}")
 
-    def _levels(self) -> Levels:
+    def _levels(self) -> ChuckLevels:
         """Return the heights for proofs. [?] Public sources call the second one a gap and a height; both are taken."""
         heights, own = self._read_heights(), self._options
         absolute = heights.separation > heights.contact / 2
         gap = heights.contact - heights.separation if absolute else heights.separation
-        return Levels(heights.contact, gap, own.overtravel_ceiling, own.compensation, own.clearance, own.tolerance)
+        return ChuckLevels(heights.contact, gap, own.overtravel_ceiling, own.compensation, own.clearance, own.tolerance)
 
     def _near(self, z: Metre, height: Metre | None) -> bool:
         return height is not None and abs(z - height) <= self._options.tolerance

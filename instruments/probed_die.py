@@ -17,16 +17,16 @@ import numpy as np
 
 from instruments import routing
 from instruments.bench import Bench
-from instruments.currents import driven_voltage, expected_current, judge, subtract_leads
-from instruments.hands import Hands
-from instruments.sequence import (
+from instruments.bench_io import BenchIO
+from instruments.reading_math import driven_voltage, expected_current, judge, subtract_leads
+from instruments.step_sequence import (
     FORCE,
     PULSE,
     READ,
     ZERO,
     Act,
-    Event,
-    Visit,
+    ChannelStep,
+    RouteVisit,
     duration,
 )
 from labctl.core.bias import Geometry, Nominal
@@ -76,7 +76,7 @@ class ProbedDie:
     ) -> None:
         self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
-        self._hands = Hands(bench, sources, matrix, prober, wait, permit)
+        self._hands = BenchIO(bench, sources, matrix, prober, wait, permit)
         self._table = bench.wiring.table()
 
     @property
@@ -153,7 +153,7 @@ class ProbedDie:
         hands.route([wiring.crosspoint(first, drive), wiring.crosspoint(second, sense)])
         limit = min(contact.limit, self.bench.limits.compliance)
         levels = tuple(contact.voltage if c == drive else 0.0 for c in range(len(hands.channels)))
-        visit = Visit(0, (drive, sense), False, levels, -1, True, levels, {sense: 0}, hands.range_for(limit))
+        visit = RouteVisit(0, (drive, sense), False, levels, -1, True, levels, {sense: 0}, hands.range_for(limit))
         found = hands.carry_out(hands.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
         hands.go_cold(visit.used)
         hands.moved = False
@@ -169,7 +169,7 @@ class ProbedDie:
 
     # -- what an operation becomes ------------------------------------------------------------------------------
 
-    def _plan(self, operation: Sense | Pulse) -> tuple[routing.Visits, Act]:
+    def _plan(self, operation: Sense | Pulse) -> tuple[routing.RouteVisits, Act]:
         """Judge an operation and return its visits."""
         bias, limits = operation.bias, self.bench.limits
         bias.fits(self._geometry)
@@ -216,7 +216,7 @@ class ProbedDie:
             f"({unit.capabilities.model}) with {count}; levels cannot be held from one script to the next"
         )
 
-    def _sense_ranges(self, operation: Sense | Pulse, visits: routing.Visits) -> FloatArray:
+    def _sense_ranges(self, operation: Sense | Pulse, visits: routing.RouteVisits) -> FloatArray:
         """Return (v,) A, the measure range of the columns that each visit senses."""
         ranges = self._hands.ranges
         read = operation if isinstance(operation, Sense) else operation.verify
@@ -227,10 +227,10 @@ class ProbedDie:
             np.minimum(np.searchsorted(self._hands.ranges, wanted * (1 - 1e-9)), len(self._hands.ranges) - 1)
         ]
 
-    def _visit(self, visits: routing.Visits, k: int, ranges: FloatArray) -> Visit:
+    def _visit(self, visits: routing.RouteVisits, k: int, ranges: FloatArray) -> RouteVisit:
         count = len(self._hands.channels)
         route = visits.route[k]
-        return Visit(
+        return RouteVisit(
             k,
             tuple(c for c in range(count) if (route == c).any()),
             bool(visits.pulses[k]),
@@ -242,7 +242,7 @@ class ProbedDie:
             float(ranges[k]),
         )
 
-    def _predict(self, visits: routing.Visits, act: Act, ranges: FloatArray) -> Second:
+    def _predict(self, visits: routing.RouteVisits, act: Act, ranges: FloatArray) -> Second:
         """Return the time of all visits: each kind of visit after its kind of predecessor is composed once and counted.
 
         What a visit takes depends on what the one before it left within the same script.
@@ -280,10 +280,10 @@ class ProbedDie:
             total += times * seconds
         return total
 
-    def _script_time(self, held: Sequence[Visit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
+    def _script_time(self, held: Sequence[RouteVisit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
         """Return the time of visits in one script, s, and of what ends it on the way or as the last on its route."""
         composer = self._hands.new_composer()
-        events: Iterator[Event] = (event for visit in held for event in composer.visit(visit, act))
+        events: Iterator[ChannelStep] = (event for visit in held for event in composer.visit(visit, act))
         if last:
             events = chain(events, composer.cold(held[-1].used))
         if ends:
@@ -318,7 +318,9 @@ class ProbedDie:
             subtract_leads(reading, driven_voltage(read.bias), self.bench.reads.lead_resistance)
         return reading
 
-    def _hold(self, visits: routing.Visits, piece: Sequence[Visit], act: Act, reading: Reading, *, last: bool) -> None:
+    def _hold(
+        self, visits: routing.RouteVisits, piece: Sequence[RouteVisit], act: Act, reading: Reading, *, last: bool
+    ) -> None:
         """Carry out visits on the present route, go cold after the `last`, put what was found into `reading`."""
         hands = self._hands
         here = {visit.number: visit for visit in piece}
@@ -351,7 +353,7 @@ class ProbedDie:
                 reading.flag[at] = sample.flag | force[tag.visit]
 
 
-def _scripts(visits: routing.Visits) -> Iterator[range]:
+def _scripts(visits: routing.RouteVisits) -> Iterator[range]:
     """Yield the visits that go into one script each, route by route."""
     for begin, end in pairwise([*np.flatnonzero(visits.moves).tolist(), len(visits)]):
         yield from _pieces(visits.pulses[begin:end], begin)

@@ -10,7 +10,7 @@ A pattern that senses more columns than channels are free becomes several visits
 same route follow each other, whatever pattern they are of, and the columns are gone through to and fro, so that few
 relays move. All of it is array work over the whole batch.
 
-Channels are counted from 0 here; which of the bench's they are is the caller's business (`Visits.on`).
+Channels are counted from 0 here; which of the bench's they are is the caller's business (`RouteVisits.on`).
 """
 
 from collections.abc import Sequence
@@ -36,7 +36,7 @@ class TooFewChannels(BenchError):
 
 
 @dataclass(frozen=True, eq=False)
-class Visits:
+class RouteVisits:
     """What happens on v routes in order; c channels, l lines (rows, columns, gates).
 
     Args:
@@ -61,11 +61,11 @@ class Visits:
     def __len__(self) -> int:
         return len(self.pattern)
 
-    def take(self, index: IntArray) -> "Visits":
+    def take(self, index: IntArray) -> "RouteVisits":
         """Return the visits at `index`, in that order."""
-        return Visits(*(getattr(self, f.name)[index] for f in fields(self)))
+        return RouteVisits(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def on(self, channels: Sequence[int], count: int) -> "Visits":
+    def on(self, channels: Sequence[int], count: int) -> "RouteVisits":
         """Return the same visits with channel k as channel `channels[k]` of a bench that has `count`."""
         source = np.array([*channels, count, OPEN])
         pulse, read = np.zeros((len(self), count)), np.zeros((len(self), count))
@@ -113,10 +113,10 @@ class _Routes:
     def take(self, index: IntArray) -> "_Routes":
         return _Routes(*(getattr(self, f.name)[index] for f in fields(self)))
 
-    def visits(self, pattern: IntArray, *, pulse: bool, read: bool, first: int = 0) -> Visits:
+    def visits(self, pattern: IntArray, *, pulse: bool, read: bool, first: int = 0) -> RouteVisits:
         """Return these patterns, known as `pattern`, as visits; sensed columns count from `first`."""
         n = len(pattern)
-        return Visits(
+        return RouteVisits(
             pattern,
             self.kernel,
             self.route,
@@ -129,7 +129,7 @@ class _Routes:
         )
 
 
-def plan(operation: Sense | Pulse, channels: int, ground: bool) -> Visits:
+def plan(operation: Sense | Pulse, channels: int, ground: bool) -> RouteVisits:
     """Return the visits of a batch on a bench with `channels` source channels and perhaps a ground.
 
     Raises:
@@ -143,7 +143,7 @@ def plan(operation: Sense | Pulse, channels: int, ground: bool) -> Visits:
         return _in_order(_pulses(operation.bias, pattern, channels, ground))
     both = _lines(operation.bias, verify.bias)
     same = (operation.bias.kernel == verify.bias.kernel) & (both.open == _lines(None, verify.bias).open).all(1)
-    pieces: list[tuple[Visits, IntArray]] = []
+    pieces: list[tuple[RouteVisits, IntArray]] = []
     together = np.flatnonzero(same)
     cols = verify.cols + operation.bias.row.shape[1]
     rounds, left = _rounds(both.take(together), cols[together], channels, ground)
@@ -157,7 +157,7 @@ def plan(operation: Sense | Pulse, channels: int, ground: bool) -> Visits:
     return _in_order(pieces)
 
 
-def _pulses(bias: Bias, pattern: IntArray, channels: int, ground: bool) -> list[tuple[Visits, IntArray]]:
+def _pulses(bias: Bias, pattern: IntArray, channels: int, ground: bool) -> list[tuple[RouteVisits, IntArray]]:
     """Return visits that pulse and do not read."""
     n = len(bias)
     routes = _assign(_lines(bias, None), np.zeros((n, 0), np.int64), channels, ground)
@@ -165,7 +165,7 @@ def _pulses(bias: Bias, pattern: IntArray, channels: int, ground: bool) -> list[
     return [(routes.visits(pattern, pulse=True, read=False), np.full(n, -1))]
 
 
-def _reads(sense: Sense, pattern: IntArray, channels: int, ground: bool) -> list[tuple[Visits, IntArray]]:
+def _reads(sense: Sense, pattern: IntArray, channels: int, ground: bool) -> list[tuple[RouteVisits, IntArray]]:
     """Return visits that read, as many per pattern as the free channels make necessary."""
     lines = _lines(None, sense.bias)
     cols = sense.cols + sense.bias.row.shape[1]
@@ -280,13 +280,13 @@ def _refuse(bad: IntArray, routes: _Routes, pattern: IntArray, channels: int, gr
     )
 
 
-def _in_order(pieces: list[tuple[Visits, IntArray]]) -> Visits:
+def _in_order(pieces: list[tuple[RouteVisits, IntArray]]) -> RouteVisits:
     """Return pieces, at least one, as one: by pattern and then by the order given with each."""
-    whole = Visits(*(np.concatenate([getattr(v, f.name) for v, _ in pieces]) for f in fields(Visits)))
+    whole = RouteVisits(*(np.concatenate([getattr(v, f.name) for v, _ in pieces]) for f in fields(RouteVisits)))
     return whole.take(np.lexsort((np.concatenate([order for _, order in pieces]), whole.pattern)))
 
 
-def _together(visits: Visits) -> Visits:
+def _together(visits: RouteVisits) -> RouteVisits:
     """Return reads so that those on one route follow each other, routes by their first pattern, to and fro."""
     keys = np.column_stack([visits.kernel, visits.route])
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)

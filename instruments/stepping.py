@@ -7,7 +7,7 @@ from labctl.core.units import Metre
 
 
 @dataclass(frozen=True)
-class Place:
+class ChuckPlace:
     """Where a chuck was.
 
     Args:
@@ -21,7 +21,7 @@ class Place:
     xy: tuple[Metre, Metre]
 
 
-def misled(start: Place, end: Place, pitch: tuple[Metre, Metre]) -> str:
+def misled(start: ChuckPlace, end: ChuckPlace, pitch: tuple[Metre, Metre]) -> str:
     """Return what contradicts a step from `start` to `end` on a map of that pitch, in operator words; "" if nothing.
 
     Which way the axes of the map and of the chuck point does not matter. Half a pitch, or half the way between two

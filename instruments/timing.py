@@ -15,7 +15,7 @@ RAMP_STEP: Second = 1e-4
 """Wait between the small steps of a ramp, beside the source's settling."""
 
 
-class Timing(Model):
+class BenchTiming(Model):
     """Times of single actions, s. The names are those of the emulated instruments' own figures."""
 
     message: Second = Field(default=1e-3, ge=0, description="[?] bus latency and parsing of one message")

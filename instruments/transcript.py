@@ -133,7 +133,7 @@ class Recorder:
         self._file.flush()
 
 
-class Replay(LineTransport):
+class TranscriptReplay(LineTransport):
     """A transport that knows its conversation beforehand. As a context manager it fails on leftovers at the end.
 
     Args:

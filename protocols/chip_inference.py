@@ -20,9 +20,9 @@ from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
+from protocols.cell_knowledge import Known
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
-from protocols.known import Known
 from protocols.readout import Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy

@@ -71,7 +71,7 @@ class ChipReadout(ReadSettings):
 
 
 @dataclass(frozen=True, eq=False)
-class Outputs:
+class ChipOutputs:
     """A pass of n samples: z (n, classes) of the last layer, and (n, columns) A of every layer for the kept ones."""
 
     z: FloatArray
@@ -154,7 +154,7 @@ class ProgrammedChip:
         found: FloatArray = self._settings.v_read * (a @ (g_ap + (g_p - g_ap) * devices))
         return found
 
-    def forward(self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice) -> Outputs:
+    def forward(self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice) -> ChipOutputs:
         """Pass the samples x (n, n_in) on from the currents `first` of their first layer.
 
         Args:
@@ -169,4 +169,4 @@ class ProgrammedChip:
             ideals.append(self.ideal(k, a[kept]))
             z = self.normalise(k, current)
             a = self._settings.activation.drive(activate(z, scales[k], bias))
-        return Outputs(z, currents, ideals)
+        return ChipOutputs(z, currents, ideals)

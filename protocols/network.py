@@ -18,8 +18,8 @@ from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
+from protocols.cell_knowledge import Known
 from protocols.cells import CellReader, Cells
-from protocols.known import Known
 from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy

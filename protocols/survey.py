@@ -23,8 +23,8 @@ from labctl.core.operations import Flag, FlagArray
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import BoolArray, FloatArray, Ratio
+from protocols.cell_knowledge import Known
 from protocols.cells import CellReader, Cells
-from protocols.known import Known
 from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings, WriteSettings
 from protocols.write_verify import attempt_record

@@ -16,8 +16,8 @@ from labctl.core.die import Die
 from labctl.core.operations import Attempts, Flag, FlagArray
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import Scheme
+from protocols.cell_knowledge import Known, last_of
 from protocols.cells import CellReader, Cells
-from protocols.known import Known, last_of
 from protocols.records import Attempt, Write
 from protocols.settings import WriteSettings
 from protocols.statistics import binomial_interval

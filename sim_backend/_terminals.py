@@ -1,7 +1,7 @@
 """A resistor network seen from its terminals: currents, floating terminals, and what is connected to what.
 
 Everything here works on conductances between terminals, never on a nodal matrix, for the reason given
-in `sim_backend._chains`.
+in `sim_backend._elimination`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from sim_backend._chains import BoolArray, FloatArray, eliminated
+from sim_backend._elimination import BoolArray, FloatArray, eliminated
 
 IntArray = npt.NDArray[np.intp]
 

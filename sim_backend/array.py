@@ -8,7 +8,7 @@ import numpy as np
 from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
-from sim_backend.cells import NEVER, Cells, Defect
+from sim_backend.cells import NEVER, FabricatedDefect, JunctionCells
 from sim_backend.circuit import Circuit, OperatingPoint
 from sim_backend.description import Simulation
 
@@ -21,7 +21,7 @@ _GRID = 0.01
 class Array:
     """A passive array with memory."""
 
-    def __init__(self, cells: Cells, geometry: Geometry, simulation: Simulation) -> None:
+    def __init__(self, cells: JunctionCells, geometry: Geometry, simulation: Simulation) -> None:
         self.cells, self._sim, self._polarity = cells, simulation, geometry.polarity
         self._bounds: dict[tuple[int, float], float] = {}
         self._made_delta = cells.delta.copy()
@@ -43,7 +43,10 @@ class Array:
         """Return what conducts in the cells at `index`: conductance at high bias, S, and TMR of what is AP."""
         c = self.cells
         state, defect = c.state[index], c.defect[index]
-        short, opened = (defect == Defect.SHORT) | (defect == Defect.BROKEN), defect == Defect.OPEN
+        short, opened = (
+            (defect == FabricatedDefect.SHORT) | (defect == FabricatedDefect.BROKEN),
+            defect == FabricatedDefect.OPEN,
+        )
         g = np.where(short, c.g_short[index], np.where(opened, 0.0, c.g_p[index]))
         return g, np.where(state | short | opened, 0.0, c.tmr0[index])
 
@@ -75,7 +78,7 @@ class Array:
         c.stress += np.where(size > self.unstressed, mtj.stress(voltage, time, c.v_bd, b.t_bd, b.n), 0.0)
         index = np.flatnonzero(((c.stress > c.endurance) | (size > c.v_bd)) & np.isfinite(c.v_bd))
         if len(index):
-            c.defect[index], c.delta[index], c.v_bd[index] = Defect.BROKEN, NEVER, np.inf
+            c.defect[index], c.delta[index], c.v_bd[index] = FabricatedDefect.BROKEN, NEVER, np.inf
             self._changed(index)
         return len(index) > 0
 

@@ -16,7 +16,7 @@ NEVER = 1e6
 """Thermal stability of a cell that does not switch."""
 
 
-class Defect(IntEnum):
+class FabricatedDefect(IntEnum):
     """What is wrong with a cell; BROKEN cells were good once."""
 
     NONE = 0
@@ -29,7 +29,7 @@ class Defect(IntEnum):
 
 
 @dataclass
-class Cells:
+class JunctionCells:
     """The n_rows * n_cols junctions of a kernel, row by row; `state`, `defect` and `stress` change with use.
 
     Args:
@@ -42,7 +42,7 @@ class Cells:
         v_bd: breakdown voltage, V.
         endurance: dielectric stress that the cell survives.
         g_short: conductance that it has as a short, S.
-        defect: codes of `Defect`.
+        defect: codes of `FabricatedDefect`.
         stress: dielectric stress so far.
     """
 
@@ -59,14 +59,17 @@ class Cells:
     stress: FloatArray
 
     @classmethod
-    def join(cls, parts: "Sequence[Cells]") -> "Cells":
+    def join(cls, parts: "Sequence[JunctionCells]") -> "JunctionCells":
         """Return the cells of all parts, one after the other."""
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def electrical(self, index: IntArray) -> tuple[FloatArray, FloatArray]:
         """Return what conducts in the cells at `index`: conductance at high bias, S, and TMR of what is AP."""
         state, defect = self.state[index], self.defect[index]
-        short, opened = (defect == Defect.SHORT) | (defect == Defect.BROKEN), defect == Defect.OPEN
+        short, opened = (
+            (defect == FabricatedDefect.SHORT) | (defect == FabricatedDefect.BROKEN),
+            defect == FabricatedDefect.OPEN,
+        )
         g = np.where(short, self.g_short[index], np.where(opened, 0.0, self.g_p[index]))
         return g, np.where(state | short | opened, 0.0, self.tmr0[index])
 
@@ -76,7 +79,7 @@ class Cells:
         return np.where(self.delta[index] == NEVER, 0.0, drive)
 
 
-def fabricate(description: DieDescription, seed: int, name: str, kernel: int) -> Cells:
+def fabricate(description: DieDescription, seed: int, name: str, kernel: int) -> JunctionCells:
     """Return the junctions of `kernel` of the die `name` made with `seed`."""
     sim = description.simulation.effective
     junction, switching, spread, medians = description.junction, sim.switching, sim.spread, sim.medians
@@ -93,7 +96,7 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
     ra = drawn(junction.ra * medians.ra, spread.ra, "ra")
     log_short = np.log([defects.r_short_min, defects.r_short_max])
     resistance = np.exp(log_short[0] + np.diff(log_short) * stream("short").uniforms(0)[0])
-    made = Cells(
+    made = JunctionCells(
         state=stream("state").uniforms(0)[0] < (0.5 if sim.random_state else 0.0),
         g_p=mtj.parallel_conductance(drawn(d, spread.diameter, "diameter"), ra),
         tmr0=drawn(junction.tmr * medians.tmr, spread.tmr, "tmr"),
@@ -106,11 +109,16 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
         defect=_defects(defects, (description.geometry.n_rows, description.geometry.n_cols), seed, name, kernel),
         stress=np.zeros(cells),
     )
-    made.tmr0[made.defect == Defect.LOW_TMR] *= defects.low_tmr_factor
-    made.state[made.defect == Defect.STUCK_P] = True
-    made.state[made.defect == Defect.STUCK_AP] = False
-    made.delta[np.isin(made.defect, (Defect.SHORT, Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP))] = NEVER
-    made.v_bd[np.isin(made.defect, (Defect.SHORT, Defect.OPEN))] = np.inf
+    made.tmr0[made.defect == FabricatedDefect.LOW_TMR] *= defects.low_tmr_factor
+    made.state[made.defect == FabricatedDefect.STUCK_P] = True
+    made.state[made.defect == FabricatedDefect.STUCK_AP] = False
+    made.delta[
+        np.isin(
+            made.defect,
+            (FabricatedDefect.SHORT, FabricatedDefect.OPEN, FabricatedDefect.STUCK_P, FabricatedDefect.STUCK_AP),
+        )
+    ] = NEVER
+    made.v_bd[np.isin(made.defect, (FabricatedDefect.SHORT, FabricatedDefect.OPEN))] = np.inf
     return made
 
 
@@ -136,16 +144,16 @@ def _defects(defects: Defects, shape: tuple[int, int], seed: int, name: str, ker
         middle = _kind(fractions * (chance / total), u)
         for i, j in away[::-1]:  # the nearest middle is heard last
             here = middle[pad + i : pad + i + shape[0], pad + j : pad + j + shape[1]].ravel()
-            code = np.where(here != Defect.NONE, here, code)
+            code = np.where(here != FabricatedDefect.NONE, here, code)
     if defects.broken_line > 0.0:
-        code = np.where(_behind_breaks(defects.broken_line, shape, uniforms).ravel(), Defect.OPEN, code)
+        code = np.where(_behind_breaks(defects.broken_line, shape, uniforms).ravel(), FabricatedDefect.OPEN, code)
     return code.astype(np.uint8)
 
 
 def _kind(fractions: FloatArray, uniform: FloatArray) -> npt.NDArray[np.uint8]:
     """Return the codes, `fractions` being those of SHORT .. LOW_TMR."""
     code = np.searchsorted(np.cumsum(fractions), uniform, side="right") + 1
-    return np.where(code > len(fractions), Defect.NONE, code).astype(np.uint8)
+    return np.where(code > len(fractions), FabricatedDefect.NONE, code).astype(np.uint8)
 
 
 def _around(size: int) -> IntArray:

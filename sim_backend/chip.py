@@ -20,7 +20,7 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import FloatArray, IntArray, Second
 from labctl.core.write_loop import program_by_host
-from sim_backend.cells import Cells, fabricate
+from sim_backend.cells import JunctionCells, fabricate
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits
 from sim_backend.chip_path import series_path
@@ -51,7 +51,7 @@ class ChipDie:
         self._sim, self._transistor, self._board = sim, sim.transistor, sim.board
         self._geometry, self._nominal = description.shape, description.nominal
         kernels, n_rows, n_cols = self._geometry.shape
-        made = Cells.join([fabricate(description, seed, name, k) for k in range(kernels)])
+        made = JunctionCells.join([fabricate(description, seed, name, k) for k in range(kernels)])
         self._memory = ChipCells(made, self._geometry, sim)
         self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistor)
         self._limits = BoardLimits(self._geometry, self._nominal, sim, self._transistor, self._board)
@@ -79,7 +79,7 @@ class ChipDie:
         """Return what no measurement knows, each (kernels, n_rows, n_cols); protocols never see it.
 
         `state` (True is P), `g_p` and `g_ap` (S, of the junction at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd`
-        (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.Defect`).
+        (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`).
         """
         cells, shape = self._memory.cells, self._geometry.shape
         found = {f.name: getattr(cells, f.name).reshape(shape).copy() for f in fields(cells)}

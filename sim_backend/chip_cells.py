@@ -9,7 +9,7 @@ import numpy as np
 from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
-from sim_backend.cells import NEVER, Cells, Defect
+from sim_backend.cells import NEVER, FabricatedDefect, JunctionCells
 from sim_backend.description import Simulation
 
 _NO_STRESS = 1e-9
@@ -25,7 +25,7 @@ class ChipCells:
         cells: of all kernels, one kernel after the other.
     """
 
-    def __init__(self, cells: Cells, geometry: Geometry, simulation: Simulation) -> None:
+    def __init__(self, cells: JunctionCells, geometry: Geometry, simulation: Simulation) -> None:
         self.cells, self._sim, self._polarity = cells, simulation, geometry.polarity
         self._of_kernel = geometry.n_rows * geometry.n_cols
         self.version: IntArray = np.zeros(geometry.kernels, np.int64)
@@ -64,7 +64,7 @@ class ChipCells:
             gone = ((c.stress[at] > c.endurance[at]) | (size[worn] > c.v_bd[at])) & np.isfinite(c.v_bd[at])
             broken[worn[gone]] = True
             at = at[gone]
-            c.defect[at], c.delta[at], c.v_bd[at] = Defect.BROKEN, NEVER, np.inf
+            c.defect[at], c.delta[at], c.v_bd[at] = FabricatedDefect.BROKEN, NEVER, np.inf
         changed = index[switched | broken]
         if len(changed):
             self._changed(changed)

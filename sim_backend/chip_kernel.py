@@ -17,7 +17,7 @@ from labctl.core.errors import LabError
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Volt
 from sim_backend import mtj
 from sim_backend.circuit import OperatingPoint
-from sim_backend.crossbar import Network
+from sim_backend.crossbar import ResistorNetwork
 from sim_backend.description import Lines
 from sim_backend.ports import line_voltages
 
@@ -28,9 +28,9 @@ _CONVERGED = 1e-10
 """V, the change of a junction's voltage that ends an iteration."""
 
 
-def network(branch: FloatArray, lines: Lines) -> Network:
+def network(branch: FloatArray, lines: Lines) -> ResistorNetwork:
     """Return the network of (n_rows, n_cols) S from row to column nodes."""
-    return Network(branch, r_row=lines.r_row, r_col=lines.r_col, r_source=lines.r_source, r_sense=lines.r_sense)
+    return ResistorNetwork(branch, r_row=lines.r_row, r_col=lines.r_col, r_source=lines.r_source, r_sense=lines.r_sense)
 
 
 class ReadOut:

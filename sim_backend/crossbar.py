@@ -3,7 +3,7 @@
 What a die answers is decided here, so the answer must be right when a lab needs it most: with a shorted
 cell, a broken line, a floating line. Two exact methods share the work. One vector on a network seen for the
 first time is solved among the cells (`sim_backend._cellspace`); anything else reduces the network to its
-terminals (`sim_backend._chains`), after which a batch of vectors is a small dense product. The first proves
+terminals (`sim_backend._elimination`), after which a batch of vectors is a small dense product. The first proves
 its own error bound and gives way to the second, which cannot lose digits, when the bound is too wide.
 
 The circuit of an (n_rows, n_cols) array:
@@ -27,7 +27,7 @@ import numpy.typing as npt
 from scipy.linalg.blas import dasum
 
 from sim_backend._cellspace import Wires, solve_cells
-from sim_backend._chains import BoolArray, FloatArray, Sweep
+from sim_backend._elimination import BoolArray, ChainSweep, FloatArray
 from sim_backend._terminals import BATCH, Floating, IntArray, Islands, current, floated
 
 _TOLERANCE = 2e-13  # of the largest current: the widest error bound that the solution among cells may have
@@ -35,14 +35,14 @@ _BROKEN = 1e150  # ohm; a segment beyond it is a broken line
 _MASKS = 64  # patterns of floating lines remembered
 
 
-class OperatingPoint:
+class LinearOperatingPoint:
     """The answer to k vectors; every quantity is computed when it is first asked for, and kept.
 
     A floating line, and any line without a conducting path, carries 0 A. Where the potential of a line is
     undefined (no conducting path to a driven terminal), the voltage of its cells is NaN.
     """
 
-    def __init__(self, network: Network, v_row: FloatArray, v_col: FloatArray | None, driven: bool) -> None:
+    def __init__(self, network: ResistorNetwork, v_row: FloatArray, v_col: FloatArray | None, driven: bool) -> None:
         self._network, self._v_row, self._col, self._driven = network, v_row, v_col, driven
         self._col_current: FloatArray | None = None
 
@@ -115,7 +115,7 @@ class OperatingPoint:
         return self._network.line_current(self._potential, self._open)
 
 
-class Network:
+class ResistorNetwork:
     """A crossbar that remembers what it has worked out, so that the second call is cheap.
 
     Args:
@@ -158,7 +158,7 @@ class Network:
         self._one_by_one = 0  # vectors solved among the cells so far
         self._masks: dict[bytes, Floating] = {}
 
-    def solve(self, v_row: npt.ArrayLike, v_col: npt.ArrayLike) -> OperatingPoint:
+    def solve(self, v_row: npt.ArrayLike, v_col: npt.ArrayLike) -> LinearOperatingPoint:
         """Return the operating point of k vectors, which may float different lines.
 
         The voltages are not copied (that would be felt): ask for what is wanted before changing them in place.
@@ -181,7 +181,7 @@ class Network:
         col_size = dasum(col.ravel()) if col.size else 0.0  # sums of magnitudes: the fastest look at every value
         row_size = dasum(row.ravel()) if row.size else 0.0
         driven = row_size + col_size < np.inf or not (_floats("v_row", row) | _floats("v_col", col))
-        return OperatingPoint(self, row, None if col_size == 0.0 else col, driven)
+        return LinearOperatingPoint(self, row, None if col_size == 0.0 else col, driven)
 
     @cached_property
     def transfer(self) -> FloatArray:
@@ -202,7 +202,7 @@ class Network:
         """
         self.known = True
         blocks = self.__dict__.get("_blocks")
-        sweep: Sweep = blocks if blocks is not None else self._swept(columns=True, keep=False)
+        sweep: ChainSweep = blocks if blocks is not None else self._swept(columns=True, keep=False)
         between: FloatArray = np.block([[sweep.row_row, sweep.row_col], [sweep.row_col.T, sweep.col_col]])
         return np.ascontiguousarray(between[::-1, ::-1]) if self._tall else between
 
@@ -298,16 +298,16 @@ class Network:
         return Islands(self.conductance, self._r_row, self._r_col)
 
     @cached_property
-    def _blocks(self) -> Sweep:
+    def _blocks(self) -> ChainSweep:
         self.known = True
         return self._swept(columns=True, keep=True)
 
-    def _swept(self, *, columns: bool, keep: bool) -> Sweep:
+    def _swept(self, *, columns: bool, keep: bool) -> ChainSweep:
         arrays = (self.conductance, self._r_row, self._r_col)
         if self._tall:
             g, r_row, r_col = (np.ascontiguousarray(a[::-1, ::-1].T) for a in arrays)
-            return Sweep(g, r_col, r_row, columns=columns, keep=keep)
-        return Sweep(*arrays, columns=columns, keep=keep)
+            return ChainSweep(g, r_col, r_row, columns=columns, keep=keep)
+        return ChainSweep(*arrays, columns=columns, keep=keep)
 
     def _by_mask(self, floating: BoolArray) -> list[tuple[IntArray, Floating]]:
         """Return, for each pattern of floating lines, which vectors have it and what it leaves."""
@@ -334,8 +334,8 @@ def solve(
     r_col: npt.ArrayLike,
     r_source: npt.ArrayLike = 0.0,
     r_sense: npt.ArrayLike = 0.0,
-) -> OperatingPoint:
-    """Return the operating point of a crossbar for k vectors; keep a `Network` to ask it again.
+) -> LinearOperatingPoint:
+    """Return the operating point of a crossbar for k vectors; keep a `ResistorNetwork` to ask it again.
 
     Args:
         conductance: (n_rows, n_cols) S, finite and >= 0; 0 is an open cell.
@@ -353,7 +353,7 @@ def solve(
     >>> point.col_current.tolist()
     [[0.0003, 0.0, 0.0]]
     """
-    network = Network(conductance, r_row=r_row, r_col=r_col, r_source=r_source, r_sense=r_sense)
+    network = ResistorNetwork(conductance, r_row=r_row, r_col=r_col, r_source=r_source, r_sense=r_sense)
     return network.solve(v_row, v_col)
 
 

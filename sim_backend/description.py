@@ -107,7 +107,7 @@ class Defects(Model):
 
     @property
     def fractions(self) -> FloatArray:
-        """Return the five fractions, in the order of the codes of `sim_backend.cells.Defect`."""
+        """Return the five fractions, in the order of the codes of `sim_backend.cells.FabricatedDefect`."""
         return np.array([self.short, self.open, self.stuck_p, self.stuck_ap, self.low_tmr])
 
     @model_validator(mode="after")

@@ -68,7 +68,7 @@ class SimDie:
         """Return what no measurement knows, each (kernels, n_rows, n_cols); protocols never see it.
 
         `state` (True is P), `g_p` and `g_ap` (S, at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd` (V),
-        `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.Defect`).
+        `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`).
         """
         shape = self._geometry.shape
         found = {

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from scipy.linalg.blas import dgemm, dger
 from scipy.sparse.csgraph import connected_components
 
-from sim_backend._chains import BoolArray, FloatArray
+from sim_backend._elimination import BoolArray, FloatArray
 from sim_backend._terminals import IntArray, current
-from sim_backend.crossbar import Network
+from sim_backend.crossbar import ResistorNetwork
 
 _CHANGES = 256  # rank-one changes between two rebuilds
 _PENDING = 16  # of which k need not know yet
@@ -133,7 +133,7 @@ class Ports:
 
     def rebuild(self) -> None:
         """Work all matrices out anew from the conductances."""
-        network = Network(self._conductance, **self._wires)
+        network = ResistorNetwork(self._conductance, **self._wires)
         cells, lines = self._conductance.size, sum(self._conductance.shape)
         across = network.cell_voltage(np.eye(lines)).reshape(lines, cells)
         between = network.terminals

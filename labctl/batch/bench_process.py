@@ -18,7 +18,7 @@ from typing import Any
 
 from instruments.drivers import probe_of
 from labctl.batch.executors import ORPHANED, attempt
-from labctl.batch.requests import Going
+from labctl.batch.requests import GoFile
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.procedure import Procedure
 from labctl.core.site import Spot
@@ -37,7 +37,7 @@ Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
-class Order:
+class BenchOrder:
     """What the worker is started with, by a file.
 
     Args:
@@ -47,7 +47,7 @@ class Order:
 
     station: Station
     procedures: tuple[Procedure, ...]
-    going: Going
+    going: GoFile
     served: dict[str, str] | None
     what: str
 
@@ -84,7 +84,7 @@ class _Served:
 class _Owner:
     """The worker's side of the conversation with its parent."""
 
-    def __init__(self, line: "Connection[Any, Any]", order: Order) -> None:
+    def __init__(self, line: "Connection[Any, Any]", order: BenchOrder) -> None:
         self._line, self._order = line, order
         self._parent = multiprocessing.parent_process()
         self._stop = Stop()
@@ -148,7 +148,7 @@ class _Owner:
 
 
 def own(line: "Connection[Any, Any]", path: Path) -> None:
-    """Be the process that owns the bench of the `Order` in the file `path`; talk to the parent over `line`."""
+    """Be the process that owns the bench of the `BenchOrder` in the file `path`; talk to the parent over `line`."""
     for number in signals():
         signal.signal(number, signal.SIG_IGN)
     owner = _Owner(line, pickle.loads(path.read_bytes()))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.batch.executors import attempt, hand_over
-from labctl.batch.requests import Going
+from labctl.batch.requests import GoFile
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job
@@ -27,7 +27,7 @@ class Dask:
         address: of the scheduler, such as ``tcp://192.0.2.5:8786``.
     """
 
-    def __init__(self, address: str, procedures: Sequence[Procedure], going: Going) -> None:
+    def __init__(self, address: str, procedures: Sequence[Procedure], going: GoFile) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -79,7 +79,7 @@ def _stages(path: Path) -> tuple[Procedure, ...]:
     return found
 
 
-def run_on_cluster(stages: Path, going: Going, topic: str, job: Job) -> DieResult:
+def run_on_cluster(stages: Path, going: GoFile, topic: str, job: Job) -> DieResult:
     """Run `job` on a worker of a cluster; ends at the next safe point when asked to."""
     from distributed import get_worker
 

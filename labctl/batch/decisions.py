@@ -12,23 +12,23 @@ from random import Random
 from typing import Any
 
 from labctl.config.bins import HARD, BinRule, bin_of
-from labctl.config.rules import Batch, Order
+from labctl.config.rules import Batch, DieOrder
 from labctl.core.die_state import FINAL, State
 from labctl.storage.run_log import DieState, RunState
 
 
-def ordered(dies: Sequence[DieState], order: Order, seed: int) -> list[str]:
+def ordered(dies: Sequence[DieState], order: DieOrder, seed: int) -> list[str]:
     """Return the names of `dies` in the order in which they are measured.
 
     >>> dies = [DieState(f"D{k}", (k, 0)) for k in range(5)]
     >>> ordered(dies, Order.CENTRE_OUT, 0)
     ['D2', 'D1', 'D3', 'D0', 'D4']
     """
-    if order is Order.SHUFFLED:
+    if order is DieOrder.SHUFFLED:
         names = [d.name for d in dies]
         Random(seed).shuffle(names)
         return names
-    if order is Order.CENTRE_OUT and dies:
+    if order is DieOrder.CENTRE_OUT and dies:
         x, y = (sum(low_high) / 2 for low_high in (_span(d.at[axis] for d in dies) for axis in (0, 1)))
         return [d.name for d in sorted(dies, key=lambda d: math.hypot(d.at[0] - x, d.at[1] - y))]
     return [d.name for d in dies]
@@ -46,7 +46,7 @@ def spread(dies: Sequence[DieState], number: int) -> list[str]:
     ['D2', 'D0', 'D4']
     """
     left = list(dies)
-    names = ordered(left, Order.CENTRE_OUT, 0)
+    names = ordered(left, DieOrder.CENTRE_OUT, 0)
     chosen: list[DieState] = [next(d for d in left if d.name == names[0])] if left else []
     while len(chosen) < min(number, len(dies)):
         rest = [d for d in left if d not in chosen]

@@ -18,7 +18,7 @@ from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
 
-from labctl.batch.requests import Going
+from labctl.batch.requests import GoFile
 from labctl.core.body import Body
 from labctl.core.errors import LabError
 from labctl.core.procedure import Procedure
@@ -99,7 +99,7 @@ class Here:
 
     width = 1
 
-    def __init__(self, procedures: Sequence[Procedure], going: Going, tell: Notify, body: Body | None = None) -> None:
+    def __init__(self, procedures: Sequence[Procedure], going: GoFile, tell: Notify, body: Body | None = None) -> None:
         self._procedures, self._going, self._tell, self._body = procedures, going, tell, body
         self._stop = Stop()
         self._ended: list[DieResult | Lost] = []
@@ -219,7 +219,7 @@ class Pool:
 class Processes:
     """Worker processes of this computer, started anew and not forked; one BLAS thread each."""
 
-    def __init__(self, width: int, procedures: Sequence[Procedure], going: Going) -> None:
+    def __init__(self, width: int, procedures: Sequence[Procedure], going: GoFile) -> None:
         self.width = width
         self._going, self._stages = going, hand_over(going.path.parent, procedures)
         self._queue: Any = None
@@ -267,7 +267,7 @@ class Processes:
 class _Worker:
     """What a worker process knows: where messages go, who may stop it, and that it must not outlive its parent."""
 
-    def __init__(self, queue: Any, going: Going, stages: Path) -> None:
+    def __init__(self, queue: Any, going: GoFile, stages: Path) -> None:
         self.queue, self._going = queue, going
         self._procedures: tuple[Procedure, ...] = pickle.loads(stages.read_bytes())
         self._parent = multiprocessing.parent_process()
@@ -304,7 +304,7 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def enter_worker(queue: Any, going: Going, stages: Path) -> None:
+def enter_worker(queue: Any, going: GoFile, stages: Path) -> None:
     """Set up a worker process: messages go to `queue`, `going` lets it go on; signals are the parent's.
 
     A terminal that closes and ^C reach every process of the group; only the parent acts on them, so that every die ends

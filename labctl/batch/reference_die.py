@@ -27,7 +27,7 @@ _DOUBTED = (State.DONE, State.LIMIT_STOP)
 """States in which a die leaves figures that can be doubted, and is not tried again."""
 
 
-class Visits:
+class ReferenceVisits:
     """The visits of one run, as its journal tells them.
 
     Args:
@@ -40,7 +40,7 @@ class Visits:
         self._golden, self._job, self._stop = golden, job, stop
 
     @classmethod
-    def of(cls, batch: Batch, job: Job | None) -> "Visits | None":
+    def of(cls, batch: Batch, job: Job | None) -> "ReferenceVisits | None":
         """Return the visits of a campaign, None if it has no golden die."""
         return None if batch.golden is None or job is None else cls(batch.golden, job, batch.stop.golden_drift)
 

@@ -175,7 +175,7 @@ def take(run: Path, session_name: str) -> Iterator[Request]:
             yield request
 
 
-class Going:
+class GoFile:
     """The file that lets the workers of one session of a run go on.
 
     Args:
@@ -221,7 +221,7 @@ class Going:
         return self.path.with_name("full")
 
 
-def session(run: Path) -> Going:
+def session(run: Path) -> GoFile:
     """Start a session of `run`, and end whatever an earlier one has left going.
 
     Raises:
@@ -229,14 +229,14 @@ def session(run: Path) -> Going:
     """
     with storage(run, "start a session"):
         for left in run.glob("session-*"):
-            close(Going(left))
+            close(GoFile(left))
         folder = run / f"session-{uuid.uuid4().hex[:8]}"
         folder.mkdir()
         (folder / "going").touch()
-    return Going(folder)
+    return GoFile(folder)
 
 
-def close(going: Going) -> None:
+def close(going: GoFile) -> None:
     """Take a session's folder away: it holds nothing but what workers were handed."""
     going.stop()
     for file in going.path.parent.glob("*"):

@@ -14,8 +14,8 @@ from typing import Any
 from labctl.batch.decisions import Rules, cause
 from labctl.batch.executors import Crew, Lost
 from labctl.batch.exit_status import Ending
-from labctl.batch.reference_die import Visits, under_way
-from labctl.batch.requests import STOPPED, Going, Request, take
+from labctl.batch.reference_die import ReferenceVisits, under_way
+from labctl.batch.requests import STOPPED, GoFile, Request, take
 from labctl.batch.session_guard import Guard
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
@@ -42,7 +42,7 @@ class _Hand:
     stage: str = ""
 
 
-class Engine:
+class Scheduler:
     """Carries out the dies of a run.
 
     Args:
@@ -61,12 +61,12 @@ class Engine:
         log: Runlog,
         jobs: Mapping[str, Job],
         rules: Rules,
-        going: Going,
+        going: GoFile,
         crew: Callable[[Notify], Crew],
         show: Notify = lambda die, what, detail: None,
         first: State = State.RUNNING,
         guard: Guard | None = None,
-        visits: Visits | None = None,
+        visits: ReferenceVisits | None = None,
         latch: Callable[[], Latch | None] = lambda: None,
     ) -> None:
         self.log, self._jobs, self._rules, self._going, self._show = log, dict(jobs), rules, going, show

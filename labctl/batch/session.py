@@ -11,16 +11,16 @@ from typing import Any
 
 from instruments.bench import Bench
 from instruments.drivers import has_prober
+from instruments.emergency import make_safe
 from instruments.manual_prober import Ask
-from instruments.safing import make_safe
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.executors import Crew, Here, Pool, Processes
 from labctl.batch.exit_status import Ending
-from labctl.batch.reference_die import Visits
-from labctl.batch.requests import Going
+from labctl.batch.reference_die import ReferenceVisits
+from labctl.batch.requests import GoFile
 from labctl.batch.resume import to_do
-from labctl.batch.scheduler import Engine
+from labctl.batch.scheduler import Scheduler
 from labctl.batch.session_guard import Guard
 from labctl.batch.watchdog import BenchCrew
 from labctl.core.die_state import State
@@ -44,7 +44,7 @@ WORKER_LEAVES: Second = 60.0
 
 
 @dataclass(frozen=True)
-class Ways:
+class RunOptions:
     """How a session is carried out, whatever it carries out.
 
     Args:
@@ -97,7 +97,7 @@ def meta_of(said: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan
 
 
 def start(
-    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: Ways
+    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: RunOptions
 ) -> tuple[Ending, RunState]:
     """Make a run folder and carry out a campaign in it; return how that ended and where the dies stand.
 
@@ -118,7 +118,9 @@ def start(
             return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard)
 
 
-def guard_of(folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: Ways) -> Guard:
+def guard_of(
+    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: RunOptions
+) -> Guard:
     """Return what stands around a session; BenchError if the folder is no place for it."""
     campaign, sizes = prepared.campaign, {p.die: sum(s.bytes for s in p.stages) for p in plans}
     return Guard(folder, campaign.name, what(argv), sizes, notify=campaign.notify, accept_place=ways.accept_place)
@@ -138,7 +140,7 @@ def resume(
     prepared: Prepared,
     plans: Sequence[DiePlan],
     argv: Sequence[str],
-    ways: Ways,
+    ways: RunOptions,
     *,
     only: Sequence[str] | None = None,
     reason: str = "",
@@ -176,7 +178,7 @@ def carry_out(
     jobs: Mapping[str, Job],
     prepared: Prepared,
     rules: Rules,
-    ways: Ways,
+    ways: RunOptions,
     guard: Guard,
     *,
     again: bool = False,
@@ -188,14 +190,14 @@ def carry_out(
     """
     real = _real(prepared)
     begun, going = time.monotonic(), requests.session(folder)
-    visits = Visits.of(rules.batch, prepared.visit_job(folder, run_meta(folder)))
+    visits = ReferenceVisits.of(rules.batch, prepared.visit_job(folder, run_meta(folder)))
     guard.watch(log)
     try:
         if again and real is not None:
             _make_safe_first(real, guard.what, log)
         with _crew(prepared, going, ways, len(jobs), log, guard.what) as crew:
             latch = partial(latch_of, real) if real is not None else lambda: None
-            engine = Engine(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard, visits, latch)
+            engine = Scheduler(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard, visits, latch)
             with asked_to_stop(engine.stop, engine.hurry):
                 ending = engine.run()
     except LabError as error:
@@ -242,7 +244,7 @@ def _first(bench: Bench | None) -> State:
 
 @contextmanager
 def _crew(
-    prepared: Prepared, going: Going, ways: Ways, dies: int, log: Runlog, what: str
+    prepared: Prepared, going: GoFile, ways: RunOptions, dies: int, log: Runlog, what: str
 ) -> Iterator[Callable[[Notify], Crew]]:
     """Yield what makes the crew, given the function that takes its messages."""
     kind, _, address = ways.executor.partition("=")
@@ -272,7 +274,7 @@ def _crew(
 
 @contextmanager
 def _bench(
-    station: Station, procedures: Sequence[Procedure], going: Going, ways: Ways, log: Runlog, what: str
+    station: Station, procedures: Sequence[Procedure], going: GoFile, ways: RunOptions, log: Runlog, what: str
 ) -> Iterator[BenchCrew]:
     """Yield the crew of a bench that is open, and leave it safe.
 

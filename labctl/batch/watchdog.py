@@ -13,11 +13,11 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from instruments.emergency import Safed, isolate, make_safe
 from instruments.manual_prober import Ask
-from instruments.safing import Safed, isolate, make_safe
-from labctl.batch.bench_process import HURRY, Order, own
+from labctl.batch.bench_process import HURRY, BenchOrder, own
 from labctl.batch.executors import Lost
-from labctl.batch.requests import Going
+from labctl.batch.requests import GoFile
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, SwitchedOff
 from labctl.core.procedure import Procedure
@@ -52,7 +52,7 @@ class BenchCrew:
         self,
         station: Station,
         procedures: Sequence[Procedure],
-        going: Going,
+        going: GoFile,
         ask: Ask,
         *,
         what: str = "labctl",
@@ -67,7 +67,7 @@ class BenchCrew:
         if station.sim != "bytes":
             import instruments.visa  # noqa: F401 - a second too late when somebody has just died
         self._order = going.path.with_name("bench.pickle")
-        self._order.write_bytes(pickle.dumps(Order(station, tuple(procedures), going, served, what)))
+        self._order.write_bytes(pickle.dumps(BenchOrder(station, tuple(procedures), going, served, what)))
         self.tell: Notify = lambda die, what, detail: None
         self.say: Callable[..., None] = lambda kind, **body: None
         """Writes a row into the run's journal."""

@@ -29,7 +29,7 @@ def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) 
 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
     """
-    from instruments.look import look
+    from instruments.check_bench import look
     from labctl.storage.latch import latch_of
 
     found = _bench(bench)
@@ -104,7 +104,7 @@ def off(
 
 def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
     """Make the twin of a bench safe, which has no latch, and leave."""
-    from instruments.safing import make_safe
+    from instruments.emergency import make_safe
 
     code = 0
     with _wires(bench, sim) as connect:

@@ -79,7 +79,7 @@ def mtj_chip(
     from labctl.experiments.steps import Steps, examples_folder
     from labctl.storage.locks import hold
 
-    asked = experiment.Asked(
+    asked = experiment.ChipSettings(
         data, dies, _numbers(densities), other_wafer, seed, _pairs("--set", set_), _pairs("--train", train)
     )
     experiment.check(asked)
@@ -123,7 +123,7 @@ def wine_passive(
     from labctl.storage.locks import hold
 
     given = str(solutions) if solutions else None
-    asked = experiment.Asked(count, given, seed=seed, set=_pairs("--set", set_))
+    asked = experiment.WineSettings(count, given, seed=seed, set=_pairs("--set", set_))
     campaign = examples_folder(examples) / "wine-passive.yaml"
     folder, screen, start = out or Path("runs") / "wine-passive-300", console(stderr=True), time.monotonic()
     steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)

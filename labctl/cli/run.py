@@ -198,11 +198,11 @@ def _ways(
     accept_changes: bool = False,
 ) -> Iterator[Any]:
     """Yield how a session is carried out, with the progress of it on the screen."""
-    from labctl.batch.session import Ways
+    from labctl.batch.session import RunOptions
     from labctl.terminal.progress import Display
 
     with Display({p.die: p.patterns for p in plans if "@" not in p.die}) as display:
-        yield Ways(
+        yield RunOptions(
             workers or default_workers(),
             executor,
             display.notify,

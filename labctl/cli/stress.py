@@ -31,7 +31,7 @@ def stress(
     The ledger is the one that LABCTL_LEDGER names, that the bench file names, or stress.db beside the bench file.
     Example: labctl stress W01-x3y0 --bench MY-BENCH.yaml
     """
-    from labctl.storage.stress_ledger import VARIABLE, Ledger, ledger_path
+    from labctl.storage.stress_ledger import VARIABLE, StressLedger, ledger_path
 
     if ledger is None and bench is not None:
         from instruments.bench import Bench
@@ -44,7 +44,7 @@ def stress(
         raise BenchError(f"whose ledger? name --bench FILE or --ledger FILE, or set {VARIABLE}")
     if not ledger.is_file() and account is None:
         raise BenchError(f"{ledger}: there is no stress ledger yet; the first run on real dies makes it")
-    with Ledger.open(ledger) as kept:
+    with StressLedger.open(ledger) as kept:
         if account is not None:
             kept.account_run(account)
         known = [(wafer, name) for wafer, name in kept.dies() if die in (None, name)]

@@ -11,7 +11,7 @@ from labctl.core.model import Model
 from labctl.core.units import parse_quantity
 
 FIGURES = {"r_p": "ohm", "r_ap": "ohm", "v_switch": "V", "v_switch_p": "V", "v_switch_ap": "V", "contact": "ohm"}
-"""Units of the figures of a die (`labctl.analysis.figures`); those that are not here are plain numbers."""
+"""Units of the figures of a die (`labctl.analysis.record_figures`); those that are not here are plain numbers."""
 GOOD = "good"
 HARD = {GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "contact": 5, "limit": 6, "error": 7, "stopped": 8}
 """Hard bins of the soft bins that no rule of a campaign file gives."""

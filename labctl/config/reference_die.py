@@ -9,7 +9,7 @@ from labctl.core.model import Model
 from labctl.core.units import Ratio
 
 
-class Visit(StrEnum):
+class VisitKind(StrEnum):
     """What is done to a golden die each time."""
 
     READ = "read"
@@ -17,8 +17,8 @@ class Visit(StrEnum):
 
 
 _KNOWN = {
-    Visit.READ: ("r_p", "r_ap", "tmr", "contact"),
-    Visit.SURVEY: ("v_switch", "v_switch_p", "v_switch_ap", "good"),
+    VisitKind.READ: ("r_p", "r_ap", "tmr", "contact"),
+    VisitKind.SURVEY: ("v_switch", "v_switch_p", "v_switch_ap", "good"),
 }
 """Figures that each kind of visit comes to; those of a read are known from a survey as well."""
 
@@ -31,8 +31,8 @@ class Golden(Model):
     drift: dict[str, Ratio] = Field(
         min_length=1, description="largest relative change of a figure against the first visit: {r_p: 3 %}"
     )
-    measure: Visit = Field(
-        default=Visit.READ,
+    measure: VisitKind = Field(
+        default=VisitKind.READ,
         description="read: every cell as it is, without a pulse; survey: the campaign's survey, which pulses each cell",
     )
 
@@ -47,7 +47,7 @@ class Golden(Model):
     @model_validator(mode="after")
     def _measured(self) -> Self:
         for name in self.drift:
-            if name in _KNOWN[Visit.SURVEY] and self.measure is Visit.READ:
+            if name in _KNOWN[VisitKind.SURVEY] and self.measure is VisitKind.READ:
                 raise ValueError(f"{name} is not known from reading alone; say 'measure: survey', which pulses cells")
             if not any(name in known for known in _KNOWN.values()):
                 names = ", ".join(n for known in _KNOWN.values() for n in known)

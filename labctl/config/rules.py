@@ -9,7 +9,7 @@ from labctl.core.model import Model
 from labctl.core.units import Ratio, Second
 
 
-class Order(StrEnum):
+class DieOrder(StrEnum):
     """In which order dies are measured."""
 
     MAP = "map"
@@ -43,7 +43,7 @@ class Budgets(Model):
 class Batch(Model):
     """What is said of many dies."""
 
-    order: Order = Field(default=Order.MAP, description="map: as the wafer map lists them; shuffled: by the seed")
+    order: DieOrder = Field(default=DieOrder.MAP, description="map: as the wafer map lists them; shuffled: by the seed")
     tries: int = Field(default=0, ge=0, le=9, description="new tries of a die on which something went wrong")
     pretest: int | None = Field(default=None, gt=0, description="so many dies first, spread over the wafer")
     golden: Golden | None = None

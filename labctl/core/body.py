@@ -7,7 +7,7 @@ from typing import Any, Protocol
 from labctl.core.die import Die
 from labctl.core.die_state import State
 from labctl.core.rebuild import Rebuild
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.core.units import Second
 
 Truth = Callable[[], dict[str, Any]]
@@ -20,7 +20,7 @@ def _quiet(state: State) -> None:
 
 
 @dataclass(frozen=True)
-class Approached:
+class ReadyDie:
     """A die that is ready.
 
     Args:
@@ -49,7 +49,7 @@ class Body(Protocol):
         """Longest time that `approach` takes if nothing hangs, s; infinite where a person is asked."""
         ...
 
-    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+    def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Return the die, ready; `say` is told of moving, of contact checks and of new touches."""
         ...
 

@@ -83,3 +83,12 @@ class Prober(Protocol):
     def close(self) -> None:
         """End the conversation; nothing moves."""
         ...
+
+
+@runtime_checkable
+class Compensated(Protocol):
+    """A prober that may put the chuck off the heights that it tells; `in_contact` is then what heights allow."""
+
+    def at_contact_height(self) -> bool:
+        """Return whether the chuck stands at contact, or in its overtravel, by the heights alone."""
+        ...

@@ -12,7 +12,7 @@ Spot = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
-class Subject:
+class Site:
     """A die as a campaign names it.
 
     Args:
@@ -53,7 +53,7 @@ class Subject:
         """(column, row, number of the subsite) on the prober's map."""
         return (*self.at, 0 if self.subsite is None else self.subsite.number)
 
-    def split(self, subsites: Iterable[Subsite]) -> "Iterator[Subject]":
+    def split(self, subsites: Iterable[Subsite]) -> "Iterator[Site]":
         """Yield what the campaign tests here: the die, or what is at each of its subsites."""
         found = tuple(subsites)
         if not found:

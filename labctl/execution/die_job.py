@@ -5,9 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from labctl.analysis.figures import figures_of
+from labctl.analysis.record_figures import figures_of
 from labctl.config.bins import BinRule, bin_of
-from labctl.core.body import Approached, Body
+from labctl.core.body import Body, ReadyDie
 from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.limits import Limited, Limits
@@ -16,10 +16,10 @@ from labctl.core.outcome import Outcome, Status, ending, unsafe
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.core.units import IntArray, Second
 from labctl.execution.recorded_die import THINKING
-from labctl.execution.remembered_die import Remembered
+from labctl.execution.remembered_die import JournalDie
 from labctl.execution.replay import Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
@@ -65,7 +65,7 @@ class Job:
     """
 
     folder: Path
-    subject: Subject
+    subject: Site
     limits: Limits
     bins: tuple[BinRule, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class DieResult:
 
     Args:
         sealed: sha256 of its file, "" if there is none.
-        figures: see `labctl.analysis.figures`.
+        figures: see `labctl.analysis.record_figures`.
         again: nothing was done to the die and nothing can be: it needs a new try, now.
     """
 
@@ -197,7 +197,7 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         outcome = replace(ending(error), state=State.ERROR, reason=reason)
         return DieResult(job.die, "error", outcome, [], attempt=job.attempt, again=True)
     try:
-        work = _Work(job, own, replay, history, notify, stop, resumed)
+        work = _DieWork(job, own, replay, history, notify, stop, resumed)
         outcome, noted = work.remember() if replay.stages == len(own) else work.carry_out(body)
         figures = figures_of(history, noted)
         found = bin_of(job.bins, figures).name
@@ -243,7 +243,7 @@ def _taken_up(job: Job, stages: int) -> Journal:
 
 
 @dataclass(frozen=True)
-class _Work:
+class _DieWork:
     """The stages of one die, to be carried out or gone through again; `resumed` if the journal was there before."""
 
     job: Job
@@ -274,7 +274,7 @@ class _Work:
         )
         self.replay.rebuild = Rebuild.NOTHING
         description = self.job.subject.description
-        return self._stages(Approached(Remembered(description.shape, description.nominal))), noted
+        return self._stages(ReadyDie(JournalDie(description.shape, description.nominal))), noted
 
     def carry_out(self, body: Body) -> tuple[Outcome, dict[str, Any]]:
         """Approach the die, run its stages up to the first that does not succeed, and leave it."""
@@ -311,7 +311,7 @@ class _Work:
         if sealed.exists():
             quarantine(self.job.folder, sealed)
 
-    def _stages(self, found: Approached, before: IntArray | None = None) -> Outcome:
+    def _stages(self, found: ReadyDie, before: IntArray | None = None) -> Outcome:
         job, journal, outcome = self.job, self.replay.journal, Outcome(Status.SUCCESS)
         limited = Limited(found.die, job.limits, before)
         for procedure in self.procedures:

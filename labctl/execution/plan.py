@@ -85,7 +85,7 @@ def count_levels(bias: Bias) -> int:
     return int(1 + (np.diff(ordered, axis=1) > 0).sum(1).max())
 
 
-class Rehearsed:
+class CountedDie:
     """A nominal die behind the limits that adds up what is asked of it."""
 
     def __init__(self, die: Limited, plan: StagePlan, disk: _Disk) -> None:
@@ -176,7 +176,7 @@ def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, hist
     chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
     stage, disk = StagePlan(procedure.name), _Disk(_STEPS if chip else None)
     before = nominal.counts.copy()
-    for record in short.run(Rehearsed(nominal, stage, disk), history):
+    for record in short.run(CountedDie(nominal, stage, disk), history):
         history.add(record)
         disk.record(record)
     stage.bytes = round(disk.bytes)

@@ -15,7 +15,7 @@ from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, W
 from labctl.core.outcome import Stopped
 from labctl.core.units import Second
 from labctl.core.write_loop import program_by_host
-from labctl.execution.replay import Replay, Told, answer_to
+from labctl.execution.replay import RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
 CHUNK: Second = 1.0
@@ -36,7 +36,7 @@ def chunk_of(n: int, time: Second) -> int:
     return max(1, math.ceil(n / max(1, math.ceil(time / CHUNK))))
 
 
-class Journalled:
+class RecordedDie:
     """A die whose every operation is in the journal before it is done and again after it.
 
     Args:
@@ -110,7 +110,7 @@ class Journalled:
                 yield self._act(kind, piece, act, time * len(piece) / max(1, n))
             self._tick(len(piece))
 
-    def _again(self, told: Told, kind: str, piece: Sense | Pulse) -> Reading:
+    def _again(self, told: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
         """Answer a chunk from the journal."""
         self._lease(THINKING)
         return self._replay.again(told, self._stage, kind, piece, self._die, self._answer)

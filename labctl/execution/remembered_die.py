@@ -7,7 +7,7 @@ from labctl.core.write_loop import program_by_host
 from labctl.execution.replay import Mismatch
 
 
-class Remembered:
+class JournalDie:
     """A die of which a journal tells everything; whoever asks for more is refused."""
 
     def __init__(self, geometry: Geometry, nominal: Nominal) -> None:

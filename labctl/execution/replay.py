@@ -37,7 +37,7 @@ class Mismatch(BenchError):
 
 
 @dataclass(frozen=True)
-class Told:
+class RecordedOperation:
     """One operation as the journal tells it.
 
     Args:
@@ -151,7 +151,7 @@ class Replay:
 
     # operations
 
-    def next(self) -> Told | None:
+    def next(self) -> RecordedOperation | None:
         """Return the next operation of the journal, None when it has no more; Mismatch if records or ends are left."""
         if self._next is None:
             if self._record is not None or self._ended:
@@ -160,7 +160,7 @@ class Replay:
             return None
         (intent, result), self._next = self._next, next(self._rows, None)
         patterns = self.journal.body(intent, load=False)["bias"]["row"].shape[0]
-        told = Told(self.number, intent, result, self._answers.get(intent.seq), patterns)
+        told = RecordedOperation(self.number, intent, result, self._answers.get(intent.seq), patterns)
         self.number += 1
         return told
 
@@ -169,7 +169,9 @@ class Replay:
         self.mark(2 * self.number)
         self.number += 1
 
-    def again(self, told: Told, stage: str, kind: str, piece: Sense | Pulse, die: Limited, read: Read) -> Reading:
+    def again(
+        self, told: RecordedOperation, stage: str, kind: str, piece: Sense | Pulse, die: Limited, read: Read
+    ) -> Reading:
         """Return what `piece` gave, from the journal; a lost result is replaced as this die allows.
 
         Raises:
@@ -198,7 +200,7 @@ class Replay:
             )
         return found
 
-    def _lost(self, told: Told, piece: Sense | Pulse, die: Limited, read: Read) -> Reading:
+    def _lost(self, told: RecordedOperation, piece: Sense | Pulse, die: Limited, read: Read) -> Reading:
         """Return what stands for the lost result of `piece`."""
         seq, verify = told.intent.seq, piece.verify if isinstance(piece, Pulse) else piece
         if self.rebuild is Rebuild.BITS:

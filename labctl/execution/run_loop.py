@@ -19,7 +19,7 @@ from labctl.core.outcome import Outcome, Status, ending, unsafe
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import Second
-from labctl.execution.recorded_die import Journalled
+from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal
@@ -48,7 +48,7 @@ def run(
     try:
         if not replay.started(stage):
             journal.event("stage_started", procedure.settings_said(), stage=stage)
-        watched = Journalled(die, replay, stage, stop, tick, lease)
+        watched = RecordedDie(die, replay, stage, stop, tick, lease)
         with stop.may_interrupt():
             for record in procedure.run(watched, history):
                 if not replay.knows(stage, record):

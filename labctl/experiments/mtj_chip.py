@@ -22,7 +22,7 @@ import numpy as np
 from labctl import files
 from labctl.config.campaign import Campaign
 from labctl.core.errors import BenchError
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.experiments.steps import Steps
 from labctl.networks import datasets
 from labctl.networks.train import Method
@@ -100,7 +100,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Asked:
+class ChipSettings:
     """What was asked for.
 
     Args:
@@ -141,7 +141,7 @@ class Comparison:
         sizes: neurons of the layers; `votes` outputs per class.
     """
 
-    asked: Asked
+    asked: ChipSettings
     results: tuple[Result, ...]
     rates: Mapping[float, Mapping[str, float]]
     cells: int
@@ -190,7 +190,7 @@ class Comparison:
         }
 
 
-def check(asked: Asked) -> None:
+def check(asked: ChipSettings) -> None:
     """Raise BenchError, before hours are spent, if data or JAX is missing or something asked for cannot be meant."""
     if asked.data not in DATA:
         raise BenchError(f"--data {asked.data}: expected {' or '.join(DATA)}")
@@ -200,7 +200,7 @@ def check(asked: Asked) -> None:
     datasets.load(asked.data)
 
 
-def reproduce(asked: Asked, steps: Steps, campaign: Path) -> Comparison:
+def reproduce(asked: ChipSettings, steps: Steps, campaign: Path) -> Comparison:
     """Do what is asked for, as far as it is not done yet.
 
     Args:
@@ -277,14 +277,14 @@ def read(folder: Path) -> tuple[DieError, ...]:
     return tuple(found)
 
 
-def centre_out(subjects: Sequence[Subject]) -> list[Subject]:
+def centre_out(subjects: Sequence[Site]) -> list[Site]:
     """Return dies, the innermost of their map first; of those equally far from its centre, in their order."""
     at = np.array([s.at for s in subjects], np.float64)
     far = np.hypot(*(at - (at.min(axis=0) + at.max(axis=0)) / 2).T)
     return [subjects[k] for k in np.argsort(far.round(9), kind="stable")]
 
 
-def _subset(subjects: Sequence[Subject], dies: int | None) -> dict[str, str]:
+def _subset(subjects: Sequence[Site], dies: int | None) -> dict[str, str]:
     """Return the override that leaves the `dies` innermost dies of the wafer."""
     if dies is None:
         return {}

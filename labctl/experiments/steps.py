@@ -43,7 +43,7 @@ def carry_out(prepared: composition.Prepared, folder: Path, workers: int) -> Non
         plans = [p for p in plans if p.die in before.unfinished]
     with Display({p.die: p.patterns for p in plans}) as display:
         carry = session.resume if again else session.start
-        ending, state = carry(folder, prepared, plans, sys.argv, session.Ways(workers, show=display.notify))
+        ending, state = carry(folder, prepared, plans, sys.argv, session.RunOptions(workers, show=display.notify))
     if ending.status is Status.SUCCESS:
         return
     if ending.code == Stopped.exit_code:

@@ -26,7 +26,7 @@ PUBLISHED = 0.953
 
 
 @dataclass(frozen=True)
-class Asked:
+class WineSettings:
     """What was asked for.
 
     Args:
@@ -49,7 +49,7 @@ class Asked:
 
 
 @dataclass(frozen=True, eq=False)
-class Array:
+class PassiveArray:
     """All networks on the arrays of one die; arrays (n,), one entry per network, ratios.
 
     Args:
@@ -98,8 +98,8 @@ class Array:
 class Wine:
     """What came of it, by diameter."""
 
-    asked: Asked
-    arrays: tuple[Array, ...]
+    asked: WineSettings
+    arrays: tuple[PassiveArray, ...]
     seconds: Mapping[str, float]
 
     def to_json(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Wine:
         }
 
 
-def reproduce(asked: Asked, steps: Steps, campaign: Path) -> Wine:
+def reproduce(asked: WineSettings, steps: Steps, campaign: Path) -> Wine:
     """Do what is asked for, as far as it is not done yet.
 
     Raises:
@@ -137,7 +137,7 @@ def reproduce(asked: Asked, steps: Steps, campaign: Path) -> Wine:
     return Wine(asked, arrays, dict(steps.seconds))
 
 
-def _trained(asked: Asked, steps: Steps) -> Path:
+def _trained(asked: WineSettings, steps: Steps) -> Path:
     """Return the file of the networks, trained if it is not there."""
     from labctl.experiments.wine_training import train
 
@@ -148,7 +148,7 @@ def _trained(asked: Asked, steps: Steps) -> Path:
     return steps.make(f"solutions-{asked.count}-from-{asked.train_seed}.npz", make)
 
 
-def read(folder: Path) -> tuple[Array, ...]:
+def read(folder: Path) -> tuple[PassiveArray, ...]:
     """Return what a finished run says of each of its dies, the smallest devices first."""
     run = open_run(folder)
     found = []
@@ -156,7 +156,7 @@ def read(folder: Path) -> tuple[Array, ...]:
         die = run.die(name)
         write, inference = die.table("write"), die.table("inference")
         found.append(
-            Array(
+            PassiveArray(
                 name,
                 float(die.meta["description"]["junction"]["diameter"]),
                 write["cells"],

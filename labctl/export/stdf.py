@@ -39,7 +39,7 @@ def number_of(figure: str) -> int:
 
 
 @dataclass(frozen=True)
-class Limit:
+class TestLimit:
     """Between which values a figure passes, infinite where there is no limit, and whether the limits themselves do."""
 
     low: float = -math.inf
@@ -53,7 +53,7 @@ class Limit:
         return above and (value < self.high or (value == self.high and self.high_passes))
 
 
-def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, Limit]:
+def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, TestLimit]:
     """Return the limits that a campaign's rules for bins amount to.
 
     A rule of a bad bin with one comparison is a limit, the tightest counts; rules that join several are none.
@@ -61,19 +61,19 @@ def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, Limit]:
     >>> limits_of([{"bin": "leaky", "hard": 4, "when": "r_p < 1 kohm"}])["r_p"]
     Limit(low=1000.0, high=inf, low_passes=True, high_passes=True)
     """
-    found: dict[str, Limit] = {}
+    found: dict[str, TestLimit] = {}
     for rule in rules:
         if rule["hard"] == 1 or " and " in rule["when"]:
             continue
         bound = Bound.parse(rule["when"])
-        now = found.get(bound.figure, Limit())
+        now = found.get(bound.figure, TestLimit())
         # the rule says what is bad, so what equals a bound of "<" or ">" passes
         passes = "=" not in bound.sign
         if bound.sign.startswith("<"):
             if (bound.value, not passes) > (now.low, not now.low_passes):
-                now = Limit(bound.value, now.high, passes, now.high_passes)
+                now = TestLimit(bound.value, now.high, passes, now.high_passes)
         elif (-bound.value, not passes) > (-now.high, not now.high_passes):
-            now = Limit(now.low, bound.value, now.low_passes, passes)
+            now = TestLimit(now.low, bound.value, now.low_passes, passes)
         found[bound.figure] = now
     return found
 
@@ -193,8 +193,8 @@ def _mir(state: RunState, begun: float, wafer: str) -> bytes:
     )
 
 
-def _ptr(figure: str, value: float, limit: Limit | None) -> bytes:
-    finite, bounds = math.isfinite(value), limit or Limit()
+def _ptr(figure: str, value: float, limit: TestLimit | None) -> bytes:
+    finite, bounds = math.isfinite(value), limit or TestLimit()
     low, high = math.isfinite(bounds.low), math.isfinite(bounds.high)
     scale = 2 if figure in RATIOS else _SCALES.get(UNITS.get(figure, ""), 0)
     judged = low or high

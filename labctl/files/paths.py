@@ -58,7 +58,7 @@ def actual(path: Path) -> Path:
 
 
 @dataclass(frozen=True)
-class Written:
+class PathAsWritten:
     """Marks a path; with `exists`, of something that must be there when the file is read."""
 
     exists: bool
@@ -104,10 +104,10 @@ class FromFile:
 
 T = TypeVar("T")
 
-FilePath = Annotated[Path, Written(exists=True)]
+FilePath = Annotated[Path, PathAsWritten(exists=True)]
 """A file or folder that exists; relative paths start at the folder of the file they are written in."""
 
-NewPath = Annotated[Path, Written(exists=False)]
+NewPath = Annotated[Path, PathAsWritten(exists=False)]
 """A path that need not exist yet; otherwise as `FilePath`."""
 
 Included = Annotated[T, FromFile()]

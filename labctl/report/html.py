@@ -18,7 +18,7 @@ from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.files import digest
 from labctl.report import charts_svg, palette
-from labctl.report.report_data import DieFacts, Event, Facts, as_json, gather
+from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gather
 from labctl.report.wafer_maps_svg import maps
 from labctl.terminal.progress import counted, duration
 
@@ -130,7 +130,7 @@ def _after(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 0 else "–"
 
 
-def _gravest(events: Sequence[Event]) -> list[Event]:
+def _gravest(events: Sequence[ReportEvent]) -> list[ReportEvent]:
     """Return the gravest, in their order; what another says of the same die as well is left out."""
     said = {(e.die, e.text) for e in events}
     events = [e for e in events if not any(d == e.die and t != e.text and e.text in t for d, t in said)]

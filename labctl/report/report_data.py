@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from labctl.analysis.distributions import Distribution, distributions
-from labctl.analysis.measured import Counts, Measured, measure
+from labctl.analysis.measured_figures import Counts, Measured, measure
 from labctl.analysis.quantities import BY_KEY
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
@@ -63,7 +63,7 @@ class DieFacts:
         return self.state == State.DONE and self.hard == 1
 
 
-class Point(NamedTuple):
+class TrendPoint(NamedTuple):
     """A figure of a die, in SI units, when it was finished, UTC in s; `golden`: of a visit of the golden die."""
 
     utc: float
@@ -80,11 +80,11 @@ class Series:
     title: str
     unit: str
     factor: float
-    points: tuple[Point, ...]
+    points: tuple[TrendPoint, ...]
 
 
 @dataclass(frozen=True)
-class Event:
+class ReportEvent:
     """One row of the run's journal in operator words; `level` is one of `event_text.LEVELS`."""
 
     seq: int
@@ -123,7 +123,7 @@ class Facts:
     golden: tuple[DieFacts, ...]
     series: tuple[Series, ...]
     distributions: tuple[Distribution, ...]
-    events: tuple[Event, ...]
+    events: tuple[ReportEvent, ...]
     redo: tuple[event_text.Redo, ...]
     provenance: Mapping[str, Any]
     identities: Mapping[str, str]
@@ -187,7 +187,7 @@ def gather(folder: Path) -> Facts:
         golden=tuple(d for d in dies if d.golden),
         series=tuple(_series(dies, entries)),
         distributions=tuple(distributions(total)),
-        events=tuple(Event(e.seq, e.stamp.utc, *event_text.event(e)) for e in entries),
+        events=tuple(ReportEvent(e.seq, e.stamp.utc, *event_text.event(e)) for e in entries),
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
         provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate")},
         identities=identities,
@@ -247,16 +247,16 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Seri
     order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
     golden = {d.name for d in dies if d.golden}
     for key in _SERIES:
-        found = [Point(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
+        found = [TrendPoint(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
         if len(found) > 1:
             quantity = BY_KEY[key]
             yield Series(key, quantity.title, quantity.unit, quantity.factor, tuple(found))
-    drift: dict[str, list[Point]] = {}
+    drift: dict[str, list[TrendPoint]] = {}
     for entry in entries:
         if entry.kind == "golden":
             for name, value in entry.body.get("drift", {}).items():
                 drift.setdefault(str(name), []).append(
-                    Point(entry.stamp.utc, float(value), str(entry.body["die"]), True)
+                    TrendPoint(entry.stamp.utc, float(value), str(entry.body["die"]), True)
                 )
     for name, points in drift.items():
         if len(points) > 1 and golden:

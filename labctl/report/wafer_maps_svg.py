@@ -52,7 +52,7 @@ class Map:
     missing: int = 0
 
 
-class Wafer:
+class WaferPicture:
     """The places of some dies."""
 
     def __init__(self, dies: Sequence[DieFacts]) -> None:
@@ -135,7 +135,7 @@ def _flags(s: Spot) -> str:
 
 def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], keys: Sequence[str]) -> list[Map]:
     """Return the map of bins, then one for each of the figures `keys` that a die has."""
-    wafer = Wafer(dies)
+    wafer = WaferPicture(dies)
     found = [_bin_map(wafer, bins)]
     for key in keys:
         if any(key in d.figures for d in dies):
@@ -143,7 +143,7 @@ def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], keys: Sequence[str])
     return found
 
 
-def _bin_map(wafer: Wafer, bins: Mapping[str, int]) -> Map:
+def _bin_map(wafer: WaferPicture, bins: Mapping[str, int]) -> Map:
     good = next((s.die.bin for s in wafer.spots if s.die.good), "")
     busy = [s.die.state for s in wafer.spots if not s.die.bin and s.die.state not in (*FINAL, "left out")]
     look = palette.of_bins(bins, good, busy)
@@ -158,7 +158,7 @@ def _bin_map(wafer: Wafer, bins: Mapping[str, int]) -> Map:
     )  # fmt: skip
 
 
-def _figure_map(wafer: Wafer, q: Quantity) -> Map:
+def _figure_map(wafer: WaferPicture, q: Quantity) -> Map:
     values = {s.die.name: s.die.figures[q.key] for s in wafer.spots if q.key in s.die.figures}
     low, high = palette.limits(list(values.values()))
     colours = palette.scale(q.key)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from instruments.bench import Bench
 from instruments.drivers import Connect
-from instruments.safing import make_safe
+from instruments.emergency import make_safe
 from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.units import Second
 from labctl.storage.latch import Latch, set_latch

@@ -6,21 +6,21 @@ from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from instruments.assemble import OpenBench
 from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
 from instruments.fiducial import Fiducial, Found, prove
-from labctl.core.body import Approached, Say, _quiet
+from instruments.open_bench import OpenBench
+from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die import Die
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
-from labctl.core.instrument import Compensated
+from labctl.core.prober import Compensated
 from labctl.core.rebuild import Rebuild
-from labctl.core.site import Spot, Subject
+from labctl.core.site import Site, Spot
 from labctl.core.transport import Transport
 from labctl.core.units import Ohm, Second
 from labctl.station.simulated import VISIT
-from labctl.storage.stress_ledger import Ledger
+from labctl.storage.stress_ledger import StressLedger
 
 
 class AnyTwin(Protocol):
@@ -55,7 +55,9 @@ class OnBench:
         ledger: counts every touch over the lives of dies; None for simulated ones.
     """
 
-    def __init__(self, bench: Bench, opened: OpenBench, twin: AnyTwin | None, ledger: Ledger | None = None) -> None:
+    def __init__(
+        self, bench: Bench, opened: OpenBench, twin: AnyTwin | None, ledger: StressLedger | None = None
+    ) -> None:
         self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
         self.anew = twin is not None
         """Whether the die that is approached next has forgotten what was done to it, as dies of a new twin have."""
@@ -71,7 +73,7 @@ class OnBench:
         """Of a prober that moves, of a person, or of nobody."""
         return math.inf if getattr(self.opened.prober, "by_hand", False) else 300.0
 
-    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+    def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Bring `subject` under the needles and have contact.
 
         Raises:
@@ -104,22 +106,22 @@ class OnBench:
                 noted["fiducials"], self._proved = [_said(found) for found in self._proved], []
         return self._ready(die, subject, noted)
 
-    def _ready(self, die: Die, subject: Subject, noted: dict[str, Any]) -> Approached:
+    def _ready(self, die: Die, subject: Site, noted: dict[str, Any]) -> ReadyDie:
         if self.twin is None:
-            return Approached(die, noted)
+            return ReadyDie(die, noted)
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
-        return Approached(die, noted, partial(twin.truth, spot), lambda number: twin.mark(spot, first + number))
+        return ReadyDie(die, noted, partial(twin.truth, spot), lambda number: twin.mark(spot, first + number))
 
-    def _touches(self, subject: Subject) -> int:
+    def _touches(self, subject: Site) -> int:
         """Return how often these needles have touched a die before."""
         return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.serial, self.bench.name)
 
-    def _touching(self, subject: Subject | None) -> None:
+    def _touching(self, subject: Site | None) -> None:
         """Count a touch that is about to happen."""
         if self._ledger is not None and subject is not None:
             self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
 
-    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Subject]) -> list[Found]:
+    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[Found]:
         """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.
 
         What was found is noted with the first die that is approached.
@@ -181,7 +183,7 @@ def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:
 class ByHand(OnBench):
     """A bench that a person stands at: the needles stay where they are, down on a die, and so does the die."""
 
-    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+    def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Have the interface of the die under the needles, if they are in contact; ContactError if not.
 
         The first voltage is that of the contact check. Structures that do not conduct are noted where the chuck stands

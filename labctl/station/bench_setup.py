@@ -5,24 +5,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from instruments.assemble import open_bench
 from instruments.bench import Bench
 from instruments.drivers import visa
 from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask
+from instruments.open_bench import open_bench
 from instruments.transport import Log
 from labctl.core.errors import BenchError
-from labctl.core.site import Spot, Subject
+from labctl.core.site import Site, Spot
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
 from labctl.station.simulated import simulated
 from labctl.station.twin import Twin
 from labctl.storage.filesystem import check_place
 from labctl.storage.latch import permit
-from labctl.storage.stress_ledger import VARIABLE, Ledger
+from labctl.storage.stress_ledger import VARIABLE, StressLedger
 from sim_backend.die import SimDie
 
 
-def _passive(subject: Subject) -> SimDie:
+def _passive(subject: Site) -> SimDie:
     """Return the simulated die for the twin of a bench; BenchError if it is an integrated chip."""
     die = simulated(subject)
     if not isinstance(die, SimDie):
@@ -30,29 +30,29 @@ def _passive(subject: Subject) -> SimDie:
     return die
 
 
-def _kept(ledger: Path) -> Ledger:
+def _kept(ledger: Path) -> StressLedger:
     """Return the ledger of real dies, open; BenchError if it is not on a disk of this computer."""
     try:
         check_place(ledger.parent)
     except BenchError as error:
         where = f"name another place with {VARIABLE} or 'ledger' in the bench file"
         raise BenchError(f"the stress ledger cannot be {ledger}; {where}: {error}") from error
-    return Ledger.open(ledger)
+    return StressLedger.open(ledger)
 
 
 def twin_of(
     bench: Bench,
-    subjects: Sequence[Subject],
+    subjects: Sequence[Site],
     sim: str,
     *,
     by_hand: bool = False,
-    others: Sequence[Subject] = (),
+    others: Sequence[Site] = (),
     visited: Collection[tuple[int, int]] = (),
 ) -> Twin:
     """Return the twin of a bench around simulated `subjects`; arguments as of `on_bench`."""
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    taken: dict[Spot, Subject] = {}
+    taken: dict[Spot, Site] = {}
     for subject in (*subjects, *others):
         if subject.spot in taken:
             raise BenchError(f"dies {taken[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
@@ -70,13 +70,13 @@ def twin_of(
 
 def on_bench(
     bench: Bench,
-    subjects: list[Subject],
+    subjects: list[Site],
     sim: str | None,
     *,
     ask: Ask | None = None,
     log: Callable[[str], Log] | None = None,
     by_hand: bool = False,
-    others: Sequence[Subject] = (),
+    others: Sequence[Site] = (),
     visited: Collection[tuple[int, int]] = (),
     ledger: Path | None = None,
     twin: AnyTwin | None = None,
@@ -144,8 +144,8 @@ class Station:
     """
 
     bench: Bench
-    subjects: tuple[Subject, ...]
-    others: tuple[Subject, ...] = ()
+    subjects: tuple[Site, ...]
+    others: tuple[Site, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
     sim: str | None = None
     ledger: Path | None = None

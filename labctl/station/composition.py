@@ -6,9 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from instruments.assemble import planned_die
 from instruments.bench import Bench
 from instruments.fiducial import Fiducial, fits
+from instruments.open_bench import planned_die
 from labctl import files
 from labctl.config.campaign import Campaign, subsites_of
 from labctl.config.wafer_file import WaferFile, lay_out
@@ -16,7 +16,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.names import file_name
 from labctl.core.procedure import Procedure
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution.die_job import Job, for_die
 from labctl.networks import datasets, solutions
 from labctl.networks.trained_network import TrainedFile, read_trained
@@ -46,7 +46,7 @@ class Prepared:
     """
 
     campaign: Campaign
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Site, ...]
     procedures: tuple[Procedure, ...]
     sources: tuple[files.Loaded[Any], ...]
     own: Mapping[str, Mapping[str, Any]]
@@ -54,14 +54,14 @@ class Prepared:
     bench: Bench | None = None
     sim: str | None = None
     bench_file: Path | None = None
-    others: tuple[Subject, ...] = ()
+    others: tuple[Site, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
     map_drawing: tuple[str, ...] = ()
-    golden: Subject | None = None
+    golden: Site | None = None
     visit: tuple[Procedure, ...] = ()
 
     @property
-    def skipped(self) -> tuple[Subject, ...]:
+    def skipped(self) -> tuple[Site, ...]:
         """Dies that the campaign means and leaves out; `excluded` says why."""
         chosen = None if self.campaign.wafer is None else self.campaign.wafer.only
         return tuple(
@@ -82,7 +82,7 @@ class Prepared:
             return "simulated"
         return f"bench '{self.bench.name}'" + (f", its twin over {self.sim}" if self.sim else "")
 
-    def predictor(self, subject: Subject) -> Die:
+    def predictor(self, subject: Site) -> Die:
         """Return the die whose `check` predicts what `subject` will take; nothing is connected."""
         if self.bench is None:
             return simulated(subject)
@@ -125,7 +125,7 @@ class Prepared:
             return None
         return Job(folder, self.golden, self.campaign.limits, meta=dict(meta), ledger=self.ledger, stages=self.visit)
 
-    def procedures_for(self, subject: Subject) -> tuple[Procedure, ...]:
+    def procedures_for(self, subject: Site) -> tuple[Procedure, ...]:
         """Return the stages of one die, with its own weights if it has some."""
         return for_die(self.procedures, self.own.get(subject.name, {}))
 
@@ -189,7 +189,7 @@ def read(
     )
 
 
-def _golden(path: Path, campaign: Campaign, everything: Sequence[Subject]) -> Subject | None:
+def _golden(path: Path, campaign: Campaign, everything: Sequence[Site]) -> Site | None:
     """Return the golden die; BenchError if there is none of its name."""
     said = campaign.batch.golden
     found = None if said is None else next((s for s in everything if s.name == said.die), None)
@@ -201,7 +201,7 @@ def _golden(path: Path, campaign: Campaign, everything: Sequence[Subject]) -> Su
 
 def _subjects(
     loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]
-) -> tuple[tuple[Subject, ...], tuple[Fiducial, ...], tuple[str, ...]]:
+) -> tuple[tuple[Site, ...], tuple[Fiducial, ...], tuple[str, ...]]:
     """Return all dies that a campaign or its wafer has, fiducials, and the drawing of the wafer's map file.
 
     Files that are read go to `sources`.
@@ -213,10 +213,10 @@ def _subjects(
             sources.append(found)
         return found.value
 
-    found: list[Subject] = []
+    found: list[Site] = []
     for k, entry in enumerate(campaign.dies):
         kind = read_once(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
-        whole = Subject(entry.name, kind, campaign.seed, entry.place(k))
+        whole = Site(entry.name, kind, campaign.seed, entry.place(k))
         found += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
     fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
     if campaign.wafer is None:
@@ -232,13 +232,13 @@ def _subjects(
     for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
         made = wafer.die(name, kind, seed=campaign.seed)
         why = layout.excluded.get(name, "")
-        whole = Subject(name, made, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=why)
+        whole = Site(name, made, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=why)
         found += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
     drawing = () if layout.source is None else tuple(describe(layout.map, str(layout.source.path)))
     return tuple(found), (*said.fiducials, *fiducials), drawing
 
 
-def _named(new: Iterable[Subject], source: files.Loaded[Any], *path: str | int) -> Iterator[Subject]:
+def _named(new: Iterable[Site], source: files.Loaded[Any], *path: str | int) -> Iterator[Site]:
     """Yield subjects; refuse one whose whole name, put together of wafer, die and subsite, no file can have."""
     for subject in new:
         try:

@@ -14,20 +14,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from instruments.assemble import planned_die
 from instruments.bench import Bench
 from instruments.manual_prober import Ask
+from instruments.open_bench import planned_die
 from labctl import files
 from labctl.core.limits import Limits
 from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.core.units import Volt
 from labctl.execution import plan
 from labctl.execution.die_job import DieResult, Job
 from labctl.station import bench_setup, run_folder
 from labctl.station.doctor import require_own_names, versions
-from labctl.station.execute import execute, verdict
+from labctl.station.run_jobs import execute, verdict
 from labctl.storage.arrays import storage
 from labctl.storage.latch import refuse_latched, switched_off
 from labctl.storage.locks import bench_lock
@@ -43,7 +43,7 @@ PULSES_PER_CELL = 100
 
 
 @dataclass(frozen=True)
-class Hand:
+class HandSession:
     """One procedure by hand, read, rehearsed and found allowed."""
 
     bench: files.Loaded[Bench]
@@ -73,7 +73,7 @@ def bench_limits(bench: Bench) -> Limits:
     )
 
 
-def prepare(bench: Path, die: Path, procedure: Procedure, sim: str | None, seed: int) -> Hand:
+def prepare(bench: Path, die: Path, procedure: Procedure, sim: str | None, seed: int) -> HandSession:
     """Read the files and rehearse `procedure`; whatever is refused here is refused before anything is energised.
 
     Raises:
@@ -86,10 +86,12 @@ def prepare(bench: Path, die: Path, procedure: Procedure, sim: str | None, seed:
     found.value.wiring.fits(described.value.shape)
     predictor = planned_die(found.value, described.value.nominal, described.value.polarity)
     plan.rehearse(DIE, predictor, limits, [procedure])
-    return Hand(found, described, procedure, limits, sim, seed)
+    return HandSession(found, described, procedure, limits, sim, seed)
 
 
-def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) -> tuple[Path, DieResult, Status, int]:
+def carry_out(
+    hand: HandSession, folder: Path | None, argv: Sequence[str], ask: Ask
+) -> tuple[Path, DieResult, Status, int]:
     """Do it; return the folder of the run, how it ended, and the exit code.
 
     Raises:
@@ -99,7 +101,7 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
     """
     folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{hand.procedure.name.replace('_', '-')}"
     run_folder.refuse_existing(folder)
-    subject, bench = Subject(DIE, hand.die.value, hand.seed), hand.bench.value
+    subject, bench = Site(DIE, hand.die.value, hand.seed), hand.bench.value
     real = hand.sim is None
     with (
         _held(hand, argv) if real else nullcontext(),
@@ -114,7 +116,7 @@ def carry_out(hand: Hand, folder: Path | None, argv: Sequence[str], ask: Ask) ->
 
 
 @contextmanager
-def _held(hand: Hand, argv: Sequence[str]) -> Iterator[None]:
+def _held(hand: HandSession, argv: Sequence[str]) -> Iterator[None]:
     """Hold a bench that is not switched off while the block lasts, as its run and as what talks to it.
 
     Raises:
@@ -126,7 +128,7 @@ def _held(hand: Hand, argv: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def _make_folder(folder: Path, hand: Hand, argv: Sequence[str]) -> dict[str, Any]:
+def _make_folder(folder: Path, hand: HandSession, argv: Sequence[str]) -> dict[str, Any]:
     """Make the run folder with verbatim inputs and `run.json`; return what that says."""
     with storage(folder, "make a run folder"):
         (folder / "dies").mkdir(parents=True)

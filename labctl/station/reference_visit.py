@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from labctl.config.reference_die import Golden, Visit
+from labctl.config.reference_die import Golden, VisitKind
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from protocols.by_hand import MapCells
@@ -16,7 +16,7 @@ def stages_of(golden: Golden, stages: Sequence[Procedure]) -> tuple[Procedure, .
     Raises:
         BenchError: there is no survey that a visit could do.
     """
-    if golden.measure is Visit.SURVEY:
+    if golden.measure is VisitKind.SURVEY:
         if not (surveys := tuple(p for p in stages if isinstance(p, Survey))):
             raise BenchError("batch.golden.measure is 'survey', and the campaign has no stage 'survey'")
         return surveys[:1]

@@ -1,9 +1,9 @@
 """Simulated dies by themselves: array maths, no instruments."""
 
-from labctl.core.body import Approached, Say, _quiet
+from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.errors import BenchError
 from labctl.core.rebuild import Rebuild
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.core.units import Second
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
@@ -14,7 +14,7 @@ VISIT = 20
 """Bits that number the operations of one visit of a reference die; a journal has fewer."""
 
 
-def simulated(site: Subject) -> SimDie | ChipDie:
+def simulated(site: Site) -> SimDie | ChipDie:
     """Return the simulated die at a site; at each visit of a reference die as it was made, with noise of its own.
 
     Raises:
@@ -34,10 +34,10 @@ class Simulated:
     rebuild = Rebuild.BITS
     patience: Second = 60.0
 
-    def approach(self, subject: Subject, say: Say = _quiet) -> Approached:
+    def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
         """Make the die."""
         die = simulated(subject)
-        return Approached(die, truth=die.truth)
+        return ReadyDie(die, truth=die.truth)
 
     def leave(self) -> None:
         """Do nothing; there is nothing to leave."""

@@ -15,20 +15,20 @@ from labctl.core.prober import Subsite
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
 from sim_backend.die import SimDie
-from sim_backend.emulators.clock import Clock, Timing, VirtualClock
+from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
-from sim_backend.emulators.ledger import Ledger
 from sim_backend.emulators.link import Instrument
-from sim_backend.emulators.sentio import Heights, Sentio, WaferMap
+from sim_backend.emulators.safety_audit import SafetyAudit
+from sim_backend.emulators.sentio import Sentio, SiteHeights, StationMap
 from sim_backend.emulators.serve import Server, serve
-from sim_backend.emulators.world import Line, Wiring, World
+from sim_backend.emulators.world import Cables, Line, World
 
 CARD = "7174A"
 """Card of every slot of the emulated matrix: 8 rows by 12 columns."""
 
 
-def wiring_of(bench: Bench) -> Wiring:
+def wiring_of(bench: Bench) -> Cables:
     """Return the cables of a bench file as the world of the emulators has them; BenchError for a die with gates."""
     lines: dict[Line, str] = {}
     for k, kernel in enumerate(bench.wiring.kernels):
@@ -38,7 +38,7 @@ def wiring_of(bench: Bench) -> Wiring:
             for index, pad in enumerate(pads):
                 lines[k, axis, index] = bench.wiring.pads[pad].replace("-", "")
     ground = (bench.wiring.ground,) if bench.wiring.ground else ()
-    return Wiring(dict(bench.wiring.channels), lines, ground)
+    return Cables(dict(bench.wiring.channels), lines, ground)
 
 
 class Twin:
@@ -74,13 +74,13 @@ class Twin:
             self.dies = {(0, 0, 0): next(iter(self.dies.values()))}
         places = {(x, y) for x, y, _ in self.dies} | set(visited)
         table = tuple((s.name, s.x * 1e6, s.y * 1e6) for s in subsites)
-        self._map = WaferMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
+        self._map = StationMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
         shared = {f: getattr(bench.timing, f) for f in type(bench.timing).model_fields}
         self.world = World(
             wiring_of(bench),
             lambda x, y, site: self.dies.get((x, y, site)),
             clock=clock or VirtualClock(),
-            timing=Timing(**shared),
+            timing=EmulatorTiming(**shared),
             place=next(iter(self.dies)),
             in_contact=in_contact or not moved,
         )
@@ -100,7 +100,7 @@ class Twin:
                 slots = sorted({int(column.split("-")[0]) for column in bench.wiring.pads.values()})
                 return K707(name, entry.model, self.world, cards=dict.fromkeys(slots, CARD))
             case SentioEntry():
-                return Sentio(name, self.world, wafer=self._map, heights=Heights())
+                return Sentio(name, self.world, wafer=self._map, heights=SiteHeights())
             case ManualEntry():
                 return None
         raise BenchError(f"{name}: there is no emulated '{entry.driver}'; the twin has 2600B, 707B and SENTIO")
@@ -128,7 +128,7 @@ class Twin:
                         smu.begin(operation)
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> SafetyAudit:
         """What the instruments did to the dies, up to now."""
         return self.world.ledger
 

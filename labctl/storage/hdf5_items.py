@@ -28,7 +28,7 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Dataset:
+class StoredArray:
     """A dataset: `parts` yields it anew each time, cut along its first axis. Text has dtype ``str``."""
 
     path: str
@@ -53,13 +53,13 @@ class Link:
     file: str = ""
 
 
-Item = Group | Dataset | Link
+Item = Group | StoredArray | Link
 
 
-def dataset(path: str, value: object, unit: str = "", **attrs: Any) -> Dataset:
+def dataset(path: str, value: object, unit: str = "", **attrs: Any) -> StoredArray:
     """Return a dataset of a value held in memory."""
     array = np.asarray(value)
-    return Dataset(path, array.shape, array.dtype, unit, lambda: [array], attrs)
+    return StoredArray(path, array.shape, array.dtype, unit, lambda: [array], attrs)
 
 
 def iso(utc: float) -> str:

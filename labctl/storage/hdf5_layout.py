@@ -18,10 +18,10 @@ import numpy as np
 from labctl.storage.arrays import Array, Stored, encode, storage
 from labctl.storage.hdf5_items import (
     EPOCH,
-    Dataset,
     Group,
     Item,
     Link,
+    StoredArray,
     dataset,
     default_plot,
     file_key,
@@ -131,7 +131,7 @@ class _Bodies:
             if waiting:
                 yield np.concatenate(waiting, dtype=dtype)
 
-        yield Dataset(f"{path}/{name}", (sum(sizes),), dtype, unit, parts)
+        yield StoredArray(f"{path}/{name}", (sum(sizes),), dtype, unit, parts)
         yield dataset(f"{path}/{prefix}start", np.cumsum([0, *sizes[:-1]], dtype=np.int64))
         yield dataset(f"{path}/{prefix or 'stored_'}shape", _shapes(dict(enumerate(shapes)), len(shapes)))
 

@@ -21,7 +21,7 @@ import numpy as np
 from labctl.core.errors import LabError, StorageError
 from labctl.core.names import inside
 from labctl.storage.arrays import Array, quarantine, raw, storage, sync, sync_folder
-from labctl.storage.hdf5_items import Dataset, Group, Item, Link, dataset, default_plot, plots, table_items
+from labctl.storage.hdf5_items import Group, Item, Link, StoredArray, dataset, default_plot, plots, table_items
 from labctl.storage.hdf5_layout import die_items, run_meta
 from labctl.storage.hdf5_reader import SealedDie, load
 from labctl.storage.journal import Journal
@@ -123,7 +123,7 @@ def write(path: Path, items: Iterable[Item]) -> None:
             match item:
                 case Group():
                     file.require_group(item.path).attrs.update(item.attrs)
-                case Dataset():
+                case StoredArray():
                     _create(file, item)
                 case Link(file=""):
                     file[item.path] = file[item.target]
@@ -134,7 +134,7 @@ def write(path: Path, items: Iterable[Item]) -> None:
         file.attrs["complete"] = True
 
 
-def _create(file: h5py.File, item: Dataset) -> None:
+def _create(file: h5py.File, item: StoredArray) -> None:
     text, big = item.dtype.kind == "U", _size(item) >= _BIG
     packed = {}
     if big and (item.dtype.kind in "SU" or _shrinks(next(iter(item.parts())))):
@@ -153,7 +153,7 @@ def _create(file: h5py.File, item: Dataset) -> None:
             row += len(part)
 
 
-def _size(item: Dataset) -> int:
+def _size(item: StoredArray) -> int:
     """Return the size in bytes; 0 for a scalar, which is never cut in chunks."""
     return math.prod(item.shape) * item.dtype.itemsize if item.shape else 0
 
@@ -167,7 +167,7 @@ def _shrinks(part: Array) -> bool:
     return sum(len(zlib.compress(block, _LEVEL)) for block in tried) < 0.75 * sum(map(len, tried))
 
 
-def _length(item: Dataset) -> int:
+def _length(item: StoredArray) -> int:
     """Return the bytes of the longest text, at least 1."""
     return max((_utf8(part).dtype.itemsize for part in item.parts()), default=1)
 
@@ -193,7 +193,7 @@ def check(path: Path, items: Iterable[Item]) -> None:
         for item in items:
             if not isinstance(item, Group):
                 expected.add(item.path)
-            if isinstance(item, Dataset) and not _same(file.get(item.path), item):
+            if isinstance(item, StoredArray) and not _same(file.get(item.path), item):
                 raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
         if odd := set(_leaves(file)) ^ expected:
             raise StorageError(f"{path}: {min(odd)} is missing or should not be there; seal the die again")
@@ -210,7 +210,7 @@ def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
             yield f"{path}/{name}"
 
 
-def _same(found: Any, item: Dataset) -> bool:
+def _same(found: Any, item: StoredArray) -> bool:
     if not isinstance(found, h5py.Dataset) or found.shape != item.shape or found.attrs.get("units") != item.units:
         return False
     row, fixed = 0, item.dtype.kind == "U" and found.dtype.kind == "S"

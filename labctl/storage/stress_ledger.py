@@ -55,7 +55,7 @@ class Share:
     stress: Stress
 
 
-class Ledger:
+class StressLedger:
     """A ledger file. Any number of processes may have it open; each call is one transaction."""
 
     def __init__(self, path: Path, db: sqlite3.Connection) -> None:
@@ -277,7 +277,7 @@ def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray
     """
     if path is None:
         return None, []
-    with Ledger.open(path) as ledger:
+    with StressLedger.open(path) as ledger:
         ledger.account(journal, run)
         about = About.of(journal.meta)
         gone = ledger.settle(about.wafer, about.name)
@@ -288,7 +288,7 @@ def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray
 def account(path: Path | None, journal: JournalReader, run: str) -> None:
     """Bring the share of a journal up to date, if there is a ledger."""
     if path is not None:
-        with Ledger.open(path) as ledger:
+        with StressLedger.open(path) as ledger:
             ledger.account(journal, run)
 
 

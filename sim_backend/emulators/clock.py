@@ -65,7 +65,7 @@ class RealClock:
 
 
 @dataclass(frozen=True)
-class Timing:
+class EmulatorTiming:
     """How long instruments take. Marks in `SOURCES`: [M] data sheet or manual, [?] engineering default of this project.
 
     Args:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from sim_backend.emulators.k2600_buffer import Buffer
-from sim_backend.emulators.k2600_smu import AUTOZERO_AUTO, HIGH_Z_OFF, ON, VOLTS, Reading, Smu
+from sim_backend.emulators.k2600_smu import AUTOZERO_AUTO, HIGH_Z_OFF, ON, VOLTS, Smu, SmuReading
 from sim_backend.emulators.k2600_sweep import TRIGGER_EVENT, Sweep
 from sim_backend.emulators.k2600_trigger import trigger_node
 from sim_backend.emulators.tsp.vm import Refusal, number
@@ -65,7 +65,7 @@ class Channel:
             buffer.appendmode = buffer.collectsourcevalues = buffer.collecttimestamps = 0
             buffer.clear()
 
-    def store(self, buffer: Buffer, quantity: str, reading: Reading) -> None:
+    def store(self, buffer: Buffer, quantity: str, reading: SmuReading) -> None:
         """Put one quantity of a reading into a buffer."""
         s = self.smu.set
         value = self._value(quantity, reading)
@@ -75,7 +75,7 @@ class Channel:
         buffer.add(value, source, reading.time, status, (measured, s.rangev if s.func == VOLTS else s.rangei))
 
     @staticmethod
-    def _value(quantity: str, reading: Reading) -> float:
+    def _value(quantity: str, reading: SmuReading) -> float:
         if quantity == "v":
             return reading.volts
         if quantity == "i":

@@ -10,7 +10,7 @@ from labctl.core.units import Ampere, Volt
 
 
 @dataclass(frozen=True)
-class Model:
+class EmulatedModel:
     """One model of the family.
 
     Args:
@@ -51,24 +51,26 @@ _V200 = ((0.2, 5e-6), (2.0, 50e-6), (20.0, 500e-6), (200.0, 5e-3))
 _DECADES = (1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1, 1.0)
 
 
-def _low(name: str, channels: tuple[str, ...], contact: bool) -> Model:
+def _low(name: str, channels: tuple[str, ...], contact: bool) -> EmulatedModel:
     currents = (*_DECADES, 3.0)
-    return Model(
+    return EmulatedModel(
         name, channels, _V40, currents, currents, (6.0, 1.0), 1.0, 40.0, (10e-9, 10e-3), contact, False
     )  # fmt: skip
 
 
-def _high(name: str, channels: tuple[str, ...], contact: bool, lowest: tuple[Ampere, ...], femto: bool) -> Model:
+def _high(
+    name: str, channels: tuple[str, ...], contact: bool, lowest: tuple[Ampere, ...], femto: bool
+) -> EmulatedModel:
     currents = (*lowest, *_DECADES, 1.5)
     measured = ((1e-10,) if femto else ()) + currents
     least = 100e-12 if lowest else 10e-9
-    return Model(
+    return EmulatedModel(
         name, channels, _V200, currents, measured, (20.0, 0.1), 0.1, 20.0, (least, 20e-3), contact, True
     )  # fmt: skip
 
 
 _NANO = (1e-9, 1e-8)
-MODELS: dict[str, Model] = {
+MODELS: dict[str, EmulatedModel] = {
     model.name: model
     for model in (
         _low("2601B", ("smua",), True),
@@ -84,7 +86,7 @@ MODELS: dict[str, Model] = {
 }
 
 
-def model_named(name: str) -> Model:
+def model_named(name: str) -> EmulatedModel:
     """Return a model; BenchError if there is no such one.
 
     >>> model_named("2602B").channels

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from labctl.core.units import Ampere, Second, Volt
-from sim_backend.emulators.k2600_models import Model, range_for
-from sim_backend.emulators.nets import Drive, Point
+from sim_backend.emulators.k2600_models import EmulatedModel, range_for
+from sim_backend.emulators.nets import ChannelPoint, Drive
 from sim_backend.emulators.tsp.vm import Refusal
 from sim_backend.emulators.world import World
 from sim_backend.rng import first_of
@@ -75,13 +75,13 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Reading:
+class SmuReading:
     """One conversion: V and A as the instrument reports them, when it began, and the point it saw."""
 
     volts: Volt
     amps: Ampere
     time: Second
-    point: Point
+    point: ChannelPoint
 
 
 class Smu:
@@ -96,7 +96,7 @@ class Smu:
     """
 
     def __init__(
-        self, world: World, wire: str, model: Model, *, ideal: bool = True, seed: int = 0, offset: Ampere = 0.0
+        self, world: World, wire: str, model: EmulatedModel, *, ideal: bool = True, seed: int = 0, offset: Ampere = 0.0
     ) -> None:
         self.world, self.wire, self.model = world, wire, model
         self.ideal, self.seed, self.offset = ideal, seed, offset
@@ -237,7 +237,7 @@ class Smu:
         """The source is at its limit now."""
         return self.set.output == ON and self.world.observe(self.wire).limited
 
-    def convert(self, *, volts_too: bool = True) -> Reading:
+    def convert(self, *, volts_too: bool = True) -> SmuReading:
         """Integrate once; V and A together take one aperture, as the two converters of a 2600B do.
 
         Noise and resolution of volts that nobody asked for are left out.
@@ -262,7 +262,7 @@ class Smu:
         amps = self._digitise(point.amps + self.offset, s.measure_rangei, 1, passes) - (
             s.rel_level_i if s.rel_i else 0.0
         )
-        return Reading(volts, amps, began, point)
+        return SmuReading(volts, amps, began, point)
 
     def _auto_delay(self) -> Second:
         # [?] DELAY_AUTO waits longer on low current ranges; figures of the order of the data sheet's settling
@@ -272,7 +272,7 @@ class Smu:
         slow = {1e-10: 40e-3, 1e-9: 15e-3, 1e-8: 5e-3, 1e-7: 2e-3, 1e-6: 500e-6}
         return s.delayfactor * slow.get(s.measure_rangei, 100e-6)
 
-    def _autorange(self, point: Point) -> bool:
+    def _autorange(self, point: ChannelPoint) -> bool:
         s, before = self.set, (self.set.measure_rangev, self.set.measure_rangei)
         if s.measure_autorangev:
             s.measure_rangev = range_for(
@@ -292,7 +292,7 @@ class Smu:
         self.overflowed = abs(value) > 1.02 * full
         return float(np.copysign(OVERFLOW, value)) if self.overflowed else value
 
-    def status(self, reading: Reading, quantity: Literal["v", "i"]) -> int:
+    def status(self, reading: SmuReading, quantity: Literal["v", "i"]) -> int:
         """Return the status of a stored reading: bit 1 over-temperature, 5 remote sense, 6 compliance, 0 overflow."""
         over = abs(reading.volts if quantity == "v" else reading.amps) >= OVERFLOW
         return (1 if over else 0) | (32 if self.set.sense else 0) | (64 if reading.point.limited else 0)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sim_backend.emulators.k2600_buffer import Buffer
-from sim_backend.emulators.k2600_smu import ON, VOLTS, Reading, Smu
+from sim_backend.emulators.k2600_smu import ON, VOLTS, Smu, SmuReading
 from sim_backend.emulators.tsp.vm import Refusal, number
 
 TRIGGER_EVENT = 1
@@ -83,7 +83,7 @@ class SweptChannel(Protocol):
         """Return the buffer behind a Lua value."""
         ...
 
-    def store(self, buffer: Buffer, quantity: str, reading: Reading) -> None:
+    def store(self, buffer: Buffer, quantity: str, reading: SmuReading) -> None:
         """Put one quantity of a reading into a buffer."""
         ...
 
@@ -137,7 +137,7 @@ def _restore(channel: SweptChannel, bias: tuple[float, float]) -> None:
 
 
 def _measure(channel: SweptChannel) -> None:
-    reading: Reading = channel.smu.convert()
+    reading: SmuReading = channel.smu.convert()
     for quantity, buffer in channel.sweep.buffers:
         channel.store(buffer, quantity, reading)
 

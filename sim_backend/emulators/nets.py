@@ -61,7 +61,7 @@ class Drive:
 
 
 @dataclass(frozen=True)
-class Point:
+class ChannelPoint:
     """Operating point of one channel: V, A out of its HI, and whether it is at its limit."""
 
     volts: Volt
@@ -121,10 +121,10 @@ class Net:
 
 
 @dataclass(frozen=True)
-class Solution:
+class NetSolution:
     """Operating point of the whole bench: per channel, and the line voltages of every kernel that is driven."""
 
-    points: dict[str, Point]
+    points: dict[str, ChannelPoint]
     line_voltage: dict[int, FloatArray]
 
 
@@ -177,7 +177,7 @@ class Nets:
         return list(dict.fromkeys(net for kernel in kernels for net in self._of_kernel[kernel]))
 
 
-def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, duration: Second) -> Solution:
+def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, duration: Second) -> NetSolution:
     """Return the operating point after the die was held at it for `duration`; nets carry their volts and amps.
 
     Voltages of nets with a limit to share are found to 1 ppm of the limit, the others by the die itself.
@@ -189,7 +189,7 @@ def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, dur
         touched = nets.of(live)
         _settle([net for net in touched if net.undecided], touched, load, live)
         found, limited = _hold(touched, load, live, duration)
-    points: dict[str, Point] = {}
+    points: dict[str, ChannelPoint] = {}
     for net in nets.sourced:
         if not net.channels:
             continue
@@ -198,15 +198,15 @@ def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, dur
             drive = drives.get(name)
             amps = share.get(name, 0.0)
             if drive is None:
-                points[name] = Point(0.0, 0.0, False)
+                points[name] = ChannelPoint(0.0, 0.0, False)
                 continue
             at_current = id(net) in limited or (drive.amps > 0 and not abs(amps) < drive.amps * (1 - 1e-6))
             if id(net) in limited:
                 at_limit = not drive.current
             else:
                 at_limit = at_current != drive.current and (drive.amps > 0 or not drive.current)
-            points[name] = Point(net.volts, amps, at_limit)
-    return Solution(points, found)
+            points[name] = ChannelPoint(net.volts, amps, at_limit)
+    return NetSolution(points, found)
 
 
 def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> tuple[dict[int, FloatArray], set[int]]:

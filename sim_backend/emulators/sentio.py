@@ -27,14 +27,14 @@ from sim_backend.emulators.sentio_model import (
     VACUUM,
     WRONG_COUNT,
     WRONG_Z,
-    Heights,
     ProberError,
     ProberState,
-    WaferMap,
+    SiteHeights,
+    StationMap,
 )
 from sim_backend.emulators.world import World
 
-__all__ = ["Heights", "ProberState", "Sentio", "WaferMap"]
+__all__ = ["ProberState", "Sentio", "SiteHeights", "StationMap"]
 
 
 class Sentio(Instrument):
@@ -47,11 +47,11 @@ class Sentio(Instrument):
     """
 
     def __init__(
-        self, name: str, world: World, *, wafer: WaferMap, heights: Heights | None = None,
+        self, name: str, world: World, *, wafer: StationMap, heights: SiteHeights | None = None,
         maximum_overtravel: float = 200.0, version: str = "25.2.0",
     ) -> None:  # fmt: skip
         super().__init__(name, "SENTIO", world)
-        self.wafer, self.heights, self.state = wafer, heights or Heights(), ProberState()
+        self.wafer, self.heights, self.state = wafer, heights or SiteHeights(), ProberState()
         self.maximum_overtravel, self.version = maximum_overtravel, version
         self.mode, self.overtravel_on, self.hover_on, self.remote = MODES[1], False, True, False
         self.level = "contact" if world.in_contact else "separation"
@@ -219,7 +219,7 @@ class Sentio(Instrument):
     def _set_heights(self, site: str, contact: str, separation: str, overtravel: str, hover: str) -> str:
         self._below_contact()
         self._check_overtravel(float(overtravel))
-        self.heights = Heights(float(contact), float(separation), float(overtravel), float(hover))
+        self.heights = SiteHeights(float(contact), float(separation), float(overtravel), float(hover))
         return f"{site},{self._heights_text()}"
 
     def _site_status(self, *_: str) -> str:

@@ -21,7 +21,7 @@ class ProberError(Exception):
 
 
 @dataclass
-class Heights:
+class SiteHeights:
     """Heights of one chuck site in um, as SENTIO gives them: contact is absolute, the others are gaps."""
 
     contact: float | None = 15000.0
@@ -31,7 +31,7 @@ class Heights:
 
 
 @dataclass(frozen=True)
-class WaferMap:
+class StationMap:
     """Dies in the order of the route, (column, row), and the sites that each of them has.
 
     Args:

@@ -13,10 +13,10 @@ import numpy as np
 
 from labctl.core.errors import BenchError
 from labctl.core.units import Ampere, Second
-from sim_backend.emulators.clock import Clock, Timing, VirtualClock
-from sim_backend.emulators.joins import Joints
-from sim_backend.emulators.ledger import HOT_VOLTAGE, Ledger
-from sim_backend.emulators.nets import Drive, Load, Net, Nets, Point, Solution, solve
+from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
+from sim_backend.emulators.connectivity import Joints
+from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets, NetSolution, solve
+from sim_backend.emulators.safety_audit import HOT_VOLTAGE, SafetyAudit
 
 Line = tuple[int, str, int]
 Place = tuple[int, int, int]
@@ -24,7 +24,7 @@ Crosspoint = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Wiring:
+class Cables:
     """Cables of a bench. Nodes are names: matrix rows `A` to `H`, matrix columns as slot and two digits, `105`.
 
     Args:
@@ -55,17 +55,17 @@ class World:
         hot_current: current above which moving a relay counts as a hot switch, A.
     """
 
-    wiring: Wiring
+    wiring: Cables
     dies: Load | Callable[[int, int, int], Load | None]
     clock: Clock = field(default_factory=VirtualClock)
-    timing: Timing = field(default_factory=Timing)
+    timing: EmulatorTiming = field(default_factory=EmulatorTiming)
     place: Place = (0, 0, 0)
     in_contact: bool = True
     hot_current: Ampere = 1e-6
 
     def __post_init__(self) -> None:
         self.lock = RLock()
-        self._ledger = Ledger()
+        self._ledger = SafetyAudit()
         if self.in_contact:
             self._ledger.touched()
         self._channels = dict(self.wiring.channels)
@@ -75,12 +75,12 @@ class World:
         self._dirty = True
         self._nets: Nets | None = None
         self._joints: Joints | None = None
-        self._solution = Solution({}, {})
+        self._solution = NetSolution({}, {})
         self._load = self._load_at(self.place)
         self._fighting: set[frozenset[str]] = set()
 
     @property
-    def ledger(self) -> Ledger:
+    def ledger(self) -> SafetyAudit:
         """The account, brought up to the present."""
         with self.lock:
             self.settle()
@@ -107,7 +107,7 @@ class World:
         self.clock.advance(seconds)
         self._pending += self.clock.now - begin
 
-    def settle(self) -> Solution:
+    def settle(self) -> NetSolution:
         """Bring the die up to the present and return the operating point."""
         pending, self._pending = self._pending, 0.0
         if self._dirty or (
@@ -165,7 +165,7 @@ class World:
             self._drives[channel] = drive
             self._dirty = True
 
-    def observe(self, channel: str, aperture: Second = 0.0) -> Point:
+    def observe(self, channel: str, aperture: Second = 0.0) -> ChannelPoint:
         """Return what a channel sees over the next `aperture` seconds."""
         self.settle()
         self.advance(aperture)

@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from instruments.assemble import open_bench
 from instruments.bench import Bench
+from instruments.open_bench import open_bench
 from instruments.probed_die import ProbedDie
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.die import Die

@@ -16,11 +16,11 @@ import numpy as np
 
 from instruments.bench import Bench
 from labctl.config.campaign import Accept
-from labctl.core.body import Approached, Body
+from labctl.core.body import Body, ReadyDie
 from labctl.core.limits import Limits
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution.die_job import DieResult, Job, run_die
 from labctl.execution.stop import Stop
 from labctl.station.bench_setup import on_bench
@@ -114,7 +114,7 @@ def chip_stages() -> tuple[Procedure, ...]:
 class Campaign:
     """Dies, stages, and where the dies come from."""
 
-    subjects: tuple[Subject, ...]
+    subjects: tuple[Site, ...]
     stages: tuple[Procedure, ...]
     bench: Bench | None = None
 
@@ -133,7 +133,7 @@ class Campaign:
         with self.body() as body:
             yield Kept(body)
 
-    def job(self, run: Path, subject: Subject, **more: Any) -> Job:
+    def job(self, run: Path, subject: Site, **more: Any) -> Job:
         """Return the job of a die."""
         return Job(run, subject, LIMITS, Accept(fidelity=0.9, accuracy=0.3).rules, **more)
 
@@ -151,7 +151,7 @@ class Kept:
     def __init__(self, body: Body) -> None:
         self._body = body
 
-    def approach(self, subject: Subject, say: Any) -> Approached:
+    def approach(self, subject: Site, say: Any) -> ReadyDie:
         """Approach the die on the bench."""
         return self._body.approach(subject, say)
 
@@ -166,7 +166,7 @@ KINDS = ({}, {"short": 0.1}, {"stuck_p": 0.1, "stuck_ap": 0.1})
 def simulated() -> Campaign:
     """Return the campaign on simulated dies."""
     made = [description(**kind) for kind in KINDS]
-    return Campaign(tuple(Subject(f"D{k}", d, 5, (k, 0)) for k, d in enumerate(made)), passive_stages())
+    return Campaign(tuple(Site(f"D{k}", d, 5, (k, 0)) for k, d in enumerate(made)), passive_stages())
 
 
 def on_twin() -> Campaign:
@@ -178,7 +178,7 @@ def on_twin() -> Campaign:
 def chip() -> Campaign:
     """Return the campaign on a simulated chip with a short and a stuck cell."""
     made = description("1T1R", short=0.05, stuck_ap=0.05)
-    return Campaign((Subject("C0", made, 5),), chip_stages())
+    return Campaign((Site("C0", made, 5),), chip_stages())
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from instruments.bench import Bench
 from labctl.core.errors import LabError, LeftUnverified
 from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
@@ -96,7 +96,7 @@ def night(folder, monkeypatch, intrude=None, procedures=PROCEDURES, between="ope
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
     bench = Bench.model_validate({**BENCH, "outputs": {"between_routes": between}}, context={"file": True})
     description = DieDescription.model_validate(DIE, context={"file": True})
-    subjects = [Subject(f"D{k}", description, 5 + k, (k, 0)) for k in range(2)]
+    subjects = [Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2)]
     found, stop, numbers = Night(), Stop(), itertools.count()
     try:
         with on_bench(bench, subjects, "bytes") as body:

@@ -17,7 +17,7 @@ import pytest
 from instruments.bench import Bench
 from labctl import files, open_run
 from labctl.batch import session
-from labctl.batch.session import Ways
+from labctl.batch.session import RunOptions
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.station import composition
@@ -78,7 +78,7 @@ def carry_out(path, folder, ways, only=None):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory, wafer):
     """The run of one process."""
-    return carry_out(wafer, tmp_path_factory.mktemp("one") / "run", Ways(1))
+    return carry_out(wafer, tmp_path_factory.mktemp("one") / "run", RunOptions(1))
 
 
 def content(path):
@@ -105,7 +105,7 @@ def assert_same(folder, other, names):
 
 @pytest.mark.parametrize("workers", [2, 8])
 def test_more_processes_give_the_same_files(wafer, alone, tmp_path, workers):
-    folder = carry_out(wafer, tmp_path / "run", Ways(workers))
+    folder = carry_out(wafer, tmp_path / "run", RunOptions(workers))
     assert_same(folder, alone, open_run(alone).dies)
 
 
@@ -115,7 +115,7 @@ def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_port=0
     ) as cluster:
-        ways = Ways(1, f"dask={cluster.scheduler_address}", lambda *message: said.append(message))
+        ways = RunOptions(1, f"dask={cluster.scheduler_address}", lambda *message: said.append(message))
         monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
         folder = carry_out(wafer, Path("run"), ways)
     assert_same(folder, alone, open_run(alone).dies)
@@ -129,21 +129,23 @@ def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for executor in ("ray=tcp://127.0.0.1:1", "dask"):
         with pytest.raises(BenchError, match="expected dask=ADDRESS"):
-            session.start(Path(executor[:4]), prepared, plans, sys.argv, Ways(1, executor))
+            session.start(Path(executor[:4]), prepared, plans, sys.argv, RunOptions(1, executor))
     bench = files.read(EXAMPLES / "bench-two-arrays.yaml", Bench).value
     with pytest.raises(BenchError, match="worked on by the computer"):
-        session.start(Path("bench"), replace(prepared, bench=bench), plans, sys.argv, Ways(1, "dask=tcp://127.0.0.1:1"))
+        session.start(
+            Path("bench"), replace(prepared, bench=bench), plans, sys.argv, RunOptions(1, "dask=tcp://127.0.0.1:1")
+        )
 
 
 def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
-    folder = carry_out(wafer, tmp_path / "run", Ways(1), only=["W-x0y1"])
+    folder = carry_out(wafer, tmp_path / "run", RunOptions(1), only=["W-x0y1"])
     assert open_run(folder).dies == ("W-x0y1",)
     assert_same(folder, alone, ["W-x0y1"])
 
 
 def test_the_comparison_notices_another_seed(wafer, alone, tmp_path):
     prepared, plans = rehearsed(composition.read(wafer, seed=8).some(["W-x0y1"]))
-    session.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
+    session.start(tmp_path / "run", prepared, plans, sys.argv, RunOptions(1))
     with pytest.raises(AssertionError):
         assert_same(tmp_path / "run", alone, ["W-x0y1"])
 

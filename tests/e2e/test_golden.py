@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from labctl.batch import session
-from labctl.batch.session import Ways
+from labctl.batch.session import RunOptions
 from labctl.core.die_state import State
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.report import report_data
 from labctl.station import composition
 from labctl.station.rehearse import rehearsed
@@ -45,22 +45,22 @@ batch: {{golden: {{die: G, every: 1, drift: {{r_p: 5 %, r_ap: 5 %}}}}, stop: {{g
 
 
 def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
-    whole = Subject.simulated
+    whole = Site.simulated
 
     def drifted(subject):
         if subject.visit < 3:
             return whole(subject)
         kind = subject.description
         junction = kind.junction.model_copy(update={"ra": kind.junction.ra * DRIFT})
-        changed = Subject(subject.name, kind.model_copy(update={"junction": junction}), subject.seed)
+        changed = Site(subject.name, kind.model_copy(update={"junction": junction}), subject.seed)
         monkeypatch.undo()
         return simulated(changed)
 
-    monkeypatch.setattr(Subject, "simulated", drifted)
+    monkeypatch.setattr(Site, "simulated", drifted)
     prepared, plans = rehearsed(composition.read(path))
     assert [p.die for p in plans] == ["A", "B", "C", "G@1", "G@2", "G@3", "G@4"]
     assert sum(s.pulses for p in plans[3:] for s in p.stages) == 0
-    ending, state = session.start(tmp_path / "run", prepared, plans, sys.argv, Ways(1))
+    ending, state = session.start(tmp_path / "run", prepared, plans, sys.argv, RunOptions(1))
     assert ending.code == 3
     assert "the golden die has drifted" in ending.text
     assert [state.dies[n].state for n in "ABC"] == [State.DONE, State.DONE, State.PENDING]
@@ -94,7 +94,7 @@ def test_two_processes_make_the_same_visits(path, tmp_path):
     def made(workers):
         prepared, plans = rehearsed(composition.read(path, {"batch.golden.every": "2"}))
         folder = tmp_path / f"run{workers}"
-        ending, _ = session.start(folder, prepared, plans, sys.argv, Ways(workers))
+        ending, _ = session.start(folder, prepared, plans, sys.argv, RunOptions(workers))
         assert ending.code == 0
         return [(e.kind, e.body) for e in read_state(folder).events if e.kind in ("visit", "golden", "suspect")]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from instruments.look import look
+from instruments.check_bench import look
 from labctl import files
 from labctl.core.errors import BenchError, ContactError
 from labctl.core.outcome import Status
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
@@ -30,7 +30,7 @@ def night(small, tmp_path, monkeypatch):
     def run(prepare=lambda twin: None, sim="bytes", by_hand=False, **contact):
         file = {**small.BENCH, "contact": {**small.BENCH["contact"], **contact}}
         bench = small.Bench.model_validate(file, context={"file": True})
-        subjects = [Subject(f"D{k}", small.description(), 5 + k, (k, 0)) for k in range(1 if by_hand else 3)]
+        subjects = [Site(f"D{k}", small.description(), 5 + k, (k, 0)) for k in range(1 if by_hand else 3)]
         twin = twin_of(bench, subjects, sim, by_hand=by_hand)
         prepare(twin)
         results = []
@@ -118,7 +118,7 @@ def test_by_hand_the_first_voltage_is_that_of_the_contact_check(night, offset):
 @pytest.mark.parametrize(("offset", "good"), [(0, True), (-60, False)])
 def test_by_hand_open_structures_count_where_the_heights_are_in_doubt(small, offset, good):
     bench = small.Bench.model_validate(small.BENCH, context={"file": True})
-    subject = Subject("D", small.description(open=1.0), 5)
+    subject = Site("D", small.description(open=1.0), 5)
     twin = twin_of(bench, [subject], "bytes", by_hand=True)
     compensated(offset, ("contact",))(twin)
     with on_bench(bench, [subject], "bytes", twin=twin, by_hand=True) as body:
@@ -165,7 +165,7 @@ def test_a_station_that_steps_in_words_only_measures_no_die_under_another_name(n
 @pytest.mark.parametrize(("offset", "down"), [(-60, True), (-60, False), (0, True), (0, False)])
 def test_check_tells_a_chuck_that_stands_off_its_heights_and_moves_nothing(small, offset, down):
     bench = small.Bench.model_validate(small.BENCH, context={"file": True})
-    twin = twin_of(bench, [Subject("D", small.description(), 5)], "bytes", by_hand=down)
+    twin = twin_of(bench, [Site("D", small.description(), 5)], "bytes", by_hand=down)
     compensated(offset, ("contact", "separation"))(twin)
     (seen,) = (one for one in look(bench, connect=twin.connect) if one.name == "prober")
     where = "in contact" if down else "separated by its heights"

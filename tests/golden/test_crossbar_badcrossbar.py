@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from sim_backend.crossbar import Network, solve
+from sim_backend.crossbar import ResistorNetwork, solve
 
 badcrossbar = pytest.importorskip("badcrossbar", reason="badcrossbar is not installed (extra 'judges')")
 pytestmark = pytest.mark.judge
@@ -41,7 +41,7 @@ def test_agrees_with_badcrossbar(shape, kind, segments):
         g = 1.0 / ohm
     ground = np.zeros((3, shape[1]))
     ours = solve(g, v, ground, r_row=row, r_col=col)
-    one_by_one = Network(g, r_row=row, r_col=col).solve(v[:1], ground[:1])
+    one_by_one = ResistorNetwork(g, r_row=row, r_col=col).solve(v[:1], ground[:1])
     device = np.asarray(theirs.currents.device).reshape(*shape, 3).transpose(2, 0, 1)
     out = np.asarray(theirs.currents.output).reshape(3, -1)
     into = np.asarray(theirs.currents.word_line).reshape(*shape, 3)[:, 0].T

@@ -10,7 +10,7 @@ import pytest
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 
@@ -20,7 +20,7 @@ R = 10e3
 @pytest.fixture
 def bench() -> Iterator[tuple[K2600, World, Any]]:
     package = pytest.importorskip("keithley2600", reason="keithley2600 is not installed (extra judges)")
-    wiring = Wiring({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
+    wiring = Cables({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
     world = World(wiring, ResistorBox(np.full((1, 1, 1), 1 / R)))
     smu = K2600("smu", "2602B", world)
     with serve(smu) as server:

@@ -18,7 +18,7 @@ from labctl.core.source import Aperture, ChannelSetup, Level, Limit, Measure
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 
@@ -41,7 +41,7 @@ Readings = list[float]
 
 
 def instrument() -> tuple[K2600, World]:
-    wiring = Wiring({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
+    wiring = Cables({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
     world = World(wiring, ResistorBox(np.full((1, 1, 1), 1 / R)))
     return K2600("smu", "2602B", world), world
 

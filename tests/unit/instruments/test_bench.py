@@ -7,9 +7,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from instruments.assemble import open_bench, planned_die
 from instruments.bench import Bench, ManualEntry, SentioEntry, SourceEntry
-from instruments.transcript import Replay
+from instruments.open_bench import open_bench, planned_die
+from instruments.transcript import TranscriptReplay
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError, InstrumentError
 
@@ -97,7 +97,7 @@ def test_a_bench_is_planned_with_and_nothing_is_connected():
 def test_what_was_connected_is_closed_again_when_one_does_not_answer():
     closed = []
 
-    class Wire(Replay):
+    class Wire(TranscriptReplay):
         def close(self):
             closed.append(self.name)
 
@@ -124,4 +124,4 @@ def test_a_manual_prober_needs_somebody_to_ask():
     bench = read(found)
     assert isinstance(bench.instruments["prober"], ManualEntry)
     with pytest.raises(BenchError, match="no operator to ask"):
-        open_bench(bench, NOMINAL, connect=lambda name, entry: Replay([], name))
+        open_bench(bench, NOMINAL, connect=lambda name, entry: TranscriptReplay([], name))

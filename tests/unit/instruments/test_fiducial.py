@@ -7,10 +7,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from instruments.assemble import open_bench
 from instruments.bench import Bench
 from instruments.fiducial import Fiducial, prove
-from labctl.batch.session import Ways, start
+from instruments.open_bench import open_bench
+from labctl.batch.session import RunOptions, start
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError
 from labctl.station import composition
@@ -254,7 +254,7 @@ def test_a_run_whose_map_is_wrong_does_not_start_and_says_why_in_its_journal(tmp
     prepared = campaign(tmp_path, only=["W1-x4y1"])
     wrong = replace(prepared, fiducials=(Fiducial(at=(4, 1), expect="no contact"),))
     with pytest.raises(BenchError, match=r"at x4y1 .* expected no contact"):
-        start(tmp_path / "run", wrong, [], [], Ways(1))
+        start(tmp_path / "run", wrong, [], [], RunOptions(1))
     state = read_state(tmp_path / "run")
     assert (state.outcome, state.exit_code) == ("fail", 2)
     assert state.reason.startswith("the wafer is not as its map says: at x4y1")

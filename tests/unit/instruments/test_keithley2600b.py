@@ -8,7 +8,7 @@ import pytest
 
 from instruments.keithley2600b import Keithley2600B
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
-from instruments.transcript import Replay
+from instruments.transcript import TranscriptReplay
 from instruments.tsp import LONGEST_CHUNK, parse_numbers
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.operations import Flag
@@ -19,7 +19,7 @@ SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7, cold_limit=2.5e-
 
 
 def replay(name):
-    return Replay.of(FILES / f"2600b-{name}.txt")
+    return TranscriptReplay.of(FILES / f"2600b-{name}.txt")
 
 
 def prepared(talk, **arguments):
@@ -38,7 +38,7 @@ def test_connecting_reads_identity_mains_and_state_and_sets_nothing():
 
 def test_another_model_than_the_bench_file_says_is_refused():
     talk = [(">", "*IDN?"), ("<", "Keithley Instruments Inc., Model 2636B, 1, 1")]
-    with Replay(talk) as wire, pytest.raises(BenchError, match="2602B"):
+    with TranscriptReplay(talk) as wire, pytest.raises(BenchError, match="2602B"):
         Keithley2600B(wire, "smu1").connect()
 
 
@@ -75,12 +75,12 @@ def test_a_channel_that_is_on_is_not_set_up():
     state = "print(smua.source.output,smua.source.levelv,smua.source.limiti)"
     other = state.replace("smua", "smub")
     talk = [(">", state), ("<", "1\t0.3\t0.1"), (">", other), ("<", "0\t0\t0.1")]
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"on at 0.3 V"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"on at 0.3 V"):
         Keithley2600B(wire, "smu1").prepare({"smua": SETUP})
 
 
 def test_an_output_that_was_not_set_up_stays_off():
-    with Replay([]) as talk, pytest.raises(InstrumentError, match="has not been set up"):
+    with TranscriptReplay([]) as talk, pytest.raises(InstrumentError, match="has not been set up"):
         Keithley2600B(talk, "smu1").output(["smua"])
 
 
@@ -118,7 +118,7 @@ def test_a_script_that_aborts_is_known_at_once_and_not_by_a_timeout():
 def test_a_long_script_goes_out_in_lines_between_its_keywords():
     sent = []
 
-    class Wire(Replay):
+    class Wire(TranscriptReplay):
         def _send(self, data, deadline):
             if data.startswith(b"loadandrunscript"):
                 sent.extend(data.decode().splitlines())
@@ -174,7 +174,7 @@ def test_readings_come_out_of_the_buffer_in_one_round_trip():
 
 
 def test_a_buffer_is_filled_by_a_channel_that_was_set_up_after_steps_that_read_nothing():
-    with Replay([]) as talk, pytest.raises(InstrumentError, match="smua has not been set up"):
+    with TranscriptReplay([]) as talk, pytest.raises(InstrumentError, match="smua has not been set up"):
         Keithley2600B(talk, "smu1").buffered("smua", 3)
     with replay("output") as talk:
         smu = prepared(talk)
@@ -189,13 +189,13 @@ def test_closing_leaves_what_was_set_up_in_the_state_of_the_night():
 
 
 def test_closing_a_source_that_was_only_looked_at_changes_nothing():
-    with Replay([]) as talk:
+    with TranscriptReplay([]) as talk:
         Keithley2600B(talk, "smu1").close()
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_has_ascending_ranges_and_its_channels(model):
-    with Replay([]) as talk:
+    with TranscriptReplay([]) as talk:
         found = Keithley2600B(talk, "smu", model=model).capabilities
     assert list(found.ranges_v) == sorted(found.ranges_v)
     assert list(found.ranges_i) == sorted(found.ranges_i)
@@ -204,7 +204,7 @@ def test_every_model_has_ascending_ranges_and_its_channels(model):
 
 
 def test_what_a_model_does_not_have_is_refused_before_anything_is_sent():
-    with Replay([]) as talk:
+    with TranscriptReplay([]) as talk:
         with pytest.raises(BenchError, match="not one of"):
             Keithley2600B(talk, "smu", model="2400")
         with pytest.raises(BenchError, match="always acts"):

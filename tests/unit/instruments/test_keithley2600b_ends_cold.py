@@ -15,7 +15,7 @@ from labctl.core.errors import InstrumentError
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, Watch
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 SPAN, LIMIT, LOW = 0.6, 5e-3, 1e-5
 CHANNELS = ("smua", "smub")
@@ -25,7 +25,7 @@ class Wired:
     """A driver that is set up and switched on, its emulated instrument and its world."""
 
     def __init__(self):
-        wiring = Wiring({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
+        wiring = Cables({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
         self.world = World(wiring, ResistorBox(np.full((1, 1, 1), 1e-3)))
         self.instrument = K2600("smu", "2602B", self.world)
         self.driver = Keithley2600B(BytesTransport(self.instrument.session()), "smu")

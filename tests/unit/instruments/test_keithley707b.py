@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from instruments.keithley707b import Keithley707B, parse_closed
-from instruments.transcript import Replay
+from instruments.transcript import TranscriptReplay
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.switch_matrix import Matrix
 
@@ -13,7 +13,7 @@ FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 
 
 def replay(name):
-    return Replay.of(FILES / f"707b-{name}.txt")
+    return TranscriptReplay.of(FILES / f"707b-{name}.txt")
 
 
 def cold():
@@ -43,9 +43,9 @@ def test_no_relay_moves_unless_the_guard_lets_it():
         raise InstrumentError("smua is at 0.3 V")
 
     talk = [(">", 'print(channel.getclose("allslots"))'), ("<", "1A01")]
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
         Keithley707B(wire, guard=hot).route([])
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match="vouches"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="vouches"):
         Keithley707B(wire).route([])
 
 
@@ -61,12 +61,12 @@ def test_a_card_that_is_not_there_is_told_in_the_words_of_the_instrument():
 
 @pytest.mark.parametrize("crosspoint", ["1A13", "1I01", "7A01", "A01", "1a01", "1A1"])
 def test_what_is_no_crosspoint_is_refused_before_anything_is_sent(crosspoint):
-    with Replay([]) as talk, pytest.raises(BenchError, match="not a crosspoint of a 707B"):
+    with TranscriptReplay([]) as talk, pytest.raises(BenchError, match="not a crosspoint of a 707B"):
         Keithley707B(talk, guard=cold).route([crosspoint])
 
 
 def test_a_708b_has_one_slot():
-    with Replay([]) as talk, pytest.raises(BenchError, match="of a 708B"):
+    with TranscriptReplay([]) as talk, pytest.raises(BenchError, match="of a 708B"):
         Keithley707B(talk, model="708B", guard=cold).route(["2A01"])
 
 

@@ -6,11 +6,10 @@ import pytest
 
 from instruments.mpi_sentio import MpiSentio, SentioOptions
 from instruments.sentio_reply import ERRORS, EndOfRoute, NeedlesDown, parse_reply
-from instruments.stepping import Place, misled
-from instruments.transcript import Replay
+from instruments.stepping import ChuckPlace, misled
+from instruments.transcript import TranscriptReplay
 from labctl.core.errors import ContactError, InstrumentError
-from labctl.core.instrument import Compensated
-from labctl.core.prober import Heights, Position, Prober, Subsite
+from labctl.core.prober import Compensated, Heights, Position, Prober, Subsite
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 OPTIONS = SentioOptions(overtravel_ceiling=50e-6)
@@ -45,7 +44,7 @@ def off():
 
 
 def replay(name):
-    return Replay.of(FILES / f"sentio-{name}.txt")
+    return TranscriptReplay.of(FILES / f"sentio-{name}.txt")
 
 
 def prober(talk, guard=off, **options):
@@ -92,7 +91,7 @@ def test_nothing_moves_unless_the_guard_lets_it(move):
         raise InstrumentError("smua is on")
 
     with pytest.raises(InstrumentError, match="smua is on"):
-        move(prober(Replay(HEIGHTS), on))
+        move(prober(TranscriptReplay(HEIGHTS), on))
 
 
 def test_needles_that_were_proved_up_do_not_make_a_step_without_the_guard():
@@ -102,7 +101,7 @@ def test_needles_that_were_proved_up_do_not_make_a_step_without_the_guard():
         if verdict := verdicts.pop(0):
             raise InstrumentError(verdict)
 
-    with Replay(separating(11330, 11000) + HEIGHTS + z(11000)) as wire:
+    with TranscriptReplay(separating(11330, 11000) + HEIGHTS + z(11000)) as wire:
         made = prober(wire, guard)
         made.separate()
         with pytest.raises(InstrumentError, match="smua is on"):
@@ -114,7 +113,7 @@ def test_needles_that_were_proved_up_do_not_make_a_step_without_the_guard():
 def test_in_a_fresh_session_needles_that_are_down_are_lifted_and_only_once(offset, shifted):
     """The faulty proof was z < contact - clearance: at -60 um it took needles that are down for needles that are up."""
     down, up = 11330 + offset, 11000 + offset * shifted
-    with Replay(separating(down, up) + z(up)) as wire:
+    with TranscriptReplay(separating(down, up) + z(up)) as wire:
         made = prober(wire)
         assert not made.separated()
         made.separate()
@@ -123,7 +122,7 @@ def test_in_a_fresh_session_needles_that_are_down_are_lifted_and_only_once(offse
 
 @pytest.mark.parametrize("offset", [-100, -60, 0, 100])
 def test_in_a_fresh_session_needles_that_are_up_are_told_to_separate_and_stand_clear(offset):
-    with Replay(separating(11000 + offset, 11000 + offset) + z(11000 + offset)) as wire:
+    with TranscriptReplay(separating(11000 + offset, 11000 + offset) + z(11000 + offset)) as wire:
         made = prober(wire)
         made.separate()
         assert made.separated()
@@ -132,7 +131,7 @@ def test_in_a_fresh_session_needles_that_are_up_are_told_to_separate_and_stand_c
 @pytest.mark.parametrize("offset", [-100, -60, 0, 100])
 def test_a_chuck_that_stays_where_it_was_told_to_separate_stops_everything(offset):
     stays = separating(11330 + offset, 11330 + offset)
-    with Replay(HEIGHTS + stays) as wire, pytest.raises(NeedlesDown, match="did not separate"):
+    with TranscriptReplay(HEIGHTS + stays) as wire, pytest.raises(NeedlesDown, match="did not separate"):
         prober(wire).step(4, 7)
 
 
@@ -142,17 +141,17 @@ def test_a_chuck_that_was_put_down_here_has_to_fall_whatever_the_heights_say_by_
     trained = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11600,11300,30,100")]
     stays = [(">", "move_chuck_separation "), ("<", "0,0,11300")]
     talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(11330) + trained + z(11330) + stays + z(11330)
-    with Replay(talk) as wire:
+    with TranscriptReplay(talk) as wire:
         made = prober(wire)
         made.contact()
         with pytest.raises(NeedlesDown, match="did not separate"):
             made.separate()
-    with Replay(trained + z(11330) + stays + z(11330)) as wire:
+    with TranscriptReplay(trained + z(11330) + stays + z(11330)) as wire:
         prober(wire).separate()
 
 
 def test_a_chuck_that_somebody_has_moved_is_told_to_separate_again():
-    with Replay(separating(11330, 11000) + z(11330) + separating(11330, 11000)) as wire:
+    with TranscriptReplay(separating(11330, 11000) + z(11330) + separating(11330, 11000)) as wire:
         made = prober(wire)
         made.separate()
         made.separate()
@@ -162,7 +161,7 @@ def test_a_chuck_that_somebody_has_moved_is_told_to_separate_again():
 def test_a_chuck_that_cannot_touch_there_is_a_contact_error(height):
     up = [(">", "move_chuck_contact"), ("<", f"0,0,{height}")]
     talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(height)
-    with Replay(talk) as wire, pytest.raises(ContactError, match="did not reach contact"):
+    with TranscriptReplay(talk) as wire, pytest.raises(ContactError, match="did not reach contact"):
         prober(wire).contact()
 
 
@@ -170,7 +169,7 @@ def test_a_chuck_that_cannot_touch_there_is_a_contact_error(height):
 def test_a_chuck_that_may_touch_is_left_to_the_contact_check(height):
     up = [(">", "move_chuck_contact"), ("<", f"0,0,{height}")]
     reads = z(height) + SITE + HEIGHTS
-    with Replay(SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(height) + reads + HEIGHTS + z(height)) as wire:
+    with TranscriptReplay(SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(height) + reads + HEIGHTS + z(height)) as wire:
         made = prober(wire)
         made.contact()
         assert made.in_contact()
@@ -180,7 +179,7 @@ def test_a_chuck_that_may_touch_is_left_to_the_contact_check(height):
 def test_needles_that_somebody_moved_after_contact_are_not_in_contact():
     up = [(">", "move_chuck_contact"), ("<", "0,0,11330")]
     talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(11330) + z(11300) + SITE + HEIGHTS
-    with Replay(talk) as wire:
+    with TranscriptReplay(talk) as wire:
         made = prober(wire)
         made.contact()
         assert not made.in_contact()
@@ -190,20 +189,20 @@ def test_needles_that_somebody_moved_after_contact_are_not_in_contact():
 def test_a_gap_too_small_to_tell_up_from_down_is_refused_before_anything_moves(move):
     small = [(">", "get_chuck_site_heights Wafer"), ("<", "0,0,11300,200,30,100")]
     words = "gap is 200 um; with up to 100 um of compensation at least 250 um"
-    with Replay(SITE + small + small + z(11100) if move == "contact" else small) as wire:
+    with TranscriptReplay(SITE + small + small + z(11100) if move == "contact" else small) as wire:
         made = prober(wire)
         with pytest.raises(InstrumentError, match=words):
             made.contact() if move == "contact" else made.step(4, 7)
-    with Replay(small + z(11100)) as wire:
+    with TranscriptReplay(small + z(11100)) as wire:
         assert prober(wire, compensation=50e-6).standing() == ("separated by its heights", [])
-    with Replay(small + z(11100)) as wire:
+    with TranscriptReplay(small + z(11100)) as wire:
         assert words in prober(wire).standing()[1][0]
 
 
 def test_a_chuck_that_goes_up_by_itself_after_a_step_is_taken_down_and_told():
     talk = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((1, 0))
     talk += z(11330) + HEIGHTS + separating(11330, 11000)
-    with Replay(talk) as wire:
+    with TranscriptReplay(talk) as wire:
         made = prober(wire)
         with pytest.raises(InstrumentError, match=r"went up to 11330\.0 um by itself after a step"):
             made.step(1, 0)
@@ -214,13 +213,13 @@ def step_from(start, end, *, xy, site=0, reply=None, subsite=None, pitch=True, d
     talk = [] if subsite is None else [(">", f"map:subsite:get {site}, UR"), ("<", "0,0,b,250,-120")]
     talk += HEIGHTS + separating(11000, 11000) + MODE + at(start, xy=(0, 0) if start else None)
     talk += stepping(end, reply, site) + z(11000) + at(die or end, site, xy) + (PITCH if pitch else [])
-    with Replay(talk) as wire:
+    with TranscriptReplay(talk) as wire:
         return prober(wire).step(*end, subsite) if subsite else prober(wire).step(*end)
 
 
 def test_a_prober_that_answers_with_another_die_is_an_error():
     talk = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((4, 7), "0,0,7,4,0") + z(11000)
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match=r"stands at \(7, 4, 0\)"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"stands at \(7, 4, 0\)"):
         prober(wire).step(4, 7)
 
 
@@ -246,14 +245,17 @@ def test_an_echo_is_not_believed_when_the_chuck_has_not_moved_so_far(xy, words):
 def test_an_echo_is_not_believed_when_sentio_says_otherwise_when_asked_again():
     talk = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((4, 7)) + z(11000)
     again = [(">", "map:die:get_current_index"), ("<", "0,0,0,0,0")]
-    with Replay(talk + again) as wire, pytest.raises(InstrumentError, match=r"stands at die \(0, 0\); look at"):
+    with (
+        TranscriptReplay(talk + again) as wire,
+        pytest.raises(InstrumentError, match=r"stands at die \(0, 0\); look at"),
+    ):
         prober(wire).step(4, 7)
 
 
 def test_a_step_that_did_not_happen_is_refused_again_when_it_is_asked_for_again():
     first = HEIGHTS + separating(11000, 11000) + MODE + at((0, 0), xy=(0, 0)) + stepping((1, 0)) + z(11000)
     again = HEIGHTS + z(11000) + stepping((1, 0)) + z(11000)
-    with Replay(first + at((1, 0), xy=(0, 0)) + PITCH + again + at((1, 0), xy=(0, 0)) + PITCH) as wire:
+    with TranscriptReplay(first + at((1, 0), xy=(0, 0)) + PITCH + again + at((1, 0), xy=(0, 0)) + PITCH) as wire:
         made = prober(wire)
         for _ in range(2):
             with pytest.raises(InstrumentError, match="moved by 0 um in x where the map says 5000 um"):
@@ -262,7 +264,7 @@ def test_a_step_that_did_not_happen_is_refused_again_when_it_is_asked_for_again(
 
 def test_where_the_chuck_came_from_may_be_unknown():
     talk = HEIGHTS + separating(11000, 11000) + MODE + at(None, "No subsite active") + stepping((4, 7)) + z(11000)
-    with Replay(talk + at((4, 7), "No subsite active", (1, 2)) + PITCH) as wire:
+    with TranscriptReplay(talk + at((4, 7), "No subsite active", (1, 2)) + PITCH) as wire:
         assert prober(wire).step(4, 7) == Position(4, 7)
 
 
@@ -279,7 +281,7 @@ def test_a_subsite_has_to_lie_where_it_is_said_to(reply, words):
     ask = [(">", "map:subsite:get 1, UR"), ("<", reply)]
     go = HEIGHTS + separating(11000, 11000) + MODE + at((4, 7), xy=(0, 0))
     go += stepping((4, 7), "2048,0,4,7,1", 1) + z(11000) + at((4, 7), 1, (-250, -120)) + PITCH
-    with Replay(ask + ([] if words else go)) as wire:
+    with TranscriptReplay(ask + ([] if words else go)) as wire:
         if words:
             with pytest.raises(InstrumentError, match=words):
                 prober(wire).step(4, 7, subsite)
@@ -290,14 +292,14 @@ def test_a_subsite_has_to_lie_where_it_is_said_to(reply, words):
 def test_a_session_may_begin_at_another_subsite():
     start = [*at((4, 7), 1), (">", "map:subsite:get 1, UR"), ("<", "0,0,b,250,-120"), *at(None, 0, (0, 0))[4:]]
     talk = HEIGHTS + separating(11000, 11000) + MODE + start + stepping((4, 7)) + z(11000)
-    with Replay(talk + at((4, 7), 0, (250, 120)) + PITCH) as wire:
+    with TranscriptReplay(talk + at((4, 7), 0, (250, 120)) + PITCH) as wire:
         assert prober(wire).step(4, 7) == Position(4, 7)
 
 
 @pytest.mark.parametrize(("moved", "good"), [(250e-6, True), (130e-6, True), (0.0, False), (500e-6, False)])
 def test_between_subsites_half_their_distance_decides(moved, good):
     spots = Subsite("a", 0, 0.0, 0.0), Subsite("b", 1, 250e-6, 0.0)
-    start, end = Place((3, 2), spots[0], (0.0, 0.0)), Place((3, 2), spots[1], (-moved, 0.0))
+    start, end = ChuckPlace((3, 2), spots[0], (0.0, 0.0)), ChuckPlace((3, 2), spots[1], (-moved, 0.0))
     assert (misled(start, end, (5e-3, 4e-3)) == "") is good
 
 
@@ -312,12 +314,12 @@ def test_between_subsites_half_their_distance_decides(moved, good):
 def test_a_station_that_is_not_ready_is_refused(site, heights, words):
     talk = [(">", "get_chuck_site_status Wafer"), ("<", site)]
     talk += [(">", "get_chuck_site_heights Wafer"), ("<", heights)] if heights else []
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match=words):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=words):
         prober(wire).contact()
 
 
 def test_heights_are_metres():
-    with Replay(SITE + HEIGHTS) as wire:
+    with TranscriptReplay(SITE + HEIGHTS) as wire:
         found = prober(wire).heights()
     assert found == Heights(*(pytest.approx(v) for v in (11.3e-3, 11e-3, 30e-6, 100e-6)))
 
@@ -325,7 +327,7 @@ def test_heights_are_metres():
 @pytest.mark.parametrize("separation", ["300", "11000"])
 def test_separation_may_be_told_as_a_gap_or_as_a_height(separation):
     talk = [(">", "get_chuck_site_heights Wafer"), ("<", f"0,0,11300,{separation},30,100")]
-    with Replay(talk + z(11000)) as wire:
+    with TranscriptReplay(talk + z(11000)) as wire:
         assert prober(wire).standing() == ("separated by its heights", [])
 
 
@@ -340,7 +342,7 @@ def test_separation_may_be_told_as_a_gap_or_as_a_height(separation):
     ],
 )
 def test_where_the_chuck_stands_is_told_and_what_is_strange_about_it(height, where, doubt):
-    with Replay(HEIGHTS + z(height)) as wire:
+    with TranscriptReplay(HEIGHTS + z(height)) as wire:
         found = prober(wire).standing()
     assert where in found[0]
     assert len(found[1]) == bool(doubt)

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from instruments import routing
-from instruments.assemble import open_bench, planned_die
 from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
-from instruments.currents import subtract_leads
 from instruments.drivers import probe_of, visa
+from instruments.emergency import make_safe
 from instruments.keithley2600b import Keithley2600B
-from instruments.safing import make_safe
+from instruments.open_bench import open_bench, planned_die
+from instruments.reading_math import subtract_leads
 from instruments.sentio_reply import NeedlesDown
 from instruments.transport import BytesTransport
 from instruments.tsp import number
@@ -31,9 +31,9 @@ from sim_backend.die import SimDie
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.link import Fault
-from sim_backend.emulators.sentio import Sentio, WaferMap
+from sim_backend.emulators.sentio import Sentio, StationMap
 from sim_backend.emulators.serve import Server
-from sim_backend.emulators.world import Wiring as Cables
+from sim_backend.emulators.world import Cables as Cables
 from sim_backend.emulators.world import World
 
 K, M, N = 2, 4, 3
@@ -108,7 +108,7 @@ class Twin:
             "smu1": K2600("smu1", "2602B", self.world),
             "smu2": K2600("smu2", "2602B", self.world),
             "matrix": K707("matrix", "707B", self.world, cards={1: "7174A", 2: "7174A"}),
-            "prober": Sentio("prober", self.world, wafer=WaferMap(((0, 0), (1, 0)))),
+            "prober": Sentio("prober", self.world, wafer=StationMap(((0, 0), (1, 0)))),
         }
         self.sent = []
         self.open = open_bench(file, NOMINAL, connect=self.connect, wait=self.world.advance, **options)

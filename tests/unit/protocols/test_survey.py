@@ -12,12 +12,12 @@ from labctl.core.operations import Flag, Reading, Sense
 from labctl.core.record import History
 from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme
+from protocols.cell_knowledge import Known
 from protocols.cells import Cells
-from protocols.known import Known
 from protocols.records import Attempt, Defect, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings
 from protocols.survey import Survey
-from sim_backend.cells import Defect as Made
+from sim_backend.cells import FabricatedDefect as Made
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 

@@ -10,8 +10,8 @@ from pydantic import ValidationError
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag
 from labctl.core.record import History
+from protocols.cell_knowledge import Known
 from protocols.cells import CellReader, Cells
-from protocols.known import Known
 from protocols.records import Attempt, Defect, KernelSurvey, Write
 from protocols.survey import Survey
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify

@@ -9,7 +9,7 @@ from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray
 from sim_backend import mtj
 from sim_backend.array import Array
-from sim_backend.cells import Defect, fabricate
+from sim_backend.cells import FabricatedDefect, fabricate
 from sim_backend.description import DieDescription
 
 M, N = 3, 4
@@ -46,11 +46,11 @@ def nodal(
     wires = [(w[k], rows[k] if cols[k] == 0 else w[k - 1]) for k in range(cells)]
     wires += [(b[k], m + cols[k] if rows[k] == m - 1 else b[k + n]) for k in range(cells)]
     c = array.cells
-    short = np.isin(c.defect, (Defect.SHORT, Defect.BROKEN))
+    short = np.isin(c.defect, (FabricatedDefect.SHORT, FabricatedDefect.BROKEN))
     v = np.zeros(cells)
     for _ in range(200):
         g = c.g_p / (1 + np.where(c.state, 0.0, mtj.tmr_at(c.tmr0, v, v_half)))
-        g = np.where(short, c.g_short, np.where(c.defect == Defect.OPEN, 0.0, g))
+        g = np.where(short, c.g_short, np.where(c.defect == FabricatedDefect.OPEN, 0.0, g))
         laplace = np.zeros((lines + 2 * cells,) * 2)
         for (p, q), y in zip([*wires, *zip(w, b, strict=True)], [1.0] * (2 * cells) + list(g), strict=True):
             laplace[[p, q], [p, q]] += y
@@ -101,7 +101,7 @@ def test_floating_lines_take_the_voltage_that_makes_their_current_zero(volts: fl
 
 def test_defects_are_part_of_the_circuit() -> None:
     array = make(5, 4, seed=2, defects={"short": 0.2, "open": 0.2})
-    assert {int(Defect.SHORT), int(Defect.OPEN)} <= set(array.cells.defect.tolist())
+    assert {int(FabricatedDefect.SHORT), int(FabricatedDefect.OPEN)} <= set(array.cells.defect.tolist())
     source = half_select(array, 0.4, 1, 2)
     v, current, _ = nodal(array, source, np.ones(9, np.bool_))
     point = array.circuit.operating_point(source, np.ones(9, np.bool_), np.ones(9))
@@ -223,7 +223,7 @@ def test_a_cell_above_its_breakdown_voltage_becomes_a_short() -> None:
     source = half_select(array, 1.6, 1, 2)
     before = array.circuit.operating_point(source, ALL, LIMIT)
     after = array.act(source, ALL, LIMIT, 1e-3, np.ones(M * N))
-    broken = np.flatnonzero(array.cells.defect == Defect.BROKEN)
+    broken = np.flatnonzero(array.cells.defect == FabricatedDefect.BROKEN)
     assert broken.tolist() == [1 * N + 2]
     assert after.line_current[1] > 3 * before.line_current[1]
     short = array.cells.g_short[broken[0]]
@@ -240,7 +240,7 @@ def test_stress_accumulates_until_the_cell_breaks() -> None:
     step = life / 7.5
     for n in range(1, 9):
         array.act(source, ones, np.ones(2), step, np.ones(1))
-        assert bool(array.cells.defect[0] == Defect.BROKEN) is (n == 8)
+        assert bool(array.cells.defect[0] == FabricatedDefect.BROKEN) is (n == 8)
 
 
 def test_low_voltages_do_not_wear() -> None:

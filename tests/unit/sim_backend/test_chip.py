@@ -15,11 +15,11 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.record import History
 from protocols.bias import read_bias, row_bias, vector_bias, write_bias
-from protocols.records import Defect as Found
+from protocols.records import FabricatedDefect as Found
 from protocols.records import KernelSurvey
 from protocols.survey import Survey
 from sim_backend import mtj
-from sim_backend.cells import Defect, fabricate
+from sim_backend.cells import FabricatedDefect, fabricate
 from sim_backend.chip import ChipDie
 from sim_backend.chip_path import series_path
 from sim_backend.description import DieDescription
@@ -71,7 +71,7 @@ class Nodal(NamedTuple):
 def nodal(die: ChipDie, kernel: int, row: Array, col: Array, on: Array) -> Nodal:
     """Solve one kernel with a node at both ends of every junction; NaN floats, infinite `on` is a closed gate."""
     truth = {name: value[kernel] for name, value in die.truth().items()}
-    short, opened = truth["defect"] == Defect.SHORT, truth["defect"] == Defect.OPEN
+    short, opened = truth["defect"] == FabricatedDefect.SHORT, truth["defect"] == FabricatedDefect.OPEN
     g_p = np.where(short, truth["g_short"], np.where(opened, 0.0, truth["g_p"]))
     tmr = np.where(truth["state"] | short | opened, 0.0, truth["tmr0"])
     m, n = g_p.shape
@@ -184,7 +184,7 @@ def test_a_short_loads_its_row_and_column() -> None:
     clean, shape = None, (1, 9, 6)
     for seed in range(40):
         die = quiet(shape, seed, defects={"short": "2 %", "r_short_min": "30 ohm", "r_short_max": "31 ohm"})
-        shorts = np.argwhere(die.truth()["defect"][0] == Defect.SHORT)
+        shorts = np.argwhere(die.truth()["defect"][0] == FabricatedDefect.SHORT)
         if len(shorts) == 1 and 0 < shorts[0][1] < 5 and 0 < shorts[0][0] < 8:
             clean = quiet(shape, seed)
             break
@@ -314,7 +314,7 @@ def test_the_batches_that_are_cut_do_disturb_and_break() -> None:
     die.sense(sense)
     assert 0 < (die.truth()["state"] != before).sum() < before.size
     die.pulse(paths)
-    assert (die.truth()["defect"] == Defect.BROKEN).any()
+    assert (die.truth()["defect"] == FabricatedDefect.BROKEN).any()
 
 
 def test_pulses_on_one_cell_act_in_their_order() -> None:
@@ -387,7 +387,12 @@ def test_reads_disturb_as_often_as_the_formula_says() -> None:
 
 def test_defects_of_a_chip_are_those_of_the_defaults() -> None:
     codes = ChipDie(describe((32, 25, 25)), seed=2, name="d").truth()["defect"]
-    for code, share in ((Defect.SHORT, 5e-3), (Defect.OPEN, 1e-3), (Defect.STUCK_P, 1e-3), (Defect.STUCK_AP, 1e-3)):
+    for code, share in (
+        (FabricatedDefect.SHORT, 5e-3),
+        (FabricatedDefect.OPEN, 1e-3),
+        (FabricatedDefect.STUCK_P, 1e-3),
+        (FabricatedDefect.STUCK_AP, 1e-3),
+    ):
         assert (codes == code).sum() == pytest.approx(20000 * share, abs=4 * np.sqrt(20000 * share))
 
 
@@ -399,10 +404,10 @@ def test_clusters_keep_the_fractions_and_crowd() -> None:
     neighbours = []
     for file in (crowded, single):
         codes = np.stack([fabricate(file, 3, "x", k).defect.reshape(30, 25) for k in range(40)])
-        short = codes == Defect.SHORT
+        short = codes == FabricatedDefect.SHORT
         # clusters are six cells: the number of shorts varies that much more
         assert short.mean() == pytest.approx(0.02, abs=5 * np.sqrt(6 * 0.02 / codes.size))
-        assert (codes == Defect.STUCK_P).mean() == pytest.approx(0.01, abs=5 * np.sqrt(6 * 0.01 / codes.size))
+        assert (codes == FabricatedDefect.STUCK_P).mean() == pytest.approx(0.01, abs=5 * np.sqrt(6 * 0.01 / codes.size))
         edge = np.concatenate([short[:, 0], short[:, -1]]).mean()
         assert edge == pytest.approx(0.02, abs=6 * np.sqrt(6 * 0.02 / (80 * 25)))
         neighbours.append(float((short[:, :, 1:] & short[:, :, :-1]).sum() / short[:, :, 1:].sum()))
@@ -412,7 +417,7 @@ def test_clusters_keep_the_fractions_and_crowd() -> None:
 def test_broken_lines_cut_off_what_is_behind_them() -> None:
     shape = (60, 20, 15)
     file = describe(shape, defects={"broken_line": "5 %"})
-    opened = np.stack([fabricate(file, 3, "x", k).defect.reshape(20, 15) for k in range(60)]) == Defect.OPEN
+    opened = np.stack([fabricate(file, 3, "x", k).defect.reshape(20, 15) for k in range(60)]) == FabricatedDefect.OPEN
     lines = opened.reshape(60, -1).any(axis=1).mean()
     assert lines == pytest.approx(1 - 0.95**35, abs=0.2)
     # rows are driven from the left, columns read at the bottom: the far corner is lost most often
@@ -492,8 +497,8 @@ def test_a_pulse_beyond_breakdown_makes_a_short() -> None:
     write = write_bias(die.geometry, *cell, np.ones(1, np.bool_)).scaled(2.4)
     read = Sense(read_bias(die.geometry, *cell, 0.1), cell[2][:, None], LONG)
     g = die.pulse(Pulse(write, 1e-3, read)).current[0, 0] / 0.1
-    assert die.truth()["defect"][1, 2, 3] == Defect.BROKEN
-    assert (die.truth()["defect"] != Defect.NONE).sum() == 1
+    assert die.truth()["defect"][1, 2, 3] == FabricatedDefect.BROKEN
+    assert (die.truth()["defect"] != FabricatedDefect.NONE).sum() == 1
     assert g > 3 * die.nominal.g_p
 
 
@@ -583,9 +588,14 @@ def test_a_survey_finds_what_is_wrong_with_a_chip() -> None:
     die = make((3, 25, 20), defects=many)
     rows = [r for r in Survey().run(die, History()) if isinstance(r, KernelSurvey)]
     found, truth = np.stack([r.defect for r in rows]), die.truth()["defect"]
-    pairs = {Defect.NONE: Found.GOOD, Defect.SHORT: Found.SHORT, Defect.OPEN: Found.OPEN, Defect.STUCK_P: Found.STUCK_P}
-    pairs |= {Defect.STUCK_AP: Found.STUCK_AP}
+    pairs = {
+        FabricatedDefect.NONE: Found.GOOD,
+        FabricatedDefect.SHORT: Found.SHORT,
+        FabricatedDefect.OPEN: Found.OPEN,
+        FabricatedDefect.STUCK_P: Found.STUCK_P,
+    }
+    pairs |= {FabricatedDefect.STUCK_AP: Found.STUCK_AP}
     wrong = sum(int((found[truth == made] != named).sum()) for made, named in pairs.items())
     assert wrong <= 0.01 * truth.size
-    for made in (Defect.SHORT, Defect.OPEN):
+    for made in (FabricatedDefect.SHORT, FabricatedDefect.OPEN):
         assert (found[truth == made] == pairs[made]).all()

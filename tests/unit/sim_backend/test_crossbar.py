@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_backend.crossbar import Network, solve
+from sim_backend.crossbar import ResistorNetwork, solve
 
 SHORT = 100.0  # S, a cell of 0.01 ohm
 EXACT = 1e-12  # of the largest current of the vector
@@ -151,7 +151,7 @@ def test_both_methods_agree(shape, segment):
     g[0, 1], g[2, 3], g[:, 2] = SHORT, SHORT, 0.0
     v_row, v_col = rng.uniform(-0.5, 0.5, (1, shape[0])), rng.uniform(-0.1, 0.1, (1, shape[1]))
     wires = {"r_row": segment, "r_col": segment / 2, "r_source": 10.0, "r_sense": 3.0}
-    one_by_one, reduced = Network(g, **wires), Network(g, **wires)
+    one_by_one, reduced = ResistorNetwork(g, **wires), ResistorNetwork(g, **wires)
     reduced.terminals  # noqa: B018  eliminates, so that vectors are no longer solved one by one
     a, b = one_by_one.solve(v_row, v_col), reduced.solve(v_row, v_col)
     assert one_by_one.prefers_cells(0)
@@ -162,7 +162,7 @@ def test_both_methods_agree(shape, segment):
 
 def test_long_columns_of_shorts_do_not_underflow():
     g = np.full((60, 3), 1e6)
-    point = Network(g, r_row=1.0, r_col=1e5).solve(np.ones((3, 60)), np.zeros((3, 3)))
+    point = ResistorNetwork(g, r_row=1.0, r_col=1e5).solve(np.ones((3, 60)), np.zeros((3, 3)))
     near = exact(g[-3:], np.ones(3), np.zeros(3), np.full((3, 3), 1.0), np.full((3, 3), 1e5))[1]
     assert_same_current(point.col_current, np.tile(near, (3, 1)))
 
@@ -171,7 +171,7 @@ def test_long_columns_of_shorts_do_not_underflow():
 @given(crossbars(max_side=9, floating=False))
 def test_currents_superpose(case):
     g, v_row, v_col, wires = case
-    network = Network(g, **wires)
+    network = ResistorNetwork(g, **wires)
     parts = lines(network.solve(v_row, v_col))
     whole = lines(network.solve(v_row.sum(axis=0)[None], v_col.sum(axis=0)[None]))
     assert np.abs(whole[0] - parts.sum(axis=0)).max() <= EXACT * np.abs(parts).max() + 1e-60
@@ -226,7 +226,7 @@ def test_rows_may_be_permuted_where_columns_have_no_wires(case, random):
 def test_a_floating_line_sits_where_no_current_flows():
     rng = np.random.default_rng(3)
     g = rng.uniform(2e-4, 1e-3, (3, 5))
-    network = Network(g, r_row=2.0, r_col=3.0)
+    network = ResistorNetwork(g, r_row=2.0, r_col=3.0)
     v_row, v_col = np.array([[0.5, np.nan, 0.2]]), np.zeros((1, 5))
     floated = network.solve(v_row, v_col)
     to_others = network.terminals[1].copy()
@@ -242,10 +242,10 @@ def test_vectors_of_a_batch_may_float_different_lines():
     g = rng.uniform(2e-4, 1e-3, (4, 6))
     v_row, v_col = rng.uniform(-1, 1, (40, 4)), rng.uniform(-1, 1, (40, 6))
     v_row[rng.random(v_row.shape) < 0.3], v_col[rng.random(v_col.shape) < 0.3] = np.nan, np.nan
-    network = Network(g, r_row=2.0, r_col=0.5)
+    network = ResistorNetwork(g, r_row=2.0, r_col=0.5)
     batch = network.solve(v_row, v_col)
     for k in range(40):
-        alone = Network(g, r_row=2.0, r_col=0.5).solve(v_row[k : k + 1], v_col[k : k + 1])
+        alone = ResistorNetwork(g, r_row=2.0, r_col=0.5).solve(v_row[k : k + 1], v_col[k : k + 1])
         assert_same_current(lines(batch)[k], lines(alone)[0])
         np.testing.assert_allclose(batch.cell_voltage[k], alone.cell_voltage[0], rtol=0, atol=1e-14)
 
@@ -273,8 +273,8 @@ def test_a_common_voltage_costs_no_digits():
     for floating in (False, True):
         v_col = np.full((2, 4), np.nan if floating else 0.0)
         v_col[:, 0] = 0.0
-        low = Network(g, r_row=2.0, r_col=2.0).solve(small, v_col)
-        high = Network(g, r_row=2.0, r_col=2.0).solve(1.0 + small, 1.0 + v_col)
+        low = ResistorNetwork(g, r_row=2.0, r_col=2.0).solve(small, v_col)
+        high = ResistorNetwork(g, r_row=2.0, r_col=2.0).solve(1.0 + small, 1.0 + v_col)
         assert_same_current(lines(high), lines(low))
 
 
@@ -284,7 +284,7 @@ def test_a_large_array_of_contrasts_keeps_kirchhoff():
     g = rng.uniform(2e-4, 1e-3, shape)
     g[rng.random(shape) < 0.02], g[rng.random(shape) < 0.02] = SHORT, 0.0
     g[:, 17], g[40] = 0.0, 0.0
-    network = Network(g, r_row=2.0, r_col=rng.uniform(0.5, 5.0, shape), r_sense=10.0)
+    network = ResistorNetwork(g, r_row=2.0, r_col=rng.uniform(0.5, 5.0, shape), r_sense=10.0)
     v = rng.uniform(-0.5, 0.5, (1, 120))
     one = network.solve(v, np.zeros((1, 90)))
     cells = one.cell_voltage * g
@@ -317,7 +317,7 @@ def test_terminal_resistances_belong_to_the_outer_segments():
 
 def test_a_network_keeps_its_own_conductances():
     g = np.full((2, 3), 1e-3)
-    network = Network(g, r_row=0.0, r_col=0.0)
+    network = ResistorNetwork(g, r_row=0.0, r_col=0.0)
     g[:] = 5.0
     out = network.solve(np.full((1, 2), 0.3), np.full((1, 3), 0.1)).col_current
     np.testing.assert_allclose(out, np.full((1, 3), 4e-4), rtol=1e-14)

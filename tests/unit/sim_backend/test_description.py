@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError
-from sim_backend.cells import Defect, fabricate
+from sim_backend.cells import FabricatedDefect, fabricate
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -120,13 +120,19 @@ def test_both_critical_voltages_are_kept_apart() -> None:
 def test_defects_come_in_the_fractions_of_the_file() -> None:
     given = {"short": "3 %", "open": "2 %", "stuck_p": "4 %", "stuck_ap": "5 %", "low_tmr": "6 %"}
     made = fabricate(big(defects=given), 5, "x", 0)
-    codes = (Defect.SHORT, Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP, Defect.LOW_TMR)
+    codes = (
+        FabricatedDefect.SHORT,
+        FabricatedDefect.OPEN,
+        FabricatedDefect.STUCK_P,
+        FabricatedDefect.STUCK_AP,
+        FabricatedDefect.LOW_TMR,
+    )
     for code, percent in zip(codes, (3, 2, 4, 5, 6), strict=True):
         share = percent / 100
         assert (made.defect == code).mean() == pytest.approx(share, abs=5 * np.sqrt(share / 9000))
-    assert made.state[made.defect == Defect.STUCK_P].all()
-    assert not made.state[made.defect == Defect.STUCK_AP].any()
-    assert made.tmr0[made.defect == Defect.LOW_TMR] == pytest.approx(0.36)
+    assert made.state[made.defect == FabricatedDefect.STUCK_P].all()
+    assert not made.state[made.defect == FabricatedDefect.STUCK_AP].any()
+    assert made.tmr0[made.defect == FabricatedDefect.LOW_TMR] == pytest.approx(0.36)
     shorts = 1 / made.g_short
     assert (shorts.min() >= 30, shorts.max() <= 300) == (True, True)
     assert np.median(shorts) == pytest.approx(np.sqrt(30 * 300), rel=0.06)

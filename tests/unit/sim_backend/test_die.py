@@ -12,7 +12,7 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.units import BoolArray, FloatArray
 from sim_backend import mtj
-from sim_backend.cells import Defect
+from sim_backend.cells import FabricatedDefect
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -177,8 +177,8 @@ def test_a_broken_cell_drives_the_source_into_compliance() -> None:
     row, col = np.zeros((2, M)), np.zeros((2, N))
     row[:, 1], col[:, 2] = [0.8, 0.3], [-0.8, 0.0]
     found = die.pulse(Pulse(Bias(row, col, pulsed=np.array(1), compliance=2e-3), 1e-3))
-    assert die.truth()["defect"][0, 1, 2] == Defect.BROKEN
-    assert (die.truth()["defect"] == Defect.BROKEN).sum() == 1
+    assert die.truth()["defect"][0, 1, 2] == FabricatedDefect.BROKEN
+    assert (die.truth()["defect"] == FabricatedDefect.BROKEN).sum() == 1
     assert found.pulse_flag[0] == Flag.COMPLIANCE
     read = die.sense(Sense(Bias(row[1:], col[1:], compliance=50e-6), np.arange(N)))
     assert (read.flag == Flag.COMPLIANCE).all()

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim_backend.crossbar import Network
+from sim_backend.crossbar import ResistorNetwork
 from sim_backend.ports import Ports, line_voltages
 
 SHORT = 100.0
@@ -36,7 +36,7 @@ def assert_same(found, wanted, tolerance=1e-13):
 def test_ports_are_the_network_at_unit_voltages(shape, kind):
     g, wires = cells(shape), wires_of(shape, kind)
     ports, unit = Ports(g, **wires), np.eye(sum(shape))
-    point = Network(g, **wires).solve(unit[:, : shape[0]], unit[:, shape[0] :])
+    point = ResistorNetwork(g, **wires).solve(unit[:, : shape[0]], unit[:, shape[0] :])
     into = np.concatenate([point.row_current, -point.col_current], axis=1)
     np.testing.assert_allclose(ports.y, into.T, rtol=0, atol=1e-14 * np.abs(into).max())
     np.testing.assert_allclose(ports.q, point.cell_voltage.reshape(len(unit), -1).T, rtol=0, atol=1e-14)
@@ -153,7 +153,7 @@ def test_floating_lines_agree_with_the_network():
     v = np.random.default_rng(1).uniform(-1, 1, (20, 7))
     floating = np.random.default_rng(2).random(v.shape) < 0.5
     opened = np.where(floating, np.nan, v)
-    point = Network(g, **wires).solve(opened[:, :3], opened[:, 3:])
+    point = ResistorNetwork(g, **wires).solve(opened[:, :3], opened[:, 3:])
     settled, current, _ = line_voltages(Ports(g, **wires).y, v, floating, np.inf)
     into = np.concatenate([point.row_current, -point.col_current], axis=1)
     np.testing.assert_allclose(current, into, rtol=0, atol=1e-13 * np.abs(into).max())

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from labctl.batch.decisions import Rules, ordered, spread
 from labctl.config.bins import BinRule, bin_of, holds
 from labctl.config.campaign import Accept
-from labctl.config.rules import Batch, Budgets, Order, StopRules, Yield
+from labctl.config.rules import Batch, Budgets, DieOrder, StopRules, Yield
 from labctl.core.die_state import State
 from labctl.storage.run_log import DieState, RunState, Try
 
@@ -35,21 +35,21 @@ def broken_by(rules, dies, waiting=()):
 
 def test_every_order_has_every_die_once():
     names = [d.name for d in MAP]
-    for order in Order:
+    for order in DieOrder:
         assert sorted(ordered(MAP, order, 7)) == sorted(names)
-    assert ordered(MAP, Order.MAP, 7) == names
+    assert ordered(MAP, DieOrder.MAP, 7) == names
 
 
 def test_centre_out_never_comes_nearer_again():
     places = {d.name: d.at for d in MAP}
-    far = [math.dist(places[name], (2, 1)) for name in ordered(MAP, Order.CENTRE_OUT, 0)]
+    far = [math.dist(places[name], (2, 1)) for name in ordered(MAP, DieOrder.CENTRE_OUT, 0)]
     assert far[0] == 0
     assert far == sorted(far)
 
 
 def test_a_shuffle_is_that_of_its_seed():
-    assert ordered(MAP, Order.SHUFFLED, 7) == ordered(MAP, Order.SHUFFLED, 7)
-    assert ordered(MAP, Order.SHUFFLED, 7) != ordered(MAP, Order.SHUFFLED, 8)
+    assert ordered(MAP, DieOrder.SHUFFLED, 7) == ordered(MAP, DieOrder.SHUFFLED, 7)
+    assert ordered(MAP, DieOrder.SHUFFLED, 7) != ordered(MAP, DieOrder.SHUFFLED, 8)
 
 
 def test_the_pre_test_comes_first_and_is_spread_over_the_map():

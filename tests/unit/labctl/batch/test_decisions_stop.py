@@ -6,7 +6,7 @@ import pytest
 
 from labctl.batch.decisions import Rules, ordered, spread
 from labctl.config.bins import BinRule
-from labctl.config.rules import Batch, Order
+from labctl.config.rules import Batch, DieOrder
 from labctl.core.die_state import State
 from labctl.storage.run_log import DieState, RunState, Try
 
@@ -105,13 +105,13 @@ def test_the_pretest_comes_first_and_is_spread_over_the_wafer():
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_shuffled_order_is_that_of_its_seed(seed):
     dies = list(wafer().dies.values())
-    found = ordered(dies, Order.SHUFFLED, seed)
+    found = ordered(dies, DieOrder.SHUFFLED, seed)
     assert sorted(found) == sorted(PLACES)
-    assert found == ordered(dies, Order.SHUFFLED, seed) != ordered(dies, Order.SHUFFLED, seed + 1)
+    assert found == ordered(dies, DieOrder.SHUFFLED, seed) != ordered(dies, DieOrder.SHUFFLED, seed + 1)
 
 
 def test_from_the_centre_outwards_no_die_is_nearer_than_the_one_before():
-    found = [PLACES[name] for name in ordered(list(wafer().dies.values()), Order.CENTRE_OUT, 0)]
+    found = [PLACES[name] for name in ordered(list(wafer().dies.values()), DieOrder.CENTRE_OUT, 0)]
     far = [(x - 1.5) ** 2 + (y - 1) ** 2 for x, y in found]
     assert far == sorted(far)
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labctl.analysis.figures import figures_of
+from labctl.analysis.record_figures import figures_of
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
-from labctl.batch.reference_die import Visits, due
-from labctl.batch.scheduler import Engine
+from labctl.batch.reference_die import ReferenceVisits, due
+from labctl.batch.scheduler import Scheduler
 from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
@@ -18,7 +18,7 @@ from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome, Status
 from labctl.core.record import History
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution.die_job import DieResult, Job
 from labctl.station.reference_visit import stages_of
 from labctl.station.simulated import simulated
@@ -82,10 +82,10 @@ def carry_out(folder, fate, width=1, *, log=None, **batch):
     batch = Batch(golden=GOLDEN, **batch)
     folder.mkdir(exist_ok=True)
     log = log or Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
-    jobs = {n: Job(folder, Subject(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
-    visits = Visits.of(batch, Job(folder, Subject("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
+    jobs = {n: Job(folder, Site(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
+    visits = ReferenceVisits.of(batch, Job(folder, Site("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
     going = requests.session(folder)
-    engine = Engine(log, jobs, Rules(batch), going, lambda tell: Crew(width, fate), visits=visits)
+    engine = Scheduler(log, jobs, Rules(batch), going, lambda tell: Crew(width, fate), visits=visits)
     ending = engine.run()
     requests.close(going)
     log.finish()
@@ -259,7 +259,7 @@ def test_cells_that_were_read_give_the_resistances_of_both_states():
 
 
 def test_a_simulated_golden_die_is_the_same_at_each_visit_and_its_noise_is_not():
-    first, second = (Subject(f"G@{k}", KIND, 3) for k in (1, 2))
+    first, second = (Site(f"G@{k}", KIND, 3) for k in (1, 2))
     assert first.serial == second.serial == "G"
     dies = [simulated(s) for s in (first, second, replace(first))]
     maps = [next(iter(MapCells().run(die, History()))).conductance for die in dies]

@@ -8,7 +8,7 @@ from labctl.batch import requests, scheduler
 from labctl.batch.decisions import Rules
 from labctl.batch.executors import GONE, Lost
 from labctl.batch.requests import Request, ask
-from labctl.batch.scheduler import Engine
+from labctl.batch.scheduler import Scheduler
 from labctl.batch.session_guard import Guard
 from labctl.config.bins import BinRule
 from labctl.config.rules import Batch, StopRules
@@ -89,7 +89,9 @@ class Night:
 
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
         jobs = {n: Job(self.folder, Name(n), LIMITS) for n in names}
-        self.engine = Engine(self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard, latch=latch)
+        self.engine = Scheduler(
+            self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard, latch=latch
+        )
         ending = self.engine.run()
         self.crew = made[0]
         return ending

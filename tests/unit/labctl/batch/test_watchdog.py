@@ -14,12 +14,12 @@ from instruments.bench import Bench
 from labctl import open_run
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
-from labctl.batch.scheduler import Engine
+from labctl.batch.scheduler import Scheduler
 from labctl.batch.watchdog import BenchCrew
 from labctl.config.rules import Batch
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, LeftUnverified
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution.die_job import Job
 from labctl.station.bench_setup import Station
 from labctl.station.hand_session import bench_limits
@@ -43,7 +43,7 @@ class Night:
     def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None, leniency=1.0):
         bench = Bench.model_validate(BENCH, context={"file": True})
         description = DieDescription.model_validate(DIE, context={"file": True})
-        subjects = tuple(Subject(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
+        subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
         (folder / "dies").mkdir(parents=True)
         (folder / "run.json").write_text('{"name": "night", "files": {}}')
         self.folder, self.at, self.going = folder, at, requests.session(folder)
@@ -55,7 +55,7 @@ class Night:
         jobs = {s.name: Job(folder, s, bench_limits(bench)) for s in subjects}
         self.died = 0.0
         self.crew.open()
-        self.engine = Engine(
+        self.engine = Scheduler(
             self.log, jobs, Rules(batch or Batch()), self.going, self.crew.heard_by, self.heard, State.MOVING
         )
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from labctl.batch.requests import Going
+from labctl.batch.requests import GoFile
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.names import inside
@@ -41,5 +41,5 @@ def test_nothing_is_made_for_a_die_whose_files_would_lie_elsewhere(tmp_path: Pat
     with pytest.raises(BenchError, match="expected one that stays in"):
         seal(run, name)
     with pytest.raises(BenchError, match="expected one that stays in"):
-        Going(run).skip(name)
+        GoFile(run).skip(name)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -6,11 +6,11 @@ from contextlib import closing
 
 import pytest
 
-from labctl.analysis.measured import Spread
+from labctl.analysis.measured_figures import FigureSpread
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.limits import Limits
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
@@ -36,7 +36,7 @@ def sealed_here(monkeypatch):
 
 
 def job(run, **more):
-    return Job(run, Subject("D1", DIE, 5), LIMITS, **more)
+    return Job(run, Site("D1", DIE, 5), LIMITS, **more)
 
 
 def carry_out(run, stop_at=None, stages=STAGES, **more):
@@ -66,8 +66,8 @@ def test_the_figures_of_a_die_are_those_that_the_report_shows(tmp_path):
         survey, attempt = die.table("survey"), die.table("attempt")
     good = survey["defect"] == 0
     for name, column in (("r_p", "g_p"), ("r_ap", "g_ap")):
-        assert figures[name] == pytest.approx(1 / Spread.of(survey[column][good]).middle, rel=1e-12)
-    assert figures["tmr"] == pytest.approx(Spread.of(survey["tmr"][good]).middle, rel=1e-12)
+        assert figures[name] == pytest.approx(1 / FigureSpread.of(survey[column][good]).middle, rel=1e-12)
+    assert figures["tmr"] == pytest.approx(FigureSpread.of(survey["tmr"][good]).middle, rel=1e-12)
     assert figures["good"] == good.mean()
     assert figures["defects"] == sum(figures[n] for n in ("short", "open", "stuck_p", "stuck_ap", "low_tmr"))
     verified, to_p = attempt["verified"], attempt["target"]

@@ -13,8 +13,8 @@ from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
 from labctl.execution.nominal_die import NominalDie
-from labctl.execution.recorded_die import Journalled
-from labctl.execution.remembered_die import Remembered
+from labctl.execution.recorded_die import RecordedDie
+from labctl.execution.remembered_die import JournalDie
 from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
@@ -65,7 +65,7 @@ def first(folder, act, dies_at=""):
     die.dies_at = dies_at
     journal = Journal.create(folder, {"die": "D1"})
     try:
-        act(Journalled(Limited(die, LIMITS), Replay(journal), "one"))
+        act(RecordedDie(Limited(die, LIMITS), Replay(journal), "one"))
     except Died:
         pass
     finally:
@@ -78,7 +78,7 @@ def again(folder, act, die, rebuild=Rebuild.NOTHING, stage="one"):
     """Let `act` go through the journal again; return what it returns, and the limits."""
     limited = Limited(die, LIMITS)
     with Journal.open(folder, readonly=False) as journal:
-        return act(Journalled(limited, Replay.of(journal, rebuild), stage)), limited
+        return act(RecordedDie(limited, Replay.of(journal, rebuild), stage)), limited
 
 
 def test_a_real_die_is_not_touched_for_what_the_journal_tells_and_its_pulses_count(tmp_path):
@@ -241,7 +241,7 @@ def test_the_world_of_a_twin_is_told_numbers_that_a_read_in_between_does_not_shi
     with Journal.open(folder, readonly=False) as journal:
         replay = Replay.of(journal, Rebuild.STATES)
         replay.mark = marks.append
-        act(Journalled(Limited(die, LIMITS), replay, "one"))
+        act(RecordedDie(Limited(die, LIMITS), replay, "one"))
     assert marks == [0, 2, 3, 4]
     assert die.done == ["sense", "pulse", "sense", "sense"]
 
@@ -263,7 +263,7 @@ def test_records_and_stages_are_told_once_and_a_good_end_needs_no_die(tmp_path):
     folder, die, history = tmp_path / "D1", Counting(), History()
     with Journal.create(folder, {"die": "D1"}) as journal, pytest.raises(Died):
         run(Both(then="dies"), Limited(die, LIMITS), journal, History())
-    for body, made in ((die, 1), (Remembered(GEOMETRY, NOMINAL), 0)):
+    for body, made in ((die, 1), (JournalDie(GEOMETRY, NOMINAL), 0)):
         die.done, history = [], History()
         with Journal.open(folder, readonly=False) as journal:
             replay = Replay.of(journal)
@@ -282,7 +282,7 @@ def test_what_is_remembered_is_not_asked_for_more(tmp_path):
     with Journal.create(folder, {"die": "D1"}) as journal:
         run(ReadCell(kernel=0, row=1, col=2), Limited(Counting(), LIMITS), journal, History())
     with Journal.open(folder, readonly=False) as journal:
-        body = Limited(Remembered(GEOMETRY, NOMINAL), LIMITS)
+        body = Limited(JournalDie(GEOMETRY, NOMINAL), LIMITS)
         outcome = run(ReadCell(kernel=0, row=0, col=2), body, journal, History(), replay=Replay.of(journal))
         assert (outcome.state, outcome.exit_code) == (State.ERROR, 1)
         assert "another operation" in outcome.reason
@@ -313,6 +313,6 @@ def test_where_an_exception_leaves_a_die(error, state, code):
 def test_a_stop_is_asked_for_while_a_journal_is_gone_through(tmp_path):
     die = first(tmp_path / "D1", lambda d: d.sense(Sense(bias(2, 0.1), np.arange(3))))
     with Journal.open(tmp_path / "D1", readonly=False) as journal:
-        watched = Journalled(Limited(die, LIMITS), Replay.of(journal), "one", Stop(lambda: "enough"))
+        watched = RecordedDie(Limited(die, LIMITS), Replay.of(journal), "one", Stop(lambda: "enough"))
         with pytest.raises(Stopped, match="enough"):
             watched.sense(Sense(bias(2, 0.1), np.arange(3)))

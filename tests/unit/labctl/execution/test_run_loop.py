@@ -16,7 +16,7 @@ from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
-from labctl.execution.recorded_die import GRACE, SLOWER, THINKING, Journalled
+from labctl.execution.recorded_die import GRACE, SLOWER, THINKING, RecordedDie
 from labctl.execution.replay import Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
@@ -165,7 +165,7 @@ def test_chunks_last_at_most_about_a_second_and_lose_no_pattern(tmp_path, n, sec
     die = NominalDie(GEOMETRY, Nominal(4e-4, 2e-4), timing=lambda operation: seconds * len(operation) / max(1, n))
     leases: list[float] = []
     with Journal.create(tmp_path / "D1", {"die": "D1"}) as journal:
-        Journalled(Limited(die, LIMITS), Replay(journal), "pulses", lease=leases.append).pulse(whole)
+        RecordedDie(Limited(die, LIMITS), Replay(journal), "pulses", lease=leases.append).pulse(whole)
         found = [op.intent["bias"]["row"] for op in journal.operations()]
     assert [len(row) for row in found] == pieces
     np.testing.assert_array_equal(np.concatenate(found), whole.bias.row)

@@ -15,9 +15,9 @@ from labctl.batch.requests import Request, ask
 from labctl.cli import main
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.outcome import Stopped
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.experiments import mtj_chip, pictures, tables, wine_passive
-from labctl.experiments.mtj_chip import Asked, Comparison, DieError, Result
+from labctl.experiments.mtj_chip import ChipSettings, Comparison, DieError, Result
 from labctl.experiments.steps import Steps, examples_folder
 from labctl.networks.solutions import load, save
 from labctl.station import composition, registry
@@ -47,7 +47,7 @@ def comparison() -> Comparison:
         for m, base in zip(mtj_chip.METHODS, (0.10, 0.05, 0.04), strict=True)
     ]
     results.append(result("statistics-aware", 1.0, [0.05, 0.06, 0.07], seed=9, other=True))
-    asked = Asked("digits", 3, (1.0, 2.0), other_wafer=9)
+    asked = ChipSettings("digits", 3, (1.0, 2.0), other_wafer=9)
     rates = {1.0: {"good": 0.99, "short": 0.01}, 2.0: {"good": 0.98, "short": 0.02}}
     return Comparison(asked, tuple(results), rates, 20_000, (64, 50, 20), 2, {"baseline": 2.0})
 
@@ -63,7 +63,7 @@ def test_dies_are_taken_from_the_centre_of_the_wafer_outwards() -> None:
 
 def test_a_map_that_is_not_square_has_its_centre_in_the_middle() -> None:
     some = composition.read(OVERNIGHT).subjects[0]
-    row = [Subject(f"D{x}", some.description, 1, (x, 7)) for x in range(5)]
+    row = [Site(f"D{x}", some.description, 1, (x, 7)) for x in range(5)]
     assert [s.name for s in mtj_chip.centre_out(row)] == ["D2", "D1", "D3", "D0", "D4"]
 
 
@@ -72,9 +72,9 @@ def test_more_dies_than_there_are_and_odd_lists_are_refused(tmp_path: Path) -> N
         mtj_chip._subset(composition.read(OVERNIGHT).subjects, 37)
     for densities in ((), (1.0, 1.0), (0.0, 1.0)):
         with pytest.raises(BenchError, match="different positive numbers"):
-            mtj_chip.check(Asked("digits", densities=densities))
+            mtj_chip.check(ChipSettings("digits", densities=densities))
     with pytest.raises(BenchError, match="expected digits or mnist"):
-        mtj_chip.check(Asked("wine"))
+        mtj_chip.check(ChipSettings("wine"))
 
 
 def test_a_density_multiplies_every_kind_of_defect_and_nothing_else() -> None:
@@ -98,7 +98,7 @@ def test_missing_mnist_and_missing_jax_are_said_before_anything_is_done(monkeypa
     monkeypatch.setattr(mtj_chip, "libraries", lambda: (None, None))
     monkeypatch.delenv("LABCTL_DATA", raising=False)
     with pytest.raises(BenchError, match="MNIST does not ship"):
-        mtj_chip.check(Asked("mnist"))
+        mtj_chip.check(ChipSettings("mnist"))
 
     def missing() -> None:
         raise BenchError("training needs jax and optax")
@@ -155,7 +155,7 @@ def test_pictures_are_drawn_twice_the_same(comparison: Comparison, tmp_path: Pat
 def test_networks_for_wine_are_made_once_and_go_through_the_campaign(tmp_path: Path, monkeypatch) -> None:
     few = tmp_path / "few.npz"
     save(few, load(EXAMPLES / "wine-solutions.npz").take(np.arange(3)))
-    asked = wine_passive.Asked(solutions=str(few), set={"dies": dies("D55", "D80")})
+    asked = wine_passive.WineSettings(solutions=str(few), set={"dies": dies("D55", "D80")})
 
     def again() -> wine_passive.Wine:
         return wine_passive.reproduce(asked, Steps(tmp_path / "out", 1, quiet(), 1), EXAMPLES / "wine-passive.yaml")

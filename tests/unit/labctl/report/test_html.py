@@ -13,7 +13,7 @@ from labctl.core.errors import StorageError
 from labctl.report import palette
 from labctl.report.html import headline, page, write_report
 from labctl.report.report_data import gather
-from labctl.report.wafer_maps_svg import Wafer
+from labctl.report.wafer_maps_svg import WaferPicture
 
 Night = Callable[[str], Path]
 VOID = {"meta", "link", "input", "br", "hr", "img"}
@@ -146,7 +146,7 @@ def test_a_folder_that_cannot_be_written_is_said(night: Night, tmp_path: Path) -
 
 def test_dies_stand_where_the_map_has_them(night: Night) -> None:
     dies = gather(night("start")).dies
-    wafer = Wafer(dies)
+    wafer = WaferPicture(dies)
     at = {s.die.name: (s.x, s.y) for s in wafer.spots}
     assert (wafer.n_cols, wafer.n_rows, wafer.round) == (4, 2, False)
     assert at["A"] == (0, 0)
@@ -156,7 +156,7 @@ def test_dies_stand_where_the_map_has_them(night: Night) -> None:
 
 def test_dies_at_one_place_share_it(night: Night) -> None:
     one = gather(night("start")).dies[0]
-    spots = Wafer([one] * 3).spots
+    spots = WaferPicture([one] * 3).spots
     assert len({(s.x, s.y) for s in spots}) == 3
     assert max(s.x + s.wide for s in spots) <= 64
 

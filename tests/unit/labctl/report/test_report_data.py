@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from labctl.analysis.measured import measure
+from labctl.analysis.measured_figures import measure
 from labctl.analysis.quantities import BY_KEY
 from labctl.core.errors import StorageError
 from labctl.core.record import Record

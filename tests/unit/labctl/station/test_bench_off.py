@@ -6,7 +6,7 @@ from contextlib import ExitStack
 import pytest
 
 from instruments.bench import Bench
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.station import bench_off
 from labctl.station.bench_off import switch_off
 from labctl.station.bench_setup import twin_of
@@ -28,7 +28,7 @@ def bench(monkeypatch, tmp_path):
 def twin(bench):
     """The twin of the bench, left on at 0.3 V with a relay closed."""
     description = DieDescription.model_validate(DIE, context={"file": True})
-    made = twin_of(bench, [Subject("D0", description, 5)], "bytes", by_hand=True)
+    made = twin_of(bench, [Site("D0", description, 5)], "bytes", by_hand=True)
     made.instruments["matrix"].handle(b'channel.close("1A01")\n')
     made.instruments["smu1"].handle(b"smua.source.levelv=0.3 smua.source.output=1\n")
     return made

@@ -14,7 +14,7 @@ from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Pulse, Sense
 from labctl.storage.journal import Journal
 from labctl.storage.stress import Stress, identity, stress_of
-from labctl.storage.stress_ledger import Ledger, ledger_path
+from labctl.storage.stress_ledger import StressLedger, ledger_path
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
@@ -126,7 +126,7 @@ def work(journal, die, n, seed):
 
 @pytest.fixture
 def ledger(tmp_path):
-    with Ledger.open(tmp_path / "lab" / "stress.db") as found:
+    with StressLedger.open(tmp_path / "lab" / "stress.db") as found:
         yield found
 
 
@@ -224,7 +224,7 @@ def test_two_processes_that_account_at_once_count_once(tmp_path, ledger):
         def operations(self, **how):
             if not self.beaten:
                 self.beaten = True
-                with Ledger.open(ledger.path) as other:
+                with StressLedger.open(ledger.path) as other:
                     other.account(journal)
             return journal.operations(**how)
 
@@ -272,11 +272,11 @@ def test_a_die_of_another_shape_is_another_die(tmp_path, ledger):
 )
 def test_simulated_and_real_dies_never_share_a_ledger(tmp_path, real, words):
     _, journal = run_of(tmp_path / "run", real=not real)
-    with Ledger.open(tmp_path / "stress.db", real=real) as ledger, pytest.raises(BenchError, match=words):
+    with StressLedger.open(tmp_path / "stress.db", real=real) as ledger, pytest.raises(BenchError, match=words):
         ledger.account(journal)
     journal.close()
     with pytest.raises(BenchError, match="ones need their own"):
-        Ledger.open(tmp_path / "stress.db", real=not real)
+        StressLedger.open(tmp_path / "stress.db", real=not real)
 
 
 def test_a_run_that_does_not_say_that_it_is_real_is_not(tmp_path, ledger):
@@ -289,13 +289,16 @@ def test_a_run_that_does_not_say_that_it_is_real_is_not(tmp_path, ledger):
 def test_what_is_no_ledger_is_refused(tmp_path):
     (tmp_path / "text.db").write_text("no database, and long enough to look at: " * 40, encoding="utf-8")
     with pytest.raises(StorageError, match="it is damaged"):
-        Ledger.open(tmp_path / "text.db")
+        StressLedger.open(tmp_path / "text.db")
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE things (a)")
     other.close()
     with pytest.raises(StorageError, match="is no stress ledger of format 1, but of format 0"):
-        Ledger.open(tmp_path / "other.db")
-    with pytest.raises(StorageError, match="there is no journal of a die here"), Ledger.open(tmp_path / "s.db") as made:
+        StressLedger.open(tmp_path / "other.db")
+    with (
+        pytest.raises(StorageError, match="there is no journal of a die here"),
+        StressLedger.open(tmp_path / "s.db") as made,
+    ):
         made.account_run(tmp_path)
 
 
@@ -304,9 +307,9 @@ def test_what_is_no_ledger_is_refused(tmp_path):
 
 def test_touches_are_counted_per_die_and_pads_over_openings(tmp_path):
     for expected in (1, 2):
-        with Ledger.open(tmp_path / "stress.db") as ledger:
+        with StressLedger.open(tmp_path / "stress.db") as ledger:
             assert ledger.touch("W1", "W1-x3y0", "card A") == expected
-    with Ledger.open(tmp_path / "stress.db") as ledger:
+    with StressLedger.open(tmp_path / "stress.db") as ledger:
         assert ledger.touch("W1", "W1-x3y0", "card B") == 1
         assert ledger.touches("W1", "W1-x3y0", "card A") == 2
         assert ledger.touches("W1", "W1-x4y0", "card A") == 0

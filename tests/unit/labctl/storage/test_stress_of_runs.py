@@ -10,15 +10,15 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from instruments.assemble import open_bench
 from instruments.bench import Bench
+from instruments.open_bench import open_bench
 from labctl.cli.stress import register
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse
 from labctl.core.outcome import Status
-from labctl.core.site import Subject
+from labctl.core.site import Site
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
 from labctl.station.bench_session import OnBench
@@ -26,7 +26,7 @@ from labctl.station.bench_setup import on_bench
 from labctl.station.simulated import Simulated
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal
-from labctl.storage.stress_ledger import Ledger
+from labctl.storage.stress_ledger import StressLedger
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -57,7 +57,7 @@ DIE = {
     "junction": {"diameter": "80 nm"},
 }
 DESCRIPTION = DieDescription.model_validate(DIE, context={"file": True})
-SUBJECT = Subject("W1-x0y0", DESCRIPTION, 1, wafer="W1")
+SUBJECT = Site("W1-x0y0", DESCRIPTION, 1, wafer="W1")
 
 
 def body(path):
@@ -65,7 +65,7 @@ def body(path):
     die = SimDie(DESCRIPTION, seed=1, name="W1-x0y0")
     twin = Twin(bench, {(0, 0, 0): die})
     opened = open_bench(bench, die.nominal, connect=twin.connect, wait=twin.wait)
-    return OnBench(bench, opened, twin, Ledger.open(path))
+    return OnBench(bench, opened, twin, StressLedger.open(path))
 
 
 def limits(most=10**6):
@@ -83,14 +83,14 @@ def carry_out(folder: Path, ledger: Path, most=10**6, procedures=(Survey(),)):
 def test_two_runs_add_up_and_the_third_is_stopped_by_the_life_of_a_cell(tmp_path):
     ledger = tmp_path / "stress.db"
     assert carry_out(tmp_path / "one", ledger).outcome.exit_code == 0
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         once = found.life("W1", "W1-x0y0")
         assert once is not None
         assert once.counts.min() > 0
         assert 0.3 < once.positive.max() <= 0.9
         assert 0.3 < once.negative.max() <= 0.9
     assert carry_out(tmp_path / "two", ledger).outcome.exit_code == 0
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         twice = found.life("W1", "W1-x0y0")
         assert (twice.counts > once.counts).all()
         assert [share.run for share in found.history("W1", "W1-x0y0")] == ["one", "two"]
@@ -100,7 +100,7 @@ def test_two_runs_add_up_and_the_third_is_stopped_by_the_life_of_a_cell(tmp_path
     stopped = carry_out(tmp_path / "three", ledger, most)
     assert stopped.outcome.exit_code == 3
     assert f"pulses on one cell: {most + 1} pulses asked for, the limit is {most} pulses" in stopped.outcome.reason
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         assert int(found.life("W1", "W1-x0y0").counts.max()) <= most
 
 
@@ -114,7 +114,7 @@ def test_touches_of_earlier_runs_use_up_the_quota(tmp_path):
         with pytest.raises(ContactError, match="its quota of 3 touches is used up"):
             station.approach(SUBJECT)
         assert station.twin.instruments["prober"].state.touches == 0
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         assert found.touches("W1", "W1-x0y0", "card A") == 3
 
 
@@ -124,7 +124,7 @@ def test_visits_of_a_golden_die_are_touches_and_pulses_of_that_die(tmp_path):
     job = Job(tmp_path / "one", visit, limits(), (), {"real": True}, ledger=ledger)
     with body(ledger) as station:
         run_die(job, (Survey(),), lambda *message: None, Stop(), station)
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         assert found.dies() == [("W1", "W1-x0y0")]
         assert found.touches("W1", "W1-x0y0", "card A") == 1
         assert found.life("W1", "W1-x0y0").counts.min() > 0
@@ -140,11 +140,11 @@ def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypat
         patched.setattr("labctl.execution.run_loop._close", die)
         with pytest.raises(SystemExit):
             carry_out(tmp_path / "one", ledger)
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         assert not found.life("W1", "W1-x0y0").counts.any()
     before = carry_out(tmp_path / "two", ledger)
     assert before.outcome.exit_code == 0
-    with Ledger.open(ledger) as found:
+    with StressLedger.open(ledger) as found:
         one, two = (share.stress for share in found.history("W1", "W1-x0y0"))
         assert one.counts.min() > 0
         np.testing.assert_array_equal(found.life("W1", "W1-x0y0").counts, one.counts + two.counts)
@@ -182,7 +182,7 @@ def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tm
     }
     monkeypatch.undo()
     carry_out(tmp_path / "two", ledger)
-    with Ledger.open(ledger) as kept:
+    with StressLedger.open(ledger) as kept:
         assert [share.stress.counts.min() > 0 for share in kept.history("W1", "W1-x0y0")] == [True, True]
 
 
@@ -218,7 +218,7 @@ def lived(tmp_path):
     row[:, 1] = [0.5, -0.6, 0.1]
     with Journal.create(tmp_path / "night" / "dies" / "W1-x0y0", meta) as journal:
         journal.intend("survey", "pulse", Pulse(Bias(row, np.zeros((3, 3))), 1e-3))
-    with Ledger.open(tmp_path / "stress.db") as ledger:
+    with StressLedger.open(tmp_path / "stress.db") as ledger:
         ledger.touch("W1", "W1-x0y0", "card A")
         ledger.touch("W1", "W1-x0y0", "card A")
     return tmp_path / "stress.db"

@@ -9,14 +9,14 @@ from labctl.core.errors import BenchError
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.k2600_models import MODELS
 from sim_backend.emulators.resistors import ResistorBox
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 R = 10e3
 
 
 def make(model: str = "2602B", **options: object) -> K2600:
     """A resistor between smua and ground."""
-    wiring = Wiring(
+    wiring = Cables(
         {f"smu.{c}": n for c, n in zip(MODELS[model].channels, ("pad", "nc"), strict=False)},
         {(0, "row", 0): "pad", (0, "col", 0): "gnd"},
         ("gnd",),
@@ -100,7 +100,7 @@ def test_every_model_says_who_it_is_and_resets_within_its_ranges(model: str) -> 
 
 def test_an_unknown_model_is_refused() -> None:
     with pytest.raises(BenchError, match="2400"):
-        K2600("smu", "2400", World(Wiring({}, {}), ResistorBox(np.ones((1, 1, 1)))))
+        K2600("smu", "2400", World(Cables({}, {}), ResistorBox(np.ones((1, 1, 1)))))
 
 
 def test_compliance_shows_in_value_attribute_and_status_bits() -> None:
@@ -136,7 +136,7 @@ def test_over_range_and_autorange() -> None:
     [("OUTPUT_NORMAL", 0.0, True), ("OUTPUT_ZERO", 0.0, True), ("OUTPUT_HIGH_Z", 0.0, False)],
 )
 def test_off_is_a_low_impedance_except_with_the_relay_open(mode: str, amps: float, connected: bool) -> None:
-    wiring = Wiring({"smu.smua": "p", "smu.smub": "q"}, {(0, "row", 0): "p", (0, "col", 0): "q"})
+    wiring = Cables({"smu.smua": "p", "smu.smub": "q"}, {(0, "row", 0): "p", (0, "col", 0): "q"})
     smu = K2600("smu", "2602B", World(wiring, ResistorBox(np.full((1, 1, 1), 1 / R))))
     ask(smu, f"smua.source.levelv = 0.5 smua.source.output = 1 smub.source.offmode = smub.{mode}")
     current = value(smu, "smua.measure.i()")[0]
@@ -144,7 +144,7 @@ def test_off_is_a_low_impedance_except_with_the_relay_open(mode: str, amps: floa
 
 
 def test_off_state_limits_the_current_that_others_push_into_it() -> None:
-    wiring = Wiring({"smu.smua": "p", "smu.smub": "q"}, {(0, "row", 0): "p", (0, "col", 0): "q"})
+    wiring = Cables({"smu.smua": "p", "smu.smub": "q"}, {(0, "row", 0): "p", (0, "col", 0): "q"})
     smu = K2600("smu", "2602B", World(wiring, ResistorBox(np.full((1, 1, 1), 1 / R))))
     ask(smu, "smua.source.levelv = 5 smua.source.output = 1 smub.source.offlimiti = 1e-5")
     assert value(smu, "smua.measure.i()")[0] == pytest.approx(1e-5)

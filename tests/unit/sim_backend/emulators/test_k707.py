@@ -7,7 +7,7 @@ from labctl.core.errors import BenchError
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.nets import Drive
 from sim_backend.emulators.resistors import ResistorBox
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 
 def make(cards: dict[int, str] | None = None, model: str = "707B") -> K707:
@@ -18,7 +18,7 @@ def make(cards: dict[int, str] | None = None, model: str = "707B") -> K707:
         (0, "col", 1): "202",
         (0, "col", 2): "203",
     }
-    world = World(Wiring({"smu.smua": "A"}, lines, ("B",)), ResistorBox(np.full((1, 2, 3), 1e-4)))
+    world = World(Cables({"smu.smua": "A"}, lines, ("B",)), ResistorBox(np.full((1, 2, 3), 1e-4)))
     return K707("matrix", model, world, cards=cards or {1: "7174A", 2: "7173-50"})
 
 

@@ -6,17 +6,17 @@ import pytest
 from sim_backend.emulators.nets import Drive
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.sentio import Sentio
-from sim_backend.emulators.sentio_model import Heights, WaferMap
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.sentio_model import SiteHeights, StationMap
+from sim_backend.emulators.world import Cables, World
 
 ROUTE = ((0, 0), (1, 0), (1, 1))
 
 
-def make(sites: int = 1, heights: Heights | None = None) -> Sentio:
+def make(sites: int = 1, heights: SiteHeights | None = None) -> Sentio:
     dies = {(x, y, s): ResistorBox(np.full((1, 2, 3), 1e-4 * (1 + x))) for x, y in ROUTE for s in range(sites)}
-    wiring = Wiring({"smu.smua": "p"}, {(0, "row", 0): "p", (0, "col", 0): "g"}, ("g",))
+    wiring = Cables({"smu.smua": "p"}, {(0, "row", 0): "p", (0, "col", 0): "g"}, ("g",))
     world = World(wiring, lambda x, y, s: dies.get((x, y, s)), in_contact=False)
-    return Sentio("prober", world, wafer=WaferMap(ROUTE, sites), heights=heights)
+    return Sentio("prober", world, wafer=StationMap(ROUTE, sites), heights=heights)
 
 
 def ask(prober: Sentio, line: str) -> tuple[int, int, str]:
@@ -62,7 +62,7 @@ def test_sites_of_a_die_come_before_the_next_die() -> None:
 
 def test_subsites_lie_beside_the_home_of_the_die() -> None:
     prober = make(sites=2)
-    prober.wafer = WaferMap(ROUTE, 2, table=(("a", 0.0, 0.0), ("b", 250.0, -120.0)))
+    prober.wafer = StationMap(ROUTE, 2, table=(("a", 0.0, 0.0), ("b", 250.0, -120.0)))
     assert ask(prober, "map:subsite:get_num") == (0, 0, "2")
     assert ask(prober, "map:subsite:get 1, UR") == (0, 0, "b,250.000,-120.000")
     assert ask(prober, "map:subsite:get 1, DL")[2] == "b,-250.000,120.000"

@@ -13,14 +13,14 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.link import ConnectionDropped, Fault
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import Server, serve
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 pyvisa = pytest.importorskip("pyvisa", reason="pyvisa is not installed")
 
 
 def bench() -> tuple[World, K2600, K707]:
     lines = {(0, "row", 0): "101", (0, "col", 0): "102"}
-    world = World(Wiring({"smu.smua": "A", "smu.smub": "B"}, lines), ResistorBox(np.full((1, 1, 1), 1e-4)))
+    world = World(Cables({"smu.smua": "A", "smu.smub": "B"}, lines), ResistorBox(np.full((1, 1, 1), 1e-4)))
     return world, K2600("smu", "2602B", world), K707("matrix", "707B", world, cards={1: "7174A"})
 
 
@@ -89,7 +89,7 @@ def test_hislip_query_status_byte_and_trigger(served: tuple[World, Server], mana
 
 
 def test_device_clear_ends_an_endless_script_and_leaves_the_output(manager: object) -> None:
-    world = World(Wiring({"smu.smua": "A"}, {}), ResistorBox(np.ones((1, 1, 1))))
+    world = World(Cables({"smu.smua": "A"}, {}), ResistorBox(np.ones((1, 1, 1))))
     smu = K2600("smu", "2601B", world, instructions=10**15, seconds=60.0)
     with serve(smu) as server:
         wire = manager.open_resource(server.served[0].hislip, timeout=5000)

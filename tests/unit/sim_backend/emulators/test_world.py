@@ -6,12 +6,12 @@ import pytest
 from labctl.core.errors import BenchError
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
-from sim_backend.emulators.clock import RealClock, Timing, VirtualClock
+from sim_backend.emulators.clock import EmulatorTiming, RealClock, VirtualClock
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.nets import Drive
 from sim_backend.emulators.resistors import ResistorBox
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 G = 1e-4
 COLUMN = {(0, "row", 0): "101", (0, "row", 1): "102", (0, "col", 0): "103", (0, "col", 1): "104", (0, "col", 2): "105"}
@@ -19,7 +19,7 @@ COLUMN = {(0, "row", 0): "101", (0, "row", 1): "102", (0, "col", 0): "103", (0, 
 
 def bench(conductance: np.ndarray | None = None, ground: tuple[str, ...] = ("H",)) -> tuple[World, ResistorBox]:
     box = ResistorBox(np.full((1, 2, 3), G) if conductance is None else conductance)
-    wiring = Wiring({"a": "A", "b": "B", "c": "C"}, COLUMN, ground)
+    wiring = Cables({"a": "A", "b": "B", "c": "C"}, COLUMN, ground)
     return World(wiring, box), box
 
 
@@ -199,7 +199,7 @@ def test_floating_line_lifted_by_the_die_makes_its_relay_hot() -> None:
 
 def test_moving_in_contact_is_noted_and_another_die_is_there() -> None:
     boxes = {(0, 0, 0): ResistorBox(np.full((1, 2, 3), 1e-4)), (1, 0, 0): ResistorBox(np.full((1, 2, 3), 3e-4))}
-    world = World(Wiring({"a": "101"}, COLUMN, ("103", "104", "105")), lambda x, y, s: boxes.get((x, y, s)))
+    world = World(Cables({"a": "101"}, COLUMN, ("103", "104", "105")), lambda x, y, s: boxes.get((x, y, s)))
     world.drive("a", Drive(0.1, 1e-2))
     assert world.observe("a").amps == pytest.approx(3e-5)
     world.move((1, 0, 0))
@@ -215,7 +215,7 @@ def test_kernels_share_a_source_through_the_matrix() -> None:
     lines = {(k, "row", 0): f"{k + 1}01" for k in (0, 1)} | {
         (k, "col", c): f"{k + 1}1{c}" for k in (0, 1) for c in range(3)
     }
-    world = World(Wiring({"a": "A"}, lines, ("H",)), box)
+    world = World(Cables({"a": "A"}, lines, ("H",)), box)
     close(world, "A101", "A201", *[f"H{k}1{c}" for k in (1, 2) for c in range(3)])
     world.drive("a", Drive(0.2, 1.0))
     assert world.observe("a").amps == pytest.approx(0.2 * (3e-4 + 6e-4))
@@ -234,7 +234,7 @@ def test_a_channel_without_a_cable_ends_in_the_air() -> None:
 
 def test_wrong_wiring_and_channels_are_refused() -> None:
     with pytest.raises(BenchError, match="row' or 'col"):
-        Wiring({}, {(0, "gate", 0): "101"})
+        Cables({}, {(0, "gate", 0): "101"})
     world, _ = bench()
     with pytest.raises(BenchError, match="'z' is not in the wiring"):
         world.drive("z", None)
@@ -253,9 +253,9 @@ def test_clocks_and_timing_refuse_what_cannot_be() -> None:
     real.advance(0.001)
     assert real.now >= 0.001
     with pytest.raises(ValueError, match="relay"):
-        Timing(relay=-1)
+        EmulatorTiming(relay=-1)
     with pytest.raises(ValueError, match="line_frequency"):
-        Timing(line_frequency=0)
+        EmulatorTiming(line_frequency=0)
 
 
 def test_a_simulated_die_is_written_and_read_through_the_instruments() -> None:
@@ -265,7 +265,7 @@ def test_a_simulated_die_is_written_and_read_through_the_instruments() -> None:
     made = {"name": "d", "geometry": geometry, "junction": junction, "simulation": {"ideal": True}}
     die = SimDie(DieDescription.model_validate(made), seed=3, name="d")
     lines = {(0, "row", r): f"1{r + 1:02d}" for r in range(3)} | {(0, "col", c): f"1{c + 4:02d}" for c in range(4)}
-    world = World(Wiring({"smu.smua": "A", "smu.smub": "B"}, lines, ("H",)), die)
+    world = World(Cables({"smu.smua": "A", "smu.smub": "B"}, lines, ("H",)), die)
     smu, matrix = K2600("smu", "2602B", world), K707("matrix", "707B", world, cards={1: "7174A"})
     before = die.truth()["state"].copy()
     matrix.handle(b"channel.close('1A02,1H06,1B01,1B03,1B04,1B05,1B07')\n")

@@ -10,11 +10,11 @@ from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.tsp.bits import OPERATORS
 from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, translate
 from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal
-from sim_backend.emulators.world import Wiring, World
+from sim_backend.emulators.world import Cables, World
 
 
 def make(**options: int) -> K2600:
-    world = World(Wiring({"smu.smua": "pad"}, {}), ResistorBox(np.full((1, 2, 3), 1e-4)))
+    world = World(Cables({"smu.smua": "pad"}, {}), ResistorBox(np.full((1, 2, 3), 1e-4)))
     return K2600("smu", "2601B", world, **options)
 
 

@@ -26,7 +26,7 @@ def figures_of(history: History, noted: Mapping[str, Any]) -> dict[str, float]:
     the report of a run shows.
 
     Args:
-        noted: see `labctl.core.body.Approached`.
+        noted: see `labctl.core.body.ReadyDie`.
     """
     return {**_networks(history), **_read(history), **_cells(history), **_pulses(history), **_contact(noted)}
 

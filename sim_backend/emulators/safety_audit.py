@@ -12,7 +12,7 @@ HOT_VOLTAGE: Volt = 1e-3
 
 
 @dataclass(frozen=True)
-class Event:
+class Incident:
     """One thing that should not have happened.
 
     Args:
@@ -27,7 +27,7 @@ class Event:
 
 
 @dataclass
-class Ledger:
+class SafetyAudit:
     """Account of one world.
 
     Args:
@@ -41,7 +41,7 @@ class Ledger:
     peak_cell_voltage: Volt = 0.0
     relay_operations: int = 0
     messages: int = 0
-    events: list[Event] = field(default_factory=list)
+    events: list[Incident] = field(default_factory=list)
     first_bias: list[Volt] = field(default_factory=list)
     energised: list[tuple[Second, Second]] = field(default_factory=list)
     _first: bool = False
@@ -49,7 +49,7 @@ class Ledger:
 
     def note(self, time: Second, what: str, detail: str) -> None:
         """Write down an event."""
-        self.events.append(Event(time, what, detail))
+        self.events.append(Incident(time, what, detail))
 
     def count(self, what: str) -> int:
         """Return how many events of a kind there were."""

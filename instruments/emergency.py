@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from instruments.bench import Bench, Entry
-from instruments.drivers import Connect, Kind, driver_of, factory_of, kind_of, visa
+from instruments.drivers import Connect, DriverKind, driver_of, factory_of, kind_of, visa
 from instruments.transport import LineTransport
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.source import ChannelState
@@ -72,7 +72,9 @@ def make_safe(bench: Bench, *, connect: Connect | None = None, wait: Wait = time
         failed = at_once({name: box.silence for name, box in boxes.items()}, patience)
         moved = "; relays stay as they are" if failed else ""
         if not failed:
-            failed = at_once({n: box.open_relays for n, box in boxes.items() if box.kind is Kind.MATRIX}, patience)
+            failed = at_once(
+                {n: box.open_relays for n, box in boxes.items() if box.kind is DriverKind.MATRIX}, patience
+            )
     finally:
         _leave(boxes)
     if failed:
@@ -93,8 +95,8 @@ def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.s
     patience = {name: min(box.patience, LAST_PATIENCE) for name, box in boxes.items()}
     parts: list[str] = []
     for kind, act, words in (
-        (Kind.MATRIX, _Box.open_relays, "relays opened under possible current"),
-        (Kind.PROBER, _Box.lift, "needles lifted under possible current"),
+        (DriverKind.MATRIX, _Box.open_relays, "relays opened under possible current"),
+        (DriverKind.PROBER, _Box.lift, "needles lifted under possible current"),
     ):
         some = {name: box for name, box in boxes.items() if box.kind in (kind, None)}
         failed = at_once({name: partial(act, box) for name, box in some.items()}, patience)
@@ -230,10 +232,10 @@ class _Box:
         """Relays were opened, or needles lifted."""
         self.met: dict[str, str] = {}
         self._driver: Any = None
-        self._kind: Kind | None = None
+        self._kind: DriverKind | None = None
 
     @property
-    def kind(self) -> Kind | None:
+    def kind(self) -> DriverKind | None:
         """What its driver is, by the class if it says so, by the driver if that was made; None if nobody can tell."""
         if self._kind is None:
             with suppress(LabError):
@@ -242,12 +244,12 @@ class _Box:
 
     def silence(self) -> None:
         """Have a source off and verified; whatever is none is left alone."""
-        if self.kind in (Kind.SOURCE, None):
+        if self.kind in (DriverKind.SOURCE, None):
             persist(self._silence, self.patience, self._wait)
 
     def _silence(self) -> None:
         driver = self._made()
-        if self.kind is Kind.SOURCE:
+        if self.kind is DriverKind.SOURCE:
             for part, state in emergency_off(self.name, driver).items():
                 self.met.setdefault(part, state)
             self.verified = "outputs verified off at 0 V"
@@ -258,7 +260,7 @@ class _Box:
 
     def _open_relays(self) -> None:
         matrix = self._made()
-        if self.kind is Kind.MATRIX:
+        if self.kind is DriverKind.MATRIX:
             closed = emergency_open(self.name, matrix)
             if closed:
                 self.met.setdefault(self.name, f"{closed} relay{'s' if closed > 1 else ''} closed")
@@ -267,7 +269,7 @@ class _Box:
     def lift(self) -> None:
         """Have the needles up, proved; whatever moves none is left alone."""
         prober = self._made()
-        if self.kind is Kind.PROBER:
+        if self.kind is DriverKind.PROBER:
             with suppress(BaseException):  # a vacuum that failed or too much overtravel is no reason to stay down
                 prober.connect()
             with suppress(BaseException):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from instruments.bench import Bench, ManualEntry
-from instruments.drivers import Connect, Kind, driver_of, kind_of, visa
+from instruments.drivers import Connect, DriverKind, driver_of, kind_of, visa
 from instruments.keithley2600b import Keithley2600B
 from instruments.mpi_sentio import STEPPING, MpiSentio
 from labctl.core.errors import LabError
@@ -69,14 +69,14 @@ def look(bench: Bench, *, connect: Connect | None = None) -> list[Seen]:
 def _state_of(driver: Any, bench: Bench) -> Said:
     """Return what an instrument does now, and what of it a person has to look at."""
     match kind_of(driver):
-        case Kind.SOURCE:
+        case DriverKind.SOURCE:
             outputs = _outputs(driver)
             return _both(outputs, _interlocks(driver)) if isinstance(driver, Keithley2600B) else outputs
-        case Kind.MATRIX:
+        case DriverKind.MATRIX:
             return _relays(driver, bench)
-        case Kind.PROBER if isinstance(driver, MpiSentio):
+        case DriverKind.PROBER if isinstance(driver, MpiSentio):
             return _chuck(driver)
-        case Kind.PROBER:
+        case DriverKind.PROBER:
             return [f"needles {'in contact' if driver.in_contact() else 'not in contact'}"], []
     return [], ["its driver is neither a source nor a matrix nor a prober: nothing of it can be made safe"]
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 import numpy as np
 
 from instruments.bench import Bench
-from instruments.safing import emergency_open, persist, silence
-from instruments.sequence import COLD, Channel, Composer, Event, Tag, calls
+from instruments.emergency import emergency_open, persist, silence
+from instruments.step_sequence import COLD, ChannelStep, Composer, SourceChannel, Tag, calls
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.core.prober import Prober
 from labctl.core.source import Aperture, ChannelSetup, Measure, Sample, SourceMeasure, Watch
@@ -23,7 +23,7 @@ COLD_TRIES = 3
 """Readings at 0 V before the sources count as hot."""
 
 
-class Hands:
+class BenchIO:
     """Sources, matrix and prober of a bench, moved in safe order only.
 
     Args:
@@ -53,7 +53,7 @@ class Hands:
         if missing:
             raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
         self.units = list(sources.values())
-        self.channels = [Channel(names.index(name), part) for name, _, part in found]
+        self.channels = [SourceChannel(names.index(name), part) for name, _, part in found]
         wired = sorted({channel.instrument for channel in self.channels})
         self.stands = all(self.units[unit].capabilities.stands for unit in wired)
         self.active = tuple(range(len(self.channels))) if self.stands else self._largest(wired)
@@ -73,7 +73,7 @@ class Hands:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
 
         After a fault, or where the orderly way fails, the sources are ended at once and without a ramp
-        (`instruments.safing`). Relays open when every source is verified off; otherwise they stay.
+        (`instruments.emergency`). Relays open when every source is verified off; otherwise they stay.
 
         Raises:
             InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
@@ -181,7 +181,7 @@ class Hands:
                 "relays are closed; needles touch and lift with every pad on ground, so land first"
             )
 
-    def carry_out(self, events: Iterable[Event]) -> list[tuple[Tag, Sample]]:
+    def carry_out(self, events: Iterable[ChannelStep]) -> list[tuple[Tag, Sample]]:
         """Run events as one call of each instrument in turn; return the samples with what they are for."""
         found: list[tuple[Tag, Sample]] = []
         self.cold = False

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from instruments.bench import Bench
-from instruments.drivers import Connect, Kind, Unconnected, driver_of, kind_of, lacking, visa
+from instruments.drivers import Connect, DriverKind, Unconnected, driver_of, kind_of, lacking, visa
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from labctl.core.bias import Nominal
@@ -183,11 +183,11 @@ def _assemble(
             if kind is not None and (missing := lacking(made, kind)):
                 raise BenchError(f"{name}: driver '{entry.driver}' is a {kind} and lacks {', '.join(missing)}")
             match kind:
-                case Kind.SOURCE:
+                case DriverKind.SOURCE:
                     sources[name] = made
-                case Kind.MATRIX:
+                case DriverKind.MATRIX:
                     matrices.append(made)
-                case Kind.PROBER:
+                case DriverKind.PROBER:
                     probers.append(made)
                 case None:
                     raise BenchError(f"{name}: driver '{entry.driver}' is neither a source nor a matrix nor a prober")

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from instruments.bench import Bench
-from instruments.timing import Timing
+from instruments.timing import BenchTiming
 from labctl.core.errors import BenchError
 from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
 from labctl.core.units import Ampere, Second, Volt
@@ -25,7 +25,7 @@ PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
 
 
 @dataclass(frozen=True)
-class Channel:
+class SourceChannel:
     """A source channel of the bench: which instrument (an index), and what it is called there."""
 
     instrument: int
@@ -42,7 +42,7 @@ class Tag:
 
 
 @dataclass(frozen=True)
-class Event:
+class ChannelStep:
     """A step of one channel, by its index in the bench; `tag` says what its sample is for."""
 
     channel: int
@@ -51,7 +51,7 @@ class Event:
 
 
 @dataclass(frozen=True)
-class Visit:
+class RouteVisit:
     """One visit as plain numbers; levels in V by channel, `sense` maps channels to wanted columns."""
 
     number: int
@@ -76,7 +76,7 @@ class Act:
 
 
 @dataclass
-class State:
+class SourceState:
     """What the sources were last told, by channel; None is unknown."""
 
     level: list[Volt]
@@ -84,7 +84,7 @@ class State:
     aperture: list[Second | None]
 
     @classmethod
-    def fresh(cls, channels: int) -> "State":
+    def fresh(cls, channels: int) -> "SourceState":
         """Return the state after outputs went on: 0 V, nothing else known."""
         return cls([0.0] * channels, [None] * channels, [None] * channels)
 
@@ -101,14 +101,14 @@ class Composer:
     """
 
     bench: Bench
-    channels: Sequence[Channel]
+    channels: Sequence[SourceChannel]
     stands: bool = True
-    state: State = field(init=False)
+    state: SourceState = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = State.fresh(len(self.channels))
+        self.state = SourceState.fresh(len(self.channels))
 
-    def script(self, events: Iterable[Event]) -> Iterator[Event]:
+    def script(self, events: Iterable[ChannelStep]) -> Iterator[ChannelStep]:
         """Yield `events` as one call and, where levels do not stand, the ramps down that end it."""
         yield from events
         if not self.stands:
@@ -117,14 +117,14 @@ class Composer:
             low = self.bench.outputs.relay_limit
             self.state.limit = [(low, low) for _ in every]
 
-    def visit(self, visit: Visit, act: Act) -> Iterator[Event]:
+    def visit(self, visit: RouteVisit, act: Act) -> Iterator[ChannelStep]:
         """Yield the steps of a pulse, a read, or both; a pulse leaves 0 V, a read its levels."""
         if visit.pulses:
             yield from self._pulse(visit, act)
         if visit.reads:
             yield from self.read(visit, act, visit.sense_range)
 
-    def read(self, visit: Visit, act: Act, sense_range: Ampere) -> Iterator[Event]:
+    def read(self, visit: RouteVisit, act: Act, sense_range: Ampere) -> Iterator[ChannelStep]:
         """Yield the steps of a read; the sensing channels measure up to `sense_range` A."""
         limit = min(act.read_compliance, sense_range)
         for c in visit.used:
@@ -141,27 +141,27 @@ class Composer:
         if self.bench.reads.zero_offset:
             yield from self._to(visit.used, [0.0] * len(self.channels))
             for c in self._by_instrument(visit.sense, last=driving):
-                yield Event(c, Measure(self.channels[c].name), Tag(ZERO, visit.number, visit.sense[c]))
+                yield ChannelStep(c, Measure(self.channels[c].name), Tag(ZERO, visit.number, visit.sense[c]))
         yield from self._to(visit.used, visit.read)
-        yield Event(driving, Hold(self.bench.settling.source))
+        yield ChannelStep(driving, Hold(self.bench.settling.source))
         for c in self._by_instrument(visit.used):
             name = self.channels[c].name
             if c in visit.sense:
-                yield Event(c, Measure(name), Tag(READ, visit.number, visit.sense[c]))
+                yield ChannelStep(c, Measure(name), Tag(READ, visit.number, visit.sense[c]))
             else:
-                yield Event(c, Watch(name), Tag(FORCE, visit.number))
+                yield ChannelStep(c, Watch(name), Tag(FORCE, visit.number))
         if visit.pulses:
             yield from self._to(visit.used, [0.0] * len(self.channels))
 
-    def cold(self, used: Sequence[int]) -> Iterator[Event]:
+    def cold(self, used: Sequence[int]) -> Iterator[ChannelStep]:
         """Yield the steps to 0 V behind the low limit, and the readings that prove it."""
         yield from self._to(used, [0.0] * len(self.channels))
         low = self.bench.outputs.relay_limit
         for c in self._by_instrument(used):
             yield from self._limit(c, low, low)
-            yield Event(c, Measure(self.channels[c].name, voltage=True), Tag(COLD, c))
+            yield ChannelStep(c, Measure(self.channels[c].name, voltage=True), Tag(COLD, c))
 
-    def _pulse(self, visit: Visit, act: Act) -> Iterator[Event]:
+    def _pulse(self, visit: RouteVisit, act: Act) -> Iterator[ChannelStep]:
         zero = [0.0] * len(self.channels)
         yield from self._to(visit.used, zero)
         moving = [c for c in visit.used if visit.pulse[c] != 0]
@@ -179,37 +179,37 @@ class Composer:
             others.sort(key=lambda c: (self.channels[c].instrument == home, self.channels[c].instrument))
             yield from self._to(others, visit.pulse)
             for c in reversed(others):
-                yield Event(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
+                yield ChannelStep(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
         for c in makers:
-            yield Event(c, Level(self.channels[c].name, visit.pulse[c]))
-        yield Event(
+            yield ChannelStep(c, Level(self.channels[c].name, visit.pulse[c]))
+        yield ChannelStep(
             makers[0] if makers else visit.used[0] if visit.used else 0,
             Hold(max(0.0, act.width - self.bench.timing.source_settle)),
         )
         for c in makers:
-            yield Event(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
+            yield ChannelStep(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
         for c in reversed(makers):
-            yield Event(c, Level(self.channels[c].name, 0.0))
+            yield ChannelStep(c, Level(self.channels[c].name, 0.0))
         if makers:
             yield from self._to(list(reversed(others)), zero)
 
-    def _to(self, channels: Sequence[int], levels: Sequence[Volt]) -> Iterator[Event]:
+    def _to(self, channels: Sequence[int], levels: Sequence[Volt]) -> Iterator[ChannelStep]:
         """Yield ramps of those channels that are not there yet, in the order given."""
         rate = self.bench.limits.ramp_rate
         for c in channels:
             if self.state.level[c] != levels[c]:
-                yield Event(c, Ramp(self.channels[c].name, levels[c], rate))
+                yield ChannelStep(c, Ramp(self.channels[c].name, levels[c], rate))
                 self.state.level[c] = levels[c]
 
-    def _limit(self, c: int, limit: Ampere, range_i: Ampere) -> Iterator[Event]:
+    def _limit(self, c: int, limit: Ampere, range_i: Ampere) -> Iterator[ChannelStep]:
         if self.state.limit[c] != (limit, range_i):
             self.state.limit[c] = (limit, range_i)
-            yield Event(c, Limit(self.channels[c].name, limit, range_i))
+            yield ChannelStep(c, Limit(self.channels[c].name, limit, range_i))
 
-    def _aperture(self, c: int, aperture: Second) -> Iterator[Event]:
+    def _aperture(self, c: int, aperture: Second) -> Iterator[ChannelStep]:
         if self.state.aperture[c] != aperture:
             self.state.aperture[c] = aperture
-            yield Event(c, Aperture(self.channels[c].name, aperture))
+            yield ChannelStep(c, Aperture(self.channels[c].name, aperture))
 
     def _by_instrument(self, channels: Iterable[int], last: int | None = None) -> list[int]:
         """Return channels so that those of one instrument are together, those of the channel `last` at the end."""
@@ -217,9 +217,9 @@ class Composer:
         return sorted(channels, key=lambda c: (self.channels[c].instrument == home, self.channels[c].instrument, c))
 
 
-def calls(events: Iterator[Event], channels: Sequence[Channel]) -> Iterator[tuple[int, list[Event]]]:
+def calls(events: Iterator[ChannelStep], channels: Sequence[SourceChannel]) -> Iterator[tuple[int, list[ChannelStep]]]:
     """Return (instrument, events) for each script: consecutive events of one instrument cost one round trip."""
-    held: list[Event] = []
+    held: list[ChannelStep] = []
     for event in events:
         if held and channels[event.channel].instrument != channels[held[0].channel].instrument:
             yield channels[held[0].channel].instrument, held
@@ -229,7 +229,9 @@ def calls(events: Iterator[Event], channels: Sequence[Channel]) -> Iterator[tupl
         yield channels[held[0].channel].instrument, held
 
 
-def duration(events: Iterator[Event], channels: Sequence[Channel], timing: Timing, aperture: Second) -> Second:
+def duration(
+    events: Iterator[ChannelStep], channels: Sequence[SourceChannel], timing: BenchTiming, aperture: Second
+) -> Second:
     """Return the time that `events` take, messages included, s. `aperture` of readings before one is set."""
     total, levels, apertures = 0.0, [0.0] * len(channels), [aperture] * len(channels)
     for _, held in calls(events, channels):

@@ -48,7 +48,7 @@ _INFERRED = (
 
 
 @dataclass(frozen=True)
-class Spread:
+class FigureSpread:
     """How a quantity is spread over the cells of a die: percentiles 5, 25, 50, 75 and 95.
 
     Args:
@@ -65,7 +65,7 @@ class Spread:
     middle: float
 
     @classmethod
-    def of(cls, values: FloatArray) -> "Spread | None":
+    def of(cls, values: FloatArray) -> "FigureSpread | None":
         """Return the spread of the finite values, None if there is none."""
         finite = values[np.isfinite(values)]
         if not finite.size:
@@ -135,7 +135,7 @@ class Measured:
     defects: Mapping[str, int] = field(default_factory=dict)
     contact: Mapping[str, float] = field(default_factory=dict)
     networks: tuple[dict[str, Any], ...] = ()
-    spreads: Mapping[str, Spread] = field(default_factory=dict)
+    spreads: Mapping[str, FigureSpread] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
@@ -156,7 +156,7 @@ def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
     # other people's procedures may have tables of the same names that hold something else
     tables = {n: table for n, table in tables.items() if _NEEDED[n] <= set(table)}
     figures: dict[str, float] = {}
-    spreads: dict[str, Spread | None] = {}
+    spreads: dict[str, FigureSpread | None] = {}
     defects: dict[str, int] = {}
     cells = 0
     if (survey := tables.get("survey")) is not None:
@@ -192,22 +192,24 @@ def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
     )
 
 
-def _survey(survey: Table, counts: Counts, spreads: dict[str, Spread | None]) -> dict[str, int]:
+def _survey(survey: Table, counts: Counts, spreads: dict[str, FigureSpread | None]) -> dict[str, int]:
     """Add the conductances of the good cells; return the defects by kind."""
     good = survey["defect"] == 0
     for name in ("g_p", "g_ap", "tmr"):
-        spreads[name] = Spread.of(survey[name][good])
+        spreads[name] = FigureSpread.of(survey[name][good])
     counts.g_p, counts.g_ap = fine_counts(survey["g_p"][good]), fine_counts(survey["g_ap"][good])
     found = np.bincount(survey["defect"].ravel(), minlength=len(DEFECTS) + 1)
     return {name: int(found[code]) for code, name in DEFECTS.items() if found[code]}
 
 
-def _attempts(attempt: Table, counts: Counts, spreads: dict[str, Spread | None], figures: dict[str, float]) -> None:
+def _attempts(
+    attempt: Table, counts: Counts, spreads: dict[str, FigureSpread | None], figures: dict[str, float]
+) -> None:
     """Add at what voltages cells switched, and how many pulses each was given."""
     done, voltage = attempt["verified"], attempt["voltage"]
     for name, to_p in (("to_p", True), ("to_ap", False)):
         chosen = voltage[done & (attempt["target"] == to_p)]
-        spreads[name] = Spread.of(chosen)
+        spreads[name] = FigureSpread.of(chosen)
         levels, n = np.unique(np.round(chosen * 1e4).astype(np.int64), return_counts=True)
         getattr(counts, name).update(dict(zip(levels.tolist(), n.tolist(), strict=True)))
     if done.any():

@@ -4,7 +4,7 @@ import pytest
 
 from labctl.core.outcome import Outcome, Status
 from labctl.execution.die_job import DieResult
-from labctl.station.execute import verdict
+from labctl.station.run_jobs import verdict
 
 
 def result(code, found="good"):

@@ -7,12 +7,12 @@ from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
 
-from instruments import drivers, safing
-from instruments.drivers import Kind, driver_of, kind_of, kinds, probe_of
+from instruments import drivers, emergency
+from instruments.drivers import DriverKind, driver_of, kind_of, kinds, probe_of
+from instruments.emergency import PAUSE, at_once, isolate, make_safe, persist
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
-from instruments.safing import PAUSE, at_once, isolate, make_safe, persist
-from instruments.transcript import Replay
+from instruments.transcript import TranscriptReplay
 from instruments.transport import BytesTransport, Deadlines
 from instruments.visa import VisaTransport
 from labctl.core.errors import BenchError, InstrumentError
@@ -319,7 +319,7 @@ def strangers(monkeypatch):
         "lax": "Lax",
     }
     points = EntryPoints(
-        EntryPoint(n, f"tests.unit.instruments.test_safing:{c}", drivers.GROUP) for n, c in names.items()
+        EntryPoint(n, f"tests.unit.instruments.test_emergency:{c}", drivers.GROUP) for n, c in names.items()
     )
     broken = EntryPoint("broken", "tests.unit.no_such_module:Driver", drivers.GROUP)
     monkeypatch.setattr(drivers, "entry_points", lambda group: EntryPoints([*points, broken]))
@@ -330,11 +330,11 @@ def with_stranger(name, driver, **options):
 
 
 def test_a_kind_is_what_a_driver_can_do(strangers):
-    assert [kind_of(c) for c in (Switch, Source, Chuck, Nothing)] == [Kind.MATRIX, None, Kind.PROBER, None]
-    assert kinds(with_stranger("matrix", "switch"))["matrix"] is Kind.MATRIX
+    assert [kind_of(c) for c in (Switch, Source, Chuck, Nothing)] == [DriverKind.MATRIX, None, DriverKind.PROBER, None]
+    assert kinds(with_stranger("matrix", "switch"))["matrix"] is DriverKind.MATRIX
     twin = Twin()
     entry = with_stranger("smu1", "made").instruments["smu1"]
-    assert kind_of(driver_of("smu1", entry, twin.connect, None)) is Kind.SOURCE
+    assert kind_of(driver_of("smu1", entry, twin.connect, None)) is DriverKind.SOURCE
 
 
 def test_a_strangers_matrix_is_opened_and_verified_like_ours(strangers):
@@ -447,7 +447,7 @@ def test_a_source_that_is_stuck_in_a_script_is_ended_and_no_relay_moves_hot():
 
 def test_nan_in_the_error_queue_is_an_error_of_the_instrument():
     talk = [(">", "print(errorqueue.next())"), ("<", "nan\tno\t0\t1")]
-    with Replay(talk) as wire, pytest.raises(InstrumentError, match="the error queue answers 'nan'"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="the error queue answers 'nan'"):
         Keithley2600B(wire, "smu1")._tsp.errors()
 
 
@@ -595,9 +595,9 @@ release = threading.Event()
 @pytest.fixture
 def worse(strangers, monkeypatch):
     release.clear()
-    monkeypatch.setattr(safing, "OVERTIME", 0.2)
-    monkeypatch.setattr(safing, "CLOSING", 0.2)
-    monkeypatch.setattr(safing, "LAST_PATIENCE", 0.2)
+    monkeypatch.setattr(emergency, "OVERTIME", 0.2)
+    monkeypatch.setattr(emergency, "CLOSING", 0.2)
+    monkeypatch.setattr(emergency, "LAST_PATIENCE", 0.2)
     yield
     release.set()
 

@@ -204,7 +204,7 @@ class _Step:
     to_kept: FloatArray  # (gone, kept) S
 
 
-class Sweep:
+class ChainSweep:
     """A crossbar reduced to conductances between its line terminals.
 
     Args:
