@@ -45,7 +45,7 @@ batch: {{golden: {{die: G, every: 1, drift: {{r_p: 5 %, r_ap: 5 %}}}}, stop: {{g
 
 
 def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
-    whole = Site.simulated
+    whole = simulated
 
     def drifted(subject):
         if subject.visit < 3:
@@ -54,9 +54,9 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
         junction = kind.junction.model_copy(update={"ra": kind.junction.ra * DRIFT})
         changed = Site(subject.name, kind.model_copy(update={"junction": junction}), subject.seed)
         monkeypatch.undo()
-        return simulated(changed)
+        return whole(changed)
 
-    monkeypatch.setattr(Site, "simulated", drifted)
+    monkeypatch.setattr("labctl.station.simulated.simulated", drifted)
     prepared, plans = rehearsed(composition.read(path))
     assert [p.die for p in plans] == ["A", "B", "C", "G@1", "G@2", "G@3", "G@4"]
     assert sum(s.pulses for p in plans[3:] for s in p.stages) == 0

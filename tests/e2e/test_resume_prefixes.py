@@ -13,8 +13,8 @@ import pytest
 from labctl.core.die_state import State
 from labctl.core.operations import Flag
 from labctl.core.outcome import Status
-from labctl.execution import die_job
-from labctl.execution import run_loop as loop
+from labctl.execution import die_job, recorded_die
+from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal
 
 EVERY = os.environ.get("LABCTL_EVERY_PREFIX") == "1"
@@ -44,7 +44,7 @@ def carried_out(campaign, folder, chunk):
     """Return how each die of an uninterrupted run ended."""
     with pytest.MonkeyPatch.context() as patch, campaign.body() as body:
         patch.setattr(die_job, "seal_in_subprocess", lambda run, die: "")
-        patch.setattr(loop, "CHUNK", chunk)
+        patch.setattr(recorded_die, "CHUNK", chunk)
         return {s.name: campaign.carry_out(campaign.job(folder, s), body) for s in campaign.subjects}
 
 
@@ -76,7 +76,7 @@ def test_the_campaign_has_what_makes_resuming_hard(uninterrupted):
 
 def test_every_prefix_of_a_journal_ends_the_same(uninterrupted, small, tmp_path, monkeypatch):
     campaign, chunk, folder, ended = uninterrupted
-    monkeypatch.setattr(loop, "CHUNK", chunk)
+    monkeypatch.setattr(recorded_die, "CHUNK", chunk)
     stride = 1 if EVERY else 7 if campaign.bench is None else 37
     tried = 0
     for subject in campaign.subjects:
@@ -150,7 +150,7 @@ def test_killed_at_any_commit_nothing_acknowledged_is_lost(uninterrupted, small,
     campaign, chunk, _, ended = uninterrupted
     if campaign.bench is not None:
         pytest.skip("the same with a bench that stays: the next test")
-    monkeypatch.setattr(loop, "CHUNK", chunk)
+    monkeypatch.setattr(recorded_die, "CHUNK", chunk)
     subject = campaign.subjects[-1]
     folder, tried = f"dies/{subject.name}", 0
     for at in commits(11):
@@ -175,7 +175,7 @@ def test_a_bench_that_stays_goes_on_from_what_its_cells_read(uninterrupted, smal
     campaign, chunk, _, ended = uninterrupted
     if campaign.bench is None:
         pytest.skip("a simulated die dies with its process")
-    monkeypatch.setattr(loop, "CHUNK", chunk)
+    monkeypatch.setattr(recorded_die, "CHUNK", chunk)
     subject, recovered = campaign.subjects[0], 0
     folder, whole = f"dies/{subject.name}", ended[subject.name]
     for at in commits(11):
@@ -207,11 +207,11 @@ def test_a_bench_that_stays_goes_on_from_what_its_cells_read(uninterrupted, smal
 
 def test_told_to_stop_again_and_again_a_die_ends_the_same(uninterrupted, small, tmp_path, monkeypatch):
     campaign, chunk, _, ended = uninterrupted
-    monkeypatch.setattr(loop, "CHUNK", chunk)
+    monkeypatch.setattr(recorded_die, "CHUNK", chunk)
     subject, sessions = campaign.subjects[0], 0
     for points in itertools.count(7, 9):
         asked = itertools.count()
-        stop = loop.Stop(lambda asked=asked, points=points: "stopped" if next(asked) == points else None)
+        stop = Stop(lambda asked=asked, points=points: "stopped" if next(asked) == points else None)
         with campaign.body() as body:
             job = campaign.job(tmp_path, subject)
             result = campaign.carry_out(job, body, stop)
