@@ -79,7 +79,7 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
         unknown = "soon" if now.done == now.total else "not known before the first die is done"
         rows.append(("ends", Text(_ends(now) if now.left is not None else unknown)))
     for u in now.under_way[:3]:
-        again = [f"try {u.attempt}"] if u.attempt > 1 else []
+        again = [f"try {u.try_no}"] if u.try_no > 1 else []
         said = ", ".join([f" {u.stage or u.state}", *again, duration(u.seconds), *_percent(u.share)])
         rows.append(("now", Text.assemble((u.die, "bold"), said)))
         if u.figures:

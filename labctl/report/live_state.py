@@ -42,7 +42,7 @@ class UnderWay:
     die: str
     state: str
     stage: str
-    attempt: int
+    try_no: int
     seconds: float
     share: float | None
     figures: tuple[str, ...]
@@ -195,7 +195,7 @@ class Watcher:
             die=die.name,
             state=die.state.value,
             stage=die.last.stage,
-            attempt=die.last.number,
+            try_no=die.last.number,
             seconds=max(0.0, time.time() - die.last.since),
             share=min(rows / usual, 1.0) if usual else None,
             figures=tuple(figures.said()),

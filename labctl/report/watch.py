@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -33,7 +34,7 @@ def watch(folder: Path, console: Console, *, once: bool = False, as_json: bool =
     watcher = Watcher(folder)
     now = watcher.look()
     if as_json:
-        print(json.dumps({"good": now.good, **asdict(now)}, allow_nan=False))
+        print(json.dumps(_as_json(now), allow_nan=False))
         return now
     with _until_interrupted() as stopped:
         if not console.is_terminal:
@@ -52,6 +53,13 @@ def watch(folder: Path, console: Console, *, once: bool = False, as_json: bool =
     # what stays on the terminal when the screen is gone
     console.print(screen(now, console.width, console.height))
     return now
+
+
+def _as_json(now: Now) -> dict[str, Any]:
+    """Return a moment of a run as plain data; the number of a try is called "attempt" there."""
+    plain = {"good": now.good, **asdict(now)}
+    plain["under_way"] = [{**die, "attempt": die.pop("try_no")} for die in plain["under_way"]]
+    return plain
 
 
 @contextmanager
