@@ -132,24 +132,24 @@ def outcomes(folder: Path) -> dict[str, dict[str, Any]]:
 
 def compare(old: Path, new: Path, renames: Renames) -> Comparison:
     """Compare two run folders."""
-    found = Comparison()
+    comparison = Comparison()
     sealed = [{p.relative_to(f).as_posix() for p in (*f.glob("dies/*.h5"), *f.glob("run.h5"))} for f in (old, new)]
     for name in sorted(sealed[0] ^ sealed[1]):
-        found.results.append(f"{name}: only in {old if name in sealed[0] else new}")
+        comparison.results.append(f"{name}: only in {old if name in sealed[0] else new}")
     for name in sorted(sealed[0] & sealed[1]):
-        compare_files(name, old / name, new / name, renames, found)
+        compare_files(name, old / name, new / name, renames, comparison)
     for folder, files in zip((old, new), sealed, strict=True):
         for journal in sorted(folder.glob("dies/*/journal.db")):
             if f"dies/{journal.parent.name}.h5" not in files:
-                found.others.append(f"{journal.parent}: is not sealed, and was not compared")
+                comparison.others.append(f"{journal.parent}: is not sealed, and was not compared")
     before, after = outcomes(old), outcomes(new)
     for name in sorted({*before, *after}):
         a, b = before.get(name, {}), after.get(name, {})
-        found.tries += 1
+        comparison.tries += 1
         for key in sorted({*a, *b} - {"seconds"}):
             if repr(a.get(key)) != repr(b.get(key)):
-                found.results.append(f"{name}: {key} {a.get(key)!r} became {b.get(key)!r}")
-    return found
+                comparison.results.append(f"{name}: {key} {a.get(key)!r} became {b.get(key)!r}")
+    return comparison
 
 
 def main(words: list[str]) -> int:
@@ -157,14 +157,16 @@ def main(words: list[str]) -> int:
     parser.add_argument("old", type=Path, metavar="OLD", help="run folder")
     parser.add_argument("new", type=Path, metavar="NEW", help="run folder")
     given = parser.parse_args(words)
-    found = compare(given.old, given.new, read_renames())
-    for title, lines in (("may differ", found.others), ("RESULTS DIFFER", found.results)):
+    comparison = compare(given.old, given.new, read_renames())
+    for title, lines in (("may differ", comparison.others), ("RESULTS DIFFER", comparison.results)):
         for line in lines:
             print(f"{title}: {line}")
-    print(f"{found.datasets} datasets of {found.values} values, {found.tries} tries: {len(found.results)} differences")
-    if not found.datasets:
+    print(
+        f"{comparison.datasets} datasets of {comparison.values} values, {comparison.tries} tries: {len(comparison.results)} differences"
+    )
+    if not comparison.datasets:
         return 2
-    return 1 if found.results else 0
+    return 1 if comparison.results else 0
 
 
 if __name__ == "__main__":

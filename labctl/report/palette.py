@@ -57,21 +57,21 @@ def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[st
     >>> of_bins(["good", "low-fidelity", "fast", "pending"], "good")
     {'good': ('#2f8f6b', 'G'), 'low-fidelity': ('#d55e00', 'F'), 'fast': ('#e69f00', 'A'), 'pending': ('#c9c9c4', '')}
     """
-    found: dict[str, tuple[str, str]] = {}
+    assigned: dict[str, tuple[str, str]] = {}
     taken: set[str] = set()
     colours = cycle(_BINS)
     for name in bins:
         if name == "pending" or name in busy:
-            found[name] = (NEUTRAL, "") if name == "pending" else (BUSY, "…")
+            assigned[name] = (NEUTRAL, "") if name == "pending" else (BUSY, "…")
             continue
         if name == "left out":
-            found[name] = (NEUTRAL, "–")
+            assigned[name] = (NEUTRAL, "–")
             continue
         words = "".join(reversed(name.upper().split("-")))
         letter = next((c for c in words if c.isalnum() and c not in taken), "?")
         taken.add(letter)
-        found[name] = (GOOD if name == good else NEUTRAL if name == "skipped" else next(colours)), letter
-    return found
+        assigned[name] = (GOOD if name == good else NEUTRAL if name == "skipped" else next(colours)), letter
+    return assigned
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:
