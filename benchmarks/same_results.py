@@ -161,9 +161,8 @@ def main(words: list[str]) -> int:
     for title, lines in (("may differ", comparison.others), ("RESULTS DIFFER", comparison.results)):
         for line in lines:
             print(f"{title}: {line}")
-    print(
-        f"{comparison.datasets} datasets of {comparison.values} values, {comparison.tries} tries: {len(comparison.results)} differences"
-    )
+    count = f"{comparison.datasets} datasets of {comparison.values} values, {comparison.tries} tries"
+    print(f"{count}: {len(comparison.results)} differences")
     if not comparison.datasets:
         return 2
     return 1 if comparison.results else 0

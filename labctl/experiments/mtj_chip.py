@@ -8,7 +8,8 @@ classes: write-verify, wires, noise, converters, defects (after Borders et al., 
 - statistics-aware: trained over fresh defects, drawn from the surveyed cells of all dies; the same weights on all
 
 Trainings see surveys as they were measured and nothing that only the simulation knows. On every die one scale per
-layer is tuned on training images, the same way for all. Errors are of test images, which choose nothing.
+layer is tuned on training images, the same way for all. Errors are of test images, which choose nothing. The module is
+long because an experiment is one file: its settings, its results and its steps.
 """
 
 import json
@@ -84,7 +85,7 @@ class Result:
         return np.array([getattr(d, name) for d in self.dies])
 
     def figures(self) -> dict[str, float]:
-        """Return what there is to say of all dies together; spread is one standard deviation over the dies."""
+        """Return the figures of all dies together; spread is one standard deviation over the dies."""
         error, software = self.values("error"), self.values("software")
         return {
             "software": float(software.mean()),
@@ -101,7 +102,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ChipSettings:
-    """What was asked for.
+    """Settings of the experiment.
 
     Args:
         data: digits or mnist.

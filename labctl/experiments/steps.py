@@ -56,7 +56,7 @@ class Steps:
     """Campaigns and trainings in `folder`, done at most once each.
 
     Args:
-        folder: made if it is not there.
+        folder: made unless it exists.
         workers: processes of a campaign.
         screen: where progress goes.
         total: how many steps there will be.
@@ -96,7 +96,7 @@ class Steps:
         return folder
 
     def train(self, name: str, config: Path, overrides: Mapping[str, str]) -> Path:
-        """Return the solution file `name` that the training file `config` makes, trained if it is not there.
+        """Return the solution file `name` of the training file `config`, trained unless the file exists.
 
         Raises:
             BenchError: what is there belongs to other settings; data or JAX is missing.
@@ -116,7 +116,7 @@ class Steps:
         return path
 
     def make(self, name: str, make: Callable[[Path], None]) -> Path:
-        """Return the file `name`, made by `make` if it is not there; the name says all that decides its content."""
+        """Return the file `name`, made by `make` unless it exists; the name says all that decides its content."""
         path = self.folder / name
         with self._step(name) as done_before:
             done_before.append(path.exists())

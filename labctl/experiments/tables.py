@@ -1,4 +1,4 @@
-"""What a comparison says as a table: printed, as Markdown, and as CSV for whoever draws it in another way."""
+"""The tables of an experiment: printed, as Markdown, and as CSV for other plots."""
 
 import csv
 import io

@@ -84,7 +84,7 @@ class PassiveArray:
         return fidelity
 
     def figures(self) -> dict[str, float]:
-        """Return mean and minimum of what there is, and the share of networks at or above the published accuracy."""
+        """Return mean and minimum of each accuracy, and the share of networks at or above the published one."""
         figures = {"fidelity": float(self.correct.sum() / self.cells.sum()), "fidelity_min": float(self.fidelity.min())}
         figures["pulses_per_cell"] = float(self.pulses.sum() / self.cells.sum())
         for part in PARTS:
@@ -138,7 +138,7 @@ def reproduce(settings: WineSettings, steps: Steps, campaign: Path) -> Wine:
 
 
 def _trained(settings: WineSettings, steps: Steps) -> Path:
-    """Return the file of the networks, trained if it is not there."""
+    """Return the file of the networks, which are trained unless the file exists."""
     from labctl.experiments.wine_training import train
 
     def make(path: Path) -> None:

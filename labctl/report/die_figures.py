@@ -38,7 +38,7 @@ def _table(die: DieData, name: str) -> Table | None:
 
 
 def figures(run: Run, name: str) -> DieFigures:
-    """Return the figures of one die, of which nothing may be on the disk yet."""
+    """Return the figures of one die; nothing of it may be on the disk yet."""
     if name not in run.dies:
         return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
     die = run.die(name)
