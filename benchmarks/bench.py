@@ -82,8 +82,8 @@ class Count:
         now = (self.messages, self.round_trips, self.routes, self._twin.world.now)
         relays = self._twin.ledger.relay_operations
         yield
-        found = (self.messages, self.round_trips, self.routes, self._twin.world.now)
-        for name, after, before in zip(("messages", "round_trips", "routes", "seconds"), found, now, strict=True):
+        counts = (self.messages, self.round_trips, self.routes, self._twin.world.now)
+        for name, after, before in zip(("messages", "round_trips", "routes", "seconds"), counts, now, strict=True):
             into[name] = (after - before) / items
         into["relay_operations"] = (self._twin.ledger.relay_operations - relays) / items
 
@@ -238,7 +238,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
             wall = time.perf_counter() - begin
             ledger = body.twin.ledger
             assert result.outcome.exit_code == 0, result.outcome.reason
-            found = {
+            run = {
                 "wall": wall,
                 "virtual": world.now,
                 "messages": ledger.messages,
@@ -250,12 +250,12 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
             }
     finally:
         die_job.seal_in_subprocess = seal
-    return found
+    return run
 
 
 def queries() -> dict[str, float]:
     """Return simple queries and readings per second, through the drivers' wire, in process and over TCP."""
-    found = {}
+    rates = {}
     for name, sockets in (("bytes", False), ("tcp", True)):
         bench, _, twin = twin_of(sockets)
         try:
@@ -268,11 +268,11 @@ def queries() -> dict[str, float]:
                 begin = time.perf_counter()
                 for _ in range(n):
                     wire.query(text)
-                found[f"{what}, {name}"] = n / (time.perf_counter() - begin)
+                rates[f"{what}, {name}"] = n / (time.perf_counter() - begin)
             wire.close()
         finally:
             twin.close()
-    return found
+    return rates
 
 
 def hours(run: dict[str, object]) -> dict[str, float]:
@@ -288,24 +288,24 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave the TCP run out")
     parser.add_argument("--json", action="store_true")
-    asked = parser.parse_args()
+    given = parser.parse_args()
     warnings.simplefilter("ignore")
-    theirs, mine, found = pymeasure_script(), ours(), {}
+    theirs, mine, runs = pymeasure_script(), ours(), {}
     if theirs is not None:
         assert np.isclose(mine["check"]["current"], theirs["check"]["current"], rtol=1e-3)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         few = folder / "few.npz"
         solutions.save(few, solutions.load(ROOT / "examples" / "wine-solutions.npz").take(np.arange(SOLUTIONS)))
-        for sim in ("bytes",) if asked.quick else ("bytes", "tcp"):
-            found[sim] = night(sim, folder / sim, few)
+        for sim in ("bytes",) if given.quick else ("bytes", "tcp"):
+            runs[sim] = night(sim, folder / sim, few)
     result = {
         "cost": {"ours": mine, "pymeasure": theirs},
-        "hours": hours(found["bytes"]),
-        "runs": found,
+        "hours": hours(runs["bytes"]),
+        "runs": runs,
         "queries_per_second": queries(),
     }
-    if asked.json:
+    if given.json:
         print(json.dumps(result))
         return
     print(f"{'':38}{'ours':>12}{'PyMeasure':>12}")
@@ -316,11 +316,11 @@ def main() -> None:
     print()
     for item, value in result["hours"].items():
         print(f"predicted bench time, {item}, {ALL_SOLUTIONS} solutions: {value:.2f} h")
-    spent = found["bytes"]["spent"]
+    spent = runs["bytes"]["spent"]
     for what, seconds in sorted(spent.items(), key=lambda pair: -pair[1]):
         print(f"    {what:40} {seconds / sum(spent.values()):6.1%}")
     print()
-    for sim, run in found.items():
+    for sim, run in runs.items():
         print(
             f"{sim}: {run['wall']:.1f} s for {run['virtual']:.0f} s of bench time, {run['messages']} messages, "
             f"{run['messages_per_second']:.0f} a second, {run['hot_switches']} hot switches, "

@@ -129,15 +129,15 @@ def measure(repeats: int) -> dict[str, float]:
 
         times["first"].append(seconds(infer))
         times["again"].append(seconds(infer))
-    found = {name: statistics.median(values) for name, values in times.items()}
+    medians = {name: statistics.median(values) for name, values in times.items()}
     return {
-        "make die, s": found["make"],
-        "survey of 20,000 cells, s": found["survey"],
-        "write-verify of 20,000 cells, s": found["program"],
-        "cells programmed per second": cells / found["program"],
-        "10,000 vectors on 30 kernels, new state, s": found["first"],
-        "10,000 vectors on 30 kernels, state unchanged, s": found["again"],
-        "inferences per second": VECTORS / found["first"],
+        "make die, s": medians["make"],
+        "survey of 20,000 cells, s": medians["survey"],
+        "write-verify of 20,000 cells, s": medians["program"],
+        "cells programmed per second": cells / medians["program"],
+        "10,000 vectors on 30 kernels, new state, s": medians["first"],
+        "10,000 vectors on 30 kernels, state unchanged, s": medians["again"],
+        "inferences per second": VECTORS / medians["first"],
     }
 
 
@@ -146,14 +146,14 @@ def beside(folder: Path, repeats: int) -> dict[str, float]:
     done = subprocess.run([sys.executable, "-c", _PEER, str(folder), str(repeats)], capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"daffodil-lib at {folder} does not run:\n{done.stderr}")
-    said = json.loads(done.stdout)
-    theirs = [statistics.median(times) for times in zip(*said["times"], strict=True)]
+    reply = json.loads(done.stdout)
+    theirs = [statistics.median(times) for times in zip(*reply["times"], strict=True)]
     description = load(ROOT / "examples/dies/chip-32x25x25.yaml", DieDescription)
     die, settings = make_die(description, seed=1, name="die"), WriteVerify(aperture=10e-6)
     cells = Cells.join([Cells.block(k, 0, 0, shape) for k, shape in enumerate(WINE)])
     reader, known = CellReader(die.geometry, cells, settings), Known(die, History(), settings.short_above)
     random = np.random.default_rng(1)
-    x, facts = random.uniform(-0.1, 0.1, (said["samples"], WINE[0][0])), []
+    x, facts = random.uniform(-0.1, 0.1, (reply["samples"], WINE[0][0])), []
 
     def program() -> None:
         facts.extend(write_verify(die, known, reader, random.random(len(cells)) < 0.5, settings, solution=0))
@@ -211,19 +211,19 @@ def main() -> None:
     parser.add_argument("--peer", type=Path, default=peer and Path(peer), help="an unpacked copy of daffodil-lib")
     parser.add_argument("--campaign", nargs=argparse.REMAINDER, help="run the campaign, too, with these options")
     given = parser.parse_args()
-    found = measure(given.repeats)
+    figures = measure(given.repeats)
     if given.peer is None:
         print("daffodil-lib: not compared, neither --peer nor DAFFODIL_LIB names a copy of it", file=sys.stderr)
     else:
-        found |= beside(given.peer.resolve(), given.repeats)
-        theirs = 192 / found["192 cells, daffodil-lib, s"]
-        found["cells programmed per second, ratio"] = found["cells programmed per second"] / theirs
+        figures |= beside(given.peer.resolve(), given.repeats)
+        theirs = 192 / figures["192 cells, daffodil-lib, s"]
+        figures["cells programmed per second, ratio"] = figures["cells programmed per second"] / theirs
     if given.campaign is not None:
-        found |= campaign(given.campaign)
+        figures |= campaign(given.campaign)
     if given.json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(figures, indent=2))
         return
-    for name, value in found.items():
+    for name, value in figures.items():
         print(f"{name:52s} {value:12.4g}" if value < 1000 else f"{name:52s} {value:12,.0f}")
 
 

@@ -36,16 +36,16 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("--kills", type=int, help="how often [default: 30, on the bench 10]")
-    asked.add_argument("--bench", action="store_true", help="kill the owner of the emulated bench instead")
-    asked.add_argument("--seed", type=int, default=0, help="of the random moments")
-    said = asked.parse_args()
-    kills, dice = said.kills or (10 if said.bench else 30), random.Random(said.seed)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, help="how often [default: 30, on the bench 10]")
+    parser.add_argument("--bench", action="store_true", help="kill the owner of the emulated bench instead")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    given = parser.parse_args()
+    kills, dice = given.kills or (10 if given.bench else 30), random.Random(given.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         place = Path(folder)
         campaign = small(place)
-        if said.bench:
+        if given.bench:
             kill_owner(campaign, place / "run", kills, dice)
         else:
             kill_all(campaign, place, kills, dice)
@@ -75,13 +75,13 @@ def labctl(*args: object) -> "subprocess.Popen[bytes]":
 
 def committed(run: Path) -> dict[Path, int]:
     """Return the number of the last row on the disk in every journal of a run."""
-    found = {}
+    rows = {}
     for path in (run / "journal.db", *run.glob("dies/*/journal.db")):
         with contextlib.suppress(sqlite3.Error):  # it is just being made
             db = sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5)
             with contextlib.closing(db):
-                found[path] = db.execute("SELECT ifnull(max(seq), 0) FROM log").fetchone()[0]
-    return found
+                rows[path] = db.execute("SELECT ifnull(max(seq), 0) FROM log").fetchone()[0]
+    return rows
 
 
 def examine(run: Path, before: dict[Path, int]) -> tuple[int, int]:
@@ -115,8 +115,8 @@ def kill_all(campaign: Path, place: Path, kills: int, dice: random.Random) -> No
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         time.sleep(0.2)
-        found = examine(run, before)
-        done, lost, broken = done + 1, lost + found[0], broken + found[1]
+        counts = examine(run, before)
+        done, lost, broken = done + 1, lost + counts[0], broken + counts[1]
         ended = sum(d.state is State.DONE for d in read_state(run).subjects)
         print(f"kill {done}: {ended} dies done, {lost} rows lost, {broken} sealed files broken", flush=True)
         process = labctl("resume", run)
@@ -189,8 +189,8 @@ def kill_owner(campaign: Path, run: Path, kills: int, dice: random.Random) -> No
 
 def owners(parent: int) -> list[int]:
     """Return the processes that a run has spawned to own its bench."""
-    said = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True)
-    return [int(line.split()[0]) for line in said.stdout.splitlines() if "spawn_main" in line]
+    listed = subprocess.run(["ps", "-ww", "-o", "pid=,args=", "--ppid", str(parent)], capture_output=True, text=True)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "spawn_main" in line]
 
 
 if __name__ == "__main__":

@@ -35,11 +35,11 @@ SOURCES = ("smu1", "smu2")
 
 
 def main() -> None:
-    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    asked.add_argument("times", type=int, nargs="?", default=5, help="how often [default: 5]")
-    asked.add_argument("--seed", type=int, default=0, help="of the random moments")
-    asked.add_argument("--clock", choices=["virtual", "real"], default="virtual", help="of the instruments")
-    given = asked.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("times", type=int, nargs="?", default=5, help="how often [default: 5]")
+    parser.add_argument("--seed", type=int, default=0, help="of the random moments")
+    parser.add_argument("--clock", choices=["virtual", "real"], default="virtual", help="of the instruments")
+    given = parser.parse_args()
     dice = random.Random(given.seed)
     rounds = []
     for number in range(given.times):

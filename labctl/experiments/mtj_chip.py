@@ -8,7 +8,8 @@ classes: write-verify, wires, noise, converters, defects (after Borders et al., 
 - statistics-aware: trained over fresh defects, drawn from the surveyed cells of all dies; the same weights on all
 
 Trainings see surveys as they were measured and nothing that only the simulation knows. On every die one scale per
-layer is tuned on training images, the same way for all. Errors are of test images, which choose nothing.
+layer is tuned on training images, the same way for all. Errors are of test images, which choose nothing. The module is
+long because an experiment is one file: its settings, its results and its steps.
 """
 
 import json
@@ -84,7 +85,7 @@ class Result:
         return np.array([getattr(d, name) for d in self.dies])
 
     def figures(self) -> dict[str, float]:
-        """Return what there is to say of all dies together; spread is one standard deviation over the dies."""
+        """Return the figures of all dies together; spread is one standard deviation over the dies."""
         error, software = self.values("error"), self.values("software")
         return {
             "software": float(software.mean()),
@@ -101,7 +102,7 @@ class Result:
 
 @dataclass(frozen=True)
 class ChipSettings:
-    """What was asked for.
+    """Settings of the experiment.
 
     Args:
         data: digits or mnist.
@@ -141,7 +142,7 @@ class Comparison:
         sizes: neurons of the layers; `votes` outputs per class.
     """
 
-    asked: ChipSettings
+    settings: ChipSettings
     results: tuple[Result, ...]
     rates: Mapping[float, Mapping[str, float]]
     cells: int
@@ -159,12 +160,12 @@ class Comparison:
     @property
     def software(self) -> float:
         """Test error of the baseline weights in software: what hardware is compared with."""
-        return float(self.of(BASELINE, self.asked.reference).figures()["software"])
+        return float(self.of(BASELINE, self.settings.reference).figures()["software"])
 
     @property
     def network(self) -> str:
         """What was trained, in words."""
-        name = {"mnist": "MNIST"}.get(self.asked.data, self.asked.data)
+        name = {"mnist": "MNIST"}.get(self.settings.data, self.settings.data)
         votes = f" ({self.votes} outputs per class)" if self.votes > 1 else ""
         return f"{name}, {'-'.join(map(str, self.sizes))}{votes}"
 
@@ -172,7 +173,7 @@ class Comparison:
         """Return all of it, for ``results.json``."""
         return {
             "experiment": "mtj-chip",
-            "asked": asdict(self.asked),
+            "asked": asdict(self.settings),
             "sizes": list(self.sizes),
             "votes": self.votes,
             "cells": self.cells,
@@ -190,17 +191,21 @@ class Comparison:
         }
 
 
-def check(asked: ChipSettings) -> None:
+def check(settings: ChipSettings) -> None:
     """Raise BenchError, before hours are spent, if data or JAX is missing or something asked for cannot be meant."""
-    if asked.data not in DATA:
-        raise BenchError(f"--data {asked.data}: expected {' or '.join(DATA)}")
-    if not asked.densities or len(set(asked.densities)) != len(asked.densities) or min(asked.densities) <= 0:
+    if settings.data not in DATA:
+        raise BenchError(f"--data {settings.data}: expected {' or '.join(DATA)}")
+    if (
+        not settings.densities
+        or len(set(settings.densities)) != len(settings.densities)
+        or min(settings.densities) <= 0
+    ):
         raise BenchError("--densities: expected different positive numbers such as 0.5,1,2")
     libraries()
-    datasets.load(asked.data)
+    datasets.load(settings.data)
 
 
-def reproduce(asked: ChipSettings, steps: Steps, campaign: Path) -> Comparison:
+def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Comparison:
     """Do what is asked for, as far as it is not done yet.
 
     Args:
@@ -210,50 +215,50 @@ def reproduce(asked: ChipSettings, steps: Steps, campaign: Path) -> Comparison:
         BenchError: files, data or libraries are missing or do not fit, or the folder belongs to other settings.
         LabError: a step did not come to its end.
     """
-    check(asked)
-    loaded = files.read(campaign, registry.campaign_model(), asked.set)
+    check(settings)
+    loaded = files.read(campaign, registry.campaign_model(), settings.set)
     if loaded.value.wafer is None:
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")
-    common = {**(asked.set or {}), **_subset(composition.read(campaign, asked.set).subjects, asked.dies)}
-    seed = loaded.value.seed if asked.seed is None else asked.seed
+    common = {**(settings.set or {}), **_subset(composition.read(campaign, settings.set).subjects, settings.dies)}
+    seed = loaded.value.seed if settings.seed is None else settings.seed
     survey_only = {k: v for k, v in common.items() if k.split(".")[0] != "stages"}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])
 
     def training(method: str, name: str, **given: str) -> Path:
-        config = campaign.parent / f"train-{asked.data}-{method}.yaml"
-        return steps.train(name, config, {**(asked.train or {}), **given})
+        config = campaign.parent / f"train-{settings.data}-{method}.yaml"
+        return steps.train(name, config, {**(settings.train or {}), **given})
 
     def inference(name: str, weights: Path, **given: str) -> Path:
-        return steps.run(name, campaign, {**common, **given, "data": asked.data, "solutions": str(weights)})
+        return steps.run(name, campaign, {**common, **given, "data": settings.data, "solutions": str(weights)})
 
     baseline = training(BASELINE, BASELINE)
     results: list[Result] = []
     rates: dict[float, dict[str, float]] = {}
     weights = baseline
-    for density in asked.densities:
+    for density in settings.densities:
         world = {"seed": str(seed), **_defects(loaded, density)}
         surveyed = steps.run(f"survey-x{density:g}", campaign, {**survey_only, **world})
         rates[density] = defect_rates(surveys(surveyed))
         for method in METHODS:
             name = f"{method}-x{density:g}"
             own = baseline if method == BASELINE else training(method, f"weights-{name}", survey=str(surveyed))
-            if method == STATISTICS_AWARE and density == asked.reference:
+            if method == STATISTICS_AWARE and density == settings.reference:
                 weights = own
             results.append(Result(method, density, seed, False, read(inference(name, own, **world))))
-    if asked.other_wafer is not None:
-        world = {"seed": str(asked.other_wafer), **_defects(loaded, asked.reference)}
-        run = inference(f"{STATISTICS_AWARE}-wafer-{asked.other_wafer}", weights, **world)
-        results.append(Result(STATISTICS_AWARE, asked.reference, asked.other_wafer, True, read(run)))
-    found = surveys(steps.folder / f"survey-x{asked.reference:g}")
+    if settings.other_wafer is not None:
+        world = {"seed": str(settings.other_wafer), **_defects(loaded, settings.reference)}
+        run = inference(f"{STATISTICS_AWARE}-wafer-{settings.other_wafer}", weights, **world)
+        results.append(Result(STATISTICS_AWARE, settings.reference, settings.other_wafer, True, read(run)))
+    dies = surveys(steps.folder / f"survey-x{settings.reference:g}")
     network = read_trained(weights).solutions
-    cells = found[0].g_p.size
-    return Comparison(asked, tuple(results), rates, cells, network.sizes, network.votes, dict(steps.seconds))
+    cells = dies[0].g_p.size
+    return Comparison(settings, tuple(results), rates, cells, network.sizes, network.votes, dict(steps.seconds))
 
 
 def read(folder: Path) -> tuple[DieError, ...]:
     """Return what a finished run says of each of its dies, in the order of the campaign."""
     run = open_run(folder)
-    found = []
+    errors = []
     for name in run.meta["dies"]:
         die = run.die(name)
         inference, write, back = die.table("inference"), die.table("write"), die.table("readback")
@@ -262,7 +267,7 @@ def read(folder: Path) -> tuple[DieError, ...]:
         defect = np.zeros((int(kernels.max()) + 1, *survey["defect"].shape[1:]), np.uint8)
         defect[kernels] = survey["defect"][::-1][last]
         placed = defect[back["kernel"], back["row"], back["col"]]
-        found.append(
+        errors.append(
             DieError(
                 name,
                 error=1 - float(inference["accuracy_tuned_test"][0]),
@@ -274,7 +279,7 @@ def read(folder: Path) -> tuple[DieError, ...]:
                 shorts=int((placed == Defect.SHORT).sum()),
             )
         )
-    return tuple(found)
+    return tuple(errors)
 
 
 def centre_out(subjects: Sequence[Site]) -> list[Site]:
@@ -299,9 +304,9 @@ def _defects(loaded: files.Loaded[Campaign], density: float) -> dict[str, str]:
     wafer = loaded.value.wafer
     if density == 1 or wafer is None:
         return {}
-    said = files.read(wafer.die, DieDescription, change=loaded.part("wafer", "change")).value.simulation.defects
+    rates = files.read(wafer.die, DieDescription, change=loaded.part("wafer", "change")).value.simulation.defects
     return {
-        f"wafer.change.simulation.defects.{name}": f"{100 * density * getattr(said, name):.12g} %"
+        f"wafer.change.simulation.defects.{name}": f"{100 * density * getattr(rates, name):.12g} %"
         for name in _FRACTIONS
-        if getattr(said, name) > 0
+        if getattr(rates, name) > 0
     }

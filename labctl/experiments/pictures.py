@@ -24,34 +24,34 @@ CLAIM = 0.02
 """What the publication allows the mean error to lie above the software baseline."""
 
 
-def draw_chip(found: Comparison, folder: Path) -> list[Path]:
+def draw_chip(comparison: Comparison, folder: Path) -> list[Path]:
     """Draw the integrated chip: error per die, against defects, and against their density; return the files.
 
     Raises:
         StorageError: a file cannot be written.
     """
     dies = Figure(figsize=(7.2, 4.3), layout="constrained", facecolor="white")
-    _per_die(dies.add_subplot(), found)
+    _per_die(dies.add_subplot(), comparison)
     defects = Figure(figsize=(7.2, 4.3), layout="constrained", facecolor="white")
-    _against_defects(defects.add_subplot(), found)
+    _against_defects(defects.add_subplot(), comparison)
     drawn = _save(dies, folder / "error-per-die") + _save(defects, folder / "error-against-defects")
-    if len(found.asked.densities) > 1:
+    if len(comparison.settings.densities) > 1:
         densities = Figure(figsize=(7.2, 4.3), layout="constrained", facecolor="white")
-        _sensitivity(densities.add_subplot(), found)
+        _sensitivity(densities.add_subplot(), comparison)
         drawn += _save(densities, folder / "sensitivity")
     return drawn
 
 
-def draw_wine(found: Wine, folder: Path) -> list[Path]:
+def draw_wine(wine: Wine, folder: Path) -> list[Path]:
     """Draw the passive arrays: accuracy of all networks, and write fidelity; return the files.
 
     Raises:
         StorageError: a file cannot be written.
     """
     accuracy = Figure(figsize=(7.2, 5.6), layout="constrained", facecolor="white")
-    _histograms(accuracy, found)
+    _histograms(accuracy, wine)
     fidelity = Figure(figsize=(7.2, 3.4), layout="constrained", facecolor="white")
-    _fidelity(fidelity.add_subplot(), found)
+    _fidelity(fidelity.add_subplot(), wine)
     return _save(accuracy, folder / "accuracy") + _save(fidelity, folder / "fidelity")
 
 
@@ -71,8 +71,8 @@ def _plain(ax: Axes) -> None:
     ax.spines[["top", "right"]].set_visible(False)
 
 
-def _at_reference(found: Comparison) -> list[Result]:
-    return [r for r in found.results if r.density == found.asked.reference]
+def _at_reference(comparison: Comparison) -> list[Result]:
+    return [r for r in comparison.results if r.density == comparison.settings.reference]
 
 
 def _look(r: Result) -> tuple[str, str, str]:
@@ -82,9 +82,9 @@ def _look(r: Result) -> tuple[str, str, str]:
     return (*_LOOKS[r.method], r.method)
 
 
-def _software(ax: Axes, found: Comparison) -> None:
+def _software(ax: Axes, comparison: Comparison) -> None:
     """Draw the error in software, and how much more the publication allows."""
-    base = 100 * found.software
+    base = 100 * comparison.software
     ax.axhline(base, color=_INK, linewidth=1.0, linestyle="--", zorder=1)
     ax.axhspan(base, base + 100 * CLAIM, color=_PALE, alpha=0.22, linewidth=0, zorder=0)
     ax.annotate(
@@ -108,12 +108,12 @@ def _legend(ax: Axes) -> None:
     ax.figure.legend(handles, names, frameon=False, fontsize=9, loc="outside lower center", ncols=columns)
 
 
-def _errors(ax: Axes, found: Comparison) -> None:
+def _errors(ax: Axes, comparison: Comparison) -> None:
     """Have a logarithmic axis of errors: those of the baseline are ten times the others, and both count."""
-    errors = 100 * np.concatenate([r.values("error") for r in found.results])
+    errors = 100 * np.concatenate([r.values("error") for r in comparison.results])
     ax.set_yscale("log")
     # nobody's error is 0 of thousands of images; if it is, it is drawn at the edge
-    low, high = min(errors.min(), 100 * found.software), max(errors.max(), 100 * (found.software + CLAIM))
+    low, high = min(errors.min(), 100 * comparison.software), max(errors.max(), 100 * (comparison.software + CLAIM))
     ax.set_ylim(max(low / 1.5, 0.05), high * 1.2)
     ax.yaxis.set_major_locator(FixedLocator([t for d in (0.1, 1, 10) for t in (d, 2 * d, 3 * d, 4 * d, 5 * d, 7 * d)]))
     ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -122,26 +122,26 @@ def _errors(ax: Axes, found: Comparison) -> None:
     _plain(ax)
 
 
-def _per_die(ax: Axes, found: Comparison) -> None:
-    _software(ax, found)
-    for r in _at_reference(found):
+def _per_die(ax: Axes, comparison: Comparison) -> None:
+    _software(ax, comparison)
+    for r in _at_reference(comparison):
         colour, marker, name = _look(r)
         error = np.sort(100 * r.values("error"))
         label = f"{name}: {error.mean():.1f}" + (f" ± {error.std(ddof=1):.1f} %" if len(error) > 1 else " %")
         rank = np.arange(1, len(error) + 1)
         ax.plot(rank, error, marker=marker, color=colour, markersize=4.5, linewidth=1.2, label=label)
-    ax.set(title=f"{found.network}: every die, each curve sorted", xlabel="die, sorted by error")
+    ax.set(title=f"{comparison.network}: every die, each curve sorted", xlabel="die, sorted by error")
     ax.xaxis.set_major_locator(MaxNLocator(9, integer=True, min_n_ticks=1))
     _legend(ax)
-    _errors(ax, found)
+    _errors(ax, comparison)
 
 
-def _against_defects(ax: Axes, found: Comparison) -> None:
+def _against_defects(ax: Axes, comparison: Comparison) -> None:
     """Draw every die of every wafer; the densities, if there are several, by how dark they are."""
-    _software(ax, found)
-    for r in found.results:
+    _software(ax, comparison)
+    for r in comparison.results:
         colour, marker, name = _look(r)
-        here = r.density == found.asked.reference
+        here = r.density == comparison.settings.reference
         ax.plot(
             r.values("placed"),
             100 * r.values("error"),
@@ -153,69 +153,71 @@ def _against_defects(ax: Axes, found: Comparison) -> None:
             linestyle="none",
             label=name if here else None,
         )
-    pale = "; pale: other densities" if len(found.asked.densities) > 1 else ""
-    said = f"bad cells under the network, as surveyed{pale}"
-    ax.set(title=f"{found.network}: every die against its defects", xlabel=said)
+    pale = "; pale: other densities" if len(comparison.settings.densities) > 1 else ""
+    label = f"bad cells under the network, as surveyed{pale}"
+    ax.set(title=f"{comparison.network}: every die against its defects", xlabel=label)
     _legend(ax)
     ax.set_xlim(0, None)
-    _errors(ax, found)
+    _errors(ax, comparison)
 
 
-def _sensitivity(ax: Axes, found: Comparison) -> None:
-    _software(ax, found)
-    densities = sorted(found.asked.densities)
+def _sensitivity(ax: Axes, comparison: Comparison) -> None:
+    _software(ax, comparison)
+    densities = sorted(comparison.settings.densities)
     for n, method in enumerate(METHODS):
         colour, marker = _LOOKS[method]
-        results = [found.of(method, d) for d in densities]
+        results = [comparison.of(method, d) for d in densities]
         mean, spread = (np.array([100 * r.figures()[k] for r in results]) for k in ("mean", "spread"))
         # a little apart, so that no bar hides another
         x = np.array(densities) * 1.025 ** (n - 1)
         ax.errorbar(x, mean, spread, color=colour, marker=marker, markersize=6, capsize=3, linewidth=1.3, label=method)
-    if found.asked.other_wafer is not None:
-        f = found.of(STATISTICS_AWARE, found.asked.reference, other=True).figures()
-        x0 = found.asked.reference * 1.025**2
-        said: dict[str, Any] = {"color": _OTHER, "marker": "D", "markersize": 6, "capsize": 3, "linestyle": "none"}
-        ax.errorbar([x0], [100 * f["mean"]], [100 * f["spread"]], label=f"{STATISTICS_AWARE}, other wafer", **said)
+    if comparison.settings.other_wafer is not None:
+        f = comparison.of(STATISTICS_AWARE, comparison.settings.reference, other=True).figures()
+        x0 = comparison.settings.reference * 1.025**2
+        style: dict[str, Any] = {"color": _OTHER, "marker": "D", "markersize": 6, "capsize": 3, "linestyle": "none"}
+        ax.errorbar([x0], [100 * f["mean"]], [100 * f["spread"]], label=f"{STATISTICS_AWARE}, other wafer", **style)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(densities))
     ax.xaxis.set_minor_locator(NullLocator())
-    rates = [sum(v for k, v in found.rates[d].items() if k != "good") for d in densities]
+    rates = [sum(v for k, v in comparison.rates[d].items() if k != "good") for d in densities]
     ax.set_xticklabels([f"x {d:g}\n{100 * rate:.2f} %" for d, rate in zip(densities, rates, strict=True)])
-    ax.set(title=f"{found.network}: mean and spread over the dies", xlabel="density of defects; cells that are bad")
+    ax.set(
+        title=f"{comparison.network}: mean and spread over the dies", xlabel="density of defects; cells that are bad"
+    )
     _legend(ax)
-    _errors(ax, found)
+    _errors(ax, comparison)
 
 
-def _histograms(figure: Figure, found: Wine) -> None:
+def _histograms(figure: Figure, wine: Wine) -> None:
     """Draw the tuned and untuned accuracy of all networks on every size, and the same in software."""
-    axes = figure.subplots(len(found.arrays), 2, sharex=True, sharey=True, squeeze=False)
-    samples = sum(found.arrays[0].samples)
-    lowest = min(float(a.whole(t).min()) for a in found.arrays for t in ("untuned", "tuned"))
+    axes = figure.subplots(len(wine.arrays), 2, sharex=True, sharey=True, squeeze=False)
+    samples = sum(wine.arrays[0].samples)
+    lowest = min(float(a.whole(t).min()) for a in wine.arrays for t in ("untuned", "tuned"))
     # one bin for every number of samples that can be right, or every second or fourth of them
     each = 1 if lowest > 0.85 else 2 if lowest > 0.6 else 4
     bins = 100 * (np.arange(samples + 1, int(lowest * samples) - 1, -each)[::-1] - 0.5) / samples
-    for k, (a, colour) in enumerate(zip(found.arrays, _SIZES * len(found.arrays), strict=False)):
+    for k, (a, colour) in enumerate(zip(wine.arrays, _SIZES * len(wine.arrays), strict=False)):
         for ax, tuning, title in zip(
             axes[k], ("untuned", "tuned"), ("network scale 1", "scale tuned per layer"), strict=True
         ):
             value = 100 * a.whole(tuning)
             ax.hist(value, bins=bins, color=colour, alpha=0.8)
             ax.hist(100 * a.whole(tuning, software=True), bins=bins, histtype="step", color=_INK, linewidth=1.0)
-            said = f"{a.diameter * 1e9:.0f} nm\nmean {value.mean():.2f} %\nworst {value.min():.1f} %"
-            ax.text(0.03, 0.92, said, transform=ax.transAxes, fontsize=8.5, va="top", color=_INK)
+            label = f"{a.diameter * 1e9:.0f} nm\nmean {value.mean():.2f} %\nworst {value.min():.1f} %"
+            ax.text(0.03, 0.92, label, transform=ax.transAxes, fontsize=8.5, va="top", color=_INK)
             if k == 0:
                 ax.set_title(title, fontsize=10)
             _plain(ax)
-    figure.suptitle(f"Wine: {len(found.arrays[0].cells)} networks on arrays; outlined: in software", fontsize=11)
+    figure.suptitle(f"Wine: {len(wine.arrays[0].cells)} networks on arrays; outlined: in software", fontsize=11)
     figure.supxlabel(f"accuracy on all {samples} samples, %", fontsize=10)
     figure.supylabel("networks", fontsize=10)
 
 
-def _fidelity(ax: Axes, found: Wine) -> None:
+def _fidelity(ax: Axes, wine: Wine) -> None:
     """Draw the cells that read back wrong, per million, with their 95 % interval, and pulses per cell in words."""
     from protocols.statistics import binomial_interval
 
-    for k, a in enumerate(found.arrays):
+    for k, a in enumerate(wine.arrays):
         cells, wrong = int(a.cells.sum()), int((a.cells - a.correct).sum())
         low, high = (1e6 * float(v) for v in binomial_interval(wrong, cells))
         ax.plot([k, k], [low, high], color=_SIZES[k % len(_SIZES)], linewidth=2.5, solid_capstyle="butt")
@@ -224,7 +226,7 @@ def _fidelity(ax: Axes, found: Wine) -> None:
             f"{wrong} of {cells:,}\n{a.pulses.sum() / cells:.2f} pulses per cell",
             (k, high), xytext=(0, 5), textcoords="offset points", ha="center", fontsize=8.5, color=_INK,
         )  # fmt: skip
-    ax.set_xticks(range(len(found.arrays)), [f"{a.diameter * 1e9:.0f} nm" for a in found.arrays])
+    ax.set_xticks(range(len(wine.arrays)), [f"{a.diameter * 1e9:.0f} nm" for a in wine.arrays])
     ax.set(title="cells that read back wrong, of those placed", ylabel="per million, 95 % interval")
     ax.margins(x=0.15, y=0.35)
     ax.set_ylim(0, None)

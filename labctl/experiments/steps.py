@@ -56,7 +56,7 @@ class Steps:
     """Campaigns and trainings in `folder`, done at most once each.
 
     Args:
-        folder: made if it is not there.
+        folder: made unless it exists.
         workers: processes of a campaign.
         screen: where progress goes.
         total: how many steps there will be.
@@ -84,11 +84,11 @@ class Steps:
             LabError: the run did not come to its end.
         """
         folder, prepared = self.folder / name, composition.read(campaign, overrides)
-        with self._step(name) as found:
+        with self._step(name) as done_before:
             if (folder / "run.json").is_file():
                 _same_run(folder, prepared)
-                found.append(_finished(folder))
-            if not any(found):
+                done_before.append(_finished(folder))
+            if not any(done_before):
                 if not _can_go_on(folder):
                     _set_aside(folder)
                 carry_out(prepared, folder, self._workers)
@@ -96,7 +96,7 @@ class Steps:
         return folder
 
     def train(self, name: str, config: Path, overrides: Mapping[str, str]) -> Path:
-        """Return the solution file `name` that the training file `config` makes, trained if it is not there.
+        """Return the solution file `name` of the training file `config`, trained unless the file exists.
 
         Raises:
             BenchError: what is there belongs to other settings; data or JAX is missing.
@@ -105,21 +105,21 @@ class Steps:
         from labctl.terminal.signals import asked_to_stop
 
         path = self.folder / f"{name}.npz"
-        with self._step(name) as found:
+        with self._step(name) as done_before:
             if path.exists():
                 _same_training(path, files.load(config, Training, overrides))
-                found.append(True)
+                done_before.append(True)
                 return path
-            asked: list[bool] = []
-            with asked_to_stop(lambda: asked.append(True)):
-                train(config, path, overrides=overrides, progress=self._epochs(), stop=lambda: bool(asked))
+            stops: list[bool] = []
+            with asked_to_stop(lambda: stops.append(True)):
+                train(config, path, overrides=overrides, progress=self._epochs(), stop=lambda: bool(stops))
         return path
 
     def make(self, name: str, make: Callable[[Path], None]) -> Path:
-        """Return the file `name`, made by `make` if it is not there; the name says all that decides its content."""
+        """Return the file `name`, made by `make` unless it exists; the name says all that decides its content."""
         path = self.folder / name
-        with self._step(name) as found:
-            found.append(path.exists())
+        with self._step(name) as done_before:
+            done_before.append(path.exists())
             if not path.exists():
                 make(path)
         return path
@@ -141,11 +141,11 @@ class Steps:
 
     def _epochs(self) -> Any:
         """Return what says every two seconds how far a training is."""
-        said = [time.monotonic()]
+        shown = [time.monotonic()]
 
         def show(now: Progress) -> None:
-            if time.monotonic() - said[0] >= 2 or now.epoch == now.epochs:
-                said[0] = time.monotonic()
+            if time.monotonic() - shown[0] >= 2 or now.epoch == now.epochs:
+                shown[0] = time.monotonic()
                 rest = "" if now.seconds_left is None or now.epoch == now.epochs else f", {left(now.seconds_left)} left"
                 self._say(f"  epoch {now.epoch} of {now.epochs}: accuracy {now.accuracy:.1%}{rest}")
 
@@ -210,15 +210,15 @@ def _set_aside(folder: Path) -> None:
 
 def _same_run(folder: Path, prepared: composition.Prepared) -> None:
     """Raise BenchError unless the run in `folder` was made from the same files and settings, `prepared`."""
-    said = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     digests = [files.digest(source.raw) for source in prepared.sources]
     digests.append(files.digest(prepared.campaign.solutions.read_bytes()))
     # by content and not by path: the folder of the experiment may have been moved
     mine = {k: v for k, v in prepared.overrides.items() if k != "solutions"}
     for what, here, there in (
-        ("settings", mine, {k: v for k, v in said["set"].items() if k != "solutions"}),
-        ("dies", [s.name for s in prepared.subjects], said["dies"]),
-        ("files", digests, [kept["sha256"] for kept in said["files"].values()]),
+        ("settings", mine, {k: v for k, v in meta["set"].items() if k != "solutions"}),
+        ("dies", [s.name for s in prepared.subjects], meta["dies"]),
+        ("files", digests, [kept["sha256"] for kept in meta["files"].values()]),
     ):
         if here != there:
             raise BenchError(
@@ -230,10 +230,10 @@ def _same_training(path: Path, wanted: Training) -> None:
     """Raise BenchError unless the networks in `path` were trained as `wanted` says."""
     from labctl.files.arrays import read_npz
 
-    said = json.loads(str(read_npz(path, lambda key: key == "training").get("training", "{}")))
+    stored = json.loads(str(read_npz(path, lambda key: key == "training").get("training", "{}")))
     here = wanted.model_dump(mode="json", exclude={"survey"})
-    if here != said:
-        odd = sorted(key for key in {*here, *said} if here.get(key) != said.get(key))
+    if here != stored:
+        odd = sorted(key for key in {*here, *stored} if here.get(key) != stored.get(key))
         raise BenchError(
             f"{path} was trained with another {', '.join(odd)}; expected the same, to go on from it: name a new folder "
             "with --out"

@@ -1,4 +1,4 @@
-"""What a comparison says as a table: printed, as Markdown, and as CSV for whoever draws it in another way."""
+"""The tables of an experiment: printed, as Markdown, and as CSV for other plots."""
 
 import csv
 import io
@@ -48,9 +48,9 @@ WINE_LEGEND = (
 )
 
 
-def chip_rows(found: Comparison) -> list[tuple[str, ...]]:
+def chip_rows(comparison: Comparison) -> list[tuple[str, ...]]:
     """Return a row per method and density, and one per other wafer."""
-    return [_chip_row(r) for r in sorted(found.results, key=_order)]
+    return [_chip_row(r) for r in sorted(comparison.results, key=_order)]
 
 
 def _order(r: Result) -> tuple[bool, float, int]:
@@ -59,21 +59,21 @@ def _order(r: Result) -> tuple[bool, float, int]:
 
 def _chip_row(r: Result) -> tuple[str, ...]:
     f = r.figures()
-    said = ("software", "mean", "spread", "best", "median", "worst", "untuned")
+    shown = ("software", "mean", "spread", "best", "median", "worst", "untuned")
     return (
         r.method + (f", wafer {r.seed}" if r.other else ""),
         f"x {r.density:g}",
         str(len(r.dies)),
-        *(f"{100 * f[name]:.2f}" for name in said),
+        *(f"{100 * f[name]:.2f}" for name in shown),
         f"{100 * f['fidelity']:.2f}",
         f"{f['defects']:.0f}",
     )
 
 
-def wine_rows(found: Wine) -> list[tuple[str, ...]]:
+def wine_rows(wine: Wine) -> list[tuple[str, ...]]:
     """Return a row per diameter, and one of the software."""
     rows = []
-    for array in found.arrays:
+    for array in wine.arrays:
         f = array.figures()
         rows.append(
             (
@@ -85,19 +85,19 @@ def wine_rows(found: Wine) -> list[tuple[str, ...]]:
                 f"{100 * f['at_published']:.1f}",
             )
         )
-    first = found.arrays[0]
+    first = wine.arrays[0]
     software = [f"{100 * first.software[p].mean():.2f} ({100 * first.software[p].min():.1f})" for p in PARTS]
     return [*rows, ("software", str(len(first.cells)), "", "", *software, "")]
 
 
-def show_chip(found: Comparison, screen: Console) -> None:
+def show_chip(comparison: Comparison, screen: Console) -> None:
     """Print the table of the integrated chip."""
-    _show(screen, f"mtj-chip: {found.network}", CHIP_COLUMNS, chip_rows(found), CHIP_LEGEND)
+    _show(screen, f"mtj-chip: {comparison.network}", CHIP_COLUMNS, chip_rows(comparison), CHIP_LEGEND)
 
 
-def show_wine(found: Wine, screen: Console) -> None:
+def show_wine(wine: Wine, screen: Console) -> None:
     """Print the table of the passive arrays."""
-    _show(screen, "wine-passive: 13-6-3", WINE_COLUMNS, wine_rows(found), WINE_LEGEND)
+    _show(screen, "wine-passive: 13-6-3", WINE_COLUMNS, wine_rows(wine), WINE_LEGEND)
 
 
 def _show(screen: Console, title: str, columns: Sequence[Column], rows: Sequence[tuple[str, ...]], legend: str) -> None:
@@ -119,29 +119,29 @@ def markdown(columns: Sequence[Column], rows: Sequence[tuple[str, ...]], legend:
     <BLANKLINE>
     """
     lines = [[c.heading for c in columns], *rows]
-    said = ["| " + " | ".join(row) + " |" for row in lines]
+    text = ["| " + " | ".join(row) + " |" for row in lines]
     rule = "|" + "|".join("--:" if c.right else ":--" for c in columns) + "|"
-    return "\n".join([said[0], rule, *said[1:], "", legend, ""])
+    return "\n".join([text[0], rule, *text[1:], "", legend, ""])
 
 
-def chip_csv(found: Comparison) -> str:
+def chip_csv(comparison: Comparison) -> str:
     """Return one line per network and die."""
     text = io.StringIO()
     names = [f.name for f in fields(DieError)]
     sheet = csv.writer(text, lineterminator="\n")
     sheet.writerow(["method", "density", "wafer_seed", *names])
-    for r in sorted(found.results, key=_order):
+    for r in sorted(comparison.results, key=_order):
         for die in r.dies:
             sheet.writerow([r.method, f"{r.density:g}", r.seed, *(_plain(getattr(die, name)) for name in names)])
     return text.getvalue()
 
 
-def wine_csv(found: Wine) -> str:
+def wine_csv(wine: Wine) -> str:
     """Return one line per network and diameter."""
     text = io.StringIO()
     sheet = csv.writer(text, lineterminator="\n")
     sheet.writerow(["die", "diameter", "network", "fidelity", *PARTS, *(f"software_{part}" for part in PARTS)])
-    for a in found.arrays:
+    for a in wine.arrays:
         for n in range(len(a.cells)):
             values = [a.fidelity[n], *(a.accuracy[p][n] for p in PARTS), *(a.software[p][n] for p in PARTS)]
             sheet.writerow([a.die, _plain(a.diameter), n, *map(_plain, values)])

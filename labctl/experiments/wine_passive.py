@@ -74,31 +74,31 @@ class PassiveArray:
         """Return the accuracy on all samples together, training and test."""
         of = self.software if software else self.accuracy
         train, test = self.samples
-        found: FloatArray = (train * of[f"{tuning}_train"] + test * of[f"{tuning}_test"]) / (train + test)
-        return found
+        accuracy: FloatArray = (train * of[f"{tuning}_train"] + test * of[f"{tuning}_test"]) / (train + test)
+        return accuracy
 
     @property
     def fidelity(self) -> FloatArray:
         """Write fidelity of every network."""
-        found: FloatArray = self.correct / self.cells
-        return found
+        fidelity: FloatArray = self.correct / self.cells
+        return fidelity
 
     def figures(self) -> dict[str, float]:
-        """Return mean and minimum of what there is, and the share of networks at or above the published accuracy."""
-        found = {"fidelity": float(self.correct.sum() / self.cells.sum()), "fidelity_min": float(self.fidelity.min())}
-        found["pulses_per_cell"] = float(self.pulses.sum() / self.cells.sum())
+        """Return mean and minimum of each accuracy, and the share of networks at or above the published one."""
+        figures = {"fidelity": float(self.correct.sum() / self.cells.sum()), "fidelity_min": float(self.fidelity.min())}
+        figures["pulses_per_cell"] = float(self.pulses.sum() / self.cells.sum())
         for part in PARTS:
-            found[part], found[f"{part}_min"] = float(self.accuracy[part].mean()), float(self.accuracy[part].min())
-            found[f"software_{part}"] = float(self.software[part].mean())
-        found["at_published"] = float((self.whole("tuned") >= PUBLISHED).mean())
-        return found
+            figures[part], figures[f"{part}_min"] = float(self.accuracy[part].mean()), float(self.accuracy[part].min())
+            figures[f"software_{part}"] = float(self.software[part].mean())
+        figures["at_published"] = float((self.whole("tuned") >= PUBLISHED).mean())
+        return figures
 
 
 @dataclass(frozen=True, eq=False)
 class Wine:
     """What came of it, by diameter."""
 
-    asked: WineSettings
+    settings: WineSettings
     arrays: tuple[PassiveArray, ...]
     seconds: Mapping[str, float]
 
@@ -106,7 +106,7 @@ class Wine:
         """Return all of it, for ``results.json``."""
         return {
             "experiment": "wine-passive",
-            "asked": asdict(self.asked),
+            "asked": asdict(self.settings),
             "dies": [
                 {
                     "die": a.die,
@@ -122,40 +122,40 @@ class Wine:
         }
 
 
-def reproduce(asked: WineSettings, steps: Steps, campaign: Path) -> Wine:
+def reproduce(settings: WineSettings, steps: Steps, campaign: Path) -> Wine:
     """Do what is asked for, as far as it is not done yet.
 
     Raises:
         BenchError: files do not fit, or the folder belongs to other settings.
         LabError: the campaign did not come to its end.
     """
-    given = Path(asked.solutions).resolve() if asked.solutions else _trained(asked, steps)
-    overrides = {**(asked.set or {}), "solutions": str(given)}
-    if asked.seed is not None:
-        overrides["seed"] = str(asked.seed)
+    given = Path(settings.solutions).resolve() if settings.solutions else _trained(settings, steps)
+    overrides = {**(settings.set or {}), "solutions": str(given)}
+    if settings.seed is not None:
+        overrides["seed"] = str(settings.seed)
     arrays = read(steps.run("campaign", campaign, overrides))
-    return Wine(asked, arrays, dict(steps.seconds))
+    return Wine(settings, arrays, dict(steps.seconds))
 
 
-def _trained(asked: WineSettings, steps: Steps) -> Path:
-    """Return the file of the networks, trained if it is not there."""
+def _trained(settings: WineSettings, steps: Steps) -> Path:
+    """Return the file of the networks, which are trained unless the file exists."""
     from labctl.experiments.wine_training import train
 
     def make(path: Path) -> None:
-        wine, seeds = datasets.load("wine"), np.arange(asked.train_seed, asked.train_seed + asked.count)
+        wine, seeds = datasets.load("wine"), np.arange(settings.train_seed, settings.train_seed + settings.count)
         save(path, train(wine.x_train, wine.y_train, seeds, EPOCHS))
 
-    return steps.make(f"solutions-{asked.count}-from-{asked.train_seed}.npz", make)
+    return steps.make(f"solutions-{settings.count}-from-{settings.train_seed}.npz", make)
 
 
 def read(folder: Path) -> tuple[PassiveArray, ...]:
     """Return what a finished run says of each of its dies, the smallest devices first."""
     run = open_run(folder)
-    found = []
+    arrays = []
     for name in run.meta["dies"]:
         die = run.die(name)
         write, inference = die.table("write"), die.table("inference")
-        found.append(
+        arrays.append(
             PassiveArray(
                 name,
                 float(die.meta["description"]["junction"]["diameter"]),
@@ -167,4 +167,4 @@ def read(folder: Path) -> tuple[PassiveArray, ...]:
                 (int(inference["confusion_tuned_train"][0].sum()), int(inference["confusion_tuned_test"][0].sum())),
             )
         )
-    return tuple(sorted(found, key=lambda a: a.diameter))
+    return tuple(sorted(arrays, key=lambda a: a.diameter))

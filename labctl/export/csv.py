@@ -127,11 +127,11 @@ def write_csv(state: RunState, run: Run, folder: Path) -> list[Path]:
 
 def _groups(table: Table) -> dict[tuple[Any, ...], list[str]]:
     """Return the columns of a table that hold arrays by the axes and the shape of one array."""
-    found: dict[tuple[Any, ...], list[str]] = {}
+    groups: dict[tuple[Any, ...], list[str]] = {}
     for column, values in table.columns.items():
         if values.ndim > 1 and values.size:
-            found.setdefault((tuple(table.axes.get(column, ())), values.shape[1:]), []).append(column)
-    return found
+            groups.setdefault((tuple(table.axes.get(column, ())), values.shape[1:]), []).append(column)
+    return groups
 
 
 def _plain(value: Any) -> Any:

@@ -39,7 +39,7 @@ def number_of(figure: str) -> int:
 
 
 @dataclass(frozen=True)
-class TestLimit:
+class PassRange:
     """Between which values a figure passes, infinite where there is no limit, and whether the limits themselves do."""
 
     low: float = -math.inf
@@ -53,29 +53,29 @@ class TestLimit:
         return above and (value < self.high or (value == self.high and self.high_passes))
 
 
-def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, TestLimit]:
+def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, PassRange]:
     """Return the limits that a campaign's rules for bins amount to.
 
     A rule of a bad bin with one comparison is a limit, the tightest counts; rules that join several are none.
 
     >>> limits_of([{"bin": "leaky", "hard": 4, "when": "r_p < 1 kohm"}])["r_p"]
-    Limit(low=1000.0, high=inf, low_passes=True, high_passes=True)
+    PassRange(low=1000.0, high=inf, low_passes=True, high_passes=True)
     """
-    found: dict[str, TestLimit] = {}
+    limits: dict[str, PassRange] = {}
     for rule in rules:
         if rule["hard"] == 1 or " and " in rule["when"]:
             continue
         bound = Bound.parse(rule["when"])
-        now = found.get(bound.figure, TestLimit())
+        now = limits.get(bound.figure, PassRange())
         # the rule says what is bad, so what equals a bound of "<" or ">" passes
         passes = "=" not in bound.sign
         if bound.sign.startswith("<"):
             if (bound.value, not passes) > (now.low, not now.low_passes):
-                now = TestLimit(bound.value, now.high, passes, now.high_passes)
+                now = PassRange(bound.value, now.high, passes, now.high_passes)
         elif (-bound.value, not passes) > (-now.high, not now.high_passes):
-            now = TestLimit(now.low, bound.value, now.low_passes, passes)
-        found[bound.figure] = now
-    return found
+            now = PassRange(now.low, bound.value, now.low_passes, passes)
+        limits[bound.figure] = now
+    return limits
 
 
 def soft_numbers(names: Sequence[tuple[str, int]]) -> dict[str, int]:
@@ -88,9 +88,9 @@ def soft_numbers(names: Sequence[tuple[str, int]]) -> dict[str, int]:
     for name, hard in sorted(set(names)):
         by_hard.setdefault(hard, []).append(name)
     return {
-        name: hard if len(found) == 1 else min(hard * 100 + k, 32767)
-        for hard, found in sorted(by_hard.items())
-        for k, name in enumerate(found)
+        name: hard if len(in_bin) == 1 else min(hard * 100 + k, 32767)
+        for hard, in_bin in sorted(by_hard.items())
+        for k, name in enumerate(in_bin)
     }
 
 
@@ -163,10 +163,10 @@ def _bin(one: Try) -> str:
 
 def _figures(one: Try) -> list[tuple[str, float]]:
     """Return the figures of a try and its time, in the order of their test numbers."""
-    found = dict(one.figures)
+    figures = dict(one.figures)
     if one.seconds:
-        found.setdefault("seconds", one.seconds)
-    return sorted(found.items(), key=lambda item: (number_of(item[0]), item[0]))
+        figures.setdefault("seconds", one.seconds)
+    return sorted(figures.items(), key=lambda item: (number_of(item[0]), item[0]))
 
 
 def _mir(state: RunState, begun: float, wafer: str) -> bytes:
@@ -193,8 +193,8 @@ def _mir(state: RunState, begun: float, wafer: str) -> bytes:
     )
 
 
-def _ptr(figure: str, value: float, limit: TestLimit | None) -> bytes:
-    finite, bounds = math.isfinite(value), limit or TestLimit()
+def _ptr(figure: str, value: float, limit: PassRange | None) -> bytes:
+    finite, bounds = math.isfinite(value), limit or PassRange()
     low, high = math.isfinite(bounds.low), math.isfinite(bounds.high)
     scale = 2 if figure in RATIOS else _SCALES.get(UNITS.get(figure, ""), 0)
     judged = low or high
@@ -224,9 +224,9 @@ def _ptr(figure: str, value: float, limit: TestLimit | None) -> bytes:
 
 
 def _prr(die: DieState, one: Try, tests: int, soft: Mapping[str, int]) -> bytes:
-    said = ["" if one.state is State.DONE else one.state.value, one.rule, one.reason]
+    texts = ["" if one.state is State.DONE else one.state.value, one.rule, one.reason]
     if die.suspect:
-        said.append(f"suspect: {die.suspect}")
+        texts.append(f"suspect: {die.suspect}")
     return record(
         "PRR",
         PART_FLG=(1 if one.number > 1 else 0)
@@ -240,7 +240,7 @@ def _prr(die: DieState, one: Try, tests: int, soft: Mapping[str, int]) -> bytes:
         Y_COORD=_coordinate(die.at[1]),
         TEST_T=min(round(one.seconds * 1e3), 2**32 - 1),
         PART_ID=die.name,
-        PART_TXT="; ".join(text for text in said if text),
+        PART_TXT="; ".join(text for text in texts if text),
     )
 
 

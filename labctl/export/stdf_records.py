@@ -14,8 +14,8 @@ _LONGEST = 65535
 
 def _text(value: str) -> bytes:
     """Return a C*n: length byte and at most 255 ASCII characters; others become question marks."""
-    found = value.encode("ascii", "replace")[:255]
-    return bytes([len(found)]) + found
+    encoded = value.encode("ascii", "replace")[:255]
+    return bytes([len(encoded)]) + encoded
 
 
 def _letter(value: str) -> bytes:

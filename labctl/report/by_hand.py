@@ -12,13 +12,13 @@ from labctl.storage.results import open_run
 
 def rows(folder: Path) -> list[dict[str, Any]]:
     """Return what was recorded, one plain dict per record; NaN as None."""
-    found = []
+    records = []
     die = open_run(folder).die(DIE)
     for name in die.tables:
         table = die.table(name)
         fields = [column for column in table if column not in ("seq", "stage", "utc")]
-        found += [{c: _plain(table[c][k]) for c in fields} for k in range(table.rows)]
-    return found
+        records += [{c: _plain(table[c][k]) for c in fields} for k in range(table.rows)]
+    return records
 
 
 def _plain(value: Any) -> Any:
@@ -43,14 +43,16 @@ def show(row: dict[str, Any], screen: Console) -> None:
     g = row["conductance"]
     where = f"kernel {row['kernel']}, row {row['row']}, column {row['col']}"
     value = "nothing known" if g is None else f"{g * 1e6:.4g} uS" + (f" ({1e-3 / g:.4g} kohm)" if g > 0 else "")
-    said = f"{where}: {value} at {row['v_read'] * 1e3:g} mV, reads {'P' if row['state'] else 'AP'}{_flags(row['flag'])}"
+    message = (
+        f"{where}: {value} at {row['v_read'] * 1e3:g} mV, reads {'P' if row['state'] else 'AP'}{_flags(row['flag'])}"
+    )
     if "target" in row:
         done = "verified" if row["verified"] else "NOT verified"
-        said += (
+        message += (
             f"; after {row['voltage'] * 1e3:g} mV, {row['width'] * 1e3:g} ms towards {'P' if row['target'] else 'AP'}: "
             f"{done}{_flags(row['pulse_flag'], ' during the pulse')}"
         )
-    screen.print(said, markup=False, soft_wrap=True)
+    screen.print(message, markup=False, soft_wrap=True)
 
 
 def _flags(value: int, when: str = "") -> str:

@@ -107,8 +107,8 @@ def against_time(series: Series) -> str:
         frame.parts.append('<path class="golden-line" d="M' + "L".join(f"{x:.1f} {y:.1f}" for x, y in golden) + '"/>')
     for x, y, (utc, _, die, is_golden) in zip(xs, ys, series.points, strict=True):
         at = frame.at(x, y)
-        said = f"{die}, {time.strftime('%H:%M', time.localtime(utc))}: {plain(y)} {series.unit}".rstrip()
-        title = f"<title>{escape(said)}</title>"
+        label = f"{die}, {time.strftime('%H:%M', time.localtime(utc))}: {plain(y)} {series.unit}".rstrip()
+        title = f"<title>{escape(label)}</title>"
         if is_golden:
             mark = f'<path class="golden" d="M{at[0]:.1f} {at[1] - 5.5:.1f}l5.5 5.5l-5.5 5.5l-5.5 -5.5z">{title}</path>'
         else:
@@ -128,15 +128,15 @@ def _clock_ticks(low: float, high: float) -> list[tuple[float, str]]:
     ]
 
 
-def histogram(found: Distribution) -> str:
+def histogram(distribution: Distribution) -> str:
     """Return a distribution over the cells of all dies."""
-    low, high = min(b.edges[0] for b in found.bars), max(b.edges[-1] for b in found.bars)
-    top = max(max(b.counts) for b in found.bars)
-    frame = _Frame((low, high), (0.0, top * 1.06), found.title)
+    low, high = min(b.edges[0] for b in distribution.bars), max(b.edges[-1] for b in distribution.bars)
+    top = max(max(b.counts) for b in distribution.bars)
+    frame = _Frame((low, high), (0.0, top * 1.06), distribution.title)
     ticks = [(v, plain(v)) for v in nice(low, high, 8)]
-    frame.axes(ticks, nice(0.0, top, 4), found.unit, found.what)
+    frame.axes(ticks, nice(0.0, top, 4), distribution.unit, distribution.what)
     base = frame.at(low, 0.0)[1]
-    for number, bars in enumerate(found.bars):
+    for number, bars in enumerate(distribution.bars):
         steps = []
         for left, right, n in zip(bars.edges[:-1], bars.edges[1:], bars.counts, strict=True):
             (a, y), (b, _) = frame.at(left, n), frame.at(right, n)
@@ -154,21 +154,21 @@ def spreads(dies: Sequence[DieFacts], names: Sequence[str], title: str, unit: st
     order = sorted((d for d in dies if any(n in d.measured.spreads for n in names)), key=lambda d: d.tries[-1].since)
     if not order:
         return ""
-    found = [(k, n, d.measured.spreads[n]) for k, d in enumerate(order) for n in names if n in d.measured.spreads]
-    ends = [v * factor for _, _, s in found for v in (s.p5, s.p95)]
+    shown = [(k, n, d.measured.spreads[n]) for k, d in enumerate(order) for n in names if n in d.measured.spreads]
+    ends = [v * factor for _, _, s in shown for v in (s.p5, s.p95)]
     frame = _Frame((-0.8, len(order) - 0.2), _padded(min(ends), max(ends)), title)
     whole = [(v, plain(v + 1)) for v in nice(0, len(order) - 1, 6) if v == int(v)]
     frame.axes(whole, nice(frame.y0, frame.y1, 4), "dies in the order measured", unit)
-    for k, name, s in found:
+    for k, name, s in shown:
         number = names.index(name)
         x, top = frame.at(k, s.p95 * factor)
         bottom = frame.at(k, s.p5 * factor)[1]
         upper, lower, middle = (frame.at(k, v * factor)[1] for v in (s.p75, s.p25, s.median))
         wide = min(14.0, 0.55 * (_WIDE - _LEFT - _RIGHT) / (len(order) + 1))
-        said = f"{order[k].name}: median {s.median * factor:.4g} {unit}, "
-        said += f"5 to 95 %: {s.p5 * factor:.4g} to {s.p95 * factor:.4g}"
+        label = f"{order[k].name}: median {s.median * factor:.4g} {unit}, "
+        label += f"5 to 95 %: {s.p5 * factor:.4g} to {s.p95 * factor:.4g}"
         frame.parts.append(
-            f'<g class="spread spread-{number}"><title>{escape(said)}</title>'
+            f'<g class="spread spread-{number}"><title>{escape(label)}</title>'
             f'<path d="M{x:.1f} {top:.1f}V{bottom:.1f}"/>'
             f'<rect x="{x - wide / 2:.1f}" y="{upper:.1f}" width="{wide:.1f}" height="{max(lower - upper, 1.0):.1f}"/>'
             f'<path class="median" d="M{x - wide / 2:.1f} {middle:.1f}h{wide:.1f}"/></g>'

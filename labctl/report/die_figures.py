@@ -38,7 +38,7 @@ def _table(die: DieData, name: str) -> Table | None:
 
 
 def figures(run: Run, name: str) -> DieFigures:
-    """Return the figures of one die, of which nothing may be on the disk yet."""
+    """Return the figures of one die; nothing of it may be on the disk yet."""
     if name not in run.dies:
         return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
     die = run.die(name)
@@ -46,12 +46,12 @@ def figures(run: Run, name: str) -> DieFigures:
     for event in die.events():
         if event.kind == "die_ended":
             ended = event.body
-    found = ended.get("bin", UNFINISHED)
+    bin_ = ended.get("bin", UNFINISHED)
     if ended and not die.sealed:
-        found = NOT_SEALED
+        bin_ = NOT_SEALED
     return DieFigures(
         name,
-        found,
+        bin_,
         ended.get("outcome", UNFINISHED) if die.sealed else UNFINISHED,
         ended.get("reason", ""),
         _table(die, "survey"),
@@ -68,8 +68,8 @@ def _visit(name: str) -> bool:
 
 def _ordered(run: Run) -> list[str]:
     """Return the dies in the order of the campaign, of a run folder those that have not been started too."""
-    said = [name for name in run.meta.get("dies", ()) if name in run.dies or run.path.is_dir()]
-    return said + [name for name in run.dies if name not in said]
+    named = [name for name in run.meta.get("dies", ()) if name in run.dies or run.path.is_dir()]
+    return named + [name for name in run.dies if name not in named]
 
 
 def good_range(values: FloatArray, good: FloatArray) -> tuple[float, float]:
@@ -84,7 +84,7 @@ def good_range(values: FloatArray, good: FloatArray) -> tuple[float, float]:
 
 def _scatter_points(die: DieData) -> tuple[FloatArray, FloatArray] | None:
     """Return ideal and measured column currents at scale 1 of all solutions, in uA."""
-    found = _table(die, "layer_current")
-    if found is None or not found.rows:
+    currents = _table(die, "layer_current")
+    if currents is None or not currents.rows:
         return None
-    return found["untuned_ideal"].ravel() * 1e6, found["untuned"].ravel() * 1e6
+    return currents["untuned_ideal"].ravel() * 1e6, currents["untuned"].ravel() * 1e6

@@ -38,25 +38,25 @@ _MARKS = {
 
 def caption(die: DieData) -> str:
     """Return a line about the die: size, diameter, seed, read voltage, whatever its data say."""
-    meta, tables, said = die.meta, die.tables, []
+    meta, tables, facts = die.meta, die.tables, []
     if "survey" in tables:
         survey = die.table("survey")
         kernels, rows, cols = survey["g_p"].shape
-        said.append(f"{kernels} x {rows} x {cols} cells" if kernels > 1 else f"{rows} x {cols} cells")
+        facts.append(f"{kernels} x {rows} x {cols} cells" if kernels > 1 else f"{rows} x {cols} cells")
     junction = (meta.get("description") or {}).get("junction") or {}
     diameters = junction.get("kernel_diameters") or [d for d in [junction.get("diameter")] if d]
     if diameters:
-        said.append("/".join(f"{d * 1e9:.4g}" for d in diameters) + " nm")
+        facts.append("/".join(f"{d * 1e9:.4g}" for d in diameters) + " nm")
     if meta.get("body"):
-        said.append(str(meta["body"]))
+        facts.append(str(meta["body"]))
     if "seed" in meta:
-        said.append(f"seed {meta['seed']}")
+        facts.append(f"seed {meta['seed']}")
     started = [e.body for e in die.events() if e.kind == "stage_started" and isinstance(e.body, dict)]
     parts = [part for body in started for part in (body, body.get("inference"), body.get("readout")) if part]
     volts = {part["v_read"] for part in parts if part.get("v_read")}
     if volts:
-        said.append("read at " + ", ".join(f"{v * 1e3:.4g} mV" for v in sorted(volts)))
-    return "  ·  ".join(said)
+        facts.append("read at " + ", ".join(f"{v * 1e3:.4g} mV" for v in sorted(volts)))
+    return "  ·  ".join(facts)
 
 
 def die_picture(
@@ -102,8 +102,8 @@ def _map(figure: Figure, ax: Axes, survey: Table, k: int) -> None:
     g, defect = survey["g_p"][k] * 1e6, survey["defect"][k]
     low, high = good_range(g, defect == 0)
     image = ax.imshow(g, cmap="viridis", origin="upper", aspect="equal", vmin=low, vmax=high)
-    found = [(code, name, int((defect == code).sum())) for code, name in DEFECTS.items() if (defect == code).any()]
-    for code, name, n in found:
+    present = [(code, name, int((defect == code).sum())) for code, name in DEFECTS.items() if (defect == code).any()]
+    for code, name, n in present:
         row, col = np.nonzero(defect == code)
         ax.plot(
             col,
@@ -116,7 +116,7 @@ def _map(figure: Figure, ax: Axes, survey: Table, k: int) -> None:
             linestyle="none",
             label=f"{name} ({n})",
         )
-    if found:
+    if present:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
     ax.set(title=f"kernel {int(survey['kernel'][k])}: G_P as surveyed", xlabel="column", ylabel="row")
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))

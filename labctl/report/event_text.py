@@ -50,9 +50,9 @@ def _ended(code: int, reason: str) -> str:
     >>> _ended(4, "stopped by the operator: ana"), _ended(5, "the disk is full")
     ('stopped by the operator: ana', 'stopped because data could not be written or read: the disk is full')
     """
-    said = OUTCOMES.get(code, f"ended with exit code {code}")
+    meaning = OUTCOMES.get(code, f"ended with exit code {code}")
     first = reason.splitlines()[0] if reason else ""
-    return first if first.startswith(said) else f"{said}: {first}" if first else said
+    return first if first.startswith(meaning) else f"{meaning}: {first}" if first else meaning
 
 
 def event(entry: Entry) -> tuple[str, str, str]:
@@ -99,8 +99,8 @@ def event(entry: Entry) -> tuple[str, str, str]:
             code = int(body.get("exit", 70))
             level = {0: "note", 1: "note", 3: "warning", 4: "decision"}.get(code, "alarm")
             return level, die, f"run {_ended(code, str(body.get('reason') or ''))}"
-    said = text or ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
-    return "note", die, f"{entry.kind}{': ' if said else ''}{said}"
+    message = text or ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
+    return "note", die, f"{entry.kind}{': ' if message else ''}{message}"
 
 
 def _because(body: Mapping[str, Any]) -> str:
@@ -118,11 +118,11 @@ def _state(body: Mapping[str, Any]) -> str:
 def _move(body: Mapping[str, Any]) -> str:
     number = int(body.get("try", 1))
     again = f", try {number}" if number > 1 else ""
-    found = f", bin {body['bin']}" if body.get("bin") not in (None, "", body.get("state")) else ""
+    bin_ = f", bin {body['bin']}" if body.get("bin") not in (None, "", body.get("state")) else ""
     why = f" ({body['rule']})" if body.get("rule") and not body.get("reason") else ""
     figures = [f"{BY_KEY[k].title} {BY_KEY[k].text(v)}" for k, v in body.get("figures", {}).items() if k in BY_KEY]
     measured = f"; {', '.join(figures)}" if figures else ""
-    return f"{body.get('state', '')}{again}{found}{why}{_because(body)}{measured}"
+    return f"{body.get('state', '')}{again}{bin_}{why}{_because(body)}{measured}"
 
 
 def _golden(body: Mapping[str, Any]) -> str:
@@ -132,7 +132,7 @@ def _golden(body: Mapping[str, Any]) -> str:
 
 def _watchdog(body: Mapping[str, Any]) -> tuple[str, str, str]:
     what = str(body.get("what", ""))
-    said = {
+    message = {
         "died": "the process that owns the instruments died",
         "hung": "the process that owns the instruments did not answer in time and was ended",
         "safe": "the bench was made safe: outputs at 0 V and off, relays open, read back",
@@ -141,7 +141,7 @@ def _watchdog(body: Mapping[str, Any]) -> tuple[str, str, str]:
     seconds = body.get("seconds")
     after = f" ({duration(float(seconds))} later)" if seconds is not None and what in ("safe", "unsafe") else ""
     text = f": {body['text']}" if body.get("text") else ""
-    return ("note" if what == "safe" else "alarm"), str(body.get("die", "")), f"{said}{after}{text}"
+    return ("note" if what == "safe" else "alarm"), str(body.get("die", "")), f"{message}{after}{text}"
 
 
 def _resumed(body: Mapping[str, Any]) -> str:
@@ -161,19 +161,19 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
     """
     if alive:
         return []
-    found: list[Redo] = []
+    steps: list[Redo] = []
     excluded = left_out(state)
     open_dies = [d for d in state.dies.values() if d.name in state.unfinished]
     broken = [d.name for d in open_dies if d.tries]
     fresh = [d.name for d in open_dies if not d.tries]
     if broken and fresh:
-        said = f"go on with all: {counted(len(broken), 'die')} not finished, {counted(len(fresh), 'die')} not begun"
-        found.append(Redo(said, _command("resume", run)))
+        message = f"go on with all: {counted(len(broken), 'die')} not finished, {counted(len(fresh), 'die')} not begun"
+        steps.append(Redo(message, _command("resume", run)))
     elif fresh:
-        found.append(Redo(f"go on: {counted(len(fresh), 'die')} not begun", _command("resume", run)))
+        steps.append(Redo(f"go on: {counted(len(fresh), 'die')} not begun", _command("resume", run)))
     if broken:
-        said = f"go on with these only: {_why(state, broken)}"
-        found.append(Redo(said, _command("resume", run, "--only", ",".join(broken))))
+        message = f"go on with these only: {_why(state, broken)}"
+        steps.append(Redo(message, _command("resume", run, "--only", ",".join(broken))))
     again = {
         "no contact; clean needles and pads, then measure again in a new run": [
             d.name for d in state.subjects if d.state is State.CONTACT_FAIL
@@ -188,16 +188,16 @@ def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Re
             d.name for d in state.subjects if d.suspect and d.state is State.DONE
         ],
     }
-    found += [
+    steps += [
         Redo(f"{counted(len(names), 'die')}: {why}", new_run(argv, names)) for why, names in again.items() if names
     ]
-    return found
+    return steps
 
 
 def _why(state: RunState, names: Iterable[str]) -> str:
     """Return in what states the dies are, most frequent first."""
-    found = [state.dies[n].state for n in names]
-    kinds = ["broken off" if s in ACTIVE else s.value for s in found]
+    states = [state.dies[n].state for n in names]
+    kinds = ["broken off" if s in ACTIVE else s.value for s in states]
     return ", ".join(f"{kinds.count(k)} {k}" for k in sorted(set(kinds), key=lambda k: (-kinds.count(k), k)))
 
 

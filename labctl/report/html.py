@@ -132,8 +132,8 @@ def _after(seconds: float) -> str:
 
 def _gravest(events: Sequence[ReportEvent]) -> list[ReportEvent]:
     """Return the gravest, in their order; what another says of the same die as well is left out."""
-    said = {(e.die, e.text) for e in events}
-    events = [e for e in events if not any(d == e.die and t != e.text and e.text in t for d, t in said)]
+    texts = {(e.die, e.text) for e in events}
+    events = [e for e in events if not any(d == e.die and t != e.text and e.text in t for d, t in texts)]
     alarms = [e for e in events if e.level == "alarm"][:_LOOK]
     warnings = [e for e in events if e.level == "warning"][: _LOOK - len(alarms)]
     return sorted([*alarms, *warnings], key=lambda e: e.seq)
@@ -142,26 +142,26 @@ def _gravest(events: Sequence[ReportEvent]) -> list[ReportEvent]:
 def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     """Return what stands in large type: (name, value, note)."""
     rest = len(facts.dies) - facts.meant
-    found = [("good dies", f"{facts.good} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
+    rows = [("good dies", f"{facts.good} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
     for key in ("fidelity", "accuracy_test", "r_p", "tmr"):
         values = [d.figures[key] for d in facts.dies if key in d.figures]
         q = BY_KEY[key]
         if values:
             note = f"median; {q.number(min(values))} to {q.number(max(values))}"
-            found.append((q.title, q.text(median(values)), note if len(values) > 1 else ""))
+            rows.append((q.title, q.text(median(values)), note if len(values) > 1 else ""))
     simulated, ended = facts.body == "simulated", facts.exit_code in (0, 1)
     foretold = facts.predicted.get("seconds", 0.0)
     note = f"{duration(foretold)} predicted{' for a bench' if simulated else ''}" if foretold else ""
     against = "" if simulated or not ended else _against(facts.seconds, foretold)
-    found.append(("time taken", duration(facts.seconds), note + against))
+    rows.append(("time taken", duration(facts.seconds), note + against))
     foretold = facts.predicted.get("bytes", 0.0)
     against = _against(facts.bytes, foretold) if ended else ""
     note = f"{size(foretold)} predicted{against}" if foretold else ""
-    found.append(("on disk", size(facts.bytes), note))
+    rows.append(("on disk", size(facts.bytes), note))
     tries = sum(max(0, len(d.tries) - 1) for d in facts.dies)
     if tries:
-        found.append(("further tries", str(tries), f"on {counted(sum(len(d.tries) > 1 for d in facts.dies), 'die')}"))
-    return found
+        rows.append(("further tries", str(tries), f"on {counted(sum(len(d.tries) > 1 for d in facts.dies), 'die')}"))
+    return rows
 
 
 def _against(taken: float, foretold: float) -> str:
@@ -171,9 +171,9 @@ def _against(taken: float, foretold: float) -> str:
 
 def _marked(dies: Sequence[DieFacts]) -> str:
     """Return what the marks on maps mean, those that there are."""
-    said = ["a white corner marks a die in doubt"] if any(d.suspect for d in dies) else []
-    said += ["each dot a further try"] if any(len(d.tries) > 1 for d in dies) else []
-    return f"{'; '.join(said).capitalize()}." if said else ""
+    notes = ["a white corner marks a die in doubt"] if any(d.suspect for d in dies) else []
+    notes += ["each dot a further try"] if any(len(d.tries) > 1 for d in dies) else []
+    return f"{'; '.join(notes).capitalize()}." if notes else ""
 
 
 def _shown(facts: Facts) -> list[str]:
@@ -189,10 +189,10 @@ def _columns(facts: Facts) -> list[tuple[str, str, bool]]:
 
 def _why(die: DieFacts) -> str:
     """Return what the table says of a die that is not good, or in doubt."""
-    found = ["in doubt"] if die.suspect else []
+    reasons = ["in doubt"] if die.suspect else []
     if not die.good:
-        found += [die.reason.splitlines()[0] if die.reason else die.rule]
-    return "; ".join(filter(None, found))
+        reasons += [die.reason.splitlines()[0] if die.reason else die.rule]
+    return "; ".join(filter(None, reasons))
 
 
 def _rows(facts: Facts, colours: dict[str, str]) -> list[list[tuple[Any, Any, str]]]:
@@ -222,22 +222,22 @@ def _mark(die: DieFacts, colours: dict[str, str]) -> Markup:
 def _in_short(die: DieFacts) -> str:
     """Return the figures of a die that stand beside its name."""
     keys = ("fidelity", "accuracy_test", "r_p", "tmr")
-    found = [f"{BY_KEY[k].title} {BY_KEY[k].text(die.figures[k])}" for k in keys if k in die.figures]
+    figures = [f"{BY_KEY[k].title} {BY_KEY[k].text(die.figures[k])}" for k in keys if k in die.figures]
     tries = [f"{len(die.tries)} tries"] if len(die.tries) > 1 else []
-    return " · ".join([*found, *tries])
+    return " · ".join([*figures, *tries])
 
 
 def _known(die: DieFacts) -> list[tuple[str, str]]:
     """Return the figures of a die, in words."""
-    found = [(q.title, q.text(die.figures[q.key])) for q in QUANTITIES if q.key in die.figures]
+    figures = [(q.title, q.text(die.figures[q.key])) for q in QUANTITIES if q.key in die.figures]
     if die.measured.defects:
         kinds = ", ".join(f"{n:,} {name}" for name, n in die.measured.defects.items())
-        found.append((f"defects of {die.measured.cells:,} cells", kinds))
+        figures.append((f"defects of {die.measured.cells:,} cells", kinds))
     for name, ohm in die.measured.contact.items():
-        found.append((f"contact, pads {name}", f"{ohm:.3g} Ω"))
+        figures.append((f"contact, pads {name}", f"{ohm:.3g} Ω"))
     known = {round(v, 9) for v in die.figures.values()}
     judged = die.tries[-1].figures if die.tries else {}
-    return found + [(f"{k}, as judged", f"{v:.4g}") for k, v in judged.items() if round(v, 9) not in known]
+    return figures + [(f"{k}, as judged", f"{v:.4g}") for k, v in judged.items() if round(v, 9) not in known]
 
 
 def _spreads(facts: Facts) -> Any:
@@ -271,11 +271,11 @@ def _origin(facts: Facts) -> Any:
 
 def _files(facts: Facts, folder: Path) -> Any:
     """Yield the files that the run keeps, and whether they are still what they were."""
-    for name, said in facts.provenance.get("files", {}).items():
+    for name, kept in facts.provenance.get("files", {}).items():
         path = folder / "files" / name
         try:
-            same = digest(path.read_bytes()) == said["sha256"]
+            same = digest(path.read_bytes()) == kept["sha256"]
             now = "as it was" if same else "CHANGED"
         except OSError:
             now = "missing"
-        yield name, said["path"], said["sha256"], now
+        yield name, kept["path"], kept["sha256"], now

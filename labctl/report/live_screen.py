@@ -79,9 +79,9 @@ def _rows(now: Now) -> list[tuple[str, RenderableType]]:
         unknown = "soon" if now.done == now.total else "not known before the first die is done"
         rows.append(("ends", Text(_ends(now) if now.left is not None else unknown)))
     for u in now.under_way[:3]:
-        again = [f"try {u.attempt}"] if u.attempt > 1 else []
-        said = ", ".join([f" {u.stage or u.state}", *again, duration(u.seconds), *_percent(u.share)])
-        rows.append(("now", Text.assemble((u.die, "bold"), said)))
+        again = [f"try {u.try_no}"] if u.try_no > 1 else []
+        progress = ", ".join([f" {u.stage or u.state}", *again, duration(u.seconds), *_percent(u.share)])
+        rows.append(("now", Text.assemble((u.die, "bold"), progress)))
         if u.figures:
             rows.append(("", Text(", ".join(u.figures))))
     if len(now.under_way) > 3:
@@ -106,8 +106,8 @@ def _ends(now: Now) -> str:
     at = [time.strftime("%H:%M", time.localtime(now.utc + s)) for s in (soonest, latest)]
     span = at[0] if at[0] == at[1] else f"{at[0]} to {at[1]}"
     minutes = round(likely / 60)
-    said = duration(60.0 * minutes).removesuffix(" 0 s") if minutes > 1 else duration(round(likely))
-    return f"in about {said} ({span})"
+    time_left = duration(60.0 * minutes).removesuffix(" 0 s") if minutes > 1 else duration(round(likely))
+    return f"in about {time_left} ({span})"
 
 
 def _disk(now: Now) -> str:
@@ -180,10 +180,10 @@ def _legend(now: Now, look: Mapping[str, tuple[str, str]]) -> Text:
 
 
 def _alarm(alarm: tuple[float, str, str, str], width: int) -> Text:
-    utc, level, die, said = alarm
+    utc, level, die, message = alarm
     sign, style = _LEVELS[level]
     at = time.strftime("%H:%M", time.localtime(utc))
-    return _cut(Text.assemble((f"{sign} {at} ", style), (f"{die}: " if die else "", "bold"), said), width)
+    return _cut(Text.assemble((f"{sign} {at} ", style), (f"{die}: " if die else "", "bold"), message), width)
 
 
 def _cut(text: Text, width: int) -> Text:

@@ -42,7 +42,7 @@ class UnderWay:
     die: str
     state: str
     stage: str
-    attempt: int
+    try_no: int
     seconds: float
     share: float | None
     figures: tuple[str, ...]
@@ -106,7 +106,7 @@ class Now:
 
 
 class Watcher:
-    """Looks at one run, again and again. Raises StorageError if there is none in `folder`."""
+    """Takes snapshots of one run. Raises StorageError if there is none in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -115,7 +115,7 @@ class Watcher:
         self._rows: dict[str, int] = {}
         self._figures: dict[str, _Figures] = {}
 
-    def look(self) -> Now:
+    def snapshot(self) -> Now:
         """Return where the run stands now. Raises StorageError if its journal cannot be read."""
         self._state, self._entries = read_run(self._folder, self._state, self._entries)
         state = self._state
@@ -126,11 +126,11 @@ class Watcher:
         committed = max([state.until, *(u.committed for u in under_way)])
         excluded = left_out(state)
         finished = [d for d in state.subjects if d.state in FINAL and d.name not in excluded]
-        found = [event_text.event(e) for e in self._entries]
+        events = [event_text.event(e) for e in self._entries]
         alarms = [
-            (e.stamp.utc, *said)
-            for e, said in zip(self._entries, found, strict=True)
-            if said[0] in ("warning", "alarm")
+            (e.stamp.utc, *event)
+            for e, event in zip(self._entries, events, strict=True)
+            if event[0] in ("warning", "alarm")
         ]
         latch = self._latch()
         if latch is not None:
@@ -195,10 +195,10 @@ class Watcher:
             die=die.name,
             state=die.state.value,
             stage=die.last.stage,
-            attempt=die.last.number,
+            try_no=die.last.number,
             seconds=max(0.0, time.time() - die.last.since),
             share=min(rows / usual, 1.0) if usual else None,
-            figures=tuple(figures.said()),
+            figures=tuple(figures.texts()),
             committed=committed,
         )
 
@@ -211,8 +211,8 @@ class Watcher:
                         self._rows[die.folder] = journal.last.seq
                 except StorageError:  # sealed, and its journal taken elsewhere
                     self._rows[die.folder] = 0
-        found = [n for n in self._rows.values() if n]
-        return statistics.median(found) if found else 0.0
+        counts = [n for n in self._rows.values() if n]
+        return statistics.median(counts) if counts else 0.0
 
 
 class _Figures:
@@ -238,13 +238,13 @@ class _Figures:
                 self._accuracy = float(entry.body["accuracy_tuned_test"])
         self._after = last
 
-    def said(self) -> list[str]:
+    def texts(self) -> list[str]:
         """Return it in words."""
-        found = [f"{self._good:,} of {self._cells:,} cells good"] if self._cells else []
+        texts = [f"{self._good:,} of {self._cells:,} cells good"] if self._cells else []
         if self._written:
             number = f"network {self._written}: " if self._written > 1 else ""
-            found.append(f"{number}fidelity {self._fidelity:.2%}")
-        return found + ([f"accuracy {self._accuracy:.1%}"] if self._accuracy else [])
+            texts.append(f"{number}fidelity {self._fidelity:.2%}")
+        return texts + ([f"accuracy {self._accuracy:.1%}"] if self._accuracy else [])
 
 
 def _mark(die: DieState, alive: bool, excluded: bool) -> Mark:
@@ -265,7 +265,7 @@ def _last(state: RunState) -> str:
     die = max(ended, key=lambda d: d.last.until if d.last else 0.0)
     assert die.last is not None
     names = {"fidelity": "fidelity", "accuracy": "accuracy"}
-    figures = [f"{said} {die.last.figures[k]:.1%}" for k, said in names.items() if k in die.last.figures]
+    figures = [f"{title} {die.last.figures[k]:.1%}" for k, title in names.items() if k in die.last.figures]
     why = "" if die.last.hard == 1 else die.reason.splitlines()[0] if die.reason else die.last.rule
     return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))
 

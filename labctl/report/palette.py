@@ -1,7 +1,7 @@
 """Colours of maps and charts, chosen so that they can be told apart by everybody, on paper and on a dark screen.
 
-Scales run from light to dark steadily, so they read in grey too: one for figures of which much is good, a warm one for
-figures of which much is bad. Bins have colours of the Okabe-Ito palette and a letter each.
+Scales run from light to dark steadily, so they read in grey too: one for figures whose high values are good, a warm one
+for figures whose high values are bad. Bins have colours of the Okabe-Ito palette and a letter each.
 """
 
 import math
@@ -11,7 +11,7 @@ from itertools import cycle
 COOL = ("#eef0dc", "#b5d8c3", "#68b3b8", "#30799f", "#20457c", "#15214d")
 WARM = ("#f6eedd", "#f0cd9b", "#dd9860", "#b75f40", "#7e302f", "#431722")
 BAD_IF_MANY = frozenset({"defects", "contact", "seconds", "touches"})
-"""Figures of which little is good."""
+"""Figures whose low values are good."""
 GOOD, NEUTRAL, BUSY = "#2f8f6b", "#c9c9c4", "#8f7fc0"
 _BINS = ("#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2", "#f0e442", "#7f7f7f", "#8c510a")
 
@@ -57,21 +57,21 @@ def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[st
     >>> of_bins(["good", "low-fidelity", "fast", "pending"], "good")
     {'good': ('#2f8f6b', 'G'), 'low-fidelity': ('#d55e00', 'F'), 'fast': ('#e69f00', 'A'), 'pending': ('#c9c9c4', '')}
     """
-    found: dict[str, tuple[str, str]] = {}
+    assigned: dict[str, tuple[str, str]] = {}
     taken: set[str] = set()
     colours = cycle(_BINS)
     for name in bins:
         if name == "pending" or name in busy:
-            found[name] = (NEUTRAL, "") if name == "pending" else (BUSY, "…")
+            assigned[name] = (NEUTRAL, "") if name == "pending" else (BUSY, "…")
             continue
         if name == "left out":
-            found[name] = (NEUTRAL, "–")
+            assigned[name] = (NEUTRAL, "–")
             continue
         words = "".join(reversed(name.upper().split("-")))
         letter = next((c for c in words if c.isalnum() and c not in taken), "?")
         taken.add(letter)
-        found[name] = (GOOD if name == good else NEUTRAL if name == "skipped" else next(colours)), letter
-    return found
+        assigned[name] = (GOOD if name == good else NEUTRAL if name == "skipped" else next(colours)), letter
+    return assigned
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:

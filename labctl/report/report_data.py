@@ -160,8 +160,8 @@ def gather(folder: Path) -> Facts:
     total = Counts.none()
     dies: list[DieFacts] = []
     for die in state.dies.values():
-        found, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded))
-        dies.append(found)
+        facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded))
+        dies.append(facts)
         if not die.golden:
             total.add(counts)
     subjects = tuple(d for d in dies if not d.golden)
@@ -208,19 +208,19 @@ def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
 
 
 def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> tuple[DieFacts, Counts]:
-    found, counts, file, last = Measured(), Counts.none(), "", die.last
+    measured, counts, file, last = Measured(), Counts.none(), "", die.last
     sealed = folder / "dies" / f"{die.folder}.h5"
     live = folder / "dies" / die.folder
     if sealed.is_file():
-        found, counts, file = *measure(DieData(die.folder, sealed, True)), f"dies/{sealed.name}"
+        measured, counts, file = *measure(DieData(die.folder, sealed, True)), f"dies/{sealed.name}"
     elif (live / "journal.db").is_file():
-        found, counts, file = *measure(DieData(die.folder, live, False)), f"dies/{live.name}/journal.db"
+        measured, counts, file = *measure(DieData(die.folder, live, False)), f"dies/{live.name}/journal.db"
     # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
     seconds = math.fsum(t.seconds for t in die.tries)
-    seconds += math.fsum(s.seconds for s in found.stages) if last and not last.seconds else 0.0
+    seconds += math.fsum(s.seconds for s in measured.stages) if last and not last.seconds else 0.0
     # a visit of the golden die may have read cells only, of which there are no maps
     of_visit = last.figures if die.golden and last else {}
-    figures = {**of_visit, **found.figures, **({"seconds": seconds} if seconds else {})}
+    figures = {**of_visit, **measured.figures, **({"seconds": seconds} if seconds else {})}
     return (
         DieFacts(
             name=die.name,
@@ -234,7 +234,7 @@ def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> 
             suspect=die.suspect,
             tries=die.tries,
             figures=figures,
-            measured=found,
+            measured=measured,
             bytes=sum(sizes.get(folder_of(die.name, t.number), 0) for t in die.tries),
             file=file,
         ),
@@ -247,10 +247,10 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Seri
     order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
     golden = {d.name for d in dies if d.golden}
     for key in _SERIES:
-        found = [TrendPoint(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
-        if len(found) > 1:
+        trend = [TrendPoint(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
+        if len(trend) > 1:
             quantity = BY_KEY[key]
-            yield Series(key, quantity.title, quantity.unit, quantity.factor, tuple(found))
+            yield Series(key, quantity.title, quantity.unit, quantity.factor, tuple(trend))
     drift: dict[str, list[TrendPoint]] = {}
     for entry in entries:
         if entry.kind == "golden":

@@ -45,8 +45,8 @@ def who(folder: Path, state: RunState) -> str:
         return ""
     try:
         if (folder / NAME).is_file():
-            found = holder(folder)
-            return "" if found is None else str(found)
+            owner = holder(folder)
+            return "" if owner is None else str(owner)
     except BenchError:  # a file system without locks
         pass
     # all there is to go by is when somebody last wrote
@@ -63,8 +63,10 @@ def _written(path: Path) -> float:
 
 def left_out(state: RunState) -> frozenset[str]:
     """Return the names of the dies that the campaign leaves out: skipped, and nobody asked for that while it ran."""
-    asked = {e.body.get("die") for e in state.events if e.kind == "asked"}
-    return frozenset(d.name for d in state.subjects if d.state is State.SKIPPED and not d.tries and d.name not in asked)
+    skipped = {e.body.get("die") for e in state.events if e.kind == "asked"}
+    return frozenset(
+        d.name for d in state.subjects if d.state is State.SKIPPED and not d.tries and d.name not in skipped
+    )
 
 
 def worked(entries: Sequence[Entry]) -> float:
@@ -80,8 +82,10 @@ def worked(entries: Sequence[Entry]) -> float:
 
 def predicted(meta: Mapping[str, Any]) -> dict[str, float]:
     """Return what the plan foretold of the whole run: "seconds" of bench time and "bytes" on disk; empty if unknown."""
-    found = meta.get("estimate")
-    return {k: float(found[k]) for k in ("seconds", "bytes") if k in found} if isinstance(found, Mapping) else {}
+    estimate = meta.get("estimate")
+    return (
+        {k: float(estimate[k]) for k in ("seconds", "bytes") if k in estimate} if isinstance(estimate, Mapping) else {}
+    )
 
 
 def sizes_of(folder: Path) -> dict[str, int]:

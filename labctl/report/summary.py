@@ -67,17 +67,17 @@ LEGEND = {
 def summary(path: Path, outcome: str | None = None, code: int | None = None) -> dict[str, Any]:
     """Return what `--json` prints of a run: ratios from 0 to 1, outcome and exit code, one entry per die."""
     run = open_run(path)
-    found = [figures(run, name) for name in _ordered(run) if not _visit(name)]
+    dies = [figures(run, name) for name in _ordered(run) if not _visit(name)]
     return {
-        "outcome": outcome or _outcome(found),
+        "outcome": outcome or _outcome(dies),
         "exit": code,
         "path": str(path),
-        "dies": [{"die": f.die, "bin": f.bin, "solutions": _solutions(f)} for f in found],
+        "dies": [{"die": f.die, "bin": f.bin, "solutions": _solutions(f)} for f in dies],
     }
 
 
-def _outcome(found: list[DieFigures]) -> str:
-    kinds = {f.outcome for f in found}
+def _outcome(dies: list[DieFigures]) -> str:
+    kinds = {f.outcome for f in dies}
     return next((k for k in (UNFINISHED, "fail", "abort") if k in kinds), "success")
 
 
@@ -85,11 +85,11 @@ def _solutions(f: DieFigures) -> list[dict[str, Any]]:
     if f.write is None or f.inference is None:
         return []
     fidelity = dict(zip(f.write["solution"].tolist(), f.write["fidelity"].tolist(), strict=True))
-    found = []
+    solutions = []
     for k, index in enumerate(f.inference["solution"].tolist()):
         accuracy = {t: {p: float(f.inference[f"accuracy_{t}_{p}"][k]) for p in PARTS} for t in TUNINGS}
-        found.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy})
-    return found
+        solutions.append({"index": index, "fidelity": fidelity[index], "accuracy": accuracy})
+    return solutions
 
 
 def _span(values: FloatArray) -> str:
@@ -114,17 +114,17 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
     if die is not None and die not in names:
         raise StorageError(f"{path} has no die '{die}'; it has {', '.join(names)}")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
-    found = [figures(run, name) for name in names if not _visit(name)]
-    rows = [(f.die, f.bin, *_survey_cells(f.survey), *_solution_cells(f)) for f in found]
+    dies = [figures(run, name) for name in names if not _visit(name)]
+    rows = [(f.die, f.bin, *_survey_cells(f.survey), *_solution_cells(f)) for f in dies]
     missing = print_table(console, title, COLUMNS, rows)
     console.print(" ".join(text for heading, text in LEGEND.items() if heading not in missing), markup=False)
     if missing:
         console.print(f"Not shown in {console.width} columns: {', '.join(missing)}.", markup=False)
-    if _outcome(found) == UNFINISHED:
-        bins = Counter(f.bin for f in found if f.outcome == UNFINISHED)
-        said = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
-        console.print(f"This run is unfinished: {said}.", markup=False)
-    for f in found:
+    if _outcome(dies) == UNFINISHED:
+        bins = Counter(f.bin for f in dies if f.outcome == UNFINISHED)
+        counts = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
+        console.print(f"This run is unfinished: {counts}.", markup=False)
+    for f in dies:
         if f.reason:
             console.print(f"{f.die}: {f.outcome}: {f.reason.splitlines()[0]}", markup=False, highlight=False)
     if maps:

@@ -87,13 +87,13 @@ class WaferPicture:
         """Return the large map; `filled` has colour, text inside and words of every die."""
         parts = [f'<svg class="map" viewBox="{self.box}" role="group" aria-label="{escape(title)}">', self._edge()]
         for s in self.spots:
-            colour, text, said = filled[s.die.name]
+            colour, text, label = filled[s.die.name]
             size = min(18.0, 1.7 * s.wide / max(len(text), 1), 0.5 * s.high)
             shown = text if self.n_cols <= _NUMBERS_UP_TO or len(text) <= 1 else ""
             parts.append(
-                f'<a class="die" href="#die-{escape(s.die.name)}" data-say="{escape(said)}" '
-                f'data-at="{s.x + s.wide / 2:.0f},{s.y + s.high / 2:.0f}" aria-label="{escape(said)}">'
-                f"<title>{escape(said)}</title>{_rect(s, colour)}"
+                f'<a class="die" href="#die-{escape(s.die.name)}" data-say="{escape(label)}" '
+                f'data-at="{s.x + s.wide / 2:.0f},{s.y + s.high / 2:.0f}" aria-label="{escape(label)}">'
+                f"<title>{escape(label)}</title>{_rect(s, colour)}"
                 + (
                     f'<text x="{s.x + s.wide / 2:.1f}" y="{s.y + s.high / 2 + size * 0.35:.1f}" '
                     f'font-size="{size:.1f}" fill="{palette.ink(colour) if colour else "currentColor"}">'
@@ -125,22 +125,22 @@ def _rect(s: Spot, colour: str) -> str:
 
 def _flags(s: Spot) -> str:
     """Mark a die in doubt by a corner, one that took more than one try by dots."""
-    found = ""
+    marks = ""
     if s.die.suspect:
-        found += f'<path class="suspect" d="M{s.x:.1f} {s.y:.1f}h14l-14 14z"/>'
+        marks += f'<path class="suspect" d="M{s.x:.1f} {s.y:.1f}h14l-14 14z"/>'
     for k in range(len(s.die.tries) - 1):
-        found += f'<circle class="again" cx="{s.x + s.wide - 6 - 7 * k:.1f}" cy="{s.y + 7:.1f}" r="2.6"/>'
-    return found
+        marks += f'<circle class="again" cx="{s.x + s.wide - 6 - 7 * k:.1f}" cy="{s.y + 7:.1f}" r="2.6"/>'
+    return marks
 
 
 def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], keys: Sequence[str]) -> list[Map]:
     """Return the map of bins, then one for each of the figures `keys` that a die has."""
     wafer = WaferPicture(dies)
-    found = [_bin_map(wafer, bins)]
+    drawn = [_bin_map(wafer, bins)]
     for key in keys:
         if any(key in d.figures for d in dies):
-            found.append(_figure_map(wafer, BY_KEY[key]))
-    return found
+            drawn.append(_figure_map(wafer, BY_KEY[key]))
+    return drawn
 
 
 def _bin_map(wafer: WaferPicture, bins: Mapping[str, int]) -> Map:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.live import Live
@@ -15,7 +16,7 @@ from labctl.report.live_screen import line, screen
 from labctl.report.live_state import Now, Watcher
 
 REFRESH = 1.0
-"""Time between two looks at a run on a terminal, s."""
+"""Time between two snapshots of a run on a terminal, s."""
 LINES = 30.0
 """Time between plain lines, s."""
 
@@ -24,22 +25,22 @@ def watch(folder: Path, console: Console, *, once: bool = False, as_json: bool =
     """Show a run until it ends, nobody carries it out any more, or ^C; return where it stood then.
 
     Args:
-        once: look once.
-        as_json: look once, and print one line of JSON.
+        once: show one snapshot.
+        as_json: print one snapshot as one line of JSON.
 
     Raises:
         StorageError: there is no run in `folder`, or its journal is damaged.
     """
     watcher = Watcher(folder)
-    now = watcher.look()
+    now = watcher.snapshot()
     if as_json:
-        print(json.dumps({"good": now.good, **asdict(now)}, allow_nan=False))
+        print(json.dumps(_as_json(now), allow_nan=False))
         return now
     with _until_interrupted() as stopped:
         if not console.is_terminal:
             print(line(now), flush=True)
             while now.alive and not once and not stopped.wait(LINES):
-                now = watcher.look()
+                now = watcher.snapshot()
                 print(line(now), flush=True)
             return now
         if now.alive and not once:
@@ -48,10 +49,17 @@ def watch(folder: Path, console: Console, *, once: bool = False, as_json: bool =
                     live.update(screen(now, console.width, console.height), refresh=True)
                     if stopped.wait(REFRESH):
                         break
-                    now = watcher.look()
+                    now = watcher.snapshot()
     # what stays on the terminal when the screen is gone
     console.print(screen(now, console.width, console.height))
     return now
+
+
+def _as_json(now: Now) -> dict[str, Any]:
+    """Return a moment of a run as plain data; the number of a try is called "attempt" there."""
+    plain = {"good": now.good, **asdict(now)}
+    plain["under_way"] = [{**die, "attempt": die.pop("try_no")} for die in plain["under_way"]]
+    return plain
 
 
 @contextmanager

@@ -8,7 +8,7 @@ import warnings
 import pytest
 
 from labctl.core.die_state import State
-from labctl.export.stdf import TestLimit, limits_of, number_of, soft_numbers, stdf, write_stdf
+from labctl.export.stdf import PassRange, limits_of, number_of, soft_numbers, stdf, write_stdf
 from labctl.export.stdf_records import ENCODERS, RECORDS, record
 from labctl.storage.run_log import DieState, RunState, Try
 
@@ -112,7 +112,7 @@ def test_rules_of_bad_bins_are_limits():
         {"bin": "c", "hard": 4, "when": "r_p < 1 kohm and tmr < 40 %"},
     ]  # fmt: skip
     found = limits_of(rules)
-    assert found == {"fidelity": TestLimit(low=0.99, low_passes=False), "r_p": TestLimit(high=5e3, high_passes=False)}
+    assert found == {"fidelity": PassRange(low=0.99, low_passes=False), "r_p": PassRange(high=5e3, high_passes=False)}
     assert not found["fidelity"].passes(0.99)
     assert found["fidelity"].passes(0.995)
     assert limits_of([FIDELITY])["fidelity"].passes(0.98)

@@ -40,12 +40,12 @@ def drawn(now: Now, width: int, height: int, *, colour: bool = False) -> str:
 
 
 def test_a_run_that_goes_on(going: Path) -> None:
-    now = Watcher(going).look()
+    now = Watcher(going).snapshot()
     assert (now.done, now.good, now.total) == (3, 1, 6)
     assert "labctl run night.yaml" in now.alive
     assert now.kinds == {"pending": 2, "left out": 1, "contact": 1, "good": 1, "low-fidelity": 1, "now": 1}
     (d,) = now.under_way
-    assert (d.die, d.state, d.stage, d.attempt) == ("D", "running", "survey", 1)
+    assert (d.die, d.state, d.stage, d.try_no) == ("D", "running", "survey", 1)
     assert d.figures == ("40 of 40 cells good", "fidelity 97.50%")
     assert d.share is not None
     assert 0.5 < d.share < 1
@@ -64,35 +64,35 @@ def test_a_bench_that_is_switched_off_is_an_alarm_of_the_runs_that_need_it(tmp_p
     meta = {"name": "n", "instruments": {"smu": "TCPIP::192.0.2.5::INSTR"}, "dies": [{"name": "A", "at": [2, 1]}]}
     log = Runlog.create(tmp_path / "run", meta)
     watcher = Watcher(tmp_path / "run")
-    assert watcher.look().latch == ""
+    assert watcher.snapshot().latch == ""
     other = Addresses("another file", {"source": "tcpip0::192.0.2.5::inst0::instr"})
     latch = set_latch(other, "hands on the needles")
-    now = watcher.look()
+    now = watcher.snapshot()
     assert now.latch == str(latch)
     assert now.alarms[-1][1:3] == ("alarm", "")
     assert "hands on the needles" in line(now)
     assert "labctl off --release BENCH" in now.alarms[-1][3]
     assert "hands on the needles" in drawn(now, 200, 40)
     release_latch(other)
-    assert (watcher.look().latch, watcher.look().alarms) == ("", ())
+    assert (watcher.snapshot().latch, watcher.snapshot().alarms) == ("", ())
     set_latch(other)
     log.move("A", State.SKIPPED, 1, "not needed")
     log.say("ended", outcome="success", exit=0, reason="")
-    assert watcher.look().latch == "", "a run that has ended needs no bench"
+    assert watcher.snapshot().latch == "", "a run that has ended needs no bench"
     release_latch(other)
 
 
 def test_it_sees_what_is_new(going: Path) -> None:
     watcher = Watcher(going)
-    assert watcher.look().done == 3
+    assert watcher.snapshot().done == 3
     log = Runlog(Journal.open(going, readonly=False))
     log.move("D", State.LIMIT_STOP, 1, "too many shorts", seconds=9.0, bin="limit", hard=6)
     log.say("alarm", text="too many shorts", die="D", level="alarm")
-    now = watcher.look()
+    now = watcher.snapshot()
     assert (now.done, now.under_way, now.last) == (4, (), "D limit, too many shorts")
     assert now.alarms[-1][1:] == ("alarm", "D", "too many shorts")
     log.say("ended", outcome="abort", exit=3, reason="enough")
-    now = watcher.look()
+    now = watcher.snapshot()
     assert (now.alive, now.exit_code, now.left) == ("", 3, None)
     log.finish()
 
@@ -106,7 +106,7 @@ def test_looking_changes_nothing(going: Path) -> None:
     before = state()
     watcher = Watcher(going)
     for _ in range(3):
-        watcher.look()
+        watcher.snapshot()
     assert {p: s for p, s in state().items() if s[0]} == {p: s for p, s in before.items() if s[0]}
 
 
@@ -114,22 +114,22 @@ def test_looking_changes_nothing(going: Path) -> None:
 @pytest.mark.parametrize("until", ["start", "kill", "end"])
 def test_the_screen_fits(night: Night, until: str, size: tuple[int, int]) -> None:
     width, height = size
-    lines = drawn(Watcher(night(until)).look(), width, height).splitlines()
+    lines = drawn(Watcher(night(until)).snapshot(), width, height).splitlines()
     assert len(lines) <= height
     assert max(map(len, lines)) <= width
 
 
 def test_the_map_can_be_read_without_colours(going: Path) -> None:
-    text = drawn(Watcher(going).look(), 100, 30)
+    text = drawn(Watcher(going).snapshot(), 100, 30)
     lines = [found.split("   ")[0].strip() for found in text.splitlines()]
     assert lines[3:5] == ["G F?C", "● · · –"]
     assert "G good 1" in text
     assert "\x1b" not in text
-    assert "\x1b" in drawn(Watcher(going).look(), 100, 30, colour=True)
+    assert "\x1b" in drawn(Watcher(going).snapshot(), 100, 30, colour=True)
 
 
 def test_a_large_wafer_leaves_room_for_the_rest(going: Path) -> None:
-    now = Watcher(going).look()
+    now = Watcher(going).snapshot()
     marks = tuple(replace(now.marks[0], at=(k % 40, k // 40)) for k in range(1200))
     text = drawn(replace(now, marks=marks), 80, 24)
     assert "G G" not in text
@@ -138,16 +138,16 @@ def test_a_large_wafer_leaves_room_for_the_rest(going: Path) -> None:
 
 
 def test_one_line_says_it_all(going: Path, night: Night) -> None:
-    text = line(Watcher(going).look())
+    text = line(Watcher(going).snapshot())
     assert "\n" not in text
     for said in ("3 of 6 dies done (1 contact, 1 good, 1 low-fidelity)", "ends in about", "D survey", "free", "row 3"):
         assert said in text
-    assert "broken off" in line(Watcher(night("kill")).look())
-    assert "stopped by the operator" in line(Watcher(night("end")).look())
+    assert "broken off" in line(Watcher(night("kill")).snapshot())
+    assert "stopped by the operator" in line(Watcher(night("end")).snapshot())
 
 
 def test_a_run_that_was_killed_says_how_to_go_on(night: Night) -> None:
-    now = Watcher(night("kill")).look()
+    now = Watcher(night("kill")).snapshot()
     assert now.command == f"labctl resume {night('kill')}"
     assert now.command in drawn(now, 200, 40)
     assert [m.kind for m in now.marks][3] == "broken off"
@@ -156,7 +156,7 @@ def test_a_run_that_was_killed_says_how_to_go_on(night: Night) -> None:
 def test_before_the_first_die_is_done_the_plan_says_how_long_a_bench_takes(night: Night, tmp_path: Path) -> None:
     folder = shutil.copytree(night("start"), tmp_path / "run")
     with hold(folder, "labctl run"):
-        now = Watcher(folder).look()
+        now = Watcher(folder).snapshot()
     assert now.left is not None
     assert now.left[1] == 900
 
