@@ -73,9 +73,9 @@ class _Served:
         found: dict[str, Any] = self._call("truth", spot)
         return found
 
-    def mark(self, spot: Spot, operation: int) -> None:
-        """Number luck and noise anew."""
-        self._call("mark", spot, operation)
+    def seek(self, spot: Spot, operation: int) -> None:
+        """Set the random streams to the number of an operation."""
+        self._call("seek", spot, operation)
 
     def close(self) -> None:
         """Do nothing: it is the parent's."""
