@@ -234,8 +234,8 @@ def test_a_disk_that_takes_no_other_die_ends_the_run(night):
 def test_a_die_that_is_begun_again_while_it_was_being_sealed_was_interrupted(night):
     def again(job):
         if job.die == "B":
-            night.engine.tell("B", "state", State.SEALING)
-            night.engine.tell("B", "state", State.RUNNING)
+            night.engine.take_message("B", "state", State.SEALING)
+            night.engine.take_message("B", "state", State.RUNNING)
 
     assert night.carry_out(during=again).code == 0
     assert night.states["B"] is State.DONE
@@ -251,7 +251,7 @@ def test_a_cluster_that_is_gone_ends_the_run_with_3_and_all_dies_can_go_on(night
 
 
 def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
 
     def during(job):
         if job.die == "B":
@@ -268,7 +268,7 @@ BY_ALICE = str(SWITCHED_OFF)
 
 
 def test_a_run_whose_bench_is_switched_off_is_hurried_and_ends_with_4_naming_by_whom(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
     off = []
     stopped = result(State.INTERRUPTED, 4, BY_ALICE)
     ending = night.carry_out(
@@ -296,14 +296,14 @@ def test_a_latch_that_was_released_before_anybody_looked_ends_the_run_all_the_sa
     ("lost", "code"),
     [
         (Lost("", "smu1 is gone", 3), 4),
-        (Lost("", "it did not answer and was ended", told=True), 4),
+        (Lost("", "it did not answer and was ended", logged=True), 4),
         (Lost("", BY_ALICE, 4), 4),
         (Lost("", "smu1 may be live", 6), 6),
     ],
     ids=["the link", "the worker", "refused", "unsafe"],
 )
 def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, lost, code):
-    monkeypatch.setattr(scheduler, "LOOK", 1e9)
+    monkeypatch.setattr(scheduler, "REQUESTS", 1e9)
     off = []
     ending = night.carry_out(
         Batch(reconnects=5),
@@ -318,13 +318,13 @@ def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, 
 
 
 def test_who_asks_it_to_stop_as_well_does_not_hide_who_switched_off(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
     ask(night.folder, Request("stop", by="bob"))
     assert night.carry_out(latch=lambda: SWITCHED_OFF).text == BY_ALICE
 
 
 def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
 
     def during(job):
         if job.die == "B":

@@ -96,8 +96,8 @@ def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
     guard.watch(log)
     real = guard._clocks._read
     guard._clocks._read = lambda: tuple(t + ahead for t, ahead in zip(real(), (600.0, 0.0, 600.0), strict=True))
-    guard.look()
-    guard.look()
+    guard.check()
+    guard.check()
     guard.close()
     log.finish()
     (row,) = log.state.events
