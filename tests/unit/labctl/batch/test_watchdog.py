@@ -165,8 +165,8 @@ def test_an_instrument_that_goes_away_is_connected_anew_and_the_die_goes_on(tmp_
     assert night.run().code == 0
     night.assert_safe()
     assert night.states == [State.DONE] * 2
-    said = [e.body["text"] for e in night.log.state.events if e.kind == "alarm"]
-    assert any("connecting anew" in text for text in said)
+    alarms = [e.body["text"] for e in night.log.state.events if e.kind == "alarm"]
+    assert any("connecting anew" in text for text in alarms)
     assert learned(night) == calm
 
 
