@@ -1,17 +1,52 @@
 """Run write-verify and inference on magnetic tunnel junction dies, real or simulated."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labctl.storage.results import open_run as open_run
+    from labctl.core.bias import Bias
+    from labctl.core.die import Die
+    from labctl.core.limits import Limits
+    from labctl.core.operations import Pulse, Reading, Sense, WritePlan
+    from labctl.core.procedure import Procedure
+    from labctl.core.record import Record
+    from labctl.storage.results import open_run
 
-__all__ = ["open_run"]
+__all__ = [
+    "Bias",
+    "Die",
+    "Limits",
+    "Procedure",
+    "Pulse",
+    "Reading",
+    "Record",
+    "Sense",
+    "WritePlan",
+    "open_run",
+]
+
+_HOMES = {
+    "Bias": "labctl.core.bias",
+    "Die": "labctl.core.die",
+    "Limits": "labctl.core.limits",
+    "Procedure": "labctl.core.procedure",
+    "Pulse": "labctl.core.operations",
+    "Reading": "labctl.core.operations",
+    "Record": "labctl.core.record",
+    "Sense": "labctl.core.operations",
+    "WritePlan": "labctl.core.operations",
+    "open_run": "labctl.storage.results",
+}
+"""The module that defines each name."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what the package exports when it is asked for, so that ``import labctl`` stays light."""
-    if name == "open_run":
-        from labctl.storage.results import open_run
+    """Import a name of the package at its first use (PEP 562), so that ``import labctl`` stays light."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'labctl' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+    return value
 
-        return open_run
-    raise AttributeError(f"module 'labctl' has no attribute '{name}'")
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,7 +1,7 @@
 """The process that owns the instruments: it works on one die at a time, and its parent watches it.
 
-It asks its parent for everything that is not an instrument: the operator's answers and, where the twin is served by the
-parent, what is really in a die. When its parent is gone it ends at once between operations and leaves the bench safe.
+It calls its parent for everything that is not an instrument: the operator's answers and, if the parent serves the twin,
+the true state of a die. When its parent is gone it ends between two operations and leaves the bench safe.
 """
 
 import multiprocessing
@@ -17,7 +17,7 @@ from types import FrameType
 from typing import Any
 
 from instruments.drivers import probe_of
-from labctl.batch.executors import ORPHANED, attempt
+from labctl.batch.executors import ORPHANED, run_or_fail
 from labctl.batch.requests import GoFile
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.procedure import Procedure
@@ -32,22 +32,22 @@ from labctl.storage.locks import bench_lock
 from labctl.terminal.signals import signals
 
 HURRY = getattr(signal, "SIGUSR1", None)
-"""Asks the worker to end at once; None where a system has nothing of the kind."""
+"""Signal that asks the worker to end at once; None where a system has no such signal."""
 Call = Callable[..., Any]
 
 
 @dataclass(frozen=True)
 class BenchOrder:
-    """What the worker is started with, by a file.
+    """The arguments of the worker, handed over in a file.
 
     Args:
         served: VISA address of each instrument of a twin that the parent serves, None if there is none.
-        what: what is being run, for whoever is refused the bench.
+        what: the command line of the run; shown to all who are refused the bench.
     """
 
     station: Station
     procedures: tuple[Procedure, ...]
-    going: GoFile
+    go_file: GoFile
     served: dict[str, str] | None
     what: str
 
@@ -59,26 +59,26 @@ class _Served:
         self._resources, self._call = resources, call
 
     def connect(self, name: str, entry: Any) -> Transport:
-        """Return the wire to one instrument."""
+        """Return the transport of one instrument."""
         from instruments.visa import VisaTransport
 
         return VisaTransport(self._resources[name], backend="@py", probe=probe_of(entry), deadlines=entry.deadlines)
 
     def wait(self, seconds: float) -> None:
-        """Let a time pass on its clock."""
+        """Let a time pass on the twin's clock, s."""
         self._call("wait", seconds)
 
     def truth(self, spot: Spot) -> dict[str, Any]:
-        """Return what the die at a spot really holds."""
-        found: dict[str, Any] = self._call("truth", spot)
-        return found
+        """Return the true state of the die at a spot."""
+        truth: dict[str, Any] = self._call("truth", spot)
+        return truth
 
-    def mark(self, spot: Spot, operation: int) -> None:
-        """Number luck and noise anew."""
-        self._call("mark", spot, operation)
+    def seek(self, spot: Spot, operation: int) -> None:
+        """Set the random streams to the number of an operation."""
+        self._call("seek", spot, operation)
 
     def close(self) -> None:
-        """Do nothing: it is the parent's."""
+        """Do nothing: the parent closes the twin."""
 
 
 class _Owner:
@@ -90,14 +90,14 @@ class _Owner:
         self._stop = Stop()
 
     def say(self, *message: Any) -> None:
-        """Tell the parent; it may be gone, which the next safe point notices."""
+        """Send a message to the parent; a parent that is gone is noticed at the next safe point."""
         try:
             self._line.send(message)
         except OSError:
             return
 
     def call(self, what: str, *arguments: Any) -> Any:
-        """Ask the parent; InstrumentError if it is gone."""
+        """Call a function of the parent; InstrumentError if the parent is gone."""
         try:
             self._line.send(("call", what, arguments))
             return self._line.recv()
@@ -105,17 +105,17 @@ class _Owner:
             raise InstrumentError(f"{ORPHANED}: nobody answers") from error
 
     def hurry(self, number: int, frame: FrameType | None) -> None:
-        """Interrupt the die, where that is caught."""
+        """Interrupt the die, where the interruption is caught."""
         if self._stop.interruptible:
             raise KeyboardInterrupt
 
     def _reason(self, die: str) -> str | None:
         if self._parent is not None and not self._parent.is_alive():
             return ORPHANED
-        return self._order.going.reason(die)
+        return self._order.go_file.reason(die)
 
     def _off(self) -> str | None:
-        """Return who has switched the bench off; a twin has no latch."""
+        """Return the latch as text if the bench is switched off; a twin has no latch."""
         station = self._order.station
         return switched_off(station.bench) if station.sim is None else None
 
@@ -126,10 +126,10 @@ class _Owner:
         locked = nullcontext() if twin is not None else bench_lock(bench, order.what, part="worker", patience=5.0)
         with locked, order.station.opened(lambda question: bool(self.call("ask", question)), twin) as body:
             self.say("open", dict(body.opened.identities))
-            while (ordered := self._next()) is not None:
-                job, body.anew = ordered
+            while (next_die := self._next()) is not None:
+                job, body.anew = next_die
                 self._stop = Stop(partial(self._reason, job.die), self._off)
-                self.say("result", attempt(job, order.procedures, self._notify, self._stop, body))
+                self.say("result", run_or_fail(job, order.procedures, self._notify, self._stop, body))
         if isinstance(twin, Twin):
             self.say("ledger", twin.ledger, twin.world.now)
 
@@ -144,11 +144,11 @@ class _Owner:
             return None
 
     def _notify(self, die: str, what: str, detail: Any) -> None:
-        self.say("tell", die, what, detail)
+        self.say("notify", die, what, detail)
 
 
-def own(line: "Connection[Any, Any]", path: Path) -> None:
-    """Be the process that owns the bench of the `BenchOrder` in the file `path`; talk to the parent over `line`."""
+def own_bench(line: "Connection[Any, Any]", path: Path) -> None:
+    """Run as the process that owns the bench of the `BenchOrder` in the file `path`; `line` leads to the parent."""
     for number in signals():
         signal.signal(number, signal.SIG_IGN)
     owner = _Owner(line, pickle.loads(path.read_bytes()))

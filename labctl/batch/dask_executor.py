@@ -1,4 +1,4 @@
-"""The same dies on a `dask.distributed` cluster, whose workers see the run folder and have this suite installed."""
+"""Simulated dies on a `dask.distributed` cluster, whose workers see the run folder and have this suite installed."""
 
 import pickle
 import queue as queues
@@ -9,7 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from labctl.batch.executors import attempt, hand_over
+from labctl.batch.executors import hand_over, run_or_fail
 from labctl.batch.requests import GoFile
 from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
@@ -17,17 +17,17 @@ from labctl.execution.die_job import DieResult, Job
 from labctl.execution.stop import Stop
 
 EVERY = 0.5
-"""Time between two reports of progress of one die, in s: each goes through the scheduler."""
+"""Time between two progress messages of one die, in s: each goes through the cluster's scheduler."""
 
 
 class Dask:
-    """A cluster behind its scheduler; raises BenchError if it does not answer or has no worker.
+    """A Dask cluster; raises BenchError if its scheduler does not answer or has no worker.
 
     Args:
         address: of the scheduler, such as ``tcp://192.0.2.5:8786``.
     """
 
-    def __init__(self, address: str, procedures: Sequence[Procedure], going: GoFile) -> None:
+    def __init__(self, address: str, procedures: Sequence[Procedure], go_file: GoFile) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -41,33 +41,33 @@ class Dask:
         if not self.width:
             self._client.close()
             raise BenchError(f"--executor dask={address}: the scheduler has no workers")
-        self._said: queues.SimpleQueue[tuple[str, str, Any] | None] = queues.SimpleQueue()
-        self._going, self._stages = going, hand_over(going.path.parent, procedures)
-        self._topic = going.path.parent.name
-        self._client.subscribe_topic(self._topic, lambda event: self._said.put(tuple(event[1])))
+        self._messages: queues.SimpleQueue[tuple[str, str, Any] | None] = queues.SimpleQueue()
+        self._go_file, self._stages = go_file, hand_over(go_file.path.parent, procedures)
+        self._topic = go_file.path.parent.name
+        self._client.subscribe_topic(self._topic, lambda event: self._messages.put(tuple(event[1])))
 
     def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
         """Return the cluster's executor."""
         executor: Executor = self._client.get_executor(pure=False)
-        return executor, partial(run_on_cluster, self._stages, self._going, self._topic)
+        return executor, partial(run_on_cluster, self._stages, self._go_file, self._topic)
 
     def messages(self, seconds: float) -> Iterator[tuple[str, str, Any]]:
-        """Yield what has been said."""
+        """Yield the messages of workers."""
         while True:
             try:
-                found = self._said.get(timeout=seconds) if seconds else self._said.get_nowait()
+                message = self._messages.get(timeout=seconds) if seconds else self._messages.get_nowait()
             except queues.Empty:
                 return
             seconds = 0.0
-            if found is not None:
-                yield found
+            if message is not None:
+                yield message
 
     def wake(self) -> None:
-        """Have `messages` end its waiting."""
-        self._said.put(None)
+        """End the waiting of `messages`."""
+        self._messages.put(None)
 
     def close(self, executor: Executor, broken: bool) -> None:
-        """Let go of the cluster; it stays. One that is broken does not answer, so it is not told."""
+        """Disconnect from the cluster, which stays; one that is broken does not answer and is not shut down."""
         if not broken:
             executor.shutdown(wait=True)
         self._client.close()
@@ -75,12 +75,12 @@ class Dask:
 
 @cache
 def _stages(path: Path) -> tuple[Procedure, ...]:
-    found: tuple[Procedure, ...] = pickle.loads(path.read_bytes())
-    return found
+    procedures: tuple[Procedure, ...] = pickle.loads(path.read_bytes())
+    return procedures
 
 
-def run_on_cluster(stages: Path, going: GoFile, topic: str, job: Job) -> DieResult:
-    """Run `job` on a worker of a cluster; ends at the next safe point when asked to."""
+def run_on_cluster(stages: Path, go_file: GoFile, topic: str, job: Job) -> DieResult:
+    """Run `job` on a worker of a cluster; it ends at the next safe point when asked to."""
     from distributed import get_worker
 
     worker, last, waiting = get_worker(), time.monotonic(), 0
@@ -88,14 +88,14 @@ def run_on_cluster(stages: Path, going: GoFile, topic: str, job: Job) -> DieResu
     def notify(die: str, what: str, detail: Any) -> None:
         nonlocal last, waiting
         if what == "lease":
-            return  # nobody waits for it: the scheduler notices by itself when a worker is gone
+            return  # the cluster's scheduler notices by itself when a worker is gone
         if what == "patterns":
             waiting += detail
-        # whatever else is said comes after the patterns before it, so that none are left untold in the end
+        # other messages come after the count of patterns before them, so that every pattern is counted in the end
         if waiting and (what != "patterns" or time.monotonic() - last >= EVERY):
             worker.log_event(topic, (die, "patterns", int(waiting)))
             last, waiting = time.monotonic(), 0
         if what != "patterns":
             worker.log_event(topic, (die, what, str(detail) if isinstance(detail, str) else detail))
 
-    return attempt(job, _stages(stages), notify, Stop(lambda: going.reason(job.die)))
+    return run_or_fail(job, _stages(stages), notify, Stop(lambda: go_file.reason(job.die)))

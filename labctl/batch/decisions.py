@@ -1,7 +1,7 @@
-"""What decides about dies and about the run: the order of dies, their bins, new tries, and when it is enough.
+"""Decisions about dies and about the run: the order of dies, their bins, new tries, and when the run ends.
 
-Every rule is a function of what the run's journal says and of the campaign file, so that a decision can be read off
-again in the morning.
+Every rule is a function of the run's journal and of the campaign file, so that a decision can be derived from them
+again afterwards.
 """
 
 import math
@@ -21,7 +21,7 @@ def ordered(dies: Sequence[DieState], order: DieOrder, seed: int) -> list[str]:
     """Return the names of `dies` in the order in which they are measured.
 
     >>> dies = [DieState(f"D{k}", (k, 0)) for k in range(5)]
-    >>> ordered(dies, Order.CENTRE_OUT, 0)
+    >>> ordered(dies, DieOrder.CENTRE_OUT, 0)
     ['D2', 'D1', 'D3', 'D0', 'D4']
     """
     if order is DieOrder.SHUFFLED:
@@ -35,12 +35,12 @@ def ordered(dies: Sequence[DieState], order: DieOrder, seed: int) -> list[str]:
 
 
 def _span(values: Any) -> tuple[int, int]:
-    found = list(values)
-    return min(found), max(found)
+    numbers = list(values)
+    return min(numbers), max(numbers)
 
 
 def spread(dies: Sequence[DieState], number: int) -> list[str]:
-    """Return the names of `number` dies spread over the map: each is the one farthest from those before it.
+    """Return the names of `number` dies spread over the map: each is the die farthest from those before it.
 
     >>> spread([DieState(f"D{k}", (k, 0)) for k in range(5)], 3)
     ['D2', 'D0', 'D4']
@@ -59,31 +59,31 @@ class Rules:
     """The rules of one session of a run.
 
     Args:
-        batch: what the campaign file says.
+        batch: section of the campaign file.
         seed: of a shuffled order.
-        predicted: how long each die takes by the plan, s; empty where the plan predicts the time of another world.
+        predicted: time of each die by the plan, s; empty for simulated dies, whose time the plan does not predict.
     """
 
     batch: Batch
     bins: Sequence[BinRule] = ()
     seed: int = 0
     predicted: Mapping[str, float] = field(default_factory=dict)
-    _row: list[DieState] = field(default_factory=list)
-    """Dies that ended in this session, in order: what is counted in a row starts anew when somebody resumes."""
+    _ended: list[DieState] = field(default_factory=list)
+    """Dies that ended in this session, in order: counts of dies in a row start again when a run is resumed."""
 
     def order(self, state: RunState) -> list[str]:
-        """Return the dies that are not final in the order in which they come, those of the pre-test first."""
+        """Return the dies that are not final, in the order of measurement, those of the pre-test first."""
         dies = [d for d in state.subjects if d.state is not State.SKIPPED]
         first = spread(dies, self.batch.pretest or 0)
         names = first + [n for n in ordered(dies, self.batch.order, self.seed) if n not in first]
         return [n for n in names if state.dies[n].state not in FINAL]
 
     def bin(self, state: State, figures: Mapping[str, float]) -> dict[str, Any]:
-        """Return the bin of a die that ended so, as a row of the journal says it; nothing of one that goes on later."""
+        """Return the bin of a die that ended in `state`, as a row of the journal; empty if it goes on later."""
         match state:
             case State.DONE:
-                found = bin_of(self.bins, figures)
-                return {"bin": found.name, "hard": found.hard, "rule": found.rule}
+                result = bin_of(self.bins, figures)
+                return {"bin": result.name, "hard": result.hard, "rule": result.rule}
             case State.CONTACT_FAIL | State.LIMIT_STOP | State.ERROR:
                 name = {State.CONTACT_FAIL: "contact", State.LIMIT_STOP: "limit"}.get(state, "error")
                 return {"bin": name, "hard": HARD[name], "rule": f"it ended in the state '{state}'"}
@@ -94,7 +94,7 @@ class Rules:
         return len(die.tries) <= self.batch.tries
 
     def too_late(self, state: RunState, used: float) -> str | None:
-        """Return why no other die is begun, `used` s after the run was started; None if the next one ends in time."""
+        """Return why no other die is begun, `used` s after the start of the run; None if the next one ends in time."""
         budget = self.batch.budgets.time
         if budget is None:
             return None
@@ -104,28 +104,28 @@ class Rules:
         return f"a die takes about {needed:.0f} s and {max(left, 0.0):.0f} s are left of the {budget:.0f} s that it may"
 
     def _seconds(self, state: RunState) -> float:
-        """Return how long a die takes: as long as those before it, or as the plan says while there are none."""
-        took = [d.last.seconds for d in state.subjects if d.state is State.DONE and d.last is not None]
-        if took:
-            return sum(took) / len(took)
+        """Return the time of a die: the mean of those before it, or the plan's while there are none, s."""
+        times = [d.last.seconds for d in state.subjects if d.state is State.DONE and d.last is not None]
+        if times:
+            return sum(times) / len(times)
         return max(self.predicted.values(), default=0.0)
 
     def broken(self, state: RunState, die: DieState) -> tuple[str, str] | None:
-        """Note how `die` ended, and return the name of the stop rule that this breaks and what it says; None if none.
+        """Count an ended `die`, and return the name and the message of the stop rule that it breaks; None if none.
 
         A die that goes on later has not ended.
         """
         if die.golden or die.state in (State.INTERRUPTED, State.SKIPPED):
             return None
-        self._row.append(die)
+        self._ended.append(die)
         rules = self.batch.stop
-        without = _in_a_row(self._row, lambda d: d.state is State.CONTACT_FAIL)
-        if rules.contact_failures is not None and len(without) >= rules.contact_failures:
-            names = ", ".join(d.name for d in without)
-            return "contact_failures", f"{len(without)} dies in a row have no contact ({names}): look at the needles"
+        no_contact = _in_a_row(self._ended, lambda d: d.state is State.CONTACT_FAIL)
+        if rules.contact_failures is not None and len(no_contact) >= rules.contact_failures:
+            names = ", ".join(d.name for d in no_contact)
+            return "contact_failures", f"{len(no_contact)} dies in a row have no contact ({names}): look at the needles"
         same = {
             d.name
-            for d in _in_a_row(self._row, lambda d: d.state is State.ERROR and cause(d.reason) == cause(die.reason))
+            for d in _in_a_row(self._ended, lambda d: d.state is State.ERROR and cause(d.reason) == cause(die.reason))
         }
         if rules.same_exception is not None and len(same) >= rules.same_exception:
             return "same_exception", f"{len(same)} dies in a row ended with the same error: {cause(die.reason)}"
@@ -147,10 +147,10 @@ def _good(die: DieState) -> bool:
 
 
 def cause(reason: str) -> str:
-    """Return the first line of why a die failed, by which errors are compared."""
+    """Return the first line of the reason of a failure, by which errors are compared."""
     return reason.strip().partition("\n")[0]
 
 
-def _in_a_row(dies: Sequence[DieState], is_so: Callable[[DieState], bool]) -> list[DieState]:
-    """Return the last of `dies`, as many as are so one after the other."""
-    return list(takewhile(is_so, reversed(dies)))[::-1]
+def _in_a_row(dies: Sequence[DieState], condition: Callable[[DieState], bool]) -> list[DieState]:
+    """Return the longest end of `dies` of which all fulfil the condition."""
+    return list(takewhile(condition, reversed(dies)))[::-1]

@@ -1,4 +1,4 @@
-"""How a run ends: the exit code that says the gravest thing that happened, and why."""
+"""How a run ended: the exit code of the gravest event, and the reason."""
 
 from dataclasses import dataclass
 
@@ -10,29 +10,29 @@ from labctl.storage.run_log import RunState
 
 @dataclass(frozen=True)
 class Ending:
-    """Exit code of a run, and why in operator words; "" if all dies were done."""
+    """Exit code of a run, and the reason for the operator; "" if all dies were done."""
 
     code: int
     text: str = ""
 
     @property
     def status(self) -> Status:
-        """Success, abort or fail."""
+        """Success, abort or fail, by the exit code."""
         return Status.SUCCESS if self.code in (0, 1) else Status.ABORT if self.code in (3, 4) else Status.FAIL
 
     def graver(self, other: "Ending") -> bool:
-        """Return whether this says something graver."""
+        """Return whether this ending is graver than the other."""
         return GRAVITY.index(self.code) < GRAVITY.index(other.code)
 
     @classmethod
     def of(cls, state: RunState, cause: "Ending | None") -> "Ending":
-        """Return how a run ended that stands so and was ended by `cause`, None if there was nothing left to do."""
+        """Return how a run in `state` ended; `cause` is why it ended early, None if nothing was left to do."""
         codes = {0} if cause is None else {cause.code}
         for die in state.dies.values():
             last = die.last
             if die.state is State.SKIPPED:
                 continue
-            if die.golden:  # what it came to is judged by its drift, but a bench left live is left live
+            if die.golden:  # judged by its drift; but storage, a live bench and bugs count
                 codes |= {last.exit_code} & {5, 6, 70} if last is not None else set()
                 continue
             if last is not None:

@@ -1,4 +1,4 @@
-"""Keep the computer awake while a run lasts, and notice when it slept or its clock was set all the same."""
+"""Keep the computer awake during a run, and detect that it slept or that its clock was set."""
 
 import ctypes
 import os
@@ -17,20 +17,20 @@ Clock = Callable[[], float]
 """Returns a time in s."""
 
 _WHAT = ("sleep:idle:handle-lid-switch", "sleep:idle")
-"""What is asked of logind, the most first: not every session may keep a lid from sending the computer to sleep."""
+"""Locks asked of logind, the strongest first: not every session may inhibit the lid switch."""
 _HELD = "echo held; exec cat >/dev/null"
-"""Runs once the lock is held, says so, and ends with its standard input: when this process ends, however it ends."""
+"""Runs while the lock is held, says so, and ends with its standard input: when this process ends in any way."""
 _PATIENCE: Second = 5.0
 
 
 @contextmanager
 def awake(reason: str) -> Iterator[str]:
-    """Ask the system not to sleep while the block lasts; yield what it granted, "" if nothing. Never raises.
+    """Ask the system not to sleep while the block lasts; yield the means it granted, "" if none. Never raises.
 
-    It does not keep anybody from sending the computer to sleep on purpose, nor a battery from being empty.
+    It prevents neither sleep that a person orders nor an empty battery.
 
     Args:
-        reason: for whoever asks the system what keeps it awake.
+        reason: shown by the system as what keeps it awake.
     """
     if sys.platform == "win32":
         # 0x80000000 ES_CONTINUOUS, 0x1 ES_SYSTEM_REQUIRED; it ends with the thread that asked
@@ -49,11 +49,11 @@ def awake(reason: str) -> Iterator[str]:
 
 
 def _systemd_inhibit(reason: str) -> "subprocess.Popen[bytes] | None":
-    """Return the running command that holds logind's lock, None if it is not to be had."""
+    """Return the running command that holds logind's lock, None if the lock is not granted."""
     command = shutil.which("systemd-inhibit")
     for what in _WHAT if command else ():
-        words = [command, f"--what={what}", "--who=labctl", f"--why={reason}", "--mode=block", "sh", "-c", _HELD]
-        helper = _start(words)
+        arguments = [command, f"--what={what}", "--who=labctl", f"--why={reason}", "--mode=block", "sh", "-c", _HELD]
+        helper = _start(arguments)
         if helper is None:
             return None
         assert helper.stdout is not None
@@ -69,11 +69,11 @@ def _caffeinate() -> "subprocess.Popen[bytes] | None":
     return _start([command, "-ims", "-w", str(os.getpid())]) if command else None
 
 
-def _start(words: list[str | None]) -> "subprocess.Popen[bytes] | None":
+def _start(arguments: list[str | None]) -> "subprocess.Popen[bytes] | None":
     try:
-        # in a session of its own: ^C is not for it, and no agent asks for a password on our terminal
+        # in a session of its own: ^C does not reach it, and no agent asks for a password on our terminal
         return subprocess.Popen(
-            [word for word in words if word is not None],
+            [argument for argument in arguments if argument is not None],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -98,12 +98,12 @@ def _end(helper: "subprocess.Popen[bytes]") -> None:
 
 @dataclass(frozen=True)
 class Jump:
-    """What clocks did between two looks at them.
+    """Sleep or a clock step between two checks.
 
     Args:
-        gap: how long the computer slept, s.
-        step: by how much the clock of the calendar was set forward (or back, if negative), s.
-        text: the same, in operator words.
+        gap: time that the computer slept, s.
+        step: by how much the calendar clock was set forward (back, if negative), s.
+        text: the same, for the operator.
     """
 
     gap: Second
@@ -112,18 +112,18 @@ class Jump:
 
 
 def _uptime() -> float:
-    """Return a time that goes on only while the computer is awake, s."""
+    """Return the time that the computer has been awake since a fixed moment, s."""
     if sys.platform == "win32":
-        found = ctypes.c_ulonglong()
-        ctypes.windll.kernel32.QueryUnbiasedInterruptTime(ctypes.byref(found))
-        return found.value * 1e-7
+        ticks = ctypes.c_ulonglong()
+        ctypes.windll.kernel32.QueryUnbiasedInterruptTime(ctypes.byref(ticks))
+        return ticks.value * 1e-7
     if sys.platform == "darwin":
         return time.clock_gettime(time.CLOCK_UPTIME_RAW)
     return time.monotonic()
 
 
 def _since_boot() -> Clock | None:
-    """Return a clock that is never set and goes on while the computer sleeps, None if this system has none."""
+    """Return a clock that is never set and runs while the computer sleeps, None if this system has none."""
     if sys.platform == "win32":
         return time.monotonic
     number = getattr(time, "CLOCK_MONOTONIC" if sys.platform == "darwin" else "CLOCK_BOOTTIME", None)
@@ -131,12 +131,12 @@ def _since_boot() -> Clock | None:
 
 
 class Clocks:
-    """Compares the clocks of this computer from one look to the next.
+    """Compares the clocks of this computer from one check to the next.
 
     Args:
-        utc: the clock of the calendar.
-        uptime: goes on only while the computer is awake, and is never set.
-        since_boot: goes on always, and is never set; None if there is none.
+        utc: the calendar clock.
+        uptime: runs only while the computer is awake, and is never set.
+        since_boot: always runs, and is never set; None if there is none.
     """
 
     def __init__(
@@ -145,10 +145,10 @@ class Clocks:
         self._utc, self._uptime, self._since_boot = utc, uptime, since_boot
         self._last = self._read()
 
-    def look(self) -> Jump | None:
-        """Return what happened to the clocks since the last look, None if they agree to a second or so.
+    def check(self) -> Jump | None:
+        """Return sleep or a clock step since the last check, None if the clocks agree to a second or so.
 
-        Costs microseconds. Time servers speed a clock up or slow it down by less than 0.1 %, which is no step.
+        Takes microseconds. Time servers speed a clock up or slow it down by less than 0.1 %, which is no step.
         """
         before, now = self._last, self._read()
         self._last = now
@@ -157,12 +157,12 @@ class Clocks:
         least = 1.0 + 1e-3 * abs(since_boot)
         gap, step = slept if slept > least else 0.0, step if abs(step) > least else 0.0
         if self._since_boot is None and step > 0:
-            # without a third clock nobody can tell; to take it for sleep is the careful way
-            return Jump(step, 0.0, f"the computer slept for {_said(step)}, or its clock was set forward by that much")
-        said = [f"the computer slept for {_said(gap)}"] if gap else []
+            # without a third clock the two cannot be told apart; sleep is the graver of them
+            return Jump(step, 0.0, f"the computer slept for {_text(step)}, or its clock was set forward by that much")
+        events = [f"the computer slept for {_text(gap)}"] if gap else []
         if step:
-            said.append(f"the clock was set {'forward' if step > 0 else 'back'} by {_said(abs(step))}")
-        return Jump(gap, step, " and ".join(said)) if said else None
+            events.append(f"the clock was set {'forward' if step > 0 else 'back'} by {_text(abs(step))}")
+        return Jump(gap, step, " and ".join(events)) if events else None
 
     def _read(self) -> tuple[float, float, float]:
         """Return all clocks as of one moment; sleep may come between any two readings."""
@@ -175,7 +175,7 @@ class Clocks:
         return utc, uptime, end
 
 
-def _said(seconds: Second) -> str:
+def _text(seconds: Second) -> str:
     from labctl.terminal.progress import duration
 
     return duration(seconds)

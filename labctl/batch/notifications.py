@@ -1,8 +1,9 @@
-"""Tell people what a run does while they are elsewhere: a command of theirs, a webhook, or both.
+"""Notify people of the events of a run by a command, a webhook, or both.
 
-A message must never cost a measurement. Messages are handed to a thread per receiver through a bounded queue; one that
-is slow, hangs or is gone is tried again later and later, and given up in the end. What became of messages is reported
-in the thread that sends them, so that whoever keeps a journal can write it there.
+A message must never cost a measurement. Messages go to a thread per receiver through a bounded queue; a receiver that
+is slow, hangs or is gone is tried again after growing waits, and given up in the end. Messages that are given up are
+reported in the thread that sends them, so that they can be written to the journal there. One module of more than 300
+lines, because the queue, its thread and the two kinds of delivery are tested and changed together.
 """
 
 import json
@@ -29,24 +30,24 @@ BACK_OFF: Second = 2.0
 LONGEST: Second = 300.0
 """The wait after a failed try doubles from `BACK_OFF` up to this; 12 tries take about half an hour."""
 QUEUE = 200
-"""Messages that wait for one receiver; of more, the oldest are given up."""
+"""Messages that wait for one receiver; the oldest beyond it are given up."""
 TEXT = 4000
-"""Characters of a text that an environment gets; systems limit the size of environments."""
+"""Characters of a text in an environment variable; systems limit the size of environments."""
 _PASSING = {408, 425, 429}
 """HTTP answers below 500 after which trying again makes sense (RFC 9110, RFC 8470, RFC 6585)."""
 Message = dict[str, Any]
 Report = Callable[[str, str], None]
-"""Called with (event, text in operator words) when a message is given up."""
+"""Called with (event, text for the operator) when a message is given up."""
 
 
 class Notifier:
-    """Sends what happens in one run to whom its campaign names; every method returns at once but `close`.
+    """Sends the events of one run to the receivers of its campaign; every method but `close` returns at once.
 
     Args:
-        notify: whom to tell, and of what; None tells nobody.
-        about: what all messages say of the run: its `run` (name) and `folder`.
-        report: called from within `send`, `look` and `close`, never from another thread.
-        tries: how often a message is tried.
+        notify: receivers and events; None sends nothing.
+        about: entries of every message: `run` (name) and `folder`.
+        report: called from within `send`, `report_given_up` and `close`, never from another thread.
+        tries: number of tries of a message.
         back_off: the wait after the first failed try, s.
     """
 
@@ -64,18 +65,18 @@ class Notifier:
         self._given_up: deque[str] = deque()
         self._receivers: list[_Receiver] = []
         if notify is not None:
-            found: list[tuple[str, Deliver]] = []
+            deliveries: list[tuple[str, Deliver]] = []
             if notify.command is not None:
-                found.append((f"command {notify.command[0]}", _command(notify.command, notify.timeout)))
+                deliveries.append((f"command {notify.command[0]}", _command(notify.command, notify.timeout)))
             if notify.webhook is not None:
                 # not the whole address: what follows the host is often a secret
-                found.append(
+                deliveries.append(
                     (f"webhook at {urlsplit(notify.webhook).hostname}", _webhook(notify.webhook, notify.timeout))
                 )
-            self._receivers = [_Receiver(n, d, self._given_up.append, tries, back_off) for n, d in found]
+            self._receivers = [_Receiver(n, d, self._given_up.append, tries, back_off) for n, d in deliveries]
 
     def send(self, event: Occasion, text: str, *, die: str = "", exit_code: int | None = None, **more: Any) -> None:
-        """Tell of one thing that happened, if anybody wants to know of its kind.
+        """Send an event, if the campaign asks for its kind.
 
         Args:
             more: other entries of the message; anything that JSON can hold.
@@ -94,37 +95,37 @@ class Notifier:
             }
             for receiver in self._receivers:
                 receiver.put(message)
-        self.look()
+        self.report_given_up()
 
-    def look(self) -> None:
-        """Report what has been given up since the last call."""
+    def report_given_up(self) -> None:
+        """Report the messages that were given up since the last call."""
         while self._given_up:
             self._report("notify", self._given_up.popleft())
 
     @property
     def delivered(self) -> int:
-        """How many messages have arrived, counted per receiver."""
+        """Number of messages delivered, counted per receiver."""
         return sum(r.delivered for r in self._receivers)
 
     @property
     def failed(self) -> int:
-        """How many messages were given up, counted per receiver."""
+        """Number of messages given up, counted per receiver."""
         return sum(r.failed for r in self._receivers)
 
     def close(self, patience: Second = 20.0) -> int:
-        """Wait at most `patience` s for what is queued; report and return how many messages were not delivered."""
+        """Wait at most `patience` s for queued messages; report and return the number that was not delivered."""
         end = time.monotonic() + patience
         for receiver in self._receivers:
             receiver.close(end)
         for receiver in self._receivers:
             receiver.join(max(0.0, end - time.monotonic()))
             receiver.abandon()
-        self.look()
+        self.report_given_up()
         return self.failed
 
 
 class _Failed(Exception):
-    """A try failed: why, and whether another one could do better."""
+    """A try failed: why, and whether another try could succeed."""
 
     def __init__(self, why: str, *, again: bool = True) -> None:
         super().__init__(why)
@@ -152,7 +153,7 @@ class _Receiver(threading.Thread):
         self.start()
 
     def put(self, message: Message) -> None:
-        """Queue a message; the oldest gives way if too many wait."""
+        """Queue a message; the oldest is given up if too many wait."""
         with self._change:
             if len(self._queue) >= QUEUE:
                 self._lost(self._queue.popleft(), f"more than {QUEUE} messages were waiting")
@@ -166,7 +167,7 @@ class _Receiver(threading.Thread):
             self._change.notify_all()
 
     def abandon(self) -> None:
-        """Give up what has not been delivered."""
+        """Give up the messages that have not been delivered."""
         with self._change:
             left = [self._current, *self._queue] if self._current else [*self._queue]
             why = f"the run has ended{self._trouble and '; so far '}{self._trouble}"
@@ -194,7 +195,7 @@ class _Receiver(threading.Thread):
                     self.delivered += 1
 
     def _try(self, message: Message) -> str:
-        """Deliver `message`, again and again; return "" or why it was given up."""
+        """Deliver `message`, with several tries; return "" or why it was given up."""
         wait = self.back_off
         for number in range(1, self.tries + 1):
             try:
@@ -203,7 +204,7 @@ class _Receiver(threading.Thread):
                 return ""
             except _Failed as error:
                 why, again = str(error), error.again
-            except Exception as error:  # whatever it is, the run goes on, and so do later messages
+            except Exception as error:  # of any kind: the run goes on, and so do later messages
                 why, again = repr(error), False
             self._trouble = f"{why} (try {number})"
             if not again or number == self.tries or not self._rest(wait):
@@ -226,11 +227,11 @@ class _Receiver(threading.Thread):
 
 
 def _command(command: tuple[str, ...], timeout: Second) -> Deliver:
-    """Return what hands a message to a command."""
+    """Return the function that passes a message to a command."""
 
     def deliver(message: Message) -> None:
-        said = {"LABCTL_EVENT": message["event"], "LABCTL_TEXT": message["text"].replace("\0", "")[:TEXT]}
-        # to a file: whatever the command started and left behind could keep a pipe open for ever
+        variables = {"LABCTL_EVENT": message["event"], "LABCTL_TEXT": message["text"].replace("\0", "")[:TEXT]}
+        # to a file: a process that the command started and left behind could keep a pipe open for ever
         with tempfile.TemporaryFile() as errors:
             try:
                 process = subprocess.Popen(
@@ -238,7 +239,7 @@ def _command(command: tuple[str, ...], timeout: Second) -> Deliver:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=errors,
-                    env={**os.environ, **said},
+                    env={**os.environ, **variables},
                     start_new_session=True,
                 )
             except OSError as error:
@@ -258,7 +259,7 @@ def _command(command: tuple[str, ...], timeout: Second) -> Deliver:
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a command and, where it has a session of its own, what it started."""
+    """Kill a command and, where it has a session of its own, the processes it started."""
     if sys.platform == "win32":
         process.kill()
         return
@@ -267,16 +268,16 @@ def _kill(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _webhook(address: str, timeout: Second) -> Deliver:
-    """Return what posts a message to an address."""
+    """Return the function that posts a message to an address."""
 
     def deliver(message: Message) -> None:
-        # here: their import takes longer than that of all the rest of this module
+        # imported here: they take longer than all the rest of this module
         import urllib.error
         import urllib.request
         from http.client import HTTPException
 
         class NotElsewhere(urllib.request.HTTPRedirectHandler):
-            """A POST that is led elsewhere arrives there without its body."""
+            """Refuses redirects: a redirected POST arrives without its body."""
 
             def redirect_request(self, *_: Any) -> None:
                 return None

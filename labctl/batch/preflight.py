@@ -1,8 +1,8 @@
-"""What is made sure of before a run and between its dies: the disk takes what the run will write, and keeps it.
+"""Check before a run and between its dies that the disk has the space for it and keeps what is written.
 
 HDF5 on a full disk crashes the interpreter, so a disk must never be full: a run starts with three times the space that
-it is predicted to take, a die with three times that of the die, and a ballast file lies in the run's folder that can be
-removed when some other program has eaten the rest: what was measured is then still journalled, sealed and reported.
+it is predicted to take, a die with three times that of the die. A ballast file in the run's folder is removed when
+another program has filled the disk, so that the measurements are still journalled, sealed and reported.
 """
 
 import math
@@ -16,7 +16,7 @@ from labctl.storage.arrays import storage, sync, sync_folder
 from labctl.storage.filesystem import check_place
 
 TIMES = 3
-"""Free space that is asked for, in multiples of what is predicted: journal, sealed file, and the unforeseen."""
+"""Required free space, in multiples of the prediction: journal, sealed file, and reserve."""
 BALLAST = "ballast"
 _LEAST = 32 << 20
 _SHARE = 0.05
@@ -24,39 +24,39 @@ _BLOCK = 1 << 20
 
 
 def preflight(folder: Path, estimate: int, *, accept_place: bool = False) -> tuple[str, ...]:
-    """Refuse a `folder`, which need not be there yet, in which a run would not be safe; leave nothing behind.
+    """Refuse a `folder`, which need not exist yet, in which a run would not be safe; leave nothing behind.
 
     Args:
         estimate: bytes that the run is predicted to write.
-        accept_place: note network file systems and synchronised folders instead of refusing them.
+        accept_place: remark on network file systems and synchronised folders instead of refusing them.
 
     Returns:
-        what the run has to note, in operator words; nothing as a rule.
+        remarks for the run's journal; usually none.
 
     Raises:
         BenchError: the place is not suited, has too little space, or does not keep what is written.
     """
-    found = check_place(folder, accept=accept_place)
-    standing = _standing(folder)
-    free, needed = _free(standing), TIMES * estimate + ballast_size(estimate)
+    remarks = check_place(folder, accept=accept_place)
+    existing = _existing(folder)
+    free, needed = _free(existing), TIMES * estimate + ballast_size(estimate)
     if free < needed:
         raise BenchError(
             f"{folder}: {_size(free)} are free and {_size(needed)} are needed, {TIMES} times the {_size(estimate)} "
             f"that the run is predicted to take, and {_size(ballast_size(estimate))} of ballast; free some space, "
             "or name another folder with --out"
         )
-    _probe(standing)
-    return found
+    _probe(existing)
+    return remarks
 
 
 def enough(folder: Path, next_dies: int) -> None:
-    """Refuse to begin what the disk may not take, before anything is energised.
+    """Refuse to begin dies that the disk may not take, before anything is energised.
 
     Args:
-        next_dies: bytes that the next die, or the next ones together, are predicted to take.
+        next_dies: predicted bytes of the next die, or of the next ones together.
 
     Raises:
-        StorageError: less than three times that is free beside the ballast.
+        StorageError: less than three times that space is free beside the ballast.
     """
     with storage(folder, "ask for the free space"):
         free = _free(folder)
@@ -94,11 +94,11 @@ class Ballast:
         self.path, self.size = folder / BALLAST, ballast_size(estimate)
 
     def fill(self) -> None:
-        """Have it on the disk, whole; what an earlier process left is used. Raises StorageError."""
+        """Write the ballast; one that an earlier process left is used. Raises StorageError."""
         with storage(self.path, "reserve space"):
             if self.path.exists() and self.path.stat().st_size >= self.size:
                 return
-            # written, with what cannot be compressed: some file systems promise space and do not keep it for us
+            # written, with incompressible data: some file systems reserve space without keeping it
             block = os.urandom(_BLOCK)
             try:
                 with self.path.open("wb") as file:
@@ -111,7 +111,7 @@ class Ballast:
                 raise
 
     def release(self) -> int:
-        """Have no ballast, and return how many bytes that freed; never raises, and may be called twice."""
+        """Remove the ballast and return the bytes freed; never raises, and may be called twice."""
         try:
             size = self.path.stat().st_size
             self.path.unlink()
@@ -121,8 +121,8 @@ class Ballast:
         return size
 
 
-def _standing(folder: Path) -> Path:
-    """Return `folder`, or the nearest folder above it that is there."""
+def _existing(folder: Path) -> Path:
+    """Return `folder`, or the nearest folder above it that exists."""
     return next(f for f in (folder.absolute(), *folder.absolute().parents) if f.is_dir())
 
 
@@ -150,7 +150,7 @@ def _probe(folder: Path) -> None:
 
 
 def _size(number: float) -> str:
-    """Return a number of bytes as people say it.
+    """Return a number of bytes with an SI prefix.
 
     >>> _size(41_943_040), _size(999)
     ('41.9 MB', '999 B')

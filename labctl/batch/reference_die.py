@@ -1,12 +1,12 @@
-"""Visits of the golden die: the same die again and again, so that a bench that drifts is noticed the same night.
+"""Visits of the reference die: one die is measured again and again, so that drift of the bench is seen at once.
 
-A visit is a job like that of any die, under the name DIE@k, but it carries out the stages of a visit alone. Visits are
-barriers: one is made when nothing else is in hand, and the dies between two visits are the same however many workers
-there are. Which dies those are, and which visit is the reference, is read off the rows of the run's journal, so a run
-that was killed goes on with the visit that was next.
+A visit is a job like that of any die, under the name DIE@k, with the stages of a visit. Visits are barriers: a visit
+begins when no die is under way, and the dies between two visits do not depend on the number of workers. The dies
+between visits and the visit of reference follow from the run's journal, so a run that was killed goes on with the visit
+that was next.
 
-A die is to be trusted if the visits before and after it were good. That is why a visit that was not puts in doubt the
-dies since the visit before, and those up to the next one, good or not.
+A die is trusted if the visits before and after it were good. A visit that was not good therefore puts in doubt the dies
+since the visit before, and the dies up to the next visit, good or not.
 """
 
 import math
@@ -24,15 +24,15 @@ from labctl.storage.run_log import DieState, Runlog, RunState, folder_of
 
 RULE = "golden_drift"
 _DOUBTED = (State.DONE, State.LIMIT_STOP)
-"""States in which a die leaves figures that can be doubted, and is not tried again."""
+"""States in which a die has figures that can be doubted, and is not tried again."""
 
 
 class ReferenceVisits:
-    """The visits of one run, as its journal tells them.
+    """The visits of one run, by its journal.
 
     Args:
-        golden: what the campaign file says.
-        job: of the golden die; its stages are those of a visit.
+        golden: section of the campaign file.
+        job: of the reference die, with the stages of a visit.
         stop: the run ends when the die has drifted.
     """
 
@@ -41,7 +41,7 @@ class ReferenceVisits:
 
     @classmethod
     def of(cls, batch: Batch, job: Job | None) -> "ReferenceVisits | None":
-        """Return the visits of a campaign, None if it has no golden die."""
+        """Return the visits of a campaign, None if it has no reference die."""
         return None if batch.golden is None or job is None else cls(batch.golden, job, batch.stop.golden_drift)
 
     @property
@@ -49,15 +49,15 @@ class ReferenceVisits:
         """Folder of the run."""
         return self._job.folder
 
-    # which die comes next
+    # the next die
 
-    def next(self, state: RunState, queue: Sequence[str], hand: Collection[str]) -> str | None:
-        """Return what comes next, a die of `queue` or a visit; None if it has to wait for those in `hand`, or nothing.
+    def next(self, state: RunState, queue: Sequence[str], active: Collection[str]) -> str | None:
+        """Return the next die of `queue` or the next visit; None if it waits for `active` dies, or nothing is left.
 
-        Dies that are tried again wait for the next visit: who is first to fail depends on the number of workers.
+        Dies that are tried again wait for the next visit: which die fails first depends on the number of workers.
         """
         if (visit := under_way(state)) is not None:
-            return None if hand else visit.name
+            return None if active else visit.name
         since = _since(state)
         dies = [state.dies[name] for name in queue if not state.dies[name].golden]
         if _measured(state):
@@ -67,35 +67,35 @@ class ReferenceVisits:
             if len(since) < self._golden.every and (fresh := [d for d in dies if d.name not in tried]):
                 new, order = [d.name for d in fresh if not d.tries], list(state.dies)
                 return new[0] if new else min((d.name for d in fresh), key=order.index)
-        return None if hand or not due(state, queue) else f"{self._job.die}@{len(_visits(state)) + 1}"
+        return None if active or not due(state, queue) else f"{self._job.die}@{len(_visits(state)) + 1}"
 
     def job(self, name: str) -> Job:
         """Return the job of a visit."""
         return replace(self._job, subject=replace(self._job.subject, name=name))
 
     def announce(self, log: Runlog, name: str) -> bool:
-        """Write that a visit is going to be made, and which tries of dies it is about; return whether it is one."""
+        """Log the begin of a visit, with the tries of dies that it covers; return whether `name` is a visit."""
         if name not in log.state.dies:
-            about = [folder_of(die, number) for die, number in _since(log.state)]
-            log.say("visit", die=name, at=list(self._job.subject.at), dies=about)
+            covered = [folder_of(die, number) for die, number in _since(log.state)]
+            log.say("visit", die=name, at=list(self._job.subject.at), dies=covered)
         return log.state.dies[name].golden
 
-    # what became of it
+    # the result of a visit
 
     def judge(self, log: Runlog, name: str, again: bool = False) -> tuple[str, str] | None:
-        """Say what a visit came to and whom it puts in doubt; return the stop rule that this breaks and what it says.
+        """Log the result of a visit and the dies it puts in doubt; return the name and message of a broken stop rule.
 
-        None if the run goes on. A visit that goes on later has come to nothing yet.
+        None if the run goes on. A visit that goes on later has no result yet.
 
         Args:
-            again: it is tried again if it is in ERROR.
+            again: the visit is tried again if it is in ERROR.
         """
         visit = log.state.dies[name]
         if not (visit.state in FINAL or (visit.state is State.ERROR and not again)):
             return None
         before = _golden_rows(log.state)
-        whole = (e.body["values"] for e in before if all(n in e.body["values"] for n in self._golden.drift))
-        reference: Mapping[str, float] = next(whole, {})
+        complete = (e.body["values"] for e in before if all(n in e.body["values"] for n in self._golden.drift))
+        reference: Mapping[str, float] = next(complete, {})
         values = self._values(visit)
         drift = {n: values[n] / reference[n] - 1 for n in values if n in reference}
         missing = [n for n in self._golden.drift if n not in values]
@@ -106,7 +106,7 @@ class ReferenceVisits:
             log.say("alarm", die=name, text=text, level="warning")
         if not ok or (before and not before[-1].body["ok"]):
             _doubt(log, text if not ok else str(before[-1].body["text"]))
-        # the last row: if the process dies before it, all is said again and nothing is left out
+        # the last row: if the process dies before it, all rows are written again and none is missing
         log.say("golden", die=name, values=values, drift=drift, ok=ok, text=text)
         return (RULE, text) if not ok and self._stop else None
 
@@ -124,7 +124,7 @@ class ReferenceVisits:
         missing: Sequence[str],
         beyond: Sequence[str],
     ) -> str:
-        """Return what a visit came to, in operator words."""
+        """Return the result of a visit, for the operator."""
         if visit.state is not State.DONE:
             why = visit.reason.strip().partition("\n")[0]
             return f"the golden die could not be measured ({visit.state}{why and ': '}{why}): nobody knows of a drift"
@@ -132,8 +132,8 @@ class ReferenceVisits:
             return f"the golden die was measured without coming to {', '.join(missing)}: nobody knows of a drift"
         if beyond:
             allowed = self._golden.drift
-            said = [f"{n} {100 * drift[n]:+.2f} % ({100 * allowed[n]:.3g} % allowed)" for n in beyond]
-            return f"the golden die has drifted since the first visit: {', '.join(said)}"
+            changes = [f"{n} {100 * drift[n]:+.2f} % ({100 * allowed[n]:.3g} % allowed)" for n in beyond]
+            return f"the golden die has drifted since the first visit: {', '.join(changes)}"
         if not drift:
             first = [f"{n} {value:.5g} {FIGURES.get(n, '')}".strip() for n, value in values.items()]
             return f"the golden die, to compare later visits with: {', '.join(first)}"
@@ -142,22 +142,22 @@ class ReferenceVisits:
 
 def _doubt(log: Runlog, text: str) -> None:
     """Put the dies between the last two visits in doubt."""
-    about = {folder.partition("~")[0] for folder in _visits(log.state)[-1].body["dies"]}
-    names = [d.name for d in log.state.subjects if d.name in about and d.state in _DOUBTED]
+    covered = {folder.partition("~")[0] for folder in _visits(log.state)[-1].body["dies"]}
+    names = [d.name for d in log.state.subjects if d.name in covered and d.state in _DOUBTED]
     if names:
         log.say("suspect", dies=names, text=text)
 
 
 def under_way(state: RunState) -> DieState | None:
-    """Return the visit that was begun and of which nothing has been said yet."""
+    """Return the visit that was begun and has no result yet, None if there is none."""
     visits = _visits(state)
     return None if len(visits) == len(_golden_rows(state)) else state.dies[visits[-1].body["die"]]
 
 
 def due(state: RunState, left: Sequence[str] = ()) -> bool:
-    """Return whether a visit is to be made, or gone on with, before any of the dies that are `left`.
+    """Return whether a visit is to be made or continued before any of the dies that are `left`.
 
-    A run without a golden die has none due as long as nothing is left.
+    Without a reference die none is due, as long as no die is left.
     """
     if left and not _measured(state):
         return True
@@ -165,7 +165,7 @@ def due(state: RunState, left: Sequence[str] = ()) -> bool:
 
 
 def _measured(state: RunState) -> bool:
-    """Return whether dies may be measured: there was a visit, and if it was not good, nobody has been at it since."""
+    """Return whether dies may be measured: there was a visit, and if it was not good, no resume since."""
     rows = _golden_rows(state)
     resumed = [e.seq for e in state.events if e.kind == "resumed"]
     return bool(rows) and (bool(rows[-1].body["ok"]) or not resumed or resumed[-1] < rows[-1].seq)
@@ -180,7 +180,7 @@ def _golden_rows(state: RunState) -> list[Entry]:
 
 
 def _since(state: RunState) -> list[tuple[str, int]]:
-    """Return the tries, as die and number, that no visit has been about yet; one that goes on later has not been."""
+    """Return the tries, as die and number, that no visit covers yet; one that goes on later is left out."""
     seen = {folder for visit in _visits(state) for folder in visit.body["dies"]}
     return [
         (die.name, t.number)

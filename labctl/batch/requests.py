@@ -1,9 +1,9 @@
-"""What a run is asked to do while it goes on: requests as files in ``RUN/asked``, and the file that lets it go on.
+"""Requests to a run that goes on, as files in ``RUN/asked``, and the file whose presence lets its workers go on.
 
-Files reach everybody who sees the run folder: another terminal, another computer, the workers of a cluster. Whoever
-carries out the run takes each request once and says in the run's journal who asked. A request is for the session that
-goes on when it is made, so one that comes too late stops no other. The workers go on as long as
-one file is there; it is taken away to stop them, which works on a full disk too.
+Files work for everyone who sees the run folder: another terminal, another computer, the workers of a cluster. The
+session takes each request once and logs who made it. A request is for the session that is under way when it is made,
+so one that comes too late stops no later session. The workers go on as long as the go-file exists; removing it stops
+them, which works on a full disk too.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ from labctl.storage.locks import holder
 
 FOLDER = "asked"
 PATIENCE: Second = 5.0
-"""How long whoever asks waits for the run to take the request, s."""
+"""How long a command waits for the run to take its request, s."""
 STOPPED, SKIPPED, FULL = "stopped by the operator", "skipped by the operator", "stopped because the disk is full"
 
 
@@ -37,8 +37,8 @@ class Request:
     Args:
         what: "stop" or "skip".
         die: which die, "" for the run.
-        by: who asked, as user@host.
-        session: which session of the run is asked; no other takes it.
+        by: who made it, as user@host.
+        session: session of the run that it is for; no other takes it.
     """
 
     what: str
@@ -49,7 +49,7 @@ class Request:
 
 
 def whoami() -> str:
-    """Return user and host, for the record."""
+    """Return user@host."""
     try:
         user = getpass.getuser()
     except (ImportError, KeyError, OSError):  # a user without a name, as in a container
@@ -73,17 +73,17 @@ def ask(run: Path, request: Request) -> Path:
 
 
 class Answer(StrEnum):
-    """What became of a request."""
+    """The result of a request."""
 
     TAKEN = "taken"
     WAITING = "waiting"
-    """The run goes on and has not looked yet."""
+    """The run goes on and has not taken the request yet."""
     ENDED = "ended"
-    """The run went on when it was asked, and has ended without taking the request."""
+    """The run has ended since without taking the request."""
     BUSY = "busy"
-    """Somebody holds the run who takes no requests: it is just being started, or brought to its end."""
+    """The run is just being started or ended, and takes no requests."""
     NOBODY = "nobody"
-    """Nobody carries the run out."""
+    """No process carries the run out."""
 
 
 def ask_and_wait(
@@ -93,10 +93,10 @@ def ask_and_wait(
     clock: Callable[[], Second] = time.monotonic,
     sleep: Callable[[Second], None] = time.sleep,
 ) -> Answer:
-    """Ask whoever carries out `run`, wait up to `PATIENCE` s, and return what became of the request.
+    """Make a request to the session of `run`, wait up to `PATIENCE` s, and return the result of the request.
 
-    A request that nobody takes is withdrawn unless the run goes on. Where the lock of a run on another computer cannot
-    be seen from here, its session is asked all the same.
+    A request that is not taken is withdrawn unless the run goes on. If the lock of a run on another computer cannot be
+    seen from here, its session is asked all the same.
 
     Raises:
         StorageError: there is no run, or its folder cannot be written.
@@ -142,23 +142,22 @@ def _taken(path: Path) -> Path:
 
 
 def _is_held(run: Path) -> bool:
-    """Return whether somebody is seen to carry out `run`."""
+    """Return whether a process is seen to hold `run`."""
     try:
         return holder(run) is not None
-    except BenchError:  # nobody can be seen on this file system
+    except BenchError:  # locks cannot be seen on this file system
         return False
 
 
 def _session_of(run: Path) -> str:
-    """Return the name of the session that carries out `run`, or did when it was killed; "" if there is none."""
+    """Return the name of the session of `run`, under way or killed; "" if there is none."""
     return next((folder.name for folder in sorted(run.glob("session-*"))), "")
 
 
 def take(run: Path, session_name: str) -> Iterator[Request]:
     """Yield the requests to this session that it has not taken yet, in the order in which they were made.
 
-    One that was made to an earlier session came too late for that and is set aside: whoever asked meant what went on
-    then.
+    A request to an earlier session came too late for it and is set aside.
     """
     folder = run / FOLDER
     if not folder.is_dir():
@@ -169,7 +168,7 @@ def take(run: Path, session_name: str) -> Iterator[Request]:
             mine = request.session == session_name
             path.rename(_taken(path) if mine else path.with_name(path.name + ".late"))
         except (OSError, ValueError, TypeError):
-            # not ours to mend; it is looked at again, and says nothing until it can be read
+            # it may become readable; it is tried again at the next call
             continue
         if mine:
             yield request
@@ -186,7 +185,7 @@ class GoFile:
         self.path = folder / "going"
 
     def reason(self, die: str) -> str | None:
-        """Return why whoever works on `die` has to end at this safe point, None to go on."""
+        """Return why work on `die` has to end at this safe point, None to go on."""
         if not os.path.exists(self.path):
             return FULL if os.path.exists(self._full) else STOPPED
         return SKIPPED if os.path.exists(self._skip(die)) else None
@@ -195,7 +194,7 @@ class GoFile:
         return inside(self.path.parent, f"skip {die}")
 
     def skip(self, die: str) -> None:
-        """Ask whoever works on `die` to end at the next safe point. Raises StorageError."""
+        """Ask the worker of `die` to end at the next safe point. Raises StorageError."""
         with storage(self.path, "ask to skip a die"):
             self._skip(die).touch()
 
@@ -222,7 +221,7 @@ class GoFile:
 
 
 def session(run: Path) -> GoFile:
-    """Start a session of `run`, and end whatever an earlier one has left going.
+    """Start a session of `run`, and end what earlier sessions have left.
 
     Raises:
         StorageError: the folder cannot be written.
@@ -236,10 +235,10 @@ def session(run: Path) -> GoFile:
     return GoFile(folder)
 
 
-def close(going: GoFile) -> None:
-    """Take a session's folder away: it holds nothing but what workers were handed."""
-    going.stop()
-    for file in going.path.parent.glob("*"):
+def close(go_file: GoFile) -> None:
+    """Remove a session's folder, which holds only files for its workers."""
+    go_file.stop()
+    for file in go_file.path.parent.glob("*"):
         file.unlink(missing_ok=True)
-    if going.path.parent.is_dir():
-        going.path.parent.rmdir()
+    if go_file.path.parent.is_dir():
+        go_file.path.parent.rmdir()

@@ -1,8 +1,8 @@
-"""Take up a run that was stopped or killed: from the files kept in its folder, after a look at what has changed.
+"""Resume a run that was stopped or killed: from the files kept in its folder, after a check of what has changed.
 
-A die goes on in the middle by doing the same again up to where its journal ends, so what it is made of has to be the
-same: files, code, libraries. What differs is refused; whoever goes on all the same says so, and the run's journal too.
-The run always goes on with what it was started with, never with a file as it is now.
+A die goes on in the middle by repeating its operations up to the end of its journal, so files, code and libraries have
+to be the same. Changes are refused unless the operator accepts them, which the run's journal records. The run always
+goes on with the files it was started with, never with a file as it is now.
 """
 
 import json
@@ -25,26 +25,26 @@ _IGNORED = ("platform",)
 
 
 def changes(run: Path, meta: Mapping[str, Any]) -> list[str]:
-    """Return what has changed since the run in the folder `run` was started, in operator words; nothing as a rule.
+    """Return what has changed since the run in the folder `run` was started, for the operator; usually nothing.
 
     Raises:
-        BenchError: a file that was kept in the run folder is not what it was.
+        BenchError: a file kept in the run folder has changed.
     """
-    found = []
-    for name, said in meta["files"].items():
-        copy, original = run / "files" / name, absolute(said["path"], Path(meta["cwd"]))
-        if _digest(copy) != said["sha256"]:
+    changed = []
+    for name, kept in meta["files"].items():
+        copy, original = run / "files" / name, absolute(kept["path"], Path(meta["cwd"]))
+        if _digest(copy) != kept["sha256"]:
             raise BenchError(f"{copy} is not the file that the run was started with; restore it from a backup")
-        if (now := _digest(original)) != said["sha256"]:
-            found.append(f"{original} " + ("is gone" if now is None else "has changed"))
+        if (now := _digest(original)) != kept["sha256"]:
+            changed.append(f"{original} " + ("is gone" if now is None else "has changed"))
     commit = git_commit()
     if commit != meta["git_commit"]:
-        found.append(f"the code is at {commit or 'no commit'}, it was at {meta['git_commit'] or 'no commit'}")
+        changed.append(f"the code is at {commit or 'no commit'}, it was at {meta['git_commit'] or 'no commit'}")
     then, now_ = dict(meta["versions"]), versions()
     for library in sorted({*then, *now_} - {*_IGNORED}):
         if then.get(library) != now_.get(library):
-            found.append(f"{library} is {now_.get(library, 'gone')}, it was {then.get(library, 'not there')}")
-    return found
+            changed.append(f"{library} is {now_.get(library, 'gone')}, it was {then.get(library, 'not there')}")
+    return changed
 
 
 def _digest(path: Path) -> str | None:
@@ -58,7 +58,7 @@ def _digest(path: Path) -> str | None:
 def read(run: Path, meta: Mapping[str, Any]) -> Prepared:
     """Return the campaign of a run, read from the files kept in its folder."""
     cwd, kept = Path(meta["cwd"]), meta["files"]
-    copies = {absolute(said["path"], cwd): run / "files" / name for name, said in kept.items()}
+    copies = {absolute(file["path"], cwd): run / "files" / name for name, file in kept.items()}
     roles = {role: absolute(kept[name]["path"], cwd) for role, name in meta["roles"].items() if name is not None}
     with as_kept(Kept(cwd, copies)):
         prepared = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"])
@@ -67,7 +67,7 @@ def read(run: Path, meta: Mapping[str, Any]) -> Prepared:
 
 
 def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
-    """Return the names of the dies that a resume works on, of `only` if given.
+    """Return the names of the dies that are left to do, of `only` if given.
 
     Raises:
         BenchError: there is no such die, it is final, or there is nothing left to do.
@@ -87,11 +87,11 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
 
 
 def state_of(run: Path) -> RunState:
-    """Return where a run stands that can be taken up; BenchError says why it cannot."""
+    """Return the state of a run that can be resumed; BenchError says why it cannot."""
     try:
         return read_state(run)
     except StorageError as error:
         if (run / "run.json").is_file() and not (run / "journal.db").exists():
-            made_by = json.loads((run / "run.json").read_text(encoding="utf-8")).get("name", "")
-            raise BenchError(f"{run}: '{made_by}' has no journal of its own and cannot be taken up") from error
+            name = json.loads((run / "run.json").read_text(encoding="utf-8")).get("name", "")
+            raise BenchError(f"{run}: '{name}' has no journal of its own and cannot be taken up") from error
         raise BenchError(str(error)) from error

@@ -1,8 +1,9 @@
-"""Carry out a campaign: which die when, what becomes of it, and when it is enough.
+"""Carry out a campaign: the order of dies, what follows from their results, and the end of the run.
 
-The engine runs in the parent process. It touches no die: workers do, and die with theirs, while the engine goes on
-and writes down every edge of every die's state before it acts on it. What it needs to know is in the run's journal
-alone, so a run that was stopped or killed is taken up by starting the engine on it again.
+The scheduler runs in the parent process. It touches no die: workers do, and a worker that dies does not end it. It logs
+every transition of every die's state before it acts on it. Its whole state is in the run's journal, so a run that was
+stopped or killed is resumed by starting the scheduler on it again. One module of more than 300 lines, because every
+decision reads and writes the same queue and the same dies under way.
 """
 
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from labctl.batch.decisions import Rules, cause
-from labctl.batch.executors import Crew, Lost
+from labctl.batch.executors import DieExecutor, Lost
 from labctl.batch.exit_status import Ending
 from labctl.batch.reference_die import ReferenceVisits, under_way
 from labctl.batch.requests import STOPPED, GoFile, Request, take
@@ -24,20 +25,20 @@ from labctl.storage.latch import Latch
 from labctl.storage.run_log import DieState, Runlog
 
 POLL = 0.1
-"""How long the engine waits for workers before it looks for requests, s."""
-LOOK = 0.5
-"""Time between two looks for requests, s."""
+"""How long the scheduler waits for workers before it polls, s."""
+REQUESTS = 0.5
+"""Time between two polls for requests, s."""
 BACK_OFF = 1.0
-"""Wait before the first new connection to a bench that went away, s; it grows fourfold from one to the next."""
+"""Wait before the first new connection to a lost bench, s; it grows fourfold from one to the next."""
 LOSSES = 2
-"""So often a worker may die under a die before the die counts as the cause."""
+"""Deaths of workers under one die after which the die counts as the cause."""
 
 
 @dataclass
-class _Hand:
+class _ActiveDie:
     """A die that is being worked on."""
 
-    attempt: int
+    try_no: int
     since: float = field(default_factory=time.monotonic)
     stage: str = ""
 
@@ -46,13 +47,13 @@ class Scheduler:
     """Carries out the dies of a run.
 
     Args:
-        log: the run's journal; the dies in it that are not final are what there is to do.
-        jobs: what every die needs that is to be worked on now.
-        crew: makes the crew, given the function that takes its messages.
-        show: told of everything, for the screen.
-        first: the state in which the work on a die begins: where needles move, MOVING.
-        guard: asked for space before a die is begun, and looked at as time passes.
-        visits: of the golden die, if there is one.
+        log: the run's journal; its dies that are not final are left to do.
+        jobs: the job of every die of this session.
+        executor: makes the executor, given the function that takes its messages.
+        show: called with every message, for the screen.
+        first: the state in which the work on a die begins: MOVING if needles move.
+        guard: checks the disk before a die is begun, and the computer at every poll.
+        visits: of the reference die, if there is one.
         latch: returns the latch of the bench while it is set, None while it is not.
     """
 
@@ -61,23 +62,23 @@ class Scheduler:
         log: Runlog,
         jobs: Mapping[str, Job],
         rules: Rules,
-        going: GoFile,
-        crew: Callable[[Notify], Crew],
+        go_file: GoFile,
+        executor: Callable[[Notify], DieExecutor],
         show: Notify = lambda die, what, detail: None,
         first: State = State.RUNNING,
         guard: Guard | None = None,
         visits: ReferenceVisits | None = None,
         latch: Callable[[], Latch | None] = lambda: None,
     ) -> None:
-        self.log, self._jobs, self._rules, self._going, self._show = log, dict(jobs), rules, going, show
-        self._crew, self._first, self._guard, self._visits = crew(self.tell), first, guard, visits
+        self.log, self._jobs, self._rules, self._go_file, self._show = log, dict(jobs), rules, go_file, show
+        self._executor, self._first, self._guard, self._visits = executor(self.take_message), first, guard, visits
         self._latch, self._switched_off = latch, False
         self._run = visits.folder if visits is not None else next(iter(jobs.values())).folder
-        self._hand: dict[str, _Hand] = {}
+        self._active: dict[str, _ActiveDie] = {}
         self._lost: Counter[str] = Counter()
         self._reconnects, self._not_before = 0, 0.0
         self._skipping: dict[str, Request] = {}
-        self._looked, self._started = 0.0, time.monotonic()
+        self._polled, self._started = 0.0, time.monotonic()
         self.ending: Ending | None = None
         self._queue = [name for name in rules.order(log.state) if name in jobs]
         for name in self._queue:
@@ -88,7 +89,7 @@ class Scheduler:
                 self._judge(visit.name)
 
     def _take_up(self, die: DieState) -> None:
-        """Write what became of a die on which an earlier session was working."""
+        """Log the state of a die that an earlier session was working on, or that is tried again."""
         if die.state in ACTIVE and die.last is not None:
             self.log.move(die.name, State.INTERRUPTED, die.last.number, "the run was broken off")
         elif die.state is State.ERROR and die.last is not None:
@@ -98,65 +99,64 @@ class Scheduler:
         """Work until there is nothing left to do or a reason to end; return why it ended."""
         try:
             while True:
-                self._look()
-                self._full()
-                self._feed()
-                if not self._hand and (not self._queue or self.ending is not None):
+                self._poll()
+                self._end_if_full()
+                self._begin_dies()
+                if not self._active and (not self._queue or self.ending is not None):
                     break
-                if not self._hand:
-                    time.sleep(POLL)  # until a bench that went away is tried again
-                for ended in self._crew.wait(POLL):
-                    self._ended(ended)
+                if not self._active:
+                    time.sleep(POLL)  # until a lost bench is connected again
+                for result in self._executor.wait(POLL):
+                    self._die_ended(result)
         finally:
-            self._going.stop()
-            self._crew.close()
+            self._go_file.stop()
+            self._executor.close()
         return Ending.of(self.log.state, self.ending)
 
-    # what is asked from outside
+    # requests
 
     def stop(self) -> None:
         """End at the next safe point; may be called by a signal handler."""
-        self._going.stop()
+        self._go_file.stop()
         self.ending = self.ending or Ending(4, STOPPED)
 
     def hurry(self) -> None:
         """End at once."""
-        self._crew.hurry()
+        self._executor.hurry()
 
-    def _look(self) -> None:
-        """Take the requests of other terminals, and notice what happened to the computer."""
-        if time.monotonic() - self._looked < LOOK:
+    def _poll(self) -> None:
+        """Check the computer and the latch, and take the requests of other terminals."""
+        if time.monotonic() - self._polled < REQUESTS:
             return
-        self._looked = time.monotonic()
+        self._polled = time.monotonic()
         if self._guard is not None:
-            self._guard.look()
-        self._look_at_latch()
-        for request in take(self._run, self._going.session):
-            self._do(request)
+            self._guard.check()
+        self._check_latch()
+        for request in take(self._run, self._go_file.session):
+            self._take_request(request)
 
-    def _look_at_latch(self) -> None:
-        """End at once when somebody has switched the bench off; what that did to a die in hand is not its fault."""
+    def _check_latch(self) -> None:
+        """End at once when the bench was switched off; a die under way is interrupted and not failed by that."""
         latch = None if self._switched_off else self._latch()
         if latch is None:
             return
         self._switched_off = True
         self.log.say("asked", what="off", die="", by=latch.by, reason=latch.reason)
-        self._going.stop()
+        self._go_file.stop()
         if self.ending is None or self.ending.code == 4:
             self.ending = Ending(4, str(latch))
         self._end(Ending(4, str(latch)))
-        self._crew.hurry()
+        self._executor.hurry()
 
-    def _do(self, request: Request) -> None:
-        said = {"what": request.what, "die": request.die, "by": request.by, "reason": request.reason}
-        self.log.say("asked", **said)
+    def _take_request(self, request: Request) -> None:
+        self.log.say("asked", what=request.what, die=request.die, by=request.by, reason=request.reason)
         if request.what == "stop":
             self.stop()
             if not self._switched_off:
                 self.ending = replace(self.ending or Ending(4, STOPPED), text=f"{STOPPED}: {request.by}")
-        elif request.what == "skip" and request.die in self._hand:
+        elif request.what == "skip" and request.die in self._active:
             self._skipping[request.die] = request
-            self._going.skip(request.die)
+            self._go_file.skip(request.die)
         elif request.what == "skip" and request.die in self.log.state.unfinished:
             self._queue = [name for name in self._queue if name != request.die]
             self._skip(request.die, request)
@@ -168,13 +168,13 @@ class Scheduler:
 
     # beginning a die
 
-    def _feed(self) -> None:
-        """Begin as many dies as the crew takes."""
-        while self.ending is None and len(self._hand) < self._crew.width and (name := self._next()) is not None:
+    def _begin_dies(self) -> None:
+        """Begin as many dies as the executor takes."""
+        while self.ending is None and len(self._active) < self._executor.width and (name := self._next()) is not None:
             if time.monotonic() < self._not_before:
                 return
-            if (self._lost[name] or any(self._lost[n] for n in self._hand)) and self._hand:
-                return  # a die under which a worker died is worked on alone, or it would take others with it
+            if (self._lost[name] or any(self._lost[n] for n in self._active)) and self._active:
+                return  # a die under which a worker died runs alone, so that it cannot interrupt others
             reason = self._rules.too_late(self.log.state, time.monotonic() - self._started)
             if reason is not None and name in self._queue:
                 self._end(Ending(3, reason))
@@ -188,87 +188,87 @@ class Scheduler:
             self._begin(self.log.state.dies[name])
 
     def _next(self) -> str | None:
-        """Return the die that comes next; None if there is none, or it has to wait for those in hand."""
+        """Return the next die; None if there is none, or it has to wait for dies under way."""
         if self._visits is not None:
-            return self._visits.next(self.log.state, self._queue, self._hand)
+            return self._visits.next(self.log.state, self._queue, self._active)
         return self._queue[0] if self._queue else None
 
-    def _full(self) -> None:
-        """Bring everything to an end on a disk that was full: the ballast is freed, and there is no more of it."""
+    def _end_if_full(self) -> None:
+        """End the run on a disk that was full: the ballast is used up."""
         if self._guard is not None and self._guard.full and self.ending is None:
             self._end(Ending(StorageError.exit_code, self._guard.full))
-            self._going.stop(full=True)
+            self._go_file.stop(full=True)
 
     def _space_for(self, name: str) -> bool:
-        """Return whether the disk takes one more die beside those in hand; end if not."""
+        """Return whether the disk takes one more die beside those under way; end the run if not."""
         try:
             if self._guard is not None:
-                self._guard.enough([*self._hand, name])
+                self._guard.enough([*self._active, name])
         except StorageError as error:
             self._end(Ending(error.exit_code, str(error)))
             return False
         return True
 
     def _begin(self, die: DieState) -> None:
-        attempt = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
-        job = replace(self._jobs[die.name], attempt=attempt)
-        self._hand[die.name] = _Hand(attempt)
-        # before the worker does anything, or what it leaves would be a journal that nobody knows of
-        self.log.move(die.name, self._first, attempt)
-        self._crew.begin(job)
+        try_no = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
+        job = replace(self._jobs[die.name], attempt=try_no)
+        self._active[die.name] = _ActiveDie(try_no)
+        # before the worker does anything: the run's journal has to know of the die's journal
+        self.log.move(die.name, self._first, try_no)
+        self._executor.begin(job)
 
-    # what workers say
+    # messages and results of workers
 
-    def tell(self, die: str, what: str, detail: Any) -> None:
-        """Take a message of a worker; one that comes when its die has ended says nothing new."""
-        if die in self._hand:
-            hand, state = self._hand[die], self.log.state.dies[die].state
+    def take_message(self, die: str, what: str, detail: Any) -> None:
+        """Take a message of a worker; one that comes after its die has ended is ignored."""
+        if die in self._active:
+            active, state = self._active[die], self.log.state.dies[die].state
             if what == "state":
                 to = State(detail)
                 if state is State.SEALING and to in ACTIVE - {state}:
-                    self.log.move(die, State.INTERRUPTED, hand.attempt, "its worker died, and another one goes on")
+                    self.log.move(die, State.INTERRUPTED, active.try_no, "its worker died, and another one goes on")
                 if to is not state:
-                    self.log.move(die, to, hand.attempt)
-            elif what == "stage" and detail != "approach" and detail != hand.stage:
-                hand.stage = detail
-                self.log.say("step", die=die, stage=detail, **{"try": hand.attempt})
+                    self.log.move(die, to, active.try_no)
+            elif what == "stage" and detail != "approach" and detail != active.stage:
+                active.stage = detail
+                self.log.say("step", die=die, stage=detail, **{"try": active.try_no})
             elif what == "alarm":
                 self.log.say("alarm", die=die, text=str(detail), level="alarm")
-        if what != "done":  # that is said once, when its bin is known
+        if what != "done":  # shown once, when its bin is known
             self._show(die, what, detail)
-        self._look()
+        self._poll()
 
-    def _ended(self, ended: DieResult | Lost) -> None:
-        self._look_at_latch()  # before it is judged what a die met
-        hand = self._hand.pop(ended.die)
-        seconds = time.monotonic() - hand.since
-        if isinstance(ended, Lost):
-            self._was_lost(ended, hand, seconds)
+    def _die_ended(self, result: DieResult | Lost) -> None:
+        self._check_latch()  # before the result is judged
+        active = self._active.pop(result.die)
+        seconds = time.monotonic() - active.since
+        if isinstance(result, Lost):
+            self._die_lost(result, active, seconds)
             return
-        state, outcome = ended.state, ended.outcome
+        state, outcome = result.state, result.outcome
         self._reconnects = 0
-        if state is State.DONE and self.log.state.dies[ended.die].state is not State.SEALING:
-            self.log.move(ended.die, State.SEALING, hand.attempt)  # what was told of it is still on its way
+        if state is State.DONE and self.log.state.dies[result.die].state is not State.SEALING:
+            self.log.move(result.die, State.SEALING, active.try_no)  # its last messages are still on their way
         self.log.move(
-            ended.die,
+            result.die,
             state,
-            hand.attempt,
+            active.try_no,
             outcome.reason,
             seconds=seconds,
             exit_code=outcome.exit_code,
-            sha256=ended.sealed,
-            figures=dict(ended.figures),
-            **({} if self.log.state.dies[ended.die].golden else self._rules.bin(state, ended.figures)),
+            sha256=result.sealed,
+            figures=dict(result.figures),
+            **({} if self.log.state.dies[result.die].golden else self._rules.bin(state, result.figures)),
         )
-        self._show(ended.die, "done", ended.bin)
-        self._judge(ended.die, again=ended.again)
+        self._show(result.die, "done", result.bin)
+        self._judge(result.die, again=result.again)
 
-    def _was_lost(self, lost: Lost, hand: _Hand, seconds: float) -> None:
-        if not lost.code and not lost.told:
+    def _die_lost(self, lost: Lost, active: _ActiveDie, seconds: float) -> None:
+        if not lost.code and not lost.logged:
             self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
         if lost.code or self._switched_off:
             code = lost.code if lost.code in (4, 6) else 4 if self._switched_off else 3
-            self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds, exit_code=code)
+            self.log.move(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds, exit_code=code)
             if lost.gone:
                 self._end(Ending(3, lost.reason))
             elif lost.die in self._skipping or code in (4, 6):
@@ -278,21 +278,21 @@ class Scheduler:
             return
         self._lost[lost.die] += 1
         if self._lost[lost.die] < LOSSES:
-            self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds)
+            self.log.move(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds)
             self._queue.insert(0, lost.die)
         else:
-            reason = f"{lost.reason}, for the {self._lost[lost.die]}nd time"
-            self.log.move(lost.die, State.ERROR, hand.attempt, reason, seconds=seconds, exit_code=70)
+            reason = f"{lost.reason}, for the {ordinal(self._lost[lost.die])} time"
+            self.log.move(lost.die, State.ERROR, active.try_no, reason, seconds=seconds, exit_code=70)
             self._judge(lost.die)
 
     def _reconnect(self, lost: Lost) -> None:
-        """Have the bench connected anew after a while, and the die go on; end if that was tried often enough."""
+        """Connect the bench again after a wait, and let the die go on; end the run after the last reconnect."""
         self._reconnects += 1
         if self._reconnects > self._rules.batch.reconnects:
             self._end(Ending(3, f"the bench is gone: {lost.reason}"))
             return
         wait = BACK_OFF * 4.0 ** (self._reconnects - 1)
-        text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {self._reconnects}. time"
+        text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {ordinal(self._reconnects)} time"
         self.log.say("alarm", die=lost.die, text=text, level="warning")
         self._not_before = time.monotonic() + wait
         self._queue.insert(0, lost.die)
@@ -332,3 +332,13 @@ class Scheduler:
         """Begin no other die."""
         if self.ending is None or ending.graver(self.ending):
             self.ending = ending
+
+
+def ordinal(number: int) -> str:
+    """Return a number with the ending of its ordinal.
+
+    >>> [ordinal(number) for number in (1, 2, 3, 4, 11, 12, 13, 21, 22, 23, 101, 111)]
+    ['1st', '2nd', '3rd', '4th', '11th', '12th', '13th', '21st', '22nd', '23rd', '101st', '111th']
+    """
+    ending = "th" if number % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"

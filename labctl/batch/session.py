@@ -1,4 +1,7 @@
-"""One session of a run, from the folder to the exit code: journal, crew, signals, engine, and what is left to say."""
+"""One session of a run, from the folder to the exit code: journal, executor, signals, scheduler, and the last rows.
+
+One module of about 300 lines, because starting and resuming a run share every step but the first.
+"""
 
 import os
 import time
@@ -15,14 +18,14 @@ from instruments.emergency import make_safe
 from instruments.manual_prober import Ask
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
-from labctl.batch.executors import Crew, Here, Pool, Processes
+from labctl.batch.executors import DieExecutor, InProcess, PoolExecutor, Processes
 from labctl.batch.exit_status import Ending
 from labctl.batch.reference_die import ReferenceVisits
 from labctl.batch.requests import GoFile
 from labctl.batch.resume import to_do
 from labctl.batch.scheduler import Scheduler
 from labctl.batch.session_guard import Guard
-from labctl.batch.watchdog import BenchCrew
+from labctl.batch.watchdog import BenchExecutor
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, StorageError
 from labctl.core.procedure import Procedure
@@ -40,21 +43,21 @@ from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
 
 WORKER_LEAVES: Second = 60.0
-"""Longest time until a worker of an earlier session, whose parent was killed, has left its bench."""
+"""Longest time until the worker of a killed session has left its bench."""
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a session is carried out, whatever it carries out.
+    """Options of a session that do not belong to its campaign.
 
     Args:
         workers: processes for simulated dies.
         executor: "dask=ADDRESS" for a cluster, "" for processes of this computer.
-        show: told of everything, for the screen.
+        show: called with every message, for the screen.
         ask: puts a question to the operator at the bench.
-        ledger: told what the emulated instruments did to the dies, and the time on their clock, s.
-        accept_place: a network file system or a synchronised folder is fine for the run.
-        accept_changes: other instruments than those the run was started on are fine.
+        ledger: called with what the emulated instruments did to the dies, and the time on their clock, s.
+        accept_place: a network file system or a synchronised folder is accepted for the run.
+        accept_changes: other instruments than those the run was started on are accepted.
     """
 
     workers: int
@@ -67,67 +70,67 @@ class RunOptions:
 
 
 def estimate(plans: Sequence[DiePlan]) -> dict[str, Any]:
-    """Return what the plan foretells, as the run's journal says it: bench time in s, and bytes."""
+    """Return the prediction of the plan, as the run's journal holds it: bench time in s, and bytes."""
     whole = total(plans)
     dies = {p.die: {"seconds": sum(s.time for s in p.stages), "bytes": sum(s.bytes for s in p.stages)} for p in plans}
     return {"seconds": whole.time, "bytes": whole.bytes, "dies": dies}
 
 
 def rules_of(prepared: Prepared, plans: Sequence[DiePlan]) -> Rules:
-    """Return the rules of a campaign; the plan foretells the time of dies on a bench, not of simulated ones."""
+    """Return the rules of a campaign; the plan predicts the time of dies on a bench, not of simulated dies."""
     campaign = prepared.campaign
     seconds = {p.die: sum(s.time for s in p.stages) for p in plans}
     return Rules(campaign.batch, campaign.bin_rules, campaign.seed, {} if prepared.bench is None else seconds)
 
 
-def meta_of(said: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan]) -> dict[str, Any]:
-    """Return what the run's journal is started with: what ``run.json`` says, where the dies are, and the estimate.
+def meta_of(manifest: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan]) -> dict[str, Any]:
+    """Return the first entry of the run's journal: the contents of ``run.json``, the dies, and the estimate.
 
-    Of a real bench, it holds the addresses of the instruments by name, by which its latch is known.
+    For a real bench it holds the addresses of the instruments by name, which identify its latch.
     """
-    meant = (*prepared.subjects, *prepared.skipped)
-    dies = [{"name": s.name, "at": list(s.at), "wafer": s.wafer} for s in meant]
+    sites = (*prepared.subjects, *prepared.skipped)
+    dies = [{"name": s.name, "at": list(s.at), "wafer": s.wafer} for s in sites]
     campaign = prepared.campaign
     rules = [rule.model_dump(mode="json") for rule in campaign.bin_rules]
     order = campaign.batch.order.value
     real = _real(prepared)
-    reached = {} if real is None else {n: getattr(e, "resource", "") for n, e in real.instruments.items()}
+    resources = {} if real is None else {n: getattr(e, "resource", "") for n, e in real.instruments.items()}
     more = {"dies": dies, "bins": rules, "order": order, "estimate": estimate(plans)}
-    return {**said, **more, "instruments": {name: resource for name, resource in reached.items() if resource}}
+    return {**manifest, **more, "instruments": {name: resource for name, resource in resources.items() if resource}}
 
 
 def start(
-    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: RunOptions
+    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions
 ) -> tuple[Ending, RunState]:
-    """Make a run folder and carry out a campaign in it; return how that ended and where the dies stand.
+    """Make a run folder and carry out a campaign in it; return how it ended and the state of the run.
 
     Raises:
-        BenchError: the folder cannot be made or is no place for a run, somebody else has the bench, or there is no
-            cluster where one was named.
+        BenchError: the folder cannot be made or is no place for a run, the bench is held by another run, or there is
+            no cluster at the address.
         StorageError: the disk is full, or fails.
     """
-    folder = folder.absolute() if ways.executor else folder  # for workers that stand elsewhere
-    guard = guard_of(folder, prepared, plans, argv, ways)
+    folder = folder.absolute() if options.executor else folder  # for workers with another working directory
+    guard = guard_of(folder, prepared, plans, argv, options)
     with guard.locked(_real(prepared), prepared.bench_file or "BENCH"):
-        said = make_folder(folder, prepared, argv)
+        manifest = make_folder(folder, prepared, argv)
         with guard.session():
-            log = Runlog.create(folder, meta_of(said, prepared, plans))
+            log = Runlog.create(folder, meta_of(manifest, prepared, plans))
             for left_out in prepared.skipped:
                 log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
-            jobs = {job.die: job for job in prepared.jobs(folder, said)}
-            return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard)
+            jobs = {job.die: job for job in prepared.jobs(folder, manifest)}
+            return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard)
 
 
 def guard_of(
-    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], ways: RunOptions
+    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions
 ) -> Guard:
-    """Return what stands around a session; BenchError if the folder is no place for it."""
+    """Return the guard of a session; BenchError if the folder is no place for it."""
     campaign, sizes = prepared.campaign, {p.die: sum(s.bytes for s in p.stages) for p in plans}
-    return Guard(folder, campaign.name, what(argv), sizes, notify=campaign.notify, accept_place=ways.accept_place)
+    return Guard(folder, campaign.name, what(argv), sizes, notify=campaign.notify, accept_place=options.accept_place)
 
 
 def what(argv: Sequence[str]) -> str:
-    """Return what is being run, for whoever is refused.
+    """Return the command line, shown to all who are refused the bench or the folder.
 
     >>> what(["/usr/bin/labctl", "run", "overnight.yaml"])
     'labctl run overnight.yaml'
@@ -140,35 +143,35 @@ def resume(
     prepared: Prepared,
     plans: Sequence[DiePlan],
     argv: Sequence[str],
-    ways: RunOptions,
+    options: RunOptions,
     *,
     only: Sequence[str] | None = None,
     reason: str = "",
     accepted: Sequence[str] = (),
 ) -> tuple[Ending, RunState]:
-    """Go on with a run, with the dies of `only` if given; return how that ended and where the dies stand.
+    """Resume a run, with the dies of `only` if given; return how it ended and the state of the run.
 
     Args:
         reason: why, for the record.
-        accepted: what has changed and was accepted, in operator words.
+        accepted: changes that the operator accepted, as text.
 
     Raises:
-        BenchError: there is nothing to do, no such die, or somebody else carries out this run.
+        BenchError: nothing is left to do, there is no such die, or another process carries out this run.
         StorageError: the journal cannot be written.
     """
-    folder = folder.absolute() if ways.executor else folder  # for workers that stand elsewhere
-    guard = guard_of(folder, prepared, plans, argv, ways)
+    folder = folder.absolute() if options.executor else folder  # for workers with another working directory
+    guard = guard_of(folder, prepared, plans, argv, options)
     with guard.locked(_real(prepared), prepared.bench_file or "BENCH"), guard.session():
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
         log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
         jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
-        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard, again=True)
+        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard, again=True)
 
 
 def _real(prepared: Prepared) -> Bench | None:
-    """Return the bench if it is a real one, None for its twin and for simulated dies."""
+    """Return the real bench, None for a twin and for simulated dies."""
     return prepared.bench if prepared.sim is None else None
 
 
@@ -178,42 +181,43 @@ def carry_out(
     jobs: Mapping[str, Job],
     prepared: Prepared,
     rules: Rules,
-    ways: RunOptions,
+    options: RunOptions,
     guard: Guard,
     *,
     again: bool = False,
 ) -> tuple[Ending, RunState]:
-    """Work on the dies of `jobs` until there is nothing left to do; return how it ended and where the dies stand.
+    """Work on the dies of `jobs` until nothing is left to do; return how it ended and the state of the run.
 
     Args:
-        again: the run was begun earlier, and may have left a real bench in any state; that is made safe first.
+        again: the run was begun earlier and may have left a real bench in any state; it is made safe first.
     """
     real = _real(prepared)
-    begun, going = time.monotonic(), requests.session(folder)
+    begun, go_file = time.monotonic(), requests.session(folder)
     visits = ReferenceVisits.of(rules.batch, prepared.visit_job(folder, run_meta(folder)))
     guard.watch(log)
     try:
         if again and real is not None:
             _make_safe_first(real, guard.what, log)
-        with _crew(prepared, going, ways, len(jobs), log, guard.what) as crew:
+        with _executor(prepared, go_file, options, len(jobs), log, guard.what) as executor:
             latch = partial(latch_of, real) if real is not None else lambda: None
-            engine = Scheduler(log, jobs, rules, going, crew, ways.show, _first(prepared.bench), guard, visits, latch)
-            with asked_to_stop(engine.stop, engine.hurry):
-                ending = engine.run()
+            first = _first(prepared.bench)
+            scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
+            with asked_to_stop(scheduler.stop, scheduler.hurry):
+                ending = scheduler.run()
     except LabError as error:
-        # the bench does not answer, its wafer is not as the map says, it could not be left safe, or the disk is full
+        # the bench does not answer, the wafer does not fit the map, the bench was not left safe, or the disk is full
         guard.ballast.release()
         with suppress(StorageError):
-            ended = Ending(error.exit_code, str(error))
-            log.say("ended", outcome=ended.status.value, exit=ended.code, reason=ended.text)
+            ending = Ending(error.exit_code, str(error))
+            log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text)
             guard.close()
             log.finish()
         raise
     finally:
-        requests.close(going)
+        requests.close(go_file)
     guard.ballast.release()
-    took = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
-    log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **took)
+    totals = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
+    log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **totals)
     guard.close()
     log.finish()
     write_run_file_in_subprocess(folder)
@@ -221,11 +225,11 @@ def carry_out(
 
 
 def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
-    """Make a bench safe that an earlier session may have left in any state, and write what it was met in.
+    """Make a bench safe that an earlier session may have left in any state, and log the state it was in.
 
     Raises:
         LeftUnverified: it cannot be verified safe.
-        BenchError: a worker of the earlier session is still at work.
+        BenchError: a worker of the earlier session still holds the bench.
     """
     try:
         with bench_lock(bench, what, part="worker", patience=WORKER_LEAVES):
@@ -243,61 +247,61 @@ def _first(bench: Bench | None) -> State:
 
 
 @contextmanager
-def _crew(
-    prepared: Prepared, going: GoFile, ways: RunOptions, dies: int, log: Runlog, what: str
-) -> Iterator[Callable[[Notify], Crew]]:
-    """Yield what makes the crew, given the function that takes its messages."""
-    kind, _, address = ways.executor.partition("=")
+def _executor(
+    prepared: Prepared, go_file: GoFile, options: RunOptions, dies: int, log: Runlog, what: str
+) -> Iterator[Callable[[Notify], DieExecutor]]:
+    """Yield the function that makes the executor, given the function that takes its messages."""
+    kind, _, address = options.executor.partition("=")
     procedures = prepared.procedures
     if kind:
         if kind != "dask" or not address:
-            raise BenchError(f"--executor {ways.executor}: expected dask=ADDRESS, such as dask=tcp://192.0.2.5:8786")
+            raise BenchError(f"--executor {options.executor}: expected dask=ADDRESS, such as dask=tcp://192.0.2.5:8786")
         if prepared.bench is not None:
             raise BenchError(
-                f"--executor {ways.executor}: a bench is worked on by the computer that it is connected to"
+                f"--executor {options.executor}: a bench is worked on by the computer that it is connected to"
             )
         from labctl.batch.dask_executor import Dask
 
-        cluster = Dask(address, procedures, going)
-        yield lambda tell: Pool(cluster, tell)
+        cluster = Dask(address, procedures, go_file)
+        yield lambda notify: PoolExecutor(cluster, notify)
         return
-    workers = min(ways.workers, dies)
+    workers = min(options.workers, dies)
     station = prepared.station
     if station is not None:
-        with _bench(station, procedures, going, ways, log, what) as bench:
-            yield bench.heard_by
+        with _bench(station, procedures, go_file, options, log, what) as bench:
+            yield bench.reporting_to
     elif workers <= 1:
-        yield lambda tell: Here(procedures, going, tell)
+        yield lambda notify: InProcess(procedures, go_file, notify)
     else:
-        yield lambda tell: Pool(Processes(workers, procedures, going), tell)
+        yield lambda notify: PoolExecutor(Processes(workers, procedures, go_file), notify)
 
 
 @contextmanager
 def _bench(
-    station: Station, procedures: Sequence[Procedure], going: GoFile, ways: RunOptions, log: Runlog, what: str
-) -> Iterator[BenchCrew]:
-    """Yield the crew of a bench that is open, and leave it safe.
+    station: Station, procedures: Sequence[Procedure], go_file: GoFile, options: RunOptions, log: Runlog, what: str
+) -> Iterator[BenchExecutor]:
+    """Yield the executor of a bench that is open, and leave the bench safe.
 
     Raises:
-        BenchError: the instruments are others than those of the run.
+        BenchError: the instruments are not those of the run.
     """
     before = next((e.body["identities"] for e in reversed(log.state.events) if e.kind == "bench"), None)
-    expected = None if ways.accept_changes else before
-    crew = BenchCrew(station, procedures, going, ways.ask, what=what, expected=expected)
-    crew.say = log.say
+    expected = None if options.accept_changes else before
+    executor = BenchExecutor(station, procedures, go_file, options.ask, what=what, expected=expected)
+    executor.say = log.say
     try:
-        crew.open()
-        if crew.identities != before:
-            said = "; ".join(f"{name}: {identity}" for name, identity in crew.identities.items())
-            log.say("bench", identities=crew.identities, text=said)
-        yield crew
+        executor.open()
+        if executor.identities != before:
+            text = "; ".join(f"{name}: {identity}" for name, identity in executor.identities.items())
+            log.say("bench", identities=executor.identities, text=text)
+        yield executor
     finally:
         try:
-            crew.close()
+            executor.close()
         finally:
-            crew.shut()
-            if crew.ledger is not None:
-                ways.ledger(*crew.ledger)
+            executor.close_twin()
+            if executor.ledger is not None:
+                options.ledger(*executor.ledger)
 
 
 def size_of(folder: Path) -> int:

@@ -1,8 +1,7 @@
-"""What stands around one session of a run: a place that lasts the night, locks, ballast, an awake computer, messages.
+"""The guard of one session of a run: a safe folder, locks, ballast, an awake computer, messages to people.
 
-Everything here is about the computer and the people, nothing about dies: `night` puts it around a session, and the
-engine asks it between dies. Whom to tell of what is read off the rows of the run's journal, so that nobody is told what
-is not written down.
+It concerns the computer and the people, not the dies: `session` puts it around a session, and the scheduler calls it
+between dies. Messages follow from the rows of the run's journal, so that nothing is sent that is not logged.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,21 +21,21 @@ from labctl.storage.locks import HasInstruments, bench_lock, hold
 from labctl.storage.run_log import Runlog
 
 PATIENCE: Second = 20.0
-"""How long the end of a run waits for its last messages."""
+"""Longest wait for the last messages at the end of a run."""
 
 
 class Guard:
-    """One session of a run in `folder`, which need not be there yet; refuses what would not last the night.
+    """Guards one session of a run in `folder`, which need not exist yet; refuses a folder that is not safe.
 
     Args:
         name: of the run.
-        what: what is run, for whoever is refused meanwhile: "labctl run overnight.yaml".
-        sizes: bytes that each die of this session is predicted to take.
-        notify: whom to tell.
-        accept_place: note a network file system or a synchronised folder instead of refusing it.
+        what: the command line, such as "labctl run overnight.yaml"; shown to all who are refused meanwhile.
+        sizes: predicted bytes of each die of this session.
+        notify: receivers of messages.
+        accept_place: remark on a network file system or a synchronised folder instead of refusing it.
 
     Raises:
-        BenchError: place, space, or the command to notify by; nothing has been made.
+        BenchError: wrong place, too little space, or no command to notify by; nothing has been made.
     """
 
     def __init__(
@@ -54,12 +53,12 @@ class Guard:
         if notify is not None:
             notify.require_command()
         self.ballast = Ballast(folder, sum(sizes.values()))
-        self._notifier = Notifier(notify, {"run": name, "folder": str(folder)}, lambda event, text: self._note(text))
+        self._notifier = Notifier(notify, {"run": name, "folder": str(folder)}, lambda event, text: self._remark(text))
         self._clocks = Clocks()
         self._log: Runlog | None = None
         self._real = False
         self.full = ""
-        """Why no die is to be begun any more, once the ballast was needed; "" while it was not."""
+        """Why no die is begun any more, after the ballast was needed; "" before."""
 
     @contextmanager
     def locked(self, bench: HasInstruments | None, file: Path | str = "BENCH") -> Iterator[None]:
@@ -69,7 +68,7 @@ class Guard:
             file: the bench file.
 
         Raises:
-            BenchError: the bench is switched off, or somebody else has one of its instruments.
+            BenchError: the bench is switched off, or another process holds one of its instruments.
         """
         if bench is not None:
             refuse_latched(bench, file)
@@ -79,10 +78,10 @@ class Guard:
 
     @contextmanager
     def session(self) -> Iterator[None]:
-        """Hold the folder, which is there now, keep the computer awake and ballast on the disk while the block lasts.
+        """Hold the folder, which exists now, keep the computer awake and ballast on the disk while the block lasts.
 
         Raises:
-            BenchError: somebody else carries out this run.
+            BenchError: another process carries out this run.
             StorageError: there is no space for the ballast.
         """
         with hold(self.folder, self.what), awake(self.what) as granted:
@@ -95,26 +94,26 @@ class Guard:
                 self.ballast.release()
 
     def watch(self, log: Runlog) -> None:
-        """Write what there is to note into the run's journal, and from now on tell people what is written there."""
+        """Write the remarks into the run's journal, and from now on send messages about its rows."""
         self._log = log
-        log.heard, log.relieve = self._heard, self.relieve
+        log.heard, log.relieve = self._send, self.relieve
         for text in self._remarks:
-            self._note(text)
+            self._remark(text)
         self._remarks.clear()
 
-    def look(self) -> None:
-        """Note what happened to the clocks and to messages since the last look; costs microseconds."""
-        jump = self._clocks.look()
+    def check(self) -> None:
+        """Log clock jumps and undelivered messages since the last check; takes microseconds."""
+        jump = self._clocks.check()
         if jump is not None and self._log is not None:
             self._log.say("clock", gap=jump.gap, step=jump.step, text=jump.text)
-        self._notifier.look()
+        self._notifier.report_given_up()
 
     def enough(self, dies: Iterable[str]) -> None:
         """Refuse to begin `dies` together on a disk that may not take them. Raises StorageError."""
         enough(self.folder, sum(self._sizes.get(die, 0) for die in dies))
 
     def works(self) -> bool:
-        """Return whether the disk keeps what is written to it and takes another die, when storing one has failed."""
+        """Return whether the disk keeps what is written to it and takes another die, after storing a die has failed."""
         if self.full:
             return False
         try:
@@ -124,21 +123,21 @@ class Guard:
         return True
 
     def relieve(self, error: StorageError) -> bool:
-        """Free the ballast, so that what goes on can be brought to an end; return whether there was any."""
+        """Free the ballast, so that dies under way can be brought to an end; return whether there was any."""
         self.full = self.full or str(error)
         return self.ballast.release() > 0
 
     def close(self) -> None:
-        """Wait a while for messages; what becomes of them is the last that the run's journal is told."""
+        """Wait for messages for at most `PATIENCE` s; those given up are the last rows that it logs."""
         self._notifier.close(PATIENCE)
         self._log = None
 
-    def _note(self, text: str) -> None:
+    def _remark(self, text: str) -> None:
         if self._log is not None:
             self._log.say("alarm", die="", level="note", text=text)
 
-    def _heard(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Tell people of a row of the run's journal."""
+    def _send(self, kind: str, body: Mapping[str, Any]) -> None:
+        """Send the message that follows from a row of the run's journal, if any."""
         if self._log is None:
             return
         state, send = self._log.state, self._notifier.send
@@ -150,8 +149,8 @@ class Guard:
             case "rule":
                 send("alarm", f"the run stops: {body['text']}")
             case "state" if State(body["state"]) in FINAL | {State.ERROR}:
-                said = body.get("bin") or body["state"]
-                text = f"{said}{body['reason'] and ': '}{body['reason'].partition(chr(10))[0]}"
+                result = body.get("bin") or body["state"]
+                text = f"{result}{body['reason'] and ': '}{body['reason'].partition(chr(10))[0]}"
                 send("die", text, die=body["die"], figures=dict(body.get("figures", {})))
             case "ended":
                 good = sum(d.last is not None and d.last.hard == 1 for d in state.subjects)

@@ -1,7 +1,8 @@
-"""A bench, seen from the process that does not touch it: the worker that owns it is started, watched, and survived.
+"""Start and watch the worker process that owns a bench, and make the bench safe if the worker fails.
 
-The worker leases every operation. When it dies, at once, and when it outlives a lease, after it was ended, this process
-opens the bench itself, makes it safe, and only then says what happened. It never touches a bench whose worker lives.
+The worker leases time for every operation. When it dies, or when it was ended because it exceeded a lease, this process
+opens the bench itself, makes it safe, and only then logs what happened. It never touches a bench whose worker lives.
+One module of more than 300 lines, because the worker's life, its messages and its death share one state.
 """
 
 import multiprocessing
@@ -15,7 +16,7 @@ from typing import Any
 
 from instruments.emergency import Safed, isolate, make_safe
 from instruments.manual_prober import Ask
-from labctl.batch.bench_process import HURRY, BenchOrder, own
+from labctl.batch.bench_process import HURRY, BenchOrder, own_bench
 from labctl.batch.executors import Lost
 from labctl.batch.requests import GoFile
 from labctl.core.die_state import State
@@ -27,7 +28,7 @@ from labctl.station.bench_setup import Station
 from labctl.terminal.signals import born_deaf
 
 OPENING: Second = 300.0
-"""Longest time until a bench is open; proving a map at its fiducials is part of that."""
+"""Longest time until a bench is open, with the map verified at its fiducials."""
 BEGINNING: Second = 60.0
 """Longest time between an order and the first lease."""
 LEAVING: Second = 60.0
@@ -37,13 +38,13 @@ HURRYING: Second = 10.0
 ERRORS: dict[int, type[LabError]] = {2: BenchError, 4: SwitchedOff, 6: LeftUnverified}
 
 
-class BenchCrew:
-    """One die at a time on a bench, by a worker process that owns it.
+class BenchExecutor:
+    """Carries out one die at a time on a bench, by a worker process that owns the bench.
 
     Args:
-        what: what is being run, for whoever is refused the bench.
-        expected: who the instruments have to be, None if anybody will do; from the first opening on they stay the same.
-        leniency: by what the worker's leases are multiplied.
+        what: the command line; shown to all who are refused the bench.
+        expected: required identities of the instruments, None for any; from the first opening on they must not change.
+        leniency: factor on the leases of the worker.
     """
 
     width = 1
@@ -52,23 +53,23 @@ class BenchCrew:
         self,
         station: Station,
         procedures: Sequence[Procedure],
-        going: GoFile,
+        go_file: GoFile,
         ask: Ask,
         *,
         what: str = "labctl",
         expected: dict[str, str] | None = None,
         leniency: float = 1.0,
     ) -> None:
-        self._station, self._going, self._ask, self._leniency = station, going, ask, leniency
+        self._station, self._ask, self._leniency = station, ask, leniency
         self.twin = station.twin() if station.sim == "tcp" else None
         served = None
         if self.twin is not None and self.twin.server is not None:
             served = {one.name: one.resource for one in self.twin.server.served}
         if station.sim != "bytes":
-            import instruments.visa  # noqa: F401 - a second too late when somebody has just died
-        self._order = going.path.with_name("bench.pickle")
-        self._order.write_bytes(pickle.dumps(BenchOrder(station, tuple(procedures), going, served, what)))
-        self.tell: Notify = lambda die, what, detail: None
+            import instruments.visa  # noqa: F401 - it takes a second, which is too long after a worker has died
+        self._order = go_file.path.with_name("bench.pickle")
+        self._order.write_bytes(pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what)))
+        self.notify: Notify = lambda die, what, detail: None
         self.say: Callable[..., None] = lambda kind, **body: None
         """Writes a row into the run's journal."""
         self.ledger: tuple[Any, float] | None = None
@@ -87,17 +88,17 @@ class BenchCrew:
     # the worker's life
 
     def open(self) -> None:
-        """Have a worker whose bench is open.
+        """Start a worker, unless there is one, and wait until its bench is open.
 
         Raises:
-            LabError: it cannot be opened, or was not left safe; the worker is gone then.
+            LabError: the bench cannot be opened, or was not left safe; the worker has ended then.
         """
         if self._process is not None:
             return
         self._is_open, self._failed = False, None
         with born_deaf():
             self._line, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=own, args=(theirs, self._order), name="bench")
+            self._process = self._context.Process(target=own_bench, args=(theirs, self._order), name="bench")
             self._process.start()
         theirs.close()
         self._lease(OPENING)
@@ -117,7 +118,7 @@ class BenchCrew:
         self._expected = self.identities
 
     def close(self) -> None:
-        """Have the worker leave the bench safe and end; make it safe here if it does not.
+        """Let the worker leave the bench safe and end; make the bench safe here if it does not.
 
         Raises:
             LeftUnverified: outputs may be live.
@@ -133,21 +134,21 @@ class BenchCrew:
         if failed is not None and failed.exit_code == 6:
             raise failed
 
-    def shut(self) -> None:
-        """Be done with the twin, if this process serves it."""
+    def close_twin(self) -> None:
+        """Stop the twin, if this process serves it."""
         if self.twin is not None:
             self.ledger = self.twin.ledger, self.twin.world.now
             self.twin.close()
 
-    # a crew
+    # the executor
 
-    def heard_by(self, tell: Notify) -> "BenchCrew":
-        """Have what the worker says told to `tell`."""
-        self.tell = tell
+    def reporting_to(self, notify: Notify) -> "BenchExecutor":
+        """Pass the messages of the worker to `notify`, and return the executor."""
+        self.notify = notify
         return self
 
     def begin(self, job: Job) -> None:
-        """Order a die."""
+        """Send a die to the worker."""
         try:
             self.open()
         except LabError as error:
@@ -155,16 +156,16 @@ class BenchCrew:
             self._ended.append(Lost(job.die, str(error), error.exit_code))
             return
         assert self._line is not None
-        # what a twin's die has been through is forgotten with the twin: this process's is older than the worker
+        # a die of a new twin is as it was made; a twin served by this process outlives the worker
         anew = self._station.sim is not None and (self.twin is None or job.name not in self._begun)
         self._begun.add(job.name)
         self._job = job
         self._lease(BEGINNING)
-        with suppress(OSError):  # its death is noticed next
+        with suppress(OSError):  # the death of the worker is noticed next
             self._line.send((job, anew))
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
-        """Return what has ended; hear what the worker says, and notice when it says nothing more."""
+        """Return the results of dies that have ended; take messages of the worker, and notice its silence."""
         end = time.monotonic() + seconds
         while not self._ended and (left := end - time.monotonic()) > 0:
             if self._process is None:
@@ -174,7 +175,7 @@ class BenchCrew:
         return ended
 
     def hurry(self) -> None:
-        """Have the worker interrupt its die; one that does not end soon is ended."""
+        """Let the worker interrupt its die; a worker that does not end soon is killed."""
         if self._process is None or self._job is None:
             return
         self._deadline = min(self._deadline, time.monotonic() + (0.0 if HURRY is None else HURRYING))
@@ -182,57 +183,57 @@ class BenchCrew:
             with suppress(OSError):
                 os.kill(self._process.pid, HURRY)
 
-    # listening
+    # messages
 
     def _lease(self, seconds: Second) -> None:
         self._deadline = time.monotonic() + seconds * self._leniency
 
     def _listen(self, seconds: float) -> None:
-        """Take one message, or notice that the worker is dead or hangs."""
+        """Receive one message, or notice that the worker is dead or hangs."""
         assert self._line is not None
         left = self._deadline - time.monotonic()
         ready = wait([self._line, self._process.sentinel], max(0.0, min(seconds, left)))
         if self._line in ready:
             try:
-                self._take(self._line.recv())
+                self._receive(self._line.recv())
             except (EOFError, OSError):
-                self._bury("died", "the process that owns the bench died")
+                self._worker_died("died", "the process that owns the bench died")
         elif ready:
-            self._bury("died", "the process that owns the bench died")
+            self._worker_died("died", "the process that owns the bench died")
         elif time.monotonic() >= self._deadline:
             self._process.kill()
-            self._bury("hung", "the process that owns the bench did not answer in time and was ended")
+            self._worker_died("hung", "the process that owns the bench did not answer in time and was ended")
 
-    def _take(self, message: tuple[Any, ...]) -> None:
-        what, *said = message
+    def _receive(self, message: tuple[Any, ...]) -> None:
+        what, *arguments = message
         match what:
             case "call":
                 assert self._line is not None
-                self._line.send(self._answer(said[0], said[1]))
-            case "tell":
-                die, kind, detail = said
+                self._line.send(self._answer(arguments[0], arguments[1]))
+            case "notify":
+                die, kind, detail = arguments
                 if kind == "lease":
                     self._lease(detail)
                 else:
-                    self.tell(die, kind, detail)
+                    self.notify(die, kind, detail)
             case "open":
-                self._is_open, self.identities = True, said[0]
+                self._is_open, self.identities = True, arguments[0]
                 self._deadline = float("inf")
             case "result":
-                self._result(said[0])
+                self._result(arguments[0])
             case "ledger":
-                self.ledger = said[0], said[1]
+                self.ledger = arguments[0], arguments[1]
             case "failed":
-                text, code = said
+                text, code = arguments
                 self._failed = ERRORS.get(code, InstrumentError)(text)
-                self._gone()
+                self._release_worker()
                 if code == 6:
-                    self._failed = self._second_way(text)
+                    self._failed = self._make_safe_after(text)
             case "left":
-                self._gone()
+                self._release_worker()
 
     def _answer(self, what: str, arguments: tuple[Any, ...]) -> Any:
-        """Do what the worker cannot do itself, and return what came of it."""
+        """Carry out a call of the worker, and return its result."""
         if what == "ask":
             self._deadline = float("inf")
             answer = self._ask(*arguments)
@@ -246,7 +247,7 @@ class BenchCrew:
         if not lost:
             self._ended.append(result)
             return
-        # the link is lost or outputs are not verified off: the worker leaves as well as it can, another one begins anew
+        # the link is lost or outputs are not verified off: the worker leaves as well as it can, then a new one starts
         try:
             self.close()
         except LabError as error:
@@ -256,8 +257,8 @@ class BenchCrew:
 
     # after the worker
 
-    def _gone(self) -> None:
-        """Let go of a worker that has ended or is about to."""
+    def _release_worker(self) -> None:
+        """Wait for a worker that is about to end, or kill it, and release it."""
         process, self._process = self._process, None
         process.join(LEAVING)
         if process.is_alive():
@@ -267,38 +268,38 @@ class BenchCrew:
             self._line.close()
         process.close()
 
-    def _bury(self, what: str, text: str) -> None:
-        """Make safe the bench of a worker that is dead, then say so; safety comes first."""
+    def _worker_died(self, what: str, text: str) -> None:
+        """Make the bench of a dead worker safe, then log it."""
         start = time.monotonic()
         self._process.join()
         safed = self._make_safe()
         took = time.monotonic() - start
         job, self._job = self._job, None
         code = self._process.exitcode
-        self._gone()
+        self._release_worker()
         die = "" if job is None else job.die
         self.say("watchdog", what=what, die=die, text=f"{text} (exit code {code})", seconds=took)
         self._say_safe(safed, die, took)
         if isinstance(safed, str):
             self._failed = LeftUnverified(safed)
         if job is not None:
-            lost = Lost(job.die, safed, 6, told=True) if isinstance(safed, str) else Lost(job.die, text, 0, told=True)
-            self._ended.append(lost)
+            reason, exit_code = (safed, 6) if isinstance(safed, str) else (text, 0)
+            self._ended.append(Lost(job.die, reason, exit_code, logged=True))
 
-    def _second_way(self, text: str) -> LabError | None:
-        """Try from here to make safe what the worker could not leave safe; return what is still wrong."""
+    def _make_safe_after(self, text: str) -> LabError | None:
+        """Make safe here what the worker could not leave safe; return the error that remains, None if none."""
         start = time.monotonic()
         safed = self._make_safe()
         self._say_safe(safed, "", time.monotonic() - start, f"after: {text}; ")
         return LeftUnverified(safed) if isinstance(safed, str) else None
 
     def _say_safe(self, safed: Safed | str, die: str, seconds: Second, before: str = "") -> None:
-        """Write into the run's journal what was verified, or what may be live."""
+        """Log what was verified off, or what may be live."""
         what, text = ("unsafe", safed) if isinstance(safed, str) else ("safe", before + safed.text)
         self.say("watchdog", what=what, die=die, text=text, seconds=seconds)
 
     def _make_safe(self) -> Safed | str:
-        """Make the bench safe; return what was verified, or what may be live if that could not be."""
+        """Make the bench safe; return what was verified, or as text what may be live."""
         if self._station.sim == "bytes":
             return Safed({"the twin": "ended with its worker"})
         connect = None if self.twin is None else self.twin.connect

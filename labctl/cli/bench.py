@@ -1,7 +1,7 @@
-"""The command line at the bench: look, read, pulse, map, switch off, and a twin for other people's programs.
+"""The commands at the bench: check, read, pulse, map, switch off, and a twin for other people's programs.
 
-Everything that energises takes the way of `labctl run`: rehearsed first, behind the limits of the bench file, and
-journalled. `check` and `off` need no die; `check` changes nothing, `off` makes safe whatever is the case.
+Every command that energises works as `labctl run` does: rehearsed first, behind the limits of the bench file, and
+journalled. `check` and `off` need no die; `check` changes nothing, `off` makes the bench safe in every case.
 """
 
 import json
@@ -10,8 +10,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from labctl.cli.bench_options import BenchFile, JsonOption, SimOption, _bench, _wires
+from labctl.cli.bench_options import BenchFile, connector, read_bench
 from labctl.cli.by_hand import map_, pulse, read
+from labctl.cli.options import AsJson, Sim
 from labctl.cli.twin import twin
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.terminal.progress import console
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__.rstrip("_"), rich_help_panel="At the bench")(command)
 
 
-def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) -> None:
+def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
     """Ask every instrument who it is and what it does: outputs, limits, interlocks, relays, needles. Changes nothing.
 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
@@ -32,51 +33,55 @@ def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) 
     from instruments.check_bench import look
     from labctl.storage.latch import latch_of
 
-    found = _bench(bench)
-    latch = latch_of(found) if sim is None else None
-    with _wires(found, sim) as connect:
-        seen = look(found, connect=connect)
+    loaded = read_bench(bench)
+    latch = latch_of(loaded) if sim is None else None
+    with connector(loaded, sim) as connect:
+        reports = look(loaded, connect=connect)
     screen = console(stderr=as_json)
-    wiring = found.wiring
+    wiring = loaded.wiring
     kernel = wiring.kernels[0]
     screen.print(
-        f"{found.name}: {len(wiring.channels)} channels on rows {', '.join(wiring.channels.values())}"
+        f"{loaded.name}: {len(wiring.channels)} channels on rows {', '.join(wiring.channels.values())}"
         f"{f', ground on row {wiring.ground}' if wiring.ground else ', no ground row'}; {len(wiring.pads)} pads; "
         f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring",
         markup=False,
         soft_wrap=True,
     )
-    for one in seen:
-        said = one.identity or "does not answer"
-        screen.print(f"{one.name} ({one.driver}, {one.resource or 'no wire'}): {said}", markup=False, soft_wrap=True)
-        for line in one.state:
+    for report in reports:
+        identity = report.identity or "does not answer"
+        screen.print(
+            f"{report.name} ({report.driver}, {report.resource or 'no wire'}): {identity}", markup=False, soft_wrap=True
+        )
+        for line in report.state:
             screen.print(f"    {line}", markup=False, soft_wrap=True)
-        for line in one.wrong:
+        for line in report.wrong:
             screen.print(f"    LOOK: {line}", markup=False, soft_wrap=True)
     if latch is not None:
         screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False, soft_wrap=True)
-    code = 3 if latch is not None or any(one.wrong for one in seen) else 0
+    code = 3 if latch is not None or any(report.wrong for report in reports) else 0
     if as_json:
-        outcome = {"bench": found.name, "exit": code, "latch": _as_json(latch)}
-        print(json.dumps({**outcome, "instruments": [asdict(one) for one in seen]}))
+        outcome = {"bench": loaded.name, "exit": code, "latch": _as_json(latch)}
+        print(json.dumps({**outcome, "instruments": [asdict(report) for report in reports]}))
     raise typer.Exit(code)
 
 
 def off(
     bench: BenchFile,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for whoever is refused the bench")] = "",
+    reason: Annotated[
+        str, typer.Option("--reason", metavar="TEXT", help="why; shown to all who are refused the bench")
+    ] = "",
     release: Annotated[
         bool, typer.Option("--release", help="let outputs go on again: take away what an earlier 'off' has set")
     ] = False,
-    sim: SimOption = None,
-    as_json: JsonOption = False,
+    sim: Sim = None,
+    as_json: AsJson = False,
 ) -> None:
     """Switch the bench off: every output to 0 V and off, then every relay open, each read back. The needles stay.
 
     The run that holds the bench ends with exit code 4, and no output goes on before 'labctl off --release BENCH'.
     Exit code 6 if something is not verified off, or the run does not end: go to the bench.
     """
-    loaded = _bench(bench)
+    loaded = read_bench(bench)
     if release:
         _release(loaded, sim, as_json)
     if sim is not None:
@@ -89,25 +94,26 @@ def off(
         screen.print(f"{loaded.name}: {text}", markup=False, highlight=False, soft_wrap=True)
 
     with outliving_the_terminal():
-        done = switch_off(loaded, say, reason)
-    say(done.text)
-    if done.latch is not None:
+        result = switch_off(loaded, say, reason)
+    say(result.text)
+    if result.latch is not None:
         say(f"switched off until: labctl off --release {bench}")
     else:
-        say(f"NOTHING KEEPS IT OFF, a run that is started now would switch outputs on: {done.unlatched}")
+        say(f"NOTHING KEEPS IT OFF, a run that is started now would switch outputs on: {result.unlatched}")
     if as_json:
-        held = [asdict(holder) for holder in done.held]
-        outcome = {"bench": loaded.name, "safe": done.safe and done.gone, "said": done.text, "exit": done.exit_code}
-        print(json.dumps({**outcome, "latch": _as_json(done.latch), "unlatched": done.unlatched, "held": held}))
-    raise typer.Exit(done.exit_code)
+        held = [asdict(holder) for holder in result.held]
+        safe = result.safe and result.gone
+        outcome = {"bench": loaded.name, "safe": safe, "said": result.text, "exit": result.exit_code}
+        print(json.dumps({**outcome, "latch": _as_json(result.latch), "unlatched": result.unlatched, "held": held}))
+    raise typer.Exit(result.exit_code)
 
 
 def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
-    """Make the twin of a bench safe, which has no latch, and leave."""
+    """Make the twin of a bench safe and leave; a twin has no latch."""
     from instruments.emergency import make_safe
 
     code = 0
-    with _wires(bench, sim) as connect:
+    with connector(bench, sim) as connect:
         try:
             text = make_safe(bench, connect=connect).text
         except InstrumentError as error:
@@ -119,7 +125,7 @@ def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
 
 
 def _release(bench: Any, sim: str | None, as_json: bool) -> NoReturn:
-    """Take the latch of a bench away, say who had set it, and leave; no instrument is touched."""
+    """Remove the latch of a bench, say who had set it, and leave; no instrument is touched."""
     from labctl.storage.latch import release_latch
 
     if sim is not None:

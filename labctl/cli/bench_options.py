@@ -1,4 +1,4 @@
-"""Options that the commands at the bench share, and the bench that they name."""
+"""Options that the commands at the bench share, and the bench or twin that they name."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,31 +7,26 @@ from typing import Annotated, Any
 
 import typer
 
+from labctl.cli.options import BENCH
 from labctl.core.errors import BenchError
 
 BenchFile = Annotated[Path, typer.Argument(metavar="BENCH", help="bench file")]
-BenchOption = Annotated[
-    Path, typer.Option("--bench", metavar="FILE", help="bench file: the real bench, unless --sim is given too")
-]
+BenchOption = Annotated[Path, BENCH]
 DieOption = Annotated[
     Path, typer.Option("--die", metavar="FILE", help="die file; its nominal conductances choose ranges and the cut")
 ]
-SimOption = Annotated[
-    str | None,
-    typer.Option("--sim", metavar="bytes|tcp", help="the twin of the bench: in this process, or on sockets"),
-]
 OutOption = Annotated[
-    Path | None, typer.Option("--out", metavar="DIR", help="new folder of the run [default: runs/TIME-hand-NAME]")
+    Path | None, typer.Option("--out", metavar="DIR", help="new folder of the run (default: runs/TIME-hand-NAME)")
 ]
-SeedOption = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated die of a twin")]
-JsonOption = Annotated[
-    bool,
-    typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error"),
-]
+TwinSeed = Annotated[int, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated die of a twin")]
+CellOption = Annotated[str, typer.Option("--cell", metavar="K,R,C", help="kernel, row and column, from 0")]
+VRead = Annotated[str, typer.Option("--v-read", metavar="QUANTITY", help="cell voltage of a read")]
+Aperture = Annotated[str, typer.Option("--aperture", metavar="QUANTITY", help="integration time of a reading")]
+Compliance = Annotated[str, typer.Option("--compliance", metavar="QUANTITY", help="current limit of every line")]
 
 
-def _bench(path: Path) -> Any:
-    """Return the bench of a file; BenchError tells all that is wrong with it."""
+def read_bench(path: Path) -> Any:
+    """Return the bench of a file; BenchError lists everything that is wrong with the file."""
     from instruments.bench import Bench
     from labctl import files
     from labctl.station.doctor import require_own_names
@@ -40,8 +35,8 @@ def _bench(path: Path) -> Any:
     return files.read(path, Bench).value
 
 
-def _simulated(bench: Any, path: Path | None, seed: int, name: str) -> Any:
-    """Return a simulated die that fits the wiring: that of a die file, or an ideal one."""
+def die_of_twin(bench: Any, path: Path | None, seed: int, name: str) -> Any:
+    """Return a simulated die that fits the wiring: the die of a die file, or an ideal one."""
     from labctl import files
     from sim_backend.description import DieDescription
     from sim_backend.die import SimDie
@@ -64,18 +59,26 @@ def _simulated(bench: Any, path: Path | None, seed: int, name: str) -> Any:
     return SimDie(description, seed=seed, name=name)
 
 
+def check_sim(sim: str | None) -> None:
+    """Raise BenchError if `--sim` is neither left out nor a kind of twin."""
+    if sim not in (None, "bytes", "tcp"):
+        raise BenchError(f"--sim {sim}: expected bytes or tcp")
+
+
 @contextmanager
-def _wires(bench: Any, sim: str | None) -> Iterator[Any]:
-    """Yield what connects to the instruments of a bench, or of its twin around an ideal die."""
+def connector(bench: Any, sim: str | None) -> Iterator[Any]:
+    """Yield the function that connects to an instrument: None for the real bench, or that of a twin with an ideal die.
+
+    The twin is closed afterwards.
+    """
     if sim is None:
         yield None
         return
     from labctl.station.twin import Twin
 
-    if sim not in ("bytes", "tcp"):
-        raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    made = Twin(bench, {(0, 0, 0): _simulated(bench, None, 0, "die0")}, sockets=sim == "tcp")
+    check_sim(sim)
+    twin = Twin(bench, {(0, 0, 0): die_of_twin(bench, None, 0, "die0")}, sockets=sim == "tcp")
     try:
-        yield made.connect
+        yield twin.connect
     finally:
-        made.close()
+        twin.close()

@@ -7,15 +7,23 @@ from typing import Annotated, Any
 
 import typer
 
-from labctl.cli.bench_options import BenchOption, DieOption, JsonOption, OutOption, SeedOption, SimOption
+from labctl.cli.bench_options import (
+    Aperture,
+    BenchOption,
+    CellOption,
+    Compliance,
+    DieOption,
+    OutOption,
+    TwinSeed,
+    VRead,
+    check_sim,
+)
+from labctl.cli.options import AsJson, Sim
 from labctl.core.errors import BenchError
 from labctl.terminal.progress import console
 
-CellOption = Annotated[str, typer.Option("--cell", metavar="K,R,C", help="kernel, row and column, from 0")]
 READ = {"v_read": "100 mV", "aperture": "1 ms", "compliance": "5 mA"}
-VRead = Annotated[str, typer.Option("--v-read", metavar="QUANTITY", help="cell voltage of a read")]
-Aperture = Annotated[str, typer.Option("--aperture", metavar="QUANTITY", help="integration time of a reading")]
-Compliance = Annotated[str, typer.Option("--compliance", metavar="QUANTITY", help="current limit of every line")]
+"""Settings of a read, where the command line does not say others."""
 
 
 def read(
@@ -25,10 +33,10 @@ def read(
     v_read: VRead = READ["v_read"],
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
-    sim: SimOption = None,
+    sim: Sim = None,
     out: OutOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
+    seed: TwinSeed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Read one cell of the die under the needles.
 
@@ -37,8 +45,8 @@ def read(
     """
     from protocols.by_hand import ReadCell
 
-    given = {**_cell(cell), "v_read": v_read, "aperture": aperture, "compliance": compliance}
-    _by_hand(ReadCell, given, bench, die, sim, out, seed, as_json)
+    parameters = {**_cell(cell), "v_read": v_read, "aperture": aperture, "compliance": compliance}
+    _by_hand(ReadCell, parameters, bench, die, sim, out, seed, as_json)
 
 
 def pulse(
@@ -52,10 +60,10 @@ def pulse(
     v_read: VRead = READ["v_read"],
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
-    sim: SimOption = None,
+    sim: Sim = None,
     out: OutOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
+    seed: TwinSeed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Give one cell one pulse and read it on the same route. A cell that does not switch is a result, not an error.
 
@@ -66,32 +74,32 @@ def pulse(
 
     if to.upper() not in ("P", "AP"):
         raise BenchError(f"--to {to}: expected P or AP")
-    given = {
+    parameters = {
         **_cell(cell), "to_p": to.upper() == "P", "voltage": voltage, "width": width, "scheme": scheme,
         "v_read": v_read, "aperture": aperture, "compliance": compliance,
     }  # fmt: skip
-    _by_hand(PulseCell, given, bench, die, sim, out, seed, as_json)
+    _by_hand(PulseCell, parameters, bench, die, sim, out, seed, as_json)
 
 
 def map_(
     bench: BenchOption,
     die: DieOption,
     kernel: Annotated[
-        int | None, typer.Option("--kernel", metavar="K", min=0, help="one kernel [default: all]")
+        int | None, typer.Option("--kernel", metavar="K", min=0, help="one kernel (default: all)")
     ] = None,
     v_read: VRead = READ["v_read"],
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
-    sim: SimOption = None,
+    sim: Sim = None,
     out: OutOption = None,
-    seed: SeedOption = 0,
-    as_json: JsonOption = False,
+    seed: TwinSeed = 0,
+    as_json: AsJson = False,
 ) -> None:
     """Read every cell and print the conductance map."""
     from protocols.by_hand import MapCells
 
-    given = {"kernel": kernel, "v_read": v_read, "aperture": aperture, "compliance": compliance}
-    _by_hand(MapCells, given, bench, die, sim, out, seed, as_json)
+    parameters = {"kernel": kernel, "v_read": v_read, "aperture": aperture, "compliance": compliance}
+    _by_hand(MapCells, parameters, bench, die, sim, out, seed, as_json)
 
 
 def _cell(text: str) -> dict[str, int]:
@@ -107,23 +115,23 @@ def _cell(text: str) -> dict[str, int]:
     return {"kernel": kernel, "row": row, "col": col}
 
 
-def _procedure(kind: Any, given: dict[str, Any]) -> Any:
+def _procedure(kind: Any, parameters: dict[str, Any]) -> Any:
     """Return the procedure with the parameters of the command line; BenchError names the option that is wrong."""
     from pydantic import ValidationError
 
     try:
-        return kind.model_validate(given)
+        return kind.model_validate(parameters)
     except ValidationError as error:
-        said = "; ".join(
+        message = "; ".join(
             f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg'].removeprefix('Value error, ')}"
             for e in error.errors()
         )
-        raise BenchError(said) from error
+        raise BenchError(message) from error
 
 
 def _by_hand(
     kind: Any,
-    given: dict[str, Any],
+    parameters: dict[str, Any],
     bench: Path,
     die: Path,
     sim: str | None,
@@ -135,9 +143,8 @@ def _by_hand(
     from labctl.report import by_hand
     from labctl.station import hand_session
 
-    if sim not in (None, "bytes", "tcp"):
-        raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    prepared = hand_session.prepare(bench, die, _procedure(kind, given), sim, seed)
+    check_sim(sim)
+    prepared = hand_session.prepare(bench, die, _procedure(kind, parameters), sim, seed)
     folder, result, status, code = hand_session.carry_out(prepared, out, sys.argv, typer.confirm)
     screen = console(stderr=as_json)
     rows = by_hand.rows(folder)

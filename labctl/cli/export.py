@@ -6,9 +6,8 @@ from typing import Annotated
 
 import typer
 
+from labctl.cli.options import PrintJson
 from labctl.core.errors import BenchError
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, finished or not")]
 
 
 def register(app: typer.Typer) -> None:
@@ -17,13 +16,13 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: RunFolder,
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, finished or not")],
     stdf: Annotated[Path | None, typer.Option("--stdf", metavar="FILE", help="STDF V4, in a new file")] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="DIR", help="CSV: dies and tables, in a new folder")
     ] = None,
     g85: Annotated[Path | None, typer.Option("--g85", metavar="FILE", help="map of hard bins as SEMI G85 XML")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: PrintJson = False,
 ) -> None:
     """Write a run as STDF V4, CSV or a wafer map, for other people's programs. Nothing is ever written over.
 

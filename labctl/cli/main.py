@@ -1,25 +1,16 @@
-"""The command line: the composition root, and the words in which the suite talks to an operator."""
+"""The command line: its commands, and the exit code and the one message with which every error ends."""
 
 import json
 import os
 import signal
 import sys
-import threading
-import time
 import traceback
-from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
-from pydantic import BaseModel
 
-from labctl.cli import bench, plan, run, stress
-from labctl.cli import export as export_cli
-from labctl.cli import report as cli_morning
-from labctl.cli import reproduce as cli_reproduce
-from labctl.cli.options import AsJson, Set, overrides
+from labctl.cli import bench, doctor, export, plan, report, reproduce, run, schema, show, stress, train
 from labctl.core.errors import LabError
-from labctl.terminal.progress import console
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -56,116 +47,8 @@ def _root(
     pass
 
 
-plan.register(app)
-run.register(app)
-
-
-@app.command()
-def show(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")],
-    die: Annotated[
-        str | None, typer.Option("--die", metavar="NAME", help="die whose maps are shown [default: the first]")
-    ] = None,
-    plot: Annotated[bool, typer.Option("--plot", help="draw PNG pictures into RUN/plots")] = False,
-    as_json: AsJson = False,
-) -> None:
-    """Show a run, finished, running or killed: figures, conductance map and current scatter."""
-    from labctl.report import pictures, summary
-
-    summary.show(path, console(stderr=as_json), maps=True, die=die)
-    if plot:
-        for picture in pictures.plot(path):
-            console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
-    if as_json:
-        print(json.dumps(summary.summary(path)))
-
-
-@app.command()
-def train(
-    config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="training file (YAML), such as examples/train-*.yaml")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="new solution file (npz)")],
-    set_: Set = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train networks for dies: without defects, for one die's own, or over their statistics. Needs mtj-labctl[train].
-
-    A training that was stopped goes on from its checkpoint when it is started again in the same way.
-    """
-    from labctl.networks.train import Progress
-    from labctl.networks.train import train as do_train
-    from labctl.terminal.progress import duration, left
-    from labctl.terminal.signals import asked_to_stop
-
-    screen, asked, said = console(stderr=True), threading.Event(), [0.0]
-
-    def show_progress(now: Progress) -> None:
-        if time.monotonic() - said[0] >= 2 or now.epoch == now.epochs:
-            said[0] = time.monotonic()
-            rest = "" if now.seconds_left is None or now.epoch == now.epochs else f", {left(now.seconds_left)} left"
-            screen.print(f"epoch {now.epoch} of {now.epochs}: accuracy {now.accuracy:.1%}{rest}")
-
-    with asked_to_stop(asked.set):
-        found = do_train(config, out, overrides=overrides(set_), progress=show_progress, stop=asked.is_set)
-    screen.print(
-        f"{found.networks} {found.method.value} networks into {found.path} in {duration(found.seconds)}; in software "
-        f"{found.accuracy_train.mean():.1%} of the training and {found.accuracy_test.mean():.1%} of the test samples"
-    )
-    if found.accuracy_dies.size:
-        screen.print(
-            f"on the surveyed cells, without wires and noise: {found.accuracy_dies.mean():.1%} of the test samples"
-        )
-    if as_json:
-        train_accuracy, test_accuracy = found.accuracy_train.tolist(), found.accuracy_test.tolist()
-        said_json = {
-            "path": str(found.path),
-            "method": found.method.value,
-            "train": train_accuracy,
-            "test": test_accuracy,
-        }
-        print(json.dumps(said_json))
-
-
-@app.command()
-def doctor(as_json: AsJson = False) -> None:
-    """Examine this installation: names, versions, protocols, how fast and how durable this folder is."""
-    from labctl.station.doctor import examine
-
-    findings = examine(Path.cwd())
-    screen = console(stderr=as_json)
-    for f in findings:
-        screen.print(f"{'ok  ' if f.ok else 'WRONG'} {f.check}: {f.found}", markup=False, highlight=False)
-    if as_json:
-        print(json.dumps([vars(f) for f in findings]))
-    raise typer.Exit(0 if all(f.ok for f in findings) else 2)
-
-
-@app.command()
-def schema(
-    which: Annotated[
-        str, typer.Argument(metavar="campaign|die|wafer|bench|training", help="which kind of file")
-    ] = "campaign",
-) -> None:
-    """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
-    from instruments.bench import Bench
-    from labctl import files
-    from labctl.config.wafer_file import WaferFile
-    from labctl.core.errors import BenchError
-    from labctl.networks.train import Training
-    from labctl.station import registry
-    from sim_backend.description import DieDescription
-
-    models: dict[str, type[BaseModel]] = {
-        "campaign": registry.campaign_model(),
-        "die": DieDescription,
-        "wafer": WaferFile,
-        "bench": Bench,
-        "training": Training,
-    }
-    if which not in models:
-        raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
-    print(json.dumps(files.schema(models[which]), indent=1))
+for _module in (plan, run, show, train, doctor, schema, bench, export, stress, reproduce, report):
+    _module.register(app)
 
 
 class _Interrupted(BaseException):
@@ -186,7 +69,7 @@ def _fail(code: int, message: str) -> NoReturn:
 
 def main() -> None:
     """Run the command line; every error leaves with its documented exit code and one message for the operator."""
-    # the matrices here are small: a second BLAS thread costs more than it gives, and it has to be said before numpy
+    # the matrices here are small: a second BLAS thread costs more than it gives; numpy reads this when it is imported
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     signal.signal(signal.SIGINT, _interrupt)
@@ -200,10 +83,3 @@ def main() -> None:
     except Exception:
         traceback.print_exc()
         _fail(70, "this is a bug of ours; please report it with the lines above")
-
-
-bench.register(app)
-export_cli.register(app)
-stress.register(app)
-cli_reproduce.register(app)
-cli_morning.register(app)

@@ -1,4 +1,4 @@
-"""What the commands have in common: their options, and how they say quantities."""
+"""Options that several commands share, and what reads or prints their values."""
 
 import os
 from pathlib import Path
@@ -21,11 +21,10 @@ AsJson = Annotated[
     typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error"),
 ]
 Seed = Annotated[
-    int | None, typer.Option(metavar="N", min=0, help="seed of the simulated world [default: the campaign's]")
+    int | None, typer.Option(metavar="N", min=0, help="seed of the simulated world (default: the campaign's)")
 ]
-BenchPath = Annotated[
-    Path | None, typer.Option("--bench", metavar="FILE", help="bench file: the real bench, unless --sim is given too")
-]
+BENCH = typer.Option("--bench", metavar="FILE", help="bench file: the real bench, unless --sim is given too")
+BenchPath = Annotated[Path | None, BENCH]
 Sim = Annotated[
     str | None,
     typer.Option("--sim", metavar="bytes|tcp", help="the twin of the bench: in this process, or on sockets"),
@@ -38,6 +37,7 @@ AcceptPlace = Annotated[
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")]
+PrintJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1)")]
 Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]
 Executor = Annotated[
@@ -48,28 +48,32 @@ Executor = Annotated[
 ]
 
 
-def names(said: str | None) -> tuple[str, ...] | None:
-    """Return the names of a list with commas.
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of a list with commas; None if there is no list.
 
     >>> names("D03, D22")
     ('D03', 'D22')
     """
-    return None if said is None else tuple(filter(None, (name.strip() for name in said.split(","))))
+    return None if text is None else tuple(filter(None, (name.strip() for name in text.split(","))))
 
 
-def overrides(pairs: list[str] | None) -> dict[str, str]:
-    """Return what `--set` changes, by key; BenchError if one is no KEY=VALUE."""
-    found = {}
+def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]:
+    """Return the values of `option` by dotted key; BenchError if one is no KEY=VALUE.
+
+    >>> overrides(["a.b=1 V"])
+    {'a.b': '1 V'}
+    """
+    values = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not (key and equals):
-            raise BenchError(f"--set {pair}: expected key=value")
-        found[key.strip()] = value
-    return found
+            raise BenchError(f"{option} {pair}: expected key=value")
+        values[key.strip()] = value
+    return values
 
 
 def quantity(value: float, unit: str) -> str:
-    """Return a value with its unit as people say it.
+    """Return a value with its unit and an SI prefix.
 
     >>> quantity(0.45, "V"), quantity(2.5e9, "B")
     ('450 mV', '2.5 GB')
@@ -90,5 +94,5 @@ def quantity(value: float, unit: str) -> str:
 
 
 def default_workers() -> int:
-    """Return how many processes work on simulated dies: one more than there are cores, for each waits for the disk."""
+    """Return how many processes work on simulated dies: cores + 1, because each waits for the disk at times."""
     return (os.cpu_count() or 1) + 1

@@ -1,4 +1,4 @@
-"""Say what a campaign would do, before it does anything."""
+"""``labctl plan``: print what a campaign would do, before it does anything."""
 
 import json
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def prepare(
     only: Sequence[str] | None = None,
     pretest: int | None = None,
 ) -> tuple[Any, list[Any]]:
-    """Read and rehearse a campaign, or some of its dies; whatever is refused here is refused before the start."""
+    """Return a campaign, or some of its dies, with its rehearsed plans; everything refused is refused here."""
     from labctl.core.errors import BenchError
     from labctl.station import composition
     from labctl.station.doctor import require_own_names
@@ -37,11 +37,11 @@ def prepare(
     require_own_names()
     if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
-    changed = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
-    return rehearsed(composition.read(campaign, changed, seed, bench, sim).some(only))
+    changes = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
+    return rehearsed(composition.read(campaign, changes, seed, bench, sim).some(only))
 
 
-_PLAN = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")
+COLUMNS = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")
 MANY = 8
 """More dies than these are planned in one line per stage."""
 
@@ -54,10 +54,10 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
     whole, number = total(plans), len(prepared.subjects)
     dies, visited = plans[:number], plans[number:]
-    said = [(p.die, s) for p in dies for s in p.stages]
+    stages = [(p.die, s) for p in dies for s in p.stages]
     if number > MANY:
-        said = [(counted(number, "die"), s) for s in by_stage(dies)]
-    said += [(counted(len(visited), "golden visit"), s) for s in by_stage(visited)]
+        stages = [(counted(number, "die"), s) for s in by_stage(dies)]
+    stages += [(counted(len(visited), "golden visit"), s) for s in by_stage(visited)]
     rows = [
         (
             die,
@@ -70,10 +70,10 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
             duration(s.time),
             quantity(s.bytes, "B"),
         )
-        for die, s in [*said, ("all", whole)]
+        for die, s in [*stages, ("all", whole)]
     ]
     worth = {"operations": 0, "levels": 1, "reads": 2, "pulses": 3}
-    columns = [Column(name, worth.get(name), right=name not in ("die", "stage")) for name in _PLAN]
+    columns = [Column(name, worth.get(name), right=name not in ("die", "stage")) for name in COLUMNS]
     title = f"{prepared.campaign.name}: {counted(number, 'die')}, {prepared.body}"
     print_table(screen, title, columns, rows, last=True)
     screen.print(

@@ -1,15 +1,13 @@
-"""The command line that looks at runs: `watch` while one goes on, `report` in the morning."""
+"""The commands that show runs: `watch` while a run goes on, `report` afterwards."""
 
 import json
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
+from labctl.cli.options import RunFolder
 from labctl.terminal.progress import console
-
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
 
 
 def register(app: typer.Typer) -> None:
@@ -49,8 +47,8 @@ def report(
         f"{page}: {facts['good']} of {facts['meant']} dies good; {facts['said']}", markup=False
     )
     if as_json:
-        said = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "said")}
-        print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **said}))
+        summary = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "said")}
+        print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **summary}))
     if open_:
         import webbrowser
 

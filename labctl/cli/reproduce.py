@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labctl.cli.options import default_workers
+from labctl.cli.options import AsJson, Seed, Set, Workers, default_workers, overrides
 from labctl.core.errors import BenchError
 from labctl.terminal.progress import console
 
@@ -20,20 +20,8 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
 OutOption = Annotated[
     Path | None, typer.Option("--out", metavar="DIR", help="folder of the experiment (default: runs/NAME)")
 ]
-SeedOption = Annotated[
-    int | None, typer.Option("--seed", metavar="N", min=0, help="seed of the simulated world (default: the campaign's)")
-]
-WorkersOption = Annotated[
-    int | None, typer.Option("--workers", metavar="N", min=1, help="processes (default: cores + 1)")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="end with one line of JSON on standard output; all else is on standard error")
-]
 ExamplesOption = Annotated[
     Path | None, typer.Option("--examples", metavar="DIR", help="folder of the campaign and training files")
-]
-SetOption = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a value of the campaign file")
 ]
 TrainOption = Annotated[
     list[str] | None,
@@ -59,13 +47,13 @@ def mtj_chip(
         int | None,
         typer.Option("--other-wafer", metavar="SEED", min=0, help="also try the statistics-aware weights on this one"),
     ] = None,
-    seed: SeedOption = None,
+    seed: Seed = None,
     out: OutOption = None,
-    workers: WorkersOption = None,
-    set_: SetOption = None,
+    workers: Workers = None,
+    set_: Set = None,
     train: TrainOption = None,
     examples: ExamplesOption = None,
-    as_json: JsonOption = False,
+    as_json: AsJson = False,
 ) -> None:
     """Compare networks trained without defects, for each die's own, and over their statistics, on a wafer of chips.
 
@@ -79,23 +67,23 @@ def mtj_chip(
     from labctl.experiments.steps import Steps, examples_folder
     from labctl.storage.locks import hold
 
-    asked = experiment.ChipSettings(
-        data, dies, _numbers(densities), other_wafer, seed, _pairs("--set", set_), _pairs("--train", train)
+    settings = experiment.ChipSettings(
+        data, dies, _numbers(densities), other_wafer, seed, overrides(set_), overrides(train, "--train")
     )
-    experiment.check(asked)
+    experiment.check(settings)
     campaign = examples_folder(examples) / "overnight-36-dies.yaml"
     folder, screen, start = out or Path("runs") / f"mtj-chip-{data}", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, settings.steps)
     with hold(folder, f"labctl reproduce into {folder}"):
-        found = experiment.reproduce(asked, steps, campaign)
-    tables.show_chip(found, console(stderr=as_json))
+        result = experiment.reproduce(settings, steps, campaign)
+    tables.show_chip(result, console(stderr=as_json))
     _write(
         folder,
-        {**found.to_json(), "run_commits": sorted(steps.commits)},
-        tables.markdown(tables.CHIP_COLUMNS, tables.chip_rows(found), tables.CHIP_LEGEND),
-        tables.chip_csv(found),
+        {**result.to_json(), "run_commits": sorted(steps.commits)},
+        tables.markdown(tables.CHIP_COLUMNS, tables.chip_rows(result), tables.CHIP_LEGEND),
+        tables.chip_csv(result),
     )
-    _end(folder, pictures.draw_chip(found, folder), found.seconds, start, as_json)
+    _end(folder, pictures.draw_chip(result, folder), result.seconds, start, as_json)
 
 
 @app.command("wine-passive")
@@ -104,12 +92,12 @@ def wine_passive(
     solutions: Annotated[
         Path | None, typer.Option("--solutions", metavar="FILE", help="trained networks (npz), instead of training")
     ] = None,
-    seed: SeedOption = None,
+    seed: Seed = None,
     out: OutOption = None,
-    workers: WorkersOption = None,
-    set_: SetOption = None,
+    workers: Workers = None,
+    set_: Set = None,
     examples: ExamplesOption = None,
-    as_json: JsonOption = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write 300 networks for the Wine data into passive arrays of four device sizes: write fidelity and accuracy.
 
@@ -123,20 +111,20 @@ def wine_passive(
     from labctl.storage.locks import hold
 
     given = str(solutions) if solutions else None
-    asked = experiment.WineSettings(count, given, seed=seed, set=_pairs("--set", set_))
+    settings = experiment.WineSettings(count, given, seed=seed, set=overrides(set_))
     campaign = examples_folder(examples) / "wine-passive.yaml"
     folder, screen, start = out or Path("runs") / "wine-passive-300", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or default_workers(), screen, asked.steps)
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, settings.steps)
     with hold(folder, f"labctl reproduce into {folder}"):
-        found = experiment.reproduce(asked, steps, campaign)
-    tables.show_wine(found, console(stderr=as_json))
+        result = experiment.reproduce(settings, steps, campaign)
+    tables.show_wine(result, console(stderr=as_json))
     _write(
         folder,
-        {**found.to_json(), "run_commits": sorted(steps.commits)},
-        tables.markdown(tables.WINE_COLUMNS, tables.wine_rows(found), tables.WINE_LEGEND),
-        tables.wine_csv(found),
+        {**result.to_json(), "run_commits": sorted(steps.commits)},
+        tables.markdown(tables.WINE_COLUMNS, tables.wine_rows(result), tables.WINE_LEGEND),
+        tables.wine_csv(result),
     )
-    _end(folder, pictures.draw_wine(found, folder), found.seconds, start, as_json)
+    _end(folder, pictures.draw_wine(result, folder), result.seconds, start, as_json)
 
 
 def _numbers(text: str) -> tuple[float, ...]:
@@ -151,23 +139,8 @@ def _numbers(text: str) -> tuple[float, ...]:
         raise BenchError(f"--densities {text}: expected numbers such as 0.5,1,2") from error
 
 
-def _pairs(option: str, pairs: list[str] | None) -> dict[str, str]:
-    """Return values by dotted path.
-
-    >>> _pairs("--set", ["a.b=1 V"])
-    {'a.b': '1 V'}
-    """
-    found = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not (key and equals):
-            raise BenchError(f"{option} {pair}: expected key=value")
-        found[key.strip()] = value
-    return found
-
-
-def _write(folder: Path, said: dict[str, Any], table: str, sheet: str) -> None:
-    """Write the table and the figures, with where and by what they were made."""
+def _write(folder: Path, results: dict[str, Any], table: str, sheet: str) -> None:
+    """Write the results, with the command, code and machine that made them, the table, and the figures of the dies."""
     from labctl.experiments.steps import write
     from labctl.station import run_folder
     from labctl.station.doctor import versions
@@ -179,13 +152,13 @@ def _write(folder: Path, said: dict[str, Any], table: str, sheet: str) -> None:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
     }
-    write(folder / "results.json", json.dumps({**said, **made}, indent=1) + "\n")
+    write(folder / "results.json", json.dumps({**results, **made}, indent=1) + "\n")
     write(folder / "table.md", table)
     write(folder / "dies.csv", sheet)
 
 
 def _end(folder: Path, drawn: list[Path], seconds: Any, start: float, as_json: bool) -> None:
-    """Say where everything is and how long it took, in this session and altogether."""
+    """Print where everything is and how long it took, in this session and altogether."""
     from labctl.terminal.progress import duration
 
     screen = console(stderr=as_json)
@@ -194,5 +167,5 @@ def _end(folder: Path, drawn: list[Path], seconds: Any, start: float, as_json: b
     now, whole = time.monotonic() - start, sum(seconds.values())
     screen.print(f"done in {duration(now)}; all steps took {duration(whole)}", markup=False, highlight=False)
     if as_json:
-        said = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        print(json.dumps({"outcome": "success", "exit": 0, "path": str(folder), **said}))
+        results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        print(json.dumps({"outcome": "success", "exit": 0, "path": str(folder), **results}))

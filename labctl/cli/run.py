@@ -1,4 +1,4 @@
-"""Carry out campaigns, take them up again, and ask those that go on for something."""
+"""The commands of runs: run a campaign, resume a run, ask a run to stop or to skip a die."""
 
 import json
 import sys
@@ -45,7 +45,7 @@ def register(app: typer.Typer) -> None:
 def run(
     campaign: CampaignPath,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="new folder of the run [default: runs/TIME-NAME]")
+        Path | None, typer.Option(metavar="DIR", help="new folder of the run (default: runs/TIME-NAME)")
     ] = None,
     seed: Seed = None,
     set_: Set = None,
@@ -81,15 +81,15 @@ def run(
         f"on disk, into {folder}",
         highlight=False,
     )
-    with _ways(plans, workers, executor, screen, accept_place) as ways:
-        ending, state = session.start(folder, prepared, plans, sys.argv, ways)
+    with _options(plans, workers, executor, screen, accept_place) as options:
+        ending, state = session.start(folder, prepared, plans, sys.argv, options)
     _conclude(folder, ending, state, start, plot, as_json)
 
 
 def resume(
     run: RunFolder,
     only: Only = None,
-    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")] = "",
+    reason: Reason = "",
     accept: Annotated[
         bool, typer.Option("--accept-changes", help="go on although files, code or libraries have changed since")
     ] = False,
@@ -109,18 +109,18 @@ def resume(
     start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
     state = resuming.state_of(run)
     left = resuming.to_do(state, run, chosen)
-    changed = resuming.changes(run, state.meta)
-    if changed and not accept:
+    changes = resuming.changes(run, state.meta)
+    if changes and not accept:
         raise BenchError(
-            f"since {run} was started, {'; '.join(changed)}. It would go on as it was started; if that is what you "
+            f"since {run} was started, {'; '.join(changes)}. It would go on as it was started; if that is what you "
             "want, say --accept-changes"
         )
     prepared, plans = rehearsed(resuming.read(run, state.meta))
     plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
-    with _ways(plans, workers, executor, screen, accept_place, accept) as ways:
+    with _options(plans, workers, executor, screen, accept_place, accept) as options:
         ending, state = session.resume(
-            run, prepared, plans, sys.argv, ways, only=chosen, reason=reason, accepted=changed
+            run, prepared, plans, sys.argv, options, only=chosen, reason=reason, accepted=changes
         )
     _conclude(run, ending, state, start, False, as_json)
 
@@ -136,11 +136,11 @@ def stop(run: RunFolder, reason: Reason = "") -> None:
     if answer is Answer.BUSY:
         raise BenchError(f"{run} {_BUSY}")
     if answer is Answer.NOBODY:
-        raise BenchError(f"nobody works on {run}, so there is nothing to stop: {_stands(run)}")
+        raise BenchError(f"nobody works on {run}, so there is nothing to stop: {_how_it_ended(run)}")
     if answer is Answer.ENDED:
-        _tell(f"{run} has ended before it was stopped: {_stands(run)}")
+        _print(f"{run} has ended before it was stopped: {_how_it_ended(run)}")
     else:
-        _tell(f"{run} is asked to stop{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
+        _print(f"{run} is asked to stop{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
 
 
 def skip(
@@ -165,20 +165,20 @@ def skip(
     if answer is Answer.BUSY:
         raise BenchError(f"{run} {_BUSY}")
     if answer in (Answer.NOBODY, Answer.ENDED):
-        raise BenchError(f"nobody works on {run}, so no die is skipped: {_stands(run)}")
-    _tell(f"{run} is asked to skip {die}{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
+        raise BenchError(f"nobody works on {run}, so no die is skipped: {_how_it_ended(run)}")
+    _print(f"{run} is asked to skip {die}{_LATER if answer is Answer.WAITING else ''}; see: labctl watch {run}")
 
 
 _BUSY = "is just being started or brought to its end, and takes no requests; ask again in a moment"
 _LATER = ", and takes that up at its next safe point"
 
 
-def _tell(text: str) -> None:
+def _print(text: str) -> None:
     console(stderr=True).print(text, markup=False, highlight=False)
 
 
-def _stands(run: Path) -> str:
-    """Return how a run ended on which nobody works."""
+def _how_it_ended(run: Path) -> str:
+    """Return how a run ended that nobody works on, for the operator."""
     from labctl.storage.run_log import read_state
 
     state = read_state(run)
@@ -189,7 +189,7 @@ def _stands(run: Path) -> str:
 
 
 @contextmanager
-def _ways(
+def _options(
     plans: Sequence[Any],
     workers: int | None,
     executor: str,
@@ -197,7 +197,7 @@ def _ways(
     accept_place: bool,
     accept_changes: bool = False,
 ) -> Iterator[Any]:
-    """Yield how a session is carried out, with the progress of it on the screen."""
+    """Yield the options of a session, with its progress on the screen."""
     from labctl.batch.session import RunOptions
     from labctl.terminal.progress import Display
 
@@ -207,14 +207,14 @@ def _ways(
             executor,
             display.notify,
             _ask,
-            lambda ledger, now: _say_ledger(ledger, now, screen),
+            lambda ledger, now: _print_ledger(ledger, now, screen),
             accept_place,
             accept_changes,
         )
 
 
 def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, as_json: bool) -> NoReturn:
-    """Print how a session ended and what the dies came to, and leave with its exit code."""
+    """Print how a session ended and the figures of the dies, and leave with its exit code."""
     from labctl.report import pictures, summary
     from labctl.report.subprocess_call import report_apart
     from labctl.terminal.progress import duration
@@ -230,12 +230,12 @@ def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, a
             for picture in pictures.plot(folder):
                 screen.print(f"drawn: {picture}", highlight=False)
         missing = page.result()
-    said = f": {ending.text}" if ending.text else ""
+    reason = f": {ending.text}" if ending.text else ""
     took = duration(time.monotonic() - start)
     more = f"labctl resume {folder}" if state.unfinished else f"labctl show {folder}"
-    screen.print(f"{ending.status.value} in {took}{said}; {more}", highlight=False, markup=False)
-    told = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
-    screen.print(told, highlight=False, markup=False, soft_wrap=True)
+    screen.print(f"{ending.status.value} in {took}{reason}; {more}", highlight=False, markup=False)
+    where = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
+    screen.print(where, highlight=False, markup=False, soft_wrap=True)
     if as_json:
         print(json.dumps(summary.summary(folder, ending.status.value, ending.code)))
     raise typer.Exit(ending.code)
@@ -246,8 +246,8 @@ def _ask(question: str) -> bool:
     return typer.confirm(question)
 
 
-def _say_ledger(ledger: Any, now: float, screen: Console) -> None:
-    """Say what the emulated instruments did to the dies."""
+def _print_ledger(ledger: Any, now: float, screen: Console) -> None:
+    """Print what the emulated instruments did to the dies."""
     from labctl.terminal.progress import duration
 
     screen.print(

@@ -1,4 +1,4 @@
-"""``labctl stress``: what dies have been through, as the lab's ledger has it."""
+"""``labctl stress``: pulses, voltages and touches of dies over their lives, from the lab's ledger."""
 
 import json
 import os
@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from labctl.cli.options import PrintJson
 from labctl.core.errors import BenchError
 
 
@@ -22,9 +23,9 @@ def stress(
     bench: Annotated[Path | None, typer.Option("--bench", metavar="FILE", help="bench whose ledger it is")] = None,
     ledger: Annotated[Path | None, typer.Option("--ledger", metavar="FILE", help="the ledger itself")] = None,
     account: Annotated[
-        Path | None, typer.Option("--account", metavar="RUN", help="first bring in what a run did, however it ended")
+        Path | None, typer.Option("--account", metavar="RUN", help="first enter what a run did, however it ended")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="print one JSON object")] = False,
+    as_json: PrintJson = False,
 ) -> None:
     """Show pulses, peak voltages and touches that dies have had over their lives.
 
@@ -44,27 +45,28 @@ def stress(
         raise BenchError(f"whose ledger? name --bench FILE or --ledger FILE, or set {VARIABLE}")
     if not ledger.is_file() and account is None:
         raise BenchError(f"{ledger}: there is no stress ledger yet; the first run on real dies makes it")
-    with StressLedger.open(ledger) as kept:
+    with StressLedger.open(ledger) as opened:
         if account is not None:
-            kept.account_run(account)
-        known = [(wafer, name) for wafer, name in kept.dies() if die in (None, name)]
+            opened.account_run(account)
+        known = [(wafer, name) for wafer, name in opened.dies() if die in (None, name)]
         if die is not None and not known:
-            raise BenchError(f"{ledger} has nothing of a die {die}; it has {len(kept.dies())} others")
-        found = [_summary(kept, wafer, name) for wafer, name in known]
+            raise BenchError(f"{ledger} has nothing of a die {die}; it has {len(opened.dies())} others")
+        dies = [_summary(opened, wafer, name) for wafer, name in known]
     if as_json:
-        print(json.dumps({"ledger": str(ledger), "dies": found}))
+        print(json.dumps({"ledger": str(ledger), "dies": dies}))
         return
-    _show(ledger, found, runs=die is not None)
+    _show(ledger, dies, runs=die is not None)
 
 
-def _summary(kept: Any, wafer: str, name: str) -> dict[str, Any]:
-    """Return what a die has been through as plain numbers, SI units."""
-    life = kept.life(wafer, name)
+def _summary(ledger: Any, wafer: str, name: str) -> dict[str, Any]:
+    """Return the stress of a die over its life and per run, as plain numbers in SI units."""
+    life, history = ledger.life(wafer, name), ledger.history(wafer, name)
+    runs = [{"run": share.run, "utc": share.utc, **_numbers(share.stress)} for share in history]
     return {
         "die": name,
         "wafer": wafer,
-        "touches": kept.touches_by_pads(wafer, name),
-        "runs": [{"run": share.run, "utc": share.utc, **_numbers(share.stress)} for share in kept.history(wafer, name)],
+        "touches": ledger.touches_by_pads(wafer, name),
+        "runs": runs,
         **_numbers(life),
     }
 
@@ -85,7 +87,7 @@ def _numbers(stress: Any) -> dict[str, Any]:
     }
 
 
-def _show(ledger: Path, found: list[dict[str, Any]], *, runs: bool) -> None:
+def _show(ledger: Path, dies: list[dict[str, Any]], *, runs: bool) -> None:
     from datetime import datetime
 
     from rich.table import Table
@@ -96,14 +98,15 @@ def _show(ledger: Path, found: list[dict[str, Any]], *, runs: bool) -> None:
     for title in ("pulses on a cell, most", "kernel, row, column", "highest +V", "highest -V", "touches"):
         table.add_column(title, justify="right")
 
-    def row(name: str, said: dict[str, Any], touches: str) -> None:
-        at = "-" if said["at"] is None else ", ".join(map(str, said["at"]))
-        table.add_row(name, f"{said['most']:,}", at, f"{said['positive']:.3f}", f"{said['negative']:.3f}", touches)
+    def row(name: str, stress: dict[str, Any], touches: str) -> None:
+        at = "-" if stress["at"] is None else ", ".join(map(str, stress["at"]))
+        positive, negative = f"{stress['positive']:.3f}", f"{stress['negative']:.3f}"
+        table.add_row(name, f"{stress['most']:,}", at, positive, negative, touches)
 
-    for one in found:
-        touches = ", ".join(f"{n} ({pads})" if pads else str(n) for pads, n in one["touches"].items())
-        row(one["die"], one, touches or "0")
-        for run in one["runs"] if runs else ():
+    for die in dies:
+        touches = ", ".join(f"{n} ({pads})" if pads else str(n) for pads, n in die["touches"].items())
+        row(die["die"], die, touches or "0")
+        for run in die["runs"] if runs else ():
             when = datetime.fromtimestamp(run["utc"]).astimezone()
             row(f"  {run['run']}, until {when:%Y-%m-%d %H:%M}", run, "")
     console().print(table)

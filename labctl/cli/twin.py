@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from labctl.cli.bench_options import BenchFile, SeedOption, _bench, _simulated
+from labctl.cli.bench_options import BenchFile, TwinSeed, die_of_twin, read_bench
 from labctl.core.errors import BenchError
 from labctl.terminal.progress import console
 
@@ -18,14 +18,14 @@ from labctl.terminal.progress import console
 def twin(
     bench: BenchFile,
     die: Annotated[
-        Path | None, typer.Option("--die", metavar="FILE", help="die file [default: an ideal die that fits the wiring]")
+        Path | None, typer.Option("--die", metavar="FILE", help="die file (default: an ideal die that fits the wiring)")
     ] = None,
     dies: Annotated[int, typer.Option("--dies", metavar="N", min=1, help="dies side by side in row 0 of the map")] = 1,
     clock: Annotated[
         str, typer.Option("--clock", metavar="virtual|real", help="virtual: no waiting; real: as long as a bench takes")
     ] = "virtual",
     needles: Annotated[str, typer.Option("--needles", metavar="up|down", help="where they stand at first")] = "up",
-    seed: SeedOption = 0,
+    seed: TwinSeed = 0,
 ) -> None:
     """Serve emulated instruments on 127.0.0.1, wired as the bench file says, until ^C.
 
@@ -38,18 +38,18 @@ def twin(
     for option, value, allowed in (("clock", clock, ("virtual", "real")), ("needles", needles, ("up", "down"))):
         if value not in allowed:
             raise BenchError(f"--{option} {value}: expected {' or '.join(allowed)}")
-    found = _bench(bench)
-    places = {(k, 0, 0): _simulated(found, die, seed, f"die{k}") for k in range(dies)}
-    down, passing = needles == "down", RealClock() if clock == "real" else None
-    served = Twin(found, places, sockets=True, seed=seed, in_contact=down, clock=passing)
+    loaded = read_bench(bench)
+    places = {(k, 0, 0): die_of_twin(loaded, die, seed, f"die{k}") for k in range(dies)}
+    down, real_clock = needles == "down", RealClock() if clock == "real" else None
+    twin = Twin(loaded, places, sockets=True, seed=seed, in_contact=down, clock=real_clock)
     try:
-        assert served.server is not None
-        for one in served.server.served:
-            print(json.dumps(asdict(one)), flush=True)
+        assert twin.server is not None
+        for instrument in twin.server.served:
+            print(json.dumps(asdict(instrument)), flush=True)
         _until_stopped()
     finally:
-        served.close()
-    _say_ledger(served, console(stderr=True))
+        twin.close()
+    _print_ledger(twin, console(stderr=True))
 
 
 def _until_stopped() -> None:
@@ -65,8 +65,8 @@ def _until_stopped() -> None:
             signal.signal(number, handler)
 
 
-def _say_ledger(twin: Any, screen: Console) -> None:
-    """Say what was done to the dies of a twin."""
+def _print_ledger(twin: Any, screen: Console) -> None:
+    """Print what the emulated instruments did to the dies of a twin."""
     ledger = twin.ledger
     screen.print(
         f"twin: {ledger.messages:,} messages, {ledger.relay_operations:,} relay operations, peak cell voltage "

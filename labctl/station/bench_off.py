@@ -1,7 +1,7 @@
-"""Switch a bench off, whoever holds it: latch first, then safe at once, then safe and verified once nobody drives it.
+"""Switch a bench off, also while a run holds it: set the latch, make it safe at once, and again when the run has ended.
 
-Being safe waits for nobody and fails for nobody's sake: a latch that cannot be written and a holder that cannot be
-told are said afterwards. A bench counts as off when it was verified after the process that talked to it was gone.
+Nothing delays or prevents the first attempt to make it safe: a latch that cannot be written and locks that cannot be
+read are reported afterwards. A bench counts as off when that was verified after the process that drove it had ended.
 """
 
 import time
@@ -19,20 +19,20 @@ from labctl.storage.locks import Holder, holders, unusable
 PATIENCE: Second = 60.0
 """How long a run that holds the bench may take to end."""
 PROGRESS: Second = 5.0
-"""Time between two words of progress."""
+"""Time between two messages of progress."""
 POLL: Second = 0.1
 
 
 @dataclass(frozen=True)
 class Off:
-    """What became of switching a bench off.
+    """The result of switching a bench off.
 
     Args:
-        safe: every output was verified off, after whoever drove the bench was gone.
+        safe: every output was verified off, after the process that drove the bench had ended.
         text: what was verified and what was not, per instrument.
-        latch: that was set, None if it could not be written, or the bench is a twin; `unlatched` says why.
-        held: who held the bench.
-        gone: nobody talks to the instruments any more.
+        latch: the latch that was set; None if it could not be written, or the bench is a twin; `unlatched` says why.
+        held: the holders of the bench.
+        gone: no process talks to the instruments any more.
     """
 
     safe: bool
@@ -44,7 +44,7 @@ class Off:
 
     @property
     def exit_code(self) -> int:
-        """6 if outputs may be on or somebody may switch them on, 5 if they are off and no latch keeps them so, else 0.
+        """6 if outputs may be on or may be switched on, 5 if they are off without a latch that keeps them off, else 0.
 
         A folder of locks that cannot be used is 5: no latch can be set in it, and no lock held.
         """
@@ -63,23 +63,23 @@ def switch_off(
     clock: Callable[[], float] = time.monotonic,
     wait: Callable[[Second], None] = time.sleep,
 ) -> Off:
-    """Switch a real bench off, end the run that holds it, and verify that it is off when that is gone.
+    """Switch a real bench off, end the run that holds it, and verify that it is off after the run has ended.
 
     Args:
-        say: told in operator words what is going on.
-        reason: why, for whoever is refused the bench.
-        connect: makes the wires; None is VISA.
+        say: called with messages for the operator.
+        reason: why; shown to all who are refused the bench.
+        connect: connects to an instrument; None is VISA.
         patience: how long the run may take to end, s on `clock`.
         wait: lets a time pass on `clock`, s.
     """
     latch, unlatched = None, ""
     try:
         latch = set_latch(bench, reason)
-    except Exception as error:  # whatever it is: nothing is more urgent than what follows
+    except Exception as error:  # of any kind: what follows is more urgent
         unlatched = str(error) or type(error).__name__
     held, unknown = _held(bench)
-    nowhere = unusable() if unlatched else ""  # without a folder there is no lock, and nobody who holds one
-    unknown = nowhere or unknown
+    no_locks = unusable() if unlatched else ""  # without a folder for locks nobody holds one
+    unknown = no_locks or unknown
     safe, text = _made_safe(bench, connect)
     if not held and not unknown:
         return Off(safe, text, latch, unlatched)
@@ -89,14 +89,14 @@ def switch_off(
     gone = _wait_until_gone(bench, say, patience, clock, wait)
     safe, text = _made_safe(bench, connect)
     if unknown:
-        text, gone = f"{text}; who holds the bench cannot be told: {unknown}", gone and bool(nowhere)
+        text, gone = f"{text}; who holds the bench cannot be told: {unknown}", gone and bool(no_locks)
     elif not gone:
         text = f"{text}; NOT GONE after {patience:.0f} s, and may switch outputs on: {_named(bench)}"
     return Off(safe, text, latch, unlatched, held, gone)
 
 
 def _held(bench: Bench) -> tuple[tuple[Holder, ...], str]:
-    """Return who holds a bench, by the runs and not by their workers where both hold it, and why that is not known."""
+    """Return the runs that hold a bench, or else the workers, and why the holders are not known, "" if they are."""
     try:
         return tuple(holders(bench) or holders(bench, part="worker")), ""
     except Exception as error:
@@ -104,10 +104,10 @@ def _held(bench: Bench) -> tuple[tuple[Holder, ...], str]:
 
 
 def _made_safe(bench: Bench, connect: Connect | None) -> tuple[bool, str]:
-    """Make a bench safe; return whether that is verified, and what is, per instrument."""
+    """Make a bench safe; return whether that was verified, and the state of each instrument."""
     try:
         return True, make_safe(bench, connect=connect).text
-    except Exception as error:  # whatever it is: what follows has to follow
+    except Exception as error:  # of any kind: what follows must follow
         return False, str(error) if isinstance(error, LabError) else f"the bench is NOT verified safe: {error!r}"
 
 
@@ -118,21 +118,21 @@ def _wait_until_gone(
     clock: Callable[[], float],
     wait: Callable[[Second], None],
 ) -> bool:
-    """Return whether nobody talks to the instruments any more; False after `patience` s."""
-    start = spoken = clock()
+    """Return whether no process talks to the instruments any more; False after `patience` s."""
+    start = reported = clock()
     while _drivers(bench):
         now = clock()
         if now - start >= patience:
             return False
-        if now - spoken >= PROGRESS:
-            spoken = now
+        if now - reported >= PROGRESS:
+            reported = now
             say(f"waiting for it to end: {now - start:.0f} s of at most {patience:.0f} s")
         wait(POLL)
     return True
 
 
 def _drivers(bench: Bench) -> list[Holder]:
-    """Return who talks to the instruments; nobody, if that cannot be read."""
+    """Return the holders that talk to the instruments; none if the locks cannot be read."""
     try:
         return holders(bench, part="worker")
     except BenchError:

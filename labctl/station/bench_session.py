@@ -1,4 +1,4 @@
-"""Dies under the needles of a bench or of its twin: approached, proved, left."""
+"""Dies under the needles of a bench or of its twin: approach a die, check its contact, leave it safe."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,32 +27,32 @@ class AnyTwin(Protocol):
     """A twin, in this process or in another one."""
 
     def connect(self, name: str, entry: Any) -> Transport:
-        """Return the wire to one instrument."""
+        """Return the transport of one instrument."""
         ...
 
     def wait(self, seconds: float) -> None:
-        """Let a time pass on the twin's clock."""
+        """Let a time pass on the twin's clock, s."""
         ...
 
     def truth(self, spot: Spot) -> dict[str, Any]:
-        """Return what the die at a spot really holds."""
+        """Return the true state of the die at a spot."""
         ...
 
-    def mark(self, spot: Spot, operation: int) -> None:
-        """Number luck and noise anew, for an operation's number."""
+    def seek(self, spot: Spot, operation: int) -> None:
+        """Set the random streams of die and instruments to the number of an operation."""
         ...
 
     def close(self) -> None:
-        """Be done with it."""
+        """Stop the twin."""
         ...
 
 
 class OnBench:
-    """A bench or its twin; a context that ends safe.
+    """A bench or its twin; leaving the context makes it safe.
 
     Args:
         twin: None for the real bench.
-        ledger: counts every touch over the lives of dies; None for simulated ones.
+        ledger: counts every touch over the lives of dies; None for simulated dies.
     """
 
     def __init__(
@@ -60,30 +60,30 @@ class OnBench:
     ) -> None:
         self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
         self.anew = twin is not None
-        """Whether the die that is approached next has forgotten what was done to it, as dies of a new twin have."""
-        self._proved: list[Found] = []
+        """Whether the next die is as it was made, as the dies of a new twin are."""
+        self._fiducials: list[Found] = []
 
     @property
     def rebuild(self) -> Rebuild:
-        """A real die keeps its cells; those of a new twin are made anew."""
+        """A real die keeps its cells; the cells of a new twin are made anew."""
         return Rebuild.STATES if self.anew else Rebuild.NOTHING
 
     @property
     def patience(self) -> Second:
-        """Of a prober that moves, of a person, or of nobody."""
+        """Longest time of an approach, s; infinite where a person moves the needles."""
         return math.inf if getattr(self.opened.prober, "by_hand", False) else 300.0
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
-        """Bring `subject` under the needles and have contact.
+        """Bring `subject` under the needles and make contact.
 
         Raises:
             ContactError: no contact after the touches that are allowed.
-            InstrumentError: something did not answer, or not as it should.
+            InstrumentError: an instrument did not answer, or answered something else than expected.
         """
         opened, description = self.opened, subject.description
         self.bench.wiring.fits(description.shape)
         die = opened.turn_to(description.nominal, description.polarity)
-        noted: dict[str, Any] = {"identities": dict(opened.identities)}
+        record: dict[str, Any] = {"identities": dict(opened.identities)}
         if opened.prober is not None:
             say(State.MOVING)
             spot = () if subject.subsite is None else (subject.subsite,)
@@ -97,23 +97,23 @@ class OnBench:
 
             before, touching = self._touches(subject), partial(self._touching, subject)
             touched = touch_down(die, opened.prober, before, retouching=again, touching=touching)
-            noted |= {
+            record |= {
                 "place": [place.col, place.row],
                 "touches": touched.touches,
                 "contact_resistance": _by_pads(touched.resistance),
             }
-            if self._proved:
-                noted["fiducials"], self._proved = [_said(found) for found in self._proved], []
-        return self._ready(die, subject, noted)
+            if self._fiducials:
+                record["fiducials"], self._fiducials = [_as_json(fiducial) for fiducial in self._fiducials], []
+        return self._ready(die, subject, record)
 
-    def _ready(self, die: Die, subject: Site, noted: dict[str, Any]) -> ReadyDie:
+    def _ready(self, die: Die, subject: Site, record: dict[str, Any]) -> ReadyDie:
         if self.twin is None:
-            return ReadyDie(die, noted)
+            return ReadyDie(die, record)
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
-        return ReadyDie(die, noted, partial(twin.truth, spot), lambda number: twin.mark(spot, first + number))
+        return ReadyDie(die, record, partial(twin.truth, spot), lambda number: twin.seek(spot, first + number))
 
     def _touches(self, subject: Site) -> int:
-        """Return how often these needles have touched a die before."""
+        """Return how often the needles of this bench have touched a die before."""
         return 0 if self._ledger is None else self._ledger.touches(subject.wafer, subject.serial, self.bench.name)
 
     def _touching(self, subject: Site | None) -> None:
@@ -122,33 +122,33 @@ class OnBench:
             self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
 
     def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[Found]:
-        """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.
+        """Verify at fiducials that the map lies where the prober assumes it; see `instruments.fiducial.prove`.
 
-        What was found is noted with the first die that is approached.
+        The measurements are recorded with the first die that is approached.
 
         Args:
-            subjects: everything that the wafer has, tested or not.
+            subjects: all dies of the wafer, tested or not.
 
         Raises:
-            BenchError: it is not, or nothing here moves.
-            ContactError: nothing conducts anywhere.
+            BenchError: it does not, or the bench has no prober.
+            ContactError: no structure conducts.
         """
         if self.opened.prober is None:
             raise BenchError(f"the wafer has fiducials, and the bench '{self.bench.name}' has no prober to go there")
-        every = list(subjects)
-        first = {s.at: s for s in reversed(every) if s.spot[2] == 0}
-        self._proved = prove(
+        sites = list(subjects)
+        first = {s.at: s for s in reversed(sites) if s.spot[2] == 0}
+        self._fiducials = prove(
             self.opened.die,
             self.opened.prober,
             fiducials,
-            {s.at for s in every},
+            {s.at for s in sites},
             {f.at: self._touches(first[f.at]) for f in fiducials if f.at in first},
             lambda spot: self._touching(first.get(spot)),
         )
-        return self._proved
+        return self._fiducials
 
     def leave(self) -> None:
-        """Have outputs verified off and needles up, lifted from pads as the bench file says they are left."""
+        """Switch the outputs off, verified, and lift the needles as the bench file says."""
         self.opened.off()
         if self.opened.prober is not None:
             lift(self.opened.die, self.opened.prober)
@@ -170,9 +170,9 @@ class OnBench:
                 self.twin.close()
 
 
-def _said(found: Found) -> dict[str, Any]:
-    """Return what was found at a fiducial as a journal holds it."""
-    return {"at": list(found.at), "touches": found.touches, "resistance": _by_pads(found.resistance)}
+def _as_json(fiducial: Found) -> dict[str, Any]:
+    """Return the measurement at a fiducial as a journal holds it."""
+    return {"at": list(fiducial.at), "touches": fiducial.touches, "resistance": _by_pads(fiducial.resistance)}
 
 
 def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:
@@ -181,13 +181,13 @@ def _by_pads(resistance: Mapping[tuple[str, str], Ohm]) -> dict[str, Ohm]:
 
 
 class ByHand(OnBench):
-    """A bench that a person stands at: the needles stay where they are, down on a die, and so does the die."""
+    """A bench used by hand: nothing moves, the needles stay down on the die that is under them."""
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
-        """Have the interface of the die under the needles, if they are in contact; ContactError if not.
+        """Return the die under the needles if they are in contact; ContactError if not.
 
-        The first voltage is that of the contact check. Structures that do not conduct are noted where the chuck stands
-        at contact height, and are no contact where it stands off it, as with a compensated station.
+        The first voltage is that of the contact check. If the chuck is at contact height, structures that do not
+        conduct are only recorded; off contact height, as on a compensated station, they mean that there is no contact.
         """
         self.bench.wiring.fits(subject.description.shape)
         die = self.opened.turn_to(subject.description.nominal, subject.description.polarity)
@@ -196,15 +196,15 @@ class ByHand(OnBench):
             raise ContactError(
                 f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
             )
-        noted: dict[str, Any] = {"identities": dict(self.opened.identities), "by_hand": True}
+        record: dict[str, Any] = {"identities": dict(self.opened.identities), "by_hand": True}
         try:
-            noted["contact_resistance"] = _by_pads(check_contact(die))
+            record["contact_resistance"] = _by_pads(check_contact(die))
         except ContactError as error:
             if isinstance(prober, Compensated) and not prober.at_contact_height():
                 raise
-            noted["no_contact"] = str(error)
-        return self._ready(die, subject, noted)
+            record["no_contact"] = str(error)
+        return self._ready(die, subject, record)
 
     def leave(self) -> None:
-        """Have outputs verified off and relays open; the needles stay."""
+        """Switch the outputs off, verified, and open the relays; the needles stay."""
         self.opened.off()

@@ -1,4 +1,4 @@
-"""A bench, or its twin, with the dies that are tested on it."""
+"""Connect to a bench, or to its twin, with the dies that are tested on it."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -30,8 +30,8 @@ def _passive(subject: Site) -> SimDie:
     return die
 
 
-def _kept(ledger: Path) -> StressLedger:
-    """Return the ledger of real dies, open; BenchError if it is not on a disk of this computer."""
+def _open_ledger(ledger: Path) -> StressLedger:
+    """Open the ledger of real dies; BenchError if it is not on a disk of this computer."""
     try:
         check_place(ledger.parent)
     except BenchError as error:
@@ -52,14 +52,14 @@ def twin_of(
     """Return the twin of a bench around simulated `subjects`; arguments as of `on_bench`."""
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
-    taken: dict[Spot, Site] = {}
+    sites: dict[Spot, Site] = {}
     for subject in (*subjects, *others):
-        if subject.spot in taken:
-            raise BenchError(f"dies {taken[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
-        taken[subject.spot] = subject
+        if subject.spot in sites:
+            raise BenchError(f"dies {sites[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
+        sites[subject.spot] = subject
     return Twin(
         bench,
-        {spot: _passive(s) for spot, s in taken.items()},
+        {spot: _passive(s) for spot, s in sites.items()},
         subsites=subjects[0].subsites,
         visited=visited,
         sockets=sim == "tcp",
@@ -83,24 +83,24 @@ def on_bench(
 ) -> OnBench:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
-    A real bench reads its latch before it is connected and before every operation.
+    The latch of a real bench is read before it is connected and before every operation.
 
     Args:
         sim: None for the real bench; "bytes" or "tcp" for the twin.
-        by_hand: nothing will move; in the twin, the needles stand on the first die.
+        by_hand: nothing moves; in the twin, the needles stand on the first die.
         others: dies of the wafer that are not tested, which the twin has as well.
-        visited: places without a die to which the prober goes all the same.
-        ledger: where the touches of real dies are counted.
-        twin: one that is there already; None makes one.
+        visited: places without a die to which the prober goes as well.
+        ledger: file that counts the touches of real dies.
+        twin: an existing twin; None makes one.
 
     Raises:
-        BenchError: file and what answers do not fit, an output is on, or the ledger is on a disk of another computer.
+        BenchError: file and instruments do not fit, an output is on, or the ledger is on a disk of another computer.
         InstrumentError: an instrument does not answer.
         SwitchedOff: the latch of the bench is set.
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if sim is None:
-        found = None if ledger is None else _kept(ledger)
+        stress_ledger = None if ledger is None else _open_ledger(ledger)
         try:
             opened = open_bench(
                 bench,
@@ -111,10 +111,10 @@ def on_bench(
                 permit=permit(bench),
             )
         except BaseException:
-            if found is not None:
-                found.close()
+            if stress_ledger is not None:
+                stress_ledger.close()
             raise
-        return body(bench, opened, None, found)
+        return body(bench, opened, None, stress_ledger)
     if twin is None:
         twin = twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
     try:
@@ -134,13 +134,13 @@ def on_bench(
 
 @dataclass(frozen=True)
 class Station:
-    """A bench and what is tested on it; picklable, for the process that owns it.
+    """A bench and the dies that are tested on it; picklable, for the process that owns the bench.
 
     Args:
         others: dies of the wafer that are not tested.
-        fiducials: places at which the map of the wafer is proved.
+        fiducials: places at which the map of the wafer is verified.
         sim: None for the real bench; "bytes" or "tcp" for its twin.
-        ledger: where the touches of real dies are counted.
+        ledger: file that counts the touches of real dies.
     """
 
     bench: Bench
@@ -151,7 +151,7 @@ class Station:
     ledger: Path | None = None
 
     def twin(self) -> Twin | None:
-        """Return the twin of the bench, made anew; None for the real bench."""
+        """Return a new twin of the bench; None for the real bench."""
         if self.sim is None:
             return None
         visited = [f.at for f in self.fiducials]
@@ -159,9 +159,9 @@ class Station:
 
     @contextmanager
     def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench]:
-        """Connect to the bench or its `twin`, prove the map of the wafer if it can be, and leave it safe."""
-        asked = None if self.sim else ask
-        with on_bench(self.bench, list(self.subjects), self.sim, ask=asked, ledger=self.ledger, twin=twin) as body:
+        """Connect to the bench or its `twin`, verify the map at the fiducials if there are some, and leave it safe."""
+        operator = None if self.sim else ask
+        with on_bench(self.bench, list(self.subjects), self.sim, ask=operator, ledger=self.ledger, twin=twin) as body:
             if self.fiducials:
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

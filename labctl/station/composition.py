@@ -1,4 +1,4 @@
-"""From a campaign file to jobs: the part of the composition root that knows both files and bodies."""
+"""Read a campaign with every file it names, and make the jobs of its dies."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,17 +32,17 @@ from sim_backend.description import DieDescription
 
 @dataclass(frozen=True)
 class Prepared:
-    """A campaign that has been read and found sound, and what it is made of.
+    """A campaign with every file read and validated.
 
     Args:
-        subjects: the dies, where they are on the map and what world they live in.
+        subjects: the dies that are tested, with their places on the map.
         procedures: the stages.
         sources: every file read, with its bytes.
-        own: what differs in the procedures of a die, by its name: weights trained for it alone.
-        others: dies of the wafer that are not tested: left out, or not asked for.
-        fiducials: places at which the prober proves the map before the first die.
-        map_drawing: what the suite understood of a map file, in lines of text; nothing if there is none.
-        golden: the die that is visited again and again, one of `others`; `visit`: the stages of a visit.
+        own: fields of the procedures that differ for a die, by its name: weights trained for it alone.
+        others: dies of the wafer that are not tested: excluded, or not chosen.
+        fiducials: places at which the prober verifies the map before the first die.
+        map_drawing: the wafer map as it was read, in lines of text; empty without a map file.
+        golden: the reference die, one of `others`; `visit`: the stages of a visit.
     """
 
     campaign: Campaign
@@ -62,7 +62,7 @@ class Prepared:
 
     @property
     def skipped(self) -> tuple[Site, ...]:
-        """Dies that the campaign means and leaves out; `excluded` says why."""
+        """Dies of the campaign that are excluded; `excluded` says why."""
         chosen = None if self.campaign.wafer is None else self.campaign.wafer.only
         return tuple(
             s for s in self.others if s.excluded and s is not self.golden and (chosen is None or s.die in chosen)
@@ -70,7 +70,7 @@ class Prepared:
 
     @property
     def ledger(self) -> Path | None:
-        """Where the lab keeps the stress of its dies; None for simulated ones."""
+        """The lab's stress ledger; None for simulated dies."""
         if self.bench is None or self.bench_file is None or self.sim is not None:
             return None
         return ledger_path(self.bench_file, self.bench.ledger, os.environ)
@@ -83,7 +83,7 @@ class Prepared:
         return f"bench '{self.bench.name}'" + (f", its twin over {self.sim}" if self.sim else "")
 
     def predictor(self, subject: Site) -> Die:
-        """Return the die whose `check` predicts what `subject` will take; nothing is connected."""
+        """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
         if self.bench is None:
             return simulated(subject)
         self.bench.wiring.fits(subject.description.shape)
@@ -91,7 +91,7 @@ class Prepared:
 
     @property
     def station(self) -> Station | None:
-        """The bench with what is tested on it, None for simulated dies."""
+        """The bench with the dies that are tested on it, None for simulated dies."""
         if self.bench is None:
             return None
         return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger)
@@ -120,13 +120,13 @@ class Prepared:
         ]
 
     def visit_job(self, folder: Path, meta: Mapping[str, Any]) -> Job | None:
-        """Return the job of a visit of the golden die, None if there is none."""
+        """Return the job of a visit of the reference die, None if there is none."""
         if self.golden is None:
             return None
         return Job(folder, self.golden, self.campaign.limits, meta=dict(meta), ledger=self.ledger, stages=self.visit)
 
     def procedures_for(self, subject: Site) -> tuple[Procedure, ...]:
-        """Return the stages of one die, with its own weights if it has some."""
+        """Return the stages of one die, with weights trained for it alone if there are some."""
         return for_die(self.procedures, self.own.get(subject.name, {}))
 
 
@@ -137,142 +137,140 @@ def read(
     bench: Path | None = None,
     sim: str | None = None,
 ) -> Prepared:
-    """Read a campaign file, the bench file if any, and everything they name; BenchError tells all that is wrong."""
+    """Read a campaign file, the bench file if any, and all files that they name; BenchError lists all that is wrong."""
     overrides = dict(overrides or {})
     if seed is not None:
         overrides["seed"] = str(seed)
     loaded = files.read(path, campaign_model(), overrides)
     campaign = loaded.value
     sources: list[files.Loaded[Any]] = [loaded]
-    everything, fiducials, drawing = _subjects(loaded, sources)
+    sites, fiducials, drawing = _sites(loaded, sources)
     chosen = None if campaign.wafer is None else campaign.wafer.only
-    names = [s.name.lower() for s in everything]
-    if twice := sorted({n for n in names if names.count(n) > 1}):
-        raise BenchError(f"{path}: two dies or subsites are called {twice[0]}; expected a name of its own for each")
-    golden = _golden(path, campaign, everything)
-    tested = [s for s in everything if not s.excluded and (chosen is None or s.die in chosen)]
+    names = [s.name.lower() for s in sites]
+    if repeated := sorted({n for n in names if names.count(n) > 1}):
+        raise BenchError(f"{path}: two dies or subsites are called {repeated[0]}; expected a name of its own for each")
+    golden = _golden(path, campaign, sites)
+    tested = [s for s in sites if not s.excluded and (chosen is None or s.die in chosen)]
     if not tested:
-        raise BenchError(f"{path}: every die is left out; {everything[0].name}: {everything[0].excluded}")
+        raise BenchError(f"{path}: every die is left out; {sites[0].name}: {sites[0].excluded}")
     subjects = tuple(s for s in tested if s is not golden)
     if not subjects:
         raise BenchError(f"{path}: there is no die but the golden one, which is only visited")
-    found_bench: Bench | None = None
+    loaded_bench: files.Loaded[Bench] | None = None
     if bench is not None:
-        read_bench = files.read(bench, Bench)
-        found_bench = read_bench.value
-        fits(found_bench, fiducials)
-        sources.append(read_bench)
+        loaded_bench = files.read(bench, Bench)
+        fits(loaded_bench.value, fiducials)
+        sources.append(loaded_bench)
     weights = read_trained(campaign.solutions)
-    given = _inputs(campaign, weights)
-    built: list[Procedure] = []
+    inputs = _inputs(campaign, weights)
+    procedures: list[Procedure] = []
     for stage in campaign.stages:  # type: ignore[attr-defined]
         name, parameters = stage.procedure()
         kind = registry()[name]
         own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
-        built.append(kind(**own, **{key: given[key] for key in kind.model_fields if key not in own}))
+        procedures.append(kind(**own, **{key: inputs[key] for key in kind.model_fields if key not in own}))
     own_weights = {s.name: _weights(weights.for_die(s.name)) for s in subjects} if weights.dies else {}
     return Prepared(
         campaign,
         subjects,
-        tuple(built),
+        tuple(procedures),
         tuple(sources),
         own_weights,
         overrides,
-        found_bench,
+        None if loaded_bench is None else loaded_bench.value,
         sim,
         bench_file=bench,
-        others=tuple(s for s in everything if s.name not in {tested.name for tested in subjects}),
+        others=tuple(s for s in sites if s.name not in {subject.name for subject in subjects}),
         fiducials=fiducials,
         map_drawing=drawing,
         golden=golden,
-        visit=() if campaign.batch.golden is None else stages_of(campaign.batch.golden, built),
+        visit=() if campaign.batch.golden is None else stages_of(campaign.batch.golden, procedures),
     )
 
 
-def _golden(path: Path, campaign: Campaign, everything: Sequence[Site]) -> Site | None:
-    """Return the golden die; BenchError if there is none of its name."""
-    said = campaign.batch.golden
-    found = None if said is None else next((s for s in everything if s.name == said.die), None)
-    if said is not None and found is None:
-        names = ", ".join(s.name for s in everything)
-        raise BenchError(f"{path}: batch.golden.die: there is no die {said.die}; there are {names}")
-    return found
+def _golden(path: Path, campaign: Campaign, sites: Sequence[Site]) -> Site | None:
+    """Return the reference die, None if the campaign has none; BenchError if there is no die of its name."""
+    golden = campaign.batch.golden
+    site = None if golden is None else next((s for s in sites if s.name == golden.die), None)
+    if golden is not None and site is None:
+        names = ", ".join(s.name for s in sites)
+        raise BenchError(f"{path}: batch.golden.die: there is no die {golden.die}; there are {names}")
+    return site
 
 
-def _subjects(
+def _sites(
     loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]
 ) -> tuple[tuple[Site, ...], tuple[Fiducial, ...], tuple[str, ...]]:
-    """Return all dies that a campaign or its wafer has, fiducials, and the drawing of the wafer's map file.
+    """Return all dies of a campaign or its wafer, the fiducials, and the drawing of the wafer's map file.
 
-    Files that are read go to `sources`.
+    Files that are read are appended to `sources`.
     """
     campaign = loaded.value
 
-    def read_once(found: files.Loaded[Any]) -> Any:
-        if all(s.path != found.path for s in sources):
-            sources.append(found)
-        return found.value
+    def keep(source: files.Loaded[Any]) -> Any:
+        if all(s.path != source.path for s in sources):
+            sources.append(source)
+        return source.value
 
-    found: list[Site] = []
+    sites: list[Site] = []
     for k, entry in enumerate(campaign.dies):
-        kind = read_once(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
+        kind = keep(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
         whole = Site(entry.name, kind, campaign.seed, entry.place(k))
-        found += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
+        sites += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
     fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
     if campaign.wafer is None:
-        return tuple(found), fiducials, ()
+        return tuple(sites), fiducials, ()
     of_wafer = campaign.wafer
     wafer_file = files.read(of_wafer.file, WaferFile)
-    said: WaferFile = read_once(wafer_file)
-    kind = read_once(files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change")))
-    layout = lay_out(of_wafer, said)
+    wafer_spec: WaferFile = keep(wafer_file)
+    kind = keep(files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change")))
+    layout = lay_out(of_wafer, wafer_spec)
     if layout.source is not None:
         sources.append(layout.source)
     wafer = layout.wafer
     for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
-        made = wafer.die(name, kind, seed=campaign.seed)
-        why = layout.excluded.get(name, "")
-        whole = Site(name, made, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=why)
-        found += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
+        die = wafer.die(name, kind, seed=campaign.seed)
+        excluded = layout.excluded.get(name, "")
+        whole = Site(name, die, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=excluded)
+        sites += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
     drawing = () if layout.source is None else tuple(describe(layout.map, str(layout.source.path)))
-    return tuple(found), (*said.fiducials, *fiducials), drawing
+    return tuple(sites), (*wafer_spec.fiducials, *fiducials), drawing
 
 
-def _named(new: Iterable[Site], source: files.Loaded[Any], *path: str | int) -> Iterator[Site]:
-    """Yield subjects; refuse one whose whole name, put together of wafer, die and subsite, no file can have."""
-    for subject in new:
+def _named(sites: Iterable[Site], source: files.Loaded[Any], *path: str | int) -> Iterator[Site]:
+    """Yield sites; refuse one whose full name, of wafer, die and subsite, cannot be the name of a file."""
+    for site in sites:
         try:
-            file_name(subject.name)
+            file_name(site.name)
         except ValueError as error:
             raise source.error(f"a die would be called after it: {error}", *path) from error
-        yield subject
+        yield site
 
 
-def networks(found: solutions.Solutions) -> tuple[Solution, ...]:
+def networks(trained: solutions.Solutions) -> tuple[Solution, ...]:
     """Return the solutions of a file as the networks that protocols program."""
     return tuple(
         Solution(
             int(index),
-            tuple(Layer(cells[k], bias[k]) for cells, bias in zip(found.devices, found.bias, strict=True)),
-            found.votes,
+            tuple(Layer(cells[k], bias[k]) for cells, bias in zip(trained.devices, trained.bias, strict=True)),
+            trained.votes,
         )
-        for k, index in enumerate(found.index)
+        for k, index in enumerate(trained.index)
     )
 
 
 def _weights(trained: TrainedFile) -> dict[str, Any]:
-    """Return the fields of a procedure that say what to program."""
+    """Return the fields of a procedure that hold the networks to program."""
     return {"solutions": networks(trained.solutions), "trained_scale": trained.scale}
 
 
 def _inputs(campaign: Campaign, trained: TrainedFile) -> dict[str, Any]:
-    """Return what a campaign hands to procedures, by the name of the field."""
-    found = trained.solutions
+    """Return the values that a campaign gives to procedures, by the name of the field."""
     data = trained.preprocess.apply(datasets.load(campaign.data))
-    wide = found.devices[0].shape[1]
-    if data.x_train.shape[1] != wide:
+    n_inputs = trained.solutions.devices[0].shape[1]
+    if data.x_train.shape[1] != n_inputs:
         raise BenchError(
-            f"{campaign.solutions}: the first layer has {wide} inputs; the data set '{data.name}' has "
+            f"{campaign.solutions}: the first layer has {n_inputs} inputs; the data set '{data.name}' has "
             f"{data.x_train.shape[1]} features"
         )
     return {

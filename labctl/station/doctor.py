@@ -1,7 +1,7 @@
-"""Find out whether this installation can be trusted before anything is energised.
+"""Check whether this installation can be trusted before anything is energised.
 
 The four import names are generic. Another distribution on the public index also installs an `instruments` package and
-would overwrite ours without a word, so ownership of the names is checked, here and whenever a bench is opened.
+would overwrite ours without a word, so the owner of the names is checked, here and whenever a bench is opened.
 """
 
 import os
@@ -23,47 +23,47 @@ LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-p
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `ok` or not, and what was found, in operator words."""
+    """The result of one check, `ok` or not, and what was measured or is wrong, for the operator."""
 
     check: str
     ok: bool
-    found: str
+    text: str
 
 
 def conflicts() -> list[str]:
     """Return a sentence for each of our import names that is missing or that another distribution also owns."""
     owners = metadata.packages_distributions()
-    found = []
+    problems = []
     for name in NAMES:
         others = sorted(set(owners.get(name, [])) - {DISTRIBUTION})
         if others:
-            found.append(
+            problems.append(
                 f"the distribution {others[0]} also installs a package '{name}' and may have overwritten ours; "
                 f"uninstall it and reinstall {DISTRIBUTION}"
             )
     try:
         metadata.version(DISTRIBUTION)
     except metadata.PackageNotFoundError:
-        found.append(f"{DISTRIBUTION} is not installed; 'pip install -e .' in the checkout installs it")
-    return found
+        problems.append(f"{DISTRIBUTION} is not installed; 'pip install -e .' in the checkout installs it")
+    return problems
 
 
 def require_own_names() -> None:
     """Raise BenchError if another distribution owns one of our import names."""
-    found = conflicts()
-    if found:
-        raise BenchError("; ".join(found))
+    problems = conflicts()
+    if problems:
+        raise BenchError("; ".join(problems))
 
 
 def versions() -> dict[str, str]:
     """Return the versions of Python, of this suite and of the libraries that results depend on."""
-    found = {"python": platform.python_version(), "platform": platform.platform()}
+    installed = {"python": platform.python_version(), "platform": platform.platform()}
     for name in (DISTRIBUTION, *LIBRARIES):
         try:
-            found[name] = metadata.version(name)
+            installed[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 def _commit_time(folder: Path) -> float:
@@ -85,16 +85,15 @@ def _commit_time(folder: Path) -> float:
 
 
 def examine(folder: Path) -> list[Finding]:
-    """Look at the installation and at `folder`, where runs would be written; energises and keeps nothing."""
+    """Check the installation and `folder`, where runs would be written; energises and keeps nothing."""
     findings = [Finding("Python 3.11 or newer", sys.version_info >= (3, 11), platform.python_version())]
     problems = conflicts()
     findings.append(Finding("import names are ours", not problems, "; ".join(problems) or ", ".join(NAMES)))
     entry_points = sorted(e.name for e in metadata.entry_points(group="labctl.protocols"))
     findings.append(Finding("protocols", bool(entry_points), ", ".join(entry_points) or "none registered"))
-    found = versions()
-    findings.append(
-        Finding("libraries", "numpy" in found, ", ".join(f"{k} {v}" for k, v in found.items() if k in LIBRARIES))
-    )
+    installed = versions()
+    libraries = ", ".join(f"{k} {v}" for k, v in installed.items() if k in LIBRARIES)
+    findings.append(Finding("libraries", "numpy" in installed, libraries))
     try:
         commit = _commit_time(folder)
         findings.append(Finding(f"durable writes in {folder}", True, f"{commit * 1e3:.2f} ms for one commit"))
@@ -103,8 +102,8 @@ def examine(folder: Path) -> list[Finding]:
     from labctl.storage.filesystem import check_place
 
     try:
-        noted = "; ".join(check_place(folder)) or "a disk of this computer"
-        findings.append(Finding("place for runs", True, noted))
+        remarks = "; ".join(check_place(folder)) or "a disk of this computer"
+        findings.append(Finding("place for runs", True, remarks))
     except BenchError as error:
         findings.append(Finding("place for runs", False, str(error)))
     data = os.environ.get("LABCTL_DATA")

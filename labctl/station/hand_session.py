@@ -1,6 +1,6 @@
-"""What is done by hand, done like everything else: rehearsed behind the bench's limits, journalled, sealed.
+"""Carry out one procedure by hand, on the die under the needles: rehearsed, within limits, journalled, sealed.
 
-One procedure on the one die under the needles. The limits are the bench file's; nobody has written a campaign.
+The limits are those of the bench file, because there is no campaign file.
 """
 
 import json
@@ -35,16 +35,16 @@ from labctl.storage.sealing import write_run_file_in_subprocess
 from sim_backend.description import DieDescription
 
 DIE = "die"
-"""Name of the die under the needles: a person by hand has not said which it is."""
+"""Name of the die under the needles, which a procedure by hand does not name."""
 V_COUNT: Volt = 0.35
-"""A pulse counts for every cell that sees more than this; project default, that of the example campaign."""
+"""A pulse counts for every cell that sees more than this; project default, as in the example campaign."""
 PULSES_PER_CELL = 100
 """Pulses that one command may give to one cell."""
 
 
 @dataclass(frozen=True)
 class HandSession:
-    """One procedure by hand, read, rehearsed and found allowed."""
+    """One procedure by hand, with its files read, rehearsed and within the limits."""
 
     bench: files.Loaded[Bench]
     die: files.Loaded[DieDescription]
@@ -55,7 +55,7 @@ class HandSession:
 
     @property
     def body(self) -> str:
-        """What the die is: on a bench, or on its twin."""
+        """The source of the die: a bench, or its twin."""
         return f"bench '{self.bench.value.name}'" + (f", its twin over {self.sim}" if self.sim else "")
 
 
@@ -74,28 +74,28 @@ def bench_limits(bench: Bench) -> Limits:
 
 
 def prepare(bench: Path, die: Path, procedure: Procedure, sim: str | None, seed: int) -> HandSession:
-    """Read the files and rehearse `procedure`; whatever is refused here is refused before anything is energised.
+    """Read the files and rehearse `procedure`, before anything is energised.
 
     Raises:
-        BenchError: a file is wrong, or the bench cannot do it.
-        LimitError: it is beyond the bench's limits.
+        BenchError: a file is wrong, or the bench cannot carry out the procedure.
+        LimitError: the procedure exceeds the bench's limits.
     """
     require_own_names()
-    found, described = files.read(bench, Bench), files.read(die, DieDescription)
-    limits = bench_limits(found.value)
-    found.value.wiring.fits(described.value.shape)
-    predictor = planned_die(found.value, described.value.nominal, described.value.polarity)
+    loaded_bench, loaded_die = files.read(bench, Bench), files.read(die, DieDescription)
+    limits = bench_limits(loaded_bench.value)
+    loaded_bench.value.wiring.fits(loaded_die.value.shape)
+    predictor = planned_die(loaded_bench.value, loaded_die.value.nominal, loaded_die.value.polarity)
     plan.rehearse(DIE, predictor, limits, [procedure])
-    return HandSession(found, described, procedure, limits, sim, seed)
+    return HandSession(loaded_bench, loaded_die, procedure, limits, sim, seed)
 
 
 def carry_out(
     hand: HandSession, folder: Path | None, argv: Sequence[str], ask: Ask
 ) -> tuple[Path, DieResult, Status, int]:
-    """Do it; return the folder of the run, how it ended, and the exit code.
+    """Carry the procedure out; return the folder of the run, the result, its status, and the exit code.
 
     Raises:
-        BenchError: somebody else has the bench, has switched it off, or left an output on; no folder was made.
+        BenchError: the bench is held, is switched off, or has an output on; no folder was made.
         StorageError: the folder cannot be made.
         LabError: the bench cannot be opened or made safe.
     """
@@ -117,10 +117,10 @@ def carry_out(
 
 @contextmanager
 def _held(hand: HandSession, argv: Sequence[str]) -> Iterator[None]:
-    """Hold a bench that is not switched off while the block lasts, as its run and as what talks to it.
+    """Hold the locks of a bench, of its run and of its worker, while the block lasts.
 
     Raises:
-        BenchError: its latch is set, or somebody else has one of its instruments.
+        BenchError: its latch is set, or another process holds one of its instruments.
     """
     bench, what = hand.bench.value, " ".join(["labctl", *argv[1:]])
     refuse_latched(bench, hand.bench.path)
@@ -129,7 +129,7 @@ def _held(hand: HandSession, argv: Sequence[str]) -> Iterator[None]:
 
 
 def _make_folder(folder: Path, hand: HandSession, argv: Sequence[str]) -> dict[str, Any]:
-    """Make the run folder with verbatim inputs and `run.json`; return what that says."""
+    """Make the run folder with verbatim inputs and `run.json`; return the contents of `run.json`."""
     with storage(folder, "make a run folder"):
         (folder / "dies").mkdir(parents=True)
         (folder / "files").mkdir()
@@ -138,7 +138,7 @@ def _make_folder(folder: Path, hand: HandSession, argv: Sequence[str]) -> dict[s
         for number, source in enumerate(sources):
             name = f"{number:02d}-{source.path.name}"
             kept[name] = files.keep(folder / "files" / name, source.path, source.raw)
-        said: dict[str, Any] = {
+        meta: dict[str, Any] = {
             "format": 1,
             "name": hand.procedure.name,
             "title": f"by hand on {hand.body}",
@@ -155,8 +155,8 @@ def _make_folder(folder: Path, hand: HandSession, argv: Sequence[str]) -> dict[s
         }
         part = folder / "run.json.part"
         with part.open("w", encoding="utf-8") as f:
-            json.dump(said, f, indent=1)
+            json.dump(meta, f, indent=1)
             f.flush()
             os.fsync(f.fileno())
         part.replace(folder / "run.json")
-    return said
+    return meta

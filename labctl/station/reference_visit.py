@@ -1,4 +1,4 @@
-"""What is done on a visit of the reference die."""
+"""The stages of a visit of the reference die."""
 
 from collections.abc import Sequence
 
@@ -11,15 +11,15 @@ from protocols.survey import Survey
 
 
 def stages_of(golden: Golden, stages: Sequence[Procedure]) -> tuple[Procedure, ...]:
-    """Return what is done on a visit; cells are read as the `stages` of the campaign read them.
+    """Return the stages of a visit; cells are read with the settings of the campaign's `stages`.
 
     Raises:
-        BenchError: there is no survey that a visit could do.
+        BenchError: a visit is to be a survey, and the campaign has none.
     """
     if golden.measure is VisitKind.SURVEY:
         if not (surveys := tuple(p for p in stages if isinstance(p, Survey))):
             raise BenchError("batch.golden.measure is 'survey', and the campaign has no stage 'survey'")
         return surveys[:1]
-    parts = (value for p in stages for value in (p, *(getattr(p, name) for name in type(p).model_fields)))
-    how = next((value for value in parts if isinstance(value, ReadSettings)), ReadSettings())
-    return (MapCells(**{name: getattr(how, name) for name in ReadSettings.model_fields}),)
+    fields = (value for p in stages for value in (p, *(getattr(p, name) for name in type(p).model_fields)))
+    read = next((value for value in fields if isinstance(value, ReadSettings)), ReadSettings())
+    return (MapCells(**{name: getattr(read, name) for name in ReadSettings.model_fields}),)

@@ -1,4 +1,4 @@
-"""Procedures by name, ours and a stranger's, and the campaign model that has them as stages."""
+"""Procedures by name, of this suite and of other distributions, and the campaign model with them as stages."""
 
 from functools import cache
 from importlib import metadata
@@ -14,16 +14,16 @@ from labctl.core.procedure import Procedure
 
 @cache
 def registry() -> dict[str, type[Procedure]]:
-    """Return every procedure by name, ours and those that other distributions register under `labctl.protocols`."""
-    found: dict[str, type[Procedure]] = {}
+    """Return every procedure by name; distributions register theirs under the entry points `labctl.protocols`."""
+    procedures: dict[str, type[Procedure]] = {}
     for entry in metadata.entry_points(group="labctl.protocols"):
         kind = entry.load()
         if not (isinstance(kind, type) and issubclass(kind, Procedure)):
             raise BenchError(f"the protocol '{entry.name}' ({entry.value}) is not a Procedure")
-        found[entry.name] = kind
-    if not found:
+        procedures[entry.name] = kind
+    if not procedures:
         raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
-    return dict(sorted(found.items()))
+    return dict(sorted(procedures.items()))
 
 
 @cache

@@ -1,11 +1,11 @@
-"""What a campaign will do, die by die, before it does anything."""
+"""Rehearse a campaign, die by die, before it does anything."""
 
 import math
 from typing import Any
 
 
 def rehearsed(prepared: Any) -> tuple[Any, list[Any]]:
-    """Return a campaign and what it will do; what limits or the bench would refuse is refused here."""
+    """Return a campaign and the plans of its dies; what the limits or the bench would refuse is refused here."""
     from labctl.execution import plan
 
     plans: list[plan.DiePlan] = []
@@ -19,12 +19,12 @@ def rehearsed(prepared: Any) -> tuple[Any, list[Any]]:
 
 
 def visits(prepared: Any) -> list[Any]:
-    """Return what the visits of the golden die will do; dies that are tried again may lead to more of them."""
+    """Return the plans of the visits of the reference die; dies that are tried again may lead to more visits."""
     from labctl.execution import plan
 
     if (die := prepared.golden) is None:
         return []
     limits, every = prepared.campaign.limits, prepared.campaign.batch.golden.every
-    one = plan.rehearse(die.name, prepared.predictor(die), limits, prepared.visit)
+    visit = plan.rehearse(die.name, prepared.predictor(die), limits, prepared.visit)
     number = 1 + math.ceil(len(prepared.subjects) / every)
-    return [plan.DiePlan(f"{die.name}@{k + 1}", one.stages) for k in range(number)]
+    return [plan.DiePlan(f"{die.name}@{k + 1}", visit.stages) for k in range(number)]

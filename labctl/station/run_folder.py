@@ -1,4 +1,4 @@
-"""The folder of a run: made once, with every file that was read and what made the run."""
+"""Make the folder of a run, with every file that was read and the code and machine that made the run."""
 
 import json
 import os
@@ -40,7 +40,7 @@ def refuse_existing(folder: Path) -> None:
 
 
 def git_commit() -> str:
-    """Return the commit of this source tree with "-dirty" if it was changed, "" if it is not a checkout."""
+    """Return the commit of this source tree, with "-dirty" if files differ from it; "" if it is not a checkout."""
     here = Path(__file__).resolve().parents[2]
     try:
         done = subprocess.run(
@@ -55,14 +55,14 @@ def git_commit() -> str:
     return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
 
 
-def _kept_as(prepared: Prepared, kind: type) -> str | None:
-    """Return the name in the run folder of the file that is a `kind`, None if there is none."""
-    found = (k for k, source in enumerate(prepared.sources) if isinstance(source.value, kind))
-    return next((f"{k:02d}-{prepared.sources[k].path.name}" for k in found), None)
+def _copy_of(prepared: Prepared, kind: type) -> str | None:
+    """Return the name in the run folder of the first file that holds a `kind`, None if there is none."""
+    numbers = (k for k, source in enumerate(prepared.sources) if isinstance(source.value, kind))
+    return next((f"{k:02d}-{prepared.sources[k].path.name}" for k in numbers), None)
 
 
 def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[str, Any]:
-    """Make the run folder with verbatim inputs and `run.json`; return what `run.json` says.
+    """Make the run folder with verbatim inputs and `run.json`; return the contents of `run.json`.
 
     Raises:
         BenchError: the folder cannot be made or written.
@@ -78,7 +78,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
         weights = prepared.campaign.solutions
         copy = folder / "files" / "solutions.npz"
         kept["solutions.npz"] = files.keep(copy, weights, files.actual(weights).read_bytes())
-        said: dict[str, Any] = {
+        meta: dict[str, Any] = {
             "format": 1,
             "name": prepared.campaign.name,
             "title": prepared.campaign.title,
@@ -88,7 +88,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "real": prepared.bench is not None and prepared.sim is None,
             "set": dict(prepared.overrides),
             "sim": prepared.sim,
-            "roles": {"campaign": _kept_as(prepared, Campaign), "bench": _kept_as(prepared, Bench)},
+            "roles": {"campaign": _copy_of(prepared, Campaign), "bench": _copy_of(prepared, Bench)},
             "files": kept,
             "argv": list(argv),
             "cwd": str(Path.cwd()),
@@ -102,7 +102,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
         }
         part = folder / "run.json.part"
         with part.open("w", encoding="utf-8") as f:
-            json.dump(said, f, indent=1)
+            json.dump(meta, f, indent=1)
             f.flush()
             os.fsync(f.fileno())
         part.replace(folder / "run.json")
@@ -110,4 +110,4 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
         raise BenchError(
             f"{folder} cannot be made: {error.strerror or error}; name another folder with --out"
         ) from error
-    return said
+    return meta

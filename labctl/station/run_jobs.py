@@ -1,4 +1,4 @@
-"""Carry out jobs without a night around them, for what is done by hand."""
+"""Carry out jobs one after the other in this process, for procedures by hand."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -21,11 +21,11 @@ def execute(
     body: Body | None = None,
     off: Callable[[], str | None] = lambda: None,
 ) -> list[DieResult]:
-    """Run every job, one after the other, here; results in the order of the jobs. A die's failure is its own.
+    """Run every job, one after the other; return the results in their order. A die that fails ends no other.
 
     Args:
         body: a bench; None for simulated dies.
-        off: returns why nothing may be energised any more, None while it may.
+        off: returns why nothing may be energised any more, None while that is allowed.
     """
     stopping = threading.Event()
     results = []

@@ -1,4 +1,4 @@
-"""Simulated dies by themselves: array maths, no instruments."""
+"""Simulated dies without instruments."""
 
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.errors import BenchError
@@ -11,14 +11,14 @@ from sim_backend.die import SimDie
 from sim_backend.make import make_die
 
 VISIT = 20
-"""Bits that number the operations of one visit of a reference die; a journal has fewer."""
+"""Bits that number the operations of one visit of a reference die; a journal has fewer operations than that."""
 
 
 def simulated(site: Site) -> SimDie | ChipDie:
-    """Return the simulated die at a site; at each visit of a reference die as it was made, with noise of its own.
+    """Return the simulated die at a site; each visit of a reference die gets it as made, with its own random stream.
 
     Raises:
-        BenchError: its file says nothing of a simulation.
+        BenchError: its file has no section `simulation`.
     """
     if not isinstance(site.description, DieDescription):
         raise BenchError(f"die {site.name}: its file '{site.description.name}' says nothing of how it is simulated")
@@ -29,7 +29,7 @@ def simulated(site: Site) -> SimDie | ChipDie:
 
 
 class Simulated:
-    """The simulated die by itself: array maths, no instruments."""
+    """Gives simulated dies, without instruments."""
 
     rebuild = Rebuild.BITS
     patience: Second = 60.0
@@ -40,4 +40,4 @@ class Simulated:
         return ReadyDie(die, truth=die.truth)
 
     def leave(self) -> None:
-        """Do nothing; there is nothing to leave."""
+        """Do nothing: nothing is energised."""

@@ -1,7 +1,7 @@
 """The twin of a bench: the bench file's instruments, emulated, wired as the file says, around simulated dies.
 
-The twin is reached as the real bench is: over bytes in this process, or over sockets of 127.0.0.1 through VISA. Every
-line above the transport is the same as on the real bench.
+It is reached over bytes in this process, or over sockets of 127.0.0.1 through VISA. All code above the transport is the
+same as on the real bench.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -29,7 +29,7 @@ CARD = "7174A"
 
 
 def wiring_of(bench: Bench) -> Cables:
-    """Return the cables of a bench file as the world of the emulators has them; BenchError for a die with gates."""
+    """Return the cables of a bench file for the emulators; BenchError for a die with gates."""
     lines: dict[Line, str] = {}
     for k, kernel in enumerate(bench.wiring.kernels):
         if kernel.gates:
@@ -42,14 +42,14 @@ def wiring_of(bench: Bench) -> Cables:
 
 
 class Twin:
-    """Emulated instruments of one bench around simulated dies; close it when done.
+    """Emulated instruments of one bench around simulated dies; close it after use.
 
     Args:
         dies: the die at each (column, row, subsite) of the prober; without a prober there is one.
         sockets: serve the instruments on 127.0.0.1 and connect through VISA, instead of in this process.
         seed: of the instruments' noise.
         in_contact: the needles stand on the first die; without a prober they always do.
-        clock: None is a clock that only moves when an instrument takes its time.
+        clock: None is a virtual clock, which moves only when an instrument takes time.
         subsites: the prober's table of subsites.
         visited: places of the prober's map that have no die.
     """
@@ -85,9 +85,9 @@ class Twin:
             in_contact=in_contact or not moved,
         )
         self.instruments = {
-            name: made
+            name: instrument
             for number, (name, entry) in enumerate(bench.instruments.items())
-            if (made := self._emulate(bench, name, entry, seed + 16 * number)) is not None
+            if (instrument := self._emulate(bench, name, entry, seed + 16 * number)) is not None
         }
         self.server: Server | None = serve(*self.instruments.values()) if sockets else None
 
@@ -110,14 +110,14 @@ class Twin:
         return self.dies[spot] if spot in self.dies else next(iter(self.dies.values()))
 
     def truth(self, spot: Spot) -> dict[str, Any]:
-        """Return what the die at a spot really holds."""
+        """Return the true state of the die at a spot."""
         with self.world.lock:
             return self.at(spot).truth()
 
-    def mark(self, spot: Spot, operation: int) -> None:
-        """Number the luck of the die at a spot and the noise of the instruments anew, for an operation's number.
+    def seek(self, spot: Spot, operation: int) -> None:
+        """Set the random streams of the die at a spot and of the instruments to the number of an operation.
 
-        They depend on it then and on nothing that happened before, such as a contact check that was made twice.
+        From then on they depend on that number and not on what happened before, such as a second contact check.
         """
         with self.world.lock:
             self.world.settle()
@@ -129,11 +129,11 @@ class Twin:
 
     @property
     def ledger(self) -> SafetyAudit:
-        """What the instruments did to the dies, up to now."""
+        """What the instruments have done to the dies so far."""
         return self.world.ledger
 
     def connect(self, name: str, entry: Any) -> Transport:
-        """Return the wire to one instrument of the twin."""
+        """Return the transport of one instrument of the twin."""
         if self.server is None:
             return BytesTransport(
                 self.instruments[name].session(), name, probe=probe_of(entry), deadlines=entry.deadlines
@@ -144,7 +144,7 @@ class Twin:
         return VisaTransport(resource, backend="@py", probe=probe_of(entry), deadlines=entry.deadlines)
 
     def wait(self, seconds: float) -> None:
-        """Let a time pass on the twin's clock."""
+        """Let a time pass on the twin's clock, s."""
         with self.world.lock:
             self.world.advance(seconds)
 

@@ -26,11 +26,11 @@ def run_of(dies):
 
 def broken_by(rules, dies, waiting=()):
     """Return what `Rules.broken` says as the dies end one after the other; the last answer."""
-    found = None
+    broken = None
     for k in range(len(dies)):
         now = run_of([*dies[: k + 1], *[DieState(n, (9, 9)) for n in waiting]])
-        found = rules.broken(now, dies[k])
-    return found
+        broken = rules.broken(now, dies[k])
+    return broken
 
 
 def test_every_order_has_every_die_once():
@@ -101,9 +101,9 @@ def test_a_pre_test_that_is_mostly_bad_stops_the_run():
     rest = [d for d in MAP if d.name not in {e.name for e in dies}]
     rules = Rules(Batch(pretest=2))
     state = RunState({}, {d.name: d for d in [*dies, *rest]})
-    found = [rules.broken(state, die) for die in dies]
-    assert found[-1] is not None
-    assert found[-1][0] == "pretest"
+    broken = [rules.broken(state, die) for die in dies]
+    assert broken[-1] is not None
+    assert broken[-1][0] == "pretest"
 
 
 def test_a_die_that_goes_on_later_has_not_ended():
@@ -134,10 +134,10 @@ def test_no_die_is_begun_that_would_not_end_in_time():
 )
 def test_the_first_rule_that_is_true_gives_the_bin_and_is_said(figures, bin_, hard):
     rules = (BinRule(bin="resistive", hard=12, when="r_p > 5 kohm"), *Accept(fidelity=0.98).rules)
-    found = bin_of(rules, figures)
-    assert (found.name, found.hard) == (bin_, hard)
+    result = bin_of(rules, figures)
+    assert (result.name, result.hard) == (bin_, hard)
     if bin_ != "good":
-        assert any(rule.when in found.rule for rule in rules)
+        assert any(rule.when in result.rule for rule in rules)
 
 
 def test_conditions_are_joined_by_and():

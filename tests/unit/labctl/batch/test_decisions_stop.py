@@ -28,12 +28,12 @@ def wafer(*changed):
 
 def ends(rules, *ended):
     """Let dies end one after the other; return what the rules said of each."""
-    state, said = wafer(), []
+    state, rules_broken = wafer(), []
     for one in ended:
         state = replace(state, dies={**state.dies, one.name: one})
-        found = rules.broken(state, one)
-        said.append(found[0] if found else None)
-    return said
+        broken = rules.broken(state, one)
+        rules_broken.append(broken[0] if broken else None)
+    return rules_broken
 
 
 def good(name):
@@ -52,8 +52,8 @@ def broke(name, reason="a bug: ZeroDivisionError()\nTraceback of one die"):
     return die(name, State.ERROR, reason=reason, hard=7)
 
 
-def batch(**said):
-    return Batch.model_validate(said)
+def batch(**settings):
+    return Batch.model_validate(settings)
 
 
 def test_dies_without_contact_in_a_row_end_the_run_and_a_good_one_starts_the_count_anew():
@@ -105,14 +105,14 @@ def test_the_pretest_comes_first_and_is_spread_over_the_wafer():
 @pytest.mark.parametrize("seed", [1, 2])
 def test_a_shuffled_order_is_that_of_its_seed(seed):
     dies = list(wafer().dies.values())
-    found = ordered(dies, DieOrder.SHUFFLED, seed)
-    assert sorted(found) == sorted(PLACES)
-    assert found == ordered(dies, DieOrder.SHUFFLED, seed) != ordered(dies, DieOrder.SHUFFLED, seed + 1)
+    order = ordered(dies, DieOrder.SHUFFLED, seed)
+    assert sorted(order) == sorted(PLACES)
+    assert order == ordered(dies, DieOrder.SHUFFLED, seed) != ordered(dies, DieOrder.SHUFFLED, seed + 1)
 
 
 def test_from_the_centre_outwards_no_die_is_nearer_than_the_one_before():
-    found = [PLACES[name] for name in ordered(list(wafer().dies.values()), DieOrder.CENTRE_OUT, 0)]
-    far = [(x - 1.5) ** 2 + (y - 1) ** 2 for x, y in found]
+    places = [PLACES[name] for name in ordered(list(wafer().dies.values()), DieOrder.CENTRE_OUT, 0)]
+    far = [(x - 1.5) ** 2 + (y - 1) ** 2 for x, y in places]
     assert far == sorted(far)
 
 
@@ -138,8 +138,8 @@ def test_the_first_rule_that_is_true_gives_the_bin_and_says_why():
         BinRule(bin="weak", hard=9, when="fidelity < 98 % and tmr < 60 %"),
     )
     rules = Rules(batch(), bins)
-    found = rules.bin(State.DONE, {"good": 0.95, "fidelity": 0.97, "tmr": 0.5})
-    assert found == {"bin": "weak", "hard": 9, "rule": "fidelity < 98 % and tmr < 60 %: it is 0.97, 0.5"}
+    row = rules.bin(State.DONE, {"good": 0.95, "fidelity": 0.97, "tmr": 0.5})
+    assert row == {"bin": "weak", "hard": 9, "rule": "fidelity < 98 % and tmr < 60 %: it is 0.97, 0.5"}
     assert rules.bin(State.DONE, {"good": 0.5, "fidelity": 0.1, "tmr": 0.1})["bin"] == "defective"
     assert rules.bin(State.DONE, {"good": 0.95, "fidelity": 0.97, "tmr": 0.7})["hard"] == 1
     assert rules.bin(State.CONTACT_FAIL, {})["bin"] == "contact"

@@ -128,7 +128,7 @@ def test_time_that_passes_is_nothing_to_speak_of(third):
     for seconds in (0.0, 1.0, 3600.0, 1e6):
         world.passes(seconds)
         world.utc += 5e-4 * seconds  # as fast as a time server makes a clock run
-        assert clocks.look() is None
+        assert clocks.check() is None
 
 
 def test_sleep_is_a_gap_and_told_once():
@@ -136,10 +136,10 @@ def test_sleep_is_a_gap_and_told_once():
     clocks = world.clocks()
     world.passes(30.0)
     world.sleeps(2 * 3600 + 600)
-    jump = clocks.look()
+    jump = clocks.check()
     assert (jump.gap, jump.step) == (pytest.approx(7800.0), 0.0)
     assert jump.text == "the computer slept for 2 h 10 min"
-    assert clocks.look() is None
+    assert clocks.check() is None
 
 
 @pytest.mark.parametrize(("by", "text"), [(3600.0, "forward by 1 h 0 min"), (-90.0, "back by 1 min 30 s")])
@@ -148,10 +148,10 @@ def test_a_clock_that_is_set_is_a_step_and_no_gap(by, text):
     clocks = world.clocks()
     world.passes(30.0)
     world.utc += by
-    jump = clocks.look()
+    jump = clocks.check()
     assert (jump.gap, jump.step) == (0.0, pytest.approx(by))
     assert jump.text == f"the clock was set {text}"
-    assert clocks.look() is None
+    assert clocks.check() is None
 
 
 def test_sleep_and_a_set_clock_are_told_apart():
@@ -159,7 +159,7 @@ def test_sleep_and_a_set_clock_are_told_apart():
     clocks = world.clocks()
     world.sleeps(600.0)
     world.utc -= 3600.0
-    jump = clocks.look()
+    jump = clocks.check()
     assert (jump.gap, jump.step) == (pytest.approx(600.0), pytest.approx(-3600.0))
     assert jump.text == "the computer slept for 10 min 0 s and the clock was set back by 1 h 0 min"
 
@@ -169,15 +169,15 @@ def test_without_a_third_clock_what_may_be_sleep_is_taken_for_it():
     clocks = world.clocks(third=False)
     world.passes(10.0)
     world.sleeps(600.0)
-    jump = clocks.look()
+    jump = clocks.check()
     assert (jump.gap, jump.step) == (pytest.approx(600.0), 0.0)
     assert jump.text == "the computer slept for 10 min 0 s, or its clock was set forward by that much"
     world.utc -= 600.0
-    jump = clocks.look()
+    jump = clocks.check()
     assert (jump.gap, jump.step) == (0.0, pytest.approx(-600.0))
 
 
-def test_sleep_between_two_readings_of_one_look_is_no_set_clock():
+def test_sleep_between_two_readings_of_one_check_is_no_set_clock():
     world = World()
     clocks, asleep = world.clocks(), [True]
 
@@ -188,10 +188,10 @@ def test_sleep_between_two_readings_of_one_look_is_no_set_clock():
         return world.uptime
 
     clocks._uptime = uptime
-    jump = clocks.look()
+    jump = clocks.check()
     assert (jump.gap, jump.step) == (pytest.approx(300.0), 0.0)
 
 
 def test_the_clocks_of_this_computer_agree():
     clocks = Clocks()
-    assert clocks.look() is None
+    assert clocks.check() is None

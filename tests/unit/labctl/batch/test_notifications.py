@@ -37,12 +37,12 @@ def server(*answers, hang=None, port=0):
         answers: status codes in order, the last for ever.
         hang: an event for which every answer waits.
     """
-    said, codes = [], chain(answers, repeat(answers[-1] if answers else 200))
+    received, codes = [], chain(answers, repeat(answers[-1] if answers else 200))
 
     class Answer(BaseHTTPRequestHandler):
         def do_POST(self):
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            said.append((dict(self.headers), json.loads(body)))
+            received.append((dict(self.headers), json.loads(body)))
             if hang is not None:
                 hang.wait()
                 return
@@ -59,7 +59,7 @@ def server(*answers, hang=None, port=0):
     thread = threading.Thread(target=listening.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{listening.server_address[1]}/hooks/secret", said
+        yield f"http://127.0.0.1:{listening.server_address[1]}/hooks/secret", received
     finally:
         if hang is not None:
             hang.set()
@@ -100,13 +100,13 @@ def command(tmp_path, body, *arguments):
 
 
 def test_a_message_is_posted_as_json_with_all_that_is_known_of_it():
-    with server(200) as (address, said):
+    with server(200) as (address, received):
         sending, reported = notifier(Notify(webhook=address))
         sending.send("alarm", "no contact µ", die="D17", exit_code=None, tries=3)
         sending.send("end", "35 of 36 dies are good", exit_code=1)
         assert sending.close(PATIENCE) == 0
         assert sending.delivered == 2
-    (headers, first), (_, last) = said
+    (headers, first), (_, last) = received
     assert headers["Content-Type"] == "application/json"
     assert headers["User-Agent"] == "mtj-labctl"
     assert first.pop("utc").endswith("+00:00")
@@ -125,22 +125,22 @@ def test_a_message_is_posted_as_json_with_all_that_is_known_of_it():
 
 
 def test_a_server_in_trouble_is_tried_again_until_it_takes_the_message():
-    with server(500, 503, 429, 200) as (address, said):
+    with server(500, 503, 429, 200) as (address, received):
         sending, reported = notifier(Notify(webhook=address))
         sending.send("alarm", "one")
         sending.send("alarm", "two")
         assert sending.close(PATIENCE) == 0
-    assert [body["text"] for _, body in said] == ["W12: one"] * 4 + ["W12: two"]
+    assert [body["text"] for _, body in received] == ["W12: one"] * 4 + ["W12: two"]
     assert reported == []
 
 
 @pytest.mark.parametrize(("code", "posts"), [(500, 3), (404, 1), (302, 1), (307, 1)])
 def test_a_message_that_is_not_taken_is_given_up_and_reported_to_who_sends(code, posts):
-    with server(code) as (address, said):
+    with server(code) as (address, received):
         sending, reported = notifier(Notify(webhook=address), tries=3)
         sending.send("stop", "three dies without contact")
         assert sending.close(PATIENCE) == sending.failed == 1
-        assert len(said) == posts
+        assert len(received) == posts
     ((text, thread),) = reported
     assert text.startswith(f"webhook at 127.0.0.1: the message 'stop' was not delivered: it answered {code} ")
     assert f"(try {posts})" in text
@@ -154,9 +154,9 @@ def test_a_server_that_is_gone_is_tried_until_it_is_back():
     sending, reported = notifier(Notify(webhook=address), tries=10**6)
     sending.send("alarm", "is anybody there")
     until(lambda: "it cannot be reached: " in sending._receivers[0]._trouble)
-    with server(200, port=port) as (_, said):
+    with server(200, port=port) as (_, received):
         assert sending.close(PATIENCE) == 0
-    assert [body["text"] for _, body in said] == ["W12: is anybody there"]
+    assert [body["text"] for _, body in received] == ["W12: is anybody there"]
     assert reported == []
 
 
@@ -191,7 +191,7 @@ def test_a_server_that_comes_back_gets_what_was_queued(monkeypatch):
 
 def test_a_server_that_hangs_holds_nobody_up():
     hang = threading.Event()
-    with server(hang=hang) as (address, said):
+    with server(hang=hang) as (address, received):
         sending, reported = notifier(Notify(webhook=address, timeout=60.0))
         start = time.monotonic()
         for number in range(50):
@@ -199,7 +199,7 @@ def test_a_server_that_hangs_holds_nobody_up():
         sent = time.monotonic() - start
         assert sending.close(0.1) == 50
         assert max(sent, time.monotonic() - start) < 30
-        assert len(said) <= 1
+        assert len(received) <= 1
     assert len(reported) == 50
     assert "the run has ended" in reported[0][0]
 
@@ -228,12 +228,12 @@ def test_waits_grow_and_the_end_of_a_run_shortens_them(monkeypatch):
 
 
 def test_a_run_that_ends_does_not_wait_for_the_next_try():
-    with server(500, 200) as (address, said):
+    with server(500, 200) as (address, received):
         sending, _ = notifier(Notify(webhook=address), back_off=600.0)
         sending.send("end", "x")
-        until(lambda: said)
+        until(lambda: received)
         assert sending.close(PATIENCE) == 0
-    assert len(said) == 2
+    assert len(received) == 2
 
 
 def test_too_many_messages_push_out_the_oldest(monkeypatch):
@@ -361,12 +361,12 @@ def test_a_receiver_in_trouble_does_not_delay_the_other(tmp_path):
 
 
 def test_only_what_is_asked_for_is_told():
-    with server(200) as (address, said):
+    with server(200) as (address, received):
         sending, _ = notifier(Notify(webhook=address, on=("die", "end")))
         for event in ("alarm", "die", "stop", "end"):
             sending.send(event, event)
         sending.close(PATIENCE)
-    assert [body["event"] for _, body in said] == ["die", "end"]
+    assert [body["event"] for _, body in received] == ["die", "end"]
 
 
 def test_nobody_is_told_where_nobody_is_named():
@@ -378,12 +378,12 @@ def test_nobody_is_told_where_nobody_is_named():
 def test_a_file_says_whom_to_tell(tmp_path):
     path = tmp_path / "notify.yaml"
     path.write_text("command: [mail, lab]\nwebhook: https://chat.example.org/x\non: [die]\ntimeout: 3 s\n")
-    found = files.load(path, Notify)
-    assert found == Notify(command=("mail", "lab"), webhook="https://chat.example.org/x", on=("die",), timeout=3.0)
+    notify = files.load(path, Notify)
+    assert notify == Notify(command=("mail", "lab"), webhook="https://chat.example.org/x", on=("die",), timeout=3.0)
 
 
 @pytest.mark.parametrize(
-    ("said", "found"),
+    ("settings", "message"),
     [
         ({}, "nobody is told"),
         ({"command": ()}, "at least 1"),
@@ -394,9 +394,9 @@ def test_a_file_says_whom_to_tell(tmp_path):
         ({"webhook": "https://lab", "timeout": 0.0}, "greater than 0"),
     ],
 )
-def test_what_cannot_be_meant_is_refused(said, found):
-    with pytest.raises(ValidationError, match=found):
-        Notify(**said)
+def test_what_cannot_be_meant_is_refused(settings, message):
+    with pytest.raises(ValidationError, match=message):
+        Notify(**settings)
 
 
 def test_a_file_with_a_bare_number_for_a_time_is_refused(tmp_path):

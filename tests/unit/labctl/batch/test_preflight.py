@@ -289,8 +289,8 @@ def test_a_journal_on_a_full_disk_is_closed_cleanly_once_the_ballast_is_freed(sm
     assert ballast.release() == 32 * MB
     journal.finish()
     journal.close()
-    with Journal.open(small_disk / "dies" / "D1") as found:
-        assert [e.kind for e in found.events()] == ["before", "after"]
+    with Journal.open(small_disk / "dies" / "D1") as journal:
+        assert [e.kind for e in journal.events()] == ["before", "after"]
 
 
 def test_a_disk_too_small_for_the_ballast_keeps_none_of_it(small_disk):

@@ -40,7 +40,7 @@ KIND = DieDescription.model_validate(
 GOLDEN = Golden(die="G", every=2, drift={"r_p": 0.03})
 
 
-class Crew:
+class FatedExecutor:
     """Ends dies in an order that its seed decides; `fate` says what they come to."""
 
     def __init__(self, width, fate):
@@ -85,7 +85,7 @@ def carry_out(folder, fate, width=1, *, log=None, **batch):
     jobs = {n: Job(folder, Site(n, KIND, 1, (k, 0)), LIMITS) for k, n in enumerate(DIES)}
     visits = ReferenceVisits.of(batch, Job(folder, Site("G", KIND, 1, (7, 2)), LIMITS, stages=(MapCells(),)))
     going = requests.session(folder)
-    engine = Scheduler(log, jobs, Rules(batch), going, lambda tell: Crew(width, fate), visits=visits)
+    engine = Scheduler(log, jobs, Rules(batch), going, lambda notify: FatedExecutor(width, fate), visits=visits)
     ending = engine.run()
     requests.close(going)
     log.finish()
@@ -249,10 +249,10 @@ def test_cells_that_were_read_give_the_resistances_of_both_states():
     flag = np.array([[0, 0, 1], [0, 0, 0]], np.uint8)
     history = History()
     history.add(KernelMap(kernel=0, v_read=0.1, conductance=g, flag=flag, state=g > 350e-6))
-    found = figures_of(history, {})
-    assert found["r_p"] == pytest.approx(2000.0)
-    assert found["r_ap"] == pytest.approx(1 / 225e-6)
-    assert found["tmr"] == pytest.approx(500 / 225 - 1)
+    figures = figures_of(history, {})
+    assert figures["r_p"] == pytest.approx(2000.0)
+    assert figures["r_ap"] == pytest.approx(1 / 225e-6)
+    assert figures["tmr"] == pytest.approx(500 / 225 - 1)
     only_p = History()
     only_p.add(KernelMap(kernel=0, v_read=0.1, conductance=g, flag=flag, state=np.ones_like(g, np.bool_)))
     assert set(figures_of(only_p, {})) == {"r_p"}

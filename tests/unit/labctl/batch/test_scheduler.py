@@ -1,4 +1,4 @@
-"""The engine decides what becomes of dies; here a crew does as it is told, so that nothing but decisions is tested."""
+"""The scheduler decides what follows from a result; a scripted executor gives the results."""
 
 from dataclasses import dataclass, replace
 
@@ -30,22 +30,27 @@ class Name:
     name: str
 
 
-class Told:
-    """A crew that ends each try of a die as a script says: how its tries end, in order; DONE when it says nothing."""
+class ScriptedExecutor:
+    """An executor that ends each try of a die by a script: the results of its tries, in order; then DONE."""
 
-    def __init__(self, tell, script, width=1, during=lambda job: None):
+    def __init__(self, notify, script, width=1, during=lambda job: None):
         self.hurried = 0
-        self.tell, self.script, self.width, self.during = tell, {k: list(v) for k, v in script.items()}, width, during
+        self.notify, self.script, self.width, self.during = (
+            notify,
+            {k: list(v) for k, v in script.items()},
+            width,
+            during,
+        )
         self.begun, self._ended, self.most = [], [], 0
 
     def begin(self, job):
         self.begun.append(job.name)
-        self.tell(job.die, "state", State.RUNNING)
-        self.tell(job.die, "stage", "survey")
+        self.notify(job.die, "state", State.RUNNING)
+        self.notify(job.die, "stage", "survey")
         self.during(job)
-        self.tell(job.die, "patterns", 1)
-        say = self.script.get(job.die) or [good()]
-        self._ended.append(replace(say.pop(0), die=job.die))
+        self.notify(job.die, "patterns", 1)
+        results = self.script.get(job.die) or [good()]
+        self._ended.append(replace(results.pop(0), die=job.die))
         self.most = max(self.most, len(self._ended))
 
     def wait(self, seconds):
@@ -80,11 +85,11 @@ class Night:
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
         self.going = requests.session(folder)
 
-    def carry_out(self, batch=None, bins=(), only=None, guard=None, latch=lambda: None, **crew):
+    def carry_out(self, batch=None, bins=(), only=None, guard=None, latch=lambda: None, **executor):
         made = []
 
-        def make(tell):
-            made.append(Told(tell, crew.pop("script", {}), **crew))
+        def make(notify):
+            made.append(ScriptedExecutor(notify, executor.pop("script", {}), **executor))
             return made[0]
 
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
@@ -93,7 +98,7 @@ class Night:
             self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard, latch=latch
         )
         ending = self.engine.run()
-        self.crew = made[0]
+        self.executor = made[0]
         return ending
 
     def again(self):
@@ -135,7 +140,7 @@ def test_a_bin_and_the_rule_that_gave_it_are_in_the_journal_and_the_run_ends_wit
 def test_an_exception_costs_one_try_of_one_die_and_its_new_try_has_a_number_of_its_own(night):
     ending = night.carry_out(Batch(tries=1), script={"B": [wrong(), good()]})
     assert ending.code == 0
-    assert night.crew.begun == ["A", "B", "C", "D", "B~2"]
+    assert night.executor.begun == ["A", "B", "C", "D", "B~2"]
     first, second = night.log.state.dies["B"].tries
     assert (first.state, first.bin, second.state, second.bin) == (State.ERROR, "error", State.DONE, "good")
 
@@ -149,7 +154,7 @@ def test_new_tries_are_as_many_as_the_campaign_allows(night):
 def test_a_journal_that_cannot_go_on_gives_a_new_try_at_once(night):
     damaged = replace(wrong("the journal of this try cannot go on"), again=True)
     assert night.carry_out(script={"B": [damaged]}).code == 0
-    assert night.crew.begun == ["A", "B", "B~2", "C", "D"]
+    assert night.executor.begun == ["A", "B", "B~2", "C", "D"]
 
 
 def test_the_same_exception_on_two_dies_stops_the_run(night):
@@ -174,7 +179,7 @@ def test_a_run_that_a_rule_has_stopped_goes_on_and_counts_anew(night):
     night.carry_out(Batch(stop=StopRules(contact_failures=1)), script={"A": [no]})
     ending = night.again().carry_out(Batch(stop=StopRules(contact_failures=1)), only="BCD")
     assert ending.code == 1
-    assert night.crew.begun == ["B", "C", "D"]
+    assert night.executor.begun == ["B", "C", "D"]
 
 
 def test_a_die_under_which_two_workers_died_is_the_cause_and_is_worked_on_alone(night):
@@ -182,7 +187,8 @@ def test_a_die_under_which_two_workers_died_is_the_cause_and_is_worked_on_alone(
     assert night.carry_out(width=3, script={"B": died}).code == 70
     assert night.states == {**dict.fromkeys("ACD", State.DONE), "B": State.ERROR}
     assert [row["what"] for row in night.rows("watchdog")] == ["died", "died"]
-    assert night.crew.begun.count("B") == 2
+    assert night.executor.begun.count("B") == 2
+    assert night.log.state.dies["B"].reason == "it died, for the 2nd time"
 
 
 def test_a_bench_that_went_away_is_tried_again_with_pauses_and_given_up_in_the_end(night, monkeypatch):
@@ -194,8 +200,10 @@ def test_a_bench_that_went_away_is_tried_again_with_pauses_and_given_up_in_the_e
     ending = other.carry_out(Batch(reconnects=2), script={"B": [gone] * 9})
     assert ending.code == 3
     assert "smu1 is gone" in ending.text
+    texts = [row["text"] for row in other.rows("alarm")]
+    assert [text.split(", ")[-1] for text in texts] == ["for the 1st time", "for the 2nd time"]
     assert other.states["B"] is State.INTERRUPTED
-    assert other.crew.begun == ["A", "B", "B", "B"]
+    assert other.executor.begun == ["A", "B", "B", "B"]
 
 
 def test_outputs_that_are_not_verified_off_end_the_run_with_6(night):
@@ -234,8 +242,8 @@ def test_a_disk_that_takes_no_other_die_ends_the_run(night):
 def test_a_die_that_is_begun_again_while_it_was_being_sealed_was_interrupted(night):
     def again(job):
         if job.die == "B":
-            night.engine.tell("B", "state", State.SEALING)
-            night.engine.tell("B", "state", State.RUNNING)
+            night.engine.take_message("B", "state", State.SEALING)
+            night.engine.take_message("B", "state", State.RUNNING)
 
     assert night.carry_out(during=again).code == 0
     assert night.states["B"] is State.DONE
@@ -251,7 +259,7 @@ def test_a_cluster_that_is_gone_ends_the_run_with_3_and_all_dies_can_go_on(night
 
 
 def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
 
     def during(job):
         if job.die == "B":
@@ -268,7 +276,7 @@ BY_ALICE = str(SWITCHED_OFF)
 
 
 def test_a_run_whose_bench_is_switched_off_is_hurried_and_ends_with_4_naming_by_whom(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
     off = []
     stopped = result(State.INTERRUPTED, 4, BY_ALICE)
     ending = night.carry_out(
@@ -279,7 +287,7 @@ def test_a_run_whose_bench_is_switched_off_is_hurried_and_ends_with_4_naming_by_
     )
     assert (ending.code, ending.text) == (4, BY_ALICE)
     assert "alice on lab3 (pid 4711)" in ending.text
-    assert night.crew.hurried == 1
+    assert night.executor.hurried == 1
     assert night.states == {"A": State.DONE, "B": State.INTERRUPTED, "C": State.PENDING, "D": State.PENDING}
     assert night.rows("asked") == [{"what": "off", "die": "", "by": "alice@lab3", "reason": "hands on the needles"}]
     assert night.going.reason("C") is not None
@@ -296,14 +304,14 @@ def test_a_latch_that_was_released_before_anybody_looked_ends_the_run_all_the_sa
     ("lost", "code"),
     [
         (Lost("", "smu1 is gone", 3), 4),
-        (Lost("", "it did not answer and was ended", told=True), 4),
+        (Lost("", "it did not answer and was ended", logged=True), 4),
         (Lost("", BY_ALICE, 4), 4),
         (Lost("", "smu1 may be live", 6), 6),
     ],
     ids=["the link", "the worker", "refused", "unsafe"],
 )
 def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, lost, code):
-    monkeypatch.setattr(scheduler, "LOOK", 1e9)
+    monkeypatch.setattr(scheduler, "REQUESTS", 1e9)
     off = []
     ending = night.carry_out(
         Batch(reconnects=5),
@@ -312,19 +320,19 @@ def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, 
         latch=lambda: off[0] if off else None,
     )
     assert ending.code == code
-    assert night.crew.begun == ["A", "B"]
+    assert night.executor.begun == ["A", "B"]
     assert night.states["B"] is State.INTERRUPTED
     assert night.rows("alarm") == []
 
 
 def test_who_asks_it_to_stop_as_well_does_not_hide_who_switched_off(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
     ask(night.folder, Request("stop", by="bob"))
     assert night.carry_out(latch=lambda: SWITCHED_OFF).text == BY_ALICE
 
 
 def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):
-    monkeypatch.setattr(scheduler, "LOOK", 0.0)
+    monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
 
     def during(job):
         if job.die == "B":
@@ -346,6 +354,6 @@ def test_a_die_that_a_killed_run_was_working_on_goes_on_in_its_try(night):
     assert [t.state for t in night.log.state.dies["B"].tries] == [State.ERROR, State.DONE]
 
 
-def test_no_more_dies_at_once_than_the_crew_is_wide(night):
+def test_no_more_dies_at_once_than_the_executor_takes(night):
     assert night.carry_out(width=2).code == 0
-    assert night.crew.most == 2
+    assert night.executor.most == 2

@@ -30,13 +30,13 @@ def run(tmp_path):
 def hook(tmp_path):
     """Return whom to tell, and what reads what they were told."""
     program = tmp_path / "hook.py"
-    program.write_text(f"import sys\nopen({str(tmp_path / 'told')!r}, 'a').write(sys.stdin.read())\n")
+    program.write_text(f"import sys\nopen({str(tmp_path / 'messages')!r}, 'a').write(sys.stdin.read())\n")
 
-    def told():
-        path = tmp_path / "told"
+    def messages():
+        path = tmp_path / "messages"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
-    return Notify(command=(sys.executable, str(program)), on=("alarm", "die", "stop", "end")), told
+    return Notify(command=(sys.executable, str(program)), on=("alarm", "die", "stop", "end")), messages
 
 
 def make(run, **more):
@@ -91,24 +91,24 @@ def test_an_accepted_place_is_in_the_run_s_journal(tmp_path):
 
 
 def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
-    notify, told = hook
+    notify, messages = hook
     guard, log = make(run, notify=notify), Runlog.create(run, META)
     guard.watch(log)
     real = guard._clocks._read
     guard._clocks._read = lambda: tuple(t + ahead for t, ahead in zip(real(), (600.0, 0.0, 600.0), strict=True))
-    guard.look()
-    guard.look()
+    guard.check()
+    guard.check()
     guard.close()
     log.finish()
     (row,) = log.state.events
     assert row.kind == "clock"
     assert row.body["gap"] == pytest.approx(600.0, abs=5)
-    assert [m["event"] for m in told()] == ["alarm"]
-    assert "the computer slept for 10 min" in told()[0]["text"]
+    assert [m["event"] for m in messages()] == ["alarm"]
+    assert "the computer slept for 10 min" in messages()[0]["text"]
 
 
 def test_people_are_told_what_the_run_s_journal_says(run, hook):
-    notify, told = hook
+    notify, messages = hook
     guard, log = make(run, notify=notify), Runlog.create(run, META)
     guard.watch(log)
     log.say("alarm", die="D1", level="alarm", text="compliance on row 3")
@@ -122,8 +122,8 @@ def test_people_are_told_what_the_run_s_journal_says(run, hook):
     log.say("ended", outcome="abort", exit=3, reason="2 dies in a row ended with the same error")
     guard.close()
     log.finish()
-    said = [(m["event"], m["text"]) for m in told()]
-    assert said == [
+    texts = [(m["event"], m["text"]) for m in messages()]
+    assert texts == [
         ("alarm", "W12, D1: compliance on row 3"),
         ("die", "W12, D1: good"),
         ("die", "W12, D2: error: a bug: ZeroDivisionError()"),
@@ -133,12 +133,12 @@ def test_people_are_told_what_the_run_s_journal_says(run, hook):
             "W12: 1 of 2 dies are good, 1 not finished; exit code 3: 2 dies in a row ended with the same error",
         ),
     ]
-    assert told()[1]["figures"] == {"fidelity": 0.99}
-    assert (told()[-1]["exit_code"], told()[-1]["folder"]) == (3, str(run))
+    assert messages()[1]["figures"] == {"fidelity": 0.99}
+    assert (messages()[-1]["exit_code"], messages()[-1]["folder"]) == (3, str(run))
 
 
 def test_a_finished_run_is_told_as_its_end(run, hook):
-    notify, told = hook
+    notify, messages = hook
     guard, log = make(run, notify=notify), Runlog.create(run, META)
     guard.watch(log)
     for die in SIZES:
@@ -146,7 +146,7 @@ def test_a_finished_run_is_told_as_its_end(run, hook):
     log.say("ended", outcome="success", exit=0, reason="")
     guard.close()
     log.finish()
-    assert (told()[-1]["event"], told()[-1]["text"]) == ("end", "W12: 0 of 2 dies are good; exit code 0")
+    assert (messages()[-1]["event"], messages()[-1]["text"]) == ("end", "W12: 0 of 2 dies are good; exit code 0")
 
 
 def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
@@ -187,12 +187,12 @@ def test_a_row_that_the_disk_does_not_take_is_written_when_the_ballast_is_freed(
 
 
 def test_dies_that_the_disk_may_not_take_are_not_begun(run, monkeypatch):
-    asked = []
-    monkeypatch.setattr(module, "enough", lambda folder, size: asked.append(size))
+    sizes = []
+    monkeypatch.setattr(module, "enough", lambda folder, size: sizes.append(size))
     guard = make(run)
     guard.enough(["D1", "D2"])
     guard.enough(["D2", "a visit of a golden die that the plan does not name"])
-    assert asked == [3000, 2000]
+    assert sizes == [3000, 2000]
     monkeypatch.undo()
     with pytest.raises(StorageError, match="before the next die"):
         Guard.enough(SimpleNamespace(folder=run, _sizes={"D1": 1 << 60}), ["D1"])

@@ -15,7 +15,7 @@ from labctl import open_run
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.scheduler import Scheduler
-from labctl.batch.watchdog import BenchCrew
+from labctl.batch.watchdog import BenchExecutor
 from labctl.config.rules import Batch
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, LeftUnverified
@@ -47,16 +47,16 @@ class Night:
         (folder / "dies").mkdir(parents=True)
         (folder / "run.json").write_text('{"name": "night", "files": {}}')
         self.folder, self.at, self.going = folder, at, requests.session(folder)
-        self.crew = BenchCrew(
+        self.executor = BenchExecutor(
             Station(bench, subjects, sim=sim), STAGES, self.going, lambda text: True, leniency=leniency
         )
         self.log = Runlog.create(folder, {"dies": [{"name": s.name, "at": list(s.at)} for s in subjects]})
-        self.crew.say = self.log.say
+        self.executor.say = self.log.say
         jobs = {s.name: Job(folder, s, bench_limits(bench)) for s in subjects}
         self.died = 0.0
-        self.crew.open()
+        self.executor.open()
         self.engine = Scheduler(
-            self.log, jobs, Rules(batch or Batch()), self.going, self.crew.heard_by, self.heard, State.MOVING
+            self.log, jobs, Rules(batch or Batch()), self.going, self.executor.reporting_to, self.heard, State.MOVING
         )
 
     def heard(self, *message):
@@ -66,11 +66,11 @@ class Night:
         try:
             return self.engine.run()
         finally:
-            self.crew.shut()
+            self.executor.close_twin()
             requests.close(self.going)
 
     def kill(self, number=None):
-        os.kill(self.crew._process.pid, signal.SIGKILL if number is None else number)
+        os.kill(self.executor._process.pid, signal.SIGKILL if number is None else number)
 
     def watched(self):
         return [e.body["what"] for e in self.log.state.events if e.kind == "watchdog"]
@@ -82,7 +82,7 @@ class Night:
     def assert_safe(self):
         """Every output is off, every relay open, nothing is energised from now on, nothing was ever done to a die that
         should not be."""
-        world = self.crew.twin.world
+        world = self.executor.twin.world
         now = world.now
         world.advance(10.0)
         ledger = world.ledger
@@ -91,7 +91,7 @@ class Night:
         assert (ledger.moves_in_contact, ledger.fights) == (0, 0), ledger.events
         assert ledger.peak_cell_voltage <= 0.5 * (1 + 1e-9)
         for name in ("smu1", "smu2"):
-            for part in self.crew.twin.instruments[name].smus.values():
+            for part in self.executor.twin.instruments[name].smus.values():
                 assert (part.set.output, part.set.levelv) == (0, 0.0)
 
 
@@ -138,7 +138,7 @@ def test_a_worker_that_is_killed_leaves_a_safe_bench_and_its_die_goes_on(tmp_pat
 def test_a_worker_that_hangs_is_ended_when_its_lease_has_run_out(tmp_path):
     hang = once("patterns", lambda night: night.kill(signal.SIGSTOP), nth=2)
     night = Night(tmp_path / "run", hang, leniency=0.02)
-    night.crew._lease(300.0 / 0.02)
+    night.executor._lease(300.0 / 0.02)
     assert night.run().code == 0
     assert night.watched() == ["hung", "safe"]
     assert night.states == [State.DONE] * 2
@@ -158,21 +158,21 @@ def test_a_second_interrupt_ends_the_die_at_once(tmp_path):
 
 def test_an_instrument_that_goes_away_is_connected_anew_and_the_die_goes_on(tmp_path, calm):
     def unplug(night):
-        job, instrument = night.crew._job, night.crew.twin.instruments["smu1"]
-        instrument.fault = lambda line: Fault.DEAF if night.crew._job is job else Fault.NONE
+        job, instrument = night.executor._job, night.executor.twin.instruments["smu1"]
+        instrument.fault = lambda line: Fault.DEAF if night.executor._job is job else Fault.NONE
 
     night = Night(tmp_path / "run", once("patterns", unplug))
     assert night.run().code == 0
     night.assert_safe()
     assert night.states == [State.DONE] * 2
-    said = [e.body["text"] for e in night.log.state.events if e.kind == "alarm"]
-    assert any("connecting anew" in text for text in said)
+    alarms = [e.body["text"] for e in night.log.state.events if e.kind == "alarm"]
+    assert any("connecting anew" in text for text in alarms)
     assert learned(night) == calm
 
 
 def test_a_source_that_never_answers_again_is_said_to_be_live_with_exit_code_6(tmp_path):
     def deaf(night):
-        night.crew.twin.instruments["smu1"].fault = lambda line: Fault.DEAF
+        night.executor.twin.instruments["smu1"].fault = lambda line: Fault.DEAF
         night.kill()
 
     night = Night(tmp_path / "run", once("patterns", deaf, nth=2))
@@ -182,17 +182,17 @@ def test_a_source_that_never_answers_again_is_said_to_be_live_with_exit_code_6(t
         code = error.exit_code
     assert code == 6
     assert night.watched() == ["died", "unsafe"]
-    assert not night.crew.twin.world.closed, "the last resort opens the relays"
+    assert not night.executor.twin.world.closed, "the last resort opens the relays"
     assert night.log.state.dies["D0"].state is State.INTERRUPTED
 
 
 def test_other_instruments_than_those_of_the_run_are_refused(tmp_path):
     night = Night(tmp_path / "run")
-    night.crew.close()
-    night.crew._expected = {**night.crew.identities, "smu1": "Keithley, Model 2602B, 7, 1.0"}
+    night.executor.close()
+    night.executor._expected = {**night.executor.identities, "smu1": "Keithley, Model 2602B, 7, 1.0"}
     with pytest.raises(BenchError, match="smu1 says it is"):
-        night.crew.open()
-    night.crew.shut()
+        night.executor.open()
+    night.executor.close_twin()
     requests.close(night.going)
     night.assert_safe()
 
@@ -207,16 +207,16 @@ def test_the_twin_over_bytes_ends_with_its_worker_and_the_die_goes_on(tmp_path):
 def test_a_worker_whose_parent_is_gone_leaves_the_bench_safe(tmp_path):
     night = Night(tmp_path / "run")
     job = night.engine._jobs["D0"]
-    night.crew.begin(job)
-    assert night.crew.wait(0.3) == []
-    night.crew._line.close()  # what the worker sees of a parent that is gone
-    process = night.crew._process
+    night.executor.begin(job)
+    assert night.executor.wait(0.3) == []
+    night.executor._line.close()  # what the worker sees of a parent that is gone
+    process = night.executor._process
     end = time.monotonic() + 60
     while process.is_alive() and time.monotonic() < end:
         time.sleep(0.05)
     assert not process.is_alive()
     process.close()
-    night.crew._process = None
-    night.crew.shut()
+    night.executor._process = None
+    night.executor.close_twin()
     requests.close(night.going)
     night.assert_safe()

@@ -7,9 +7,9 @@ from labctl.execution.die_job import DieResult
 from labctl.station.run_jobs import verdict
 
 
-def result(code, found="good"):
+def result(code, bin_="good"):
     status = Status.SUCCESS if code == 0 else Status.FAIL
-    return DieResult("D1", found, Outcome(status, "", code), [])
+    return DieResult("D1", bin_, Outcome(status, "", code), [])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,39 @@
+"""``labctl schema``: print the JSON schema of a kind of file."""
+
+import json
+from typing import Annotated
+
+import typer
+from pydantic import BaseModel
+
+from labctl.core.errors import BenchError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command()(schema)
+
+
+def schema(
+    which: Annotated[
+        str, typer.Argument(metavar="campaign|die|wafer|bench|training", help="which kind of file")
+    ] = "campaign",
+) -> None:
+    """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
+    from instruments.bench import Bench
+    from labctl import files
+    from labctl.config.wafer_file import WaferFile
+    from labctl.networks.train import Training
+    from labctl.station import registry
+    from sim_backend.description import DieDescription
+
+    models: dict[str, type[BaseModel]] = {
+        "campaign": registry.campaign_model(),
+        "die": DieDescription,
+        "wafer": WaferFile,
+        "bench": Bench,
+        "training": Training,
+    }
+    if which not in models:
+        raise BenchError(f"there is no schema of '{which}'; expected one of {', '.join(models)}")
+    print(json.dumps(files.schema(models[which]), indent=1))
