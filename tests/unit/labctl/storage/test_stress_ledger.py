@@ -13,7 +13,7 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Pulse, Sense
 from labctl.storage.journal import Journal
-from labctl.storage.stress import Stress, identity, stress_of
+from labctl.storage.stress import Stress, journal_identity, stress_of
 from labctl.storage.stress_ledger import StressLedger, ledger_path
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -158,7 +158,7 @@ def test_the_life_of_a_die_spans_runs_and_leaves_out_the_one_that_counts_itself(
     for k in range(3):
         die, journal = run_of(tmp_path / f"run{k}", run=k)
         work(journal, die, 5, seed=k)
-        shares.append((identity(journal), ledger.account(journal, f"run{k}").counts))
+        shares.append((journal_identity(journal), ledger.account(journal, f"run{k}").counts))
         journal.close()
     np.testing.assert_array_equal(ledger.life("W1", "W1-x3y0").counts, sum(counts for _, counts in shares))
     without = ledger.life("W1", "W1-x3y0", without=shares[1][0])
