@@ -1,8 +1,8 @@
-"""Which voltage stands on which line, as pure functions of the cells wanted.
+"""Bias patterns: the voltage of every line, as pure functions of the selected cells.
 
-Everything a protocol applies is built here, so that there is one place to look for a sign, a polarity or a
-scheme. All functions are batches: one pattern per cell, row or input vector, in the order given. Write
-patterns are for 1 V across the selected cell; a ladder scales them.
+Every pattern that a protocol applies is built here, so that signs, polarities and schemes are in one place. All
+functions are batches: one pattern per cell, row or input vector, in the order given. Write patterns are for 1 V across
+the selected cell; a ladder scales them.
 
 Passive writes are shifted so that **unselected rows are at 0 V**. The selected row, the only pulsed line,
 then waits at the potential of its neighbours, and while it waits (other lines up, row not yet) no cell sees
@@ -35,7 +35,7 @@ V_GATE: Volt = 3.3
 
 
 class Scheme(StrEnum):
-    """What the unselected lines of a passive write do."""
+    """Potentials of the unselected lines in a passive write."""
 
     HALF = "half"
     THIRD = "third"
@@ -43,7 +43,7 @@ class Scheme(StrEnum):
 
 
 class Unselected(StrEnum):
-    """What the unselected lines of a cell read do."""
+    """State of the unselected lines in a cell read."""
 
     GROUNDED = "grounded"
     FLOATING = "floating"

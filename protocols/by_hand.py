@@ -1,6 +1,6 @@
-"""What a person standing at the bench asks for: read a cell, pulse a cell, look at a whole kernel.
+"""Procedures for work by hand at the bench: read a cell, pulse a cell, read a whole kernel.
 
-Each is a procedure like any other, so that what is done by hand keeps to the same limits and leaves the same journal.
+Each is a procedure like any other, so that work by hand keeps to the same limits and leaves the same journal.
 """
 
 from collections.abc import Iterator
@@ -77,7 +77,7 @@ class KernelMap(Record):
 
 
 class OneCell(ReadSettings):
-    """Which cell."""
+    """One cell, and how it is read."""
 
     kernel: Annotated[int, Field(ge=0, description="kernel of the cell, numbered from 0")]
     row: Annotated[int, Field(ge=0, description="its row")]
@@ -119,7 +119,7 @@ class ReadCell(OneCell, Procedure):
 
 
 class PulseCell(OneCell, Procedure):
-    """Give one cell one pulse and read it on the same route."""
+    """Pulse one cell once and read it on the same route."""
 
     name: ClassVar[str] = "hand_pulse"
 
@@ -172,11 +172,11 @@ class MapCells(ReadSettings, Procedure):
             shape = geometry.shape[1:]
             reader = CellReader(geometry, Cells.block(kernel, 0, 0, shape), self)
             conductance, flag = reader.read(die)
-            found: FloatArray = conductance.reshape(shape)
+            as_map: FloatArray = conductance.reshape(shape)
             yield KernelMap(
                 kernel=kernel,
                 v_read=self.v_read,
-                conductance=found,
+                conductance=as_map,
                 flag=flag.reshape(shape),
-                state=found > die.nominal.cut,
+                state=as_map > die.nominal.cut,
             )

@@ -1,7 +1,7 @@
-"""What the records say about every cell of a die: its cut, its pulses, whether it is a short, where it will not go.
+"""Knowledge of every cell of a die from the records: cut, pulses, shorts, directions in which it does not switch.
 
 Protocols decide on this and never on the truth of a simulation. The arrays have the shape of the die, so that
-a question about any set of cells is one indexing.
+a query for any set of cells is one indexing.
 """
 
 import numpy as np
@@ -25,17 +25,17 @@ def shorts(conductance: FloatArray, flag: FlagArray, ceiling: Siemens) -> BoolAr
     """Return which reads are those of a short: above `ceiling` S, or in compliance without any value.
 
     Compliance with a value below the ceiling does not convict a cell: a short elsewhere on its row puts every
-    read of that row into compliance, and the current tells whose it was. A read that is invalid or unknown says
-    nothing.
+    read of that row into compliance, and the current tells which cell it is. A read that is invalid or unknown is
+    no evidence.
     """
     with np.errstate(invalid="ignore"):
         above = (conductance > ceiling) | (((flag & Flag.COMPLIANCE) != 0) & ~np.isfinite(conductance))
-    found: BoolArray = above & ((flag & (Flag.INVALID | Flag.UNKNOWN)) == 0)
-    return found
+    short: BoolArray = above & ((flag & (Flag.INVALID | Flag.UNKNOWN)) == 0)
+    return short
 
 
 def last_of(index: IntArray) -> IntArray:
-    """Return where each distinct value of `index` (a,) stands for the last time.
+    """Return the last position of each distinct value of `index` (a,).
 
     >>> last_of(np.array([4, 7, 4, 2, 7]))
     array([3, 2, 4])
@@ -43,8 +43,8 @@ def last_of(index: IntArray) -> IntArray:
     return len(index) - 1 - np.unique(index[::-1], return_index=True)[1]
 
 
-class Known:
-    """What is known about the cells of a die; all arrays (kernels, n_rows, n_cols), `[direction]` of them by target.
+class CellKnowledge:
+    """Knowledge of the cells of a die; all arrays (kernels, n_rows, n_cols), some `[direction]` of them by target.
 
     Args:
         history: records of earlier procedures on this die, in order: a survey overrules attempts before it.
@@ -93,7 +93,7 @@ class Known:
             failed[:, k] = np.select([moves, immovable], [0.0, at], failed[:, k])
 
     def add(self, attempt: Attempt) -> None:
-        """Count the pulses of `attempt`; remember the shorts it found, what switched and what did not."""
+        """Count the pulses of `attempt`; store its shorts, and the cells that switched and that did not."""
         cells = (attempt.kernel, attempt.row, attempt.col)
         np.add.at(self.pulses, cells, 1)
         np.logical_or.at(self.short, cells, shorts(attempt.conductance, attempt.flag, self.ceiling))
@@ -102,7 +102,7 @@ class Known:
         last = last[attempt.flag[last] == 0]
         verified = attempt.verified[last]
         at = (attempt.target[last].astype(np.int64), *(c[last] for c in cells))
-        # a survey pulses cells that are right already; its own verdict says which of them switch
+        # a survey pulses cells that are right already; which of them switch is its own verdict
         self.switches[at] |= verified & (attempt.solution[last] != SURVEY)
         self._failed_v[at] = np.where(verified, 0.0, attempt.voltage[last])
         self._failed_width[at] = np.where(verified, 0.0, attempt.width[last])
@@ -113,16 +113,16 @@ class Known:
         They were surveyed open or stuck, or failed a ladder in that direction, and with no smaller cap and width.
         """
         at = (target.astype(np.int64), *cells)
-        found: BoolArray = (self._failed_v[at] >= v_max) & (self._failed_width[at] >= width)
-        return found
+        hopeless: BoolArray = (self._failed_v[at] >= v_max) & (self._failed_width[at] >= width)
+        return hopeless
 
-    def looked_at(self, cells: Index) -> BoolArray:
-        """Return which cells a survey or `look` has taken in, readable or not."""
-        found: BoolArray = self._state[cells] != _NEVER_READ
-        return found
+    def has_read(self, cells: Index) -> BoolArray:
+        """Return which cells a survey or `update_from_read` has read, readable or not."""
+        read: BoolArray = self._state[cells] != _NEVER_READ
+        return read
 
-    def look(self, cells: Index, conductance: FloatArray, flag: FlagArray) -> BoolArray:
-        """Take in a read of n cells; return (n,), which changed state since they were last read.
+    def update_from_read(self, cells: Index, conductance: FloatArray, flag: FlagArray) -> BoolArray:
+        """Update shorts and states from a read of n cells; return (n,), which changed state since their last read.
 
         Args:
             conductance: (n,) S; `flag` likewise. Flagged cells keep the state they had.
@@ -132,20 +132,20 @@ class Known:
         with np.errstate(invalid="ignore"):
             now = np.where(flag == 0, conductance > self.cut[cells], np.maximum(before, _UNREADABLE))
         self._state[cells] = now
-        found: BoolArray = (before >= 0) & (now != before)
-        return found
+        changed: BoolArray = (before >= 0) & (now != before)
+        return changed
 
     @property
     def good(self) -> BoolArray:
-        """Cells that a survey found good."""
-        found: BoolArray = self.defect == Defect.GOOD
-        return found
+        """Cells that a survey classified as good."""
+        good: BoolArray = self.defect == Defect.GOOD
+        return good
 
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
         """Return mean (G_P, G_AP) in S of the surveyed good `cells`; the nominal ones if there are none.
 
         Args:
-            read: how they will be read. If the survey mapped the cells for it, it is the map that counts.
+            read: how they will be read. If the survey mapped the cells for it, the means are those of the map.
         """
         g_ap, g_p = self._maps.get((read.v_read, read.v_gate), (self.g_ap, self.g_p))
         good = self.good[cells] & np.isfinite(g_p[cells]) & np.isfinite(g_ap[cells])

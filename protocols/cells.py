@@ -1,7 +1,7 @@
 """Sets of cells, and reading them with as few patterns as there are rows.
 
 Protocols speak of cells as a batch of (kernel, row, col); a bench reads a row at a time. `CellReader` keeps
-the translation, so that it is worked out once for a region that is read hundreds of times.
+the translation, so that it is computed once for a region that is read hundreds of times.
 """
 
 from collections.abc import Sequence

@@ -1,7 +1,7 @@
 """The stage of a die of many kernels: program a network tiled over them, tune its scale, infer all samples.
 
 One network scale per layer and die is tuned on the first `tune_on` training samples, in the same way for every
-solution, whatever it was trained for. A scale is counted relative to the one the solution was trained with, so 1
+solution, whatever it was trained for. A scale is relative to the one the solution was trained with, so 1
 is "untuned" here as elsewhere.
 
 Ten thousand samples on thirty kernels are two gigabytes of currents. The operations journal holds them all;
@@ -20,7 +20,7 @@ from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
-from protocols.cell_knowledge import Known
+from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
 from protocols.readout import Normalisation, tune
@@ -34,7 +34,7 @@ Array = InstanceOf[np.ndarray]
 
 
 class ChipInferenceSettings(Model):
-    """What a campaign file says about the stage; solutions and samples come from their own files."""
+    """The settings of the stage in a campaign file; solutions and samples come from their own files."""
 
     kernels: Annotated[
         tuple[int, ...] | None,
@@ -100,7 +100,7 @@ class ChipInference(ChipInferenceSettings, Procedure):
 
     @classmethod
     def settings(cls) -> type[Model]:
-        """Return what a campaign file says of the stage; solutions and samples are given."""
+        """Return the settings of the stage in a campaign file; solutions and samples come from other files."""
         return ChipInferenceSettings
 
     def rehearsal(self) -> tuple[Procedure, int]:
@@ -120,7 +120,7 @@ class ChipInference(ChipInferenceSettings, Procedure):
         """
         tiling = self.tiling(die.geometry)
         depth = len(tiling.shapes)
-        known = Known(die, history, self.write_verify.short_above)
+        known = CellKnowledge(die, history, self.write_verify.short_above)
         cells = [tiling.cells(k) for k in range(depth)]
         reader = CellReader(die.geometry, Cells.join(cells), self.write_verify)
         surveyed = self.readout.normalisation is Normalisation.SURVEYED
@@ -129,9 +129,9 @@ class ChipInference(ChipInferenceSettings, Procedure):
         layer = np.repeat(np.arange(depth), [len(c) for c in cells])
         for number, solution in enumerate(self.solutions):
             target = np.concatenate([x.devices.ravel() for x in solution.layers])
-            for fact in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
-                if not isinstance(fact, Written):
-                    yield fact
+            for item in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
+                if not isinstance(item, Written):
+                    yield item
                     continue
                 kernel, row, col = reader.cells.at
                 yield ReadBack(
@@ -140,12 +140,12 @@ class ChipInference(ChipInferenceSettings, Procedure):
                     kernel=kernel,
                     row=row,
                     col=col,
-                    target=fact.target,
-                    state=fact.state,
-                    conductance=fact.conductance,
-                    flag=fact.flag,
+                    target=item.target,
+                    state=item.state,
+                    conductance=item.conductance,
+                    flag=item.flag,
                 )
-                yield write_record([fact], self.write_verify, solution=solution.index)
+                yield write_record([item], self.write_verify, solution=solution.index)
             trained = np.ones(depth) if self.trained_scale is None else self.trained_scale[number]
             chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained)
             yield from self._infer(solution, chip, trained)
@@ -163,20 +163,20 @@ class ChipInference(ChipInferenceSettings, Procedure):
         )
         untuned = chip.forward(x, first, one, kept)
         tuned = untuned if np.array_equal(scale, one) else chip.forward(x, first, scale, kept)
-        facts: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         predictions: dict[str, IntArray] = {}
         for tuning, outputs, scales in (("untuned", untuned, one), ("tuned", tuned, scale)):
             predicted = classify(outputs.z, scales[-1], biases[-1])
             for name, part in (("train", slice(n)), ("test", slice(n, None))):
                 right = int((predicted[part] == y[part]).sum())
-                facts[f"accuracy_{tuning}_{name}"] = right / len(y[part])
-                facts[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y[part]))
-                facts[f"confusion_{tuning}_{name}"] = confusion_matrix(y[part], predicted[part], len(biases[-1]))
+                figures[f"accuracy_{tuning}_{name}"] = right / len(y[part])
+                figures[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y[part]))
+                figures[f"confusion_{tuning}_{name}"] = confusion_matrix(y[part], predicted[part], len(biases[-1]))
                 predictions[f"{tuning}_{name}"] = predicted[part]
         for tuning, scales in (("untuned", one), ("same", scale), ("tuned", float_scale)):
             predicted = software(solution, x, scales * trained, self.readout.activation)
             for name, part in (("train", slice(n)), ("test", slice(n, None))):
-                facts[f"float_{tuning}_{name}"] = float((predicted[part] == y[part]).mean())
+                figures[f"float_{tuning}_{name}"] = float((predicted[part] == y[part]).mean())
         errors = [
             (current - ideal) / unit
             for current, ideal, unit in zip(untuned.current, untuned.ideal, chip.units, strict=True)
@@ -190,7 +190,7 @@ class ChipInference(ChipInferenceSettings, Procedure):
             error_rms=np.array([np.sqrt(np.mean(e**2)) for e in errors]),
             error_worst=np.array([np.abs(e).max() for e in errors]),
             flagged=chip.flagged,
-            **facts,
+            **figures,
         )
         yield Prediction(solution=solution.index, **predictions)
         yield LayerCurrent(

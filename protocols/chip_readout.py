@@ -1,4 +1,4 @@
-"""Read-out of a network tiled over the kernels of a programmed die: currents, and what they are in software.
+"""Read-out of a network tiled over the kernels of a programmed die: measured and ideal currents.
 
 Every layer is read in parallel: all rows of a kernel driven at once, one batch of vectors per kernel. What a column
 carries with all rows at 0 V is the offset of its amplifier and is subtracted. Tile currents are added digitally,
@@ -23,7 +23,7 @@ from protocols.weights import Solution, activate, poll
 
 
 class Activation(StrEnum):
-    """What a hidden neuron makes of its input."""
+    """Activation of the hidden neurons."""
 
     TANH = "tanh"
     SIGN = "sign"
@@ -65,9 +65,9 @@ class ChipReadout(ReadSettings):
         >>> ChipReadout(scale_min=0.5, scale_max=1.5, scales=2).grid
         array([0.5, 1. , 1.5])
         """
-        found = np.geomspace(self.scale_min, self.scale_max, self.scales)
-        found = found[~np.isclose(found, 1.0, rtol=1e-9)]
-        return np.sort(np.append(found, 1.0))
+        candidates = np.geomspace(self.scale_min, self.scale_max, self.scales)
+        candidates = candidates[~np.isclose(candidates, 1.0, rtol=1e-9)]
+        return np.sort(np.append(candidates, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,21 +105,21 @@ class ProgrammedChip:
 
     def currents(self, k: int, a: FloatArray) -> FloatArray:
         """Return the (n, columns) A of layer k for inputs a (n, n_in), added up over the tiles below each other."""
-        found = np.zeros((len(a), self._solution.shapes[k][1]))
+        total = np.zeros((len(a), self._solution.shapes[k][1]))
         for tile in self._tiles[k]:
             if tile.kernel not in self._dark:
                 silence = np.zeros((self._settings.dark, tile.rows.stop - tile.rows.start))
                 self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
             current, flagged = self._read(tile, a[:, tile.rows])
-            found[:, tile.cols] += current - self._dark[tile.kernel]
+            total[:, tile.cols] += current - self._dark[tile.kernel]
             self.flagged[k] += flagged
-        return found
+        return total
 
     def _read(self, tile: Tile, a: FloatArray) -> tuple[FloatArray, int]:
         """Return the (n, columns) A of a tile for inputs (n, rows), and how many readings were flagged.
 
-        Patterns without a value are read twice; what then has none counts as 0 A. A reading beyond the range of the
-        converter keeps its end value: a short is there in every repetition.
+        Patterns without a value are read twice; a reading that then has none counts as 0 A. A reading beyond the range
+        of the converter keeps its end value: a short is there in every repetition.
         """
         s, cols = self._settings, np.arange(tile.cols.stop - tile.cols.start)
         volts = a * s.v_read
@@ -140,8 +140,8 @@ class ProgrammedChip:
 
         Those of the last layer (..., classes), its votes polled.
         """
-        found: FloatArray = (current[..., 0::2] - current[..., 1::2]) / (self.units[k] * self._trained[k])
-        return found if k < len(self.units) - 1 else poll(found, self._solution.votes)
+        z: FloatArray = (current[..., 0::2] - current[..., 1::2]) / (self.units[k] * self._trained[k])
+        return z if k < len(self.units) - 1 else poll(z, self._solution.votes)
 
     def measure(self, k: int, a: FloatArray) -> FloatArray:
         """Return the normalised currents (n, n_out) of layer k for neurons whose tanh is a (n, n_in)."""
@@ -151,8 +151,8 @@ class ProgrammedChip:
         """Return the (n, columns) A of ideal cells in their target states, for inputs a (n, n_in)."""
         g_p, g_ap = self.states[k]
         devices = self._solution.layers[k].devices
-        found: FloatArray = self._settings.v_read * (a @ (g_ap + (g_p - g_ap) * devices))
-        return found
+        current: FloatArray = self._settings.v_read * (a @ (g_ap + (g_p - g_ap) * devices))
+        return current
 
     def forward(self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice) -> ChipOutputs:
         """Pass the samples x (n, n_in) on from the currents `first` of their first layer.

@@ -1,7 +1,7 @@
 """The stage that programs solutions one after another and classifies with each: write-verify, read, tune.
 
-Layers that lie on the same cells are programmed and read one after the other; all others together. What a
-layer gave is kept, so that no layer has to come back.
+Layers that lie on the same cells are programmed and read one after the other; all others together. The
+readings of a layer are kept, so that no layer has to be programmed twice.
 """
 
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
-from protocols.cell_knowledge import Known
+from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
@@ -30,7 +30,7 @@ Array = InstanceOf[np.ndarray]
 
 
 class NetworkSettings(Model):
-    """What a campaign file says about a network stage; solutions and samples come from their own files."""
+    """The settings of a network stage in a campaign file; solutions and samples come from their own files."""
 
     placement: Annotated[
         tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")
@@ -92,7 +92,7 @@ class Network(NetworkSettings, Procedure):
 
     @classmethod
     def settings(cls) -> type[Model]:
-        """Return what a campaign file says of the stage; solutions and samples are given."""
+        """Return the settings of the stage in a campaign file; solutions and samples come from other files."""
         return NetworkSettings
 
     def rehearsal(self) -> tuple[Procedure, int]:
@@ -130,7 +130,7 @@ class Network(NetworkSettings, Procedure):
             BenchError: see `check`.
         """
         self.check(die.geometry)
-        known = Known(die, history, self.write_verify.short_above)
+        known = CellKnowledge(die, history, self.write_verify.short_above)
         layers = [self._layer(known, k, cells) for k, cells in enumerate(self.cells)]
         readers = [
             CellReader(die.geometry, Cells.join([self.cells[k] for k in phase]), self.write_verify)
@@ -141,17 +141,17 @@ class Network(NetworkSettings, Procedure):
             parts: list[Written] = []
             for phase, reader in zip(self.phases, readers, strict=True):
                 target = np.concatenate([solution.layers[k].devices.ravel() for k in phase])
-                for fact in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
-                    if isinstance(fact, Written):
-                        parts.append(fact)
-                        yield self._readback(solution, phase, reader.cells, fact)
+                for item in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
+                    if isinstance(item, Written):
+                        parts.append(item)
+                        yield self._readback(solution, phase, reader.cells, item)
                     else:
-                        yield fact
+                        yield item
                 session.programmed(phase)
             yield write_record(parts, self.write_verify, solution=solution.index)
             yield from self._infer(solution, session)
 
-    def _layer(self, known: Known, k: int, cells: Cells) -> LayerReadout:
+    def _layer(self, known: CellKnowledge, k: int, cells: Cells) -> LayerReadout:
         surveyed = self.inference.normalisation is Normalisation.SURVEYED
         g_p, g_ap = known.states(cells.at, self.inference) if surveyed else (known.nominal.g_p, known.nominal.g_ap)
         return LayerReadout(self.placement[k], self.shapes[k], self.inference, g_p, g_ap)
@@ -178,7 +178,7 @@ class Network(NetworkSettings, Procedure):
         scale = tune(session.measure, biases, session.z_first(n), grid, self.y_train)
         float_scale = tune(lambda k, a: a @ weights[k], biases, self.x_train @ weights[0], grid, self.y_train)
         untuned, tuned = session.forward(one), session.forward(scale)
-        facts: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         predictions: dict[str, IntArray] = {}
         for tuning, outputs, scales in (("untuned", untuned, one), ("tuned", tuned, scale)):
             predicted = classify(outputs.z, scales[-1], biases[-1])
@@ -187,13 +187,13 @@ class Network(NetworkSettings, Procedure):
                 ("test", predicted[n:], self.y_test),
             ):
                 right = int((part == y).sum())
-                facts[f"accuracy_{tuning}_{name}"] = right / len(y)
-                facts[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y))
-                facts[f"confusion_{tuning}_{name}"] = confusion_matrix(y, part, len(biases[-1]))
+                figures[f"accuracy_{tuning}_{name}"] = right / len(y)
+                figures[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y))
+                figures[f"confusion_{tuning}_{name}"] = confusion_matrix(y, part, len(biases[-1]))
                 predictions[f"{tuning}_{name}"] = part
         for tuning, scales in (("untuned", one), ("same", scale), ("tuned", float_scale)):
             for name, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
-                facts[f"float_{tuning}_{name}"] = float((float_predictions(solution, x, scales) == y).mean())
+                figures[f"float_{tuning}_{name}"] = float((float_predictions(solution, x, scales) == y).mean())
         errors = [
             (current - ideal) / layer.unit
             for current, ideal, layer in zip(untuned.current, untuned.ideal, session.layers, strict=True)
@@ -208,7 +208,7 @@ class Network(NetworkSettings, Procedure):
             error_rms=np.array([np.sqrt(np.mean(e**2)) for e in errors]),
             error_worst=np.array([np.abs(e).max() for e in errors]),
             flagged=session.flagged,
-            **facts,
+            **figures,
         )
         yield Prediction(solution=solution.index, **predictions)
         yield LayerCurrent(
@@ -224,7 +224,7 @@ class Network(NetworkSettings, Procedure):
 
 
 class _Session:
-    """One solution on the die, layer by layer: what is kept of a layer once it has been programmed."""
+    """One solution on the die, layer by layer, with the readings kept of each programmed layer."""
 
     def __init__(self, die: Die, layers: list[LayerReadout], solution: Solution, x: FloatArray) -> None:
         self.layers = layers
@@ -234,7 +234,7 @@ class _Session:
         self._first: FloatArray | None = None
 
     def programmed(self, phase: tuple[int, ...]) -> None:
-        """Read what has to be read while the layers of `phase` are on the die."""
+        """Take the readings that need the layers of `phase` on the die."""
         for k in phase:
             if self.layers[k].settings.mode is Mode.SUPERPOSITION:
                 self._response[k], flagged = self.layers[k].response(self._die)
@@ -244,8 +244,8 @@ class _Session:
 
     def _currents(self, k: int, a: FloatArray) -> FloatArray:
         if k in self._response:
-            found: FloatArray = self.layers[k].settings.v_read * (a @ self._response[k])
-            return found
+            total: FloatArray = self.layers[k].settings.v_read * (a @ self._response[k])
+            return total
         current, flagged = self.layers[k].currents(self._die, a)
         self.flagged[k] += flagged
         return current
@@ -260,14 +260,14 @@ class _Session:
         return self.layers[k].normalise(self._currents(k, a))
 
     def forward(self, scales: FloatArray) -> _Outputs:
-        """Pass all samples through the network; the first layer's currents are those measured once."""
+        """Pass all samples through the network; the currents of the first layer are measured only once."""
         assert self._first is not None
         a = self._x
         currents, ideals = [], []
-        for k, (layer, mapped) in enumerate(zip(self.layers, self._solution.layers, strict=True)):
+        for k, (layer, programmed) in enumerate(zip(self.layers, self._solution.layers, strict=True)):
             current = self._first if k == 0 else self._currents(k, a)
             currents.append(current)
-            ideals.append(layer.ideal(mapped.devices.astype(np.float64), a))
+            ideals.append(layer.ideal(programmed.devices.astype(np.float64), a))
             z = layer.normalise(current)
-            a = activate(z, scales[k], mapped.bias)
+            a = activate(z, scales[k], programmed.bias)
         return _Outputs(currents, ideals, z)

@@ -26,14 +26,14 @@ from protocols.weights import Placement, activate, classify
 
 
 class Mode(StrEnum):
-    """How the currents of an input vector are found."""
+    """How the currents of an input vector are measured."""
 
     SUPERPOSITION = "superposition"
     PARALLEL = "parallel"
 
 
 class Normalisation(StrEnum):
-    """Which G_P - G_AP makes currents into weights."""
+    """Which G_P - G_AP normalises currents to weights."""
 
     SURVEYED = "surveyed"
     NOMINAL = "nominal"
@@ -68,10 +68,10 @@ class InferenceSettings(ReadSettings):
         >>> InferenceSettings(scale_min=0.5, scale_max=2.0, scales=3).grid
         array([0.5, 1. , 2. ])
         """
-        found = np.geomspace(self.scale_min, self.scale_max, self.scales)
-        near = np.isclose(found, 1.0, rtol=1e-9)
-        found[near] = 1.0
-        return found if near.any() else np.sort(np.append(found, 1.0))
+        candidates = np.geomspace(self.scale_min, self.scale_max, self.scales)
+        near = np.isclose(candidates, 1.0, rtol=1e-9)
+        candidates[near] = 1.0
+        return candidates if near.any() else np.sort(np.append(candidates, 1.0))
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +99,8 @@ class LayerReadout:
         kernel = np.full(2 * n_in, self.place.kernel)
         bias = row_bias(die.geometry, kernel, both, volts, compliance=s.compliance, v_gate=s.v_gate)
         current, flagged = self._read(die, bias)
-        found: FloatArray = (current[0::2] - current[1::2]) / (2 * s.v_read)
-        return found, flagged
+        response: FloatArray = (current[0::2] - current[1::2]) / (2 * s.v_read)
+        return response, flagged
 
     def currents(self, die: Die, a: FloatArray) -> tuple[FloatArray, int]:
         """Drive the rows at a v_read, a (n, n_in); return (n, columns) A and how many were flagged."""
@@ -117,16 +117,16 @@ class LayerReadout:
 
     def ideal(self, cells: FloatArray, a: FloatArray) -> FloatArray:
         """Return the (n, columns) A of ideal `cells` (n_in, columns), 1 is P, for inputs a (n, n_in)."""
-        found: FloatArray = self.settings.v_read * (a @ (self.g_ap + (self.g_p - self.g_ap) * cells))
-        return found
+        current: FloatArray = self.settings.v_read * (a @ (self.g_ap + (self.g_p - self.g_ap) * cells))
+        return current
 
     def normalise(self, current: FloatArray) -> FloatArray:
         """Return (..., n_out), the differences of neighbouring columns in units of v_read (G_P - G_AP)."""
-        found: FloatArray = (current[..., 0::2] - current[..., 1::2]) / self.unit
-        return found
+        z: FloatArray = (current[..., 0::2] - current[..., 1::2]) / self.unit
+        return z
 
     def _read(self, die: Die, bias: Bias) -> tuple[FloatArray, int]:
-        """Read the layer's columns, flagged patterns twice; what then has no value counts as 0 A."""
+        """Read the layer's columns, flagged patterns twice; a reading that then has no value counts as 0 A."""
         sense = Sense(bias, np.arange(self.shape[1]) + self.place.col, self.settings.aperture)
         reading = die.sense(sense)
         current, flag = reading.current, reading.flag

@@ -1,9 +1,9 @@
-"""What the protocols learn, one class per table.
+"""Records of the protocols, one class per table.
 
 Ratios run from 0 to 1. An interval is the 95 % Wilson score interval, (low, high). `solution` is the number a
 solution carries in its file; attempts of a survey have -1. Arrays of both write directions are indexed `[0]`
 towards AP, `[1]` towards P. Every field has a line of text; `axes` names the axes of the arrays of one record,
-other than the only axis of a columnar one.
+other than the only axis of a columnar one. One module, because readers of a run need all tables and no protocol.
 """
 
 from dataclasses import dataclass

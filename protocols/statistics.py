@@ -1,4 +1,4 @@
-"""How sure a count is, and how wrong a classification.
+"""Confidence intervals of counts, and errors of classifications.
 
 Every ratio in a result stands beside its interval: 30 test samples, or 3 failed pulses, do not carry three
 digits.
@@ -20,7 +20,7 @@ def binomial_interval(
     confidence: float = 0.95,
     method: Literal["wilson", "exact"] = "wilson",
 ) -> FloatArray:
-    """Return the confidence interval of a ratio, shape (..., 2); nothing tried gives (0, 1).
+    """Return the confidence interval of a ratio, shape (..., 2); no trial gives (0, 1).
 
     `wilson` is the score interval (Wilson, J. Am. Stat. Assoc. 22, 209 (1927)): right on average, narrow;
     `exact` is Clopper and Pearson's (Biometrika 26, 404 (1934)): never covers less than it says.
@@ -57,8 +57,8 @@ def cross_entropy(activation: FloatArray, label: IntArray) -> FloatArray:
     z = activation - activation.max(axis=-1, keepdims=True)
     index = np.broadcast_to(label[:, None], (*z.shape[:-1], 1))
     picked = np.take_along_axis(z, index, axis=-1)[..., 0]
-    found: FloatArray = np.mean(np.log(np.exp(z).sum(axis=-1)) - picked, axis=-1)
-    return found
+    entropy: FloatArray = np.mean(np.log(np.exp(z).sum(axis=-1)) - picked, axis=-1)
+    return entropy
 
 
 def confusion_matrix(label: IntArray, predicted: IntArray, classes: int) -> IntArray:

@@ -1,13 +1,12 @@
-"""Survey: read, write P, read, write AP, read; every cell gets its own G_P, G_AP and TMR, or a defect.
+"""Survey: read, write P, read, write AP, read; gives G_P, G_AP and TMR of every cell, or its defect.
 
 Without it a cell is judged by the nominal conductances, which a spread of a few percent forgives and an array
 of another device size does not. It leaves all cells AP.
 
-Whether a cell switched is judged against itself: one whose two conductances are the same has either verified by
-the nominal cut without switching, or does not switch. It gets a second go up the ladder in both directions, in
-which it verifies only by a change of its own conductance. Compliance during its pulses speaks of its line: lines
-on which most pulses met it are named, and a cell of theirs that did not switch is called not reached instead of
-stuck.
+A cell is judged against itself: one whose two conductances are the same has either verified by the nominal cut
+without switching, or does not switch. It is pulsed up the ladder a second time in both directions, and then verifies
+only by a change of its own conductance. Compliance during its pulses is evidence about its line: lines on which most
+pulses met it are named, and a cell of such a line that did not switch is classified as not reached instead of stuck.
 """
 
 from collections.abc import Iterator
@@ -23,24 +22,24 @@ from labctl.core.operations import Flag, FlagArray
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import BoolArray, FloatArray, Ratio
-from protocols.cell_knowledge import Known
+from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings, WriteSettings
 from protocols.write_verify import attempt_record
 
 LINE_SHARE = 0.5
-"""From this share of a line's pulsed cells in compliance upwards, it is the line and not a cell of it."""
+"""Share of the pulsed cells of a line in compliance from which it is attributed to the line, not to a cell."""
 
 
 class Survey(WriteSettings, Procedure):
     """Measure every cell of the given kernels in both states and name the defects.
 
     Each cell that is no short gets at least one pulse in each direction, because the nominal cut may misjudge
-    the state in which it was found; a cell that does not verify climbs the whole ladder, also one that an
-    earlier survey found stuck, for a survey is asked to look again; one that did not change climbs once more in
-    both directions before it is called stuck. The scheme `grounded` is allowed: its
-    half-selected cells are written the way they have to go anyway.
+    its initial state; a cell that does not verify climbs the whole ladder, also one that an earlier survey
+    classified as stuck, because a survey measures anew; one that did not change climbs once more in both
+    directions before it is classified as stuck. The scheme `grounded` is allowed: its half-selected cells are
+    written in the direction in which they have to be written anyway.
     """
 
     name: ClassVar[str] = "survey"
@@ -71,7 +70,7 @@ class Survey(WriteSettings, Procedure):
             BenchError: a kernel is not on the die, or is named twice.
         """
         kernels, cells = self._cells(die)
-        known = Known(die, history, self.short_above)
+        known = CellKnowledge(die, history, self.short_above)
         reader = CellReader(die.geometry, cells, self)
         pulsed = _Pulsed(die.geometry.shape)
         everywhere, nominal = np.ones(len(cells), np.bool_), np.full(len(cells), die.nominal.cut)
@@ -112,16 +111,16 @@ class Survey(WriteSettings, Procedure):
             raise BenchError(f"survey names a kernel twice: {', '.join(map(str, kernels))}")
         return kernels, Cells.join([Cells.block(k, 0, 0, (shape[0], shape[1])) for k in kernels])
 
-    def _read(self, die: Die, known: Known, reader: CellReader) -> tuple[FloatArray, FlagArray]:
-        """Return the (n,) conductances in S and flags of the cells, and keep the shorts among them in mind."""
+    def _read(self, die: Die, known: CellKnowledge, reader: CellReader) -> tuple[FloatArray, FlagArray]:
+        """Return the (n,) conductances in S and flags of the cells, and update `known` from them."""
         conductance, flag = reader.read(die)
-        known.look(reader.cells.at, conductance, flag)
+        known.update_from_read(reader.cells.at, conductance, flag)
         return conductance, flag
 
     def _write(
         self,
         die: Die,
-        known: Known,
+        known: CellKnowledge,
         pulsed: "_Pulsed",
         cells: Cells,
         wanted: BoolArray,
@@ -145,7 +144,7 @@ class Survey(WriteSettings, Procedure):
     def _rows(
         self,
         kernels: tuple[int, ...],
-        known: Known,
+        known: CellKnowledge,
         cells: Cells,
         reads: tuple[FloatArray, FloatArray, FloatArray, BoolArray],
         unreached: BoolArray,
@@ -168,13 +167,13 @@ class Survey(WriteSettings, Procedure):
             )
 
     def _open(self, g_p: FloatArray, g_ap: FloatArray, nominal: Nominal) -> BoolArray:
-        found: BoolArray = np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap
-        return found
+        is_open: BoolArray = np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap
+        return is_open
 
     def _idle(self, g_p: FloatArray, g_ap: FloatArray, nominal: Nominal) -> BoolArray:
-        """Return which cells did not switch by their own conductances; those without any count as such."""
-        found: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck * _tmr_of(nominal))
-        return found
+        """Return which cells did not switch by their own conductances; cells without a conductance count as idle."""
+        idle: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck * _tmr_of(nominal))
+        return idle
 
     def classify(
         self,
@@ -215,12 +214,12 @@ def _tmr(g_p: FloatArray, g_ap: FloatArray) -> FloatArray:
 
 
 def _tmr_of(nominal: Nominal) -> Ratio:
-    """Return the TMR that a nominal cell shows, with whatever is in series with its junction."""
+    """Return the TMR of a nominal cell, the resistance in series with its junction included."""
     return nominal.g_p / nominal.g_ap - 1
 
 
 class _Mapped:
-    """Conductances of the cells of a die, read as inference will read them; nothing if it reads as the survey does."""
+    """Conductances of the cells of a die, read as inference will read them; empty without settings for that."""
 
     def __init__(self, die: Die, cells: Cells, settings: ReadSettings | None) -> None:
         self._die, self._settings = die, settings
@@ -228,7 +227,7 @@ class _Mapped:
         self._g: FloatArray = np.full((2, *die.geometry.shape), np.nan)
 
     def read(self, to_p: bool, wanted: BoolArray) -> None:
-        """Read the cells, which were written P or AP; keep what the `wanted` ones (n,) conduct."""
+        """Read the cells, which were written P or AP; keep the conductances of the `wanted` ones (n,)."""
         if self._reader is not None:
             conductance, _ = self._reader.read(self._die)
             self._g[int(to_p), *self._reader.cells.take(wanted).at] = conductance[wanted]
@@ -243,7 +242,7 @@ class _Mapped:
 
 
 class _Pulsed:
-    """What the force side met while the cells of a die were pulsed; arrays of the shape of the die."""
+    """Compliance and completeness of the pulses on the cells of a die; arrays of the shape of the die."""
 
     def __init__(self, shape: tuple[int, int, int]) -> None:
         self.tried, self.limited, self.cut_short = (np.zeros(shape, np.bool_) for _ in range(3))
@@ -251,11 +250,11 @@ class _Pulsed:
         """by target: verified, or got the last rung and was read"""
 
     def forget(self, cells: Cells) -> None:
-        """Let `cells` start anew; that they and their lines met compliance stays known."""
+        """Reset `cells` for another ladder; the record of compliance of cells and lines stays."""
         self.cut_short[cells.at] = self.whole[:, *cells.at] = False
 
     def add(self, record: Attempt, v_max: float) -> None:
-        """Take in the attempts of one direction; `v_max` is the last rung, in V."""
+        """Add the attempts of one direction; `v_max` is the last rung, in V."""
         cells = (record.kernel, record.row, record.col)
         limited = (record.pulse_flag & Flag.COMPLIANCE) != 0
         self.tried[cells] = True
@@ -270,5 +269,5 @@ class _Pulsed:
         for axis, name in ((1, "row"), (0, "col")):
             share = limited.sum(axis=axis) / np.maximum(tried.sum(axis=axis), 1)
             for index in np.flatnonzero(share >= LINE_SHARE):
-                found = int(short.sum(axis=axis)[index])
-                yield Line(kernel=kernel, axis=name, index=int(index), share=float(share[index]), shorts=found)
+                shorts = int(short.sum(axis=axis)[index])
+                yield Line(kernel=kernel, axis=name, index=int(index), share=float(share[index]), shorts=shorts)

@@ -2,9 +2,9 @@
 
 `w = cell[2j] - cell[2j + 1]`, +1, 0 or -1, on adjacent columns; a layer of `n_in` by `n_out` is a block of
 `n_in` by `2 n_out` cells. Forward, each layer: `a = tanh((I[2j] - I[2j+1]) / (scale v_read (G_P - G_AP)) +
-bias)`, the biases in software, and the class is the largest output. The largest is looked for before the last
-tanh: tanh is monotone, so it is the same class, and stays the right one where tanh has run into 1. Equal
-outputs give the lowest class. Rounding cannot turn a prediction of the published Wine solutions: their
+bias)`, the biases in software, and the class is the largest output. The largest is taken before the last
+tanh: tanh is monotone, so it is the same class, also where tanh saturates at 1. Equal
+outputs give the lowest class. Rounding cannot change a prediction of the published Wine solutions: their
 closest outputs are 1e-6 apart, and it amounts to 1e-14.
 """
 
@@ -67,7 +67,7 @@ class Solution:
         votes: outputs of the last layer per class, see `poll`.
 
     Raises:
-        BenchError: no layer, layers that do not fit each other, or outputs that are not so many per class.
+        BenchError: no layer, layers that do not fit each other, or outputs that are no multiple of `votes`.
     """
 
     index: int
@@ -160,12 +160,12 @@ def phases(placement: Sequence[Placement], shapes: Sequence[tuple[int, int]]) ->
     >>> phases([Placement(), Placement()], [(13, 12), (6, 6)])
     ((0,), (1,))
     """
-    found: list[list[int]] = [[]]
+    groups: list[list[int]] = [[]]
     for k in range(len(placement)):
-        if any(overlap(placement[k], shapes[k], placement[j], shapes[j]) for j in found[-1]):
-            found.append([])
-        found[-1].append(k)
-    return tuple(tuple(group) for group in found)
+        if any(overlap(placement[k], shapes[k], placement[j], shapes[j]) for j in groups[-1]):
+            groups.append([])
+        groups[-1].append(k)
+    return tuple(tuple(group) for group in groups)
 
 
 def poll(outputs: FloatArray, votes: int) -> FloatArray:
@@ -177,8 +177,8 @@ def poll(outputs: FloatArray, votes: int) -> FloatArray:
     >>> poll(np.array([1.0, 5.0, 2.0, 3.0, 5.0, 4.0]), 2)
     array([2., 5., 3.])
     """
-    found: FloatArray = outputs if votes == 1 else outputs.reshape(*outputs.shape[:-1], votes, -1).mean(axis=-2)
-    return found
+    polled: FloatArray = outputs if votes == 1 else outputs.reshape(*outputs.shape[:-1], votes, -1).mean(axis=-2)
+    return polled
 
 
 def activate(z: FloatArray, scale: FloatArray | float, bias: FloatArray) -> FloatArray:
@@ -188,8 +188,8 @@ def activate(z: FloatArray, scale: FloatArray | float, bias: FloatArray) -> Floa
 
 def classify(z: FloatArray, scale: FloatArray | float, bias: FloatArray) -> IntArray:
     """Return the classes (...,) of the normalised differential currents z of the last layer, (..., n_out)."""
-    found: IntArray = np.argmax(z / scale + bias, axis=-1)
-    return found
+    classes: IntArray = np.argmax(z / scale + bias, axis=-1)
+    return classes
 
 
 def float_predictions(solution: Solution, x: FloatArray, scales: Sequence[float] | FloatArray) -> IntArray:

@@ -1,4 +1,4 @@
-"""Write-verify: read, pulse what is wrong, read everything again, repair what the pulses disturbed.
+"""Write-verify: read, pulse the wrong cells, read all again, repair the cells that the pulses disturbed.
 
 The unit of work is a region, all cells that have to be right together, because on a passive array writing one
 cell half-selects its neighbours: a cell is finished when the whole region has been read after the last pulse. At
@@ -16,7 +16,7 @@ from labctl.core.die import Die
 from labctl.core.operations import Attempts, Flag, FlagArray
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import Scheme
-from protocols.cell_knowledge import Known, last_of
+from protocols.cell_knowledge import CellKnowledge, last_of
 from protocols.cells import CellReader, Cells
 from protocols.records import Attempt, Write
 from protocols.settings import WriteSettings
@@ -41,7 +41,7 @@ class WriteVerify(WriteSettings):
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """How the cells of a region ended: n cells, a ladder of k rungs; counts of pulses are `[0]` to AP, `[1]` to P.
+    """Result of write-verify on a region: n cells, a ladder of k rungs; counts of pulses are `[0]` to AP, `[1]` to P.
 
     Args:
         target, state, conductance, flag, short: (n,).
@@ -70,8 +70,8 @@ class Written:
     @property
     def correct(self) -> BoolArray:
         """Cells whose read-back is unflagged and equals the target."""
-        found: BoolArray = (self.flag == 0) & (self.state == self.target)
-        return found
+        correct: BoolArray = (self.flag == 0) & (self.state == self.target)
+        return correct
 
 
 def attempt_record(
@@ -123,9 +123,9 @@ class _Tally:
 
 
 def write_verify(
-    die: Die, known: Known, reader: CellReader, target: BoolArray, settings: WriteVerify, *, solution: int
+    die: Die, known: CellKnowledge, reader: CellReader, target: BoolArray, settings: WriteVerify, *, solution: int
 ) -> Iterator[Attempt | Written]:
-    """Bring the cells of `reader` to `target`; yield the attempts of every round, and at last how it ended.
+    """Write the cells of `reader` to `target`; yield the attempts of every round, and at last the result.
 
     Cells known or found to be shorts get no pulse, nor do cells whose state cannot be read, cells out of budget,
     or cells known not to switch in that direction: surveyed open or stuck, or not verified on a whole ladder, now
@@ -133,18 +133,18 @@ def write_verify(
     kernels, so that the whole of them has been read after the last pulse.
 
     Args:
-        known: is kept up to date with the pulses spent and what they showed.
+        known: is updated with the pulses and reads.
         target: (n,), True is P, in the order of the reader's cells.
     """
     cells, n, tally = reader.cells, len(reader.cells), _Tally(settings.ladder)
     v_max, cut, direction = settings.ladder.max(), known.cut[cells.at], target.astype(np.int64)
     settled, flipped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
     others = reader.others
-    if not known.looked_at(others.cells.at).all():
-        known.look(others.cells.at, *others.read(die))
+    if not known.has_read(others.cells.at).all():
+        known.update_from_read(others.cells.at, *others.read(die))
     for round_ in range(settings.repair_rounds + 2):
         conductance, flag = reader.read(die)
-        known.look(cells.at, conductance, flag)
+        known.update_from_read(cells.at, conductance, flag)
         readable, short = flag == 0, known.short[cells.at]
         with np.errstate(invalid="ignore"):
             state = conductance > cut
@@ -180,7 +180,7 @@ def write_verify(
         repaired=int((flipped & settled).sum()),
         gave_up=int((wrong & ~short).sum()),
         stuck=int(stuck.sum()),
-        flipped_unplaced=int(known.look(others.cells.at, *others.read(die)).sum()),
+        flipped_unplaced=int(known.update_from_read(others.cells.at, *others.read(die)).sum()),
     )
 
 

@@ -1,1 +1,1 @@
-"""What measurements come to: figures of merit, defects, distributions."""
+"""Evaluation of measurements: figures of merit, defects, distributions."""

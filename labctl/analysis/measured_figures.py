@@ -1,4 +1,4 @@
-"""What one die measured, in few numbers: medians, counts and spreads, so that a wafer of chips fits into a page.
+"""The measurements of one die in few numbers: medians, counts and spreads, so that a wafer of chips fits into a page.
 
 The tables of one die are in memory at a time. Distributions are counted on fine bins that all dies share, so that dies
 can be added up without any cell being kept.
@@ -39,17 +39,17 @@ _NEEDED: Mapping[str, frozenset[str]] = {
         | {"solution", "interval_tuned_test", "scale", "error_rms", "flagged"}
     ),
 }
-"""The tables that are looked at, and the columns they need to have for that."""
+"""The tables that are evaluated, and the columns that they need."""
 _INFERRED = (
     *(f"{figure}_{part}" for figure in ("accuracy", "accuracy_untuned", "software") for part in ("test", "train")),
     *("accuracy_test_interval", "scale", "error_rms", "flagged"),
 )
-"""What is said of a network once it was used for inference; None before."""
+"""Figures of a network from inference; None before."""
 
 
 @dataclass(frozen=True)
 class FigureSpread:
-    """How a quantity is spread over the cells of a die: percentiles 5, 25, 50, 75 and 95.
+    """The spread of a quantity over the cells of a die: percentiles 5, 25, 50, 75 and 95.
 
     Args:
         middle: mean of all from the first to the third quartile; as robust as the median, and finer where a converter
@@ -107,7 +107,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class Stage:
-    """One procedure on one die: how long it took in s, and how it ended ("" if it did not)."""
+    """One procedure on one die: its duration in s, and its outcome ("" if it did not end)."""
 
     name: str
     since: float
@@ -118,7 +118,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one try of a die measured; empty where it has not come to that.
+    """The measurements of one try of a die; empty where it did not get so far.
 
     Args:
         figures: by the keys of `labctl.analysis.quantities`, SI units.
@@ -126,7 +126,7 @@ class Measured:
         contact: resistance of each contact structure, ohm.
         networks: one entry per solution.
         spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages.
-        note: why there is less than there should be: a damaged file.
+        note: why data are missing: a damaged file.
     """
 
     sealed: bool = False
@@ -142,7 +142,7 @@ class Measured:
 
 
 def measure(die: DieData) -> tuple[Measured, Counts]:
-    """Return what `die` measured; a file that cannot be read is said and costs nothing but itself."""
+    """Return the measurements of `die`; if its file cannot be read, only a note that says so."""
     counts = Counts.none()
     try:
         with die.open() as source:
@@ -153,7 +153,7 @@ def measure(die: DieData) -> tuple[Measured, Counts]:
 
 def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
     tables = {n: source.table(n) for n in _NEEDED if n in source.tables}
-    # other people's procedures may have tables of the same names that hold something else
+    # procedures from elsewhere may have tables of the same names with other columns
     tables = {n: table for n, table in tables.items() if _NEEDED[n] <= set(table)}
     figures: dict[str, float] = {}
     spreads: dict[str, FigureSpread | None] = {}
@@ -165,10 +165,10 @@ def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
     if (attempt := tables.get("attempt")) is not None:
         _attempts(attempt, counts, spreads, figures)
     for name, key in (("g_p", "r_p"), ("g_ap", "r_ap")):
-        if (found := spreads.get(name)) is not None:
-            figures[key] = 1 / found.middle
-    if (found := spreads.get("tmr")) is not None:
-        figures["tmr"] = found.middle
+        if (spread := spreads.get(name)) is not None:
+            figures[key] = 1 / spread.middle
+    if (tmr := spreads.get("tmr")) is not None:
+        figures["tmr"] = tmr.middle
     networks = tuple(_networks(tables.get("write"), tables.get("inference")))
     for key in ("fidelity", "accuracy_test", "accuracy_train"):
         if values := [n[key] for n in networks if n.get(key) is not None]:
@@ -198,14 +198,14 @@ def _survey(survey: Table, counts: Counts, spreads: dict[str, FigureSpread | Non
     for name in ("g_p", "g_ap", "tmr"):
         spreads[name] = FigureSpread.of(survey[name][good])
     counts.g_p, counts.g_ap = fine_counts(survey["g_p"][good]), fine_counts(survey["g_ap"][good])
-    found = np.bincount(survey["defect"].ravel(), minlength=len(DEFECTS) + 1)
-    return {name: int(found[code]) for code, name in DEFECTS.items() if found[code]}
+    cells = np.bincount(survey["defect"].ravel(), minlength=len(DEFECTS) + 1)
+    return {name: int(cells[code]) for code, name in DEFECTS.items() if cells[code]}
 
 
 def _attempts(
     attempt: Table, counts: Counts, spreads: dict[str, FigureSpread | None], figures: dict[str, float]
 ) -> None:
-    """Add at what voltages cells switched, and how many pulses each was given."""
+    """Add the voltages at which cells switched, and the pulses per cell."""
     done, voltage = attempt["verified"], attempt["voltage"]
     for name, to_p in (("to_p", True), ("to_ap", False)):
         chosen = voltage[done & (attempt["target"] == to_p)]
@@ -247,7 +247,7 @@ def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str
 
 
 def _events(source: Any) -> tuple[dict[str, Any], list[Stage]]:
-    """Return what was noted on the way to the die, the newest of several, and its stages."""
+    """Return the body of the newest event "approached" of the die, and its stages."""
     approached: dict[str, Any] = {}
     stages: list[Stage] = []
     for event in source.events():
@@ -259,14 +259,14 @@ def _events(source: Any) -> tuple[dict[str, Any], list[Stage]]:
             started = event.stamp.monotonic
         elif event.kind == "stage_ended" and stages:
             seconds = max(0.0, event.stamp.monotonic - started)
-            said = str(body.get("outcome", "")), str(body.get("reason", ""))
-            stages[-1] = Stage(event.stage, stages[-1].since, seconds, *said)
+            ending = str(body.get("outcome", "")), str(body.get("reason", ""))
+            stages[-1] = Stage(event.stage, stages[-1].since, seconds, *ending)
     return approached, stages
 
 
 def _finite(value: Any) -> float | None:
-    found = float(value)
-    return found if math.isfinite(found) else None
+    number = float(value)
+    return number if math.isfinite(number) else None
 
 
 def fine_counts(conductance: FloatArray) -> Array:

@@ -1,4 +1,4 @@
-"""The figures of a die that maps, tables and charts show: what each is called, its unit, and how it is written."""
+"""The figures of a die that maps, tables and charts show: title, unit and format of each."""
 
 import math
 from collections.abc import Mapping
@@ -10,11 +10,11 @@ class Quantity:
     """One figure of a die.
 
     Args:
-        key: its name in ``report.json``, where it stands in SI units.
-        title: what people call it.
-        unit: what it is shown in; `factor` turns the SI value into that.
+        key: its name in ``report.json``, where it is in SI units.
+        title: its name for people.
+        unit: unit in which it is shown; `factor` converts the SI value.
         digits: decimals shown.
-        note: what exactly it is.
+        note: its definition.
     """
 
     key: str
@@ -71,7 +71,7 @@ ON_MAPS = ("fidelity", "accuracy_test", "r_p", "tmr", "v_switch", "defects", "co
 
 
 def size(n: float) -> str:
-    """Return a number of bytes as people say it.
+    """Return a number of bytes as text.
 
     >>> size(724_685_813), size(512)
     ('725 MB', '512 B')

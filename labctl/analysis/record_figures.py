@@ -1,6 +1,6 @@
-"""What one die comes to, as numbers with names: what its bin, the wafer maps and the stop rules go by.
+"""Figures of merit of one die by name, for its bin, the wafer maps and the stop rules.
 
-SI units; ratios from 0 to 1. A figure of which nothing was measured is not there.
+SI units; ratios from 0 to 1. Figures that were not measured are absent.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from protocols.by_hand import KernelMap
 from protocols.records import Attempt, Defect, Inference, KernelSurvey, Write
 
 
-def figures_of(history: History, noted: Mapping[str, Any]) -> dict[str, float]:
+def figures_of(history: History, approach: Mapping[str, Any]) -> dict[str, float]:
     """Return the figures of a die.
 
     `fidelity`, `accuracy_train`, `accuracy_test` (tuned) are means over its solutions; `good` is the share of surveyed
@@ -22,13 +22,13 @@ def figures_of(history: History, noted: Mapping[str, Any]) -> dict[str, float]:
     (`short`, `stuck_p`, ...); `r_p`, `r_ap` (ohm) and `tmr` are those of the good cells, the mean of their middle half,
     or without a survey those of the cells that were in either state when all were read; `v_switch`, `v_switch_p` and
     `v_switch_ap` (V) means over the pulses after which a cell was verified, all, to P and to AP; `contact` (ohm) the
-    median of the contact structures and `touches` the touches, as noted on the way to the die. They are the same that
-    the report of a run shows.
+    median of the contact structures and `touches` the touches, from the approach of the die. The report of a run shows
+    the same figures.
 
     Args:
-        noted: see `labctl.core.body.ReadyDie`.
+        approach: see `labctl.core.body.ReadyDie`.
     """
-    return {**_networks(history), **_read(history), **_cells(history), **_pulses(history), **_contact(noted)}
+    return {**_networks(history), **_read(history), **_cells(history), **_pulses(history), **_contact(approach)}
 
 
 def _networks(history: History) -> dict[str, float]:
@@ -38,7 +38,7 @@ def _networks(history: History) -> dict[str, float]:
         "accuracy_train": [r.accuracy_tuned_train for r in inferred],
         "accuracy_test": [r.accuracy_tuned_test for r in inferred],
     }
-    return {name: float(np.mean(found)) for name, found in values.items() if found}
+    return {name: float(np.mean(ratios)) for name, ratios in values.items() if ratios}
 
 
 def _read(history: History) -> dict[str, float]:
@@ -51,8 +51,8 @@ def _read(history: History) -> dict[str, float]:
     )
     usable = (flag == 0) & (g > 0)
     sides = {"r_p": g[usable & state], "r_ap": g[usable & ~state]}
-    found = {name: 1 / _middle(side) for name, side in sides.items() if side.size}
-    return found | ({"tmr": found["r_ap"] / found["r_p"] - 1} if len(found) == 2 else {})
+    figures = {name: 1 / _middle(side) for name, side in sides.items() if side.size}
+    return figures | ({"tmr": figures["r_ap"] / figures["r_p"] - 1} if len(figures) == 2 else {})
 
 
 def _cells(history: History) -> dict[str, float]:
@@ -64,11 +64,11 @@ def _cells(history: History) -> dict[str, float]:
         for name in ("defect", "g_p", "g_ap", "tmr")
     )
     good = defect == Defect.GOOD
-    found = {"good": float(good.mean()), "defects": float((~good).sum())}
-    found |= {kind.name.lower(): float((defect == kind).sum()) for kind in Defect if kind is not Defect.GOOD}
+    figures = {"good": float(good.mean()), "defects": float((~good).sum())}
+    figures |= {kind.name.lower(): float((defect == kind).sum()) for kind in Defect if kind is not Defect.GOOD}
     if good.any():
-        found |= {"r_p": 1 / _middle(g_p[good]), "r_ap": 1 / _middle(g_ap[good]), "tmr": _middle(tmr[good])}
-    return found
+        figures |= {"r_p": 1 / _middle(g_p[good]), "r_ap": 1 / _middle(g_ap[good]), "tmr": _middle(tmr[good])}
+    return figures
 
 
 def _middle(values: FloatArray) -> float:
@@ -88,8 +88,8 @@ def _pulses(history: History) -> dict[str, float]:
     return {name: float(np.mean(voltage[which])) for name, which in chosen.items() if which.any()}
 
 
-def _contact(noted: Mapping[str, Any]) -> dict[str, float]:
-    found = {"touches": float(noted["touches"])} if "touches" in noted else {}
-    if resistance := noted.get("contact_resistance"):
-        found["contact"] = float(np.median(list(resistance.values())))
-    return found
+def _contact(approach: Mapping[str, Any]) -> dict[str, float]:
+    figures = {"touches": float(approach["touches"])} if "touches" in approach else {}
+    if resistance := approach.get("contact_resistance"):
+        figures["contact"] = float(np.median(list(resistance.values())))
+    return figures

@@ -1,1 +1,1 @@
-"""What people write: the campaign, its rules, the wafer file."""
+"""Models of the files that people write: the campaign, its rules, the wafer file."""

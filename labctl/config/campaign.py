@@ -1,4 +1,4 @@
-"""What a campaign file says: dies, stages, limits, and what makes a die good. It never says real or simulated."""
+"""The campaign file: dies, stages, limits, and when a die is good. It never tells real from simulated."""
 
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -17,7 +17,7 @@ from labctl.files import FilePath
 
 
 class SubsiteEntry(Model):
-    """One of several spots of a die on which the needles stand; what is there is tested as a die of its own."""
+    """One of several touch-down positions on a die; it is tested as a die of its own."""
 
     name: Name = Field(description="name of the spot; what is there is called DIE-name")
     x: Metre = Field(ge=-1, le=1, description="offset from the die's reference to the right, as in the prober's map")
@@ -39,7 +39,7 @@ Subsites = Annotated[
 
 
 def subsites_of(entries: Sequence[SubsiteEntry]) -> tuple[Subsite, ...]:
-    """Return subsites numbered as the prober's own table has them."""
+    """Return subsites numbered as in the prober's own table."""
     return tuple(Subsite(entry.name, number, entry.x, entry.y) for number, entry in enumerate(entries))
 
 
@@ -59,7 +59,7 @@ class DieEntry(Model):
     subsites: Subsites = ()
 
     def place(self, number: int) -> tuple[int, int]:
-        """Return where the die is, being the `number`-th of its campaign."""
+        """Return the place of the die, the `number`-th of its campaign."""
         return self.at or (number, 0)
 
 
@@ -79,7 +79,7 @@ class WaferEntry(Model):
 
 
 class Accept(Model):
-    """What makes a die good. A die that falls short goes to a bin named after what it missed; the run goes on."""
+    """When a die is good. A die that misses a bound goes to a bin named after it; the run goes on."""
 
     fidelity: Ratio = Field(default=0.0, ge=0, le=1, description="least mean write fidelity over the solutions")
     accuracy: Ratio = Field(default=0.0, ge=0, le=1, description="least mean tuned accuracy on the training samples")
@@ -114,8 +114,8 @@ class Campaign(Model):
     bins: tuple[BinRule, ...] = Field(
         default=(), description="where dies go that are not good: the first rule that is true; those of 'accept' follow"
     )
-    batch: Batch = Field(default=Batch(), description="what is said of many dies: order, new tries, when to stop")
-    notify: Notify | None = Field(default=None, description="who is told what the run does")
+    batch: Batch = Field(default=Batch(), description="rules for all dies: order, new tries, when to stop")
+    notify: Notify | None = Field(default=None, description="who is notified of the run")
 
     @property
     def bin_rules(self) -> tuple[BinRule, ...]:
@@ -143,11 +143,11 @@ class OneStage(Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _nothing_said_is_all_defaults(cls, said: Any) -> Any:
-        """Take `survey:` for `survey: {}`; a stage is one key, so nobody can have meant anything else."""
-        if isinstance(said, dict) and len(said) == 1 and set(said) <= set(cls.model_fields):
-            return {name: {} if value is None else value for name, value in said.items()}
-        return said
+    def _empty_stage_is_all_defaults(cls, stage: Any) -> Any:
+        """Take `survey:` for `survey: {}`; a stage is one key, so it is not ambiguous."""
+        if isinstance(stage, dict) and len(stage) == 1 and set(stage) <= set(cls.model_fields):
+            return {name: {} if value is None else value for name, value in stage.items()}
+        return stage
 
     @model_validator(mode="after")
     def _one_procedure(self) -> "OneStage":

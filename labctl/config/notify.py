@@ -1,4 +1,4 @@
-"""What a campaign file says of whom to tell what a run does while nobody watches it."""
+"""The notifications of a run, as a campaign file sets them."""
 
 import shutil
 from typing import Literal, Self
@@ -15,7 +15,7 @@ Occasion = Literal["alarm", "die", "stop", "end"]
 
 
 class Notify(Model):
-    """Who is told what a run does while nobody watches it."""
+    """A command or a webhook, and the occasions on which it is notified."""
 
     command: tuple[str, ...] | None = Field(
         default=None,
@@ -45,6 +45,6 @@ class Notify(Model):
         return self
 
     def require_command(self) -> None:
-        """Raise BenchError if the command is not there, so that it is known before the night and not after it."""
+        """Raise BenchError if the command does not exist, so that the run is refused before it begins."""
         if self.command is not None and shutil.which(self.command[0]) is None:
             raise BenchError(f"notify: the command '{self.command[0]}' is not there, or may not be executed")

@@ -1,4 +1,4 @@
-"""What a campaign file says of the reference die (`golden`), which is measured again and again."""
+"""The reference die (`golden`) of a campaign file, which is measured again and again."""
 
 from enum import StrEnum
 from typing import Self
@@ -10,17 +10,17 @@ from labctl.core.units import Ratio
 
 
 class VisitKind(StrEnum):
-    """What is done to a golden die each time."""
+    """How the reference die is measured at each visit."""
 
     READ = "read"
     SURVEY = "survey"
 
 
-_KNOWN = {
+_MEASURED = {
     VisitKind.READ: ("r_p", "r_ap", "tmr", "contact"),
     VisitKind.SURVEY: ("v_switch", "v_switch_p", "v_switch_ap", "good"),
 }
-"""Figures that each kind of visit comes to; those of a read are known from a survey as well."""
+"""Figures that each kind of visit gives; a survey also gives those of a read."""
 
 
 class Golden(Model):
@@ -47,9 +47,9 @@ class Golden(Model):
     @model_validator(mode="after")
     def _measured(self) -> Self:
         for name in self.drift:
-            if name in _KNOWN[VisitKind.SURVEY] and self.measure is VisitKind.READ:
+            if name in _MEASURED[VisitKind.SURVEY] and self.measure is VisitKind.READ:
                 raise ValueError(f"{name} is not known from reading alone; say 'measure: survey', which pulses cells")
-            if not any(name in known for known in _KNOWN.values()):
-                names = ", ".join(n for known in _KNOWN.values() for n in known)
+            if not any(name in known for known in _MEASURED.values()):
+                names = ", ".join(n for known in _MEASURED.values() for n in known)
                 raise ValueError(f"a visit of a golden die has no figure '{name}'; it has {names}")
         return self

@@ -1,4 +1,4 @@
-"""What a campaign file says of a batch of dies: their order, new tries, budgets, and when to stop."""
+"""The rules of a campaign file for a batch of dies: order, new tries, budgets, and when to stop."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from labctl.core.units import Ratio, Second
 
 
 class DieOrder(StrEnum):
-    """In which order dies are measured."""
+    """Order in which dies are measured."""
 
     MAP = "map"
     CENTRE_OUT = "centre-out"
@@ -31,17 +31,17 @@ class StopRules(Model):
     same_exception: int | None = Field(default=2, gt=1, description="so many dies in a row with the same error")
     low_yield: Yield | None = Field(default=None, description="the yield is too low: {below: 50 %, after: 6}")
     pretest: Ratio = Field(default=0.5, ge=0, le=1, description="less than this share of the pre-tested dies is good")
-    golden_drift: bool = Field(default=False, description="the golden die has drifted; if false, that is only said")
+    golden_drift: bool = Field(default=False, description="the golden die has drifted; if false, it is only reported")
 
 
 class Budgets(Model):
-    """What a run may use up. Touches per pad stand in the bench file, pulses per cell under 'limits'."""
+    """Budgets of a run. That of touches per pad is in the bench file, that of pulses per cell under 'limits'."""
 
     time: Second | None = Field(default=None, gt=0, description="no die is begun that would not end in time, e.g. 14 h")
 
 
 class Batch(Model):
-    """What is said of many dies."""
+    """Rules for all dies of a campaign."""
 
     order: DieOrder = Field(default=DieOrder.MAP, description="map: as the wafer map lists them; shuffled: by the seed")
     tries: int = Field(default=0, ge=0, le=9, description="new tries of a die on which something went wrong")

@@ -19,7 +19,7 @@ from sim_backend.wafer import Wafer
 
 
 class WaferFile(Wafer):
-    """A wafer file: where the dies are, how the prober's place is proved, and how simulated dies differ."""
+    """A wafer file: the places of the dies, the fiducials, and how simulated dies differ."""
 
     map_file: FilePath | None = Field(
         default=None, description="instead of a drawing: a map as CSV (columns x and y, or a grid) or SEMI G85 XML"
@@ -41,7 +41,7 @@ class WaferFile(Wafer):
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the dies of a wafer are, and which are left out.
+    """The places of the dies of a wafer, and the dies left out.
 
     Args:
         wafer: with all its dies.
@@ -56,51 +56,51 @@ class Layout:
     source: Loaded[Any] | None
 
 
-def lay_out(entry: WaferEntry, said: WaferFile) -> Layout:
-    """Return where the dies of a wafer are, and which a campaign leaves out.
+def lay_out(entry: WaferEntry, file: WaferFile) -> Layout:
+    """Return the places of the dies of a wafer, and the dies that a campaign leaves out.
 
     Raises:
         BenchError: the map file is wrong, or an exclusion names what the map does not have.
     """
     source = None
-    if said.map_file is None:
-        prefix = len(said.name) + 1
-        places = zip(said.names, said.places, strict=True)
-        found = WaferMap(tuple(Place(x, y, name[prefix:]) for name, (x, y) in places), wafer=said.name)
-        wafer: Wafer = said
+    if file.map_file is None:
+        prefix = len(file.name) + 1
+        places = zip(file.names, file.places, strict=True)
+        wafer_map = WaferMap(tuple(Place(x, y, name[prefix:]) for name, (x, y) in places), wafer=file.name)
+        wafer: Wafer = file
     else:
-        found, raw = read_map(said)
-        source = Loaded[Any](found, said.map_file, raw, {}, {}, Node({}, said.map_file, 1))
-        own = {f: getattr(said, f) for f in Wafer.model_fields if f not in ("map", "dies")}
-        wafer = Wafer(**own, dies={p.name: (p.x, p.y) for p in found.places})
-    found = found.without(
-        [name.removeprefix(f"{said.name}-") for name in entry.exclude],
+        wafer_map, raw = read_map(file)
+        source = Loaded[Any](wafer_map, file.map_file, raw, {}, {}, Node({}, file.map_file, 1))
+        own = {f: getattr(file, f) for f in Wafer.model_fields if f not in ("map", "dies")}
+        wafer = Wafer(**own, dies={p.name: (p.x, p.y) for p in wafer_map.places})
+    wafer_map = wafer_map.without(
+        [name.removeprefix(f"{file.name}-") for name in entry.exclude],
         None if entry.include_bins is None else [str(b) for b in entry.include_bins],
         [str(b) for b in entry.exclude_bins],
     )
-    return Layout(wafer, found, {f"{said.name}-{name}": why for name, why in found.excluded.items()}, source)
+    return Layout(wafer, wafer_map, {f"{file.name}-{name}": why for name, why in wafer_map.excluded.items()}, source)
 
 
 _MAP = "a map as CSV in UTF-8 or as SEMI G85 XML"
 _START = 256
-"""Bytes in which the first character that is no blank is looked for."""
+"""Bytes searched for the first character that is no blank."""
 
 
 def _wide(raw: bytes) -> str:
-    """Return "UTF-16" or "UTF-32" if a text begins with the byte-order mark of it, else ""."""
+    """Return "UTF-16" or "UTF-32" if a text begins with its byte-order mark, else ""."""
     if raw.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "UTF-32"
     return "UTF-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
 
 
-def read_map(said: WaferFile) -> tuple[WaferMap, bytes]:
-    """Return the map in a file, and the file's bytes; XML by its first character, else it has to be CSV.
+def read_map(file: WaferFile) -> tuple[WaferMap, bytes]:
+    """Return the map in a file, and the file's bytes; XML is recognised by its first character, all else has to be CSV.
 
     Raises:
         BenchError: naming file and line: what was found and what was expected.
     """
-    path = said.map_file
-    assert path is not None, "the caller has looked"
+    path = file.map_file
+    assert path is not None, "checked by the caller"
     try:
         raw = actual(path).read_bytes()
     except OSError as error:
@@ -108,7 +108,7 @@ def read_map(said: WaferFile) -> tuple[WaferMap, bytes]:
     wide = _wide(raw)
     start = raw[:_START].decode("utf-16" if wide == "UTF-16" else "latin-1", "ignore").lstrip("\xef\xbb\xbf \t\r\n")
     if wide != "UTF-32" and start.replace("\0", "").startswith("<"):
-        return parse_g85(raw, said.map_reading, str(path)), raw
+        return parse_g85(raw, file.map_reading, str(path)), raw
     if wide:
         raise BenchError(f"{path}:1: found a text in {wide}, expected {_MAP}")
     try:
@@ -116,4 +116,4 @@ def read_map(said: WaferFile) -> tuple[WaferMap, bytes]:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise BenchError(f"{path}:{line}: found the byte 0x{raw[error.start]:02x}, expected {_MAP}") from error
-    return parse_csv(text, said.map_reading, str(path)), raw
+    return parse_csv(text, file.map_reading, str(path)), raw

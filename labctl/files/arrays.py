@@ -1,4 +1,4 @@
-"""Plain arrays from npz files that other people made: never pickled objects, and every fault in words."""
+"""Plain arrays from npz files of any source: never pickled objects, and every fault in words."""
 
 import zipfile
 import zlib

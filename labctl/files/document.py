@@ -1,9 +1,9 @@
-"""Text to a tree of nodes that remember where they were written.
+"""Text to a tree of nodes with their positions in the file.
 
 PyYAML reads YAML 1.1: `no` is False, `1e-9` a text, `010` is 8, `12:30` is 750, and the second of two equal
 keys wins in silence; none of that may end in a wrong voltage. Only its scanner, parser and composer are used
 here; plain scalars are resolved by the core schema of YAML 1.2.2 (section 10.3), nothing is constructed or
-executed, and whatever a person could have meant in two ways is refused with its line.
+executed, and every ambiguous text is refused with its line.
 """
 
 import re
@@ -32,7 +32,7 @@ _TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False"
 
 @dataclass
 class Document:
-    """A file as read: its tree, its text, what is wrong with it already, and its bytes as they are on the disk."""
+    """A file as read: its tree, its text, its problems so far, and its bytes as they are on the disk."""
 
     root: Node | None
     text: str
@@ -41,7 +41,7 @@ class Document:
 
 
 def scalar(text: str) -> Any:
-    """Return what a plain scalar means in the core schema of YAML 1.2; ValueError if it is not finite.
+    """Return the value of a plain scalar in the core schema of YAML 1.2; ValueError if it is not finite.
 
     >>> scalar("1e-9"), scalar("no"), scalar("010"), scalar("12:30"), scalar("~")
     (1e-09, 'no', 10, '12:30', None)
@@ -119,7 +119,7 @@ class _Reader:
             return None
 
     def mapping(self, node: yaml.Node, at: Path_, inside: Sequence[yaml.Node]) -> dict[str, Node]:
-        found: dict[str, Node] = {}
+        entries: dict[str, Node] = {}
         first: dict[str, int] = {}
         merged: dict[str, Node] = {}
         for key, value in node.value:
@@ -132,7 +132,7 @@ class _Reader:
                         merged = self.mapping(source, at, (*inside, source)) | merged
                     else:
                         self.problem(line, at, "found '<<' with something else, expected '<<: *name' of a mapping")
-            elif key.value in found:
+            elif key.value in entries:
                 self.problem(
                     line,
                     (*at, key.value),
@@ -140,8 +140,8 @@ class _Reader:
                 )
             else:
                 first[key.value] = line
-                found[key.value] = self.read(value, (*at, key.value), line, inside)
-        return merged | found
+                entries[key.value] = self.read(value, (*at, key.value), line, inside)
+        return merged | entries
 
 
 class _TooMuch(Exception):
@@ -157,7 +157,7 @@ def _tag(tag: str) -> str:
 
 
 def read(path: Path) -> Document:
-    """Return the document in the file `path`; whatever is wrong with it stands in its `problems`."""
+    """Return the document in the file `path`; faults are in its `problems`."""
     try:
         if path.is_dir():
             return _refused(f"{path}", "found a folder, expected a YAML file")
@@ -178,13 +178,13 @@ def read(path: Path) -> Document:
 
 
 def parse(text: str, path: Path) -> Document:
-    """Return the document in `text`, which stands in the file `path`."""
+    """Return the document in `text`, the content of the file `path`."""
     reader = _Reader(f"{path}", path)
     document = _compose(text, reader, ())
     root = document.root
     if root is not None and not isinstance(root.value, dict):
-        found = "a list" if isinstance(root.value, list) else f"the single value '{root.raw[:40]}'"
-        problem = Problem(root.where, (), f"found {found}, expected keys and values (key: value)")
+        kind = "a list" if isinstance(root.value, list) else f"the single value '{root.raw[:40]}'"
+        problem = Problem(root.where, (), f"found {kind}, expected keys and values (key: value)")
         return Document(None, text, [*document.problems, problem])
     return document
 
@@ -192,8 +192,8 @@ def parse(text: str, path: Path) -> Document:
 def _compose(text: str, reader: "_Reader", at: Path_) -> Document:
     where = reader.where
 
-    def refused(line: int, said: str) -> Document:
-        return Document(None, text, [Problem(where(line), at, said)])
+    def refused(line: int, message: str) -> Document:
+        return Document(None, text, [Problem(where(line), at, message)])
 
     try:
         loader = _Loader(text)
@@ -210,13 +210,13 @@ def _compose(text: str, reader: "_Reader", at: Path_) -> Document:
     except yaml.MarkedYAMLError as error:
         return refused(*_syntax(error, text))
     except (RecursionError, _TooMuch) as error:
-        found = str(error) if isinstance(error, _TooMuch) else f"more than {MAX_DEPTH} levels"
-        return refused(1, f"found {found}, expected what people write")
+        excess = str(error) if isinstance(error, _TooMuch) else f"more than {MAX_DEPTH} levels"
+        return refused(1, f"found {excess}, expected what people write")
     return Document(root, text, reader.problems)
 
 
 def parse_value(text: str, at: Path_) -> tuple[Node | None, list[Problem]]:
-    """Return the node that `text` after `--set key=` means, and what is wrong with it.
+    """Return the node of the `text` after `--set key=`, and its problems.
 
     A value in brackets, braces or quotes is YAML; everything else is one plain scalar, so that a path with
     a `#` or a `: ` in it needs no quotes.
@@ -246,18 +246,18 @@ def _neighbour(path: Path) -> str:
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
-    said = error.problem or error.context or str(error)
-    if "'\\t'" in said or _tab_indent(text, line):
-        said = "found a tab, expected spaces: YAML indents with spaces only"
-    elif "but found another document" in said:
-        said = "found a second document ('---'), expected one per file"
-    elif "mapping values are not allowed" in said:
-        said = "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
-    elif "undefined alias" in said:
-        said = f"{said}, expected an anchor '&name' above it"
+    message = error.problem or error.context or str(error)
+    if "'\\t'" in message or _tab_indent(text, line):
+        message = "found a tab, expected spaces: YAML indents with spaces only"
+    elif "but found another document" in message:
+        message = "found a second document ('---'), expected one per file"
+    elif "mapping values are not allowed" in message:
+        message = "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
+    elif "undefined alias" in message:
+        message = f"{message}, expected an anchor '&name' above it"
     else:
-        said = f"not YAML: {said}" + (f" {error.context}" if error.problem and error.context else "")
-    return line, said
+        message = f"not YAML: {message}" + (f" {error.context}" if error.problem and error.context else "")
+    return line, message
 
 
 def _tab_indent(text: str, line: int) -> bool:

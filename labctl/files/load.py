@@ -1,6 +1,6 @@
-"""Read a file that a person wrote into a model, or say everything that is wrong with it at once.
+"""Read a file that a person wrote into a model, or report all its faults at once.
 
-The tree of the file is changed by `--set` and by the files it names, and only then handed to the model: as
+The tree of the file is changed by `--set` and by the files it names, and only then validated by the model: as
 JSON, where a list may become a tuple but, by a second and strict reading, no text a number and no `no` a False.
 """
 
@@ -30,7 +30,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 @dataclass(frozen=True)
 class Part:
-    """What one file says of the content of another: a mapping, and where it stands in its own file."""
+    """Changes in one file to the content of another: a mapping, and its path in its own file."""
 
     node: Node
     path: Path_
@@ -38,14 +38,14 @@ class Part:
 
 @dataclass(frozen=True)
 class Loaded(Generic[M]):
-    """A model read from a file, with what provenance needs.
+    """A model read from a file, with its provenance.
 
     Args:
         value: the model.
         path: the file, as it was named.
         raw: its bytes, as they are on the disk.
-        included: verbatim text of every file that it names and that was read into it, by path.
-        overrides: what the command line set, as given.
+        included: verbatim text of every file that was read into it, by path.
+        overrides: values set on the command line, as given.
         root: the tree, included files and overrides in place.
     """
 
@@ -61,14 +61,14 @@ class Loaded(Generic[M]):
         return self.root.at(path).where
 
     def part(self, *path: str | int) -> Part:
-        """Return the mapping at `path`, to be laid over another file by `read`; empty if nothing stands there."""
+        """Return the mapping at `path`, to be laid over another file by `read`; empty if there is none."""
         node: Node | None = self.root
         for step in path:
             node = node.child(step) if node else None
         return Part(node or Node({}, None, 0), path)
 
     def error(self, text: str, *path: str | int) -> BenchError:
-        """Return an error that says `text` of the value at `path`, in the form of all other messages."""
+        """Return an error with `text` about the value at `path`, in the form of all other messages."""
         return BenchError(str(Problem(self.where(*path), path, text)))
 
 
@@ -87,7 +87,7 @@ def read(
         model: what it must be; unknown keys are refused if the model forbids them.
         overrides: values by dotted path (`{"dies.0.diameter": "55 nm"}`), each one scalar or a flow list or
             mapping of YAML; relative paths in them start at the current folder.
-        change: what another file says differently, key by key; what is wrong in it is named where it stands.
+        change: changes from another file, key by key; their faults are reported with the lines of that file.
 
     Raises:
         BenchError: naming every problem, one a line: `file:line: key.path: found ..., expected ...`.
@@ -123,7 +123,7 @@ def schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 class _Lenient(GenerateJsonSchema):
-    """Says "anything" for what JSON schema cannot say."""
+    """Gives "anything" for a type that JSON schema cannot express."""
 
     def handle_invalid_for_json_schema(self, schema: core_schema.CoreSchema, error_info: str) -> JsonSchemaValue:
         return {}
@@ -139,7 +139,7 @@ class _Reader:
         self.changed: dict[Path_, Path_] = {}
 
     def lay_over(self, change: Part) -> None:
-        """Put what another file says into the tree, mappings key by key, all else as a whole."""
+        """Put the changes of another file into the tree, mappings key by key, all else as a whole."""
         for at, node in _leaves(change.node):
             into = self.root
             for part in at[:-1]:
@@ -152,14 +152,14 @@ class _Reader:
             self.changed[at] = (*change.path, *at)
 
     def named(self, problem: Problem) -> Problem:
-        """Return `problem` with the path by which the person who wrote the value knows it."""
+        """Return `problem` with the path of the value in the file in which it is written."""
         for at, path in self.changed.items():
             if problem.path[: len(at)] == at:
                 return replace(problem, path=(*path, *problem.path[len(at) :]))
         return problem
 
     def put(self, overrides: Mapping[str, str]) -> dict[str, str]:
-        """Put overrides into the tree; return those that go into a text, which may be a file not yet read."""
+        """Put overrides into the tree; return those below a text, which may be a file not yet read."""
         pending: dict[str, str] = {}
         for key, text in overrides.items():
             value, problems = document.parse_value(text, tuple(key.split(".")))
@@ -197,7 +197,7 @@ class _Reader:
         return None
 
     def marks(self, model: type[BaseModel]) -> list[tuple[Path_, str]]:
-        """Return where the model takes a path or a file, and which."""
+        """Return the places at which the model takes a path or a file, with their kind."""
         return [
             (locate(self.root, error["loc"]), error["type"])
             for error in self._errors(model, {"file": True, "probe": True})
@@ -215,21 +215,21 @@ class _Reader:
             target = folder / Path(node.value).expanduser()
             above = {n.file.resolve() for n in (self.root.at(at[:k]) for k in range(len(at) + 1)) if n.file}
             if target.resolve() in above:
-                found = document.Document(
+                included = document.Document(
                     None, "", [Problem(f"{target}", (), "found the file inside itself, expected another")]
                 )
             else:
-                found = document.read(target)
+                included = document.read(target)
             self.problems += (
-                [Problem(node.where, at, f"{p.text} ({p.where})") for p in found.problems]
-                if found.root is None
-                else [Problem(p.where, (*at, *p.path), p.text) for p in found.problems]
+                [Problem(node.where, at, f"{p.text} ({p.where})") for p in included.problems]
+                if included.root is None
+                else [Problem(p.where, (*at, *p.path), p.text) for p in included.problems]
             )
-            if found.root is None:
+            if included.root is None:
                 self.failed.add(at)
                 continue
-            self.included[target] = found.text
-            node.value, node.file, node.line, node.origin = found.root.value, target, found.root.line, ""
+            self.included[target] = included.text
+            node.value, node.file, node.line, node.origin = included.root.value, target, included.root.line, ""
             done = True
         return done
 
@@ -244,21 +244,21 @@ class _Reader:
         except LabError as error:
             self.problems.append(Problem(f"{path}", (), str(error)))
         errors += self._converted(model, context, {locate(self.root, error["loc"]) for error in errors})
-        said = [p.path for p in self.problems if p.path]
+        reported = [p.path for p in self.problems if p.path]
         self.problems += [
             p
             for p in explain(self.root, errors, _schema_or_nothing(model) if errors else {})
-            if not any(p.path[: len(at)] == at for at in (*said, *self.failed))
+            if not any(p.path[: len(at)] == at for at in (*reported, *self.failed))
         ]
         if self.problems or value is None:
             raise _refusal([self.named(p) for p in self.problems])
         return value
 
     def _converted(self, model: type[BaseModel], context: dict[str, Any], known: set[Path_]) -> list[ErrorDetails]:
-        """Return what pydantic would convert in silence: 'no' to False, '5' to 5, true to 1.
+        """Return the values that pydantic would convert in silence: 'no' to False, '5' to 5, true to 1.
 
         A strict reading refuses these, but beneath a validator of mode "before" it refuses lists for tuples and
-        texts for enums and paths as well; so only places count at which all it has to say is about a scalar.
+        texts for enums and paths as well; so only places count at which all its errors are about a scalar.
         """
         by_path: dict[Path_, list[ErrorDetails]] = {}
         for error in self._errors(model, context, strict=True):
@@ -283,12 +283,12 @@ class _Reader:
 def _schema_or_nothing(model: type[BaseModel]) -> dict[str, Any]:
     try:
         return schema(model)
-    except Exception:  # a model without a schema still deserves its messages; only suggestions are missing then
+    except Exception:  # a model without a schema still gets its messages; only suggestions are missing then
         return {}
 
 
 def _leaves(node: Node, at: Path_ = ()) -> Iterator[tuple[Path_, Node]]:
-    """Yield what a tree of mappings holds: everything that is no mapping, and empty ones."""
+    """Yield the leaves of a tree of mappings: every value that is no mapping, and empty mappings."""
     if isinstance(node.value, dict) and (node.value or not at):
         for key, below in node.value.items():
             yield from _leaves(below, (*at, key))

@@ -1,7 +1,7 @@
-"""What pydantic found wrong, in operator words, at the line where it was written.
+"""Errors of pydantic as messages in operator words, with the line in the file.
 
 pydantic names the place by its own path, in which the branches of a union stand between the keys, and says
-what it wants in words of programming. Here both become what the person at the bench wrote and can change.
+what it expects in words of programming. Here both become the keys and words of the file.
 """
 
 import re
@@ -47,7 +47,7 @@ _SIZES: dict[str, tuple[str, str]] = {
 
 
 def locate(root: Node, loc: Sequence[str | int]) -> Path_:
-    """Return the path in the tree that pydantic's `loc` speaks of, its union branches left out.
+    """Return the path in the tree that pydantic's `loc` names, its union branches left out.
 
     A branch may have the name of a key (`survey` of kind survey); of two readings the deeper one is right.
     """
@@ -65,22 +65,22 @@ def locate(root: Node, loc: Sequence[str | int]) -> Path_:
 
 
 def explain(root: Node, errors: Sequence[ErrorDetails], schema: Mapping[str, Any]) -> list[Problem]:
-    """Return the problems that `errors` of pydantic are, in the order of the file."""
-    found: dict[Path_, list[tuple[str, str]]] = {}
+    """Return the `errors` of pydantic as problems, in the order of the file."""
+    by_path: dict[Path_, list[tuple[str, str]]] = {}
     for error in errors:
         path, kind, text = _one(root, error, schema)
-        entry = found.setdefault(path, [])
+        entry = by_path.setdefault(path, [])
         if (kind, text) not in entry:
             entry.append((kind, text))
     problems: list[Problem] = []
-    for path, said in found.items():
+    for path, entries in by_path.items():
         node = root.at(path)
-        expected = [text for kind, text in said if kind == "expected"]
-        if any(len(other) > len(path) and other[: len(path)] == path for other in found):
+        expected = [text for kind, text in entries if kind == "expected"]
+        if any(len(other) > len(path) and other[: len(path)] == path for other in by_path):
             expected = []  # one branch of a union accepted the container: only what is inside it is wrong
         if expected:
             problems.append(Problem(node.where, path, f"found {shown(node)}, expected {' or '.join(expected)}"))
-        problems += [Problem(node.where, path, text) for kind, text in said if kind != "expected"]
+        problems += [Problem(node.where, path, text) for kind, text in entries if kind != "expected"]
     order = {path: n for n, (path, _) in enumerate(root.walk())}
     return sorted(problems, key=lambda p: order.get(p.path, order.get(p.path[:-1], 0)))
 
@@ -98,7 +98,7 @@ def shown(node: Node) -> str:
 
 
 def unknown_key(key: str, known: Sequence[str]) -> str:
-    """Return what to say of a key that nobody knows: the nearest known one, or all of them."""
+    """Return the message for an unknown key, with the nearest known one or all of them."""
     near = get_close_matches(key, known, 1, 0.6) or get_close_matches(key.lower(), known, 1, 0.6)
     if near:
         return f"found the unknown key '{key}'; did you mean '{near[0]}'?"
@@ -111,11 +111,11 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         path = locate(root, loc[:-1])
         inside = next(schemas_at(schema, root, (*path, loc[-1])), {})
         if isinstance(root.at(path).value, list):
-            return path, "said", f"entry {loc[-1]} is missing{_wanted(inside)}"
-        return path, "said", f"the key '{loc[-1]}' is missing{_wanted(inside)}"
+            return path, "other", f"entry {loc[-1]} is missing{_wanted(inside)}"
+        return path, "other", f"the key '{loc[-1]}' is missing{_wanted(inside)}"
     path = locate(root, loc)
     if kind == "extra_forbidden":
-        return path, "said", unknown_key(str(path[-1]), known_keys(schema, root, path[:-1]))
+        return path, "other", unknown_key(str(path[-1]), known_keys(schema, root, path[:-1]))
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         key = str(ctx["discriminator"]).strip("'")
         tags = (
@@ -125,12 +125,12 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
             tags = _tags(schema, root, path)
             return (
                 path,
-                "said",
+                "other",
                 f"the key '{key}' is missing" + (f", expected one of {_some(tags)}" if tags else ""),
             )
         near = get_close_matches(str(ctx["tag"]), tags, 1, 0.6)
         hint = f"; did you mean '{near[0]}'?" if near else ""
-        return (*path, key), "said", f"found '{ctx['tag']}', expected one of {_some(tags)}{hint}"
+        return (*path, key), "other", f"found '{ctx['tag']}', expected one of {_some(tags)}{hint}"
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         bound, value, unit = ctx[name], root.at(path).value, _unit(schema, root, path)
@@ -150,10 +150,10 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     if base in _TYPES:
         return path, "expected", _TYPES[base]
     if kind in ("literal_error", "enum"):
-        said = root.at(path).value
+        value = root.at(path).value
         wanted = str(ctx["expected"])
         names = wanted.replace(" or ", ", ").replace("'", "").split(", ")
-        near = get_close_matches(said, names, 1, 0.6) if isinstance(said, str) else []
+        near = get_close_matches(value, names, 1, 0.6) if isinstance(value, str) else []
         return path, "expected", wanted + (f"; did you mean '{near[0]}'?" if near else "")
     message = error["msg"]
     if message.startswith("Input should be "):
@@ -162,8 +162,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     node = root.at(path)
     named = re.search(rf"(?<![\w.]){re.escape(str(node.value))}(?![\w.])", text)
     if named or isinstance(node.value, dict | list):
-        return path, "said", text
-    return path, "said", f"found {shown(node)}: {text}"
+        return path, "other", text
+    return path, "other", f"found {shown(node)}: {text}"
 
 
 def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
@@ -180,7 +180,7 @@ def _wanted(schema: Mapping[str, Any]) -> str:
 
 
 def _unit(schema: Mapping[str, Any], root: Node, path: Path_) -> str | None:
-    """Return the unit of a quantity, "" of a ratio, None of what is neither."""
+    """Return the unit of a quantity, "" of a ratio, None of any other value."""
     units = (str(inside["x-unit"]) for inside in schemas_at(schema, root, path) if "x-unit" in inside)
     return next(units, None)
 
@@ -220,14 +220,14 @@ def schemas_at(
     here: list[tuple[Mapping[str, Any], Node | None]] = [(schema, root)]
     for part in path:
         below: list[tuple[Mapping[str, Any], Node | None]] = []
-        for found, node in here:
-            for branch in _branches(schema, found, node):
+        for branch_schema, node in here:
+            for branch in _branches(schema, branch_schema, node):
                 inside = _entry(branch, part)
                 if inside:
                     below.append((inside, node.child(part) if node else None))
         here = below
-    for found, node in here:
-        yield from (s for s in _branches(schema, found, node) if keep(s))
+    for branch_schema, node in here:
+        yield from (s for s in _branches(schema, branch_schema, node) if keep(s))
 
 
 def _branches(top: Mapping[str, Any], schema: Mapping[str, Any], node: Node | None) -> Iterator[Mapping[str, Any]]:

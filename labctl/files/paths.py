@@ -1,8 +1,8 @@
 """Field types for paths in files: relative ones start at the folder of the file that names them.
 
 A campaign then works from any current folder, and a copied folder keeps working. The types cannot know in
-which file a value stands; `labctl.files.load` first asks them where paths are (validation context `probe`)
-and then hands them absolute ones.
+which file a value is; `labctl.files.load` first validates with the context `probe` to learn where paths are,
+and then passes absolute ones.
 """
 
 import os
@@ -21,10 +21,10 @@ PATH_HERE, FILE_HERE = "labctl_path_here", "labctl_file_here"
 
 @dataclass(frozen=True)
 class Kept:
-    """Files as they were: what is read when a run is taken up again.
+    """Copies of files as they were: read when a run is resumed.
 
     Args:
-        folder: where relative paths of the command line started.
+        folder: start of relative paths of the command line.
         copies: absolute path of a file that was read then -> its copy.
     """
 
@@ -37,7 +37,7 @@ _kept: ContextVar[Kept | None] = ContextVar("kept", default=None)
 
 @contextmanager
 def as_kept(kept: Kept) -> Iterator[None]:
-    """Read files as they were kept while the block lasts; those that were not kept are read where they are."""
+    """Read the kept copies of files while the block lasts; other files are read from their own paths."""
     token = _kept.set(kept)
     try:
         yield
@@ -46,20 +46,20 @@ def as_kept(kept: Kept) -> Iterator[None]:
 
 
 def here() -> Path:
-    """Return where relative paths of the command line start."""
+    """Return the folder at which relative paths of the command line start."""
     kept = _kept.get()
     return Path.cwd() if kept is None else kept.folder
 
 
 def actual(path: Path) -> Path:
-    """Return where the content of the file `path` is read."""
+    """Return the path from which the content of the file `path` is read."""
     kept = _kept.get()
     return path if kept is None else kept.copies.get(absolute(path, here()), path)
 
 
 @dataclass(frozen=True)
 class PathAsWritten:
-    """Marks a path; with `exists`, of something that must be there when the file is read."""
+    """Marks a path; with `exists`, it must exist when the file is read."""
 
     exists: bool
 
@@ -80,7 +80,7 @@ class PathAsWritten:
 
 @dataclass(frozen=True)
 class FromFile:
-    """Marks a mapping that may stand in a file of its own, named by its path."""
+    """Marks a mapping that may be in a file of its own, named by its path."""
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         def read(value: Any, info: core_schema.ValidationInfo) -> Any:

@@ -1,4 +1,4 @@
-"""What a file holds: nodes that remember where they were written, and problems that name the place."""
+"""The content of a file: nodes with their positions, and problems that name the place."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ Path_ = tuple[str | int, ...]
 
 @dataclass
 class Node:
-    """A value and where it stands.
+    """A value and its position.
 
     Args:
         value: None, bool, int, float or str; or a dict or list of nodes.
-        file: the file it stands in; None for the command line.
+        file: the file that holds it; None for the command line.
         line: its line, from 1; for the value of a key, the line of the key.
         raw: scalars as written.
-        origin: `--set` and its key, for what the command line said.
+        origin: `--set` and its key, for a value of the command line.
     """
 
     value: Any
@@ -28,7 +28,7 @@ class Node:
 
     @property
     def where(self) -> str:
-        """`file:line`, or the override that said it."""
+        """`file:line`, or the override that set it."""
         return self.origin or f"{self.file}:{self.line}"
 
     def plain(self) -> Any:
@@ -42,8 +42,8 @@ class Node:
     def child(self, part: str | int) -> "Node | None":
         """Return the entry `part` of a mapping or list, None if there is none."""
         if isinstance(self.value, dict):
-            found: Node | None = self.value.get(str(part))
-            return found
+            entry: Node | None = self.value.get(str(part))
+            return entry
         if isinstance(self.value, list):
             try:
                 index = int(part)

@@ -73,10 +73,10 @@ def load(name_or_path: str | Path) -> Dataset:
     """Return a data set by its name (`wine`, `digits`, `mnist`) or from a path.
 
     A path is a folder with the four MNIST files, or an npz file with `x_train`, `y_train`, `x_test`,
-    `y_test`. By its name MNIST is looked for in the folder LABCTL_DATA and its folder `mnist`.
+    `y_test`. By its name MNIST is searched in the folder LABCTL_DATA and its folder `mnist`.
 
     Raises:
-        BenchError: there is no such data set, it is not what it should be, or where to get it.
+        BenchError: there is no such data set, or its content is wrong; with where to get it.
     """
     if name_or_path == "wine":
         return _wine()
@@ -163,19 +163,19 @@ def _idx(folder: Path, name: str) -> IntArray:
 
 def _npz(path: Path) -> Dataset:
     keys = ("x_train", "y_train", "x_test", "y_test")
-    found = read_npz(path, lambda key: key in keys)
+    arrays = read_npz(path, lambda key: key in keys)
     for key in keys:
-        if key not in found:
+        if key not in arrays:
             raise BenchError(f"{path} has no '{key}'; expected {', '.join(keys)}")
     for part in ("train", "test"):
-        x, y = found[f"x_{part}"], found[f"y_{part}"]
+        x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
         if x.ndim != 2 or x.dtype.kind not in "fiu" or not len(x) or not np.isfinite(x).all():
             raise BenchError(f"{path}: x_{part} is {x.dtype} {x.shape}; expected finite numbers (samples, features)")
         if y.shape != x.shape[:1] or y.dtype.kind not in "iu" or y.min() < 0:
             raise BenchError(f"{path}: y_{part} is {y.dtype} {y.shape}; expected {len(x)} class numbers from 0")
-    train, test = found["x_train"], found["x_test"]
+    train, test = arrays["x_train"], arrays["x_test"]
     if train.shape[1] != test.shape[1]:
         raise BenchError(f"{path}: x_train has {train.shape[1]} features and x_test {test.shape[1]}")
-    y_train, y_test = found["y_train"].astype(np.int64), found["y_test"].astype(np.int64)
+    y_train, y_test = arrays["y_train"].astype(np.int64), arrays["y_test"].astype(np.int64)
     classes = int(max(y_train.max(), y_test.max())) + 1
     return Dataset(train.astype(np.float64), y_train, test.astype(np.float64), y_test, classes, path.name, f"{path}")

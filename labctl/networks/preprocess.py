@@ -1,7 +1,7 @@
-"""Images made fit for a die: cropped, averaged, black and white or grey, their idle pixels left out, centred.
+"""Preprocess images for a die: crop, average, binarise, leave idle pixels out, centre.
 
-The same settings go with the trained weights and with the campaign that infers with them: weights are worth
-nothing on other pixels.
+The same settings go with the trained weights and with the campaign that infers with them: weights are useless
+on other pixels.
 """
 
 from dataclasses import replace
@@ -18,16 +18,16 @@ from labctl.networks.datasets import Dataset
 
 
 class Shades(StrEnum):
-    """What a pixel may be."""
+    """Values of a pixel."""
 
     GREY = "grey"
     BINARY = "binary"
 
 
 class Preprocess(Model):
-    """What is done to square images, in this order: crop, average, binarise, leave pixels out, centre.
+    """Preprocessing of square images, in this order: crop, average, binarise, leave pixels out, centre.
 
-    As it stands it changes nothing.
+    The defaults change nothing.
     """
 
     crop: Annotated[
@@ -46,7 +46,7 @@ class Preprocess(Model):
     def apply(self, data: Dataset) -> Dataset:
         """Return the data set with its images preprocessed; BenchError if they cannot be.
 
-        What varies, and means, are those of the training samples.
+        Variances and means are those of the training samples.
         """
         if self == Preprocess():
             return data
@@ -83,7 +83,7 @@ class Preprocess(Model):
         middle = x.reshape(-1, side, side)[:, first : first + new, first : first + new]
         small = new // self.average
         blocks = middle.reshape(-1, small, self.average, small, self.average)
-        found: FloatArray = blocks.mean(axis=(2, 4), dtype=x.dtype).reshape(len(x), -1)
+        pixels: FloatArray = blocks.mean(axis=(2, 4), dtype=x.dtype).reshape(len(x), -1)
         if self.shades is Shades.BINARY:
-            found = (found > self.threshold).astype(x.dtype)
-        return found
+            pixels = (pixels > self.threshold).astype(x.dtype)
+        return pixels

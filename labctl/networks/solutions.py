@@ -73,9 +73,9 @@ class Solutions:
         try:
             scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), (len(self), layers))
         except ValueError:
-            found = np.shape(scale)
+            shape = np.shape(scale)
             raise BenchError(
-                f"scale has the shape {found}; expected one, ({layers},) or ({len(self)}, {layers})"
+                f"scale has the shape {shape}; expected one, ({layers},) or ({len(self)}, {layers})"
             ) from None
         if not (np.isfinite(scales) & (scales > 0)).all():
             raise BenchError("the network scale is a positive number")
@@ -105,28 +105,28 @@ def load(path: str | Path) -> Solutions:
     beside the solutions.
 
     Raises:
-        BenchError: naming file, key, what was found and what was expected.
+        BenchError: naming file, key, what was arrays and what was expected.
     """
     path = Path(path)
-    found = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None)
-    votes = found.pop("votes", np.array(1))
+    arrays = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None)
+    votes = arrays.pop("votes", np.array(1))
     if votes.shape != () or votes.dtype.kind not in "iu":
         raise BenchError(f"{path}: votes is {votes.dtype} {votes.shape}; expected one whole number")
-    layers = max((int(key[2:].split("_")[0]) for key in found if key != "index"), default=0)
+    layers = max((int(key[2:].split("_")[0]) for key in arrays if key != "index"), default=0)
     if not layers:
         raise BenchError(f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index")
     if not 1 <= layers <= 100:
         raise BenchError(f"{path} names layer {layers}; expected layers numbered 1, 2, ...")
     wanted = ["index", *(f"fc{k}_{kind}" for k in range(1, layers + 1) for kind in ("devices", "bias"))]
     for key in wanted:
-        if key not in found:
+        if key not in arrays:
             raise BenchError(f"{path} has no '{key}'; expected {', '.join(wanted)}")
-    if set(found) - set(wanted):
-        raise BenchError(f"{path} has '{min(set(found) - set(wanted))}'; expected {', '.join(wanted)}")
+    if set(arrays) - set(wanted):
+        raise BenchError(f"{path} has '{min(set(arrays) - set(wanted))}'; expected {', '.join(wanted)}")
     checked = Solutions(
-        found["index"],
-        tuple(found[f"fc{k}_devices"] for k in range(1, layers + 1)),
-        tuple(found[f"fc{k}_bias"] for k in range(1, layers + 1)),
+        arrays["index"],
+        tuple(arrays[f"fc{k}_devices"] for k in range(1, layers + 1)),
+        tuple(arrays[f"fc{k}_bias"] for k in range(1, layers + 1)),
         path,
         int(votes),
     )

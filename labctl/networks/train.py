@@ -1,4 +1,4 @@
-"""Train networks as a file says: data, preprocessing, defects from a run, checkpoints, and a solution file at the end.
+"""Train networks from a file: data, preprocessing, defects from a run, checkpoints, and a solution file at the end.
 
 A training that was stopped or killed goes on from its checkpoint when it is started again in the same way.
 """
@@ -40,7 +40,7 @@ CHECKPOINT_EVERY = 20.0
 
 
 class Method(StrEnum):
-    """What a network is told of defects."""
+    """Which defects a network is trained with."""
 
     BASELINE = "baseline"
     HARDWARE_AWARE = "hardware-aware"
@@ -48,7 +48,7 @@ class Method(StrEnum):
 
 
 class Training(Recipe):
-    """What a training file says."""
+    """The settings in a training file."""
 
     method: Annotated[
         Method,
@@ -70,7 +70,7 @@ class Training(Recipe):
     ] = None
 
     @model_validator(mode="after")
-    def _told_of_defects(self) -> Self:
+    def _survey_given(self) -> Self:
         if self.method is not Method.BASELINE and self.survey is None:
             raise ValueError(f"{self.method.value} training needs the run with the survey of its dies: survey: RUN")
         if self.method is Method.HARDWARE_AWARE and self.networks != 1:
@@ -80,7 +80,7 @@ class Training(Recipe):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is.
+    """Progress of a training.
 
     Args:
         accuracy: mean over the networks, of the epoch just ended, on the judging samples and their own cells.
@@ -95,7 +95,7 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What came of a training.
+    """Result of a training.
 
     Args:
         accuracy_train: (s,), in software.
@@ -124,25 +124,25 @@ def train(
     progress: Callable[[Progress], None] = lambda now: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Report:
-    """Train what the file `config` says and write the solutions to the new file `out`.
+    """Train the networks of the file `config` and write the solutions to the new file `out`.
 
     Args:
         overrides: values by dotted path, as `files.read` takes them.
         progress: called after every epoch.
-        stop: asked after every epoch; True ends the training with a checkpoint.
+        stop: called after every epoch; True ends the training with a checkpoint.
 
     Raises:
         BenchError: the file, the data or the survey is wrong, or JAX is missing.
         StorageError: `out` exists or cannot be written.
-        Stopped: `stop` asked for it; the same call goes on from there.
+        Stopped: `stop` returned True; the same call goes on from there.
     """
     began, out = time.monotonic(), Path(out)
     if out.exists():
         raise StorageError(f"{out} exists already; expected a new file, nothing was written over")
     training = files.load(config, Training, overrides)
     data = training.preprocess.apply(datasets.load(training.data))
-    found = [] if training.survey is None else surveys(training.survey, training.dies)
-    maps = _maps(training, found)
+    surveyed = [] if training.survey is None else surveys(training.survey, training.dies)
+    maps = _maps(training, surveyed)
     recipe = Recipe(**{name: getattr(training, name) for name in Recipe.model_fields})
     per_die = training.method is Method.HARDWARE_AWARE
     kept = len(maps) if per_die else training.networks
@@ -153,21 +153,21 @@ def train(
         layers = zip(*maps, strict=True)
         given["cells"] = [np.repeat(np.stack(layer), training.candidates, axis=0) for layer in layers]
     elif training.method is Method.STATISTICS_AWARE:
-        given["population"] = population(found)
+        given["population"] = population(surveyed)
     trainer = Trainer(recipe, data.x_train, data.y_train, seeds, **given)
     checkpoint = _Checkpoint(out.with_name(out.name + ".checkpoint.npz"), _fingerprint(training, data, given))
     checkpoint.restore(trainer)
     _epochs(trainer, checkpoint, progress, stop)
     chosen = _best(trainer.result().accuracy, kept, training.candidates, per_die)
-    report = _write(out, training, data, trainer.result().take(chosen), seeds[chosen], found, maps)
+    report = _write(out, training, data, trainer.result().take(chosen), seeds[chosen], surveyed, maps)
     checkpoint.remove()
     return Report(*report, seconds=time.monotonic() - began)
 
 
-def _maps(training: Training, found: Sequence[DieSurvey]) -> list[list[FloatArray]]:
+def _maps(training: Training, surveyed: Sequence[DieSurvey]) -> list[list[FloatArray]]:
     """Return, per die, the cells under each layer, as they are tiled on the die."""
     maps = []
-    for survey in found:
+    for survey in surveyed:
         kernels, rows, cols = survey.g_p.shape
         tiling = Tiling(training.shapes, Geometry(kernels, rows, cols, Kind.ONE_T_ONE_R))
         maps.append(layer_cells(survey.cells, tiling))
@@ -213,10 +213,10 @@ def _write(
     data: Dataset,
     trained: Trained,
     seeds: IntArray,
-    found: Sequence[DieSurvey],
+    surveyed: Sequence[DieSurvey],
     maps: Sequence[list[FloatArray]],
 ) -> tuple[Path, Method, int, FloatArray, FloatArray, tuple[str, ...], FloatArray]:
-    """Judge the networks on the test samples, write the file, and return what the report says."""
+    """Evaluate the networks on the test samples, write the file, and return the fields of the report."""
     sign = training.activation is Activation.SIGN
     per_die = training.method is Method.HARDWARE_AWARE
     train_ = trained.accuracy_on(data.x_train, data.y_train, sign=sign)
@@ -228,14 +228,14 @@ def _write(
     elif maps:
         each = [trained.accuracy_on(data.x_test, data.y_test, cells, sign=sign) for cells in maps]
         on_dies = np.stack(each, axis=1)
-    names = tuple(survey.name for survey in found)
-    said = training.model_dump(mode="json", exclude={"survey"})
+    names = tuple(survey.name for survey in surveyed)
+    settings = training.model_dump(mode="json", exclude={"survey"})
     beside: dict[str, npt.ArrayLike] = {
         "scale": trained.scale,
         "seed": seeds,
         "accuracy_train": train_,
         "accuracy_test": test,
-        "training": np.array(json.dumps(said)),
+        "training": np.array(json.dumps(settings)),
     }
     if per_die:
         beside["die"] = np.array(names)
@@ -245,7 +245,7 @@ def _write(
 
 
 def _fingerprint(training: Training, data: Dataset, given: Mapping[str, Any]) -> str:
-    """Return a digest of all that decides what comes out: settings, samples, cells."""
+    """Return a digest of all that determines the result: settings, samples, cells."""
     digest = hashlib.sha256(training.model_dump_json(exclude={"survey"}).encode())
     cells = given.get("cells", [given["population"]] if "population" in given else [])
     for array in (data.x_train, data.y_train, *cells):

@@ -1,6 +1,6 @@
-"""What training and campaigns hand each other: the file of trained solutions, and the surveys of a run.
+"""The exchange of training and campaigns: the file of trained solutions, and the surveys of a run.
 
-The file carries, beside the weights, what a campaign must know to use them: the network scale of each layer, the
+The file has, beside the weights, all that a campaign needs to use them: the network scale of each layer, the
 preprocessing of the data, and, for networks trained for one die each, the name of that die.
 """
 
@@ -27,7 +27,7 @@ from protocols.chip_readout import Activation
 
 @dataclass(frozen=True, eq=False)
 class TrainedFile:
-    """A solution file and what goes with it.
+    """A solution file with the settings of its training.
 
     Args:
         scale: (s, K), network scale that each layer was trained with.
@@ -44,7 +44,7 @@ class TrainedFile:
     dies: tuple[str, ...]
 
     def for_die(self, name: str) -> "TrainedFile":
-        """Return what is for the die `name`: all, or its own. BenchError if there are others' only."""
+        """Return the solutions for the die `name`: all, or its own. BenchError if there are only those of others."""
         if not self.dies:
             return self
         if name not in self.dies:
@@ -57,30 +57,30 @@ class TrainedFile:
 
 
 def read_trained(path: str | Path) -> TrainedFile:
-    """Return the solutions of a file and what goes with them; a file that is not of our training has scale 1.
+    """Return the solutions of a file and the settings of their training; a file from elsewhere has scale 1.
 
     Raises:
-        BenchError: as `solutions.load`, or what goes with them does not fit them.
+        BenchError: as `solutions.load`, or the settings do not fit the solutions.
     """
     path = Path(path)
-    found = solutions.load(path)
+    networks = solutions.load(path)
     beside = read_npz(path, lambda key: key in ("scale", "die", "training"))
-    shape = (len(found), len(found.devices))
+    shape = (len(networks), len(networks.devices))
     scale = beside.get("scale", np.ones(shape))
     if scale.shape != shape or scale.dtype.kind != "f" or not (np.isfinite(scale) & (scale > 0)).all():
         raise BenchError(f"{path}: scale is {scale.dtype} {scale.shape}; expected positive numbers {shape}")
-    said: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     try:
         if "training" in beside:
-            said = json.loads(str(beside["training"]))
-        preprocess = Preprocess.model_validate(said.get("preprocess", {}))
-        activation, data = Activation(said.get("activation", "tanh")), str(said.get("data", ""))
+            settings = json.loads(str(beside["training"]))
+        preprocess = Preprocess.model_validate(settings.get("preprocess", {}))
+        activation, data = Activation(settings.get("activation", "tanh")), str(settings.get("data", ""))
     except (ValueError, AttributeError, ValidationError) as error:
         raise BenchError(f"{path}: 'training' cannot be read: {error}") from error
     dies = tuple(str(name) for name in np.atleast_1d(beside.get("die", np.array([], np.str_))))
-    if dies and len(dies) != len(found):
-        raise BenchError(f"{path} names {len(dies)} dies for {len(found)} solutions")
-    return TrainedFile(found, scale, preprocess, activation, data, dies)
+    if dies and len(dies) != len(networks):
+        raise BenchError(f"{path} names {len(dies)} dies for {len(networks)} solutions")
+    return TrainedFile(networks, scale, preprocess, activation, data, dies)
 
 
 def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:
@@ -95,19 +95,19 @@ def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurve
     opened = open_run(run)
     if dies is not None and (missing := [name for name in dies if name not in opened.dies]):
         raise BenchError(f"{run} has no die {missing[0]}; it has {', '.join(opened.dies)}")
-    found = []
+    surveyed_dies = []
     for name in opened.dies if dies is None else dies:
         die = opened.die(name)
         if "survey" in die.tables:
             surveyed = die.table("survey")
             read = die.table("inference_map") if "inference_map" in die.tables else surveyed
             rows, mapped = (_newest(f"{run}: of die {name}", table) for table in (surveyed, read))
-            found.append(DieSurvey(name, read["g_p"][mapped], read["g_ap"][mapped], surveyed["defect"][rows]))
+            surveyed_dies.append(DieSurvey(name, read["g_p"][mapped], read["g_ap"][mapped], surveyed["defect"][rows]))
         elif dies is not None:
             raise BenchError(f"{run}: die {name} was not surveyed")
-    if not found:
+    if not surveyed_dies:
         raise BenchError(f"{run} has no surveyed die; expected the run of a campaign with a survey")
-    return found
+    return surveyed_dies
 
 
 def _newest(whose: str, table: Table) -> IntArray:
@@ -115,5 +115,5 @@ def _newest(whose: str, table: Table) -> IntArray:
     kernels, last = np.unique(np.asarray(table["kernel"])[::-1], return_index=True)
     if not np.array_equal(kernels, np.arange(len(kernels))):
         raise BenchError(f"{whose} only the kernels {kernels.tolist()} were surveyed")
-    found: IntArray = table.rows - 1 - last
-    return found
+    rows: IntArray = table.rows - 1 - last
+    return rows

@@ -1,7 +1,7 @@
-"""Addresses of instruments: one text for all ways to write the VISA address of one, and what names of hosts mean.
+"""Addresses of instruments: one text for all ways to write the VISA address of one, and addresses of named hosts.
 
-A name is another way to write an address, and what it means is known to a resolver that may change its mind, or be gone
-at the moment at which somebody switches a bench off. So an instrument that is addressed by name has several identities:
+A host name is another way to write an address; its resolver may change its answer, or be unreachable at the moment at
+which a bench is switched off. So an instrument that is addressed by name has several identities:
 one by the name, and one by each address that the name has now.
 """
 
@@ -54,7 +54,7 @@ def _parts(resource: str) -> tuple[str, str]:
     first, *rest = (part.strip() for part in resource.strip().upper().replace("{", "(").replace("}", ")").split("::"))
     kind = rest.pop() if rest and rest[-1] in ("INSTR", "SOCKET", "RAW") else "INSTR"
     if re.fullmatch(r"TCPIP\d*", first) and rest:
-        # what follows the host is another door to the same instrument, or one of several behind a gateway
+        # the parts after the host are another port of the same instrument, or one of several behind a gateway
         host, door = _host(rest)
         door = [_number(part) for part in door]
         same = door and (door[0] in _DOORS if kind == "SOCKET" else re.match(r"((INST|HISLIP)0?)?(,|$)", door[0]))
@@ -71,7 +71,7 @@ def _parts(resource: str) -> tuple[str, str]:
 
 
 def _host(rest: list[str]) -> tuple[str, list[str]]:
-    """Return the host, in lower case, and what follows it; an IPv6 address has the separator of VISA in itself."""
+    """Return the host, in lower case, and the parts after it; an IPv6 address has the separator of VISA in itself."""
     joined = "::".join(rest)
     if bracketed := re.match(r"\[([^\]]*)\](?:::|$)", joined):
         door = joined[bracketed.end() :]
@@ -104,7 +104,7 @@ def _usb_id(text: str) -> str:
 
 
 def _literals(host: str) -> tuple[str, ...]:
-    """Return what a host means that is a number, the likeliest first; empty for a name.
+    """Return the IP addresses that a numeric host may mean, the likeliest first; empty for a name.
 
     VISA takes 192.0.2.011 for a decimal number, and the sockets of many systems for an octal one: it is both.
 
@@ -157,41 +157,41 @@ class Names:
     ) -> None:
         self._lookup, self._bound, self._kept, self._clock = lookup or _resolved, bound, kept, clock
         self._known: dict[str, tuple[str, ...]] = {}
-        self._asked: dict[str, tuple[threading.Event, float]] = {}
+        self._lookups: dict[str, tuple[threading.Event, float]] = {}
 
     def addresses(self, hosts: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """Return the addresses of names of hosts, as far as they are known within the bound."""
         names = tuple(dict.fromkeys(hosts))
-        asked = [self._ask(name) for name in names if self._is_due(name)]
+        pending = [self._look_up(name) for name in names if self._is_due(name)]
         end = time.monotonic() + self._bound
-        for answered in asked:
+        for answered in pending:
             answered.wait(max(0.0, end - time.monotonic()))
         return {name: self._known.get(name, ()) for name in names}
 
     def _is_due(self, name: str) -> bool:
-        if name not in self._asked:
+        if name not in self._lookups:
             return True
-        answered, at = self._asked[name]
+        answered, at = self._lookups[name]
         return answered.is_set() and self._clock() - at >= self._kept
 
-    def _ask(self, name: str) -> threading.Event:
+    def _look_up(self, name: str) -> threading.Event:
         answered = threading.Event()
-        self._asked[name] = answered, self._clock()
-        # a daemon: whoever leaves does not wait for a resolver that hangs
+        self._lookups[name] = answered, self._clock()
+        # a daemon: the process does not wait at its end for a resolver that hangs
         threading.Thread(target=self._answer, args=(name, answered), name=f"look up {name}", daemon=True).start()
         return answered
 
     def _answer(self, name: str, answered: threading.Event) -> None:
         try:
             self._known[name] = tuple(sorted({_plain(address) for address in self._lookup(name)}))
-        except (OSError, ValueError):  # what was known before is the best that there is
+        except (OSError, ValueError):  # the earlier answer stays
             pass
         finally:
             answered.set()
 
 
 def _resolved(host: str) -> list[str]:
-    """Return the addresses of a host as the system knows them. Raises OSError, or UnicodeError for what is no name."""
+    """Return the addresses of a host as the system knows them. Raises OSError, or UnicodeError for an invalid name."""
     return [str(sockaddr[0]) for *_, sockaddr in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
 
 

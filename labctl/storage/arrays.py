@@ -1,7 +1,7 @@
 """Nested values as text with their arrays set aside, and files that are there after a power cut.
 
 Column currents of one night are gigabytes and most bias arrays repeat, so a journal row names its arrays by
-what they hold: equal ones are stored once, a damaged one is noticed, a view that repeats one row costs one row,
+their digest: equal ones are stored once, a damaged one is noticed, a view that repeats one row costs one row,
 and patterns that select one cell of many (`labctl.storage.deduplicate`) cost their distinct rows and an index.
 """
 
@@ -51,13 +51,13 @@ def compact(array: Array) -> Array:
 
 def digest_of(array: Array) -> str:
     """Return the sha256 of dtype, shape and bytes of `array`, as hexadecimal digits."""
-    found = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
-    found.update(raw(array).data)
-    return found.hexdigest()
+    digest = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(raw(array).data)
+    return digest.hexdigest()
 
 
 def raw(array: Array) -> npt.NDArray[np.uint8]:
-    """Return the bytes of `array` in the order of its elements, not copied if they lie in memory so."""
+    """Return the bytes of `array` in the order of its elements, not copied if it is contiguous."""
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
@@ -77,7 +77,7 @@ def check_text(text: str, name: str) -> None:
 
 
 def encode(body: object, put: Put) -> str:
-    """Return `body` as JSON text; `put` takes an array and its path, returns what stands for it.
+    """Return `body` as JSON text; `put` takes an array and its path, and returns the object that stands for it.
 
     A body is made of mappings with text keys, sequences, dataclasses (stored as their fields), enums (as
     their value), numpy scalars, numbers, bools, texts, None and arrays. Raises TypeError for anything else.
@@ -110,19 +110,19 @@ def encode(body: object, put: Put) -> str:
 
 
 def decode(text: str, get: Callable[[dict[str, Any]], object]) -> Any:
-    """Return the body that `encode` made `text` of; `get` returns the array that an object stands for."""
+    """Return the body that `encode` turned into `text`; `get` returns the array that an object stands for."""
 
-    def build(found: dict[str, Any]) -> object:
-        if "$array" in found:
-            return get(found)
-        return {k[1:] if k.startswith("$$") else k: v for k, v in found.items()}
+    def build(mapping: dict[str, Any]) -> object:
+        if "$array" in mapping:
+            return get(mapping)
+        return {k[1:] if k.startswith("$$") else k: v for k, v in mapping.items()}
 
     return json.loads(text, object_hook=build)
 
 
 @contextmanager
 def storage(path: Path, doing: str) -> Iterator[None]:
-    """Turn what the system or SQLite says about `path` into a StorageError that says what to do."""
+    """Turn errors of the system or SQLite about `path` into a StorageError with advice."""
     try:
         yield
     except (OSError, sqlite3.Error) as error:
@@ -153,7 +153,7 @@ def sync(fd: int) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the names in `folder` are on the disk; Windows sees to that without a call."""
+    """Return when the names in `folder` are on the disk; Windows needs no call for that."""
     if os.name == "posix":
         fd = os.open(folder, os.O_RDONLY)
         try:
@@ -173,7 +173,7 @@ def save_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
     for digest, array in arrays.items():
         path, part = folder / f"{digest}.npy", folder / f"{digest}.npy.part"
         with storage(path, "write an array"):
-            # numpy writing to a file itself would not say why it failed
+            # numpy writing to a file itself does not report why it failed
             data = io.BytesIO()
             np.save(data, array, allow_pickle=False)
             with part.open("wb") as file:
@@ -200,7 +200,7 @@ def quarantine(run: Path, path: Path) -> Path:
 
 
 def leftovers(folder: Path, kept: Collection[str]) -> list[Path]:
-    """Return the files of `folder` that hold none of the arrays `kept`: somebody was killed before naming them."""
+    """Return the files of `folder` with none of the arrays `kept`: their writer was killed before its commit."""
     if not folder.is_dir():
         return []
     with storage(folder, "look for leftovers"):

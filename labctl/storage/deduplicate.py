@@ -21,7 +21,7 @@ SMALLEST = 1 << 12
 """Bytes below which an array is kept whole: an index would save less than its row in the journal costs."""
 _GAIN = 2
 _SAMPLE = 1 << 15
-"""Words looked at first: enough to see that the 4096 steps of a converter repeat."""
+"""Words sampled first: enough to see that the 4096 steps of a converter repeat."""
 
 _SLOTS = 21
 """Bits of the number of slots in which equal keys find each other, which is three times as fast as to sort them."""
@@ -36,7 +36,7 @@ _room = _Room()
 
 
 def parts_of(array: Array) -> tuple[Array, Array | None]:
-    """Return what there is to store of `array`: `whole`, None, or `rows`, `index`.
+    """Return the parts of `array` to store: `whole`, None, or `rows`, `index`.
 
     `array` equals ``np.broadcast_to(whole, array.shape)``, or the same of ``rows[index]``, to the last bit. The index
     (uint8, uint16 or uint32) has the shape of the first axis, or of the whole array when it is elements that
@@ -47,8 +47,8 @@ def parts_of(array: Array) -> tuple[Array, Array | None]:
         return base, None
     for axes in sorted({1, base.ndim}):
         entries = base.reshape(math.prod(base.shape[:axes]), -1)
-        if found := _factored(np.ascontiguousarray(entries)):
-            rows, index = found
+        if factors := _factored(np.ascontiguousarray(entries)):
+            rows, index = factors
             return rows.reshape(-1, *base.shape[axes:]), index.reshape(base.shape[:axes])
     return base, None
 
@@ -59,7 +59,7 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
     if number < _GAIN or size < _GAIN:
         return None
     words = _words(entries)
-    # a part tells at once that noise does not repeat
+    # a sample shows quickly that noise does not repeat
     if (step := words.size // _SAMPLE) > 1:
         sample = np.sort(_keys(words[::step]))
         if (1 + np.count_nonzero(sample[1:] != sample[:-1])) * _GAIN > len(sample):
@@ -75,31 +75,31 @@ def _factored(entries: Array) -> tuple[Array, Array] | None:
     first = first[np.argsort(keys[first])]
     place = np.empty(number, kind)
     place[first] = np.arange(len(first))
-    # two rows with one key are possible, though hardly ever seen, and then not taken for one; a word is its own key
+    # two different rows may share a key, though hardly ever: the array is then kept whole; a word is its own key
     if words.shape[1] > 1 and not np.array_equal(words.take(alike, axis=0), words):
         return None
     return entries[first], place.take(alike)
 
 
 def _alike(keys: Words) -> Places | None:
-    """Return (n,) where each key is found again, the same place for all that are equal; None if too few are."""
+    """Return (n,) one index per key, the same for equal keys; None if too few are equal."""
     here, table = np.arange(len(keys)), _room.table
     for odd in _weights(2):
         slot = ((keys * odd) >> np.uint64(64 - _SLOTS)).view(np.int64)
-        # never cleared: what is taken has just been put there, by the last of those that share a slot
+        # never cleared: every slot that is read has just been written, by the last of the keys that share it
         table[slot] = here
-        found: Places = table.take(slot)
+        alike: Places = table.take(slot)
         # there are at least as many different keys as slots in use
-        if np.count_nonzero(found == here) * _GAIN > len(keys):
+        if np.count_nonzero(alike == here) * _GAIN > len(keys):
             return None
-        if np.array_equal(keys.take(found), keys):
-            return found
+        if np.array_equal(keys.take(alike), keys):
+            return alike
     # different keys shared a slot
     order = np.argsort(keys)
     new = np.concatenate(([True], keys[order[1:]] != keys[order[:-1]]))
-    found = np.empty(len(keys), np.int64)
-    found[order] = order[new][np.cumsum(new) - 1]
-    return found
+    alike = np.empty(len(keys), np.int64)
+    alike[order] = order[new][np.cumsum(new) - 1]
+    return alike
 
 
 def _words(entries: Array) -> Words:
@@ -111,7 +111,7 @@ def _words(entries: Array) -> Words:
 
 
 def _keys(words: Words) -> Words:
-    """Return one word per row that tells rows apart; a row of one word is its own."""
+    """Return one word per row as its key; a row of one word is its own key."""
     if words.shape[1] == 1:
         return words[:, 0]
     # round voltages have zeros in their low bits, small numbers in their high ones: a product carries upwards only

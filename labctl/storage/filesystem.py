@@ -1,8 +1,8 @@
-"""Whether a run may live in a folder: on a disk of this computer, and not where another program moves files about.
+"""Check the folder of a run: on a disk of this computer, and not in a folder that another program synchronises.
 
 On a network file system one lost second of network ends a night, and locks, fsync and the shared memory of a
 write-ahead log do not mean what they mean on a disk. A program that synchronises a folder opens, replaces and renames
-files under the hands of whoever writes them.
+files while they are being written.
 """
 
 import ctypes
@@ -32,7 +32,7 @@ _SYNCED = re.compile(
     r"( ?\(.+\)| - .+)?",
     re.IGNORECASE,
 )
-"""Names that such programs give to their folders: "Dropbox (Personal)", "OneDrive - University"."""
+"""Names that synchronising programs give to their folders: "Dropbox (Personal)", "OneDrive - University"."""
 _INSIDE = {"library/mobile documents": "iCloud Drive", "library/cloudstorage": "a cloud storage"}
 _MARKS = {
     ".dropbox.cache": "Dropbox",
@@ -42,13 +42,13 @@ _MARKS = {
     ".tmp.driveupload": "Google Drive",
     ".849C9593-D756-4E56-8D6E-42412F2A707B": "OneDrive",
 }
-"""Files and folders that such programs keep at the top of what they synchronise."""
+"""Files and folders that synchronising programs keep at the top of a synchronised folder."""
 _MARK_PATTERNS = {".sync_*.db": "Nextcloud", "._sync_*.db": "Nextcloud"}
 
 
 @dataclass(frozen=True)
 class Mount:
-    """One mounted file system: where, of what kind, and what it is made of."""
+    """One mounted file system: mount point, kind and source."""
 
     point: str
     kind: str
@@ -56,10 +56,10 @@ class Mount:
 
 
 def check_place(folder: Path, *, accept: bool = False, mounts: Sequence[Mount] | None = None) -> tuple[str, ...]:
-    """Return what is to be noted of the place of `folder`, which need not be there yet, in operator words.
+    """Return remarks on the place of `folder`, which need not exist yet, in operator words.
 
     Args:
-        accept: note what would be refused.
+        accept: return as a remark what would be refused.
         mounts: the mounted file systems, by default those of this computer.
 
     Raises:
@@ -72,37 +72,37 @@ def check_place(folder: Path, *, accept: bool = False, mounts: Sequence[Mount] |
             f"{folder} {'; and it '.join(refused)}. Keep the run on a disk of this computer and copy it afterwards, "
             "or accept the place with --accept-place"
         )
-    found = [f"{folder} {text}; this was accepted" for text in refused]
+    remarks = [f"{folder} {text}; this was accepted" for text in refused]
     mount = mount_of(folder, mounts)
     if mount is not None and mount.kind in _MEMORY:
-        found.append(f"{folder} is in memory ({mount.kind} on {mount.point}): a power cut loses it")
-    return tuple(found)
+        remarks.append(f"{folder} is in memory ({mount.kind} on {mount.point}): a power cut loses it")
+    return tuple(remarks)
 
 
 def mount_of(folder: Path, mounts: Sequence[Mount] | None = None) -> Mount | None:
-    """Return the file system that holds `folder`, an absolute path without links; None where no list of them is."""
+    """Return the file system that holds `folder`, an absolute path without links; None if the mounts are unknown."""
     inside = [m for m in (_mounts() if mounts is None else mounts) if Path(m.point) in (folder, *folder.parents)]
     # of two at one point, the later one covers the earlier
     return max(reversed(inside), key=lambda m: len(Path(m.point).parts), default=None)
 
 
 def parse_mountinfo(text: str) -> list[Mount]:
-    """Return what Linux says in /proc/self/mountinfo, in its order; its format is that of proc(5).
+    """Return the mounts in Linux's /proc/self/mountinfo, in its order; the format is that of proc(5).
 
     >>> parse_mountinfo("36 35 0:42 / /home/my\\\\040lab rw shared:1 - nfs4 server:/export rw,vers=4.2")
     [Mount(point='/home/my lab', kind='nfs4', source='server:/export')]
     """
-    found = []
+    mounts = []
     for line in text.splitlines():
         before, dash, after = line.partition(" - ")
         if dash:
             kind, source, *_ = (*after.split(" "), "")
-            found.append(Mount(_unescaped(before.split(" ")[4]), kind, _unescaped(source)))
-    return found
+            mounts.append(Mount(_unescaped(before.split(" ")[4]), kind, _unescaped(source)))
+    return mounts
 
 
 def parse_mount(text: str) -> list[Mount]:
-    """Return what the command ``mount`` says on macOS and the BSDs, in its order.
+    """Return the mounts in the output of ``mount`` on macOS and the BSDs, in its order.
 
     >>> parse_mount("//lab@server/data on /Volumes/my data (smbfs, nodev, nosuid)")
     [Mount(point='/Volumes/my data', kind='smbfs', source='//lab@server/data')]
@@ -112,7 +112,7 @@ def parse_mount(text: str) -> list[Mount]:
 
 
 def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda found: chr(int(found[1], 8)), text)
+    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
 
 
 def _mounts() -> list[Mount]:
@@ -125,7 +125,7 @@ def _mounts() -> list[Mount]:
 
 
 def _remote(folder: Path, mounts: Sequence[Mount] | None) -> str:
-    """Return how `folder` is not on a disk of this computer, "" if it is."""
+    """Return why `folder` is not on a disk of this computer, "" if it is."""
     if sys.platform == "win32":
         # 4 is DRIVE_REMOTE; a path such as \\server\share is a drive too
         root = os.path.splitdrive(folder)[0] + "\\"
@@ -144,12 +144,14 @@ def _remote(folder: Path, mounts: Sequence[Mount] | None) -> str:
 
 
 def _synchronised(folder: Path) -> str:
-    """Return which program synchronises `folder`, "" if none is known to."""
-    said = dict(_said_by_programs(os.environ, Path.home()))
+    """Return the program that synchronises `folder`, in operator words, "" if none is known."""
+    declared = dict(_declared_by_programs(os.environ, Path.home()))
     for above in (folder, *folder.parents):
         within = "/".join(above.parts[-2:]).lower()
         name = (
-            said.get(above) or _INSIDE.get(within) or next((w for m, w in _MARKS.items() if (above / m).exists()), "")
+            declared.get(above)
+            or _INSIDE.get(within)
+            or next((w for m, w in _MARKS.items() if (above / m).exists()), "")
         )
         if not name and _SYNCED.fullmatch(above.name):
             name = above.name
@@ -161,9 +163,9 @@ def _synchronised(folder: Path) -> str:
     return ""
 
 
-def _said_by_programs(environ: Mapping[str, str], home: Path) -> list[tuple[Path, str]]:
-    """Return the folders that such programs themselves say they synchronise, each with the program."""
-    found = [
+def _declared_by_programs(environ: Mapping[str, str], home: Path) -> list[tuple[Path, str]]:
+    """Return the folders that programs declare as synchronised, each with its program."""
+    folders = [
         (Path(os.path.realpath(environ[key])), "OneDrive")
         for key in ("OneDrive", "OneDriveCommercial", "OneDriveConsumer")
         if environ.get(key)
@@ -171,5 +173,5 @@ def _said_by_programs(environ: Mapping[str, str], home: Path) -> list[tuple[Path
     for info in (home / ".dropbox" / "info.json", Path(environ.get("LOCALAPPDATA", home), "Dropbox", "info.json")):
         with suppress(OSError, ValueError, AttributeError, TypeError, KeyError):
             accounts = json.loads(info.read_text(encoding="utf-8"))
-            found += [(Path(os.path.realpath(account["path"])), "Dropbox") for account in accounts.values()]
-    return found
+            folders += [(Path(os.path.realpath(account["path"])), "Dropbox") for account in accounts.values()]
+    return folders

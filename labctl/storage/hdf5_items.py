@@ -1,6 +1,6 @@
-"""What any file of a run is made of: groups, datasets and links, and those that make up values, tables and plots.
+"""Items of every file of a run: groups, datasets and links, and those of values, tables and plots.
 
-Not a word of HDF5 is in here: `hdf5_layout` says with these what a sealed die holds, `hdf5_writer` writes them.
+Independent of HDF5: `hdf5_layout` lists the items of a sealed die, `hdf5_writer` writes them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,7 +16,7 @@ from labctl.storage.arrays import Array, Stored, encode
 from labctl.storage.tables import Table
 
 EPOCH = {"start": "1970-01-01T00:00:00Z"}
-"""Attributes of a column of times that are told in s since 1970, UTC."""
+"""Attributes of a column of times in s since 1970, UTC."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def file_key(name: str) -> str:
 
 
 def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield one scalar dataset per key; what is no number or text is JSON, as its attribute `json` says."""
+    """Yield one scalar dataset per key; all but numbers and texts are JSON, marked by the attribute `json`."""
     yield Group(path, {"NX_class": "NXcollection"})
     for name, value in body.items():
         plain = isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
@@ -102,7 +102,7 @@ def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
 
 
 def table_items(path: str, table: Table) -> Iterator[Item]:
-    """Yield a table: one dataset per column; one of codes says what they mean."""
+    """Yield a table: one dataset per column; a column of codes lists their names."""
     yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar})
     for name, column in table.items():
         attrs = dict(EPOCH) if name == "utc" else {}
@@ -114,14 +114,14 @@ def table_items(path: str, table: Table) -> Iterator[Item]:
 
 
 def plots(entry: str, table: Table) -> Iterator[Item]:
-    """Yield what people look at, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions."""
+    """Yield the plots of a table, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions."""
     if table.columnar:
         return
     for name, column in table.items():
         axes: list[tuple[str, Array]]
         if column.ndim == 3 and column.dtype.kind in "biuf":
-            known = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
-            axes = [(axis, np.arange(n)) for axis, n in zip(known, column.shape, strict=True)]
+            names = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
+            axes = [(axis, np.arange(n)) for axis, n in zip(names, column.shape, strict=True)]
         elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
             axes = [("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))]
         else:
@@ -129,13 +129,13 @@ def plots(entry: str, table: Table) -> Iterator[Item]:
         path = f"{entry}/{table.name}_{name}"
         yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": [axis for axis, _ in axes]})
         yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
-        for axis, found in axes:
-            yield dataset(f"{path}/{axis}", found, long_name=axis)
+        for axis, positions in axes:
+            yield dataset(f"{path}/{axis}", positions, long_name=axis)
 
 
 def default_plot(items: Iterable[Item]) -> str:
-    """Return the name of the plot to show first: conductances, else a fidelity, else any."""
+    """Return the name of the default plot: conductances, else a fidelity, else any."""
     groups = [i for i in items if isinstance(i, Group) and i.attrs["NX_class"] == "NXdata"]
-    found = [g.path.rsplit("/", 1)[1] for g in groups]
-    ranked = sorted(found, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name))
+    names = [g.path.rsplit("/", 1)[1] for g in groups]
+    ranked = sorted(names, key=lambda name: ("_g_p" not in name, "fidelity" not in name, "accuracy" not in name))
     return ranked[0] if ranked else ""

@@ -1,6 +1,6 @@
-"""What a sealed file holds, said once: the writer makes it from here, the check compares it with here.
+"""The layout of a sealed file, declared once: the writer makes the file from it, the check compares with it.
 
-A layout is a list of groups and datasets without a word of HDF5, made of the journal and the run folder.
+A layout is a list of groups and datasets, independent of HDF5, made of the journal and the run folder.
 Arrays of operations differ in shape from one operation to the next and repeat, so each kind of array is one
 flat list of the distinct ones with an index, and those that the journal keeps as distinct rows stay so;
 ``docs/hdf5-layout.md`` describes every path.
@@ -46,14 +46,14 @@ UNITS = {
     "v_read": "V",
     "ladder": "V",
 }
-"""Units of what bodies hold, by name: the fields of `labctl.core.die`; what is not here has none."""
+"""Units of values in bodies, by name: the fields of `labctl.core.die`; other names have none."""
 
 _BUFFER = 1 << 24
 
 
 @dataclass
 class _Uses:
-    """The arrays of one name: numbers of the distinct blocks by digest, and what each row has of them."""
+    """The arrays of one name: numbers of the distinct blocks by digest, and those of each row."""
 
     dtype: np.dtype[Any]
     values: dict[str, int] = field(default_factory=dict)
@@ -62,8 +62,9 @@ class _Uses:
 
     def add(self, row: int, array: Stored) -> None:
         value = self.values.setdefault(array.digest, len(self.values))
-        known = self.selections
-        self.rows[row] = value, known.setdefault(array.index, len(known)) if array.index else -1, array.shape
+        selections = self.selections
+        selection = selections.setdefault(array.index, len(selections)) if array.index else -1
+        self.rows[row] = value, selection, array.shape
 
 
 class _Bodies:
@@ -75,7 +76,7 @@ class _Bodies:
         self._numbers: dict[str, Array] = {}
 
     def add(self, row: int, prefix: str, body: Any, *, numbers: bool) -> str:
-        """Take the body of one row, and return its text, in which arrays are named."""
+        """Add the body of one row, and return its text, which refers to arrays by name."""
 
         def put(array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:
             assert isinstance(array, Stored)
@@ -115,7 +116,7 @@ class _Bodies:
     def _blocks(
         self, path: str, name: str, prefix: str, digests: list[str], dtype: np.dtype[Any], unit: str
     ) -> Iterator[Item]:
-        """Yield arrays one after the other, where each begins, and their shapes."""
+        """Yield a flat list of arrays, the start of each, and their shapes."""
         shapes = [self._journal.stored(digest)[1] for digest in digests]
         sizes = [math.prod(shape) for shape in shapes]
 
@@ -137,11 +138,11 @@ class _Bodies:
 
 
 def _shapes(shapes: Mapping[int, tuple[int, ...]], rows: int) -> Array:
-    """Return shapes as a table; they may differ in their number of axes, so short ones are filled with -1."""
-    found = np.full((rows, max((1, *map(len, shapes.values())))), -1)
+    """Return shapes as a table; those with fewer axes are filled up with -1."""
+    table = np.full((rows, max((1, *map(len, shapes.values())))), -1)
     for row, shape in shapes.items():
-        found[row, : len(shape)] = shape
-    return found
+        table[row, : len(shape)] = shape
+    return table
 
 
 def _numbers(body: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], float]]:
@@ -152,8 +153,8 @@ def _numbers(body: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
         yield path, float(body)
 
 
-def _texts(found: list[str]) -> Array:
-    return np.array(found, np.str_) if found else np.zeros(0, "U1")
+def _texts(texts: list[str]) -> Array:
+    return np.array(texts, np.str_) if texts else np.zeros(0, "U1")
 
 
 def _patterns(intent: Any) -> int:
@@ -166,21 +167,24 @@ def _patterns(intent: Any) -> int:
 
 
 def operation_items(journal: Journal) -> Iterator[Item]:
-    """Yield every operation of a journal, and how many patterns it took when."""
+    """Yield every operation of a journal, and its number of patterns over time."""
     path = "/entry/operations"
-    found = list(journal.operations(load=False))
-    bodies, text = _Bodies(journal, len(found)), {"intent": [""] * len(found), "result": [""] * len(found)}
-    for row, op in enumerate(found):
+    operations = list(journal.operations(load=False))
+    bodies, text = (
+        _Bodies(journal, len(operations)),
+        {"intent": [""] * len(operations), "result": [""] * len(operations)},
+    )
+    for row, op in enumerate(operations):
         text["intent"][row] = bodies.add(row, "intent", op.intent, numbers=True)
         if op.end is not None:
             text["result"][row] = bodies.add(row, "result", op.result, numbers=True)
-    start = np.array([op.start for op in found]).reshape(-1, 2)
-    end = np.array([op.end or (np.nan, np.nan) for op in found]).reshape(-1, 2)
-    patterns = np.array([_patterns(op.intent) for op in found], np.int64)
+    start = np.array([op.start for op in operations]).reshape(-1, 2)
+    end = np.array([op.end or (np.nan, np.nan) for op in operations]).reshape(-1, 2)
+    patterns = np.array([_patterns(op.intent) for op in operations], np.int64)
     yield Group(path, {"NX_class": "NXcollection"})
-    yield dataset(f"{path}/seq", np.array([op.seq for op in found], np.int64))
-    yield dataset(f"{path}/stage", _texts([op.stage for op in found]))
-    yield dataset(f"{path}/kind", _texts([op.kind for op in found]))
+    yield dataset(f"{path}/seq", np.array([op.seq for op in operations], np.int64))
+    yield dataset(f"{path}/stage", _texts([op.stage for op in operations]))
+    yield dataset(f"{path}/kind", _texts([op.kind for op in operations]))
     yield dataset(f"{path}/patterns", patterns)
     for name, times in (("start", start), ("end", end)):
         yield dataset(f"{path}/{name}_utc", times[:, 0], "s", **EPOCH)
@@ -197,21 +201,21 @@ def operation_items(journal: Journal) -> Iterator[Item]:
 def event_items(journal: Journal) -> Iterator[Item]:
     """Yield every event of a journal."""
     path = "/entry/events"
-    found = list(journal.events(load=False))
-    bodies = _Bodies(journal, len(found))
-    text = [bodies.add(row, "body", event.body, numbers=False) for row, event in enumerate(found)]
+    events = list(journal.events(load=False))
+    bodies = _Bodies(journal, len(events))
+    text = [bodies.add(row, "body", event.body, numbers=False) for row, event in enumerate(events)]
     yield Group(path, {"NX_class": "NXcollection"})
-    yield dataset(f"{path}/seq", np.array([e.seq for e in found], np.int64))
-    yield dataset(f"{path}/stage", _texts([e.stage for e in found]))
-    yield dataset(f"{path}/kind", _texts([e.kind for e in found]))
-    yield dataset(f"{path}/utc", np.array([e.stamp.utc for e in found], np.float64), "s", **EPOCH)
-    yield dataset(f"{path}/monotonic", np.array([e.stamp.monotonic for e in found], np.float64), "s")
+    yield dataset(f"{path}/seq", np.array([e.seq for e in events], np.int64))
+    yield dataset(f"{path}/stage", _texts([e.stage for e in events]))
+    yield dataset(f"{path}/kind", _texts([e.kind for e in events]))
+    yield dataset(f"{path}/utc", np.array([e.stamp.utc for e in events], np.float64), "s", **EPOCH)
+    yield dataset(f"{path}/monotonic", np.array([e.stamp.monotonic for e in events], np.float64), "s")
     yield dataset(f"{path}/body", _texts(text))
     yield from bodies.items(path)
 
 
 def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
-    """Yield where the data come from: ``run.json``, what the journal knows, all input files verbatim."""
+    """Yield the provenance: ``run.json``, the meta of the journal, all input files verbatim."""
     path = "/entry/provenance"
     yield Group(path, {"NX_class": "NXcollection"})
     yield from values(f"{path}/run", run_meta(run))
@@ -230,17 +234,17 @@ def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
 
 
 def run_meta(run: Path) -> dict[str, Any]:
-    """Return what ``run.json`` says, {} if there is none. Raises StorageError if it is damaged."""
+    """Return the content of ``run.json``, {} if there is none. Raises StorageError if it is damaged."""
     path = run / "run.json"
     if not path.is_file():
         return {}
     with storage(path, "read the run"):
-        found = json.loads(path.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {"run": found}
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    return meta if isinstance(meta, dict) else {"run": meta}
 
 
 def die_items(run: Path, die: str, journal: Journal) -> list[Item]:
-    """Return all of one die's file; the journal must stay open while it is used."""
+    """Return all items of the file of a die; the journal must stay open while they are used."""
     title = f"{run_meta(run).get('title') or run.resolve().name}: {die}"
     tables = [journal.table(name) for name in journal.tables]
     items: list[Item] = [

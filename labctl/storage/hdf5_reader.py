@@ -16,19 +16,19 @@ from labctl.storage.journal_reader import Entry, Operation, Stamp
 from labctl.storage.tables import Table
 
 
-def load(found: h5py.Dataset, where: Any = ()) -> Array:
-    """Return the part `where` of a dataset, text as numpy has it."""
-    kind = h5py.check_string_dtype(found.dtype)
+def load(stored: h5py.Dataset, where: Any = ()) -> Array:
+    """Return the part `where` of a dataset, text as a numpy array of `str_`."""
+    kind = h5py.check_string_dtype(stored.dtype)
     if kind is None or kind.encoding == "ascii":
-        return np.asarray(found[where])
+        return np.asarray(stored[where])
     if kind.length is not None:
-        # one by one, text by text, is what takes the time in a column as long as a night
-        fixed = np.asarray(found[where])
+        # decoding text by text takes too long in a column as long as a night
+        fixed = np.asarray(stored[where])
         try:
             return fixed.astype(np.str_)
         except UnicodeDecodeError:
             return np.asarray(np.char.decode(fixed, "utf-8"))
-    text = np.asarray(found.asstr()[where])
+    text = np.asarray(stored.asstr()[where])
     return text.astype(np.str_) if text.size else np.zeros(text.shape, "U1")
 
 
@@ -56,20 +56,20 @@ class SealedDie:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the journal was started with."""
+        """The meta that the journal was started with."""
         return self._values("provenance/die")
 
     @property
     def run_meta(self) -> dict[str, Any]:
-        """What ``run.json`` said."""
+        """Content of ``run.json``."""
         return self._values("provenance/run")
 
     def _values(self, path: str) -> dict[str, Any]:
-        found = {}
+        content = {}
         for name, value in self._entry[path].items():
             plain = load(value).item()
-            found["" if name == "%" else unquote(name)] = json.loads(plain) if value.attrs["json"] else plain
-        return found
+            content["" if name == "%" else unquote(name)] = json.loads(plain) if value.attrs["json"] else plain
+        return content
 
     @property
     def tables(self) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class SealedDie:
         )
 
     def events(self) -> Iterator[Entry]:
-        """Yield the events, as the journal would."""
+        """Yield the events, as the journal yields them."""
         group = self._entry["events"]
         body = _Arrays(group)
         names = ("seq", "stage", "kind", "utc", "monotonic", "body")
@@ -101,7 +101,7 @@ class SealedDie:
             yield Entry(seq, stage, kind, body.decode(row, text), Stamp(utc, monotonic))
 
     def operations(self) -> Iterator[Operation]:
-        """Yield the operations, as the journal would."""
+        """Yield the operations, as the journal yields them."""
         group = self._entry["operations"]
         body = _Arrays(group)
         names = ("seq", "stage", "kind", "intent", "result")
@@ -116,14 +116,14 @@ class SealedDie:
 
 
 class _Arrays:
-    """The arrays that the bodies of a group name."""
+    """The arrays to which the bodies of a group refer."""
 
     def __init__(self, group: h5py.Group) -> None:
         self._group = group
         self._open: dict[str, tuple[Any, ...]] = {}
 
     def decode(self, row: int, text: str) -> Any:
-        return decode(text, lambda found: self._array(row, found["$array"]))
+        return decode(text, lambda reference: self._array(row, reference["$array"]))
 
     def _array(self, row: int, name: str) -> Array:
         if name not in self._open:
@@ -140,7 +140,7 @@ class _Arrays:
 
 
 def _block(stored: Sequence[Any], row: int) -> Array:
-    """Return the one that `row` has of arrays that stand one after the other: values, starts, shapes, index of rows."""
+    """Return the array of `row` from a flat list of arrays: values, starts, shapes, index of rows."""
     values, start, shape, index = stored
     first, base = int(start[index[row]]), [n for n in shape[index[row]].tolist() if n >= 0]
     return np.asarray(values[first : first + math.prod(base)]).reshape(base)

@@ -29,19 +29,19 @@ from labctl.storage.run_log import newest_of
 from labctl.storage.tables import Table
 
 _BIG = 1 << 16
-"""Bytes from which an array is compressed, if that makes it smaller: noise only takes time."""
+"""Bytes from which an array is compressed, if that makes it smaller: compressing noise only costs time."""
 _LEVEL = 1
-"""Of gzip, after the shuffle filter: level 4 takes a tenth longer for all of a sealing and saves 1.5 %."""
+"""Of gzip, after the shuffle filter: level 4 makes sealing a tenth slower and saves 1.5 %."""
 _SAMPLES, _SAMPLE = 16, 1 << 12
-"""Places at which an array is tried, and bytes at each."""
+"""Number of samples on which compression of an array is tried, and bytes of each."""
 _LIBVER = ("earliest", "v110")
 
 
 def seal(run: Path, die: str) -> str:
     """Seal a die whose journal is finished, and return the sha256 of ``RUN/dies/DIE.h5``.
 
-    A file that was sealed before and says what the journal says is left alone; any other file in the way, and
-    the leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError, and BenchError
+    A file that was sealed before and equals the journal is left alone; any other file of that name, and the
+    leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError, and BenchError
     for a die whose file would lie outside of the run.
     """
     final = inside(run / "dies", f"{die}.h5")
@@ -67,13 +67,13 @@ def write_run_file(run: Path) -> Path:
     """
     newest = newest_of(path.stem for path in (run / "dies").glob("*.h5"))
     names = list(newest)
-    found: dict[str, list[Table]] = {}
+    plain_tables: dict[str, list[Table]] = {}
     for name, file in newest.items():
         with SealedDie(run / "dies" / f"{file}.h5") as die:
             for table in die.tables:
                 if not die.columnar(table):
-                    found.setdefault(table, []).append(_plain(die.table(table), name))
-    tables = [Table.join(parts) for parts in found.values()]
+                    plain_tables.setdefault(table, []).append(_plain(die.table(table), name))
+    tables = [Table.join(parts) for parts in plain_tables.values()]
     items: list[Item] = [
         dataset("/summary/title", str(run_meta(run).get("title") or run.resolve().name)),
         Group("/summary/records", {"NX_class": "NXcollection"}),
@@ -98,7 +98,7 @@ def _plain(table: Table, die: str) -> Table:
 
 
 def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
-    """Write `items` beside `final`, check them, and give them its name."""
+    """Write `items` to a file beside `final`, check it, and rename it to `final`."""
     part, items = final.with_name(f"{final.name}.part"), list(items)
     if part.exists():
         quarantine(run, part)
@@ -117,7 +117,7 @@ def _sha256(path: Path) -> str:
 
 
 def write(path: Path, items: Iterable[Item]) -> None:
-    """Write a new file; its root says ``complete`` when nothing is missing. Raises StorageError."""
+    """Write a new file; its root has ``complete`` when nothing is missing. Raises StorageError."""
     with storage(path, "write HDF5"), h5py.File(path, "x", libver=_LIBVER) as file:
         for item in items:
             match item:
@@ -139,7 +139,7 @@ def _create(file: h5py.File, item: StoredArray) -> None:
     packed = {}
     if big and (item.dtype.kind in "SU" or _shrinks(next(iter(item.parts())))):
         packed = {"chunks": True, "compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
-    # variable text is not compressed and costs 40 bytes for each one, which a column as long as a night feels
+    # text of variable length is not compressed and costs 40 bytes each, too much for a column as long as a night
     dtype = h5py.string_dtype(length=_length(item) if big else None) if text else item.dtype
     made = file.create_dataset(item.path, item.shape, dtype, **packed)
     made.attrs.update({**item.attrs, "units": item.units})
@@ -185,7 +185,7 @@ def _fixed(texts: Array, dtype: np.dtype[Any]) -> Array:
 
 
 def check(path: Path, items: Iterable[Item]) -> None:
-    """Compare a closed file with what it should hold, to the last bit; StorageError if they differ."""
+    """Compare a closed file with its items, to the last bit; StorageError if they differ."""
     with storage(path, "read HDF5"), h5py.File(path, "r") as file:
         if not file.attrs.get("complete", False):
             raise StorageError(f"{path} is not complete; the journal has everything, seal the die again")
@@ -210,13 +210,13 @@ def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
             yield f"{path}/{name}"
 
 
-def _same(found: Any, item: StoredArray) -> bool:
-    if not isinstance(found, h5py.Dataset) or found.shape != item.shape or found.attrs.get("units") != item.units:
+def _same(stored: Any, item: StoredArray) -> bool:
+    if not isinstance(stored, h5py.Dataset) or stored.shape != item.shape or stored.attrs.get("units") != item.units:
         return False
-    row, fixed = 0, item.dtype.kind == "U" and found.dtype.kind == "S"
+    row, fixed = 0, item.dtype.kind == "U" and stored.dtype.kind == "S"
     for part in item.parts():
         where = slice(row, row + len(part)) if item.shape else ()
-        data = np.asarray(found[where]) if fixed else load(found, where)
+        data = np.asarray(stored[where]) if fixed else load(stored, where)
         row += len(part) if item.shape else 0
         if fixed:
             same = np.array_equal(data, _utf8(part))
@@ -236,8 +236,8 @@ def main(arguments: list[str]) -> int:
     """
     if arguments == ["serve"]:
         return _serve()
-    said, code = _carry_out(arguments)
-    print(json.dumps(said))
+    answer, code = _carry_out(arguments)
+    print(json.dumps(answer))
     return code
 
 
@@ -254,12 +254,12 @@ def _carry_out(arguments: list[str]) -> tuple[dict[str, str], int]:
 
 
 def _serve() -> int:
-    # answers have the pipe to themselves, whatever a library prints
+    # the pipe is for answers alone; output of libraries goes to standard error
     with os.fdopen(os.dup(1), "w", encoding="utf-8") as answers:
         os.dup2(2, 1)
         for line in sys.stdin:
-            said, _ = _carry_out(json.loads(line))
-            answers.write(json.dumps(said) + "\n")
+            answer, _ = _carry_out(json.loads(line))
+            answers.write(json.dumps(answer) + "\n")
             answers.flush()
     return 0
 

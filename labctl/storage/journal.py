@@ -3,6 +3,7 @@
 SQLite in WAL mode with `synchronous=FULL` is one of the two structures that survive a power cut at any write;
 HDF5 is not, so the journal is the truth until a die is sealed. Rows wait in memory until `commit` writes them
 in one transaction: only `commit` can fail, one that failed can be tried again, readers are never in the way.
+One module, because creating, resuming, appending and committing share one state: the rows that wait.
 """
 
 import json
@@ -52,7 +53,7 @@ class Journal(JournalReader):
     """The journal of one die in a folder: ``journal.db``, and ``arrays/`` for what is larger than 64 KiB.
 
     One writer at a time (the run's lock sees to that), any number of readers at any time. `event`, `intend`,
-    `result` and `record` note a row and return its number; rows are on the disk when `commit` has returned.
+    `result` and `record` append a row and return its number; rows are on the disk when `commit` has returned.
     Leaving a ``with`` block commits and closes.
     """
 
@@ -80,7 +81,7 @@ class Journal(JournalReader):
         utc: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Self:
-        """Start the journal of a die in `folder`, with what is known of the die and the run in `meta`.
+        """Start the journal of a die in `folder`; `meta` describes the die and the run.
 
         Raises StorageError if there is one already, or if it cannot be written.
         """
@@ -96,7 +97,7 @@ class Journal(JournalReader):
             journal = cls(folder, _connect(path, "rw"), utc, monotonic)
             journal._db.executescript(_SCHEMA)
         journal._prepare()
-        journal._note("meta", "", "", dict(meta))
+        journal._append("meta", "", "", dict(meta))
         journal.commit()
         return journal
 
@@ -111,7 +112,7 @@ class Journal(JournalReader):
     ) -> Self:
         """Open the journal in `folder`: live, finished, or left behind by a process that was killed.
 
-        To read it changes nothing that was written, and works in a folder that cannot be written. With
+        Reading changes nothing that was written, and works in a folder that cannot be written. With
         ``readonly=False`` the journal goes on after its last committed row. Raises StorageError.
         """
         path = folder / "journal.db"
@@ -173,7 +174,7 @@ class Journal(JournalReader):
         self.close()
 
     def close(self) -> None:
-        """Commit what waits, unless it is open for reading alone, and close; harmless a second time."""
+        """Commit the rows that wait, unless it is open read-only, and close; harmless a second time."""
         try:
             if not self.readonly:
                 self.commit()
@@ -184,7 +185,7 @@ class Journal(JournalReader):
 
     # writing
 
-    def _note(self, what: str, stage: str, kind: str, body: object, answers: int | None = None) -> int:
+    def _append(self, what: str, stage: str, kind: str, body: object, answers: int | None = None) -> int:
         text = encode(body, self._put)
         stamp = float(self._utc()), float(self._monotonic())
         self._seq += 1
@@ -201,54 +202,54 @@ class Journal(JournalReader):
         return digest
 
     def event(self, kind: str, body: object = None, *, stage: str = "") -> int:
-        """Note that something happened, and return its number."""
-        return self._note("event", stage, kind, body)
+        """Append an event, and return its number."""
+        return self._append("event", stage, kind, body)
 
     def intend(self, stage: str, kind: str, body: object) -> int:
-        """Note what is about to be done to the die, and return its number; commit before doing it."""
-        seq = self._note("intent", stage, kind, body)
+        """Append the intent of an operation, and return its number; commit before operating the die."""
+        seq = self._append("intent", stage, kind, body)
         self._open.add(seq)
         return seq
 
     def result(self, seq: int, body: object) -> int:
-        """Note what came of intent `seq`. Raises ValueError if it has a result already or is none."""
+        """Append the result of intent `seq`. Raises ValueError if it has a result already or is no intent."""
         if seq not in self._open:
             raise ValueError(f"{seq} is not the number of an intent without a result")
-        number = self._note("result", "", "", body, answers=seq)
+        number = self._append("result", "", "", body, answers=seq)
         self._open.remove(seq)
         return number
 
     @staticmethod
     def text(body: object) -> str:
-        """Return `body` as the text that a row of it holds; equal texts are bodies that are equal to the bit."""
+        """Return the text that a row stores for `body`; equal texts mean bodies equal to the bit."""
         return encode(body, lambda array, path: _named(array, path, digest_of))
 
     @staticmethod
     def body_of(record: "Record") -> dict[str, Any]:
-        """Return what a row holds of `record`. Raises TypeError if no table can hold a field."""
+        """Return the body of the row of `record`. Raises TypeError if no table can hold a field."""
         kinds = columns_of(cast(Any, type(record))).kinds
         return {k: field_of(f"{record.table}.{k}", getattr(record, k), v) for k, v in kinds.items()}
 
     def record(self, stage: str, record: "Record") -> int:
-        """Note one record. Raises TypeError if no table can hold a field, or its shape changes."""
+        """Append one record. Raises TypeError if no table can hold a field, or its shape changes."""
         kind, columns, body = record.table, columns_of(cast(Any, type(record))), self.body_of(record)
         shapes = {name: value.shape for name, value in body.items() if isinstance(value, np.ndarray)}
         if columns.columnar:
             if len(shapes) < len(body) or any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
-                raise TypeError(f"every field of the columnar record '{kind}' is an (n,) array; found {shapes}")
+                raise TypeError(f"every field of the columnar record '{kind}' is an (n,) array; not {shapes}")
             shapes = {}
         if kind not in self._tables:
-            self._note("table", stage, kind, {**asdict(columns), "shapes": shapes})
+            self._append("table", stage, kind, {**asdict(columns), "shapes": shapes})
             self._tables[kind] = columns, shapes
-        known, first = self._tables[kind]
-        if known != columns:
-            raise TypeError(f"records of table '{kind}' have the fields {known.units}, not {columns.units}")
+        declared, first = self._tables[kind]
+        if declared != columns:
+            raise TypeError(f"records of table '{kind}' have the fields {declared.units}, not {columns.units}")
         if shapes != first:
             raise TypeError(f"arrays of table '{kind}' have one shape in every row: {first} so far, now {shapes}")
-        return self._note("record", stage, kind, body)
+        return self._append("record", stage, kind, body)
 
     def commit(self) -> None:
-        """Return when everything noted is on the disk. Raises StorageError; it can then be tried again."""
+        """Return when every appended row is on the disk. Raises StorageError; it can then be tried again."""
         if not self._rows:
             return
         large = {d for d, array in self._arrays.items() if array.nbytes > INLINE}
@@ -275,11 +276,11 @@ class Journal(JournalReader):
         self._rows, self._arrays = [], {}
 
     def finish(self) -> None:
-        """Note the end, commit, and leave one file without a write-ahead log, which opens in any folder.
+        """Append the end, commit, and leave one file without a write-ahead log, which opens in any folder.
 
         If a reader holds the journal open for more than 5 s, the log stays beside it and nothing is missing.
         """
-        self._note("finish", "", "", None)
+        self._append("finish", "", "", None)
         self.commit()
         try:
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -293,7 +294,7 @@ class Journal(JournalReader):
 
 
 def _named(array: Array | Stored, path: tuple[str, ...], keep: Callable[[Array], str]) -> dict[str, Any]:
-    """Return what stands for an array in the text of a row; `keep` returns the digest of what is stored of it."""
+    """Return the JSON object that names an array in a row; `keep` takes an array to store and returns its digest."""
     if isinstance(array, Stored):
         index = {"index": array.index} if array.index else {}
         return {"$array": array.digest, **index, "shape": array.shape}

@@ -1,6 +1,6 @@
 """Read the journal of a die: live, finished, or left behind by a process that was killed.
 
-Reading never changes what was written, holds no transaction longer than one query (a long one keeps the log
+Reading never changes the journal, holds no transaction longer than one query (a long one keeps the log
 from being trimmed), and compares every digest on the way: damage is an error and never a number.
 """
 
@@ -19,11 +19,11 @@ from labctl.storage.tables import Columns, Table, concatenate
 
 _CHUNK = 500
 _CACHED = 1 << 25
-"""Bytes of arrays that stay in memory once they were read and compared."""
+"""Bytes of arrays kept in memory once they were read and compared."""
 
 
 class Stamp(NamedTuple):
-    """When something was noted: UTC in s since 1970, and a clock that is never set, in s."""
+    """Time of a row: UTC in s since 1970, and a clock that is never set, in s."""
 
     utc: float
     monotonic: float
@@ -40,7 +40,7 @@ class Entry(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """One thing done to the die; `result` and `end` are None if the journal ends before they were noted."""
+    """One operation on the die; `result` and `end` are None if the journal ends before its result."""
 
     seq: int
     stage: str
@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """What is stored beside the row to notice damage."""
+        """Digest that is stored with the row, to notice damage."""
         return hashlib.blake2b(json.dumps(self).encode(), digest_size=8).hexdigest()
 
 
@@ -73,7 +73,7 @@ COLUMNS = (*Row._fields, "digest")
 
 
 class JournalReader:
-    """The reading half of `labctl.storage.journal.Journal`: yields what has been committed."""
+    """The reading half of `labctl.storage.journal.Journal`: yields committed rows."""
 
     folder: Path
     path: Path
@@ -82,18 +82,18 @@ class JournalReader:
     _cached = 0
     _described: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
 
-    # reading: what has been committed, in short transactions, digests compared
+    # reading: committed rows, in short transactions, digests compared
 
     def _rows_where(self, condition: str, *values: object, after: int = 0) -> Iterator[Row]:
         query = f"SELECT {', '.join(COLUMNS)} FROM log WHERE {condition} AND seq > ? ORDER BY seq LIMIT {_CHUNK}"
         while True:
             with storage(self.path, "read the journal"):
-                found = self._db.execute(query, (*values, after)).fetchall()
-            for columns in found:
+                rows = self._db.execute(query, (*values, after)).fetchall()
+            for columns in rows:
                 yield self._checked(columns)
-            if len(found) < _CHUNK:
+            if len(rows) < _CHUNK:
                 return
-            after = found[-1][0]
+            after = rows[-1][0]
 
     def _checked(self, columns: tuple[Any, ...]) -> Row:
         row = Row(*columns[:-1])
@@ -102,8 +102,8 @@ class JournalReader:
         return row
 
     def _body(self, row: Row, load: bool) -> Any:
-        def get(found: dict[str, Any]) -> object:
-            stored = Stored(found["$array"], tuple(found["shape"]), found.get("index", ""))
+        def get(reference: dict[str, Any]) -> object:
+            stored = Stored(reference["$array"], tuple(reference["shape"]), reference.get("index", ""))
             return self.load(stored) if load else stored
 
         return decode(row.body, get)
@@ -122,10 +122,10 @@ class JournalReader:
         if row is None:
             raise StorageError(f"{self.path} has lost the array {digest}; leave the file as it is and work on a copy")
         try:
-            found = self._described[digest] = np.dtype(row[0]), tuple(json.loads(row[1]))
+            description = self._described[digest] = np.dtype(row[0]), tuple(json.loads(row[1]))
         except (TypeError, ValueError) as error:
             raise StorageError(f"{self.path}: the description of the array {digest} is damaged") from error
-        return found
+        return description
 
     def array(self, digest: str) -> Array:
         """Return a stored array, read-only. Raises StorageError if it is not what was stored."""
@@ -149,21 +149,21 @@ class JournalReader:
 
     def load(self, stored: Stored) -> Array:
         """Return the array that a row names, read-only. Raises StorageError if it is not what was stored."""
-        found = self.array(stored.digest)
+        array = self.array(stored.digest)
         if stored.index:
             try:
-                found = found[self.array(stored.index)]
+                array = array[self.array(stored.index)]
             except IndexError as error:
                 raise StorageError(f"{self.path}: the array {stored.index} does not belong to its rows") from error
-        return np.broadcast_to(found, stored.shape)
+        return np.broadcast_to(array, stored.shape)
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What `create` was given."""
-        found = next(self._entries("meta"), None)
-        if found is None:
-            raise StorageError(f"{self.path}: nothing stands in it yet; whoever made it had no time to say what it is")
-        return found.body  # type: ignore[no-any-return]
+        """The meta that `create` was given."""
+        entry = next(self._entries("meta"), None)
+        if entry is None:
+            raise StorageError(f"{self.path}: it is empty: its writer was ended before it wrote the first row")
+        return entry.body  # type: ignore[no-any-return]
 
     @property
     def created(self) -> Stamp:
@@ -172,15 +172,15 @@ class JournalReader:
 
     @property
     def last(self) -> Entry:
-        """The last committed row, without its body: where the run stands, and when it was there."""
+        """The last committed row, without its body."""
         with storage(self.path, "read the journal"):
-            found = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM log ORDER BY seq DESC LIMIT 1").fetchone()
-        row = self._checked(found)
+            columns = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        row = self._checked(columns)
         return Entry(row.seq, row.stage, row.kind or row.what, None, Stamp(row.utc, row.monotonic))
 
     @property
     def finished(self) -> bool:
-        """Whether `finish` was called and nothing noted since."""
+        """Whether `finish` was called and nothing was appended since."""
         with storage(self.path, "read the journal"):
             row = self._db.execute("SELECT what FROM log ORDER BY seq DESC LIMIT 1").fetchone()
         return row is not None and row[0] == "finish"
@@ -199,19 +199,19 @@ class JournalReader:
         n = len(COLUMNS)
         while True:
             with storage(self.path, "read the journal"):
-                found = self._db.execute(query, (after,)).fetchall()
-            for columns in found:
+                rows = self._db.execute(query, (after,)).fetchall()
+            for columns in rows:
                 yield self._checked(columns[:n]), None if columns[n] is None else self._checked(columns[n:])
-            if len(found) < _CHUNK:
+            if len(rows) < _CHUNK:
                 return
-            after = found[-1][0]
+            after = rows[-1][0]
 
     def rows(self, what: str, *, after: int = 0) -> Iterator[Row]:
         """Yield the rows of one sort ("event", "record", ...) with a number above `after`."""
         return self._rows_where("what = ?", what, after=after)
 
     def body(self, row: Row, *, load: bool = True) -> Any:
-        """Return what a row holds; with ``load=False`` each array is a `Stored` instead."""
+        """Return the body of a row; with ``load=False`` each array is a `Stored` instead."""
         return self._body(row, load)
 
     def operations(self, *, after: int = 0, load: bool = True) -> Iterator[Operation]:
@@ -232,7 +232,7 @@ class JournalReader:
 
     @property
     def tables(self) -> dict[str, Columns]:
-        """What each table holds, by name."""
+        """Columns of each table, by name."""
         return {entry.kind: self._definition(entry)[0] for entry in self._entries("table")}
 
     def records(self, table: str, *, after: int = 0) -> Iterator[Entry]:
@@ -244,16 +244,16 @@ class JournalReader:
         columns = self.tables[name]
         entries = list(self.records(name))
         lengths = [len(next(iter(e.body.values()))) if columns.columnar else 1 for e in entries]
-        found: dict[str, Array] = {
+        arrays: dict[str, Array] = {
             "seq": np.repeat(np.array([e.seq for e in entries], np.int64), lengths),
             "stage": np.repeat(np.array([e.stage for e in entries], np.str_), lengths),
             "utc": np.repeat(np.array([e.stamp.utc for e in entries], np.float64), lengths),
         }
         for field in columns.units:
             values = [e.body[field] for e in entries]
-            found[field] = concatenate(values) if columns.columnar else np.array(values)
+            arrays[field] = concatenate(values) if columns.columnar else np.array(values)
         units = {"seq": "", "stage": "", "utc": "s", **columns.units}
-        return Table(name, found, units, columns.columnar, columns.axes, columns.codes)
+        return Table(name, arrays, units, columns.columnar, columns.axes, columns.codes)
 
     def digests(self) -> frozenset[str]:
         """Return the digests of all arrays that the journal keeps."""
@@ -263,9 +263,9 @@ class JournalReader:
     def verify(self) -> None:
         """Compare every digest and the database's own structure. Raises StorageError at the first damage."""
         with storage(self.path, "verify the journal"):
-            (said,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
-        if said != "ok":
-            raise StorageError(f"{self.path} is damaged ({said}); leave it as it is and work on a copy")
+            (verdict,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if verdict != "ok":
+            raise StorageError(f"{self.path} is damaged ({verdict}); leave it as it is and work on a copy")
         for expected, row in enumerate(self._rows_where("1"), start=1):
             if row.seq != expected:
                 raise StorageError(f"{self.path}: row {expected} is missing; leave it as it is and work on a copy")

@@ -1,9 +1,9 @@
-"""The latch of a bench: `labctl off` sets it, and no output of these instruments goes on before somebody releases it.
+"""The latch of a bench: `labctl off` sets it, and no output of its instruments goes on before it is released.
 
 One small file per instrument, beside the locks: two bench files that share an instrument share its latch. One that is
-addressed by the name of a host has a file for the name and one for each address that the name has. A file with
-something in it is a latch that is set, whatever it says; releasing it empties the file. In a folder that all users
-share nobody can remove the file of another user, and everybody may write to it.
+addressed by the name of a host has a file for the name and one for each address that the name has. A file that is
+not empty is a latch that is set, whatever its text; releasing it empties the file. In the shared folder no user can
+remove the file of another, and every user may write to it.
 """
 
 import json
@@ -30,12 +30,12 @@ from labctl.storage.locks import (
 )
 
 _MOST = 1 << 16
-"""Bytes that are read of a latch."""
+"""Bytes read from a latch file, at most."""
 
 
 @dataclass(frozen=True)
 class Latch:
-    """Who switched a bench off: user, host, process, when, in s UTC since 1970, and why."""
+    """A latch that is set: by user, host, process, when, in s UTC since 1970, and why."""
 
     user: str = ""
     host: str = ""
@@ -67,7 +67,7 @@ def latch_files(bench: HasInstruments, place: Path | None = None, names: Names |
     """Return the files of the latch of `bench`, one per identity of an instrument; they need not be there.
 
     Args:
-        place: where they are, by default beside the locks.
+        place: their folder, by default that of the locks.
         names: looks up names of hosts, by default as the system does.
     """
     place = place or locks_folder()
@@ -77,7 +77,7 @@ def latch_files(bench: HasInstruments, place: Path | None = None, names: Names |
 def set_latch(
     bench: HasInstruments, reason: str = "", *, place: Path | None = None, utc: Callable[[], float] = time.time
 ) -> Latch:
-    """Set the latch of every instrument of `bench`; it is on the disk when this returns. One set before is replaced.
+    """Set the latch of every instrument of `bench`; it is on the disk when this returns. An earlier one is replaced.
 
     Raises:
         BenchError: it could not be written for these instruments; it is set for the others.
@@ -100,7 +100,7 @@ def set_latch(
 
 
 def release_latch(bench: HasInstruments, *, place: Path | None = None) -> list[Latch]:
-    """Take the latch of every instrument of `bench` away; return those that were set, each once. Harmless without one.
+    """Release the latch of every instrument of `bench`; return those that were set, each once. Harmless without one.
 
     Raises:
         BenchError: it is still set for these instruments; it is released for the others.
@@ -134,7 +134,7 @@ def newest(files: tuple[Path, ...]) -> Latch | None:
 
 
 def permit(bench: HasInstruments, *, place: Path | None = None) -> Callable[[], None]:
-    """Return what raises SwitchedOff as long as the latch of `bench` is set, and reads it anew at each call."""
+    """Return a function that raises SwitchedOff while the latch of `bench` is set; it reads the latch at each call."""
     return partial(_permit, bench.name, latch_files(bench, place))
 
 
@@ -145,19 +145,19 @@ def _permit(name: str, files: tuple[Path, ...]) -> None:
 
 
 def switched_off(bench: HasInstruments, *, place: Path | None = None) -> str | None:
-    """Return who has switched `bench` off and why, None while nobody has."""
+    """Return by whom and why `bench` is switched off, None if it is not."""
     latch = latch_of(bench, place=place)
     return None if latch is None else str(latch)
 
 
 def refuse_latched(bench: HasInstruments, file: Path | str = "BENCH", *, place: Path | None = None) -> None:
-    """Refuse to start anything on a bench that is switched off.
+    """Refuse to start on a bench that is switched off.
 
     Args:
         file: the bench file, for the command that releases it.
 
     Raises:
-        BenchError: who set it, when, why, and how it is released.
+        BenchError: the latch is set; by whom, when, why, and how to release it.
     """
     latch = latch_of(bench, place=place)
     if latch is not None:
@@ -173,7 +173,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class Addresses:
-    """A bench of which only the addresses of its instruments are known, by name."""
+    """A bench known only by the addresses of its instruments, by name."""
 
     name: str
     resources: Mapping[str, str]
@@ -185,7 +185,7 @@ class Addresses:
 
 
 def _latch_of(path: Path) -> Latch | None:
-    """Return the latch that is set in one file; one that cannot be read counts as set."""
+    """Return the latch in one file, None if it is not set; one that cannot be read counts as set."""
     try:
         if not os.stat(path, follow_symlinks=False).st_size:
             return None
@@ -208,11 +208,11 @@ def _latch_of(path: Path) -> Latch | None:
 
 
 def _write(path: Path, text: bytes) -> None:
-    """Have `text` in a file of the latch, and on the disk."""
+    """Write `text` to a file of the latch, and sync it to the disk."""
     fd = open_or_create(path, shared=True)
     try:
         os.write(fd, text)
-        os.ftruncate(fd, len(text))  # last, so that nobody meets an empty file where one latch replaces another
+        os.ftruncate(fd, len(text))  # last, so that no reader meets an empty file where one latch replaces another
         sync(fd)
     finally:
         os.close(fd)

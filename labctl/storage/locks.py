@@ -1,8 +1,9 @@
-"""Locks: one run at a time in a folder, one at a time on an instrument; whoever is refused is told by whom.
+"""Locks: one run at a time in a folder, one at a time on an instrument; a refusal names the holder.
 
 The lock is the operating system's, on an open file: it ends with the process that holds it, however that process ends,
-so there is never a stale one to be deleted by hand. The file's text says who holds it and decides nothing. It is left
-behind when the lock is released: a lock file that is deleted can be locked twice.
+so there is never a stale one to be deleted by hand. The file's text names the holder and decides nothing. The file
+stays when the lock is released: a lock file that is deleted can be locked twice. One module, because the lock of a
+folder and the locks of instruments are one class over one system call.
 
 A lock belongs to one process and never to those it starts. A worker that outlives its parent by a moment, to make the
 bench safe, holds a lock of its own: `hold` the folder of its die, and `bench_lock` with `part="worker"`.
@@ -34,12 +35,12 @@ NAME = "lock"
 _LOCKED_BYTE = 0x7FFF0000
 """Windows lets nobody read a locked byte, so the one that is locked stands far behind the text."""
 VARIABLE = "LABCTL_LOCKS"
-"""Environment variable that names another folder for the locks of instruments; whoever shares a bench has to agree."""
+"""Environment variable that names another folder for the locks of instruments; all users of a bench have to agree."""
 
 
 @dataclass(frozen=True)
 class Holder:
-    """Who holds a lock: user, host, process, what it runs, and since when, in s UTC since 1970."""
+    """The holder of a lock: user, host, process, command, and since when, in s UTC since 1970."""
 
     user: str = ""
     host: str = ""
@@ -66,11 +67,11 @@ class Holder:
 
 @contextmanager
 def hold(folder: Path, what: str, *, patience: Second = 0.5) -> Iterator[Holder]:
-    """Hold `folder` while the block lasts: no other process, and nobody else in this one, can.
+    """Hold `folder` while the block lasts, against other processes and other holders in this one.
 
     Args:
-        what: what is being run, for whoever is refused: "labctl run overnight.yaml".
-        patience: how long to wait for one that is about to let go, s. Readers that ask who holds it take milliseconds.
+        what: the command, named to those who are refused: "labctl run overnight.yaml".
+        patience: how long to wait for a holder to let go, s. Readers of the holder take milliseconds.
 
     Raises:
         BenchError: it is held, naming the holder; or it cannot be locked.
@@ -81,7 +82,7 @@ def hold(folder: Path, what: str, *, patience: Second = 0.5) -> Iterator[Holder]
 
 
 def holder(folder: Path) -> Holder | None:
-    """Return who holds `folder`, None if nobody does; changes nothing, and works in a folder that cannot be written.
+    """Return the holder of `folder`, None if it is free; changes nothing, and works in a read-only folder.
 
     A lock that a computer holds on its own disk may not be seen from another one over a file share.
 
@@ -115,13 +116,13 @@ def bench_lock(
     place: Path | None = None,
     names: Names | None = None,
 ) -> Iterator[Holder]:
-    """Hold every instrument of `bench` while the block lasts, whatever file describes it and whoever runs it here.
+    """Hold every instrument of `bench` on this computer while the block lasts, whatever file describes it.
 
     Two benches that share one instrument exclude each other. Programs on other computers are not seen.
 
     Args:
         part: "worker" for the process that talks to the instruments; it excludes other workers, not its parent.
-        place: where the locks are, by default a folder that all users of this computer share.
+        place: folder of the locks, by default one that all users of this computer share.
         names: looks up names of hosts, by default as the system does.
 
     Raises:
@@ -139,7 +140,7 @@ def bench_lock(
 def holders(
     bench: HasInstruments, *, part: str = "", place: Path | None = None, names: Names | None = None
 ) -> list[Holder]:
-    """Return who holds instruments of `bench`, each holder once; empty if nobody does. Changes nothing.
+    """Return the holders of instruments of `bench`, each once; empty if all are free. Changes nothing.
 
     Args:
         part, place, names: as of `bench_lock`.
@@ -176,7 +177,7 @@ def reached(bench: HasInstruments, names: Names | None = None) -> dict[str, str]
 
 
 def file_name(key: str) -> str:
-    """Return what files about the instrument with the identity `key` are called, without the ending.
+    """Return the name, without suffix, of files about the instrument with the identity `key`.
 
     >>> file_name("TCPIP 192.0.2.5 4001")
     'TCPIP-192.0.2.5-4001-2e636596'
@@ -186,7 +187,7 @@ def file_name(key: str) -> str:
 
 
 def locks_folder() -> Path:
-    """Return where the locks of instruments are: one place for all users of a computer, so not the folder for
+    """Return the folder of the locks of instruments: one for all users of a computer, so not the folder for
     temporary files, of which every user has another on Windows and macOS. `VARIABLE` names another one.
     """
     if named := os.environ.get(VARIABLE):
@@ -197,9 +198,9 @@ def locks_folder() -> Path:
 
 
 def unusable(place: Path | None = None) -> str:
-    """Return why nobody can hold a lock in the folder of the locks, as this user sees it; "" if one can be looked at.
+    """Return why this user cannot use the folder of the locks; "" if it can be searched.
 
-    It is not there, it is no folder, or nobody is let in.
+    It is missing, it is no folder, or this user may not enter it.
     """
     place = place or locks_folder()
     try:
@@ -211,7 +212,7 @@ def unusable(place: Path | None = None) -> str:
 
 
 def make_shared(place: Path) -> None:
-    """Have the folder `place`, which everybody may write to. Raises BenchError."""
+    """Create the folder `place`, writable by all users, if it is missing. Raises BenchError."""
     try:
         with contextlib.suppress(FileExistsError):
             place.mkdir(parents=True)
@@ -227,7 +228,7 @@ class _Lock:
     """One lock file, and the lock on it while `fd` is not None.
 
     Args:
-        named: what it locks, for whoever is refused.
+        named: folder or instrument that it locks, for the message of a refusal.
         shared: other users have to be able to lock it too.
     """
 
@@ -241,9 +242,9 @@ class _Lock:
         end = time.monotonic() + patience
         while not self._take():
             if time.monotonic() >= end:
-                found = self.holder()
-                if found is not None:
-                    raise BenchError(f"{self.named} is in use by {found}")
+                other = self.holder()
+                if other is not None:
+                    raise BenchError(f"{self.named} is in use by {other}")
             time.sleep(0.02)
         try:
             me = Holder.me(what)
@@ -253,7 +254,7 @@ class _Lock:
             self._release()
 
     def holder(self) -> Holder | None:
-        """Return who holds it, None if nobody does."""
+        """Return the holder, None if it is free."""
         try:
             fd = open_plain(self.path, os.O_RDONLY)
         except FileNotFoundError:
@@ -270,7 +271,7 @@ class _Lock:
             os.close(fd)
 
     def _take(self) -> bool:
-        """Have the lock and return True, or return False because somebody else has it."""
+        """Take the lock and return True, or return False because another holder has it."""
         try:
             fd = self._open_or_create()
         except OSError as error:
@@ -290,11 +291,11 @@ class _Lock:
     def _open_or_create(self) -> int:
         try:
             return open_or_create(self.path, shared=self.shared)
-        except PermissionError:  # somebody else's, who let us look only: it can be locked, but not signed
+        except PermissionError:  # another user's, readable only: it can be locked, but not signed
             return open_plain(self.path, os.O_RDONLY)
 
     def _sign(self, text: str) -> None:
-        """Write who holds it; a full disk or somebody else's file is no reason to refuse."""
+        """Write the holder; a full disk or another user's file is no reason to refuse."""
         if self.fd is None:
             return
         with contextlib.suppress(OSError):
@@ -322,7 +323,7 @@ _held: set[_Lock] = set()
 
 
 def _forget() -> None:
-    """Close what a forked child has inherited, without unlocking it: the lock ends with the process that took it."""
+    """Close the files that a forked child inherits, without unlocking: the lock ends with the process that took it."""
     for lock in _held:
         if lock.fd is not None:
             os.close(lock.fd)
@@ -335,10 +336,10 @@ if hasattr(os, "register_at_fork"):
 
 
 def open_or_create(path: Path, *, shared: bool) -> int:
-    """Return `path` open for reading and writing, made if it is not there. Raises OSError.
+    """Return `path` open for reading and writing, created if it is missing. Raises OSError.
 
     Args:
-        shared: a file that is made may be written by other users.
+        shared: other users may write a file that is created.
     """
     while True:
         with contextlib.suppress(FileNotFoundError):
@@ -399,11 +400,11 @@ def _is_there(fd: int, path: Path) -> bool:
 
 
 def _read(fd: int) -> Holder:
-    """Return who signed a lock file, a `Holder` without a name if its text is missing or cut off."""
+    """Return the holder in a lock file, a `Holder` without a name if its text is missing or cut off."""
     os.lseek(fd, 0, os.SEEK_SET)
     line = os.read(fd, 1 << 16).split(b"\n")[0]
     try:
-        said = json.loads(line)
-        return Holder(str(said["user"]), str(said["host"]), int(said["pid"]), str(said["what"]), float(said["since"]))
+        body = json.loads(line)
+        return Holder(str(body["user"]), str(body["host"]), int(body["pid"]), str(body["what"]), float(body["since"]))
     except (ValueError, TypeError, KeyError):
         return Holder()

@@ -1,6 +1,6 @@
-"""Open a run for analysis: the sealed file of a die where there is one, its journal where there is none yet.
+"""Open a run for analysis: the sealed file of each die, or its journal while there is none.
 
-A run that was killed, or still goes on, therefore opens like any other. Files are open only while being read.
+A run that was killed, or is under way, therefore opens like any other. Files are open only while being read.
 """
 
 from collections.abc import Iterator, Mapping
@@ -21,11 +21,11 @@ from labctl.storage.tables import Table
 
 @dataclass(frozen=True)
 class DieData:
-    """What is known of one die.
+    """The data of one die.
 
     Args:
         path: its sealed file, or the folder of its journal.
-        sealed: which of the two.
+        sealed: whether `path` is a sealed file.
     """
 
     name: str
@@ -33,7 +33,7 @@ class DieData:
     sealed: bool
 
     def open(self) -> AbstractContextManager[Any]:
-        """Open it once for more than one table; it has `meta`, `tables`, `table`, `events` and `operations`."""
+        """Open it once for several reads; the source has `meta`, `tables`, `table`, `events` and `operations`."""
         if self.sealed:
             from labctl.storage.hdf5_reader import SealedDie
 
@@ -42,7 +42,7 @@ class DieData:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What the journal was started with."""
+        """The meta that the journal was started with."""
         with self.open() as source:
             return dict(source.meta)
 
@@ -53,12 +53,12 @@ class DieData:
             return tuple(sorted(source.tables))
 
     def table(self, name: str) -> Table:
-        """Return a table as columns. Raises KeyError, naming the tables there are, if it is none."""
+        """Return a table as columns. Raises KeyError, naming the tables of the die, if it has none of that name."""
         with self.open() as source:
             if name not in source.tables:
                 raise KeyError(f"die {self.name} has no table '{name}'; it has {', '.join(sorted(source.tables))}")
-            found: Table = source.table(name)
-            return found
+            table: Table = source.table(name)
+            return table
 
     def operations(self) -> Iterator[Operation]:
         """Yield every operation with its arrays, in order."""
@@ -77,7 +77,7 @@ class Run:
 
     Args:
         dies: names of its dies that have been begun.
-        meta: what ``run.json`` says.
+        meta: content of ``run.json``.
         tries: by die, the folder of its newest try, which counts.
     """
 
@@ -87,7 +87,7 @@ class Run:
     tries: Mapping[str, str] = field(default_factory=dict)
 
     def die(self, name: str) -> DieData:
-        """Return one die. Raises KeyError, with the dies there are, if there is none of that name."""
+        """Return one die. Raises KeyError, naming the dies of the run, if there is none of that name."""
         if name not in self.dies:
             raise KeyError(f"{self.path} has no die '{name}'; it has {', '.join(self.dies)}")
         folder = self.tries.get(name, name)
@@ -100,13 +100,13 @@ class Run:
         return tuple(sorted({table for name in self.dies for table in self.die(name).tables}))
 
     def table(self, name: str, die: str | None = None) -> Table:
-        """Return a table of one die, or of all that have it; the column `die` says whose a row is.
+        """Return a table of one die, or of all that have it; the column `die` names the die of a row.
 
         Raises KeyError if no die has it.
         """
         names = self.dies if die is None else (die,)
-        found = [(n, self.die(n)) for n in names]
-        tables = [(n, d.table(name)) for n, d in found if die is not None or name in d.tables]
+        dies = [(n, self.die(n)) for n in names]
+        tables = [(n, d.table(name)) for n, d in dies if die is not None or name in d.tables]
         if not tables:
             raise KeyError(f"no die of {self.path} has a table '{name}'; there are {', '.join(self.tables)}")
         return Table.join(

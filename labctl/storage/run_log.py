@@ -1,8 +1,8 @@
-"""What a run has decided and seen, one durable row each: the run's own journal, ``RUN/journal.db``.
+"""The run's own journal, ``RUN/journal.db``: one durable row per decision and observation of the run.
 
-Only the process that carries out the run writes it; what it says about dies is who they are, where they stand in their
-states and why. What was measured is in the journals of the dies. Everybody else (the watch screen, the report, export,
-resume) folds the rows into a `RunState`, and nobody keeps a state of their own.
+Only the process that carries out the run writes it. Of dies it holds names, states and reasons; measurements are in
+the journals of the dies. All readers (the watch screen, the report, export, resume) fold the rows into a `RunState`,
+and none keeps a state of its own.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -16,29 +16,29 @@ from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry
 
 
-def folder_of(die: str, attempt: int = 1) -> str:
-    """Return what the folder and the sealed file of one try of a die are called under ``RUN/dies``.
+def folder_of(die: str, try_no: int = 1) -> str:
+    """Return the name under ``RUN/dies`` of the folder and the sealed file of one try of a die.
 
-    No die's name holds a tilde, so nothing else is called so.
+    No die's name holds a tilde, so no two tries share a name.
 
     >>> folder_of("D17"), folder_of("D17", 2)
     ('D17', 'D17~2')
     """
-    return die if attempt == 1 else f"{die}~{attempt}"
+    return die if try_no == 1 else f"{die}~{try_no}"
 
 
 def newest_of(folders: Iterable[str]) -> dict[str, str]:
-    """Return, by die, what the newest of its tries is called, of those in `folders`.
+    """Return, by die, the folder of its newest try, of those in `folders`.
 
     >>> newest_of(["D2", "D17~2", "D17", "D17~10"])
     {'D17': 'D17~10', 'D2': 'D2'}
     """
-    found: dict[str, tuple[int, str]] = {}
+    newest: dict[str, tuple[int, str]] = {}
     for folder in folders:
         die, _, number = folder.partition("~")
         if not number or number.isdecimal():
-            found[die] = max(found.get(die, (0, "")), (int(number or 1), folder))
-    return {die: folder for die, (_, folder) in sorted(found.items())}
+            newest[die] = max(newest.get(die, (0, "")), (int(number or 1), folder))
+    return {die: folder for die, (_, folder) in sorted(newest.items())}
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,12 @@ class Try:
 
     Args:
         since: UTC in s since 1970 of its first row.
-        until: of its last; the run's clock label, for people.
-        seconds: how long it was worked on, by a clock that is never set, interruptions left out.
+        until: UTC in s since 1970 of its last row, for people.
+        seconds: working time in s, by a clock that is never set, without interruptions.
         stage: the procedure it is in, or ended in.
         bin: soft bin, named after the rule that gave it; `hard` its hard bin, 1 for good.
         rule: why that bin, in operator words.
-        figures: what it came to, by name: fidelity, accuracy, ...
+        figures: figures of merit by name: fidelity, accuracy, ...
     """
 
     number: int
@@ -77,7 +77,7 @@ class DieState:
     Args:
         at: (column, row) on the prober's map, where the wafer map draws it.
         tries: in order; empty while it is PENDING for the first time.
-        golden: True for a visit of the golden die, which counts in no yield.
+        golden: True for a visit of the reference die, which counts in no yield.
         suspect: why its figures are in doubt, "" if they are not.
     """
 
@@ -101,20 +101,20 @@ class DieState:
 
     @property
     def folder(self) -> str:
-        """Name under ``RUN/dies`` of what its newest try measured."""
+        """Name under ``RUN/dies`` of the folder of its newest try."""
         return folder_of(self.name, self.last.number if self.last else 1)
 
 
 @dataclass(frozen=True)
 class RunState:
-    """A run, as its rows tell it.
+    """The state of a run, folded from its rows.
 
     Args:
-        meta: what the run's journal was started with; ``run.json`` says the same.
-        dies: by name, in the order of the campaign; visits of a golden die after them.
-        events: every row that is no die's state, in order.
+        meta: of the run's journal; ``run.json`` says the same.
+        dies: by name, in the order of the campaign; visits of a reference die after them.
+        events: every row that is no state of a die, in order.
         since: UTC in s since 1970 of the first row; `until` of the newest.
-        resumes: how often it was taken up again.
+        resumes: how often it was resumed.
         outcome: "success", "abort" or "fail" once it ended, "" before.
     """
 
@@ -131,12 +131,12 @@ class RunState:
 
     @property
     def subjects(self) -> tuple[DieState, ...]:
-        """The dies that the campaign is about: all but visits of a golden die."""
+        """The dies of the campaign: all but visits of a reference die."""
         return tuple(d for d in self.dies.values() if not d.golden)
 
     @property
     def unfinished(self) -> tuple[str, ...]:
-        """Names of the dies on which a resume has something to do."""
+        """Names of the dies on which a resume has work to do."""
         done = FINAL | {State.ERROR}  # a visit that failed is left so: the next one is another
         return tuple(d.name for d in self.dies.values() if d.state not in (done if d.golden else FINAL))
 
@@ -184,26 +184,26 @@ def _moved(die: DieState, entry: Entry) -> DieState:
             return replace(die, state=to, reason=reason)
         tries.append(Try(number, to, now.utc, now.utc))
     last = tries[-1]
-    said = {k: body[k] for k in ("bin", "hard", "rule", "sha256", "exit_code") if k in body}
+    fields = {k: body[k] for k in ("bin", "hard", "rule", "sha256", "exit_code") if k in body}
     figures = {**last.figures, **body.get("figures", {})}
     seconds = last.seconds + float(body.get("seconds", 0.0))
-    tries[-1] = replace(last, state=to, until=now.utc, reason=reason, seconds=seconds, figures=figures, **said)
+    tries[-1] = replace(last, state=to, until=now.utc, reason=reason, seconds=seconds, figures=figures, **fields)
     return replace(die, state=to, reason=reason, tries=tuple(tries))
 
 
 class Runlog:
     """The run's own journal, for the one process that writes it; every method is durable when it returns.
 
-    Kinds of rows beside "state" and "step", with what their bodies hold:
+    Kinds of rows beside "state" and "step", with the keys of their bodies:
 
-    - "resumed": argv, pid, reason, only (names), accepted (what had changed, in words)
+    - "resumed": argv, pid, reason, only (names), accepted (changes since, in words)
     - "alarm": text, die ("" if of none), level ("note", "warning" or "alarm")
     - "asked": what ("stop", "skip", or "off": the bench was switched off), die, by, reason
     - "bench": identities, text
-    - "safed": met (what was on or closed before the bench was made safe, by output; empty if it was at rest), text
+    - "safed": met (outputs on and relays closed before the bench was made safe, by output; empty if none), text
     - "rule": rule (name of the stop rule), text
-    - "visit": die, at, dies: a golden die is going to be measured again under this name, after these (names of their
-      folders) have been measured since the visit before
+    - "visit": die, at, dies: the reference die is going to be measured again under this name; `dies` are the folders
+      of the dies measured since the visit before
     - "golden": die, values, drift (by name), ok, text
     - "suspect": dies, text
     - "watchdog": what ("died", "hung", "safe", "unsafe"), text, seconds
@@ -215,9 +215,9 @@ class Runlog:
         self._journal = journal
         self.state = fold(_start(journal.meta), journal.events())
         self.heard: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
-        """Told of every row once it is durable."""
+        """Called with kind and body of every row once it is durable."""
         self.relieve: Callable[[StorageError], bool] = lambda error: False
-        """Asked for help when a row cannot be written; it is tried once more if this returns True."""
+        """Called when a row cannot be written; if it returns True, the row is written once more."""
 
     @classmethod
     def create(cls, folder: Path, meta: Mapping[str, Any]) -> "Runlog":
@@ -233,7 +233,7 @@ class Runlog:
 
     @classmethod
     def open(cls, folder: Path) -> "Runlog":
-        """Take up the journal of a run that ended, was stopped or was killed. Raises StorageError."""
+        """Open the journal of a run that ended, was stopped or was killed, to go on. Raises StorageError."""
         return cls(Journal.open(folder, readonly=False))
 
     def say(self, kind: str, **body: Any) -> None:
@@ -248,12 +248,12 @@ class Runlog:
         self.state = fold(self.state, self._journal.events(after=seq - 1))
         self.heard(kind, body)
 
-    def move(self, die: str, to: State, attempt: int, reason: str = "", **more: Any) -> None:
-        """Write that a die goes to another state; ValueError if none leads from its state there."""
+    def move(self, die: str, to: State, try_no: int, reason: str = "", **more: Any) -> None:
+        """Write that a die goes to the state `to`; ValueError if its state does not lead there."""
         was = self.state.dies[die].state
         if to not in EDGES[was]:
             raise ValueError(f"die {die} cannot go from '{was}' to '{to}'")
-        self.say("state", die=die, state=to.value, was=was.value, reason=reason, **{"try": attempt}, **more)
+        self.say("state", die=die, state=to.value, was=was.value, reason=reason, **{"try": try_no}, **more)
 
     def finish(self) -> None:
         """Leave one file without a write-ahead log, which opens in any folder, and close."""
@@ -268,10 +268,10 @@ def _start(meta: Mapping[str, Any]) -> RunState:
 
 
 def read_state(folder: Path, before: RunState | None = None) -> RunState:
-    """Return where the run in `folder` stands: running, finished or killed; reading disturbs nothing.
+    """Return the state of the run in `folder`: running, finished or killed; reading disturbs nothing.
 
     Args:
-        before: what an earlier call returned; only rows after it are read.
+        before: result of an earlier call; only rows after it are read.
 
     Raises:
         StorageError: there is no run there, or its journal is damaged.

@@ -1,6 +1,6 @@
-"""What was done to cells, from the voltages in a die's journal: pulses that count, and peaks in either sign.
+"""Stress of cells from the voltages in a die's journal: pulses that count, and peaks of either sign.
 
-The rules are those of `labctl.core.limits`: what a cell can see at any moment counts, not only what it sees settled.
+The rules are those of `labctl.core.limits`: any voltage that a cell can see counts, transients included.
 """
 
 import hashlib
@@ -19,13 +19,13 @@ from labctl.storage.arrays import Stored
 from labctl.storage.journal_reader import JournalReader
 
 _VOLTAGES = 1 << 22
-"""Cell voltages that are looked at together."""
+"""Cell voltages that are evaluated in one batch."""
 Volts32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Stress:
-    """What the cells of a die have been through, (kernels, n_rows, n_cols) each.
+    """Stress of the cells of a die, (kernels, n_rows, n_cols) each.
 
     Args:
         counts: pulses above the campaign's `v_count`.
@@ -51,13 +51,13 @@ class Stress:
 
 
 def stress_of(bias: Bias, shape: tuple[int, int, int], v_count: float | None) -> Stress:
-    """Return what n patterns do to the cells of a die of `shape`.
+    """Return the stress that n patterns put on the cells of a die of `shape`.
 
     While lines go up and come down 0 V counts as a level of every line, as for the limits. A cell on a floating
     line may see the worst driven pair; one behind a closed gate sees nothing.
 
     Args:
-        v_count: from which a pulse counts, V; None for a read, which counts as no pulse.
+        v_count: voltage from which a pulse counts, V; None for a read, which is no pulse.
     """
     counts = np.zeros(shape, np.int64) if v_count is None else pulses_per_cell(bias, v_count, shape)
     positive, negative = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -85,9 +85,9 @@ def _peaks(bias: Bias) -> tuple[Volts32, Volts32]:
     up = row.clip(min=0)[:, :, None] - col.clip(max=0)[:, None, :]
     down = col.clip(min=0)[:, None, :] - row.clip(max=0)[:, :, None]
     if bias.floating is not None:
-        found = extremes(bias)
+        envelope = extremes(bias)
         loose = bias.floating[:, :n_rows, None] | bias.floating[:, None, n_rows:]
-        worst = np.maximum(found.positive, found.negative)[:, None, None]
+        worst = np.maximum(envelope.positive, envelope.negative)[:, None, None]
         up, down = np.where(loose, worst, up), np.where(loose, worst, down)
     if bias.gate is not None:
         opened = (bias.gate > 0)[:, :, None]
@@ -96,14 +96,14 @@ def _peaks(bias: Bias) -> tuple[Volts32, Volts32]:
 
 
 @dataclass(frozen=True)
-class About:
-    """What a journal says of its die.
+class DieInfo:
+    """The die of a journal, as its meta describes it.
 
     Args:
-        wafer: what its wafer is called, "" if it has none.
+        wafer: name of its wafer, "" if it has none.
         shape: (kernels, n_rows, n_cols).
-        real: whether it is.
-        v_count: from which a pulse counts, V.
+        real: False for a simulated die.
+        v_count: voltage from which a pulse counts, V.
     """
 
     wafer: str
@@ -113,8 +113,8 @@ class About:
     v_count: float
 
     @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> "About":
-        """Return what the meta of a journal says."""
+    def of(cls, meta: Mapping[str, Any]) -> "DieInfo":
+        """Return the die that the meta of a journal describes."""
         geometry = meta["description"]["geometry"]
         shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
         # a run that does not say from which voltage its pulses count has all of them counted
@@ -124,25 +124,25 @@ class About:
         )
 
 
-def identity(journal: JournalReader) -> str:
-    """Return what tells a journal from every other, wherever its folder is moved or copied."""
-    said = json.dumps([list(journal.created), journal.meta], sort_keys=True)
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+def journal_identity(journal: JournalReader) -> str:
+    """Return a digest that is unique to a journal and stays when its folder is moved or copied."""
+    text = json.dumps([list(journal.created), journal.meta], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def told(journal: JournalReader, about: About, after: int, upto: int) -> Stress:
-    """Return what the operations of a journal with numbers above `after` and up to `upto` did to the cells.
+def stress_of_journal(journal: JournalReader, info: DieInfo, after: int, upto: int) -> Stress:
+    """Return the stress on the cells by the operations of a journal numbered above `after` and up to `upto`.
 
     Raises:
         StorageError: the journal is damaged.
     """
-    found = Stress.none(about.shape)
+    stress = Stress.none(info.shape)
     for operation in journal.operations(after=after, load=False):
         if operation.seq > upto:
             break
         for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
-            found += stress_of(bias, about.shape, about.v_count if pulse else None)
-    return found
+            stress += stress_of(bias, info.shape, info.v_count if pulse else None)
+    return stress
 
 
 def _biases(journal: JournalReader, body: Any, pulse: bool) -> Iterator[tuple[Bias, bool]]:

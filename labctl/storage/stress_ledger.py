@@ -1,11 +1,12 @@
-"""The stress ledger: what cells and pads have been through over a die's life, whatever run it was.
+"""The stress ledger: pulses, peak voltages and touches of cells and pads over a die's life, across runs.
 
-One SQLite file per lab, safe as soon as a call returns. What cells saw is taken from the journals of the dies, which
-have every pulse before it is given: each journal has one share in the ledger, with the number of its last row that is
-in it. So a stage counts once, however often it is accounted, and a killed run counts as far as it came; a pulse that
-was meant and has no result counts as given. Touches are counted one by one, each before the needles go down.
+One SQLite file per lab, safe as soon as a call returns. The voltages of cells come from the journals of the dies,
+which have every pulse before it is given: each journal has one share in the ledger, with the number of its last row
+that is accounted. So a stage counts once, however often it is accounted, and a killed run counts as far as it came; a
+pulse that was intended and has no result counts as given. Touches are counted one by one, each before the needles go
+down. One module, because every method reads or writes the same three tables.
 
-Real and simulated dies never share a ledger: a name on a simulated wafer is no wear of the real one.
+Real and simulated dies never share a ledger: pulses on a simulated die do not wear the real one of that name.
 """
 
 import json
@@ -25,11 +26,11 @@ from labctl.core.units import IntArray
 from labctl.storage.arrays import storage
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import JournalReader
-from labctl.storage.stress import About, Stress, identity, told
+from labctl.storage.stress import DieInfo, Stress, journal_identity, stress_of_journal
 
 FORMAT = 1
 NAME = "stress.db"
-"""What the ledger is called where nobody says otherwise: beside the bench file."""
+"""Default name of the ledger, beside the bench file."""
 VARIABLE = "LABCTL_LEDGER"
 """Environment variable with the path of the lab's ledger."""
 _SCHEMA = f"""
@@ -48,7 +49,7 @@ CREATE INDEX touched ON touches (wafer, name, pads);
 
 @dataclass(frozen=True)
 class Share:
-    """What one try of a die did to it: the run it belongs to, until when (UTC in s since 1970), and how much."""
+    """The stress of one try of a die, with its run and when it was last accounted (UTC in s since 1970)."""
 
     run: str
     utc: float
@@ -63,10 +64,10 @@ class StressLedger:
 
     @classmethod
     def open(cls, path: Path, *, real: bool = True) -> Self:
-        """Open the ledger at `path`; one that is not there yet is made.
+        """Open the ledger at `path`; a missing one is created.
 
         Args:
-            real: whether its dies are.
+            real: whether its dies are real, not simulated.
 
         Raises:
             BenchError: it is the ledger of the other sort of dies.
@@ -92,21 +93,23 @@ class StressLedger:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version != FORMAT:
                     raise StorageError(f"{path} is no stress ledger of format {FORMAT}, but of format {version}")
-                (found,) = db.execute("SELECT real FROM world").fetchone()
+                (holds_real,) = db.execute("SELECT real FROM world").fetchone()
         except BaseException:
             db.close()
             raise
-        if bool(found) is not real:
+        if bool(holds_real) is not real:
             db.close()
             kinds = ("simulated", "real")
-            raise BenchError(f"{path} is the stress ledger of {kinds[found]} dies; {kinds[real]} ones need their own")
+            raise BenchError(
+                f"{path} is the stress ledger of {kinds[holds_real]} dies; {kinds[real]} ones need their own"
+            )
         return ledger
 
     def life(self, wafer: str, die: str, *, without: str = "") -> Stress | None:
-        """Return what the cells of a die have been through, None if the ledger has nothing of it.
+        """Return the stress of the cells of a die over its life, None if the ledger has nothing of it.
 
         Args:
-            without: identity (`identity`) of a journal whose share is left out, because who asks counts it himself.
+            without: `journal_identity` of a journal whose share is left out, because the caller counts it.
         """
         total: Stress | None = None
         for journal, share in self._shares(wafer, die):
@@ -115,7 +118,7 @@ class StressLedger:
         return total
 
     def settle(self, wafer: str, die: str) -> list[str]:
-        """Bring in what runs that were broken off did to a die; return the runs whose journals are gone.
+        """Account for the unfinished journals of a die; return the runs whose journals are gone.
 
         Raises:
             StorageError: a journal is damaged, or the ledger cannot be written.
@@ -134,7 +137,7 @@ class StressLedger:
         return gone
 
     def history(self, wafer: str, die: str) -> list[Share]:
-        """Return what each try did to a die, in the order in which they were accounted last."""
+        """Return the share of each try of a die, in the order in which they were accounted last."""
         return sorted((share for _, share in self._shares(wafer, die)), key=lambda s: s.utc)
 
     def dies(self) -> list[tuple[str, str]]:
@@ -161,7 +164,7 @@ class StressLedger:
         return {pads: int(count) for pads, count in self._read(query, wafer, die)}
 
     def touch(self, wafer: str, die: str, pads: str = "") -> int:
-        """Count a touch that is about to happen, and return how many there are with it."""
+        """Count a touch that is about to happen, and return the count including it."""
         with storage(self.path, "count a touch"), self._transaction():
             self._db.execute("INSERT INTO touches VALUES (NULL, ?, ?, ?, ?)", (wafer, die, pads, time.time()))
         return self.touches(wafer, die, pads)
@@ -169,45 +172,49 @@ class StressLedger:
     def account(self, journal: JournalReader, run: str = "") -> Stress:
         """Bring the share of a die's journal up to its last committed row, and return the share.
 
-        Does nothing when it is up to date. Called when a journal has begun, it makes the die known, so that `settle`
-        finds the journal if it is broken off. The meta of the journal says which die it is, of what shape, whether it
-        is real, and from which voltage pulses count.
+        Does nothing when it is up to date. Called when a journal has begun, it enters the die, so that `settle`
+        finds the journal if it is broken off. The meta of the journal names the die, its shape, whether it is real,
+        and the voltage from which pulses count.
 
         Args:
-            run: what the run is called, for people.
+            run: name of the run, for people.
 
         Raises:
             BenchError: the die is of the other sort, or the ledger has another shape under its name.
             StorageError: journal or ledger cannot be read or written.
         """
-        meta, key = journal.meta, identity(journal)
-        about = About.of(meta)
+        meta, key = journal.meta, journal_identity(journal)
+        info = DieInfo.of(meta)
         (real,) = self._read("SELECT real FROM world")[0]
-        if about.real is not bool(real):
+        if info.real is not bool(real):
             raise BenchError(
-                f"{journal.path}: die {about.name} is {'real' if about.real else 'simulated'}, "
+                f"{journal.path}: die {info.name} is {'real' if info.real else 'simulated'}, "
                 f"and {self.path} is the ledger of {'real' if real else 'simulated'} dies"
             )
-        known = self._read("SELECT shape FROM dies WHERE wafer = ? AND name = ?", about.wafer, about.name)
-        if known and tuple(json.loads(known[0][0])) != about.shape:
+        known = self._read("SELECT shape FROM dies WHERE wafer = ? AND name = ?", info.wafer, info.name)
+        if known and tuple(json.loads(known[0][0])) != info.shape:
             raise BenchError(
-                f"die {about.name} has {_cells(about.shape)} cells, and the one of that name in {self.path} has "
+                f"die {info.name} has {_cells(info.shape)} cells, and the one of that name in {self.path} has "
                 f"{_cells(tuple(json.loads(known[0][0])))}; it is another die, or its file is wrong"
             )
         while True:
             before = self._read("SELECT upto, counts, positive, negative FROM shares WHERE journal = ?", key)
             upto = before[0][0] if before else 0
-            share = _unpacked(self.path, about.shape, before[0][1:]) if before else Stress.none(about.shape)
+            share = _unpacked(self.path, info.shape, before[0][1:]) if before else Stress.none(info.shape)
             last, finished = journal.last.seq, journal.finished
-            share += told(journal, about, upto, last)
-            row = (run, str(journal.folder.resolve()), finished, last)
-            if self._put(about, key, upto if before else None, row, share):
+            share += stress_of_journal(journal, info, upto, last)
+            source = (run, str(journal.folder.resolve()), finished, last)
+            if self._put(info, key, upto if before else None, source, share):
                 return share
 
     def _put(
-        self, about: "About", key: str, before: int | None, said: tuple[str, str, bool, int], share: Stress
+        self, info: "DieInfo", key: str, before: int | None, source: tuple[str, str, bool, int], share: Stress
     ) -> bool:
-        """Write a share that went on from `before`; False if another process has brought it on meanwhile."""
+        """Write a share that went on from row `before`; False if another process has gone on from there meanwhile.
+
+        Args:
+            source: run, folder, whether the journal is finished, and its last row.
+        """
         packed = [
             zlib.compress(np.ascontiguousarray(a).tobytes(), 1) for a in (share.counts, share.positive, share.negative)
         ]
@@ -215,14 +222,14 @@ class StressLedger:
             now = self._db.execute("SELECT upto FROM shares WHERE journal = ?", (key,)).fetchone()
             if (now[0] if now else None) != before:
                 return False
-            if before is not None and before >= said[-1]:
+            if before is not None and before >= source[-1]:
                 return True
-            shape = json.dumps(about.shape)
-            self._db.execute("INSERT OR IGNORE INTO dies VALUES (NULL, ?, ?, ?)", (about.wafer, about.name, shape))
+            shape = json.dumps(info.shape)
+            self._db.execute("INSERT OR IGNORE INTO dies VALUES (NULL, ?, ?, ?)", (info.wafer, info.name, shape))
             (die,) = self._db.execute(
-                "SELECT id FROM dies WHERE wafer = ? AND name = ?", (about.wafer, about.name)
+                "SELECT id FROM dies WHERE wafer = ? AND name = ?", (info.wafer, info.name)
             ).fetchone()
-            row = (key, die, *said, time.time(), *packed)
+            row = (key, die, *source, time.time(), *packed)
             self._db.execute("INSERT OR REPLACE INTO shares VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         return True
 
@@ -236,11 +243,11 @@ class StressLedger:
         folders = sorted(p.parent for p in (run / "dies").glob("*/journal.db"))
         if not folders:
             raise StorageError(f"{run}: there is no journal of a die here; expected a run folder")
-        found = {}
+        shares = {}
         for folder in folders:
             with Journal.open(folder) as journal:
-                found[folder.name] = self.account(journal, run.resolve().name)
-        return found
+                shares[folder.name] = self.account(journal, run.resolve().name)
+        return shares
 
     def _read(self, query: str, *values: object) -> list[Any]:
         with storage(self.path, "read the stress ledger"):
@@ -269,20 +276,20 @@ class StressLedger:
 
 
 def begin(path: Path | None, journal: JournalReader, run: str) -> tuple[IntArray | None, list[str]]:
-    """Make the die of a journal known to the ledger, now that something is going to be done to it.
+    """Enter the die of a journal in the ledger, before anything is done to it.
 
     Returns:
         The (kernels, n_rows, n_cols) pulses that its cells had before this journal, None if there is no ledger; and
-        the broken off runs whose journals are gone, so that nobody knows what they did.
+        the broken-off runs whose journals are gone, so that their pulses are unknown.
     """
     if path is None:
         return None, []
     with StressLedger.open(path) as ledger:
         ledger.account(journal, run)
-        about = About.of(journal.meta)
-        gone = ledger.settle(about.wafer, about.name)
-        life = ledger.life(about.wafer, about.name, without=identity(journal))
-        return (Stress.none(about.shape) if life is None else life).counts, gone
+        info = DieInfo.of(journal.meta)
+        gone = ledger.settle(info.wafer, info.name)
+        life = ledger.life(info.wafer, info.name, without=journal_identity(journal))
+        return (Stress.none(info.shape) if life is None else life).counts, gone
 
 
 def account(path: Path | None, journal: JournalReader, run: str) -> None:
@@ -292,8 +299,8 @@ def account(path: Path | None, journal: JournalReader, run: str) -> None:
             ledger.account(journal, run)
 
 
-def ledger_path(bench: Path, said: str | Path | None, environment: Mapping[str, str]) -> Path:
-    """Return where the ledger of a lab is: named by its environment, by its bench file, or beside that.
+def ledger_path(bench: Path, configured: str | Path | None, environment: Mapping[str, str]) -> Path:
+    """Return the path of the ledger of a lab: named by the environment, by the bench file, or beside that.
 
     >>> ledger_path(Path("lab/bench.yaml"), None, {}).as_posix()
     'lab/stress.db'
@@ -302,7 +309,7 @@ def ledger_path(bench: Path, said: str | Path | None, environment: Mapping[str, 
     """
     if named := environment.get(VARIABLE):
         return Path(named).expanduser()
-    return bench.parent / (Path(said).expanduser() if said else NAME)
+    return bench.parent / (Path(configured).expanduser() if configured else NAME)
 
 
 def _unpacked(path: Path, shape: tuple[int, ...], blobs: list[bytes]) -> Stress:

@@ -1,4 +1,4 @@
-"""Records as tables: what a field may hold, and the columns that many records make."""
+"""Records as tables: the kinds of fields, and the columns that many records make."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,9 +23,9 @@ class Table(Mapping[str, Array]):
 
     Args:
         units: unit of every column, "" where it has none.
-        columnar: one record was many rows.
+        columnar: one record makes many rows.
         axes: names of the axes of one record's array, for the columns that declare them.
-        codes: what the numbers mean, by name, for the columns that hold codes.
+        codes: numbers by name, for the columns that hold codes.
     """
 
     name: str
@@ -62,11 +62,11 @@ class Table(Mapping[str, Array]):
     @classmethod
     def join(cls, tables: Iterable["Table"]) -> "Table":
         """Return the rows of tables of one name, one after the other; ValueError if their columns differ."""
-        found = list(tables)
-        first = found[0]
-        if any(set(t) != set(first) for t in found):
+        parts = list(tables)
+        first = parts[0]
+        if any(set(t) != set(first) for t in parts):
             raise ValueError(f"the table '{first.name}' does not have the same columns on every die")
-        columns = {k: concatenate([t[k] for t in found]) for k in first}
+        columns = {k: concatenate([t[k] for t in parts]) for k in first}
         return cls(first.name, columns, first.units, first.columnar, first.axes, first.codes)
 
 
@@ -77,8 +77,8 @@ def concatenate(parts: list[Array]) -> Array:
 
 @dataclass(frozen=True)
 class Columns:
-    """What a table holds: unit and kind ("float", "int", "bool", "str" or "array") of every field; `axes` and `codes`
-    as in `Table`, of the fields that have any."""
+    """The columns of a table: unit and kind ("float", "int", "bool", "str" or "array") of every field; `axes` and
+    `codes` as in `Table`, of the fields that have any."""
 
     columnar: bool
     units: dict[str, str]
@@ -89,7 +89,7 @@ class Columns:
 
 @cache
 def columns_of(record: Any) -> Columns:
-    """Return what the table of a record type holds.
+    """Return the columns of the table of a record type.
 
     Axes are those that the type declares (`axes`, by field). A field called like an enumeration of the module of the
     type (`defect`, `Defect`) holds its codes; `flag` and `pulse_flag` hold bits of `labctl.core.operations.Flag`.
@@ -97,7 +97,7 @@ def columns_of(record: Any) -> Columns:
     Raises:
         TypeError: a field has a name that every table has, or axes are declared of no field.
     """
-    # a process that seals never comes here, and would wait for the import of all that a procedure is made of
+    # imported here: a process that seals never needs it, and would wait for the import
     from labctl.core.record import units_of
 
     hints = get_type_hints(record)
@@ -105,11 +105,11 @@ def columns_of(record: Any) -> Columns:
     kinds = {name: kind if kind in ("float", "int", "bool", "str") else "array" for name, kind in kinds.items()}
     if taken := [name for name in kinds if name in RESERVED]:
         raise TypeError(f"a record has no field '{taken[0]}': every table has a column of that name")
-    axes = {name: list(found) for name, found in getattr(record, "axes", {}).items()}
+    axes = {name: list(names) for name, names in getattr(record, "axes", {}).items()}
     if unknown := sorted(set(axes) - set(kinds)):
         raise TypeError(f"{record.__name__} declares axes of '{unknown[0]}', which is no field of it")
-    known = {name: _enumeration(record, name) for name, kind in kinds.items() if kind == "array"}
-    codes = {name: {str(m.name).lower(): int(m) for m in found} for name, found in known.items() if found}
+    enumerations = {name: _enumeration(record, name) for name, kind in kinds.items() if kind == "array"}
+    codes = {name: {str(m.name).lower(): int(m) for m in members} for name, members in enumerations.items() if members}
     return Columns(record.columnar, units_of(record), kinds, axes, codes)
 
 
@@ -118,12 +118,12 @@ def _enumeration(record: Any, name: str) -> type[IntEnum | IntFlag] | None:
 
     if name in ("flag", "pulse_flag"):
         return Flag
-    found = getattr(sys.modules.get(record.__module__), name.title().replace("_", ""), None)
-    return found if isinstance(found, type) and issubclass(found, IntEnum | IntFlag) else None
+    enumeration = getattr(sys.modules.get(record.__module__), name.title().replace("_", ""), None)
+    return enumeration if isinstance(enumeration, type) and issubclass(enumeration, IntEnum | IntFlag) else None
 
 
 def field_of(name: str, value: object, kind: str) -> Any:
-    """Return a field of a record as the kind it is declared to be; TypeError if it is none."""
+    """Return a field of a record as its declared kind; TypeError if it is of another."""
     if kind == "array":
         array = np.asarray(value)
         if array.dtype.kind == "O":

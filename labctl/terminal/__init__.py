@@ -1,1 +1,1 @@
-"""What a person at a terminal sees and presses: progress, durations, tables on a screen, signals."""
+"""The terminal: progress, durations, tables on a screen, signals."""

@@ -1,4 +1,4 @@
-"""Tell the person in front of the screen how far it is: a live display on a terminal, plain lines elsewhere."""
+"""Show the progress of a run: a live display on a terminal, plain lines elsewhere."""
 
 import re
 import sys
@@ -26,7 +26,7 @@ EVERY = 5.0
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it.
+    """Return a duration as text.
 
     >>> duration(0.0123), duration(75), duration(3 * 3600 + 120)
     ('12 ms', '1 min 15 s', '3 h 2 min')
@@ -41,7 +41,7 @@ def duration(seconds: float) -> str:
 
 
 def left(seconds: float) -> str:
-    """Return a time to wait, no finer than it can be foretold.
+    """Return a remaining time as text, no finer than it can be predicted.
 
     >>> left(0.03), left(4.2), left(75)
     ('less than 1 s', 'about 4 s', 'about 1 min 15 s')
@@ -52,7 +52,7 @@ def left(seconds: float) -> str:
 
 
 def counted(n: int, noun: str) -> str:
-    """Return a number of things.
+    """Return a count with its noun.
 
     >>> counted(1, "die"), counted(1200, "die")
     ('1 die', '1,200 dies')
@@ -75,10 +75,10 @@ class _Trimmed:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console for tables: as wide as the terminal, wide enough for every table where there is none."""
-    found = Console(stderr=stderr, highlight=False)
-    if found.is_terminal:
-        return found
+    """Return a console for tables: as wide as the terminal, or wide enough for every table without one."""
+    plain = Console(stderr=stderr, highlight=False)
+    if plain.is_terminal:
+        return plain
     file: Any = _Trimmed(sys.stderr if stderr else sys.stdout)
     return Console(file=file, highlight=False, width=130)
 
@@ -167,7 +167,7 @@ class Display:
             self._bars.stop()
 
     def notify(self, die: str, what: str, detail: Any) -> None:
-        """Take one message; visits of a golden die are no dies of the campaign and do not count here."""
+        """Take one message; visits of a reference die do not count here."""
         if die not in self._total:
             return
         match what:
@@ -190,8 +190,8 @@ class Display:
         elapsed, done, total = self._last - self._start, sum(self._done.values()), sum(self._total.values())
         rest = f", {left(elapsed * (total - done) / done)} left" if 0 < done < total else ""
         now = [f"{die} {stage}" for die, stage in self._stage.items() if stage]
-        said = "; ".join(filter(None, [self._finished(), ", ".join(now)]))
-        print(f"{duration(elapsed)}: {done / max(total, 1):.0%}{rest}; {said}", file=sys.stderr, flush=True)
+        state = "; ".join(filter(None, [self._finished(), ", ".join(now)]))
+        print(f"{duration(elapsed)}: {done / max(total, 1):.0%}{rest}; {state}", file=sys.stderr, flush=True)
 
     def _finished(self) -> str:
         """Return how many dies are done, and their bins.

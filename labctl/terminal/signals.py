@@ -20,7 +20,7 @@ def born_deaf() -> Iterator[None]:
     """Let processes started in the block ignore ^C, TERM and HUP from their first moment.
 
     A signal to the group would otherwise kill a worker that has not yet come to ignore it, or the helper process of
-    the standard library that tracks shared resources. Whoever presses ^C in these milliseconds has to press again.
+    the standard library that tracks shared resources. A ^C in these milliseconds is lost and has to be repeated.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -35,7 +35,7 @@ def born_deaf() -> Iterator[None]:
 
 @contextmanager
 def outliving_the_terminal() -> Iterator[None]:
-    """Ignore TERM and HUP while the block lasts, for what has to come to its end when a terminal is closed."""
+    """Ignore TERM and HUP while the block lasts, for work that has to end properly when a terminal is closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -69,6 +69,6 @@ def asked_to_stop(on_stop: Callable[[], None], on_hurry: Callable[[], None] = la
     try:
         yield
     finally:
-        # once heard, later ones change nothing: what is left is to make the bench safe, to seal and to report
+        # later signals change nothing: what is left is to make the bench safe, to seal and to report
         for number, old in before.items():
             signal.signal(number, signal.SIG_IGN if seen else old)

@@ -1,1 +1,1 @@
-"""Wafer maps: what a map is, and the formats in which it is read and written."""
+"""Wafer maps: the model of a map, and the formats in which it is read and written."""

@@ -1,15 +1,15 @@
 """Wafer maps as CSV: a table of places with a heading, or a grid of marks; a text that is neither is refused.
 
-A log, an export of another program or a drawing can look like a grid to whoever takes any text for a bin. A grid is
-therefore only what could be nothing else. Its cells speak one alphabet:
+A log, an export of another program or a drawing can look like a grid if any text is taken for a bin. A text is
+therefore a grid only if it can be nothing else. Its cells have one alphabet:
 
 * one mark of a die (X, * or #), or
 * bins of one kind: digits, as many in every cell (1 to 3), or two hexadecimal digits, or single letters;
 
-beside empty cells and one mark of no die (., - or _). Marks of a die are a grid wherever they stand. Bins could be the
+beside empty cells and one mark of no die (., - or _). Marks of a die are a grid in any arrangement. Bins could be the
 columns of a table, so they also have the shape of a wafer and are no list:
 
-* what is no die touches the rim: the dies of every row, and those of every column, are without a gap;
+* places without a die touch the rim: the dies of every row, and those of every column, are without a gap;
 * the left and the right column of dies, and the upper or the lower end at both its corners, have places without a die:
   the columns of a table go through;
 * no row or column of three or more counts up or down by one;
@@ -44,7 +44,7 @@ _HEADINGS = {heading: column for column, headings in _COLUMNS.items() for headin
 _MARKS = "empty, ., - or _ for no die, X, * or # for a die, or a bin of up to 3 digits, 2 hexadecimal ones or a letter"
 _KINDS = f"a heading with x and y (or X_COORD and Y_COORD, DieX and DieY, col and row), or a grid of marks: {_MARKS}"
 _SAFE = "write it as a table, a die per line under the heading x,y,bin, or as a grid of X for a die and . for no die"
-"""What is positively a map, for whoever is refused a grid of bins that could be something else."""
+"""Advice for a grid of bins that is refused because it could be something else."""
 _ALPHABETS = {
     "a digit": re.compile(r"[0-9]"),
     "two digits": re.compile(r"[0-9]{2}"),
@@ -52,7 +52,7 @@ _ALPHABETS = {
     "two hexadecimal digits": re.compile(r"[0-9A-Fa-f]{2}"),
     "a letter other than X": re.compile(r"[A-WYZa-wyz]"),
 }
-"""What bins of one grid are, all of them."""
+"""Kinds of bins; those of one grid are all of one kind."""
 _SHOWN = 60
 """Characters of a line that a message shows."""
 
@@ -64,7 +64,7 @@ def parse_csv(text: str, reading: MapReading | None = None, where: str = "map") 
     """Return the map in a CSV text: a table with columns x and y (bin, name, exclude), or a grid of marks.
 
     In a grid every cell is a place: empty, ".", "-" or "_" is no die, "X", "*" or "#" one without a bin, and up to
-    three digits, two hexadecimal digits or a letter are its bin. What makes it one is said at the head of this module.
+    three digits, two hexadecimal digits or a letter are its bin. The conditions are at the head of this module.
 
     >>> [p.name for p in parse_csv(".,X\\nX,X").places]
     ['x1y0', 'x0y1', 'x1y1']
@@ -97,14 +97,14 @@ def parse_csv(text: str, reading: MapReading | None = None, where: str = "map") 
 
 
 def _require_plain(text: str, where: str) -> None:
-    """Refuse characters that no CSV has: what follows is some other file."""
+    """Refuse characters that no CSV has: the text is another file."""
     for number, line in enumerate(text.split("\n"), start=1):
         if odd := next((c for c in line if not (c.isprintable() or c in "\t\r")), None):
             raise BenchError(f"{where}:{number}: found the character U+{ord(odd):04X}, expected a text file")
 
 
 def _column(cell: str) -> str:
-    """Return which column a heading names, "" for one that is not known; case, blanks, points, - and _ do not matter.
+    """Return the column that a heading names, "" if unknown; case, blanks, points, - and _ do not matter.
 
     >>> _column("X_COORD"), _column("Die Y"), _column("HARD-BIN"), _column("colour")
     ('x', 'y', 'bin', '')
@@ -135,7 +135,7 @@ def _table(filled: list[Line], columns: list[str], where: str) -> list[Place]:
 
 
 def _name(text: str, where: str) -> str:
-    """Return the name of a die, "" if it has none; BenchError if no file can be called so."""
+    """Return the name of a die, "" if it has none; BenchError if it cannot be the name of a file."""
     try:
         return text and file_name(text)
     except ValueError as error:
@@ -203,7 +203,7 @@ def _is_one_kind(cells: list[str]) -> bool:
 
 
 def _require_wafer(lines: list[Line], where: str) -> None:
-    """Refuse bins that do not have the shape of a wafer, or that count or head what follows as a list does."""
+    """Refuse bins that do not have the shape of a wafer, or that count or label as the columns of a list do."""
     filled = [k for k, (_, row) in enumerate(lines) if not NO_DIE.issuperset(row)]
     lines = lines[filled[0] : filled[-1] + 1]
     columns = list(zip(*(row for _, row in lines), strict=True))
@@ -221,22 +221,22 @@ def _require_wafer(lines: list[Line], where: str) -> None:
         raise BenchError(
             f"{where}:{lines[0][0]}: found bin codes and no place without a die, expected a wafer; {_SAFE}"
         )
-    for found, cells in named:
+    for subject, cells in named:
         dies = [k for k, mark in enumerate(cells) if mark not in NO_DIE]
         if not dies or dies[-1] - dies[0] >= len(dies):
             raise BenchError(
-                f"{found} with a place without a die between bins, expected a wafer, around which they lie; {_SAFE}"
+                f"{subject} with a place without a die between bins, expected a wafer, around which they lie; {_SAFE}"
             )
         codes = [cells[k] for k in dies]
         if len(codes) > 2 and _counts(codes):
             raise BenchError(
-                f"{found} that counts from {codes[0]} to {codes[-1]} as a list does, expected bins; {_SAFE}"
+                f"{subject} that counts from {codes[0]} to {codes[-1]} as a list does, expected bins; {_SAFE}"
             )
-    for found, cells in (named[0], named[len(rows)]):
+    for subject, cells in (named[0], named[len(rows)]):
         codes = [mark for mark in cells if mark not in NO_DIE]
         if len(codes) > 1 and all(bins.count(code) == 1 for code in codes):
             raise BenchError(
-                f"{found} of codes that stand nowhere else ('{codes[0]}') as labels do, expected bins; {_SAFE}"
+                f"{subject} of codes that stand nowhere else ('{codes[0]}') as labels do, expected bins; {_SAFE}"
             )
     ends = [row[0] in NO_DIE and row[-1] in NO_DIE for row in (rows[0], rows[-1])]
     if not any(ends) or not (has_gap(columns[0]) and has_gap(columns[-1])):

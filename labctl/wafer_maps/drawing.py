@@ -1,4 +1,4 @@
-"""A wafer map that was read, in a few lines of text: what the suite understood, before needles go there."""
+"""Draw a wafer map that was read in a few lines of text, to be checked before needles go there."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ WIDE, HIGH = 60, 24
 
 
 def describe(wafer_map: WaferMap, source: str) -> Iterator[str]:
-    """Yield what a map says: extent, number of dies, bins, then a drawing: X is a die, o one left out, . none.
+    """Yield a summary of a map: extent, number of dies, bins, then a drawing: X is a die, o one left out, . none.
 
     A map that is larger than `WIDE` by `HIGH` is drawn with one mark for several places: X if a die is among them.
 
@@ -29,7 +29,7 @@ def describe(wafer_map: WaferMap, source: str) -> Iterator[str]:
     if excluded:
         parts.append(f"{len(excluded):,} left out")
     counted = ", ".join(f"bin {name}: {number:,}" for name, number in sorted(bins.items()))
-    identity = [f"{what} {said}" for what, said in (("wafer", wafer_map.wafer), ("lot", wafer_map.lot)) if said]
+    identity = [f"{what} {name}" for what, name in (("wafer", wafer_map.wafer), ("lot", wafer_map.lot)) if name]
     yield f"map {source}: " + "; ".join(filter(None, [", ".join(parts), counted or "no bins", *identity]))
     step_x, step_y = -(-(right - left + 1) // WIDE), -(-(bottom - top + 1) // HIGH)
     marks = {((p.x - left) // step_x, (p.y - top) // step_y): "o" for p in places if p.excluded}

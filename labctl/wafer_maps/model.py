@@ -1,7 +1,7 @@
 """Wafer maps that other machines wrote: CSV and SEMI G85 XML, as places that the prober counts.
 
-A map that is read mirrored, turned or off by one sends the needles to the wrong die, so nothing here is guessed that
-the file does not say: what files leave open is set in the wafer file (`MapReading`), and `instruments.fiducial` proves
+A map that is read mirrored, turned or off by one sends the needles to the wrong die, so nothing is guessed that the
+file does not define: what files leave open is set in the wafer file (`MapReading`), and `instruments.fiducial` proves
 the result on the wafer. CSV is read by `labctl.wafer_maps.csv_map`, SEMI G85 by `labctl.wafer_maps.semi_g85`.
 """
 
@@ -23,7 +23,7 @@ _PLACE = re.compile(r"x(-?[0-9]{1,6})y(-?[0-9]{1,6})")
 
 
 class MapReading(Model):
-    """What a map file leaves open, as it holds for this wafer on this chuck."""
+    """Settings that a map file leaves open, for this wafer on this chuck."""
 
     origin: Corner = Field(
         default="upper left", description="CSV: the corner from which x and y grow; upper left keeps them as they are"
@@ -45,7 +45,7 @@ class Place:
     Args:
         x: column as the prober counts, y: row, downwards.
         name: of the die on its wafer.
-        bin: what the file says of it, "" for nothing.
+        bin: its bin in the file, "" for none.
         excluded: why it is left out, "" if it is not.
     """
 
@@ -62,9 +62,9 @@ class WaferMap:
 
     Args:
         places: row by row from the top.
-        wafer: identity of the wafer, lot: of its lot, as the file says; "" if it does not.
-        notch: degrees clockwise from the bottom, as the places are; None if nobody said.
-        quality: of each bin, "pass" or "fail" in lower case, where the file says so.
+        wafer: identity of the wafer, lot: of its lot, as in the file; "" if it names none.
+        notch: degrees clockwise from the bottom, as the places are; None if unknown.
+        quality: of each bin, "pass" or "fail" in lower case, where the file has it.
     """
 
     places: tuple[Place, ...]
@@ -86,7 +86,7 @@ class WaferMap:
         Raises:
             BenchError: a die or a bin that the map does not have is named.
         """
-        named = {self._find(said).name: "excluded by the campaign" for said in exclude}
+        named = {self._find(name).name: "excluded by the campaign" for name in exclude}
         wanted = None if include_bins is None else self._bins(include_bins)
         unwanted = self._bins(exclude_bins)
 
@@ -102,24 +102,24 @@ class WaferMap:
             places=tuple(replace(p, excluded=p.excluded or named.get(p.name) or why(p)) for p in self.places),
         )
 
-    def _find(self, said: str) -> Place:
-        at = _PLACE.fullmatch(said)
+    def _find(self, name: str) -> Place:
+        at = _PLACE.fullmatch(name)
         for place in self.places:
-            if place.name == said or (at and (place.x, place.y) == (int(at[1]), int(at[2]))):
+            if place.name == name or (at and (place.x, place.y) == (int(at[1]), int(at[2]))):
                 return place
         raise BenchError(
-            f"there is no die '{said}' to exclude; the map has {self.places[0].name} to {self.places[-1].name}"
+            f"there is no die '{name}' to exclude; the map has {self.places[0].name} to {self.places[-1].name}"
         )
 
-    def _bins(self, said: Iterable[str]) -> set[str]:
-        found: set[str] = set()
+    def _bins(self, names: Iterable[str]) -> set[str]:
+        selected: set[str] = set()
         there = {p.bin for p in self.places if p.bin} | set(self.quality)
-        for text in said:
+        for text in names:
             bins = {b for b in there if _same(b, text) or self.quality.get(b) == text.lower()}
             if not bins:
                 raise BenchError(f"the map has no bin '{text}'; it has {', '.join(sorted(there)) or 'no bins'}")
-            found |= bins
-        return found
+            selected |= bins
+        return selected
 
 
 def _same(a: str, b: str) -> bool:
@@ -128,7 +128,7 @@ def _same(a: str, b: str) -> bool:
 
 
 def named(x: int, y: int) -> str:
-    """Return what a die without a name of its own is called.
+    """Return the name of a die without a name of its own.
 
     >>> named(3, 0)
     'x3y0'
@@ -153,8 +153,8 @@ def from_corner(places: list[Place], corner: Corner) -> list[Place]:
 
 
 def _span(values: Iterable[int]) -> int:
-    found = list(values)
-    return min(found) + max(found) if found else 0
+    numbers = list(values)
+    return min(numbers) + max(numbers) if numbers else 0
 
 
 def whole(places: list[Place], where: str) -> WaferMap:

@@ -1,8 +1,8 @@
 """SEMI G85 wafer maps: read into places as the prober counts them, and written with our bins.
 
-Facts of the format: SEMI G85-0703 as public descriptions and files show it. Rows stand in the file as the map is seen,
-the first on top; OriginLocation says from where X and Y of the reference device count, and Orientation where the notch
-lies, in degrees clockwise from the bottom.
+The format is SEMI G85-0703 as in public descriptions and files. Rows are in the file as the map is seen, the first on
+top; OriginLocation is the origin of X and Y of the reference device, and Orientation the place of the notch, in degrees
+clockwise from the bottom.
 """
 
 import re
@@ -19,7 +19,7 @@ _G85 = "a SEMI G85 map"
 
 
 class _NoDoctype(ElementTree.TreeBuilder):
-    """Refuses a document type before one of its entities is read: they can name files and grow without bound."""
+    """Refuse a document type before its entities are read: they can name files and grow without bound."""
 
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         raise BenchError(f"found the document type (DTD) of {name}, expected {_G85}, which needs none")
@@ -39,7 +39,7 @@ def parse_g85(raw: bytes | str, reading: MapReading | None = None, where: str = 
     """Return the map in a SEMI G85 XML text: Map, Device, Bin, Data and Row.
 
     BinType is Ascii, Decimal (three digits), HexaDecimal (two) or Integer2 (four hexadecimal digits), with or without
-    spaces between the codes. Rows stand as the map is seen, the first on top. The result is turned so that the notch
+    spaces between the codes. Rows are as the map is seen, the first on top. The result is turned so that the notch
     lies at `reading.notch`, and moved so that the reference device has the coordinates `reading.reference`.
 
     Raises:
@@ -61,29 +61,30 @@ def parse_g85(raw: bytes | str, reading: MapReading | None = None, where: str = 
             f"{where}:1: found XML of {root.tag.rpartition('}')[2]} with {len(maps)} Map and {len(devices)} Device, "
             f"expected {_G85}: one Map of one Device"
         )
-    device, said = devices[0], {**_attributes(maps[0]), **_attributes(devices[0])}
+    device, attributes = devices[0], {**_attributes(maps[0]), **_attributes(devices[0])}
     data = [e for e in device.iter() if _tag(e) == "data"]
     if len(data) != 1:
         raise BenchError(f"{where}: found {len(data)} Data, expected one")
     rows = [
-        list(_codes("".join(e.itertext()), said, f"{where}: row {k}")) for k, e in enumerate(_rows(data[0]), start=1)
+        list(_codes("".join(e.itertext()), attributes, f"{where}: row {k}"))
+        for k, e in enumerate(_rows(data[0]), start=1)
     ]
     for what, expected in (("rows", len(rows)), ("columns", len(rows[0]) if rows else 0)):
-        if said.get(what) and said[what] != str(expected):
-            raise BenchError(f"{where}: found {expected} {what} in Data, expected {said[what]} as Device says")
+        if attributes.get(what) and attributes[what] != str(expected):
+            raise BenchError(f"{where}: found {expected} {what} in Data, expected {attributes[what]} as Device says")
     for k, row in enumerate(rows, start=1):
         if len(row) != len(rows[0]):
             raise BenchError(f"{where}: row {k}: found {len(row)} codes, expected {len(rows[0])}")
-    if "nullbin" not in said:
+    if "nullbin" not in attributes:
         raise BenchError(f"{where}: Device says no NullBin, expected the code of places without a die")
-    quality = dict(_qualities(device, said, where))
+    quality = dict(_qualities(device, attributes, where))
     null = {c for c, q in quality.items() if q == "null"}
-    if said["nullbin"]:
-        null.add(_code(said["nullbin"], said, f"{where}: NullBin"))
+    if attributes["nullbin"]:
+        null.add(_code(attributes["nullbin"], attributes, f"{where}: NullBin"))
     places = [Place(x, y, "", c) for y, row in enumerate(rows) for x, c in enumerate(row) if c not in null]
-    notch = _angle(said.get("orientation", ""), where)
+    notch = _angle(attributes.get("orientation", ""), where)
     extent = len(rows[0]) if rows else 0, len(rows)
-    reference = _reference(device, said, extent, reading, where)
+    reference = _reference(device, attributes, extent, reading, where)
     if reading.notch is not None:
         if notch is None:
             raise BenchError(
@@ -99,18 +100,21 @@ def parse_g85(raw: bytes | str, reading: MapReading | None = None, where: str = 
         places = [replace(p, x=p.x + right, y=p.y + down) for p in places]
     return replace(
         whole(places, where),
-        wafer=said.get("waferid") or said.get("substrateid", ""),
-        lot=said.get("lotid", ""),
+        wafer=attributes.get("waferid") or attributes.get("substrateid", ""),
+        lot=attributes.get("lotid", ""),
         notch=notch,
         quality=quality,
     )
 
 
-def _qualities(device: ElementTree.Element, said: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:
+def _qualities(device: ElementTree.Element, attributes: Mapping[str, str], where: str) -> Iterator[tuple[str, str]]:
     for element in device:
         if _tag(element) == "bin":
-            found = _attributes(element)
-            yield _code(found.get("bincode", ""), said, f"{where}: BinCode"), found.get("binquality", "").lower()
+            bin_attributes = _attributes(element)
+            yield (
+                _code(bin_attributes.get("bincode", ""), attributes, f"{where}: BinCode"),
+                bin_attributes.get("binquality", "").lower(),
+            )
 
 
 def _rows(data: ElementTree.Element) -> Iterator[ElementTree.Element]:
@@ -120,27 +124,27 @@ def _rows(data: ElementTree.Element) -> Iterator[ElementTree.Element]:
 _WIDTHS = {"ascii": 1, "decimal": 3, "hexadecimal": 2, "integer2": 4}
 
 
-def _kind(said: Mapping[str, str], where: str) -> str:
-    kind = said.get("bintype", "").lower()
+def _kind(attributes: Mapping[str, str], where: str) -> str:
+    kind = attributes.get("bintype", "").lower()
     if kind not in _WIDTHS:
         raise BenchError(f"{where}: BinType is '{kind}', expected Ascii, Decimal, HexaDecimal or Integer2")
     return kind
 
 
-def _code(text: str, said: Mapping[str, str], where: str) -> str:
+def _code(text: str, attributes: Mapping[str, str], where: str) -> str:
     """Return a bin code in the one form in which codes are compared: decimal numbers without leading zeros."""
-    kind = _kind(said, where)
+    kind = _kind(attributes, where)
     digits = r"[0-9]+" if kind == "decimal" else r"[0-9A-Fa-f]+"
     if kind != "ascii" and not re.fullmatch(digits, text):
         raise BenchError(f"{where}: found '{text}', expected a bin code that is {kind}")
     return text if kind == "ascii" else str(int(text)) if kind == "decimal" else text.upper().zfill(_WIDTHS[kind])
 
 
-def _codes(text: str, said: Mapping[str, str], where: str) -> Iterator[str]:
-    kind = _kind(said, where)
+def _codes(text: str, attributes: Mapping[str, str], where: str) -> Iterator[str]:
+    kind = _kind(attributes, where)
     parts = text.split()
     if kind == "ascii":
-        yield from text.strip("\r\n\t") if said.get("nullbin") == " " else text.strip()
+        yield from text.strip("\r\n\t") if attributes.get("nullbin") == " " else text.strip()
         return
     if len(parts) <= 1:
         joined, width = "".join(parts), _WIDTHS[kind]
@@ -148,11 +152,11 @@ def _codes(text: str, said: Mapping[str, str], where: str) -> Iterator[str]:
             raise BenchError(f"{where}: found {len(joined)} digits, expected {width} for each {kind} code")
         parts = [joined[k : k + width] for k in range(0, len(joined), width)]
     for part in parts:
-        yield _code(part, said, where)
+        yield _code(part, attributes, where)
 
 
 def _angle(text: str, where: str) -> int | None:
-    """Return the place of the notch in degrees clockwise from the bottom, None if the file does not say."""
+    """Return the place of the notch in degrees clockwise from the bottom, None if the file has none."""
     if not text:
         return None
     if text not in ("0", "90", "180", "270"):
@@ -161,16 +165,16 @@ def _angle(text: str, where: str) -> int | None:
 
 
 def _reference(
-    device: ElementTree.Element, said: Mapping[str, str], extent: Spot, reading: MapReading, where: str
+    device: ElementTree.Element, attributes: Mapping[str, str], extent: Spot, reading: MapReading, where: str
 ) -> Spot | None:
-    """Return where the reference device is, (column, row) from the top left of the rows; None if nobody asks."""
+    """Return the (column, row) of the reference device from the top left; None without `reading.reference`."""
     if reading.reference is None:
         return None
-    found = [_attributes(e) for e in device if _tag(e) == "referencedevice"]
-    if not found:
+    devices = [_attributes(e) for e in device if _tag(e) == "referencedevice"]
+    if not devices:
         raise BenchError(f"{where}: the map has no ReferenceDevice, and the wafer file says where it is")
-    x, y = (whole_number(found[0].get(f"referencedevice{a}", ""), f"ReferenceDevice{a.upper()}", where) for a in "xy")
-    origin, axes = _origin(said, where)
+    x, y = (whole_number(devices[0].get(f"referencedevice{a}", ""), f"ReferenceDevice{a.upper()}", where) for a in "xy")
+    origin, axes = _origin(attributes, where)
     if origin == "center":
         if not (extent[0] % 2 and extent[1] % 2):
             raise BenchError(f"{where}: OriginLocation is the centre, and a map of {extent[0]} x {extent[1]} has none")
@@ -186,15 +190,15 @@ def _reference(
     return at
 
 
-def _origin(said: Mapping[str, str], where: str) -> tuple[str, str]:
+def _origin(attributes: Mapping[str, str], where: str) -> tuple[str, str]:
     """Return the origin ("center" or a corner in words) and the directions in which X and Y grow."""
-    text = said.get("originlocation", "").lower().removeprefix("to")
+    text = attributes.get("originlocation", "").lower().removeprefix("to")
     words = {c.replace(" ", ""): c for c in _CORNERS.values()}
     origin = "center" if text in ("0", "center", "centre") else _CORNERS.get(text) or words.get(text)
     if origin is None:
         raise BenchError(f"{where}: OriginLocation is '{text}', expected 0 (centre) or 1 to 4 (corners)")
     inward = {"upper right": "downleft", "upper left": "downright", "lower left": "upright", "lower right": "upleft"}
-    axes = said.get("axisdirection", "").lower() or inward.get(origin, "downright")
+    axes = attributes.get("axisdirection", "").lower() or inward.get(origin, "downright")
     if axes not in inward.values():
         raise BenchError(f"{where}: AxisDirection is '{axes}', expected DownRight, DownLeft, UpRight or UpLeft")
     if origin in inward and axes != inward[origin]:
@@ -202,11 +206,11 @@ def _origin(said: Mapping[str, str], where: str) -> tuple[str, str]:
     return origin, axes
 
 
-def write_g85(found: WaferMap, bins: Mapping[str, int], good: Iterable[int] = (1,)) -> str:
+def write_g85(wafer_map: WaferMap, bins: Mapping[str, int], good: Iterable[int] = (1,)) -> str:
     """Return a SEMI G85 XML text with our bins.
 
     Args:
-        found: where the dies are.
+        wafer_map: the places of the dies.
         bins: hard bin of each die by name, 0 to 254; a die without one has the null bin 255.
         good: bins of quality Pass.
 
@@ -215,25 +219,25 @@ def write_g85(found: WaferMap, bins: Mapping[str, int], good: Iterable[int] = (1
     """
     if wrong := {b for b in bins.values() if not 0 <= b < 255}:
         raise BenchError(f"bin {max(wrong)} asked for; a map holds 0 to 254")
-    left, top = min(p.x for p in found.places), min(p.y for p in found.places)
-    columns = max(p.x for p in found.places) - left + 1
-    rows = max(p.y for p in found.places) - top + 1
+    left, top = min(p.x for p in wafer_map.places), min(p.y for p in wafer_map.places)
+    columns = max(p.x for p in wafer_map.places) - left + 1
+    rows = max(p.y for p in wafer_map.places) - top + 1
     codes = [[255] * columns for _ in range(rows)]
-    for place in found.places:
+    for place in wafer_map.places:
         codes[place.y - top][place.x - left] = bins.get(place.name, 255)
-    root = ElementTree.Element("Map", xmlns="http://www.semi.org", SubstrateType="Wafer", SubstrateId=found.wafer)
+    root = ElementTree.Element("Map", xmlns="http://www.semi.org", SubstrateType="Wafer", SubstrateId=wafer_map.wafer)
     root.set("FormatRevision", "SEMI G85 0703")
-    device = ElementTree.SubElement(root, "Device", LotId=found.lot, BinType="Decimal", NullBin="255")
+    device = ElementTree.SubElement(root, "Device", LotId=wafer_map.lot, BinType="Decimal", NullBin="255")
     device.attrib |= {"Rows": str(rows), "Columns": str(columns), "OriginLocation": "2", "MapType": "Array"}
-    if found.notch is not None:
-        device.set("Orientation", str(found.notch))
-    first = found.places[0]
+    if wafer_map.notch is not None:
+        device.set("Orientation", str(wafer_map.notch))
+    first = wafer_map.places[0]
     reference = {"ReferenceDeviceX": str(first.x - left + 1), "ReferenceDeviceY": str(first.y - top + 1)}
     ElementTree.SubElement(device, "ReferenceDevice", reference)
-    said = [c for row in codes for c in row if c != 255]
-    for code in sorted(set(said)):
+    used = [c for row in codes for c in row if c != 255]
+    for code in sorted(set(used)):
         quality = "Pass" if code in set(good) else "Fail"
-        about = {"BinCode": f"{code:03d}", "BinQuality": quality, "BinCount": str(said.count(code))}
+        about = {"BinCode": f"{code:03d}", "BinQuality": quality, "BinCount": str(used.count(code))}
         ElementTree.SubElement(device, "Bin", about)
     data = ElementTree.SubElement(device, "Data", MapName="bins", MapVersion="1")
     for row in codes:

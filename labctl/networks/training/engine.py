@@ -53,7 +53,7 @@ def build(recipe: Recipe, samples: int, source: str) -> Engine:
 
     Args:
         samples: training samples there are.
-        source: where a step has its cells from. `ideal`: all are nominal, `cells` is None. `fixed`: `cells` is per
+        source: cells of a step. `ideal`: all are nominal, `cells` is None. `fixed`: `cells` is per
             layer (seeds, n_in, 2 n_out, 2), the map of each seed. `drawn`: `cells` is (n, 2), the population that
             fresh maps are drawn from.
     """
@@ -107,11 +107,11 @@ def build(recipe: Recipe, samples: int, source: str) -> Engine:
     def draw(key: Any, population: Any) -> list[Any]:
         """Per layer (maps, n_in, 2 n_out, 2) cells."""
         keys = jax.random.split(key, len(recipe.shapes))
-        found = []
+        layers = []
         for one, shape in zip(keys, recipe.shapes, strict=True):
             index = jax.random.randint(one, (maps, *shape), 0, len(population))
-            found.append(population[index])
-        return found
+            layers.append(population[index])
+        return layers
 
     def loss(values: Any, key: Any, x: Any, y: Any, cells: Any) -> Any:
         if source != "drawn":

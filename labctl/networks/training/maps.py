@@ -1,4 +1,4 @@
-"""What a network is told of the cells it will live on, made from surveys and from nothing else.
+"""Maps of the cells that a network is trained for, made from surveys and from nothing else.
 
 A cell is two numbers: its conductance when it was written P and when it was written AP, less the mean G_AP of
 the good cells of its die and over their mean G_P - G_AP. A nominal cell is (1, 0). The numbers hold the
@@ -54,9 +54,9 @@ class DieSurvey:
 
     @property
     def good(self) -> BoolArray:
-        """Cells that the survey found good."""
-        found: BoolArray = self.defect == Defect.GOOD
-        return found
+        """Cells that the survey classified as good."""
+        good: BoolArray = self.defect == Defect.GOOD
+        return good
 
     @property
     def bad_cells(self) -> int:
@@ -97,8 +97,8 @@ def population(surveys: Sequence[DieSurvey], at_most: int = 1 << 20) -> CellArra
     """
     if not surveys:
         raise BenchError("no survey was given; statistics are estimated from surveyed dies")
-    found = np.concatenate([s.cells.reshape(-1, 2) for s in surveys])
-    return found[:: -(-len(found) // at_most)]
+    cells = np.concatenate([s.cells.reshape(-1, 2) for s in surveys])
+    return cells[:: -(-len(cells) // at_most)]
 
 
 def defect_rates(surveys: Sequence[DieSurvey]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""How a network is trained: settings that decide what comes out, and nothing about files."""
+"""The recipe of a training: settings that determine the result, and nothing about files."""
 
 from enum import StrEnum
 from typing import Annotated, Self
@@ -16,7 +16,7 @@ Sizes = Annotated[
 
 
 class Levels(StrEnum):
-    """What a weight may be."""
+    """Values of a weight."""
 
     TERNARY = "ternary"
     BINARY = "binary"

@@ -1,4 +1,4 @@
-"""Train networks epoch by epoch: a state that can be saved and taken up again, and the best epoch of each seed.
+"""Train networks epoch by epoch: a state that can be saved and restored, and the best epoch of each seed.
 
 The epoch that is kept is the one in which a network, rounded and on its cells, classifies the judging samples
 best (ties: the lower cross-entropy). They are training samples; test samples choose nothing. The same seed
@@ -57,8 +57,8 @@ class Trained:
             cells: per layer (n_in, 2 n_out, 2), or (s, n_in, 2 n_out, 2) for a map per network; nominal if left out.
             sign: hidden neurons give their sign.
         """
-        found = np.empty(len(self.scale))
-        for s in range(len(found)):
+        accuracy = np.empty(len(self.scale))
+        for s in range(len(accuracy)):
             a = x
             for k, (devices, bias) in enumerate(zip(self.devices, self.bias, strict=True)):
                 on = devices[s].astype(np.float64)
@@ -67,8 +67,8 @@ class Trained:
                     on = np.where(devices[s] > 0, map_[..., 0], map_[..., 1])
                 u = a @ (on[:, 0::2] - on[:, 1::2]) / self.scale[s, k] + bias[s]
                 a = u if k == len(self.bias) - 1 else np.where(u >= 0, 1.0, -1.0) if sign else activate(u, 1.0, 0 * u)
-            found[s] = (poll(a, self.votes).argmax(axis=-1) == y).mean()
-        return found
+            accuracy[s] = (poll(a, self.votes).argmax(axis=-1) == y).mean()
+        return accuracy
 
 
 class Trainer:
@@ -162,8 +162,10 @@ class Trainer:
         mine = self.state()
         for name, array in mine.items():
             if name not in state or state[name].shape != array.shape:
-                found = "none" if name not in state else str(state[name].shape)
-                raise BenchError(f"the checkpoint is of another training: '{name}' is {found}, expected {array.shape}")
+                shape_there = "none" if name not in state else str(state[name].shape)
+                raise BenchError(
+                    f"the checkpoint is of another training: '{name}' is {shape_there}, expected {array.shape}"
+                )
         tree = self._jax.tree_util
         leaves, shape = tree.tree_flatten(self._state)
         given = [self._jax.numpy.asarray(state[f"state_{k:03}"]) for k in range(len(leaves))]

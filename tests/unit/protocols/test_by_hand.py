@@ -26,8 +26,8 @@ def die():
 
 
 def only(procedure, die):
-    (found,) = procedure.run(die, History())
-    return found
+    (record,) = procedure.run(die, History())
+    return record
 
 
 def test_a_cell_is_pulsed_one_way_and_back_and_no_other_cell_with_it(die):
@@ -45,8 +45,8 @@ def test_a_cell_is_pulsed_one_way_and_back_and_no_other_cell_with_it(die):
 
 
 def test_a_pulse_that_is_too_weak_is_a_record_and_not_an_error(die):
-    found = only(PulseCell(kernel=0, row=3, col=2, to_p=True, voltage=0.3), die)
-    assert (found.state, found.verified) == (False, False)
+    record = only(PulseCell(kernel=0, row=3, col=2, to_p=True, voltage=0.3), die)
+    assert (record.state, record.verified) == (False, False)
 
 
 def test_a_map_shows_every_cell_of_the_kernels_asked_for(die):
@@ -72,10 +72,10 @@ def test_polarity_turns_the_pulse_round(die):
             seen.append(pulse)
             return Reading(np.full((1, 1), np.nan), np.full((1, 1), Flag.UNKNOWN, np.uint8), np.zeros(1, np.uint8))
 
-    found = only(PulseCell(kernel=0, row=1, col=2, to_p=True, voltage=0.4), Turned())
+    record = only(PulseCell(kernel=0, row=1, col=2, to_p=True, voltage=0.4), Turned())
     (pulse,) = seen
     assert pulse.bias.row[0, 1] - pulse.bias.col[0, 2] == pytest.approx(-0.4)
-    assert (found.flag, found.verified) == (Flag.UNKNOWN, False)
+    assert (record.flag, record.verified) == (Flag.UNKNOWN, False)
 
 
 def test_what_is_not_there_or_beyond_the_limits_is_refused(die):

@@ -32,7 +32,7 @@ def chip(widths: tuple[int, ...] = (7, 4, 3), count: int = 2, **fields: Any) -> 
         pairs = pairwise(widths)
         return Solution(index, tuple(Layer(rng.integers(0, 2, (i, 2 * o)), rng.normal(size=o)) for i, o in pairs))
 
-    found: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "solutions": tuple(solution(20 + k) for k in range(count)),
         "x_train": rng.uniform(-1, 1, (31, widths[0])),
         "y_train": rng.integers(0, widths[-1], 31),
@@ -41,7 +41,7 @@ def chip(widths: tuple[int, ...] = (7, 4, 3), count: int = 2, **fields: Any) -> 
         "trained_scale": rng.uniform(1, 3, (count, len(widths) - 1)),
         "readout": ChipReadout(tune_on=20, samples_kept=4, scales=5),
     }
-    return ChipInference(**{**found, **fields})
+    return ChipInference(**{**defaults, **fields})
 
 
 def nominal(geometry: Geometry = GEOMETRY) -> NominalDie:
@@ -128,21 +128,21 @@ def test_reads_without_a_value_are_repeated_and_ends_of_range_are_kept() -> None
         lost = 0
 
         def sense(self, sense: Sense) -> Reading:
-            found = super().sense(sense)
+            reading = super().sense(sense)
             if len(sense) == 31 and self.lost == 0:
                 self.lost = 1
-                found.current[3, 1], found.flag[3, 1] = np.nan, Flag.INVALID
-                found.flag[5, 0] = Flag.OVERRANGE
+                reading.current[3, 1], reading.flag[3, 1] = np.nan, Flag.INVALID
+                reading.flag[5, 0] = Flag.OVERRANGE
             elif len(sense) == 1:
                 self.lost += 1
-            return found
+            return reading
 
     good = list(chip(count=1).run(nominal(), History()))
     die = Faulty(GEOMETRY, NOMINAL, timing=len)
-    found = list(chip(count=1).run(die, History()))
+    records = list(chip(count=1).run(die, History()))
     assert die.lost == 2
-    np.testing.assert_array_equal(of(found, Prediction)[0].tuned_test, of(good, Prediction)[0].tuned_test)
-    assert of(found, Inference)[0].flagged.tolist() == [1, 0]
+    np.testing.assert_array_equal(of(records, Prediction)[0].tuned_test, of(good, Prediction)[0].tuned_test)
+    assert of(records, Inference)[0].flagged.tolist() == [1, 0]
 
 
 def test_known_shorts_get_no_pulse_and_stay_in_the_count(threshold_die: Callable[..., Any]) -> None:
@@ -221,11 +221,11 @@ def test_what_a_column_carries_at_no_input_is_subtracted() -> None:
         """With several gates open every column of every kernel is off by its own constant."""
 
         def sense(self, sense: Sense) -> Reading:
-            found = super().sense(sense)
+            reading = super().sense(sense)
             assert sense.bias.gate is not None
             several = (sense.bias.gate > 0).sum(axis=1, keepdims=True) > 1
-            found.current[:] += several * 1e-5 * (1 + sense.cols + 7 * sense.bias.kernel[:, None])
-            return found
+            reading.current[:] += several * 1e-5 * (1 + sense.cols + 7 * sense.bias.kernel[:, None])
+            return reading
 
     stage = chip(count=1)
     plain = of(list(stage.run(nominal(), History())), LayerCurrent)[0]

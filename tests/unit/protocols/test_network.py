@@ -37,7 +37,7 @@ def small(widths: tuple[int, ...] = (4, 3, 2), count: int = 3, **fields: Any) ->
         pairs = pairwise(widths)
         return Solution(index, tuple(Layer(rng.integers(0, 2, (i, 2 * o)), rng.normal(size=o)) for i, o in pairs))
 
-    found: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "placement": APART,
         "solutions": tuple(solution(10 + k) for k in range(count)),
         "x_train": rng.uniform(-1, 1, (21, widths[0])),
@@ -45,7 +45,7 @@ def small(widths: tuple[int, ...] = (4, 3, 2), count: int = 3, **fields: Any) ->
         "x_test": rng.uniform(-1, 1, (8, widths[0])),
         "y_test": rng.integers(0, widths[-1], 8),
     }
-    return Network(**{**found, **fields})
+    return Network(**{**defaults, **fields})
 
 
 def nominal(geometry: Geometry | None = None) -> NominalDie:
@@ -169,8 +169,8 @@ def test_normalisation_is_the_surveyed_mean_of_the_good_cells(threshold_die: Cal
     placed[1:5, 0:6] = True
     placed[1, 0] = False
     expected = (die.g_p[0][placed] - die.g_ap[0][placed]).mean()
-    found = of(list(small(count=1).run(die, history)), Inference)[0]
-    assert found.delta_g[0] == pytest.approx(expected, rel=1e-9)
+    inference = of(list(small(count=1).run(die, history)), Inference)[0]
+    assert inference.delta_g[0] == pytest.approx(expected, rel=1e-9)
     plain = small(count=1, inference={"normalisation": "nominal"})
     assert of(list(plain.run(die, history)), Inference)[0].delta_g.tolist() == [2e-4, 2e-4]
 

@@ -21,18 +21,18 @@ from protocols.weights import Layer, Placement, Solution
 
 def fields_and_lines() -> dict[str, dict[str, str]]:
     """Return the text under every field of every class, "" where there is none."""
-    found: dict[str, dict[str, str]] = {}
+    texts: dict[str, dict[str, str]] = {}
     for node in ast.parse(inspect.getsource(records)).body:
         if not isinstance(node, ast.ClassDef):
             continue
-        lines = found.setdefault(node.name, {})
+        lines = texts.setdefault(node.name, {})
         for here, after in pairwise([*node.body, ast.Pass()]):
             if isinstance(here, ast.AnnAssign | ast.Assign):
                 name = here.target if isinstance(here, ast.AnnAssign) else here.targets[0]
                 assert isinstance(name, ast.Name)
-                said = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
-                lines[name.id] = str(after.value.value) if said else ""  # type: ignore[attr-defined]
-    return found
+                documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                lines[name.id] = str(after.value.value) if documented else ""  # type: ignore[attr-defined]
+    return texts
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -14,16 +14,16 @@ from protocols.statistics import binomial_interval, confusion_matrix, cross_entr
 def test_interval_agrees_with_scipy(method: str, n: int, share: float, confidence: float) -> None:
     k = round(n * share)
     expected = binomtest(k, n).proportion_ci(confidence, method=method)
-    found = binomial_interval(k, n, confidence=confidence, method=method)  # type: ignore[arg-type]
-    np.testing.assert_allclose(found, [expected.low, expected.high], atol=1e-12)
+    interval = binomial_interval(k, n, confidence=confidence, method=method)  # type: ignore[arg-type]
+    np.testing.assert_allclose(interval, [expected.low, expected.high], atol=1e-12)
 
 
 def test_nothing_tried_says_nothing() -> None:
     for method in ("wilson", "exact"):
-        found = binomial_interval([0, 1, 3], [0, 2, 3], method=method)  # type: ignore[arg-type]
-        assert found.shape == (3, 2)
-        assert found[0].tolist() == [0.0, 1.0]
-        assert found[2, 1] == 1.0
+        interval = binomial_interval([0, 1, 3], [0, 2, 3], method=method)  # type: ignore[arg-type]
+        assert interval.shape == (3, 2)
+        assert interval[0].tolist() == [0.0, 1.0]
+        assert interval[2, 1] == 1.0
 
 
 def test_impossible_counts_are_refused() -> None:
@@ -42,5 +42,5 @@ def test_cross_entropy_is_the_mean_negative_log_likelihood() -> None:
 
 
 def test_confusion_counts_every_sample_once() -> None:
-    found = confusion_matrix(np.array([0, 2, 2, 1]), np.array([0, 1, 2, 1]), 3)
-    assert found.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]
+    matrix = confusion_matrix(np.array([0, 2, 2, 1]), np.array([0, 1, 2, 1]), 3)
+    assert matrix.tolist() == [[1, 0, 0], [0, 1, 0], [0, 1, 1]]

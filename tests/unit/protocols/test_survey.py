@@ -12,7 +12,7 @@ from labctl.core.operations import Flag, Reading, Sense
 from labctl.core.record import History
 from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme
-from protocols.cell_knowledge import Known
+from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import Cells
 from protocols.records import Attempt, Defect, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings
@@ -112,7 +112,7 @@ def test_a_short_does_not_convict_its_neighbours(threshold_die: Callable[..., An
     assert die.applied[0, 2, 0] == 2 * 5  # 420 to 500 mV, each way
     assert die.applied[0, 2, 1] == 0
     # and it stays a short when it is surveyed again
-    known = Known(die, history, 4.0)
+    known = CellKnowledge(die, history, 4.0)
     assert np.argwhere(known.short).tolist() == [[0, 2, 1]]
 
 
@@ -167,16 +167,16 @@ def test_what_the_simulation_knows_to_switch_is_never_called_stuck() -> None:
     die = SimDie(description, seed=2112, name="B2")
     true = die.truth()["defect"]
     history = survey(die)
-    found = np.stack([r.defect for r in history.all(KernelSurvey)])
+    defect = np.stack([r.defect for r in history.all(KernelSurvey)])
     assert any((a.pulse_flag & Flag.COMPLIANCE).any() for a in history.all(Attempt))
     assert (true == Made.SHORT).any()
-    np.testing.assert_array_equal(found == Defect.SHORT, true == Made.SHORT)
-    np.testing.assert_array_equal(found == Defect.OPEN, true == Made.OPEN)
+    np.testing.assert_array_equal(defect == Defect.SHORT, true == Made.SHORT)
+    np.testing.assert_array_equal(defect == Defect.OPEN, true == Made.OPEN)
     moves = np.isin(true, (Made.NONE, Made.LOW_TMR))
-    assert not np.isin(found[moves], (Defect.STUCK_P, Defect.STUCK_AP, Defect.UNREADABLE)).any()
-    assert np.isin(found[moves], (Defect.GOOD, Defect.LOW_TMR)).mean() > 0.97  # the others were not reached
+    assert not np.isin(defect[moves], (Defect.STUCK_P, Defect.STUCK_AP, Defect.UNREADABLE)).any()
+    assert np.isin(defect[moves], (Defect.GOOD, Defect.LOW_TMR)).mean() > 0.97  # the others were not reached
     stuck = np.isin(true, (Made.STUCK_P, Made.STUCK_AP))
-    assert np.isin(found[stuck], (Defect.STUCK_P, Defect.STUCK_AP, Defect.NOT_REACHED)).all()
+    assert np.isin(defect[stuck], (Defect.STUCK_P, Defect.STUCK_AP, Defect.NOT_REACHED)).all()
 
 
 def test_unreadable_row_is_said_to_be_so(threshold_die: Callable[..., Any]) -> None:
@@ -199,9 +199,9 @@ def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., A
         """Its meter is off by 3 uA, and below 80 mV a cell conducts half as well."""
 
         def sense(self, sense: Sense) -> Reading:
-            found = super().sense(sense)
+            reading = super().sense(sense)
             part = np.where(np.abs(sense.bias.row).max(axis=1) < 0.08, 0.5, 1.0)[:, None]
-            return Reading(found.current * part + 3e-6, found.flag, found.pulse_flag)
+            return Reading(reading.current * part + 3e-6, reading.flag, reading.pulse_flag)
 
     die = Offset(Geometry(2, 5, 4), NOMINAL)
     die.g_p[1, 3, 2] = 4.4e-4
@@ -212,6 +212,6 @@ def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., A
     np.testing.assert_allclose(second.g_ap, np.full((5, 4), 1e-4))
     assert second.g_p[3, 2] == pytest.approx(2.2e-4)
     np.testing.assert_allclose(history.all(KernelSurvey)[0].g_p, np.full((5, 4), 4.3e-4))
-    known, cells = Known(die, history, 4.0), Cells.block(0, 0, 0, (5, 4)).at
+    known, cells = CellKnowledge(die, history, 4.0), Cells.block(0, 0, 0, (5, 4)).at
     assert known.states(cells, ReadSettings(v_read=0.06, v_gate=1.2)) == pytest.approx((2e-4, 1e-4))
     assert known.states(cells, ReadSettings(v_read=0.05, v_gate=1.2)) == pytest.approx((4.3e-4, 2.3e-4))

@@ -42,8 +42,8 @@ def layer(n_in: int, n_out: int, seed: int = 1) -> Layer:
 
 def test_a_pair_of_cells_is_one_weight() -> None:
     devices = np.array([[1, 0, 0, 1, 1, 1], [0, 0, 1, 0, 0, 1]])
-    found = Layer(devices, np.zeros(3)).weight
-    assert found.tolist() == [[1, -1, 0], [0, 1, -1]]
+    weight = Layer(devices, np.zeros(3)).weight
+    assert weight.tolist() == [[1, -1, 0], [0, 1, -1]]
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ blocks = st.tuples(*[st.integers(0, 6)] * 2, *[st.integers(1, 5)] * 2)
 @given(blocks, blocks)
 def test_overlap_is_sharing_a_cell(a: tuple[int, ...], b: tuple[int, ...]) -> None:
     def cells(block: tuple[int, ...]) -> set[tuple[int, int]]:
-        found = Placement(row=block[0], col=block[1]).cells((block[2], block[3]))
-        return set(zip(found.row.tolist(), found.col.tolist(), strict=True))
+        cells = Placement(row=block[0], col=block[1]).cells((block[2], block[3]))
+        return set(zip(cells.row.tolist(), cells.col.tolist(), strict=True))
 
     places = [Placement(row=x[0], col=x[1]) for x in (a, b)]
     shared = bool(cells(a) & cells(b))

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag
 from labctl.core.record import History
-from protocols.cell_knowledge import Known
+from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.records import Attempt, Defect, KernelSurvey, Write
 from protocols.survey import Survey
@@ -29,7 +29,7 @@ def run(
 ) -> tuple[list[Attempt], Written, Write]:
     settings = WriteVerify(**parameters)
     history = history or History()
-    known = Known(die, history, settings.short_above)
+    known = CellKnowledge(die, history, settings.short_above)
     reader = CellReader(die.geometry, cells, settings)
     *attempts, written = write_verify(die, known, reader, target, settings, solution=5)
     for a in attempts:
@@ -198,7 +198,7 @@ def test_cells_without_a_weight_are_watched_and_left_alone(threshold_die: Callab
     assert all(cell not in [where(i) for i in range(len(CELLS))] for cell in (bystander, other))
     die.disturb = {1: bystander, 2: other}
     settings, history = WriteVerify(), History()
-    known, reader = Known(die, history, settings.short_above), CellReader(die.geometry, CELLS, settings)
+    known, reader = CellKnowledge(die, history, settings.short_above), CellReader(die.geometry, CELLS, settings)
 
     def write(target: np.ndarray) -> Any:
         *_, written = write_verify(die, known, reader, target, settings, solution=1)

@@ -103,10 +103,10 @@ def test_what_does_not_resolve_is_known_by_its_name():
 
 
 def test_a_resolver_that_hangs_is_waited_for_once_and_never_asked_twice_at_a_time():
-    release, asked = threading.Event(), []
+    release, lookups = threading.Event(), []
 
     def hang(host):
-        asked.append(host)
+        lookups.append(host)
         release.wait(60)
         return lookup(host)
 
@@ -119,7 +119,7 @@ def test_a_resolver_that_hangs_is_waited_for_once_and_never_asked_twice_at_a_tim
     for thread in threading.enumerate():
         if thread.name == "look up smu":
             thread.join(60)
-    assert asked == ["smu"]
+    assert lookups == ["smu"]
     assert identities([resource], names)[resource] == ("TCPIP smu", "TCPIP 192.0.2.11")
 
 

@@ -15,9 +15,9 @@ ONE_OF_25 = np.arange(1200) * 7 % 25
 def back(array: Array) -> tuple[Array, Array | None]:
     """Take apart, compare what comes back, and return the parts."""
     whole, index = parts_of(array)
-    found = np.broadcast_to(whole if index is None else whole[index], array.shape)
-    assert found.dtype == array.dtype
-    assert found.tobytes() == array.tobytes()
+    restored = np.broadcast_to(whole if index is None else whole[index], array.shape)
+    assert restored.dtype == array.dtype
+    assert restored.tobytes() == array.tobytes()
     assert index is None or index.dtype.kind == "u"
     return whole, index
 

@@ -55,20 +55,20 @@ ARRAYS = {FloatArray: "float64", IntArray: "int64", BoolArray: "bool"}
 
 def record_types() -> list[type[Record]]:
     """Every record class of the protocols, in the order of their modules and lines."""
-    found: dict[str, type[Record]] = {}
+    kinds: dict[str, type[Record]] = {}
     for module in pkgutil.walk_packages(protocols.__path__, "protocols."):
         for _, kind in inspect.getmembers(importlib.import_module(module.name), inspect.isclass):
             own = kind.__module__ == module.name
             if own and issubclass(kind, Record) and "table" in vars(kind):
-                found[kind.table] = kind
-    return sorted(found.values(), key=lambda k: (k.__module__, inspect.getsourcelines(k)[1]))
+                kinds[kind.table] = kind
+    return sorted(kinds.values(), key=lambda k: (k.__module__, inspect.getsourcelines(k)[1]))
 
 
 def documented(kind: type) -> dict[str, str]:
     """The line of text under each field or member of a class."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
     assert isinstance(tree, ast.ClassDef)
-    found = {}
+    texts = {}
     for node, below in zip(tree.body, tree.body[1:], strict=False):
         name = (
             node.target
@@ -78,15 +78,15 @@ def documented(kind: type) -> dict[str, str]:
             else None
         )
         if isinstance(name, ast.Name) and isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant):
-            found[name.id] = " ".join(str(below.value.value).split())
-    return found
+            texts[name.id] = " ".join(str(below.value.value).split())
+    return texts
 
 
 def rows(kind: type[Record]) -> Iterator[str]:
     """One line of the document per field."""
-    hints, units, said, columns = get_type_hints(kind), units_of(kind), documented(kind), columns_of(kind)
+    hints, units, texts, columns = get_type_hints(kind), units_of(kind), documented(kind), columns_of(kind)
     for field in fields(kind):
-        name, text = field.name, said.get(field.name) or USUAL.get(field.name, "")
+        name, text = field.name, texts.get(field.name) or USUAL.get(field.name, "")
         match = re.match(r"(\([^)]*,[^)]*\))(?:, )?(.*)", text)
         shape = "(n,)"
         if match:
@@ -104,10 +104,10 @@ def rows(kind: type[Record]) -> Iterator[str]:
 
 def codes(kind: type[IntEnum] | type[IntFlag], title: str) -> Iterator[str]:
     """The members of an enumeration as a table."""
-    said = {**FLAGS, **documented(kind)}
+    texts = {**FLAGS, **documented(kind)}
     yield f"### {title}\n\n| code | name | meaning |\n|---|---|---|"
     for member in kind:
-        yield f"| {int(member)} | {member.name.lower()} | {said.get(member.name, '')} |"
+        yield f"| {int(member)} | {member.name.lower()} | {texts.get(member.name, '')} |"
     yield ""
 
 
@@ -145,8 +145,8 @@ def test_the_document_says_what_the_record_classes_say() -> None:
 
 @pytest.mark.parametrize("kind", record_types(), ids=lambda kind: kind.table)
 def test_every_field_has_a_meaning_and_every_array_its_axes(kind: type[Record]) -> None:
-    said, columns = {**USUAL, **documented(kind)}, columns_of(kind)
-    assert not [f.name for f in fields(kind) if len(said.get(f.name, "")) < 5]
+    texts, columns = {**USUAL, **documented(kind)}, columns_of(kind)
+    assert not [f.name for f in fields(kind) if len(texts.get(f.name, "")) < 5]
     if kind in TABLES:
         arrays = {name for name, what in columns.kinds.items() if what == "array"}
         assert set(columns.axes) == (set() if kind.columnar else arrays)

@@ -109,17 +109,17 @@ def same(a: object, b: object) -> bool:
 
 
 def paths_of(file: h5py.File) -> dict[str, object]:
-    found: dict[str, object] = {}
+    items: dict[str, object] = {}
 
     def walk(group: h5py.Group, path: str) -> None:
         for name in group:
-            found[f"{path}/{name}"] = group[name]
+            items[f"{path}/{name}"] = group[name]
             external = isinstance(group.get(name, getlink=True), h5py.ExternalLink)
             if isinstance(group[name], h5py.Group) and not external:
                 walk(group[name], f"{path}/{name}")
 
     walk(file, "")
-    return found
+    return items
 
 
 def documented(heading: str) -> list[tuple[str, str, str, re.Pattern[str]]]:
@@ -348,8 +348,8 @@ def test_long_columns_of_text_are_packed(tmp_path: Path) -> None:
     seal(tmp_path, "A")
     path = tmp_path / "dies" / "A.h5"
     with SealedDie(path) as sealed:
-        found = sealed.table("attempt")["stage"]
-    assert (found.dtype.kind, found[2999:3001].tolist(), found[-1]) == ("U", ["survey", "µ write"], "")
+        stages = sealed.table("attempt")["stage"]
+    assert (stages.dtype.kind, stages[2999:3001].tolist(), stages[-1]) == ("U", ["survey", "µ write"], "")
     with h5py.File(path, "r+") as file:
         stage = file["entry/records/attempt/stage"]
         assert stage.asstr()[3000] == "µ write"
@@ -379,8 +379,8 @@ def test_a_damaged_journal_is_not_sealed(tmp_path: Path) -> None:
 def test_as_a_program_it_says_in_json_what_came_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path)
     assert main(["seal", str(run), "X1Y2"]) == 0
-    said = json.loads(capsys.readouterr().out)
-    assert said == {"die": "X1Y2", "sha256": seal(run, "X1Y2")}
+    answer = json.loads(capsys.readouterr().out)
+    assert answer == {"die": "X1Y2", "sha256": seal(run, "X1Y2")}
     assert main(["index", str(run)]) == 0
     assert json.loads(capsys.readouterr().out) == {"path": str(run / "run.h5")}
     assert main(["seal"]) != 0

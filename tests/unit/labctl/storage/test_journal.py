@@ -91,9 +91,9 @@ def test_bodies_come_back_to_the_bit(pairs: list[tuple[Any, Any]]) -> None:
                     journal.result(seq, result)
         with Journal.open(Path(folder)) as journal:
             journal.verify()
-            found = list(journal.operations())
-        assert len(found) == len(pairs)
-        for op, (intent, result) in zip(found, pairs, strict=True):
+            operations = list(journal.operations())
+        assert len(operations) == len(pairs)
+        for op, (intent, result) in zip(operations, pairs, strict=True):
             assert same(op.intent, intent)
             assert (op.end is None) == same(result, "no result")
             assert op.end is None or same(op.result, result)
@@ -115,8 +115,8 @@ def test_order_numbers_and_clocks(tmp_path: Path) -> None:
         assert (one.seq, one.start.utc, one.end) == (2, 1001.0, None)
         assert (two.start.monotonic, two.end) == (7.0, (1004.0, 9.0))
         assert [op.seq for op in journal.operations(after=2)] == [3]
-        (noted,) = journal.events()
-        assert (noted.stage, noted.kind, noted.body) == ("survey", "note", {"x": 1})
+        (entry,) = journal.events()
+        assert (entry.stage, entry.kind, entry.body) == ("survey", "note", {"x": 1})
         assert journal.created == (1000.0, 5.0)
         assert journal.last.seq == 5
         assert journal.meta == {"die": "A"}
@@ -203,9 +203,9 @@ def test_patterns_that_repeat_cost_their_distinct_rows(tmp_path: Path) -> None:
     with Journal.open(tmp_path) as journal:
         journal.verify()
         first, second = journal.operations()
-        for found in (first.intent, next(journal.events()).body):
-            assert same(found["gate"], gates)
-            assert same(found["row"], greys)
+        for body in (first.intent, next(journal.events()).body):
+            assert same(body["gate"], gates)
+            assert same(body["row"], greys)
         assert same(second.intent["gate"], np.ascontiguousarray(gates[::-1]))
         with pytest.raises(ValueError, match="read-only"):
             first.intent["gate"][0, 0] = 1
@@ -247,9 +247,9 @@ def test_a_journal_of_the_first_format_is_read_and_goes_on(tmp_path: Path, monke
     assert version() == FORMAT
     with Journal.open(tmp_path) as journal:
         journal.verify()
-        (found,) = journal.operations()
-        assert same(found.intent["gate"], gates)
-        assert same(found.result["gate"], gates)
+        (operation,) = journal.operations()
+        assert same(operation.intent["gate"], gates)
+        assert same(operation.result["gate"], gates)
     version(FORMAT + 1)
     with pytest.raises(StorageError, match=f"of format {FORMAT + 1}.*reads 1 to {FORMAT}"):
         Journal.open(tmp_path)
@@ -443,11 +443,11 @@ def test_a_flipped_byte_is_an_error_or_changes_nothing(tmp_path: Path) -> None:
         spoiled[draw.randrange(len(clean))] ^= 1 << draw.randrange(8)
         path.write_bytes(spoiled)
         try:
-            found = contents()
+            actual = contents()
         except StorageError:
             noticed += 1
         else:
-            assert same(found, expected)
+            assert same(actual, expected)
         for extra in ("-wal", "-shm", "-journal"):
             Path(f"{path}{extra}").unlink(missing_ok=True)
     assert noticed > 50

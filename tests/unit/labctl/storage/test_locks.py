@@ -81,9 +81,9 @@ def test_a_second_run_is_refused_and_told_by_whom(run):
 def test_the_holder_can_be_asked_for_and_asking_takes_nothing(run):
     assert holder(run) is None
     with process(HOLD, run) as (other, _):
-        found = holder(run)
-        assert (found.pid, found.what) == (other.pid, "labctl run overnight.yaml")
-        assert abs(found.since - time.time()) < 60
+        current = holder(run)
+        assert (current.pid, current.what) == (other.pid, "labctl run overnight.yaml")
+        assert abs(current.since - time.time()) < 60
         other.communicate("")
         assert other.returncode == 0
     assert holder(run) is None
@@ -294,11 +294,11 @@ def test_another_user_is_refused_while_a_bench_is_held_and_gets_it_and_signs_aft
     place.parent.chmod(0o755)
     try:
         ours = bench_lock(bench("b", smu="GPIB0::10"), "ours", place=place)
-        with ours, process(AS_ANOTHER_USER, place) as (_, said):
-            assert f"(pid {os.getpid()})" in said
-        with process(AS_ANOTHER_USER, place) as (_, said):
-            assert said.startswith("taken {")
-            assert "theirs" in said
+        with ours, process(AS_ANOTHER_USER, place) as (_, output):
+            assert f"(pid {os.getpid()})" in output
+        with process(AS_ANOTHER_USER, place) as (_, output):
+            assert output.startswith("taken {")
+            assert "theirs" in output
     finally:
         shutil.rmtree(place.parent)
 
@@ -322,9 +322,9 @@ def test_a_file_in_place_of_the_folder_of_locks_is_refused(tmp_path):
 def test_the_bench_of_the_examples_is_locked_instrument_by_instrument(tmp_path):
     from instruments.bench import Bench
 
-    found = files.load(EXAMPLES / "bench-2600b-707b-sentio.yaml", Bench)
-    reached = [e.resource for e in found.instruments.values()]
-    with bench_lock(found, "run", place=tmp_path):
+    bench = files.load(EXAMPLES / "bench-2600b-707b-sentio.yaml", Bench)
+    reached = [e.resource for e in bench.instruments.values()]
+    with bench_lock(bench, "run", place=tmp_path):
         assert len(list(tmp_path.iterdir())) == len({identity(r) for r in reached}) == len(reached)
 
 

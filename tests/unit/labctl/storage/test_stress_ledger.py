@@ -13,7 +13,7 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Pulse, Sense
 from labctl.storage.journal import Journal
-from labctl.storage.stress import Stress, identity, stress_of
+from labctl.storage.stress import Stress, journal_identity, stress_of
 from labctl.storage.stress_ledger import StressLedger, ledger_path
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -82,22 +82,22 @@ def slowly(bias, v_count):
 def test_counts_and_peaks_are_those_of_every_cell_one_by_one(how, monkeypatch):
     monkeypatch.setattr("labctl.storage.stress._VOLTAGES", 60)
     bias = patterns(23, **how)
-    found = stress_of(bias, SHAPE, 0.3)
+    stress = stress_of(bias, SHAPE, 0.3)
     counts, up, down = slowly(bias, 0.3)
-    np.testing.assert_array_equal(found.counts, counts)
-    assert found.counts.sum() == stressed(bias, 0.3).sum() > 0
-    np.testing.assert_allclose(found.positive, up, rtol=1e-6)
-    np.testing.assert_allclose(found.negative, down, rtol=1e-6)
+    np.testing.assert_array_equal(stress.counts, counts)
+    assert stress.counts.sum() == stressed(bias, 0.3).sum() > 0
+    np.testing.assert_allclose(stress.positive, up, rtol=1e-6)
+    np.testing.assert_allclose(stress.negative, down, rtol=1e-6)
 
 
 def test_reads_of_grounded_columns_take_the_short_way_to_the_same_peaks():
     bias = patterns(9)
     bias = replace(bias, col=np.zeros((9, 4)))
-    found = stress_of(bias, SHAPE, None)
+    stress = stress_of(bias, SHAPE, None)
     _, up, down = slowly(bias, 0.3)
-    assert not found.counts.any()
-    np.testing.assert_allclose(found.positive, up, rtol=1e-6)
-    np.testing.assert_allclose(found.negative, down, rtol=1e-6)
+    assert not stress.counts.any()
+    np.testing.assert_allclose(stress.positive, up, rtol=1e-6)
+    np.testing.assert_allclose(stress.negative, down, rtol=1e-6)
 
 
 def test_stress_adds_up():
@@ -116,7 +116,7 @@ def pulse(n, seed):
 
 
 def work(journal, die, n, seed):
-    """Pulse as the run loop does it: intended, committed, done, noted."""
+    """Pulse as the run loop does it: intended, committed, done, its result appended."""
     operation = pulse(n, seed)
     number = journal.intend("survey", "pulse", operation)
     journal.commit()
@@ -126,8 +126,8 @@ def work(journal, die, n, seed):
 
 @pytest.fixture
 def ledger(tmp_path):
-    with StressLedger.open(tmp_path / "lab" / "stress.db") as found:
-        yield found
+    with StressLedger.open(tmp_path / "lab" / "stress.db") as ledger:
+        yield ledger
 
 
 def run_of(folder: Path, **changed):
@@ -158,7 +158,7 @@ def test_the_life_of_a_die_spans_runs_and_leaves_out_the_one_that_counts_itself(
     for k in range(3):
         die, journal = run_of(tmp_path / f"run{k}", run=k)
         work(journal, die, 5, seed=k)
-        shares.append((identity(journal), ledger.account(journal, f"run{k}").counts))
+        shares.append((journal_identity(journal), ledger.account(journal, f"run{k}").counts))
         journal.close()
     np.testing.assert_array_equal(ledger.life("W1", "W1-x3y0").counts, sum(counts for _, counts in shares))
     without = ledger.life("W1", "W1-x3y0", without=shares[1][0])
@@ -177,9 +177,9 @@ def test_a_killed_run_counts_as_far_as_it_came_the_pending_pulse_included(tmp_pa
     journal.commit()
     journal.close()
     expected = die.counts + stress_of(pulse(4, 1).bias, SHAPE, 0.3).counts
-    found = ledger.account_run(tmp_path / "run")
-    assert list(found) == ["W1-x3y0"]
-    np.testing.assert_array_equal(found["W1-x3y0"].counts, expected)
+    shares = ledger.account_run(tmp_path / "run")
+    assert list(shares) == ["W1-x3y0"]
+    np.testing.assert_array_equal(shares["W1-x3y0"].counts, expected)
     with Journal.open(tmp_path / "run" / "dies" / "W1-x3y0", readonly=False) as journal:
         work(journal, die, 5, seed=2)
     np.testing.assert_array_equal(
@@ -202,10 +202,10 @@ def test_reads_raise_peaks_and_count_as_no_pulse(tmp_path, ledger):
     _, journal = run_of(tmp_path / "run")
     journal.intend("survey", "sense", Sense(Bias(np.full((2, 5), 0.7), np.zeros((2, 4))), np.arange(4)))
     journal.commit()
-    found = ledger.account(journal)
-    assert not found.counts.any()
-    assert found.positive[0].min() == pytest.approx(0.7)
-    assert not found.positive[1].any()
+    share = ledger.account(journal)
+    assert not share.counts.any()
+    assert share.positive[0].min() == pytest.approx(0.7)
+    assert not share.positive[1].any()
     journal.close()
 
 
@@ -280,9 +280,9 @@ def test_simulated_and_real_dies_never_share_a_ledger(tmp_path, real, words):
 
 
 def test_a_run_that_does_not_say_that_it_is_real_is_not(tmp_path, ledger):
-    said = meta()
-    del said["real"]
-    with Journal.create(tmp_path / "dies" / "D", said) as journal, pytest.raises(BenchError, match="is simulated"):
+    described = meta()
+    del described["real"]
+    with Journal.create(tmp_path / "dies" / "D", described) as journal, pytest.raises(BenchError, match="is simulated"):
         ledger.account(journal)
 
 
@@ -325,12 +325,12 @@ def test_the_ledger_is_where_the_lab_says():
 
 def test_a_chip_behind_gates_is_counted_by_its_open_rows(tmp_path, ledger):
     geometry = Geometry(2, 5, 4, Kind.ONE_T_ONE_R)
-    said = meta("chip")
-    said["description"]["geometry"]["kind"] = "1T1R"
+    described = meta("chip")
+    described["description"]["geometry"]["kind"] = "1T1R"
     bias = patterns(11, gate=True)
     bias.fits(geometry)
-    with Journal.create(tmp_path / "dies" / "chip", said) as journal:
+    with Journal.create(tmp_path / "dies" / "chip", described) as journal:
         journal.intend("survey", "pulse", Pulse(bias, 1e-3))
         journal.commit()
-        found = ledger.account(journal)
-    np.testing.assert_array_equal(found.counts, slowly(bias, 0.3)[0])
+        share = ledger.account(journal)
+    np.testing.assert_array_equal(share.counts, slowly(bias, 0.3)[0])

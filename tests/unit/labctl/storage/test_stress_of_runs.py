@@ -83,25 +83,25 @@ def carry_out(folder: Path, ledger: Path, most=10**6, procedures=(Survey(),)):
 def test_two_runs_add_up_and_the_third_is_stopped_by_the_life_of_a_cell(tmp_path):
     ledger = tmp_path / "stress.db"
     assert carry_out(tmp_path / "one", ledger).outcome.exit_code == 0
-    with StressLedger.open(ledger) as found:
-        once = found.life("W1", "W1-x0y0")
+    with StressLedger.open(ledger) as ledger_now:
+        once = ledger_now.life("W1", "W1-x0y0")
         assert once is not None
         assert once.counts.min() > 0
         assert 0.3 < once.positive.max() <= 0.9
         assert 0.3 < once.negative.max() <= 0.9
     assert carry_out(tmp_path / "two", ledger).outcome.exit_code == 0
-    with StressLedger.open(ledger) as found:
-        twice = found.life("W1", "W1-x0y0")
+    with StressLedger.open(ledger) as ledger_now:
+        twice = ledger_now.life("W1", "W1-x0y0")
         assert (twice.counts > once.counts).all()
-        assert [share.run for share in found.history("W1", "W1-x0y0")] == ["one", "two"]
-        assert found.touches("W1", "W1-x0y0", "card A") == 2
-        assert found.settle("W1", "W1-x0y0") == []
+        assert [share.run for share in ledger_now.history("W1", "W1-x0y0")] == ["one", "two"]
+        assert ledger_now.touches("W1", "W1-x0y0", "card A") == 2
+        assert ledger_now.settle("W1", "W1-x0y0") == []
     most = int(twice.counts.max()) + 1
     stopped = carry_out(tmp_path / "three", ledger, most)
     assert stopped.outcome.exit_code == 3
     assert f"pulses on one cell: {most + 1} pulses asked for, the limit is {most} pulses" in stopped.outcome.reason
-    with StressLedger.open(ledger) as found:
-        assert int(found.life("W1", "W1-x0y0").counts.max()) <= most
+    with StressLedger.open(ledger) as ledger_now:
+        assert int(ledger_now.life("W1", "W1-x0y0").counts.max()) <= most
 
 
 def test_touches_of_earlier_runs_use_up_the_quota(tmp_path):
@@ -114,8 +114,8 @@ def test_touches_of_earlier_runs_use_up_the_quota(tmp_path):
         with pytest.raises(ContactError, match="its quota of 3 touches is used up"):
             station.approach(SUBJECT)
         assert station.twin.instruments["prober"].state.touches == 0
-    with StressLedger.open(ledger) as found:
-        assert found.touches("W1", "W1-x0y0", "card A") == 3
+    with StressLedger.open(ledger) as ledger_now:
+        assert ledger_now.touches("W1", "W1-x0y0", "card A") == 3
 
 
 def test_visits_of_a_golden_die_are_touches_and_pulses_of_that_die(tmp_path):
@@ -124,10 +124,10 @@ def test_visits_of_a_golden_die_are_touches_and_pulses_of_that_die(tmp_path):
     job = Job(tmp_path / "one", visit, limits(), (), {"real": True}, ledger=ledger)
     with body(ledger) as station:
         run_die(job, (Survey(),), lambda *message: None, Stop(), station)
-    with StressLedger.open(ledger) as found:
-        assert found.dies() == [("W1", "W1-x0y0")]
-        assert found.touches("W1", "W1-x0y0", "card A") == 1
-        assert found.life("W1", "W1-x0y0").counts.min() > 0
+    with StressLedger.open(ledger) as ledger_now:
+        assert ledger_now.dies() == [("W1", "W1-x0y0")]
+        assert ledger_now.touches("W1", "W1-x0y0", "card A") == 1
+        assert ledger_now.life("W1", "W1-x0y0").counts.min() > 0
 
 
 def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypatch):
@@ -140,14 +140,14 @@ def test_what_a_broken_off_run_did_is_brought_in_by_the_next(tmp_path, monkeypat
         patched.setattr("labctl.execution.run_loop._close", die)
         with pytest.raises(SystemExit):
             carry_out(tmp_path / "one", ledger)
-    with StressLedger.open(ledger) as found:
-        assert not found.life("W1", "W1-x0y0").counts.any()
+    with StressLedger.open(ledger) as ledger_now:
+        assert not ledger_now.life("W1", "W1-x0y0").counts.any()
     before = carry_out(tmp_path / "two", ledger)
     assert before.outcome.exit_code == 0
-    with StressLedger.open(ledger) as found:
-        one, two = (share.stress for share in found.history("W1", "W1-x0y0"))
+    with StressLedger.open(ledger) as ledger_now:
+        one, two = (share.stress for share in ledger_now.history("W1", "W1-x0y0"))
         assert one.counts.min() > 0
-        np.testing.assert_array_equal(found.life("W1", "W1-x0y0").counts, one.counts + two.counts)
+        np.testing.assert_array_equal(ledger_now.life("W1", "W1-x0y0").counts, one.counts + two.counts)
 
 
 def test_a_run_whose_journal_is_gone_is_told(tmp_path, monkeypatch):
@@ -157,16 +157,16 @@ def test_a_run_whose_journal_is_gone_is_told(tmp_path, monkeypatch):
         with pytest.raises(SystemExit):
             carry_out(tmp_path / "one", ledger)
     (tmp_path / "one").rename(tmp_path / "elsewhere")
-    said = []
+    messages = []
     job = Job(tmp_path / "two", SUBJECT, limits(), (), {"real": True}, ledger=ledger)
     with body(ledger) as station:
-        run_die(job, (Survey(),), lambda *message: said.append(message), Stop(), station)
-    alarms = [detail for _, what, detail in said if what == "alarm"]
+        run_die(job, (Survey(),), lambda *message: messages.append(message), Stop(), station)
+    alarms = [detail for _, what, detail in messages if what == "alarm"]
     assert alarms == ["nobody knows what one did to this die: the journal is gone"]
 
 
 def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tmp_path, monkeypatch):
-    ledger, said = tmp_path / "stress.db", []
+    ledger, messages = tmp_path / "stress.db", []
 
     def full(*_):
         raise StorageError("the disk is full")
@@ -174,10 +174,10 @@ def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tm
     monkeypatch.setattr("labctl.storage.stress_ledger.account", full)
     job = Job(tmp_path / "one", SUBJECT, limits(), (), {"real": True}, ledger=ledger)
     with body(ledger) as station:
-        found = run_die(job, (Survey(),), lambda *message: said.append(message), Stop(), station)
-    assert found.outcome.exit_code == 0
-    assert found.sealed
-    assert {d for _, what, d in said if what == "alarm"} == {
+        result = run_die(job, (Survey(),), lambda *message: messages.append(message), Stop(), station)
+    assert result.outcome.exit_code == 0
+    assert result.sealed
+    assert {d for _, what, d in messages if what == "alarm"} == {
         "the stress ledger is behind, and is brought up when this die is next worked on: the disk is full"
     }
     monkeypatch.undo()
@@ -188,9 +188,9 @@ def test_a_ledger_that_fails_when_all_is_done_costs_an_alarm_and_nothing_else(tm
 
 def test_a_simulated_die_never_comes_into_a_ledger(tmp_path):
     job = Job(tmp_path / "one", SUBJECT, limits(), (), {"real": False}, ledger=tmp_path / "stress.db")
-    found = run_die(job, (Survey(),), lambda *message: None, Stop(), Simulated())
-    assert found.outcome.status is Status.FAIL
-    assert "is the ledger of real dies" in found.outcome.reason
+    result = run_die(job, (Survey(),), lambda *message: None, Stop(), Simulated())
+    assert result.outcome.status is Status.FAIL
+    assert "is the ledger of real dies" in result.outcome.reason
 
 
 # -- the command
@@ -227,11 +227,11 @@ def lived(tmp_path):
 def test_the_command_says_what_a_die_has_been_through(lived, tmp_path):
     assert "W1-x0y0" in command("--ledger", lived).output
     done = command("W1-x0y0", "--ledger", lived, "--account", tmp_path / "night", "--json")
-    (found,) = json.loads(done.output)["dies"]
-    assert (found["most"], found["at"], found["pulses"]) == (2, [0, 1, 0], 6)
-    assert (found["positive"], found["negative"]) == (pytest.approx(0.5), pytest.approx(0.6))
-    assert found["touches"] == {"card A": 2}
-    assert [run["run"] for run in found["runs"]] == ["night"]
+    (die,) = json.loads(done.output)["dies"]
+    assert (die["most"], die["at"], die["pulses"]) == (2, [0, 1, 0], 6)
+    assert (die["positive"], die["negative"]) == (pytest.approx(0.5), pytest.approx(0.6))
+    assert die["touches"] == {"card A": 2}
+    assert [run["run"] for run in die["runs"]] == ["night"]
     shown = command("W1-x0y0", "--ledger", lived).output
     assert "night, until" in shown
     assert "2 (card A)" in shown
