@@ -77,7 +77,7 @@ class ReferenceVisits:
         """Write that a visit is going to be made, and which tries of dies it is about; return whether it is one."""
         if name not in log.state.dies:
             about = [folder_of(die, number) for die, number in _since(log.state)]
-            log.say("visit", die=name, at=list(self._job.subject.at), dies=about)
+            log.write("visit", die=name, at=list(self._job.subject.at), dies=about)
         return log.state.dies[name].golden
 
     # what became of it
@@ -103,11 +103,11 @@ class ReferenceVisits:
         ok = not missing and not beyond
         text = self._text(visit, values, drift, missing, beyond)
         if not ok:
-            log.say("alarm", die=name, text=text, level="warning")
+            log.write("alarm", die=name, text=text, level="warning")
         if not ok or (before and not before[-1].body["ok"]):
             _doubt(log, text if not ok else str(before[-1].body["text"]))
         # the last row: if the process dies before it, all is said again and nothing is left out
-        log.say("golden", die=name, values=values, drift=drift, ok=ok, text=text)
+        log.write("golden", die=name, values=values, drift=drift, ok=ok, text=text)
         return (RULE, text) if not ok and self._stop else None
 
     def _values(self, visit: DieState) -> dict[str, float]:
@@ -145,7 +145,7 @@ def _doubt(log: Runlog, text: str) -> None:
     about = {folder.partition("~")[0] for folder in _visits(log.state)[-1].body["dies"]}
     names = [d.name for d in log.state.subjects if d.name in about and d.state in _DOUBTED]
     if names:
-        log.say("suspect", dies=names, text=text)
+        log.write("suspect", dies=names, text=text)
 
 
 def under_way(state: RunState) -> DieState | None:

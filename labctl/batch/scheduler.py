@@ -90,9 +90,9 @@ class Scheduler:
     def _take_up(self, die: DieState) -> None:
         """Write what became of a die on which an earlier session was working."""
         if die.state in ACTIVE and die.last is not None:
-            self.log.move(die.name, State.INTERRUPTED, die.last.number, "the run was broken off")
+            self.log.set_state(die.name, State.INTERRUPTED, die.last.number, "the run was broken off")
         elif die.state is State.ERROR and die.last is not None:
-            self.log.move(die.name, State.PENDING, die.last.number + 1, "tried again by resume")
+            self.log.set_state(die.name, State.PENDING, die.last.number + 1, "tried again by resume")
 
     def run(self) -> Ending:
         """Work until there is nothing left to do or a reason to end; return why it ended."""
@@ -140,7 +140,7 @@ class Scheduler:
         if latch is None:
             return
         self._switched_off = True
-        self.log.say("asked", what="off", die="", by=latch.by, reason=latch.reason)
+        self.log.write("asked", what="off", die="", by=latch.by, reason=latch.reason)
         self._going.stop()
         if self.ending is None or self.ending.code == 4:
             self.ending = Ending(4, str(latch))
@@ -149,7 +149,7 @@ class Scheduler:
 
     def _do(self, request: Request) -> None:
         said = {"what": request.what, "die": request.die, "by": request.by, "reason": request.reason}
-        self.log.say("asked", **said)
+        self.log.write("asked", **said)
         if request.what == "stop":
             self.stop()
             if not self._switched_off:
@@ -164,7 +164,7 @@ class Scheduler:
     def _skip(self, name: str, request: Request) -> None:
         die = self.log.state.dies[name]
         reason = f"skipped by {request.by}" + (f": {request.reason}" if request.reason else "")
-        self.log.move(name, State.SKIPPED, die.last.number if die.last else 1, reason)
+        self.log.set_state(name, State.SKIPPED, die.last.number if die.last else 1, reason)
 
     # beginning a die
 
@@ -214,7 +214,7 @@ class Scheduler:
         job = replace(self._jobs[die.name], attempt=attempt)
         self._hand[die.name] = _Hand(attempt)
         # before the worker does anything, or what it leaves would be a journal that nobody knows of
-        self.log.move(die.name, self._first, attempt)
+        self.log.set_state(die.name, self._first, attempt)
         self._crew.begin(job)
 
     # what workers say
@@ -226,14 +226,14 @@ class Scheduler:
             if what == "state":
                 to = State(detail)
                 if state is State.SEALING and to in ACTIVE - {state}:
-                    self.log.move(die, State.INTERRUPTED, hand.attempt, "its worker died, and another one goes on")
+                    self.log.set_state(die, State.INTERRUPTED, hand.attempt, "its worker died, and another one goes on")
                 if to is not state:
-                    self.log.move(die, to, hand.attempt)
+                    self.log.set_state(die, to, hand.attempt)
             elif what == "stage" and detail != "approach" and detail != hand.stage:
                 hand.stage = detail
-                self.log.say("step", die=die, stage=detail, **{"try": hand.attempt})
+                self.log.write("step", die=die, stage=detail, **{"try": hand.attempt})
             elif what == "alarm":
-                self.log.say("alarm", die=die, text=str(detail), level="alarm")
+                self.log.write("alarm", die=die, text=str(detail), level="alarm")
         if what != "done":  # that is said once, when its bin is known
             self._show(die, what, detail)
         self._look()
@@ -248,8 +248,8 @@ class Scheduler:
         state, outcome = ended.state, ended.outcome
         self._reconnects = 0
         if state is State.DONE and self.log.state.dies[ended.die].state is not State.SEALING:
-            self.log.move(ended.die, State.SEALING, hand.attempt)  # what was told of it is still on its way
-        self.log.move(
+            self.log.set_state(ended.die, State.SEALING, hand.attempt)  # what was told of it is still on its way
+        self.log.set_state(
             ended.die,
             state,
             hand.attempt,
@@ -265,10 +265,10 @@ class Scheduler:
 
     def _was_lost(self, lost: Lost, hand: _Hand, seconds: float) -> None:
         if not lost.code and not lost.told:
-            self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
+            self.log.write("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
         if lost.code or self._switched_off:
             code = lost.code if lost.code in (4, 6) else 4 if self._switched_off else 3
-            self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds, exit_code=code)
+            self.log.set_state(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds, exit_code=code)
             if lost.gone:
                 self._end(Ending(3, lost.reason))
             elif lost.die in self._skipping or code in (4, 6):
@@ -278,11 +278,11 @@ class Scheduler:
             return
         self._lost[lost.die] += 1
         if self._lost[lost.die] < LOSSES:
-            self.log.move(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds)
+            self.log.set_state(lost.die, State.INTERRUPTED, hand.attempt, lost.reason, seconds=seconds)
             self._queue.insert(0, lost.die)
         else:
             reason = f"{lost.reason}, for the {self._lost[lost.die]}nd time"
-            self.log.move(lost.die, State.ERROR, hand.attempt, reason, seconds=seconds, exit_code=70)
+            self.log.set_state(lost.die, State.ERROR, hand.attempt, reason, seconds=seconds, exit_code=70)
             self._judge(lost.die)
 
     def _reconnect(self, lost: Lost) -> None:
@@ -293,7 +293,7 @@ class Scheduler:
             return
         wait = BACK_OFF * 4.0 ** (self._reconnects - 1)
         text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {self._reconnects}. time"
-        self.log.say("alarm", die=lost.die, text=text, level="warning")
+        self.log.write("alarm", die=lost.die, text=text, level="warning")
         self._not_before = time.monotonic() + wait
         self._queue.insert(0, lost.die)
 
@@ -310,18 +310,18 @@ class Scheduler:
             broken = self._rules.broken(self.log.state, die)
         if broken is not None and self.ending is None:
             rule, text = broken
-            self.log.say("rule", rule=rule, text=text)
+            self.log.write("rule", rule=rule, text=text)
             self._end(Ending(3, text))
         if die.state is State.ERROR and self.ending is None and (again or self._rules.tries_again(die)):
             number = die.last.number + 1 if die.last else 1
-            self.log.move(name, State.PENDING, number, f"tried again after: {cause(die.reason)}")
+            self.log.set_state(name, State.PENDING, number, f"tried again after: {cause(die.reason)}")
             self._queue.insert(0 if again else len(self._queue), name)
 
     def _interrupted(self, die: DieState) -> None:
         code = die.last.exit_code if die.last else 4
         if code == 5 and not die.golden and self._guard is not None and self._guard.works():
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
-            self.log.say("alarm", die=die.name, text=text, level="alarm")
+            self.log.write("alarm", die=die.name, text=text, level="alarm")
             return
         if code in (4, 5, 6):
             self._end(Ending(code, die.reason))

@@ -113,7 +113,7 @@ def start(
         with guard.session():
             log = Runlog.create(folder, meta_of(said, prepared, plans))
             for left_out in prepared.skipped:
-                log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
+                log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
             jobs = {job.die: job for job in prepared.jobs(folder, said)}
             return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard)
 
@@ -162,7 +162,7 @@ def resume(
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
-        log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
+        log.write("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
         jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
         return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), ways, guard, again=True)
 
@@ -205,7 +205,7 @@ def carry_out(
         guard.ballast.release()
         with suppress(StorageError):
             ended = Ending(error.exit_code, str(error))
-            log.say("ended", outcome=ended.status.value, exit=ended.code, reason=ended.text)
+            log.write("ended", outcome=ended.status.value, exit=ended.code, reason=ended.text)
             guard.close()
             log.finish()
         raise
@@ -213,7 +213,7 @@ def carry_out(
         requests.close(going)
     guard.ballast.release()
     took = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
-    log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **took)
+    log.write("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **took)
     guard.close()
     log.finish()
     write_run_file_in_subprocess(folder)
@@ -234,7 +234,7 @@ def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
         raise LeftUnverified(f"the bench cannot be verified safe, so the run does not go on: {error}") from error
     met = ", ".join(f"{name} {state}" for name, state in safed.met.items())
     text = f"the bench was met with {met}; {safed.text}" if met else f"the bench was met at rest; {safed.text}"
-    log.say("safed", met=dict(safed.met), text=text)
+    log.write("safed", met=dict(safed.met), text=text)
 
 
 def _first(bench: Bench | None) -> State:
@@ -284,12 +284,12 @@ def _bench(
     before = next((e.body["identities"] for e in reversed(log.state.events) if e.kind == "bench"), None)
     expected = None if ways.accept_changes else before
     crew = BenchCrew(station, procedures, going, ways.ask, what=what, expected=expected)
-    crew.say = log.say
+    crew.say = log.write
     try:
         crew.open()
         if crew.identities != before:
             said = "; ".join(f"{name}: {identity}" for name, identity in crew.identities.items())
-            log.say("bench", identities=crew.identities, text=said)
+            log.write("bench", identities=crew.identities, text=said)
         yield crew
     finally:
         try:

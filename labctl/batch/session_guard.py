@@ -97,7 +97,7 @@ class Guard:
     def watch(self, log: Runlog) -> None:
         """Write what there is to note into the run's journal, and from now on tell people what is written there."""
         self._log = log
-        log.heard, log.relieve = self._heard, self.relieve
+        log.on_row, log.on_write_error = self._heard, self.relieve
         for text in self._remarks:
             self._note(text)
         self._remarks.clear()
@@ -106,7 +106,7 @@ class Guard:
         """Note what happened to the clocks and to messages since the last look; costs microseconds."""
         jump = self._clocks.look()
         if jump is not None and self._log is not None:
-            self._log.say("clock", gap=jump.gap, step=jump.step, text=jump.text)
+            self._log.write("clock", gap=jump.gap, step=jump.step, text=jump.text)
         self._notifier.look()
 
     def enough(self, dies: Iterable[str]) -> None:
@@ -135,7 +135,7 @@ class Guard:
 
     def _note(self, text: str) -> None:
         if self._log is not None:
-            self._log.say("alarm", die="", level="note", text=text)
+            self._log.write("alarm", die="", level="note", text=text)
 
     def _heard(self, kind: str, body: Mapping[str, Any]) -> None:
         """Tell people of a row of the run's journal."""
