@@ -108,56 +108,56 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
     estimate = {"seconds": 900.0, "bytes": 3e6, "dies": {n: {"seconds": 150.0, "bytes": 5e5} for n in DIES if n != "X"}}
     meta = {**said, "dies": [{"name": n, "at": at} for n, at in DIES.items()], "estimate": estimate}
     log = Runlog(Journal.create(folder, meta, utc=clock.utc, monotonic=clock.monotonic))
-    log.move("X", State.SKIPPED, 1, "excluded by the campaign")
+    log.set_state("X", State.SKIPPED, 1, "excluded by the campaign")
     if until == "start":
         log._journal.close()
         return folder
 
     def die(name: str, attempt: int = 1, *, shorts: int = 1, bias: float = 0.0, **ended: Any) -> None:
-        log.move(name, State.MOVING, attempt)
+        log.set_state(name, State.MOVING, attempt)
         clock.now += 5
-        log.move(name, State.CONTACT_CHECK, attempt)
-        log.move(name, State.RUNNING, attempt)
-        log.say("step", die=name, stage="network", **{"try": attempt})
+        log.set_state(name, State.CONTACT_CHECK, attempt)
+        log.set_state(name, State.RUNNING, attempt)
+        log.write("step", die=name, stage="network", **{"try": attempt})
         tried = replace(log.state.dies[name]).folder
         write_die(folder / "dies" / tried, clock, shorts, bias=bias)
-        log.move(name, State.SEALING, attempt)
+        log.set_state(name, State.SEALING, attempt)
         digest = seal(folder, tried)
-        log.move(name, State.DONE, attempt, seconds=125.0, sha256=digest, **ended)
+        log.set_state(name, State.DONE, attempt, seconds=125.0, sha256=digest, **ended)
 
     good = {"bin": "good", "hard": 1, "rule": "no rule of another bin is true"}
     die("A", figures={"fidelity": 0.975, "accuracy": 0.95}, **good)
-    log.move("B", State.RUNNING, 1)
+    log.set_state("B", State.RUNNING, 1)
     clock.now += 10
     broken = "ZeroDivisionError('division by zero')\nTraceback: a long one"
-    log.move("B", State.ERROR, 1, broken, seconds=10.0, bin="error", hard=7)
-    log.move("B", State.PENDING, 2, "tried again")
+    log.set_state("B", State.ERROR, 1, broken, seconds=10.0, bin="error", hard=7)
+    log.set_state("B", State.PENDING, 2, "tried again")
     die("B", 2, shorts=6, bin="low-fidelity", hard=2, rule="fidelity < 99 %: it is 0.975")
-    log.move("C", State.MOVING, 1)
+    log.set_state("C", State.MOVING, 1)
     clock.now += 30
-    log.move("C", State.CONTACT_FAIL, 1, "no contact: pads 1-2 <open>", seconds=30.0, bin="contact", hard=5)
-    log.say("visit", die="A@1", at=DIES["A"])
+    log.set_state("C", State.CONTACT_FAIL, 1, "no contact: pads 1-2 <open>", seconds=30.0, bin="contact", hard=5)
+    log.write("visit", die="A@1", at=DIES["A"])
     die("A@1", bias=0.05, **good)
-    log.say("golden", die="A@1", values={"r_p": 2380.0}, drift={"r_p": -0.05}, ok=False, text="")
-    log.say("suspect", dies=["B"], text="measured since the golden die was last as at first")
-    log.move("D", State.MOVING, 1)
-    log.move("D", State.RUNNING, 1)
-    log.say("step", die="D", stage="survey")
+    log.write("golden", die="A@1", values={"r_p": 2380.0}, drift={"r_p": -0.05}, ok=False, text="")
+    log.write("suspect", dies=["B"], text="measured since the golden die was last as at first")
+    log.set_state("D", State.MOVING, 1)
+    log.set_state("D", State.RUNNING, 1)
+    log.write("step", die="D", stage="survey")
     write_die(folder / "dies" / "D", clock, 0, done=False)
-    log.say("alarm", text="row 3 met compliance", die="D", level="warning")
+    log.write("alarm", text="row 3 met compliance", die="D", level="warning")
     if until == "kill":
         log._journal.close()
         return folder
     log._journal.close()
     clock.now += 3600
     log = Runlog(Journal.open(folder, readonly=False, utc=clock.utc, monotonic=clock.monotonic))
-    log.say("resumed", argv=["labctl", "resume", str(folder)], pid=1, reason="power", only=[], accepted=[])
-    log.say("watchdog", what="died", die="D", text="signal 9", seconds=0.2)
-    log.move("D", State.INTERRUPTED, 1, "the run was broken off")
-    log.say("asked", what="skip", die="E", by="ana@bench", reason="scratched")
-    log.move("E", State.SKIPPED, 1, "skipped by ana@bench: scratched")
+    log.write("resumed", argv=["labctl", "resume", str(folder)], pid=1, reason="power", only=[], accepted=[])
+    log.write("watchdog", what="died", die="D", text="signal 9", seconds=0.2)
+    log.set_state("D", State.INTERRUPTED, 1, "the run was broken off")
+    log.write("asked", what="skip", die="E", by="ana@bench", reason="scratched")
+    log.set_state("E", State.SKIPPED, 1, "skipped by ana@bench: scratched")
     clock.now += 20
-    log.say("ended", outcome="abort", exit=4, reason="stopped by the operator", seconds=20.0, bytes=1000)
+    log.write("ended", outcome="abort", exit=4, reason="stopped by the operator", seconds=20.0, bytes=1000)
     log.finish()
     return folder
 

@@ -103,7 +103,7 @@ class ReferenceVisits:
         ok = not missing and not beyond
         text = self._text(visit, values, drift, missing, beyond)
         if not ok:
-            log.say("alarm", die=name, text=text, level="warning")
+            log.write("alarm", die=name, text=text, level="warning")
         if not ok or (before and not before[-1].body["ok"]):
             _doubt(log, text if not ok else str(before[-1].body["text"]))
         # the last row: if the process dies before it, all rows are written again and none is missing
@@ -145,7 +145,7 @@ def _doubt(log: Runlog, text: str) -> None:
     covered = {folder.partition("~")[0] for folder in _visits(log.state)[-1].body["dies"]}
     names = [d.name for d in log.state.subjects if d.name in covered and d.state in _DOUBTED]
     if names:
-        log.say("suspect", dies=names, text=text)
+        log.write("suspect", dies=names, text=text)
 
 
 def under_way(state: RunState) -> DieState | None:

@@ -91,9 +91,9 @@ class Scheduler:
     def _take_up(self, die: DieState) -> None:
         """Log the state of a die that an earlier session was working on, or that is tried again."""
         if die.state in ACTIVE and die.last is not None:
-            self.log.move(die.name, State.INTERRUPTED, die.last.number, "the run was broken off")
+            self.log.set_state(die.name, State.INTERRUPTED, die.last.number, "the run was broken off")
         elif die.state is State.ERROR and die.last is not None:
-            self.log.move(die.name, State.PENDING, die.last.number + 1, "tried again by resume")
+            self.log.set_state(die.name, State.PENDING, die.last.number + 1, "tried again by resume")
 
     def run(self) -> Ending:
         """Work until there is nothing left to do or a reason to end; return why it ended."""
@@ -164,7 +164,7 @@ class Scheduler:
     def _skip(self, name: str, request: Request) -> None:
         die = self.log.state.dies[name]
         reason = f"skipped by {request.by}" + (f": {request.reason}" if request.reason else "")
-        self.log.move(name, State.SKIPPED, die.last.number if die.last else 1, reason)
+        self.log.set_state(name, State.SKIPPED, die.last.number if die.last else 1, reason)
 
     # beginning a die
 
@@ -310,18 +310,18 @@ class Scheduler:
             broken = self._rules.broken(self.log.state, die)
         if broken is not None and self.ending is None:
             rule, text = broken
-            self.log.say("rule", rule=rule, text=text)
+            self.log.write("rule", rule=rule, text=text)
             self._end(Ending(3, text))
         if die.state is State.ERROR and self.ending is None and (again or self._rules.tries_again(die)):
             number = die.last.number + 1 if die.last else 1
-            self.log.move(name, State.PENDING, number, f"tried again after: {cause(die.reason)}")
+            self.log.set_state(name, State.PENDING, number, f"tried again after: {cause(die.reason)}")
             self._queue.insert(0 if again else len(self._queue), name)
 
     def _interrupted(self, die: DieState) -> None:
         code = die.last.exit_code if die.last else 4
         if code == 5 and not die.golden and self._guard is not None and self._guard.works():
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
-            self.log.say("alarm", die=die.name, text=text, level="alarm")
+            self.log.write("alarm", die=die.name, text=text, level="alarm")
             return
         if code in (4, 5, 6):
             self._end(Ending(code, die.reason))

@@ -165,7 +165,7 @@ def resume(
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
-        log.say("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
+        log.write("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
         jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
         return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard, again=True)
 
@@ -238,7 +238,7 @@ def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
         raise LeftUnverified(f"the bench cannot be verified safe, so the run does not go on: {error}") from error
     met = ", ".join(f"{name} {state}" for name, state in safed.met.items())
     text = f"the bench was met with {met}; {safed.text}" if met else f"the bench was met at rest; {safed.text}"
-    log.say("safed", met=dict(safed.met), text=text)
+    log.write("safed", met=dict(safed.met), text=text)
 
 
 def _first(bench: Bench | None) -> State:

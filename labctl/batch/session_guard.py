@@ -134,7 +134,7 @@ class Guard:
 
     def _remark(self, text: str) -> None:
         if self._log is not None:
-            self._log.say("alarm", die="", level="note", text=text)
+            self._log.write("alarm", die="", level="note", text=text)
 
     def _send(self, kind: str, body: Mapping[str, Any]) -> None:
         """Send the message that follows from a row of the run's journal, if any."""

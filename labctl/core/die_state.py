@@ -37,4 +37,4 @@ EDGES: Mapping[State, frozenset[State]] = {
     State.ERROR: frozenset({State.PENDING, State.SKIPPED}),
     **dict.fromkeys(FINAL, frozenset()),
 }
-"""Which state may follow which. `Runlog.move` refuses any other: that would be a bug of the engine."""
+"""Which state may follow which. `Runlog.set_state` refuses any other: that would be a bug of the engine."""

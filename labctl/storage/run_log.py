@@ -214,9 +214,9 @@ class Runlog:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self.state = fold(_start(journal.meta), journal.events())
-        self.heard: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
+        self.on_row: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
         """Called with kind and body of every row once it is durable."""
-        self.relieve: Callable[[StorageError], bool] = lambda error: False
+        self.on_write_error: Callable[[StorageError], bool] = lambda error: False
         """Called when a row cannot be written; if it returns True, the row is written once more."""
 
     @classmethod
@@ -236,24 +236,24 @@ class Runlog:
         """Open the journal of a run that ended, was stopped or was killed, to go on. Raises StorageError."""
         return cls(Journal.open(folder, readonly=False))
 
-    def say(self, kind: str, **body: Any) -> None:
+    def write(self, kind: str, **body: Any) -> None:
         """Write one row."""
         seq = self._journal.event(kind, body)
         try:
             self._journal.commit()
         except StorageError as error:
-            if not self.relieve(error):
+            if not self.on_write_error(error):
                 raise
             self._journal.commit()
         self.state = fold(self.state, self._journal.events(after=seq - 1))
-        self.heard(kind, body)
+        self.on_row(kind, body)
 
-    def move(self, die: str, to: State, try_no: int, reason: str = "", **more: Any) -> None:
+    def set_state(self, die: str, to: State, try_no: int, reason: str = "", **more: Any) -> None:
         """Write that a die goes to the state `to`; ValueError if its state does not lead there."""
         was = self.state.dies[die].state
         if to not in EDGES[was]:
             raise ValueError(f"die {die} cannot go from '{was}' to '{to}'")
-        self.say("state", die=die, state=to.value, was=was.value, reason=reason, **{"try": try_no}, **more)
+        self.write("state", die=die, state=to.value, was=was.value, reason=reason, **{"try": try_no}, **more)
 
     def finish(self) -> None:
         """Leave one file without a write-ahead log, which opens in any folder, and close."""

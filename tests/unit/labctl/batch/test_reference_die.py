@@ -159,7 +159,7 @@ def test_with_the_stop_rule_a_drift_ends_the_run_and_after_a_resume_a_visit_come
     assert rule["rule"] == "golden_drift"
     assert [d.name for d in state.subjects if d.state is State.PENDING] == ["D3", "D4", "D5"]
     log = Runlog.open(folder)
-    log.say("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    log.write("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
     ending, state = carry_out(folder, fine, log=log, stop=stop)
     assert ending.code == 0
     assert order(folder)[3:] == ["G@2", "G@3", "D3", "D4", "G@4", "D5", "G@5"]
@@ -177,10 +177,10 @@ def test_a_visit_that_was_broken_off_goes_on_under_its_number(tmp_path, died_in)
     log = Runlog.create(tmp_path / "cut", {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
     with Runlog.open(folder)._journal as journal:
         for entry in journal.events():
-            log.say(entry.kind, **entry.body)
+            log.write(entry.kind, **entry.body)
             if entry.kind == "state" and (entry.body["die"], entry.body["state"]) == ("G@2", died_in):
                 break
-    log.say("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    log.write("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
     assert due(log.state)
     _, state = carry_out(tmp_path / "cut", drifting({2}), log=log)
     visits = [body["die"] for _, body in rows(state, "visit")]

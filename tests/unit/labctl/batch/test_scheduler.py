@@ -346,9 +346,9 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):
 
 
 def test_a_die_that_a_killed_run_was_working_on_goes_on_in_its_try(night):
-    night.log.move("A", State.RUNNING, 1)
-    night.log.move("B", State.RUNNING, 1)
-    night.log.move("B", State.ERROR, 1, "a bug", exit_code=70)
+    night.log.set_state("A", State.RUNNING, 1)
+    night.log.set_state("B", State.RUNNING, 1)
+    night.log.set_state("B", State.ERROR, 1, "a bug", exit_code=70)
     assert night.again().carry_out().code == 0
     assert len(night.log.state.dies["A"].tries) == 1
     assert [t.state for t in night.log.state.dies["B"].tries] == [State.ERROR, State.DONE]

@@ -111,15 +111,15 @@ def test_people_are_told_what_the_run_s_journal_says(run, hook):
     notify, messages = hook
     guard, log = make(run, notify=notify), Runlog.create(run, META)
     guard.watch(log)
-    log.say("alarm", die="D1", level="alarm", text="compliance on row 3")
-    log.say("alarm", die="", level="note", text="nobody minds")
-    log.move("D1", State.RUNNING, 1)
-    log.move("D1", State.SEALING, 1)
-    log.move("D1", State.DONE, 1, bin="good", hard=1, figures={"fidelity": 0.99})
-    log.move("D2", State.RUNNING, 1)
-    log.move("D2", State.ERROR, 1, "a bug: ZeroDivisionError()\n  Traceback ...")
-    log.say("rule", rule="same_exception", text="2 dies in a row ended with the same error")
-    log.say("ended", outcome="abort", exit=3, reason="2 dies in a row ended with the same error")
+    log.write("alarm", die="D1", level="alarm", text="compliance on row 3")
+    log.write("alarm", die="", level="note", text="nobody minds")
+    log.set_state("D1", State.RUNNING, 1)
+    log.set_state("D1", State.SEALING, 1)
+    log.set_state("D1", State.DONE, 1, bin="good", hard=1, figures={"fidelity": 0.99})
+    log.set_state("D2", State.RUNNING, 1)
+    log.set_state("D2", State.ERROR, 1, "a bug: ZeroDivisionError()\n  Traceback ...")
+    log.write("rule", rule="same_exception", text="2 dies in a row ended with the same error")
+    log.write("ended", outcome="abort", exit=3, reason="2 dies in a row ended with the same error")
     guard.close()
     log.finish()
     texts = [(m["event"], m["text"]) for m in messages()]
@@ -142,8 +142,8 @@ def test_a_finished_run_is_told_as_its_end(run, hook):
     guard, log = make(run, notify=notify), Runlog.create(run, META)
     guard.watch(log)
     for die in SIZES:
-        log.move(die, State.SKIPPED, 1)
-    log.say("ended", outcome="success", exit=0, reason="")
+        log.set_state(die, State.SKIPPED, 1)
+    log.write("ended", outcome="success", exit=0, reason="")
     guard.close()
     log.finish()
     assert (messages()[-1]["event"], messages()[-1]["text"]) == ("end", "W12: 0 of 2 dies are good; exit code 0")
@@ -154,9 +154,9 @@ def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
     guard = make(run, notify=Notify(webhook="http://127.0.0.1:9/x"))
     log = Runlog.create(run, META)
     guard.watch(log)
-    log.say("alarm", die="D1", level="alarm", text="compliance")
+    log.write("alarm", die="D1", level="alarm", text="compliance")
     guard.close()
-    log.say("ended", outcome="success", exit=0, reason="")
+    log.write("ended", outcome="success", exit=0, reason="")
     log.finish()
     assert [e.kind for e in log.state.events] == ["alarm", "alarm", "ended"]
     assert "the message 'alarm' was not delivered" in log.state.events[1].body["text"]
@@ -174,13 +174,13 @@ def test_a_row_that_the_disk_does_not_take_is_written_when_the_ballast_is_freed(
 
     monkeypatch.setattr(log._journal, "commit", full)
     with guard.session():
-        log.move("D1", State.RUNNING, 1)
+        log.set_state("D1", State.RUNNING, 1)
         assert guard.full == "the disk is full"
         assert not guard.ballast.path.exists()
         assert log.state.dies["D1"].state is State.RUNNING
         monkeypatch.setattr(log._journal, "commit", lambda: (_ for _ in ()).throw(StorageError("still full")))
         with pytest.raises(StorageError, match="still full"):
-            log.move("D2", State.RUNNING, 1)
+            log.set_state("D2", State.RUNNING, 1)
     assert guard.full == "the disk is full"
     monkeypatch.undo()
     log.finish()

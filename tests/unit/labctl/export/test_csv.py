@@ -68,19 +68,19 @@ def run(tmp_path):
     log = Runlog.create(folder, META)
     for die, number, to in (("W1-A", 1, State.DONE), ("W1-B", 1, State.ERROR), ("W1-B", 2, State.DONE)):
         if number > 1:
-            log.move(die, State.PENDING, number)
-        log.move(die, State.RUNNING, number)
-        log.say("step", die=die, stage="survey")
+            log.set_state(die, State.PENDING, number)
+        log.set_state(die, State.RUNNING, number)
+        log.write("step", die=die, stage="survey")
         if to is State.ERROR:
-            log.move(die, to, number, "the worker died, twice", seconds=1.5, bin="error", hard=7, exit_code=70)
+            log.set_state(die, to, number, "the worker died, twice", seconds=1.5, bin="error", hard=7, exit_code=70)
             continue
-        log.move(die, State.SEALING, number)
+        log.set_state(die, State.SEALING, number)
         figures = {"fidelity": 1 / 3, "r_p": 2400.0} if die == "W1-A" else {"fidelity": 0.5}
         said = {"bin": "good", "hard": 1, "sha256": "ab"} if die == "W1-A" else {"bin": "low, very", "hard": 2}
-        log.move(die, to, number, figures=figures, seconds=2.25, rule="a rule", **said)
-    log.move("W1-C", State.SKIPPED, 1, "excluded by the campaign")
-    log.say("visit", die="W1-A@1", at=[3, 0])
-    log.move("W1-A@1", State.RUNNING, 1)
+        log.set_state(die, to, number, figures=figures, seconds=2.25, rule="a rule", **said)
+    log.set_state("W1-C", State.SKIPPED, 1, "excluded by the campaign")
+    log.write("visit", die="W1-A@1", at=[3, 0])
+    log.set_state("W1-A@1", State.RUNNING, 1)
     log.finish()
     for k, name in enumerate(("W1-A", "W1-B~2")):
         measured(folder, name, k)

@@ -170,7 +170,7 @@ def test_plain_lines_until_the_run_ends(going: Path, capsys: pytest.CaptureFixtu
     watch(going, plain, as_json=True)
     assert json.loads(capsys.readouterr().out)["done"] == 3
     log = Runlog(Journal.open(going, readonly=False))
-    log.say("ended", outcome="abort", exit=4, reason="")
+    log.write("ended", outcome="abort", exit=4, reason="")
     # not the main thread: no signal is touched there
     thread = threading.Thread(target=watch, args=(going, plain))
     thread.start()

@@ -13,20 +13,20 @@ META = {"dies": [{"name": "A", "at": [0, 0]}, {"name": "B", "at": [1, 0]}]}
 
 
 def _two_tries(log: Runlog) -> None:
-    log.move("A", State.RUNNING, 1)
-    log.say("step", die="A", stage="survey")
-    log.move("A", State.SEALING, 1)
-    log.move("A", State.ERROR, 1, "the worker died", seconds=2.5, bin="error", hard=9)
-    log.move("A", State.PENDING, 1)
-    log.move("A", State.RUNNING, 2)
-    log.move("A", State.SEALING, 2, figures={"fidelity": 0.99})
-    log.move("A", State.DONE, 2, bin="good", hard=1, rule="nothing missed", sha256="ab", figures={"accuracy": 0.9})
+    log.set_state("A", State.RUNNING, 1)
+    log.write("step", die="A", stage="survey")
+    log.set_state("A", State.SEALING, 1)
+    log.set_state("A", State.ERROR, 1, "the worker died", seconds=2.5, bin="error", hard=9)
+    log.set_state("A", State.PENDING, 1)
+    log.set_state("A", State.RUNNING, 2)
+    log.set_state("A", State.SEALING, 2, figures={"fidelity": 0.99})
+    log.set_state("A", State.DONE, 2, bin="good", hard=1, rule="nothing missed", sha256="ab", figures={"accuracy": 0.9})
 
 
 def test_tries_of_a_die_are_kept_apart(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
     _two_tries(log)
-    log.move("B", State.SKIPPED, 1, "asked by alice")
+    log.set_state("B", State.SKIPPED, 1, "asked by alice")
     die = log.state.dies["A"]
     assert [(t.number, t.state, t.bin, t.hard) for t in die.tries] == [(1, "error", "error", 9), (2, "done", "good", 1)]
     assert die.tries[0].stage == "survey"
@@ -43,7 +43,7 @@ def test_a_reader_sees_every_commit_and_only_what_is_new(tmp_path: Path) -> None
     log = Runlog.create(tmp_path, META)
     first = read_state(tmp_path)
     assert first.unfinished == ("A", "B")
-    log.say("alarm", text="row 3 in compliance", die="A", level="warning")
+    log.write("alarm", text="row 3 in compliance", die="A", level="warning")
     _two_tries(log)
     again = read_state(tmp_path, first)
     assert again == read_state(tmp_path)
@@ -53,21 +53,21 @@ def test_a_reader_sees_every_commit_and_only_what_is_new(tmp_path: Path) -> None
 
 def test_a_run_that_ended_and_goes_on_has_no_outcome_until_it_ends_again(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
-    log.say("ended", outcome="abort", exit=4, reason="stopped by the operator")
+    log.write("ended", outcome="abort", exit=4, reason="stopped by the operator")
     log.finish()
     assert (read_state(tmp_path).outcome, read_state(tmp_path).exit_code) == ("abort", 4)
     log = Runlog.open(tmp_path)
-    log.say("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    log.write("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
     assert (log.state.outcome, log.state.exit_code, log.state.resumes) == ("", None, 1)
-    log.say("ended", outcome="success", exit=0)
+    log.write("ended", outcome="success", exit=0)
     assert read_state(tmp_path).outcome == "success"
 
 
 def test_visits_of_the_golden_die_are_no_subjects(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
-    log.say("visit", die="A@1", at=[0, 0])
-    log.move("A@1", State.RUNNING, 1)
-    log.say("suspect", dies=["B"], text="the golden die drifted")
+    log.write("visit", die="A@1", at=[0, 0])
+    log.set_state("A@1", State.RUNNING, 1)
+    log.write("suspect", dies=["B"], text="the golden die drifted")
     assert [d.name for d in log.state.subjects] == ["A", "B"]
     assert log.state.dies["A@1"].golden
     assert log.state.dies["B"].suspect == "the golden die drifted"
@@ -76,7 +76,7 @@ def test_visits_of_the_golden_die_are_no_subjects(tmp_path: Path) -> None:
 def test_an_edge_that_is_none_is_refused(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
     with pytest.raises(ValueError, match="die A cannot go from 'pending' to 'done'"):
-        log.move("A", State.DONE, 1)
+        log.set_state("A", State.DONE, 1)
     assert read_state(tmp_path).dies["A"].state is State.PENDING
 
 
