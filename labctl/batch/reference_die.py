@@ -77,7 +77,7 @@ class ReferenceVisits:
         """Log the begin of a visit, with the tries of dies that it covers; return whether `name` is a visit."""
         if name not in log.state.dies:
             covered = [folder_of(die, number) for die, number in _since(log.state)]
-            log.say("visit", die=name, at=list(self._job.subject.at), dies=covered)
+            log.write("visit", die=name, at=list(self._job.subject.at), dies=covered)
         return log.state.dies[name].golden
 
     # the result of a visit
@@ -107,7 +107,7 @@ class ReferenceVisits:
         if not ok or (before and not before[-1].body["ok"]):
             _doubt(log, text if not ok else str(before[-1].body["text"]))
         # the last row: if the process dies before it, all rows are written again and none is missing
-        log.say("golden", die=name, values=values, drift=drift, ok=ok, text=text)
+        log.write("golden", die=name, values=values, drift=drift, ok=ok, text=text)
         return (RULE, text) if not ok and self._stop else None
 
     def _values(self, visit: DieState) -> dict[str, float]:

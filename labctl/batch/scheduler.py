@@ -141,7 +141,7 @@ class Scheduler:
         if latch is None:
             return
         self._switched_off = True
-        self.log.say("asked", what="off", die="", by=latch.by, reason=latch.reason)
+        self.log.write("asked", what="off", die="", by=latch.by, reason=latch.reason)
         self._go_file.stop()
         if self.ending is None or self.ending.code == 4:
             self.ending = Ending(4, str(latch))
@@ -149,7 +149,7 @@ class Scheduler:
         self._executor.hurry()
 
     def _take_request(self, request: Request) -> None:
-        self.log.say("asked", what=request.what, die=request.die, by=request.by, reason=request.reason)
+        self.log.write("asked", what=request.what, die=request.die, by=request.by, reason=request.reason)
         if request.what == "stop":
             self.stop()
             if not self._switched_off:
@@ -214,7 +214,7 @@ class Scheduler:
         job = replace(self._jobs[die.name], attempt=try_no)
         self._active[die.name] = _ActiveDie(try_no)
         # before the worker does anything: the run's journal has to know of the die's journal
-        self.log.move(die.name, self._first, try_no)
+        self.log.set_state(die.name, self._first, try_no)
         self._executor.begin(job)
 
     # messages and results of workers
@@ -226,14 +226,16 @@ class Scheduler:
             if what == "state":
                 to = State(detail)
                 if state is State.SEALING and to in ACTIVE - {state}:
-                    self.log.move(die, State.INTERRUPTED, active.try_no, "its worker died, and another one goes on")
+                    self.log.set_state(
+                        die, State.INTERRUPTED, active.try_no, "its worker died, and another one goes on"
+                    )
                 if to is not state:
-                    self.log.move(die, to, active.try_no)
+                    self.log.set_state(die, to, active.try_no)
             elif what == "stage" and detail != "approach" and detail != active.stage:
                 active.stage = detail
-                self.log.say("step", die=die, stage=detail, **{"try": active.try_no})
+                self.log.write("step", die=die, stage=detail, **{"try": active.try_no})
             elif what == "alarm":
-                self.log.say("alarm", die=die, text=str(detail), level="alarm")
+                self.log.write("alarm", die=die, text=str(detail), level="alarm")
         if what != "done":  # shown once, when its bin is known
             self._show(die, what, detail)
         self._poll()
@@ -248,8 +250,8 @@ class Scheduler:
         state, outcome = result.state, result.outcome
         self._reconnects = 0
         if state is State.DONE and self.log.state.dies[result.die].state is not State.SEALING:
-            self.log.move(result.die, State.SEALING, active.try_no)  # its last messages are still on their way
-        self.log.move(
+            self.log.set_state(result.die, State.SEALING, active.try_no)  # its last messages are still on their way
+        self.log.set_state(
             result.die,
             state,
             active.try_no,
@@ -265,10 +267,10 @@ class Scheduler:
 
     def _die_lost(self, lost: Lost, active: _ActiveDie, seconds: float) -> None:
         if not lost.code and not lost.logged:
-            self.log.say("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
+            self.log.write("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
         if lost.code or self._switched_off:
             code = lost.code if lost.code in (4, 6) else 4 if self._switched_off else 3
-            self.log.move(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds, exit_code=code)
+            self.log.set_state(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds, exit_code=code)
             if lost.gone:
                 self._end(Ending(3, lost.reason))
             elif lost.die in self._skipping or code in (4, 6):
@@ -278,11 +280,11 @@ class Scheduler:
             return
         self._lost[lost.die] += 1
         if self._lost[lost.die] < LOSSES:
-            self.log.move(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds)
+            self.log.set_state(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds)
             self._queue.insert(0, lost.die)
         else:
             reason = f"{lost.reason}, for the {ordinal(self._lost[lost.die])} time"
-            self.log.move(lost.die, State.ERROR, active.try_no, reason, seconds=seconds, exit_code=70)
+            self.log.set_state(lost.die, State.ERROR, active.try_no, reason, seconds=seconds, exit_code=70)
             self._judge(lost.die)
 
     def _reconnect(self, lost: Lost) -> None:
@@ -293,7 +295,7 @@ class Scheduler:
             return
         wait = BACK_OFF * 4.0 ** (self._reconnects - 1)
         text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {ordinal(self._reconnects)} time"
-        self.log.say("alarm", die=lost.die, text=text, level="warning")
+        self.log.write("alarm", die=lost.die, text=text, level="warning")
         self._not_before = time.monotonic() + wait
         self._queue.insert(0, lost.die)
 

@@ -116,7 +116,7 @@ def start(
         with guard.session():
             log = Runlog.create(folder, meta_of(manifest, prepared, plans))
             for left_out in prepared.skipped:
-                log.move(left_out.name, State.SKIPPED, 1, left_out.excluded)
+                log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
             jobs = {job.die: job for job in prepared.jobs(folder, manifest)}
             return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard)
 
@@ -209,7 +209,7 @@ def carry_out(
         guard.ballast.release()
         with suppress(StorageError):
             ending = Ending(error.exit_code, str(error))
-            log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text)
+            log.write("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text)
             guard.close()
             log.finish()
         raise
@@ -217,7 +217,7 @@ def carry_out(
         requests.close(go_file)
     guard.ballast.release()
     totals = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
-    log.say("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **totals)
+    log.write("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **totals)
     guard.close()
     log.finish()
     write_run_file_in_subprocess(folder)
@@ -288,12 +288,12 @@ def _bench(
     before = next((e.body["identities"] for e in reversed(log.state.events) if e.kind == "bench"), None)
     expected = None if options.accept_changes else before
     executor = BenchExecutor(station, procedures, go_file, options.ask, what=what, expected=expected)
-    executor.say = log.say
+    executor.say = log.write
     try:
         executor.open()
         if executor.identities != before:
             text = "; ".join(f"{name}: {identity}" for name, identity in executor.identities.items())
-            log.say("bench", identities=executor.identities, text=text)
+            log.write("bench", identities=executor.identities, text=text)
         yield executor
     finally:
         try:

@@ -96,7 +96,7 @@ class Guard:
     def watch(self, log: Runlog) -> None:
         """Write the remarks into the run's journal, and from now on send messages about its rows."""
         self._log = log
-        log.heard, log.relieve = self._send, self.relieve
+        log.on_row, log.on_write_error = self._send, self.relieve
         for text in self._remarks:
             self._remark(text)
         self._remarks.clear()
@@ -105,7 +105,7 @@ class Guard:
         """Log clock jumps and undelivered messages since the last check; takes microseconds."""
         jump = self._clocks.check()
         if jump is not None and self._log is not None:
-            self._log.say("clock", gap=jump.gap, step=jump.step, text=jump.text)
+            self._log.write("clock", gap=jump.gap, step=jump.step, text=jump.text)
         self._notifier.report_given_up()
 
     def enough(self, dies: Iterable[str]) -> None:

@@ -51,7 +51,7 @@ class Night:
             Station(bench, subjects, sim=sim), STAGES, self.going, lambda text: True, leniency=leniency
         )
         self.log = Runlog.create(folder, {"dies": [{"name": s.name, "at": list(s.at)} for s in subjects]})
-        self.executor.say = self.log.say
+        self.executor.say = self.log.write
         jobs = {s.name: Job(folder, s, bench_limits(bench)) for s in subjects}
         self.died = 0.0
         self.executor.open()

@@ -76,8 +76,8 @@ def test_a_bench_that_is_switched_off_is_an_alarm_of_the_runs_that_need_it(tmp_p
     release_latch(other)
     assert (watcher.snapshot().latch, watcher.snapshot().alarms) == ("", ())
     set_latch(other)
-    log.move("A", State.SKIPPED, 1, "not needed")
-    log.say("ended", outcome="success", exit=0, reason="")
+    log.set_state("A", State.SKIPPED, 1, "not needed")
+    log.write("ended", outcome="success", exit=0, reason="")
     assert watcher.snapshot().latch == "", "a run that has ended needs no bench"
     release_latch(other)
 
@@ -86,12 +86,12 @@ def test_it_sees_what_is_new(going: Path) -> None:
     watcher = Watcher(going)
     assert watcher.snapshot().done == 3
     log = Runlog(Journal.open(going, readonly=False))
-    log.move("D", State.LIMIT_STOP, 1, "too many shorts", seconds=9.0, bin="limit", hard=6)
-    log.say("alarm", text="too many shorts", die="D", level="alarm")
+    log.set_state("D", State.LIMIT_STOP, 1, "too many shorts", seconds=9.0, bin="limit", hard=6)
+    log.write("alarm", text="too many shorts", die="D", level="alarm")
     now = watcher.snapshot()
     assert (now.done, now.under_way, now.last) == (4, (), "D limit, too many shorts")
     assert now.alarms[-1][1:] == ("alarm", "D", "too many shorts")
-    log.say("ended", outcome="abort", exit=3, reason="enough")
+    log.write("ended", outcome="abort", exit=3, reason="enough")
     now = watcher.snapshot()
     assert (now.alive, now.exit_code, now.left) == ("", 3, None)
     log.finish()
