@@ -39,6 +39,12 @@ class LimitError(LabError):
         return (type(self), (self.quantity, self.value, self.limit, self.unit))
 
 
+def refuse_beyond(quantity: str, value: float, limit: float, unit: str) -> None:
+    """Raise LimitError if `value` exceeds `limit` by more than rounding; NaN never passes."""
+    if not value <= limit * (1 + 1e-12):
+        raise LimitError(quantity, float(value), limit, unit)
+
+
 class InstrumentError(LabError):
     """An instrument answered with an error, or not as its manual says."""
 

@@ -8,19 +8,19 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 
-from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.bias import Bias, Kind
 from labctl.core.cell_voltage import extremes
-from labctl.core.die import Die
+from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import FloatArray, Second, Volt
-from labctl.core.write_loop import program_by_host
 from labctl.execution.disk_estimate import _CELL, _DIE, _STEPS, _Disk
 from labctl.execution.nominal_die import NominalDie
 
@@ -85,49 +85,32 @@ def count_levels(bias: Bias) -> int:
     return int(1 + (np.diff(ordered, axis=1) > 0).sum(1).max())
 
 
-class CountedDie:
+class CountedDie(DieWrapper[Limited]):
     """A nominal die behind the limits that adds up what is asked of it."""
 
     def __init__(self, die: Limited, plan: StagePlan, disk: _Disk) -> None:
-        self._die, self._plan, self._disk = die, plan, disk
+        super().__init__(die)
+        self._plan, self._disk = plan, disk
 
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._die.geometry
-
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._die.nominal
-
-    def check(self, operation: Operation) -> Second:
-        """Return the predicted time."""
-        return self._die.check(operation)
-
-    def sense(self, sense: Sense) -> Reading:
-        """Count a read."""
-        self._note(sense, sense.bias, sense.cols.shape[1])
-        self._plan.reads += len(sense)
-        return self._die.sense(sense)
-
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Count a pulse and its verify read."""
-        self._note(pulse, pulse.bias, 0 if pulse.verify is None else pulse.verify.cols.shape[1])
-        self._plan.pulses += len(pulse)
-        return self._die.pulse(pulse)
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Judge the cap of a write plan, then count its pulses."""
-        self.check(plan)
-        cap = extremes(plan.write.scaled(plan.ladder.max()))
-        if len(plan):
-            self._plan.v_highest = max(self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max())))
-        return program_by_host(self, plan)
-
-    def idle(self) -> None:
-        """Make every line safe."""
-        self._die.idle()
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Count a read, or pulses and their verify reads; of a write plan judge the cap, then count its pulses."""
+        match operation:
+            case Sense():
+                self._note(operation, operation.bias, operation.cols.shape[1])
+                self._plan.reads += len(operation)
+                return self._die.perform(operation)
+            case Pulse(verify=verify):
+                self._note(operation, operation.bias, 0 if verify is None else verify.cols.shape[1])
+                self._plan.pulses += len(operation)
+                return self._die.perform(operation)
+            case WritePlan():
+                self._raise_highest(operation.write.scaled(operation.ladder.max()))
+                return self._program(operation)
+        raise unknown_operation(self, operation)
 
     def _note(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
         time = self._die.check(operation)
@@ -135,9 +118,11 @@ class CountedDie:
         self._plan.operations += 1
         self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
+        self._raise_highest(bias)
+
+    def _raise_highest(self, bias: Bias) -> None:
         if len(bias):
-            found = extremes(bias)
-            self._plan.v_highest = max(self._plan.v_highest, float(max(found.positive.max(), found.negative.max())))
+            self._plan.v_highest = max(self._plan.v_highest, float(extremes(bias).highest.max()))
 
 
 @contextmanager

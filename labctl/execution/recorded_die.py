@@ -7,14 +7,13 @@ stop. A journal that has some of it already is gone through again first (`labctl
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import overload
 
-from labctl.core.bias import Geometry, Nominal
+from labctl.core.die import DieWrapper, unknown_operation
 from labctl.core.limits import Limited
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.outcome import Stopped
 from labctl.core.units import Second
-from labctl.core.write_loop import program_by_host
 from labctl.execution.replay import RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
@@ -24,7 +23,6 @@ SLOWER, GRACE = 3.0, 30.0
 """A chunk hangs when it takes longer than `SLOWER` times its predicted time and `GRACE` s more."""
 THINKING: Second = 600.0
 """Longest time, in s, between two chunks: a procedure works on what it read, or a journal is gone through again."""
-C = TypeVar("C", Sense, Pulse)
 
 
 def chunk_of(n: int, time: Second) -> int:
@@ -36,7 +34,7 @@ def chunk_of(n: int, time: Second) -> int:
     return max(1, math.ceil(n / max(1, math.ceil(time / CHUNK))))
 
 
-class RecordedDie:
+class RecordedDie(DieWrapper[Limited]):
     """A die whose every operation is in the journal before it is done and again after it.
 
     Args:
@@ -55,41 +53,26 @@ class RecordedDie:
         tick: Callable[[int], None] = lambda patterns: None,
         lease: Callable[[Second], None] = lambda seconds: None,
     ) -> None:
-        self._die, self._replay, self._journal, self._stage = die, replay, replay.journal, stage
+        super().__init__(die)
+        self._replay, self._journal, self._stage = replay, replay.journal, stage
         self._stop, self._tick, self._lease = stop or Stop(), tick, lease
 
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._die.geometry
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Read or pulse n patterns chunk by chunk; judge a plan once, then carry it out in journalled pulses."""
+        match operation:
+            case Sense():
+                return Reading.join(self._chunks("sense", operation))
+            case Pulse():
+                return Reading.join(self._chunks("pulse", operation))
+            case WritePlan():
+                return self._program(operation)
+        raise unknown_operation(self, operation)
 
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._die.nominal
-
-    def check(self, operation: Operation) -> Second:
-        """Return the predicted time; refuse what may not or cannot be done."""
-        return self._die.check(operation)
-
-    def sense(self, sense: Sense) -> Reading:
-        """Read n patterns, chunk by chunk."""
-        return Reading.join(self._chunks("sense", sense, self._die.sense))
-
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Pulse n patterns, chunk by chunk."""
-        return Reading.join(self._chunks("pulse", pulse, self._die.pulse))
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Judge the plan once, then carry it out in journalled pulses."""
-        self._die.check(plan)
-        return program_by_host(self, plan)
-
-    def idle(self) -> None:
-        """Make every line safe."""
-        self._die.idle()
-
-    def _chunks(self, kind: str, operation: C, act: Callable[[C], Reading]) -> Iterator[Reading]:
+    def _chunks(self, kind: str, operation: Sense | Pulse) -> Iterator[Reading]:
         """Yield what the chunks of an operation give: first those of the journal, cut as they were, then others."""
         n, start, size = len(operation), 0, 0
         time: Second | None = None
@@ -107,7 +90,7 @@ class RecordedDie:
                 yield self._again(told, kind, piece)
             else:
                 assert time is not None
-                yield self._act(kind, piece, act, time * len(piece) / max(1, n))
+                yield self._act(kind, piece, time * len(piece) / max(1, n))
             self._tick(len(piece))
 
     def _again(self, told: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
@@ -120,20 +103,20 @@ class RecordedDie:
         if reason:
             raise Stopped(reason)
 
-    def _act(self, kind: str, piece: C, act: Callable[[C], Reading], time: Second) -> Reading:
+    def _act(self, kind: str, piece: Sense | Pulse, time: Second) -> Reading:
         self._replay.begin()
-        return self._do(self._journal.intend(self._stage, kind, piece), lambda: act(piece), time)
+        return self._do(self._journal.intend(self._stage, kind, piece), piece, time)
 
     def _answer(self, seq: int, sense: Sense) -> Reading:
         """Take the read that answers operation `seq`, whose result was lost."""
         time = self._die.check(sense)
         number = self._journal.intend(self._stage, "sense", answer_to(seq, sense))
-        return self._do(number, lambda: self._die.sense(sense), time)
+        return self._do(number, sense, time)
 
-    def _do(self, sequence: int, act: Callable[[], Reading], time: Second) -> Reading:
+    def _do(self, sequence: int, operation: Sense | Pulse, time: Second) -> Reading:
         self._journal.commit()
         self._lease(SLOWER * time + GRACE)
-        reading = act()
+        reading = self._die.perform(operation)
         self._lease(THINKING)
         self._journal.result(sequence, reading)
         return reading

@@ -1,13 +1,15 @@
 """The die of a journal that has all of it: nothing is done to it any more."""
 
+from typing import overload
+
 from labctl.core.bias import Geometry, Nominal
+from labctl.core.die import DieBase, unknown_operation
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import Second
-from labctl.core.write_loop import program_by_host
 from labctl.execution.replay import Mismatch
 
 
-class JournalDie:
+class JournalDie(DieBase):
     """A die of which a journal tells everything; whoever asks for more is refused."""
 
     def __init__(self, geometry: Geometry, nominal: Nominal) -> None:
@@ -19,17 +21,20 @@ class JournalDie:
             return 0.0
         raise Mismatch("the journal has ended well, and the procedure asks for more operations now")
 
-    def sense(self, sense: Sense) -> Reading:
-        """Refuse."""
-        raise Mismatch("the journal has ended well, and the procedure asks for more reads now")
-
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Refuse."""
-        raise Mismatch("the journal has ended well, and the procedure asks for more pulses now")
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Carry out `plan` by what is remembered of its pulses."""
-        return program_by_host(self, plan)
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Refuse reads and pulses; carry out a plan by what is remembered of its pulses."""
+        match operation:
+            case Sense():
+                raise Mismatch("the journal has ended well, and the procedure asks for more reads now")
+            case Pulse():
+                raise Mismatch("the journal has ended well, and the procedure asks for more pulses now")
+            case WritePlan():
+                return self._program(operation)
+        raise unknown_operation(self, operation)
 
     def idle(self) -> None:
         """Do nothing: there are no lines."""

@@ -190,7 +190,7 @@ class Replay:
             die.recall(piece)
             return self._reading(told.result)
         self.mark(2 * told.number)
-        found = _act(die, piece)
+        found = die.perform(piece)
         if self.rebuild is Rebuild.STATES:
             return self._reading(told.result)
         if not self._holds(told.result, found):
@@ -204,7 +204,7 @@ class Replay:
         """Return what stands for the lost result of `piece`."""
         seq, verify = told.intent.seq, piece.verify if isinstance(piece, Pulse) else piece
         if self.rebuild is Rebuild.BITS:
-            found = _act(die, piece)
+            found = die.perform(piece)
             self.journal.result(seq, found)
             return found
         if isinstance(piece, Pulse):
@@ -237,10 +237,6 @@ class Replay:
 def _whole(body: object) -> str:
     """Return `body` as text that depends on its values alone, and not on how its arrays are laid out or stored."""
     return encode(body, lambda array, path: {"$array": array.digest if isinstance(array, Stored) else digest_of(array)})
-
-
-def _act(die: Limited, piece: Sense | Pulse) -> Reading:
-    return die.sense(piece) if isinstance(piece, Sense) else die.pulse(piece)
 
 
 def answer_to(seq: int, sense: Sense) -> dict[str, Any]:

@@ -24,9 +24,9 @@ class Flagging(NominalDie):
         self.flags, self.works = np.array([pulse, read], np.uint8), works
         self.batches: list[int] = []
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         self.batches.append(len(pulse))
-        reading = super().pulse(pulse)
+        reading = super()._pulse(pulse)
         hit = pulse.bias.pulsed == 4
         if not self.works:
             self.state[0, 4, 0] = False
@@ -76,14 +76,14 @@ class Losing(Flagging):
         self.senses: list[int] = []
         self.read = reads
 
-    def pulse(self, pulse: Pulse) -> Reading:
-        reading = super().pulse(pulse)
+    def _pulse(self, pulse: Pulse) -> Reading:
+        reading = super()._pulse(pulse)
         reading.current[reading.flag != 0] = np.nan
         return reading
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         self.senses.append(len(sense))
-        reading = super().sense(sense)
+        reading = super()._sense(sense)
         reading.flag[:] = self.read
         return reading
 

@@ -33,13 +33,13 @@ class Counting(NominalDie):
         self.done: list[str] = []
         self.dies_at = ""
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         self._note("sense")
-        return super().sense(sense)
+        return super()._sense(sense)
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         self._note("pulse")
-        return super().pulse(pulse)
+        return super()._pulse(pulse)
 
     def _note(self, what: str) -> None:
         self.done.append(what)
