@@ -6,17 +6,19 @@ error in a file from a die that must be looked at.
 
 from typing import ClassVar
 
+from labctl.core.exit_codes import ExitCode
+
 
 class LabError(Exception):
     """An error with an operator-readable message; ``exit_code`` is what the command line returns for it."""
 
-    exit_code: ClassVar[int] = 70
+    exit_code: ClassVar[int] = ExitCode.BUG
 
 
 class BenchError(LabError):
     """The files or the bench they describe are wrong; nothing has been energised."""
 
-    exit_code = 2
+    exit_code = ExitCode.REFUSED
 
 
 class LimitError(LabError):
@@ -29,7 +31,7 @@ class LimitError(LabError):
         unit: SI unit of both.
     """
 
-    exit_code = 3
+    exit_code = ExitCode.STOPPED
 
     def __init__(self, quantity: str, value: float, limit: float, unit: str) -> None:
         super().__init__(f"{quantity}: {value:.6g} {unit} asked for, the limit is {limit:.6g} {unit}")
@@ -48,7 +50,7 @@ def refuse_beyond(quantity: str, value: float, limit: float, unit: str) -> None:
 class InstrumentError(LabError):
     """An instrument answered with an error, or not as its manual says."""
 
-    exit_code = 3
+    exit_code = ExitCode.STOPPED
 
 
 class LinkTimeoutError(InstrumentError):
@@ -58,7 +60,7 @@ class LinkTimeoutError(InstrumentError):
 class SwitchedOff(InstrumentError):
     """Somebody has switched the bench off, and nothing is energised before it is released; the run can be resumed."""
 
-    exit_code = 4
+    exit_code = ExitCode.OPERATOR
 
 
 class ComplianceError(InstrumentError):
@@ -68,16 +70,16 @@ class ComplianceError(InstrumentError):
 class ContactError(LabError):
     """The needles do not touch the pads."""
 
-    exit_code = 3
+    exit_code = ExitCode.STOPPED
 
 
 class StorageError(LabError):
     """Data cannot be written or read; outputs are made safe before anything else is tried."""
 
-    exit_code = 5
+    exit_code = ExitCode.STORAGE
 
 
 class LeftUnverified(InstrumentError):
     """A bench was left and could not be verified safe; somebody has to go there."""
 
-    exit_code = 6
+    exit_code = ExitCode.NOT_OFF

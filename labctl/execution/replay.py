@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from labctl.core.errors import BenchError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.limits import Limited
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.rebuild import Rebuild
@@ -33,7 +34,7 @@ Read = Callable[[int, Sense], Reading]
 class Mismatch(BenchError):
     """The procedure asks for something else than the journal tells: files or code are not those of the run."""
 
-    exit_code = 1
+    exit_code = ExitCode.OTHER_BIN
 
 
 @dataclass(frozen=True)

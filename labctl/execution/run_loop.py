@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from labctl.core.die_state import State
-from labctl.core.errors import (
-    LabError,
-    StorageError,
-)
+from labctl.core.errors import StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.limits import Limited
 from labctl.core.outcome import Outcome, Status, ending, unsafe
 from labctl.core.procedure import Procedure
@@ -44,7 +42,7 @@ def run(
         replay: what `journal` tells of this and later stages already; None for nothing.
     """
     stage, replay, stop = procedure.name, replay or Replay(journal), stop or Stop()
-    outcome = Outcome(Status.FAIL, "the stage was interrupted", LabError.exit_code, state=State.INTERRUPTED)
+    outcome = Outcome(Status.FAIL, "the stage was interrupted", ExitCode.BUG, state=State.INTERRUPTED)
     try:
         if not replay.started(stage):
             journal.event("stage_started", procedure.settings_said(), stage=stage)
