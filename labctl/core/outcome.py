@@ -69,9 +69,7 @@ def ending(error: BaseException) -> Outcome:
         case LimitError():
             return Outcome(Status.ABORT, str(error), error.exit_code, "", State.LIMIT_STOP, cause, trace)
         case ContactError():
-            return Outcome(
-                Status.FAIL, str(error), ExitCode.OTHER_BIN, "contact", State.CONTACT_FAIL, error_text, trace
-            )
+            return Outcome(Status.FAIL, str(error), ExitCode.OTHER_BIN, "contact", State.CONTACT_FAIL, cause, trace)
         case StorageError() | LinkTimeoutError():
             return Outcome(Status.FAIL, str(error), error.exit_code, "", State.INTERRUPTED, cause, trace)
         case LabError():
