@@ -211,7 +211,7 @@ class Scheduler:
 
     def _begin(self, die: DieState) -> None:
         attempt = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
-        job = replace(self._jobs[die.name], attempt=attempt)
+        job = replace(self._jobs[die.name], try_no=attempt)
         self._hand[die.name] = _Hand(attempt)
         # before the worker does anything, or what it leaves would be a journal that nobody knows of
         self.log.move(die.name, self._first, attempt)

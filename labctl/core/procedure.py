@@ -22,7 +22,7 @@ class Procedure(Model, ABC):
         """Return the model of what a campaign file says of it; its other fields (solutions, samples) are given."""
         return cls
 
-    def settings_said(self) -> dict[str, Any]:
+    def settings_data(self) -> dict[str, Any]:
         """Return those settings as plain data in SI units, for the record."""
         return self.model_dump(mode="json", include=set(self.settings().model_fields))
 

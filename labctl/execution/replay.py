@@ -59,16 +59,16 @@ class Replay:
     """What a journal tells and has not been gone through again; empty for a die that has just begun.
 
     Args:
-        mark: see `Approached`; operations have even numbers, the reads that answer one the next odd one.
+        seek: see `ReadyDie`; operations have even numbers, the reads that answer one the next odd one.
     """
 
     def __init__(
         self,
         journal: Journal,
         rebuild: Rebuild = Rebuild.NOTHING,
-        mark: Callable[[int], None] = lambda number: None,
+        seek: Callable[[int], None] = lambda number: None,
     ) -> None:
-        self.journal, self.rebuild, self.mark = journal, rebuild, mark
+        self.journal, self.rebuild, self.seek = journal, rebuild, seek
         self.number = 0
         self._answers: dict[int, tuple[Row, Row]] = {}
         self._rows: Iterator[tuple[Row, Row | None]] = iter(())
@@ -83,10 +83,10 @@ class Replay:
         cls,
         journal: Journal,
         rebuild: Rebuild = Rebuild.NOTHING,
-        mark: Callable[[int], None] = lambda number: None,
+        seek: Callable[[int], None] = lambda number: None,
     ) -> "Replay":
         """Return all that `journal` tells; one operation and one record at a time are in memory."""
-        found = cls(journal, rebuild, mark)
+        found = cls(journal, rebuild, seek)
         found._answers = dict(_answers(journal))
         found._rows = (pair for pair in journal.intents() if _answered(journal, pair[0]) is None)
         found._records = journal.rows("record")
@@ -167,7 +167,7 @@ class Replay:
 
     def begin(self) -> None:
         """Mark an operation that the journal does not have."""
-        self.mark(2 * self.number)
+        self.seek(2 * self.number)
         self.number += 1
 
     def again(
@@ -190,7 +190,7 @@ class Replay:
         if self.rebuild is Rebuild.NOTHING:
             die.recall(piece)
             return self._reading(told.result)
-        self.mark(2 * told.number)
+        self.seek(2 * told.number)
         found = die.perform(piece)
         if self.rebuild is Rebuild.STATES:
             return self._reading(told.result)
@@ -212,11 +212,11 @@ class Replay:
             if self.rebuild is Rebuild.NOTHING:
                 die.recall(piece)
             else:
-                self.mark(2 * told.number)
+                self.seek(2 * told.number)
                 die.pulse(piece)
         if verify is None:
             return Reading.unknown(len(piece), 0)
-        self.mark(2 * told.number + isinstance(piece, Pulse))
+        self.seek(2 * told.number + isinstance(piece, Pulse))
         if told.answer is None:
             found = read(seq, verify)
         else:

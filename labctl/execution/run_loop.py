@@ -45,7 +45,7 @@ def run(
     outcome = Outcome(Status.FAIL, "the stage was interrupted", ExitCode.BUG, state=State.INTERRUPTED)
     try:
         if not replay.started(stage):
-            journal.event("stage_started", procedure.settings_said(), stage=stage)
+            journal.event("stage_started", procedure.settings_data(), stage=stage)
         watched = RecordedDie(die, replay, stage, stop, tick, lease)
         with stop.may_interrupt():
             for record in procedure.run(watched, history):

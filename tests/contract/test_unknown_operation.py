@@ -23,10 +23,10 @@ from labctl.core.errors import BenchError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Sense
 from labctl.execution.disk_estimate import _Disk
+from labctl.execution.journal_die import JournalDie
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.plan import CountedDie, StagePlan
 from labctl.execution.recorded_die import RecordedDie
-from labctl.execution.remembered_die import JournalDie
 from labctl.execution.replay import Replay
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal

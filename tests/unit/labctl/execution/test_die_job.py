@@ -49,7 +49,7 @@ def carry_out(run, stop_at=None, stages=STAGES, **more):
 
 def test_a_die_tells_where_it_stands_and_how_long_it_may_be_silent(tmp_path):
     result, said = carry_out(tmp_path)
-    assert (result.state, result.bin, result.again, result.attempt) == (State.DONE, "good", False, 1)
+    assert (result.state, result.bin, result.again, result.try_no) == (State.DONE, "good", False, 1)
     assert [d for _, what, d in said if what == "state"] == [State.RUNNING, State.SEALING]
     whats = [what for _, what, _ in said]
     assert all(d > 0 for _, what, d in said if what == "lease")
@@ -147,8 +147,8 @@ def test_a_damaged_journal_is_left_as_it_is_and_the_die_needs_a_new_try(tmp_path
     assert "needs a new one" in result.outcome.reason
     assert [what for _, what, _ in said] == ["lease", "alarm"]
     assert path.read_bytes() == before
-    new, _ = carry_out(tmp_path, attempt=2)
-    assert (new.state, new.attempt) == (State.DONE, 2)
+    new, _ = carry_out(tmp_path, try_no=2)
+    assert (new.state, new.try_no) == (State.DONE, 2)
     assert (tmp_path / "dies" / "D1~2.h5").is_file()
     assert path.read_bytes() == before
 

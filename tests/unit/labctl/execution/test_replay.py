@@ -12,9 +12,9 @@ from labctl.core.outcome import Stopped, ending
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
+from labctl.execution.journal_die import JournalDie
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.recorded_die import RecordedDie
-from labctl.execution.remembered_die import JournalDie
 from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
@@ -229,7 +229,7 @@ def test_a_rebuilt_die_that_says_something_else_is_not_that_of_the_run(tmp_path)
 
 def test_the_world_of_a_twin_is_told_numbers_that_a_read_in_between_does_not_shift(tmp_path):
     folder = tmp_path / "D1"
-    marks: list[int] = []
+    numbers: list[int] = []
 
     def act(d):
         d.sense(Sense(bias(2, 0.1), np.arange(3)))
@@ -240,9 +240,9 @@ def test_the_world_of_a_twin_is_told_numbers_that_a_read_in_between_does_not_shi
     die = Counting()
     with Journal.open(folder, readonly=False) as journal:
         replay = Replay.of(journal, Rebuild.STATES)
-        replay.mark = marks.append
+        replay.seek = numbers.append
         act(RecordedDie(Limited(die, LIMITS), replay, "one"))
-    assert marks == [0, 2, 3, 4]
+    assert numbers == [0, 2, 3, 4]
     assert die.done == ["sense", "pulse", "sense", "sense"]
 
 
