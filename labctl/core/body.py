@@ -46,7 +46,7 @@ class Body(Protocol):
 
     @property
     def patience(self) -> Second:
-        """Longest time that `approach` takes if nothing hangs, s; infinite where a person is asked."""
+        """Longest time that `approach` takes if nothing hangs, s; infinite where an operator acts."""
         ...
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:

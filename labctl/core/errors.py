@@ -1,4 +1,4 @@
-"""Errors say who is at fault, because that decides what the operator does next.
+"""Errors name the cause, because that decides what the operator does next.
 
 Every error carries the exit code of the command line (``docs/exit-codes.md``), so that a script can tell a typing
 error in a file from a die that must be looked at.
@@ -26,7 +26,7 @@ class LimitError(LabError):
 
     Args:
         quantity: what is limited, in operator words ("cell voltage towards P").
-        value: what was asked for, in ``unit``.
+        value: the requested value, in ``unit``.
         limit: the limit, in ``unit``.
         unit: SI unit of both.
     """
@@ -58,7 +58,7 @@ class LinkTimeoutError(InstrumentError):
 
 
 class SwitchedOff(InstrumentError):
-    """Somebody has switched the bench off, and nothing is energised before it is released; the run can be resumed."""
+    """The bench was switched off, and nothing is energised before it is released; the run can be resumed."""
 
     exit_code = ExitCode.OPERATOR
 
@@ -80,6 +80,6 @@ class StorageError(LabError):
 
 
 class LeftUnverified(InstrumentError):
-    """A bench was left and could not be verified safe; somebody has to go there."""
+    """A bench was left and could not be verified safe; the operator has to go there."""
 
     exit_code = ExitCode.NOT_OFF

@@ -1,4 +1,4 @@
-"""The one gate between a procedure and a die: what is beyond a limit is refused, never clipped.
+"""The limits between a procedure and a die: an operation beyond one is refused, never clipped.
 
 Which voltages a cell can see is computed in `labctl.core.cell_voltage`.
 """
@@ -18,9 +18,9 @@ from labctl.core.units import Ampere, IntArray, Second, Volt
 
 
 class Limits(Model):
-    """What may be done to a die. Beyond any of these an operation is refused before anything is energised.
+    """Limits of a die. An operation beyond any of them is refused before anything is energised.
 
-    The bounds of the numbers are far outside of what a junction stands: a limit beyond them is no limit, but a slip.
+    The bounds of the numbers are far outside of what a junction stands: a limit beyond them is a slip.
     """
 
     v_towards_p: Volt = Field(gt=0, le=50, description="highest cell voltage in the direction that writes P")
@@ -47,12 +47,12 @@ class Limited(DieWrapper[Die]):
         self.counts = np.zeros(die.geometry.shape, np.int64) if counts is None else counts.astype(np.int64)
 
     def judge(self, operation: Operation) -> IntArray | None:
-        """Raise LimitError if `operation` is beyond them; return the (kernels, n_rows, n_cols) pulses it would add."""
+        """Raise LimitError if `operation` is beyond the limits; return the added (kernels, n_rows, n_cols) pulses."""
         self._judge_levels(operation)
         return self._count(operation.bias) if isinstance(operation, Pulse) else None
 
     def check(self, operation: Operation) -> Second:
-        """Return the predicted time; LimitError or BenchError if it may not or cannot be done."""
+        """Return the predicted time, s; LimitError if it is beyond a limit, BenchError if it cannot be done."""
         self._judge_levels(operation)
         # no cell gets more pulses than there are patterns
         if isinstance(operation, Pulse) and self.counts.max() + len(operation) > self.limits.pulses_per_cell:
@@ -83,7 +83,7 @@ class Limited(DieWrapper[Die]):
         raise unknown_operation(self, operation)
 
     def recall(self, operation: Sense | Pulse) -> None:
-        """Judge and count what was done to this die before; nothing is done."""
+        """Judge and count an operation that was done to this die before; nothing is done."""
         added = self.judge(operation)
         if added is not None:
             self.counts += added

@@ -26,12 +26,12 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended, why, in operator words, the exit code that says so to a script, and the bin if it has one.
+    """How a stage ended, why, in operator words, the exit code for a script, and the bin if it has one.
 
     Args:
-        state: where it leaves the die; if nothing else is said, DONE after a success and ERROR after all else.
+        state: of the die afterwards; by default DONE after a success and ERROR after all else.
         error: type and message of the exception that ended it, if one did.
-        trace: where that came from.
+        trace: its traceback.
     """
 
     status: Status

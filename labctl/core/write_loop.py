@@ -19,9 +19,9 @@ def program_by_host(die: ReadsAndPulses, plan: WritePlan) -> Attempts:
     """Carry out `plan` with batched pulses: one round per rung, every cell that is still wrong in one batch.
 
     A cell is judged by its own read alone: what the force side met during the
-    pulse is noted and changes nothing, because a short elsewhere on a line puts every pulse of that line into
+    pulse is recorded and changes nothing, because a short elsewhere on a line puts every pulse of that line into
     compliance. A read that was lost (UNKNOWN) is taken again before anything else, and its pulse counts, for it may
-    have happened. A cell whose read is flagged gets no further pulse: nobody knows what it would do.
+    have happened. A cell whose read is flagged gets no further pulse: its effect is unknown.
     """
     n = len(plan)
     verified, short, stopped = (np.zeros(n, np.bool_) for _ in range(3))

@@ -1,4 +1,4 @@
-"""The die of a journal that has all of it: nothing is done to it any more."""
+"""The die of a complete journal: nothing is done to it any more."""
 
 from typing import overload
 
@@ -10,13 +10,13 @@ from labctl.execution.replay import Mismatch
 
 
 class JournalDie(DieBase):
-    """A die of which a journal tells everything; whoever asks for more is refused."""
+    """A die whose journal is complete; any further operation is refused."""
 
     def __init__(self, geometry: Geometry, nominal: Nominal) -> None:
         self.geometry, self.nominal = geometry, nominal
 
     def check(self, operation: Operation) -> Second:
-        """Let a plan pass, whose pulses are remembered; refuse all else."""
+        """Accept a plan, whose pulses are in the journal; refuse all else."""
         if isinstance(operation, WritePlan):
             return 0.0
         raise Mismatch("the journal has ended well, and the procedure asks for more operations now")
@@ -26,7 +26,7 @@ class JournalDie(DieBase):
     @overload
     def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
-        """Refuse reads and pulses; carry out a plan by what is remembered of its pulses."""
+        """Refuse reads and pulses; carry out a plan pulse by pulse, from the journal."""
         match operation:
             case Sense():
                 raise Mismatch("the journal has ended well, and the procedure asks for more reads now")

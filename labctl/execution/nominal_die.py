@@ -1,7 +1,7 @@
 """The die on which a plan is rehearsed: every cell nominal, every pulse a success.
 
-`plan` runs the whole campaign on it, so it answers exactly as slowly as numpy and adds up nothing but what
-the timing function says. It is no model of a junction: no spread, no noise, ideal wires, linear conductances.
+`plan` runs the whole campaign on it; the time of an operation comes from a timing function. It is no model of a
+junction: no spread, no noise, ideal wires, linear conductances.
 """
 
 from collections.abc import Callable, Iterator
@@ -26,8 +26,7 @@ class NominalDie(DieBody):
     direction of that voltage; lines left open do not write.
 
     Args:
-        timing: predicted time of an operation, s; called by `check` after the operation has been found to
-            fit.
+        timing: predicted time of an operation, s; called by `check` after the shape of the operation was checked.
     """
 
     def __init__(self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]) -> None:
@@ -169,8 +168,8 @@ class NominalDie(DieBody):
         if bias.floating is not None:
             unread = bias.floating[:, g.shape[1] :]
             current[unread], flag[unread] = 0.0, Flag.INVALID
-        found = _reading(np.take_along_axis(current, sense.cols, axis=1))
-        return replace(found, flag=np.take_along_axis(flag, sense.cols, axis=1))
+        reading = _reading(np.take_along_axis(current, sense.cols, axis=1))
+        return replace(reading, flag=np.take_along_axis(flag, sense.cols, axis=1))
 
 
 def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: float) -> FloatArray:
@@ -201,8 +200,8 @@ def _one_open(bias: Bias) -> IntArray | None:
 
 def _reads_row(bias: Bias, opened: IntArray) -> bool:
     """Return whether no line floats and pattern k has no gate open but that of row `opened[k]`."""
-    found = _one_open(bias)
-    return bias.floating is None and found is not None and np.array_equal(found, opened)
+    rows = _one_open(bias)
+    return bias.floating is None and rows is not None and np.array_equal(rows, opened)
 
 
 def _reading(current: FloatArray) -> Reading:

@@ -1,7 +1,7 @@
 """Rehearse a campaign before anything moves: operations, highest voltages, levels, time and disk.
 
 Every stage runs once against a nominal die behind the real limits, and every operation is timed by the real die's
-`check`, which does no I/O. What limits or the bench would refuse is therefore refused here, before a folder is made.
+`check`, which does no I/O. An operation that limits or bench would refuse is therefore refused before a folder is made.
 """
 
 import math
@@ -21,21 +21,21 @@ from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, W
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import FloatArray, Second, Volt
-from labctl.execution.disk_estimate import _CELL, _DIE, _STEPS, _Disk
+from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
 
 
 @dataclass
 class StagePlan:
-    """What one stage will do to one die, predicted.
+    """The prediction of one stage on one die.
 
     Args:
-        operations: batches asked of the die.
+        operations: batches.
         reads, pulses: patterns.
         time: bench time, s.
         bytes: journal and sealed HDF5 file together.
         v_highest: highest cell voltage in either direction, transients included, V.
-        levels: most different voltages that stand on the lines at once, ground included.
+        levels: most different voltages on the lines at once, ground included.
     """
 
     stage: str
@@ -86,9 +86,9 @@ def count_levels(bias: Bias) -> int:
 
 
 class CountedDie(DieWrapper[Limited]):
-    """A nominal die behind the limits that adds up what is asked of it."""
+    """A nominal die behind the limits that counts its operations."""
 
-    def __init__(self, die: Limited, plan: StagePlan, disk: _Disk) -> None:
+    def __init__(self, die: Limited, plan: StagePlan, disk: DiskEstimate) -> None:
         super().__init__(die)
         self._plan, self._disk = plan, disk
 
@@ -100,11 +100,11 @@ class CountedDie(DieWrapper[Limited]):
         """Count a read, or pulses and their verify reads; of a write plan judge the cap, then count its pulses."""
         match operation:
             case Sense():
-                self._note(operation, operation.bias, operation.cols.shape[1])
+                self._count(operation, operation.bias, operation.cols.shape[1])
                 self._plan.reads += len(operation)
                 return self._die.perform(operation)
             case Pulse(verify=verify):
-                self._note(operation, operation.bias, 0 if verify is None else verify.cols.shape[1])
+                self._count(operation, operation.bias, 0 if verify is None else verify.cols.shape[1])
                 self._plan.pulses += len(operation)
                 return self._die.perform(operation)
             case WritePlan():
@@ -112,7 +112,7 @@ class CountedDie(DieWrapper[Limited]):
                 return self._program(operation)
         raise unknown_operation(self, operation)
 
-    def _note(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
+    def _count(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
         time = self._die.check(operation)
         self._plan.time += time
         self._plan.operations += 1
@@ -126,8 +126,8 @@ class CountedDie(DieWrapper[Limited]):
 
 
 @contextmanager
-def _asked_by(stage: str, die: str) -> Iterator[None]:
-    """Say in what is refused which stage of which die asked for it; type and values stay."""
+def _naming(stage: str, die: str) -> Iterator[None]:
+    """Prefix a refusal with the stage and the die; type and values stay."""
     try:
         yield
     except LimitError as error:
@@ -139,27 +139,27 @@ def _asked_by(stage: str, die: str) -> Iterator[None]:
 
 
 def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure]) -> DiePlan:
-    """Return what `procedures` will do to `die`, which is asked for its predictions only and not touched.
+    """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
 
     Raises:
         BenchError: an operation cannot be realised on this die.
-        LimitError: an operation is beyond the limits. Both say which stage of which die asked.
+        LimitError: an operation is beyond the limits. Both messages name stage and die.
     """
     timing: Callable[[Operation], float] = die.check
     nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing), limits)
     history, plan = History(), DiePlan(name)
     for procedure in procedures:
-        with _asked_by(procedure.name, name):
+        with _naming(procedure.name, name):
             plan.stages.append(_rehearse_stage(procedure, nominal, limits, history))
     if plan.stages:
-        plan.stages[0].bytes += _DIE + _CELL * math.prod(die.geometry.shape)
+        plan.stages[0].bytes += BYTES_PER_DIE + BYTES_PER_CELL * math.prod(die.geometry.shape)
     return plan
 
 
 def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, history: History) -> StagePlan:
     short, repeats = procedure.rehearsal()
     chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
-    stage, disk = StagePlan(procedure.name), _Disk(_STEPS if chip else None)
+    stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
     before = nominal.counts.copy()
     for record in short.run(CountedDie(nominal, stage, disk), history):
         history.add(record)

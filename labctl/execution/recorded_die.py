@@ -2,7 +2,7 @@
 
 An operation is cut into chunks of about a second of bench time. A chunk's intent is durable before anything is
 energised, and its result before the next chunk begins; between chunks is the safe point at which a run can be asked to
-stop. A journal that has some of it already is gone through again first (`labctl.execution.replay`).
+stop. The part that the journal has already is replayed first (`labctl.execution.replay`).
 """
 
 import math
@@ -18,11 +18,11 @@ from labctl.execution.replay import RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
 CHUNK: Second = 1.0
-"""Bench time of one chunk: the longest wait between asking a run to stop and its safe point."""
+"""Bench time of one chunk, s: the longest wait of a request to stop for its safe point."""
 SLOWER, GRACE = 3.0, 30.0
-"""A chunk hangs when it takes longer than `SLOWER` times its predicted time and `GRACE` s more."""
+"""A chunk that takes longer than `SLOWER` times its predicted time plus `GRACE` s hangs."""
 THINKING: Second = 600.0
-"""Longest time, in s, between two chunks: a procedure works on what it read, or a journal is gone through again."""
+"""Longest time between two chunks, s: a procedure computes, or a journal is replayed."""
 
 
 def chunk_of(n: int, time: Second) -> int:
@@ -38,10 +38,10 @@ class RecordedDie(DieWrapper[Limited]):
     """A die whose every operation is in the journal before it is done and again after it.
 
     Args:
-        replay: what the journal has of it already.
-        stop: asked at every safe point.
-        tick: called at every safe point, for progress.
-        lease: told how long it may take until it is told again, s; whoever hears nothing longer may take it for hung.
+        replay: the part that the journal has already.
+        stop: checked at every safe point.
+        tick: called with the number of patterns at every safe point, for progress.
+        lease: called with the longest time until its next call, s; after that the run counts as hung.
     """
 
     def __init__(
@@ -73,30 +73,30 @@ class RecordedDie(DieWrapper[Limited]):
         raise unknown_operation(self, operation)
 
     def _chunks(self, kind: str, operation: Sense | Pulse) -> Iterator[Reading]:
-        """Yield what the chunks of an operation give: first those of the journal, cut as they were, then others."""
+        """Yield the readings of the chunks of an operation: first those of the journal, cut as then, then others."""
         n, start, size = len(operation), 0, 0
         time: Second | None = None
         while start < n or not size:
-            told = self._replay.next()
-            if told is None and time is None:
+            recorded = self._replay.next()
+            if recorded is None and time is None:
                 time = self._die.check(operation)
                 size = size or chunk_of(n, time)
-            patterns = size if told is None else told.patterns
+            patterns = size if recorded is None else recorded.patterns
             size = max(size, patterns, 1)
             piece = operation if patterns >= n else operation.take(slice(start, start + patterns))
             start += max(1, len(piece))
             self._safe_point()
-            if told is not None:
-                yield self._again(told, kind, piece)
+            if recorded is not None:
+                yield self._again(recorded, kind, piece)
             else:
                 assert time is not None
                 yield self._act(kind, piece, time * len(piece) / max(1, n))
             self._tick(len(piece))
 
-    def _again(self, told: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
+    def _again(self, recorded: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
         """Answer a chunk from the journal."""
         self._lease(THINKING)
-        return self._replay.again(told, self._stage, kind, piece, self._die, self._answer)
+        return self._replay.again(recorded, self._stage, kind, piece, self._die, self._answer)
 
     def _safe_point(self) -> None:
         reason = self._stop.reason()

@@ -22,7 +22,7 @@ from labctl.core.die import DieBase
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Sense
-from labctl.execution.disk_estimate import _Disk
+from labctl.execution.disk_estimate import DiskEstimate
 from labctl.execution.journal_die import JournalDie
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.plan import CountedDie, StagePlan
@@ -87,7 +87,7 @@ def recorded(folder: Path) -> Iterator[DieBase]:
 @contextmanager
 def counted(folder: Path) -> Iterator[DieBase]:
     plan = StagePlan("one")
-    yield CountedDie(Limited(Untouched(), LIMITS), plan, _Disk(None))
+    yield CountedDie(Limited(Untouched(), LIMITS), plan, DiskEstimate(None))
     assert plan == StagePlan("one")
 
 
