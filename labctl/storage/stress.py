@@ -1,4 +1,4 @@
-"""What was done to cells, from the voltages in a die's journal: pulses that count, and peaks in either sign.
+"""The stress of cells, from the voltages in a die's journal: pulses that count, and peaks in either sign.
 
 The rules are those of the limits and stand in `labctl.core.cell_voltage`: what a cell can see at any moment counts, not
 only what it sees settled.
@@ -20,13 +20,13 @@ from labctl.storage.arrays import Stored
 from labctl.storage.journal_reader import JournalReader
 
 _VOLTAGES = 1 << 22
-"""Cell voltages that are looked at together."""
+"""Cell voltages that are computed together."""
 Volts32 = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
 class Stress:
-    """What the cells of a die have been through, (kernels, n_rows, n_cols) each.
+    """Stress of the cells of a die so far, (kernels, n_rows, n_cols) each.
 
     Args:
         counts: pulses above the campaign's `v_count`.
@@ -52,12 +52,12 @@ class Stress:
 
 
 def stress_of(bias: Bias, shape: tuple[int, int, int], v_count: float | None) -> Stress:
-    """Return what n patterns do to the cells of a die of `shape`.
+    """Return the stress of n patterns on the cells of a die of `shape`.
 
     The peaks are those of the limits: see `labctl.core.cell_voltage`.
 
     Args:
-        v_count: from which a pulse counts, V; None for a read, which counts as no pulse.
+        v_count: cell voltage above which a pulse counts, V; None for a read, which counts as no pulse.
     """
     counts = np.zeros(shape, np.int64) if v_count is None else pulses_per_cell(bias, v_count, shape)
     positive, negative = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
@@ -73,13 +73,13 @@ def stress_of(bias: Bias, shape: tuple[int, int, int], v_count: float | None) ->
 
 @dataclass(frozen=True)
 class About:
-    """What a journal says of its die.
+    """The die of a journal.
 
     Args:
-        wafer: what its wafer is called, "" if it has none.
+        wafer: name of its wafer, "" if it has none.
         shape: (kernels, n_rows, n_cols).
-        real: whether it is.
-        v_count: from which a pulse counts, V.
+        real: whether it is a real die.
+        v_count: cell voltage above which a pulse counts, V.
     """
 
     wafer: str
@@ -90,10 +90,10 @@ class About:
 
     @classmethod
     def of(cls, meta: Mapping[str, Any]) -> "About":
-        """Return what the meta of a journal says."""
+        """Return the die of the meta of a journal."""
         geometry = meta["description"]["geometry"]
         shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
-        # a run that does not say from which voltage its pulses count has all of them counted
+        # without limits in the meta every pulse counts
         v_count = float(meta.get("limits", {}).get("v_count", 0.0))
         return cls(
             meta.get("wafer", ""), meta.get("serial", meta["die"]), shape, bool(meta.get("real", False)), v_count
@@ -101,24 +101,24 @@ class About:
 
 
 def identity(journal: JournalReader) -> str:
-    """Return what tells a journal from every other, wherever its folder is moved or copied."""
-    said = json.dumps([list(journal.created), journal.meta], sort_keys=True)
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+    """Return the identity of a journal, the same wherever its folder is moved or copied."""
+    text = json.dumps([list(journal.created), journal.meta], sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def told(journal: JournalReader, about: About, after: int, upto: int) -> Stress:
-    """Return what the operations of a journal with numbers above `after` and up to `upto` did to the cells.
+    """Return the stress of the operations of a journal with numbers above `after` and up to `upto`.
 
     Raises:
         StorageError: the journal is damaged.
     """
-    found = Stress.none(about.shape)
+    stress = Stress.none(about.shape)
     for operation in journal.operations(after=after, load=False):
         if operation.seq > upto:
             break
         for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
-            found += stress_of(bias, about.shape, about.v_count if pulse else None)
-    return found
+            stress += stress_of(bias, about.shape, about.v_count if pulse else None)
+    return stress
 
 
 def _biases(journal: JournalReader, body: Any, pulse: bool) -> Iterator[tuple[Bias, bool]]:

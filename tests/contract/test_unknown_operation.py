@@ -177,19 +177,19 @@ def test_an_unknown_operation_is_not_judged_good(name: str, tmp_path: Path) -> N
 
 
 def _modules(package: ModuleType) -> Iterator[ModuleType]:
-    for found in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if not found.name.endswith("__main__"):
-            yield importlib.import_module(found.name)
+    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+        if not module.name.endswith("__main__"):
+            yield importlib.import_module(module.name)
 
 
 def test_every_die_of_the_suite_is_in_this_test() -> None:
     dies = {
         value.__name__
         for package in (labctl, instruments, sim_backend)
-        for module in _modules(package)
-        for value in vars(module).values()
+        for each in _modules(package)
+        for value in vars(each).values()
         if isinstance(value, type) and issubclass(value, DieBase) and not inspect.isabstract(value)
-        if value.__module__ == module.__name__
+        if value.__module__ == each.__name__
     }
     assert dies - {"DieWrapper"} == set(DIES)
 

@@ -17,7 +17,7 @@ TARGET = np.array([True, True, True])
 
 
 class Flagging(NominalDie):
-    """A nominal die that flags the cell in row 4: its pulses, its reads, and loses the value if told so."""
+    """A nominal die that flags the cell in row 4: its pulses, its reads, and loses the value on request."""
 
     def __init__(self, pulse: Flag, read: Flag, *, works: bool = True) -> None:
         super().__init__(GEOMETRY, Nominal(4e-4, 2e-4), timing=len)
@@ -69,7 +69,7 @@ def test_a_cell_whose_read_is_flagged_gets_no_further_pulse(flag: Flag) -> None:
 
 
 class Losing(Flagging):
-    """A die that loses the verify reads of the cell in row 4; told so, its pulse never happened, its reads fail too."""
+    """A die that loses the verify reads of the cell in row 4; on request without its pulse, or failing its reads."""
 
     def __init__(self, *, works: bool, reads: Flag = Flag(0)) -> None:
         super().__init__(Flag.UNKNOWN, Flag.UNKNOWN, works=works)
