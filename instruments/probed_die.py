@@ -30,13 +30,13 @@ from instruments.step_sequence import (
     duration,
 )
 from labctl.core.bias import Geometry, Nominal
-from labctl.core.errors import BenchError, LimitError
-from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.die import DieBody, unknown_operation
+from labctl.core.errors import BenchError, refuse_beyond
+from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
 from labctl.core.units import BoolArray, FloatArray, Second
-from labctl.core.write_loop import program_by_host
 
 MOST_VISITS = 32
 """Reads on one route that go into one script."""
@@ -48,7 +48,7 @@ ROUTES, MOVES = {"open": 1, "grounded": 3}, {"open": 2, "grounded": 4}
 """Routes that one change of route takes, and times that relays move in them, by what lines are on meanwhile."""
 
 
-class ProbedDie:
+class ProbedDie(DieBody):
     """The die interface on a bench.
 
     Args:
@@ -102,23 +102,20 @@ class ProbedDie:
             rungs = np.arange(len(operation.ladder))[:, None]
             tries = int((np.asarray(operation.budget) > rungs).sum())
             return once * tries / max(1, len(operation))
+        if not isinstance(operation, Sense | Pulse):
+            raise unknown_operation(self, operation)
         if not len(operation):
             return 0.0
         visits, act = self._plan(operation)
         return self._predict(visits, act, self._sense_ranges(operation, visits))
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
         return self._do(sense, sense.cols.shape[1])
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         """Apply n pulses, each followed by its verify read on the same route if the channels allow."""
         return self._do(pulse, 0 if pulse.verify is None else pulse.verify.cols.shape[1])
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Write and verify the cells of `plan`, one round per rung."""
-        self.check(plan)
-        return program_by_host(self, plan)
 
     def idle(self) -> None:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
@@ -189,8 +186,7 @@ class ProbedDie:
             if self.bench.reads.lead_resistance:
                 driven_voltage(read.bias)
         if isinstance(operation, Pulse):
-            if operation.width > limits.width * (1 + 1e-12):
-                raise LimitError("pulse width on this bench", operation.width, limits.width, "s")
+            refuse_beyond("pulse width on this bench", operation.width, limits.width, "s")
             for unit in self._hands.working:
                 found = unit.capabilities
                 if operation.width < found.shortest_pulse * (1 - 1e-9):

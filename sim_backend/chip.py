@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError
-from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, Sense
 from labctl.core.units import FloatArray, IntArray, Second
-from labctl.core.write_loop import program_by_host
 from sim_backend.cells import JunctionCells, fabricate
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits
@@ -31,7 +31,7 @@ from sim_backend.readout import Observed, digitise
 from sim_backend.rng import Stream, first_of
 
 
-class ChipDie:
+class ChipDie(DieBody):
     """An integrated chip made from a seed and a description.
 
     Args:
@@ -95,9 +95,11 @@ class ChipDie:
             BenchError: if the lines, kernels or gates are not those of this die, a read is on another kernel than
                 its pulse, a voltage is beyond the board, or a read could exceed the converter's full scale.
         """
+        if not isinstance(operation, Operation):
+            raise unknown_operation(self, operation)
         return self._limits.check(operation)
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns; a cell that a read disturbs is seen by the next."""
         self.check(sense)
         n, first = len(sense), self._take(len(sense))
@@ -111,7 +113,7 @@ class ChipDie:
         self._circuit.observe(sense, at, slice(start, n), first, seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         """Apply n pulses in order, each followed by its verify read."""
         self.check(pulse)
         n, first, verify = len(pulse), self._take(len(pulse)), pulse.verify
@@ -142,11 +144,6 @@ class ChipDie:
         if verify is None:
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
         return self._reading(verify, seen, first, flag)
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Write and verify the cells of `plan` by batched pulses."""
-        self.check(plan)
-        return program_by_host(self, plan)
 
     def idle(self) -> None:
         """Make every line safe: between operations this die has no line up, and nothing to take down."""

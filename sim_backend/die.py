@@ -12,10 +12,10 @@ import numpy.typing as npt
 from scipy.special import ndtri
 
 from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError
-from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, FloatArray, Second
-from labctl.core.write_loop import program_by_host
 from sim_backend.array import Array
 from sim_backend.cells import fabricate
 from sim_backend.description import DieDescription
@@ -26,7 +26,7 @@ _CHUNK = 512
 """Pulses whose random numbers are drawn together; no result depends on it."""
 
 
-class SimDie:
+class SimDie(DieBody):
     """A passive die made from a seed and a description.
 
     Args:
@@ -99,6 +99,8 @@ class SimDie:
                 self._same_kernel(operation.bias, operation.verify)
                 total += len(operation) * self._read_time(operation.verify)
             return total
+        if not isinstance(operation, Sense):
+            raise unknown_operation(self, operation)
         operation.bias.fits(self._geometry)
         return t.operation + len(operation) * (t.pattern + self._read_time(operation))
 
@@ -116,7 +118,7 @@ class SimDie:
         if not np.array_equal(bias.kernel, verify.bias.kernel):
             raise BenchError("a pulse and its verify read are on different kernels; they share one route")
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns; a cell that a read disturbs is seen by the next."""
         self.check(sense)
         n, bias, time = len(sense), sense.bias, self._read_time(sense)
@@ -135,7 +137,7 @@ class SimDie:
             observe(array.circuit, sense, source, driven, index[start:], first, seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         """Apply n pulses in order, each followed by its verify read."""
         self.check(pulse)
         n, bias, verify = len(pulse), pulse.bias, pulse.verify
@@ -155,11 +157,6 @@ class SimDie:
         if verify is None or reads is None:
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
         return self._reading(verify, reads.seen, first, flag)
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Write and verify the cells of `plan` by batched pulses."""
-        self.check(plan)
-        return program_by_host(self, plan)
 
     def idle(self) -> None:
         """Make every line safe: between operations this die has no line up, and nothing to take down."""

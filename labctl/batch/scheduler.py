@@ -211,7 +211,7 @@ class Scheduler:
 
     def _begin(self, die: DieState) -> None:
         try_no = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
-        job = replace(self._jobs[die.name], attempt=try_no)
+        job = replace(self._jobs[die.name], try_no=try_no)
         self._active[die.name] = _ActiveDie(try_no)
         # before the worker does anything: the run's journal has to know of the die's journal
         self.log.set_state(die.name, self._first, try_no)

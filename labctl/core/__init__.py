@@ -1,1 +1,1 @@
-"""The nouns: die, bias, reading, procedure, record, units, errors. They know nobody else in the suite."""
+"""The nouns: die, bias, reading, procedure, record, units, errors. They import nothing else of the suite."""

@@ -49,7 +49,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Nominal:
-    """Nominal conductances of a cell at the read voltage, for what has not been surveyed yet."""
+    """Nominal conductances of a cell at the read voltage, for cells that are not surveyed yet."""
 
     g_p: Siemens
     g_ap: Siemens
@@ -65,7 +65,7 @@ def _matrix(name: str, value: npt.ArrayLike) -> FloatArray:
     if array.ndim != 2:
         raise BenchError(f"{name} has shape {array.shape}; expected (patterns, lines)")
     if not np.isfinite(array).all():
-        raise BenchError(f"{name} holds NaN or infinity; a line left open is said in the mask 'floating'")
+        raise BenchError(f"{name} holds NaN or infinity; a line left open is marked in the mask 'floating'")
     return array
 
 

@@ -1,4 +1,4 @@
-"""What gives dies: the interface between a job on a die and the simulation or bench that the die comes from."""
+"""The interface between a job on a die and the simulation or bench that the die comes from."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,11 +12,11 @@ from labctl.core.units import Second
 
 Truth = Callable[[], dict[str, Any]]
 Say = Callable[[State], None]
-"""Told where a die stands on the way to its first operation."""
+"""Called with the state of a die on the way to its first operation."""
 
 
 def _quiet(state: State) -> None:
-    """Tell nobody."""
+    """Do nothing."""
 
 
 @dataclass(frozen=True)
@@ -24,20 +24,20 @@ class ReadyDie:
     """A die that is ready.
 
     Args:
-        noted: what was noted on the way there.
-        truth: what a simulated one really holds; None for a real one.
-        mark: called with the number of every operation before it is done, for a simulated world that numbers its
-            luck by it; a real one has no use for it.
+        notes: facts of the approach, for the journal.
+        truth: returns what a simulated die really holds; None for a real one.
+        seek: called with the number of every operation before it is done: a simulated world sets its random streams to
+            that number; for a real die it does nothing.
     """
 
     die: Die
-    noted: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, Any] = field(default_factory=dict)
     truth: Truth | None = None
-    mark: Callable[[int], None] = lambda number: None
+    seek: Callable[[int], None] = lambda number: None
 
 
 class Body(Protocol):
-    """What gives dies."""
+    """A source of dies: the simulation, or a bench."""
 
     @property
     def rebuild(self) -> Rebuild:
@@ -46,13 +46,13 @@ class Body(Protocol):
 
     @property
     def patience(self) -> Second:
-        """Longest time that `approach` takes if nothing hangs, s; infinite where a person is asked."""
+        """Longest time that `approach` takes if nothing hangs, s; infinite where an operator acts."""
         ...
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
-        """Return the die, ready; `say` is told of moving, of contact checks and of new touches."""
+        """Return the die, ready; `say` is called for moving, contact checks and new touches."""
         ...
 
     def leave(self) -> None:
-        """Be done with the die: outputs verified off, needles up."""
+        """Leave the die: outputs verified off, needles up."""
         ...

@@ -1,10 +1,18 @@
-"""A die is a function from line voltages to column currents, with memory."""
+"""A die is a function from line voltages to column currents, with memory.
 
-from typing import Protocol, runtime_checkable
+It has one verb, `perform`; `sense`, `pulse` and `program` are spelled on it. Bodies (`DieBody`) and wrappers
+(`DieWrapper`: limits, recorder, rehearsal) refuse an operation that they do not know, so that a new type of operation
+cannot pass the limits or the journal by inheritance.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Generic, Protocol, TypeVar, overload, runtime_checkable
 
 from labctl.core.bias import Geometry, Nominal
+from labctl.core.errors import BenchError
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import Second
+from labctl.core.write_loop import program_by_host
 
 
 @runtime_checkable
@@ -25,6 +33,14 @@ class Die(Protocol):
         """Return the predicted time of `operation`, in s; BenchError if it cannot be realised. No I/O."""
         ...
 
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Do `operation`; BenchError, before anything is energised, if its type is unknown."""
+        ...
+
     def sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
         ...
@@ -40,3 +56,96 @@ class Die(Protocol):
     def idle(self) -> None:
         """Make every line safe; may be called at any time, twice."""
         ...
+
+
+def unknown_operation(die: object, operation: object) -> BenchError:
+    """Return the error of a die that is given an operation of a type that it does not know."""
+    return BenchError(f"{type(die).__name__} does not know the operation {type(operation).__name__}; nothing was done")
+
+
+class DieBase(ABC):
+    """The verbs of a die, spelled on `perform`."""
+
+    @abstractmethod
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; BenchError if it cannot be realised. No I/O."""
+
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    @abstractmethod
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Do `operation`; BenchError, before anything is energised, if its type is unknown."""
+
+    def sense(self, sense: Sense) -> Reading:
+        """Read the column currents of n patterns."""
+        return self.perform(sense)
+
+    def pulse(self, pulse: Pulse) -> Reading:
+        """Apply n pulses, each followed by its verify read; without `verify` the reading has no columns."""
+        return self.perform(pulse)
+
+    def program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of `plan`."""
+        return self.perform(plan)
+
+    def _program(self, plan: WritePlan) -> Attempts:
+        """Check the whole plan once, then carry it out by the host loop over this die."""
+        self.check(plan)
+        return program_by_host(self, plan)
+
+
+class DieBody(DieBase):
+    """A die that reads and pulses by itself; one that also programs by itself overrides `_program`."""
+
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Do `operation`; BenchError, before anything is energised, if its type is unknown."""
+        match operation:
+            case Sense():
+                return self._sense(operation)
+            case Pulse():
+                return self._pulse(operation)
+            case WritePlan():
+                return self._program(operation)
+        raise unknown_operation(self, operation)
+
+    @abstractmethod
+    def _sense(self, sense: Sense) -> Reading:
+        """Read the column currents of n patterns."""
+
+    @abstractmethod
+    def _pulse(self, pulse: Pulse) -> Reading:
+        """Apply n pulses, each followed by its verify read."""
+
+
+D = TypeVar("D", bound=Die)
+
+
+class DieWrapper(DieBase, Generic[D]):
+    """A die around another: geometry, nominal, check and idle are those of `die`, what is performed is not."""
+
+    def __init__(self, die: D) -> None:
+        self._die = die
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die."""
+        return self._die.geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances."""
+        return self._die.nominal
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; refuse what may not or cannot be done."""
+        return self._die.check(operation)
+
+    def idle(self) -> None:
+        """Make every line safe."""
+        self._die.idle()

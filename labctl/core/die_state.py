@@ -24,7 +24,7 @@ class State(StrEnum):
 FINAL = frozenset({State.DONE, State.SKIPPED, State.CONTACT_FAIL, State.LIMIT_STOP})
 """Nothing more happens to such a die when the run is resumed; all else goes on or is tried again."""
 ACTIVE = frozenset({State.MOVING, State.CONTACT_CHECK, State.RETOUCH, State.RUNNING, State.SEALING})
-"""Something is being done to such a die; a run that was killed leaves them so."""
+"""Work on such a die is under way; a run that was killed leaves them so."""
 _ENDS = {State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED}
 EDGES: Mapping[State, frozenset[State]] = {
     State.PENDING: frozenset({State.MOVING, State.RUNNING, State.SKIPPED, State.ERROR, State.INTERRUPTED}),
@@ -37,4 +37,4 @@ EDGES: Mapping[State, frozenset[State]] = {
     State.ERROR: frozenset({State.PENDING, State.SKIPPED}),
     **dict.fromkeys(FINAL, frozenset()),
 }
-"""Which state may follow which. `Runlog.set_state` refuses any other: that would be a bug of the engine."""
+"""Which state may follow which. `Runlog.set_state` refuses any other: that would be a bug of the scheduler."""

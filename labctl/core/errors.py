@@ -1,4 +1,4 @@
-"""Errors say who is at fault, because that decides what the operator does next.
+"""Errors name the cause, because that decides what the operator does next.
 
 Every error carries the exit code of the command line (``docs/exit-codes.md``), so that a script can tell a typing
 error in a file from a die that must be looked at.
@@ -6,17 +6,19 @@ error in a file from a die that must be looked at.
 
 from typing import ClassVar
 
+from labctl.core.exit_codes import ExitCode
+
 
 class LabError(Exception):
     """An error with an operator-readable message; ``exit_code`` is what the command line returns for it."""
 
-    exit_code: ClassVar[int] = 70
+    exit_code: ClassVar[int] = ExitCode.BUG
 
 
 class BenchError(LabError):
     """The files or the bench they describe are wrong; nothing has been energised."""
 
-    exit_code = 2
+    exit_code = ExitCode.REFUSED
 
 
 class LimitError(LabError):
@@ -24,12 +26,12 @@ class LimitError(LabError):
 
     Args:
         quantity: what is limited, in operator words ("cell voltage towards P").
-        value: what was asked for, in ``unit``.
+        value: the requested value, in ``unit``.
         limit: the limit, in ``unit``.
         unit: SI unit of both.
     """
 
-    exit_code = 3
+    exit_code = ExitCode.STOPPED
 
     def __init__(self, quantity: str, value: float, limit: float, unit: str) -> None:
         super().__init__(f"{quantity}: {value:.6g} {unit} asked for, the limit is {limit:.6g} {unit}")
@@ -39,10 +41,16 @@ class LimitError(LabError):
         return (type(self), (self.quantity, self.value, self.limit, self.unit))
 
 
+def refuse_beyond(quantity: str, value: float, limit: float, unit: str) -> None:
+    """Raise LimitError if `value` exceeds `limit` by more than rounding; NaN never passes."""
+    if not value <= limit * (1 + 1e-12):
+        raise LimitError(quantity, float(value), limit, unit)
+
+
 class InstrumentError(LabError):
     """An instrument answered with an error, or not as its manual says."""
 
-    exit_code = 3
+    exit_code = ExitCode.STOPPED
 
 
 class LinkTimeoutError(InstrumentError):
@@ -50,9 +58,9 @@ class LinkTimeoutError(InstrumentError):
 
 
 class SwitchedOff(InstrumentError):
-    """Somebody has switched the bench off, and nothing is energised before it is released; the run can be resumed."""
+    """The bench was switched off, and nothing is energised before it is released; the run can be resumed."""
 
-    exit_code = 4
+    exit_code = ExitCode.OPERATOR
 
 
 class ComplianceError(InstrumentError):
@@ -62,16 +70,16 @@ class ComplianceError(InstrumentError):
 class ContactError(LabError):
     """The needles do not touch the pads."""
 
-    exit_code = 3
+    exit_code = ExitCode.STOPPED
 
 
 class StorageError(LabError):
     """Data cannot be written or read; outputs are made safe before anything else is tried."""
 
-    exit_code = 5
+    exit_code = ExitCode.STORAGE
 
 
 class LeftUnverified(InstrumentError):
-    """A bench was left and could not be verified safe; somebody has to go there."""
+    """A bench was left and could not be verified safe; the operator has to go there."""
 
-    exit_code = 6
+    exit_code = ExitCode.NOT_OFF

@@ -1,25 +1,26 @@
-"""The one gate between a procedure and a die: what is beyond a limit is refused, never clipped.
+"""The limits between a procedure and a die: an operation beyond one is refused, never clipped.
 
 Which voltages a cell can see is computed in `labctl.core.cell_voltage`.
 """
 
+from typing import overload
+
 import numpy as np
 from pydantic import Field
 
-from labctl.core.bias import Bias, Geometry, Nominal
-from labctl.core.cell_voltage import _different, _reach, extremes, pulses_per_cell
-from labctl.core.die import Die
-from labctl.core.errors import LimitError
+from labctl.core.bias import Bias
+from labctl.core.cell_voltage import one_if_all_alike, pulses_per_cell, refuse_cell_voltages
+from labctl.core.die import Die, DieWrapper, unknown_operation
+from labctl.core.errors import LimitError, refuse_beyond
 from labctl.core.model import Model
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import Ampere, IntArray, Second, Volt
-from labctl.core.write_loop import program_by_host
 
 
 class Limits(Model):
-    """What may be done to a die. Beyond any of these an operation is refused before anything is energised.
+    """Limits of a die. An operation beyond any of them is refused before anything is energised.
 
-    The bounds of the numbers are far outside of what a junction stands: a limit beyond them is no limit, but a slip.
+    The bounds of the numbers are far outside of what a junction stands: a limit beyond them is a slip.
     """
 
     v_towards_p: Volt = Field(gt=0, le=50, description="highest cell voltage in the direction that writes P")
@@ -33,7 +34,7 @@ class Limits(Model):
     pulses_per_cell: int = Field(gt=0, le=10**12, description="most pulses that a cell may get, over the die's life")
 
 
-class Limited:
+class Limited(DieWrapper[Die]):
     """A die behind its limits.
 
     Args:
@@ -41,59 +42,51 @@ class Limited:
     """
 
     def __init__(self, die: Die, limits: Limits, counts: IntArray | None = None) -> None:
-        self._die, self.limits = die, limits
+        super().__init__(die)
+        self.limits = limits
         self.counts = np.zeros(die.geometry.shape, np.int64) if counts is None else counts.astype(np.int64)
 
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._die.geometry
-
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._die.nominal
-
     def judge(self, operation: Operation) -> IntArray | None:
-        """Raise LimitError if `operation` is beyond them; return the (kernels, n_rows, n_cols) pulses it would add."""
+        """Raise LimitError if `operation` is beyond the limits; return the added (kernels, n_rows, n_cols) pulses."""
         self._judge_levels(operation)
         return self._count(operation.bias) if isinstance(operation, Pulse) else None
 
     def check(self, operation: Operation) -> Second:
-        """Return the predicted time; LimitError or BenchError if it may not or cannot be done."""
+        """Return the predicted time, s; LimitError if it is beyond a limit, BenchError if it cannot be done."""
         self._judge_levels(operation)
         # no cell gets more pulses than there are patterns
         if isinstance(operation, Pulse) and self.counts.max() + len(operation) > self.limits.pulses_per_cell:
             self._count(operation.bias)
         return self._die.check(operation)
 
-    def sense(self, sense: Sense) -> Reading:
-        """Read the column currents of n patterns within the limits."""
-        self.check(sense)
-        return self._die.sense(sense)
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Do `operation` within the limits; pulses count for every cell that sees more than `v_count`.
 
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Apply n pulses within the limits and count them for every cell that sees more than `v_count`."""
-        added = self.judge(pulse)
-        self._die.check(pulse)
-        if added is not None:
-            self.counts += added
-        return self._die.pulse(pulse)
+        A write plan is judged as a whole by its cap, then carried out pulse by pulse.
+        """
+        match operation:
+            case Sense():
+                self.check(operation)
+                return self._die.perform(operation)
+            case Pulse():
+                added = self.judge(operation)
+                self._die.check(operation)
+                if added is not None:
+                    self.counts += added
+                return self._die.perform(operation)
+            case WritePlan():
+                return self._program(operation)
+        raise unknown_operation(self, operation)
 
     def recall(self, operation: Sense | Pulse) -> None:
-        """Judge and count what was done to this die before; nothing is done."""
+        """Judge and count an operation that was done to this die before; nothing is done."""
         added = self.judge(operation)
         if added is not None:
             self.counts += added
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Judge the whole plan by its cap, then carry it out pulse by pulse."""
-        self.check(plan)
-        return program_by_host(self, plan)
-
-    def idle(self) -> None:
-        """Make every line safe."""
-        self._die.idle()
 
     def _judge_levels(self, operation: Operation) -> None:
         match operation:
@@ -108,24 +101,19 @@ class Limited:
                 self._judge_bias(write.scaled(ladder.max()))
                 self._judge_bias(verify.bias)
                 self._judge_width(width)
+            case _:
+                raise unknown_operation(self, operation)
 
     def _judge_bias(self, bias: Bias) -> None:
         if not len(bias):
             return
-        # pattern by pattern only what all lines of all patterns together would not pass
-        if not _reach(bias) <= min(self.limits.v_towards_p, self.limits.v_towards_ap):
-            found = extremes(bias)
-            towards_p, towards_ap = found.positive.max(), found.negative.max()
-            if self.geometry.polarity < 0:
-                towards_p, towards_ap = towards_ap, towards_p
-            _refuse("cell voltage towards P", towards_p, self.limits.v_towards_p, "V")
-            _refuse("cell voltage towards AP", towards_ap, self.limits.v_towards_ap, "V")
-        _refuse("compliance", bias.compliance, self.limits.compliance, "A")
+        refuse_cell_voltages(bias, self.geometry.polarity, self.limits.v_towards_p, self.limits.v_towards_ap)
+        refuse_beyond("compliance", bias.compliance, self.limits.compliance, "A")
         if bias.gate is not None:
-            _refuse("gate voltage", float(np.abs(_different(bias.gate)).max()), self.limits.v_gate, "V")
+            refuse_beyond("gate voltage", float(np.abs(one_if_all_alike(bias.gate)).max()), self.limits.v_gate, "V")
 
     def _judge_width(self, width: Second) -> None:
-        _refuse("pulse width", width, self.limits.width, "s")
+        refuse_beyond("pulse width", width, self.limits.width, "s")
 
     def _count(self, bias: Bias) -> IntArray:
         bias.fits(self.geometry)
@@ -134,9 +122,3 @@ class Limited:
         if worst > self.limits.pulses_per_cell:
             raise LimitError("pulses on one cell", worst, self.limits.pulses_per_cell, "pulses")
         return added
-
-
-def _refuse(quantity: str, value: float, limit: float, unit: str) -> None:
-    """Raise LimitError if `value` exceeds `limit` by more than rounding; NaN never passes."""
-    if not value <= limit * (1 + 1e-12):
-        raise LimitError(quantity, float(value), limit, unit)

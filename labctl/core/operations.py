@@ -1,4 +1,4 @@
-"""What can be done to a die and what comes back, as values: reads, pulses, write plans, readings, attempts.
+"""Operations on a die and their results, as values: reads, pulses, write plans, readings, attempts.
 
 All arrays are batches over n patterns.
 """
@@ -93,7 +93,7 @@ class Pulse:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What came back, n patterns of m columns.
+    """The result of a read, n patterns of m columns.
 
     Args:
         current: (n, m) A, positive out of the column.
@@ -111,12 +111,12 @@ class Reading:
     @classmethod
     def join(cls, parts: Iterable["Reading"]) -> "Reading":
         """Return the readings of consecutive pieces of one batch as one."""
-        found = list(parts)
-        return cls(*(np.concatenate([getattr(p, name) for p in found]) for name in ("current", "flag", "pulse_flag")))
+        pieces = list(parts)
+        return cls(*(np.concatenate([getattr(p, name) for p in pieces]) for name in ("current", "flag", "pulse_flag")))
 
     @classmethod
     def unknown(cls, n: int, m: int) -> "Reading":
-        """Return n patterns of which nothing is known: NaN, flagged UNKNOWN."""
+        """Return n lost patterns: NaN, flagged UNKNOWN."""
         return cls(
             np.full((n, m), np.nan),
             np.full((n, m), Flag.UNKNOWN, np.uint8),
@@ -173,8 +173,8 @@ class Attempts:
         voltage: (a,) V, magnitude at the selected cell.
         current: (a,) A, the verify read.
         flag: (a,), `Flag` of the verify read.
-        pulse_flag: (a,), `Flag` of the force side during the pulse: COMPLIANCE is a line in compliance, whoever on
-            it draws the current, and convicts no cell.
+        pulse_flag: (a,), `Flag` of the force side during the pulse: COMPLIANCE is a line in compliance, whichever of
+            its cells draws the current, and convicts no cell.
         verified: (N,), the last read of the cell is unflagged and equals its target.
         short: (N,), the cell's own read went into compliance; it got no further pulse.
     """

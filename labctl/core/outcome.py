@@ -13,6 +13,7 @@ from labctl.core.errors import (
     StorageError,
     SwitchedOff,
 )
+from labctl.core.exit_codes import ExitCode
 
 
 class Status(StrEnum):
@@ -25,17 +26,17 @@ class Status(StrEnum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stage ended, why, in operator words, the exit code that says so to a script, and the bin if it has one.
+    """How a stage ended, why, in operator words, the exit code for a script, and the bin if it has one.
 
     Args:
-        state: where it leaves the die; if nothing else is said, DONE after a success and ERROR after all else.
+        state: of the die afterwards; by default DONE after a success and ERROR after all else.
         error: type and message of the exception that ended it, if one did.
-        trace: where that came from.
+        trace: its traceback.
     """
 
     status: Status
     reason: str = ""
-    exit_code: int = 0
+    exit_code: int = ExitCode.GOOD
     bin: str = ""
     state: State = State.PENDING
     error: tuple[str, str] | None = None
@@ -49,7 +50,7 @@ class Outcome:
 class Stopped(LabError):
     """The operator asked the run to stop and it has reached a safe point."""
 
-    exit_code = 4
+    exit_code = ExitCode.OPERATOR
 
 
 def ending(error: BaseException) -> Outcome:
@@ -63,23 +64,23 @@ def ending(error: BaseException) -> Outcome:
         case KeyboardInterrupt():
             reason = "interrupted by the operator"
             return Outcome(Status.ABORT, reason, Stopped.exit_code, state=State.INTERRUPTED)
-    said, trace = (type(error).__name__, str(error)), "".join(traceback.format_exception(error))
+    cause, trace = (type(error).__name__, str(error)), "".join(traceback.format_exception(error))
     match error:
         case LimitError():
-            return Outcome(Status.ABORT, str(error), error.exit_code, "", State.LIMIT_STOP, said, trace)
+            return Outcome(Status.ABORT, str(error), error.exit_code, "", State.LIMIT_STOP, cause, trace)
         case ContactError():
-            return Outcome(Status.FAIL, str(error), 1, "contact", State.CONTACT_FAIL, said, trace)
+            return Outcome(Status.FAIL, str(error), ExitCode.OTHER_BIN, "contact", State.CONTACT_FAIL, cause, trace)
         case StorageError() | LinkTimeoutError():
-            return Outcome(Status.FAIL, str(error), error.exit_code, "", State.INTERRUPTED, said, trace)
+            return Outcome(Status.FAIL, str(error), error.exit_code, "", State.INTERRUPTED, cause, trace)
         case LabError():
-            # 2 is for what was refused before the start
-            code = 1 if error.exit_code == 2 else error.exit_code
-            return Outcome(Status.FAIL, str(error), code, "", State.ERROR, said, trace)
-    return Outcome(Status.FAIL, f"a bug: {error!r}", LabError.exit_code, "", State.ERROR, said, trace)
+            # the work on the die has begun, so nothing is REFUSED any more
+            code = ExitCode.OTHER_BIN if error.exit_code == ExitCode.REFUSED else error.exit_code
+            return Outcome(Status.FAIL, str(error), code, "", State.ERROR, cause, trace)
+    return Outcome(Status.FAIL, f"a bug: {error!r}", ExitCode.BUG, "", State.ERROR, cause, trace)
 
 
 def unsafe(error: Exception, before: Outcome) -> Outcome:
     """Return the outcome of outputs that were not verified off, after `before`; the die stands where that left it."""
     reason = f"outputs may be live: {error}" + (f" (after: {before.reason})" if before.reason else "")
     state = State.INTERRUPTED if before.state is State.DONE else before.state
-    return replace(before, status=Status.FAIL, reason=reason, exit_code=6, state=state)
+    return replace(before, status=Status.FAIL, reason=reason, exit_code=ExitCode.NOT_OFF, state=state)

@@ -1,4 +1,4 @@
-"""A procedure is a decision over a die, as data: validated parameters and a `run` that yields what it learned.
+"""A procedure is a decision over a die, as data: validated parameters and a `run` that yields records.
 
 It holds no file, no clock, no logger and no `try`. A cell that will not switch is a record, not an exception.
 """
@@ -13,16 +13,16 @@ from labctl.core.record import History, Record
 
 
 class Procedure(Model, ABC):
-    """Parameters of one protocol and what it does with a die; `name` is what a campaign file calls it."""
+    """Parameters of one protocol and its `run` on a die; `name` is its key in a campaign file."""
 
     name: ClassVar[str]
 
     @classmethod
     def settings(cls) -> type[Model]:
-        """Return the model of what a campaign file says of it; its other fields (solutions, samples) are given."""
+        """Return the model of its keys in a campaign file; its other fields (solutions, samples) are handed in."""
         return cls
 
-    def settings_said(self) -> dict[str, Any]:
+    def settings_data(self) -> dict[str, Any]:
         """Return those settings as plain data in SI units, for the record."""
         return self.model_dump(mode="json", include=set(self.settings().model_fields))
 

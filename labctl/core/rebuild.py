@@ -9,7 +9,7 @@ class Rebuild(StrEnum):
     NOTHING = "nothing"
     """A real die has kept its cells."""
     STATES = "states"
-    """The twin of a bench begins anew: operations are done again so that cells follow; what is read is noise anew."""
+    """The twin of a bench begins anew: operations are repeated so that cells follow; readings have new noise."""
     BITS = "bits"
-    """A simulated die is a function of what was done to it: done again, it says the same to the bit, and says
-    also what was lost."""
+    """A simulated die is a function of its operations: repeated, they give the same readings to the bit, lost ones
+    included."""

@@ -1,4 +1,4 @@
-"""What a run learned: one record is one fact, one type of record is one table."""
+"""The facts that a run learned: one record is one fact, one type of record is one table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -25,15 +25,15 @@ R = TypeVar("R", bound=Record)
 def units_of(record: type[Record]) -> dict[str, str]:
     """Return the unit of every field of a record type, "" where it has none."""
     hints = get_type_hints(record, include_extras=True)
-    found: dict[str, str] = {}
+    units: dict[str, str] = {}
     for f in fields(record):
         metadata: Sequence[Any] = getattr(hints[f.name], "__metadata__", ())
-        found[f.name] = next((m.symbol for m in metadata if isinstance(m, Unit)), "")
-    return found
+        units[f.name] = next((m.symbol for m in metadata if isinstance(m, Unit)), "")
+    return units
 
 
 class History:
-    """What has been learned about one die so far, in order."""
+    """The records of one die so far, in order."""
 
     def __init__(self, records: Sequence[Record] = ()) -> None:
         self._records = list(records)

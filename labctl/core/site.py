@@ -17,9 +17,9 @@ class Site:
 
     Args:
         at: its (column, row) on the prober's map.
-        seed: of the simulated world it lives in; a real die has none.
-        wafer: what its wafer is called, "" if it has none.
-        subsite: the spot of the die at `at` where it is, None for the only one.
+        seed: of its simulated world; unused for a real die.
+        wafer: name of its wafer, "" if it has none.
+        subsite: its spot on the die at `at`, None for the only one.
         subsites: all spots of that die.
         excluded: why the campaign leaves it out, "" if it does not.
     """
@@ -40,12 +40,12 @@ class Site:
 
     @property
     def serial(self) -> str:
-        """What it is called however often it is visited: "A@2", the second visit of a golden die, is die "A"."""
+        """Name without the visit: "A@2", the second visit of a reference die, is die "A"."""
         return self.name.partition("@")[0]
 
     @property
     def visit(self) -> int:
-        """Number of the visit of a golden die; 0 for any other die."""
+        """Number of the visit of a reference die; 0 for any other die."""
         return int(self.name.partition("@")[2] or 0)
 
     @property
@@ -54,15 +54,15 @@ class Site:
         return (*self.at, 0 if self.subsite is None else self.subsite.number)
 
     def split(self, subsites: Iterable[Subsite]) -> "Iterator[Site]":
-        """Yield what the campaign tests here: the die, or what is at each of its subsites."""
-        found = tuple(subsites)
-        if not found:
+        """Yield the sites that the campaign tests here: the die, or each of its subsites."""
+        all_subsites = tuple(subsites)
+        if not all_subsites:
             yield self
-        for spot in found:
-            yield replace(self, name=f"{self.name}-{spot.name}", subsite=spot, subsites=found)
+        for spot in all_subsites:
+            yield replace(self, name=f"{self.name}-{spot.name}", subsite=spot, subsites=all_subsites)
 
     @property
     def alike(self) -> tuple[Any, ...]:
-        """What a plan depends on: dies that have this in common take the same time and the same operations."""
+        """What a plan depends on: dies that are equal in it take the same time and the same operations."""
         d = self.description
         return d.shape, d.nominal, d.pace

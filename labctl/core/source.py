@@ -1,4 +1,4 @@
-"""A source-measure unit: what it can do, what it is told, what it measures.
+"""A source-measure unit: its capabilities, its settings and steps, its samples.
 
 Public methods say what is true afterwards and may be called twice; connecting reads state and changes nothing; what
 cannot be verified is an `InstrumentError`, never a guess.
@@ -50,9 +50,9 @@ class ChannelSetup:
     """How one channel forces a voltage; fixed ranges, so that no range change glitches onto the die.
 
     Args:
-        range_v: the largest level it will be asked for, V; the instrument takes the range that holds it.
+        range_v: the largest level to be forced, V; the instrument takes the range that holds it.
         limit: current limit, A.
-        range_i: largest current it will be asked to measure, A.
+        range_i: largest current to be measured, A.
         off_state: what the output is while off, between dies.
         off_limit: current limit of the off state, A.
         remote_sense: four-wire.
@@ -70,7 +70,7 @@ class ChannelSetup:
 
 @dataclass(frozen=True)
 class ChannelState:
-    """What an instrument says of one of its channels.
+    """State of one channel, as the instrument reports it.
 
     Args:
         output: the output is on.
@@ -144,7 +144,7 @@ Step = Level | Ramp | Hold | Limit | Aperture | Watch | Measure
 
 @dataclass(frozen=True)
 class Sample:
-    """What one `Watch` or `Measure` found; current in A out of the source into the line, NaN where not measured."""
+    """The result of one `Watch` or `Measure`; current in A out of the source into the line, NaN where not measured."""
 
     channel: str
     current: Ampere
@@ -154,12 +154,12 @@ class Sample:
 
 @runtime_checkable
 class EmergencyOff(Protocol):
-    """A source that can be made safe while it does something else. One without this is told `off`."""
+    """A source that can be made safe while it does something else. `off` is called on one without this."""
 
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """End whatever runs, go to 0 V and off by the first bytes of a fresh connection, then verify it.
 
-        Nothing is asked before: no identity, no mains frequency, no error queue. Harmless a second time.
+        No query comes before it: no identity, no mains frequency, no error queue. Harmless a second time.
 
         Returns:
             What each channel did before, as far as the instrument could tell.
@@ -178,7 +178,7 @@ class SourceMeasure(Protocol):
 
     @property
     def capabilities(self) -> SourceCapabilities:
-        """What this model can do."""
+        """Capabilities of this model."""
         ...
 
     def connect(self) -> str:

@@ -46,7 +46,7 @@ class Transport(Protocol):
     def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
         """Send `text` as the first bytes of a fresh connection, then `ask`; return the lines up to the `last` one.
 
-        The way to make safe an instrument that does something else: nothing is asked before `text` is out.
+        The way to make safe an instrument that does something else: no query is sent before `text`.
         """
         ...
 

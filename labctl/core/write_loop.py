@@ -1,20 +1,27 @@
 """The write-verify loop of the host: batched pulses, one round per rung of the ladder."""
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from labctl.core.die import Die
-from labctl.core.operations import Attempts, Flag, Pulse, WritePlan
+from labctl.core.operations import Attempts, Flag, Pulse, Reading, Sense, WritePlan
 
 
-def program_by_host(die: Die, plan: WritePlan) -> Attempts:
+class ReadsAndPulses(Protocol):
+    """What the host loop needs of a die."""
+
+    def perform(self, operation: Sense | Pulse) -> Reading:
+        """Do a read or pulses."""
+        ...
+
+
+def program_by_host(die: ReadsAndPulses, plan: WritePlan) -> Attempts:
     """Carry out `plan` with batched pulses: one round per rung, every cell that is still wrong in one batch.
 
-    The default body of `Die.program`. A cell is judged by its own read alone: what the force side met during the
-    pulse is noted and changes nothing, because a short elsewhere on a line puts every pulse of that line into
+    A cell is judged by its own read alone: what the force side met during the
+    pulse is recorded and changes nothing, because a short elsewhere on a line puts every pulse of that line into
     compliance. A read that was lost (UNKNOWN) is taken again before anything else, and its pulse counts, for it may
-    have happened. A cell whose read is flagged gets no further pulse: nobody knows what it would do.
+    have happened. A cell whose read is flagged gets no further pulse: its effect is unknown.
     """
     n = len(plan)
     verified, short, stopped = (np.zeros(n, np.bool_) for _ in range(3))
@@ -23,11 +30,11 @@ def program_by_host(die: Die, plan: WritePlan) -> Attempts:
         todo = np.flatnonzero(~verified & ~stopped & (plan.budget > k))
         if not len(todo):
             break
-        reading = die.pulse(Pulse(plan.write.take(todo).scaled(volts), plan.width, plan.verify.take(todo)))
+        reading = die.perform(Pulse(plan.write.take(todo).scaled(volts), plan.width, plan.verify.take(todo)))
         current, flag = reading.current[:, 0], reading.flag[:, 0]
         lost = np.flatnonzero(flag & Flag.UNKNOWN)
         if len(lost):
-            again = die.sense(plan.verify.take(todo[lost]))
+            again = die.perform(plan.verify.take(todo[lost]))
             current, flag = current.copy(), flag.copy()
             current[lost], flag[lost] = again.current[:, 0], again.flag[:, 0]
         with np.errstate(invalid="ignore"):

@@ -1,1 +1,1 @@
-"""One procedure after the other on one die: run loop, recorder, replay, plan."""
+"""The procedures of one die in order: run loop, recorder, replay, plan."""

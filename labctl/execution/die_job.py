@@ -1,4 +1,7 @@
-"""Work on one die from its journal's first row to its sealed file, or on from where an earlier run left it."""
+"""Work on one die from its journal's first row to its sealed file, or on from where an earlier run left it.
+
+Longer than other modules because approach, stages, resume and sealing of a die share one journal, one lock and one
+order of clean-up."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,8 +21,8 @@ from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
 from labctl.core.site import Site
 from labctl.core.units import IntArray, Second
+from labctl.execution.journal_die import JournalDie
 from labctl.execution.recorded_die import THINKING
-from labctl.execution.remembered_die import JournalDie
 from labctl.execution.replay import Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
@@ -32,33 +35,33 @@ from labctl.storage.sealing import seal_in_subprocess
 from protocols.records import Inference, Write
 
 Notify = Callable[[str, str, Any], None]
-"""Called with (die, what, detail) as a die goes on:
+"""Called with (die, kind, detail) as the work on a die goes on:
 
-- "state", a `State`: where it stands now
-- "lease", s: how long it may be until the next message; after that it hangs
+- "state", a `State`: the new state
+- "lease", s: longest time until the next message; after that the die hangs
 - "stage", name: of the procedure that begins, or "approach" or "sealing"
-- "patterns", n: so many patterns more are done, or answered from the journal
-- "alarm", text: somebody should know
+- "patterns", n: patterns done since, or answered from the journal
+- "alarm", text: for the operator
 - "done", bin
 """
 SEALING: Second = 1800.0
-"""Longest time, in s, that a die takes to be sealed."""
+"""Longest time to seal a die, s."""
 LEAVING: Second = 120.0
-"""Longest time, in s, until outputs are verified off and needles up."""
+"""Longest time until outputs are verified off and needles up, s."""
 ORPHANED: Second = 60.0
-"""How long a die is waited for that a worker of a killed run is still bringing to its end, s."""
+"""Longest wait for a die that a worker of a killed run still holds, s."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one die needs beside the stages, which all dies share; picklable.
+    """Everything about one die except the stages that all dies share; picklable.
 
     Args:
         bins: the first rule that is true of the die gives its bin.
         own: fields of the stages that differ on this die.
-        ledger: where the stress of real dies is kept; None for simulated ones.
-        attempt: number of the try; every try has files of its own.
-        stages: what is done instead of what is done to all dies: the visit of a golden die.
+        ledger: file of the stress of real dies; None for simulated ones.
+        try_no: number of the try, from 1; every try has files of its own.
+        stages: of this die alone, in place of those of all dies: the visit of a reference die.
 
     Raises:
         BenchError: files of a die of this name would lie outside of ``RUN/dies``.
@@ -70,7 +73,7 @@ class Job:
     bins: tuple[BinRule, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
     own: Mapping[str, Any] = field(default_factory=dict)
-    attempt: int = 1
+    try_no: int = 1
     ledger: Path | None = None
     stages: tuple[Procedure, ...] | None = None
 
@@ -84,8 +87,8 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What the folder and the file of this try are called under ``RUN/dies``."""
-        return folder_of(self.die, self.attempt)
+        """Name of the folder and the file of this try under ``RUN/dies``."""
+        return folder_of(self.die, self.try_no)
 
     @property
     def place(self) -> Path:
@@ -95,12 +98,12 @@ class Job:
 
 @dataclass(frozen=True)
 class DieResult:
-    """How one die ended: its bin, why, and its solutions as `--json` prints them.
+    """How the work on one die ended: its bin, the reason, and its solutions as `--json` prints them.
 
     Args:
         sealed: sha256 of its file, "" if there is none.
         figures: see `labctl.analysis.record_figures`.
-        again: nothing was done to the die and nothing can be: it needs a new try, now.
+        again: nothing was done to the die and its journal cannot go on: it needs a new try.
     """
 
     die: str
@@ -108,13 +111,13 @@ class DieResult:
     outcome: Outcome
     solutions: list[dict[str, Any]]
     sealed: str = ""
-    attempt: int = 1
+    try_no: int = 1
     figures: Mapping[str, float] = field(default_factory=dict)
     again: bool = False
 
     @property
     def state(self) -> State:
-        """Where it leaves the die."""
+        """State in which the die is left."""
         return self.outcome.state
 
 
@@ -142,7 +145,7 @@ def for_die(procedures: Sequence[Procedure], own: Mapping[str, Any]) -> tuple[Pr
 
 
 def _meta(job: Job) -> dict[str, Any]:
-    """Return what the journal is started with: the run, the die, and its description with all defaults."""
+    """Return the meta of a new journal: the run, the die, and its description with all defaults."""
     subject = job.subject
     return {
         **job.meta,
@@ -156,12 +159,12 @@ def _meta(job: Job) -> dict[str, Any]:
 
 
 def run_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
-    """Run all stages on the die that `body` gives, seal it, and say how it ended.
+    """Run all stages on the die that `body` gives, seal it, and return how it ended.
 
-    If this try has a journal it goes on: what it tells is gone through again (`replay`) and the die is touched
-    where it ends. That is looked up here, with the die's lock held: a cluster hands the job of a worker that died to
-    another one as it was. If the journal is damaged nothing is done, and the result asks for a new try. A die that
-    cannot be sealed is INTERRUPTED: its journal has everything, and to resume is to seal it.
+    If this try has a journal, it is replayed (`replay`) and the die is touched where it ends. Whether there is one is
+    checked here, with the die's lock held: a cluster hands the job of a worker that died unchanged to another one. If
+    the journal is damaged nothing is done, and the result asks for a new try. A die that cannot be sealed is
+    INTERRUPTED: its journal has everything, and to resume is to seal it.
 
     Args:
         body: gives the die.
@@ -184,7 +187,7 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
     resumed = (folder / "journal.db").exists()
     try:
         if resumed:
-            journal = _taken_up(job, len(own))
+            journal = _open_journal(job, len(own))
             replay = Replay.of(journal, body.rebuild)
         else:
             journal = Journal.create(folder, _meta(job))
@@ -195,19 +198,19 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         reason = f"the journal of this try cannot go on, so the die needs a new one: {error}"
         notify(job.die, "alarm", reason)
         outcome = replace(ending(error), state=State.ERROR, reason=reason)
-        return DieResult(job.die, "error", outcome, [], attempt=job.attempt, again=True)
+        return DieResult(job.die, "error", outcome, [], try_no=job.try_no, again=True)
     try:
         work = _DieWork(job, own, replay, history, notify, stop, resumed)
-        outcome, noted = work.remember() if replay.stages == len(own) else work.carry_out(body)
-        figures = figures_of(history, noted)
-        found = bin_of(job.bins, figures).name
+        outcome, notes = work.replay_all() if replay.stages == len(own) else work.carry_out(body)
+        figures = figures_of(history, notes)
+        bin_name = bin_of(job.bins, figures).name
         if outcome.status is not Status.SUCCESS:
-            found = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
+            bin_name = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
         if not journal.readonly:
-            said = {"bin": found, "outcome": outcome.status.value, "reason": outcome.reason}
-            journal.event("die_ended", {**said, "state": outcome.state.value, "trace": outcome.trace})
+            end = {"bin": bin_name, "outcome": outcome.status.value, "reason": outcome.reason}
+            journal.event("die_ended", {**end, "state": outcome.state.value, "trace": outcome.trace})
             journal.finish()
-            work.account()
+            work.update_ledger()
     finally:
         journal.close()
     notify(job.die, "state", State.SEALING)
@@ -220,23 +223,23 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         outcome = (
             unsealed if outcome.status is Status.SUCCESS else replace(outcome, reason=f"{outcome.reason}; {error}")
         )
-    notify(job.die, "done", found)
-    return DieResult(job.die, found, outcome, _solutions(history), digest, job.attempt, figures)
+    notify(job.die, "done", bin_name)
+    return DieResult(job.die, bin_name, outcome, _solutions(history), digest, job.try_no, figures)
 
 
-def _taken_up(job: Job, stages: int) -> Journal:
-    """Return the journal of an earlier run; what that left beside it is moved to ``RUN/quarantine``.
+def _open_journal(job: Job, stages: int) -> Journal:
+    """Return the journal of an earlier run, read-only if it ended in success after this number of `stages`.
 
-    It is open for reading alone if it has a good end after so many `stages`. Raises StorageError if it is damaged.
+    Files that it does not name are moved to ``RUN/quarantine``. Raises StorageError if it is damaged.
     """
     folder = job.place
-    with Journal.open(folder) as found:
-        found.verify()
-        if next(found.rows("meta"), None) is None:
-            raise StorageError(f"{found.path} was never begun")
-        kept = found.digests()
-        ended = [event.body["outcome"] for event in found.events() if event.kind == "die_ended"]
-        whole = found.finished and ended[-1:] == [Status.SUCCESS] and Replay.of(found).stages == stages
+    with Journal.open(folder) as journal:
+        journal.verify()
+        if next(journal.rows("meta"), None) is None:
+            raise StorageError(f"{journal.path} was never begun")
+        kept = journal.digests()
+        ended = [event.body["outcome"] for event in journal.events() if event.kind == "die_ended"]
+        whole = journal.finished and ended[-1:] == [Status.SUCCESS] and Replay.of(journal).stages == stages
     for path in leftovers(folder / "arrays", kept):
         quarantine(job.folder, path)
     return Journal.open(folder, readonly=whole)
@@ -244,7 +247,7 @@ def _taken_up(job: Job, stages: int) -> Journal:
 
 @dataclass(frozen=True)
 class _DieWork:
-    """The stages of one die, to be carried out or gone through again; `resumed` if the journal was there before."""
+    """The stages of one die, to be carried out or replayed; `resumed` if the journal was there before."""
 
     job: Job
     procedures: Sequence[Procedure]
@@ -254,81 +257,81 @@ class _DieWork:
     stop: Stop
     resumed: bool
 
-    def tell(self, what: str, detail: Any) -> None:
-        """Tell whoever watches this die."""
+    def report(self, what: str, detail: Any) -> None:
+        """Call `notify` for this die."""
         self.notify(self.job.die, what, detail)
 
-    def account(self) -> None:
-        """Bring the stress ledger up to date; if it is not to be had now, the journal has it all for later."""
+    def update_ledger(self) -> None:
+        """Bring the stress ledger up to date; if it cannot be written now, the journal has everything for later."""
         try:
             stress_ledger.account(self.job.ledger, self.replay.journal, self.job.folder.name)
         except LabError as error:
-            self.tell(
+            self.report(
                 "alarm", f"the stress ledger is behind, and is brought up when this die is next worked on: {error}"
             )
 
-    def remember(self) -> tuple[Outcome, dict[str, Any]]:
-        """Go through a journal that has all stages; no die is needed for that."""
-        noted: dict[str, Any] = next(
+    def replay_all(self) -> tuple[Outcome, dict[str, Any]]:
+        """Replay a journal that has all stages; no die is needed."""
+        notes: dict[str, Any] = next(
             (e.body for e in reversed(list(self.replay.journal.events())) if e.kind == "approached"), {}
         )
         self.replay.rebuild = Rebuild.NOTHING
         description = self.job.subject.description
-        return self._stages(ReadyDie(JournalDie(description.shape, description.nominal))), noted
+        return self._run_stages(ReadyDie(JournalDie(description.shape, description.nominal))), notes
 
     def carry_out(self, body: Body) -> tuple[Outcome, dict[str, Any]]:
         """Approach the die, run its stages up to the first that does not succeed, and leave it."""
         job, journal = self.job, self.replay.journal
-        noted: dict[str, Any] = {}
+        notes: dict[str, Any] = {}
         try:
             if self.resumed:
-                self._set_aside()
+                self._quarantine_sealed()
                 journal.event("resumed", {"after": journal.last.seq, "pending": self.replay.pending})
-            self.tell("stage", "approach")
-            self.tell("lease", body.patience)
-            found = body.approach(job.subject, lambda state: self.tell("state", state))
-            noted = found.noted
-            journal.event("approached", noted)
+            self.report("stage", "approach")
+            self.report("lease", body.patience)
+            ready = body.approach(job.subject, lambda state: self.report("state", state))
+            notes = ready.notes
+            journal.event("approached", notes)
             journal.commit()
-            self.replay.mark = found.mark
-            self.tell("state", State.RUNNING)
-            before, gone = stress_ledger.begin(job.ledger, journal, job.folder.name)
-            if gone:
-                self.tell("alarm", f"nobody knows what {', '.join(gone)} did to this die: the journal is gone")
-            outcome = self._stages(found, before)
+            self.replay.seek = ready.seek
+            self.report("state", State.RUNNING)
+            before, missing = stress_ledger.begin(job.ledger, journal, job.folder.name)
+            if missing:
+                self.report("alarm", f"nobody knows what {', '.join(missing)} did to this die: the journal is gone")
+            outcome = self._run_stages(ready, before)
         except (KeyboardInterrupt, Exception) as error:
             outcome = self.stop.ending(error)
-        self.tell("lease", LEAVING)
+        self.report("lease", LEAVING)
         try:
             body.leave()
         except Exception as error:
             outcome = unsafe(error, outcome)
-        return outcome, noted
+        return outcome, notes
 
-    def _set_aside(self) -> None:
-        """Move the sealed file of a die that goes on to quarantine: it says that it is complete, and is not."""
+    def _quarantine_sealed(self) -> None:
+        """Move the sealed file of a die that goes on to quarantine: it claims to be complete and is not."""
         sealed = self.job.place.with_name(f"{self.job.name}.h5")
         if sealed.exists():
             quarantine(self.job.folder, sealed)
 
-    def _stages(self, found: ReadyDie, before: IntArray | None = None) -> Outcome:
+    def _run_stages(self, ready: ReadyDie, before: IntArray | None = None) -> Outcome:
         job, journal, outcome = self.job, self.replay.journal, Outcome(Status.SUCCESS)
-        limited = Limited(found.die, job.limits, before)
+        limited = Limited(ready.die, job.limits, before)
         for procedure in self.procedures:
-            self.tell("stage", procedure.name)
-            self.tell("lease", THINKING)
+            self.report("stage", procedure.name)
+            self.report("lease", THINKING)
             outcome = run(
                 procedure,
                 limited,
                 journal,
                 self.history,
                 stop=self.stop,
-                tick=lambda patterns: self.tell("patterns", patterns),
-                lease=lambda seconds: self.tell("lease", seconds),
-                truth=found.truth,
+                tick=lambda patterns: self.report("patterns", patterns),
+                lease=lambda seconds: self.report("lease", seconds),
+                truth=ready.truth,
                 replay=self.replay,
             )
-            self.account()
+            self.update_ledger()
             if outcome.status is not Status.SUCCESS:
                 break
         return outcome

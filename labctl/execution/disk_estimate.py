@@ -1,4 +1,4 @@
-"""What a die takes on disk, foretold from its operations and records."""
+"""The disk space of a die, predicted from its operations and records."""
 
 import math
 from collections.abc import Mapping
@@ -13,20 +13,22 @@ from labctl.execution.recorded_die import CHUNK
 from labctl.storage.arrays import Array, Stored, digest_of, encode
 from labctl.storage.deduplicate import SMALLEST, parts_of
 
-# What a byte or a row costs on disk, found on finished runs of the example campaigns.
-_DIE = 500_000  # groups, attributes and provenance of a die: some 300 datasets of 1.5 kB, whatever they hold
-_CELL = 120  # of a cell: its pulses, and what a simulated one really is, in the journal and in HDF5
+# Disk space of a byte or a row, measured on finished runs of the example campaigns.
+BYTES_PER_DIE = 500_000  # groups, attributes and provenance of a die: some 300 datasets of 1.5 kB of any content
+BYTES_PER_CELL = 120  # of a cell: its pulses, and the true values of a simulated one, in the journal and in HDF5
 _ROW = 260  # of an operation: stamps, digests, index pages in the journal; stamps and index in HDF5
 _BLOB = 130  # of an array in the journal: its digest, twice, and its shape
-_PACKED = 0.75  # of what the journal keeps of an array, in HDF5
+_PACKED = 0.75  # of the bytes of an array in the journal, in HDF5
 _STAMP = 2  # of every row of a columnar table: number, stage and time, which hardly change and are compressed
-_STEPS = 500  # of the 4096 of a chip's converter, met by a batch of readings; those of a bench do not repeat
+CONVERTER_STEPS = (
+    500  # distinct values in a batch of readings of a chip, whose converter has 4096; a bench's do not repeat
+)
 
 
-class _Disk:
-    """Adds up what the journal and the sealed file of a die take; arrays that repeat are stored once.
+class DiskEstimate:
+    """Adds up the bytes of the journal and the sealed file of a die; arrays that repeat are stored once.
 
-    Operations are cut as the run cuts them, but only the first two chunks are looked at: the others are as the second.
+    Operations are cut as the run cuts them, but only the first two chunks are computed: the others are as the second.
 
     Args:
         steps: distinct values in a batch of readings; None if they do not repeat.
@@ -50,7 +52,7 @@ class _Disk:
             self.bytes += (1 if k == 0 else pieces - 1) * (text + kept * (1 + _PACKED) + 2 * _ROW)
 
     def record(self, record: Record) -> None:
-        """Add what was learned; HDF5 tables hold equal arrays as often as they come."""
+        """Add a record; HDF5 tables hold equal arrays as often as they come."""
         fields: Mapping[str, Any] = vars(record)
         text, new = self._journal(fields)
         kept = sum(self._parts(value) for value in fields.values() if isinstance(value, np.ndarray))
@@ -59,7 +61,7 @@ class _Disk:
             self.bytes += _STAMP * max(np.size(value) for value in fields.values())
 
     def _readings(self, number: int) -> float:
-        """Return the bytes that a journal keeps of so many readings."""
+        """Return the bytes of `number` readings in a journal."""
         whole = 8 * number
         if self._steps is None or whole < SMALLEST:
             return whole
@@ -71,7 +73,7 @@ class _Disk:
         return whole.nbytes + (0 if index is None else index.nbytes)
 
     def _journal(self, body: object) -> tuple[int, int]:
-        """Return the bytes of the text of a body, and those of its arrays that are new, as a journal keeps them."""
+        """Return the bytes of the text of a body in a journal, and those of its arrays that are new."""
         new = blobs = 0
 
         def put(array: Array | Stored, path: tuple[str, ...]) -> dict[str, Any]:

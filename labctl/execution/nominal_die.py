@@ -1,7 +1,7 @@
 """The die on which a plan is rehearsed: every cell nominal, every pulse a success.
 
-`plan` runs the whole campaign on it, so it answers exactly as slowly as numpy and adds up nothing but what
-the timing function says. It is no model of a junction: no spread, no noise, ideal wires, linear conductances.
+`plan` runs the whole campaign on it; the time of an operation comes from a timing function. It is no model of a
+junction: no spread, no noise, ideal wires, linear conductances.
 """
 
 from collections.abc import Callable, Iterator
@@ -10,24 +10,23 @@ from dataclasses import replace
 import numpy as np
 
 from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError
-from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
-from labctl.core.write_loop import program_by_host
 
 _BLOCK = 512
 """Patterns worked on at once where every pattern needs its own copy of the cells."""
 
 
-class NominalDie:
+class NominalDie(DieBody):
     """A die of nominal cells, all AP at first, that switch at the first pulse.
 
     A pulse switches the cells of its pattern that see the largest voltage between two driven lines, in the
-    direction of that voltage; lines left open do not write. Implements `labctl.core.die.Die`.
+    direction of that voltage; lines left open do not write.
 
     Args:
-        timing: predicted time of an operation, s; called by `check` after the operation has been found to
-            fit.
+        timing: predicted time of an operation, s; called by `check` after the shape of the operation was checked.
     """
 
     def __init__(self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]) -> None:
@@ -38,11 +37,13 @@ class NominalDie:
 
     def check(self, operation: Operation) -> Second:
         """Return the predicted time of `operation`, in s; BenchError if it is for another die."""
+        if not isinstance(operation, Operation):
+            raise unknown_operation(self, operation)
         for bias in _biases(operation):
             bias.fits(self.geometry)
         return self._timing(operation)
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         """Return the (n, m) column currents in A of linear cells behind ideal wires."""
         bias = sense.bias
         bias.fits(self.geometry)
@@ -54,7 +55,7 @@ class NominalDie:
         blocks = [self._sense_block(sense.take(b), self.state[bias.kernel[b]]) for b in _blocks(len(sense))]
         return Reading.join(blocks) if blocks else _reading(np.zeros(sense.cols.shape))
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         """Switch cells pattern by pattern; return the verify reads, with no columns if there are none."""
         pulse.bias.fits(self.geometry)
         if pulse.verify is not None:
@@ -77,10 +78,6 @@ class NominalDie:
                 parts.append(self._sense_block(part.verify, seen))
         columns = 0 if pulse.verify is None else pulse.verify.cols.shape[1]
         return Reading.join(parts) if parts else _reading(np.zeros((0, columns)))
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Write and verify the cells of `plan` by the host loop."""
-        return program_by_host(self, plan)
 
     def idle(self) -> None:
         """Do nothing: there is no line to make safe."""
@@ -171,8 +168,8 @@ class NominalDie:
         if bias.floating is not None:
             unread = bias.floating[:, g.shape[1] :]
             current[unread], flag[unread] = 0.0, Flag.INVALID
-        found = _reading(np.take_along_axis(current, sense.cols, axis=1))
-        return replace(found, flag=np.take_along_axis(flag, sense.cols, axis=1))
+        reading = _reading(np.take_along_axis(current, sense.cols, axis=1))
+        return replace(reading, flag=np.take_along_axis(flag, sense.cols, axis=1))
 
 
 def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: float) -> FloatArray:
@@ -203,8 +200,8 @@ def _one_open(bias: Bias) -> IntArray | None:
 
 def _reads_row(bias: Bias, opened: IntArray) -> bool:
     """Return whether no line floats and pattern k has no gate open but that of row `opened[k]`."""
-    found = _one_open(bias)
-    return bias.floating is None and found is not None and np.array_equal(found, opened)
+    rows = _one_open(bias)
+    return bias.floating is None and rows is not None and np.array_equal(rows, opened)
 
 
 def _reading(current: FloatArray) -> Reading:

@@ -1,41 +1,41 @@
 """Rehearse a campaign before anything moves: operations, highest voltages, levels, time and disk.
 
 Every stage runs once against a nominal die behind the real limits, and every operation is timed by the real die's
-`check`, which does no I/O. What limits or the bench would refuse is therefore refused here, before a folder is made.
+`check`, which does no I/O. An operation that limits or bench would refuse is therefore refused before a folder is made.
 """
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from typing import overload
 
 import numpy as np
 
-from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.bias import Bias, Kind
 from labctl.core.cell_voltage import extremes
-from labctl.core.die import Die
+from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import FloatArray, Second, Volt
-from labctl.core.write_loop import program_by_host
-from labctl.execution.disk_estimate import _CELL, _DIE, _STEPS, _Disk
+from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
 
 
 @dataclass
 class StagePlan:
-    """What one stage will do to one die, predicted.
+    """The prediction of one stage on one die.
 
     Args:
-        operations: batches asked of the die.
+        operations: batches.
         reads, pulses: patterns.
         time: bench time, s.
         bytes: journal and sealed HDF5 file together.
         v_highest: highest cell voltage in either direction, transients included, V.
-        levels: most different voltages that stand on the lines at once, ground included.
+        levels: most different voltages on the lines at once, ground included.
     """
 
     stage: str
@@ -85,64 +85,49 @@ def count_levels(bias: Bias) -> int:
     return int(1 + (np.diff(ordered, axis=1) > 0).sum(1).max())
 
 
-class CountedDie:
-    """A nominal die behind the limits that adds up what is asked of it."""
+class CountedDie(DieWrapper[Limited]):
+    """A nominal die behind the limits that counts its operations."""
 
-    def __init__(self, die: Limited, plan: StagePlan, disk: _Disk) -> None:
-        self._die, self._plan, self._disk = die, plan, disk
+    def __init__(self, die: Limited, plan: StagePlan, disk: DiskEstimate) -> None:
+        super().__init__(die)
+        self._plan, self._disk = plan, disk
 
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._die.geometry
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Count a read, or pulses and their verify reads; of a write plan judge the cap, then count its pulses."""
+        match operation:
+            case Sense():
+                self._count(operation, operation.bias, operation.cols.shape[1])
+                self._plan.reads += len(operation)
+                return self._die.perform(operation)
+            case Pulse(verify=verify):
+                self._count(operation, operation.bias, 0 if verify is None else verify.cols.shape[1])
+                self._plan.pulses += len(operation)
+                return self._die.perform(operation)
+            case WritePlan():
+                self._raise_highest(operation.write.scaled(operation.ladder.max()))
+                return self._program(operation)
+        raise unknown_operation(self, operation)
 
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._die.nominal
-
-    def check(self, operation: Operation) -> Second:
-        """Return the predicted time."""
-        return self._die.check(operation)
-
-    def sense(self, sense: Sense) -> Reading:
-        """Count a read."""
-        self._note(sense, sense.bias, sense.cols.shape[1])
-        self._plan.reads += len(sense)
-        return self._die.sense(sense)
-
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Count a pulse and its verify read."""
-        self._note(pulse, pulse.bias, 0 if pulse.verify is None else pulse.verify.cols.shape[1])
-        self._plan.pulses += len(pulse)
-        return self._die.pulse(pulse)
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Judge the cap of a write plan, then count its pulses."""
-        self.check(plan)
-        cap = extremes(plan.write.scaled(plan.ladder.max()))
-        if len(plan):
-            self._plan.v_highest = max(self._plan.v_highest, float(max(cap.positive.max(), cap.negative.max())))
-        return program_by_host(self, plan)
-
-    def idle(self) -> None:
-        """Make every line safe."""
-        self._die.idle()
-
-    def _note(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
+    def _count(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
         time = self._die.check(operation)
         self._plan.time += time
         self._plan.operations += 1
         self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
+        self._raise_highest(bias)
+
+    def _raise_highest(self, bias: Bias) -> None:
         if len(bias):
-            found = extremes(bias)
-            self._plan.v_highest = max(self._plan.v_highest, float(max(found.positive.max(), found.negative.max())))
+            self._plan.v_highest = max(self._plan.v_highest, float(extremes(bias).highest.max()))
 
 
 @contextmanager
-def _asked_by(stage: str, die: str) -> Iterator[None]:
-    """Say in what is refused which stage of which die asked for it; type and values stay."""
+def _naming(stage: str, die: str) -> Iterator[None]:
+    """Prefix a refusal with the stage and the die; type and values stay."""
     try:
         yield
     except LimitError as error:
@@ -154,27 +139,27 @@ def _asked_by(stage: str, die: str) -> Iterator[None]:
 
 
 def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure]) -> DiePlan:
-    """Return what `procedures` will do to `die`, which is asked for its predictions only and not touched.
+    """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
 
     Raises:
         BenchError: an operation cannot be realised on this die.
-        LimitError: an operation is beyond the limits. Both say which stage of which die asked.
+        LimitError: an operation is beyond the limits. Both messages name stage and die.
     """
     timing: Callable[[Operation], float] = die.check
     nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing), limits)
     history, plan = History(), DiePlan(name)
     for procedure in procedures:
-        with _asked_by(procedure.name, name):
+        with _naming(procedure.name, name):
             plan.stages.append(_rehearse_stage(procedure, nominal, limits, history))
     if plan.stages:
-        plan.stages[0].bytes += _DIE + _CELL * math.prod(die.geometry.shape)
+        plan.stages[0].bytes += BYTES_PER_DIE + BYTES_PER_CELL * math.prod(die.geometry.shape)
     return plan
 
 
 def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, history: History) -> StagePlan:
     short, repeats = procedure.rehearsal()
     chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
-    stage, disk = StagePlan(procedure.name), _Disk(_STEPS if chip else None)
+    stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
     before = nominal.counts.copy()
     for record in short.run(CountedDie(nominal, stage, disk), history):
         history.add(record)

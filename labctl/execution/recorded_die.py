@@ -2,29 +2,27 @@
 
 An operation is cut into chunks of about a second of bench time. A chunk's intent is durable before anything is
 energised, and its result before the next chunk begins; between chunks is the safe point at which a run can be asked to
-stop. A journal that has some of it already is gone through again first (`labctl.execution.replay`).
+stop. The part that the journal has already is replayed first (`labctl.execution.replay`).
 """
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import overload
 
-from labctl.core.bias import Geometry, Nominal
+from labctl.core.die import DieWrapper, unknown_operation
 from labctl.core.limits import Limited
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.outcome import Stopped
 from labctl.core.units import Second
-from labctl.core.write_loop import program_by_host
 from labctl.execution.replay import RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
 CHUNK: Second = 1.0
-"""Bench time of one chunk: the longest wait between asking a run to stop and its safe point."""
+"""Bench time of one chunk, s: the longest wait of a request to stop for its safe point."""
 SLOWER, GRACE = 3.0, 30.0
-"""A chunk hangs when it takes longer than `SLOWER` times its predicted time and `GRACE` s more."""
+"""A chunk that takes longer than `SLOWER` times its predicted time plus `GRACE` s hangs."""
 THINKING: Second = 600.0
-"""Longest time, in s, between two chunks: a procedure works on what it read, or a journal is gone through again."""
-C = TypeVar("C", Sense, Pulse)
+"""Longest time between two chunks, s: a procedure computes, or a journal is replayed."""
 
 
 def chunk_of(n: int, time: Second) -> int:
@@ -36,14 +34,14 @@ def chunk_of(n: int, time: Second) -> int:
     return max(1, math.ceil(n / max(1, math.ceil(time / CHUNK))))
 
 
-class RecordedDie:
+class RecordedDie(DieWrapper[Limited]):
     """A die whose every operation is in the journal before it is done and again after it.
 
     Args:
-        replay: what the journal has of it already.
-        stop: asked at every safe point.
-        tick: called at every safe point, for progress.
-        lease: told how long it may take until it is told again, s; whoever hears nothing longer may take it for hung.
+        replay: the part that the journal has already.
+        stop: checked at every safe point.
+        tick: called with the number of patterns at every safe point, for progress.
+        lease: called with the longest time until its next call, s; after that the run counts as hung.
     """
 
     def __init__(
@@ -55,85 +53,70 @@ class RecordedDie:
         tick: Callable[[int], None] = lambda patterns: None,
         lease: Callable[[Second], None] = lambda seconds: None,
     ) -> None:
-        self._die, self._replay, self._journal, self._stage = die, replay, replay.journal, stage
+        super().__init__(die)
+        self._replay, self._journal, self._stage = replay, replay.journal, stage
         self._stop, self._tick, self._lease = stop or Stop(), tick, lease
 
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._die.geometry
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Read or pulse n patterns chunk by chunk; judge a plan once, then carry it out in journalled pulses."""
+        match operation:
+            case Sense():
+                return Reading.join(self._chunks("sense", operation))
+            case Pulse():
+                return Reading.join(self._chunks("pulse", operation))
+            case WritePlan():
+                return self._program(operation)
+        raise unknown_operation(self, operation)
 
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._die.nominal
-
-    def check(self, operation: Operation) -> Second:
-        """Return the predicted time; refuse what may not or cannot be done."""
-        return self._die.check(operation)
-
-    def sense(self, sense: Sense) -> Reading:
-        """Read n patterns, chunk by chunk."""
-        return Reading.join(self._chunks("sense", sense, self._die.sense))
-
-    def pulse(self, pulse: Pulse) -> Reading:
-        """Pulse n patterns, chunk by chunk."""
-        return Reading.join(self._chunks("pulse", pulse, self._die.pulse))
-
-    def program(self, plan: WritePlan) -> Attempts:
-        """Judge the plan once, then carry it out in journalled pulses."""
-        self._die.check(plan)
-        return program_by_host(self, plan)
-
-    def idle(self) -> None:
-        """Make every line safe."""
-        self._die.idle()
-
-    def _chunks(self, kind: str, operation: C, act: Callable[[C], Reading]) -> Iterator[Reading]:
-        """Yield what the chunks of an operation give: first those of the journal, cut as they were, then others."""
+    def _chunks(self, kind: str, operation: Sense | Pulse) -> Iterator[Reading]:
+        """Yield the readings of the chunks of an operation: first those of the journal, cut as then, then others."""
         n, start, size = len(operation), 0, 0
         time: Second | None = None
         while start < n or not size:
-            told = self._replay.next()
-            if told is None and time is None:
+            recorded = self._replay.next()
+            if recorded is None and time is None:
                 time = self._die.check(operation)
                 size = size or chunk_of(n, time)
-            patterns = size if told is None else told.patterns
+            patterns = size if recorded is None else recorded.patterns
             size = max(size, patterns, 1)
             piece = operation if patterns >= n else operation.take(slice(start, start + patterns))
             start += max(1, len(piece))
             self._safe_point()
-            if told is not None:
-                yield self._again(told, kind, piece)
+            if recorded is not None:
+                yield self._again(recorded, kind, piece)
             else:
                 assert time is not None
-                yield self._act(kind, piece, act, time * len(piece) / max(1, n))
+                yield self._act(kind, piece, time * len(piece) / max(1, n))
             self._tick(len(piece))
 
-    def _again(self, told: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
+    def _again(self, recorded: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
         """Answer a chunk from the journal."""
         self._lease(THINKING)
-        return self._replay.again(told, self._stage, kind, piece, self._die, self._answer)
+        return self._replay.again(recorded, self._stage, kind, piece, self._die, self._answer)
 
     def _safe_point(self) -> None:
         reason = self._stop.reason()
         if reason:
             raise Stopped(reason)
 
-    def _act(self, kind: str, piece: C, act: Callable[[C], Reading], time: Second) -> Reading:
+    def _act(self, kind: str, piece: Sense | Pulse, time: Second) -> Reading:
         self._replay.begin()
-        return self._do(self._journal.intend(self._stage, kind, piece), lambda: act(piece), time)
+        return self._do(self._journal.intend(self._stage, kind, piece), piece, time)
 
     def _answer(self, seq: int, sense: Sense) -> Reading:
         """Take the read that answers operation `seq`, whose result was lost."""
         time = self._die.check(sense)
         number = self._journal.intend(self._stage, "sense", answer_to(seq, sense))
-        return self._do(number, lambda: self._die.sense(sense), time)
+        return self._do(number, sense, time)
 
-    def _do(self, sequence: int, act: Callable[[], Reading], time: Second) -> Reading:
+    def _do(self, sequence: int, operation: Sense | Pulse, time: Second) -> Reading:
         self._journal.commit()
         self._lease(SLOWER * time + GRACE)
-        reading = act()
+        reading = self._die.perform(operation)
         self._lease(THINKING)
         self._journal.result(sequence, reading)
         return reading

@@ -1,9 +1,9 @@
-"""Go through a die's journal again, so that an interrupted procedure goes on where it was, with the same decisions.
+"""Replay a die's journal, so that an interrupted procedure goes on where it was, with the same decisions.
 
-The run loop starts a procedure from its beginning. What it asks of the die is answered from the journal as long as
-that has answers, its records are compared with those that are there, and the first operation without a result is where
-the die is touched again. To read the cells once more and start the ladders anew would be no substitute: pulse counts,
-budgets and give-ups would differ.
+The run loop starts a procedure from its beginning. Its operations are answered from the journal as long as that has
+results, its records are compared with those of the journal, and the first operation without a result is where the die
+is touched again. To read the cells once more and start the ladders anew would be no substitute: pulse counts, budgets
+and give-ups would differ.
 
 An operation with an intent and no result may have been done or not. A pulse counts as done, its cells are read, and
 that read is what its verify says; the force side stays UNKNOWN. A read is taken again. Either is an operation of its
@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from labctl.core.errors import BenchError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.limits import Limited
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.rebuild import Rebuild
@@ -27,24 +28,24 @@ from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Row
 
 Read = Callable[[int, Sense], Reading]
-"""Takes a read that answers the operation of that number, and journals it."""
+"""Takes a read that answers the operation of that journal number, and journals it."""
 
 
 class Mismatch(BenchError):
-    """The procedure asks for something else than the journal tells: files or code are not those of the run."""
+    """The procedure differs from the journal: files or code are not those of the run."""
 
-    exit_code = 1
+    exit_code = ExitCode.OTHER_BIN
 
 
 @dataclass(frozen=True)
 class RecordedOperation:
-    """One operation as the journal tells it.
+    """One operation of the journal.
 
     Args:
-        number: counted from 0 over all operations that procedures asked of this die.
+        number: counted from 0 over all operations of procedures on this die.
         result: None if it was lost.
         answer: (intent, result) of the later read that stands for a lost result, None if there is none.
-        patterns: how many it had.
+        patterns: number of its patterns.
     """
 
     number: int
@@ -55,19 +56,19 @@ class RecordedOperation:
 
 
 class Replay:
-    """What a journal tells and has not been gone through again; empty for a die that has just begun.
+    """The part of a journal that has not been replayed; empty for a new die.
 
     Args:
-        mark: see `Approached`; operations have even numbers, the reads that answer one the next odd one.
+        seek: see `ReadyDie`; operations have even numbers, the reads that answer one the next odd one.
     """
 
     def __init__(
         self,
         journal: Journal,
         rebuild: Rebuild = Rebuild.NOTHING,
-        mark: Callable[[int], None] = lambda number: None,
+        seek: Callable[[int], None] = lambda number: None,
     ) -> None:
-        self.journal, self.rebuild, self.mark = journal, rebuild, mark
+        self.journal, self.rebuild, self.seek = journal, rebuild, seek
         self.number = 0
         self._answers: dict[int, tuple[Row, Row]] = {}
         self._rows: Iterator[tuple[Row, Row | None]] = iter(())
@@ -82,68 +83,68 @@ class Replay:
         cls,
         journal: Journal,
         rebuild: Rebuild = Rebuild.NOTHING,
-        mark: Callable[[int], None] = lambda number: None,
+        seek: Callable[[int], None] = lambda number: None,
     ) -> "Replay":
-        """Return all that `journal` tells; one operation and one record at a time are in memory."""
-        found = cls(journal, rebuild, mark)
-        found._answers = dict(_answers(journal))
-        found._rows = (pair for pair in journal.intents() if _answered(journal, pair[0]) is None)
-        found._records = journal.rows("record")
+        """Return the replay of the whole `journal`; one operation and one record at a time are in memory."""
+        replay = cls(journal, rebuild, seek)
+        replay._answers = dict(_answers(journal))
+        replay._rows = (pair for pair in journal.intents() if _answered(journal, pair[0]) is None)
+        replay._records = journal.rows("record")
         for row in journal.rows("event"):
             if row.kind == "stage_started":
-                found._started.append(row.stage)
+                replay._started.append(row.stage)
             elif row.kind == "stage_ended" and journal.body(row, load=False)["outcome"] == "success":
-                found._ended.append(row)
-        found._next, found._record = next(found._rows, None), next(found._records, None)
-        return found
+                replay._ended.append(row)
+        replay._next, replay._record = next(replay._rows, None), next(replay._records, None)
+        return replay
 
     @property
     def stages(self) -> int:
-        """How many stages are told to have ended well and have not been gone through again."""
+        """Number of stages that ended in success and have not been replayed."""
         return len(self._ended)
 
     @property
     def pending(self) -> int | None:
-        """Number in the journal of the operation whose result was lost, if its last one was."""
+        """Journal number of the last operation if its result was lost, else None."""
         last = None
         for intent, result in self.journal.intents():
             last = intent.seq if result is None else None
         return last
 
-    # what happened around operations
+    # stages and records
 
     def started(self, stage: str) -> bool:
         """Return whether the journal has the start of the next stage; Mismatch if it was another."""
         if not self._started:
             return False
-        told = self._started.popleft()
-        if told != stage:
-            raise Mismatch(f"the journal tells of a stage '{told}' where the campaign has '{stage}' now")
+        recorded = self._started.popleft()
+        if recorded != stage:
+            raise Mismatch(f"the journal tells of a stage '{recorded}' where the campaign has '{stage}' now")
         return True
 
     def ended(self, stage: str, body: dict[str, Any]) -> bool:
         """Return whether the journal has the good end of the next stage; Mismatch if it ended otherwise.
 
         Args:
-            body: of the event; compared for a die that is the same to the bit. Elsewhere counts start from what other
-                runs did to the die meanwhile.
+            body: of the event; compared for a die that is the same to the bit. For other dies the counts include the
+                pulses of runs in between.
         """
         if not self._ended:
             return False
-        told = self._ended.popleft()
-        if told.stage != stage or (self.rebuild is Rebuild.BITS and not self._holds(told, body)):
-            raise Mismatch(f"the journal tells of another end of stage '{told.stage}' (row {told.seq}) than it has now")
+        row = self._ended.popleft()
+        if row.stage != stage or (self.rebuild is Rebuild.BITS and not self._equals(row, body)):
+            raise Mismatch(f"the journal tells of another end of stage '{row.stage}' (row {row.seq}) than it has now")
         return True
 
     def knows(self, stage: str, record: Record) -> bool:
         """Return whether the next record of the journal is this one, False if there is none; Mismatch if it differs."""
-        told = self._record
-        if told is None:
+        row = self._record
+        if row is None:
             return False
-        same = (told.stage, told.kind) == (stage, record.table)
-        if not (same and self._holds(told, Journal.body_of(record))):
+        same = (row.stage, row.kind) == (stage, record.table)
+        if not (same and self._equals(row, Journal.body_of(record))):
             raise Mismatch(
-                f"the journal tells of another record: row {told.seq}, '{told.kind}' of stage '{told.stage}', is not "
+                f"the journal tells of another record: row {row.seq}, '{row.kind}' of stage '{row.stage}', is not "
                 f"the '{record.table}' of stage '{stage}' that was found now"
             )
         self._record = next(self._records, None)
@@ -160,87 +161,84 @@ class Replay:
             return None
         (intent, result), self._next = self._next, next(self._rows, None)
         patterns = self.journal.body(intent, load=False)["bias"]["row"].shape[0]
-        told = RecordedOperation(self.number, intent, result, self._answers.get(intent.seq), patterns)
+        recorded = RecordedOperation(self.number, intent, result, self._answers.get(intent.seq), patterns)
         self.number += 1
-        return told
+        return recorded
 
     def begin(self) -> None:
-        """Mark an operation that the journal does not have."""
-        self.mark(2 * self.number)
+        """Number an operation that the journal does not have."""
+        self.seek(2 * self.number)
         self.number += 1
 
     def again(
-        self, told: RecordedOperation, stage: str, kind: str, piece: Sense | Pulse, die: Limited, read: Read
+        self, recorded: RecordedOperation, stage: str, kind: str, piece: Sense | Pulse, die: Limited, read: Read
     ) -> Reading:
-        """Return what `piece` gave, from the journal; a lost result is replaced as this die allows.
+        """Return the reading of `piece` from the journal; a lost one is replaced as `rebuild` allows.
 
         Raises:
-            Mismatch: the journal has another operation here, or a rebuilt die says something else.
+            Mismatch: the journal has another operation here, or a rebuilt die reads otherwise.
         """
-        same = (told.intent.stage, told.intent.kind) == (stage, kind)
-        if not (same and self._holds(told.intent, piece)):
+        intent = recorded.intent
+        same = (intent.stage, intent.kind) == (stage, kind)
+        if not (same and self._equals(intent, piece)):
             raise Mismatch(
-                f"the journal tells of another operation: row {told.intent.seq} is a {told.intent.kind} of "
-                f"{told.patterns} patterns in stage '{told.intent.stage}'; asked for is a {kind} of {len(piece)} "
+                f"the journal tells of another operation: row {intent.seq} is a {intent.kind} of "
+                f"{recorded.patterns} patterns in stage '{intent.stage}'; asked for is a {kind} of {len(piece)} "
                 f"in stage '{stage}', or one with other voltages"
             )
-        if told.result is None:
-            return self._lost(told, piece, die, read)
+        if recorded.result is None:
+            return self._lost(recorded, piece, die, read)
         if self.rebuild is Rebuild.NOTHING:
             die.recall(piece)
-            return self._reading(told.result)
-        self.mark(2 * told.number)
-        found = _act(die, piece)
+            return self._reading(recorded.result)
+        self.seek(2 * recorded.number)
+        reading = die.perform(piece)
         if self.rebuild is Rebuild.STATES:
-            return self._reading(told.result)
-        if not self._holds(told.result, found):
+            return self._reading(recorded.result)
+        if not self._equals(recorded.result, reading):
             raise Mismatch(
-                f"the simulated die says something else than the journal (row {told.result.seq}): its file, its seed "
-                "or the simulation is not that of the run"
+                f"the simulated die says something else than the journal (row {recorded.result.seq}): its file, its "
+                "seed or the simulation is not that of the run"
             )
-        return found
+        return reading
 
-    def _lost(self, told: RecordedOperation, piece: Sense | Pulse, die: Limited, read: Read) -> Reading:
-        """Return what stands for the lost result of `piece`."""
-        seq, verify = told.intent.seq, piece.verify if isinstance(piece, Pulse) else piece
+    def _lost(self, recorded: RecordedOperation, piece: Sense | Pulse, die: Limited, read: Read) -> Reading:
+        """Return a reading in place of the lost one of `piece`."""
+        seq, verify = recorded.intent.seq, piece.verify if isinstance(piece, Pulse) else piece
         if self.rebuild is Rebuild.BITS:
-            found = _act(die, piece)
-            self.journal.result(seq, found)
-            return found
+            reading = die.perform(piece)
+            self.journal.result(seq, reading)
+            return reading
         if isinstance(piece, Pulse):
             if self.rebuild is Rebuild.NOTHING:
                 die.recall(piece)
             else:
-                self.mark(2 * told.number)
+                self.seek(2 * recorded.number)
                 die.pulse(piece)
         if verify is None:
             return Reading.unknown(len(piece), 0)
-        self.mark(2 * told.number + isinstance(piece, Pulse))
-        if told.answer is None:
-            found = read(seq, verify)
+        self.seek(2 * recorded.number + isinstance(piece, Pulse))
+        if recorded.answer is None:
+            reading = read(seq, verify)
         else:
             if self.rebuild is Rebuild.STATES:
                 die.sense(verify)
-            found = self._reading(told.answer[1])
+            reading = self._reading(recorded.answer[1])
         if isinstance(piece, Sense):
-            return found
-        return Reading(found.current, found.flag, np.full(len(piece), Flag.UNKNOWN, np.uint8))
+            return reading
+        return Reading(reading.current, reading.flag, np.full(len(piece), Flag.UNKNOWN, np.uint8))
 
-    def _holds(self, row: Row, body: object) -> bool:
-        """Return whether `body` is to the bit what a row holds, also if that was stored in another way."""
-        return row.body == Journal.text(body) or _whole(self.journal.body(row)) == _whole(body)
+    def _equals(self, row: Row, body: object) -> bool:
+        """Return whether `body` equals that of a row to the bit, however that was stored."""
+        return row.body == Journal.text(body) or _canonical(self.journal.body(row)) == _canonical(body)
 
     def _reading(self, row: Row) -> Reading:
         return Reading(**self.journal.body(row))
 
 
-def _whole(body: object) -> str:
-    """Return `body` as text that depends on its values alone, and not on how its arrays are laid out or stored."""
+def _canonical(body: object) -> str:
+    """Return `body` as text of its values alone, whatever the layout or storage of its arrays."""
     return encode(body, lambda array, path: {"$array": array.digest if isinstance(array, Stored) else digest_of(array)})
-
-
-def _act(die: Limited, piece: Sense | Pulse) -> Reading:
-    return die.sense(piece) if isinstance(piece, Sense) else die.pulse(piece)
 
 
 def answer_to(seq: int, sense: Sense) -> dict[str, Any]:
@@ -249,11 +247,11 @@ def answer_to(seq: int, sense: Sense) -> dict[str, Any]:
 
 
 def _answered(journal: Journal, intent: Row) -> int | None:
-    """Return which operation an intent answers, if it is one that does."""
+    """Return the number of the operation that an intent answers, None for any other intent."""
     if not intent.body.startswith('{"answers":'):
         return None
-    found: int = journal.body(intent, load=False)["answers"]
-    return found
+    seq: int = journal.body(intent, load=False)["answers"]
+    return seq
 
 
 def _answers(journal: Journal) -> Iterator[tuple[int, tuple[Row, Row]]]:

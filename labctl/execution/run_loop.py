@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from labctl.core.die_state import State
-from labctl.core.errors import (
-    LabError,
-    StorageError,
-)
+from labctl.core.errors import StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.limits import Limited
 from labctl.core.outcome import Outcome, Status, ending, unsafe
 from labctl.core.procedure import Procedure
@@ -40,17 +38,17 @@ def run(
     """Run one procedure on one die and journal all of it; always leave the die idle.
 
     Args:
-        truth: what a simulated die really holds, logged when the stage ends and used by nobody.
-        replay: what `journal` tells of this and later stages already; None for nothing.
+        truth: returns what a simulated die really holds; logged when the stage ends and never used.
+        replay: the part of `journal` that is not replayed yet; None for a new die.
     """
     stage, replay, stop = procedure.name, replay or Replay(journal), stop or Stop()
-    outcome = Outcome(Status.FAIL, "the stage was interrupted", LabError.exit_code, state=State.INTERRUPTED)
+    outcome = Outcome(Status.FAIL, "the stage was interrupted", ExitCode.BUG, state=State.INTERRUPTED)
     try:
         if not replay.started(stage):
-            journal.event("stage_started", procedure.settings_said(), stage=stage)
-        watched = RecordedDie(die, replay, stage, stop, tick, lease)
+            journal.event("stage_started", procedure.settings_data(), stage=stage)
+        recorded = RecordedDie(die, replay, stage, stop, tick, lease)
         with stop.may_interrupt():
-            for record in procedure.run(watched, history):
+            for record in procedure.run(recorded, history):
                 if not replay.knows(stage, record):
                     journal.record(stage, record)
                     journal.commit()
@@ -66,7 +64,7 @@ def run(
 def _close(
     die: Limited, replay: Replay, stage: str, outcome: Outcome, truth: Callable[[], dict[str, Any]] | None
 ) -> Outcome:
-    """Make the die safe first, then write how the stage ended; return the graver of what happened before and here."""
+    """Make the die safe first, then journal the end of the stage; return the graver of the outcomes before and here."""
     try:
         die.idle()
     except Exception as error:

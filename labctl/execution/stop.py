@@ -1,4 +1,4 @@
-"""Whether a run is asked to end, and whether it may be interrupted at once."""
+"""Requests to end a run, and when it may be interrupted at once."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,11 +12,11 @@ from labctl.core.outcome import Outcome, Stopped, ending
 
 
 class Stop:
-    """Whether a run is asked to end, and whether it may be interrupted at once.
+    """Requests to end a run, and whether it may be interrupted at once.
 
     Args:
-        reason: asked at every safe point; the run ends there when it returns one.
-        off: returns why nothing may be energised any more, None while it may; asked at safe points and after errors.
+        reason: called at every safe point; the run ends there when it returns a reason.
+        off: returns why nothing may be energised any more, None while it may; called at safe points and after errors.
     """
 
     def __init__(
@@ -27,14 +27,14 @@ class Stop:
         """True while a procedure runs; then, and only then, an interrupt is caught and the clean-up follows."""
 
     def reason(self) -> str | None:
-        """Return why the run has to end at this safe point, None to go on."""
+        """Return the reason to end the run at this safe point, None to go on."""
         return self.off() or self._reason()
 
     def ending(self, error: BaseException) -> Outcome:
         """Return how an exception ends the work on a die.
 
-        What a die meets on a bench that somebody is switching off under it is no fault of the die: relays that open,
-        a link that is taken over, needles that go up.
+        Errors on a bench that is being switched off are no fault of the die: relays open, a link is taken over, needles
+        go up.
         """
         if isinstance(error, KeyboardInterrupt | Stopped | InstrumentError | ContactError):
             off = self.off()
@@ -44,7 +44,7 @@ class Stop:
 
     @contextmanager
     def may_interrupt(self) -> Iterator[None]:
-        """Say that an interrupt is caught while the block lasts."""
+        """Allow interrupts while the block lasts."""
         self.interruptible = True
         try:
             yield

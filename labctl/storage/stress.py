@@ -1,6 +1,7 @@
-"""Stress of cells from the voltages in a die's journal: pulses that count, and peaks of either sign.
+"""The stress of cells, from the voltages in a die's journal: pulses that count, and peaks in either sign.
 
-The rules are those of `labctl.core.limits`: any voltage that a cell can see counts, transients included.
+The rules are those of the limits and stand in `labctl.core.cell_voltage`: what a cell can see at any moment counts, not
+only what it sees settled.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from labctl.core.bias import Bias
-from labctl.core.cell_voltage import extremes, pulses_per_cell
+from labctl.core.cell_voltage import peaks_per_cell, pulses_per_cell
 from labctl.core.units import IntArray
 from labctl.storage.arrays import Stored
 from labctl.storage.journal_reader import JournalReader
@@ -53,8 +54,7 @@ class Stress:
 def stress_of(bias: Bias, shape: tuple[int, int, int], v_count: float | None) -> Stress:
     """Return the stress that n patterns put on the cells of a die of `shape`.
 
-    While lines go up and come down 0 V counts as a level of every line, as for the limits. A cell on a floating
-    line may see the worst driven pair; one behind a closed gate sees nothing.
+    The peaks are those of the limits: see `labctl.core.cell_voltage`.
 
     Args:
         v_count: voltage from which a pulse counts, V; None for a read, which is no pulse.
@@ -65,34 +65,10 @@ def stress_of(bias: Bias, shape: tuple[int, int, int], v_count: float | None) ->
     for kernel in np.unique(bias.kernel):
         mine = np.flatnonzero(bias.kernel == kernel)
         for start in range(0, len(mine), size):
-            up, down = _peaks(bias.take(mine[start : start + size]))
-            np.maximum(positive[kernel], up, out=positive[kernel])
-            np.maximum(negative[kernel], down, out=negative[kernel])
+            up, down = peaks_per_cell(bias.take(mine[start : start + size]))
+            np.maximum(positive[kernel], up.astype(np.float32), out=positive[kernel])
+            np.maximum(negative[kernel], down.astype(np.float32), out=negative[kernel])
     return Stress(counts, positive, negative)
-
-
-def _peaks(bias: Bias) -> tuple[Volts32, Volts32]:
-    """Return the highest voltages of each cell of one kernel over n patterns, (n_rows, n_cols) V each, both signs."""
-    row, col = bias.row, bias.col
-    n_rows = row.shape[1]
-    if bias.floating is None and bias.gate is None and not col.any():
-        ones = np.ones(col.shape[1], np.float32)
-        high, low = row.max(0).clip(min=0), -row.min(0).clip(max=0)
-        return np.outer(high, ones).astype(np.float32), np.outer(low, ones).astype(np.float32)
-    if bias.floating is not None:
-        driven = ~bias.floating
-        row, col = row * driven[:, :n_rows], col * driven[:, n_rows:]
-    up = row.clip(min=0)[:, :, None] - col.clip(max=0)[:, None, :]
-    down = col.clip(min=0)[:, None, :] - row.clip(max=0)[:, :, None]
-    if bias.floating is not None:
-        envelope = extremes(bias)
-        loose = bias.floating[:, :n_rows, None] | bias.floating[:, None, n_rows:]
-        worst = np.maximum(envelope.positive, envelope.negative)[:, None, None]
-        up, down = np.where(loose, worst, up), np.where(loose, worst, down)
-    if bias.gate is not None:
-        opened = (bias.gate > 0)[:, :, None]
-        up, down = up * opened, down * opened
-    return up.max(0).astype(np.float32), down.max(0).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -117,7 +93,7 @@ class DieInfo:
         """Return the die that the meta of a journal describes."""
         geometry = meta["description"]["geometry"]
         shape = (int(geometry["kernels"]), int(geometry["n_rows"]), int(geometry["n_cols"]))
-        # a run that does not say from which voltage its pulses count has all of them counted
+        # without limits in the meta every pulse counts
         v_count = float(meta.get("limits", {}).get("v_count", 0.0))
         return cls(
             meta.get("wafer", ""), meta.get("serial", meta["die"]), shape, bool(meta.get("real", False)), v_count

@@ -123,7 +123,7 @@ def test_by_hand_open_structures_count_where_the_heights_are_in_doubt(small, off
     compensated(offset, ("contact",))(twin)
     with on_bench(bench, [subject], "bytes", twin=twin, by_hand=True) as body:
         if good:
-            assert body.approach(subject).noted["no_contact"].startswith("no contact: r0-c0 open")
+            assert body.approach(subject).notes["no_contact"].startswith("no contact: r0-c0 open")
         else:
             with pytest.raises(ContactError, match="r0-c0 open"):
                 body.approach(subject)

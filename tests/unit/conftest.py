@@ -7,14 +7,14 @@ import pytest
 from hypothesis import settings
 
 from labctl.core.bias import Geometry, Nominal
-from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
-from labctl.core.write_loop import program_by_host
+from labctl.core.die import DieBody
+from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense
 
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 
-class ThresholdDie:
+class ThresholdDie(DieBody):
     """Linear cells behind ideal wires that switch at thresholds of their own, in a plain loop.
 
     All arrays have the shape of the die and may be changed by a test: `g_p`, `g_ap` (S), `v_switch` (V,
@@ -39,7 +39,7 @@ class ThresholdDie:
     def idle(self) -> None:
         pass
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         self.sensed.append(len(sense))
         return self._read(sense, range(len(sense)))
 
@@ -59,7 +59,7 @@ class ThresholdDie:
                     current[out] = np.nan
         return Reading(current, flag, np.zeros(n, np.uint8))
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         parts, bias = [], pulse.bias
         for i in range(len(pulse)):
             kernel = int(bias.kernel[i])
@@ -78,9 +78,6 @@ class ThresholdDie:
             read = self._read(pulse.verify, range(i, i + 1))
             parts.append(Reading(read.current, read.flag, np.array([force], np.uint8)))
         return Reading.join(parts)
-
-    def program(self, plan: WritePlan) -> Attempts:
-        return program_by_host(self, plan)
 
 
 @pytest.fixture

@@ -109,11 +109,11 @@ def test_one_batch_per_kernel_and_layer() -> None:
     class Counting(NominalDie):
         batches: list[tuple[int, int, int]]
 
-        def sense(self, sense: Sense) -> Reading:
+        def _sense(self, sense: Sense) -> Reading:
             kernels = np.unique(sense.bias.kernel)
             if len(kernels) == 1 and len(sense) >= 31:
                 self.batches.append((int(kernels[0]), len(sense), sense.cols.shape[1]))
-            return super().sense(sense)
+            return super()._sense(sense)
 
     die = Counting(GEOMETRY, NOMINAL, timing=len)
     die.batches = []
@@ -127,8 +127,8 @@ def test_reads_without_a_value_are_repeated_and_ends_of_range_are_kept() -> None
     class Faulty(NominalDie):
         lost = 0
 
-        def sense(self, sense: Sense) -> Reading:
-            reading = super().sense(sense)
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
             if len(sense) == 31 and self.lost == 0:
                 self.lost = 1
                 reading.current[3, 1], reading.flag[3, 1] = np.nan, Flag.INVALID
@@ -220,8 +220,8 @@ def test_what_a_column_carries_at_no_input_is_subtracted() -> None:
     class Offset(NominalDie):
         """With several gates open every column of every kernel is off by its own constant."""
 
-        def sense(self, sense: Sense) -> Reading:
-            reading = super().sense(sense)
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
             assert sense.bias.gate is not None
             several = (sense.bias.gate > 0).sum(axis=1, keepdims=True) > 1
             reading.current[:] += several * 1e-5 * (1 + sense.cols + 7 * sense.bias.kernel[:, None])

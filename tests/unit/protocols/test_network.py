@@ -179,13 +179,13 @@ def test_what_a_bench_has_to_do_is_batched() -> None:
     seen: list[Operation] = []
 
     class Watching(NominalDie):
-        def sense(self, sense: Sense) -> Any:
+        def _sense(self, sense: Sense) -> Any:
             seen.append(sense)
-            return super().sense(sense)
+            return super()._sense(sense)
 
-        def pulse(self, pulse: Pulse) -> Any:
+        def _pulse(self, pulse: Pulse) -> Any:
             seen.append(pulse)
-            return super().pulse(pulse)
+            return super()._pulse(pulse)
 
     die = Watching(Geometry(2, 5, 7), NOMINAL, timing=len)
     network = small(count=1, inference={"mode": "parallel"})

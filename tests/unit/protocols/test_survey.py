@@ -198,8 +198,8 @@ def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., A
     class Offset(type(threshold_die())):  # type: ignore[misc]
         """Its meter is off by 3 uA, and below 80 mV a cell conducts half as well."""
 
-        def sense(self, sense: Sense) -> Reading:
-            reading = super().sense(sense)
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
             part = np.where(np.abs(sense.bias.row).max(axis=1) < 0.08, 0.5, 1.0)[:, None]
             return Reading(reading.current * part + 3e-6, reading.flag, reading.pulse_flag)
 

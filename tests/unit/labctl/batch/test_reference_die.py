@@ -52,7 +52,7 @@ class FatedExecutor:
     def wait(self, seconds):
         job = self._hand.pop(self._luck.randrange(len(self._hand)))
         outcome, figures = self._fate(job)
-        return [DieResult(job.die, "good", outcome, [], attempt=job.attempt, figures=figures)]
+        return [DieResult(job.die, "good", outcome, [], try_no=job.try_no, figures=figures)]
 
     def hurry(self):
         pass
@@ -121,7 +121,7 @@ def test_the_golden_die_is_measured_first_after_every_two_dies_and_at_the_end(tm
 @pytest.mark.parametrize("width", [2, 8])
 def test_more_workers_make_the_same_visits_and_doubt_the_same_dies(tmp_path, width):
     def fate(job):
-        if job.die in ("D1", "D2", "D4") and job.attempt == 1:
+        if job.die in ("D1", "D2", "D4") and job.try_no == 1:
             return Outcome(Status.FAIL, f"a bug on {job.die}", 70, "error", State.ERROR), {}
         return drifting({3})(job)
 

@@ -67,9 +67,9 @@ def test_a_floating_line_is_judged_by_the_worst_driven_pair_in_both_directions()
     floating = np.zeros((1, 5), np.bool_)
     floating[0, 0] = True
     bias = Bias(np.array([[9.0, 0.4]]), np.array([[0.0, -0.15, 0.0]]), floating=floating)
-    found = extremes(bias)
-    assert found.positive[0] == pytest.approx(0.55)
-    assert found.negative[0] == pytest.approx(0.55)
+    peaks = extremes(bias)
+    assert peaks.positive[0] == pytest.approx(0.55)
+    assert peaks.negative[0] == pytest.approx(0.55)
     with pytest.raises(LimitError, match="towards AP"):
         limited().sense(Sense(bias, np.arange(3)))
 
@@ -146,7 +146,7 @@ def test_pulses_per_cell_are_the_stressed_cells_added_up(bias):
 @given(biases())
 def test_extremes_are_those_of_the_driven_lines_and_ground(bias):
     driven = np.ones((len(bias), 7), np.bool_) if bias.floating is None else ~bias.floating
-    found = extremes(bias)
+    peaks = extremes(bias)
     for k in range(len(bias)):
         row = np.append(bias.row[k][driven[k, :3]], 0.0)
         col = np.append(bias.col[k][driven[k, 3:]], 0.0)
@@ -154,7 +154,7 @@ def test_extremes_are_those_of_the_driven_lines_and_ground(bias):
         expected = (row.max() - col.min(), col.max() - row.min())
         if not driven[k].all():
             expected = (pair.max() - pair.min(),) * 2
-        assert (found.positive[k], found.negative[k]) == expected
+        assert (peaks.positive[k], peaks.negative[k]) == expected
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_extremes_are_those_of_the_driven_lines_and_ground(bias):
     [("v_towards_p", 50.0), ("v_towards_ap", 50.0), ("v_gate", 50.0), ("v_count", 50.0), ("pulses_per_cell", 10**12)],
 )
 def test_a_limit_that_limits_nothing_is_refused(limit, most):
-    said = {**LIMITS.model_dump(), limit: most}
-    assert getattr(Limits(**said), limit) == most
+    settings = {**LIMITS.model_dump(), limit: most}
+    assert getattr(Limits(**settings), limit) == most
     with pytest.raises(ValidationError, match="less than or equal to"):
-        Limits(**{**said, limit: 2 * most})
+        Limits(**{**settings, limit: 2 * most})
 
 
 @given(biases(), st.sampled_from([0.35, 0.75, 1.15]))
@@ -173,8 +173,8 @@ def test_a_bias_is_refused_if_and_only_if_a_pattern_of_it_is_beyond_the_limits(b
     geometry = Geometry(*SHAPE, Kind.PASSIVE if bias.gate is None else Kind.ONE_T_ONE_R)
     die = NominalDie(geometry, Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3)
     gate = Limited(die, LIMITS.model_copy(update={"v_towards_p": limit, "v_towards_ap": 0.75, "v_gate": 2.0}))
-    found = extremes(bias)
-    refused = found.positive.max(initial=0.0) > limit or found.negative.max(initial=0.0) > 0.75
+    peaks = extremes(bias)
+    refused = peaks.positive.max(initial=0.0) > limit or peaks.negative.max(initial=0.0) > 0.75
     with pytest.raises(LimitError) if refused else nullcontext():
         gate.check(Sense(bias, np.arange(4)))
 

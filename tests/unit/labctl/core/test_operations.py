@@ -17,16 +17,16 @@ TARGET = np.array([True, True, True])
 
 
 class Flagging(NominalDie):
-    """A nominal die that flags the cell in row 4: its pulses, its reads, and loses the value if told so."""
+    """A nominal die that flags the cell in row 4: its pulses, its reads, and loses the value on request."""
 
     def __init__(self, pulse: Flag, read: Flag, *, works: bool = True) -> None:
         super().__init__(GEOMETRY, Nominal(4e-4, 2e-4), timing=len)
         self.flags, self.works = np.array([pulse, read], np.uint8), works
         self.batches: list[int] = []
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         self.batches.append(len(pulse))
-        reading = super().pulse(pulse)
+        reading = super()._pulse(pulse)
         hit = pulse.bias.pulsed == 4
         if not self.works:
             self.state[0, 4, 0] = False
@@ -69,21 +69,21 @@ def test_a_cell_whose_read_is_flagged_gets_no_further_pulse(flag: Flag) -> None:
 
 
 class Losing(Flagging):
-    """A die that loses the verify reads of the cell in row 4; told so, its pulse never happened, its reads fail too."""
+    """A die that loses the verify reads of the cell in row 4; on request without its pulse, or failing its reads."""
 
     def __init__(self, *, works: bool, reads: Flag = Flag(0)) -> None:
         super().__init__(Flag.UNKNOWN, Flag.UNKNOWN, works=works)
         self.senses: list[int] = []
         self.read = reads
 
-    def pulse(self, pulse: Pulse) -> Reading:
-        reading = super().pulse(pulse)
+    def _pulse(self, pulse: Pulse) -> Reading:
+        reading = super()._pulse(pulse)
         reading.current[reading.flag != 0] = np.nan
         return reading
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         self.senses.append(len(sense))
-        reading = super().sense(sense)
+        reading = super()._sense(sense)
         reading.flag[:] = self.read
         return reading
 

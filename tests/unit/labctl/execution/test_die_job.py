@@ -41,18 +41,18 @@ def job(run, **more):
 
 def carry_out(run, stop_at=None, stages=STAGES, **more):
     """Run the die, asked to stop at a safe point; return the result and all messages."""
-    said, asked = [], itertools.count()
-    stop = Stop(lambda: "stopped by the operator" if next(asked) == stop_at else None)
-    result = run_die(job(run, **more), stages, lambda *message: said.append(message), stop, Simulated())
-    return result, said
+    messages, safe_points = [], itertools.count()
+    stop = Stop(lambda: "stopped by the operator" if next(safe_points) == stop_at else None)
+    result = run_die(job(run, **more), stages, lambda *message: messages.append(message), stop, Simulated())
+    return result, messages
 
 
 def test_a_die_tells_where_it_stands_and_how_long_it_may_be_silent(tmp_path):
-    result, said = carry_out(tmp_path)
-    assert (result.state, result.bin, result.again, result.attempt) == (State.DONE, "good", False, 1)
-    assert [d for _, what, d in said if what == "state"] == [State.RUNNING, State.SEALING]
-    whats = [what for _, what, _ in said]
-    assert all(d > 0 for _, what, d in said if what == "lease")
+    result, messages = carry_out(tmp_path)
+    assert (result.state, result.bin, result.again, result.try_no) == (State.DONE, "good", False, 1)
+    assert [d for _, what, d in messages if what == "state"] == [State.RUNNING, State.SEALING]
+    whats = [what for _, what, _ in messages]
+    assert all(d > 0 for _, what, d in messages if what == "lease")
     for what in ("patterns", "state"):
         at = [k for k, w in enumerate(whats) if w == what]
         assert all("lease" in whats[:k] for k in at)
@@ -94,11 +94,11 @@ def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(t
 def test_a_die_that_was_done_is_sealed_again_as_it_was_and_nothing_is_written(tmp_path):
     first, _ = carry_out(tmp_path)
     before = (tmp_path / "dies" / "D1" / "journal.db").read_bytes()
-    second, said = carry_out(tmp_path)
+    second, messages = carry_out(tmp_path)
     assert second == first
     assert (tmp_path / "dies" / "D1" / "journal.db").read_bytes() == before
     assert not (tmp_path / "quarantine").exists()
-    assert State.RUNNING not in [d for _, what, d in said if what == "state"]
+    assert State.RUNNING not in [d for _, what, d in messages if what == "state"]
     (tmp_path / "dies" / "D1.h5").unlink()
     third, _ = carry_out(tmp_path)
     assert third == first
@@ -142,13 +142,13 @@ def test_a_damaged_journal_is_left_as_it_is_and_the_die_needs_a_new_try(tmp_path
         data[4096:12288] = b"\xff" * 8192
         path.write_bytes({"pages": bytes(data), "empty": b"", "not a database": b"torn" * 2000}[damage])
     before = path.read_bytes()
-    result, said = carry_out(tmp_path)
+    result, messages = carry_out(tmp_path)
     assert (result.again, result.state, result.sealed) == (True, State.ERROR, "")
     assert "needs a new one" in result.outcome.reason
-    assert [what for _, what, _ in said] == ["lease", "alarm"]
+    assert [what for _, what, _ in messages] == ["lease", "alarm"]
     assert path.read_bytes() == before
-    new, _ = carry_out(tmp_path, attempt=2)
-    assert (new.state, new.attempt) == (State.DONE, 2)
+    new, _ = carry_out(tmp_path, try_no=2)
+    assert (new.state, new.try_no) == (State.DONE, 2)
     assert (tmp_path / "dies" / "D1~2.h5").is_file()
     assert path.read_bytes() == before
 

@@ -23,11 +23,11 @@ def die(geometry: Geometry = GEOMETRY) -> NominalDie:
 
 
 def test_is_a_die_and_tells_time() -> None:
-    found: Die = die()
-    assert isinstance(found, Die)
+    rehearsed: Die = die()
+    assert isinstance(rehearsed, Die)
     sense = Sense(row_bias(GEOMETRY, np.zeros(3, np.int64), np.arange(3), 0.1), np.arange(4))
-    assert found.check(sense) == pytest.approx(3e-3)
-    found.idle()
+    assert rehearsed.check(sense) == pytest.approx(3e-3)
+    rehearsed.idle()
 
 
 def test_currents_are_those_of_the_cells() -> None:
@@ -118,9 +118,9 @@ def test_one_open_gate_is_worked_out_by_rows_and_gives_the_same_bits() -> None:
     # a mask that floats nothing takes the way of all other patterns
     nothing = replace(read, floating=np.zeros((n, 9), np.bool_))
     quick, general = die(geometry), die(geometry)
-    found = quick.pulse(Pulse(write, 1e-3, Sense(read, np.arange(4))))
+    reading = quick.pulse(Pulse(write, 1e-3, Sense(read, np.arange(4))))
     expected = general.pulse(Pulse(write, 1e-3, Sense(nothing, np.arange(4))))
-    np.testing.assert_array_equal(found.current, expected.current)
+    np.testing.assert_array_equal(reading.current, expected.current)
     np.testing.assert_array_equal(quick.state, general.state)
     assert 0 < quick.state.sum() < quick.state.size
     cols = rng.integers(0, 4, (n, 2))
@@ -141,5 +141,5 @@ def test_vectors_on_one_kernel_give_the_same_bits_as_pattern_by_pattern(alike: b
     if not alike:
         bias = replace(bias, gate=np.where(rng.random((n, 5)) < 0.5, 3.3, 0.0), col=rng.uniform(0, 0.1, (n, 4)))
     general = replace(bias, floating=np.zeros((n, 9), np.bool_))
-    found, expected = (d.sense(Sense(b, np.array([2, 0]))) for b in (bias, general))
-    np.testing.assert_array_equal(found.current, expected.current)
+    reading, expected = (d.sense(Sense(b, np.array([2, 0]))) for b in (bias, general))
+    np.testing.assert_array_equal(reading.current, expected.current)

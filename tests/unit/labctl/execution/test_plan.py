@@ -1,4 +1,4 @@
-"""What a plan refuses names who asked for it, and what it counts is what the rehearsal did."""
+"""A refusal of a plan names stage and die, and its counts are those of the rehearsal."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

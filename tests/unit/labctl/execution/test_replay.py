@@ -12,9 +12,9 @@ from labctl.core.outcome import Stopped, ending
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
+from labctl.execution.journal_die import JournalDie
 from labctl.execution.nominal_die import NominalDie
 from labctl.execution.recorded_die import RecordedDie
-from labctl.execution.remembered_die import JournalDie
 from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
@@ -33,13 +33,13 @@ class Counting(NominalDie):
         self.done: list[str] = []
         self.dies_at = ""
 
-    def sense(self, sense: Sense) -> Reading:
+    def _sense(self, sense: Sense) -> Reading:
         self._note("sense")
-        return super().sense(sense)
+        return super()._sense(sense)
 
-    def pulse(self, pulse: Pulse) -> Reading:
+    def _pulse(self, pulse: Pulse) -> Reading:
         self._note("pulse")
-        return super().pulse(pulse)
+        return super()._pulse(pulse)
 
     def _note(self, what: str) -> None:
         self.done.append(what)
@@ -83,12 +83,12 @@ def again(folder, act, die, rebuild=Rebuild.NOTHING, stage="one"):
 
 def test_a_real_die_is_not_touched_for_what_the_journal_tells_and_its_pulses_count(tmp_path):
     folder = tmp_path / "D1"
-    said = []
-    die = first(folder, lambda d: said.append(d.pulse(pulses(3))))
+    readings = []
+    die = first(folder, lambda d: readings.append(d.pulse(pulses(3))))
     reading, limited = again(folder, lambda d: d.pulse(pulses(3)), die)
     assert die.done == []
-    assert reading.current.tobytes() == said[0].current.tobytes()
-    assert reading.flag.tobytes() == said[0].flag.tobytes()
+    assert reading.current.tobytes() == readings[0].current.tobytes()
+    assert reading.flag.tobytes() == readings[0].flag.tobytes()
     assert limited.counts[0].tolist() == [[2] * 3] * 2
     assert limited.counts[1].tolist() == [[1] * 3] * 2
 
@@ -103,9 +103,9 @@ def test_it_goes_live_after_the_last_row_and_the_next_time_that_is_told_as_well(
 
     live, _ = again(folder, act, die)
     assert die.done == ["sense"]
-    told, _ = again(folder, act, die)
+    replayed, _ = again(folder, act, die)
     assert die.done == ["sense"]
-    assert told.current.tobytes() == live.current.tobytes()
+    assert replayed.current.tobytes() == live.current.tobytes()
 
 
 def test_an_operation_of_which_the_journal_has_some_patterns_goes_on_with_the_others(tmp_path):
@@ -161,10 +161,10 @@ def test_a_lost_pulse_counts_and_its_cells_are_read_but_it_is_not_given_again(tm
         lost, answer = journal.operations()
         assert (lost.end, answer.kind, answer.intent["answers"]) == (None, "sense", lost.seq)
         np.testing.assert_array_equal(answer.intent["bias"]["row"], np.full((3, 2), 0.1))
-    told, _ = again(folder, lambda d: d.pulse(pulses(3)), die)
+    replayed, _ = again(folder, lambda d: d.pulse(pulses(3)), die)
     assert die.done == ["sense"]
-    assert told.current.tobytes() == reading.current.tobytes()
-    assert told.pulse_flag.tolist() == [Flag.UNKNOWN] * 3
+    assert replayed.current.tobytes() == reading.current.tobytes()
+    assert replayed.pulse_flag.tolist() == [Flag.UNKNOWN] * 3
 
 
 def test_killed_while_it_read_what_a_lost_pulse_did_it_reads_again_and_gives_no_pulse(tmp_path):
@@ -229,7 +229,7 @@ def test_a_rebuilt_die_that_says_something_else_is_not_that_of_the_run(tmp_path)
 
 def test_the_world_of_a_twin_is_told_numbers_that_a_read_in_between_does_not_shift(tmp_path):
     folder = tmp_path / "D1"
-    marks: list[int] = []
+    numbers: list[int] = []
 
     def act(d):
         d.sense(Sense(bias(2, 0.1), np.arange(3)))
@@ -240,14 +240,14 @@ def test_the_world_of_a_twin_is_told_numbers_that_a_read_in_between_does_not_shi
     die = Counting()
     with Journal.open(folder, readonly=False) as journal:
         replay = Replay.of(journal, Rebuild.STATES)
-        replay.mark = marks.append
+        replay.seek = numbers.append
         act(RecordedDie(Limited(die, LIMITS), replay, "one"))
-    assert marks == [0, 2, 3, 4]
+    assert numbers == [0, 2, 3, 4]
     assert die.done == ["sense", "pulse", "sense", "sense"]
 
 
 class Both(Procedure):
-    """Pulse and read a cell, then stop where told."""
+    """Pulse and read a cell, then stop there."""
 
     name = "both"
     then: str = ""

@@ -120,12 +120,12 @@ def test_outputs_that_cannot_be_made_safe_outrank_every_other_reason(tmp_path):
 
 def test_a_run_stops_at_the_safe_point_between_chunks_and_keeps_what_it_has(tmp_path):
     die, limited, journal = make(tmp_path, seconds=0.6)
-    asked = iter([None, None, "stopped by the operator"])
+    reasons = iter([None, None, "stopped by the operator"])
     with journal:
-        outcome = run(Reads(n=7), limited, journal, History(), stop=Stop(lambda: next(asked)))
+        outcome = run(Reads(n=7), limited, journal, History(), stop=Stop(lambda: next(reasons)))
         assert (outcome.status, outcome.exit_code) == (Status.ABORT, 4)
-        found = list(journal.operations())
-        assert [len(o.result["current"]) for o in found] == [2, 2]
+        operations = list(journal.operations())
+        assert [len(o.result["current"]) for o in operations] == [2, 2]
         assert die.idles == 1
 
 
@@ -166,10 +166,10 @@ def test_chunks_last_at_most_about_a_second_and_lose_no_pattern(tmp_path, n, sec
     leases: list[float] = []
     with Journal.create(tmp_path / "D1", {"die": "D1"}) as journal:
         RecordedDie(Limited(die, LIMITS), Replay(journal), "pulses", lease=leases.append).pulse(whole)
-        found = [op.intent["bias"]["row"] for op in journal.operations()]
-    assert [len(row) for row in found] == pieces
-    np.testing.assert_array_equal(np.concatenate(found), whole.bias.row)
-    each = [seconds * len(row) / max(1, n) for row in found]
+        rows = [op.intent["bias"]["row"] for op in journal.operations()]
+    assert [len(row) for row in rows] == pieces
+    np.testing.assert_array_equal(np.concatenate(rows), whole.bias.row)
+    each = [seconds * len(row) / max(1, n) for row in rows]
     assert leases[0::2] == pytest.approx([SLOWER * t + GRACE for t in each])
     assert leases[1::2] == [THINKING] * len(pieces)
 
