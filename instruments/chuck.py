@@ -64,7 +64,7 @@ class ChuckLevels:
     def standing(self, z: Metre) -> str:
         """Return where a chuck at `z` stands, in operator words.
 
-        >>> Levels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6).standing(14.94e-3)
+        >>> ChuckLevels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6).standing(14.94e-3)
         'in contact or close to it, 60.0 um below the contact height'
         """
         if self.at_contact(z):
@@ -84,7 +84,7 @@ class ChuckLevels:
         Args:
             was_down: `before` is where the needles were last put down; a chuck that stays there has not separated.
 
-        >>> levels = Levels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6)
+        >>> levels = ChuckLevels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6)
         >>> levels.separated(14.94e-3, 14.69e-3, was_down=True), levels.separated(14.94e-3, 14.94e-3, was_down=False)
         (True, False)
         """

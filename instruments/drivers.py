@@ -57,7 +57,7 @@ def kind_of(driver: Any) -> DriverKind | None:
     """Return what a driver, or the class of one, is by the methods it has; None if it is nothing of a bench.
 
     >>> kind_of(Keithley2600B), kind_of(ManualProber), kind_of(int)
-    (<Kind.SOURCE: 'source'>, <Kind.PROBER: 'prober'>, None)
+    (<DriverKind.SOURCE: 'source'>, <DriverKind.PROBER: 'prober'>, None)
     """
     for kind, groups in _MARKS.items():
         if any(all(_can(driver, method) for method in methods) for methods in groups):
@@ -68,7 +68,7 @@ def kind_of(driver: Any) -> DriverKind | None:
 def lacking(driver: Any, kind: DriverKind) -> list[str]:
     """Return what a driver lacks of the interface of its kind.
 
-    >>> lacking(Keithley707B, Kind.MATRIX)
+    >>> lacking(Keithley707B, DriverKind.MATRIX)
     []
     """
     return [name for name in _WHOLE[kind] if not _has(driver, name)]

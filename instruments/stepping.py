@@ -27,7 +27,7 @@ def misled(start: ChuckPlace, end: ChuckPlace, pitch: tuple[Metre, Metre]) -> st
     Which way the axes of the map and of the chuck point does not matter. Half a pitch, or half the way between two
     subsites of one die, tells going from standing still and one die from its neighbour.
 
-    >>> misled(Place((0, 0), None, (0.0, 0.0)), Place((2, 0), None, (-10e-3, 0.0)), (5e-3, 5e-3))
+    >>> misled(ChuckPlace((0, 0), None, (0.0, 0.0)), ChuckPlace((2, 0), None, (-10e-3, 0.0)), (5e-3, 5e-3))
     ''
     """
     before, after = ((0.0, 0.0) if p.subsite is None else (p.subsite.x, p.subsite.y) for p in (start, end))

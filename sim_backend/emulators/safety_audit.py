@@ -83,9 +83,9 @@ class SafetyAudit:
     def biased(self, spread: Volt) -> None:
         """Account what the lines of the die differ by now.
 
-        >>> ledger = Ledger(); ledger.touched()
-        >>> for spread in (0.0, 8e-3, 15e-3, 0.0, 0.5): ledger.biased(spread)
-        >>> ledger.first_bias
+        >>> audit = SafetyAudit(); audit.touched()
+        >>> for spread in (0.0, 8e-3, 15e-3, 0.0, 0.5): audit.biased(spread)
+        >>> audit.first_bias
         [0.015]
         """
         if self._first and spread > HOT_VOLTAGE:
@@ -105,7 +105,7 @@ class SafetyAudit:
     def energised_time(self, since: Second = 0.0) -> Second:
         """Return the energised seconds after `since`.
 
-        >>> ledger = Ledger(); ledger.energise(1.0, 3.0); ledger.energised_time(since=2.5)
+        >>> audit = SafetyAudit(); audit.energise(1.0, 3.0); audit.energised_time(since=2.5)
         0.5
         """
         return sum(max(0.0, end - max(begin, since)) for begin, end in self.energised)
