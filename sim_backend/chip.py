@@ -229,8 +229,8 @@ class ChipDie:
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
         self._memory.suffer(own, voltage, self._limits.read_time(sense), luck * bound)
 
-    def begin(self, operation: int) -> None:
-        """Number the luck of what is done from here on as done in `operation`, whatever was done before."""
+    def seek(self, operation: int) -> None:
+        """Set the random streams to the position of `operation`, independent of what was done before."""
         self._count = first_of(operation)
 
     # ---------------------------------------------------------------- helpers

@@ -202,10 +202,10 @@ class SimDie:
             point = array.circuit.operating_point(source, driven, compliance)
         return point.line_voltage, point.line_current, point.limited
 
-    def begin(self, operation: int) -> None:
-        """Number what `hold` does from here on as done in `operation`, whatever was done before.
+    def seek(self, operation: int) -> None:
+        """Set the random stream of `hold` to the position of `operation`, independent of what was done before.
 
-        A world that is built anew meets the same luck in the same operation then.
+        A world that is built anew then draws the same random numbers in the same operation.
         """
         self._count = first_of(operation)
 

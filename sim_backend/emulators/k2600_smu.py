@@ -107,8 +107,8 @@ class Smu:
         self.set = self._defaults()
         world.attach(wire)
 
-    def begin(self, operation: int) -> None:
-        """Number the noise of the readings from here on as that of `operation`, whatever was read before."""
+    def seek(self, operation: int) -> None:
+        """Set the noise of the readings to the position of `operation`, independent of what was read before."""
         self.readings = first_of(operation)
 
     def _defaults(self) -> Settings:
