@@ -29,13 +29,13 @@ def check(bench: BenchFile, sim: SimOption = None, as_json: JsonOption = False) 
 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
     """
-    from instruments.check_bench import look
+    from instruments.check_bench import check_bench
     from labctl.storage.latch import latch_of
 
     found = _bench(bench)
     latch = latch_of(found) if sim is None else None
     with _wires(found, sim) as connect:
-        seen = look(found, connect=connect)
+        seen = check_bench(found, connect=connect)
     screen = console(stderr=as_json)
     wiring = found.wiring
     kernel = wiring.kernels[0]
