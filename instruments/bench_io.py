@@ -152,7 +152,7 @@ class BenchIO:
         self.moved = True
 
     def land(self) -> None:
-        """Bring the bench to the state in which needles may touch and lift: outputs verified off, pads on ground if chosen.
+        """Make the bench ready for needles to touch or lift: outputs verified off, pads on ground if chosen.
 
         No relay moves if this is the present state.
 

@@ -127,7 +127,9 @@ def silence(
 
 
 def emergency_off(name: str, source: Any) -> dict[str, str]:
-    """Set one source to 0 V and off, verified; return the outputs that were on before. Uses `off` if it has no faster way.
+    """Set one source to 0 V and off, verified; return the outputs that were on before.
+
+    Uses `off` if the driver has no faster method.
 
     Raises:
         BaseException: any error of its driver; it is not verified off then.

@@ -106,7 +106,7 @@ def open_bench(
 
     Args:
         nominal: conductances of the die's cells, which choose the measure ranges.
-        connect: makes the wires; None is VISA.
+        connect: makes the transports; None is VISA.
         polarity: of the die.
         ask: puts a sentence to the operator; needed with a manual prober.
         wait: waits for a time, s.
@@ -170,15 +170,15 @@ def _assemble(
     sources: dict[str, SourceMeasure] = {}
     matrices: list[Matrix] = []
     probers: list[Prober] = []
-    wires: list[Transport] = []
+    transports: list[Transport] = []
 
-    def wire(name: str, entry: Any) -> Transport:
-        wires.append(connect(name, entry))
-        return wires[-1]
+    def transport(name: str, entry: Any) -> Transport:
+        transports.append(connect(name, entry))
+        return transports[-1]
 
     try:
         for name, entry in bench.instruments.items():
-            driver = driver_of(name, entry, wire, ask)
+            driver = driver_of(name, entry, transport, ask)
             kind = kind_of(driver)
             if kind is not None and (missing := lacking(driver, kind)):
                 raise BenchError(f"{name}: driver '{entry.driver}' is a {kind} and lacks {', '.join(missing)}")
@@ -196,8 +196,8 @@ def _assemble(
         prober = probers[0] if probers else None
         die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait, permit=permit)
     except BaseException:
-        for opened_wire in wires:
+        for opened in transports:
             with contextlib.suppress(LabError):
-                opened_wire.close()
+                opened.close()
         raise
     return OpenBench(bench, die, sources, matrices[0], prober, {}, wait, permit)

@@ -45,7 +45,7 @@ def test_no_relay_moves_unless_the_guard_lets_it():
     talk = [(">", 'print(channel.getclose("allslots"))'), ("<", "1A01")]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
         Keithley707B(wire, guard=hot).route([])
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="vouches"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="before a guard has verified"):
         Keithley707B(wire).route([])
 
 
