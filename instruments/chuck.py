@@ -1,9 +1,9 @@
 """What the height of a chuck proves about needles, and what it does not.
 
 A station may compensate the contact (topography, wedge, thermal drift): the chuck then stands off the heights that the
-station tells, by an offset that nobody can ask for. So one height below another proves little. A chuck that was told to
-separate and fell by the separation gap has separated, whatever the offset; one that did not move has separated only if
-it stands where no offset within the bound could have it touch.
+station reports, by an offset that cannot be read. So one height below another proves little. A chuck that was
+commanded to separate and fell by the separation gap has separated, for any offset; one that did not move has separated
+only if no offset within the bound would make it touch at its height.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class ChuckLevels:
 
     @property
     def small_gap(self) -> str:
-        """Why the gap cannot tell needles that are up from needles that are down, in operator words; "" if it can."""
+        """Why the gap does not distinguish needles up from needles down, in operator words; "" if it does."""
         least = 2 * self.compensation + self.clearance
         if self.gap >= least - ROUNDING:
             return ""

@@ -1,7 +1,7 @@
 """Which channel feeds which matrix row, which pad hangs on which matrix column, and which lines the pads are.
 
-A crossed wire is found by nobody once a die is broken, so what contradicts itself is refused with both names in the
-message. Matrix rows are taken to be joined across slots (the mainframe's analog backplane).
+A crossed wire breaks dies unnoticed, so a contradiction is refused with both names in the message. Matrix rows are
+taken to be joined across slots (the mainframe's analog backplane).
 """
 
 import re
@@ -84,10 +84,10 @@ class Wiring(Model):
     def fits(self, geometry: Geometry) -> None:
         """Raise BenchError unless the kernels are those of `geometry`."""
         kernel = self.kernels[0]
-        found = (len(self.kernels), len(kernel.rows), len(kernel.cols))
-        if found != geometry.shape:
+        shape = (len(self.kernels), len(kernel.rows), len(kernel.cols))
+        if shape != geometry.shape:
             raise BenchError(
-                f"the wiring is for {found[0]} kernels of {found[1]} x {found[2]} lines; "
+                f"the wiring is for {shape[0]} kernels of {shape[1]} x {shape[2]} lines; "
                 f"the die has {geometry.kernels} of {geometry.n_rows} x {geometry.n_cols}"
             )
         if bool(kernel.gates) != (geometry.kind == "1T1R"):

@@ -122,7 +122,7 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
         def _send(self, data, deadline):
             if data.startswith(b"loadandrunscript"):
                 sent.extend(data.decode().splitlines())
-                self._left = [("<", "0\tdone-1")]
+                self._remaining = [("<", "0\tdone-1")]
             else:
                 super()._send(data, deadline)
 
