@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
-from instruments.fiducial import Fiducial, Found, prove
+from instruments.fiducial import Fiducial, FiducialResult, prove
 from instruments.open_bench import OpenBench
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die import Die
@@ -61,7 +61,7 @@ class OnBench:
         self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
         self.anew = twin is not None
         """Whether the die that is approached next has forgotten what was done to it, as dies of a new twin have."""
-        self._proved: list[Found] = []
+        self._proved: list[FiducialResult] = []
 
     @property
     def rebuild(self) -> Rebuild:
@@ -121,7 +121,7 @@ class OnBench:
         if self._ledger is not None and subject is not None:
             self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
 
-    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[Found]:
+    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[FiducialResult]:
         """Prove on the wafer that the map is where the prober thinks it is; see `instruments.fiducial.prove`.
 
         What was found is noted with the first die that is approached.
@@ -170,7 +170,7 @@ class OnBench:
                 self.twin.close()
 
 
-def _said(found: Found) -> dict[str, Any]:
+def _said(found: FiducialResult) -> dict[str, Any]:
     """Return what was found at a fiducial as a journal holds it."""
     return {"at": list(found.at), "touches": found.touches, "resistance": _by_pads(found.resistance)}
 
