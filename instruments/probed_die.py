@@ -282,7 +282,7 @@ class ProbedDie:
         return total
 
     def _script_time(self, visits: Sequence[RouteVisit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
-        """Return the time of visits in one script, s; with its end if `ends`, and the cold check if `last` on a route."""
+        """Return the time of visits in one script, s; with its end if `ends`, with the cold check if `last`."""
         composer = self._io.new_composer()
         events: Iterator[ChannelStep] = (event for visit in visits for event in composer.visit(visit, act))
         if last:
