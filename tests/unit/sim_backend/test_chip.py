@@ -15,8 +15,7 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.record import History
 from protocols.bias import read_bias, row_bias, vector_bias, write_bias
-from protocols.records import FabricatedDefect as Found
-from protocols.records import KernelSurvey
+from protocols.records import Defect, KernelSurvey
 from protocols.survey import Survey
 from sim_backend import mtj
 from sim_backend.cells import FabricatedDefect, fabricate
@@ -587,15 +586,15 @@ def test_a_survey_finds_what_is_wrong_with_a_chip() -> None:
     many = {"short": "2 %", "open": "2 %", "stuck_p": "2 %", "stuck_ap": "2 %"}
     die = make((3, 25, 20), defects=many)
     rows = [r for r in Survey().run(die, History()) if isinstance(r, KernelSurvey)]
-    found, truth = np.stack([r.defect for r in rows]), die.truth()["defect"]
+    surveyed, truth = np.stack([r.defect for r in rows]), die.truth()["defect"]
     pairs = {
-        FabricatedDefect.NONE: Found.GOOD,
-        FabricatedDefect.SHORT: Found.SHORT,
-        FabricatedDefect.OPEN: Found.OPEN,
-        FabricatedDefect.STUCK_P: Found.STUCK_P,
+        FabricatedDefect.NONE: Defect.GOOD,
+        FabricatedDefect.SHORT: Defect.SHORT,
+        FabricatedDefect.OPEN: Defect.OPEN,
+        FabricatedDefect.STUCK_P: Defect.STUCK_P,
     }
-    pairs |= {FabricatedDefect.STUCK_AP: Found.STUCK_AP}
-    wrong = sum(int((found[truth == made] != named).sum()) for made, named in pairs.items())
+    pairs |= {FabricatedDefect.STUCK_AP: Defect.STUCK_AP}
+    wrong = sum(int((surveyed[truth == made] != named).sum()) for made, named in pairs.items())
     assert wrong <= 0.01 * truth.size
     for made in (FabricatedDefect.SHORT, FabricatedDefect.OPEN):
-        assert (found[truth == made] == pairs[made]).all()
+        assert (surveyed[truth == made] == pairs[made]).all()

@@ -108,7 +108,7 @@ def test_cells_beyond_a_break_come_alive_together():
     [
         (0, -1.0, ValueError, "conductance is -1 S"),
         (0, np.nan, ValueError, "conductance is nan S"),
-        (6, 1.0, IndexError, "cell 6 asked for, the array has 6 cells"),
+        (6, 1.0, IndexError, "no cell 6, the array has 6 cells"),
     ],
 )
 def test_refuses_a_change_that_cannot_be(cell, conductance, error, message):
