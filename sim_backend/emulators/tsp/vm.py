@@ -1,4 +1,4 @@
-"""A real Lua, with nothing in it that reaches outside the instrument.
+"""A real Lua, without access to anything outside the instrument.
 
 No file, no process, no module, no bytecode, no coroutine (its hooks are its own, so it would escape the count). Every
 chunk has a budget of instructions and of seconds; when it is spent the chunk ends in an error that `pcall` cannot
@@ -41,10 +41,10 @@ class Lua:
     """One sandboxed interpreter.
 
     Args:
-        refuse: told every `Refusal` of a callback.
-        operators: what `&`, `|`, `^^`, `<<` and `>>` do, in this order.
+        refuse: called with every `Refusal` of a callback.
+        operators: functions of `&`, `|`, `^^`, `<<` and `>>`, in this order.
         instructions: budget of one chunk.
-        seconds: the same in real time, for what a single instruction can take.
+        seconds: the same in real time, because a single instruction can take long.
         memory: bytes.
     """
 
@@ -84,10 +84,10 @@ class Lua:
         if source.startswith("\x1b"):
             raise TspSyntaxError(1, "unexpected symbol near `\\27'")
         text = translate(source)
-        found = self._host.load(text, "=chunk", *(self._bits if text.startswith(PRELUDE) else ()))
-        if isinstance(found, tuple):
-            raise TspSyntaxError(*_where(str(found[1])))
-        return found
+        chunk = self._host.load(text, "=chunk", *(self._bits if text.startswith(PRELUDE) else ()))
+        if isinstance(chunk, tuple):
+            raise TspSyntaxError(*_where(str(chunk[1])))
+        return chunk
 
     def run(self, chunk: Any) -> None:
         """Run a compiled chunk within its budget; LuaError if it fails."""
@@ -136,11 +136,11 @@ class Lua:
     # -- objects
 
     def function(self, call: Callback) -> Any:
-        """Return `call` as a Lua function; what it raises becomes an error queue entry or a run-time error."""
+        """Return `call` as a Lua function; its errors become error queue entries or run-time errors."""
 
         def guarded(*arguments: Any) -> Any:
             try:
-                answer = call(*arguments)
+                result = call(*arguments)
             except Refusal as refusal:
                 self._refuse(refusal)
                 return (None, None)
@@ -158,9 +158,9 @@ class Lua:
             except BaseException as error:
                 self._crash = error
                 return ("internal error",)
-            if answer is None:
+            if result is None:
                 return (None,)
-            return (None, *answer) if isinstance(answer, tuple) else (None, answer)
+            return (None, *result) if isinstance(result, tuple) else (None, result)
 
         return self._host.wrap(guarded)
 
@@ -175,7 +175,7 @@ class Lua:
         thing: Any = None,
     ) -> Any:
         """Return a table that behaves as an instrument object: attributes behind a metatable with `Getters`,
-        `Setters`, `Objects` and `luatype`, as the keithley2600 package walks it. `thing` is what `thing_of` returns.
+        `Setters`, `Objects` and `luatype`, as the keithley2600 package walks it. `thing_of` returns `thing`.
         """
         self._things.append(thing)
         wrapped = {k: self.function(v) if callable(v) and not _is_lua(v) else v for k, v in (objects or {}).items()}
@@ -199,7 +199,7 @@ class Lua:
         return None if number is None else self._things[int(number)]
 
     def text(self, value: Any) -> str:
-        """Return what `tostring` makes of a value."""
+        """Return a value as `tostring` writes it."""
         return str(self._host.text(value))
 
     def numbers(self, value: Any) -> list[float]:
