@@ -25,9 +25,9 @@ def cells(shape, seed=0):
     return np.random.default_rng(seed).uniform(2e-4, 1e-3, shape)
 
 
-def assert_same(found, wanted, tolerance=1e-13):
+def assert_same(actual, wanted, tolerance=1e-13):
     for name in ("y", "q", "k"):
-        a, b = getattr(found, name), getattr(wanted, name)
+        a, b = getattr(actual, name), getattr(wanted, name)
         assert np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30), name
 
 
