@@ -257,7 +257,7 @@ class Bench(Model):
 
 
 def _has_ground(choice: str | None, key: str, info: ValidationInfo) -> None:
-    """Raise ValueError if what is `grounded` has no ground row in the wiring."""
+    """Raise ValueError if `choice` is grounded and the wiring has no ground row."""
     wiring = info.data.get("wiring")
     if choice == "grounded" and wiring is not None and wiring.ground is None:
         raise ValueError(f"'{key}' needs a ground row, and the wiring has none; add 'ground' there, or leave it open")

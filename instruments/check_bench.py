@@ -15,7 +15,7 @@ from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
 
 StateAndWarnings = tuple[list[str], list[str]]
-"""State of an instrument, and what in it differs from a bench at rest, both in operator words."""
+"""State of an instrument, and its differences from a bench at rest, both in operator words."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class InstrumentState:
         resource: its address; empty if there is no wire.
         identity: its answer to the identity query, firmware included; empty if it did not answer.
         state: its present state, in operator words.
-        wrong: what a person must check before outputs go on; empty if nothing.
+        wrong: faults that a person must check before outputs go on; empty if none.
     """
 
     name: str
@@ -67,7 +67,7 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
 
 
 def _state_of(driver: Any, bench: Bench) -> StateAndWarnings:
-    """Return the state of an instrument, and what in it a person must check."""
+    """Return the state of an instrument, and the faults that a person must check."""
     match kind_of(driver):
         case DriverKind.SOURCE:
             outputs = _outputs(driver)

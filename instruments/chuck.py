@@ -1,4 +1,4 @@
-"""What the height of a chuck proves about needles, and what it does not.
+"""What the height of a chuck proves about the needles.
 
 A station may compensate the contact (topography, wedge, thermal drift): the chuck then stands off the heights that the
 station reports, by an offset that cannot be read. So one height below another proves little. A chuck that was

@@ -1,4 +1,4 @@
-"""Make a bench safe, whatever its instruments are doing and whoever drives them.
+"""Make a bench safe, in any state of its instruments and with any drivers.
 
 Sources come first, in parallel and each with its own patience, so that a dead one delays no other: abort, 0 V and off
 are the first bytes on a fresh connection, queries follow. Relays open when every source is verified off. The kind of an
@@ -42,8 +42,8 @@ class Safed:
     """A bench that was made safe.
 
     Args:
-        verified: what was verified of each instrument, by its name, in operator words.
-        met: what was energised or closed before, such as {"smu1.smua": "on at 0.1 V"}; empty if at rest.
+        verified: verified state of each instrument, by its name, in operator words.
+        met: outputs and relays that were on or closed before, such as {"smu1.smua": "on at 0.1 V"}; empty if at rest.
     """
 
     verified: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class Safed:
 
     @property
     def text(self) -> str:
-        """What was verified, in operator words."""
+        """The verified states, in operator words."""
         return _grouped(self.verified) or "this bench has no instrument that could be live"
 
 

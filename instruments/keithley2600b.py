@@ -10,7 +10,7 @@ A running script accepts only `abort`, and a link may fail between two scripts. 
 protected call, within a time that the host computes and the instrument's own timer enforces, and every script ends
 with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`).
 
-One module of 450 lines, because a driver is one file and one class.
+One module of 480 lines, because a driver is one file and one class.
 """
 
 import contextlib

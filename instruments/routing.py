@@ -7,7 +7,7 @@ V/2 on all half-selected lines. Sources that move are taken from the front of th
 from behind them, so that a pulse's channels sit in one instrument and its script times it.
 
 A pattern that senses more columns than channels are free becomes several visits. Reads of one batch that need the
-same route follow each other, whatever pattern they are of, and the columns are gone through to and fro, so that few
+same route follow each other, of any pattern, and the columns are visited to and fro, so that few
 relays move. All of it is array work over the whole batch.
 
 Channels are counted from 0 here; the caller maps them to channels of the bench (`RouteVisits.on`).

@@ -109,7 +109,7 @@ class Chains:
         to_sense: (m, n) S from row node (i, j) through cell (i, j) to the sense terminal of column j.
 
     Going down a column, the nodes above segment i are seen from it as ``total[i]`` siemens; ``damping[i]``
-    of what enters node i from above leaves it downwards, and ``mesh[i] = resistance[i] * damping[i]``
+    of the current that enters node i from above leaves it downwards, and ``mesh[i] = resistance[i] * damping[i]``
     scales the coupling between row nodes that remains after its elimination.
     """
 
@@ -242,7 +242,7 @@ class ChainSweep:
         no_wire, all_wired = [bool(w.all()) for w in wireless], [not w.any() for w in wireless]
         alike = [*(bool((a == b).all()) for a, b in pairwise(to_left)), False]  # as the column to the right
         least: list[float] = list(to_left.min(axis=1))
-        everyone, nobody, ones = np.arange(m), np.arange(0), np.ones(m)
+        all_rows, no_rows, ones = np.arange(m), np.arange(0), np.ones(m)
         to_terminals, arriving = cols[:, n], list(np.ascontiguousarray(chains.to_sense.T))
         both = np.empty((m, m), order="F")
         for j in range(n - 1, -1, -1):
@@ -265,7 +265,7 @@ class ChainSweep:
                 if keep:
                     full = mirrored(inverse)
                     np.fill_diagonal(full, inverse.diagonal())
-                    self.steps.append(_Step(everyone, nobody, full, left, np.zeros((m, 0))))
+                    self.steps.append(_Step(all_rows, no_rows, full, left, np.zeros((m, 0))))
                 continue
             gone, kept = np.flatnonzero(~wireless[j]), np.flatnonzero(wireless[j])
             rows = mirrored(-nodal)

@@ -230,7 +230,7 @@ class ChipDie:
         self._memory.suffer(own, voltage, self._limits.read_time(sense), uniform * bound)
 
     def seek(self, operation: int) -> None:
-        """Set the random streams to the position of `operation`, independent of what was done before."""
+        """Set the random streams to the position of `operation`, independent of earlier operations."""
         self._count = first_of(operation)
 
     # ---------------------------------------------------------------- helpers

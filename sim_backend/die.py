@@ -203,7 +203,7 @@ class SimDie:
         return point.line_voltage, point.line_current, point.limited
 
     def seek(self, operation: int) -> None:
-        """Set the random stream of `hold` to the position of `operation`, independent of what was done before.
+        """Set the random stream of `hold` to the position of `operation`, independent of earlier operations.
 
         A world that is built anew then draws the same random numbers in the same operation.
         """

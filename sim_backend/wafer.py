@@ -24,7 +24,7 @@ _FRACTIONS = ("short", "open", "stuck_p", "stuck_ap", "low_tmr", "broken_line")
 
 
 class Variation(Model):
-    """How one property varies from die to die, all as ratios of it; the logarithm is what adds up."""
+    """Variation of one property from die to die, as ratios of it; logarithms add."""
 
     sigma: Fraction = Field(0.0, description="random part of a die, standard deviation of the logarithm." + _OURS)
     radial: Ratio = Field(0.0, ge=-10, le=10, description="at the edge against the centre, quadratic between." + _OURS)

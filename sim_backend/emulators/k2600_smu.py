@@ -108,7 +108,7 @@ class Smu:
         world.attach(wire)
 
     def seek(self, operation: int) -> None:
-        """Set the noise of the readings to the position of `operation`, independent of what was read before."""
+        """Set the noise of the readings to the position of `operation`, independent of earlier readings."""
         self.readings = first_of(operation)
 
     def _defaults(self) -> Settings:

@@ -70,7 +70,7 @@ class Lua:
             max_memory=memory,
             attribute_filter=_no_attributes,
         )
-        self._host: Any = self._runtime.execute(HOST, self._poll, self._judge, 1000)
+        self._host: Any = self._runtime.execute(HOST, self._poll, self._check_work, 1000)
         self.globals: Any = self._host.env
         self._things: list[Any] = []
         self._deny = self.function(self._refuse_write)
@@ -114,12 +114,12 @@ class Lua:
             return "instruction limit exceeded"
         return "script deadline exceeded" if time.monotonic() > self._deadline else None
 
-    def _judge(self, kind: str, size: float, what: Any) -> str | None:
+    def _check_work(self, kind: str, size: float, argument: Any) -> str | None:
         if kind == "rep":
-            return "resulting string too large" if size * max(float(what), 0.0) > _TEXT else None
-        what = str(what)
-        greedy = sum(what.count(c) for c in "*+-")
-        if size > _TEXT or (size * len(what) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
+            return "resulting string too large" if size * max(float(argument), 0.0) > _TEXT else None
+        pattern = str(argument)
+        greedy = sum(pattern.count(c) for c in "*+-")
+        if size > _TEXT or (size * len(pattern) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
             return "pattern too complex for a text this long"
         return None
 
