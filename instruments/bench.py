@@ -1,4 +1,4 @@
-"""A bench as its file describes it: instruments, wiring, limits, and what is done around every operation.
+"""The bench file: instruments, wiring, limits, and the settings around every operation.
 
 Values marked [?] are engineering defaults that no manual gives; they belong to a bench and are measured there.
 """
@@ -21,7 +21,7 @@ from labctl.core.units import Ampere, Ohm, Second, Unit, Volt
 VoltPerSecond = Annotated[float, Unit("V/s")]
 
 
-class _Reached(Model):
+class _Addressed(Model):
     """An instrument at an address."""
 
     resource: str = Field(min_length=1, description="VISA address; nothing is searched for")
@@ -32,7 +32,7 @@ class _Reached(Model):
     )
 
 
-class _Tsp(_Reached):
+class _Tsp(_Addressed):
     """An instrument that runs scripts."""
 
     dead_socket: int | None = Field(
@@ -70,7 +70,7 @@ class MatrixEntry(_Tsp):
         return self
 
 
-class SentioEntry(_Reached, SentioOptions):
+class SentioEntry(_Addressed, SentioOptions):
     """An MPI SENTIO prober."""
 
     driver: Literal["mpi_sentio"]
@@ -82,14 +82,14 @@ class ManualEntry(Model):
     driver: Literal["manual_prober"]
 
 
-class OtherEntry(_Reached):
-    """Somebody else's driver, registered under the entry point group ``labctl.instruments``."""
+class OtherEntry(_Addressed):
+    """A third-party driver, registered under the entry point group ``labctl.instruments``."""
 
     driver: str
     options: dict[str, Any] = Field(default_factory=dict)
 
 
-def _which(value: Any) -> str:
+def _entry_kind(value: Any) -> str:
     driver = value.get("driver") if isinstance(value, dict) else getattr(value, "driver", None)
     return str(driver) if driver in ("keithley2600b", "keithley707b", "mpi_sentio", "manual_prober") else "other"
 
@@ -100,12 +100,12 @@ Entry = Annotated[
     | Annotated[SentioEntry, Tag("mpi_sentio")]
     | Annotated[ManualEntry, Tag("manual_prober")]
     | Annotated[OtherEntry, Tag("other")],
-    Discriminator(_which),
+    Discriminator(_entry_kind),
 ]
 
 
 class BenchLimits(Model):
-    """What this bench may do to any die, whatever a campaign asks for."""
+    """Limits of this bench for every die, above the limits of a campaign."""
 
     v_towards_p: Volt = Field(gt=0, description="highest cell voltage in the direction that writes P")
     v_towards_ap: Volt = Field(gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)")
@@ -121,7 +121,7 @@ class BenchLimits(Model):
 
 
 class Outputs(Model):
-    """What outputs do when they do not measure."""
+    """State of outputs between measurements."""
 
     off_state: OffState = Field(default=OffState.NORMAL, description="between dies; only high_z opens the relay")
     off_limit: Ampere = Field(default=1e-6, gt=0, description="current limit while off")
@@ -151,7 +151,7 @@ class Reads(Model):
 
 
 class Contact(Model):
-    """The contact check: continuity of known structures at a voltage that hurts nobody."""
+    """The contact check: continuity of known structures at a harmless voltage."""
 
     voltage: Volt = Field(default=15e-3, ge=1e-3, le=15e-3, description="the first voltage on a die after a touch")
     limit: Ampere = Field(default=10e-6, gt=0, le=100e-6)
@@ -216,12 +216,12 @@ class Bench(Model):
         return value
 
     @model_validator(mode="after")
-    def _whole(self) -> Self:
+    def _consistent(self) -> Self:
         kinds = {name: entry.driver for name, entry in self.instruments.items()}
         for kind, most in (("keithley707b", 1), ("mpi_sentio", 1), ("manual_prober", 1)):
-            found = [name for name, driver in kinds.items() if driver == kind]
-            if len(found) > most:
-                raise ValueError(f"{' and '.join(found)} are both {kind}; a bench has one")
+            names = [name for name, driver in kinds.items() if driver == kind]
+            if len(names) > most:
+                raise ValueError(f"{' and '.join(names)} are both {kind}; a bench has one")
         if "mpi_sentio" in kinds.values() and "manual_prober" in kinds.values():
             raise ValueError("a bench has one prober, motorised or manual")
         for channel in self.wiring.channels:
@@ -257,7 +257,7 @@ class Bench(Model):
 
 
 def _has_ground(choice: str | None, key: str, info: ValidationInfo) -> None:
-    """Raise ValueError if what is `grounded` has no ground row in the wiring."""
+    """Raise ValueError if `choice` is grounded and the wiring has no ground row."""
     wiring = info.data.get("wiring")
     if choice == "grounded" and wiring is not None and wiring.ground is None:
         raise ValueError(f"'{key}' needs a ground row, and the wiring has none; add 'ground' there, or leave it open")

@@ -1,7 +1,8 @@
-"""The hands of a probed die: outputs on and off, relays, and the proof that nothing is energised before they move.
+"""Switching of a bench for a probed die: outputs on and off, relays, and the check that all is cold before they move.
 
-What is true of the bench at any moment is kept here and nowhere else: outputs on, sources proved cold, relays closed,
-and whether something broke off. Everything that is not understood is a fault, and a fault ends with `idle` alone.
+The state of the bench is kept here and nowhere else: outputs on, sources verified cold, relays closed, and the fault,
+if any. Everything unexpected is a fault; only `idle` ends a fault. One module of 310 lines because all of it guards
+this one state.
 """
 
 import contextlib
@@ -29,8 +30,8 @@ class BenchIO:
     Args:
         bench: limits, waits and wiring.
         sources, matrix, prober: as in `ProbedDie`; the guards of matrix and prober are set here.
-        wait: lets a time pass, s.
-        permit: raises when nothing may be energised; asked anew before every operation.
+        wait: waits for a time, s.
+        permit: raises when nothing may be energised; called before every operation.
 
     Visits use the channels `active` of the instruments `working`: all, if levels stand between two calls of every
     source (`stands`); otherwise those of the one instrument that has most.
@@ -48,38 +49,38 @@ class BenchIO:
         self.bench, self.matrix, self.prober, self._wait, self._permit = bench, matrix, prober, wait, permit
         names = self._names = list(sources)
         self._patience = {name: getattr(entry, "patience", 0.0) for name, entry in bench.instruments.items()}
-        found = [channel.partition(".") for channel in bench.wiring.channels]
-        missing = sorted({name for name, _, _ in found} - set(names))
+        wired_channels = [channel.partition(".") for channel in bench.wiring.channels]
+        missing = sorted({name for name, _, _ in wired_channels} - set(names))
         if missing:
             raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
         self.units = list(sources.values())
-        self.channels = [SourceChannel(names.index(name), part) for name, _, part in found]
+        self.channels = [SourceChannel(names.index(name), part) for name, _, part in wired_channels]
         wired = sorted({channel.instrument for channel in self.channels})
         self.stands = all(self.units[unit].capabilities.stands for unit in wired)
         self.active = tuple(range(len(self.channels))) if self.stands else self._largest(wired)
         self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
         self.composer = self.new_composer()
         self.moved = False
-        """Needles were moved, and have carried no voltage since: the first is that of the contact check."""
+        """Needles were moved and have carried no voltage since; the first voltage is that of the contact check."""
         self._ready = self.cold = False
         self._closed: frozenset[str] | None = None
         self._fault = ""
         self.ranges = self._common_ranges()
-        matrix.guard = self._vouch_cold
+        matrix.guard = self._require_cold
         if prober is not None:
-            prober.guard = self._let_move
+            prober.guard = self._permit_motion
 
     def idle(self) -> None:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
 
-        After a fault, or where the orderly way fails, the sources are ended at once and without a ramp
+        After a fault, or if the orderly sequence fails, the sources are switched off at once and without a ramp
         (`instruments.emergency`). Relays open when every source is verified off; otherwise they stay.
 
         Raises:
             InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
         """
         orderly, self._fault = not self._fault, "the bench was not made safe"
-        notes = self._come_down() if orderly and self._ready else []
+        notes = self._ramp_down() if orderly and self._ready else []
         self._ready = self.cold = False
         sources = dict(zip(self._names, self.units, strict=True))
         if orderly and not notes:
@@ -94,29 +95,29 @@ class BenchIO:
             raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed.values(), *notes])}{stay}")
         self._fault = ""
 
-    def _come_down(self) -> list[str]:
-        """Have outputs at 0 V and relays open, outputs still on; return what went wrong."""
+    def _ramp_down(self) -> list[str]:
+        """Set outputs to 0 V and open relays, outputs still on; return the errors."""
         try:
             self.go_cold(range(len(self.channels)))
             self.matrix.route(())
-        except BaseException as error:  # a stranger's driver may raise anything
+        except BaseException as error:  # a third-party driver may raise anything
             return [str(error) or type(error).__name__]
         return []
 
     def _off(self, name: str, unit: SourceMeasure, notes: list[str]) -> bool:
-        """Have one source ramped down, off and verified; return whether it is, and note what went wrong."""
+        """Ramp one source down, switch it off and verify; return whether it is off. Errors are appended to `notes`."""
         try:
             unit.off(self.bench.limits.ramp_rate)
-        except BaseException as error:  # a stranger's driver may raise anything
+        except BaseException as error:  # a third-party driver may raise anything
             notes.append(f"{name}: {error}")
             return False
         return True
 
     def _open_relays(self, *, urgent: bool) -> dict[str, str]:
-        """Have every relay open, verified; return what went wrong by the matrix's name.
+        """Open every relay and verify; return the error by the matrix's name.
 
         Args:
-            urgent: the matrix may be busy: what it does is ended first, as it is before every new try.
+            urgent: the matrix may be busy: its command is aborted first, as before every new try.
         """
         tries = itertools.count(int(urgent))
 
@@ -124,13 +125,13 @@ class BenchIO:
             if next(tries):
                 emergency_open(self.matrix.name, self.matrix)
             self.matrix.route(())
-            left = self.matrix.closed()
-            if left:
-                raise InstrumentError(f"{self.matrix.name}: {len(left)} relays are still closed")
+            closed = self.matrix.closed()
+            if closed:
+                raise InstrumentError(f"{self.matrix.name}: {len(closed)} relays are still closed")
 
         try:
             persist(act, self._patience.get(self.matrix.name, 0.0), self._wait)
-        except BaseException as error:  # a stranger's driver may raise anything
+        except BaseException as error:  # a third-party driver may raise anything
             return {self.matrix.name: str(error) or type(error).__name__}
         return {}
 
@@ -139,21 +140,21 @@ class BenchIO:
         self._verify(frozenset())
 
     def verify_landing(self) -> None:
-        """Read back that every output is off and the relays are those to land with; InstrumentError if not.
+        """Read back that every output is off and the landing relays are closed; InstrumentError if not.
 
-        Changes nothing; `land` makes it so.
+        Changes nothing; `land` establishes this state.
         """
         self._verify(self.bench.landing)
 
-    def _let_move(self) -> None:
-        """Guard of the prober: raise unless the bench is as needles may touch and lift."""
+    def _permit_motion(self) -> None:
+        """Guard of the prober: raise unless needles may touch and lift."""
         self.verify_landing()
         self.moved = True
 
     def land(self) -> None:
-        """Have the bench as needles may touch and lift: outputs verified off, every pad on ground if it lands so.
+        """Make the bench ready for needles to touch or lift: outputs verified off, pads on ground if chosen.
 
-        No relay moves if it is so already.
+        No relay moves if this is the present state.
 
         Raises:
             InstrumentError: an output is not verified off, or a pad not on ground; nothing may move.
@@ -182,24 +183,24 @@ class BenchIO:
             )
 
     def carry_out(self, events: Iterable[ChannelStep]) -> list[tuple[Tag, Sample]]:
-        """Run events as one call of each instrument in turn; return the samples with what they are for."""
-        found: list[tuple[Tag, Sample]] = []
+        """Run events as one call of each instrument in turn; return the samples with their tags."""
+        samples: list[tuple[Tag, Sample]] = []
         self.cold = False
         try:
-            for unit, held in calls(self.composer.script(events), self.channels):
-                samples = self.units[unit].run([event.step for event in held])
-                tags = [event.tag for event in held if isinstance(event.step, Measure | Watch)]
-                found += [(tag, sample) for tag, sample in zip(tags, samples, strict=True) if tag is not None]
+            for unit, script in calls(self.composer.script(events), self.channels):
+                readings = self.units[unit].run([event.step for event in script])
+                tags = [event.tag for event in script if isinstance(event.step, Measure | Watch)]
+                samples += [(tag, sample) for tag, sample in zip(tags, readings, strict=True) if tag is not None]
         except BaseException:
             self._fault = "an operation broke off; idle the bench first"
             raise
-        return found
+        return samples
 
     def go_cold(self, used: Iterable[int]) -> None:
-        """Have those of the channels `used` that are on at 0 V behind the low limit; prove it by reading V and A."""
+        """Set those of the channels `used` that are on to 0 V behind the low limit; verify by reading V and A."""
         wanted, hot = tuple(c for c in used if c in self.active), ""
-        for attempt in range(COLD_TRIES):
-            if attempt:
+        for repeat in range(COLD_TRIES):
+            if repeat:
                 self._wait(self.bench.settling.source)
             hot = self.hot(self.carry_out(self.composer.cold(wanted)))
             if not hot:
@@ -208,10 +209,10 @@ class BenchIO:
         self._fault = hot
         raise InstrumentError(f"{hot}; no relay moves")
 
-    def hot(self, found: Iterable[tuple[Tag, Sample]]) -> str:
-        """Return what the readings at 0 V say against moving a relay; empty if nothing."""
+    def hot(self, samples: Iterable[tuple[Tag, Sample]]) -> str:
+        """Return the first reading at 0 V that forbids moving a relay, in words; empty if none."""
         outputs = self.bench.outputs
-        for tag, sample in found:
+        for tag, sample in samples:
             cold = abs(sample.voltage) <= outputs.cold_voltage and abs(sample.current) <= outputs.cold_current
             if tag.kind == COLD and not cold:
                 name = self.bench.wiring.sources[tag.visit]
@@ -219,22 +220,22 @@ class BenchIO:
         return ""
 
     def route(self, closed: Iterable[str]) -> None:
-        """Have exactly these relays closed, settled; no line floats on the way if the bench says so."""
+        """Close exactly these relays and let them settle; no line floats meanwhile if the bench file says so."""
         wanted, present = frozenset(closed), self._closed
         if wanted == present:
             return
         self._closed, before = None, self._fault
         self._fault = "a route broke off; idle the bench first"
-        for relays in self._way(self.matrix.closed() if present is None else present, wanted):
+        for relays in self._route_steps(self.matrix.closed() if present is None else present, wanted):
             self.matrix.route(relays)
             self._wait(self.bench.settling.relays)
         self._closed, self._fault = wanted, before
 
-    def _way(self, present: frozenset[str], wanted: frozenset[str]) -> list[frozenset[str]]:
+    def _route_steps(self, present: frozenset[str], wanted: frozenset[str]) -> list[frozenset[str]]:
         """Return the sets of closed relays that lead from one route to the next.
 
-        With lines grounded between routes every line of either is put on ground, then on its new source, and leaves
-        ground only then; all sources are at 0 V meanwhile, or the matrix's guard stops it.
+        With lines grounded between routes, every line of either is connected to ground, then to its new source, then
+        disconnected from ground; all sources are at 0 V meanwhile, or the guard of the matrix refuses.
         """
         ground = self.bench.wiring.ground
         if self.bench.outputs.between_routes == "open" or ground is None:
@@ -243,12 +244,12 @@ class BenchIO:
         return [present | lines, wanted | lines, wanted]
 
     def energise(self) -> None:
-        """Have the outputs that visits use on at 0 V, needles verified in contact; nothing happens if they are on.
+        """Switch the outputs that visits use on at 0 V, needles verified in contact; nothing happens if they are on.
 
         No channel is on a pad before: relays are open, or every pad is on ground as it was when the needles touched.
 
         Raises:
-            SwitchedOff: `permit` does not let it happen; `idle` takes down what was on.
+            SwitchedOff: `permit` refuses; `idle` switches off the outputs that were on.
         """
         if self._fault:
             raise InstrumentError(f"the bench must be made safe first: {self._fault}")
@@ -280,7 +281,7 @@ class BenchIO:
         self.composer = self.new_composer()
         self._ready, self._fault = True, ""
         self.go_cold(self.active)
-        self._permit()  # forbidden between the last look and the output: it ends at 0 V
+        self._permit()  # refused between the last check and the output: it ends at 0 V
 
     def new_composer(self) -> Composer:
         """Return a composer of steps for sources that have just been switched on."""
@@ -292,19 +293,19 @@ class BenchIO:
         largest: list[int] = max(by_unit, key=len)
         return tuple(largest)
 
-    def _vouch_cold(self) -> None:
-        """Guard of the matrix: raise unless every source was last proved at 0 V or off."""
+    def _require_cold(self) -> None:
+        """Guard of the matrix: raise unless every source was last verified at 0 V or off."""
         if not self.cold:
-            raise InstrumentError("relays stay as they are: the sources are not proved to be at 0 V")
+            raise InstrumentError("relays stay as they are: the sources are not verified at 0 V")
 
     def _common_ranges(self) -> FloatArray:
         """Return the current ranges that every source has, A, ascending, up to the one that holds the compliance."""
         common = set.intersection(*(set(unit.capabilities.ranges_i) for unit in self.working))
-        found = sorted(common)
-        top = next((k for k, r in enumerate(found) if r >= self.bench.limits.compliance * (1 - 1e-9)), None)
+        ranges = sorted(common)
+        top = next((k for k, r in enumerate(ranges) if r >= self.bench.limits.compliance * (1 - 1e-9)), None)
         if top is None:
             raise BenchError(f"no current range of the sources holds {self.bench.limits.compliance:.3g} A")
-        return np.array(found[: top + 1])
+        return np.array(ranges[: top + 1])
 
     def range_for(self, current: Ampere) -> Ampere:
         """Return the smallest measure range that holds `current`, A."""
@@ -312,5 +313,5 @@ class BenchIO:
 
     def apertures(self) -> tuple[Second, Second]:
         """Return the shortest and the longest integration time that every source can do, s."""
-        found = [unit.capabilities.apertures for unit in self.working]
-        return max(short for short, _ in found), min(long for _, long in found)
+        apertures = [unit.capabilities.apertures for unit in self.working]
+        return max(short for short, _ in apertures), min(long for _, long in apertures)

@@ -1,4 +1,4 @@
-"""What is on the bus: every instrument of a bench asked who it is and what it does, with nothing set and nothing moved.
+"""The bench check: identity and state of every instrument of a bench, with nothing set and nothing moved.
 
 For the first minute at a bench, and for the minute after something went wrong.
 """
@@ -14,19 +14,19 @@ from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
 
-Said = tuple[list[str], list[str]]
-"""What an instrument does now, and what of it is not as a bench at rest should be."""
+StateAndWarnings = tuple[list[str], list[str]]
+"""State of an instrument, and its differences from a bench at rest, both in operator words."""
 
 
 @dataclass(frozen=True)
-class Seen:
-    """What one instrument of a bench said when it was looked at.
+class InstrumentState:
+    """Identity and state of one instrument of a bench.
 
     Args:
         resource: its address; empty if there is no wire.
-        identity: what it says it is, firmware included; empty if it did not answer.
-        state: in operator words, what it does now.
-        wrong: what a person has to look at before outputs go on; empty if nothing.
+        identity: its answer to the identity query, firmware included; empty if it did not answer.
+        state: its present state, in operator words.
+        wrong: faults that a person must check before outputs go on; empty if none.
     """
 
     name: str
@@ -37,18 +37,18 @@ class Seen:
     wrong: tuple[str, ...] = ()
 
 
-def look(bench: Bench, *, connect: Connect | None = None) -> list[Seen]:
-    """Ask every instrument of a bench who it is and what it does; nothing is set and nothing moves.
+def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[InstrumentState]:
+    """Query identity and state of every instrument of a bench; nothing is set and nothing moves.
 
-    Each is asked by itself, so that one that does not answer hides no other.
+    Each is queried by itself, so that one that does not answer hides no other.
     """
     connect = connect or visa()
-    found = []
+    states = []
     for name, entry in bench.instruments.items():
         resource = getattr(entry, "resource", "")
-        seen = Seen(name, entry.driver, resource)
+        instrument = InstrumentState(name, entry.driver, resource)
         if isinstance(entry, ManualEntry):
-            found.append(replace(seen, identity="moved by hand"))
+            states.append(replace(instrument, identity="moved by hand"))
             continue
         identity = ""
         state: list[str] = []
@@ -62,12 +62,12 @@ def look(bench: Bench, *, connect: Connect | None = None) -> list[Seen]:
                 driver.close()
         except Exception as error:
             wrong.append(str(error) if isinstance(error, LabError) else f"its driver failed: {error!r}")
-        found.append(replace(seen, identity=identity, state=tuple(state), wrong=tuple(wrong)))
-    return found
+        states.append(replace(instrument, identity=identity, state=tuple(state), wrong=tuple(wrong)))
+    return states
 
 
-def _state_of(driver: Any, bench: Bench) -> Said:
-    """Return what an instrument does now, and what of it a person has to look at."""
+def _state_of(driver: Any, bench: Bench) -> StateAndWarnings:
+    """Return the state of an instrument, and the faults that a person must check."""
     match kind_of(driver):
         case DriverKind.SOURCE:
             outputs = _outputs(driver)
@@ -78,46 +78,46 @@ def _state_of(driver: Any, bench: Bench) -> Said:
             return _chuck(driver)
         case DriverKind.PROBER:
             return [f"needles {'in contact' if driver.in_contact() else 'not in contact'}"], []
-    return [], ["its driver is neither a source nor a matrix nor a prober: nothing of it can be made safe"]
+    return [], ["its driver is neither a source nor a matrix nor a prober; it cannot be made safe"]
 
 
-def _both(one: Said, other: Said) -> Said:
+def _both(one: StateAndWarnings, other: StateAndWarnings) -> StateAndWarnings:
     return one[0] + other[0], one[1] + other[1]
 
 
-def _outputs(source: SourceMeasure) -> Said:
+def _outputs(source: SourceMeasure) -> StateAndWarnings:
     state, wrong = [], []
-    for channel, now in source.state().items():
-        on = "ON" if now.output else "off"
-        state.append(f"{channel}: output {on}, level {now.level:.6g} V, limit {now.limit:.6g} A")
-        if now.output:
-            wrong.append(f"{channel} is on at {now.level:.6g} V; 'labctl off' makes the bench safe")
+    for name, channel in source.state().items():
+        on = "ON" if channel.output else "off"
+        state.append(f"{name}: output {on}, level {channel.level:.6g} V, limit {channel.limit:.6g} A")
+        if channel.output:
+            wrong.append(f"{name} is on at {channel.level:.6g} V; 'labctl off' makes the bench safe")
     return state, wrong
 
 
-def _interlocks(source: Keithley2600B) -> Said:
+def _interlocks(source: Keithley2600B) -> StateAndWarnings:
     state, wrong = [], []
     for channel, (acts, asserted) in source.interlocks().items():
-        line = {True: "asserted", False: "NOT asserted", None: "not told"}[asserted]
+        line = {True: "asserted", False: "NOT asserted", None: "not reported"}[asserted]
         state.append(f"{channel}: output enable {line}, {'switches the output off' if acts else 'ignored'}")
         if acts and asserted is False:
             wrong.append(f"{channel}: the output-enable line is open; no output goes on before it is closed")
     return state, wrong
 
 
-def _relays(matrix: Matrix, bench: Bench) -> Said:
+def _relays(matrix: Matrix, bench: Bench) -> StateAndWarnings:
     closed = sorted(matrix.closed())
     wiring = bench.wiring
     sources = range(len(wiring.sources) + (wiring.ground is not None))
     known = {wiring.crosspoint(pad, source) for pad in wiring.pads for source in sources}
-    strange = [relay for relay in closed if relay not in known]
+    unknown = [relay for relay in closed if relay not in known]
     wrong = [f"{len(closed)} relays are closed; 'labctl off' opens them"] if closed else []
-    if strange:
-        wrong.append(f"{', '.join(strange[:8])} closed, and not in the wiring of this bench")
+    if unknown:
+        wrong.append(f"{', '.join(unknown[:8])} closed, and not in the wiring of this bench")
     return [f"closed: {', '.join(closed[:12]) or 'none'}{' and more' if len(closed) > 12 else ''}"], wrong
 
 
-def _chuck(prober: MpiSentio) -> Said:
+def _chuck(prober: MpiSentio) -> StateAndWarnings:
     h = prober.heights()
     where, doubts = prober.standing()
     heights = ", ".join(
@@ -132,6 +132,6 @@ def _chuck(prober: MpiSentio) -> Said:
     state = [
         f"chuck {where}; {heights}",
         f"{prober.touches()} touches on its counter",
-        f"stepping contact mode and compensation: no command reads them; {STEPPING} is set before the first step",
+        f"stepping contact mode and compensation: they cannot be read; {STEPPING} is set before the first step",
     ]
     return state, doubts

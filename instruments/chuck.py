@@ -1,9 +1,9 @@
-"""What the height of a chuck proves about needles, and what it does not.
+"""What the height of a chuck proves about the needles.
 
 A station may compensate the contact (topography, wedge, thermal drift): the chuck then stands off the heights that the
-station tells, by an offset that nobody can ask for. So one height below another proves little. A chuck that was told to
-separate and fell by the separation gap has separated, whatever the offset; one that did not move has separated only if
-it stands where no offset within the bound could have it touch.
+station reports, by an offset that cannot be read. So one height below another proves little. A chuck that was
+commanded to separate and fell by the separation gap has separated, for any offset; one that did not move has separated
+only if no offset within the bound would make it touch at its height.
 """
 
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ class ChuckLevels:
 
     @property
     def small_gap(self) -> str:
-        """Why the gap cannot tell needles that are up from needles that are down, in operator words; "" if it can."""
+        """Why the gap does not distinguish needles up from needles down, in operator words; "" if it does."""
         least = 2 * self.compensation + self.clearance
         if self.gap >= least - ROUNDING:
             return ""
@@ -64,7 +64,7 @@ class ChuckLevels:
     def standing(self, z: Metre) -> str:
         """Return where a chuck at `z` stands, in operator words.
 
-        >>> Levels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6).standing(14.94e-3)
+        >>> ChuckLevels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6).standing(14.94e-3)
         'in contact or close to it, 60.0 um below the contact height'
         """
         if self.at_contact(z):
@@ -84,7 +84,7 @@ class ChuckLevels:
         Args:
             was_down: `before` is where the needles were last put down; a chuck that stays there has not separated.
 
-        >>> levels = Levels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6)
+        >>> levels = ChuckLevels(15e-3, 250e-6, 50e-6, 100e-6, 50e-6, 2e-6)
         >>> levels.separated(14.94e-3, 14.69e-3, was_down=True), levels.separated(14.94e-3, 14.94e-3, was_down=False)
         (True, False)
         """

@@ -1,7 +1,7 @@
-"""Needles on pads, gently: touch, check the continuity of known structures at a voltage that hurts nobody, touch again.
+"""Needles on pads: touch, check the continuity of known structures at a harmless voltage, touch again.
 
-Every touch wears the pads, so there are few new tries and a quota over the die's life; the built-in contact check of
-a source is not used, because it needs a milliampere.
+Every touch wears the pads, so retouches are few and limited by a quota over the die's life; the built-in contact check
+of a source is not used, because it needs a milliampere.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ from labctl.core.prober import Prober
 from labctl.core.units import Ohm
 
 OPEN: Ohm = 1e8
-"""[?] From here on nothing conducts: at the voltage of the contact check it is 150 pA."""
+"""[?] Resistance that counts as open: 150 pA at the voltage of the contact check."""
 
 
 @dataclass(frozen=True)
 class Touchdown:
-    """A touch that holds.
+    """A touch with contact.
 
     Args:
         touches: over the die's life, this one included.
@@ -32,8 +32,8 @@ class Touchdown:
 def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
     """Return the resistance of every contact structure of the bench file, ohm; ContactError if one is too high.
 
-    It is the first voltage on a die that was touched. With a bench file that names no structure the first operation has
-    a row and a column biased at the voltage of the check before it, judged by nobody.
+    It is the first voltage on a die that was touched. With a bench file that names no structure, the first operation is
+    preceded by the same voltage on a row and a column, and the result is not judged.
     """
     contact = die.bench.contact
     resistance = {pads: die.continuity(*pads) for pads in contact.structures}
@@ -44,13 +44,13 @@ def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
 
 
 def lower(die: ProbedDie, prober: Prober, touching: Callable[[], object]) -> None:
-    """Have the needles on the pads; if that fails, whatever heights say, they are up again before the error is raised.
+    """Lower the needles onto the pads; if that fails, they are lifted again before the error is raised.
 
     Args:
         touching: called before the needles move, to count the touch; they stay up if it raises.
 
     Raises:
-        ContactError: the chuck stopped where nothing can touch; other errors are those of bench and prober.
+        ContactError: the chuck stopped below contact; other errors are those of bench and prober.
     """
     die.land()
     touching()
@@ -62,7 +62,7 @@ def lower(die: ProbedDie, prober: Prober, touching: Callable[[], object]) -> Non
 
 
 def lift(die: ProbedDie, prober: Prober) -> None:
-    """Have the needles off the pads, left as they were landed on: outputs verified off, on ground if so chosen."""
+    """Lift the needles off the pads, in the state of landing: outputs verified off, on ground if chosen."""
     die.land()
     prober.separate()
 
@@ -75,10 +75,10 @@ def touch_down(
     retouching: Callable[[], None] = lambda: None,
     touching: Callable[[], object] = lambda: None,
 ) -> Touchdown:
-    """Have the needles on the pads with every structure conducting; on failure safe, separated, and ContactError.
+    """Lower the needles until every structure conducts; on failure the bench is safe, separated, and ContactError.
 
-    Whether there is contact is judged by the structures alone: a chuck whose contact is compensated stands off its
-    contact height, and one that stopped short has structures that do not conduct.
+    Contact is judged by the structures alone: a compensated chuck stands off its contact height, and after a chuck
+    stopped short the structures do not conduct.
 
     Args:
         die: idled and verified off before every motion.
@@ -106,7 +106,7 @@ def touch_down(
 
 
 def ohms(value: Ohm) -> str:
-    """Return a resistance as text; what carries no more than the noise of the sources is open.
+    """Return a resistance as text, `open` if its current is below the noise of the sources.
 
     >>> ohms(2400.0), ohms(float("inf"))
     ('2.4 kohm', 'open')

@@ -1,8 +1,8 @@
-"""From an entry of the bench file to a driver over a wire, and what a driver is: a source, a matrix, a prober.
+"""From an entry of the bench file to a driver over a transport, and the kind of a driver: source, matrix, prober.
 
-Whatever acts on all sources or on all matrices asks for the kind, which a driver's interface gives, so that a
-stranger's driver is treated like ours. Somebody else's driver may raise anything: it is told as an error of that
-driver, by name.
+Code that acts on all sources or on all matrices asks for the kind, which follows from a driver's interface, so that a
+third-party driver is treated like ours. A third-party driver may raise anything: it is reported as an error of that
+driver, by name. One module of 370 lines: making a driver, its kind, and `ThirdPartyDriver` need each other.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,59 +23,59 @@ from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
 
 GROUP = "labctl.instruments"
-"""Entry point group of drivers that other people wrote."""
+"""Entry point group of third-party drivers."""
 SENTIO_PROBE = "*RCS 1\nstatus:get_version"
-"""Harmless question to a SENTIO station; it has no ``*IDN?`` before the command set is chosen."""
+"""Harmless query of a SENTIO station; it has no ``*IDN?`` before the command set is chosen."""
 
 Connect = Callable[[str, Any], Transport]
-"""From an instrument's name and its entry in the bench file to the wire to it, which opens when it is first used."""
+"""From an instrument's name and its entry in the bench file to the transport, which opens when it is first used."""
 
 
 class DriverKind(StrEnum):
-    """What a driver is."""
+    """Kind of a driver."""
 
     SOURCE = "source"
     MATRIX = "matrix"
     PROBER = "prober"
 
 
-_MARKS = {
+_SAFETY_METHODS = {
     DriverKind.SOURCE: (("off", "output"), ("off", "run")),
     DriverKind.MATRIX: (("route",),),
     DriverKind.PROBER: (("separate",),),
 }
-"""Methods that show what a driver is: those by which it is made safe. Any one of the groups will do."""
-_WHOLE = {
+"""Methods by which a driver is made safe; any one of the groups identifies its kind."""
+_INTERFACE = {
     DriverKind.SOURCE: ("capabilities", "connect", "state", "prepare", "output", "run", "off", "verify_off", "close"),
     DriverKind.MATRIX: ("connect", "closed", "route", "close"),
     DriverKind.PROBER: ("connect", "step", "contact", "separate", "in_contact", "separated", "close"),
 }
-"""What a driver of each kind has to have to be worked with; it is made safe with less."""
+"""Methods that a driver of each kind needs for operation; making it safe needs fewer."""
 
 
 def kind_of(driver: Any) -> DriverKind | None:
-    """Return what a driver, or the class of one, is by the methods it has; None if it is nothing of a bench.
+    """Return the kind of a driver, or of its class, by its methods; None if it is of no kind.
 
     >>> kind_of(Keithley2600B), kind_of(ManualProber), kind_of(int)
-    (<Kind.SOURCE: 'source'>, <Kind.PROBER: 'prober'>, None)
+    (<DriverKind.SOURCE: 'source'>, <DriverKind.PROBER: 'prober'>, None)
     """
-    for kind, groups in _MARKS.items():
+    for kind, groups in _SAFETY_METHODS.items():
         if any(all(_can(driver, method) for method in methods) for methods in groups):
             return kind
     return None
 
 
 def lacking(driver: Any, kind: DriverKind) -> list[str]:
-    """Return what a driver lacks of the interface of its kind.
+    """Return the methods of the interface of its kind that a driver lacks.
 
-    >>> lacking(Keithley707B, Kind.MATRIX)
+    >>> lacking(Keithley707B, DriverKind.MATRIX)
     []
     """
-    return [name for name in _WHOLE[kind] if not _has(driver, name)]
+    return [name for name in _INTERFACE[kind] if not _has(driver, name)]
 
 
 def _has(driver: Any, name: str) -> bool:
-    """Return whether a driver has an attribute, whatever comes of looking at it."""
+    """Return whether a driver has an attribute; True if reading it raises another error."""
     if _on_class(driver, name) is not None:
         return True
     try:
@@ -90,7 +90,7 @@ def _on_class(driver: Any, name: str) -> Any:
 
 
 def _can(driver: Any, method: str) -> bool:
-    """Return whether a driver has a method; one that is made when it is asked for and raises something is there."""
+    """Return whether a driver has a method; True if a property of that name raises another error."""
     declared = _on_class(driver, method)
     if declared is not None:
         return callable(declared)
@@ -101,7 +101,7 @@ def _can(driver: Any, method: str) -> bool:
 
 
 def factory_of(name: str, entry: Entry) -> Callable[..., Any]:
-    """Return the class behind an entry, or whatever else a stranger's entry point makes its driver with.
+    """Return the class of an entry's driver, or the factory of a third-party entry point.
 
     Raises:
         BenchError: no driver of that name is installed, or it cannot be loaded.
@@ -116,11 +116,11 @@ def factory_of(name: str, entry: Entry) -> Callable[..., Any]:
         case ManualEntry():
             return ManualProber
         case OtherEntry():
-            return _other(name, entry)
+            return _third_party_factory(name, entry)
 
 
 def kinds(bench: Bench) -> Mapping[str, DriverKind | None]:
-    """Return what each instrument of a bench file is, without connecting; None where only its driver can tell.
+    """Return the kind of each instrument of a bench file, without connecting; None if only the driver itself has it.
 
     Raises:
         BenchError: a driver is not installed.
@@ -129,7 +129,7 @@ def kinds(bench: Bench) -> Mapping[str, DriverKind | None]:
 
 
 def has_prober(bench: Bench) -> bool:
-    """Return whether something or somebody moves the needles of a bench; True where only a driver could tell.
+    """Return whether a bench has a prober, motorised or manual; True if a kind is not known without the driver.
 
     Raises:
         BenchError: a driver is not installed.
@@ -137,31 +137,31 @@ def has_prober(bench: Bench) -> bool:
     return any(kind in (DriverKind.PROBER, None) for kind in kinds(bench).values())
 
 
-def driver_of(name: str, entry: Entry, wire: Connect, ask: Ask | None) -> Any:
-    """Return the driver of an entry of the bench file, over the wire that `wire` makes.
+def driver_of(name: str, entry: Entry, connect: Connect, ask: Ask | None) -> Any:
+    """Return the driver of an entry of the bench file, over the transport that `connect` makes.
 
     Raises:
-        BenchError: no such driver, options that it does not take, or nobody to ask where a person moves the needles.
-        InstrumentError: a stranger's driver raised something else.
+        BenchError: no such driver, options that it does not take, or a manual prober without an operator to ask.
+        InstrumentError: a third-party driver raised another error.
     """
     match entry:
         case SourceEntry(model=model, output_enable=enable, session_off=state):
-            return Keithley2600B(wire(name, entry), name, model=model, output_enable=enable, session_off=state)
+            return Keithley2600B(connect(name, entry), name, model=model, output_enable=enable, session_off=state)
         case MatrixEntry(model=model):
-            return Keithley707B(wire(name, entry), name, model=model)
+            return Keithley707B(connect(name, entry), name, model=model)
         case SentioEntry():
             options = SentioOptions.model_validate({k: getattr(entry, k) for k in SentioOptions.model_fields})
-            return MpiSentio(wire(name, entry), name, options, refuse)
+            return MpiSentio(connect(name, entry), name, options, refuse)
         case ManualEntry():
             if ask is None:
                 raise BenchError(f"{name} is moved by hand, and there is no operator to ask")
             return ManualProber(ask, name, refuse)
         case OtherEntry():
-            return Stranger(name, entry, wire(name, entry))
+            return ThirdPartyDriver(name, entry, connect(name, entry))
 
 
 def probe_of(entry: Entry) -> str | None:
-    """Return the harmless question that an instrument is asked after opening; None if there is no wire."""
+    """Return the harmless query that an instrument is sent after opening; None if it has no transport."""
     if isinstance(entry, ManualEntry):
         return None
     return SENTIO_PROBE if isinstance(entry, SentioEntry) else "*IDN?"
@@ -185,49 +185,49 @@ def visa(log: Callable[[str], Log] | None = None) -> Connect:
     return connect
 
 
-class Stranger:
-    """Somebody else's driver: has all that it has; what it raises or answers amiss is an InstrumentError that names it.
+class ThirdPartyDriver:
+    """Proxy of a third-party driver: passes its attributes on; its errors and bad replies become InstrumentErrors.
 
     Args:
         name: in the bench file.
-        entry: its entry there; `options` go to the driver as keywords, after the wire and the name.
-        wire: to the instrument.
+        entry: its entry there; `options` go to the driver as keywords, after the transport and the name.
+        transport: to the instrument.
 
     Raises:
         BenchError: it is not installed.
-        InstrumentError: it raised something when it was made.
+        InstrumentError: its construction failed.
     """
 
     emergency_open = None
-    """A stranger's matrix is told `route` and asked `closed`: what is open is never taken on its word alone."""
+    """Not passed on: a third-party matrix is opened by `route` and verified by `closed`."""
 
-    def __init__(self, name: str, entry: OtherEntry, wire: Transport) -> None:
+    def __init__(self, name: str, entry: OtherEntry, transport: Transport) -> None:
         hold = object.__setattr__
         hold(self, "_title", f"{name}: its driver '{entry.driver}', which is not part of this suite,")
-        hold(self, "_wire", wire)
+        hold(self, "_transport", transport)
         hold(self, "_connected", False)
-        factory = _other(name, entry)
-        with self._named("when it was made"):
-            hold(self, "_driver", factory(wire, name, **entry.options))
+        factory = _third_party_factory(name, entry)
+        with self._errors_named("when it was made"):
+            hold(self, "_driver", factory(transport, name, **entry.options))
 
     def connect(self) -> str:
         """Read identity and state; return the identity."""
-        with self._named("in connect()"):
+        with self._errors_named("in connect()"):
             identity = str(self._driver.connect())
         object.__setattr__(self, "_connected", True)
         return identity
 
     def emergency_off(self) -> dict[str, ChannelState]:
-        """Have a source off as fast as its driver can, and verified; nothing is asked of the wire before.
+        """Switch a source off as fast as its driver can, and verify; no query goes over the transport before.
 
-        Its own emergency way comes first, if it has one; where that fails or there is none it is connected if need be,
-        whatever that says, and told `off`. Verified is what `verify_off`, or `state` where it has no more, says then.
+        Its own emergency method comes first, if it has one. If that fails or is missing, it is connected if necessary,
+        errors ignored, and `off` is called. It is verified by `verify_off`, or by `state` if that is missing.
         """
-        if isinstance(self._wire, LineTransport):
-            self._wire.ask_nothing_first()
-        met: Any = {}
+        if isinstance(self._transport, LineTransport):
+            self._transport.ask_nothing_first()
+        before: Any = {}
         try:
-            met = self.__getattr__("emergency_off")()
+            before = self.__getattr__("emergency_off")()
             self._verify_off()
         except (AttributeError, LabError):
             if not self._connected:
@@ -235,22 +235,24 @@ class Stranger:
                     self.connect()
             self.__getattr__("off")()
             self._verify_off()
-        return {c: s for c, s in met.items() if isinstance(s, ChannelState)} if isinstance(met, Mapping) else {}
+        if not isinstance(before, Mapping):
+            return {}
+        return {channel: state for channel, state in before.items() if isinstance(state, ChannelState)}
 
     def _verify_off(self) -> None:
-        """Have it asked whether it is off; InstrumentError if it is not, or cannot say."""
+        """Verify that it is off; InstrumentError if it is not, or cannot report it."""
         if _can(self._driver, "verify_off"):
             if self.__getattr__("verify_off")() is False:
-                raise InstrumentError(f"{self._title} says that it is NOT off")
+                raise InstrumentError(f"{self._title} reports that it is NOT off")
             return
         if not _can(self._driver, "state"):
             raise InstrumentError(f"{self._title} has neither verify_off() nor state(): whether it is off is not known")
         for channel, state in self.__getattr__("state")().items():
             if state.output or not abs(state.level) <= 1e-6:
-                raise InstrumentError(f"{self._title} says that {channel} is on at {state.level:.6g} V")
+                raise InstrumentError(f"{self._title} reports that {channel} is on at {state.level:.6g} V")
 
     @contextmanager
-    def _named(self, where: str) -> Iterator[None]:
+    def _errors_named(self, where: str) -> Iterator[None]:
         try:
             yield
         except (LabError, KeyboardInterrupt):
@@ -267,15 +269,15 @@ class Stranger:
         except AttributeError:
             raise
         except Exception as error:
-            with self._named(f"at {attribute}"):
+            with self._errors_named(f"at {attribute}"):
                 raise error
         if not callable(value):
             return value
 
         def call(*arguments: Any, **keywords: Any) -> Any:
-            with self._named(f"in {attribute}()"):
-                answer = value(*arguments, **keywords)
-                return _ANSWERS[attribute](answer) if attribute in _ANSWERS else answer
+            with self._errors_named(f"in {attribute}()"):
+                reply = value(*arguments, **keywords)
+                return _CHECKED[attribute](reply) if attribute in _CHECKED else reply
 
         return call
 
@@ -283,38 +285,38 @@ class Stranger:
         setattr(self._driver, attribute, value)
 
 
-def _crosspoints(answer: Any) -> frozenset[str]:
-    """Return what `closed` answers as a set; TypeError if it is no collection of texts."""
-    if isinstance(answer, str) or not all(isinstance(crosspoint, str) for crosspoint in answer):
-        raise TypeError(f"{answer!r} is no collection of crosspoints")
-    return frozenset(answer)
+def _crosspoints(reply: Any) -> frozenset[str]:
+    """Return the reply of `closed` as a set; TypeError if it is no collection of texts."""
+    if isinstance(reply, str) or not all(isinstance(crosspoint, str) for crosspoint in reply):
+        raise TypeError(f"{reply!r} is no collection of crosspoints")
+    return frozenset(reply)
 
 
-def _states(answer: Any) -> Mapping[str, ChannelState]:
-    """Return what `state` answers; TypeError if it is no mapping from channels to their states."""
-    if not isinstance(answer, Mapping) or not all(isinstance(state, ChannelState) for state in answer.values()):
-        raise TypeError(f"{answer!r} is no mapping from channels to ChannelState")
-    return answer
+def _states(reply: Any) -> Mapping[str, ChannelState]:
+    """Return the reply of `state`; TypeError if it is no mapping from channels to their states."""
+    if not isinstance(reply, Mapping) or not all(isinstance(state, ChannelState) for state in reply.values()):
+        raise TypeError(f"{reply!r} is no mapping from channels to ChannelState")
+    return reply
 
 
-def _truth(answer: Any) -> bool:
-    """Return a yes or no; TypeError for anything else, None above all."""
-    if not isinstance(answer, bool):
-        raise TypeError(f"{answer!r} is neither True nor False")
-    return answer
+def _boolean(reply: Any) -> bool:
+    """Return True or False; TypeError for anything else, such as None."""
+    if not isinstance(reply, bool):
+        raise TypeError(f"{reply!r} is neither True nor False")
+    return reply
 
 
-_ANSWERS: Mapping[str, Callable[[Any], Any]] = {
+_CHECKED: Mapping[str, Callable[[Any], Any]] = {
     "closed": _crosspoints,
     "state": _states,
-    "in_contact": _truth,
-    "separated": _truth,
+    "in_contact": _boolean,
+    "separated": _boolean,
 }
-"""What is made of the answers of a stranger's driver on which safety hangs."""
+"""Type checks of the replies of a third-party driver on which safety depends."""
 
 
 class Unconnected:
-    """The wire of a bench that is only planned with: says so when something is sent."""
+    """Transport of a bench that is only planned with; refuses every message."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -348,15 +350,13 @@ class Unconnected:
         raise InstrumentError(f"{self.name} is not connected")
 
 
-def _other(name: str, entry: OtherEntry) -> Callable[..., Any]:
-    """Return what makes somebody else's driver."""
+def _third_party_factory(name: str, entry: OtherEntry) -> Callable[..., Any]:
+    """Return the factory of a third-party driver."""
     installed = entry_points(group=GROUP)
     if entry.driver not in installed.names:
-        ours = "keithley2600b, keithley707b, mpi_sentio, manual_prober"
-        theirs = ", ".join(sorted(installed.names))
-        raise BenchError(
-            f"{name}: driver '{entry.driver}' is not installed; there are {ours}{', ' if theirs else ''}{theirs}"
-        )
+        own = ("keithley2600b", "keithley707b", "mpi_sentio", "manual_prober")
+        names = ", ".join((*own, *sorted(installed.names)))
+        raise BenchError(f"{name}: driver '{entry.driver}' is not installed; there are {names}")
     try:
         factory: Callable[..., Any] = installed[entry.driver].load()
     except BaseException as error:

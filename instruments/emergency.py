@@ -1,9 +1,10 @@
-"""Make a bench safe, whatever its instruments are doing and whoever drives them.
+"""Make a bench safe, in any state of its instruments and with any drivers.
 
-Sources come first, all at once and each with its own patience, so that a dead one delays no other: what ends whatever
-runs, 0 V and off are the first bytes on a fresh connection, and only then something is asked. Relays open when every
-source is verified off. What each instrument is, its driver's interface says (`instruments.drivers`). A driver may raise
-anything: the others are made safe all the same, and "verified" is claimed of nothing that was not asked.
+Sources come first, in parallel and each with its own patience, so that a dead one delays no other: abort, 0 V and off
+are the first bytes on a fresh connection, queries follow. Relays open when every source is verified off. The kind of an
+instrument follows from its driver's interface (`instruments.drivers`). A driver may raise anything: the others are made
+safe all the same, and nothing is reported as verified that was not read back. One module of 330 lines: a bench, its
+boxes and one driver are made safe by the same bounded tries.
 """
 
 import threading
@@ -22,15 +23,15 @@ from labctl.core.source import ChannelState
 from labctl.core.units import Second
 
 PATIENCE: Second = 10.0
-"""How long an instrument is tried again that refuses, resets or does not answer, where its entry does not say."""
+"""How long an instrument that refuses, resets or does not answer is tried again, unless its entry gives a patience."""
 PAUSE: Second = 0.2
 """Wait between two tries."""
 OVERTIME: Second = 30.0
-"""How long a driver may take beyond its patience before it is left behind."""
+"""How long a driver may take beyond its patience before its thread is abandoned."""
 CLOSING: Second = 5.0
-"""How long the end of a conversation may take."""
+"""How long closing a connection may take."""
 LAST_PATIENCE: Second = 2.0
-"""How long the last resort tries an instrument again that has been tried for its whole patience before."""
+"""How long the last resort tries an instrument again after its whole patience was spent."""
 
 T = TypeVar("T")
 Wait = Callable[[Second], None]
@@ -41,8 +42,8 @@ class Safed:
     """A bench that was made safe.
 
     Args:
-        verified: what was verified of each instrument, by its name, in operator words.
-        met: what was found energised or closed before, such as {"smu1.smua": "on at 0.1 V"}; empty if at rest.
+        verified: verified state of each instrument, by its name, in operator words.
+        met: outputs and relays that were on or closed before, such as {"smu1.smua": "on at 0.1 V"}; empty if at rest.
     """
 
     verified: Mapping[str, str] = field(default_factory=dict)
@@ -50,35 +51,35 @@ class Safed:
 
     @property
     def text(self) -> str:
-        """What was verified, in operator words."""
-        return _grouped(self.verified) or "there is nothing on this bench that could be live"
+        """The verified states, in operator words."""
+        return _grouped(self.verified) or "this bench has no instrument that could be live"
 
 
 def make_safe(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.sleep) -> Safed:
-    """Have every source of a bench at 0 V and off and then every relay open, whatever state it is in; needles stay.
+    """Set every source of a bench to 0 V and off, then open every relay, from any state; needles stay.
 
     Relays open only when every source is verified off. ^C does not end it: it is bounded, and nothing is more urgent.
 
     Args:
-        connect: makes the wires; None is VISA.
-        wait: lets a time pass between two tries, s.
+        connect: makes the transports; None is VISA.
+        wait: waits for a time between two tries, s.
 
     Raises:
-        InstrumentError: what could not be verified, by name; it needs a person.
+        InstrumentError: an instrument is not verified safe, by name; it needs a person.
     """
     boxes = {name: _Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()}
     patience = {name: box.patience for name, box in boxes.items()}
     try:
         failed = at_once({name: box.silence for name, box in boxes.items()}, patience)
-        moved = "; relays stay as they are" if failed else ""
+        relays = "; relays stay as they are" if failed else ""
         if not failed:
             failed = at_once(
                 {n: box.open_relays for n, box in boxes.items() if box.kind is DriverKind.MATRIX}, patience
             )
     finally:
-        _leave(boxes)
+        _close_all(boxes)
     if failed:
-        raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed.values())}{moved}")
+        raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed.values())}{relays}")
     return Safed(
         {name: box.verified for name, box in boxes.items() if box.verified},
         {part: state for box in boxes.values() for part, state in box.met.items()},
@@ -86,10 +87,10 @@ def make_safe(bench: Bench, *, connect: Connect | None = None, wait: Wait = time
 
 
 def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.sleep) -> str:
-    """Part the die from sources that could not be verified off: every relay open, then the needles up.
+    """Separate the die from sources that could not be verified off: every relay open, then the needles up.
 
-    The last resort, when `make_safe` has failed and nobody is there: relays and needles wear when they move under
-    current, and the die is what cannot be replaced. Never raises; returns what was done and what was not.
+    The last resort, when `make_safe` has failed and no operator is present: relays and needles wear when they move
+    under current, but the die cannot be replaced. Never raises; returns the results in operator words.
     """
     boxes = {name: _Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()}
     patience = {name: min(box.patience, LAST_PATIENCE) for name, box in boxes.items()}
@@ -98,20 +99,23 @@ def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.s
         (DriverKind.MATRIX, _Box.open_relays, "relays opened under possible current"),
         (DriverKind.PROBER, _Box.lift, "needles lifted under possible current"),
     ):
-        some = {name: box for name, box in boxes.items() if box.kind in (kind, None)}
-        failed = at_once({name: partial(act, box) for name, box in some.items()}, patience)
-        parts += [failed.get(name) or f"{name}: {words}" for name, box in some.items() if name in failed or box.done]
-    _leave(boxes)
+        concerned = {name: box for name, box in boxes.items() if box.kind in (kind, None)}
+        failed = at_once({name: partial(act, box) for name, box in concerned.items()}, patience)
+        parts += [
+            failed.get(name) or f"{name}: {words}" for name, box in concerned.items() if name in failed or box.done
+        ]
+    _close_all(boxes)
     return "; ".join(parts)
 
 
 def silence(
     sources: Mapping[str, Any], patience: Mapping[str, Second], wait: Wait
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """Have sources at 0 V and off, all at once, each as long as its patience lasts; each is verified.
+    """Set sources to 0 V and off, in parallel, each tried as long as its patience lasts; each is verified.
 
     Returns:
-        What could not be verified, and what was found on before, by name; both empty is well.
+        Errors of sources that are not verified off, and states of outputs that were on before, by name; both may be
+        empty.
     """
     met: dict[str, str] = {}
 
@@ -123,10 +127,12 @@ def silence(
 
 
 def emergency_off(name: str, source: Any) -> dict[str, str]:
-    """Have one source at 0 V and off, verified, and return what was found on before; by `off` if it has no faster way.
+    """Set one source to 0 V and off, verified; return the outputs that were on before.
+
+    Uses `off` if the driver has no faster method.
 
     Raises:
-        BaseException: whatever its driver raises; it is not verified off then.
+        BaseException: any error of its driver; it is not verified off then.
     """
     own = getattr(source, "emergency_off", None)
     if own is None:
@@ -138,13 +144,13 @@ def emergency_off(name: str, source: Any) -> dict[str, str]:
 
 
 def emergency_open(name: str, matrix: Any) -> int:
-    """Have every relay of one matrix open, verified; return how many were closed before, as far as it tells.
+    """Open every relay of one matrix, verified; return how many were closed before, as far as it reports.
 
-    The order goes out before any answer counts, by its own emergency way if it has one. The caller vouches for the
-    sources.
+    The command goes out before any answer is read, by its own emergency method if it has one. The caller has verified
+    the sources.
 
     Raises:
-        BaseException: whatever its driver raises; it is not verified open then.
+        BaseException: any error of its driver; it is not verified open then.
     """
     own = getattr(matrix, "emergency_open", None)
     if own is not None:
@@ -162,20 +168,20 @@ def emergency_open(name: str, matrix: Any) -> int:
         matrix.route(())
     except BaseException as error:
         refused = error
-    left = list(matrix.closed())
-    if left:
-        raise refused or InstrumentError(f"{name}: {len(left)} relays are still closed")
+    remaining = list(matrix.closed())
+    if remaining:
+        raise refused or InstrumentError(f"{name}: {len(remaining)} relays are still closed")
     return len(closed)
 
 
 def persist(act: Callable[[], T], patience: Second, wait: Wait) -> T:
-    """Return what `act` returns; while it raises, try again, for `patience` s at the most.
+    """Return the result of `act`; while it raises, try again, for `patience` s at the most.
 
-    The time of each try counts by the system's clock and each pause as what was asked for, so that a clock that only
-    moves when somebody waits is bounded too.
+    The time of each try counts by the system's clock, and each pause with its nominal time, so that a simulated clock
+    is bounded too.
 
     Raises:
-        BaseException: what the last try raised.
+        BaseException: the error of the last try.
     """
     spent = 0.0
     while True:
@@ -192,11 +198,11 @@ def persist(act: Callable[[], T], patience: Second, wait: Wait) -> T:
 def at_once(
     tasks: Mapping[str, Callable[[], object]], patience: Mapping[str, Second], overtime: Second | None = None
 ) -> dict[str, str]:
-    """Do all of `tasks` at the same time; return by name what went wrong, in words. Raises nothing, hears no ^C.
+    """Run all `tasks` in parallel; return the errors by name, in words. Raises nothing, ignores ^C.
 
     Args:
         patience: of each task, s.
-        overtime: how much longer a task may take before it is left behind, s; None is `OVERTIME`.
+        overtime: how much longer a task may take before its thread is abandoned, s; None is `OVERTIME`.
     """
     overtime = OVERTIME if overtime is None else overtime
     failed: dict[str, str] = {}
@@ -205,7 +211,7 @@ def at_once(
         try:
             task()
         except BaseException as error:
-            failed[name] = _named(name, error)
+            failed[name] = _error_text(name, error)
 
     threads = {n: threading.Thread(target=run, args=(n, task), daemon=True, name=n) for n, task in tasks.items()}
     begin = time.monotonic()
@@ -214,7 +220,7 @@ def at_once(
     for name, thread in threads.items():
         limit = patience.get(name, PATIENCE) + overtime
         while thread.is_alive() and (left := begin + limit - time.monotonic()) > 0:
-            with suppress(BaseException):  # what a signal raises here: it is bounded, and nothing is more urgent
+            with suppress(BaseException):  # raised by a signal: the wait is bounded, and nothing is more urgent
                 thread.join(left)
         if thread.is_alive():
             failed[name] = f"{name}: its driver did not come back within {limit:.0f} s"
@@ -222,7 +228,7 @@ def at_once(
 
 
 class _Box:
-    """One instrument that is made safe: a driver of its own over a wire of its own, made when it is first needed."""
+    """One instrument that is made safe: its own driver over its own transport, made when it is first needed."""
 
     def __init__(self, name: str, entry: Entry, connect: Connect, wait: Wait) -> None:
         self.name, self._entry, self._connect, self._wait = name, entry, connect, wait
@@ -236,30 +242,30 @@ class _Box:
 
     @property
     def kind(self) -> DriverKind | None:
-        """What its driver is, by the class if it says so, by the driver if that was made; None if nobody can tell."""
+        """Kind of its driver, by the class or else by the driver if it was made; None if unknown."""
         if self._kind is None:
             with suppress(LabError):
                 self._kind = kind_of(factory_of(self.name, self._entry))
         return self._kind
 
     def silence(self) -> None:
-        """Have a source off and verified; whatever is none is left alone."""
+        """Switch a source off and verify; any other instrument is left alone."""
         if self.kind in (DriverKind.SOURCE, None):
             persist(self._silence, self.patience, self._wait)
 
     def _silence(self) -> None:
-        driver = self._made()
+        driver = self._open_driver()
         if self.kind is DriverKind.SOURCE:
             for part, state in emergency_off(self.name, driver).items():
                 self.met.setdefault(part, state)
             self.verified = "outputs verified off at 0 V"
 
     def open_relays(self) -> None:
-        """Have every relay open, verified; whatever has none is left alone."""
+        """Open every relay and verify; an instrument without relays is left alone."""
         persist(self._open_relays, self.patience, self._wait)
 
     def _open_relays(self) -> None:
-        matrix = self._made()
+        matrix = self._open_driver()
         if self.kind is DriverKind.MATRIX:
             closed = emergency_open(self.name, matrix)
             if closed:
@@ -267,10 +273,10 @@ class _Box:
             self.verified, self.done = "relays verified open", True
 
     def lift(self) -> None:
-        """Have the needles up, proved; whatever moves none is left alone."""
-        prober = self._made()
+        """Lift the needles and verify; an instrument that moves none is left alone."""
+        prober = self._open_driver()
         if self.kind is DriverKind.PROBER:
-            with suppress(BaseException):  # a vacuum that failed or too much overtravel is no reason to stay down
+            with suppress(BaseException):  # failed vacuum or too much overtravel is no reason to stay down
                 prober.connect()
             with suppress(BaseException):
                 prober.guard = lambda: None
@@ -278,15 +284,15 @@ class _Box:
             self.done = True
 
     def close(self) -> None:
-        """End the conversation."""
+        """Close the connection."""
         driver, self._driver = self._driver, None
         if driver is not None:
             driver.close()
 
-    def _made(self) -> Any:
-        """Return the driver; what it raises when it is made may be over at the next try."""
+    def _open_driver(self) -> Any:
+        """Return the driver; an error of its construction may be gone at the next try."""
         if self._driver is None:
-            self._driver = driver_of(self.name, self._entry, self._wire, None)
+            self._driver = driver_of(self.name, self._entry, self._transport, None)
             self._kind = kind_of(self._driver)
         if self._kind is None:
             raise InstrumentError(
@@ -294,20 +300,20 @@ class _Box:
             )
         return self._driver
 
-    def _wire(self, name: str, entry: Any) -> Any:
-        wire = self._connect(name, entry)
-        if isinstance(wire, LineTransport):
-            wire.ask_nothing_first()
-        return wire
+    def _transport(self, name: str, entry: Any) -> Any:
+        transport = self._connect(name, entry)
+        if isinstance(transport, LineTransport):
+            transport.ask_nothing_first()
+        return transport
 
 
-def _leave(boxes: Mapping[str, _Box]) -> None:
-    """End all conversations, in a bounded time; what that raises changes nothing."""
+def _close_all(boxes: Mapping[str, _Box]) -> None:
+    """Close all connections, in a bounded time; errors are ignored."""
     at_once({name: box.close for name, box in boxes.items()}, dict.fromkeys(boxes, CLOSING), 0.0)
 
 
-def _named(name: str, error: BaseException) -> str:
-    """Return an error in words that name the instrument; one that is no `LabError` is its driver's."""
+def _error_text(name: str, error: BaseException) -> str:
+    """Return an error as text that names the instrument; one that is no `LabError` is attributed to its driver."""
     if isinstance(error, LabError):
         text = str(error)
         return text if text.startswith(f"{name}:") else f"{name}: {text}"
@@ -315,7 +321,7 @@ def _named(name: str, error: BaseException) -> str:
 
 
 def _grouped(verified: Mapping[str, str]) -> str:
-    """Return what was verified, instruments of which the same is said together.
+    """Return the verified states as text, instruments of one state together.
 
     >>> _grouped({"smu1": "off", "smu2": "off", "matrix": "open"})
     'smu1, smu2: off; matrix: open'

@@ -1,8 +1,8 @@
-"""Proof that the prober stands where the wafer map says, before the first die is measured.
+"""Check that the prober stands where the wafer map says, before the first die is measured.
 
-A map that is off by one or turned measures the right things on the wrong dies, and nothing later notices. So the wafer
-file names places whose electrical fact is known: a structure of known resistance, or a place that has no die. The
-needles go there once, at the voltage of the contact check; what they find must fit, or the run does not start.
+A map that is shifted or turned assigns results to the wrong dies, undetected. So the wafer file names places with a
+known electrical property: a structure of known resistance, or a place that has no die. The needles go there once, at
+the voltage of the contact check; the measurement must agree, or the run does not start.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -24,17 +24,17 @@ Spot = tuple[int, int]
 """(column, row) as the prober counts."""
 
 
-def _spot(said: Any) -> Any:
-    """Return (3, 0) for "x3y0", and anything else as it is."""
-    if isinstance(said, str) and said.startswith("x"):
-        column, found, row = said[1:].partition("y")
-        if found and column.lstrip("-").isdigit() and row.lstrip("-").isdigit():
+def _spot(value: Any) -> Any:
+    """Return (3, 0) for "x3y0", and any other value unchanged."""
+    if isinstance(value, str) and value.startswith("x"):
+        column, y, row = value[1:].partition("y")
+        if y and column.lstrip("-").isdigit() and row.lstrip("-").isdigit():
             return int(column), int(row)
-    return said
+    return value
 
 
 class Fiducial(Model):
-    """A place of the wafer whose electrical fact is known."""
+    """A place of the wafer with a known electrical property."""
 
     at: Annotated[Spot, BeforeValidator(_spot)] = Field(description="the place: x3y0, or [3, 0]")
     pads: tuple[str, str] | None = Field(default=None, description="two pads; all contact structures if left out")
@@ -48,7 +48,7 @@ class Fiducial(Model):
     @model_validator(mode="after")
     def _one_fact(self) -> "Fiducial":
         if (self.resistance is None) == (self.expect is None):
-            raise ValueError("a fiducial says one fact: a 'resistance' [least, most], or what to 'expect'")
+            raise ValueError("a fiducial has one property: a 'resistance' [least, most], or what to 'expect'")
         if self.resistance is not None and self.pads is None:
             raise ValueError("a resistance is between two 'pads'; name them")
         if self.resistance is not None and not 0 <= self.resistance[0] < self.resistance[1]:
@@ -67,25 +67,25 @@ class Fiducial(Model):
 
 
 @dataclass(frozen=True)
-class Found:
-    """What the needles found at one fiducial.
+class FiducialResult:
+    """Measurement at one fiducial.
 
     Args:
-        touches: how often they went down there.
+        touches: touches of the needles there.
         resistance: of each pair of pads, ohm.
-        said: what does not fit, in operator words; "" if all does.
-        conducts: whether any of them has contact.
+        misfit: difference from the wafer file, in operator words; "" if none.
+        conducts: whether any pair has contact.
     """
 
     at: Spot
     touches: int
     resistance: Mapping[tuple[str, str], Ohm]
-    said: str
+    misfit: str
     conducts: bool
 
 
 def fits(bench: Bench, fiducials: Sequence[Fiducial]) -> None:
-    """Raise BenchError unless a bench can go to fiducials and measure them; nothing is asked of it."""
+    """Raise BenchError unless a bench file allows going to fiducials and measuring them; nothing is connected."""
     if fiducials and not has_prober(bench):
         raise BenchError(f"the wafer has fiducials, and the bench '{bench.name}' has no prober to go there")
     for fiducial in fiducials:
@@ -103,21 +103,21 @@ def prove(
     dies: Collection[Spot] = (),
     touches: Mapping[Spot, int] | None = None,
     touching: Callable[[Spot], object] = lambda spot: None,
-) -> list[Found]:
-    """Go to every fiducial, touch, measure and compare; return what was found when all of it fits.
+) -> list[FiducialResult]:
+    """Go to every fiducial, touch, measure and compare; return the results if all agree.
 
-    The bench is idle and the needles are up when it returns or raises. Where nothing conducts that should, the
-    needles try again as often as the contact check allows.
+    The bench is idle and the needles are up when it returns or raises. If nothing conducts that should, the needles
+    touch again as often as the contact check allows.
 
     Args:
         dies: every place of the map that has a die, to recognise a map that is shifted, turned or mirrored.
-        touches: that the dies at these places have had before.
+        touches: earlier touches of the dies at these places.
         touching: called before every touch, to count it; the needles stay up if it raises.
 
     Raises:
-        BenchError: a place does not fit; or the bench file has no contact structure and a fiducial names no pads.
+        BenchError: a place does not agree; or the bench file has no contact structure and a fiducial names no pads.
         ContactError: no place that has a die conducts.
-        InstrumentError: something did not answer, or not as it should.
+        InstrumentError: an instrument did not answer, or gave an unexpected reply.
     """
     contact = die.bench.contact
     fits(die.bench, fiducials)
@@ -128,29 +128,31 @@ def prove(
                 f"fiducial {fiducial.name}: the die there has used up its quota of {contact.touches_per_die} touches; "
                 "name another place"
             )
-    found: list[Found] = []
+    results: list[FiducialResult] = []
     try:
         for fiducial in fiducials:
-            left = contact.touches_per_die - (touches or {}).get(fiducial.at, 0)
-            found.append(_visit(die, prober, fiducial, min(contact.retouches + 1, left), touching))
+            quota = contact.touches_per_die - (touches or {}).get(fiducial.at, 0)
+            results.append(_visit(die, prober, fiducial, min(contact.retouches + 1, quota), touching))
     finally:
         lift(die, prober)
         die.idle()
-    wrong = [f"at x{f.at[0]}y{f.at[1]} {f.said}" for f in found if f.said]
-    if not wrong:
-        return found
-    text = f"the wafer is not as its map says: {'; '.join(wrong)}"
-    if not any(f.conducts for f in found) and not all(f.open for f in fiducials):
+    misfits = [f"at x{r.at[0]}y{r.at[1]} {r.misfit}" for r in results if r.misfit]
+    if not misfits:
+        return results
+    text = f"the wafer is not as its map says: {'; '.join(misfits)}"
+    if not any(r.conducts for r in results) and not all(f.open for f in fiducials):
         raise ContactError(f"{text}. No place conducts: the needles may not reach the pads; the run does not start")
-    raise BenchError(f"{text}. {_explain(fiducials, found, dies)}The run does not start")
+    raise BenchError(f"{text}. {_explain(fiducials, results, dies)}The run does not start")
 
 
 def _pairs(bench: Bench, fiducial: Fiducial) -> tuple[tuple[str, str], ...]:
     return bench.contact.structures if fiducial.pads is None else (fiducial.pads,)
 
 
-def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touching: Callable[[Spot], object]) -> Found:
-    """Touch at a fiducial, at most `most` times while nothing conducts that should, and return what was found."""
+def _visit(
+    die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touching: Callable[[Spot], object]
+) -> FiducialResult:
+    """Touch at a fiducial, at most `most` times while nothing conducts that should, and return the result."""
     contact, done = die.bench.contact, 0
     while True:
         die.land()
@@ -167,40 +169,41 @@ def _visit(die: ProbedDie, prober: Prober, fiducial: Fiducial, most: int, touchi
         highest = contact.resistance if fiducial.resistance is None else max(contact.resistance, fiducial.resistance[1])
         conducts = any(r <= highest for r in resistance.values())
         if conducts or fiducial.open or done >= most:
-            return Found(fiducial.at, done, resistance, _misfit(fiducial, resistance, contact), conducts)
+            return FiducialResult(fiducial.at, done, resistance, _misfit(fiducial, resistance, contact), conducts)
 
 
-def _misfit(fiducial: Fiducial, found: Mapping[tuple[str, str], Ohm], contact: Contact) -> str:
-    """Return what does not fit, "" if all does."""
+def _misfit(fiducial: Fiducial, resistance: Mapping[tuple[str, str], Ohm], contact: Contact) -> str:
+    """Return the pairs of pads that do not agree with the fiducial, as text, "" if none."""
     most = contact.resistance
     if fiducial.resistance is not None:
         least, highest = fiducial.resistance
-        # what conducts more than the check's limit reads voltage / limit, however little it is
-        bad = {pair: r for pair, r in found.items() if not least <= r <= max(highest, contact.voltage / contact.limit)}
+        # a resistance that draws more than the check's limit reads voltage / limit
+        bound = max(highest, contact.voltage / contact.limit)
+        bad = {pair: r for pair, r in resistance.items() if not least <= r <= bound}
         expected = f"{ohms(least)} to {ohms(highest)}"
     elif fiducial.open:
-        bad = {pair: r for pair, r in found.items() if r <= most}
+        bad = {pair: r for pair, r in resistance.items() if r <= most}
         expected = "no contact, for there is no die"
     else:
-        bad = {pair: r for pair, r in found.items() if not r <= most}
+        bad = {pair: r for pair, r in resistance.items() if not r <= most}
         expected = f"contact, at most {ohms(most)}"
     measured = ", ".join(f"{a}-{b} is {ohms(r)}" for (a, b), r in bad.items())
     return f"{measured}, expected {expected}" if bad else ""
 
 
 MOST_WAYS = 3
-"""When more ways than these explain what was found, the places were too few to name one."""
+"""If more misplacements than these explain the results, no single one is named."""
 _NEAR = sorted(
     ((x, y) for x in (-2, -1, 0, 1, 2) for y in (-2, -1, 0, 1, 2) if (x, y) != (0, 0)),
     key=lambda s: (abs(s[0]) + abs(s[1]), s),
 )
 
 
-def _explain(fiducials: Sequence[Fiducial], found: Sequence[Found], dies: Collection[Spot]) -> str:
-    """Return the ways of misplacing the map that what was found fits, as a sentence; "" if there is none.
+def _explain(fiducials: Sequence[Fiducial], results: Sequence[FiducialResult], dies: Collection[Spot]) -> str:
+    """Return the misplacements of the map that agree with the results, as a sentence; "" if `dies` is empty.
 
-    A hypothesis says where on the map the needles really stood. There the map has a die or none, and where another
-    fiducial knows better, its resistance counts; every place that was visited has to fit.
+    A hypothesis maps each visited place to the place where the needles really stood. The map has a die there or none;
+    at another fiducial its resistance counts. Every visited place has to agree.
     """
     if not dies:
         return ""
@@ -216,24 +219,25 @@ def _explain(fiducials: Sequence[Fiducial], found: Sequence[Found], dies: Collec
     ways.append(("mirrored left to right", lambda x, y: (left + right - x, y)))
     ways.append(("mirrored top to bottom", lambda x, y: (x, top + bottom - y)))
     known = {f.at: f for f in fiducials}
-    fitting = [words for words, to in ways if all(_fits(f, known.get(to(*f.at)), to(*f.at) in dies) for f in found)]
+    fitting = [words for words, to in ways if all(_fits(r, known.get(to(*r.at)), to(*r.at) in dies) for r in results)]
     if not fitting:
         return "No shift and no turn of the map explains it. "
     if len(fitting) > MOST_WAYS:
         return "The map may be shifted or turned; more fiducials would tell how. "
-    return f"What was found fits a map that is {', or '.join(fitting)}. "
+    return f"The results fit a map that is {', or '.join(fitting)}. "
 
 
-def _fits(found: Found, there: Fiducial | None, has_die: bool) -> bool:
-    """Return whether what was found fits a place of the map: a fiducial if there is one, a die or none otherwise."""
-    if there is not None and there.resistance is not None:
-        low, high = there.resistance
-        return all(low <= r <= high for pair, r in found.resistance.items() if pair == there.pads) and found.conducts
-    return found.conducts == (has_die if there is None else not there.open)
+def _fits(result: FiducialResult, fiducial: Fiducial | None, has_die: bool) -> bool:
+    """Return whether a result agrees with a place of the map: its fiducial if it has one, else a die or none."""
+    if fiducial is not None and fiducial.resistance is not None:
+        low, high = fiducial.resistance
+        agree = all(low <= r <= high for pair, r in result.resistance.items() if pair == fiducial.pads)
+        return agree and result.conducts
+    return result.conducts == (has_die if fiducial is None else not fiducial.open)
 
 
 def _words(dx: int, dy: int) -> str:
-    """Return how the needles stand off, in words.
+    """Return the shift of the needles, in words.
 
     >>> _words(-2, 1)
     'shifted: the needles stand 2 columns to the left and 1 row down'

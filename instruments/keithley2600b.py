@@ -3,12 +3,14 @@
 Verified against: transcripts of the manual's facts, and the emulated 2600B of this project.
 
 One class for the family, models as data. An output that is off is at 0 V behind a limit, a low-impedance node on the
-die, so what off means is set explicitly; `abort` changes no output, so the emergency order is abort, 0 V, off, read
-back. Everything that must be timed, or would cost a round trip per pattern, runs inside the instrument as one script.
+die, so the off state is set explicitly; `abort` changes no output, so the emergency order is abort, 0 V, off, read
+back. Timed steps, and steps that would cost a round trip per pattern, run inside the instrument as one script.
 
-A running script hears nothing but `abort`, and a link may die between two scripts. So the steps of a script run in a
-protected call, in a time that the host computes and the instrument's own timer judges, and whatever happens the last
-act of the script is 0 V behind the low limit on every channel that was set up.
+A running script accepts only `abort`, and a link may fail between two scripts. So the steps of a script run in a
+protected call, within a time that the host computes and the instrument's own timer enforces, and every script ends
+with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`).
+
+One module of 480 lines, because a driver is one file and one class.
 """
 
 import contextlib
@@ -19,6 +21,7 @@ from dataclasses import replace
 import numpy as np
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -41,9 +44,6 @@ from labctl.core.source import (
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import FloatArray, Second, Volt
 
-TOLERANCE = 1e-3
-"""Relative difference at which a setting that was read back is not the one that was sent."""
-
 CHANNELS = ("smua", "smub")
 """Every channel that a 2600B can have."""
 
@@ -53,63 +53,16 @@ I_LIMIT = 2
 _OFF_MODE = {OffState.NORMAL: ("NORMAL", 0), OffState.ZERO: ("ZERO", 1), OffState.HIGH_Z: ("HIGH_Z", 2)}
 
 STATEMENT: Second = 1e-3
-"""[?] Most that an instrument takes for one step, or one small step of a ramp, beside the times that are asked for."""
+"""[?] Longest time of one step, or of one small step of a ramp, beside the times that the step names."""
 
 LONGEST_APERTURE = 25
-"""Power line cycles, of the instrument; taken for a channel whose aperture was not set."""
+"""Power line cycles, of the instrument; assumed for a channel whose aperture was not set."""
 
 READING_CYCLES = 3
 """Apertures of one reading: autozero measures a reference and a zero beside the signal."""
 
 SLACK: Second = 0.5
-"""[?] Added to the time that a script may take; and to that of the host, so that the instrument ends first."""
-
-_RAMP = (
-    "function mtj_ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
-    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n delay({number(RAMP_STEP)}) end s.source.levelv=v end"
-)
-"""Of `off`, which needs nothing that was defined before."""
-
-_TIME = (
-    "function mtj_in(d) if timer.measure.t()+d>mtj_t then "
-    'error(string.format("the script takes longer than its %g s",mtj_t),0) end end',
-    "function mtj_wait(d) mtj_in(d) delay(d) end",
-    "function mtj_due(s) local m=s.measure local w=math.max(m.delay,0)+m.nplc/localnode.linefreq "
-    "if m.filter.enable>0 then w=w*m.filter.count end mtj_in(w*m.count) end",
-)
-_STEPS = (
-    "function mtj_to(s,v,d) mtj_in(0) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d-1e-9) "
-    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n mtj_wait({number(RAMP_STEP)}) end s.source.levelv=v end",
-    "function mtj_limit(s,l,r) "
-    "if r>s.measure.rangei then s.measure.rangei=r s.source.limiti=l else s.source.limiti=l s.measure.rangei=r end "
-    f'if math.abs(s.source.limiti-l)>{number(TOLERANCE)}*l then error("current limit not taken") end end',
-    "mtj_m=status.measurement.instrument",
-)
-_READINGS = (
-    "function mtj_i(s,m) mtj_due(s) local i=s.measure.i() mtj_in(0) "
-    'return string.format("%.9e\\t%d",i,m.condition) end',
-    "function mtj_iv(s,m) mtj_due(s) local i,v=s.measure.iv() mtj_in(0) "
-    'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition) end',
-    "function mtj_many(r,s,n) local b=s.nvbuffer1 b.clear() b.appendmode=1 s.measure.count=n "
-    "local k,e=pcall(function() mtj_due(s) s.measure.overlappedi(b) waitcomplete() mtj_in(0) end) s.measure.count=1 "
-    "if not k then error(e,0) end "
-    'for k=1,n do r[k+1]=string.format("%.9e",b.readings[k]) end end',
-)
-_ENDS = (
-    "function mtj_cold() local k,e=true "
-    "for _,c in ipairs(mtj_c) do if c.s.source.levelv~=0 then c.s.source.levelv=0 end end "
-    "for _,c in ipairs(mtj_c) do local o,w=pcall(mtj_limit,c.s,c.l,c.r) "
-    'if c.s.source.levelv~=0 then o,w=false,"a level does not go to 0 V" end if not o then k,e=o,w end end '
-    "if not k then error(e,0) end end",
-    "function mtj_run(t,f) mtj_t=t timer.reset() local k,e=pcall(f,mtj_r) local o,w=pcall(mtj_cold) "
-    "if not k then error(e,0) end if not o then error(w,0) end end",
-)
-_FUNCTIONS = (" ".join(_TIME + _STEPS), " ".join(_READINGS), " ".join(_ENDS))
-"""Defined in the instrument when it is set up, so that a script is short; a reading and its condition are atomic.
-
-`mtj_in` raises when less than `d` s are left of the script's time, `mtj_due` when a reading would take longer than what
-is left, for it cannot be broken off. `mtj_cold` brings every channel of `mtj_c` to 0 V and then behind its low limit.
-"""
+"""[?] Added to the time limit of a script, and again to that of the host, so that the instrument ends first."""
 
 
 class Keithley2600B:
@@ -118,8 +71,8 @@ class Keithley2600B:
     Args:
         transport: the wire.
         name: in the bench file.
-        model: as the bench file states it; refused at `connect` if another answers. Lets `capabilities` be known
-            without a connection.
+        model: as the bench file states it; `connect` refuses another. Makes `capabilities` known without a
+            connection.
         output_enable: True if the interlock line must switch outputs off (needs a model where that can be chosen).
         session_off: off state that `close` leaves behind.
     """
@@ -138,7 +91,7 @@ class Keithley2600B:
         if output_enable and not MODELS[model].output_enable:
             raise BenchError(f"{name}: the interlock of a {model} always acts; leave out 'output_enable'")
         self.name = name
-        self._model, self._what = model, MODELS[model]
+        self._model, self._data = model, MODELS[model]
         self._tsp = Tsp(transport, name)
         self._output_enable, self._session_off = output_enable, session_off
         self._setups: dict[str, ChannelSetup] = {}
@@ -147,14 +100,14 @@ class Keithley2600B:
 
     @property
     def capabilities(self) -> SourceCapabilities:
-        """What this model can do; apertures of 0.001 to 25 power line cycles."""
+        """Capabilities of this model; apertures of 0.001 to 25 power line cycles."""
         cycle = 1 / self._line_frequency
-        what = self._what
+        data = self._data
         return SourceCapabilities(
             self._model,
-            what.channels,
-            what.ranges_v,
-            what.ranges_i,
+            data.channels,
+            data.ranges_v,
+            data.ranges_i,
             SHORTEST_PULSE,
             (1e-3 * cycle, LONGEST_APERTURE * cycle),
             stands=False,
@@ -168,41 +121,41 @@ class Keithley2600B:
         return identity.line
 
     def state(self) -> dict[str, ChannelState]:
-        """Return what every channel does now."""
-        found = {}
-        for channel in self._what.channels:
-            of = f"{channel}.source."
-            output, level, limit = self._tsp.numbers(f"{of}output,{of}levelv,{of}limiti", 3)
-            found[channel] = ChannelState(output != 0, level, limit)
-        return found
+        """Return the present state of every channel."""
+        states = {}
+        for channel in self._data.channels:
+            source = f"{channel}.source."
+            output, level, limit = self._tsp.numbers(f"{source}output,{source}levelv,{source}limiti", 3)
+            states[channel] = ChannelState(output != 0, level, limit)
+        return states
 
     def interlocks(self) -> dict[str, tuple[bool, bool | None]]:
         """Return per channel whether its output-enable line acts on the output, and whether it is asserted now.
 
-        On the 2601B to 2604B the line is ignored unless `outputenableaction` says otherwise; on the others it is an
-        interlock and always acts. [?] The manual's list of attributes does not tell everybody of `outputenabled`, so it
-        is asked in a protected call; None is an instrument that does not know it.
+        On the 2601B to 2604B the line is ignored unless `outputenableaction` is set; on the others it is an
+        interlock and always acts. [?] Not every edition of the manual lists `outputenabled`, so it is read in a
+        protected call; None is an instrument that does not know it.
         """
-        found = {}
-        for channel in self._what.channels:
-            of = f"{channel}.source."
-            asked = f"local known,value=pcall(function() return {of}outputenabled end)"
-            reply = self._tsp.transport.query(f"{asked} print({of}outputenableaction,tostring(known and value))")
+        interlocks = {}
+        for channel in self._data.channels:
+            source = f"{channel}.source."
+            read = f"local known,value=pcall(function() return {source}outputenabled end)"
+            reply = self._tsp.transport.query(f"{read} print({source}outputenableaction,tostring(known and value))")
             action, _, enabled = reply.strip().partition("\t")
             asserted = {"true": True, "1": True, "false": False, "0": False}.get(enabled.split(".")[0])
-            found[channel] = parse_numbers(action) != [0.0] or not self._what.output_enable, asserted
-        return found
+            interlocks[channel] = parse_numbers(action) != [0.0] or not self._data.output_enable, asserted
+        return interlocks
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
-        """Set channels up at 0 V behind the cold limit, outputs off, fixed ranges; compare all with what is read back.
+        """Set channels up at 0 V behind the cold limit, outputs off, fixed ranges; read every setting back and compare.
 
         Raises:
-            BenchError: a setup that this model does not have; nothing has been sent.
+            BenchError: a setup that this model cannot take; nothing has been sent.
             InstrumentError: an output is on, a setting was refused, or was not taken.
         """
         plans = {channel: self._settings(channel, setup) for channel, setup in setups.items()}
         self._refuse_if_on(setups)
-        for function in _FUNCTIONS:
+        for function in FUNCTIONS:
             self._tsp.set(function)
         for channel, setup in setups.items():
             for attribute, text, _ in plans[channel]:
@@ -213,7 +166,7 @@ class Keithley2600B:
         self._compare({channel: [(a, v) for a, _, v in plan] for channel, plan in plans.items()})
 
     def output(self, channels: Iterable[str]) -> None:
-        """Switch outputs on at 0 V behind the cold limit: limits, ranges, level verified before, the output after."""
+        """Switch outputs on at 0 V behind the cold limit; limits, ranges, level verified before, output after."""
         wanted = list(channels)
         for channel in wanted:
             if channel not in self._setups:
@@ -237,10 +190,10 @@ class Keithley2600B:
                 )
 
     def run(self, steps: Sequence[Step]) -> list[Sample]:
-        """Do `steps` in order inside the instrument, in one round trip; return a sample per `Watch` and `Measure`.
+        """Run `steps` in order inside the instrument, in one round trip; return a sample per `Watch` and `Measure`.
 
-        Begins and ends with every channel that was set up at 0 V behind its cold limit, also if it fails or takes too
-        long by the instrument's timer; ramping down before the end is the business of the steps.
+        Begins and ends with every channel that was set up at 0 V behind its cold limit, also if it fails or exceeds its
+        time by the instrument's timer; ramping down before the end is left to the steps.
 
         Raises:
             InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
@@ -248,34 +201,33 @@ class Keithley2600B:
         if not steps:
             return []
         for step in steps:
-            self._judge(step)
-        asked = [step for step in steps if isinstance(step, Watch | Measure)]
+            self._check(step)
+        readings = [step for step in steps if isinstance(step, Watch | Measure)]
         lines, seconds = self._compile(steps)
         printed = self._script(lines, seconds)
-        if len(printed) != len(asked):
-            raise InstrumentError(f"{self.name}: {len(asked)} readings expected, {len(printed)} came")
-        return [_sample(step, line) for step, line in zip(asked, printed, strict=True)]
+        if len(printed) != len(readings):
+            raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(printed)} came")
+        return [_sample(step, line) for step, line in zip(readings, printed, strict=True)]
 
     def buffered(self, channel: str, count: int, before: Sequence[Step] = ()) -> FloatArray:
         """Return `count` readings of the current taken back to back into the instrument's buffer, (count,) A.
 
-        The steps `before`, which read nothing, make the level and the limit that are measured at; it ends as `run`
-        does.
+        The steps `before`, which read nothing, set the level and the limit of the measurement; it ends as `run` does.
 
         Raises:
             InstrumentError: the channel was not set up, a step is beyond its setup, or the script failed.
         """
-        self._judge(Measure(channel))
+        self._check(Measure(channel))
         for step in before:
             if isinstance(step, Watch | Measure):
                 raise InstrumentError(f"{self.name}.{channel}: the steps before a buffer read nothing; {step} does")
-            self._judge(step)
+            self._check(step)
         lines, seconds = self._compile(before)
         printed = self._script([*lines, f"mtj_many(r,{channel},{count})"], seconds + 2 * count * self._reading(channel))
-        found = np.array([value for text in printed for value in parse_numbers(text)])
-        if len(found) != count:
-            raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(found)} came")
-        return np.where(np.abs(found) > OVERFLOW, np.nan, found)
+        current = np.array([value for text in printed for value in parse_numbers(text)])
+        if len(current) != count:
+            raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(current)} came")
+        return np.where(np.abs(current) > OVERFLOW, np.nan, current)
 
     def _script(self, lines: Sequence[str], seconds: Second) -> list[str]:
         """Run `lines` as the body of a script that has `seconds` by the instrument's timer and ends cold."""
@@ -285,11 +237,11 @@ class Keithley2600B:
     def emergency_off(self) -> dict[str, ChannelState]:
         """Abort, 0 V and off on every channel that the instrument has, on a fresh connection; then verify it.
 
-        What each channel did is noted inside the instrument just before, which asks nothing. Both channels of the
-        family are told: what the box is, is found out later.
+        The state before is saved inside the instrument, without a query. The commands go to both channels of the
+        family: the model is read later.
 
         Returns:
-            What each channel did before, as far as the instrument tells.
+            State of each channel before, as far as the instrument reports it.
 
         Raises:
             InstrumentError: it cannot be reached, does not answer, or is not verified off.
@@ -301,8 +253,8 @@ class Keithley2600B:
                 *(f"if {channel} then {channel}.source.{setting}=0 end" for setting in ("levelv", "leveli", "output")),
             ]
         now = [f"{channel} and {channel}.source" for channel in CHANNELS]
-        values = [_told("s.output", "s.levelv", of=source) for source in now]
-        values += [_told("s[1]", "s[2]", of=f"mtj_{channel}") for channel in CHANNELS]
+        values = [_as_text("s.output", "s.levelv", source=source) for source in now]
+        values += [_as_text("s[1]", "s[2]", source=f"mtj_{channel}") for channel in CHANNELS]
         fields = self._tsp.cut_in(lines, ",".join(values))
         if len(fields) != len(values):
             raise InstrumentError(f"{self.name}: '{' '.join(fields)}' answers where {len(values)} states were expected")
@@ -311,36 +263,36 @@ class Keithley2600B:
             if state is not None:
                 self._refuse_unless_off(channel, state)
         with contextlib.suppress(LabError):
-            self._tsp.errors()  # of what was ended
+            self._tsp.errors()  # of the aborted script
         before = zip(CHANNELS, states[len(CHANNELS) :], strict=True)
         return {channel: state for channel, state in before if state is not None}
 
     def off(self, rate: float | None = None) -> None:
         """Abort, go to 0 V (ramped from the present level at `rate` V/s if given), switch off, read back.
 
-        Every channel is tried, whatever happens to another. InstrumentError if one is not verified off.
+        Every channel is tried, even if another fails. InstrumentError if one is not verified off.
         """
-        found: list[str] = []
+        failures: list[str] = []
         try:
             self._tsp.transport.write("abort")
             self._tsp.errors()
         except Exception as error:
-            found.append(str(error))
-        for channel in self._what.channels:
+            failures.append(str(error))
+        for channel in self._data.channels:
             try:
                 if rate and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
-                    seconds = 2 * max(self._what.ranges_v) / rate
+                    seconds = 2 * max(self._data.ranges_v) / rate
                     with contextlib.suppress(Refused):
-                        self._tsp.script([_RAMP, f"mtj_ramp({channel},0,{number(rate * RAMP_STEP)})"], extra=seconds)
+                        self._tsp.script([RAMP, f"mtj_ramp({channel},0,{number(rate * RAMP_STEP)})"], extra=seconds)
                 for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
                     with contextlib.suppress(Refused):
                         self._tsp.set(text)
             except Exception as error:
-                found.append(str(error))
+                failures.append(str(error))
         try:
             self.verify_off()
         except LabError as error:
-            raise InstrumentError("; ".join([str(error), *found])) from error
+            raise InstrumentError("; ".join([str(error), *failures])) from error
 
     def verify_off(self) -> None:
         """Read back that every output is off at 0 V; InstrumentError if one is not."""
@@ -355,7 +307,7 @@ class Keithley2600B:
             )
 
     def close(self) -> None:
-        """Leave channels that this session set up in the session's off state, and end the conversation."""
+        """Leave channels that this session set up in the session's off state, and close the connection."""
         try:
             if self._setups:
                 self.verify_off()
@@ -366,8 +318,8 @@ class Keithley2600B:
             self._tsp.transport.close()
 
     def _settings(self, channel: str, setup: ChannelSetup) -> list[tuple[str, str, float]]:
-        """Return (attribute, text, expected number) in an order in which no setting meets a stale one."""
-        if channel not in self._what.channels:
+        """Return (attribute, text, expected number), ordered so that no setting conflicts with a stale one."""
+        if channel not in self._data.channels:
             raise BenchError(f"{self.name} is a {self._model} and has no channel '{channel}'")
         if not 0 < setup.cold_limit <= setup.limit:
             raise BenchError(
@@ -400,13 +352,13 @@ class Keithley2600B:
         ]
 
     def _compare(self, wanted: Mapping[str, Sequence[tuple[str, float]]]) -> None:
-        """Read attributes back; InstrumentError at the first that is not what it should be."""
+        """Read attributes back; InstrumentError at the first that differs from its setting."""
         for channel, plan in wanted.items():
-            found = self._tsp.numbers(",".join(f"{channel}.{a}" for a, _ in plan), len(plan))
-            for (attribute, expected), got in zip(plan, found, strict=True):
-                if not math.isclose(got, expected, rel_tol=TOLERANCE, abs_tol=1e-12):
+            values = self._tsp.numbers(",".join(f"{channel}.{a}" for a, _ in plan), len(plan))
+            for (attribute, expected), value in zip(plan, values, strict=True):
+                if not math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=1e-12):
                     raise InstrumentError(
-                        f"{self.name}.{channel}.{attribute} is {got:.6g} after {expected:.6g} was set; "
+                        f"{self.name}.{channel}.{attribute} is {value:.6g} after {expected:.6g} was set; "
                         "the output stays off"
                     )
 
@@ -418,8 +370,8 @@ class Keithley2600B:
                     f"{self.name}.{channel} is on at {states[channel].level:.6g} V; it is set up with its output off"
                 )
 
-    def _judge(self, step: Step) -> None:
-        """Refuse what the setup of a channel does not allow."""
+    def _check(self, step: Step) -> None:
+        """Refuse a step that the setup of its channel does not allow."""
         if isinstance(step, Hold):
             return
         setup = self._setups.get(step.channel)
@@ -436,9 +388,9 @@ class Keithley2600B:
             )
 
     def _compile(self, steps: Sequence[Step]) -> tuple[list[str], Second]:
-        """Return the lines of the script and how long it runs at most, s: twice its time, and some."""
+        """Return the lines of the script and its longest run time, s: twice the time of its steps, and some slack."""
         lines: list[str] = []
-        seconds, asked, levels = 0.0, 1, dict.fromkeys(self._setups, 0.0)
+        seconds, line_no, levels = 0.0, 1, dict.fromkeys(self._setups, 0.0)
         for step in steps:
             seconds += STATEMENT
             match step:
@@ -460,12 +412,12 @@ class Keithley2600B:
                     lines.append(f"{channel}.measure.nplc={number(aperture * self._line_frequency)}")
                     self._apertures[channel] = aperture
                 case Watch(channel):
-                    asked += 1
-                    lines.append(f"r[{asked}]=tostring({channel}.source.compliance)")
+                    line_no += 1
+                    lines.append(f"r[{line_no}]=tostring({channel}.source.compliance)")
                 case Measure(channel, voltage):
-                    asked += 1
+                    line_no += 1
                     seconds += self._reading(channel)
-                    lines.append(f"r[{asked}]=mtj_{'iv' if voltage else 'i'}({channel},mtj_m.{channel})")
+                    lines.append(f"r[{line_no}]=mtj_{'iv' if voltage else 'i'}({channel},mtj_m.{channel})")
         return lines, SLACK + 2 * seconds
 
     def _reading(self, channel: str) -> Second:
@@ -479,30 +431,30 @@ class Keithley2600B:
         return f"{{s={channel},l={number(low)},r={number(self._range_i(low))}}}"
 
     def _range_v(self, volts: Volt) -> float:
-        return self._range("source", "V", self._what.ranges_v, volts)
+        return self._range("source", "V", self._data.ranges_v, volts)
 
     def _range_i(self, ampere: float) -> float:
-        return self._range("current", "A", self._what.ranges_i, ampere)
+        return self._range("current", "A", self._data.ranges_i, ampere)
 
-    def _range(self, what: str, unit: str, ranges: Sequence[float], value: float) -> float:
+    def _range(self, quantity: str, unit: str, ranges: Sequence[float], value: float) -> float:
         """Return the smallest range that holds `value`; BenchError if none does."""
-        for found in ranges:
-            if abs(value) <= found * (1 + 1e-9):
-                return found
-        raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {what} ranges of a {self._model}")
+        for full_scale in ranges:
+            if abs(value) <= full_scale * (1 + 1e-9):
+                return full_scale
+        raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {quantity} ranges of a {self._model}")
 
 
-def _told(*values: str, of: str) -> str:
-    """Return a Lua expression for the text of two values of `s`, which is `of`, and "none" if that is nil or false.
+def _as_text(*values: str, source: str) -> str:
+    """Return a Lua expression for the text of two values of `s`, the table `source`, and "none" if it is nil or false.
 
-    It does not depend on how the instrument is set to print numbers, and cannot fail on a channel that is not there.
+    It does not depend on the number format set in the instrument, and cannot fail on an absent channel.
     """
     text = '..":"..'.join(f"tostring({value})" for value in values)
-    return f'(function(s) if s then return {text} end return "none" end)({of})'
+    return f'(function(s) if s then return {text} end return "none" end)({source})'
 
 
 def _state_of(text: str) -> ChannelState | None:
-    """Return the state that output and level, joined by a colon, tell; None for a channel that is not there.
+    """Return the state from output and level, joined by a colon; None for a channel that is absent.
 
     >>> _state_of("1:0.1"), _state_of("none")
     (ChannelState(output=True, level=0.1, limit=nan), None)
@@ -515,14 +467,14 @@ def _state_of(text: str) -> ChannelState | None:
 
 
 def _sample(step: Watch | Measure, line: str) -> Sample:
-    """Return the sample that the printed `line` tells of."""
-    found = parse_numbers(line)
-    if len(found) != (1 if isinstance(step, Watch) else 2 + step.voltage):
-        raise InstrumentError(f"the reading '{line}' of {step.channel} has {len(found)} numbers")
+    """Return the sample in the printed `line`."""
+    values = parse_numbers(line)
+    if len(values) != (1 if isinstance(step, Watch) else 2 + step.voltage):
+        raise InstrumentError(f"the reading '{line}' of {step.channel} has {len(values)} numbers")
     if isinstance(step, Watch):
-        return Sample(step.channel, math.nan, math.nan, Flag.COMPLIANCE if found[0] else Flag(0))
-    sample = Sample(step.channel, found[0], found[1] if step.voltage else math.nan, Flag(0))
-    flag = Flag.COMPLIANCE if int(found[-1]) & I_LIMIT else Flag(0)
+        return Sample(step.channel, math.nan, math.nan, Flag.COMPLIANCE if values[0] else Flag(0))
+    sample = Sample(step.channel, values[0], values[1] if step.voltage else math.nan, Flag(0))
+    flag = Flag.COMPLIANCE if int(values[-1]) & I_LIMIT else Flag(0)
     if abs(sample.current) > OVERFLOW or math.isnan(sample.current):
         return replace(sample, current=math.nan, flag=flag | Flag.OVERRANGE)
     return replace(sample, flag=flag)

@@ -1,4 +1,4 @@
-"""What distinguishes one 2600B from another, as data.
+"""Data of the models of the 2600B family.
 
 Ranges and channels from the public data sheets of the family; not checked on an instrument.
 """
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from labctl.core.units import Second
 
 SHORTEST_PULSE: Second = 200e-6
-"""Of a script with delays; the manual's pulse functions are used with no less either."""
+"""Of a script with delays; the manual uses its pulse functions with no less either."""
 
 
 @dataclass(frozen=True)
 class SourceModel:
-    """What distinguishes one model from another.
+    """Data of one model.
 
     Args:
         channels: its channels.

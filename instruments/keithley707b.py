@@ -2,10 +2,10 @@
 
 Verified against: transcripts of the manual's facts, and the emulated 707B of this project.
 
-Relays that switch under voltage weld. So nothing moves before a guard has said that nothing is energised; what must
-open opens in one command before what must close closes in the next (the instrument's own connect rule does not govern
-these), and only if the first was taken; and what is closed is read back, not believed. The instrument does all of it in
-one round trip: a night has hundreds of thousands of routes.
+Relays that switch under voltage weld. So no relay moves before a guard has verified that nothing is energised; relays
+open in one command before others close in the next (the instrument's own connect rule does not govern these), and only
+if the first was accepted; the closed set is read back. The instrument does all of it in one round trip: a night has
+hundreds of thousands of routes.
 """
 
 import contextlib
@@ -24,8 +24,8 @@ _CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
 
 
 def refuse() -> None:
-    """Guard of a matrix that nobody has told how to find out whether the bench is cold."""
-    raise InstrumentError("no relay moves before somebody vouches that nothing is energised")
+    """Default guard of a matrix: no relay moves."""
+    raise InstrumentError("no relay moves before a guard has verified that nothing is energised")
 
 
 def parse_closed(reply: str) -> frozenset[str]:
@@ -38,11 +38,11 @@ def parse_closed(reply: str) -> frozenset[str]:
     """
     if reply.strip() in ("nil", ""):
         return frozenset()
-    found = frozenset(part.strip() for part in reply.split(";"))
-    for crosspoint in found:
+    closed = frozenset(part.strip() for part in reply.split(";"))
+    for crosspoint in closed:
         if not _CROSSPOINT.fullmatch(crosspoint):
             raise InstrumentError(f"'{crosspoint}' in '{reply}' is not a crosspoint such as 1A05")
-    return found
+    return closed
 
 
 class Keithley707B:
@@ -71,39 +71,39 @@ class Keithley707B:
         return identity.line
 
     def emergency_open(self) -> frozenset[str]:
-        """End whatever runs and open every relay by the first bytes of a fresh connection; then verify it.
+        """Abort, and open every relay by the first bytes of a fresh connection; then verify.
 
-        The caller vouches for the sources. What was closed is noted inside the instrument just before.
+        The caller has verified the sources. The closed set before is saved inside the instrument.
 
         Returns:
-            Crosspoints that were closed before, as far as the instrument tells.
+            Crosspoints that were closed before, as far as the instrument reports.
 
         Raises:
-            InstrumentError: it cannot be reached, does not answer, or says that something is still closed.
+            InstrumentError: it cannot be reached, does not answer, or reports a closed relay.
         """
         self._present = None
         lines = [f"mtj_met={_CLOSED}", 'channel.open("allslots")', "waitcomplete()"]
         reply = self._tsp.cut_in(lines, f'{_CLOSED} or "nil",tostring(mtj_met)')
         if len(reply) != 2 or reply[0] != "nil":
-            raise InstrumentError(f"{self.name}: '{' '.join(reply)}' answers where 'nil' says that every relay is open")
+            raise InstrumentError(f"{self.name}: '{' '.join(reply)}' answered; 'nil' was expected: every relay open")
         self._present = frozenset()
         with contextlib.suppress(InstrumentError):
-            self._tsp.errors()  # of what was ended
+            self._tsp.errors()  # of the aborted command
         return frozenset(part.strip() for part in reply[1].split(";")) - {"nil", ""}
 
     def closed(self) -> frozenset[str]:
-        """Return the crosspoints that the instrument says are closed."""
+        """Read the closed crosspoints."""
         self._present = None
         self._present = parse_closed(self._tsp.text('channel.getclose("allslots")'))
         return self._present
 
     def route(self, closed: Iterable[str]) -> None:
-        """Make exactly `closed` closed, starting from what was last read back.
+        """Close exactly `closed`, starting from the set that was last read back.
 
         Raises:
             BenchError: a crosspoint that the model does not have; nothing has moved.
-            InstrumentError: the guard refused, or the closed set that is read back is another; whether anything
-                moved is then said in the message.
+            InstrumentError: the guard refused, or the closed set that is read back is another; the message names the
+                difference.
         """
         wanted = frozenset(closed)
         for crosspoint in sorted(wanted):
@@ -114,30 +114,30 @@ class Keithley707B:
             return
         self.guard()
         self._present = None
-        found = self._move(sorted(present - wanted), sorted(wanted - present))
-        if found != wanted:
+        after = self._move(sorted(present - wanted), sorted(wanted - present))
+        if after != wanted:
             raise InstrumentError(
                 f"{self.name}: closed should be {_names(wanted)}; "
-                f"missing {_names(wanted - found)}, too many {_names(found - wanted)}"
+                f"missing {_names(wanted - after)}, too many {_names(after - wanted)}"
             )
-        self._present = found
+        self._present = after
 
     def close(self) -> None:
-        """End the conversation; relays stay as they are."""
+        """Close the connection; relays stay as they are."""
         self._tsp.transport.close()
 
     def _move(self, opening: Sequence[str], closing: Sequence[str]) -> frozenset[str]:
-        """Open, then close if that was taken, each settled; return what the instrument says is closed then."""
+        """Open, then close if that was accepted, each settled; return the closed set that the instrument reports."""
         body = [f'channel.open("{",".join(opening)}") waitcomplete()'] if opening else []
         if closing:
             body.append(f'if errorqueue.count==0 then channel.close("{",".join(closing)}") waitcomplete() end')
         one = " ".join(body)
         text = one if len(one) <= LONGEST_CHUNK else "\n".join(body)
         ask = 'print(errorqueue.count,channel.getclose("allslots"))'
-        waiting, _, found = self._tsp.transport.query(f"{text}\n{ask}", wait=Wait.RELAY).strip().partition("\t")
+        waiting, _, closed = self._tsp.transport.query(f"{text}\n{ask}", wait=Wait.RELAY).strip().partition("\t")
         if parse_numbers(waiting) != [0.0]:
             raise Refused(f"{self.name} refused a route: {'; '.join(self._tsp.errors()) or waiting}")
-        return parse_closed(found)
+        return parse_closed(closed)
 
 
 def _names(crosspoints: Iterable[str]) -> str:
@@ -146,5 +146,5 @@ def _names(crosspoints: Iterable[str]) -> str:
     >>> _names([])
     'none'
     """
-    found = sorted(crosspoints)
-    return ", ".join(found[:8]) + (f" and {len(found) - 8} more" if len(found) > 8 else "") if found else "none"
+    names = sorted(crosspoints)
+    return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "none"

@@ -1,7 +1,7 @@
 """A probe station moved by hand. Verified in tests; its accuracy is the operator's.
 
-The same rules as for a motorised prober: nobody is asked to move anything before the outputs are verified off, and
-what the operator did is asked for, not assumed.
+The same rules as for a motorised prober: the operator moves nothing before the outputs are verified off, and confirms
+every move.
 """
 
 from collections.abc import Callable
@@ -11,20 +11,20 @@ from labctl.core.prober import Position, Subsite
 from labctl.core.switch_matrix import Guard
 
 Ask = Callable[[str], bool]
-"""Puts a sentence to the operator; True if the answer is yes."""
+"""Asks the operator; True if the answer is yes."""
 
 
 class ManualProber:
     """Asks the operator to move and to confirm.
 
     Args:
-        ask: puts a sentence to the operator and returns whether the answer was yes.
+        ask: asks the operator and returns whether the answer was yes.
         name: in the bench file.
-        guard: raises unless the outputs are verified off; called before the operator is asked to move anything.
+        guard: raises unless the outputs are verified off; called before every request to the operator.
     """
 
     by_hand = True
-    """Whoever waits for it waits for a person."""
+    """Its moves take as long as the operator needs."""
 
     def __init__(self, ask: Ask, name: str, guard: Guard) -> None:
         self.name, self.guard, self._ask = name, guard, ask
@@ -32,7 +32,7 @@ class ManualProber:
         self._die: tuple[int, int, Subsite | None] | None = None
 
     def connect(self) -> str:
-        """Return that a person moves the needles; nothing is asked."""
+        """Return a fixed identity; the operator is not asked."""
         return "manual prober"
 
     def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
@@ -66,19 +66,19 @@ class ManualProber:
         self._down = False
 
     def in_contact(self) -> bool:
-        """Return whether the operator last confirmed contact; asks if nobody knows."""
+        """Return whether the operator last confirmed contact; asks if it is unknown."""
         if self._down is None and self._ask("Are the needles in contact with the pads?"):
             self._down = True
         return self._down is True
 
     def separated(self) -> bool:
-        """Return whether the operator last confirmed that the needles are up; asks if nobody knows."""
+        """Return whether the operator last confirmed that the needles are up; asks if it is unknown."""
         if self._down is None and self._ask("Are the needles up, clear of the pads?"):
             self._down = False
         return self._down is False
 
     def close(self) -> None:
-        """End; nothing moves."""
+        """Do nothing; nothing moves."""
 
     def _confirm(self, sentence: str) -> None:
         if not self._ask(sentence):

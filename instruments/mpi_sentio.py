@@ -2,19 +2,20 @@
 
 Verified against: transcripts of public facts, and the emulated SENTIO of this project.
 
-A prober has no undo: it moves only after a guard has said that the outputs are off, only at a separation that was
-commanded here and seen to happen (`chuck` says what proves it), never beyond an overtravel ceiling, and an answer that
-does not come in time is an error here, whatever the vendor's own reader thinks of waiting for ever. A step is believed
-when SENTIO, asked again, names the die and the chuck has moved as far as the map says.
+A prober has no undo: it moves only after a guard has verified that the outputs are off, only at a separation that was
+commanded here and verified (`chuck`), never beyond an overtravel ceiling. A missing reply is an error here, although
+the vendor's own reader waits for ever. A step is verified by a second query of the die and by the distance that the
+chuck has moved.
 
 No public command reads the stepping contact mode or the compensation. The mode is therefore set before the first step,
-and the compensation is seen in where the chuck stands.
+and the compensation appears in the height of the chuck. One module of 310 lines, because a driver is one file and one
+class.
 """
 
 from pydantic import Field
 
 from instruments.chuck import ChuckLevels
-from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, Talk
+from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, SentioLink
 from instruments.stepping import ChuckPlace, misled
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.model import Model
@@ -25,11 +26,11 @@ from labctl.core.units import Metre
 
 MICRON = 1e-6
 STEPPING = "StepToSeparation"
-"""Stepping contact mode that is set: no step ends in contact by itself."""
+"""Stepping contact mode that is set: a step does not end in contact."""
 
 
 class SentioOptions(Model):
-    """What the bench file says of the chuck. All but the ceiling are engineering defaults."""
+    """Options of the chuck in the bench file. All but the ceiling are engineering defaults."""
 
     overtravel_ceiling: Metre = Field(ge=0, description="needles never go further beyond contact than this")
     clearance: Metre = Field(default=50e-6, gt=0, description="least distance from contact that counts as separated")
@@ -43,25 +44,26 @@ class MpiSentio:
     """A SENTIO station over its remote-command socket.
 
     Args:
-        transport: the wire; its probe must be None or ``*RCS 1`` with ``status:get_version`` behind it.
+        transport: to the station; its probe must be None or ``*RCS 1`` with ``status:get_version`` behind it.
         name: in the bench file.
         options: ceilings and tolerances.
         guard: raises unless the outputs are verified off; called before every motion.
     """
 
     def __init__(self, transport: Transport, name: str, options: SentioOptions, guard: Guard) -> None:
-        self.name, self.guard, self._options, self._talk = name, guard, options, Talk(transport, name)
+        self.name, self.guard, self._options = name, guard, options
+        self._link = SentioLink(transport, name)
         self._up: Metre | None = None
-        """Height at which separation was last proved; None once anything else was commanded."""
+        """Height at which separation was last verified; None after any other command."""
         self._down: Metre | None = None
-        """Height at which contact was last commanded and reached; None once anything else was commanded."""
+        """Height at which contact was last commanded and reached; None after any other command."""
         self._place: ChuckPlace | None = None
-        """Where a step starts from: the last place that was verified."""
+        """Start of a step: the last place that was verified."""
         self._mode_set = False
 
     def connect(self) -> str:
         """Choose the native command set for this connection and read version, heights and site; nothing moves."""
-        version = self._talk.ask("*RCS 1\nstatus:get_version").text
+        version = self._link.ask("*RCS 1\nstatus:get_version").text
         self.heights()
         return version
 
@@ -81,37 +83,37 @@ class MpiSentio:
 
     def version(self) -> str:
         """Return SENTIO's version text."""
-        return self._talk.ask("status:get_version").text
+        return self._link.ask("status:get_version").text
 
     # -- x and y
 
     def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
-        """Be at die (col, row), separated: separates first, proves it, steps, and asks where the chuck stands.
+        """Be at die (col, row), separated: separate first, verify it, step, and read the place of the chuck.
 
         Args:
             col: column of the die on the map.
             row: its row.
-            subsite: one of the subsites of SENTIO's project, which has to lie where this one says.
+            subsite: one of the subsites of SENTIO's project, at the same place there.
 
         Raises:
             EndOfRoute: the map has no such die on its route.
-            InstrumentError: SENTIO refused, stands elsewhere, or knows the subsite as another.
-            NeedlesDown: the needles are not proved up, before the step or after it.
+            InstrumentError: SENTIO refused, stands elsewhere, or has another place for the subsite.
+            NeedlesDown: the needles are not verified up, before the step or after it.
         """
         if subsite is not None:
-            self._compare(subsite)
+            self._require_subsite(subsite)
         self._require_gap(self._levels())
         self.separate()
         self.guard()
         if not self._mode_set:
-            self._talk.ask(f"set_stepping_contact_mode {STEPPING}")
+            self._link.ask(f"set_stepping_contact_mode {STEPPING}")
             self._mode_set = True
-        self._place = start = self._place or self._stands()
+        self._place = start = self._place or self._current_place()
         site = 0 if subsite is None else subsite.number
         height, self._up = self._up, None
         reply = self._move(f"map:step_die {col}, {row}, {site}")
-        self._stays_up(height)
-        echo = self._talk.integers(reply.text)
+        self._require_up(height)
+        echo = self._link.integers(reply.text)
         if echo[:3] != [col, row, site]:
             raise InstrumentError(
                 f"{self.name}: stepped to die ({col}, {row}), subsite {site}, but stands at {tuple(echo[:3])}"
@@ -119,8 +121,8 @@ class MpiSentio:
         self._place = self._arrived(start, (col, row), subsite)
         return Position(col, row, reply.end_of_route)
 
-    def _stands(self) -> ChuckPlace | None:
-        """Return where SENTIO says the chuck is, None if it names no die."""
+    def _current_place(self) -> ChuckPlace | None:
+        """Return the place of the chuck that SENTIO reports, None if it names no die."""
         die, text = self._current_die(), self._subsite()
         if die is None:
             return None
@@ -128,18 +130,20 @@ class MpiSentio:
         return ChuckPlace(die, spot, self._xy())
 
     def _arrived(self, start: ChuckPlace | None, die: tuple[int, int], subsite: Subsite | None) -> ChuckPlace:
-        """Return the place that a step has led to, as SENTIO and its axes say when they are asked again."""
+        """Return the place after a step, by a second query of SENTIO and its axes; InstrumentError if it is another."""
         site, named = 0 if subsite is None else subsite.number, self._current_die()
         if named != die:
             raise InstrumentError(
-                f"{self.name} answered the step to die {die} and, asked again, "
+                f"{self.name} answered the step to die {die} and, queried again, "
                 f"{'names no die' if named is None else f'stands at die {named}'}; look at the station"
             )
         text = self._subsite()
         if text != str(site) and (site or text.lstrip("-").isdigit()):
-            raise InstrumentError(f"{self.name} answered the step to subsite {site} and, asked again, tells '{text}'")
+            raise InstrumentError(
+                f"{self.name} answered the step to subsite {site} and, queried again, reports '{text}'"
+            )
         place = ChuckPlace(die, subsite, self._xy())
-        pitch = self._talk.numbers("map:get_index_size", 2)
+        pitch = self._link.numbers("map:get_index_size", 2)
         doubt = "" if start is None else misled(start, place, (pitch[0] * MICRON, pitch[1] * MICRON))
         if doubt:
             raise InstrumentError(f"{self.name} {doubt}")
@@ -147,7 +151,7 @@ class MpiSentio:
 
     def _current_die(self) -> tuple[int, int] | None:
         """Return column and row of the die that SENTIO is at, None if it names none."""
-        reply = self._talk.ask("map:die:get_current_index", allowed=range(1, 1024))
+        reply = self._link.ask("map:die:get_current_index", allowed=range(1, 1024))
         try:
             _, col, row = (int(part) for part in reply.text.split(",")[:3])
         except ValueError:
@@ -155,15 +159,15 @@ class MpiSentio:
         return col, row
 
     def _subsite(self) -> str:
-        """Return the number of the subsite that SENTIO is at, or its words if it names none."""
-        return self._talk.ask("map:die:get_current_subsite", allowed=range(1, 1024)).text
+        """Return the number of the subsite that SENTIO is at, or its message if it names none."""
+        return self._link.ask("map:die:get_current_subsite", allowed=range(1, 1024)).text
 
     def _xy(self) -> tuple[Metre, Metre]:
-        x, y = self._talk.numbers("get_chuck_xy Wafer, Z", 2)
+        x, y = self._link.numbers("get_chuck_xy Wafer, Z", 2)
         return x * MICRON, y * MICRON
 
-    def _compare(self, subsite: Subsite) -> None:
-        """Raise InstrumentError unless SENTIO's table has `subsite` where it is said to be."""
+    def _require_subsite(self, subsite: Subsite) -> None:
+        """Raise InstrumentError unless SENTIO's table has `subsite` at the same place."""
         x, y = self._offset(subsite.number)
         if max(abs(x - subsite.x), abs(y - subsite.y)) > self._options.tolerance:
             raise InstrumentError(
@@ -172,8 +176,8 @@ class MpiSentio:
             )
 
     def _offset(self, number: int) -> tuple[Metre, Metre]:
-        """Return where SENTIO's table has a subsite, right and up of the die's home, m."""
-        text = self._talk.ask(f"map:subsite:get {number}, UR").text
+        """Return the place of a subsite in SENTIO's table, right and up of the die's home, m."""
+        text = self._link.ask(f"map:subsite:get {number}, UR").text
         try:
             x, y = (float(part) * MICRON for part in text.split(",")[1:3])
         except ValueError as error:
@@ -183,13 +187,13 @@ class MpiSentio:
     # -- z
 
     def contact(self) -> None:
-        """Have the chuck where the needles touch: heights judged, chuck up, position read back.
+        """Raise the chuck to contact: heights checked, chuck up, position read back.
 
-        With a compensated station this is a height at which they may touch; the contact check says whether they do.
-        Whoever gets an error here has the needles taken up again, unconditionally.
+        With a compensated station the needles may touch at this height; the contact check decides. After an error the
+        caller lifts the needles, unconditionally.
 
         Raises:
-            ContactError: the chuck stopped where the needles touch with no offset within the bound.
+            ContactError: the chuck stopped at a height at which no offset within the bound makes the needles touch.
         """
         self.guard()
         self.heights()
@@ -208,7 +212,7 @@ class MpiSentio:
         self._down = z
 
     def separate(self) -> None:
-        """Have the needles off the pads, proved. Sends the move unless it was sent here and the chuck still stands so.
+        """Lift the needles off the pads, verified. Sends no move if one was verified and the chuck has not moved since.
 
         Raises:
             NeedlesDown: the chuck has not fallen by the separation gap and does not stand clear of contact.
@@ -229,7 +233,7 @@ class MpiSentio:
         self._up, self._down = after, None
 
     def in_contact(self) -> bool:
-        """Return whether the chuck stands where it went to contact, or, if it was put there by others, may touch."""
+        """Return whether the chuck stands at its last contact height, or may touch if none was commanded here."""
         z = self._z()
         self.heights()
         return self._near(z, self._down) if self._down is not None else self._levels().may_touch(z)
@@ -239,11 +243,11 @@ class MpiSentio:
         return self._levels().at_contact(self._z())
 
     def separated(self) -> bool:
-        """Return whether separation was commanded here and proved, and the chuck has not moved since."""
+        """Return whether separation was commanded here and verified, and the chuck has not moved since."""
         return self._up is not None and self._near(self._z(), self._up)
 
     def standing(self) -> tuple[str, list[str]]:
-        """Return where the chuck stands by its heights, and what of it a person has to look at."""
+        """Return the position of the chuck by its heights, and the doubts that a person must resolve."""
         levels, z = self._levels(), self._z()
         where, doubts = levels.standing(z), [levels.small_gap] if levels.small_gap else []
         if levels.may_touch(z) and not levels.at_contact(z):
@@ -257,17 +261,17 @@ class MpiSentio:
 
     def touches(self) -> int:
         """Return how often the chuck has gone to contact since SENTIO's counter was last reset."""
-        return self._talk.integers(self._talk.ask("setup:contact_counter:get").text)[0]
+        return self._link.integers(self._link.ask("setup:contact_counter:get").text)[0]
 
     def close(self) -> None:
-        """Give the station back to its operator and end the conversation; nothing moves."""
+        """Return the station to its operator and close the connection; nothing moves."""
         try:
-            self._talk.transport.write("*LOCAL")
+            self._link.transport.write("*LOCAL")
         finally:
-            self._talk.transport.close()
+            self._link.transport.close()
 
-    def _stays_up(self, height: Metre | None) -> None:
-        """Keep separation proved after a step; if the chuck has gone up by itself, take it down and raise."""
+    def _require_up(self, height: Metre | None) -> None:
+        """Verify separation after a step; if the chuck has gone up by itself, separate and raise."""
         z = self._z()
         if self._near(z, height) or self._levels().clear(z):
             self._up = z
@@ -283,7 +287,7 @@ class MpiSentio:
             raise InstrumentError(f"{self.name}: {levels.small_gap}")
 
     def _levels(self) -> ChuckLevels:
-        """Return the heights for proofs. [?] Public sources call the second one a gap and a height; both are taken."""
+        """Return the heights to judge by. [?] Public sources call the second a gap or a height; both are accepted."""
         heights, own = self._read_heights(), self._options
         absolute = heights.separation > heights.contact / 2
         gap = heights.contact - heights.separation if absolute else heights.separation
@@ -293,11 +297,11 @@ class MpiSentio:
         return height is not None and abs(z - height) <= self._options.tolerance
 
     def _read_heights(self) -> Heights:
-        return Heights(*(value * MICRON for value in self._talk.numbers("get_chuck_site_heights Wafer", 4)))
+        return Heights(*(value * MICRON for value in self._link.numbers("get_chuck_site_heights Wafer", 4)))
 
     def _site(self) -> tuple[bool, bool]:
         """Return whether the wafer site has a contact height and overtravel on; InstrumentError without vacuum."""
-        flags = self._talk.integers(self._talk.ask("get_chuck_site_status Wafer").text)
+        flags = self._link.integers(self._link.ask("get_chuck_site_status Wafer").text)
         if len(flags) < 4:
             raise InstrumentError(f"{self.name}: site status {flags}; expected home, contact, overtravel, vacuum")
         if not flags[3]:
@@ -305,7 +309,7 @@ class MpiSentio:
         return bool(flags[1]), bool(flags[2])
 
     def _z(self) -> Metre:
-        return self._talk.numbers("get_chuck_z Z", 1)[0] * MICRON
+        return self._link.numbers("get_chuck_z Z", 1)[0] * MICRON
 
     def _move(self, command: str) -> Reply:
-        return self._talk.ask(command, wait=Wait.MOTION)
+        return self._link.ask(command, wait=Wait.MOTION)

@@ -1,4 +1,4 @@
-"""From a bench file to a die under needles: drivers over transports, put together and asked who they are.
+"""From a bench file to a die under needles: drivers over transports, assembled and identified.
 
 Opening reads and changes nothing. The transports come from a function, so that the same bench is a real one (VISA),
 its twin over sockets, or its twin in this process.
@@ -29,8 +29,8 @@ class OpenBench:
     """A bench that is connected. Leaving it as a context makes it safe and closes it.
 
     Args:
-        identities: what each instrument says it is; empty without a connection.
-        wait: lets a time pass, s.
+        identities: identity of each instrument; empty without a connection.
+        wait: waits for a time, s.
         permit: raises when nothing may be energised.
     """
 
@@ -60,13 +60,13 @@ class OpenBench:
         return self.die
 
     def off(self) -> None:
-        """Be safe and verified so: 0 V, relays open, outputs off. The needles stay where they are."""
+        """Make the bench safe, verified: 0 V, relays open, outputs off. The needles stay where they are."""
         self.die.idle()
 
     def close(self) -> None:
-        """End all conversations; sources that were set up are left in their session's off state.
+        """Close all connections; sources that were set up are left in their session's off state.
 
-        Every one is tried; InstrumentError with all that went wrong.
+        Every one is tried; InstrumentError with all errors.
         """
         failed: list[str] = []
         parts: list[Any] = [*self.sources.values(), self.matrix, *([self.prober] if self.prober else [])]
@@ -102,32 +102,32 @@ def open_bench(
 ) -> OpenBench:
     """Connect every instrument of a bench file and return it; nothing is changed and nothing moves.
 
-    A bench that is not at rest is refused: what an output that is on does to a die is not known here.
+    A bench that is not at rest is refused: the effect of an output that is on is not known here.
 
     Args:
         nominal: conductances of the die's cells, which choose the measure ranges.
-        connect: makes the wires; None is VISA.
+        connect: makes the transports; None is VISA.
         polarity: of the die.
         ask: puts a sentence to the operator; needed with a manual prober.
-        wait: lets a time pass, s.
-        permit: raises when nothing may be energised; asked before anything is connected and before each operation.
+        wait: waits for a time, s.
+        permit: raises when nothing may be energised; called before anything is connected and before each operation.
 
     Raises:
-        BenchError: the file and what answers do not fit, or an output is on.
+        BenchError: the file does not fit the instruments, or an output is on.
         InstrumentError: an instrument does not answer; those already connected are closed again.
         SwitchedOff: by `permit`.
     """
     permit()
-    found = _assemble(bench, nominal, connect or visa(), polarity, ask, wait, permit)
-    parts: list[Any] = [*found.sources.values(), found.matrix, *([found.prober] if found.prober else [])]
+    opened = _assemble(bench, nominal, connect or visa(), polarity, ask, wait, permit)
+    parts: list[Any] = [*opened.sources.values(), opened.matrix, *([opened.prober] if opened.prober else [])]
     try:
-        found.identities.update({part.name: part.connect() for part in parts})
-        _refuse_outputs_on(bench, found.sources)
+        opened.identities.update({part.name: part.connect() for part in parts})
+        _refuse_outputs_on(bench, opened.sources)
     except BaseException:
         with contextlib.suppress(InstrumentError):
-            found.close()
+            opened.close()
         raise
-    return found
+    return opened
 
 
 def _refuse_outputs_on(bench: Bench, sources: Mapping[str, SourceMeasure]) -> None:
@@ -170,25 +170,25 @@ def _assemble(
     sources: dict[str, SourceMeasure] = {}
     matrices: list[Matrix] = []
     probers: list[Prober] = []
-    wires: list[Transport] = []
+    transports: list[Transport] = []
 
-    def wire(name: str, entry: Any) -> Transport:
-        wires.append(connect(name, entry))
-        return wires[-1]
+    def transport(name: str, entry: Any) -> Transport:
+        transports.append(connect(name, entry))
+        return transports[-1]
 
     try:
         for name, entry in bench.instruments.items():
-            made = driver_of(name, entry, wire, ask)
-            kind = kind_of(made)
-            if kind is not None and (missing := lacking(made, kind)):
+            driver = driver_of(name, entry, transport, ask)
+            kind = kind_of(driver)
+            if kind is not None and (missing := lacking(driver, kind)):
                 raise BenchError(f"{name}: driver '{entry.driver}' is a {kind} and lacks {', '.join(missing)}")
             match kind:
                 case DriverKind.SOURCE:
-                    sources[name] = made
+                    sources[name] = driver
                 case DriverKind.MATRIX:
-                    matrices.append(made)
+                    matrices.append(driver)
                 case DriverKind.PROBER:
-                    probers.append(made)
+                    probers.append(driver)
                 case None:
                     raise BenchError(f"{name}: driver '{entry.driver}' is neither a source nor a matrix nor a prober")
         if len(matrices) != 1 or len(probers) > 1:
@@ -196,8 +196,8 @@ def _assemble(
         prober = probers[0] if probers else None
         die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait, permit=permit)
     except BaseException:
-        for made_wire in wires:
+        for opened in transports:
             with contextlib.suppress(LabError):
-                made_wire.close()
+                opened.close()
         raise
     return OpenBench(bench, die, sources, matrices[0], prober, {}, wait, permit)

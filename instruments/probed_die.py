@@ -1,12 +1,13 @@
 """A real die under needles: sources, a matrix and a prober add up to the same interface that a simulated die has.
 
-Every batch becomes visits (`routing`), every visit steps (`sequence`), and between two routes the bench is proved
-cold before a relay moves. What a person must know when it goes wrong: outputs stay on at 0 V while a die is worked
-on, `idle` takes them down in the order 0 V, relays open, off, each read back, and if that cannot be verified the die
-is at fault and refuses everything but `idle`.
+Every batch becomes visits (`routing`), every visit steps (`step_sequence`), and between two routes the bench is
+verified cold before a relay moves. For a person after a failure: outputs stay on at 0 V while a die is in use, `idle`
+switches off in the order 0 V, relays open, outputs off, each read back, and if that cannot be verified the die is at
+fault and refuses everything but `idle`.
 
-Sources whose levels do not stand between two calls drive, sense and come down within one script, so a visit has the
-channels of one instrument; the others stay off.
+Sources whose levels do not stand between two calls drive, sense and ramp down within one script, so a visit has the
+channels of one instrument; the others stay off. One module of 370 lines: `check` must predict what `_do` carries out,
+from the same visits and steps.
 """
 
 import time
@@ -42,10 +43,10 @@ MOST_VISITS = 32
 """Reads on one route that go into one script."""
 
 MATRIX_MESSAGES = 2
-"""Open and close, and the question about errors and the closed set."""
+"""Open and close, and the query of errors and the closed set."""
 
 ROUTES, MOVES = {"open": 1, "grounded": 3}, {"open": 2, "grounded": 4}
-"""Routes that one change of route takes, and times that relays move in them, by what lines are on meanwhile."""
+"""Routes per change of route, and relay moves in them, by `Outputs.between_routes`."""
 
 
 class ProbedDie(DieBody):
@@ -55,10 +56,10 @@ class ProbedDie(DieBody):
         bench: the bench file.
         sources: its source-measure units by name, those that `bench.wiring` uses.
         matrix: its relays; its guard is set here.
-        prober: what moves the needles; its guard is set here. None: the needles stand.
+        prober: moves the needles; its guard is set here. None: the needles do not move.
         nominal: conductances that measure ranges are chosen by.
         polarity: of the die, as in `Geometry`.
-        wait: lets a time pass, s; the clock of a twin or of the room.
+        wait: waits for a time, s, by the clock of the twin or by real time.
         permit: raises when nothing may be energised.
     """
 
@@ -76,7 +77,7 @@ class ProbedDie(DieBody):
     ) -> None:
         self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
-        self._hands = BenchIO(bench, sources, matrix, prober, wait, permit)
+        self._io = BenchIO(bench, sources, matrix, prober, wait, permit)
         self._table = bench.wiring.table()
 
     @property
@@ -90,7 +91,7 @@ class ProbedDie(DieBody):
         return self._nominal
 
     def check(self, operation: Operation) -> Second:
-        """Return the predicted bench time, s; of a write plan, the longest: every cell uses up its ladder or budget.
+        """Return the predicted bench time, s; of a write plan the longest: all rungs or the whole budget.
 
         Raises:
             BenchError: the bench cannot do it: levels, pulse width, aperture, shape.
@@ -123,51 +124,51 @@ class ProbedDie(DieBody):
         Raises:
             InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
         """
-        self._hands.idle()
+        self._io.idle()
 
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
-        self._hands.verify_off()
+        self._io.verify_off()
 
     def land(self) -> None:
-        """Have the bench as needles may touch and lift: outputs verified off, every pad on ground if it lands so.
+        """Make the bench ready for needles to touch or lift: outputs verified off, pads on ground if chosen.
 
         Raises:
             InstrumentError: an output is not verified off, or a pad not on ground; nothing may move.
         """
-        self._hands.land()
+        self._io.land()
 
     def continuity(self, first: str, second: str) -> float:
         """Return the resistance between two pads at the contact check's voltage, ohm; infinite if nothing flows.
 
         A structure that conducts more than the check's current limit reads at most voltage / limit.
         """
-        contact, wiring, hands = self.bench.contact, self.bench.wiring, self._hands
-        drive, sense = hands.active[0], hands.active[-1]
+        contact, wiring, io = self.bench.contact, self.bench.wiring, self._io
+        drive, sense = io.active[0], io.active[-1]
         if drive == sense:
             raise BenchError(f"a contact check drives one pad and senses another: {self._too_few(2)}")
-        hands.energise()
-        hands.route([wiring.crosspoint(first, drive), wiring.crosspoint(second, sense)])
+        io.energise()
+        io.route([wiring.crosspoint(first, drive), wiring.crosspoint(second, sense)])
         limit = min(contact.limit, self.bench.limits.compliance)
-        levels = tuple(contact.voltage if c == drive else 0.0 for c in range(len(hands.channels)))
-        visit = RouteVisit(0, (drive, sense), False, levels, -1, True, levels, {sense: 0}, hands.range_for(limit))
-        found = hands.carry_out(hands.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
-        hands.go_cold(visit.used)
-        hands.moved = False
-        (sample,) = [sample for tag, sample in found if tag.kind == READ]
-        if any(sample.flag & Flag.COMPLIANCE for _, sample in found):
+        levels = tuple(contact.voltage if c == drive else 0.0 for c in range(len(io.channels)))
+        visit = RouteVisit(0, (drive, sense), False, levels, -1, True, levels, {sense: 0}, io.range_for(limit))
+        samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
+        io.go_cold(visit.used)
+        io.moved = False
+        (sample,) = [sample for tag, sample in samples if tag.kind == READ]
+        if any(sample.flag & Flag.COMPLIANCE for _, sample in samples):
             return contact.voltage / limit
         return contact.voltage / -sample.current if sample.current < 0 else float("inf")
 
-    def _touch_gently(self) -> None:
-        """Have the first voltage on a die that was touched be that of the contact check, judged by nobody."""
+    def _first_voltage(self) -> None:
+        """Apply the voltage of the contact check, as the first on a die that was touched; the result is not judged."""
         structures, kernel = self.bench.contact.structures, self.bench.wiring.kernels[0]
         self.continuity(*(structures[0] if structures else (kernel.rows[0], kernel.cols[0])))
 
-    # -- what an operation becomes ------------------------------------------------------------------------------
+    # -- from an operation to visits ------------------------------------------------------------------------------
 
     def _plan(self, operation: Sense | Pulse) -> tuple[routing.RouteVisits, Act]:
-        """Judge an operation and return its visits."""
+        """Check an operation and return its visits."""
         bias, limits = operation.bias, self.bench.limits
         bias.fits(self._geometry)
         judge(bias, limits, self._geometry.polarity)
@@ -176,7 +177,7 @@ class ProbedDie(DieBody):
         if read is not None:
             read.bias.fits(self._geometry)
             judge(read.bias, limits, self._geometry.polarity)
-            shortest, longest = self._hands.apertures()
+            shortest, longest = self._io.apertures()
             if not shortest <= read.aperture <= longest:
                 raise BenchError(
                     f"an aperture of {read.aperture:.3g} s asked for; "
@@ -187,26 +188,26 @@ class ProbedDie(DieBody):
                 driven_voltage(read.bias)
         if isinstance(operation, Pulse):
             refuse_beyond("pulse width on this bench", operation.width, limits.width, "s")
-            for unit in self._hands.working:
-                found = unit.capabilities
-                if operation.width < found.shortest_pulse * (1 - 1e-9):
+            for unit in self._io.working:
+                capabilities = unit.capabilities
+                if operation.width < capabilities.shortest_pulse * (1 - 1e-9):
                     raise BenchError(
-                        f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({found.model}) makes none "
-                        f"shorter than {found.shortest_pulse:.3g} s"
+                        f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({capabilities.model}) makes "
+                        f"none shorter than {capabilities.shortest_pulse:.3g} s"
                     )
             act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
-        active = self._hands.active
+        active = self._io.active
         try:
             visits = routing.plan(operation, len(active), self.bench.wiring.ground is not None)
         except routing.TooFewChannels as error:
-            if self._hands.stands:
+            if self._io.stands:
                 raise
             raise BenchError(f"{error}: {self._too_few(error.needed)}") from error
-        return visits.on(active, len(self._hands.channels)), act
+        return visits.on(active, len(self._io.channels)), act
 
     def _too_few(self, needed: int) -> str:
         """Return why the channels of a bench whose levels do not stand are not enough."""
-        (unit,), count = self._hands.working, len(self._hands.active)
+        (unit,), count = self._io.working, len(self._io.active)
         return (
             f"{needed} channels of one instrument are needed, and none here has more than {unit.name} "
             f"({unit.capabilities.model}) with {count}; levels cannot be held from one script to the next"
@@ -214,17 +215,17 @@ class ProbedDie(DieBody):
 
     def _sense_ranges(self, operation: Sense | Pulse, visits: routing.RouteVisits) -> FloatArray:
         """Return (v,) A, the measure range of the columns that each visit senses."""
-        ranges = self._hands.ranges
+        ranges = self._io.ranges
         read = operation if isinstance(operation, Sense) else operation.verify
         if read is None or not read.cols.shape[1]:
             return np.full(len(visits), ranges[0])
         wanted = expected_current(read, self._nominal.g_p, self.bench.reads)[visits.pattern]
-        return self._hands.ranges[
-            np.minimum(np.searchsorted(self._hands.ranges, wanted * (1 - 1e-9)), len(self._hands.ranges) - 1)
+        return self._io.ranges[
+            np.minimum(np.searchsorted(self._io.ranges, wanted * (1 - 1e-9)), len(self._io.ranges) - 1)
         ]
 
     def _visit(self, visits: routing.RouteVisits, k: int, ranges: FloatArray) -> RouteVisit:
-        count = len(self._hands.channels)
+        count = len(self._io.channels)
         route = visits.route[k]
         return RouteVisit(
             k,
@@ -239,9 +240,9 @@ class ProbedDie(DieBody):
         )
 
     def _predict(self, visits: routing.RouteVisits, act: Act, ranges: FloatArray) -> Second:
-        """Return the time of all visits: each kind of visit after its kind of predecessor is composed once and counted.
+        """Return the time of all visits, s; equal visits after equal predecessors are composed once and counted.
 
-        What a visit takes depends on what the one before it left within the same script.
+        The time of a visit depends on the levels that its predecessor left within the same script.
         """
         moves = visits.moves
         kinds = np.column_stack(
@@ -252,7 +253,7 @@ class ProbedDie(DieBody):
                 visits.pulse,
                 visits.read,
                 visits.sense >= 0,
-                visits.used(len(self._hands.channels)),
+                visits.used(len(self._io.channels)),
                 ranges,
             ]
         )
@@ -276,17 +277,17 @@ class ProbedDie(DieBody):
             total += times * seconds
         return total
 
-    def _script_time(self, held: Sequence[RouteVisit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
-        """Return the time of visits in one script, s, and of what ends it on the way or as the last on its route."""
-        composer = self._hands.new_composer()
-        events: Iterator[ChannelStep] = (event for visit in held for event in composer.visit(visit, act))
+    def _script_time(self, visits: Sequence[RouteVisit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
+        """Return the time of visits in one script, s; with its end if `ends`, with the cold check if `last`."""
+        composer = self._io.new_composer()
+        events: Iterator[ChannelStep] = (event for visit in visits for event in composer.visit(visit, act))
         if last:
-            events = chain(events, composer.cold(held[-1].used))
+            events = chain(events, composer.cold(visits[-1].used))
         if ends:
             events = composer.script(events)
-        return duration(events, self._hands.channels, self.bench.timing, self.bench.outputs.cold_aperture)
+        return duration(events, self._io.channels, self.bench.timing, self.bench.outputs.cold_aperture)
 
-    # -- carrying it out ----------------------------------------------------------------------------------------
+    # -- running visits ----------------------------------------------------------------------------------------
 
     def _do(self, operation: Sense | Pulse, m: int) -> Reading:
         n = len(operation)
@@ -295,68 +296,68 @@ class ProbedDie(DieBody):
             return reading
         visits, act = self._plan(operation)
         ranges = self._sense_ranges(operation, visits)
-        if self._hands.moved:
-            self._touch_gently()
-        self._hands.energise()
+        if self._io.moved:
+            self._first_voltage()
+        self._io.energise()
         moves = visits.moves
         for piece in _scripts(visits):
             begin, end = piece.start, piece.stop
             if moves[begin]:
                 kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
-                self._hands.route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
-            held = [self._visit(visits, k, ranges) for k in piece]
-            self._hold(visits, held, act, reading, last=end == len(visits) or bool(moves[end]))
+                self._io.route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
+            script = [self._visit(visits, k, ranges) for k in piece]
+            self._run_script(visits, script, act, reading, last=end == len(visits) or bool(moves[end]))
         read = operation if isinstance(operation, Sense) else operation.verify
         if read is not None and read.bias.floating is not None:
-            loose = np.take_along_axis(read.bias.floating[:, read.bias.row.shape[1] :], read.cols, 1)
-            reading.current[loose], reading.flag[loose] = 0.0, Flag.INVALID
+            floating = np.take_along_axis(read.bias.floating[:, read.bias.row.shape[1] :], read.cols, 1)
+            reading.current[floating], reading.flag[floating] = 0.0, Flag.INVALID
         if read is not None and self.bench.reads.lead_resistance:
             subtract_leads(reading, driven_voltage(read.bias), self.bench.reads.lead_resistance)
         return reading
 
-    def _hold(
+    def _run_script(
         self, visits: routing.RouteVisits, piece: Sequence[RouteVisit], act: Act, reading: Reading, *, last: bool
     ) -> None:
-        """Carry out visits on the present route, go cold after the `last`, put what was found into `reading`."""
-        hands = self._hands
-        here = {visit.number: visit for visit in piece}
+        """Run visits on the present route, go cold after the `last`, put the samples into `reading`."""
+        io = self._io
+        by_number = {visit.number: visit for visit in piece}
         used = piece[0].used
-        events = (event for visit in piece for event in hands.composer.visit(visit, act))
-        found = hands.carry_out(chain(events, hands.composer.cold(used)) if last else events)
+        events = (event for visit in piece for event in io.composer.visit(visit, act))
+        samples = io.carry_out(chain(events, io.composer.cold(used)) if last else events)
         again = {
             tag.visit
-            for tag, sample in found
-            if tag.kind == READ and sample.flag and here[tag.visit].sense_range < act.read_compliance * (1 - 1e-9)
+            for tag, sample in samples
+            if tag.kind == READ and sample.flag and by_number[tag.visit].sense_range < act.read_compliance * (1 - 1e-9)
         }
-        for number in sorted(again):  # more current than the nominal cell carries: read once more with all there is
-            visit = here[number]
-            found = [pair for pair in found if pair[0].visit != number or pair[0].kind == PULSE]
-            found += hands.carry_out(hands.composer.read(visit, act, hands.range_for(act.read_compliance)))
-        if last and (again or hands.hot(found)):
-            hands.go_cold(used)
-        hands.cold = last
-        zero = {(tag.visit, tag.slot): sample.current for tag, sample in found if tag.kind == ZERO}
-        force = {tag.visit: Flag(0) for tag, _ in found}
-        for tag, sample in found:
+        for number in sorted(again):  # more current than the nominal cell carries: read once more on the largest range
+            visit = by_number[number]
+            samples = [pair for pair in samples if pair[0].visit != number or pair[0].kind == PULSE]
+            samples += io.carry_out(io.composer.read(visit, act, io.range_for(act.read_compliance)))
+        if last and (again or io.hot(samples)):
+            io.go_cold(used)
+        io.cold = last
+        zero = {(tag.visit, tag.slot): sample.current for tag, sample in samples if tag.kind == ZERO}
+        force = {tag.visit: Flag(0) for tag, _ in samples}
+        for tag, sample in samples:
             if tag.kind == FORCE:
                 force[tag.visit] |= sample.flag
             if tag.kind == PULSE:
                 reading.pulse_flag[visits.pattern[tag.visit]] |= sample.flag
-        for tag, sample in found:
+        for tag, sample in samples:
             if tag.kind == READ:
-                at = int(visits.pattern[tag.visit]), tag.slot
-                reading.current[at] = zero.get((tag.visit, tag.slot), 0.0) - sample.current
-                reading.flag[at] = sample.flag | force[tag.visit]
+                slot = int(visits.pattern[tag.visit]), tag.slot
+                reading.current[slot] = zero.get((tag.visit, tag.slot), 0.0) - sample.current
+                reading.flag[slot] = sample.flag | force[tag.visit]
 
 
 def _scripts(visits: routing.RouteVisits) -> Iterator[range]:
-    """Yield the visits that go into one script each, route by route."""
+    """Yield the ranges of visits that make one script each, route by route."""
     for begin, end in pairwise([*np.flatnonzero(visits.moves).tolist(), len(visits)]):
         yield from _pieces(visits.pulses[begin:end], begin)
 
 
 def _pieces(pulses: BoolArray, begin: int) -> Iterator[range]:
-    """Yield the visits on one route, counted from `begin`, in pieces: a pulse alone, reads together in one script.
+    """Yield ranges of the visits on one route, counted from `begin`: a pulse alone, reads together in one script.
 
     >>> list(_pieces(np.array([False, False, True, False]), 5))
     [range(5, 7), range(7, 8), range(8, 9)]

@@ -1,16 +1,16 @@
-"""From bias patterns to visits: which line hangs on which source, and what every source does there.
+"""From bias patterns to visits: the source of each line, and the levels of each source.
 
-Lines that go through the same levels share a channel; lines that stay at 0 V hang on the ground; a column that is
-sensed has a channel of its own, and so has the line that makes a pulse. A V/2 write with its verify read on one route
+Lines with the same levels share a channel; lines that stay at 0 V are connected to ground; a sensed column has its own
+channel, and so has the line that makes a pulse. A V/2 write with its verify read on one route
 therefore needs two channels and a ground as +V/2 on the row and -V/2 on the sensed column, three as V on the row and
 V/2 on all half-selected lines. Sources that move are taken from the front of the list of channels and those that sense
 from behind them, so that a pulse's channels sit in one instrument and its script times it.
 
 A pattern that senses more columns than channels are free becomes several visits. Reads of one batch that need the
-same route follow each other, whatever pattern they are of, and the columns are gone through to and fro, so that few
+same route follow each other, of any pattern, and the columns are visited to and fro, so that few
 relays move. All of it is array work over the whole batch.
 
-Channels are counted from 0 here; which of the bench's they are is the caller's business (`RouteVisits.on`).
+Channels are counted from 0 here; the caller maps them to channels of the bench (`RouteVisits.on`).
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from labctl.core.operations import Pulse, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray
 
 OPEN = -1
-"""Source of a line that hangs on nothing. Sources 0 to c - 1 are channels, c is the ground."""
+"""Source of an unconnected line. Sources 0 to c - 1 are channels, c is the ground."""
 
 
 class TooFewChannels(BenchError):
@@ -37,14 +37,14 @@ class TooFewChannels(BenchError):
 
 @dataclass(frozen=True, eq=False)
 class RouteVisits:
-    """What happens on v routes in order; c channels, l lines (rows, columns, gates).
+    """v visits in order; c channels, l lines (rows, columns, gates).
 
     Args:
-        pattern: (v,), which pattern of the batch.
+        pattern: (v,), index of the pattern in the batch.
         kernel: (v,).
         route: (v, l), source of each line.
-        pulses: (v,), a pulse happens; `pulse` (v, c) V its levels, `maker` (v,) the channel that makes the width or -1.
-        reads: (v,), a read happens; `read` (v, c) V its levels.
+        pulses: (v,), true for a pulse; `pulse` (v, c) V its levels, `maker` (v,) the channel of the width or -1.
+        reads: (v,), true for a read; `read` (v, c) V its levels.
         sense: (v, c), position in the wanted columns that a channel senses, or -1.
     """
 
@@ -148,8 +148,8 @@ def plan(operation: Sense | Pulse, channels: int, ground: bool) -> RouteVisits:
     cols = verify.cols + operation.bias.row.shape[1]
     rounds, left = _rounds(both.take(together), cols[together], channels, ground)
     for index, order, first, routes in rounds:
-        found = routes.visits(together[index], pulse=order == 0, read=True, first=first)
-        pieces.append((found, np.full(len(index), order)))
+        visits = routes.visits(together[index], pulse=order == 0, read=True, first=first)
+        pieces.append((visits, np.full(len(index), order)))
     apart = np.sort(np.concatenate([np.flatnonzero(~same), together[left]]))
     if len(apart):  # a pulse and its read that do not fit on one route take two
         pieces += _pulses(operation.bias.take(apart), apart, channels, ground)
@@ -190,7 +190,7 @@ def _rounds(
         `lines`, and the patterns that fit in no number of rounds.
     """
     left, m = np.arange(len(lines.a)), cols.shape[1]
-    found: list[tuple[IntArray, int, int, _Routes]] = []
+    fitted: list[tuple[IntArray, int, int, _Routes]] = []
     for size in range(min(m, channels), 0, -1) if m else (0,):
         starts = range(0, m, size) if m else (0,)
         pieces, fits = [], np.ones(len(left), np.bool_)
@@ -202,15 +202,15 @@ def _rounds(
             pieces.append((first, routes))
         good = np.flatnonzero(fits)
         if len(good):
-            found += [(left[good], order, first, routes.take(good)) for order, (first, routes) in enumerate(pieces)]
+            fitted += [(left[good], order, first, routes.take(good)) for order, (first, routes) in enumerate(pieces)]
         left = left[~fits]
         if not len(left):
             break
-    return found, left
+    return fitted, left
 
 
 def _lines(pulse: Bias | None, read: Bias | None) -> _Lines:
-    """Return the levels of all lines; what there is no bias for is 0 V."""
+    """Return the levels of all lines, 0 V where there is no bias."""
     bias = read if pulse is None else pulse
     assert bias is not None
 
@@ -226,8 +226,8 @@ def _lines(pulse: Bias | None, read: Bias | None) -> _Lines:
     if bias.floating is not None:
         floating[:, : bias.floating.shape[1]] = bias.floating
     own = np.full(len(bias), -1) if pulse is None else pulse.pulsed.copy()
-    there = np.arange(len(bias)), own
-    own[(a[there] == 0) | floating[there]] = -1
+    maker = np.arange(len(bias)), own
+    own[(a[maker] == 0) | floating[maker]] = -1
     return _Lines(a, levels(read), floating, own, bias.kernel)
 
 
@@ -256,9 +256,9 @@ def _assign(lines: _Lines, cols: IntArray, channels: int, ground: bool) -> _Rout
     needed = new.sum(1) + own + k
     sense = np.full((n, max(channels, int(needed.max(initial=0)))), -1)
     for slot in range(k):
-        there = ~lines.open[each, cols[:, slot]]  # a floating column has no reading, and no channel either
-        route[each[there], cols[there, slot]] = (needed - k + slot)[there]
-        sense[each[there], (needed - k + slot)[there]] = slot
+        connected = ~lines.open[each, cols[:, slot]]  # a floating column has no reading, and no channel either
+        route[each[connected], cols[connected, slot]] = (needed - k + slot)[connected]
+        sense[each[connected], (needed - k + slot)[connected]] = slot
     pulse, read = np.zeros((n, channels)), np.zeros((n, channels))
     at, line = np.nonzero((route >= 0) & (route < channels) & (needed <= channels)[:, None])
     pulse[at, route[at, line]] = lines.a[at, line]
@@ -268,7 +268,7 @@ def _assign(lines: _Lines, cols: IntArray, channels: int, ground: bool) -> _Rout
 
 
 def _refuse(bad: IntArray, routes: _Routes, pattern: IntArray, channels: int, ground: bool, sensed: int) -> None:
-    """Raise TooFewChannels if there are patterns that need more channels than there are."""
+    """Raise TooFewChannels, naming the worst, if any pattern is `bad`."""
     if not len(bad):
         return
     worst = int(bad[routes.needed[bad].argmax()])
@@ -281,13 +281,13 @@ def _refuse(bad: IntArray, routes: _Routes, pattern: IntArray, channels: int, gr
 
 
 def _in_order(pieces: list[tuple[RouteVisits, IntArray]]) -> RouteVisits:
-    """Return pieces, at least one, as one: by pattern and then by the order given with each."""
+    """Return one or more pieces concatenated, sorted by pattern and then by the order of each."""
     whole = RouteVisits(*(np.concatenate([getattr(v, f.name) for v, _ in pieces]) for f in fields(RouteVisits)))
     return whole.take(np.lexsort((np.concatenate([order for _, order in pieces]), whole.pattern)))
 
 
 def _together(visits: RouteVisits) -> RouteVisits:
-    """Return reads so that those on one route follow each other, routes by their first pattern, to and fro."""
+    """Return reads grouped by route, routes by their first pattern, to and fro."""
     keys = np.column_stack([visits.kernel, visits.route])
     _, first, group = np.unique(keys, axis=0, return_index=True, return_inverse=True)
     begins = first[group.reshape(-1)]

@@ -1,4 +1,4 @@
-"""Questions to SENTIO, its replies and its error codes. Source: MPI's public Python package `sentio_prober_control`."""
+"""Queries of SENTIO, its replies and its error codes. Source: MPI's public Python package `sentio_prober_control`."""
 
 from collections.abc import Container
 from dataclasses import dataclass
@@ -96,11 +96,11 @@ class EndOfRoute(InstrumentError):
     """There is no die to step to."""
 
 
-class Talk:
-    """A conversation with SENTIO in its native command set.
+class SentioLink:
+    """Commands and queries of SENTIO in its native command set.
 
     Args:
-        transport: the wire.
+        transport: to the station.
         name: of the station in the bench file.
     """
 
@@ -108,7 +108,7 @@ class Talk:
         self.transport, self.name = transport, name
 
     def ask(self, command: str, *, wait: Wait = Wait.QUERY, allowed: Container[int] = ()) -> Reply:
-        """Send a command and return its reply; InstrumentError says what its error code means, unless `allowed`."""
+        """Send a command and return its reply; InstrumentError with the meaning of its error code, unless `allowed`."""
         reply = parse_reply(self.transport.query(command, wait=wait))
         if reply.error == 0 or reply.error in allowed:
             return reply
@@ -118,14 +118,14 @@ class Talk:
         raise kind(f"{self.name} refused '{command.strip()}': {words}, error {reply.error}{text}")
 
     def numbers(self, command: str, count: int) -> list[float]:
-        """Return the first `count` numbers of the reply to a question."""
+        """Return the first `count` numbers of the reply to a query."""
         text = self.ask(command).text
         try:
             numbers = [float(part) for part in text.split(",")]
         except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{text}' answers '{command}'; expected numbers") from error
+            raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected numbers") from error
         if len(numbers) < count:
-            raise InstrumentError(f"{self.name}: '{text}' answers '{command}'; expected {count} numbers")
+            raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected {count} numbers")
         return numbers[:count]
 
     def integers(self, text: str) -> list[int]:
@@ -133,4 +133,4 @@ class Talk:
         try:
             return [int(part) for part in text.split(",")]
         except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{text}' was answered where whole numbers were expected") from error
+            raise InstrumentError(f"{self.name}: the reply is '{text}'; expected whole numbers") from error

@@ -1,12 +1,12 @@
-"""What sources do during one visit, as steps in order. Pure: the same steps are carried out and, for `check`, added up.
+"""The steps of the sources during one visit, in order. Pure: the same steps are run and, for `check`, added up.
 
-Order is safety here. Lines that do not make the width go up first and come down last, ramped; the one that makes it
-goes up and down in one edge each, timed inside its instrument; setting a level takes the source's settling time,
-which is part of the width. Limits and ranges change at 0 V only. Before relays move every source is at 0 V behind a
-low limit, and what it reads there proves it.
+The order keeps the die safe. Lines that do not make the width go up first and come down last, ramped; the line that
+makes it goes up and down in one edge each, timed inside its instrument; setting a level takes the source's settling
+time, which is part of the width. Limits and ranges change at 0 V only. Before relays move, every source is at 0 V
+behind a low limit, verified by its reading.
 
-Where levels do not stand between two calls of a source, every call begins and ends at 0 V behind the low limit: the
-steps ramp down before their call ends, and the next one takes its limits anew.
+If levels do not stand between two calls of a source, every call begins and ends at 0 V behind the low limit: the steps
+ramp down before their call ends, and the next call sets its limits anew.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,14 +19,14 @@ from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, Step
 from labctl.core.units import Ampere, Second, Volt
 
 MESSAGES = 2
-"""Of one script: itself, and the mark behind it."""
+"""Messages of one script: itself, and the mark behind it."""
 
 PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
 
 
 @dataclass(frozen=True)
 class SourceChannel:
-    """A source channel of the bench: which instrument (an index), and what it is called there."""
+    """A source channel of the bench: index of its instrument, and its name there."""
 
     instrument: int
     name: str
@@ -34,7 +34,7 @@ class SourceChannel:
 
 @dataclass(frozen=True)
 class Tag:
-    """What a sample is for: the kind, the visit it belongs to, the position in the wanted columns."""
+    """Purpose of a sample: the kind, the visit it belongs to, the position in the wanted columns."""
 
     kind: str
     visit: int
@@ -43,7 +43,7 @@ class Tag:
 
 @dataclass(frozen=True)
 class ChannelStep:
-    """A step of one channel, by its index in the bench; `tag` says what its sample is for."""
+    """A step of one channel, by its index in the bench; `tag` is the purpose of its sample."""
 
     channel: int
     step: Step
@@ -67,7 +67,7 @@ class RouteVisit:
 
 @dataclass(frozen=True)
 class Act:
-    """What is the same for all visits of an operation: width, compliances and aperture."""
+    """Settings common to all visits of an operation: width, compliances and aperture."""
 
     width: Second = 0.0
     pulse_compliance: Ampere = 0.0
@@ -77,7 +77,7 @@ class Act:
 
 @dataclass
 class SourceState:
-    """What the sources were last told, by channel; None is unknown."""
+    """Last settings of the sources, by channel; None is unknown."""
 
     level: list[Volt]
     limit: list[tuple[Ampere, Ampere] | None]
@@ -91,13 +91,13 @@ class SourceState:
 
 @dataclass
 class Composer:
-    """Writes the steps of visits, keeping track of what the sources already do.
+    """Composes the steps of visits, keeping track of the present settings of the sources.
 
     Args:
         bench: limits, waits and corrections.
         channels: of the bench, in order.
         stands: levels and limits stand after a call; otherwise each is one of a single instrument.
-        state: of the sources; advanced by every event that is handed out.
+        state: of the sources; advanced by every event that is yielded.
     """
 
     bench: Bench
@@ -154,7 +154,7 @@ class Composer:
             yield from self._to(visit.used, [0.0] * len(self.channels))
 
     def cold(self, used: Sequence[int]) -> Iterator[ChannelStep]:
-        """Yield the steps to 0 V behind the low limit, and the readings that prove it."""
+        """Yield the steps to 0 V behind the low limit, and the readings that verify it."""
         yield from self._to(used, [0.0] * len(self.channels))
         low = self.bench.outputs.relay_limit
         for c in self._by_instrument(used):
@@ -194,7 +194,7 @@ class Composer:
             yield from self._to(list(reversed(others)), zero)
 
     def _to(self, channels: Sequence[int], levels: Sequence[Volt]) -> Iterator[ChannelStep]:
-        """Yield ramps of those channels that are not there yet, in the order given."""
+        """Yield ramps of those channels that are at another level, in the order given."""
         rate = self.bench.limits.ramp_rate
         for c in channels:
             if self.state.level[c] != levels[c]:
@@ -219,14 +219,14 @@ class Composer:
 
 def calls(events: Iterator[ChannelStep], channels: Sequence[SourceChannel]) -> Iterator[tuple[int, list[ChannelStep]]]:
     """Return (instrument, events) for each script: consecutive events of one instrument cost one round trip."""
-    held: list[ChannelStep] = []
+    script: list[ChannelStep] = []
     for event in events:
-        if held and channels[event.channel].instrument != channels[held[0].channel].instrument:
-            yield channels[held[0].channel].instrument, held
-            held = []
-        held.append(event)
-    if held:
-        yield channels[held[0].channel].instrument, held
+        if script and channels[event.channel].instrument != channels[script[0].channel].instrument:
+            yield channels[script[0].channel].instrument, script
+            script = []
+        script.append(event)
+    if script:
+        yield channels[script[0].channel].instrument, script
 
 
 def duration(
@@ -234,9 +234,9 @@ def duration(
 ) -> Second:
     """Return the time that `events` take, messages included, s. `aperture` of readings before one is set."""
     total, levels, apertures = 0.0, [0.0] * len(channels), [aperture] * len(channels)
-    for _, held in calls(events, channels):
+    for _, script in calls(events, channels):
         total += MESSAGES * timing.message
-        for event in held:
+        for event in script:
             c, step = event.channel, event.step
             total += timing.of(step, apertures[c], levels[c])
             if isinstance(step, Ramp | Level):

@@ -1,4 +1,4 @@
-"""Whether a chuck has moved as the map says: the second question to a prober that says it has stepped."""
+"""Check that a chuck has moved as the wafer map says, after the prober has reported a step."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from labctl.core.units import Metre
 
 @dataclass(frozen=True)
 class ChuckPlace:
-    """Where a chuck was.
+    """Place of a chuck.
 
     Args:
         die: its (column, row) on the map.
@@ -22,12 +22,12 @@ class ChuckPlace:
 
 
 def misled(start: ChuckPlace, end: ChuckPlace, pitch: tuple[Metre, Metre]) -> str:
-    """Return what contradicts a step from `start` to `end` on a map of that pitch, in operator words; "" if nothing.
+    """Return the contradiction to a step from `start` to `end` on a map of that pitch, in operator words; "" if none.
 
-    Which way the axes of the map and of the chuck point does not matter. Half a pitch, or half the way between two
-    subsites of one die, tells going from standing still and one die from its neighbour.
+    The directions of the axes of map and chuck do not matter. Half a pitch, or half the distance between two subsites
+    of one die, distinguishes a step from none and one die from its neighbour.
 
-    >>> misled(Place((0, 0), None, (0.0, 0.0)), Place((2, 0), None, (-10e-3, 0.0)), (5e-3, 5e-3))
+    >>> misled(ChuckPlace((0, 0), None, (0.0, 0.0)), ChuckPlace((2, 0), None, (-10e-3, 0.0)), (5e-3, 5e-3))
     ''
     """
     before, after = ((0.0, 0.0) if p.subsite is None else (p.subsite.x, p.subsite.y) for p in (start, end))

@@ -1,6 +1,6 @@
-"""How long the instruments of a bench take, as documented; what `check` adds up, so that a plan predicts the night.
+"""Documented times of the instruments of a bench; `check` adds them up to predict the time of a plan.
 
-[M] is a manual or data sheet, [?] an engineering default: measure it at the bench and put it into the bench file.
+[M] is a manual or data sheet, [?] an engineering default: measure it at the bench and enter it in the bench file.
 """
 
 import math

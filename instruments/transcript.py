@@ -1,8 +1,8 @@
-"""A conversation as a text file: recorded live, replayed as a test.
+"""A transcript of messages as a text file: recorded live, replayed as a test.
 
-One message per line, ``>`` what was sent, ``<`` what came back, ``#`` a remark; a message of several lines goes on
-with ``|``. Backslash escapes keep tabs and line ends readable. A replay fails on anything that was not in the
-conversation, and on anything in it that was not said.
+One message per line, ``>`` sent, ``<`` received, ``#`` a remark; a message of several lines continues with ``|``.
+Backslash escapes keep tabs and line ends readable. A replay fails on a message that is not in the transcript, and on
+a message of the transcript that was not sent or not read.
 """
 
 import codecs
@@ -21,7 +21,7 @@ Pair = tuple[str, str]
 
 
 class TranscriptError(AssertionError):
-    """A replayed conversation went another way than the recorded one."""
+    """A replay differs from its transcript."""
 
 
 def escape(text: str) -> str:
@@ -30,8 +30,8 @@ def escape(text: str) -> str:
     >>> escape("1\t2 ")
     '1\\t2\\x20'
     """
-    found = text.encode("unicode_escape").decode("ascii")
-    return found[:-1] + "\\x20" if found.endswith(" ") else found
+    escaped = text.encode("unicode_escape").decode("ascii")
+    return escaped[:-1] + "\\x20" if escaped.endswith(" ") else escaped
 
 
 def unescape(text: str) -> str:
@@ -73,11 +73,11 @@ def render(pairs: Iterable[Pair]) -> str:
 
 
 class Recorder:
-    """A transport that writes down what passes through it.
+    """A transport that records its messages.
 
     Args:
         transport: the live one.
-        file: open text file; every message is flushed, so that a crash leaves all that was said.
+        file: open text file; every message is flushed, so that a crash leaves a complete transcript.
         header: remark for the first line: which instrument, when, who.
     """
 
@@ -88,35 +88,35 @@ class Recorder:
 
     @property
     def name(self) -> str:
-        """Where the instrument is."""
+        """Address of the instrument."""
         return self._inner.name
 
     def write(self, text: str) -> None:
-        """Send and write down."""
-        self._keep(">", text)
+        """Send and record."""
+        self._record(">", text)
         self._inner.write(text)
 
     def query(self, text: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0) -> str:
-        """Ask and write down both sides."""
+        """Query and record both sides."""
         return self.converse(text, lambda line: True, wait=wait, extra=extra)[0]
 
     def converse(
         self, text: str, last: Callable[[str], bool], *, wait: Wait = Wait.QUERY, extra: Second = 0.0
     ) -> list[str]:
-        """Ask and write down both sides."""
-        self._keep(">", text)
+        """Query and record both sides."""
+        self._record(">", text)
         lines = self._inner.converse(text, last, wait=wait, extra=extra)
         for line in lines:
-            self._keep("<", line)
+            self._record("<", line)
         return lines
 
     def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
-        """Cut in and write down both sides."""
+        """Cut in and record both sides."""
         self._file.write("# cut in\n")
-        self._keep(">", f"{text}\n{ask}")
+        self._record(">", f"{text}\n{ask}")
         lines = self._inner.cut_in(text, ask, last)
         for line in lines:
-            self._keep("<", line)
+            self._record("<", line)
         return lines
 
     def resync(self) -> None:
@@ -125,27 +125,27 @@ class Recorder:
         self._inner.resync()
 
     def close(self) -> None:
-        """End the conversation; the file stays open, it is the caller's."""
+        """Close the connection; the file stays open, it belongs to the caller."""
         self._inner.close()
 
-    def _keep(self, mark: str, text: str) -> None:
+    def _record(self, mark: str, text: str) -> None:
         self._file.write(render([(mark, text)]))
         self._file.flush()
 
 
 class TranscriptReplay(LineTransport):
-    """A transport that knows its conversation beforehand. As a context manager it fails on leftovers at the end.
+    """A transport that replays a transcript. As a context manager it fails on leftovers at the end.
 
     Args:
         pairs: the messages in order.
 
     Raises:
-        TranscriptError: something else was sent, or something was not said or not read.
+        TranscriptError: another message was sent, or a message was not sent or not read.
     """
 
     def __init__(self, pairs: Iterable[Pair], name: str = "transcript") -> None:
         super().__init__(name, probe=None)
-        self._left = list(pairs)
+        self._remaining = list(pairs)
 
     @classmethod
     def of(cls, path: Path) -> Self:
@@ -154,35 +154,37 @@ class TranscriptReplay(LineTransport):
 
     def _send(self, data: bytes, deadline: float) -> None:
         text = data.decode("ascii").removesuffix(self._terminator)
-        if not self._left:
+        if not self._remaining:
             raise TranscriptError(f"{self._name}: nothing more was expected, got '{escape(text)}'")
-        mark, expected = self._left[0]
+        mark, expected = self._remaining[0]
         if mark != ">":
             raise TranscriptError(f"{self._name}: reply '{escape(expected)}' was not read before '{escape(text)}'")
         if text != expected:
             raise TranscriptError(f"{self._name}: expected '{escape(expected)}', got '{escape(text)}'")
-        del self._left[0]
+        del self._remaining[0]
 
     def _receive(self, deadline: float) -> bytes:
-        if not self._left or self._left[0][0] != "<":
+        if not self._remaining or self._remaining[0][0] != "<":
             raise LinkTimeoutError(f"{self._name} has no reply here")
-        return (self._left.pop(0)[1] + "\n").encode("ascii")
+        return (self._remaining.pop(0)[1] + "\n").encode("ascii")
 
     def _reopen(self) -> None:
         raise InstrumentError(f"{self._name}: a transcript cannot be resynchronised")
 
     def _break_in(self) -> None:
-        """Do nothing: what was sent on whichever connection is one conversation here."""
+        """Do nothing: a transcript spans all connections."""
 
     def close(self) -> None:
-        """End the conversation."""
+        """Close the connection."""
 
     def finish(self) -> None:
-        """Raise TranscriptError unless everything was said and read."""
-        if self._left:
-            mark, text = self._left[0]
-            what = "never sent" if mark == ">" else "never read"
-            raise TranscriptError(f"{self._name}: {len(self._left)} messages left; the first, {what}: '{escape(text)}'")
+        """Raise TranscriptError unless every message was sent and read."""
+        if self._remaining:
+            mark, text = self._remaining[0]
+            fault = "never sent" if mark == ">" else "never read"
+            raise TranscriptError(
+                f"{self._name}: {len(self._remaining)} messages left; the first, {fault}: '{escape(text)}'"
+            )
 
     def __enter__(self) -> Self:
         return self

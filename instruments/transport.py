@@ -1,8 +1,8 @@
-"""What every wire has in common: lines, deadlines, one owner at a time, and honesty after an interruption.
+"""Common part of all transports: lines, deadlines, one owner at a time, and resynchronisation after an interruption.
 
-A reply that comes late is worse than none: it answers the next question. So whatever interrupts a conversation (a
-timeout, an exception, ^C) marks it stale, and the next call resynchronises before a byte is sent. Nothing is ever
-sent twice.
+A late reply is worse than none: it answers the next query. So every interruption of an exchange (a timeout, an
+exception, ^C) marks the connection stale, and the next call resynchronises before a byte is sent. Nothing is ever sent
+twice.
 """
 
 import threading
@@ -19,13 +19,13 @@ from labctl.core.transport import Wait
 from labctl.core.units import Second
 
 Log = Callable[[str, bytes], None]
-"""Gets every byte: ">" and what was sent, "<" and what came, "!" and what happened."""
+"""Receives every byte: ">" with bytes sent, "<" with bytes received, "!" with an event."""
 
 LONGEST_LINE = 1 << 20
 
 
 class Deadlines(Model):
-    """How long an answer may take, per class of command, beside the time that the command itself needs.
+    """How long a reply may take, per class of command, beside the time that the command itself needs.
 
     Engineering defaults: generous against 0.2-2 ms of LAN and some ms of parsing, short against an operator's patience.
     """
@@ -42,14 +42,14 @@ class Deadlines(Model):
 
 
 class LineTransport(ABC):
-    """A conversation in lines over something that sends and receives bytes.
+    """Messages in lines over a connection that sends and receives bytes.
 
     Args:
-        name: where the instrument is, in operator words.
-        probe: a harmless question that proves the instrument answers, asked after opening and after resynchronising.
+        name: address of the instrument, in operator words.
+        probe: a harmless query that proves the instrument answers, sent after opening and after resynchronising.
         deadlines: per class of command.
         terminator: ends every message that is sent; replies end with a line feed.
-        log: gets every byte.
+        log: receives every byte.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class LineTransport(ABC):
 
     @property
     def name(self) -> str:
-        """Where the instrument is, in operator words."""
+        """Address of the instrument, in operator words."""
         return self._name
 
     @abstractmethod
@@ -83,14 +83,14 @@ class LineTransport(ABC):
 
     @abstractmethod
     def _reopen(self) -> None:
-        """Drop whatever is under way and be connected afresh, with nothing old left to read."""
+        """Drop the present exchange and connect afresh, with nothing old left to read."""
 
     @abstractmethod
     def close(self) -> None:
-        """End the conversation."""
+        """Close the connection."""
 
     def _unread(self) -> bool:
-        """Return whether bytes that nobody asked for have already come."""
+        """Return whether unsolicited bytes have arrived."""
         return False
 
     def write(self, text: str) -> None:
@@ -112,9 +112,9 @@ class LineTransport(ABC):
             return self._exchange(text, last, self.deadlines.of(wait) + extra)
 
     def resync(self) -> None:
-        """Drop what is under way, connect afresh and ask the probe; raises if the instrument does not answer it."""
+        """Drop the present exchange, connect afresh and send the probe; raises if the instrument does not answer it."""
         with self._lock:
-            self._note("!", b"resynchronise")
+            self._log_bytes("!", b"resynchronise")
             self._stale = True
             self._pending = b""
             self._reopen()
@@ -123,35 +123,35 @@ class LineTransport(ABC):
                 self._exchange(self._probe, lambda line: True, self.deadlines.query)
 
     def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
-        """Send `text` as the first bytes of a fresh connection, whatever is under way, and only then `ask`.
+        """Interrupt any exchange: send `text` as the first bytes of a fresh connection, and only then `ask`.
 
-        For making safe: no probe stands before it, and an instrument that takes the bytes has them even if it answers
-        nothing. Where the transport has a device clear, that goes first.
+        For making safe: no probe precedes it, and an instrument that accepts bytes has them even if it does not answer.
+        If the transport has a device clear, that goes first.
 
         Args:
-            text: lines that end whatever runs; harmless when they are sent twice.
+            text: lines that abort a running script; harmless when they are sent twice.
             ask: one line.
-            last: whether a line is the answer; what the instrument still had to say may come before it.
+            last: whether a line is the reply; pending lines of the instrument may precede it.
 
         Returns:
-            The lines that came, up to and with the first for which `last` is true.
+            The lines received, up to and with the first for which `last` is true.
 
         Raises:
             InstrumentError: it cannot be reached, or does not answer.
         """
         with self._lock:
-            self._note("!", b"cut in")
+            self._log_bytes("!", b"cut in")
             self._stale = True
             self._pending = b""
             self._break_in()
             return self._exchange(f"{text}\n{ask}", last, self.deadlines.query)
 
     def ask_nothing_first(self) -> None:
-        """From now on connect afresh without asking the probe: a question may hang where an order would not."""
+        """From now on connect afresh without sending the probe: a query may hang where a command would not."""
         self._urgent = True
 
     def _break_in(self) -> None:
-        """Be connected afresh by the way that an instrument can refuse least."""
+        """Connect afresh by the method that an instrument is least able to refuse."""
         self._reopen()
 
     def _ready(self) -> None:
@@ -167,9 +167,9 @@ class LineTransport(ABC):
             try:
                 lines.append(self._line(deadline))
             except LinkTimeoutError as error:
-                got = f" after {len(lines)} lines" if lines else ""
+                partial = f" after {len(lines)} lines" if lines else ""
                 raise LinkTimeoutError(
-                    f"{self._name} did not answer '{_brief(text)}' within {seconds:.3g} s{got}; "
+                    f"{self._name} did not answer '{_brief(text)}' within {seconds:.3g} s{partial}; "
                     "the link is resynchronised before anything else is sent"
                 ) from error
         self._stale = False
@@ -177,7 +177,7 @@ class LineTransport(ABC):
 
     def _put(self, text: str, deadline: float) -> None:
         data = (text + self._terminator).encode("ascii")
-        self._note(">", data)
+        self._log_bytes(">", data)
         self._stale = True
         self._send(data, deadline)
         self._stale = False
@@ -187,26 +187,26 @@ class LineTransport(ABC):
             if len(self._pending) > LONGEST_LINE:
                 raise InstrumentError(f"{self._name} sent {len(self._pending)} bytes without a line feed")
             data = self._receive(deadline)
-            self._note("<", data)
+            self._log_bytes("<", data)
             self._pending += data
         line, _, self._pending = self._pending.partition(b"\n")
         return line.decode("ascii", errors="replace").rstrip("\r")
 
-    def _note(self, direction: str, data: bytes) -> None:
+    def _log_bytes(self, direction: str, data: bytes) -> None:
         if self._log is not None:
             self._log(direction, data)
 
 
 class Handler(Protocol):
-    """An instrument in this process: takes the bytes of messages, returns the bytes of replies."""
+    """An emulated instrument in this process: takes the bytes of messages, returns the bytes of replies."""
 
     def handle(self, data: bytes) -> bytes:
-        """Return what the instrument answers at once, b"" for nothing."""
+        """Return the immediate reply, b"" for none."""
         ...
 
 
 class BytesTransport(LineTransport):
-    """The wire to an instrument in this process, byte for byte what a socket would carry.
+    """The transport to an instrument in this process; carries the same bytes as a socket.
 
     Args:
         handler: the instrument; resynchronising calls its `reconnect()`, or `clear()`, as a new connection would.
@@ -236,7 +236,7 @@ class BytesTransport(LineTransport):
     def _receive(self, deadline: float) -> bytes:
         data, self._replies = self._replies, b""
         if not data:
-            raise LinkTimeoutError(f"{self._name} has nothing to say")
+            raise LinkTimeoutError(f"{self._name} has no reply")
         return data
 
     def _unread(self) -> bool:
@@ -249,7 +249,7 @@ class BytesTransport(LineTransport):
         self._replies = b""
 
     def close(self) -> None:
-        """End the conversation; what was not read is dropped."""
+        """Close the connection; unread bytes are dropped."""
         self._replies = b""
 
 

@@ -1,6 +1,6 @@
 """The dialect of Keithley's script-speaking instruments: numbers, the error queue, settings and scripts.
 
-Dialect from the public 2600B and 707B reference manuals. Every setting goes out in one message with a question about
+Dialect from the public 2600B and 707B reference manuals. Every setting goes out in one message with a query of
 the error queue, so that a refused setting is known at once and a message never waits for the next. Numbers go out as
 ``%.9e``: a fixed-point format would turn a limit below a microampere into zero.
 """
@@ -54,14 +54,14 @@ class Refused(InstrumentError):
 
 @dataclass(frozen=True)
 class Identity:
-    """Who answers: maker, model such as ``2602B``, and the whole line."""
+    """Model such as ``2602B``, and the whole identity line."""
 
     model: str
     line: str
 
 
 def parse_identity(line: str, expected: Sequence[str]) -> Identity:
-    """Return who sent the answer `line` to ``*IDN?``; BenchError unless it is one of the models `expected`.
+    """Return the identity in `line`, the answer to ``*IDN?``; BenchError unless it is one of the models `expected`.
 
     Firmware spells maker and model in several ways; the model is a word of the first two fields, in any case.
 
@@ -78,10 +78,10 @@ def parse_identity(line: str, expected: Sequence[str]) -> Identity:
 
 
 class Tsp:
-    """What can be said in this dialect.
+    """Commands and queries in this dialect.
 
     Args:
-        transport: the wire.
+        transport: to the instrument.
         name: of the instrument in the bench file, for messages.
     """
 
@@ -90,7 +90,7 @@ class Tsp:
         self._serial = itertools.count(1)
 
     def cut_in(self, lines: Sequence[str], values: str) -> list[str]:
-        """End what runs, send `lines` as the first bytes of a fresh connection; return what `values` print then.
+        """Abort, send `lines` as the first bytes of a fresh connection; return the printed `values`.
 
         Args:
             values: Lua expressions; none may print a tab.
@@ -104,29 +104,29 @@ class Tsp:
         return reply[-1].strip().split("\t")[1:]
 
     def identity(self, expected: Sequence[str]) -> Identity:
-        """Return who answers; BenchError unless its model is one of `expected`."""
+        """Return the identity; BenchError unless its model is one of `expected`."""
         return parse_identity(self.transport.query("*IDN?"), expected)
 
     def text(self, expression: str) -> str:
-        """Return what the instrument prints for `expression`."""
+        """Return the text that the instrument prints for `expression`."""
         return self.transport.query(f"print({expression})").strip()
 
     def numbers(self, expression: str, count: int) -> list[float]:
         """Return the `count` numbers that the instrument prints for `expression`."""
-        found = parse_numbers(self.text(expression))
-        if len(found) != count:
-            raise InstrumentError(f"{self.name}: {count} numbers expected for '{expression}', got {found}")
-        return found
+        values = parse_numbers(self.text(expression))
+        if len(values) != count:
+            raise InstrumentError(f"{self.name}: {count} numbers expected for '{expression}', got {values}")
+        return values
 
     def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
-        """Send a setting and read the error queue; Refused, with the instrument's words, if it did not take it."""
+        """Send a setting and read the error queue; Refused, with the instrument's message, if it was not accepted."""
         waiting = self.transport.query(f"{text}\nprint(errorqueue.count)", wait=wait)
         if parse_numbers(waiting) != [0.0]:
             raise Refused(f"{self.name} refused '{text}': {'; '.join(self.errors()) or waiting}")
 
     def errors(self) -> list[str]:
         """Read the error queue empty and return its messages."""
-        found: list[str] = []
+        messages: list[str] = []
         for _ in range(MOST_ERRORS):
             fields = self.transport.query("print(errorqueue.next())").split("\t")
             code = parse_numbers(fields[0])[0]
@@ -134,17 +134,17 @@ class Tsp:
                 raise InstrumentError(f"{self.name}: the error queue answers '{fields[0]}'; expected an error number")
             code = int(code)
             if code == 0:
-                return found
-            found.append(f"{code} {fields[1].strip() if len(fields) > 1 else ''}".strip())
+                return messages
+            messages.append(f"{code} {fields[1].strip() if len(fields) > 1 else ''}".strip())
         self.transport.query("errorqueue.clear()\nprint(errorqueue.count)")
-        return [*found, "and more"]
+        return [*messages, "and more"]
 
     def script(self, lines: Sequence[str], *, wait: Wait = Wait.SETTING, extra: Second = 0.0) -> list[str]:
         """Run `lines` in one round trip and return the texts that they appended to the table `mtj_r`.
 
-        Short ones go as one message, which saves the framing of a script. The answer is a single line, asked for
-        behind them with the number of this script in it: one that aborts or gets lost is known at once and not by a
-        timeout, and a second response to one message, which some transports cannot read, never happens.
+        Short scripts go as one message, which saves the framing of a script. The answer is a single line, queried
+        behind them with the number of this script in it: a script that aborts or is lost is known at once and not by a
+        timeout, and a message never has a second response, which some transports cannot read.
 
         Raises:
             Refused: the script was refused, aborted or left an error in the queue.
@@ -155,17 +155,17 @@ class Tsp:
         if len(body) > LONGEST_CHUNK:
             body = "\n".join(["loadandrunscript", *_packed([f'mtj_r={{"{mark}"}}', *lines]), "endscript"])
         ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
-        waiting, _, found = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
+        waiting, _, results = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
         if parse_numbers(waiting) != [0.0]:
             raise Refused(f"{self.name}: a script failed: {'; '.join(self.errors())}")
-        first, *results = found.split(";")
+        first, *texts = results.split(";")
         if first != mark:
             raise InstrumentError(f"{self.name}: script '{mark}' did not run; the last that did is '{first}'")
-        return results
+        return texts
 
 
 def _packed(lines: Sequence[str]) -> list[str]:
-    """Return statements joined to as few lines as `LONGEST_CHUNK` allows: each line is a message of its own.
+    """Return statements joined into as few lines as `LONGEST_CHUNK` allows; each line is one message.
 
     >>> [len(line) for line in _packed(["a" * 400, "b" * 400, "c" * 400])]
     [801, 400]

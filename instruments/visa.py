@@ -1,12 +1,11 @@
-"""The wire to a real bench, and the only module that touches pyvisa.
+"""The transport to a real bench, and the only module that uses pyvisa.
 
 Verified against pyvisa-py 0.8.1 on loopback sockets, not against a real instrument.
 
-What pyvisa-py does to a raw socket decides how this is written. It leaves Nagle's algorithm on, which costs 44 ms per
+This module works around the raw sockets of pyvisa-py. It leaves Nagle's algorithm on, which costs 44 ms per
 write-then-query; opening a dead port succeeds; a peer that hangs up makes a read spin at full load until its timeout;
-`clear` sends nothing and can hang; a timeout leaves the late reply for the next question. So raw sockets are read
-here, with a select and our own deadline (nothing received is "gone"), without Nagle, and a broken conversation is
-reopened.
+`clear` sends nothing and can hang; a timeout leaves the late reply for the next query. So raw sockets are read here,
+with a select and our own deadline (an empty read is "gone"), without Nagle, and a broken connection is reopened.
 """
 
 import contextlib
@@ -30,13 +29,13 @@ _managers: dict[str, pyvisa.ResourceManager] = {}
 
 LONGEST_WAIT: Second = 3600.0
 DEAD_SOCKET_WAIT: Second = 1.0
-"""For connecting to the port at which an instrument drops its raw sockets."""
+"""Time to connect to the port at which an instrument drops its raw sockets."""
 
 
 def _manager(backend: str) -> pyvisa.ResourceManager:
-    """Return this process's only manager of a backend, made anew if somebody has closed it.
+    """Return this process's only manager of a backend, made anew if other code has closed it.
 
-    It is never closed here: pyvisa has one for all, and closing it closes everybody's sessions.
+    It is never closed here: pyvisa shares one manager, and closing it closes all sessions.
     """
     with _manager_lock:
         if backend not in _managers or _is_closed(_managers[backend]):
@@ -48,7 +47,7 @@ def _manager(backend: str) -> pyvisa.ResourceManager:
 
 
 def _is_closed(manager: pyvisa.ResourceManager) -> bool:
-    """Return whether somebody else has closed a manager."""
+    """Return whether a manager was closed by other code."""
     try:
         return manager.session is None
     except pyvisa.errors.InvalidSession:
@@ -56,29 +55,29 @@ def _is_closed(manager: pyvisa.ResourceManager) -> bool:
 
 
 def _raw_socket(resource: Any) -> socket.socket | None:
-    """Return the socket beneath a pyvisa-py session, None if there is none to be had. The path is private: guarded."""
+    """Return the socket beneath a pyvisa-py session, None if there is none. The attributes are private: guarded."""
     try:
-        found = resource.visalib.sessions[resource.session].interface
+        interface = resource.visalib.sessions[resource.session].interface
     except (AttributeError, KeyError, TypeError):
         return None
-    return found if isinstance(found, socket.socket) else None
+    return interface if isinstance(interface, socket.socket) else None
 
 
 class VisaTransport(LineTransport):
-    """A conversation over VISA: raw sockets, HiSLIP, VXI-11, serial, GPIB, USB.
+    """A transport over VISA: raw sockets, HiSLIP, VXI-11, serial, GPIB, USB.
 
-    It opens at its first use or at `resync`, and asks `probe` then, because opening proves nothing.
+    It opens at its first use or at `resync`, and sends `probe` then, because opening proves nothing.
 
     Args:
-        resource: VISA address, such as ``TCPIP::192.0.2.11::5025::SOCKET``; nothing is ever searched for.
+        resource: VISA address, such as ``TCPIP::192.0.2.11::5025::SOCKET``; addresses are never searched for.
         backend: pyvisa backend; ``@py`` is pyvisa-py, "" the system's VISA library.
-        probe: harmless question; None asks nothing.
+        probe: harmless query; None sends none.
         open_timeout: for the connection itself, s.
-        dead_socket: port at which an instrument drops the raw sockets that it still holds; tried when one cannot be
-            broken in upon otherwise. None if it has none.
+        dead_socket: port at which an instrument drops the raw sockets that it still holds; used if a fresh
+            connection failed. None if it has none.
 
-    Other arguments as in `LineTransport`. What is first called raises BenchError if the address is not one, and
-    InstrumentError if nobody listens there or who listens does not answer.
+    Other arguments as in `LineTransport`. The first call raises BenchError if the address is invalid, and
+    InstrumentError if nothing listens there or the listener does not answer.
     """
 
     def __init__(
@@ -105,7 +104,7 @@ class VisaTransport(LineTransport):
         return self._socket is not None and bool(self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
 
     def close(self) -> None:
-        """End the conversation; harmless when it has ended."""
+        """Close the connection; harmless if it is closed."""
         with self._lock:
             resource, self._resource, self._socket = self._resource, None, None
             if resource is not None:
@@ -130,7 +129,7 @@ class VisaTransport(LineTransport):
             raise InstrumentError(f"cannot open {self._name}: {error.description}") from error
         except ValueError as error:
             raise BenchError(f"'{self._name}' is not an address that VISA can open: {error}") from error
-        except Exception as error:  # whatever a backend raises
+        except Exception as error:  # a backend may raise anything
             raise InstrumentError(f"nobody listens at {self._name}: {error}") from error
         self._socket = _raw_socket(self._resource)
         if self._socket is not None:
@@ -140,7 +139,7 @@ class VisaTransport(LineTransport):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
 
     def _require_host(self) -> None:
-        """Raise InstrumentError if nobody knows the host of the address; pyvisa-py would leave a socket open."""
+        """Raise InstrumentError if the host of the address cannot be resolved; pyvisa-py would leave a socket open."""
         address = re.match(r"TCPIP\d*::([^:\[\],]+)", self._name, re.IGNORECASE)
         if address is None:
             return
@@ -150,7 +149,7 @@ class VisaTransport(LineTransport):
             raise InstrumentError(f"nobody listens at {self._name}: {error.strerror or error}") from error
 
     def _break_in(self) -> None:
-        """Connect afresh: by way of the dead-socket port if that failed before, with a device clear if there is one."""
+        """Connect afresh: after a failure through the dead-socket port, with a device clear if there is one."""
         address = re.fullmatch(r"TCPIP\d*::([^:]+)::\d+::SOCKET", self._name, re.IGNORECASE)
         if self._refused and address and self._dead_socket is not None:
             with contextlib.suppress(OSError):
@@ -192,10 +191,10 @@ class VisaTransport(LineTransport):
             if self._socket is not None:
                 return self._receive_raw(self._socket, deadline)
             self._resource.timeout = _milliseconds(deadline)
-            found: bytes = self._resource.read_raw()
-            if not found:  # pyvisa-py's HiSLIP gives nothing, at once, for what is not the first response
+            data: bytes = self._resource.read_raw()
+            if not data:  # pyvisa-py's HiSLIP returns nothing, at once, for any response but the first
                 raise LinkTimeoutError(f"{self._name} is silent")
-            return found
+            return data
         except pyvisa.VisaIOError as error:
             raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
         except (OSError, RuntimeError, pyvisa.errors.InvalidSession) as error:
@@ -223,5 +222,5 @@ class VisaTransport(LineTransport):
 
 
 def _milliseconds(deadline: float) -> int:
-    """Return what is left until `deadline` in ms, at least 1."""
+    """Return the time until `deadline` in ms, at least 1."""
     return max(1, int(min(deadline - time.monotonic(), LONGEST_WAIT) * 1000))

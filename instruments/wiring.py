@@ -1,7 +1,7 @@
 """Which channel feeds which matrix row, which pad hangs on which matrix column, and which lines the pads are.
 
-A crossed wire is found by nobody once a die is broken, so what contradicts itself is refused with both names in the
-message. Matrix rows are taken to be joined across slots (the mainframe's analog backplane).
+A crossed wire breaks dies unnoticed, so a contradiction is refused with both names in the message. Matrix rows are
+taken to be joined across slots (the mainframe's analog backplane).
 """
 
 import re
@@ -52,15 +52,15 @@ class Wiring(Model):
     @model_validator(mode="after")
     def _no_conflicts(self) -> Self:
         for channel, row in self.channels.items():
-            _expect(_CHANNEL, channel, "a channel such as smu1.smua")
-            _expect(_ROW, row, f"the matrix row of {channel}, a letter from A to H")
+            _require_match(_CHANNEL, channel, "a channel such as smu1.smua")
+            _require_match(_ROW, row, f"the matrix row of {channel}, a letter from A to H")
         if self.ground is not None:
-            _expect(_ROW, self.ground, "the matrix row of the ground, a letter from A to H")
+            _require_match(_ROW, self.ground, "the matrix row of the ground, a letter from A to H")
         for pad, column in self.pads.items():
-            _expect(_COLUMN, column, f"the matrix column of pad {pad}, slot-column such as 1-07")
+            _require_match(_COLUMN, column, f"the matrix column of pad {pad}, slot-column such as 1-07")
         sources = [*self.channels.items(), *([("ground", self.ground)] if self.ground else [])]
-        _alone(sources, "matrix row", "are both on")
-        _alone(self.pads.items(), "matrix column", "are both on")
+        _require_distinct(sources, "matrix row", "are both on")
+        _require_distinct(self.pads.items(), "matrix column", "are both on")
         self._lines_have_their_own_pads()
         return self
 
@@ -84,10 +84,10 @@ class Wiring(Model):
     def fits(self, geometry: Geometry) -> None:
         """Raise BenchError unless the kernels are those of `geometry`."""
         kernel = self.kernels[0]
-        found = (len(self.kernels), len(kernel.rows), len(kernel.cols))
-        if found != geometry.shape:
+        shape = (len(self.kernels), len(kernel.rows), len(kernel.cols))
+        if shape != geometry.shape:
             raise BenchError(
-                f"the wiring is for {found[0]} kernels of {found[1]} x {found[2]} lines; "
+                f"the wiring is for {shape[0]} kernels of {shape[1]} x {shape[2]} lines; "
                 f"the die has {geometry.kernels} of {geometry.n_rows} x {geometry.n_cols}"
             )
         if bool(kernel.gates) != (geometry.kind == "1T1R"):
@@ -116,15 +116,15 @@ class Wiring(Model):
         ]
 
 
-def _expect(pattern: re.Pattern[str], text: str, what: str) -> None:
+def _require_match(pattern: re.Pattern[str], text: str, expected: str) -> None:
     if not pattern.fullmatch(text):
-        raise ValueError(f"'{text}' is not {what}")
+        raise ValueError(f"'{text}' is not {expected}")
 
 
-def _alone(items: Iterable[Sequence[str]], what: str, verb: str) -> None:
+def _require_distinct(items: Iterable[Sequence[str]], kind: str, verb: str) -> None:
     """Raise ValueError if two names share one place."""
     taken: dict[str, str] = {}
     for name, place in items:
         if place in taken:
-            raise ValueError(f"{taken[place]} and {name} {verb} {what} {place}")
+            raise ValueError(f"{taken[place]} and {name} {verb} {kind} {place}")
         taken[place] = name

@@ -6,8 +6,8 @@ y = s e`` gives the cell currents ``s y``. The matrix is symmetric with eigenval
 wires are ordinary, and conjugate gradients need few iterations, because wires are usually a perturbation.
 
 The same lower bound of the spectrum gives a rigorous bound of the error of every line current from the
-residual that is left (``bound``); an answer that cannot be shown to be exact is refused, and the caller
-eliminates instead.
+remaining residual (``bound``); a solution that is not proved exact is refused, and the caller eliminates
+instead.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class CellSolution(NamedTuple):
 def solve_cells(
     conductance: FloatArray, wires: Wires, drive: FloatArray, *, iterations: int, tolerance: float
 ) -> CellSolution | None:
-    """Return the cell currents, or None when they cannot be shown to be exact.
+    """Return the cell currents, or None if they are not proved exact.
 
     Args:
         conductance: (m, n) S.
@@ -113,7 +113,7 @@ def solve_cells(
             p *= rr / before
             p += r
             done += 1
-            if not estimated and rr < 1e-10 * size:  # by now the currents are known well enough to say what is needed
+            if not estimated and rr < 1e-10 * size:  # the currents are now accurate enough to set the goal
                 estimated, goal = True, max(goal, (0.25 * tolerance * _largest(t * x)) ** 2 / hardest)
         current = t * x
         r = b - t * wires.drop(current) - scale * x

@@ -1,19 +1,17 @@
 """Eliminate a crossbar to its line terminals without ever subtracting, so that no digits cancel.
 
-A short of 0.01 ohm beside an open, on wires of a micro-ohm, makes nodal matrices whose condition number
-exceeds
-1e16: any method that forms a diagonal and subtracts from it has lost all digits of some current.
-    Eliminating a node
-of a resistor network (the star-mesh transformation) needs additions, products and quotients of positive
-numbers only. So this module never stores a diagonal. It keeps conductances between nodes, and forms a
-node's total as their sum. Every result is then right to a few units in the last place, entry by entry,
-whatever the contrast; a conductance of 0 and a resistance of 0 or infinity need no special value. The
-principle is the GTH elimination of Markov chains (W. K. Grassmann, M. I. Taksar and D. P. Heyman, Oper.
-Res. 33, 1107 (1985)); its entrywise accuracy for diagonally dominant M-matrices is shown by A. S. Alfa, J.
-Xue and Q. Ye, Math. Comp. 71, 217 (2002).
+A short of 0.01 ohm beside an open, on wires of a micro-ohm, makes nodal matrices whose condition number exceeds 1e16:
+any method that forms a diagonal and subtracts from it has lost all digits of some current. Eliminating a node of a
+resistor network (the star-mesh transformation) needs additions, products and quotients of positive numbers only. So
+this module never stores a diagonal. It keeps conductances between nodes, and forms a node's total as their sum. Every
+result is then right to a few units in the last place, entry by entry, for any contrast; a conductance of 0 and a
+resistance of 0 or infinity need no special value. The principle is the GTH elimination of Markov chains (W. K.
+Grassmann, M. I. Taksar and D. P. Heyman, Oper. Res. 33, 1107 (1985)); its entrywise accuracy for diagonally dominant
+M-matrices is shown by A. S. Alfa, J. Xue and Q. Ye, Math. Comp. 71, 217 (2002).
 
-The order is: each column's chain of nodes (closed form, all columns at once), then the row nodes column
-after column from the far end towards the sources, a dense block of n_rows nodes at a time.
+The order is: each column's chain of nodes (closed form, all columns at once), then the row nodes column after column
+from the far end towards the sources, a dense block of n_rows nodes at a time. One module of 330 lines, because
+`ChainSweep` is the order in which `Chains` and the dense elimination are applied.
 """
 
 from __future__ import annotations
@@ -38,12 +36,12 @@ def eliminated(off: FloatArray, ground: FloatArray) -> FloatArray:
     """Return the inverse of ``diag(off.sum(axis=1) + ground) - off``, every entry exact to the last places.
 
     Args:
-        off: (n, n) S, conductances between the nodes that go; symmetric, >= 0, diagonal ignored.
-        ground: (n,) S, conductance from each to all nodes that stay.
+        off: (n, n) S, conductances between the eliminated nodes; symmetric, >= 0, diagonal ignored.
+        ground: (n,) S, conductance from each to all remaining nodes.
 
     Returns:
-        (n, n) ohm, >= 0. A node without a path to any node that stays is left out: the last of
-        such a group to be eliminated has zeros in its row and column.
+        (n, n) ohm, >= 0. A node without a path to any remaining node is left out: the last node of
+        such a group has zeros in its row and column.
     """
     n = len(ground)
     a = np.array(off, dtype=np.float64, order="F")
@@ -69,10 +67,10 @@ def eliminated(off: FloatArray, ground: FloatArray) -> FloatArray:
 
 
 def eliminated_quickly(nodal: FloatArray, ground: FloatArray, ones: FloatArray, least: float) -> FloatArray:
-    """Return what `eliminated` does, by Cholesky where that keeps all digits.
+    """Return the same as `eliminated`, by Cholesky where that keeps all digits.
 
     Args:
-        nodal: (n, n) S, minus the conductances between the nodes that go, column-major, **lower triangle valid**
+        nodal: (n, n) S, minus the conductances between the eliminated nodes, column-major, **lower triangle valid**
             (the upper one is not read); its diagonal is overwritten.
         ground: (n,) S as in `eliminated`.
         ones: (n,) of ones.
@@ -111,8 +109,8 @@ class Chains:
         to_sense: (m, n) S from row node (i, j) through cell (i, j) to the sense terminal of column j.
 
     Going down a column, the nodes above segment i are seen from it as ``total[i]`` siemens; ``damping[i]``
-    of what enters node i from above leaves it downwards, and ``mesh[i] = resistance[i] * damping[i]``
-    scales the coupling between row nodes that its elimination leaves behind.
+    of the current that enters node i from above leaves it downwards, and ``mesh[i] = resistance[i] * damping[i]``
+    scales the coupling between row nodes that remains after its elimination.
     """
 
     def __init__(self, conductance: FloatArray, r_col: FloatArray) -> None:
@@ -195,7 +193,7 @@ class Chains:
 
 @dataclass(frozen=True)
 class _Step:
-    """How the row nodes of one column went: what is needed to find their voltages again."""
+    """Elimination of the row nodes of one column, kept to compute their voltages."""
 
     gone: npt.NDArray[np.intp]
     kept: npt.NDArray[np.intp]
@@ -244,7 +242,7 @@ class ChainSweep:
         no_wire, all_wired = [bool(w.all()) for w in wireless], [not w.any() for w in wireless]
         alike = [*(bool((a == b).all()) for a, b in pairwise(to_left)), False]  # as the column to the right
         least: list[float] = list(to_left.min(axis=1))
-        everyone, nobody, ones = np.arange(m), np.arange(0), np.ones(m)
+        all_rows, no_rows, ones = np.arange(m), np.arange(0), np.ones(m)
         to_terminals, arriving = cols[:, n], list(np.ascontiguousarray(chains.to_sense.T))
         both = np.empty((m, m), order="F")
         for j in range(n - 1, -1, -1):
@@ -267,7 +265,7 @@ class ChainSweep:
                 if keep:
                     full = mirrored(inverse)
                     np.fill_diagonal(full, inverse.diagonal())
-                    self.steps.append(_Step(everyone, nobody, full, left, np.zeros((m, 0))))
+                    self.steps.append(_Step(all_rows, no_rows, full, left, np.zeros((m, 0))))
                 continue
             gone, kept = np.flatnonzero(~wireless[j]), np.flatnonzero(wireless[j])
             rows = mirrored(-nodal)

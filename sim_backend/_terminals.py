@@ -1,4 +1,4 @@
-"""A resistor network seen from its terminals: currents, floating terminals, and what is connected to what.
+"""A resistor network seen from its terminals: currents, floating terminals and connected parts.
 
 Everything here works on conductances between terminals, never on a nodal matrix, for the reason given
 in `sim_backend._elimination`.
@@ -22,7 +22,7 @@ _CANCELLATION = 0.005  # largest current over largest (conductance x voltage), b
 
 
 class Floating(NamedTuple):
-    """Terminals of which some float: how the driven ones set these, and what is left between the driven."""
+    """Terminals of which some float: weights of the driven ones on these, and conductances between the driven."""
 
     driven: IntArray
     open: IntArray
@@ -33,38 +33,37 @@ class Floating(NamedTuple):
 def current(conductance: FloatArray, voltage: FloatArray) -> FloatArray:
     """Return the currents into terminals joined by conductances (l, l) S at voltages (k, l) V, (k, l) A.
 
-    Multiplies first and subtracts last, which is fast, and where that could cost digits takes differences
-    first.
+    Multiplies first and subtracts last, which is fast; takes differences first where that could lose digits.
     """
     total = conductance.sum(axis=1)
-    answer: FloatArray = voltage * total - voltage @ conductance
-    if not answer.size:
-        return answer
+    currents: FloatArray = voltage * total - voltage @ conductance
+    if not currents.size:
+        return currents
     size = np.abs(voltage).max(axis=1) * total.max()
-    poor = np.flatnonzero(np.abs(answer).max(axis=1) < _CANCELLATION * size)
+    poor = np.flatnonzero(np.abs(currents).max(axis=1) < _CANCELLATION * size)
     step = max(1, BATCH // conductance.size)
     for start in range(0, len(poor), step):
         v = voltage[poor[start : start + step]]
-        answer[poor[start : start + step]] = np.einsum("ab,kab->ka", conductance, v[:, :, None] - v[:, None, :])
-    return answer
+        currents[poor[start : start + step]] = np.einsum("ab,kab->ka", conductance, v[:, :, None] - v[:, None, :])
+    return currents
 
 
 def floated(conductance: FloatArray, mask: BoolArray) -> Floating:
-    """Return what floating the lines of a mask (l,) leaves of terminals joined by conductances (l, l) S."""
+    """Return terminals joined by conductances (l, l) S reduced by floating the lines of a mask (l,)."""
     driven, opened = np.flatnonzero(~mask), np.flatnonzero(mask)
-    left = conductance[np.ix_(driven, driven)]
+    between = conductance[np.ix_(driven, driven)]
     if not len(opened):
-        return Floating(driven, opened, np.zeros((0, len(driven))), left)
+        return Floating(driven, opened, np.zeros((0, len(driven))), between)
     to_driven = conductance[np.ix_(opened, driven)]
     inverse = eliminated(conductance[np.ix_(opened, opened)], to_driven.sum(axis=1))
     weights = inverse @ to_driven
-    left = left + to_driven.T @ weights
-    np.fill_diagonal(left, 0.0)
-    return Floating(driven, opened, weights, left)
+    between = between + to_driven.T @ weights
+    np.fill_diagonal(between, 0.0)
+    return Floating(driven, opened, weights, between)
 
 
 class Islands:
-    """Which nodes of a crossbar hang together, and so which cells have a defined voltage.
+    """Connected parts of a crossbar, and so the cells with a defined voltage.
 
     Args:
         conductance: (m, n) S of the cells.

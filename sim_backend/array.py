@@ -1,4 +1,4 @@
-"""One passive array with memory: what its cells do under the voltages that its circuit gives them.
+"""One passive array with memory: switching and wear of its cells under the voltages of its circuit.
 
 All cell arrays here are flat, row by row; all line arrays are rows first, then columns.
 """
@@ -25,7 +25,7 @@ class Array:
         self.cells, self._sim, self._polarity = cells, simulation, geometry.polarity
         self._bounds: dict[tuple[int, float], float] = {}
         self._made_delta = cells.delta.copy()
-        # below this cell voltage there is no breakdown stress worth counting
+        # below this cell voltage breakdown stress is negligible
         self.unstressed = float(cells.v_bd.min()) * _NO_STRESS ** (1.0 / simulation.breakdown.n)
         every = np.arange(len(cells.g_p))
         self._drive = self._towards(every)
@@ -40,7 +40,7 @@ class Array:
     # ---------------------------------------------------------------- cells
 
     def _electrical(self, index: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return what conducts in the cells at `index`: conductance at high bias, S, and TMR of what is AP."""
+        """Return the cells at `index` as conductors: conductance at high bias, S, and TMR where AP, else 0."""
         c = self.cells
         state, defect = c.state[index], c.defect[index]
         short, opened = (
@@ -57,12 +57,12 @@ class Array:
         return np.where(c.delta[index] == NEVER, 0.0, drive)
 
     def _changed(self, index: IntArray) -> None:
-        """Follow a change of state or defect of the cells at `index`."""
+        """Update the circuit after a change of state or defect of the cells at `index`."""
         self._drive[index] = self._towards(index)
         self.circuit.change(index, *self._electrical(index))
 
     def switch(self, cells: BoolArray) -> bool:
-        """Turn the cells of a mask into their other state; say whether there was one."""
+        """Switch the cells of a mask to their other state; return whether there was one."""
         index = np.flatnonzero(cells)
         if len(index):
             self.cells.state[index] ^= True
@@ -70,7 +70,7 @@ class Array:
         return len(index) > 0
 
     def _wear(self, voltage: FloatArray, time: Second) -> bool:
-        """Add the dielectric stress of `time` at the cell voltages; say whether a cell broke down."""
+        """Add the dielectric stress of `time` at the cell voltages; return whether a cell broke down."""
         c, b = self.cells, self._sim.breakdown
         size = np.abs(voltage)
         if size.max() <= self.unstressed:
@@ -93,10 +93,10 @@ class Array:
     def act(
         self, source: FloatArray, driven: BoolArray, compliance: FloatArray, time: Second, uniform: FloatArray
     ) -> OperatingPoint:
-        """Apply one condition for `time`; return it as it was before anything switched, or after a breakdown.
+        """Apply one condition for `time`; return its operating point before any switching, or after a breakdown.
 
         Args:
-            uniform: (cells,), the luck of each cell; smaller switches.
+            uniform: (cells,), random number of each cell; it switches if that is below its probability.
         """
         point = self.circuit.operating_point(source, driven, compliance)
         self.switch(uniform < self.switching(point.cell_voltage, time))
@@ -105,10 +105,10 @@ class Array:
         return point
 
     def suffer(self, point: OperatingPoint, time: Second, uniform: FloatArray) -> bool:
-        """Switch and wear the cells by `time` at `point`; say whether anything changed.
+        """Switch and wear the cells by `time` at `point`; return whether a cell changed.
 
         Args:
-            uniform: (cells,), the luck of each cell; smaller switches.
+            uniform: (cells,), random number of each cell; it switches if that is below its probability.
         """
         switched = self.switch(uniform < self.switching(point.cell_voltage, time))
         return self._wear(point.cell_voltage, time) or switched
@@ -122,7 +122,7 @@ class Array:
         times: tuple[Second, Second],
         uniform: FloatArray,
     ) -> bool:
-        """Apply one pulse and say whether a line went into compliance.
+        """Apply one pulse and return whether a line went into compliance.
 
         Args:
             source: (lines,) V.
@@ -158,7 +158,7 @@ class Array:
     def disturb_bound(self, span: FloatArray, time: Second) -> FloatArray:
         """Return an upper bound, at most 1, on the sum of the switching probabilities of all cells in a read.
 
-        Depends on how the cells were made and not on their state. 1 where breakdown stress may matter.
+        Depends on the cells as fabricated and not on their state. 1 where breakdown stress may matter.
 
         Args:
             span: (n,) V, difference of the highest and lowest driven line: no cell sees more.

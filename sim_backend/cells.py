@@ -1,4 +1,4 @@
-"""The junctions of one kernel as they were made: every number drawn once, from seed and name of the die."""
+"""The junctions of one kernel as fabricated: every number is drawn once, from seed and name of the die."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
@@ -17,7 +17,7 @@ NEVER = 1e6
 
 
 class FabricatedDefect(IntEnum):
-    """What is wrong with a cell; BROKEN cells were good once."""
+    """Defect of a cell; BROKEN cells broke down in use."""
 
     NONE = 0
     SHORT = 1
@@ -41,7 +41,7 @@ class JunctionCells:
         delta: thermal stability, `NEVER` for a cell that does not switch.
         v_bd: breakdown voltage, V.
         endurance: dielectric stress that the cell survives.
-        g_short: conductance that it has as a short, S.
+        g_short: conductance of the cell as a short, S.
         defect: codes of `FabricatedDefect`.
         stress: dielectric stress so far.
     """
@@ -64,7 +64,7 @@ class JunctionCells:
         return cls(*(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(cls)))
 
     def electrical(self, index: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return what conducts in the cells at `index`: conductance at high bias, S, and TMR of what is AP."""
+        """Return the cells at `index` as conductors: conductance at high bias, S, and TMR where AP, else 0."""
         state, defect = self.state[index], self.defect[index]
         short, opened = (
             (defect == FabricatedDefect.SHORT) | (defect == FabricatedDefect.BROKEN),
@@ -85,11 +85,11 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
     junction, switching, spread, medians = description.junction, sim.switching, sim.spread, sim.medians
     cells = description.geometry.n_rows * description.geometry.n_cols
 
-    def stream(what: str) -> Stream:
-        return Stream(seed, name, "fabrication", kernel, what, stride=cells)
+    def stream(purpose: str) -> Stream:
+        return Stream(seed, name, "fabrication", kernel, purpose, stride=cells)
 
-    def drawn(nominal: float, sigma: float, what: str) -> FloatArray:
-        return mtj.spread(nominal, sigma, stream(what).normals(0)[0])
+    def drawn(nominal: float, sigma: float, purpose: str) -> FloatArray:
+        return mtj.spread(nominal, sigma, stream(purpose).normals(0)[0])
 
     d, defects = float(description.diameters[kernel]), sim.defects
     critical = drawn(medians.v_c0, spread.v_c0, "v_c0")
@@ -125,13 +125,13 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
 def _defects(defects: Defects, shape: tuple[int, int], seed: int, name: str, kernel: int) -> npt.NDArray[np.uint8]:
     """Return the codes of the cells of a kernel: single defects, clusters of one kind over them, broken lines."""
 
-    def uniforms(what: str, stride: int) -> FloatArray:
-        return np.asarray(Stream(seed, name, "fabrication", kernel, what, stride=stride).uniforms(0)[0])
+    def uniforms(purpose: str, stride: int) -> FloatArray:
+        return np.asarray(Stream(seed, name, "fabrication", kernel, purpose, stride=stride).uniforms(0)[0])
 
     fractions, cells = defects.fractions, shape[0] * shape[1]
     total = float(fractions.sum())
     clustered = defects.clustered * total
-    # what is not in a cluster is single, so that each kind has its fraction in the end
+    # defects outside clusters are single, so that each kind has its fraction in total
     single = fractions * ((1.0 - defects.clustered) / (1.0 - clustered) if clustered < 1.0 else 0.0)
     code = _kind(single, uniforms("defects", cells))
     if clustered > 0.0:
@@ -142,7 +142,7 @@ def _defects(defects: Defects, shape: tuple[int, int], seed: int, name: str, ker
         chance = 1.0 - (1.0 - clustered) ** (1.0 / defects.cluster_size)
         u = uniforms("clusters", padded[0] * padded[1]).reshape(padded)
         middle = _kind(fractions * (chance / total), u)
-        for i, j in away[::-1]:  # the nearest middle is heard last
+        for i, j in away[::-1]:  # the nearest middle overrides
             here = middle[pad + i : pad + i + shape[0], pad + j : pad + j + shape[1]].ravel()
             code = np.where(here != FabricatedDefect.NONE, here, code)
     if defects.broken_line > 0.0:
@@ -168,12 +168,12 @@ def _around(size: int) -> IntArray:
 
 
 def _behind_breaks(chance: float, shape: tuple[int, int], uniforms: Callable[[str, int], FloatArray]) -> BoolArray:
-    """Return which cells of `shape` a broken row or column cuts off from its source or its ammeter."""
+    """Return the mask of cells of `shape` that a broken row or column cuts off from its source or ammeter."""
     n_rows, n_cols = shape
     row, col = (np.arange(n)[:, None] if k == 0 else np.arange(n)[None] for k, n in enumerate(shape))
-    lost = np.zeros(shape, np.bool_)
+    cut_off = np.zeros(shape, np.bool_)
     broken = uniforms("broken rows", 2 * n_rows).reshape(2, n_rows)
-    lost |= ((broken[0] < chance)[:, None]) & (col >= np.floor(broken[1] * n_cols)[:, None])
+    cut_off |= ((broken[0] < chance)[:, None]) & (col >= np.floor(broken[1] * n_cols)[:, None])
     broken = uniforms("broken columns", 2 * n_cols).reshape(2, n_cols)
-    lost |= ((broken[0] < chance)[None]) & (row <= np.floor(broken[1] * n_rows)[None])
-    return lost
+    cut_off |= ((broken[0] < chance)[None]) & (row <= np.floor(broken[1] * n_rows)[None])
+    return cut_off

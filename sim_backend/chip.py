@@ -1,13 +1,13 @@
 """The simulated integrated chip: kernels of 1T1R cells and the board that drives them, behind the interface of a die.
 
-What makes it different from the passive die is that a closed gate takes a row out of the circuit. With one gate open,
-which is how cells are written and read back, thousands of cells of all kernels are worked out at once in closed form
-(`sim_backend.chip_path`); pulses on the same cell act one after the other in rounds. With several gates open, which is
-inference, read-out is a matrix product (`sim_backend.chip_kernel`). Whatever else is asked for is solved pattern by
-pattern, exactly and slowly. Which way is taken depends on the pattern alone, and every random number is addressed by
-the pattern's running number: results are the same to the bit however a batch is cut.
+Unlike in the passive die, a closed gate takes a row out of the circuit. With one gate open, as in writing and reading
+back cells, thousands of cells of all kernels are computed at once in closed form (`sim_backend.chip_path`); pulses on
+the same cell act one after the other in rounds. With several gates open, as in inference, read-out is a matrix product
+(`sim_backend.chip_kernel`). Any other pattern is solved by itself, exactly and slowly. The method depends on the
+pattern alone, and every random number is addressed by the pattern's running number: results are the same to the bit
+for any cut of a batch.
 
-The board sets all lines, then opens the gates, and the gates make the width of a pulse: nothing waits half-selected.
+The board sets all lines, then opens the gates, and the gates make the width of a pulse: no line waits half-selected.
 """
 
 from dataclasses import fields
@@ -55,8 +55,8 @@ class ChipDie(DieBody):
         self._memory = ChipCells(made, self._geometry, sim)
         self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistor)
         self._limits = BoardLimits(self._geometry, self._nominal, sim, self._transistor, self._board)
-        self._luck = Stream(seed, name, "switching", stride=1)
-        self._luck_of_all = Stream(seed, name, "switching of any cell", stride=n_rows * n_cols)
+        self._switching = Stream(seed, name, "switching", stride=1)
+        self._switching_any = Stream(seed, name, "switching of any cell", stride=n_rows * n_cols)
         self._chance = Stream(seed, name, "read disturb", stride=1)
         self._victims = Stream(seed, name, "read disturb of cells", stride=n_rows * n_cols)
         self._noise = Stream(seed, name, "read noise", stride=n_cols)
@@ -76,20 +76,20 @@ class ChipDie(DieBody):
         return self._nominal
 
     def truth(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return what no measurement knows, each (kernels, n_rows, n_cols); protocols never see it.
+        """Return the hidden properties of the cells, each (kernels, n_rows, n_cols); protocols never see it.
 
         `state` (True is P), `g_p` and `g_ap` (S, of the junction at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd`
         (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`).
         """
         cells, shape = self._memory.cells, self._geometry.shape
-        found = {f.name: getattr(cells, f.name).reshape(shape).copy() for f in fields(cells)}
-        found["g_ap"] = found["g_p"] / (1.0 + found["tmr0"])
-        return found
+        truth = {f.name: getattr(cells, f.name).reshape(shape).copy() for f in fields(cells)}
+        truth["g_ap"] = truth["g_p"] / (1.0 + truth["tmr0"])
+        return truth
 
     # ------------------------------------------------------------- operations
 
     def check(self, operation: Operation) -> Second:
-        """Return the predicted time of `operation`, in s; of a write plan the longest, every budget used up.
+        """Return the predicted time of `operation`, in s; of a write plan the longest: every budget used up.
 
         Raises:
             BenchError: if the lines, kernels or gates are not those of this die, a read is on another kernel than
@@ -172,14 +172,14 @@ class ChipDie(DieBody):
         resistance = wires + self._transistor.resistance(gate)
         compliance = np.full(n, pulse.bias.compliance)
         limit = np.minimum(self._transistor.saturation(gate), compliance)
-        luck = self._luck.uniforms(first + part.start, n)[:, 0]
+        uniform = self._switching.uniforms(first + part.start, n)[:, 0]
         before = memory.g_p.copy(), memory.tmr.copy()
         after_g, after_tmr, flags = np.empty(n), np.empty(n), np.zeros(n, np.uint8)
         for same in ranks(cell):
             c, v, r, most = cell[same], voltage[same], resistance[same], limit[same]
             path = series_path(v, memory.g_p[c], memory.tmr[c], r, most, v_half=self._sim.switching.v_half)
             over = path.limited & (most == compliance[same])
-            broken = memory.suffer(c, path.junction, pulse.width, luck[same])
+            broken = memory.suffer(c, path.junction, pulse.width, uniform[same])
             after_g[same], after_tmr[same] = memory.g_p[c], memory.tmr[c]
             if broken.any():
                 again = series_path(v, after_g[same], after_tmr[same], r, most, v_half=self._sim.switching.v_half)
@@ -194,40 +194,40 @@ class ChipDie(DieBody):
         self._circuit.observe_rows(pulse.verify, reads, np.arange(part.start, part.stop), g, tmr, seen)
 
     def _write_any(self, pulse: Pulse, at: Patterns, i: int, first: int, flag: FlagArray) -> None:
-        """Apply pulse `i`, whatever it is."""
+        """Apply pulse `i`, of any kind."""
         cells = np.arange(self._geometry.n_rows * self._geometry.n_cols)
         own = int(at.kernel[i]) * len(cells) + cells
         point, _ = self._circuit.operating_point(at, i, pulse.bias.compliance)
-        luck = self._luck_of_all.uniforms(first + i)[0]
-        if self._memory.suffer(own, point.cell_voltage, pulse.width, luck).any():
+        uniform = self._switching_any.uniforms(first + i)[0]
+        if self._memory.suffer(own, point.cell_voltage, pulse.width, uniform).any():
             point, _ = self._circuit.operating_point(at, i, pulse.bias.compliance)
         flag[i] = Flag.COMPLIANCE if point.limited.any() else 0
 
     # ------------------------------------------------------------------ reads
 
     def _hits(self, sense: Sense, at: Patterns, first: int) -> tuple[IntArray, FloatArray]:
-        """Return the reads that may disturb, drawn with the upper bounds (n,) on it, and these."""
+        """Return the reads that may disturb, drawn with upper bounds (n,) of their probability, and the bounds."""
         if not (self._sim.disturb and len(sense)):
             return np.zeros(0, np.int64), np.zeros(len(sense))
         bound = self._memory.disturb_bound(at.kernel, at.span, self._limits.read_time(sense))
         return np.flatnonzero(self._chance.uniforms(first, len(sense))[:, 0] < bound), bound
 
     def _disturb(self, sense: Sense, at: Patterns, i: int, first: int, bound: float) -> None:
-        """Let a read that drew below its bound disturb the cells, each with its exact probability."""
-        luck = self._victims.uniforms(first + i)[0]
+        """Apply the disturb of a read that drew below its bound, each cell with its exact probability."""
+        uniform = self._victims.uniforms(first + i)[0]
         if at.gates[i] == 1:
             one, here = np.array([i]), slice(int(at.gate[i]) * self._geometry.n_cols, None)
             own = self._circuit.row_cells(at.kernel[one], at.gate[one])
             voltage = self._circuit.open_rows(at, one, self._memory.g_p[own], self._memory.tmr[own]).junction[:, 0]
-            own, luck = own[0], luck[here][: len(voltage)]
+            own, uniform = own[0], uniform[here][: len(voltage)]
         else:
             voltage = self._circuit.operating_point(at, i, sense.bias.compliance)[0].cell_voltage
-            own = int(at.kernel[i]) * len(luck) + np.arange(len(luck))
+            own = int(at.kernel[i]) * len(uniform) + np.arange(len(uniform))
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
-        self._memory.suffer(own, voltage, self._limits.read_time(sense), luck * bound)
+        self._memory.suffer(own, voltage, self._limits.read_time(sense), uniform * bound)
 
-    def begin(self, operation: int) -> None:
-        """Number the luck of what is done from here on as done in `operation`, whatever was done before."""
+    def seek(self, operation: int) -> None:
+        """Set the random streams to the position of `operation`, independent of earlier operations."""
         self._count = first_of(operation)
 
     # ---------------------------------------------------------------- helpers
@@ -242,7 +242,7 @@ class ChipDie(DieBody):
         return Patterns(bias, self._transistor.v_threshold, self._board.dac_lsb)
 
     def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
-        """Return what the converter says of noise-free readings, the amplifiers' offsets in them."""
+        """Return noise-free readings with the amplifiers' offsets, noise and quantisation added."""
         n, cols = len(sense), sense.cols
         offset: FloatArray = self._offset[sense.bias.kernel]
         normal: FloatArray = np.zeros(cols.shape if self._sim.ideal or not n else 0, np.float32)

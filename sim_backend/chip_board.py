@@ -1,4 +1,4 @@
-"""What an integrated chip has and a passive die has not: a transistor in every cell, and the board that drives it.
+"""The parts that an integrated chip has beyond a passive die: a transistor in every cell, and the driving board.
 
 The numbers of the board are those of 12-bit converters over 5 V and of a chip that floats at 1.7 V; all of them are
 configuration. Line voltages count from the columns' sense reference, gate voltages from the chip's own ground.
@@ -54,7 +54,7 @@ class Transistor(Model):
 
 
 class Board(Model):
-    """The board between program and chip: the converters that drive the lines, and what the read-out adds."""
+    """The board between program and chip: the converters that drive the lines, and the offsets of the read-out."""
 
     dac_lsb: Annotated[Volt, Ge(0)] = Field(
         5.0 / 4096, description="one step of the lines' voltages, 12 bits over 5 V." + _OURS

@@ -1,7 +1,7 @@
-"""All cells of an integrated chip in one set of arrays: what they conduct, how they switch, wear and are disturbed.
+"""All cells of an integrated chip in one set of arrays: conductance, switching, wear and disturb.
 
-A write-verify run of a chip touches thousands of cells of all kernels at once; so they are kept together and numbered
-through, kernel by kernel and row by row. `version` says when a kernel has changed, for whoever keeps results of it.
+A write-verify run of a chip writes thousands of cells of all kernels at once; so they are kept together and numbered
+consecutively, kernel by kernel and row by row. `version` changes with a kernel, to invalidate cached results.
 """
 
 import numpy as np
@@ -31,13 +31,13 @@ class ChipCells:
         self.version: IntArray = np.zeros(geometry.kernels, np.int64)
         every = np.arange(len(cells.g_p))
         self.g_p, self.tmr = cells.electrical(every)
-        """What conducts: (cells,) S at high bias; TMR of what is AP."""
+        """(cells,) S, conductance at high bias; (cells,) TMR where AP, else 0."""
         self._drive = cells.drive(every, self._polarity)
-        # the bounds on read disturb are those of the cells as they were made, whatever state they are in
+        # the bounds on read disturb are those of the cells as fabricated, in any state
         self._made = cells.delta.copy(), np.minimum(cells.v_c0_p, cells.v_c0_ap)
         self._bounds: dict[tuple[int, int, float], float] = {}
         self.unstressed = float(cells.v_bd.min()) * _NO_STRESS ** (1.0 / simulation.breakdown.n)
-        """V, below which there is no breakdown stress worth counting."""
+        """V, below which breakdown stress is negligible."""
 
     def _changed(self, index: IntArray) -> None:
         self.g_p[index], self.tmr[index] = self.cells.electrical(index)
@@ -45,12 +45,12 @@ class ChipCells:
         self.version[np.unique(index // self._of_kernel)] += 1
 
     def suffer(self, index: IntArray, voltage: FloatArray, time: Second, uniform: FloatArray) -> BoolArray:
-        """Switch and wear different cells by `time` at their voltages; return which of them broke down.
+        """Switch and wear different cells by `time` at their voltages; return the mask of those that broke down.
 
         Args:
             index: (k,) cells, each once.
             voltage: (k,) V across their junctions.
-            uniform: (k,), the luck of each; smaller switches.
+            uniform: (k,), random number of each; it switches if that is below its probability.
         """
         s, b, c = self._sim.switching, self._sim.breakdown, self.cells
         p = mtj.switching_probability(self._drive[index] * voltage, c.delta[index], time, tau0=s.tau0, tau_d=s.tau_d)

@@ -1,14 +1,14 @@
-"""One kernel of a chip with several gates open at once: inference, and whatever else a board may ask for.
+"""One kernel of a chip with several gates open at once: inference, and any other pattern.
 
 Inference, with every line driven and all columns at one potential, is a matrix product: the exact transfer of the
-network at the read voltage, plus what the bias dependence adds. A junction's current beyond its linear one is written
-as x, x^3 and x^5 of its own row's voltage, through the attenuation by the wires that it has when half of the other rows
-are driven; the currents that this puts into the columns are again exact. So read-out costs three small products instead
-of one over all cells. Against the full solution of 25 x 25 kernels with shorts, 0.5 ohm per segment and inputs of
+network at the read voltage, plus the bias dependence. A junction's current beyond its linear one is written as x, x^3
+and x^5 of its own row's voltage, through the attenuation by the wires that it has when half of the other rows are
+driven; the resulting currents into the columns are again exact. So read-out costs three small products instead of one
+over all cells. Against the full solution of 25 x 25 kernels with shorts, 0.5 ohm per segment and inputs of
 0.1 V, a column's current is within 7e-4, 2e-4 rms, which is less than the noise; with inputs of 0.2 V within 2e-3.
 
-Anything else (floating lines, compliance, saturation, columns at different potentials) is solved to convergence, one
-pattern at a time.
+Any other pattern (floating lines, compliance, saturation, columns at different potentials) is solved to convergence,
+one pattern at a time.
 """
 
 import numpy as np
@@ -22,8 +22,8 @@ from sim_backend.description import Lines
 from sim_backend.ports import line_voltages
 
 BLOCK = 128
-"""Patterns of one matrix product; a pattern has the place in it that its running number says."""
-_BLOCKS_AT_ONCE = 8  # what is worked on then fits the cache
+"""Patterns of one matrix product; a pattern's running number gives its place in it."""
+_BLOCKS_AT_ONCE = 8  # the working set then fits the cache
 _CONVERGED = 1e-10
 """V, the change of a junction's voltage that ends an iteration."""
 
@@ -37,7 +37,7 @@ class ReadOut:
     """Column currents for input vectors on the rows, all columns at one potential.
 
     Args:
-        g_p: (n_rows, n_cols) S, conductance at high bias of what conducts; 0 is an open.
+        g_p: (n_rows, n_cols) S, conductance at high bias; 0 is an open.
         tmr: (n_rows, n_cols), TMR at low bias of junctions in AP, 0 for all others.
         on: (n_rows,) ohm of the transistors; infinite is a closed gate.
         lines: resistances of the wires.
@@ -54,21 +54,21 @@ class ReadOut:
         series = np.where(opened, on, 0.0)[:, None]
         part = 1.0 / (1.0 + g * series)  # of a branch's voltage that is the junction's
         branch = np.where(opened[:, None], g * part, 0.0)
-        found = network(branch, lines)
+        net = network(branch, lines)
         self.of_column: FloatArray = branch.sum(axis=0)
-        """(n_cols,) S that end in each column"""
+        """(n_cols,) S, sum of the branches of each column"""
         self.largest = float(branch.max())
         """S, of any branch"""
         self.of_line = float(max(branch.sum(axis=1).max(), self.of_column.max()))
         """S, of all branches of any line: no line carries more than this times the span of the lines"""
         # (lines, n_rows, n_cols): cell voltages per volt of each line, and by reciprocity column currents per ampere
-        across = np.nan_to_num(found.cell_voltage(np.eye(m + n)))
+        across = np.nan_to_num(net.cell_voltage(np.eye(m + n)))
         own = across[np.arange(m), np.arange(m)]
         typical = 0.5 * (own + across[:m][opened].sum(axis=0)) * part
         into_column = -across[m:]  # (n_cols, n_rows, n_cols)
         cubes = _bias_series(g_p, tmr, typical, v_half=v_half, v_linear=v_linear)
         excess = [np.einsum("ij,cij->ic", np.where(opened[:, None], c * part, 0.0), into_column) for c in cubes]
-        excess[0] += found.transfer
+        excess[0] += net.transfer
         self._matrix: FloatArray = np.ascontiguousarray(np.concatenate(excess))
 
     def __call__(self, x: FloatArray, number: IntArray) -> FloatArray:
@@ -156,11 +156,11 @@ def operating_point(
         size = np.abs(across)
         full = size * branch > saturation[:, None]
         branch = np.where(full, saturation[:, None] / np.where(full, size, 1.0), branch)
-        found = network(branch, lines)
-        between = found.terminals
+        net = network(branch, lines)
+        between = net.terminals
         y = np.diag(between.sum(axis=1)) - between
         settled, current, limited = line_voltages(y, e[None], ~driven[None], compliance)
-        across = np.nan_to_num(found.cell_voltage(settled)[0])
+        across = np.nan_to_num(net.cell_voltage(settled)[0])
         after = np.divide(across * branch, g, out=np.zeros_like(g), where=g > 0.0)
         step = float(np.abs(after - junction).max())
         junction = after

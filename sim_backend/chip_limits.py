@@ -1,4 +1,4 @@
-"""What the board of a chip can realise, how long it takes, and what it refuses before anything is energised."""
+"""Limits of the board of a chip: feasible operations, their time, and refusals before anything is energised."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 class BoardLimits:
-    """Judges operations; knows nothing of the cells but what is nominal."""
+    """Checks operations; knows only nominal properties of the cells."""
 
     def __init__(
         self, geometry: Geometry, nominal: Nominal, simulation: Simulation, transistor: Transistor, board: Board
@@ -28,21 +28,21 @@ class BoardLimits:
         """Return the predicted time of `operation`, in s; see `sim_backend.chip.ChipDie.check`."""
         t = self._sim.timing
         if isinstance(operation, WritePlan):
-            self._judge(operation.write, float(operation.ladder.max()))
-            self._read(operation.verify)
+            self._require_voltages(operation.write, float(operation.ladder.max()))
+            self._require_read(operation.verify)
             self._same_kernel(operation.write, operation.verify)
             pulses = np.clip(operation.budget, 0, len(operation.ladder))
             each = t.pattern + operation.width + self.read_time(operation.verify)
             return float(t.operation * (int(pulses.max()) if len(pulses) else 1) + pulses.sum() * each)
         if isinstance(operation, Pulse):
-            self._judge(operation.bias, 1.0)
+            self._require_voltages(operation.bias, 1.0)
             total = t.operation + len(operation) * (t.pattern + operation.width)
             if operation.verify is not None:
-                self._read(operation.verify)
+                self._require_read(operation.verify)
                 self._same_kernel(operation.bias, operation.verify)
                 total += len(operation) * self.read_time(operation.verify)
             return total
-        self._read(operation)
+        self._require_read(operation)
         return t.operation + len(operation) * (t.pattern + self.read_time(operation))
 
     def read_time(self, sense: Sense) -> Second:
@@ -53,8 +53,8 @@ class BoardLimits:
         if not np.array_equal(bias.kernel, verify.bias.kernel):
             raise BenchError("a pulse and its verify read are on different kernels; they share one route")
 
-    def _judge(self, bias: Bias, factor: float) -> None:
-        """Refuse voltages, line voltages times `factor`, that the board cannot put out."""
+    def _require_voltages(self, bias: Bias, factor: float) -> None:
+        """Refuse voltages beyond the board; line voltages count times `factor`."""
         bias.fits(self._geometry)
         if not len(bias):
             return
@@ -84,9 +84,9 @@ class BoardLimits:
         inside = low >= board.v_min - _ROUNDING and high <= board.v_max + _ROUNDING
         return inside and high - low <= board.supply + _ROUNDING
 
-    def _read(self, sense: Sense) -> None:
+    def _require_read(self, sense: Sense) -> None:
         """Refuse a read whose open cells, all in P at the largest voltage of the batch, exceed the full scale."""
-        self._judge(sense.bias, 1.0)
+        self._require_voltages(sense.bias, 1.0)
         full_scale = self._sim.converter.full_scale
         if not len(sense) or not np.isfinite(full_scale):
             return
@@ -111,7 +111,7 @@ def _across(row_low: Any, row_high: Any, col_low: Any, col_high: Any) -> Any:
 
 
 def _hull(bias: Bias) -> tuple[float, float, float, float]:
-    """Return lowest and highest voltage of a batch's rows and columns, lines that float included: the quick look."""
+    """Return lowest and highest voltage of a batch's rows and columns, floating lines included: a quick bound."""
     row, col = (part[:1] if part.strides[0] == 0 else part for part in (bias.row, bias.col))
     return float(row.min()), float(row.max()), float(col.min()), float(col.max())
 
@@ -120,11 +120,11 @@ def _extremes(bias: Bias) -> tuple[FloatArray, FloatArray, FloatArray, FloatArra
     """Return lowest and highest voltage (n,) V of each pattern's driven rows and columns; NaN where none is driven."""
     n_rows = bias.row.shape[1]
     floating = np.zeros((len(bias), n_rows + bias.col.shape[1]), np.bool_) if bias.floating is None else bias.floating
-    found = []
+    bounds = []
     for volts, open_ in ((bias.row, floating[:, :n_rows]), (bias.col, floating[:, n_rows:])):
         none = open_.all(axis=1)
-        found += [
+        bounds += [
             np.where(none, np.nan, np.where(open_, np.inf, volts).min(axis=1)),
             np.where(none, np.nan, np.where(open_, -np.inf, volts).max(axis=1)),
         ]
-    return found[0], found[1], found[2], found[3]
+    return bounds[0], bounds[1], bounds[2], bounds[3]

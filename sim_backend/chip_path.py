@@ -1,11 +1,11 @@
 """The circuit of a 1T1R kernel with one gate open, in closed form for any number of patterns at once.
 
-A closed gate is an open cell, so that with gate i open nothing is left of the array but row i: a ladder, on whose rungs
-a junction, its transistor and the rest of a column lead to the columns' terminals. With one column driven and the
-others floating, as in a write, even that is a single series path.
+A closed gate is an open cell, so that with gate i open only row i of the array remains: a ladder, on whose rungs a
+junction, its transistor and the rest of a column lead to the columns' terminals. With one column driven and the others
+floating, as in a write, it is a single series path.
 
-All of it is element by element and with a fixed number of passes, so that no pattern's result depends on which other
-patterns came with it. Transistors are resistors that saturate (see `sim_backend.chip_board`).
+All of it is element by element and with a fixed number of passes, so that no pattern's result depends on the other
+patterns of its batch. Transistors are resistors that saturate (see `sim_backend.chip_board`).
 """
 
 from typing import NamedTuple
@@ -18,7 +18,7 @@ from sim_backend import mtj
 _STEPS = 12
 """Newton steps of a path; 5 are usual."""
 _PASSES = 4
-"""Times that the rungs of a ladder are worked out again; each gains three digits and more."""
+"""Iterations over the rungs of a ladder; each gains three digits or more."""
 
 
 class Path(NamedTuple):
@@ -42,14 +42,14 @@ def series_path(
 
     Args:
         voltage: (n,) V across the path.
-        g_p: (n,) S, conductance of the junction in P or of whatever conducts there; 0 is an open.
+        g_p: (n,) S, conductance of the junction in P or of its defect; 0 is an open.
         tmr: (n,), TMR at low bias of junctions in AP, 0 for all others.
         resistance: (n,) ohm in series: wires and transistor, finite.
         limit: (n,) A, saturation current or compliance, >= 0.
         v_half: bias at which the TMR is half, V.
 
-    >>> found = series_path(*np.array([[0.5], [1e-3], [0.0], [1e3], [1.0]]), v_half=0.5)
-    >>> found.junction.tolist(), found.current.tolist()
+    >>> path = series_path(*np.array([[0.5], [1e-3], [0.0], [1e3], [1.0]]), v_half=0.5)
+    >>> path.junction.tolist(), path.current.tolist()
     ([0.25], [0.00025])
     """
     size = np.abs(voltage)
@@ -57,8 +57,8 @@ def series_path(
     current = mtj.conductance(g_p, tmr, v, v_half) * v
     limited = current > limit
     over = np.flatnonzero(limited)
-    if len(over):  # the junction that carries exactly its limit: a path without resistance, driven by a current
-        v[over] = _held(limit[over], g_p[over], tmr[over], size[over], v_half)
+    if len(over):  # a junction that carries exactly its limit: a path without resistance, driven by a current
+        v[over] = _voltage_at(limit[over], g_p[over], tmr[over], size[over], v_half)
         current[over] = limit[over]
     return Path(np.copysign(v, voltage), np.copysign(current, voltage), limited)
 
@@ -77,13 +77,15 @@ def _root(size: FloatArray, g_p: FloatArray, tmr: FloatArray, resistance: FloatA
     return v
 
 
-def _held(current: FloatArray, g_p: FloatArray, tmr: FloatArray, highest: FloatArray, v_half: float) -> FloatArray:
-    """Return v with g(v) v = current, which is less than flows at `highest`; all (n,)."""
+def _voltage_at(
+    current: FloatArray, g_p: FloatArray, tmr: FloatArray, highest: FloatArray, v_half: float
+) -> FloatArray:
+    """Return v with g(v) v = current, which is below the current at `highest`; all (n,)."""
     low, high = np.zeros_like(current), highest.copy()
     v = np.minimum(current * (1.0 + tmr) / g_p, highest)
     for _ in range(2 * _STEPS):
-        flows, slope = _current(v, g_p, tmr, v_half)
-        excess = flows - current
+        through, slope = _current(v, g_p, tmr, v_half)
+        excess = through - current
         high = np.where(excess > 0.0, v, high)
         low = np.where(excess < 0.0, v, low)
         v = v - excess / slope
@@ -194,7 +196,7 @@ def row_point(
     across = np.where(closed, 0.0, source - col)
     junction = across
     series = on + below
-    found = Ladder(across, np.zeros_like(source))
+    rungs = Ladder(across, np.zeros_like(source))
     branch = np.zeros_like(g_p)
     for _ in range(_PASSES):
         g = mtj.conductance(g_p, tmr, junction, v_half)
@@ -202,7 +204,7 @@ def row_point(
         full = np.abs(across) * branch > saturation
         if full.any():
             branch = np.where(full, saturation / np.where(full, np.abs(across), 1.0), branch)
-        found = ladder(source, driven, branch, col, r_first, r_row)
-        across = found.rung
+        rungs = ladder(source, driven, branch, col, r_first, r_row)
+        across = rungs.rung
         junction = np.divide(across * branch, g, out=np.zeros_like(g), where=g > 0.0)
-    return RowPoint(junction, across * branch, branch, found.row_current)
+    return RowPoint(junction, across * branch, branch, rungs.row_current)

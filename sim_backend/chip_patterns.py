@@ -1,4 +1,4 @@
-"""What a batch of patterns asks of a chip: which gates are open, which lines driven, what acts before what."""
+"""The patterns of a batch on a chip: open gates, driven lines, and the order of their effects."""
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
@@ -96,15 +96,15 @@ class Patterns:
 
 
 def _once(array: npt.NDArray[Any], of: Callable[[npt.NDArray[Any]], npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Return `of` an array, worked out for one pattern where all patterns are views of one."""
+    """Return `of` an array, computed for one pattern if all patterns are views of one."""
     if len(array) > 1 and array.strides[0] == 0:
-        found = of(array[:1])
-        return np.broadcast_to(found, (len(array), *found.shape[1:]))
+        result = of(array[:1])
+        return np.broadcast_to(result, (len(array), *result.shape[1:]))
     return of(array)
 
 
 def _steps(voltage: FloatArray, lsb: Volt) -> FloatArray:
-    """Return what a converter makes of voltages, in V."""
+    """Return voltages rounded to the steps of a converter, in V."""
     if lsb == 0.0:
         return voltage
     return np.asarray(_once(voltage, lambda v: np.rint(v * (1.0 / lsb)) * lsb))
@@ -156,9 +156,9 @@ def snapshots(
     np.maximum.accumulate(last, axis=0, out=last)
     written = last >= start[:, None]
     writer = order[np.where(written, last, 0)]
-    found = []
+    rows = []
     for new, old in zip(after, before, strict=True):
         row = np.empty_like(old)
         row[order] = np.where(written, new[writer], old[order])
-        found.append(row)
-    return tuple(found)
+        rows.append(row)
+    return tuple(rows)

@@ -1,7 +1,7 @@
-"""What the columns of a chip carry: which of the ways to the answer a pattern takes, and the answer.
+"""Column currents of a chip, each pattern by the method that fits it.
 
 One gate open is a ladder (`sim_backend.chip_path`), several with all columns at one potential are a matrix product, and
-whatever else is asked for is solved pattern by pattern (`sim_backend.chip_kernel`).
+any other pattern is solved by itself (`sim_backend.chip_kernel`).
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ from sim_backend.readout import Observed
 
 
 class ChipCircuit:
-    """The kernels of a chip as circuits, in whatever state its cells are."""
+    """The kernels of a chip as circuits, in the present state of the cells."""
 
     def __init__(self, memory: ChipCells, geometry: Geometry, simulation: Simulation, transistor: Transistor) -> None:
         self._memory, self._geometry, self._sim, self._transistor = memory, geometry, simulation, transistor
@@ -35,7 +35,7 @@ class ChipCircuit:
         return self.cell(kernel, row, np.zeros_like(row))[:, None] + np.arange(self._geometry.n_cols)
 
     def observe(self, sense: Sense, at: Patterns, part: slice, first: int, seen: Observed) -> None:
-        """Fill in the readings of the patterns of `part`, the cells being as they are."""
+        """Fill in the readings of the patterns of `part`, in the present state of the cells."""
         index = np.arange(part.start, part.stop)
         rows = index[at.gates[part] == 1]
         if len(rows):
@@ -56,13 +56,13 @@ class ChipCircuit:
         """Fill in readings with one gate open, the cells of the open rows being `g` S and `tmr`, (k, n_cols)."""
         if not len(index):
             return
-        found = self.open_rows(at, index, g, tmr)
+        point = self.open_rows(at, index, g, tmr)
         cols = sense.cols[index]
-        seen.current[index] = np.take_along_axis(found.current.T, cols, axis=1)
-        seen.conductance[index] = np.take_along_axis(found.branch.T, cols, axis=1)
+        seen.current[index] = np.take_along_axis(point.current.T, cols, axis=1)
+        seen.conductance[index] = np.take_along_axis(point.branch.T, cols, axis=1)
         seen.flag[index] = self._unread(sense, at, index)
         compliance = sense.bias.compliance
-        over = (np.abs(found.row_current) > compliance) | (np.abs(found.current) > compliance).any(axis=0)
+        over = (np.abs(point.row_current) > compliance) | (np.abs(point.current) > compliance).any(axis=0)
         for k in np.flatnonzero(over):
             self._observe_any(sense, at, int(index[k]), seen, (g[k], tmr[k]))
 
@@ -107,7 +107,7 @@ class ChipCircuit:
     def _observe_any(
         self, sense: Sense, at: Patterns, i: int, seen: Observed, row: tuple[FloatArray, FloatArray] | None = None
     ) -> None:
-        """Fill in reading `i`, whatever it is; `row` are conductances and TMR of the one open row as they were then."""
+        """Fill in reading `i`, of any kind; `row` are conductances and TMR of the one open row at that time."""
         point, branch = self.operating_point(at, i, sense.bias.compliance, row)
         cols, n_rows = sense.cols[i], self._geometry.n_rows
         seen.current[i] = np.where(at.driven[i, n_rows + cols], -point.line_current[n_rows + cols], 0.0)
@@ -116,7 +116,7 @@ class ChipCircuit:
         seen.flag[i] = flags | (Flag.COMPLIANCE if point.limited.any() else 0)
 
     def _unread(self, sense: Sense, at: Patterns, index: IntArray) -> FlagArray:
-        """Return (k, m) flags: a floating column carries no current that could be read."""
+        """Return (k, m) flags: a floating column has no current to read."""
         driven = np.take_along_axis(at.driven[index], self._geometry.n_rows + sense.cols[index], axis=1)
         return np.where(driven, 0, Flag.INVALID).astype(np.uint8)
 
@@ -127,7 +127,7 @@ class ChipCircuit:
         if kept is not None and kept[:2] == (version, key):
             return kept[2]
         g_p, tmr = self._of_kernel(kernel)
-        made = chip_kernel.ReadOut(
+        readout = chip_kernel.ReadOut(
             g_p,
             tmr,
             self._transistor.resistance(gate),
@@ -135,8 +135,8 @@ class ChipCircuit:
             v_half=self._sim.switching.v_half,
             v_linear=self._sim.v_linear,
         )
-        self._readouts[kernel] = (version, key, made)
-        return made
+        self._readouts[kernel] = (version, key, readout)
+        return readout
 
     def _of_kernel(self, kernel: int) -> tuple[FloatArray, FloatArray]:
         shape = self._geometry.shape
@@ -166,6 +166,6 @@ class ChipCircuit:
 
 
 def all_columns(cols: IntArray, n_cols: int) -> bool:
-    """Return whether every pattern wants all columns in their order."""
-    found = cols[:1] if cols.strides[0] == 0 else cols
-    return cols.shape[1] == n_cols and bool((found == np.arange(n_cols)).all())
+    """Return whether every pattern reads all columns in their order."""
+    distinct = cols[:1] if cols.strides[0] == 0 else cols
+    return cols.shape[1] == n_cols and bool((distinct == np.arange(n_cols)).all())

@@ -1,4 +1,4 @@
-"""The circuit that the lines of an array make of its cells.
+"""The circuit of an array: its cells joined by its lines.
 
 Wires and cells are linear but for the bias dependence of the AP cells. The network is kept linearised at the read
 voltage as ports (see `sim_backend.ports`): with the line voltages e, the cell voltages are q e, and a current dI that a
@@ -44,7 +44,7 @@ class Circuit:
 
     Args:
         shape: rows, columns.
-        g_p: (cells,) S, conductance in P or of whatever conducts there; 0 is an open.
+        g_p: (cells,) S, conductance in P or of the defect; 0 is an open.
         tmr: (cells,), TMR at low bias of cells in AP, 0 for all others.
         wires: resistances of the lines.
         v_half: bias at which the TMR is half, V.
@@ -68,7 +68,7 @@ class Circuit:
         )
 
     def change(self, index: IntArray, g_p: FloatArray, tmr: FloatArray) -> None:
-        """Give the cells at `index` other conductances."""
+        """Set other conductances of the cells at `index`."""
         self._g_p[index], self._tmr[index] = g_p, tmr
         self._g_linear[index] = self._conductance(self._v_linear, index)
         for cell in index:
@@ -86,7 +86,7 @@ class Circuit:
             new = linear - excess @ k
             step = float(np.abs(new - v).max())
             v, excess = new, self._excess(new)
-            # steps shrink geometrically, so the next one is foreseen
+            # steps shrink geometrically, so the next one is predicted
             if step < _CONVERGED or (2.0 * step < last < np.inf and step * step < _CONVERGED * last):
                 return v, excess
             last = step
@@ -106,9 +106,9 @@ class Circuit:
         return g
 
     def _newton(self, linear: FloatArray, start: FloatArray, k: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Return the same where the chord contracts slowly: high bias, long lines or floating ones."""
-        found = start.copy()
-        for v, v0 in zip(found, linear, strict=True):
+        """Return the same by Newton steps, if the chord contracts slowly: high bias, long lines or floating ones."""
+        voltage = start.copy()
+        for v, v0 in zip(voltage, linear, strict=True):
             if not np.isfinite(v).all():
                 v[:] = v0
             for _ in range(50):
@@ -121,7 +121,7 @@ class Circuit:
                     break
             else:
                 raise LabError("the operating point of the simulated array does not converge at this bias")
-        return found, self._excess(found)
+        return voltage, self._excess(voltage)
 
     def driven(self, source: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return cell voltages (n, cells) and line currents (n, lines), every line driven at (n, lines) V."""
@@ -174,11 +174,11 @@ class Circuit:
         return OperatingPoint(point.cell_voltage, point.line_voltage, point.line_current, limited)
 
     def _limited(self, source: FloatArray, driven: BoolArray, compliance: FloatArray) -> FloatArray:
-        """Return the currents (lines,) A of the lines in compliance, 0 for the others, where it is a puzzle.
+        """Return the currents (lines,) A of the lines in compliance, 0 for the others, where lines share a limit.
 
         Sources of limited current minimise e^T Y e / 2 + sum of compliance |e - source| over the line voltages
         e, which is convex; descent along one line at a time finds the minimum (Tseng, J. Optim. Theory Appl.
-        109, 475 (2001)). Used where lines share a current and going one line at a time runs in circles.
+        109, 475 (2001)). Used where lines share a current and limiting one line at a time cycles.
         """
         y = self.ports.y
         pull = np.where(driven, compliance, 0.0)

@@ -1,10 +1,11 @@
-"""The circuit: currents and cell voltages of a passive crossbar with line resistance, exactly.
+"""Currents and cell voltages of a passive crossbar with line resistance, exactly.
 
-What a die answers is decided here, so the answer must be right when a lab needs it most: with a shorted
-cell, a broken line, a floating line. Two exact methods share the work. One vector on a network seen for the
-first time is solved among the cells (`sim_backend._cellspace`); anything else reduces the network to its
-terminals (`sim_backend._elimination`), after which a batch of vectors is a small dense product. The first proves
-its own error bound and gives way to the second, which cannot lose digits, when the bound is too wide.
+The readings of a simulated die come from here, so they must be right with a shorted cell, a broken line or a
+floating line too. Two exact methods share the work. One vector on a new network is solved among the cells
+(`sim_backend._cellspace`); otherwise the network is reduced to its terminals (`sim_backend._elimination`), after
+which a batch of vectors is a small dense product. The first proves its own error bound; if the bound is too wide,
+the second, which cannot lose digits, takes over. One module of 370 lines: a network and its operating point choose
+the method together.
 
 The circuit of an (n_rows, n_cols) array:
 
@@ -36,7 +37,7 @@ _MASKS = 64  # patterns of floating lines remembered
 
 
 class LinearOperatingPoint:
-    """The answer to k vectors; every quantity is computed when it is first asked for, and kept.
+    """Operating point of k vectors; every quantity is computed at its first use, and kept.
 
     A floating line, and any line without a conducting path, carries 0 A. Where the potential of a line is
     undefined (no conducting path to a driven terminal), the voltage of its cells is NaN.
@@ -61,7 +62,7 @@ class LinearOperatingPoint:
     @property
     def col_current(self) -> FloatArray:
         """The current out of each column into its sense node, (k, n_cols) A."""
-        if self._col_current is None:  # a plain property: a cached_property's lock is felt here
+        if self._col_current is None:  # a plain property: the lock of a cached_property is too slow here
             self._col_current = self._out_of_columns()
         return self._col_current
 
@@ -92,7 +93,7 @@ class LinearOperatingPoint:
 
     @cached_property
     def _cell_current(self) -> FloatArray | None:
-        """The (k, n_rows, n_cols) A through the cells, when it is best to solve these vectors one by one."""
+        """The (k, n_rows, n_cols) A through the cells, if these vectors are best solved one by one."""
         if not self._driven or not self._network.prefers_cells(len(self._v_row)):
             return None
         return self._network.cell_current(self._v_row, self._v_col)
@@ -116,7 +117,7 @@ class LinearOperatingPoint:
 
 
 class ResistorNetwork:
-    """A crossbar that remembers what it has worked out, so that the second call is cheap.
+    """A crossbar that keeps its reductions, so that the second call is cheap.
 
     Args:
         conductance: (n_rows, n_cols) S, finite and >= 0; 0 is an open cell.
@@ -161,7 +162,7 @@ class ResistorNetwork:
     def solve(self, v_row: npt.ArrayLike, v_col: npt.ArrayLike) -> LinearOperatingPoint:
         """Return the operating point of k vectors, which may float different lines.
 
-        The voltages are not copied (that would be felt): ask for what is wanted before changing them in place.
+        The voltages are not copied, for speed: read all quantities before changing them in place.
 
         Args:
             v_row: (k, n_rows) V; NaN is a floating line.
@@ -178,7 +179,7 @@ class ResistorNetwork:
             raise ValueError(
                 f"v_col has shape {col.shape}, expected ({len(row)}, {n}): k as in v_row, one for each column"
             )
-        col_size = dasum(col.ravel()) if col.size else 0.0  # sums of magnitudes: the fastest look at every value
+        col_size = dasum(col.ravel()) if col.size else 0.0  # sums of magnitudes: the fastest check of every value
         row_size = dasum(row.ravel()) if row.size else 0.0
         driven = row_size + col_size < np.inf or not (_floats("v_row", row) | _floats("v_col", col))
         return LinearOperatingPoint(self, row, None if col_size == 0.0 else col, driven)
@@ -215,11 +216,11 @@ class ResistorNetwork:
         """
         if floating is None:
             return current(self.terminals, voltage)
-        answer = np.zeros_like(voltage)
+        into = np.zeros_like(voltage)
         for chosen, lines in self._by_mask(floating):
             at = np.ix_(chosen, lines.driven)
-            answer[at] = current(lines.conductance, voltage[at])
-        return answer
+            into[at] = current(lines.conductance, voltage[at])
+        return into
 
     def cell_voltage(self, voltage: FloatArray, floating: BoolArray | None = None) -> FloatArray:
         """Return the cell voltages, (k, n_rows, n_cols) V, NaN where undefined; as `line_current`."""
@@ -228,17 +229,17 @@ class ResistorNetwork:
             potential = voltage.copy()
             for chosen, lines in self._by_mask(floating):
                 potential[np.ix_(chosen, lines.open)] = voltage[np.ix_(chosen, lines.driven)] @ lines.weights.T
-        answer = np.empty((len(voltage), *self.conductance.shape))
+        across = np.empty((len(voltage), *self.conductance.shape))
         size = max(1, BATCH // self.conductance.size)
         for start in range(0, len(voltage), size):
-            answer[start : start + size] = self._across(potential[start : start + size])
+            across[start : start + size] = self._across(potential[start : start + size])
         if floating is not None or not self._whole:
             mask = np.zeros(voltage.shape, dtype=np.bool_) if floating is None else floating
-            answer[self._islands.undefined(mask)] = np.nan
-        return answer
+            across[self._islands.undefined(mask)] = np.nan
+        return across
 
     def cell_response(self) -> FloatArray:
-        """Return the volts that cells lose per ampere injected beside a cell, (cells, cells) ohm, row by row.
+        """Return the voltage drop of cells per ampere injected beside a cell, (cells, cells) ohm, row by row.
 
         The current goes from the row node to the column node of its cell; all lines are driven. Symmetric.
         """
@@ -267,18 +268,18 @@ class ResistorNetwork:
 
     def cell_current(self, v_row: FloatArray, v_col: FloatArray) -> FloatArray | None:
         """Return the cell currents, (k, n_rows, n_cols) A, all lines driven; None if not exact."""
-        answer = np.empty((len(v_row), *self.conductance.shape))
-        for cells, row, col in zip(answer, v_row, v_col, strict=True):
+        currents = np.empty((len(v_row), *self.conductance.shape))
+        for cells, row, col in zip(currents, v_row, v_col, strict=True):
             drive = np.subtract.outer(row, col)
             steps = 24 + 2 * max(self.conductance.shape)
-            found = solve_cells(self.conductance, self._wires, drive, iterations=steps, tolerance=_TOLERANCE)
-            if found is None:
+            solution = solve_cells(self.conductance, self._wires, drive, iterations=steps, tolerance=_TOLERANCE)
+            if solution is None:
                 return None
-            cells[:] = found.current
-        return answer
+            cells[:] = solution.current
+        return currents
 
     def cell_drop(self, v_row: FloatArray, v_col: FloatArray, current: FloatArray) -> FloatArray:
-        """Return the cell voltages, (k, n_rows, n_cols) V, that go with the currents of `cell_current`."""
+        """Return the cell voltages, (k, n_rows, n_cols) V, at the currents of `cell_current`."""
         voltage = v_row[:, :, None] - v_col[:, None, :]
         for part, through in zip(voltage, current, strict=True):
             part -= self._wires.drop(through)
@@ -310,7 +311,7 @@ class ResistorNetwork:
         return ChainSweep(*arrays, columns=columns, keep=keep)
 
     def _by_mask(self, floating: BoolArray) -> list[tuple[IntArray, Floating]]:
-        """Return, for each pattern of floating lines, which vectors have it and what it leaves."""
+        """Return the vectors of each pattern of floating lines, and its reduced terminals."""
         masks, which = np.unique(floating, axis=0, return_inverse=True)
         which = which.ravel()
         groups = []
@@ -335,7 +336,7 @@ def solve(
     r_source: npt.ArrayLike = 0.0,
     r_sense: npt.ArrayLike = 0.0,
 ) -> LinearOperatingPoint:
-    """Return the operating point of a crossbar for k vectors; keep a `ResistorNetwork` to ask it again.
+    """Return the operating point of a crossbar for k vectors; keep a `ResistorNetwork` for further vectors.
 
     Args:
         conductance: (n_rows, n_cols) S, finite and >= 0; 0 is an open cell.
@@ -358,7 +359,7 @@ def solve(
 
 
 def _resistance(name: str, value: npt.ArrayLike, shape: tuple[int, ...], expected: str) -> FloatArray:
-    """Return resistances as an array of their own, or refuse them."""
+    """Return resistances as a new array; ValueError if they are invalid."""
     r = np.asarray(value, dtype=np.float64)
     if r.shape not in ((), shape):
         raise ValueError(f"{name} has shape {r.shape}, expected a scalar or {expected} = {shape}")
@@ -371,7 +372,7 @@ def _resistance(name: str, value: npt.ArrayLike, shape: tuple[int, ...], expecte
 
 
 def _floats(name: str, voltage: FloatArray) -> bool:
-    """Return whether any line floats, or refuse the voltages."""
+    """Return whether any line floats; ValueError if a voltage is infinite."""
     if np.isinf(voltage).any():
         raise ValueError(f"{name} contains an infinite voltage, expected volts, or NaN for a floating line")
     return bool(np.isnan(voltage).any())

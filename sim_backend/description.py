@@ -1,14 +1,13 @@
-"""What a simulated die is made of, as a file that people write.
+"""The file of a simulated die, as people write it.
 
-None of the numbers that fill this file in are published for the dies of the literature. Where a field has a
-default it is this project's own, and its description says so; a campaign records the whole file, defaults
-included."""
+No numbers of this file are published for the dies of the literature. A default is this project's own, and its
+description says so; a campaign records the whole file, defaults included."""
 
 from typing import Annotated, Self
 
 import numpy as np
 from annotated_types import Le
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from labctl.core.bias import Kind
 from labctl.core.die_file import DieFile, Fraction, NotNegative, Positive
@@ -73,7 +72,7 @@ class Converter(Model):
     """The converter that reads the columns."""
 
     lsb: Annotated[Ampere, NotNegative] = Field(10e-9, description="one step." + _OURS)
-    full_scale: Annotated[Ampere, Positive] = Field(10e-3, description="largest magnitude it can say." + _OURS)
+    full_scale: Annotated[Ampere, Positive] = Field(10e-3, description="largest magnitude it can read." + _OURS)
 
 
 class Breakdown(Model):
@@ -89,7 +88,7 @@ class Breakdown(Model):
 
 
 class Defects(Model):
-    """Fractions of cells born defective, and what shorts look like."""
+    """Fractions of cells fabricated defective, and the resistance of shorts."""
 
     short: Fraction = Field(0.0, description="shorts, without TMR." + _OURS)
     open: Fraction = Field(0.0, description="no connection." + _OURS)
@@ -121,7 +120,7 @@ class Defects(Model):
 
 
 class Timing(Model):
-    """How long the simulated bench takes; cells feel these times too."""
+    """Times of the simulated bench; cells are biased for these times too."""
 
     dwell: Annotated[Second, NotNegative] = Field(
         0.2e-3, description="half-select lines up before and after the pulse, each." + _OURS
@@ -136,7 +135,7 @@ class Timing(Model):
 
 
 class Medians(Model):
-    """Medians of this very die as multiples of the nominal ones, which it does not tell; a wafer draws them."""
+    """Hidden medians of one die as multiples of the nominal ones; a wafer draws them."""
 
     ra: Annotated[Ratio, Positive] = Field(1.0, description="of the resistance-area product")
     tmr: Annotated[Ratio, Positive] = Field(1.0, description="of the TMR")
@@ -144,7 +143,7 @@ class Medians(Model):
 
 
 class Simulation(Model):
-    """What only a simulation knows."""
+    """Properties of the simulation, unknown to protocols."""
 
     ideal: bool = Field(
         False,
@@ -178,7 +177,7 @@ class Simulation(Model):
 
     @property
     def effective(self) -> "Simulation":
-        """Return what is simulated: itself, or with `ideal` every imperfection off (infinite means never)."""
+        """Return the simulated properties: itself, or with `ideal` every imperfection off (infinite means never)."""
         if not self.ideal:
             return self
         return self.model_copy(
@@ -212,7 +211,18 @@ bits behind 2 kohm, and the full scale 2048 of them in each direction."""
 class DieDescription(DieFile):
     """A die file, and how to simulate the die."""
 
-    simulation: Simulation = Simulation()
+    simulation: Simulation = Field(Simulation(), validate_default=True)
+
+    @field_validator("simulation")
+    @classmethod
+    def _with_defaults(cls, value: Simulation, info: ValidationInfo) -> Simulation:
+        """Return the simulation of a 1T1R die with the defaults of its kind filled in, so that a record holds them."""
+        geometry = info.data.get("geometry")
+        if geometry is None or geometry.kind is Kind.PASSIVE or value.ideal:
+            return value
+        return value.model_copy(
+            update={name: part for name, part in CHIP.items() if name not in value.model_fields_set}
+        )
 
     @model_validator(mode="after")
     def _of_its_kind(self) -> Self:
@@ -221,10 +231,6 @@ class DieDescription(DieFile):
             extra = [name for name in ("transistor", "board") if getattr(sim, name) is not None]
             if extra:
                 raise ValueError(f"a passive die has no {' and no '.join(extra)}; geometry.kind may be 1T1R")
-        elif not sim.ideal:
-            left_out = {name: part for name, part in CHIP.items() if name not in sim.model_fields_set}
-            # a frozen model is completed while it is made; the record then holds every default
-            object.__setattr__(self, "simulation", sim.model_copy(update=left_out))
         return self
 
     @property
@@ -235,11 +241,11 @@ class DieDescription(DieFile):
 
     @property
     def pace(self) -> str:
-        """Timing of the simulated bench."""
+        """Timing of the simulated bench, as JSON."""
         return self.simulation.timing.model_dump_json()
 
     def refuse_unsimulated(self) -> None:
-        """Raise BenchError for a kind of die that this simulation does not have."""
+        """Raise BenchError for a kind of die that is not simulated here."""
         if self.geometry.kind is not Kind.PASSIVE:
             raise BenchError(
                 f"this simulated die is passive; the die file '{self.name}' says kind: {self.geometry.kind}"

@@ -1,9 +1,9 @@
 """The simulated die: physics and circuit behind the interface that protocols see.
 
 It is a pure function of (seed, name, description) and of the patterns it has been given: every pattern has a
-running number, and every random number is addressed by it. To give the same bits however a batch is cut,
-nothing here depends on how many patterns came in one call: products of matrices are made in blocks of fixed
-shape, in which a pattern has the place that its running number gives it."""
+running number, and every random number is addressed by it. To give the same bits for any cut of a batch,
+nothing here depends on the number of patterns in one call: products of matrices are made in blocks of fixed
+shape, in which a pattern's running number gives its place."""
 
 from dataclasses import fields
 
@@ -65,23 +65,23 @@ class SimDie(DieBody):
         return self._nominal
 
     def truth(self) -> dict[str, npt.NDArray[np.generic]]:
-        """Return what no measurement knows, each (kernels, n_rows, n_cols); protocols never see it.
+        """Return the hidden properties of the cells, each (kernels, n_rows, n_cols); protocols never see it.
 
         `state` (True is P), `g_p` and `g_ap` (S, at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd` (V),
         `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`).
         """
         shape = self._geometry.shape
-        found = {
+        truth = {
             f.name: np.stack([getattr(a.cells, f.name) for a in self._arrays]).reshape(shape)
             for f in fields(self._arrays[0].cells)
         }
-        found["g_ap"] = found["g_p"] / (1.0 + found["tmr0"])
-        return found
+        truth["g_ap"] = truth["g_p"] / (1.0 + truth["tmr0"])
+        return truth
 
     # ------------------------------------------------------------- operations
 
     def check(self, operation: Operation) -> Second:
-        """Return the predicted time of `operation`, in s; of a write plan the longest, every budget used up.
+        """Return the predicted time of `operation`, in s; of a write plan the longest: every budget used up.
 
         Raises:
             BenchError: if the lines, kernels or gates are not those of this die, or a read is on another
@@ -166,18 +166,18 @@ class SimDie(DieBody):
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Apply one static condition to a kernel for `duration` and return the lines as they are at its end.
 
-        What emulated instruments stand on: they add ranges, noise and time. It counts as one pattern, unless
-        `duration` is 0.
+        The base of emulated instruments, which add ranges, noise and time. It counts as one pattern, unless `duration`
+        is 0.
 
         Args:
             kernel: number of the kernel.
             voltage: (lines,) V at the sources, rows first, then columns.
             driven: (lines,), False is a floating line.
-            compliance: (lines,) A, magnitude that each source gives at most.
-            duration: s; 0 looks without waiting.
+            compliance: (lines,) A, largest magnitude of each source.
+            duration: s; 0 returns the condition at once.
 
         Returns:
-            line voltage (lines,) V, line current (lines,) A into the array, which lines are in compliance.
+            line voltage (lines,) V, line current (lines,) A into the array, mask of lines in compliance.
 
         Raises:
             BenchError: if the kernel does not exist or an argument has a wrong shape or is not finite.
@@ -199,10 +199,10 @@ class SimDie(DieBody):
             point = array.circuit.operating_point(source, driven, compliance)
         return point.line_voltage, point.line_current, point.limited
 
-    def begin(self, operation: int) -> None:
-        """Number what `hold` does from here on as done in `operation`, whatever was done before.
+    def seek(self, operation: int) -> None:
+        """Set the random stream of `hold` to the position of `operation`, independent of earlier operations.
 
-        A world that is built anew meets the same luck in the same operation then.
+        A world that is built anew then draws the same random numbers in the same operation.
         """
         self._count = first_of(operation)
 
@@ -236,13 +236,13 @@ class SimDie(DieBody):
         number: int,
         bound: float,
     ) -> None:
-        """Let a read that drew below its bound disturb the cells, each with its exact probability."""
+        """Apply the disturb of a read that drew below its bound, each cell with its exact probability."""
         point = array.circuit.operating_point(source, driven, compliance)
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
         array.suffer(point, time, self._victims.uniforms(number)[0] * bound)
 
     def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
-        """Return what the converter says of noise-free readings."""
+        """Return noise-free readings with noise and quantisation added."""
         normal = np.zeros(sense.cols.shape)
         if not self._sim.ideal and len(sense):
             uniform = self._noise.uniforms(first, len(sense))

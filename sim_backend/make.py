@@ -1,4 +1,4 @@
-"""Make the simulated die that a description asks for; the only place that knows which kinds there are."""
+"""Make the simulated die of a description; the only place that knows the kinds."""
 
 from labctl.core.bias import Kind
 from sim_backend.chip import ChipDie

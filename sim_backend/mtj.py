@@ -1,7 +1,7 @@
-"""Physics of magnetic tunnel junctions as pure functions of arrays; nothing here remembers or draws anything.
+"""Physics of magnetic tunnel junctions as pure functions of arrays; no state, no random numbers.
 
-Every function broadcasts. Numbers that describe a junction are arguments: which of them are this project's
-defaults is said in `sim_backend.description`, nowhere here."""
+Every function broadcasts. Parameters of a junction are arguments; this project's defaults are in
+`sim_backend.description`, none are here."""
 
 import numpy as np
 import numpy.typing as npt
@@ -140,7 +140,7 @@ def noise_sigma(
 
 
 def quantise(current: FloatArray, lsb: Ampere, full_scale: Ampere) -> tuple[FloatArray, BoolArray]:
-    """Return what a converter says, in A, and where it is beyond its full scale (it then says full scale).
+    """Return currents as a converter reads them, in A, and where they exceed its full scale (full scale there).
 
     `lsb` 0 is a converter without steps.
     """

@@ -1,9 +1,9 @@
-"""One array as a simulated die needs it: matrices that stay exact while single cells change.
+"""The port matrices of one array, exact while single cells change.
 
 A pulse is a matrix product with the line voltages, and a cell that switches is a rank-one change of the
 matrices, so that a write-verify run does not solve the network again for every pulse. Subtractions
-accumulate rounding; so the matrices are worked out anew after a number of changes, or at once when a change
-is so large (a breakdown to a short) that digits would cancel.
+accumulate rounding; so the matrices are rebuilt after a number of changes, or at once when a change is so
+large (a breakdown to a short) that digits would cancel.
 
 Signs: voltages are those of the ideal sources behind the terminal resistances; currents are positive **into**
 the array on rows and on columns alike, so that the current out of a column is minus its entry.
@@ -21,7 +21,7 @@ from sim_backend._terminals import IntArray, current
 from sim_backend.crossbar import ResistorNetwork
 
 _CHANGES = 256  # rank-one changes between two rebuilds
-_PENDING = 16  # of which k need not know yet
+_PENDING = 16  # of which k may lag
 _GENTLE = 4.0  # factor by which a change may scale a cell's part before digits cancel
 _SETTLED = 1e-12  # relative excess of a current or voltage that is rounding
 
@@ -94,7 +94,7 @@ class Ports:
         return self._k
 
     def change(self, cell: int, conductance: float) -> None:
-        """Give a cell, counted row by row, another conductance, in S.
+        """Set another conductance of a cell, counted row by row, in S.
 
         Raises:
             ValueError: the conductance is not finite or below 0.
@@ -103,7 +103,7 @@ class Ports:
         if not 0.0 <= conductance < np.inf:
             raise ValueError(f"conductance is {conductance:g} S, expected a finite value >= 0")
         if not 0 <= cell < self._conductance.size:
-            raise IndexError(f"cell {cell} asked for, the array has {self._conductance.size} cells")
+            raise IndexError(f"no cell {cell}, the array has {self._conductance.size} cells")
         flat = self._conductance.reshape(-1)
         more = conductance - float(flat[cell])
         if more == 0.0:
@@ -132,7 +132,7 @@ class Ports:
         self._pending += 1
 
     def rebuild(self) -> None:
-        """Work all matrices out anew from the conductances."""
+        """Rebuild all matrices from the conductances."""
         network = ResistorNetwork(self._conductance, **self._wires)
         cells, lines = self._conductance.size, sum(self._conductance.shape)
         across = network.cell_voltage(np.eye(lines)).reshape(lines, cells)
@@ -150,12 +150,12 @@ class Ports:
 def line_voltages(
     y: FloatArray, voltage: npt.ArrayLike, floating: npt.ArrayLike, compliance: npt.ArrayLike
 ) -> tuple[FloatArray, FloatArray, BoolArray]:
-    """Return where the lines of a linear array settle when some float and the others are limited in current.
+    """Return voltages and currents of the lines of a linear array, some floating, the others limited in current.
 
     A driven line holds its voltage as long as its current is within its compliance; otherwise it carries
-    exactly the compliance, and its source sits short of its set point. That state is the minimum of a convex
+    exactly the compliance, and its source stays short of its set point. That state is the minimum of a convex
     function (half the dissipated power plus each limit times the distance of its line from its set point), and
-    it is found by descent, one line after another, the one with the largest excess first. Where several lines
+    descent reaches it, one line after another, the largest excess first. Where several lines
     could take the limit (two equal limits in series), the first of them does.
 
     Args:
@@ -165,8 +165,8 @@ def line_voltages(
         compliance: A, scalar or (lines,), > 0; may be infinite.
 
     Returns:
-        Source voltage (n, lines) V, current into the array (n, lines) A, and which lines are limited, (n,
-        lines). A floating line that nothing drives is at 0 V.
+        Source voltage (n, lines) V, current into the array (n, lines) A, and the limited lines, (n, lines). A
+        floating line that nothing drives is at 0 V.
 
     Raises:
         ValueError: a shape is wrong, or a compliance is not positive.
@@ -194,7 +194,7 @@ def line_voltages(
         for at in todo:
             _limit(sign[at], settled[at], flow[at], wanted[at], floats[at], limit, island)
         moving = todo
-        while len(moving):  # towards where the limits lead, as far as every limited line stays short of its set point
+        while len(moving):  # towards the limits' solution, as long as every limited line stays short of its set point
             free = floats[moving] | (sign[moving] != 0.0)
             target, current_there = _settle(between, island, wanted[moving], free, sign[moving] * limit)
             way = target - settled[moving]
@@ -224,7 +224,7 @@ def _limit(
     line = int(np.where(floating | (sign != 0.0), 0.0, np.abs(flow) / limit).argmax())
     sign[line] = np.sign(flow[line])
     here = island == island[line]
-    if (floating | (sign != 0.0))[here].all():  # nobody holds a voltage: all move until a line reaches its set point
+    if (floating | (sign != 0.0))[here].all():  # no source holds a voltage: all move until a line reaches its set point
         distance = np.where(here & (sign == -sign[line]), np.abs(settled - wanted), np.inf)
         first = int(distance.argmin())
         settled[here] -= settled[first] - wanted[first]

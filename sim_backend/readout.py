@@ -1,7 +1,7 @@
-"""What the ammeters of a simulated die say: column currents, their noise and their converter.
+"""Readings of the ammeters of a simulated die: column currents, their noise and their converter.
 
-Products are made in blocks of `BLOCK` patterns, a pattern sitting where its running number puts it, because a
-matrix product of another shape rounds differently: results are the same to the bit however a batch is cut.
+Products are made in blocks of `BLOCK` patterns, in which a pattern's running number gives its place, because a
+matrix product of another shape rounds differently: results are the same to the bit for any cut of a batch.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from sim_backend.description import Simulation
 
 BLOCK = 32
 """Patterns of one matrix product."""
-_BLOCKS_AT_ONCE = 16  # what is worked on then fits the cache
+_BLOCKS_AT_ONCE = 16  # the working set then fits the cache
 
 
 _INVALID, _COMPLIANCE = int(Flag.INVALID), int(Flag.COMPLIANCE)
@@ -29,7 +29,7 @@ class Observed:
 
     Args:
         current: (n, m) A, positive out of the column.
-        conductance: (n, m) S seen from the column, which is what Johnson noise depends on.
+        conductance: (n, m) S seen from the column, for the Johnson noise.
         flag: (n, m), bits of `Flag`.
     """
 
@@ -72,7 +72,7 @@ def observe(
         lines = circuit.n_rows + sense.cols[members]
         seen.current[members] = -np.take_along_axis(current, lines, axis=1)
         seen.conductance[members] = np.diagonal(circuit.ports.y)[lines]
-        # a floating column carries no current that could be read
+        # a floating column has no current to read
         invalid = np.where(free[lines], _INVALID, 0)
         seen.flag[members] = invalid | np.where(limited, _COMPLIANCE, 0)[:, None]
 
@@ -128,7 +128,7 @@ def _in_blocks(circuit: Circuit, source: FloatArray, number: IntArray, free: Boo
 def digitise(
     seen: Observed, normal: FloatArray, flicker: FloatArray, aperture: Second, simulation: Simulation
 ) -> tuple[FloatArray, FlagArray]:
-    """Return currents (n, m) A as the converter says them, and their flags.
+    """Return currents (n, m) A as the converter reads them, and their flags.
 
     Args:
         normal: (n, m) standard normals.

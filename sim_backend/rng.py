@@ -1,9 +1,8 @@
 """Randomness as a pure function of counters: results depend on no batching, order, worker or restart.
 
 A `Stream` is one purpose of one die ("switching of kernel 3"). Its numbers are addressed by pattern and draw:
-the number of pattern p, draw c is the same whether p was alone or in a batch of thousands, and whatever other
-streams did. Philox (Salmon et al., SC'11, doi:10.1145/2063384.2063405) is a keyed function of a counter and
-gives exactly that."""
+the number of pattern p, draw c is the same with p alone or in a batch of thousands, and independent of other
+streams. Philox (Salmon et al., SC'11, doi:10.1145/2063384.2063405), a keyed function of a counter, does this."""
 
 import hashlib
 
@@ -18,7 +17,7 @@ _WORDS = 4  # Philox makes four 64-bit words per count
 
 
 def first_of(operation: int) -> int:
-    """Return the number of the first pattern of an operation that numbers its patterns by itself, a million at most.
+    """Return the number of the first pattern of an operation with its own range of numbers, a million at most.
 
     >>> first_of(0), first_of(2) - first_of(1)
     (1048576, 1048576)
@@ -27,11 +26,11 @@ def first_of(operation: int) -> int:
 
 
 class Stream:
-    """Numbers of one purpose, `stride` draws per pattern.
+    """Random stream of one purpose, `stride` draws per pattern.
 
     Args:
-        seed: seed of the die. words: what the numbers are for, such as the die's name, "switching" and the
-        kernel; streams with different
+        seed: seed of the die.
+        words: purpose of the numbers, such as the die's name, "switching" and the kernel; streams with different
             words are independent.
         stride: draws per pattern.
     """
@@ -63,8 +62,8 @@ class Stream:
     def quick_normals(self, first: int, patterns: int = 1) -> npt.NDArray[np.float32]:
         """Return (patterns, stride) standard normals in single precision, by Box and Muller from 32 bits each.
 
-        Three times as fast as `normals`, and what a read-out of millions of currents is made of. They end at 6.8
-        standard deviations. A stream gives either these or the other numbers: they share the counter.
+        Three times as fast as `normals`, for read-outs of millions of currents. They end at 6.8 standard deviations.
+        Use either these or the other numbers of a stream: they share the counter.
 
         >>> s = Stream(1, "die", "noise", stride=5)
         >>> bool((s.quick_normals(7, 2)[1] == s.quick_normals(8)[0]).all())

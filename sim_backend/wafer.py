@@ -1,8 +1,8 @@
-"""A wafer: where its dies are, and how they differ beyond the spread of their cells.
+"""A wafer: the places of its dies, and their variation beyond the spread of their cells.
 
-The medians of a die are the nominal ones times a smooth trend across the wafer times a die's own luck. A die knows its
-medians as multiples of the nominal values that protocols may know, so nothing hidden leaks into them; and it is made
-from (wafer seed, name) alone, whatever other dies have been made.
+The medians of a die are the nominal ones times a smooth trend across the wafer times a random factor of the die. They
+are stored as multiples of the nominal values that protocols may know, so no hidden value leaks into them; and a die is
+made from (wafer seed, name) alone, independent of other dies.
 """
 
 from typing import Annotated, Self
@@ -24,9 +24,9 @@ _FRACTIONS = ("short", "open", "stuck_p", "stuck_ap", "low_tmr", "broken_line")
 
 
 class Variation(Model):
-    """How one property varies from die to die, all as ratios of it; the logarithm is what adds up."""
+    """Variation of one property from die to die, as ratios of it; logarithms add."""
 
-    sigma: Fraction = Field(0.0, description="a die's own luck, standard deviation of the logarithm." + _OURS)
+    sigma: Fraction = Field(0.0, description="random part of a die, standard deviation of the logarithm." + _OURS)
     radial: Ratio = Field(0.0, ge=-10, le=10, description="at the edge against the centre, quadratic between." + _OURS)
     tilt_x: Ratio = Field(0.0, ge=-10, le=10, description="at the right edge against the centre, linear." + _OURS)
     tilt_y: Ratio = Field(0.0, ge=-10, le=10, description="at the lower edge against the centre, linear." + _OURS)
@@ -42,7 +42,7 @@ class Variation(Model):
 
 
 class Variations(Model):
-    """What varies from die to die."""
+    """Properties that vary from die to die."""
 
     ra: Variation = Field(Variation(sigma=0.02, radial=0.04), description="resistance-area product." + _OURS)
     tmr: Variation = Field(Variation(sigma=0.02, radial=-0.03), description="TMR." + _OURS)
@@ -99,7 +99,7 @@ class Wafer(Model):
         return places[name]
 
     def position(self, name: str) -> tuple[float, float]:
-        """Return where a die is, from the centre of the map, the farthest die being at distance 1."""
+        """Return (x, y) of a die from the centre of the map, the farthest die being at distance 1."""
         places = np.array(self.places, np.float64) * [self.pitch_x, self.pitch_y]
         middle = (places.min(axis=0) + places.max(axis=0)) / 2
         far = float(np.hypot(*(places - middle).T).max())
@@ -119,9 +119,9 @@ class Wafer(Model):
         if kind.simulation.ideal:
             raise BenchError(f"the die file '{kind.name}' says ideal: true; ideal dies do not vary across a wafer")
         at, vary, sim = self.position(name), self.vary, kind.simulation
-        luck = Stream(seed, name, "wafer", stride=4).normals(0)[0]
+        normal = Stream(seed, name, "wafer", stride=4).normals(0)[0]
         ra, tmr, v_c0, defects = (
-            v.factor(*at, float(z)) for v, z in zip((vary.ra, vary.tmr, vary.v_c0, vary.defects), luck, strict=True)
+            v.factor(*at, float(z)) for v, z in zip((vary.ra, vary.tmr, vary.v_c0, vary.defects), normal, strict=True)
         )
         medians = Medians(ra=sim.medians.ra * ra, tmr=sim.medians.tmr * tmr, v_c0=sim.medians.v_c0 * v_c0)
         scaled = {f: getattr(sim.defects, f) * defects for f in _FRACTIONS}

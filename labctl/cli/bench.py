@@ -30,13 +30,13 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
     """
-    from instruments.check_bench import look
+    from instruments.check_bench import check_bench
     from labctl.storage.latch import latch_of
 
     loaded = read_bench(bench)
     latch = latch_of(loaded) if sim is None else None
     with connector(loaded, sim) as connect:
-        reports = look(loaded, connect=connect)
+        reports = check_bench(loaded, connect=connect)
     screen = console(stderr=as_json)
     wiring = loaded.wiring
     kernel = wiring.kernels[0]

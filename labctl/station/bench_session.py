@@ -8,7 +8,7 @@ from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
-from instruments.fiducial import Fiducial, Found, prove
+from instruments.fiducial import Fiducial, FiducialResult, prove
 from instruments.open_bench import OpenBench
 from labctl.core.body import ReadyDie, Say, _quiet
 from labctl.core.die import Die
@@ -61,7 +61,7 @@ class OnBench:
         self.bench, self.opened, self.twin, self._ledger = bench, opened, twin, ledger
         self.anew = twin is not None
         """Whether the next die is as it was made, as the dies of a new twin are."""
-        self._fiducials: list[Found] = []
+        self._fiducials: list[FiducialResult] = []
 
     @property
     def rebuild(self) -> Rebuild:
@@ -121,7 +121,7 @@ class OnBench:
         if self._ledger is not None and subject is not None:
             self._ledger.touch(subject.wafer, subject.serial, self.bench.name)
 
-    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[Found]:
+    def prove(self, fiducials: Sequence[Fiducial], subjects: Iterable[Site]) -> list[FiducialResult]:
         """Verify at fiducials that the map lies where the prober assumes it; see `instruments.fiducial.prove`.
 
         The measurements are recorded with the first die that is approached.
@@ -170,7 +170,7 @@ class OnBench:
                 self.twin.close()
 
 
-def _as_json(fiducial: Found) -> dict[str, Any]:
+def _as_json(fiducial: FiducialResult) -> dict[str, Any]:
     """Return the measurement at a fiducial as a journal holds it."""
     return {"at": list(fiducial.at), "touches": fiducial.touches, "resistance": _by_pads(fiducial.resistance)}
 

@@ -24,7 +24,7 @@ def simulated(site: Site) -> SimDie | ChipDie:
         raise BenchError(f"die {site.name}: its file '{site.description.name}' says nothing of how it is simulated")
     die = make_die(site.description, seed=site.seed, name=site.serial)
     if site.visit:
-        die.begin(site.visit << VISIT)
+        die.seek(site.visit << VISIT)
     return die
 
 

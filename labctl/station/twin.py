@@ -121,11 +121,11 @@ class Twin:
         """
         with self.world.lock:
             self.world.settle()
-            self.at(spot).begin(operation)
+            self.at(spot).seek(operation)
             for instrument in self.instruments.values():
                 if isinstance(instrument, K2600):
                     for smu in instrument.smus.values():
-                        smu.begin(operation)
+                        smu.seek(operation)
 
     @property
     def ledger(self) -> SafetyAudit:

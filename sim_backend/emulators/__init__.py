@@ -1,4 +1,4 @@
-"""Emulated instruments that speak their real dialects and look at one simulated world.
+"""Emulated instruments that speak their real dialects and share one simulated world.
 
-Anybody's driver can connect to them: in process, byte for byte, or over sockets on 127.0.0.1.
+Any driver can connect to them: in process, byte for byte, or over sockets on 127.0.0.1.
 """

@@ -1,6 +1,6 @@
-"""Time is passed in, so that a night at the bench takes seconds in the twin and every run is reproducible.
+"""Clocks that are handed in, so that a night at the bench takes seconds in the twin and every run is reproducible.
 
-An emulated instrument never asks the computer what time it is: it tells the clock how long its operation takes.
+An emulated instrument never reads the computer's time: it advances the clock by the time of its operation.
 """
 
 import time
@@ -11,11 +11,11 @@ from labctl.core.units import Second
 
 
 class Clock(Protocol):
-    """What an instrument needs of time."""
+    """Clock of an instrument."""
 
     @property
     def now(self) -> Second:
-        """Seconds since the clock was made."""
+        """Seconds since the clock was created."""
         ...
 
     def advance(self, seconds: Second) -> None:
@@ -24,7 +24,7 @@ class Clock(Protocol):
 
 
 class VirtualClock:
-    """A clock that moves only when told.
+    """A clock that moves only by `advance`.
 
     >>> clock = VirtualClock()
     >>> clock.advance(1.5); clock.now
@@ -36,13 +36,13 @@ class VirtualClock:
 
     @property
     def now(self) -> Second:
-        """Seconds since the clock was made."""
+        """Seconds since the clock was created."""
         return self._now
 
     def advance(self, seconds: Second) -> None:
         """Let `seconds` pass at once; ValueError if negative."""
         if not seconds >= 0:
-            raise ValueError(f"time runs forward; {seconds} s asked for")
+            raise ValueError(f"time runs forward; got {seconds} s")
         self._now += seconds
 
 
@@ -54,23 +54,23 @@ class RealClock:
 
     @property
     def now(self) -> Second:
-        """Seconds since the clock was made."""
+        """Seconds since the clock was created."""
         return time.monotonic() - self._start
 
     def advance(self, seconds: Second) -> None:
         """Wait `seconds`; ValueError if negative."""
         if not seconds >= 0:
-            raise ValueError(f"time runs forward; {seconds} s asked for")
+            raise ValueError(f"time runs forward; got {seconds} s")
         time.sleep(seconds)
 
 
 @dataclass(frozen=True)
 class EmulatorTiming:
-    """How long instruments take. Marks in `SOURCES`: [M] data sheet or manual, [?] engineering default of this project.
+    """Times of the emulated instruments. Marks in `SOURCES`: [M] data sheet or manual, [?] this project's default.
 
     Args:
         message: bus latency and parsing of one message, s.
-        line_frequency: mains frequency that an integration of one NPLC is a period of, Hz.
+        line_frequency: mains frequency, Hz; an integration of one NPLC takes one period.
         measure_overhead: fixed time of one SMU reading beside its integration, s.
         source_settle: an SMU's source after a level or range change, s.
         output_relay: SMU output switched on or off, s.

@@ -1,7 +1,7 @@
-"""Which conductors the closed relays join, worked out from the relays alone.
+"""Conductors joined by the closed relays, computed from the relays alone.
 
-A bench has dozens of lines and only a handful of relays closed, and every new route asks anew: what no relay touches is
-made once and kept.
+A bench has dozens of lines and only a handful of relays closed, and every route needs new nets: nets without a closed
+relay are made once and kept.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from sim_backend.emulators.nets import Net, Nets
 
 @dataclass
 class _Node:
-    """What is permanently at one node."""
+    """Permanent connections of one node."""
 
     channels: list[str] = field(default_factory=list)
     grounded: bool = False
@@ -23,13 +23,13 @@ class _Node:
 
 
 class Joints:
-    """The permanent connections of a bench, from which `nets` makes those of the moment.
+    """The permanent connections of a bench; `nets` adds the closed relays.
 
     Args:
         channels: source -> its node.
-        lines: line of the die (kernel, `row` or `col`, index) -> its node; those that `die` does not have are left out.
+        lines: line of the die (kernel, `row` or `col`, index) -> its node; those beyond `die` are left out.
         ground: nodes on the common LO.
-        die: shape of what the needles touch, None if there is nothing.
+        die: shape of the load under the needles, None if there is none.
     """
 
     def __init__(
@@ -63,11 +63,9 @@ class Joints:
             if node is not None:
                 channels += node.channels
                 grounded |= node.grounded
-                for kernel, found in node.lines.items():
-                    lines.setdefault(kernel, []).extend(found)
-        return Net(
-            frozenset(members), tuple(channels), grounded, {k: np.array(sorted(found)) for k, found in lines.items()}
-        )
+                for kernel, indices in node.lines.items():
+                    lines.setdefault(kernel, []).extend(indices)
+        return Net(frozenset(members), tuple(channels), grounded, {k: np.array(sorted(i)) for k, i in lines.items()})
 
     def nets(self, closed: Iterable[tuple[str, str]]) -> Nets:
         """Return the nets that the `closed` relays, (node, node) each, make."""

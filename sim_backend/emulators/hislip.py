@@ -24,7 +24,7 @@ _VENDOR = int.from_bytes(b"KI", "big")
 
 @dataclass
 class _Link:
-    """What the two channels of a session share."""
+    """State that the two channels of a session share."""
 
     session: Session
     unread: bool = False
@@ -41,7 +41,7 @@ class HislipServer:
         self._next = 1
 
     def serve(self, connection: socket.socket, stopping: Callable[[], bool]) -> None:
-        """Talk on one accepted connection until it ends; its first message says which channel it is."""
+        """Serve one accepted connection until it ends; its first message selects the channel."""
         try:
             kind, _, parameter, _ = _receive(connection, stopping)
             if kind == INITIALIZE:
@@ -85,8 +85,8 @@ class HislipServer:
                 _send(connection, ERROR, 1, 0, b"unrecognized message type")
             if reply and not link.clearing:
                 link.unread = True
-                for answer in _messages(reply):
-                    _send(connection, DATA_END, 0, parameter, answer)
+                for message in _messages(reply):
+                    _send(connection, DATA_END, 0, parameter, message)
 
     def _asynchronous(self, connection: socket.socket, link: _Link, stopping: Callable[[], bool]) -> None:
         while True:
@@ -114,7 +114,7 @@ class HislipServer:
 
 
 def _messages(reply: bytes) -> list[bytes]:
-    """Return a reply as the response messages it consists of; a binary block is one of its own."""
+    """Return the response messages of a reply; a binary block is one message."""
     if reply.startswith(b"#0"):
         return [reply]
     return reply.splitlines(keepends=True)
@@ -145,7 +145,7 @@ def _exactly(connection: socket.socket, size: int, stopping: Callable[[], bool])
 
 
 def send_all(connection: socket.socket, data: bytes, patience: float = 30.0) -> None:
-    """Send everything to a peer that may read slowly; TimeoutError when it takes nothing for `patience` seconds."""
+    """Send all data to a peer that may read slowly; TimeoutError if it reads nothing for `patience` seconds."""
     view, deadline = memoryview(data), time.monotonic() + patience
     while view:
         try:

@@ -62,21 +62,21 @@ class K2600(TspInstrument):
         overflow = Register(lambda: sum(channel_bit(n) for n, s in self.smus.items() if s.overflowed))
 
         def sweeping_bits() -> int:
-            # a sweep is over when its message is; drivers wait to see it begin, so the first look still shows it
-            seen, self._swept = self._swept, set()
-            return sum(channel_bit(n) for n, c in self.channels.items() if c.waiting or n in seen)
+            # a sweep ends with its message; drivers wait for its begin, so the first query still shows it
+            swept, self._swept = self._swept, set()
+            return sum(channel_bit(n) for n, c in self.channels.items() if c.waiting or n in swept)
 
         sweeping = Register(sweeping_bits)
-        found = super().build_registers()
-        found["measurement"] = Register(
+        registers = super().build_registers()
+        registers["measurement"] = Register(
             lambda: (1 if voltage.condition() else 0) | (2 if current.condition() else 0)
             | (128 if overflow.condition() else 0) | (8192 if instrument.condition() else 0),
             {"voltage_limit": voltage, "current_limit": current, "reading_overflow": overflow,
              "instrument": instrument},
             {"VOLTAGE_LIMIT": 1, "CURRENT_LIMIT": 2, "READING_OVERFLOW": 128, "INSTRUMENT": 8192},
         )  # fmt: skip
-        found["operation"] = Register(lambda: 8 if sweeping.condition() else 0, {"sweeping": sweeping})
-        return found
+        registers["operation"] = Register(lambda: 8 if sweeping.condition() else 0, {"sweeping": sweeping})
+        return registers
 
     def build(self) -> None:
         """Add the channels, triggers, display and factory scripts."""
@@ -127,18 +127,18 @@ class K2600(TspInstrument):
         return 16 <= event < 48 or 65 <= event <= 70
 
     def events_behind(self, stimulus: int) -> set[int]:
-        """Return the events that a stimulus waits for, those of a blender if it is one."""
+        """Return the events of a stimulus: itself, or those of a blender."""
         if stimulus - 64 not in self._blenders:
             return {stimulus}
         inputs = self._blenders[stimulus - 64]["stimulus"]
         return {int(inputs[k]) for k in range(1, 5) if isinstance(inputs[k], int | float)}
 
     def trigger(self) -> None:
-        """Take a `*TRG`: every initiated sweep that waits for it runs."""
+        """Process a `*TRG`: run every initiated sweep that waits for it."""
         self.sweep_now([c for c in self.channels.values() if c.waiting and c.sweep.arm_stimulus == TRIGGER_EVENT])
 
     def sweep_now(self, first: list[Channel]) -> None:
-        """Run initiated sweeps in step with those that wait for them; a refusal ends them all."""
+        """Run initiated sweeps in step with those triggered by them; a refusal ends them all."""
         names = {channel.name for channel in first}
         channels = first + [c for c in self.channels.values() if c.waiting and c not in first and c.leaders & names]
         try:

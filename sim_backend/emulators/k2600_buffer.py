@@ -11,7 +11,7 @@ class Buffer:
     """One reading buffer.
 
     Args:
-        capacity: readings it holds.
+        capacity: largest number of readings.
     """
 
     def __init__(self, lua: Lua, capacity: int) -> None:
@@ -22,16 +22,16 @@ class Buffer:
 
     @property
     def n(self) -> int:
-        """Readings in it."""
+        """Number of readings."""
         return len(self.columns["readings"])
 
     def clear(self, *_: Any) -> None:
-        """Forget the readings."""
+        """Drop the readings."""
         for column in self.columns.values():
             column.clear()
 
     def begin(self) -> None:
-        """Get ready for a set of readings."""
+        """Prepare for a set of readings: clear unless appending."""
         if not self.appendmode:
             self.clear()
 

@@ -38,11 +38,11 @@ class Host(Protocol):
         ...
 
     def events_behind(self, stimulus: int) -> set[int]:
-        """Return the events that a stimulus waits for."""
+        """Return the events of a stimulus."""
         ...
 
     def sweep_now(self, first: "list[Channel]") -> None:
-        """Run initiated sweeps in step with those that wait for them."""
+        """Run initiated sweeps in step with those triggered by them."""
         ...
 
 
@@ -66,7 +66,7 @@ class Channel:
             buffer.clear()
 
     def store(self, buffer: Buffer, quantity: str, reading: SmuReading) -> None:
-        """Put one quantity of a reading into a buffer."""
+        """Store one quantity of a reading in a buffer."""
         s = self.smu.set
         value = self._value(quantity, reading)
         source = s.levelv if s.func == VOLTS else s.leveli
@@ -186,21 +186,21 @@ class Channel:
             "sink": ("sink", (0, 1)), "settling": ("settling", _SETTLINGS),
             "outputenableaction": ("outputenableaction", (1,) if fixed else (0, 1)),
         }  # fmt: skip
-        made = self._attributes(names)
+        attributes = self._attributes(names)
         lowest = {"lowrangev": s.model.v_max, "lowrangei": s.model.i_max}
-        made["get"] |= {
+        attributes["get"] |= {
             "compliance": lambda: s.compliance,
             "output": lambda: s.set.output,
             "delay": lambda: s.set.source_delay,
             "outputenabled": lambda: s.enabled,
             **{name: self._reader(name) for name in lowest},
         }
-        made["set"] |= {
+        attributes["set"] |= {
             "output": self._switch,
             "delay": self._floor("source_delay", -1, 1e5),
             **{name: self._floor(name, 0.0, top) for name, top in lowest.items()},
         }
-        return self.instrument.lua.node("smu_source", **made)
+        return self.instrument.lua.node("smu_source", **attributes)
 
     def _switch(self, value: Any) -> None:
         wanted = number(value)
@@ -249,9 +249,9 @@ class Channel:
         self.measure(quantities, *targets)
 
     def _and_step(self, quantities: str, level: Any) -> tuple[float, ...]:
-        found = self.measure(quantities)
+        values = self.measure(quantities)
         self.smu.write("levelv" if self.smu.set.func == VOLTS else "leveli", number(level))
-        return found
+        return values
 
     def _make_buffer(self, size: Any) -> Any:
         wanted = number(size)
@@ -273,10 +273,10 @@ class Channel:
             self.smu.world.advance(4e-3)
             return 0.0, 0.0
 
-        made = {"get": {"threshold": lambda: self.smu.set.threshold}, "set": {"threshold": self._threshold}}
+        attributes = {"get": {"threshold": lambda: self.smu.set.threshold}, "set": {"threshold": self._threshold}}
         return self.instrument.lua.node(
             "smu_contact",
-            **made,
+            **attributes,
             objects={"r": probe, "check": lambda *_: probe() is not None},
         )
 
@@ -284,7 +284,7 @@ class Channel:
         self._floor("threshold", 0.0, 1e37)(value)
 
     def initiate(self, *_: Any) -> None:
-        """Start the sweep, or wait for what starts it; a stimulus from outside is refused."""
+        """Start the sweep, or wait for its trigger; an external stimulus is refused."""
         for stimulus in (self.sweep.source_stimulus, self.sweep.measure_stimulus, self.sweep.endpulse_stimulus):
             if stimulus and not self.instrument.own_event(stimulus):
                 raise Refusal(-221, "Settings conflict")
@@ -294,7 +294,7 @@ class Channel:
 
     @property
     def leaders(self) -> set[str]:
-        """Other channels that this one's sweep waits for."""
+        """Other channels that trigger this one's sweep."""
         sweep = self.sweep
         wanted = (sweep.arm_stimulus, sweep.source_stimulus, sweep.measure_stimulus, sweep.endpulse_stimulus)
         events = {event for stimulus in wanted for event in self.instrument.events_behind(stimulus)}

@@ -1,4 +1,4 @@
-"""The Series 2600B as data: what each model can source, measure and limit.
+"""Data of the Series 2600B: source, measure and limit ranges of each model.
 
 Figures: Series 2600B data sheet (ranges, programming resolution) and reference manual (defaults, contact check).
 """
@@ -87,7 +87,7 @@ MODELS: dict[str, EmulatedModel] = {
 
 
 def model_named(name: str) -> EmulatedModel:
-    """Return a model; BenchError if there is no such one.
+    """Return the model `name`; BenchError if there is none.
 
     >>> model_named("2602B").channels
     ('smua', 'smub')

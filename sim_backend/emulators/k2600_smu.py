@@ -1,7 +1,7 @@
-"""One source-measure channel of a 2600B: settings with their limits, the output, and readings of what the die does.
+"""One source-measure channel of a 2600B: settings with their limits, the output, and readings of the die.
 
-The true operating point comes from the world (compliance on the die's own load line); this module adds what the
-instrument makes of it: programming steps, fixed and automatic ranges, overflow, integration, noise, resolution.
+The true operating point comes from the world (compliance on the die's own load line); this module adds the
+instrument: programming steps, fixed and automatic ranges, overflow, integration, noise, resolution.
 """
 
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ NOISE, RESOLUTION = 2e-6, 1e-6
 
 @dataclass
 class Settings:
-    """What `smuX.reset()` sets (2600B reference manual, defaults); the two limits depend on the model."""
+    """Settings, by default as after `smuX.reset()` (2600B reference manual); the two limits depend on the model."""
 
     limiti: Ampere
     limitv: Volt
@@ -76,7 +76,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class SmuReading:
-    """One conversion: V and A as the instrument reports them, when it began, and the point it saw."""
+    """One conversion: V and A as the instrument reports them, its begin, and the true operating point."""
 
     volts: Volt
     amps: Ampere
@@ -107,8 +107,8 @@ class Smu:
         self.set = self._defaults()
         world.attach(wire)
 
-    def begin(self, operation: int) -> None:
-        """Number the noise of the readings from here on as that of `operation`, whatever was read before."""
+    def seek(self, operation: int) -> None:
+        """Set the noise of the readings to the position of `operation`, independent of earlier readings."""
         self.readings = first_of(operation)
 
     def _defaults(self) -> Settings:
@@ -206,7 +206,7 @@ class Smu:
         return not self.enabled and (self.set.outputenableaction != 0 or self.model.output_enable_fixed)
 
     def apply(self) -> None:
-        """Tell the world what stands at the terminals."""
+        """Apply the output at the terminals to the world."""
         self.world.drive(self.wire, self._drive())
 
     def _drive(self) -> Drive | None:
@@ -240,7 +240,7 @@ class Smu:
     def convert(self, *, volts_too: bool = True) -> SmuReading:
         """Integrate once; V and A together take one aperture, as the two converters of a 2600B do.
 
-        Noise and resolution of volts that nobody asked for are left out.
+        Without `volts_too`, noise and resolution of the volts are left out.
         """
         s, timing = self.set, self.world.timing
         passes = max(1, s.filter_count) if s.filter_enable else 1

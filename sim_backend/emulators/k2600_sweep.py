@@ -1,9 +1,9 @@
 """Sweeps of the 2600B: the part of its trigger model that drives linear, log and list sweeps.
 
-Carried out: arm count, an arm layer that waits for `*TRG` (`trigger.EVENT_ID`) or starts by itself, source, measure
+Emulated: arm count, an arm layer that waits for `*TRG` (`trigger.EVENT_ID`) or starts by itself, source, measure
 and end-pulse actions once per trigger count, several channels in step. Inside the trigger layer every stimulus is
-taken as coming from the channels' own events, which is what event blenders are used for in practice; a sweep that
-waits for an outside line in there is refused instead of guessed (2600B reference manual, "Remote triggering").
+taken as coming from the channels' own events, the practical use of event blenders; a sweep that waits for an
+external line there is refused instead of guessed (2600B reference manual, "Remote triggering").
 """
 
 from collections.abc import Sequence
@@ -84,11 +84,11 @@ class SweptChannel(Protocol):
         ...
 
     def store(self, buffer: Buffer, quantity: str, reading: SmuReading) -> None:
-        """Put one quantity of a reading into a buffer."""
+        """Store one quantity of a reading in a buffer."""
         ...
 
     def initiate(self) -> None:
-        """Have the sweep wait for its trigger, or run."""
+        """Start the sweep, or wait for its trigger."""
         ...
 
 
@@ -152,7 +152,7 @@ class PulseTests:
         self._tests: dict[int, tuple[SweptChannel, str, list[float], float, float, float, int, Any]] = {}
 
     def configure(self, channel: SweptChannel, quantity: str, arguments: tuple[Any, ...]) -> tuple[bool, str]:
-        """Take (bias, level, limit, ton, toff, points, buffer, tag); return whether it will do, and why not."""
+        """Take (bias, level, limit, ton, toff, points, buffer, tag); return whether it is accepted, and why not."""
         if len(arguments) < 8:
             return False, "Expected at least 9 parameters"
         bias, level, limit, ton, toff, points = (number(a) for a in arguments[:6])

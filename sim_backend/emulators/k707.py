@@ -102,21 +102,21 @@ class K707(TspInstrument):
         """Return the crosspoints that a channel list names, in its order; Refusal 1115 if one does not exist."""
         if not isinstance(names, str):
             raise Refusal(-104, "Data type error")
-        found: list[str] = []
+        addresses: list[str] = []
         for item in (part.strip() for part in names.split(",")):
             if item.lower() == "allslots":
-                found += self._slot_addresses(*self.cards)
+                addresses += self._slot_addresses(*self.cards)
             elif item.lower().startswith("slot") and item[4:].isdigit() and int(item[4:]) in self.cards:
-                found += self._slot_addresses(int(item[4:]))
+                addresses += self._slot_addresses(int(item[4:]))
             elif ":" in item:
                 first, last = (self._address(end.strip()) for end in item.split(":", 1))
                 every = self._slot_addresses(int(first[0])) if first[0] == last[0] else []
                 if first not in every or every.index(first) > every.index(last):
                     raise Refusal(_PARAMETER_ERROR, "Parameter error: invalid channel range")
-                found += every[every.index(first) : every.index(last) + 1]
+                addresses += every[every.index(first) : every.index(last) + 1]
             else:
-                found.append(self._address(item))
-        return list(dict.fromkeys(found))
+                addresses.append(self._address(item))
+        return list(dict.fromkeys(addresses))
 
     def _address(self, text: str) -> str:
         match = _ADDRESS.fullmatch(text.upper())
@@ -168,8 +168,8 @@ class K707(TspInstrument):
             self._move(close=new, open=old)
 
     def _get_close(self, names: Any) -> tuple[str | None]:
-        found = [a for a in self.addresses(names) if a in self.closed]
-        return (";".join(found) or None,)  # a value that is nil, not the absence of one: prints `nil`
+        closed = [a for a in self.addresses(names) if a in self.closed]
+        return (";".join(closed) or None,)  # one value, nil, instead of no value: prints `nil`
 
     def _get_state(self, names: Any) -> str:
         return ",".join(str(int(a in self.closed)) for a in self.addresses(names))

@@ -1,7 +1,7 @@
-"""Bytes in, bytes out: what every emulated instrument is, whatever its language and whatever the wire.
+"""Bytes in, bytes out: the interface of every emulated instrument, for any language and any transport.
 
-A session is one connection: it puts messages together from pieces and keeps the order of replies. Faults of the wire
-can be put in front of an instrument, for those who test what a driver makes of them.
+A session is one connection: it assembles messages from pieces and keeps the order of replies. Faults of the link can be
+injected before an instrument, to test drivers.
 """
 
 from abc import ABC, abstractmethod
@@ -14,14 +14,14 @@ MAX_MESSAGE = 1 << 20
 
 
 class Fault(Enum):
-    """What goes wrong with one message."""
+    """Fault of one message."""
 
     NONE = "nothing"
     DEAF = "the message is lost"
-    MUTE = "the message is obeyed and its reply lost"
+    MUTE = "the message is executed and its reply lost"
     LATE = "the reply comes together with the next one"
-    DROP = "the message is obeyed and the connection closed"
-    BUSY = "the message is not ended: from it on, whatever is said is lost but what ends it"
+    DROP = "the message is executed and the connection closed"
+    BUSY = "the message does not end: from then on every message is lost but one that aborts it"
 
 
 class ConnectionDropped(ConnectionError):
@@ -37,7 +37,7 @@ class Session:
         self._late = b""
 
     def handle(self, data: bytes) -> bytes:
-        """Take some bytes, return the replies of the messages that they complete; ConnectionDropped by a fault."""
+        """Receive bytes, return the replies of the messages that they complete; ConnectionDropped by a fault."""
         *lines, self._partial = (self._partial + data).split(b"\n")
         if len(self._partial) > MAX_MESSAGE:
             self._partial = b""
@@ -45,21 +45,21 @@ class Session:
         return b"".join(self._message(line) for line in lines)
 
     def finish(self) -> bytes:
-        """End the message under way, as END does on buses that have it."""
+        """End the partial message, as END does on buses that have it."""
         return self.handle(b"\n") if self._partial else b""
 
     def clear(self) -> None:
-        """Forget what is under way, as a device clear does; no output changes."""
+        """Drop the partial message and abort, as a device clear does; no output changes."""
         self._partial = self._late = b""
         self.instrument.busy = False
         self.instrument.device_clear()
 
     def reconnect(self) -> None:
-        """End the connection and open another one; what the instrument does goes on."""
+        """End the connection and open another one; the instrument continues."""
         self.close()
 
     def close(self) -> None:
-        """End the connection; a script half loaded is forgotten, everything else stays."""
+        """End the connection; a partly loaded script is dropped, everything else stays."""
         self._partial = self._late = b""
         with self.instrument.world.lock:
             self.instrument.hang_up()
@@ -93,14 +93,14 @@ class Instrument(ABC):
 
     Args:
         name: its name on the bench.
-        model: what it says it is.
+        model: as in its identity.
     """
 
     def __init__(self, name: str, model: str, world: World) -> None:
         self.name, self.model, self.world = name, model, world
         self.fault: Callable[[bytes], Fault] = lambda _: Fault.NONE
         self.busy = False
-        """Something runs that does not end by itself; only what `ends_busy` is heard, and a device clear."""
+        """A message runs that does not end by itself; only messages of `ends_busy` and a device clear are accepted."""
         self._own = Session(self)
 
     def session(self) -> Session:
@@ -108,25 +108,25 @@ class Instrument(ABC):
         return Session(self)
 
     def handle(self, data: bytes) -> bytes:
-        """Take bytes on the connection that every instrument has in process; return its replies."""
+        """Receive bytes on the in-process connection; return the replies."""
         return self._own.handle(data)
 
     @abstractmethod
     def execute(self, message: str) -> str:
-        """Obey one message, without its terminator; return the reply with its own, or nothing."""
+        """Execute one message, without its terminator; return the reply with its own, or ""."""
 
     def ends_busy(self, line: bytes) -> bool:
-        """Return whether a message ends whatever runs."""
+        """Return whether a message aborts the running one."""
         return False
 
     def device_clear(self) -> None:  # noqa: B027 - most line protocols have nothing to clear
-        """End what is running and forget unread replies; levels and outputs stay."""
+        """Abort and drop unread replies; levels and outputs stay."""
 
     def hang_up(self) -> None:  # noqa: B027 - most line protocols keep nothing of a connection
-        """Take note that a connection has ended."""
+        """Update the state after the end of a connection."""
 
     def interrupt(self) -> None:  # noqa: B027 - only instruments that run scripts can be interrupted
-        """End what is running, from another thread."""
+        """Abort, from another thread."""
 
     @property
     def status_byte(self) -> int:
@@ -134,5 +134,5 @@ class Instrument(ABC):
         return 0
 
     def refuse(self, reason: str) -> None:
-        """Account a command that was refused."""
+        """Record a refused command."""
         self.world.note("refused", f"{self.name}: {reason}")

@@ -1,9 +1,10 @@
-"""What the sources, the relays and the die agree on: one operating point for everything that is connected.
+"""Nets of sources, relays and die, and their common operating point.
 
-A net is what closed relays join: sources, lines of the die, perhaps the common LO. A source is a level with a limit,
-so the current that the sources of a net can give falls with its voltage, and the current that the die takes rises
-with it. One rule finds the voltage where the two meet; it covers compliance on the true load line, a channel on many
-lines, two sources fighting and floating lines joined to each other.
+A net is a set of conductors joined by closed relays: sources, lines of the die, perhaps the common LO. A source is a
+level with a limit, so the current that the sources of a net supply falls with its voltage, and the current into the die
+rises with it. One rule finds the voltage where the two are equal; it covers compliance on the true load line, a channel
+on many lines, two sources fighting and floating lines joined to each other. One module of 310 lines: the operating
+point of a net depends on those of all others.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -18,7 +19,7 @@ from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, V
 
 
 class Load(Protocol):
-    """What the needles touch: a simulated die, or a resistor array in a test."""
+    """Load under the needles: a simulated die, or a resistor array in a test."""
 
     @property
     def geometry(self) -> Geometry:
@@ -28,9 +29,9 @@ class Load(Protocol):
     def hold(
         self, kernel: int, voltage: FloatArray, driven: BoolArray, compliance: FloatArray, duration: Second
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
-        """Hold one kernel at levels for `duration` (0: look only); lines are its rows, then its columns.
+        """Hold one kernel at levels for `duration` (0: no effect on the cells); lines are its rows, then its columns.
 
-        Returns line voltages in V, currents into the lines in A and which lines are at their compliance.
+        Returns line voltages in V, currents into the lines in A and the mask of lines at their compliance.
         """
         ...
 
@@ -89,17 +90,17 @@ class Net:
 
     @cached_property
     def width(self) -> int:
-        """Lines of the die on it."""
+        """Number of lines of the die on it."""
         return sum(map(len, self.lines.values()))
 
     @property
     def simple(self) -> bool:
-        """The die itself can apply the limit: one source on one line."""
+        """Whether the die itself can apply the limit: one source on one line."""
         return len(self.supplies) == 1 and self.width == 1
 
     @property
     def undecided(self) -> bool:
-        """Its voltage is not known before the die's currents are: a limit or a floating potential is shared."""
+        """Whether its voltage depends on the currents of the die: a limit or a floating potential is shared."""
         if not self.supplies:
             return self.width > 1
         return not self.simple and (len(self.supplies) > 1 or self.supplies[0][2] < np.inf)
@@ -129,10 +130,10 @@ class NetSolution:
 
 
 class Nets:
-    """All nets of the moment, sorted by what can happen on them.
+    """All present nets, sorted by their sources and lines.
 
     Args:
-        nets: every conductor is in one of them.
+        nets: together they hold every conductor.
     """
 
     def __init__(self, nets: list[Net]) -> None:
@@ -143,17 +144,17 @@ class Nets:
             net.supplies, net.volts, net.amps = [], 0.0, 0.0
             for kernel in net.lines:
                 self._of_kernel.setdefault(kernel, []).append(net)
-        self._stirred: list[Net] = []
+        self._moved: list[Net] = []
 
     def at(self, nodes: Iterable[str]) -> list[Net]:
         """Return the nets that `nodes` belong to, each once."""
         return list(dict.fromkeys(self._at[node] for node in nodes if node in self._at))
 
     def drive(self, drives: Mapping[str, Drive | None]) -> None:
-        """Put the sources on their nets; what floats is at 0 V until the die says otherwise."""
-        for net in self._stirred:
+        """Connect the sources to their nets; a floating net is at 0 V until the die is solved."""
+        for net in self._moved:
             net.volts, net.amps = 0.0, 0.0
-        self._stirred = []
+        self._moved = []
         for net in self.sourced:
             net.supplies = [("", 0.0, np.inf)] if net.grounded else []
             for name in net.channels:
@@ -166,9 +167,9 @@ class Nets:
 
     def live(self) -> list[int]:
         """Return the kernels that a source drives away from 0 V; their nets count as moved."""
-        found = sorted({kernel for net in self.sourced if net.supplies and net.volts != 0.0 for kernel in net.lines})
-        self._stirred = self.of(found)
-        return found
+        kernels = sorted({kernel for net in self.sourced if net.supplies and net.volts != 0.0 for kernel in net.lines})
+        self._moved = self.of(kernels)
+        return kernels
 
     def of(self, kernels: list[int]) -> list[Net]:
         """Return the nets with lines of any of `kernels`, each once."""
@@ -180,15 +181,15 @@ class Nets:
 def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, duration: Second) -> NetSolution:
     """Return the operating point after the die was held at it for `duration`; nets carry their volts and amps.
 
-    Voltages of nets with a limit to share are found to 1 ppm of the limit, the others by the die itself.
+    Voltages of nets with a shared limit are solved to 1 ppm of the limit, the others by the die itself.
     """
     nets.drive(drives)
-    found: dict[int, FloatArray] = {}
+    line_voltage: dict[int, FloatArray] = {}
     limited: set[int] = set()
     if load is not None and (live := nets.live()):
         touched = nets.of(live)
         _settle([net for net in touched if net.undecided], touched, load, live)
-        found, limited = _hold(touched, load, live, duration)
+        line_voltage, limited = _hold(touched, load, live, duration)
     points: dict[str, ChannelPoint] = {}
     for net in nets.sourced:
         if not net.channels:
@@ -206,13 +207,13 @@ def solve(nets: Nets, drives: Mapping[str, Drive | None], load: Load | None, dur
             else:
                 at_limit = at_current != drive.current and (drive.amps > 0 or not drive.current)
             points[name] = ChannelPoint(net.volts, amps, at_limit)
-    return NetSolution(points, found)
+    return NetSolution(points, line_voltage)
 
 
 def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> tuple[dict[int, FloatArray], set[int]]:
     """Hold the live kernels; return their line voltages and the ids of simple nets at their limit."""
     n_lines = load.geometry.n_rows + load.geometry.n_cols
-    found: dict[int, FloatArray] = {}
+    voltages: dict[int, FloatArray] = {}
     limited: set[int] = set()
     for net in nets:
         net.amps = 0.0
@@ -228,7 +229,7 @@ def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> 
             elif net.supplies or net.width > 1:
                 voltage[lines], driven[lines] = net.volts, True
         line_voltage, line_current, at_limit = load.hold(kernel, voltage, driven, compliance, duration)
-        found[kernel] = line_voltage
+        voltages[kernel] = line_voltage
         for net, lines in here:
             if not (net.supplies or net.width > 1):
                 volts[id(net)] = float(line_voltage[lines[0]])
@@ -240,13 +241,13 @@ def _hold(nets: list[Net], load: Load, kernels: list[int], duration: Second) -> 
                     limited.add(id(net))
     for net in nets:
         net.volts = volts.get(id(net), net.volts)
-    return found, limited
+    return voltages, limited
 
 
 def _settle(shared: list[Net], nets: list[Net], load: Load, kernels: list[int]) -> None:
-    """Find the voltages of nets whose limit is shared by several lines or sources, each in turn until none moves."""
+    """Solve the voltages of nets whose limit is shared by several lines or sources, each in turn until none changes."""
     for _ in range(40):
-        moved = 0.0
+        change = 0.0
         for net in shared:
 
             def current(volts: Volt, net: Net = net) -> Ampere:
@@ -257,13 +258,13 @@ def _settle(shared: list[Net], nets: list[Net], load: Load, kernels: list[int]) 
 
             before = net.volts
             _balance(net, current)
-            moved = max(moved, abs(net.volts - before))
-        if moved <= 1e-9 or len(shared) == 1:
+            change = max(change, abs(net.volts - before))
+        if change <= 1e-9 or len(shared) == 1:
             return
 
 
 def _balance(net: Net, current: Callable[[Volt], Ampere]) -> None:
-    """Set the net's volts to where what the load takes equals what its sources give.
+    """Set the net's volts to where the current into the load equals the supply of its sources.
 
     The load's current rises with voltage and the supply falls in steps at the source levels, so the crossing is
     either at a level or between two of them, where the supply is constant.

@@ -1,4 +1,4 @@
-"""A box of resistors in place of a die, as benches are checked with before a die is risked.
+"""A box of resistors in place of a die, to check a bench before a die is at risk.
 
 Exact linear circuit: `n_rows + n_cols` lines, a conductance at every crossing, wires without resistance.
 """
@@ -31,8 +31,8 @@ class ResistorBox:
     ) -> tuple[FloatArray, FloatArray, BoolArray]:
         """Return line voltages in V, currents into the lines in A and the lines at their compliance.
 
-        Lines over their compliance become current sources one after the other, the worst first; `held` keeps what
-        was applied and for how long.
+        Lines over their compliance become current sources one after the other, the worst first; `held` keeps
+        the voltages applied and their times.
         """
         g = self.conductance[kernel]
         n_rows, lines = g.shape[0], sum(g.shape)

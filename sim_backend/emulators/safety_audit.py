@@ -1,6 +1,6 @@
-"""What the instruments did to the die, counted by the world itself and not by those who drive it.
+"""Audit of the effects of the instruments on the die, counted by the world and not by the drivers.
 
-The figures of a safe bench are read here: no hot switch, no move in contact, no volt above the limit in any
+The criteria of a safe bench are read here: no hot switch, no move in contact, no voltage above the limit in any
 transient, nothing energised after the end.
 """
 
@@ -13,7 +13,7 @@ HOT_VOLTAGE: Volt = 1e-3
 
 @dataclass(frozen=True)
 class Incident:
-    """One thing that should not have happened.
+    """One unsafe event.
 
     Args:
         time: s on the world's clock.
@@ -28,12 +28,12 @@ class Incident:
 
 @dataclass
 class SafetyAudit:
-    """Account of one world.
+    """Audit of one world.
 
     Args:
         peak_cell_voltage: largest |V_row - V_col| between two lines of one kernel, transients included, V. On a
             passive array no cell sees more than its lines.
-        first_bias: per time that the needles went down (or were down at first), the largest difference between two
+        first_bias: per time that the needles went down (or were down at the start), the largest difference between two
             lines of a kernel until the die was at rest again, V; 0 if nothing was applied yet.
         energised: merged spans (begin, end) of time in which a line of a die was away from the others, s.
     """
@@ -45,14 +45,14 @@ class SafetyAudit:
     first_bias: list[Volt] = field(default_factory=list)
     energised: list[tuple[Second, Second]] = field(default_factory=list)
     _first: bool = False
-    """The first bias of the last touch is not over."""
+    """Whether the first bias of the last touch has not ended."""
 
     def note(self, time: Second, what: str, detail: str) -> None:
-        """Write down an event."""
+        """Record an event."""
         self.events.append(Incident(time, what, detail))
 
     def count(self, what: str) -> int:
-        """Return how many events of a kind there were."""
+        """Return the number of events of a kind."""
         return sum(event.what == what for event in self.events)
 
     @property
@@ -76,16 +76,16 @@ class SafetyAudit:
         return self.count("sources fight")
 
     def touched(self) -> None:
-        """Account that the needles are on a die."""
+        """Record that the needles touch a die."""
         self.first_bias.append(0.0)
         self._first = True
 
     def biased(self, spread: Volt) -> None:
-        """Account what the lines of the die differ by now.
+        """Record the present largest difference between lines of the die.
 
-        >>> ledger = Ledger(); ledger.touched()
-        >>> for spread in (0.0, 8e-3, 15e-3, 0.0, 0.5): ledger.biased(spread)
-        >>> ledger.first_bias
+        >>> audit = SafetyAudit(); audit.touched()
+        >>> for spread in (0.0, 8e-3, 15e-3, 0.0, 0.5): audit.biased(spread)
+        >>> audit.first_bias
         [0.015]
         """
         if self._first and spread > HOT_VOLTAGE:
@@ -94,7 +94,7 @@ class SafetyAudit:
             self._first = False
 
     def energise(self, begin: Second, end: Second) -> None:
-        """Account a span of time in which the die was energised."""
+        """Record a span of time in which the die was energised."""
         if end <= begin:
             return
         if self.energised and self.energised[-1][1] >= begin - 1e-12:
@@ -105,7 +105,7 @@ class SafetyAudit:
     def energised_time(self, since: Second = 0.0) -> Second:
         """Return the energised seconds after `since`.
 
-        >>> ledger = Ledger(); ledger.energise(1.0, 3.0); ledger.energised_time(since=2.5)
+        >>> audit = SafetyAudit(); audit.energise(1.0, 3.0); audit.energised_time(since=2.5)
         0.5
         """
         return sum(max(0.0, end - max(begin, since)) for begin, end in self.energised)

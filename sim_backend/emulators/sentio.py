@@ -1,8 +1,9 @@
 """MPI SENTIO prober over its native TCP command set: wafer map, heights, contact, end of the route, refusals.
 
 Dialect: MPI's public Python package `sentio_prober_control` (command texts, reply layout, error codes; MIT). Replies
-are `error | status << 10,command id,message`. Where that source is silent the behaviour here is labelled [?].
-It reads neither the stepping contact mode nor the compensation, and neither does this emulator.
+are `error | status << 10,command id,message`. Behaviour that this source does not state is labelled [?].
+No command reads the stepping contact mode or the compensation, there and here. One module of 360 lines: one dialect, of
+which `_table` names every command.
 """
 
 import inspect
@@ -43,7 +44,7 @@ class Sentio(Instrument):
     Args:
         wafer: its map; the world's place is (column, row, site).
         heights: of the wafer site; contact None is a height never set.
-        maximum_overtravel: largest gap that is taken, um.
+        maximum_overtravel: largest gap that is accepted, um.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Sentio(Instrument):
     # -- language
 
     def execute(self, message: str) -> str:
-        """Obey one line."""
+        """Execute one line."""
         line = message.strip()
         if not line:
             return ""
@@ -79,8 +80,8 @@ class Sentio(Instrument):
             status, text = command(arguments)
         except ProberError as error:
             self.refuse(f"{error.code} {error} ({line[:60]})")
-            ended = ROUTE_ENDED if error.code == END_OF_ROUTE else 0
-            return f"{error.code | ended << 10},0,{error}\n"
+            status = ROUTE_ENDED if error.code == END_OF_ROUTE else 0
+            return f"{error.code | status << 10},0,{error}\n"
         except (ValueError, IndexError):
             code = WRONG_COUNT if not arguments else INVALID_PARAMETER
             self.refuse(f"{code} ({line[:60]})")
@@ -294,7 +295,7 @@ class Sentio(Instrument):
         return self._step_to(self.wafer.route.index((column, row)), site)
 
     def _current_die(self) -> str:
-        """Return index in the route, column and row; what is said without a die, from public notes of its users."""
+        """Return index in the route, column and row; the reply without a die is from public notes of its users."""
         if self.step is None:
             return "No die active"
         column, row = self.wafer.route[self.step]
@@ -328,7 +329,7 @@ class Sentio(Instrument):
         return self._step_to(self.step + 1, site or 0)
 
     def _step_to(self, step: int, site: int) -> tuple[int, str]:
-        """Go to a die of the route: up to separation first, back to contact after it if the mode says so."""
+        """Go to a die of the route: separate first, back to contact after it in that mode."""
         self._ready()
         if not self.state.home:
             raise ProberError(NO_HOME, "Home position is not set")

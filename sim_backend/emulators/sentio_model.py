@@ -1,4 +1,4 @@
-"""What a SENTIO prober knows: error codes, heights, the wafer map and the state of the machine.
+"""State of a SENTIO prober: error codes, heights, the wafer map and the machine.
 
 Codes: MPI's public Python package `sentio_prober_control` (MIT).
 """
@@ -13,7 +13,7 @@ MODES = ("BackToContact", "StepToSeparation", "LockContact")
 
 
 class ProberError(Exception):
-    """The prober refuses: its error code and why."""
+    """The prober refuses a command: its error code and reason."""
 
     def __init__(self, code: int, reason: str) -> None:
         super().__init__(reason)
@@ -55,17 +55,17 @@ LEVELS = ("contact", "separation", "hover")
 
 @dataclass
 class ProberState:
-    """What can be wrong with the machine, for tests to set.
+    """State and faults of the machine, for tests to set.
 
     Args:
         compensation: how far above its heights the chuck goes while compensation is on, um. The heights that the
-            station tells stay as they are set (issue 47 of the vendor's client); that the sign is free, and which
+            station reports stay as they are set (issue 47 of the vendor's client); that the sign is free, and which
             levels are shifted, is [?].
         compensated: the levels that are shifted.
         short: how far below contact a contact move stops, um; the needles do not touch.
-        stuck: what a step leaves where it was while its reply names the wanted die: "chuck" (the map goes on, the
-            chuck does not), "all" (the map does not either), "" nothing.
-        stuck_in_contact: a separation is answered and not carried out.
+        stuck: part that a step does not move while its reply names the wanted die: "chuck" (the map moves on, the
+            chuck does not), "all" (neither moves), "" none.
+        stuck_in_contact: a separation is answered and not executed.
     """
 
     front_door_open: bool = False

@@ -1,6 +1,6 @@
-"""Emulated instruments on sockets of 127.0.0.1, each on a raw socket and over HiSLIP, on ports the system gives.
+"""Emulated instruments on sockets of 127.0.0.1, each on a raw socket and over HiSLIP, on ports chosen by the system.
 
-Threads wait with a short timeout, so that closing the server ends every one of them; nothing outlives it.
+Threads wait with a short timeout, so that closing the server ends all of them; no thread outlives it.
 """
 
 import socket
@@ -14,12 +14,12 @@ from sim_backend.emulators.hislip import HislipServer, send_all
 from sim_backend.emulators.link import ConnectionDropped, Instrument
 
 _POLL = 0.05
-Talk = Callable[[socket.socket, Callable[[], bool]], None]
+Handler = Callable[[socket.socket, Callable[[], bool]], None]
 
 
 @dataclass(frozen=True)
 class Served:
-    """Where an instrument is found, as VISA resources."""
+    """Addresses of an instrument, as VISA resources."""
 
     name: str
     model: str
@@ -69,7 +69,7 @@ class Server:
             instrument.device_clear()
 
     def _serve(self, instrument: Instrument) -> Served:
-        raw = self._listen(lambda connection, stopping: _talk(instrument, connection, stopping))
+        raw = self._listen(lambda connection, stopping: _serve_raw(instrument, connection, stopping))
         hislip = self._listen(HislipServer(instrument).serve)
         return Served(
             instrument.name,
@@ -78,11 +78,11 @@ class Server:
             f"TCPIP::127.0.0.1::hislip0,{hislip}::INSTR",
         )
 
-    def _listen(self, talk: Talk) -> int:
+    def _listen(self, handler: Handler) -> int:
         listener = socket.create_server(("127.0.0.1", 0))
         listener.settimeout(_POLL)
         self._listeners.append(listener)
-        self._start(lambda: self._accept(listener, talk))
+        self._start(lambda: self._accept(listener, handler))
         return int(listener.getsockname()[1])
 
     def _start(self, work: Callable[[], None]) -> None:
@@ -91,22 +91,22 @@ class Server:
             self._threads = [t for t in self._threads if t.is_alive() or t.ident is None] + [thread]
         thread.start()
 
-    def _accept(self, listener: socket.socket, talk: Talk) -> None:
+    def _accept(self, listener: socket.socket, handler: Handler) -> None:
         while not self._stop.is_set():
             try:
                 connection, _ = listener.accept()
             except TimeoutError:
                 continue
-            self._start(lambda connection=connection: self._run(connection, talk))  # type: ignore[misc]
+            self._start(lambda connection=connection: self._run(connection, handler))  # type: ignore[misc]
 
-    def _run(self, connection: socket.socket, talk: Talk) -> None:
+    def _run(self, connection: socket.socket, handler: Handler) -> None:
         with connection:
             connection.settimeout(_POLL)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            talk(connection, self._stop.is_set)
+            handler(connection, self._stop.is_set)
 
 
-def _talk(instrument: Instrument, connection: socket.socket, stopping: Callable[[], bool]) -> None:
+def _serve_raw(instrument: Instrument, connection: socket.socket, stopping: Callable[[], bool]) -> None:
     """Carry bytes between a raw socket and a session."""
     session = instrument.session()
     try:
@@ -127,5 +127,5 @@ def _talk(instrument: Instrument, connection: socket.socket, stopping: Callable[
 
 
 def serve(*instruments: Instrument) -> Server:
-    """Put instruments of one world on sockets; close the server when done."""
+    """Serve instruments of one world on sockets; the caller closes the server."""
     return Server(instruments)

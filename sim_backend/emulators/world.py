@@ -1,8 +1,8 @@
-"""One world for all emulated instruments: what a source, a relay or a needle does, the die feels.
+"""One world for all emulated instruments: sources, relays and needles act on the same die.
 
 Channels, matrix rows, matrix columns and pads are nodes; relays join them, needles bring the pads to the lines of the
-die under the prober. While an instrument takes its time the die is held at the present levels for just that time, so
-that half-select dwell, ramps and forgotten outputs are as real as on a bench.
+die under the prober. During the time of an operation the die is held at the present levels, so that half-select dwell,
+ramps and outputs left on act as on a bench.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -47,7 +47,7 @@ class Cables:
 
 @dataclass
 class World:
-    """The die under the needles, the wiring, the clock and the ledger.
+    """The die under the needles, the wiring, the clock and the audit.
 
     Args:
         dies: the die at (x, y, site), None where there is none; or one die for a bench without prober.
@@ -81,17 +81,17 @@ class World:
 
     @property
     def ledger(self) -> SafetyAudit:
-        """The account, brought up to the present."""
+        """The audit, up to the present."""
         with self.lock:
             self.settle()
             return self._ledger
 
     def note(self, what: str, detail: str) -> None:
-        """Write an event of now into the ledger."""
+        """Record an event at the present time."""
         self._ledger.note(self.now, what, detail)
 
     def count_message(self) -> None:
-        """Account one message of the host."""
+        """Count one message of the host."""
         self._ledger.messages += 1
 
     # -- time
@@ -102,13 +102,13 @@ class World:
         return self.clock.now
 
     def advance(self, seconds: Second) -> None:
-        """Let an operation take its time; the die is held at the present levels meanwhile."""
+        """Advance by the time of an operation; the die is held at the present levels meanwhile."""
         begin = self.clock.now
         self.clock.advance(seconds)
         self._pending += self.clock.now - begin
 
     def settle(self) -> NetSolution:
-        """Bring the die up to the present and return the operating point."""
+        """Apply the elapsed time to the die and return the operating point."""
         pending, self._pending = self._pending, 0.0
         if self._dirty or (
             pending > 0 and self._solution.line_voltage
@@ -149,7 +149,7 @@ class World:
     # -- sources
 
     def attach(self, channel: str) -> None:
-        """Make a channel known; one that the wiring does not name ends in the air."""
+        """Add a channel; one that the wiring does not name is unconnected."""
         if channel not in self._channels:
             self._channels[channel] = f"unwired {channel}"
             self._drives[channel] = None
@@ -157,16 +157,16 @@ class World:
             self._rewire()
 
     def drive(self, channel: str, drive: Drive | None) -> None:
-        """Set the output of a channel; None is an open output. BenchError if the wiring does not know the channel."""
+        """Set the output of a channel; None is an open output. BenchError if the channel is unknown."""
         if channel not in self._drives:
             raise BenchError(f"channel '{channel}' is not in the wiring; it has {sorted(self._drives)}")
         if self._drives[channel] != drive:
-            self.settle()  # the die feels the level that ends now, however short it was
+            self.settle()  # the level that ends now acts on the die, however short it was
             self._drives[channel] = drive
             self._dirty = True
 
     def observe(self, channel: str, aperture: Second = 0.0) -> ChannelPoint:
-        """Return what a channel sees over the next `aperture` seconds."""
+        """Return the operating point of a channel after the next `aperture` seconds."""
         self.settle()
         self.advance(aperture)
         return self.settle().points[channel]
@@ -179,7 +179,7 @@ class World:
         return frozenset(self._closed)
 
     def switch(self, close: Iterable[Crosspoint] = (), open: Iterable[Crosspoint] = ()) -> None:
-        """Close and open crosspoints at one moment; those that move under voltage or current are noted as hot."""
+        """Close and open crosspoints at one moment; those that move under voltage or current are recorded as hot."""
         closing, opening = set(close) - self._closed, set(open) & self._closed
         moved = closing | opening
         if not moved:
@@ -198,7 +198,7 @@ class World:
     # -- needles
 
     def touch(self, down: bool) -> None:
-        """Bring the needles to the pads or away from them."""
+        """Put the needles on the pads, or lift them."""
         if down == self.in_contact:
             return
         self.settle()
@@ -212,7 +212,7 @@ class World:
             self._ledger.touched()
 
     def move(self, place: Place) -> None:
-        """Put another die under the needles; noted if they are down."""
+        """Put another die under the needles; recorded as unsafe if they are down."""
         self.settle()
         if self.in_contact:
             self._ledger.note(self.now, "move in contact", f"from {self.place} to {place}")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from instruments.check_bench import look
+from instruments.check_bench import check_bench
 from labctl import files
 from labctl.core.errors import BenchError, ContactError
 from labctl.core.outcome import Status
@@ -167,7 +167,7 @@ def test_check_tells_a_chuck_that_stands_off_its_heights_and_moves_nothing(small
     bench = small.Bench.model_validate(small.BENCH, context={"file": True})
     twin = twin_of(bench, [Site("D", small.description(), 5)], "bytes", by_hand=down)
     compensated(offset, ("contact", "separation"))(twin)
-    (seen,) = (one for one in look(bench, connect=twin.connect) if one.name == "prober")
+    (seen,) = (one for one in check_bench(bench, connect=twin.connect) if one.name == "prober")
     where = "in contact" if down else "separated by its heights"
     assert f"chuck {where}" in seen.state[0]
     assert ("60.0 um" in seen.state[0]) == bool(offset)

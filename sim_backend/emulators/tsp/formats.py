@@ -1,4 +1,4 @@
-"""How a TSP instrument writes numbers: `print` in ASCII, `printbuffer` and `printnumber` in ASCII or binary."""
+"""Number formats of a TSP instrument: `print` in ASCII, `printbuffer` and `printnumber` in ASCII or binary."""
 
 import struct
 from dataclasses import dataclass

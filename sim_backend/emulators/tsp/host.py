@@ -1,4 +1,4 @@
-"""The Lua side of the sandbox: what guards a chunk, and the environment that it sees instead of the real one."""
+"""The Lua side of the sandbox: guards of a chunk, and the environment that it gets instead of the real one."""
 
 HOST = r"""
 local poll, judge, step = ...

@@ -1,7 +1,8 @@
-"""What all TSP instruments share: messages, scripts, common commands, the error queue and the Lua they run in.
+"""Common part of TSP instruments: messages, scripts, common commands, the error queue and their Lua.
 
 Dialect: Series 2600B and 707B/708B reference manuals. A message is a chunk of Lua; `loadscript`/`loadandrunscript`
-collect the lines up to `endscript`; common commands (`*IDN?`) are messages of their own, in any case.
+collect the lines up to `endscript`; common commands (`*IDN?`) are separate messages, in any case. One
+module of 320 lines: every part writes to the same output and error queues.
 """
 
 from abc import abstractmethod
@@ -26,8 +27,8 @@ class TspInstrument(Instrument):
     """A TSP instrument; subclasses add their objects in `build`.
 
     Args:
-        serial: serial number that `*IDN?` tells.
-        revision: firmware that it tells.
+        serial: serial number of `*IDN?`.
+        revision: firmware of `*IDN?`.
     """
 
     maker = "Keithley Instruments Inc."
@@ -66,7 +67,7 @@ class TspInstrument(Instrument):
     # -- messages
 
     def execute(self, message: str) -> str:
-        """Obey one message: a line of a script under way, a common command or a chunk."""
+        """Execute one message: a line of a script being loaded, a common command or a chunk."""
         self._out = []
         line = message.strip(" \t\r\0")
         word = line.split(None, 1)[0].lower() if line else ""
@@ -91,7 +92,7 @@ class TspInstrument(Instrument):
         return "".join(self._out)
 
     def ends_busy(self, line: bytes) -> bool:
-        """Return whether a message is `abort`, the only word that a running script lets through."""
+        """Return whether a message is `abort`, the only one that a running script accepts."""
         return line.strip().lower() == b"abort"
 
     def device_clear(self) -> None:
@@ -101,7 +102,7 @@ class TspInstrument(Instrument):
         self.lua.abort = False
 
     def hang_up(self) -> None:
-        """Drop a script half loaded, or the next connection would be taken for the rest of it."""
+        """Drop a partly loaded script, or the messages of the next connection would be taken for its rest."""
         self._script = None
 
     def interrupt(self) -> None:
@@ -127,7 +128,7 @@ class TspInstrument(Instrument):
         lua = self.lua
         content = {
             "name": name, "source": source, "run": chunk,
-            "save": lua.function(lambda *_: None), "list": lua.function(lambda *_: self.say(source + "\n")),
+            "save": lua.function(lambda *_: None), "list": lua.function(lambda *_: self.write_out(source + "\n")),
         }  # fmt: skip
         script = lua.script(content, chunk)
         if name:
@@ -196,7 +197,7 @@ class TspInstrument(Instrument):
             self.error(-285, f"TSP Syntax error at line 1: unexpected symbol near `{line[:20]}'")
 
     def trigger(self) -> None:
-        """Take a `*TRG`; nothing waits for it here."""
+        """Process a `*TRG`; nothing waits for it here."""
 
     def clear_status(self) -> None:
         """Empty the error queue and the event registers."""
@@ -216,7 +217,7 @@ class TspInstrument(Instrument):
     # -- errors
 
     def error(self, code: int, text: str, severity: int = 20) -> None:
-        """Put an entry into the error queue and account it."""
+        """Add an entry to the error queue and record it."""
         self.refuse(f"{code} {text}")
         self.standard.latch(_CME if -200 < code <= -100 or code == -285 else _EXE if code != -350 else _DDE)
         if len(self.errors) >= QUEUE:
@@ -233,8 +234,8 @@ class TspInstrument(Instrument):
 
     # -- objects
 
-    def say(self, text: str) -> None:
-        """Put text into the output queue."""
+    def write_out(self, text: str) -> None:
+        """Append text to the output queue."""
         self._out.append(text)
 
     def delay(self, seconds: Any) -> None:
@@ -245,7 +246,7 @@ class TspInstrument(Instrument):
         self.world.advance(wait)
 
     def values_of(self, table: Any, first: int, last: int) -> list[float]:
-        """Return entries `first` to `last` (from 1) of something that `printbuffer` takes."""
+        """Return entries `first` to `last` (from 1) of an argument of `printbuffer`."""
         return self.lua.numbers(table)[first - 1 : last]
 
     def _printbuffer(self, first: Any, last: Any, *tables: Any) -> None:
@@ -255,7 +256,7 @@ class TspInstrument(Instrument):
         columns = [self.values_of(table, start, end) for table in tables]
         if start < 1 or end < start or any(len(c) != end - start + 1 for c in columns):
             raise Refusal(4900, f"Reading buffer index {end if start >= 1 else start} is invalid")
-        self.say(self.format.block([v for entry in zip(*columns, strict=True) for v in entry]))
+        self.write_out(self.format.block([v for entry in zip(*columns, strict=True) for v in entry]))
 
     def _build(self) -> None:
         lua, names = self.lua, self.lua.globals
@@ -264,8 +265,8 @@ class TspInstrument(Instrument):
             {"user": lua.table({"scripts": self._users}), "new": lua.function(self._new_script),
              "delete": lua.function(self._delete_script)}
         )  # fmt: skip
-        names["print"] = lua.function(lambda *v: self.say("\t".join(self.format.text(lua, x) for x in v) + "\n"))
-        names["printnumber"] = lua.function(lambda *v: self.say(self.format.block([number(x) for x in v])))
+        names["print"] = lua.function(lambda *v: self.write_out("\t".join(self.format.text(lua, x) for x in v) + "\n"))
+        names["printnumber"] = lua.function(lambda *v: self.write_out(self.format.block([number(x) for x in v])))
         names["printbuffer"] = lua.function(self._printbuffer)
         names["delay"] = lua.function(self.delay)
         names["waitcomplete"] = lua.function(lambda *_: None)

@@ -1,4 +1,4 @@
-"""Status registers as the 2600B has them: a condition, transition filters, a latched event and its enable mask."""
+"""Status registers of the 2600B: a condition, transition filters, a latched event and its enable mask."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,7 +10,7 @@ class Register:
     """One register set.
 
     Args:
-        condition: bits as they are now.
+        condition: present bits.
         children: registers below it, reachable as attributes.
         constants: names of bits.
     """
@@ -35,7 +35,7 @@ class Register:
             child.reset()
 
     def condition(self) -> int:
-        """Return the bits as they are, and latch what changed."""
+        """Return the present bits, and latch the changes."""
         now = self._condition()
         self._event |= (now & ~self._last & self.ptr) | (~now & self._last & self.ntr)
         self._last = now
@@ -47,7 +47,7 @@ class Register:
 
     @property
     def summary(self) -> bool:
-        """An enabled event is latched."""
+        """Whether an enabled event is latched."""
         self.condition()
         return bool(self._event & self.enable)
 

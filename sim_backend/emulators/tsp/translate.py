@@ -1,8 +1,8 @@
-"""TSP is a Lua with operators of its own; this makes plain Lua 5.1 of it, line for line.
+"""Translate TSP, a Lua with its own operators, to plain Lua 5.1, line for line.
 
-`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls. Neither is touched inside strings and comments, which
-is why there is a lexer here and not a search and replace. What Lua 5.0 does not have (`#`, `%`) is refused as the
-instrument would, so that a script that runs here does not fail at the bench.
+`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls. Strings and comments stay unchanged, hence a
+lexer and not a search and replace. Operators that Lua 5.0 lacks (`#`, `%`) are refused as by the instrument, so that a
+script that runs here does not fail at the bench.
 
 The manuals give the operators (2461 reference manual, TSP section) but no precedence for the bitwise ones: they
 bind here as in later Lua, tighter than comparisons and looser than `..`, in the order `|`, `^^`, `&`, shifts.
@@ -42,7 +42,7 @@ _SPECIAL = frozenset("!&|^<>#%")
 
 
 class TspSyntaxError(Exception):
-    """A chunk that does not parse; the message is what the instrument says, without its line."""
+    """A chunk that does not parse; the message is that of the instrument, without its line."""
 
     def __init__(self, line: int, reason: str) -> None:
         super().__init__(f"at line {line}: {reason}")
@@ -65,7 +65,7 @@ class Token:
 
 
 def tokens(source: str) -> Iterator[Token]:
-    """Yield the tokens of a chunk, an empty one of kind `end` last; TspSyntaxError at what is none."""
+    """Yield the tokens of a chunk, an empty one of kind `end` last; TspSyntaxError at an invalid one."""
     at, line, before = 0, 1, ""
     while at < len(source):
         match = _TOKEN.match(source, at)
@@ -91,10 +91,10 @@ def tokens(source: str) -> Iterator[Token]:
 
 
 def _after(source: str, close: str, at: int, line: int, reason: str) -> int:
-    found = source.find(close, at)
-    if found < 0:
+    position = source.find(close, at)
+    if position < 0:
         raise TspSyntaxError(line, f"{reason} near `<eof>'")
-    return found + len(close)
+    return position + len(close)
 
 
 def _string_end(source: str, at: int, line: int) -> int:
@@ -117,27 +117,27 @@ def translate(source: str) -> str:
     """
     if _SPECIAL.isdisjoint(source):
         return source
-    found = list(tokens(source))
-    if any(t.kind == "op" and t.text in BITWISE for t in found):
-        return PRELUDE + _Rewriter(found).all()
-    return "".join(t.raw for t in found)
+    chunk = list(tokens(source))
+    if any(t.kind == "op" and t.text in BITWISE for t in chunk):
+        return PRELUDE + _Rewriter(chunk).all()
+    return "".join(t.raw for t in chunk)
 
 
 class _Rewriter:
-    """Precedence climbing over a token list; everything that is no expression passes through."""
+    """Precedence climbing over a token list; tokens outside expressions pass through."""
 
-    def __init__(self, found: list[Token]) -> None:
-        self.found = found
+    def __init__(self, chunk: list[Token]) -> None:
+        self.chunk = chunk
         self.at = 0
         self.depth = 0
 
     @property
     def next(self) -> Token:
-        return self.found[self.at]
+        return self.chunk[self.at]
 
     def take(self) -> str:
         self.at += 1
-        return self.found[self.at - 1].raw
+        return self.chunk[self.at - 1].raw
 
     def all(self) -> str:
         out = []

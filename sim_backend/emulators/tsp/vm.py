@@ -1,4 +1,4 @@
-"""A real Lua, with nothing in it that reaches outside the instrument.
+"""A real Lua, without access to anything outside the instrument.
 
 No file, no process, no module, no bytecode, no coroutine (its hooks are its own, so it would escape the count). Every
 chunk has a budget of instructions and of seconds; when it is spent the chunk ends in an error that `pcall` cannot
@@ -41,10 +41,10 @@ class Lua:
     """One sandboxed interpreter.
 
     Args:
-        refuse: told every `Refusal` of a callback.
-        operators: what `&`, `|`, `^^`, `<<` and `>>` do, in this order.
+        refuse: called with every `Refusal` of a callback.
+        operators: functions of `&`, `|`, `^^`, `<<` and `>>`, in this order.
         instructions: budget of one chunk.
-        seconds: the same in real time, for what a single instruction can take.
+        seconds: the same in real time, because a single instruction can take long.
         memory: bytes.
     """
 
@@ -70,7 +70,7 @@ class Lua:
             max_memory=memory,
             attribute_filter=_no_attributes,
         )
-        self._host: Any = self._runtime.execute(HOST, self._poll, self._judge, 1000)
+        self._host: Any = self._runtime.execute(HOST, self._poll, self._check_work, 1000)
         self.globals: Any = self._host.env
         self._things: list[Any] = []
         self._deny = self.function(self._refuse_write)
@@ -84,10 +84,10 @@ class Lua:
         if source.startswith("\x1b"):
             raise TspSyntaxError(1, "unexpected symbol near `\\27'")
         text = translate(source)
-        found = self._host.load(text, "=chunk", *(self._bits if text.startswith(PRELUDE) else ()))
-        if isinstance(found, tuple):
-            raise TspSyntaxError(*_where(str(found[1])))
-        return found
+        chunk = self._host.load(text, "=chunk", *(self._bits if text.startswith(PRELUDE) else ()))
+        if isinstance(chunk, tuple):
+            raise TspSyntaxError(*_where(str(chunk[1])))
+        return chunk
 
     def run(self, chunk: Any) -> None:
         """Run a compiled chunk within its budget; LuaError if it fails."""
@@ -114,12 +114,12 @@ class Lua:
             return "instruction limit exceeded"
         return "script deadline exceeded" if time.monotonic() > self._deadline else None
 
-    def _judge(self, kind: str, size: float, what: Any) -> str | None:
+    def _check_work(self, kind: str, size: float, argument: Any) -> str | None:
         if kind == "rep":
-            return "resulting string too large" if size * max(float(what), 0.0) > _TEXT else None
-        what = str(what)
-        greedy = sum(what.count(c) for c in "*+-")
-        if size > _TEXT or (size * len(what) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
+            return "resulting string too large" if size * max(float(argument), 0.0) > _TEXT else None
+        pattern = str(argument)
+        greedy = sum(pattern.count(c) for c in "*+-")
+        if size > _TEXT or (size * len(pattern) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
             return "pattern too complex for a text this long"
         return None
 
@@ -136,11 +136,11 @@ class Lua:
     # -- objects
 
     def function(self, call: Callback) -> Any:
-        """Return `call` as a Lua function; what it raises becomes an error queue entry or a run-time error."""
+        """Return `call` as a Lua function; its errors become error queue entries or run-time errors."""
 
         def guarded(*arguments: Any) -> Any:
             try:
-                answer = call(*arguments)
+                result = call(*arguments)
             except Refusal as refusal:
                 self._refuse(refusal)
                 return (None, None)
@@ -158,9 +158,9 @@ class Lua:
             except BaseException as error:
                 self._crash = error
                 return ("internal error",)
-            if answer is None:
+            if result is None:
                 return (None,)
-            return (None, *answer) if isinstance(answer, tuple) else (None, answer)
+            return (None, *result) if isinstance(result, tuple) else (None, result)
 
         return self._host.wrap(guarded)
 
@@ -175,7 +175,7 @@ class Lua:
         thing: Any = None,
     ) -> Any:
         """Return a table that behaves as an instrument object: attributes behind a metatable with `Getters`,
-        `Setters`, `Objects` and `luatype`, as the keithley2600 package walks it. `thing` is what `thing_of` returns.
+        `Setters`, `Objects` and `luatype`, as the keithley2600 package walks it. `thing_of` returns `thing`.
         """
         self._things.append(thing)
         wrapped = {k: self.function(v) if callable(v) and not _is_lua(v) else v for k, v in (objects or {}).items()}
@@ -199,7 +199,7 @@ class Lua:
         return None if number is None else self._things[int(number)]
 
     def text(self, value: Any) -> str:
-        """Return what `tostring` makes of a value."""
+        """Return a value as `tostring` writes it."""
         return str(self._host.text(value))
 
     def numbers(self, value: Any) -> list[float]:

@@ -21,8 +21,8 @@ def data():
     return yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
 
 
-def read(found):
-    return Bench.model_validate(found, context={"file": True})
+def read(values):
+    return Bench.model_validate(values, context={"file": True})
 
 
 def test_the_example_is_a_bench_for_a_passive_array_of_15_by_15():
@@ -36,14 +36,14 @@ def test_the_example_is_a_bench_for_a_passive_array_of_15_by_15():
     assert list(bench.wiring.channels) == ["smu1.smua", "smu1.smub", "smu2.smua", "smu2.smub"]
 
 
-def put(found, path, value):
+def put(values, path, value):
     *way, last = path.split("/")
     for key in way:
-        found = found[key]
+        values = values[key]
     if value is None:
-        del found[last]
+        del values[last]
     else:
-        found[last] = value
+        values[last] = value
 
 
 @pytest.mark.parametrize(
@@ -72,19 +72,19 @@ def put(found, path, value):
     ],
 )
 def test_what_is_wrong_in_a_bench_file_is_said_in_words(path, value, words):
-    found = data()
-    put(found, path, value)
+    values = data()
+    put(values, path, value)
     with pytest.raises(ValidationError, match=words):
-        read(found)
+        read(values)
 
 
 def test_the_interlock_line_is_only_asked_for_where_it_can_be_ignored():
-    found = data()
-    put(found, "instruments/smu1/output_enable", True)
-    assert read(found).instruments["smu1"].output_enable
-    put(found, "instruments/smu1/model", "2636B")
+    values = data()
+    put(values, "instruments/smu1/output_enable", True)
+    assert read(values).instruments["smu1"].output_enable
+    put(values, "instruments/smu1/model", "2636B")
     with pytest.raises(ValidationError, match="interlock of a 2636B always acts"):
-        read(found)
+        read(values)
 
 
 def test_a_bench_is_planned_with_and_nothing_is_connected():
@@ -112,16 +112,16 @@ def test_what_was_connected_is_closed_again_when_one_does_not_answer():
 
 
 def test_a_driver_that_is_not_installed_is_named_with_those_that_are():
-    found = copy.deepcopy(data())
-    found["instruments"]["lamp"] = {"driver": "acme_lamp", "resource": "COM1"}
+    values = copy.deepcopy(data())
+    values["instruments"]["lamp"] = {"driver": "acme_lamp", "resource": "COM1"}
     with pytest.raises(BenchError, match=r"driver 'acme_lamp' is not installed; there are keithley2600b"):
-        planned_die(read(found), NOMINAL)
+        planned_die(read(values), NOMINAL)
 
 
 def test_a_manual_prober_needs_somebody_to_ask():
-    found = data()
-    found["instruments"]["prober"] = {"driver": "manual_prober"}
-    bench = read(found)
+    values = data()
+    values["instruments"]["prober"] = {"driver": "manual_prober"}
+    bench = read(values)
     assert isinstance(bench.instruments["prober"], ManualEntry)
     with pytest.raises(BenchError, match="no operator to ask"):
         open_bench(bench, NOMINAL, connect=lambda name, entry: TranscriptReplay([], name))

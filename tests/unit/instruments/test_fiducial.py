@@ -94,14 +94,14 @@ FACTS = [
 
 def test_a_wafer_that_lies_as_its_map_says_is_proved_with_one_touch_a_place():
     station = Station()
-    found = station.prove(FACTS)
-    assert [f.at for f in found] == [(0, 0), (4, 3), (1, 0), (4, 1), (3, 3)]
-    assert [f.touches for f in found] == [1] * 5
+    results = station.prove(FACTS)
+    assert [f.at for f in results] == [(0, 0), (4, 3), (1, 0), (4, 1), (3, 3)]
+    assert [f.touches for f in results] == [1] * 5
     assert station.touches == 5
-    assert [f.conducts for f in found] == [False, False, True, True, True]
+    assert [f.conducts for f in results] == [False, False, True, True, True]
     # R_P is 2.4 kohm and R_AP 5.3 kohm, beside sneak paths through three more cells
-    assert 1e3 < found[2].resistance["r0", "c0"] < 6e3
-    assert found[4].resistance["r0", "c0"] == pytest.approx(15e-3 / 20e-6)
+    assert 1e3 < results[2].resistance["r0", "c0"] < 6e3
+    assert results[4].resistance["r0", "c0"] == pytest.approx(15e-3 / 20e-6)
     ledger = station.twin.ledger
     assert (ledger.hot_switches, ledger.moves_in_contact) == (0, 0)
     assert ledger.peak_cell_voltage <= 15e-3 * 1.001
@@ -201,7 +201,7 @@ def campaign(folder: Path, **wafer) -> composition.Prepared:
     """Write a campaign over a drawn wafer and read it with the bench and its twin."""
     examples = Path(__file__).parents[3] / "examples"
     bench = {**BENCH, "instruments": {k: {**v, "resource": k} for k, v in BENCH["instruments"].items()}}
-    said = {
+    misfits = {
         "name": "proof",
         "wafer": {"file": "wafer.yaml", "die": "die.yaml", **wafer},
         "solutions": str(examples / "wine-solutions.npz"),
@@ -215,7 +215,7 @@ def campaign(folder: Path, **wafer) -> composition.Prepared:
         "bench.yaml": bench,
         "die.yaml": die_file(),
         "wafer.yaml": {"name": "W1", "map": list(DRAWN), "fiducials": FACTS[:4]},
-        "campaign.yaml": said,
+        "campaign.yaml": misfits,
     }
     for name, content in files.items():
         (folder / name).write_text(yaml.safe_dump(content), encoding="utf-8")
@@ -230,8 +230,8 @@ def test_a_campaign_proves_its_wafer_and_lists_what_it_leaves_out(tmp_path):
     station = prepared.station
     assert station is not None
     with station.opened(lambda text: True, station.twin()) as body:
-        found = body.prove(prepared.fiducials, (*prepared.subjects, *prepared.others))
-    assert [f.conducts for f in found] == [False, False, True, True]
+        results = body.prove(prepared.fiducials, (*prepared.subjects, *prepared.others))
+    assert [f.conducts for f in results] == [False, False, True, True]
 
 
 def test_subsites_are_subjects_of_their_own_and_the_needles_go_there(tmp_path):
@@ -274,14 +274,14 @@ def test_a_bench_that_cannot_go_to_the_fiducials_is_refused_when_files_are_read(
 
 def test_a_campaign_names_fiducials_of_its_own(tmp_path):
     campaign(tmp_path)
-    said = yaml.safe_load((tmp_path / "campaign.yaml").read_text(encoding="utf-8"))
-    said["fiducials"] = [{"at": "x4y2", "expect": "contact"}]
-    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
-    found = composition.read(tmp_path / "campaign.yaml").fiducials
-    assert [f.name for f in found] == ["x0y0", "x4y3", "x1y0", "x4y1", "x4y2"]
-    del said["wafer"]
-    said["dies"] = [{"name": "D", "file": "die.yaml", "at": [4, 2]}]
-    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(said), encoding="utf-8")
+    written = yaml.safe_load((tmp_path / "campaign.yaml").read_text(encoding="utf-8"))
+    written["fiducials"] = [{"at": "x4y2", "expect": "contact"}]
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
+    fiducials = composition.read(tmp_path / "campaign.yaml").fiducials
+    assert [f.name for f in fiducials] == ["x0y0", "x4y3", "x1y0", "x4y1", "x4y2"]
+    del written["wafer"]
+    written["dies"] = [{"name": "D", "file": "die.yaml", "at": [4, 2]}]
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(written), encoding="utf-8")
     assert [f.name for f in composition.read(tmp_path / "campaign.yaml").fiducials] == ["x4y2"]
 
 

@@ -122,7 +122,7 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
         def _send(self, data, deadline):
             if data.startswith(b"loadandrunscript"):
                 sent.extend(data.decode().splitlines())
-                self._left = [("<", "0\tdone-1")]
+                self._remaining = [("<", "0\tdone-1")]
             else:
                 super()._send(data, deadline)
 
@@ -169,8 +169,8 @@ def test_an_output_that_stays_on_needs_a_person_and_the_other_channel_was_tried(
 def test_readings_come_out_of_the_buffer_in_one_round_trip():
     with replay("buffer") as talk:
         before = [Limit("smua", 1e-7, 1e-6), Ramp("smua", 0.1, 100.0)]
-        found = prepared(talk).buffered("smua", 3, before)
-    np.testing.assert_array_equal(found, [1e-6, -2e-6, np.nan])
+        current = prepared(talk).buffered("smua", 3, before)
+    np.testing.assert_array_equal(current, [1e-6, -2e-6, np.nan])
 
 
 def test_a_buffer_is_filled_by_a_channel_that_was_set_up_after_steps_that_read_nothing():
@@ -196,11 +196,11 @@ def test_closing_a_source_that_was_only_looked_at_changes_nothing():
 @pytest.mark.parametrize("model", MODELS)
 def test_every_model_has_ascending_ranges_and_its_channels(model):
     with TranscriptReplay([]) as talk:
-        found = Keithley2600B(talk, "smu", model=model).capabilities
-    assert list(found.ranges_v) == sorted(found.ranges_v)
-    assert list(found.ranges_i) == sorted(found.ranges_i)
-    assert len(found.channels) == (1 if model in ("2601B", "2611B", "2635B") else 2)
-    assert found.shortest_pulse == SHORTEST_PULSE >= 1e-4
+        capabilities = Keithley2600B(talk, "smu", model=model).capabilities
+    assert list(capabilities.ranges_v) == sorted(capabilities.ranges_v)
+    assert list(capabilities.ranges_i) == sorted(capabilities.ranges_i)
+    assert len(capabilities.channels) == (1 if model in ("2601B", "2611B", "2635B") else 2)
+    assert capabilities.shortest_pulse == SHORTEST_PULSE >= 1e-4
 
 
 def test_what_a_model_does_not_have_is_refused_before_anything_is_sent():

@@ -28,14 +28,14 @@ def test_connecting_reads_who_and_what_is_closed_and_moves_nothing():
 
 
 def test_a_route_breaks_before_it_makes_and_is_read_back():
-    asked = []
+    calls = []
     with replay("route") as talk:
-        matrix = Keithley707B(talk, guard=lambda: asked.append("cold?"))
+        matrix = Keithley707B(talk, guard=lambda: calls.append("cold?"))
         matrix.route(["1C03", "1B02", "2H12"])
         matrix.route(["2H12", "1B02", "1C03"])
-        assert asked == ["cold?"]
+        assert calls == ["cold?"]
         matrix.route([])
-        assert asked == ["cold?", "cold?"]
+        assert calls == ["cold?", "cold?"]
 
 
 def test_no_relay_moves_unless_the_guard_lets_it():
@@ -45,7 +45,7 @@ def test_no_relay_moves_unless_the_guard_lets_it():
     talk = [(">", 'print(channel.getclose("allslots"))'), ("<", "1A01")]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
         Keithley707B(wire, guard=hot).route([])
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="vouches"):
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="before a guard has verified"):
         Keithley707B(wire).route([])
 
 

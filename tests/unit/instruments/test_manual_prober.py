@@ -8,40 +8,40 @@ from labctl.core.prober import Position, Prober, Subsite
 
 
 def made(answers, guard=lambda: None):
-    asked = []
+    questions = []
 
     def ask(sentence):
-        asked.append(sentence)
+        questions.append(sentence)
         return answers.pop(0)
 
-    return ManualProber(ask, "probes", guard), asked
+    return ManualProber(ask, "probes", guard), questions
 
 
 def test_a_die_is_reached_with_needles_up_and_then_touched():
-    prober, asked = made([True, True, True])
+    prober, questions = made([True, True, True])
     assert isinstance(prober, Prober)
     assert prober.step(3, 5) == Position(3, 5)
     prober.contact()
     assert prober.in_contact()
     assert not prober.separated()
-    assert [sentence.split()[0] for sentence in asked] == ["Lift", "Move", "Lower"]
-    assert "column 3, row 5" in asked[1]
+    assert [sentence.split()[0] for sentence in questions] == ["Lift", "Move", "Lower"]
+    assert "column 3, row 5" in questions[1]
 
 
 def test_what_is_so_already_is_not_asked_again():
-    prober, asked = made([True, True, True])
+    prober, questions = made([True, True, True])
     prober.step(3, 5)
     prober.step(3, 5)
     prober.contact()
     prober.contact()
-    assert len(asked) == 3
+    assert len(questions) == 3
 
 
 def test_another_subsite_is_another_place_to_go_to():
-    prober, asked = made([True, True, True])
+    prober, questions = made([True, True, True])
     prober.step(3, 5)
     prober.step(3, 5, Subsite("b", 1, 250e-6, -120e-6))
-    assert "column 3, row 5, subsite b at (250, -120) um, needles up" in asked[-1]
+    assert "column 3, row 5, subsite b at (250, -120) um, needles up" in questions[-1]
 
 
 def test_no_answer_but_yes_counts():
@@ -51,21 +51,21 @@ def test_no_answer_but_yes_counts():
 
 
 def test_an_unfinished_motion_leaves_nobody_sure():
-    prober, asked = made([True, False, False])
+    prober, questions = made([True, False, False])
     prober.separate()
     with pytest.raises(ContactError):
         prober.contact()
     assert not prober.in_contact()
-    assert len(asked) == 3
+    assert len(questions) == 3
 
 
 def test_connecting_asks_nothing_and_state_is_asked_when_it_matters():
-    prober, asked = made([True])
+    prober, questions = made([True])
     prober.connect()
-    assert not asked
+    assert not questions
     assert prober.in_contact()
     assert prober.in_contact()
-    assert len(asked) == 1
+    assert len(questions) == 1
 
 
 @pytest.mark.parametrize("move", ["contact", "separate"])
@@ -73,7 +73,7 @@ def test_nobody_is_asked_to_move_while_an_output_may_be_on(move):
     def on():
         raise InstrumentError("smua is on")
 
-    prober, asked = made([True], on)
+    prober, questions = made([True], on)
     with pytest.raises(InstrumentError, match="smua is on"):
         getattr(prober, move)()
-    assert not asked
+    assert not questions

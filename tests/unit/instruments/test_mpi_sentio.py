@@ -320,8 +320,8 @@ def test_a_station_that_is_not_ready_is_refused(site, heights, words):
 
 def test_heights_are_metres():
     with TranscriptReplay(SITE + HEIGHTS) as wire:
-        found = prober(wire).heights()
-    assert found == Heights(*(pytest.approx(v) for v in (11.3e-3, 11e-3, 30e-6, 100e-6)))
+        heights = prober(wire).heights()
+    assert heights == Heights(*(pytest.approx(v) for v in (11.3e-3, 11e-3, 30e-6, 100e-6)))
 
 
 @pytest.mark.parametrize("separation", ["300", "11000"])
@@ -343,10 +343,10 @@ def test_separation_may_be_told_as_a_gap_or_as_a_height(separation):
 )
 def test_where_the_chuck_stands_is_told_and_what_is_strange_about_it(height, where, doubt):
     with TranscriptReplay(HEIGHTS + z(height)) as wire:
-        found = prober(wire).standing()
-    assert where in found[0]
-    assert len(found[1]) == bool(doubt)
-    assert doubt in "".join(found[1])
+        standing = prober(wire).standing()
+    assert where in standing[0]
+    assert len(standing[1]) == bool(doubt)
+    assert doubt in "".join(standing[1])
 
 
 def test_every_code_in_use_has_words_and_the_reply_is_taken_apart():

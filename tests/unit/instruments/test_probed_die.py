@@ -70,11 +70,11 @@ def bench(gates=False, **changes):
         "contact": {"structures": [["r00", "c00"], ["r03", "c02"]], "retouches": 1, "touches_per_die": 3},
     }  # fmt: skip
     for path, value in changes.items():
-        found = data
+        section = data
         *way, last = path.split("__")
         for key in way:
-            found = found.setdefault(key, {})
-        found[last] = value
+            section = section.setdefault(key, {})
+        section[last] = value
     return Bench.model_validate(data, context={"file": True})
 
 
@@ -199,10 +199,10 @@ def test_currents_and_states_are_those_of_the_die_itself(twin):
     pulse = Pulse(half_select([0, 3, 2], [2, 0, 1], 0.5), 1e-3, read([0, 3, 2], [2, 0, 1]))
     for operation in (sense, every):
         np.testing.assert_allclose(twin.die.sense(operation).current, alone.sense(operation).current, rtol=1e-6)
-    found, expected = twin.die.pulse(pulse), alone.pulse(pulse)
-    np.testing.assert_allclose(found.current, expected.current, rtol=1e-6)
-    assert not found.flag.any()
-    assert (found.current > 1.5 * twin.die.sense(read([1, 1, 1], [2, 0, 1])).current).all()
+    reading, expected = twin.die.pulse(pulse), alone.pulse(pulse)
+    np.testing.assert_allclose(reading.current, expected.current, rtol=1e-6)
+    assert not reading.flag.any()
+    assert (reading.current > 1.5 * twin.die.sense(read([1, 1, 1], [2, 0, 1])).current).all()
     twin.die.idle()
     assert twin.clean()
 
@@ -213,9 +213,9 @@ def test_a_write_plan_writes_and_verifies(twin):
         half_select(rows, cols, 1.0), read(rows, cols), np.ones(3, np.bool_), np.full(3, NOMINAL.cut), 0.1,
         np.array([0.2, 0.5]), np.full(3, 2), 1e-3,
     )  # fmt: skip
-    found = twin.die.program(plan)
-    assert found.verified.all()
-    assert found.attempt.tolist() == [1, 1, 1, 2, 2, 2]
+    attempts = twin.die.program(plan)
+    assert attempts.verified.all()
+    assert attempts.attempt.tolist() == [1, 1, 1, 2, 2, 2]
     once = twin.die.check(Pulse(plan.write.scaled(0.5), 1e-3, plan.verify))
     assert twin.die.check(plan) == pytest.approx(2 * once, rel=0.05)
 
@@ -449,9 +449,9 @@ def test_every_line_is_on_a_source_that_has_its_level_and_every_wanted_column_is
 
 def test_readings_come_out_of_the_instruments_buffer(twin):
     twin.die.sense(read([0], [0]))
-    found = twin.open.sources["smu1"].buffered("smua", 7)
-    assert found.shape == (7,)
-    np.testing.assert_allclose(found, 0, atol=1e-12)
+    current = twin.open.sources["smu1"].buffered("smua", 7)
+    assert current.shape == (7,)
+    np.testing.assert_allclose(current, 0, atol=1e-12)
 
 
 def test_reads_that_share_a_route_are_one_script(twin):
@@ -460,8 +460,8 @@ def test_reads_that_share_a_route_are_one_script(twin):
     sense = Sense(Bias(row, np.zeros((20, N))), np.array([1]))
     twin.die.sense(read([0], [0]))
     before = len(twin.sent)
-    found = twin.die.sense(sense)
-    np.testing.assert_allclose(found.current, simulated().sense(sense).current, rtol=1e-6, atol=1e-12)
+    reading = twin.die.sense(sense)
+    np.testing.assert_allclose(reading.current, simulated().sense(sense).current, rtol=1e-6, atol=1e-12)
     assert sum(name == "smu1" for name, _ in twin.sent[before:]) == 1
 
 
@@ -479,9 +479,9 @@ def shorted():
 def test_more_current_than_the_range_is_read_again_with_all_there_is():
     twin = Twin(load=shorted())
     twin.die.idle()
-    found = twin.die.sense(read([1], [2]))
-    assert found.current[0, 0] == pytest.approx(1e-3, rel=0.01)
-    assert found.flag[0, 0] == 0
+    reading = twin.die.sense(read([1], [2]))
+    assert reading.current[0, 0] == pytest.approx(1e-3, rel=0.01)
+    assert reading.flag[0, 0] == 0
 
 
 def test_compliance_is_flagged_with_the_reading_and_with_the_pulse():
@@ -490,9 +490,9 @@ def test_compliance_is_flagged_with_the_reading_and_with_the_pulse():
     low = read([1], [2])
     low = Sense(Bias(low.bias.row, low.bias.col, compliance=0.5e-3), low.cols)
     write = Bias(low.bias.row * 5, low.bias.col, pulsed=np.array([1]), compliance=1e-3)
-    found = twin.die.pulse(Pulse(write, 1e-3, low))
-    assert found.flag[0, 0] & Flag.COMPLIANCE
-    assert found.pulse_flag[0] & Flag.COMPLIANCE
+    reading = twin.die.pulse(Pulse(write, 1e-3, low))
+    assert reading.flag[0, 0] & Flag.COMPLIANCE
+    assert reading.pulse_flag[0] & Flag.COMPLIANCE
     twin.die.idle()
     assert twin.clean()
 
@@ -500,19 +500,19 @@ def test_compliance_is_flagged_with_the_reading_and_with_the_pulse():
 def test_a_floating_column_has_no_reading_and_no_relay(twin):
     floating = np.zeros((1, M + N), np.bool_)
     floating[0, M + 1] = True
-    found = twin.die.sense(Sense(Bias(np.full((1, M), 0.1), np.zeros((1, N)), floating=floating), np.arange(N)))
-    assert found.flag[0].tolist() == [0, Flag.INVALID, 0]
+    reading = twin.die.sense(Sense(Bias(np.full((1, M), 0.1), np.zeros((1, N)), floating=floating), np.arange(N)))
+    assert reading.flag[0].tolist() == [0, Flag.INVALID, 0]
 
 
-@pytest.mark.parametrize(("asked", "error"), [(True, 0.0), (False, 3e-7)])
-def test_the_offset_of_the_meter_is_subtracted_when_asked(asked, error):
-    twin = Twin(bench(reads__zero_offset=asked))
+@pytest.mark.parametrize(("subtract", "error"), [(True, 0.0), (False, 3e-7)])
+def test_the_offset_of_the_meter_is_subtracted_when_asked(subtract, error):
+    twin = Twin(bench(reads__zero_offset=subtract))
     twin.die.idle()
     for smu in twin.instruments.values():
         for channel in getattr(smu, "channels", {}).values():
             channel.smu.offset = 3e-7
-    found = twin.die.sense(read([1], [2])).current[0, 0]
-    assert found == pytest.approx(simulated().sense(read([1], [2])).current[0, 0] - error, abs=1e-10)
+    current = twin.die.sense(read([1], [2])).current[0, 0]
+    assert current == pytest.approx(simulated().sense(read([1], [2])).current[0, 0] - error, abs=1e-10)
 
 
 def test_lead_resistance_is_subtracted_from_a_single_cell_exactly():
@@ -729,10 +729,10 @@ class Permit:
     """Allows so many times, and no more."""
 
     def __init__(self, times):
-        self.left, self.asked = times, 0
+        self.left, self.calls = times, 0
 
     def __call__(self):
-        self.asked += 1
+        self.calls += 1
         self.left -= 1
         if self.left < 0:
             raise SwitchedOff("switched off by alice")
@@ -740,9 +740,9 @@ class Permit:
 
 def asked_while_switching_on():
     twin = Twin(permit=(permit := Permit(99)))
-    before = permit.asked
+    before = permit.calls
     twin.die.sense(read([0], [0]))
-    return before, permit.asked - before
+    return before, permit.calls - before
 
 
 def test_the_permit_is_asked_before_setting_up_and_before_each_source_goes_on_and_after():
@@ -976,13 +976,13 @@ def test_no_line_floats_between_routes_where_the_bench_says_so():
 def test_contact_is_checked_at_millivolts_and_a_touch_is_counted():
     twin = Twin(in_contact=False)
     twin.die.idle()
-    found = touch_down(twin.die, twin.open.prober, touches=1)
-    assert found.touches == 2
+    touchdown = touch_down(twin.die, twin.open.prober, touches=1)
+    assert touchdown.touches == 2
     alone = read([0], [0], volts=15e-3)
     floating = np.ones((1, M + N), np.bool_)
     floating[0, [0, M]] = False
     current = simulated().sense(Sense(Bias(alone.bias.row, alone.bias.col, floating=floating), alone.cols)).current
-    assert found.resistance["r00", "c00"] == pytest.approx(15e-3 / current[0, 0], rel=1e-6)
+    assert touchdown.resistance["r00", "c00"] == pytest.approx(15e-3 / current[0, 0], rel=1e-6)
     assert twin.world.ledger.peak_cell_voltage <= 20e-3
     twin.die.idle()
     assert twin.clean()
@@ -1021,12 +1021,12 @@ def test_over_sockets_it_is_the_same_die(wire):
         }
         outside = file.model_copy(update={"instruments": entries})
         pulse = Pulse(half_select([1, 2], [2, 0], 0.5), 1e-3, read([1, 2], [2, 0]))
-        with open_bench(outside, NOMINAL, connect=visa(), wait=inside.world.advance) as found:
-            found.off()
-            np.testing.assert_allclose(found.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
+        with open_bench(outside, NOMINAL, connect=visa(), wait=inside.world.advance) as opened:
+            opened.off()
+            np.testing.assert_allclose(opened.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
             inside.instruments["smu1"].fault = lambda line: Fault.DROP
             with pytest.raises(InstrumentError) as caught:
-                found.die.pulse(pulse)
+                opened.die.pulse(pulse)
             assert wire == "hislip" or not isinstance(caught.value, LinkTimeoutError)
             inside.instruments["smu1"].fault = lambda line: Fault.NONE
     assert not any(inside.outputs)

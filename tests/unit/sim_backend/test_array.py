@@ -166,10 +166,10 @@ def test_reads_take_the_bias_dependence_of_the_linear_network() -> None:
     for top in (0.1, 0.2):
         source = np.concatenate([rng.uniform(0, top, (6, 15)), np.zeros((6, 14))], axis=1)
         exact = np.stack([array.circuit.operating_point(e, ones, np.ones(29)).line_current for e in source])
-        found = array.circuit.read(source, array.circuit.reading_network(~ones))
-        assert np.abs(found - exact).max() < 1e-4 * np.abs(exact).max()
+        current = array.circuit.read(source, array.circuit.reading_network(~ones))
+        assert np.abs(current - exact).max() < 1e-4 * np.abs(exact).max()
         linear = source @ array.circuit.ports.y
-        assert np.abs(found - exact).max() < 0.1 * np.abs(linear - exact).max()
+        assert np.abs(current - exact).max() < 0.1 * np.abs(linear - exact).max()
 
 
 def test_reads_with_floating_lines() -> None:
@@ -177,8 +177,8 @@ def test_reads_with_floating_lines() -> None:
     free[[0, 4, 6]] = True
     source = np.where(free, 0.0, np.linspace(0, 0.1, 8))
     exact = array.circuit.operating_point(source, ~free, np.ones(8)).line_current
-    found = array.circuit.read(source[None], array.circuit.reading_network(free))[0]
-    assert found == pytest.approx(exact, abs=1e-4 * np.abs(exact).max())
+    current = array.circuit.read(source[None], array.circuit.reading_network(free))[0]
+    assert current == pytest.approx(exact, abs=1e-4 * np.abs(exact).max())
 
 
 def test_many_changes_equal_a_new_circuit() -> None:

@@ -15,8 +15,7 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.record import History
 from protocols.bias import read_bias, row_bias, vector_bias, write_bias
-from protocols.records import FabricatedDefect as Found
-from protocols.records import KernelSurvey
+from protocols.records import Defect, KernelSurvey
 from protocols.survey import Survey
 from sim_backend import mtj
 from sim_backend.cells import FabricatedDefect, fabricate
@@ -131,11 +130,11 @@ def test_reading_rows_is_what_nodal_analysis_says(defects: dict[str, str]) -> No
     for kernel in range(K):
         rows = np.arange(M)
         bias = row_bias(die.geometry, np.full(M, kernel), rows, 0.2)
-        found = die.sense(Sense(bias, np.arange(N), LONG)).current
+        current = die.sense(Sense(bias, np.arange(N), LONG)).current
         for i in rows:
             row, gate = np.where(rows == i, 0.2, 0.0), np.where(rows == i, 3.3, 0.0)
             expected = nodal(die, kernel, row, np.zeros(N), on(die, gate))
-            assert found[i] == pytest.approx(expected.col, rel=1e-6, abs=1e-11)
+            assert current[i] == pytest.approx(expected.col, rel=1e-6, abs=1e-11)
 
 
 def test_a_single_path_is_what_nodal_analysis_says() -> None:
@@ -145,7 +144,7 @@ def test_a_single_path_is_what_nodal_analysis_says() -> None:
     expected = nodal(die, 2, row, col, on(die, gate))
     truth = {name: value[2, 3, 1:2] for name, value in die.truth().items()}
     wires = R_SOURCE + R_SENSE + 2 * R_ROW + (M - 3) * R_COL
-    found = series_path(
+    path = series_path(
         np.array([0.45]),
         truth["g_p"],
         np.where(truth["state"], 0.0, truth["tmr0"]),
@@ -153,8 +152,8 @@ def test_a_single_path_is_what_nodal_analysis_says() -> None:
         np.array([1.0]),
         v_half=V_HALF,
     )
-    assert found.current[0] == pytest.approx(expected.col[1], rel=1e-9)
-    assert found.junction[0] == pytest.approx(expected.junction[3, 1], rel=1e-9)
+    assert path.current[0] == pytest.approx(expected.col[1], rel=1e-9)
+    assert path.junction[0] == pytest.approx(expected.junction[3, 1], rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -162,21 +161,21 @@ def test_inference_is_within_a_thousandth_of_nodal_analysis(seed: int) -> None:
     die = quiet((1, 9, 6), seed)
     rng = np.random.default_rng(seed)
     x = rng.uniform(0.0, 0.1, (20, 9))
-    found = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(6), LONG)).current
-    for v, currents in zip(x, found, strict=True):
+    current = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(6), LONG)).current
+    for v, currents in zip(x, current, strict=True):
         expected = nodal(die, 0, v, np.zeros(6), np.full(9, R_ON)).col
         assert currents == pytest.approx(expected, rel=1e-3)
     # the wires matter: without them the currents would be far off
     truth = die.truth()
     plain = x @ np.where(truth["state"], truth["g_p"], truth["g_ap"])[0]
-    assert (np.abs(plain / found - 1) > 0.1).all()
+    assert (np.abs(plain / current - 1) > 0.1).all()
 
 
 def test_inference_at_the_linear_voltage_is_exact() -> None:
     die = quiet((1, 9, 6), v_linear="100 mV", switching={"v_half": "1000 V"})
     x = np.random.default_rng(3).uniform(-0.1, 0.1, (8, 9))
-    found = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(6), LONG)).current
-    for v, currents in zip(x, found, strict=True):
+    current = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(6), LONG)).current
+    for v, currents in zip(x, current, strict=True):
         assert currents == pytest.approx(nodal(die, 0, v, np.zeros(6), np.full(9, R_ON)).col, rel=1e-6, abs=1e-11)
 
 
@@ -191,14 +190,14 @@ def test_a_short_loads_its_row_and_column() -> None:
     assert clean is not None
     (i, j), x = shorts[0], np.full((1, 9), 0.1)
     bias = vector_bias(die.geometry, 0, 0, x)
-    found, without = (d.sense(Sense(bias, np.arange(6), LONG)).current[0] for d in (die, clean))
-    assert found == pytest.approx(nodal(die, 0, x[0], np.zeros(6), np.full(9, R_ON)).col, rel=1e-3)
+    shorted, without = (d.sense(Sense(bias, np.arange(6), LONG)).current[0] for d in (die, clean))
+    assert shorted == pytest.approx(nodal(die, 0, x[0], np.zeros(6), np.full(9, R_ON)).col, rel=1e-3)
     # as an odd weight it would change its own column only; as a short it pulls its row down for all others
     others = np.arange(6) > j
-    assert (found[others] < without[others] * 0.998).all()
-    assert found[j] > without[j]
+    assert (shorted[others] < without[others] * 0.998).all()
+    assert shorted[j] > without[j]
     own = 0.1 / (30.0 + R_ON) - 0.1 * clean.truth()["g_ap"][0, i, j] * 0.5
-    assert found[j] - without[j] < own
+    assert shorted[j] - without[j] < own
 
 
 ODD = {
@@ -233,10 +232,10 @@ def test_whatever_else_is_asked_for_is_what_nodal_analysis_says(row: Array, col:
     limit=st.floats(1e-9, 1.0),
 )
 def test_series_paths_obey_their_equation(volts: float, ohms: float, g_p: float, tmr: float, limit: float) -> None:
-    found = series_path(*(np.array([v]) for v in (volts, g_p, tmr, ohms, limit)), v_half=V_HALF)
-    v, i = float(found.junction[0]), float(found.current[0])
+    path = series_path(*(np.array([v]) for v in (volts, g_p, tmr, ohms, limit)), v_half=V_HALF)
+    v, i = float(path.junction[0]), float(path.current[0])
     assert i == pytest.approx(float(mtj.conductance(g_p, tmr, v, V_HALF)) * v, rel=1e-9, abs=1e-18)
-    if found.limited[0]:
+    if path.limited[0]:
         assert abs(i) == limit
         assert abs(v + ohms * i) <= abs(volts) * (1 + 1e-9)
     else:
@@ -246,15 +245,15 @@ def test_series_paths_obey_their_equation(volts: float, ohms: float, g_p: float,
 
 def test_transistors_saturate_and_sources_are_limited() -> None:
     die = quiet(transistor={"i_sat": "20 uA"}, lines={}, random_state=False)
-    found = die.sense(Sense(row_bias(die.geometry, np.zeros(1, int), np.zeros(1, int), 0.5), np.arange(N), LONG))
-    assert found.current[0] == pytest.approx(np.full(N, 20e-6), rel=1e-9)
-    assert not found.flag.any()
+    reading = die.sense(Sense(row_bias(die.geometry, np.zeros(1, int), np.zeros(1, int), 0.5), np.arange(N), LONG))
+    assert reading.current[0] == pytest.approx(np.full(N, 20e-6), rel=1e-9)
+    assert not reading.flag.any()
     wide = vector_bias(die.geometry, 0, 0, np.full((1, M), 0.5))
     assert die.sense(Sense(wide, np.arange(N), LONG)).current[0] == pytest.approx(np.full(N, M * 20e-6), rel=1e-6)
     limited = row_bias(die.geometry, np.zeros(1, int), np.zeros(1, int), 0.5, compliance=30e-6)
-    found = die.sense(Sense(limited, np.arange(N), LONG))
-    assert (found.flag == Flag.COMPLIANCE).all()
-    assert found.current.sum() == pytest.approx(30e-6, rel=1e-6)
+    reading = die.sense(Sense(limited, np.arange(N), LONG))
+    assert (reading.flag == Flag.COMPLIANCE).all()
+    assert reading.current.sum() == pytest.approx(30e-6, rel=1e-6)
 
 
 def test_gate_voltage_sets_resistance_and_saturation() -> None:
@@ -300,9 +299,9 @@ def test_a_batch_may_be_cut_anywhere_and_a_die_rebuilt(kind: int) -> None:
     for cuts in ([0, 60], [0, 7, 8, 31, 60], list(range(61))):
         die = make(**RESTLESS)
         act = die.sense if isinstance(operation, Sense) else die.pulse
-        found = Reading.join([act(operation.take(slice(a, b))) for a, b in pairwise(cuts)])  # type: ignore[arg-type]
+        joined = Reading.join([act(operation.take(slice(a, b))) for a, b in pairwise(cuts)])  # type: ignore[arg-type]
         for name in ("current", "flag", "pulse_flag"):
-            assert np.array_equal(getattr(found, name), getattr(expected, name)), name
+            assert np.array_equal(getattr(joined, name), getattr(expected, name)), name
         for name, value in whole.truth().items():
             assert np.array_equal(die.truth()[name], value), name
 
@@ -324,9 +323,9 @@ def test_pulses_on_one_cell_act_in_their_order() -> None:
     cell = (np.zeros(n, int), np.full(n, 2), np.full(n, 1))
     write = write_bias(die.geometry, *cell, to_p).scaled(0.7)
     verify = Sense(read_bias(die.geometry, *cell, 0.1), cell[2][:, None], LONG)
-    found = die.pulse(Pulse(write, 1e-3, verify)).current[:, 0] / 0.1
-    assert ((found > die.nominal.cut) == to_p).all()
-    assert len(np.unique(found.round(9))) == 2
+    conductance = die.pulse(Pulse(write, 1e-3, verify)).current[:, 0] / 0.1
+    assert ((conductance > die.nominal.cut) == to_p).all()
+    assert len(np.unique(conductance.round(9))) == 2
 
 
 def test_a_verify_read_sees_the_row_as_it_is_then() -> None:
@@ -335,10 +334,10 @@ def test_a_verify_read_sees_the_row_as_it_is_then() -> None:
     cols = np.array([0, 1, 2])
     write = write_bias(die.geometry, np.zeros(3, int), np.zeros(3, int), cols, np.ones(3, np.bool_)).scaled(0.8)
     first = read_bias(die.geometry, np.zeros(3, int), np.zeros(3, int), np.zeros(3, int), 0.1)
-    found = die.pulse(Pulse(write, 1e-3, Sense(first, np.zeros((3, 1), int), LONG))).current[:, 0]
-    assert found[0] > found[1] * 1.001 > found[2] * 1.002
+    current = die.pulse(Pulse(write, 1e-3, Sense(first, np.zeros((3, 1), int), LONG))).current[:, 0]
+    assert current[0] > current[1] * 1.001 > current[2] * 1.002
     last = nodal(die, 0, np.eye(M)[0] * 0.1, np.zeros(N), on(die, np.eye(M)[0] * 3.3)).col[0]
-    assert found[2] == pytest.approx(last, rel=1e-6)
+    assert current[2] == pytest.approx(last, rel=1e-6)
 
 
 def test_dies_differ_by_seed_and_by_name() -> None:
@@ -380,8 +379,8 @@ def test_reads_disturb_as_often_as_the_formula_says() -> None:
     assert 0.2 < expected < 0.8
     for die in dies:
         die.sense(Sense(row_bias(die.geometry, np.zeros(n, int), np.zeros(n, int), 0.18), np.array([0]), 1e-6))
-    found = np.array([die.truth()["state"][0, 0] for die in dies])
-    assert found.mean() == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / found.size) + 0.01)
+    state = np.array([die.truth()["state"][0, 0] for die in dies])
+    assert state.mean() == pytest.approx(expected, abs=4 * np.sqrt(expected * (1 - expected) / state.size) + 0.01)
     assert not any(die.truth()["state"][0, 1:].any() for die in dies)
 
 
@@ -446,10 +445,10 @@ def test_noise_and_offsets_are_those_of_the_file() -> None:
     die = make((1, 5, 4), **{**noisy, "board": {"dac_lsb": "0 V", "offset": "3 uA"}})
     calm = quiet((1, 5, 4))
     x = np.full((4000, 5), 0.1)
-    found = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(4), LONG)).current
+    current = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(4), LONG)).current
     clean = calm.sense(Sense(vector_bias(die.geometry, 0, 0, x[:1]), np.arange(4), LONG)).current[0]
-    assert found.std(axis=0) == pytest.approx(0.02 * clean, rel=0.06)
-    offset = found.mean(axis=0) - clean
+    assert current.std(axis=0) == pytest.approx(0.02 * clean, rel=0.06)
+    offset = current.mean(axis=0) - clean
     assert 1e-7 < np.abs(offset).mean() < 1e-5
     closed = Bias(np.zeros((1, 5)), np.zeros((1, 4)), np.zeros((1, 5)))
     assert die.sense(Sense(closed, np.arange(4), LONG)).current[0] == pytest.approx(offset, abs=5e-7)
@@ -461,8 +460,8 @@ def test_noise_and_offsets_are_those_of_the_file() -> None:
 def test_converters_have_steps() -> None:
     die = make(**{**QUIET, "converter": {"lsb": "0.61 uA", "full_scale": "1 mA"}, "board": {"offset": "0 A"}})
     x = np.random.default_rng(0).uniform(0, 0.1, (50, M))
-    found = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(N), LONG)).current
-    assert found / 0.61e-6 == pytest.approx(np.round(found / 0.61e-6), abs=1e-6)
+    current = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(N), LONG)).current
+    assert current / 0.61e-6 == pytest.approx(np.round(current / 0.61e-6), abs=1e-6)
     lsb = 5 / 4096
     stepped = np.round(x / lsb) * lsb
     other = make(**{**QUIET, "board": {"offset": "0 A"}})
@@ -478,9 +477,9 @@ def test_converters_have_steps() -> None:
 def test_a_column_beyond_the_full_scale_is_flagged() -> None:
     many = {"short": "100 %", "r_short_min": "30 ohm", "r_short_max": "31 ohm"}
     die = make(**{**QUIET, "defects": many, "lines": {}, "converter": {"lsb": "0.61 uA", "full_scale": "1 mA"}})
-    found = die.sense(Sense(vector_bias(die.geometry, 0, 0, np.full((1, M), 0.1)), np.arange(N), LONG))
-    assert (found.flag == Flag.OVERRANGE).all()
-    assert found.current == pytest.approx(np.full((1, N), 1e-3))
+    reading = die.sense(Sense(vector_bias(die.geometry, 0, 0, np.full((1, M), 0.1)), np.arange(N), LONG))
+    assert (reading.flag == Flag.OVERRANGE).all()
+    assert reading.current == pytest.approx(np.full((1, N), 1e-3))
 
 
 def test_a_short_takes_a_pulse_into_compliance() -> None:
@@ -587,15 +586,15 @@ def test_a_survey_finds_what_is_wrong_with_a_chip() -> None:
     many = {"short": "2 %", "open": "2 %", "stuck_p": "2 %", "stuck_ap": "2 %"}
     die = make((3, 25, 20), defects=many)
     rows = [r for r in Survey().run(die, History()) if isinstance(r, KernelSurvey)]
-    found, truth = np.stack([r.defect for r in rows]), die.truth()["defect"]
+    surveyed, truth = np.stack([r.defect for r in rows]), die.truth()["defect"]
     pairs = {
-        FabricatedDefect.NONE: Found.GOOD,
-        FabricatedDefect.SHORT: Found.SHORT,
-        FabricatedDefect.OPEN: Found.OPEN,
-        FabricatedDefect.STUCK_P: Found.STUCK_P,
+        FabricatedDefect.NONE: Defect.GOOD,
+        FabricatedDefect.SHORT: Defect.SHORT,
+        FabricatedDefect.OPEN: Defect.OPEN,
+        FabricatedDefect.STUCK_P: Defect.STUCK_P,
     }
-    pairs |= {FabricatedDefect.STUCK_AP: Found.STUCK_AP}
-    wrong = sum(int((found[truth == made] != named).sum()) for made, named in pairs.items())
+    pairs |= {FabricatedDefect.STUCK_AP: Defect.STUCK_AP}
+    wrong = sum(int((surveyed[truth == made] != named).sum()) for made, named in pairs.items())
     assert wrong <= 0.01 * truth.size
     for made in (FabricatedDefect.SHORT, FabricatedDefect.OPEN):
-        assert (found[truth == made] == pairs[made]).all()
+        assert (surveyed[truth == made] == pairs[made]).all()

@@ -121,8 +121,8 @@ def lines(point):
     return np.concatenate([point.row_current, -point.col_current], axis=1)
 
 
-def assert_same_current(found, wanted, tolerance=EXACT):
-    error, largest = np.abs(found - wanted).max(axis=-1), np.abs(wanted).max(axis=-1)
+def assert_same_current(actual, wanted, tolerance=EXACT):
+    error, largest = np.abs(actual - wanted).max(axis=-1), np.abs(wanted).max(axis=-1)
     assert (error <= tolerance * largest + 1e-60).all(), f"off by {error} of {largest}"
 
 

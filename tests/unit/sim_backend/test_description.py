@@ -31,18 +31,18 @@ def big(**simulation: Any) -> DieDescription:
 @pytest.mark.parametrize("name", ["passive-15x15", "ideal-15x15"])
 def test_examples_are_dies(name: str) -> None:
     text = (EXAMPLES / f"{name}.yaml").read_text(encoding="utf-8")
-    found = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
-    assert found.name == name
-    assert found.shape == Geometry(2, 15, 15)
-    assert 1 / found.nominal.g_p == pytest.approx(2387, abs=1)
-    assert found.nominal.g_p / found.nominal.g_ap == pytest.approx(2.2)
+    description = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
+    assert description.name == name
+    assert description.shape == Geometry(2, 15, 15)
+    assert 1 / description.nominal.g_p == pytest.approx(2387, abs=1)
+    assert description.nominal.g_p / description.nominal.g_ap == pytest.approx(2.2)
 
 
 def test_the_passive_example_says_the_defaults() -> None:
     text = (EXAMPLES / "passive-15x15.yaml").read_text(encoding="utf-8")
-    found = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
-    bare = found.model_copy(update={"simulation": read().simulation})
-    assert found.simulation.model_dump() == bare.simulation.model_dump()
+    description = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
+    bare = description.model_copy(update={"simulation": read().simulation})
+    assert description.simulation.model_dump() == bare.simulation.model_dump()
 
 
 @pytest.mark.parametrize(
@@ -95,8 +95,8 @@ def test_every_default_of_the_physics_is_labelled() -> None:
 
 
 def test_kernels_may_differ_in_size() -> None:
-    found = read(junction={"diameter": "80 nm", "kernel_diameters": ["55 nm", "100 nm"]})
-    made = [fabricate(found, 1, "x", k) for k in (0, 1)]
+    description = read(junction={"diameter": "80 nm", "kernel_diameters": ["55 nm", "100 nm"]})
+    made = [fabricate(description, 1, "x", k) for k in (0, 1)]
     ratio = np.median(made[1].g_p) / np.median(made[0].g_p)
     assert ratio == pytest.approx((100 / 55) ** 2, rel=0.05)
 

@@ -176,10 +176,10 @@ def test_a_broken_cell_drives_the_source_into_compliance() -> None:
     die = make()
     row, col = np.zeros((2, M)), np.zeros((2, N))
     row[:, 1], col[:, 2] = [0.8, 0.3], [-0.8, 0.0]
-    found = die.pulse(Pulse(Bias(row, col, pulsed=np.array(1), compliance=2e-3), 1e-3))
+    reading = die.pulse(Pulse(Bias(row, col, pulsed=np.array(1), compliance=2e-3), 1e-3))
     assert die.truth()["defect"][0, 1, 2] == FabricatedDefect.BROKEN
     assert (die.truth()["defect"] == FabricatedDefect.BROKEN).sum() == 1
-    assert found.pulse_flag[0] == Flag.COMPLIANCE
+    assert reading.pulse_flag[0] == Flag.COMPLIANCE
     read = die.sense(Sense(Bias(row[1:], col[1:], compliance=50e-6), np.arange(N)))
     assert (read.flag == Flag.COMPLIANCE).all()
     assert np.abs(read.current).max() < 60e-6
@@ -199,17 +199,17 @@ def test_readings_scatter_as_the_noise_model_says() -> None:
     die = make(lines=PERFECT_WIRES, disturb=False)
     row = np.zeros((3000, M))
     row[:, 2] = 0.1
-    found = die.sense(Sense(Bias(row, np.zeros((3000, N))), np.arange(N)))
+    reading = die.sense(Sense(Bias(row, np.zeros((3000, N))), np.arange(N)))
     ideal = exact(die)[2]
     flicker = 1e-10 / (np.pi / 4 * 0.08**2)
     sigma = mtj.noise_sigma(
         ideal, die.truth()["g_p"][0].sum(0), 1e-3, relative=0.003, absolute=1e-8, flicker=flicker, f_low=0.01
     )
-    assert found.current.std(axis=0) == pytest.approx(sigma, rel=6 / np.sqrt(6000))
-    assert (np.abs(found.current.mean(axis=0) - ideal) < 5 * sigma / np.sqrt(3000)).all()
-    steps = found.current / 10e-9
+    assert reading.current.std(axis=0) == pytest.approx(sigma, rel=6 / np.sqrt(6000))
+    assert (np.abs(reading.current.mean(axis=0) - ideal) < 5 * sigma / np.sqrt(3000)).all()
+    steps = reading.current / 10e-9
     assert np.abs(steps - np.round(steps)).max() < 1e-6
-    assert np.abs(np.corrcoef(found.current.T) - np.eye(N)).max() < 5 / np.sqrt(3000)
+    assert np.abs(np.corrcoef(reading.current.T) - np.eye(N)).max() < 5 / np.sqrt(3000)
 
 
 def test_an_ideal_die_reads_exactly_what_the_cells_conduct() -> None:
@@ -218,15 +218,15 @@ def test_an_ideal_die_reads_exactly_what_the_cells_conduct() -> None:
     assert state(die).sum() == 1
     g = np.where(state(die)[0], die.nominal.g_p, die.nominal.g_ap)
     x = np.random.default_rng(0).uniform(0, 0.1, (50, M))
-    found = die.sense(Sense(Bias(x, np.zeros((50, N))), np.arange(N)))
-    assert found.current == pytest.approx(x @ g, rel=1e-12)
+    reading = die.sense(Sense(Bias(x, np.zeros((50, N))), np.arange(N)))
+    assert reading.current == pytest.approx(x @ g, rel=1e-12)
 
 
 def test_beyond_full_scale_is_flagged() -> None:
     die = make(converter={"full_scale": 50e-6}, lines=PERFECT_WIRES, random_state=False)
-    found = die.sense(Sense(uniform_bias(1, 0.1), np.arange(N)))
-    assert (found.flag == Flag.OVERRANGE).all()
-    assert (found.current == 50e-6).all()
+    reading = die.sense(Sense(uniform_bias(1, 0.1), np.arange(N)))
+    assert (reading.flag == Flag.OVERRANGE).all()
+    assert (reading.current == 50e-6).all()
     assert not die.sense(Sense(uniform_bias(1, 0.02), np.arange(N))).flag.any()
 
 

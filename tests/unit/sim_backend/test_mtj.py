@@ -50,9 +50,9 @@ def test_thermal_switching_is_the_closed_form(voltage: float, time: float) -> No
 
 @pytest.mark.parametrize(("time", "v_50"), [(1e-6, 0.439), (1e-3, 0.382), (0.1, 0.343)])
 def test_median_voltage(time: float, v_50: float) -> None:
-    found = mtj.median_voltage(time, V_C0, DELTA, TAU0)
-    assert found == pytest.approx(v_50, abs=6e-4)
-    assert p_switch(found, time) == pytest.approx(0.5, abs=1e-9)
+    median = mtj.median_voltage(time, V_C0, DELTA, TAU0)
+    assert median == pytest.approx(v_50, abs=6e-4)
+    assert p_switch(median, time) == pytest.approx(0.5, abs=1e-9)
 
 
 def test_width_of_the_transition() -> None:
@@ -63,8 +63,8 @@ def test_width_of_the_transition() -> None:
 def test_precessional_switching_is_butlers_formula() -> None:
     time, i = 20e-9, np.array([1.05, 1.2, 1.5, 2.0])
     wer = 1 - np.exp(-(np.pi**2) * (i - 1) * DELTA / (4 * (i * np.exp(2 * (i - 1) * time / TAU_D) - 1)))
-    found = mtj.switching_probability(i, DELTA, time, tau0=TAU0, tau_d=TAU_D)
-    assert found == pytest.approx(1 - wer, rel=1e-9)
+    probability = mtj.switching_probability(i, DELTA, time, tau0=TAU0, tau_d=TAU_D)
+    assert probability == pytest.approx(1 - wer, rel=1e-9)
     assert (mtj.switching_probability(np.array([0.5, 1.0]), DELTA, time, tau0=TAU0, tau_d=TAU_D) == 0).all()
 
 

@@ -25,9 +25,9 @@ def cells(shape, seed=0):
     return np.random.default_rng(seed).uniform(2e-4, 1e-3, shape)
 
 
-def assert_same(found, wanted, tolerance=1e-13):
+def assert_same(actual, wanted, tolerance=1e-13):
     for name in ("y", "q", "k"):
-        a, b = getattr(found, name), getattr(wanted, name)
+        a, b = getattr(actual, name), getattr(wanted, name)
         assert np.abs(a - b).max() <= tolerance * max(np.abs(b).max(), 1e-30), name
 
 
@@ -108,7 +108,7 @@ def test_cells_beyond_a_break_come_alive_together():
     [
         (0, -1.0, ValueError, "conductance is -1 S"),
         (0, np.nan, ValueError, "conductance is nan S"),
-        (6, 1.0, IndexError, "cell 6 asked for, the array has 6 cells"),
+        (6, 1.0, IndexError, "no cell 6, the array has 6 cells"),
     ],
 )
 def test_refuses_a_change_that_cannot_be(cell, conductance, error, message):

@@ -52,5 +52,5 @@ FROZEN = [0.3437718766024328, 0.4304257929609784, 0.8352382846555414]
 
 
 def test_numbers_stay_the_same_between_versions() -> None:
-    found = Stream(2026, "die", "noise", 0, stride=3).uniforms(1000, 1)[0]
-    assert found.tolist() == FROZEN
+    uniforms = Stream(2026, "die", "noise", 0, stride=3).uniforms(1000, 1)[0]
+    assert uniforms.tolist() == FROZEN

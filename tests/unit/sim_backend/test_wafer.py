@@ -21,14 +21,14 @@ def load(name: str, model: Any) -> Any:
 
 @pytest.fixture
 def wafer() -> Wafer:
-    found: Wafer = load("wafers/wafer-36.yaml", Wafer)
-    return found
+    wafer_36: Wafer = load("wafers/wafer-36.yaml", Wafer)
+    return wafer_36
 
 
 @pytest.fixture
 def kind() -> DieDescription:
-    found: DieDescription = load("dies/chip-32x25x25.yaml", DieDescription)
-    return found
+    description: DieDescription = load("dies/chip-32x25x25.yaml", DieDescription)
+    return description
 
 
 def small(**defects: Any) -> DieDescription:
@@ -104,10 +104,10 @@ def test_medians_reach_the_cells() -> None:
     assert moved["tmr0"] == pytest.approx(0.5 * plain["tmr0"])
 
 
-def test_luck_and_trend_are_those_of_the_file() -> None:
+def test_random_part_and_trend_are_those_of_the_file() -> None:
     names = Wafer(name="W", map=("X" * 40,) * 40)
-    luck = {"sigma": 0.1}
-    wafer = names.model_copy(update={"vary": names.vary.model_validate({"ra": luck, "tmr": luck, "v_c0": luck})})
+    drawn = {"sigma": 0.1}
+    wafer = names.model_copy(update={"vary": names.vary.model_validate({"ra": drawn, "tmr": drawn, "v_c0": drawn})})
     dies = [wafer.die(n, small(), seed=2).simulation.medians for n in wafer.names[:800]]
     logs = np.log([[d.ra, d.tmr, d.v_c0] for d in dies])
     assert logs.mean(axis=0) == pytest.approx([0, 0, 0], abs=5 * 0.1 / np.sqrt(800))

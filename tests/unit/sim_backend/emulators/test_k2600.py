@@ -106,8 +106,8 @@ def test_an_unknown_model_is_refused() -> None:
 def test_compliance_shows_in_value_attribute_and_status_bits() -> None:
     smu = make()
     ask(smu, "smua.source.levelv = 0.5 smua.source.limiti = 2e-5 smua.source.output = 1")
-    found = ask(smu, "print(smua.measure.i(), status.measurement.instrument.smua.condition, smua.source.compliance)")
-    assert found == "2.00000e-05\t2.00000e+00\ttrue"
+    reply = ask(smu, "print(smua.measure.i(), status.measurement.instrument.smua.condition, smua.source.compliance)")
+    assert reply == "2.00000e-05\t2.00000e+00\ttrue"
     assert ask(smu, "print(status.measurement.current_limit.condition, status.measurement.condition)") == (
         "2.00000e+00\t8.19400e+03"
     )
@@ -272,8 +272,8 @@ def test_linear_sweep_runs_by_itself_and_holds_or_returns() -> None:
     printbuffer(1, 5, smua.nvbuffer1)
     endscript
     """
-    found = [float(v) for v in smu.handle(setup.encode()).decode().split(", ")]
-    assert found == pytest.approx([0, 1e-5, 2e-5, 3e-5, 4e-5])
+    readings = [float(v) for v in smu.handle(setup.encode()).decode().split(", ")]
+    assert readings == pytest.approx([0, 1e-5, 2e-5, 3e-5, 4e-5])
     assert value(smu, "smua.source.levelv, smua.source.limiti") == [0.0, 1e-3]
     ask(smu, "smua.trigger.source.listv({0.1, 99}) smua.trigger.initiate()")
     assert error(smu) == 1101

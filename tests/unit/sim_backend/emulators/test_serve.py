@@ -45,8 +45,8 @@ def test_one_world_behind_several_sockets(served: tuple[World, Server], manager:
     matrix = manager.open_resource(server.resource("matrix"), **options)
     assert "2602B" in smu.query("*IDN?")
     assert matrix.query("channel.close('1A01,1B02') print(channel.getclose('allslots'))") == "1A01;1B02"
-    found = smu.query("smua.source.levelv = 0.2 smua.source.output = 1 smub.source.output = 1 print(smua.measure.i())")
-    assert float(found) == pytest.approx(2e-5)
+    reply = smu.query("smua.source.levelv = 0.2 smua.source.output = 1 smub.source.output = 1 print(smua.measure.i())")
+    assert float(reply) == pytest.approx(2e-5)
     assert world.ledger.messages == 3
     smu.close()
     matrix.close()
@@ -65,10 +65,10 @@ def test_the_same_bytes_in_process_and_over_a_socket() -> None:
         with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
             for piece in talk:
                 wire.sendall(piece)
-            found = b""
-            while len(found) < len(expected):
-                found += wire.recv(4096)
-    assert found == expected
+            reply = b""
+            while len(reply) < len(expected):
+                reply += wire.recv(4096)
+    assert reply == expected
     assert other.world.now == smu.world.now
 
 

@@ -171,10 +171,10 @@ def test_a_refusal_does_not_end_the_script() -> None:
     def refuse() -> None:
         raise Refusal(1101, "Parameter too big")
 
-    said: list[float] = []
-    lua.globals["refuse"], lua.globals["say"] = lua.function(refuse), lua.function(said.append)
+    values: list[float] = []
+    lua.globals["refuse"], lua.globals["say"] = lua.function(refuse), lua.function(values.append)
     lua.run(lua.compile("refuse() say(1) refuse()"))
-    assert said == [1]
+    assert values == [1]
     assert [r.code for r in refused] == [1101, 1101]
     with pytest.raises(LuaError, match="line 2"):
         lua.run(lua.compile("say(2)\nsay(nil + 1)"))

@@ -1,0 +1,55 @@
+"""The Lua functions that the driver of the Keithley 2600B defines in the instrument.
+
+`mtj_in` raises when less than `d` s are left of the script's time, `mtj_due` when a reading would take longer than the
+time left, because a reading cannot be aborted. `mtj_cold` brings every channel of `mtj_c` to 0 V and then behind its
+low limit. A reading and its condition are atomic.
+"""
+
+from instruments.timing import RAMP_STEP
+from instruments.tsp import number
+
+TOLERANCE = 1e-3
+"""Relative difference at which a setting that was read back is not the one that was sent."""
+
+RAMP = (
+    "function mtj_ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
+    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n delay({number(RAMP_STEP)}) end s.source.levelv=v end"
+)
+"""Ramp of `off`, which needs no function that was defined before."""
+
+_TIME = (
+    "function mtj_in(d) if timer.measure.t()+d>mtj_t then "
+    'error(string.format("the script takes longer than its %g s",mtj_t),0) end end',
+    "function mtj_wait(d) mtj_in(d) delay(d) end",
+    "function mtj_due(s) local m=s.measure local w=math.max(m.delay,0)+m.nplc/localnode.linefreq "
+    "if m.filter.enable>0 then w=w*m.filter.count end mtj_in(w*m.count) end",
+)
+_STEPS = (
+    "function mtj_to(s,v,d) mtj_in(0) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d-1e-9) "
+    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n mtj_wait({number(RAMP_STEP)}) end s.source.levelv=v end",
+    "function mtj_limit(s,l,r) "
+    "if r>s.measure.rangei then s.measure.rangei=r s.source.limiti=l else s.source.limiti=l s.measure.rangei=r end "
+    f'if math.abs(s.source.limiti-l)>{number(TOLERANCE)}*l then error("current limit not taken") end end',
+    "mtj_m=status.measurement.instrument",
+)
+_READINGS = (
+    "function mtj_i(s,m) mtj_due(s) local i=s.measure.i() mtj_in(0) "
+    'return string.format("%.9e\\t%d",i,m.condition) end',
+    "function mtj_iv(s,m) mtj_due(s) local i,v=s.measure.iv() mtj_in(0) "
+    'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition) end',
+    "function mtj_many(r,s,n) local b=s.nvbuffer1 b.clear() b.appendmode=1 s.measure.count=n "
+    "local k,e=pcall(function() mtj_due(s) s.measure.overlappedi(b) waitcomplete() mtj_in(0) end) s.measure.count=1 "
+    "if not k then error(e,0) end "
+    'for k=1,n do r[k+1]=string.format("%.9e",b.readings[k]) end end',
+)
+_ENDS = (
+    "function mtj_cold() local k,e=true "
+    "for _,c in ipairs(mtj_c) do if c.s.source.levelv~=0 then c.s.source.levelv=0 end end "
+    "for _,c in ipairs(mtj_c) do local o,w=pcall(mtj_limit,c.s,c.l,c.r) "
+    'if c.s.source.levelv~=0 then o,w=false,"a level does not go to 0 V" end if not o then k,e=o,w end end '
+    "if not k then error(e,0) end end",
+    "function mtj_run(t,f) mtj_t=t timer.reset() local k,e=pcall(f,mtj_r) local o,w=pcall(mtj_cold) "
+    "if not k then error(e,0) end if not o then error(w,0) end end",
+)
+FUNCTIONS = (" ".join(_TIME + _STEPS), " ".join(_READINGS), " ".join(_ENDS))
+"""Messages that define the functions, sent when an instrument is set up, so that a script is short."""
