@@ -58,9 +58,9 @@ def refusal(folder: Path, old: str, new: str) -> str:
 
 
 def test_a_stage_with_nothing_said_has_all_defaults(tmp_path: Path) -> None:
-    for said in ("gentle:", "gentle: {}", "gentle: ~"):
-        found = files.load(write(tmp_path, TEXT.replace("gentle:", said)), File)
-        assert found.stages[0].procedure() == ("gentle", Gentle())
+    for message in ("gentle:", "gentle: {}", "gentle: ~"):
+        loaded_file = files.load(write(tmp_path, TEXT.replace("gentle:", message)), File)
+        assert loaded_file.stages[0].procedure() == ("gentle", Gentle())
 
 
 def test_a_stage_with_nothing_said_still_needs_what_has_no_default(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_a_stage_with_nothing_said_still_needs_what_has_no_default(tmp_path: Pat
 
 
 def test_a_stage_stays_strict_below(tmp_path: Path) -> None:
-    said = refusal(tmp_path, "gentle:", "gentle: {rounds: '3'}")
-    assert "stages.0.gentle.rounds: found '3', expected a whole number" in said
+    message = refusal(tmp_path, "gentle:", "gentle: {rounds: '3'}")
+    assert "stages.0.gentle.rounds: found '3', expected a whole number" in message
 
 
 @pytest.mark.parametrize(
@@ -88,10 +88,10 @@ def test_a_stage_stays_strict_below(tmp_path: Path) -> None:
     ],
 )
 def test_a_die_is_called_what_every_system_can_store(tmp_path: Path, name: str, says: str) -> None:
-    said = refusal(tmp_path, "name: D80", f"name: {name}")
-    assert "night.yaml:3: dies.0.name: " in said
-    assert says in said
-    assert "pattern" not in said
+    message = refusal(tmp_path, "name: D80", f"name: {name}")
+    assert "night.yaml:3: dies.0.name: " in message
+    assert says in message
+    assert "pattern" not in message
 
 
 @pytest.mark.parametrize("name", ["D80", "W3_x-1.y2", "9", "COM", "console", "nullable.1"])
@@ -100,14 +100,14 @@ def test_plain_names_are_names(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "hint"),
+    ("number", "hint"),
     [("98", "expected at most 100 %; did you mean 98 %?"), ("98.5", "did you mean 98.5 %?"), ("120", "at most 100 %")],
 )
-def test_percent_without_its_sign_is_guessed_aloud(tmp_path: Path, said: str, hint: str) -> None:
-    found = refusal(tmp_path, "stages:", f"accept: {{fidelity: {said}}}\nstages:")
-    assert f"accept.fidelity: found {said}, " in found
-    assert hint in found
-    assert ("did you mean" in found) == (said != "120")
+def test_percent_without_its_sign_is_guessed_aloud(tmp_path: Path, number: str, hint: str) -> None:
+    message = refusal(tmp_path, "stages:", f"accept: {{fidelity: {number}}}\nstages:")
+    assert f"accept.fidelity: found {number}, " in message
+    assert hint in message
+    assert ("did you mean" in message) == (number != "120")
     assert files.load(write(tmp_path, TEXT.replace("stages:", "accept: {fidelity: 98 %}\nstages:")), File).accept == (
         Accept(fidelity=0.98)
     )
@@ -126,9 +126,9 @@ def test_what_is_wrong_in_a_change_is_named_where_it_stands(tmp_path: Path, chan
     loaded = files.read(write(tmp_path, TEXT.replace("diameter: 55 nm", change)), File)
     with pytest.raises(BenchError) as caught:
         files.read(tmp_path / "die.yaml", DieDescription, change=loaded.part("dies", 0, "change"))
-    said = str(caught.value)
-    assert f"night.yaml:{line}: {says}" in said
-    assert "--set" not in said
+    message = str(caught.value)
+    assert f"night.yaml:{line}: {says}" in message
+    assert "--set" not in message
 
 
 def test_a_change_is_laid_over_key_by_key_and_leaves_the_rest(tmp_path: Path) -> None:
@@ -136,19 +136,19 @@ def test_a_change_is_laid_over_key_by_key_and_leaves_the_rest(tmp_path: Path) ->
         "diameter: 55 nm", "diameter: 55 nm\n      simulation: {spread: {tmr: 1 %}, lines: {r_row: 3 ohm}}"
     )
     loaded = files.read(write(tmp_path, text), File)
-    found = files.load(tmp_path / "die.yaml", DieDescription)
+    loaded_file = files.load(tmp_path / "die.yaml", DieDescription)
     changed = files.read(tmp_path / "die.yaml", DieDescription, change=loaded.part("dies", 0, "change")).value
-    assert (found.junction.diameter, changed.junction.diameter) == (80e-9, 55e-9)
+    assert (loaded_file.junction.diameter, changed.junction.diameter) == (80e-9, 55e-9)
     assert (changed.simulation.spread.ra, changed.simulation.spread.tmr) == (0.02, 0.01)
     assert changed.simulation.lines.r_row == 3.0
-    assert changed.geometry == found.geometry
+    assert changed.geometry == loaded_file.geometry
 
 
 def test_without_a_change_the_part_is_empty(tmp_path: Path) -> None:
     text = TEXT.replace("    change:\n      junction:\n        diameter: 55 nm\n", "")
     loaded = files.read(write(tmp_path, text), File)
-    found = files.read(tmp_path / "die.yaml", DieDescription, change=loaded.part("dies", 0, "change")).value
-    assert found == files.load(tmp_path / "die.yaml", DieDescription)
+    loaded_file = files.read(tmp_path / "die.yaml", DieDescription, change=loaded.part("dies", 0, "change")).value
+    assert loaded_file == files.load(tmp_path / "die.yaml", DieDescription)
 
 
 def test_what_is_wrong_in_the_die_file_itself_keeps_its_place(tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_what_is_wrong_in_the_die_file_itself_keeps_its_place(tmp_path: Path) ->
 
 
 def test_bounds_are_said_as_people_write_them(tmp_path: Path) -> None:
-    said = refusal(tmp_path, "v_towards_p: 1 V", "v_towards_p: 60 V")
-    assert "limits.v_towards_p: found '60 V', expected at most 50 V" in said
-    said = refusal(tmp_path, "pulses_per_cell: 99", "pulses_per_cell: 9999999999999")
-    assert "expected at most 1,000,000,000,000" in said
+    message = refusal(tmp_path, "v_towards_p: 1 V", "v_towards_p: 60 V")
+    assert "limits.v_towards_p: found '60 V', expected at most 50 V" in message
+    message = refusal(tmp_path, "pulses_per_cell: 99", "pulses_per_cell: 9999999999999")
+    assert "expected at most 1,000,000,000,000" in message

@@ -14,10 +14,10 @@ PATH = Path("campaign.yaml")
 
 
 def plain(text: str) -> Any:
-    found = parse(text, PATH)
-    assert not found.problems, [str(p) for p in found.problems]
-    assert found.root is not None
-    return found.root.plain()
+    parsed = parse(text, PATH)
+    assert not parsed.problems, [str(p) for p in parsed.problems]
+    assert parsed.root is not None
+    return parsed.root.plain()
 
 
 def problems(text: str) -> list[str]:
@@ -56,9 +56,9 @@ def problems(text: str) -> list[str]:
     ],
 )
 def test_a_plain_scalar_is_what_yaml_1_2_says(text: str, value: object) -> None:
-    found = plain(f"key: {text}\n")["key"]
-    assert found == value
-    assert type(found) is type(value)
+    parsed = plain(f"key: {text}\n")["key"]
+    assert parsed == value
+    assert type(parsed) is type(value)
     assert scalar(text) == value
 
 
@@ -69,8 +69,8 @@ def test_what_stands_in_quotes_is_text(text: str) -> None:
 
 @pytest.mark.parametrize("text", [".nan", ".inf", "-.Inf", "1e999", "-1e999", "9" * 301])
 def test_what_is_not_finite_is_refused(text: str) -> None:
-    (said,) = problems(f"a: 1\nb:\n  c: {text}\n")
-    assert said == f"campaign.yaml:3: b.c: found {text[:40]}, expected a finite number"
+    (messages,) = problems(f"a: 1\nb:\n  c: {text}\n")
+    assert messages == f"campaign.yaml:3: b.c: found {text[:40]}, expected a finite number"
 
 
 def test_keys_are_text() -> None:
@@ -78,8 +78,8 @@ def test_keys_are_text() -> None:
 
 
 def test_a_key_written_twice_is_refused_with_both_lines() -> None:
-    said = problems("a: 1\nb: {x: 1,\n    x: 2}\nc:\n- d: 1\n  d: 1\na: 3\n")
-    assert said == [
+    messages = problems("a: 1\nb: {x: 1,\n    x: 2}\nc:\n- d: 1\n  d: 1\na: 3\n")
+    assert messages == [
         "campaign.yaml:3: b.x: found the key twice, on lines 2 and 3; expected once",
         "campaign.yaml:6: c.0.d: found the key twice, on lines 5 and 6; expected once",
         "campaign.yaml:7: a: found the key twice, on lines 1 and 7; expected once",
@@ -88,10 +88,10 @@ def test_a_key_written_twice_is_refused_with_both_lines() -> None:
 
 def test_anchors_and_merge_keys_are_written_out() -> None:
     text = "base: &b {v: 1 V, w: 2 V}\nother: &o {w: 3 V, u: 4 V}\na: {<<: *b, w: 9 V}\nb: {<<: [*b, *o]}\nc: *b\n"
-    found = plain(text)
-    assert found["a"] == {"v": "1 V", "w": "9 V"}
-    assert found["b"] == {"v": "1 V", "w": "2 V", "u": "4 V"}
-    assert found["c"] == found["base"]
+    parsed = plain(text)
+    assert parsed["a"] == {"v": "1 V", "w": "9 V"}
+    assert parsed["b"] == {"v": "1 V", "w": "2 V", "u": "4 V"}
+    assert parsed["c"] == parsed["base"]
 
 
 def test_a_value_remembers_where_it_was_written() -> None:
@@ -152,24 +152,26 @@ def test_alias_bombs_and_depths_are_refused() -> None:
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     good = tmp_path / "wine.yaml"
     good.write_bytes(b"\xef\xbb\xbfa: 1\r\nb: 2\r\n")
-    found = read(good)
-    assert found.root is not None
-    assert found.root.plain() == {"a": 1, "b": 2}
-    assert found.text == "a: 1\r\nb: 2\r\n"
+    parsed = read(good)
+    assert parsed.root is not None
+    assert parsed.root.plain() == {"a": 1, "b": 2}
+    assert parsed.text == "a: 1\r\nb: 2\r\n"
     latin = tmp_path / "latin.yaml"
     latin.write_bytes("a: 1\nb: 5 µA\n".encode("latin-1"))
     big = tmp_path / "big.yaml"
     big.write_bytes(b"# much\n" * (document.MAX_BYTES // 7 + 1))
-    said = [
+    messages = [
         str(read(p).problems[0])
         for p in (tmp_path / "wien.yaml", tmp_path / "no" / "a.yaml", tmp_path, latin, big, tmp_path / "a\0b")
     ]
-    assert said[0] == f"{tmp_path / 'wien.yaml'}: no such file; did you mean {good}?"
-    assert said[1] == f"{tmp_path / 'no' / 'a.yaml'}: no such file; the folder {tmp_path / 'no'} does not exist either"
-    assert said[2] == f"{tmp_path}: found a folder, expected a YAML file"
-    assert said[3] == f"{latin}:2: found the byte 0xb5, expected text in UTF-8"
-    assert "more than 4 MiB" in said[4]
-    assert "cannot be read" in said[5]
+    assert messages[0] == f"{tmp_path / 'wien.yaml'}: no such file; did you mean {good}?"
+    assert (
+        messages[1] == f"{tmp_path / 'no' / 'a.yaml'}: no such file; the folder {tmp_path / 'no'} does not exist either"
+    )
+    assert messages[2] == f"{tmp_path}: found a folder, expected a YAML file"
+    assert messages[3] == f"{latin}:2: found the byte 0xb5, expected text in UTF-8"
+    assert "more than 4 MiB" in messages[4]
+    assert "cannot be read" in messages[5]
 
 
 @pytest.mark.parametrize(
@@ -189,8 +191,8 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     ],
 )
 def test_a_value_on_the_command_line(text: str, value: object) -> None:
-    node, found = parse_value(text, ("a",))
-    assert not found
+    node, parsed = parse_value(text, ("a",))
+    assert not parsed
     assert node is not None
     assert node.plain() == value
     assert node.where == "--set"
@@ -198,20 +200,20 @@ def test_a_value_on_the_command_line(text: str, value: object) -> None:
 
 @pytest.mark.parametrize("text", ["[1, 2", "{a: .nan}", ".inf", "'open", "{a: 1, a: 2}", "[!x 1]"])
 def test_a_wrong_value_on_the_command_line(text: str) -> None:
-    _, found = parse_value(text, ("dies", 0))
-    assert str(found[0]).startswith("--set: dies.0")
+    _, parsed = parse_value(text, ("dies", 0))
+    assert str(parsed[0]).startswith("--set: dies.0")
 
 
 @given(st.text(max_size=60))
 def test_any_text_is_read_or_refused_with_its_place(text: str) -> None:
-    found = parse(text, PATH)
-    assert (found.root is not None) or found.problems
-    assert all(str(p).startswith("campaign.yaml:") for p in found.problems)
+    parsed = parse(text, PATH)
+    assert (parsed.root is not None) or parsed.problems
+    assert all(str(p).startswith("campaign.yaml:") for p in parsed.problems)
 
 
 @given(st.text("ab:-[]{}&*<>!|#'\" \n\t019.", max_size=40))
 def test_any_punctuation_is_read_or_refused_with_its_place(text: str) -> None:
-    found = parse(text, PATH)
-    assert (found.root is not None) or found.problems
-    assert all(str(p).startswith("campaign.yaml:") for p in found.problems)
+    parsed = parse(text, PATH)
+    assert (parsed.root is not None) or parsed.problems
+    assert all(str(p).startswith("campaign.yaml:") for p in parsed.problems)
     parse_value(text, ())

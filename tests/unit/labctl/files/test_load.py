@@ -111,10 +111,10 @@ def edited(path: Path, old: str, new: str) -> Path:
 
 
 def test_a_good_file_becomes_its_model(campaign: Path) -> None:
-    found = files.load(campaign, Campaign)
-    assert found.name == "no"
-    assert found.die == Die(diameter=8e-8, tmr=1.2)
-    assert found.stages == (
+    loaded = files.load(campaign, Campaign)
+    assert loaded.name == "no"
+    assert loaded.die == Die(diameter=8e-8, tmr=1.2)
+    assert loaded.stages == (
         Survey(kind="survey", v_read=0.1),
         Write(kind="write", v_write=0.45, scheme=Scheme.THIRD, ladder=(0.4, 0.5)),
     )
@@ -122,12 +122,12 @@ def test_a_good_file_becomes_its_model(campaign: Path) -> None:
 
 def test_provenance_is_verbatim(campaign: Path) -> None:
     campaign.write_bytes(GOOD.replace("\n", "\r\n").encode() + "# µ\r\n".encode())
-    found = files.read(campaign, Campaign, {"name": "x"})
-    assert found.raw == campaign.read_bytes()
-    assert (found.path, dict(found.overrides), dict(found.included)) == (campaign, {"name": "x"}, {})
-    assert found.where("stages", 1, "ladder") == f"{campaign}:10"
-    assert found.where("name") == "--set"
-    assert str(found.error("too high", "stages", 0, "v_read")) == f"{campaign}:6: stages.0.v_read: too high"
+    loaded = files.read(campaign, Campaign, {"name": "x"})
+    assert loaded.raw == campaign.read_bytes()
+    assert (loaded.path, dict(loaded.overrides), dict(loaded.included)) == (campaign, {"name": "x"}, {})
+    assert loaded.where("stages", 1, "ladder") == f"{campaign}:10"
+    assert loaded.where("name") == "--set"
+    assert str(loaded.error("too high", "stages", 0, "v_read")) == f"{campaign}:6: stages.0.v_read: too high"
 
 
 @pytest.mark.parametrize(
@@ -187,10 +187,10 @@ def test_provenance_is_verbatim(campaign: Path) -> None:
     ],
 )
 def test_one_mistake_is_one_line(campaign: Path, old: str, new: str, says: str) -> None:
-    said = lines(edited(campaign, old, new))
-    assert any(line.startswith(says) for line in said), said
+    messages = lines(edited(campaign, old, new))
+    assert any(line.startswith(says) for line in messages), messages
     lost = {"name: no": "name:", "v_write": "v_write:", "v_write:": "v_write:"}.get(old, "")
-    assert len(said) == (1 if lost in new else 2)  # a key that the edit took away is missing besides
+    assert len(messages) == (1 if lost in new else 2)  # a key that the edit took away is missing besides
 
 
 def test_a_union_says_what_each_branch_expects(campaign: Path, tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_a_key_with_the_name_of_its_kind_is_found(campaign: Path) -> None:
 
 
 def test_the_command_line_overrides(campaign: Path) -> None:
-    found = files.load(
+    loaded = files.load(
         campaign,
         Campaign,
         {
@@ -244,10 +244,10 @@ def test_the_command_line_overrides(campaign: Path) -> None:
             "die.sizes": "[3, 4]",
         },
     )
-    assert found.die == Die(diameter=5.5e-8, tmr=1.2, sizes=(3, 4))
-    assert found.stages[1].ladder == (1.0, 0.5)  # type: ignore[union-attr]
-    assert found.stages[0] == Write(kind="write", v_write=1.0)
-    assert (found.plot, found.lots) == (True, {"a": 2.0})
+    assert loaded.die == Die(diameter=5.5e-8, tmr=1.2, sizes=(3, 4))
+    assert loaded.stages[1].ladder == (1.0, 0.5)  # type: ignore[union-attr]
+    assert loaded.stages[0] == Write(kind="write", v_write=1.0)
+    assert (loaded.plot, loaded.lots) == (True, {"a": 2.0})
 
 
 @pytest.mark.parametrize(
@@ -273,8 +273,8 @@ def test_the_command_line_overrides(campaign: Path) -> None:
     ],
 )
 def test_a_wrong_override_is_refused_in_the_same_words(campaign: Path, key: str, text: str, says: str) -> None:
-    (said,) = lines(campaign, {key: text})
-    assert said.startswith(says)
+    (messages,) = lines(campaign, {key: text})
+    assert messages.startswith(says)
 
 
 def test_paths_start_where_they_are_written(campaign: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,21 +287,21 @@ def test_paths_start_where_they_are_written(campaign: Path, tmp_path: Path, monk
     assert written.solutions == tmp_path / "lab" / "own.npz"
     assert written.data == tmp_path / "lab" / "own.npz"
     assert written.out == tmp_path / "lab" / "runs" / "1"
-    told = files.load(campaign, Campaign, {"solutions": "own.npz", "out": "there", "data": "digits"})
-    assert told.solutions == tmp_path / "here" / "own.npz"
-    assert (told.out, told.data) == (tmp_path / "here" / "there", "digits")
+    overridden = files.load(campaign, Campaign, {"solutions": "own.npz", "out": "there", "data": "digits"})
+    assert overridden.solutions == tmp_path / "here" / "own.npz"
+    assert (overridden.out, overridden.data) == (tmp_path / "here" / "there", "digits")
 
 
 def test_a_missing_file_is_named_where_it_is_written(campaign: Path, tmp_path: Path) -> None:
     edited(campaign, "name: no", "name: a\nsolutions: none.npz")
-    (said,) = lines(campaign)
-    assert said.startswith("wine.yaml:2: solutions: ")
-    assert f"no such file or folder: {tmp_path / 'lab' / 'none.npz'}" in said
+    (messages,) = lines(campaign)
+    assert messages.startswith("wine.yaml:2: solutions: ")
+    assert f"no such file or folder: {tmp_path / 'lab' / 'none.npz'}" in messages
 
 
 def test_python_gives_paths_as_they_are() -> None:
-    found = Campaign(name="a", die=Die(diameter=1e-8), stages=(Survey(kind="survey", v_read=0.1),), out=Path("x"))
-    assert found.out == Path("x")
+    loaded = Campaign(name="a", die=Die(diameter=1e-8), stages=(Survey(kind="survey", v_read=0.1),), out=Path("x"))
+    assert loaded.out == Path("x")
 
 
 def test_a_mapping_may_stand_in_a_file_of_its_own(campaign: Path, tmp_path: Path) -> None:
@@ -310,11 +310,11 @@ def test_a_mapping_may_stand_in_a_file_of_its_own(campaign: Path, tmp_path: Path
     (tmp_path / "dies").mkdir()
     die = tmp_path / "dies" / "a.yaml"
     die.write_text("# a die\ndiameter: 65 nm\n", "utf-8")
-    found = files.read(campaign, Campaign, {"die.tmr": "90 %"})
-    assert found.value.die == Die(diameter=6.5e-8, tmr=0.9)
-    ((path, verbatim),) = found.included.items()
+    loaded = files.read(campaign, Campaign, {"die.tmr": "90 %"})
+    assert loaded.value.die == Die(diameter=6.5e-8, tmr=0.9)
+    ((path, verbatim),) = loaded.included.items()
     assert (path.resolve(), verbatim) == (die.resolve(), "# a die\ndiameter: 65 nm\n")
-    assert found.where("die", "diameter").endswith("a.yaml:2")
+    assert loaded.where("die", "diameter").endswith("a.yaml:2")
 
     other = tmp_path / "other.yaml"
     other.write_text("diameter: 1 nm\n", "utf-8")
@@ -322,8 +322,8 @@ def test_a_mapping_may_stand_in_a_file_of_its_own(campaign: Path, tmp_path: Path
     assert both.die == Die(diameter=1e-9, tmr=0.5)
 
     die.write_text("diameter: 65\nx: 1\nx: 2\n", "utf-8")
-    said = lines(campaign)
-    assert [line.partition("a.yaml:")[2].split(": ")[:2] for line in said] == [
+    messages = lines(campaign)
+    assert [line.partition("a.yaml:")[2].split(": ")[:2] for line in messages] == [
         ["3", "die.x"],
         ["1", "die.diameter"],
     ]
@@ -344,15 +344,15 @@ def test_files_in_files_keep_their_folders_and_end(tmp_path: Path) -> None:
     (tmp_path / "top.yaml").write_text("path: a/x\ninner: a/in.yaml\n", "utf-8")
     (tmp_path / "a" / "in.yaml").write_text("path: x\ninner: ../b/in.yaml\n", "utf-8")
     (tmp_path / "b" / "in.yaml").write_text("path: x\n", "utf-8")
-    found = files.read(tmp_path / "top.yaml", Nested)
-    inner = found.value.inner
+    loaded = files.read(tmp_path / "top.yaml", Nested)
+    inner = loaded.value.inner
     assert inner is not None
     assert inner.inner is not None
     assert (inner.path, inner.inner.path) == (tmp_path / "a" / "x", tmp_path / "b" / "x")
-    assert len(found.included) == 2
+    assert len(loaded.included) == 2
     (tmp_path / "b" / "in.yaml").write_text("path: x\ninner: ../top.yaml\n", "utf-8")
-    (said,) = lines(tmp_path / "top.yaml", model=Nested)
-    assert "inside itself" in said
+    (messages,) = lines(tmp_path / "top.yaml", model=Nested)
+    assert "inside itself" in messages
 
 
 class Table(Model):

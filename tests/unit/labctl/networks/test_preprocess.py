@@ -34,21 +34,21 @@ def test_as_it_stands_it_changes_nothing() -> None:
 
 
 def test_both_parts_of_a_data_set() -> None:
-    found = Preprocess(average=2).apply(datasets.load("digits"))
-    assert found.x_train.shape == (1437, 16)
-    assert found.x_test.shape == (360, 16)
-    assert found.y_train.shape == (1437,)
+    images_made = Preprocess(average=2).apply(datasets.load("digits"))
+    assert images_made.x_train.shape == (1437, 16)
+    assert images_made.x_test.shape == (360, 16)
+    assert images_made.y_train.shape == (1437,)
 
 
 def test_pixels_that_vary_most_are_kept_and_centred_as_the_training_samples_say() -> None:
     digits = datasets.load("digits")
-    found = Preprocess(pixels=50, centre=True).apply(digits)
+    images_made = Preprocess(pixels=50, centre=True).apply(digits)
     kept = np.argsort(digits.x_train.var(axis=0))[-50:]
     left_out = np.setdiff1d(np.arange(64), kept)
-    assert digits.x_train[:, left_out].var(axis=0).max() < found.x_train.var(axis=0).min()
-    np.testing.assert_allclose(found.x_train.mean(axis=0), np.zeros(50), atol=1e-12)
+    assert digits.x_train[:, left_out].var(axis=0).max() < images_made.x_train.var(axis=0).min()
+    np.testing.assert_allclose(images_made.x_train.mean(axis=0), np.zeros(50), atol=1e-12)
     mean = digits.x_train.mean(axis=0)[np.sort(kept)]
-    np.testing.assert_allclose(found.x_test, digits.x_test[:, np.sort(kept)] - mean)
+    np.testing.assert_allclose(images_made.x_test, digits.x_test[:, np.sort(kept)] - mean)
     with pytest.raises(BenchError, match="65 pixels were asked for; the images have 64"):
         Preprocess(pixels=65).apply(digits)
 

@@ -38,13 +38,13 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_layers_are_counted_from_the_keys(file: Path) -> None:
-    found = load(file)
-    assert (len(found), found.sizes, found.index.tolist(), found.path) == (2, (3, 2, 4), [7, 3], file)
-    assert found.devices[1].dtype == np.uint8
+    loaded = load(file)
+    assert (len(loaded), loaded.sizes, loaded.index.tolist(), loaded.path) == (2, (3, 2, 4), [7, 3], file)
+    assert loaded.devices[1].dtype == np.uint8
 
 
 def test_forward_is_the_formula_written_out(file: Path) -> None:
-    found, arrays = load(file), _arrays()
+    loaded, arrays = load(file), _arrays()
     x = np.asarray(arrays["x_train"])
     scale = np.array([[0.5, 0.8], [1.5, 1.1]])
     for s in range(2):
@@ -56,34 +56,34 @@ def test_forward_is_the_formula_written_out(file: Path) -> None:
                 for j in range(len(bias))
             ]
             a = np.tanh(np.column_stack(columns) / scale[s, k - 1] + bias)
-        np.testing.assert_allclose(found.forward(x, scale)[s], a, rtol=0, atol=1e-14)
+        np.testing.assert_allclose(loaded.forward(x, scale)[s], a, rtol=0, atol=1e-14)
 
 
 def test_scale_is_one_or_per_layer_or_per_solution(file: Path) -> None:
-    found = load(file)
+    loaded = load(file)
     x = np.ones((5, 3))
-    np.testing.assert_array_equal(found.forward(x, 0.7), found.forward(x, np.full((2, 2), 0.7)))
-    np.testing.assert_array_equal(found.forward(x, [0.7, 0.9]), found.forward(x, [[0.7, 0.9]] * 2))
+    np.testing.assert_array_equal(loaded.forward(x, 0.7), loaded.forward(x, np.full((2, 2), 0.7)))
+    np.testing.assert_array_equal(loaded.forward(x, [0.7, 0.9]), loaded.forward(x, [[0.7, 0.9]] * 2))
     for scale in (0.0, -1.0, np.nan, np.ones(3)):
         with pytest.raises(BenchError, match="scale"):
-            found.forward(x, scale)
+            loaded.forward(x, scale)
     with pytest.raises(BenchError, match=r"shape \(5, 2\); expected \(samples, 3\)"):
-        found.forward(np.ones((5, 2)))
+        loaded.forward(np.ones((5, 2)))
 
 
 def test_take_keeps_the_order_asked_for(file: Path) -> None:
-    found = load(file)
-    turned = found.take(np.array([1, 0]))
+    loaded = load(file)
+    turned = loaded.take(np.array([1, 0]))
     assert turned.index.tolist() == [3, 7]
-    np.testing.assert_array_equal(turned.forward(np.ones((4, 3))), found.forward(np.ones((4, 3)))[::-1])
+    np.testing.assert_array_equal(turned.forward(np.ones((4, 3))), loaded.forward(np.ones((4, 3)))[::-1])
 
 
 def test_what_is_saved_comes_back(file: Path, tmp_path: Path) -> None:
-    found = load(file)
-    save(tmp_path / "again.npz", found, x_train=np.ones((4, 3)))
+    loaded = load(file)
+    save(tmp_path / "again.npz", loaded, x_train=np.ones((4, 3)))
     again = load(tmp_path / "again.npz")
     for name in ("devices", "bias"):
-        for a, b in zip(getattr(found, name), getattr(again, name), strict=True):
+        for a, b in zip(getattr(loaded, name), getattr(again, name), strict=True):
             np.testing.assert_array_equal(a, b)
     with np.load(tmp_path / "again.npz") as whole:
         assert whole["x_train"].shape == (4, 3)

@@ -60,12 +60,17 @@ def test_a_training_becomes_a_file_of_solutions(tmp_path: Path) -> None:
     needs_jax()
     seen: list[Progress] = []
     report = train(written(tmp_path), tmp_path / "out.npz", progress=seen.append)
-    found = read_trained(tmp_path / "out.npz")
-    assert found.solutions.sizes == (13, 6, 3)
-    assert found.solutions.index.tolist() == [0, 1, 2]
-    assert found.scale.tolist() == [[1.0, 1.0]] * 3
-    assert (found.data, found.activation, found.preprocess, found.dies) == ("wine", Activation.TANH, Preprocess(), ())
-    assert found.for_die("any") is found
+    result = read_trained(tmp_path / "out.npz")
+    assert result.solutions.sizes == (13, 6, 3)
+    assert result.solutions.index.tolist() == [0, 1, 2]
+    assert result.scale.tolist() == [[1.0, 1.0]] * 3
+    assert (result.data, result.activation, result.preprocess, result.dies) == (
+        "wine",
+        Activation.TANH,
+        Preprocess(),
+        (),
+    )
+    assert result.for_die("any") is result
     assert [p.epoch for p in seen] == [1, 2, 3, 4]
     assert seen[0].seconds_left is None
     assert seen[-1].seconds_left == 0.0
@@ -127,11 +132,11 @@ def test_hardware_aware_keeps_one_network_per_die(tmp_path: Path) -> None:
     report = train(config, tmp_path / "out.npz")
     assert report.dies == ("D0", "D1")
     assert report.accuracy_dies.shape == (2,)
-    found = read_trained(tmp_path / "out.npz")
-    assert found.dies == ("D0", "D1")
-    assert found.for_die("D1").solutions.index.tolist() == [1]
+    result = read_trained(tmp_path / "out.npz")
+    assert result.dies == ("D0", "D1")
+    assert result.for_die("D1").solutions.index.tolist() == [1]
     with pytest.raises(BenchError, match="solutions for D0, D1; none for die D2"):
-        found.for_die("D2")
+        result.for_die("D2")
     assert run.is_dir()
 
 
@@ -149,9 +154,9 @@ def test_published_solutions_have_scale_one(tmp_path: Path) -> None:
     devices = tuple(rng.integers(0, 2, shape).astype(np.uint8) for shape in ((2, 5, 6), (2, 3, 4)))
     bias = (np.zeros((2, 3)), np.ones((2, 2)))
     solutions.save(tmp_path / "s.npz", solutions.Solutions(np.arange(2), devices, bias))
-    found = read_trained(tmp_path / "s.npz")
-    assert found.scale.tolist() == [[1.0, 1.0]] * 2
-    assert (found.data, found.preprocess) == ("", Preprocess())
+    result = read_trained(tmp_path / "s.npz")
+    assert result.scale.tolist() == [[1.0, 1.0]] * 2
+    assert (result.data, result.preprocess) == ("", Preprocess())
 
 
 @pytest.mark.parametrize(
@@ -179,10 +184,10 @@ def test_examples_are_what_they_say(path: Path, tmp_path: Path) -> None:
 def test_shipped_digits_are_as_good_as_they_say(method: str) -> None:
     from labctl.networks import datasets
 
-    found = read_trained(EXAMPLES / f"digits-{method}.npz")
-    data = found.preprocess.apply(datasets.load(found.data))
-    assert (found.solutions.sizes, found.solutions.votes) == ((64, 50, 20), 2)
-    accuracy = found.solutions.accuracy(data.x_test, data.y_test, found.scale)
+    result = read_trained(EXAMPLES / f"digits-{method}.npz")
+    data = result.preprocess.apply(datasets.load(result.data))
+    assert (result.solutions.sizes, result.solutions.votes) == ((64, 50, 20), 2)
+    accuracy = result.solutions.accuracy(data.x_test, data.y_test, result.scale)
     with np.load(EXAMPLES / f"digits-{method}.npz") as file:
         np.testing.assert_allclose(accuracy, file["accuracy_test"])
     assert accuracy.min() > 0.9

@@ -87,9 +87,11 @@ def test_what_is_no_map_is_refused_with_what_was_found(text, words):
 
 
 def test_a_refused_grid_of_bins_is_told_what_would_be_read():
-    told = "write it as a table, a die per line under the heading x,y,bin, or as a grid of X for a die and . for no die"
+    advice = (
+        "write it as a table, a die per line under the heading x,y,bin, or as a grid of X for a die and . for no die"
+    )
     for text in ("A,4,.\n", ".,4,7\n.,5,7\n", ".,1,2\n1,5,5\n2,5,5\n", ".,X\nX,-\n"):
-        assert refusal(text).endswith(told)
+        assert refusal(text).endswith(advice)
 
 
 @pytest.mark.parametrize("mark", "xX*#")
@@ -103,10 +105,10 @@ def test_dies_of_one_mark_are_a_grid_wherever_they_stand(mark):
 def test_bins_of_one_kind_in_the_shape_of_a_wafer_are_a_grid(none, good, bad):
     wafer = ["..11..", ".1171.", ".1111.", "..11.."]
     text = "\n".join(",".join({".": none, "1": good, "7": bad}[mark] for mark in row) for row in wafer)
-    found = parse_csv(text).places
-    assert [(p.x, p.y) for p in found] == [(x, y) for y, row in enumerate(wafer) for x in range(6) if row[x] != "."]
-    assert [(p.x, p.y) for p in found if p.bin == bad] == [(3, 1)]
-    assert {p.bin for p in found} == {good, bad}
+    parsed = parse_csv(text).places
+    assert [(p.x, p.y) for p in parsed] == [(x, y) for y, row in enumerate(wafer) for x in range(6) if row[x] != "."]
+    assert [(p.x, p.y) for p in parsed if p.bin == bad] == [(3, 1)]
+    assert {p.bin for p in parsed} == {good, bad}
 
 
 def test_half_a_wafer_is_one():

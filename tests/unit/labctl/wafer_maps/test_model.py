@@ -35,30 +35,30 @@ def g85(kind="Decimal", *, rows=None, device="", inside="", namespace=' xmlns="h
     )
 
 
-def spots(found):
-    return [(p.x, p.y) for p in found.places]
+def spots(wafer_map):
+    return [(p.x, p.y) for p in wafer_map.places]
 
 
 # -- CSV
 
 
 def test_a_table_of_places_may_have_bins_names_and_exclusions():
-    found = parse_csv("Y; X; bin; exclude; name\n2; 4; 1; ; D1\n2; 5; 7; scratched; D2\n3; -1; ; yes; \n")
-    assert found.places == (
+    wafer_map = parse_csv("Y; X; bin; exclude; name\n2; 4; 1; ; D1\n2; 5; 7; scratched; D2\n3; -1; ; yes; \n")
+    assert wafer_map.places == (
         Place(4, 2, "D1", "1"),
         Place(5, 2, "D2", "7", "excluded by the map: scratched"),
         Place(-1, 3, "x-1y3", "", "excluded by the map"),
     )
-    assert list(found.excluded) == ["D2", "x-1y3"]
+    assert list(wafer_map.excluded) == ["D2", "x-1y3"]
 
 
 def test_a_grid_of_marks_is_read_from_the_top():
-    found = parse_csv(",,X,\nX,X,.,X\n.,,X,X\n")
-    assert spots(found) == [(2, 0), (0, 1), (1, 1), (3, 1), (2, 2), (3, 2)]
-    assert {p.bin for p in found.places} == {""}
-    found = parse_csv(".,7,1,.,.\n1,1,1,1,.\n")
-    assert spots(found) == [(1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 1)]
-    assert [p.bin for p in found.places] == ["7", "1", "1", "1", "1", "1"]
+    wafer_map = parse_csv(",,X,\nX,X,.,X\n.,,X,X\n")
+    assert spots(wafer_map) == [(2, 0), (0, 1), (1, 1), (3, 1), (2, 2), (3, 2)]
+    assert {p.bin for p in wafer_map.places} == {""}
+    wafer_map = parse_csv(".,7,1,.,.\n1,1,1,1,.\n")
+    assert spots(wafer_map) == [(1, 0), (2, 0), (0, 1), (1, 1), (2, 1), (3, 1)]
+    assert [p.bin for p in wafer_map.places] == ["7", "1", "1", "1", "1", "1"]
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,10 @@ def test_a_wrong_csv_is_refused_with_its_line(text, words):
 @pytest.mark.parametrize("kind", ROWS)
 @pytest.mark.parametrize("namespace", ["", ' xmlns="http://www.semi.org"', ' xmlns:semi="http://www.semi.org"'])
 def test_every_kind_of_bin_gives_the_same_places(kind, namespace):
-    found = parse_g85(g85(kind, namespace=namespace))
-    assert spots(found) == [(1, 0), (2, 0), (0, 1), (1, 1)]
-    assert [int(p.bin, 16) for p in found.places] == [1, 7, 1, 1]
-    assert (found.wafer, found.lot, found.notch) == ("W07", "L3", None)
+    wafer_map = parse_g85(g85(kind, namespace=namespace))
+    assert spots(wafer_map) == [(1, 0), (2, 0), (0, 1), (1, 1)]
+    assert [int(p.bin, 16) for p in wafer_map.places] == [1, 7, 1, 1]
+    assert (wafer_map.wafer, wafer_map.lot, wafer_map.notch) == ("W07", "L3", None)
 
 
 def test_elements_with_a_prefix_are_known():
@@ -127,9 +127,9 @@ def test_elements_with_a_prefix_are_known():
 
 def test_bins_of_quality_null_are_no_dies_and_the_others_are_kept():
     bins = '<Bin BinCode="007" BinQuality="NULL"/><Bin BinCode="1" BinQuality="Pass"/>'
-    found = parse_g85(g85(inside=bins))
-    assert spots(found) == [(1, 0), (0, 1), (1, 1)]
-    assert found.quality == {"7": "null", "1": "pass"}
+    wafer_map = parse_g85(g85(inside=bins))
+    assert spots(wafer_map) == [(1, 0), (0, 1), (1, 1)]
+    assert wafer_map.quality == {"7": "null", "1": "pass"}
 
 
 @pytest.mark.parametrize(
@@ -144,9 +144,9 @@ def test_bins_of_quality_null_are_no_dies_and_the_others_are_kept():
     ],
 )
 def test_the_map_is_turned_to_the_notch_on_the_chuck(notch, expected):
-    found = parse_g85(g85(device='Orientation="90"'), MapReading(notch=notch))
-    assert found.notch == notch
-    assert [(p.x, p.y, p.bin) for p in found.places] == expected
+    wafer_map = parse_g85(g85(device='Orientation="90"'), MapReading(notch=notch))
+    assert wafer_map.notch == notch
+    assert [(p.x, p.y, p.bin) for p in wafer_map.places] == expected
 
 
 @pytest.mark.parametrize(
@@ -158,18 +158,18 @@ def test_the_map_is_turned_to_the_notch_on_the_chuck(notch, expected):
 )  # fmt: skip
 def test_the_reference_device_moves_the_map_to_where_the_prober_has_it(origin, x, y, first):
     inside = f'<ReferenceDevice ReferenceDeviceX="{x}" ReferenceDeviceY="{y}"/>'
-    found = parse_g85(
+    wafer_map = parse_g85(
         g85(device=f'OriginLocation="{origin}"', inside=inside), MapReading(reference=(12, 40), first=first)
     )
-    assert [(p.x, p.y) for p in found.places if p.bin == "7"] == [(12, 40)]
-    assert spots(found) == [(11, 40), (12, 40), (10, 41), (11, 41)]
+    assert [(p.x, p.y) for p in wafer_map.places if p.bin == "7"] == [(12, 40)]
+    assert spots(wafer_map) == [(11, 40), (12, 40), (10, 41), (11, 41)]
 
 
 def test_a_reference_from_the_centre_counts_from_the_middle_die():
     inside = '<ReferenceDevice ReferenceDeviceX="1" ReferenceDeviceY="-1"/>'
     text = g85(rows=["255 001 007", "001 001 255", "255 001 255"], device='OriginLocation="0"', inside=inside)
-    found = parse_g85(text.replace('Rows="2"', 'Rows="3"'), MapReading(reference=(0, 0)))
-    assert [(p.x, p.y) for p in found.places if p.bin == "7"] == [(0, 0)]
+    wafer_map = parse_g85(text.replace('Rows="2"', 'Rows="3"'), MapReading(reference=(0, 0)))
+    assert [(p.x, p.y) for p in wafer_map.places if p.bin == "7"] == [(0, 0)]
     with pytest.raises(BenchError, match="OriginLocation is the centre, and a map of 3 x 2 has none"):
         parse_g85(g85(device='OriginLocation="0"', inside=inside), MapReading(reference=(0, 0)))
 
@@ -177,8 +177,8 @@ def test_a_reference_from_the_centre_counts_from_the_middle_die():
 def test_reference_and_notch_go_together():
     inside = '<ReferenceDevice ReferenceDeviceX="3" ReferenceDeviceY="1"/>'
     text = g85(device='OriginLocation="2" Orientation="0"', inside=inside)
-    found = parse_g85(text, MapReading(reference=(5, 5), notch=90))
-    assert [(p.x, p.y, p.bin) for p in found.places] == [(4, 3, "1"), (4, 4, "1"), (5, 4, "1"), (5, 5, "7")]
+    wafer_map = parse_g85(text, MapReading(reference=(5, 5), notch=90))
+    assert [(p.x, p.y, p.bin) for p in wafer_map.places] == [(4, 3, "1"), (4, 4, "1"), (5, 4, "1"), (5, 5, "7")]
 
 
 ENTITY = '<!DOCTYPE Map [<!ENTITY a "aaaa">]>'
@@ -229,15 +229,15 @@ def test_bytes_in_another_encoding_are_read():
 
 
 def test_our_bins_come_back_from_the_g85_that_we_write():
-    found = parse_g85(g85(device='Orientation="90"'))
-    text = write_g85(found, {"x1y0": 1, "x2y0": 3, "x1y1": 1})
+    wafer_map = parse_g85(g85(device='Orientation="90"'))
+    text = write_g85(wafer_map, {"x1y0": 1, "x2y0": 3, "x1y1": 1})
     again = parse_g85(text.encode(), MapReading(reference=(1, 0)))
     assert [(p.x, p.y, p.bin) for p in again.places] == [(1, 0, "1"), (2, 0, "3"), (1, 1, "1")]
     assert (again.wafer, again.lot, again.notch, again.quality) == ("W07", "L3", 90, {"1": "pass", "3": "fail"})
     bins = ElementTree.fromstring(text.encode()).iter("{http://www.semi.org}Bin")
     assert [(b.get("BinCode"), b.get("BinCount")) for b in bins] == [("001", "2"), ("003", "1")]
     with pytest.raises(BenchError, match="bin 255 asked for"):
-        write_g85(found, {"x1y0": 255})
+        write_g85(wafer_map, {"x1y0": 255})
 
 
 # -- leaving dies out, and the wafer file
@@ -265,8 +265,8 @@ def test_dies_are_left_out_by_place_name_bin_and_quality(how, expected):
 
 
 def test_every_exclusion_has_its_reason():
-    found = BINNED.without(["a"], ["7"], []).excluded
-    assert found == {
+    wafer_map = BINNED.without(["a"], ["7"], []).excluded
+    assert wafer_map == {
         "a": "excluded by the campaign", "c": "excluded by the map", "d": "bin 9 of the map is not included",
     }  # fmt: skip
     with pytest.raises(BenchError, match="there is no die 'x9y9' to exclude; the map has a to d"):
@@ -286,28 +286,28 @@ def entry(folder: Path, **more) -> WaferEntry:
 
 
 def test_a_wafer_file_names_its_map_relative_to_itself(tmp_path):
-    said = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n", "x,y,name,bin\n10,4,N1,1\n11,4,N2,5\n")
-    found = lay_out(entry(tmp_path, exclude_bins=[5]), said)
-    assert found.wafer.names == ("W3-N1", "W3-N2")
-    assert found.wafer.place("W3-N2") == (11, 4)
-    assert found.excluded == {"W3-N2": "bin 5 of the map is excluded"}
-    assert found.source is not None
-    assert found.source.path == tmp_path / "lot.csv"
-    assert found.source.raw.startswith(b"x,y,name")
+    described = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n", "x,y,name,bin\n10,4,N1,1\n11,4,N2,5\n")
+    wafer_map = lay_out(entry(tmp_path, exclude_bins=[5]), described)
+    assert wafer_map.wafer.names == ("W3-N1", "W3-N2")
+    assert wafer_map.wafer.place("W3-N2") == (11, 4)
+    assert wafer_map.excluded == {"W3-N2": "bin 5 of the map is excluded"}
+    assert wafer_map.source is not None
+    assert wafer_map.source.path == tmp_path / "lot.csv"
+    assert wafer_map.source.raw.startswith(b"x,y,name")
 
 
 def test_a_wafer_file_may_name_g85(tmp_path):
     text = "name: W3\nmap_file: lot.xml\nmap_reading: {notch: 0}\n"
-    said = wafer_file(tmp_path, text, g85(device='Orientation="90"'), "lot.xml")
-    assert lay_out(entry(tmp_path), said).wafer.names == ("W3-x0y0", "W3-x0y1", "W3-x1y1", "W3-x1y2")
+    described = wafer_file(tmp_path, text, g85(device='Orientation="90"'), "lot.xml")
+    assert lay_out(entry(tmp_path), described).wafer.names == ("W3-x0y0", "W3-x0y1", "W3-x1y1", "W3-x1y2")
 
 
 def test_a_drawn_map_is_left_out_of_by_full_name_too(tmp_path):
-    said = wafer_file(tmp_path, "name: W3\nmap: [.XX, XXX]\n")
-    found = lay_out(entry(tmp_path, exclude=["W3-x1y0", "x0y1"]), said)
-    assert found.excluded == dict.fromkeys(("W3-x1y0", "W3-x0y1"), "excluded by the campaign")
-    assert found.source is None
-    assert len(found.wafer.names) == 5
+    described = wafer_file(tmp_path, "name: W3\nmap: [.XX, XXX]\n")
+    wafer_map = lay_out(entry(tmp_path, exclude=["W3-x1y0", "x0y1"]), described)
+    assert wafer_map.excluded == dict.fromkeys(("W3-x1y0", "W3-x0y1"), "excluded by the campaign")
+    assert wafer_map.source is None
+    assert len(wafer_map.wafer.names) == 5
 
 
 @pytest.mark.parametrize(
@@ -328,12 +328,12 @@ def test_a_wrong_wafer_file_is_refused(tmp_path, text, map_text, words):
 
 
 def test_a_map_that_is_no_text_is_refused(tmp_path):
-    said = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n")
+    described = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n")
     (tmp_path / "lot.csv").write_bytes(b"x,y\n1,\xff\n")
     with pytest.raises(
         BenchError, match=r"lot.csv:2: found the byte 0xff, expected a map as CSV in UTF-8 or as SEMI G85 XML"
     ):
-        lay_out(entry(tmp_path), said)
+        lay_out(entry(tmp_path), described)
 
 
 # -- the documentation
@@ -348,14 +348,14 @@ def blocks(language):
 
 def test_the_files_of_the_documentation_are_read(tmp_path):
     with_map, night, with_fiducials = blocks("yaml")
-    said = wafer_file(tmp_path, with_map, *blocks("csv"))
-    assert [(p.name, p.excluded) for p in lay_out(entry(tmp_path), said).map.places] == [
+    described = wafer_file(tmp_path, with_map, *blocks("csv"))
+    assert [(p.name, p.excluded) for p in lay_out(entry(tmp_path), described).map.places] == [
         ("A", ""),
         ("B", "excluded by the map: scratched"),
     ]
     assert [f.name for f in wafer_file(tmp_path, with_fiducials).fiducials] == ["x0y0", "x3y1", "x1y0"]
     (tmp_path / "die.yaml").write_text("", encoding="utf-8")
-    found = yaml.safe_load(night)["wafer"]
-    read = WaferEntry.model_validate({**found, "file": tmp_path, "die": tmp_path}, context={"file": True})
+    wafer_map = yaml.safe_load(night)["wafer"]
+    read = WaferEntry.model_validate({**wafer_map, "file": tmp_path, "die": tmp_path}, context={"file": True})
     assert read.exclude_bins == (7, "fail")
     assert [(s.name, s.x, s.y) for s in read.subsites] == [("a", 0, 0), ("b", 250e-6, -120e-6)]

@@ -37,10 +37,10 @@ def test_a_cell_is_its_two_conductances_between_those_of_the_mean_good_cell() ->
     defect[0, 0] = [Defect.SHORT, Defect.STUCK_AP, Defect.SHORT]
     g_p[0, 1, :2], g_ap[0, 1, :2] = [1e-9, np.nan], [1e-9, 2e-4]
     defect[0, 1, :2] = [Defect.OPEN, Defect.UNREADABLE]
-    found = DieSurvey("D", g_p, g_ap, defect).cells
+    outcome = DieSurvey("D", g_p, g_ap, defect).cells
     # the short without a reading is taken for as good a conductor as the one that has one
     expected = [[[44, 44], [0, 0], [44, 44]], [[-1, -1], [-1, 0], [1, 0]]]
-    np.testing.assert_allclose(found[0], expected, atol=1e-5)
+    np.testing.assert_allclose(outcome[0], expected, atol=1e-5)
 
 
 def test_surveys_that_say_nothing_are_refused() -> None:
@@ -68,11 +68,11 @@ def test_maps_follow_the_tiling() -> None:
 
 def test_population_keeps_rates_and_takes_of_every_die() -> None:
     dies = [survey(f"D{k}", shorts=0.2, seed=k) for k in range(4)]
-    found = population(dies)
-    assert found.shape == (3200, 2)
-    assert (found[:, 0] > 5).mean() == pytest.approx(defect_rates(dies)["short"])
+    outcome = population(dies)
+    assert outcome.shape == (3200, 2)
+    assert (outcome[:, 0] > 5).mean() == pytest.approx(defect_rates(dies)["short"])
     assert sum(defect_rates(dies).values()) == pytest.approx(1.0)
-    np.testing.assert_array_equal(population(dies, at_most=1300), found[::3])
+    np.testing.assert_array_equal(population(dies, at_most=1300), outcome[::3])
 
 
 def test_recipe_says_shapes_and_scales() -> None:
@@ -126,22 +126,22 @@ def test_networks_learn_and_the_best_epoch_is_kept() -> None:
     trainer, data = wine()
     start = trainer.result().accuracy_on(data.x_train, data.y_train)
     seen = np.array([trainer.step() for _ in range(120)])
-    found = trainer.result()
-    np.testing.assert_allclose(found.accuracy, seen.max(axis=0))
-    np.testing.assert_allclose(found.accuracy_on(data.x_train, data.y_train), found.accuracy)
-    assert (found.accuracy > 0.9).all()
-    assert (found.accuracy > start).all()
-    assert found.scale.tolist() == [[1.0, 1.0]] * 3
-    assert set(np.unique(found.weights[0])) == {-1.0, 0.0, 1.0}
+    outcome = trainer.result()
+    np.testing.assert_allclose(outcome.accuracy, seen.max(axis=0))
+    np.testing.assert_allclose(outcome.accuracy_on(data.x_train, data.y_train), outcome.accuracy)
+    assert (outcome.accuracy > 0.9).all()
+    assert (outcome.accuracy > start).all()
+    assert outcome.scale.tolist() == [[1.0, 1.0]] * 3
+    assert set(np.unique(outcome.weights[0])) == {-1.0, 0.0, 1.0}
 
 
 def test_scale_is_learned_and_binary_has_no_zero() -> None:
     recipe = Recipe(sizes=(13, 6, 3), epochs=5, batch=148, levels=Levels.BINARY, activation=Activation.SIGN)
     trainer, data = wine(recipe=recipe)
-    found = trained(trainer)
-    assert set(np.unique(found.weights[0])) == {-1.0, 1.0}
-    assert (found.scale != np.array(recipe.initial_scales)).all()
-    np.testing.assert_allclose(found.accuracy_on(data.x_train, data.y_train, sign=True), found.accuracy)
+    outcome = trained(trainer)
+    assert set(np.unique(outcome.weights[0])) == {-1.0, 1.0}
+    assert (outcome.scale != np.array(recipe.initial_scales)).all()
+    np.testing.assert_allclose(outcome.accuracy_on(data.x_train, data.y_train, sign=True), outcome.accuracy)
 
 
 def test_a_seed_gives_the_same_network_again() -> None:
@@ -151,13 +151,13 @@ def test_a_seed_gives_the_same_network_again() -> None:
     assert not np.array_equal(first.weights[0][0], first.weights[0][1])
 
 
-@pytest.mark.parametrize("told", ["nothing", "a map", "a population"])
-def test_a_checkpoint_goes_on_where_it_stopped(told: str) -> None:
+@pytest.mark.parametrize("source", ["nothing", "a map", "a population"])
+def test_a_checkpoint_goes_on_where_it_stopped(source: str) -> None:
     recipe = SMALL.model_copy(update={"epochs": 4, "maps": 2, "judged_maps": 3})
     given: dict[str, Any] = {}
-    if told == "a map":
+    if source == "a map":
         given["cells"] = [np.random.default_rng(1).normal(size=(2, *shape, 2)) for shape in recipe.shapes]
-    if told == "a population":
+    if source == "a population":
         given["population"] = population([survey(shorts=0.05)])
     whole = trained(wine(2, recipe, **given)[0])
     stopped, _ = wine(2, recipe, **given)
@@ -179,8 +179,8 @@ IMAGES = Recipe(sizes=(64, 30, 10), epochs=25, batch=128, rate=0.02, maps=1)
 def maps(recipe: Recipe, dies: list[DieSurvey]) -> list[FloatArray]:
     """Per layer (dies, n_in, 2 n_out, 2)."""
     kernels, rows, cols = dies[0].g_p.shape
-    found = [layer_cells(s.cells, Tiling(recipe.shapes, Geometry(kernels, rows, cols))) for s in dies]
-    return [np.stack(layer) for layer in zip(*found, strict=True)]
+    outcome = [layer_cells(s.cells, Tiling(recipe.shapes, Geometry(kernels, rows, cols))) for s in dies]
+    return [np.stack(layer) for layer in zip(*outcome, strict=True)]
 
 
 def test_knowing_the_cells_helps_on_the_die_and_their_statistics_on_others() -> None:
