@@ -180,5 +180,5 @@ def test_a_unit_test_lies_where_its_module_lies(file: Path) -> None:
     names = {"_".join(words[:n]) for n in range(1, len(words) + 1)}
     folder = ROOT / file.parent
     modules = {path.stem.lstrip("_") for path in folder.glob("*.py")} - {"init__"}
-    modules |= {path.parent.name for path in folder.glob("*/__init__.py")}
+    modules |= {folder.name, *(path.parent.name for path in folder.glob("*/__init__.py"))}
     assert names & modules, f"no module of {file.parent} is the subject of {file.name}"
