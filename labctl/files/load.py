@@ -96,7 +96,7 @@ def read(
     read_ = document.read(given)
     if read_.root is None:
         raise _refusal(read_.problems)
-    work = _Reader(read_.root, list(read_.problems))
+    work = _Loading(read_.root, list(read_.problems))
     if change is not None:
         work.lay_over(change)
     pending = work.put(overrides)
@@ -129,7 +129,7 @@ class _Lenient(GenerateJsonSchema):
         return {}
 
 
-class _Reader:
+class _Loading:
     """The tree on its way to the model."""
 
     def __init__(self, root: Node, problems: list[Problem]) -> None:

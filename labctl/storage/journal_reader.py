@@ -172,9 +172,11 @@ class JournalReader:
 
     @property
     def last(self) -> Entry:
-        """The last committed row, without its body."""
+        """The last committed row, without its body. Raises StorageError if there is none yet."""
         with storage(self.path, "read the journal"):
             columns = self._db.execute(f"SELECT {', '.join(COLUMNS)} FROM log ORDER BY seq DESC LIMIT 1").fetchone()
+        if columns is None:
+            raise StorageError(f"{self.path}: the journal has no row yet; it is being made, or its process was killed")
         row = self._checked(columns)
         return Entry(row.seq, row.stage, row.kind or row.what, None, Stamp(row.utc, row.monotonic))
 

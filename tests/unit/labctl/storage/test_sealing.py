@@ -73,9 +73,9 @@ import pathlib, threading
 from labctl.storage.sealing import Sealer
 sealer = Sealer()
 sealer.seal(pathlib.Path({str(run)!r}), "A")
-print(sealer._child.process.pid, flush=True)
 sealer._child.orders.write({json.dumps(["seal", str(run), "B"])!r} + "\\n")
 sealer._child.orders.flush()
+print(sealer._child.process.pid, flush=True)
 threading.Event().wait()
 """
     process = subprocess.Popen([sys.executable, "-c", owner], stdout=subprocess.PIPE, text=True)
