@@ -13,6 +13,10 @@ from labctl.core.instrument import Prober
 from labctl.core.units import Ohm
 
 
+OPEN: Ohm = 1e8
+"""[?] From here on nothing conducts: at the voltage of the contact check it is 150 pA."""
+
+
 @dataclass(frozen=True)
 class Touchdown:
     """A touch that holds.
@@ -103,9 +107,9 @@ def touch_down(
 
 
 def ohms(value: Ohm) -> str:
-    """Return a resistance as text.
+    """Return a resistance as text; what carries no more than the noise of the sources is open.
 
     >>> ohms(2400.0), ohms(float("inf"))
     ('2.4 kohm', 'open')
     """
-    return "open" if value == float("inf") else f"{value / 1e3:.3g} kohm"
+    return "open" if value >= OPEN else f"{value / 1e3:.3g} kohm"

@@ -141,9 +141,11 @@ class VisaTransport(LineTransport):
 
     def _require_host(self) -> None:
         """Raise InstrumentError if nobody knows the host of the address; pyvisa-py would leave a socket open."""
-        address = re.match(r"TCPIP\d*::([^:\[\]]+)::", self._name, re.IGNORECASE)
+        address = re.match(r"TCPIP\d*::([^:\[\],]+)", self._name, re.IGNORECASE)
+        if address is None:
+            return
         try:
-            socket.getaddrinfo(address[1].partition(",")[0] if address else None, 0)
+            socket.getaddrinfo(address[1], None)
         except OSError as error:
             raise InstrumentError(f"nobody listens at {self._name}: {error.strerror or error}") from error
 
