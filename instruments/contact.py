@@ -12,7 +12,6 @@ from labctl.core.errors import ContactError
 from labctl.core.instrument import Prober
 from labctl.core.units import Ohm
 
-
 OPEN: Ohm = 1e8
 """[?] From here on nothing conducts: at the voltage of the contact check it is 150 pA."""
 
