@@ -15,7 +15,7 @@ def describe(wafer_map: WaferMap, source: str) -> Iterator[str]:
     A map that is larger than `WIDE` by `HIGH` is drawn with one mark for several places: X if a die is among them.
 
     >>> from labctl.csvmap import parse_csv
-    >>> for line in describe(parse_csv(".,1\\n7,1"), "lot.csv"):
+    >>> for line in describe(parse_csv("x,y,bin\\n1,0,1\\n0,1,7\\n1,1,1"), "lot.csv"):
     ...     print(line)
     map lot.csv: 3 dies, x 0 to 1, y 0 to 1; bin 1: 2, bin 7: 1
       .X
