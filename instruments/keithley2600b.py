@@ -232,7 +232,11 @@ class Keithley2600B:
     def _script(self, lines: Sequence[str], seconds: Second) -> list[str]:
         """Run `lines` as the body of a script that has `seconds` by the instrument's timer and ends cold."""
         body = [f"mtj_run({number(seconds)},function(r)", *lines, "end)"]
-        return self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
+        try:
+            return self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
+        except BaseException:
+            self._apertures.clear()  # which of its apertures were set is unknown
+            raise
 
     def emergency_off(self) -> dict[str, ChannelState]:
         """Abort, 0 V and off on every channel that the instrument has, on a fresh connection; then verify it.
@@ -283,7 +287,8 @@ class Keithley2600B:
                 if rate and self._tsp.numbers(f"{channel}.source.output", 1) != [0.0]:
                     seconds = 2 * max(self._data.ranges_v) / rate
                     with contextlib.suppress(Refused):
-                        self._tsp.script([RAMP, f"mtj_ramp({channel},0,{number(rate * RAMP_STEP)})"], extra=seconds)
+                        ramp = f"mtj_ramp({channel},{number(rate * RAMP_STEP)},{number(seconds)})"
+                        self._tsp.script([RAMP, ramp], extra=seconds)
                 for text in (f"{channel}.source.levelv=0", f"{channel}.source.leveli=0", f"{channel}.source.output=0"):
                     with contextlib.suppress(Refused):
                         self._tsp.set(text)

@@ -12,10 +12,15 @@ TOLERANCE = 1e-3
 """Relative difference at which a setting that was read back is not the one that was sent."""
 
 RAMP = (
-    "function mtj_ramp(s,v,d) local p=s.source.levelv local n=math.ceil(math.abs(v-p)/d) "
-    f"for k=1,n-1 do s.source.levelv=p+(v-p)*k/n delay({number(RAMP_STEP)}) end s.source.levelv=v end"
+    "function mtj_ramp(s,d,t) timer.reset() local p=s.source.levelv local n=math.ceil(math.abs(p)/d) "
+    "local o,e=pcall(function() for k=1,n-1 do if timer.measure.t()>t then break end "
+    f"s.source.levelv=p-p*k/n delay({number(RAMP_STEP)}) end end) "
+    "s.source.levelv=0 s.source.output=0 if not o then error(e,0) end end"
 )
-"""Ramp of `off`, which needs no function that was defined before."""
+"""Ramp to 0 V in at most `t` s by the instrument's timer, then off: whether or not the link outlives it.
+
+`off` sends it; it needs no function that was defined before.
+"""
 
 _TIME = (
     "function mtj_in(d) if timer.measure.t()+d>mtj_t then "

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from instruments.keithley2600b import SLACK, Keithley2600B
 from instruments.transport import BytesTransport
-from instruments.tsp import Refused
+from instruments.tsp import Refused, Tsp
 from labctl.core.errors import InstrumentError
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, Watch
 from sim_backend.emulators.k2600 import K2600
@@ -174,3 +174,30 @@ def test_an_instrument_that_forgot_its_functions_energises_nothing():
         wired.driver.run([Level("smua", 0.1)])
     assert not any(drives)
     wired.assert_cold()
+
+
+@pytest.mark.parametrize("slower", [1, 1000])
+def test_the_ramp_of_off_ends_at_0_v_and_off_in_its_time_even_if_its_link_is_lost(monkeypatch, slower):
+    wired = Wired()
+    wired.say("smua.source.levelv=0.5")
+    levels, inner, script = [], wired.world.advance, Tsp.script
+
+    def advance(seconds):
+        levels.append(wired.levels[0])
+        inner(slower * seconds)
+
+    def lost(tsp, command, **options):
+        if not isinstance(command, str):  # the ramp, whose answer is lost, as all that would follow it
+            script(tsp, command, **options)
+        raise InstrumentError("the link is lost")
+
+    monkeypatch.setattr(Tsp, "script", lost)
+    monkeypatch.setattr(Tsp, "set", lost)
+    wired.world.advance = advance
+    begin = wired.world.now
+    wired.driver.off(rate=0.5)  # verified, although no command came after the ramps
+    took = wired.world.now - begin  # some seconds of steps and statements, or 160 s instead of a thousand times that
+    assert 1 < took < 10 if slower == 1 else 160 < took < 180, "the instrument's own timer ends it"
+    assert any(0 < level < 0.5 for level in levels), "it is a ramp"
+    settings = [wired.instrument.smus[c].set for c in CHANNELS]
+    assert [(s.levelv, s.output) for s in settings] == [(0.0, 0)] * 2
