@@ -113,7 +113,7 @@ def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     said = []
     with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_port=0
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_port=0
     ) as cluster:
         ways = RunOptions(1, f"dask={cluster.scheduler_address}", lambda *message: said.append(message))
         monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
@@ -181,7 +181,7 @@ def test_a_die_whose_cluster_worker_is_killed_goes_on_elsewhere(wafer, alone, tm
     folder = tmp_path / "run"
     with (
         distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, scheduler_port=0
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_port=0
         ) as cluster,
         distributed.Client(cluster, set_as_default=False) as client,
         on_cluster(wafer, folder, cluster.scheduler_address) as process,
@@ -220,7 +220,7 @@ def test_a_scheduler_that_is_killed_ends_the_run_with_3_and_it_goes_on_without(w
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     folder, told = tmp_path / "run", tmp_path / "scheduler.json"
     options = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    where = ["--scheduler-file", str(told), "--no-dashboard"]
+    where = ["--scheduler-file", str(told), "--dashboard-address", ":0"]
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0"]
     scheduler = subprocess.Popen([*command, *where], **options)
     worker = None
