@@ -22,6 +22,7 @@ from typing import Any, Protocol
 from labctl.batch.requests import GoFile
 from labctl.core.body import Body
 from labctl.core.errors import LabError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
@@ -37,14 +38,14 @@ class Lost:
     """A die whose worker died or lost its bench.
 
     Args:
-        code: 0 if the worker died; an exit code if the bench cannot be reached or was not left safe.
+        code: GOOD if the worker died; an exit code if the bench cannot be reached or was not left safe.
         logged: the run's journal has it already.
         gone: no worker is left for another die.
     """
 
     die: str
     reason: str
-    code: int = 0
+    code: int = ExitCode.GOOD
     logged: bool = False
     gone: bool = False
 
@@ -196,9 +197,11 @@ class PoolExecutor:
             elif not isinstance(error, _Gone):
                 ended.append(Lost(die, f"its worker died: {str(error) or type(error).__name__}"))
             else:
-                ended.append(Lost(die, str(error), 3, gone=True))
+                ended.append(Lost(die, str(error), ExitCode.STOPPED, gone=True))
         if gone is not None or any(isinstance(error, BrokenExecutor) for error in errors.values()):
-            beside = Lost("", "a worker beside it died") if gone is None else Lost("", str(gone), 3, gone=True)
+            beside = Lost("", "a worker beside it died")
+            if gone is not None:
+                beside = Lost("", str(gone), ExitCode.STOPPED, gone=True)
             ended += [replace(beside, die=die) for die in self._futures.values()]
             self._futures.clear()
             self._end(broken=True)

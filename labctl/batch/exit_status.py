@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 
 from labctl.core.die_state import FINAL, State
-from labctl.core.exit_codes import GRAVITY, gravest
-from labctl.core.outcome import Status
+from labctl.core.exit_codes import GRAVITY, ExitCode, Status, gravest
 from labctl.storage.run_log import RunState
+
+_OF_VISITS: frozenset[int] = frozenset({ExitCode.STORAGE, ExitCode.NOT_OFF, ExitCode.BUG})
+"""Codes of a visit of the reference die that count for the run; else the visit is judged by its drift."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class Ending:
     @property
     def status(self) -> Status:
         """Success, abort or fail, by the exit code."""
-        return Status.SUCCESS if self.code in (0, 1) else Status.ABORT if self.code in (3, 4) else Status.FAIL
+        return ExitCode(self.code).status
 
     def graver(self, other: "Ending") -> bool:
         """Return whether this ending is graver than the other."""
@@ -27,18 +29,18 @@ class Ending:
     @classmethod
     def of(cls, state: RunState, cause: "Ending | None") -> "Ending":
         """Return how a run in `state` ended; `cause` is why it ended early, None if nothing was left to do."""
-        codes = {0} if cause is None else {cause.code}
+        codes: set[int] = {ExitCode.GOOD} if cause is None else {cause.code}
         for die in state.dies.values():
             last = die.last
             if die.state is State.SKIPPED:
                 continue
-            if die.golden:  # judged by its drift; but storage, a live bench and bugs count
-                codes |= {last.exit_code} & {5, 6, 70} if last is not None else set()
+            if die.golden:
+                codes |= _OF_VISITS & {last.exit_code} if last is not None else set()
                 continue
             if last is not None:
                 codes.add(last.exit_code)
                 if die.state in FINAL and last.hard != 1:
-                    codes.add(1)
+                    codes.add(ExitCode.OTHER_BIN)
             if die.state not in FINAL and die.state is not State.ERROR and cause is None:
-                codes.add(4)
+                codes.add(ExitCode.OPERATOR)
         return cls(gravest(codes), cause.text if cause else "")

@@ -20,6 +20,7 @@ from labctl.batch.requests import STOPPED, GoFile, Request, take
 from labctl.batch.session_guard import Guard
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.storage.latch import Latch
 from labctl.storage.run_log import DieState, Runlog
@@ -118,7 +119,7 @@ class Scheduler:
     def stop(self) -> None:
         """End at the next safe point; may be called by a signal handler."""
         self._go_file.stop()
-        self.ending = self.ending or Ending(4, STOPPED)
+        self.ending = self.ending or Ending(ExitCode.OPERATOR, STOPPED)
 
     def hurry(self) -> None:
         """End at once."""
@@ -143,9 +144,9 @@ class Scheduler:
         self._switched_off = True
         self.log.write("asked", what="off", die="", by=latch.by, reason=latch.reason)
         self._go_file.stop()
-        if self.ending is None or self.ending.code == 4:
-            self.ending = Ending(4, str(latch))
-        self._end(Ending(4, str(latch)))
+        if self.ending is None or self.ending.code == ExitCode.OPERATOR:
+            self.ending = Ending(ExitCode.OPERATOR, str(latch))
+        self._end(Ending(ExitCode.OPERATOR, str(latch)))
         self._executor.hurry()
 
     def _take_request(self, request: Request) -> None:
@@ -153,7 +154,8 @@ class Scheduler:
         if request.what == "stop":
             self.stop()
             if not self._switched_off:
-                self.ending = replace(self.ending or Ending(4, STOPPED), text=f"{STOPPED}: {request.by}")
+                ending = self.ending or Ending(ExitCode.OPERATOR, STOPPED)
+                self.ending = replace(ending, text=f"{STOPPED}: {request.by}")
         elif request.what == "skip" and request.die in self._active:
             self._skipping[request.die] = request
             self._go_file.skip(request.die)
@@ -177,7 +179,7 @@ class Scheduler:
                 return  # a die under which a worker died runs alone, so that it cannot interrupt others
             reason = self._rules.too_late(self.log.state, time.monotonic() - self._started)
             if reason is not None and name in self._queue:
-                self._end(Ending(3, reason))
+                self._end(Ending(ExitCode.STOPPED, reason))
                 return
             if not self._space_for(name):
                 return
@@ -196,7 +198,7 @@ class Scheduler:
     def _end_if_full(self) -> None:
         """End the run on a disk that was full: the ballast is used up."""
         if self._guard is not None and self._guard.full and self.ending is None:
-            self._end(Ending(StorageError.exit_code, self._guard.full))
+            self._end(Ending(ExitCode.STORAGE, self._guard.full))
             self._go_file.stop(full=True)
 
     def _space_for(self, name: str) -> bool:
@@ -269,11 +271,13 @@ class Scheduler:
         if not lost.code and not lost.logged:
             self.log.write("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
         if lost.code or self._switched_off:
-            code = lost.code if lost.code in (4, 6) else 4 if self._switched_off else 3
+            code = ExitCode.OPERATOR if self._switched_off else ExitCode.STOPPED
+            if lost.code in (ExitCode.OPERATOR, ExitCode.NOT_OFF):
+                code = ExitCode(lost.code)
             self.log.set_state(lost.die, State.INTERRUPTED, active.try_no, lost.reason, seconds=seconds, exit_code=code)
             if lost.gone:
-                self._end(Ending(3, lost.reason))
-            elif lost.die in self._skipping or code in (4, 6):
+                self._end(Ending(ExitCode.STOPPED, lost.reason))
+            elif lost.die in self._skipping or code in (ExitCode.OPERATOR, ExitCode.NOT_OFF):
                 self._judge(lost.die)
             else:
                 self._reconnect(lost)
@@ -284,14 +288,14 @@ class Scheduler:
             self._queue.insert(0, lost.die)
         else:
             reason = f"{lost.reason}, for the {ordinal(self._lost[lost.die])} time"
-            self.log.set_state(lost.die, State.ERROR, active.try_no, reason, seconds=seconds, exit_code=70)
+            self.log.set_state(lost.die, State.ERROR, active.try_no, reason, seconds=seconds, exit_code=ExitCode.BUG)
             self._judge(lost.die)
 
     def _reconnect(self, lost: Lost) -> None:
         """Connect the bench again after a wait, and let the die go on; end the run after the last reconnect."""
         self._reconnects += 1
         if self._reconnects > self._rules.batch.reconnects:
-            self._end(Ending(3, f"the bench is gone: {lost.reason}"))
+            self._end(Ending(ExitCode.STOPPED, f"the bench is gone: {lost.reason}"))
             return
         wait = BACK_OFF * 4.0 ** (self._reconnects - 1)
         text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {ordinal(self._reconnects)} time"
@@ -313,21 +317,21 @@ class Scheduler:
         if broken is not None and self.ending is None:
             rule, text = broken
             self.log.write("rule", rule=rule, text=text)
-            self._end(Ending(3, text))
+            self._end(Ending(ExitCode.STOPPED, text))
         if die.state is State.ERROR and self.ending is None and (again or self._rules.tries_again(die)):
             number = die.last.number + 1 if die.last else 1
             self.log.set_state(name, State.PENDING, number, f"tried again after: {cause(die.reason)}")
             self._queue.insert(0 if again else len(self._queue), name)
 
     def _interrupted(self, die: DieState) -> None:
-        code = die.last.exit_code if die.last else 4
-        if code == 5 and not die.golden and self._guard is not None and self._guard.works():
+        code = die.last.exit_code if die.last else ExitCode.OPERATOR
+        if code == ExitCode.STORAGE and not die.golden and self._guard is not None and self._guard.works():
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
             self.log.write("alarm", die=die.name, text=text, level="alarm")
             return
-        if code in (4, 5, 6):
+        if code in (ExitCode.OPERATOR, ExitCode.STORAGE, ExitCode.NOT_OFF):
             self._end(Ending(code, die.reason))
-        if code == 5 and self._guard is not None:
+        if code == ExitCode.STORAGE and self._guard is not None:
             self._guard.relieve(StorageError(die.reason))
 
     def _end(self, ending: Ending) -> None:

@@ -21,6 +21,7 @@ from labctl.batch.executors import Lost
 from labctl.batch.requests import GoFile
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, SwitchedOff
+from labctl.core.exit_codes import ExitCode
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.execution.die_job import DieResult, Job, Notify
@@ -131,7 +132,7 @@ class BenchExecutor:
             while self._process is not None:
                 self._listen(1.0)
         failed, self._failed = self._failed, None
-        if failed is not None and failed.exit_code == 6:
+        if failed is not None and failed.exit_code == ExitCode.NOT_OFF:
             raise failed
 
     def close_twin(self) -> None:
@@ -227,7 +228,7 @@ class BenchExecutor:
                 text, code = arguments
                 self._failed = ERRORS.get(code, InstrumentError)(text)
                 self._release_worker()
-                if code == 6:
+                if code == ExitCode.NOT_OFF:
                     self._failed = self._make_safe_after(text)
             case "left":
                 self._release_worker()
@@ -243,7 +244,7 @@ class BenchExecutor:
 
     def _result(self, result: DieResult) -> None:
         self._job, self._deadline = None, float("inf")
-        lost = result.state is State.INTERRUPTED and result.outcome.exit_code in (3, 6)
+        lost = result.state is State.INTERRUPTED and result.outcome.exit_code in (ExitCode.STOPPED, ExitCode.NOT_OFF)
         if not lost:
             self._ended.append(result)
             return
@@ -251,9 +252,9 @@ class BenchExecutor:
         try:
             self.close()
         except LabError as error:
-            self._ended.append(Lost(result.die, str(error), 6))
+            self._ended.append(Lost(result.die, str(error), ExitCode.NOT_OFF))
             return
-        self._ended.append(Lost(result.die, result.outcome.reason, 3))
+        self._ended.append(Lost(result.die, result.outcome.reason, ExitCode.STOPPED))
 
     # after the worker
 
@@ -283,7 +284,7 @@ class BenchExecutor:
         if isinstance(safed, str):
             self._failed = LeftUnverified(safed)
         if job is not None:
-            reason, exit_code = (safed, 6) if isinstance(safed, str) else (text, 0)
+            reason, exit_code = (safed, ExitCode.NOT_OFF) if isinstance(safed, str) else (text, ExitCode.GOOD)
             self._ended.append(Lost(job.die, reason, exit_code, logged=True))
 
     def _make_safe_after(self, text: str) -> LabError | None:

@@ -15,6 +15,7 @@ from labctl.cli.by_hand import map_, pulse, read
 from labctl.cli.options import AsJson, Sim
 from labctl.cli.twin import twin
 from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
 from labctl.terminal.signals import outliving_the_terminal
 
@@ -58,7 +59,7 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
             screen.print(f"    LOOK: {line}", markup=False, soft_wrap=True)
     if latch is not None:
         screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False, soft_wrap=True)
-    code = 3 if latch is not None or any(report.wrong for report in reports) else 0
+    code = ExitCode.STOPPED if latch is not None or any(report.wrong for report in reports) else ExitCode.GOOD
     if as_json:
         outcome = {"bench": loaded.name, "exit": code, "latch": _as_json(latch)}
         print(json.dumps({**outcome, "instruments": [asdict(report) for report in reports]}))
@@ -103,7 +104,7 @@ def off(
     if as_json:
         held = [asdict(holder) for holder in result.held]
         safe = result.safe and result.gone
-        outcome = {"bench": loaded.name, "safe": safe, "said": result.text, "exit": result.exit_code}
+        outcome = {"bench": loaded.name, "safe": safe, "text": result.text, "exit": result.exit_code}
         print(json.dumps({**outcome, "latch": _as_json(result.latch), "unlatched": result.unlatched, "held": held}))
     raise typer.Exit(result.exit_code)
 
@@ -112,15 +113,16 @@ def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
     """Make the twin of a bench safe and leave; a twin has no latch."""
     from instruments.emergency import make_safe
 
-    code = 0
+    code = ExitCode.GOOD
     with connector(bench, sim) as connect:
         try:
             text = make_safe(bench, connect=connect).text
         except InstrumentError as error:
-            code, text = 6, str(error)
+            code, text = ExitCode.NOT_OFF, str(error)
     console(stderr=True).print(f"{bench.name}: {text}", markup=False, soft_wrap=True)
     if as_json:
-        print(json.dumps({"bench": bench.name, "safe": code == 0, "said": text, "exit": code, "latch": None}))
+        safe = code is ExitCode.GOOD
+        print(json.dumps({"bench": bench.name, "safe": safe, "text": text, "exit": code, "latch": None}))
     raise typer.Exit(code)
 
 
@@ -134,8 +136,9 @@ def _release(bench: Any, sim: str | None, as_json: bool) -> NoReturn:
     text = "; ".join(f"released, it was {latch}" for latch in released) or "it was not switched off; nothing is changed"
     console(stderr=True).print(f"{bench.name}: {text}", markup=False, highlight=False, soft_wrap=True)
     if as_json:
-        print(json.dumps({"bench": bench.name, "released": [_as_json(latch) for latch in released], "exit": 0}))
-    raise typer.Exit(0)
+        latches = [_as_json(latch) for latch in released]
+        print(json.dumps({"bench": bench.name, "released": latches, "exit": ExitCode.GOOD}))
+    raise typer.Exit(ExitCode.GOOD)
 
 
 def _as_json(latch: Any) -> dict[str, Any] | None:

@@ -20,6 +20,7 @@ from labctl.cli.bench_options import (
 )
 from labctl.cli.options import AsJson, Sim
 from labctl.core.errors import BenchError
+from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
 
 READ = {"v_read": "100 mV", "aperture": "1 ms", "compliance": "5 mA"}
@@ -152,7 +153,8 @@ def _by_hand(
         by_hand.show(row, screen)
     if result.outcome.reason:
         screen.print(f"{status.value}: {result.outcome.reason}", markup=False, soft_wrap=True)
-    screen.print(f"outputs {'off' if code != 6 else 'NOT verified off'}; recorded in {folder}", markup=False)
+    outputs = "NOT verified off" if code == ExitCode.NOT_OFF else "off"
+    screen.print(f"outputs {outputs}; recorded in {folder}", markup=False)
     if as_json:
-        print(json.dumps({"outcome": status.value, "exit": code, "path": str(folder), "found": rows}))
+        print(json.dumps({"outcome": status.value, "exit": code, "path": str(folder), "rows": rows}))
     raise typer.Exit(code)

@@ -6,6 +6,7 @@ from pathlib import Path
 import typer
 
 from labctl.cli.options import AsJson
+from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
 
 
@@ -23,5 +24,5 @@ def doctor(as_json: AsJson = False) -> None:
     for f in findings:
         screen.print(f"{'ok  ' if f.ok else 'WRONG'} {f.check}: {f.text}", markup=False, highlight=False)
     if as_json:
-        print(json.dumps([{"check": f.check, "ok": f.ok, "found": f.text} for f in findings]))
-    raise typer.Exit(0 if all(f.ok for f in findings) else 2)
+        print(json.dumps([{"check": f.check, "ok": f.ok, "text": f.text} for f in findings]))
+    raise typer.Exit(ExitCode.GOOD if all(f.ok for f in findings) else ExitCode.REFUSED)

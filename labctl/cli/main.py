@@ -11,6 +11,7 @@ import typer
 
 from labctl.cli import bench, doctor, export, plan, report, reproduce, run, schema, show, stress, train
 from labctl.core.errors import LabError
+from labctl.core.exit_codes import ExitCode
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -22,12 +23,8 @@ app = typer.Typer(
     Start with [bold]labctl plan CAMPAIGN[/bold] to see what a campaign would do, then [bold]labctl run CAMPAIGN[/bold],
     then [bold]labctl show RUN[/bold]. Without a bench file everything happens on a simulated die.
     """,
-    epilog="Exit codes: 0 all good, 1 finished with failed dies, 2 refused before the start, 3 stopped by a limit, "
-    "4 stopped by the operator, 5 storage, 6 outputs not verified off, 70 a bug of ours.",
+    epilog="Exit codes:\n\n" + "\n\n".join(f"{code:2} {code.headline}" for code in ExitCode),
 )
-
-OUTCOMES = {2: "refused", 3: "abort", 4: "abort", 5: "fail", 6: "fail", 70: "fail"}
-"""What an exit code means, where a run did not come to its end."""
 
 
 def _version(wanted: bool) -> None:
@@ -59,11 +56,12 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
     raise _Interrupted
 
 
-def _fail(code: int, message: str) -> NoReturn:
+def _fail(code: ExitCode, message: str) -> NoReturn:
     """Leave with `code`, one message for the operator, and with --json one line that says the same."""
     print(f"labctl: {message}", file=sys.stderr)
     if "--json" in sys.argv:
-        print(json.dumps({"outcome": OUTCOMES[code], "exit": code, "path": None, "dies": [], "reason": message}))
+        outcome = "refused" if code is ExitCode.REFUSED else code.status
+        print(json.dumps({"outcome": outcome, "exit": code, "path": None, "dies": [], "reason": message}))
     sys.exit(code)
 
 
@@ -76,10 +74,10 @@ def main() -> None:
     try:
         app()
     except LabError as error:
-        code = 2 if error.exit_code == 3 else error.exit_code
-        _fail(code, f"refused: {error}" if code == 2 else str(error))
+        code = ExitCode.REFUSED if error.exit_code == ExitCode.STOPPED else ExitCode(error.exit_code)
+        _fail(code, f"refused: {error}" if code is ExitCode.REFUSED else str(error))
     except _Interrupted:
-        _fail(4, "interrupted")
+        _fail(ExitCode.OPERATOR, "interrupted")
     except Exception:
         traceback.print_exc()
-        _fail(70, "this is a bug of ours; please report it with the lines above")
+        _fail(ExitCode.BUG, "this is a bug of ours; please report it with the lines above")

@@ -44,10 +44,10 @@ def report(
     page = write_report(run)
     facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     console(stderr=as_json).print(
-        f"{page}: {facts['good']} of {facts['meant']} dies good; {facts['said']}", markup=False
+        f"{page}: {facts['good']} of {facts['meant']} dies good; {facts['text']}", markup=False
     )
     if as_json:
-        summary = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "said")}
+        summary = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "text")}
         print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **summary}))
     if open_:
         import webbrowser

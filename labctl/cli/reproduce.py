@@ -13,6 +13,7 @@ import typer
 
 from labctl.cli.options import AsJson, Seed, Set, Workers, default_workers, overrides
 from labctl.core.errors import BenchError
+from labctl.core.exit_codes import ExitCode, Status
 from labctl.terminal.progress import console
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
@@ -168,4 +169,4 @@ def _end(folder: Path, drawn: list[Path], seconds: Any, start: float, as_json: b
     screen.print(f"done in {duration(now)}; all steps took {duration(whole)}", markup=False, highlight=False)
     if as_json:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-        print(json.dumps({"outcome": "success", "exit": 0, "path": str(folder), **results}))
+        print(json.dumps({"outcome": Status.SUCCESS, "exit": ExitCode.GOOD, "path": str(folder), **results}))

@@ -12,7 +12,7 @@ from labctl.core.exit_codes import ExitCode
 class LabError(Exception):
     """An error with an operator-readable message; ``exit_code`` is what the command line returns for it."""
 
-    exit_code: ClassVar[int] = ExitCode.BUG
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
 
 
 class BenchError(LabError):

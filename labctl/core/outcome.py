@@ -2,7 +2,6 @@
 
 import traceback
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from labctl.core.die_state import State
 from labctl.core.errors import (
@@ -13,15 +12,7 @@ from labctl.core.errors import (
     StorageError,
     SwitchedOff,
 )
-from labctl.core.exit_codes import ExitCode
-
-
-class Status(StrEnum):
-    """How a stage ended."""
-
-    SUCCESS = "success"
-    ABORT = "abort"
-    FAIL = "fail"
+from labctl.core.exit_codes import ExitCode, Status
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,10 @@ from labctl.config.bins import BinRule, bin_of
 from labctl.core.body import Body, ReadyDie
 from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
 from labctl.core.names import inside
-from labctl.core.outcome import Outcome, Status, ending, unsafe
+from labctl.core.outcome import Outcome, ending, unsafe
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import History

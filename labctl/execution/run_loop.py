@@ -11,9 +11,9 @@ import numpy as np
 
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
-from labctl.core.exit_codes import ExitCode
+from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limited
-from labctl.core.outcome import Outcome, Status, ending, unsafe
+from labctl.core.outcome import Outcome, ending, unsafe
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import Second

@@ -21,7 +21,8 @@ from labctl import files
 from labctl.batch import resume as resuming
 from labctl.batch import session
 from labctl.core.errors import BenchError, LabError, StorageError
-from labctl.core.outcome import Status, Stopped
+from labctl.core.exit_codes import Status
+from labctl.core.outcome import Stopped
 from labctl.networks.train import Progress, Training, train
 from labctl.report import summary
 from labctl.station import composition

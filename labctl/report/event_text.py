@@ -6,22 +6,12 @@ from typing import Any, NamedTuple
 
 from labctl.analysis.quantities import BY_KEY
 from labctl.core.die_state import ACTIVE, State
+from labctl.core.exit_codes import ExitCode, headline
 from labctl.report.run_folder import left_out
 from labctl.storage.journal_reader import Entry
 from labctl.storage.run_log import RunState
 from labctl.terminal.progress import counted, duration
 
-OUTCOMES = {
-    0: "finished, every die good",
-    1: "finished; not every die is good",
-    2: "refused before the start; nothing was energised",
-    3: "stopped by a rule, a limit, an instrument or an interlock",
-    4: "stopped by the operator",
-    5: "stopped because data could not be written or read",
-    6: "OUTPUTS COULD NOT BE VERIFIED OFF: go to the bench",
-    70: "stopped by a bug of ours; please report it",
-}
-"""What the exit codes mean (``docs/exit-codes.md``), as the headline says it."""
 RUNNING = "still running"
 BROKEN_OFF = "broken off: killed, or the power went; nothing that was acknowledged is lost"
 
@@ -35,6 +25,13 @@ class Redo(NamedTuple):
 
 LEVELS = ("die", "note", "decision", "warning", "alarm")
 """How much an event matters, the least first."""
+_ENDS: Mapping[int, str] = {
+    ExitCode.GOOD: "note",
+    ExitCode.OTHER_BIN: "note",
+    ExitCode.STOPPED: "warning",
+    ExitCode.OPERATOR: "decision",
+}
+"""How much the end of a run matters, by its exit code; an alarm with any other."""
 
 
 def outcome(state: RunState, alive: bool) -> str:
@@ -50,7 +47,7 @@ def _ended(code: int, reason: str) -> str:
     >>> _ended(4, "stopped by the operator: ana"), _ended(5, "the disk is full")
     ('stopped by the operator: ana', 'stopped because data could not be written or read: the disk is full')
     """
-    meaning = OUTCOMES.get(code, f"ended with exit code {code}")
+    meaning = headline(code)
     first = reason.splitlines()[0] if reason else ""
     return first if first.startswith(meaning) else f"{meaning}: {first}" if first else meaning
 
@@ -96,8 +93,8 @@ def event(entry: Entry) -> tuple[str, str, str]:
         case "resumed":
             return "decision", die, _resumed(body)
         case "ended":
-            code = int(body.get("exit", 70))
-            level = {0: "note", 1: "note", 3: "warning", 4: "decision"}.get(code, "alarm")
+            code = int(body.get("exit", ExitCode.BUG))
+            level = _ENDS.get(code, "alarm")
             return level, die, f"run {_ended(code, str(body.get('reason') or ''))}"
     message = text or ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
     return "note", die, f"{entry.kind}{': ' if message else ''}{message}"

@@ -16,13 +16,19 @@ from markupsafe import Markup
 from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES, size
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.files import digest
 from labctl.report import charts_svg, palette
 from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gather
 from labctl.report.wafer_maps_svg import maps
 from labctl.terminal.progress import counted, duration
 
-MOODS = {None: "bad", 0: "ok", 1: "mixed", 3: "mixed", 4: "mixed"}
+MOODS: dict[int | None, str] = {
+    ExitCode.GOOD: "ok",
+    ExitCode.OTHER_BIN: "mixed",
+    ExitCode.STOPPED: "mixed",
+    ExitCode.OPERATOR: "mixed",
+}
 _LOOK = 8
 """Warnings and alarms that stand at the top; the others are among the events."""
 
@@ -101,7 +107,7 @@ def page(facts: Facts, folder: Path) -> str:
 def headline(facts: Facts) -> str:
     """Return the one line to read when there is time for one."""
     n = facts.meant
-    if facts.exit_code == 6:
+    if facts.exit_code == ExitCode.NOT_OFF:
         return "Go to the bench: outputs may be live."
     done = sum(d.state in FINAL for d in facts.dies)
     if facts.exit_code is None and done < n:
@@ -149,7 +155,7 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
         if values:
             note = f"median; {q.number(min(values))} to {q.number(max(values))}"
             rows.append((q.title, q.text(median(values)), note if len(values) > 1 else ""))
-    simulated, ended = facts.body == "simulated", facts.exit_code in (0, 1)
+    simulated, ended = facts.body == "simulated", facts.exit_code in (ExitCode.GOOD, ExitCode.OTHER_BIN)
     foretold = facts.predicted.get("seconds", 0.0)
     note = f"{duration(foretold)} predicted{' for a bench' if simulated else ''}" if foretold else ""
     against = "" if simulated or not ended else _against(facts.seconds, foretold)

@@ -11,6 +11,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from labctl.analysis.quantities import size
+from labctl.core.exit_codes import ExitCode
 from labctl.report import palette
 from labctl.report.live_state import Now
 from labctl.report.run_folder import SOMEBODY
@@ -34,7 +35,7 @@ def line(now: Now) -> str:
         parts.append(" ".join([u.die, u.stage or u.state, *_percent(u.share)]) + figures)
     parts += [f"last {now.last}"] if now.last and now.alive else []
     if not now.alive:
-        parts.append(now.said)
+        parts.append(now.text)
     parts.append(_disk(now))
     if now.alive:
         parts.append(f"last commit {_ago(now)}")
@@ -48,8 +49,10 @@ def screen(now: Now, width: int, height: int) -> RenderableType:
     """Return where a run stands for a terminal of `width` x `height` characters; what does not fit is left out."""
     look = _look(now)
     head = Text.assemble((now.name, "bold"), f"  {now.title}  " if now.title else "  ", (now.body, "dim"))
-    colour = "green" if now.exit_code == 0 else "cyan" if now.alive else "yellow" if now.exit_code else "red"
-    state = Text.assemble((now.said, colour), (f"  {now.alive}" if now.alive != SOMEBODY else "", "dim"))
+    colour = "cyan" if now.alive else "yellow" if now.exit_code else "red"
+    if now.exit_code == ExitCode.GOOD:
+        colour = "green"
+    state = Text.assemble((now.text, colour), (f"  {now.alive}" if now.alive != SOMEBODY else "", "dim"))
     facts = Grid.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")

@@ -83,7 +83,7 @@ class Now:
     body: str
     outcome: str
     exit_code: int | None
-    said: str
+    text: str
     alive: str
     elapsed: float
     left: tuple[float, float, float] | None
@@ -152,7 +152,7 @@ class Watcher:
             body=str(meta.get("body", "")),
             outcome=state.outcome,
             exit_code=state.exit_code,
-            said=event_text.outcome(state, bool(alive)),
+            text=event_text.outcome(state, bool(alive)),
             alive=alive,
             elapsed=worked(self._entries) + (max(0.0, time.time() - state.until) if alive else 0.0),
             left=_left(state, self._entries, under_way) if alive else None,

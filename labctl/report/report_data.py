@@ -100,7 +100,7 @@ class Facts:
 
     Args:
         alive: somebody is carrying it out now, in words; "" if nobody is.
-        said: how it ended, in words.
+        text: how it ended, in words.
         seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
     """
 
@@ -110,7 +110,7 @@ class Facts:
     body: str
     outcome: str
     exit_code: int | None
-    said: str
+    text: str
     reason: str
     alive: str
     since: float
@@ -174,7 +174,7 @@ def gather(folder: Path) -> Facts:
         body=str(meta.get("body", "")),
         outcome=state.outcome,
         exit_code=state.exit_code,
-        said=event_text.outcome(state, bool(alive)),
+        text=event_text.outcome(state, bool(alive)),
         reason=state.reason,
         alive=alive,
         since=state.since,

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from instruments.bench import Bench
 from instruments.drivers import Connect
 from instruments.emergency import make_safe
-from labctl.core.errors import BenchError, LabError, StorageError
+from labctl.core.errors import BenchError, LabError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.units import Second
 from labctl.storage.latch import Latch, set_latch
 from labctl.storage.locks import Holder, holders, unusable
@@ -49,8 +50,8 @@ class Off:
         A folder of locks that cannot be used is 5: no latch can be set in it, and no lock held.
         """
         if not (self.safe and self.gone):
-            return 6
-        return StorageError.exit_code if self.unlatched else 0
+            return ExitCode.NOT_OFF
+        return ExitCode.STORAGE if self.unlatched else ExitCode.GOOD
 
 
 def switch_off(

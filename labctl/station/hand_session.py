@@ -18,8 +18,8 @@ from instruments.bench import Bench
 from instruments.manual_prober import Ask
 from instruments.open_bench import planned_die
 from labctl import files
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
-from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.core.units import Volt

@@ -5,8 +5,7 @@ from collections.abc import Callable, Sequence
 
 from labctl.core.body import Body
 from labctl.core.errors import LabError
-from labctl.core.exit_codes import gravest
-from labctl.core.outcome import Status
+from labctl.core.exit_codes import ExitCode, Status, gravest
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
@@ -50,9 +49,8 @@ def verdict(results: Sequence[DieResult], expected: int) -> tuple[Status, int]:
     """Return the outcome and exit code of the whole run."""
     codes = {r.outcome.exit_code for r in results}
     if len(results) < expected:
-        codes.add(4)
-    if any(r.outcome.exit_code == 0 and r.bin != "good" for r in results):
-        codes.add(1)
+        codes.add(ExitCode.OPERATOR)
+    if any(r.outcome.exit_code == ExitCode.GOOD and r.bin != "good" for r in results):
+        codes.add(ExitCode.OTHER_BIN)
     code = gravest(codes)
-    status = Status.SUCCESS if code in (0, 1) else Status.ABORT if code in (3, 4) else Status.FAIL
-    return status, code
+    return code.status, code

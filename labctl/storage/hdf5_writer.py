@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 
 from labctl.core.errors import LabError, StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.names import inside
 from labctl.storage.arrays import Array, quarantine, raw, storage, sync, sync_folder
 from labctl.storage.hdf5_items import Group, Item, Link, StoredArray, dataset, default_plot, plots, table_items
@@ -245,9 +246,9 @@ def _carry_out(arguments: list[str]) -> tuple[dict[str, str], int]:
     try:
         match arguments:
             case ["seal", run, die]:
-                return {"die": die, "sha256": seal(Path(run), die)}, 0
+                return {"die": die, "sha256": seal(Path(run), die)}, ExitCode.GOOD
             case ["index", run]:
-                return {"path": str(write_run_file(Path(run)))}, 0
+                return {"path": str(write_run_file(Path(run)))}, ExitCode.GOOD
         raise LabError(f"cannot do {arguments}; expected seal RUN DIE, or index RUN")
     except LabError as error:
         return {"error": str(error)}, error.exit_code
@@ -261,7 +262,7 @@ def _serve() -> int:
             answer, _ = _carry_out(json.loads(line))
             answers.write(json.dumps(answer) + "\n")
             answers.flush()
-    return 0
+    return ExitCode.GOOD
 
 
 if __name__ == "__main__":

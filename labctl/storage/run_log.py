@@ -12,6 +12,7 @@ from typing import Any
 
 from labctl.core.die_state import EDGES, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.exit_codes import ExitCode
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry
 
@@ -65,7 +66,7 @@ class Try:
     bin: str = ""
     hard: int = 0
     rule: str = ""
-    exit_code: int = 0
+    exit_code: int = ExitCode.GOOD
     sha256: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
 

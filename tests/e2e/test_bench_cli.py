@@ -48,12 +48,12 @@ def test_check_goes_on_when_an_instrument_does_not_answer(labctl, tmp_path):
 
 def test_a_cell_is_read_and_pulsed_and_all_of_it_is_recorded(labctl, tmp_path):
     read = json.loads(labctl("read", *HERE, "--cell", "1,3,14", "--out", tmp_path / "read", "--json").stdout)
-    (found,) = read["found"]
+    (found,) = read["rows"]
     assert (found["kernel"], found["row"], found["col"], found["state"], found["flag"]) == (1, 3, 14, False, 0)
     done = labctl(
         "pulse", *HERE, "--cell", "1,3,14", "--to", "P", "--voltage", "450 mV", "--out", tmp_path / "p", "--json"
     )
-    (found,) = json.loads(done.stdout)["found"]
+    (found,) = json.loads(done.stdout)["rows"]
     assert (found["target"], found["state"], found["verified"], found["voltage"]) == (True, True, True, 0.45)
     assert "towards P: verified" in done.stderr
     assert "outputs off" in done.stderr
@@ -66,7 +66,7 @@ def test_a_cell_is_read_and_pulsed_and_all_of_it_is_recorded(labctl, tmp_path):
 
 def test_a_map_shows_every_cell(labctl, tmp_path):
     done = labctl("map", *HERE, "--kernel", "1", "--out", tmp_path / "map", "--json")
-    (found,) = json.loads(done.stdout)["found"]
+    (found,) = json.loads(done.stdout)["rows"]
     assert [len(row) for row in found["conductance"]] == [15] * 15
     assert "kernel 1, uS at 100 mV" in done.stderr
     assert len([line for line in done.stderr.splitlines() if line.strip().split(" ")[0].isdigit()]) == 15
@@ -120,9 +120,9 @@ def test_a_twin_serves_what_a_bench_file_can_be_pointed_at(labctl, tmp_path):
         labctl("check", bench)
         pulsed = ("--cell", "0,2,7", "--to", "P", "--voltage", "450 mV", "--json")
         done = labctl("pulse", "--bench", bench, "--die", DIE, *pulsed, cwd=tmp_path)
-        assert json.loads(done.stdout)["found"][0]["verified"] is True
+        assert json.loads(done.stdout)["rows"][0]["verified"] is True
         done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", "--json", cwd=tmp_path)
-        assert json.loads(done.stdout)["found"][0]["state"] is True
+        assert json.loads(done.stdout)["rows"][0]["state"] is True
         labctl("off", bench)
     finally:
         served.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)

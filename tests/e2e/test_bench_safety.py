@@ -12,7 +12,7 @@ import pytest
 
 from instruments.bench import Bench
 from labctl.core.errors import LabError, LeftUnverified
-from labctl.core.outcome import Status
+from labctl.core.exit_codes import Status
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.execution import die_job

@@ -105,7 +105,7 @@ def test_doctor_warns_of_a_place_where_no_run_should_be(labctl, tmp_path):
     done = labctl("doctor", "--json", cwd=tmp_path / "Dropbox", expect=2)
     (wrong,) = [f for f in json.loads(done.stdout) if not f["ok"]]
     assert wrong["check"] == "place for runs"
-    assert "synchronised by a program (Dropbox" in wrong["found"]
+    assert "synchronised by a program (Dropbox" in wrong["text"]
 
 
 @pytest.mark.parametrize(

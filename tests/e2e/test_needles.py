@@ -10,7 +10,7 @@ import pytest
 from instruments.check_bench import check_bench
 from labctl import files
 from labctl.core.errors import BenchError, ContactError
-from labctl.core.outcome import Status
+from labctl.core.exit_codes import Status
 from labctl.core.site import Site
 from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from labctl.core.die_state import State
+from labctl.core.exit_codes import Status
 from labctl.core.operations import Flag
-from labctl.core.outcome import Status
 from labctl.execution import die_job, recorded_die
 from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal

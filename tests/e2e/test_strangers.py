@@ -90,7 +90,7 @@ def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl, stranger,
     bench, resource = served(driver="lab_switch", options={})
     wire = close_relays(resource)
     done = labctl("off", bench, "--json")
-    assert "matrix: relays verified open" in json.loads(done.stdout)["said"]
+    assert "matrix: relays verified open" in json.loads(done.stdout)["text"]
     assert wire.query('print(channel.getclose("allslots"))') == "nil"
     wire.close()
     labctl("off", "--release", bench)
@@ -106,8 +106,8 @@ def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_c
     done = labctl("off", bench, "--json", expect=6)
     answer = json.loads(done.stdout)
     assert answer["safe"] is False
-    assert "its driver 'lab_switch', which is not part of this suite, failed" in answer["said"]
-    assert "relays verified" not in answer["said"]
+    assert "its driver 'lab_switch', which is not part of this suite, failed" in answer["text"]
+    assert "relays verified" not in answer["text"]
     labctl("off", "--release", bench)
     done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=6)
     text = " ".join((done.stdout + done.stderr).split())

@@ -15,8 +15,9 @@ from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
-from labctl.core.outcome import Outcome, Status
+from labctl.core.outcome import Outcome
 from labctl.core.record import History
 from labctl.core.site import Site
 from labctl.execution.die_job import DieResult, Job

@@ -14,8 +14,9 @@ from labctl.config.bins import BinRule
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
-from labctl.core.outcome import Outcome, Status
+from labctl.core.outcome import Outcome
 from labctl.execution.die_job import DieResult, Job
 from labctl.storage.latch import Latch
 from labctl.storage.run_log import Runlog, read_state

@@ -4,16 +4,43 @@ import json
 import re
 from pathlib import Path
 
+from typer.testing import CliRunner
+
+from labctl.cli.main import app
 from labctl.core.errors import LabError
-from labctl.core.exit_codes import GRAVITY, ExitCode, gravest
-from labctl.core.outcome import Outcome, Status, Stopped
+from labctl.core.exit_codes import GRAVITY, ExitCode, Status, gravest, headline, table
+from labctl.core.outcome import Outcome, Stopped
 
-DOCS = (Path(__file__).parents[4] / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+PAGE = Path(__file__).parents[4] / "docs" / "exit-codes.md"
+DOCS = PAGE.read_text(encoding="utf-8")
 
 
-def test_the_docs_name_every_code_with_its_meaning() -> None:
-    rows = re.findall(r"^\| (\d+) \| ([^|]+) \|", DOCS, re.MULTILINE)
-    assert rows == [(str(int(code)), code.meaning) for code in sorted(ExitCode)]
+def page() -> str:
+    """Return the page with the table of the declaration in place of its table."""
+    before, _, rest = DOCS.partition("| code |")
+    return f"{before}{table()}\n\n{rest.partition(chr(10) * 2)[2]}"
+
+
+def test_the_docs_have_the_table_of_the_declaration() -> None:
+    assert page() == DOCS
+    assert all(code.headline and code.meaning for code in ExitCode)
+
+
+def test_the_help_of_the_command_line_lists_every_code() -> None:
+    done = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "120"})
+    assert re.findall(r"^ +(\d+) (\S.*?) *$", done.output.partition("Exit codes:")[2], re.MULTILINE) == [
+        (str(int(code)), code.headline) for code in sorted(ExitCode)
+    ]
+
+
+def test_the_docs_name_the_status_of_every_code() -> None:
+    for status in Status:
+        codes = [str(int(c)) for c in ExitCode if c.status is status and c is not ExitCode.REFUSED]
+        assert f"`{status}` for {', '.join(codes[:-1])} and {codes[-1]}" in DOCS
+
+
+def test_a_code_of_another_version_has_a_headline() -> None:
+    assert headline(9) == "ended with exit code 9"
 
 
 def test_the_docs_name_the_order_of_gravity() -> None:
@@ -36,3 +63,7 @@ def test_every_error_has_a_documented_code() -> None:
         assert isinstance(kind.exit_code, ExitCode), kind
         kinds += [k for k in kind.__subclasses__() if k.__module__.startswith(("labctl.core", "labctl.execution"))]
     assert len(kinds) > 8
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -10,9 +10,9 @@ import pytest
 from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die_state import State
 from labctl.core.errors import InstrumentError, LimitError, StorageError, SwitchedOff
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Pulse, Sense
-from labctl.core.outcome import Status
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie

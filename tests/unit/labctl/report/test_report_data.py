@@ -56,7 +56,7 @@ def test_a_die_under_which_the_run_was_killed_tells_what_its_journal_has(night: 
     assert d.figures["seconds"] == 60
     assert "accuracy_test" not in d.figures
     assert [(s.name, s.outcome) for s in d.measured.stages] == [("survey", "success"), ("network", "")]
-    assert facts.said.startswith("broken off")
+    assert facts.text.startswith("broken off")
     assert (facts.alive, facts.exit_code) == ("", None)
 
 
@@ -113,7 +113,7 @@ def test_every_row_of_the_journal_is_an_event(night: Night) -> None:
     with Journal.open(night("end")) as journal:
         assert [e.seq for e in facts.events] == [e.seq for e in journal.events()]
     assert facts.events[-1].text == "run stopped by the operator"
-    assert facts.said == "stopped by the operator"
+    assert facts.text == "stopped by the operator"
 
 
 def test_a_run_of_which_nothing_has_happened_yet(night: Night) -> None:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from labctl.core.outcome import Outcome, Status
+from labctl.core.exit_codes import Status
+from labctl.core.outcome import Outcome
 from labctl.execution.die_job import DieResult
 from labctl.station.run_jobs import verdict
 

@@ -15,9 +15,9 @@ from instruments.open_bench import open_bench
 from labctl.cli.stress import register
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError, ContactError, StorageError
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse
-from labctl.core.outcome import Status
 from labctl.core.site import Site
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
