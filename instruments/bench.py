@@ -3,105 +3,20 @@
 Values marked [?] are engineering defaults that no manual gives; they belong to a bench and are measured there.
 """
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import Discriminator, Field, Tag, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from instruments.keithley707b import MODELS as MATRICES
-from instruments.keithley2600b_models import MODELS as SOURCES
-from instruments.mpi_sentio import SentioOptions
+from instruments.entry import Entry
 from instruments.timing import BenchTiming
-from instruments.transport import Deadlines
 from instruments.wiring import Wiring
 from labctl.core.bias import Geometry, Kind
+from labctl.core.driver import DriverKind
 from labctl.core.model import Model
 from labctl.core.source import OffState
 from labctl.core.units import Ampere, Ohm, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]
-
-
-class _Addressed(Model):
-    """An instrument at an address."""
-
-    resource: str = Field(min_length=1, description="VISA address; nothing is searched for")
-    backend: str = Field(default="@py", description="pyvisa backend; empty for the system's VISA")
-    deadlines: Deadlines = Deadlines()
-    patience: Second = Field(
-        default=10.0, ge=0, description="how long it is tried again when it has to be made safe and does not answer"
-    )
-
-
-class _Tsp(_Addressed):
-    """An instrument that runs scripts."""
-
-    dead_socket: int | None = Field(
-        default=5030, ge=1, le=65535, description="[M] port at which it drops the raw sockets that it still holds"
-    )
-
-
-class SourceEntry(_Tsp):
-    """A Keithley 2600B."""
-
-    driver: Literal["keithley2600b"]
-    model: str = "2602B"
-    output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")
-    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.model not in SOURCES:
-            raise ValueError(f"model '{self.model}' is not one of {', '.join(SOURCES)}")
-        if self.output_enable and not SOURCES[self.model].output_enable:
-            raise ValueError(f"the interlock of a {self.model} always acts; leave out 'output_enable'")
-        return self
-
-
-class MatrixEntry(_Tsp):
-    """A Keithley 707B or 708B."""
-
-    driver: Literal["keithley707b"]
-    model: str = "707B"
-
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.model not in MATRICES:
-            raise ValueError(f"model '{self.model}' is not one of {', '.join(MATRICES)}")
-        return self
-
-
-class SentioEntry(_Addressed, SentioOptions):
-    """An MPI SENTIO prober."""
-
-    driver: Literal["mpi_sentio"]
-
-
-class ManualEntry(Model):
-    """A prober moved by hand."""
-
-    driver: Literal["manual_prober"]
-
-
-class OtherEntry(_Addressed):
-    """A third-party driver, registered under the entry point group ``labctl.instruments``."""
-
-    driver: str
-    options: dict[str, Any] = Field(default_factory=dict)
-
-
-def _entry_kind(value: Any) -> str:
-    driver = value.get("driver") if isinstance(value, dict) else getattr(value, "driver", None)
-    return str(driver) if driver in ("keithley2600b", "keithley707b", "mpi_sentio", "manual_prober") else "other"
-
-
-Entry = Annotated[
-    Annotated[SourceEntry, Tag("keithley2600b")]
-    | Annotated[MatrixEntry, Tag("keithley707b")]
-    | Annotated[SentioEntry, Tag("mpi_sentio")]
-    | Annotated[ManualEntry, Tag("manual_prober")]
-    | Annotated[OtherEntry, Tag("other")],
-    Discriminator(_entry_kind),
-]
 
 
 class BenchLimits(Model):
@@ -193,10 +108,10 @@ class Bench(Model):
 
     @field_validator("instruments")
     @classmethod
-    def _one_owner_per_address(cls, value: dict[str, Any]) -> dict[str, Any]:
+    def _one_owner_per_address(cls, value: dict[str, Entry]) -> dict[str, Entry]:
         taken: dict[str, str] = {}
         for name, entry in value.items():
-            resource = getattr(entry, "resource", None)
+            resource = entry.resource
             if resource is not None and resource in taken:
                 raise ValueError(f"{taken[resource]} and {name} have the same address {resource}")
             if resource is not None:
@@ -217,22 +132,21 @@ class Bench(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        kinds = {name: entry.driver for name, entry in self.instruments.items()}
-        for kind, most in (("keithley707b", 1), ("mpi_sentio", 1), ("manual_prober", 1)):
-            names = [name for name, driver in kinds.items() if driver == kind]
-            if len(names) > most:
-                raise ValueError(f"{' and '.join(names)} are both {kind}; a bench has one")
-        if "mpi_sentio" in kinds.values() and "manual_prober" in kinds.values():
-            raise ValueError("a bench has one prober, motorised or manual")
+        for kind in (DriverKind.MATRIX, DriverKind.PROBER):
+            names = [name for name, entry in self.instruments.items() if entry.kind is kind]
+            if len(names) > 1:
+                raise ValueError(f"{' and '.join(names)} are each a {kind}; a bench has one")
         for channel in self.wiring.channels:
             name, _, part = channel.partition(".")
             if name not in self.instruments:
                 raise ValueError(f"channel {channel} is wired, and there is no instrument '{name}'")
             entry = self.instruments[name]
-            if isinstance(entry, SourceEntry) and part not in SOURCES[entry.model].channels:
-                raise ValueError(f"{name} is a {entry.model} and has no channel '{part}'")
-            if isinstance(entry, MatrixEntry | SentioEntry | ManualEntry):
-                raise ValueError(f"channel {channel} is wired, but {name} is a {entry.driver}")
+            if entry.kind is DriverKind.SOURCE:
+                capabilities = entry.capabilities
+                if part not in capabilities.channels:
+                    raise ValueError(f"{name} is a {capabilities.model} and has no channel '{part}'")
+            elif entry.kind is not None:
+                raise ValueError(f"channel {channel} is wired, but {name} is a {entry.kind}, driver {entry.driver}")
         for pads in self.contact.structures:
             for pad in pads:
                 if pad not in self.wiring.pads:

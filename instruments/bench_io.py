@@ -48,7 +48,7 @@ class BenchIO:
     ) -> None:
         self.bench, self.matrix, self.prober, self._wait, self._permit = bench, matrix, prober, wait, permit
         names = self._names = list(sources)
-        self._patience = {name: getattr(entry, "patience", 0.0) for name, entry in bench.instruments.items()}
+        self._patience = {name: entry.patience for name, entry in bench.instruments.items()}
         wired_channels = [channel.partition(".") for channel in bench.wiring.channels]
         missing = sorted({name for name, _, _ in wired_channels} - set(names))
         if missing:

@@ -6,10 +6,10 @@ For the first minute at a bench, and for the minute after something went wrong.
 from dataclasses import dataclass, replace
 from typing import Any
 
-from instruments.bench import Bench, ManualEntry
-from instruments.drivers import Connect, DriverKind, driver_of, kind_of, visa
-from instruments.keithley2600b import Keithley2600B
-from instruments.mpi_sentio import STEPPING, MpiSentio
+from instruments.bench import Bench
+from instruments.drivers import Connect, driver_of, visa
+from instruments.interfaces import has_method
+from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
@@ -45,9 +45,8 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
     connect = connect or visa()
     states = []
     for name, entry in bench.instruments.items():
-        resource = getattr(entry, "resource", "")
-        instrument = InstrumentState(name, entry.driver, resource)
-        if isinstance(entry, ManualEntry):
+        instrument = InstrumentState(name, entry.driver, entry.resource or "")
+        if entry.declaration.wire is Wire.OPERATOR:
             states.append(replace(instrument, identity="moved by hand"))
             continue
         identity = ""
@@ -57,7 +56,7 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
             driver = driver_of(name, entry, connect, None)
             try:
                 identity = driver.connect()
-                state, wrong = _state_of(driver, bench)
+                state, wrong = _state_of(driver, entry.declaration.kind, bench)
             finally:
                 driver.close()
         except Exception as error:
@@ -66,19 +65,16 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
     return states
 
 
-def _state_of(driver: Any, bench: Bench) -> StateAndWarnings:
+def _state_of(driver: Any, kind: DriverKind, bench: Bench) -> StateAndWarnings:
     """Return the state of an instrument, and the faults that a person must check."""
-    match kind_of(driver):
+    more: StateAndWarnings = driver.diagnosis() if has_method(driver, "diagnosis") else ([], [])
+    match kind:
         case DriverKind.SOURCE:
-            outputs = _outputs(driver)
-            return _both(outputs, _interlocks(driver)) if isinstance(driver, Keithley2600B) else outputs
+            return _both(_outputs(driver), more)
         case DriverKind.MATRIX:
-            return _relays(driver, bench)
-        case DriverKind.PROBER if isinstance(driver, MpiSentio):
-            return _chuck(driver)
+            return _both(_relays(driver, bench), more)
         case DriverKind.PROBER:
-            return [f"needles {'in contact' if driver.in_contact() else 'not in contact'}"], []
-    return [], ["its driver is neither a source nor a matrix nor a prober; it cannot be made safe"]
+            return more if any(more) else ([f"needles {'in' if driver.in_contact() else 'not in'} contact"], [])
 
 
 def _both(one: StateAndWarnings, other: StateAndWarnings) -> StateAndWarnings:
@@ -95,16 +91,6 @@ def _outputs(source: SourceMeasure) -> StateAndWarnings:
     return state, wrong
 
 
-def _interlocks(source: Keithley2600B) -> StateAndWarnings:
-    state, wrong = [], []
-    for channel, (acts, asserted) in source.interlocks().items():
-        line = {True: "asserted", False: "NOT asserted", None: "not reported"}[asserted]
-        state.append(f"{channel}: output enable {line}, {'switches the output off' if acts else 'ignored'}")
-        if acts and asserted is False:
-            wrong.append(f"{channel}: the output-enable line is open; no output goes on before it is closed")
-    return state, wrong
-
-
 def _relays(matrix: Matrix, bench: Bench) -> StateAndWarnings:
     closed = sorted(matrix.closed())
     wiring = bench.wiring
@@ -115,23 +101,3 @@ def _relays(matrix: Matrix, bench: Bench) -> StateAndWarnings:
     if unknown:
         wrong.append(f"{', '.join(unknown[:8])} closed, and not in the wiring of this bench")
     return [f"closed: {', '.join(closed[:12]) or 'none'}{' and more' if len(closed) > 12 else ''}"], wrong
-
-
-def _chuck(prober: MpiSentio) -> StateAndWarnings:
-    h = prober.heights()
-    where, doubts = prober.standing()
-    heights = ", ".join(
-        f"{name} {height * 1e6:.1f} um"
-        for name, height in (
-            ("contact", h.contact),
-            ("overtravel", h.overtravel),
-            ("separation", h.separation),
-            ("hover", h.hover),
-        )
-    )
-    state = [
-        f"chuck {where}; {heights}",
-        f"{prober.touches()} touches on its counter",
-        f"stepping contact mode and compensation: they cannot be read; {STEPPING} is set before the first step",
-    ]
-    return state, doubts

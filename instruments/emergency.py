@@ -2,7 +2,7 @@
 
 Sources come first, in parallel and each with its own patience, so that a dead one delays no other: abort, 0 V and off
 are the first bytes on a fresh connection, queries follow. Relays open when every source is verified off. The kind of an
-instrument follows from its driver's interface (`instruments.drivers`). A driver may raise anything: the others are made
+instrument is that which its driver declares. A driver may raise anything: the others are made
 safe all the same, and nothing is reported as verified that was not read back. One module of 330 lines: a bench, its
 boxes and one driver are made safe by the same bounded tries.
 """
@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from instruments.bench import Bench, Entry
-from instruments.drivers import Connect, DriverKind, driver_of, factory_of, kind_of, visa
+from instruments.bench import Bench
+from instruments.drivers import Connect, driver_of, visa
+from instruments.entry import Entry
 from instruments.transport import LineTransport
+from labctl.core.driver import DriverKind
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.source import ChannelState
 from labctl.core.units import Second
@@ -232,21 +234,17 @@ class _Box:
 
     def __init__(self, name: str, entry: Entry, connect: Connect, wait: Wait) -> None:
         self.name, self._entry, self._connect, self._wait = name, entry, connect, wait
-        self.patience: Second = getattr(entry, "patience", PATIENCE)
+        self.patience: Second = entry.patience
         self.verified = ""
         self.done = False
         """Relays were opened, or needles lifted."""
         self.met: dict[str, str] = {}
         self._driver: Any = None
-        self._kind: DriverKind | None = None
 
     @property
     def kind(self) -> DriverKind | None:
-        """Kind of its driver, by the class or else by the driver if it was made; None if unknown."""
-        if self._kind is None:
-            with suppress(LabError):
-                self._kind = kind_of(factory_of(self.name, self._entry))
-        return self._kind
+        """Kind of its driver; None if the driver cannot be used."""
+        return self._entry.kind
 
     def silence(self) -> None:
         """Switch a source off and verify; any other instrument is left alone."""
@@ -293,11 +291,6 @@ class _Box:
         """Return the driver; an error of its construction may be gone at the next try."""
         if self._driver is None:
             self._driver = driver_of(self.name, self._entry, self._transport, None)
-            self._kind = kind_of(self._driver)
-        if self._kind is None:
-            raise InstrumentError(
-                f"{self.name}: driver '{self._entry.driver}' is neither a source nor a matrix nor a prober"
-            )
         return self._driver
 
     def _transport(self, name: str, entry: Any) -> Any:

@@ -10,21 +10,25 @@ A running script accepts only `abort`, and a link may fail between two scripts. 
 protected call, within a time that the host computes and the instrument's own timer enforces, and every script ends
 with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`).
 
-One module of 480 lines, because a driver is one file and one class.
+One module of 540 lines, because a driver is one file and one class.
 """
 
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import numpy as np
+from pydantic import Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
+from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.model import Model
 from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
@@ -43,6 +47,9 @@ from labctl.core.source import (
 )
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import FloatArray, Second, Volt
+
+LINE_FREQUENCY = 60.0
+"""Mains frequency that is assumed before the instrument was asked, Hz."""
 
 CHANNELS = ("smua", "smub")
 """Every channel that a 2600B can have."""
@@ -63,6 +70,22 @@ READING_CYCLES = 3
 
 SLACK: Second = 0.5
 """[?] Added to the time limit of a script, and again to that of the host, so that the instrument ends first."""
+
+
+class Keithley2600BOptions(Model):
+    """Options of a 2600B in the bench file."""
+
+    model: str = "2602B"
+    output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")
+    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.model not in MODELS:
+            raise ValueError(f"model '{self.model}' is not one of {', '.join(MODELS)}")
+        if self.output_enable and not MODELS[self.model].output_enable:
+            raise ValueError(f"the interlock of a {self.model} always acts; leave out 'output_enable'")
+        return self
 
 
 class Keithley2600B:
@@ -95,23 +118,13 @@ class Keithley2600B:
         self._tsp = Tsp(transport, name)
         self._output_enable, self._session_off = output_enable, session_off
         self._setups: dict[str, ChannelSetup] = {}
-        self._line_frequency = 60.0
+        self._line_frequency = LINE_FREQUENCY
         self._apertures: dict[str, Second] = {}
 
     @property
     def capabilities(self) -> SourceCapabilities:
         """Capabilities of this model; apertures of 0.001 to 25 power line cycles."""
-        cycle = 1 / self._line_frequency
-        data = self._data
-        return SourceCapabilities(
-            self._model,
-            data.channels,
-            data.ranges_v,
-            data.ranges_i,
-            SHORTEST_PULSE,
-            (1e-3 * cycle, LONGEST_APERTURE * cycle),
-            stands=False,
-        )
+        return _capabilities(self._model, self._line_frequency)
 
     def connect(self) -> str:
         """Read identity, mains frequency and state; change nothing. BenchError if another model answers."""
@@ -145,6 +158,17 @@ class Keithley2600B:
             asserted = {"true": True, "1": True, "false": False, "0": False}.get(enabled.split(".")[0])
             interlocks[channel] = parse_numbers(action) != [0.0] or not self._data.output_enable, asserted
         return interlocks
+
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return the state of the output-enable lines, and those that are open and act."""
+        state, faults = [], []
+        for channel, (acts, asserted) in self.interlocks().items():
+            line = {True: "asserted", False: "NOT asserted", None: "not reported"}[asserted]
+            effect = "switches the output off" if acts else "ignored"
+            state.append(f"{channel}: output enable {line}, {effect}")
+            if acts and asserted is False:
+                faults.append(f"{channel}: the output-enable line is open; no output goes on before it is closed")
+        return state, faults
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
         """Set channels up at 0 V behind the cold limit, outputs off, fixed ranges; read every setting back and compare.
@@ -447,6 +471,36 @@ class Keithley2600B:
             if abs(value) <= full_scale * (1 + 1e-9):
                 return full_scale
         raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {quantity} ranges of a {self._model}")
+
+
+def _capabilities(model: str, line_frequency: float = LINE_FREQUENCY) -> SourceCapabilities:
+    """Return the capabilities of a model on a mains frequency, Hz."""
+    data, cycle = MODELS[model], 1 / line_frequency
+    apertures = (1e-3 * cycle, LONGEST_APERTURE * cycle)
+    return SourceCapabilities(
+        model, data.channels, data.ranges_v, data.ranges_i, SHORTEST_PULSE, apertures, stands=False
+    )
+
+
+def _make(name: str, options: Keithley2600BOptions, transport: Transport) -> Keithley2600B:
+    """Return the driver of a Keithley 2600B."""
+    return Keithley2600B(
+        transport,
+        name,
+        model=options.model,
+        output_enable=options.output_enable,
+        session_off=options.session_off,
+    )
+
+
+DRIVER = Driver(
+    DriverKind.SOURCE,
+    _make,
+    Keithley2600BOptions,
+    capabilities=lambda options: _capabilities(options.model),
+    emulator="keithley2600b",
+    dead_socket=5030,
+)
 
 
 def _as_text(*values: str, source: str) -> str:

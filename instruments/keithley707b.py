@@ -11,21 +11,21 @@ hundreds of thousands of routes.
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
+from typing import Self
+
+from pydantic import model_validator
 
 from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, parse_numbers
+from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
-from labctl.core.switch_matrix import Guard
+from labctl.core.model import Model
+from labctl.core.switch_matrix import Guard, refuse
 from labctl.core.transport import Transport, Wait
 
 MODELS = ("707B", "708B")
 SLOTS = {"707B": 6, "708B": 1}
 _CLOSED = 'channel.getclose("allslots")'
 _CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
-
-
-def refuse() -> None:
-    """Default guard of a matrix: no relay moves."""
-    raise InstrumentError("no relay moves before a guard has verified that nothing is energised")
 
 
 def parse_closed(reply: str) -> frozenset[str]:
@@ -43,6 +43,18 @@ def parse_closed(reply: str) -> frozenset[str]:
         if not _CROSSPOINT.fullmatch(crosspoint):
             raise InstrumentError(f"'{crosspoint}' in '{reply}' is not a crosspoint such as 1A05")
     return closed
+
+
+class Keithley707BOptions(Model):
+    """Options of a 707B or 708B in the bench file."""
+
+    model: str = "707B"
+
+    @model_validator(mode="after")
+    def _known(self) -> Self:
+        if self.model not in MODELS:
+            raise ValueError(f"model '{self.model}' is not one of {', '.join(MODELS)}")
+        return self
 
 
 class Keithley707B:
@@ -148,3 +160,11 @@ def _names(crosspoints: Iterable[str]) -> str:
     """
     names = sorted(crosspoints)
     return ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "") if names else "none"
+
+
+def _make(name: str, options: Keithley707BOptions, transport: Transport) -> Keithley707B:
+    """Return the driver of a Keithley 707B or 708B."""
+    return Keithley707B(transport, name, model=options.model)
+
+
+DRIVER = Driver(DriverKind.MATRIX, _make, Keithley707BOptions, emulator="keithley707b", dead_socket=5030)

@@ -6,9 +6,11 @@ every move.
 
 from collections.abc import Callable
 
+from labctl.core.driver import Driver, DriverKind, Wire
 from labctl.core.errors import ContactError
+from labctl.core.model import Model
 from labctl.core.prober import Position, Subsite
-from labctl.core.switch_matrix import Guard
+from labctl.core.switch_matrix import Guard, refuse
 
 Ask = Callable[[str], bool]
 """Asks the operator; True if the answer is yes."""
@@ -83,3 +85,11 @@ class ManualProber:
     def _confirm(self, sentence: str) -> None:
         if not self._ask(sentence):
             raise ContactError(f"{self.name}: not confirmed: {sentence}")
+
+
+def _make(name: str, options: Model, ask: Ask) -> ManualProber:
+    """Return the prober that an operator moves by hand."""
+    return ManualProber(ask, name, refuse)
+
+
+DRIVER = Driver(DriverKind.PROBER, _make, wire=Wire.OPERATOR)

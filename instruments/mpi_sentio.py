@@ -17,14 +17,17 @@ from pydantic import Field
 from instruments.chuck import ChuckLevels
 from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, SentioLink
 from instruments.stepping import ChuckPlace, misled
+from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.model import Model
 from labctl.core.prober import Heights, Position, Subsite
-from labctl.core.switch_matrix import Guard
+from labctl.core.switch_matrix import Guard, refuse
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Metre
 
 MICRON = 1e-6
+QUESTION = "*RCS 1\nstatus:get_version"
+"""Harmless query of a station; it has no ``*IDN?`` before the command set is chosen."""
 STEPPING = "StepToSeparation"
 """Stepping contact mode that is set: a step does not end in contact."""
 
@@ -44,7 +47,7 @@ class MpiSentio:
     """A SENTIO station over its remote-command socket.
 
     Args:
-        transport: to the station; its probe must be None or ``*RCS 1`` with ``status:get_version`` behind it.
+        transport: to the station; its probe is None or `QUESTION`.
         name: in the bench file.
         options: ceilings and tolerances.
         guard: raises unless the outputs are verified off; called before every motion.
@@ -63,7 +66,7 @@ class MpiSentio:
 
     def connect(self) -> str:
         """Choose the native command set for this connection and read version, heights and site; nothing moves."""
-        version = self._link.ask("*RCS 1\nstatus:get_version").text
+        version = self._link.ask(QUESTION).text
         self.heights()
         return version
 
@@ -263,6 +266,15 @@ class MpiSentio:
         """Return how often the chuck has gone to contact since SENTIO's counter was last reset."""
         return self._link.integers(self._link.ask("setup:contact_counter:get").text)[0]
 
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return where the chuck is, its heights and touches, and doubts about them."""
+        h = self.heights()
+        where, doubts = self.standing()
+        named = (("contact", h.contact), ("overtravel", h.overtravel), ("separation", h.separation), ("hover", h.hover))
+        heights = ", ".join(f"{name} {height * 1e6:.1f} um" for name, height in named)
+        mode = f"stepping contact mode and compensation: they cannot be read; {STEPPING} is set before the first step"
+        return [f"chuck {where}; {heights}", f"{self.touches()} touches on its counter", mode], doubts
+
     def close(self) -> None:
         """Return the station to its operator and close the connection; nothing moves."""
         try:
@@ -313,3 +325,11 @@ class MpiSentio:
 
     def _move(self, command: str) -> Reply:
         return self._link.ask(command, wait=Wait.MOTION)
+
+
+def _make(name: str, options: SentioOptions, transport: Transport) -> MpiSentio:
+    """Return the driver of an MPI SENTIO prober."""
+    return MpiSentio(transport, name, options, refuse)
+
+
+DRIVER = Driver(DriverKind.PROBER, _make, SentioOptions, question=QUESTION, emulator="mpi_sentio")

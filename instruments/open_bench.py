@@ -12,10 +12,13 @@ from types import TracebackType
 from typing import Any, Self
 
 from instruments.bench import Bench
-from instruments.drivers import Connect, DriverKind, Unconnected, driver_of, kind_of, lacking, visa
+from instruments.drivers import Connect, Planned, driver_of, visa
+from instruments.entry import Entry
+from instruments.interfaces import lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from labctl.core.bias import Nominal
+from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.prober import Prober
 from labctl.core.source import SourceMeasure
@@ -118,7 +121,7 @@ def open_bench(
         SwitchedOff: by `permit`.
     """
     permit()
-    opened = _assemble(bench, nominal, connect or visa(), polarity, ask, wait, permit)
+    opened = _connected(bench, nominal, connect or visa(), polarity, ask, wait, permit)
     parts: list[Any] = [*opened.sources.values(), opened.matrix, *([opened.prober] if opened.prober else [])]
     try:
         opened.identities.update({part.name: part.connect() for part in parts})
@@ -146,19 +149,14 @@ def _refuse_outputs_on(bench: Bench, sources: Mapping[str, SourceMeasure]) -> No
 
 
 def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:
-    """Return the die of a bench that is not connected: `check` works, everything else refuses."""
-    return _assemble(
-        bench,
-        nominal,
-        lambda name, entry: Unconnected(name),
-        polarity,
-        lambda text: False,
-        time.sleep,
-        lambda: None,
-    ).die
+    """Return the die of a bench that is not connected: `check` works, everything else refuses.
+
+    No driver is made: what is planned with are the capabilities that drivers declare.
+    """
+    return _assemble(bench, nominal, Planned, polarity, time.sleep, lambda: None).die
 
 
-def _assemble(
+def _connected(
     bench: Bench,
     nominal: Nominal,
     connect: Connect,
@@ -167,37 +165,52 @@ def _assemble(
     wait: Callable[[Second], None],
     permit: Callable[[], None],
 ) -> OpenBench:
+    """Return the bench with a driver for each instrument; if one cannot be made, those before it are closed."""
+    opened: list[Any] = []
+
+    def transport(name: str, entry: Entry) -> Transport:
+        opened.append(connect(name, entry))
+        return opened[-1]  # type: ignore[no-any-return]
+
+    def make(name: str, entry: Entry) -> Any:
+        driver, kind = driver_of(name, entry, transport, ask), entry.declaration.kind
+        if entry.declaration.wire is Wire.NONE:
+            opened.append(driver)
+        if missing := lacking(driver, kind):
+            raise BenchError(f"{name}: driver '{entry.driver}' is a {kind} and lacks {', '.join(missing)}")
+        return driver
+
+    try:
+        return _assemble(bench, nominal, make, polarity, wait, permit)
+    except BaseException:
+        for part in opened:
+            with contextlib.suppress(LabError):
+                part.close()
+        raise
+
+
+def _assemble(
+    bench: Bench,
+    nominal: Nominal,
+    make: Callable[[str, Entry], Any],
+    polarity: int,
+    wait: Callable[[Second], None],
+    permit: Callable[[], None],
+) -> OpenBench:
     sources: dict[str, SourceMeasure] = {}
     matrices: list[Matrix] = []
     probers: list[Prober] = []
-    transports: list[Transport] = []
-
-    def transport(name: str, entry: Any) -> Transport:
-        transports.append(connect(name, entry))
-        return transports[-1]
-
-    try:
-        for name, entry in bench.instruments.items():
-            driver = driver_of(name, entry, transport, ask)
-            kind = kind_of(driver)
-            if kind is not None and (missing := lacking(driver, kind)):
-                raise BenchError(f"{name}: driver '{entry.driver}' is a {kind} and lacks {', '.join(missing)}")
-            match kind:
-                case DriverKind.SOURCE:
-                    sources[name] = driver
-                case DriverKind.MATRIX:
-                    matrices.append(driver)
-                case DriverKind.PROBER:
-                    probers.append(driver)
-                case None:
-                    raise BenchError(f"{name}: driver '{entry.driver}' is neither a source nor a matrix nor a prober")
-        if len(matrices) != 1 or len(probers) > 1:
-            raise BenchError(f"a bench has one matrix and at most one prober, not {len(matrices)} and {len(probers)}")
-        prober = probers[0] if probers else None
-        die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait, permit=permit)
-    except BaseException:
-        for opened in transports:
-            with contextlib.suppress(LabError):
-                opened.close()
-        raise
+    for name, entry in bench.instruments.items():
+        driver = make(name, entry)
+        match entry.declaration.kind:
+            case DriverKind.SOURCE:
+                sources[name] = driver
+            case DriverKind.MATRIX:
+                matrices.append(driver)
+            case DriverKind.PROBER:
+                probers.append(driver)
+    if len(matrices) != 1 or len(probers) > 1:
+        raise BenchError(f"a bench has one matrix and at most one prober, not {len(matrices)} and {len(probers)}")
+    prober = probers[0] if probers else None
+    die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait, permit=permit)
     return OpenBench(bench, die, sources, matrices[0], prober, {}, wait, permit)

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from instruments.drivers import probe_of
+from instruments.entry import Entry
 from labctl.batch.executors import ORPHANED, run_or_fail
 from labctl.batch.requests import GoFile
 from labctl.core.errors import InstrumentError, LabError
@@ -26,7 +26,7 @@ from labctl.core.transport import Transport
 from labctl.execution.stop import Stop
 from labctl.station.bench_session import AnyTwin
 from labctl.station.bench_setup import Station
-from labctl.station.twin import Twin
+from labctl.station.twin import Twin, loopback
 from labctl.storage.latch import switched_off
 from labctl.storage.locks import bench_lock
 from labctl.terminal.signals import signals
@@ -58,11 +58,9 @@ class _Served:
     def __init__(self, resources: dict[str, str], call: Call) -> None:
         self._resources, self._call = resources, call
 
-    def connect(self, name: str, entry: Any) -> Transport:
+    def connect(self, name: str, entry: Entry) -> Transport:
         """Return the transport of one instrument."""
-        from instruments.visa import VisaTransport
-
-        return VisaTransport(self._resources[name], backend="@py", probe=probe_of(entry), deadlines=entry.deadlines)
+        return loopback(self._resources[name], entry)
 
     def wait(self, seconds: float) -> None:
         """Let a time pass on the twin's clock, s."""

@@ -94,7 +94,7 @@ def meta_of(manifest: Mapping[str, Any], prepared: Prepared, plans: Sequence[Die
     rules = [rule.model_dump(mode="json") for rule in campaign.bin_rules]
     order = campaign.batch.order.value
     real = _real(prepared)
-    resources = {} if real is None else {n: getattr(e, "resource", "") for n, e in real.instruments.items()}
+    resources = {} if real is None else {n: e.resource for n, e in real.instruments.items()}
     more = {"dies": dies, "bins": rules, "order": order, "estimate": estimate(plans)}
     return {**manifest, **more, "instruments": {name: resource for name, resource in resources.items() if resource}}
 

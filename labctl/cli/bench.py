@@ -82,7 +82,7 @@ def off(
     The run that holds the bench ends with exit code 4, and no output goes on before 'labctl off --release BENCH'.
     Exit code 6 if something is not verified off, or the run does not end: go to the bench.
     """
-    loaded = read_bench(bench)
+    loaded = read_bench(bench, to_make_safe=True)
     if release:
         _release(loaded, sim, as_json)
     if sim is not None:

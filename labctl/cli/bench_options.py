@@ -25,14 +25,19 @@ Aperture = Annotated[str, typer.Option("--aperture", metavar="QUANTITY", help="i
 Compliance = Annotated[str, typer.Option("--compliance", metavar="QUANTITY", help="current limit of every line")]
 
 
-def read_bench(path: Path) -> Any:
-    """Return the bench of a file; BenchError lists everything that is wrong with the file."""
+def read_bench(path: Path, *, to_make_safe: bool = False) -> Any:
+    """Return the bench of a file; BenchError lists everything that is wrong with the file.
+
+    Args:
+        to_make_safe: an instrument whose driver cannot be used is kept with its fault; the others can be made safe.
+    """
     from instruments.bench import Bench
+    from instruments.entry import UNUSABLE
     from labctl import files
     from labctl.station.doctor import require_own_names
 
     require_own_names()
-    return files.read(path, Bench).value
+    return files.read(path, Bench, context={UNUSABLE: to_make_safe}).value
 
 
 def die_of_twin(bench: Any, path: Path | None, seed: int, name: str) -> Any:

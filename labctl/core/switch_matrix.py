@@ -3,8 +3,15 @@
 from collections.abc import Callable, Iterable
 from typing import Protocol, runtime_checkable
 
+from labctl.core.errors import InstrumentError
+
 Guard = Callable[[], None]
 """Raises if what it guards must not happen now."""
+
+
+def refuse() -> None:
+    """Guard before another one is set: nothing moves."""
+    raise InstrumentError("nothing moves before a guard has verified that nothing is energised")
 
 
 @runtime_checkable

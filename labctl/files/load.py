@@ -78,7 +78,12 @@ def load(path: str | Path, model: type[M], overrides: Mapping[str, str] | None =
 
 
 def read(
-    path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None, *, change: Part | None = None
+    path: str | Path,
+    model: type[M],
+    overrides: Mapping[str, str] | None = None,
+    *,
+    change: Part | None = None,
+    context: Mapping[str, Any] | None = None,
 ) -> Loaded[M]:
     """Read the YAML file at `path` as a `model`.
 
@@ -88,6 +93,7 @@ def read(
         overrides: values by dotted path (`{"dies.0.diameter": "55 nm"}`), each one scalar or a flow list or
             mapping of YAML; relative paths in them start at the current folder.
         change: changes from another file, key by key; their faults are reported with the lines of that file.
+        context: further keys of the validation context, which validators of the model read.
 
     Raises:
         BenchError: naming every problem, one a line: `file:line: key.path: found ..., expected ...`.
@@ -96,7 +102,7 @@ def read(
     read_ = document.read(given)
     if read_.root is None:
         raise _refusal(read_.problems)
-    work = _Loading(read_.root, list(read_.problems))
+    work = _Loading(read_.root, list(read_.problems), dict(context or {}))
     if change is not None:
         work.lay_over(change)
     pending = work.put(overrides)
@@ -132,8 +138,8 @@ class _Lenient(GenerateJsonSchema):
 class _Loading:
     """The tree on its way to the model."""
 
-    def __init__(self, root: Node, problems: list[Problem]) -> None:
-        self.root, self.problems = root, problems
+    def __init__(self, root: Node, problems: list[Problem], context: dict[str, Any]) -> None:
+        self.root, self.problems, self.context = root, problems, context
         self.included: dict[Path, str] = {}
         self.failed: set[Path_] = set()
         self.changed: dict[Path_, Path_] = {}
@@ -200,7 +206,7 @@ class _Loading:
         """Return the places at which the model takes a path or a file, with their kind."""
         return [
             (locate(self.root, error["loc"]), error["type"])
-            for error in self._errors(model, {"file": True, "probe": True})
+            for error in self._errors(model, {**self.context, "file": True, "probe": True})
             if error["type"] in (PATH_HERE, FILE_HERE)
         ]
 
@@ -235,7 +241,7 @@ class _Loading:
 
     def validate(self, model: type[M], path: Path) -> M:
         """Return the model, or raise all problems."""
-        context = {"file": True, "folder": path.parent}
+        context = {**self.context, "file": True, "folder": path.parent}
         value, errors = None, []
         try:
             value = model.model_validate_json(json.dumps(self.root.plain()), context=context)
@@ -271,8 +277,10 @@ class _Loading:
         ]
 
     def _errors(self, model: type[BaseModel], context: dict[str, Any], strict: bool = False) -> list[ErrorDetails]:
+        """Return the errors; `strict` is in the context too, for validators that choose a model by a value."""
         try:
-            model.model_validate_json(json.dumps(self.root.plain()), strict=strict, context=context)
+            text = json.dumps(self.root.plain())
+            model.model_validate_json(text, strict=strict, context={**context, "strict": strict})
         except ValidationError as error:
             return list(error.errors(include_url=False, include_input=False))
         except LabError:

@@ -15,8 +15,8 @@ from importlib import metadata
 from pathlib import Path
 
 from labctl.core.errors import BenchError
+from labctl.core.plugins import DISTRIBUTION
 
-DISTRIBUTION = "mtj-labctl"
 NAMES = ("labctl", "instruments", "protocols", "sim_backend")
 LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
 

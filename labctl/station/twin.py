@@ -7,9 +7,10 @@ same as on the real bench.
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from instruments.bench import Bench, ManualEntry, MatrixEntry, SentioEntry, SourceEntry
-from instruments.drivers import probe_of
+from instruments.bench import Bench
+from instruments.entry import Entry
 from instruments.transport import BytesTransport
+from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError
 from labctl.core.prober import Subsite
 from labctl.core.site import Spot
@@ -41,6 +42,19 @@ def wiring_of(bench: Bench) -> Cables:
     return Cables(dict(bench.wiring.channels), lines, ground)
 
 
+def link_of(entry: Entry) -> dict[str, Any]:
+    """Return the arguments of a transport to an emulated instrument: its harmless query, and its deadlines."""
+    deadlines = None if entry.address is None else entry.address.deadlines
+    return {"probe": entry.declaration.question, "deadlines": deadlines}
+
+
+def loopback(resource: str, entry: Entry) -> Transport:
+    """Return the transport to an emulated instrument that is served on this computer, through VISA."""
+    from instruments.visa import VisaTransport
+
+    return VisaTransport(resource, backend="@py", **link_of(entry))
+
+
 class Twin:
     """Emulated instruments of one bench around simulated dies; close it after use.
 
@@ -67,7 +81,10 @@ class Twin:
         visited: Collection[tuple[int, int]] = (),
     ) -> None:
         self.dies = dict(dies)
-        moved = any(isinstance(e, SentioEntry) for e in bench.instruments.values())
+        moved = any(
+            entry.kind is DriverKind.PROBER and entry.declaration.wire is not Wire.OPERATOR
+            for entry in bench.instruments.values()
+        )
         if not moved and len(self.dies) != 1:
             raise BenchError(f"{len(self.dies)} dies and no prober that moves; a bench without one tests a single die")
         if not moved:
@@ -91,18 +108,19 @@ class Twin:
         }
         self.server: Server | None = serve(*self.instruments.values()) if sockets else None
 
-    def _emulate(self, bench: Bench, name: str, entry: Any, seed: int) -> Instrument | None:
-        match entry:
-            case SourceEntry():
+    def _emulate(self, bench: Bench, name: str, entry: Entry, seed: int) -> Instrument | None:
+        options: Any = entry.options
+        match entry.declaration.emulator:
+            case "keithley2600b":
                 ideal = bench.twin.ideal_instruments
-                return K2600(name, entry.model, self.world, ideal=ideal, seed=seed, offset=bench.twin.offset)
-            case MatrixEntry():
+                return K2600(name, options.model, self.world, ideal=ideal, seed=seed, offset=bench.twin.offset)
+            case "keithley707b":
                 slots = sorted({int(column.split("-")[0]) for column in bench.wiring.pads.values()})
-                return K707(name, entry.model, self.world, cards=dict.fromkeys(slots, CARD))
-            case SentioEntry():
+                return K707(name, options.model, self.world, cards=dict.fromkeys(slots, CARD))
+            case "mpi_sentio":
                 return Sentio(name, self.world, wafer=self._map, heights=SiteHeights())
-            case ManualEntry():
-                return None
+        if entry.declaration.wire is Wire.OPERATOR:
+            return None
         raise BenchError(f"{name}: there is no emulated '{entry.driver}'; the twin has 2600B, 707B and SENTIO")
 
     def at(self, spot: Spot) -> SimDie:
@@ -132,16 +150,11 @@ class Twin:
         """What the instruments have done to the dies so far."""
         return self.world.ledger
 
-    def connect(self, name: str, entry: Any) -> Transport:
+    def connect(self, name: str, entry: Entry) -> Transport:
         """Return the transport of one instrument of the twin."""
         if self.server is None:
-            return BytesTransport(
-                self.instruments[name].session(), name, probe=probe_of(entry), deadlines=entry.deadlines
-            )
-        from instruments.visa import VisaTransport
-
-        resource = self.server.resource(name)
-        return VisaTransport(resource, backend="@py", probe=probe_of(entry), deadlines=entry.deadlines)
+            return BytesTransport(self.instruments[name].session(), name, **link_of(entry))
+        return loopback(self.server.resource(name), entry)
 
     def wait(self, seconds: float) -> None:
         """Let a time pass on the twin's clock, s."""

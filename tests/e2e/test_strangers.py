@@ -15,7 +15,12 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"
 MODULE = """
 from instruments.keithley707b import Keithley707B
-from instruments.keithley2600b import Keithley2600B
+from labctl.core.driver import Driver, DriverKind
+from labctl.core.model import Model
+
+
+class Options(Model):
+    fails: str = ""
 
 
 class Switch:
@@ -39,6 +44,9 @@ class Switch:
 
     def close(self):
         self.inner.close()
+
+
+DRIVER = Driver(DriverKind.MATRIX, lambda name, options, wire: Switch(wire, name, options.fails), Options)
 """
 
 
@@ -50,7 +58,7 @@ def stranger(tmp_path, monkeypatch):
     info.mkdir(parents=True)
     (site / "lab_switch.py").write_text(MODULE)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-switch\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[labctl.instruments]\nlab_switch = lab_switch:Switch\n")
+    (info / "entry_points.txt").write_text("[labctl.instruments]\nlab_switch = lab_switch:DRIVER\n")
     monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
 
 
@@ -69,7 +77,7 @@ def served(tmp_path):
 
     def write(**matrix):
         given = {**file["instruments"]["matrix"], **matrix}
-        if "options" in matrix:
+        if "driver" in matrix:
             del given["model"]
         path = tmp_path / "bench.yaml"
         path.write_text(yaml.safe_dump({**file, "instruments": {**file["instruments"], "matrix": given}}))
@@ -87,7 +95,7 @@ def close_relays(resource):
 
 
 def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl, stranger, served):
-    bench, resource = served(driver="lab_switch", options={})
+    bench, resource = served(driver="lab_switch")
     wire = close_relays(resource)
     done = labctl("off", bench, "--json")
     assert "matrix: relays verified open" in json.loads(done.stdout)["text"]
@@ -101,7 +109,7 @@ def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl, stranger,
 def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_called_verified(
     labctl, stranger, served, fails, tmp_path
 ):
-    bench, resource = served(driver="lab_switch", options={"fails": fails}, patience="1 s")
+    bench, resource = served(driver="lab_switch", fails=fails, patience="1 s")
     close_relays(resource).close()
     done = labctl("off", bench, "--json", expect=6)
     answer = json.loads(done.stdout)
@@ -114,3 +122,11 @@ def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_c
     assert "ZeroDivisionError: no cards in this switch" in text
     assert "bug of ours" not in text
     assert "Traceback" not in text
+
+
+def test_a_typing_error_in_an_option_of_a_strangers_driver_is_refused_with_its_line(labctl, stranger, served):
+    bench, _ = served(driver="lab_switch", fials="closed")
+    done = labctl("check", bench, expect=2)
+    text = " ".join((done.stdout + done.stderr).split())
+    line = next(n for n, line in enumerate(bench.read_text().splitlines(), 1) if "fials" in line)
+    assert f"bench.yaml:{line}: instruments.matrix.fials: found the unknown key 'fials'; did you mean 'fails'?" in text

@@ -60,9 +60,9 @@ def test_the_environment_is_that_of_the_readme() -> None:
 
 
 def test_the_entry_point_groups_are_those_of_the_code() -> None:
-    from instruments.drivers import GROUP
+    from labctl.core.plugins import INSTRUMENTS
 
-    assert f"`{GROUP}`" in PROSE
+    assert f"`{INSTRUMENTS}`" in PROSE
     assert '"labctl.protocols"' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert "`labctl.protocols`" in PROSE
 

@@ -1,4 +1,4 @@
-"""A die that goes wrong on purpose, for tests of what protocols decide; and no test is timed."""
+"""A die that goes wrong on purpose, for tests of what protocols decide; plug-ins of others; and no test is timed."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
+from labctl.core import plugins
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody
 from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense
@@ -88,3 +89,15 @@ def threshold_die() -> Callable[..., ThresholdDie]:
         return ThresholdDie(geometry or Geometry(2, 5, 4), Nominal(4e-4, 2e-4))
 
     return make
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dict[str, str]], None]:
+    """Return a function that registers objects (`module:object`) by name, as another distribution would."""
+
+    def add(group: str, objects: dict[str, str]) -> None:
+        before = plugins.registered
+        more = tuple(plugins.Plugin(group, name, value, "lab-things", "1.0") for name, value in objects.items())
+        monkeypatch.setattr(plugins, "registered", lambda g: (*before(g), *(more if g == group else ())))
+
+    return add

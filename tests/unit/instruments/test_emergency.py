@@ -3,19 +3,22 @@
 import itertools
 import socket
 import threading
-from importlib.metadata import EntryPoint, EntryPoints
 
 import pytest
+from pydantic import ValidationError
 
-from instruments import drivers, emergency
-from instruments.drivers import DriverKind, driver_of, kind_of, kinds, probe_of
+from instruments import emergency
 from instruments.emergency import PAUSE, at_once, isolate, make_safe, persist
+from instruments.entry import UNUSABLE
 from instruments.keithley707b import Keithley707B
-from instruments.keithley2600b import Keithley2600B
+from instruments.keithley2600b import DRIVER, Keithley2600B, Keithley2600BOptions
 from instruments.transcript import TranscriptReplay
 from instruments.transport import BytesTransport, Deadlines
 from instruments.visa import VisaTransport
+from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.model import Model
+from labctl.core.plugins import INSTRUMENTS
 from sim_backend.emulators.link import Fault
 from sim_backend.emulators.serve import Server
 from tests.unit.instruments.test_probed_die import Twin, bench, read
@@ -55,7 +58,7 @@ def safe(twin, file=None, **edits):
     def connect(name, entry):
         session = twin.instruments[name].session()
         handler = Rewrite(session, edits[name]) if name in edits else session
-        return BytesTransport(handler, name, probe=probe_of(entry))
+        return BytesTransport(handler, name, probe=entry.declaration.question)
 
     return make_safe(file or bench(), connect=connect, wait=twin.world.advance)
 
@@ -168,7 +171,9 @@ def test_a_dead_source_delays_no_other():
 
     def connect(name, entry):
         session = twin.instruments[name].session()
-        return BytesTransport(Patient(session, None) if name == "smu1" else session, name, probe=probe_of(entry))
+        return BytesTransport(
+            Patient(session, None) if name == "smu1" else session, name, probe=entry.declaration.question
+        )
 
     make_safe(bench(), connect=connect, wait=twin.world.advance)
     assert_off(twin)
@@ -178,7 +183,7 @@ def test_one_that_refuses_for_a_while_is_met_with_patience():
     twin, waited = live(), []
 
     def connect(name, entry):
-        return BytesTransport(twin.instruments[name].session(), name, probe=probe_of(entry))
+        return BytesTransport(twin.instruments[name].session(), name, probe=entry.declaration.question)
 
     refusals = itertools.chain([Fault.DROP] * 7, itertools.repeat(Fault.NONE))
     twin.instruments["smu2"].fault = lambda line: next(refusals)
@@ -296,45 +301,56 @@ class Chuck:
 raise_later = []
 
 
-def make_source(wire, name, **options):
-    return Source(wire, name, **options)
+class SwitchOptions(Model):
+    moody: bool = False
 
 
-class Nothing:
-    """A driver of nothing that a bench has."""
+class SourceOptions(Model):
+    fails: str = ""
+    made: bool = True
 
-    def __init__(self, wire, name): ...
+
+class WorseOptions(Model):
+    connects: str | None = None
+    closed: str | None = None
+    route: str | None = None
+    closing: str | None = None
+
+
+class LaxOptions(Model):
+    lacks: tuple[str, ...] = ()
+    emergency_off: str | None = None
+    verify_off: str | None = None
+    connects: str | None = None
+
+
+def made_by(name):
+    """Return the function of a declaration that makes the class of that name in this module."""
+    return lambda title, options, wire: globals()[name](wire, title, **options.model_dump(exclude_none=True))
+
+
+def known(options):
+    return DRIVER.capabilities(Keithley2600BOptions())
+
+
+SWITCH = Driver(DriverKind.MATRIX, made_by("Switch"), SwitchOptions)
+SOURCE = Driver(DriverKind.SOURCE, made_by("Source"), SourceOptions, capabilities=known)
+CHUCK = Driver(DriverKind.PROBER, made_by("Chuck"))
+WORSE = Driver(DriverKind.MATRIX, made_by("Worse"), WorseOptions)
+LAX = Driver(DriverKind.SOURCE, made_by("Lax"), LaxOptions, capabilities=known)
 
 
 @pytest.fixture
-def strangers(monkeypatch):
+def strangers(register):
     raise_later.clear()
-    names = {
-        "switch": "Switch",
-        "source": "Source",
-        "made": "make_source",
-        "chuck": "Chuck",
-        "nothing": "Nothing",
-        "worse": "Worse",
-        "lax": "Lax",
-    }
-    points = EntryPoints(
-        EntryPoint(n, f"tests.unit.instruments.test_emergency:{c}", drivers.GROUP) for n, c in names.items()
-    )
-    broken = EntryPoint("broken", "tests.unit.no_such_module:Driver", drivers.GROUP)
-    monkeypatch.setattr(drivers, "entry_points", lambda group: EntryPoints([*points, broken]))
+    here = "tests.unit.instruments.test_emergency"
+    own = {name: f"{here}:{name.upper()}" for name in ("switch", "source", "chuck", "worse", "lax")}
+    register(INSTRUMENTS, {**own, "nothing": f"{here}:Chuck", "broken": "tests.unit.no_such_module:DRIVER"})
 
 
-def with_stranger(name, driver, **options):
-    return bench(**{f"instruments__{name}": {"driver": driver, "resource": name, "options": options}})
-
-
-def test_a_kind_is_what_a_driver_can_do(strangers):
-    assert [kind_of(c) for c in (Switch, Source, Chuck, Nothing)] == [DriverKind.MATRIX, None, DriverKind.PROBER, None]
-    assert kinds(with_stranger("matrix", "switch"))["matrix"] is DriverKind.MATRIX
-    twin = Twin()
-    entry = with_stranger("smu1", "made").instruments["smu1"]
-    assert kind_of(driver_of("smu1", entry, twin.connect, None)) is DriverKind.SOURCE
+def with_stranger(name, driver, context=None, **options):
+    entry = {"driver": driver, "resource": name, **options}
+    return bench(context, **{f"instruments__{name}": entry})
 
 
 def test_a_strangers_matrix_is_opened_and_verified_like_ours(strangers):
@@ -352,10 +368,9 @@ def test_verified_is_said_of_nothing_that_was_not_asked(strangers):
     assert_off(twin)
 
 
-@pytest.mark.parametrize("driver", ["source", "made"])
-def test_a_strangers_source_is_switched_off_like_ours(strangers, driver):
+def test_a_strangers_source_is_switched_off_like_ours(strangers):
     twin = live()
-    assert "smu1, smu2: outputs verified off at 0 V" in safe(twin, with_stranger("smu1", driver)).text
+    assert "smu1, smu2: outputs verified off at 0 V" in safe(twin, with_stranger("smu1", "source")).text
     assert_off(twin)
     assert not twin.world.closed
 
@@ -381,25 +396,29 @@ def test_whatever_a_stranger_raises_the_others_are_made_safe_and_it_is_named(str
     assert twin.clean()
 
 
-def test_a_driver_that_is_nothing_or_cannot_be_loaded_is_said_to_be_so(strangers):
+@pytest.mark.parametrize(
+    ("driver", "words"),
+    [
+        ("nothing", r"driver 'nothing' of lab-things 1\.0 .* is type; expected a labctl\.core\.driver\.Driver"),
+        ("broken", r"driver 'broken' of lab-things 1\.0 .* cannot be loaded: ModuleNotFoundError"),
+        ("surce", r"driver 'surce' is not installed .* did you mean 'source'\?"),
+    ],
+)
+def test_a_driver_that_cannot_be_used_is_refused_and_keeps_no_other_from_being_made_safe(strangers, driver, words):
+    with pytest.raises(ValidationError, match=words):
+        with_stranger("smu1", driver)
     twin = live()
-    with pytest.raises(InstrumentError, match="matrix: driver 'nothing' is neither a source nor a matrix nor a prober"):
-        safe(twin, with_stranger("matrix", "nothing"))
-    assert_off(twin)
-    with pytest.raises(
-        InstrumentError, match=r"matrix: driver 'broken', which is not part .* cannot be loaded: Module"
-    ):
-        safe(live(), with_stranger("matrix", "broken"))
-    with pytest.raises(BenchError, match="driver 'absent' is not installed"):
-        kinds(with_stranger("matrix", "absent"))
+    with pytest.raises(InstrumentError, match=rf"NOT verified safe: smu1: {words}.*; relays stay as they are"):
+        safe(twin, with_stranger("smu1", driver, {UNUSABLE: True}))
+    assert twin.smu("smu2", "smua").set.output == 0
 
 
 def test_a_stranger_in_the_middle_of_idle_keeps_no_other_from_being_made_safe(strangers):
-    twin = Twin(with_stranger("smu1", "made"))
+    twin = Twin(with_stranger("smu1", "source"))
     twin.die.idle()
     twin.die.sense(read([0], [0]))
     twin.die.sources["smu1"]._driver.fails = "off"
-    with pytest.raises(InstrumentError, match=r"NOT verified safe: smu1: its driver 'made'"):
+    with pytest.raises(InstrumentError, match=r"NOT verified safe: smu1: its driver 'source'"):
         twin.die.idle()
     assert [s.set.output for s in twin.instruments["smu2"].smus.values()] == [0, 0]
     with pytest.raises(InstrumentError, match="must be made safe first"):
@@ -543,7 +562,7 @@ class Worse(Switch):
         self.__dict__["amiss"] = amiss
 
     def connect(self):
-        if "connect" in self.amiss:
+        if "connects" in self.amiss:
             raise SystemExit("out of here")
         return "worse"
 
@@ -563,7 +582,7 @@ class Worse(Switch):
         self.inner.route(closed)
 
     def close(self):
-        if self.amiss.get("close") == "hangs":
+        if self.amiss.get("closing") == "hangs":
             release.wait(30)
         raise SystemExit("out of here")
 
@@ -578,9 +597,9 @@ class Lax(Source):
     def __getattr__(self, attribute):
         if attribute in self.lacks:
             raise AttributeError(attribute)
-        if attribute in self.ways:
+        if attribute in self.ways or (attribute == "connect" and "connects" in self.ways):
             return {"nothing": lambda: None, "true": lambda: True, "false": lambda: False, "exits": leave}[
-                self.ways[attribute]
+                self.ways["connects" if attribute == "connect" else attribute]
             ]
         return super().__getattr__(attribute)
 
@@ -602,7 +621,7 @@ def worse(strangers, monkeypatch):
     release.set()
 
 
-@pytest.mark.parametrize("amiss", [{"closed": "list"}, {"connect": "exits"}, {"close": "hangs"}, {}])
+@pytest.mark.parametrize("amiss", [{"closed": "list"}, {"connects": "exits"}, {"closing": "hangs"}, {}])
 def test_relays_of_a_matrix_are_verified_open_whatever_else_it_does(worse, amiss):
     twin = live()
     assert "matrix: relays verified open" in safe(twin, with_stranger("matrix", "worse", **amiss)).text
@@ -619,7 +638,7 @@ def test_relays_are_told_to_open_before_an_answer_counts(worse, closed):
 
 
 @pytest.mark.parametrize(
-    "amiss", [{"closed": "hangs"}, {"route": "exits"}, {"closed": "exits"}, {"close": "hangs"}, {"connect": "exits"}]
+    "amiss", [{"closed": "hangs"}, {"route": "exits"}, {"closed": "exits"}, {"closing": "hangs"}, {"connects": "exits"}]
 )
 def test_the_last_resort_lifts_the_needles_whatever_a_matrix_does(worse, amiss):
     twin = live()
@@ -647,7 +666,7 @@ def test_no_reply_of_our_matrix_keeps_its_relays_closed(reply):
         ({"lacks": ["verify_off"]}, True),
         ({"lacks": ["state"]}, True),
         ({"lacks": ["verify_off", "state"]}, False),
-        ({"connect": "exits"}, True),
+        ({"connects": "exits"}, True),
     ],
 )
 def test_a_source_is_told_off_with_whatever_it_has_and_verified_only_if_it_was_asked(worse, options, verified):

@@ -14,9 +14,10 @@ from pydantic import ValidationError
 from instruments import routing
 from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
-from instruments.drivers import probe_of, visa
+from instruments.drivers import visa
 from instruments.emergency import make_safe
-from instruments.keithley2600b import Keithley2600B
+from instruments.entry import Address
+from instruments.keithley2600b import DRIVER, Keithley2600B
 from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
 from instruments.sentio_reply import NeedlesDown
@@ -40,7 +41,7 @@ K, M, N = 2, 4, 3
 NOMINAL = Nominal(4.2e-4, 1.9e-4)
 
 
-def bench(gates=False, **changes):
+def bench(context=None, gates=False, **changes):
     pads = [f"{axis}{k}{i}" for k in range(K) for axis, n in (("r", M), ("c", N), ("g", M * gates)) for i in range(n)]
     data = {
         "name": "twin",
@@ -75,7 +76,7 @@ def bench(gates=False, **changes):
         for key in way:
             section = section.setdefault(key, {})
         section[last] = value
-    return Bench.model_validate(data, context={"file": True})
+    return Bench.model_validate(data, context={"file": True, **(context or {})})
 
 
 def simulated(**simulation):
@@ -119,7 +120,7 @@ class Twin:
             if direction == ">":
                 self.sent.append((name, data.decode()))
 
-        return BytesTransport(self.instruments[name].session(), name, probe=probe_of(entry), log=log)
+        return BytesTransport(self.instruments[name].session(), name, probe=entry.declaration.question, log=log)
 
     def smu(self, name, channel):
         return self.instruments[name].channels[channel].smu
@@ -147,7 +148,12 @@ class Standing(Keithley2600B):
 @pytest.fixture
 def standing(monkeypatch):
     """Have benches whose sources keep their levels between two calls."""
-    monkeypatch.setattr("instruments.drivers.Keithley2600B", Standing)
+    declared = replace(
+        DRIVER,
+        make=lambda name, options, wire: Standing(wire, name, model=options.model),
+        capabilities=lambda options: replace(DRIVER.capabilities(options), stands=True),
+    )
+    monkeypatch.setattr("instruments.keithley2600b.DRIVER", declared)
 
 
 @pytest.fixture
@@ -1017,7 +1023,8 @@ def test_over_sockets_it_is_the_same_die(wire):
     with Server(inside.instruments.values()) as server:
         addresses = {served.name: getattr(served, wire) for served in server.served}
         entries = {
-            name: entry.model_copy(update={"resource": addresses[name]}) for name, entry in file.instruments.items()
+            name: entry.model_copy(update={"address": Address(resource=addresses[name])})
+            for name, entry in file.instruments.items()
         }
         outside = file.model_copy(update={"instruments": entries})
         pulse = Pulse(half_select([1, 2], [2, 0], 0.5), 1e-3, read([1, 2], [2, 0]))

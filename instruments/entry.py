@@ -1,0 +1,263 @@
+"""One instrument in the bench file: its driver, its address where the driver wants a wire, and the driver's options.
+
+The keys are flat and the same for every driver. Which keys there are follows from the declaration of the driver
+(`labctl.core.driver`), so that a typing error in an option of any driver is refused with file and line.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, Literal, Self, cast, get_args
+
+from pydantic import (
+    BaseModel,
+    Field,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    SerializationInfo,
+    ValidationError,
+    ValidationInfo,
+    create_model,
+    model_serializer,
+    model_validator,
+)
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+
+from instruments.transport import Deadlines
+from labctl.core import plugins
+from labctl.core.driver import Driver, DriverKind, Wire, declared
+from labctl.core.errors import BenchError, LabError
+from labctl.core.model import Model
+from labctl.core.source import SourceCapabilities
+from labctl.core.units import Second
+
+UNUSABLE = "unusable drivers"
+"""Key of the validation context: an entry whose driver cannot be used is kept with its fault, to make the rest safe."""
+_ERROR_TYPES = frozenset(get_args(core_schema.ErrorType))
+
+
+class Common(Model):
+    """Keys of every entry."""
+
+    patience: Second = Field(
+        default=10.0, ge=0, description="how long it is tried again when it has to be made safe and does not answer"
+    )
+
+
+class Address(Model):
+    """Keys of an instrument at an address."""
+
+    resource: str = Field(min_length=1, description="VISA address; nothing is searched for")
+    backend: str = Field(default="@py", description="pyvisa backend; empty for the system's VISA")
+    deadlines: Deadlines = Deadlines()
+    dead_socket: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="[M] port at which it drops the raw sockets that it still holds; by default that of the driver",
+    )
+
+
+class Entry(Common):
+    """An instrument of the bench file.
+
+    Args:
+        driver: its name among the installed drivers.
+        address: None if the driver wants no wire.
+        options: in the driver's own model.
+        fault: why the driver cannot be used; only in a bench that is read to be made safe.
+    """
+
+    driver: str
+    address: Address | None = None
+    options: Model = Model()
+    fault: str = ""
+
+    @property
+    def declaration(self) -> Driver:
+        """The declaration of its driver; BenchError if it cannot be used."""
+        if self.fault:
+            raise BenchError(self.fault)
+        return declared(self.driver)[0]
+
+    @property
+    def foreign(self) -> bool:
+        """Whether its driver is of another distribution."""
+        return plugins.find(plugins.INSTRUMENTS, self.driver).foreign
+
+    @property
+    def kind(self) -> DriverKind | None:
+        """Kind of its driver; None if the driver cannot be used."""
+        return None if self.fault else self.declaration.kind
+
+    @property
+    def resource(self) -> str | None:
+        """Address, or what else identifies the instrument; None if nothing does."""
+        if self.address is not None:
+            return self.address.resource
+        if self.fault or (location := self.declaration.location) is None:
+            return None
+        return str(_theirs(self.driver, lambda: location(self.options), "its location"))
+
+    @property
+    def dead_socket(self) -> int | None:
+        """Port at which the instrument drops raw sockets that it still holds; None if there is none."""
+        own = None if self.address is None else self.address.dead_socket
+        return self.declaration.dead_socket if own is None else own
+
+    @property
+    def capabilities(self) -> SourceCapabilities:
+        """Capabilities of a source, as its driver declares them for these options.
+
+        Raises:
+            BenchError: it is no source, or the declaration fails.
+        """
+        capabilities = self.declaration.capabilities
+        if capabilities is None:
+            raise BenchError(f"'{self.driver}' is a {self.kind} and has no capabilities of a source")
+        known = _theirs(self.driver, lambda: capabilities(self.options), "its capabilities")
+        if not isinstance(known, SourceCapabilities):
+            raise BenchError(f"the capabilities of driver '{self.driver}' are {known!r}; expected SourceCapabilities")
+        return known
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _read(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """Read the flat keys: those of every entry, of the wire, and of the driver's own model."""
+        if isinstance(data, cls) or not isinstance(data, Mapping):
+            return handler(data)
+        rest = {key: value for key, value in data.items() if key != "driver"}
+        lines: list[InitErrorDetails] = []
+        common = _part(Common, rest, info, lines)
+        name = data.get("driver")
+        if not isinstance(name, str):
+            kind = "string_type" if "driver" in data else "missing"
+            raise _refusal([InitErrorDetails(type=kind, loc=("driver",), input=name)])
+        try:
+            declaration = _usable(name)
+        except BenchError as error:
+            if not (info.context or {}).get(UNUSABLE):
+                raise _refusal([_line(f"driver {error}", ("driver",), name)]) from error
+            address = _part(Address, rest, info, [])
+            return cls._make(name, common, address, fault=f"driver {error}")
+        address = _part(Address, rest, info, lines) if declaration.wire is Wire.TEXT else None
+        options = None
+        try:
+            options = _validated(declaration.options, rest, info)
+        except ValidationError as error:
+            lines += _lines(error)
+        except Exception as error:  # a validator of a driver may raise anything
+            text = f"driver '{name}' failed to read its options: {type(error).__name__}: {error}"
+            lines.append(_line(text, (), rest))
+        if not lines:
+            entry = cls._make(name, common, address, options)
+            try:
+                if declaration.kind is DriverKind.SOURCE:
+                    entry.capabilities  # noqa: B018 - it raises here, where file and line are known
+                entry.resource  # noqa: B018
+                return entry
+            except BenchError as error:
+                lines = [_line(str(error), (), rest)]
+        if not (info.context or {}).get(UNUSABLE):
+            raise _refusal(lines)
+        return cls._make(name, common, address, fault=str(_refusal(lines)))
+
+    @classmethod
+    def _make(cls, name: str, common: Any, address: Any, options: Any = None, fault: str = "") -> Self:
+        """Return an entry of parts that were validated."""
+        patience = Common().patience if common is None else common.patience
+        parts = {"driver": name, "patience": patience, "address": address, "options": options or Model()}
+        return cast("Self", cls.model_construct(**parts, fault=fault))
+
+    @model_serializer(mode="plain")
+    def _flat(self, info: SerializationInfo) -> dict[str, Any]:
+        """Return the keys as a bench file has them, in SI units."""
+        mode = "json" if info.mode == "json" else "python"
+        address = {} if self.address is None else self.address.model_dump(mode=mode)
+        return {"driver": self.driver, "patience": self.patience, **address, **self.options.model_dump(mode=mode)}
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Return the schema of the keys of every installed driver that can be loaded."""
+        models = {model.__name__: model.__pydantic_core_schema__ for model in _models()}
+        return handler(core_schema.tagged_union_schema(models, discriminator="driver"))
+
+
+def _usable(name: str) -> Driver:
+    """Return the declaration of a driver; BenchError if there is none, or its options have names of other keys."""
+    declaration, plugin = declared(name)
+    taken = {"driver", *Common.model_fields, *(Address.model_fields if declaration.wire is Wire.TEXT else ())}
+    clash = sorted(taken & set(declaration.options.model_fields))
+    if clash:
+        names = ", ".join(clash)
+        raise BenchError(f"'{name}' of {plugin.origin} names its options {names}, which are keys of every entry")
+    return declaration
+
+
+def _part(model: type[Model], rest: dict[str, Any], info: ValidationInfo, lines: list[InitErrorDetails]) -> Any:
+    """Take the keys of `model` out of `rest` and return it; None, and its errors in `lines`, if they are wrong."""
+    own = {key: rest.pop(key) for key in model.model_fields if key in rest}
+    try:
+        return _validated(model, own, info)
+    except ValidationError as error:
+        lines += _lines(error)
+        return None
+
+
+def _validated(model: type[Model], keys: Mapping[str, Any], info: ValidationInfo) -> Model:
+    """Return `model` with the strictness of the file that is read."""
+    if info.mode == "json":
+        strict = bool((info.context or {}).get("strict"))
+        return model.model_validate_json(json.dumps(keys), strict=strict, context=info.context)
+    return model.model_validate(keys, context=info.context)
+
+
+def _theirs(driver: str, act: Any, subject: str) -> Any:
+    """Return the result of `act`, a function of a declaration; BenchError names the driver, whatever it raises."""
+    try:
+        return act()
+    except LabError:
+        raise
+    except Exception as error:
+        raise BenchError(f"driver '{driver}' failed to tell {subject}: {type(error).__name__}: {error}") from error
+
+
+def _line(text: str, loc: tuple[str, ...], value: Any) -> InitErrorDetails:
+    return InitErrorDetails(type=PydanticCustomError("driver", "{text}", {"text": text}), loc=loc, input=value)
+
+
+def _lines(error: ValidationError) -> list[InitErrorDetails]:
+    """Return the errors of a part of an entry, to be reported with those of other parts."""
+    return [
+        InitErrorDetails(
+            type=line["type"]
+            if line["type"] in _ERROR_TYPES
+            else PydanticCustomError(line["type"], "{text}", {"text": line["msg"]}),
+            loc=line["loc"],
+            input=line["input"],
+            ctx=line.get("ctx", {}),
+        )
+        for line in error.errors(include_url=False)
+    ]
+
+
+def _refusal(lines: list[InitErrorDetails]) -> ValidationError:
+    return ValidationError.from_exception_data("Entry", lines)
+
+
+def _models() -> Iterator[type[BaseModel]]:
+    """Yield a model of the flat keys of every installed driver that can be loaded."""
+    names = ", ".join(plugins.installed(plugins.INSTRUMENTS))
+    for name in plugins.installed(plugins.INSTRUMENTS):
+        try:
+            declaration = _usable(name)
+        except BenchError:
+            continue
+        bases = (declaration.options, *((Address,) if declaration.wire is Wire.TEXT else ()), Common)
+        tag: Any = (Literal[name], Field(description=f"one of {names}"))
+        summary = (declaration.make.__doc__ or name).strip().splitlines()[0]
+        yield create_model(name, __base__=_distinct(bases), __doc__=summary, driver=tag)
+
+
+def _distinct(bases: tuple[type[Model], ...]) -> tuple[type[Model], ...]:
+    """Return the bases without one that another one derives from."""
+    return tuple(b for b in bases if not any(o is not b and issubclass(o, b) for o in bases))

@@ -1,0 +1,100 @@
+"""Plug-ins: objects that installed distributions register under entry point groups, ours like everybody's.
+
+A group is looked up by name, and nothing is imported before it is asked for by name. Whatever a plug-in raises while it
+is loaded is reported with its entry point and its distribution.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any
+
+from labctl.core.errors import BenchError
+
+DISTRIBUTION = "mtj-labctl"
+"""The distribution of this suite."""
+INSTRUMENTS = "labctl.instruments"
+"""Entry point group of drivers: objects of `labctl.core.driver.Driver`."""
+
+
+@dataclass(frozen=True)
+class Plugin:
+    """One registered object, not loaded yet.
+
+    Args:
+        group: entry point group.
+        name: of the entry point.
+        value: module and object, as the distribution writes it.
+        distribution, version: of the distribution; both may be empty.
+    """
+
+    group: str
+    name: str
+    value: str
+    distribution: str = ""
+    version: str = ""
+
+    @property
+    def foreign(self) -> bool:
+        """Whether another distribution registers it."""
+        return _normalised(self.distribution) != DISTRIBUTION
+
+    @property
+    def origin(self) -> str:
+        """Distribution and version, or else the entry point, in operator words."""
+        return f"{self.distribution} {self.version}".strip() or self.value
+
+    def load(self) -> Any:
+        """Import the module and return the object; BenchError names entry point and distribution."""
+        try:
+            return EntryPoint(self.name, self.value, self.group).load()
+        except BaseException as error:
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            raise BenchError(
+                f"'{self.name}' of {self.origin} ({self.group}: {self.value}) cannot be loaded: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
+
+@cache
+def registered(group: str) -> tuple[Plugin, ...]:
+    """Return all objects registered under `group`, by name and then by distribution. Nothing is imported."""
+    plugins = (
+        Plugin(group, entry.name, entry.value, *((entry.dist.name, entry.dist.version) if entry.dist else ("", "")))
+        for entry in entry_points(group=group)
+    )
+    return tuple(sorted(plugins, key=lambda plugin: (plugin.name, plugin.distribution)))
+
+
+def installed(group: str) -> Mapping[str, Plugin]:
+    """Return the plug-ins of `group` by name; BenchError if two distributions register one name."""
+    plugins: dict[str, Plugin] = {}
+    for plugin in registered(group):
+        other = plugins.setdefault(plugin.name, plugin)
+        if other is not plugin:
+            both = f"{other.origin} and by {plugin.origin}"
+            raise BenchError(f"'{plugin.name}' ({group}) is registered by {both}; uninstall one of them")
+    return plugins
+
+
+def find(group: str, name: str) -> Plugin:
+    """Return the plug-in `name` of `group`; BenchError lists those that are installed and the nearest name."""
+    plugins = installed(group)
+    if name not in plugins:
+        near = get_close_matches(name, plugins, 1, 0.6)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise BenchError(f"'{name}' is not installed ({group}); there are {', '.join(plugins) or 'none'}{hint}")
+    return plugins[name]
+
+
+def _normalised(distribution: str) -> str:
+    """Return the name of a distribution as it is compared.
+
+    >>> _normalised("mtj_labctl")
+    'mtj-labctl'
+    """
+    return re.sub(r"[-_.]+", "-", distribution).lower()

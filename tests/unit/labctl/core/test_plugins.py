@@ -1,0 +1,51 @@
+"""Plug-ins are found by name in installed distributions, and whatever goes wrong is said with their names."""
+
+import pytest
+
+from labctl.core import plugins
+from labctl.core.errors import BenchError
+from labctl.core.plugins import INSTRUMENTS, Plugin, find, installed
+
+
+def test_ours_are_found_like_everybodys(register):
+    register(INSTRUMENTS, {"lamp": "labctl.core.model:Model"})
+    assert not find(INSTRUMENTS, "keithley2600b").foreign
+    assert find(INSTRUMENTS, "lamp").foreign
+    assert find(INSTRUMENTS, "lamp").origin == "lab-things 1.0"
+    assert find(INSTRUMENTS, "lamp").load().__name__ == "Model"
+
+
+def test_a_name_that_is_not_installed_is_answered_with_those_that_are():
+    with pytest.raises(BenchError, match=r"'kiethley707b' is not installed .*707b.*; did you mean 'keithley707b'\?"):
+        find(INSTRUMENTS, "kiethley707b")
+    with pytest.raises(BenchError, match="there are none"):
+        find("labctl.no-such-group", "lamp")
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("labctl.core.no_such_module:X", "ModuleNotFoundError"),
+        ("labctl.core.model:Lamp", "AttributeError"),
+        ("tests.unit.labctl.core.leaving:X", "SystemExit: out of here"),
+    ],
+)
+def test_what_cannot_be_loaded_is_named_with_its_distribution(value, words, monkeypatch, tmp_path):
+    import sys
+    import types
+
+    class Leaving(types.ModuleType):
+        def __getattr__(self, name):
+            raise SystemExit("out of here")
+
+    monkeypatch.setitem(sys.modules, "tests.unit.labctl.core.leaving", Leaving("leaving"))
+    plugin = Plugin(INSTRUMENTS, "lamp", value, "lab-things", "1.0")
+    with pytest.raises(BenchError, match=rf"'lamp' of lab-things 1.0 .*{value}.* cannot be loaded: {words}"):
+        plugin.load()
+
+
+def test_one_name_of_two_distributions_is_refused(monkeypatch):
+    both = tuple(Plugin(INSTRUMENTS, "lamp", "a:b", distribution, "1") for distribution in ("one", "two"))
+    monkeypatch.setattr(plugins, "registered", lambda group: both)
+    with pytest.raises(BenchError, match=r"'lamp' .* is registered by one 1 and by two 1"):
+        installed(INSTRUMENTS)
