@@ -12,6 +12,7 @@ from typing import Any
 from labctl.batch.keep_awake import Clocks, awake
 from labctl.batch.notifications import Notifier
 from labctl.batch.preflight import Ballast, enough, keeps, preflight
+from labctl.batch.receivers import receivers
 from labctl.config.notify import Notify
 from labctl.core.die_state import FINAL, State
 from labctl.core.errors import LabError, StorageError
@@ -35,7 +36,7 @@ class Guard:
         accept_place: remark on a network file system or a synchronised folder instead of refusing it.
 
     Raises:
-        BenchError: wrong place, too little space, or no command to notify by; nothing has been made.
+        BenchError: wrong place, too little space, or nobody to notify; nothing has been made.
     """
 
     def __init__(
@@ -50,10 +51,10 @@ class Guard:
     ) -> None:
         self.folder, self.what, self._sizes = folder, what, dict(sizes)
         self._remarks = list(preflight(folder, sum(sizes.values()), accept_place=accept_place))
-        if notify is not None:
-            notify.require_command()
+        named = receivers(notify)
         self.ballast = Ballast(folder, sum(sizes.values()))
-        self._notifier = Notifier(notify, {"run": name, "folder": str(folder)}, lambda event, text: self._remark(text))
+        about = {"run": name, "folder": str(folder)}
+        self._notifier = Notifier(named, notify.on if notify else (), about, lambda event, text: self._remark(text))
         self._clocks = Clocks()
         self._log: Runlog | None = None
         self._real = False

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from labctl.cli import bench, doctor, export, plan, report, reproduce, run, schema, show, stress, train
+from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, run, schema, show, stress, train
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
 
@@ -44,7 +44,7 @@ def _root(
     pass
 
 
-for _module in (plan, run, show, train, doctor, schema, bench, export, stress, reproduce, report):
+for _module in (plan, run, show, train, doctor, notify, schema, bench, export, stress, reproduce, report):
     _module.register(app)
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from labctl.batch.receivers import tagged
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.storage.run_log import read_state
@@ -106,6 +107,17 @@ def test_the_campaign_of_the_document_is_one(desk, labctl):
     labctl("plan", "whole.yaml", cwd=desk)
     (desk / "whole.yaml").write_text(yaml.safe_dump(rest) + "\n" + block.replace("tries:", "trials:"), encoding="utf-8")
     assert "trials" in labctl("plan", "whole.yaml", cwd=desk, expect=2).stderr
+
+
+def test_the_addresses_of_the_document_are_understood(tmp_path):
+    (block,) = re.findall(r"<!-- addresses -->\n```yaml\n(.*?)```", TEXT, re.S)
+    (tmp_path / "notify.yaml").write_text(block, encoding="utf-8")
+    assert [receiver.name.split()[0] for receiver in tagged("lab", tmp_path / "notify.yaml")] == [
+        "E-Mail",
+        "ntfy",
+        "JSON",
+    ]
+    assert [receiver.name.split()[0] for receiver in tagged("night", tmp_path / "notify.yaml")] == ["ntfy"]
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", TEXT))))

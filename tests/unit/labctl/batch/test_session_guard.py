@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from labctl.batch import session_guard as module
+from labctl.batch.receivers import VARIABLE
 from labctl.batch.session_guard import Guard
 from labctl.config.notify import Notify
 from labctl.core.die_state import State
@@ -43,13 +44,16 @@ def make(run, **more):
     return Guard(run, "W12", "labctl run night.yaml", SIZES, **more)
 
 
-def test_what_would_not_last_the_night_is_refused_and_nothing_is_made(tmp_path):
+def test_what_would_not_last_the_night_is_refused_and_nothing_is_made(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match="synchronised"):
         make(tmp_path / "Dropbox" / "run")
     with pytest.raises(BenchError, match="TB are needed"):
         Guard(tmp_path / "run", "W12", "x", {"D1": 1 << 60})
     with pytest.raises(BenchError, match="is not there"):
         make(tmp_path / "run", notify=Notify(command=("no such command",)))
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
+    with pytest.raises(BenchError, match="there is no such file"):
+        make(tmp_path / "run", notify=Notify(tag="lab"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,7 +155,7 @@ def test_a_finished_run_is_told_as_its_end(run, hook):
 
 def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 0.0)
-    guard = make(run, notify=Notify(webhook="http://127.0.0.1:9/x"))
+    guard = make(run, notify=Notify(command=(sys.executable, "-c", "import time; time.sleep(60)"), timeout=60.0))
     log = Runlog.create(run, META)
     guard.watch(log)
     log.write("alarm", die="D1", level="alarm", text="compliance")
