@@ -1,25 +1,27 @@
-"""Keep the computer awake during a run, and detect that it slept or that its clock was set."""
+"""Keep the computer awake during a run, and detect that it slept or that its clock was set.
+
+Wakepy keeps it awake where there is a desktop, and on macOS and Windows. Two things are ours, because wakepy lacks
+them: logind's lock, which also holds the lid and needs no desktop, and the comparison of clocks, which says that it
+slept.
+"""
 
 import ctypes
 import os
-import select
-import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 
 from labctl.core.units import Second
+from labctl.terminal.progress import duration
+from labctl.terminal.signals import born_deaf
 
 Clock = Callable[[], float]
 """Returns a time in s."""
 
 _WHAT = ("sleep:idle:handle-lid-switch", "sleep:idle")
 """Locks asked of logind, the strongest first: not every session may inhibit the lid switch."""
-_HELD = "echo held; exec cat >/dev/null"
-"""Runs while the lock is held, says so, and ends with its standard input: when this process ends in any way."""
 _PATIENCE: Second = 5.0
 
 
@@ -32,68 +34,45 @@ def awake(reason: str) -> Iterator[str]:
     Args:
         reason: shown by the system as what keeps it awake.
     """
-    if sys.platform == "win32":
-        # 0x80000000 ES_CONTINUOUS, 0x1 ES_SYSTEM_REQUIRED; it ends with the thread that asked
-        granted = ctypes.windll.kernel32.SetThreadExecutionState(0x80000001)
-        try:
-            yield "SetThreadExecutionState" if granted else ""
-        finally:
-            ctypes.windll.kernel32.SetThreadExecutionState(0x80000000)
-        return
-    helper = _caffeinate() if sys.platform == "darwin" else _systemd_inhibit(reason)
+    held = ExitStack()
     try:
-        yield "" if helper is None else "caffeinate" if sys.platform == "darwin" else "systemd-inhibit"
+        means = [means for means in (_by_logind(reason, held), _by_wakepy(held)) if means]
+        yield " and ".join(means)
     finally:
-        if helper is not None:
-            _end(helper)
+        with suppress(Exception):
+            held.close()
 
 
-def _systemd_inhibit(reason: str) -> "subprocess.Popen[bytes] | None":
-    """Return the running command that holds logind's lock, None if the lock is not granted."""
-    command = shutil.which("systemd-inhibit")
-    for what in _WHAT if command else ():
-        arguments = [command, f"--what={what}", "--who=labctl", f"--why={reason}", "--mode=block", "sh", "-c", _HELD]
-        helper = _start(arguments)
-        if helper is None:
-            return None
-        assert helper.stdout is not None
-        if select.select([helper.stdout], [], [], _PATIENCE)[0] and helper.stdout.readline() == b"held\n":
-            return helper
-        _end(helper)
-    return None
+def _by_wakepy(held: ExitStack) -> str:
+    """Keep awake until `held` is closed, and return the means; "" if wakepy has none."""
+    from wakepy import keep
+
+    with suppress(Exception), born_deaf():  # ^C must not reach the program that holds it on macOS
+        mode = held.enter_context(keep.running(on_fail="pass"))
+        if mode.result.real_success and mode.method is not None:
+            return mode.method.name
+    return ""
 
 
-def _caffeinate() -> "subprocess.Popen[bytes] | None":
-    """Return the running command that keeps a Mac awake for as long as this process lives, None if there is none."""
-    command = shutil.which("caffeinate")
-    return _start([command, "-ims", "-w", str(os.getpid())]) if command else None
+def _by_logind(reason: str, held: ExitStack) -> str:
+    """Hold logind's lock until `held` is closed or this process ends in any way; return "" if it is not granted."""
+    if sys.platform != "linux":
+        return ""
+    from jeepney import DBusAddress, MessageType, new_method_call
+    from jeepney.io.blocking import open_dbus_connection
 
-
-def _start(arguments: list[str | None]) -> "subprocess.Popen[bytes] | None":
-    try:
-        # in a session of its own: ^C does not reach it, and no agent asks for a password on our terminal
-        return subprocess.Popen(
-            [argument for argument in arguments if argument is not None],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-    except OSError:
-        return None
-
-
-def _end(helper: "subprocess.Popen[bytes]") -> None:
-    for pipe in (helper.stdin, helper.stdout):
-        if pipe is not None:
-            pipe.close()
-    if sys.platform == "darwin":
-        helper.terminate()
-    try:
-        helper.wait(_PATIENCE)
-    except subprocess.TimeoutExpired:
-        helper.kill()
-        helper.wait()
+    login = "org.freedesktop.login1"
+    manager = DBusAddress("/org/freedesktop/login1", bus_name=login, interface=f"{login}.Manager")
+    with suppress(Exception), open_dbus_connection("SYSTEM", enable_fds=True) as bus:
+        for what in _WHAT:
+            ask = new_method_call(manager, "Inhibit", "ssss", (what, "labctl", reason, "block"))
+            reply = bus.send_and_get_reply(ask, timeout=_PATIENCE)
+            if reply.header.message_type is MessageType.method_return:
+                lock = reply.body[0].to_raw_fd()
+                held.callback(os.close, lock)
+                os.set_inheritable(lock, False)
+                return "logind"
+    return ""
 
 
 @dataclass(frozen=True)
@@ -158,10 +137,12 @@ class Clocks:
         gap, step = slept if slept > least else 0.0, step if abs(step) > least else 0.0
         if self._since_boot is None and step > 0:
             # without a third clock the two cannot be told apart; sleep is the graver of them
-            return Jump(step, 0.0, f"the computer slept for {_text(step)}, or its clock was set forward by that much")
-        events = [f"the computer slept for {_text(gap)}"] if gap else []
+            return Jump(
+                step, 0.0, f"the computer slept for {duration(step)}, or its clock was set forward by that much"
+            )
+        events = [f"the computer slept for {duration(gap)}"] if gap else []
         if step:
-            events.append(f"the clock was set {'forward' if step > 0 else 'back'} by {_text(abs(step))}")
+            events.append(f"the clock was set {'forward' if step > 0 else 'back'} by {duration(abs(step))}")
         return Jump(gap, step, " and ".join(events)) if events else None
 
     def _read(self) -> tuple[float, float, float]:
@@ -173,9 +154,3 @@ class Clocks:
             if end - start < 0.1:
                 break
         return utc, uptime, end
-
-
-def _text(seconds: Second) -> str:
-    from labctl.terminal.progress import duration
-
-    return duration(seconds)

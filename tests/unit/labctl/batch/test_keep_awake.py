@@ -1,102 +1,209 @@
 """Sleep is held off where the system allows it, ends with us, and is noticed where it came all the same."""
 
+import array
+import gc
+import itertools
 import os
+import selectors
 import signal
+import socket
 import subprocess
 import sys
-import time
+import threading
+import warnings
 
 import pytest
 
 from labctl.batch.keep_awake import Clocks, awake
 
-linux = pytest.mark.skipif(sys.platform != "linux", reason="systemd-inhibit is a command of Linux")
-# stands where the real one would, takes the same words, and leaves a note of who it is
-INHIBIT = """\
-#!/bin/sh
-echo "$@" >> "$NOTE.words"
-[ "$1" = "--what=$REFUSE" ] && exit 1
-echo $$ > "$NOTE.pid"
-shift 4
-"$@"
-echo ended >> "$NOTE.words"
-"""
+linux = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus is how Linux is asked")
+PATIENCE = 60.0
+OK = b"OK 1234deadbeef\r\n"
+COOKIE = 4711
+
+
+class Bus:
+    """A message bus with the two services that hold off sleep: logind gives a pipe, GNOME's session manager a number.
+
+    Args:
+        refuse: what logind does not grant.
+        desktop: whether there is a session manager.
+    """
+
+    def __init__(self, path, *, refuse=(), desktop=False):
+        self.refuse, self.desktop, self.calls = refuse, desktop, []
+        self.ended = threading.Event()
+        """Set when nobody holds logind's lock any more."""
+        self.listening = socket.socket(socket.AF_UNIX)
+        self.listening.bind(str(path))
+        self.listening.listen()
+        self.address = f"unix:path={path}"
+        self.threads = []
+        self.closing = False
+        self._start(self._accept)
+
+    def _start(self, target, *arguments):
+        thread = threading.Thread(target=target, args=arguments)
+        self.threads.append(thread)
+        thread.start()
+
+    def _accept(self):
+        while True:
+            connection, _ = self.listening.accept()
+            if self.closing:
+                connection.close()
+                return
+            self._start(self._serve, connection)
+
+    def _serve(self, connection):
+        from jeepney import Parser
+
+        with connection:
+            connection.recv(1)
+            for line in connection.makefile("rb", buffering=0):
+                if line == b"BEGIN\r\n":
+                    break
+                connection.sendall(b"AGREE_UNIX_FD\r\n" if line.startswith(b"NEGOTIATE") else OK)
+            parser, serial = Parser(), itertools.count(1)
+            while data := connection.recv(4096):
+                parser.add_data(data)
+                while (message := parser.get_next_message()) is not None:
+                    self._answer(connection, message, next(serial))
+
+    def _answer(self, connection, message, serial):
+        from jeepney import HeaderFields, new_error, new_method_return
+
+        member, service = message.header.fields[HeaderFields.member], message.header.fields[HeaderFields.destination]
+        self.calls.append((service, member, message.body))
+        descriptors = array.array("i")
+        reply = new_error(message, "org.freedesktop.DBus.Error.AccessDenied")
+        if member == "Hello":
+            reply = new_method_return(message, "s", (":1.1",))
+        elif (service, member) == ("org.freedesktop.login1", "Inhibit") and message.body[0] not in self.refuse:
+            ours, theirs = os.pipe()
+            self._start(self._watch, ours)
+            data = new_method_return(message, "h", (theirs,)).serialise(serial, fds=descriptors)
+            connection.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
+            os.close(theirs)
+            return
+        elif self.desktop and service == "org.gnome.SessionManager":
+            reply = new_method_return(message, "u", (COOKIE,)) if member == "Inhibit" else new_method_return(message)
+        connection.sendall(reply.serialise(serial))
+
+    def _watch(self, pipe):
+        """Wait until the other end of a pipe is closed in every process."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(pipe, selectors.EVENT_READ)
+            selector.select()
+        os.close(pipe)
+        self.ended.set()
+
+    def close(self):
+        self.closing = True
+        with socket.socket(socket.AF_UNIX) as last:
+            last.connect(self.address.partition("=")[2])
+        for thread in self.threads:
+            thread.join(PATIENCE)
+        self.listening.close()
+
+    def asked(self, service):
+        return [body for name, member, body in self.calls if (name, member) == (service, "Inhibit")]
 
 
 @pytest.fixture
-def inhibit(tmp_path, monkeypatch):
-    """Put a command systemd-inhibit into the way; return the path of its notes."""
-    (tmp_path / "bin").mkdir()
-    command = tmp_path / "bin" / "systemd-inhibit"
-    command.write_text(INHIBIT)
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    monkeypatch.setenv("NOTE", str(tmp_path / "note"))
-    monkeypatch.setenv("REFUSE", "")
-    return tmp_path / "note"
+def bus(tmp_path, monkeypatch):
+    """The function that starts a bus, as that of the system or as that of a desktop."""
+    started = []
+    monkeypatch.setenv("DBUS_SYSTEM_BUS_ADDRESS", f"unix:path={tmp_path / 'none'}")
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
 
+    def start(name, **settings):
+        started.append(Bus(tmp_path / name, **settings))
+        monkeypatch.setenv(f"DBUS_{name}_BUS_ADDRESS", started[-1].address)
+        return started[-1]
 
-def alive(pid):
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    yield start
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)  # wakepy leaves the socket of a refusal to be collected
+        gc.collect()
+    for each in started:
+        each.close()
 
 
 @linux
-def test_the_inhibitor_lives_as_long_as_the_block(inhibit):
+def test_logind_holds_off_sleep_for_as_long_as_the_block(bus):
+    system = bus("SYSTEM")
     with awake("measuring W12") as granted:
-        pid = int(inhibit.with_suffix(".pid").read_text())
-        assert granted == "systemd-inhibit"
-        assert alive(pid)
-    assert not alive(pid)
-    words, ended = inhibit.with_suffix(".words").read_text().splitlines()
-    assert words.startswith("--what=sleep:idle:handle-lid-switch --who=labctl --why=measuring W12 --mode=block ")
-    assert ended == "ended"
+        assert granted == "logind"
+        assert not system.ended.is_set()
+    assert system.ended.wait(PATIENCE)
+    assert system.asked("org.freedesktop.login1") == [
+        ("sleep:idle:handle-lid-switch", "labctl", "measuring W12", "block")
+    ]
 
 
 @linux
-def test_a_session_that_may_not_hold_the_lid_holds_off_sleep_alone(inhibit, monkeypatch):
-    monkeypatch.setenv("REFUSE", "sleep:idle:handle-lid-switch")
+def test_a_session_that_may_not_hold_the_lid_holds_off_sleep_alone(bus):
+    system = bus("SYSTEM", refuse=("sleep:idle:handle-lid-switch",))
     with awake("x") as granted:
-        assert granted == "systemd-inhibit"
-    first, second, _ = inhibit.with_suffix(".words").read_text().splitlines()
-    assert (first.split()[0], second.split()[0]) == ("--what=sleep:idle:handle-lid-switch", "--what=sleep:idle")
+        assert granted == "logind"
+    asked = system.asked("org.freedesktop.login1")
+    assert [what for what, *_ in asked] == ["sleep:idle:handle-lid-switch", "sleep:idle"]
+    assert system.ended.wait(PATIENCE)
 
 
 @linux
-def test_the_inhibitor_ends_with_a_process_that_is_killed(inhibit):
+def test_the_lock_ends_with_a_process_that_is_killed_though_its_child_lives(bus):
+    system = bus("SYSTEM")
     program = (
-        "from labctl.batch.keep_awake import awake; import sys\nwith awake('x') as g: print(g, flush=True); input()"
+        "from labctl.batch.keep_awake import awake; import subprocess, sys\n"
+        "with awake('x') as granted:\n"
+        "    child = subprocess.Popen([sys.executable, '-c', 'input()'], stdin=subprocess.PIPE, close_fds=False)\n"
+        "    print(granted, flush=True); input()"
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as running:
-        assert running.stdout.readline() == "systemd-inhibit\n"
-        pid = int(inhibit.with_suffix(".pid").read_text())
-        assert alive(pid)
+        assert running.stdout.readline() == "logind\n"
+        assert not system.ended.is_set()
         os.kill(running.pid, signal.SIGKILL)
-        running.wait()
-        end = time.monotonic() + 20
-        while alive(pid) and time.monotonic() < end:
-            time.sleep(0.01)
-    assert not alive(pid)
+    assert system.ended.wait(PATIENCE)
 
 
 @linux
-def test_where_sleep_cannot_be_held_off_the_run_goes_on_without(inhibit, monkeypatch):
-    for program in ("#!/bin/sh\nexit 1\n", "#!/no/such/shell\n", "#!/bin/sh\necho no\n"):
-        (inhibit.parent / "bin" / "systemd-inhibit").write_text(program)
-        with awake("x") as granted:
-            assert granted == ""
-    monkeypatch.setenv("PATH", "")
+def test_a_desktop_is_asked_too_and_hears_when_it_is_over(bus):
+    desktop = bus("SESSION", desktop=True)
+    with awake("x") as granted:
+        assert granted == "org.gnome.SessionManager"
+    assert [(member, body) for name, member, body in desktop.calls if name == "org.gnome.SessionManager"] == [
+        ("Inhibit", ("wakepy", 42, "wakelock active", 4)),
+        ("Uninhibit", (COOKIE,)),
+    ]
+    bus("SYSTEM")
+    with awake("x") as granted:
+        assert granted == "logind and org.gnome.SessionManager"
+
+
+@linux
+def test_where_sleep_cannot_be_held_off_the_run_goes_on_without(bus, monkeypatch):
+    with awake("x") as granted:
+        assert granted == ""
+    bus("SYSTEM", refuse=("sleep:idle:handle-lid-switch", "sleep:idle"))
+    bus("SESSION")
+    with awake("x") as granted:
+        assert granted == ""
+    monkeypatch.setenv("WAKEPY_FAKE_SUCCESS", "yes")  # a success that is pretended counts for nothing
     with awake("x") as granted:
         assert granted == ""
 
 
+def test_an_error_in_the_block_is_not_hidden():
+    with pytest.raises(ZeroDivisionError), awake("x"):
+        raise ZeroDivisionError
+
+
 def test_this_system_can_be_asked():
     with awake("a test") as granted:
-        assert granted in ("", "systemd-inhibit", "caffeinate", "SetThreadExecutionState")
+        assert isinstance(granted, str)
 
 
 class World:
