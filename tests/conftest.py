@@ -1,5 +1,11 @@
 """A night on a wafer with everything in it: good and bad dies, a second try, no contact, a kill."""
 
+# ruff: noqa: E402  (the number of threads must be set before numpy is imported)
+import os
+
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")  # as the command line does
+
 import json
 import uuid
 from collections.abc import Callable, Iterator

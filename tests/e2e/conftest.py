@@ -1,16 +1,21 @@
 """A small campaign that every command can be tried on: one die, two solutions, under a second of work."""
 
 import importlib.util
+import io
 import json
 import os
+import signal
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from labctl.cli.main import main
 from labctl.networks import solutions
+from labctl.terminal.signals import signals
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
@@ -46,29 +51,56 @@ def campaign(tmp_path_factory, few_solutions):
     return path
 
 
+def outcome(command, code, stdout, stderr, expect):
+    """Return a command that ended with the exit code expected of it."""
+    assert code == expect, f"exit {code}\n{stdout}\n{stderr}"
+    return subprocess.CompletedProcess(command, code, stdout, stderr)
+
+
 @pytest.fixture(scope="session")
 def labctl():
-    """Run the command line in a process of its own, as a person would."""
+    """Run the command line in this process: its arguments, folder, streams, signals and exit code are its own.
+
+    A process of one's own costs a second of imports; `labctl_process` is for what it proves something for.
+    """
 
     def run(*arguments, cwd=None, expect=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "labctl", *map(str, arguments)],
-            capture_output=True,
-            text=True,
-            cwd=cwd,
-            timeout=300,
-            env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-            check=False,
-        )
-        assert done.returncode == expect, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done
+        words = ["labctl", *map(str, arguments)]
+        stdout, stderr, code = io.StringIO(), io.StringIO(), 0
+        heard = {number: signal.getsignal(number) for number in signals()}
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
+            patch.setattr(sys, "argv", words)
+            patch.setattr(sys, "stdin", io.StringIO())
+            if cwd is not None:
+                patch.chdir(cwd)
+            try:
+                main()
+            except SystemExit as end:
+                code = end.code or 0
+            finally:
+                for number, handler in heard.items():
+                    signal.signal(number, handler)
+        return outcome(words, code, stdout.getvalue(), stderr.getvalue(), expect)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, campaign, labctl):
+def labctl_process():
+    """Run the command line in a process of its own, as a person would."""
+
+    def run(*arguments, cwd=None, expect=0):
+        words = [sys.executable, "-m", "labctl", *map(str, arguments)]
+        environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
+        done = subprocess.run(words, capture_output=True, text=True, cwd=cwd, env=environment, check=False)
+        return outcome(words, done.returncode, done.stdout, done.stderr, expect)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory, campaign, labctl_process):
     """The folder of a finished run and what --json said of it."""
     folder = tmp_path_factory.mktemp("runs") / "first"
-    done = labctl("run", campaign, "--out", folder, "--json")
+    done = labctl_process("run", campaign, "--out", folder, "--json")
     return folder, json.loads(done.stdout)

@@ -35,7 +35,7 @@ def ideal(tmp_path_factory, few_solutions):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, labctl, ideal):
+def runs(tmp_path_factory, labctl_process, ideal):
     """The ideal die simulated, on the ideal twin in process, over TCP, and on the realistic twin in process."""
     campaign, bench = ideal
     folder = tmp_path_factory.mktemp("runs")
@@ -46,7 +46,10 @@ def runs(tmp_path_factory, labctl, ideal):
         "realistic": ("--bench", BENCH, "--sim", "bytes"),
     }
     with ThreadPoolExecutor(2) as pool:
-        begun = {name: pool.submit(labctl, "run", campaign, "--out", folder / name, *way) for name, way in ways.items()}
+        begun = {
+            name: pool.submit(labctl_process, "run", campaign, "--out", folder / name, *way)
+            for name, way in ways.items()
+        }
         said = {name: done.result().stderr for name, done in begun.items()}
     return {name: open_run(folder / name).die("D80") for name in ways}, said
 

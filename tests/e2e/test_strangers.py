@@ -94,39 +94,39 @@ def close_relays(resource):
     return wire
 
 
-def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl, stranger, served):
+def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl_process, stranger, served):
     bench, resource = served(driver="lab_switch")
     wire = close_relays(resource)
-    done = labctl("off", bench, "--json")
+    done = labctl_process("off", bench, "--json")
     assert "matrix: relays verified open" in json.loads(done.stdout)["text"]
     assert wire.query('print(channel.getclose("allslots"))') == "nil"
     wire.close()
-    labctl("off", "--release", bench)
-    assert json.loads(labctl("check", bench, "--json").stdout)["exit"] == 0
+    labctl_process("off", "--release", bench)
+    assert json.loads(labctl_process("check", bench, "--json").stdout)["exit"] == 0
 
 
 @pytest.mark.parametrize("fails", ["closed", "route"])
 def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_called_verified(
-    labctl, stranger, served, fails, tmp_path
+    labctl_process, stranger, served, fails, tmp_path
 ):
     bench, resource = served(driver="lab_switch", fails=fails, patience="1 s")
     close_relays(resource).close()
-    done = labctl("off", bench, "--json", expect=6)
+    done = labctl_process("off", bench, "--json", expect=6)
     answer = json.loads(done.stdout)
     assert answer["safe"] is False
     assert "its driver 'lab_switch', which is not part of this suite, failed" in answer["text"]
     assert "relays verified" not in answer["text"]
-    labctl("off", "--release", bench)
-    done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=6)
+    labctl_process("off", "--release", bench)
+    done = labctl_process("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=6)
     text = " ".join((done.stdout + done.stderr).split())
     assert "ZeroDivisionError: no cards in this switch" in text
     assert "bug of ours" not in text
     assert "Traceback" not in text
 
 
-def test_a_typing_error_in_an_option_of_a_strangers_driver_is_refused_with_its_line(labctl, stranger, served):
+def test_a_typing_error_in_an_option_of_a_strangers_driver_is_refused_with_its_line(labctl_process, stranger, served):
     bench, _ = served(driver="lab_switch", fials="closed")
-    done = labctl("check", bench, expect=2)
+    done = labctl_process("check", bench, expect=2)
     text = " ".join((done.stdout + done.stderr).split())
     line = next(n for n, line in enumerate(bench.read_text().splitlines(), 1) if "fials" in line)
     assert f"bench.yaml:{line}: instruments.matrix.fials: found the unknown key 'fials'; did you mean 'fails'?" in text
