@@ -104,7 +104,7 @@ def ours() -> dict[str, dict[str, float]]:
         at = tuple(np.array(index) for index in zip(*CELLS, strict=True))
         settings = WriteSettings(v_start=V_WRITE, v_max=V_WRITE, width=WIDTH, v_read=V_READ, aperture=APERTURE)
         n = len(CELLS)
-        plan = settings.plan(die.geometry, at, np.ones(n, bool), np.full(n, load.nominal.cut), np.full(n, 10))
+        plan = settings.plan(die.geometry, at, np.ones(n, bool), np.full(n, load.nominal.cut(0)), np.full(n, 10))
         rows = np.tile(np.arange(ROWS), 2)
         bias = row_bias(die.geometry, np.zeros(2 * ROWS, int), rows, np.repeat([V_READ, -V_READ], ROWS))
         die.sense(Sense(bias.take(slice(1)), np.arange(1), APERTURE))  # outputs go on once, not per cell
@@ -175,7 +175,7 @@ def pymeasure_script() -> dict[str, dict[str, float]] | None:
                 twin.wait(WIDTH)
                 a.source_voltage = 0
                 b.source_voltage = 0
-                assert read(V_READ) / V_READ > load.nominal.cut
+                assert read(V_READ) / V_READ > load.nominal.cut(0)
         total = 0.0
         with count.of(cost["read-out"], 1):
             for row in range(ROWS):

@@ -57,7 +57,7 @@ class ProbedDie(DieBody):
         sources: its source-measure units by name, those that `bench.wiring` uses.
         matrix: its relays; its guard is set here.
         prober: moves the needles; its guard is set here. None: the needles do not move.
-        nominal: conductances that measure ranges are chosen by.
+        nominal: conductances of each kernel, by which measure ranges are chosen.
         polarity: of the die, as in `Geometry`.
         wait: waits for a time, s, by the clock of the twin or by real time.
         permit: raises when nothing may be energised.
@@ -77,6 +77,7 @@ class ProbedDie(DieBody):
     ) -> None:
         self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
+        nominal.fits(self._geometry)
         self._io = BenchIO(bench, sources, matrix, prober, wait, permit)
         self._table = bench.wiring.table()
 
@@ -219,7 +220,7 @@ class ProbedDie(DieBody):
         read = operation if isinstance(operation, Sense) else operation.verify
         if read is None or not read.cols.shape[1]:
             return np.full(len(visits), ranges[0])
-        wanted = expected_current(read, self._nominal.g_p, self.bench.reads)[visits.pattern]
+        wanted = expected_current(read, self._nominal.g_p(read.bias.kernel), self.bench.reads)[visits.pattern]
         return self._io.ranges[
             np.minimum(np.searchsorted(self._io.ranges, wanted * (1 - 1e-9)), len(self._io.ranges) - 1)
         ]

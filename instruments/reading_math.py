@@ -7,7 +7,7 @@ from labctl.core.bias import Bias
 from labctl.core.cell_voltage import refuse_cell_voltages
 from labctl.core.errors import BenchError, refuse_beyond
 from labctl.core.operations import Reading, Sense
-from labctl.core.units import FloatArray, Ohm, Siemens
+from labctl.core.units import FloatArray, Ohm
 
 
 def judge(bias: Bias, limits: BenchLimits, polarity: int) -> None:
@@ -20,8 +20,8 @@ def judge(bias: Bias, limits: BenchLimits, polarity: int) -> None:
         refuse_beyond("gate voltage on this bench", float(np.abs(bias.gate).max()), limits.v_gate, "V")
 
 
-def expected_current(sense: Sense, g_p: Siemens, reads: Reads) -> FloatArray:
-    """Return (n,) A, the most that a wanted column of nominal P cells carries, with headroom."""
+def expected_current(sense: Sense, g_p: FloatArray, reads: Reads) -> FloatArray:
+    """Return (n,) A, the most that a wanted column of nominal P cells, (n,) S each, carries, with headroom."""
     row, n_rows = sense.bias.row, sense.bias.row.shape[1]
     driven = np.ones(row.shape, np.bool_)
     if sense.bias.floating is not None:

@@ -35,7 +35,7 @@ class CellReading(Record):
     flag: int
     """bits of `Flag`"""
     state: bool
-    """conductance above the nominal cut: P"""
+    """conductance above the nominal cut of the kernel: P"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -73,7 +73,7 @@ class KernelMap(Record):
     conductance: Conductances
     flag: FlagArray
     state: BoolArray
-    """conductance above the nominal cut: P"""
+    """conductance above the nominal cut of the kernel: P"""
 
 
 class OneCell(ReadSettings):
@@ -96,7 +96,7 @@ class OneCell(ReadSettings):
     def judge(self, die: Die, reading: Reading) -> tuple[float, int, bool]:
         """Return conductance in S, flag and state of the one cell of `reading`."""
         conductance = float(reading.current[0, 0]) / self.v_read
-        return conductance, int(reading.flag[0, 0]), conductance > die.nominal.cut
+        return conductance, int(reading.flag[0, 0]), conductance > die.nominal.cut(self.kernel)
 
 
 class ReadCell(OneCell, Procedure):
@@ -178,5 +178,5 @@ class MapCells(ReadSettings, Procedure):
                 v_read=self.v_read,
                 conductance=as_map,
                 flag=flag.reshape(shape),
-                state=as_map > die.nominal.cut,
+                state=as_map > die.nominal.cut(kernel),
             )

@@ -9,7 +9,7 @@ import numpy as np
 from labctl.core.die import Die
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
-from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Siemens, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
 from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey
 from protocols.settings import ReadSettings
 
@@ -21,8 +21,8 @@ _NEVER_READ, _UNREADABLE = -2, -1  # instead of a state, 0 or 1
 Index = tuple[IntArray, IntArray, IntArray]
 
 
-def shorts(conductance: FloatArray, flag: FlagArray, ceiling: Siemens) -> BoolArray:
-    """Return which reads are those of a short: above `ceiling` S, or in compliance without any value.
+def shorts(conductance: FloatArray, flag: FlagArray, ceiling: FloatArray) -> BoolArray:
+    """Return which of n reads are those of a short: above their `ceiling` (n,) S, or in compliance without any value.
 
     Compliance with a value below the ceiling does not convict a cell: a short elsewhere on its row puts every
     read of that row into compliance, and the current tells which cell it is. A read that is invalid or unknown is
@@ -43,18 +43,25 @@ def last_of(index: IntArray) -> IntArray:
     return len(index) - 1 - np.unique(index[::-1], return_index=True)[1]
 
 
+def _everywhere(of_kernel: FloatArray, shape: tuple[int, int, int]) -> FloatArray:
+    """Return an array of `shape` (kernels, n_rows, n_cols) with the values (kernels,) of each kernel."""
+    return np.broadcast_to(of_kernel[:, None, None], shape).copy()
+
+
 class CellKnowledge:
     """Knowledge of the cells of a die; all arrays (kernels, n_rows, n_cols), some `[direction]` of them by target.
 
     Args:
         history: records of earlier procedures on this die, in order: a survey overrules attempts before it.
-        short_above: a cell above this multiple of the nominal G_P is a short.
+        short_above: a cell above this multiple of the nominal G_P of its kernel is a short.
     """
 
     def __init__(self, die: Die, history: History, short_above: float) -> None:
         shape, nominal = die.geometry.shape, die.nominal
-        self.nominal, self.ceiling = nominal, short_above * nominal.g_p
-        self.g_p, self.g_ap = np.full(shape, nominal.g_p), np.full(shape, nominal.g_ap)
+        kernels = np.arange(shape[0])
+        self.nominal, self.ceiling = nominal, short_above * nominal.g_p(kernels)
+        """the nominal conductances, and (kernels,) S, above which a cell is a short"""
+        self.g_p, self.g_ap = _everywhere(nominal.g_p(kernels), shape), _everywhere(nominal.g_ap(kernels), shape)
         self.defect = np.full(shape, _UNSURVEYED, np.uint8)
         self.pulses = np.zeros(shape, np.int64)
         self.short = np.zeros(shape, np.bool_)
@@ -74,7 +81,7 @@ class CellKnowledge:
             elif isinstance(record, Attempt):
                 self.add(record)
                 untouched[record.kernel] = False
-        self.cut = np.full(shape, nominal.cut)
+        self.cut = _everywhere(nominal.cut(kernels), shape)
         # a short, open, stuck or unreadable cell has no pair of states to cut between: docs/decisions/006
         pair = np.isin(self.defect, _PAIR) & (self.g_p > self.g_ap) & (self.g_ap > 0)
         self.cut[pair] = np.sqrt(self.g_p[pair] * self.g_ap[pair])
@@ -96,7 +103,7 @@ class CellKnowledge:
         """Count the pulses of `attempt`; store its shorts, and the cells that switched and that did not."""
         cells = (attempt.kernel, attempt.row, attempt.col)
         np.add.at(self.pulses, cells, 1)
-        np.logical_or.at(self.short, cells, shorts(attempt.conductance, attempt.flag, self.ceiling))
+        np.logical_or.at(self.short, cells, shorts(attempt.conductance, attempt.flag, self.ceiling[attempt.kernel]))
         last = last_of(np.ravel_multi_index(cells, self.pulses.shape))
         # a read that is flagged proves neither
         last = last[attempt.flag[last] == 0]
@@ -127,7 +134,7 @@ class CellKnowledge:
         Args:
             conductance: (n,) S; `flag` likewise. Flagged cells keep the state they had.
         """
-        self.short[cells] |= shorts(conductance, flag, self.ceiling)
+        self.short[cells] |= shorts(conductance, flag, self.ceiling[cells[0]])
         before = self._state[cells]
         with np.errstate(invalid="ignore"):
             now = np.where(flag == 0, conductance > self.cut[cells], np.maximum(before, _UNREADABLE))
@@ -142,7 +149,7 @@ class CellKnowledge:
         return good
 
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
-        """Return mean (G_P, G_AP) in S of the surveyed good `cells`; the nominal ones if there are none.
+        """Return mean (G_P, G_AP) in S of the surveyed good `cells`; of the nominal ones if there are none.
 
         Args:
             read: how they will be read. If the survey mapped the cells for it, the means are those of the map.
@@ -150,5 +157,15 @@ class CellKnowledge:
         g_ap, g_p = self._maps.get((read.v_read, read.v_gate), (self.g_ap, self.g_p))
         good = self.good[cells] & np.isfinite(g_p[cells]) & np.isfinite(g_ap[cells])
         if not good.any():
-            return self.nominal.g_p, self.nominal.g_ap
+            return self.nominal_states(cells)
         return float(g_p[cells][good].mean()), float(g_ap[cells][good].mean())
+
+    def nominal_states(self, cells: Index) -> tuple[float, float]:
+        """Return mean nominal (G_P, G_AP) in S of `cells`."""
+        kernels, number = np.unique(cells[0], return_counts=True)
+        if len(kernels) == 1:
+            return self.nominal.g_p(int(kernels[0])), self.nominal.g_ap(int(kernels[0]))
+        # from the first, so that equal ones have exactly their own value as mean
+        g_p, g_ap = self.nominal.g_p(kernels), self.nominal.g_ap(kernels)
+        share = number / number.sum()
+        return float(g_p[0] + share @ (g_p - g_p[0])), float(g_ap[0] + share @ (g_ap - g_ap[0]))

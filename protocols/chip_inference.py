@@ -8,13 +8,13 @@ Ten thousand samples on thirty kernels are two gigabytes of currents. The operat
 the table of currents keeps the first `samples_kept` test samples, for which the ideal currents are given too.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 from pydantic import Field, InstanceOf, model_validator
 
-from labctl.core.bias import Geometry
+from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
 from labctl.core.model import Model
 from labctl.core.procedure import Procedure
@@ -124,8 +124,12 @@ class ChipInference(ChipInferenceSettings, Procedure):
         cells = [tiling.cells(k) for k in range(depth)]
         reader = CellReader(die.geometry, Cells.join(cells), self.write_verify)
         surveyed = self.readout.normalisation is Normalisation.SURVEYED
-        nominal = known.nominal.g_p, known.nominal.g_ap
-        states = [known.states(c.at, self.readout) if surveyed else nominal for c in cells]
+
+        def states_of(chosen: Cells) -> tuple[float, float]:
+            return known.states(chosen.at, self.readout) if surveyed else known.nominal_states(chosen.at)
+
+        states = [states_of(c) for c in cells]
+        gains = {kernel: gain for c in cells for kernel, gain in _gains(die.nominal, c, states_of)}
         layer = np.repeat(np.arange(depth), [len(c) for c in cells])
         for number, solution in enumerate(self.solutions):
             target = np.concatenate([x.devices.ravel() for x in solution.layers])
@@ -147,7 +151,7 @@ class ChipInference(ChipInferenceSettings, Procedure):
                 )
                 yield write_record([item], self.write_verify, solution=solution.index)
             trained = np.ones(depth) if self.trained_scale is None else self.trained_scale[number]
-            chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained)
+            chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained, gains)
             yield from self._infer(solution, chip, trained)
 
     def _infer(self, solution: Solution, chip: ProgrammedChip, trained: FloatArray) -> Iterator[Record]:
@@ -203,3 +207,18 @@ class ChipInference(ChipInferenceSettings, Procedure):
             g_p=np.array([g_p for g_p, _ in chip.states]),
             g_ap=np.array([g_ap for _, g_ap in chip.states]),
         )
+
+
+def _gains(
+    nominal: Nominal, cells: Cells, states_of: Callable[[Cells], tuple[float, float]]
+) -> Iterator[tuple[int, float]]:
+    """Yield for every kernel of a layer the factor by which its cells' G_P - G_AP falls short of the layer's.
+
+    It is 1 where the kernels are nominally alike: what differs between them then is the spread of one size.
+    """
+    kernels = np.unique(cells.at[0])
+    alike = len({(nominal.g_p(k), nominal.g_ap(k)) for k in kernels.tolist()}) == 1
+    g_p, g_ap = states_of(cells)
+    for kernel in kernels.tolist():
+        p, ap = (g_p, g_ap) if alike else states_of(cells.take(cells.at[0] == kernel))
+        yield kernel, (g_p - g_ap) / (p - ap)

@@ -5,6 +5,7 @@ carries with all rows at 0 V is the offset of its amplifier and is subtracted. T
 biases and neurons are in software.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Self
@@ -85,6 +86,7 @@ class ProgrammedChip:
     Args:
         states: mean (G_P, G_AP) in S of each layer.
         trained: (K,), scales that the layers were trained with.
+        gains: by kernel, the factor that makes its cells count like those of its layer, where kernels differ in size.
     """
 
     def __init__(
@@ -95,23 +97,28 @@ class ProgrammedChip:
         settings: ChipReadout,
         states: list[tuple[float, float]],
         trained: FloatArray,
+        gains: Mapping[int, float],
     ) -> None:
         self._die, self._solution, self._settings, self._trained = die, solution, settings, trained
         self._tiles = [tiling.tiles(k) for k in range(len(tiling.shapes))]
+        self._gains = gains
         self._dark: dict[int, FloatArray | float] = {}
         self.states = states
         self.units = settings.v_read * np.array([g_p - g_ap for g_p, g_ap in states])
         self.flagged: IntArray = np.zeros(len(tiling.shapes), np.int64)
 
     def currents(self, k: int, a: FloatArray) -> FloatArray:
-        """Return the (n, columns) A of layer k for inputs a (n, n_in), added up over the tiles below each other."""
+        """Return the (n, columns) A of layer k for inputs a (n, n_in), added up over the tiles below each other.
+
+        Where the kernels of a layer differ in size, the currents of each count as if its cells were the layer's mean.
+        """
         total = np.zeros((len(a), self._solution.shapes[k][1]))
         for tile in self._tiles[k]:
             if tile.kernel not in self._dark:
                 silence = np.zeros((self._settings.dark, tile.rows.stop - tile.rows.start))
                 self._dark[tile.kernel] = self._read(tile, silence)[0].mean(axis=0) if len(silence) else 0.0
             current, flagged = self._read(tile, a[:, tile.rows])
-            total[:, tile.cols] += current - self._dark[tile.kernel]
+            total[:, tile.cols] += self._gains[tile.kernel] * (current - self._dark[tile.kernel])
             self.flagged[k] += flagged
         return total
 

@@ -153,7 +153,7 @@ class Network(NetworkSettings, Procedure):
 
     def _layer(self, known: CellKnowledge, k: int, cells: Cells) -> LayerReadout:
         surveyed = self.inference.normalisation is Normalisation.SURVEYED
-        g_p, g_ap = known.states(cells.at, self.inference) if surveyed else (known.nominal.g_p, known.nominal.g_ap)
+        g_p, g_ap = known.states(cells.at, self.inference) if surveyed else known.nominal_states(cells.at)
         return LayerReadout(self.placement[k], self.shapes[k], self.inference, g_p, g_ap)
 
     def _readback(self, solution: Solution, phase: tuple[int, ...], cells: Cells, written: Written) -> ReadBack:

@@ -10,6 +10,7 @@ pulses met it are named, and a cell of such a line that did not switch is classi
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import numpy as np
@@ -73,17 +74,17 @@ class Survey(WriteSettings, Procedure):
         known = CellKnowledge(die, history, self.short_above)
         reader = CellReader(die.geometry, cells, self)
         pulsed = _Pulsed(die.geometry.shape)
-        everywhere, nominal = np.ones(len(cells), np.bool_), np.full(len(cells), die.nominal.cut)
+        everywhere, nominal = np.ones(len(cells), np.bool_), NominalCells.of(die.nominal, cells)
         mapped = _Mapped(die, cells, self.inference)
         initial, _ = self._read(die, known, reader)
-        yield from self._write(die, known, pulsed, cells, everywhere, True, nominal)
+        yield from self._write(die, known, pulsed, cells, everywhere, True, nominal.cut)
         g_p, flag_p = self._read(die, known, reader)
         mapped.read(True, everywhere)
-        yield from self._write(die, known, pulsed, cells, everywhere, False, nominal)
+        yield from self._write(die, known, pulsed, cells, everywhere, False, nominal.cut)
         g_ap, flag_ap = self._read(die, known, reader)
         mapped.read(False, everywhere)
-        change = 1 + self.tmr_stuck * _tmr_of(die.nominal)
-        again = self._idle(g_p, g_ap, die.nominal) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, die.nominal)
+        change = 1 + self.tmr_stuck * nominal.tmr
+        again = self._idle(g_p, g_ap, nominal) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, nominal)
         if again.any():
             pulsed.forget(cells.take(again))
             yield from self._write(die, known, pulsed, cells, again, True, g_ap * change, round_=1)
@@ -96,7 +97,7 @@ class Survey(WriteSettings, Procedure):
             mapped.read(False, again)
         reads = (initial, g_p, g_ap, (flag_p | flag_ap) != 0)
         unreached = (pulsed.cut_short | ~pulsed.whole.all(axis=0))[cells.at]
-        for row in self._rows(kernels, known, cells, reads, unreached, die.geometry.shape[1:]):
+        for row in self._rows(kernels, known, cells, reads, unreached, nominal, die.geometry.shape[1:]):
             yield row
             yield from mapped.rows(row.kernel)
             yield from pulsed.lines(row.kernel, known.short[row.kernel])
@@ -148,10 +149,11 @@ class Survey(WriteSettings, Procedure):
         cells: Cells,
         reads: tuple[FloatArray, FloatArray, FloatArray, BoolArray],
         unreached: BoolArray,
+        nominal: "NominalCells",
         shape: tuple[int, ...],
     ) -> Iterator[KernelSurvey]:
         initial, g_p, g_ap, flagged = reads
-        tmr, defect = self.classify(g_p, g_ap, flagged, known.short[cells.at], unreached, known.nominal)
+        tmr, defect = self.classify(g_p, g_ap, flagged, known.short[cells.at], unreached, nominal)
         for i, kernel in enumerate(kernels):
             part = slice(i * shape[0] * shape[1], (i + 1) * shape[0] * shape[1])
             yield KernelSurvey(
@@ -166,13 +168,13 @@ class Survey(WriteSettings, Procedure):
                 width=self.width,
             )
 
-    def _open(self, g_p: FloatArray, g_ap: FloatArray, nominal: Nominal) -> BoolArray:
+    def _open(self, g_p: FloatArray, g_ap: FloatArray, nominal: "NominalCells") -> BoolArray:
         is_open: BoolArray = np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap
         return is_open
 
-    def _idle(self, g_p: FloatArray, g_ap: FloatArray, nominal: Nominal) -> BoolArray:
+    def _idle(self, g_p: FloatArray, g_ap: FloatArray, nominal: "NominalCells") -> BoolArray:
         """Return which cells did not switch by their own conductances; cells without a conductance count as idle."""
-        idle: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck * _tmr_of(nominal))
+        idle: BoolArray = ~(np.abs(_tmr(g_p, g_ap)) >= self.tmr_stuck * nominal.tmr)
         return idle
 
     def classify(
@@ -182,7 +184,7 @@ class Survey(WriteSettings, Procedure):
         flagged: BoolArray,
         short: BoolArray,
         unreached: BoolArray,
-        nominal: Nominal,
+        nominal: "NominalCells",
     ) -> tuple[FloatArray, FlagArray]:
         """Return TMR and `Defect` codes from the (n,) conductances in S after writing P and after writing AP.
 
@@ -192,6 +194,7 @@ class Survey(WriteSettings, Procedure):
             flagged: reads that cannot be used.
             short: cells already known to be shorts.
             unreached: cells that may not have seen every rung of the ladder in both directions.
+            nominal: what the cells are nominally.
         """
         tmr, idle = _tmr(g_p, g_ap), self._idle(g_p, g_ap, nominal)
         with np.errstate(invalid="ignore"):
@@ -202,7 +205,7 @@ class Survey(WriteSettings, Procedure):
                 (idle & unreached, Defect.NOT_REACHED),
                 (idle & (np.sqrt(g_p * g_ap) > nominal.cut), Defect.STUCK_P),
                 (idle, Defect.STUCK_AP),
-                (tmr < self.tmr_low * _tmr_of(nominal), Defect.LOW_TMR),
+                (tmr < self.tmr_low * nominal.tmr, Defect.LOW_TMR),
             ]
         defect = np.select([c for c, _ in cases], [int(d) for _, d in cases], int(Defect.GOOD))
         return tmr, defect.astype(np.uint8)
@@ -213,9 +216,19 @@ def _tmr(g_p: FloatArray, g_ap: FloatArray) -> FloatArray:
         return np.where(g_ap > 0, g_p / g_ap - 1, np.nan)
 
 
-def _tmr_of(nominal: Nominal) -> Ratio:
-    """Return the TMR of a nominal cell, the resistance in series with its junction included."""
-    return nominal.g_p / nominal.g_ap - 1
+@dataclass(frozen=True, eq=False)
+class NominalCells:
+    """What n cells are nominally, each by its kernel: G_AP and cut in S, TMR, each (n,)."""
+
+    g_ap: FloatArray
+    cut: FloatArray
+    tmr: FloatArray
+
+    @classmethod
+    def of(cls, nominal: Nominal, cells: Cells) -> "NominalCells":
+        """Return the nominal values of `cells`."""
+        kernel = cells.at[0]
+        return cls(nominal.g_ap(kernel), nominal.cut(kernel), nominal.tmr(kernel))
 
 
 class _Mapped:

@@ -16,7 +16,7 @@ _ROUNDING = 1e-9
 
 
 class BoardLimits:
-    """Checks operations; knows only nominal properties of the cells."""
+    """Checks operations; knows only nominal properties of the cells, kernel by kernel."""
 
     def __init__(
         self, geometry: Geometry, nominal: Nominal, simulation: Simulation, transistor: Transistor, board: Board
@@ -94,10 +94,13 @@ class BoardLimits:
         assert bias.gate is not None
         gate = bias.gate[:1] if bias.gate.strides[0] == 0 else bias.gate
         cells = int((gate > self._transistor.v_threshold).sum(axis=1).max())
-        if cells * self._nominal.g_p * _across(*_hull(bias)) <= full_scale:
+        kernel = bias.kernel[:1] if bias.kernel.strides[0] == 0 else bias.kernel
+        if cells * float(self._nominal.g_p(kernel).max()) * _across(*_hull(bias)) <= full_scale:
             return
-        volts = float(np.nanmax(_across(*_extremes(bias)), initial=0.0))
-        current = cells * self._nominal.g_p * volts
+        across = np.nan_to_num(_across(*_extremes(bias)), nan=0.0)
+        worst = int(np.argmax(self._nominal.g_p(kernel) * across))
+        volts = float(across[worst])
+        current = cells * self._nominal.g_p(int(bias.kernel[worst])) * volts
         if current > full_scale:
             raise BenchError(
                 f"{cells} open cells in P at {volts:g} V carry {current * 1e3:.3g} mA in one column; the converter's "

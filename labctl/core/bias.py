@@ -3,15 +3,16 @@
 Patterns act in order: pattern k sees what pattern k-1 did, and a batch may be cut anywhere without changing a result.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Self
+from typing import Self, overload
 
 import numpy as np
 import numpy.typing as npt
 
 from labctl.core.errors import BenchError
-from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Siemens
+from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Ratio, Siemens
 
 
 class Kind(StrEnum):
@@ -47,17 +48,95 @@ class Geometry:
         return self.kernels, self.n_rows, self.n_cols
 
 
-@dataclass(frozen=True)
 class Nominal:
-    """Nominal conductances of a cell at the read voltage, for cells that are not surveyed yet."""
+    """Nominal conductances at the read voltage of the cells of each kernel, for cells that are not surveyed yet.
 
-    g_p: Siemens
-    g_ap: Siemens
+    Kernels may differ in size, so there is no conductance without its kernel: every method takes the kernel of a cell,
+    a number, or the kernels of n cells, (n,), and returns likewise.
+
+    Args:
+        g_p: of each kernel of the die, (kernels,) S.
+        g_ap: likewise.
+
+    >>> nominal = Nominal([4e-4, 9e-4], [1e-4, 4e-4])
+    >>> round(1e4 * nominal.cut(1), 9)
+    6.0
+    >>> nominal.tmr(np.array([0, 0, 1])).tolist()
+    [3.0, 3.0, 1.25]
+    """
+
+    def __init__(self, g_p: Sequence[Siemens], g_ap: Sequence[Siemens]) -> None:
+        states = np.array([g_p, g_ap], np.float64)
+        if states.ndim != 2 or not states.shape[1] or not (np.isfinite(states) & (states > 0)).all():
+            raise BenchError(f"nominal conductances are positive, one pair per kernel, not {g_p} and {g_ap} S")
+        states.flags.writeable = False
+        self._g_p, self._g_ap = states
+        self._cut, self._tmr = np.sqrt(self._g_p * self._g_ap), self._g_p / self._g_ap - 1
+
+    @classmethod
+    def alike(cls, g_p: Siemens, g_ap: Siemens, kernels: int) -> Self:
+        """Return the conductances of a die whose `kernels` kernels do not differ."""
+        return cls([g_p] * kernels, [g_ap] * kernels)
 
     @property
-    def cut(self) -> Siemens:
-        """Geometric mean: above it a cell reads P."""
-        return float(np.sqrt(self.g_p * self.g_ap))
+    def kernels(self) -> int:
+        """Kernels that the conductances are of."""
+        return len(self._g_p)
+
+    def fits(self, geometry: Geometry) -> None:
+        """Raise BenchError unless there is one pair of conductances per kernel of `geometry`."""
+        if self.kernels != geometry.kernels:
+            raise BenchError(f"nominal conductances of {self.kernels} kernels for a die of {geometry.kernels}")
+
+    @overload
+    def g_p(self, kernel: int) -> Siemens: ...
+    @overload
+    def g_p(self, kernel: IntArray) -> FloatArray: ...
+    def g_p(self, kernel: int | IntArray) -> Siemens | FloatArray:
+        """Return G_P, in S."""
+        return _of(self._g_p, kernel)
+
+    @overload
+    def g_ap(self, kernel: int) -> Siemens: ...
+    @overload
+    def g_ap(self, kernel: IntArray) -> FloatArray: ...
+    def g_ap(self, kernel: int | IntArray) -> Siemens | FloatArray:
+        """Return G_AP, in S."""
+        return _of(self._g_ap, kernel)
+
+    @overload
+    def cut(self, kernel: int) -> Siemens: ...
+    @overload
+    def cut(self, kernel: IntArray) -> FloatArray: ...
+    def cut(self, kernel: int | IntArray) -> Siemens | FloatArray:
+        """Return the geometric mean of G_P and G_AP, in S: above it a cell reads P."""
+        return _of(self._cut, kernel)
+
+    @overload
+    def tmr(self, kernel: int) -> Ratio: ...
+    @overload
+    def tmr(self, kernel: IntArray) -> FloatArray: ...
+    def tmr(self, kernel: int | IntArray) -> Ratio | FloatArray:
+        """Return the TMR, the resistance in series with a junction included."""
+        return _of(self._tmr, kernel)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Nominal):
+            return NotImplemented
+        return np.array_equal(self._g_p, other._g_p) and np.array_equal(self._g_ap, other._g_ap)
+
+    def __hash__(self) -> int:
+        return hash((self._g_p.tobytes(), self._g_ap.tobytes()))
+
+    def __repr__(self) -> str:
+        return f"Nominal({self._g_p.tolist()}, {self._g_ap.tolist()})"
+
+
+def _of(values: FloatArray, kernel: int | IntArray) -> float | FloatArray:
+    """Return the value of `kernel`, or of each of (n,) kernels."""
+    if isinstance(kernel, np.ndarray):
+        return np.asarray(values[kernel])
+    return float(values[kernel])
 
 
 def _matrix(name: str, value: npt.ArrayLike) -> FloatArray:

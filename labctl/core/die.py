@@ -26,7 +26,7 @@ class Die(Protocol):
 
     @property
     def nominal(self) -> Nominal:
-        """Nominal conductances, for what has not been surveyed."""
+        """Nominal conductances of each kernel, for what has not been surveyed."""
         ...
 
     def check(self, operation: Operation) -> Second:

@@ -49,14 +49,28 @@ class DieGeometry(Model):
 class Junction(Model):
     """What is known of the junctions before anything is measured: the mask and the stack."""
 
-    diameter: Diameter = Field(description="electrical diameter, such as 80 nm")
+    diameter: Diameter | None = Field(None, description="electrical diameter of all kernels, such as 80 nm")
     kernel_diameters: tuple[Diameter, ...] = Field(
-        (), description="one diameter per kernel, where the kernels of a die differ; empty: all as `diameter`"
+        (), description="instead of `diameter`, where the kernels of a die differ: one diameter per kernel"
     )
     ra: Annotated[OhmMetre2, Positive, Le(1e-3)] = Field(12e-12, description="resistance-area product in P." + _OURS)
     tmr: Annotated[Ratio, NotNegative, Le(100)] = Field(
         1.2, description="tunnel magnetoresistance at low bias, such as 120 %." + _OURS
     )
+
+    @model_validator(mode="after")
+    def _of_one_size_or_one_per_kernel(self) -> Self:
+        if self.diameter is None and not self.kernel_diameters:
+            raise ValueError(
+                "the key 'diameter' is missing, expected the diameter of all kernels, such as 80 nm; "
+                "or 'kernel_diameters', one per kernel"
+            )
+        if self.diameter is not None and self.kernel_diameters:
+            raise ValueError(
+                "found both 'diameter' and 'kernel_diameters', expected one of them: "
+                "a single diameter means nothing beside one per kernel"
+            )
+        return self
 
 
 def parallel_conductance(diameter: npt.ArrayLike, ra: npt.ArrayLike) -> FloatArray:
@@ -101,16 +115,17 @@ class DieFile(Model):
 
     @property
     def nominal(self) -> Nominal:
-        """The nominal conductances, from diameter, RA and TMR, and the resistance in series."""
-        g_p = float(parallel_conductance(self.junction.diameter, self.junction.ra))
+        """The nominal conductances of each kernel, from diameter, RA and TMR, and the resistance in series."""
+        g_p = parallel_conductance(self.diameters, self.junction.ra)
         g_ap = g_p / (1.0 + self.junction.tmr)
-        return Nominal(g_p / (1.0 + g_p * self.series), g_ap / (1.0 + g_ap * self.series))
+        return Nominal((g_p / (1.0 + g_p * self.series)).tolist(), (g_ap / (1.0 + g_ap * self.series)).tolist())
 
     @property
     def diameters(self) -> FloatArray:
         """The nominal diameter of each kernel, (kernels,) m."""
-        each = self.junction.kernel_diameters or (self.junction.diameter,) * self.geometry.kernels
-        return np.array(each)
+        if self.junction.diameter is not None:
+            return np.full(self.geometry.kernels, self.junction.diameter)
+        return np.array(self.junction.kernel_diameters)
 
     @property
     def pace(self) -> str:

@@ -13,6 +13,7 @@ class JournalDie(DieBase):
     """A die whose journal is complete; any further operation is refused."""
 
     def __init__(self, geometry: Geometry, nominal: Nominal) -> None:
+        nominal.fits(geometry)
         self.geometry, self.nominal = geometry, nominal
 
     def check(self, operation: Operation) -> Second:

@@ -30,6 +30,7 @@ class NominalDie(DieBody):
     """
 
     def __init__(self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]) -> None:
+        nominal.fits(geometry)
         self.geometry, self.nominal = geometry, nominal
         self.state: BoolArray = np.zeros(geometry.shape, np.bool_)
         """(kernels, n_rows, n_cols), True is P"""
@@ -82,8 +83,10 @@ class NominalDie(DieBody):
     def idle(self) -> None:
         """Do nothing: there is no line to make safe."""
 
-    def _conductance(self, state: BoolArray) -> FloatArray:
-        return np.where(state, self.nominal.g_p, self.nominal.g_ap)
+    def _conductance(self, state: BoolArray, kernel: IntArray) -> FloatArray:
+        """Return the conductances in S of cells in `state` (n, ...), `kernel` (n,) being those of the patterns."""
+        each = kernel.reshape(-1, *[1] * (state.ndim - 1))
+        return np.where(state, self.nominal.g_p(each), self.nominal.g_ap(each))
 
     def _switch(self, bias: Bias) -> BoolArray:
         """Apply the pulses in order; return (n, n_rows, n_cols), the pulsed kernel after each pattern."""
@@ -135,13 +138,13 @@ class NominalDie(DieBody):
 
     def _sense_rows(self, sense: Sense, opened: IntArray, state: BoolArray) -> Reading:
         """Read n patterns without floating lines whose one open row is in `state`, (n, n_cols)."""
-        bias, g = sense.bias, self._conductance(state)
+        bias, g = sense.bias, self._conductance(state, sense.bias.kernel)
         current = bias.row[np.arange(len(sense)), opened][:, None] * g - bias.col * g
         return _reading(np.take_along_axis(current, sense.cols, axis=1))
 
     def _sense_vectors(self, sense: Sense, state: BoolArray) -> Reading:
         """Read n patterns without floating lines on one kernel, which is in `state`, (n_rows, n_cols)."""
-        bias, g = sense.bias, self._conductance(state)
+        bias, g = sense.bias, self._conductance(state, sense.bias.kernel[:1])
         alike = bias.gate is not None and bias.gate.strides[0] == 0
         gate = np.ones((1, len(g)), np.bool_) if bias.gate is None else (bias.gate[:1] if alike else bias.gate) > 0
         current, into = np.zeros(bias.col.shape), np.zeros((len(gate), g.shape[1]))
@@ -155,12 +158,13 @@ class NominalDie(DieBody):
 
     def _sense_block(self, sense: Sense, state: BoolArray) -> Reading:
         """Read n patterns whose kernel is in `state`, (n, n_rows, n_cols)."""
-        bias, g = sense.bias, self._conductance(state)
+        bias, g = sense.bias, self._conductance(state, sense.bias.kernel)
         if bias.gate is not None:
             g = g * (bias.gate > 0)[:, :, None]
         v_row, v_col = bias.row, bias.col
         if bias.floating is not None and bias.floating.any():
-            volts = _settle(g, np.concatenate([v_row, v_col], axis=1), bias.floating, self.nominal.g_p * 1e-15)
+            leak = self.nominal.g_p(bias.kernel) * 1e-15
+            volts = _settle(g, np.concatenate([v_row, v_col], axis=1), bias.floating, leak)
             v_row, v_col = volts[:, : g.shape[1]], volts[:, g.shape[1] :]
         # added row by row and not as a product of matrices, whose last bits depend on how many patterns there are
         current = (v_row[:, :, None] * g).sum(axis=1) - v_col * g.sum(axis=1)
@@ -172,19 +176,19 @@ class NominalDie(DieBody):
         return replace(reading, flag=np.take_along_axis(flag, sense.cols, axis=1))
 
 
-def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: float) -> FloatArray:
+def _settle(g: FloatArray, volts: FloatArray, floating: BoolArray, leak: FloatArray) -> FloatArray:
     """Return the line voltages (n, rows + columns) V with the floating ones where their current is zero.
 
     Args:
         g: (n, n_rows, n_cols) S.
-        leak: S from every floating line to ground, so that lines tied to nothing settle at 0 V.
+        leak: (n,) S from every floating line to ground, so that lines tied to nothing settle at 0 V.
     """
     n, rows, cols = g.shape
     nodal = np.zeros((n, rows + cols, rows + cols))
     nodal[:, :rows, rows:] = -g
     nodal[:, rows:, :rows] = -g.transpose(0, 2, 1)
     each = np.arange(rows + cols)
-    nodal[:, each, each] = np.concatenate([g.sum(axis=2), g.sum(axis=1)], axis=1) + leak
+    nodal[:, each, each] = np.concatenate([g.sum(axis=2), g.sum(axis=1)], axis=1) + leak[:, None]
     nodal = np.where(floating[:, :, None], nodal, np.eye(rows + cols))
     solved: FloatArray = np.linalg.solve(nodal, np.where(floating, 0.0, volts)[:, :, None])[:, :, 0]
     return solved

@@ -45,7 +45,7 @@ DIES: dict[str, Callable[[int], Die]] = {
     "simulated ideal": lambda polarity: simulated(polarity, ideal=True),
     "rehearsed": lambda polarity: NominalDie(
         Geometry(KERNELS, M, N, Kind.ONE_T_ONE_R, polarity),
-        Nominal(4e-4, 2e-4),
+        Nominal([4e-4, 1.1e-3], [2e-4, 5e-4]),
         timing=lambda o: len(o) * (2e-3 if isinstance(o, Sense) else 4e-3),
     ),
     "behind limits": lambda polarity: Limited(simulated(polarity, defects={}), WIDE),
@@ -94,7 +94,7 @@ def writes(rows: IntArray, cols: IntArray, volts: npt.ArrayLike, kernel: IntArra
 
 def states(die: Die, kernel: int = 0) -> BoolArray:
     reading = die.sense(reads(ROWS, COLS, kernel))
-    return np.asarray(reading.current[:, 0] / V_READ > die.nominal.cut)
+    return np.asarray(reading.current[:, 0] / V_READ > die.nominal.cut(kernel))
 
 
 def write(die: Die, target: BoolArray, polarity: int = 1, kernel: int = 0) -> None:
@@ -119,7 +119,7 @@ def plan(die: Die, target: BoolArray, budget: int = 5) -> WritePlan:
         write=writes(ROWS, COLS, die.geometry.polarity * np.where(target, 1.0, -1.0)),
         verify=reads(ROWS, COLS),
         target=target,
-        cut=np.full(n, die.nominal.cut),
+        cut=np.full(n, die.nominal.cut(0)),
         v_read=V_READ,
         ladder=np.full(5, V_WRITE),
         budget=np.full(n, budget),
@@ -135,7 +135,8 @@ def test_it_is_a_die_with_gates(die: Die) -> None:
     assert isinstance(die, Die)
     assert die.geometry.shape == (KERNELS, M, N)
     assert die.geometry.kind is Kind.ONE_T_ONE_R
-    assert 0 < die.nominal.g_ap < die.nominal.cut < die.nominal.g_p
+    for k in range(KERNELS):
+        assert 0 < die.nominal.g_ap(k) < die.nominal.cut(k) < die.nominal.g_p(k)
 
 
 def test_readings_are_finite_numbers_of_the_shape_asked_for(die: Die) -> None:
@@ -253,7 +254,7 @@ def test_a_pattern_sees_what_the_one_before_did(die: Die) -> None:
     rows, cols = np.array([1, 1, 1, 1]), np.array([2, 2, 2, 2])
     volts = np.array([1, -1, -1, 1]) * V_WRITE
     found = die.pulse(Pulse(writes(rows, cols, volts), 1e-3, reads(rows, cols)))
-    assert (found.current[:, 0] / V_READ > die.nominal.cut).tolist() == [True, False, False, True]
+    assert (found.current[:, 0] / V_READ > die.nominal.cut(0)).tolist() == [True, False, False, True]
     assert states(die)[1 * N + 2]
 
 
@@ -283,7 +284,7 @@ def test_currents_are_positive_out_of_the_column(die: Die) -> None:
     up = vectors(np.full((1, M), V_READ))
     down = Bias(np.zeros((1, M)), np.full((1, N), V_READ), np.full((1, M), V_GATE))
     out = die.sense(Sense(up, np.arange(N))).current
-    assert (out > 0.85 * M * V_READ * die.nominal.g_ap).all()
+    assert (out > 0.85 * M * V_READ * die.nominal.g_ap(0)).all()
     assert die.sense(Sense(down, np.arange(N))).current == pytest.approx(-out, abs=6e-6)  # twice the offsets
 
 

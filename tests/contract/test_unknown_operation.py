@@ -34,7 +34,7 @@ from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
-GEOMETRY, NOMINAL = Geometry(2, 4, 3), Nominal(4e-4, 2e-4)
+GEOMETRY, NOMINAL = Geometry(2, 4, 3), Nominal([4e-4, 9e-4], [2e-4, 4e-4])
 LIMITS = Limits(v_towards_p=1.0, v_towards_ap=1.0, width=1e-2, compliance=1e-2, v_count=0.3, pulses_per_cell=99)
 
 

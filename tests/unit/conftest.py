@@ -25,7 +25,8 @@ class ThresholdDie(DieBody):
 
     def __init__(self, geometry: Geometry, nominal: Nominal) -> None:
         self.geometry, self.nominal = geometry, nominal
-        self.g_p, self.g_ap = np.full(geometry.shape, nominal.g_p), np.full(geometry.shape, nominal.g_ap)
+        kernel = np.indices(geometry.shape)[0]
+        self.g_p, self.g_ap = nominal.g_p(kernel), nominal.g_ap(kernel)
         self.v_switch = np.full(geometry.shape, 0.4)
         self.state = np.zeros(geometry.shape, np.bool_)
         self.disturb: dict[int, tuple[int, int, int]] = {}
@@ -85,8 +86,9 @@ class ThresholdDie(DieBody):
 def threshold_die() -> Callable[..., ThresholdDie]:
     """Return a maker of dies that go wrong on purpose."""
 
-    def make(geometry: Geometry | None = None) -> ThresholdDie:
-        return ThresholdDie(geometry or Geometry(2, 5, 4), Nominal(4e-4, 2e-4))
+    def make(geometry: Geometry | None = None, nominal: Nominal | None = None) -> ThresholdDie:
+        shape = geometry or Geometry(2, 5, 4)
+        return ThresholdDie(shape, nominal or Nominal.alike(4e-4, 2e-4, shape.kernels))
 
     return make
 

@@ -14,7 +14,7 @@ from labctl.core.bias import Geometry, Nominal
 from labctl.core.errors import BenchError, InstrumentError
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "bench-2600b-707b-sentio.yaml"
-NOMINAL = Nominal(4e-4, 2e-4)
+NOMINAL = Nominal.alike(4e-4, 2e-4, 1)
 
 
 def data():

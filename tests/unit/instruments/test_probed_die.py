@@ -38,7 +38,7 @@ from sim_backend.emulators.world import Cables as Cables
 from sim_backend.emulators.world import World
 
 K, M, N = 2, 4, 3
-NOMINAL = Nominal(4.2e-4, 1.9e-4)
+NOMINAL = Nominal.alike(4.2e-4, 1.9e-4, 2)
 
 
 def bench(context=None, gates=False, **changes):
@@ -216,7 +216,7 @@ def test_currents_and_states_are_those_of_the_die_itself(twin):
 def test_a_write_plan_writes_and_verifies(twin):
     rows, cols = np.arange(3), np.array([2, 0, 1])
     plan = WritePlan(
-        half_select(rows, cols, 1.0), read(rows, cols), np.ones(3, np.bool_), np.full(3, NOMINAL.cut), 0.1,
+        half_select(rows, cols, 1.0), read(rows, cols), np.ones(3, np.bool_), np.full(3, NOMINAL.cut(0)), 0.1,
         np.array([0.2, 0.5]), np.full(3, 2), 1e-3,
     )  # fmt: skip
     attempts = twin.die.program(plan)

@@ -34,11 +34,11 @@ def test_a_cell_is_pulsed_one_way_and_back_and_no_other_cell_with_it(die):
     first = only(ReadCell(kernel=1, row=2, col=0), die)
     assert isinstance(first, CellReading)
     assert (first.state, first.flag) == (False, 0)
-    assert first.conductance == pytest.approx(die.nominal.g_ap)
+    assert first.conductance == pytest.approx(die.nominal.g_ap(0))
     up = only(PulseCell(kernel=1, row=2, col=0, to_p=True, voltage=0.45), die)
     assert isinstance(up, CellPulse)
     assert (up.state, up.verified, up.flag, up.pulse_flag) == (True, True, 0, 0)
-    assert up.conductance == pytest.approx(die.nominal.g_p)
+    assert up.conductance == pytest.approx(die.nominal.g_p(0))
     assert die.truth()["state"].nonzero() == (np.array([1]), np.array([2]), np.array([0]))
     down = only(PulseCell(kernel=1, row=2, col=0, to_p=False, voltage=0.45), die)
     assert (down.state, down.verified) == (False, True)
@@ -66,7 +66,7 @@ def test_polarity_turns_the_pulse_round(die):
     seen = []
 
     class Turned:
-        geometry, nominal = Geometry(2, 4, 3, polarity=-1), Nominal(4e-4, 2e-4)
+        geometry, nominal = Geometry(2, 4, 3, polarity=-1), Nominal.alike(4e-4, 2e-4, 2)
 
         def pulse(self, pulse):
             seen.append(pulse)
@@ -93,3 +93,28 @@ def test_what_is_not_there_or_beyond_the_limits_is_refused(die):
         only(PulseCell(kernel=0, row=0, col=0, to_p=True, voltage=0.45, width=2e-3), behind)
     with pytest.raises(ValidationError):
         PulseCell(kernel=0, row=0, col=0, to_p=True, voltage=-0.4)
+
+
+def test_a_cell_is_judged_by_the_cut_of_its_own_kernel() -> None:
+    """G_P of a 60 nm cell at 8 ohm um^2, 353 uS, lies below the cut of a 100 nm kernel, 662 uS."""
+    data = {
+        "name": "two sizes",
+        "geometry": {"kernels": 2, "n_rows": 4, "n_cols": 3},
+        "junction": {"kernel_diameters": ["60 nm", "100 nm"], "ra": "8 ohm um^2"},
+        "simulation": {"ideal": True},
+    }
+    die = SimDie(DieDescription.model_validate(data, context={"file": True}), seed=3, name="d")
+    for kernel in (0, 1):
+        up = only(PulseCell(kernel=kernel, row=2, col=1, to_p=True, voltage=0.45), die)
+        assert isinstance(up, CellPulse)
+        assert (up.state, up.verified) == (True, True)
+        down = only(PulseCell(kernel=kernel, row=2, col=0, to_p=False, voltage=0.45), die)
+        assert isinstance(down, CellPulse)
+        assert (down.state, down.verified) == (False, True)
+        read = only(ReadCell(kernel=kernel, row=2, col=1), die)
+        assert isinstance(read, CellReading)
+        assert read.state
+        assert read.conductance == pytest.approx(die.nominal.g_p(kernel))
+    for record in MapCells().run(die, History()):
+        assert isinstance(record, KernelMap)
+        assert np.argwhere(record.state).tolist() == [[2, 1]]

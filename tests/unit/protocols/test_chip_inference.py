@@ -16,12 +16,13 @@ from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
 from protocols.chip_inference import ChipInference, software
 from protocols.chip_readout import Activation, ChipReadout
+from protocols.readout import Normalisation
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack, Write
 from protocols.survey import Survey
 from protocols.weights import Layer, Solution, float_predictions
 
-NOMINAL = Nominal(4e-4, 2e-4)
 GEOMETRY = Geometry(16, 3, 5, Kind.ONE_T_ONE_R)
+NOMINAL = Nominal.alike(4e-4, 2e-4, 16)
 
 
 def chip(widths: tuple[int, ...] = (7, 4, 3), count: int = 2, **fields: Any) -> ChipInference:
@@ -45,7 +46,7 @@ def chip(widths: tuple[int, ...] = (7, 4, 3), count: int = 2, **fields: Any) -> 
 
 
 def nominal(geometry: Geometry = GEOMETRY) -> NominalDie:
-    return NominalDie(geometry, NOMINAL, timing=len)
+    return NominalDie(geometry, Nominal.alike(4e-4, 2e-4, geometry.kernels), timing=len)
 
 
 def of(records: list[Record], kind: type[Record]) -> list[Any]:
@@ -78,6 +79,28 @@ def test_ideal_die_infers_as_software_does(widths: tuple[int, ...], activation: 
         assert not inference.flagged.any()
 
 
+@pytest.mark.parametrize("normalisation", ["surveyed", "nominal"])
+def test_kernels_of_two_sizes_infer_as_software_does(normalisation: str) -> None:
+    """Every tile counts in units of its own cells; with one unit for all, the small kernels' weights would be lost."""
+    g_p = np.tile([3.5e-4, 9.8e-4], 8)
+    die = NominalDie(GEOMETRY, Nominal(g_p.tolist(), (g_p / 2.2).tolist()), timing=len)
+    readout = ChipReadout(tune_on=20, samples_kept=4, scales=5, normalisation=Normalisation(normalisation))
+    stage = chip((7, 4, 3), readout=readout)
+    assert stage.trained_scale is not None
+    history = History()
+    if normalisation == "surveyed":
+        for record in Survey().run(die, history):
+            history.add(record)
+    records = list(stage.run(die, history))
+    assert [w.fidelity for w in of(records, Write)] == [1.0, 1.0]
+    for solution, trained, inference, predicted in zip(
+        stage.solutions, stage.trained_scale, of(records, Inference), of(records, Prediction), strict=True
+    ):
+        expected = software(solution, stage.x_test, trained * inference.scale, Activation.TANH)
+        np.testing.assert_array_equal(predicted.tuned_test, expected)
+        assert inference.error_worst.max() < 1e-9
+
+
 def test_software_is_the_float_network_for_tanh() -> None:
     stage = chip()
     scale = np.array([1.5, 0.7])
@@ -101,7 +124,7 @@ def test_currents_of_the_first_test_samples_are_kept_and_no_more() -> None:
     assert current.layer.tolist() == [0] * 8 + [1] * 6
     assert current.tuned.shape == current.untuned_ideal.shape == (4, 14)
     devices = stage.solutions[0].layers[0].devices
-    expected = 0.1 * stage.x_test[:4] @ np.where(devices, NOMINAL.g_p, NOMINAL.g_ap)
+    expected = 0.1 * stage.x_test[:4] @ np.where(devices, NOMINAL.g_p(0), NOMINAL.g_ap(0))
     np.testing.assert_allclose(current.untuned[:, :8], expected, rtol=1e-12)
 
 

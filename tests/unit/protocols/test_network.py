@@ -22,7 +22,7 @@ from protocols.records import TABLES, Attempt, Inference, KernelSurvey, LayerCur
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution, float_predictions
 
-NOMINAL = Nominal(4e-4, 2e-4)
+NOMINAL = Nominal.alike(4e-4, 2e-4, 2)
 APART = (Placement(kernel=0, row=1), Placement(kernel=1, row=0, col=1))
 STACKED = (Placement(kernel=0), Placement(kernel=0, row=1))
 DATA = os.environ.get("LABCTL_DATA")
@@ -49,7 +49,8 @@ def small(widths: tuple[int, ...] = (4, 3, 2), count: int = 3, **fields: Any) ->
 
 
 def nominal(geometry: Geometry | None = None) -> NominalDie:
-    return NominalDie(geometry or Geometry(2, 5, 7), NOMINAL, timing=len)
+    shape = geometry or Geometry(2, 5, 7)
+    return NominalDie(shape, Nominal.alike(4e-4, 2e-4, shape.kernels), timing=len)
 
 
 def of(records: list[Any], kind: type[Record]) -> list[Any]:
@@ -275,7 +276,7 @@ def test_published_solutions_on_an_ideal_die(wine: Any, mode: str, surveyed: boo
         ),
         **{k: wine[k] for k in ("x_train", "y_train", "x_test", "y_test")},
     )
-    die = NominalDie(Geometry(2, 15, 15), Nominal(1 / 2400, 1 / 5280), timing=len)
+    die = NominalDie(Geometry(2, 15, 15), Nominal.alike(1 / 2400, 1 / 5280, 2), timing=len)
     history = History(list(Survey().run(die, History()))) if surveyed else History()
     records = list(network.run(die, history))
     assert len(of(records, Inference)) == 100

@@ -15,12 +15,12 @@ from protocols.readout import InferenceSettings, LayerReadout, best_scales, tune
 from protocols.statistics import cross_entropy
 from protocols.weights import Placement, activate, classify
 
-NOMINAL = Nominal(4e-4, 2e-4)
+NOMINAL = Nominal.alike(4e-4, 2e-4, 2)
 SETTINGS = InferenceSettings()
 
 
 def readout(shape: tuple[int, int] = (3, 4)) -> LayerReadout:
-    return LayerReadout(Placement(kernel=1, row=1, col=2), shape, SETTINGS, NOMINAL.g_p, NOMINAL.g_ap)
+    return LayerReadout(Placement(kernel=1, row=1, col=2), shape, SETTINGS, NOMINAL.g_p(1), NOMINAL.g_ap(1))
 
 
 @pytest.mark.parametrize("kind", list(Kind))

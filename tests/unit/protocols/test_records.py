@@ -58,7 +58,7 @@ def test_axes_are_those_of_the_arrays() -> None:
         x_test=np.zeros((5, 4)),
         y_test=np.arange(5) % 3,
     )
-    die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal(4e-4, 2e-4), timing=len), History(), set()
+    die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal.alike(4e-4, 2e-4, 2), timing=len), History(), set()
     for procedure in (Survey(inference=ReadSettings()), network):
         for record in procedure.run(die, history):
             seen.add(type(record))

@@ -21,7 +21,7 @@ from sim_backend.cells import FabricatedDefect as Made
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 
-NOMINAL = Nominal(4e-4, 2e-4)
+NOMINAL = Nominal.alike(4e-4, 2e-4, 2)
 
 
 def survey(die: Any, history: History | None = None, **parameters: Any) -> History:
@@ -34,7 +34,7 @@ def survey(die: Any, history: History | None = None, **parameters: Any) -> Histo
 @pytest.mark.parametrize("polarity", [1, -1])
 @pytest.mark.parametrize("scheme", list(Scheme))
 def test_nominal_die_is_good_everywhere_and_left_ap(polarity: int, scheme: Scheme) -> None:
-    die = NominalDie(Geometry(3, 5, 4, polarity=polarity), NOMINAL, timing=len)
+    die = NominalDie(Geometry(3, 5, 4, polarity=polarity), Nominal.alike(4e-4, 2e-4, 3), timing=len)
     die.state[1, 2, 3] = True
     rows = survey(die, scheme=scheme).all(KernelSurvey)
     assert [r.kernel for r in rows] == [0, 1, 2]
@@ -64,6 +64,29 @@ def test_every_defect_gets_its_name(threshold_die: Callable[..., Any]) -> None:
     assert second.good == 20
     assert second.tmr[1, 1] == pytest.approx(4.4 / 1.9 - 1)
     assert die.applied[0, 0, 0] == 0
+
+
+def test_every_cell_is_judged_by_the_nominal_states_of_its_own_kernel(threshold_die: Callable[..., Any]) -> None:
+    """What is open, short, stuck or of low TMR in one kernel is good in another."""
+    nominal = Nominal([4e-4, 4e-3], [3e-4, 2e-3])
+    die = threshold_die(Geometry(2, 5, 4), nominal)
+    die.g_p[1, 0, 1], die.g_ap[1, 0, 1] = 1.9e-4, 9e-5  # open, by the second kernel's G_AP
+    die.g_p[0, 2, 3] = die.g_ap[0, 2, 3] = 4e-3  # short, by the first kernel's G_P
+    die.v_switch[:, 3, 2] = np.inf  # stuck AP in both
+    die.v_switch[1, 4, 0], die.state[1, 4, 0] = np.inf, True  # stuck P
+    die.g_p[:, 1, 1] = 1.4 * die.g_ap[:, 1, 1]  # low TMR, where 100 % is nominal
+    first, second = survey(die).all(KernelSurvey)
+    expected = np.zeros((2, 5, 4), np.uint8)
+    expected[1, 0, 1], expected[0, 2, 3], expected[1, 1, 1] = Defect.OPEN, Defect.SHORT, Defect.LOW_TMR
+    expected[:, 3, 2], expected[1, 4, 0] = Defect.STUCK_AP, Defect.STUCK_P
+    np.testing.assert_array_equal(first.defect, expected[0])
+    np.testing.assert_array_equal(second.defect, expected[1])
+    known, cells = CellKnowledge(die, History(), 4.0), Cells.block(1, 0, 0, (5, 4))
+    np.testing.assert_array_equal(known.cut[:, 0, 0], np.sqrt([4e-4 * 3e-4, 4e-3 * 2e-3]))
+    np.testing.assert_array_equal(known.ceiling, [1.6e-3, 1.6e-2])
+    assert known.states(cells.at, ReadSettings()) == (4e-3, 2e-3)
+    both = Cells.join([cells, Cells.block(0, 0, 0, (5, 4))])
+    assert known.nominal_states(both.at) == pytest.approx(((4e-4 + 4e-3) / 2, (3e-4 + 2e-3) / 2))
 
 
 def test_stuck_cells_get_the_whole_ladder_and_good_ones_one_pulse(threshold_die: Callable[..., Any]) -> None:

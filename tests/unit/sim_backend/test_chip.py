@@ -324,7 +324,7 @@ def test_pulses_on_one_cell_act_in_their_order() -> None:
     write = write_bias(die.geometry, *cell, to_p).scaled(0.7)
     verify = Sense(read_bias(die.geometry, *cell, 0.1), cell[2][:, None], LONG)
     conductance = die.pulse(Pulse(write, 1e-3, verify)).current[:, 0] / 0.1
-    assert ((conductance > die.nominal.cut) == to_p).all()
+    assert ((conductance > die.nominal.cut(0)) == to_p).all()
     assert len(np.unique(conductance.round(9))) == 2
 
 
@@ -498,7 +498,7 @@ def test_a_pulse_beyond_breakdown_makes_a_short() -> None:
     g = die.pulse(Pulse(write, 1e-3, read)).current[0, 0] / 0.1
     assert die.truth()["defect"][1, 2, 3] == FabricatedDefect.BROKEN
     assert (die.truth()["defect"] != FabricatedDefect.NONE).sum() == 1
-    assert g > 3 * die.nominal.g_p
+    assert g > 3 * die.nominal.g_p(0)
 
 
 def test_a_read_out_of_range_is_refused_in_the_plan() -> None:
@@ -556,7 +556,7 @@ def test_a_description_records_the_defaults_of_its_kind() -> None:
     assert again.model_dump() == chip.model_dump()
     assert describe(defects={}).simulation.defects.short == 0.0
     series = 1 / (1 / (np.pi / 4 * (80e-9) ** 2 / 12e-12) + 300)
-    assert chip.nominal.g_p == pytest.approx(series)
+    assert chip.nominal.g_p(0) == pytest.approx(series)
 
 
 def test_every_default_of_chips_and_wafers_is_labelled() -> None:

@@ -34,8 +34,9 @@ def test_examples_are_dies(name: str) -> None:
     description = DieDescription.model_validate(yaml.safe_load(text), context={"file": True})
     assert description.name == name
     assert description.shape == Geometry(2, 15, 15)
-    assert 1 / description.nominal.g_p == pytest.approx(2387, abs=1)
-    assert description.nominal.g_p / description.nominal.g_ap == pytest.approx(2.2)
+    for kernel in (0, 1):
+        assert 1 / description.nominal.g_p(kernel) == pytest.approx(2387, abs=1)
+        assert description.nominal.tmr(kernel) == pytest.approx(1.2)
 
 
 def test_the_passive_example_says_the_defaults() -> None:
@@ -52,9 +53,11 @@ def test_the_passive_example_says_the_defaults() -> None:
         ({"junction": {"diameter": "-80 nm"}}, "greater than or equal to 0.000000001"),
         ({"junction": {"diameter": "80 mV"}}, "not a unit of m"),
         ({"junction": {"diameter": "80 nm", "tmr": "-1 %"}}, "greater than or equal to 0"),
-        ({"junction": {"diameter": "80 nm", "kernel_diameters": ["80 nm"]}}, "1 kernel_diameters for 2"),
+        ({"junction": {"kernel_diameters": ["80 nm"]}}, "1 kernel_diameters for 2"),
+        ({"junction": {"diameter": "80 nm", "kernel_diameters": ["80 nm", "60 nm"]}}, "found both 'diameter'"),
+        ({"junction": {"ra": "8 ohm um^2"}}, "the key 'diameter' is missing"),
         (
-            {"junction": {"diameter": "80 nm", "kernel_diameters": ["80 nm", "0 nm"]}},
+            {"junction": {"kernel_diameters": ["80 nm", "0 nm"]}},
             "greater than or equal to 0.000000001",
         ),
         ({"geometry": {"n_rows": 3}}, "n_cols"),
@@ -95,10 +98,24 @@ def test_every_default_of_the_physics_is_labelled() -> None:
 
 
 def test_kernels_may_differ_in_size() -> None:
-    description = read(junction={"diameter": "80 nm", "kernel_diameters": ["55 nm", "100 nm"]})
+    description = read(junction={"kernel_diameters": ["55 nm", "100 nm"]})
     made = [fabricate(description, 1, "x", k) for k in (0, 1)]
     ratio = np.median(made[1].g_p) / np.median(made[0].g_p)
     assert ratio == pytest.approx((100 / 55) ** 2, rel=0.05)
+    nominal = description.nominal
+    assert description.diameters.tolist() == [55e-9, 100e-9]
+    for kernel, cells in enumerate(made):
+        assert np.median(cells.g_p) == pytest.approx(nominal.g_p(kernel), rel=0.1)
+        assert np.median(cells.g_p / (1 + cells.tmr0)) == pytest.approx(nominal.g_ap(kernel), rel=0.1)
+
+
+def test_the_transistor_in_series_counts_in_every_kernel() -> None:
+    geometry = {"kind": "1T1R", "kernels": 2, "n_rows": 3, "n_cols": 4}
+    die = read(geometry=geometry, junction={"kernel_diameters": ["60 nm", "100 nm"], "ra": "8 ohm um^2"})
+    for kernel, diameter in enumerate((60e-9, 100e-9)):
+        r_p = 8e-12 / (np.pi / 4 * diameter**2)
+        assert 1 / die.nominal.g_p(kernel) == pytest.approx(r_p + 300)
+        assert die.nominal.tmr(kernel) == pytest.approx((2.2 * r_p + 300) / (r_p + 300) - 1)
 
 
 def test_conductances_have_the_statistics_of_the_file() -> None:
@@ -106,7 +123,7 @@ def test_conductances_have_the_statistics_of_the_file() -> None:
     logs = np.log(made.g_p)
     sigma = np.hypot(2 * 0.02, 0.03)
     assert logs.std() == pytest.approx(sigma, rel=5 / np.sqrt(2 * logs.size))
-    assert logs.mean() == pytest.approx(np.log(read().nominal.g_p), abs=5 * sigma / np.sqrt(logs.size))
+    assert logs.mean() == pytest.approx(np.log(read().nominal.g_p(0)), abs=5 * sigma / np.sqrt(logs.size))
     assert np.log(made.v_c0_p).std() == pytest.approx(0.05, rel=5 / np.sqrt(2 * logs.size))
     assert made.state.mean() == pytest.approx(0.5, abs=2.5 / np.sqrt(logs.size))
     assert abs(np.corrcoef(logs, np.log(made.v_c0_p))[0, 1]) < 5 / np.sqrt(logs.size)
@@ -141,7 +158,7 @@ def test_defects_come_in_the_fractions_of_the_file() -> None:
 def test_an_ideal_die_has_nominal_cells() -> None:
     ideal = big(ideal=True)
     made = fabricate(ideal, 5, "x", 0)
-    assert (made.g_p == ideal.nominal.g_p).all()
+    assert (made.g_p == ideal.nominal.g_p(0)).all()
     assert not made.state.any()
     assert not made.defect.any()
     assert (ideal.simulation.effective.lines.r_row, ideal.simulation.effective.lines.r_sense) == (0.0, 0.0)

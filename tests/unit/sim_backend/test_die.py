@@ -216,7 +216,7 @@ def test_an_ideal_die_reads_exactly_what_the_cells_conduct() -> None:
     die = make(ideal=True)
     die.pulse(Pulse(Bias(np.array([[0.2, 0, 0, 0]]), np.array([[-0.2, 0, 0, 0, 0]])), 1e-3))
     assert state(die).sum() == 1
-    g = np.where(state(die)[0], die.nominal.g_p, die.nominal.g_ap)
+    g = np.where(state(die)[0], die.nominal.g_p(0), die.nominal.g_ap(0))
     x = np.random.default_rng(0).uniform(0, 0.1, (50, M))
     reading = die.sense(Sense(Bias(x, np.zeros((50, N))), np.arange(N)))
     assert reading.current == pytest.approx(x @ g, rel=1e-12)

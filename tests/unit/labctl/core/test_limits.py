@@ -27,7 +27,7 @@ LIMITS = Limits(
 
 
 def limited(polarity=1, **changes):
-    die = NominalDie(Geometry(2, 2, 3, polarity=polarity), Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3)
+    die = NominalDie(Geometry(2, 2, 3, polarity=polarity), Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: 1e-3)
     return Limited(die, LIMITS.model_copy(update=changes))
 
 
@@ -171,7 +171,7 @@ def test_a_limit_that_limits_nothing_is_refused(limit, most):
 @given(biases(), st.sampled_from([0.35, 0.75, 1.15]))
 def test_a_bias_is_refused_if_and_only_if_a_pattern_of_it_is_beyond_the_limits(bias, limit):
     geometry = Geometry(*SHAPE, Kind.PASSIVE if bias.gate is None else Kind.ONE_T_ONE_R)
-    die = NominalDie(geometry, Nominal(4e-4, 2e-4), timing=lambda operation: 1e-3)
+    die = NominalDie(geometry, Nominal.alike(4e-4, 2e-4, geometry.kernels), timing=lambda operation: 1e-3)
     gate = Limited(die, LIMITS.model_copy(update={"v_towards_p": limit, "v_towards_ap": 0.75, "v_gate": 2.0}))
     peaks = extremes(bias)
     refused = peaks.positive.max(initial=0.0) > limit or peaks.negative.max(initial=0.0) > 0.75

@@ -20,7 +20,7 @@ class Flagging(NominalDie):
     """A nominal die that flags the cell in row 4: its pulses, its reads, and loses the value on request."""
 
     def __init__(self, pulse: Flag, read: Flag, *, works: bool = True) -> None:
-        super().__init__(GEOMETRY, Nominal(4e-4, 2e-4), timing=len)
+        super().__init__(GEOMETRY, Nominal.alike(4e-4, 2e-4, 2), timing=len)
         self.flags, self.works = np.array([pulse, read], np.uint8), works
         self.batches: list[int] = []
 
@@ -30,7 +30,7 @@ class Flagging(NominalDie):
         hit = pulse.bias.pulsed == 4
         if not self.works:
             self.state[0, 4, 0] = False
-            reading.current[hit] = 0.1 * self.nominal.g_ap
+            reading.current[hit] = 0.1 * self.nominal.g_ap(0)
         reading.pulse_flag[hit] |= self.flags[0]
         reading.flag[hit] |= self.flags[1]
         return reading
@@ -39,7 +39,9 @@ class Flagging(NominalDie):
 def program(die: Any, **changes: Any) -> Attempts:
     budget = changes.pop("budget", 50)
     settings = WriteSettings(v_start=0.4, v_max=0.5, v_step=0.05, **changes)
-    return program_by_host(die, settings.plan(GEOMETRY, CELLS, TARGET, np.full(3, die.nominal.cut), np.full(3, budget)))
+    return program_by_host(
+        die, settings.plan(GEOMETRY, CELLS, TARGET, np.full(3, die.nominal.cut(0)), np.full(3, budget))
+    )
 
 
 def test_compliance_in_the_pulse_is_noted_and_the_read_decides() -> None:

@@ -15,7 +15,7 @@ from protocols.bias import Scheme, Unselected, read_bias, row_bias, vector_bias,
 from protocols.settings import WriteSettings
 
 GEOMETRY = Geometry(2, 5, 4)
-NOMINAL = Nominal(4e-4, 2e-4)
+NOMINAL = Nominal.alike(4e-4, 2e-4, 2)
 
 
 def die(geometry: Geometry = GEOMETRY) -> NominalDie:
@@ -44,7 +44,7 @@ def test_currents_are_those_of_the_cells() -> None:
 
 def test_floating_read_has_the_sneak_path() -> None:
     geometry = Geometry(1, 2, 3)
-    d = NominalDie(geometry, NOMINAL, timing=len)
+    d = NominalDie(geometry, Nominal.alike(4e-4, 2e-4, 1), timing=len)
     cell = [np.array([0])] * 3
     bias = read_bias(geometry, *cell, 0.1, unselected=Unselected.FLOATING)
     current = d.sense(Sense(bias, np.array([0]))).current[0, 0]
@@ -88,10 +88,10 @@ def test_1t1r_write_and_read() -> None:
     d = die(geometry)
     cells = np.array([0, 1, 1]), np.array([2, 0, 1]), np.array([3, 1, 0])
     target = np.array([True, True, True])
-    plan = WriteSettings().plan(geometry, cells, target, np.full(3, NOMINAL.cut), np.full(3, 10))
+    plan = WriteSettings().plan(geometry, cells, target, np.full(3, NOMINAL.cut(0)), np.full(3, 10))
     assert d.program(plan).verified.all()
     assert np.argwhere(d.state).tolist() == [[0, 2, 3], [1, 0, 1], [1, 1, 0]]
-    back = WriteSettings().plan(geometry, cells, ~target, np.full(3, NOMINAL.cut), np.full(3, 10))
+    back = WriteSettings().plan(geometry, cells, ~target, np.full(3, NOMINAL.cut(0)), np.full(3, 10))
     attempts = d.program(back)
     assert attempts.verified.all()
     assert len(attempts.cell) == 3

@@ -57,7 +57,7 @@ class Whole(Touch):
 
 
 def plan(*procedures: Procedure) -> DiePlan:
-    die = NominalDie(Geometry(2, 2, 3), Nominal(4e-4, 2e-4), timing=lambda operation: 0.25)
+    die = NominalDie(Geometry(2, 2, 3), Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: 0.25)
     return rehearse("D80", die, LIMITS, procedures)
 
 

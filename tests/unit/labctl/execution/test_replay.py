@@ -21,7 +21,7 @@ from labctl.execution.stop import Stop
 from labctl.storage.journal import Journal
 from protocols.by_hand import CellPulse, CellReading, PulseCell, ReadCell
 
-GEOMETRY, NOMINAL = Geometry(2, 2, 3), Nominal(4e-4, 2e-4)
+GEOMETRY, NOMINAL = Geometry(2, 2, 3), Nominal.alike(4e-4, 2e-4, 2)
 LIMITS = Limits(v_towards_p=0.6, v_towards_ap=0.6, width=1e-3, compliance=1e-2, v_count=0.35, pulses_per_cell=50)
 
 

@@ -68,7 +68,7 @@ class Reads(Procedure):
 
 
 def make(tmp_path, seconds=1e-3):
-    die = IdleCounting(GEOMETRY, Nominal(4e-4, 2e-4), timing=lambda operation: seconds * len(operation))
+    die = IdleCounting(GEOMETRY, Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: seconds * len(operation))
     return die, Limited(die, LIMITS), Journal.create(tmp_path / "D1", {"die": "D1"})
 
 
@@ -162,7 +162,9 @@ def off_after(times):
 )
 def test_chunks_last_at_most_about_a_second_and_lose_no_pattern(tmp_path, n, seconds, pieces):
     whole = Pulse(Bias(np.linspace(0.1, 0.2, 2 * n).reshape(n, 2), np.zeros((n, 3))), 1e-3)
-    die = NominalDie(GEOMETRY, Nominal(4e-4, 2e-4), timing=lambda operation: seconds * len(operation) / max(1, n))
+    die = NominalDie(
+        GEOMETRY, Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: seconds * len(operation) / max(1, n)
+    )
     leases: list[float] = []
     with Journal.create(tmp_path / "D1", {"die": "D1"}) as journal:
         RecordedDie(Limited(die, LIMITS), Replay(journal), "pulses", lease=leases.append).pulse(whole)

@@ -251,7 +251,7 @@ def test_the_caption_says_what_is_known(killed: Path) -> None:
     assert die_plots.caption(open_run(killed).die("D4")) == (
         "5 x 4 cells  ·  simulated  ·  seed 7  ·  read at 50 mV, 100 mV"
     )
-    described = {"description": {"junction": {"diameter": 8e-8, "kernel_diameters": [6.5e-8, 8e-8]}}}
+    described = {"description": {"junction": {"diameter": None, "kernel_diameters": [6.5e-8, 8e-8]}}}
     with begin(killed, "D0", described):
         pass
     assert die_plots.caption(open_run(killed).die("D0")) == "65/80 nm  ·  simulated  ·  seed 7"

@@ -283,8 +283,8 @@ def test_a_simulated_die_is_written_and_read_through_the_instruments() -> None:
     current = float(smu.handle(script.encode()))
     after = die.truth()["state"]
     assert np.argwhere(before != after).tolist() == [[0, 1, 2]]
-    cell = die.nominal.g_p * 0.05
-    unselected = 3 * die.nominal.g_ap * 0.05
+    cell = die.nominal.g_p(0) * 0.05
+    unselected = 3 * die.nominal.g_ap(0) * 0.05
     assert current == pytest.approx(cell + unselected, rel=0.02)
     assert world.ledger.peak_cell_voltage == pytest.approx(0.45)
     assert world.ledger.hot_switches == world.ledger.fights == 0
