@@ -126,7 +126,7 @@ def test_a_driver_without_a_wire_has_name_and_options_and_is_made_when_the_bench
     assert entry.options == CardOptions(slot="PXI1Slot5", most=2.0)
     assert entry.address is None
     assert entry.resource == "PXI1Slot5"
-    planned_die(bench, Nominal(4e-4, 2e-4))
+    planned_die(bench, Nominal.alike(4e-4, 2e-4, 1))
     assert made == []
     driver = driver_of("smu2", entry, lambda name, entry: pytest.fail("it has no wire"), None)
     assert driver.options == entry.options
