@@ -68,15 +68,3 @@ QUANTITIES = (
 BY_KEY: Mapping[str, Quantity] = {q.key: q for q in QUANTITIES}
 ON_MAPS = ("fidelity", "accuracy_test", "r_p", "tmr", "v_switch", "defects", "contact", "seconds")
 """Figures that have a map of the wafer, beside the bin."""
-
-
-def size(n: float) -> str:
-    """Return a number of bytes as text.
-
-    >>> size(724_685_813), size(512)
-    ('725 MB', '512 B')
-    """
-    for factor, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if n >= factor:
-            return f"{n / factor:.3g} {unit}"
-    return f"{n:.0f} B"

@@ -11,6 +11,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from rich.filesize import decimal
+
 from labctl.core.errors import BenchError, StorageError
 from labctl.storage.arrays import storage, sync, sync_folder
 from labctl.storage.filesystem import check_place
@@ -41,9 +43,9 @@ def preflight(folder: Path, estimate: int, *, accept_place: bool = False) -> tup
     free, needed = _free(existing), TIMES * estimate + ballast_size(estimate)
     if free < needed:
         raise BenchError(
-            f"{folder}: {_size(free)} are free and {_size(needed)} are needed, {TIMES} times the {_size(estimate)} "
-            f"that the run is predicted to take, and {_size(ballast_size(estimate))} of ballast; free some space, "
-            "or name another folder with --out"
+            f"{folder}: {decimal(free)} are free and {decimal(needed)} are needed, {TIMES} times the "
+            f"{decimal(estimate)} that the run is predicted to take, and {decimal(ballast_size(estimate))} of ballast; "
+            "free some space, or name another folder with --out"
         )
     _probe(existing)
     return remarks
@@ -62,8 +64,8 @@ def enough(folder: Path, next_dies: int) -> None:
         free = _free(folder)
     if free < TIMES * next_dies:
         raise StorageError(
-            f"{folder}: {_size(free)} are free, and {_size(TIMES * next_dies)} are needed before the next die, {TIMES} "
-            f"times what it is predicted to take; free some space, then: labctl resume {folder}"
+            f"{folder}: {decimal(free)} are free, and {decimal(TIMES * next_dies)} are needed before the next die, "
+            f"{TIMES} times what it is predicted to take; free some space, then: labctl resume {folder}"
         )
 
 
@@ -147,15 +149,3 @@ def _probe(folder: Path) -> None:
         raise BenchError(f"{folder} does not keep what is written to it: {error.strerror or error}") from error
     if not kept:
         raise BenchError(f"{folder} does not keep what is written to it: a file read back is not what was written")
-
-
-def _size(number: float) -> str:
-    """Return a number of bytes with an SI prefix.
-
-    >>> _size(41_943_040), _size(999)
-    ('41.9 MB', '999 B')
-    """
-    for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= factor:
-            return f"{number / factor:.3g} {prefix}B"
-    return f"{number:.0f} B"

@@ -12,8 +12,9 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+from rich.filesize import decimal
 
-from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES, size
+from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.exit_codes import ExitCode
@@ -70,7 +71,7 @@ def page(facts: Facts, folder: Path) -> str:
         "ink": palette.ink,
         "sub": lambda text: Markup(re.sub(r"\bR_(A?P)\b", r"R<sub>\1</sub>", str(escape(text)))),
         "percent": lambda value, digits: "" if value is None else f"{100 * value:.{digits}f}",
-        "size": size,
+        "size": lambda number: decimal(int(number)),
         "after": _after,
         "bin_mark": lambda die: _mark(die, colours),
         "in_short": _in_short,
@@ -162,8 +163,8 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     rows.append(("time taken", duration(facts.seconds), note + against))
     foretold = facts.predicted.get("bytes", 0.0)
     against = _against(facts.bytes, foretold) if ended else ""
-    note = f"{size(foretold)} predicted{against}" if foretold else ""
-    rows.append(("on disk", size(facts.bytes), note))
+    note = f"{decimal(int(foretold))} predicted{against}" if foretold else ""
+    rows.append(("on disk", decimal(int(facts.bytes)), note))
     tries = sum(max(0, len(d.tries) - 1) for d in facts.dies)
     if tries:
         rows.append(("further tries", str(tries), f"on {counted(sum(len(d.tries) > 1 for d in facts.dies), 'die')}"))

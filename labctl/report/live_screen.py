@@ -7,10 +7,10 @@ import time
 from collections.abc import Mapping
 
 from rich.console import Group, RenderableType
+from rich.filesize import decimal
 from rich.table import Table as Grid
 from rich.text import Text
 
-from labctl.analysis.quantities import size
 from labctl.core.exit_codes import ExitCode
 from labctl.report import palette
 from labctl.report.live_state import Now
@@ -114,8 +114,8 @@ def _ends(now: Now) -> str:
 
 
 def _disk(now: Now) -> str:
-    estimate = f" of about {size(now.estimate)}" if now.estimate else ""
-    return f"{size(now.used)}{estimate} used, {size(now.free)} free"
+    estimate = f" of about {decimal(int(now.estimate))}" if now.estimate else ""
+    return f"{decimal(now.used)}{estimate} used, {decimal(now.free)} free"
 
 
 def _ago(now: Now) -> str:

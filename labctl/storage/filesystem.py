@@ -2,19 +2,19 @@
 
 On a network file system one lost second of network ends a night, and locks, fsync and the shared memory of a
 write-ahead log do not mean what they mean on a disk. A program that synchronises a folder opens, replaces and renames
-files while they are being written.
+files while they are being written. Psutil lists what is mounted; which of it is on another computer, and who
+synchronises, it does not judge.
 """
 
-import ctypes
 import json
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from labctl.core.errors import BenchError
 
@@ -25,6 +25,8 @@ _REMOTE = re.compile(
 """Names of file systems on another computer, or shared between several (a virtual machine and its host included)."""
 _FUSE = re.compile(r"fuse(\..*)?|macfuse|osxfuse|fusefs")
 _LOCAL_FUSE = re.compile(r"fuse\.(bindfs|encfs|exfat|fuse-overlayfs|gocryptfs|lxcfs|ntfs|ntfs-3g)")
+NETWORK_DRIVE = "network drive"
+"""Kind of a drive of Windows that is on another computer; such a drive need not tell its file system."""
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 
 _SYNCED = re.compile(
@@ -55,86 +57,61 @@ class Mount:
     source: str
 
 
-def check_place(folder: Path, *, accept: bool = False, mounts: Sequence[Mount] | None = None) -> tuple[str, ...]:
+def check_place(folder: Path, *, accept: bool = False, among: Sequence[Mount] | None = None) -> tuple[str, ...]:
     """Return remarks on the place of `folder`, which need not exist yet, in operator words.
 
     Args:
         accept: return as a remark what would be refused.
-        mounts: the mounted file systems, by default those of this computer.
+        among: the mounted file systems, by default those of this computer.
 
     Raises:
         BenchError: it is on a network file system or in a folder that another program synchronises.
     """
     folder = Path(os.path.realpath(folder))
-    refused = [text for text in (_remote(folder, mounts), _synchronised(folder)) if text]
+    refused = [text for text in (_remote(folder, among), _synchronised(folder)) if text]
     if refused and not accept:
         raise BenchError(
             f"{folder} {'; and it '.join(refused)}. Keep the run on a disk of this computer and copy it afterwards, "
             "or accept the place with --accept-place"
         )
     remarks = [f"{folder} {text}; this was accepted" for text in refused]
-    mount = mount_of(folder, mounts)
+    mount = mount_of(folder, among)
     if mount is not None and mount.kind in _MEMORY:
         remarks.append(f"{folder} is in memory ({mount.kind} on {mount.point}): a power cut loses it")
     return tuple(remarks)
 
 
-def mount_of(folder: Path, mounts: Sequence[Mount] | None = None) -> Mount | None:
+def mount_of(folder: Path, among: Sequence[Mount] | None = None) -> Mount | None:
     """Return the file system that holds `folder`, an absolute path without links; None if the mounts are unknown."""
-    inside = [m for m in (_mounts() if mounts is None else mounts) if Path(m.point) in (folder, *folder.parents)]
+    inside = [m for m in (mounts() if among is None else among) if Path(m.point) in (folder, *folder.parents)]
     # of two at one point, the later one covers the earlier
     return max(reversed(inside), key=lambda m: len(Path(m.point).parts), default=None)
 
 
-def parse_mountinfo(text: str) -> list[Mount]:
-    """Return the mounts in Linux's /proc/self/mountinfo, in its order; the format is that of proc(5).
+def mounts() -> list[Mount]:
+    """Return what is mounted on this computer, in that order; nothing if the system does not tell."""
+    import psutil
 
-    >>> parse_mountinfo("36 35 0:42 / /home/my\\\\040lab rw shared:1 - nfs4 server:/export rw,vers=4.2")
-    [Mount(point='/home/my lab', kind='nfs4', source='server:/export')]
-    """
-    mounts = []
-    for line in text.splitlines():
-        before, dash, after = line.partition(" - ")
-        if dash:
-            kind, source, *_ = (*after.split(" "), "")
-            mounts.append(Mount(_unescaped(before.split(" ")[4]), kind, _unescaped(source)))
-    return mounts
+    try:
+        return [_mount(part) for part in psutil.disk_partitions(all=True)]
+    except (OSError, psutil.Error, NotImplementedError):
+        return []
 
 
-def parse_mount(text: str) -> list[Mount]:
-    """Return the mounts in the output of ``mount`` on macOS and the BSDs, in its order.
-
-    >>> parse_mount("//lab@server/data on /Volumes/my data (smbfs, nodev, nosuid)")
-    [Mount(point='/Volumes/my data', kind='smbfs', source='//lab@server/data')]
-    """
-    lines = (re.fullmatch(r"(.*?) on (/.*) \(([^,)]+)[^()]*\)", line) for line in text.splitlines())
-    return [Mount(line[2], line[3], line[1]) for line in lines if line]
+def _mount(part: Any) -> Mount:
+    remote = sys.platform == "win32" and "remote" in part.opts.split(",")
+    return Mount(part.mountpoint, NETWORK_DRIVE if remote else part.fstype, part.device)
 
 
-def _unescaped(text: str) -> str:
-    return re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), text)
-
-
-def _mounts() -> list[Mount]:
-    with suppress(OSError, subprocess.SubprocessError):
-        if sys.platform == "linux":
-            return parse_mountinfo(Path("/proc/self/mountinfo").read_text(errors="surrogateescape"))
-        if os.name == "posix":
-            return parse_mount(subprocess.run(["mount"], capture_output=True, text=True, timeout=10, check=True).stdout)
-    return []
-
-
-def _remote(folder: Path, mounts: Sequence[Mount] | None) -> str:
+def _remote(folder: Path, among: Sequence[Mount] | None) -> str:
     """Return why `folder` is not on a disk of this computer, "" if it is."""
-    if sys.platform == "win32":
-        # 4 is DRIVE_REMOTE; a path such as \\server\share is a drive too
-        root = os.path.splitdrive(folder)[0] + "\\"
-        return f"is on the network drive {root}" if ctypes.windll.kernel32.GetDriveTypeW(root) == 4 else ""
-    mount = mount_of(folder, mounts)
+    if str(folder).startswith("\\\\"):  # of Windows, \\server\share; a drive with a letter is in the list
+        return f"is on a network drive ({folder.drive})"
+    mount = mount_of(folder, among)
     if mount is None:
         return ""
     kind = mount.kind.lower()
-    if _REMOTE.fullmatch(kind):
+    if _REMOTE.fullmatch(kind) or kind == NETWORK_DRIVE:
         what = "a network file system"
     elif _FUSE.fullmatch(kind) and not _LOCAL_FUSE.fullmatch(kind):
         what = "a file system that a program provides, perhaps over the network"

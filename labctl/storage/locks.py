@@ -5,6 +5,9 @@ so there is never a stale one to be deleted by hand. The file's text names the h
 stays when the lock is released: a lock file that is deleted can be locked twice. One module, because the lock of a
 folder and the locks of instruments are one class over one system call.
 
+Filelock makes the system call. The file around it is ours, because filelock neither names a holder nor lets a user lock
+a file of another one in a shared folder; and so is asking for the holder without taking the lock.
+
 A lock belongs to one process and never to those it starts. A worker that outlives its parent by a moment, to make the
 bench safe, holds a lock of its own: `hold` the folder of its die, and `bench_lock` with `part="worker"`.
 """
@@ -32,8 +35,8 @@ from labctl.storage.addresses import Names, identities
 
 NAME = "lock"
 """The lock file in a folder that is held."""
-_LOCKED_BYTE = 0x7FFF0000
-"""Windows lets nobody read a locked byte, so the one that is locked stands far behind the text."""
+_TEXT = 1
+"""The text begins behind the first byte: Windows locks that one, and lets nobody read it meanwhile."""
 VARIABLE = "LABCTL_LOCKS"
 """Environment variable that names another folder for the locks of instruments; all users of a bench have to agree."""
 
@@ -248,7 +251,7 @@ class _Lock:
             time.sleep(0.02)
         try:
             me = Holder.me(what)
-            self._sign(json.dumps(asdict(me)) + "\n")
+            self._sign(" " * _TEXT + json.dumps(asdict(me)) + "\n")
             yield me
         finally:
             self._release()
@@ -369,24 +372,19 @@ def _lock(fd: int, *, shared: bool = False) -> bool:
     """Lock `fd` and return True, or return False because it is locked; the lock ends when `fd` is closed.
 
     Args:
-        shared: beside others that are shared, where the system has that.
+        shared: beside others that are shared, where the system has that; filelock has it nowhere.
     """
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
-        try:
-            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
-            return False
-    else:
+    if shared and sys.platform != "win32":
         import fcntl
 
         try:
-            fcntl.flock(fd, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
-    return True
+        return True
+    from filelock import lock_descriptor
+
+    return lock_descriptor(fd, blocking=False)
 
 
 def _is_there(fd: int, path: Path) -> bool:
@@ -401,7 +399,7 @@ def _is_there(fd: int, path: Path) -> bool:
 
 def _read(fd: int) -> Holder:
     """Return the holder in a lock file, a `Holder` without a name if its text is missing or cut off."""
-    os.lseek(fd, 0, os.SEEK_SET)
+    os.lseek(fd, _TEXT, os.SEEK_SET)
     line = os.read(fd, 1 << 16).split(b"\n")[0]
     try:
         body = json.loads(line)

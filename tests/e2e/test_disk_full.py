@@ -83,5 +83,5 @@ def test_a_disk_that_is_full_from_the_start_makes_no_folder(disk, few_solutions,
     eat(disk / "junk")
     campaign = EXAMPLES / "overnight-bench.yaml"
     done = labctl("run", campaign, "--out", disk / "run", "--set", f"solutions={few_solutions}", expect=2)
-    assert "0 B are free and" in done.stderr
+    assert "0 bytes are free and" in done.stderr
     assert not (disk / "run").exists()

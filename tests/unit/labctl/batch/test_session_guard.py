@@ -47,7 +47,7 @@ def make(run, **more):
 def test_what_would_not_last_the_night_is_refused_and_nothing_is_made(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match="synchronised"):
         make(tmp_path / "Dropbox" / "run")
-    with pytest.raises(BenchError, match="TB are needed"):
+    with pytest.raises(BenchError, match="EB are needed"):
         Guard(tmp_path / "run", "W12", "x", {"D1": 1 << 60})
     with pytest.raises(BenchError, match="is not there"):
         make(tmp_path / "run", notify=Notify(command=("no such command",)))

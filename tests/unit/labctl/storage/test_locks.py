@@ -178,6 +178,7 @@ def test_a_lock_file_that_was_deleted_and_made_again_locks_the_new_one(run, monk
 @pytest.mark.parametrize("text", ["", "{", '{"user": "alice"}', "[]", "\x00\xff"])
 def test_a_holder_whose_text_cannot_be_read_holds_nevertheless(run, text):
     with hold(run, "mine"):
+        assert (run / NAME).read_text().startswith(' {"user"')  # behind the byte that Windows locks
         (run / NAME).write_text(text, encoding="latin-1")
         assert holder(run) == Holder()
         with (
@@ -275,14 +276,14 @@ def test_the_locks_of_a_bench_can_be_taken_by_every_user_of_the_computer(tmp_pat
 
 # becomes another user once all is imported: that user may not be able to read this installation
 AS_ANOTHER_USER = """
-import fcntl, os, pathlib, pwd, sys, types
+import fcntl, filelock, os, pathlib, pwd, sys, types
 from labctl.core.errors import BenchError
 from labctl.storage.locks import bench_lock
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 bench = types.SimpleNamespace(name="b", instruments={"smu": types.SimpleNamespace(resource="GPIB0::10")})
 try:
     with bench_lock(bench, "theirs", place=pathlib.Path(sys.argv[1]), patience=0):
-        print("taken", open(next(pathlib.Path(sys.argv[1]).iterdir())).read())
+        print("taken", open(next(pathlib.Path(sys.argv[1]).iterdir())).read().strip())
 except BenchError as error:
     print(error)
 """
