@@ -1,1 +1,3 @@
 """Drivers of real instruments and the die they add up to."""
+
+__distribution__ = "mtj-labctl"

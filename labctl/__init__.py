@@ -41,9 +41,17 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name of the package at its first use (PEP 562), so that ``import labctl`` stays light."""
+    """Import a name of the package at its first use (PEP 562), so that ``import labctl`` stays light.
+
+    Raises:
+        ImportError: a package that the name needs is not ours; the message says what is in its place and what to do.
+    """
     if name not in _HOMES:
         raise AttributeError(f"module 'labctl' has no attribute '{name}'")
+    from labctl.core.own_names import foreign_names
+
+    if foreign := foreign_names():
+        raise ImportError("; ".join(map(str, foreign)))
     value = globals()[name] = getattr(import_module(_HOMES[name]), name)
     return value
 

@@ -12,6 +12,7 @@ import typer
 from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, run, schema, show, stress, train
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
+from labctl.core.own_names import require_own_names
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -37,11 +38,13 @@ def _version(wanted: bool) -> None:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and leave")
     ] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand != "doctor":  # which shows it among the rest
+        require_own_names()
 
 
 for _module in (plan, run, show, train, doctor, notify, schema, bench, export, stress, reproduce, report):

@@ -53,10 +53,11 @@ def twin(
 
 
 def _until_stopped() -> None:
-    """Wait for ^C, TERM or HUP."""
+    """Wait for ^C, TERM, HUP or BREAK."""
+    from labctl.terminal.signals import signals
+
     stopped = threading.Event()
-    names = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in names}
+    before = {number: signal.signal(number, lambda *_: stopped.set()) for number in signals()}
     try:
         while not stopped.wait(0.2):
             pass

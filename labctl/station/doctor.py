@@ -1,7 +1,8 @@
 """Check whether this installation can be trusted before anything is energised.
 
 The four import names are generic. Another distribution on the public index also installs an `instruments` package and
-would overwrite ours without a word, so the owner of the names is checked, here and whenever a bench is opened.
+would overwrite ours without a word, so the owner of the names is checked, here and whenever a bench is opened. Where
+the packages are imported from is asked at every start: `labctl.core.own_names`.
 """
 
 import os
@@ -15,9 +16,9 @@ from importlib import metadata
 from pathlib import Path
 
 from labctl.core.errors import BenchError
+from labctl.core.own_names import NAMES, foreign_names
 from labctl.core.plugins import DISTRIBUTION
 
-NAMES = ("labctl", "instruments", "protocols", "sim_backend")
 LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
 
 
@@ -31,12 +32,13 @@ class Finding:
 
 
 def conflicts() -> list[str]:
-    """Return a sentence for each of our import names that is missing or that another distribution also owns."""
+    """Return a sentence for each of our import names that is not ours, or that another distribution also owns."""
     owners = metadata.packages_distributions()
-    problems = []
-    for name in NAMES:
+    foreign = {problem.name: str(problem) for problem in foreign_names()}
+    problems = list(foreign.values())
+    for name in ("labctl", *NAMES):
         others = sorted(set(owners.get(name, [])) - {DISTRIBUTION})
-        if others:
+        if others and name not in foreign:
             problems.append(
                 f"the distribution {others[0]} also installs a package '{name}' and may have overwritten ours; "
                 f"uninstall it and reinstall {DISTRIBUTION}"
@@ -49,7 +51,7 @@ def conflicts() -> list[str]:
 
 
 def require_own_names() -> None:
-    """Raise BenchError if another distribution owns one of our import names."""
+    """Raise BenchError if one of our import names is not ours, or another distribution owns it too."""
     problems = conflicts()
     if problems:
         raise BenchError("; ".join(problems))
@@ -88,7 +90,9 @@ def examine(folder: Path) -> list[Finding]:
     """Check the installation and `folder`, where runs would be written; energises and keeps nothing."""
     findings = [Finding("Python 3.11 or newer", sys.version_info >= (3, 11), platform.python_version())]
     problems = conflicts()
-    findings.append(Finding("import names are ours", not problems, "; ".join(problems) or ", ".join(NAMES)))
+    findings.append(
+        Finding("import names are ours", not problems, "; ".join(problems) or ", ".join(("labctl", *NAMES)))
+    )
     entry_points = sorted(e.name for e in metadata.entry_points(group="labctl.protocols"))
     findings.append(Finding("protocols", bool(entry_points), ", ".join(entry_points) or "none registered"))
     installed = versions()

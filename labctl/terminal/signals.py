@@ -11,13 +11,17 @@ HEARD = b"stopping at the next safe point; what was measured is sealed\n"
 
 
 def signals() -> list[signal.Signals]:
-    """Return the signals that ask a run to end, those of them that this system has."""
-    return [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    """Return the signals that ask a run to end, those of them that this system has.
+
+    A terminal that closes sends HUP; a console of Windows sends BREAK, and ends the process some seconds later.
+    """
+    names = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
 
 
 @contextmanager
 def born_deaf() -> Iterator[None]:
-    """Let processes started in the block ignore ^C, TERM and HUP from their first moment.
+    """Let processes started in the block ignore ^C, TERM, HUP and BREAK from their first moment.
 
     A signal to the group would otherwise kill a worker that has not yet come to ignore it, or the helper process of
     the standard library that tracks shared resources. A ^C in these milliseconds is lost and has to be repeated.
@@ -35,7 +39,7 @@ def born_deaf() -> Iterator[None]:
 
 @contextmanager
 def outliving_the_terminal() -> Iterator[None]:
-    """Ignore TERM and HUP while the block lasts, for work that has to end properly when a terminal is closed."""
+    """Ignore TERM, HUP and BREAK while the block lasts, for work that has to end properly when a terminal is closed."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -49,7 +53,7 @@ def outliving_the_terminal() -> Iterator[None]:
 
 @contextmanager
 def asked_to_stop(on_stop: Callable[[], None], on_hurry: Callable[[], None] = lambda: None) -> Iterator[None]:
-    """Call `on_stop` at the first ^C, TERM or HUP, and `on_hurry` at a second ^C."""
+    """Call `on_stop` at the first ^C, TERM, HUP or BREAK, and `on_hurry` at a second ^C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
