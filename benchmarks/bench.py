@@ -135,8 +135,7 @@ def pymeasure_script() -> dict[str, dict[str, float]] | None:
     bench, load, twin = twin_of(sockets=True)
     assert twin.server is not None
     options = {"visa_library": "@py", "read_termination": "\n", "write_termination": "\n", "timeout": 5000}
-    wiring = bench.wiring
-    kernel = wiring.kernels[0]
+    kernel, connections = bench.wiring.kernels[0], bench.connections
     try:
         smu = Keithley2600(twin.server.resource("smu1"), **options)
         matrix = Instrument(twin.server.resource("matrix"), "707B", includeSCPI=False, **options)
@@ -151,7 +150,8 @@ def pymeasure_script() -> dict[str, dict[str, float]] | None:
             """The row on channel a, the column on channel b, all other lines on ground."""
             lines = {kernel.rows[row]: 0, kernel.cols[col]: 1}
             pads = [*kernel.rows, *kernel.cols]
-            closed = [wiring.crosspoint(pad, lines.get(pad, len(wiring.channels))) for pad in pads]
+            relays = [connections.relay(pad, lines.get(pad, connections.ground)) for pad in pads]
+            closed = [crosspoint for _, crosspoint in filter(None, relays)]
             matrix.write("channel.open('allslots')")
             matrix.ask("*OPC?")
             matrix.write(f"channel.close('{','.join(closed)}')")

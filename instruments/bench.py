@@ -3,10 +3,13 @@
 Values marked [?] are engineering defaults that no manual gives; they belong to a bench and are measured there.
 """
 
+from collections.abc import Mapping
+from functools import cached_property
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from instruments.connections import Connections, Relay, connect_wiring
 from instruments.entry import Entry
 from instruments.timing import BenchTiming
 from instruments.wiring import Wiring
@@ -118,6 +121,14 @@ class Bench(Model):
                 taken[resource] = name
         return value
 
+    @field_validator("wiring")
+    @classmethod
+    def _sound(cls, value: Wiring, info: ValidationInfo) -> Wiring:
+        instruments = info.data.get("instruments")
+        if instruments is not None and not any(entry.fault for entry in instruments.values()):
+            _connections(instruments, value)
+        return value
+
     @field_validator("outputs")
     @classmethod
     def _ground_between(cls, value: Outputs, info: ValidationInfo) -> Outputs:
@@ -132,21 +143,9 @@ class Bench(Model):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for kind in (DriverKind.MATRIX, DriverKind.PROBER):
-            names = [name for name, entry in self.instruments.items() if entry.kind is kind]
-            if len(names) > 1:
-                raise ValueError(f"{' and '.join(names)} are each a {kind}; a bench has one")
-        for channel in self.wiring.channels:
-            name, _, part = channel.partition(".")
-            if name not in self.instruments:
-                raise ValueError(f"channel {channel} is wired, and there is no instrument '{name}'")
-            entry = self.instruments[name]
-            if entry.kind is DriverKind.SOURCE:
-                capabilities = entry.capabilities
-                if part not in capabilities.channels:
-                    raise ValueError(f"{name} is a {capabilities.model} and has no channel '{part}'")
-            elif entry.kind is not None:
-                raise ValueError(f"channel {channel} is wired, but {name} is a {entry.kind}, driver {entry.driver}")
+        probers = [name for name, entry in self.instruments.items() if entry.kind is DriverKind.PROBER]
+        if len(probers) > 1:
+            raise ValueError(f"{' and '.join(probers)} are each a prober; a bench has one")
         for pads in self.contact.structures:
             for pad in pads:
                 if pad not in self.wiring.pads:
@@ -155,13 +154,18 @@ class Bench(Model):
             raise ValueError("relay_limit is above the compliance limit of the bench")
         return self
 
+    @cached_property
+    def connections(self) -> Connections:
+        """Which sources reach which pads, by what."""
+        return _connections(self.instruments, self.wiring)
+
     @property
-    def landing(self) -> frozenset[str]:
-        """Relays that are closed while needles touch or lift: every pad on the ground row, or none."""
-        wiring = self.wiring
-        if wiring.ground is None or self.contact.landing == "open":
+    def landing(self) -> frozenset[Relay]:
+        """Relays that are closed while needles touch or lift: every pad that has relays on ground, or none."""
+        connections = self.connections
+        if connections.never_grounded or self.contact.landing == "open":
             return frozenset()
-        return frozenset(wiring.crosspoint(pad, len(wiring.channels)) for pad in wiring.pads)
+        return frozenset(connections.grounding.values())
 
     def geometry(self, polarity: int = 1) -> Geometry:
         """Return the shape of the die that the wiring reaches."""
@@ -171,7 +175,24 @@ class Bench(Model):
 
 
 def _has_ground(choice: str | None, key: str, info: ValidationInfo) -> None:
-    """Raise ValueError if `choice` is grounded and the wiring has no ground row."""
-    wiring = info.data.get("wiring")
-    if choice == "grounded" and wiring is not None and wiring.ground is None:
+    """Raise ValueError if `choice` is grounded and the wiring has pads that no relay grounds."""
+    instruments = info.data.get("instruments")
+    if choice != "grounded" or instruments is None or "wiring" not in info.data:
+        return
+    if any(entry.fault for entry in instruments.values()):
+        return
+    if not (wiring := info.data["wiring"]).ground:
         raise ValueError(f"'{key}' needs a ground row, and the wiring has none; add 'ground' there, or leave it open")
+    if pads := _connections(instruments, wiring).never_grounded:
+        raise ValueError(f"'{key}' needs ground for every pad on a matrix, and {', '.join(pads)} cannot be grounded")
+
+
+def _connections(instruments: Mapping[str, Entry], wiring: Wiring) -> Connections:
+    """Return the connections of a bench; ValueError if the wiring is not sound."""
+    kinds = {name: entry.kind for name, entry in instruments.items()}
+    return connect_wiring(
+        wiring,
+        {name: instruments[name].capabilities.channels for name, kind in kinds.items() if kind is DriverKind.SOURCE},
+        {name: instruments[name].scheme for name, kind in kinds.items() if kind is DriverKind.MATRIX},
+        {name: str(kind) for name, kind in kinds.items() if kind is DriverKind.PROBER},
+    )

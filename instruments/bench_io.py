@@ -1,18 +1,23 @@
 """Switching of a bench for a probed die: outputs on and off, relays, and the check that all is cold before they move.
 
 The state of the bench is kept here and nowhere else: outputs on, sources verified cold, relays closed, and the fault,
-if any. Everything unexpected is a fault; only `idle` ends a fault. One module of 310 lines because all of it guards
-this one state.
+if any. Everything unexpected is a fault; only `idle` ends a fault. A bench without a matrix has no relay to open: its
+pads are separated from its sources by nothing but outputs that are off. One module of 330 lines because all of it
+guards this one state.
 """
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
+from instruments.assignment import Reach
 from instruments.bench import Bench
+from instruments.connections import Relay
 from instruments.emergency import emergency_open, persist, silence
+from instruments.reach import reach_of
+from instruments.relays import Relays
 from instruments.step_sequence import COLD, ChannelStep, Composer, SourceChannel, Tag, calls
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
 from labctl.core.prober import Prober
@@ -25,31 +30,33 @@ COLD_TRIES = 3
 
 
 class BenchIO:
-    """Sources, matrix and prober of a bench, moved in safe order only.
+    """Sources, matrices and prober of a bench, moved in safe order only.
 
     Args:
         bench: limits, waits and wiring.
-        sources, matrix, prober: as in `ProbedDie`; the guards of matrix and prober are set here.
+        sources, matrices, prober: as in `ProbedDie`; the guards of matrices and prober are set here.
         wait: waits for a time, s.
         permit: raises when nothing may be energised; called before every operation.
 
-    Visits use the channels `active` of the instruments `working`: all, if levels stand between two calls of every
-    source (`stands`); otherwise those of the one instrument that has most.
+    Visits to a kernel use the channels of its `reaches`; `active` are those of all kernels, and of all wired pads, of
+    the instruments `working`.
     """
 
     def __init__(
         self,
         bench: Bench,
         sources: dict[str, SourceMeasure],
-        matrix: Matrix,
+        matrices: Mapping[str, Matrix],
         prober: Prober | None,
         wait: Callable[[Second], None],
         permit: Callable[[], None] = lambda: None,
     ) -> None:
-        self.bench, self.matrix, self.prober, self._wait, self._permit = bench, matrix, prober, wait, permit
+        self.bench, self.prober, self._wait, self._permit = bench, prober, wait, permit
+        self.relays = Relays(matrices, self._require_cold)
+        connections = self._connections = bench.connections
         names = self._names = list(sources)
         self._patience = {name: entry.patience for name, entry in bench.instruments.items()}
-        wired_channels = [channel.partition(".") for channel in bench.wiring.channels]
+        wired_channels = [channel.partition(".") for channel in connections.channels]
         missing = sorted({name for name, _, _ in wired_channels} - set(names))
         if missing:
             raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
@@ -57,16 +64,22 @@ class BenchIO:
         self.channels = [SourceChannel(names.index(name), part) for name, _, part in wired_channels]
         wired = sorted({channel.instrument for channel in self.channels})
         self.stands = all(self.units[unit].capabilities.stands for unit in wired)
-        self.active = tuple(range(len(self.channels))) if self.stands else self._largest(wired)
+        self.active: tuple[int, ...] = tuple(range(len(self.channels)))
+        self.reaches = tuple(
+            self.reach(kernel.lines, (len(kernel.rows), len(kernel.cols))) for kernel in bench.wiring.kernels
+        )
+        straight = set(connections.wired.values()) - {connections.ground}
+        self.active = tuple(sorted({c for reach in self.reaches for c in reach.channels} | straight))
         self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
         self.composer = self.new_composer()
-        self.moved = False
-        """Needles were moved and have carried no voltage since; the first voltage is that of the contact check."""
+        self.moved = prober is None
+        """Needles were moved and have carried no voltage since; the first voltage is that of the contact check.
+
+        Without a prober nobody knows when they were."""
         self._ready = self.cold = False
-        self._closed: frozenset[str] | None = None
+        self._closed: frozenset[Relay] | None = None
         self._fault = ""
         self.ranges = self._common_ranges()
-        matrix.guard = self._require_cold
         if prober is not None:
             prober.guard = self._permit_motion
 
@@ -99,7 +112,7 @@ class BenchIO:
         """Set outputs to 0 V and open relays, outputs still on; return the errors."""
         try:
             self.go_cold(range(len(self.channels)))
-            self.matrix.route(())
+            self.relays.route(())
         except BaseException as error:  # a third-party driver may raise anything
             return [str(error) or type(error).__name__]
         return []
@@ -114,26 +127,28 @@ class BenchIO:
         return True
 
     def _open_relays(self, *, urgent: bool) -> dict[str, str]:
-        """Open every relay and verify; return the error by the matrix's name.
+        """Open every relay and verify; return the errors by the matrix's name.
 
         Args:
-            urgent: the matrix may be busy: its command is aborted first, as before every new try.
+            urgent: a matrix may be busy: its command is aborted first, as before every new try.
         """
-        tries = itertools.count(int(urgent))
+        failed: dict[str, str] = {}
+        for name, matrix in self.relays.matrices.items():
+            tries = itertools.count(int(urgent))
 
-        def act() -> None:
-            if next(tries):
-                emergency_open(self.matrix.name, self.matrix)
-            self.matrix.route(())
-            closed = self.matrix.closed()
-            if closed:
-                raise InstrumentError(f"{self.matrix.name}: {len(closed)} relays are still closed")
+            def act(name: str = name, matrix: Matrix = matrix, tries: Iterator[int] = tries) -> None:
+                if next(tries):
+                    emergency_open(name, matrix)
+                matrix.route(())
+                closed = matrix.closed()
+                if closed:
+                    raise InstrumentError(f"{name}: {len(closed)} relays are still closed")
 
-        try:
-            persist(act, self._patience.get(self.matrix.name, 0.0), self._wait)
-        except BaseException as error:  # a third-party driver may raise anything
-            return {self.matrix.name: str(error) or type(error).__name__}
-        return {}
+            try:
+                persist(act, self._patience.get(name, 0.0), self._wait)
+            except BaseException as error:  # a third-party driver may raise anything
+                failed[name] = str(error) or type(error).__name__
+        return failed
 
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
@@ -164,21 +179,20 @@ class BenchIO:
                 return self.verify_landing()
         self.idle()
         if landing := self.bench.landing:
-            self.matrix.route(landing)
+            self.relays.route(landing, frozenset())
             self._wait(self.bench.settling.relays)
 
-    def _verify(self, wanted: frozenset[str]) -> None:
+    def _verify(self, wanted: frozenset[Relay]) -> None:
         """Read back that every output is off and exactly the relays `wanted` are closed."""
         for unit in self.units:
             unit.verify_off()
-        closed = self.matrix.closed()
+        closed = self.relays.closed()
+        names = ", ".join(sorted({matrix for matrix, _ in closed ^ wanted}))
         if not wanted and closed:
-            raise InstrumentError(
-                f"{self.matrix.name}: {len(closed)} relays are closed; nothing moves before they open"
-            )
+            raise InstrumentError(f"{names}: {len(closed)} relays are closed; nothing moves before they open")
         if closed != wanted:
             raise InstrumentError(
-                f"{self.matrix.name}: {len(wanted - closed)} pads are not on ground, and {len(closed - wanted)} other "
+                f"{names}: {len(wanted - closed)} pads are not on ground, and {len(closed - wanted)} other "
                 "relays are closed; needles touch and lift with every pad on ground, so land first"
             )
 
@@ -215,32 +229,35 @@ class BenchIO:
         for tag, sample in samples:
             cold = abs(sample.voltage) <= outputs.cold_voltage and abs(sample.current) <= outputs.cold_current
             if tag.kind == COLD and not cold:
-                name = self.bench.wiring.sources[tag.visit]
+                name = self._connections.name(tag.visit)
                 return f"{name} reads {sample.voltage:.3g} V and {sample.current:.3g} A where 0 was set"
         return ""
 
-    def route(self, closed: Iterable[str]) -> None:
+    def route(self, closed: Iterable[Relay]) -> None:
         """Close exactly these relays and let them settle; no line floats meanwhile if the bench file says so."""
         wanted, present = frozenset(closed), self._closed
         if wanted == present:
             return
         self._closed, before = None, self._fault
         self._fault = "a route broke off; idle the bench first"
-        for relays in self._route_steps(self.matrix.closed() if present is None else present, wanted):
-            self.matrix.route(relays)
+        if present is None:
+            present = self.relays.closed()
+        for relays in self._route_steps(present, wanted):
+            self.relays.route(relays, present)
+            present = relays
             self._wait(self.bench.settling.relays)
         self._closed, self._fault = wanted, before
 
-    def _route_steps(self, present: frozenset[str], wanted: frozenset[str]) -> list[frozenset[str]]:
+    def _route_steps(self, present: frozenset[Relay], wanted: frozenset[Relay]) -> list[frozenset[Relay]]:
         """Return the sets of closed relays that lead from one route to the next.
 
         With lines grounded between routes, every line of either is connected to ground, then to its new source, then
         disconnected from ground; all sources are at 0 V meanwhile, or the guard of the matrix refuses.
         """
-        ground = self.bench.wiring.ground
-        if self.bench.outputs.between_routes == "open" or ground is None:
+        grounding = self._connections.grounding
+        if self.bench.outputs.between_routes == "open" or not grounding:
             return [wanted]
-        lines = frozenset(f"{relay[0]}{ground}{relay[2:]}" for relay in present | wanted)
+        lines = frozenset(grounding[relay] for relay in present | wanted if relay in grounding)
         return [present | lines, wanted | lines, wanted]
 
     def energise(self) -> None:
@@ -258,7 +275,7 @@ class BenchIO:
             return
         if self.prober is not None and not self.prober.in_contact():
             raise ContactError(f"{self.prober.name}: the needles are not in contact; no output goes on")
-        self._closed = self.matrix.closed()
+        self._closed = self.relays.closed()
         self._verify(self.bench.landing if self._closed else frozenset())
         limits, outputs = self.bench.limits, self.bench.outputs
         setup = ChannelSetup(
@@ -287,14 +304,18 @@ class BenchIO:
         """Return a composer of steps for sources that have just been switched on."""
         return Composer(self.bench, self.channels, self.stands)
 
-    def _largest(self, wired: Iterable[int]) -> tuple[int, ...]:
-        """Return the channels of the instrument that has most of them, of the first in the bench file on a tie."""
-        by_unit = [[c for c, channel in enumerate(self.channels) if channel.instrument == unit] for unit in wired]
-        largest: list[int] = max(by_unit, key=len)
-        return tuple(largest)
+    def reach(self, pads: Sequence[str], shape: tuple[int, int]) -> Reach:
+        """Return the sources that `pads` can be connected to in one visit; BenchError if none can act on all of them.
+
+        Args:
+            pads: of rows, columns and gates.
+            shape: number of rows and of columns.
+        """
+        owner = [channel.instrument for channel in self.channels]
+        return reach_of(pads, shape, self._connections, owner, self.active, self.stands)
 
     def _require_cold(self) -> None:
-        """Guard of the matrix: raise unless every source was last verified at 0 V or off."""
+        """Guard of the matrices: raise unless every source was last verified at 0 V or off."""
         if not self.cold:
             raise InstrumentError("relays stay as they are: the sources are not verified at 0 V")
 

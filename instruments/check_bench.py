@@ -7,8 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from instruments.bench import Bench
+from instruments.connections import Connections
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
+from instruments.wiring import Wiring
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
@@ -65,6 +67,19 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
     return states
 
 
+def wired_text(wiring: Wiring, connections: Connections) -> str:
+    """Return where channels and ground are, in operator words."""
+    rows = [row for rows in wiring.channels.values() for row in rows]
+    straight = [f"{pad} by wire on {connections.name(source)}" for pad, source in connections.wired.items()]
+    parts = [f"{len(connections.channels)} channel{'s' if len(connections.channels) > 1 else ''}"]
+    parts[0] += f" on rows {', '.join(rows)}" if rows else ""
+    if wiring.ground:
+        parts.append(f"ground on row {', '.join(wiring.ground)}")
+    elif rows:
+        parts.append("no ground row")
+    return ", ".join([*parts, *straight])
+
+
 def _state_of(driver: Any, kind: DriverKind, bench: Bench) -> StateAndWarnings:
     """Return the state of an instrument, and the faults that a person must check."""
     more: StateAndWarnings = driver.diagnosis() if has_method(driver, "diagnosis") else ([], [])
@@ -93,9 +108,7 @@ def _outputs(source: SourceMeasure) -> StateAndWarnings:
 
 def _relays(matrix: Matrix, bench: Bench) -> StateAndWarnings:
     closed = sorted(matrix.closed())
-    wiring = bench.wiring
-    sources = range(len(wiring.sources) + (wiring.ground is not None))
-    known = {wiring.crosspoint(pad, source) for pad in wiring.pads for source in sources}
+    known = {crosspoint for name, crosspoint in bench.connections.ends if name == matrix.name}
     unknown = [relay for relay in closed if relay not in known]
     wrong = [f"{len(closed)} relays are closed; 'labctl off' opens them"] if closed else []
     if unknown:

@@ -28,6 +28,7 @@ from labctl.core.driver import Driver, DriverKind, Wire, declared
 from labctl.core.errors import BenchError, LabError
 from labctl.core.model import Model
 from labctl.core.source import SourceCapabilities
+from labctl.core.switch_matrix import Scheme
 from labctl.core.units import Second
 
 UNUSABLE = "unusable drivers"
@@ -118,6 +119,30 @@ class Entry(Common):
         if not isinstance(known, SourceCapabilities):
             raise BenchError(f"the capabilities of driver '{self.driver}' are {known!r}; expected SourceCapabilities")
         return known
+
+    @property
+    def scheme(self) -> Scheme:
+        """Return the spelling of crosspoints of a matrix, as its driver declares it for these options.
+
+        Raises:
+            BenchError: it is no matrix, or the declaration fails.
+        """
+        scheme = self.declaration.scheme
+        if scheme is None:
+            raise BenchError(f"'{self.driver}' is a {self.kind} and has no crosspoints")
+        spelling = _theirs(self.driver, lambda: scheme(self.options), "its scheme of crosspoints")
+
+        def crosspoint(row: str, column: str) -> str:
+            try:
+                return str(spelling(row, column))
+            except ValueError:
+                raise
+            except Exception as error:
+                raise BenchError(
+                    f"driver '{self.driver}' failed to spell a crosspoint: {type(error).__name__}: {error}"
+                ) from error
+
+        return crosspoint
 
     @model_validator(mode="wrap")
     @classmethod

@@ -19,13 +19,34 @@ from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, parse_numbers
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model
-from labctl.core.switch_matrix import Guard, refuse
+from labctl.core.switch_matrix import Guard, Scheme, refuse
 from labctl.core.transport import Transport, Wait
 
 MODELS = ("707B", "708B")
 SLOTS = {"707B": 6, "708B": 1}
 _CLOSED = 'channel.getclose("allslots")'
 _CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
+
+
+def scheme(model: str) -> Scheme:
+    """Return the spelling of a crosspoint of `model`: slot, row letter and two-digit column.
+
+    >>> scheme("707B")("A", "1-05")
+    '1A05'
+    """
+
+    def crosspoint(row: str, column: str) -> str:
+        slots = SLOTS[model]
+        if not re.fullmatch("[A-H]", row):
+            raise ValueError(f"'{row}' is not a row of a {model}, a letter from A to H")
+        match = re.fullmatch(r"([1-9])-(0[1-9]|1[0-2])", column)
+        if match is None or int(match[1]) > slots:
+            raise ValueError(
+                f"'{column}' is not a column of a {model}, slot-column such as 1-07, slots up to {slots}, columns to 12"
+            )
+        return f"{match[1]}{row}{match[2]}"
+
+    return crosspoint
 
 
 def parse_closed(reply: str) -> frozenset[str]:
@@ -167,4 +188,11 @@ def _make(name: str, options: Keithley707BOptions, transport: Transport) -> Keit
     return Keithley707B(transport, name, model=options.model)
 
 
-DRIVER = Driver(DriverKind.MATRIX, _make, Keithley707BOptions, emulator="keithley707b", dead_socket=5030)
+def _scheme(options: Keithley707BOptions) -> Scheme:
+    """Return the spelling of a crosspoint."""
+    return scheme(options.model)
+
+
+DRIVER = Driver(
+    DriverKind.MATRIX, _make, Keithley707BOptions, scheme=_scheme, emulator="keithley707b", dead_socket=5030
+)

@@ -40,11 +40,16 @@ class OpenBench:
     bench: Bench
     die: ProbedDie
     sources: dict[str, SourceMeasure]
-    matrix: Matrix
+    matrices: dict[str, Matrix]
     prober: Prober | None
     identities: dict[str, str]
     wait: Callable[[Second], None] = time.sleep
     permit: Callable[[], None] = lambda: None
+
+    @property
+    def parts(self) -> list[Any]:
+        """All its drivers: sources, matrices, prober."""
+        return [*self.sources.values(), *self.matrices.values(), *([self.prober] if self.prober else [])]
 
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> ProbedDie:
         """Return the die interface for another die under the same needles; the bench is made safe first."""
@@ -52,7 +57,7 @@ class OpenBench:
         self.die = ProbedDie(
             self.bench,
             self.sources,
-            self.matrix,
+            self.matrices,
             self.prober,
             nominal,
             polarity=polarity,
@@ -72,8 +77,7 @@ class OpenBench:
         Every one is tried; InstrumentError with all errors.
         """
         failed: list[str] = []
-        parts: list[Any] = [*self.sources.values(), self.matrix, *([self.prober] if self.prober else [])]
-        for part in parts:
+        for part in self.parts:
             try:
                 part.close()
             except BaseException as error:
@@ -122,9 +126,8 @@ def open_bench(
     """
     permit()
     opened = _connected(bench, nominal, connect or visa(), polarity, ask, wait, permit)
-    parts: list[Any] = [*opened.sources.values(), opened.matrix, *([opened.prober] if opened.prober else [])]
     try:
-        opened.identities.update({part.name: part.connect() for part in parts})
+        opened.identities.update({part.name: part.connect() for part in opened.parts})
         _refuse_outputs_on(bench, opened.sources)
     except BaseException:
         with contextlib.suppress(InstrumentError):
@@ -198,7 +201,7 @@ def _assemble(
     permit: Callable[[], None],
 ) -> OpenBench:
     sources: dict[str, SourceMeasure] = {}
-    matrices: list[Matrix] = []
+    matrices: dict[str, Matrix] = {}
     probers: list[Prober] = []
     for name, entry in bench.instruments.items():
         driver = make(name, entry)
@@ -206,11 +209,9 @@ def _assemble(
             case DriverKind.SOURCE:
                 sources[name] = driver
             case DriverKind.MATRIX:
-                matrices.append(driver)
+                matrices[name] = driver
             case DriverKind.PROBER:
                 probers.append(driver)
-    if len(matrices) != 1 or len(probers) > 1:
-        raise BenchError(f"a bench has one matrix and at most one prober, not {len(matrices)} and {len(probers)}")
     prober = probers[0] if probers else None
-    die = ProbedDie(bench, sources, matrices[0], prober, nominal, polarity=polarity, wait=wait, permit=permit)
-    return OpenBench(bench, die, sources, matrices[0], prober, {}, wait, permit)
+    die = ProbedDie(bench, sources, matrices, prober, nominal, polarity=polarity, wait=wait, permit=permit)
+    return OpenBench(bench, die, sources, matrices, prober, {}, wait, permit)

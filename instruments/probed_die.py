@@ -1,4 +1,4 @@
-"""A real die under needles: sources, a matrix and a prober add up to the same interface that a simulated die has.
+"""A real die under needles: sources, and perhaps matrices and a prober, add up to the interface of a simulated die.
 
 Every batch becomes visits (`routing`), every visit steps (`step_sequence`), and between two routes the bench is
 verified cold before a relay moves. For a person after a failure: outputs stay on at 0 V while a die is in use, `idle`
@@ -11,14 +11,17 @@ from the same visits and steps.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain, pairwise
 
 import numpy as np
 
 from instruments import routing
+from instruments.assignment import Assignment, NoWay, Pattern, Reach, assign
 from instruments.bench import Bench
 from instruments.bench_io import BenchIO
+from instruments.connections import Relay
 from instruments.reading_math import driven_voltage, expected_current, judge, subtract_leads
 from instruments.step_sequence import (
     FORCE,
@@ -37,7 +40,7 @@ from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense, Write
 from labctl.core.prober import Prober
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
-from labctl.core.units import BoolArray, FloatArray, Second
+from labctl.core.units import Ampere, BoolArray, FloatArray, Second
 
 MOST_VISITS = 32
 """Reads on one route that go into one script."""
@@ -55,7 +58,7 @@ class ProbedDie(DieBody):
     Args:
         bench: the bench file.
         sources: its source-measure units by name, those that `bench.wiring` uses.
-        matrix: its relays; its guard is set here.
+        matrices: its relays by name, perhaps none; their guards are set here.
         prober: moves the needles; its guard is set here. None: the needles do not move.
         nominal: conductances of each kernel, by which measure ranges are chosen.
         polarity: of the die, as in `Geometry`.
@@ -67,7 +70,7 @@ class ProbedDie(DieBody):
         self,
         bench: Bench,
         sources: dict[str, SourceMeasure],
-        matrix: Matrix,
+        matrices: Mapping[str, Matrix],
         prober: Prober | None,
         nominal: Nominal,
         *,
@@ -75,11 +78,12 @@ class ProbedDie(DieBody):
         wait: Callable[[Second], None] = time.sleep,
         permit: Callable[[], None] = lambda: None,
     ) -> None:
-        self.bench, self.sources, self.matrix, self.prober = bench, sources, matrix, prober
+        self.bench, self.sources, self.prober = bench, sources, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
         nominal.fits(self._geometry)
-        self._io = BenchIO(bench, sources, matrix, prober, wait, permit)
-        self._table = bench.wiring.table()
+        self._io = BenchIO(bench, sources, matrices, prober, wait, permit)
+        for structure in bench.contact.structures:
+            self._structure(*structure)
 
     @property
     def geometry(self) -> Geometry:
@@ -144,22 +148,51 @@ class ProbedDie(DieBody):
 
         A structure that conducts more than the check's current limit reads at most voltage / limit.
         """
-        contact, wiring, io = self.bench.contact, self.bench.wiring, self._io
-        drive, sense = io.active[0], io.active[-1]
-        if drive == sense:
-            raise BenchError(f"a contact check drives one pad and senses another: {self._too_few(2)}")
+        contact, io = self.bench.contact, self._io
+        reach, place = self._structure(first, second)
         io.energise()
-        io.route([wiring.crosspoint(first, drive), wiring.crosspoint(second, sense)])
+        io.route(self._relays(reach.pads, [reach.source(source, len(io.channels)) for source in place.route]))
         limit = min(contact.limit, self.bench.limits.compliance)
-        levels = tuple(contact.voltage if c == drive else 0.0 for c in range(len(io.channels)))
-        visit = RouteVisit(0, (drive, sense), False, levels, -1, True, levels, {sense: 0}, io.range_for(limit))
+        visit = _visit_of(place, reach, len(io.channels), io.range_for(limit))
         samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
         io.go_cold(visit.used)
         io.moved = False
-        (sample,) = [sample for tag, sample in samples if tag.kind == READ]
+        taken = [sample.current for tag, sample in samples if tag.kind == READ and (tag.slot == 0 or visit.rest == 0)]
+        current = sum(taken) if visit.rest == 0 else -taken[0]
         if any(sample.flag & Flag.COMPLIANCE for _, sample in samples):
             return contact.voltage / limit
-        return contact.voltage / -sample.current if sample.current < 0 else float("inf")
+        return contact.voltage / current if current > 0 else float("inf")
+
+    def _structure(self, first: str, second: str) -> tuple[Reach, Assignment]:
+        """Return the sources of the contact check between two pads; lines wired to their kernels are held at 0 V.
+
+        Raises:
+            BenchError: no sources put a voltage between the two pads and measure the current of one.
+        """
+        wiring, wired = self.bench.wiring, self.bench.connections.wired
+        of = wiring.kernels_of()
+        kernels = {of[pad] for pad in (first, second) if pad in of}
+        others = [p for p in wired if p not in (first, second) and of.get(p) in kernels]
+        reason = ""
+        for one, other in ((first, second), (second, first)):
+            reach = self._io.reach((one, other, *others), (1, 1 + len(others)))
+            levels = np.zeros(2 + len(others))
+            levels[0] = self.bench.contact.voltage
+            pattern = Pattern(np.zeros_like(levels), levels, np.zeros(len(levels), np.bool_), -1, (1,))
+            try:
+                return reach, assign(pattern, reach)
+            except NoWay as no_way:
+                reason = reason or str(no_way)
+        raise BenchError(
+            f"no contact check between {first} and {second}: "
+            f"{reason or f'it drives one of the pads and senses the other; {self._too_few(2)}'}"
+        )
+
+    def _relays(self, pads: Sequence[str], route: Iterable[int]) -> list[Relay]:
+        """Return the relays that connect pads to their sources, by which no wire is gone."""
+        connections = self.bench.connections
+        relays = (connections.relay(pad, s) for pad, s in zip(pads, route, strict=True) if s >= 0)
+        return [relay for relay in relays if relay is not None]
 
     def _first_voltage(self) -> None:
         """Apply the voltage of the contact check, as the first on a die that was touched; the result is not judged."""
@@ -197,21 +230,22 @@ class ProbedDie(DieBody):
                         f"none shorter than {capabilities.shortest_pulse:.3g} s"
                     )
             act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
-        active = self._io.active
         try:
-            visits = routing.plan(operation, len(active), self.bench.wiring.ground is not None)
+            return routing.plan(operation, self._io.reaches, len(self._io.channels)), act
         except routing.TooFewChannels as error:
-            if self._io.stands:
-                raise
-            raise BenchError(f"{error}: {self._too_few(error.needed)}") from error
-        return visits.on(active, len(self._io.channels)), act
+            raise BenchError(f"{error}: {self._too_few(error.needed)}{_hint(operation, error)}") from error
 
     def _too_few(self, needed: int) -> str:
-        """Return why the channels of a bench whose levels do not stand are not enough."""
-        (unit,), count = self._io.working, len(self._io.active)
+        """Return why the channels of the bench are not enough."""
+        io = self._io
+        if io.stands:
+            return f"{needed} channels are needed"
+        counts = Counter(channel.instrument for channel in io.channels)
+        most = max(counts, key=lambda unit: counts[unit])
+        unit = io.units[most]
         return (
             f"{needed} channels of one instrument are needed, and none here has more than {unit.name} "
-            f"({unit.capabilities.model}) with {count}; levels cannot be held from one script to the next"
+            f"({unit.capabilities.model}) with {counts[most]}; levels cannot be held from one script to the next"
         )
 
     def _sense_ranges(self, operation: Sense | Pulse, visits: routing.RouteVisits) -> FloatArray:
@@ -238,6 +272,7 @@ class ProbedDie(DieBody):
             tuple(visits.read[k].tolist()),
             {c: int(slot) for c, slot in enumerate(visits.sense[k].tolist()) if slot >= 0},
             float(ranges[k]),
+            int(visits.rest[k]),
         )
 
     def _predict(self, visits: routing.RouteVisits, act: Act, ranges: FloatArray) -> Second:
@@ -254,6 +289,7 @@ class ProbedDie(DieBody):
                 visits.pulse,
                 visits.read,
                 visits.sense >= 0,
+                visits.rest >= 0,
                 visits.used(len(self._io.channels)),
                 ranges,
             ]
@@ -266,15 +302,16 @@ class ProbedDie(DieBody):
         before = np.where(begins, -1, np.roll(kind, 1))
         cases = np.column_stack([before, kind, moves, ends, last])
         _, first, count = np.unique(cases, axis=0, return_index=True, return_counts=True)
-        timing, total = self.bench.timing, 0.0
+        timing, total, matrices = self.bench.timing, 0.0, len(self._io.relays.matrices)
         for k, times in zip(first.tolist(), count.tolist(), strict=True):
             head = [] if begins[k] else [self._visit(visits, k - 1, ranges)]
             seconds = self._script_time([*head, self._visit(visits, k, ranges)], act, ends=ends[k], last=last[k])
             seconds -= self._script_time(head, act) if head else 0.0
-            if moves[k]:
+            if moves[k] and matrices:
                 between = self.bench.outputs.between_routes
-                seconds += ROUTES[between] * (MATRIX_MESSAGES * timing.message + self.bench.settling.relays)
-                seconds += MOVES[between] * timing.relay
+                messages = MATRIX_MESSAGES * (matrices if matrices == 1 else 2 * matrices)
+                seconds += ROUTES[between] * (messages * timing.message + self.bench.settling.relays)
+                seconds += MOVES[between] * timing.relay * matrices
             total += times * seconds
         return total
 
@@ -304,8 +341,8 @@ class ProbedDie(DieBody):
         for piece in _scripts(visits):
             begin, end = piece.start, piece.stop
             if moves[begin]:
-                kernel, route = self._table[int(visits.kernel[begin])], visits.route[begin].tolist()
-                self._io.route(kernel[line][source] for line, source in enumerate(route) if source >= 0)
+                kernel = self.bench.wiring.kernels[int(visits.kernel[begin])]
+                self._io.route(self._relays(kernel.lines, visits.route[begin].tolist()))
             script = [self._visit(visits, k, ranges) for k in piece]
             self._run_script(visits, script, act, reading, last=end == len(visits) or bool(moves[end]))
         read = operation if isinstance(operation, Sense) else operation.verify
@@ -337,18 +374,48 @@ class ProbedDie(DieBody):
         if last and (again or io.hot(samples)):
             io.go_cold(used)
         io.cold = last
-        zero = {(tag.visit, tag.slot): sample.current for tag, sample in samples if tag.kind == ZERO}
+        zero = {(tag.visit, tag.channel): sample.current for tag, sample in samples if tag.kind == ZERO}
         force = {tag.visit: Flag(0) for tag, _ in samples}
         for tag, sample in samples:
             if tag.kind == FORCE:
                 force[tag.visit] |= sample.flag
             if tag.kind == PULSE:
                 reading.pulse_flag[visits.pattern[tag.visit]] |= sample.flag
+        for visit in piece:
+            if visit.rest >= 0:  # all channels together feed the column that is on ground
+                slot = int(visits.pattern[visit.number]), visit.rest
+                reading.current[slot], reading.flag[slot] = 0.0, force[visit.number]
         for tag, sample in samples:
             if tag.kind == READ:
-                slot = int(visits.pattern[tag.visit]), tag.slot
-                reading.current[slot] = zero.get((tag.visit, tag.slot), 0.0) - sample.current
-                reading.flag[slot] = sample.flag | force[tag.visit]
+                pattern, current = (
+                    int(visits.pattern[tag.visit]),
+                    sample.current - zero.get((tag.visit, tag.channel), 0.0),
+                )
+                if tag.slot >= 0:
+                    reading.current[pattern, tag.slot] = -current
+                    reading.flag[pattern, tag.slot] = sample.flag | force[tag.visit]
+                if (rest := by_number[tag.visit].rest) >= 0:
+                    reading.current[pattern, rest] += current
+                    reading.flag[pattern, rest] |= sample.flag
+
+
+def _visit_of(place: Assignment, reach: Reach, count: int, sense_range: Ampere) -> RouteVisit:
+    """Return the visit of one read on a bench with `count` channels; levels in V, the range in A."""
+    levels, sense = np.zeros(count), {}
+    levels[list(reach.channels)] = place.b
+    for channel, slot in zip(reach.channels, place.sense.tolist(), strict=True):
+        if slot >= 0:
+            sense[channel] = slot
+    used = sorted({reach.source(s, count) for s in place.route.tolist() if 0 <= s < len(reach.channels)})
+    volts = tuple(levels.tolist())
+    return RouteVisit(0, tuple(used), False, volts, -1, True, volts, sense, sense_range, place.rest)
+
+
+def _hint(operation: Sense | Pulse, error: routing.TooFewChannels) -> str:
+    """Return what would do instead, in operator words."""
+    if isinstance(operation, Pulse):
+        return "; a write scheme of fewer levels would do: 'half' takes two channels and a ground, 'third' three"
+    return f"; fewer levels at once would do, or a source of {error.needed} channels"
 
 
 def _scripts(visits: routing.RouteVisits) -> Iterator[range]:

@@ -8,9 +8,10 @@ from behind them, so that a pulse's channels sit in one instrument and its scrip
 
 A pattern that senses more columns than channels are free becomes several visits. Reads of one batch that need the
 same route follow each other, of any pattern, and the columns are visited to and fro, so that few
-relays move. All of it is array work over the whole batch.
+relays move. All of it is array work over the whole batch, where every line reaches every channel. Where wires or
+several matrices forbid that, or channels are too few, patterns are placed one by one (`assignment`).
 
-Channels are counted from 0 here; the caller maps them to channels of the bench (`RouteVisits.on`).
+Channels are counted from 0 here, those that a kernel may use; `plan` returns channels of the bench.
 """
 
 from collections.abc import Sequence
@@ -18,13 +19,11 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
+from instruments.assignment import OPEN, Assignment, NoWay, Pattern, Reach, assign
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
 from labctl.core.operations import Pulse, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray
-
-OPEN = -1
-"""Source of an unconnected line. Sources 0 to c - 1 are channels, c is the ground."""
 
 
 class TooFewChannels(BenchError):
@@ -46,6 +45,7 @@ class RouteVisits:
         pulses: (v,), true for a pulse; `pulse` (v, c) V its levels, `maker` (v,) the channel of the width or -1.
         reads: (v,), true for a read; `read` (v, c) V its levels.
         sense: (v, c), position in the wanted columns that a channel senses, or -1.
+        rest: (v,), position of the wanted column that is on ground, whose current is that of all channels, or -1.
     """
 
     pattern: IntArray
@@ -57,6 +57,7 @@ class RouteVisits:
     reads: BoolArray
     read: FloatArray
     sense: IntArray
+    rest: IntArray
 
     def __len__(self) -> int:
         return len(self.pattern)
@@ -109,6 +110,7 @@ class _Routes:
     maker: IntArray
     sense: IntArray
     needed: IntArray
+    rest: IntArray
 
     def take(self, index: IntArray) -> "_Routes":
         return _Routes(*(getattr(self, f.name)[index] for f in fields(self)))
@@ -126,54 +128,82 @@ class _Routes:
             np.full(n, read),
             self.b * read,
             np.where((self.sense >= 0) & read, self.sense + first, -1),
+            np.where((self.rest >= 0) & read, self.rest + first, -1),
         )
 
 
-def plan(operation: Sense | Pulse, channels: int, ground: bool) -> RouteVisits:
-    """Return the visits of a batch on a bench with `channels` source channels and perhaps a ground.
+def plan(operation: Sense | Pulse, reaches: Sequence[Reach], count: int) -> RouteVisits:
+    """Return the visits of a batch on a bench with `count` channels.
+
+    Args:
+        reaches: of each kernel.
 
     Raises:
         TooFewChannels: more levels at once than there are channels.
+        BenchError: a wired line cannot do what a pattern asks of it.
     """
-    pattern = np.arange(len(operation))
+    group = np.array([next(j for j, other in enumerate(reaches) if other.alike(reach)) for reach in reaches])
+    reads = None if isinstance(operation, Sense) else operation.verify
+    alike = np.ones(len(operation), np.bool_)
+    if reads is not None:  # a pulse and its read may be on kernels that reach different sources
+        alike = group[operation.bias.kernel] == group[reads.bias.kernel]
+    pieces: list[RouteVisits] = []
+    for first in np.unique(group).tolist():
+        reach = reaches[first]
+        index = np.flatnonzero((group[operation.bias.kernel] == first) & alike)
+        if len(index):
+            pieces.append(_plan_alike(operation.take(index), index, reach).on(reach.channels, count))
+        if isinstance(operation, Sense) or reads is None or alike.all():
+            continue
+        for part in (replace(operation, verify=None), reads):
+            index = np.flatnonzero((group[part.bias.kernel] == first) & ~alike)
+            if len(index):
+                pieces.append(_plan_alike(part.take(index), index, reach).on(reach.channels, count))
+    visits = pieces[0] if len(pieces) == 1 else _joined(pieces)
+    if isinstance(operation, Sense) or len(pieces) == 1:
+        return visits
+    return visits.take(np.lexsort((visits.reads & ~visits.pulses, visits.pattern)))
+
+
+def _plan_alike(operation: Sense | Pulse, pattern: IntArray, reach: Reach) -> RouteVisits:
+    """Return the visits of patterns, known as `pattern`, on kernels that reach the same sources."""
     if isinstance(operation, Sense):
-        return _together(_in_order(_reads(operation, pattern, channels, ground)))
+        return _together(_in_order(_reads(operation, pattern, reach)))
     verify = operation.verify
     if verify is None or not verify.cols.shape[1]:
-        return _in_order(_pulses(operation.bias, pattern, channels, ground))
+        return _in_order(_pulses(operation.bias, pattern, reach))
     both = _lines(operation.bias, verify.bias)
     same = (operation.bias.kernel == verify.bias.kernel) & (both.open == _lines(None, verify.bias).open).all(1)
     pieces: list[tuple[RouteVisits, IntArray]] = []
     together = np.flatnonzero(same)
     cols = verify.cols + operation.bias.row.shape[1]
-    rounds, left = _rounds(both.take(together), cols[together], channels, ground)
+    rounds, left = _rounds(both.take(together), cols[together], reach, singly=False)
     for index, order, first, routes in rounds:
-        visits = routes.visits(together[index], pulse=order == 0, read=True, first=first)
+        visits = routes.visits(pattern[together[index]], pulse=order == 0, read=True, first=first)
         pieces.append((visits, np.full(len(index), order)))
     apart = np.sort(np.concatenate([np.flatnonzero(~same), together[left]]))
     if len(apart):  # a pulse and its read that do not fit on one route take two
-        pieces += _pulses(operation.bias.take(apart), apart, channels, ground)
-        pieces += _reads(verify.take(apart), apart, channels, ground)
+        pieces += _pulses(operation.bias.take(apart), pattern[apart], reach)
+        pieces += _reads(verify.take(apart), pattern[apart], reach)
     return _in_order(pieces)
 
 
-def _pulses(bias: Bias, pattern: IntArray, channels: int, ground: bool) -> list[tuple[RouteVisits, IntArray]]:
+def _pulses(bias: Bias, pattern: IntArray, reach: Reach) -> list[tuple[RouteVisits, IntArray]]:
     """Return visits that pulse and do not read."""
-    n = len(bias)
-    routes = _assign(_lines(bias, None), np.zeros((n, 0), np.int64), channels, ground)
-    _refuse(np.flatnonzero(routes.needed > channels), routes, pattern, channels, ground, 0)
-    return [(routes.visits(pattern, pulse=True, read=False), np.full(n, -1))]
+    rounds, left = _rounds(_lines(bias, None), np.zeros((len(bias), 0), np.int64), reach)
+    _refuse(left, _lines(bias, None), np.zeros((len(bias), 0), np.int64), pattern, reach)
+    return [
+        (routes.visits(pattern[index], pulse=True, read=False), np.full(len(index), -1))
+        for index, _, _, routes in rounds
+    ]
 
 
-def _reads(sense: Sense, pattern: IntArray, channels: int, ground: bool) -> list[tuple[RouteVisits, IntArray]]:
+def _reads(sense: Sense, pattern: IntArray, reach: Reach) -> list[tuple[RouteVisits, IntArray]]:
     """Return visits that read, as many per pattern as the free channels make necessary."""
     lines = _lines(None, sense.bias)
     cols = sense.cols + sense.bias.row.shape[1]
-    rounds, left = _rounds(lines, cols, channels, ground)
-    if len(left):
-        wanted = min(1, cols.shape[1])
-        routes = _assign(lines, cols[:, :wanted], channels, ground)
-        _refuse(left, routes, pattern, channels, ground, wanted)
+    rounds, left = _rounds(lines, cols, reach)
+    _refuse(left, lines, cols, pattern, reach)
     return [
         (routes.visits(pattern[index], pulse=False, read=True, first=first), np.full(len(index), order))
         for index, order, first, routes in rounds
@@ -181,23 +211,32 @@ def _reads(sense: Sense, pattern: IntArray, channels: int, ground: bool) -> list
 
 
 def _rounds(
-    lines: _Lines, cols: IntArray, channels: int, ground: bool
+    lines: _Lines, cols: IntArray, reach: Reach, *, singly: bool = True
 ) -> tuple[list[tuple[IntArray, int, int, _Routes]], IntArray]:
     """Cut the wanted columns of each pattern into as few rounds as fit.
+
+    Args:
+        singly: where array work does not place a pattern, search for sources.
 
     Returns:
         (patterns, round, first wanted column, routes of those patterns) per piece, with `patterns` as indices into
         `lines`, and the patterns that fit in no number of rounds.
     """
-    left, m = np.arange(len(lines.a)), cols.shape[1]
+    left, m, channels = np.arange(len(lines.a)), cols.shape[1], len(reach.channels)
     fitted: list[tuple[IntArray, int, int, _Routes]] = []
-    for size in range(min(m, channels), 0, -1) if m else (0,):
+    sizes = [(size, not reach.full) for size in range(min(m, channels), 0, -1)] if m else [(0, not reach.full)]
+    last = sizes[-1][0]
+    for size, search in [*sizes, *([(last, True)] if reach.full and singly else [])]:
         starts = range(0, m, size) if m else (0,)
         pieces, fits = [], np.ones(len(left), np.bool_)
         for first in starts:
             if not fits.any():
                 break
-            routes = _assign(lines.take(left), cols[left, first : first + size], channels, ground)
+            wanted = cols[left, first : first + size]
+            if search:
+                routes = _assign_singly(lines.take(left), wanted, reach, last=singly and size == last)
+            else:
+                routes = _assign(lines.take(left), wanted, channels, reach.ground)
             fits &= routes.needed <= channels
             pieces.append((first, routes))
         good = np.flatnonzero(fits)
@@ -264,25 +303,89 @@ def _assign(lines: _Lines, cols: IntArray, channels: int, ground: bool) -> _Rout
     pulse[at, route[at, line]] = lines.a[at, line]
     read[at, route[at, line]] = lines.b[at, line]
     maker = np.where(lines.own >= 0, route[each, lines.own], -1)
-    return _Routes(lines.kernel, route, pulse, read, maker, sense[:, :channels], needed)
+    return _Routes(lines.kernel, route, pulse, read, maker, sense[:, :channels], needed, np.full(n, -1))
 
 
-def _refuse(bad: IntArray, routes: _Routes, pattern: IntArray, channels: int, ground: bool, sensed: int) -> None:
-    """Raise TooFewChannels, naming the worst, if any pattern is `bad`."""
-    if not len(bad):
-        return
-    worst = int(bad[routes.needed[bad].argmax()])
-    needed = int(routes.needed[worst])
-    raise TooFewChannels(
-        f"pattern {int(pattern[worst])}: {needed - sensed} levels{' and a sensed column' if sensed else ''} at once, "
-        f"{channels} channels{' and a ground' if ground else ' and no ground'}",
-        needed,
+def _assign_singly(lines: _Lines, cols: IntArray, reach: Reach, *, last: bool) -> _Routes:
+    """Return the sources of n patterns that sense the lines `cols` (n, k), placed one by one.
+
+    Patterns that cannot be placed need more channels than there are; so do all after the first of them if it is the
+    `last` try, since the batch is refused then.
+    """
+    n, c = len(lines.a), len(reach.channels)
+    routes = _Routes(
+        lines.kernel,
+        np.full(lines.a.shape, OPEN, np.int64),
+        np.zeros((n, c)),
+        np.zeros((n, c)),
+        np.full(n, -1),
+        np.full((n, c), -1),
+        np.full(n, c + 1),
+        np.full(n, -1),
     )
+    placed: dict[bytes, Assignment | None] = {}
+    for k in range(n):
+        parts = (lines.a[k], lines.b[k], lines.open[k], lines.own[k], cols[k])
+        key = b"".join(part.tobytes() for part in parts)
+        if key not in placed:
+            try:
+                placed[key] = assign(_pattern(lines, k, cols[k]), reach)
+            except NoWay:
+                placed[key] = None
+        if (one := placed[key]) is None:
+            if last:
+                break
+            continue
+        routes.route[k], routes.a[k], routes.b[k], routes.sense[k] = one.route, one.a, one.b, one.sense
+        routes.maker[k], routes.rest[k], routes.needed[k] = one.maker, one.rest, c
+    return routes
+
+
+def _pattern(lines: _Lines, k: int, cols: IntArray) -> Pattern:
+    return Pattern(lines.a[k], lines.b[k], lines.open[k], int(lines.own[k]), tuple(cols.tolist()))
+
+
+def _refuse(left: IntArray, lines: _Lines, cols: IntArray, pattern: IntArray, reach: Reach) -> None:
+    """Raise, naming the worst, if patterns are `left` that no sources can make.
+
+    Args:
+        cols: (n, m), lines that are sensed.
+    """
+    if not len(left):
+        return
+    channels, sensed = len(reach.channels), min(1, cols.shape[1])
+    needed = _assign(lines, cols[:, :sensed], channels, reach.ground).needed
+    for k in left[np.argsort(-needed[left], kind="stable")].tolist():
+        for first in range(max(1, cols.shape[1])):
+            try:
+                assign(_pattern(lines, k, cols[k, first : first + sensed]), reach)
+            except NoWay as no_way:
+                subject, most, reason = f"pattern {int(pattern[k])}", int(needed[k]), str(no_way)
+                if most > channels and (reach.full or not reason):
+                    raise TooFewChannels(
+                        f"{subject}: {most - sensed} levels{' and a sensed column' if sensed else ''} at once, "
+                        f"{channels} channels{' and a ground' if reach.ground else ' and no ground'}",
+                        most,
+                    ) from None
+                raise BenchError(f"{subject}: {reason or _unreached(reach)}") from None
+
+
+def _unreached(reach: Reach) -> str:
+    """Return why a pattern has no sources although the channels are enough, in operator words."""
+    return (
+        f"{len(reach.channels)} channels{' and a ground' if reach.ground else ' and no ground'} would be enough, but "
+        "the lines do not reach them as the pattern needs: no relay takes all its levels to channels of their own"
+    )
+
+
+def _joined(pieces: Sequence[RouteVisits]) -> RouteVisits:
+    """Return visits one after the other."""
+    return RouteVisits(*(np.concatenate([getattr(v, f.name) for v in pieces]) for f in fields(RouteVisits)))
 
 
 def _in_order(pieces: list[tuple[RouteVisits, IntArray]]) -> RouteVisits:
     """Return one or more pieces concatenated, sorted by pattern and then by the order of each."""
-    whole = RouteVisits(*(np.concatenate([getattr(v, f.name) for v, _ in pieces]) for f in fields(RouteVisits)))
+    whole = _joined([visits for visits, _ in pieces])
     return whole.take(np.lexsort((np.concatenate([order for _, order in pieces]), whole.pattern)))
 
 

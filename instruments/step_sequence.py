@@ -34,11 +34,12 @@ class SourceChannel:
 
 @dataclass(frozen=True)
 class Tag:
-    """Purpose of a sample: the kind, the visit it belongs to, the position in the wanted columns."""
+    """Purpose of a sample: the kind, the visit it belongs to, the position in the wanted columns, the channel."""
 
     kind: str
     visit: int
     slot: int = -1
+    channel: int = -1
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,10 @@ class ChannelStep:
 
 @dataclass(frozen=True)
 class RouteVisit:
-    """One visit as plain numbers; levels in V by channel, `sense` maps channels to wanted columns."""
+    """One visit as plain numbers; levels in V by channel, `sense` maps channels to wanted columns.
+
+    With `rest`, the position of a wanted column that is on ground, every channel is measured.
+    """
 
     number: int
     used: tuple[int, ...]
@@ -63,6 +67,12 @@ class RouteVisit:
     read: tuple[Volt, ...]
     sense: dict[int, int]
     sense_range: Ampere
+    rest: int = -1
+
+    @property
+    def meters(self) -> tuple[int, ...]:
+        """Channels that are measured."""
+        return tuple(self.sense) if self.rest < 0 else self.used
 
 
 @dataclass(frozen=True)
@@ -128,26 +138,27 @@ class Composer:
         """Yield the steps of a read; the sensing channels measure up to `sense_range` A."""
         limit = min(act.read_compliance, sense_range)
         for c in visit.used:
-            wanted = (limit, sense_range) if c in visit.sense else (act.read_compliance, act.read_compliance)
+            wanted = (limit, sense_range) if c in visit.meters else (act.read_compliance, act.read_compliance)
             if self.state.limit[c] != wanted:
                 yield from self._to(visit.used, [0.0] * len(self.channels))
         driving = next((c for c in visit.used if visit.read[c] != 0), visit.used[0] if visit.used else 0)
         for c in self._by_instrument(visit.used, last=driving):
-            if c in visit.sense:
+            if c in visit.meters:
                 yield from self._limit(c, limit, sense_range)
                 yield from self._aperture(c, act.aperture)
             else:
                 yield from self._limit(c, act.read_compliance, act.read_compliance)
         if self.bench.reads.zero_offset:
             yield from self._to(visit.used, [0.0] * len(self.channels))
-            for c in self._by_instrument(visit.sense, last=driving):
-                yield ChannelStep(c, Measure(self.channels[c].name), Tag(ZERO, visit.number, visit.sense[c]))
+            for c in self._by_instrument(visit.meters, last=driving):
+                tag = Tag(ZERO, visit.number, visit.sense.get(c, -1), c)
+                yield ChannelStep(c, Measure(self.channels[c].name), tag)
         yield from self._to(visit.used, visit.read)
         yield ChannelStep(driving, Hold(self.bench.settling.source))
         for c in self._by_instrument(visit.used):
             name = self.channels[c].name
-            if c in visit.sense:
-                yield ChannelStep(c, Measure(name), Tag(READ, visit.number, visit.sense[c]))
+            if c in visit.meters:
+                yield ChannelStep(c, Measure(name), Tag(READ, visit.number, visit.sense.get(c, -1), c))
             else:
                 yield ChannelStep(c, Watch(name), Tag(FORCE, visit.number))
         if visit.pulses:

@@ -1,23 +1,36 @@
-"""Which channel feeds which matrix row, which pad hangs on which matrix column, and which lines the pads are.
+"""Which channels, matrix places and pads are joined by wires, and which lines the pads are, as the bench file says.
 
-A crossed wire breaks dies unnoticed, so a contradiction is refused with both names in the message. Matrix rows are
-taken to be joined across slots (the mainframe's analog backplane).
+A wire has two ends. A channel is wired to rows of a matrix, a pad to columns of a matrix, to a channel, or to ground.
+Here is the text of the file; what it means on the bench, and what is not sound, is in `connections`.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Self
+from collections.abc import Mapping
+from typing import Annotated, Any, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
 
-_COLUMN = re.compile(r"[1-6]-(0[1-9]|1[0-2])")
-_ROW = re.compile(r"[A-H]")
-_CHANNEL = re.compile(r"[A-Za-z][\w-]*\.[A-Za-z]\w*")
+GROUND = "ground"
+"""The end of a wire that is on the sources' LO."""
+
+CHANNEL = re.compile(r"[A-Za-z][\w-]*\.[A-Za-z]\w*")
+"""A channel of a source: the instrument, and the channel in it."""
+
+
+def _as_ends(value: Any) -> Any:
+    """Return one end as a list of one, and no end as an empty one."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else value
+
+
+Ends = Annotated[tuple[str, ...], BeforeValidator(_as_ends, json_schema_input_type=str | list[str] | None)]
+"""Ends of wires that come together: one text or a list."""
 
 
 class KernelPads(Model):
@@ -40,31 +53,35 @@ class KernelPads(Model):
 
 
 class Wiring(Model):
-    """Channels to matrix rows, pads to matrix columns, kernels to pads."""
+    """Channels and ground to matrix rows, pads to matrix columns or straight to a channel, kernels to pads."""
 
-    channels: dict[str, str] = Field(
-        min_length=2, description="instrument.channel: matrix row; pulses first, sensing last, as listed"
+    channels: dict[str, Ends] = Field(
+        default_factory=dict,
+        description="instrument.channel: its matrix row, or rows of several matrices such as [left.A, right.A]; "
+        "pulses first, sensing last, as listed. A channel that is wired straight to a pad is named there",
     )
-    ground: str | None = Field(default=None, description="matrix row on the sources' LO, which grounds lines")
-    pads: dict[str, str] = Field(min_length=2, description="pad: matrix column as slot-column, such as 1-07")
+    ground: Ends = Field(
+        default=(), description="matrix row, or rows of several matrices, on the sources' LO, which grounds lines"
+    )
+    pads: dict[str, Ends] = Field(
+        min_length=2,
+        description="pad: its matrix column in the matrix's own words, such as 1-07, with several matrices left.1-07; "
+        "or the channel that is wired to it, such as smu.smua; or ground",
+    )
     kernels: tuple[KernelPads, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
-    def _no_conflicts(self) -> Self:
-        for channel, row in self.channels.items():
-            _require_match(_CHANNEL, channel, "a channel such as smu1.smua")
-            _require_match(_ROW, row, f"the matrix row of {channel}, a letter from A to H")
-        if self.ground is not None:
-            _require_match(_ROW, self.ground, "the matrix row of the ground, a letter from A to H")
-        for pad, column in self.pads.items():
-            _require_match(_COLUMN, column, f"the matrix column of pad {pad}, slot-column such as 1-07")
-        sources = [*self.channels.items(), *([("ground", self.ground)] if self.ground else [])]
-        _require_distinct(sources, "matrix row", "are both on")
-        _require_distinct(self.pads.items(), "matrix column", "are both on")
-        self._lines_have_their_own_pads()
-        return self
-
-    def _lines_have_their_own_pads(self) -> None:
+    def _lines_have_their_own_pads(self) -> Self:
+        for channel, ends in self.channels.items():
+            if not CHANNEL.fullmatch(channel):
+                raise ValueError(f"'{channel}' is not a channel such as smu1.smua")
+            if not ends:
+                raise ValueError(f"channel {channel} is on no matrix row; one that is wired to a pad is named there")
+        for pad, ends in self.pads.items():
+            if not ends:
+                raise ValueError(f"pad {pad} is wired to nothing; expected a matrix column, a channel or ground")
+            if pad == GROUND:
+                raise ValueError(f"'{GROUND}' is no name for a pad")
         shapes = {(len(k.rows), len(k.cols), len(k.gates)) for k in self.kernels}
         if len(shapes) > 1:
             raise ValueError(f"kernels differ in shape (rows, columns, gates): {sorted(shapes)}; all must be alike")
@@ -75,11 +92,7 @@ class Wiring(Model):
         twice = sorted(pad for pad, count in Counter(used).items() if count > 1)
         if twice:
             raise ValueError(f"pads {', '.join(twice)} are used by two lines; every line has its own pad")
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Channels in the order of the file; the ground, if any, comes last and is no channel."""
-        return tuple(self.channels)
+        return self
 
     def fits(self, geometry: Geometry) -> None:
         """Raise BenchError unless the kernels are those of `geometry`."""
@@ -93,38 +106,6 @@ class Wiring(Model):
         if bool(kernel.gates) != (geometry.kind == "1T1R"):
             raise BenchError(f"a {geometry.kind} die {'has no gates' if kernel.gates else 'needs gates'} in the wiring")
 
-    def crosspoint(self, pad: str, source: int) -> str:
-        """Return the relay between `pad` and a source: an index into `sources`, or their number for the ground.
-
-        Raises:
-            BenchError: no such pad, or no ground.
-        """
-        if pad not in self.pads:
-            raise BenchError(f"pad '{pad}' is not in the wiring")
-        row = self.ground if source == len(self.channels) else self.channels[self.sources[source]]
-        if row is None:
-            raise BenchError("the wiring has no ground row")
-        slot, column = self.pads[pad].split("-")
-        return f"{slot}{row}{column}"
-
-    def table(self) -> list[list[list[str]]]:
-        """Return the crosspoints by [kernel][line][source]; lines are rows, columns, gates; the ground comes last."""
-        count = len(self.channels) + (self.ground is not None)
-        return [
-            [[self.crosspoint(pad, source) for source in range(count)] for pad in kernel.lines]
-            for kernel in self.kernels
-        ]
-
-
-def _require_match(pattern: re.Pattern[str], text: str, expected: str) -> None:
-    if not pattern.fullmatch(text):
-        raise ValueError(f"'{text}' is not {expected}")
-
-
-def _require_distinct(items: Iterable[Sequence[str]], kind: str, verb: str) -> None:
-    """Raise ValueError if two names share one place."""
-    taken: dict[str, str] = {}
-    for name, place in items:
-        if place in taken:
-            raise ValueError(f"{taken[place]} and {name} {verb} {kind} {place}")
-        taken[place] = name
+    def kernels_of(self) -> Mapping[str, int]:
+        """Return the kernel of every pad that is a line."""
+        return {pad: k for k, kernel in enumerate(self.kernels) for pad in kernel.lines}

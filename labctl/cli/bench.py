@@ -31,7 +31,7 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
     """
-    from instruments.check_bench import check_bench
+    from instruments.check_bench import check_bench, wired_text
     from labctl.storage.latch import latch_of
 
     loaded = read_bench(bench)
@@ -39,11 +39,10 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
     with connector(loaded, sim) as connect:
         reports = check_bench(loaded, connect=connect)
     screen = console(stderr=as_json)
-    wiring = loaded.wiring
+    wiring, connections = loaded.wiring, loaded.connections
     kernel = wiring.kernels[0]
     screen.print(
-        f"{loaded.name}: {len(wiring.channels)} channels on rows {', '.join(wiring.channels.values())}"
-        f"{f', ground on row {wiring.ground}' if wiring.ground else ', no ground row'}; {len(wiring.pads)} pads; "
+        f"{loaded.name}: {wired_text(wiring, connections)}; {len(wiring.pads)} pads; "
         f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring",
         markup=False,
         soft_wrap=True,

@@ -13,6 +13,7 @@ from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.plugins import INSTRUMENTS, Plugin, find
 from labctl.core.source import SourceCapabilities
+from labctl.core.switch_matrix import Scheme
 
 
 class DriverKind(StrEnum):
@@ -46,6 +47,7 @@ class Driver:
         wire: what carries its commands.
         question: harmless query that is sent after a wire of text is opened; None sends none.
         capabilities: of a source, returns them from the options.
+        scheme: of a matrix, returns from the options how rows and columns of a bench file are spelled as crosspoints.
         emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin.
         dead_socket: default of the port at which the instrument drops raw sockets that it still holds.
         location: of a driver without a wire, returns from the options what identifies the instrument on this computer,
@@ -58,6 +60,7 @@ class Driver:
     wire: Wire = Wire.TEXT
     question: str | None = "*IDN?"
     capabilities: Callable[[Any], SourceCapabilities] | None = None
+    scheme: Callable[[Any], Scheme] | None = None
     emulator: str | None = None
     dead_socket: int | None = None
     location: Callable[[Any], str] | None = None
@@ -67,6 +70,8 @@ class Driver:
             raise TypeError(f"options is {self.options!r}; expected a subclass of labctl.core.model.Model")
         if self.kind is DriverKind.SOURCE and self.capabilities is None:
             raise TypeError("a source declares its capabilities, from which a bench is planned")
+        if self.kind is DriverKind.MATRIX and self.scheme is None:
+            raise TypeError("a matrix declares its scheme, by which the wires of a bench are checked")
         if self.location is not None and self.wire is not Wire.NONE:
             raise TypeError(f"location is for a driver without a wire; the wire of this one is {self.wire.value}")
 

@@ -8,6 +8,10 @@ from labctl.core.errors import InstrumentError
 Guard = Callable[[], None]
 """Raises if what it guards must not happen now."""
 
+Scheme = Callable[[str, str], str]
+"""From a row and a column, as a bench file has them, to the crosspoint as the matrix addresses it; ValueError, with
+what is expected, if it has no such row or column."""
+
 
 def refuse() -> None:
     """Guard before another one is set: nothing moves."""
@@ -16,7 +20,7 @@ def refuse() -> None:
 
 @runtime_checkable
 class Matrix(Protocol):
-    """Relays between rows (channels) and columns (pads); a relay is a crosspoint such as ``1A05``."""
+    """Relays between rows (channels) and columns (pads); a crosspoint is named as the matrix addresses it, ``1A05``."""
 
     name: str
     guard: Guard

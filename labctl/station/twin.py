@@ -31,15 +31,16 @@ CARD = "7174A"
 
 def wiring_of(bench: Bench) -> Cables:
     """Return the cables of a bench file for the emulators; BenchError for a die with gates."""
+    connections = bench.connections
     lines: dict[Line, str] = {}
     for k, kernel in enumerate(bench.wiring.kernels):
         if kernel.gates:
             raise BenchError("the twin of a bench has passive dies; this wiring has gates")
         for axis, pads in (("row", kernel.rows), ("col", kernel.cols)):
             for index, pad in enumerate(pads):
-                lines[k, axis, index] = bench.wiring.pads[pad].replace("-", "")
-    ground = (bench.wiring.ground,) if bench.wiring.ground else ()
-    return Cables(dict(bench.wiring.channels), lines, ground)
+                lines[k, axis, index] = pad
+    channels = {channel: channel for channel in connections.channels}
+    return Cables(channels, lines, (connections.name(connections.ground),), connections.wires)
 
 
 def link_of(entry: Entry) -> dict[str, Any]:
@@ -115,7 +116,7 @@ class Twin:
                 ideal = bench.twin.ideal_instruments
                 return K2600(name, options.model, self.world, ideal=ideal, seed=seed, offset=bench.twin.offset)
             case "keithley707b":
-                slots = sorted({int(column.split("-")[0]) for column in bench.wiring.pads.values()})
+                slots = sorted({int(crosspoint[0]) for matrix, crosspoint in bench.connections.ends if matrix == name})
                 return K707(name, options.model, self.world, cards=dict.fromkeys(slots, CARD))
             case "mpi_sentio":
                 return Sentio(name, self.world, wafer=self._map, heights=SiteHeights())

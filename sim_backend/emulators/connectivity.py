@@ -30,6 +30,7 @@ class Joints:
         lines: line of the die (kernel, `row` or `col`, index) -> its node; those beyond `die` are left out.
         ground: nodes on the common LO.
         die: shape of the load under the needles, None if there is none.
+        wires: pairs of nodes that are one conductor.
     """
 
     def __init__(
@@ -38,8 +39,12 @@ class Joints:
         lines: Mapping[tuple[int, str, int], str],
         ground: Iterable[str],
         die: Geometry | None,
+        wires: Iterable[tuple[str, str]] = (),
     ) -> None:
         self._nodes: dict[str, _Node] = {}
+        self._conductor: dict[str, str] = {}
+        for nodes in _joined(wires):
+            self._conductor.update(dict.fromkeys(nodes, nodes[0]))
         for name, node in channels.items():
             self._at(node).channels.append(name)
         for node in ground:
@@ -51,7 +56,11 @@ class Joints:
         self._alone = {name: self._net([name]) for name in self._nodes}
 
     def _at(self, node: str) -> _Node:
-        return self._nodes.setdefault(node, _Node())
+        return self._nodes.setdefault(self.conductor(node), _Node())
+
+    def conductor(self, node: str) -> str:
+        """Return the node that stands for all that are wired to `node`."""
+        return self._conductor.get(node, node)
 
     def _net(self, members: list[str]) -> Net:
         """Return the net of nodes that are joined."""
@@ -69,19 +78,32 @@ class Joints:
 
     def nets(self, closed: Iterable[tuple[str, str]]) -> Nets:
         """Return the nets that the `closed` relays, (node, node) each, make."""
-        parent: dict[str, str] = {}
+        joined = _joined((self.conductor(one), self.conductor(other)) for one, other in sorted(closed))
+        taken = {node for nodes in joined for node in nodes}
+        return Nets(
+            [self._net(nodes) for nodes in joined] + [net for node, net in self._alone.items() if node not in taken]
+        )
 
-        def root(node: str) -> str:
-            parent.setdefault(node, node)
-            while parent[node] != node:
-                parent[node] = parent[parent[node]]
-                node = parent[node]
-            return node
 
-        for one, other in sorted(closed):
-            parent[root(one)] = root(other)
-        members: dict[str, list[str]] = {}
-        for node in parent:
-            members.setdefault(root(node), []).append(node)
-        joined = [self._net(nodes) for nodes in members.values()]
-        return Nets(joined + [net for node, net in self._alone.items() if node not in parent])
+def _joined(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:
+    """Return the sets of nodes that `pairs` join, each a list.
+
+    >>> _joined([("a", "b"), ("c", "d"), ("b", "e")])
+    [['a', 'b', 'e'], ['c', 'd']]
+    """
+    parent: dict[str, str] = {}
+
+    def root(node: str) -> str:
+        parent.setdefault(node, node)
+        while parent[node] != node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
+        return node
+
+    for one, other in pairs:
+        first, second = root(one), root(other)
+        parent[second] = first
+    members: dict[str, list[str]] = {}
+    for node in parent:
+        members.setdefault(root(node), []).append(node)
+    return list(members.values())

@@ -128,10 +128,9 @@ class K707(TspInstrument):
     def _slot_addresses(self, *slots: int) -> list[str]:
         return [address for slot in slots for address in self._addresses[slot]]
 
-    @staticmethod
-    def _crosspoint(address: str) -> Crosspoint:
+    def _crosspoint(self, address: str) -> Crosspoint:
         """Return (row, column): rows go through the backplane of all slots, columns are a card's own."""
-        return address[1], address[0] + address[2:]
+        return f"{self.name}.{address[1]}", f"{self.name}.{address[0]}-{address[2:]}"
 
     def _move(self, close: list[str] | None = None, open: list[str] | None = None) -> None:
         """Close or open relays together, or one after the other with `connectsequential`; each takes its time."""

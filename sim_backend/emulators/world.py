@@ -25,17 +25,19 @@ Crosspoint = tuple[str, str]
 
 @dataclass(frozen=True)
 class Cables:
-    """Cables of a bench. Nodes are names: matrix rows `A` to `H`, matrix columns as slot and two digits, `105`.
+    """Cables of a bench. Nodes are names; those of a matrix are its rows and columns, `matrix.A` and `matrix.1-05`.
 
     Args:
-        channels: SMU channel (`smu.smua`) -> node its HI is wired to, a matrix row or, without a matrix, a pad.
-        lines: line of the die (kernel, `row` or `col`, index) -> node of its pad, usually a matrix column.
+        channels: SMU channel (`smu.smua`) -> node its HI is wired to.
+        lines: line of the die (kernel, `row` or `col`, index) -> node of its pad.
         ground: nodes tied to the common LO of all instruments.
+        wires: pairs of nodes that are joined by a wire.
     """
 
     channels: Mapping[str, str]
     lines: Mapping[Line, str]
     ground: tuple[str, ...] = ()
+    wires: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         for kernel, axis, index in self.lines:
@@ -187,7 +189,7 @@ class World:
         self.settle()
         for row, column in sorted(moved):
             self._ledger.relay_operations += 1
-            hot = [n for n in self._find_nets().at((row, column)) if self._is_hot(n)]
+            hot = [n for n in self._nets_at(row, column) if self._is_hot(n)]
             if hot:
                 what = "closed" if (row, column) in closing else "opened"
                 where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
@@ -235,10 +237,15 @@ class World:
     def _is_hot(self, net: Net) -> bool:
         return abs(net.volts) > HOT_VOLTAGE or abs(net.amps) > self.hot_current
 
+    def _nets_at(self, *nodes: str) -> list[Net]:
+        nets = self._find_nets()
+        assert self._joints is not None
+        return nets.at(map(self._joints.conductor, nodes))
+
     def _find_nets(self) -> Nets:
         if self._nets is None:
             if self._joints is None:
                 die = self._load.geometry if self._load is not None else None
-                self._joints = Joints(self._channels, self.wiring.lines, self.wiring.ground, die)
+                self._joints = Joints(self._channels, self.wiring.lines, self.wiring.ground, die, self.wiring.wires)
             self._nets = self._joints.nets(self._closed)
         return self._nets

@@ -145,7 +145,7 @@ def test_a_die_is_left_off_grounded_and_only_then_lifted(night):
         twin.world.touch = watched
 
     night(prepare)
-    grounded = [("H", f"1{1 + j:02d}") for j in range(7)]
+    grounded = [("matrix.H", f"matrix.1-{1 + j:02d}") for j in range(7)]
     assert seen == [(down, grounded, False) for _ in range(3) for down in (True, False)]
 
 

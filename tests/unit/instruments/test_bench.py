@@ -67,7 +67,7 @@ def put(values, path, value):
         ("instruments/prober/overtravel_ceiling", 60, "bare number"),
         ("outputs/relay_limit", "1 A", "relay_limit is above the compliance limit"),
         ("wiring/channels/smu2.smub", "C", "smu2.smua and smu2.smub are both on matrix row C"),
-        ("wiring/channels/matrix.x", "E", "matrix is a matrix, driver keithley707b"),
+        ("wiring/channels/matrix.x", "E", "matrix is no source but a matrix"),
     ],
 )
 def test_what_is_wrong_in_a_bench_file_is_said_in_words(path, value, words):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from instruments import routing
+from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
 from instruments.drivers import visa
@@ -27,6 +28,7 @@ from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
+from labctl.station.twin import wiring_of
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.emulators.k707 import K707
@@ -34,7 +36,6 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.link import Fault
 from sim_backend.emulators.sentio import Sentio, StationMap
 from sim_backend.emulators.serve import Server
-from sim_backend.emulators.world import Cables as Cables
 from sim_backend.emulators.world import World
 
 K, M, N = 2, 4, 3
@@ -95,16 +96,9 @@ class Twin:
 
     def __init__(self, file=None, load=None, in_contact=True, **options):
         file, load = file or bench(), load or simulated()
-        wiring = file.wiring
-        lines = {
-            (k, axis, i): wiring.pads[pad].replace("-", "")
-            for k, kernel in enumerate(wiring.kernels)
-            for axis, pads in (("row", kernel.rows), ("col", kernel.cols))
-            for i, pad in enumerate(pads)
-        }
-        ground = (wiring.ground,) if wiring.ground else ()
+        cables = wiring_of(file)
         loose = {f"smu{k}.smu{c}": f"spare{k}{c}" for k in (1, 2) for c in "ab"}
-        self.world = World(Cables({**loose, **wiring.channels}, lines, ground), load, in_contact=in_contact)
+        self.world = World(replace(cables, channels={**loose, **cables.channels}), load, in_contact=in_contact)
         self.instruments = {
             "smu1": K2600("smu1", "2602B", self.world),
             "smu2": K2600("smu2", "2602B", self.world),
@@ -334,15 +328,17 @@ def test_the_instrument_with_most_channels_does_everything_and_the_others_stay_o
     on = {name: state.output for name in ("smu1", "smu2") for name, state in twin.open.sources[name].state().items()}
     assert {name: smu.set.output for k in (1, 2) for name, smu in twin.instruments[f"smu{k}"].smus.items()} == on
     assert [twin.smu(f"smu{k}", f"smu{c}").set.output for k in (1, 2) for c in "ab"] == [0, 0, 1, 1]
-    assert not any(row == "A" for row, _ in twin.world.closed)
+    assert not any(row == "matrix.A" for row, _ in twin.world.closed)
 
 
-def test_sources_of_one_channel_each_can_read_nothing():
-    die = planned_die(bench(wiring__channels={"smu1.smua": "A", "smu2.smua": "C"}), NOMINAL)
-    assert die.check(Pulse(Bias(read([1], [2]).bias.row, np.zeros((1, N)), pulsed=np.array([1])), 1e-3)) > 0
-    for refused in (lambda: die.check(read([1], [2])), lambda: die.continuity("r00", "c00")):
-        with pytest.raises(BenchError, match=r"2 channels of one instrument are needed.* smu1 .2602B. with 1;"):
-            refused()
+def test_sources_of_one_channel_each_check_contact_and_can_read_no_cell_of_an_array():
+    twin = Twin(bench(wiring__channels={"smu1.smua": "A", "smu2.smua": "C"}))
+    twin.die.idle()
+    assert twin.die.check(Pulse(Bias(read([1], [2]).bias.row, np.zeros((1, N)), pulsed=np.array([1])), 1e-3)) > 0
+    with pytest.raises(BenchError, match=r"2 channels of one instrument are needed.* smu1 .2602B. with 1;"):
+        twin.die.check(read([1], [2]))
+    resistance = twin.die.continuity("r00", "c00")
+    assert resistance == pytest.approx(Twin().die.continuity("r00", "c00"), rel=1e-9), "the other line is on ground"
 
 
 def test_where_levels_stand_a_visit_uses_the_channels_of_all_instruments(standing):
@@ -397,12 +393,19 @@ def test_a_pulse_and_read_that_need_more_channels_than_there_are_take_two_routes
     assert twin.clean()
 
 
+def reach(lines, channels, ground):
+    """Return what lines of one kernel reach over one matrix: all of it."""
+    can = np.ones((lines, channels + 1), np.bool_)
+    can[:, -1] = ground
+    return Reach(tuple(map(str, range(lines))), M, N, tuple(range(channels)), can, np.full(lines, OPEN))
+
+
 def test_gates_are_lines_with_levels_of_their_own():
     die = planned_die(bench(gates=True), NOMINAL)
     row, gate, floating = np.zeros((1, M)), np.zeros((1, M)), np.zeros((1, M + N), np.bool_)
     row[0, 1], gate[0, 1], floating[0, [0, 2, 3, 4, 6]] = 0.5, 2.5, True
     bias = Bias(row, np.zeros((1, N)), gate, floating, pulsed=np.array([1]))
-    visits = routing.plan(Pulse(bias, 1e-3), 4, True)
+    visits = routing.plan(Pulse(bias, 1e-3), [reach(2 * M + N, 4, True)], 4)
     assert visits.route.tolist() == [[-1, 0, -1, -1, -1, 4, -1, 4, 1, 4, 4]]
     assert visits.pulse.tolist() == [[0.5, 2.5, 0, 0]]
     assert die.check(Pulse(bias, 1e-3)) > 1e-3
@@ -429,7 +432,7 @@ def test_every_line_is_on_a_source_that_has_its_level_and_every_wanted_column_is
     ]
     pulse = Pulse(bias(), 1e-3, Sense(bias(), cols))
     try:
-        visits = routing.plan(pulse, channels, ground)
+        visits = routing.plan(pulse, [reach(M + N, channels, ground)], channels)
     except BenchError:
         return
     wanted = [np.concatenate([b.row, b.col], axis=1) for b in (pulse.bias, pulse.verify.bias)]
@@ -828,8 +831,8 @@ def watch_needles(twin):
     def watched(down):
         if down != twin.world.in_contact:
             outputs = [bool(c.smu.set.output) for k in (1, 2) for c in twin.instruments[f"smu{k}"].channels.values()]
-            seen.append((down, {column for row, column in twin.world.closed if row == "H"}, any(outputs)))
-            assert all(row == "H" for row, _ in twin.world.closed)
+            seen.append((down, {column for row, column in twin.world.closed if row == "matrix.H"}, any(outputs)))
+            assert all(row == "matrix.H" for row, _ in twin.world.closed)
         touch(down)
 
     twin.world.touch = watched
@@ -840,7 +843,7 @@ def watch_needles(twin):
 @pytest.mark.parametrize("conducts", [True, False])
 def test_needles_touch_and_leave_pads_on_ground_with_every_output_off(landing, conducts):
     file = bench(**({"contact__landing": landing} if landing else {}))
-    columns = set() if landing == "open" else {column.replace("-", "") for column in file.wiring.pads.values()}
+    columns = set() if landing == "open" else {f"matrix.{column}" for (column,) in file.wiring.pads.values()}
     load = simulated() if conducts else simulated(defects={"open": 1.0})
     twin = Twin(file, load=load, in_contact=False)
     seen = watch_needles(twin)
@@ -959,7 +962,7 @@ def test_no_line_floats_between_routes_where_the_bench_says_so():
     twin = Twin(bench(outputs__between_routes="grounded"), in_contact=False)
     twin.die.idle()
     touch_down(twin.die, twin.open.prober)
-    every = {column.replace("-", "") for column in bench().wiring.pads.values()}
+    every = {f"matrix.{column}" for (column,) in bench().wiring.pads.values()}
     held, switch = [], twin.world.switch
 
     def watched(close=(), open=()):
@@ -969,7 +972,7 @@ def test_no_line_floats_between_routes_where_the_bench_says_so():
     twin.world.switch = watched
     rows, cols = np.array([1, 3, 0]), np.array([2, 0, 1])
     twin.die.sense(Sense(Bias(np.full((1, M), 0.1), np.zeros((1, N))), np.arange(N)))
-    first = {column.replace("-", "") for pad, column in bench().wiring.pads.items() if pad[1] == "0"}
+    first = {f"matrix.{column}" for pad, (column,) in bench().wiring.pads.items() if pad[1] == "0"}
     pulse = Pulse(half_select(rows, cols, 0.5), 1e-3, read(rows, cols))
     begin = len(held)
     np.testing.assert_allclose(twin.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)

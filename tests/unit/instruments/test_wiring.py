@@ -1,4 +1,4 @@
-"""Wiring that contradicts itself is refused with the names on both ends."""
+"""The text of a wiring: kernels of one shape, pads of their own, and ends of wires."""
 
 import pytest
 from pydantic import ValidationError
@@ -19,26 +19,22 @@ def changed(**changes):
     return {**GOOD, **changes}
 
 
-def test_crosspoints_are_slot_row_letter_and_two_digit_column():
-    wiring = Wiring.model_validate(GOOD)
-    assert wiring.crosspoint("r1", 0) == "1A02"
-    assert wiring.crosspoint("c2", 1) == "2B12"
-    assert wiring.crosspoint("c2", 2) == "2H12"
-    table = wiring.table()
-    assert table[0][2] == ["1A03", "1B03", "1H03"]
-    assert [len(table), len(table[0])] == [1, 5]
+def test_an_end_of_a_wire_is_a_text_or_a_list_of_them():
+    wiring = Wiring.model_validate(changed(channels={"smu1.smua": ["left.A", "right.A"]}, ground=None))
+    assert wiring.channels == {"smu1.smua": ("left.A", "right.A")}
+    assert wiring.ground == ()
+    assert wiring.pads["c2"] == ("2-12",)
+    assert wiring.kernels_of() == dict.fromkeys(GOOD["pads"], 0)
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"pads": {**GOOD["pads"], "c2": "2-01"}}, "c1 and c2 are both on matrix column 2-01"),
-        ({"channels": {"smu1.smua": "A", "smu1.smub": "A"}}, "smu1.smua and smu1.smub are both on matrix row A"),
-        ({"ground": "B"}, "smu1.smub and ground are both on matrix row B"),
-        ({"channels": {"smu1.smua": "A", "smu1.smub": "J"}}, "'J' is not the matrix row of smu1.smub"),
         ({"channels": {"smu1.smua": "A", "smua": "B"}}, "'smua' is not a channel such as smu1.smua"),
-        ({"pads": {**GOOD["pads"], "c2": "2-13"}}, "'2-13' is not the matrix column of pad c2"),
-        ({"pads": {**GOOD["pads"], "c2": "7-01"}}, "'7-01' is not the matrix column of pad c2"),
+        ({"channels": {"smu1.smua": []}}, "channel smu1.smua is on no matrix row; one that is wired to a pad is named"),
+        ({"pads": {**GOOD["pads"], "c2": []}}, "pad c2 is wired to nothing; expected a matrix column, a channel or gr"),
+        ({"pads": {**GOOD["pads"], "ground": "2-11"}}, "'ground' is no name for a pad"),
+        ({"pads": {**GOOD["pads"], "c2": 48}}, "valid tuple"),
         ({"kernels": [{"rows": ["r0", "r9"], "cols": ["c0"]}]}, "r9 are used by a kernel and not in the list of pads"),
         ({"kernels": [{"rows": ["r0", "r1"], "cols": ["c0", "r1"]}]}, "r1 are used by two lines"),
         (
@@ -49,7 +45,7 @@ def test_crosspoints_are_slot_row_letter_and_two_digit_column():
         ({"grond": "H"}, "Extra inputs"),
     ],
 )
-def test_a_conflict_is_refused_with_both_names(change, words):
+def test_a_text_that_contradicts_itself_is_refused_in_words(change, words):
     with pytest.raises(ValidationError, match=words):
         Wiring.model_validate(changed(**change))
 
@@ -61,12 +57,3 @@ def test_a_die_of_another_shape_or_kind_does_not_fit():
         wiring.fits(Geometry(1, 3, 2))
     with pytest.raises(BenchError, match="needs gates"):
         wiring.fits(Geometry(1, 2, 3, Kind.ONE_T_ONE_R))
-
-
-def test_without_a_ground_nothing_is_grounded():
-    wiring = Wiring.model_validate(changed(ground=None))
-    assert [len(line) for line in wiring.table()[0]] == [2] * 5
-    with pytest.raises(BenchError, match="no ground row"):
-        wiring.crosspoint("r0", 2)
-    with pytest.raises(BenchError, match="pad 'x9'"):
-        wiring.crosspoint("x9", 0)

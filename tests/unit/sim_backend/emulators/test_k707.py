@@ -12,13 +12,13 @@ from sim_backend.emulators.world import Cables, World
 
 def make(cards: dict[int, str] | None = None, model: str = "707B") -> K707:
     lines = {
-        (0, "row", 0): "101",
-        (0, "row", 1): "102",
-        (0, "col", 0): "201",
-        (0, "col", 1): "202",
-        (0, "col", 2): "203",
+        (0, "row", 0): "matrix.1-01",
+        (0, "row", 1): "matrix.1-02",
+        (0, "col", 0): "matrix.2-01",
+        (0, "col", 1): "matrix.2-02",
+        (0, "col", 2): "matrix.2-03",
     }
-    world = World(Cables({"smu.smua": "A"}, lines, ("B",)), ResistorBox(np.full((1, 2, 3), 1e-4)))
+    world = World(Cables({"smu.smua": "matrix.A"}, lines, ("matrix.B",)), ResistorBox(np.full((1, 2, 3), 1e-4)))
     return K707("matrix", model, world, cards=cards or {1: "7174A", 2: "7173-50"})
 
 
@@ -37,7 +37,7 @@ def test_close_open_and_read_back() -> None:
     assert ask(matrix, "channel.close('1A01, 2b02') print(channel.getclose('allslots'))") == "1A01;2B02"
     assert ask(matrix, "print(channel.getstate('1A01'), channel.getstate('1A01,1A02'))") == "1\t1,0"
     assert ask(matrix, "channel.close('1A01') print(channel.getclose('slot1'))") == "1A01"
-    assert matrix.world.closed == {("A", "101"), ("B", "202")}
+    assert matrix.world.closed == {("matrix.A", "matrix.1-01"), ("matrix.B", "matrix.2-02")}
     assert ask(matrix, "channel.open('1A01') print(channel.getclose('slot1'))") == "nil"
     assert ask(matrix, "channel.close('1A03:1A06') print(channel.getclose('1A01:1A12'))") == "1A03;1A04;1A05;1A06"
     ask(matrix, "channel.open('slot1')")
@@ -115,7 +115,7 @@ def test_connect_rule_governs_exclusive_close(rule: str, both: bool) -> None:
     matrix.world.switch = watch  # type: ignore[method-assign]
     ask(matrix, f"channel.connectrule = channel.{rule} channel.close('1A01')")
     ask(matrix, "channel.exclusiveclose('1A02')")
-    assert seen[-1] == {("A", "102")}
+    assert seen[-1] == {("matrix.A", "matrix.1-02")}
     assert (len(seen[-2]) == 2) is both
     ask(matrix, "channel.close('2B01') channel.exclusiveslotclose('1A03')")
     assert matrix.closed == {"2B01", "1A03"}

@@ -19,8 +19,9 @@ pyvisa = pytest.importorskip("pyvisa", reason="pyvisa is not installed")
 
 
 def bench() -> tuple[World, K2600, K707]:
-    lines = {(0, "row", 0): "101", (0, "col", 0): "102"}
-    world = World(Cables({"smu.smua": "A", "smu.smub": "B"}, lines), ResistorBox(np.full((1, 1, 1), 1e-4)))
+    lines = {(0, "row", 0): "matrix.1-01", (0, "col", 0): "matrix.1-02"}
+    wiring = Cables({"smu.smua": "matrix.A", "smu.smub": "matrix.B"}, lines)
+    world = World(wiring, ResistorBox(np.full((1, 1, 1), 1e-4)))
     return world, K2600("smu", "2602B", world), K707("matrix", "707B", world, cards={1: "7174A"})
 
 

@@ -264,8 +264,9 @@ def test_a_simulated_die_is_written_and_read_through_the_instruments() -> None:
     junction = {"diameter": 80e-9, "ra": 12e-12, "tmr": 1.2}
     made = {"name": "d", "geometry": geometry, "junction": junction, "simulation": {"ideal": True}}
     die = SimDie(DieDescription.model_validate(made), seed=3, name="d")
-    lines = {(0, "row", r): f"1{r + 1:02d}" for r in range(3)} | {(0, "col", c): f"1{c + 4:02d}" for c in range(4)}
-    world = World(Cables({"smu.smua": "A", "smu.smub": "B"}, lines, ("H",)), die)
+    lines = {(0, "row", r): f"matrix.1-{r + 1:02d}" for r in range(3)}
+    lines |= {(0, "col", c): f"matrix.1-{c + 4:02d}" for c in range(4)}
+    world = World(Cables({"smu.smua": "matrix.A", "smu.smub": "matrix.B"}, lines, ("matrix.H",)), die)
     smu, matrix = K2600("smu", "2602B", world), K707("matrix", "707B", world, cards={1: "7174A"})
     before = die.truth()["state"].copy()
     matrix.handle(b"channel.close('1A02,1H06,1B01,1B03,1B04,1B05,1B07')\n")
