@@ -14,7 +14,7 @@ from instruments.visa import VisaTransport
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"
 MODULE = """
-from instruments.keithley707b import Keithley707B
+from instruments.keithley707b import Keithley707B, scheme
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.model import Model
 
@@ -46,7 +46,12 @@ class Switch:
         self.inner.close()
 
 
-DRIVER = Driver(DriverKind.MATRIX, lambda name, options, wire: Switch(wire, name, options.fails), Options)
+DRIVER = Driver(
+    DriverKind.MATRIX,
+    lambda name, options, wire: Switch(wire, name, options.fails),
+    Options,
+    scheme=lambda options: scheme("707B"),
+)
 """
 
 

@@ -16,7 +16,7 @@ KERNEL = [{"rows": ["r0", "r1"], "cols": ["c0", "c1", "c2"]}]
 def connected(matrices=("left",), **wiring):
     values = {"pads": PADS, "kernels": KERNEL, **wiring}
     schemes = {name: SCHEMES[name] for name in matrices}
-    return connect_wiring(Wiring.model_validate(values), CHANNELS, schemes, {"chuck": "mpi_sentio"})
+    return connect_wiring(Wiring.model_validate(values), CHANNELS, schemes, {"chuck": "prober"})
 
 
 def test_one_matrix_joins_every_source_to_every_pad_by_one_relay():
@@ -82,7 +82,8 @@ UNSOUND = {
     "a channel on the ground row": (
         {**TWO, "ground": "B"}, "smu.b and ground would be shorted, they are both on matrix row B"),
     "a row that is none": (
-        {"channels": {"smu.a": "A", "smu.b": "J"}}, "left, between smu.b on row J and pad r0: 'J' is not a row of a 707B"),
+        {"channels": {"smu.a": "A", "smu.b": "J"}},
+        "left, between smu.b on row J and pad r0: 'J' is not a row of a 707B"),
     "a column that is none": (
         {**TWO, "pads": {**PADS, "c2": "2-13"}}, "pad c2: '2-13' is not a column of a 707B, slot-column such as 1-07"),
     "a slot that is none": ({**TWO, "pads": {**PADS, "c2": "7-01"}}, "pad c2: '7-01' is not a column of a 707B"),
@@ -115,12 +116,13 @@ UNSOUND = {
          "kernels": [{"rows": ["r0", "r1"], "cols": ["c0", "c1"]}]},
         "r0 and c0 can only be on ground"),
     "a prober that sources": (
-        {"pads": {"r0": "chuck.z", "c0": "ground"}, **ONE_CELL}, "channel chuck.z is wired, but chuck is a mpi_sentio"),
+        {"pads": {"r0": "chuck.z", "c0": "ground"}, **ONE_CELL}, "channel chuck.z is wired, but chuck is a prober"),
     "an instrument that is not there": (
         {**BY_WIRE, "pads": {"r0": "smu9.a", "c0": "ground"}}, "smu9.a is wired, and there is no instrument 'smu9'"),
     "a channel that is not there": (
         {**BY_WIRE, "pads": {"r0": "smu.z", "c0": "ground"}}, "smu has no channel 'z'; it has a, b"),
-    "a channel that is a matrix": ({"channels": {"left.A": "A"}}, "channel left.A is wired, but left is no source but a matrix"),
+    "a channel that is a matrix": (
+        {"channels": {"left.A": "A"}}, "channel left.A is wired, but left is no source but a matrix"),
 }  # fmt: skip
 
 

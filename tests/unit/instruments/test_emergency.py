@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from instruments import emergency
 from instruments.emergency import PAUSE, at_once, isolate, make_safe, persist
 from instruments.entry import UNUSABLE
-from instruments.keithley707b import Keithley707B
+from instruments.keithley707b import Keithley707B, scheme
 from instruments.keithley2600b import DRIVER, Keithley2600B, Keithley2600BOptions
 from instruments.transcript import TranscriptReplay
 from instruments.transport import BytesTransport, Deadlines
@@ -333,10 +333,10 @@ def known(options):
     return DRIVER.capabilities(Keithley2600BOptions())
 
 
-SWITCH = Driver(DriverKind.MATRIX, made_by("Switch"), SwitchOptions)
+SWITCH = Driver(DriverKind.MATRIX, made_by("Switch"), SwitchOptions, scheme=lambda options: scheme("707B"))
 SOURCE = Driver(DriverKind.SOURCE, made_by("Source"), SourceOptions, capabilities=known)
 CHUCK = Driver(DriverKind.PROBER, made_by("Chuck"))
-WORSE = Driver(DriverKind.MATRIX, made_by("Worse"), WorseOptions)
+WORSE = Driver(DriverKind.MATRIX, made_by("Worse"), WorseOptions, scheme=lambda options: scheme("707B"))
 LAX = Driver(DriverKind.SOURCE, made_by("Lax"), LaxOptions, capabilities=known)
 
 

@@ -67,7 +67,7 @@ class Clash(Model):
     resource: int = 1
 
 
-CLASH = Driver(DriverKind.MATRIX, Card, Clash)
+CLASH = Driver(DriverKind.MATRIX, Card, Clash, scheme=lambda options: lambda row, column: f"{row}{column}")
 
 
 @pytest.fixture(autouse=True)
@@ -99,7 +99,7 @@ def card(**keys):
         ("    slot: PXI1Slot5\n", "instruments.smu2: the key 'driver' is missing, expected one of .*keithley2600b"),
         (card(slot="PXI1Slot8"), "instruments.smu2: driver 'card' failed to tell its capabilities: KeyError"),
         (card(slot="PXI1Slot7"), "the capabilities of driver 'card' are None; expected SourceCapabilities"),
-        (card(channels="[smua]"), "smu2 is a card and has no channel 'smub'"),
+        (card(channels="[smua]"), "smu2 has no channel 'smub'; it has smua"),
         (card(patience="-1 s"), "instruments.smu2.patience: found '-1 s', expected at least 0 s"),
         ("    driver: clash\n    resource: x\n", "names its options resource, which are keys of every entry"),
         ("    driver: gone\n    resource: x\n", r"driver 'gone' of lab-things 1.0 .* cannot be loaded: AttributeError"),
