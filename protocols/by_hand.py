@@ -11,7 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from labctl.core.die import Die
-from labctl.core.operations import FlagArray, Pulse, Reading, Sense
+from labctl.core.operations import Flag, FlagArray, Pulse, Reading, Sense
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, Conductances, FloatArray, IntArray, Second, Siemens, Volt
@@ -32,7 +32,7 @@ class CellReading(Record):
     v_read: Volt
     conductance: Siemens
     """current / v_read; NaN if nothing is known"""
-    flag: int
+    flag: Annotated[int, Flag]
     """bits of `Flag`"""
     state: bool
     """conductance above the nominal cut of the kernel: P"""
@@ -53,9 +53,9 @@ class CellPulse(Record):
     width: Second
     v_read: Volt
     conductance: Siemens
-    flag: int
+    flag: Annotated[int, Flag]
     """of the read"""
-    pulse_flag: int
+    pulse_flag: Annotated[int, Flag]
     """of the force side during the pulse"""
     state: bool
     verified: bool

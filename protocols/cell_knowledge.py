@@ -6,11 +6,12 @@ a query for any set of cells is one indexing.
 
 import numpy as np
 
+from labctl.core.defects import Defect
 from labctl.core.die import Die
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
-from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey
+from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey
 from protocols.settings import ReadSettings
 
 _PAIR = (Defect.GOOD, Defect.LOW_TMR)

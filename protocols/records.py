@@ -7,12 +7,9 @@ other than the only axis of a columnar one. One module, because readers of a run
 """
 
 from dataclasses import dataclass
-from enum import IntEnum
 from typing import Annotated, ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
+from labctl.core.defects import DefectArray
 from labctl.core.operations import FlagArray
 from labctl.core.record import Record
 from labctl.core.units import (
@@ -32,30 +29,6 @@ from labctl.core.units import (
 Ratios = Annotated[FloatArray, Unit("")]
 SURVEY = -1
 """`solution` of attempts that belong to a survey."""
-
-
-class Defect(IntEnum):
-    """What a survey calls a cell.
-
-    Stuck means no more than: did not switch at any rung of the ladder up to the survey's `v_max` at its `width`.
-    """
-
-    GOOD = 0
-    """switches between two states"""
-    SHORT = 1
-    """conducts more than any junction of this die would"""
-    OPEN = 2
-    """conducts less than any junction of this die would"""
-    STUCK_P = 3
-    """did not switch at any rung, and reads nearer to P"""
-    STUCK_AP = 4
-    """did not switch at any rung, and reads nearer to AP"""
-    LOW_TMR = 5
-    """switches, with a TMR below the one wanted"""
-    UNREADABLE = 6
-    """a read after writing is flagged"""
-    NOT_REACHED = 7
-    """did not switch, and was not pulsed properly: its line in compliance, its budget used up, or a read flagged"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -139,7 +112,7 @@ class KernelSurvey(Record):
     """(n_rows, n_cols), after writing AP"""
     tmr: Ratios
     """(n_rows, n_cols), g_p / g_ap - 1"""
-    defect: npt.NDArray[np.uint8]
+    defect: DefectArray
     """(n_rows, n_cols), codes of `Defect`"""
     good: int
     """number of good cells"""

@@ -17,6 +17,7 @@ import numpy as np
 from pydantic import Field
 
 from labctl.core.bias import Nominal
+from labctl.core.defects import Defect
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, FlagArray
@@ -25,7 +26,7 @@ from labctl.core.record import History
 from labctl.core.units import BoolArray, FloatArray, Ratio
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
-from protocols.records import SURVEY, Attempt, Defect, InferenceMap, KernelSurvey, Line
+from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings, WriteSettings
 from protocols.write_verify import attempt_record
 

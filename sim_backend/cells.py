@@ -7,6 +7,7 @@ from enum import IntEnum
 import numpy as np
 import numpy.typing as npt
 
+from labctl.core.defects import Defect
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from sim_backend import mtj
 from sim_backend.description import Defects, DieDescription
@@ -17,14 +18,14 @@ NEVER = 1e6
 
 
 class FabricatedDefect(IntEnum):
-    """Defect of a cell; BROKEN cells broke down in use."""
+    """Defect of a cell, by the code that a survey would give it; BROKEN cells broke down in use."""
 
-    NONE = 0
-    SHORT = 1
-    OPEN = 2
-    STUCK_P = 3
-    STUCK_AP = 4
-    LOW_TMR = 5
+    NONE = Defect.GOOD
+    SHORT = Defect.SHORT
+    OPEN = Defect.OPEN
+    STUCK_P = Defect.STUCK_P
+    STUCK_AP = Defect.STUCK_AP
+    LOW_TMR = Defect.LOW_TMR
     BROKEN = 6
 
 

@@ -10,6 +10,7 @@ from annotated_types import Le
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from labctl.core.bias import Kind
+from labctl.core.defects import FABRICATED
 from labctl.core.die_file import DieFile, Fraction, NotNegative, Positive
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
@@ -87,6 +88,10 @@ class Breakdown(Model):
     shape: float = Field(1.5, gt=0, description="Weibull shape in accumulated stress." + _OURS)
 
 
+FRACTIONS = (*(kind.key for kind in FABRICATED), "broken_line")
+"""Fields of `Defects` that say how many cells are defective, which scale together."""
+
+
 class Defects(Model):
     """Fractions of cells fabricated defective, and the resistance of shorts."""
 
@@ -106,8 +111,8 @@ class Defects(Model):
 
     @property
     def fractions(self) -> FloatArray:
-        """Return the five fractions, in the order of the codes of `sim_backend.cells.FabricatedDefect`."""
-        return np.array([self.short, self.open, self.stuck_p, self.stuck_ap, self.low_tmr])
+        """Return the (5,) fractions of `FABRICATED`, in its order."""
+        return np.array([getattr(self, kind.key) for kind in FABRICATED])
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

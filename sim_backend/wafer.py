@@ -16,11 +16,10 @@ from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
 from labctl.core.units import Ratio
-from sim_backend.description import Defects, DieDescription, Medians
+from sim_backend.description import FRACTIONS, Defects, DieDescription, Medians
 from sim_backend.rng import Stream
 
 _OURS = " Project default, not a published value."
-_FRACTIONS = ("short", "open", "stuck_p", "stuck_ap", "low_tmr", "broken_line")
 
 
 class Variation(Model):
@@ -124,7 +123,7 @@ class Wafer(Model):
             v.factor(*at, float(z)) for v, z in zip((vary.ra, vary.tmr, vary.v_c0, vary.defects), normal, strict=True)
         )
         medians = Medians(ra=sim.medians.ra * ra, tmr=sim.medians.tmr * tmr, v_c0=sim.medians.v_c0 * v_c0)
-        scaled = {f: getattr(sim.defects, f) * defects for f in _FRACTIONS}
+        scaled = {f: getattr(sim.defects, f) * defects for f in FRACTIONS}
         if sum(scaled.values()) - scaled["broken_line"] > 1.0 or scaled["broken_line"] > 1.0:
             raise BenchError(f"die {name} would have {defects:.3g} times the defects of its kind, more than every cell")
         changed = {"medians": medians, "defects": Defects(**{**sim.defects.model_dump(), **scaled})}

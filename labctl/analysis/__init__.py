@@ -1,1 +1,1 @@
-"""Evaluation of measurements: figures of merit, defects, distributions."""
+"""Evaluation of measurements: figures of merit, distributions."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from labctl.analysis.defects import DEFECTS
+from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
@@ -194,12 +194,12 @@ def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
 
 def _survey(survey: Table, counts: Counts, spreads: dict[str, FigureSpread | None]) -> dict[str, int]:
     """Add the conductances of the good cells; return the defects by kind."""
-    good = survey["defect"] == 0
+    good = survey["defect"] == Defect.GOOD
     for name in ("g_p", "g_ap", "tmr"):
         spreads[name] = FigureSpread.of(survey[name][good])
     counts.g_p, counts.g_ap = fine_counts(survey["g_p"][good]), fine_counts(survey["g_ap"][good])
-    cells = np.bincount(survey["defect"].ravel(), minlength=len(DEFECTS) + 1)
-    return {name: int(cells[code]) for code, name in DEFECTS.items() if cells[code]}
+    cells = np.bincount(survey["defect"].ravel(), minlength=len(Defect))
+    return {kind.title: int(cells[kind]) for kind in DEFECTS if cells[kind]}
 
 
 def _attempts(

@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.defects import DEFECTS, Defect
 from labctl.core.record import History
 from labctl.core.units import FloatArray
 from protocols.by_hand import KernelMap
-from protocols.records import Attempt, Defect, Inference, KernelSurvey, Write
+from protocols.records import Attempt, Inference, KernelSurvey, Write
 
 
 def figures_of(history: History, approach: Mapping[str, Any]) -> dict[str, float]:
@@ -65,7 +66,7 @@ def _cells(history: History) -> dict[str, float]:
     )
     good = defect == Defect.GOOD
     figures = {"good": float(good.mean()), "defects": float((~good).sum())}
-    figures |= {kind.name.lower(): float((defect == kind).sum()) for kind in Defect if kind is not Defect.GOOD}
+    figures |= {kind.key: float((defect == kind).sum()) for kind in DEFECTS}
     if good.any():
         figures |= {"r_p": 1 / _middle(g_p[good]), "r_ap": 1 / _middle(g_ap[good]), "tmr": _middle(tmr[good])}
     return figures

@@ -6,7 +6,7 @@ All arrays are batches over n patterns.
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import IntFlag
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +25,8 @@ class Flag(IntFlag):
     UNKNOWN = 8
 
 
-FlagArray = npt.NDArray[np.uint8]
+FlagArray = Annotated[npt.NDArray[np.uint8], Flag]
+"""Bits of `Flag`."""
 
 
 @dataclass(frozen=True, eq=False)

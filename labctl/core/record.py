@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
 from labctl.core.units import Unit
@@ -12,7 +13,8 @@ class Record:
     """One fact a run learned. One subclass is one table; one instance is one row, its arrays have the same shape in
     every row. With `columnar`, an instance is many rows: every field is an (n,) array and tables grow along it.
 
-    Fields are numbers, bools, texts or numpy arrays; units stand in the annotations.
+    Fields are numbers, bools, texts or numpy arrays; units stand in the annotations, and the
+    enumeration of a field of codes: `Annotated[int, Flag]`.
     """
 
     table: ClassVar[str]
@@ -30,6 +32,17 @@ def units_of(record: type[Record]) -> dict[str, str]:
         metadata: Sequence[Any] = getattr(hints[f.name], "__metadata__", ())
         units[f.name] = next((m.symbol for m in metadata if isinstance(m, Unit)), "")
     return units
+
+
+def codes_of(record: type[Record]) -> dict[str, type[IntEnum | IntFlag]]:
+    """Return, by field, the enumeration whose codes or bits it holds, for the fields that hold any."""
+    hints = get_type_hints(record, include_extras=True)
+    codes: dict[str, type[IntEnum | IntFlag]] = {}
+    for f in fields(record):
+        for kind in getattr(hints[f.name], "__metadata__", ()):
+            if isinstance(kind, type) and issubclass(kind, IntEnum | IntFlag):
+                codes[f.name] = kind
+    return codes
 
 
 class History:

@@ -22,6 +22,7 @@ import numpy as np
 
 from labctl import files
 from labctl.config.campaign import Campaign
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.site import Site
 from labctl.experiments.steps import Steps
@@ -32,14 +33,12 @@ from labctl.networks.training.engine import libraries
 from labctl.networks.training.maps import defect_rates
 from labctl.station import composition, registry
 from labctl.storage.results import open_run
-from protocols.records import Defect
-from sim_backend.description import DieDescription
+from sim_backend.description import FRACTIONS, DieDescription
 
 METHODS = tuple(m.value for m in Method)
 STATISTICS_AWARE = Method.STATISTICS_AWARE.value
 BASELINE = Method.BASELINE.value
 DATA = ("digits", "mnist")
-_FRACTIONS = ("short", "open", "stuck_p", "stuck_ap", "low_tmr", "broken_line")
 
 
 @dataclass(frozen=True)
@@ -307,6 +306,6 @@ def _defects(loaded: files.Loaded[Campaign], density: float) -> dict[str, str]:
     rates = files.read(wafer.die, DieDescription, change=loaded.part("wafer", "change")).value.simulation.defects
     return {
         f"wafer.change.simulation.defects.{name}": f"{100 * density * getattr(rates, name):.12g} %"
-        for name in _FRACTIONS
+        for name in FRACTIONS
         if getattr(rates, name) > 0
     }

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from labctl.analysis.defects import DEFECTS
+from labctl.core.defects import DEFECTS, Defect
 from labctl.core.units import FloatArray
 from labctl.report.die_figures import DieFigures, good_range
 from labctl.storage.results import DieData
@@ -25,15 +25,6 @@ from labctl.storage.tables import Table
 from labctl.terminal.progress import counted
 
 _P, _AP, _INK, _PALE = "#c8553d", "#2a6f97", "#333333", "#9aa5ad"
-_MARKS = {
-    "short": "X",
-    "open": "o",
-    "stuck P": "^",
-    "stuck AP": "v",
-    "low TMR": "d",
-    "unreadable": "s",
-    "not reached": "P",
-}
 
 
 def caption(die: DieData) -> str:
@@ -100,21 +91,21 @@ def _outside(values: FloatArray, low: float, high: float) -> Any:
 
 def _map(figure: Figure, ax: Axes, survey: Table, k: int) -> None:
     g, defect = survey["g_p"][k] * 1e6, survey["defect"][k]
-    low, high = good_range(g, defect == 0)
+    low, high = good_range(g, defect == Defect.GOOD)
     image = ax.imshow(g, cmap="viridis", origin="upper", aspect="equal", vmin=low, vmax=high)
-    present = [(code, name, int((defect == code).sum())) for code, name in DEFECTS.items() if (defect == code).any()]
-    for code, name, n in present:
-        row, col = np.nonzero(defect == code)
+    present = [(kind, int((defect == kind).sum())) for kind in DEFECTS if (defect == kind).any()]
+    for kind, n in present:
+        row, col = np.nonzero(defect == kind)
         ax.plot(
             col,
             row,
-            _MARKS[name],
+            kind.marker,
             color=_P,
             markeredgecolor="white",
             markeredgewidth=0.9,
             markersize=9,
             linestyle="none",
-            label=f"{name} ({n})",
+            label=f"{kind.title} ({n})",
         )
     if present:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
@@ -127,7 +118,7 @@ def _map(figure: Figure, ax: Axes, survey: Table, k: int) -> None:
 
 def _distribution(ax: Axes, survey: Table, readback: Table | None) -> None:
     """Draw P and AP on one axis with one bin width; read-backs as steps, scaled to as many cells as were surveyed."""
-    good = survey["defect"] == 0
+    good = survey["defect"] == Defect.GOOD
     low, _ = good_range(survey["g_ap"] * 1e6, good)
     _, high = good_range(survey["g_p"] * 1e6, good)
     bins = np.linspace(low - 0.08 * (high - low), high + 0.08 * (high - low), 81)

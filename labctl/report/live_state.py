@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.defects import Defect
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
 from labctl.report import event_text
@@ -228,7 +229,7 @@ class _Figures:
         last, tables = journal.last.seq, journal.tables
         if "survey" in tables and "defect" in tables["survey"].kinds:
             for entry in journal.records("survey", after=self._after):
-                self._good += int(np.count_nonzero(entry.body["defect"] == 0))
+                self._good += int(np.count_nonzero(entry.body["defect"] == Defect.GOOD))
                 self._cells += int(entry.body["defect"].size)
         if "write" in tables and "fidelity" in tables["write"].kinds:
             for entry in journal.records("write", after=self._after):

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
-from labctl.analysis.defects import DEFECTS
+from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.units import FloatArray
 from labctl.report.die_figures import (
@@ -31,15 +31,6 @@ from labctl.storage.tables import Table
 from labctl.terminal.progress import Column, counted, print_table
 
 _SHADES = " .:-=+*#%@"
-_LETTERS = {
-    "short": "S",
-    "open": "O",
-    "stuck P": "P",
-    "stuck AP": "A",
-    "low TMR": "L",
-    "unreadable": "U",
-    "not reached": "N",
-}
 COLUMNS = (
     Column("die", right=False),
     Column("bin", right=False),
@@ -153,7 +144,7 @@ def _print_die(run: Run, path: Path, wanted: str | None, console: Console) -> No
 def _survey_cells(survey: Table | None) -> tuple[str, str, str]:
     if survey is None:
         return "-", "-", "-"
-    good = survey["defect"] == 0
+    good = survey["defect"] == Defect.GOOD
     if not good.any():
         return "-", "-", f"0/{good.size}"
     return (
@@ -187,14 +178,14 @@ def _print_map(die: DieData, console: Console) -> None:
         return
     for k in range(survey.rows):
         g, defect = survey["g_p"][k] * 1e6, survey["defect"][k]
-        low, high = good_range(g, defect == 0)
+        low, high = good_range(g, defect == Defect.GOOD)
         level = np.clip((np.nan_to_num(g) - low) / (high - low), 0, 1)
         shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
-        seen = [name for code, name in DEFECTS.items() if (defect == code).any()]
-        for code, name in DEFECTS.items():
-            shade[defect == code] = _LETTERS[name]
+        present = [kind for kind in DEFECTS if (defect == kind).any()]
+        for kind in present:
+            shade[defect == kind] = kind.letter
         scale = f"{low:.0f} ({_SHADES[1]}) to {high:.0f} uS ({_SHADES[-1]})"
-        letters = "".join(f", {_LETTERS[name]} {name}" for name in seen)
+        letters = "".join(f", {kind.letter} {kind.title}" for kind in present)
         console.print(
             f"\n{die.name} kernel {int(survey['kernel'][k])}: surveyed G_P from {scale}{letters}", markup=False
         )

@@ -1,9 +1,7 @@
 """Records as tables: the kinds of fields, and the columns that many records make."""
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from enum import IntEnum, IntFlag
 from functools import cache
 from typing import Any, get_type_hints
 
@@ -91,14 +89,13 @@ class Columns:
 def columns_of(record: Any) -> Columns:
     """Return the columns of the table of a record type.
 
-    Axes are those that the type declares (`axes`, by field). A field called like an enumeration of the module of the
-    type (`defect`, `Defect`) holds its codes; `flag` and `pulse_flag` hold bits of `labctl.core.operations.Flag`.
+    Axes are those that the type declares (`axes`, by field); units and codes stand in the annotations of its fields.
 
     Raises:
         TypeError: a field has a name that every table has, or axes are declared of no field.
     """
     # imported here: a process that seals never needs it, and would wait for the import
-    from labctl.core.record import units_of
+    from labctl.core.record import codes_of, units_of
 
     hints = get_type_hints(record)
     kinds = {f.name: getattr(hints[f.name], "__name__", "array") for f in fields(record)}
@@ -108,18 +105,10 @@ def columns_of(record: Any) -> Columns:
     axes = {name: list(names) for name, names in getattr(record, "axes", {}).items()}
     if unknown := sorted(set(axes) - set(kinds)):
         raise TypeError(f"{record.__name__} declares axes of '{unknown[0]}', which is no field of it")
-    enumerations = {name: _enumeration(record, name) for name, kind in kinds.items() if kind == "array"}
-    codes = {name: {str(m.name).lower(): int(m) for m in members} for name, members in enumerations.items() if members}
+    codes = {
+        name: {str(member.name).lower(): int(member) for member in kind} for name, kind in codes_of(record).items()
+    }
     return Columns(record.columnar, units_of(record), kinds, axes, codes)
-
-
-def _enumeration(record: Any, name: str) -> type[IntEnum | IntFlag] | None:
-    from labctl.core.operations import Flag
-
-    if name in ("flag", "pulse_flag"):
-        return Flag
-    enumeration = getattr(sys.modules.get(record.__module__), name.title().replace("_", ""), None)
-    return enumeration if isinstance(enumeration, type) and issubclass(enumeration, IntEnum | IntFlag) else None
 
 
 def field_of(name: str, value: object, kind: str) -> Any:

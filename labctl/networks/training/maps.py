@@ -16,9 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, FloatArray
-from protocols.records import Defect
 from protocols.tiling import Tiling
 
 CellArray = FloatArray
@@ -32,7 +32,7 @@ class DieSurvey:
     Args:
         g_p: S, after writing P and read as inference reads; NaN or infinite where nothing could be read.
         g_ap: S, after writing AP.
-        defect: codes of `protocols.records.Defect`.
+        defect: codes of `labctl.core.defects.Defect`.
 
     Raises:
         BenchError: shapes that do not belong together, or no good cell, so that there is nothing to compare with.
@@ -104,4 +104,4 @@ def population(surveys: Sequence[DieSurvey], at_most: int = 1 << 20) -> CellArra
 def defect_rates(surveys: Sequence[DieSurvey]) -> dict[str, float]:
     """Return the share of the cells of all surveys that has each defect, by its name."""
     codes = np.concatenate([s.defect.ravel() for s in surveys])
-    return {d.name.lower(): float((codes == d).mean()) for d in Defect}
+    return {d.key: float((codes == d).mean()) for d in Defect}

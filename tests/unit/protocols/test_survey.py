@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from labctl.core.bias import Geometry, Nominal
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Reading, Sense
 from labctl.core.record import History
@@ -14,7 +15,7 @@ from labctl.execution.nominal_die import NominalDie
 from protocols.bias import Scheme
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import Cells
-from protocols.records import Attempt, Defect, InferenceMap, KernelSurvey, Line
+from protocols.records import Attempt, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings
 from protocols.survey import Survey
 from sim_backend.cells import FabricatedDefect as Made

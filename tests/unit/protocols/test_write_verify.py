@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag
 from labctl.core.record import History
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
-from protocols.records import Attempt, Defect, KernelSurvey, Write
+from protocols.records import Attempt, KernelSurvey, Write
 from protocols.survey import Survey
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
 

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from labctl.core.bias import Bias
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.record import History
 from protocols.bias import read_bias, row_bias, vector_bias, write_bias
-from protocols.records import Defect, KernelSurvey
+from protocols.records import KernelSurvey
 from protocols.survey import Survey
 from sim_backend import mtj
 from sim_backend.cells import FabricatedDefect, fabricate

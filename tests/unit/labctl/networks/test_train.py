@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.outcome import Stopped
 from labctl.files import load
@@ -16,7 +17,7 @@ from labctl.networks.train import Method, Progress, Training, train
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.storage.journal import Journal
 from protocols.chip_readout import Activation
-from protocols.records import Defect, KernelSurvey
+from protocols.records import KernelSurvey
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 QUICK = "data: wine\nsizes: [13, 6, 3]\nscale: 1.0\nepochs: 4\nbatch: 74\nnetworks: 3\nseed: 5\n"

@@ -11,14 +11,13 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from labctl.analysis import defects
+from labctl.core.defects import Defect
 from labctl.core.errors import StorageError
 from labctl.core.record import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
 from labctl.report import die_figures, pictures, summary
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
-from protocols.records import Defect
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -217,16 +216,6 @@ def test_a_short_does_not_take_the_scale_of_the_others() -> None:
     assert 3.7e-4 < low < high < 4.3e-4
     assert die_figures.good_range(np.array([np.nan, 2.0, 4.0]), np.zeros(3, np.bool_))[0] == pytest.approx(2.02)
     assert die_figures.good_range(np.array([np.nan]), np.ones(1, np.bool_)) == (0.0, 1.0)
-
-
-def test_every_defect_has_a_word_a_letter_and_a_mark() -> None:
-    from labctl.report import die_plots
-
-    assert set(defects.DEFECTS) == {int(d) for d in Defect} - {0}
-    for code, word in defects.DEFECTS.items():
-        assert word.replace(" ", "_").upper() == Defect(code).name
-    assert set(summary._LETTERS) == set(die_plots._MARKS) == set(defects.DEFECTS.values())
-    assert len(set(summary._LETTERS.values())) == len(set(die_plots._MARKS.values())) == len(defects.DEFECTS)
 
 
 def test_pictures_are_drawn_into_the_run_from_wherever_it_was_opened(killed: Path) -> None:

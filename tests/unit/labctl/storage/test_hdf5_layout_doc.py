@@ -18,11 +18,12 @@ from typing import get_type_hints
 import pytest
 
 import protocols
+from labctl.core.defects import Defect
 from labctl.core.operations import Flag
 from labctl.core.record import Record, units_of
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from labctl.storage.tables import columns_of
-from protocols.records import TABLES, Defect
+from protocols.records import TABLES
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
 BEGIN, END = "<!-- tables:", "<!-- end of tables -->"

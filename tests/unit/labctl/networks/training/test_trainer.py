@@ -7,6 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from labctl.core.bias import Geometry
+from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.units import FloatArray
 from labctl.networks import datasets
@@ -15,7 +16,6 @@ from labctl.networks.training.maps import DieSurvey, defect_rates, layer_cells, 
 from labctl.networks.training.recipe import Levels, Recipe
 from labctl.networks.training.trainer import Trained, Trainer
 from protocols.chip_readout import Activation
-from protocols.records import Defect
 from protocols.tiling import Tiling
 
 SMALL = Recipe(sizes=(13, 6, 3), scale=1.0, epochs=120, batch=148, rate=0.03)
