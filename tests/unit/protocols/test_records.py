@@ -43,11 +43,6 @@ def test_every_field_has_one_line(table: type[Record]) -> None:
         assert "\n" not in lines[field.name]
 
 
-def test_every_defect_has_one_line() -> None:
-    assert all(fields_and_lines()["Defect"].values())
-    assert [d.value for d in records.Defect] == list(range(8))
-
-
 def test_axes_are_those_of_the_arrays() -> None:
     devices = np.random.default_rng(3).random((4, 6)) < 0.5
     network = Network(

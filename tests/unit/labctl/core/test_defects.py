@@ -1,5 +1,8 @@
 """A defect is declared once: every reader takes its name and its marks from there."""
 
+import inspect
+import re
+
 from labctl.core.defects import DEFECTS, FABRICATED, Defect
 from labctl.export.stdf import NUMBERS
 from sim_backend.cells import FabricatedDefect
@@ -34,3 +37,8 @@ def test_the_fractions_of_a_die_file_are_those_of_the_fabricated_defects() -> No
 
 def test_every_defect_has_a_test_number() -> None:
     assert {kind.key for kind in DEFECTS} <= set(NUMBERS)
+
+
+def test_every_defect_has_a_line_of_text() -> None:
+    lines = dict(re.findall(r'^    (\w+) = [^\n]+\n    """([^"\n]+)"""$', inspect.getsource(Defect), re.MULTILINE))
+    assert list(lines) == [kind.name for kind in Defect]
