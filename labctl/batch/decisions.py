@@ -11,7 +11,7 @@ from itertools import takewhile
 from random import Random
 from typing import Any
 
-from labctl.config.bins import HARD, BinRule, bin_of
+from labctl.config.bins import HARD, BinRule, bin_of, is_good, is_measured, passes, tally
 from labctl.config.rules import Batch, DieOrder
 from labctl.core.die_state import FINAL, State
 from labctl.storage.run_log import DieState, RunState
@@ -130,20 +130,23 @@ class Rules:
         if rules.same_exception is not None and len(same) >= rules.same_exception:
             return "same_exception", f"{len(same)} dies in a row ended with the same error: {cause(die.reason)}"
         first = [state.dies[n] for n in spread(state.subjects, self.batch.pretest or 0)]
-        if die in first and all(d.state in FINAL for d in first):
-            good = sum(_good(d) for d in first)
-            if good < rules.pretest * len(first):
-                return "pretest", f"{good} of the {len(first)} pre-tested dies are good, less than {rules.pretest:.0%}"
+        tested = die in first and all(d.state in FINAL for d in first)
+        if tested and sum(map(_passes, first)) < rules.pretest * len(first):
+            return "pretest", f"of the pre-test less than {rules.pretest:.0%}: {_tally(first)}"
         if rules.low_yield is not None:
             ended = [d for d in state.subjects if d.state in FINAL and d.state is not State.SKIPPED]
-            good = sum(_good(d) for d in ended)
-            if len(ended) >= rules.low_yield.after and good < rules.low_yield.below * len(ended):
-                return "low_yield", f"{good} of {len(ended)} dies are good, less than {rules.low_yield.below:.0%}"
+            if len(ended) >= rules.low_yield.after and sum(map(_passes, ended)) < rules.low_yield.below * len(ended):
+                return "low_yield", f"less than {rules.low_yield.below:.0%}: {_tally(ended)}"
         return None
 
 
-def _good(die: DieState) -> bool:
-    return die.last is not None and die.last.hard == 1
+def _passes(die: DieState) -> bool:
+    return die.last is not None and passes(die.last.hard)
+
+
+def _tally(dies: Sequence[DieState]) -> str:
+    hard = [die.last.hard for die in dies if die.last is not None]
+    return tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(dies))
 
 
 def cause(reason: str) -> str:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from labctl.config.bins import passes
 from labctl.core.die_state import FINAL, State
 from labctl.core.exit_codes import GRAVITY, ExitCode, Status, gravest
 from labctl.storage.run_log import RunState
@@ -39,7 +40,7 @@ class Ending:
                 continue
             if last is not None:
                 codes.add(last.exit_code)
-                if die.state in FINAL and last.hard != 1:
+                if die.state in FINAL and not passes(last.hard):
                     codes.add(ExitCode.OTHER_BIN)
             if die.state not in FINAL and die.state is not State.ERROR and cause is None:
                 codes.add(ExitCode.OPERATOR)

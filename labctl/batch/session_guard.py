@@ -13,6 +13,7 @@ from labctl.batch.keep_awake import Clocks, awake
 from labctl.batch.notifications import Notifier
 from labctl.batch.preflight import Ballast, enough, keeps, preflight
 from labctl.batch.receivers import receivers
+from labctl.config.bins import is_good, is_measured, tally
 from labctl.config.notify import Notify
 from labctl.core.die_state import FINAL, State
 from labctl.core.errors import LabError, StorageError
@@ -154,8 +155,9 @@ class Guard:
                 text = f"{result}{body['reason'] and ': '}{body['reason'].partition(chr(10))[0]}"
                 send("die", text, die=body["die"], figures=dict(body.get("figures", {})))
             case "ended":
-                good = sum(d.last is not None and d.last.hard == 1 for d in state.subjects)
+                hard = [d.last.hard for d in state.subjects if d.last is not None]
+                dies = tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(state.subjects))
                 reason = f": {body['reason']}" if body.get("reason") else ""
                 left = "" if not state.unfinished else f", {len(state.unfinished)} not finished"
-                text = f"{good} of {len(state.subjects)} dies are good{left}; exit code {body['exit']}{reason}"
+                text = f"{dies}{left}; exit code {body['exit']}{reason}"
                 send("stop" if state.unfinished else "end", text, exit_code=body["exit"])

@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from labctl.cli.options import RunFolder
+from labctl.config.bins import tally
 from labctl.terminal.progress import console
 
 
@@ -44,10 +45,10 @@ def report(
     page = write_report(run)
     facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     console(stderr=as_json).print(
-        f"{page}: {facts['good']} of {facts['meant']} dies good; {facts['text']}", markup=False
+        f"{page}: {tally(facts['good'], facts['measured'], facts['meant'])}; {facts['text']}", markup=False
     )
     if as_json:
-        summary = {k: facts[k] for k in ("good", "bins", "outcome", "exit_code", "text")}
+        summary = {k: facts[k] for k in ("good", "measured", "bins", "outcome", "exit_code", "text")}
         print(json.dumps({"page": str(page), "data": str(page.with_suffix(".json")), **summary}))
     if open_:
         import webbrowser

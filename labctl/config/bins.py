@@ -3,18 +3,22 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Self
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from labctl.core.model import Model
 from labctl.core.units import parse_quantity
 
 FIGURES = {"r_p": "ohm", "r_ap": "ohm", "v_switch": "V", "v_switch_p": "V", "v_switch_ap": "V", "contact": "ohm"}
 """Units of the figures of a die (`labctl.analysis.record_figures`); all others are plain numbers."""
-GOOD = "good"
-HARD = {GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "contact": 5, "limit": 6, "error": 7, "stopped": 8}
-"""Hard bins of the soft bins that no rule of a campaign file gives."""
+GOOD, MEASURED = "good", "measured"
+HARD = {
+    GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "contact": 5, "limit": 6, "error": 7, "stopped": 8, MEASURED: 99
+}  # fmt: skip
+"""Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
+NO_LIMITS = "no acceptance limits were set"
+NOT_JUDGED = "no figure of an acceptance limit was measured"
 _BOUND = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(<=|>=|<|>)\s*(\S.*?)\s*")
 
 
@@ -86,19 +90,63 @@ class BinRule(Model):
     """One rule: a die for which it is true goes to its bin. The first rule that is true counts."""
 
     bin: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="soft bin: a short word")
-    hard: int = Field(ge=1, le=32767, description="hard bin; 1 is good")
+    hard: int = Field(ge=1, le=32767, description="hard bin; 1 is good, 99 is of dies that nothing judges")
     when: Condition = Field(description="comparisons of figures joined by 'and': fidelity < 98 % and good > 90 %")
+
+    @model_validator(mode="after")
+    def _is_a_judgement(self) -> Self:
+        if self.bin == MEASURED or self.hard == HARD[MEASURED]:
+            raise ValueError(
+                f"bin '{self.bin}', hard {self.hard}: '{MEASURED}' and hard bin {HARD[MEASURED]} are of dies that no "
+                "rule judges; expected another"
+            )
+        return self
+
+
+def is_good(hard: int) -> bool:
+    """Return whether a hard bin is the good one."""
+    return hard == HARD[GOOD]
+
+
+def is_measured(hard: int) -> bool:
+    """Return whether a hard bin is that of dies that were measured and that nothing judges."""
+    return hard == HARD[MEASURED]
+
+
+def passes(hard: int) -> bool:
+    """Return whether nothing is wrong with a die of a hard bin: it is good, or measured and judged by nothing."""
+    return is_good(hard) or is_measured(hard)
+
+
+def tally(good: int, measured: int, number: int) -> str:
+    """Return in words how many of `number` dies are good, or measured where nothing judges them.
+
+    >>> tally(3, 0, 4), tally(0, 4, 4)
+    ('3 of 4 dies are good', '4 of 4 dies are measured; no acceptance limits were set')
+    >>> tally(2, 1, 4)
+    '2 of 4 dies are good, 1 is measured and judged by nothing'
+    """
+    if measured and not good:
+        return f"{measured} of {number} dies are measured; {NO_LIMITS}"
+    rest = f", {measured} {'is' if measured == 1 else 'are'} measured and judged by nothing" if measured else ""
+    return f"{good} of {number} dies are good{rest}"
 
 
 def bin_of(rules: Sequence[BinRule], figures: Mapping[str, float]) -> Assigned:
     """Return the bin of a finished die with the given figures.
 
+    Without rules, or if none of the figures that they compare was measured, a die is "measured": nothing judges it.
+
     >>> bin_of([BinRule(bin="low-fidelity", hard=2, when="fidelity < 98 %")], {"fidelity": 0.97})
     Assigned(name='low-fidelity', hard=2, rule='fidelity < 98 %: it is 0.97')
+    >>> bin_of([], {"fidelity": 0.97})
+    Assigned(name='measured', hard=99, rule='no acceptance limits were set')
     """
     for rule in rules:
         if holds(rule.when, figures):
             names = dict.fromkeys(Bound.parse(part).figure for part in rule.when.split(" and "))
             values = ", ".join(f"{figures[name]:.4g}" for name in names)
             return Assigned(rule.bin, rule.hard, f"{rule.when}: it is {values}")
-    return Assigned(GOOD, HARD[GOOD], "no rule of another bin is true")
+    if any(Bound.parse(part).figure in figures for rule in rules for part in rule.when.split(" and ")):
+        return Assigned(GOOD, HARD[GOOD], "no rule of another bin is true")
+    return Assigned(MEASURED, HARD[MEASURED], NOT_JUDGED if rules else NO_LIMITS)

@@ -39,12 +39,18 @@ class ExitCode(IntEnum):
         code._value_, code.status, code.headline, code.meaning, code.advice = value, status, headline, meaning, advice
         return code
 
-    GOOD = 0, Status.SUCCESS, "finished, every die good", "all good", ""
+    GOOD = (
+        0,
+        Status.SUCCESS,
+        "finished; no die is bad",
+        "all good, or `measured` where no acceptance limits were set",
+        "",
+    )
     OTHER_BIN = (
         1,
         Status.SUCCESS,
         "finished; not every die is good",
-        "finished, but at least one die is in a bin other than `good`",
+        "finished, but at least one die is in a bin other than `good` or `measured`",
         "look at the bins in `labctl show RUN`",
     )
     REFUSED = (

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.config.bins import FIGURES, Bound
+from labctl.config.bins import FIGURES, Bound, is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, State
 from labctl.export.stdf_records import MISSING_I2, record
 from labctl.storage.run_log import DieState, RunState, Try
@@ -63,7 +63,7 @@ def limits_of(rules: Sequence[Mapping[str, Any]]) -> dict[str, PassRange]:
     """
     limits: dict[str, PassRange] = {}
     for rule in rules:
-        if rule["hard"] == 1 or " and " in rule["when"]:
+        if is_good(rule["hard"]) or " and " in rule["when"]:
             continue
         bound = Bound.parse(rule["when"])
         now = limits.get(bound.figure, PassRange())
@@ -117,8 +117,9 @@ def stdf(state: RunState) -> Iterator[bytes]:
         "PART_CNT": len(newest),
         "RTST_CNT": len(parts) - len(newest),
         "ABRT_CNT": sum(one.state in _ABNORMAL for _, one in parts),
-        "GOOD_CNT": sum(one.hard == 1 for one in newest.values()),
     }
+    if not any(is_measured(one.hard) for one in newest.values()):
+        counts["GOOD_CNT"] = sum(is_good(one.hard) for one in newest.values())
     yield record("WRR", FINISH_T=_time(ended), WAFER_ID=wafer, **counts)
     hard = Counter(one.hard for one in newest.values())
     for number, count in sorted(hard.items()):
@@ -154,7 +155,12 @@ def _time(utc: float) -> int:
 
 
 def _letter(hard: int) -> str:
-    return " " if hard == 0 else "P" if hard == 1 else "F"
+    """Return pass, fail, or a blank: nothing judges a die that was measured only, or that has no bin yet."""
+    return " " if _unjudged(hard) else "P" if is_good(hard) else "F"
+
+
+def _unjudged(hard: int) -> bool:
+    return hard == 0 or is_measured(hard)
 
 
 def _bin(one: Try) -> str:
@@ -231,8 +237,8 @@ def _prr(die: DieState, one: Try, tests: int, soft: Mapping[str, int]) -> bytes:
         "PRR",
         PART_FLG=(1 if one.number > 1 else 0)
         | (4 if one.state in _ABNORMAL else 0)
-        | (8 if one.hard != 1 else 0)
-        | (16 if one.hard == 0 else 0),
+        | (8 if not passes(one.hard) else 0)
+        | (16 if _unjudged(one.hard) else 0),
         NUM_TEST=tests,
         HARD_BIN=one.hard,
         SOFT_BIN=soft[_bin(one)],

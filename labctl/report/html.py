@@ -15,6 +15,7 @@ from markupsafe import Markup
 from rich.filesize import decimal
 
 from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES
+from labctl.config.bins import NO_LIMITS
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.exit_codes import ExitCode
@@ -112,10 +113,13 @@ def headline(facts: Facts) -> str:
         return "Go to the bench: outputs may be live."
     done = sum(d.state in FINAL for d in facts.dies)
     if facts.exit_code is None and done < n:
-        return f"{done} of {counted(n, 'die')} done, {facts.good} good."
-    if facts.good == n:
-        return f"All {counted(n, 'die')} are good." if n != 1 else "The die is good."
-    return f"{facts.good} of {counted(n, 'die')} are good."
+        unjudged = facts.without_verdict and not facts.good
+        verdict = f"{facts.without_verdict} measured" if unjudged else f"{facts.good} good"
+        return f"{done} of {counted(n, 'die')} done, {verdict}."
+    for number, kind in ((facts.good, "good"), (facts.without_verdict, f"measured; {NO_LIMITS}")):
+        if number == n:
+            return f"All {counted(n, 'die')} are {kind}." if n != 1 else f"The die is {kind}."
+    return f"{facts.tally}."
 
 
 def clock(utc: float, seconds: bool = False) -> str:
@@ -149,7 +153,10 @@ def _gravest(events: Sequence[ReportEvent]) -> list[ReportEvent]:
 def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     """Return what stands in large type: (name, value, note)."""
     rest = len(facts.dies) - facts.meant
-    rows = [("good dies", f"{facts.good} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
+    title, number = "good dies", facts.good
+    if facts.without_verdict and not facts.good:
+        title, number = f"measured dies; {NO_LIMITS}", facts.without_verdict
+    rows = [(title, f"{number} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
     for key in ("fidelity", "accuracy_test", "r_p", "tmr"):
         values = [d.figures[key] for d in facts.dies if key in d.figures]
         q = BY_KEY[key]
@@ -197,7 +204,7 @@ def _columns(facts: Facts) -> list[tuple[str, str, bool]]:
 def _why(die: DieFacts) -> str:
     """Return what the table says of a die that is not good, or in doubt."""
     reasons = ["in doubt"] if die.suspect else []
-    if not die.good:
+    if not (die.good or die.is_measured):
         reasons += [die.reason.splitlines()[0] if die.reason else die.rule]
     return "; ".join(filter(None, reasons))
 

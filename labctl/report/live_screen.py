@@ -11,6 +11,7 @@ from rich.filesize import decimal
 from rich.table import Table as Grid
 from rich.text import Text
 
+from labctl.config.bins import MEASURED
 from labctl.core.exit_codes import ExitCode
 from labctl.report import palette
 from labctl.report.live_state import Now
@@ -76,7 +77,9 @@ def screen(now: Now, width: int, height: int) -> RenderableType:
 
 
 def _rows(now: Now) -> list[tuple[str, RenderableType]]:
-    done = Text(f"{now.done} of {now.total} dies, {now.good} good")
+    judged = [f"{now.good} good"] if now.good or not now.measured else []
+    measured = [f"{now.measured} measured"] if now.measured else []
+    done = Text(", ".join([f"{now.done} of {now.total} dies", *judged, *measured]))
     rows: list[tuple[str, RenderableType]] = [("done", done), ("elapsed", Text(duration(now.elapsed)))]
     if now.alive:
         unknown = "soon" if now.done == now.total else "not known before the first die is done"
@@ -138,10 +141,8 @@ def _look(now: Now) -> Mapping[str, tuple[str, str]]:
         elif kind in _BUSY:
             look[kind] = ("!", "bold yellow")
         else:
-            look[kind] = (
-                letters[kind][1],
-                "green" if kind == good else "dim" if kind in ("skipped", "left out") else next(colours),
-            )
+            own = {good: "green", MEASURED: "blue", "skipped": "dim", "left out": "dim"}.get(kind)
+            look[kind] = (letters[kind][1], own or next(colours))
     return look
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.config.bins import is_good, is_measured, passes
 from labctl.core.defects import Defect
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
@@ -58,6 +59,7 @@ class Mark:
     at: tuple[int, int]
     kind: str
     good: bool
+    measured: bool
     suspect: bool
 
 
@@ -90,6 +92,7 @@ class Now:
     left: tuple[float, float, float] | None
     done: int
     good: int
+    measured: int
     total: int
     kinds: Mapping[str, int]
     marks: tuple[Mark, ...]
@@ -159,6 +162,7 @@ class Watcher:
             left=_left(state, self._entries, under_way) if alive else None,
             done=len(finished),
             good=sum(m.good for m in marks),
+            measured=sum(m.measured for m in marks),
             total=len(state.subjects) - len(excluded),
             kinds={k: kinds.count(k) for k in sorted(set(kinds), key=lambda k: (-kinds.count(k), k))},
             marks=marks,
@@ -254,8 +258,8 @@ def _mark(die: DieState, alive: bool, excluded: bool) -> Mark:
         kind = "left out"
     if die.state in ACTIVE:
         kind = "now" if alive else "broken off"
-    good = die.last is not None and die.last.hard == 1 and die.state is State.DONE
-    return Mark(die.name, die.at, kind, good, bool(die.suspect))
+    hard = die.last.hard if die.last is not None and die.state is State.DONE else 0
+    return Mark(die.name, die.at, kind, is_good(hard), is_measured(hard), bool(die.suspect))
 
 
 def _last(state: RunState) -> str:
@@ -267,7 +271,7 @@ def _last(state: RunState) -> str:
     assert die.last is not None
     names = {"fidelity": "fidelity", "accuracy": "accuracy"}
     figures = [f"{title} {die.last.figures[k]:.1%}" for k, title in names.items() if k in die.last.figures]
-    why = "" if die.last.hard == 1 else die.reason.splitlines()[0] if die.reason else die.last.rule
+    why = "" if passes(die.last.hard) else die.reason.splitlines()[0] if die.reason else die.last.rule
     return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))
 
 

@@ -12,7 +12,7 @@ COOL = ("#eef0dc", "#b5d8c3", "#68b3b8", "#30799f", "#20457c", "#15214d")
 WARM = ("#f6eedd", "#f0cd9b", "#dd9860", "#b75f40", "#7e302f", "#431722")
 BAD_IF_MANY = frozenset({"defects", "contact", "seconds", "touches"})
 """Figures whose low values are good."""
-GOOD, NEUTRAL, BUSY = "#2f8f6b", "#c9c9c4", "#8f7fc0"
+GOOD, MEASURED, NEUTRAL, BUSY = "#2f8f6b", "#6f93b8", "#c9c9c4", "#8f7fc0"
 _BINS = ("#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2", "#f0e442", "#7f7f7f", "#8c510a")
 
 
@@ -70,8 +70,13 @@ def of_bins(bins: Iterable[str], good: str, busy: Iterable[str] = ()) -> dict[st
         words = "".join(reversed(name.upper().split("-")))
         letter = next((c for c in words if c.isalnum() and c not in taken), "?")
         taken.add(letter)
-        assigned[name] = (GOOD if name == good else NEUTRAL if name == "skipped" else next(colours)), letter
+        assigned[name] = _colour(name, good) or next(colours), letter
     return assigned
+
+
+def _colour(name: str, good: str) -> str:
+    """Return the colour of a bin that has one of its own, "" for any other."""
+    return {good: GOOD, "measured": MEASURED, "skipped": NEUTRAL}.get(name, "")
 
 
 def limits(values: Sequence[float]) -> tuple[float, float]:

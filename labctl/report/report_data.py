@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from labctl.analysis.distributions import Distribution, distributions
 from labctl.analysis.measured_figures import Counts, Measured, measure
 from labctl.analysis.quantities import BY_KEY
+from labctl.config.bins import is_good, is_measured, tally
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
 from labctl.report import event_text
@@ -60,7 +61,12 @@ class DieFacts:
     @property
     def good(self) -> bool:
         """Whether it is in a hard bin 1."""
-        return self.state == State.DONE and self.hard == 1
+        return self.state == State.DONE and is_good(self.hard)
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether it was measured and nothing judges it."""
+        return self.state == State.DONE and is_measured(self.hard)
 
 
 class TrendPoint(NamedTuple):
@@ -133,6 +139,16 @@ class Facts:
     def good(self) -> int:
         """Number of good dies."""
         return sum(d.good for d in self.dies)
+
+    @property
+    def without_verdict(self) -> int:
+        """Number of dies that were measured and that nothing judges."""
+        return sum(d.is_measured for d in self.dies)
+
+    @property
+    def tally(self) -> str:
+        """How many dies are good, or measured and not judged, in words."""
+        return tally(self.good, self.without_verdict, self.meant)
 
     @property
     def meant(self) -> int:
@@ -265,7 +281,16 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Seri
 
 def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``; numbers that are none are null."""
-    plain = _plain({"format": FORMAT, "good": facts.good, "meant": facts.meant, "bins": facts.bins, **asdict(facts)})
+    plain = _plain(
+        {
+            "format": FORMAT,
+            "good": facts.good,
+            "measured": facts.without_verdict,
+            "meant": facts.meant,
+            "bins": facts.bins,
+            **asdict(facts),
+        }
+    )
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

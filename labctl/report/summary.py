@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from labctl.config.bins import MEASURED, NO_LIMITS
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.units import FloatArray
@@ -111,6 +112,8 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
     console.print(" ".join(text for heading, text in LEGEND.items() if heading not in missing), markup=False)
     if missing:
         console.print(f"Not shown in {console.width} columns: {', '.join(missing)}.", markup=False)
+    if measured := sum(f.bin == MEASURED for f in dies):
+        console.print(f"{counted(measured, 'die')} measured; {NO_LIMITS}.", markup=False)
     if _outcome(dies) == UNFINISHED:
         bins = Counter(f.bin for f in dies if f.outcome == UNFINISHED)
         counts = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())

@@ -154,8 +154,13 @@ def _bin_map(wafer: WaferPicture, bins: Mapping[str, int]) -> Map:
     legend = tuple((name, *look[name], n) for name, n in bins.items())
     return Map(
         "bin", "bin", "", "soft bin of each die", wafer.draw(filled, "bin of each die"), wafer.thumb(filled),
-        f"{sum(s.die.good for s in wafer.spots)} of {len(wafer.spots)} good", legend,
+        _count([s.die for s in wafer.spots]), legend,
     )  # fmt: skip
+
+
+def _count(dies: Sequence[DieFacts]) -> str:
+    good, measured = sum(d.good for d in dies), sum(d.is_measured for d in dies)
+    return f"{measured} of {len(dies)} measured" if measured and not good else f"{good} of {len(dies)} good"
 
 
 def _figure_map(wafer: WaferPicture, q: Quantity) -> Map:

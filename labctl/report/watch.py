@@ -57,7 +57,7 @@ def watch(folder: Path, console: Console, *, once: bool = False, as_json: bool =
 
 def _as_json(now: Now) -> dict[str, Any]:
     """Return a moment of a run as plain data; the number of a try is called "attempt" there."""
-    plain = {"good": now.good, **asdict(now)}
+    plain = {"good": now.good, "measured": now.measured, **asdict(now)}
     plain["under_way"] = [{**die, "attempt": die.pop("try_no")} for die in plain["under_way"]]
     return plain
 

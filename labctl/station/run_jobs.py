@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable, Sequence
 
+from labctl.config.bins import GOOD, MEASURED
 from labctl.core.body import Body
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode, Status, gravest
@@ -50,7 +51,7 @@ def verdict(results: Sequence[DieResult], expected: int) -> tuple[Status, int]:
     codes = {r.outcome.exit_code for r in results}
     if len(results) < expected:
         codes.add(ExitCode.OPERATOR)
-    if any(r.outcome.exit_code == ExitCode.GOOD and r.bin != "good" for r in results):
+    if any(r.outcome.exit_code == ExitCode.GOOD and r.bin not in (GOOD, MEASURED) for r in results):
         codes.add(ExitCode.OTHER_BIN)
     code = gravest(codes)
     return code.status, code

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from labctl.batch.decisions import Rules, ordered, spread
-from labctl.config.bins import BinRule, bin_of, holds
+from labctl.config.bins import Assigned, BinRule, bin_of, holds, is_good, is_measured, passes
 from labctl.config.campaign import Accept
 from labctl.config.rules import Batch, Budgets, DieOrder, StopRules, Yield
 from labctl.core.die_state import State
@@ -129,15 +129,40 @@ def test_no_die_is_begun_that_would_not_end_in_time():
         ({"fidelity": 0.90, "r_p": 6000.0}, "resistive", 12),
         ({"fidelity": 0.90, "r_p": 2400.0}, "low-fidelity", 2),
         ({"fidelity": math.nan, "r_p": 2400.0}, "low-fidelity", 2),
-        ({}, "good", 1),
+        ({}, "measured", 99),
     ],
 )
 def test_the_first_rule_that_is_true_gives_the_bin_and_is_said(figures, bin_, hard):
     rules = (BinRule(bin="resistive", hard=12, when="r_p > 5 kohm"), *Accept(fidelity=0.98).rules)
     result = bin_of(rules, figures)
     assert (result.name, result.hard) == (bin_, hard)
-    if bin_ != "good":
+    if bin_ not in ("good", "measured"):
         assert any(rule.when in result.rule for rule in rules)
+
+
+def test_a_die_that_nothing_judges_is_measured_and_not_good():
+    assert bin_of([], {"fidelity": 0.2}) == Assigned("measured", 99, "no acceptance limits were set")
+    unmeasured = bin_of(Accept(fidelity=0.98).rules, {"r_p": 2400.0})
+    assert unmeasured == Assigned("measured", 99, "no figure of an acceptance limit was measured")
+    assert [(is_good(h), is_measured(h), passes(h)) for h in (1, 99, 2, 0)] == [
+        (True, False, True),
+        (False, True, True),
+        (False, False, False),
+        (False, False, False),
+    ]
+    for name, hard in (("measured", 4), ("fine", 99)):
+        with pytest.raises(ValidationError, match="of dies that no rule judges"):
+            BinRule(bin=name, hard=hard, when="r_p > 5 kohm")
+
+
+def test_a_yield_counts_dies_that_nothing_judges_as_sound_and_says_so():
+    rules = Rules(Batch(stop=StopRules(contact_failures=None, low_yield=Yield(below=0.7, after=3))))
+    dies = [ended(name, State.DONE, hard=99) for name in "ABC"]
+    assert broken_by(rules, dies) is None
+    lost = [ended(name, State.CONTACT_FAIL, hard=5) for name in "DE"]
+    name, text = broken_by(rules, [*dies[:2], *lost])
+    assert name == "low_yield"
+    assert text == "less than 70%: 2 of 4 dies are measured; no acceptance limits were set"
 
 
 def test_conditions_are_joined_by_and():

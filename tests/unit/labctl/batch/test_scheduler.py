@@ -128,7 +128,7 @@ def test_a_calm_night_ends_with_0_and_the_journal_says_every_edge(night):
     state = read_state(night.folder)
     assert state == night.log.state
     (only,) = state.dies["B"].tries
-    assert (only.bin, only.hard, only.sha256, only.stage) == ("good", 1, "ab", "survey")
+    assert (only.bin, only.hard, only.sha256, only.stage) == ("measured", 99, "ab", "survey")
 
 
 def test_a_bin_and_the_rule_that_gave_it_are_in_the_journal_and_the_run_ends_with_1(night):
@@ -143,7 +143,7 @@ def test_an_exception_costs_one_try_of_one_die_and_its_new_try_has_a_number_of_i
     assert ending.code == 0
     assert night.executor.begun == ["A", "B", "C", "D", "B~2"]
     first, second = night.log.state.dies["B"].tries
-    assert (first.state, first.bin, second.state, second.bin) == (State.ERROR, "error", State.DONE, "good")
+    assert (first.state, first.bin, second.state, second.bin) == (State.ERROR, "error", State.DONE, "measured")
 
 
 def test_new_tries_are_as_many_as_the_campaign_allows(night):

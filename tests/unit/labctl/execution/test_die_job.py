@@ -49,7 +49,7 @@ def carry_out(run, stop_at=None, stages=STAGES, **more):
 
 def test_a_die_tells_where_it_stands_and_how_long_it_may_be_silent(tmp_path):
     result, messages = carry_out(tmp_path)
-    assert (result.state, result.bin, result.again, result.try_no) == (State.DONE, "good", False, 1)
+    assert (result.state, result.bin, result.again, result.try_no) == (State.DONE, "measured", False, 1)
     assert [d for _, what, d in messages if what == "state"] == [State.RUNNING, State.SEALING]
     whats = [what for _, what, _ in messages]
     assert all(d > 0 for _, what, d in messages if what == "lease")
@@ -81,7 +81,7 @@ def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(t
     sealed = tmp_path / "dies" / "D1.h5"
     old = sealed.read_bytes()
     second, _ = carry_out(tmp_path)
-    assert (second.state, second.bin) == (State.DONE, "good")
+    assert (second.state, second.bin) == (State.DONE, "measured")
     assert (tmp_path / "quarantine" / "D1.h5").read_bytes() == old
     with SealedDie(sealed) as die:
         kinds = [event.kind for event in die.events()]
@@ -113,7 +113,7 @@ def test_a_die_that_cannot_be_sealed_goes_on_with_sealing(tmp_path, monkeypatch)
     assert (first.state, first.outcome.exit_code, first.sealed) == (State.INTERRUPTED, 5, "")
     monkeypatch.setattr(die_job, "seal_in_subprocess", seal)
     second, _ = carry_out(tmp_path)
-    assert (second.state, second.bin, len(second.sealed)) == (State.DONE, "good", 64)
+    assert (second.state, second.bin, len(second.sealed)) == (State.DONE, "measured", 64)
 
 
 def test_what_a_killed_writer_left_beside_the_journal_is_kept_in_quarantine(tmp_path):

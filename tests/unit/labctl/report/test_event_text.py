@@ -54,7 +54,7 @@ SAID = [
             "the run is taken up again, of it only D1: power; accepted although changed: file a changed",
         ),
     ),
-    ("ended", {"exit": 0, "outcome": "success"}, ("note", "", "run finished, every die good")),
+    ("ended", {"exit": 0, "outcome": "success"}, ("note", "", "run finished; no die is bad")),
     (
         "ended",
         {"exit": 6, "reason": "SMU 1"},
