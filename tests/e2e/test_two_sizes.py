@@ -38,7 +38,7 @@ def test_a_pulse_by_hand_is_judged_by_the_size_of_its_cell(labctl, folder):
     for kernel, g_p in ((0, 353e-6), (1, 982e-6)):
         pulse = ("--cell", f"{kernel},1,1", "--to", "P", "--voltage", "450 mV", "--width", "1 ms")
         done = labctl("pulse", *bench, *pulse, "--out", folder / f"pulse{kernel}", "--json")
-        (record,) = json.loads(done.stdout)["found"]
+        (record,) = json.loads(done.stdout)["rows"]
         assert (record["state"], record["verified"], record["flag"]) == (True, True, 0)
         assert record["conductance"] == pytest.approx(g_p, rel=0.15)
 
@@ -48,7 +48,14 @@ def test_a_network_without_a_survey_is_written_as_well_as_with_one(labctl, folde
     for name, stage in (("surveyed", "  - survey: {}\n"), ("bare", "")):
         path = folder / f"{name}.yaml"
         path.write_text(CAMPAIGN.replace("SOLUTIONS", str(few_solutions)).replace("SURVEY", stage))
-        labctl("run", path, "--out", folder / name, "--json")
+        done = labctl("run", path, "--out", folder / name, "--json")
+        (die,) = json.loads(done.stdout)["dies"]
+        assert die["bin"] == "measured"  # the campaign sets no limit by which it could be good
+        assert "1 die measured; no acceptance limits were set." in done.stderr
+        assert (
+            "<h1>The die is measured; no acceptance limits were set.</h1>"
+            in (folder / name / "report.html").read_text()
+        )
         fidelity[name] = open_run(folder / name).die("T1").table("write")["fidelity"]
     np.testing.assert_array_equal(fidelity["bare"], fidelity["surveyed"])
     assert fidelity["bare"].min() > 0.99

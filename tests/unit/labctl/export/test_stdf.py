@@ -148,6 +148,25 @@ def test_a_run_in_which_nothing_was_tested_yet_is_a_file_too():
     assert kinds == [RECORDS[name][:2] for name in ("FAR", "MIR", "WCR", "WIR", "WRR", "PCR", "MRR")]
 
 
+def test_a_die_that_nothing_judges_neither_passes_nor_fails():
+    """HBIN_PF and SBIN_PF are blank, the part has no verdict, and what is good of the wafer is not counted."""
+    one = Try(1, State.DONE, T, T + 10, 10.0, bin="measured", hard=99, rule="no acceptance limits were set")
+    at = {"A": (3, 0), "B": (4, 0)}
+    run = RunState(
+        {**META, "bins": []}, {n: DieState(n, xy, (one,), State.DONE) for n, xy in at.items()}, (), T, T + 20
+    )
+    data = b"".join(stdf(run))
+    part = record(
+        "PRR", PART_FLG=16, NUM_TEST=1, HARD_BIN=99, SOFT_BIN=99, X_COORD=4, Y_COORD=0, TEST_T=10000, PART_ID="B",
+        PART_TXT="no acceptance limits were set",
+    )  # fmt: skip
+    assert part in data
+    bins = {"HBIN_NUM": 99, "HBIN_CNT": 2, "HBIN_PF": " ", "HBIN_NAM": "measured"}
+    assert record("HBR", HEAD_NUM=255, SITE_NUM=255, **bins) in data
+    counts = {"PART_CNT": 2, "RTST_CNT": 0, "ABRT_CNT": 0}
+    assert record("WRR", FINISH_T=int(T + 20), WAFER_ID="W1", **counts) in data
+
+
 # -- another program
 
 

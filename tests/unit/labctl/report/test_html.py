@@ -4,11 +4,13 @@ import re
 import shutil
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.report import palette
 from labctl.report.html import headline, page, write_report
@@ -118,6 +120,27 @@ def test_headlines(night: Night) -> None:
     assert headline(gather(night("start"))) == "0 of 6 dies done, 0 good."
     assert headline(gather(night("kill"))) == "3 of 6 dies done, 1 good."
     assert headline(gather(night("end"))) == "1 of 6 dies are good."
+
+
+def test_a_run_without_limits_says_so_in_its_headline_and_large_figures(night: Night) -> None:
+    facts = gather(night("end"))
+    unjudged = tuple(
+        replace(d, bin="measured", hard=99, rule="no acceptance limits were set") if d.state == "done" else d
+        for d in facts.dies
+    )
+    number = sum(d.bin == "measured" for d in unjudged)
+    some = replace(facts, dies=unjudged)
+    assert (some.good, some.without_verdict) == (0, number)
+    assert headline(some) == f"{number} of 6 dies are measured; no acceptance limits were set."
+    assert headline(replace(some, exit_code=None)) == f"{sum(d.state in FINAL for d in some.dies)} of 6 dies done, " + (
+        f"{number} measured."
+    )
+    every = replace(some, dies=tuple(replace(some.dies[0], state="done", bin="measured", hard=99) for _ in range(36)))
+    assert headline(every) == "All 36 dies are measured; no acceptance limits were set."
+    text = page(every, night("end"))
+    assert "measured dies; no acceptance limits were set" in text
+    assert "36 / 36" in text
+    assert "good dies" not in text
 
 
 def test_a_changed_file_is_said(night: Night) -> None:
