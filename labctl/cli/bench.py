@@ -36,8 +36,8 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
 
     loaded = read_bench(bench)
     latch = latch_of(loaded) if sim is None else None
-    with connector(loaded, sim) as connect:
-        reports = check_bench(loaded, connect=connect)
+    with connector(loaded, sim) as (connected, connect):
+        reports = check_bench(connected, connect=connect)
     screen = console(stderr=as_json)
     wiring, connections = loaded.wiring, loaded.connections
     kernel = wiring.kernels[0]
@@ -113,9 +113,9 @@ def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
     from instruments.emergency import make_safe
 
     code = ExitCode.GOOD
-    with connector(bench, sim) as connect:
+    with connector(bench, sim) as (connected, connect):
         try:
-            text = make_safe(bench, connect=connect).text
+            text = make_safe(connected, connect=connect).text
         except InstrumentError as error:
             code, text = ExitCode.NOT_OFF, str(error)
     console(stderr=True).print(f"{bench.name}: {text}", markup=False, soft_wrap=True)

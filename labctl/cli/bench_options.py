@@ -72,18 +72,19 @@ def check_sim(sim: str | None) -> None:
 
 @contextmanager
 def connector(bench: Any, sim: str | None) -> Iterator[Any]:
-    """Yield the function that connects to an instrument: None for the real bench, or that of a twin with an ideal die.
+    """Yield a bench and the function that connects to an instrument of it: None for the real bench.
 
-    The twin is closed afterwards.
+    With `sim` it is the bench of a twin with an ideal die, which is closed afterwards.
     """
     if sim is None:
-        yield None
+        yield bench, None
         return
+    from labctl.station.stand_ins import with_stand_ins
     from labctl.station.twin import Twin
 
     check_sim(sim)
     twin = Twin(bench, {(0, 0, 0): die_of_twin(bench, None, 0, "die0")}, sockets=sim == "tcp")
     try:
-        yield twin.connect
+        yield with_stand_ins(bench), twin.connect
     finally:
         twin.close()

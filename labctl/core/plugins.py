@@ -18,6 +18,8 @@ DISTRIBUTION = "mtj-labctl"
 """The distribution of this suite."""
 INSTRUMENTS = "labctl.instruments"
 """Entry point group of drivers: objects of `labctl.core.driver.Driver`."""
+EMULATORS = "labctl.emulators"
+"""Entry point group of emulated instruments: functions as `sim_backend.emulators.context.Emulate`."""
 
 
 @dataclass(frozen=True)

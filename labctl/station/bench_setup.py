@@ -15,6 +15,7 @@ from labctl.core.errors import BenchError
 from labctl.core.site import Site, Spot
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
 from labctl.station.simulated import simulated
+from labctl.station.stand_ins import with_stand_ins
 from labctl.station.twin import Twin
 from labctl.storage.filesystem import check_place
 from labctl.storage.latch import permit
@@ -115,6 +116,7 @@ def on_bench(
                 stress_ledger.close()
             raise
         return body(bench, opened, None, stress_ledger)
+    bench = with_stand_ins(bench)
     if twin is None:
         twin = twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
     try:
@@ -139,7 +141,8 @@ class Station:
     Args:
         others: dies of the wafer that are not tested.
         fiducials: places at which the map of the wafer is verified.
-        sim: None for the real bench; "bytes" or "tcp" for its twin.
+        sim: None for the real bench; "bytes" or "tcp" for its twin, which has generic instruments in place of those
+            without an emulator.
         ledger: file that counts the touches of real dies.
     """
 
@@ -149,6 +152,10 @@ class Station:
     fiducials: tuple[Fiducial, ...] = ()
     sim: str | None = None
     ledger: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.sim is not None:
+            object.__setattr__(self, "bench", with_stand_ins(self.bench))
 
     def twin(self) -> Twin | None:
         """Return a new twin of the bench; None for the real bench."""

@@ -24,6 +24,7 @@ from labctl.station.bench_setup import Station
 from labctl.station.reference_visit import stages_of
 from labctl.station.registry import campaign_model, registry
 from labctl.station.simulated import simulated
+from labctl.station.stand_ins import twin_text
 from labctl.storage.stress_ledger import ledger_path
 from labctl.wafer_maps.drawing import describe
 from protocols.weights import Layer, Solution
@@ -80,7 +81,7 @@ class Prepared:
         """What the dies are: simulated, on a bench, or on its twin."""
         if self.bench is None:
             return "simulated"
-        return f"bench '{self.bench.name}'" + (f", its twin over {self.sim}" if self.sim else "")
+        return f"bench '{self.bench.name}'" + (f", {twin_text(self.bench, self.sim)}" if self.sim else "")
 
     def predictor(self, subject: Site) -> Die:
         """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""

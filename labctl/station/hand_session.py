@@ -28,6 +28,7 @@ from labctl.execution.die_job import DieResult, Job
 from labctl.station import bench_setup, run_folder
 from labctl.station.doctor import require_own_names, versions
 from labctl.station.run_jobs import execute, verdict
+from labctl.station.stand_ins import twin_text
 from labctl.storage.arrays import storage
 from labctl.storage.latch import refuse_latched, switched_off
 from labctl.storage.locks import bench_lock
@@ -56,7 +57,7 @@ class HandSession:
     @property
     def body(self) -> str:
         """The source of the die: a bench, or its twin."""
-        return f"bench '{self.bench.value.name}'" + (f", its twin over {self.sim}" if self.sim else "")
+        return f"bench '{self.bench.value.name}'" + (f", {twin_text(self.bench.value, self.sim)}" if self.sim else "")
 
 
 def bench_limits(bench: Bench) -> Limits:

@@ -5,28 +5,27 @@ same as on the real bench.
 """
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from instruments.bench import Bench
 from instruments.entry import Entry
 from instruments.transport import BytesTransport
+from labctl.core import plugins
 from labctl.core.driver import DriverKind, Wire
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
+from labctl.station.stand_ins import with_stand_ins
 from sim_backend.die import SimDie
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
-from sim_backend.emulators.k707 import K707
-from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.safety_audit import SafetyAudit
-from sim_backend.emulators.sentio import Sentio, SiteHeights, StationMap
+from sim_backend.emulators.sentio_model import StationMap
 from sim_backend.emulators.serve import Server, serve
-from sim_backend.emulators.world import Cables, Line, World
-
-CARD = "7174A"
-"""Card of every slot of the emulated matrix: 8 rows by 12 columns."""
+from sim_backend.emulators.world import Cables, Crosspoint, Line, World
 
 
 def wiring_of(bench: Bench) -> Cables:
@@ -56,6 +55,11 @@ def loopback(resource: str, entry: Entry) -> Transport:
     return VisaTransport(resource, backend="@py", **link_of(entry))
 
 
+def crosspoints_of(bench: Bench, matrix: str) -> dict[str, Crosspoint]:
+    """Return the two conductors that each relay of one matrix joins, by the relay's name."""
+    return {relay: ends for (owner, relay), ends in bench.connections.ends.items() if owner == matrix}
+
+
 class Twin:
     """Emulated instruments of one bench around simulated dies; close it after use.
 
@@ -81,7 +85,7 @@ class Twin:
         subsites: Sequence[Subsite] = (),
         visited: Collection[tuple[int, int]] = (),
     ) -> None:
-        self.dies = dict(dies)
+        bench, self.dies = with_stand_ins(bench), dict(dies)
         moved = any(
             entry.kind is DriverKind.PROBER and entry.declaration.wire is not Wire.OPERATOR
             for entry in bench.instruments.values()
@@ -92,7 +96,7 @@ class Twin:
             self.dies = {(0, 0, 0): next(iter(self.dies.values()))}
         places = {(x, y) for x, y, _ in self.dies} | set(visited)
         table = tuple((s.name, s.x * 1e6, s.y * 1e6) for s in subsites)
-        self._map = StationMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
+        station = StationMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
         shared = {f: getattr(bench.timing, f) for f in type(bench.timing).model_fields}
         self.world = World(
             wiring_of(bench),
@@ -102,27 +106,41 @@ class Twin:
             place=next(iter(self.dies)),
             in_contact=in_contact or not moved,
         )
+        context = EmulatorContext(
+            self.world,
+            station,
+            ideal=bench.twin.ideal_instruments,
+            offset=bench.twin.offset,
+        )
+
+        def at(name: str, noise: int) -> EmulatorContext:
+            return replace(context, crosspoints=crosspoints_of(bench, name), seed=noise)
+
         self.instruments = {
             name: instrument
             for number, (name, entry) in enumerate(bench.instruments.items())
-            if (instrument := self._emulate(bench, name, entry, seed + 16 * number)) is not None
+            if (instrument := self._emulate(name, entry, at(name, seed + 16 * number))) is not None
         }
         self.server: Server | None = serve(*self.instruments.values()) if sockets else None
 
-    def _emulate(self, bench: Bench, name: str, entry: Entry, seed: int) -> Instrument | None:
-        options: Any = entry.options
-        match entry.declaration.emulator:
-            case "keithley2600b":
-                ideal = bench.twin.ideal_instruments
-                return K2600(name, options.model, self.world, ideal=ideal, seed=seed, offset=bench.twin.offset)
-            case "keithley707b":
-                slots = sorted({int(crosspoint[0]) for matrix, crosspoint in bench.connections.ends if matrix == name})
-                return K707(name, options.model, self.world, cards=dict.fromkeys(slots, CARD))
-            case "mpi_sentio":
-                return Sentio(name, self.world, wafer=self._map, heights=SiteHeights())
-        if entry.declaration.wire is Wire.OPERATOR:
+    def _emulate(self, name: str, entry: Entry, context: EmulatorContext) -> Instrument | None:
+        """Return the emulated instrument that the driver of an entry names; None for one that a person moves."""
+        emulator = entry.declaration.emulator
+        if emulator is None:
             return None
-        raise BenchError(f"{name}: there is no emulated '{entry.driver}'; the twin has 2600B, 707B and SENTIO")
+        plugin = plugins.find(plugins.EMULATORS, emulator)
+        make = plugin.load()
+        try:
+            instrument = make(name, entry.options, context)
+        except LabError:
+            raise
+        except Exception as error:
+            raise BenchError(
+                f"{name}: emulator '{plugin.name}' of {plugin.origin} failed: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(instrument, Instrument):
+            raise BenchError(f"{name}: emulator '{plugin.name}' of {plugin.origin} made {instrument!r}, no instrument")
+        return instrument
 
     def at(self, spot: Spot) -> SimDie:
         """Return the die at a spot of the map; without a prober, the one die."""
@@ -142,9 +160,7 @@ class Twin:
             self.world.settle()
             self.at(spot).seek(operation)
             for instrument in self.instruments.values():
-                if isinstance(instrument, K2600):
-                    for smu in instrument.smus.values():
-                        smu.seek(operation)
+                instrument.seek(operation)
 
     @property
     def ledger(self) -> SafetyAudit:

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from labctl.core.units import Ampere
+from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_channel import Channel
 from sim_backend.emulators.k2600_models import model_named
@@ -45,6 +46,11 @@ class K2600(TspInstrument):
         for smu in self.smus.values():
             smu.apply()
         super().__init__(name, model, world, **options)
+
+    def seek(self, operation: int) -> None:
+        """Set the noise of all channels to the number of an operation."""
+        for smu in self.smus.values():
+            smu.seek(operation)
 
     def build_registers(self) -> dict[str, Register]:
         """Return `status.measurement` and the others, with the limit bits of the channels."""
@@ -178,3 +184,9 @@ def _limit_bits(smu: Smu) -> int:
     if not smu.compliance:
         return 0
     return 2 if smu.set.func == VOLTS else 1
+
+
+def emulate(name: str, options: Any, context: EmulatorContext) -> K2600:
+    """Return the emulated 2600B of an entry of the bench file; its options give the model."""
+    ideal, seed, offset = context.ideal, context.seed, context.offset
+    return K2600(name, options.model, context.world, ideal=ideal, seed=seed, offset=offset)

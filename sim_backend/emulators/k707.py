@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from labctl.core.errors import BenchError
+from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.vm import Refusal, number
 from sim_backend.emulators.world import Crosspoint, World
@@ -37,6 +38,8 @@ CARDS: dict[str, Card] = {
         Card("7173-50", 4, 12), Card("7174A", 8, 12),
     )
 }  # fmt: skip
+CARD = "7174A"
+"""Card of every slot in the twin of a bench: 8 rows by 12 columns."""
 SLOTS = {"707B": 6, "708B": 1}
 
 
@@ -187,3 +190,9 @@ class K707(TspInstrument):
         self._move(open=sorted(self.closed))
         self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
         self.format.reset()
+
+
+def emulate(name: str, options: Any, context: EmulatorContext) -> K707:
+    """Return the emulated matrix of an entry of the bench file, with a card in every slot that has a wire."""
+    slots = sorted({int(crosspoint[0]) for crosspoint in context.crosspoints})
+    return K707(name, options.model, context.world, cards=dict.fromkeys(slots, CARD))

@@ -128,6 +128,9 @@ class Instrument(ABC):
     def interrupt(self) -> None:  # noqa: B027 - only instruments that run scripts can be interrupted
         """Abort, from another thread."""
 
+    def seek(self, operation: int) -> None:  # noqa: B027 - most instruments have no noise
+        """Set the random streams of its noise to the number of an operation."""
+
     @property
     def status_byte(self) -> int:
         """IEEE 488.2 status byte without MAV."""

@@ -8,7 +8,9 @@ which `_table` names every command.
 
 import inspect
 from collections.abc import Callable
+from typing import Any
 
+from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.sentio_model import (
     COMPENSATIONS,
@@ -356,3 +358,8 @@ class Sentio(Instrument):
         ended = last_site and step == len(self.wafer.route) - 1
         status = (LAST_SITE if self.wafer.sites > 1 and last_site else 0) | (ROUTE_ENDED if ended else 0)
         return status, f"{column},{row},{site}"
+
+
+def emulate(name: str, options: Any, context: EmulatorContext) -> Sentio:
+    """Return the emulated station of an entry of the bench file, with the map of the bench."""
+    return Sentio(name, context.world, wafer=context.station, heights=SiteHeights())

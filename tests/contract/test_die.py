@@ -5,6 +5,7 @@ cells hold their state at 0.25 V, switch in 1 ms at 0.5 V, and are read at 0.1 V
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -41,11 +42,27 @@ def simulated(polarity: int, **simulation: object) -> SimDie:
 def probed(polarity: int) -> ProbedDie:
     """A die under needles: three 2602B, the first of which makes every visit with its two channels, a 707B, all
     emulated without error, and an ideal die."""
-    pads = [f"{axis}{k}{i}" for k in range(KERNELS) for axis, n in (("r", M), ("c", N)) for i in range(n)]
     sources = {f"smu{k}": {"driver": "keithley2600b", "resource": str(k)} for k in range(3)}
+    return under_needles(polarity, {**sources, "matrix": {"driver": "keithley707b", "resource": "matrix"}})
+
+
+def generic(polarity: int) -> ProbedDie:
+    """The same on generic instruments, whose levels stand from one call to the next."""
+    source = {
+        "driver": "generic_source", "channels": ["smua", "smub"], "ranges_v": ["1 V", "10 V"],
+        "ranges_i": ["1 uA", "10 uA", "100 uA", "1 mA", "10 mA"], "shortest_pulse": "200 us",
+        "shortest_aperture": "100 us", "longest_aperture": "1 s",
+    }  # fmt: skip
+    sources = {f"smu{k}": {**source, "resource": str(k)} for k in range(3)}
+    return under_needles(polarity, {**sources, "matrix": {"driver": "generic_matrix", "resource": "matrix"}})
+
+
+def under_needles(polarity: int, instruments: dict[str, dict[str, Any]]) -> ProbedDie:
+    """A die on the twin of a bench with these instruments."""
+    pads = [f"{axis}{k}{i}" for k in range(KERNELS) for axis, n in (("r", M), ("c", N)) for i in range(n)]
     file = {
         "name": "contract",
-        "instruments": {**sources, "matrix": {"driver": "keithley707b", "resource": "matrix"}},
+        "instruments": instruments,
         "wiring": {
             "channels": {f"smu{k // 2}.smu{'ab'[k % 2]}": row for k, row in enumerate("ABCDEF")},
             "ground": "H",
@@ -81,6 +98,7 @@ DIES: dict[str, Callable[[int], Die]] = {
         timing=lambda o: len(o) * (2e-3 if isinstance(o, Sense) else 4e-3),
     ),
     "on a bench": probed,
+    "on generic instruments": generic,
     "behind limits": lambda polarity: Limited(simulated(polarity), WIDE),
 }
 

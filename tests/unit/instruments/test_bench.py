@@ -113,7 +113,7 @@ def test_what_was_connected_is_closed_again_when_one_does_not_answer():
 def test_a_driver_that_is_not_installed_is_named_with_those_that_are():
     values = copy.deepcopy(data())
     values["instruments"]["lamp"] = {"driver": "acme_lamp", "resource": "COM1"}
-    with pytest.raises(ValidationError, match=r"driver 'acme_lamp' is not installed .*; there are keithley2600b"):
+    with pytest.raises(ValidationError, match=r"driver 'acme_lamp' is not installed .*; there are generic_matrix"):
         read(values)
 
 

@@ -1,0 +1,93 @@
+"""A prober that stands in for one that has no emulator. There is no real one.
+
+Verified against: transcripts, and the emulated generic prober of this project.
+"""
+
+from pydantic import Field
+
+from instruments.json_lines import JsonLines
+from labctl.core.driver import Driver, DriverKind
+from labctl.core.errors import InstrumentError
+from labctl.core.model import Model
+from labctl.core.prober import Position, Subsite
+from labctl.core.switch_matrix import Guard, refuse
+from labctl.core.transport import Transport, Wait
+
+
+class GenericProberOptions(Model):
+    """Options of a generic prober in the bench file."""
+
+    stands_for: str = Field(default="", description="the driver in whose place it is")
+
+
+class GenericProber:
+    """A prober over lines of JSON, at the map of the bench's twin.
+
+    Args:
+        transport: the wire.
+        name: in the bench file.
+        guard: raises unless outputs are verified off; called before every motion.
+    """
+
+    def __init__(self, transport: Transport, name: str, guard: Guard = refuse) -> None:
+        self.name, self.guard = name, guard
+        self._lines = JsonLines(transport, name)
+        self._up = False
+        """Separation was commanded here and verified, and nothing moved since."""
+
+    def connect(self) -> str:
+        """Read identity and height, change nothing."""
+        identity = self._lines.identity("prober")
+        self.in_contact()
+        return identity
+
+    def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:
+        """Be at a die, or at one subsite of it, separated; InstrumentError if it is not on the map."""
+        self.separate()
+        site = 0 if subsite is None else subsite.number
+        here = self._lines.ask("where")
+        if here["place"] != [col, row, site]:
+            self.guard()
+            here = self._lines.ask("step", place=[col, row, site], wait=Wait.MOTION)
+        if here["place"] != [col, row, site] or here["contact"]:
+            raise InstrumentError(f"{self.name} stands at {here}; {[col, row, site]}, separated, was expected")
+        return Position(col, row, end_of_route=here["last"])
+
+    def contact(self) -> None:
+        """Have the needles on the pads, verified."""
+        self._move("contact", True)
+
+    def separate(self) -> None:
+        """Have the needles off the pads: commanded, and seen."""
+        if not self._up:
+            self._move("separate", False)
+            self._up = True
+
+    def in_contact(self) -> bool:
+        """Return whether the needles are on the pads."""
+        return bool(self._lines.ask("where")["contact"])
+
+    def separated(self) -> bool:
+        """Return whether separation was commanded here and the prober has stood so since."""
+        return self._up and not self.in_contact()
+
+    def close(self) -> None:
+        """End the conversation; nothing moves."""
+        self._lines.close()
+
+    def _move(self, verb: str, down: bool) -> None:
+        """Move the needles unless they are there already, and verify."""
+        self._up = False
+        if self.in_contact() != down:
+            self.guard()
+            self._lines.ask(verb, wait=Wait.MOTION)
+        if self.in_contact() != down:
+            raise InstrumentError(f"{self.name}: the needles are {'up' if down else 'down'} after '{verb}'")
+
+
+def _make(name: str, options: GenericProberOptions, transport: Transport) -> GenericProber:
+    """Return a generic prober, which is emulated only."""
+    return GenericProber(transport, name)
+
+
+DRIVER = Driver(DriverKind.PROBER, _make, GenericProberOptions, emulator="generic_prober")

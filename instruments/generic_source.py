@@ -1,0 +1,202 @@
+"""A source-measure unit of stated capabilities, which stands in for one that has no emulator. There is no real one.
+
+Verified against: transcripts, and the emulated generic source of this project.
+
+Where a driver names no emulator, the twin of its bench has this source in its place, with the capabilities that the
+driver declares. A bench file may also name it itself, to plan and rehearse a bench before its driver is written.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any, Self
+
+from pydantic import Field, model_validator
+
+from instruments.json_lines import JsonLines
+from labctl.core.driver import Driver, DriverKind
+from labctl.core.errors import InstrumentError
+from labctl.core.model import Model
+from labctl.core.operations import Flag
+from labctl.core.source import (
+    ChannelSetup,
+    ChannelState,
+    Hold,
+    Measure,
+    Ramp,
+    Sample,
+    SourceCapabilities,
+    Step,
+    Watch,
+)
+from labctl.core.transport import Transport, Wait
+from labctl.core.units import Ampere, Second, Volt
+
+STATEMENT: Second = 1e-3
+"""Longest time of one step beside the times that it names, on the clock of the emulated source."""
+
+
+class GenericSourceOptions(Model):
+    """Capabilities of a generic source in the bench file."""
+
+    model: str = Field(default="generic", min_length=1, description="as it names itself")
+    channels: tuple[str, ...] = Field(min_length=1, description="names of its channels")
+    ranges_v: tuple[Volt, ...] = Field(min_length=1, description="source ranges, ascending")
+    ranges_i: tuple[Ampere, ...] = Field(min_length=1, description="measure ranges, ascending")
+    shortest_pulse: Second = Field(gt=0, description="shortest pulse that it makes")
+    shortest_aperture: Second = Field(gt=0, description="shortest integration time")
+    longest_aperture: Second = Field(gt=0, description="longest integration time")
+    stands: bool = Field(default=True, description="levels stand after a sequence of steps; false: each ends at 0 V")
+    stands_for: str = Field(default="", description="the driver in whose place it is")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for name, ranges in (("ranges_v", self.ranges_v), ("ranges_i", self.ranges_i)):
+            if any(full <= 0 for full in ranges) or list(ranges) != sorted(set(ranges)):
+                raise ValueError(f"{name} are {ranges}; expected ascending, above 0")
+        if len(set(self.channels)) != len(self.channels):
+            raise ValueError(f"channels are {', '.join(self.channels)}; expected different names")
+        if self.shortest_aperture > self.longest_aperture:
+            raise ValueError("shortest_aperture is above longest_aperture")
+        return self
+
+    def capabilities(self) -> SourceCapabilities:
+        """Return them as a source declares them."""
+        apertures = (self.shortest_aperture, self.longest_aperture)
+        return SourceCapabilities(
+            self.model, self.channels, self.ranges_v, self.ranges_i, self.shortest_pulse, apertures, self.stands
+        )
+
+    @classmethod
+    def of(cls, capabilities: SourceCapabilities, stands_for: str) -> Self:
+        """Return the options of a source with `capabilities`."""
+        shortest, longest = capabilities.apertures
+        given = {k: v for k, v in asdict(capabilities).items() if k != "apertures"}
+        return cls(**given, shortest_aperture=shortest, longest_aperture=longest, stands_for=stands_for)
+
+
+class GenericSource:
+    """A source over lines of JSON.
+
+    Args:
+        transport: the wire.
+        name: in the bench file.
+        options: its capabilities.
+    """
+
+    def __init__(self, transport: Transport, name: str, options: GenericSourceOptions) -> None:
+        self.name, self.capabilities = name, options.capabilities()
+        self._lines = JsonLines(transport, name)
+        self._setups: dict[str, ChannelSetup] = {}
+
+    def connect(self) -> str:
+        """Read identity and state; change nothing."""
+        identity = self._lines.identity("source")
+        self.state()
+        return identity
+
+    def state(self) -> dict[str, ChannelState]:
+        """Return the present state of every channel."""
+        return {name: _state(values) for name, values in self._lines.ask("state").items()}
+
+    def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Set channels up at 0 V behind the cold limit, outputs off; compare with what is read back."""
+        wanted = {channel: asdict(setup) for channel, setup in setups.items()}
+        taken = self._lines.ask("prepare", setups=wanted)
+        if taken != wanted:
+            raise InstrumentError(f"{self.name} took {taken} for {wanted}")
+        self._setups |= setups
+
+    def output(self, channels: Iterable[str]) -> None:
+        """Switch outputs on at 0 V behind the cold limit; state verified before and after."""
+        wanted = list(channels)
+        for channel in wanted:
+            if channel not in self._setups:
+                raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
+        before = self.state()
+        for channel in wanted:
+            if before[channel].level != 0 or before[channel].limit > self._setups[channel].cold_limit:
+                raise InstrumentError(f"{self.name}.{channel} is not at 0 V behind its cold limit: {before[channel]}")
+        self._lines.ask("output", channels=wanted)
+        off = [channel for channel, state in self.state().items() if channel in wanted and not state.output]
+        if off:
+            raise InstrumentError(f"{self.name}: {', '.join(off)} did not switch on")
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Run `steps` in order, in one round trip; return a sample per `Watch` and `Measure`.
+
+        Raises:
+            InstrumentError: a step is beyond the setup of its channel, or the capabilities.
+        """
+        if not steps:
+            return []
+        sent = [{"step": type(step).__name__, **asdict(step)} for step in steps]
+        samples = self._lines.ask("run", steps=sent, wait=Wait.MEASURE, extra=self._longest(steps))
+        readings = [step for step in steps if isinstance(step, Watch | Measure)]
+        if len(samples) != len(readings):
+            raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(samples)} came")
+        return [_sample(step.channel, values) for step, values in zip(readings, samples, strict=True)]
+
+    def emergency_off(self) -> dict[str, ChannelState]:
+        """Set 0 V and off by the first bytes of a fresh connection; then verify it.
+
+        Returns:
+            State of each channel before.
+        """
+        reply = self._lines.cut_in("abort", "aborted")
+        self._verify({name: _state(values) for name, values in reply["now"].items()})
+        return {name: _state(values) for name, values in reply["before"].items()}
+
+    def off(self, rate: float | None = None) -> None:
+        """Go to 0 V (ramped at `rate` V/s if given), switch off, read back."""
+        longest = 2 * self.capabilities.ranges_v[-1] / rate if rate else 0.0
+        self._lines.ask("off", rate=rate, wait=Wait.MEASURE, extra=longest)
+        self.verify_off()
+
+    def verify_off(self) -> None:
+        """Read back that every output is off at 0 V; InstrumentError if one is not."""
+        self._verify(self.state())
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._lines.close()
+
+    def _verify(self, states: Mapping[str, ChannelState]) -> None:
+        for channel in self.capabilities.channels:
+            state = states.get(channel)
+            if state is None or state.output or state.level != 0:
+                raise InstrumentError(f"{self.name}.{channel} is NOT verified off: {state}")
+
+    def _longest(self, steps: Sequence[Step]) -> Second:
+        """Return a time that `steps` do not exceed, s."""
+        spans = [2 * self.capabilities.ranges_v[-1] / step.rate for step in steps if isinstance(step, Ramp)]
+        spans += [step.seconds for step in steps if isinstance(step, Hold)]
+        spans += [self.capabilities.apertures[1] for step in steps if isinstance(step, Measure)]
+        return sum(spans) + len(steps) * STATEMENT
+
+
+def _state(values: Any) -> ChannelState:
+    """Return the state in a reply: output, level in V, limit in A."""
+    output, level, limit = values
+    return ChannelState(bool(output), float(level), float(limit))
+
+
+def _sample(channel: str, values: Any) -> Sample:
+    """Return the sample in a reply: current in A and voltage in V, or null where not measured, and flags."""
+    current, voltage, flag = values
+    amps, volts = (math.nan if value is None else float(value) for value in (current, voltage))
+    return Sample(channel, amps, volts, Flag(flag))
+
+
+def _make(name: str, options: GenericSourceOptions, transport: Transport) -> GenericSource:
+    """Return a generic source, which is emulated only."""
+    return GenericSource(transport, name, options)
+
+
+DRIVER = Driver(
+    DriverKind.SOURCE,
+    _make,
+    GenericSourceOptions,
+    capabilities=GenericSourceOptions.capabilities,
+    emulator="generic_source",
+)

@@ -1,0 +1,69 @@
+"""Messages of the generic instruments: one line of JSON each way.
+
+A generic instrument stands in for one that has no emulator of its own, so it has a language of its own: a message is
+`{"do": VERB, "id": NUMBER, ...}`, its reply `{"id": NUMBER, "reply": ...}` or `{"id": NUMBER, "refused": TEXT}`.
+"""
+
+import itertools
+import json
+from typing import Any
+
+from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.transport import Transport, Wait
+from labctl.core.units import Second
+
+MAKER = "mtj-labctl"
+"""First field of the identity of every generic instrument; the second is its kind."""
+
+
+class JsonLines:
+    """The conversation of a driver with a generic instrument.
+
+    Args:
+        transport: the wire.
+        name: of the instrument in the bench file.
+    """
+
+    def __init__(self, transport: Transport, name: str) -> None:
+        self._transport, self._name = transport, name
+        self._numbers = itertools.count(1)
+
+    def identity(self, kind: str) -> str:
+        """Return the identity; BenchError if it is not that of a generic instrument of this kind."""
+        line = self._transport.query("*IDN?").strip()
+        if line.split(",")[:2] != [MAKER, kind]:
+            raise BenchError(
+                f"{self._name}: '{line}' answers where a generic {kind} was expected, which is emulated only"
+            )
+        return line
+
+    def ask(self, verb: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0, **fields: Any) -> Any:
+        """Send a message and return its reply; InstrumentError if it is refused or another message is answered."""
+        number, text = self._message(verb, fields)
+        return self._reply(number, self._transport.query(text, wait=wait, extra=extra))
+
+    def cut_in(self, verb: str, then: str, **fields: Any) -> Any:
+        """Send a message as the first bytes of a fresh connection, then another one; return the reply of that."""
+        _, first = self._message(verb, fields)
+        number, second = self._message(then, {})
+        lines = self._transport.cut_in(first, second, lambda line: f'"id": {number},' in line)
+        return self._reply(number, lines[-1])
+
+    def close(self) -> None:
+        """End the conversation."""
+        self._transport.close()
+
+    def _message(self, verb: str, fields: dict[str, Any]) -> tuple[int, str]:
+        number = next(self._numbers)
+        return number, json.dumps({"do": verb, "id": number, **fields}, allow_nan=False)
+
+    def _reply(self, number: int, line: str) -> Any:
+        try:
+            reply = json.loads(line)
+        except ValueError as error:
+            raise InstrumentError(f"{self._name}: '{line[:60]}' is no line of JSON") from error
+        if not isinstance(reply, dict) or reply.get("id") != number:
+            raise InstrumentError(f"{self._name}: '{line[:60]}' does not answer message {number}")
+        if "refused" in reply:
+            raise InstrumentError(f"{self._name} refused: {reply['refused']}")
+        return reply.get("reply")

@@ -1,0 +1,56 @@
+"""Generic instruments in the twin of a bench, in place of those whose drivers name no emulator.
+
+They are driven through the same interface, with the capabilities that the driver declares, and act on the same world;
+what they do not show is the driver itself.
+"""
+
+from typing import Any
+
+from pydantic import ValidationError
+
+from instruments.bench import Bench
+from instruments.entry import Entry
+from instruments.generic_source import GenericSourceOptions
+from labctl.core.driver import DriverKind, Wire
+from labctl.core.errors import BenchError
+
+
+def stand_ins(bench: Bench) -> dict[str, str]:
+    """Return the instruments that a generic one stands in for in the twin: kind and driver, by name."""
+    return {
+        name: f"a generic {entry.kind} in place of driver '{entry.driver}'"
+        for name, entry in bench.instruments.items()
+        if entry.declaration.emulator is None and entry.declaration.wire is not Wire.OPERATOR
+    }
+
+
+def twin_text(bench: Bench, sim: str) -> str:
+    """Return in operator words what the twin of a bench is, and which of its instruments are generic."""
+    generic = "; ".join(f"{name} is {text}" for name, text in stand_ins(bench).items())
+    return f"its twin over {sim}" + (f" ({generic})" if generic else "")
+
+
+def with_stand_ins(bench: Bench) -> Bench:
+    """Return the bench of a twin: generic instruments where drivers name no emulator, all else as in `bench`.
+
+    Raises:
+        BenchError: the capabilities that a driver declares are none of a source.
+    """
+    replaced = {name: _generic(name, bench.instruments[name]) for name in stand_ins(bench)}
+    if not replaced:
+        return bench
+    given = {key: getattr(bench, key) for key in Bench.model_fields}
+    return Bench.model_validate({**given, "instruments": {**bench.instruments, **replaced}})
+
+
+def _generic(name: str, entry: Entry) -> Entry:
+    """Return the entry of the generic instrument of a kind."""
+    keys: dict[str, Any] = {"stands_for": entry.driver}
+    try:
+        if entry.kind is DriverKind.SOURCE:
+            keys = GenericSourceOptions.of(entry.capabilities, entry.driver).model_dump()
+        common = {"driver": f"generic_{entry.kind}", "resource": entry.resource or name, "patience": entry.patience}
+        return Entry.model_validate({**common, **keys})
+    except ValidationError as error:
+        reasons = "; ".join(line["msg"] for line in error.errors())
+        raise BenchError(f"{name}: the capabilities that driver '{entry.driver}' declares: {reasons}") from error
