@@ -16,10 +16,13 @@ from labctl.core.errors import BenchError
 
 DISTRIBUTION = "mtj-labctl"
 """The distribution of this suite."""
+PROTOCOLS = "labctl.protocols"
+"""Entry point group of protocols: subclasses of `labctl.core.procedure.Procedure`."""
 INSTRUMENTS = "labctl.instruments"
 """Entry point group of drivers: objects of `labctl.core.driver.Driver`."""
 EMULATORS = "labctl.emulators"
 """Entry point group of emulated instruments: functions as `sim_backend.emulators.context.Emulate`."""
+GROUPS = (PROTOCOLS, INSTRUMENTS, EMULATORS)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from labctl.core.plugins import GROUPS
+
 ROOT = Path(__file__).parents[2]
 PACKAGES = "labctl|instruments|protocols|sim_backend"
 DOCUMENTS = sorted([*(ROOT / "docs").rglob("*.md"), *ROOT.glob("*.md")])
@@ -24,7 +26,7 @@ def names_something(dotted: str) -> bool:
     """Return whether a dotted name is a package, a module, or has a last word that its module or package defines."""
     if (ROOT / dotted.replace(".", "/")).is_dir() or (ROOT / f"{dotted.replace('.', '/')}.py").is_file():
         return True
-    if dotted in ("labctl.instruments", "labctl.protocols"):  # groups of entry points
+    if dotted in GROUPS:
         return True
     above, _, name = dotted.rpartition(".")
     place = ROOT / above.replace(".", "/")
