@@ -241,7 +241,7 @@ def campaign(place: Path) -> Path:
         f"name: small\nseed: 3\ndies:\n{dies}"
         "limits: {v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV,\n"
         "         pulses_per_cell: 1000}\n"
-        f"data: wine\nsolutions: {json.dumps(str(EXAMPLES / 'wine-solutions.npz'))}\nstages: [survey: {{}}]\n"
+        "stages: [survey: {}]\n"
     )
     return path
 

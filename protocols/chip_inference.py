@@ -9,14 +9,13 @@ the table of currents keeps the first `samples_kept` test samples, for which the
 """
 
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import Field
 
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
-from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
@@ -25,23 +24,11 @@ from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
 from protocols.readout import Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
+from protocols.stage_inputs import NetworkInputs
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 from protocols.tiling import Tiling
 from protocols.weights import Solution, activate, classify
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
-
-Array = InstanceOf[np.ndarray]
-
-
-class ChipInferenceSettings(Model):
-    """The settings of the stage in a campaign file; solutions and samples come from their own files."""
-
-    kernels: Annotated[
-        tuple[int, ...] | None,
-        Field(min_length=1, description="kernels in the order in which they are filled; all if left out"),
-    ] = None
-    write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
-    readout: Annotated[ChipReadout, Field(description="how layers are read and tuned")] = ChipReadout()
 
 
 def software(
@@ -55,7 +42,7 @@ def software(
     return classify(x @ weight, scale, bias)
 
 
-class ChipInference(ChipInferenceSettings, Procedure):
+class ChipInference(NetworkInputs, Procedure):
     """Program every solution, tiled over kernels, by write-verify and infer all test samples with it.
 
     Inputs lie within -1 and 1; they are applied as x v_read. In the records the training samples are those
@@ -64,49 +51,16 @@ class ChipInference(ChipInferenceSettings, Procedure):
 
     name: ClassVar[str] = "chip_inference"
 
-    solutions: Annotated[tuple[InstanceOf[Solution], ...], Field(min_length=1)]
-    x_train: Array
-    y_train: Array
-    x_test: Array
-    y_test: Array
-    trained_scale: Array | None = None
-    """(solutions, K), network scale that each layer was trained with; 1 if left out"""
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        first = self.solutions[0]
-        if odd := [s for s in self.solutions if (s.shapes, s.votes) != (first.shapes, first.votes)]:
-            raise ValueError(
-                f"solution {odd[0].index} has layers of {odd[0].shapes} cells and {odd[0].votes} votes, solution "
-                f"{first.index} {first.shapes} and {first.votes}; one stage runs one network"
-            )
-        if len({s.index for s in self.solutions}) != len(self.solutions):
-            raise ValueError("two solutions have the same index")
-        classes, n_in = len(first.biases[-1]), first.shapes[0][0]
-        for name, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
-            if x.ndim != 2 or len(x) == 0 or x.shape[1] != n_in or y.shape != (len(x),):
-                raise ValueError(
-                    f"x_{name} is {x.shape} and y_{name} {y.shape}; expected (samples, {n_in}) and (samples,)"
-                )
-            if not (np.abs(x) <= 1).all():
-                raise ValueError(f"x_{name} has values beyond -1 to 1 or NaN; inputs are scaled before applied")
-            if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
-                raise ValueError(f"y_{name} is not made of whole numbers from 0 to {classes - 1}")
-        shape = (len(self.solutions), len(first.layers))
-        scale = self.trained_scale
-        if scale is not None and (scale.shape != shape or not (np.isfinite(scale) & (scale > 0)).all()):
-            raise ValueError(f"trained_scale is {scale.shape}; expected positive numbers (solutions, layers) {shape}")
-        return self
-
-    @classmethod
-    def settings(cls) -> type[Model]:
-        """Return the settings of the stage in a campaign file; solutions and samples come from other files."""
-        return ChipInferenceSettings
+    kernels: Annotated[
+        tuple[int, ...] | None,
+        Field(min_length=1, description="kernels in the order in which they are filled; all if left out"),
+    ] = None
+    write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
+    readout: Annotated[ChipReadout, Field(description="how layers are read and tuned")] = ChipReadout()
 
     def rehearsal(self) -> tuple[Procedure, int]:
         """Return the stage with its first solution only, and how many there are."""
-        scale = None if self.trained_scale is None else self.trained_scale[:1]
-        return self.model_copy(update={"solutions": self.solutions[:1], "trained_scale": scale}), len(self.solutions)
+        return self.model_copy(update={"solutions": self.solutions.take([0])}), len(self.solutions)
 
     def tiling(self, geometry: Geometry) -> Tiling:
         """Return where the cells lie on a die; BenchError if they do not fit."""
@@ -150,13 +104,15 @@ class ChipInference(ChipInferenceSettings, Procedure):
                     flag=item.flag,
                 )
                 yield write_record([item], self.write_verify, solution=solution.index)
-            trained = np.ones(depth) if self.trained_scale is None else self.trained_scale[number]
+            trained = self.solutions.trained_scale[number]
             chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained, gains)
             yield from self._infer(solution, chip, trained)
 
     def _infer(self, solution: Solution, chip: ProgrammedChip, trained: FloatArray) -> Iterator[Record]:
-        n = min(self.readout.tune_on, len(self.x_train))
-        x, y = np.concatenate([self.x_train[:n], self.x_test]), np.concatenate([self.y_train[:n], self.y_test])
+        n = min(self.readout.tune_on, len(self.data.x_train))
+        data = self.data
+        x = np.concatenate([data.x_train[:n], data.x_test])
+        y = np.concatenate([data.y_train[:n], data.y_test])
         kept = slice(n, n + self.readout.samples_kept)
         weights, biases = solution.weights, solution.biases
         one, grid, drive = np.ones(len(biases)), self.readout.grid, self.readout.activation.drive

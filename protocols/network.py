@@ -6,15 +6,14 @@ readings of a layer are kept, so that no layer has to be programmed twice.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import Field, InstanceOf, model_validator
+from pydantic import Field, field_validator
 
 from labctl.core.bias import Geometry
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
-from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
@@ -22,21 +21,10 @@ from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
+from protocols.stage_inputs import NetworkInputs, Networks
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 from protocols.weights import Placement, Solution, activate, check_fit, classify, float_predictions, phases
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
-
-Array = InstanceOf[np.ndarray]
-
-
-class NetworkSettings(Model):
-    """The settings of a network stage in a campaign file; solutions and samples come from their own files."""
-
-    placement: Annotated[
-        tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")
-    ]
-    write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
-    inference: Annotated[InferenceSettings, Field(description="how layers are read and tuned")] = InferenceSettings()
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +36,7 @@ class _Outputs:
     z: FloatArray
 
 
-class Network(NetworkSettings, Procedure):
+class Network(NetworkInputs, Procedure):
     """Program every solution by write-verify and classify the samples with it, untuned and tuned.
 
     Inputs lie within -1 and 1; they are applied as x v_read.
@@ -56,48 +44,24 @@ class Network(NetworkSettings, Procedure):
 
     name: ClassVar[str] = "network"
 
-    solutions: Annotated[tuple[InstanceOf[Solution], ...], Field(min_length=1)]
-    x_train: Array
-    y_train: Array
-    x_test: Array
-    y_test: Array
+    placement: Annotated[
+        tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")
+    ]
+    write_verify: Annotated[WriteVerify, Field(description="how cells are written")] = WriteVerify()
+    inference: Annotated[InferenceSettings, Field(description="how layers are read and tuned")] = InferenceSettings()
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        first = self.solutions[0]
-        for solution in self.solutions:
-            if solution.shapes != first.shapes:
-                raise ValueError(
-                    f"solution {solution.index} has layers of {solution.shapes} cells, "
-                    f"solution {first.index} of {first.shapes}; one stage runs one network"
-                )
-        if len({s.index for s in self.solutions}) != len(self.solutions):
-            raise ValueError("two solutions have the same index")
-        if first.votes != 1:
-            raise ValueError(f"solutions with {first.votes} outputs per class; this stage expects one for each")
-        classes = len(first.layers[-1].bias)
-        for x, y, name in ((self.x_train, self.y_train, "train"), (self.x_test, self.y_test, "test")):
-            if x.ndim != 2 or len(x) == 0 or x.shape[1] != first.shapes[0][0] or y.shape != (len(x),):
-                raise ValueError(
-                    f"x_{name} is {x.shape} and y_{name} {y.shape}; "
-                    f"expected (samples, {first.shapes[0][0]}) and (samples,)"
-                )
-            if not (np.abs(x) <= 1).all():
-                raise ValueError(
-                    f"x_{name} has values beyond -1 to 1 or NaN; inputs are scaled before they are applied"
-                )
-            if y.dtype.kind not in "iu" or y.min() < 0 or y.max() >= classes:
-                raise ValueError(f"y_{name} is not made of whole numbers from 0 to {classes - 1}")
-        return self
-
+    @field_validator("solutions")
     @classmethod
-    def settings(cls) -> type[Model]:
-        """Return the settings of the stage in a campaign file; solutions and samples come from other files."""
-        return NetworkSettings
+    def _one_output_per_class(cls, solutions: Networks) -> Networks:
+        if solutions[0].votes != 1:
+            raise ValueError(
+                f"{solutions.name} has {solutions[0].votes} outputs per class; this stage expects one for each"
+            )
+        return solutions
 
     def rehearsal(self) -> tuple[Procedure, int]:
         """Return the stage with its first solution only, and how many there are."""
-        return self.model_copy(update={"solutions": self.solutions[:1]}), len(self.solutions)
+        return self.model_copy(update={"solutions": self.solutions.take([0])}), len(self.solutions)
 
     @property
     def shapes(self) -> tuple[tuple[int, int], ...]:
@@ -137,7 +101,7 @@ class Network(NetworkSettings, Procedure):
             for phase in self.phases
         ]
         for solution in self.solutions:
-            session = _Session(die, layers, solution, np.concatenate([self.x_train, self.x_test]))
+            session = _Session(die, layers, solution, np.concatenate([self.data.x_train, self.data.x_test]))
             parts: list[Written] = []
             for phase, reader in zip(self.phases, readers, strict=True):
                 target = np.concatenate([solution.layers[k].devices.ravel() for k in phase])
@@ -171,20 +135,21 @@ class Network(NetworkSettings, Procedure):
         )
 
     def _infer(self, solution: Solution, session: "_Session") -> Iterator[Record]:
-        n, grid = len(self.x_train), self.inference.grid
+        data, grid = self.data, self.inference.grid
+        n = len(data.x_train)
         biases = [layer.bias for layer in solution.layers]
         weights = [layer.weight for layer in solution.layers]
         one = np.ones(len(biases))
-        scale = tune(session.measure, biases, session.z_first(n), grid, self.y_train)
-        float_scale = tune(lambda k, a: a @ weights[k], biases, self.x_train @ weights[0], grid, self.y_train)
+        scale = tune(session.measure, biases, session.z_first(n), grid, data.y_train)
+        float_scale = tune(lambda k, a: a @ weights[k], biases, data.x_train @ weights[0], grid, data.y_train)
         untuned, tuned = session.forward(one), session.forward(scale)
         figures: dict[str, Any] = {}
         predictions: dict[str, IntArray] = {}
         for tuning, outputs, scales in (("untuned", untuned, one), ("tuned", tuned, scale)):
             predicted = classify(outputs.z, scales[-1], biases[-1])
             for name, part, y in (
-                ("train", predicted[:n], self.y_train),
-                ("test", predicted[n:], self.y_test),
+                ("train", predicted[:n], data.y_train),
+                ("test", predicted[n:], data.y_test),
             ):
                 right = int((part == y).sum())
                 figures[f"accuracy_{tuning}_{name}"] = right / len(y)
@@ -192,7 +157,10 @@ class Network(NetworkSettings, Procedure):
                 figures[f"confusion_{tuning}_{name}"] = confusion_matrix(y, part, len(biases[-1]))
                 predictions[f"{tuning}_{name}"] = part
         for tuning, scales in (("untuned", one), ("same", scale), ("tuned", float_scale)):
-            for name, x, y in (("train", self.x_train, self.y_train), ("test", self.x_test, self.y_test)):
+            for name, x, y in (
+                ("train", data.x_train, data.y_train),
+                ("test", data.x_test, data.y_test),
+            ):
                 figures[f"float_{tuning}_{name}"] = float((float_predictions(solution, x, scales) == y).mean())
         errors = [
             (current - ideal) / layer.unit
@@ -203,7 +171,7 @@ class Network(NetworkSettings, Procedure):
             solution=solution.index,
             scale=scale,
             float_scale=float_scale,
-            cross_entropy_tuned_train=float(cross_entropy(outputs_train, self.y_train)),
+            cross_entropy_tuned_train=float(cross_entropy(outputs_train, data.y_train)),
             delta_g=np.array([layer.g_p - layer.g_ap for layer in session.layers]),
             error_rms=np.array([np.sqrt(np.mean(e**2)) for e in errors]),
             error_worst=np.array([np.abs(e).max() for e in errors]),

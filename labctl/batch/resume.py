@@ -13,7 +13,7 @@ from typing import Any
 from labctl.batch.reference_die import due
 from labctl.core.die_state import FINAL
 from labctl.core.errors import BenchError, StorageError
-from labctl.files import Kept, absolute, as_kept, digest
+from labctl.files import Door, absolute, digest
 from labctl.station import composition
 from labctl.station.composition import Prepared
 from labctl.station.doctor import versions
@@ -24,19 +24,21 @@ _IGNORED = ("platform",)
 """Versions that may differ: a new kernel of the operating system changes no result."""
 
 
-def changes(run: Path, meta: Mapping[str, Any]) -> list[str]:
-    """Return what has changed since the run in the folder `run` was started, for the operator; usually nothing.
+def changes(meta: Mapping[str, Any], prepared: Prepared) -> list[str]:
+    """Return what has changed since a run was started, for the operator; usually nothing.
 
-    Raises:
-        BenchError: a file kept in the run folder has changed.
+    Args:
+        meta: the contents of its ``run.json``.
+        prepared: its campaign, read from the files kept in its folder.
     """
     changed = []
-    for name, kept in meta["files"].items():
-        copy, original = run / "files" / name, absolute(kept["path"], Path(meta["cwd"]))
-        if _digest(copy) != kept["sha256"]:
-            raise BenchError(f"{copy} is not the file that the run was started with; restore it from a backup")
+    for kept in meta["files"].values():
+        original = absolute(kept["path"], Path(meta["cwd"]))
         if (now := _digest(original)) != kept["sha256"]:
             changed.append(f"{original} " + ("is gone" if now is None else "has changed"))
+    for name, sha256 in meta["shipped"].items():
+        if prepared.shipped.get(name) != sha256:
+            changed.append(f"{name}, which is installed with the data sets, has changed")
     commit = git_commit()
     if commit != meta["git_commit"]:
         changed.append(f"the code is at {commit or 'no commit'}, it was at {meta['git_commit'] or 'no commit'}")
@@ -56,12 +58,21 @@ def _digest(path: Path) -> str | None:
 
 
 def read(run: Path, meta: Mapping[str, Any]) -> Prepared:
-    """Return the campaign of a run, read from the files kept in its folder."""
+    """Return the campaign of a run, read from the files kept in its folder and from no others.
+
+    Raises:
+        BenchError: a file kept in the run folder has changed.
+    """
+    for name, file in meta["files"].items():
+        if _digest(run / "files" / name) != file["sha256"]:
+            raise BenchError(
+                f"{run / 'files' / name} is not the file that the run was started with; restore it from a backup"
+            )
     cwd, kept = Path(meta["cwd"]), meta["files"]
     copies = {absolute(file["path"], cwd): run / "files" / name for name, file in kept.items()}
     roles = {role: absolute(kept[name]["path"], cwd) for role, name in meta["roles"].items() if name is not None}
-    with as_kept(Kept(cwd, copies)):
-        prepared = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"])
+    door = Door(cwd, copies)
+    prepared = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"], door)
     names = {d["name"] for d in meta["dies"]}
     return prepared.some([s.name for s in prepared.subjects if s.name in names])
 

@@ -109,13 +109,14 @@ def resume(
     start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
     state = resuming.state_of(run)
     left = resuming.to_do(state, run, chosen)
-    changes = resuming.changes(run, state.meta)
+    prepared = resuming.read(run, state.meta)
+    changes = resuming.changes(state.meta, prepared)
     if changes and not accept:
         raise BenchError(
             f"since {run} was started, {'; '.join(changes)}. It would go on as it was started; if that is what you "
             "want, say --accept-changes"
         )
-    prepared, plans = rehearsed(resuming.read(run, state.meta))
+    prepared, plans = rehearsed(prepared)
     plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
     with _options(plans, workers, executor, screen, accept_place, accept) as options:

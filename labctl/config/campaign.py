@@ -107,8 +107,6 @@ class Campaign(Model):
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
     dies: tuple[DieEntry, ...] = Field(default=(), description="the dies, one by one; or name a wafer")
     wafer: WaferEntry | None = Field(default=None, description="the dies of a wafer")
-    data: str = Field(default="wine", description="data set: wine, digits, or the folder of the user's own")
-    solutions: FilePath = Field(description="npz file of trained weights: fcK_devices, fcK_bias, index")
     limits: Limits
     accept: Accept = Accept()
     bins: tuple[BinRule, ...] = Field(

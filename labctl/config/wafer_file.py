@@ -3,15 +3,15 @@
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from pathlib import Path
+from typing import Self
 
 from pydantic import Field, model_validator
 
 from instruments.fiducial import Fiducial
 from labctl.config.campaign import WaferEntry
 from labctl.core.errors import BenchError
-from labctl.files import FilePath, Loaded, actual
-from labctl.files.tree import Node
+from labctl.files import FilePath, current
 from labctl.wafer_maps.csv_map import parse_csv
 from labctl.wafer_maps.model import MapReading, Place, WaferMap
 from labctl.wafer_maps.semi_g85 import parse_g85
@@ -47,13 +47,13 @@ class Layout:
         wafer: with all its dies.
         map: as it was read or drawn.
         excluded: why dies are left out, by name.
-        source: the map file, None if the map is in the wafer file.
+        source: path of the map file, None if the map is in the wafer file.
     """
 
     wafer: Wafer
     map: WaferMap
     excluded: Mapping[str, str]
-    source: Loaded[Any] | None
+    source: Path | None
 
 
 def lay_out(entry: WaferEntry, file: WaferFile) -> Layout:
@@ -62,15 +62,13 @@ def lay_out(entry: WaferEntry, file: WaferFile) -> Layout:
     Raises:
         BenchError: the map file is wrong, or an exclusion names what the map does not have.
     """
-    source = None
     if file.map_file is None:
         prefix = len(file.name) + 1
         places = zip(file.names, file.places, strict=True)
         wafer_map = WaferMap(tuple(Place(x, y, name[prefix:]) for name, (x, y) in places), wafer=file.name)
         wafer: Wafer = file
     else:
-        wafer_map, raw = read_map(file)
-        source = Loaded[Any](wafer_map, file.map_file, raw, {}, {}, Node({}, file.map_file, 1))
+        wafer_map = read_map(file)
         own = {f: getattr(file, f) for f in Wafer.model_fields if f not in ("map", "dies")}
         wafer = Wafer(**own, dies={p.name: (p.x, p.y) for p in wafer_map.places})
     wafer_map = wafer_map.without(
@@ -78,7 +76,8 @@ def lay_out(entry: WaferEntry, file: WaferFile) -> Layout:
         None if entry.include_bins is None else [str(b) for b in entry.include_bins],
         [str(b) for b in entry.exclude_bins],
     )
-    return Layout(wafer, wafer_map, {f"{file.name}-{name}": why for name, why in wafer_map.excluded.items()}, source)
+    excluded = {f"{file.name}-{name}": why for name, why in wafer_map.excluded.items()}
+    return Layout(wafer, wafer_map, excluded, file.map_file)
 
 
 _MAP = "a map as CSV in UTF-8 or as SEMI G85 XML"
@@ -93,8 +92,8 @@ def _wide(raw: bytes) -> str:
     return "UTF-16" if raw.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else ""
 
 
-def read_map(file: WaferFile) -> tuple[WaferMap, bytes]:
-    """Return the map in a file, and the file's bytes; XML is recognised by its first character, all else has to be CSV.
+def read_map(file: WaferFile) -> WaferMap:
+    """Return the map in a file; XML is recognised by its first character, all else has to be CSV.
 
     Raises:
         BenchError: naming file and line: what was found and what was expected.
@@ -102,13 +101,13 @@ def read_map(file: WaferFile) -> tuple[WaferMap, bytes]:
     path = file.map_file
     assert path is not None, "checked by the caller"
     try:
-        raw = actual(path).read_bytes()
+        raw = current().read(path)
     except OSError as error:
         raise BenchError(f"{path}: the map cannot be read: {error.strerror or error}") from error
     wide = _wide(raw)
     start = raw[:_START].decode("utf-16" if wide == "UTF-16" else "latin-1", "ignore").lstrip("\xef\xbb\xbf \t\r\n")
     if wide != "UTF-32" and start.replace("\0", "").startswith("<"):
-        return parse_g85(raw, file.map_reading, str(path)), raw
+        return parse_g85(raw, file.map_reading, str(path))
     if wide:
         raise BenchError(f"{path}:1: found a text in {wide}, expected {_MAP}")
     try:
@@ -116,4 +115,4 @@ def read_map(file: WaferFile) -> tuple[WaferMap, bytes]:
     except UnicodeDecodeError as error:
         line = raw[: error.start].count(b"\n") + 1
         raise BenchError(f"{path}:{line}: found the byte 0x{raw[error.start]:02x}, expected {_MAP}") from error
-    return parse_csv(text, file.map_reading, str(path)), raw
+    return parse_csv(text, file.map_reading, str(path))

@@ -22,7 +22,9 @@ INSTRUMENTS = "labctl.instruments"
 """Entry point group of drivers: objects of `labctl.core.driver.Driver`."""
 EMULATORS = "labctl.emulators"
 """Entry point group of emulated instruments: functions as `sim_backend.emulators.context.Emulate`."""
-GROUPS = (PROTOCOLS, INSTRUMENTS, EMULATORS)
+INPUTS = "labctl.inputs"
+"""Entry point group of what stages name as files: objects of `labctl.core.inputs.InputReader`."""
+GROUPS = (PROTOCOLS, INPUTS, INSTRUMENTS, EMULATORS)
 
 
 @dataclass(frozen=True)

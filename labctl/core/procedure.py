@@ -5,26 +5,35 @@ It holds no file, no clock, no logger and no `try`. A cell that will not switch 
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from labctl.core.die import Die
+from labctl.core.inputs import Input, input_type
 from labctl.core.model import Model
 from labctl.core.record import History, Record
 
 
 class Procedure(Model, ABC):
-    """Parameters of one protocol and its `run` on a die; `name` is its key in a campaign file."""
+    """Settings and inputs of one protocol and its `run` on a die; `name` is its key in a campaign file."""
 
     name: ClassVar[str]
 
     @classmethod
-    def settings(cls) -> type[Model]:
-        """Return the model of its keys in a campaign file; its other fields (solutions, samples) are handed in."""
-        return cls
+    def inputs(cls) -> dict[str, type[Input]]:
+        """Return its fields that hold inputs, which a stage names as files; all other fields are settings."""
+        kinds = {name: input_type(field.annotation) for name, field in cls.model_fields.items()}
+        return {name: kind for name, kind in kinds.items() if kind is not None}
+
+    def for_die(self, name: str) -> Self:
+        """Return the procedure as the die `name` gets it. Raises BenchError if an input has nothing for that die."""
+        values = {field: getattr(self, field) for field in self.inputs()}
+        own = {field: value.for_die(name) for field, value in values.items() if value is not None}
+        changed = {field: value for field, value in own.items() if value is not values[field]}
+        return self.model_copy(update=changed) if changed else self
 
     def settings_data(self) -> dict[str, Any]:
-        """Return those settings as plain data in SI units, for the record."""
-        return self.model_dump(mode="json", include=set(self.settings().model_fields))
+        """Return its settings as plain data in SI units, for the record."""
+        return self.model_dump(mode="json", exclude=set(self.inputs()))
 
     @abstractmethod
     def run(self, die: Die, history: History) -> Iterator[Record]:

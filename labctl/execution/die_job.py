@@ -59,7 +59,6 @@ class Job:
 
     Args:
         bins: the first rule that is true of the die gives its bin.
-        own: fields of the stages that differ on this die.
         ledger: file of the stress of real dies; None for simulated ones.
         try_no: number of the try, from 1; every try has files of its own.
         stages: of this die alone, in place of those of all dies: the visit of a reference die.
@@ -73,7 +72,6 @@ class Job:
     limits: Limits
     bins: tuple[BinRule, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
-    own: Mapping[str, Any] = field(default_factory=dict)
     try_no: int = 1
     ledger: Path | None = None
     stages: tuple[Procedure, ...] | None = None
@@ -137,14 +135,6 @@ def _solutions(history: History) -> list[dict[str, Any]]:
     ]
 
 
-def for_die(procedures: Sequence[Procedure], own: Mapping[str, Any]) -> tuple[Procedure, ...]:
-    """Return the stages of one die: those of all, with its `own` fields where a stage has them."""
-    return tuple(
-        p.model_copy(update={k: v for k, v in own.items() if k in type(p).model_fields}) if own else p
-        for p in procedures
-    )
-
-
 def _meta(job: Job) -> dict[str, Any]:
     """Return the meta of a new journal: the run, the die, and its description with all defaults."""
     subject = job.subject
@@ -183,7 +173,7 @@ def run_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Sto
 
 
 def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
-    own = for_die(procedures if job.stages is None else job.stages, job.own)
+    own = tuple(p.for_die(job.die) for p in procedures) if job.stages is None else job.stages
     history, folder = History(), job.place
     resumed = (folder / "journal.db").exists()
     try:

@@ -31,7 +31,7 @@ from labctl.networks.train import Method
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.networks.training.engine import libraries
 from labctl.networks.training.maps import defect_rates
-from labctl.station import composition, registry
+from labctl.station import composition
 from labctl.storage.results import open_run
 from sim_backend.description import FRACTIONS, DieDescription
 
@@ -215,12 +215,12 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         LabError: a step did not come to its end.
     """
     check(settings)
-    loaded = files.read(campaign, registry.campaign_model(), settings.set)
+    loaded = composition.load(campaign, settings.set)
     if loaded.value.wafer is None:
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")
     common = {**(settings.set or {}), **_subset(composition.read(campaign, settings.set).subjects, settings.dies)}
     seed = loaded.value.seed if settings.seed is None else settings.seed
-    survey_only = {k: v for k, v in common.items() if k.split(".")[0] != "stages"}
+    survey_only = {k: v for k, v in common.items() if k.split(".")[0] not in ("stages", "solutions", "data")}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])
 
     def training(method: str, name: str, **given: str) -> Path:

@@ -194,7 +194,7 @@ def _can_go_on(folder: Path) -> bool:
     if not (folder / "journal.db").is_file():
         return False
     state = resuming.state_of(folder)
-    return bool(state.unfinished) and not resuming.changes(folder, state.meta)
+    return bool(state.unfinished) and not resuming.changes(state.meta, resuming.read(folder, state.meta))
 
 
 def _set_aside(folder: Path) -> None:
@@ -212,8 +212,7 @@ def _set_aside(folder: Path) -> None:
 def _same_run(folder: Path, prepared: composition.Prepared) -> None:
     """Raise BenchError unless the run in `folder` was made from the same files and settings, `prepared`."""
     meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    digests = [files.digest(source.raw) for source in prepared.sources]
-    digests.append(files.digest(prepared.campaign.solutions.read_bytes()))
+    digests = [files.digest(raw) for raw in prepared.files.values()]
     # by content and not by path: the folder of the experiment may have been moved
     mine = {k: v for k, v in prepared.overrides.items() if k != "solutions"}
     for what, here, there in (

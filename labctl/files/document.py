@@ -6,16 +6,17 @@ here; plain scalars are resolved by the core schema of YAML 1.2.2 (section 10.3)
 executed, and every ambiguous text is refused with its line.
 """
 
+import errno
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from labctl.files.paths import actual
+from labctl.files.door import current
 from labctl.files.tree import Node, Path_, Problem
 
 MAX_BYTES = 4 << 20
@@ -32,12 +33,11 @@ _TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False"
 
 @dataclass
 class Document:
-    """A file as read: its tree, its text, its problems so far, and its bytes as they are on the disk."""
+    """A file as read: its tree, its text, and its problems so far."""
 
     root: Node | None
     text: str
     problems: list[Problem] = field(default_factory=list)
-    raw: bytes = b""
 
 
 def scalar(text: str) -> Any:
@@ -161,20 +161,19 @@ def read(path: Path) -> Document:
     try:
         if path.is_dir():
             return _refused(f"{path}", "found a folder, expected a YAML file")
-        with actual(path).open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-        if len(data) > MAX_BYTES:
-            return _refused(f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write")
+        data = current().read(path, MAX_BYTES)
     except FileNotFoundError:
         return _refused(f"{path}", f"no such file{_neighbour(path)}")
     except (OSError, ValueError) as error:
+        if getattr(error, "errno", 0) == errno.EFBIG:
+            return _refused(f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write")
         return _refused(f"{path}", f"cannot be read: {getattr(error, 'strerror', None) or error}")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         return _refused(f"{path}:{line}", f"found the byte 0x{data[error.start]:02x}, expected text in UTF-8")
-    return replace(parse(text, path), raw=data)
+    return parse(text, path)
 
 
 def parse(text: str, path: Path) -> Document:

@@ -5,7 +5,7 @@ JSON, where a list may become a tuple but, by a second and strict reading, no te
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,8 +17,9 @@ from pydantic_core import ErrorDetails, core_schema
 
 from labctl.core.errors import BenchError, LabError
 from labctl.files import document
+from labctl.files.door import absolute, here
 from labctl.files.messages import explain, locate, shown
-from labctl.files.paths import FILE_HERE, PATH_HERE, absolute, here
+from labctl.files.paths import FILE_HERE, PATH_HERE
 from labctl.files.tree import Node, Path_, Problem
 
 M = TypeVar("M", bound=BaseModel)
@@ -43,16 +44,12 @@ class Loaded(Generic[M]):
     Args:
         value: the model.
         path: the file, as it was named.
-        raw: its bytes, as they are on the disk.
-        included: verbatim text of every file that was read into it, by path.
         overrides: values set on the command line, as given.
         root: the tree, included files and overrides in place.
     """
 
     value: M
     path: Path
-    raw: bytes
-    included: Mapping[Path, str]
     overrides: Mapping[str, str]
     root: Node = field(repr=False)
 
@@ -71,10 +68,16 @@ class Loaded(Generic[M]):
         """Return an error with `text` about the value at `path`, in the form of all other messages."""
         return BenchError(str(Problem(self.where(*path), path, text)))
 
+    def explained(self, errors: Sequence[ErrorDetails]) -> list[str]:
+        """Return errors of pydantic about values of this file, in the form of all other messages."""
+        return [str(problem) for problem in explain(self.root, errors, _schema_or_nothing(type(self.value)))]
 
-def load(path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None) -> M:
+
+def load(
+    path: str | Path, model: type[M], overrides: Mapping[str, str] | None = None, *, change: Part | None = None
+) -> M:
     """Return the `model` that the YAML file at `path` describes; raises and arguments as `read`."""
-    return read(path, model, overrides).value
+    return read(path, model, overrides, change=change).value
 
 
 def read(
@@ -120,7 +123,7 @@ def read(
             node = work.root.at(place)
             node.value = str(absolute(node.value, node.file.parent if node.file else here()))
     value = work.validate(model, given)
-    return Loaded(value, given, read_.raw, work.included, overrides, work.root)
+    return Loaded(value, given, overrides, work.root)
 
 
 def schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -140,7 +143,6 @@ class _Loading:
 
     def __init__(self, root: Node, problems: list[Problem], context: dict[str, Any]) -> None:
         self.root, self.problems, self.context = root, problems, context
-        self.included: dict[Path, str] = {}
         self.failed: set[Path_] = set()
         self.changed: dict[Path_, Path_] = {}
 
@@ -234,7 +236,6 @@ class _Loading:
             if included.root is None:
                 self.failed.add(at)
                 continue
-            self.included[target] = included.text
             node.value, node.file, node.line, node.origin = included.root.value, target, included.root.line, ""
             done = True
         return done

@@ -1,6 +1,7 @@
 """Files as they were on the disk: their bytes, not their decoded text, and one way to hash them."""
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 
@@ -9,11 +10,15 @@ def digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def keep(copy: Path, original: Path, raw: bytes) -> dict[str, str]:
-    """Write the bytes of a file that was read into a run folder; return its entry in ``run.json``.
+def keep(folder: Path, files: Mapping[Path, bytes]) -> dict[str, dict[str, str]]:
+    """Write the bytes of files that were read into `folder`; return name, path and digest of each for ``run.json``.
 
     Raises:
-        OSError: the copy cannot be written.
+        OSError: a copy cannot be written.
     """
-    copy.write_bytes(raw)
-    return {"path": str(original), "sha256": digest(raw)}
+    kept = {}
+    for number, (path, raw) in enumerate(files.items()):
+        name = f"{number:02d}-{path.name}"
+        (folder / name).write_bytes(raw)
+        kept[name] = {"path": str(path), "sha256": digest(raw)}
+    return kept

@@ -11,15 +11,17 @@ import hashlib
 import io
 import os
 import zlib
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
 from labctl.core.errors import BenchError
+from labctl.core.inputs import InputFiles
 from labctl.core.units import FloatArray, IntArray
+from labctl.files import DISK
 from labctl.files.arrays import read_npz
+from protocols.samples import Dataset
 
 SHIPPED = ("wine", "digits")
 NAMES = (*SHIPPED, "mnist")
@@ -41,96 +43,72 @@ MNIST = {
 MNIST_SOURCE = "https://ossci-datasets.s3.amazonaws.com/mnist/"
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
-    """Samples for training and for test, features scaled to 0..1.
-
-    Args:
-        x_train: (n, features).
-        y_train: (n,), class of each sample, 0 to `classes` - 1.
-        x_test: (m, features).
-        y_test: (m,).
-        classes: number of classes.
-        name: `wine`, `digits`, `mnist`, or the name of the file it was read from.
-        source: where the data come from and under which licence, for the record.
-    """
-
-    x_train: FloatArray
-    y_train: IntArray
-    x_test: FloatArray
-    y_test: IntArray
-    classes: int
-    name: str
-    source: str
-
-    @property
-    def features(self) -> int:
-        """Number of features of a sample."""
-        return int(self.x_train.shape[1])
-
-
-def load(name_or_path: str | Path) -> Dataset:
+def load(name_or_path: str | Path, files: InputFiles = DISK) -> Dataset:
     """Return a data set by its name (`wine`, `digits`, `mnist`) or from a path.
 
     A path is a folder with the four MNIST files, or an npz file with `x_train`, `y_train`, `x_test`,
     `y_test`. By its name MNIST is searched in the folder LABCTL_DATA and its folder `mnist`.
 
+    Args:
+        files: where files are read from.
+
     Raises:
         BenchError: there is no such data set, or its content is wrong; with where to get it.
     """
     if name_or_path == "wine":
-        return _wine()
+        return _wine(files)
     if name_or_path == "digits":
-        return _digits()
+        return _digits(files)
     if name_or_path == "mnist":
         given = os.environ.get("LABCTL_DATA")
         if not given:
             raise BenchError(f"MNIST does not ship and LABCTL_DATA is not set; expected in it a folder 'mnist' {_GET}")
         folder = Path(given)
-        return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder)
+        return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder, DISK, files)
     path = Path(name_or_path)
-    if path.is_dir():
-        return _mnist(path)
-    if path.is_file():
-        return _npz(path)
+    if files.is_folder(str(path)):
+        return _mnist(path, files)
+    if files.exists(str(path)):
+        return _npz(path, files)
     raise BenchError(f"no data set '{name_or_path}'; expected one of {', '.join(NAMES)}, an npz file or a folder")
 
 
 _GET = f"with {', '.join(MNIST)} (.gz or unpacked), from {MNIST_SOURCE}"
 
 
-def _shipped(name: str) -> bytes:
-    return resources.files("labctl").joinpath("data", name).read_bytes()
+def _shipped(name: str, files: InputFiles) -> bytes:
+    return files.shipped(f"labctl/data/{name}", resources.files("labctl").joinpath("data", name).read_bytes())
 
 
-def _wine() -> Dataset:
-    rows = list(csv.reader(io.StringIO(_shipped("wine.csv").decode("ascii"))))[1:]
+def _wine(files: InputFiles) -> Dataset:
+    rows = list(csv.reader(io.StringIO(_shipped("wine.csv", files).decode("ascii"))))[1:]
     table = np.array(rows, dtype=np.float64)
     y, x = table[:, 0].astype(np.int64) - 1, table[:, 1:]
     low, high = x.min(axis=0), x.max(axis=0)
     x = (x - low) / (high - low)
     test = np.isin(np.arange(len(x)), WINE_TEST)
     source = "UCI Machine Learning Repository, Wine, doi 10.24432/C5PC7J, CC BY 4.0; min-max scaled per feature"
-    return Dataset(x[~test], y[~test], x[test], y[test], 3, "wine", source)
+    return Dataset(x[~test], y[~test], x[test], y[test], "wine", source)
 
 
-def _digits() -> Dataset:
-    with np.load(io.BytesIO(_shipped("digits.npz")), allow_pickle=False) as file:
+def _digits(files: InputFiles) -> Dataset:
+    with np.load(io.BytesIO(_shipped("digits.npz", files)), allow_pickle=False) as file:
         x, y = file["pixels"] / 16.0, file["digit"].astype(np.int64)
     source = (
         "UCI Machine Learning Repository, Optical Recognition of Handwritten Digits, "
         f"doi 10.24432/C50P49, CC BY 4.0; 8 x 8 pixels over 16, the last {DIGITS_TEST} are the test"
     )
     n = len(x) - DIGITS_TEST
-    return Dataset(x[:n], y[:n], x[n:], y[n:], 10, "digits", source)
+    return Dataset(x[:n], y[:n], x[n:], y[n:], "digits", source)
 
 
-def _mnist(folder: Path) -> Dataset:
-    train_x, train_y, test_x, test_y = (_idx(folder, name) for name in MNIST)
+def _mnist(folder: Path, files: InputFiles, record: InputFiles | None = None) -> Dataset:
+    """Return MNIST, read from a folder through `files`; `record`, if given, takes only its digests."""
+    train_x, train_y, test_x, test_y = (_idx(folder, name, files, record) for name in MNIST)
     source = "MNIST, Yann LeCun and Corinna Cortes, CC BY-SA 3.0; 28 x 28 pixels over 255"
     return Dataset(
         *(_pixels(train_x), train_y.astype(np.int64), _pixels(test_x), test_y.astype(np.int64)),
-        *(10, "mnist", source),
+        *("mnist", source),
     )
 
 
@@ -139,7 +117,7 @@ def _pixels(images: IntArray) -> FloatArray:
     return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
 
 
-def _idx(folder: Path, name: str) -> IntArray:
+def _idx(folder: Path, name: str, files: InputFiles, record: InputFiles | None) -> IntArray:
     """Return the array in an IDX file whose digest is right.
 
     An IDX file is two zero bytes, the type (8: bytes), the number of dimensions, their sizes (big-endian),
@@ -147,23 +125,25 @@ def _idx(folder: Path, name: str) -> IntArray:
     """
     packed, plain = folder / f"{name}.gz", folder / name
     try:
-        data = plain.read_bytes() if plain.is_file() else gzip.decompress(packed.read_bytes())
+        data = files.read(str(plain)) if files.exists(str(plain)) else gzip.decompress(files.read(str(packed)))
     except FileNotFoundError:
         raise BenchError(f"{folder} has no {name} or {name}.gz; expected a folder {_GET}") from None
     except (OSError, EOFError, zlib.error) as error:
         raise BenchError(
-            f"{packed if packed.is_file() else plain} cannot be read: {error}; get it again {_GET}"
+            f"{packed if files.exists(str(packed)) else plain} cannot be read: {error}; get it again {_GET}"
         ) from error
     digest = hashlib.sha256(data).hexdigest()
     if digest != MNIST[name]:
         raise BenchError(f"{folder / name} has the sha256 {digest}, expected {MNIST[name]}; get it again {_GET}")
+    if record is not None:
+        record.shipped(f"mnist/{name}", data)
     shape = np.frombuffer(data, ">u4", data[3], 4)
     return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape.astype(np.int64))
 
 
-def _npz(path: Path) -> Dataset:
+def _npz(path: Path, files: InputFiles) -> Dataset:
     keys = ("x_train", "y_train", "x_test", "y_test")
-    arrays = read_npz(path, lambda key: key in keys)
+    arrays = read_npz(path, lambda key: key in keys, files)
     for key in keys:
         if key not in arrays:
             raise BenchError(f"{path} has no '{key}'; expected {', '.join(keys)}")
@@ -177,5 +157,4 @@ def _npz(path: Path) -> Dataset:
     if train.shape[1] != test.shape[1]:
         raise BenchError(f"{path}: x_train has {train.shape[1]} features and x_test {test.shape[1]}")
     y_train, y_test = arrays["y_train"].astype(np.int64), arrays["y_test"].astype(np.int64)
-    classes = int(max(y_train.max(), y_test.max())) + 1
-    return Dataset(train.astype(np.float64), y_train, test.astype(np.float64), y_test, classes, path.name, f"{path}")
+    return Dataset(train.astype(np.float64), y_train, test.astype(np.float64), y_test, path.name, f"{path}")

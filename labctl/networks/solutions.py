@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.inputs import InputFiles
 from labctl.core.units import FloatArray, IntArray
+from labctl.files import DISK
 from labctl.files.arrays import read_npz
 
 _KEY = re.compile(r"fc[0-9]+_(devices|bias)")
@@ -98,17 +100,17 @@ class Solutions:
         return fraction
 
 
-def load(path: str | Path) -> Solutions:
+def load(path: str | Path, files: InputFiles = DISK) -> Solutions:
     """Return the solutions in an npz file: `fcK_devices`, `fcK_bias` for K = 1, 2, ..., and `index`.
 
     `votes` may stand beside them; without it every class has one output. Other keys are ignored: the data may stand
-    beside the solutions.
+    beside the solutions. `files` is where the file is read from.
 
     Raises:
         BenchError: naming file, key, what was arrays and what was expected.
     """
     path = Path(path)
-    arrays = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None)
+    arrays = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None, files)
     votes = arrays.pop("votes", np.array(1))
     if votes.shape != () or votes.dtype.kind not in "iu":
         raise BenchError(f"{path}: votes is {votes.dtype} {votes.shape}; expected one whole number")
@@ -187,7 +189,7 @@ def _check(solutions: Solutions) -> None:
         good = devices.ndim == 3 and devices.shape[0] == s and devices.shape[2] % 2 == 0 and devices.size > 0
         if not good or inputs not in (None, devices.shape[1]):
             raise BenchError(f"{name}: fc{k}_devices has the shape {devices.shape}; {expected}")
-        if devices.dtype.kind not in "biu" or not np.isin(devices, (0, 1)).all():
+        if devices.dtype.kind not in "biuf" or not np.isin(devices, (0, 1)).all():
             raise BenchError(f"{name}: fc{k}_devices is {devices.dtype} with other values; {expected}")
         inputs = devices.shape[2] // 2
         if bias.shape != (s, inputs) or bias.dtype.kind not in "fiu":

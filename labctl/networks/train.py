@@ -22,17 +22,17 @@ from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.outcome import Stopped
 from labctl.core.units import FloatArray, IntArray
-from labctl.files import FilePath
+from labctl.files import FilePath, PathAsWritten
 from labctl.files.arrays import read_npz
 from labctl.networks import datasets, solutions
-from labctl.networks.datasets import Dataset
-from labctl.networks.preprocess import Preprocess
 from labctl.networks.solutions import Solutions
 from labctl.networks.trained_network import surveys
 from labctl.networks.training.maps import DieSurvey, layer_cells, population
 from labctl.networks.training.recipe import Recipe
 from labctl.networks.training.trainer import Trained, Trainer
 from protocols.chip_readout import Activation
+from protocols.preprocess import Preprocess
+from protocols.samples import Dataset
 from protocols.tiling import Tiling
 
 CHECKPOINT_EVERY = 20.0
@@ -57,8 +57,12 @@ class Training(Recipe):
             "statistics-aware: fresh defects at every step, drawn from the cells of all surveyed dies"
         ),
     ] = Method.BASELINE
-    data: Annotated[str, Field(description="data set: wine, digits, mnist, or a path")]
-    preprocess: Annotated[Preprocess, Field(description="what is done to images first")] = Preprocess()
+    data: Annotated[
+        str,
+        PathAsWritten(exists=True, names=datasets.NAMES),
+        Field(description="data set: wine, digits, mnist, or a path"),
+    ]
+    preprocess: Annotated[Preprocess, Field(description="what is done to the samples first")] = Preprocess()
     networks: Annotated[int, Field(ge=1, description="networks to keep; hardware-aware keeps one per die")] = 1
     candidates: Annotated[
         int, Field(ge=1, description="networks to train for each that is kept: the best on the training samples are")

@@ -14,15 +14,17 @@ import numpy as np
 from pydantic import ValidationError
 
 from labctl.core.errors import BenchError
+from labctl.core.inputs import InputFiles
 from labctl.core.units import FloatArray, IntArray
+from labctl.files import DISK
 from labctl.files.arrays import read_npz
 from labctl.networks import solutions
-from labctl.networks.preprocess import Preprocess
 from labctl.networks.solutions import Solutions
 from labctl.networks.training.maps import DieSurvey
 from labctl.storage.results import open_run
 from labctl.storage.tables import Table
 from protocols.chip_readout import Activation
+from protocols.preprocess import Preprocess
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,15 +58,18 @@ class TrainedFile:
         )
 
 
-def read_trained(path: str | Path) -> TrainedFile:
+def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
     """Return the solutions of a file and the settings of their training; a file from elsewhere has scale 1.
+
+    Args:
+        files: where the file is read from.
 
     Raises:
         BenchError: as `solutions.load`, or the settings do not fit the solutions.
     """
     path = Path(path)
-    networks = solutions.load(path)
-    beside = read_npz(path, lambda key: key in ("scale", "die", "training"))
+    networks = solutions.load(path, files)
+    beside = read_npz(path, lambda key: key in ("scale", "die", "training"), files)
     shape = (len(networks), len(networks.devices))
     scale = beside.get("scale", np.ones(shape))
     if scale.shape != shape or scale.dtype.kind != "f" or not (np.isfinite(scale) & (scale > 0)).all():

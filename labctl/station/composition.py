@@ -17,17 +17,15 @@ from labctl.core.errors import BenchError
 from labctl.core.names import file_name
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
-from labctl.execution.die_job import Job, for_die
-from labctl.networks import datasets, solutions
-from labctl.networks.trained_network import TrainedFile, read_trained
+from labctl.execution.die_job import Job
 from labctl.station.bench_setup import Station
 from labctl.station.reference_visit import stages_of
-from labctl.station.registry import campaign_model, registry
+from labctl.station.registry import campaign_model
 from labctl.station.simulated import simulated
+from labctl.station.stages import overrides_of_stages, read_stages
 from labctl.station.stand_ins import twin_text
 from labctl.storage.stress_ledger import ledger_path
 from labctl.wafer_maps.drawing import describe
-from protocols.weights import Layer, Solution
 from sim_backend.description import DieDescription
 
 
@@ -38,8 +36,9 @@ class Prepared:
     Args:
         subjects: the dies that are tested, with their places on the map.
         procedures: the stages.
-        sources: every file read, with its bytes.
-        own: fields of the procedures that differ for a die, by its name: weights trained for it alone.
+        campaign_file: path of the campaign file.
+        files: bytes of every file that was read, by its path.
+        shipped: digest of every content read that comes with a distribution, by its name.
         others: dies of the wafer that are not tested: excluded, or not chosen.
         fiducials: places at which the prober verifies the map before the first die.
         map_drawing: the wafer map as it was read, in lines of text; empty without a map file.
@@ -49,8 +48,9 @@ class Prepared:
     campaign: Campaign
     subjects: tuple[Site, ...]
     procedures: tuple[Procedure, ...]
-    sources: tuple[files.Loaded[Any], ...]
-    own: Mapping[str, Mapping[str, Any]]
+    campaign_file: Path
+    files: Mapping[Path, bytes]
+    shipped: Mapping[str, str]
     overrides: Mapping[str, str] = field(default_factory=dict)
     bench: Bench | None = None
     sim: str | None = None
@@ -114,7 +114,6 @@ class Prepared:
                 self.campaign.limits,
                 self.campaign.bin_rules,
                 dict(meta),
-                self.own.get(subject.name, {}),
                 ledger=self.ledger,
             )
             for subject in self.subjects
@@ -127,8 +126,8 @@ class Prepared:
         return Job(folder, self.golden, self.campaign.limits, meta=dict(meta), ledger=self.ledger, stages=self.visit)
 
     def procedures_for(self, subject: Site) -> tuple[Procedure, ...]:
-        """Return the stages of one die, with weights trained for it alone if there are some."""
-        return for_die(self.procedures, self.own.get(subject.name, {}))
+        """Return the stages of one die, with the inputs that are for it alone if there are some."""
+        return tuple(procedure.for_die(subject.name) for procedure in self.procedures)
 
 
 def read(
@@ -137,15 +136,33 @@ def read(
     seed: int | None = None,
     bench: Path | None = None,
     sim: str | None = None,
+    door: files.Door | None = None,
 ) -> Prepared:
-    """Read a campaign file, the bench file if any, and all files that they name; BenchError lists all that is wrong."""
+    """Read a campaign file, the bench file if any, and all files that they name.
+
+    Args:
+        overrides: values by dotted path; the name of an input alone stands for that input of every stage that has it.
+        door: what files are read through; the disk if left out.
+
+    Raises:
+        BenchError: with all that is wrong.
+    """
     overrides = dict(overrides or {})
     if seed is not None:
         overrides["seed"] = str(seed)
-    loaded = files.read(path, campaign_model(), overrides)
+    with files.through(door or files.Door()) as opened:
+        return _read(path, overrides, bench, sim, opened)
+
+
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> files.Loaded[Campaign]:
+    """Return a campaign as its file says, with `overrides` as `read` takes them; the files it names are not read."""
+    return files.read(path, campaign_model(), overrides_of_stages(path, overrides or {}))
+
+
+def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str | None, door: files.Door) -> Prepared:
+    loaded = load(path, overrides)
     campaign = loaded.value
-    sources: list[files.Loaded[Any]] = [loaded]
-    sites, fiducials, drawing = _sites(loaded, sources)
+    sites, fiducials, drawing = _sites(loaded)
     chosen = None if campaign.wafer is None else campaign.wafer.only
     names = [s.name.lower() for s in sites]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
@@ -161,26 +178,21 @@ def read(
     if bench is not None:
         loaded_bench = files.read(bench, Bench)
         fits(loaded_bench.value, fiducials)
-        sources.append(loaded_bench)
-    weights = read_trained(campaign.solutions)
-    inputs = _inputs(campaign, weights)
-    procedures: list[Procedure] = []
-    for stage in campaign.stages:  # type: ignore[attr-defined]
-        name, parameters = stage.procedure()
-        kind = registry()[name]
-        own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
-        procedures.append(kind(**own, **{key: inputs[key] for key in kind.model_fields if key not in own}))
-    own_weights = {s.name: _weights(weights.for_die(s.name)) for s in subjects} if weights.dies else {}
+    procedures = read_stages(loaded, door)
+    for subject in subjects:
+        for stage in procedures:
+            stage.for_die(subject.name)  # refused here if an input has nothing for it
     return Prepared(
         campaign,
         subjects,
-        tuple(procedures),
-        tuple(sources),
-        own_weights,
+        procedures,
+        files.absolute(path, files.here()),
+        dict(door.kept),
+        dict(door.digests),
         overrides,
         None if loaded_bench is None else loaded_bench.value,
         sim,
-        bench_file=bench,
+        bench_file=None if bench is None else files.absolute(bench, files.here()),
         others=tuple(s for s in sites if s.name not in {subject.name for subject in subjects}),
         fiducials=fiducials,
         map_drawing=drawing,
@@ -200,22 +212,13 @@ def _golden(path: Path, campaign: Campaign, sites: Sequence[Site]) -> Site | Non
 
 
 def _sites(
-    loaded: files.Loaded[Campaign], sources: list[files.Loaded[Any]]
+    loaded: files.Loaded[Campaign],
 ) -> tuple[tuple[Site, ...], tuple[Fiducial, ...], tuple[str, ...]]:
-    """Return all dies of a campaign or its wafer, the fiducials, and the drawing of the wafer's map file.
-
-    Files that are read are appended to `sources`.
-    """
+    """Return all dies of a campaign or its wafer, the fiducials, and the drawing of the wafer's map file."""
     campaign = loaded.value
-
-    def keep(source: files.Loaded[Any]) -> Any:
-        if all(s.path != source.path for s in sources):
-            sources.append(source)
-        return source.value
-
     sites: list[Site] = []
     for k, entry in enumerate(campaign.dies):
-        kind = keep(files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change")))
+        kind = files.load(entry.file, DieDescription, change=loaded.part("dies", k, "change"))
         whole = Site(entry.name, kind, campaign.seed, entry.place(k))
         sites += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
     fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
@@ -223,19 +226,16 @@ def _sites(
         return tuple(sites), fiducials, ()
     of_wafer = campaign.wafer
     wafer_file = files.read(of_wafer.file, WaferFile)
-    wafer_spec: WaferFile = keep(wafer_file)
-    kind = keep(files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change")))
-    layout = lay_out(of_wafer, wafer_spec)
-    if layout.source is not None:
-        sources.append(layout.source)
+    kind = files.load(of_wafer.die, DieDescription, change=loaded.part("wafer", "change"))
+    layout = lay_out(of_wafer, wafer_file.value)
     wafer = layout.wafer
     for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
         die = wafer.die(name, kind, seed=campaign.seed)
         excluded = layout.excluded.get(name, "")
         whole = Site(name, die, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=excluded)
         sites += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
-    drawing = () if layout.source is None else tuple(describe(layout.map, str(layout.source.path)))
-    return tuple(sites), (*wafer_spec.fiducials, *fiducials), drawing
+    drawing = () if layout.source is None else tuple(describe(layout.map, str(layout.source)))
+    return tuple(sites), (*wafer_file.value.fiducials, *fiducials), drawing
 
 
 def _named(sites: Iterable[Site], source: files.Loaded[Any], *path: str | int) -> Iterator[Site]:
@@ -246,38 +246,3 @@ def _named(sites: Iterable[Site], source: files.Loaded[Any], *path: str | int) -
         except ValueError as error:
             raise source.error(f"a die would be called after it: {error}", *path) from error
         yield site
-
-
-def networks(trained: solutions.Solutions) -> tuple[Solution, ...]:
-    """Return the solutions of a file as the networks that protocols program."""
-    return tuple(
-        Solution(
-            int(index),
-            tuple(Layer(cells[k], bias[k]) for cells, bias in zip(trained.devices, trained.bias, strict=True)),
-            trained.votes,
-        )
-        for k, index in enumerate(trained.index)
-    )
-
-
-def _weights(trained: TrainedFile) -> dict[str, Any]:
-    """Return the fields of a procedure that hold the networks to program."""
-    return {"solutions": networks(trained.solutions), "trained_scale": trained.scale}
-
-
-def _inputs(campaign: Campaign, trained: TrainedFile) -> dict[str, Any]:
-    """Return the values that a campaign gives to procedures, by the name of the field."""
-    data = trained.preprocess.apply(datasets.load(campaign.data))
-    n_inputs = trained.solutions.devices[0].shape[1]
-    if data.x_train.shape[1] != n_inputs:
-        raise BenchError(
-            f"{campaign.solutions}: the first layer has {n_inputs} inputs; the data set '{data.name}' has "
-            f"{data.x_train.shape[1]} features"
-        )
-    return {
-        **_weights(trained),
-        "x_train": data.x_train,
-        "y_train": data.y_train,
-        "x_test": data.x_test,
-        "y_test": data.y_test,
-    }

@@ -6,7 +6,7 @@ The limits are those of the bench file, because there is no campaign file.
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,6 +53,7 @@ class HandSession:
     limits: Limits
     sim: str | None
     seed: int
+    files: Mapping[Path, bytes]
 
     @property
     def body(self) -> str:
@@ -82,12 +83,13 @@ def prepare(bench: Path, die: Path, procedure: Procedure, sim: str | None, seed:
         LimitError: the procedure exceeds the bench's limits.
     """
     require_own_names()
-    loaded_bench, loaded_die = files.read(bench, Bench), files.read(die, DieDescription)
+    with files.through(files.Door()) as door:
+        loaded_bench, loaded_die = files.read(bench, Bench), files.read(die, DieDescription)
     limits = bench_limits(loaded_bench.value)
     loaded_bench.value.wiring.fits(loaded_die.value.shape)
     predictor = planned_die(loaded_bench.value, loaded_die.value.nominal, loaded_die.value.polarity)
     plan.rehearse(DIE, predictor, limits, [procedure])
-    return HandSession(loaded_bench, loaded_die, procedure, limits, sim, seed)
+    return HandSession(loaded_bench, loaded_die, procedure, limits, sim, seed, dict(door.kept))
 
 
 def carry_out(
@@ -134,11 +136,7 @@ def _make_folder(folder: Path, hand: HandSession, argv: Sequence[str]) -> dict[s
     with storage(folder, "make a run folder"):
         (folder / "dies").mkdir(parents=True)
         (folder / "files").mkdir()
-        kept = {}
-        sources: tuple[files.Loaded[Any], ...] = (hand.bench, hand.die)
-        for number, source in enumerate(sources):
-            name = f"{number:02d}-{source.path.name}"
-            kept[name] = files.keep(folder / "files" / name, source.path, source.raw)
+        kept = files.keep(folder / "files", hand.files)
         meta: dict[str, Any] = {
             "format": 1,
             "name": hand.procedure.name,

@@ -1,38 +1,23 @@
-"""Procedures by name, of this suite and of other distributions, and the campaign model with them as stages."""
+"""The campaign model, with every registered procedure as a stage."""
 
 from functools import cache
-from importlib import metadata
 from typing import Any
 
 from pydantic import Field, create_model
 
 from instruments.fiducial import Fiducial
 from labctl.config.campaign import Campaign, OneStage
-from labctl.core.errors import BenchError
-from labctl.core.procedure import Procedure
-
-
-@cache
-def registry() -> dict[str, type[Procedure]]:
-    """Return every procedure by name; distributions register theirs under the entry points `labctl.protocols`."""
-    procedures: dict[str, type[Procedure]] = {}
-    for entry in metadata.entry_points(group="labctl.protocols"):
-        kind = entry.load()
-        if not (isinstance(kind, type) and issubclass(kind, Procedure)):
-            raise BenchError(f"the protocol '{entry.name}' ({entry.value}) is not a Procedure")
-        procedures[entry.name] = kind
-    if not procedures:
-        raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
-    return dict(sorted(procedures.items()))
+from labctl.station.plugins import procedures
+from labctl.station.stages import stage_field
 
 
 @cache
 def campaign_model() -> type[Campaign]:
     """Return the campaign model with one optional key per registered procedure in each stage."""
     options: dict[str, Any] = {}
-    for name, kind in registry().items():
+    for name, kind in procedures().items():
         summary = (kind.__doc__ or name).strip().splitlines()[0]
-        options[name] = (kind.settings() | None, Field(default=None, description=summary))
+        options[name] = (stage_field(name, kind), Field(default=None, description=summary))
     stage = create_model("Stage", __base__=OneStage, __doc__="One procedure with its parameters.", **options)
     return create_model(
         "CampaignFile",

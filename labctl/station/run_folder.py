@@ -7,12 +7,11 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from instruments.bench import Bench
 from labctl import files
 from labctl.config.campaign import Campaign
 from labctl.core.errors import BenchError
@@ -55,10 +54,9 @@ def git_commit() -> str:
     return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
 
 
-def _copy_of(prepared: Prepared, kind: type) -> str | None:
-    """Return the name in the run folder of the first file that holds a `kind`, None if there is none."""
-    numbers = (k for k, source in enumerate(prepared.sources) if isinstance(source.value, kind))
-    return next((f"{k:02d}-{prepared.sources[k].path.name}" for k in numbers), None)
+def _name_of(kept: Mapping[str, Mapping[str, str]], path: Path | None) -> str | None:
+    """Return the name in the run folder of the copy of a file, None if there is none."""
+    return next((name for name, file in kept.items() if file["path"] == str(path)), None)
 
 
 def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[str, Any]:
@@ -71,13 +69,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
     try:
         (folder / "dies").mkdir(parents=True)
         (folder / "files").mkdir()
-        kept = {}
-        for number, source in enumerate(prepared.sources):
-            name = f"{number:02d}-{source.path.name}"
-            kept[name] = files.keep(folder / "files" / name, source.path, source.raw)
-        weights = prepared.campaign.solutions
-        copy = folder / "files" / "solutions.npz"
-        kept["solutions.npz"] = files.keep(copy, weights, files.actual(weights).read_bytes())
+        kept = files.keep(folder / "files", prepared.files)
         meta: dict[str, Any] = {
             "format": 1,
             "name": prepared.campaign.name,
@@ -88,8 +80,12 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "real": prepared.bench is not None and prepared.sim is None,
             "set": dict(prepared.overrides),
             "sim": prepared.sim,
-            "roles": {"campaign": _copy_of(prepared, Campaign), "bench": _copy_of(prepared, Bench)},
+            "roles": {
+                "campaign": _name_of(kept, prepared.campaign_file),
+                "bench": _name_of(kept, prepared.bench_file),
+            },
             "files": kept,
+            "shipped": dict(prepared.shipped),
             "argv": list(argv),
             "cwd": str(Path.cwd()),
             "host": socket.gethostname(),

@@ -47,7 +47,7 @@ def campaign(tmp_path_factory, few_solutions):
     _, _, after = after.partition("\n\n")
     dies = f"dies:\n  - {{name: D80, file: {json.dumps(str(EXAMPLES / 'dies/passive-15x15.yaml'))}}}\n\n"
     path = folder / "small.yaml"
-    path.write_text(before.replace("wine-solutions.npz", str(few_solutions)) + dies + after)
+    path.write_text((before + dies + after).replace("wine-solutions.npz", str(few_solutions)))
     return path
 
 

@@ -29,6 +29,8 @@ from labctl.storage.journal import Journal
 from protocols.chip_inference import ChipInference, ChipReadout
 from protocols.network import Network
 from protocols.readout import InferenceSettings
+from protocols.samples import Dataset
+from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution
 from protocols.write_verify import WriteVerify
@@ -78,11 +80,11 @@ def solution(index: int, rng: np.random.Generator) -> Solution:
     return Solution(index, tuple(Layer(rng.random((n, 4)) < 0.5, rng.normal(0, 0.3, 2)) for n in (M, 2)))
 
 
-def samples(rng: np.random.Generator) -> dict[str, Any]:
+def samples(rng: np.random.Generator) -> Dataset:
     """Return a few samples of two classes."""
     x = rng.uniform(-1, 1, (9, M))
     y = (x @ [1.0, -0.5, 0.3] > 0).astype(np.int64)
-    return {"x_train": x[:6], "y_train": y[:6], "x_test": x[6:], "y_test": y[6:]}
+    return Dataset(x[:6], y[:6], x[6:], y[6:])
 
 
 def passive_stages() -> tuple[Procedure, ...]:
@@ -92,8 +94,8 @@ def passive_stages() -> tuple[Procedure, ...]:
         placement=(Placement(), Placement()),
         write_verify=WriteVerify(**WRITE, repair_rounds=1),
         inference=InferenceSettings(scales=3),
-        solutions=(solution(0, rng),),
-        **samples(rng),
+        solutions=Networks((solution(0, rng),)),
+        data=samples(rng),
     )
     return Survey(**WRITE), network
 
@@ -104,8 +106,8 @@ def chip_stages() -> tuple[Procedure, ...]:
     inference = ChipInference(
         write_verify=WriteVerify(**WRITE | {"compliance": 5e-3}, repair_rounds=1),
         readout=ChipReadout(scales=3, samples_kept=3),
-        solutions=(solution(0, rng),),
-        **samples(rng),
+        solutions=Networks((solution(0, rng),)),
+        data=samples(rng),
     )
     return Survey(**WRITE | {"compliance": 5e-3}), inference
 

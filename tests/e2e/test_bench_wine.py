@@ -27,7 +27,7 @@ def ideal(tmp_path_factory, few_solutions):
     _, _, after = after.partition("\n\n")
     dies = f"dies:\n  - {{name: D80, file: {json.dumps(str(EXAMPLES / 'dies/ideal-15x15.yaml'))}}}\n\n"
     campaign, bench = folder / "ideal.yaml", folder / "bench.yaml"
-    campaign.write_text(before.replace("wine-solutions.npz", str(few_solutions)) + dies + after)
+    campaign.write_text((before + dies + after).replace("wine-solutions.npz", str(few_solutions)))
     text = BENCH.read_text()
     assert "ideal_instruments: false" in text
     bench.write_text(text.replace("ideal_instruments: false", "ideal_instruments: true"))

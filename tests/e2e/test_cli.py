@@ -208,4 +208,5 @@ def test_a_copied_run_folder_still_opens(finished, labctl, tmp_path):
     folder, _ = finished
     shutil.copytree(folder, tmp_path / "copy")
     assert package.open_run(tmp_path / "copy").table("write").rows == 2
-    assert len(solutions.load(tmp_path / "copy" / "files" / "solutions.npz")) == 2
+    (weights,) = (tmp_path / "copy" / "files").glob("*.npz")
+    assert len(solutions.load(weights)) == 2

@@ -39,7 +39,7 @@ def desk(tmp_path, few_solutions):
     shutil.copytree(EXAMPLES / "wafers", tmp_path / "wafers")
     shutil.copy(EXAMPLES / "bench-two-arrays.yaml", tmp_path / "bench.yaml")
     campaign = yaml.safe_load((EXAMPLES / "overnight-bench.yaml").read_text(encoding="utf-8"))
-    campaign["solutions"] = str(few_solutions)
+    campaign["stages"][1]["network"]["solutions"] = str(few_solutions)
     campaign["wafer"]["only"] = DIES
     (tmp_path / "overnight.yaml").write_text(yaml.safe_dump(campaign), encoding="utf-8")
     return tmp_path

@@ -55,12 +55,10 @@ wafer:
   file: wafer.yaml
   die: {json.dumps(str(EXAMPLES / "dies/chip-32x25x25.yaml"))}
   change: {{geometry: {{kernels: 3, n_rows: 14, n_cols: 13}}}}
-data: wine
-solutions: {json.dumps(str(few_solutions))}
 limits:
   {{v_towards_p: 1.2 V, v_towards_ap: 1.2 V, v_gate: 3.3 V, width: 10 ms, compliance: 5 mA, v_count: 350 mV,
     pulses_per_cell: 100000}}
-stages: [survey: {{}}, chip_inference: {{}}]
+stages: [survey: {{}}, chip_inference: {{solutions: {json.dumps(str(few_solutions))}, data: wine}}]
 batch: {{order: shuffled}}
 """)
     return path

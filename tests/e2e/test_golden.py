@@ -24,7 +24,7 @@ DRIFT = 1.08
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     """A campaign over three small dies and a golden one, which stops when that has drifted."""
-    die, weights = (json.dumps(str(EXAMPLES / name)) for name in ("dies/passive-15x15.yaml", "wine-solutions.npz"))
+    die = json.dumps(str(EXAMPLES / "dies/passive-15x15.yaml"))
     change = "{geometry: {kernels: 1, n_rows: 9, n_cols: 8}}"
     dies = "".join(f"  - {{name: {name}, file: {die}, change: {change}}}\n" for name in "GABC")
     found = tmp_path_factory.mktemp("golden") / "golden.yaml"
@@ -33,8 +33,6 @@ name: golden
 seed: 7
 dies:
 {dies}
-data: wine
-solutions: {weights}
 limits:
   {{v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV,
     pulses_per_cell: 1000}}

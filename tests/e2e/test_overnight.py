@@ -33,7 +33,7 @@ def batch(tmp_path_factory):
     file = json.dumps(str(EXAMPLES / "dies/passive-15x15.yaml"))
     dies = "dies:\n" + "".join(f"  - {{name: {name}, file: {file}}}\n" for name in DIES)
     path = folder / "batch.yaml"
-    path.write_text(before.replace("wine-solutions.npz", "six.npz") + dies + "\n" + after.partition("\n\n")[2])
+    path.write_text((before + dies + "\n" + after.partition("\n\n")[2]).replace("wine-solutions.npz", "six.npz"))
     return path
 
 

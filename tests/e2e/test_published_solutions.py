@@ -9,10 +9,11 @@ import pytest
 from labctl.core.record import History
 from labctl.files import load
 from labctl.networks import datasets, solutions
-from labctl.station.composition import networks
+from labctl.networks.inputs import as_networks
 from protocols.network import Network
 from protocols.readout import InferenceSettings, Mode
 from protocols.records import Inference, Prediction, Write
+from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Placement, float_predictions
 from sim_backend.description import DieDescription
@@ -27,16 +28,13 @@ pytestmark = pytest.mark.skipif(not PUBLISHED.is_file(), reason="LABCTL_DATA doe
 @pytest.mark.parametrize("mode", list(Mode))
 def test_every_prediction_is_the_float_networks(mode, surveyed):
     die = SimDie(load(EXAMPLES / "dies/ideal-15x15.yaml", DieDescription), seed=1, name="ideal")
-    data, found = datasets.load("wine"), networks(solutions.load(PUBLISHED))
+    data, found = datasets.load("wine"), as_networks(solutions.load(PUBLISHED))
     assert len(found) == 100
     network = Network(
         placement=(Placement(kernel=0), Placement(kernel=1)),
         inference=InferenceSettings(mode=mode),
-        solutions=found,
-        x_train=data.x_train,
-        y_train=data.y_train,
-        x_test=data.x_test,
-        y_test=data.y_test,
+        solutions=Networks(found),
+        data=data,
     )
     history = History()
     for procedure in (Survey(), network) if surveyed else (network,):

@@ -14,14 +14,14 @@ geometry: {kernels: 2, n_rows: 15, n_cols: 15}
 junction: {kernel_diameters: [60 nm, 100 nm], ra: 8 ohm um^2, tmr: 120 %}
 """
 CAMPAIGN = """name: two-sizes
-data: wine
-solutions: SOLUTIONS
 dies:
   - {name: T1, file: die.yaml}
 limits: {v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 20 mA, v_count: 350 mV,
          pulses_per_cell: 100000}
 stages:
 SURVEY  - network:
+      solutions: SOLUTIONS
+      data: wine
       placement: [{kernel: 0, row: 0, col: 0}, {kernel: 1, row: 0, col: 0}]
 """
 

@@ -28,8 +28,8 @@ def lot(tmp_path, few_solutions):
         text, _, _ = (EXAMPLES / "wine-passive.yaml").read_text().partition("dies:\n")
         stages = (EXAMPLES / "wine-passive.yaml").read_text().partition("\n\nlimits")[2]
         die = json.dumps(str(EXAMPLES / "dies/passive-15x15.yaml"))
-        head = text.replace("wine-solutions.npz", str(few_solutions))
-        campaign = f"{head}wafer: {{file: wafer.yaml, die: {die}{more}}}\n\nlimits{stages}"
+        stages = stages.replace("wine-solutions.npz", str(few_solutions))
+        campaign = f"{text}wafer: {{file: wafer.yaml, die: {die}{more}}}\n\nlimits{stages}"
         (tmp_path / "wafer.yaml").write_bytes(mark + wafer.encode())
         (tmp_path / "lot.yaml").write_bytes(mark + campaign.encode())
         return tmp_path / "lot.yaml"

@@ -199,12 +199,10 @@ def test_a_fiducial_says_one_fact(fact):
 
 def campaign(folder: Path, **wafer) -> composition.Prepared:
     """Write a campaign over a drawn wafer and read it with the bench and its twin."""
-    examples = Path(__file__).parents[3] / "examples"
     bench = {**BENCH, "instruments": {k: {**v, "resource": k} for k, v in BENCH["instruments"].items()}}
     misfits = {
         "name": "proof",
         "wafer": {"file": "wafer.yaml", "die": "die.yaml", **wafer},
-        "solutions": str(examples / "wine-solutions.npz"),
         "limits": {
             "v_towards_p": "0.6 V", "v_towards_ap": "0.6 V", "width": "10 ms", "compliance": "10 mA",
             "v_count": "300 mV", "pulses_per_cell": 1000,

@@ -17,8 +17,11 @@ from labctl.core.errors import BenchError
 from labctl.core.operations import Operation, Pulse, Sense
 from labctl.core.record import History, Record, units_of
 from labctl.execution.nominal_die import NominalDie
-from protocols.network import Network, NetworkSettings
+from labctl.station.stages import written
+from protocols.network import Network
 from protocols.records import TABLES, Attempt, Inference, KernelSurvey, LayerCurrent, Prediction, ReadBack, Write
+from protocols.samples import Dataset
+from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution, float_predictions
 
@@ -39,13 +42,16 @@ def small(widths: tuple[int, ...] = (4, 3, 2), count: int = 3, **fields: Any) ->
 
     defaults: dict[str, Any] = {
         "placement": APART,
-        "solutions": tuple(solution(10 + k) for k in range(count)),
+        "solutions": Networks(tuple(solution(10 + k) for k in range(count))),
+    }
+    samples = {
         "x_train": rng.uniform(-1, 1, (21, widths[0])),
         "y_train": rng.integers(0, widths[-1], 21),
         "x_test": rng.uniform(-1, 1, (8, widths[0])),
         "y_test": rng.integers(0, widths[-1], 8),
     }
-    return Network(**{**defaults, **fields})
+    samples |= {key: fields.pop(key) for key in samples if key in fields}
+    return Network(**{**defaults, "data": Dataset(**samples), **fields})
 
 
 def nominal(geometry: Geometry | None = None) -> NominalDie:
@@ -65,7 +71,7 @@ def assert_float(network: Network, records: list[Any]) -> None:
         assert inference.solution == predicted.solution == solution.index
         np.testing.assert_array_equal(inference.scale, inference.float_scale)
         for tuning, scales in (("untuned", np.ones(len(solution.layers))), ("tuned", inference.scale)):
-            for part, x in (("train", network.x_train), ("test", network.x_test)):
+            for part, x in (("train", network.data.x_train), ("test", network.data.x_test)):
                 expected = float_predictions(solution, x, scales)
                 np.testing.assert_array_equal(getattr(predicted, f"{tuning}_{part}"), expected)
 
@@ -154,7 +160,7 @@ def test_faults_show_in_the_results(mode: str, threshold_die: Callable[..., Any]
     back = of(records, ReadBack)[0]
     assert np.flatnonzero(back.state != back.target).tolist() == [int(row) * 6 + int(col)]
     inference = of(records, Inference)[0]
-    x = np.concatenate([network.x_train, network.x_test])[:, row]
+    x = np.concatenate([network.data.x_train, network.data.x_test])[:, row]
     np.testing.assert_allclose(inference.error_worst[0], np.abs(x).max(), rtol=1e-9)
     np.testing.assert_allclose(inference.error_rms[0], np.sqrt((x**2).mean() / 6), rtol=1e-9)
     assert inference.error_worst[1] < 1e-9
@@ -205,13 +211,14 @@ def test_what_a_bench_has_to_do_is_batched() -> None:
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"x_train": np.zeros((21, 5))}, r"x_train is \(21, 5\)"),
-        ({"x_test": np.full((8, 4), 1.5)}, "x_test has values beyond -1 to 1"),
-        ({"x_test": np.full((8, 4), np.nan)}, "x_test has values beyond -1 to 1 or NaN"),
-        ({"y_train": np.full(21, 2)}, "whole numbers from 0 to 1"),
+        ({"x_train": np.zeros((21, 5))}, "solutions has 4 inputs; the data set 'data' has 5 features"),
+        ({"x_train": np.zeros(21)}, r"x_train of 'data' is \(21,\)"),
+        ({"y_test": np.zeros(7, int)}, r"y_test \(7,\); expected \(samples, 4\) and \(samples,\)"),
+        ({"x_test": np.full((8, 4), 1.5)}, "x_test of 'data' reaches 1.5, expected -1 to 1"),
+        ({"x_test": np.full((8, 4), -1 - 2e-16)}, "reaches -1.0000000000000002, .*preprocess: scale"),
+        ({"x_test": np.full((8, 4), np.nan)}, "x_test of 'data' reaches nan"),
+        ({"y_train": np.full(21, 2)}, "classes 2 to 2, expected whole numbers from 0 to 1"),
         ({"y_test": np.zeros(8)}, "whole numbers from 0 to 1"),
-        ({"solutions": small().solutions[:1] * 2}, "same index"),
-        ({"solutions": (small().solutions[0], small((4, 2, 2)).solutions[1])}, "one stage runs one network"),
     ],
 )
 def test_data_that_do_not_belong_together_are_refused(fields: dict[str, Any], message: str) -> None:
@@ -230,20 +237,24 @@ def test_what_does_not_fit_is_refused_before_anything_is_done() -> None:
 
 
 def test_settings_have_a_schema_and_read_quantities() -> None:
-    assert Network.settings() is NetworkSettings
-    for model in (NetworkSettings, Survey):
+    stage = written(Network)
+    assert written(Survey) is Survey
+    for model in (stage, Survey):
         assert json.loads(json.dumps(model.model_json_schema()))["properties"]
-    written = {"placement": [{"kernel": 1}], "write_verify": {"width": "2 ms", "scheme": "third"}}
-    settings = NetworkSettings.model_validate(written, context={"file": True})
+    inputs = {"solutions": "a.npz", "data": "wine"}
+    keys = {**inputs, "placement": [{"kernel": 1}], "write_verify": {"width": "2 ms", "scheme": "third"}}
+    settings = stage.model_validate(keys)
     assert settings.write_verify.width == 2e-3
     with pytest.raises(ValidationError, match="no unit"):
-        NetworkSettings.model_validate({"placement": [{}], "write_verify": {"width": 2}}, context={"file": True})
+        stage.model_validate(
+            keys | {"data": __file__, "solutions": __file__, "write_verify": {"width": 2}}, context={"file": True}
+        )
 
 
 def test_a_stage_can_be_sent_to_another_process() -> None:
     network = small()
     again = pickle.loads(pickle.dumps(network))
-    np.testing.assert_array_equal(again.x_train, network.x_train)
+    np.testing.assert_array_equal(again.data.x_train, network.data.x_train)
     assert again.solutions[1].index == 11
 
 
@@ -270,11 +281,13 @@ def test_published_solutions_on_an_ideal_die(wine: Any, mode: str, surveyed: boo
     network = Network(
         placement=(Placement(kernel=0, row=2, col=3), Placement(kernel=1)),
         inference={"mode": mode},  # type: ignore[arg-type]
-        solutions=tuple(
-            Solution(int(i), (Layer(d1, b1), Layer(d2, b2)))
-            for i, d1, b1, d2, b2 in zip(*(wine[k] for k in keys), strict=True)
+        solutions=Networks(
+            tuple(
+                Solution(int(i), (Layer(d1, b1), Layer(d2, b2)))
+                for i, d1, b1, d2, b2 in zip(*(wine[k] for k in keys), strict=True)
+            )
         ),
-        **{k: wine[k] for k in ("x_train", "y_train", "x_test", "y_test")},
+        data=Dataset(*(wine[k] for k in ("x_train", "y_train", "x_test", "y_test"))),
     )
     die = NominalDie(Geometry(2, 15, 15), Nominal.alike(1 / 2400, 1 / 5280, 2), timing=len)
     history = History(list(Survey().run(die, History()))) if surveyed else History()

@@ -14,7 +14,9 @@ from labctl.execution.nominal_die import NominalDie
 from protocols import records
 from protocols.network import Network
 from protocols.records import TABLES
+from protocols.samples import Dataset
 from protocols.settings import ReadSettings
+from protocols.stage_inputs import Networks
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution
 
@@ -47,11 +49,8 @@ def test_axes_are_those_of_the_arrays() -> None:
     devices = np.random.default_rng(3).random((4, 6)) < 0.5
     network = Network(
         placement=(Placement(kernel=1, row=1),),
-        solutions=(Solution(0, (Layer(devices, np.zeros(3)),)),),
-        x_train=np.zeros((7, 4)),
-        y_train=np.arange(7) % 3,
-        x_test=np.zeros((5, 4)),
-        y_test=np.arange(5) % 3,
+        solutions=Networks((Solution(0, (Layer(devices, np.zeros(3)),)),)),
+        data=Dataset(np.zeros((7, 4)), np.arange(7) % 3, np.zeros((5, 4)), np.arange(5) % 3),
     )
     die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal.alike(4e-4, 2e-4, 2), timing=len), History(), set()
     for procedure in (Survey(inference=ReadSettings()), network):

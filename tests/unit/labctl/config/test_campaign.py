@@ -38,7 +38,6 @@ dies:
     change:
       junction:
         diameter: 55 nm
-solutions: die.yaml
 limits: {v_towards_p: 1 V, v_towards_ap: 1 V, width: 1 ms, compliance: 1 mA, v_count: 300 mV, pulses_per_cell: 99}
 stages:
   - gentle:

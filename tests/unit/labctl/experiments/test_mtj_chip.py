@@ -12,7 +12,7 @@ from labctl.core.errors import BenchError
 from labctl.core.site import Site
 from labctl.experiments import mtj_chip, pictures, tables
 from labctl.experiments.mtj_chip import ChipSettings, Comparison, DieError, Result
-from labctl.station import composition, registry
+from labctl.station import composition
 from sim_backend.description import DieDescription
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -64,7 +64,7 @@ def test_more_dies_than_there_are_and_odd_lists_are_refused(tmp_path: Path) -> N
 
 
 def test_a_density_multiplies_every_kind_of_defect_and_nothing_else() -> None:
-    loaded = files.read(OVERNIGHT, registry.campaign_model())
+    loaded = composition.load(OVERNIGHT)
     overrides = mtj_chip._defects(loaded, 2.0)
     changed = composition.read(OVERNIGHT, overrides).subjects[5].description
     before = composition.read(OVERNIGHT).subjects[5].description
@@ -74,7 +74,7 @@ def test_a_density_multiplies_every_kind_of_defect_and_nothing_else() -> None:
     assert changed.simulation.medians == before.simulation.medians
     assert mtj_chip._defects(loaded, 1.0) == {}
     # what the campaign itself changes of the die file is what is multiplied
-    own = files.read(OVERNIGHT, registry.campaign_model(), {"wafer.change.simulation.defects.short": "0.2 %"})
+    own = composition.load(OVERNIGHT, {"wafer.change.simulation.defects.short": "0.2 %"})
     assert mtj_chip._defects(own, 0.5)["wafer.change.simulation.defects.short"] == "0.1 %"
     base = files.load(own.value.wafer.die, DieDescription).simulation.defects.open
     assert mtj_chip._defects(own, 0.5)["wafer.change.simulation.defects.open"] == f"{50 * base:g} %"

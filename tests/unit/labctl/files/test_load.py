@@ -122,9 +122,10 @@ def test_a_good_file_becomes_its_model(campaign: Path) -> None:
 
 def test_provenance_is_verbatim(campaign: Path) -> None:
     campaign.write_bytes(GOOD.replace("\n", "\r\n").encode() + "# µ\r\n".encode())
-    loaded = files.read(campaign, Campaign, {"name": "x"})
-    assert loaded.raw == campaign.read_bytes()
-    assert (loaded.path, dict(loaded.overrides), dict(loaded.included)) == (campaign, {"name": "x"}, {})
+    with files.through(files.Door()) as door:
+        loaded = files.read(campaign, Campaign, {"name": "x"})
+    assert door.kept == {campaign: campaign.read_bytes()}
+    assert (loaded.path, dict(loaded.overrides)) == (campaign, {"name": "x"})
     assert loaded.where("stages", 1, "ladder") == f"{campaign}:10"
     assert loaded.where("name") == "--set"
     assert str(loaded.error("too high", "stages", 0, "v_read")) == f"{campaign}:6: stages.0.v_read: too high"
@@ -310,10 +311,10 @@ def test_a_mapping_may_stand_in_a_file_of_its_own(campaign: Path, tmp_path: Path
     (tmp_path / "dies").mkdir()
     die = tmp_path / "dies" / "a.yaml"
     die.write_text("# a die\ndiameter: 65 nm\n", "utf-8")
-    loaded = files.read(campaign, Campaign, {"die.tmr": "90 %"})
+    with files.through(files.Door()) as door:
+        loaded = files.read(campaign, Campaign, {"die.tmr": "90 %"})
     assert loaded.value.die == Die(diameter=6.5e-8, tmr=0.9)
-    ((path, verbatim),) = loaded.included.items()
-    assert (path.resolve(), verbatim) == (die.resolve(), "# a die\ndiameter: 65 nm\n")
+    assert door.kept == {path.resolve(): path.read_bytes() for path in (campaign, die)}
     assert loaded.where("die", "diameter").endswith("a.yaml:2")
 
     other = tmp_path / "other.yaml"
@@ -344,12 +345,13 @@ def test_files_in_files_keep_their_folders_and_end(tmp_path: Path) -> None:
     (tmp_path / "top.yaml").write_text("path: a/x\ninner: a/in.yaml\n", "utf-8")
     (tmp_path / "a" / "in.yaml").write_text("path: x\ninner: ../b/in.yaml\n", "utf-8")
     (tmp_path / "b" / "in.yaml").write_text("path: x\n", "utf-8")
-    loaded = files.read(tmp_path / "top.yaml", Nested)
+    with files.through(files.Door()) as door:
+        loaded = files.read(tmp_path / "top.yaml", Nested)
     inner = loaded.value.inner
     assert inner is not None
     assert inner.inner is not None
     assert (inner.path, inner.inner.path) == (tmp_path / "a" / "x", tmp_path / "b" / "x")
-    assert len(loaded.included) == 2
+    assert len(door.kept) == 3
     (tmp_path / "b" / "in.yaml").write_text("path: x\ninner: ../top.yaml\n", "utf-8")
     (messages,) = lines(tmp_path / "top.yaml", model=Nested)
     assert "inside itself" in messages

@@ -116,7 +116,7 @@ def test_nothing_is_written_over(file: Path) -> None:
         ("fc1_devices", np.zeros((3, 3, 4), np.uint8), r"fc1_devices has the shape \(3, 3, 4\)"),
         ("fc2_devices", np.zeros((2, 3, 8), np.uint8), "in = 2 as fc1 has outputs"),
         ("fc2_devices", np.full((2, 2, 8), 2, np.uint8), "other values"),
-        ("fc2_devices", np.zeros((2, 2, 8)), "fc2_devices is float64"),
+        ("fc2_devices", np.full((2, 2, 8), 0.5), "fc2_devices is float64 with other values"),
         ("fc1_bias", np.zeros((2, 3)), r"fc1_bias is float64 \(2, 3\); expected numbers \(2, 2\)"),
         ("fc1_bias", np.full((2, 2), np.nan), "NaN"),
         ("index", np.array([1, 2, 3]), "fc1_devices has the shape"),

@@ -12,11 +12,11 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.outcome import Stopped
 from labctl.files import load
 from labctl.networks import solutions
-from labctl.networks.preprocess import Preprocess
 from labctl.networks.train import Method, Progress, Training, train
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.storage.journal import Journal
 from protocols.chip_readout import Activation
+from protocols.preprocess import Preprocess
 from protocols.records import KernelSurvey
 
 EXAMPLES = Path(__file__).parents[4] / "examples"

@@ -16,6 +16,7 @@ from labctl.networks.training.maps import DieSurvey, defect_rates, layer_cells, 
 from labctl.networks.training.recipe import Levels, Recipe
 from labctl.networks.training.trainer import Trained, Trainer
 from protocols.chip_readout import Activation
+from protocols.samples import Dataset
 from protocols.tiling import Tiling
 
 SMALL = Recipe(sizes=(13, 6, 3), scale=1.0, epochs=120, batch=148, rate=0.03)
@@ -105,7 +106,7 @@ def test_without_jax_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> N
         engine.libraries()
 
 
-def wine(seeds: int = 3, recipe: Recipe = SMALL, **given: Any) -> tuple[Trainer, datasets.Dataset]:
+def wine(seeds: int = 3, recipe: Recipe = SMALL, **given: Any) -> tuple[Trainer, Dataset]:
     pytest.importorskip("jax", reason="training needs jax and optax: the extra 'train'")
     data = datasets.load("wine")
     return Trainer(recipe, data.x_train, data.y_train, np.arange(seeds), **given), data

@@ -5,7 +5,7 @@ import pytest
 
 from labctl.core.errors import BenchError
 from labctl.networks import datasets
-from labctl.networks.preprocess import Preprocess, Shades
+from protocols.preprocess import Preprocess, Shades
 
 
 def test_mnist_becomes_13_by_13() -> None:

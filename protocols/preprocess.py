@@ -1,4 +1,4 @@
-"""Preprocess images for a die: crop, average, binarise, leave idle pixels out, centre.
+"""Preprocess samples for a die: crop, average and binarise images, leave idle pixels out, centre, scale.
 
 The same settings go with the trained weights and with the campaign that infers with them: weights are useless
 on other pixels.
@@ -6,15 +6,16 @@ on other pixels.
 
 from dataclasses import replace
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.units import FloatArray, Ratio
-from labctl.networks.datasets import Dataset
+from protocols.samples import Dataset
 
 
 class Shades(StrEnum):
@@ -25,9 +26,9 @@ class Shades(StrEnum):
 
 
 class Preprocess(Model):
-    """Preprocessing of square images, in this order: crop, average, binarise, leave pixels out, centre.
+    """Preprocessing of samples, in this order: crop, average, binarise, leave pixels out, centre, scale.
 
-    The defaults change nothing.
+    The first three are for square images. The defaults change nothing; the text ``scale`` stands for `scale` alone.
     """
 
     crop: Annotated[
@@ -43,14 +44,31 @@ class Preprocess(Model):
         bool, Field(description="the mean of each pixel is subtracted: on average a short then adds nothing")
     ] = False
 
-    def apply(self, data: Dataset) -> Dataset:
-        """Return the data set with its images preprocessed; BenchError if they cannot be.
+    scale: Annotated[
+        bool,
+        Field(description="each feature is divided by its largest magnitude in all samples: none is beyond -1 to 1"),
+    ] = False
 
-        Variances and means are those of the training samples.
+    @model_validator(mode="before")
+    @classmethod
+    def _text_for_scale(cls, value: Any) -> Any:
+        return {"scale": True} if value == "scale" else value
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        return {"anyOf": [handler(schema), {"const": "scale"}]}
+
+    def apply(self, data: Dataset) -> Dataset:
+        """Return the data set with its samples preprocessed; BenchError if they cannot be.
+
+        Variances and means are those of the training samples; magnitudes are those of all, because an input of a die
+        has a largest magnitude and a test sample may not exceed it.
         """
         if self == Preprocess():
             return data
-        train, test = (self.images(x) for x in (data.x_train, data.x_test))
+        train, test = data.x_train, data.x_test
+        if self.crop is not None or self.average != 1 or self.shades is not Shades.GREY:
+            train, test = self.images(train), self.images(test)
         if self.pixels is not None:
             if self.pixels > train.shape[1]:
                 raise BenchError(f"{self.pixels} pixels were asked for; the images have {train.shape[1]}")
@@ -59,6 +77,10 @@ class Preprocess(Model):
         if self.centre:
             mean = train.mean(axis=0, dtype=np.float64).astype(train.dtype)
             train, test = train - mean, test - mean
+        if self.scale:
+            largest = np.maximum(np.abs(train).max(axis=0), np.abs(test).max(axis=0))
+            largest[largest == 0] = 1
+            train, test = train / largest, test / largest
         return replace(data, x_train=train, x_test=test)
 
     def images(self, x: FloatArray) -> FloatArray:

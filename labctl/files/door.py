@@ -1,0 +1,141 @@
+"""The one door through which the files of a run are read: it keeps their bytes, and reads each of them once.
+
+A run that goes on reads through a door to the copies in its folder, and to nothing else.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
+from pathlib import Path
+from types import MappingProxyType
+
+from labctl.files.provenance import digest
+
+MAX_BYTES = 2 << 30
+"""A larger file is no input of a run."""
+
+
+class Door:
+    """Files as they are on the disk, or the copies of an earlier run.
+
+    Args:
+        folder: start of relative paths of the command line; the current folder if left out.
+        copies: path of a file that an earlier run read -> its copy. Other files are then not there.
+
+    Attributes:
+        kept: bytes of every file that was read, by its path, in the order of reading.
+        shipped: digest of every content that comes with a distribution, by its name.
+    """
+
+    def __init__(self, folder: Path | None = None, copies: Mapping[Path, Path] | None = None) -> None:
+        self.folder, self._copies = folder, copies
+        self._kept: dict[Path, bytes] = {}
+        self._shipped: dict[str, str] = {}
+
+    @property
+    def kept(self) -> Mapping[Path, bytes]:
+        """Bytes of every file that was read, by its path, in the order of reading."""
+        return MappingProxyType(self._kept)
+
+    @property
+    def from_copies(self) -> bool:
+        """Whether files are those of an earlier run."""
+        return self._copies is not None
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """Digest of every content that comes with a distribution, by its name."""
+        return MappingProxyType(self._shipped)
+
+    def read(self, path: str | Path, limit: int = MAX_BYTES) -> bytes:
+        """Return the content of a file; OSError if it cannot be read, is no regular file or exceeds `limit` bytes."""
+        full = absolute(path, self.folder or Path.cwd())
+        if full not in self._kept:
+            content = _content(self._actual(full), limit)
+            self._keep(full, content)
+            return content
+        return self._kept[full]
+
+    def exists(self, path: str | Path) -> bool:
+        """Return whether there is a file or folder at `path`."""
+        full = absolute(path, self.folder or Path.cwd())
+        if self._copies is None:
+            return full.exists()
+        return full in self._copies or self.is_folder(full)
+
+    def is_folder(self, path: str | Path) -> bool:
+        """Return whether `path` is a folder."""
+        full = absolute(path, self.folder or Path.cwd())
+        return full.is_dir() if self._copies is None else any(full in copied.parents for copied in self._copies)
+
+    def shipped(self, name: str, content: bytes) -> bytes:
+        """Return `content`, which comes with a distribution: it is recorded by `name` and digest, with no copy."""
+        self._shipped[name] = digest(content)
+        return content
+
+    def _keep(self, path: Path, content: bytes) -> None:
+        self._kept[path] = content
+
+    def _actual(self, path: Path) -> Path:
+        if self._copies is None:
+            return path
+        if path not in self._copies:
+            raise FileNotFoundError(errno.ENOENT, "it was not read when the run was started", str(path))
+        return self._copies[path]
+
+
+class _Disk(Door):
+    """Files as they are on the disk; nothing is kept."""
+
+    def _keep(self, path: Path, content: bytes) -> None:
+        """Keep nothing."""
+
+    def shipped(self, name: str, content: bytes) -> bytes:
+        """Return `content`."""
+        return content
+
+
+DISK = _Disk()
+_door: ContextVar[Door] = ContextVar("door", default=DISK)
+
+
+@contextmanager
+def through(door: Door) -> Iterator[Door]:
+    """Read all files through `door` while the block lasts."""
+    token = _door.set(door)
+    try:
+        yield door
+    finally:
+        _door.reset(token)
+
+
+def current() -> Door:
+    """Return the door through which files are read now."""
+    return _door.get()
+
+
+def here() -> Path:
+    """Return the folder at which relative paths of the command line start."""
+    return current().folder or Path.cwd()
+
+
+def absolute(path: str | Path, folder: Path) -> Path:
+    """Return `path` as an absolute one; a relative one starts at `folder`, `~` is the home folder."""
+    given = Path(path)
+    with suppress(RuntimeError):  # no such user: the text is then a name like any other
+        given = given.expanduser()
+    return Path(os.path.abspath(folder / given))
+
+
+def _content(path: Path, limit: int) -> bytes:
+    state = path.stat()
+    if stat.S_ISDIR(state.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
+    if not stat.S_ISREG(state.st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file", str(path))
+    if state.st_size > limit:
+        raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, more than {limit:,}", str(path))
+    return path.read_bytes()
