@@ -91,7 +91,6 @@ def test_kernels_of_two_sizes_infer_as_software_does(normalisation: str) -> None
     die = NominalDie(GEOMETRY, Nominal(g_p.tolist(), (g_p / 2.2).tolist()), timing=len)
     readout = ChipReadout(tune_on=20, samples_kept=4, scales=5, normalisation=Normalisation(normalisation))
     stage = chip((7, 4, 3), readout=readout)
-    assert stage.trained_scale is not None
     history = History()
     if normalisation == "surveyed":
         for record in Survey().run(die, history):
@@ -99,9 +98,9 @@ def test_kernels_of_two_sizes_infer_as_software_does(normalisation: str) -> None
     records = list(stage.run(die, history))
     assert [w.fidelity for w in of(records, Write)] == [1.0, 1.0]
     for solution, trained, inference, predicted in zip(
-        stage.solutions, stage.trained_scale, of(records, Inference), of(records, Prediction), strict=True
+        stage.solutions, stage.solutions.trained_scale, of(records, Inference), of(records, Prediction), strict=True
     ):
-        expected = software(solution, stage.x_test, trained * inference.scale, Activation.TANH)
+        expected = software(solution, stage.data.x_test, trained * inference.scale, Activation.TANH)
         np.testing.assert_array_equal(predicted.tuned_test, expected)
         assert inference.error_worst.max() < 1e-9
 
