@@ -17,6 +17,7 @@ from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, Conductances, FloatArray, IntArray, Second, Siemens, Volt
 from protocols.bias import Scheme, read_bias, write_bias
 from protocols.cells import CellReader, Cells
+from protocols.figures import READ_PICTURES, RESISTANCES
 from protocols.settings import ReadSettings
 
 
@@ -162,6 +163,8 @@ class MapCells(ReadSettings, Procedure):
     """Read every cell of one kernel or of all."""
 
     name: ClassVar[str] = "hand_map"
+    figures = RESISTANCES
+    pictures = READ_PICTURES
 
     kernel: Annotated[int | None, Field(ge=0, description="one kernel; all of them if left out")] = None
 

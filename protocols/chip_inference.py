@@ -22,6 +22,7 @@ from labctl.core.units import FloatArray, IntArray
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
+from protocols.figures import NETWORK_FIGURES, SWITCHING
 from protocols.readout import Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
 from protocols.stage_inputs import NetworkInputs
@@ -50,6 +51,7 @@ class ChipInference(NetworkInputs, Procedure):
     """
 
     name: ClassVar[str] = "chip_inference"
+    figures = (*NETWORK_FIGURES, *SWITCHING)
 
     kernels: Annotated[
         tuple[int, ...] | None,

@@ -19,6 +19,7 @@ from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
+from protocols.figures import NETWORK_FIGURES, SWITCHING
 from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
 from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
 from protocols.stage_inputs import NetworkInputs, Networks
@@ -43,6 +44,7 @@ class Network(NetworkInputs, Procedure):
     """
 
     name: ClassVar[str] = "network"
+    figures = (*NETWORK_FIGURES, *SWITCHING)
 
     placement: Annotated[
         tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")

@@ -26,6 +26,7 @@ from labctl.core.record import History
 from labctl.core.units import BoolArray, FloatArray, Ratio
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
+from protocols.figures import SURVEY_FIGURES, SURVEY_PICTURES
 from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings, WriteSettings
 from protocols.write_verify import attempt_record
@@ -45,6 +46,8 @@ class Survey(WriteSettings, Procedure):
     """
 
     name: ClassVar[str] = "survey"
+    figures = SURVEY_FIGURES
+    pictures = SURVEY_PICTURES
 
     kernels: Annotated[
         tuple[int, ...] | None,

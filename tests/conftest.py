@@ -23,6 +23,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.locks import VARIABLE
 from labctl.storage.run_log import Runlog
 from protocols.records import Attempt, Inference, KernelSurvey, Write
+from tests.declared import DECLARED
 
 START = 1_790_000_000.0
 DIES = {"A": (3, 1), "B": (4, 1), "C": (5, 1), "D": (3, 2), "E": (4, 2), "F": (5, 2), "X": (6, 2)}
@@ -105,7 +106,7 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
         "name": "night", "title": "six dies <small & good>", "body": "bench 'one', its twin over bytes", "seed": 5,
         "argv": ["labctl", "run", "night.yaml", "--out", str(folder), "--set", "accept.fidelity=97 %"], "host": "here",
         "versions": {"python": "3"}, "git_commit": "abc", "set": {"accept.fidelity": "97 %"}, "cwd": "/lab",
-        "files": {"00-night.yaml": {"path": "night.yaml", "sha256": "0" * 64}},
+        "files": {"00-night.yaml": {"path": "night.yaml", "sha256": "0" * 64}}, **DECLARED,
     }  # fmt: skip
     (folder / "lock").touch()  # nobody holds it
     (folder / "files").mkdir()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from labctl.analysis.measured_figures import Counts, fine_centres
+from labctl.analysis.measurements import Counts, fine_centres
 from labctl.storage.arrays import Array
 
 _BARS = 64

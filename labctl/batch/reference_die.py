@@ -14,10 +14,10 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from labctl.config.bins import FIGURES
 from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch
 from labctl.core.die_state import FINAL, State
+from labctl.core.figure import Figures
 from labctl.execution.die_job import Job
 from labctl.storage.journal_reader import Entry
 from labctl.storage.run_log import DieState, Runlog, RunState, folder_of
@@ -101,7 +101,7 @@ class ReferenceVisits:
         missing = [n for n in self._golden.drift if n not in values]
         beyond = [n for n, change in drift.items() if abs(change) > self._golden.drift[n]]
         ok = not missing and not beyond
-        text = self._text(visit, values, drift, missing, beyond)
+        text = self._text(visit, values, drift, missing, beyond, Figures.of_run(log.state.meta))
         if not ok:
             log.write("alarm", die=name, text=text, level="warning")
         if not ok or (before and not before[-1].body["ok"]):
@@ -123,6 +123,7 @@ class ReferenceVisits:
         drift: Mapping[str, float],
         missing: Sequence[str],
         beyond: Sequence[str],
+        declared: Figures,
     ) -> str:
         """Return the result of a visit, for the operator."""
         if visit.state is not State.DONE:
@@ -135,7 +136,7 @@ class ReferenceVisits:
             changes = [f"{n} {100 * drift[n]:+.2f} % ({100 * allowed[n]:.3g} % allowed)" for n in beyond]
             return f"the golden die has drifted since the first visit: {', '.join(changes)}"
         if not drift:
-            first = [f"{n} {value:.5g} {FIGURES.get(n, '')}".strip() for n, value in values.items()]
+            first = [f"{n} {value:.5g} {declared[n].unit}".strip() for n, value in values.items()]
             return f"the golden die, to compare later visits with: {', '.join(first)}"
         return f"the golden die is as before: {', '.join(f'{n} {100 * change:+.2f} %' for n, change in drift.items())}"
 

@@ -1,17 +1,17 @@
 """Bins of dies: comparisons of figures, and the rules that assign a bin."""
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from labctl.core.figure import Figures, split_name
 from labctl.core.model import Model
-from labctl.core.units import parse_quantity
+from labctl.core.units import parse_quantity, quantity
 
-FIGURES = {"r_p": "ohm", "r_ap": "ohm", "v_switch": "V", "v_switch_p": "V", "v_switch_ap": "V", "contact": "ohm"}
-"""Units of the figures of a die (`labctl.analysis.record_figures`); all others are plain numbers."""
 GOOD, MEASURED = "good", "measured"
 HARD = {
     GOOD: 1, "low-fidelity": 2, "low-accuracy": 3, "contact": 5, "limit": 6, "error": 7, "stopped": 8, MEASURED: 99
@@ -19,16 +19,21 @@ HARD = {
 """Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
 NO_LIMITS = "no acceptance limits were set"
 NOT_JUDGED = "no figure of an acceptance limit was measured"
-_BOUND = re.compile(r"\s*([a-z][a-z0-9_]*)\s*(<=|>=|<|>)\s*(\S.*?)\s*")
+_BOUND = re.compile(r"\s*([a-z][a-z0-9_]*(?:\[[^\[\]]+\])?)\s*(<=|>=|<|>)\s*([^<>=\s].*?)\s*")
 
 
 @dataclass(frozen=True)
 class Bound:
-    """One comparison, such as ``fidelity < 98 %``."""
+    """One comparison, such as ``fidelity < 98 %`` or ``r_p[60 nm] > 5 kohm``; the value is in SI units.
+
+    Args:
+        written: the value as it was written.
+    """
 
     figure: str
     sign: str
     value: float
+    written: str = field(default="", compare=False, repr=False)
 
     @classmethod
     def parse(cls, text: str) -> "Bound":
@@ -39,9 +44,23 @@ class Bound:
         """
         match = _BOUND.fullmatch(text)
         if match is None:
-            raise ValueError(f"'{text}' is no comparison; expected one such as 'fidelity < 98 %'")
+            raise ValueError(f"'{text}' is no comparison; expected <, <=, > or >= as in 'fidelity < 98 %'")
         figure, sign, value = match.groups()
-        return cls(figure, sign, parse_quantity(value, FIGURES.get(figure, "")))
+        return cls(figure, sign, quantity(value), value)
+
+    def check(self, declared: Figures, names: Collection[str]) -> None:
+        """Compare with the figures that a campaign gives.
+
+        Args:
+            declared: the figures.
+            names: of them, with their groups on the dies of the campaign.
+
+        Raises:
+            ValueError: there is no such figure, or the value has another unit.
+        """
+        if self.figure not in names:
+            raise ValueError(no_figure(self.figure, names))
+        parse_quantity(self.written, declared[self.figure].unit)
 
     def holds(self, figures: Mapping[str, float]) -> bool:
         """Return whether it is true; with a NaN it is true, without the figure it is false.
@@ -60,6 +79,19 @@ class Bound:
             case ">":
                 return not measured <= self.value
         return not measured < self.value
+
+
+def no_figure(name: str, names: Collection[str]) -> str:
+    """Return the message for the name of a figure that is none of `names`.
+
+    >>> no_figure("rp", ["r_p", "tmr"])
+    "there is no figure 'rp'; did you mean 'r_p'? The stages of this campaign give r_p, tmr"
+    """
+    groups = [other for other in names if split_name(other)[0] == split_name(name)[0]]
+    near = get_close_matches(name, names, 1, 0.6) or get_close_matches(name.replace(" ", "_").lower(), names, 1, 0.6)
+    hint = f"; did you mean {' or '.join(repr(n) for n in groups or near)}?" if groups or near else "."
+    kernels = " The kernels of the dies differ in diameter." if groups and split_name(name)[1] == "" else ""
+    return f"there is no figure '{name}'{hint}{kernels} The stages of this campaign give {', '.join(names) or 'none'}"
 
 
 def _bounds(text: str) -> str:

@@ -1,9 +1,8 @@
 """The reference die (`golden`) of a campaign file, which is measured again and again."""
 
 from enum import StrEnum
-from typing import Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_validator
 
 from labctl.core.model import Model
 from labctl.core.units import Ratio
@@ -14,13 +13,6 @@ class VisitKind(StrEnum):
 
     READ = "read"
     SURVEY = "survey"
-
-
-_MEASURED = {
-    VisitKind.READ: ("r_p", "r_ap", "tmr", "contact"),
-    VisitKind.SURVEY: ("v_switch", "v_switch_p", "v_switch_ap", "good"),
-}
-"""Figures that each kind of visit gives; a survey also gives those of a read."""
 
 
 class Golden(Model):
@@ -43,13 +35,3 @@ class Golden(Model):
             if not limit > 0:
                 raise ValueError(f"the drift of {name} is limited to {limit}; expected more than 0")
         return value
-
-    @model_validator(mode="after")
-    def _measured(self) -> Self:
-        for name in self.drift:
-            if name in _MEASURED[VisitKind.SURVEY] and self.measure is VisitKind.READ:
-                raise ValueError(f"{name} is not known from reading alone; say 'measure: survey', which pulses cells")
-            if not any(name in known for known in _MEASURED.values()):
-                names = ", ".join(n for known in _MEASURED.values() for n in known)
-                raise ValueError(f"a visit of a golden die has no figure '{name}'; it has {names}")
-        return self

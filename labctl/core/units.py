@@ -107,6 +107,25 @@ def parse_quantity(text: str, unit: str) -> float:
     return value
 
 
+def quantity(text: str) -> float:
+    """Return the value of `text` in whichever SI unit it has; ValueError if it is no number with a known unit, or none.
+
+    >>> quantity("5 kohm"), quantity("98 %"), quantity("3")
+    (5000.0, 0.98, 3.0)
+    """
+    match = _QUANTITY.fullmatch(unicodedata.normalize("NFKC", text)) if text.isprintable() else None
+    if match is None:
+        raise ValueError(f'{text!r} is not a number with a unit; expected a quantity such as "450 mV" or "98 %"')
+    name = match["unit"].strip()
+    return parse_quantity(text, _si_unit(name))
+
+
+def _si_unit(name: str) -> str:
+    """Return a text of the SI unit that has the dimensions of a unit."""
+    powers = _unit(name)[1]
+    return " ".join(f"{base}^{power}" if power != 1 else base for base, power in powers.items())
+
+
 @dataclass(frozen=True)
 class Unit:
     """SI unit of a value, as metadata of an annotated type; pydantic reads quantities through it."""

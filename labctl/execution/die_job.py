@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from labctl.analysis.record_figures import figures_of
+from labctl.analysis import figures
 from labctl.config.bins import BinRule, bin_of
 from labctl.core.body import Body, ReadyDie
 from labctl.core.die_state import State
@@ -101,7 +101,7 @@ class DieResult:
 
     Args:
         sealed: sha256 of its file, "" if there is none.
-        figures: see `labctl.analysis.record_figures`.
+        figures: those that its stages declare, by name, in SI units.
         again: nothing was done to the die and its journal cannot go on: it needs a new try.
     """
 
@@ -193,12 +193,12 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
     try:
         work = _DieWork(job, own, replay, history, notify, stop, resumed)
         outcome, notes = work.replay_all() if replay.stages == len(own) else work.carry_out(body)
-        figures = figures_of(history, notes)
-        bin_name = bin_of(job.bins, figures).name
+        values = _figures(job, own, journal, notes, notify)
+        bin_name = bin_of(job.bins, values).name
         if outcome.status is not Status.SUCCESS:
             bin_name = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
         if not journal.readonly:
-            end = {"bin": bin_name, "outcome": outcome.status.value, "reason": outcome.reason}
+            end = {"bin": bin_name, "outcome": outcome.status.value, "reason": outcome.reason, "figures": values}
             journal.event("die_ended", {**end, "state": outcome.state.value, "trace": outcome.trace})
             journal.finish()
             work.update_ledger()
@@ -215,7 +215,20 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
             unsealed if outcome.status is Status.SUCCESS else replace(outcome, reason=f"{outcome.reason}; {error}")
         )
     notify(job.die, "done", bin_name)
-    return DieResult(job.die, bin_name, outcome, _solutions(history), digest, job.try_no, figures)
+    return DieResult(job.die, bin_name, outcome, _solutions(history), digest, job.try_no, values)
+
+
+def _figures(
+    job: Job, stages: Sequence[Procedure], journal: Journal, approach: Mapping[str, Any], notify: Notify
+) -> dict[str, float]:
+    """Return the figures of a die whose stages ended: as stored, or computed now from its tables."""
+    if journal.readonly and (stored := figures.stored(journal.events())) is not None:
+        return stored
+    journal.commit()
+    tables = figures.DieTables(journal)
+    return figures.compute(
+        figures.declared(stages), tables, approach, journal.meta, lambda text: notify(job.die, "alarm", text)
+    )
 
 
 def _open_journal(job: Job, stages: int) -> Journal:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from labctl.config.bins import FIGURES
 from labctl.core.errors import StorageError
+from labctl.core.figure import Figures
 from labctl.storage.results import Run
 from labctl.storage.run_log import RunState, Try
 from labctl.storage.tables import Table
@@ -31,12 +31,13 @@ def _when(utc: float) -> str:
 
 def die_rows(state: RunState) -> Iterator[list[Any]]:
     """Yield the header and then one row per die and try, dies that were skipped and visits of a golden die included."""
-    figures = sorted({name for die in state.dies.values() for one in die.tries for name in one.figures})
+    declared = Figures.of_run(state.meta)
+    figures = declared.in_order(name for die in state.dies.values() for one in die.tries for name in one.figures)
     wafers = {str(d["name"]): str(d.get("wafer", "")) for d in state.meta["dies"]}
     yield [
         *("die", "wafer", "x", "y", "golden", "suspect", "try", "state", "bin", "hard_bin", "rule", "reason", "stage"),
         *("since", "until", "seconds [s]", "exit_code", "sha256"),
-        *(_titled(name, FIGURES.get(name, "")) for name in figures),
+        *(_titled(name, declared[name].unit) for name in figures),
     ]
     for die in state.dies.values():
         about = [die.name, wafers.get(die.name, ""), *die.at, int(die.golden), die.suspect]

@@ -12,30 +12,36 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labctl.config.bins import FIGURES, Bound, is_good, is_measured, passes
+from labctl.analysis.figures import SECONDS
+from labctl.config.bins import Bound, is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, State
+from labctl.core.figure import Figure, Figures
 from labctl.export.stdf_records import MISSING_I2, record
 from labctl.storage.run_log import DieState, RunState, Try
 
-_KNOWN = (
-    ("fidelity", 100), ("accuracy_train", 110), ("accuracy_test", 111), ("good", 200), ("defects", 201),
-    ("short", 210), ("open", 211), ("stuck_p", 212), ("stuck_ap", 213), ("low_tmr", 214), ("unreadable", 215),
-    ("not_reached", 216), ("r_p", 300), ("r_ap", 301), ("tmr", 302), ("v_switch", 400), ("v_switch_p", 401),
-    ("v_switch_ap", 402), ("contact", 500), ("touches", 501), ("seconds", 600),
-)  # fmt: skip
-NUMBERS: Mapping[str, int] = dict(_KNOWN)
-"""Test number of each figure, the same in every run."""
-RATIOS = frozenset({"fidelity", "accuracy_train", "accuracy_test", "good", "tmr"})
-UNITS: Mapping[str, str] = {**FIGURES, "seconds": "s"}
-_SCALES = {"ohm": -3, "V": 3}
-"""Power of ten by which a viewer multiplies: kohm, mV."""
 _ABNORMAL = frozenset({State.ERROR, State.INTERRUPTED, State.LIMIT_STOP, *ACTIVE})
 NO_BIN = "no bin"
+_OWN = 10_000
+"""Test numbers below are declared."""
 
 
-def number_of(figure: str) -> int:
-    """Return the test number of a figure; of one that is not ours, a number made from its name."""
-    return NUMBERS.get(figure, 10_000 + zlib.crc32(figure.encode()) % 50_000)
+def number_of(figure: Figure) -> int:
+    """Return the test number of a figure: the declared one, or for good one that is made from its name.
+
+    >>> number_of(Figure("r_p", "R_P", "", number=300)), number_of(Figure("my_own", "", ""))
+    (300, 1811635518)
+    """
+    return figure.number or _OWN + zlib.crc32(figure.key.encode()) % (2**31 - _OWN)
+
+
+def scale_of(figure: Figure) -> int:
+    """Return the power of ten by which a viewer multiplies; 0 where the figure is shown by another factor.
+
+    >>> scale_of(Figure("r_p", "R_P", "", factor=1e-3)), scale_of(Figure("seconds", "time", "", factor=1 / 60))
+    (-3, 0)
+    """
+    power = round(math.log10(figure.factor)) if figure.factor > 0 else 0
+    return power if math.isclose(10.0**power, figure.factor) and abs(power) <= 127 else 0
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def stdf(state: RunState) -> Iterator[bytes]:
     """Yield the records of a run, finished or not, in the order of the specification."""
     meta, parts = state.meta, sorted(_parts(state), key=lambda p: (p[1].since, p[0].name, p[1].number))
     rules: list[dict[str, Any]] = list(meta.get("bins", []))
-    limits = limits_of(rules)
+    limits, declared = limits_of(rules), Figures.of_run(meta)
     soft = soft_numbers([*((r["bin"], r["hard"]) for r in rules), *((_bin(t), t.hard) for _, t in parts)])
     begun = min((t.since for _, t in parts), default=state.since)
     ended = max((t.until for _, t in parts), default=state.until)
@@ -109,7 +115,7 @@ def stdf(state: RunState) -> Iterator[bytes]:
     yield record("WIR", START_T=_time(begun), WAFER_ID=wafer)
     for die, one in parts:
         yield record("PIR")
-        tests = [_ptr(name, value, limits.get(name)) for name, value in _figures(one)]
+        tests = [_ptr(figure, value, limits.get(figure.key)) for figure, value in _figures(one, declared)]
         yield from tests
         yield _prr(die, one, len(tests), soft)
     newest: dict[str, Try] = {die.name: one for die, one in parts}
@@ -167,12 +173,13 @@ def _bin(one: Try) -> str:
     return one.bin or NO_BIN
 
 
-def _figures(one: Try) -> list[tuple[str, float]]:
+def _figures(one: Try, declared: Figures) -> list[tuple[Figure, float]]:
     """Return the figures of a try and its time, in the order of their test numbers."""
-    figures = dict(one.figures)
+    values = dict(one.figures)
     if one.seconds:
-        figures.setdefault("seconds", one.seconds)
-    return sorted(figures.items(), key=lambda item: (number_of(item[0]), item[0]))
+        values.setdefault(SECONDS.key, one.seconds)
+    figures = [declared[name] for name in values]
+    return [(f, values[f.key]) for f in sorted(figures, key=lambda f: (number_of(f), f.key))]
 
 
 def _mir(state: RunState, begun: float, wafer: str) -> bytes:
@@ -199,13 +206,13 @@ def _mir(state: RunState, begun: float, wafer: str) -> bytes:
     )
 
 
-def _ptr(figure: str, value: float, limit: PassRange | None) -> bytes:
+def _ptr(figure: Figure, value: float, limit: PassRange | None) -> bytes:
     finite, bounds = math.isfinite(value), limit or PassRange()
     low, high = math.isfinite(bounds.low), math.isfinite(bounds.high)
-    scale = 2 if figure in RATIOS else _SCALES.get(UNITS.get(figure, ""), 0)
+    scale = scale_of(figure)
     judged = low or high
     failed = judged and not (finite and bounds.passes(value))
-    form = "%9.2f" if scale else "%9.4g"
+    form = f"%9.{figure.digits}f" if figure.digits >= 0 and (scale or figure.factor == 1) else "%9.4g"
     return record(
         "PTR",
         TEST_NUM=number_of(figure),
@@ -215,14 +222,14 @@ def _ptr(figure: str, value: float, limit: PassRange | None) -> bytes:
         | (64 if low and bounds.low_passes else 0)
         | (128 if high and bounds.high_passes else 0),
         RESULT=value if finite else 0.0,
-        TEST_TXT=figure,
+        TEST_TXT=figure.key,
         OPT_FLAG=2 | 4 | 8 | (0 if low else 64) | (0 if high else 128),
         RES_SCAL=scale,
         LLM_SCAL=scale if low else 0,
         HLM_SCAL=scale if high else 0,
         LO_LIMIT=bounds.low if low else 0.0,
         HI_LIMIT=bounds.high if high else 0.0,
-        UNITS=UNITS.get(figure, ""),
+        UNITS=figure.unit,
         C_RESFMT=form,
         C_LLMFMT=form if low else "",
         C_HLMFMT=form if high else "",

@@ -1,10 +1,13 @@
 """The figures of a die as tables and pictures show them, read from the run folder, sealed or not."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from labctl.analysis.figures import DieTables, compute, stored
+from labctl.core.figure import Figures
 from labctl.core.units import FloatArray
 from labctl.storage.results import DieData, Run
 from labctl.storage.tables import Table
@@ -21,6 +24,7 @@ class DieFigures:
     Args:
         bin: of an ended die; "not started", "unfinished" or "not sealed" of another.
         meta: what its journal was started with.
+        values: its figures by name, SI units: as stored when it ended, or before as its tables give them now.
     """
 
     die: str
@@ -31,21 +35,34 @@ class DieFigures:
     write: Table | None
     inference: Table | None
     meta: dict[str, Any]
+    values: Mapping[str, float] = field(default_factory=dict)
 
 
 def _table(die: DieData, name: str) -> Table | None:
     return die.table(name) if name in die.tables else None
 
 
-def figures(run: Run, name: str) -> DieFigures:
-    """Return the figures of one die; nothing of it may be on the disk yet."""
+def figures(run: Run, name: str, formulas: Figures) -> DieFigures:
+    """Return the figures of one die; nothing of it may be on the disk yet.
+
+    Args:
+        formulas: of the figures of a die that has not ended.
+    """
     if name not in run.dies:
         return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
     die = run.die(name)
     ended: dict[str, Any] = {}
-    for event in die.events():
+    approach: dict[str, Any] = {}
+    events = list(die.events())
+    for event in events:
         if event.kind == "die_ended":
             ended = event.body
+        if event.kind == "approached":
+            approach = event.body
+    values = stored(events)
+    if values is None:
+        with die.open() as source:
+            values = compute(formulas, DieTables(source), approach, source.meta)
     bin_ = ended.get("bin", UNFINISHED)
     if ended and not die.sealed:
         bin_ = NOT_SEALED
@@ -58,6 +75,7 @@ def figures(run: Run, name: str) -> DieFigures:
         _table(die, "write"),
         _table(die, "inference"),
         die.meta,
+        values,
     )
 
 

@@ -4,6 +4,7 @@ Colours and bins are chosen by the good cells; one short of ten times their cond
 them. Defects are drawn as what they are, with a legend.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,24 @@ import numpy as np
 
 matplotlib.use("Agg")
 
+from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
-from labctl.core.defects import DEFECTS, Defect
+from labctl.core.defects import Defect
+from labctl.core.picture import CellMap, Curves, Picture
 from labctl.core.units import FloatArray
 from labctl.report.die_figures import DieFigures, good_range
+from labctl.report.die_pictures import KernelPicture, curves, kernel_pictures
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 from labctl.terminal.progress import counted
 
 _P, _AP, _INK, _PALE = "#c8553d", "#2a6f97", "#333333", "#9aa5ad"
+_LEGEND = 12
+"""Curves up to which they have a legend."""
 
 
 def caption(die: DieData) -> str:
@@ -51,28 +57,40 @@ def caption(die: DieData) -> str:
 
 
 def die_picture(
-    f: DieFigures, points: tuple[FloatArray, FloatArray] | None, readback: Table | None, about: str, path: Path
-) -> None:
-    """Draw one die: a panel for whatever has been measured of it.
+    f: DieFigures,
+    declared: Sequence[tuple[Picture, Table]],
+    points: tuple[FloatArray, FloatArray] | None,
+    readback: Table | None,
+    about: str,
+    path: Path,
+) -> bool:
+    """Draw one die: a panel for whatever has been measured of it. Return whether there was anything to draw.
 
     Args:
+        declared: pictures that the run declares, with their tables.
         points: ideal and measured column currents, uA.
         readback: last read of every placed cell.
         about: a line below the title.
     """
-    kernels = 0 if f.survey is None else f.survey.rows
+    maps = [(p, one) for p, table in declared if isinstance(p, CellMap) for one in kernel_pictures(table, p)]
+    lines = [(p, list(curves(table, p))) for p, table in declared if isinstance(p, Curves)]
+    lines = [(p, drawn) for p, drawn in lines if drawn]
     inferred = f.inference is not None and f.inference.rows > 0
-    panels = kernels + (f.survey is not None) + (points is not None) + 2 * inferred
+    panels = len(maps) + len(lines) + (f.survey is not None) + (points is not None) + 2 * inferred
+    if not panels:
+        return False
     columns = max(1, min(3, panels))
     rows = max(1, -(-panels // columns))
     margins = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.12)
     figure = Figure(figsize=(5.4 * columns, 4.6 * rows + 0.6), layout=margins, facecolor="white")
     figure.suptitle(f"die {f.die}, bin: {f.bin}" + (f"\n{about}" if about else ""), x=0.015, ha="left", fontsize=12)
     axes = iter(figure.subplots(rows, columns, squeeze=False).ravel())
+    for picture, one in maps:
+        _map(figure, next(axes), picture, one)
     if f.survey is not None:
-        for k in range(kernels):
-            _map(figure, next(axes), f.survey, k)
         _distribution(next(axes), f.survey, readback)
+    for of_table, drawn in lines:
+        _curves(next(axes), of_table, drawn)
     if points is not None:
         _scatter(figure, next(axes), *points)
     if inferred and f.inference is not None:
@@ -81,6 +99,7 @@ def die_picture(
     for empty in axes:
         empty.set_axis_off()
     figure.savefig(path, dpi=110)
+    return True
 
 
 def _outside(values: FloatArray, low: float, high: float) -> Any:
@@ -89,31 +108,40 @@ def _outside(values: FloatArray, low: float, high: float) -> Any:
     return {(True, True): "both", (True, False): "min", (False, True): "max"}.get((below, above), "neither")
 
 
-def _map(figure: Figure, ax: Axes, survey: Table, k: int) -> None:
-    g, defect = survey["g_p"][k] * 1e6, survey["defect"][k]
-    low, high = good_range(g, defect == Defect.GOOD)
-    image = ax.imshow(g, cmap="viridis", origin="upper", aspect="equal", vmin=low, vmax=high)
-    present = [(kind, int((defect == kind).sum())) for kind in DEFECTS if (defect == kind).any()]
-    for kind, n in present:
-        row, col = np.nonzero(defect == kind)
+def _map(figure: Figure, ax: Axes, picture: CellMap, one: KernelPicture) -> None:
+    low, high = good_range(one.values, one.codes == 0)
+    image = ax.imshow(one.values, cmap="viridis", origin="upper", aspect="equal", vmin=low, vmax=high)
+    for mark in one.marks:
+        row, col = np.nonzero(one.codes == mark.code)
         ax.plot(
             col,
             row,
-            kind.marker,
+            mark.marker,
             color=_P,
             markeredgecolor="white",
             markeredgewidth=0.9,
             markersize=9,
             linestyle="none",
-            label=f"{kind.title} ({n})",
+            label=f"{mark.title} ({row.size})",
         )
-    if present:
+    if one.marks:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
-    ax.set(title=f"kernel {int(survey['kernel'][k])}: G_P as surveyed", xlabel="column", ylabel="row")
+    ax.set(title=f"kernel {one.kernel}: {picture.title}", xlabel="column", ylabel="row")
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
-    bar = figure.colorbar(image, ax=ax, shrink=0.85, extend=_outside(g[np.isfinite(g)], low, high))
-    bar.set_label("G_P, uS")
+    bar = figure.colorbar(image, ax=ax, shrink=0.85, extend=_outside(one.values[np.isfinite(one.values)], low, high))
+    bar.set_label(f"{picture.title.split(' as ')[0]}, {picture.unit}".rstrip(", "))
+
+
+def _curves(ax: Axes, picture: Curves, drawn: Sequence[tuple[str, FloatArray, FloatArray]]) -> None:
+    labelled = len(drawn) <= _LEGEND and any(label for label, _, _ in drawn)
+    for k, (label, x, y) in enumerate(drawn):
+        colour = colormaps["viridis"](k / max(1, len(drawn) - 1) * 0.9)
+        ax.plot(x, y, ".-", color=colour, linewidth=1.1, markersize=4, label=label if labelled else "_")
+    if labelled:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
+    ax.set(title=picture.title, xlabel=picture.x_title, ylabel=picture.y_title)
+    _plain(ax)
 
 
 def _distribution(ax: Axes, survey: Table, readback: Table | None) -> None:

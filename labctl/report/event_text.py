@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from labctl.analysis.quantities import BY_KEY
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.exit_codes import ExitCode, headline
+from labctl.core.figure import Figures, Shown
 from labctl.report.run_folder import left_out
 from labctl.storage.journal_reader import Entry
 from labctl.storage.run_log import RunState
@@ -52,11 +52,15 @@ def _ended(code: int, reason: str) -> str:
     return first if first.startswith(meaning) else f"{meaning}: {first}" if first else meaning
 
 
-def event(entry: Entry) -> tuple[str, str, str]:
+def event(entry: Entry, declared: Figures) -> tuple[str, str, str]:
     """Return of one row of a run's journal how much it matters, the die it is about ("" for none), and what it says.
 
+    Args:
+        declared: figures of the run.
+
     >>> from labctl.storage.journal_reader import Stamp
-    >>> event(Entry(7, "", "asked", {"what": "skip", "die": "D3", "by": "ana", "reason": "scratched"}, Stamp(0.0, 0.0)))
+    >>> body = {"what": "skip", "die": "D3", "by": "ana", "reason": "scratched"}
+    >>> event(Entry(7, "", "asked", body, Stamp(0.0, 0.0)), Figures(()))
     ('decision', 'D3', 'ana asked to skip the die: scratched')
     """
     body = entry.body if isinstance(entry.body, Mapping) else {}
@@ -64,7 +68,7 @@ def event(entry: Entry) -> tuple[str, str, str]:
     text = str(body.get("text") or "")
     match entry.kind:
         case "state":
-            return _state(body), die, _move(body)
+            return _state(body), die, _move(body, declared)
         case "step":
             return "die", die, f"procedure {body.get('stage', '')}"
         case "alarm":
@@ -112,12 +116,13 @@ def _state(body: Mapping[str, Any]) -> str:
     return "decision" if state in (State.SKIPPED, State.RETOUCH) else "die"
 
 
-def _move(body: Mapping[str, Any]) -> str:
+def _move(body: Mapping[str, Any], declared: Figures) -> str:
     number = int(body.get("try", 1))
     again = f", try {number}" if number > 1 else ""
     bin_ = f", bin {body['bin']}" if body.get("bin") not in (None, "", body.get("state")) else ""
     why = f" ({body['rule']})" if body.get("rule") and not body.get("reason") else ""
-    figures = [f"{BY_KEY[k].title} {BY_KEY[k].text(v)}" for k, v in body.get("figures", {}).items() if k in BY_KEY]
+    values = body.get("figures", {})
+    figures = [f"{f.title} {f.text(values[f.key])}" for f in declared.chosen(values, Shown.HEADLINE, Shown.TABLE)]
     measured = f"; {', '.join(figures)}" if figures else ""
     return f"{body.get('state', '')}{again}{bin_}{why}{_because(body)}{measured}"
 

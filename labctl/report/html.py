@@ -1,5 +1,6 @@
 """The morning report as one HTML file that loads nothing: `report.html`, beside `report.json`, in the run folder."""
 
+import math
 import os
 import re
 import time
@@ -14,11 +15,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from rich.filesize import decimal
 
-from labctl.analysis.quantities import BY_KEY, ON_MAPS, QUANTITIES
 from labctl.config.bins import NO_LIMITS
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.exit_codes import ExitCode
+from labctl.core.figure import Figure, Shown
 from labctl.files import digest
 from labctl.report import charts_svg, palette
 from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gather
@@ -58,7 +59,7 @@ def page(facts: Facts, folder: Path) -> str:
     """Return the page; `folder` is looked at for the files that the run keeps, to compare their digests."""
     home = packaged("labctl.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    look_of = {m.key: m for m in maps(facts.dies, facts.bins, ON_MAPS)}
+    look_of = {m.key: m for m in maps(facts.dies, facts.bins, [f for f in facts.figures if f.on_map])}
     colours = {name: colour for name, colour, _, _ in look_of["bin"].legend}
     environment.filters |= {
         "clock": clock,
@@ -75,8 +76,8 @@ def page(facts: Facts, folder: Path) -> str:
         "size": lambda number: decimal(int(number)),
         "after": _after,
         "bin_mark": lambda die: _mark(die, colours),
-        "in_short": _in_short,
-        "known": _known,
+        "in_short": lambda die: _in_short(die, facts),
+        "known": lambda die: _known(die, facts),
     }
     needs = [e for e in facts.events if e.level in ("warning", "alarm")]
     drawn = [{**vars(m), "large": Markup(m.large), "small": Markup(m.small)} for m in look_of.values()]
@@ -89,7 +90,6 @@ def page(facts: Facts, folder: Path) -> str:
         more=max(0, len(needs) - _LOOK),
         maps=drawn,
         marked=_marked(facts.dies),
-        legend="Accuracy and fidelity are means over the networks of a die.",
         columns=_columns(facts),
         rows=_rows(facts, colours),
         drift=[(s.title, "", Markup(charts_svg.against_time(s))) for s in facts.series],
@@ -157,12 +157,11 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
     if facts.without_verdict and not facts.good:
         title, number = f"measured dies; {NO_LIMITS}", facts.without_verdict
     rows = [(title, f"{number} / {facts.meant}", f"{counted(rest, 'die')} left out" if rest else "")]
-    for key in ("fidelity", "accuracy_test", "r_p", "tmr"):
-        values = [d.figures[key] for d in facts.dies if key in d.figures]
-        q = BY_KEY[key]
+    for figure in (f for f in facts.figures if f.shown is Shown.HEADLINE):
+        values = [v for d in facts.dies if (v := d.figures.get(figure.key)) is not None and math.isfinite(v)]
         if values:
-            note = f"median; {q.number(min(values))} to {q.number(max(values))}"
-            rows.append((q.title, q.text(median(values)), note if len(values) > 1 else ""))
+            note = f"median; {figure.text_number(min(values))} to {figure.text_number(max(values))}"
+            rows.append((figure.title, figure.text(median(values)), note if len(values) > 1 else ""))
     simulated, ended = facts.body == "simulated", facts.exit_code in (ExitCode.GOOD, ExitCode.OTHER_BIN)
     foretold = facts.predicted.get("seconds", 0.0)
     note = f"{duration(foretold)} predicted{' for a bench' if simulated else ''}" if foretold else ""
@@ -190,15 +189,22 @@ def _marked(dies: Sequence[DieFacts]) -> str:
     return f"{'; '.join(notes).capitalize()}." if notes else ""
 
 
-def _shown(facts: Facts) -> list[str]:
-    """Return the figures that at least one die has."""
-    return [q.key for q in QUANTITIES if any(q.key in d.figures for d in facts.dies)]
+def _shown(facts: Facts) -> list[Figure]:
+    """Return the figures of the table of dies that at least one of them has."""
+    return [f for f in facts.figures if f.shown is not Shown.DETAIL and any(f.key in d.figures for d in facts.dies)]
 
 
-def _columns(facts: Facts) -> list[tuple[str, str, bool]]:
-    figures = [(BY_KEY[k].title, BY_KEY[k].unit, False) for k in _shown(facts)]
-    why = [("why", "", True)] if any(_why(d) for d in facts.dies) else []
-    return [("die", "", True), ("bin", "", True), ("hard", "", False), ("tries", "", False), *figures, *why]
+def _columns(facts: Facts) -> list[tuple[str, str, bool, str]]:
+    """Return the headings of the table of dies: title, unit, whether it is text, and what it is."""
+    figures = [(f.title, f.shown_unit, False, f.note) for f in _shown(facts)]
+    why = [("why", "", True, "")] if any(_why(d) for d in facts.dies) else []
+    first = [
+        ("die", "", True, ""),
+        ("bin", "", True, "soft bin"),
+        ("hard", "", False, "hard bin"),
+        ("tries", "", False, ""),
+    ]
+    return [*first, *figures, *why]
 
 
 def _why(die: DieFacts) -> str:
@@ -211,10 +217,10 @@ def _why(die: DieFacts) -> str:
 
 def _rows(facts: Facts, colours: dict[str, str]) -> list[list[tuple[Any, Any, str]]]:
     """Return the table of the dies as (text, what it is sorted by, class)."""
-    keys, rows = _shown(facts), []
+    shown, rows = _shown(facts), []
     for order, d in enumerate(facts.dies):
         name = Markup(f'<a href="#die-{escape(d.name)}">{escape(d.name)}</a>')
-        figures = [(BY_KEY[k].number(d.figures.get(k)), d.figures.get(k, ""), "") for k in keys]
+        figures = [(f.text_number(d.figures.get(f.key)), d.figures.get(f.key, ""), "") for f in shown]
         rows.append(
             [
                 (name, order, "left"),
@@ -233,25 +239,20 @@ def _mark(die: DieFacts, colours: dict[str, str]) -> Markup:
     return Markup(f'<i class="bin" style="background: {colour if die.state != "pending" else "none"}"></i>')
 
 
-def _in_short(die: DieFacts) -> str:
+def _in_short(die: DieFacts, facts: Facts) -> str:
     """Return the figures of a die that stand beside its name."""
-    keys = ("fidelity", "accuracy_test", "r_p", "tmr")
-    figures = [f"{BY_KEY[k].title} {BY_KEY[k].text(die.figures[k])}" for k in keys if k in die.figures]
+    chosen = [f for f in facts.figures if f.shown is Shown.HEADLINE and f.key in die.figures]
+    figures = [f"{f.title} {f.text(die.figures[f.key])}" for f in chosen]
     tries = [f"{len(die.tries)} tries"] if len(die.tries) > 1 else []
     return " · ".join([*figures, *tries])
 
 
-def _known(die: DieFacts) -> list[tuple[str, str]]:
+def _known(die: DieFacts, facts: Facts) -> list[tuple[str, str]]:
     """Return the figures of a die, in words."""
-    figures = [(q.title, q.text(die.figures[q.key])) for q in QUANTITIES if q.key in die.figures]
-    if die.measured.defects:
-        kinds = ", ".join(f"{n:,} {name}" for name, n in die.measured.defects.items())
-        figures.append((f"defects of {die.measured.cells:,} cells", kinds))
+    figures = [(f.title, f.text(die.figures[f.key])) for f in facts.figures if f.key in die.figures]
     for name, ohm in die.measured.contact.items():
         figures.append((f"contact, pads {name}", f"{ohm:.3g} Ω"))
-    known = {round(v, 9) for v in die.figures.values()}
-    judged = die.tries[-1].figures if die.tries else {}
-    return figures + [(f"{k}, as judged", f"{v:.4g}") for k, v in judged.items() if round(v, 9) not in known]
+    return figures
 
 
 def _spreads(facts: Facts) -> Any:

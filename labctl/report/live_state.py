@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from labctl.analysis.figures import DieTables, compute
 from labctl.config.bins import is_good, is_measured, passes
-from labctl.core.defects import Defect
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.figure import Figures, Shown
 from labctl.report import event_text
+from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry
@@ -117,6 +117,7 @@ class Watcher:
         self._state, self._entries = read_run(folder)
         self._sized, self._used = 0.0, 0
         self._rows: dict[str, int] = {}
+        self._declared, self._formulas = Figures.of_run(self._state.meta), formulas_of(self._state.meta)
         self._figures: dict[str, _Figures] = {}
 
     def snapshot(self) -> Now:
@@ -130,7 +131,7 @@ class Watcher:
         committed = max([state.until, *(u.committed for u in under_way)])
         excluded = left_out(state)
         finished = [d for d in state.subjects if d.state in FINAL and d.name not in excluded]
-        events = [event_text.event(e) for e in self._entries]
+        events = [event_text.event(e, self._declared) for e in self._entries]
         alarms = [
             (e.stamp.utc, *event)
             for e, event in zip(self._entries, events, strict=True)
@@ -167,7 +168,7 @@ class Watcher:
             kinds={k: kinds.count(k) for k in sorted(set(kinds), key=lambda k: (-kinds.count(k), k))},
             marks=marks,
             under_way=under_way,
-            last=_last(state),
+            last=_last(state, self._declared),
             warnings=len(alarms),
             alarms=tuple(alarms[-_ALARMS:]),
             free=shutil.disk_usage(self._folder).free,
@@ -188,7 +189,7 @@ class Watcher:
     def _under_way(self, die: DieState) -> UnderWay:
         assert die.last is not None, "a die that is worked on is in a try"
         folder = self._folder / "dies" / die.folder
-        rows, committed, figures = 0, die.last.until, self._figures.setdefault(die.folder, _Figures())
+        rows, committed, figures = 0, die.last.until, self._figures.setdefault(die.folder, _Figures(self._formulas))
         try:
             with Journal.open(folder) as journal:
                 rows, committed = journal.last.seq, journal.last.stamp.utc
@@ -221,35 +222,24 @@ class Watcher:
 
 
 class _Figures:
-    """What a die has come to so far, from the records in its journal; each is read once."""
+    """The figures of a die that is worked on, computed again when there are new records."""
 
-    def __init__(self) -> None:
-        self._after = 0
-        self._good = self._cells = self._written = 0
-        self._fidelity = self._accuracy = 0.0
+    def __init__(self, formulas: Figures) -> None:
+        self._formulas, self._records = formulas, 0
+        self._texts: list[str] = []
 
     def read(self, journal: Journal) -> None:
-        """Read what is new."""
-        last, tables = journal.last.seq, journal.tables
-        if "survey" in tables and "defect" in tables["survey"].kinds:
-            for entry in journal.records("survey", after=self._after):
-                self._good += int(np.count_nonzero(entry.body["defect"] == Defect.GOOD))
-                self._cells += int(entry.body["defect"].size)
-        if "write" in tables and "fidelity" in tables["write"].kinds:
-            for entry in journal.records("write", after=self._after):
-                self._written, self._fidelity = self._written + 1, float(entry.body["fidelity"])
-        if "inference" in tables and "accuracy_tuned_test" in tables["inference"].kinds:
-            for entry in journal.records("inference", after=self._after):
-                self._accuracy = float(entry.body["accuracy_tuned_test"])
-        self._after = last
+        """Compute them from what is in the journal now."""
+        if next(journal.rows("record", after=self._records), None) is None:
+            return
+        self._records = journal.last.seq
+        approach: dict[str, Any] = next((e.body for e in journal.events() if e.kind == "approached"), {})
+        values = compute(self._formulas, DieTables(journal), approach, journal.meta)
+        self._texts = [f"{f.title} {f.text(values[f.key])}" for f in self._formulas.chosen(values, Shown.HEADLINE)]
 
     def texts(self) -> list[str]:
-        """Return it in words."""
-        texts = [f"{self._good:,} of {self._cells:,} cells good"] if self._cells else []
-        if self._written:
-            number = f"network {self._written}: " if self._written > 1 else ""
-            texts.append(f"{number}fidelity {self._fidelity:.2%}")
-        return texts + ([f"accuracy {self._accuracy:.1%}"] if self._accuracy else [])
+        """Return the headline figures in words."""
+        return self._texts
 
 
 def _mark(die: DieState, alive: bool, excluded: bool) -> Mark:
@@ -262,15 +252,15 @@ def _mark(die: DieState, alive: bool, excluded: bool) -> Mark:
     return Mark(die.name, die.at, kind, is_good(hard), is_measured(hard), bool(die.suspect))
 
 
-def _last(state: RunState) -> str:
+def _last(state: RunState, declared: Figures) -> str:
     """Return in words the die that was finished last."""
     ended = [d for d in state.dies.values() if d.last is not None and d.state in FINAL]
     if not ended:
         return ""
     die = max(ended, key=lambda d: d.last.until if d.last else 0.0)
     assert die.last is not None
-    names = {"fidelity": "fidelity", "accuracy": "accuracy"}
-    figures = [f"{title} {die.last.figures[k]:.1%}" for k, title in names.items() if k in die.last.figures]
+    values = die.last.figures
+    figures = [f"{f.title} {f.text(values[f.key])}" for f in declared.chosen(values, Shown.HEADLINE)]
     why = "" if passes(die.last.hard) else die.reason.splitlines()[0] if die.reason else die.last.rule
     return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))
 

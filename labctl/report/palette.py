@@ -8,17 +8,17 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import cycle
 
+from labctl.core.figure import Better
+
 COOL = ("#eef0dc", "#b5d8c3", "#68b3b8", "#30799f", "#20457c", "#15214d")
 WARM = ("#f6eedd", "#f0cd9b", "#dd9860", "#b75f40", "#7e302f", "#431722")
-BAD_IF_MANY = frozenset({"defects", "contact", "seconds", "touches"})
-"""Figures whose low values are good."""
 GOOD, MEASURED, NEUTRAL, BUSY = "#2f8f6b", "#6f93b8", "#c9c9c4", "#8f7fc0"
 _BINS = ("#d55e00", "#e69f00", "#56b4e9", "#cc79a7", "#0072b2", "#f0e442", "#7f7f7f", "#8c510a")
 
 
-def scale(key: str) -> tuple[str, ...]:
+def scale(better: Better) -> tuple[str, ...]:
     """Return the colours of a figure, from its least value to its greatest."""
-    return WARM if key in BAD_IF_MANY else COOL
+    return WARM if better is Better.LOW else COOL
 
 
 def shade(colours: Sequence[str], level: float) -> str:

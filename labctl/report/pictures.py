@@ -1,14 +1,18 @@
 """Draw the pictures of a run."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from labctl.core.errors import StorageError
+from labctl.core.picture import Picture, pictures_of_run
 from labctl.report.die_figures import _ordered, _scatter_points, _table, figures
-from labctl.storage.results import open_run
+from labctl.report.formulas import formulas_of
+from labctl.storage.results import DieData, open_run
+from labctl.storage.tables import Table
 
 
 def plot(path: Path) -> list[Path]:
-    """Draw the pictures of every started die into RUN/plots and return their paths.
+    """Draw the pictures of every started die that has something to draw into RUN/plots; return their paths.
 
     The sealed file of one die, ``RUN/dies/NAME.h5``, is drawn into RUN/plots as well, a file elsewhere beside itself.
 
@@ -26,12 +30,24 @@ def plot(path: Path) -> list[Path]:
     try:
         folder.mkdir(exist_ok=True)
         drawn = []
+        formulas = formulas_of(run.meta)
         for name in (n for n in _ordered(run) if n in run.dies):
             die, picture = run.die(name), folder / f"{name}.png"
-            die_plots.die_picture(
-                figures(run, name), _scatter_points(die), _table(die, "readback"), die_plots.caption(die), picture
-            )
-            drawn.append(picture)
+            if die_plots.die_picture(
+                figures(run, name, formulas),
+                _declared(die, pictures_of_run(run.meta)),
+                _scatter_points(die),
+                _table(die, "readback"),
+                die_plots.caption(die),
+                picture,
+            ):
+                drawn.append(picture)
     except OSError as error:
         raise StorageError(f"{folder}: pictures cannot be written: {error.strerror or error}") from error
     return drawn
+
+
+def _declared(die: DieData, pictures: Sequence[Picture]) -> list[tuple[Picture, Table]]:
+    """Return the declared pictures of which the die has the table."""
+    tables = ((picture, _table(die, picture.table)) for picture in pictures)
+    return [(picture, table) for picture, table in tables if table is not None]

@@ -8,17 +8,19 @@ import json
 import math
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from labctl.analysis.distributions import Distribution, distributions
-from labctl.analysis.measured_figures import Counts, Measured, measure
-from labctl.analysis.quantities import BY_KEY
+from labctl.analysis.figures import SECONDS
+from labctl.analysis.measurements import Counts, Measured, measure
 from labctl.config.bins import is_good, is_measured, tally
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
+from labctl.core.figure import Figure, Figures
 from labctl.report import event_text
+from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.hdf5_layout import run_meta
 from labctl.storage.journal_reader import Entry
@@ -27,7 +29,6 @@ from labctl.storage.run_log import DieState, Try, folder_of
 
 FORMAT = 1
 """Of ``report.json``."""
-_SERIES = ("r_p", "tmr", "contact", "v_switch", "fidelity", "accuracy_test")
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ class DieFacts:
         state: its state; of a die that was being worked on when the run broke off, "broken off"; of one that the
             campaign leaves out, "left out".
         bytes: on disk, all tries together.
-        figures: by the keys of `labctl.analysis.quantities`, SI units; what is not known is left out.
+        figures: by name, SI units; what is not known is left out.
         measured: what its newest try measured.
         file: of its newest try, relative to the run folder; "" if there is none.
     """
@@ -108,6 +109,7 @@ class Facts:
         alive: somebody is carrying it out now, in words; "" if nobody is.
         text: how it ended, in words.
         seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
+        figures: declarations of the figures that a die of the run has, in order.
     """
 
     path: str
@@ -133,6 +135,7 @@ class Facts:
     redo: tuple[event_text.Redo, ...]
     provenance: Mapping[str, Any]
     identities: Mapping[str, str]
+    figures: tuple[Figure, ...] = ()
     made: float = field(default_factory=time.time)
 
     @property
@@ -175,8 +178,9 @@ def gather(folder: Path) -> Facts:
     sizes, excluded = sizes_of(folder), left_out(state)
     total = Counts.none()
     dies: list[DieFacts] = []
+    declared, formulas = Figures.of_run(meta), formulas_of(meta)
     for die in state.dies.values():
-        facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded))
+        facts, counts = _die(folder, die, sizes, _stands(die, bool(alive), excluded), formulas)
         dies.append(facts)
         if not die.golden:
             total.add(counts)
@@ -201,12 +205,13 @@ def gather(folder: Path) -> Facts:
         resumes=state.resumes,
         dies=subjects,
         golden=tuple(d for d in dies if d.golden),
-        series=tuple(_series(dies, entries)),
+        series=tuple(_series(dies, entries, declared)),
         distributions=tuple(distributions(total)),
-        events=tuple(ReportEvent(e.seq, e.stamp.utc, *event_text.event(e)) for e in entries),
+        events=tuple(ReportEvent(e.seq, e.stamp.utc, *event_text.event(e, declared)) for e in entries),
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
-        provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate")},
+        provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate", "figures", "pictures")},
         identities=identities,
+        figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),
     )
 
 
@@ -223,20 +228,20 @@ def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
     return "broken off" if die.state in ACTIVE and not alive else die.state.value
 
 
-def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> tuple[DieFacts, Counts]:
+def _die(
+    folder: Path, die: DieState, sizes: Mapping[str, int], stands: str, formulas: Figures
+) -> tuple[DieFacts, Counts]:
     measured, counts, file, last = Measured(), Counts.none(), "", die.last
     sealed = folder / "dies" / f"{die.folder}.h5"
     live = folder / "dies" / die.folder
     if sealed.is_file():
-        measured, counts, file = *measure(DieData(die.folder, sealed, True)), f"dies/{sealed.name}"
+        measured, counts, file = *measure(DieData(die.folder, sealed, True), formulas), f"dies/{sealed.name}"
     elif (live / "journal.db").is_file():
-        measured, counts, file = *measure(DieData(die.folder, live, False)), f"dies/{live.name}/journal.db"
+        measured, counts, file = *measure(DieData(die.folder, live, False), formulas), f"dies/{live.name}/journal.db"
     # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
     seconds = math.fsum(t.seconds for t in die.tries)
     seconds += math.fsum(s.seconds for s in measured.stages) if last and not last.seconds else 0.0
-    # a visit of the golden die may have read cells only, of which there are no maps
-    of_visit = last.figures if die.golden and last else {}
-    figures = {**of_visit, **measured.figures, **({"seconds": seconds} if seconds else {})}
+    figures = {**measured.figures, **({SECONDS.key: seconds} if seconds else {})}
     return (
         DieFacts(
             name=die.name,
@@ -258,15 +263,15 @@ def _die(folder: Path, die: DieState, sizes: Mapping[str, int], stands: str) -> 
     )
 
 
-def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Series]:
+def _series(dies: Sequence[DieFacts], entries: Sequence[Entry], declared: Figures) -> Iterator[Series]:
     """Yield the figures that there are of at least two dies, in the order in which dies were finished."""
     order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
     golden = {d.name for d in dies if d.golden}
-    for key in _SERIES:
-        trend = [TrendPoint(d.tries[-1].until, d.figures[key], d.name, d.golden) for d in order if key in d.figures]
-        if len(trend) > 1:
-            quantity = BY_KEY[key]
-            yield Series(key, quantity.title, quantity.unit, quantity.factor, tuple(trend))
+    for name in declared.in_order(name for d in order for name in d.figures):
+        figure = declared[name]
+        trend = [TrendPoint(d.tries[-1].until, d.figures[name], d.name, d.golden) for d in order if name in d.figures]
+        if figure.in_trend and len(trend) > 1:
+            yield Series(name, figure.title, figure.shown_unit, figure.factor, tuple(trend))
     drift: dict[str, list[TrendPoint]] = {}
     for entry in entries:
         if entry.kind == "golden":
@@ -281,16 +286,10 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry]) -> Iterator[Seri
 
 def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``; numbers that are none are null."""
-    plain = _plain(
-        {
-            "format": FORMAT,
-            "good": facts.good,
-            "measured": facts.without_verdict,
-            "meant": facts.meant,
-            "bins": facts.bins,
-            **asdict(facts),
-        }
-    )
+    declared = {figure.key: figure.plain() for figure in facts.figures}
+    own = {"format": FORMAT, "good": facts.good, "measured": facts.without_verdict}
+    own |= {"meant": facts.meant, "bins": facts.bins}
+    plain = _plain({**own, **asdict(replace(facts, figures=())), "figures": declared})
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

@@ -4,6 +4,7 @@ Everything is read from the run folder, sealed or not, so it works on a finished
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from rich.console import Console
 from rich.text import Text
 
 from labctl.config.bins import MEASURED, NO_LIMITS
-from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
-from labctl.core.units import FloatArray
+from labctl.core.figure import Figure, Figures, Shown
+from labctl.core.picture import CellMap, Picture, pictures_of_run
 from labctl.report.die_figures import (
     PARTS,
     TUNINGS,
@@ -27,44 +28,27 @@ from labctl.report.die_figures import (
     figures,
     good_range,
 )
+from labctl.report.die_pictures import kernel_pictures
+from labctl.report.formulas import formulas_of
 from labctl.storage.results import DieData, Run, open_run
-from labctl.storage.tables import Table
 from labctl.terminal.progress import Column, counted, print_table
 
 _SHADES = " .:-=+*#%@"
-COLUMNS = (
-    Column("die", right=False),
-    Column("bin", right=False),
-    Column("R_P kohm", 1),
-    Column("TMR", 2),
-    Column("good cells", 5),
-    Column("n", 0),
-    Column("fidelity", 7),
-    Column("untuned", 4),
-    Column("tuned", 8),
-    Column("tuned test", 6),
-    Column("software", 3),
-)
-LEGEND = {
-    "R_P kohm": "R_P and TMR: medians of the good cells as they read in the array, so apparent: wires included.",
-    "n": "n: solutions.",
-    "fidelity": "fidelity (placed cells that read back as written) and accuracy in %: median / worst solution.",
-    "untuned": "untuned: training samples, network scale 1.",
-    "tuned": "tuned: training samples, network scale tuned on them.",
-    "tuned test": "tuned test: test samples at that scale.",
-    "software": "software: the same network in software, tuned, on the training samples.",
-}
+FIRST = (Column("die", right=False), Column("bin", right=False))
 
 
 def summary(path: Path, outcome: str | None = None, code: int | None = None) -> dict[str, Any]:
     """Return what `--json` prints of a run: ratios from 0 to 1, outcome and exit code, one entry per die."""
     run = open_run(path)
-    dies = [figures(run, name) for name in _ordered(run) if not _visit(name)]
+    declared, formulas = Figures.of_run(run.meta), formulas_of(run.meta)
+    dies = [figures(run, name, formulas) for name in _ordered(run) if not _visit(name)]
     return {
         "outcome": outcome or _outcome(dies),
         "exit": code,
         "path": str(path),
-        "dies": [{"die": f.die, "bin": f.bin, "solutions": _solutions(f)} for f in dies],
+        "dies": [
+            {"die": f.die, "bin": f.bin, "figures": _finite(declared, f), "solutions": _solutions(f)} for f in dies
+        ],
     }
 
 
@@ -84,9 +68,24 @@ def _solutions(f: DieFigures) -> list[dict[str, Any]]:
     return solutions
 
 
-def _span(values: FloatArray) -> str:
-    """Return median and minimum, in %."""
-    return f"{np.median(values) * 100:.1f} / {np.min(values) * 100:.1f}"
+def _columns(declared: Figures, dies: Sequence[DieFigures]) -> list[tuple[Column, Figure]]:
+    """Return the columns of the table of dies: the figures that a die has. Those of the headline are left out last."""
+    chosen = declared.chosen((name for f in dies for name in f.values), Shown.HEADLINE, Shown.TABLE)
+    columns = []
+    for k, figure in enumerate(chosen):
+        worth = len(chosen) - k + (len(chosen) if figure.shown is Shown.HEADLINE else 0)
+        heading = f"{figure.title} {_typed(figure.shown_unit)}".split()
+        columns.append((Column("\n".join(heading), worth), figure))
+    return columns
+
+
+def _typed(unit: str) -> str:
+    """Return a unit in letters that every terminal has.
+
+    >>> _typed("kΩ"), _typed("µS")
+    ('kohm', 'uS')
+    """
+    return unit.replace("Ω", "ohm").replace("µ", "u")
 
 
 def show(path: Path, console: Console, *, maps: bool = False, die: str | None = None) -> None:
@@ -106,12 +105,17 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
     if die is not None and die not in names:
         raise StorageError(f"{path} has no die '{die}'; it has {', '.join(names)}")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
-    dies = [figures(run, name) for name in names if not _visit(name)]
-    rows = [(f.die, f.bin, *_survey_cells(f.survey), *_solution_cells(f)) for f in dies]
-    missing = print_table(console, title, COLUMNS, rows)
-    console.print(" ".join(text for heading, text in LEGEND.items() if heading not in missing), markup=False)
+    declared, formulas = Figures.of_run(run.meta), formulas_of(run.meta)
+    dies = [figures(run, name, formulas) for name in names if not _visit(name)]
+    columns = _columns(declared, dies)
+    rows = [(f.die, f.bin, *(_cell(figure, f.values.get(figure.key)) for _, figure in columns)) for f in dies]
+    missing = print_table(console, title, [*FIRST, *(column for column, _ in columns)], rows)
+    legend = {figure.title: figure.note for column, figure in columns if column.heading not in missing}
+    for heading, note in legend.items():
+        console.print(f"{heading}: {note}.", markup=False)
     if missing:
-        console.print(f"Not shown in {console.width} columns: {', '.join(missing)}.", markup=False)
+        left_out = ", ".join(" ".join(heading.split()) for heading in missing)
+        console.print(f"Not shown in {console.width} columns: {left_out}.", markup=False)
     if measured := sum(f.bin == MEASURED for f in dies):
         console.print(f"{counted(measured, 'die')} measured; {NO_LIMITS}.", markup=False)
     if _outcome(dies) == UNFINISHED:
@@ -132,7 +136,7 @@ def _print_die(run: Run, path: Path, wanted: str | None, console: Console) -> No
     if name is None or name not in run.dies:
         console.print(f"\nThere is nothing to draw of die {name} yet." if name else "\nThere is nothing to draw yet.")
         return
-    _print_map(run.die(name), console)
+    _print_maps(run.die(name), pictures_of_run(run.meta), console)
     _print_scatter(run.die(name), console)
     others = [n for n in started if n != name]
     if others and wanted is None:
@@ -144,56 +148,35 @@ def _print_die(run: Run, path: Path, wanted: str | None, console: Console) -> No
         )
 
 
-def _survey_cells(survey: Table | None) -> tuple[str, str, str]:
-    if survey is None:
-        return "-", "-", "-"
-    good = survey["defect"] == Defect.GOOD
-    if not good.any():
-        return "-", "-", f"0/{good.size}"
-    return (
-        f"{np.median(1e-3 / survey['g_p'][good]):#.3g}".rstrip("."),
-        f"{np.median(survey['tmr'][good]):.0%}",
-        f"{good.sum()}/{good.size}",
-    )
+def _cell(figure: Figure, value: float | None) -> str:
+    number = figure.text_number(value)
+    return "-" if number == "–" else number
 
 
-def _solution_cells(f: DieFigures) -> tuple[str, ...]:
-    if f.write is None or not f.write.rows:
-        return "0", "-", "-", "-", "-", "-"
-    fidelity = _span(f.write["fidelity"])
-    if f.inference is None or not f.inference.rows:
-        return "0", fidelity, "-", "-", "-", "-"
-    i = f.inference
-    return (
-        str(i.rows),
-        fidelity,
-        _span(i["accuracy_untuned_train"]),
-        _span(i["accuracy_tuned_train"]),
-        _span(i["accuracy_tuned_test"]),
-        _span(i["float_tuned_train"]),
-    )
+def _finite(declared: Figures, f: DieFigures) -> dict[str, float | None]:
+    """Return the figures of a die as JSON has them, None for NaN."""
+    return {name: f.values[name] if np.isfinite(f.values[name]) else None for name in declared.in_order(f.values)}
 
 
-def _print_map(die: DieData, console: Console) -> None:
-    """Print the surveyed G_P of every kernel, two characters a cell: a shade of a good cell, a letter of a defect."""
-    survey = _table(die, "survey")
-    if survey is None:
-        return
-    for k in range(survey.rows):
-        g, defect = survey["g_p"][k] * 1e6, survey["defect"][k]
-        low, high = good_range(g, defect == Defect.GOOD)
-        level = np.clip((np.nan_to_num(g) - low) / (high - low), 0, 1)
-        shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
-        present = [kind for kind in DEFECTS if (defect == kind).any()]
-        for kind in present:
-            shade[defect == kind] = kind.letter
-        scale = f"{low:.0f} ({_SHADES[1]}) to {high:.0f} uS ({_SHADES[-1]})"
-        letters = "".join(f", {kind.letter} {kind.title}" for kind in present)
-        console.print(
-            f"\n{die.name} kernel {int(survey['kernel'][k])}: surveyed G_P from {scale}{letters}", markup=False
-        )
-        for line in shade:
-            console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)
+def _print_maps(die: DieData, pictures: Sequence[Picture], console: Console) -> None:
+    """Print the maps that the run declares, two characters a cell: a shade, or a letter of a cell that is marked."""
+    for picture in pictures:
+        table = _table(die, picture.table)
+        if table is None or not isinstance(picture, CellMap):
+            continue
+        for one in kernel_pictures(table, picture):
+            low, high = good_range(one.values, one.codes == 0)
+            level = np.clip((np.nan_to_num(one.values) - low) / (high - low), 0, 1)
+            shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
+            for mark in one.marks:
+                shade[one.codes == mark.code] = mark.letter
+            unit = _typed(picture.unit)
+            scale = f"{low:.4g} ({_SHADES[1]}) to {high:.4g} {unit}".rstrip() + f" ({_SHADES[-1]})"
+            words = "".join(f", {mark.letter} {mark.title}" for mark in one.marks)
+            title = f"{die.name} kernel {one.kernel}: {picture.title}, from {scale}{words}"
+            console.print(f"\n{title}", markup=False)
+            for line in shade:
+                console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)
 
 
 def _print_scatter(die: DieData, console: Console, width: int = 60, height: int = 18) -> None:

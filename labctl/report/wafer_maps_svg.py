@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from labctl.analysis.quantities import BY_KEY, Quantity
 from labctl.core.die_state import FINAL
+from labctl.core.figure import Figure
 from labctl.report import palette
 from labctl.report.report_data import DieFacts
 
@@ -133,13 +133,13 @@ def _flags(s: Spot) -> str:
     return marks
 
 
-def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], keys: Sequence[str]) -> list[Map]:
-    """Return the map of bins, then one for each of the figures `keys` that a die has."""
+def maps(dies: Sequence[DieFacts], bins: Mapping[str, int], figures: Sequence[Figure]) -> list[Map]:
+    """Return the map of bins, then one for each of the figures that a die has."""
     wafer = WaferPicture(dies)
     drawn = [_bin_map(wafer, bins)]
-    for key in keys:
-        if any(key in d.figures for d in dies):
-            drawn.append(_figure_map(wafer, BY_KEY[key]))
+    for figure in figures:
+        if any(math.isfinite(d.figures.get(figure.key, math.nan)) for d in dies):
+            drawn.append(_figure_map(wafer, figure))
     return drawn
 
 
@@ -163,24 +163,26 @@ def _count(dies: Sequence[DieFacts]) -> str:
     return f"{measured} of {len(dies)} measured" if measured and not good else f"{good} of {len(dies)} good"
 
 
-def _figure_map(wafer: WaferPicture, q: Quantity) -> Map:
-    values = {s.die.name: s.die.figures[q.key] for s in wafer.spots if q.key in s.die.figures}
+def _figure_map(wafer: WaferPicture, figure: Figure) -> Map:
+    key, title, number = figure.key, figure.title, figure.text_number
+    measured = {s.die.name: s.die.figures[key] for s in wafer.spots if key in s.die.figures}
+    values = {name: value for name, value in measured.items() if math.isfinite(value)}
     low, high = palette.limits(list(values.values()))
-    colours = palette.scale(q.key)
+    colours = palette.scale(figure.better)
     filled = {}
     for s in wafer.spots:
         value = values.get(s.die.name)
         level = 0.5 if high == low or value is None else (value - low) / (high - low)
         colour = "" if value is None else palette.shade(colours, level)
-        text = "" if value is None else q.number(value)
-        filled[s.die.name] = (colour, text, f"{s.die.name}: {q.title} {q.text(value)}; {s.die.bin or s.die.state}")
+        text = "" if value is None else number(value)
+        filled[s.die.name] = (colour, text, f"{s.die.name}: {title} {figure.text(value)}; {s.die.bin or s.die.state}")
     ends = min(values.values()), max(values.values())
-    marks = [q.number(low), q.number((low + high) / 2), q.number(high)]
+    marks = [number(low), number((low + high) / 2), number(high)]
     marks[0] = f"≤ {marks[0]}" if ends[0] < low else marks[0]
     marks[2] = f"≥ {marks[2]}" if ends[1] > high else marks[2]
     return Map(
-        q.key, q.title, q.unit, q.note, wafer.draw(filled, f"{q.title} of each die"), wafer.thumb(filled),
-        f"{q.number(ends[0])} to {q.text(ends[1])}", (), colours, tuple(marks), len(wafer.spots) - len(values),
+        key, title, figure.shown_unit, figure.note, wafer.draw(filled, f"{title} of each die"), wafer.thumb(filled),
+        f"{number(ends[0])} to {figure.text(ends[1])}", (), colours, tuple(marks), len(wafer.spots) - len(values),
     )  # fmt: skip
 
 

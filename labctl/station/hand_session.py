@@ -26,6 +26,7 @@ from labctl.core.units import Volt
 from labctl.execution import plan
 from labctl.execution.die_job import DieResult, Job
 from labctl.station import bench_setup, run_folder
+from labctl.station.declared_figures import described
 from labctl.station.doctor import require_own_names, versions
 from labctl.station.run_jobs import execute, verdict
 from labctl.station.stand_ins import twin_text
@@ -149,6 +150,7 @@ def _make_folder(folder: Path, hand: HandSession, argv: Sequence[str]) -> dict[s
             "argv": list(argv),
             "versions": versions(),
             "git_commit": run_folder.git_commit(),
+            **described([hand.procedure]),
             "utc": datetime.now(UTC).isoformat(),
             "monotonic": time.monotonic(),
         }

@@ -16,6 +16,7 @@ from labctl import files
 from labctl.config.campaign import Campaign
 from labctl.core.errors import BenchError
 from labctl.station.composition import Prepared
+from labctl.station.declared_figures import described
 from labctl.station.doctor import versions
 
 
@@ -95,6 +96,7 @@ def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[s
             "utc": datetime.now(UTC).isoformat(),
             "monotonic": time.monotonic(),
             "executable": sys.executable,
+            **described(prepared.procedures, prepared.visit),
         }
         part = folder / "run.json.part"
         with part.open("w", encoding="utf-8") as f:

@@ -89,6 +89,7 @@ class SealedDie:
             {field: load(column) for field, column in columns.items()},
             {field: "" if unit == "1" else unit for field, unit in units.items()},
             self.columnar(name),
+            codes={f: _codes(str(column.attrs["codes"])) for f, column in columns.items() if "codes" in column.attrs},
         )
 
     def events(self) -> Iterator[Entry]:
@@ -113,6 +114,16 @@ class SealedDie:
         for row, (seq, stage, kind, intent, result) in enumerate(columns):
             done = body.decode(row, result) if result else None
             yield Operation(seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None)
+
+
+def _codes(text: str) -> dict[str, int]:
+    """Return the codes of a column by name.
+
+    >>> _codes("0 good, 1 short")
+    {'good': 0, 'short': 1}
+    """
+    pairs = (entry.partition(" ") for entry in text.split(", "))
+    return {word: int(code) for code, _, word in pairs}
 
 
 class _Arrays:

@@ -6,7 +6,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from labctl.analysis.record_figures import figures_of
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.reference_die import ReferenceVisits, due
@@ -24,7 +23,7 @@ from labctl.execution.die_job import DieResult, Job
 from labctl.station.reference_visit import stages_of
 from labctl.station.simulated import simulated
 from labctl.storage.run_log import Runlog, read_state
-from protocols.by_hand import KernelMap, MapCells
+from protocols.by_hand import MapCells
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 
@@ -236,27 +235,6 @@ def test_a_visit_reads_as_the_campaign_reads_and_pulses_only_if_asked():
     assert stages_of(surveyed, [survey]) == (survey,)
     with pytest.raises(BenchError, match="no stage 'survey'"):
         stages_of(surveyed, [MapCells()])
-
-
-def test_a_figure_that_a_visit_does_not_come_to_is_refused():
-    with pytest.raises(ValueError, match="v_switch is not known from reading alone"):
-        Golden(die="G", every=2, drift={"v_switch": 0.05})
-    with pytest.raises(ValueError, match="no figure 'fidelity'"):
-        Golden(die="G", every=2, drift={"fidelity": 0.05}, measure="survey")
-
-
-def test_cells_that_were_read_give_the_resistances_of_both_states():
-    g = np.array([[500e-6, 250e-6, 5e-3], [500e-6, 200e-6, 225e-6]])
-    flag = np.array([[0, 0, 1], [0, 0, 0]], np.uint8)
-    history = History()
-    history.add(KernelMap(kernel=0, v_read=0.1, conductance=g, flag=flag, state=g > 350e-6))
-    figures = figures_of(history, {})
-    assert figures["r_p"] == pytest.approx(2000.0)
-    assert figures["r_ap"] == pytest.approx(1 / 225e-6)
-    assert figures["tmr"] == pytest.approx(500 / 225 - 1)
-    only_p = History()
-    only_p.add(KernelMap(kernel=0, v_read=0.1, conductance=g, flag=flag, state=np.ones_like(g, np.bool_)))
-    assert set(figures_of(only_p, {})) == {"r_p"}
 
 
 def test_a_simulated_golden_die_is_the_same_at_each_visit_and_its_noise_is_not():

@@ -4,11 +4,14 @@ import itertools
 import sqlite3
 from contextlib import closing
 
+import numpy as np
 import pytest
 
-from labctl.analysis.measured_figures import FigureSpread
+from labctl.analysis import figures
+from labctl.config.bins import BinRule
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.figure import Figure
 from labctl.core.limits import Limits
 from labctl.core.site import Site
 from labctl.execution import die_job
@@ -60,19 +63,39 @@ def test_a_die_tells_where_it_stands_and_how_long_it_may_be_silent(tmp_path):
     assert result.figures["good"] == 1.0
 
 
-def test_the_figures_of_a_die_are_those_that_the_report_shows(tmp_path):
-    figures = carry_out(tmp_path)[0].figures
+def test_the_figures_of_a_die_are_computed_once_from_its_tables_and_stored_with_it(tmp_path):
+    values = carry_out(tmp_path)[0].figures
     with SealedDie(tmp_path / "dies" / "D1.h5") as die:
         survey, attempt = die.table("survey"), die.table("attempt")
+        assert figures.stored(die.events()) == values
+        assert figures.compute(figures.declared(STAGES), figures.DieTables(die), {}, die.meta) == values
+    with Journal.open(tmp_path / "dies" / "D1") as journal:
+        assert figures.stored(journal.events()) == values
     good = survey["defect"] == 0
     for name, column in (("r_p", "g_p"), ("r_ap", "g_ap")):
-        assert figures[name] == pytest.approx(1 / FigureSpread.of(survey[column][good]).middle, rel=1e-12)
-    assert figures["tmr"] == pytest.approx(FigureSpread.of(survey["tmr"][good]).middle, rel=1e-12)
-    assert figures["good"] == good.mean()
-    assert figures["defects"] == sum(figures[n] for n in ("short", "open", "stuck_p", "stuck_ap", "low_tmr"))
+        conductance = np.sort(survey[column][good])
+        low, high = np.percentile(conductance, (25, 75))
+        inner = conductance[(conductance >= low) & (conductance <= high)]
+        assert values[name] == pytest.approx(1 / inner.mean(), rel=1e-12)
+    assert values["good"] == good.mean()
+    assert values["defects"] == sum(values[n] for n in ("short", "open", "stuck_p", "stuck_ap", "low_tmr"))
     verified, to_p = attempt["verified"], attempt["target"]
-    assert figures["v_switch_p"] == pytest.approx(attempt["voltage"][verified & to_p].mean())
-    assert figures["v_switch_ap"] == pytest.approx(attempt["voltage"][verified & ~to_p].mean())
+    assert values["v_switch_p"] == pytest.approx(attempt["voltage"][verified & to_p].mean())
+    assert values["v_switch_ap"] == pytest.approx(attempt["voltage"][verified & ~to_p].mean())
+
+
+def test_a_formula_that_fails_costs_its_own_figure_and_an_alarm_names_it(tmp_path):
+    class Own(Survey):
+        name = "own"
+        figures = (*Survey.figures, Figure("own", "own", "", lambda tables: 1 / 0))
+
+    rule = BinRule(bin="odd", hard=9, when="own < 3")
+    result, messages = carry_out(tmp_path, stages=(Own(v_start=0.4, v_max=0.5, v_step=0.05),), bins=(rule,))
+    assert np.isnan(result.figures["own"])
+    assert result.figures["good"] == 1.0
+    assert (result.state, result.bin) == (State.DONE, "odd")
+    alarms = [detail for _, what, detail in messages if what == "alarm"]
+    assert alarms == ["the figure 'own' cannot be computed and is NaN: ZeroDivisionError: division by zero"]
 
 
 def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(tmp_path):

@@ -20,6 +20,7 @@ from labctl.export.csv import write_csv
 from labctl.storage.journal import Journal
 from labctl.storage.results import open_run
 from labctl.storage.run_log import Runlog, read_state
+from tests.declared import DECLARED
 
 META = {
     "name": "overnight",
@@ -28,6 +29,7 @@ META = {
         {"name": "W1-C", "at": [2, 1], "wafer": "W1"},
     ],
     "bins": [],
+    **DECLARED,
 }  # fmt: skip
 
 

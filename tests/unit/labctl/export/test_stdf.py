@@ -8,9 +8,11 @@ import warnings
 import pytest
 
 from labctl.core.die_state import State
+from labctl.core.figure import Figure
 from labctl.export.stdf import PassRange, limits_of, number_of, soft_numbers, stdf, write_stdf
 from labctl.export.stdf_records import ENCODERS, RECORDS, record
 from labctl.storage.run_log import DieState, RunState, Try
+from tests.declared import DECLARED, FIGURES
 
 FIDELITY = {"bin": "low-fidelity", "hard": 2, "when": "fidelity < 98 %"}
 RULES = [
@@ -31,6 +33,7 @@ META = {
         {"name": "W1-x-1y2", "at": [-1, 2], "wafer": "W1"}, {"name": "W1-x9y9", "at": [99999, 9], "wafer": "W1"},
     ],
     "bins": RULES,
+    **DECLARED,
 }  # fmt: skip
 T = 1_790_000_000.0
 
@@ -124,9 +127,16 @@ def test_soft_bins_have_numbers_of_their_own():
 
 
 def test_test_numbers_are_the_same_in_every_run():
-    assert number_of("fidelity") == 100
-    assert number_of("strange") == number_of("strange") >= 10_000
-    assert len({number_of(name) for name in ("fidelity", "r_p", "tmr", "strange", "other")}) == 5
+    known = {
+        "fidelity": 100, "fidelity_worst": 101, "accuracy_train": 110, "accuracy_test": 111, "accuracy_worst": 112,
+        "software_test": 113, "accuracy_untuned": 114, "software_train": 115, "networks": 120, "good": 200,
+        "defects": 201, "short": 210, "open": 211, "stuck_p": 212, "stuck_ap": 213, "low_tmr": 214, "unreadable": 215,
+        "not_reached": 216, "r_p": 300, "r_ap": 301, "tmr": 302, "v_switch": 400, "v_switch_p": 401,
+        "v_switch_ap": 402, "contact": 500, "touches": 501, "seconds": 600,
+    }  # fmt: skip
+    assert {key: number_of(FIGURES[key]) for key in FIGURES} == known
+    others = [Figure("strange", "", ""), Figure("other", "", ""), *(FIGURES[f"r_p[{n} nm]"] for n in (60, 100))]
+    assert [number_of(figure) for figure in others] == [100353387, 1498972992, 1706023224, 1904548164]
 
 
 def test_a_file_is_never_written_over(tmp_path):
@@ -254,7 +264,7 @@ EXPECTED = [
     PIR,
     ptr(100, "fidelity", 0.98, flag=0, parm=64, opt=0x8E, scale=2, low=0.98, form="%9.2f"),
     ptr(300, "r_p", 2400.0, scale=-3, units="ohm", form="%9.2f"),
-    ptr(302, "tmr", 1.2, scale=2, form="%9.2f"),
+    ptr(302, "tmr", 1.2, scale=2, form="%9.1f"),
     ptr(600, "seconds", 61.5, units="s"),
     prr("W1-x3y0", 3, 0, flag=0, tests=4, hard=1, soft=1, time=61500, text="no rule of another bin is true"),
     PIR,
@@ -264,10 +274,10 @@ EXPECTED = [
     )),
     PIR,
     ptr(100, "fidelity", 0.97, flag=128, parm=64 | 16, opt=0x8E, scale=2, low=0.98, form="%9.2f"),
-    ptr(401, "v_switch_p", 0.5, flag=128, parm=0, opt=0x4E, scale=3, high=0.5, units="V", form="%9.2f"),
-    ptr(500, "contact", 0.0, flag=2 | 64, scale=-3, units="ohm", form="%9.2f"),
+    ptr(401, "v_switch_p", 0.5, flag=128, parm=0, opt=0x4E, scale=3, high=0.5, units="V", form="%9.1f"),
+    ptr(500, "contact", 0.0, flag=2 | 64, units="ohm", form="%9.1f"),
     ptr(600, "seconds", 60.0, units="s"),
-    ptr(number_of("strange"), "strange", 7.0),
+    ptr(number_of(Figure("strange", "", "")), "strange", 7.0),
     prr("W1-x4y0", 4, 0, flag=1 | 8, tests=5, hard=2, soft=2, time=60000, text=(
         "fidelity < 98 %: it is 0.97; suspect: the golden die drifted"
     )),

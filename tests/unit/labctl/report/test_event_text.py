@@ -6,6 +6,7 @@ import pytest
 
 from labctl.report.event_text import event, new_run
 from labctl.storage.journal_reader import Entry, Stamp
+from tests.declared import FIGURES
 
 SAID = [
     ("state", {"die": "D1", "state": "moving", "try": 1}, ("die", "D1", "moving")),
@@ -67,7 +68,7 @@ SAID = [
 
 @pytest.mark.parametrize(("kind", "body", "said"), SAID)
 def test_every_kind_of_row(kind: str, body: Any, said: tuple[str, str, str]) -> None:
-    assert event(Entry(1, "", kind, body, Stamp(0.0, 0.0))) == said
+    assert event(Entry(1, "", kind, body, Stamp(0.0, 0.0)), FIGURES) == said
 
 
 def test_a_command_is_quoted_and_names_no_old_folder() -> None:

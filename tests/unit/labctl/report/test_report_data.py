@@ -11,15 +11,16 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from labctl.analysis.measured_figures import measure
-from labctl.analysis.quantities import BY_KEY
+from labctl.analysis.measurements import measure
 from labctl.core.errors import StorageError
+from labctl.core.figure import Figures
 from labctl.core.record import Record
 from labctl.core.units import Conductances
 from labctl.report.report_data import as_json, gather
 from labctl.report.run_folder import worked
 from labctl.storage.journal import Journal
 from labctl.storage.results import DieData
+from tests.declared import FIGURES
 
 Night = Callable[[str], Path]
 ROOT = Path(__file__).parents[4]
@@ -35,6 +36,9 @@ def test_every_die_with_its_bin_and_what_it_measured(night: Night) -> None:
     expected = {
         "r_p": 2500, "r_ap": 5000, "tmr": 1, "defects": 1, "contact": 6, "touches": 2, "seconds": 125,
         "fidelity": 0.975, "accuracy_test": 0.9, "accuracy_train": 0.95, "v_switch": (3 * 0.44 + 6 * 0.42) / 9,
+        "v_switch_p": (0.44 + 3 * 0.42) / 4, "v_switch_ap": (2 * 0.44 + 3 * 0.42) / 5, "good": 39 / 40,
+        "software_test": 0.96, "software_train": 0, "accuracy_untuned": 0, "networks": 1, "short": 1,
+        **dict.fromkeys(("open", "stuck_p", "stuck_ap", "low_tmr", "unreadable", "not_reached"), 0),
     }  # fmt: skip
     assert dict(a.figures) == pytest.approx(expected)
     assert a.measured.cells == 40
@@ -154,10 +158,13 @@ def test_the_document_describes_every_key(night: Night) -> None:
     assert keys(runs[0]["golden"], "dies") <= found
     assert found - described == set()
     assert described - found == set()
-    assert [line for line in text.splitlines() if line.startswith("| r_p |")] == [
-        f"| r_p | ohm | {BY_KEY['r_p'].note} |"
-    ]
-    assert re.findall(r"^\| ([a-z_]+) \| ", text.partition("## Figures")[2], re.MULTILINE) == ["figure", *BY_KEY]
+
+
+def test_the_document_has_every_figure_as_it_is_declared() -> None:
+    text = (ROOT / "docs" / "report-json.md").read_text(encoding="utf-8").partition("## Figures of a die")[2]
+    lines = [line for line in text.splitlines() if line.startswith("| ")]
+    table = [f"| {f.key} | {f.title} | {f.unit or 1} | {f.number} | {f.note} |" for f in (FIGURES[k] for k in FIGURES)]
+    assert lines == ["| figure | title | unit | STDF | what it is |", *table]
 
 
 def test_a_damaged_file_costs_its_own_figures_only(night: Night, tmp_path: Path) -> None:
@@ -186,5 +193,5 @@ class SomebodyElses(Record):
 def test_tables_of_the_same_name_that_hold_something_else_are_left_alone(tmp_path: Path) -> None:
     with Journal.create(tmp_path / "X", {"die": "X"}) as journal:
         journal.record("survey", SomebodyElses(g=np.ones(3)))
-    found, _ = measure(DieData("X", tmp_path / "X", False))
+    found, _ = measure(DieData("X", tmp_path / "X", False), Figures(()))
     assert (found.figures, found.note) == ({}, "")

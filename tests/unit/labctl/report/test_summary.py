@@ -18,6 +18,7 @@ from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntA
 from labctl.report import die_figures, pictures, summary
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
+from tests.declared import DECLARED
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -81,7 +82,7 @@ def survey(defect: dict[tuple[int, int], Defect]) -> Survey:
 
 
 def begin(run: Path, die: str, meta: dict[str, Any] | None = None) -> Journal:
-    return Journal.create(run / "dies" / die, {"die": die, "seed": 7, "body": "simulated", **(meta or {})})
+    return Journal.create(run / "dies" / die, {"die": die, "seed": 7, "body": "simulated", **DECLARED, **(meta or {})})
 
 
 def learn(journal: Journal, **defect: Any) -> None:
@@ -108,7 +109,9 @@ def end(journal: Journal, bin_: str = "good", outcome: str = "success", reason: 
 
 def make(run: Path, *names: str) -> Path:
     (run / "dies").mkdir(parents=True)
-    (run / "run.json").write_text(json.dumps({"name": "night", "title": "a title", "dies": list(names)}), "utf-8")
+    (run / "run.json").write_text(
+        json.dumps({"name": "night", "title": "a title", "dies": list(names), **DECLARED}), "utf-8"
+    )
     return run
 
 
@@ -165,27 +168,29 @@ def test_a_finished_run_is_not_called_unfinished_and_its_sealed_die_alone_neithe
 @pytest.mark.parametrize("width", [60, 80, 100, 120, 130])
 def test_the_table_fits_every_screen_and_says_what_it_leaves_out(killed: Path, width: int) -> None:
     said = shown(killed, width)
-    table, _, below = said.partition("fidelity (placed")
     assert "…" not in said
     assert max(len(line) for line in said.splitlines()) <= width
-    assert "98.0" in table
-    gone = [c.heading for c in summary.COLUMNS if c.heading not in table.split("\n\n")[0] + table]
-    assert (f"Not shown in {width} columns" in below) == bool(gone)
-    flat = " ".join(below.split())
-    assert all(heading in flat.partition("Not shown")[2] for heading in gone)
-    assert bool(gone) == (width < 130)
+    assert "99.00" in said
+    shown_part, _, gone = said.partition(f"Not shown in {width} columns: ")
+    missing = " ".join(gone.partition("\n\n")[0].split())
+    left_out = set()
+    for title, unit in {"R_P": "kohm", "TMR": "%", "R_AP": "kohm", "defects": "", "worst fidelity": "%"}.items():
+        absent = f"{title} {unit}".rstrip() in missing
+        assert (f"\n{title}: " in shown_part) != absent
+        left_out |= {title} if absent else set()
+    assert ("worst fidelity" in left_out) == (width < 120)
+    assert not left_out & {"R_P", "TMR"}
 
 
 def test_the_legend_says_that_r_p_is_apparent(killed: Path) -> None:
-    assert "medians of the good cells as they read in the array, so apparent: wires included" in shown(killed, 200)
-    assert "apparent" not in shown(killed, 60)
+    assert "of the good cells as they read in the array, wires included: mean of the middle half" in shown(killed, 200)
 
 
 def test_maps_are_of_one_die_and_say_how_to_see_another(killed: Path) -> None:
     said = shown(killed, maps=True)
-    assert "D4 kernel 0: surveyed G_P from" in said
+    assert "D4 kernel 0: G_P as surveyed, from" in said
     assert "S short, O open" in said
-    lines = said[said.index("surveyed G_P") :].splitlines()[1:6]
+    lines = said[said.index("as surveyed, from") :].splitlines()[1:6]
     assert [len(line) for line in lines] == [10] * 5
     assert lines[1][6:8] == "SS"
     assert lines[4][2:4] == "OO"

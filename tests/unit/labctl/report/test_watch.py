@@ -46,7 +46,7 @@ def test_a_run_that_goes_on(going: Path) -> None:
     assert now.kinds == {"pending": 2, "left out": 1, "contact": 1, "good": 1, "low-fidelity": 1, "now": 1}
     (d,) = now.under_way
     assert (d.die, d.state, d.stage, d.try_no) == ("D", "running", "survey", 1)
-    assert d.figures == ("40 of 40 cells good", "fidelity 97.50%")
+    assert d.figures == ("R_P 2.50 kΩ", "TMR 100.0 %", "write fidelity 97.50 %")
     assert d.share is not None
     assert 0.5 < d.share < 1
     assert now.last == "A@1 good"

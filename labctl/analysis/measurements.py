@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from labctl.analysis.figures import DieTables, compute, stored
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
+from labctl.core.figure import Figures
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
 from labctl.storage.results import DieData
@@ -49,12 +51,7 @@ _INFERRED = (
 
 @dataclass(frozen=True)
 class FigureSpread:
-    """The spread of a quantity over the cells of a die: percentiles 5, 25, 50, 75 and 95.
-
-    Args:
-        middle: mean of all from the first to the third quartile; as robust as the median, and finer where a converter
-            of few bits gives many cells the same value.
-    """
+    """The spread of a quantity over the cells of a die: percentiles 5, 25, 50, 75 and 95."""
 
     n: int
     p5: float
@@ -62,7 +59,6 @@ class FigureSpread:
     median: float
     p75: float
     p95: float
-    middle: float
 
     @classmethod
     def of(cls, values: FloatArray) -> "FigureSpread | None":
@@ -71,8 +67,7 @@ class FigureSpread:
         if not finite.size:
             return None
         p5, p25, median, p75, p95 = map(float, np.percentile(finite, (5, 25, 50, 75, 95)))
-        inner = finite[(finite >= p25) & (finite <= p75)]
-        return cls(int(finite.size), p5, p25, median, p75, p95, float(inner.mean()))
+        return cls(int(finite.size), p5, p25, median, p75, p95)
 
 
 @dataclass
@@ -121,7 +116,7 @@ class Measured:
     """The measurements of one try of a die; empty where it did not get so far.
 
     Args:
-        figures: by the keys of `labctl.analysis.quantities`, SI units.
+        figures: by name, SI units: as stored when the die ended, or before as its tables give them now.
         defects: cells by kind of defect.
         contact: resistance of each contact structure, ohm.
         networks: one entry per solution.
@@ -141,51 +136,42 @@ class Measured:
     note: str = ""
 
 
-def measure(die: DieData) -> tuple[Measured, Counts]:
-    """Return the measurements of `die`; if its file cannot be read, only a note that says so."""
+def measure(die: DieData, formulas: Figures) -> tuple[Measured, Counts]:
+    """Return the measurements of `die`; if its file cannot be read, only a note that says so.
+
+    Args:
+        formulas: of the figures of a die that has not ended.
+    """
     counts = Counts.none()
     try:
         with die.open() as source:
-            return _measure(die, source, counts), counts
+            return _measure(die, source, counts, formulas), counts
     except StorageError as error:
         return Measured(sealed=die.sealed, note=str(error)), Counts.none()
 
 
-def _measure(die: DieData, source: Any, counts: Counts) -> Measured:
+def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Measured:
     tables = {n: source.table(n) for n in _NEEDED if n in source.tables}
     # procedures from elsewhere may have tables of the same names with other columns
     tables = {n: table for n, table in tables.items() if _NEEDED[n] <= set(table)}
-    figures: dict[str, float] = {}
     spreads: dict[str, FigureSpread | None] = {}
     defects: dict[str, int] = {}
     cells = 0
     if (survey := tables.get("survey")) is not None:
         defects, cells = _survey(survey, counts, spreads), survey["defect"].size
-        figures["defects"] = sum(defects.values())
     if (attempt := tables.get("attempt")) is not None:
-        _attempts(attempt, counts, spreads, figures)
-    for name, key in (("g_p", "r_p"), ("g_ap", "r_ap")):
-        if (spread := spreads.get(name)) is not None:
-            figures[key] = 1 / spread.middle
-    if (tmr := spreads.get("tmr")) is not None:
-        figures["tmr"] = tmr.middle
-    networks = tuple(_networks(tables.get("write"), tables.get("inference")))
-    for key in ("fidelity", "accuracy_test", "accuracy_train"):
-        if values := [n[key] for n in networks if n.get(key) is not None]:
-            figures[key] = math.fsum(values) / len(values)
-    approached, stages = _events(source)
+        _attempts(attempt, counts, spreads)
+    approached, stages, figures = _events(source)
     contact = {str(k): float(v) for k, v in approached.get("contact_resistance", {}).items()}
-    if contact:
-        figures["contact"] = float(np.median(list(contact.values())))
-    if "touches" in approached:
-        figures["touches"] = int(approached["touches"])
+    if figures is None:
+        figures = compute(formulas, DieTables(source), approached, source.meta)
     return Measured(
         sealed=die.sealed,
         cells=cells,
         figures=figures,
         defects=defects,
         contact=contact,
-        networks=networks,
+        networks=tuple(_networks(tables.get("write"), tables.get("inference"))),
         spreads={name: spread for name, spread in spreads.items() if spread is not None},
         stages=tuple(stages),
         identities={str(k): str(v) for k, v in approached.get("identities", {}).items()},
@@ -202,9 +188,7 @@ def _survey(survey: Table, counts: Counts, spreads: dict[str, FigureSpread | Non
     return {kind.title: int(cells[kind]) for kind in DEFECTS if cells[kind]}
 
 
-def _attempts(
-    attempt: Table, counts: Counts, spreads: dict[str, FigureSpread | None], figures: dict[str, float]
-) -> None:
+def _attempts(attempt: Table, counts: Counts, spreads: dict[str, FigureSpread | None]) -> None:
     """Add the voltages at which cells switched, and the pulses per cell."""
     done, voltage = attempt["verified"], attempt["voltage"]
     for name, to_p in (("to_p", True), ("to_ap", False)):
@@ -212,9 +196,6 @@ def _attempts(
         spreads[name] = FigureSpread.of(chosen)
         levels, n = np.unique(np.round(chosen * 1e4).astype(np.int64), return_counts=True)
         getattr(counts, name).update(dict(zip(levels.tolist(), n.tolist(), strict=True)))
-    if done.any():
-        # the mean: most cells switch at one of few rungs, and a median would be that rung on every die
-        figures["v_switch"] = float(np.mean(voltage[done]))
     if attempt.rows:
         shape = tuple(int(attempt[axis].max()) + 1 for axis in ("kernel", "row", "col"))
         per_cell = np.bincount(np.ravel_multi_index([attempt[axis] for axis in ("kernel", "row", "col")], shape))
@@ -246,11 +227,12 @@ def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str
         yield one
 
 
-def _events(source: Any) -> tuple[dict[str, Any], list[Stage]]:
-    """Return the body of the newest event "approached" of the die, and its stages."""
+def _events(source: Any) -> tuple[dict[str, Any], list[Stage], dict[str, float] | None]:
+    """Return the body of the newest event "approached" of the die, its stages, and the figures that were stored."""
     approached: dict[str, Any] = {}
     stages: list[Stage] = []
-    for event in source.events():
+    events = list(source.events())
+    for event in events:
         body = event.body if isinstance(event.body, dict) else {}
         if event.kind == "approached":
             approached = body
@@ -261,7 +243,7 @@ def _events(source: Any) -> tuple[dict[str, Any], list[Stage]]:
             seconds = max(0.0, event.stamp.monotonic - started)
             ending = str(body.get("outcome", "")), str(body.get("reason", ""))
             stages[-1] = Stage(event.stage, stages[-1].since, seconds, *ending)
-    return approached, stages
+    return approached, stages, stored(events)
 
 
 def _finite(value: Any) -> float | None:
