@@ -64,7 +64,7 @@ def test_show_prints_figures_and_draws_pictures_of_the_sealed_file_too(finished,
     folder, _ = finished
     assert "D80" in labctl("show", folder).stdout
     done = labctl("show", folder, "--plot")
-    assert "G_P from" in done.stdout
+    assert "G_P as surveyed, from" in done.stdout
     assert "ideal" in done.stdout
     assert (folder / "plots" / "D80.png").stat().st_size > 20_000
     said = json.loads(labctl("show", folder / "dies" / "D80.h5", "--json").stdout)

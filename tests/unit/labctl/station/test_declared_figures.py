@@ -9,7 +9,6 @@ from labctl.station import composition
 from labctl.station.declared_figures import described
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
-TWO_SIZES = "{kernel_diameters: [60 nm, 100 nm]}"
 
 
 def refusal(**given: str) -> str:
@@ -44,7 +43,7 @@ def test_a_comparison_that_is_none_is_named_as_such() -> None:
 
 def test_where_kernels_differ_a_rule_names_the_size(tmp_path: Path) -> None:
     die = (EXAMPLES / "dies" / "passive-15x15.yaml").read_text(encoding="utf-8")
-    sized = die.replace("diameter: 80 nm", "diameter: 80 nm\n  kernel_diameters: [60 nm, 100 nm]")
+    sized = die.replace("diameter: 80 nm", "kernel_diameters: [60 nm, 100 nm]")
     assert sized != die
     (tmp_path / "die.yaml").write_text(sized, encoding="utf-8")
     dies = f"[{{name: A, file: {tmp_path / 'die.yaml'}}}]"
