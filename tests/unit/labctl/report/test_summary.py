@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from rich.console import Console
 
-from labctl.core.defects import Defect
+from labctl.core.defects import Defect, DefectArray
 from labctl.core.errors import StorageError
 from labctl.core.record import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
@@ -29,7 +28,7 @@ class Survey(Record):
     g_p: Conductances
     g_ap: Conductances
     tmr: FloatArray
-    defect: npt.NDArray[np.uint8]
+    defect: DefectArray
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
