@@ -287,9 +287,8 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry], declared: Figure
 def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``; numbers that are none are null."""
     declared = {figure.key: figure.plain() for figure in facts.figures}
-    own = {"format": FORMAT, "good": facts.good, "measured": facts.without_verdict}
-    own |= {"meant": facts.meant, "bins": facts.bins}
-    plain = _plain({**own, **asdict(replace(facts, figures=())), "figures": declared})
+    counts = {"good": facts.good, "measured": facts.without_verdict, "meant": facts.meant, "bins": facts.bins}
+    plain = _plain({"format": FORMAT, **counts, **asdict(replace(facts, figures=())), "figures": declared})
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
