@@ -8,26 +8,19 @@ from collections.abc import Iterator
 from typing import Any, ClassVar, Self
 
 from labctl.core.die import Die
-<<<<<<< HEAD
-from labctl.core.inputs import Input, input_type
-=======
 from labctl.core.figure import Figure
->>>>>>> 6c0f79c (Declare a figure of merit once, compute it once from tables, and let every reader read that)
+from labctl.core.inputs import Input, input_type
 from labctl.core.model import Model
 from labctl.core.picture import Picture
 from labctl.core.record import History, Record
 
 
 class Procedure(Model, ABC):
-<<<<<<< HEAD
-    """Settings and inputs of one protocol and its `run` on a die; `name` is its key in a campaign file."""
-=======
-    """Parameters of one protocol and its `run` on a die; `name` is its key in a campaign file.
+    """Settings and inputs of one protocol and its `run` on a die; `name` is its key in a campaign file.
 
     `figures` are the figures of merit that its tables give, in the order in which they are shown; `pictures` is what of
     its tables is drawn. Both go with the run: terminal, rules, maps, reports and exports read them there.
     """
->>>>>>> 6c0f79c (Declare a figure of merit once, compute it once from tables, and let every reader read that)
 
     name: ClassVar[str]
     figures: ClassVar[tuple[Figure, ...]] = ()

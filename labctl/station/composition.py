@@ -179,25 +179,12 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     if bench is not None:
         loaded_bench = files.read(bench, Bench)
         fits(loaded_bench.value, fiducials)
-<<<<<<< HEAD
     procedures = read_stages(loaded, door)
+    visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, procedures)
+    check_rules(loaded, procedures, subjects, visit, golden)
     for subject in subjects:
         for stage in procedures:
             stage.for_die(subject.name)  # refused here if an input has nothing for it
-=======
-        sources.append(loaded_bench)
-    weights = read_trained(campaign.solutions)
-    inputs = _inputs(campaign, weights)
-    procedures: list[Procedure] = []
-    for stage in campaign.stages:  # type: ignore[attr-defined]
-        name, parameters = stage.procedure()
-        kind = registry()[name]
-        own = {key: getattr(parameters, key) for key in type(parameters).model_fields}
-        procedures.append(kind(**own, **{key: inputs[key] for key in kind.model_fields if key not in own}))
-    visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, procedures)
-    check_rules(loaded, procedures, subjects, visit, golden)
-    own_weights = {s.name: _weights(weights.for_die(s.name)) for s in subjects} if weights.dies else {}
->>>>>>> 6c0f79c (Declare a figure of merit once, compute it once from tables, and let every reader read that)
     return Prepared(
         campaign,
         subjects,
