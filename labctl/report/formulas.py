@@ -18,7 +18,7 @@ def formulas_of(meta: Mapping[str, Any]) -> Figures:
     ended are stored, and only those of a die that has not are absent then.
     """
     declared = Figures.of_run(meta)
-    kinds = [MapCells, *_installed()]
+    kinds: list[type[Procedure]] = [MapCells, *_installed()]
     formulas: dict[str, Figure] = {figure.key: figure for figure in (figures.CONTACT, figures.TOUCHES)}
     for figure in (figure for kind in kinds for figure in kind.figures):
         if figure.key in declared and declared[figure.key] == figure:

@@ -174,7 +174,7 @@ def test_a_die_that_nothing_judges_neither_passes_nor_fails():
     bins = {"HBIN_NUM": 99, "HBIN_CNT": 2, "HBIN_PF": " ", "HBIN_NAM": "measured"}
     assert record("HBR", HEAD_NUM=255, SITE_NUM=255, **bins) in data
     counts = {"PART_CNT": 2, "RTST_CNT": 0, "ABRT_CNT": 0}
-    assert record("WRR", FINISH_T=int(T + 20), WAFER_ID="W1", **counts) in data
+    assert record("WRR", FINISH_T=int(T + 10), WAFER_ID="W1", **counts) in data
 
 
 # -- another program
