@@ -45,7 +45,7 @@ class BenchExecutor:
     Args:
         what: the command line; shown to all who are refused the bench.
         expected: required identities of the instruments, None for any; from the first opening on they must not change.
-        leniency: factor on the leases of the worker.
+        monotonic: the clock of leases, in s.
     """
 
     width = 1
@@ -59,9 +59,9 @@ class BenchExecutor:
         *,
         what: str = "labctl",
         expected: dict[str, str] | None = None,
-        leniency: float = 1.0,
+        monotonic: Callable[[], Second] = time.monotonic,
     ) -> None:
-        self._station, self._ask, self._leniency = station, ask, leniency
+        self._station, self._ask, self._monotonic = station, ask, monotonic
         self.twin = station.twin() if station.sim == "tcp" else None
         served = None
         if self.twin is not None and self.twin.server is not None:
@@ -167,8 +167,8 @@ class BenchExecutor:
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
         """Return the results of dies that have ended; take messages of the worker, and notice its silence."""
-        end = time.monotonic() + seconds
-        while not self._ended and (left := end - time.monotonic()) > 0:
+        end = self._monotonic() + seconds
+        while not self._ended and (left := end - self._monotonic()) > 0:
             if self._process is None:
                 break
             self._listen(left)
@@ -179,7 +179,7 @@ class BenchExecutor:
         """Let the worker interrupt its die; a worker that does not end soon is killed."""
         if self._process is None or self._job is None:
             return
-        self._deadline = min(self._deadline, time.monotonic() + (0.0 if HURRY is None else HURRYING))
+        self._deadline = min(self._deadline, self._monotonic() + (0.0 if HURRY is None else HURRYING))
         if HURRY is not None:
             with suppress(OSError):
                 os.kill(self._process.pid, HURRY)
@@ -187,12 +187,12 @@ class BenchExecutor:
     # messages
 
     def _lease(self, seconds: Second) -> None:
-        self._deadline = time.monotonic() + seconds * self._leniency
+        self._deadline = self._monotonic() + seconds
 
     def _listen(self, seconds: float) -> None:
         """Receive one message, or notice that the worker is dead or hangs."""
         assert self._line is not None
-        left = self._deadline - time.monotonic()
+        left = self._deadline - self._monotonic()
         ready = wait([self._line, self._process.sentinel], max(0.0, min(seconds, left)))
         if self._line in ready:
             try:
@@ -201,7 +201,7 @@ class BenchExecutor:
                 self._worker_died("died", "the process that owns the bench died")
         elif ready:
             self._worker_died("died", "the process that owns the bench died")
-        elif time.monotonic() >= self._deadline:
+        elif self._monotonic() >= self._deadline:
             self._process.kill()
             self._worker_died("hung", "the process that owns the bench did not answer in time and was ended")
 
@@ -271,10 +271,10 @@ class BenchExecutor:
 
     def _worker_died(self, what: str, text: str) -> None:
         """Make the bench of a dead worker safe, then log it."""
-        start = time.monotonic()
+        start = self._monotonic()
         self._process.join()
         safed = self._make_safe()
-        took = time.monotonic() - start
+        took = self._monotonic() - start
         job, self._job = self._job, None
         code = self._process.exitcode
         self._release_worker()
@@ -289,9 +289,9 @@ class BenchExecutor:
 
     def _make_safe_after(self, text: str) -> LabError | None:
         """Make safe here what the worker could not leave safe; return the error that remains, None if none."""
-        start = time.monotonic()
+        start = self._monotonic()
         safed = self._make_safe()
-        self._say_safe(safed, "", time.monotonic() - start, f"after: {text}; ")
+        self._say_safe(safed, "", self._monotonic() - start, f"after: {text}; ")
         return LeftUnverified(safed) if isinstance(safed, str) else None
 
     def _say_safe(self, safed: Safed | str, die: str, seconds: Second, before: str = "") -> None:
