@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.storage.results import open_run
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"
@@ -126,7 +127,7 @@ def test_a_twin_serves_what_a_bench_file_can_be_pointed_at(labctl, tmp_path):
         labctl("off", bench)
     finally:
         served.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
-        _, said = served.communicate(timeout=20)
+        _, said = served.communicate(timeout=PATIENCE)
     assert served.returncode == 0
     assert "0 hot switches, 0 moves in contact" in " ".join(said.split())
 

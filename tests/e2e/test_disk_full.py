@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -14,6 +13,7 @@ import labctl as package
 from labctl.core.die_state import State
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
+from tests.waiting import PATIENCE, until
 
 DIES = ["W02-x1y1", "W02-x2y1", "W02-x1y2"]
 
@@ -39,14 +39,6 @@ def eat(path):
             file.write(b"x" * min(free, 1 << 20))
 
 
-def wait_for(path, process):
-    end = time.monotonic() + 120
-    while not path.exists():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_ends_the_run_in_order_and_resume_goes_on(disk, few_solutions, labctl, workers):
     run = disk / "run"
@@ -56,9 +48,9 @@ def test_a_full_disk_ends_the_run_in_order_and_resume_goes_on(disk, few_solution
         [sys.executable, "-m", "labctl", *command], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     ) as process:
         try:
-            wait_for(run / "dies" / f"{DIES[0]}.h5", process)
+            until((run / "dies" / f"{DIES[0]}.h5").exists, process)
             eat(disk / "junk")
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=PATIENCE)
         finally:
             process.kill()
     assert process.returncode == 5, said

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES, ROOT
+from tests.waiting import PATIENCE, until
 
 DOC = ROOT / "docs" / "overnight.md"
 TEXT = DOC.read_text(encoding="utf-8")
@@ -57,14 +57,11 @@ def in_background(folder, *words):
 
 
 def wait_for(process, folder, what):
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
+    def is_so():
         with suppress(StorageError):  # it is just being made
-            if what(read_state(folder)):
-                return
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.05)
-    raise AssertionError("the run did not get that far")
+            return what(read_state(folder))
+
+    until(is_so, process)
 
 
 def test_the_night_of_the_document_goes_as_it_says(desk, labctl):
@@ -80,7 +77,7 @@ def test_the_night_of_the_document_goes_as_it_says(desk, labctl):
         wait_for(process, run, lambda state: any(die.state is State.RUNNING for die in state.dies.values()))
         said = [labctl(*words, cwd=desk) for words in commands(steer)]
         assert " of 4 dies done" in said[0].stdout
-        _, told = process.communicate(timeout=120)
+        _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == 4, told
     state = read_state(run)
     assert state.dies["W02-x3y2"].state is State.SKIPPED

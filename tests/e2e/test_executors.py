@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from labctl.station.rehearse import rehearsed
 from labctl.storage.journal import Journal
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
+from tests.waiting import PATIENCE, until
 
 SAID = ("entry/provenance/run/", *(f"entry/provenance/die/{key}" for key in ("dies", "git_commit", "cwd")))
 """Where a file says what else the run was about."""
@@ -150,17 +150,17 @@ def test_the_comparison_notices_another_seed(wafer, alone, tmp_path):
 
 def in_mid_die(process, folder, rows):
     """Wait until a die that is under way has more than `rows` rows in its journal; return its name."""
-    end = time.monotonic() + 240
-    while time.monotonic() < end:
+
+    def name():
         with contextlib.suppress(StorageError):  # it is just being made
             for die in read_state(folder).dies.values():
                 if die.state is State.RUNNING:
                     with Journal.open(folder / "dies" / die.folder) as journal:
                         if journal.last.seq > rows:
                             return die.name
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.02)
-    raise AssertionError("no die got that far")
+        return ""
+
+    return until(name, process)
 
 
 def on_cluster(wafer, folder, address):
@@ -188,7 +188,7 @@ def test_a_die_whose_cluster_worker_is_killed_goes_on_elsewhere(wafer, alone, tm
         busy = {address for address, tasks in client.processing().items() if tasks}
         pids = client.run(os.getpid, workers=sorted(busy))
         os.kill(pids[min(busy)], signal.SIGKILL)
-        _, said = process.communicate(timeout=300)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     state = read_state(folder)
     assert {die.state for die in state.dies.values()} == {State.DONE}
@@ -223,21 +223,17 @@ def test_a_scheduler_that_is_killed_ends_the_run_with_3_and_it_goes_on_without(w
     scheduler = subprocess.Popen([*command, *where], **options)
     worker = None
     try:
-        end = time.monotonic() + 60
-        while not told.exists():
-            assert scheduler.poll() is None
-            assert time.monotonic() < end
-            time.sleep(0.05)
+        until(told.exists, scheduler)
         command = [sys.executable, "-m", "distributed.cli.dask_worker", "--nthreads", "1", "--no-nanny"]
         scratch = ["--death-timeout", "5", "--local-directory", str(tmp_path)]
         worker = subprocess.Popen([*command, *where, *scratch], **options)
         with distributed.Client(scheduler_file=str(told), set_as_default=False) as client:
-            client.wait_for_workers(1, timeout=60)
+            client.wait_for_workers(1, timeout=PATIENCE)
             address = client.scheduler.address
         with on_cluster(wafer, folder, address) as process:
             in_mid_die(process, folder, 20)
             scheduler.kill()
-            _, said = process.communicate(timeout=120)
+            _, said = process.communicate(timeout=PATIENCE)
     finally:
         for child in (scheduler, worker):
             if child is not None:

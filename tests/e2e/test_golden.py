@@ -16,6 +16,7 @@ from labctl.station.rehearse import rehearsed
 from labctl.station.simulated import simulated
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
+from tests.waiting import PATIENCE
 
 DRIFT = 1.08
 """Of all resistances, from the third visit on."""
@@ -79,7 +80,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
     for command, shown in (("watch", "B"), ("report", "report.html")):
         done = subprocess.run(
             [sys.executable, "-m", "labctl", command, str(tmp_path / "run")],
-            capture_output=True, text=True, timeout=120, check=False,
+            capture_output=True, text=True, timeout=PATIENCE, check=False,
         )  # fmt: skip
         assert done.returncode in (0, 3), done.stderr
         assert shown in done.stdout + done.stderr

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from labctl.storage.journal import Journal
+from tests.waiting import PATIENCE
 
 WRITER = """
 import sys
@@ -44,7 +45,7 @@ def test_no_acknowledged_operation_is_lost(tmp_path: Path, seed: int) -> None:
     time.sleep(random.Random(seed).uniform(0.0, 0.4))
     child.kill()
     # the last line may have been cut off by the kill: only whole ones are acknowledged
-    rest, _ = child.communicate(timeout=30)
+    rest, _ = child.communicate(timeout=PATIENCE)
     acknowledged = [int(line) for line in rest.splitlines(keepends=True) if line.endswith("\n")]
     with Journal.open(folder) as journal:
         journal.verify()

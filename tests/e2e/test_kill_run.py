@@ -1,5 +1,6 @@
 """A run that is killed leaves a journal that opens, holds all that was acknowledged, and can be shown."""
 
+import contextlib
 import os
 import signal
 import sqlite3
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import labctl as package
+from tests.waiting import PATIENCE, until
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
@@ -36,18 +38,15 @@ def committed(journal):
 
 
 def wait_for(journal, rows, process):
-    end = time.monotonic() + 60
-    while time.monotonic() < end:
-        if journal.is_file():
-            try:
-                found = committed(journal)
-            except sqlite3.OperationalError:
-                found = 0
-            if found >= rows:
-                return found
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.01)
-    raise AssertionError("the run did not get that far")
+    """Return the number of the last row of a journal as soon as it has that many."""
+
+    def so_many():
+        with contextlib.suppress(sqlite3.OperationalError):  # it is just being made
+            last = committed(journal) if journal.is_file() else 0
+            return last if last >= rows else 0
+        return 0
+
+    return until(so_many, process)
 
 
 def group_lives(group):
@@ -84,17 +83,13 @@ def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     process.stderr.close()
-    end = time.monotonic() + 60
-    reason = ""
-    while not reason and time.monotonic() < end:
-        time.sleep(0.2)
-        for event in package.open_run(folder).die("D55").events():
-            if event.kind == "stage_ended" and event.body["outcome"] == "abort":
-                reason = event.body["reason"]
-    assert reason == "the parent process is gone"
-    while group_lives(process.pid) and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not group_lives(process.pid), "a worker outlived its parent"
+
+    def reasons():
+        events = package.open_run(folder).die("D55").events()
+        return [e.body["reason"] for e in events if e.kind == "stage_ended" and e.body["outcome"] == "abort"]
+
+    assert until(reasons)[-1] == "the parent process is gone"
+    until(lambda: not group_lives(process.pid))  # no worker outlives its parent
     assert (folder / "dies" / "D55.h5").is_file()
 
 
@@ -116,7 +111,7 @@ def test_whoever_asks_it_ends_at_the_next_safe_point_with_sealed_data_and_exit_c
     for name in signals:
         os.killpg(process.pid, getattr(signal, name))
         time.sleep(0.03)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, said
     assert "by the operator" in said
     assert (folder / "dies" / "D55.h5").is_file()

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 
 @pytest.fixture
 def run(night: Callable[[str], Path], tmp_path: Path) -> Path:
@@ -26,7 +28,7 @@ def test_a_report_is_written_and_told(labctl: Any, run: Path) -> None:
 
 def test_the_same_without_the_rest_of_the_suite(run: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "labctl.report", str(run)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-m", "labctl.report", str(run)], capture_output=True, text=True, timeout=PATIENCE, check=False
     )
     assert (done.returncode, done.stdout.strip()) == (0, str(run / "report.html")), done.stderr
 

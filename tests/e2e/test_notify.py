@@ -11,6 +11,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import h5py
 import pytest
 
+from tests.waiting import PATIENCE
+
 SECRETS = ("c4n4ry0f7h3p455w0rd", "c4n4ry0f7h3p47h", "c4n4ry0f7h3h34d3r", "c4n4ry0f7h34n5w3r")
 ANSWER = SECRETS[-1]
 
@@ -68,7 +70,7 @@ def notifying(tmp_path, campaign):
 
 def labctl(*arguments, env):
     command = [sys.executable, "-m", "labctl", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=env, check=False)
 
 
 def contents(folder):

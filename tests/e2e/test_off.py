@@ -11,6 +11,7 @@ import pytest
 
 from labctl.core.die_state import State
 from labctl.storage.run_log import read_state
+from tests.waiting import PATIENCE
 
 BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "off_wins.py"
 
@@ -58,7 +59,7 @@ def test_off_ends_the_run_beside_it_and_nothing_goes_on_before_it_is_released(wi
         assert [holder["pid"] for holder in off["held"]] == [run.pid]
         assert f"(pid {run.pid})" in done.stderr
         assert "smu1, smu2: outputs verified off" in done.stderr
-        _, words = run.communicate(timeout=60)
+        _, words = run.communicate(timeout=PATIENCE)
         assert run.returncode == 4
         assert "switched off by" in words
         assert "hands on the needles" in words
@@ -127,7 +128,7 @@ def test_off_ends_a_command_by_hand_with_4(wins, labctl, tmp_path):
         assert f"(pid {mapping.pid})" in second.stderr
         done = labctl("off", bench.path, "--json")
         assert [holder["pid"] for holder in json.loads(done.stdout)["held"]] == [mapping.pid]
-        words, _ = mapping.communicate(timeout=60)
+        words, _ = mapping.communicate(timeout=PATIENCE)
         assert mapping.returncode == 4, words
         assert "switched off by" in words
         assert stays_off(bench)

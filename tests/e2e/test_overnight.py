@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from labctl.core.errors import StorageError
 from labctl.networks import solutions
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
+from tests.waiting import PATIENCE, until
 
 DIES = ("A", "B", "C")
 
@@ -55,17 +55,15 @@ def start(batch, folder, *more):
     )
 
 
-def wait_for(folder, what, process, seconds=60):
+def wait_for(folder, what, process):
     """Return the state of a run as soon as `what` is true of it."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
+
+    def state():
         with contextlib.suppress(StorageError):  # it is just being made
-            state = read_state(folder)
-            if what(state):
-                return state
-        assert process.poll() is None, process.stderr.read()
-        time.sleep(0.02)
-    raise AssertionError("the run did not get that far")
+            now = read_state(folder)
+            return now if what(now) else None
+
+    return until(state, process)
 
 
 def in_stage(state, name, die="A"):
@@ -96,7 +94,7 @@ def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, 
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
     ask(folder, Request("stop", by="somebody", reason="coffee"))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, said
     assert f"labctl resume {folder}" in " ".join(said.split())
     state = read_state(folder)
@@ -136,7 +134,7 @@ def test_a_worker_that_is_killed_costs_its_die_an_interruption(batch, left_alone
     ).stdout.splitlines()
     workers = [int(line.split()[0]) for line in children if "spawn_main" in line]
     os.kill(workers[0], signal.SIGKILL)
-    _, said = process.communicate(timeout=120)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     state = read_state(folder)
     died = [e.body for e in state.events if e.kind == "watchdog"]
@@ -153,7 +151,7 @@ def test_a_second_start_on_a_run_that_goes_on_is_refused_and_names_who_runs_it(b
     assert "is in use by" in said
     assert f"pid {process.pid}" in said
     os.killpg(process.pid, signal.SIGTERM)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
 
 
 def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_path):
@@ -163,7 +161,7 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_pa
     ask(folder, Request("skip", "A", "somebody", "a scratch"))
     labctl("skip", folder, "C")
     assert "no die D" in labctl("skip", folder, "D", expect=2).stderr
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     dies = read_state(folder).dies
     assert [dies[name].state for name in DIES] == [State.SKIPPED, State.DONE, State.SKIPPED]
@@ -177,7 +175,7 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
     process = start(moved, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
     os.killpg(process.pid, signal.SIGINT)
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     moved.write_text(moved.read_text().replace("v_max: 600 mV", "v_max: 650 mV"))
     said = labctl("resume", folder, expect=2).stderr
     assert "moved.yaml has changed" in said
@@ -204,7 +202,7 @@ def test_a_run_on_which_nobody_works_cannot_be_asked_and_the_next_resume_is_not_
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "network"), process)
     assert "is asked to stop" in labctl("stop", folder).stderr
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
     assert process.returncode == 4
     said = " ".join(labctl("stop", folder, expect=2).stderr.split())
     assert f"nobody works on {folder}, so there is nothing to stop: it ended with abort and exit code 4" in said
@@ -225,7 +223,7 @@ def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labct
     wait_for(folder, lambda state: in_stage(state, "network"), process)
     ask(folder, Request("stop", by="one"))
     ask(folder, Request("stop", by="two"))
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, said
     assert {e.body["by"] for e in read_state(folder).events if e.kind == "asked"} >= {"one"}
 

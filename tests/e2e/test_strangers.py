@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from instruments.visa import VisaTransport
+from tests.waiting import PATIENCE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"
@@ -90,7 +91,7 @@ def served(tmp_path):
 
     yield write
     process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
-    process.communicate(timeout=20)
+    process.communicate(timeout=PATIENCE)
 
 
 def close_relays(resource):

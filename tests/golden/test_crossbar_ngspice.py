@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from sim_backend.crossbar import solve
+from tests.waiting import PATIENCE
 
 pytestmark = [
     pytest.mark.judge,
@@ -57,7 +58,7 @@ def ngspice(folder: Path, g, v_row, v_col, r_row, r_col, r_source, r_sense):
     lines += [f"V{name} {find(name)} 0 {v:.17g}" for name, v in sources.items()]
     (folder / "case.cir").write_text("\n".join([*lines, ".op", ".end", ""]))
     done = subprocess.run(
-        ["ngspice", "-b", "-r", "case.raw", "case.cir"], cwd=folder, capture_output=True, text=True, timeout=120
+        ["ngspice", "-b", "-r", "case.raw", "case.cir"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
     )
     assert done.returncode == 0, done.stdout + done.stderr
     value = read_raw(folder / "case.raw")

@@ -15,9 +15,9 @@ import warnings
 import pytest
 
 from labctl.batch.keep_awake import Clocks, awake
+from tests.waiting import PATIENCE
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="D-Bus is how Linux is asked")
-PATIENCE = 60.0
 OK = b"OK 1234deadbeef\r\n"
 COOKIE = 4711
 

@@ -2,17 +2,16 @@
 
 import socket
 import threading
-import time
 
 import pytest
 
 from labctl.batch import notifications as module
 from labctl.batch.notifications import Notifier, try_out
 from labctl.batch.receivers import DeliveryError, Receiver
+from tests.waiting import PATIENCE, until
 
 ABOUT = {"run": "W12", "folder": "runs/w12"}
 ALL = ("alarm", "die", "stop", "end")
-PATIENCE = 20.0
 
 
 class Chat:
@@ -62,14 +61,6 @@ def notifier(*receivers, on=ALL, back_off=0.01, **more):
 
     named = [Receiver(f"chat {number}", receiver.deliver) for number, receiver in enumerate(receivers, 1)]
     return Notifier(named, on, ABOUT, report, back_off=back_off, **more), reported
-
-
-def until(true):
-    """Wait until `true` returns something true."""
-    end = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_a_message_has_all_that_is_known_of_it():

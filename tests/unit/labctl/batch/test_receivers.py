@@ -4,7 +4,6 @@ import json
 import os
 import sys
 import threading
-import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain, repeat
@@ -17,9 +16,9 @@ from labctl.batch.notifications import compose
 from labctl.batch.receivers import VARIABLE, DeliveryError, configuration_file, receivers, run_command, tagged
 from labctl.config.notify import Notify
 from labctl.core.errors import BenchError
+from tests.waiting import until
 
 ABOUT = {"run": "W12", "folder": "runs/w12"}
-PATIENCE = 20.0
 SECRET = "c4n4ry0f4n4ddr355"
 
 
@@ -244,12 +243,8 @@ time.sleep(600)
     with pytest.raises(DeliveryError, match=r"^it did not end within 2 s$"):
         run_command(command(tmp_path, body), 2.0, message())
     if os.name == "posix":
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            if not (tmp_path / "child").exists() or not psutil.pid_exists(int((tmp_path / "child").read_text())):
-                return
-            time.sleep(0.01)
-        raise AssertionError("what the command had started lives on")
+        child = tmp_path / "child"
+        until(lambda: not child.exists() or not psutil.pid_exists(int(child.read_text())))
 
 
 def test_a_command_that_reads_nothing_and_leaves_something_behind_has_done_its_part(tmp_path):

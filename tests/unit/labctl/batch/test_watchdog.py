@@ -28,6 +28,7 @@ from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
 from tests.e2e.test_bench_safety import BENCH, DIE
+from tests.waiting import until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 STAGES = (
@@ -221,10 +222,7 @@ def test_a_worker_whose_parent_is_gone_leaves_the_bench_safe(tmp_path):
     assert night.executor.wait(0.3) == []
     night.executor._line.close()  # what the worker sees of a parent that is gone
     process = night.executor._process
-    end = time.monotonic() + 60
-    while process.is_alive() and time.monotonic() < end:
-        time.sleep(0.05)
-    assert not process.is_alive()
+    until(lambda: not process.is_alive())
     process.close()
     night.executor._process = None
     night.executor.close_twin()

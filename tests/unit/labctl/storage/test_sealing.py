@@ -15,6 +15,7 @@ from labctl.core.errors import StorageError
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.sealing import Sealer, seal_in_subprocess, write_run_file_in_subprocess
+from tests.waiting import until
 
 
 def finished(run: Path, *dies: str) -> Path:
@@ -84,10 +85,7 @@ threading.Event().wait()
     process.kill()
     process.wait()
     process.stdout.close()
-    deadline = time.monotonic() + 20
-    while _alive(child):
-        assert time.monotonic() < deadline, "it outlives its owner"
-        time.sleep(0.02)
+    until(lambda: not _alive(child))
     assert (run / "dies" / "B.h5").exists()
 
 
