@@ -167,8 +167,8 @@ class BenchExecutor:
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
         """Return the results of dies that have ended; take messages of the worker, and notice its silence."""
-        end = self._monotonic() + seconds
-        while not self._ended and (left := end - self._monotonic()) > 0:
+        end = time.monotonic() + seconds
+        while not self._ended and (left := end - time.monotonic()) > 0:
             if self._process is None:
                 break
             self._listen(left)
