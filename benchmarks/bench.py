@@ -1,9 +1,9 @@
 """Count what a bench spends its time on, on emulated instruments with their documented timing.
 
-Run ``python benchmarks/bench.py`` (about a minute; ``--quick`` leaves the TCP run out, ``--json`` for machines). It
-tells round trips and route changes per programmed cell and per read-out, ours and a straightforward PyMeasure script
-that does the same job on the same emulators; bench hours from the virtual clock, and what they go to; TCP against in
-process.
+Run ``python benchmarks/bench.py`` (about a minute; ``--quick`` leaves the TCP run out, ``--small`` is the size that the
+tests run: one solution, few queries; ``--json`` for machines). It tells round trips and route changes per programmed
+cell and per read-out, ours and a straightforward PyMeasure script that does the same job on the same emulators; bench
+hours from the virtual clock, and what they go to; TCP against in process.
 
 A round trip is a message that is answered: the host waits for it. A route change is a change of the set of closed
 relays. Both scripts write the same cells with the same V/2 pulses and read them with the same aperture.
@@ -208,7 +208,7 @@ WHERE = {
 
 
 def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
-    """Run one die of the example with `SOLUTIONS` solutions on the twin; return times, wall and virtual."""
+    """Run one die of the example with the solutions of `few` on the twin; return times, wall and virtual."""
     changes = {"solutions": str(few)}
     prepared = composition.read(ROOT / "examples" / "wine-passive.yaml", changes, None, BENCH, sim)
     subject = 2
@@ -253,7 +253,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
     return run
 
 
-def queries() -> dict[str, float]:
+def queries(times: int) -> dict[str, float]:
     """Return simple queries and readings per second, through the drivers' wire, in process and over TCP."""
     rates = {}
     for name, sockets in (("bytes", False), ("tcp", True)):
@@ -261,8 +261,8 @@ def queries() -> dict[str, float]:
         try:
             wire = twin.connect("smu1", bench.instruments["smu1"])
             for what, text, n in (
-                ("query", "print(smua.source.levelv)", 2000),
-                ("reading", "print(smua.measure.i())", 500),
+                ("query", "print(smua.source.levelv)", times),
+                ("reading", "print(smua.measure.i())", times // 4),
             ):
                 wire.query(text)
                 begin = time.perf_counter()
@@ -275,11 +275,11 @@ def queries() -> dict[str, float]:
     return rates
 
 
-def hours(run: dict[str, object]) -> dict[str, float]:
-    """Return predicted bench hours of one array and of `DIES` dies of two, each with `ALL_SOLUTIONS` solutions."""
+def hours(run: dict[str, object], n: int) -> dict[str, float]:
+    """Return predicted bench hours of one array and of `DIES` dies of two, each with `ALL_SOLUTIONS`; `run` had `n`."""
     stages = run["stages"]
     fixed = sum(seconds for name, seconds in stages.items() if name != "network")
-    die = fixed + stages["network"] / SOLUTIONS * ALL_SOLUTIONS
+    die = fixed + stages["network"] / n * ALL_SOLUTIONS
     return {"one array": die / 2 / 3600, "one die": die / 3600, f"{DIES} dies": DIES * die / 3600}
 
 
@@ -287,23 +287,25 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave the TCP run out")
+    parser.add_argument("--small", action="store_true", help="one solution, in process, and few queries")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     theirs, mine, runs = pymeasure_script(), ours(), {}
     if theirs is not None:
         assert np.isclose(mine["check"]["current"], theirs["check"]["current"], rtol=1e-3)
+    n = 1 if given.small else SOLUTIONS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         few = folder / "few.npz"
-        solutions.save(few, solutions.load(ROOT / "examples" / "wine-solutions.npz").take(np.arange(SOLUTIONS)))
-        for sim in ("bytes",) if given.quick else ("bytes", "tcp"):
+        solutions.save(few, solutions.load(ROOT / "examples" / "wine-solutions.npz").take(np.arange(n)))
+        for sim in ("bytes",) if given.quick or given.small else ("bytes", "tcp"):
             runs[sim] = night(sim, folder / sim, few)
     result = {
         "cost": {"ours": mine, "pymeasure": theirs},
-        "hours": hours(runs["bytes"]),
+        "hours": hours(runs["bytes"], n),
         "runs": runs,
-        "queries_per_second": queries(),
+        "queries_per_second": queries(200 if given.small else 2000),
     }
     if given.json:
         print(json.dumps(result))

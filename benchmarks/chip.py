@@ -1,6 +1,7 @@
 """Measure the simulated chip: cells surveyed and programmed per second, inferences per second, a whole campaign.
 
-Run ``python benchmarks/chip.py`` (a few seconds; ``--json`` for machines): one process, one BLAS thread, the die of
+Run ``python benchmarks/chip.py`` (a few seconds; ``--small`` is the size that the tests run, ``--json`` for machines):
+one process, one BLAS thread, the die of
 ``examples/dies/chip-32x25x25.yaml``. Survey and programming go through the protocols, so that their share is in. The
 inference is the read-out of a batch of input vectors by 30 kernels of which every column is read, which is what a
 169-50-10 network asks for, with wires, noise and converters. A figure is the median of the repetitions, in processor
@@ -44,7 +45,7 @@ from protocols.write_verify import WriteVerify, write_verify
 from sim_backend.description import DieDescription
 from sim_backend.make import make_die
 
-VECTORS, KERNELS = 10_000, 30
+VECTORS, SMALL, KERNELS = 10_000, 100, 30
 WINE = ((13, 12), (6, 6))
 """(rows, columns) of cells of the two layers of the Wine network."""
 
@@ -97,7 +98,7 @@ def seconds(call: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def measure(repeats: int) -> dict[str, float]:
+def measure(repeats: int, vectors: int) -> dict[str, float]:
     description = load(ROOT / "examples/dies/chip-32x25x25.yaml", DieDescription)
     times: dict[str, list[float]] = {name: [] for name in ("make", "survey", "program", "first", "again")}
     for seed in range(repeats):
@@ -121,7 +122,7 @@ def measure(repeats: int) -> dict[str, float]:
             facts.extend(write_verify(die, known, reader, target, settings, solution=0))
 
         times["program"].append(seconds(program))
-        x = np.random.default_rng(seed).uniform(0, 0.1, (VECTORS, n_rows))
+        x = np.random.default_rng(seed).uniform(0, 0.1, (vectors, n_rows))
 
         def infer(die=die, x=x, n_cols=n_cols) -> None:
             for kernel in range(KERNELS):
@@ -135,9 +136,9 @@ def measure(repeats: int) -> dict[str, float]:
         "survey of 20,000 cells, s": medians["survey"],
         "write-verify of 20,000 cells, s": medians["program"],
         "cells programmed per second": cells / medians["program"],
-        "10,000 vectors on 30 kernels, new state, s": medians["first"],
-        "10,000 vectors on 30 kernels, state unchanged, s": medians["again"],
-        "inferences per second": VECTORS / medians["first"],
+        f"{vectors:,} vectors on 30 kernels, new state, s": medians["first"],
+        f"{vectors:,} vectors on 30 kernels, state unchanged, s": medians["again"],
+        "inferences per second": vectors / medians["first"],
     }
 
 
@@ -206,12 +207,13 @@ def campaign(options: list[str]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--small", action="store_true", help=f"one repetition, {SMALL} vectors")
     parser.add_argument("--repeats", type=int, default=3, help="repetitions, each on another die")
     peer = os.environ.get("DAFFODIL_LIB")
     parser.add_argument("--peer", type=Path, default=peer and Path(peer), help="an unpacked copy of daffodil-lib")
     parser.add_argument("--campaign", nargs=argparse.REMAINDER, help="run the campaign, too, with these options")
     given = parser.parse_args()
-    figures = measure(given.repeats)
+    figures = measure(1, SMALL) if given.small else measure(given.repeats, VECTORS)
     if given.peer is None:
         print("daffodil-lib: not compared, neither --peer nor DAFFODIL_LIB names a copy of it", file=sys.stderr)
     else:

@@ -1,10 +1,10 @@
 """Compare the circuit solver with badcrossbar: one process, one BLAS thread, column currents.
 
-Run ``python benchmarks/crossbar.py`` (a bit over a minute; ``--quick`` for the 25 x 25 figures alone, ``--json`` for
-machines). Both solvers get the same random P and AP cells on 2 ohm segments and alternate, so that a busy machine
-slows both; a figure is the median of the repetitions, a ratio the median of the ratios of neighbours in time. Calls
-of microseconds are repeated within a turn and their median taken: otherwise the caches that the other solver
-emptied are measured. badcrossbar is asked for output currents only, its fastest answer.
+Run ``python benchmarks/crossbar.py`` (a bit over a minute; ``--quick`` for the 25 x 25 figures alone, ``--small`` for
+15 x 15, the size that the tests run, ``--json`` for machines). Both solvers get the same random P and AP cells on 2 ohm
+segments and alternate, so that a busy machine slows both; a figure is the median of the repetitions, a ratio the median
+of the ratios of neighbours in time. Calls of microseconds are repeated within a turn and their median taken: otherwise
+caches that the other solver emptied are measured. badcrossbar is asked for output currents only, its fastest answer.
 """
 
 # ruff: noqa: E402  (the number of threads must be set before numpy is imported)
@@ -130,13 +130,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--quick", action="store_true", help="25 x 25 only")
+    parser.add_argument("--small", action="store_true", help="15 x 15 only, and briefly")
     options = parser.parse_args()
+    sizes, alone, budget = [15, 25, 64, 128], [16, 32, 64, 128, 256], 3.0
+    if options.quick or options.small:
+        sizes, alone, budget = ([15], [16], 0.1) if options.small else ([25], [], 3.0)
     try:
-        compared_rows = against_badcrossbar([25] if options.quick else [15, 25, 64, 128], 3.0)
+        compared_rows = against_badcrossbar(sizes, budget)
     except ImportError:
         compared_rows = []
         print("badcrossbar is not installed (extra 'judges'): no comparison", file=sys.stderr)
-    growth_rows = [] if options.quick else growth([16, 32, 64, 128, 256])
+    growth_rows = growth(alone)
     if options.json:
         print(json.dumps({"segment_ohm": SEGMENT, "compared": compared_rows, "growth": growth_rows}, indent=1))
         return

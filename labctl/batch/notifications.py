@@ -153,7 +153,7 @@ class _Sender(threading.Thread):
         """Give up the messages that have not been delivered."""
         with self._change:
             left = [self._current, *self._queue] if self._current else [*self._queue]
-            why = f"the run has ended{self._trouble and '; so far '}{self._trouble}"
+            why = self._run_ended()
             self._current = None
             self._queue.clear()
             for message in left:
@@ -193,7 +193,7 @@ class _Sender(threading.Thread):
                 with attempt:
                     self._try_once(message, attempt.retry_state.attempt_number)
         except _OutOfTimeError:
-            pass
+            return self._run_ended()
         except Exception:  # of any kind: the run goes on, and so do later messages
             return self._trouble
         else:
@@ -217,6 +217,10 @@ class _Sender(threading.Thread):
                 self._change.wait(min(wait, self._back_off))
             if self._end is not None and time.monotonic() >= self._end:
                 raise _OutOfTimeError
+
+    def _run_ended(self) -> str:
+        """Return why a message is given up at the end of the run, whoever gives it up first."""
+        return f"the run has ended{self._trouble and '; so far '}{self._trouble}"
 
     def _lost(self, message: Message, why: str) -> None:
         self.failed += 1

@@ -61,6 +61,7 @@ def same(one, other, table, *columns):
 PREDICTED = tuple(f"{tuning}_{part}" for tuning in ("untuned", "tuned") for part in ("train", "test"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["bytes", "tcp"])
 def test_cell_states_and_predictions_are_those_of_the_simulated_die(runs, way):
     (simulated, bench), _ = (runs[0]["simulated"], runs[0][way]), runs[1]
@@ -73,6 +74,7 @@ def test_cell_states_and_predictions_are_those_of_the_simulated_die(runs, way):
     assert np.abs(one / other - 1).max() < 1e-6
 
 
+@pytest.mark.slow
 def test_both_transports_carry_the_very_same_numbers(runs):
     over_bytes, over_tcp = runs[0]["bytes"], runs[0]["tcp"]
     for name in over_bytes.tables:
@@ -80,6 +82,7 @@ def test_both_transports_carry_the_very_same_numbers(runs):
         assert same(over_bytes, over_tcp, name, *columns), name
 
 
+@pytest.mark.slow
 def test_realistic_instruments_differ_by_their_resolution_and_noise_only(runs):
     simulated, bench = runs[0]["simulated"], runs[0]["realistic"]
     assert same(simulated, bench, "readback", "solution", "target", "state")
@@ -91,6 +94,7 @@ def test_realistic_instruments_differ_by_their_resolution_and_noise_only(runs):
     assert max(changed) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["bytes", "tcp", "realistic"])
 def test_the_bench_was_safe_all_along(runs, way):
     said = " ".join(runs[1][way].split())
@@ -98,6 +102,7 @@ def test_the_bench_was_safe_all_along(runs, way):
         assert clean in said
 
 
+@pytest.mark.slow
 def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, tmp_path, monkeypatch):
     """Survey, network and inference of one solution; the sources whose link may die at any moment are cold then."""
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")

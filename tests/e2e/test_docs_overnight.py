@@ -64,6 +64,7 @@ def wait_for(process, folder, what):
     until(is_so, process)
 
 
+@pytest.mark.slow
 def test_the_night_of_the_document_goes_as_it_says(desk, labctl):
     (_, first), (where, night), (meanwhile, steer), (_, on), (_, morning) = BLOCKS
     assert (where, meanwhile) == (", in the background", ", while the other goes on")

@@ -101,12 +101,13 @@ def assert_same(folder, other, names):
             np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name}: {key}")
 
 
-@pytest.mark.parametrize("workers", [2, 8])
+@pytest.mark.parametrize("workers", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_more_processes_give_the_same_files(wafer, alone, tmp_path, workers):
     folder = carry_out(wafer, tmp_path / "run", RunOptions(workers))
     assert_same(folder, alone, open_run(alone).dies)
 
 
+@pytest.mark.slow
 def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     said = []
@@ -173,6 +174,7 @@ def on_cluster(wafer, folder, address):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_die_whose_cluster_worker_is_killed_goes_on_elsewhere(wafer, alone, tmp_path):
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
@@ -213,6 +215,7 @@ def assert_same_measurements(folder, other):
                 np.testing.assert_array_equal(one[column], two[column], err_msg=f"{table}.{column}")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_scheduler_that_is_killed_ends_the_run_with_3_and_it_goes_on_without(wafer, alone, tmp_path, labctl):
     distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")

@@ -97,11 +97,11 @@ def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
     ("workers", "signals"),
     [
         ("1", ["SIGINT"]),
-        ("2", ["SIGINT"]),
-        ("1", ["SIGINT", "SIGINT", "SIGINT"]),
+        pytest.param("2", ["SIGINT"], marks=pytest.mark.slow),
+        pytest.param("1", ["SIGINT", "SIGINT", "SIGINT"], marks=pytest.mark.slow),
         ("2", ["SIGINT", "SIGINT"]),
         ("1", ["SIGTERM"]),
-        ("2", ["SIGHUP"]),
+        pytest.param("2", ["SIGHUP"], marks=pytest.mark.slow),
     ],
 )
 def test_whoever_asks_it_ends_at_the_next_safe_point_with_sealed_data_and_exit_code_4(tmp_path, workers, signals):

@@ -124,6 +124,7 @@ def test_a_run_that_is_killed_as_a_whole_goes_on_with_resume(batch, left_alone, 
     assert_same_end(folder, left_alone)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_worker_that_is_killed_costs_its_die_an_interruption(batch, left_alone, tmp_path):
     folder = tmp_path / "run"

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 
 def size(folder):
     """Bytes of all files below a folder."""
@@ -17,6 +19,7 @@ def test_a_small_run_takes_what_was_predicted(finished, campaign, labctl):
     assert 0.7 < predicted(labctl, campaign) / size(folder) < 1.3
 
 
+@pytest.mark.slow
 def test_the_shipped_campaign_takes_what_was_predicted(labctl, tmp_path):
     from tests.e2e.conftest import EXAMPLES
 

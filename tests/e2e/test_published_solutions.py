@@ -1,6 +1,7 @@
 """On an ideal die every published solution gives the float network's prediction on every sample, in both modes."""
 
 import os
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,17 @@ PUBLISHED = Path(os.environ.get("LABCTL_DATA", "")) / "wine" / "wine_13-6-3_solu
 pytestmark = pytest.mark.skipif(not PUBLISHED.is_file(), reason="LABCTL_DATA does not hold the published solutions")
 
 
-@pytest.mark.parametrize("surveyed", [True, False])
-@pytest.mark.parametrize("mode", list(Mode))
+@pytest.mark.parametrize(
+    ("mode", "surveyed"),
+    [
+        (Mode.SUPERPOSITION, False),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in product(Mode, (True, False))
+            if case != (Mode.SUPERPOSITION, False)
+        ),
+    ],
+)
 def test_every_prediction_is_the_float_networks(mode, surveyed):
     die = SimDie(load(EXAMPLES / "dies/ideal-15x15.yaml", DieDescription), seed=1, name="ideal")
     data, found = datasets.load("wine"), as_networks(solutions.load(PUBLISHED))

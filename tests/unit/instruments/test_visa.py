@@ -1,5 +1,7 @@
-"""The wire to a bench, against sockets that misbehave the way real ones do. An answer is waited for as long as it takes; only who
-never answers is given a short deadline."""
+"""The wire to a bench, against sockets that misbehave the way real ones do.
+
+An answer is waited for as long as it takes; only who never answers is given a short deadline.
+"""
 
 import contextlib
 import re

@@ -1,0 +1,69 @@
+"""Every benchmark ends with figures in the size of the tests; what the figures are is for who reads them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SMALL = {
+    "bench.py": ["--small", "--json"],
+    "chip.py": ["--small", "--json", "--campaign", "--only", "W01-x3y3"],
+    "crossbar.py": ["--small", "--json"],
+    "kills.py": ["--small"],
+    "off_wins.py": ["1"],
+}
+"""Benchmarks and their words; `same_results.py` compares two runs and has tests of its own."""
+
+
+def carried_out(name, *words):
+    """Return what a benchmark prints."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks" / name), *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def test_every_benchmark_is_here():
+    assert {path.name for path in (ROOT / "benchmarks").glob("*.py")} == {*SMALL, "same_results.py"}
+
+
+@pytest.mark.slow
+def test_a_bench_costs_what_the_document_says():
+    figures = json.loads(carried_out("bench.py", *SMALL["bench.py"]))
+    ours = figures["cost"]["ours"]
+    text = " ".join((ROOT / "docs" / "bench.md").read_text(encoding="utf-8").split())
+    assert f"round trips per programmed cell (pulse and verify) | {ours['cell']['round_trips']:.1f} |" in text
+    assert f"columns | {ours['read-out']['round_trips']:.0f} |" in text
+    assert ours["safety"]["hot_switches"] == figures["runs"]["bytes"]["hot_switches"] == 0
+    assert min(figures["queries_per_second"].values()) > 0
+
+
+def test_a_chip_is_surveyed_programmed_and_inferred():
+    figures = json.loads(carried_out("chip.py", *SMALL["chip.py"]))
+    assert len(figures) == 10
+    assert min(figures.values()) > 0
+
+
+def test_the_circuit_solver_agrees_with_the_other_one():
+    pytest.importorskip("badcrossbar", reason="needs the extra 'judges'")
+    figures = json.loads(carried_out("crossbar.py", *SMALL["crossbar.py"]))
+    assert len(figures["compared"]) == 4
+    assert max(row["difference"] for row in figures["compared"]) < 1e-9
+    assert [row["n"] for row in figures["growth"]] == [16]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="a process group is killed")
+@pytest.mark.parametrize("more", [[], ["--bench"]], ids=["the whole run", "the owner of the bench"])
+def test_nothing_is_lost_by_kills(more):
+    text = carried_out("kills.py", *SMALL["kills.py"], *more)
+    assert "0 acknowledged rows lost" in text
+
+
+@pytest.mark.slow
+def test_off_wins():
+    assert "energised again 0 times" in carried_out("off_wins.py", *SMALL["off_wins.py"])
