@@ -19,6 +19,7 @@ from typing import Any
 
 import pyvisa
 from pyvisa.constants import StatusCode
+from pyvisa.rname import InvalidResourceName, ResourceName
 
 from instruments.transport import Deadlines, LineTransport, Log
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
@@ -44,6 +45,15 @@ def _manager(backend: str) -> pyvisa.ResourceManager:
             except (ValueError, OSError) as error:
                 raise BenchError(f"VISA backend '{backend}' cannot be used: {error}") from error
         return _managers[backend]
+
+
+def misspelt_resource(resource: str) -> str:
+    """Return why `resource` is no name of a VISA resource, "" if it is one; nothing is asked or searched for."""
+    try:
+        ResourceName.from_string(resource)
+    except InvalidResourceName as error:
+        return str(error).removeprefix(f"Could not parse {resource}: ")
+    return ""
 
 
 def _is_closed(manager: pyvisa.ResourceManager) -> bool:

@@ -72,27 +72,6 @@ def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]:
     return values
 
 
-def quantity(value: float, unit: str) -> str:
-    """Return a value with its unit and an SI prefix.
-
-    >>> quantity(0.45, "V"), quantity(2.5e9, "B")
-    ('450 mV', '2.5 GB')
-    """
-    for factor, prefix in (
-        (1e12, "T"),
-        (1e9, "G"),
-        (1e6, "M"),
-        (1e3, "k"),
-        (1, ""),
-        (1e-3, "m"),
-        (1e-6, "u"),
-        (1e-9, "n"),
-    ):
-        if abs(value) >= factor * 0.9999:
-            return f"{value / factor:.4g} {prefix}{unit}"
-    return f"{value:.4g} {unit}"
-
-
 def default_workers() -> int:
     """Return how many processes work on simulated dies: cores + 1, because each waits for the disk at times."""
     return (os.cpu_count() or 1) + 1

@@ -9,9 +9,9 @@ import typer
 from rich.console import Console
 
 from labctl.cli import options
-from labctl.cli.options import AsJson, BenchPath, CampaignPath, Seed, Set, Sim, quantity
+from labctl.cli.options import AsJson, BenchPath, CampaignPath, Seed, Set, Sim
 from labctl.station.rehearse import rehearsed
-from labctl.terminal.progress import console
+from labctl.terminal.progress import console, quantity
 
 
 def register(app: typer.Typer) -> None:
@@ -39,6 +39,16 @@ def prepare(
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
     changes = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
     return rehearsed(composition.read(campaign, changes, seed, bench, sim).some(only))
+
+
+def print_warnings(prepared: Any, plans: list[Any], screen: Console) -> list[dict[str, str]]:
+    """Print what a campaign is warned of, and return it for JSON."""
+    from labctl.station.plan_warnings import warnings_of
+
+    warnings = warnings_of(prepared, plans)
+    for warning in warnings:
+        screen.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+    return [warning.plain() for warning in warnings]
 
 
 COLUMNS = ("die", "stage", "operations", "reads", "pulses", "highest", "levels", "bench time", "disk")
@@ -100,6 +110,8 @@ def plan(
     for line in prepared.map_drawing:
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
     _plan_table(prepared, plans, screen)
+    warnings = print_warnings(prepared, plans, screen)
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
-        print(json.dumps({"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}))
+        answer = {"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}
+        print(json.dumps({**answer, "warnings": warnings}))

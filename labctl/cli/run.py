@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,12 +27,11 @@ from labctl.cli.options import (
     Workers,
     default_workers,
     names,
-    quantity,
 )
-from labctl.cli.plan import prepare
+from labctl.cli.plan import prepare, print_warnings
 from labctl.core.errors import BenchError
 from labctl.station.rehearse import rehearsed
-from labctl.terminal.progress import console
+from labctl.terminal.progress import console, quantity
 
 
 def register(app: typer.Typer) -> None:
@@ -81,9 +80,10 @@ def run(
         f"on disk, into {folder}",
         highlight=False,
     )
+    warnings = print_warnings(prepared, plans, screen)
     with _options(plans, workers, executor, screen, accept_place) as options:
         ending, state = session.start(folder, prepared, plans, sys.argv, options)
-    _conclude(folder, ending, state, start, plot, as_json)
+    _conclude(folder, ending, state, start, plot, as_json, warnings)
 
 
 def resume(
@@ -214,8 +214,20 @@ def _options(
         )
 
 
-def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, as_json: bool) -> NoReturn:
-    """Print how a session ended and the figures of the dies, and leave with its exit code."""
+def _conclude(
+    folder: Path,
+    ending: Any,
+    state: Any,
+    start: float,
+    plot: bool,
+    as_json: bool,
+    warnings: Sequence[Mapping[str, str]] = (),
+) -> NoReturn:
+    """Print how a session ended and the figures of the dies, and leave with its exit code.
+
+    Args:
+        warnings: what the run was warned of before it began, for JSON.
+    """
     from labctl.report import pictures, summary
     from labctl.report.subprocess_call import report_apart
     from labctl.terminal.progress import duration
@@ -238,7 +250,7 @@ def _conclude(folder: Path, ending: Any, state: Any, start: float, plot: bool, a
     where = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
     screen.print(where, highlight=False, markup=False, soft_wrap=True)
     if as_json:
-        print(json.dumps(summary.summary(folder, ending.status.value, ending.code)))
+        print(json.dumps({**summary.summary(folder, ending.status.value, ending.code), "warnings": list(warnings)}))
     raise typer.Exit(ending.code)
 
 

@@ -18,6 +18,7 @@ from labctl.core.names import file_name
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.execution.die_job import Job
+from labctl.files import Loaded
 from labctl.station.bench_setup import Station
 from labctl.station.declared_figures import check_rules
 from labctl.station.reference_visit import stages_of
@@ -44,6 +45,7 @@ class Prepared:
         fiducials: places at which the prober verifies the map before the first die.
         map_drawing: the wafer map as it was read, in lines of text; empty without a map file.
         golden: the reference die, one of `others`; `visit`: the stages of a visit.
+        loaded: the YAML files as they were read, for messages that name a line.
     """
 
     campaign: Campaign
@@ -61,6 +63,7 @@ class Prepared:
     map_drawing: tuple[str, ...] = ()
     golden: Site | None = None
     visit: tuple[Procedure, ...] = ()
+    loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
 
     @property
     def skipped(self) -> tuple[Site, ...]:
@@ -155,7 +158,7 @@ def read(
         return _read(path, overrides, bench, sim, opened)
 
 
-def load(path: Path, overrides: Mapping[str, str] | None = None) -> files.Loaded[Campaign]:
+def load(path: Path, overrides: Mapping[str, str] | None = None) -> Loaded[Campaign]:
     """Return a campaign as its file says, with `overrides` as `read` takes them; the files it names are not read."""
     return files.read(path, campaign_model(), overrides_of_stages(path, overrides or {}))
 
@@ -163,7 +166,8 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> files.Loaded
 def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str | None, door: files.Door) -> Prepared:
     loaded = load(path, overrides)
     campaign = loaded.value
-    sites, fiducials, drawing = _sites(loaded)
+    read_files: list[Loaded[Any]] = [loaded]
+    sites, fiducials, drawing = _sites(loaded, read_files)
     chosen = None if campaign.wafer is None else campaign.wafer.only
     names = [s.name.lower() for s in sites]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
@@ -175,9 +179,10 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     subjects = tuple(s for s in tested if s is not golden)
     if not subjects:
         raise BenchError(f"{path}: there is no die but the golden one, which is only visited")
-    loaded_bench: files.Loaded[Bench] | None = None
+    loaded_bench: Loaded[Bench] | None = None
     if bench is not None:
         loaded_bench = files.read(bench, Bench)
+        read_files.append(loaded_bench)
         fits(loaded_bench.value, fiducials)
     procedures = read_stages(loaded, door)
     visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, procedures)
@@ -201,6 +206,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         map_drawing=drawing,
         golden=golden,
         visit=visit,
+        loaded=tuple(read_files),
     )
 
 
@@ -215,25 +221,30 @@ def _golden(path: Path, campaign: Campaign, sites: Sequence[Site]) -> Site | Non
 
 
 def _sites(
-    loaded: files.Loaded[Campaign],
+    loaded: Loaded[Campaign], read_files: list[Loaded[Any]]
 ) -> tuple[tuple[Site, ...], tuple[Fiducial, ...], tuple[str, ...]]:
-    """Return all dies of a campaign or its wafer, the fiducials, and the drawing of the wafer's map file."""
+    """Return all dies of a campaign or its wafer, the fiducials, and the drawing of the wafer's map file.
+
+    YAML files that are read are appended to `read_files`.
+    """
     campaign = loaded.value
     sites: list[Site] = []
     for k, entry in enumerate(campaign.dies):
-        kind = files.load(entry.file, DieDescription, change=loaded.part("dies", k, "change"))
-        whole = Site(entry.name, kind, campaign.seed, entry.place(k))
+        die_file = files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change"))
+        read_files.append(die_file)
+        whole = Site(entry.name, die_file.value, campaign.seed, entry.place(k))
         sites += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
     fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
     if campaign.wafer is None:
         return tuple(sites), fiducials, ()
     of_wafer = campaign.wafer
     wafer_file = files.read(of_wafer.file, WaferFile)
-    kind = files.load(of_wafer.die, DieDescription, change=loaded.part("wafer", "change"))
+    die_file = files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change"))
+    read_files += [wafer_file, die_file]
     layout = lay_out(of_wafer, wafer_file.value)
     wafer = layout.wafer
     for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
-        die = wafer.die(name, kind, seed=campaign.seed)
+        die = wafer.die(name, die_file.value, seed=campaign.seed)
         excluded = layout.excluded.get(name, "")
         whole = Site(name, die, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=excluded)
         sites += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
@@ -241,7 +252,7 @@ def _sites(
     return tuple(sites), (*wafer_file.value.fiducials, *fiducials), drawing
 
 
-def _named(sites: Iterable[Site], source: files.Loaded[Any], *path: str | int) -> Iterator[Site]:
+def _named(sites: Iterable[Site], source: Loaded[Any], *path: str | int) -> Iterator[Site]:
     """Yield sites; refuse one whose full name, of wafer, die and subsite, cannot be the name of a file."""
     for site in sites:
         try:

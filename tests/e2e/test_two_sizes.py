@@ -49,7 +49,11 @@ def test_a_network_without_a_survey_is_written_as_well_as_with_one(labctl, folde
         path = folder / f"{name}.yaml"
         path.write_text(CAMPAIGN.replace("SOLUTIONS", str(few_solutions)).replace("SURVEY", stage))
         done = labctl("run", path, "--out", folder / name, "--json")
-        (die,) = json.loads(done.stdout)["dies"]
+        answer = json.loads(done.stdout)
+        assert [w["key"] for w in answer["warnings"]] == ["accept"]
+        assert f"warning: {path}" in done.stderr
+        assert "a die that can be measured will be called 'measured'" in done.stderr
+        (die,) = answer["dies"]
         assert die["bin"] == "measured"  # the campaign sets no limit by which it could be good
         assert "1 die measured; no acceptance limits were set." in done.stderr
         assert (

@@ -1,0 +1,237 @@
+"""What a plan is warned of: legal, refused by nothing, and not what anybody wants.
+
+Each rule is a function that yields its warnings and says on what its threshold stands. `plan` and `run` print them all,
+before anything is energised; none changes what is done.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from instruments.visa import misspelt_resource
+from labctl.config.bins import NO_LIMITS
+from labctl.core.model import Model
+from labctl.core.units import Second, Volt
+from labctl.execution.plan import DiePlan
+from labctl.station.composition import Prepared
+from labctl.terminal.progress import counted, duration, quantity
+from protocols.settings import ReadSettings
+from sim_backend.description import DieDescription
+from sim_backend.mtj import median_voltage
+
+SMALLEST, LARGEST = 10e-9, 1e-6
+"""Diameters in m of what is built as a magnetic tunnel junction: below, thermal stability is lost and no process is in
+use; above, the free layer breaks up into domains. A number beyond them mostly has the prefix of another one."""
+NEAR = 0.5
+"""Share of the median switching voltage from which a read is near a write: half-selected cells see so much, once a
+pulse, and the cells of a survey are read far more often."""
+DIE_MARKS = "X"
+"""Marks of a drawn map that stand for a die; a dot and a space stand for none."""
+
+
+@dataclass(frozen=True)
+class PlanWarning:
+    """One warning.
+
+    Args:
+        text: what was found, and what was expected.
+        key: of the value in its file.
+        where: `file:line`; empty if the value is in no file.
+    """
+
+    text: str
+    key: str = ""
+    where: str = ""
+
+    def __str__(self) -> str:
+        return ": ".join(filter(None, [self.where, self.key, self.text]))
+
+    def plain(self) -> dict[str, str]:
+        """Return it for JSON."""
+        return asdict(self)
+
+
+Rule = Callable[[Prepared, Sequence[DiePlan]], Iterator[PlanWarning]]
+
+
+def warnings_of(prepared: Prepared, plans: Sequence[DiePlan]) -> list[PlanWarning]:
+    """Return the warnings of a campaign with its plans, those of each rule in a row; the same one once."""
+    return list(dict.fromkeys(warning for rule in RULES for warning in rule(prepared, plans)))
+
+
+def no_limits(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a campaign in which no die can be good or bad."""
+    if prepared.campaign.bin_rules:
+        return
+    text = f"{NO_LIMITS}: a die that can be measured will be called 'measured', and none 'good'"
+    if prepared.campaign.batch.stop.low_yield is not None:
+        text += "; batch.stop.low_yield counts the dies that cannot be measured only"
+    yield PlanWarning(text, "accept", _where(prepared, prepared.campaign))
+
+
+def diameters(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of junctions of a size that nobody builds."""
+    for name, description in _descriptions(prepared):
+        each = description.junction.kernel_diameters
+        for kernel, diameter in enumerate(each or description.diameters[:1].tolist()):
+            if SMALLEST <= diameter <= LARGEST:
+                continue
+            path = ("kernel_diameters", kernel) if each else ("diameter",)
+            r_p = 1 / description.nominal.g_p(kernel)
+            yield PlanWarning(
+                f"junctions of {quantity(diameter, 'm')} in die {name}, with R_P {quantity(r_p, 'ohm')}; "
+                f"expected {quantity(SMALLEST, 'm')} to {quantity(LARGEST, 'm')}",
+                ".".join(map(str, ("junction", *path))),
+                _where(prepared, description.junction, "junction", *path),
+            )
+
+
+def reads_that_count(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of reads at a voltage from which the campaign itself counts a pulse."""
+    limit = prepared.campaign.limits.v_count
+    for path, read in _reads(prepared):
+        if read.v_read > limit:
+            yield PlanWarning(
+                f"cells are read at {quantity(read.v_read, 'V')}, and a cell that sees more than limits.v_count, "
+                f"{quantity(limit, 'V')}, has got a pulse",
+                ".".join(map(str, (*path, "v_read"))),
+                _where(prepared, prepared.campaign, *path, "v_read"),
+            )
+
+
+def reads_that_write(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of reads near the voltage that switches the median cell within the time of the read, once for each stage.
+
+    The switching is that of the die file's simulation: of a real die it is what its file takes for true.
+    """
+    dies = list(_descriptions(prepared))
+    for path, read in _reads(prepared):
+        worst = max((_Exposure.of(name, die, read) for name, die in dies), key=lambda e: e.share, default=None)
+        if worst is None or worst.share <= NEAR:
+            continue
+        what = "writes the cells: above" if worst.share > 1 else f"is more than {NEAR:.0%} of"
+        across = "" if worst.voltage == read.v_read else f", {quantity(worst.voltage, 'V')} across the junction,"
+        yield PlanWarning(
+            f"a read at {quantity(read.v_read, 'V')}{across} for {quantity(worst.time, 's')} {what} "
+            f"{quantity(worst.median, 'V')}, which switches half of the cells of die {worst.die} in that time",
+            ".".join(map(str, (*path, "v_read"))),
+            _where(prepared, prepared.campaign, *path, "v_read"),
+        )
+
+
+@dataclass(frozen=True)
+class _Exposure:
+    """A read of a die: the voltage across a junction in AP, its time, and the median that switches it in that time."""
+
+    die: str
+    voltage: Volt
+    time: Second
+    median: Volt
+
+    @property
+    def share(self) -> float:
+        return self.voltage / self.median
+
+    @classmethod
+    def of(cls, name: str, die: DieDescription, read: ReadSettings) -> "_Exposure":
+        switching, time = die.simulation.switching, die.simulation.timing.settle + read.aperture
+        # in AP the junction has the larger share of the voltage across itself and what is in series with it
+        share = max(1 - die.series * die.nominal.g_ap(kernel) for kernel in range(die.geometry.kernels))
+        v_c0 = min(switching.v_c0_p, switching.v_c0_ap)
+        return cls(name, read.v_read * share, time, median_voltage(time, v_c0, switching.delta, switching.tau0))
+
+
+def letters_in_a_map(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of marks in a drawn map that are dies only because they are no dot."""
+    for source in prepared.loaded:
+        for number, row in enumerate(getattr(source.value, "map", ()) or ()):
+            if odd := sorted(set(row) - set(DIE_MARKS) - set(". ")):
+                marks = " and ".join(repr(mark) for mark in odd)
+                yield PlanWarning(
+                    f"{marks} in {row!r} {'is' if len(odd) == 1 else 'are'} taken for a die; "
+                    f"expected {DIE_MARKS} for a die and a dot for none",
+                    f"map.{number}",
+                    source.where("map", number),
+                )
+
+
+def budget(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a budget of time that ends before the plan does."""
+    allowed = prepared.campaign.batch.budgets.time
+    times = np.cumsum([sum(stage.time for stage in plan.stages) for plan in plans])
+    if allowed is None or not len(times) or times[-1] <= allowed:
+        return
+    number = len(prepared.subjects)
+    whole = min(int(np.searchsorted(times, allowed, side="right")), number)
+    simulated = "; simulated dies take their own time" if prepared.bench is None else ""
+    yield PlanWarning(
+        f"the plan takes {duration(float(times[-1]))} of bench time and the budget is {duration(allowed)}: "
+        f"time for about {whole} of {counted(number, 'die')}{simulated}",
+        "batch.budgets.time",
+        _where(prepared, prepared.campaign, "batch", "budgets", "time"),
+    )
+
+
+def addresses(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of an address that is no name of a VISA resource; an alias of the VISA library may be one all the same."""
+    if prepared.bench is None:
+        return
+    for name, entry in prepared.bench.instruments.items():
+        if entry.address is not None and (why := misspelt_resource(entry.address.resource)):
+            yield PlanWarning(
+                f"'{entry.address.resource}' is no VISA address ({why}); "
+                "expected one such as TCPIP::192.0.2.11::5025::SOCKET",
+                f"instruments.{name}.resource",
+                _where(prepared, prepared.bench, "instruments", name, "resource"),
+            )
+
+
+RULES: tuple[Rule, ...] = (
+    no_limits,
+    diameters,
+    reads_that_write,
+    reads_that_count,
+    letters_in_a_map,
+    budget,
+    addresses,
+)
+"""All rules, in the order in which they are printed."""
+
+
+def _descriptions(prepared: Prepared) -> Iterator[tuple[str, DieDescription]]:
+    """Yield one die, by its name, of each kind of junction and switching among the dies of a campaign."""
+    seen: list[tuple[Any, ...]] = []
+    for site in prepared.subjects:
+        description = site.description
+        if not isinstance(description, DieDescription):
+            continue
+        simulation = description.simulation
+        kind = (description.geometry, description.junction, simulation.switching, simulation.timing, description.series)
+        if kind not in seen:
+            seen.append(kind)
+            yield site.name, description
+
+
+def _reads(prepared: Prepared) -> Iterator[tuple[tuple[str | int, ...], ReadSettings]]:
+    """Yield every set of read settings of the stages, with its path in the campaign file."""
+    for number, procedure in enumerate(prepared.procedures):
+        yield from _settings(procedure, ("stages", number, procedure.name))
+
+
+def _settings(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str | int, ...], ReadSettings]]:
+    if isinstance(value, ReadSettings):
+        yield path, value
+    if isinstance(value, Model):
+        for name in type(value).model_fields:
+            yield from _settings(getattr(value, name), (*path, name))
+
+
+def _where(prepared: Prepared, value: object, *path: str | int) -> str:
+    """Return `file:line` of `path` in the file that `value` was read from; "" if no file holds it as it is."""
+    for source in prepared.loaded:
+        read = source.value
+        if read is value or getattr(read, "junction", None) is value:
+            return str(source.where(*path))
+    return ""

@@ -1,0 +1,191 @@
+"""Each rule warns of what a colleague would laugh at, with the line of the file, and of nothing else."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from instruments.visa import misspelt_resource
+from labctl.execution.plan import DiePlan, StagePlan
+from labctl.station import plan_warnings
+from labctl.station.composition import Prepared, read
+from labctl.station.plan_warnings import RULES, PlanWarning, Rule, warnings_of
+
+EXAMPLES = Path(__file__).parents[4] / "examples"
+DIE = "name: two\ngeometry: {kernels: 2, n_rows: 15, n_cols: 15}\njunction:\n  DIAMETERS\n  ra: 8 ohm um^2\n"
+CHIP = """name: chip
+geometry: {kind: 1T1R, kernels: 2, n_rows: 3, n_cols: 4}
+junction: {diameter: 60 nm, ra: 8 ohm um^2}
+"""
+WAFER = "name: W02\nmap:\n  - ROW\n  - .XX.\n"
+CAMPAIGN = """name: few
+wafer: {file: wafer.yaml, die: die.yaml}
+limits: {v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 20 mA, v_count: 350 mV,
+         pulses_per_cell: 1000}
+stages:
+  - survey: {}
+bins: [{bin: defective, hard: 4, when: good < 90 %}]
+"""
+
+
+def prepared(
+    folder: Path,
+    *,
+    die: str = DIE.replace("DIAMETERS", "diameter: 80 nm"),
+    row: str = ".XX.",
+    changes: Mapping[str, str] | None = None,
+    bench: Path | None = None,
+) -> Prepared:
+    (folder / "die.yaml").write_text(die)
+    (folder / "wafer.yaml").write_text(WAFER.replace("ROW", row))
+    (folder / "few.yaml").write_text(CAMPAIGN)
+    return read(folder / "few.yaml", changes, bench=bench)
+
+
+def warned(rule: Rule, campaign: Prepared, times: tuple[float, ...] = ()) -> list[PlanWarning]:
+    """Return the warnings of one rule, which has to be among those that are printed."""
+    plans = [DiePlan(f"D{k}", [StagePlan("survey", time=time)]) for k, time in enumerate(times)]
+    warnings = list(rule(campaign, plans))
+    assert rule in RULES
+    assert set(warnings) <= set(warnings_of(campaign, plans))
+    return warnings
+
+
+def test_a_sound_campaign_is_warned_of_nothing(tmp_path: Path) -> None:
+    assert warnings_of(prepared(tmp_path), [DiePlan("D0", [StagePlan("survey", time=9e9)])]) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "bench"),
+    [
+        ("wine-passive.yaml", None),
+        ("overnight-bench.yaml", None),
+        ("overnight-bench.yaml", "bench-two-arrays.yaml"),
+        ("overnight-36-dies.yaml", None),
+    ],
+)
+def test_the_examples_are_warned_of_nothing(name: str, bench: str | None) -> None:
+    assert warnings_of(read(EXAMPLES / name, bench=bench and EXAMPLES / bench), []) == []  # type: ignore[arg-type]
+
+
+def test_nobody_said_what_good_is(tmp_path: Path) -> None:
+    (warning,) = warned(plan_warnings.no_limits, prepared(tmp_path, changes={"bins": "[]"}))
+    assert warning.text.startswith("no acceptance limits were set")
+    assert (warning.key, "low_yield" in warning.text) == ("accept", False)
+    watched = {"bins": "[]", "batch.stop.low_yield": "{below: 50 %, after: 6}"}
+    (warning,) = warned(plan_warnings.no_limits, prepared(tmp_path, changes=watched))
+    assert "low_yield counts the dies that cannot be measured" in warning.text
+
+
+@pytest.mark.parametrize(
+    ("diameters", "key", "line", "words"),
+    [
+        (
+            "kernel_diameters: [60 um, 100 nm]",
+            "junction.kernel_diameters.0",
+            4,
+            "die W02-x1y0, with R_P 2.829",
+        ),
+        ("kernel_diameters: [60 nm, 9 nm]", "junction.kernel_diameters.1", 4, "9 nm"),
+        ("diameter: 1.1 um", "junction.diameter", 4, "expected 10 nm to 1 um"),
+    ],
+)
+def test_a_junction_of_a_size_that_nobody_builds(
+    tmp_path: Path, diameters: str, key: str, line: int, words: str
+) -> None:
+    die = DIE.replace("DIAMETERS", diameters)
+    (warning,) = warned(plan_warnings.diameters, prepared(tmp_path, die=die))
+    assert (warning.key, warning.where) == (key, f"{tmp_path / 'die.yaml'}:{line}")
+    assert words in warning.text
+
+
+@pytest.mark.parametrize("diameters", ["diameter: 10 nm", "diameter: 1 um", "kernel_diameters: [20 nm, 900 nm]"])
+def test_what_is_built_is_not_warned_of(tmp_path: Path, diameters: str) -> None:
+    assert warned(plan_warnings.diameters, prepared(tmp_path, die=DIE.replace("DIAMETERS", diameters))) == []
+
+
+@pytest.mark.parametrize(
+    ("v_read", "words"), [("190 mV", ""), ("191 mV", "is more than 50% of 380.3 mV"), ("400 mV", "writes the cells")]
+)
+def test_a_read_near_the_median_switching_voltage(tmp_path: Path, v_read: str, words: str) -> None:
+    """0.5 V (1 - ln(1.2 ms / (1 ns ln 2)) / 60) is 380.3 mV: 1 ms of aperture and 0.2 ms to settle."""
+    campaign = prepared(tmp_path, changes={"stages.0.survey.v_read": v_read})
+    warnings = warned(plan_warnings.reads_that_write, campaign)
+    assert len(warnings) == bool(words)
+    for warning in warnings:
+        assert (warning.key, warning.where) == ("stages.0.survey.v_read", "--set")
+        assert f"a read at {v_read} for 1.2 ms {words}" in warning.text
+
+
+def test_a_read_of_a_chip_counts_by_what_is_left_for_the_junction(tmp_path: Path) -> None:
+    """60 nm at 8 ohm um^2 and 120 % is 6.22 kohm in AP, behind 300 ohm: 95.4 % of the voltage."""
+    campaign = prepared(tmp_path, die=CHIP, changes={"stages.0.survey.v_read": "250 mV"})
+    (warning,) = warned(plan_warnings.reads_that_write, campaign)
+    assert "a read at 250 mV, 238.5 mV across the junction, for 1.002 ms is more than 50% of" in warning.text
+
+
+def test_a_longer_read_is_nearer_to_a_write(tmp_path: Path) -> None:
+    changes = {"stages.0.survey.v_read": "170 mV", "stages.0.survey.aperture": "1 s"}
+    (warning,) = warned(plan_warnings.reads_that_write, prepared(tmp_path, changes=changes))
+    assert "is more than 50% of 324.3 mV" in warning.text
+    changes = {"stages.0.survey.v_read": "170 mV"}
+    assert warned(plan_warnings.reads_that_write, prepared(tmp_path, changes=changes)) == []
+
+
+def test_a_read_that_the_campaign_itself_counts_as_a_pulse(tmp_path: Path) -> None:
+    for v_read, number in (("351 mV", 1), ("350 mV", 0)):
+        campaign = prepared(tmp_path, changes={"stages.0.survey.inference": f"{{v_read: {v_read}}}"})
+        warnings = warned(plan_warnings.reads_that_count, campaign)
+        assert [w.key for w in warnings] == ["stages.0.survey.inference.v_read"] * number
+        assert all("limits.v_count, 350 mV" in w.text for w in warnings)
+
+
+def test_letters_in_a_map_that_are_no_marks_of_a_die(tmp_path: Path) -> None:
+    (warning,) = warned(plan_warnings.letters_in_a_map, prepared(tmp_path, row=".x?X"))
+    assert warning == PlanWarning(
+        "'?' and 'x' in '.x?X' are taken for a die; expected X for a die and a dot for none",
+        "map.0",
+        f"{tmp_path / 'wafer.yaml'}:3",
+    )
+    assert str(warning).startswith(f"{tmp_path / 'wafer.yaml'}:3: map.0: '?' and 'x'")
+    assert warned(plan_warnings.letters_in_a_map, prepared(tmp_path, row=". XX")) == []
+
+
+def test_a_budget_that_ends_before_the_plan(tmp_path: Path) -> None:
+    campaign = prepared(tmp_path, changes={"batch.budgets.time": "25 s"})
+    (warning,) = warned(plan_warnings.budget, campaign, (9.0, 9.0, 9.0, 9.0))
+    assert "takes 36.0 s of bench time and the budget is 25.0 s: time for about 2 of 4 dies" in warning.text
+    assert warning.key == "batch.budgets.time"
+    assert warned(plan_warnings.budget, campaign, (9.0, 9.0)) == []
+    assert warned(plan_warnings.budget, prepared(tmp_path), (9e9,)) == []
+
+
+def test_an_address_that_is_no_visa_name(tmp_path: Path) -> None:
+    text = (EXAMPLES / "bench-two-arrays.yaml").read_text()
+    address = "TCPIP::192.0.2.11::5025::SOCKET"
+    (tmp_path / "bench.yaml").write_text(text.replace(address, "192.0.2.11"))
+    (warning,) = warned(plan_warnings.addresses, prepared(tmp_path, bench=tmp_path / "bench.yaml"))
+    line = 1 + text[: text.index(address)].count("\n")
+    assert (warning.key, warning.where) == ("instruments.smu1.resource", f"{tmp_path / 'bench.yaml'}:{line}")
+    assert warning.text.startswith("'192.0.2.11' is no VISA address (unknown interface type)")
+
+
+@pytest.mark.parametrize(
+    ("resource", "sound"),
+    [
+        ("TCPIP::192.0.2.11::5025::SOCKET", True),
+        ("TCPIP0::192.0.2.11::hislip0::INSTR", True),
+        ("GPIB0::26::INSTR", True),
+        ("USB0::0x05E6::0x2602::4012345::INSTR", True),
+        ("192.0.2.11", False),
+        ("COM3", False),
+    ],
+)
+def test_what_visa_takes_for_a_name(resource: str, sound: bool) -> None:
+    assert (misspelt_resource(resource) == "") is sound
+
+
+def test_a_warning_says_where_if_it_is_in_a_file() -> None:
+    plain: Any = PlanWarning("too much", "a.b", "").plain()
+    assert (str(PlanWarning("too much", "a.b", "")), plain["where"]) == ("a.b: too much", "")
