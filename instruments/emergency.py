@@ -92,7 +92,8 @@ def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.s
     """Separate the die from sources that could not be verified off: every relay open, then the needles up.
 
     The last resort, when `make_safe` has failed and no operator is present: relays and needles wear when they move
-    under current, but the die cannot be replaced. Never raises; returns the results in operator words.
+    under current, but the die cannot be replaced. Pads that are wired to a source have no relay: that is in the result,
+    unless the needles were lifted. Never raises; returns the results in operator words.
     """
     boxes = {name: _Box(name, entry, connect or visa(), wait) for name, entry in bench.instruments.items()}
     patience = {name: min(box.patience, LAST_PATIENCE) for name, box in boxes.items()}
@@ -106,8 +107,21 @@ def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.s
         parts += [
             failed.get(name) or f"{name}: {words}" for name, box in concerned.items() if name in failed or box.done
         ]
+    if not any(box.done for box in boxes.values() if box.kind is DriverKind.PROBER):
+        parts += _not_separated(bench)
     _close_all(boxes)
     return "; ".join(parts)
+
+
+def _not_separated(bench: Bench) -> list[str]:
+    """Return which pads nothing separates from their channels, in operator words."""
+    connections = None
+    with suppress(BaseException):  # a bench file with a driver that cannot be used has no wiring that is known
+        connections = bench.connections
+    if connections is None:
+        return []
+    pads = {pad: source for pad, source in connections.wired.items() if source != connections.ground}
+    return [f"{pad} is NOT separated from {connections.name(source)}, a wire" for pad, source in pads.items()]
 
 
 def silence(

@@ -157,9 +157,10 @@ class ProbedDie(DieBody):
         samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
         io.go_cold(visit.used)
         io.moved = False
-        taken = [sample.current for tag, sample in samples if tag.kind == READ and (tag.slot == 0 or visit.rest == 0)]
-        current = sum(taken) if visit.rest == 0 else -taken[0]
-        if any(sample.flag & Flag.COMPLIANCE for _, sample in samples):
+        sensed = [sample for tag, sample in samples if tag.kind == READ and (tag.slot == 0 or visit.rest == 0)]
+        current = sum(sample.current for sample in sensed) * (1 if visit.rest == 0 else -1)
+        limited = any(sample.flag & Flag.COMPLIANCE for _, sample in samples)
+        if limited and len(reach.pads) == 2:  # with other wired pads the limit may be reached by what these take
             return contact.voltage / limit
         return contact.voltage / current if current > 0 else float("inf")
 

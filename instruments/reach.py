@@ -39,7 +39,9 @@ def reach_of(
     if stands:
         candidates = sorted(usable)
     else:
-        homes = {owner[channel]: pad for channel, pad in wired.items()}
+        homes: dict[int, str] = {}
+        for channel, pad in wired.items():
+            homes.setdefault(owner[channel], pad)
         if len(homes) > 1:
             one, other = list(homes.values())[:2]
             raise BenchError(

@@ -243,7 +243,9 @@ def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
 
 def _first(bench: Bench | None) -> State:
     """Return the state in which the work on a die begins."""
-    return State.MOVING if bench is not None and has_prober(bench) else State.RUNNING
+    if bench is None:
+        return State.RUNNING
+    return State.MOVING if has_prober(bench) else State.CONTACT_CHECK
 
 
 @contextmanager

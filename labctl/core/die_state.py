@@ -27,13 +27,17 @@ ACTIVE = frozenset({State.MOVING, State.CONTACT_CHECK, State.RETOUCH, State.RUNN
 """Work on such a die is under way; a run that was killed leaves them so."""
 _ENDS = {State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED}
 EDGES: Mapping[State, frozenset[State]] = {
-    State.PENDING: frozenset({State.MOVING, State.RUNNING, State.SKIPPED, State.ERROR, State.INTERRUPTED}),
+    State.PENDING: frozenset(
+        {State.MOVING, State.CONTACT_CHECK, State.RUNNING, State.SKIPPED, State.ERROR, State.INTERRUPTED}
+    ),
     State.MOVING: frozenset({State.CONTACT_CHECK, State.RUNNING, State.SEALING, *_ENDS}),
     State.CONTACT_CHECK: frozenset({State.RETOUCH, State.RUNNING, State.SEALING, *_ENDS}),
     State.RETOUCH: frozenset({State.CONTACT_CHECK, State.RUNNING, State.SEALING, *_ENDS}),
     State.RUNNING: frozenset({State.SEALING, *_ENDS}),
     State.SEALING: frozenset({State.DONE, *_ENDS}),
-    State.INTERRUPTED: frozenset({State.PENDING, State.MOVING, State.RUNNING, State.SEALING, State.SKIPPED}),
+    State.INTERRUPTED: frozenset(
+        {State.PENDING, State.MOVING, State.CONTACT_CHECK, State.RUNNING, State.SEALING, State.SKIPPED}
+    ),
     State.ERROR: frozenset({State.PENDING, State.SKIPPED}),
     **dict.fromkeys(FINAL, frozenset()),
 }

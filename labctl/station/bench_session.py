@@ -74,7 +74,7 @@ class OnBench:
         return math.inf if getattr(self.opened.prober, "by_hand", False) else 300.0
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
-        """Bring `subject` under the needles and make contact.
+        """Bring `subject` under the needles and make contact; without a prober it is there, and contact is checked.
 
         Raises:
             ContactError: no contact after the touches that are allowed.
@@ -104,6 +104,8 @@ class OnBench:
             }
             if self._fiducials:
                 record["fiducials"], self._fiducials = [_as_json(fiducial) for fiducial in self._fiducials], []
+        else:
+            record["contact_resistance"] = _by_pads(check_contact(die))
         return self._ready(die, subject, record)
 
     def _ready(self, die: Die, subject: Site, record: dict[str, Any]) -> ReadyDie:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from instruments.bench import Bench
+from instruments.drivers import has_prober
 from instruments.fiducial import Fiducial, fits
 from instruments.open_bench import planned_die
 from labctl import files
@@ -91,6 +92,11 @@ class Prepared:
         """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
         if self.bench is None:
             return simulated(subject)
+        if len(self.subjects) > 1 and not has_prober(self.bench):
+            raise BenchError(
+                f"{len(self.subjects)} dies, and the bench '{self.bench.name}' has no prober to go from one to the "
+                "next; without one it measures a single die, which --only names"
+            )
         self.bench.wiring.fits(subject.description.shape)
         return planned_die(self.bench, subject.description.nominal, subject.description.polarity)
 

@@ -145,3 +145,24 @@ def test_needles_that_are_up_stay_up_and_nothing_is_energised(labctl, tmp_path):
         done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=1)
         served.terminate()
     assert "the needles are not in contact" in " ".join(done.stdout.split())
+
+
+TWO_NEEDLES = EXAMPLES / "bench-two-needles.yaml"
+ONE_CELL = ("--bench", TWO_NEEDLES, "--die", EXAMPLES / "dies" / "ideal-1x1.yaml")
+
+
+@pytest.mark.parametrize("sim", ["bytes", "tcp"])
+def test_two_needles_on_one_cell_are_a_bench_without_a_matrix_or_a_prober(labctl, tmp_path, sim):
+    done = labctl("check", TWO_NEEDLES, "--sim", sim)
+    assert "1 channel, top by wire on smu.smua, bottom by wire on ground; 2 pads; 1 kernels of 1 x 1" in done.stderr + (
+        done.stdout
+    )
+    pulsed = ("--cell", "0,0,0", "--to", "P", "--voltage", "500 mV", "--json", "--out", tmp_path / "pulse")
+    (cell,) = json.loads(labctl("pulse", *ONE_CELL, "--sim", sim, *pulsed).stdout)["rows"]
+    assert (cell["state"], cell["verified"]) == (True, True)
+    die = open_run(tmp_path / "pulse").die("die")
+    approached = next(event for event in die.events() if event.kind == "approached")
+    (resistance,) = approached.body["contact_resistance"].values()
+    assert 1e3 < resistance < 50e3
+    done = labctl("off", TWO_NEEDLES, "--sim", sim, "--json")
+    assert json.loads(done.stdout)["text"] == "smu: outputs verified off at 0 V"

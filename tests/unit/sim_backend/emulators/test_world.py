@@ -290,3 +290,22 @@ def test_a_simulated_die_is_written_and_read_through_the_instruments() -> None:
     assert world.ledger.peak_cell_voltage == pytest.approx(0.45)
     assert world.ledger.hot_switches == world.ledger.fights == 0
     assert world.ledger.energised_time(since=world.now) == 0.0
+
+
+def test_wires_join_nodes_for_good_and_relays_join_what_they_are_wired_to() -> None:
+    wires = (("a", "m.A"), ("a", "n.A"), ("row", "m.1"), ("ground", "col"), ("other", "n.2"))
+    lines = {(0, "row", 0): "row", (0, "row", 1): "other", (0, "col", 0): "col"}
+    box = ResistorBox(np.array([[[1e-4], [3e-4]]]))
+    world = World(Cables({"a": "a", "b": "other"}, lines, ("ground",), wires), box)
+    world.drive("a", Drive(0.2, 1e-3))
+    world.drive("b", Drive(0.1, 1e-3))
+    assert world.observe("a").amps == 0, "its relay is open"
+    assert world.observe("b").amps == pytest.approx(3e-4 * 0.1), "wired, through the column on ground"
+    world.drive("a", Drive(0.0, 1e-3))
+    world.switch(close=[("m.A", "m.1")])
+    world.drive("a", Drive(0.2, 1e-3))
+    assert world.observe("a").amps == pytest.approx(1e-4 * 0.2)
+    world.drive("b", None)
+    world.switch(close=[("n.A", "n.2")])
+    assert world.observe("a").amps == pytest.approx(4e-4 * 0.2), "joined over two matrices"
+    assert world.ledger.hot_switches == 1, "the second relay closed onto 0.2 V"
