@@ -10,6 +10,7 @@ from instruments.bench import Bench
 from instruments.connections import Connections
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
+from instruments.serials import mismatch
 from instruments.wiring import Wiring
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
@@ -59,6 +60,8 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
             try:
                 identity = driver.connect()
                 state, wrong = _state_of(driver, entry.declaration.kind, bench)
+                if other := mismatch(entry.serial, identity):
+                    wrong.insert(0, other)
             finally:
                 driver.close()
         except Exception as error:

@@ -43,6 +43,12 @@ class Common(Model):
         default=10.0, ge=0, description="how long it is tried again when it has to be made safe and does not answer"
     )
 
+    serial: str | None = Field(
+        default=None,
+        min_length=1,
+        description="serial number that the instrument has to have; 'labctl check --pin' writes it",
+    )
+
 
 class Address(Model):
     """Keys of an instrument at an address."""
@@ -189,8 +195,9 @@ class Entry(Common):
     @classmethod
     def _make(cls, name: str, common: Any, address: Any, options: Any = None, fault: str = "") -> Self:
         """Return an entry of parts that were validated."""
-        patience = Common().patience if common is None else common.patience
-        parts = {"driver": name, "patience": patience, "address": address, "options": options or Model()}
+        both = common or Common()
+        parts = {"driver": name, "address": address, "options": options or Model()}
+        parts |= {"patience": both.patience, "serial": both.serial}
         return cast("Self", cls.model_construct(**parts, fault=fault))
 
     @model_serializer(mode="plain")
@@ -198,7 +205,8 @@ class Entry(Common):
         """Return the keys as a bench file has them, in SI units."""
         mode = "json" if info.mode == "json" else "python"
         address = {} if self.address is None else self.address.model_dump(mode=mode)
-        return {"driver": self.driver, "patience": self.patience, **address, **self.options.model_dump(mode=mode)}
+        common = {key: getattr(self, key) for key in Common.model_fields}
+        return {"driver": self.driver, **common, **address, **self.options.model_dump(mode=mode)}
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from instruments.entry import Entry
 from instruments.interfaces import lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
+from instruments.serials import require_serials
 from labctl.core.bias import Nominal
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -120,7 +121,7 @@ def open_bench(
         permit: raises when nothing may be energised; called before anything is connected and before each operation.
 
     Raises:
-        BenchError: the file does not fit the instruments, or an output is on.
+        BenchError: the file does not fit the instruments, one has another serial number, or an output is on.
         InstrumentError: an instrument does not answer; those already connected are closed again.
         SwitchedOff: by `permit`.
     """
@@ -128,6 +129,7 @@ def open_bench(
     opened = _connected(bench, nominal, connect or visa(), polarity, ask, wait, permit)
     try:
         opened.identities.update({part.name: part.connect() for part in opened.parts})
+        require_serials(bench, opened.identities)
         _refuse_outputs_on(bench, opened.sources)
     except BaseException:
         with contextlib.suppress(InstrumentError):

@@ -26,7 +26,14 @@ def register(app: typer.Typer) -> None:
         app.command(command.__name__.rstrip("_"), rich_help_panel="At the bench")(command)
 
 
-def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
+def check(
+    bench: BenchFile,
+    pin: Annotated[
+        bool, typer.Option("--pin", help="write the serial numbers that answer into the bench file, where none is yet")
+    ] = False,
+    sim: Sim = None,
+    as_json: AsJson = False,
+) -> None:
     """Ask every instrument who it is and what it does: outputs, limits, interlocks, relays, needles. Changes nothing.
 
     The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
@@ -35,6 +42,8 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
     from labctl.storage.latch import latch_of
 
     loaded = read_bench(bench)
+    if pin and sim is not None:
+        raise BenchError(f"--pin --sim {sim}: the serial numbers of a twin are none; expected the bench file alone")
     latch = latch_of(loaded) if sim is None else None
     with connector(loaded, sim) as (connected, connect):
         reports = check_bench(connected, connect=connect)
@@ -56,6 +65,11 @@ def check(bench: BenchFile, sim: Sim = None, as_json: AsJson = False) -> None:
             screen.print(f"    {line}", markup=False, soft_wrap=True)
         for line in report.wrong:
             screen.print(f"    LOOK: {line}", markup=False, soft_wrap=True)
+    if pin:
+        from labctl.station.pin import pin_serials
+
+        for line in pin_serials(bench, loaded, {report.name: report.identity for report in reports}):
+            screen.print(line, markup=False, soft_wrap=True)
     if latch is not None:
         screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False, soft_wrap=True)
     code = ExitCode.STOPPED if latch is not None or any(report.wrong for report in reports) else ExitCode.GOOD

@@ -33,10 +33,14 @@ def twin_text(bench: Bench, sim: str) -> str:
 def with_stand_ins(bench: Bench) -> Bench:
     """Return the bench of a twin: generic instruments where drivers name no emulator, all else as in `bench`.
 
+    Emulated instruments have serial numbers of their own, so none is pinned.
+
     Raises:
         BenchError: the capabilities that a driver declares are none of a source.
     """
-    replaced = {name: _generic(name, bench.instruments[name]) for name in stand_ins(bench)}
+    pinned = {name: entry for name, entry in bench.instruments.items() if entry.serial is not None}
+    replaced = {name: entry.model_copy(update={"serial": None}) for name, entry in pinned.items()}
+    replaced |= {name: _generic(name, bench.instruments[name]) for name in stand_ins(bench)}
     if not replaced:
         return bench
     given = {key: getattr(bench, key) for key in Bench.model_fields}

@@ -15,6 +15,8 @@ from tests.waiting import PATIENCE
 EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH, DIE = EXAMPLES / "bench-two-arrays.yaml", EXAMPLES / "dies" / "ideal-15x15.yaml"
 HERE = ("--bench", BENCH, "--die", DIE, "--sim", "bytes")
+TWO_NEEDLES = EXAMPLES / "bench-two-needles.yaml"
+ONE_CELL = ("--bench", TWO_NEEDLES, "--die", EXAMPLES / "dies" / "ideal-1x1.yaml")
 
 
 @pytest.mark.parametrize("sim", ["bytes", "tcp"])
@@ -132,6 +134,31 @@ def test_a_twin_serves_what_a_bench_file_can_be_pointed_at(labctl, tmp_path):
     assert "0 hot switches, 0 moves in contact" in " ".join(said.split())
 
 
+def test_serial_numbers_are_pinned_into_the_file_and_another_one_is_refused(labctl, tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "labctl", "twin", TWO_NEEDLES], stdout=subprocess.PIPE, text=True
+    ) as served:
+        resource = json.loads(served.stdout.readline())["resource"]
+        bench = tmp_path / "bench.yaml"
+        before = TWO_NEEDLES.read_text().replace("TCPIP::192.0.2.11::5025::SOCKET", resource)
+        bench.write_text(before)
+        assert "--pin --sim bytes" in labctl("check", bench, "--pin", "--sim", "bytes", expect=2).stderr
+        done = labctl("check", bench, "--pin")
+        assert f"smu is pinned to 4000001 in {bench}" in " ".join(done.stdout.split())
+        pinned = bench.read_text()
+        assert pinned.replace('    serial: "4000001"\n', "") == before != pinned
+        assert "smu is pinned to 4000001 already" in labctl("check", bench, "--pin").stdout
+        labctl("read", "--bench", bench, *ONE_CELL[2:], "--cell", "0,0,0", cwd=tmp_path)
+        bench.write_text(pinned.replace("4000001", "4000002"))
+        done = labctl("check", bench, expect=3)
+        assert "LOOK: the bench file pins serial number 4000002, and 4000001 answers" in done.stdout
+        labctl("check", bench, "--pin", expect=2)
+        done = labctl("read", "--bench", bench, *ONE_CELL[2:], "--cell", "0,0,0", cwd=tmp_path, expect=2)
+        assert "other instruments than its file says: smu: the bench file pins" in " ".join(done.stderr.split())
+        labctl("off", bench)
+        served.terminate()
+
+
 def test_needles_that_are_up_stay_up_and_nothing_is_energised(labctl, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "labctl", "twin", BENCH, "--die", DIE], stdout=subprocess.PIPE, text=True
@@ -145,10 +172,6 @@ def test_needles_that_are_up_stay_up_and_nothing_is_energised(labctl, tmp_path):
         done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", cwd=tmp_path, expect=1)
         served.terminate()
     assert "the needles are not in contact" in " ".join(done.stdout.split())
-
-
-TWO_NEEDLES = EXAMPLES / "bench-two-needles.yaml"
-ONE_CELL = ("--bench", TWO_NEEDLES, "--die", EXAMPLES / "dies" / "ideal-1x1.yaml")
 
 
 @pytest.mark.parametrize("sim", ["bytes", "tcp"])
