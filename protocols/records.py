@@ -320,7 +320,10 @@ class Prediction(Record):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class LayerCurrent(Record):
-    """Column currents of one solution: n samples (train, test) by the columns of all K layers side by side."""
+    """Column currents of one solution: n samples (train, test) by the columns of all K layers side by side.
+
+    Where a layer lies on kernels of different sizes, those of each kernel count in units of the layer's G_P - G_AP.
+    """
 
     table: ClassVar[str] = "layer_current"
     axes: ClassVar[dict[str, tuple[str, ...]]] = {

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,19 @@ except ImportError as error:
     assert (done.returncode, done.stderr) == (0, "")
     assert str(lab) in done.stdout
     assert str(ROOT / lab.name) in done.stdout
+
+
+def test_a_package_that_was_overwritten_is_named(tmp_path):
+    """Another distribution was installed into the same place: our modules are still there, the package is theirs."""
+    for name in ("labctl", "instruments", "protocols", "sim_backend"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    init = tmp_path / "instruments" / "__init__.py"
+    init.write_text("from .abstract_instruments import Instrument\n")
+    done = python("-m", "labctl", "schema", "campaign", cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{init} is not the one of mtj-labctl" in done.stderr
+    assert "reinstall mtj-labctl" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_nothing_of_ours_is_imported_before_the_names_are_looked_at():
