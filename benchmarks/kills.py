@@ -30,6 +30,7 @@ import numpy as np
 
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
+from labctl.core.events import WatchdogActed, WorkerFate
 from labctl.networks import solutions
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.journal import Journal
@@ -191,9 +192,9 @@ def kill_owner(campaign: Path, run: Path, kills: int, dice: random.Random, few: 
         print(f"kill {done} (die {active[0]}): {lost} rows lost", flush=True)
     process.wait()
     state = read_state(run)
-    watched = [e.body for e in state.events if e.kind == "watchdog"]
-    safe = [w["seconds"] for w in watched if w["what"] == "safe"]
-    unsafe = sum(w["what"] == "unsafe" for w in watched)
+    watched = [row.event for row in state.events if isinstance(row.event, WatchdogActed)]
+    safe = [event.seconds or 0.0 for event in watched if event.what is WorkerFate.SAFE]
+    unsafe = sum(event.what is WorkerFate.UNSAFE for event in watched)
     print(f"{done} kills of the owner of the bench: {lost} acknowledged rows lost; {len(safe)} times safe, ", end="")
     print(
         f"at the latest {max(safe, default=float('nan')):.3f} s after its death was seen, {unsafe} times not; ", end=""

@@ -17,6 +17,25 @@ import numpy as np
 import pytest
 
 from labctl.core.die_state import State
+from labctl.core.events import (
+    Alarm,
+    Approached,
+    DieEnded,
+    DiesInDoubt,
+    Level,
+    Requested,
+    RequestKind,
+    Resumed,
+    RunEnded,
+    StageBegun,
+    StageEnded,
+    StageStarted,
+    VisitBegun,
+    VisitJudged,
+    WatchdogActed,
+    WorkerFate,
+)
+from labctl.core.exit_codes import Status
 from labctl.core.record import Record
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
@@ -57,8 +76,8 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
     with Journal.create(folder, {"die": folder.name}, utc=clock.utc, monotonic=clock.monotonic) as journal:
         identities = {"smu": "Example Instruments, Model 1, 42"}
         contact = {"1-2": 4.0, "3-4": 8.0}
-        journal.event("approached", {"identities": identities, "touches": 2, "contact_resistance": contact})
-        journal.event("stage_started", {}, stage="survey")
+        journal.event(Approached(notes={"identities": identities, "touches": 2, "contact_resistance": contact}))
+        journal.event(StageStarted(settings={}), stage="survey")
         clock.now += 60
         for kernel in range(2):
             defect = np.zeros((4, 5), np.uint8)
@@ -79,8 +98,8 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
             "flag": np.zeros(12, np.uint8), "pulse_flag": np.zeros(12, np.uint8),
         }  # fmt: skip
         journal.record("survey", Attempt(**columns))
-        journal.event("stage_ended", {"outcome": "success", "reason": ""}, stage="survey")
-        journal.event("stage_started", {}, stage="network")
+        journal.event(StageEnded(outcome=Status.SUCCESS), stage="survey")
+        journal.event(StageStarted(settings={}), stage="network")
         clock.now += 60
         written = {"solution": 7, "cells": 40, "correct": 39, "fidelity": 0.975, "pulses_per_cell": 1.5}
         interval = np.array([0.87, 0.99])
@@ -89,8 +108,8 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
             accuracy = {"accuracy_tuned_test": 0.9, "accuracy_tuned_train": 0.95, "float_tuned_test": 0.96}
             confusion = {f.name: np.zeros((2, 2)) for f in fields(Inference) if f.name.startswith("confusion")}
             journal.record("network", full(Inference, solution=7, **accuracy, **confusion))
-            journal.event("stage_ended", {"outcome": "success", "reason": ""}, stage="network")
-            journal.event("die_ended", {"bin": "good", "outcome": "success", "reason": ""})
+            journal.event(StageEnded(outcome=Status.SUCCESS), stage="network")
+            journal.event(DieEnded(bin="good", outcome=Status.SUCCESS, state=State.DONE))
             journal.finish()
 
 
@@ -125,7 +144,7 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
         clock.now += 5
         log.set_state(name, State.CONTACT_CHECK, attempt)
         log.set_state(name, State.RUNNING, attempt)
-        log.write("step", die=name, stage="network", **{"try": attempt})
+        log.write(StageBegun(die=name, stage="network", try_no=attempt))
         tried = replace(log.state.dies[name]).folder
         write_die(folder / "dies" / tried, clock, shorts, bias=bias)
         log.set_state(name, State.SEALING, attempt)
@@ -143,28 +162,29 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
     log.set_state("C", State.MOVING, 1)
     clock.now += 30
     log.set_state("C", State.CONTACT_FAIL, 1, "no contact: pads 1-2 <open>", seconds=30.0, bin="contact", hard=5)
-    log.write("visit", die="A@1", at=DIES["A"])
+    log.write(VisitBegun(die="A@1", at=DIES["A"]))
     die("A@1", bias=0.05, **good)
-    log.write("golden", die="A@1", values={"r_p": 2380.0}, drift={"r_p": -0.05}, ok=False, text="")
-    log.write("suspect", dies=["B"], text="measured since the golden die was last as at first")
+    drifted = "the golden die has drifted since the first visit: r_p -5.00 %"
+    log.write(VisitJudged(die="A@1", values={"r_p": 2380.0}, drift={"r_p": -0.05}, ok=False, text=drifted))
+    log.write(DiesInDoubt(dies=("B",), text="measured since the golden die was last as at first"))
     log.set_state("D", State.MOVING, 1)
     log.set_state("D", State.RUNNING, 1)
-    log.write("step", die="D", stage="survey")
+    log.write(StageBegun(die="D", stage="survey"))
     write_die(folder / "dies" / "D", clock, 0, done=False)
-    log.write("alarm", text="row 3 met compliance", die="D", level="warning")
+    log.write(Alarm(text="row 3 met compliance", die="D", level=Level.WARNING))
     if until == "kill":
         log._journal.close()
         return folder
     log._journal.close()
     clock.now += 3600
     log = Runlog(Journal.open(folder, readonly=False, utc=clock.utc, monotonic=clock.monotonic))
-    log.write("resumed", argv=["labctl", "resume", str(folder)], pid=1, reason="power", only=[], accepted=[])
-    log.write("watchdog", what="died", die="D", text="signal 9", seconds=0.2)
+    log.write(Resumed(argv=("labctl", "resume", str(folder)), pid=1, reason="power", only=(), accepted=()))
+    log.write(WatchdogActed(what=WorkerFate.DIED, die="D", text="signal 9", seconds=0.2))
     log.set_state("D", State.INTERRUPTED, 1, "the run was broken off")
-    log.write("asked", what="skip", die="E", by="ana@bench", reason="scratched")
+    log.write(Requested(what=RequestKind.SKIP, die="E", by="ana@bench", reason="scratched"))
     log.set_state("E", State.SKIPPED, 1, "skipped by ana@bench: scratched")
     clock.now += 20
-    log.write("ended", outcome="abort", exit=4, reason="stopped by the operator", seconds=20.0, bytes=1000)
+    log.write(RunEnded(outcome=Status.ABORT, exit_code=4, reason="stopped by the operator", seconds=20.0, bytes=1000))
     log.finish()
     return folder
 

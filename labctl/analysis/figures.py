@@ -5,14 +5,15 @@ true, and the failure is told in words.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from labctl.core.events import DieEnded
 from labctl.core.figure import Array, Better, Columns, Figure, Figures, Shown, Tables, sizes
 from labctl.core.procedure import Procedure
-from labctl.storage.journal_reader import Entry
+from labctl.storage.event_rows import DieRow
 
 CONTACT = Figure(
     "contact", "contact resistance", "median of the contact structures at the last touch", unit="ohm", shown_unit="Ω",
@@ -42,14 +43,10 @@ def shown(figures: Figures) -> Figures:
     return Figures([*(figures[key] for key in figures), SECONDS])
 
 
-def stored(events: Iterable[Entry]) -> dict[str, float] | None:
+def stored(rows: Sequence[DieRow]) -> dict[str, float] | None:
     """Return the figures that were stored when the die ended; None if it has not ended, or goes on."""
-    last = None
-    for event in events:
-        last = event
-    if last is None or last.kind != "die_ended" or "figures" not in last.body:
-        return None
-    return {str(name): float(value) for name, value in last.body["figures"].items()}
+    last = rows[-1].event if rows else None
+    return dict(last.figures) if isinstance(last, DieEnded) and last.figures is not None else None
 
 
 class _NoTableError(KeyError):

@@ -15,9 +15,11 @@ import numpy as np
 from labctl.analysis.figures import DieTables, compute, stored
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
+from labctl.core.events import Approached, DieEvent, StageEnded, StageStarted
 from labctl.core.figure import Figures
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
+from labctl.storage.event_rows import event_rows
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 
@@ -227,23 +229,22 @@ def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str
         yield one
 
 
-def _events(source: Any) -> tuple[dict[str, Any], list[Stage], dict[str, float] | None]:
-    """Return the body of the newest event "approached" of the die, its stages, and the figures that were stored."""
-    approached: dict[str, Any] = {}
+def _events(source: Any) -> tuple[Mapping[str, Any], list[Stage], dict[str, float] | None]:
+    """Return the notes of the newest approach of the die, its stages, and the figures that were stored."""
+    approached: Mapping[str, Any] = {}
     stages: list[Stage] = []
-    events = list(source.events())
-    for event in events:
-        body = event.body if isinstance(event.body, dict) else {}
-        if event.kind == "approached":
-            approached = body
-        elif event.kind == "stage_started":
-            stages.append(Stage(event.stage, event.stamp.utc, 0.0, "", ""))
-            started = event.stamp.monotonic
-        elif event.kind == "stage_ended" and stages:
-            seconds = max(0.0, event.stamp.monotonic - started)
-            ending = str(body.get("outcome", "")), str(body.get("reason", ""))
-            stages[-1] = Stage(event.stage, stages[-1].since, seconds, *ending)
-    return approached, stages, stored(events)
+    rows = list(event_rows(DieEvent, source.events()))
+    for row in rows:
+        match row.event:
+            case Approached(notes=notes):
+                approached = notes
+            case StageStarted():
+                stages.append(Stage(row.stage, row.stamp.utc, 0.0, "", ""))
+                started = row.stamp.monotonic
+            case StageEnded(outcome=outcome, reason=reason) if stages:
+                seconds = max(0.0, row.stamp.monotonic - started)
+                stages[-1] = Stage(row.stage, stages[-1].since, seconds, outcome, reason)
+    return approached, stages, stored(rows)
 
 
 def _finite(value: Any) -> float | None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch
 from labctl.core.die_state import FINAL, State
+from labctl.core.events import Alarm, DiesInDoubt, Level, Resumed, VisitBegun, VisitJudged
 from labctl.core.figure import Figures
 from labctl.execution.die_job import Job
-from labctl.storage.journal_reader import Entry
 from labctl.storage.run_log import DieState, Runlog, RunState, folder_of
 
 RULE = "golden_drift"
@@ -77,7 +77,7 @@ class ReferenceVisits:
         """Log the begin of a visit, with the tries of dies that it covers; return whether `name` is a visit."""
         if name not in log.state.dies:
             covered = [folder_of(die, number) for die, number in _since(log.state)]
-            log.write("visit", die=name, at=list(self._job.subject.at), dies=covered)
+            log.write(VisitBegun(die=name, at=self._job.subject.at, dies=tuple(covered)))
         return log.state.dies[name].golden
 
     # the result of a visit
@@ -93,8 +93,8 @@ class ReferenceVisits:
         visit = log.state.dies[name]
         if not (visit.state in FINAL or (visit.state is State.ERROR and not again)):
             return None
-        before = _golden_rows(log.state)
-        complete = (e.body["values"] for e in before if all(n in e.body["values"] for n in self._golden.drift))
+        before = _results(log.state)
+        complete = (v.values for v in before if all(n in v.values for n in self._golden.drift))
         reference: Mapping[str, float] = next(complete, {})
         values = self._values(visit)
         drift = {n: values[n] / reference[n] - 1 for n in values if n in reference}
@@ -103,11 +103,11 @@ class ReferenceVisits:
         ok = not missing and not beyond
         text = self._text(visit, values, drift, missing, beyond, Figures.of_run(log.state.meta))
         if not ok:
-            log.write("alarm", die=name, text=text, level="warning")
-        if not ok or (before and not before[-1].body["ok"]):
-            _doubt(log, text if not ok else str(before[-1].body["text"]))
+            log.write(Alarm(die=name, text=text, level=Level.WARNING))
+        if not ok or (before and not before[-1].ok):
+            _doubt(log, text if not ok else before[-1].text)
         # the last row: if the process dies before it, all rows are written again and none is missing
-        log.write("golden", die=name, values=values, drift=drift, ok=ok, text=text)
+        log.write(VisitJudged(die=name, values=values, drift=drift, ok=ok, text=text))
         return (RULE, text) if not ok and self._stop else None
 
     def _values(self, visit: DieState) -> dict[str, float]:
@@ -143,16 +143,16 @@ class ReferenceVisits:
 
 def _doubt(log: Runlog, text: str) -> None:
     """Put the dies between the last two visits in doubt."""
-    covered = {folder.partition("~")[0] for folder in _visits(log.state)[-1].body["dies"]}
+    covered = {folder.partition("~")[0] for folder in _visits(log.state)[-1].dies}
     names = [d.name for d in log.state.subjects if d.name in covered and d.state in _DOUBTED]
     if names:
-        log.write("suspect", dies=names, text=text)
+        log.write(DiesInDoubt(dies=tuple(names), text=text))
 
 
 def under_way(state: RunState) -> DieState | None:
     """Return the visit that was begun and has no result yet, None if there is none."""
     visits = _visits(state)
-    return None if len(visits) == len(_golden_rows(state)) else state.dies[visits[-1].body["die"]]
+    return None if len(visits) == len(_results(state)) else state.dies[visits[-1].die]
 
 
 def due(state: RunState, left: Sequence[str] = ()) -> bool:
@@ -167,22 +167,22 @@ def due(state: RunState, left: Sequence[str] = ()) -> bool:
 
 def _measured(state: RunState) -> bool:
     """Return whether dies may be measured: there was a visit, and if it was not good, no resume since."""
-    rows = _golden_rows(state)
-    resumed = [e.seq for e in state.events if e.kind == "resumed"]
-    return bool(rows) and (bool(rows[-1].body["ok"]) or not resumed or resumed[-1] < rows[-1].seq)
+    rows = [row for row in state.events if isinstance(row.event, VisitJudged | Resumed)]
+    judged = [row.event for row in rows if isinstance(row.event, VisitJudged)]
+    return bool(judged) and (judged[-1].ok or isinstance(rows[-1].event, VisitJudged))
 
 
-def _visits(state: RunState) -> list[Entry]:
-    return [e for e in state.events if e.kind == "visit"]
+def _visits(state: RunState) -> list[VisitBegun]:
+    return [row.event for row in state.events if isinstance(row.event, VisitBegun)]
 
 
-def _golden_rows(state: RunState) -> list[Entry]:
-    return [e for e in state.events if e.kind == "golden"]
+def _results(state: RunState) -> list[VisitJudged]:
+    return [row.event for row in state.events if isinstance(row.event, VisitJudged)]
 
 
 def _since(state: RunState) -> list[tuple[str, int]]:
     """Return the tries, as die and number, that no visit covers yet; one that goes on later is left out."""
-    seen = {folder for visit in _visits(state) for folder in visit.body["dies"]}
+    seen = {folder for visit in _visits(state) for folder in visit.dies}
     return [
         (die.name, t.number)
         for die in state.subjects

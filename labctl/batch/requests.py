@@ -1,4 +1,4 @@
-"""Requests to a run that goes on, as files in ``RUN/asked``, and the file whose presence lets its workers go on.
+"""Requests to a run that goes on, as files in ``RUN/requests``, and the file whose presence lets its workers go on.
 
 Files work for everyone who sees the run folder: another terminal, another computer, the workers of a cluster. The
 session takes each request once and logs who made it. A request is for the session that is under way when it is made,
@@ -19,12 +19,13 @@ from enum import StrEnum
 from pathlib import Path
 
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.events import RequestKind
 from labctl.core.names import inside
 from labctl.core.units import Second
 from labctl.storage.arrays import storage
 from labctl.storage.locks import holder
 
-FOLDER = "asked"
+FOLDER = "requests"
 PATIENCE: Second = 5.0
 """How long a command waits for the run to take its request, s."""
 STOPPED, SKIPPED, FULL = "stopped by the operator", "skipped by the operator", "stopped because the disk is full"
@@ -35,13 +36,13 @@ class Request:
     """One request to a run that goes on.
 
     Args:
-        what: "stop" or "skip".
+        what: STOP or SKIP.
         die: which die, "" for the run.
         by: who made it, as user@host.
         session: session of the run that it is for; no other takes it.
     """
 
-    what: str
+    what: RequestKind
     die: str = ""
     by: str = ""
     reason: str = ""
@@ -165,6 +166,7 @@ def take(run: Path, session_name: str) -> Iterator[Request]:
     for path in sorted(folder.glob("*.json")):
         try:
             request = Request(**json.loads(path.read_text(encoding="utf-8")))
+            request = replace(request, what=RequestKind(request.what))
             mine = request.session == session_name
             path.rename(_taken(path) if mine else path.with_name(path.name + ".late"))
         except (OSError, ValueError, TypeError):

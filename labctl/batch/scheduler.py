@@ -20,6 +20,7 @@ from labctl.batch.requests import STOPPED, GoFile, Request, take
 from labctl.batch.session_guard import Guard
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.events import Alarm, Level, Requested, RequestKind, RuleBroken, StageBegun, WatchdogActed, WorkerFate
 from labctl.core.exit_codes import ExitCode
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.storage.latch import Latch
@@ -142,7 +143,7 @@ class Scheduler:
         if latch is None:
             return
         self._switched_off = True
-        self.log.write("asked", what="off", die="", by=latch.by, reason=latch.reason)
+        self.log.write(Requested(what=RequestKind.OFF, by=latch.by, reason=latch.reason))
         self._go_file.stop()
         if self.ending is None or self.ending.code == ExitCode.OPERATOR:
             self.ending = Ending(ExitCode.OPERATOR, str(latch))
@@ -150,16 +151,16 @@ class Scheduler:
         self._executor.hurry()
 
     def _take_request(self, request: Request) -> None:
-        self.log.write("asked", what=request.what, die=request.die, by=request.by, reason=request.reason)
-        if request.what == "stop":
+        self.log.write(Requested(what=request.what, die=request.die, by=request.by, reason=request.reason))
+        if request.what is RequestKind.STOP:
             self.stop()
             if not self._switched_off:
                 ending = self.ending or Ending(ExitCode.OPERATOR, STOPPED)
                 self.ending = replace(ending, text=f"{STOPPED}: {request.by}")
-        elif request.what == "skip" and request.die in self._active:
+        elif request.what is RequestKind.SKIP and request.die in self._active:
             self._skipping[request.die] = request
             self._go_file.skip(request.die)
-        elif request.what == "skip" and request.die in self.log.state.unfinished:
+        elif request.what is RequestKind.SKIP and request.die in self.log.state.unfinished:
             self._queue = [name for name in self._queue if name != request.die]
             self._skip(request.die, request)
 
@@ -235,9 +236,9 @@ class Scheduler:
                     self.log.set_state(die, to, active.try_no)
             elif what == "stage" and detail != "approach" and detail != active.stage:
                 active.stage = detail
-                self.log.write("step", die=die, stage=detail, **{"try": active.try_no})
+                self.log.write(StageBegun(die=die, stage=detail, try_no=active.try_no))
             elif what == "alarm":
-                self.log.write("alarm", die=die, text=str(detail), level="alarm")
+                self.log.write(Alarm(die=die, text=str(detail)))
         if what != "done":  # shown once, when its bin is known
             self._show(die, what, detail)
         self._poll()
@@ -269,7 +270,7 @@ class Scheduler:
 
     def _die_lost(self, lost: Lost, active: _ActiveDie, seconds: float) -> None:
         if not lost.code and not lost.logged:
-            self.log.write("watchdog", what="died", die=lost.die, text=lost.reason, seconds=seconds)
+            self.log.write(WatchdogActed(what=WorkerFate.DIED, die=lost.die, text=lost.reason, seconds=seconds))
         if lost.code or self._switched_off:
             code = ExitCode.OPERATOR if self._switched_off else ExitCode.STOPPED
             if lost.code in (ExitCode.OPERATOR, ExitCode.NOT_OFF):
@@ -299,7 +300,7 @@ class Scheduler:
             return
         wait = BACK_OFF * 4.0 ** (self._reconnects - 1)
         text = f"{lost.reason}; connecting anew in {wait:.0f} s, for the {ordinal(self._reconnects)} time"
-        self.log.write("alarm", die=lost.die, text=text, level="warning")
+        self.log.write(Alarm(die=lost.die, text=text, level=Level.WARNING))
         self._not_before = time.monotonic() + wait
         self._queue.insert(0, lost.die)
 
@@ -316,7 +317,7 @@ class Scheduler:
             broken = self._rules.broken(self.log.state, die)
         if broken is not None and self.ending is None:
             rule, text = broken
-            self.log.write("rule", rule=rule, text=text)
+            self.log.write(RuleBroken(rule=rule, text=text))
             self._end(Ending(ExitCode.STOPPED, text))
         if die.state is State.ERROR and self.ending is None and (again or self._rules.tries_again(die)):
             number = die.last.number + 1 if die.last else 1
@@ -327,7 +328,7 @@ class Scheduler:
         code = die.last.exit_code if die.last else ExitCode.OPERATOR
         if code == ExitCode.STORAGE and not die.golden and self._guard is not None and self._guard.works():
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
-            self.log.write("alarm", die=die.name, text=text, level="alarm")
+            self.log.write(Alarm(die=die.name, text=text))
             return
         if code in (ExitCode.OPERATOR, ExitCode.STORAGE, ExitCode.NOT_OFF):
             self._end(Ending(code, die.reason))

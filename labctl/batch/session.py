@@ -28,6 +28,7 @@ from labctl.batch.session_guard import Guard
 from labctl.batch.watchdog import BenchExecutor
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, StorageError
+from labctl.core.events import BenchOpened, MadeSafe, Resumed, RunEnded
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.execution.die_job import Job, Notify
@@ -165,7 +166,8 @@ def resume(
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
-        log.write("resumed", argv=list(argv), pid=pid, reason=reason, only=list(only or ()), accepted=list(accepted))
+        argv, only, accepted = tuple(argv), tuple(only or ()), tuple(accepted)
+        log.write(Resumed(argv=argv, pid=pid, reason=reason, only=only, accepted=accepted))
         jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
         return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard, again=True)
 
@@ -209,15 +211,16 @@ def carry_out(
         guard.ballast.release()
         with suppress(StorageError):
             ending = Ending(error.exit_code, str(error))
-            log.write("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text)
+            log.write(RunEnded(outcome=ending.status, exit_code=ending.code, reason=ending.text))
             guard.close()
             log.finish()
         raise
     finally:
         requests.close(go_file)
     guard.ballast.release()
-    totals = {"seconds": time.monotonic() - begun, "bytes": size_of(folder)}
-    log.write("ended", outcome=ending.status.value, exit=ending.code, reason=ending.text, **totals)
+    seconds, size = time.monotonic() - begun, size_of(folder)
+    ended = RunEnded(outcome=ending.status, exit_code=ending.code, reason=ending.text, seconds=seconds, bytes=size)
+    log.write(ended)
     guard.close()
     log.finish()
     write_run_file_in_subprocess(folder)
@@ -238,7 +241,7 @@ def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
         raise LeftUnverified(f"the bench cannot be verified safe, so the run does not go on: {error}") from error
     met = ", ".join(f"{name} {state}" for name, state in safed.met.items())
     text = f"the bench was met with {met}; {safed.text}" if met else f"the bench was met at rest; {safed.text}"
-    log.write("safed", met=dict(safed.met), text=text)
+    log.write(MadeSafe(met=dict(safed.met), text=text))
 
 
 def _first(bench: Bench | None) -> State:
@@ -287,7 +290,8 @@ def _bench(
     Raises:
         BenchError: the instruments are not those of the run.
     """
-    before = next((e.body["identities"] for e in reversed(log.state.events) if e.kind == "bench"), None)
+    opened = [row.event for row in log.state.events if isinstance(row.event, BenchOpened)]
+    before = dict(opened[-1].identities) if opened else None
     expected = None if options.accept_changes else before
     executor = BenchExecutor(station, procedures, go_file, options.ask, what=what, expected=expected)
     executor.say = log.write
@@ -295,7 +299,7 @@ def _bench(
         executor.open()
         if executor.identities != before:
             text = "; ".join(f"{name}: {identity}" for name, identity in executor.identities.items())
-            log.write("bench", identities=executor.identities, text=text)
+            log.write(BenchOpened(identities=executor.identities, text=text))
         yield executor
     finally:
         try:

@@ -7,7 +7,6 @@ between dies. Messages follow from the rows of the run's journal, so that nothin
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
 
 from labctl.batch.keep_awake import Clocks, awake
 from labctl.batch.notifications import Notifier
@@ -17,6 +16,7 @@ from labctl.config.bins import is_good, is_measured, tally
 from labctl.config.notify import Notify
 from labctl.core.die_state import FINAL, State
 from labctl.core.errors import LabError, StorageError
+from labctl.core.events import Alarm, ClockJumped, DieMoved, Level, RuleBroken, RunEnded, RunEvent, WatchdogActed
 from labctl.core.units import Second
 from labctl.storage.latch import refuse_latched
 from labctl.storage.locks import HasInstruments, bench_lock, hold
@@ -107,7 +107,7 @@ class Guard:
         """Log clock jumps and undelivered messages since the last check; takes microseconds."""
         jump = self._clocks.check()
         if jump is not None and self._log is not None:
-            self._log.write("clock", gap=jump.gap, step=jump.step, text=jump.text)
+            self._log.write(ClockJumped(gap=jump.gap, step=jump.step, text=jump.text))
         self._notifier.report_given_up()
 
     def enough(self, dies: Iterable[str]) -> None:
@@ -136,28 +136,29 @@ class Guard:
 
     def _remark(self, text: str) -> None:
         if self._log is not None:
-            self._log.write("alarm", die="", level="note", text=text)
+            self._log.write(Alarm(level=Level.NOTE, text=text))
 
-    def _send(self, kind: str, body: Mapping[str, Any]) -> None:
-        """Send the message that follows from a row of the run's journal, if any."""
+    def _send(self, event: RunEvent) -> None:
+        """Send the message that follows from an event of the run, if any."""
         if self._log is None:
             return
         state, send = self._log.state, self._notifier.send
-        match kind:
-            case "alarm" if body["level"] != "note":
-                send("alarm", body["text"], die=body["die"])
-            case "watchdog" | "clock":
-                send("alarm", body["text"], die=body.get("die", ""))
-            case "rule":
-                send("alarm", f"the run stops: {body['text']}")
-            case "state" if State(body["state"]) in FINAL | {State.ERROR}:
-                result = body.get("bin") or body["state"]
-                text = f"{result}{body['reason'] and ': '}{body['reason'].partition(chr(10))[0]}"
-                send("die", text, die=body["die"], figures=dict(body.get("figures", {})))
-            case "ended":
+        match event:
+            case Alarm() if event.level is not Level.NOTE:
+                send("alarm", event.text, die=event.die)
+            case WatchdogActed():
+                send("alarm", event.text, die=event.die)
+            case ClockJumped():
+                send("alarm", event.text)
+            case RuleBroken():
+                send("alarm", f"the run stops: {event.text}")
+            case DieMoved() if event.state in FINAL | {State.ERROR}:
+                text = f"{event.bin or event.state}{event.reason and ': '}{event.reason.partition(chr(10))[0]}"
+                send("die", text, die=event.die, figures=dict(event.figures))
+            case RunEnded():
                 hard = [d.last.hard for d in state.subjects if d.last is not None]
                 dies = tally(sum(map(is_good, hard)), sum(map(is_measured, hard)), len(state.subjects))
-                reason = f": {body['reason']}" if body.get("reason") else ""
+                reason = f": {event.reason}" if event.reason else ""
                 left = "" if not state.unfinished else f", {len(state.unfinished)} not finished"
-                text = f"{dies}{left}; exit code {body['exit']}{reason}"
-                send("stop" if state.unfinished else "end", text, exit_code=body["exit"])
+                text = f"{dies}{left}; exit code {event.exit_code}{reason}"
+                send("stop" if state.unfinished else "end", text, exit_code=event.exit_code)

@@ -21,6 +21,7 @@ from labctl.batch.executors import Lost
 from labctl.batch.requests import GoFile
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, SwitchedOff
+from labctl.core.events import RunEvent, WatchdogActed, WorkerFate
 from labctl.core.exit_codes import ExitCode
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
@@ -71,7 +72,7 @@ class BenchExecutor:
         self._order = go_file.path.with_name("bench.pickle")
         self._order.write_bytes(pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what)))
         self.notify: Notify = lambda die, what, detail: None
-        self.say: Callable[..., None] = lambda kind, **body: None
+        self.say: Callable[[RunEvent], None] = lambda event: None
         """Writes a row into the run's journal."""
         self.ledger: tuple[Any, float] | None = None
         self.identities: dict[str, str] = {}
@@ -198,12 +199,12 @@ class BenchExecutor:
             try:
                 self._receive(self._line.recv())
             except (EOFError, OSError):
-                self._worker_died("died", "the process that owns the bench died")
+                self._worker_died(WorkerFate.DIED, "the process that owns the bench died")
         elif ready:
-            self._worker_died("died", "the process that owns the bench died")
+            self._worker_died(WorkerFate.DIED, "the process that owns the bench died")
         elif self._monotonic() >= self._deadline:
             self._process.kill()
-            self._worker_died("hung", "the process that owns the bench did not answer in time and was ended")
+            self._worker_died(WorkerFate.HUNG, "the process that owns the bench did not answer in time and was ended")
 
     def _receive(self, message: tuple[Any, ...]) -> None:
         what, *arguments = message
@@ -269,7 +270,7 @@ class BenchExecutor:
             self._line.close()
         process.close()
 
-    def _worker_died(self, what: str, text: str) -> None:
+    def _worker_died(self, fate: WorkerFate, text: str) -> None:
         """Make the bench of a dead worker safe, then log it."""
         start = self._monotonic()
         self._process.join()
@@ -279,7 +280,7 @@ class BenchExecutor:
         code = self._process.exitcode
         self._release_worker()
         die = "" if job is None else job.die
-        self.say("watchdog", what=what, die=die, text=f"{text} (exit code {code})", seconds=took)
+        self.say(WatchdogActed(what=fate, die=die, text=f"{text} (exit code {code})", seconds=took))
         self._say_safe(safed, die, took)
         if isinstance(safed, str):
             self._failed = LeftUnverified(safed)
@@ -296,8 +297,11 @@ class BenchExecutor:
 
     def _say_safe(self, safed: Safed | str, die: str, seconds: Second, before: str = "") -> None:
         """Log what was verified off, or what may be live."""
-        what, text = ("unsafe", safed) if isinstance(safed, str) else ("safe", before + safed.text)
-        self.say("watchdog", what=what, die=die, text=text, seconds=seconds)
+        if isinstance(safed, str):
+            fate, text = WorkerFate.UNSAFE, safed
+        else:
+            fate, text = WorkerFate.SAFE, before + safed.text
+        self.say(WatchdogActed(what=fate, die=die, text=text, seconds=seconds))
 
     def _make_safe(self) -> Safed | str:
         """Make the bench safe; return what was verified, or as text what may be live."""

@@ -132,8 +132,9 @@ def stop(run: RunFolder, reason: Reason = "") -> None:
     One on which nobody works is refused, and nothing is left for the next resume.
     """
     from labctl.batch.requests import Answer, Request, ask_and_wait, whoami
+    from labctl.core.events import RequestKind
 
-    answer = ask_and_wait(run, Request("stop", by=whoami(), reason=reason))
+    answer = ask_and_wait(run, Request(RequestKind.STOP, by=whoami(), reason=reason))
     if answer is Answer.BUSY:
         raise BenchError(f"{run} {_BUSY}")
     if answer is Answer.NOBODY:
@@ -155,6 +156,7 @@ def skip(
     """
     from labctl.batch.requests import Answer, Request, ask_and_wait, whoami
     from labctl.core.die_state import FINAL
+    from labctl.core.events import RequestKind
     from labctl.storage.run_log import read_state
 
     dies = read_state(run).dies
@@ -162,7 +164,7 @@ def skip(
         raise BenchError(f"{run} has no die {die}; it has {', '.join(dies)}")
     if dies[die].state in FINAL:
         raise BenchError(f"die {die} is final in {run}: {dies[die].state}")
-    answer = ask_and_wait(run, Request("skip", die, whoami(), reason))
+    answer = ask_and_wait(run, Request(RequestKind.SKIP, die, whoami(), reason))
     if answer is Answer.BUSY:
         raise BenchError(f"{run} {_BUSY}")
     if answer in (Answer.NOBODY, Answer.ENDED):

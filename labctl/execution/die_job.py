@@ -13,6 +13,7 @@ from labctl.config.bins import BinRule, bin_of
 from labctl.core.body import Body, ReadyDie
 from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
+from labctl.core.events import Approached, DieEnded, DieEvent, DieResumed
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
 from labctl.core.names import inside
@@ -29,6 +30,7 @@ from labctl.execution.run_loop import run
 from labctl.execution.stop import Stop
 from labctl.storage import stress_ledger
 from labctl.storage.arrays import leftovers, quarantine, storage
+from labctl.storage.event_rows import event_rows
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
 from labctl.storage.run_log import folder_of
@@ -198,8 +200,15 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
         if outcome.status is not Status.SUCCESS:
             bin_name = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
         if not journal.readonly:
-            end = {"bin": bin_name, "outcome": outcome.status.value, "reason": outcome.reason, "figures": values}
-            journal.event("die_ended", {**end, "state": outcome.state.value, "trace": outcome.trace})
+            ended = DieEnded(
+                bin=bin_name,
+                outcome=outcome.status,
+                state=outcome.state,
+                reason=outcome.reason,
+                trace=outcome.trace,
+                figures=values,
+            )
+            journal.event(ended)
             journal.finish()
             work.update_ledger()
     finally:
@@ -222,7 +231,7 @@ def _figures(
     job: Job, stages: Sequence[Procedure], journal: Journal, approach: Mapping[str, Any], notify: Notify
 ) -> dict[str, float]:
     """Return the figures of a die whose stages ended: as stored, or computed now from its tables."""
-    if journal.readonly and (stored := figures.stored(journal.events())) is not None:
+    if journal.readonly and (stored := figures.stored(list(event_rows(DieEvent, journal.events())))) is not None:
         return stored
     journal.commit()
     tables = figures.DieTables(journal)
@@ -242,7 +251,8 @@ def _open_journal(job: Job, stages: int) -> Journal:
         if next(journal.rows("meta"), None) is None:
             raise StorageError(f"{journal.path} was never begun")
         kept = journal.digests()
-        ended = [event.body["outcome"] for event in journal.events() if event.kind == "die_ended"]
+        rows = event_rows(DieEvent, journal.events())
+        ended = [row.event.outcome for row in rows if isinstance(row.event, DieEnded)]
         whole = journal.finished and ended[-1:] == [Status.SUCCESS] and Replay.of(journal).stages == stages
     for path in leftovers(folder / "arrays", kept):
         quarantine(job.folder, path)
@@ -276,9 +286,10 @@ class _DieWork:
 
     def replay_all(self) -> tuple[Outcome, dict[str, Any]]:
         """Replay a journal that has all stages; no die is needed."""
-        notes: dict[str, Any] = next(
-            (e.body for e in reversed(list(self.replay.journal.events())) if e.kind == "approached"), {}
-        )
+        approaches = [
+            row.event for row in event_rows(DieEvent, self.replay.journal.events()) if isinstance(row.event, Approached)
+        ]
+        notes = dict(approaches[-1].notes) if approaches else {}
         self.replay.rebuild = Rebuild.NOTHING
         description = self.job.subject.description
         return self._run_stages(ReadyDie(JournalDie(description.shape, description.nominal))), notes
@@ -290,12 +301,12 @@ class _DieWork:
         try:
             if self.resumed:
                 self._quarantine_sealed()
-                journal.event("resumed", {"after": journal.last.seq, "pending": self.replay.pending})
+                journal.event(DieResumed(after=journal.last.seq, pending=self.replay.pending))
             self.report("stage", "approach")
             self.report("lease", body.patience)
             ready = body.approach(job.subject, lambda state: self.report("state", state))
             notes = ready.notes
-            journal.event("approached", notes)
+            journal.event(Approached(notes=notes))
             journal.commit()
             self.replay.seek = ready.seek
             self.report("state", State.RUNNING)

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 
 from labctl.core.errors import BenchError
-from labctl.core.exit_codes import ExitCode
+from labctl.core.events import DieEvent, StageEnded, StageStarted, parse
+from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limited
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.rebuild import Rebuild
@@ -91,10 +92,11 @@ class Replay:
         replay._rows = (pair for pair in journal.intents() if _answered(journal, pair[0]) is None)
         replay._records = journal.rows("record")
         for row in journal.rows("event"):
-            if row.kind == "stage_started":
-                replay._started.append(row.stage)
-            elif row.kind == "stage_ended" and journal.body(row, load=False)["outcome"] == "success":
-                replay._ended.append(row)
+            match parse(DieEvent, row.kind, journal.body(row, load=False)):
+                case StageStarted():
+                    replay._started.append(row.stage)
+                case StageEnded(outcome=Status.SUCCESS):
+                    replay._ended.append(row)
         replay._next, replay._record = next(replay._rows, None), next(replay._records, None)
         return replay
 
@@ -122,17 +124,17 @@ class Replay:
             raise Mismatch(f"the journal tells of a stage '{recorded}' where the campaign has '{stage}' now")
         return True
 
-    def ended(self, stage: str, body: dict[str, Any]) -> bool:
+    def ended(self, stage: str, event: StageEnded) -> bool:
         """Return whether the journal has the good end of the next stage; Mismatch if it ended otherwise.
 
         Args:
-            body: of the event; compared for a die that is the same to the bit. For other dies the counts include the
+            event: compared for a die that is the same to the bit. For other dies the counts include the
                 pulses of runs in between.
         """
         if not self._ended:
             return False
         row = self._ended.popleft()
-        if row.stage != stage or (self.rebuild is Rebuild.BITS and not self._equals(row, body)):
+        if row.stage != stage or (self.rebuild is Rebuild.BITS and not self._equals(row, event.body)):
             raise Mismatch(f"the journal tells of another end of stage '{row.stage}' (row {row.seq}) than it has now")
         return True
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.core.events import StageEnded, StageStarted
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limited
 from labctl.core.outcome import Outcome, ending, unsafe
@@ -45,7 +46,7 @@ def run(
     outcome = Outcome(Status.FAIL, "the stage was interrupted", ExitCode.BUG, state=State.INTERRUPTED)
     try:
         if not replay.started(stage):
-            journal.event("stage_started", procedure.settings_data(), stage=stage)
+            journal.event(StageStarted(settings=procedure.settings_data()), stage=stage)
         recorded = RecordedDie(die, replay, stage, stop, tick, lease)
         with stop.may_interrupt():
             for record in procedure.run(recorded, history):
@@ -69,15 +70,16 @@ def _close(
         die.idle()
     except Exception as error:
         outcome = unsafe(error, outcome)
-    body: dict[str, Any] = {"pulses_per_cell": die.counts}
-    if truth is not None:
-        body["truth"] = {name: np.asarray(value) for name, value in truth().items()}
-    body |= {"outcome": outcome.status.value, "reason": outcome.reason}
-    if outcome.trace:
-        body["trace"] = outcome.trace
+    ended = StageEnded(
+        pulses_per_cell=die.counts,
+        truth=None if truth is None else {name: np.asarray(value) for name, value in truth().items()},
+        outcome=outcome.status,
+        reason=outcome.reason,
+        trace=outcome.trace,
+    )
     try:
-        if outcome.status is not Status.SUCCESS or not replay.ended(stage, body):
-            replay.journal.event("stage_ended", body, stage=stage)
+        if outcome.status is not Status.SUCCESS or not replay.ended(stage, ended):
+            replay.journal.event(ended, stage=stage)
             replay.journal.commit()
     except (StorageError, Mismatch) as error:
         if outcome.status is Status.SUCCESS:

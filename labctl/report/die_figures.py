@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from labctl.analysis.figures import DieTables, compute, stored
+from labctl.core.events import Approached, DieEnded, DieEvent
 from labctl.core.figure import Figures
 from labctl.core.units import FloatArray
+from labctl.storage.event_rows import event_rows
 from labctl.storage.results import DieData, Run
 from labctl.storage.tables import Table
 
@@ -51,26 +53,22 @@ def figures(run: Run, name: str, formulas: Figures) -> DieFigures:
     if name not in run.dies:
         return DieFigures(name, NOT_STARTED, UNFINISHED, "", None, None, None, {})
     die = run.die(name)
-    ended: dict[str, Any] = {}
-    approach: dict[str, Any] = {}
-    events = list(die.events())
-    for event in events:
-        if event.kind == "die_ended":
-            ended = event.body
-        if event.kind == "approached":
-            approach = event.body
-    values = stored(events)
+    rows = list(event_rows(DieEvent, die.events()))
+    ended = [row.event for row in rows if isinstance(row.event, DieEnded)]
+    approaches = [row.event for row in rows if isinstance(row.event, Approached)]
+    values = stored(rows)
     if values is None:
+        approach = dict(approaches[-1].notes) if approaches else {}
         with die.open() as source:
             values = compute(formulas, DieTables(source), approach, source.meta)
-    bin_ = ended.get("bin", UNFINISHED)
+    bin_ = ended[-1].bin if ended else UNFINISHED
     if ended and not die.sealed:
         bin_ = NOT_SEALED
     return DieFigures(
         name,
         bin_,
-        ended.get("outcome", UNFINISHED) if die.sealed else UNFINISHED,
-        ended.get("reason", ""),
+        ended[-1].outcome if ended and die.sealed else UNFINISHED,
+        ended[-1].reason if ended else "",
         _table(die, "survey"),
         _table(die, "write"),
         _table(die, "inference"),

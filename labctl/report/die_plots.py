@@ -20,10 +20,12 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from labctl.core.defects import Defect
+from labctl.core.events import DieEvent, StageStarted
 from labctl.core.picture import CellMap, Curves, Picture
 from labctl.core.units import FloatArray
 from labctl.report.die_figures import DieFigures, good_range
 from labctl.report.die_pictures import KernelPicture, curves, kernel_pictures
+from labctl.storage.event_rows import event_rows
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
 from labctl.terminal.progress import counted
@@ -48,7 +50,8 @@ def caption(die: DieData) -> str:
         facts.append(str(meta["body"]))
     if "seed" in meta:
         facts.append(f"seed {meta['seed']}")
-    started = [e.body for e in die.events() if e.kind == "stage_started" and isinstance(e.body, dict)]
+    rows = event_rows(DieEvent, die.events())
+    started = [row.event.settings for row in rows if isinstance(row.event, StageStarted)]
     parts = [part for body in started for part in (body, body.get("inference"), body.get("readout")) if part]
     volts = {part["v_read"] for part in parts if part.get("v_read")}
     if volts:

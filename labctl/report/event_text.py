@@ -2,13 +2,33 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from labctl.core.die_state import ACTIVE, State
+from labctl.core.events import (
+    Alarm,
+    BenchOpened,
+    ClockJumped,
+    DieMoved,
+    DiesInDoubt,
+    Level,
+    MadeSafe,
+    Requested,
+    RequestKind,
+    Resumed,
+    RuleBroken,
+    RunEnded,
+    RunEvent,
+    StageBegun,
+    UnknownEvent,
+    VisitBegun,
+    VisitJudged,
+    WatchdogActed,
+    WorkerFate,
+)
 from labctl.core.exit_codes import ExitCode, headline
 from labctl.core.figure import Figures, Shown
 from labctl.report.run_folder import left_out
-from labctl.storage.journal_reader import Entry
 from labctl.storage.run_log import RunState
 from labctl.terminal.progress import counted, duration
 
@@ -23,15 +43,29 @@ class Redo(NamedTuple):
     command: str
 
 
-LEVELS = ("die", "note", "decision", "warning", "alarm")
-"""How much an event matters, the least first."""
-_ENDS: Mapping[int, str] = {
-    ExitCode.GOOD: "note",
-    ExitCode.OTHER_BIN: "note",
-    ExitCode.STOPPED: "warning",
-    ExitCode.OPERATOR: "decision",
+_ENDS: Mapping[int, Level] = {
+    ExitCode.GOOD: Level.NOTE,
+    ExitCode.OTHER_BIN: Level.NOTE,
+    ExitCode.STOPPED: Level.WARNING,
+    ExitCode.OPERATOR: Level.DECISION,
 }
 """How much the end of a run matters, by its exit code; an alarm with any other."""
+_LEVELS: Mapping[State, Level] = {
+    **dict.fromkeys((State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED), Level.WARNING),
+    **dict.fromkeys((State.SKIPPED, State.RETOUCH), Level.DECISION),
+}
+"""How much a new state of a die matters; other states are the die's course."""
+_REQUESTS: Mapping[RequestKind, str] = {
+    RequestKind.STOP: "asked to stop at the next safe point",
+    RequestKind.SKIP: "asked to skip the die",
+    RequestKind.OFF: "switched the bench off",
+}
+_FATES: Mapping[WorkerFate, str] = {
+    WorkerFate.DIED: "the process that owns the instruments died",
+    WorkerFate.HUNG: "the process that owns the instruments did not answer in time and was ended",
+    WorkerFate.SAFE: "the bench was made safe: outputs at 0 V and off, relays open, read back",
+    WorkerFate.UNSAFE: "THE BENCH COULD NOT BE VERIFIED SAFE: go there",
+}
 
 
 def outcome(state: RunState, alive: bool) -> str:
@@ -52,106 +86,76 @@ def _ended(code: int, reason: str) -> str:
     return first if first.startswith(meaning) else f"{meaning}: {first}" if first else meaning
 
 
-def event(entry: Entry, declared: Figures) -> tuple[str, str, str]:
-    """Return of one row of a run's journal how much it matters, the die it is about ("" for none), and what it says.
+def event(event: RunEvent | UnknownEvent, declared: Figures) -> tuple[Level, str, str]:
+    """Return of an event of a run how much it matters, the die it is about ("" for none), and what happened.
 
     Args:
         declared: figures of the run.
 
-    >>> from labctl.storage.journal_reader import Stamp
-    >>> body = {"what": "skip", "die": "D3", "by": "ana", "reason": "scratched"}
-    >>> event(Entry(7, "", "asked", body, Stamp(0.0, 0.0)), Figures(()))
-    ('decision', 'D3', 'ana asked to skip the die: scratched')
+    >>> event(Requested(what=RequestKind.SKIP, die="D3", by="ana", reason="scratched"), Figures(()))
+    (<Level.DECISION: 'decision'>, 'D3', 'ana asked to skip the die: scratched')
     """
-    body = entry.body if isinstance(entry.body, Mapping) else {}
-    die = str(body.get("die", ""))
-    text = str(body.get("text") or "")
-    match entry.kind:
-        case "state":
-            return _state(body), die, _move(body, declared)
-        case "step":
-            return "die", die, f"procedure {body.get('stage', '')}"
-        case "alarm":
-            level = str(body.get("level", "alarm"))
-            return level if level in LEVELS else "alarm", die, text
-        case "asked":
-            if body.get("what") == "off":
-                return "warning", die, f"{body.get('by') or 'somebody'} switched the bench off{_because(body)}"
-            what = "skip the die" if body.get("what") == "skip" else "stop at the next safe point"
-            return "decision", die, f"{body.get('by') or 'somebody'} asked to {what}{_because(body)}"
-        case "rule":
-            return "alarm", die, f"stop rule '{body.get('rule', '')}': {text}"
-        case "visit":
-            return "decision", die, "the golden die is visited"
-        case "golden":
-            return ("note" if body.get("ok", True) else "warning"), die, text or _golden(body)
-        case "suspect":
-            dies = [str(d) for d in body.get("dies", ())]
-            return "warning", dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {text}"
-        case "safed":
-            return ("warning" if body.get("met") else "note"), die, text
-        case "watchdog":
-            return _watchdog(body)
-        case "clock":
-            return "warning", die, text or f"the clock jumped by {float(body.get('step', 0)):+.1f} s"
-        case "resumed":
-            return "decision", die, _resumed(body)
-        case "ended":
-            code = int(body.get("exit", ExitCode.BUG))
-            level = _ENDS.get(code, "alarm")
-            return level, die, f"run {_ended(code, str(body.get('reason') or ''))}"
-    message = text or ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
-    return "note", die, f"{entry.kind}{': ' if message else ''}{message}"
+    match event:
+        case DieMoved():
+            return _LEVELS.get(event.state, Level.DIE), event.die, _move(event, declared)
+        case StageBegun():
+            return Level.DIE, event.die, f"procedure {event.stage}"
+        case Alarm():
+            return event.level, event.die, event.text
+        case Requested():
+            level = Level.WARNING if event.what is RequestKind.OFF else Level.DECISION
+            return level, event.die, f"{event.by or 'somebody'} {_REQUESTS[event.what]}{_because(event.reason)}"
+        case RuleBroken():
+            return Level.ALARM, "", f"stop rule '{event.rule}': {event.text}"
+        case VisitBegun():
+            return Level.DECISION, event.die, "the golden die is visited"
+        case VisitJudged():
+            return Level.NOTE if event.ok else Level.WARNING, event.die, event.text
+        case DiesInDoubt(dies=dies):
+            return Level.WARNING, dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {event.text}"
+        case MadeSafe():
+            return Level.WARNING if event.met else Level.NOTE, "", event.text
+        case WatchdogActed():
+            return Level.NOTE if event.what is WorkerFate.SAFE else Level.ALARM, event.die, _watchdog(event)
+        case ClockJumped():
+            return Level.WARNING, "", event.text
+        case Resumed():
+            return Level.DECISION, "", _resumed(event)
+        case RunEnded():
+            level = _ENDS.get(event.exit_code, Level.ALARM)
+            return level, "", f"run {_ended(event.exit_code, event.reason)}"
+        case BenchOpened():
+            return Level.NOTE, "", f"bench: {event.text}"
+    body = event.body if isinstance(event.body, Mapping) else {}
+    message = ", ".join(f"{k} {v}" for k, v in body.items() if isinstance(v, str | int | float))
+    return Level.NOTE, str(body.get("die", "")), f"{event.kind}{': ' if message else ''}{message}"
 
 
-def _because(body: Mapping[str, Any]) -> str:
-    reason = str(body.get("reason") or "")
+def _because(reason: str) -> str:
     return f": {reason.splitlines()[0]}" if reason else ""
 
 
-def _state(body: Mapping[str, Any]) -> str:
-    state = str(body.get("state"))
-    if state in (State.CONTACT_FAIL, State.LIMIT_STOP, State.ERROR, State.INTERRUPTED):
-        return "warning"
-    return "decision" if state in (State.SKIPPED, State.RETOUCH) else "die"
-
-
-def _move(body: Mapping[str, Any], declared: Figures) -> str:
-    number = int(body.get("try", 1))
-    again = f", try {number}" if number > 1 else ""
-    bin_ = f", bin {body['bin']}" if body.get("bin") not in (None, "", body.get("state")) else ""
-    why = f" ({body['rule']})" if body.get("rule") and not body.get("reason") else ""
-    values = body.get("figures", {})
-    figures = [f"{f.title} {f.text(values[f.key])}" for f in declared.chosen(values, Shown.HEADLINE, Shown.TABLE)]
+def _move(event: DieMoved, declared: Figures) -> str:
+    again = f", try {event.try_no}" if event.try_no > 1 else ""
+    bin_ = f", bin {event.bin}" if event.bin and event.bin != event.state else ""
+    why = f" ({event.rule})" if event.rule and not event.reason else ""
+    shown = declared.chosen(event.figures, Shown.HEADLINE, Shown.TABLE)
+    figures = [f"{f.title} {f.text(event.figures[f.key])}" for f in shown]
     measured = f"; {', '.join(figures)}" if figures else ""
-    return f"{body.get('state', '')}{again}{bin_}{why}{_because(body)}{measured}"
+    return f"{event.state}{again}{bin_}{why}{_because(event.reason)}{measured}"
 
 
-def _golden(body: Mapping[str, Any]) -> str:
-    drift = ", ".join(f"{name} {float(value):+.2%}" for name, value in body.get("drift", {}).items())
-    return f"golden die {'as before' if body.get('ok', True) else 'has drifted'}{': ' if drift else ''}{drift}"
+def _watchdog(event: WatchdogActed) -> str:
+    of_bench = event.what in (WorkerFate.SAFE, WorkerFate.UNSAFE)
+    after = f" ({duration(event.seconds)} later)" if event.seconds is not None and of_bench else ""
+    text = f": {event.text}" if event.text else ""
+    return f"{_FATES[event.what]}{after}{text}"
 
 
-def _watchdog(body: Mapping[str, Any]) -> tuple[str, str, str]:
-    what = str(body.get("what", ""))
-    message = {
-        "died": "the process that owns the instruments died",
-        "hung": "the process that owns the instruments did not answer in time and was ended",
-        "safe": "the bench was made safe: outputs at 0 V and off, relays open, read back",
-        "unsafe": "THE BENCH COULD NOT BE VERIFIED SAFE: go there",
-    }.get(what, what)
-    seconds = body.get("seconds")
-    after = f" ({duration(float(seconds))} later)" if seconds is not None and what in ("safe", "unsafe") else ""
-    text = f": {body['text']}" if body.get("text") else ""
-    return ("note" if what == "safe" else "alarm"), str(body.get("die", "")), f"{message}{after}{text}"
-
-
-def _resumed(body: Mapping[str, Any]) -> str:
-    only = [str(d) for d in body.get("only") or ()]
-    accepted = [str(a) for a in body.get("accepted") or ()]
-    about = f", of it only {', '.join(only)}" if only else ""
-    despite = f"; accepted although changed: {'; '.join(accepted)}" if accepted else ""
-    return f"the run is taken up again{about}{_because(body)}{despite}"
+def _resumed(event: Resumed) -> str:
+    about = f", of it only {', '.join(event.only)}" if event.only else ""
+    despite = f"; accepted although changed: {'; '.join(event.accepted)}" if event.accepted else ""
+    return f"the run is taken up again{about}{_because(event.reason)}{despite}"
 
 
 def redo(state: RunState, alive: bool, run: str, argv: Sequence[str]) -> list[Redo]:

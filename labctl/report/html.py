@@ -18,6 +18,7 @@ from rich.filesize import decimal
 from labctl.config.bins import NO_LIMITS
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
+from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
 from labctl.core.figure import Figure, Shown
 from labctl.files import digest
@@ -79,7 +80,7 @@ def page(facts: Facts, folder: Path) -> str:
         "in_short": lambda die: _in_short(die, facts),
         "known": lambda die: _known(die, facts),
     }
-    needs = [e for e in facts.events if e.level in ("warning", "alarm")]
+    needs = [e for e in facts.events if e.level in (Level.WARNING, Level.ALARM)]
     drawn = [{**vars(m), "large": Markup(m.large), "small": Markup(m.small)} for m in look_of.values()]
     return environment.from_string((home / "report.html.jinja").read_text(encoding="utf-8")).render(
         f=facts,
@@ -145,8 +146,8 @@ def _gravest(events: Sequence[ReportEvent]) -> list[ReportEvent]:
     """Return the gravest, in their order; what another says of the same die as well is left out."""
     texts = {(e.die, e.text) for e in events}
     events = [e for e in events if not any(d == e.die and t != e.text and e.text in t for d, t in texts)]
-    alarms = [e for e in events if e.level == "alarm"][:_LOOK]
-    warnings = [e for e in events if e.level == "warning"][: _LOOK - len(alarms)]
+    alarms = [e for e in events if e.level == Level.ALARM][:_LOOK]
+    warnings = [e for e in events if e.level == Level.WARNING][: _LOOK - len(alarms)]
     return sorted([*alarms, *warnings], key=lambda e: e.seq)
 
 

@@ -12,6 +12,7 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from labctl.config.bins import MEASURED
+from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
 from labctl.report import palette
 from labctl.report.live_state import Now
@@ -19,7 +20,7 @@ from labctl.report.run_folder import SOMEBODY
 from labctl.terminal.progress import duration
 
 _BUSY = ("moving", "contact check", "retouch", "running", "sealing", "interrupted", "error", "broken off")
-_LEVELS = {"alarm": ("▲", "bold red"), "warning": ("△", "yellow")}
+_LEVELS: Mapping[str, tuple[str, str]] = {Level.ALARM: ("▲", "bold red"), Level.WARNING: ("△", "yellow")}
 _COLOURS = ("yellow", "red", "magenta", "cyan", "blue", "bright_red", "bright_magenta", "bright_cyan")
 
 

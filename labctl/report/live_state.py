@@ -16,12 +16,13 @@ from labctl.analysis.figures import DieTables, compute
 from labctl.config.bins import is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.events import Approached, DieEvent, Level, Resumed
 from labctl.core.figure import Figures, Shown
 from labctl.report import event_text
 from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
+from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
-from labctl.storage.journal_reader import Entry
 from labctl.storage.latch import Addresses, Latch, latch_of
 from labctl.storage.run_log import DieState, RunState
 
@@ -114,7 +115,7 @@ class Watcher:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._state, self._entries = read_run(folder)
+        self._state, self._events = read_run(folder)
         self._sized, self._used = 0.0, 0
         self._rows: dict[str, int] = {}
         self._declared, self._formulas = Figures.of_run(self._state.meta), formulas_of(self._state.meta)
@@ -122,7 +123,7 @@ class Watcher:
 
     def snapshot(self) -> Now:
         """Return where the run stands now. Raises StorageError if its journal cannot be read."""
-        self._state, self._entries = read_run(self._folder, self._state, self._entries)
+        self._state, self._events = read_run(self._folder, self._state, self._events)
         state = self._state
         if time.monotonic() - self._sized > SIZES or not self._sized:
             self._sized, self._used = time.monotonic(), sum(sizes_of(self._folder).values())
@@ -131,18 +132,18 @@ class Watcher:
         committed = max([state.until, *(u.committed for u in under_way)])
         excluded = left_out(state)
         finished = [d for d in state.subjects if d.state in FINAL and d.name not in excluded]
-        events = [event_text.event(e, self._declared) for e in self._entries]
+        texts = [event_text.event(row.event, self._declared) for row in self._events]
         alarms = [
-            (e.stamp.utc, *event)
-            for e, event in zip(self._entries, events, strict=True)
-            if event[0] in ("warning", "alarm")
+            (row.stamp.utc, *text)
+            for row, text in zip(self._events, texts, strict=True)
+            if text[0] in (Level.WARNING, Level.ALARM)
         ]
         latch = self._latch()
         if latch is not None:
             alarms.append(
                 (
                     latch.utc,
-                    "alarm",
+                    Level.ALARM,
                     "",
                     f"the bench is {latch}; nothing on it is energised before 'labctl off --release BENCH'",
                 )
@@ -159,8 +160,8 @@ class Watcher:
             exit_code=state.exit_code,
             text=event_text.outcome(state, bool(alive)),
             alive=alive,
-            elapsed=worked(self._entries) + (max(0.0, time.time() - state.until) if alive else 0.0),
-            left=_left(state, self._entries, under_way) if alive else None,
+            elapsed=worked(self._events) + (max(0.0, time.time() - state.until) if alive else 0.0),
+            left=_left(state, self._events, under_way) if alive else None,
             done=len(finished),
             good=sum(m.good for m in marks),
             measured=sum(m.measured for m in marks),
@@ -233,8 +234,9 @@ class _Figures:
         if next(journal.rows("record", after=self._records), None) is None:
             return
         self._records = journal.last.seq
-        approach: dict[str, Any] = next((e.body for e in journal.events() if e.kind == "approached"), {})
-        values = compute(self._formulas, DieTables(journal), approach, journal.meta)
+        rows = event_rows(DieEvent, journal.events())
+        notes = [row.event.notes for row in rows if isinstance(row.event, Approached)]
+        values = compute(self._formulas, DieTables(journal), notes[-1] if notes else {}, journal.meta)
         self._texts = [f"{f.title} {f.text(values[f.key])}" for f in self._formulas.chosen(values, Shown.HEADLINE)]
 
     def texts(self) -> list[str]:
@@ -265,14 +267,13 @@ def _last(state: RunState, declared: Figures) -> str:
     return ", ".join(filter(None, [f"{die.name} {die.bin or die.state.value}", *figures, why]))
 
 
-def _left(
-    state: RunState, entries: Sequence[Entry], under_way: Sequence[UnderWay]
-) -> tuple[float, float, float] | None:
+def _left(state: RunState, rows: Sequence[RunRow], under_way: Sequence[UnderWay]) -> tuple[float, float, float] | None:
     """Return the soonest, likely and latest time to the end, s, from what dies took so far, or from the plan.
 
     The range is two standard deviations of the sum of what is left, and of the mean it is reckoned from.
     """
-    only = next((e.body.get("only") for e in reversed(entries) if e.kind == "resumed"), None)
+    resumes = [row.event for row in rows if isinstance(row.event, Resumed)]
+    only = resumes[-1].only if resumes else ()
     names = [n for n in state.unfinished if not state.dies[n].golden and (not only or n in only)]
     if not names:
         return None

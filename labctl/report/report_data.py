@@ -18,12 +18,13 @@ from labctl.analysis.measurements import Counts, Measured, measure
 from labctl.config.bins import is_good, is_measured, tally
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
+from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
 from labctl.report import event_text
 from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
+from labctl.storage.event_rows import RunRow
 from labctl.storage.hdf5_layout import run_meta
-from labctl.storage.journal_reader import Entry
 from labctl.storage.results import DieData
 from labctl.storage.run_log import DieState, Try, folder_of
 
@@ -92,7 +93,7 @@ class Series:
 
 @dataclass(frozen=True)
 class ReportEvent:
-    """One row of the run's journal in operator words; `level` is one of `event_text.LEVELS`."""
+    """One row of the run's journal in operator words; `level` is a `labctl.core.events.Level`."""
 
     seq: int
     utc: float
@@ -172,7 +173,7 @@ def gather(folder: Path) -> Facts:
     Raises:
         StorageError: there is no run there, or its journal is damaged.
     """
-    state, entries = read_run(folder)
+    state, rows = read_run(folder)
     meta = {**state.meta, **_run_meta(folder)}
     alive = who(folder, state)
     sizes, excluded = sizes_of(folder), left_out(state)
@@ -199,15 +200,15 @@ def gather(folder: Path) -> Facts:
         alive=alive,
         since=state.since,
         until=state.until,
-        seconds=worked(entries),
+        seconds=worked(rows),
         bytes=sum(sizes.values()),
         predicted=predicted(meta),
         resumes=state.resumes,
         dies=subjects,
         golden=tuple(d for d in dies if d.golden),
-        series=tuple(_series(dies, entries, declared)),
+        series=tuple(_series(dies, rows, declared)),
         distributions=tuple(distributions(total)),
-        events=tuple(ReportEvent(e.seq, e.stamp.utc, *event_text.event(e, declared)) for e in entries),
+        events=tuple(ReportEvent(row.seq, row.stamp.utc, *event_text.event(row.event, declared)) for row in rows),
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
         provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate", "figures", "pictures")},
         identities=identities,
@@ -263,7 +264,7 @@ def _die(
     )
 
 
-def _series(dies: Sequence[DieFacts], entries: Sequence[Entry], declared: Figures) -> Iterator[Series]:
+def _series(dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures) -> Iterator[Series]:
     """Yield the figures that there are of at least two dies, in the order in which dies were finished."""
     order = sorted((d for d in dies if d.tries), key=lambda d: d.tries[-1].until)
     golden = {d.name for d in dies if d.golden}
@@ -273,12 +274,10 @@ def _series(dies: Sequence[DieFacts], entries: Sequence[Entry], declared: Figure
         if figure.in_trend and len(trend) > 1:
             yield Series(name, figure.title, figure.shown_unit, figure.factor, tuple(trend))
     drift: dict[str, list[TrendPoint]] = {}
-    for entry in entries:
-        if entry.kind == "golden":
-            for name, value in entry.body.get("drift", {}).items():
-                drift.setdefault(str(name), []).append(
-                    TrendPoint(entry.stamp.utc, float(value), str(entry.body["die"]), True)
-                )
+    for row in rows:
+        if isinstance(row.event, VisitJudged):
+            for name, value in row.event.drift.items():
+                drift.setdefault(name, []).append(TrendPoint(row.stamp.utc, value, row.event.die, True))
     for name, points in drift.items():
         if len(points) > 1 and golden:
             yield Series(f"drift of {name}", f"golden die: drift of {name}", "%", 100.0, tuple(points))

@@ -9,8 +9,9 @@ from typing import Any
 from labctl.batch.preflight import BALLAST
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
+from labctl.core.events import Requested, Resumed, RunEvent
+from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
-from labctl.storage.journal_reader import Entry
 from labctl.storage.locks import NAME, holder
 from labctl.storage.run_log import RunState, read_state
 
@@ -21,22 +22,23 @@ SOMEBODY = "somebody"
 
 
 def read_run(
-    folder: Path, before: RunState | None = None, entries: Sequence[Entry] = ()
-) -> tuple[RunState, list[Entry]]:
+    folder: Path, before: RunState | None = None, rows: Sequence[RunRow] = ()
+) -> tuple[RunState, list[RunRow]]:
     """Return where a run stands, and the rows of its journal that say so.
 
     Args:
-        before, entries: what an earlier call returned; only what is new is read.
+        before, rows: what an earlier call returned; only what is new is read.
 
     Raises:
         StorageError: there is no run there, or its journal is damaged.
     """
     state = read_state(folder, before)
-    after = entries[-1].seq if entries else 0
+    after = rows[-1].seq if rows else 0
     with Journal.open(folder) as journal:
         if not state.seq:  # it has been started, and nothing has happened
             state = replace(state, since=journal.created.utc, until=journal.created.utc)
-        return state, [*entries, *(e for e in journal.events(after=after) if e.seq <= state.seq)]
+        new = event_rows(RunEvent, journal.events(after=after))
+        return state, [*rows, *(row for row in new if row.seq <= state.seq)]
 
 
 def who(folder: Path, state: RunState) -> str:
@@ -63,20 +65,20 @@ def _written(path: Path) -> float:
 
 def left_out(state: RunState) -> frozenset[str]:
     """Return the names of the dies that the campaign leaves out: skipped, and nobody asked for that while it ran."""
-    skipped = {e.body.get("die") for e in state.events if e.kind == "asked"}
+    skipped = {row.event.die for row in state.events if isinstance(row.event, Requested)}
     return frozenset(
         d.name for d in state.subjects if d.state is State.SKIPPED and not d.tries and d.name not in skipped
     )
 
 
-def worked(entries: Sequence[Entry]) -> float:
+def worked(rows: Sequence[RunRow]) -> float:
     """Return how long a run was carried out, s: from its first row to its last, without the time it lay still."""
     total, start, last = 0.0, None, 0.0
-    for entry in entries:
-        if entry.kind == "resumed" or start is None:
+    for row in rows:
+        if isinstance(row.event, Resumed) or start is None:
             total += 0.0 if start is None else max(0.0, last - start)
-            start = entry.stamp.monotonic
-        last = entry.stamp.monotonic
+            start = row.stamp.monotonic
+        last = row.stamp.monotonic
     return total + (0.0 if start is None else max(0.0, last - start))
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from labctl.core.errors import StorageError
+from labctl.core.events import Event, UnknownEvent
 from labctl.storage.arrays import (
     Array,
     Stored,
@@ -201,9 +202,9 @@ class Journal(JournalReader):
             self._arrays[digest] = np.array(array, order="C", copy=True)
         return digest
 
-    def event(self, kind: str, body: object = None, *, stage: str = "") -> int:
+    def event(self, event: Event | UnknownEvent, *, stage: str = "") -> int:
         """Append an event, and return its number."""
-        return self._append("event", stage, kind, body)
+        return self._append("event", stage, event.kind, event.body)
 
     def intend(self, stage: str, kind: str, body: object) -> int:
         """Append the intent of an operation, and return its number; commit before operating the die."""

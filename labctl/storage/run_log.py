@@ -12,9 +12,10 @@ from typing import Any
 
 from labctl.core.die_state import EDGES, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.events import DieMoved, DiesInDoubt, Resumed, RunEnded, RunEvent, StageBegun, VisitBegun
 from labctl.core.exit_codes import ExitCode
+from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
-from labctl.storage.journal_reader import Entry
 
 
 def folder_of(die: str, try_no: int = 1) -> str:
@@ -121,7 +122,7 @@ class RunState:
 
     meta: Mapping[str, Any]
     dies: Mapping[str, DieState]
-    events: tuple[Entry, ...] = ()
+    events: tuple[RunRow, ...] = ()
     since: float = 0.0
     until: float = 0.0
     resumes: int = 0
@@ -142,81 +143,63 @@ class RunState:
         return tuple(d.name for d in self.dies.values() if d.state not in (done if d.golden else FINAL))
 
 
-def fold(state: RunState, entries: Iterable[Entry]) -> RunState:
-    """Return `state` after the rows in `entries`, which come after it. Rows of unknown kinds are kept as events."""
+def fold(state: RunState, rows: Iterable[RunRow]) -> RunState:
+    """Return `state` after the rows in `rows`, which come after it. Rows of unknown kinds are kept as events."""
     dies, events = dict(state.dies), list(state.events)
     changes: dict[str, Any] = {}
-    for entry in entries:
-        body = entry.body or {}
-        changes["until"], changes["seq"] = entry.stamp.utc, entry.seq
-        changes.setdefault("since", state.since or entry.stamp.utc)
-        if entry.kind == "state":
-            dies[body["die"]] = _moved(dies[body["die"]], entry)
-            continue
-        if entry.kind == "step":
-            die = dies[body["die"]]
-            *before, last = die.tries
-            dies[die.name] = replace(die, tries=(*before, replace(last, stage=body["stage"], until=entry.stamp.utc)))
-            continue
-        events.append(entry)
-        match entry.kind:
-            case "visit":
-                dies[body["die"]] = DieState(body["die"], tuple(body["at"]), golden=True)
-            case "suspect":
-                for name in body["dies"]:
-                    dies[name] = replace(dies[name], suspect=body["text"])
-            case "resumed":
+    for row in rows:
+        event = row.event
+        changes["until"], changes["seq"] = row.stamp.utc, row.seq
+        changes.setdefault("since", state.since or row.stamp.utc)
+        match event:
+            case DieMoved():
+                dies[event.die] = _moved(dies[event.die], event, row.stamp.utc)
+                continue
+            case StageBegun():
+                die = dies[event.die]
+                *before, last = die.tries
+                dies[die.name] = replace(die, tries=(*before, replace(last, stage=event.stage, until=row.stamp.utc)))
+                continue
+            case VisitBegun():
+                dies[event.die] = DieState(event.die, event.at, golden=True)
+            case DiesInDoubt():
+                for name in event.dies:
+                    dies[name] = replace(dies[name], suspect=event.text)
+            case Resumed():
                 changes |= {"resumes": changes.get("resumes", state.resumes) + 1}
                 changes |= {"outcome": "", "exit_code": None, "reason": ""}
-            case "ended":
-                changes |= {"outcome": body["outcome"], "exit_code": body["exit"], "reason": body.get("reason", "")}
+            case RunEnded():
+                changes |= {"outcome": event.outcome, "exit_code": event.exit_code, "reason": event.reason}
+        events.append(row)
     return replace(state, dies=dies, events=tuple(events), **changes)
 
 
-def _moved(die: DieState, entry: Entry) -> DieState:
-    body, now = entry.body, entry.stamp
-    to, number = State(body["state"]), int(body["try"])
-    reason = body.get("reason", "")
+def _moved(die: DieState, event: DieMoved, utc: float) -> DieState:
+    to, reason = event.state, event.reason
     if to is State.PENDING:
         return replace(die, state=to, reason=reason)
     tries = list(die.tries)
-    if not tries or tries[-1].number != number:
+    if not tries or tries[-1].number != event.try_no:
         if to is State.SKIPPED:
             return replace(die, state=to, reason=reason)
-        tries.append(Try(number, to, now.utc, now.utc))
+        tries.append(Try(event.try_no, to, utc, utc))
     last = tries[-1]
-    fields = {k: body[k] for k in ("bin", "hard", "rule", "sha256", "exit_code") if k in body}
-    figures = {**last.figures, **body.get("figures", {})}
-    seconds = last.seconds + float(body.get("seconds", 0.0))
-    tries[-1] = replace(last, state=to, until=now.utc, reason=reason, seconds=seconds, figures=figures, **fields)
+    judged = {name: getattr(event, name) for name in ("bin", "hard", "rule", "sha256", "exit_code")}
+    known = {name: value for name, value in judged.items() if value is not None}
+    figures = {**last.figures, **event.figures}
+    seconds = last.seconds + event.seconds
+    tries[-1] = replace(last, state=to, until=utc, reason=reason, seconds=seconds, figures=figures, **known)
     return replace(die, state=to, reason=reason, tries=tuple(tries))
 
 
 class Runlog:
-    """The run's own journal, for the one process that writes it; every method is durable when it returns.
-
-    Kinds of rows beside "state" and "step", with the keys of their bodies:
-
-    - "resumed": argv, pid, reason, only (names), accepted (changes since, in words)
-    - "alarm": text, die ("" if of none), level ("note", "warning" or "alarm")
-    - "asked": what ("stop", "skip", or "off": the bench was switched off), die, by, reason
-    - "bench": identities, text
-    - "safed": met (outputs on and relays closed before the bench was made safe, by output; empty if none), text
-    - "rule": rule (name of the stop rule), text
-    - "visit": die, at, dies: the reference die is going to be measured again under this name; `dies` are the folders
-      of the dies measured since the visit before
-    - "golden": die, values, drift (by name), ok, text
-    - "suspect": dies, text
-    - "watchdog": what ("died", "hung", "safe", "unsafe"), text, seconds
-    - "clock": gap and step in s, text
-    - "ended": outcome, exit, reason, time and bytes really taken
-    """
+    """The run's own journal, for the one process that writes it; every method is durable when it returns."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self.state = fold(_start(journal.meta), journal.events())
-        self.on_row: Callable[[str, Mapping[str, Any]], None] = lambda kind, body: None
-        """Called with kind and body of every row once it is durable."""
+        self.state = fold(_start(journal.meta), event_rows(RunEvent, journal.events()))
+        self.on_row: Callable[[RunEvent], None] = lambda event: None
+        """Called with every event once its row is durable."""
         self.on_write_error: Callable[[StorageError], bool] = lambda error: False
         """Called when a row cannot be written; if it returns True, the row is written once more."""
 
@@ -237,24 +220,28 @@ class Runlog:
         """Open the journal of a run that ended, was stopped or was killed, to go on. Raises StorageError."""
         return cls(Journal.open(folder, readonly=False))
 
-    def write(self, kind: str, **body: Any) -> None:
+    def write(self, event: RunEvent) -> None:
         """Write one row."""
-        seq = self._journal.event(kind, body)
+        seq = self._journal.event(event)
         try:
             self._journal.commit()
         except StorageError as error:
             if not self.on_write_error(error):
                 raise
             self._journal.commit()
-        self.state = fold(self.state, self._journal.events(after=seq - 1))
-        self.on_row(kind, body)
+        self.state = fold(self.state, event_rows(RunEvent, self._journal.events(after=seq - 1)))
+        self.on_row(event)
 
     def set_state(self, die: str, to: State, try_no: int, reason: str = "", **more: Any) -> None:
-        """Write that a die goes to the state `to`; ValueError if its state does not lead there."""
+        """Write that a die goes to the state `to`; ValueError if its state does not lead there.
+
+        Args:
+            more: other fields of `DieMoved`.
+        """
         was = self.state.dies[die].state
         if to not in EDGES[was]:
             raise ValueError(f"die {die} cannot go from '{was}' to '{to}'")
-        self.write("state", die=die, state=to.value, was=was.value, reason=reason, **{"try": try_no}, **more)
+        self.write(DieMoved(die=die, state=to, was=was, try_no=try_no, reason=reason, **more))
 
     def finish(self) -> None:
         """Leave one file without a write-ahead log, which opens in any folder, and close."""
@@ -281,4 +268,4 @@ def read_state(folder: Path, before: RunState | None = None) -> RunState:
         raise StorageError(f"{folder}: there is no run here; expected a run folder with a journal.db")
     with Journal.open(folder) as journal:
         start = _start(journal.meta) if before is None else before
-        return fold(start, journal.events(after=start.seq))
+        return fold(start, event_rows(RunEvent, journal.events(after=start.seq)))

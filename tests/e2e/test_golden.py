@@ -9,6 +9,7 @@ import pytest
 from labctl.batch import session
 from labctl.batch.session import RunOptions
 from labctl.core.die_state import State
+from labctl.core.events import DiesInDoubt, VisitBegun, VisitJudged
 from labctl.core.site import Site
 from labctl.report import report_data
 from labctl.station import composition
@@ -63,7 +64,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
     assert ending.code == 3
     assert "the golden die has drifted" in ending.text
     assert [state.dies[n].state for n in "ABC"] == [State.DONE, State.DONE, State.PENDING]
-    drift = {e.body["die"]: e.body["drift"] for e in state.events if e.kind == "golden"}
+    drift = {row.event.die: row.event.drift for row in state.events if isinstance(row.event, VisitJudged)}
     assert abs(drift["G@2"]["r_ap"]) < 0.02
     assert drift["G@3"]["r_ap"] == pytest.approx(DRIFT - 1, abs=0.02)
     assert [d.name for d in state.subjects if d.suspect] == ["B"]
@@ -95,8 +96,9 @@ def test_two_processes_make_the_same_visits(path, tmp_path):
         folder = tmp_path / f"run{workers}"
         ending, _ = session.start(folder, prepared, plans, sys.argv, RunOptions(workers))
         assert ending.code == 0
-        return [(e.kind, e.body) for e in read_state(folder).events if e.kind in ("visit", "golden", "suspect")]
+        kinds = VisitBegun | VisitJudged | DiesInDoubt
+        return [row.event for row in read_state(folder).events if isinstance(row.event, kinds)]
 
     alone = made(1)
-    assert [b["dies"] for kind, b in alone if kind == "visit"] == [[], ["A", "B"], ["C"]]
+    assert [event.dies for event in alone if isinstance(event, VisitBegun)] == [(), ("A", "B"), ("C",)]
     assert made(2) == alone

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.die_state import State
+from labctl.core.events import MadeSafe, Requested, RequestKind, WatchdogActed
 from labctl.storage.run_log import read_state
 from tests.waiting import PATIENCE
 
@@ -68,8 +69,8 @@ def test_off_ends_the_run_beside_it_and_nothing_goes_on_before_it_is_released(wi
         assert f"(pid {off['latch']['pid']})" in state.reason
         assert state.unfinished
         assert {die.state for die in state.subjects} <= {State.DONE, State.INTERRUPTED, State.PENDING}
-        assert [e.body["what"] for e in state.events if e.kind == "asked"] == ["off"]
-        assert not [e for e in state.events if e.kind == "watchdog"]
+        assert [row.event.what for row in state.events if isinstance(row.event, Requested)] == [RequestKind.OFF]
+        assert not [row for row in state.events if isinstance(row.event, WatchdogActed)]
         assert stays_off(bench)
 
         # nobody starts anything, and everybody is told
@@ -111,9 +112,9 @@ def test_off_ends_the_run_beside_it_and_nothing_goes_on_before_it_is_released(wi
         # the run that was begun there makes it safe first, says what it met, and goes on to its end
         labctl("resume", folder)
         state = read_state(folder)
-        (safed,) = [e.body for e in state.events if e.kind == "safed"]
-        assert safed["met"] == {"smu2.smub": "on at 0.1 V"}
-        assert "smu2.smub on at 0.1 V" in safed["text"]
+        (safed,) = [row.event for row in state.events if isinstance(row.event, MadeSafe)]
+        assert safed.met == {"smu2.smub": "on at 0.1 V"}
+        assert "smu2.smub on at 0.1 V" in safed.text
         assert [die.state for die in state.subjects] == [State.DONE] * 2
         assert not bench.on()
         labctl("off", "--release", bench.path)

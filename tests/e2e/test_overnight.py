@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,12 +15,17 @@ from labctl import open_run
 from labctl.batch.requests import Request, ask
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.core.events import Requested, RequestKind, Resumed, WatchdogActed, WorkerFate
 from labctl.networks import solutions
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE, until
 
 DIES = ("A", "B", "C")
+
+
+def requests_of(folder: Path) -> list[Requested]:
+    return [row.event for row in read_state(folder).events if isinstance(row.event, Requested)]
 
 
 @pytest.fixture(scope="module")
@@ -93,14 +99,14 @@ def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, 
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
-    ask(folder, Request("stop", by="somebody", reason="coffee"))
+    ask(folder, Request(RequestKind.STOP, by="somebody", reason="coffee"))
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, said
     assert f"labctl resume {folder}" in " ".join(said.split())
     state = read_state(folder)
     assert (state.outcome, state.exit_code) == ("abort", 4)
-    (asked,) = (e.body for e in state.events if e.kind == "asked")
-    assert (asked["what"], asked["reason"]) == ("stop", "coffee")
+    (request,) = (row.event for row in state.events if isinstance(row.event, Requested))
+    assert (request.what, request.reason) == (RequestKind.STOP, "coffee")
     assert state.dies["A"].state is State.INTERRUPTED
     assert state.dies["B"].state is State.PENDING
     assert (folder / "dies" / "A.h5").is_file()
@@ -138,8 +144,8 @@ def test_a_worker_that_is_killed_costs_its_die_an_interruption(batch, left_alone
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     state = read_state(folder)
-    died = [e.body for e in state.events if e.kind == "watchdog"]
-    assert {b["what"] for b in died} == {"died"}
+    died = [row.event for row in state.events if isinstance(row.event, WatchdogActed)]
+    assert {event.what for event in died} == {WorkerFate.DIED}
     assert 1 <= len(died) <= 2
     assert_same_end(folder, left_alone)
 
@@ -159,7 +165,7 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_pa
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
-    ask(folder, Request("skip", "A", "somebody", "a scratch"))
+    ask(folder, Request(RequestKind.SKIP, "A", "somebody", "a scratch"))
     labctl("skip", folder, "C")
     assert "no die D" in labctl("skip", folder, "D", expect=2).stderr
     _, said = process.communicate(timeout=PATIENCE)
@@ -183,8 +189,8 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
     assert "--accept-changes" in said
     labctl("resume", folder, "--accept-changes", "--only", "A", "--workers", "1", expect=4)
     state = read_state(folder)
-    (resumed,) = (e.body for e in state.events if e.kind == "resumed")
-    assert (resumed["only"], len(resumed["accepted"])) == (["A"], 1)
+    (resumed,) = (row.event for row in state.events if isinstance(row.event, Resumed))
+    assert (resumed.only, len(resumed.accepted)) == (("A",), 1)
     assert [state.dies[n].state for n in DIES] == [State.DONE, State.PENDING, State.PENDING]
     moved.unlink()
     labctl("resume", folder, "--accept-changes", "--workers", "1", cwd=tmp_path)
@@ -215,18 +221,18 @@ def test_a_run_on_which_nobody_works_cannot_be_asked_and_the_next_resume_is_not_
     labctl("resume", folder, "--workers", "1")
     assert_same_end(folder, left_alone)
     assert "it ended with success and exit code 0" in " ".join(labctl("stop", folder, expect=2).stderr.split())
-    assert [e.body["what"] for e in read_state(folder).events if e.kind == "asked"] == ["stop"]
+    assert [request.what for request in requests_of(folder)] == [RequestKind.STOP]
 
 
 def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "2")
     wait_for(folder, lambda state: in_stage(state, "network"), process)
-    ask(folder, Request("stop", by="one"))
-    ask(folder, Request("stop", by="two"))
+    ask(folder, Request(RequestKind.STOP, by="one"))
+    ask(folder, Request(RequestKind.STOP, by="two"))
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, said
-    assert {e.body["by"] for e in read_state(folder).events if e.kind == "asked"} >= {"one"}
+    assert {request.by for request in requests_of(folder)} >= {"one"}
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")

@@ -13,6 +13,7 @@ import pytest
 from labctl.batch import preflight
 from labctl.batch.preflight import BALLAST, Ballast, ballast_size, enough
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.events import UnknownEvent
 from labctl.storage import filesystem
 from labctl.storage.filesystem import NETWORK_DRIVE, Mount, check_place, mount_of, mounts
 from labctl.storage.journal import Journal
@@ -307,12 +308,12 @@ def test_a_journal_on_a_full_disk_is_closed_cleanly_once_the_ballast_is_freed(sm
     ballast = Ballast(small_disk, 0)
     ballast.fill()
     journal = Journal.create(small_disk / "dies" / "D1", {"die": "D1"})
-    journal.event("before", {"n": 1})
+    journal.event(UnknownEvent("before", {"n": 1}))
     journal.commit()
     eat(small_disk)
     with pytest.raises(StorageError, match="before the next die"):
         enough(small_disk, MB)
-    journal.event("after", {"text": "x" * MB})
+    journal.event(UnknownEvent("after", {"text": "x" * MB}))
     with pytest.raises(StorageError, match="the disk is full"):
         journal.commit()
     assert ballast.release() == 32 * MB

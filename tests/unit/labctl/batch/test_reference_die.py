@@ -14,6 +14,17 @@ from labctl.config.reference_die import Golden
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
+from labctl.core.events import (
+    Alarm,
+    DieMoved,
+    DiesInDoubt,
+    Level,
+    Resumed,
+    RuleBroken,
+    RunEvent,
+    VisitBegun,
+    VisitJudged,
+)
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome
@@ -22,6 +33,7 @@ from labctl.core.site import Site
 from labctl.execution.die_job import DieResult, Job
 from labctl.station.reference_visit import stages_of
 from labctl.station.simulated import simulated
+from labctl.storage.event_rows import event_rows
 from labctl.storage.run_log import Runlog, read_state
 from protocols.by_hand import MapCells
 from protocols.survey import Survey
@@ -93,24 +105,25 @@ def carry_out(folder, fate, width=1, *, log=None, **batch):
 
 
 def rows(state, *kinds):
-    return [(e.kind, e.body) for e in state.events if e.kind in kinds]
+    return [row.event for row in state.events if isinstance(row.event, kinds)]
 
 
 def order(state_folder):
     """Return what was begun, in order."""
     with Runlog.open(state_folder)._journal as journal:
-        return [e.body["die"] for e in journal.events() if e.kind == "state" and e.body["state"] == State.RUNNING]
+        moves = [row.event for row in event_rows(RunEvent, journal.events()) if isinstance(row.event, DieMoved)]
+    return [event.die for event in moves if event.state is State.RUNNING]
 
 
 def test_the_golden_die_is_measured_first_after_every_two_dies_and_at_the_end(tmp_path):
     ending, state = carry_out(tmp_path / "run", fine)
     assert ending.code == 0
     assert order(tmp_path / "run") == ["G@1", "D1", "D2", "G@2", "D3", "D4", "G@3", "D5", "G@4"]
-    golden = [body for _, body in rows(state, "golden")]
-    assert [g["ok"] for g in golden] == [True] * 4
-    assert golden[0]["drift"] == {}
-    assert golden[3]["drift"]["r_p"] == pytest.approx(1.004 / 1.001 - 1)
-    assert "r_p +0.30 %" in golden[3]["text"]
+    golden = rows(state, VisitJudged)
+    assert [g.ok for g in golden] == [True] * 4
+    assert golden[0].drift == {}
+    assert golden[3].drift["r_p"] == pytest.approx(1.004 / 1.001 - 1)
+    assert "r_p +0.30 %" in golden[3].text
     assert {d.name for d in state.dies.values() if d.golden} == {"G@1", "G@2", "G@3", "G@4"}
     assert state.dies["G@2"].at == (7, 2)
     assert state.dies["G@2"].bin == ""
@@ -127,12 +140,12 @@ def test_more_workers_make_the_same_visits_and_doubt_the_same_dies(tmp_path, wid
 
     def made(n):
         _, state = carry_out(tmp_path / f"{n}", fate, n, tries=1)
-        return rows(state, "visit", "golden", "suspect"), {d.name: d.suspect for d in state.dies.values()}
+        return rows(state, VisitBegun, VisitJudged, DiesInDoubt), {d.name: d.suspect for d in state.dies.values()}
 
     alone, doubted = made(1)
     assert made(width) == (alone, doubted)
-    visits = [body["dies"] for kind, body in alone if kind == "visit"]
-    assert visits == [[], ["D1", "D2"], ["D3", "D4"], ["D1~2", "D5"], ["D2~2", "D4~2"]]
+    visits = [event.dies for event in alone if isinstance(event, VisitBegun)]
+    assert visits == [(), ("D1", "D2"), ("D3", "D4"), ("D1~2", "D5"), ("D2~2", "D4~2")]
     # D4 failed between the bad visit and the one before and was measured again when the bench was as before
     assert {n for n, why in doubted.items() if why} == {"D1", "D3", "D5"}
 
@@ -140,31 +153,31 @@ def test_more_workers_make_the_same_visits_and_doubt_the_same_dies(tmp_path, wid
 def test_a_drift_is_an_alarm_and_the_dies_since_the_last_good_visit_are_in_doubt(tmp_path):
     ending, state = carry_out(tmp_path / "run", drifting({3}))
     assert ending.code == 0
-    ((_, alarm),) = rows(state, "alarm")
-    assert alarm["level"] == "warning"
-    assert alarm["die"] == "G@3"
-    assert alarm["text"] == "the golden die has drifted since the first visit: r_p +5.21 % (3 % allowed)"
-    suspects = [body["dies"] for _, body in rows(state, "suspect")]
-    assert suspects == [["D3", "D4"], ["D5"]]  # D5 was measured after a visit that was not good
-    assert state.dies["D5"].suspect == state.dies["D3"].suspect == alarm["text"]
+    (alarm,) = rows(state, Alarm)
+    assert alarm.level is Level.WARNING
+    assert alarm.die == "G@3"
+    assert alarm.text == "the golden die has drifted since the first visit: r_p +5.21 % (3 % allowed)"
+    suspects = [event.dies for event in rows(state, DiesInDoubt)]
+    assert suspects == [("D3", "D4"), ("D5",)]  # D5 was measured after a visit that was not good
+    assert state.dies["D5"].suspect == state.dies["D3"].suspect == alarm.text
     assert [d.name for d in state.subjects if not d.suspect] == ["D1", "D2"]
-    assert rows(state, "rule") == []
+    assert rows(state, RuleBroken) == []
 
 
 def test_with_the_stop_rule_a_drift_ends_the_run_and_after_a_resume_a_visit_comes_first(tmp_path):
     folder, stop = tmp_path / "run", StopRules(golden_drift=True)
     ending, state = carry_out(folder, drifting({2}), stop=stop)
-    assert (ending.code, ending.text) == (3, rows(state, "alarm")[0][1]["text"])
-    ((_, rule),) = rows(state, "rule")
-    assert rule["rule"] == "golden_drift"
+    assert (ending.code, ending.text) == (3, rows(state, Alarm)[0].text)
+    (rule,) = rows(state, RuleBroken)
+    assert rule.rule == "golden_drift"
     assert [d.name for d in state.subjects if d.state is State.PENDING] == ["D3", "D4", "D5"]
     log = Runlog.open(folder)
-    log.write("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    log.write(Resumed(argv=(), pid=1, reason="", only=(), accepted=()))
     ending, state = carry_out(folder, fine, log=log, stop=stop)
     assert ending.code == 0
     assert order(folder)[3:] == ["G@2", "G@3", "D3", "D4", "G@4", "D5", "G@5"]
-    golden = {body["die"]: body for _, body in rows(state, "golden")}
-    assert golden["G@3"]["drift"]["r_p"] == pytest.approx(1.003 / 1.001 - 1)  # still against the first visit
+    golden = {event.die: event for event in rows(state, VisitJudged)}
+    assert golden["G@3"].drift["r_p"] == pytest.approx(1.003 / 1.001 - 1)  # still against the first visit
     assert [d.name for d in state.subjects if d.suspect] == ["D1", "D2"]
 
 
@@ -176,14 +189,14 @@ def test_a_visit_that_was_broken_off_goes_on_under_its_number(tmp_path, died_in)
     (tmp_path / "cut").mkdir()
     log = Runlog.create(tmp_path / "cut", {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(DIES)]})
     with Runlog.open(folder)._journal as journal:
-        for entry in journal.events():
-            log.write(entry.kind, **entry.body)
-            if entry.kind == "state" and (entry.body["die"], entry.body["state"]) == ("G@2", died_in):
+        for row in event_rows(RunEvent, journal.events()):
+            log.write(row.event)
+            if isinstance(row.event, DieMoved) and (row.event.die, row.event.state) == ("G@2", died_in):
                 break
-    log.write("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    log.write(Resumed(argv=(), pid=1, reason="", only=(), accepted=()))
     assert due(log.state)
     _, state = carry_out(tmp_path / "cut", drifting({2}), log=log)
-    visits = [body["die"] for _, body in rows(state, "visit")]
+    visits = [event.die for event in rows(state, VisitBegun)]
     assert visits == ["G@1", "G@2", "G@3", "G@4"]
     assert len(state.dies["G@2"].tries) == 1
     assert [d.name for d in state.subjects if d.suspect] == ["D1", "D2", "D3", "D4"]
@@ -197,9 +210,9 @@ def test_a_golden_die_that_cannot_be_measured_is_as_bad_as_one_that_drifts(tmp_p
 
     ending, state = carry_out(tmp_path / "run", fate)
     assert ending.code == 0
-    ((_, alarm),) = rows(state, "alarm")
-    assert "could not be measured (contact fail: no contact after 3 touches)" in alarm["text"]
-    assert [body["dies"] for _, body in rows(state, "suspect")] == [["D1", "D2"], ["D3", "D4"]]
+    (alarm,) = rows(state, Alarm)
+    assert "could not be measured (contact fail: no contact after 3 touches)" in alarm.text
+    assert [event.dies for event in rows(state, DiesInDoubt)] == [("D1", "D2"), ("D3", "D4")]
 
 
 def test_a_bench_that_a_visit_left_live_is_what_the_run_ends_with(tmp_path):
@@ -219,11 +232,11 @@ def test_without_a_first_visit_that_measured_the_next_one_is_the_reference(tmp_p
         return outcome, {} if job.die == "G@1" else figures
 
     _, state = carry_out(tmp_path / "run", fate)
-    golden = [body for _, body in rows(state, "golden")]
-    assert [g["ok"] for g in golden] == [False, True, True, True]
-    assert "without coming to r_p" in golden[0]["text"]
-    assert golden[2]["drift"]["r_p"] == pytest.approx(1.003 / 1.002 - 1)
-    assert [body["dies"] for _, body in rows(state, "suspect")] == [["D1", "D2"]]
+    golden = rows(state, VisitJudged)
+    assert [g.ok for g in golden] == [False, True, True, True]
+    assert "without coming to r_p" in golden[0].text
+    assert golden[2].drift["r_p"] == pytest.approx(1.003 / 1.002 - 1)
+    assert [event.dies for event in rows(state, DiesInDoubt)] == [("D1", "D2")]
 
 
 def test_a_visit_reads_as_the_campaign_reads_and_pulses_only_if_asked():

@@ -7,10 +7,11 @@ import pytest
 
 from labctl.batch.requests import PATIENCE, Answer, Request, ask, ask_and_wait, close, session, take
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.events import RequestKind
 from labctl.storage.locks import hold
 from labctl.storage.run_log import Runlog
 
-STOP = Request("stop", by="somebody")
+STOP = Request(RequestKind.STOP, by="somebody")
 
 
 class Clock:
@@ -49,7 +50,7 @@ def asking(run, *happens):
 
 
 def left(run):
-    return sorted(path.name.split(".", 1)[1] for path in (run / "asked").glob("*"))
+    return sorted(path.name.split(".", 1)[1] for path in (run / "requests").glob("*"))
 
 
 def whats(run, going):
@@ -73,7 +74,7 @@ def test_two_requests_while_it_runs_are_both_taken(run, held):
 
 def test_nobody_is_asked_where_nobody_works(run):
     assert asking(run) == (Answer.NOBODY, 0.0)
-    assert not (run / "asked").exists()
+    assert not (run / "requests").exists()
     with pytest.raises(BenchError, match="nobody carries out"):
         ask(run, STOP)
     with pytest.raises(StorageError, match="there is no run here"):
@@ -149,8 +150,8 @@ def test_a_request_to_a_killed_session_is_made_again_to_the_one_that_takes_its_p
 
 
 def test_a_request_that_names_no_session_is_from_before_and_has_no_effect(run):
-    (run / "asked").mkdir()
-    (run / "asked" / "00000000000000000001-stop-abcdef.json").write_text(
+    (run / "requests").mkdir()
+    (run / "requests" / "00000000000000000001-stop-abcdef.json").write_text(
         json.dumps({"what": "stop", "die": "", "by": "somebody", "reason": ""})
     )
     assert whats(run, session(run)) == []

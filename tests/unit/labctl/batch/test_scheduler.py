@@ -14,6 +14,7 @@ from labctl.config.bins import BinRule
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.core.events import Alarm, Requested, RequestKind, RuleBroken, WatchdogActed, WorkerFate
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome
@@ -113,7 +114,7 @@ class Night:
         return {d.name: d.state for d in self.log.state.dies.values()}
 
     def rows(self, kind):
-        return [e.body for e in self.log.state.events if e.kind == kind]
+        return [row.event for row in self.log.state.events if isinstance(row.event, kind)]
 
 
 @pytest.fixture
@@ -162,9 +163,9 @@ def test_the_same_exception_on_two_dies_stops_the_run(night):
     ending = night.carry_out(script={"B": [wrong()], "C": [wrong()]})
     assert ending.code == 70
     assert night.states["D"] is State.PENDING
-    (rule,) = night.rows("rule")
-    assert rule["rule"] == "same_exception"
-    assert rule["text"] == ending.text
+    (rule,) = night.rows(RuleBroken)
+    assert rule.rule == "same_exception"
+    assert rule.text == ending.text
 
 
 def test_three_dies_without_contact_stop_the_run_with_exit_code_3(night):
@@ -187,7 +188,7 @@ def test_a_die_under_which_two_workers_died_is_the_cause_and_is_worked_on_alone(
     died = [Lost("", "it died")] * 2
     assert night.carry_out(width=3, script={"B": died}).code == 70
     assert night.states == {**dict.fromkeys("ACD", State.DONE), "B": State.ERROR}
-    assert [row["what"] for row in night.rows("watchdog")] == ["died", "died"]
+    assert [event.what for event in night.rows(WatchdogActed)] == [WorkerFate.DIED] * 2
     assert night.executor.begun.count("B") == 2
     assert night.log.state.dies["B"].reason == "it died, for the 2nd time"
 
@@ -201,7 +202,7 @@ def test_a_bench_that_went_away_is_tried_again_with_pauses_and_given_up_in_the_e
     ending = other.carry_out(Batch(reconnects=2), script={"B": [gone] * 9})
     assert ending.code == 3
     assert "smu1 is gone" in ending.text
-    texts = [row["text"] for row in other.rows("alarm")]
+    texts = [event.text for event in other.rows(Alarm)]
     assert [text.split(", ")[-1] for text in texts] == ["for the 1st time", "for the 2nd time"]
     assert other.states["B"] is State.INTERRUPTED
     assert other.executor.begun == ["A", "B", "B", "B"]
@@ -226,9 +227,9 @@ def test_a_die_that_cannot_be_stored_is_left_for_later_while_the_disk_takes_the_
     ending = night.carry_out(script={"B": [broken]}, guard=Guard(night.folder, "night", "labctl run", {"B": 1000}))
     assert (ending.code, ending.text) == (5, "")
     assert night.states == {n: State.INTERRUPTED if n == "B" else State.DONE for n in "ABCD"}
-    (alarm,) = night.rows("alarm")
-    assert alarm["die"] == "B"
-    assert "dies/B/journal.db is damaged" in alarm["text"]
+    (alarm,) = night.rows(Alarm)
+    assert alarm.die == "B"
+    assert "dies/B/journal.db is damaged" in alarm.text
     assert night.again().carry_out(only="B").code == 0
 
 
@@ -264,11 +265,11 @@ def test_a_request_to_stop_is_written_down_and_ends_the_run_with_4(night, monkey
 
     def during(job):
         if job.die == "B":
-            ask(night.folder, Request("stop", by="somebody", reason="tea"))
+            ask(night.folder, Request(RequestKind.STOP, by="somebody", reason="tea"))
 
     ending = night.carry_out(during=during)
     assert (ending.code, night.states["C"]) == (4, State.PENDING)
-    assert night.rows("asked") == [{"what": "stop", "die": "", "by": "somebody", "reason": "tea"}]
+    assert night.rows(Requested) == [Requested(what=RequestKind.STOP, by="somebody", reason="tea")]
     assert night.going.reason("C") is not None
 
 
@@ -290,7 +291,7 @@ def test_a_run_whose_bench_is_switched_off_is_hurried_and_ends_with_4_naming_by_
     assert "alice on lab3 (pid 4711)" in ending.text
     assert night.executor.hurried == 1
     assert night.states == {"A": State.DONE, "B": State.INTERRUPTED, "C": State.PENDING, "D": State.PENDING}
-    assert night.rows("asked") == [{"what": "off", "die": "", "by": "alice@lab3", "reason": "hands on the needles"}]
+    assert night.rows(Requested) == [Requested(what=RequestKind.OFF, by="alice@lab3", reason="hands on the needles")]
     assert night.going.reason("C") is not None
     assert night.again().carry_out(only="BCD").code == 0
     assert len(night.log.state.dies["B"].tries) == 1
@@ -323,12 +324,12 @@ def test_a_bench_that_is_switched_off_is_not_connected_anew(night, monkeypatch, 
     assert ending.code == code
     assert night.executor.begun == ["A", "B"]
     assert night.states["B"] is State.INTERRUPTED
-    assert night.rows("alarm") == []
+    assert night.rows(Alarm) == []
 
 
 def test_who_asks_it_to_stop_as_well_does_not_hide_who_switched_off(night, monkeypatch):
     monkeypatch.setattr(scheduler, "REQUESTS", 0.0)
-    ask(night.folder, Request("stop", by="bob"))
+    ask(night.folder, Request(RequestKind.STOP, by="bob"))
     assert night.carry_out(latch=lambda: SWITCHED_OFF).text == BY_ALICE
 
 
@@ -337,8 +338,8 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(night, monkeypatch):
 
     def during(job):
         if job.die == "B":
-            ask(night.folder, Request("skip", "B", "somebody", "a scratch"))
-            ask(night.folder, Request("skip", "D", "somebody"))
+            ask(night.folder, Request(RequestKind.SKIP, "B", "somebody", "a scratch"))
+            ask(night.folder, Request(RequestKind.SKIP, "D", "somebody"))
 
     stopped = result(State.INTERRUPTED, 4, "skipped by the operator")
     assert night.carry_out(during=during, script={"B": [stopped]}).code == 0

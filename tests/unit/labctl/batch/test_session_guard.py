@@ -12,6 +12,8 @@ from labctl.batch.session_guard import Guard
 from labctl.config.notify import Notify
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.events import Alarm, ClockJumped, Level, RuleBroken, RunEnded
+from labctl.core.exit_codes import Status
 from labctl.storage import locks
 from labctl.storage.locks import holder
 from labctl.storage.run_log import Runlog
@@ -79,8 +81,8 @@ def test_a_real_bench_is_held_and_told_that_sleep_cannot_be_held_off(run, tmp_pa
         guard.watch(log)
     log.finish()
     (row,) = log.state.events
-    assert row.body["level"] == "note"
-    assert "cannot be kept from going to sleep" in row.body["text"]
+    assert row.event.level is Level.NOTE
+    assert "cannot be kept from going to sleep" in row.event.text
 
 
 def test_an_accepted_place_is_in_the_run_s_journal(tmp_path):
@@ -91,7 +93,7 @@ def test_an_accepted_place_is_in_the_run_s_journal(tmp_path):
     guard.watch(log)
     log.finish()
     (row,) = log.state.events
-    assert "this was accepted" in row.body["text"]
+    assert "this was accepted" in row.event.text
 
 
 def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
@@ -105,8 +107,8 @@ def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
     guard.close()
     log.finish()
     (row,) = log.state.events
-    assert row.kind == "clock"
-    assert row.body["gap"] == pytest.approx(600.0, abs=5)
+    assert isinstance(row.event, ClockJumped)
+    assert row.event.gap == pytest.approx(600.0, abs=5)
     assert [m["event"] for m in messages()] == ["alarm"]
     assert "the computer slept for 10 min" in messages()[0]["text"]
 
@@ -115,15 +117,15 @@ def test_people_are_told_what_the_run_s_journal_says(run, hook):
     notify, messages = hook
     guard, log = make(run, notify=notify), Runlog.create(run, META)
     guard.watch(log)
-    log.write("alarm", die="D1", level="alarm", text="compliance on row 3")
-    log.write("alarm", die="", level="note", text="nobody minds")
+    log.write(Alarm(die="D1", level=Level.ALARM, text="compliance on row 3"))
+    log.write(Alarm(die="", level=Level.NOTE, text="nobody minds"))
     log.set_state("D1", State.RUNNING, 1)
     log.set_state("D1", State.SEALING, 1)
     log.set_state("D1", State.DONE, 1, bin="good", hard=1, figures={"fidelity": 0.99})
     log.set_state("D2", State.RUNNING, 1)
     log.set_state("D2", State.ERROR, 1, "a bug: ZeroDivisionError()\n  Traceback ...")
-    log.write("rule", rule="same_exception", text="2 dies in a row ended with the same error")
-    log.write("ended", outcome="abort", exit=3, reason="2 dies in a row ended with the same error")
+    log.write(RuleBroken(rule="same_exception", text="2 dies in a row ended with the same error"))
+    log.write(RunEnded(outcome=Status.ABORT, exit_code=3, reason="2 dies in a row ended with the same error"))
     guard.close()
     log.finish()
     texts = [(m["event"], m["text"]) for m in messages()]
@@ -147,7 +149,7 @@ def test_a_finished_run_is_told_as_its_end(run, hook):
     guard.watch(log)
     for die in SIZES:
         log.set_state(die, State.SKIPPED, 1)
-    log.write("ended", outcome="success", exit=0, reason="")
+    log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason=""))
     guard.close()
     log.finish()
     assert (messages()[-1]["event"], messages()[-1]["text"]) == ("end", "W12: 0 of 2 dies are good; exit code 0")
@@ -158,12 +160,12 @@ def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
     guard = make(run, notify=Notify(command=(sys.executable, "-c", "import time; time.sleep(60)"), timeout=60.0))
     log = Runlog.create(run, META)
     guard.watch(log)
-    log.write("alarm", die="D1", level="alarm", text="compliance")
+    log.write(Alarm(die="D1", level=Level.ALARM, text="compliance"))
     guard.close()
-    log.write("ended", outcome="success", exit=0, reason="")
+    log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason=""))
     log.finish()
-    assert [e.kind for e in log.state.events] == ["alarm", "alarm", "ended"]
-    assert "the message 'alarm' was not delivered" in log.state.events[1].body["text"]
+    assert [type(row.event) for row in log.state.events] == [Alarm, Alarm, RunEnded]
+    assert "the message 'alarm' was not delivered" in log.state.events[1].event.text
 
 
 def test_a_row_that_the_disk_does_not_take_is_written_when_the_ballast_is_freed(run, monkeypatch):

@@ -19,6 +19,7 @@ from labctl.batch.watchdog import BenchExecutor
 from labctl.config.rules import Batch
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, LeftUnverified
+from labctl.core.events import Alarm, WatchdogActed
 from labctl.core.site import Site
 from labctl.execution.die_job import Job
 from labctl.station.bench_setup import Station
@@ -86,7 +87,7 @@ class Night:
         os.kill(self.executor._process.pid, signal.SIGKILL if number is None else number)
 
     def watched(self):
-        return [e.body["what"] for e in self.log.state.events if e.kind == "watchdog"]
+        return [row.event.what for row in self.log.state.events if isinstance(row.event, WatchdogActed)]
 
     @property
     def states(self):
@@ -176,7 +177,7 @@ def test_an_instrument_that_goes_away_is_connected_anew_and_the_die_goes_on(tmp_
     assert night.run().code == 0
     night.assert_safe()
     assert night.states == [State.DONE] * 2
-    alarms = [e.body["text"] for e in night.log.state.events if e.kind == "alarm"]
+    alarms = [row.event.text for row in night.log.state.events if isinstance(row.event, Alarm)]
     assert any("connecting anew" in text for text in alarms)
     assert learned(night) == calm
 

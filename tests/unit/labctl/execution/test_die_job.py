@@ -11,6 +11,7 @@ from labctl.analysis import figures
 from labctl.config.bins import BinRule
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.events import DieEnded, DieResumed, StageEnded, StageStarted
 from labctl.core.figure import Figure
 from labctl.core.limits import Limits
 from labctl.core.site import Site
@@ -109,9 +110,9 @@ def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(t
     with SealedDie(sealed) as die:
         kinds = [event.kind for event in die.events()]
         assert die.table("survey").rows == 1
-    assert kinds.count("resumed") == 1
-    assert kinds.count("die_ended") == 2
-    assert kinds.count("stage_started") == 1
+    assert kinds.count(DieResumed.kind) == 1
+    assert kinds.count(DieEnded.kind) == 2
+    assert kinds.count(StageStarted.kind) == 1
 
 
 def test_a_die_that_was_done_is_sealed_again_as_it_was_and_nothing_is_written(tmp_path):
@@ -196,7 +197,7 @@ def test_a_bug_leaves_its_trace_in_the_record_of_the_die(tmp_path):
     result, _ = carry_out(tmp_path, stages=(Buggy(),))
     assert (result.state, result.outcome.error) == (State.ERROR, ("ZeroDivisionError", "no"))
     with Journal.open(tmp_path / "dies" / "D1") as journal:
-        ended = next(e for e in journal.events() if e.kind == "stage_ended")
+        ended = next(e for e in journal.events() if e.kind == StageEnded.kind)
     assert "in run" in ended.body["trace"]
     assert "Traceback" not in ended.body["reason"]
 

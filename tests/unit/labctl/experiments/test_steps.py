@@ -11,6 +11,7 @@ from rich.console import Console
 from labctl.batch.exit_status import Ending
 from labctl.batch.requests import Request, ask
 from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.events import RequestKind
 from labctl.core.outcome import Stopped
 from labctl.experiments import pictures, tables, wine_passive
 from labctl.experiments.steps import Steps, examples_folder
@@ -96,7 +97,7 @@ def test_a_campaign_that_was_stopped_goes_on_in_the_middle(tmp_path: Path, monke
     class Impatient(Display):
         def notify(self, die: str, what: str, detail: object) -> None:
             if (die, what, detail) == ("D65", "stage", "network"):
-                ask(tmp_path / "out" / "broken", Request("stop", by="somebody"))
+                ask(tmp_path / "out" / "broken", Request(RequestKind.STOP, by="somebody"))
 
     with monkeypatch.context() as patched:
         patched.setattr("labctl.experiments.steps.Display", Impatient)

@@ -14,6 +14,7 @@ from labctl.cli.export import register
 from labctl.config.wafer_file import parse_g85
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
+from labctl.core.events import StageBegun, VisitBegun
 from labctl.core.record import Record
 from labctl.core.units import Conductances, IntArray, Unit, Volts
 from labctl.export.csv import write_csv
@@ -72,7 +73,7 @@ def run(tmp_path):
         if number > 1:
             log.set_state(die, State.PENDING, number)
         log.set_state(die, State.RUNNING, number)
-        log.write("step", die=die, stage="survey")
+        log.write(StageBegun(die=die, stage="survey"))
         if to is State.ERROR:
             log.set_state(die, to, number, "the worker died, twice", seconds=1.5, bin="error", hard=7, exit_code=70)
             continue
@@ -81,7 +82,7 @@ def run(tmp_path):
         said = {"bin": "good", "hard": 1, "sha256": "ab"} if die == "W1-A" else {"bin": "low, very", "hard": 2}
         log.set_state(die, to, number, figures=figures, seconds=2.25, rule="a rule", **said)
     log.set_state("W1-C", State.SKIPPED, 1, "excluded by the campaign")
-    log.write("visit", die="W1-A@1", at=[3, 0])
+    log.write(VisitBegun(die="W1-A@1", at=(3, 0)))
     log.set_state("W1-A@1", State.RUNNING, 1)
     log.finish()
     for k, name in enumerate(("W1-A", "W1-B~2")):

@@ -1,74 +1,109 @@
 """Rows of a run's journal in operator words."""
 
-from typing import Any
-
 import pytest
 
+from labctl.core.die_state import State
+from labctl.core.events import (
+    Alarm,
+    BenchOpened,
+    ClockJumped,
+    DieMoved,
+    DiesInDoubt,
+    Level,
+    MadeSafe,
+    Requested,
+    RequestKind,
+    Resumed,
+    RuleBroken,
+    RunEnded,
+    RunEvent,
+    StageBegun,
+    UnknownEvent,
+    VisitBegun,
+    VisitJudged,
+    WatchdogActed,
+    WorkerFate,
+)
+from labctl.core.exit_codes import Status
 from labctl.report.event_text import event, new_run
-from labctl.storage.journal_reader import Entry, Stamp
 from tests.declared import FIGURES
 
-SAID = [
-    ("state", {"die": "D1", "state": "moving", "try": 1}, ("die", "D1", "moving")),
+TEXTS = [
+    (DieMoved(die="D1", state=State.MOVING), (Level.DIE, "D1", "moving")),
     (
-        "state",
-        {"die": "D1", "state": "done", "try": 2, "bin": "good", "rule": "fine", "figures": {"fidelity": 0.98}},
-        ("die", "D1", "done, try 2, bin good (fine); write fidelity 98.00 %"),
+        DieMoved(die="D1", state=State.DONE, try_no=2, bin="good", rule="fine", figures={"fidelity": 0.98}),
+        (Level.DIE, "D1", "done, try 2, bin good (fine); write fidelity 98.00 %"),
     ),
     (
-        "state",
-        {"die": "D1", "state": "error", "try": 1, "reason": "boom\nTraceback", "bin": "error"},
-        ("warning", "D1", "error: boom"),
+        DieMoved(die="D1", state=State.ERROR, reason="boom\nTraceback", bin="error"),
+        (Level.WARNING, "D1", "error: boom"),
     ),
-    ("step", {"die": "D1", "stage": "survey", "try": 1}, ("die", "D1", "procedure survey")),
-    ("alarm", {"text": "hot", "level": "warning", "die": "D1"}, ("warning", "D1", "hot")),
-    ("alarm", {"text": "hot", "level": "unheard of"}, ("alarm", "", "hot")),
-    ("asked", {"what": "stop", "by": "ana"}, ("decision", "", "ana asked to stop at the next safe point")),
+    (DieMoved(die="D1", state=State.SKIPPED, reason="scratch"), (Level.DECISION, "D1", "skipped: scratch")),
+    (StageBegun(die="D1", stage="survey"), (Level.DIE, "D1", "procedure survey")),
+    (Alarm(text="hot", level=Level.WARNING, die="D1"), (Level.WARNING, "D1", "hot")),
+    (Alarm(text="hot"), (Level.ALARM, "", "hot")),
     (
-        "asked",
-        {"what": "off", "by": "ana@lab3", "reason": "needles"},
-        ("warning", "", "ana@lab3 switched the bench off: needles"),
+        Requested(what=RequestKind.STOP, by="ana"),
+        (Level.DECISION, "", "ana asked to stop at the next safe point"),
     ),
-    ("safed", {"met": {"smu1.smua": "on at 0.1 V"}, "text": "met with it"}, ("warning", "", "met with it")),
-    ("safed", {"met": {}, "text": "met at rest"}, ("note", "", "met at rest")),
-    ("rule", {"rule": "contact", "text": "3 in a row"}, ("alarm", "", "stop rule 'contact': 3 in a row")),
+    (Requested(what=RequestKind.SKIP, die="D3"), (Level.DECISION, "D3", "somebody asked to skip the die")),
     (
-        "golden",
-        {"die": "G@1", "drift": {"r_p": 0.051}, "ok": False},
-        ("warning", "G@1", "golden die has drifted: r_p +5.10%"),
+        Requested(what=RequestKind.OFF, by="ana@lab3", reason="needles"),
+        (Level.WARNING, "", "ana@lab3 switched the bench off: needles"),
     ),
-    ("suspect", {"dies": ["D1"], "text": "why"}, ("warning", "D1", "in doubt: D1; why")),
-    ("suspect", {"dies": ["D1", "D2"], "text": "why"}, ("warning", "", "in doubt: D1, D2; why")),
+    (MadeSafe(met={"smu1.smua": "on at 0.1 V"}, text="met with it"), (Level.WARNING, "", "met with it")),
+    (MadeSafe(text="met at rest"), (Level.NOTE, "", "met at rest")),
+    (BenchOpened(identities={"smu": "2602B"}, text="smu: 2602B"), (Level.NOTE, "", "bench: smu: 2602B")),
+    (RuleBroken(rule="contact", text="3 in a row"), (Level.ALARM, "", "stop rule 'contact': 3 in a row")),
+    (VisitBegun(die="G@1", at=(3, 4)), (Level.DECISION, "G@1", "the golden die is visited")),
+    (VisitJudged(die="G@1", ok=False, text="has drifted"), (Level.WARNING, "G@1", "has drifted")),
+    (VisitJudged(die="G@1", ok=True, text="as before"), (Level.NOTE, "G@1", "as before")),
+    (DiesInDoubt(dies=("D1",), text="why"), (Level.WARNING, "D1", "in doubt: D1; why")),
+    (DiesInDoubt(dies=("D1", "D2"), text="why"), (Level.WARNING, "", "in doubt: D1, D2; why")),
     (
-        "watchdog",
-        {"what": "safe", "seconds": 0.25},
-        ("note", "", "the bench was made safe: outputs at 0 V and off, relays open, read back (250 ms later)"),
+        WatchdogActed(what=WorkerFate.SAFE, seconds=0.25),
+        (Level.NOTE, "", "the bench was made safe: outputs at 0 V and off, relays open, read back (250 ms later)"),
     ),
-    ("watchdog", {"what": "unsafe"}, ("alarm", "", "THE BENCH COULD NOT BE VERIFIED SAFE: go there")),
-    ("clock", {"step": -3600.0}, ("warning", "", "the clock jumped by -3600.0 s")),
     (
-        "resumed",
-        {"only": ["D1"], "accepted": ["file a changed"], "reason": "power"},
+        WatchdogActed(what=WorkerFate.UNSAFE, die="D1", text="smu1"),
+        (Level.ALARM, "D1", "THE BENCH COULD NOT BE VERIFIED SAFE: go there: smu1"),
+    ),
+    (
+        WatchdogActed(what=WorkerFate.DIED, seconds=3.0),
+        (Level.ALARM, "", "the process that owns the instruments died"),
+    ),
+    (
+        WatchdogActed(what=WorkerFate.HUNG),
+        (Level.ALARM, "", "the process that owns the instruments did not answer in time and was ended"),
+    ),
+    (ClockJumped(step=-3600.0, text="an hour back"), (Level.WARNING, "", "an hour back")),
+    (
+        Resumed(only=("D1",), accepted=("file a changed",), reason="power"),
         (
-            "decision",
+            Level.DECISION,
             "",
             "the run is taken up again, of it only D1: power; accepted although changed: file a changed",
         ),
     ),
-    ("ended", {"exit": 0, "outcome": "success"}, ("note", "", "run finished; no die is bad")),
+    (RunEnded(exit_code=0, outcome=Status.SUCCESS), (Level.NOTE, "", "run finished; no die is bad")),
     (
-        "ended",
-        {"exit": 6, "reason": "SMU 1"},
-        ("alarm", "", "run OUTPUTS COULD NOT BE VERIFIED OFF: go to the bench: SMU 1"),
+        RunEnded(exit_code=6, outcome=Status.FAIL, reason="SMU 1"),
+        (Level.ALARM, "", "run OUTPUTS COULD NOT BE VERIFIED OFF: go to the bench: SMU 1"),
     ),
-    ("weather", {"temperature": 21.5}, ("note", "", "weather: temperature 21.5")),
-    ("weather", None, ("note", "", "weather")),
+    (UnknownEvent("weather", {"temperature": 21.5}), (Level.NOTE, "", "weather: temperature 21.5")),
+    (UnknownEvent("weather"), (Level.NOTE, "", "weather")),
 ]
 
 
-@pytest.mark.parametrize(("kind", "body", "said"), SAID)
-def test_every_kind_of_row(kind: str, body: Any, said: tuple[str, str, str]) -> None:
-    assert event(Entry(1, "", kind, body, Stamp(0.0, 0.0)), FIGURES) == said
+@pytest.mark.parametrize(("row", "text"), TEXTS, ids=lambda value: getattr(value, "kind", ""))
+def test_every_event_has_a_text(row: RunEvent | UnknownEvent, text: tuple[Level, str, str]) -> None:
+    assert event(row, FIGURES) == text
+
+
+def test_no_event_is_without_a_test() -> None:
+    assert {type(row) for row, _ in TEXTS} == {UnknownEvent, *RunEvent.kinds.values()}
+    assert {row.what for row, _ in TEXTS if isinstance(row, WatchdogActed)} == set(WorkerFate)
+    assert {row.what for row, _ in TEXTS if isinstance(row, Requested)} == set(RequestKind)
 
 
 def test_a_command_is_quoted_and_names_no_old_folder() -> None:

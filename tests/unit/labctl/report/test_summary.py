@@ -11,7 +11,10 @@ import pytest
 from rich.console import Console
 
 from labctl.core.defects import Defect, DefectArray
+from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.core.events import DieEnded, StageStarted
+from labctl.core.exit_codes import Status
 from labctl.core.record import Record
 from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntArray, Ratio
 from labctl.report import die_figures, pictures, summary
@@ -86,7 +89,7 @@ def begin(run: Path, die: str, meta: dict[str, Any] | None = None) -> Journal:
 
 def learn(journal: Journal, **defect: Any) -> None:
     rng = np.random.default_rng(4)
-    journal.event("stage_started", {"v_read": 0.1, "inference": {"v_read": 0.05}}, stage="network")
+    journal.event(StageStarted(settings={"v_read": 0.1, "inference": {"v_read": 0.05}}), stage="network")
     journal.record("survey", survey({(1, 2): Defect.SHORT, (4, 0): Defect.OPEN} if defect else {}))
     for k in range(3):
         journal.record("network", Write(solution=k, fidelity=1 - k / 100))
@@ -101,7 +104,7 @@ def learn(journal: Journal, **defect: Any) -> None:
 
 
 def end(journal: Journal, bin_: str = "good", outcome: str = "success", reason: str = "") -> None:
-    journal.event("die_ended", {"bin": bin_, "outcome": outcome, "reason": reason})
+    journal.event(DieEnded(bin=bin_, outcome=Status(outcome), state=State.DONE, reason=reason))
     journal.finish()
     journal.close()
 

@@ -13,6 +13,8 @@ from rich.console import Console
 
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.core.events import Alarm, Level, RunEnded
+from labctl.core.exit_codes import Status
 from labctl.report.live_screen import line, screen
 from labctl.report.live_state import Now, Watcher
 from labctl.report.watch import watch
@@ -77,7 +79,7 @@ def test_a_bench_that_is_switched_off_is_an_alarm_of_the_runs_that_need_it(tmp_p
     assert (watcher.snapshot().latch, watcher.snapshot().alarms) == ("", ())
     set_latch(other)
     log.set_state("A", State.SKIPPED, 1, "not needed")
-    log.write("ended", outcome="success", exit=0, reason="")
+    log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason=""))
     assert watcher.snapshot().latch == "", "a run that has ended needs no bench"
     release_latch(other)
 
@@ -87,11 +89,11 @@ def test_it_sees_what_is_new(going: Path) -> None:
     assert watcher.snapshot().done == 3
     log = Runlog(Journal.open(going, readonly=False))
     log.set_state("D", State.LIMIT_STOP, 1, "too many shorts", seconds=9.0, bin="limit", hard=6)
-    log.write("alarm", text="too many shorts", die="D", level="alarm")
+    log.write(Alarm(text="too many shorts", die="D", level=Level.ALARM))
     now = watcher.snapshot()
     assert (now.done, now.under_way, now.last) == (4, (), "D limit, too many shorts")
     assert now.alarms[-1][1:] == ("alarm", "D", "too many shorts")
-    log.write("ended", outcome="abort", exit=3, reason="enough")
+    log.write(RunEnded(outcome=Status.ABORT, exit_code=3, reason="enough"))
     now = watcher.snapshot()
     assert (now.alive, now.exit_code, now.left) == ("", 3, None)
     log.finish()
@@ -170,7 +172,7 @@ def test_plain_lines_until_the_run_ends(going: Path, capsys: pytest.CaptureFixtu
     watch(going, plain, as_json=True)
     assert json.loads(capsys.readouterr().out)["done"] == 3
     log = Runlog(Journal.open(going, readonly=False))
-    log.write("ended", outcome="abort", exit=4, reason="")
+    log.write(RunEnded(outcome=Status.ABORT, exit_code=4, reason=""))
     # not the main thread: no signal is touched there
     thread = threading.Thread(target=watch, args=(going, plain))
     thread.start()

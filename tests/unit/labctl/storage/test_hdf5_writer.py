@@ -17,6 +17,8 @@ import pytest
 
 from labctl.core.bias import Bias
 from labctl.core.errors import StorageError
+from labctl.core.events import StageEnded, UnknownEvent
+from labctl.core.exit_codes import Status
 from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
@@ -89,10 +91,10 @@ def make_run(run: Path, die: str = "X1Y2") -> Path:
         for n in (3, 0, 2):
             voltages = np.linspace(0.1, 0.2, n)
             journal.record("write", Try(cell=np.arange(n), voltage=voltages, target=np.ones(n, np.bool_)))
-        journal.event("stage_ended", {"stage": "write", "pulses": np.arange(6).reshape(2, 3)}, stage="write")
-        journal.event("note")
-        journal.event("ramp", {"ramp": np.arange(9000.0) / 64, "long": np.array([b"x" * 9000] * 9)})
-        journal.event("truth", {"pulses": np.repeat(np.arange(4), (300, 1, 900, 7)).reshape(2, 604)})
+        journal.event(StageEnded(outcome=Status.SUCCESS, pulses_per_cell=np.arange(6).reshape(2, 3)), stage="write")
+        journal.event(UnknownEvent("note"))
+        journal.event(UnknownEvent("ramp", {"ramp": np.arange(9000.0) / 64, "long": np.array([b"x" * 9000] * 9)}))
+        journal.event(UnknownEvent("truth", {"pulses": np.repeat(np.arange(4), (300, 1, 900, 7)).reshape(2, 604)}))
         journal.finish()
     return run
 

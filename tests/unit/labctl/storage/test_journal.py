@@ -24,6 +24,7 @@ from hypothesis.extra import numpy as hnp
 
 from labctl.core.bias import Bias
 from labctl.core.errors import StorageError
+from labctl.core.events import UnknownEvent
 from labctl.core.operations import Sense
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volt, Volts
@@ -106,7 +107,7 @@ def test_order_numbers_and_clocks(tmp_path: Path) -> None:
     ) as journal:
         first = journal.intend("survey", "sense", {})
         second = journal.intend("survey", "sense", {})
-        event = journal.event("note", {"x": 1}, stage="survey")
+        event = journal.event(UnknownEvent("note", {"x": 1}), stage="survey")
         done = journal.result(second, None)
         assert [first, second, event, done] == [2, 3, 4, 5]
         assert list(journal.operations()) == [], "nothing is there before it is committed"
@@ -143,7 +144,7 @@ def test_nouns_enums_and_numpy_scalars_are_bodies(tmp_path: Path) -> None:
     sense = Sense(Bias(np.broadcast_to([0.1, 0.2], (7, 2)), np.zeros((7, 3))), np.arange(3))
     with Journal.create(tmp_path, {}) as journal:
         journal.intend("s", "sense", sense)
-        journal.event("odd", {"colour": Colour.RED, "x": np.float32(0.5), "n": np.int8(3), "t": np.True_})
+        journal.event(UnknownEvent("odd", {"colour": Colour.RED, "x": np.float32(0.5), "n": np.int8(3), "t": np.True_}))
         journal.commit()
         (op,) = journal.operations()
         assert same(op.intent["bias"]["row"], np.array(sense.bias.row))
@@ -166,8 +167,8 @@ def test_nouns_enums_and_numpy_scalars_are_bodies(tmp_path: Path) -> None:
 def test_what_cannot_be_stored_is_refused_and_leaves_no_gap(tmp_path: Path, body: object) -> None:
     with Journal.create(tmp_path, {}) as journal:
         with pytest.raises(TypeError):
-            journal.event("x", body)
-        assert journal.event("x") == 2
+            journal.event(UnknownEvent("x", body))
+        assert journal.event(UnknownEvent("x")) == 2
 
 
 def test_equal_arrays_are_stored_once_and_views_at_their_true_size(tmp_path: Path) -> None:
@@ -198,7 +199,7 @@ def test_patterns_that_repeat_cost_their_distinct_rows(tmp_path: Path) -> None:
         first, second = journal.operations(load=False)
         assert first.intent["gate"].digest == second.intent["gate"].digest, "the same rows in another order"
         assert first.intent["gate"].index != second.intent["gate"].index
-        journal.event("again", first.intent)
+        journal.event(UnknownEvent("again", first.intent))
     assert not [p for p in (tmp_path / "arrays").glob("*") if p.stat().st_size > 80_000], "not 4 MB"
     with Journal.open(tmp_path) as journal:
         journal.verify()
@@ -258,7 +259,7 @@ def test_a_journal_of_the_first_format_is_read_and_goes_on(tmp_path: Path, monke
 def test_arrays_are_kept_as_they_were_when_noted(tmp_path: Path) -> None:
     array = np.zeros(3)
     with Journal.create(tmp_path, {}) as journal:
-        journal.event("x", {"a": array})
+        journal.event(UnknownEvent("x", {"a": array}))
         array[:] = 9
         journal.commit()
         assert next(journal.events()).body["a"].tolist() == [0, 0, 0]
@@ -332,7 +333,7 @@ def test_records_that_no_table_can_hold_are_refused(tmp_path: Path) -> None:
 
 def test_a_journal_is_never_written_over(tmp_path: Path) -> None:
     with Journal.create(tmp_path, {}) as journal:
-        journal.event("x")
+        journal.event(UnknownEvent("x"))
     with pytest.raises(StorageError, match="exists already"):
         Journal.create(tmp_path, {})
     with pytest.raises(StorageError, match="no journal"):
@@ -365,7 +366,7 @@ def test_a_finished_journal_is_one_file_and_can_go_on(tmp_path: Path) -> None:
 def test_a_reader_sees_what_a_live_writer_commits(tmp_path: Path) -> None:
     with Journal.create(tmp_path, {}) as writer, Journal.open(tmp_path) as reader:
         for k in range(5):
-            writer.event("tick", {"k": k})
+            writer.event(UnknownEvent("tick", {"k": k}))
             writer.commit()
             assert [e.body["k"] for e in reader.events()] == list(range(k + 1))
 
@@ -396,7 +397,7 @@ def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, s
     folder = open_folder / "A"
     live = open_folder / "live"
     with Journal.create(live, {}) as journal:
-        journal.event("x", {"a": np.arange(20000.0)})
+        journal.event(UnknownEvent("x", {"a": np.arange(20000.0)}))
         journal.commit()
         if state == "finished":
             journal.finish()
@@ -506,7 +507,7 @@ def test_a_full_disk_loses_nothing_and_can_be_mended(tiny_disk: Path, size: int)
     def fill() -> None:
         nonlocal committed
         for k in range(1000):
-            journal.event("x", {"k": k, "a": np.arange(k, k + size, dtype=np.float64)})
+            journal.event(UnknownEvent("x", {"k": k, "a": np.arange(k, k + size, dtype=np.float64)}))
             journal.commit()
             committed = k + 1
 
@@ -518,7 +519,7 @@ def test_a_full_disk_loses_nothing_and_can_be_mended(tiny_disk: Path, size: int)
     with pytest.raises(StorageError, match="disk is full"):
         journal.commit()
     ballast.unlink()
-    journal.event("ballast freed")
+    journal.event(UnknownEvent("ballast freed"))
     journal.commit()
     journal.finish()
     journal.verify()
@@ -528,12 +529,12 @@ def test_a_full_disk_loses_nothing_and_can_be_mended(tiny_disk: Path, size: int)
 
 def test_a_commit_that_was_interrupted_after_its_last_word_can_be_repeated(tmp_path: Path) -> None:
     journal = Journal.create(tmp_path, {})
-    journal.event("x", {"a": np.arange(3)})
+    journal.event(UnknownEvent("x", {"a": np.arange(3)}))
     rows, arrays = list(journal._rows), dict(journal._arrays)
     journal.commit()
     # ^C between the commit and forgetting what waited
     journal._rows, journal._arrays = rows, arrays
-    journal.event("y")
+    journal.event(UnknownEvent("y"))
     journal.commit()
     assert [e.kind for e in journal.events()] == ["x", "y"]
     journal.close()

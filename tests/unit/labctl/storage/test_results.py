@@ -13,6 +13,7 @@ import pytest
 
 import labctl
 from labctl.core.errors import StorageError
+from labctl.core.events import UnknownEvent
 from labctl.core.record import Record
 from labctl.core.units import Conductances, Ratio
 from labctl.storage.hdf5_writer import seal, write_run_file
@@ -38,7 +39,7 @@ def make_run(run: Path) -> Path:
             journal.result(seq, {"current": np.full((4, 3), number / 7)})
             for k in range(2):
                 journal.record("write", Written(solution=k, fidelity=k / 4, g=np.full((2, 3), number)))
-            journal.event("ended", {"die": die})
+            journal.event(UnknownEvent("ended", {"die": die}))
             journal.commit()
             if die == "X3":
                 shutil.copytree(run / "dies" / die, run / "copy")

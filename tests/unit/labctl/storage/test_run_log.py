@@ -7,6 +7,9 @@ import pytest
 
 from labctl.core.die_state import ACTIVE, EDGES, FINAL, State
 from labctl.core.errors import StorageError
+from labctl.core.events import Alarm, DiesInDoubt, Level, Resumed, RunEnded, RunEvent, StageBegun, VisitBegun
+from labctl.core.exit_codes import Status
+from labctl.storage.event_rows import event_rows
 from labctl.storage.run_log import Runlog, fold, read_state
 
 META = {"dies": [{"name": "A", "at": [0, 0]}, {"name": "B", "at": [1, 0]}]}
@@ -14,7 +17,7 @@ META = {"dies": [{"name": "A", "at": [0, 0]}, {"name": "B", "at": [1, 0]}]}
 
 def _two_tries(log: Runlog) -> None:
     log.set_state("A", State.RUNNING, 1)
-    log.write("step", die="A", stage="survey")
+    log.write(StageBegun(die="A", stage="survey"))
     log.set_state("A", State.SEALING, 1)
     log.set_state("A", State.ERROR, 1, "the worker died", seconds=2.5, bin="error", hard=9)
     log.set_state("A", State.PENDING, 1)
@@ -43,31 +46,31 @@ def test_a_reader_sees_every_commit_and_only_what_is_new(tmp_path: Path) -> None
     log = Runlog.create(tmp_path, META)
     first = read_state(tmp_path)
     assert first.unfinished == ("A", "B")
-    log.write("alarm", text="row 3 in compliance", die="A", level="warning")
+    log.write(Alarm(text="row 3 in compliance", die="A", level=Level.WARNING))
     _two_tries(log)
     again = read_state(tmp_path, first)
     assert again == read_state(tmp_path)
     assert again == log.state
-    assert [e.kind for e in again.events] == ["alarm"]
+    assert [row.event.kind for row in again.events] == [Alarm.kind]
 
 
 def test_a_run_that_ended_and_goes_on_has_no_outcome_until_it_ends_again(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
-    log.write("ended", outcome="abort", exit=4, reason="stopped by the operator")
+    log.write(RunEnded(outcome=Status.ABORT, exit_code=4, reason="stopped by the operator"))
     log.finish()
     assert (read_state(tmp_path).outcome, read_state(tmp_path).exit_code) == ("abort", 4)
     log = Runlog.open(tmp_path)
-    log.write("resumed", argv=[], pid=1, reason="", only=[], accepted=[])
+    log.write(Resumed(argv=(), pid=1, reason="", only=(), accepted=()))
     assert (log.state.outcome, log.state.exit_code, log.state.resumes) == ("", None, 1)
-    log.write("ended", outcome="success", exit=0)
+    log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0))
     assert read_state(tmp_path).outcome == "success"
 
 
 def test_visits_of_the_golden_die_are_no_subjects(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
-    log.write("visit", die="A@1", at=[0, 0])
+    log.write(VisitBegun(die="A@1", at=(0, 0)))
     log.set_state("A@1", State.RUNNING, 1)
-    log.write("suspect", dies=["B"], text="the golden die drifted")
+    log.write(DiesInDoubt(dies=("B",), text="the golden die drifted"))
     assert [d.name for d in log.state.subjects] == ["A", "B"]
     assert log.state.dies["A@1"].golden
     assert log.state.dies["B"].suspect == "the golden die drifted"
@@ -90,7 +93,7 @@ def test_folding_in_two_parts_is_folding_at_once(tmp_path: Path) -> None:
     log = Runlog.create(tmp_path, META)
     start = replace(log.state)
     _two_tries(log)
-    entries = list(log._journal.events())
+    entries = list(event_rows(RunEvent, log._journal.events()))
     for cut in range(len(entries) + 1):
         assert fold(fold(start, entries[:cut]), entries[cut:]) == log.state
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from labctl.core.errors import StorageError
+from labctl.core.events import UnknownEvent
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.sealing import Sealer, seal_in_subprocess, write_run_file_in_subprocess
@@ -21,7 +22,7 @@ from tests.waiting import until
 def finished(run: Path, *dies: str) -> Path:
     for die in dies:
         with Journal.create(run / "dies" / die, {"die": die}) as journal:
-            journal.event("noise", {"array": np.random.default_rng(len(die)).random((30, 2000))})
+            journal.event(UnknownEvent("noise", {"array": np.random.default_rng(len(die)).random((30, 2000))}))
             journal.finish()
     return run
 
