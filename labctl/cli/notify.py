@@ -7,6 +7,7 @@ import typer
 
 from labctl.cli.options import CampaignPath, Set, overrides
 from labctl.core.errors import BenchError
+from labctl.core.exit_codes import ExitCode
 
 
 def register(app: typer.Typer) -> None:
@@ -34,4 +35,4 @@ def notify(campaign: CampaignPath, set_: Set = None) -> None:
     for name, why in try_out(receivers(loaded.notify), {"run": loaded.name, "folder": str(campaign)}):
         print(f"{name}: {'NOT delivered, ' + why if why else 'delivered'}")
         failed |= bool(why)
-    raise typer.Exit(2 if failed else 0)
+    raise typer.Exit(ExitCode.REFUSED if failed else ExitCode.GOOD)

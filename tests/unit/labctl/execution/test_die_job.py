@@ -11,7 +11,7 @@ from labctl.analysis import figures
 from labctl.config.bins import BinRule
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
-from labctl.core.events import DieEnded, DieResumed, StageEnded, StageStarted
+from labctl.core.events import DieEnded, DieEvent, DieResumed, StageEnded, StageStarted
 from labctl.core.figure import Figure
 from labctl.core.limits import Limits
 from labctl.core.site import Site
@@ -19,6 +19,7 @@ from labctl.execution import die_job
 from labctl.execution.die_job import Job, run_die
 from labctl.execution.stop import Stop
 from labctl.station.simulated import Simulated
+from labctl.storage.event_rows import event_rows
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
@@ -68,10 +69,10 @@ def test_the_figures_of_a_die_are_computed_once_from_its_tables_and_stored_with_
     values = carry_out(tmp_path)[0].figures
     with SealedDie(tmp_path / "dies" / "D1.h5") as die:
         survey, attempt = die.table("survey"), die.table("attempt")
-        assert figures.stored(die.events()) == values
+        assert figures.stored(list(event_rows(DieEvent, die.events()))) == values
         assert figures.compute(figures.declared(STAGES), figures.DieTables(die), {}, die.meta) == values
     with Journal.open(tmp_path / "dies" / "D1") as journal:
-        assert figures.stored(journal.events()) == values
+        assert figures.stored(list(event_rows(DieEvent, journal.events()))) == values
     good = survey["defect"] == 0
     for name, column in (("r_p", "g_p"), ("r_ap", "g_ap")):
         conductance = np.sort(survey[column][good])
