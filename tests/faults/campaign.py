@@ -1,0 +1,201 @@
+"""Two dies of 3 x 4 cells, surveyed, written and read out as a network, session after session until they have ended.
+
+A session is what `labctl run` and `labctl resume` do in the process that owns the bench: make safe, connect, go on with
+the journal, leave safe. Sealing is left out: it is in a process of its own, and no instrument is part of it.
+"""
+
+import sqlite3
+import tempfile
+import traceback
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from e2e.small_dies import BENCH, LIMITS, M, N, description
+from faults.bench import FaultyTwin
+from faults.kinds import Injection
+
+from instruments.bench import Bench
+from instruments.emergency import make_safe
+from labctl.config.campaign import Accept
+from labctl.core.die_state import FINAL, State
+from labctl.core.errors import InstrumentError, LabError, LeftUnverified
+from labctl.core.exit_codes import ExitCode
+from labctl.core.site import Site
+from labctl.execution import die_job, recorded_die
+from labctl.execution.die_job import Job, run_die
+from labctl.execution.stop import Stop
+from labctl.station.bench_setup import on_bench
+from labctl.station.simulated import simulated
+from labctl.storage.journal import Journal
+from protocols.network import Network
+from protocols.readout import InferenceSettings
+from protocols.samples import Dataset
+from protocols.stage_inputs import Networks
+from protocols.survey import Survey
+from protocols.weights import Layer, Placement, Solution
+from protocols.write_verify import WriteVerify
+
+SEED = 5
+CHUNK = 0.5
+"""Expected time of the operations between two commits of the journal, s; a longer one leaves less to resume."""
+SESSIONS = 12
+"""Sessions after which a die has not ended; more than any fault may need."""
+TRIES = 3
+WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
+MEMORY = Path("/dev/shm")
+
+
+def stages():
+    """Return survey, and write and inference of a network of 3 inputs and 2 classes."""
+    dice = np.random.default_rng(3)
+    x, y = dice.uniform(-1, 1, (3, M)), np.array([0, 1, 0])
+    network = Network(
+        placement=(Placement(),),
+        write_verify=WriteVerify(**WRITE, repair_rounds=1),
+        inference=InferenceSettings(scales=1),
+        solutions=Networks((Solution(0, (Layer(dice.random((M, N)) < 0.5, dice.normal(0, 0.3, 2)),)),)),
+        data=Dataset(x[:2], y[:2], x[2:], y[2:]),
+    )
+    return Survey(**WRITE), network
+
+
+@dataclass
+class Ended:
+    """How one die ended: its state, bin and try, and the tables of its journal by "table.column".
+
+    Args:
+        lost_rows: rows of a journal that were acknowledged in one session and are not there, or not the same, later.
+    """
+
+    state: State = State.PENDING
+    bin: str = ""
+    try_no: int = 1
+    sessions: int = 0
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
+    lost_rows: int = 0
+
+
+@dataclass
+class Course:
+    """What happened in a run with an injection.
+
+    Args:
+        told: exit code and reason of everything that did not go well, in order.
+        bugs: tracebacks of exceptions that are no errors of this suite.
+        untold: outputs left on at the end of a session that did not say so, with their levels in V.
+    """
+
+    injection: Injection
+    dies: dict[str, Ended] = field(default_factory=dict)
+    told: list[tuple[int, str]] = field(default_factory=list)
+    bugs: list[str] = field(default_factory=list)
+    untold: list[dict[str, float]] = field(default_factory=list)
+    peak: float = 0.0
+    incidents: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def tell(self, code, reason):
+        """Record an exit code and its reason; a bug is one wherever it is said."""
+        self.told.append((int(code), reason))
+        if code == ExitCode.BUG:
+            self.bugs.append(reason)
+
+
+@contextmanager
+def quick():
+    """Leave out sealing, which is another process, and commit often."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(die_job, "seal_in_subprocess", lambda run, die: "")
+        patch.setattr(recorded_die, "CHUNK", CHUNK)
+        yield
+
+
+def carry_out(injection):
+    """Carry out the campaign on a bench to which `injection` happens, until both dies have ended; return its course."""
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    subjects = [Site(f"D{k}", description(), SEED, (k, 0)) for k in range(2)]
+    twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
+    course, procedures = Course(injection), stages()
+    with quick(), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+        for subject in subjects:
+            die = course.dies[subject.name] = Ended()
+            while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= TRIES:
+                job = Job(Path(folder), subject, LIMITS, Accept(fidelity=0.9).rules, try_no=die.try_no)
+                _session(bench, twin, subjects, job, procedures, course, die)
+                if injection.lasting and die.sessions >= 2:
+                    injection.repaired = True  # somebody has come and repaired the instrument
+            _read(Path(folder), subject.name, die)
+    audit = twin.ledger
+    course.peak, course.seconds = audit.peak_cell_voltage, twin.world.now
+    course.incidents = [f"{event.what}: {event.detail}" for event in audit.events if event.what != "refused"]
+    return course
+
+
+def _session(bench, twin, subjects, job, procedures, course, die):
+    """Work on one die until it ends or the bench does not go on."""
+    die.sessions += 1
+    before, result, code = _rows(job), None, 0
+
+    def notify(name, what, detail):
+        if what == "alarm":
+            course.tell(0, detail)
+
+    try:
+        if die.sessions > 1:
+            _make_safe_first(bench, twin)
+        with on_bench(bench, subjects, "bytes", twin=twin) as body:
+            body.anew = False  # the cells are those of the session before, as on a real bench
+            result = run_die(job, procedures, notify, Stop(), body)
+    except KeyboardInterrupt:
+        code = ExitCode.OPERATOR
+        course.tell(code, "interrupted while the bench was being opened or left")
+    except LabError as error:
+        code = error.exit_code
+        course.tell(code, str(error))
+    except Exception:
+        code = ExitCode.BUG
+        course.tell(code, traceback.format_exc())
+    if result is not None:
+        code = max(code, result.outcome.exit_code) if code != ExitCode.NOT_OFF else code
+        if result.outcome.reason:
+            course.tell(result.outcome.exit_code, f"{result.outcome.reason}\n{result.outcome.trace}")
+        die.state, die.bin = result.state, result.bin
+        if result.again or result.state is State.ERROR:
+            die.try_no, die.state = die.try_no + 1, State.PENDING
+    rows = _rows(job)
+    die.lost_rows += sum(row != rows[k : k + 1] for k, row in enumerate([[row] for row in before]))
+    live = twin.live()
+    if live and code not in (ExitCode.NOT_OFF, ExitCode.OPERATOR):
+        course.untold.append(live)
+
+
+def _make_safe_first(bench, twin):
+    """Make the bench safe, as every session does that goes on with a run."""
+    try:
+        make_safe(bench, connect=twin.connect, wait=twin.wait)
+    except InstrumentError as error:
+        raise LeftUnverified(str(error)) from error
+
+
+def _rows(job):
+    """Return the rows of a try's journal, as they are stored; none if there is no journal."""
+    path = job.place / "journal.db"
+    if not path.is_file():
+        return []
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT * FROM log ORDER BY seq").fetchall()
+
+
+def _read(run, name, die):
+    """Read the tables of the try in which a die ended."""
+    folder = Job(run, Site(name, description(), SEED), LIMITS, try_no=min(die.try_no, TRIES)).place
+    if not (folder / "journal.db").is_file():
+        return
+    with Journal.open(folder) as journal:
+        for table in journal.tables:
+            for column, values in journal.table(table).items():
+                if column not in ("seq", "utc", "stage"):
+                    die.columns[f"{table}.{column}"] = np.asarray(values)

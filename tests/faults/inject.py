@@ -1,0 +1,143 @@
+"""Inject faults at random messages of a small campaign, and check what must hold whatever happens.
+
+    python tests/faults/inject.py                                   200 injections, every kind about as often
+    python tests/faults/inject.py --injections 2000 --results F     results in a file; a later call goes on from there
+    python tests/faults/inject.py --kind "relays stuck" --at 931    one of them again, with all that was said
+
+Which faults happen is a function of the seed, and the first so many of a longer list are those of a shorter one. Exit
+code 1 if something did not hold.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import random
+import sys
+import time
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from faults.campaign import carry_out
+from faults.invariants import judged
+from faults.kinds import KINDS, Injection
+
+
+def planned(number, messages, seed):
+    """Return `number` injections as (kind, message): all kinds in turn, each at messages that do not repeat."""
+    left = {}
+    for kind in KINDS:
+        left[kind] = list(range(1, messages + 1))
+        random.Random(f"{seed} {kind}").shuffle(left[kind])
+    rounds = -(-number // len(KINDS))
+    return [(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in KINDS][:number]
+
+
+def inject(kind, at, undisturbed):
+    """Carry the campaign out with one injection; return its result as JSON can hold it."""
+    course = carry_out(Injection(kind, at))
+    injection, (violated, unnoticed) = course.injection, judged(course, undisturbed)
+    return {
+        "kind": kind,
+        "at": at,
+        "happened": injection.happened,
+        "instrument": injection.instrument,
+        "detail": injection.detail,
+        "messages": injection.messages,
+        "seconds": round(course.seconds, 3),
+        "told": [[code, text.strip().partition("\n")[0]] for code, text in course.told],
+        "dies": {name: [die.state.value, die.bin, die.try_no, die.sessions] for name, die in course.dies.items()},
+        "violated": violated,
+        "unnoticed": unnoticed,
+    }
+
+
+_undisturbed = None
+
+
+def _one(planned_injection):
+    """Do one injection in a worker process."""
+    global _undisturbed
+    _undisturbed = _undisturbed or carry_out(Injection())
+    return inject(*planned_injection, _undisturbed)
+
+
+def done_before(results):
+    """Return the results that an earlier call has left in a file; a last line that was cut off is dropped."""
+    if results is None or not results.exists():
+        return []
+    lines = results.read_text(encoding="utf-8").splitlines(keepends=True)
+    if lines and not lines[-1].endswith("\n"):
+        results.write_text("".join(lines[:-1]), encoding="utf-8")
+        lines.pop()
+    return [json.loads(line) for line in lines]
+
+
+def carry_on(wanted, results, do, show=print):
+    """Return the results of all injections in `wanted`; what the file `results` has is not done again.
+
+    Args:
+        do: yields the result of each of a list of injections, in any order.
+        show: called with a line for each that violates something.
+    """
+    done = {(one["kind"], one["at"]): one for one in done_before(results)}
+    for result in do([one for one in wanted if one not in done]):
+        done[result["kind"], result["at"]] = result
+        if results is not None:
+            with results.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(result) + "\n")
+        for name, text in result["violated"].items():
+            show(f"{result['kind']} at message {result['at']} ({result['instrument']}): {name}: {text}")
+    return [done[one] for one in wanted]
+
+
+def table(results):
+    """Return the lines of a table: of each kind how many were injected, and what came of them."""
+    fates = ("injected", "told", "harmless", "not at all", "unnoticed", "violated")
+    width = max(map(len, KINDS))
+    lines = ["  ".join([f"{'kind':{width}}", *fates])]
+    for kind in KINDS:
+        counts = Counter()
+        for one in results:
+            if one["kind"] == kind:
+                fate = "not at all" if not one["happened"] else "told" if one["told"] else "harmless"
+                counts["violated" if one["violated"] else "unnoticed" if one["unnoticed"] else fate] += 1
+        counts["injected"] = counts.total()
+        lines.append("  ".join([f"{kind:{width}}", *(f"{counts[fate]:{len(fate)}}" for fate in fates)]))
+    return lines
+
+
+def main():
+    """Inject, print what did not hold and a table, and exit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--injections", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0, help="of the messages at which they happen")
+    parser.add_argument("--processes", type=int, default=os.cpu_count())
+    parser.add_argument(
+        "--results", type=Path, help="file of results, one JSON object a line; what it has is not redone"
+    )
+    parser.add_argument("--kind", choices=sorted(KINDS), help="one injection of this kind only")
+    parser.add_argument("--at", type=int, default=1, help="its message, from 1")
+    given = parser.parse_args()
+    if given.kind:
+        result = inject(given.kind, given.at, carry_out(Injection()))
+        print(json.dumps(result, indent=2))
+        return 1 if result["violated"] else 0
+    start, before = time.monotonic(), len(done_before(given.results))
+    wanted = planned(given.injections, carry_out(Injection()).injection.messages, given.seed)
+    with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
+        results = carry_on(wanted, given.results, partial(pool.imap_unordered, _one))
+    minutes = (time.monotonic() - start) / 60
+    print("\n".join(table(results)))
+    wrong, unnoticed = (sum(bool(one[what]) for one in results) for what in ("violated", "unnoticed"))
+    now = len(results) - min(before, len(results))
+    print(f"{len(results)} injections, {wrong} violated, {unnoticed} unnoticed")
+    print(f"{now} of them now, {now / minutes:.0f} a minute")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

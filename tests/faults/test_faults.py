@@ -1,0 +1,135 @@
+"""The fault harness: what it injects happens, what must hold is noticed where it does not, and results go on."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from faults import inject as script
+from faults.campaign import carry_out
+from faults.invariants import INVARIANTS, MEASURED, UNNOTICED, judged, violated
+from faults.kinds import KINDS, LASTING, Injection
+
+from labctl.core.die_state import State
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return carry_out(Injection())
+
+
+def test_the_undisturbed_run_is_good_and_says_nothing(undisturbed):
+    assert {name: (die.state, die.bin) for name, die in undisturbed.dies.items()} == {
+        "D0": (State.DONE, "good"),
+        "D1": (State.DONE, "good"),
+    }
+    assert not undisturbed.told
+    assert violated(undisturbed, undisturbed) == {}
+    assert undisturbed.injection.messages > 1000
+    assert undisturbed.dies["D0"].columns["survey.g_p"].shape == (1, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "codes"),
+    [
+        ("busy", 430, {3}),
+        ("gone", 968, {6}),
+    ],
+)
+def test_a_fault_happens_and_all_holds(undisturbed, kind, at, codes):
+    course = carry_out(Injection(kind, at))
+    assert course.injection.happened
+    assert violated(course, undisturbed) == {}
+    assert {code for code, _ in course.told} >= codes
+
+
+def test_the_same_injection_has_the_same_course(undisturbed):
+    one, two = (script.inject("power cycle, link lost", 455, undisturbed) for _ in range(2))
+    assert one == two
+
+
+def spoilt(course, **changes):
+    """Return a copy of a course with another die D1."""
+    columns = {name: values.copy() for name, values in course.dies["D1"].columns.items()}
+    return replace(course, dies=course.dies | {"D1": replace(course.dies["D1"], columns=columns, **changes)}), columns
+
+
+def test_every_invariant_is_violated_by_what_it_forbids(undisturbed):
+    wrong = {}
+    wrong["is_no_bug"] = replace(undisturbed, bugs=["Traceback\nZeroDivisionError"])
+    wrong["ends"] = replace(undisturbed, injection=Injection())
+    wrong["ends"].injection.messages = 10**6
+    wrong["nothing_unsafe"] = replace(undisturbed, incidents=["hot switch: A to 1-05"])
+    wrong["within_limits"] = replace(undisturbed, peak=0.57)
+    wrong["live_is_told"] = replace(undisturbed, untold=[{"smu1.smua": 0.0}])
+    wrong["journal_is_kept"], _ = spoilt(undisturbed, lost_rows=1)
+    wrong["dies_come_to_the_same_end"], columns = spoilt(undisturbed)
+    columns["readback.state"] ^= np.array([True])
+    wrong["is_told_or_harmless"], columns = spoilt(undisturbed)
+    columns["survey.g_p"][0, 2, 3] *= 1.5
+    assert wrong.keys() == {check.__name__ for check in INVARIANTS}
+    for name, course in wrong.items():
+        assert name in violated(course, undisturbed), name
+    told, columns = spoilt(undisturbed)
+    columns["survey.g_p"][0, 2, 3] *= 1.5
+    assert violated(replace(told, told=[(3, "the link was lost")]), undisturbed) == {}
+
+
+def test_a_fight_or_a_hot_touch_is_excused_only_where_it_is_the_fault(undisturbed):
+    touched = replace(undisturbed, incidents=["hot touch: pads left at 0.1 V"])
+    assert "nothing_unsafe" in violated(touched, undisturbed)
+    assert violated(replace(touched, injection=replaced_kind(undisturbed, "needles lift")), undisturbed) == {}
+
+
+def test_what_goes_unnoticed_is_counted_and_nothing_else_is_excused(undisturbed):
+    assert UNNOTICED.keys() < KINDS.keys()
+    for kind in UNNOTICED:
+        course, columns = spoilt(replace(undisturbed, injection=replaced_kind(undisturbed, kind), peak=0.6))
+        columns["readback.state"] ^= np.array([True])
+        wrong, unnoticed = judged(course, undisturbed)
+        assert wrong.keys() == {"within_limits"}
+        assert unnoticed.keys() == {check.__name__ for check in MEASURED}
+
+
+def replaced_kind(course, kind):
+    injection = Injection(kind)
+    injection.messages = course.injection.messages
+    return injection
+
+
+def test_every_kind_comes_at_least_four_times_in_200_and_a_longer_list_begins_with_a_shorter():
+    planned = script.planned(200, 1241, 0)
+    assert len(set(planned)) == 200
+    counts = [sum(kind == one for one, _ in planned) for kind in KINDS]
+    assert min(counts) >= 4
+    assert set(LASTING) < KINDS.keys()
+    assert script.planned(300, 1241, 0)[:200] == planned
+    assert script.planned(200, 1241, 1) != planned
+
+
+def test_a_later_call_goes_on_from_the_results(undisturbed, tmp_path):
+    calls, path = [], tmp_path / "faults.jsonl"
+
+    def do(left):
+        calls.append(left)
+        return (script.inject(*one, undisturbed) for one in left)
+
+    wanted = script.planned(4, undisturbed.injection.messages, 0)
+    first = script.carry_on(wanted[:2], path, do)
+    with path.open("a") as file:
+        file.write('{"kind": "busy", ')  # the call was killed while it wrote
+    again = script.carry_on(wanted, path, do)
+    assert again[:2] == [json.loads(line) for line in path.read_text().splitlines()][:2] == first
+    assert calls == [wanted[:2], wanted[2:]]
+    assert len(path.read_text().splitlines()) == 4
+    assert not any(one["violated"] for one in again)
+    lines = script.table(again)
+    assert len(lines) == len(KINDS) + 1
+    assert sum(int(line.split()[-6]) for line in lines[1:]) == 4
+
+
+def test_a_violation_is_shown_with_what_repeats_it(undisturbed):
+    shown = []
+    result = {"kind": "busy", "at": 7, "instrument": "smu1", "violated": {"ends": "24000 messages"}}
+    script.carry_on([("busy", 7)], None, lambda left: [result], shown.append)
+    assert shown == ["busy at message 7 (smu1): ends: 24000 messages"]
