@@ -364,16 +364,22 @@ def _refuse(left: IntArray, lines: _Lines, cols: IntArray, pattern: IntArray, re
                 if most > channels and (reach.full or not reason):
                     raise TooFewChannels(
                         f"{subject}: {most - sensed} levels{' and a sensed column' if sensed else ''} at once, "
-                        f"{channels} channels{' and a ground' if reach.ground else ' and no ground'}",
+                        f"{_sources(reach)}",
                         most,
                     ) from None
                 raise BenchError(f"{subject}: {reason or _unreached(reach)}") from None
 
 
+def _sources(reach: Reach) -> str:
+    """Return the channels and the ground of a kernel, in operator words."""
+    count = len(reach.channels)
+    return f"{count} channel{'' if count == 1 else 's'} and {'a' if reach.ground else 'no'} ground"
+
+
 def _unreached(reach: Reach) -> str:
     """Return why a pattern has no sources although the channels are enough, in operator words."""
     return (
-        f"{len(reach.channels)} channels{' and a ground' if reach.ground else ' and no ground'} would be enough, but "
+        f"{_sources(reach)} would be enough, but "
         "the lines do not reach them as the pattern needs: no relay takes all its levels to channels of their own"
     )
 

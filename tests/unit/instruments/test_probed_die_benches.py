@@ -270,9 +270,9 @@ def test_what_wired_lines_cannot_do_is_refused_in_plan_by_name():
 def test_a_die_that_one_channel_cannot_tell_apart_is_refused_with_what_would_do():
     case = Case((1, 2, 3), grid(2, 3), {"smu": "2601B"}, {"matrix": "707B"}, {"smu.smua": "A"}, "H")
     geometry = Geometry(1, 2, 3)
-    refused(case, read(geometry), r"1 channels and a ground: 2 channels of one instrument are needed, .*source of 2")
+    refused(case, read(geometry), r"1 channel and a ground: 2 channels of one instrument are needed, .*source of 2")
     third = write(geometry, np.ones(6, np.bool_), Scheme.THIRD).scaled(V_WRITE)
-    refused(case, Pulse(third, WIDTH), "3 levels at once, 1 channels and a ground.*'half' takes two channels and a gr")
+    refused(case, Pulse(third, WIDTH), "3 levels at once, 1 channel and a ground.*'half' takes two channels and a gr")
 
 
 def test_lines_of_one_kernel_on_two_sources_whose_levels_do_not_stand_are_refused_by_name():
@@ -327,6 +327,17 @@ def test_relays_of_every_matrix_are_opened_although_one_does_not_answer(name, op
     assert {row.split(".")[0] for row, _ in twin.world.closed} == {name}
     matrix.fault = lambda line: Fault.NONE
     probed.idle()
+
+
+def test_a_bench_of_two_matrices_is_made_safe_from_outside_and_each_is_verified(opened):
+    case = LEGAL["rows on one matrix, columns on another, channels and ground on both"]
+    twin, die, probed = opened(case)
+    probed.sense(read(die.geometry))
+    assert len({row.split(".")[0] for row, _ in twin.world.closed}) == 2
+    safed = make_safe(case.bench(), connect=twin.connect, wait=twin.wait)
+    assert safed.text == "smu: outputs verified off at 0 V; left, right: relays verified open"
+    assert set(safed.met) >= {"left", "right"}
+    assert not twin.world.closed
 
 
 def test_without_a_matrix_nothing_is_said_of_relays_and_outputs_are_verified_off(opened):
