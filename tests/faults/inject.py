@@ -20,6 +20,8 @@ from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the matrices are small, and the processes use the cores
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from faults.campaign import carry_out
 from faults.invariants import judged
