@@ -154,10 +154,18 @@ class Bench(Model):
             raise ValueError("relay_limit is above the compliance limit of the bench")
         return self
 
-    @cached_property
+    @property
     def connections(self) -> Connections:
         """Which sources reach which pads, by what."""
+        instruments, wiring, connections = self.resolved
+        if instruments is self.instruments and wiring is self.wiring:
+            return connections
         return _connections(self.instruments, self.wiring)
+
+    @cached_property
+    def resolved(self) -> tuple[Mapping[str, Entry], Wiring, Connections]:
+        """Instruments and wiring, with their connections; a copy of the bench may have others."""
+        return self.instruments, self.wiring, _connections(self.instruments, self.wiring)
 
     @property
     def landing(self) -> frozenset[Relay]:

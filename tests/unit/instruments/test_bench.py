@@ -124,3 +124,13 @@ def test_a_manual_prober_needs_somebody_to_ask():
     assert bench.instruments["prober"].resource is None
     with pytest.raises(BenchError, match="no operator to ask"):
         open_bench(bench, NOMINAL, connect=lambda name, entry: TranscriptReplay([], name))
+
+
+def test_a_copy_with_other_wires_has_connections_of_its_own():
+    bench = read(data())
+    assert bench.connections is bench.connections
+    assert bench.connections.ground == 4
+    channels = {"smu1.smua": ("A",), "smu1.smub": ("B",)}
+    copy_ = bench.model_copy(update={"wiring": bench.wiring.model_copy(update={"channels": channels})})
+    assert copy_.connections.ground == 2
+    assert bench.connections.ground == 4

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from instruments.bench import Bench
+from instruments.contact import lift, touch_down
 from instruments.emergency import isolate, make_safe
 from instruments.keithley2600b import DRIVER
 from instruments.open_bench import open_bench, planned_die
@@ -348,3 +349,65 @@ def test_without_a_matrix_nothing_is_said_of_relays_and_outputs_are_verified_off
     assert make_safe(bench, connect=twin.connect, wait=twin.wait).text == "smu: outputs verified off at 0 V"
     text = isolate(bench, connect=twin.connect, wait=twin.wait)
     assert text == "r00 is NOT separated from smu.smua, a wire; c00 is NOT separated from smu.smub, a wire"
+
+
+def probing(prober):
+    """Return a bench of two wired needles on a probe station, its twin with two dies side by side, and both opened."""
+    wires = LEGAL["one channel and a ground"]
+    source = {"driver": "keithley2600b", "model": "2601B", "resource": "TCPIP::192.0.2.11::5025::SOCKET"}
+    bench = Bench.model_validate(
+        {
+            **{key: getattr(wires.bench(), key) for key in ("name", "wiring", "limits", "twin")},
+            "instruments": {"smu": source, "prober": prober},
+            "contact": {"structures": wires.structures, "retouches": 1},
+        },
+        context={"file": True},
+    )
+    dies = {(x, 0, 0): die_of((1, 1, 1)) for x in range(2 if "resource" in prober else 1)}
+    twin = Twin(bench, dies)
+    asked = []
+    opened = open_bench(
+        bench, dies[0, 0, 0].nominal, connect=twin.connect, wait=twin.wait, ask=lambda text: not asked.append(text)
+    )
+    return bench, dies, twin, opened, asked
+
+
+def test_wired_needles_on_a_prober_touch_and_lift_with_the_output_off():
+    sentio = {"driver": "mpi_sentio", "resource": "TCPIP::192.0.2.30::35555::SOCKET", "overtravel_ceiling": "50 um"}
+    bench, dies, twin, opened, _ = probing(sentio)
+    assert bench.landing == frozenset()
+    touches, touch = [], twin.world.touch
+
+    def watched(down):
+        if down != twin.world.in_contact:
+            touches.append((down, twin.instruments["smu"].channels["smua"].smu.set.output))
+        touch(down)
+
+    twin.world.touch = watched
+    for (x, _, _), die in dies.items():
+        opened.die.land()
+        opened.prober.step(x, 0)
+        assert touch_down(opened.die, opened.prober).resistance["r00", "c00"] < 50e3
+        opened.die.pulse(Pulse(write(die.geometry, np.array([True])).scaled(V_WRITE), WIDTH))
+        with pytest.raises(InstrumentError, match="NOT verified off"):
+            opened.prober.separate()
+        lift(opened.die, opened.prober)
+        assert die.truth()["state"].all()
+    assert touches == [(down, 0) for _ in dies for down in (True, False)]
+    assert twin.ledger.first_bias == pytest.approx([15e-3] * 2)
+    assert (twin.ledger.hot_switches, twin.ledger.moves_in_contact) == (0, 0)
+    opened.close()
+
+
+def test_wired_needles_moved_by_hand_are_a_bench():
+    _, dies, twin, opened, asked = probing({"driver": "manual_prober"})
+    opened.die.land()
+    opened.prober.step(0, 0)
+    touch_down(opened.die, opened.prober)
+    (die,) = dies.values()
+    current = opened.die.sense(read(die.geometry)).current
+    np.testing.assert_allclose(current, die.sense(read(die.geometry)).current, rtol=1e-5)
+    lift(opened.die, opened.prober)
+    assert len(asked) >= 2
+    assert not twin.world.closed
+    opened.close()
