@@ -26,6 +26,8 @@ def _as_ends(value: Any) -> Any:
     """Return one end as a list of one, and no end as an empty one."""
     if value is None:
         return ()
+    if isinstance(value, int | float):
+        raise ValueError(f"{value} is a number, which may have lost its zeros; write the row or column in quotes")
     return (value,) if isinstance(value, str) else value
 
 

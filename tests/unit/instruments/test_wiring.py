@@ -34,7 +34,10 @@ def test_an_end_of_a_wire_is_a_text_or_a_list_of_them():
         ({"channels": {"smu1.smua": []}}, "channel smu1.smua is on no matrix row; one that is wired to a pad is named"),
         ({"pads": {**GOOD["pads"], "c2": []}}, "pad c2 is wired to nothing; expected a matrix column, a channel or gr"),
         ({"pads": {**GOOD["pads"], "ground": "2-11"}}, "'ground' is no name for a pad"),
-        ({"pads": {**GOOD["pads"], "c2": 48}}, "valid tuple"),
+        (
+            {"pads": {**GOOD["pads"], "c2": 48}},
+            "48 is a number, which may have lost its zeros; write the row or column in q",
+        ),
         ({"kernels": [{"rows": ["r0", "r9"], "cols": ["c0"]}]}, "r9 are used by a kernel and not in the list of pads"),
         ({"kernels": [{"rows": ["r0", "r1"], "cols": ["c0", "r1"]}]}, "r1 are used by two lines"),
         (
