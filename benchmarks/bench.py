@@ -39,6 +39,7 @@ from labctl.execution import die_job
 from labctl.execution.stop import Stop
 from labctl.networks import solutions
 from labctl.station import composition, run_folder
+from labctl.station.jobs import jobs_of
 from labctl.station.twin import Twin
 from protocols.bias import row_bias
 from protocols.settings import WriteSettings
@@ -210,15 +211,15 @@ WHERE = {
 def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
     """Run one die of the example with the solutions of `few` on the twin; return times, wall and virtual."""
     changes = {"solutions": str(few)}
-    prepared = composition.read(ROOT / "examples" / "wine-passive.yaml", changes, None, BENCH, sim)
+    spec = composition.read(ROOT / "examples" / "wine-passive.yaml", changes, None, BENCH, sim)
     subject = 2
-    meta = run_folder.make_folder(folder, prepared, [])
+    meta = run_folder.make_folder(folder, spec, [])
     at: list[tuple[str, float]] = []
     spent: Counter[str] = Counter()
     seal, die_job.seal_in_subprocess = die_job.seal_in_subprocess, lambda folder, die: ""
     try:
-        assert prepared.station is not None
-        with prepared.station.opened(lambda text: True, prepared.station.twin()) as body:
+        assert spec.station is not None
+        with spec.station.opened(lambda text: True, spec.station.twin()) as body:
             world = body.twin.world
             advance = world.advance
 
@@ -228,13 +229,13 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
 
             world.advance = watched
             begin = time.perf_counter()
-            job = prepared.jobs(folder, meta)[subject]
+            job = jobs_of(spec, folder, meta)[subject]
 
             def notify(die: str, what: str, detail: object) -> None:
                 if what == "stage":
                     at.append((str(detail), world.now))
 
-            result = die_job.run_die(job, prepared.procedures, notify, Stop(), body)
+            result = die_job.run_die(job, spec.stages, notify, Stop(), body)
             wall = time.perf_counter() - begin
             ledger = body.twin.ledger
             assert result.outcome.exit_code == 0, result.outcome.reason

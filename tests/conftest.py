@@ -40,6 +40,7 @@ from labctl.core.record import Record
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
 from labctl.storage.locks import VARIABLE
+from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 from tests.declared import DECLARED
@@ -128,11 +129,12 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
         "files": {"00-night.yaml": {"path": "night.yaml", "sha256": "0" * 64}}, **DECLARED,
     }  # fmt: skip
     (folder / "lock").touch()  # nobody holds it
+    dies = [{"name": n, "at": at, "excluded": "by the campaign" if n == "X" else ""} for n, at in DIES.items()]
     (folder / "files").mkdir()
     (folder / "files" / "00-night.yaml").write_text("name: night\n")
-    (folder / "run.json").write_text(json.dumps({**said, "dies": list(DIES)}))
+    (folder / "run.json").write_text(json.dumps({**said, "format": FORMAT, "dies": dies}))
     estimate = {"seconds": 900.0, "bytes": 3e6, "dies": {n: {"seconds": 150.0, "bytes": 5e5} for n in DIES if n != "X"}}
-    meta = {**said, "dies": [{"name": n, "at": at} for n, at in DIES.items()], "estimate": estimate}
+    meta = {**said, "dies": dies, "estimate": estimate}
     log = Runlog(Journal.create(folder, meta, utc=clock.utc, monotonic=clock.monotonic))
     log.set_state("X", State.SKIPPED, 1, "excluded by the campaign")
     if until == "start":

@@ -15,21 +15,22 @@ from labctl.core.die_state import FINAL
 from labctl.core.errors import BenchError, StorageError
 from labctl.files import Door, absolute, digest
 from labctl.station import composition
-from labctl.station.composition import Prepared
 from labctl.station.doctor import versions
 from labctl.station.run_folder import git_commit
+from labctl.station.run_spec import RunKind, RunSpec, differences
+from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import RunState, read_state
 
 _IGNORED = ("platform",)
 """Versions that may differ: a new kernel of the operating system changes no result."""
 
 
-def changes(meta: Mapping[str, Any], prepared: Prepared) -> list[str]:
+def changes(meta: Mapping[str, Any], spec: RunSpec) -> list[str]:
     """Return what has changed since a run was started, for the operator; usually nothing.
 
     Args:
         meta: the contents of its ``run.json``.
-        prepared: its campaign, read from the files kept in its folder.
+        spec: the run, compiled again from the files kept in its folder.
     """
     changed = []
     for kept in meta["files"].values():
@@ -37,8 +38,11 @@ def changes(meta: Mapping[str, Any], prepared: Prepared) -> list[str]:
         if (now := _digest(original)) != kept["sha256"]:
             changed.append(f"{original} " + ("is gone" if now is None else "has changed"))
     for name, sha256 in meta["shipped"].items():
-        if prepared.shipped.get(name) != sha256:
+        if spec.shipped.get(name) != sha256:
             changed.append(f"{name}, which is installed with the data sets, has changed")
+    if not changed:  # what code and libraries make of the same files
+        now_json = json.loads(json.dumps(spec.to_json()))
+        changed += differences({key: meta.get(key) for key in now_json}, now_json)
     commit = git_commit()
     if commit != meta["git_commit"]:
         changed.append(f"the code is at {commit or 'no commit'}, it was at {meta['git_commit'] or 'no commit'}")
@@ -57,8 +61,8 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def read(run: Path, meta: Mapping[str, Any]) -> Prepared:
-    """Return the campaign of a run, read from the files kept in its folder and from no others.
+def read(run: Path, meta: Mapping[str, Any]) -> RunSpec:
+    """Return a run, compiled from the files kept in its folder and from no others.
 
     Raises:
         BenchError: a file kept in the run folder has changed.
@@ -70,11 +74,11 @@ def read(run: Path, meta: Mapping[str, Any]) -> Prepared:
             )
     cwd, kept = Path(meta["cwd"]), meta["files"]
     copies = {absolute(file["path"], cwd): run / "files" / name for name, file in kept.items()}
-    roles = {role: absolute(kept[name]["path"], cwd) for role, name in meta["roles"].items() if name is not None}
+    roles = {role: absolute(kept[name]["path"], cwd) for role, name in meta["roles"].items()}
     door = Door(cwd, copies)
-    prepared = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"], door)
+    spec = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"], door)
     names = {d["name"] for d in meta["dies"]}
-    return prepared.some([s.name for s in prepared.subjects if s.name in names])
+    return spec.some([s.name for s in spec.subjects if s.name in names])
 
 
 def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
@@ -100,9 +104,12 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
 def state_of(run: Path) -> RunState:
     """Return the state of a run that can be resumed; BenchError says why it cannot."""
     try:
+        meta = run_meta(run)
+        if meta.get("kind") == RunKind.BY_HAND:
+            raise BenchError(
+                f"{run} was made by hand: it has no procedure to go on with, and the needles may be elsewhere; give "
+                f"the command again: {' '.join(['labctl', *meta['argv'][1:]])}"
+            )
         return read_state(run)
     except StorageError as error:
-        if (run / "run.json").is_file() and not (run / "journal.db").exists():
-            name = json.loads((run / "run.json").read_text(encoding="utf-8")).get("name", "")
-            raise BenchError(f"{run}: '{name}' has no journal of its own and cannot be taken up") from error
         raise BenchError(str(error)) from error

@@ -34,11 +34,12 @@ from labctl.core.units import Second
 from labctl.execution.die_job import Job, Notify
 from labctl.execution.plan import DiePlan, total
 from labctl.station.bench_setup import Station
-from labctl.station.composition import Prepared
+from labctl.station.jobs import jobs_of, visit_job
 from labctl.station.run_folder import make_folder
-from labctl.storage.hdf5_layout import run_meta
+from labctl.station.run_spec import RunSpec
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import bench_lock
+from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import Runlog, RunState
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
@@ -77,31 +78,25 @@ def estimate(plans: Sequence[DiePlan]) -> dict[str, Any]:
     return {"seconds": whole.time, "bytes": whole.bytes, "dies": dies}
 
 
-def rules_of(prepared: Prepared, plans: Sequence[DiePlan]) -> Rules:
+def rules_of(spec: RunSpec, plans: Sequence[DiePlan]) -> Rules:
     """Return the rules of a campaign; the plan predicts the time of dies on a bench, not of simulated dies."""
-    campaign = prepared.campaign
     seconds = {p.die: sum(s.time for s in p.stages) for p in plans}
-    return Rules(campaign.batch, campaign.bin_rules, campaign.seed, {} if prepared.bench is None else seconds)
+    return Rules(spec.batch, spec.bins, spec.seed, {} if spec.bench is None else seconds)
 
 
-def meta_of(manifest: Mapping[str, Any], prepared: Prepared, plans: Sequence[DiePlan]) -> dict[str, Any]:
-    """Return the first entry of the run's journal: the contents of ``run.json``, the dies, and the estimate.
+def meta_of(manifest: Mapping[str, Any], spec: RunSpec, plans: Sequence[DiePlan]) -> dict[str, Any]:
+    """Return the first entry of the run's journal: the contents of ``run.json``, the order, and the estimate.
 
     For a real bench it holds the addresses of the instruments by name, which identify its latch.
     """
-    sites = (*prepared.subjects, *prepared.skipped)
-    dies = [{"name": s.name, "at": list(s.at), "wafer": s.wafer} for s in sites]
-    campaign = prepared.campaign
-    rules = [rule.model_dump(mode="json") for rule in campaign.bin_rules]
-    order = campaign.batch.order.value
-    real = _real(prepared)
+    real = spec.real
     resources = {} if real is None else {n: e.resource for n, e in real.instruments.items()}
-    more = {"dies": dies, "bins": rules, "order": order, "estimate": estimate(plans)}
+    more = {"order": spec.batch.order.value, "estimate": estimate(plans)}
     return {**manifest, **more, "instruments": {name: resource for name, resource in resources.items() if resource}}
 
 
 def start(
-    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions
+    folder: Path, spec: RunSpec, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions
 ) -> tuple[Ending, RunState]:
     """Make a run folder and carry out a campaign in it; return how it ended and the state of the run.
 
@@ -111,23 +106,21 @@ def start(
         StorageError: the disk is full, or fails.
     """
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
-    guard = guard_of(folder, prepared, plans, argv, options)
-    with guard.locked(_real(prepared), prepared.bench_file or "BENCH"):
-        manifest = make_folder(folder, prepared, argv)
+    guard = guard_of(folder, spec, plans, argv, options)
+    with guard.locked(spec.real, spec.roles.get("bench", "BENCH")):
+        manifest = make_folder(folder, spec, argv)
         with guard.session():
-            log = Runlog.create(folder, meta_of(manifest, prepared, plans))
-            for left_out in prepared.skipped:
+            log = Runlog.create(folder, meta_of(manifest, spec, plans))
+            for left_out in spec.skipped:
                 log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
-            jobs = {job.die: job for job in prepared.jobs(folder, manifest)}
-            return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard)
+            jobs = {job.die: job for job in jobs_of(spec, folder, manifest)}
+            return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, guard)
 
 
-def guard_of(
-    folder: Path, prepared: Prepared, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions
-) -> Guard:
+def guard_of(folder: Path, spec: RunSpec, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions) -> Guard:
     """Return the guard of a session; BenchError if the folder is no place for it."""
-    campaign, sizes = prepared.campaign, {p.die: sum(s.bytes for s in p.stages) for p in plans}
-    return Guard(folder, campaign.name, what(argv), sizes, notify=campaign.notify, accept_place=options.accept_place)
+    sizes = {p.die: sum(s.bytes for s in p.stages) for p in plans}
+    return Guard(folder, spec.name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
 
 
 def what(argv: Sequence[str]) -> str:
@@ -141,7 +134,7 @@ def what(argv: Sequence[str]) -> str:
 
 def resume(
     folder: Path,
-    prepared: Prepared,
+    spec: RunSpec,
     plans: Sequence[DiePlan],
     argv: Sequence[str],
     options: RunOptions,
@@ -161,27 +154,22 @@ def resume(
         StorageError: the journal cannot be written.
     """
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
-    guard = guard_of(folder, prepared, plans, argv, options)
-    with guard.locked(_real(prepared), prepared.bench_file or "BENCH"), guard.session():
+    guard = guard_of(folder, spec, plans, argv, options)
+    with guard.locked(spec.real, spec.roles.get("bench", "BENCH")), guard.session():
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
         argv, only, accepted = tuple(argv), tuple(only or ()), tuple(accepted)
         log.write(Resumed(argv=argv, pid=pid, reason=reason, only=only, accepted=accepted))
-        jobs = {job.die: job for job in prepared.jobs(folder, run_meta(folder)) if job.die in names}
-        return carry_out(log, folder, jobs, prepared, rules_of(prepared, plans), options, guard, again=True)
-
-
-def _real(prepared: Prepared) -> Bench | None:
-    """Return the real bench, None for a twin and for simulated dies."""
-    return prepared.bench if prepared.sim is None else None
+        jobs = {job.die: job for job in jobs_of(spec, folder, run_meta(folder)) if job.die in names}
+        return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, guard, again=True)
 
 
 def carry_out(
     log: Runlog,
     folder: Path,
     jobs: Mapping[str, Job],
-    prepared: Prepared,
+    spec: RunSpec,
     rules: Rules,
     options: RunOptions,
     guard: Guard,
@@ -193,16 +181,16 @@ def carry_out(
     Args:
         again: the run was begun earlier and may have left a real bench in any state; it is made safe first.
     """
-    real = _real(prepared)
+    real = spec.real
     begun, go_file = time.monotonic(), requests.session(folder)
-    visits = ReferenceVisits.of(rules.batch, prepared.visit_job(folder, run_meta(folder)))
+    visits = ReferenceVisits.of(rules.batch, visit_job(spec, folder, run_meta(folder)))
     guard.watch(log)
     try:
         if again and real is not None:
             _make_safe_first(real, guard.what, log)
-        with _executor(prepared, go_file, options, len(jobs), log, guard.what) as executor:
+        with _executor(spec, go_file, options, len(jobs), log, guard.what) as executor:
             latch = partial(latch_of, real) if real is not None else lambda: None
-            first = _first(prepared.bench)
+            first = _first(spec.bench)
             scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
             with asked_to_stop(scheduler.stop, scheduler.hurry):
                 ending = scheduler.run()
@@ -253,15 +241,15 @@ def _first(bench: Bench | None) -> State:
 
 @contextmanager
 def _executor(
-    prepared: Prepared, go_file: GoFile, options: RunOptions, dies: int, log: Runlog, what: str
+    spec: RunSpec, go_file: GoFile, options: RunOptions, dies: int, log: Runlog, what: str
 ) -> Iterator[Callable[[Notify], DieExecutor]]:
     """Yield the function that makes the executor, given the function that takes its messages."""
     kind, _, address = options.executor.partition("=")
-    procedures = prepared.procedures
+    procedures = spec.stages
     if kind:
         if kind != "dask" or not address:
             raise BenchError(f"--executor {options.executor}: expected dask=ADDRESS, such as dask=tcp://192.0.2.5:8786")
-        if prepared.bench is not None:
+        if spec.bench is not None:
             raise BenchError(
                 f"--executor {options.executor}: a bench is worked on by the computer that it is connected to"
             )
@@ -271,7 +259,7 @@ def _executor(
         yield lambda notify: PoolExecutor(cluster, notify)
         return
     workers = min(options.workers, dies)
-    station = prepared.station
+    station = spec.station
     if station is not None:
         with _bench(station, procedures, go_file, options, log, what) as bench:
             yield bench.reporting_to

@@ -145,14 +145,16 @@ def _by_hand(
     from labctl.station import hand_session
 
     check_sim(sim)
-    prepared = hand_session.prepare(bench, die, _procedure(kind, parameters), sim, seed)
-    folder, result, status, code = hand_session.carry_out(prepared, out, sys.argv, typer.confirm)
+    action = _procedure(kind, parameters)
+    spec = hand_session.prepare(bench, die, action, sim, seed)
+    folder, outcome = hand_session.carry_out(spec, action, out, sys.argv, typer.confirm)
+    status, code = outcome.status, outcome.exit_code
     screen = console(stderr=as_json)
     rows = by_hand.rows(folder)
     for row in rows:
         by_hand.show(row, screen)
-    if result.outcome.reason:
-        screen.print(f"{status.value}: {result.outcome.reason}", markup=False, soft_wrap=True)
+    if outcome.reason:
+        screen.print(f"{status.value}: {outcome.reason}", markup=False, soft_wrap=True)
     outputs = "NOT verified off" if code == ExitCode.NOT_OFF else "off"
     screen.print(f"outputs {outputs}; recorded in {folder}", markup=False)
     if as_json:

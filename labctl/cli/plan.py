@@ -41,11 +41,11 @@ def prepare(
     return rehearsed(composition.read(campaign, changes, seed, bench, sim).some(only))
 
 
-def print_warnings(prepared: Any, plans: list[Any], screen: Console) -> list[dict[str, str]]:
+def print_warnings(spec: Any, plans: list[Any], screen: Console) -> list[dict[str, str]]:
     """Print what a campaign is warned of, and return it for JSON."""
     from labctl.station.plan_warnings import warnings_of
 
-    warnings = warnings_of(prepared, plans)
+    warnings = warnings_of(spec, plans)
     for warning in warnings:
         screen.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
     return [warning.plain() for warning in warnings]
@@ -56,13 +56,13 @@ MANY = 8
 """More dies than these are planned in one line per stage."""
 
 
-def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
+def _plan_table(spec: Any, plans: list[Any], screen: Console) -> None:
     from labctl.execution.plan import by_stage, total
     from labctl.terminal.progress import Column, counted, duration, print_table
 
-    limits = prepared.campaign.limits
+    limits = spec.limits
     lowest = min(limits.v_towards_p, limits.v_towards_ap)
-    whole, number = total(plans), len(prepared.subjects)
+    whole, number = total(plans), len(spec.subjects)
     dies, visited = plans[:number], plans[number:]
     stages = [(p.die, s) for p in dies for s in p.stages]
     if number > MANY:
@@ -84,7 +84,7 @@ def _plan_table(prepared: Any, plans: list[Any], screen: Console) -> None:
     ]
     worth = {"operations": 0, "levels": 1, "reads": 2, "pulses": 3}
     columns = [Column(name, worth.get(name), right=name not in ("die", "stage")) for name in COLUMNS]
-    title = f"{prepared.campaign.name}: {counted(number, 'die')}, {prepared.body}"
+    title = f"{spec.name}: {counted(number, 'die')}, {spec.body}"
     print_table(screen, title, columns, rows, last=True)
     screen.print(
         f"limits: {quantity(limits.v_towards_p, 'V')} towards P, {quantity(limits.v_towards_ap, 'V')} towards AP, "
@@ -105,13 +105,13 @@ def plan(
     """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
     from labctl.execution.plan import total
 
-    prepared, plans = prepare(campaign, set_, seed, bench, sim)
+    spec, plans = prepare(campaign, set_, seed, bench, sim)
     screen = console(stderr=as_json)
-    for line in prepared.map_drawing:
+    for line in spec.map_drawing:
         screen.print(line, markup=False, highlight=False, soft_wrap=True)
-    _plan_table(prepared, plans, screen)
-    warnings = print_warnings(prepared, plans, screen)
+    _plan_table(spec, plans, screen)
+    warnings = print_warnings(spec, plans, screen)
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
-        answer = {"campaign": prepared.campaign.name, "stages": stages, "total": vars(total(plans))}
+        answer = {"campaign": spec.name, "stages": stages, "total": vars(total(plans))}
         print(json.dumps({**answer, "warnings": warnings}))

@@ -70,19 +70,19 @@ def run(
     from labctl.terminal.progress import counted, duration
 
     start, screen = time.monotonic(), console(stderr=True)
-    prepared, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
-    folder = out or run_folder.default_folder(prepared.campaign)
+    spec, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
+    folder = out or run_folder.default_folder(spec)
     run_folder.refuse_existing(folder)
     whole = total(plans)
     screen.print(
-        f"{prepared.campaign.name}: {counted(len(prepared.subjects), 'die')}, {whole.reads:,} reads and "
+        f"{spec.name}: {counted(len(spec.subjects), 'die')}, {whole.reads:,} reads and "
         f"{whole.pulses:,} pulses, predicted bench time {duration(whole.time)}, about {quantity(whole.bytes, 'B')} "
         f"on disk, into {folder}",
         highlight=False,
     )
-    warnings = print_warnings(prepared, plans, screen)
+    warnings = print_warnings(spec, plans, screen)
     with _options(plans, workers, executor, screen, accept_place) as options:
-        ending, state = session.start(folder, prepared, plans, sys.argv, options)
+        ending, state = session.start(folder, spec, plans, sys.argv, options)
     _conclude(folder, ending, state, start, plot, as_json, warnings)
 
 
@@ -109,19 +109,19 @@ def resume(
     start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
     state = resuming.state_of(run)
     left = resuming.to_do(state, run, chosen)
-    prepared = resuming.read(run, state.meta)
-    changes = resuming.changes(state.meta, prepared)
+    spec = resuming.read(run, state.meta)
+    changes = resuming.changes(state.meta, spec)
     if changes and not accept:
         raise BenchError(
             f"since {run} was started, {'; '.join(changes)}. It would go on as it was started; if that is what you "
             "want, say --accept-changes"
         )
-    prepared, plans = rehearsed(prepared)
+    spec, plans = rehearsed(spec)
     plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
     with _options(plans, workers, executor, screen, accept_place, accept) as options:
         ending, state = session.resume(
-            run, prepared, plans, sys.argv, options, only=chosen, reason=reason, accepted=changes
+            run, spec, plans, sys.argv, options, only=chosen, reason=reason, accepted=changes
         )
     _conclude(run, ending, state, start, False, as_json)
 

@@ -137,7 +137,7 @@ def _solutions(history: History) -> list[dict[str, Any]]:
     ]
 
 
-def _meta(job: Job) -> dict[str, Any]:
+def meta_of(job: Job) -> dict[str, Any]:
     """Return the meta of a new journal: the run, the die, and its description with all defaults."""
     subject = job.subject
     return {
@@ -183,7 +183,7 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
             journal = _open_journal(job, len(own))
             replay = Replay.of(journal, body.rebuild)
         else:
-            journal = Journal.create(folder, _meta(job))
+            journal = Journal.create(folder, meta_of(job))
             replay = Replay(journal, body.rebuild)
     except StorageError as error:
         if not resumed:

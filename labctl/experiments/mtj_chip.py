@@ -258,7 +258,7 @@ def read(folder: Path) -> tuple[DieError, ...]:
     """Return what a finished run says of each of its dies, in the order of the campaign."""
     run = open_run(folder)
     errors = []
-    for name in run.meta["dies"]:
+    for name in run.planned:
         die = run.die(name)
         inference, write, back = die.table("inference"), die.table("write"), die.table("readback")
         survey = die.table("survey")

@@ -27,11 +27,12 @@ from labctl.networks.train import Progress, Training, train
 from labctl.report import summary
 from labctl.station import composition
 from labctl.station.rehearse import rehearsed
-from labctl.storage.hdf5_layout import run_meta
+from labctl.station.run_spec import RunSpec, differences
+from labctl.storage.manifest import run_meta
 from labctl.terminal.progress import Display, duration, left
 
 
-def carry_out(prepared: composition.Prepared, folder: Path, workers: int) -> None:
+def carry_out(spec: RunSpec, folder: Path, workers: int) -> None:
     """Run a campaign into `folder`, or go on with it there, with progress; the way of `labctl run` and `labctl resume`.
 
     Raises:
@@ -39,12 +40,12 @@ def carry_out(prepared: composition.Prepared, folder: Path, workers: int) -> Non
     """
     again = folder.exists()
     before = resuming.state_of(folder) if again else None
-    prepared, plans = rehearsed(resuming.read(folder, before.meta) if before else prepared)
+    spec, plans = rehearsed(resuming.read(folder, before.meta) if before else spec)
     if before:
         plans = [p for p in plans if p.die in before.unfinished]
     with Display({p.die: p.patterns for p in plans}) as display:
         carry = session.resume if again else session.start
-        ending, state = carry(folder, prepared, plans, sys.argv, session.RunOptions(workers, show=display.notify))
+        ending, state = carry(folder, spec, plans, sys.argv, session.RunOptions(workers, show=display.notify))
     if ending.status is Status.SUCCESS:
         return
     if ending.code == Stopped.exit_code:
@@ -84,15 +85,15 @@ class Steps:
             BenchError: what is there belongs to other settings.
             LabError: the run did not come to its end.
         """
-        folder, prepared = self.folder / name, composition.read(campaign, overrides)
+        folder, spec = self.folder / name, composition.read(campaign, overrides)
         with self._step(name) as done_before:
             if (folder / "run.json").is_file():
-                _same_run(folder, prepared)
+                _same_run(folder, spec)
                 done_before.append(_finished(folder))
             if not any(done_before):
                 if not _can_go_on(folder):
                     _set_aside(folder)
-                carry_out(prepared, folder, self._workers)
+                carry_out(spec, folder, self._workers)
         self.commits.add(str(run_meta(folder).get("git_commit", "")))
         return folder
 
@@ -209,21 +210,18 @@ def _set_aside(folder: Path) -> None:
         raise StorageError(f"{folder} cannot be set aside as {aside.name}: {error.strerror or error}") from error
 
 
-def _same_run(folder: Path, prepared: composition.Prepared) -> None:
-    """Raise BenchError unless the run in `folder` was made from the same files and settings, `prepared`."""
-    meta = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    digests = [files.digest(raw) for raw in prepared.files.values()]
-    # by content and not by path: the folder of the experiment may have been moved
-    mine = {k: v for k, v in prepared.overrides.items() if k != "solutions"}
-    for what, here, there in (
-        ("settings", mine, {k: v for k, v in meta["set"].items() if k != "solutions"}),
-        ("dies", [s.name for s in prepared.subjects], meta["dies"]),
-        ("files", digests, [kept["sha256"] for kept in meta["files"].values()]),
-    ):
-        if here != there:
-            raise BenchError(
-                f"{folder} is a run of other {what}; expected the same, to go on from it: name a new folder with --out"
-            )
+def _same_run(folder: Path, spec: RunSpec) -> None:
+    """Raise BenchError unless the run in `folder` is `spec`: by content and not by path, as folders may be moved."""
+    here, then = json.loads(json.dumps(spec.to_json())), run_meta(folder)
+    digests = sorted(files.digest(raw) for raw in spec.files.values())
+    other = list(differences({key: then.get(key) for key in here}, here))
+    if not other and digests != sorted(kept["sha256"] for kept in then["files"].values()):
+        other = ["a file has changed"]
+    if other:
+        raise BenchError(
+            f"{folder} is another run ({'; '.join(other[:3])}); expected the same, to go on from it: name a new folder "
+            "with --out"
+        )
 
 
 def _same_training(path: Path, wanted: Training) -> None:

@@ -152,7 +152,7 @@ def read(folder: Path) -> tuple[PassiveArray, ...]:
     """Return what a finished run says of each of its dies, the smallest devices first."""
     run = open_run(folder)
     arrays = []
-    for name in run.meta["dies"]:
+    for name in run.planned:
         die = run.die(name)
         write, inference = die.table("write"), die.table("inference")
         arrays.append(

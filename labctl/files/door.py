@@ -76,6 +76,10 @@ class Door:
         self._shipped[name] = digest(content)
         return content
 
+    def view(self) -> "View":
+        """Return the files for one reader, which notes what that reader reads."""
+        return View(self)
+
     def _keep(self, path: Path, content: bytes) -> None:
         self._kept[path] = content
 
@@ -85,6 +89,39 @@ class Door:
         if path not in self._copies:
             raise FileNotFoundError(errno.ENOENT, "it was not read when the run was started", str(path))
         return self._copies[path]
+
+
+class View:
+    """The files of a door as one reader of an input sees them.
+
+    Attributes:
+        files: digest of every file that this reader read, by path.
+        contents: digest of every content of a distribution that it took, by name.
+    """
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+        self.files: dict[str, str] = {}
+        self.contents: dict[str, str] = {}
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file; OSError if it cannot be read."""
+        content = self._door.read(path)
+        self.files[str(path)] = digest(content)
+        return content
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is a file or folder at `path`."""
+        return self._door.exists(path)
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether `path` is a folder."""
+        return self._door.is_folder(path)
+
+    def shipped(self, name: str, content: bytes) -> bytes:
+        """Return `content`, which comes with a distribution: it is recorded by `name` and digest, with no copy."""
+        self.contents[name] = digest(content)
+        return self._door.shipped(name, content)
 
 
 class _Disk(Door):

@@ -10,15 +10,12 @@ def digest(raw: bytes) -> str:
     return hashlib.sha256(raw).hexdigest()
 
 
-def keep(folder: Path, files: Mapping[Path, bytes]) -> dict[str, dict[str, str]]:
-    """Write the bytes of files that were read into `folder`; return name, path and digest of each for ``run.json``.
+def names_of(files: Mapping[Path, bytes]) -> dict[Path, str]:
+    """Return the name that the copy of each file has in a run folder, by the path of the file."""
+    return {path: f"{number:02d}-{path.name}" for number, path in enumerate(files)}
 
-    Raises:
-        OSError: a copy cannot be written.
-    """
-    kept = {}
-    for number, (path, raw) in enumerate(files.items()):
-        name = f"{number:02d}-{path.name}"
-        (folder / name).write_bytes(raw)
-        kept[name] = {"path": str(path), "sha256": digest(raw)}
-    return kept
+
+def keep(folder: Path, files: Mapping[Path, bytes]) -> None:
+    """Write the bytes of files that were read into `folder`; OSError if a copy cannot be written."""
+    for path, name in names_of(files).items():
+        (folder / name).write_bytes(files[path])

@@ -84,7 +84,7 @@ def _visit(name: str) -> bool:
 
 def _ordered(run: Run) -> list[str]:
     """Return the dies in the order of the campaign, of a run folder those that have not been started too."""
-    named = [name for name in run.meta.get("dies", ()) if name in run.dies or run.path.is_dir()]
+    named = [name for name in run.planned if name in run.dies or run.path.is_dir()]
     return named + [name for name in run.dies if name not in named]
 
 

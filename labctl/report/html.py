@@ -286,7 +286,7 @@ def _origin(facts: Facts) -> Any:
 
 
 def _files(facts: Facts, folder: Path) -> Any:
-    """Yield the files that the run keeps, and whether they are still what they were."""
+    """Yield the files that the run keeps, and whether they are still what they were; then what it read of packages."""
     for name, kept in facts.provenance.get("files", {}).items():
         path = folder / "files" / name
         try:
@@ -295,3 +295,5 @@ def _files(facts: Facts, folder: Path) -> Any:
         except OSError:
             now = "missing"
         yield name, kept["path"], kept["sha256"], now
+    for name, sha256 in facts.provenance.get("shipped", {}).items():
+        yield name, "installed with its distribution", sha256, ""

@@ -24,7 +24,7 @@ from labctl.report import event_text
 from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
-from labctl.storage.hdf5_layout import run_meta
+from labctl.storage.manifest import run_meta
 from labctl.storage.results import DieData
 from labctl.storage.run_log import DieState, Try, folder_of
 

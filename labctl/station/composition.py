@@ -1,143 +1,27 @@
-"""Read a campaign with every file it names, and make the jobs of its dies."""
+"""Compile a campaign: read it with every file that it names into a `RunSpec`."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from instruments.bench import Bench
-from instruments.drivers import has_prober
 from instruments.fiducial import Fiducial, fits
-from instruments.open_bench import planned_die
 from labctl import files
 from labctl.config.campaign import Campaign, subsites_of
 from labctl.config.wafer_file import WaferFile, lay_out
-from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.names import file_name
-from labctl.core.procedure import Procedure
 from labctl.core.site import Site
-from labctl.execution.die_job import Job
 from labctl.files import Loaded
-from labctl.station.bench_setup import Station
-from labctl.station.declared_figures import check_rules
+from labctl.station.declared_figures import check_rules, described
 from labctl.station.reference_visit import stages_of
 from labctl.station.registry import campaign_model
-from labctl.station.simulated import simulated
+from labctl.station.run_spec import RunKind, RunSpec
 from labctl.station.stages import overrides_of_stages, read_stages
-from labctl.station.stand_ins import twin_text
 from labctl.storage.stress_ledger import ledger_path
 from labctl.wafer_maps.drawing import describe
 from sim_backend.description import DieDescription
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A campaign with every file read and validated.
-
-    Args:
-        subjects: the dies that are tested, with their places on the map.
-        procedures: the stages.
-        campaign_file: path of the campaign file.
-        files: bytes of every file that was read, by its path.
-        shipped: digest of every content read that comes with a distribution, by its name.
-        others: dies of the wafer that are not tested: excluded, or not chosen.
-        fiducials: places at which the prober verifies the map before the first die.
-        map_drawing: the wafer map as it was read, in lines of text; empty without a map file.
-        golden: the reference die, one of `others`; `visit`: the stages of a visit.
-        loaded: the YAML files as they were read, for messages that name a line.
-    """
-
-    campaign: Campaign
-    subjects: tuple[Site, ...]
-    procedures: tuple[Procedure, ...]
-    campaign_file: Path
-    files: Mapping[Path, bytes]
-    shipped: Mapping[str, str]
-    overrides: Mapping[str, str] = field(default_factory=dict)
-    bench: Bench | None = None
-    sim: str | None = None
-    bench_file: Path | None = None
-    others: tuple[Site, ...] = ()
-    fiducials: tuple[Fiducial, ...] = ()
-    map_drawing: tuple[str, ...] = ()
-    golden: Site | None = None
-    visit: tuple[Procedure, ...] = ()
-    loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
-
-    @property
-    def skipped(self) -> tuple[Site, ...]:
-        """Dies of the campaign that are excluded; `excluded` says why."""
-        chosen = None if self.campaign.wafer is None else self.campaign.wafer.only
-        return tuple(
-            s for s in self.others if s.excluded and s is not self.golden and (chosen is None or s.die in chosen)
-        )
-
-    @property
-    def ledger(self) -> Path | None:
-        """The lab's stress ledger; None for simulated dies."""
-        if self.bench is None or self.bench_file is None or self.sim is not None:
-            return None
-        return ledger_path(self.bench_file, self.bench.ledger, os.environ)
-
-    @property
-    def body(self) -> str:
-        """What the dies are: simulated, on a bench, or on its twin."""
-        if self.bench is None:
-            return "simulated"
-        return f"bench '{self.bench.name}'" + (f", {twin_text(self.bench, self.sim)}" if self.sim else "")
-
-    def predictor(self, subject: Site) -> Die:
-        """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
-        if self.bench is None:
-            return simulated(subject)
-        if len(self.subjects) > 1 and not has_prober(self.bench):
-            raise BenchError(
-                f"{len(self.subjects)} dies, and the bench '{self.bench.name}' has no prober to go from one to the "
-                "next; without one it measures a single die, which --only names"
-            )
-        self.bench.wiring.fits(subject.description.shape)
-        return planned_die(self.bench, subject.description.nominal, subject.description.polarity)
-
-    @property
-    def station(self) -> Station | None:
-        """The bench with the dies that are tested on it, None for simulated dies."""
-        if self.bench is None:
-            return None
-        return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger)
-
-    def some(self, only: Sequence[str] | None) -> "Prepared":
-        """Return the campaign with the dies of `only`; BenchError if there is no such die."""
-        if only is None:
-            return self
-        if unknown := sorted(set(only) - {s.name for s in self.subjects}):
-            raise BenchError(f"there is no die {unknown[0]}; there are {', '.join(s.name for s in self.subjects)}")
-        return replace(self, subjects=tuple(s for s in self.subjects if s.name in only))
-
-    def jobs(self, folder: Path, meta: Mapping[str, Any]) -> list[Job]:
-        """Return one job per die."""
-        return [
-            Job(
-                folder,
-                subject,
-                self.campaign.limits,
-                self.campaign.bin_rules,
-                dict(meta),
-                ledger=self.ledger,
-            )
-            for subject in self.subjects
-        ]
-
-    def visit_job(self, folder: Path, meta: Mapping[str, Any]) -> Job | None:
-        """Return the job of a visit of the reference die, None if there is none."""
-        if self.golden is None:
-            return None
-        return Job(folder, self.golden, self.campaign.limits, meta=dict(meta), ledger=self.ledger, stages=self.visit)
-
-    def procedures_for(self, subject: Site) -> tuple[Procedure, ...]:
-        """Return the stages of one die, with the inputs that are for it alone if there are some."""
-        return tuple(procedure.for_die(subject.name) for procedure in self.procedures)
 
 
 def read(
@@ -147,7 +31,7 @@ def read(
     bench: Path | None = None,
     sim: str | None = None,
     door: files.Door | None = None,
-) -> Prepared:
+) -> RunSpec:
     """Read a campaign file, the bench file if any, and all files that they name.
 
     Args:
@@ -169,7 +53,7 @@ def load(path: Path, overrides: Mapping[str, str] | None = None) -> Loaded[Campa
     return files.read(path, campaign_model(), overrides_of_stages(path, overrides or {}))
 
 
-def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str | None, door: files.Door) -> Prepared:
+def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str | None, door: files.Door) -> RunSpec:
     loaded = load(path, overrides)
     campaign = loaded.value
     read_files: list[Loaded[Any]] = [loaded]
@@ -190,28 +74,44 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         loaded_bench = files.read(bench, Bench)
         read_files.append(loaded_bench)
         fits(loaded_bench.value, fiducials)
-    procedures = read_stages(loaded, door)
-    visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, procedures)
-    check_rules(loaded, procedures, subjects, visit, golden)
+    stages, inputs = read_stages(loaded, door)
+    visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, stages)
+    check_rules(loaded, stages, subjects, visit, golden)
     for subject in subjects:
-        for stage in procedures:
+        for stage in stages:
             stage.for_die(subject.name)  # refused here if an input has nothing for it
-    return Prepared(
-        campaign,
+    others = tuple(s for s in sites if s.name not in {subject.name for subject in subjects})
+    roles = {"campaign": files.absolute(path, files.here())}
+    ledger = None
+    if bench is not None and loaded_bench is not None:
+        roles["bench"] = files.absolute(bench, files.here())
+        ledger = ledger_path(bench, loaded_bench.value.ledger, os.environ) if sim is None else None
+    return RunSpec(
+        RunKind.CAMPAIGN,
+        campaign.name,
+        campaign.seed,
+        campaign.limits,
         subjects,
-        procedures,
-        files.absolute(path, files.here()),
+        stages,
+        roles,
         dict(door.kept),
+        campaign.title,
+        inputs,
         dict(door.digests),
         overrides,
+        campaign.bin_rules,
+        campaign.batch,
+        campaign.notify,
         None if loaded_bench is None else loaded_bench.value,
         sim,
-        bench_file=None if bench is None else files.absolute(bench, files.here()),
-        others=tuple(s for s in sites if s.name not in {subject.name for subject in subjects}),
+        ledger,
+        skipped=tuple(s for s in others if s.excluded and s is not golden and (chosen is None or s.die in chosen)),
+        others=others,
         fiducials=fiducials,
         map_drawing=drawing,
         golden=golden,
         visit=visit,
+        declared=described(stages, visit),
         loaded=tuple(read_files),
     )
 

@@ -15,7 +15,7 @@ from labctl.config.bins import NO_LIMITS
 from labctl.core.model import Model
 from labctl.core.units import Second, Volt
 from labctl.execution.plan import DiePlan
-from labctl.station.composition import Prepared
+from labctl.station.run_spec import RunSpec
 from labctl.terminal.progress import counted, duration, quantity
 from protocols.settings import ReadSettings
 from sim_backend.description import DieDescription
@@ -53,27 +53,27 @@ class PlanWarning:
         return asdict(self)
 
 
-Rule = Callable[[Prepared, Sequence[DiePlan]], Iterator[PlanWarning]]
+Rule = Callable[[RunSpec, Sequence[DiePlan]], Iterator[PlanWarning]]
 
 
-def warnings_of(prepared: Prepared, plans: Sequence[DiePlan]) -> list[PlanWarning]:
+def warnings_of(spec: RunSpec, plans: Sequence[DiePlan]) -> list[PlanWarning]:
     """Return the warnings of a campaign with its plans, those of each rule in a row; the same one once."""
-    return list(dict.fromkeys(warning for rule in RULES for warning in rule(prepared, plans)))
+    return list(dict.fromkeys(warning for rule in RULES for warning in rule(spec, plans)))
 
 
-def no_limits(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def no_limits(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of a campaign in which no die can be good or bad."""
-    if prepared.campaign.bin_rules:
+    if spec.bins:
         return
     text = f"{NO_LIMITS}: a die that can be measured will be called 'measured', and none 'good'"
-    if prepared.campaign.batch.stop.low_yield is not None:
+    if spec.batch.stop.low_yield is not None:
         text += "; batch.stop.low_yield counts the dies that cannot be measured only"
-    yield PlanWarning(text, "accept", _where(prepared, prepared.campaign))
+    yield PlanWarning(text, "accept", _where(spec, spec.loaded[0].value))
 
 
-def diameters(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def diameters(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of junctions of a size that nobody builds."""
-    for name, description in _descriptions(prepared):
+    for name, description in _descriptions(spec):
         each = description.junction.kernel_diameters
         for kernel, diameter in enumerate(each or description.diameters[:1].tolist()):
             if SMALLEST <= diameter <= LARGEST:
@@ -84,30 +84,30 @@ def diameters(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarn
                 f"junctions of {quantity(diameter, 'm')} in die {name}, with R_P {quantity(r_p, 'ohm')}; "
                 f"expected {quantity(SMALLEST, 'm')} to {quantity(LARGEST, 'm')}",
                 ".".join(map(str, ("junction", *path))),
-                _where(prepared, description.junction, "junction", *path),
+                _where(spec, description.junction, "junction", *path),
             )
 
 
-def reads_that_count(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def reads_that_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of reads at a voltage from which the campaign itself counts a pulse."""
-    limit = prepared.campaign.limits.v_count
-    for path, read in _reads(prepared):
+    limit = spec.limits.v_count
+    for path, read in _reads(spec):
         if read.v_read > limit:
             yield PlanWarning(
                 f"cells are read at {quantity(read.v_read, 'V')}, and a cell that sees more than limits.v_count, "
                 f"{quantity(limit, 'V')}, has got a pulse",
                 ".".join(map(str, (*path, "v_read"))),
-                _where(prepared, prepared.campaign, *path, "v_read"),
+                _where(spec, spec.loaded[0].value, *path, "v_read"),
             )
 
 
-def reads_that_write(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def reads_that_write(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of reads near the voltage that switches the median cell within the time of the read, once for each stage.
 
     The switching is that of the die file's simulation: of a real die it is what its file takes for true.
     """
-    dies = list(_descriptions(prepared))
-    for path, read in _reads(prepared):
+    dies = list(_descriptions(spec))
+    for path, read in _reads(spec):
         worst = max((_Exposure.of(name, die, read) for name, die in dies), key=lambda e: e.share, default=None)
         if worst is None or worst.share <= NEAR:
             continue
@@ -117,7 +117,7 @@ def reads_that_write(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[P
             f"a read at {quantity(read.v_read, 'V')}{across} for {quantity(worst.time, 's')} {what} "
             f"{quantity(worst.median, 'V')}, which switches half of the cells of die {worst.die} in that time",
             ".".join(map(str, (*path, "v_read"))),
-            _where(prepared, prepared.campaign, *path, "v_read"),
+            _where(spec, spec.loaded[0].value, *path, "v_read"),
         )
 
 
@@ -143,9 +143,9 @@ class _Exposure:
         return cls(name, read.v_read * share, time, median_voltage(time, v_c0, switching.delta, switching.tau0))
 
 
-def letters_in_a_map(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def letters_in_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of marks in a drawn map that are dies only because they are no dot."""
-    for source in prepared.loaded:
+    for source in spec.loaded:
         for number, row in enumerate(getattr(source.value, "map", ()) or ()):
             if odd := sorted(set(row) - set(DIE_MARKS) - set(". ")):
                 marks = " and ".join(repr(mark) for mark in odd)
@@ -157,34 +157,34 @@ def letters_in_a_map(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[P
                 )
 
 
-def budget(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def budget(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of a budget of time that ends before the plan does."""
-    allowed = prepared.campaign.batch.budgets.time
+    allowed = spec.batch.budgets.time
     times = np.cumsum([sum(stage.time for stage in plan.stages) for plan in plans])
     if allowed is None or not len(times) or times[-1] <= allowed:
         return
-    number = len(prepared.subjects)
+    number = len(spec.subjects)
     whole = min(int(np.searchsorted(times, allowed, side="right")), number)
-    simulated = "; simulated dies take their own time" if prepared.bench is None else ""
+    simulated = "; simulated dies take their own time" if spec.bench is None else ""
     yield PlanWarning(
         f"the plan takes {duration(float(times[-1]))} of bench time and the budget is {duration(allowed)}: "
         f"time for about {whole} of {counted(number, 'die')}{simulated}",
         "batch.budgets.time",
-        _where(prepared, prepared.campaign, "batch", "budgets", "time"),
+        _where(spec, spec.loaded[0].value, "batch", "budgets", "time"),
     )
 
 
-def addresses(prepared: Prepared, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of an address that is no name of a VISA resource; an alias of the VISA library may be one all the same."""
-    if prepared.bench is None:
+    if spec.bench is None:
         return
-    for name, entry in prepared.bench.instruments.items():
+    for name, entry in spec.bench.instruments.items():
         if entry.address is not None and (why := misspelt_resource(entry.address.resource)):
             yield PlanWarning(
                 f"'{entry.address.resource}' is no VISA address ({why}); "
                 "expected one such as TCPIP::192.0.2.11::5025::SOCKET",
                 f"instruments.{name}.resource",
-                _where(prepared, prepared.bench, "instruments", name, "resource"),
+                _where(spec, spec.bench, "instruments", name, "resource"),
             )
 
 
@@ -200,10 +200,10 @@ RULES: tuple[Rule, ...] = (
 """All rules, in the order in which they are printed."""
 
 
-def _descriptions(prepared: Prepared) -> Iterator[tuple[str, DieDescription]]:
+def _descriptions(spec: RunSpec) -> Iterator[tuple[str, DieDescription]]:
     """Yield one die, by its name, of each kind of junction and switching among the dies of a campaign."""
     seen: list[tuple[Any, ...]] = []
-    for site in prepared.subjects:
+    for site in spec.subjects:
         description = site.description
         if not isinstance(description, DieDescription):
             continue
@@ -214,9 +214,9 @@ def _descriptions(prepared: Prepared) -> Iterator[tuple[str, DieDescription]]:
             yield site.name, description
 
 
-def _reads(prepared: Prepared) -> Iterator[tuple[tuple[str | int, ...], ReadSettings]]:
+def _reads(spec: RunSpec) -> Iterator[tuple[tuple[str | int, ...], ReadSettings]]:
     """Yield every set of read settings of the stages, with its path in the campaign file."""
-    for number, procedure in enumerate(prepared.procedures):
+    for number, procedure in enumerate(spec.stages):
         yield from _settings(procedure, ("stages", number, procedure.name))
 
 
@@ -228,9 +228,9 @@ def _settings(value: Any, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[s
             yield from _settings(getattr(value, name), (*path, name))
 
 
-def _where(prepared: Prepared, value: object, *path: str | int) -> str:
+def _where(spec: RunSpec, value: object, *path: str | int) -> str:
     """Return `file:line` of `path` in the file that `value` was read from; "" if no file holds it as it is."""
-    for source in prepared.loaded:
+    for source in spec.loaded:
         read = source.value
         if read is value or getattr(read, "junction", None) is value:
             return str(source.where(*path))

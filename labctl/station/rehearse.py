@@ -1,30 +1,53 @@
-"""Rehearse a campaign, die by die, before it does anything."""
+"""Rehearse a run, die by die, before it does anything."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labctl.core.die import Die
+    from labctl.core.site import Site
+    from labctl.execution.plan import DiePlan
+    from labctl.station.run_spec import RunSpec
 
 
-def rehearsed(prepared: Any) -> tuple[Any, list[Any]]:
-    """Return a campaign and the plans of its dies; what the limits or the bench would refuse is refused here."""
+def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
+    """Return a run and the plans of its dies; what the limits or the bench would refuse is refused here."""
     from labctl.execution import plan
 
     plans: list[plan.DiePlan] = []
     alike: dict[Any, plan.DiePlan] = {}
-    for s in prepared.subjects:
+    for s in spec.subjects:
         if s.alike not in alike:
-            procedures = prepared.procedures_for(s)
-            alike[s.alike] = plan.rehearse(s.name, prepared.predictor(s), prepared.campaign.limits, procedures)
+            stages = [stage.for_die(s.name) for stage in spec.stages]
+            alike[s.alike] = plan.rehearse(s.name, predictor(spec, s), spec.limits, stages)
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
-    return prepared, [*plans, *visits(prepared)]
+    return spec, [*plans, *visits(spec)]
 
 
-def visits(prepared: Any) -> list[Any]:
+def visits(spec: "RunSpec") -> "list[DiePlan]":
     """Return the plans of the visits of the reference die; dies that are tried again may lead to more visits."""
     from labctl.execution import plan
 
-    if (die := prepared.golden) is None:
+    if (die := spec.golden) is None or spec.batch.golden is None:
         return []
-    limits, every = prepared.campaign.limits, prepared.campaign.batch.golden.every
-    visit = plan.rehearse(die.name, prepared.predictor(die), limits, prepared.visit)
-    number = 1 + math.ceil(len(prepared.subjects) / every)
+    visit = plan.rehearse(die.name, predictor(spec, die), spec.limits, spec.visit)
+    number = 1 + math.ceil(len(spec.subjects) / spec.batch.golden.every)
     return [plan.DiePlan(f"{die.name}@{k + 1}", visit.stages) for k in range(number)]
+
+
+def predictor(spec: "RunSpec", subject: "Site") -> "Die":
+    """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
+    from instruments.drivers import has_prober
+    from instruments.open_bench import planned_die
+    from labctl.core.errors import BenchError
+    from labctl.station.simulated import simulated
+
+    if spec.bench is None:
+        return simulated(subject)
+    if len(spec.subjects) > 1 and not has_prober(spec.bench):
+        raise BenchError(
+            f"{len(spec.subjects)} dies, and the bench '{spec.bench.name}' has no prober to go from one to the next; "
+            "without one it measures a single die, which --only names"
+        )
+    spec.bench.wiring.fits(subject.description.shape)
+    return planned_die(spec.bench, subject.description.nominal, subject.description.polarity)

@@ -7,22 +7,21 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from labctl import files
-from labctl.config.campaign import Campaign
 from labctl.core.errors import BenchError
-from labctl.station.composition import Prepared
-from labctl.station.declared_figures import described
 from labctl.station.doctor import versions
+from labctl.station.run_spec import RunSpec
+from labctl.storage.manifest import FORMAT
 
 
-def default_folder(campaign: Campaign) -> Path:
+def default_folder(spec: RunSpec) -> Path:
     """Return a new folder name under runs/."""
-    return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{campaign.name}"
+    return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{spec.name}"
 
 
 def refuse_existing(folder: Path) -> None:
@@ -55,49 +54,31 @@ def git_commit() -> str:
     return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
 
 
-def _name_of(kept: Mapping[str, Mapping[str, str]], path: Path | None) -> str | None:
-    """Return the name in the run folder of the copy of a file, None if there is none."""
-    return next((name for name, file in kept.items() if file["path"] == str(path)), None)
-
-
-def make_folder(folder: Path, prepared: Prepared, argv: Sequence[str]) -> dict[str, Any]:
-    """Make the run folder with verbatim inputs and `run.json`; return the contents of `run.json`.
+def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, Any]:
+    """Make the folder of a run with verbatim inputs and ``run.json``; return the contents of ``run.json``.
 
     Raises:
         BenchError: the folder cannot be made or written.
     """
     refuse_existing(folder)
+    meta: dict[str, Any] = {
+        "format": FORMAT,
+        **spec.to_json(),
+        **spec.provenance(),
+        "argv": list(argv),
+        "cwd": str(Path.cwd()),
+        "host": socket.gethostname(),
+        "machine": platform.machine(),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "utc": datetime.now(UTC).isoformat(),
+        "monotonic": time.monotonic(),
+        "executable": sys.executable,
+    }
     try:
         (folder / "dies").mkdir(parents=True)
         (folder / "files").mkdir()
-        kept = files.keep(folder / "files", prepared.files)
-        meta: dict[str, Any] = {
-            "format": 1,
-            "name": prepared.campaign.name,
-            "title": prepared.campaign.title,
-            "seed": prepared.campaign.seed,
-            "dies": [s.name for s in prepared.subjects],
-            "body": prepared.body,
-            "real": prepared.bench is not None and prepared.sim is None,
-            "set": dict(prepared.overrides),
-            "sim": prepared.sim,
-            "roles": {
-                "campaign": _name_of(kept, prepared.campaign_file),
-                "bench": _name_of(kept, prepared.bench_file),
-            },
-            "files": kept,
-            "shipped": dict(prepared.shipped),
-            "argv": list(argv),
-            "cwd": str(Path.cwd()),
-            "host": socket.gethostname(),
-            "machine": platform.machine(),
-            "versions": versions(),
-            "git_commit": git_commit(),
-            "utc": datetime.now(UTC).isoformat(),
-            "monotonic": time.monotonic(),
-            "executable": sys.executable,
-            **described(prepared.procedures, prepared.visit),
-        }
+        files.keep(folder / "files", spec.files)
         part = folder / "run.json.part"
         with part.open("w", encoding="utf-8") as f:
             json.dump(meta, f, indent=1)

@@ -16,6 +16,7 @@ from labctl.core.model import Model
 from labctl.core.procedure import Procedure
 from labctl.files import document
 from labctl.station.plugins import input_readers, origin_of, procedures
+from labctl.station.run_spec import InputSource
 
 STAGES = "stages"
 
@@ -63,18 +64,22 @@ def reader_of(kind: type[Procedure], field: str) -> InputReader:
     return reader
 
 
-def read_stages(campaign: files.Loaded[Campaign], door: files.Door) -> tuple[Procedure, ...]:
-    """Return the procedures of a campaign, with their inputs read through `door`.
+def read_stages(
+    campaign: files.Loaded[Campaign], door: files.Door
+) -> tuple[tuple[Procedure, ...], tuple[Mapping[str, InputSource], ...]]:
+    """Return the procedures of a campaign, with their inputs read through `door`, and where the inputs came from.
 
     Raises:
         BenchError: naming file, line and key of every stage that a procedure refuses, or whose input cannot be read.
     """
     stages: list[Procedure] = []
+    inputs: list[dict[str, InputSource]] = []
     problems: list[str] = []
     for number, stage in enumerate(campaign.value.stages):  # type: ignore[attr-defined]
         name, parameters = stage.procedure()
         at = (STAGES, number, name)
         kind = procedures()[name]
+        inputs.append({})
         if not kind.inputs():
             stages.append(parameters)
             continue
@@ -82,8 +87,9 @@ def read_stages(campaign: files.Loaded[Campaign], door: files.Door) -> tuple[Pro
         before = len(problems)
         for field in kind.inputs():
             if values[field] is not None:
+                view = door.view()
                 try:
-                    values[field] = _read(kind, field, values[field], door)
+                    inputs[-1][field], values[field] = _read(kind, field, values[field], view)
                 except LabError as error:
                     problems.append(str(campaign.error(str(error), *at, field)))
         if len(problems) == before:
@@ -96,7 +102,7 @@ def read_stages(campaign: files.Loaded[Campaign], door: files.Door) -> tuple[Pro
                 problems.append(str(campaign.error(str(error), *at)))
     if problems:
         raise BenchError("\n".join(problems))
-    return tuple(stages)
+    return tuple(stages), tuple(inputs)
 
 
 def overrides_of_stages(path: Path, overrides: Mapping[str, str]) -> dict[str, str]:
@@ -138,11 +144,15 @@ def _stages_in(path: Path, overrides: Mapping[str, str]) -> Iterator[tuple[int, 
             yield from ((number, name) for name in stage.value)
 
 
-def _read(kind: type[Procedure], field: str, text: str, door: files.Door) -> Any:
-    """Return an input; BenchError if it cannot be read, with the name of a reader that fails otherwise."""
+def _read(kind: type[Procedure], field: str, text: str, view: files.View) -> tuple[InputSource, Any]:
+    """Return where an input came from, and the input.
+
+    Raises:
+        BenchError: it cannot be read; a reader that fails otherwise is named.
+    """
     reader = reader_of(kind, field)
     try:
-        value = reader.read(text, door)
+        value = reader.read(text, view)
     except LabError:
         raise
     except OSError as error:
@@ -156,7 +166,7 @@ def _read(kind: type[Procedure], field: str, text: str, door: files.Door) -> Any
             f"the reader of {text} ({origin_of(reader.read)}) gives a {type(value).__name__}, expected a "
             f"{reader.kind.__name__}"
         )
-    return value
+    return InputSource(text, view.files, view.contents), value
 
 
 def _made(kind: type[Procedure], values: Mapping[str, Any], given: set[str]) -> Procedure:

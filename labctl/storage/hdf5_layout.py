@@ -6,7 +6,6 @@ flat list of the distinct ones with an index, and those that the journal keeps a
 ``docs/hdf5-layout.md`` describes every path.
 """
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from labctl.storage.hdf5_items import (
     values,
 )
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import run_meta
 
 UNITS = {
     "row": "V",
@@ -231,16 +231,6 @@ def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
         except UnicodeDecodeError:
             text = "\0"
         yield dataset(name, np.frombuffer(data, np.uint8) if "\0" in text else text)
-
-
-def run_meta(run: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``, {} if there is none. Raises StorageError if it is damaged."""
-    path = run / "run.json"
-    if not path.is_file():
-        return {}
-    with storage(path, "read the run"):
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    return meta if isinstance(meta, dict) else {"run": meta}
 
 
 def die_items(run: Path, die: str, journal: Journal) -> list[Item]:

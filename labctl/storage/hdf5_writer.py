@@ -23,9 +23,10 @@ from labctl.core.exit_codes import ExitCode
 from labctl.core.names import inside
 from labctl.storage.arrays import Array, quarantine, raw, storage, sync, sync_folder
 from labctl.storage.hdf5_items import Group, Item, Link, StoredArray, dataset, default_plot, plots, table_items
-from labctl.storage.hdf5_layout import die_items, run_meta
+from labctl.storage.hdf5_layout import die_items
 from labctl.storage.hdf5_reader import SealedDie, load
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import newest_of
 from labctl.storage.tables import Table
 

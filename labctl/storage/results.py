@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from labctl.core.errors import StorageError
-from labctl.storage.hdf5_layout import run_meta
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
+from labctl.storage.manifest import checked, run_meta
 from labctl.storage.run_log import newest_of
 from labctl.storage.tables import Table
 
@@ -95,6 +95,11 @@ class Run:
         return DieData(name, sealed, True) if sealed.is_file() else DieData(name, self.path / "dies" / folder, False)
 
     @property
+    def planned(self) -> tuple[str, ...]:
+        """Names of the dies that the run is to work on, in the order of the campaign; begun or not."""
+        return tuple(die["name"] for die in self.meta.get("dies", ()) if not die["excluded"])
+
+    @property
     def tables(self) -> tuple[str, ...]:
         """Names of the tables that at least one die has."""
         return tuple(sorted({table for name in self.dies for table in self.die(name).tables}))
@@ -137,5 +142,6 @@ def open_run(path: str | Path) -> Run:
         from labctl.storage.hdf5_reader import SealedDie
 
         with SealedDie(path) as die:
-            return Run(path, (str(die.meta.get("die", path.stem)),), die.run_meta)
+            meta = checked(die.run_meta, path) if die.run_meta else {}
+            return Run(path, (str(die.meta.get("die", path.stem)),), meta)
     raise StorageError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")

@@ -12,6 +12,7 @@ from labctl.execution import die_job
 from labctl.execution.stop import Stop
 from labctl.networks import solutions
 from labctl.station import composition, run_folder
+from labctl.station.jobs import jobs_of
 from labctl.storage.results import open_run
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -108,8 +109,8 @@ def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, 
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
     few = tmp_path / "one.npz"
     solutions.save(few, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
-    prepared = composition.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
-    meta = run_folder.make_folder(tmp_path / "run", prepared, [])
+    spec = composition.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
+    meta = run_folder.make_folder(tmp_path / "run", spec, [])
     warm, used = [], set()
 
     def watch(name, smu):
@@ -125,11 +126,11 @@ def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, 
 
         smu.execute = execute
 
-    with prepared.station.opened(lambda text: True, prepared.station.twin()) as body:
+    with spec.station.opened(lambda text: True, spec.station.twin()) as body:
         for name in ("smu1", "smu2"):
             watch(name, body.twin.instruments[name])
-        (job,) = prepared.jobs(tmp_path / "run", meta)
-        result = die_job.run_die(job, prepared.procedures, lambda *message: None, Stop(), body)
+        (job,) = jobs_of(spec, tmp_path / "run", meta)
+        result = die_job.run_die(job, spec.stages, lambda *message: None, Stop(), body)
         assert result.outcome.exit_code == 0
         assert body.twin.ledger.peak_cell_voltage > 0.4
     assert len(used) > 1000

@@ -14,6 +14,7 @@ from labctl.batch.session import RunOptions, start
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError
 from labctl.station import composition
+from labctl.station.run_spec import RunSpec
 from labctl.station.twin import Twin
 from labctl.storage.run_log import read_state
 from sim_backend.description import DieDescription
@@ -197,7 +198,7 @@ def test_a_fiducial_says_one_fact(fact):
         Fiducial.model_validate(fact, context={"file": True})
 
 
-def campaign(folder: Path, **wafer) -> composition.Prepared:
+def campaign(folder: Path, **wafer) -> RunSpec:
     """Write a campaign over a drawn wafer and read it with the bench and its twin."""
     bench = {**BENCH, "instruments": {k: {**v, "resource": k} for k, v in BENCH["instruments"].items()}}
     misfits = {

@@ -4,6 +4,7 @@ The bench is the twin over TCP, served by the process that watches, so that it o
 2 kernels of 4 x 3 cells stand under a prober; each is touched, mapped and pulsed.
 """
 
+import json
 import os
 import signal
 import time
@@ -24,6 +25,7 @@ from labctl.core.site import Site
 from labctl.execution.die_job import Job
 from labctl.station.bench_setup import Station
 from labctl.station.hand_session import bench_limits
+from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
@@ -47,7 +49,7 @@ class Night:
         description = DieDescription.model_validate(DIE, context={"file": True})
         subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
         (folder / "dies").mkdir(parents=True)
-        (folder / "run.json").write_text('{"name": "night", "files": {}}')
+        (folder / "run.json").write_text(json.dumps({"format": FORMAT, "name": "night", "files": {}}))
         self.folder, self.at, self.going = folder, at, requests.session(folder)
         self.hanging, self.ahead = -1, 0.0
         self.executor = BenchExecutor(

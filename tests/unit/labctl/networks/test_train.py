@@ -1,6 +1,7 @@
 """From a training file to a solution file: what it says, how it stops and goes on, and what a campaign reads of it."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from labctl.networks import solutions
 from labctl.networks.train import Method, Progress, Training, train
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import FORMAT
 from protocols.chip_readout import Activation
 from protocols.preprocess import Preprocess
 from protocols.records import KernelSurvey
@@ -37,7 +39,7 @@ def make_run(run: Path, dies: int = 2) -> Path:
     """Dies of 16 kernels of 5 x 4 cells, one short in each; D0 was surveyed twice, the first time with nonsense."""
     rng = np.random.default_rng(3)
     run.mkdir()
-    (run / "run.json").write_text("{}")
+    (run / "run.json").write_text(json.dumps({"format": FORMAT}))
     for number in range(dies):
         with Journal.create(run / "dies" / f"D{number}", {"die": f"D{number}"}) as journal:
             for again in range(2 if number == 0 else 1):

@@ -20,6 +20,7 @@ from labctl.core.units import Amperes, BoolArray, Conductances, FloatArray, IntA
 from labctl.report import die_figures, pictures, summary
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import FORMAT
 from tests.declared import DECLARED
 
 
@@ -111,9 +112,9 @@ def end(journal: Journal, bin_: str = "good", outcome: str = "success", reason: 
 
 def make(run: Path, *names: str) -> Path:
     (run / "dies").mkdir(parents=True)
-    (run / "run.json").write_text(
-        json.dumps({"name": "night", "title": "a title", "dies": list(names), **DECLARED}), "utf-8"
-    )
+    dies = [{"name": name, "excluded": ""} for name in names]
+    meta = {"format": FORMAT, "name": "night", "title": "a title", "dies": dies, **DECLARED}
+    (run / "run.json").write_text(json.dumps(meta), "utf-8")
     return run
 
 

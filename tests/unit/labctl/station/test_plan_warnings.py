@@ -9,8 +9,9 @@ import pytest
 from instruments.visa import misspelt_resource
 from labctl.execution.plan import DiePlan, StagePlan
 from labctl.station import plan_warnings
-from labctl.station.composition import Prepared, read
+from labctl.station.composition import read
 from labctl.station.plan_warnings import RULES, PlanWarning, Rule, warnings_of
+from labctl.station.run_spec import RunSpec
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 DIE = "name: two\ngeometry: {kernels: 2, n_rows: 15, n_cols: 15}\njunction:\n  DIAMETERS\n  ra: 8 ohm um^2\n"
@@ -36,14 +37,14 @@ def prepared(
     row: str = ".XX.",
     changes: Mapping[str, str] | None = None,
     bench: Path | None = None,
-) -> Prepared:
+) -> RunSpec:
     (folder / "die.yaml").write_text(die)
     (folder / "wafer.yaml").write_text(WAFER.replace("ROW", row))
     (folder / "few.yaml").write_text(CAMPAIGN)
     return read(folder / "few.yaml", changes, bench=bench)
 
 
-def warned(rule: Rule, campaign: Prepared, times: tuple[float, ...] = ()) -> list[PlanWarning]:
+def warned(rule: Rule, campaign: RunSpec, times: tuple[float, ...] = ()) -> list[PlanWarning]:
     """Return the warnings of one rule, which has to be among those that are printed."""
     plans = [DiePlan(f"D{k}", [StagePlan("survey", time=time)]) for k, time in enumerate(times)]
     warnings = list(rule(campaign, plans))

@@ -27,6 +27,7 @@ from labctl.storage.hdf5_layout import UNITS, die_items
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_file
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import FORMAT
 from labctl.storage.sealing import seal_in_subprocess
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
@@ -71,7 +72,9 @@ def make_run(run: Path, die: str = "X1Y2") -> Path:
     (run / "files" / "campaign.yaml").write_bytes("v_write: 450 mV  # µ\r\n".encode())
     (run / "files" / "dies" / "weights.npz").write_bytes(b"PK\x00\xff" * 20000)
     (run / "run.json").write_text(
-        json.dumps({"title": "night", "seed": 7, "versions": {"numpy": "2"}, "note": None, "argv": "a\nb"})
+        json.dumps(
+            {"format": FORMAT, "title": "night", "seed": 7, "versions": {"numpy": "2"}, "note": None, "argv": "a\nb"}
+        )
     )
     rng = np.random.default_rng(1)
     with Journal.create(run / "dies" / die, {"die": die, "seed": 7, "scale": 0.5}) as journal:

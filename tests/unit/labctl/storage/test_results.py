@@ -18,6 +18,7 @@ from labctl.core.record import Record
 from labctl.core.units import Conductances, Ratio
 from labctl.storage.hdf5_writer import seal, write_run_file
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import FORMAT
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -32,7 +33,7 @@ class Written(Record):
 def make_run(run: Path) -> Path:
     """X1 is sealed, X2 finished only, X3 still runs (its journal is left as a kill leaves it)."""
     run.mkdir()
-    (run / "run.json").write_text(json.dumps({"seed": 3}))
+    (run / "run.json").write_text(json.dumps({"format": FORMAT, "seed": 3}))
     for number, die in enumerate(("X1", "X2", "X3")):
         with Journal.create(run / "dies" / die, {"die": die}) as journal:
             seq = journal.intend("write", "sense", {"bias": {"row": np.full((4, 2), number)}})
@@ -55,7 +56,7 @@ def make_run(run: Path) -> Path:
 def test_every_state_reads_alike(tmp_path: Path) -> None:
     run = labctl.open_run(make_run(tmp_path / "run"))
     assert run.dies == ("X1", "X2", "X3")
-    assert run.meta == {"seed": 3}
+    assert run.meta == {"format": FORMAT, "seed": 3}
     assert [run.die(d).sealed for d in run.dies] == [True, False, False]
     for number, name in enumerate(run.dies):
         die = run.die(name)
@@ -80,7 +81,7 @@ def test_the_run_file_and_a_single_die_open_too(tmp_path: Path) -> None:
     alone = shutil.copy(folder / "dies" / "X1.h5", tmp_path / "sent by mail.h5")
     run = labctl.open_run(alone)
     assert run.dies == ("X1",)
-    assert run.meta == {"seed": 3}
+    assert run.meta == {"format": FORMAT, "seed": 3}
     assert run.table("write")["solution"].tolist() == [0, 1]
 
 

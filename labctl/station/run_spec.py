@@ -1,0 +1,206 @@
+"""A run with every file read, frozen: what is done to which dies, on what, within which limits.
+
+Its JSON names every file by its digest and is the greater part of ``run.json``; the bytes of the files lie beside it.
+A run that goes on is compiled again from those bytes, and its JSON has to be the same.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from instruments.bench import Bench
+from instruments.fiducial import Fiducial
+from labctl.config.bins import BinRule
+from labctl.config.notify import Notify
+from labctl.config.rules import Batch
+from labctl.core.errors import BenchError
+from labctl.core.limits import Limits
+from labctl.core.procedure import Procedure
+from labctl.core.site import Site
+from labctl.files import Loaded, digest, names_of
+from labctl.station.bench_setup import Station
+from labctl.station.stand_ins import twin_text
+
+
+class RunKind(StrEnum):
+    """What a run carries out."""
+
+    CAMPAIGN = "campaign"
+    BY_HAND = "by hand"
+    """A session on the die under the needles: there is no procedure, so nothing can go on."""
+
+
+@dataclass(frozen=True)
+class InputSource:
+    """Where an input of a stage came from.
+
+    Args:
+        text: the path or name in the stage.
+        files: digest of every file that was read for it, by path.
+        shipped: digest of every content read for it that comes with a distribution, by name.
+    """
+
+    text: str
+    files: Mapping[str, str]
+    shipped: Mapping[str, str]
+
+    @property
+    def digests(self) -> list[str]:
+        """The digests of all that was read, sorted."""
+        return sorted([*self.files.values(), *self.shipped.values()])
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """A run with every file read, frozen.
+
+    Args:
+        subjects: the dies that are worked on, with their places on the map.
+        stages: what is done to each, in order; none by hand.
+        inputs: of each stage, where its inputs came from, by field.
+        bins: the first rule that is true of a die gives its bin.
+        roles: path of the campaign, the die and the bench file, by role.
+        files: bytes of every file that was read, by its path.
+        shipped: digest of every content read that comes with a distribution, by its name.
+        overrides: values set on the command line, as given.
+        sim: None for a real bench and for simulated dies; "bytes" or "tcp" for the twin of a bench.
+        ledger: the lab's stress ledger; None for simulated dies.
+        skipped: dies that are left out; `excluded` says why.
+        others: dies of the wafer that are not worked on: skipped, or not chosen.
+        fiducials: places at which the prober verifies the map before the first die.
+        map_drawing: the wafer map as it was read, in lines of text; empty without a map file.
+        golden: the reference die, one of `others`; `visit`: the stages of a visit.
+        declared: the figures and pictures that are made of what it measures, as plain data.
+        loaded: the YAML files as they were read, the campaign first, for messages that name a line.
+    """
+
+    kind: RunKind
+    name: str
+    seed: int
+    limits: Limits
+    subjects: tuple[Site, ...]
+    stages: tuple[Procedure, ...]
+    roles: Mapping[str, Path]
+    files: Mapping[Path, bytes]
+    title: str = ""
+    inputs: tuple[Mapping[str, InputSource], ...] = ()
+    shipped: Mapping[str, str] = field(default_factory=dict)
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    bins: tuple[BinRule, ...] = ()
+    batch: Batch = field(default_factory=Batch)
+    notify: Notify | None = None
+    bench: Bench | None = None
+    sim: str | None = None
+    ledger: Path | None = None
+    skipped: tuple[Site, ...] = ()
+    others: tuple[Site, ...] = ()
+    fiducials: tuple[Fiducial, ...] = ()
+    map_drawing: tuple[str, ...] = ()
+    golden: Site | None = None
+    visit: tuple[Procedure, ...] = ()
+    declared: Mapping[str, Any] = field(default_factory=dict)
+    loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def real(self) -> Bench | None:
+        """The real bench; None for a twin and for simulated dies."""
+        return self.bench if self.sim is None else None
+
+    @property
+    def body(self) -> str:
+        """What the dies are: simulated, on a bench, or on its twin."""
+        if self.bench is None:
+            return "simulated"
+        return f"bench '{self.bench.name}'" + (f", {twin_text(self.bench, self.sim)}" if self.sim else "")
+
+    @property
+    def station(self) -> Station | None:
+        """The bench with the dies that are worked on; None for simulated dies."""
+        if self.bench is None:
+            return None
+        return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger)
+
+    def some(self, only: Sequence[str] | None) -> "RunSpec":
+        """Return the run of the dies of `only`; BenchError if there is no such die."""
+        if only is None:
+            return self
+        if unknown := sorted(set(only) - {s.name for s in self.subjects}):
+            raise BenchError(f"there is no die {unknown[0]}; there are {', '.join(s.name for s in self.subjects)}")
+        return replace(self, subjects=tuple(s for s in self.subjects if s.name in only))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the run as plain data in SI units, every file by its digest."""
+        stages = [
+            {
+                "procedure": procedure.name,
+                "settings": procedure.settings_data(),
+                "inputs": {name: source.digests for name, source in sources.items()},
+            }
+            for procedure, sources in zip(self.stages, self.inputs, strict=True)
+        ]
+        return {
+            "kind": self.kind.value,
+            "name": self.name,
+            "title": self.title,
+            "seed": self.seed,
+            "body": self.body,
+            "real": self.real is not None,
+            "sim": self.sim,
+            "dies": [_plain(site) for site in (*self.subjects, *self.skipped)],
+            "limits": self.limits.model_dump(mode="json"),
+            "stages": stages,
+            "bins": [rule.model_dump(mode="json") for rule in self.bins],
+            "batch": self.batch.model_dump(mode="json"),
+            "visit": [{"procedure": p.name, "settings": p.settings_data()} for p in self.visit],
+            "fiducials": [fiducial.model_dump(mode="json") for fiducial in self.fiducials],
+            **self.declared,
+        }
+
+    def provenance(self) -> dict[str, Any]:
+        """Return the names, paths and digests of what the run was read from, and what the command line set."""
+        names = names_of(self.files)
+        return {
+            "set": dict(self.overrides),
+            "files": {names[path]: {"path": str(path), "sha256": digest(raw)} for path, raw in self.files.items()},
+            "shipped": dict(self.shipped),
+            "roles": {role: names[path] for role, path in self.roles.items()},
+        }
+
+
+def differences(then: Any, now: Any, at: str = "") -> Iterator[str]:
+    """Yield how the JSON of a run differs from what it was, key by key, for the operator.
+
+    >>> list(differences({"limits": {"width": 1.0}, "bins": []}, {"limits": {"width": 2.0}}))
+    ['limits.width is 2.0, it was 1.0', 'bins is gone, it was []']
+    """
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in dict.fromkeys((*then, *now)):
+            yield from differences(then.get(key, _GONE), now.get(key, _GONE), f"{at}.{key}" if at else key)
+    elif isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        for number, (before, after) in enumerate(zip(then, now, strict=True)):
+            yield from differences(before, after, f"{at}.{number}")
+    elif then != now:
+        yield f"{at} is {_shown(now)}, it was {_shown(then)}"
+
+
+_GONE = object()
+
+
+def _shown(value: Any) -> str:
+    return "gone" if value is _GONE else json.dumps(value)[:80]
+
+
+def _plain(site: Site) -> dict[str, Any]:
+    """Return a die as plain data; its description is in the journal of the die, here is its digest."""
+    description = json.dumps(site.description.model_dump(mode="json"), sort_keys=True)
+    return {
+        "name": site.name,
+        "at": list(site.at),
+        "wafer": site.wafer,
+        "excluded": site.excluded,
+        "description": hashlib.sha256(description.encode()).hexdigest(),
+    }
