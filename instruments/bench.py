@@ -92,9 +92,14 @@ class TwinSettings(Model):
     offset: Ampere = Field(default=0.0, description="zero-bias error of every ammeter")
 
 
+VERSION = 1
+"""Version of bench files."""
+
+
 class Bench(Model):
     """One bench file."""
 
+    version: int = Field(default=VERSION, description=f"version of bench files that this one is written in: {VERSION}")
     name: str = Field(min_length=1)
     instruments: dict[str, Entry] = Field(min_length=1)
     wiring: Wiring
@@ -108,6 +113,13 @@ class Bench(Model):
         default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
     )
     twin: TwinSettings = TwinSettings()
+
+    @field_validator("version")
+    @classmethod
+    def _known_version(cls, version: int) -> int:
+        if version != VERSION:
+            raise ValueError(f"found version {version} of bench files, this labctl reads {VERSION}")
+        return version
 
     @field_validator("instruments")
     @classmethod

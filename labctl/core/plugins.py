@@ -24,7 +24,11 @@ EMULATORS = "labctl.emulators"
 """Entry point group of emulated instruments: functions as `sim_backend.emulators.context.Emulate`."""
 INPUTS = "labctl.inputs"
 """Entry point group of what stages name as files: objects of `labctl.core.inputs.InputReader`."""
-GROUPS = (PROTOCOLS, INPUTS, INSTRUMENTS, EMULATORS)
+API_GROUP = "labctl.api"
+"""Entry point group in which a distribution of plug-ins names the version of the interface that it is written for."""
+API = 1
+"""Version of the interface of plug-ins; a distribution that names none is written for the first."""
+GROUPS = (PROTOCOLS, INPUTS, INSTRUMENTS, EMULATORS, API_GROUP)
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,15 @@ class Plugin:
         return f"{self.distribution} {self.version}".strip() or self.value
 
     def load(self) -> Any:
-        """Import the module and return the object; BenchError names entry point and distribution."""
+        """Import the module and return the object; BenchError names entry point and distribution.
+
+        A distribution that is written for another version of the interface is not imported.
+        """
+        if self.foreign and (versions := apis_of(self.distribution)) and str(API) not in versions:
+            raise BenchError(
+                f"'{self.name}' of {self.origin} ({self.group}) is written for version {', '.join(versions)} of the "
+                f"interface of plug-ins, and this labctl has {API}; install a version of {self.distribution} for it"
+            )
         try:
             return EntryPoint(self.name, self.value, self.group).load()
         except BaseException as error:
@@ -65,6 +77,12 @@ class Plugin:
                 f"'{self.name}' of {self.origin} ({self.group}: {self.value}) cannot be loaded: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+
+def apis_of(distribution: str) -> tuple[str, ...]:
+    """Return the versions of the interface that a distribution is written for; none if it does not say."""
+    own = (plugin.name for plugin in registered(API_GROUP) if plugin.distribution == distribution)
+    return tuple(dict.fromkeys(own))
 
 
 @cache

@@ -48,6 +48,7 @@ def put(values, path, value):
 @pytest.mark.parametrize(
     ("path", "value", "words"),
     [
+        ("version", 2, "found version 2 of bench files, this labctl reads 1"),
         ("limits/v_towards_p", 1.0, "bare number 1.0 has no unit"),
         ("limits/ramp_rate", "10 V", "'V' is not a unit of V/s"),
         ("limits/v_towards_ap", None, "Field required"),

@@ -4,7 +4,7 @@ import pytest
 
 from labctl.core import plugins
 from labctl.core.errors import BenchError
-from labctl.core.plugins import INSTRUMENTS, Plugin, find, installed
+from labctl.core.plugins import API, API_GROUP, INSTRUMENTS, Plugin, find, installed
 
 
 def test_ours_are_found_like_everybodys(register):
@@ -49,3 +49,13 @@ def test_one_name_of_two_distributions_is_refused(monkeypatch):
     monkeypatch.setattr(plugins, "registered", lambda group: both)
     with pytest.raises(BenchError, match=r"'lamp' .* is registered by one 1 and by two 1"):
         installed(INSTRUMENTS)
+
+
+def test_a_distribution_for_another_interface_is_refused_by_name(register):
+    register(INSTRUMENTS, {"lamp": "labctl.core.model:Model"})
+    assert find(INSTRUMENTS, "lamp").load()
+    register(API_GROUP, {"7": "labctl.core.model", "8": "labctl.core.model"})
+    with pytest.raises(BenchError, match=r"'lamp' of lab-things 1\.0 .* for version 7, 8 .* has 1; install"):
+        find(INSTRUMENTS, "lamp").load()
+    register(API_GROUP, {str(API): "labctl.core.model"})
+    assert find(INSTRUMENTS, "lamp").load()
