@@ -27,6 +27,7 @@ _CORE = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})
 
@@ -109,6 +110,9 @@ class _Reader:
             return None
         if any("\ud800" <= c <= "\udfff" for c in node.value):
             self.problem(line, at, "found half a character (\\uD800 to \\uDFFF), expected text")
+            return None
+        if control := _CONTROL.search(node.value):
+            self.problem(line, at, f"found the control character U+{ord(control[0]):04X}, expected printable text")
             return None
         if node.style is not None:
             return node.value
@@ -221,6 +225,9 @@ def parse_value(text: str, at: Path_) -> tuple[Node | None, list[Problem]]:
     a `#` or a `: ` in it needs no quotes.
     """
     text = text.strip()
+    if control := _CONTROL.search(text):
+        message = f"found the control character U+{ord(control[0]):04X}, expected printable text"
+        return None, [Problem("--set", at, message)]
     if not text.startswith(("[", "{", '"', "'")):
         try:
             return Node(scalar(text), None, 0, text, "--set"), []

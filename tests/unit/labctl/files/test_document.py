@@ -129,6 +129,8 @@ def test_a_value_remembers_where_it_was_written() -> None:
         ("? [a, b]\n: 1\n", "campaign.yaml:1: found a list or mapping as a key, expected a text"),
         ("a: {<<: 3}\n", "campaign.yaml:1: a: found '<<' with something else"),
         ('a: "\\ud800"\n', "campaign.yaml:1: a: found half a character"),
+        ('a: "one\\0two"\n', "campaign.yaml:1: a: found the control character U+0000, expected printable text"),
+        ('a: "one\\e[2J"\n', "campaign.yaml:1: a: found the control character U+001B"),
     ],
 )
 def test_what_is_not_a_file_people_write_is_refused(text: str, says: str) -> None:
