@@ -214,8 +214,13 @@ def event_items(journal: Journal) -> Iterator[Item]:
     yield from bodies.items(path)
 
 
+LARGE = 256 << 10
+"""Bytes beyond which an input file, such as a data set, is not repeated in every die: the run folder has it, and
+``run.json`` its digest."""
+
+
 def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
-    """Yield the provenance: ``run.json``, the meta of the journal, all input files verbatim."""
+    """Yield the provenance: ``run.json``, the meta of the journal, and all input files that are not large, verbatim."""
     path = "/entry/provenance"
     yield Group(path, {"NX_class": "NXcollection"})
     yield from values(f"{path}/run", run_meta(run))
@@ -224,7 +229,9 @@ def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
     folder = run / "files"
     for file in sorted(p for p in folder.rglob("*") if p.is_file()):
         with storage(file, "read an input file"):
-            data = file.read_bytes()
+            data = file.read_bytes() if file.stat().st_size <= LARGE else None
+        if data is None:
+            continue
         name = f"{path}/files/{file_key(file.relative_to(folder).as_posix())}"
         try:
             text = data.decode("utf-8")

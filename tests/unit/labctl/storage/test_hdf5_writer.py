@@ -23,7 +23,7 @@ from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
 from labctl.storage.hdf5_items import key
-from labctl.storage.hdf5_layout import UNITS, die_items
+from labctl.storage.hdf5_layout import LARGE, UNITS, die_items
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_file
 from labctl.storage.journal import Journal
@@ -158,9 +158,11 @@ def test_a_sealed_die_says_what_its_journal_says(tmp_path: Path) -> None:
 
 def test_input_files_are_kept_verbatim(tmp_path: Path) -> None:
     run = make_run(tmp_path)
+    (run / "files" / "large.npz").write_bytes(b"\xff" * (LARGE + 1))
     seal(run, "X1Y2")
     with h5py.File(run / "dies" / "X1Y2.h5") as file:
         kept = file["entry/provenance/files"]
+        assert sorted(kept) == ["campaign.yaml", "dies%2Fweights.npz"]
         assert kept["campaign.yaml"][()] == (run / "files" / "campaign.yaml").read_bytes()
         assert kept["dies%2Fweights.npz"][:].tobytes() == (run / "files" / "dies" / "weights.npz").read_bytes()
 
