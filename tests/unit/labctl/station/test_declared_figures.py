@@ -50,8 +50,8 @@ def test_where_kernels_differ_a_rule_names_the_size(tmp_path: Path) -> None:
     message = refusal(dies=dies, bins="[{bin: odd, hard: 9, when: 'r_p > 3 kohm'}]")
     assert "did you mean 'r_p[60 nm]' or 'r_p[100 nm]'? The kernels of the dies differ in diameter." in message
     rule = "[{bin: odd, hard: 9, when: 'r_p[60 nm] > 9 kohm or'}]".replace(" or", "")
-    prepared = composition.read(EXAMPLES / "wine-passive.yaml", {"dies": dies, "bins": rule})
-    assert prepared.campaign.bins[0].when == "r_p[60 nm] > 9 kohm"
+    spec = composition.read(EXAMPLES / "wine-passive.yaml", {"dies": dies, "bins": rule})
+    assert spec.bins[0].when == "r_p[60 nm] > 9 kohm"
 
 
 def test_a_golden_die_drifts_in_a_figure_of_its_visit() -> None:
@@ -65,8 +65,8 @@ def test_a_golden_die_drifts_in_a_figure_of_its_visit() -> None:
 
 
 def test_a_run_says_what_it_declares() -> None:
-    prepared = composition.read(EXAMPLES / "wine-passive.yaml")
-    meta = described(prepared.procedures)
+    spec = composition.read(EXAMPLES / "wine-passive.yaml")
+    meta = described(spec.stages)
     keys = [figure["key"] for figure in meta["figures"]]
     assert keys[:3] == ["r_p", "r_ap", "tmr"]
     assert keys[-3:] == ["contact", "touches", "seconds"]

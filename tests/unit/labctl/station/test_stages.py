@@ -115,7 +115,8 @@ def read(folder: Path, text: str = TEXT, **overrides: str) -> tuple[tuple[Proced
     model = create_model("File", __base__=Campaign, stages=(tuple[stage, ...], ...))  # type: ignore[valid-type]
     with files.through(Door()) as door:
         loaded = files.read(path, model, stages.overrides_of_stages(path, overrides))
-        return stages.read_stages(loaded, door), door
+        procedures, _ = stages.read_stages(loaded, door)
+        return procedures, door
 
 
 def refused(folder: Path, text: str, **overrides: str) -> str:
