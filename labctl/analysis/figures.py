@@ -112,8 +112,7 @@ def compute(
         meta: of the die's journal; its description has the nominal diameter of each kernel.
         failed: called with the failure of a formula in words.
     """
-    junction = (meta.get("description") or {}).get("junction") or {}
-    groups = sizes(junction.get("kernel_diameters") or ())
+    groups = groups_of(meta)
     values: dict[str, float] = {}
     for key in figures:
         figure = figures[key]
@@ -125,6 +124,12 @@ def compute(
         else:
             values |= _value(figure, tables, failed)
     return values
+
+
+def groups_of(meta: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Return the kernels of each nominal diameter of a die, by its journal's meta; empty if all are alike."""
+    junction = (meta.get("description") or {}).get("junction") or {}
+    return sizes(junction.get("kernel_diameters") or ())
 
 
 def _value(figure: Figure, tables: Tables, failed: Callable[[str], None]) -> dict[str, float]:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from labctl.analysis.figures import DieTables, compute, stored
+from labctl.analysis.figures import DieTables, compute, groups_of, stored
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
 from labctl.core.events import Approached, DieEvent, StageEnded, StageStarted
-from labctl.core.figure import Figures
+from labctl.core.figure import Columns, Figures, newest
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
 from labctl.storage.event_rows import event_rows
@@ -27,6 +27,8 @@ _LOWEST, _DECADES, _PER_DECADE = 1e-8, 7, 4000
 """The fine bins of conductance: from 10 nS to 0.1 S, each 0.06 % wide."""
 
 
+Groups = Mapping[str, tuple[int, ...]]
+"""Kernels of each nominal diameter; empty where all are alike."""
 _NEEDED: Mapping[str, frozenset[str]] = {
     "survey": frozenset({"g_p", "g_ap", "tmr", "defect"}),
     "attempt": frozenset({"kernel", "row", "col", "target", "voltage", "verified"}),
@@ -122,7 +124,8 @@ class Measured:
         defects: cells by kind of defect.
         contact: resistance of each contact structure, ohm.
         networks: one entry per solution.
-        spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages.
+        spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages; where kernels
+            differ in nominal diameter of each size, as "g_p[60 nm]".
         note: why data are missing: a damaged file.
     """
 
@@ -159,10 +162,13 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
     spreads: dict[str, FigureSpread | None] = {}
     defects: dict[str, int] = {}
     cells = 0
-    if (survey := tables.get("survey")) is not None:
-        defects, cells = _survey(survey, counts, spreads), survey["defect"].size
+    groups = groups_of(source.meta)
+    if (surveys := tables.get("survey")) is not None:
+        rows = newest(surveys, "kernel")
+        survey = {name: column[rows] for name, column in surveys.items()}
+        defects, cells = _survey(survey, groups, counts, spreads), survey["defect"].size
     if (attempt := tables.get("attempt")) is not None:
-        _attempts(attempt, counts, spreads)
+        _attempts(attempt, groups, counts, spreads)
     approached, stages, figures = _events(source)
     contact = {str(k): float(v) for k, v in approached.get("contact_resistance", {}).items()}
     if figures is None:
@@ -180,29 +186,38 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
     )
 
 
-def _survey(survey: Table, counts: Counts, spreads: dict[str, FigureSpread | None]) -> dict[str, int]:
-    """Add the conductances of the good cells; return the defects by kind."""
+def _survey(survey: Columns, groups: Groups, counts: Counts, spreads: dict[str, FigureSpread | None]) -> dict[str, int]:
+    """Add the conductances of the good cells, those of kernels of one size together; return the defects by kind."""
     good = survey["defect"] == Defect.GOOD
-    for name in ("g_p", "g_ap", "tmr"):
-        spreads[name] = FigureSpread.of(survey[name][good])
+    for suffix, kernels in _suffixes(groups):
+        chosen = good if kernels is None else good & np.isin(survey["kernel"], kernels)[:, None, None]
+        for name in ("g_p", "g_ap", "tmr"):
+            spreads[name + suffix] = FigureSpread.of(survey[name][chosen])
     counts.g_p, counts.g_ap = fine_counts(survey["g_p"][good]), fine_counts(survey["g_ap"][good])
     cells = np.bincount(survey["defect"].ravel(), minlength=len(Defect))
     return {kind.title: int(cells[kind]) for kind in DEFECTS if cells[kind]}
 
 
-def _attempts(attempt: Table, counts: Counts, spreads: dict[str, FigureSpread | None]) -> None:
+def _attempts(attempt: Table, groups: Groups, counts: Counts, spreads: dict[str, FigureSpread | None]) -> None:
     """Add the voltages at which cells switched, and the pulses per cell."""
     done, voltage = attempt["verified"], attempt["voltage"]
     for name, to_p in (("to_p", True), ("to_ap", False)):
-        chosen = voltage[done & (attempt["target"] == to_p)]
-        spreads[name] = FigureSpread.of(chosen)
-        levels, n = np.unique(np.round(chosen * 1e4).astype(np.int64), return_counts=True)
+        towards = done & (attempt["target"] == to_p)
+        for suffix, kernels in _suffixes(groups):
+            chosen = towards if kernels is None else towards & np.isin(attempt["kernel"], kernels)
+            spreads[name + suffix] = FigureSpread.of(voltage[chosen])
+        levels, n = np.unique(np.round(voltage[towards] * 1e4).astype(np.int64), return_counts=True)
         getattr(counts, name).update(dict(zip(levels.tolist(), n.tolist(), strict=True)))
     if attempt.rows:
         shape = tuple(int(attempt[axis].max()) + 1 for axis in ("kernel", "row", "col"))
         per_cell = np.bincount(np.ravel_multi_index([attempt[axis] for axis in ("kernel", "row", "col")], shape))
         pulses, n = np.unique(per_cell[per_cell > 0], return_counts=True)
         counts.pulses.update(dict(zip(pulses.tolist(), n.tolist(), strict=True)))
+
+
+def _suffixes(groups: Groups) -> list[tuple[str, tuple[int, ...] | None]]:
+    """Return the ends of names and the kernels: of every size, or of all kernels where they are alike."""
+    return [(f"[{group}]", kernels) for group, kernels in groups.items()] or [("", None)]
 
 
 def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str, Any]]:

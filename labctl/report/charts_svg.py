@@ -5,7 +5,11 @@ import time
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+
 from labctl.analysis.distributions import Distribution
+from labctl.core.picture import Curves
+from labctl.core.units import FloatArray
 from labctl.report.report_data import DieFacts, Series
 
 _WIDE, _HIGH = 440.0, 250.0
@@ -146,6 +150,22 @@ def histogram(distribution: Distribution) -> str:
             f'<path class="bars bars-{number}" d="M{start:.1f} {base:.1f}{"".join(steps)}L{end:.1f} {base:.1f}z">'
             f"<title>{escape(bars.name)}</title></path>"
         )
+    return frame.done()
+
+
+def curves(picture: Curves, drawn: Sequence[tuple[str, FloatArray, FloatArray]]) -> str:
+    """Return the curves of one die, NaN left out; each is labelled (label, x, y) in the units of the picture."""
+    finite = [(label, x[good], y[good]) for label, x, y in drawn if (good := np.isfinite(x) & np.isfinite(y)).any()]
+    if not finite:
+        return ""
+    xs, ys = (np.concatenate([curve[k] for curve in finite]) for k in (1, 2))
+    frame = _Frame(_padded(float(xs.min()), float(xs.max())), _padded(float(ys.min()), float(ys.max())), picture.title)
+    ticks = [(value, plain(value)) for value in nice(frame.x0, frame.x1, 6)]
+    frame.axes(ticks, nice(frame.y0, frame.y1, 4), picture.x_title, picture.y_title)
+    for number, (label, x, y) in enumerate(finite):
+        path = "L".join(f"{a:.1f} {b:.1f}" for a, b in map(frame.at, x.tolist(), y.tolist()))
+        title = f"<title>{escape(label or picture.title)}</title>"
+        frame.parts.append(f'<path class="curve curve-{number % 6}" d="M{path}">{title}</path>')
     return frame.done()
 
 

@@ -4,7 +4,7 @@ import math
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from importlib.resources import files as packaged
 from pathlib import Path
@@ -20,11 +20,14 @@ from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
 from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
-from labctl.core.figure import Figure, Shown
+from labctl.core.figure import Figure, Shown, split_name
+from labctl.core.picture import Curves
 from labctl.files import digest
 from labctl.report import charts_svg, palette
+from labctl.report.die_pictures import curves
 from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gather
 from labctl.report.wafer_maps_svg import maps
+from labctl.storage.results import DieData
 from labctl.terminal.progress import counted, duration
 
 MOODS: dict[int | None, str] = {
@@ -33,6 +36,8 @@ MOODS: dict[int | None, str] = {
     ExitCode.STOPPED: "mixed",
     ExitCode.OPERATOR: "mixed",
 }
+_POINTS = 2000
+"""Points of the curves of one die that are drawn on the page."""
 _LOOK = 8
 """Warnings and alarms that stand at the top; the others are among the events."""
 
@@ -79,6 +84,7 @@ def page(facts: Facts, folder: Path) -> str:
         "bin_mark": lambda die: _mark(die, colours),
         "in_short": lambda die: _in_short(die, facts),
         "known": lambda die: _known(die, facts),
+        "curves": lambda die: list(_curves(die, facts, folder)),
     }
     needs = [e for e in facts.events if e.level in (Level.WARNING, Level.ALARM)]
     drawn = [{**vars(m), "large": Markup(m.large), "small": Markup(m.small)} for m in look_of.values()]
@@ -256,14 +262,37 @@ def _known(die: DieFacts, facts: Facts) -> list[tuple[str, str]]:
     return figures
 
 
+def _curves(die: DieFacts, facts: Facts, folder: Path) -> Iterator[tuple[str, str, Markup]]:
+    """Yield the curves that the run declares, of the newest try of a die, where few enough to be seen."""
+    declared = [picture for picture in facts.pictures if isinstance(picture, Curves)]
+    if not declared or not die.file:
+        return
+    path = folder / die.file
+    data = DieData(die.name, path if die.measured.sealed else path.parent, die.measured.sealed)
+    try:
+        names = data.tables
+        tables = {picture.table: data.table(picture.table) for picture in declared if picture.table in names}
+    except StorageError:  # the die's note says so
+        return
+    for picture in declared:
+        drawn = list(curves(tables[picture.table], picture)) if picture.table in tables else []
+        if sum(x.size for _, x, _ in drawn) > _POINTS:
+            yield picture.title, "too many points for this page: labctl show --plot draws them", Markup("")
+        elif svg := charts_svg.curves(picture, drawn):
+            yield picture.title, "", Markup(svg)
+
+
 def _spreads(facts: Facts) -> Any:
-    for names, title, unit, factor in (
-        (("g_p", "g_ap"), "conductance", "µS", 1e6),
-        (("tmr",), "TMR", "%", 100.0),
-    ):
-        svg = charts_svg.spreads(facts.dies, names, title, unit, factor)
-        if svg:
-            yield f"{title} of every die", "", Markup(svg)
+    groups = dict.fromkeys(split_name(name)[1] for d in facts.dies for name in d.measured.spreads)
+    for group in groups:
+        suffix, of = (f"[{group}]", f", {group},") if group else ("", "")
+        for names, title, unit, factor in (
+            (("g_p", "g_ap"), "conductance", "µS", 1e6),
+            (("tmr",), "TMR", "%", 100.0),
+        ):
+            svg = charts_svg.spreads(facts.dies, [name + suffix for name in names], f"{title}{of}", unit, factor)
+            if svg:
+                yield f"{title}{of} of every die", "", Markup(svg)
 
 
 def _origin(facts: Facts) -> Any:

@@ -20,6 +20,7 @@ from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
 from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
+from labctl.core.picture import Picture, pictures_of_run
 from labctl.report import event_text
 from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
@@ -111,6 +112,7 @@ class Facts:
         text: how it ended, in words.
         seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
         figures: declarations of the figures that a die of the run has, in order.
+        pictures: those that the run declares, for the page.
     """
 
     path: str
@@ -137,6 +139,7 @@ class Facts:
     provenance: Mapping[str, Any]
     identities: Mapping[str, str]
     figures: tuple[Figure, ...] = ()
+    pictures: tuple[Picture, ...] = ()
     made: float = field(default_factory=time.time)
 
     @property
@@ -212,6 +215,7 @@ def gather(folder: Path) -> Facts:
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
         provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate", "figures", "pictures")},
         identities=identities,
+        pictures=pictures_of_run(meta),
         figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),
     )
 
@@ -287,7 +291,8 @@ def as_json(facts: Facts) -> str:
     """Return the facts as the text of ``report.json``; numbers that are none are null."""
     declared = {figure.key: figure.plain() for figure in facts.figures}
     counts = {"good": facts.good, "measured": facts.without_verdict, "meant": facts.meant, "bins": facts.bins}
-    plain = _plain({"format": FORMAT, **counts, **asdict(replace(facts, figures=())), "figures": declared})
+    plain = _plain({"format": FORMAT, **counts, **asdict(replace(facts, figures=(), pictures=())), "figures": declared})
+    del plain["pictures"]
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
     return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"

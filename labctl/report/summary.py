@@ -14,7 +14,7 @@ from rich.text import Text
 
 from labctl.config.bins import MEASURED, NO_LIMITS
 from labctl.core.errors import StorageError
-from labctl.core.figure import Figure, Figures, Shown
+from labctl.core.figure import Figure, Figures, Shown, split_name
 from labctl.core.picture import CellMap, Picture, pictures_of_run
 from labctl.report.die_figures import (
     PARTS,
@@ -74,8 +74,9 @@ def _columns(declared: Figures, dies: Sequence[DieFigures]) -> list[tuple[Column
     columns = []
     for k, figure in enumerate(chosen):
         worth = len(chosen) - k + (len(chosen) if figure.shown is Shown.HEADLINE else 0)
-        heading = f"{figure.title} {_typed(figure.shown_unit)}".split()
-        columns.append((Column("\n".join(heading), worth), figure))
+        group = split_name(figure.key)[1]
+        words = figure.title.removesuffix(f", {group}").split() + ([group] if group else [])
+        columns.append((Column("\n".join(filter(None, [*words, _typed(figure.shown_unit)])), worth), figure))
     return columns
 
 
@@ -110,9 +111,12 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
     columns = _columns(declared, dies)
     rows = [(f.die, f.bin, *(_cell(figure, f.values.get(figure.key)) for _, figure in columns)) for f in dies]
     missing = print_table(console, title, [*FIRST, *(column for column, _ in columns)], rows)
-    legend = {figure.title: figure.note for column, figure in columns if column.heading not in missing}
-    for heading, note in legend.items():
-        console.print(f"{heading}: {note}.", markup=False)
+    legend: dict[str, list[str]] = {}
+    for column, figure in columns:
+        if column.heading not in missing:
+            legend.setdefault(figure.note, []).append(figure.title)
+    for note, titles in legend.items():
+        console.print(f"{'; '.join(titles)}: {note}.", markup=False)
     if missing:
         left_out = ", ".join(" ".join(heading.split()) for heading in missing)
         console.print(f"Not shown in {console.width} columns: {left_out}.", markup=False)

@@ -62,6 +62,9 @@ def test_the_page_ends_with_the_figure_on_the_wafer_map(desk, labctl_process):
     page = (run / "report.html").read_text(encoding="utf-8")
     assert 'name="map" value="v_50"' in page
     assert "W7-x1y0: V_50 " in page
+    # its curves with each die: of three cells of one kernel
+    assert page.count('<path class="curve ') == 8 * 3
+    assert "<title>kernel 0, row 2, col 2</title>" in page
     # in exports, under a number of its own
     with (desk / "first-csv" / "dies.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
