@@ -58,8 +58,8 @@ def wrong_script(words: list[str]) -> str:
     path = ROOT / script
     if not path.is_file():
         return script
-    source = path.read_text(encoding="utf-8")
-    return next((word for word in options if word.startswith("--") and f'add_argument("{word}"' not in source), "")
+    declared = {"--help", *re.findall(r"add_argument\(\s*\"(--[\w-]+)\"", path.read_text(encoding="utf-8"))}
+    return next((word for word in options if word.startswith("--") and word not in declared), "")
 
 
 def wrong_labctl(words: list[str]) -> str:
