@@ -86,13 +86,17 @@ def test_a_die_alone(labctl, tmp_path, bench, die, cell):
     assert open_run(tmp_path / "read").die("die").sealed
 
 
+@pytest.mark.slow
 def test_weights_of_a_baseline(labctl, tmp_path):
     words = ("--only", "W01-x2y1", "--set", f"solutions={EXAMPLES / 'digits-baseline.npz'}")
     labctl("run", EXAMPLES / "overnight-36-dies.yaml", *words, "--out", tmp_path / "run")
     assert open_run(tmp_path / "run").table("inference").rows == 1
 
 
-@pytest.mark.parametrize("name", [*TRAININGS, "train-wine-300.yaml"])
+@pytest.mark.parametrize(
+    "name",
+    [*(pytest.param(n, marks=pytest.mark.slow) if "mnist" in n else n for n in TRAININGS), "train-wine-300.yaml"],
+)
 def test_a_training(labctl, tmp_path, surveyed, name):
     pytest.importorskip("optax", reason="needs the extra 'train'")
     training = yaml.safe_load((EXAMPLES / name).read_text(encoding="utf-8"))
