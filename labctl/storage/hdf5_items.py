@@ -17,6 +17,8 @@ from labctl.storage.tables import Table
 
 EPOCH = {"start": "1970-01-01T00:00:00Z"}
 """Attributes of a column of times in s since 1970, UTC."""
+LABELS = "DIMENSION_LABELS"
+"""Attribute with the name of every axis of a dataset, where HDF5 itself looks for them."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +89,10 @@ def file_key(name: str) -> str:
 
 
 def values(path: str, body: Mapping[str, Any]) -> Iterator[Item]:
-    """Yield one scalar dataset per key; all but numbers and texts are JSON, marked by the attribute `json`."""
-    yield Group(path, {"NX_class": "NXcollection"})
+    """Yield one scalar dataset per key; all but numbers and texts are JSON, marked by the attribute `json`.
+
+    The attribute `keys` of the group keeps their order."""
+    yield Group(path, {"NX_class": "NXcollection", "keys": [key(name) for name in body]})
     for name, value in body.items():
         plain = isinstance(value, str) and "\0" not in value and value == value.encode(errors="replace").decode()
         if plain or isinstance(value, float | bool) or (isinstance(value, int) and abs(value) < 2**63):
@@ -102,10 +106,12 @@ def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
 
 
 def table_items(path: str, table: Table) -> Iterator[Item]:
-    """Yield a table: one dataset per column; a column of codes lists their names."""
-    yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar})
+    """Yield a table: one dataset per column, with the names of its axes and of its codes where it has any."""
+    yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar, "columns": list(table)})
     for name, column in table.items():
-        attrs = dict(EPOCH) if name == "utc" else {}
+        attrs: dict[str, Any] = dict(EPOCH) if name == "utc" else {}
+        if name in table.axes:
+            attrs[LABELS] = ["record", *table.axes[name]]
         if column.dtype.kind in "biuf":
             attrs["long_name"] = f"{name}, {table.units[name] or '1'}"
         if name in table.codes:

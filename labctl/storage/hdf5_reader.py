@@ -12,8 +12,9 @@ import numpy as np
 
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import Array, decode, storage
+from labctl.storage.hdf5_items import LABELS
 from labctl.storage.journal_reader import Entry, Operation, Stamp
-from labctl.storage.tables import Table
+from labctl.storage.tables import Table, narrow
 
 
 def load(stored: h5py.Dataset, where: Any = ()) -> Array:
@@ -65,8 +66,9 @@ class SealedDie:
         return self._values("provenance/run")
 
     def _values(self, path: str) -> dict[str, Any]:
-        content = {}
-        for name, value in self._entry[path].items():
+        content, group = {}, self._entry[path]
+        for name in map(str, group.attrs["keys"]):
+            value = group[name]
             plain = load(value).item()
             content["" if name == "%" else unquote(name)] = json.loads(plain) if value.attrs["json"] else plain
         return content
@@ -82,13 +84,15 @@ class SealedDie:
 
     def table(self, name: str) -> Table:
         """Return a table. Raises KeyError if there is none of that name."""
-        columns = dict(self._entry["records"][name].items())
+        group = self._entry["records"][name]
+        columns = {str(field): group[field] for field in group.attrs["columns"]}
         units = {field: column.attrs["units"] for field, column in columns.items()}
         return Table(
             name,
-            {field: load(column) for field, column in columns.items()},
+            {field: narrow(load(column)) for field, column in columns.items()},
             {field: "" if unit == "1" else unit for field, unit in units.items()},
             self.columnar(name),
+            axes={f: [str(n) for n in c.attrs[LABELS]][1:] for f, c in columns.items() if LABELS in c.attrs},
             codes={f: _codes(str(column.attrs["codes"])) for f, column in columns.items() if "codes" in column.attrs},
         )
 

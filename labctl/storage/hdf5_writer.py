@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -193,8 +193,11 @@ def check(path: Path, items: Iterable[Item]) -> None:
             raise StorageError(f"{path} is not complete; the journal has everything, seal the die again")
         expected = set()
         for item in items:
-            if not isinstance(item, Group):
-                expected.add(item.path)
+            if isinstance(item, Group):
+                if not _has(file.get(item.path), item.attrs):
+                    raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
+                continue
+            expected.add(item.path)
             if isinstance(item, StoredArray) and not _same(file.get(item.path), item):
                 raise StorageError(f"{path}: {item.path} is not what the journal says; seal the die again")
         if odd := set(_leaves(file)) ^ expected:
@@ -212,8 +215,17 @@ def _leaves(group: h5py.Group, path: str = "") -> Iterator[str]:
             yield f"{path}/{name}"
 
 
+def _has(stored: Any, attrs: Mapping[str, Any]) -> bool:
+    """Return whether a group or dataset has these attributes."""
+    return stored is not None and all(
+        name in stored.attrs and np.array_equal(stored.attrs[name], value) for name, value in attrs.items()
+    )
+
+
 def _same(stored: Any, item: StoredArray) -> bool:
-    if not isinstance(stored, h5py.Dataset) or stored.shape != item.shape or stored.attrs.get("units") != item.units:
+    if not isinstance(stored, h5py.Dataset) or stored.shape != item.shape:
+        return False
+    if not _has(stored, {**item.attrs, "units": item.units}):
         return False
     row, fixed = 0, item.dtype.kind == "U" and stored.dtype.kind == "S"
     for part in item.parts():

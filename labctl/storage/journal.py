@@ -239,6 +239,9 @@ class Journal(JournalReader):
             if len(shapes) < len(body) or any(len(s) != 1 for s in shapes.values()) or len(set(shapes.values())) != 1:
                 raise TypeError(f"every field of the columnar record '{kind}' is an (n,) array; not {shapes}")
             shapes = {}
+        if odd := [name for name, axes in columns.axes.items() if len(axes) != np.ndim(body[name])]:
+            message = f"{kind}.{odd[0]} has the axes {columns.axes[odd[0]]} and an array of {np.ndim(body[odd[0]])}"
+            raise TypeError(message)
         if kind not in self._tables:
             self._append("table", stage, kind, {**asdict(columns), "shapes": shapes})
             self._tables[kind] = columns, shapes

@@ -15,7 +15,7 @@ import numpy as np
 
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import Array, Stored, decode, digest_of, load_array, storage
-from labctl.storage.tables import Columns, Table, concatenate
+from labctl.storage.tables import Columns, Table, concatenate, narrow
 
 _CHUNK = 500
 _CACHED = 1 << 25
@@ -255,6 +255,7 @@ class JournalReader:
             values = [e.body[field] for e in entries]
             arrays[field] = concatenate(values) if columns.columnar else np.array(values)
         units = {"seq": "", "stage": "", "utc": "s", **columns.units}
+        arrays = {field: narrow(array) for field, array in arrays.items()}
         return Table(name, arrays, units, columns.columnar, columns.axes, columns.codes)
 
     def digests(self) -> frozenset[str]:

@@ -73,6 +73,17 @@ def concatenate(parts: list[Array]) -> Array:
     return np.concatenate([p for p in parts if len(p)] or parts[:1])
 
 
+def narrow(array: Array) -> Array:
+    """Return texts in the narrowest type that holds them, any other array as it is.
+
+    >>> narrow(np.array(["a", "bc"], "U7")).dtype.str[1:], narrow(np.zeros(0, "U7")).dtype.str[1:]
+    ('U2', 'U1')
+    """
+    if array.dtype.kind != "U":
+        return array
+    return array.astype(f"U{max(1, int(np.char.str_len(array).max(initial=0)))}", copy=False)
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns of a table: unit and kind ("float", "int", "bool", "str" or "array") of every field; `axes` and
