@@ -42,6 +42,7 @@ def test_a_bench_costs_what_the_document_says():
     assert min(figures["queries_per_second"].values()) > 0
 
 
+@pytest.mark.slow
 def test_a_chip_is_surveyed_programmed_and_inferred():
     figures = json.loads(carried_out("chip.py", *SMALL["chip.py"]))
     assert len(figures) == 10
