@@ -45,18 +45,6 @@ class TrainedFile:
     data: str
     dies: tuple[str, ...]
 
-    def for_die(self, name: str) -> "TrainedFile":
-        """Return the solutions for the die `name`: all, or its own. BenchError if there are only those of others."""
-        if not self.dies:
-            return self
-        if name not in self.dies:
-            raise BenchError(f"{self.solutions.path} has solutions for {', '.join(self.dies)}; none for die {name}")
-        at = np.flatnonzero(np.array(self.dies) == name)
-        return TrainedFile(
-            *(self.solutions.take(at), self.scale[at], self.preprocess, self.activation, self.data),
-            tuple(self.dies[k] for k in at),
-        )
-
 
 def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
     """Return the solutions of a file and the settings of their training; a file from elsewhere has scale 1.

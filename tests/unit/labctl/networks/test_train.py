@@ -11,8 +11,9 @@ import pytest
 from labctl.core.defects import Defect
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.outcome import Stopped
-from labctl.files import load
+from labctl.files import DISK, load
 from labctl.networks import solutions
+from labctl.networks.inputs import read_networks
 from labctl.networks.train import Method, Progress, Training, train
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.storage.journal import Journal
@@ -73,7 +74,6 @@ def test_a_training_becomes_a_file_of_solutions(tmp_path: Path) -> None:
         Preprocess(),
         (),
     )
-    assert result.for_die("any") is result
     assert [p.epoch for p in seen] == [1, 2, 3, 4]
     assert seen[0].seconds_left is None
     assert seen[-1].seconds_left == 0.0
@@ -137,9 +137,10 @@ def test_hardware_aware_keeps_one_network_per_die(tmp_path: Path) -> None:
     assert report.accuracy_dies.shape == (2,)
     result = read_trained(tmp_path / "out.npz")
     assert result.dies == ("D0", "D1")
-    assert result.for_die("D1").solutions.index.tolist() == [1]
+    networks = read_networks(str(tmp_path / "out.npz"), DISK)
+    assert [solution.index for solution in networks.for_die("D1")] == [1]
     with pytest.raises(BenchError, match="solutions for D0, D1; none for die D2"):
-        result.for_die("D2")
+        networks.for_die("D2")
     assert run.is_dir()
 
 
