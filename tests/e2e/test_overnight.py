@@ -199,7 +199,7 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
 
 def requests(folder):
     """Return the requests that nobody has taken."""
-    return [path.name for path in (folder / "asked").glob("*") if path.suffix not in (".taken", ".late")]
+    return [path.name for path in (folder / "requests").glob("*") if path.suffix not in (".taken", ".late")]
 
 
 def test_a_run_on_which_nobody_works_cannot_be_asked_and_the_next_resume_is_not_stopped(
@@ -216,7 +216,7 @@ def test_a_run_on_which_nobody_works_cannot_be_asked_and_the_next_resume_is_not_
     assert "no die is skipped: it ended with abort" in " ".join(labctl("skip", folder, "B", expect=2).stderr.split())
     assert requests(folder) == []
     # what an earlier version left there
-    late = folder / "asked" / "00000000000000000001-stop-abcdef.json"
+    late = folder / "requests" / "00000000000000000001-stop-abcdef.json"
     late.write_text(json.dumps({"what": "stop", "die": "", "by": "somebody", "reason": ""}))
     labctl("resume", folder, "--workers", "1")
     assert_same_end(folder, left_alone)
