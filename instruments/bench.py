@@ -187,6 +187,10 @@ class Bench(Model):
             return frozenset()
         return frozenset(connections.grounding.values())
 
+    def fits(self, geometry: Geometry) -> None:
+        """Raise BenchError unless the wiring is that of dies of this geometry."""
+        self.wiring.fits(geometry)
+
     def geometry(self, polarity: int = 1) -> Geometry:
         """Return the shape of the die that the wiring reaches."""
         kernel = self.wiring.kernels[0]

@@ -7,11 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from instruments.bench import Bench
-from instruments.connections import Connections
+from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
 from instruments.serials import mismatch
-from instruments.wiring import Wiring
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
@@ -40,7 +39,7 @@ class InstrumentState:
     wrong: tuple[str, ...] = ()
 
 
-def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[InstrumentState]:
+def check_bench(bench: AnyBench, *, connect: Connect | None = None) -> list[InstrumentState]:
     """Query identity and state of every instrument of a bench; nothing is set and nothing moves.
 
     Each is queried by itself, so that one that does not answer hides no other.
@@ -70,8 +69,11 @@ def check_bench(bench: Bench, *, connect: Connect | None = None) -> list[Instrum
     return states
 
 
-def wired_text(wiring: Wiring, connections: Connections) -> str:
-    """Return where channels and ground are, in operator words."""
+def wired_text(bench: AnyBench) -> str:
+    """Return where channels and ground are, and which die they reach, in operator words."""
+    if not isinstance(bench, Bench):
+        return bench.wires
+    wiring, connections, kernel = bench.wiring, bench.connections, bench.wiring.kernels[0]
     rows = [row for rows in wiring.channels.values() for row in rows]
     straight = [f"{pad} by wire on {connections.name(source)}" for pad, source in connections.wired.items()]
     parts = [f"{len(connections.channels)} channel{'s' if len(connections.channels) > 1 else ''}"]
@@ -80,17 +82,22 @@ def wired_text(wiring: Wiring, connections: Connections) -> str:
         parts.append(f"ground on row {', '.join(wiring.ground)}")
     elif rows:
         parts.append("no ground row")
-    return ", ".join([*parts, *straight])
+    return (
+        f"{', '.join([*parts, *straight])}; {len(wiring.pads)} pads; "
+        f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring"
+    )
 
 
-def _state_of(driver: Any, kind: DriverKind, bench: Bench) -> StateAndWarnings:
+def _state_of(driver: Any, kind: DriverKind, bench: AnyBench) -> StateAndWarnings:
     """Return the state of an instrument, and the faults that a person must check."""
     more: StateAndWarnings = driver.diagnosis() if has_method(driver, "diagnosis") else ([], [])
     match kind:
-        case DriverKind.SOURCE:
+        case DriverKind.SOURCE | DriverKind.BOARD:
             return _both(_outputs(driver), more)
-        case DriverKind.MATRIX:
+        case DriverKind.MATRIX if isinstance(bench, Bench):
             return _both(_relays(driver, bench), more)
+        case DriverKind.MATRIX:
+            return more
         case DriverKind.PROBER:
             return more if any(more) else ([f"needles {'in' if driver.in_contact() else 'not in'} contact"], [])
 

@@ -5,10 +5,11 @@ made when the bench is connected, and not to plan.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from instruments.entry import Entry
 from instruments.manual_prober import Ask
 from instruments.third_party import ThirdPartyDriver
@@ -18,34 +19,47 @@ from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.source import SourceCapabilities
 from labctl.core.transport import Transport
 
-Connect = Callable[[str, Entry], Transport]
-"""From an instrument's name and its entry in the bench file to the transport, which opens when it is first used."""
+
+@dataclass(frozen=True)
+class InPlace:
+    """An emulated instrument at the interface of its driver, in place of the driver."""
+
+    driver: Any
+
+
+Connect = Callable[[str, Entry], Any]
+"""From an instrument's name and its entry in the bench file to its transport, which opens when it is first used.
+
+A driver that brings its own connection gets what its emulator is, on a twin, and None otherwise.
+"""
 
 
 def driver_of(name: str, entry: Entry, connect: Connect, ask: Ask | None) -> Any:
     """Return the driver of an entry of the bench file, over what carries its commands.
 
     Args:
-        connect: makes the transport of a driver with a wire.
+        connect: makes what carries the driver's commands, or what is in its place.
         ask: puts a sentence to the operator; None if there is none.
 
     Raises:
         BenchError: the driver cannot be used, or needs an operator and there is none.
         InstrumentError: a third-party driver raised another error when it was made.
     """
-    declaration, transport = entry.declaration, None
+    declaration = entry.declaration
     make = partial(declaration.make, name, entry.options)
-    if declaration.wire is Wire.TEXT:
-        transport = connect(name, entry)
-        make = partial(make, transport)
-    elif declaration.wire is Wire.OPERATOR:
+    transport = None if declaration.wire is Wire.OPERATOR else connect(name, entry)
+    if isinstance(transport, InPlace):
+        return transport.driver
+    if declaration.wire is Wire.OPERATOR:
         if ask is None:
             raise BenchError(f"{name} is moved by hand, and there is no operator to ask")
         make = partial(make, ask)
+    elif transport is not None:
+        make = partial(make, transport)
     return ThirdPartyDriver(name, entry.driver, make, transport) if entry.foreign else make()
 
 
-def has_prober(bench: Bench) -> bool:
+def has_prober(bench: AnyBench) -> bool:
     """Return whether a bench has a prober, motorised or manual; True if a kind is not known."""
     return any(entry.kind in (DriverKind.PROBER, None) for entry in bench.instruments.values())
 
@@ -53,11 +67,11 @@ def has_prober(bench: Bench) -> bool:
 def visa(log: Callable[[str], Log] | None = None) -> Connect:
     """Return the function that connects to real addresses; `log` gives each instrument's name its log."""
 
-    def connect(name: str, entry: Entry) -> Transport:
+    def connect(name: str, entry: Entry) -> Transport | None:
         from instruments.visa import VisaTransport
 
         if entry.address is None:
-            raise BenchError(f"{name}: driver '{entry.driver}' has no address to connect to")
+            return None
         return VisaTransport(
             entry.address.resource,
             backend=entry.address.backend,

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
 from instruments.transport import LineTransport
@@ -34,6 +34,9 @@ CLOSING: Second = 5.0
 """How long closing a connection may take."""
 LAST_PATIENCE: Second = 2.0
 """How long the last resort tries an instrument again after its whole patience was spent."""
+
+ENERGISING = (DriverKind.SOURCE, DriverKind.BOARD)
+"""Kinds of drivers that put levels on lines."""
 
 T = TypeVar("T")
 Wait = Callable[[Second], None]
@@ -57,7 +60,7 @@ class Safed:
         return _grouped(self.verified) or "this bench has no instrument that could be live"
 
 
-def make_safe(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.sleep) -> Safed:
+def make_safe(bench: AnyBench, *, connect: Connect | None = None, wait: Wait = time.sleep) -> Safed:
     """Set every source of a bench to 0 V and off, then open every relay, from any state; needles stay.
 
     Relays open only when every source is verified off. ^C does not end it: it is bounded, and nothing is more urgent.
@@ -88,7 +91,7 @@ def make_safe(bench: Bench, *, connect: Connect | None = None, wait: Wait = time
     )
 
 
-def isolate(bench: Bench, *, connect: Connect | None = None, wait: Wait = time.sleep) -> str:
+def isolate(bench: AnyBench, *, connect: Connect | None = None, wait: Wait = time.sleep) -> str:
     """Separate the die from sources that could not be verified off: every relay open, then the needles up.
 
     The last resort, when `make_safe` has failed and no operator is present: relays and needles wear when they move
@@ -262,12 +265,12 @@ class _Box:
 
     def silence(self) -> None:
         """Switch a source off and verify; any other instrument is left alone."""
-        if self.kind in (DriverKind.SOURCE, None):
+        if self.kind in (*ENERGISING, None):
             persist(self._silence, self.patience, self._wait)
 
     def _silence(self) -> None:
         driver = self._open_driver()
-        if self.kind is DriverKind.SOURCE:
+        if self.kind in ENERGISING:
             for part, state in emergency_off(self.name, driver).items():
                 self.met.setdefault(part, state)
             self.verified = "outputs verified off at 0 V"

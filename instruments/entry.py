@@ -6,7 +6,7 @@ The keys are flat and the same for every driver. Which keys there are follows fr
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any, Literal, Self, cast, get_args
+from typing import Any, ClassVar, Literal, Self, cast, get_args
 
 from pydantic import (
     BaseModel,
@@ -24,6 +24,8 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from instruments.transport import Deadlines
 from labctl.core import plugins
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.die import Die
 from labctl.core.driver import Driver, DriverKind, Wire, declared
 from labctl.core.errors import BenchError, LabError
 from labctl.core.model import Model
@@ -74,6 +76,9 @@ class Entry(Common):
         fault: why the driver cannot be used; only in a bench that is read to be made safe.
     """
 
+    group: ClassVar[str] = plugins.INSTRUMENTS
+    """Entry point group of its driver."""
+
     driver: str
     address: Address | None = None
     options: Model = Model()
@@ -84,12 +89,12 @@ class Entry(Common):
         """The declaration of its driver; BenchError if it cannot be used."""
         if self.fault:
             raise BenchError(self.fault)
-        return declared(self.driver)[0]
+        return declared(self.driver, self.group)[0]
 
     @property
     def foreign(self) -> bool:
         """Whether its driver is of another distribution."""
-        return plugins.find(plugins.INSTRUMENTS, self.driver).foreign
+        return plugins.find(self.group, self.driver).foreign
 
     @property
     def kind(self) -> DriverKind | None:
@@ -125,6 +130,25 @@ class Entry(Common):
         if not isinstance(known, SourceCapabilities):
             raise BenchError(f"the capabilities of driver '{self.driver}' are {known!r}; expected SourceCapabilities")
         return known
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the dies that a board drives, of polarity 1; BenchError if the declaration fails."""
+        geometry = self.declaration.geometry
+        shape = geometry and _theirs(self.driver, lambda: geometry(self.options), "the geometry of its dies")
+        if not isinstance(shape, Geometry):
+            raise BenchError(f"the geometry of driver '{self.driver}' is {shape!r}; expected a Geometry")
+        return shape
+
+    def planned(self, nominal: Nominal, polarity: int) -> Die:
+        """Return the die that a board is planned with; BenchError if the declaration fails."""
+        planned = self.declaration.planned
+        if planned is None:
+            raise BenchError(f"'{self.driver}' is a {self.kind} and no board")
+        die: Die = _theirs(
+            self.driver, lambda: planned(self.options, nominal, polarity), "the die that is planned with"
+        )
+        return die
 
     @property
     def scheme(self) -> Scheme:
@@ -164,7 +188,7 @@ class Entry(Common):
             kind = "string_type" if "driver" in data else "missing"
             raise _refusal([InitErrorDetails(type=kind, loc=("driver",), input=name)])
         try:
-            declaration = _usable(name)
+            declaration = _usable(name, cls.group)
         except BenchError as error:
             if not (info.context or {}).get(UNUSABLE):
                 raise _refusal([_line(f"driver {error}", ("driver",), name)]) from error
@@ -182,8 +206,11 @@ class Entry(Common):
         if not lines:
             entry = cls._make(name, common, address, options)
             try:
-                if declaration.kind is DriverKind.SOURCE:
-                    entry.capabilities  # noqa: B018 - it raises here, where file and line are known
+                match declaration.kind:  # what a declaration fails to tell is raised here, where the line is known
+                    case DriverKind.SOURCE:
+                        entry.capabilities  # noqa: B018
+                    case DriverKind.BOARD:
+                        entry.geometry  # noqa: B018
                 entry.resource  # noqa: B018
                 return entry
             except BenchError as error:
@@ -211,13 +238,13 @@ class Entry(Common):
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Return the schema of the keys of every installed driver that can be loaded."""
-        models = {model.__name__: model.__pydantic_core_schema__ for model in _models()}
+        models = {model.__name__: model.__pydantic_core_schema__ for model in _models(cls.group)}
         return handler(core_schema.tagged_union_schema(models, discriminator="driver"))
 
 
-def _usable(name: str) -> Driver:
+def _usable(name: str, group: str) -> Driver:
     """Return the declaration of a driver; BenchError if there is none, or its options have names of other keys."""
-    declaration, plugin = declared(name)
+    declaration, plugin = declared(name, group)
     taken = {"driver", *Common.model_fields, *(Address.model_fields if declaration.wire is Wire.TEXT else ())}
     clash = sorted(taken & set(declaration.options.model_fields))
     if clash:
@@ -277,12 +304,12 @@ def _refusal(lines: list[InitErrorDetails]) -> ValidationError:
     return ValidationError.from_exception_data("Entry", lines)
 
 
-def _models() -> Iterator[type[BaseModel]]:
+def _models(group: str) -> Iterator[type[BaseModel]]:
     """Yield a model of the flat keys of every installed driver that can be loaded."""
-    names = ", ".join(plugins.installed(plugins.INSTRUMENTS))
-    for name in plugins.installed(plugins.INSTRUMENTS):
+    names = ", ".join(plugins.installed(group))
+    for name in plugins.installed(group):
         try:
-            declaration = _usable(name)
+            declaration = _usable(name, group)
         except BenchError:
             continue
         bases = (declaration.options, *((Address,) if declaration.wire is Wire.TEXT else ()), Common)

@@ -7,6 +7,18 @@ from labctl.core.driver import DriverKind
 INTERFACE = {
     DriverKind.SOURCE: ("capabilities", "connect", "state", "prepare", "output", "run", "off", "verify_off", "close"),
     DriverKind.MATRIX: ("connect", "closed", "route", "close"),
+    DriverKind.BOARD: (
+        "connect",
+        "turn_to",
+        "geometry",
+        "check",
+        "perform",
+        "idle",
+        "state",
+        "off",
+        "verify_off",
+        "close",
+    ),
     DriverKind.PROBER: ("connect", "step", "contact", "separate", "in_contact", "separated", "close"),
 }
 """Methods that a driver of each kind needs for operation; making it safe needs fewer."""

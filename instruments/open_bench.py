@@ -6,11 +6,12 @@ its twin over sockets, or its twin in this process.
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self
 
+from instruments.at_rest import refuse_outputs_on
 from instruments.bench import Bench
 from instruments.drivers import Connect, Planned, driver_of, visa
 from instruments.entry import Entry
@@ -18,13 +19,14 @@ from instruments.interfaces import lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from instruments.serials import require_serials
+from instruments.transport import LineTransport
 from labctl.core.bias import Nominal
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.plugins import BODIES, find
 from labctl.core.prober import Prober
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
-from labctl.core.transport import Transport
 from labctl.core.units import Second
 
 
@@ -55,7 +57,7 @@ class OpenBench:
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> ProbedDie:
         """Return the die interface for another die under the same needles; the bench is made safe first."""
         self.die.idle()
-        self.die = ProbedDie(
+        self.die = _probed_die()(
             self.bench,
             self.sources,
             self.matrices,
@@ -130,27 +132,12 @@ def open_bench(
     try:
         opened.identities.update({part.name: part.connect() for part in opened.parts})
         require_serials(bench, opened.identities)
-        _refuse_outputs_on(bench, opened.sources)
+        refuse_outputs_on(bench.name, opened.sources)
     except BaseException:
         with contextlib.suppress(InstrumentError):
             opened.close()
         raise
     return opened
-
-
-def _refuse_outputs_on(bench: Bench, sources: Mapping[str, SourceMeasure]) -> None:
-    """Refuse a bench on which an output is on; BenchError names every one and its level. Changes nothing."""
-    live = [
-        f"{name}.{channel} is on at {state.level:.6g} V"
-        for name, source in sources.items()
-        for channel, state in source.state().items()
-        if state.output
-    ]
-    if live:
-        raise BenchError(
-            f"bench '{bench.name}' is not at rest: {', '.join(live)}; nothing was changed. "
-            "Make it safe with 'labctl off BENCH' first"
-        )
 
 
 def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:
@@ -173,9 +160,11 @@ def _connected(
     """Return the bench with a driver for each instrument; if one cannot be made, those before it are closed."""
     opened: list[Any] = []
 
-    def transport(name: str, entry: Entry) -> Transport:
-        opened.append(connect(name, entry))
-        return opened[-1]  # type: ignore[no-any-return]
+    def transport(name: str, entry: Entry) -> Any:
+        connection = connect(name, entry)
+        if isinstance(connection, LineTransport):
+            opened.append(connection)
+        return connection
 
     def make(name: str, entry: Entry) -> Any:
         driver, kind = driver_of(name, entry, transport, ask), entry.declaration.kind
@@ -215,5 +204,11 @@ def _assemble(
             case DriverKind.PROBER:
                 probers.append(driver)
     prober = probers[0] if probers else None
-    die = ProbedDie(bench, sources, matrices, prober, nominal, polarity=polarity, wait=wait, permit=permit)
+    die = _probed_die()(bench, sources, matrices, prober, nominal, polarity=polarity, wait=wait, permit=permit)
     return OpenBench(bench, die, sources, matrices, prober, {}, wait, permit)
+
+
+def _probed_die() -> type[ProbedDie]:
+    """Return the die that instruments add up to, as it is registered under `labctl.bodies`."""
+    body: type[ProbedDie] = find(BODIES, "probed").load()
+    return body

@@ -7,7 +7,7 @@ another box at the same address, of another history and another calibration, is 
 import re
 from collections.abc import Mapping
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from labctl.core.errors import BenchError
 
 _LABEL = re.compile(r"(?:s\s*/?\s*n|ser(?:ial)?\.?(?:\s*(?:no|number|#))?|no)[\s.:#=]+", re.IGNORECASE)
@@ -40,7 +40,7 @@ def mismatch(pinned: str | None, identity: str) -> str:
     return "" if serial == pinned else f"the bench file pins serial number {pinned}, and {serial} answers"
 
 
-def require_serials(bench: Bench, identities: Mapping[str, str]) -> None:
+def require_serials(bench: AnyBench, identities: Mapping[str, str]) -> None:
     """Raise BenchError if an instrument is another than the bench file pins, naming every one."""
     others = [
         f"{name}: {text}"

@@ -1,16 +1,23 @@
-"""Make the simulated die of a description; the only place that knows the kinds."""
+"""Make the simulated die of a description: that which is registered for its kind under `labctl.bodies`."""
 
-from labctl.core.bias import Kind
-from sim_backend.chip import ChipDie
+from typing import TYPE_CHECKING
+
+from labctl.core.plugins import BODIES, find
 from sim_backend.description import DieDescription
-from sim_backend.die import SimDie
+
+if TYPE_CHECKING:
+    from sim_backend.chip import ChipDie
+    from sim_backend.die import SimDie
 
 
-def make_die(description: DieDescription, *, seed: int, name: str) -> SimDie | ChipDie:
+def make_die(description: DieDescription, *, seed: int, name: str) -> "SimDie | ChipDie":
     """Return the simulated die `name` of the world `seed`: passive arrays, or an integrated chip.
 
     The same three arguments give the same die to the bit.
+
+    Raises:
+        BenchError: nothing, or more than one thing, is registered for its kind.
     """
-    if description.geometry.kind is Kind.ONE_T_ONE_R:
-        return ChipDie(description, seed=seed, name=name)
-    return SimDie(description, seed=seed, name=name)
+    body = find(BODIES, f"simulated_{description.geometry.kind.lower()}").load()
+    die: SimDie | ChipDie = body(description, seed=seed, name=name)
+    return die

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from instruments.drivers import has_prober
 from instruments.emergency import make_safe
 from instruments.manual_prober import Ask
@@ -215,7 +215,7 @@ def carry_out(
     return ending, log.state
 
 
-def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
+def _make_safe_first(bench: AnyBench, what: str, log: Runlog) -> None:
     """Make a bench safe that an earlier session may have left in any state, and log the state it was in.
 
     Raises:
@@ -232,7 +232,7 @@ def _make_safe_first(bench: Bench, what: str, log: Runlog) -> None:
     log.write(MadeSafe(met=dict(safed.met), text=text))
 
 
-def _first(bench: Bench | None) -> State:
+def _first(bench: AnyBench | None) -> State:
     """Return the state in which the work on a die begins."""
     if bench is None:
         return State.RUNNING

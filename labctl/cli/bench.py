@@ -48,14 +48,7 @@ def check(
     with connector(loaded, sim) as (connected, connect):
         reports = check_bench(connected, connect=connect)
     screen = console(stderr=as_json)
-    wiring, connections = loaded.wiring, loaded.connections
-    kernel = wiring.kernels[0]
-    screen.print(
-        f"{loaded.name}: {wired_text(wiring, connections)}; {len(wiring.pads)} pads; "
-        f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring",
-        markup=False,
-        soft_wrap=True,
-    )
+    screen.print(f"{loaded.name}: {wired_text(loaded)}", markup=False, soft_wrap=True)
     for report in reports:
         identity = report.identity or "does not answer"
         screen.print(

@@ -31,20 +31,18 @@ def read_bench(path: Path, *, to_make_safe: bool = False) -> Any:
     Args:
         to_make_safe: an instrument whose driver cannot be used is kept with its fault; the others can be made safe.
     """
-    from instruments.bench import Bench
-    from instruments.entry import UNUSABLE
-    from labctl import files
+    from instruments import bench_file
     from labctl.station.doctor import require_own_names
 
     require_own_names()
-    return files.read(path, Bench, context={UNUSABLE: to_make_safe}).value
+    return bench_file.read_bench(path, to_make_safe=to_make_safe).value
 
 
 def die_of_twin(bench: Any, path: Path | None, seed: int, name: str) -> Any:
     """Return a simulated die that fits the wiring: the die of a die file, or an ideal one."""
     from labctl import files
     from sim_backend.description import DieDescription
-    from sim_backend.die import SimDie
+    from sim_backend.make import make_die
 
     shape = bench.geometry()
     if path is not None:
@@ -60,8 +58,8 @@ def die_of_twin(bench: Any, path: Path | None, seed: int, name: str) -> Any:
                 "simulation": {"ideal": True},
             }
         )  # fmt: skip
-    bench.wiring.fits(description.shape)
-    return SimDie(description, seed=seed, name=name)
+    bench.fits(description.shape)
+    return make_die(description, seed=seed, name=name)
 
 
 def check_sim(sim: str | None) -> None:

@@ -16,11 +16,12 @@ def register(app: typer.Typer) -> None:
 
 def schema(
     which: Annotated[
-        str, typer.Argument(metavar="campaign|die|wafer|bench|training", help="which kind of file")
+        str, typer.Argument(metavar="campaign|die|wafer|bench|board|training", help="which kind of file")
     ] = "campaign",
 ) -> None:
     """Print the JSON schema of a file, for the editor: completion, units and ranges while typing."""
     from instruments.bench import Bench
+    from instruments.board_bench import BoardBench
     from labctl import files
     from labctl.config.wafer_file import WaferFile
     from labctl.networks.train import Training
@@ -32,6 +33,7 @@ def schema(
         "die": DieDescription,
         "wafer": WaferFile,
         "bench": Bench,
+        "board": BoardBench,
         "training": Training,
     }
     if which not in models:

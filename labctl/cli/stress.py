@@ -35,10 +35,9 @@ def stress(
     from labctl.storage.stress_ledger import VARIABLE, StressLedger, ledger_path
 
     if ledger is None and bench is not None:
-        from instruments.bench import Bench
-        from labctl import files
+        from instruments.bench_file import read_bench
 
-        ledger = ledger_path(bench, files.load(bench, Bench).ledger, os.environ)
+        ledger = ledger_path(bench, read_bench(bench).value.ledger, os.environ)
     elif ledger is None and os.environ.get(VARIABLE):
         ledger = Path(os.environ[VARIABLE])
     if ledger is None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
-from labctl.core.plugins import INSTRUMENTS, Plugin, find
+from labctl.core.plugins import BODIES, INSTRUMENTS, Plugin, find
 from labctl.core.source import SourceCapabilities
 from labctl.core.switch_matrix import Scheme
 
@@ -22,6 +24,8 @@ class DriverKind(StrEnum):
     SOURCE = "source"
     MATRIX = "matrix"
     PROBER = "prober"
+    BOARD = "board"
+    """A whole die of hardware: it drives and senses every line by itself (`labctl.core.board`)."""
 
 
 class Wire(StrEnum):
@@ -40,14 +44,18 @@ class Driver:
     """The declaration of a driver.
 
     Args:
-        kind: source, matrix or prober; what `make` returns has the interface of that kind.
+        kind: source, matrix, prober or board; what `make` returns has the interface of that kind.
         make: returns the driver from its name in the bench file, its options and what carries its commands; without a
-            wire from name and options. It is called when the bench is connected, never to plan.
+            wire from name and options, and on a twin from what its emulator is as well. It is called when the bench is
+            connected, never to plan.
         options: model of its keys in the bench file, beside those of the wire; the base has none.
         wire: what carries its commands.
         question: harmless query that is sent after a wire of text is opened; None sends none.
         capabilities: of a source, returns them from the options.
         scheme: of a matrix, returns from the options how rows and columns of a bench file are spelled as crosspoints.
+        geometry: of a board, returns from its options the shape of the dies that it drives, of polarity 1.
+        planned: of a board, returns from its options, the nominal conductances of a die and its polarity a die that
+            answers `check` without a connection.
         emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin.
         dead_socket: default of the port at which the instrument drops raw sockets that it still holds.
         location: of a driver without a wire, returns from the options what identifies the instrument on this computer,
@@ -61,6 +69,8 @@ class Driver:
     question: str | None = "*IDN?"
     capabilities: Callable[[Any], SourceCapabilities] | None = None
     scheme: Callable[[Any], Scheme] | None = None
+    geometry: Callable[[Any], Geometry] | None = None
+    planned: Callable[[Any, Nominal, int], Die] | None = None
     emulator: str | None = None
     dead_socket: int | None = None
     location: Callable[[Any], str] | None = None
@@ -72,6 +82,8 @@ class Driver:
             raise TypeError("a source declares its capabilities, from which a bench is planned")
         if self.kind is DriverKind.MATRIX and self.scheme is None:
             raise TypeError("a matrix declares its scheme, by which the wires of a bench are checked")
+        if self.kind is DriverKind.BOARD and (self.planned is None or self.geometry is None):
+            raise TypeError("a board declares the geometry of its dies, and the die that is planned with")
         if self.location is not None and self.wire is not Wire.NONE:
             raise TypeError(f"location is for a driver without a wire; the wire of this one is {self.wire.value}")
 
@@ -88,17 +100,22 @@ class Diagnosed(Protocol):
         ...
 
 
-def declared(name: str) -> tuple[Driver, Plugin]:
+def declared(name: str, group: str = INSTRUMENTS) -> tuple[Driver, Plugin]:
     """Return the declaration of the driver `name`, and where it comes from.
 
+    Args:
+        group: of instruments, or of bodies, where drivers of boards are registered.
+
     Raises:
-        BenchError: it is not installed, cannot be loaded, or is no `Driver`.
+        BenchError: it is not installed, cannot be loaded, or is no `Driver` of this group.
     """
-    plugin = find(INSTRUMENTS, name)
+    plugin = find(group, name)
     driver = plugin.load()
     if not isinstance(driver, Driver):
         raise BenchError(
-            f"'{name}' of {plugin.origin} ({INSTRUMENTS}: {plugin.value}) is {type(driver).__name__}; "
+            f"'{name}' of {plugin.origin} ({group}: {plugin.value}) is {type(driver).__name__}; "
             "expected a labctl.core.driver.Driver"
         )
+    if (driver.kind is DriverKind.BOARD) != (group == BODIES):
+        raise BenchError(f"'{name}' of {plugin.origin} is a {driver.kind}, and registered under {group}")
     return driver, plugin

@@ -24,11 +24,14 @@ EMULATORS = "labctl.emulators"
 """Entry point group of emulated instruments: functions as `sim_backend.emulators.context.Emulate`."""
 INPUTS = "labctl.inputs"
 """Entry point group of what stages name as files: objects of `labctl.core.inputs.InputReader`."""
+BODIES = "labctl.bodies"
+"""Entry point group of bodies: boards, as `labctl.core.driver.Driver`, and ours, which files describe: simulated dies
+by their kind, and the die that instruments add up to."""
 API_GROUP = "labctl.api"
 """Entry point group in which a distribution of plug-ins names the version of the interface that it is written for."""
 API = 1
 """Version of the interface of plug-ins; a distribution that names none is written for the first."""
-GROUPS = (PROTOCOLS, INPUTS, INSTRUMENTS, EMULATORS, API_GROUP)
+GROUPS = (PROTOCOLS, INPUTS, INSTRUMENTS, EMULATORS, BODIES, API_GROUP)
 
 
 @dataclass(frozen=True)

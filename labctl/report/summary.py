@@ -170,7 +170,8 @@ def _print_maps(die: DieData, pictures: Sequence[Picture], console: Console) -> 
             continue
         for one in kernel_pictures(table, picture):
             low, high = good_range(one.values, one.codes == 0)
-            level = np.clip((np.nan_to_num(one.values) - low) / (high - low), 0, 1)
+            span = high - low
+            level = np.clip((np.nan_to_num(one.values) - low) / span, 0, 1) if span > 0 else np.ones(one.values.shape)
             shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
             for mark in one.marks:
                 shade[one.codes == mark.code] = mark.letter

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from instruments.drivers import Connect
 from instruments.emergency import make_safe
 from labctl.core.errors import BenchError, LabError
@@ -55,7 +55,7 @@ class Off:
 
 
 def switch_off(
-    bench: Bench,
+    bench: AnyBench,
     say: Callable[[str], None],
     reason: str = "",
     *,
@@ -96,7 +96,7 @@ def switch_off(
     return Off(safe, text, latch, unlatched, held, gone)
 
 
-def _held(bench: Bench) -> tuple[tuple[Holder, ...], str]:
+def _held(bench: AnyBench) -> tuple[tuple[Holder, ...], str]:
     """Return the runs that hold a bench, or else the workers, and why the holders are not known, "" if they are."""
     try:
         return tuple(holders(bench) or holders(bench, part="worker")), ""
@@ -104,7 +104,7 @@ def _held(bench: Bench) -> tuple[tuple[Holder, ...], str]:
         return (), str(error) or type(error).__name__
 
 
-def _made_safe(bench: Bench, connect: Connect | None) -> tuple[bool, str]:
+def _made_safe(bench: AnyBench, connect: Connect | None) -> tuple[bool, str]:
     """Make a bench safe; return whether that was verified, and the state of each instrument."""
     try:
         return True, make_safe(bench, connect=connect).text
@@ -113,7 +113,7 @@ def _made_safe(bench: Bench, connect: Connect | None) -> tuple[bool, str]:
 
 
 def _wait_until_gone(
-    bench: Bench,
+    bench: AnyBench,
     say: Callable[[str], None],
     patience: Second,
     clock: Callable[[], float],
@@ -132,7 +132,7 @@ def _wait_until_gone(
     return True
 
 
-def _drivers(bench: Bench) -> list[Holder]:
+def _drivers(bench: AnyBench) -> list[Holder]:
     """Return the holders that talk to the instruments; none if the locks cannot be read."""
     try:
         return holders(bench, part="worker")
@@ -140,5 +140,5 @@ def _drivers(bench: Bench) -> list[Holder]:
         return []
 
 
-def _named(bench: Bench) -> str:
+def _named(bench: AnyBench) -> str:
     return "; ".join(map(str, _drivers(bench)))

@@ -5,30 +5,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench, BoardBench
 from instruments.drivers import visa
 from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask
 from instruments.open_bench import open_bench
+from instruments.open_board import open_board
 from instruments.transport import Log
 from labctl.core.errors import BenchError
 from labctl.core.site import Site, Spot
 from labctl.station.bench_session import AnyTwin, ByHand, OnBench
+from labctl.station.board_session import OnBoard
 from labctl.station.simulated import simulated
 from labctl.station.stand_ins import with_stand_ins
 from labctl.station.twin import Twin
 from labctl.storage.filesystem import check_place
 from labctl.storage.latch import permit
 from labctl.storage.stress_ledger import VARIABLE, StressLedger
-from sim_backend.die import SimDie
-
-
-def _passive(subject: Site) -> SimDie:
-    """Return the simulated die for the twin of a bench; BenchError if it is an integrated chip."""
-    die = simulated(subject)
-    if not isinstance(die, SimDie):
-        raise BenchError(f"die {subject.name} is an integrated chip, driven by its own board; the twin has none")
-    return die
 
 
 def _open_ledger(ledger: Path) -> StressLedger:
@@ -42,7 +35,7 @@ def _open_ledger(ledger: Path) -> StressLedger:
 
 
 def twin_of(
-    bench: Bench,
+    bench: AnyBench,
     subjects: Sequence[Site],
     sim: str,
     *,
@@ -60,7 +53,7 @@ def twin_of(
         sites[subject.spot] = subject
     return Twin(
         bench,
-        {spot: _passive(s) for spot, s in sites.items()},
+        {spot: simulated(s) for spot, s in sites.items()},
         subsites=subjects[0].subsites,
         visited=visited,
         sockets=sim == "tcp",
@@ -70,7 +63,7 @@ def twin_of(
 
 
 def on_bench(
-    bench: Bench,
+    bench: AnyBench,
     subjects: list[Site],
     sim: str | None,
     *,
@@ -81,7 +74,7 @@ def on_bench(
     visited: Collection[tuple[int, int]] = (),
     ledger: Path | None = None,
     twin: AnyTwin | None = None,
-) -> OnBench:
+) -> OnBench | OnBoard:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
     The latch of a real bench is read before it is connected and before every operation.
@@ -100,6 +93,12 @@ def on_bench(
         SwitchedOff: the latch of the bench is set.
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
+    if isinstance(bench, BoardBench):
+        if len({subject.spot for subject in (*subjects, *others)}) > 1:
+            raise BenchError(f"bench '{bench.name}' is a board, which has one die; the campaign has more")
+        if sim is None:
+            return OnBoard(open_board(bench, connect=visa(log), permit=permit(bench)), None)
+        return _on_twin_of_board(bench, twin or twin_of(bench, subjects, sim))
     if sim is None:
         stress_ledger = None if ledger is None else _open_ledger(ledger)
         try:
@@ -116,12 +115,11 @@ def on_bench(
                 stress_ledger.close()
             raise
         return body(bench, opened, None, stress_ledger)
-    bench = with_stand_ins(bench)
     if twin is None:
         twin = twin_of(bench, subjects, sim, by_hand=by_hand, others=others, visited=visited)
     try:
         opened = open_bench(
-            bench,
+            with_stand_ins(bench),
             first.nominal,
             connect=twin.connect,
             polarity=first.polarity,
@@ -131,7 +129,16 @@ def on_bench(
     except BaseException:
         twin.close()
         raise
-    return body(bench, opened, twin)
+    return body(with_stand_ins(bench), opened, twin)
+
+
+def _on_twin_of_board(bench: BoardBench, twin: AnyTwin) -> OnBoard:
+    """Connect to the twin of a board; the twin is closed if that fails."""
+    try:
+        return OnBoard(open_board(bench, connect=twin.connect), twin)
+    except BaseException:
+        twin.close()
+        raise
 
 
 @dataclass(frozen=True)
@@ -146,7 +153,7 @@ class Station:
         ledger: file that counts the touches of real dies.
     """
 
-    bench: Bench
+    bench: AnyBench
     subjects: tuple[Site, ...]
     others: tuple[Site, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
@@ -165,10 +172,10 @@ class Station:
         return twin_of(self.bench, self.subjects, self.sim, others=self.others, visited=visited)
 
     @contextmanager
-    def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench]:
+    def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench | OnBoard]:
         """Connect to the bench or its `twin`, verify the map at the fiducials if there are some, and leave it safe."""
         operator = None if self.sim else ask
         with on_bench(self.bench, list(self.subjects), self.sim, ask=operator, ledger=self.ledger, twin=twin) as body:
-            if self.fiducials:
+            if self.fiducials and isinstance(body, OnBench):
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

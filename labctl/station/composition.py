@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from instruments.bench import Bench
+from instruments.bench_file import read_bench
+from instruments.board_bench import AnyBench
 from instruments.fiducial import Fiducial, fits
 from labctl import files
 from labctl.config.campaign import Campaign, subsites_of
@@ -69,9 +70,9 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     subjects = tuple(s for s in tested if s is not golden)
     if not subjects:
         raise BenchError(f"{path}: there is no die but the golden one, which is only visited")
-    loaded_bench: Loaded[Bench] | None = None
+    loaded_bench: Loaded[AnyBench] | None = None
     if bench is not None:
-        loaded_bench = files.read(bench, Bench)
+        loaded_bench = read_bench(bench)
         read_files.append(loaded_bench)
         fits(loaded_bench.value, fiducials)
     stages, inputs = read_stages(loaded, door)

@@ -11,7 +11,8 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from instruments.bench import Bench
+from instruments.bench_file import read_bench
+from instruments.board_bench import AnyBench
 from instruments.manual_prober import Ask
 from labctl import files
 from labctl.core.limits import Limits
@@ -42,7 +43,7 @@ PULSES_PER_CELL = 100
 """Pulses that one command may give to one cell."""
 
 
-def bench_limits(bench: Bench) -> Limits:
+def bench_limits(bench: AnyBench) -> Limits:
     """Return the limits of a bench file as those of a run."""
     own = bench.limits
     return Limits(
@@ -65,7 +66,7 @@ def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: in
     """
     require_own_names()
     with files.through(files.Door()) as door:
-        loaded_bench, loaded_die = files.read(bench, Bench), files.read(die, DieDescription)
+        loaded_bench, loaded_die = read_bench(bench), files.read(die, DieDescription)
     roles = {"bench": files.absolute(bench, files.here()), "die": files.absolute(die, files.here())}
     spec = RunSpec(
         RunKind.BY_HAND,
@@ -126,7 +127,7 @@ def carry_out(
 
 
 @contextmanager
-def _held(spec: RunSpec, bench: Bench, argv: Sequence[str]) -> Iterator[None]:
+def _held(spec: RunSpec, bench: AnyBench, argv: Sequence[str]) -> Iterator[None]:
     """Hold the locks of a bench, of its run and of its worker, while the block lasts.
 
     Raises:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from instruments.bench import Bench
+from instruments.bench_file import read_bench
+from instruments.board_bench import AnyBench
 from instruments.serials import mismatch, serial_of
-from labctl import files
 from labctl.core.errors import BenchError
 from labctl.files.insert import with_keys
 
 _MARK = "\ufeff"
 
 
-def pin_serials(path: Path, bench: Bench, identities: Mapping[str, str]) -> list[str]:
+def pin_serials(path: Path, bench: AnyBench, identities: Mapping[str, str]) -> list[str]:
     """Pin every instrument that answered with a serial number and has none in the file; return what was done, in words.
 
     Args:
@@ -51,22 +51,22 @@ def pin_serials(path: Path, bench: Bench, identities: Mapping[str, str]) -> list
     return [*(f"{name} is pinned to {serial} in {path}" for name, serial in serials.items()), *lines]
 
 
-def _write(path: Path, bench: Bench, serials: Mapping[str, str]) -> None:
+def _write(path: Path, bench: AnyBench, serials: Mapping[str, str]) -> None:
     """Write serial numbers into a bench file, after a check that it then says what it said, and these."""
     target = path.resolve()
     new = target.with_name(f".{target.name}.new")
     try:
         text = target.read_bytes().decode("utf-8")
         mark = _MARK if text.startswith(_MARK) else ""
-        keys: dict[tuple[str, ...], str] = {("instruments", n, "serial"): serial for n, serial in serials.items()}
+        keys: dict[tuple[str, ...], str] = {(*bench.place(n), "serial"): serial for n, serial in serials.items()}
         try:
             new.write_bytes((mark + with_keys(text.removeprefix(_MARK), keys)).encode("utf-8"))
             shutil.copymode(target, new)
-            read = files.read(new, Bench).value
+            read = read_bench(new).value
             expected = {
                 n: e.model_copy(update={"serial": serials.get(n, e.serial)}) for n, e in bench.instruments.items()
             }
-            if read.instruments != expected or read.model_copy(update={"instruments": bench.instruments}) != bench:
+            if read != bench.with_entries(expected):
                 raise BenchError("the file would say something else afterwards")
             with new.open("rb") as written:
                 os.fsync(written.fileno())

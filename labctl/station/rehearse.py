@@ -37,8 +37,8 @@ def visits(spec: "RunSpec") -> "list[DiePlan]":
 
 def predictor(spec: "RunSpec", subject: "Site") -> "Die":
     """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
+    from instruments.bench_file import planned_die
     from instruments.drivers import has_prober
-    from instruments.open_bench import planned_die
     from labctl.core.errors import BenchError
     from labctl.station.simulated import simulated
 
@@ -49,5 +49,5 @@ def predictor(spec: "RunSpec", subject: "Site") -> "Die":
             f"{len(spec.subjects)} dies, and the bench '{spec.bench.name}' has no prober to go from one to the next; "
             "without one it measures a single die, which --only names"
         )
-    spec.bench.wiring.fits(subject.description.shape)
+    spec.bench.fits(subject.description.shape)
     return planned_die(spec.bench, subject.description.nominal, subject.description.polarity)

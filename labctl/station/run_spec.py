@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from instruments.fiducial import Fiducial
 from labctl.config.bins import BinRule
 from labctl.config.notify import Notify
@@ -93,7 +93,7 @@ class RunSpec:
     bins: tuple[BinRule, ...] = ()
     batch: Batch = field(default_factory=Batch)
     notify: Notify | None = None
-    bench: Bench | None = None
+    bench: AnyBench | None = None
     sim: str | None = None
     ledger: Path | None = None
     skipped: tuple[Site, ...] = ()
@@ -106,7 +106,7 @@ class RunSpec:
     loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
 
     @property
-    def real(self) -> Bench | None:
+    def real(self) -> AnyBench | None:
         """The real bench; None for a twin and for simulated dies."""
         return self.bench if self.sim is None else None
 

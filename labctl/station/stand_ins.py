@@ -4,40 +4,55 @@ They are driven through the same interface, with the capabilities that the drive
 what they do not show is the driver itself.
 """
 
-from typing import Any
+from typing import Any, overload
 
 from pydantic import ValidationError
 
 from instruments.bench import Bench
+from instruments.board_bench import AnyBench
 from instruments.entry import Entry
 from instruments.generic_source import GenericSourceOptions
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError
 
+_NAMES = {
+    DriverKind.SOURCE: "a generic source",
+    DriverKind.MATRIX: "a generic matrix",
+    DriverKind.PROBER: "a generic prober",
+    DriverKind.BOARD: "a simulated die",
+}
 
-def stand_ins(bench: Bench) -> dict[str, str]:
+
+def stand_ins(bench: AnyBench) -> dict[str, str]:
     """Return the instruments that a generic one stands in for in the twin: kind and driver, by name."""
     return {
-        name: f"a generic {entry.kind} in place of driver '{entry.driver}'"
+        name: f"{_NAMES[entry.declaration.kind]} in place of driver '{entry.driver}'"
         for name, entry in bench.instruments.items()
         if entry.declaration.emulator is None and entry.declaration.wire is not Wire.OPERATOR
     }
 
 
-def twin_text(bench: Bench, sim: str) -> str:
+def twin_text(bench: AnyBench, sim: str) -> str:
     """Return in operator words what the twin of a bench is, and which of its instruments are generic."""
     generic = "; ".join(f"{name} is {text}" for name, text in stand_ins(bench).items())
     return f"its twin over {sim}" + (f" ({generic})" if generic else "")
 
 
-def with_stand_ins(bench: Bench) -> Bench:
+@overload
+def with_stand_ins(bench: Bench) -> Bench: ...
+@overload
+def with_stand_ins(bench: AnyBench) -> AnyBench: ...
+def with_stand_ins(bench: AnyBench) -> AnyBench:
     """Return the bench of a twin: generic instruments where drivers name no emulator, all else as in `bench`.
 
     Emulated instruments have serial numbers of their own, so none is pinned.
+    A board is left as it is: the twin puts a simulated die in its place.
 
     Raises:
         BenchError: the capabilities that a driver declares are none of a source.
     """
+    if not isinstance(bench, Bench):
+        return bench.model_copy(update={"body": bench.body.model_copy(update={"serial": None})})
     pinned = {name: entry for name, entry in bench.instruments.items() if entry.serial is not None}
     replaced = {name: entry.model_copy(update={"serial": None}) for name, entry in pinned.items()}
     replaced |= {name: _generic(name, bench.instruments[name]) for name in stand_ins(bench)}

@@ -9,7 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from instruments.bench import Bench
+from instruments.board_bench import AnyBench
+from instruments.drivers import InPlace
 from instruments.entry import Entry
+from instruments.timing import BenchTiming
 from instruments.transport import BytesTransport
 from labctl.core import plugins
 from labctl.core.driver import DriverKind, Wire
@@ -18,7 +21,9 @@ from labctl.core.prober import Subsite
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
 from labctl.station.stand_ins import with_stand_ins
+from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
+from sim_backend.emulators.board import SimulatedBoard
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
@@ -28,8 +33,10 @@ from sim_backend.emulators.serve import Server, serve
 from sim_backend.emulators.world import Cables, Crosspoint, Line, World
 
 
-def wiring_of(bench: Bench) -> Cables:
-    """Return the cables of a bench file for the emulators; BenchError for a die with gates."""
+def wiring_of(bench: AnyBench) -> Cables:
+    """Return the cables of a bench file for the emulators, none of a board; BenchError for a die with gates."""
+    if not isinstance(bench, Bench):
+        return Cables({}, {})
     connections = bench.connections
     lines: dict[Line, str] = {}
     for k, kernel in enumerate(bench.wiring.kernels):
@@ -55,8 +62,10 @@ def loopback(resource: str, entry: Entry) -> Transport:
     return VisaTransport(resource, backend="@py", **link_of(entry))
 
 
-def crosspoints_of(bench: Bench, matrix: str) -> dict[str, Crosspoint]:
+def crosspoints_of(bench: AnyBench, matrix: str) -> dict[str, Crosspoint]:
     """Return the two conductors that each relay of one matrix joins, by the relay's name."""
+    if not isinstance(bench, Bench):
+        return {}
     return {relay: ends for (owner, relay), ends in bench.connections.ends.items() if owner == matrix}
 
 
@@ -75,8 +84,8 @@ class Twin:
 
     def __init__(
         self,
-        bench: Bench,
-        dies: Mapping[Spot, SimDie],
+        bench: AnyBench,
+        dies: Mapping[Spot, SimDie | ChipDie],
         *,
         sockets: bool = False,
         seed: int = 0,
@@ -97,10 +106,11 @@ class Twin:
         places = {(x, y) for x, y, _ in self.dies} | set(visited)
         table = tuple((s.name, s.x * 1e6, s.y * 1e6) for s in subsites)
         station = StationMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
-        shared = {f: getattr(bench.timing, f) for f in type(bench.timing).model_fields}
+        timing = bench.timing if isinstance(bench, Bench) else BenchTiming()
+        shared = {f: getattr(timing, f) for f in type(timing).model_fields}
         self.world = World(
             wiring_of(bench),
-            lambda x, y, site: self.dies.get((x, y, site)),
+            self._under_needles if isinstance(bench, Bench) else lambda x, y, site: None,
             clock=clock or VirtualClock(),
             timing=EmulatorTiming(**shared),
             place=next(iter(self.dies)),
@@ -109,6 +119,7 @@ class Twin:
         context = EmulatorContext(
             self.world,
             station,
+            die=next(iter(self.dies.values())),
             ideal=bench.twin.ideal_instruments,
             offset=bench.twin.offset,
         )
@@ -116,33 +127,48 @@ class Twin:
         def at(name: str, noise: int) -> EmulatorContext:
             return replace(context, crosspoints=crosspoints_of(bench, name), seed=noise)
 
-        self.instruments = {
-            name: instrument
+        made = {
+            name: self._emulate(name, entry, at(name, seed + 16 * number))
             for number, (name, entry) in enumerate(bench.instruments.items())
-            if (instrument := self._emulate(name, entry, at(name, seed + 16 * number))) is not None
         }
+        self.instruments = {name: one for name, one in made.items() if isinstance(one, Instrument)}
+        self._inside = {name: one for name, one in made.items() if one is not None and name not in self.instruments}
+        """What drivers without a wire talk to."""
+        boards = {name for name, entry in bench.instruments.items() if entry.kind is DriverKind.BOARD}
+        if sockets and (unserved := sorted({*self._inside, *boards} - set(self.instruments))):
+            raise BenchError(f"{', '.join(unserved)}: no emulator that can be on a socket; use --sim bytes")
         self.server: Server | None = serve(*self.instruments.values()) if sockets else None
 
-    def _emulate(self, name: str, entry: Entry, context: EmulatorContext) -> Instrument | None:
-        """Return the emulated instrument that the driver of an entry names; None for one that a person moves."""
+    def _emulate(self, name: str, entry: Entry, context: EmulatorContext) -> Any:
+        """Return what the driver of an entry names as its emulator; None for one that a person moves, or a board.
+
+        It is an instrument for a driver with a wire, and for one that brings its own connection what it talks to.
+        """
         emulator = entry.declaration.emulator
         if emulator is None:
             return None
         plugin = plugins.find(plugins.EMULATORS, emulator)
         make = plugin.load()
         try:
-            instrument = make(name, entry.options, context)
+            made = make(name, entry.options, context)
         except LabError:
             raise
         except Exception as error:
             raise BenchError(
                 f"{name}: emulator '{plugin.name}' of {plugin.origin} failed: {type(error).__name__}: {error}"
             ) from error
-        if not isinstance(instrument, Instrument):
-            raise BenchError(f"{name}: emulator '{plugin.name}' of {plugin.origin} made {instrument!r}, no instrument")
-        return instrument
+        if entry.declaration.wire is not Wire.NONE and not isinstance(made, Instrument):
+            raise BenchError(f"{name}: emulator '{plugin.name}' of {plugin.origin} made {made!r}, no instrument")
+        return made
 
-    def at(self, spot: Spot) -> SimDie:
+    def _under_needles(self, x: int, y: int, site: int) -> SimDie | None:
+        """Return the die at a spot; BenchError if needles cannot reach its lines."""
+        die = self.dies.get((x, y, site))
+        if die is not None and not isinstance(die, SimDie):
+            raise BenchError(f"die {die.name} is an integrated chip, driven by its own board; needles do not reach it")
+        return die
+
+    def at(self, spot: Spot) -> SimDie | ChipDie:
         """Return the die at a spot of the map; without a prober, the one die."""
         return self.dies[spot] if spot in self.dies else next(iter(self.dies.values()))
 
@@ -167,8 +193,15 @@ class Twin:
         """What the instruments have done to the dies so far."""
         return self.world.ledger
 
-    def connect(self, name: str, entry: Entry) -> Transport:
-        """Return the transport of one instrument of the twin."""
+    def connect(self, name: str, entry: Entry) -> Any:
+        """Return the transport of one instrument of the twin, or what a driver without a wire talks to.
+
+        A simulated die is in place of a board without an emulator.
+        """
+        if name in self._inside:
+            return self._inside[name]
+        if entry.kind is DriverKind.BOARD and name not in self.instruments:
+            return InPlace(SimulatedBoard(name, entry.planned, entry.driver, next(iter(self.dies.values()))))
         if self.server is None:
             return BytesTransport(self.instruments[name].session(), name, **link_of(entry))
         return loopback(self.server.resource(name), entry)

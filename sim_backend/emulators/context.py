@@ -21,6 +21,7 @@ class EmulatorContext:
     Args:
         world: the die under the needles, the cables, the relays and the clock; shared by all instruments of a bench.
         station: places that the prober can go to.
+        die: the simulated die that a board drives; needles reach dies through the world.
         crosspoints: the two conductors that each relay of this matrix joins, by the relay's name; none of others.
         seed: of the noise of this instrument.
         ideal: no noise, resolution or programming steps.
@@ -29,6 +30,7 @@ class EmulatorContext:
 
     world: World
     station: StationMap
+    die: Any = None
     crosspoints: Mapping[str, Crosspoint] = field(default_factory=dict)
     seed: int = 0
     ideal: bool = True

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import h5py
+import numpy as np
 import pytest
 import yaml
 
@@ -57,15 +59,25 @@ DRIVER = Driver(
 
 
 @pytest.fixture
-def stranger(tmp_path, monkeypatch):
-    """Install a distribution with a driver where Python looks first."""
-    site = tmp_path / "site"
-    info = site / "lab_switch-1.0.dist-info"
-    info.mkdir(parents=True)
-    (site / "lab_switch.py").write_text(MODULE)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab-switch\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[labctl.instruments]\nlab_switch = lab_switch:DRIVER\n")
-    monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
+def install(tmp_path, monkeypatch):
+    """Return a function that installs a distribution of one module where Python looks first."""
+
+    def install(module, text, group, entry):
+        site = tmp_path / "site"
+        info = site / f"{module}-1.0.dist-info"
+        info.mkdir(parents=True)
+        (site / f"{module}.py").write_text(text)
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module.replace('_', '-')}\nVersion: 1.0\n")
+        (info / "entry_points.txt").write_text(f"[{group}]\n{module} = {module}:{entry}\n")
+        monkeypatch.setenv("PYTHONPATH", str(site), prepend=":")
+
+    return install
+
+
+@pytest.fixture
+def stranger(install):
+    """Install a distribution with a driver of a matrix."""
+    install("lab_switch", MODULE, "labctl.instruments", "DRIVER")
 
 
 @pytest.fixture
@@ -136,3 +148,132 @@ def test_a_typing_error_in_an_option_of_a_strangers_driver_is_refused_with_its_l
     text = " ".join((done.stdout + done.stderr).split())
     line = next(n for n, line in enumerate(bench.read_text().splitlines(), 1) if "fials" in line)
     assert f"bench.yaml:{line}: instruments.matrix.fials: found the unknown key 'fials'; did you mean 'fails'?" in text
+
+
+# -- a whole board
+
+
+BOARD = (Path(__file__).parent / "strangers" / "lab_board.py").read_text(encoding="utf-8")
+LIMITS = {"v_towards_p": "0.7 V", "v_towards_ap": "0.7 V", "width": "10 ms", "compliance": "10 mA"}
+START = {"lines": {"row0": 0.0, "col0": 0.0}, "state": [[False] * 3] * 4}
+
+
+@pytest.fixture
+def board(tmp_path, install, monkeypatch):
+    """Install a board and write a campaign on it; return a function that writes its bench file."""
+    install("lab_board", BOARD, "labctl.bodies", "BOARD")
+    monkeypatch.setenv("LABCTL_LOCKS", str(tmp_path / "locks"))
+    die = {
+        "name": "small",
+        "geometry": {"kernels": 1, "n_rows": 4, "n_cols": 3},
+        "junction": {"diameter": "80 nm"},
+        "simulation": {"ideal": True},
+    }
+    campaign = {
+        "name": "board",
+        "dies": [{"name": "A", "file": "die.yaml"}],
+        "limits": {**LIMITS, "v_count": "0.35 V", "pulses_per_cell": 100},
+        "stages": [{"survey": {}}],
+    }
+    for name, content in (("die", die), ("campaign", campaign)):
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(content))
+    hardware = tmp_path / "hardware.json"
+    hardware.write_text(json.dumps(START))
+
+    def write(limits=LIMITS, **options):
+        entry = {"driver": "lab_board", "hardware": str(hardware), "patience": "0 s", **options}
+        path = tmp_path / "board.yaml"
+        path.write_text(yaml.safe_dump({"name": "lab", "body": entry, "limits": {**limits, "ramp_rate": "1000 V/s"}}))
+        return path
+
+    write.hardware = lambda: json.loads(hardware.read_text())
+    return write
+
+
+def said(done):
+    return " ".join((done.stdout + done.stderr).split())
+
+
+def test_a_campaign_runs_on_a_strangers_board_behind_the_limits_and_leaves_it_off(labctl_process, board, tmp_path):
+    bench = board()
+    assert "a board of 1 kernels of 4 x 3" in said(labctl_process("check", bench))
+    planned = labctl_process("plan", "campaign.yaml", "--bench", bench, "--json", cwd=tmp_path)
+    assert json.loads(planned.stdout)["total"]["pulses"] > 0
+    labctl_process("run", "campaign.yaml", "--bench", bench, "--out", "out", cwd=tmp_path)
+    assert set(board.hardware()["lines"].values()) == {0.0}
+    shown = said(labctl_process("show", "out", cwd=tmp_path))
+    assert "400" in shown  # uS of a P cell, to three digits
+    with h5py.File(tmp_path / "out" / "dies" / "A.h5") as file:
+        (survey,) = [table for name, table in datasets(file).items() if name.endswith("/g_p")]
+        np.testing.assert_allclose(np.asarray(survey).ravel()[:12], 4e-4, rtol=0.01)
+    manifest = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert manifest["real"] is True
+    assert "board.yaml" in " ".join(manifest["files"])
+
+
+def datasets(file):
+    found = {}
+    file.visititems(lambda name, item: found.update({f"/{name}": item[()]}) if hasattr(item, "dtype") else None)
+    return found
+
+
+def test_on_the_twin_a_simulated_die_has_its_place_and_the_plan_says_so(labctl_process, board, tmp_path):
+    bench = board()
+    words = "board is a simulated die in place of driver 'lab_board'"
+    assert words in said(labctl_process("plan", "campaign.yaml", "--bench", bench, "--sim", "bytes", cwd=tmp_path))
+    labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "bytes", "--out", "twin", cwd=tmp_path)
+    assert words in json.loads((tmp_path / "twin" / "run.json").read_text())["body"]
+    assert board.hardware() == START
+    refused = labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "tcp", cwd=tmp_path, expect=2)
+    assert "board: no emulator that can be on a socket; use --sim bytes" in said(refused)
+
+
+@pytest.mark.parametrize(
+    ("limits", "options", "words", "code"),
+    [
+        ({**LIMITS, "v_towards_ap": "0.3 V"}, {}, "cell voltage towards AP", 2),
+        (LIMITS, {"rail": "0.2 V"}, "the board's rail is 0.2 V", 2),
+        (LIMITS, {"rial": "0.2 V"}, "body.rial: found the unknown key 'rial'; did you mean 'rail'?", 2),
+    ],
+)
+def test_what_the_bench_file_or_the_board_does_not_allow_is_refused_before_anything_is_driven(
+    labctl_process, board, tmp_path, limits, options, words, code
+):
+    done = labctl_process("run", "campaign.yaml", "--bench", board(limits, **options), cwd=tmp_path, expect=code)
+    assert words in said(done)
+    assert board.hardware() == START
+
+
+def test_whatever_a_strangers_board_raises_is_its_own_failure_and_its_lines_are_made_safe(
+    labctl_process, board, tmp_path
+):
+    done = labctl_process(
+        "run", "campaign.yaml", "--bench", board(fails="perform"), "--out", "out", cwd=tmp_path, expect=3
+    )
+    text = said(done)
+    assert "its driver 'lab_board', which is not part of this suite, failed in perform(): ZeroDivisionError" in text
+    assert "bug of ours" not in text
+    assert set(board.hardware()["lines"].values()) == {0.0}
+
+
+def test_off_switches_a_strangers_board_off_and_says_what_was_on(labctl_process, board, tmp_path):
+    bench = board()
+    (tmp_path / "hardware.json").write_text(json.dumps({**START, "lines": {"row0": 0.3, "col0": 0.0}}))
+    refused = labctl_process("run", "campaign.yaml", "--bench", bench, cwd=tmp_path, expect=2)
+    assert "bench 'lab' is not at rest: board.row0 is on at 0.3 V" in said(refused)
+    done = labctl_process("off", bench, "--json")
+    assert json.loads(done.stdout)["text"] == "board: outputs verified off at 0 V"
+    assert set(board.hardware()["lines"].values()) == {0.0}
+    refused = labctl_process("run", "campaign.yaml", "--bench", bench, cwd=tmp_path, expect=2)
+    assert "switched off" in said(refused)
+    labctl_process("off", "--release", bench)
+    assert json.loads(labctl_process("off", board(fails="off"), "--json", expect=6).stdout)["safe"] is False
+
+
+def test_a_campaign_of_two_dies_is_refused_on_a_board(labctl_process, board, tmp_path):
+    campaign = yaml.safe_load((tmp_path / "campaign.yaml").read_text())
+    campaign["dies"].append({"name": "B", "file": "die.yaml"})
+    (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(campaign))
+    done = labctl_process("run", "campaign.yaml", "--bench", board(), cwd=tmp_path, expect=2)
+    assert "bench 'lab' is a board, which has one die; the campaign has more" in said(done)
+    assert board.hardware() == START

@@ -1,0 +1,139 @@
+"""A board that is connected, behind the limits of its bench file.
+
+Opening reads and changes nothing; a board that drives a line is refused, as a bench with an output on is.
+"""
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, overload
+
+from instruments.at_rest import refuse_outputs_on
+from instruments.board_bench import BOARD, BoardBench
+from instruments.drivers import Connect, driver_of, visa
+from instruments.interfaces import lacking
+from instruments.serials import require_serials
+from labctl.core.bias import Nominal
+from labctl.core.board import Board
+from labctl.core.die import Die, DieWrapper
+from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+
+
+class BoardDie(Limited):
+    """A die on a board, behind the limits of the bench file.
+
+    Args:
+        permit: raises when nothing may be energised; called before each operation.
+    """
+
+    def __init__(self, die: Die, limits: Limits, permit: Callable[[], None] = lambda: None) -> None:
+        super().__init__(die, limits)
+        self._permit = permit
+
+    @overload
+    def perform(self, operation: Sense | Pulse) -> Reading: ...
+    @overload
+    def perform(self, operation: WritePlan) -> Attempts: ...
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Do `operation` within the limits, if anything may be energised."""
+        self._permit()
+        return super().perform(operation)
+
+
+class _OnBoard(DieWrapper[Any]):
+    """A board as a die: the nominal conductances are those of the die that is on it.
+
+    A write plan is carried out by the loop above the limits, operation by operation.
+    """
+
+    def __init__(self, board: Board, nominal: Nominal) -> None:
+        super().__init__(board)
+        self._nominal = nominal
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances."""
+        return self._nominal
+
+    def perform(self, operation: Operation) -> Any:
+        """Do `operation`, unless its type is unknown here."""
+        return self._die.perform(operation)
+
+
+@dataclass
+class OpenBoard:
+    """A board that is connected. Leaving it as a context makes it safe and closes it.
+
+    Args:
+        identities: identity of the board; empty without a connection.
+        permit: raises when nothing may be energised.
+    """
+
+    bench: BoardBench
+    board: Board
+    identities: dict[str, str] = field(default_factory=dict)
+    permit: Callable[[], None] = lambda: None
+
+    def turn_to(self, nominal: Nominal, polarity: int = 1) -> Die:
+        """Return the die interface for another die on the board; the board is made safe first."""
+        self.off()
+        self.board.turn_to(nominal, polarity)
+        return BoardDie(_OnBoard(self.board, nominal), self.bench.bounds, self.permit)
+
+    def off(self) -> None:
+        """Switch every line off, verified."""
+        self.board.off()
+        self.board.verify_off()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.board.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.off()
+        finally:
+            self.close()
+
+
+def open_board(
+    bench: BoardBench, *, connect: Connect | None = None, permit: Callable[[], None] = lambda: None
+) -> OpenBoard:
+    """Connect the board of a bench file and return it; nothing is changed.
+
+    Args:
+        connect: makes its transport; None is VISA.
+        permit: raises when nothing may be energised; called before it is connected and before each operation.
+
+    Raises:
+        BenchError: its driver lacks a method, it has another serial number, or a line is driven.
+        InstrumentError: it does not answer; it is closed again.
+        SwitchedOff: by `permit`.
+    """
+    permit()
+    board = driver_of(BOARD, bench.body, connect or visa(), None)
+    opened = OpenBoard(bench, board, permit=permit)
+    try:
+        if missing := lacking(board, bench.body.declaration.kind):
+            raise BenchError(f"{BOARD}: driver '{bench.body.driver}' is a board and lacks {', '.join(missing)}")
+        opened.identities[BOARD] = board.connect()
+        require_serials(bench, opened.identities)
+        refuse_outputs_on(bench.name, {BOARD: board})
+    except BaseException:
+        with contextlib.suppress(InstrumentError):
+            opened.close()
+        raise
+    return opened
+
+
+def planned_board(bench: BoardBench, nominal: Nominal, polarity: int = 1) -> Die:
+    """Return the die of a board that is not connected, behind the limits of the bench: `check` works."""
+    return BoardDie(bench.body.planned(nominal, polarity), bench.bounds)

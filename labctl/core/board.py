@@ -1,0 +1,61 @@
+"""A board: hardware that drives and senses every line of a die by itself."""
+
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.operations import Attempts, Operation, Reading
+from labctl.core.source import ChannelState
+from labctl.core.units import Second
+
+
+@runtime_checkable
+class Board(Protocol):
+    """A whole die of hardware, which is asked for state and switched off like a source; its lines are its channels.
+
+    It is performed on only behind the limits of the bench file and of the campaign. Public methods say what is true
+    afterwards and may be called twice; connecting reads state and changes nothing.
+    """
+
+    name: str
+
+    def connect(self) -> str:
+        """Read identity and state, change nothing; return the identity."""
+        ...
+
+    def turn_to(self, nominal: Nominal, polarity: int) -> None:
+        """Take another die: its nominal conductances and its polarity; nothing is driven."""
+        ...
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die that it drives."""
+        ...
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time of `operation`, in s; BenchError if it cannot be realised. No I/O."""
+        ...
+
+    def perform(self, operation: Operation) -> Reading | Attempts:
+        """Do `operation`, and leave every line at 0 V; BenchError, before anything is driven, if it is unknown."""
+        ...
+
+    def idle(self) -> None:
+        """Have every line at 0 V; may be called at any time, twice."""
+        ...
+
+    def state(self) -> Mapping[str, ChannelState]:
+        """Return what every line does now; lines at rest may be left out."""
+        ...
+
+    def off(self) -> None:
+        """Abort, go to 0 V, switch every line off, read back; raise if not verified off."""
+        ...
+
+    def verify_off(self) -> None:
+        """Read back that every line is off at 0 V; InstrumentError if one is not."""
+        ...
+
+    def close(self) -> None:
+        """End the conversation."""
+        ...
