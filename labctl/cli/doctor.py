@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(as_json: AsJson = False) -> None:
-    """Examine this installation: names, versions, protocols, how fast and how durable this folder is."""
+    """Examine this installation: names, versions, plug-ins, how fast and how durable this folder is."""
     from labctl.station.doctor import examine
 
     findings = examine(Path.cwd())

@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from labctl.core import plugins
+from labctl.core.driver import Driver, declared
 from labctl.core.errors import BenchError
 from labctl.core.own_names import NAMES, foreign_names
-from labctl.core.plugins import DISTRIBUTION
+from labctl.core.plugins import DISTRIBUTION, GROUPS, INSTRUMENTS
 
 LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
 
@@ -86,6 +88,23 @@ def _commit_time(folder: Path) -> float:
     return sorted(times)[len(times) // 2]
 
 
+def plugins_of(group: str) -> Finding:
+    """Return the plug-ins of an entry point group, by distribution and version, and those that cannot be used."""
+    by_origin: dict[str, list[str]] = {}
+    faults: list[str] = []
+    every = plugins.registered(group)
+    for plugin in every:
+        by_origin.setdefault(plugin.origin, []).append(plugin.name)
+        try:
+            plugins.installed(group)
+            if isinstance(plugin.load(), Driver) or group == INSTRUMENTS:
+                declared(plugin.name, group)
+        except BenchError as error:
+            faults.append(str(error))
+    names = "; ".join(f"{', '.join(names)} ({origin})" for origin, names in by_origin.items())
+    return Finding(group, bool(every) and not faults, "; ".join([names or "none registered", *dict.fromkeys(faults)]))
+
+
 def examine(folder: Path) -> list[Finding]:
     """Check the installation and `folder`, where runs would be written; energises and keeps nothing."""
     findings = [Finding("Python 3.11 or newer", sys.version_info >= (3, 11), platform.python_version())]
@@ -93,11 +112,10 @@ def examine(folder: Path) -> list[Finding]:
     findings.append(
         Finding("import names are ours", not problems, "; ".join(problems) or ", ".join(("labctl", *NAMES)))
     )
-    entry_points = sorted(e.name for e in metadata.entry_points(group="labctl.protocols"))
-    findings.append(Finding("protocols", bool(entry_points), ", ".join(entry_points) or "none registered"))
-    installed = versions()
-    libraries = ", ".join(f"{k} {v}" for k, v in installed.items() if k in LIBRARIES)
-    findings.append(Finding("libraries", "numpy" in installed, libraries))
+    findings += [plugins_of(group) for group in GROUPS]
+    present = versions()
+    libraries = ", ".join(f"{k} {v}" for k, v in present.items() if k in LIBRARIES)
+    findings.append(Finding("libraries", "numpy" in present, libraries))
     try:
         commit = _commit_time(folder)
         findings.append(Finding(f"durable writes in {folder}", True, f"{commit * 1e3:.2f} ms for one commit"))

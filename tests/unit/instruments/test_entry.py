@@ -8,7 +8,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from instruments.bench import Bench
-from instruments.drivers import driver_of
+from instruments.drivers import InPlace, driver_of, visa
 from instruments.open_bench import planned_die
 from instruments.transcript import TranscriptReplay
 from labctl import files
@@ -38,9 +38,9 @@ class CardOptions(Model):
 class Card:
     """A source on a card, which brings its own connection."""
 
-    def __init__(self, name, options):
+    def __init__(self, name, options, inside=None):
         made.append(name)
-        self.name, self.options = name, options
+        self.name, self.options, self.inside = name, options, inside
         if options.slot == "PXI1Slot9":
             raise FloatingPointError("no chassis")
 
@@ -128,9 +128,11 @@ def test_a_driver_without_a_wire_has_name_and_options_and_is_made_when_the_bench
     assert entry.resource == "PXI1Slot5"
     planned_die(bench, Nominal.alike(4e-4, 2e-4, 1))
     assert made == []
-    driver = driver_of("smu2", entry, lambda name, entry: pytest.fail("it has no wire"), None)
-    assert driver.options == entry.options
+    driver = driver_of("smu2", entry, visa(), None)
+    assert (driver.options, driver.inside) == (entry.options, None)
     assert made == ["smu2"]
+    assert driver_of("smu2", entry, lambda name, entry: "a vendor's library", None).inside == "a vendor's library"
+    assert driver_of("smu2", entry, lambda name, entry: InPlace("a stand-in"), None) == "a stand-in"
     broken = read(tmp_path, SECOND, card(slot="PXI1Slot9")).instruments["smu2"]
     with pytest.raises(InstrumentError, match=r"smu2: its driver 'card', .* when it was made: FloatingPointError"):
         driver_of("smu2", broken, lambda name, entry: None, None)
