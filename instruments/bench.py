@@ -166,6 +166,14 @@ class Bench(Model):
             raise ValueError("relay_limit is above the compliance limit of the bench")
         return self
 
+    def place(self, name: str) -> tuple[str, ...]:
+        """Return the keys of an instrument in the file."""
+        return "instruments", name
+
+    def with_entries(self, entries: Mapping[str, Entry]) -> Self:
+        """Return the bench with other entries of its instruments."""
+        return self.model_copy(update={"instruments": dict(entries)})
+
     @property
     def connections(self) -> Connections:
         """Which sources reach which pads, by what."""

@@ -1,7 +1,8 @@
 """The bench file of a board: the board, its limits, and nothing to be wired."""
 
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from pydantic import Field
 
@@ -38,6 +39,14 @@ class BoardBench(Model):
     def instruments(self) -> dict[str, Entry]:
         """The board, as an instrument that is locked, latched, checked and made safe."""
         return {BOARD: self.body}
+
+    def place(self, name: str) -> tuple[str, ...]:
+        """Return the keys of the board in the file."""
+        return ("body",)
+
+    def with_entries(self, entries: Mapping[str, Entry]) -> Self:
+        """Return the bench with another entry of its board."""
+        return self.model_copy(update={"body": entries[BOARD]})
 
     @property
     def wires(self) -> str:

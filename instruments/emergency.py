@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
+from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
@@ -116,8 +117,10 @@ def isolate(bench: AnyBench, *, connect: Connect | None = None, wait: Wait = tim
     return "; ".join(parts)
 
 
-def _not_separated(bench: Bench) -> list[str]:
-    """Return which pads nothing separates from their channels, in operator words."""
+def _not_separated(bench: AnyBench) -> list[str]:
+    """Return which pads nothing separates from their channels, in operator words; the die of a board never is."""
+    if not isinstance(bench, Bench):
+        return [f"the die is NOT separated from the board of bench '{bench.name}'"]
     connections = None
     with suppress(BaseException):  # a bench file with a driver that cannot be used has no wiring that is known
         connections = bench.connections

@@ -233,7 +233,7 @@ def test_on_the_twin_a_simulated_die_has_its_place_and_the_plan_says_so(labctl_p
     [
         ({**LIMITS, "v_towards_ap": "0.3 V"}, {}, "cell voltage towards AP", 2),
         (LIMITS, {"rail": "0.2 V"}, "the board's rail is 0.2 V", 2),
-        (LIMITS, {"rial": "0.2 V"}, "body.rial: found the unknown key 'rial'; did you mean 'rail'?", 2),
+        (LIMITS, {"raill": "0.2 V"}, "body.raill: found the unknown key 'raill'; did you mean 'rail'?", 2),
     ],
 )
 def test_what_the_bench_file_or_the_board_does_not_allow_is_refused_before_anything_is_driven(
