@@ -94,8 +94,6 @@ def on_bench(
     """
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if isinstance(bench, BoardBench):
-        if len({subject.spot for subject in (*subjects, *others)}) > 1:
-            raise BenchError(f"bench '{bench.name}' is a board, which has one die; the campaign has more")
         if sim is None:
             return OnBoard(open_board(bench, connect=visa(log), permit=permit(bench)), None)
         return _on_twin_of_board(bench, twin or twin_of(bench, subjects, sim))

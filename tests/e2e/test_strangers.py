@@ -275,5 +275,5 @@ def test_a_campaign_of_two_dies_is_refused_on_a_board(labctl_process, board, tmp
     campaign["dies"].append({"name": "B", "file": "die.yaml"})
     (tmp_path / "campaign.yaml").write_text(yaml.safe_dump(campaign))
     done = labctl_process("run", "campaign.yaml", "--bench", board(), cwd=tmp_path, expect=2)
-    assert "bench 'lab' is a board, which has one die; the campaign has more" in said(done)
+    assert "2 dies, and the bench 'lab' has no prober to go from one to the next" in said(done)
     assert board.hardware() == START
