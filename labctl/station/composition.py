@@ -5,11 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-<<<<<<< HEAD
 from instruments.bench_file import read_bench
-=======
-from instruments.bench_file import planned_die, read_bench
->>>>>>> ea797fa (Say that nothing separates a die from its board)
 from instruments.board_bench import AnyBench
 from instruments.fiducial import Fiducial, fits
 from labctl import files

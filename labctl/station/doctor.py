@@ -19,7 +19,7 @@ from labctl.core import plugins
 from labctl.core.driver import Driver, declared
 from labctl.core.errors import BenchError
 from labctl.core.own_names import NAMES, foreign_names
-from labctl.core.plugins import DISTRIBUTION, GROUPS, INSTRUMENTS
+from labctl.core.plugins import API_GROUP, DISTRIBUTION, GROUPS, INSTRUMENTS
 
 LIBRARIES = ("numpy", "scipy", "h5py", "PyYAML", "pydantic", "pyvisa", "pyvisa-py")
 
@@ -112,7 +112,7 @@ def examine(folder: Path) -> list[Finding]:
     findings.append(
         Finding("import names are ours", not problems, "; ".join(problems) or ", ".join(("labctl", *NAMES)))
     )
-    findings += [plugins_of(group) for group in GROUPS]
+    findings += [plugins_of(group) for group in GROUPS if group != API_GROUP]
     present = versions()
     libraries = ", ".join(f"{k} {v}" for k, v in present.items() if k in LIBRARIES)
     findings.append(Finding("libraries", "numpy" in present, libraries))
