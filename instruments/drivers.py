@@ -75,7 +75,8 @@ def visa(log: Callable[[str], Log] | None = None) -> Connect:
         return VisaTransport(
             entry.address.resource,
             backend=entry.address.backend,
-            probe=entry.declaration.question,
+            probe=entry.declaration.probe,
+            terminator=entry.declaration.terminator,
             deadlines=entry.address.deadlines,
             log=log(name) if log else None,
             dead_socket=entry.dead_socket,

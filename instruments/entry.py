@@ -26,7 +26,7 @@ from instruments.transport import Deadlines
 from labctl.core import plugins
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
-from labctl.core.driver import Driver, DriverKind, Wire, declared
+from labctl.core.driver import Driver, DriverKind, declared
 from labctl.core.errors import BenchError, LabError
 from labctl.core.model import Model
 from labctl.core.source import SourceCapabilities
@@ -194,7 +194,7 @@ class Entry(Common):
                 raise _refusal([_line(f"driver {error}", ("driver",), name)]) from error
             address = _part(Address, rest, info, [])
             return cls._make(name, common, address, fault=f"driver {error}")
-        address = _part(Address, rest, info, lines) if declaration.wire is Wire.TEXT else None
+        address = _part(Address, rest, info, lines) if declaration.addressed else None
         options = None
         try:
             options = _validated(declaration.options, rest, info)
@@ -245,7 +245,7 @@ class Entry(Common):
 def _usable(name: str, group: str) -> Driver:
     """Return the declaration of a driver; BenchError if there is none, or its options have names of other keys."""
     declaration, plugin = declared(name, group)
-    taken = {"driver", *Common.model_fields, *(Address.model_fields if declaration.wire is Wire.TEXT else ())}
+    taken = {"driver", *Common.model_fields, *(Address.model_fields if declaration.addressed else ())}
     clash = sorted(taken & set(declaration.options.model_fields))
     if clash:
         names = ", ".join(clash)
@@ -312,7 +312,7 @@ def _models(group: str) -> Iterator[type[BaseModel]]:
             declaration = _usable(name, group)
         except BenchError:
             continue
-        bases = (declaration.options, *((Address,) if declaration.wire is Wire.TEXT else ()), Common)
+        bases = (declaration.options, *((Address,) if declaration.addressed else ()), Common)
         tag: Any = (Literal[name], Field(description=f"one of {names}"))
         summary = (declaration.make.__doc__ or name).strip().splitlines()[0]
         yield create_model(name, __base__=_distinct(bases), __doc__=summary, driver=tag)

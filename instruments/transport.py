@@ -42,7 +42,7 @@ class Deadlines(Model):
 
 
 class LineTransport(ABC):
-    """Messages in lines over a connection that sends and receives bytes.
+    """Messages in lines, or in bytes, over a connection that sends and receives bytes.
 
     Args:
         name: address of the instrument, in operator words.
@@ -111,6 +111,36 @@ class LineTransport(ABC):
             self._ready()
             return self._exchange(text, last, self.deadlines.of(wait) + extra)
 
+    def send(self, data: bytes) -> None:
+        """Send bytes that nothing answers."""
+        with self._lock:
+            self._ready()
+            self._put_bytes(data, time.monotonic() + self.deadlines.setting)
+
+    def exchange(
+        self, data: bytes, whole: Callable[[bytes], bool], *, wait: Wait = Wait.QUERY, extra: Second = 0.0
+    ) -> bytes:
+        """Return the bytes that answer `data`, up to those for which `whole` is true; LinkTimeoutError if none are."""
+        with self._lock:
+            self._ready()
+            return self._exchange_bytes(data, whole, self.deadlines.of(wait) + extra)
+
+    def break_in(self, data: bytes, ask: bytes, whole: Callable[[bytes], bool]) -> bytes:
+        """Interrupt any exchange, as `cut_in` does, with bytes: `data` first, and only then `ask`.
+
+        Args:
+            whole: whether the bytes so far are the reply to `ask`; others of the instrument may precede it.
+
+        Raises:
+            InstrumentError: it cannot be reached, or does not answer.
+        """
+        with self._lock:
+            self._log_bytes("!", b"cut in")
+            self._stale = True
+            self._pending = b""
+            self._break_in()
+            return self._exchange_bytes(data + ask, whole, self.deadlines.query)
+
     def resync(self) -> None:
         """Drop the present exchange, connect afresh and send the probe; raises if the instrument does not answer it."""
         with self._lock:
@@ -175,8 +205,29 @@ class LineTransport(ABC):
         self._stale = False
         return lines
 
+    def _exchange_bytes(self, data: bytes, whole: Callable[[bytes], bool], seconds: Second) -> bytes:
+        deadline = time.monotonic() + seconds
+        self._put_bytes(data, deadline)
+        self._stale, reply = True, b""
+        while not whole(reply):
+            if len(reply) > LONGEST_LINE:
+                raise InstrumentError(f"{self._name} sent {len(reply)} bytes that are no whole reply")
+            try:
+                more = self._receive(deadline)
+            except LinkTimeoutError as error:
+                raise LinkTimeoutError(
+                    f"{self._name} did not answer {len(data)} bytes within {seconds:.3g} s, after {len(reply)} bytes; "
+                    "the link is resynchronised before anything else is sent"
+                ) from error
+            self._log_bytes("<", more)
+            reply += more
+        self._stale = False
+        return reply
+
     def _put(self, text: str, deadline: float) -> None:
-        data = (text + self._terminator).encode("ascii")
+        self._put_bytes((text + self._terminator).encode("ascii"), deadline)
+
+    def _put_bytes(self, data: bytes, deadline: float) -> None:
         self._log_bytes(">", data)
         self._stale = True
         self._send(data, deadline)
@@ -222,9 +273,10 @@ class BytesTransport(LineTransport):
         *,
         probe: str | None = "*IDN?",
         deadlines: Deadlines | None = None,
+        terminator: str = "\n",
         log: Log | None = None,
     ) -> None:
-        super().__init__(name, probe=probe, deadlines=deadlines, log=log)
+        super().__init__(name, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
         self._handler, self._replies = handler, b""
 
     def _send(self, data: bytes, deadline: float) -> None:

@@ -82,6 +82,7 @@ class VisaTransport(LineTransport):
         resource: VISA address, such as ``TCPIP::192.0.2.11::5025::SOCKET``; addresses are never searched for.
         backend: pyvisa backend; ``@py`` is pyvisa-py, "" the system's VISA library.
         probe: harmless query; None sends none.
+        terminator: ends messages of lines; empty for messages of bytes, in which a line feed ends nothing.
         open_timeout: for the connection itself, s.
         dead_socket: port at which an instrument drops the raw sockets that it still holds; used if a fresh
             connection failed. None if it has none.
@@ -128,7 +129,7 @@ class VisaTransport(LineTransport):
             self._resource = _manager(self._backend).open_resource(
                 self._name,
                 open_timeout=int(self._open_timeout * 1000),
-                read_termination="\n",
+                read_termination="\n" if self._terminator else None,
                 write_termination=self._terminator,
             )
         except pyvisa.errors.InvalidSession as error:

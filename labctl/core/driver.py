@@ -33,6 +33,8 @@ class Wire(StrEnum):
 
     TEXT = "text"
     """Lines of text over VISA: a `labctl.core.transport.Transport`."""
+    BINARY = "binary"
+    """Bytes over VISA: a `labctl.core.transport.BinaryTransport`."""
     OPERATOR = "operator"
     """A person: a function that puts a sentence and returns whether it was confirmed."""
     NONE = "none"
@@ -74,6 +76,21 @@ class Driver:
     emulator: str | None = None
     dead_socket: int | None = None
     location: Callable[[Any], str] | None = None
+
+    @property
+    def addressed(self) -> bool:
+        """Whether the instrument has a VISA address."""
+        return self.wire in (Wire.TEXT, Wire.BINARY)
+
+    @property
+    def probe(self) -> str | None:
+        """Harmless query that is sent after its wire is opened; None sends none."""
+        return self.question if self.wire is Wire.TEXT else None
+
+    @property
+    def terminator(self) -> str:
+        """What ends a message on its wire; empty where the driver frames its messages."""
+        return "\n" if self.wire is Wire.TEXT else ""
 
     def __post_init__(self) -> None:
         if not (isinstance(self.options, type) and issubclass(self.options, Model)):

@@ -57,3 +57,42 @@ class Transport(Protocol):
     def close(self) -> None:
         """End the conversation; harmless when it has ended."""
         ...
+
+
+@runtime_checkable
+class BinaryTransport(Protocol):
+    """A conversation in bytes with one instrument; which bytes are a whole message is the driver's to say.
+
+    After a timeout, surplus bytes or any interruption the next call first resynchronises; nothing is ever sent again by
+    itself.
+    """
+
+    @property
+    def name(self) -> str:
+        """Where the instrument is, in operator words."""
+        ...
+
+    def send(self, data: bytes) -> None:
+        """Send bytes that nothing answers."""
+        ...
+
+    def exchange(
+        self, data: bytes, whole: Callable[[bytes], bool], *, wait: Wait = Wait.QUERY, extra: Second = 0.0
+    ) -> bytes:
+        """Send `data` and return the bytes that answer it, up to those for which `whole` is true."""
+        ...
+
+    def break_in(self, data: bytes, ask: bytes, whole: Callable[[bytes], bool]) -> bytes:
+        """Send `data` as the first bytes of a fresh connection, then `ask`; return the bytes for which `whole` is true.
+
+        The way to make safe an instrument that does something else.
+        """
+        ...
+
+    def resync(self) -> None:
+        """Throw away what is under way and connect afresh."""
+        ...
+
+    def close(self) -> None:
+        """End the conversation; harmless when it has ended."""
+        ...

@@ -50,9 +50,10 @@ def wiring_of(bench: AnyBench) -> Cables:
 
 
 def link_of(entry: Entry) -> dict[str, Any]:
-    """Return the arguments of a transport to an emulated instrument: its harmless query, and its deadlines."""
+    """Return the arguments of a transport to an emulated instrument: how its driver speaks, and its deadlines."""
     deadlines = None if entry.address is None else entry.address.deadlines
-    return {"probe": entry.declaration.question, "deadlines": deadlines}
+    driver = entry.declaration
+    return {"probe": driver.probe, "terminator": driver.terminator, "deadlines": deadlines}
 
 
 def loopback(resource: str, entry: Entry) -> Transport:
