@@ -5,12 +5,15 @@
 Every dataset of every sealed die and of `run.h5` has to be there in both with the same type, shape, unit and bits, and
 every try of a die has to have come to the same state, bin and figures. Fields that were renamed since are found through
 `docs/renames.md`. Texts, times and provenance (versions, host, arguments, commit) may differ: those that do are listed.
-Exit codes: 0 the same, 1 not, 2 nothing to compare. It reads HDF5 by itself.
+Exit codes: 0 the same, 1 not, 2 nothing to compare. It reads HDF5 and journals by itself.
 """
 
 import argparse
+import json
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +22,7 @@ import h5py
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
+JOURNAL = "RUN/journal.db"
 RENAMES = ROOT / "docs" / "renames.md"
 HEADING = ["where", "old name", "new name", "since"]
 TIMES = ("utc", "monotonic", "time")
@@ -117,17 +121,20 @@ def compare_files(name: str, old: Path, new: Path, renames: Renames, to: Compari
                 where.append(f"{name}: {path}: {text}")
 
 
-def outcomes(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return what every try of every die came to, by die and number of the try."""
-    from labctl.storage.run_log import read_state  # the journal of a run has no other reader
-
-    return {
-        f"{name} try {tried.number}": {
-            "state": tried.state.value, "bin": tried.bin, "hard": tried.hard, **tried.figures,
-        }
-        for name, die in read_state(folder).dies.items()
-        for tried in die.tries
-    }  # fmt: skip
+def outcomes(folder: Path, renames: Renames) -> dict[str, dict[str, Any]]:
+    """Return what every try of every die came to, by die and number of the try, from a journal of any version."""
+    tries: dict[str, dict[str, Any]] = {}
+    address = f"{(folder / 'journal.db').resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(address, uri=True)) as journal:
+        rows = journal.execute("SELECT body FROM log WHERE what = 'event' AND kind = 'state' ORDER BY seq").fetchall()
+    for (text,) in rows:
+        body = {renames.get((f"{JOURNAL}/state", key), key): value for key, value in json.loads(text).items()}
+        name = f"{body['die']} try {body.get('try_no', 1)}"
+        if body["state"] == "pending" or (body["state"] == "skipped" and name not in tries):
+            continue
+        known = {key: body[key] for key in ("state", "bin", "hard") if body.get(key) is not None}
+        tries[name] = {**tries.get(name, {}), **known, **body.get("figures", {})}
+    return tries
 
 
 def compare(old: Path, new: Path, renames: Renames) -> Comparison:
@@ -142,7 +149,7 @@ def compare(old: Path, new: Path, renames: Renames) -> Comparison:
         for journal in sorted(folder.glob("dies/*/journal.db")):
             if f"dies/{journal.parent.name}.h5" not in files:
                 comparison.others.append(f"{journal.parent}: is not sealed, and was not compared")
-    before, after = outcomes(old), outcomes(new)
+    before, after = outcomes(old, renames), outcomes(new, renames)
     for name in sorted({*before, *after}):
         a, b = before.get(name, {}), after.get(name, {})
         comparison.tries += 1

@@ -42,6 +42,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.locks import VARIABLE
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
+from labctl.storage.tables import columns_of
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 from tests.declared import DECLARED
 
@@ -65,9 +66,10 @@ class Clock:
 
 
 def full(kind: type[Record], **given: Any) -> Any:
-    """Return a record with all fields: those given, zeros and arrays of two zeros for the others."""
-    kinds = get_type_hints(kind)
-    rest = {f.name: 0 if kinds[f.name] in (int, float) else np.zeros(2) for f in fields(kind)}
+    """Return a record with all fields: those given, zeros for the others, in arrays of lengths 2, 3, ... by axis."""
+    kinds, axes = get_type_hints(kind), columns_of(kind).axes
+    shapes = {f.name: tuple(range(2, 2 + len(axes.get(f.name, "?")))) for f in fields(kind)}
+    rest = {f.name: 0 if kinds[f.name] in (int, float) else np.zeros(shapes[f.name]) for f in fields(kind)}
     rest |= {n: 0.0 for n in rest if "float" in str(kinds[n]) and not isinstance(rest[n], np.ndarray)}
     return kind(**{**rest, **given})
 
