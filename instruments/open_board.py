@@ -16,7 +16,7 @@ from instruments.interfaces import lacking
 from instruments.serials import require_serials
 from labctl.core.bias import Nominal
 from labctl.core.board import Board
-from labctl.core.die import Die, DieWrapper
+from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
@@ -43,10 +43,10 @@ class BoardDie(Limited):
         return super().perform(operation)
 
 
-class _OnBoard(DieWrapper[Any]):
-    """A board as a die: the nominal conductances are those of the die that is on it.
+class BareBoard(DieWrapper[Any]):
+    """A board as a die without limits: the nominal conductances are those of the die that is on it.
 
-    A write plan is carried out by the loop above the limits, operation by operation.
+    A write plan is carried out by the loop above the limits, so it does not come here.
     """
 
     def __init__(self, board: Board, nominal: Nominal) -> None:
@@ -59,7 +59,9 @@ class _OnBoard(DieWrapper[Any]):
         return self._nominal
 
     def perform(self, operation: Operation) -> Any:
-        """Do `operation`, unless its type is unknown here."""
+        """Do a read or a pulse; BenchError for anything else."""
+        if not isinstance(operation, Sense | Pulse):
+            raise unknown_operation(self, operation)
         return self._die.perform(operation)
 
 
@@ -81,7 +83,7 @@ class OpenBoard:
         """Return the die interface for another die on the board; the board is made safe first."""
         self.off()
         self.board.turn_to(nominal, polarity)
-        return BoardDie(_OnBoard(self.board, nominal), self.bench.bounds, self.permit)
+        return BoardDie(BareBoard(self.board, nominal), self.bench.bounds, self.permit)
 
     def off(self) -> None:
         """Switch every line off, verified."""

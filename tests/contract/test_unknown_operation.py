@@ -17,6 +17,7 @@ import labctl
 import sim_backend
 from instruments.bench import Bench
 from instruments.open_bench import open_bench
+from instruments.open_board import BareBoard, BoardDie
 from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import DieBase
 from labctl.core.errors import BenchError
@@ -150,7 +151,21 @@ def probed(folder: Path) -> Iterator[DieBase]:
     assert twin.world.ledger.peak_cell_voltage == 0
 
 
+@contextmanager
+def bare_board(folder: Path) -> Iterator[DieBase]:
+    yield BareBoard(Untouched(), NOMINAL)  # type: ignore[arg-type]
+
+
+@contextmanager
+def board(folder: Path) -> Iterator[DieBase]:
+    die = BoardDie(BareBoard(Untouched(), NOMINAL), LIMITS)  # type: ignore[arg-type]
+    yield die
+    assert not die.counts.any()
+
+
 DIES: dict[str, Callable[[Path], Any]] = {
+    "BareBoard": bare_board,
+    "BoardDie": board,
     "Limited": limited,
     "RecordedDie": recorded,
     "CountedDie": counted,
