@@ -5,14 +5,15 @@ is loaded is reported with its entry point and its distribution.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, LabError
 
 DISTRIBUTION = "mtj-labctl"
 """The distribution of this suite."""
@@ -107,6 +108,26 @@ def installed(group: str) -> Mapping[str, Plugin]:
             both = f"{other.origin} and by {plugin.origin}"
             raise BenchError(f"'{plugin.name}' ({group}) is registered by {both}; uninstall one of them")
     return plugins
+
+
+@contextmanager
+def strangers_errors(group: str, name: str) -> Iterator[None]:
+    """Name the distribution of the plug-in `name` in whatever it raises, if another distribution registers it.
+
+    Raises:
+        BenchError: instead of an exception that is no LabError, with the exception as its cause.
+    """
+    try:
+        yield
+    except LabError:
+        raise
+    except Exception as error:
+        origin = next((plugin.origin for plugin in registered(group) if plugin.name == name and plugin.foreign), None)
+        if origin is None:
+            raise
+        raise BenchError(
+            f"'{name}' of {origin}, which is not part of this suite, failed: {type(error).__name__}: {error}"
+        ) from error
 
 
 def find(group: str, name: str) -> Plugin:

@@ -18,6 +18,7 @@ from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import FloatArray, Second, Volt
@@ -142,14 +143,14 @@ def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure
     """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
 
     Raises:
-        BenchError: an operation cannot be realised on this die.
+        BenchError: an operation cannot be realised on this die, or a procedure of another distribution failed.
         LimitError: an operation is beyond the limits. Both messages name stage and die.
     """
     timing: Callable[[Operation], float] = die.check
     nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing), limits)
     history, plan = History(), DiePlan(name)
     for procedure in procedures:
-        with _naming(procedure.name, name):
+        with _naming(procedure.name, name), strangers_errors(PROTOCOLS, procedure.name):
             plan.stages.append(_rehearse_stage(procedure, nominal, limits, history))
     if plan.stages:
         plan.stages[0].bytes += BYTES_PER_DIE + BYTES_PER_CELL * math.prod(die.geometry.shape)

@@ -15,6 +15,7 @@ from labctl.core.events import StageEnded, StageStarted
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limited
 from labctl.core.outcome import Outcome, ending, unsafe
+from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import Second
@@ -48,7 +49,7 @@ def run(
         if not replay.started(stage):
             journal.event(StageStarted(settings=procedure.settings_data()), stage=stage)
         recorded = RecordedDie(die, replay, stage, stop, tick, lease)
-        with stop.may_interrupt():
+        with stop.may_interrupt(), strangers_errors(PROTOCOLS, stage):
             for record in procedure.run(recorded, history):
                 if not replay.knows(stage, record):
                     journal.record(stage, record)

@@ -37,8 +37,8 @@ from labctl.storage.tables import Columns, columns_of, field_of
 if TYPE_CHECKING:  # a process that seals has no use for procedures, whose import takes as long as that of numpy
     from labctl.core.record import Record
 
-FORMAT = 2
-"""1 kept every array whole; a journal of that format is read, and becomes one of this when it goes on."""
+FORMAT = 3
+"""Number of the schema and of the events' fields; a journal of another one is refused."""
 INLINE = 1 << 16
 """Bytes up to which an array is a blob in the database; larger ones are files in ``arrays/``."""
 _SCHEMA = f"""
@@ -124,7 +124,6 @@ class Journal(JournalReader):
                 journal = cls(folder, _connect(path, "rw"), utc, monotonic)
                 journal._check_format()
                 journal._prepare()
-                journal._db.execute(f"PRAGMA user_version={FORMAT}")
                 journal._resume()
                 return journal
             db = _connect(path, "ro")
@@ -148,9 +147,12 @@ class Journal(JournalReader):
 
     def _check_format(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if not 1 <= version <= FORMAT:
+        if version != FORMAT:
             self.close()
-            raise StorageError(f"{self.path} is a journal of format {version}; this labctl reads 1 to {FORMAT}")
+            raise StorageError(
+                f"{self.path} is a journal of format {version}, and this labctl reads {FORMAT}; open it with the "
+                "version that wrote it, which run.json names"
+            )
 
     def _prepare(self) -> None:
         with storage(self.path, "prepare the journal"):

@@ -3,8 +3,8 @@
 import pytest
 
 from labctl.core import plugins
-from labctl.core.errors import BenchError
-from labctl.core.plugins import API, API_GROUP, INSTRUMENTS, Plugin, find, installed
+from labctl.core.errors import BenchError, LimitError
+from labctl.core.plugins import API, API_GROUP, INSTRUMENTS, PROTOCOLS, Plugin, find, installed, strangers_errors
 
 
 def test_ours_are_found_like_everybodys(register):
@@ -59,3 +59,19 @@ def test_a_distribution_for_another_interface_is_refused_by_name(register):
         find(INSTRUMENTS, "lamp").load()
     register(API_GROUP, {str(API): "labctl.core.model"})
     assert find(INSTRUMENTS, "lamp").load()
+
+
+def test_whatever_a_strangers_plugin_raises_is_named_as_its_own(register):
+    register(PROTOCOLS, {"lamp": "labctl.core.model:Model"})
+    with (
+        pytest.raises(
+            BenchError, match=r"'lamp' of lab-things 1\.0, which is not part .*: ZeroDivisionError: by 0"
+        ) as at,
+        strangers_errors(PROTOCOLS, "lamp"),
+    ):
+        raise ZeroDivisionError("by 0")
+    assert isinstance(at.value.__cause__, ZeroDivisionError)
+    with pytest.raises(LimitError), strangers_errors(PROTOCOLS, "lamp"):
+        raise LimitError("voltage", 2.0, 1.0, "V")
+    with pytest.raises(ZeroDivisionError), strangers_errors(PROTOCOLS, "survey"):
+        raise ZeroDivisionError("a bug of ours")

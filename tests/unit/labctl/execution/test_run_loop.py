@@ -13,6 +13,7 @@ from labctl.core.errors import InstrumentError, LimitError, StorageError, Switch
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Pulse, Sense
+from labctl.core.plugins import PROTOCOLS
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.execution.nominal_die import NominalDie
@@ -149,6 +150,22 @@ def test_a_bug_and_a_limit_stay_what_they_are_on_a_bench_that_is_switched_off():
 def test_a_permit_that_is_refused_interrupts_the_die_whoever_asks_afterwards():
     outcome = Stop().ending(SwitchedOff("bench 'x' is switched off by alice"))
     assert (outcome.status, outcome.exit_code, outcome.state) == (Status.ABORT, 4, State.INTERRUPTED)
+
+
+def test_a_strangers_procedure_that_fails_is_named_and_is_no_bug_of_ours(tmp_path, register):
+    register(PROTOCOLS, {"reads": "lab_things:Reads"})
+    _, limited, journal = make(tmp_path)
+
+    class Wrong(Reads):
+        def run(self, die, history):
+            yield from super().run(die, history)
+            raise KeyError("no such column")
+
+    with journal:
+        outcome = run(Wrong(), limited, journal, History())
+    assert (outcome.state, outcome.exit_code) == (State.ERROR, 1)
+    assert "'reads' of lab-things 1.0, which is not part of this suite, failed: KeyError" in outcome.reason
+    assert "no such column" in outcome.trace
 
 
 def off_after(times):
