@@ -31,6 +31,7 @@ from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Replay
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal
+from labctl.testing.protocols import Watched
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -163,7 +164,15 @@ def board(folder: Path) -> Iterator[DieBase]:
     assert not die.counts.any()
 
 
+@contextmanager
+def watched(folder: Path) -> Iterator[DieBase]:
+    die = Watched(Untouched())
+    yield die
+    assert not die.operations
+
+
 DIES: dict[str, Callable[[Path], Any]] = {
+    "Watched": watched,
     "BareBoard": bare_board,
     "BoardDie": board,
     "Limited": limited,

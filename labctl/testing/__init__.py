@@ -1,0 +1,26 @@
+"""Contracts of sources, matrices, probers, bodies and protocols, to be carried out on one's own.
+
+In the tests of a distribution::
+
+    from labctl.testing import check_driver
+
+    def test_my_driver_keeps_the_contract_of_its_kind():
+        check_driver("lab_smu", model="SMU-7")
+
+`check_driver` needs an emulator that the driver names; `check_source`, `check_matrix`, `check_prober` and `check_body`
+take a function that makes the subject, on an instrument of your own too: with resistors or nothing connected, never a
+die.
+`labctl.testing.broken` has one that breaks each check.
+"""
+
+from labctl.testing.bodies import check_body
+from labctl.testing.contract import ContractError
+from labctl.testing.emulated import check_driver
+from labctl.testing.matrices import check_matrix
+from labctl.testing.probers import check_prober
+from labctl.testing.protocols import check_protocol
+from labctl.testing.sources import check_source
+
+__all__ = [
+    "ContractError", "check_body", "check_driver", "check_matrix", "check_prober", "check_protocol", "check_source",
+]  # fmt: skip

@@ -1,0 +1,151 @@
+"""What every switch matrix promises (`labctl.core.switch_matrix.Matrix`)."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from labctl.core.errors import InstrumentError
+from labctl.core.switch_matrix import Matrix
+from labctl.testing.contract import Check, carry_out, refuses, require
+
+
+@dataclass(frozen=True)
+class MatrixRig:
+    """A matrix under test, with nothing energised.
+
+    Args:
+        make: returns a new driver for the same instrument, not connected; every relay is open.
+        crosspoints: at least three that it has.
+        absent: one that it does not have.
+        moves: returns the sets of closed relays that there have been, in order; None if they cannot be seen.
+    """
+
+    make: Callable[[], Matrix]
+    crosspoints: Sequence[str]
+    absent: str
+    moves: Callable[[], Sequence[frozenset[str]]] | None = None
+
+    def connected(self) -> tuple[Matrix, list[str]]:
+        """Return a driver that is connected, and the list to which its guard adds a word for each call."""
+        matrix, calls = self.make(), list[str]()
+        matrix.connect()
+        matrix.guard = lambda: calls.append("cold?")
+        return matrix, calls
+
+    def rest(self) -> None:
+        """Open every relay."""
+        matrix, _ = self.connected()
+        matrix.route(())
+        matrix.close()
+
+
+def _hot() -> None:
+    raise InstrumentError("something is energised")
+
+
+def connecting_moves_nothing(rig: MatrixRig) -> None:
+    """Connecting reads, moves no relay and returns the identity, also twice."""
+    first, _ = rig.connected()
+    first.route(rig.crosspoints[:2])
+    second = rig.make()
+    identity = second.connect()
+    require(isinstance(identity, str) and identity.strip(), f"the identity is {identity!r}")
+    require(second.connect() == identity, "a second connect() tells another identity")
+    require(second.closed() == frozenset(rig.crosspoints[:2]), f"{sorted(second.closed())} are closed after connect()")
+
+
+def nothing_moves_before_a_guard_is_set(rig: MatrixRig) -> None:
+    """A driver that was given no guard moves no relay."""
+    matrix = rig.make()
+    matrix.connect()
+    refuses(lambda: matrix.route(rig.crosspoints[:1]), "a route before a guard is set")
+    require(not matrix.closed(), f"{sorted(matrix.closed())} are closed")
+
+
+def a_guard_that_raises_keeps_relays_where_they_are(rig: MatrixRig) -> None:
+    """If the guard raises, no relay opens or closes."""
+    matrix, _ = rig.connected()
+    matrix.route(rig.crosspoints[:1])
+    matrix.guard = _hot
+    refuses(lambda: matrix.route(rig.crosspoints[1:2]), "a route that the guard forbids")
+    require(matrix.closed() == frozenset(rig.crosspoints[:1]), f"{sorted(matrix.closed())} are closed")
+
+
+def the_guard_is_asked_when_something_moves_and_only_then(rig: MatrixRig) -> None:
+    """The guard is called before relays move; a route that is there already moves none."""
+    matrix, calls = rig.connected()
+    matrix.route(rig.crosspoints[:2])
+    require(calls, "relays moved, and the guard was not called")
+    count = len(calls)
+    matrix.route(reversed(rig.crosspoints[:2]))
+    require(len(calls) == count, "the guard was called for a route that was there")
+
+
+def exactly_the_route_is_closed(rig: MatrixRig) -> None:
+    """A route closes exactly its relays and opens all others."""
+    matrix, _ = rig.connected()
+    for wanted in (rig.crosspoints[:2], rig.crosspoints[1:3], rig.crosspoints[:1], ()):
+        matrix.route(wanted)
+        found = matrix.closed()
+        require(isinstance(found, frozenset), f"closed() returns {type(found).__name__}")
+        require(found == frozenset(wanted), f"{sorted(found)} are closed; {sorted(wanted)} were asked for")
+
+
+def relays_open_before_others_close(rig: MatrixRig) -> None:
+    """From one route to the next, relays open before others close."""
+    if rig.moves is None:
+        return
+    matrix, _ = rig.connected()
+    matrix.route(rig.crosspoints[:1])
+    before = len(rig.moves())
+    matrix.route(rig.crosspoints[1:2])
+    both = frozenset(rig.crosspoints[:2])
+    require(both not in rig.moves()[before:], f"{sorted(both)} were closed together on the way")
+
+
+def what_it_does_not_have_is_refused_as_a_whole(rig: MatrixRig) -> None:
+    """A route with a relay that it does not have is refused, and none of its relays closes."""
+    matrix, _ = rig.connected()
+    refuses(lambda: matrix.route([rig.crosspoints[0], rig.absent]), f"the crosspoint '{rig.absent}'")
+    require(not matrix.closed(), f"{sorted(matrix.closed())} are closed")
+
+
+def relays_stay_when_it_is_closed(rig: MatrixRig) -> None:
+    """Ending the conversation leaves relays as they are, and is harmless twice."""
+    matrix, _ = rig.connected()
+    matrix.route(rig.crosspoints[:1])
+    matrix.close()
+    matrix.close()
+    again, _ = rig.connected()
+    require(again.closed() == frozenset(rig.crosspoints[:1]), f"{sorted(again.closed())} are closed")
+
+
+MATRIX_CHECKS: tuple[Check[MatrixRig], ...] = (
+    connecting_moves_nothing,
+    nothing_moves_before_a_guard_is_set,
+    a_guard_that_raises_keeps_relays_where_they_are,
+    the_guard_is_asked_when_something_moves_and_only_then,
+    exactly_the_route_is_closed,
+    relays_open_before_others_close,
+    what_it_does_not_have_is_refused_as_a_whole,
+    relays_stay_when_it_is_closed,
+)
+
+
+def check_matrix(
+    make: Callable[[], Matrix],
+    crosspoints: Sequence[str],
+    absent: str,
+    *,
+    moves: Callable[[], Sequence[frozenset[str]]] | None = None,
+) -> None:
+    """Carry out the contract of a matrix; ContractError names every check that it breaks.
+
+    Relays move: nothing may be energised, and no die connected. Arguments as of `MatrixRig`.
+
+    Raises:
+        ValueError: fewer than three crosspoints.
+    """
+    if len(set(crosspoints)) < 3:
+        raise ValueError(f"crosspoints are {crosspoints}; expected at least three")
+    rig = MatrixRig(make, crosspoints, absent, moves)
+    carry_out("the matrix", MATRIX_CHECKS, lambda: rig, MatrixRig.rest)

@@ -1,0 +1,91 @@
+"""Every check is broken by one that is made for it, and by no good one."""
+
+import pytest
+
+from instruments.entry import Entry
+from labctl.testing import broken
+from labctl.testing.bodies import BodyRig
+from labctl.testing.contract import failures_of
+from labctl.testing.emulated import NAME, PLACES, arranged, resistors
+from labctl.testing.matrices import MatrixRig
+from labctl.testing.probers import ProberRig
+from labctl.testing.protocols import ProtocolRig
+from labctl.testing.sources import SourceRig, at_rest
+from protocols.survey import Survey
+from sim_backend.description import DieDescription
+from sim_backend.die import SimDie
+from sim_backend.emulators.world import Cables, World
+from tests.unit.labctl.testing.test_emulated import GENERIC
+
+
+def entry(driver, **options):
+    return Entry.model_validate({"driver": driver, "resource": NAME, **options})
+
+
+def source(wrap):
+    good = entry("generic_source", **GENERIC)
+    make, _, _ = arranged(good, resistors(good.capabilities.channels))
+    rig = SourceRig(lambda: wrap(make()), good.capabilities, 1e4)
+    return lambda: rig, at_rest
+
+
+def matrix(wrap):
+    relays = {f"A/{k}": (f"{NAME}.A", f"{NAME}.{k}") for k in range(3)}
+    make, world, _ = arranged(entry("generic_matrix"), World(Cables({}, {}), lambda x, y, site: None), relays)
+    moves, switch, names = [], world.switch, {ends: relay for relay, ends in relays.items()}
+
+    def seen(*args, **keywords):
+        switch(*args, **keywords)
+        moves.append(frozenset(names[ends] for ends in world.closed))
+
+    world.switch = seen
+    rig = MatrixRig(lambda: wrap(make()), list(relays), "B/9", lambda: moves)
+    return lambda: rig, MatrixRig.rest
+
+
+def prober(wrap):
+    world = World(Cables({}, {}), lambda x, y, site: None, place=(*PLACES[0], 0), in_contact=False)
+    make, world, _ = arranged(entry("generic_prober"), world)
+    rig = ProberRig(lambda: wrap(make()), PLACES, (9, 9), lambda: world.in_contact)
+    return lambda: rig, ProberRig.rest
+
+
+def die(polarity=1):
+    description = {
+        "name": "good",
+        "geometry": {"kernels": 2, "n_rows": 4, "n_cols": 3},
+        "polarity": polarity,
+        "junction": {"diameter": "80 nm"},
+        "simulation": {"ideal": True},
+    }
+    return SimDie(DieDescription.model_validate(description, context={"file": True}), seed=1, name="good")
+
+
+def body(wrap):
+    rig = BodyRig(lambda polarity: wrap(die(polarity)))
+    return lambda: rig, lambda rig: None
+
+
+def protocol(wrap):
+    rig = ProtocolRig(wrap(Survey()), die)
+    return lambda: rig, lambda rig: None
+
+
+ARRANGE = {"source": source, "matrix": matrix, "prober": prober, "body": body, "protocol": protocol}
+CASES = [(kind, check) for kind, checks in broken.CHECKS.items() for check in checks]
+
+
+@pytest.mark.parametrize("kind", ARRANGE)
+def test_a_good_one_breaks_none(kind):
+    assert failures_of(broken.CHECKS[kind], *ARRANGE[kind](lambda good: good)) == {}
+
+
+@pytest.mark.parametrize(("kind", "check"), CASES, ids=[f"{kind}-{check.__name__}" for kind, check in CASES])
+def test_each_check_is_broken_by_the_one_that_is_made_for_it(kind, check):
+    wrap = broken.BROKEN[kind][check.__name__]
+    assert check.__name__ in failures_of([check], *ARRANGE[kind](wrap))
+
+
+@pytest.mark.parametrize("kind", ARRANGE)
+def test_there_is_a_broken_one_for_every_check(kind):
+    assert set(broken.BROKEN[kind]) == {check.__name__ for check in broken.CHECKS[kind]}

@@ -1,0 +1,70 @@
+"""Our drivers keep the contracts of their kinds on their emulators, and what cannot be checked is said so."""
+
+import pytest
+
+from labctl.core import plugins
+from labctl.core.driver import Driver, DriverKind, declared
+from labctl.core.errors import BenchError
+from labctl.core.plugins import INSTRUMENTS
+from labctl.testing import ContractError, check_driver
+
+GENERIC = {
+    "channels": ("a", "b", "c"),
+    "ranges_v": (0.2, 2.0),
+    "ranges_i": (1e-7, 1e-6, 1e-5, 1e-4, 1e-3),
+    "shortest_pulse": 1e-4,
+    "shortest_aperture": 1e-4,
+    "longest_aperture": 0.1,
+}
+OPTIONS = {
+    "keithley2600b": [{}, {"model": "2601B"}, {"model": "2636B"}],
+    "generic_source": [GENERIC, {**GENERIC, "stands": False}],
+    "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
+    "generic_matrix": [{}],
+    "mpi_sentio": [{"overtravel_ceiling": 50e-6}],
+    "generic_prober": [{}],
+}
+CASES = [(name, options) for name, cases in OPTIONS.items() for options in cases]
+
+
+@pytest.mark.parametrize(("name", "options"), CASES, ids=[f"{name}-{k}" for k, (name, _) in enumerate(CASES)])
+def test_a_driver_of_ours_keeps_its_contract(name, options):
+    check_driver(name, **options)
+
+
+def test_every_driver_of_ours_with_an_emulator_is_among_them():
+    ours = [p.name for p in plugins.registered(INSTRUMENTS) if not p.foreign]
+    assert {name for name in ours if declared(name)[0].emulator} == set(OPTIONS)
+
+
+SMU = declared("keithley2600b")[0]
+
+
+class Lazy:
+    """A source that does nothing."""
+
+    def __init__(self, name, options, wire):
+        self.name, self.capabilities = name, SMU.capabilities(options)
+
+    def __getattr__(self, name):
+        return lambda *args, **keywords: None
+
+
+LAZY = Driver(DriverKind.SOURCE, Lazy, SMU.options, capabilities=SMU.capabilities, emulator="keithley2600b")
+ALONE = Driver(DriverKind.PROBER, Lazy)
+
+
+def test_one_that_does_not_is_told_with_every_check(register):
+    here = "tests.unit.labctl.testing.test_emulated"
+    register(INSTRUMENTS, {"lazy": f"{here}:LAZY", "alone": f"{here}:ALONE"})
+    with pytest.raises(ContractError) as caught:
+        check_driver("lazy")
+    text = str(caught.value)
+    assert text.startswith("the source breaks ")
+    assert "off_is_off: Switched off, ramped or not, every output is off at 0 V, and that is verified." in text
+    with pytest.raises(BenchError, match="driver 'alone' names no emulator; call check_prober with a function"):
+        check_driver("alone")
+    with pytest.raises(BenchError, match="driver 'lazy': modl: Extra inputs are not permitted"):
+        check_driver("lazy", modl="2602B")
+    with pytest.raises(BenchError, match="'lzay' is not installed"):
+        check_driver("lzay")
