@@ -19,7 +19,7 @@ MOST = 4
 
 
 @dataclass(frozen=True)
-class BodyRig:
+class BodyUnderTest:
     """A body under test.
 
     Args:
@@ -65,64 +65,64 @@ class Unknown:
         return len(self.bias)
 
 
-def it_is_a_die(rig: BodyRig) -> None:
+def it_is_a_die(subject: BodyUnderTest) -> None:
     """It has the verbs of a die, a shape, and nominal conductances of each kernel."""
-    die = rig.make(1)
+    die = subject.make(1)
     require(isinstance(die, Die), f"{type(die).__name__} lacks verbs of a die")
     for kernel in range(die.geometry.kernels):
         g_ap, cut, g_p = die.nominal.g_ap(kernel), die.nominal.cut(kernel), die.nominal.g_p(kernel)
         require(0 < g_ap < cut < g_p, f"kernel {kernel}: G_AP {g_ap}, cut {cut}, G_P {g_p}")
 
 
-def readings_have_the_shape_asked_for(rig: BodyRig) -> None:
+def readings_have_the_shape_asked_for(subject: BodyUnderTest) -> None:
     """Readings are finite, have the shape asked for, and unflagged where nothing is at its limit."""
-    die = rig.make(1)
-    at = rig.cells(die)
-    found = die.sense(rig.read(die, *at))
+    die = subject.make(1)
+    at = subject.cells(die)
+    found = die.sense(subject.read(die, *at))
     _shaped(found, len(at[0]), 1)
     require(np.isfinite(found.current).all(), f"currents are {found.current}")
     require(not found.flag.any() and not found.pulse_flag.any(), f"flags are {found.flag} and {found.pulse_flag}")
-    none = die.pulse(Pulse(rig.write(die, *at, np.ones(len(at[0]), np.bool_)).bias, rig.width))
+    none = die.pulse(Pulse(subject.write(die, *at, np.ones(len(at[0]), np.bool_)).bias, subject.width))
     _shaped(none, len(at[0]), 0)
 
 
-def empty_batches_are_allowed(rig: BodyRig) -> None:
+def empty_batches_are_allowed(subject: BodyUnderTest) -> None:
     """A batch of no patterns returns none."""
-    die = rig.make(1)
+    die = subject.make(1)
     none = (np.zeros(0, np.int64),) * 3
-    _shaped(die.sense(rig.read(die, *none)), 0, 1)
-    _shaped(die.pulse(rig.write(die, *none, np.zeros(0, np.bool_))), 0, 1)
+    _shaped(die.sense(subject.read(die, *none)), 0, 1)
+    _shaped(die.pulse(subject.write(die, *none, np.zeros(0, np.bool_))), 0, 1)
 
 
-def idle_is_harmless(rig: BodyRig) -> None:
+def idle_is_harmless(subject: BodyUnderTest) -> None:
     """Idle may be called at any time, twice, and changes no cell."""
-    die = rig.make(1)
+    die = subject.make(1)
     die.idle()
     die.idle()
-    at = rig.cells(die)
+    at = subject.cells(die)
     target = np.arange(len(at[0])) % 2 == 0
-    _written(rig, die, at, target)
+    _written(subject, die, at, target)
     die.idle()
     die.idle()
-    _reads(rig, die, at, target)
+    _reads(subject, die, at, target)
 
 
-def check_predicts_and_does_nothing(rig: BodyRig) -> None:
+def check_predicts_and_does_nothing(subject: BodyUnderTest) -> None:
     """`check` returns a time that grows with the batch, and nothing is done."""
-    die = rig.make(1)
-    at = rig.cells(die)
-    before = rig.states(die, *at)
-    sense, pulse = rig.read(die, *at), rig.write(die, *at, ~before)
+    die = subject.make(1)
+    at = subject.cells(die)
+    before = subject.states(die, *at)
+    sense, pulse = subject.read(die, *at), subject.write(die, *at, ~before)
     require(0 < die.check(sense.take(slice(1))) < die.check(sense), "the time does not grow with the batch")
     require(die.check(pulse) >= len(pulse) * pulse.width, "the time of pulses is below their width")
-    _reads(rig, die, at, before)
+    _reads(subject, die, at, before)
 
 
-def what_does_not_fit_is_refused(rig: BodyRig) -> None:
+def what_does_not_fit_is_refused(subject: BodyUnderTest) -> None:
     """Operations for dies of another shape are refused by `check` and by the verbs, and nothing is done."""
-    die = rig.make(1)
-    at = rig.cells(die)
-    before = rig.states(die, *at)
+    die = subject.make(1)
+    at = subject.cells(die)
+    before = subject.states(die, *at)
     kernels, rows, cols = die.geometry.shape
     gate = None if die.geometry.kind == "passive" else np.zeros((1, rows))
     for what, bias in (
@@ -133,73 +133,73 @@ def what_does_not_fit_is_refused(rig: BodyRig) -> None:
         for verb, act in (
             ("check", lambda bias=bias: die.check(Sense(bias, np.array([0])))),
             ("sense", lambda bias=bias: die.sense(Sense(bias, np.array([0])))),
-            ("pulse", lambda bias=bias: die.pulse(Pulse(bias, rig.width))),
+            ("pulse", lambda bias=bias: die.pulse(Pulse(bias, subject.width))),
         ):
             refuses(act, f"{verb} of {what}")
-    _reads(rig, die, at, before)
+    _reads(subject, die, at, before)
 
 
-def an_unknown_operation_is_refused(rig: BodyRig) -> None:
+def an_unknown_operation_is_refused(subject: BodyUnderTest) -> None:
     """An operation of a type that it does not know is refused, however much it looks like one that it knows."""
-    die = rig.make(1)
-    unknown: Any = Unknown(rig.read(die, *rig.cells(die)))
+    die = subject.make(1)
+    unknown: Any = Unknown(subject.read(die, *subject.cells(die)))
     refuses(lambda: die.perform(unknown), "perform of an operation of an unknown type")
 
 
-def a_pulse_switches_its_cell(rig: BodyRig) -> None:
+def a_pulse_switches_its_cell(subject: BodyUnderTest) -> None:
     """A pulse switches its cell to the state that its sign says, for either polarity, and its verify read shows it."""
     for polarity in (1, -1):
-        die = rig.make(polarity)
+        die = subject.make(polarity)
         require(die.geometry.polarity == polarity, f"a die of polarity {polarity} has {die.geometry.polarity}")
-        at = rig.cells(die)
+        at = subject.cells(die)
         for target in (np.arange(len(at[0])) % 2 == 0, np.arange(len(at[0])) % 2 == 1):
-            reading = _written(rig, die, at, target)
-            shown = np.abs(reading.current[:, 0]) / rig.v_read > die.nominal.cut(at[0])
+            reading = _written(subject, die, at, target)
+            shown = np.abs(reading.current[:, 0]) / subject.v_read > die.nominal.cut(at[0])
             require(np.array_equal(shown, target), f"verify reads show {shown}, {target} was written")
-            _reads(rig, die, at, target)
+            _reads(subject, die, at, target)
 
 
-def a_pattern_sees_what_the_one_before_did(rig: BodyRig) -> None:
+def a_pattern_sees_what_the_one_before_did(subject: BodyUnderTest) -> None:
     """Patterns are carried out in order, each on what the one before has left."""
-    die = rig.make(1)
-    at = tuple(np.repeat(part[:1], 4) for part in rig.cells(die))
+    die = subject.make(1)
+    at = tuple(np.repeat(part[:1], 4) for part in subject.cells(die))
     target = np.array([True, False, False, True])
-    reading = die.pulse(rig.write(die, at[0], at[1], at[2], target))
-    shown = np.abs(reading.current[:, 0]) / rig.v_read > die.nominal.cut(at[0])
+    reading = die.pulse(subject.write(die, at[0], at[1], at[2], target))
+    shown = np.abs(reading.current[:, 0]) / subject.v_read > die.nominal.cut(at[0])
     require(np.array_equal(shown, target), f"one cell was written {target}, and reads {shown}")
 
 
-def currents_are_positive_out_of_the_column(rig: BodyRig) -> None:
+def currents_are_positive_out_of_the_column(subject: BodyUnderTest) -> None:
     """The current is positive out of the column when the row is above it, and of the order of one cell."""
-    die = rig.make(1)
-    at = rig.cells(die)
-    _written(rig, die, at, np.zeros(len(at[0]), np.bool_))
-    current = die.sense(rig.read(die, *at)).current[:, 0]
-    expected = rig.v_read * die.nominal.g_ap(at[0])
+    die = subject.make(1)
+    at = subject.cells(die)
+    _written(subject, die, at, np.zeros(len(at[0]), np.bool_))
+    current = die.sense(subject.read(die, *at)).current[:, 0]
+    expected = subject.v_read * die.nominal.g_ap(at[0])
     require((current > 0.5 * expected).all(), f"{current} A flow; {expected} A were expected")
 
 
-def a_write_plan_writes_and_verifies(rig: BodyRig) -> None:
+def a_write_plan_writes_and_verifies(subject: BodyUnderTest) -> None:
     """A write plan ends with its cells verified, and a cell without budget gets no pulse."""
-    die = rig.make(1)
-    at = rig.cells(die)
-    target = ~rig.states(die, *at)
+    die = subject.make(1)
+    at = subject.cells(die)
+    target = ~subject.states(die, *at)
     budget = np.full(len(target), 5)
     budget[0] = 0
     plan = WritePlan(
         write=write_bias(die.geometry, *at, target),
-        verify=rig.read(die, *at),
+        verify=subject.read(die, *at),
         target=target,
         cut=np.asarray(die.nominal.cut(at[0])),
-        v_read=rig.v_read,
-        ladder=np.full(5, rig.v_write),
+        v_read=subject.v_read,
+        ladder=np.full(5, subject.v_write),
         budget=budget,
-        width=rig.width,
+        width=subject.width,
     )
     attempts = die.program(plan)
     require(attempts.verified[1:].all(), f"verified are {attempts.verified}")
     require(0 not in attempts.cell, "a cell without budget got a pulse")
-    _reads(rig, die, at, np.where(budget > 0, target, ~target))
+    _reads(subject, die, at, np.where(budget > 0, target, ~target))
 
 
 def _shaped(found: Reading, n: int, m: int) -> None:
@@ -207,16 +207,16 @@ def _shaped(found: Reading, n: int, m: int) -> None:
     require(shapes == ((n, m), (n, m), (n,)), f"shapes are {shapes}; {n} patterns of {m} columns were asked for")
 
 
-def _written(rig: BodyRig, die: Die, at: tuple[IntArray, IntArray, IntArray], target: BoolArray) -> Reading:
-    return die.pulse(rig.write(die, *at, target))
+def _written(subject: BodyUnderTest, die: Die, at: tuple[IntArray, IntArray, IntArray], target: BoolArray) -> Reading:
+    return die.pulse(subject.write(die, *at, target))
 
 
-def _reads(rig: BodyRig, die: Die, at: tuple[IntArray, IntArray, IntArray], target: BoolArray) -> None:
-    states = rig.states(die, *at)
+def _reads(subject: BodyUnderTest, die: Die, at: tuple[IntArray, IntArray, IntArray], target: BoolArray) -> None:
+    states = subject.states(die, *at)
     require(np.array_equal(states, target), f"cells read {states}; {target} was expected")
 
 
-BODY_CHECKS: tuple[Check[BodyRig], ...] = (
+BODY_CHECKS: tuple[Check[BodyUnderTest], ...] = (
     it_is_a_die,
     readings_have_the_shape_asked_for,
     empty_batches_are_allowed,
@@ -234,7 +234,7 @@ BODY_CHECKS: tuple[Check[BodyRig], ...] = (
 def check_body(make: Callable[[int], Die], *, v_read: Volt = 0.1, v_write: Volt = 0.5, width: Second = 1e-3) -> None:
     """Carry out the contract of a body; ContractError names every check that it breaks.
 
-    Cells are pulsed: use simulated cells, or a die that may be worn. Arguments as of `BodyRig`.
+    Cells are pulsed: use simulated cells, or a die that may be worn. Arguments as of `BodyUnderTest`.
     """
-    rig = BodyRig(make, v_read, v_write, width)
-    carry_out("the body", BODY_CHECKS, lambda: rig)
+    subject = BodyUnderTest(make, v_read, v_write, width)
+    carry_out("the body", BODY_CHECKS, lambda: subject)

@@ -9,7 +9,7 @@ from labctl.testing.contract import Check, carry_out, refuses, require
 
 
 @dataclass(frozen=True)
-class MatrixRig:
+class MatrixUnderTest:
     """A matrix under test, with nothing energised.
 
     Args:
@@ -42,84 +42,86 @@ def _hot() -> None:
     raise InstrumentError("something is energised")
 
 
-def connecting_moves_nothing(rig: MatrixRig) -> None:
+def connecting_moves_nothing(subject: MatrixUnderTest) -> None:
     """Connecting reads, moves no relay and returns the identity, also twice."""
-    first, _ = rig.connected()
-    first.route(rig.crosspoints[:2])
-    second = rig.make()
+    first, _ = subject.connected()
+    first.route(subject.crosspoints[:2])
+    second = subject.make()
     identity = second.connect()
     require(isinstance(identity, str) and identity.strip(), f"the identity is {identity!r}")
     require(second.connect() == identity, "a second connect() tells another identity")
-    require(second.closed() == frozenset(rig.crosspoints[:2]), f"{sorted(second.closed())} are closed after connect()")
+    require(
+        second.closed() == frozenset(subject.crosspoints[:2]), f"{sorted(second.closed())} are closed after connect()"
+    )
 
 
-def nothing_moves_before_a_guard_is_set(rig: MatrixRig) -> None:
+def nothing_moves_before_a_guard_is_set(subject: MatrixUnderTest) -> None:
     """A driver that was given no guard moves no relay."""
-    matrix = rig.make()
+    matrix = subject.make()
     matrix.connect()
-    refuses(lambda: matrix.route(rig.crosspoints[:1]), "a route before a guard is set")
+    refuses(lambda: matrix.route(subject.crosspoints[:1]), "a route before a guard is set")
     require(not matrix.closed(), f"{sorted(matrix.closed())} are closed")
 
 
-def a_guard_that_raises_keeps_relays_where_they_are(rig: MatrixRig) -> None:
+def a_guard_that_raises_keeps_relays_where_they_are(subject: MatrixUnderTest) -> None:
     """If the guard raises, no relay opens or closes."""
-    matrix, _ = rig.connected()
-    matrix.route(rig.crosspoints[:1])
+    matrix, _ = subject.connected()
+    matrix.route(subject.crosspoints[:1])
     matrix.guard = _hot
-    refuses(lambda: matrix.route(rig.crosspoints[1:2]), "a route that the guard forbids")
-    require(matrix.closed() == frozenset(rig.crosspoints[:1]), f"{sorted(matrix.closed())} are closed")
+    refuses(lambda: matrix.route(subject.crosspoints[1:2]), "a route that the guard forbids")
+    require(matrix.closed() == frozenset(subject.crosspoints[:1]), f"{sorted(matrix.closed())} are closed")
 
 
-def the_guard_is_asked_when_something_moves_and_only_then(rig: MatrixRig) -> None:
+def the_guard_is_asked_when_something_moves_and_only_then(subject: MatrixUnderTest) -> None:
     """The guard is called before relays move; a route that is there already moves none."""
-    matrix, calls = rig.connected()
-    matrix.route(rig.crosspoints[:2])
+    matrix, calls = subject.connected()
+    matrix.route(subject.crosspoints[:2])
     require(calls, "relays moved, and the guard was not called")
     count = len(calls)
-    matrix.route(reversed(rig.crosspoints[:2]))
+    matrix.route(reversed(subject.crosspoints[:2]))
     require(len(calls) == count, "the guard was called for a route that was there")
 
 
-def exactly_the_route_is_closed(rig: MatrixRig) -> None:
+def exactly_the_route_is_closed(subject: MatrixUnderTest) -> None:
     """A route closes exactly its relays and opens all others."""
-    matrix, _ = rig.connected()
-    for wanted in (rig.crosspoints[:2], rig.crosspoints[1:3], rig.crosspoints[:1], ()):
+    matrix, _ = subject.connected()
+    for wanted in (subject.crosspoints[:2], subject.crosspoints[1:3], subject.crosspoints[:1], ()):
         matrix.route(wanted)
         found = matrix.closed()
         require(isinstance(found, frozenset), f"closed() returns {type(found).__name__}")
         require(found == frozenset(wanted), f"{sorted(found)} are closed; {sorted(wanted)} were asked for")
 
 
-def relays_open_before_others_close(rig: MatrixRig) -> None:
+def relays_open_before_others_close(subject: MatrixUnderTest) -> None:
     """From one route to the next, relays open before others close."""
-    if rig.moves is None:
+    if subject.moves is None:
         return
-    matrix, _ = rig.connected()
-    matrix.route(rig.crosspoints[:1])
-    before = len(rig.moves())
-    matrix.route(rig.crosspoints[1:2])
-    both = frozenset(rig.crosspoints[:2])
-    require(both not in rig.moves()[before:], f"{sorted(both)} were closed together on the way")
+    matrix, _ = subject.connected()
+    matrix.route(subject.crosspoints[:1])
+    before = len(subject.moves())
+    matrix.route(subject.crosspoints[1:2])
+    both = frozenset(subject.crosspoints[:2])
+    require(both not in subject.moves()[before:], f"{sorted(both)} were closed together on the way")
 
 
-def what_it_does_not_have_is_refused_as_a_whole(rig: MatrixRig) -> None:
+def what_it_does_not_have_is_refused_as_a_whole(subject: MatrixUnderTest) -> None:
     """A route with a relay that it does not have is refused, and none of its relays closes."""
-    matrix, _ = rig.connected()
-    refuses(lambda: matrix.route([rig.crosspoints[0], rig.absent]), f"the crosspoint '{rig.absent}'")
+    matrix, _ = subject.connected()
+    refuses(lambda: matrix.route([subject.crosspoints[0], subject.absent]), f"the crosspoint '{subject.absent}'")
     require(not matrix.closed(), f"{sorted(matrix.closed())} are closed")
 
 
-def relays_stay_when_it_is_closed(rig: MatrixRig) -> None:
+def relays_stay_when_it_is_closed(subject: MatrixUnderTest) -> None:
     """Ending the conversation leaves relays as they are, and is harmless twice."""
-    matrix, _ = rig.connected()
-    matrix.route(rig.crosspoints[:1])
+    matrix, _ = subject.connected()
+    matrix.route(subject.crosspoints[:1])
     matrix.close()
     matrix.close()
-    again, _ = rig.connected()
-    require(again.closed() == frozenset(rig.crosspoints[:1]), f"{sorted(again.closed())} are closed")
+    again, _ = subject.connected()
+    require(again.closed() == frozenset(subject.crosspoints[:1]), f"{sorted(again.closed())} are closed")
 
 
-MATRIX_CHECKS: tuple[Check[MatrixRig], ...] = (
+MATRIX_CHECKS: tuple[Check[MatrixUnderTest], ...] = (
     connecting_moves_nothing,
     nothing_moves_before_a_guard_is_set,
     a_guard_that_raises_keeps_relays_where_they_are,
@@ -140,12 +142,12 @@ def check_matrix(
 ) -> None:
     """Carry out the contract of a matrix; ContractError names every check that it breaks.
 
-    Relays move: nothing may be energised, and no die connected. Arguments as of `MatrixRig`.
+    Relays move: nothing may be energised, and no die connected. Arguments as of `MatrixUnderTest`.
 
     Raises:
         ValueError: fewer than three crosspoints.
     """
     if len(set(crosspoints)) < 3:
         raise ValueError(f"crosspoints are {crosspoints}; expected at least three")
-    rig = MatrixRig(make, crosspoints, absent, moves)
-    carry_out("the matrix", MATRIX_CHECKS, lambda: rig, MatrixRig.rest)
+    subject = MatrixUnderTest(make, crosspoints, absent, moves)
+    carry_out("the matrix", MATRIX_CHECKS, lambda: subject, MatrixUnderTest.rest)

@@ -12,7 +12,7 @@ Place = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class ProberRig:
+class ProberUnderTest:
     """A prober under test, with nothing energised.
 
     Args:
@@ -49,47 +49,47 @@ def _live() -> None:
     raise InstrumentError("an output is on")
 
 
-def connecting_moves_nothing(rig: ProberRig) -> None:
+def connecting_moves_nothing(subject: ProberUnderTest) -> None:
     """Connecting reads, moves nothing and returns the identity, also twice."""
-    first, _ = rig.connected()
-    first.step(*rig.places[0])
+    first, _ = subject.connected()
+    first.step(*subject.places[0])
     first.contact()
-    second = rig.make()
+    second = subject.make()
     identity = second.connect()
     require(isinstance(identity, str) and identity.strip(), f"the identity is {identity!r}")
     require(second.connect() == identity, "a second connect() tells another identity")
-    require(rig.down(second), "the needles were down, and are up after another driver has connected")
+    require(subject.down(second), "the needles were down, and are up after another driver has connected")
 
 
-def nothing_moves_before_a_guard_is_set(rig: ProberRig) -> None:
+def nothing_moves_before_a_guard_is_set(subject: ProberUnderTest) -> None:
     """A driver that was given no guard moves nothing."""
-    prober = rig.make()
+    prober = subject.make()
     prober.connect()
     refuses(prober.contact, "contact before a guard is set")
-    refuses(lambda: prober.step(*rig.places[1]), "a step before a guard is set")
-    require(not rig.down(prober), "the needles are down")
+    refuses(lambda: prober.step(*subject.places[1]), "a step before a guard is set")
+    require(not subject.down(prober), "the needles are down")
 
 
-def a_guard_that_raises_keeps_the_needles_where_they_are(rig: ProberRig) -> None:
+def a_guard_that_raises_keeps_the_needles_where_they_are(subject: ProberUnderTest) -> None:
     """If the guard raises, the needles neither touch nor lift, and nothing steps."""
-    prober, _ = rig.connected()
-    prober.step(*rig.places[0])
+    prober, _ = subject.connected()
+    prober.step(*subject.places[0])
     prober.guard = _live
     refuses(prober.contact, "contact that the guard forbids")
-    require(not rig.down(prober), "the needles are down")
+    require(not subject.down(prober), "the needles are down")
     prober.guard = lambda: None
     prober.contact()
     prober.guard = _live
     refuses(prober.separate, "a separation that the guard forbids")
-    refuses(lambda: prober.step(*rig.places[1]), "a step that the guard forbids")
-    require(rig.down(prober), "the needles are up")
+    refuses(lambda: prober.step(*subject.places[1]), "a step that the guard forbids")
+    require(subject.down(prober), "the needles are up")
 
 
-def every_motion_asks_the_guard(rig: ProberRig) -> None:
+def every_motion_asks_the_guard(subject: ProberUnderTest) -> None:
     """The guard is called before each motion: step, contact, separation."""
-    prober, calls = rig.connected()
+    prober, calls = subject.connected()
     for name, move in (
-        ("step", lambda: prober.step(*rig.places[1])),
+        ("step", lambda: prober.step(*subject.places[1])),
         ("contact", prober.contact),
         ("separate", prober.separate),
     ):
@@ -98,39 +98,39 @@ def every_motion_asks_the_guard(rig: ProberRig) -> None:
         require(len(calls) > before, f"{name} did not call the guard")
 
 
-def a_step_ends_separated_where_it_was_asked_for(rig: ProberRig) -> None:
+def a_step_ends_separated_where_it_was_asked_for(subject: ProberUnderTest) -> None:
     """A step returns the place that was asked for, and ends with the needles up by its own command."""
-    prober, _ = rig.connected()
-    for place in (*rig.places[:2], rig.places[0]):
+    prober, _ = subject.connected()
+    for place in (*subject.places[:2], subject.places[0]):
         position = prober.step(*place)
         require((position.col, position.row) == place, f"a step to {place} returns {position}")
         require(prober.separated() is True, f"separated() is {prober.separated()!r} after a step")
-        require(not rig.down(prober), "the needles are down after a step")
+        require(not subject.down(prober), "the needles are down after a step")
 
 
-def a_step_lifts_the_needles_first(rig: ProberRig) -> None:
+def a_step_lifts_the_needles_first(subject: ProberUnderTest) -> None:
     """A step from contact ends separated."""
-    prober, _ = rig.connected()
-    prober.step(*rig.places[0])
+    prober, _ = subject.connected()
+    prober.step(*subject.places[0])
     prober.contact()
-    prober.step(*rig.places[1])
-    require(not rig.down(prober), "the needles are down after a step")
+    prober.step(*subject.places[1])
+    require(not subject.down(prober), "the needles are down after a step")
 
 
-def contact_is_contact(rig: ProberRig) -> None:
+def contact_is_contact(subject: ProberUnderTest) -> None:
     """In contact it says so, and is not separated; also if it is asked for twice."""
-    prober, _ = rig.connected()
-    prober.step(*rig.places[0])
+    prober, _ = subject.connected()
+    prober.step(*subject.places[0])
     for _ in range(2):
         prober.contact()
         require(prober.in_contact() is True, f"in_contact() is {prober.in_contact()!r} after contact()")
         require(prober.separated() is False, f"separated() is {prober.separated()!r} after contact()")
-        require(rig.down(prober), "the needles are up after contact()")
+        require(subject.down(prober), "the needles are up after contact()")
 
 
-def separated_is_commanded_and_seen(rig: ProberRig) -> None:
+def separated_is_commanded_and_seen(subject: ProberUnderTest) -> None:
     """Separated means commanded by this driver: not before, and then also if it is asked for twice."""
-    prober, _ = rig.connected()
+    prober, _ = subject.connected()
     require(prober.separated() is False, "it is separated before a separation was commanded")
     for _ in range(2):
         prober.separate()
@@ -138,27 +138,27 @@ def separated_is_commanded_and_seen(rig: ProberRig) -> None:
         require(prober.in_contact() is False, f"in_contact() is {prober.in_contact()!r} after separate()")
 
 
-def a_place_off_the_map_is_refused(rig: ProberRig) -> None:
+def a_place_off_the_map_is_refused(subject: ProberUnderTest) -> None:
     """A step to a place that is not on the map is refused, with the needles up."""
-    if (absent := rig.absent) is None:
+    if (absent := subject.absent) is None:
         return
-    prober, _ = rig.connected()
+    prober, _ = subject.connected()
     refuses(lambda: prober.step(*absent), f"a step to {absent}")
-    require(not rig.down(prober), "the needles are down")
+    require(not subject.down(prober), "the needles are down")
 
 
-def closing_moves_nothing(rig: ProberRig) -> None:
+def closing_moves_nothing(subject: ProberUnderTest) -> None:
     """Ending the conversation leaves the needles where they are, and is harmless twice."""
-    prober, _ = rig.connected()
-    prober.step(*rig.places[0])
+    prober, _ = subject.connected()
+    prober.step(*subject.places[0])
     prober.contact()
     prober.close()
     prober.close()
-    again, _ = rig.connected()
-    require(rig.down(again), "the needles are up after close()")
+    again, _ = subject.connected()
+    require(subject.down(again), "the needles are up after close()")
 
 
-PROBER_CHECKS: tuple[Check[ProberRig], ...] = (
+PROBER_CHECKS: tuple[Check[ProberUnderTest], ...] = (
     connecting_moves_nothing,
     nothing_moves_before_a_guard_is_set,
     a_guard_that_raises_keeps_the_needles_where_they_are,
@@ -182,12 +182,12 @@ def check_prober(
     """Carry out the contract of a prober; ContractError names every check that it breaks.
 
     Needles move: nothing may be energised, and no die may be under them that is worth something. Arguments as of
-    `ProberRig`.
+    `ProberUnderTest`.
 
     Raises:
         ValueError: fewer than two places.
     """
     if len(set(places)) < 2:
         raise ValueError(f"places are {places}; expected at least two")
-    rig = ProberRig(make, places, absent, needles)
-    carry_out("the prober", PROBER_CHECKS, lambda: rig, ProberRig.rest)
+    subject = ProberUnderTest(make, places, absent, needles)
+    carry_out("the prober", PROBER_CHECKS, lambda: subject, ProberUnderTest.rest)

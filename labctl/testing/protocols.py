@@ -20,7 +20,7 @@ MOST = 100_000
 
 
 @dataclass(frozen=True)
-class ProtocolRig:
+class ProtocolUnderTest:
     """A protocol under test.
 
     Args:
@@ -66,18 +66,18 @@ class Watched(DieWrapper[Die]):
         return self._die.perform(operation)
 
 
-def settings_are_data(rig: ProtocolRig) -> None:
+def settings_are_data(subject: ProtocolUnderTest) -> None:
     """Its settings are plain data in SI units, from which the same procedure is made again."""
-    data = rig.procedure.settings_data()
-    inputs = {name: getattr(rig.procedure, name) for name in rig.procedure.inputs()}
-    again = type(rig.procedure).model_validate({**data, **inputs})
+    data = subject.procedure.settings_data()
+    inputs = {name: getattr(subject.procedure, name) for name in subject.procedure.inputs()}
+    again = type(subject.procedure).model_validate({**data, **inputs})
     require(again.settings_data() == data, f"settings are {data}, and {again.settings_data()} when read again")
 
 
-def it_yields_records_of_named_tables(rig: ProtocolRig) -> None:
+def it_yields_records_of_named_tables(subject: ProtocolUnderTest) -> None:
     """It yields records, each of a table with a name, whose arrays have one shape in every row."""
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-    found = rig.records(rig.make())
+    found = subject.records(subject.make())
     require(found, "it yields no record")
     for record in found:
         require(isinstance(record, Record), f"it yields {type(record).__name__}, which is no Record")
@@ -90,10 +90,10 @@ def it_yields_records_of_named_tables(rig: ProtocolRig) -> None:
             require(known == shape, f"{record.table}.{field.name} has shapes {known} and {shape}")
 
 
-def equal_dies_give_equal_runs(rig: ProtocolRig) -> None:
+def equal_dies_give_equal_runs(subject: ProtocolUnderTest) -> None:
     """On two equal dies it does the same operations and yields the same records: that is how a run goes on."""
-    first, second = Watched(rig.make()), Watched(rig.make())
-    one, other = rig.records(first), rig.records(second)
+    first, second = Watched(subject.make()), Watched(subject.make())
+    one, other = subject.records(first), subject.records(second)
     require(len(first.operations) == len(second.operations), "the numbers of operations differ")
     for n, (a, b) in enumerate(zip(first.operations, second.operations, strict=True)):
         require(type(a) is type(b) and _alike(a, b), f"operation {n} differs")
@@ -102,42 +102,42 @@ def equal_dies_give_equal_runs(rig: ProtocolRig) -> None:
         require(type(left) is type(right) and _alike(left, right), f"record {n} differs")
 
 
-def a_refused_operation_ends_it(rig: ProtocolRig) -> None:
+def a_refused_operation_ends_it(subject: ProtocolUnderTest) -> None:
     """An operation beyond a limit ends it: the error is passed on, whenever it comes."""
-    watched = Watched(rig.make())
-    rig.records(watched)
+    watched = Watched(subject.make())
+    subject.records(watched)
     for refused in sorted({0, len(watched.operations) // 2, len(watched.operations) - 1}):
-        die = Watched(rig.make(), refused)
+        die = Watched(subject.make(), refused)
         try:
-            rig.records(die)
+            subject.records(die)
         except LimitError:
             require(len(die.operations) == refused, "it went on after an operation was refused")
             continue
         require(False, f"operation {refused} was refused as beyond a limit, and it went on")
 
 
-def it_can_be_rehearsed(rig: ProtocolRig) -> None:
+def it_can_be_rehearsed(subject: ProtocolUnderTest) -> None:
     """Its rehearsal runs on a die of nominal cells, and says how often it makes the whole."""
-    piece, times = rig.procedure.rehearsal()
+    piece, times = subject.procedure.rehearsal()
     require(isinstance(piece, Procedure) and times >= 1, f"the rehearsal is {piece!r}, {times} times")
-    die = rig.make()
+    die = subject.make()
     nominal = NominalDie(die.geometry, die.nominal, timing=die.check)
-    found = list(islice(piece.run(nominal, History(rig.history)), MOST))
+    found = list(islice(piece.run(nominal, History(subject.history)), MOST))
     require(0 < len(found) < MOST, f"the rehearsal yields {len(found)} records")
 
 
-def it_keeps_nothing(rig: ProtocolRig) -> None:
+def it_keeps_nothing(subject: ProtocolUnderTest) -> None:
     """A run leaves nothing in the procedure, so that one object serves every die."""
-    before = rig.procedure.settings_data()
-    rig.records(rig.make())
-    require(rig.procedure.settings_data() == before, "its settings have changed")
-    stray = sorted(set(vars(rig.procedure)) - set(type(rig.procedure).model_fields))
+    before = subject.procedure.settings_data()
+    subject.records(subject.make())
+    require(subject.procedure.settings_data() == before, "its settings have changed")
+    stray = sorted(set(vars(subject.procedure)) - set(type(subject.procedure).model_fields))
     require(not stray, f"it keeps {', '.join(stray)}")
 
 
-def figures_are_made_of_its_tables(rig: ProtocolRig) -> None:
+def figures_are_made_of_its_tables(subject: ProtocolUnderTest) -> None:
     """The names of its figures and pictures are its own, once each."""
-    keys = [figure.key for figure in rig.procedure.figures]
+    keys = [figure.key for figure in subject.procedure.figures]
     require(len(set(keys)) == len(keys), f"figures are {keys}")
 
 
@@ -156,7 +156,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-PROTOCOL_CHECKS: tuple[Check[ProtocolRig], ...] = (
+PROTOCOL_CHECKS: tuple[Check[ProtocolUnderTest], ...] = (
     settings_are_data,
     it_yields_records_of_named_tables,
     equal_dies_give_equal_runs,
@@ -170,7 +170,7 @@ PROTOCOL_CHECKS: tuple[Check[ProtocolRig], ...] = (
 def check_protocol(procedure: Procedure, make: Callable[[], Die], *, history: tuple[Record, ...] = ()) -> None:
     """Carry out the contract of a protocol; ContractError names every check that it breaks.
 
-    Arguments as of `ProtocolRig`.
+    Arguments as of `ProtocolUnderTest`.
     """
-    rig = ProtocolRig(procedure, make, history)
-    carry_out(f"the protocol {procedure.name}", PROTOCOL_CHECKS, lambda: rig)
+    subject = ProtocolUnderTest(procedure, make, history)
+    carry_out(f"the protocol {procedure.name}", PROTOCOL_CHECKS, lambda: subject)

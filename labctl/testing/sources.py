@@ -31,7 +31,7 @@ TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
-class SourceRig:
+class SourceUnderTest:
     """A source under test.
 
     Args:
@@ -78,9 +78,9 @@ def level_of(setup: ChannelSetup) -> Volt:
     return min(HIGHEST, setup.range_v / 2)
 
 
-def capabilities_are_known_without_a_connection(rig: SourceRig) -> None:
+def capabilities_are_known_without_a_connection(subject: SourceUnderTest) -> None:
     """Capabilities are known before the source is connected, ranges ascending."""
-    known = rig.make().capabilities
+    known = subject.make().capabilities
     require(known.channels and len(set(known.channels)) == len(known.channels), f"channels are {known.channels}")
     for ranges in (known.ranges_v, known.ranges_i):
         rising = bool(ranges) and list(ranges) == sorted(set(ranges)) and ranges[0] > 0
@@ -89,17 +89,17 @@ def capabilities_are_known_without_a_connection(rig: SourceRig) -> None:
     require(known.shortest_pulse > 0, f"the shortest pulse is {known.shortest_pulse} s")
 
 
-def capabilities_are_those_declared(rig: SourceRig) -> None:
+def capabilities_are_those_declared(subject: SourceUnderTest) -> None:
     """Before it is connected, a source has the capabilities that its declaration gives, by which it is planned with."""
-    if rig.declared is not None:
-        known = rig.make().capabilities
-        require(known == rig.declared, f"it has {known}, and declares {rig.declared}")
+    if subject.declared is not None:
+        known = subject.make().capabilities
+        require(known == subject.declared, f"it has {known}, and declares {subject.declared}")
 
 
-def connecting_changes_nothing(rig: SourceRig) -> None:
+def connecting_changes_nothing(subject: SourceUnderTest) -> None:
     """Connecting reads, and leaves on what is on; it returns the identity, also twice."""
-    first, channel, _ = rig.ready()
-    second = rig.make()
+    first, channel, _ = subject.ready()
+    second = subject.make()
     identity = second.connect()
     require(isinstance(identity, str) and identity.strip(), f"the identity is {identity!r}")
     require(second.connect() == identity, "a second connect() tells another identity")
@@ -107,18 +107,18 @@ def connecting_changes_nothing(rig: SourceRig) -> None:
     first.off()
 
 
-def state_has_every_channel(rig: SourceRig) -> None:
+def state_has_every_channel(subject: SourceUnderTest) -> None:
     """At rest every channel is reported, off at 0 V."""
-    driver = rig.connected()
+    driver = subject.connected()
     state = driver.state()
     require(set(state) == set(driver.capabilities.channels), f"it reports {sorted(state)}")
     for name, channel in state.items():
         require(not channel.output and channel.level == 0, f"{name} is {channel}")
 
 
-def setting_up_leaves_outputs_off(rig: SourceRig) -> None:
+def setting_up_leaves_outputs_off(subject: SourceUnderTest) -> None:
     """Setting up leaves outputs off at 0 V, behind at most the limit of the setup."""
-    driver = rig.connected()
+    driver = subject.connected()
     channel, setup = driver.capabilities.channels[0], setup_of(driver.capabilities)
     driver.prepare({channel: setup})
     state = driver.state()[channel]
@@ -126,9 +126,9 @@ def setting_up_leaves_outputs_off(rig: SourceRig) -> None:
     require(state.limit <= setup.limit * (1 + TOLERANCE), f"its limit is {state.limit} A; {setup.limit} A was set up")
 
 
-def setups_beyond_the_ranges_are_refused(rig: SourceRig) -> None:
+def setups_beyond_the_ranges_are_refused(subject: SourceUnderTest) -> None:
     """A setup beyond the ranges is refused, and no output goes on by it."""
-    driver = rig.connected()
+    driver = subject.connected()
     known = driver.capabilities
     channel, good = known.channels[0], setup_of(known)
     high = ChannelSetup(10 * known.ranges_v[-1], good.limit, good.range_i, cold_limit=good.cold_limit)
@@ -138,17 +138,17 @@ def setups_beyond_the_ranges_are_refused(rig: SourceRig) -> None:
     require(not any(c.output for c in driver.state().values()), "an output is on")
 
 
-def an_output_needs_a_setup(rig: SourceRig) -> None:
+def an_output_needs_a_setup(subject: SourceUnderTest) -> None:
     """A channel that was not set up does not go on."""
-    driver = rig.connected()
+    driver = subject.connected()
     channel = driver.capabilities.channels[-1]
     refuses(lambda: driver.output([channel]), f"switching {channel} on without a setup")
     require(not driver.state()[channel].output, f"{channel} is on")
 
 
-def an_output_goes_on_at_zero_volts(rig: SourceRig) -> None:
+def an_output_goes_on_at_zero_volts(subject: SourceUnderTest) -> None:
     """An output goes on at 0 V behind its cold limit, and no other one with it."""
-    driver, channel, setup = rig.ready()
+    driver, channel, setup = subject.ready()
     state = driver.state()
     require(state[channel].output, f"{channel} is off after output()")
     require(state[channel].level == 0, f"{channel} went on at {state[channel].level} V")
@@ -157,9 +157,9 @@ def an_output_goes_on_at_zero_volts(rig: SourceRig) -> None:
     require(not others, f"{', '.join(others)} went on too")
 
 
-def every_reading_is_answered_in_order(rig: SourceRig) -> None:
+def every_reading_is_answered_in_order(subject: SourceUnderTest) -> None:
     """A sequence of steps returns one sample per `Watch` and `Measure`, in their order; without steps, none."""
-    driver, channel, _ = rig.ready()
+    driver, channel, _ = subject.ready()
     samples = driver.run([Watch(channel), Hold(1e-4), Measure(channel, voltage=True), Measure(channel)])
     require(len(samples) == 3, f"3 readings were asked for, {len(samples)} came")
     require([s.channel for s in samples] == [channel] * 3, f"samples are of {[s.channel for s in samples]}")
@@ -169,26 +169,26 @@ def every_reading_is_answered_in_order(rig: SourceRig) -> None:
     require(driver.run([]) == [], "no steps have samples")
 
 
-def levels_beyond_the_setup_are_refused(rig: SourceRig) -> None:
+def levels_beyond_the_setup_are_refused(subject: SourceUnderTest) -> None:
     """A level beyond the setup is refused, never clipped, and nothing of it is at the output afterwards."""
-    driver, channel, _ = rig.ready()
+    driver, channel, _ = subject.ready()
     beyond = 1.5 * driver.capabilities.ranges_v[0]
     refuses(lambda: driver.run([Level(channel, beyond)]), f"a level of {beyond} V")
     level = driver.state()[channel].level
     require(level == 0, f"{channel} is at {level} V after a level was refused")
 
 
-def limits_beyond_the_setup_are_refused(rig: SourceRig) -> None:
+def limits_beyond_the_setup_are_refused(subject: SourceUnderTest) -> None:
     """A current limit beyond the setup is refused, never clipped."""
-    driver, channel, setup = rig.ready()
+    driver, channel, setup = subject.ready()
     refuses(lambda: driver.run([Limit(channel, 2 * setup.limit, setup.range_i)]), f"a limit of {2 * setup.limit} A")
     limit = driver.state()[channel].limit
     require(limit <= setup.limit * (1 + TOLERANCE), f"its limit is {limit} A")
 
 
-def levels_stand_as_declared(rig: SourceRig) -> None:
+def levels_stand_as_declared(subject: SourceUnderTest) -> None:
     """After a sequence of steps levels stand, or all is at 0 V behind the cold limit, as the capabilities say."""
-    driver, channel, setup = rig.ready()
+    driver, channel, setup = subject.ready()
     volts = level_of(setup)
     driver.run([Limit(channel, setup.limit, setup.range_i), Level(channel, volts)])
     state = driver.state()[channel]
@@ -198,35 +198,35 @@ def levels_stand_as_declared(rig: SourceRig) -> None:
         require(state.limit <= setup.cold_limit * (1 + TOLERANCE), f"its limit is {state.limit} A")
 
 
-def a_ramp_ends_at_its_level(rig: SourceRig) -> None:
+def a_ramp_ends_at_its_level(subject: SourceUnderTest) -> None:
     """A ramp ends at its level, which is measured there."""
-    driver, channel, setup = rig.ready()
+    driver, channel, setup = subject.ready()
     volts = level_of(setup)
     open_limit = Limit(channel, setup.limit, setup.range_i)
     (sample,) = driver.run([open_limit, Ramp(channel, volts, 100 * volts), Measure(channel, voltage=True)])
     require(math.isclose(sample.voltage, volts, rel_tol=TOLERANCE), f"it measures {sample.voltage} V, not {volts} V")
 
 
-def current_is_positive_out_of_the_source(rig: SourceRig) -> None:
+def current_is_positive_out_of_the_source(subject: SourceUnderTest) -> None:
     """The current is positive out of the source, and that of the resistor."""
-    if rig.resistance is None:
+    if subject.resistance is None:
         return
-    driver, channel, setup = rig.ready()
+    driver, channel, setup = subject.ready()
     volts = level_of(setup)
     open_limit = Limit(channel, setup.limit, setup.range_i)
     (sample,) = driver.run([open_limit, Level(channel, volts), Measure(channel)])
-    expected = volts / rig.resistance
+    expected = volts / subject.resistance
     require(math.isclose(sample.current, expected, rel_tol=TOLERANCE), f"{sample.current} A flow, not {expected} A")
     require(not sample.flag & Flag.COMPLIANCE, "it reports compliance, and is not at its limit")
 
 
-def a_limit_limits_and_is_reported(rig: SourceRig) -> None:
+def a_limit_limits_and_is_reported(subject: SourceUnderTest) -> None:
     """A current limit below what the resistor would take limits the current, and is reported as compliance."""
-    if rig.resistance is None:
+    if subject.resistance is None:
         return
-    driver, channel, setup = rig.ready()
+    driver, channel, setup = subject.ready()
     volts = level_of(setup)
-    limit = volts / rig.resistance / 4
+    limit = volts / subject.resistance / 4
     full = min((r for r in driver.capabilities.ranges_i if r >= limit), default=setup.range_i)
     samples = driver.run([Limit(channel, limit, full), Level(channel, volts), Watch(channel), Measure(channel)])
     reported = all(sample.flag & Flag.COMPLIANCE for sample in samples)
@@ -235,10 +235,10 @@ def a_limit_limits_and_is_reported(rig: SourceRig) -> None:
     require(math.isnan(current) or abs(current) <= limit * (1 + TOLERANCE), f"{current} A flow beyond {limit} A")
 
 
-def off_is_off(rig: SourceRig) -> None:
+def off_is_off(subject: SourceUnderTest) -> None:
     """Switched off, ramped or not, every output is off at 0 V, and that is verified."""
     for rate in (None, 10.0):
-        driver, channel, setup = rig.ready()
+        driver, channel, setup = subject.ready()
         driver.run([Limit(channel, setup.limit, setup.range_i), Level(channel, level_of(setup))])
         driver.off(rate)
         state = driver.state()[channel]
@@ -246,42 +246,42 @@ def off_is_off(rig: SourceRig) -> None:
         driver.verify_off()
 
 
-def off_may_be_called_twice(rig: SourceRig) -> None:
+def off_may_be_called_twice(subject: SourceUnderTest) -> None:
     """Switching off twice is harmless, also a source that was never set up."""
-    driver = rig.connected()
+    driver = subject.connected()
     driver.off()
     driver.off()
     driver.verify_off()
 
 
-def verification_sees_an_output_that_is_on(rig: SourceRig) -> None:
+def verification_sees_an_output_that_is_on(subject: SourceUnderTest) -> None:
     """Verification of off raises while an output is on."""
-    driver, channel, _ = rig.ready()
+    driver, channel, _ = subject.ready()
     refuses(driver.verify_off, f"verify_off() with {channel} on")
 
 
-def an_emergency_needs_no_connection(rig: SourceRig) -> None:
+def an_emergency_needs_no_connection(subject: SourceUnderTest) -> None:
     """If it has `emergency_off`, that switches off from a new driver, and tells what was on."""
-    if not isinstance(rig.make(), EmergencyOff):
+    if not isinstance(subject.make(), EmergencyOff):
         return
-    first, channel, setup = rig.ready()
+    first, channel, setup = subject.ready()
     first.run([Limit(channel, setup.limit, setup.range_i), Level(channel, level_of(setup))])
-    urgent = rig.make()
+    urgent = subject.make()
     require(isinstance(urgent, EmergencyOff), "it has no emergency_off()")
     before = urgent.emergency_off() if isinstance(urgent, EmergencyOff) else {}
     require(channel in before and before[channel].output, f"{channel} was on, and {dict(before)} is told")
-    state = rig.connected().state()[channel]
+    state = subject.connected().state()[channel]
     require(not state.output and state.level == 0, f"{channel} is {state} after emergency_off()")
 
 
-def closing_twice_is_harmless(rig: SourceRig) -> None:
+def closing_twice_is_harmless(subject: SourceUnderTest) -> None:
     """Closing ends the conversation, and is harmless twice."""
-    driver = rig.connected()
+    driver = subject.connected()
     driver.close()
     driver.close()
 
 
-SOURCE_CHECKS: tuple[Check[SourceRig], ...] = (
+SOURCE_CHECKS: tuple[Check[SourceUnderTest], ...] = (
     capabilities_are_known_without_a_connection,
     capabilities_are_those_declared,
     connecting_changes_nothing,
@@ -320,13 +320,13 @@ def check_source(
         declared: capabilities as the declaration gives them.
         resistance: of the resistors, ohm; without it, readings are not compared.
     """
-    rig = SourceRig(make, declared, resistance)
-    carry_out("the source", SOURCE_CHECKS, lambda: rig, at_rest)
+    subject = SourceUnderTest(make, declared, resistance)
+    carry_out("the source", SOURCE_CHECKS, lambda: subject, at_rest)
 
 
-def at_rest(rig: SourceRig) -> None:
-    """Leave the instrument of a rig at rest, as far as its driver can."""
+def at_rest(subject: SourceUnderTest) -> None:
+    """Leave the instrument of a subject at rest, as far as its driver can."""
     try:
-        rig.rest()
+        subject.rest()
     except LabError:
         return

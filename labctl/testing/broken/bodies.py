@@ -56,9 +56,9 @@ class _NeedsPatterns(_Verbs):
 class _ForgetsWhenIdle(_Verbs):
     def idle(self) -> None:
         """Write every cell AP."""
-        rig = bodies.BodyRig(lambda polarity: self._inner)
-        at = rig.cells(self._inner)
-        self._inner.pulse(rig.write(self._inner, *at, np.zeros(len(at[0]), np.bool_)))
+        subject = bodies.BodyUnderTest(lambda polarity: self._inner)
+        at = subject.cells(self._inner)
+        self._inner.pulse(subject.write(self._inner, *at, np.zeros(len(at[0]), np.bool_)))
         self._inner.idle()
 
 

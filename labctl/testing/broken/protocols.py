@@ -46,8 +46,8 @@ class _Moody(_Protocol):
         self._runs[0] += 1
         for record in self._inner.run(die, history):
             if self._runs[0] % 2:
-                rig = bodies.BodyRig(lambda polarity: die)
-                die.sense(rig.read(die, *rig.cells(die)))
+                subject = bodies.BodyUnderTest(lambda polarity: die)
+                die.sense(subject.read(die, *subject.cells(die)))
             yield record
 
 

@@ -4,13 +4,13 @@ import pytest
 
 from instruments.entry import Entry
 from labctl.testing import broken
-from labctl.testing.bodies import BodyRig
+from labctl.testing.bodies import BodyUnderTest
 from labctl.testing.contract import failures_of
 from labctl.testing.emulated import NAME, PLACES, arranged, resistors
-from labctl.testing.matrices import MatrixRig
-from labctl.testing.probers import ProberRig
-from labctl.testing.protocols import ProtocolRig
-from labctl.testing.sources import SourceRig, at_rest
+from labctl.testing.matrices import MatrixUnderTest
+from labctl.testing.probers import ProberUnderTest
+from labctl.testing.protocols import ProtocolUnderTest
+from labctl.testing.sources import SourceUnderTest, at_rest
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -25,8 +25,8 @@ def entry(driver, **options):
 def source(wrap):
     good = entry("generic_source", **GENERIC)
     make, _, _ = arranged(good, resistors(good.capabilities.channels))
-    rig = SourceRig(lambda: wrap(make()), good.capabilities, 1e4)
-    return lambda: rig, at_rest
+    subject = SourceUnderTest(lambda: wrap(make()), good.capabilities, 1e4)
+    return lambda: subject, at_rest
 
 
 def matrix(wrap):
@@ -39,15 +39,15 @@ def matrix(wrap):
         moves.append(frozenset(names[ends] for ends in world.closed))
 
     world.switch = seen
-    rig = MatrixRig(lambda: wrap(make()), list(relays), "B/9", lambda: moves)
-    return lambda: rig, MatrixRig.rest
+    subject = MatrixUnderTest(lambda: wrap(make()), list(relays), "B/9", lambda: moves)
+    return lambda: subject, MatrixUnderTest.rest
 
 
 def prober(wrap):
     world = World(Cables({}, {}), lambda x, y, site: None, place=(*PLACES[0], 0), in_contact=False)
     make, world, _ = arranged(entry("generic_prober"), world)
-    rig = ProberRig(lambda: wrap(make()), PLACES, (9, 9), lambda: world.in_contact)
-    return lambda: rig, ProberRig.rest
+    subject = ProberUnderTest(lambda: wrap(make()), PLACES, (9, 9), lambda: world.in_contact)
+    return lambda: subject, ProberUnderTest.rest
 
 
 def die(polarity=1):
@@ -62,13 +62,13 @@ def die(polarity=1):
 
 
 def body(wrap):
-    rig = BodyRig(lambda polarity: wrap(die(polarity)))
-    return lambda: rig, lambda rig: None
+    subject = BodyUnderTest(lambda polarity: wrap(die(polarity)))
+    return lambda: subject, lambda subject: None
 
 
 def protocol(wrap):
-    rig = ProtocolRig(wrap(Survey()), die)
-    return lambda: rig, lambda rig: None
+    subject = ProtocolUnderTest(wrap(Survey()), die)
+    return lambda: subject, lambda subject: None
 
 
 ARRANGE = {"source": source, "matrix": matrix, "prober": prober, "body": body, "protocol": protocol}
