@@ -1,0 +1,244 @@
+"""A source whose steps the host sends one by one: what is the same for all of them, over a few commands of each.
+
+For instruments that run no scripts. Every step costs at least one message, so that pulses are as long as messages make
+them, and levels stand from one call to the next. What is beyond a setup is refused before anything is sent.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.operations import Flag
+from labctl.core.source import (
+    Aperture,
+    ChannelSetup,
+    ChannelState,
+    Hold,
+    Level,
+    Limit,
+    Measure,
+    Ramp,
+    Sample,
+    SourceCapabilities,
+    Step,
+    Watch,
+)
+from labctl.core.units import Ampere, Second, Volt
+
+RAMP_STEP: Second = 1e-3
+"""Wait between two small steps of a ramp."""
+READ_BACK = 1e-4
+"""How far what is read back may differ from what was set, as a part of it."""
+
+
+class HostTimedSource(ABC):
+    """A source over the commands that a subclass gives: identity, state, and one setting each.
+
+    Args:
+        name: in the bench file.
+        capabilities: of its model; `stands` is True.
+    """
+
+    def __init__(self, name: str, capabilities: SourceCapabilities) -> None:
+        self.name, self.capabilities = name, capabilities
+        self._setups: dict[str, ChannelSetup] = {}
+
+    # -- commands of the instrument
+
+    @abstractmethod
+    def identify(self) -> str:
+        """Return the identity; BenchError if another instrument answers."""
+
+    @abstractmethod
+    def read_state(self, channel: str) -> ChannelState:
+        """Read output, level in V and current limit in A of a channel."""
+
+    @abstractmethod
+    def set_up(self, channel: str, range_v: Volt, setup: ChannelSetup) -> None:
+        """Make a channel, which is off, force volts in the fixed source range `range_v`, with the setup's off state."""
+
+    @abstractmethod
+    def set_level(self, channel: str, volts: Volt) -> None:
+        """Set the level of a channel, V."""
+
+    @abstractmethod
+    def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
+        """Set the current limit of a channel and its fixed measure range, A."""
+
+    @abstractmethod
+    def set_output(self, channel: str, on: bool) -> None:
+        """Switch the output of a channel."""
+
+    @abstractmethod
+    def set_aperture(self, channel: str, seconds: Second) -> None:
+        """Set the integration time of a channel, s."""
+
+    @abstractmethod
+    def pause(self, seconds: Second) -> None:
+        """Let a time pass, by the instrument's clock if it has a command for that."""
+
+    @abstractmethod
+    def limited(self, channel: str) -> bool:
+        """Return whether a channel is at its current limit."""
+
+    @abstractmethod
+    def measure(self, channel: str, voltage: bool) -> tuple[Ampere, Volt]:
+        """Measure the current, A, NaN beyond the range, and with `voltage` the voltage, V, else NaN."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the conversation."""
+
+    # -- the interface of a source
+
+    def connect(self) -> str:
+        """Read identity and state; change nothing."""
+        identity = self.identify()
+        self.state()
+        return identity
+
+    def state(self) -> dict[str, ChannelState]:
+        """Return the present state of every channel."""
+        return {channel: self.read_state(channel) for channel in self.capabilities.channels}
+
+    def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Set channels up at 0 V behind the cold limit, outputs off; the limit is read back.
+
+        Raises:
+            BenchError: a setup beyond the ranges; nothing was sent.
+            InstrumentError: a channel is on, or a limit was not taken.
+        """
+        for setup in setups.values():
+            self._range(setup.range_v, self.capabilities.ranges_v, "V")
+            for amps in (setup.limit, setup.range_i, setup.off_limit, setup.cold_limit):
+                self._range(amps, self.capabilities.ranges_i, "A")
+        on = [channel for channel in setups if self.read_state(channel).output]
+        if on:
+            raise InstrumentError(f"{self.name}: {', '.join(on)} on; channels are set up while they are off")
+        for channel, setup in setups.items():
+            self.set_up(channel, self._range(setup.range_v, self.capabilities.ranges_v, "V"), setup)
+            self._setups[channel] = setup
+            self._cool(channel)
+
+    def output(self, channels: Iterable[str]) -> None:
+        """Switch outputs on at 0 V behind the cold limit; level and limit verified before, output after."""
+        for channel in channels:
+            if channel not in self._setups:
+                raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
+            self._cool(channel)
+            self.set_output(channel, True)
+            if not self.read_state(channel).output:
+                raise InstrumentError(f"{self.name}.{channel} did not switch on")
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Send `steps` in order; return a sample per `Watch` and `Measure`.
+
+        Raises:
+            InstrumentError: a step is beyond the setup of its channel; nothing was sent.
+        """
+        for step in steps:
+            self._check(step)
+        return [sample for step in steps if (sample := self._do(step)) is not None]
+
+    def off(self, rate: float | None = None) -> None:
+        """Go to 0 V (ramped at `rate` V/s if given), switch off, read back. Every channel is tried."""
+        failures: list[str] = []
+        for channel in self.capabilities.channels:
+            try:
+                if rate and self.read_state(channel).output:
+                    self._ramp(channel, 0.0, rate)
+            except LabError as error:
+                failures.append(str(error))
+            try:
+                self.set_level(channel, 0.0)
+                self.set_output(channel, False)
+            except LabError as error:
+                failures.append(str(error))
+        try:
+            self.verify_off()
+        except LabError as error:
+            raise InstrumentError("; ".join([str(error), *failures])) from error
+
+    def verify_off(self) -> None:
+        """Read back that every output is off at 0 V; InstrumentError if one is not."""
+        live = {name: state for name, state in self.state().items() if state.output or state.level != 0}
+        if live:
+            states = (f"{n} {'on' if state.output else 'off'} at {state.level:.6g} V" for n, state in live.items())
+            raise InstrumentError(f"{self.name} is NOT verified off: {', '.join(states)}")
+
+    def _check(self, step: Step) -> None:
+        """Refuse a step beyond the setup of its channel."""
+        if isinstance(step, Hold):
+            return
+        setup, where = self._setups.get(step.channel), f"{self.name}.{step.channel}"
+        if setup is None:
+            raise InstrumentError(f"{where} has not been set up")
+        match step:
+            case Level(_, volts) | Ramp(_, volts, _) if not abs(volts) <= setup.range_v * (1 + 1e-9):
+                raise InstrumentError(f"{where}: {volts:.6g} V is beyond the setup, {setup.range_v:.6g} V")
+            case Ramp(_, _, rate) if not rate > 0:
+                raise InstrumentError(f"{where}: a ramp of {rate:.6g} V/s")
+            case Limit(_, limit, _) if not 0 < limit <= setup.limit * (1 + 1e-9):
+                raise InstrumentError(f"{where}: a limit of {limit:.6g} A is beyond the setup, {setup.limit:.6g} A")
+            case Limit(_, _, range_i):
+                self._range(range_i, self.capabilities.ranges_i, "A")
+            case Aperture(_, seconds):
+                shortest, longest = self.capabilities.apertures
+                if not shortest * (1 - 1e-9) <= seconds <= longest * (1 + 1e-9):
+                    raise InstrumentError(f"{where} integrates {shortest:.3g} to {longest:.3g} s, not {seconds:.3g} s")
+
+    def _do(self, step: Step) -> Sample | None:
+        """Carry out one step; return its sample, if it has one."""
+        match step:
+            case Level(channel, volts):
+                self.set_level(channel, volts)
+            case Ramp(channel, volts, rate):
+                self._ramp(channel, volts, rate)
+            case Hold(seconds):
+                self.pause(seconds)
+            case Limit(channel, limit, range_i):
+                self._limit(channel, limit, range_i)
+            case Aperture(channel, seconds):
+                self.set_aperture(channel, seconds)
+            case Watch(channel):
+                return Sample(channel, math.nan, math.nan, self._flag(channel))
+            case Measure(channel, voltage):
+                current, volts = self.measure(channel, voltage)
+                overrange = Flag.OVERRANGE if math.isnan(current) else Flag(0)
+                return Sample(channel, current, volts, self._flag(channel) | overrange)
+        return None
+
+    def _ramp(self, channel: str, volts: Volt, rate: float) -> None:
+        start = self.read_state(channel).level
+        count = math.ceil(abs(volts - start) / (rate * RAMP_STEP) - 1e-9)
+        for k in range(1, count):
+            self.set_level(channel, start + (volts - start) * k / count)
+            self.pause(RAMP_STEP)
+        self.set_level(channel, volts)
+
+    def _cool(self, channel: str) -> None:
+        """Set a channel to 0 V behind its cold limit, and read both back."""
+        cold = self._setups[channel].cold_limit
+        self.set_level(channel, 0.0)
+        self._limit(channel, cold, cold)
+        level = self.read_state(channel).level
+        if level != 0:
+            raise InstrumentError(f"{self.name}.{channel} is at {level:.6g} V; 0 V were set")
+
+    def _limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
+        self.set_limit(channel, limit, self._range(range_i, self.capabilities.ranges_i, "A"))
+        taken = self.read_state(channel).limit
+        if not math.isclose(taken, limit, rel_tol=READ_BACK):
+            raise InstrumentError(f"{self.name}.{channel} took a limit of {taken:.6g} A for {limit:.6g} A")
+
+    def _flag(self, channel: str) -> Flag:
+        return Flag.COMPLIANCE if self.limited(channel) else Flag(0)
+
+    def _range(self, value: float, ranges: Sequence[float], unit: str) -> float:
+        """Return the smallest range that holds `value`; BenchError if none does."""
+        full = next((full for full in ranges if abs(value) <= full * (1 + 1e-9)), None)
+        if full is None:
+            model = self.capabilities.model
+            raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the ranges of a {model}")
+        return full
