@@ -30,7 +30,7 @@ class Bench:
         )
         relays = {f"1{row}{k:02d}": (row, f"1{k:02d}") for row in "ABH" for k in (1, 2, 10, 11, 12)}
         station = StationMap(((0, 0), (1, 0)))
-        context = EmulatorContext(self.world, station, relays, seed=seed, ideal=ideal)
+        context = EmulatorContext(self.world, station, crosspoints=relays, seed=seed, ideal=ideal)
         options = SimpleNamespace(
             model="X", channels=("a", "b"), ranges_v=(1.0, 10.0), ranges_i=(1e-6, 1e-5, 1e-3), shortest_aperture=1e-4,
             longest_aperture=1.0, stands=stands, stands_for="someone",
