@@ -220,8 +220,10 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")
     common = {**(settings.set or {}), **_subset(composition.read(campaign, settings.set).subjects, settings.dies)}
     seed = loaded.value.seed if settings.seed is None else settings.seed
-    survey_only = {k: v for k, v in common.items() if k.split(".")[0] not in ("stages", "solutions", "data")}
+    of_networks = ("stages", "solutions", "data", "accept", "bins")
+    survey_only = {k: v for k, v in common.items() if k.split(".")[0] not in of_networks}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])
+    survey_only |= {"accept": "{}", "bins": "[]"}  # the campaign judges networks, and a survey has none
 
     def training(method: str, name: str, **given: str) -> Path:
         config = campaign.parent / f"train-{settings.data}-{method}.yaml"

@@ -42,7 +42,7 @@ def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
     assert second.stderr.count("there already") == 8
     assert json.loads(second.stdout)["results"] == found["results"]
     refused = labctl(*given, "--set", "stages.1.chip_inference.readout.scales=5", cwd=tmp_path, expect=2)
-    assert "a run of other settings" in refused.stderr
+    assert "stages.1.settings.readout.scales is 5, it was 11" in refused.stderr
 
 
 def test_a_few_networks_for_wine_from_training_to_table(tmp_path, labctl):
