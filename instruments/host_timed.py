@@ -6,9 +6,10 @@ them, and levels stand from one call to the next. What is beyond a setup is refu
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
@@ -142,23 +143,24 @@ class HostTimedSource(ABC):
         return [sample for step in steps if (sample := self._do(step)) is not None]
 
     def off(self, rate: float | None = None) -> None:
-        """Go to 0 V (ramped at `rate` V/s if given), switch off, read back. Every channel is tried."""
+        """Go to 0 V (ramped at `rate` V/s if given), switch off, read back.
+
+        Every command is tried on every channel, whatever those before it raised. InstrumentError if not verified off.
+        """
         failures: list[str] = []
         for channel in self.capabilities.channels:
-            try:
+            with _noting(failures):
                 if rate and self.read_state(channel).output:
                     self._ramp(channel, 0.0, rate)
-            except LabError as error:
-                failures.append(str(error))
-            try:
+            with _noting(failures):
                 self.set_level(channel, 0.0)
+            with _noting(failures):
                 self.set_output(channel, False)
-            except LabError as error:
-                failures.append(str(error))
-        try:
+        unverified: list[str] = []
+        with _noting(unverified):
             self.verify_off()
-        except LabError as error:
-            raise InstrumentError("; ".join([str(error), *failures])) from error
+        if unverified:
+            raise InstrumentError("; ".join([*unverified, *failures]))
 
     def verify_off(self) -> None:
         """Read back that every output is off at 0 V; InstrumentError if one is not."""
@@ -242,3 +244,12 @@ class HostTimedSource(ABC):
             model = self.capabilities.model
             raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the ranges of a {model}")
         return full
+
+
+@contextmanager
+def _noting(failures: list[str]) -> Iterator[None]:
+    """Append the text of an exception of any type; what follows is tried all the same."""
+    try:
+        yield
+    except Exception as error:
+        failures.append(str(error) or type(error).__name__)

@@ -78,10 +78,12 @@ def readings_have_the_shape_asked_for(subject: BodyUnderTest) -> None:
     """Readings are finite, have the shape asked for, and unflagged where nothing is at its limit."""
     die = subject.make(1)
     at = subject.cells(die)
-    found = die.sense(subject.read(die, *at))
-    _shaped(found, len(at[0]), 1)
-    require(np.isfinite(found.current).all(), f"currents are {found.current}")
-    require(not found.flag.any() and not found.pulse_flag.any(), f"flags are {found.flag} and {found.pulse_flag}")
+    reading = die.sense(subject.read(die, *at))
+    _shaped(reading, len(at[0]), 1)
+    require(np.isfinite(reading.current).all(), f"currents are {reading.current}")
+    require(
+        not reading.flag.any() and not reading.pulse_flag.any(), f"flags are {reading.flag} and {reading.pulse_flag}"
+    )
     none = die.pulse(Pulse(subject.write(die, *at, np.ones(len(at[0]), np.bool_)).bias, subject.width))
     _shaped(none, len(at[0]), 0)
 
@@ -202,8 +204,8 @@ def a_write_plan_writes_and_verifies(subject: BodyUnderTest) -> None:
     _reads(subject, die, at, np.where(budget > 0, target, ~target))
 
 
-def _shaped(found: Reading, n: int, m: int) -> None:
-    shapes = found.current.shape, found.flag.shape, found.pulse_flag.shape
+def _shaped(reading: Reading, n: int, m: int) -> None:
+    shapes = reading.current.shape, reading.flag.shape, reading.pulse_flag.shape
     require(shapes == ((n, m), (n, m), (n,)), f"shapes are {shapes}; {n} patterns of {m} columns were asked for")
 
 

@@ -87,9 +87,9 @@ def exactly_the_route_is_closed(subject: MatrixUnderTest) -> None:
     matrix, _ = subject.connected()
     for wanted in (subject.crosspoints[:2], subject.crosspoints[1:3], subject.crosspoints[:1], ()):
         matrix.route(wanted)
-        found = matrix.closed()
-        require(isinstance(found, frozenset), f"closed() returns {type(found).__name__}")
-        require(found == frozenset(wanted), f"{sorted(found)} are closed; {sorted(wanted)} were asked for")
+        closed = matrix.closed()
+        require(isinstance(closed, frozenset), f"closed() returns {type(closed).__name__}")
+        require(closed == frozenset(wanted), f"{sorted(closed)} are closed; {sorted(wanted)} were asked for")
 
 
 def relays_open_before_others_close(subject: MatrixUnderTest) -> None:

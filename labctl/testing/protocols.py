@@ -35,9 +35,9 @@ class ProtocolUnderTest:
 
     def records(self, die: Die) -> list[Record]:
         """Return all records of a run on `die`."""
-        found = list(islice(self.procedure.run(die, History(self.history)), MOST))
-        require(len(found) < MOST, f"it has yielded {MOST:,} records and does not end")
-        return found
+        records = list(islice(self.procedure.run(die, History(self.history)), MOST))
+        require(len(records) < MOST, f"it has yielded {MOST:,} records and does not end")
+        return records
 
 
 class Watched(DieWrapper[Die]):
@@ -77,9 +77,9 @@ def settings_are_data(subject: ProtocolUnderTest) -> None:
 def it_yields_records_of_named_tables(subject: ProtocolUnderTest) -> None:
     """It yields records, each of a table with a name, whose arrays have one shape in every row."""
     shapes: dict[tuple[str, str], tuple[int, ...]] = {}
-    found = subject.records(subject.make())
-    require(found, "it yields no record")
-    for record in found:
+    records = subject.records(subject.make())
+    require(records, "it yields no record")
+    for record in records:
         require(isinstance(record, Record), f"it yields {type(record).__name__}, which is no Record")
         require(isinstance(getattr(record, "table", None), str), f"{type(record).__name__} names no table")
         units_of(type(record))
@@ -122,8 +122,8 @@ def it_can_be_rehearsed(subject: ProtocolUnderTest) -> None:
     require(isinstance(piece, Procedure) and times >= 1, f"the rehearsal is {piece!r}, {times} times")
     die = subject.make()
     nominal = NominalDie(die.geometry, die.nominal, timing=die.check)
-    found = list(islice(piece.run(nominal, History(subject.history)), MOST))
-    require(0 < len(found) < MOST, f"the rehearsal yields {len(found)} records")
+    records = list(islice(piece.run(nominal, History(subject.history)), MOST))
+    require(0 < len(records) < MOST, f"the rehearsal yields {len(records)} records")
 
 
 def it_keeps_nothing(subject: ProtocolUnderTest) -> None:

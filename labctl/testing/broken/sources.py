@@ -70,8 +70,8 @@ class _OnAtALevel(Around):
 
     def state(self) -> Any:
         """Tell of 20 mV at outputs that are on."""
-        found = self._inner.state()
-        return {n: replace(c, level=0.02) if c.output and id(self) in self._level else c for n, c in found.items()}
+        states = self._inner.state()
+        return {n: replace(c, level=0.02) if c.output and id(self) in self._level else c for n, c in states.items()}
 
 
 def _loses_samples(inner: Any, steps: Any) -> Any:

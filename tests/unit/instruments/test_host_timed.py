@@ -184,6 +184,25 @@ def test_off_tries_every_channel_and_believes_what_is_read_back():
         raise InstrumentError("no answer")
 
     mute = ready()
+    mute.run([Level("a", 0.2)])
     mute.set_level = fail
     with pytest.raises(InstrumentError, match=r"NOT verified off: .*; no answer; no answer"):
         mute.off()
+    assert mute.channels["a"][:2] == [False, 0.2]
+
+
+@pytest.mark.parametrize("verb", ["level", "output"])
+def test_off_tries_every_command_on_every_channel_whatever_one_of_them_raises(verb):
+    class Raising(Box):
+        def put(self, sent, channel, place, value):
+            if (sent, channel) == (verb, "a"):
+                raise ZeroDivisionError("of its commands")
+            super().put(sent, channel, place, value)
+
+    box = Raising()
+    for channel in "ab":
+        box.channels[channel] = [True, 0.2, 1e-3]
+    with pytest.raises(InstrumentError, match=r"NOT verified off: a .*; of its commands"):
+        box.off()
+    assert box.channels["b"][:2] == [False, 0.0]
+    assert box.channels["a"][:2] == ([False, 0.2] if verb == "level" else [True, 0.0])
