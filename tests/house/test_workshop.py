@@ -1,9 +1,13 @@
 """The hooks of a commit and the workflow of a forge call the commands of the whole check, and no others."""
 
 import re
+import subprocess
+import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
@@ -53,3 +57,15 @@ def test_a_commit_passes_the_linters_first() -> None:
     entries = [hook["entry"] for hook in local["hooks"]]
     assert {linter.removesuffix(" .").removesuffix(" --check") for linter in LINTERS} <= set(entries)
     assert {hook["language"] for hook in local["hooks"]} == {"system"}
+
+
+@pytest.mark.slow
+def test_every_test_is_collected_without_the_optional_extras() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    named = [re.split(r"[<>=]", line)[0] for extra in ("judges", "train", "cluster") for line in extras[extra]]
+    assert "pymeasure" in named
+    absent = f"import sys, pytest; sys.modules.update(dict.fromkeys({named!r})); "
+    command = [sys.executable, "-c", absent + "sys.exit(pytest.main(['--collect-only', '-q', '-n0', '-m', '']))"]
+    collected = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert collected.returncode == 0, collected.stdout[-3000:]
+    assert "error" not in collected.stdout.splitlines()[-1]
