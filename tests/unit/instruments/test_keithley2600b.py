@@ -8,7 +8,7 @@ import pytest
 
 from instruments.keithley2600b import Keithley2600B
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
-from instruments.transcript import TranscriptReplay
+from instruments.transcript import TranscriptReplay, parse
 from instruments.tsp import LONGEST_CHUNK, parse_numbers
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.operations import Flag
@@ -18,8 +18,13 @@ FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7, cold_limit=2.5e-7)
 
 
-def replay(name):
-    return TranscriptReplay.of(FILES / f"2600b-{name}.txt")
+def pairs(name):
+    return parse((FILES / f"2600b-{name}.txt").read_text(encoding="ascii"))
+
+
+def replay(name, *, prepared=False):
+    """Return the replay of a transcript; `prepared` for one that begins after `smua` was set up."""
+    return TranscriptReplay([*(pairs("prepare") if prepared else ()), *pairs(name)], name)
 
 
 def prepared(talk, **arguments):
@@ -43,29 +48,47 @@ def test_another_model_than_the_bench_file_says_is_refused():
 
 
 def test_an_output_goes_on_after_every_setting_was_read_back():
-    with replay("output") as talk:
+    with replay("output", prepared=True) as talk:
         prepared(talk).output(["smua"])
 
 
 def test_a_limit_that_is_not_taken_keeps_the_output_off():
-    with replay("limit-not-taken") as talk, pytest.raises(InstrumentError, match=r"source.limiti is 0 after 2.5e-07"):
-        prepared(talk)
+    *talk, (direction, settings) = pairs("prepare")
+    assert settings.count("2.50000e-07") == 1
+    not_taken = [*talk, (direction, settings.replace("2.50000e-07", "0.00000e+00"))]
+    with (
+        TranscriptReplay(not_taken) as wire,
+        pytest.raises(InstrumentError, match=r"source.limiti is 0 after 2.5e-07 was set; the output stays off"),
+    ):
+        prepared(wire)
 
 
 def test_a_limit_that_changed_since_keeps_the_output_off():
-    with replay("limit-lost") as talk:
+    with replay("limit-lost", prepared=True) as talk:
         smu = prepared(talk)
         with pytest.raises(InstrumentError, match=r"source.limiti is 0.1 after 2.5e-07 .*the output stays off"):
             smu.output(["smua"])
 
 
 def test_a_refused_setting_is_told_in_the_words_of_the_instrument():
-    with replay("refused") as talk, pytest.raises(InstrumentError, match="-221 Settings conflict"):
-        prepared(talk)
+    talk = pairs("prepare")
+    at = next(k for k, (_, text) in enumerate(talk) if text.startswith("smua.source.func="))
+    queue = [
+        ("<", "1.00000e+00"),
+        (">", "print(errorqueue.next())"),
+        ("<", "-2.21000e+02\tSettings conflict\t2.00000e+01\t1.00000e+00"),
+        (">", "print(errorqueue.next())"),
+        ("<", "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00"),
+    ]
+    with (
+        TranscriptReplay([*talk[: at + 1], *queue]) as wire,
+        pytest.raises(InstrumentError, match=r"refused 'smua.source.func.*-221 Settings conflict"),
+    ):
+        prepared(wire)
 
 
 def test_an_output_that_does_not_go_on_is_an_error_that_names_the_interlock():
-    with replay("does-not-switch-on") as talk:
+    with replay("does-not-switch-on", prepared=True) as talk:
         smu = prepared(talk)
         with pytest.raises(InstrumentError, match="interlock"):
             smu.output(["smua"])
@@ -85,7 +108,7 @@ def test_an_output_that_was_not_set_up_stays_off():
 
 
 def test_a_pulse_and_its_readings_are_one_script_with_flags_beside_each_reading():
-    with replay("script") as talk:
+    with replay("script", prepared=True) as talk:
         smu = prepared(talk)
         steps = [
             Limit("smua", 1e-7, 1e-6),
@@ -108,7 +131,7 @@ def test_a_pulse_and_its_readings_are_one_script_with_flags_beside_each_reading(
 
 
 def test_a_script_that_aborts_is_known_at_once_and_not_by_a_timeout():
-    with replay("script-aborts") as talk:
+    with replay("script-aborts", prepared=True) as talk:
         smu = prepared(talk)
         with pytest.raises(InstrumentError, match=r"-286 .*current limit not taken") as caught:
             smu.run([Limit("smua", 1e-7, 1e-6), Level("smua", 0.1)])
@@ -126,7 +149,7 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
             else:
                 super()._send(data, deadline)
 
-    talk = Wire.of(FILES / "2600b-output.txt")
+    talk = Wire([*pairs("prepare"), *pairs("output")])
     smu = prepared(talk)
     smu.output(["smua"])
     smu.run([Level("smua", k / 100) for k in range(40)])
@@ -149,7 +172,7 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
     ],
 )
 def test_what_a_channel_is_not_set_up_for_is_refused_and_nothing_is_sent(step, words):
-    with replay("output") as talk:
+    with replay("output", prepared=True) as talk:
         smu = prepared(talk)
         smu.output(["smua"])
         with pytest.raises(InstrumentError, match=words):
@@ -167,7 +190,7 @@ def test_an_output_that_stays_on_needs_a_person_and_the_other_channel_was_tried(
 
 
 def test_readings_come_out_of_the_buffer_in_one_round_trip():
-    with replay("buffer") as talk:
+    with replay("buffer", prepared=True) as talk:
         before = [Limit("smua", 1e-7, 1e-6), Ramp("smua", 0.1, 100.0)]
         current = prepared(talk).buffered("smua", 3, before)
     np.testing.assert_array_equal(current, [1e-6, -2e-6, np.nan])
@@ -176,7 +199,7 @@ def test_readings_come_out_of_the_buffer_in_one_round_trip():
 def test_a_buffer_is_filled_by_a_channel_that_was_set_up_after_steps_that_read_nothing():
     with TranscriptReplay([]) as talk, pytest.raises(InstrumentError, match="smua has not been set up"):
         Keithley2600B(talk, "smu1").buffered("smua", 3)
-    with replay("output") as talk:
+    with replay("output", prepared=True) as talk:
         smu = prepared(talk)
         smu.output(["smua"])
         with pytest.raises(InstrumentError, match="before a buffer read nothing"):
@@ -184,7 +207,7 @@ def test_a_buffer_is_filled_by_a_channel_that_was_set_up_after_steps_that_read_n
 
 
 def test_closing_leaves_what_was_set_up_in_the_state_of_the_night():
-    with replay("close") as talk:
+    with replay("close", prepared=True) as talk:
         prepared(talk).close()
 
 
