@@ -28,6 +28,8 @@ from labctl.core.source import (
     SourceCapabilities,
     Step,
     Watch,
+    levels_after,
+    refuse_undriven,
 )
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, Second, Volt
@@ -88,6 +90,8 @@ class GenericSource:
         self.name, self.capabilities = name, options.capabilities()
         self._lines = JsonLines(transport, name)
         self._setups: dict[str, ChannelSetup] = {}
+        self._levels: dict[str, Volt] = {}
+        """Levels that stand, V, of channels that are not at 0 V."""
 
     def connect(self) -> str:
         """Read identity and state; change nothing."""
@@ -106,6 +110,7 @@ class GenericSource:
         if taken != wanted:
             raise InstrumentError(f"{self.name} took {taken} for {wanted}")
         self._setups |= setups
+        self._levels = {}
 
     def output(self, channels: Iterable[str]) -> None:
         """Switch outputs on at 0 V behind the cold limit; state verified before and after."""
@@ -126,12 +131,20 @@ class GenericSource:
         """Run `steps` in order, in one round trip; return a sample per `Watch` and `Measure`.
 
         Raises:
+            NotDriven: an output was off at the end of the steps, or at another level than was set.
             InstrumentError: a step is beyond the setup of its channel, or the capabilities.
         """
         if not steps:
             return []
         sent = [{"step": type(step).__name__, **asdict(step)} for step in steps]
-        samples = self._lines.ask("run", steps=sent, wait=Wait.MEASURE, extra=self._longest(steps))
+        reply = self._lines.ask("run", steps=sent, wait=Wait.MEASURE, extra=self._longest(steps))
+        samples, states = reply["samples"], reply["state"]
+        levels = levels_after(steps, self._levels)
+        for channel, volts in levels.items():
+            state = _state(states[channel])
+            refuse_undriven(f"{self.name}.{channel}", state.output, state.level, volts)
+        if self.capabilities.stands:
+            self._levels |= levels
         readings = [step for step in steps if isinstance(step, Watch | Measure)]
         if len(samples) != len(readings):
             raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(samples)} came")
@@ -150,6 +163,7 @@ class GenericSource:
     def off(self, rate: float | None = None) -> None:
         """Go to 0 V (ramped at `rate` V/s if given), switch off, read back."""
         longest = 2 * self.capabilities.ranges_v[-1] / rate if rate else 0.0
+        self._levels = {}
         self._lines.ask("off", rate=rate, wait=Wait.MEASURE, extra=longest)
         self.verify_off()
 

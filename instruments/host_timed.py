@@ -24,6 +24,8 @@ from labctl.core.source import (
     SourceCapabilities,
     Step,
     Watch,
+    levels_after,
+    refuse_undriven,
 )
 from labctl.core.units import Ampere, Second, Volt
 
@@ -44,6 +46,8 @@ class HostTimedSource(ABC):
     def __init__(self, name: str, capabilities: SourceCapabilities) -> None:
         self.name, self.capabilities = name, capabilities
         self._setups: dict[str, ChannelSetup] = {}
+        self._levels: dict[str, Volt] = {}
+        """Level of each channel that was set last, V."""
 
     # -- commands of the instrument
 
@@ -133,14 +137,19 @@ class HostTimedSource(ABC):
                 raise InstrumentError(f"{self.name}.{channel} did not switch on")
 
     def run(self, steps: Sequence[Step]) -> list[Sample]:
-        """Send `steps` in order; return a sample per `Watch` and `Measure`.
+        """Send `steps` in order; return a sample per `Watch` and `Measure`. The state is read back at their end.
 
         Raises:
+            NotDriven: the output of a channel among the steps is off, or at another level than was set.
             InstrumentError: a step is beyond the setup of its channel; nothing was sent.
         """
         for step in steps:
             self._check(step)
-        return [sample for step in steps if (sample := self._do(step)) is not None]
+        samples = [sample for step in steps if (sample := self._do(step)) is not None]
+        for channel in levels_after(steps, {}):
+            state = self.read_state(channel)
+            refuse_undriven(f"{self.name}.{channel}", state.output, state.level, self._levels.get(channel, 0.0))
+        return samples
 
     def off(self, rate: float | None = None) -> None:
         """Go to 0 V (ramped at `rate` V/s if given), switch off, read back.
@@ -194,8 +203,10 @@ class HostTimedSource(ABC):
         """Carry out one step; return its sample, if it has one."""
         match step:
             case Level(channel, volts):
+                self._levels[channel] = volts
                 self.set_level(channel, volts)
             case Ramp(channel, volts, rate):
+                self._levels[channel] = volts
                 self._ramp(channel, volts, rate)
             case Hold(seconds):
                 self.pause(seconds)
@@ -222,6 +233,7 @@ class HostTimedSource(ABC):
     def _cool(self, channel: str) -> None:
         """Set a channel to 0 V behind its cold limit, and read both back."""
         cold = self._setups[channel].cold_limit
+        self._levels[channel] = 0.0
         self.set_level(channel, 0.0)
         self._limit(channel, cold, cold)
         level = self.read_state(channel).level

@@ -44,6 +44,8 @@ from labctl.core.source import (
     SourceCapabilities,
     Step,
     Watch,
+    levels_after,
+    refuse_undriven,
 )
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import FloatArray, Second, Volt
@@ -217,21 +219,34 @@ class Keithley2600B:
         """Run `steps` in order inside the instrument, in one round trip; return a sample per `Watch` and `Measure`.
 
         Begins and ends with every channel that was set up at 0 V behind its cold limit, also if it fails or exceeds its
-        time by the instrument's timer; ramping down before the end is left to the steps.
+        time by the instrument's timer; ramping down before the end is left to the steps. Output and level stand beside
+        each reading, and of every channel at the end.
 
         Raises:
+            NotDriven: an output was off, or at another level than was set.
             InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
         """
+        return self._run(steps, {})
+
+    def _run(self, steps: Sequence[Step], before: Mapping[str, Volt]) -> list[Sample]:
+        """Run `steps` as `run` does, from the levels `before` in V."""
         if not steps:
             return []
         for step in steps:
             self._check(step)
-        readings = [step for step in steps if isinstance(step, Watch | Measure)]
         lines, seconds = self._compile(steps)
-        printed = self._script(lines, seconds)
+        printed = self._script(lines, seconds, levels_after(steps, before))
+        readings = [step for step in steps if isinstance(step, Watch | Measure)]
         if len(printed) != len(readings):
             raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(printed)} came")
-        return [_sample(step, line) for step, line in zip(readings, printed, strict=True)]
+        samples, levels, texts = [], dict(before), iter(printed)
+        for step in steps:
+            match step:
+                case Level(channel, volts) | Ramp(channel, volts, _):
+                    levels[channel] = volts
+                case Watch(channel) | Measure(channel, _):
+                    samples.append(_sample(step, self._driven(channel, next(texts), levels.get(channel, 0.0))))
+        return samples
 
     def buffered(self, channel: str, count: int, before: Sequence[Step] = ()) -> FloatArray:
         """Return `count` readings of the current taken back to back into the instrument's buffer, (count,) A.
@@ -239,6 +254,7 @@ class Keithley2600B:
         The steps `before`, which read nothing, set the level and the limit of the measurement; it ends as `run` does.
 
         Raises:
+            NotDriven: an output was off, or at another level than was set.
             InstrumentError: the channel was not set up, a step is beyond its setup, or the script failed.
         """
         self._check(Measure(channel))
@@ -247,20 +263,55 @@ class Keithley2600B:
                 raise InstrumentError(f"{self.name}.{channel}: the steps before a buffer read nothing; {step} does")
             self._check(step)
         lines, seconds = self._compile(before)
-        printed = self._script([*lines, f"mtj_many(r,{channel},{count})"], seconds + 2 * count * self._reading(channel))
+        lines, seconds = [*lines, f"mtj_many(r,{channel},{count})"], seconds + 2 * count * self._reading(channel)
+        printed = self._script(lines, seconds, levels_after([*before, Watch(channel)], {}))
         current = np.array([value for text in printed for value in parse_numbers(text)])
         if len(current) != count:
             raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(current)} came")
         return np.where(np.abs(current) > OVERFLOW, np.nan, current)
 
-    def _script(self, lines: Sequence[str], seconds: Second) -> list[str]:
-        """Run `lines` as the body of a script that has `seconds` by the instrument's timer and ends cold."""
+    def _script(self, lines: Sequence[str], seconds: Second, levels: Mapping[str, Volt]) -> list[str]:
+        """Run `lines` as the body of a script that has `seconds` by the instrument's timer and ends cold.
+
+        Args:
+            levels: of the channels that it drives, at the end of `lines`, V.
+
+        Returns:
+            The texts of its readings.
+
+        Raises:
+            NotDriven: a channel of `levels` was off at the end of `lines`, or at another level.
+        """
         body = [f"mtj_run({number(seconds)},function(r)", *lines, "end)"]
         try:
-            return self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
+            printed = self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
         except BaseException:
             self._apertures.clear()  # which of its apertures were set is unknown
             raise
+        return self._proved(printed, levels)
+
+    def _proved(self, printed: Sequence[str], levels: Mapping[str, Volt]) -> list[str]:
+        """Return the texts of the readings of a script; what it `printed` ends with the state of every channel set up.
+
+        Raises:
+            NotDriven: a channel of `levels`, V, was off or at another level.
+        """
+        readings = len(printed) - len(self._setups)
+        if readings < 0:
+            raise InstrumentError(f"{self.name}: the states of {len(self._setups)} channels expected, got {printed}")
+        for channel, line in zip(self._setups, printed[readings:], strict=True):
+            if channel in levels:
+                self._driven(channel, line, levels[channel])
+        return list(printed[:readings])
+
+    def _driven(self, channel: str, line: str, wanted: Volt) -> str:
+        """Return the printed `line` without output and level at its end; NotDriven if they are not on at `wanted` V."""
+        fields = line.rsplit("\t", 2)
+        if len(fields) != 3:
+            raise InstrumentError(f"{self.name}.{channel}: '{line}' does not tell of the output and its level")
+        output, level = parse_numbers(f"{fields[1]},{fields[2]}")
+        refuse_undriven(f"{self.name}.{channel}", output == 1, level, wanted)
+        return fields[0]
 
     def emergency_off(self) -> dict[str, ChannelState]:
         """Abort, 0 V and off on every channel that the instrument has, on a fresh connection; then verify it.
@@ -442,7 +493,7 @@ class Keithley2600B:
                     self._apertures[channel] = aperture
                 case Watch(channel):
                     line_no += 1
-                    lines.append(f"r[{line_no}]=tostring({channel}.source.compliance)")
+                    lines.append(f"r[{line_no}]=mtj_w({channel})")
                 case Measure(channel, voltage):
                     line_no += 1
                     seconds += self._reading(channel)

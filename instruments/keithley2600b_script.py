@@ -2,7 +2,8 @@
 
 `mtj_in` raises when less than `d` s are left of the script's time, `mtj_due` when a reading would take longer than the
 time left, because a reading cannot be aborted. `mtj_cold` brings every channel of `mtj_c` to 0 V and then behind its
-low limit. A reading and its condition are atomic.
+low limit. A reading and its condition are atomic; beside each reading, and at the end of a script of each channel that
+was set up, stand `mtj_on`: whether the output is on, and its level.
 """
 
 from instruments.timing import RAMP_STEP
@@ -38,10 +39,12 @@ _STEPS = (
     "mtj_m=status.measurement.instrument",
 )
 _READINGS = (
+    'function mtj_on(s) return string.format("\\t%d\\t%.9e",s.source.output,s.source.levelv) end',
+    "function mtj_w(s) return tostring(s.source.compliance)..mtj_on(s) end",
     "function mtj_i(s,m) mtj_due(s) local i=s.measure.i() mtj_in(0) "
-    'return string.format("%.9e\\t%d",i,m.condition) end',
+    'return string.format("%.9e\\t%d",i,m.condition)..mtj_on(s) end',
     "function mtj_iv(s,m) mtj_due(s) local i,v=s.measure.iv() mtj_in(0) "
-    'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition) end',
+    'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition)..mtj_on(s) end',
     "function mtj_many(r,s,n) local b=s.nvbuffer1 b.clear() b.appendmode=1 s.measure.count=n "
     "local k,e=pcall(function() mtj_due(s) s.measure.overlappedi(b) waitcomplete() mtj_in(0) end) s.measure.count=1 "
     "if not k then error(e,0) end "
@@ -53,7 +56,9 @@ _ENDS = (
     "for _,c in ipairs(mtj_c) do local o,w=pcall(mtj_limit,c.s,c.l,c.r) "
     'if c.s.source.levelv~=0 then o,w=false,"a level does not go to 0 V" end if not o then k,e=o,w end end '
     "if not k then error(e,0) end end",
-    "function mtj_run(t,f) mtj_t=t timer.reset() local k,e=pcall(f,mtj_r) local o,w=pcall(mtj_cold) "
+    "function mtj_proof(r) for _,c in ipairs(mtj_c) do table.insert(r,mtj_w(c.s)) end end",
+    "function mtj_run(t,f) mtj_t=t timer.reset() local k,e=pcall(f,mtj_r) if k then k,e=pcall(mtj_proof,mtj_r) end "
+    "local o,w=pcall(mtj_cold) "
     "if not k then error(e,0) end if not o then error(w,0) end end",
 )
 FUNCTIONS = (" ".join(_TIME + _STEPS), " ".join(_READINGS), " ".join(_ENDS))

@@ -53,6 +53,10 @@ class InstrumentError(LabError):
     exit_code = ExitCode.STOPPED
 
 
+class NotDriven(InstrumentError):
+    """An output was off, or at another level than was set, while something was read: nothing of that is accepted."""
+
+
 class LinkTimeoutError(InstrumentError):
     """An instrument did not answer in time."""
 

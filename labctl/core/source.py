@@ -4,11 +4,13 @@ Public methods say what is true afterwards and may be called twice; connecting r
 cannot be verified is an `InstrumentError`, never a guess.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from labctl.core.errors import NotDriven
 from labctl.core.operations import Flag
 from labctl.core.units import Ampere, Second, Volt
 
@@ -152,6 +154,43 @@ class Sample:
     flag: Flag
 
 
+def refuse_undriven(where: str, output: bool, level: Volt, wanted: Volt, tolerance: float = 1e-3) -> None:
+    """Raise NotDriven if an output that drove a line is off, or at another level than `wanted`, V.
+
+    Args:
+        where: instrument and channel.
+        tolerance: as a part of `wanted`.
+    """
+    if not output:
+        raise NotDriven(
+            f"{where}: its output is off, and nobody switched it off; nothing of this script is accepted. Look at its "
+            "interlock and output-enable line, its OUTPUT key, its temperature and its power"
+        )
+    if not math.isclose(level, wanted, rel_tol=tolerance, abs_tol=1e-6):
+        raise NotDriven(
+            f"{where} is at {level:.6g} V, and {wanted:.6g} V was set; nothing of this script is accepted. Look "
+            "whether somebody works at its front panel"
+        )
+
+
+def levels_after(steps: Iterable[Step], before: Mapping[str, Volt]) -> dict[str, Volt]:
+    """Return the level of every channel that `steps` name at their end, V.
+
+    Args:
+        before: levels at their beginning, V; 0 V of a channel that is left out.
+
+    >>> levels_after([Level("a", 0.1), Watch("b"), Hold(1.0), Level("a", 0.2)], {"b": 0.3, "c": 0.4})
+    {'a': 0.2, 'b': 0.3}
+    """
+    levels: dict[str, Volt] = {}
+    for step in steps:
+        if not isinstance(step, Hold):
+            levels.setdefault(step.channel, before.get(step.channel, 0.0))
+        if isinstance(step, Level | Ramp):
+            levels[step.channel] = step.volts
+    return levels
+
+
 @runtime_checkable
 class EmergencyOff(Protocol):
     """A source that can be made safe while it does something else. `off` is called on one without this."""
@@ -200,7 +239,11 @@ class SourceMeasure(Protocol):
     def run(self, steps: Sequence[Step]) -> list[Sample]:
         """Do `steps` in order in one round trip; return a sample per `Watch` and `Measure`.
 
-        What stands afterwards is what `capabilities.stands` says.
+        What stands afterwards is what `capabilities.stands` says. The reply tells of every channel among the steps
+        that its output was on at the end of them, and its level.
+
+        Raises:
+            NotDriven: an output was off, or at another level than was set; there are no samples.
         """
         ...
 

@@ -16,6 +16,7 @@ from labctl.core.source import (
     Ramp,
     SourceCapabilities,
     SourceMeasure,
+    Step,
     Watch,
 )
 from labctl.core.units import Ampere, Ohm, Volt
@@ -235,6 +236,16 @@ def a_limit_limits_and_is_reported(subject: SourceUnderTest) -> None:
     require(math.isnan(current) or abs(current) <= limit * (1 + TOLERANCE), f"{current} A flow beyond {limit} A")
 
 
+def an_output_that_went_off_is_told(subject: SourceUnderTest) -> None:
+    """Steps of a channel whose output went off behind its driver's back raise, and give no sample."""
+    driver, channel, setup = subject.ready()
+    driver.run([Limit(channel, setup.limit, setup.range_i), Level(channel, level_of(setup)), Watch(channel)])
+    other = subject.connected()
+    other.off()
+    steps: list[Step] = [Level(channel, level_of(setup)), Measure(channel)]
+    refuses(lambda: driver.run(steps), f"a reading of {channel}, whose output is off,")
+
+
 def off_is_off(subject: SourceUnderTest) -> None:
     """Switched off, ramped or not, every output is off at 0 V, and that is verified."""
     for rate in (None, 10.0):
@@ -297,6 +308,7 @@ SOURCE_CHECKS: tuple[Check[SourceUnderTest], ...] = (
     a_ramp_ends_at_its_level,
     current_is_positive_out_of_the_source,
     a_limit_limits_and_is_reported,
+    an_output_that_went_off_is_told,
     off_is_off,
     off_may_be_called_twice,
     verification_sees_an_output_that_is_on,

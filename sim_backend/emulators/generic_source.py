@@ -104,11 +104,15 @@ class GenericSource(GenericInstrument):
                 self._apply(name)
                 self.world.advance(self.world.timing.output_relay)
 
-    def _run(self, steps: list[dict[str, Any]]) -> list[list[Any]]:
-        """Execute steps; if levels do not stand, begin and end at 0 V behind the cold limit, also after a refusal."""
+    def _run(self, steps: list[dict[str, Any]]) -> dict[str, Any]:
+        """Execute steps; return their samples, and the state of every channel at their end.
+
+        If levels do not stand, it begins and ends at 0 V behind the cold limit, also after a refusal.
+        """
         try:
             self._end()
-            return [sample for step in steps if (sample := self._step(dict(step))) is not None]
+            samples = [sample for step in steps if (sample := self._step(dict(step))) is not None]
+            return {"samples": samples, "state": self._state()}
         finally:
             self._end()
 

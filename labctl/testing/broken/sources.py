@@ -100,6 +100,13 @@ def _reports_no_compliance(inner: Any, steps: Any) -> Any:
     return [replace(sample, flag=sample.flag & ~Flag.COMPLIANCE) for sample in inner.run(steps)]
 
 
+def _reads_all_the_same(inner: Any, steps: Any) -> Any:
+    try:
+        return inner.run(steps)
+    except LabError:
+        return []
+
+
 def _leaves_on(inner: Any, rate: Any = None) -> None:
     return
 
@@ -148,6 +155,7 @@ BROKEN_SOURCES: dict[str, Break] = {
     "limits_beyond_the_setup_are_refused": with_method("run", _clips_limits),
     "levels_stand_as_declared": _Misdeclared,
     "a_ramp_ends_at_its_level": with_method("run", _ramps_half_way),
+    "an_output_that_went_off_is_told": with_method("run", _reads_all_the_same),
     "current_is_positive_out_of_the_source": with_method("run", _turns_currents_round),
     "a_limit_limits_and_is_reported": with_method("run", _reports_no_compliance),
     "off_is_off": with_method("off", _leaves_on),

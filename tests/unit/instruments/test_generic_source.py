@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from instruments.generic_source import DRIVER, GenericSource, GenericSourceOptions
 from instruments.transcript import TranscriptReplay
-from labctl.core.errors import InstrumentError
+from labctl.core.errors import InstrumentError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import ChannelSetup, Hold, Level, Measure, OffState, Ramp, SourceMeasure, Watch
 
@@ -94,15 +94,37 @@ def test_steps_go_out_as_one_message_and_samples_come_back():
         {"step": "Measure", "channel": "c", "voltage": True},
     ]
     steps = [Level("a", 0.5), Ramp("a", 0.0, 100.0), Hold(0.25), Watch("b"), Measure("c", voltage=True)]
-    smu, wire = source(("run", {"steps": sent}, [[None, None, 1], [2e-4, 0.1, 0]]))
+    on = {name: [True, 0.0, 1e-6] for name in "abc"}
+    smu, wire = source(("run", {"steps": sent}, {"samples": [[None, None, 1], [2e-4, 0.1, 0]], "state": on}))
     with wire:
         watch, reading = smu.run(steps)
         assert smu.run([]) == []
     assert (watch.channel, watch.flag, math.isnan(watch.current)) == ("b", Flag(1), True)
     assert (reading.channel, reading.current, reading.voltage, reading.flag) == ("c", 2e-4, 0.1, Flag(0))
-    smu, wire = source(("run", {"steps": sent}, [[None, None, 1]]))
+    smu, wire = source(("run", {"steps": sent}, {"samples": [[None, None, 1]], "state": on}))
     with wire, pytest.raises(InstrumentError, match="2 readings expected, 1 came"):
         smu.run(steps)
+
+
+def test_a_reading_is_not_accepted_without_its_output_and_level():
+    level, reading = [Level("a", 0.5)], [Measure("b")]
+    sent = [[{"step": "Level", "channel": "a", "volts": 0.5}], [{"step": "Measure", "channel": "b", "voltage": False}]]
+    on, sample = {"a": [True, 0.5, 1e-3], "b": [True, 0.0, 1e-3]}, [[2e-4, None, 0]]
+    for state, words in [
+        ({**on, "b": [False, 0.0, 1e-3]}, r"smu\.b: its output is off.*interlock"),
+        ({**on, "b": [True, 0.1, 1e-3]}, r"smu\.b is at 0\.1 V, and 0 V was set"),
+    ]:
+        first = ("run", {"steps": sent[0]}, {"samples": [], "state": on})
+        smu, wire = source(first, ("run", {"steps": sent[1]}, {"samples": sample, "state": state}))
+        with wire:
+            smu.run(level)
+            with pytest.raises(NotDriven, match=words):
+                smu.run(reading)
+    again = ("run", {"steps": sent[0][:0] + sent[1]}, {"samples": sample, "state": on})
+    smu, wire = source(("run", {"steps": sent[0]}, {"samples": [], "state": on}), again)
+    with wire:
+        smu.run(level)
+        assert smu.run(reading)[0].current == 2e-4
 
 
 @pytest.mark.parametrize("amiss", [{"b": [True, 0.0, 1e-6]}, {"c": [False, 0.1, 1e-6]}])

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from instruments.host_timed import HostTimedSource
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
@@ -206,3 +206,18 @@ def test_off_tries_every_command_on_every_channel_whatever_one_of_them_raises(ve
         box.off()
     assert box.channels["b"][:2] == [False, 0.0]
     assert box.channels["a"][:2] == ([False, 0.2] if verb == "level" else [True, 0.0])
+
+
+def test_a_reading_is_not_accepted_without_its_output_and_level():
+    box = ready()
+    box.run([Limit("a", 1e-3, 1e-3), Level("a", 0.1)])
+    assert box.run([Measure("a")])[0].current == 2e-4
+    box.channels["a"][1] = 0.05
+    with pytest.raises(NotDriven, match=r"smu\.a is at 0\.05 V, and 0\.1 V was set"):
+        box.run([Measure("a")])
+    box = ready()
+    box.run([Level("a", 0.1)])
+    box.channels["a"][0] = False
+    assert box.run([Watch("b")])[0].flag is Flag.COMPLIANCE
+    with pytest.raises(NotDriven, match=r"smu\.a: its output is off.*interlock"):
+        box.run([Measure("a")])

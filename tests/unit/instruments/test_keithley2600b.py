@@ -130,6 +130,32 @@ def test_a_pulse_and_its_readings_are_one_script_with_flags_beside_each_reading(
     assert over.voltage == 2e-4
 
 
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        (r"1e-8\t0\t0\t1e-1;false\t0\t1e-1", r"smu1\.smua: its output is off.*interlock"),
+        (r"1e-8\t0\t1\t1e-1;false\t2\t1e-1", r"smu1\.smua: its output is off.*interlock"),
+        (r"1e-8\t0\t1\t9e-2;false\t1\t1e-1", r"smu1\.smua is at 0\.09 V, and 0\.1 V was set"),
+        (r"1e-8\t0\t1\t1e-1;false\t1\t0", r"smu1\.smua is at 0 V, and 0\.1 V was set"),
+        (r"1e-8\t0\t1\tnan;false\t1\t1e-1", r"smu1\.smua is at nan V"),
+        (r"1e-8\t0;false\t1\t1e-1", "'1e-8\t0' does not tell of the output"),
+        ("false\\t1\\t1e-1", "1 readings expected, 0 came"),
+        ("", "the states of 1 channels expected"),
+    ],
+)
+def test_a_reading_is_not_accepted_without_its_output_and_level(reply, words):
+    steps = "smua.measure.nplc=6.000000000e-02 smua.source.levelv=1.000000000e-01 r[2]=mtj_i(smua,mtj_m.smua)"
+    script = f"""> mtj_r={{"done-1"}} mtj_run(5.140000000e-01,function(r) {steps} end)
+| print(errorqueue.count,table.concat(mtj_r or {{}},";"))
+< 0.00000e+00\\tdone-1{reply and ";"}{reply}
+"""
+    with TranscriptReplay([*pairs("prepare"), *pairs("output"), *parse(script)]) as wire:
+        smu = prepared(wire)
+        smu.output(["smua"])
+        with pytest.raises(InstrumentError, match=words):
+            smu.run([Aperture("smua", 1e-3), Level("smua", 0.1), Measure("smua")])
+
+
 def test_a_script_that_aborts_is_known_at_once_and_not_by_a_timeout():
     with replay("script-aborts", prepared=True) as talk:
         smu = prepared(talk)
@@ -145,7 +171,7 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
         def _send(self, data, deadline):
             if data.startswith(b"loadandrunscript"):
                 sent.extend(data.decode().splitlines())
-                self._remaining = [("<", "0\tdone-1")]
+                self._remaining = [("<", "0\tdone-1;false\t1\t3.9e-1")]
             else:
                 super()._send(data, deadline)
 

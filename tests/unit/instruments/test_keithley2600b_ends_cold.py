@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from instruments.keithley2600b import SLACK, Keithley2600B
 from instruments.transport import BytesTransport
 from instruments.tsp import Refused, Tsp
-from labctl.core.errors import InstrumentError
+from labctl.core.errors import InstrumentError, NotDriven
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, Watch
 from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.k2600_smu import OFF
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.world import Cables, World
 
@@ -92,13 +93,30 @@ def test_any_steps_end_cold_and_in_time(steps):
     wired.assert_cold()
 
 
+@pytest.mark.parametrize("tripped", CHANNELS)
+def test_a_script_whose_output_trips_gives_no_reading(tripped):
+    wired = Wired()
+    smu = wired.instrument.smus["smub"]
+    conversions = iter(range(2))
+
+    def convert(*arguments, once=smu.convert, **keywords):
+        if next(conversions):
+            wired.instrument.smus[tripped].switch(OFF)
+        return once(*arguments, **keywords)
+
+    smu.convert = convert
+    steps = [Level("smua", 0.1), Measure("smub"), Measure("smub"), Watch("smua")]
+    with pytest.raises(NotDriven, match=rf"smu\.{tripped}: its output is off"):
+        wired.driver.run(steps)
+
+
 @given(STEPS, st.sampled_from(WRONG), st.data())
 def test_a_script_that_fails_anywhere_ends_cold(steps, wrong, data):
     wired = Wired()
     lines, seconds = wired.driver._compile(steps)
     at = data.draw(st.integers(0, len(lines)))
     with pytest.raises(Refused):
-        wired.driver._script([*lines[:at], wrong, *lines[at:]], seconds)
+        wired.driver._script([*lines[:at], wrong, *lines[at:]], seconds, {})
     wired.assert_cold()
     (sample,) = wired.driver.run([Limit("smua", LIMIT, LIMIT), Limit("smub", LIMIT, LIMIT), Measure("smua")])
     assert sample.flag == 0

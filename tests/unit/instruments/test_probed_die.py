@@ -4,6 +4,7 @@ The bench reaches 2 kernels of 4 x 3 cells with two 2602B, a 707B and a SENTIO.
 """
 
 from dataclasses import replace
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
+from labctl.core.source import levels_after
 from labctl.station.twin import wiring_of
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -135,8 +137,20 @@ class Standing(Keithley2600B):
     def capabilities(self):
         return replace(super().capabilities, stands=True)
 
-    def _script(self, lines, seconds):
-        return self._tsp.script([f"local r=mtj_r mtj_t={number(seconds)} timer.reset()", *lines], extra=seconds)
+    levels = MappingProxyType({})
+
+    def output(self, channels):
+        self.levels = {}
+        super().output(channels)
+
+    def run(self, steps):
+        samples = self._run(steps, self.levels)
+        self.levels = {**self.levels, **levels_after(steps, self.levels)}
+        return samples
+
+    def _script(self, lines, seconds, levels):
+        body = [f"local r=mtj_r mtj_t={number(seconds)} timer.reset()", *lines, "mtj_proof(r)"]
+        return self._proved(self._tsp.script(body, extra=seconds), levels)
 
 
 @pytest.fixture

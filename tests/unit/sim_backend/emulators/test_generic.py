@@ -52,7 +52,9 @@ class Bench:
         return self
 
     def run(self, *steps):
-        return self.ask(self.source, "run", steps=list(steps))
+        """Return the samples of steps, or the words of a refusal."""
+        reply = self.ask(self.source, "run", steps=list(steps))
+        return reply if isinstance(reply, str) else reply["samples"]
 
 
 def level(channel, volts, **more):
@@ -103,6 +105,15 @@ def test_levels_stand_or_every_sequence_ends_cold_also_one_that_is_refused(stand
     assert bench.ask(bench.source, "state")["a"] == after
     assert "beyond the setup" in bench.run(limit("a", 1e-3), level("a", 0.5), level("a", 1.5))
     assert bench.ask(bench.source, "state")["a"] == after
+
+
+def test_the_reply_tells_of_every_channel_at_the_end_of_the_steps():
+    bench = Bench(stands=False).ready()
+    steps = [limit("a", 1e-3), level("a", 0.5)]
+    reply = bench.ask(bench.source, "run", steps=steps)
+    assert reply == {"samples": [], "state": {"a": [True, 0.5, 1e-3], "b": [True, 0.0, 1e-6]}}
+    bench.ask(bench.source, "off", rate=None)
+    assert bench.ask(bench.source, "run", steps=steps)["state"]["a"] == [False, 0.5, 1e-3]
 
 
 def test_a_ramp_takes_the_time_of_its_rate():
