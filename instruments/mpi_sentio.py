@@ -84,10 +84,6 @@ class MpiSentio:
             )
         return heights
 
-    def version(self) -> str:
-        """Return SENTIO's version text."""
-        return self._link.ask("status:get_version").text
-
     # -- x and y
 
     def step(self, col: int, row: int, subsite: Subsite | None = None) -> Position:

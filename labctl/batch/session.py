@@ -285,11 +285,9 @@ def _bench(
     executor.say = log.write
     try:
         executor.open()
-        if executor.identities != before or executor.old_errors:
+        if executor.identities != before:
             text = "; ".join(f"{name}: {identity}" for name, identity in executor.identities.items())
-            old = executor.old_errors
-            text += "".join(f"; {name} had old errors in its queue: {', '.join(old[name])}" for name in old)
-            log.write(BenchOpened(identities=executor.identities, text=text, old_errors=old))
+            log.write(BenchOpened(identities=executor.identities, text=text))
         yield executor
     finally:
         try:

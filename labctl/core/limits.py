@@ -46,11 +46,6 @@ class Limited(DieWrapper[Die]):
         self.limits = limits
         self.counts = np.zeros(die.geometry.shape, np.int64) if counts is None else counts.astype(np.int64)
 
-    def judge(self, operation: Operation) -> IntArray | None:
-        """Raise LimitError if `operation` is beyond the limits; return the added (kernels, n_rows, n_cols) pulses."""
-        self._judge_levels(operation)
-        return self._count(operation.bias) if isinstance(operation, Pulse) else None
-
     def check(self, operation: Operation) -> Second:
         """Return the predicted time, s; LimitError if it is beyond a limit, BenchError if it cannot be done."""
         self._judge_levels(operation)
@@ -73,10 +68,10 @@ class Limited(DieWrapper[Die]):
                 self.check(operation)
                 return self._die.perform(operation)
             case Pulse():
-                added = self.judge(operation)
+                self._judge_levels(operation)
+                added = self._count(operation.bias)
                 self._die.check(operation)
-                if added is not None:
-                    self.counts += added
+                self.counts += added
                 return self._die.perform(operation)
             case WritePlan():
                 return self._program(operation)
@@ -84,9 +79,9 @@ class Limited(DieWrapper[Die]):
 
     def recall(self, operation: Sense | Pulse) -> None:
         """Judge and count an operation that was done to this die before; nothing is done."""
-        added = self.judge(operation)
-        if added is not None:
-            self.counts += added
+        self._judge_levels(operation)
+        if isinstance(operation, Pulse):
+            self.counts += self._count(operation.bias)
 
     def _judge_levels(self, operation: Operation) -> None:
         match operation:
@@ -116,6 +111,7 @@ class Limited(DieWrapper[Die]):
         refuse_beyond("pulse width", width, self.limits.width, "s")
 
     def _count(self, bias: Bias) -> IntArray:
+        """Return the (kernels, n_rows, n_cols) pulses of a bias; LimitError if a cell would have had too many."""
         bias.fits(self.geometry)
         added = pulses_per_cell(bias, self.limits.v_count, self.geometry.shape)
         worst = int((self.counts + added)[added > 0].max(initial=0))

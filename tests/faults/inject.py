@@ -26,6 +26,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from faults.campaign import carry_out
 from faults.invariants import judged
 from faults.kinds import KINDS, Injection
+from faults.results import add_result, done_before
 
 
 def planned(number, messages, seed):
@@ -67,17 +68,6 @@ def _one(planned_injection):
     return inject(*planned_injection, _undisturbed)
 
 
-def done_before(results):
-    """Return the results that an earlier call has left in a file; a last line that was cut off is dropped."""
-    if results is None or not results.exists():
-        return []
-    lines = results.read_text(encoding="utf-8").splitlines(keepends=True)
-    if lines and not lines[-1].endswith("\n"):
-        results.write_text("".join(lines[:-1]), encoding="utf-8")
-        lines.pop()
-    return [json.loads(line) for line in lines]
-
-
 def carry_on(wanted, results, do, show=print):
     """Return the results of all injections in `wanted`; what the file `results` has is not done again.
 
@@ -88,9 +78,7 @@ def carry_on(wanted, results, do, show=print):
     done = {(one["kind"], one["at"]): one for one in done_before(results)}
     for result in do([one for one in wanted if one not in done]):
         done[result["kind"], result["at"]] = result
-        if results is not None:
-            with results.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(result) + "\n")
+        add_result(results, result)
         for name, text in result["violated"].items():
             show(f"{result['kind']} at message {result['at']} ({result['instrument']}): {name}: {text}")
     return [done[one] for one in wanted]

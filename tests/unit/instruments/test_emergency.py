@@ -1,5 +1,6 @@
 """A bench is made safe whatever its instruments do and whoever wrote their drivers; "verified" is what was asked."""
 
+import io
 import itertools
 import socket
 import threading
@@ -8,19 +9,22 @@ import pytest
 from pydantic import ValidationError
 
 from instruments import emergency
-from instruments.emergency import PAUSE, at_once, isolate, make_safe, persist
+from instruments.board_bench import BoardBench
+from instruments.emergency import PAUSE, at_once, emergency_off, emergency_open, isolate, make_safe, persist
 from instruments.entry import UNUSABLE
 from instruments.keithley707b import Keithley707B, scheme
 from instruments.keithley2600b import DRIVER, Keithley2600B, Keithley2600BOptions
-from instruments.transcript import TranscriptReplay
+from instruments.transcript import Recorder, TranscriptReplay
 from instruments.transport import BytesTransport, Deadlines
 from instruments.visa import VisaTransport
+from labctl.core.bias import Geometry
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model
-from labctl.core.plugins import INSTRUMENTS
+from labctl.core.plugins import BODIES, INSTRUMENTS
 from sim_backend.emulators.link import Fault
 from sim_backend.emulators.serve import Server
+from tests.unit.instruments.test_host_timed import Box
 from tests.unit.instruments.test_probed_die import Twin, bench, read
 
 
@@ -337,6 +341,9 @@ SWITCH = Driver(DriverKind.MATRIX, made_by("Switch"), SwitchOptions, scheme=lamb
 SOURCE = Driver(DriverKind.SOURCE, made_by("Source"), SourceOptions, capabilities=known)
 CHUCK = Driver(DriverKind.PROBER, made_by("Chuck"))
 WORSE = Driver(DriverKind.MATRIX, made_by("Worse"), WorseOptions, scheme=lambda options: scheme("707B"))
+BOARD_DRIVER = Driver(
+    DriverKind.BOARD, made_by("Source"), geometry=lambda options: Geometry(1, 2, 3), planned=lambda *arguments: None
+)
 LAX = Driver(DriverKind.SOURCE, made_by("Lax"), LaxOptions, capabilities=known)
 
 
@@ -445,6 +452,99 @@ def test_isolating_lifts_a_strangers_needles(strangers):
     text = isolate(with_stranger("prober", "chuck"), connect=twin.connect, wait=twin.world.advance)
     assert "prober: needles lifted under possible current" in text
     assert [chuck.up for chuck in raise_later] == [True]
+
+
+def test_a_source_of_ours_that_knows_no_emergency_is_switched_off_as_usual_and_verified():
+    box = Box()
+    box.channels["a"][:2] = True, 0.3
+    assert emergency_off("smu1", box) == {}
+    assert not any(on or level for on, level, _ in box.channels.values())
+    stuck = Box(deaf=["output"])
+    stuck.channels["a"][0] = True
+    with pytest.raises(InstrumentError, match="NOT verified off"):
+        emergency_off("smu1", stuck)
+
+
+def test_a_matrix_that_keeps_a_relay_raises_what_it_was_refused_with_else_how_many_are_closed():
+    class Stuck:
+        guard = None
+
+        def __init__(self, error):
+            self.error = error
+
+        def closed(self):
+            return ["1A01", "1B05"]
+
+        def route(self, closed):
+            if self.error:
+                raise self.error
+
+    with pytest.raises(ZeroDivisionError):
+        emergency_open("matrix", Stuck(ZeroDivisionError()))
+    with pytest.raises(InstrumentError, match="matrix: 2 relays are still closed"):
+        emergency_open("matrix", Stuck(None))
+
+
+def test_isolating_tells_of_wires_that_nothing_separates_if_the_needles_stay_down():
+    twin = live()
+    channels = {"smu1.smua": "A", "smu1.smub": "B", "smu2.smua": "C"}
+    file = bench(wiring__channels=channels, wiring__pads__c02="smu2.smub")
+    twin.instruments["prober"].fault = lambda line: Fault.DEAF
+    text = isolate(file, connect=twin.connect, wait=twin.world.advance)
+    assert "matrix: relays opened under possible current; prober: " in text
+    assert text.endswith("; c02 is NOT separated from smu2.smub, a wire")
+
+
+def test_isolating_tells_that_no_board_is_ever_separated_from_its_die(register):
+    register(BODIES, {"board": "tests.unit.instruments.test_emergency:BOARD_DRIVER"})
+    limits = {"v_towards_p": "1 V", "v_towards_ap": "1 V", "width": "1 ms", "compliance": "1 mA"}
+    limits["ramp_rate"] = "10 V/s"
+    file = {"name": "tester", "body": {"driver": "board", "resource": "b"}, "limits": limits}
+    board = BoardBench.model_validate(file, context={"file": True})
+    text = isolate(board, connect=lambda name, entry: None, wait=lambda seconds: None)
+    assert text == "the die is NOT separated from the board of bench 'tester'"
+
+
+def test_where_the_wiring_cannot_be_known_nothing_is_said_of_it(strangers):
+    twin = live()
+    file = with_stranger("smu1", "surce", {UNUSABLE: True})
+    twin.instruments["prober"].fault = lambda line: Fault.DEAF
+    text = isolate(file, connect=twin.connect, wait=twin.world.advance)
+    assert "matrix: relays opened under possible current" in text
+    assert "NOT separated" not in text
+
+
+def test_what_is_no_error_of_the_lab_is_told_as_its_drivers():
+    def fail():
+        raise ZeroDivisionError("cards")
+
+    def refuse():
+        raise InstrumentError("no vacuum")
+
+    assert at_once({"smu1": fail, "prober": refuse}, {}) == {
+        "smu1": "smu1: its driver failed: ZeroDivisionError: cards",
+        "prober": "prober: no vacuum",
+    }
+
+
+@pytest.mark.parametrize("act", ["silence", "open_relays", "lift"])
+def test_nothing_is_done_to_an_instrument_whose_kind_is_not_known(strangers, monkeypatch, act):
+    class Untouched:
+        def __getattr__(self, attribute):
+            raise AssertionError(f"{attribute} was asked for")
+
+    monkeypatch.setattr(emergency, "driver_of", lambda *arguments: Untouched())
+    entry = with_stranger("smu1", "surce", {UNUSABLE: True}).instruments["smu1"]
+    box = emergency._Box("smu1", entry, lambda name, entry: None, lambda seconds: None)
+    getattr(box, act)()
+    assert (box.verified, box.done, box.met) == ("", False, {})
+
+
+def test_a_wire_that_is_recorded_is_no_reason_to_fail():
+    twin, file = live(), io.StringIO()
+    make_safe(bench(), connect=lambda n, e: Recorder(twin.connect(n, e), file), wait=twin.world.advance)
+    assert_off(twin)
+    assert "# cut in" in file.getvalue()
 
 
 # -- idle after a fault

@@ -221,3 +221,10 @@ def test_a_reading_is_not_accepted_without_its_output_and_level():
     assert box.run([Watch("b")])[0].flag is Flag.COMPLIANCE
     with pytest.raises(NotDriven, match=r"smu\.a: its output is off.*interlock"):
         box.run([Measure("a")])
+
+
+def test_an_output_that_was_not_set_up_stays_off():
+    box = Box()
+    with pytest.raises(InstrumentError, match=r"smu\.a has not been set up; its output stays off"):
+        box.output(["a"])
+    assert not box.sent

@@ -1,18 +1,21 @@
 """Every command of the driver against transcripts of the manual's facts; leftovers fail."""
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
-from instruments.keithley2600b import Keithley2600B
+from instruments.keithley2600b import Keithley2600B, Keithley2600BOptions
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.transcript import TranscriptReplay, parse
 from instruments.tsp import LONGEST_CHUNK, parse_numbers
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.operations import Flag
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
+from labctl.core.transport import Wait
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 SETUP = ChannelSetup(range_v=0.6, limit=2.5e-7, range_i=2.5e-7, cold_limit=2.5e-7)
@@ -39,7 +42,6 @@ def test_connecting_reads_identity_mains_and_state_and_sets_nothing():
         assert isinstance(smu, SourceMeasure)
         assert "2602B" in smu.connect()
         assert smu.capabilities.apertures == (pytest.approx(20e-6), pytest.approx(0.5))
-        assert smu.old_errors == ("1115 Parameter error: channel does not exist",)
 
 
 def test_another_model_than_the_bench_file_says_is_refused():
@@ -53,23 +55,13 @@ def test_an_output_goes_on_after_every_setting_was_read_back():
         prepared(talk).output(["smua"])
 
 
-@pytest.mark.parametrize(
-    ("attribute", "other", "words"),
-    [
-        ("source.limiti", 0.0, "source.limiti is 0 after 2.5e-07 was set"),
-        ("measure.rel.enablei", 1.0, "measure.rel.enablei is 1 after 0 was set"),
-        ("measure.delay", 20.0, "measure.delay is 20 after 0 was set"),
-    ],
-)
-def test_a_setting_that_is_not_taken_keeps_the_output_off(attribute, other, words):
-    talk = pairs("prepare")
-    at = max(k for k, (_, text) in enumerate(talk) if text.startswith("print(") and f"smua.{attribute}" in text)
-    names = talk[at][1].split('",')[1].rstrip(")").split(",")
-    values = talk[at + 1][1].split(",")
-    values[names.index(f"smua.{attribute}")] = f"{other:.9e}"
+def test_a_limit_that_is_not_taken_keeps_the_output_off():
+    *talk, (direction, settings) = pairs("prepare")
+    assert settings.count("2.50000e-07") == 1
+    not_taken = [*talk, (direction, settings.replace("2.50000e-07", "0.00000e+00"))]
     with (
-        TranscriptReplay([*talk[: at + 1], ("<", ",".join(values)), *talk[at + 2 :]]) as wire,
-        pytest.raises(InstrumentError, match=f"{words}; the output stays off"),
+        TranscriptReplay(not_taken) as wire,
+        pytest.raises(InstrumentError, match=r"source.limiti is 0 after 2.5e-07 was set; the output stays off"),
     ):
         prepared(wire)
 
@@ -105,39 +97,12 @@ def test_an_output_that_does_not_go_on_is_an_error_that_names_the_interlock():
             smu.output(["smua"])
 
 
-def state(channel, *values):
-    """Return the question for the state of a channel and an answer: output, func, levelv, leveli, limiti, limitv."""
-    names = ("output", "func", "levelv", "leveli", "limiti", "limitv")
-    ask = ",".join(f"{channel}.source.{name}" for name in names)
-    digits = ",".join(["%.9e"] * len(names))
-    return [(">", f'print(string.format("{digits}",{ask}))'), ("<", ",".join(f"{v:.9e}" for v in values))]
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [((1, 1, 0.3, 0, 0.1, 40), "on at 0.3 V"), ((1, 0, 0, 1e-6, 0.1, 40), "on at 1e-06 A, forcing a current")],
-)
-def test_a_channel_that_is_on_is_not_set_up(values, words):
-    talk = [*state("smua", *values), *state("smub", 0, 1, 0, 0, 0.1, 40)]
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=words):
+def test_a_channel_that_is_on_is_not_set_up():
+    state = "print(smua.source.output,smua.source.levelv,smua.source.limiti)"
+    other = state.replace("smua", "smub")
+    talk = [(">", state), ("<", "1\t0.3\t0.1"), (">", other), ("<", "0\t0\t0.1")]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"on at 0.3 V"):
         Keithley2600B(wire, "smu1").prepare({"smua": SETUP})
-
-
-def test_an_output_whose_relay_is_open_is_off_and_a_level_that_is_left_is_not_safe():
-    with TranscriptReplay([*state("smua", 2, 1, 0, 0, 0.1, 40), *state("smub", 0, 1, 0, 0, 0.1, 40)]) as wire:
-        Keithley2600B(wire, "smu1").verify_off()
-    talk = [*state("smua", 0, 0, 0, 1e-6, 0.1, 40), *state("smub", 0, 1, 0, 0, 0.1, 40)]
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"NOT verified off: output off.*1e-06 A"):
-        Keithley2600B(wire, "smu1").verify_off()
-
-
-@pytest.mark.parametrize("prompt", ["TSP>", "TSP?"])
-def test_an_instrument_that_speaks_unasked_is_refused_by_the_name_of_the_setting(prompt):
-    identity = "Keithley Instruments Inc., Model 2602B, 4000001, 3.2.2"
-    asked = 'print("unasked-1",string.format("%d,%d",localnode.prompts,localnode.showerrors))'
-    talk = [(">", "*IDN?"), ("<", prompt), ("<", identity), (">", asked), ("<", prompt), ("<", "unasked-1\t1,0")]
-    with TranscriptReplay(talk) as wire, pytest.raises(BenchError, match=r"smu1: localnode.prompts is 1.*labctl off"):
-        Keithley2600B(wire, "smu1").connect()
 
 
 def test_an_output_that_was_not_set_up_stays_off():
@@ -224,6 +189,58 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
     assert " ".join(sent[1:-2]) == f'mtj_r={{"done-1"}} mtj_run(5.800000000e-01,function(r) {body} end)'
 
 
+class Answering(TranscriptReplay):
+    """Set up and switched on by transcripts; answers a script with `texts`, and keeps it and the wait for its answer.
+
+    The host waits for an answer `extra` s beside the deadline of its class.
+    """
+
+    def __init__(self, *texts):
+        super().__init__([*pairs("prepare"), *pairs("output")])
+        self.texts, self.scripts, self.extra = texts, [], []
+
+    def converse(self, text, last, *, wait=Wait.QUERY, extra=0.0):
+        self.extra.append(extra)
+        return super().converse(text, last, wait=wait, extra=extra)
+
+    def _send(self, data, deadline):
+        if b"mtj_run(" in data and b"function mtj_run" not in data:
+            self.scripts.append(data.decode())
+            self._remaining = [("<", "0\t" + ";".join(["done-1", *self.texts]))]
+        else:
+            super()._send(data, deadline)
+
+    def ready(self):
+        """Return its driver, with `smua` on at 0 V."""
+        smu = prepared(self)
+        smu.output(["smua"])
+        return smu
+
+
+@pytest.mark.parametrize(
+    ("steps", "texts", "seconds"),
+    [
+        # one statement for each step; three apertures and one more for a reading, at 60 Hz; twice, with slack
+        ([Level("smua", 0.1)], [], 0.5 + 2 * 1e-3),
+        ([Aperture("smua", 25 / 60), Measure("smua")], ["1e-6\t0\t1\t0"], 0.5 + 2 * (2e-3 + 3 * 25 / 60 + 1e-3)),
+        (
+            [Aperture("smua", 1e-3), Measure("smua"), Measure("smua", voltage=True)],
+            ["1e-6\t0\t1\t0", "1e-6\t0\t0\t1\t0"],
+            0.5 + 2 * (3e-3 + 2 * 4e-3),
+        ),
+        ([Measure("smua")], ["1e-6\t0\t1\t0"], 0.5 + 2 * (1e-3 + 3 * 25 / 60 + 1e-3)),
+        ([Hold(7.0), Level("smua", 0.1), Ramp("smua", -0.1, 100.0)], [], 0.5 + 2 * (3e-3 + 7.0 + 20 * 1.1e-3)),
+    ],
+)
+def test_a_script_has_the_time_of_its_steps_and_readings_and_the_host_a_little_more(steps, texts, seconds):
+    end = ([0.0] + [step.volts for step in steps if isinstance(step, Level | Ramp)])[-1]
+    talk = Answering(*texts, f"false\t1\t{end}")
+    assert len(talk.ready().run(steps)) == len(texts)
+    (script,) = talk.scripts
+    assert float(re.search(r"mtj_run\(([^,]+),", script)[1]) == pytest.approx(seconds, rel=1e-9)
+    assert talk.extra[-1] == pytest.approx(seconds + 0.5, rel=1e-9)
+
+
 @pytest.mark.parametrize(
     ("step", "words"),
     [
@@ -251,6 +268,17 @@ def test_the_emergency_order_is_abort_ramp_zero_off_read_back():
 def test_an_output_that_stays_on_needs_a_person_and_the_other_channel_was_tried():
     with replay("off-fails") as talk, pytest.raises(InstrumentError, match=r"smua is NOT verified off.*needs a person"):
         Keithley2600B(talk, "smu1").off()
+
+
+def test_what_failed_on_the_way_is_told_with_an_output_that_stays_on():
+    class Deaf(TranscriptReplay):
+        def write(self, text):
+            raise LinkTimeoutError("abort was not taken")
+
+    _, *rest = pairs("off-fails")
+    with Deaf(rest[2:]) as talk, pytest.raises(InstrumentError) as caught:
+        Keithley2600B(talk, "smu1").off()
+    assert re.fullmatch("smu1.smua is NOT verified off: .*; abort was not taken", str(caught.value))
 
 
 def test_readings_come_out_of_the_buffer_in_one_round_trip():
@@ -317,3 +345,97 @@ def test_numbers_are_read_whatever_parts_them(reply, numbers):
 def test_a_reply_that_is_no_number_is_an_error_and_not_a_guess():
     with pytest.raises(InstrumentError, match="nil"):
         parse_numbers("nil")
+
+
+def test_options_that_no_model_has_are_refused():
+    with pytest.raises(ValidationError, match="model '2400' is not one of 2601B"):
+        Keithley2600BOptions(model="2400")
+    with pytest.raises(ValidationError, match="the interlock of a 2636B always acts"):
+        Keithley2600BOptions(model="2636B", output_enable=True)
+    assert Keithley2600BOptions(model="2636B").output_enable is False
+
+
+def interlocks(*replies, **options):
+    """Return a driver behind a transcript in which its output-enable lines are asked for, and the transcript."""
+    talk = []
+    for channel, reply in zip(("smua", "smub"), replies, strict=True):
+        read = f"local known,value=pcall(function() return {channel}.source.outputenabled end)"
+        shown = f"print({channel}.source.outputenableaction,tostring(known and value))"
+        talk += [(">", f"{read} {shown}"), ("<", reply)]
+    wire = TranscriptReplay(talk)
+    return Keithley2600B(wire, "smu1", **options), wire
+
+
+@pytest.mark.parametrize(
+    ("model", "replies", "lines"),
+    [
+        ("2602B", ("0\ttrue", "1.00000e+00\tfalse"), {"smua": (False, True), "smub": (True, False)}),
+        ("2602B", ("0.0\t0.00000e+00", "1\t1.00000e+00"), {"smua": (False, False), "smub": (True, True)}),
+        ("2602B", ("0\tnil", "1\tfalse"), {"smua": (False, None), "smub": (True, False)}),
+        ("2636B", ("0\tfalse", "0\ttrue"), {"smua": (True, False), "smub": (True, True)}),
+    ],
+)
+def test_an_output_enable_line_acts_if_it_is_set_to_or_if_the_model_has_an_interlock(model, replies, lines):
+    smu, wire = interlocks(*replies, model=model)
+    with wire:
+        assert smu.interlocks() == lines
+
+
+def test_only_a_line_that_is_open_and_acts_is_a_fault():
+    smu, wire = interlocks("0\tfalse", "1\tfalse")
+    with wire:
+        state, faults = smu.diagnosis()
+    assert state == [
+        "smua: output enable NOT asserted, ignored",
+        "smub: output enable NOT asserted, switches the output off",
+    ]
+    assert faults == ["smub: the output-enable line is open; no output goes on before it is closed"]
+    smu, wire = interlocks("1\ttrue", "1\tnil")
+    with wire:
+        state, faults = smu.diagnosis()
+    assert state[1] == "smub: output enable not reported, switches the output off"
+    assert not faults
+
+
+def test_no_step_is_no_message():
+    with replay("output", prepared=True) as talk:
+        smu = prepared(talk)
+        smu.output(["smua"])
+        assert smu.run([]) == []
+
+
+@pytest.mark.parametrize(
+    ("act", "texts", "words"),
+    [
+        (lambda smu: smu.run([Measure("smua")]), [], "1 readings expected, 0 came"),
+        (lambda smu: smu.run([Measure("smua")]), ["1e-6\t0\t1\t0"] * 2, "1 readings expected, 2 came"),
+        (lambda smu: smu.run([Measure("smua", True)]), ["1e-6\t0\t1\t0"], "the reading .* of smua has 2 numbers"),
+        (lambda smu: smu.run([Watch("smua")]), ["1e-6\t0\t1\t0"], "the reading .* of smua has 2 numbers"),
+        (lambda smu: smu.buffered("smua", 3), ["1e-6", "2e-6"], "smu1.smua: 3 readings expected, 2 came"),
+    ],
+)
+def test_readings_that_are_not_as_many_as_were_asked_for_are_an_error(act, texts, words):
+    with pytest.raises(InstrumentError, match=words):
+        act(Answering(*texts, "false\t1\t0").ready())
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ((), "the states of 1 channels expected, got"),
+        (("1e-6\t0\t1\t0", "false"), "smu1.smua: 'false' does not tell of the output and its level"),
+        (("1e-6", "false\t1\t0"), "smu1.smua: '1e-6' does not tell of the output"),
+    ],
+)
+def test_a_script_that_does_not_tell_of_outputs_and_levels_is_no_proof(texts, words):
+    with pytest.raises(InstrumentError, match=words):
+        Answering(*texts).ready().run([Measure("smua")])
+
+
+def test_states_that_are_not_as_many_as_were_asked_for_are_no_proof():
+    class Wire(TranscriptReplay):
+        def cut_in(self, text, ask, last):
+            return ["safe-1\t0:0\tnone"]
+
+    with pytest.raises(InstrumentError, match="'0:0 none' answers where 4 states were expected"):
+        Keithley2600B(Wire([]), "smu1").emergency_off()

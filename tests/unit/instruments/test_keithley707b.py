@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
-from instruments.keithley707b import Keithley707B, parse_closed
+from instruments.keithley707b import Keithley707B, Keithley707BOptions, parse_closed, scheme
 from instruments.transcript import TranscriptReplay
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.switch_matrix import Matrix
@@ -25,50 +26,6 @@ def test_connecting_reads_who_and_what_is_closed_and_moves_nothing():
         matrix = Keithley707B(talk)
         assert isinstance(matrix, Matrix)
         assert "707B" in matrix.connect()
-        assert matrix.old_errors == ("1115 Parameter error: channel does not exist",)
-
-
-SLOTS = ",".join(f"slot[{n}] and slot[{n}].idn" for n in range(1, 7))
-CARDS = [
-    (">", f'print({SLOTS},"end")'),
-    ("<", "7174A, 8x12 Matrix, 01.00a, 123\t7173-50,4X12,1,2\tnil\tEmpty Slot\tcard\t\tend"),
-]
-
-
-def test_cards_are_asked_for_and_what_the_wiring_uses_beyond_them_is_told():
-    with TranscriptReplay(CARDS) as wire:
-        assert Keithley707B(wire).absent(["1H12", "2D12", "5H12"]) == []
-    with TranscriptReplay(CARDS) as wire:
-        assert Keithley707B(wire).absent(iter(["2E01", "1A01", "3A01", "4A02"])) == [
-            "slot 2 has '7173-50,4X12,1,2', which lacks 2E01",
-            "slot 3 has no card, and the wiring uses 3A01 of it",
-            "slot 4 has no card, and the wiring uses 4A02 of it",
-        ]
-
-
-def test_the_check_lists_cards_settings_and_old_errors():
-    settings = 'print(string.format("%.9e,%.9e",channel.connectsequential,channel.connectrule))'
-    talk = [*CARDS, (">", settings), ("<", "1.000000000e+00,1.000000000e+00")]
-    with TranscriptReplay(talk) as wire:
-        matrix = Keithley707B(wire)
-        matrix.old_errors = ("1115 Parameter error",)
-        state, faults = matrix.diagnosis()
-    assert state[0].startswith("cards in slots 1: 7174A, 8x12 Matrix, 01.00a, 123, 2: 7173-50")
-    assert "3: none, 4: none" in state[0]
-    assert "connectsequential 1" in state[1]
-    assert "1115 Parameter error" in state[2]
-    assert not faults
-
-
-def test_relays_that_would_not_move_as_they_are_set_to_do_not_move():
-    with replay("route") as talk:
-        talk._remaining = [
-            *talk._remaining[:5],
-            ("<", "1.000000000e+00,1.000000000e+00"),
-        ]
-        matrix = Keithley707B(talk, guard=cold)
-        with pytest.raises(InstrumentError, match="connectsequential is 1 after 0 was set; no relay moves"):
-            matrix.route(["1C03"])
 
 
 def test_a_route_breaks_before_it_makes_and_is_read_back():
@@ -119,3 +76,39 @@ def test_closed_sets_are_parsed_and_nonsense_is_not():
     assert parse_closed("nil") == frozenset()
     with pytest.raises(InstrumentError, match="bar1"):
         parse_closed("bar1")
+
+
+@pytest.mark.parametrize(
+    ("model", "row", "column", "words"),
+    [
+        ("707B", "I", "1-05", "'I' is not a row of a 707B"),
+        ("707B", "a", "1-05", "'a' is not a row"),
+        ("707B", "A", "7-05", "'7-05' is not a column of a 707B, .* slots up to 6"),
+        ("707B", "A", "1-13", "'1-13' is not a column"),
+        ("707B", "A", "1-5", "'1-5' is not a column"),
+        ("708B", "A", "2-05", "'2-05' is not a column of a 708B, .* slots up to 1"),
+    ],
+)
+def test_a_row_or_column_that_a_model_lacks_has_no_crosspoint(model, row, column, words):
+    assert scheme(model)("H", "1-12") == "1H12"
+    with pytest.raises(ValueError, match=words):
+        scheme(model)(row, column)
+
+
+def test_a_model_that_is_not_of_the_family_is_refused():
+    with pytest.raises(ValidationError, match="model '707A' is not one of 707B, 708B"):
+        Keithley707BOptions(model="707A")
+    with TranscriptReplay([]) as wire, pytest.raises(BenchError, match="model '707A' is not one of"):
+        Keithley707B(wire, model="707A")
+
+
+@pytest.mark.parametrize("reply", ["nil", "1A01\tnil", "nil\tnil\tnil"])
+def test_an_emergency_is_over_only_when_every_relay_is_read_open(reply):
+    class Wire(TranscriptReplay):
+        def cut_in(self, text, ask, last):
+            assert text.splitlines() == ["abort", f"mtj_met={closed}", 'channel.open("allslots")', "waitcomplete()"]
+            return [f"safe-1\t{reply}"]
+
+    closed = 'channel.getclose("allslots")'
+    with pytest.raises(InstrumentError, match="'nil' was expected: every relay open"):
+        Keithley707B(Wire([])).emergency_open()

@@ -77,3 +77,17 @@ def test_nobody_is_asked_to_move_while_an_output_may_be_on(move):
     with pytest.raises(InstrumentError, match="smua is on"):
         getattr(prober, move)()
     assert not questions
+
+
+@pytest.mark.parametrize("answer", [True, False])
+def test_whether_needles_are_up_is_asked_if_nobody_has_said_it(answer):
+    prober, questions = made([answer, False])
+    assert prober.separated() is answer
+    assert questions == ["Are the needles up, clear of the pads?"]
+    assert not prober.in_contact()
+
+
+def test_closing_asks_and_moves_nothing():
+    prober, questions = made([])
+    prober.close()
+    assert not questions

@@ -356,3 +356,55 @@ def test_every_code_in_use_has_words_and_the_reply_is_taken_apart():
     assert (reply.error, reply.end_of_route, reply.text) == (23, False, "a message, with a comma")
     with pytest.raises(InstrumentError, match="not a reply of SENTIO"):
         parse_reply("hello")
+
+
+def test_the_diagnosis_tells_heights_touches_and_what_cannot_be_read():
+    talk = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "setup:contact_counter:get"), ("<", "0,0,17")]
+    with TranscriptReplay(talk) as wire:
+        state, doubts = prober(wire).diagnosis()
+    assert state == [
+        "chuck separated by its heights; contact 11300.0 um, overtravel 30.0 um, separation 11000.0 um, hover 100.0 um",
+        "17 touches on its counter",
+        "stepping contact mode and compensation: they cannot be read; StepToSeparation is set before the first step",
+    ]
+    assert not doubts
+
+
+def test_a_subsite_that_is_asked_again_and_is_another_is_an_error():
+    table = [(">", "map:subsite:get 2, UR"), ("<", "0,0,b,250,-120")]
+    talk = table + HEIGHTS + separating(11330, 11000) + MODE + at((4, 7), xy=(0, 0))
+    talk += stepping((4, 7), site=2) + z(11000) + at((4, 7), site=1)
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"step to subsite 2 .* reports '1'"):
+        prober(wire).step(4, 7, Subsite("b", 2, 250e-6, -120e-6))
+
+
+@pytest.mark.parametrize("reply", ["b", "b,2", "b,x,y"])
+def test_a_subsite_without_a_place_is_none(reply):
+    talk = [(">", "map:subsite:get 2, UR"), ("<", f"0,0,{reply}")]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="is no subsite; expected name,x,y"):
+        prober(wire).step(4, 7, Subsite("b", 2, 250e-6, -120e-6))
+
+
+def test_a_site_status_with_too_few_flags_says_nothing_about_the_vacuum():
+    talk = [(">", "get_chuck_site_status Wafer"), ("<", "0,0,1,1,1")]
+    with (
+        TranscriptReplay(talk) as wire,
+        pytest.raises(InstrumentError, match=r"site status \[1, 1, 1\]; expected home"),
+    ):
+        prober(wire).heights()
+
+
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [("up", "was answered by 'up'; expected numbers"), ("11300,11000,30", "'11300,11000,30'; expected 4 numbers")],
+)
+def test_heights_that_are_not_four_numbers_are_an_error(reply, words):
+    talk = [*SITE, (">", "get_chuck_site_heights Wafer"), ("<", f"0,0,{reply}")]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=words):
+        prober(wire).heights()
+
+
+def test_touches_are_a_whole_number():
+    talk = [(">", "setup:contact_counter:get"), ("<", "0,0,many")]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="the reply is 'many'; expected whole"):
+        prober(wire).touches()

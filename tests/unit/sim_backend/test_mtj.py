@@ -93,6 +93,26 @@ def test_switching_is_monotone_across_the_blend() -> None:
     assert ((p > 0.01) & (p < 0.99)).any(axis=1).sum() > 20
 
 
+def test_the_blend_is_a_tenfold_of_time_and_halfway_in_its_logarithm_both_regimes_count_the_same() -> None:
+    i = np.array([0.97, 1.03, 1.2])
+
+    def at(time: float) -> mtj.FloatArray:
+        return mtj.switching_probability(i, DELTA, time, tau0=TAU0, tau_d=TAU_D)
+
+    def butler(time: float) -> mtj.FloatArray:
+        wer = 1 - np.exp(-(np.pi**2) * (i - 1) * DELTA / (4 * (i * np.exp(2 * (i - 1) * time / TAU_D) - 1)))
+        return np.where(i > 1, 1 - wer, 0.0)
+
+    def thermal(time: float) -> mtj.FloatArray:
+        return -np.expm1(-time / TAU0 * np.exp(-np.maximum(DELTA * (1 - i), 0.0)))
+
+    assert mtj.BLEND == (100e-9, 1e-6)
+    assert at(100e-9) == pytest.approx(butler(100e-9), rel=1e-9)
+    middle = np.sqrt(100e-9 * 1e-6)
+    assert at(middle) == pytest.approx((butler(middle) + thermal(middle)) / 2, rel=1e-9)
+    assert at(1e-6) == pytest.approx(thermal(1e-6), rel=1e-12)
+
+
 def test_half_select_disturb_of_the_reference() -> None:
     # half of the voltage that writes with an error of 1e-6
     for delta, time, expected in ((60, 1e-3, 3.5e-10), (40, 1e-3, 7.7e-6), (40, 0.1, 7.7e-5)):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.cell_voltage import extremes, pulses_per_cell, stressed
-from labctl.core.errors import LimitError
+from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Pulse, Sense, WritePlan
 from labctl.execution.nominal_die import NominalDie
@@ -114,6 +114,27 @@ def test_pulses_are_counted_where_a_cell_sees_more_than_v_count_and_run_out():
     np.testing.assert_array_equal(die.counts, expected)
 
 
+class Refusing(NominalDie):
+    """A die that no operation can be realised on; what is done to it is kept."""
+
+    done = ()
+
+    def check(self, operation):
+        raise BenchError("no channel is left")
+
+    def _pulse(self, pulse):
+        self.done = (*self.done, pulse)
+
+
+def test_a_pulse_that_the_die_refuses_is_neither_done_nor_counted():
+    body = Refusing(Geometry(2, 2, 3), Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: 1e-3)
+    die = Limited(body, LIMITS)
+    with pytest.raises(BenchError, match="no channel is left"):
+        die.pulse(Pulse(half_select(0.6), 1e-3))
+    assert die.counts.sum() == 0
+    assert body.done == ()
+
+
 def test_cells_behind_a_closed_gate_are_not_stressed():
     bias = Bias(np.array([[0.5, 0.5]]), np.zeros((1, 3)), gate=np.array([[0.0, 1.8]]))
     np.testing.assert_array_equal(stressed(bias, 0.3)[0], [[False] * 3, [True] * 3])
@@ -187,3 +208,26 @@ def test_a_batch_that_would_use_up_the_pulses_of_a_cell_is_refused_before_its_fi
         die.check(Pulse(half_select(0.6, n=2), 1e-3))
     die.check(Pulse(half_select(0.2, n=9), 1e-3))
     assert die.counts.max() == 2
+
+
+def test_what_was_done_before_is_judged_and_counted_and_not_done_again():
+    die = limited()
+    die.recall(Sense(half_select(0.1), np.arange(3)))
+    assert die.counts.sum() == 0
+    die.recall(Pulse(half_select(0.6, n=2), 1e-3))
+    assert die.counts[0, 1, 2] == die.counts.sum() == 2
+    for beyond in (Pulse(half_select(0.7), 1e-3), Pulse(half_select(0.6), 2e-3), Pulse(half_select(0.6, n=2), 1e-3)):
+        with pytest.raises(LimitError):
+            die.recall(beyond)
+    assert die.counts.sum() == 2
+
+
+def test_a_plan_whose_verify_read_is_beyond_the_limits_is_refused():
+    die = limited()
+    read = Sense(Bias(np.array([[0.0, 0.7]]), np.zeros((1, 3))), np.array([[2]]))
+    plan = WritePlan(
+        half_select(1.0), read, np.array([True]), np.array([3e-4]), 0.1, np.array([0.4]), np.array([1]), 1e-3
+    )
+    with pytest.raises(LimitError, match="towards P"):
+        die.check(plan)
+    assert die.counts.sum() == 0

@@ -6,8 +6,10 @@ import pytest
 from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die_state import State
 from labctl.core.errors import ContactError, InstrumentError, LimitError, LinkTimeoutError, StorageError
+from labctl.core.events import StageEnded, StageStarted
+from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
-from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.outcome import Stopped, ending
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
@@ -147,6 +149,17 @@ def test_the_same_operation_in_another_stage_is_another_one(tmp_path):
     die = first(tmp_path / "D1", lambda d: d.pulse(pulses(3)))
     with pytest.raises(Mismatch, match="in stage 'one'"):
         again(tmp_path / "D1", lambda d: d.pulse(pulses(3)), die, stage="two")
+
+
+def test_a_stage_that_ended_well_has_no_more_operations(tmp_path):
+    folder = tmp_path / "D1"
+    with Journal.create(folder, {"die": "D1"}) as journal:
+        journal.event(StageStarted(settings={}), stage="one")
+        end = journal.event(StageEnded(outcome=Status.SUCCESS), stage="one")
+    die = Counting()
+    with pytest.raises(Mismatch, match=f"the journal goes on with row {end} where another operation is asked for"):
+        again(folder, lambda d: d.sense(Sense(bias(2, 0.1), np.arange(3))), die)
+    assert die.done == []
 
 
 def test_a_lost_pulse_counts_and_its_cells_are_read_but_it_is_not_given_again(tmp_path):
@@ -316,3 +329,100 @@ def test_a_stop_is_asked_for_while_a_journal_is_gone_through(tmp_path):
         watched = RecordedDie(Limited(die, LIMITS), Replay.of(journal), "one", Stop(lambda: "enough"))
         with pytest.raises(Stopped, match="enough"):
             watched.sense(Sense(bias(2, 0.1), np.arange(3)))
+
+
+def test_the_last_operation_is_named_while_its_result_is_lost(tmp_path):
+    folder = tmp_path / "D1"
+    die = first(folder, lambda d: (d.sense(Sense(bias(2, 0.1), np.arange(3))), d.pulse(pulses(3))), dies_at="pulse")
+    with Journal.open(folder) as journal:
+        (_, lost) = journal.operations()
+        assert Replay.of(journal).pending == lost.seq
+    again(folder, lambda d: (d.sense(Sense(bias(2, 0.1), np.arange(3))), d.pulse(pulses(3))), die)
+    with Journal.open(folder) as journal:
+        assert Replay.of(journal).pending is None
+
+
+def started_and_ended(folder, *stages):
+    """Write the journal of stages without operations that ended well."""
+    with Journal.create(folder, {"die": "D1"}) as journal:
+        for stage in stages:
+            journal.event(StageStarted(settings={}), stage=stage)
+            journal.event(StageEnded(outcome=Status.SUCCESS), stage=stage)
+
+
+def test_stages_are_gone_through_in_the_order_in_which_they_ended(tmp_path):
+    started_and_ended(tmp_path / "D1", "one", "two")
+    good = StageEnded(outcome=Status.SUCCESS)
+    with Journal.open(tmp_path / "D1") as journal:
+        replay = Replay.of(journal)
+        assert replay.stages == 2
+        assert replay.started("one")
+        assert replay.ended("one", good)
+        assert replay.stages == 1
+        with pytest.raises(Mismatch, match="a stage 'two' where the campaign has 'three' now"):
+            replay.started("three")
+        with pytest.raises(Mismatch, match="another end of stage 'two'"):
+            replay.ended("three", good)
+        assert not replay.started("four")
+        assert not replay.ended("four", good)
+
+
+@pytest.mark.parametrize(("rebuild", "same"), [(Rebuild.BITS, False), (Rebuild.STATES, True), (Rebuild.NOTHING, True)])
+def test_how_a_stage_ended_is_compared_for_a_die_that_is_the_same_to_the_bit(tmp_path, rebuild, same):
+    started_and_ended(tmp_path / "D1", "one")
+    with Journal.open(tmp_path / "D1") as journal:
+        replay = Replay.of(journal, rebuild)
+        if same:
+            assert replay.ended("one", StageEnded(outcome=Status.SUCCESS, reason="other"))
+        else:
+            with pytest.raises(Mismatch, match="another end of stage 'one'"):
+                replay.ended("one", StageEnded(outcome=Status.SUCCESS, reason="other"))
+
+
+def test_another_record_than_the_journals_is_refused(tmp_path):
+    def record(voltage):
+        return CellReading(kernel=1, row=1, col=2, v_read=voltage, conductance=1e-4, flag=0, state=False)
+
+    with Journal.create(tmp_path / "D1", {"die": "D1"}) as journal:
+        number = journal.record("one", record(0.1))
+    with Journal.open(tmp_path / "D1") as journal:
+        for stage, voltage in (("two", 0.1), ("one", 0.2)):
+            with pytest.raises(Mismatch, match=f"row {number}, 'cell_reading' of stage 'one', is not"):
+                Replay.of(journal).knows(stage, record(voltage))
+        replay = Replay.of(journal)
+        with pytest.raises(Mismatch, match=f"goes on with row {number} where another operation"):
+            replay.next()
+        assert replay.knows("one", record(0.1))
+        assert not replay.knows("one", record(0.1))
+        assert replay.next() is None
+
+
+def test_a_twin_repeats_the_read_that_stands_for_a_lost_one_and_answers_from_the_journal(tmp_path):
+    folder = tmp_path / "D1"
+    die = first(folder, lambda d: d.pulse(pulses(3)), dies_at="pulse")
+    reading, _ = again(folder, lambda d: d.pulse(pulses(3)), die, Rebuild.STATES)
+    assert die.done == ["pulse", "sense"]
+    other = Counting()
+    other.state[:] = True
+    replayed, _ = again(folder, lambda d: d.pulse(pulses(3)), other, Rebuild.STATES)
+    assert other.done == ["pulse", "sense"]
+    assert replayed.current.tobytes() == reading.current.tobytes()
+    assert replayed.pulse_flag.tolist() == [Flag.UNKNOWN] * 3
+
+
+def plan_of(volts=0.5):
+    """Return the plan of two cells, one of each kernel."""
+    read = Sense(bias(2, 0.1), np.array([[0], [2]]))
+    target, cut, ladder = np.array([True, False]), np.array([3e-4, 3e-4]), np.array([volts])
+    return WritePlan(bias(2, 1.0), read, target, cut, 0.1, ladder, np.array([2, 2]), 1e-3)
+
+
+def test_a_plan_is_in_the_journal_pulse_by_pulse_and_is_gone_through_again(tmp_path):
+    attempts = []
+    die = first(tmp_path / "D1", lambda d: attempts.append(d.program(plan_of())))
+    with Journal.open(tmp_path / "D1") as journal:
+        assert {op.kind for op in journal.operations()} == {"pulse"}
+    replayed, _ = again(tmp_path / "D1", lambda d: d.program(plan_of()), die)
+    assert die.done == []
+    for name in ("cell", "attempt", "voltage", "current", "verified"):
+        np.testing.assert_array_equal(getattr(replayed, name), getattr(attempts[0], name))

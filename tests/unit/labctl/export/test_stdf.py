@@ -4,6 +4,7 @@ import io
 import math
 import struct
 import warnings
+from dataclasses import replace
 
 import pytest
 
@@ -137,6 +138,14 @@ def test_test_numbers_are_the_same_in_every_run():
     assert {key: number_of(FIGURES[key]) for key in FIGURES} == known
     others = [Figure("strange", "", ""), Figure("other", "", ""), *(FIGURES[f"r_p[{n} nm]"] for n in (60, 100))]
     assert [number_of(figure) for figure in others] == [100353387, 1498972992, 1706023224, 1904548164]
+
+
+@pytest.mark.parametrize(("at", "x"), [(32767, 32767), (32768, -32768), (-32767, -32767), (-32768, -32768)])
+def test_a_coordinate_that_the_format_cannot_hold_is_written_as_missing(at, x):
+    state = run_state()
+    die = replace(state.dies["W1-x3y0"], at=(at, 0))
+    (part,) = [one for one in stdf(replace(state, dies={die.name: die})) if one[2:4] == bytes((5, 20))]
+    assert struct.unpack("<BBBHHHhh", part[4:17])[-2:] == (x, 0)
 
 
 def test_a_file_is_never_written_over(tmp_path):

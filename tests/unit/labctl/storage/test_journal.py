@@ -28,7 +28,7 @@ from labctl.core.events import UnknownEvent
 from labctl.core.operations import Sense
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volt, Volts
-from labctl.storage.arrays import compact, storage
+from labctl.storage.arrays import Stored, compact, storage
 from labctl.storage.journal import FORMAT, INLINE, Journal
 
 
@@ -344,6 +344,19 @@ def test_a_finished_journal_is_one_file_and_can_go_on(tmp_path: Path) -> None:
         assert journal.table("survey")["kernel"].tolist() == [0, 1]
 
 
+def test_the_name_of_a_finished_journal_is_on_the_disk_after_its_write_ahead_log_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        synced: list[tuple[Path, list[str]]] = []
+        monkeypatch.setattr(
+            "labctl.storage.journal.sync_folder",
+            lambda folder: synced.append((folder, [p.name for p in folder.iterdir()])),
+        )
+        journal.finish()
+        assert synced == [(tmp_path, ["journal.db"])]
+
+
 def test_a_reader_sees_what_a_live_writer_commits(tmp_path: Path) -> None:
     with Journal.create(tmp_path, {}) as writer, Journal.open(tmp_path) as reader:
         for k in range(5):
@@ -395,6 +408,10 @@ def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, s
         "print(j.finished, next(j.events()).body['a'].sum())\n"
         "try: Path(sys.argv[1], 'x').touch(); print('writable')\n"
         "except PermissionError: pass\n"
+        "copy = Path(j._copy.name) if j._copy else None\n"
+        "assert copy is None or copy.is_dir()\n"
+        "j.close()\n"
+        "assert copy is None or not copy.exists(), 'the copy is left behind'\n"
     )
     try:
         assert as_nobody(code, folder) == f"{state == 'finished'} 199990000.0"
@@ -532,3 +549,195 @@ def test_errors_say_the_path_and_what_to_do(tmp_path: Path, number: int, advice:
     ):
         raise OSError(number, os.strerror(number))
     assert isinstance(caught.value.__cause__, OSError)
+
+
+def spoil(folder: Path, *statements: str) -> None:
+    """Change the database of a journal behind its back."""
+    with closing(sqlite3.connect(folder / "journal.db")) as db, db:
+        for statement in statements:
+            db.execute(statement)
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("DELETE FROM arrays", "has lost the array"),
+        ("UPDATE arrays SET shape = '[9]'", "the array .* is damaged"),
+        ("UPDATE arrays SET shape = '[3'", "the description of the array .* is damaged"),
+        ("UPDATE arrays SET dtype = 'q77'", "the description of the array .* is damaged"),
+        ("UPDATE arrays SET data = x'0102'", "the array .* is damaged"),
+    ],
+)
+def test_an_array_that_is_lost_or_described_otherwise_is_noticed(tmp_path: Path, statement: str, words: str) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.event(UnknownEvent("x", {"a": np.arange(3.0)}))
+        journal.finish()
+    spoil(tmp_path, statement)
+    with Journal.open(tmp_path) as journal, pytest.raises(StorageError, match=words):
+        list(journal.events())
+
+
+def test_a_row_that_is_missing_is_noticed(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        for k in range(3):
+            journal.event(UnknownEvent("x", {"k": k}))
+        journal.finish()
+    spoil(tmp_path, "DELETE FROM log WHERE seq = 3")
+    with Journal.open(tmp_path) as journal, pytest.raises(StorageError, match="row 3 is missing"):
+        journal.verify()
+
+
+def test_an_index_beyond_its_rows_is_noticed(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.event(UnknownEvent("x", {"rows": np.eye(3, 4), "index": np.array([0, 3], np.uint8)}))
+        journal.commit()
+        body = next(journal.events(load=False)).body
+        odd = Stored(body["rows"].digest, (2, 4), body["index"].digest)
+        journal.event(UnknownEvent("y", {"a": odd}))
+        journal.commit()
+        with pytest.raises(StorageError, match="does not belong to its rows"):
+            list(journal.events(after=2))
+
+
+def test_a_journal_whose_writer_was_ended_before_its_first_row_says_so(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        journal.finish()
+    spoil(tmp_path, "DELETE FROM log")
+    with Journal.open(tmp_path) as journal:
+        assert not journal.finished
+        with pytest.raises(StorageError, match="its writer was ended before it wrote the first row"):
+            _ = journal.meta
+        with pytest.raises(StorageError, match="the journal has no row yet"):
+            _ = journal.last
+
+
+def test_more_events_than_one_query_fetches(tmp_path: Path) -> None:
+    with Journal.create(tmp_path, {}) as journal:
+        for k in range(1001):
+            journal.event(UnknownEvent("x", {"k": k}))
+        journal.commit()
+        assert [e.body["k"] for e in journal.events()] == list(range(1001))
+        assert [e.body["k"] for e in journal.events(after=501)] == list(range(500, 1001))
+
+
+def test_arrays_that_were_read_are_kept_up_to_a_bound(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("labctl.storage.journal_reader._CACHED", 3000)
+    with Journal.create(tmp_path, {}) as journal:
+        for k in range(5):
+            journal.event(UnknownEvent("x", {"a": np.arange(k, k + 128.0)}))
+        journal.commit()
+        digests = [e.body["a"].digest for e in journal.events(load=False)]
+        first = journal.array(digests[0])
+        assert journal.array(digests[0]) is first
+        for digest in digests[1:]:
+            assert journal.array(digest).nbytes == 1024
+        assert list(journal._cache) == digests[-2:]
+        assert journal.array(digests[0]) is not first
+        np.testing.assert_array_equal(journal.array(digests[0]), first)
+
+
+def test_an_array_has_as_many_dimensions_as_its_record_declares_axes(tmp_path: Path) -> None:
+    @dataclass(frozen=True, eq=False, kw_only=True)
+    class Map(Record):
+        table: ClassVar[str] = "map"
+        axes: ClassVar[dict[str, list[str]]] = {"g_p": ["row", "col"]}
+
+        g_p: Conductances
+
+    with Journal.create(tmp_path, {}) as journal:
+        with pytest.raises(TypeError, match=r"map.g_p has the axes \['row', 'col'\] and an array of 3"):
+            journal.record("s", Map(g_p=np.zeros((2, 3, 4))))
+        journal.record("s", Map(g_p=np.zeros((2, 3))))
+        journal.commit()
+        assert journal.table("map").axes == {"g_p": ["row", "col"]}
+
+
+class Odd(sqlite3.Connection):
+    """A database with another answer to one statement."""
+
+    statement, answer = "", ""
+
+    def execute(self, sql: str, *parameters: Any) -> sqlite3.Cursor:
+        if sql != self.statement:
+            return super().execute(sql, *parameters)
+        if self.answer:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorname = self.answer
+            raise error
+        return super().execute("SELECT 'delete'")
+
+
+@pytest.fixture
+def odd(monkeypatch: pytest.MonkeyPatch) -> type[Odd]:
+    """Have journals on a database whose statement and answer a test may set."""
+    made = type("Odd", (Odd,), {})
+    monkeypatch.setattr(
+        "labctl.storage.journal._connect",
+        lambda path, mode: sqlite3.connect(path, isolation_level=None, factory=made),
+    )
+    return made
+
+
+def test_a_file_system_without_a_write_ahead_log_is_refused(tmp_path: Path, odd: type[Odd]) -> None:
+    odd.statement = "PRAGMA journal_mode=WAL"
+    with pytest.raises(StorageError, match="no write-ahead log on this file system"):
+        Journal.create(tmp_path, {})
+
+
+@pytest.mark.parametrize("name", ["SQLITE_IOERR_TRUNCATE", "SQLITE_FULL"])
+def test_a_log_that_cannot_be_ended_is_an_error_unless_a_reader_holds_it(
+    tmp_path: Path, odd: type[Odd], name: str
+) -> None:
+    journal = Journal.create(tmp_path, {})
+    odd.statement, odd.answer = "PRAGMA wal_checkpoint(TRUNCATE)", name
+    with pytest.raises(StorageError, match="cannot finish the journal"):
+        journal.finish()
+    odd.answer = "SQLITE_BUSY"
+    journal.finish()
+    assert journal.finished
+    journal.close()
+
+
+def test_a_commit_that_fails_at_its_last_word_changes_nothing_and_can_be_repeated(
+    tmp_path: Path, odd: type[Odd]
+) -> None:
+    journal = Journal.create(tmp_path, {})
+    journal.event(UnknownEvent("x", {"a": np.arange(3)}))
+    odd.statement, odd.answer = "COMMIT", "SQLITE_FULL"
+    with pytest.raises(StorageError, match="the disk is full"):
+        journal.commit()
+    assert list(journal.events()) == []
+    odd.statement = ""
+    journal.commit()
+    assert [e.body["a"].tolist() for e in journal.events()] == [[0, 1, 2]]
+    journal.close()
+
+
+def test_a_reader_that_holds_the_journal_open_keeps_its_log_and_nothing_is_missing(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, {})
+    journal._db.execute("PRAGMA busy_timeout=0")
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM log").fetchall()
+        journal.event(UnknownEvent("x"))
+        journal.finish()
+        journal.close()
+        assert (tmp_path / "journal.db-wal").exists()
+    with Journal.open(tmp_path) as journal:
+        journal.verify()
+        assert journal.finished
+        assert [e.kind for e in journal.events()] == ["x"]
+
+
+def test_a_commit_that_another_writer_is_in_the_way_of_can_be_repeated(tmp_path: Path) -> None:
+    journal = Journal.create(tmp_path, {})
+    journal._db.execute("PRAGMA busy_timeout=0")
+    journal.event(UnknownEvent("x"))
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another program holds it open"):
+            journal.commit()
+        writer.execute("ROLLBACK")
+    journal.commit()
+    assert [e.kind for e in journal.events()] == ["x"]
+    journal.close()

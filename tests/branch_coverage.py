@@ -1,0 +1,162 @@
+"""Measure which branches the tests of the parts that guard a die take, and fail below the floor.
+
+    python tests/branch_coverage.py                 the tests below, in this and in all processes that they start
+    python tests/branch_coverage.py --missing       also every line and branch that no test takes
+
+`GROUPS` says what is measured, and by which tests. What is excluded, and why, is in `pyproject.toml`
+(`[tool.coverage.report]`) and behind `# pragma: no cover - REASON`. Exit code 1 if a test fails or a group is below the
+floor, in lines or in branches.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "build" / "coverage"
+FLOOR = 0.95
+"""Least part of the lines, and of the branches, of each group and of all."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Modules that are judged together, and the tests that concern them; globs, from the root."""
+
+    modules: tuple[str, ...]
+    tests: tuple[str, ...]
+
+    @property
+    def files(self):
+        """The modules, as paths from the root."""
+        return sorted({file.relative_to(ROOT).as_posix() for glob in self.modules for file in ROOT.glob(glob)})
+
+    @property
+    def test_files(self):
+        """The tests, as paths from the root."""
+        return sorted({file.relative_to(ROOT).as_posix() for glob in self.tests for file in ROOT.glob(glob)})
+
+
+INSTRUMENTS = "tests/unit/instruments"
+GROUPS = {
+    "limits": Group(
+        ("labctl/core/limits.py",),
+        ("tests/unit/labctl/core/test_limits.py", "tests/contract/test_unknown_operation.py"),
+    ),
+    "cell voltages": Group(
+        ("labctl/core/cell_voltage.py",),
+        ("tests/unit/labctl/core/test_cell_voltage.py", "tests/unit/labctl/core/test_limits.py"),
+    ),
+    "journal": Group(
+        ("labctl/storage/journal*.py", "labctl/storage/arrays.py", "labctl/storage/deduplicate.py"),
+        (
+            "tests/unit/labctl/storage/test_journal*.py",
+            "tests/unit/labctl/storage/test_deduplicate.py",
+            "tests/unit/labctl/storage/test_arrays.py",
+        ),
+    ),
+    "replay": Group(
+        ("labctl/execution/replay.py", "labctl/execution/journal_die.py", "labctl/execution/recorded_die.py"),
+        (
+            "tests/unit/labctl/execution/test_replay*.py",
+            "tests/unit/labctl/execution/test_journal_die.py",
+            "tests/unit/labctl/execution/test_run_loop.py",
+            "tests/contract/test_unknown_operation.py",
+        ),
+    ),
+    "make safe": Group(
+        ("instruments/emergency.py", "instruments/at_rest.py"),
+        (f"{INSTRUMENTS}/test_emergency*.py", f"{INSTRUMENTS}/test_at_rest.py"),
+    ),
+    "drivers": Group(
+        (
+            "instruments/keithley*.py",
+            "instruments/tsp.py",
+            "instruments/mpi_sentio.py",
+            "instruments/sentio_reply.py",
+            "instruments/chuck.py",
+            "instruments/stepping.py",
+            "instruments/manual_prober.py",
+            "instruments/generic_*.py",
+            "instruments/json_lines.py",
+            "instruments/host_timed.py",
+        ),
+        (
+            f"{INSTRUMENTS}/test_keithley*.py",
+            f"{INSTRUMENTS}/test_mpi_sentio.py",
+            f"{INSTRUMENTS}/test_manual_prober.py",
+            f"{INSTRUMENTS}/test_generic_*.py",
+            f"{INSTRUMENTS}/test_tsp.py",
+            f"{INSTRUMENTS}/test_sentio_reply.py",
+            f"{INSTRUMENTS}/test_json_lines.py",
+            f"{INSTRUMENTS}/test_host_timed.py",
+            "tests/unit/labctl/testing/test_emulated.py",
+        ),
+    ),
+}
+
+
+def coverage(*arguments, **options):
+    """Run coverage.py with the data of this script; return the finished process."""
+    environment = {**os.environ, "COVERAGE_FILE": str(DATA / "data"), "OPENBLAS_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=ROOT, env=environment, **options)
+
+
+def measure():
+    """Pass the tests of all groups under coverage, on two processes; return pytest's exit code."""
+    for old in DATA.glob("data*"):
+        old.unlink()
+    DATA.mkdir(parents=True, exist_ok=True)
+    DATA.chmod(0o777)  # a process that a test starts as another user leaves its data here as well
+    modules = [file for group in GROUPS.values() for file in group.files]
+    tests = sorted({file for group in GROUPS.values() for file in group.test_files})
+    include = ",".join(f"*/{file}" for file in modules)
+    pytest = ["-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", *tests]
+    return coverage("run", f"--include={include}", *pytest).returncode
+
+
+def judged(report, groups=GROUPS, floor=FLOOR):
+    """Return the lines of a table of what is covered, and the names of groups below the floor; "all" is one of them.
+
+    Args:
+        report: what `coverage json` writes.
+    """
+    files = {Path(name).as_posix(): one["summary"] for name, one in report["files"].items()}
+    members = {name: group.files for name, group in groups.items()}
+    members["all"] = [file for group in members.values() for file in group]
+    lines, below = [f"{'':14}  {'lines':>14}  {'branches':>14}"], []
+    for name, modules in members.items():
+        parts = []
+        for covered, known in (("covered_lines", "num_statements"), ("covered_branches", "num_branches")):
+            # a module that no test imports is not in the report, and counts as a branch that is not taken
+            counts = [(files[file][covered], files[file][known]) if file in files else (0, 1) for file in modules]
+            parts.append([sum(part) for part in zip(*counts, strict=True)])
+        if any(taken < floor * total for taken, total in parts):
+            below.append(name)
+        texts = [f"{taken}/{total} {taken / max(total, 1):6.1%}" for taken, total in parts]
+        lines.append("  ".join([f"{name:14}", *(f"{text:>14}" for text in texts)]))
+    return lines, below
+
+
+def main():
+    """Measure, print the table and what is missing, and exit."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--missing", action="store_true", help="list lines and branches that no test takes")
+    given = parser.parse_args()
+    failed = measure()
+    coverage("combine", "--quiet", check=True)
+    coverage("json", "--quiet", "-o", str(DATA / "report.json"), check=True)
+    lines, below = judged(json.loads((DATA / "report.json").read_text(encoding="utf-8")))
+    if given.missing or below:
+        coverage("report", "--show-missing", "--skip-covered")
+    print("\n".join(lines))
+    if below:
+        print(f"below {FLOOR:.0%}: {', '.join(below)}")
+    return failed or (1 if below else 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
