@@ -14,7 +14,7 @@ def refuse_outputs_on(bench: str, energising: Mapping[str, Any]) -> None:
         energising: sources or boards, by name.
     """
     on = [
-        f"{name}.{channel} is on at {state.level:.6g} V"
+        f"{name}.{channel} is on at {state.forced}"
         for name, instrument in energising.items()
         for channel, state in instrument.state().items()
         if state.output

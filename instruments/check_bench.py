@@ -10,7 +10,8 @@ from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
-from instruments.serials import mismatch
+from instruments.open_bench import absent_relays
+from instruments.serials import mismatch, serial_of
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
@@ -29,6 +30,7 @@ class InstrumentState:
         identity: its answer to the identity query, firmware included; empty if it did not answer.
         state: its present state, in operator words.
         wrong: faults that a person must check before outputs go on; empty if none.
+        serial: serial number in its identity; None if there is none.
     """
 
     name: str
@@ -37,10 +39,13 @@ class InstrumentState:
     identity: str = ""
     state: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
+    serial: str | None = None
 
 
 def check_bench(bench: AnyBench, *, connect: Connect | None = None) -> list[InstrumentState]:
     """Query identity and state of every instrument of a bench; nothing is set and nothing moves.
+
+    Error queues are read, which empties them.
 
     Each is queried by itself, so that one that does not answer hides no other.
     """
@@ -65,7 +70,8 @@ def check_bench(bench: AnyBench, *, connect: Connect | None = None) -> list[Inst
                 driver.close()
         except Exception as error:
             wrong.append(str(error) if isinstance(error, LabError) else f"its driver failed: {error!r}")
-        states.append(replace(instrument, identity=identity, state=tuple(state), wrong=tuple(wrong)))
+        serial = serial_of(identity) if identity else None
+        states.append(replace(instrument, identity=identity, state=tuple(state), wrong=tuple(wrong), serial=serial))
     return states
 
 
@@ -110,9 +116,9 @@ def _outputs(source: SourceMeasure) -> StateAndWarnings:
     state, wrong = [], []
     for name, channel in source.state().items():
         on = "ON" if channel.output else "off"
-        state.append(f"{name}: output {on}, level {channel.level:.6g} V, limit {channel.limit:.6g} A")
+        state.append(f"{name}: output {on}, level {channel.forced}, limit {channel.limited}")
         if channel.output:
-            wrong.append(f"{name} is on at {channel.level:.6g} V; 'labctl off' makes the bench safe")
+            wrong.append(f"{name} is on at {channel.forced}; 'labctl off' makes the bench safe")
     return state, wrong
 
 
@@ -123,4 +129,5 @@ def _relays(matrix: Matrix, bench: Bench) -> StateAndWarnings:
     wrong = [f"{len(closed)} relays are closed; 'labctl off' opens them"] if closed else []
     if unknown:
         wrong.append(f"{', '.join(unknown[:8])} closed, and not in the wiring of this bench")
+    wrong += absent_relays(bench, matrix.name, matrix)
     return [f"closed: {', '.join(closed[:12]) or 'none'}{' and more' if len(closed) > 12 else ''}"], wrong

@@ -162,7 +162,7 @@ def emergency_off(name: str, source: Any) -> dict[str, str]:
         source.verify_off()
         return {}
     states: Mapping[str, ChannelState] = own()
-    return {f"{name}.{channel}": f"on at {state.level:.6g} V" for channel, state in states.items() if state.output}
+    return {f"{name}.{channel}": f"on at {state.forced}" for channel, state in states.items() if state.output}
 
 
 def emergency_open(name: str, matrix: Any) -> int:

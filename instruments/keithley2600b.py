@@ -24,8 +24,9 @@ from pydantic import Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
+from instruments.keithley2600b_settings import AFTER_RESET, FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.timing import RAMP_STEP
-from instruments.tsp import OVERFLOW, Refused, Tsp, number, parse_numbers
+from instruments.tsp import OVERFLOW, Refused, Tsp, number, old_errors_text, parse_numbers
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model
@@ -48,7 +49,7 @@ from labctl.core.source import (
     refuse_undriven,
 )
 from labctl.core.transport import Transport, Wait
-from labctl.core.units import FloatArray, Second, Volt
+from labctl.core.units import Ampere, FloatArray, Second, Volt
 
 LINE_FREQUENCY = 60.0
 """Mains frequency that is assumed before the instrument was asked, Hz."""
@@ -59,7 +60,15 @@ CHANNELS = ("smua", "smub")
 I_LIMIT = 2
 """Bit 1 of the measurement condition register of a channel: the current limit is reached."""
 
-_OFF_MODE = {OffState.NORMAL: ("NORMAL", 0), OffState.ZERO: ("ZERO", 1), OffState.HIGH_Z: ("HIGH_Z", 2)}
+_STATE = ("output", "func", "levelv", "leveli", "limiti", "limitv")
+"""Attributes of a source that tell its state."""
+_BEFORE = ",".join(f"s.{name}" for name in _STATE)
+
+AT_ONCE = 12
+"""Attributes that are read in one message."""
+
+OFF_STATES = (0.0, 2.0)
+"""Values of `source.output` of an output that is off: off, and off with the relay open."""
 
 STATEMENT: Second = 1e-3
 """[?] Longest time of one step, or of one small step of a ramp, beside the times that the step names."""
@@ -122,6 +131,8 @@ class Keithley2600B:
         self._setups: dict[str, ChannelSetup] = {}
         self._line_frequency = LINE_FREQUENCY
         self._apertures: dict[str, Second] = {}
+        self.old_errors: tuple[str, ...] = ()
+        """Errors that stood in the queue of the instrument when it was connected."""
 
     @property
     def capabilities(self) -> SourceCapabilities:
@@ -129,19 +140,24 @@ class Keithley2600B:
         return _capabilities(self._model, self._line_frequency)
 
     def connect(self) -> str:
-        """Read identity, mains frequency and state; change nothing. BenchError if another model answers."""
+        """Read identity, mains frequency and state, and empty the error queue by reading it; set nothing.
+
+        Raises:
+            BenchError: another model answers, or the instrument says more than it was asked.
+            InstrumentError: it does not answer.
+        """
         identity = self._tsp.identity([self._model])
         self._line_frequency = self._tsp.numbers("localnode.linefreq", 1)[0]
         self.state()
+        self.old_errors = tuple(self._tsp.errors())
         return identity.line
 
     def state(self) -> dict[str, ChannelState]:
         """Return the present state of every channel."""
         states = {}
         for channel in self._data.channels:
-            source = f"{channel}.source."
-            output, level, limit = self._tsp.numbers(f"{source}output,{source}levelv,{source}limiti", 3)
-            states[channel] = ChannelState(output != 0, level, limit)
+            names = ",".join(f"{channel}.source.{name}" for name in _STATE)
+            states[channel] = _state(*self._tsp.numbers(names, len(_STATE)))
         return states
 
     def interlocks(self) -> dict[str, tuple[bool, bool | None]]:
@@ -162,7 +178,7 @@ class Keithley2600B:
         return interlocks
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
-        """Return the state of the output-enable lines, and those that are open and act."""
+        """Return output-enable lines, settings not as after a reset, old errors; and lines that are open and act."""
         state, faults = [], []
         for channel, (acts, asserted) in self.interlocks().items():
             line = {True: "asserted", False: "NOT asserted", None: "not reported"}[asserted]
@@ -170,10 +186,14 @@ class Keithley2600B:
             state.append(f"{channel}: output enable {line}, {effect}")
             if acts and asserted is False:
                 faults.append(f"{channel}: the output-enable line is open; no output goes on before it is closed")
-        return state, faults
+            present = zip(AFTER_RESET, self._read(channel, list(AFTER_RESET)), strict=True)
+            others = [f"{name} {value:.6g}" for name, value in present if not _same(value, AFTER_RESET[name])]
+            if others:
+                state.append(f"{channel}: not as after a reset, and set anew before it is used: {', '.join(others)}")
+        return state + old_errors_text(self.old_errors), faults
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
-        """Set channels up at 0 V behind the cold limit, outputs off, fixed ranges; read every setting back and compare.
+        """Reset channels that are off, set them up at 0 V behind the cold limit, fixed ranges; read every setting back.
 
         Raises:
             BenchError: a setup that this model cannot take; nothing has been sent.
@@ -181,15 +201,15 @@ class Keithley2600B:
         """
         plans = {channel: self._settings(channel, setup) for channel, setup in setups.items()}
         self._refuse_if_on(setups)
-        for function in FUNCTIONS:
-            self._tsp.set(function)
+        for text in (*FUNCTIONS, FORMAT):
+            self._tsp.set(text)
         for channel, setup in setups.items():
-            for attribute, text, _ in plans[channel]:
-                self._tsp.set(f"{channel}.{attribute}={text}")
+            for text in messages(channel, plans[channel]):
+                self._tsp.set(text)
             self._setups[channel] = setup
             self._apertures.pop(channel, None)
         self._tsp.set(f"mtj_c={{{','.join(self._low(channel) for channel in self._setups)}}}")
-        self._compare({channel: [(a, v) for a, _, v in plan] for channel, plan in plans.items()})
+        self._compare({channel: [(s.attribute, s.value) for s in plan] for channel, plan in plans.items()})
 
     def output(self, channels: Iterable[str]) -> None:
         """Switch outputs on at 0 V behind the cold limit; limits, ranges, level verified before, output after."""
@@ -328,12 +348,13 @@ class Keithley2600B:
         lines = []
         for channel in CHANNELS:
             lines += [
-                f"mtj_{channel}=nil if {channel} then local s={channel}.source mtj_{channel}={{s.output,s.levelv}} end",
+                f"mtj_{channel}=nil if {channel} then local s={channel}.source mtj_{channel}={{{_BEFORE}}} end",
                 *(f"if {channel} then {channel}.source.{setting}=0 end" for setting in ("levelv", "leveli", "output")),
             ]
         now = [f"{channel} and {channel}.source" for channel in CHANNELS]
-        values = [_as_text("s.output", "s.levelv", source=source) for source in now]
-        values += [_as_text("s[1]", "s[2]", source=f"mtj_{channel}") for channel in CHANNELS]
+        values = [_as_text(*_BEFORE.split(","), source=source) for source in now]
+        saved = [f"s[{k}]" for k in range(1, 1 + len(_STATE))]
+        values += [_as_text(*saved, source=f"mtj_{channel}") for channel in CHANNELS]
         fields = self._tsp.cut_in(lines, ",".join(values))
         if len(fields) != len(values):
             raise InstrumentError(f"{self.name}: '{' '.join(fields)}' answers where {len(values)} states were expected")
@@ -380,10 +401,10 @@ class Keithley2600B:
             self._refuse_unless_off(channel, state)
 
     def _refuse_unless_off(self, channel: str, state: ChannelState) -> None:
-        if state.output or not abs(state.level) <= 1e-6:
+        if state.output or not abs(state.level) <= 1e-6 or state.current:
             raise InstrumentError(
                 f"{self.name}.{channel} is NOT verified off: output {'on' if state.output else 'off'}, "
-                f"level {state.level:.6g} V; it needs a person"
+                f"level {state.forced}; it needs a person"
             )
 
     def close(self) -> None:
@@ -392,13 +413,13 @@ class Keithley2600B:
             if self._setups:
                 self.verify_off()
                 for channel in self._setups:
-                    self._tsp.set(f"{channel}.source.offmode={channel}.OUTPUT_{_OFF_MODE[self._session_off][0]}")
+                    self._tsp.set(f"{channel}.source.offmode={channel}.OUTPUT_{OFF_MODE[self._session_off][0]}")
                 self._setups = {}
         finally:
             self._tsp.transport.close()
 
-    def _settings(self, channel: str, setup: ChannelSetup) -> list[tuple[str, str, float]]:
-        """Return (attribute, text, expected number), ordered so that no setting conflicts with a stale one."""
+    def _settings(self, channel: str, setup: ChannelSetup) -> list[Setting]:
+        """Return the settings of a channel; BenchError for what this model cannot take."""
         if channel not in self._data.channels:
             raise BenchError(f"{self.name} is a {self._model} and has no channel '{channel}'")
         if not 0 < setup.cold_limit <= setup.limit:
@@ -406,48 +427,36 @@ class Keithley2600B:
                 f"{self.name}.{channel}: a cold limit of {setup.cold_limit:.6g} A, and a current limit of "
                 f"{setup.limit:.6g} A; it is above 0 A and at most that"
             )
-        mode, code = _OFF_MODE[setup.off_state]
-        remote = "REMOTE" if setup.remote_sense else "LOCAL"
-        range_v, range_i = self._range_v(setup.range_v), self._range_i(setup.cold_limit)
         self._range_i(setup.range_i)
-        enable = [("source.outputenableaction", f"{channel}.OE_OUTPUT_OFF", 1.0)] if self._output_enable else []
-        return [
-            ("source.func", f"{channel}.OUTPUT_DCVOLTS", 1.0),
-            ("source.levelv", "0", 0.0),
-            ("source.offfunc", f"{channel}.OUTPUT_DCVOLTS", 1.0),
-            ("source.offmode", f"{channel}.OUTPUT_{mode}", float(code)),
-            ("source.offlimiti", number(setup.off_limit), setup.off_limit),
-            *enable,
-            ("sense", f"{channel}.SENSE_{remote}", float(setup.remote_sense)),
-            ("source.autorangev", f"{channel}.AUTORANGE_OFF", 0.0),
-            ("source.rangev", number(range_v), range_v),
-            ("measure.autorangev", f"{channel}.AUTORANGE_OFF", 0.0),
-            ("measure.rangev", number(range_v), range_v),
-            ("measure.autorangei", f"{channel}.AUTORANGE_OFF", 0.0),
-            ("measure.rangei", number(range_i), range_i),
-            ("source.limiti", number(setup.cold_limit), setup.cold_limit),
-            ("source.delay", "0", 0.0),
-            ("measure.count", "1", 1.0),
-            ("measure.autozero", f"{channel}.AUTOZERO_AUTO", 2.0),
-        ]
+        ranges = self._range_v(setup.range_v), self._range_i(setup.cold_limit)
+        lowest = self._data.ranges_v[0], self._data.ranges_i[0]
+        return settings(channel, setup, ranges, lowest, output_enable=self._output_enable)
 
     def _compare(self, wanted: Mapping[str, Sequence[tuple[str, float]]]) -> None:
         """Read attributes back; InstrumentError at the first that differs from its setting."""
         for channel, plan in wanted.items():
-            values = self._tsp.numbers(",".join(f"{channel}.{a}" for a, _ in plan), len(plan))
+            values = self._read(channel, [attribute for attribute, _ in plan])
             for (attribute, expected), value in zip(plan, values, strict=True):
-                if not math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=1e-12):
+                if not _same(value, expected):
                     raise InstrumentError(
                         f"{self.name}.{channel}.{attribute} is {value:.6g} after {expected:.6g} was set; "
                         "the output stays off"
                     )
+
+    def _read(self, channel: str, attributes: Sequence[str]) -> list[float]:
+        """Return the numbers of some attributes of a channel, in messages of bounded length."""
+        values: list[float] = []
+        for begin in range(0, len(attributes), AT_ONCE):
+            piece = attributes[begin : begin + AT_ONCE]
+            values += self._tsp.numbers(",".join(f"{channel}.{name}" for name in piece), len(piece))
+        return values
 
     def _refuse_if_on(self, channels: Iterable[str]) -> None:
         states = self.state()
         for channel in channels:
             if states[channel].output:
                 raise InstrumentError(
-                    f"{self.name}.{channel} is on at {states[channel].level:.6g} V; it is set up with its output off"
+                    f"{self.name}.{channel} is on at {states[channel].forced}; it is set up with its output off"
                 )
 
     def _check(self, step: Step) -> None:
@@ -555,7 +564,7 @@ DRIVER = Driver(
 
 
 def _as_text(*values: str, source: str) -> str:
-    """Return a Lua expression for the text of two values of `s`, the table `source`, and "none" if it is nil or false.
+    """Return a Lua expression for the text of values of `s`, the table `source`, and "none" if it is nil or false.
 
     It does not depend on the number format set in the instrument, and cannot fail on an absent channel.
     """
@@ -564,16 +573,29 @@ def _as_text(*values: str, source: str) -> str:
 
 
 def _state_of(text: str) -> ChannelState | None:
-    """Return the state from output and level, joined by a colon; None for a channel that is absent.
+    """Return the state from the values of `_STATE`, joined by colons; None for a channel that is absent.
 
-    >>> _state_of("1:0.1"), _state_of("none")
-    (ChannelState(output=True, level=0.1, limit=nan), None)
+    >>> _state_of("1:1:0.1:0:0.01:40"), _state_of("none")
+    (ChannelState(output=True, level=0.1, limit=0.01, current=None, limit_v=nan), None)
     """
     if text == "none":
         return None
-    output, _, level = text.partition(":")
-    values = parse_numbers(f"{output},{level}")
-    return ChannelState(values[0] != 0, values[1], math.nan)
+    values = parse_numbers(text.replace(":", ","))
+    if len(values) != len(_STATE):
+        raise InstrumentError(f"the state '{text}' has {len(values)} numbers")
+    return _state(*values)
+
+
+def _state(output: float, func: float, level: Volt, current: Ampere, limit: Ampere, limit_v: Volt) -> ChannelState:
+    """Return the state of a channel; what it does not force is left out of it."""
+    if func == 1:
+        return ChannelState(output not in OFF_STATES, level, limit)
+    return ChannelState(output not in OFF_STATES, level, limit, current, limit_v)
+
+
+def _same(value: float, expected: float) -> bool:
+    """Return whether a setting that was read back is the one that was sent."""
+    return math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=1e-12)
 
 
 def _sample(step: Watch | Measure, line: str) -> Sample:

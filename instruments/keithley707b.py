@@ -5,7 +5,8 @@ Verified against: transcripts of the manual's facts, and the emulated 707B of th
 Relays that switch under voltage weld. So no relay moves before a guard has verified that nothing is energised; relays
 open in one command before others close in the next (the instrument's own connect rule does not govern these), and only
 if the first was accepted; the closed set is read back. The instrument does all of it in one round trip: a night has
-hundreds of thousands of routes.
+hundreds of thousands of routes. Before the first of them, the settings that change how relays move are set and read
+back.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, parse_numbers
+from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_numbers
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model
@@ -26,6 +27,9 @@ MODELS = ("707B", "708B")
 SLOTS = {"707B": 6, "708B": 1}
 _CLOSED = 'channel.getclose("allslots")'
 _CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
+_SHAPE = re.compile(r"(\d+)\s*[xX]\s*(\d+)")
+MOVES = {"channel.connectsequential": 0, "channel.connectrule": 1}
+"""Settings that change how and how fast relays move: those of one command together, break before make."""
 
 
 def scheme(model: str) -> Scheme:
@@ -96,12 +100,55 @@ class Keithley707B:
         self.name, self.guard, self._model = name, guard, model
         self._tsp = Tsp(transport, name)
         self._present: frozenset[str] | None = None
+        self._set = False
+        self.old_errors: tuple[str, ...] = ()
+        """Errors that stood in the queue of the instrument when it was connected."""
 
     def connect(self) -> str:
-        """Read identity and the closed set, change nothing; BenchError if another model answers."""
+        """Read identity and the closed set, and empty the error queue by reading it; set and move nothing.
+
+        Raises:
+            BenchError: another model answers, or the instrument says more than it was asked.
+        """
         identity = self._tsp.identity([self._model])
         self.closed()
+        self.old_errors = tuple(self._tsp.errors())
         return identity.line
+
+    def cards(self) -> dict[int, str]:
+        """Return the identity of the card in each slot, "" for a slot without one.
+
+        [?] `slot[n].idn` is model, shape, firmware and serial number, or "Empty Slot".
+        """
+        slots = range(1, 1 + SLOTS[self._model])
+        asked = ",".join(f"slot[{n}] and slot[{n}].idn" for n in slots)
+        *reply, end = self._tsp.text(f'{asked},"end"').split("\t")
+        if (len(reply), end) != (len(slots), "end"):
+            raise InstrumentError(f"{self.name}: {len(slots)} slots were asked for; the reply is '{reply}'")
+        cards = {n: identity.strip() for n, identity in zip(slots, reply, strict=True)}
+        return {n: "" if card in ("nil", "") or "empty" in card.lower() else card for n, card in cards.items()}
+
+    def absent(self, crosspoints: Iterable[str]) -> list[str]:
+        """Return what of `crosspoints` the cards do not have, in operator words; empty if they have all."""
+        wanted, cards, lacking = sorted(crosspoints), self.cards(), []
+        for slot in sorted({int(crosspoint[0]) for crosspoint in wanted}):
+            used = [crosspoint for crosspoint in wanted if int(crosspoint[0]) == slot]
+            card, shape = cards.get(slot, ""), _SHAPE.search(cards.get(slot, ""))
+            if not card:
+                lacking.append(f"slot {slot} has no card, and the wiring uses {_names(used)} of it")
+            elif shape is not None:
+                rows, columns = int(shape[1]), int(shape[2])
+                beyond = [c for c in used if ord(c[1]) - ord("A") >= rows or int(c[2:]) > columns]
+                lacking += [f"slot {slot} has '{card}', which lacks {_names(beyond)}"] if beyond else []
+        return lacking
+
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return the cards, settings that are not as they will be set, and old errors; nothing that needs a person."""
+        cards = ", ".join(f"{slot}: {card or 'none'}" for slot, card in self.cards().items())
+        present = zip(MOVES, self._tsp.numbers(",".join(MOVES), len(MOVES)), strict=True)
+        others = [f"{name} {value:.0f}" for name, value in present if value != MOVES[name]]
+        settings = [f"not as after a reset, and set anew before a relay moves: {', '.join(others)}"] if others else []
+        return [f"cards in slots {cards}", *settings, *old_errors_text(self.old_errors)], []
 
     def emergency_open(self) -> frozenset[str]:
         """Abort, and open every relay by the first bytes of a fresh connection; then verify.
@@ -147,6 +194,7 @@ class Keithley707B:
             return
         self.guard()
         self._present = None
+        self._settle_moves()
         after = self._move(sorted(present - wanted), sorted(wanted - present))
         if after != wanted:
             raise InstrumentError(
@@ -158,6 +206,17 @@ class Keithley707B:
     def close(self) -> None:
         """Close the connection; relays stay as they are."""
         self._tsp.transport.close()
+
+    def _settle_moves(self) -> None:
+        """Set how relays move, once, and read it back; InstrumentError if it was not taken."""
+        if self._set:
+            return
+        self._tsp.set(" ".join(f"{name}={value}" for name, value in MOVES.items()))
+        taken = self._tsp.numbers(",".join(MOVES), len(MOVES))
+        for (name, value), present in zip(MOVES.items(), taken, strict=True):
+            if present != value:
+                raise InstrumentError(f"{self.name}: {name} is {present:.6g} after {value} was set; no relay moves")
+        self._set = True
 
     def _move(self, opening: Sequence[str], closing: Sequence[str]) -> frozenset[str]:
         """Open, then close if that was accepted, each settled; return the closed set that the instrument reports."""

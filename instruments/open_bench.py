@@ -6,16 +6,16 @@ its twin over sockets, or its twin in this process.
 
 import contextlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from instruments.at_rest import refuse_outputs_on
 from instruments.bench import Bench
 from instruments.drivers import Connect, Planned, driver_of, visa
 from instruments.entry import Entry
-from instruments.interfaces import lacking
+from instruments.interfaces import has_method, lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from instruments.serials import require_serials
@@ -26,7 +26,7 @@ from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.plugins import BODIES, find
 from labctl.core.prober import Prober
 from labctl.core.source import SourceMeasure
-from labctl.core.switch_matrix import Matrix
+from labctl.core.switch_matrix import Equipped, Matrix
 from labctl.core.units import Second
 
 
@@ -36,6 +36,7 @@ class OpenBench:
 
     Args:
         identities: identity of each instrument; empty without a connection.
+        old_errors: errors that stood in the queue of an instrument when it was connected, of those that had any.
         wait: waits for a time, s.
         permit: raises when nothing may be energised.
     """
@@ -48,6 +49,7 @@ class OpenBench:
     identities: dict[str, str]
     wait: Callable[[Second], None] = time.sleep
     permit: Callable[[], None] = lambda: None
+    old_errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Any]:
@@ -110,9 +112,10 @@ def open_bench(
     wait: Callable[[Second], None] = time.sleep,
     permit: Callable[[], None] = lambda: None,
 ) -> OpenBench:
-    """Connect every instrument of a bench file and return it; nothing is changed and nothing moves.
+    """Connect every instrument of a bench file and return it; nothing is set and nothing moves.
 
-    A bench that is not at rest is refused: the effect of an output that is on is not known here.
+    Error queues are read, which empties them: what stood there belongs to nobody here. A bench that is not at rest is
+    refused: the effect of an output that is on is not known here.
 
     Args:
         nominal: conductances of the die's cells, which choose the measure ranges.
@@ -123,7 +126,8 @@ def open_bench(
         permit: raises when nothing may be energised; called before anything is connected and before each operation.
 
     Raises:
-        BenchError: the file does not fit the instruments, one has another serial number, or an output is on.
+        BenchError: the file does not fit the instruments, one has another serial number, a matrix lacks a card that
+            the wiring uses, or an output is on.
         InstrumentError: an instrument does not answer; those already connected are closed again.
         SwitchedOff: by `permit`.
     """
@@ -131,13 +135,36 @@ def open_bench(
     opened = _connected(bench, nominal, connect or visa(), polarity, ask, wait, permit)
     try:
         opened.identities.update({part.name: part.connect() for part in opened.parts})
+        opened.old_errors.update(
+            {part.name: tuple(part.old_errors) for part in opened.parts if getattr(part, "old_errors", ())}
+        )
         require_serials(bench, opened.identities)
+        _require_relays(bench, opened.matrices)
         refuse_outputs_on(bench.name, opened.sources)
     except BaseException:
         with contextlib.suppress(InstrumentError):
             opened.close()
         raise
     return opened
+
+
+def _require_relays(bench: Bench, matrices: Mapping[str, Matrix]) -> None:
+    """Raise BenchError if a matrix that can be asked lacks a crosspoint of the wiring."""
+    lacking = [f"{name}: {text}" for name, matrix in matrices.items() for text in absent_relays(bench, name, matrix)]
+    if lacking:
+        raise BenchError(f"bench '{bench.name}' has not what its file says: {'; '.join(lacking)}; nothing was changed")
+
+
+def absent_relays(bench: Bench, name: str, matrix: Matrix) -> list[str]:
+    """Return what of its crosspoints in the wiring a matrix does not have, in operator words; empty if it cannot tell.
+
+    Args:
+        name: of the matrix in the bench file.
+    """
+    if not has_method(matrix, "absent"):
+        return []
+    asked: Equipped = cast("Equipped", matrix)
+    return asked.absent({crosspoint for owner, crosspoint in bench.connections.ends if owner == name})
 
 
 def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:

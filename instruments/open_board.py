@@ -71,12 +71,14 @@ class OpenBoard:
 
     Args:
         identities: identity of the board; empty without a connection.
+        old_errors: errors that stood in its queue when it was connected, if there were any.
         permit: raises when nothing may be energised.
     """
 
     bench: BoardBench
     board: Board
     identities: dict[str, str] = field(default_factory=dict)
+    old_errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
     permit: Callable[[], None] = lambda: None
 
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> Die:
@@ -127,6 +129,8 @@ def open_board(
         if missing := lacking(board, bench.body.declaration.kind):
             raise BenchError(f"{BOARD}: driver '{bench.body.driver}' is a board and lacks {', '.join(missing)}")
         opened.identities[BOARD] = board.connect()
+        if old_errors := getattr(board, "old_errors", ()):
+            opened.old_errors[BOARD] = tuple(old_errors)
         require_serials(bench, opened.identities)
         refuse_outputs_on(bench.name, {BOARD: board})
     except BaseException:

@@ -73,8 +73,8 @@ class ThirdPartyDriver:
         if not has_method(self._driver, "state"):
             raise InstrumentError(f"{self._title} has neither verify_off() nor state(): whether it is off is not known")
         for channel, state in self.__getattr__("state")().items():
-            if state.output or not abs(state.level) <= 1e-6:
-                raise InstrumentError(f"{self._title} reports that {channel} is on at {state.level:.6g} V")
+            if state.output or not abs(state.level) <= 1e-6 or state.current:
+                raise InstrumentError(f"{self._title} reports that {channel} is on at {state.forced}")
 
     @contextmanager
     def _errors_named(self, where: str) -> Iterator[None]:

@@ -21,6 +21,11 @@ MOST_ERRORS = 32
 LONGEST_CHUNK = 1000
 """Characters; longer messages go as a script of several lines. [?] No limit is documented for the raw socket."""
 
+QUIET = "localnode.prompts=0 localnode.showerrors=0"
+"""Ends lines that an instrument sends unasked."""
+
+_PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
+
 OVERFLOW = 9e37
 """Readings this large are not numbers but 'overflow'."""
 
@@ -46,6 +51,18 @@ def parse_numbers(text: str) -> list[float]:
         return [named[part] if part in named else float(part) for part in fields]
     except ValueError as error:
         raise InstrumentError(f"the reply '{text}' is not a list of numbers") from error
+
+
+def old_errors_text(errors: Sequence[str]) -> list[str]:
+    """Return old errors of a queue as a line of a diagnosis; no line if there are none.
+
+    >>> old_errors_text(["1115 Parameter error"])
+    ['1 error of before was in its queue, which is empty now: 1115 Parameter error']
+    """
+    if not errors:
+        return []
+    errors_were = "error of before was" if len(errors) == 1 else "errors of before were"
+    return [f"{len(errors)} {errors_were} in its queue, which is empty now: {'; '.join(errors)}"]
 
 
 class Refused(InstrumentError):
@@ -90,7 +107,7 @@ class Tsp:
         self._serial = itertools.count(1)
 
     def cut_in(self, lines: Sequence[str], values: str) -> list[str]:
-        """Abort, send `lines` as the first bytes of a fresh connection; return the printed `values`.
+        """Abort, send `lines` as the first bytes of a fresh connection, then `QUIET`; return the printed `values`.
 
         Args:
             values: Lua expressions; none may print a tab.
@@ -100,20 +117,42 @@ class Tsp:
         """
         mark = f"safe-{next(self._serial)}"
         ask = f'print("{mark}",{values})'
-        reply = self.transport.cut_in("\n".join(["abort", *lines]), ask, lambda line: line.startswith(mark))
+        reply = self.transport.cut_in("\n".join(["abort", *lines, QUIET]), ask, lambda line: line.startswith(mark))
         return reply[-1].strip().split("\t")[1:]
 
     def identity(self, expected: Sequence[str]) -> Identity:
-        """Return the identity; BenchError unless its model is one of `expected`."""
-        return parse_identity(self.transport.query("*IDN?"), expected)
+        """Return the identity.
+
+        Raises:
+            BenchError: its model is none of `expected`, or prompts or error messages come unasked.
+        """
+        lines = self.transport.converse("*IDN?", lambda line: bool(_PROMPT.sub("", line).strip()))
+        identity = parse_identity(_PROMPT.sub("", lines[-1]), expected)
+        self._refuse_chatter()
+        return identity
+
+    def _refuse_chatter(self) -> None:
+        """Raise BenchError if the instrument sends prompts or error messages unasked, behind which replies are lost."""
+        mark = f"unasked-{next(self._serial)}"
+        ask = f'print("{mark}",string.format("%d,%d",localnode.prompts,localnode.showerrors))'
+        line = self.transport.converse(ask, lambda line: mark in line)[-1]
+        names = ("localnode.prompts", "localnode.showerrors")
+        values = zip(names, parse_numbers(line.partition("\t")[2]), strict=True)
+        on = " and ".join(f"{name} is {value:.0f}" for name, value in values if value)
+        if on:
+            raise BenchError(
+                f"{self.name}: {on}, as other programs leave it: the instrument sends lines unasked. "
+                "'labctl off' sets it to 0"
+            )
 
     def text(self, expression: str) -> str:
         """Return the text that the instrument prints for `expression`."""
         return self.transport.query(f"print({expression})").strip()
 
     def numbers(self, expression: str, count: int) -> list[float]:
-        """Return the `count` numbers that the instrument prints for `expression`."""
-        values = parse_numbers(self.text(expression))
+        """Return the `count` numbers of `expression`, with all their digits whatever number format is set."""
+        digits = ",".join(["%.9e"] * count)
+        values = parse_numbers(self.text(f'string.format("{digits}",{expression})'))
         if len(values) != count:
             raise InstrumentError(f"{self.name}: {count} numbers expected for '{expression}', got {values}")
         return values

@@ -90,7 +90,6 @@ GROUPS = {
             f"{INSTRUMENTS}/test_manual_prober.py",
             f"{INSTRUMENTS}/test_generic_*.py",
             f"{INSTRUMENTS}/test_tsp.py",
-            f"{INSTRUMENTS}/test_sentio_reply.py",
             f"{INSTRUMENTS}/test_json_lines.py",
             f"{INSTRUMENTS}/test_host_timed.py",
             "tests/unit/labctl/testing/test_emulated.py",

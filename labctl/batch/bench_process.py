@@ -123,7 +123,7 @@ class _Owner:
         bench = order.station.bench
         locked = nullcontext() if twin is not None else bench_lock(bench, order.what, part="worker", patience=5.0)
         with locked, order.station.opened(lambda question: bool(self.call("ask", question)), twin) as body:
-            self.say("open", dict(body.opened.identities))
+            self.say("open", dict(body.opened.identities), dict(body.opened.old_errors))
             while (next_die := self._next()) is not None:
                 job, body.anew = next_die
                 self._stop = Stop(partial(self._reason, job.die), self._off)

@@ -285,9 +285,11 @@ def _bench(
     executor.say = log.write
     try:
         executor.open()
-        if executor.identities != before:
+        if executor.identities != before or executor.old_errors:
             text = "; ".join(f"{name}: {identity}" for name, identity in executor.identities.items())
-            log.write(BenchOpened(identities=executor.identities, text=text))
+            old = executor.old_errors
+            text += "".join(f"; {name} had old errors in its queue: {', '.join(old[name])}" for name in old)
+            log.write(BenchOpened(identities=executor.identities, text=text, old_errors=old))
         yield executor
     finally:
         try:

@@ -76,6 +76,7 @@ class BenchExecutor:
         """Writes a row into the run's journal."""
         self.ledger: tuple[Any, float] | None = None
         self.identities: dict[str, str] = {}
+        self.old_errors: dict[str, tuple[str, ...]] = {}
         self._expected = expected
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
@@ -219,7 +220,7 @@ class BenchExecutor:
                 else:
                     self.notify(die, kind, detail)
             case "open":
-                self._is_open, self.identities = True, arguments[0]
+                self._is_open, self.identities, self.old_errors = True, *arguments
                 self._deadline = float("inf")
             case "result":
                 self._result(arguments[0])

@@ -237,11 +237,16 @@ class Requested(RunEvent):
 
 @dataclass(frozen=True, kw_only=True)
 class BenchOpened(RunEvent):
-    """The bench is open; `identities` is what its instruments answered."""
+    """The bench is open; `identities` is what its instruments answered.
+
+    Args:
+        old_errors: errors that stood in the queue of an instrument before it was used, by its name.
+    """
 
     kind: ClassVar[str] = "bench"
     identities: Mapping[str, str]
     text: str = ""
+    old_errors: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -78,11 +78,29 @@ class ChannelState:
         output: the output is on.
         level: programmed voltage, V.
         limit: current limit, A.
+        current: programmed current, A, of a channel that forces a current; None if it forces a voltage.
+        limit_v: voltage limit of such a channel, V.
     """
 
     output: bool
     level: Volt
     limit: Ampere
+    current: Ampere | None = None
+    limit_v: Volt = math.nan
+
+    @property
+    def forced(self) -> str:
+        """What it forces, in operator words.
+
+        >>> ChannelState(True, 0.0, 1.0, current=1e-6, limit_v=40.0).forced
+        '1e-06 A, forcing a current'
+        """
+        return f"{self.level:.6g} V" if self.current is None else f"{self.current:.6g} A, forcing a current"
+
+    @property
+    def limited(self) -> str:
+        """Its limit, in operator words."""
+        return f"{self.limit:.6g} A" if self.current is None else f"{self.limit_v:.6g} V"
 
 
 @dataclass(frozen=True)

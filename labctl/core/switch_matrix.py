@@ -41,3 +41,12 @@ class Matrix(Protocol):
     def close(self) -> None:
         """End the conversation; relays stay as they are."""
         ...
+
+
+@runtime_checkable
+class Equipped(Protocol):
+    """A matrix that can be asked which crosspoints it has."""
+
+    def absent(self, crosspoints: Iterable[str]) -> list[str]:
+        """Return what of `crosspoints` it does not have, in operator words; empty if it has all."""
+        ...

@@ -199,6 +199,8 @@ class ByHand(OnBench):
                 f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
             )
         record: dict[str, Any] = {"identities": dict(self.opened.identities), "by_hand": True}
+        if self.opened.old_errors:
+            record["old_errors"] = {name: list(errors) for name, errors in self.opened.old_errors.items()}
         try:
             record["contact_resistance"] = _by_pads(check_contact(die))
         except ContactError as error:

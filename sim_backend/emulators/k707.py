@@ -97,9 +97,13 @@ class K707(TspInstrument):
             },
         )  # fmt: skip
         lua.globals["slot"] = lua.table(
-            {slot: lua.table({"idn": f"{card.name},{card.rows}x{card.columns} Matrix,00.00a,0000000"})
-             for slot, card in self.cards.items()}
-        )  # fmt: skip
+            {slot: lua.table({"idn": self._card(slot)}) for slot in range(1, 1 + SLOTS[self.model])}
+        )
+
+    def _card(self, slot: int) -> str:
+        """Return the identity of the card in a slot. [?] An empty one says so."""
+        card = self.cards.get(slot)
+        return f"{card.name},{card.rows}x{card.columns} Matrix,00.00a,0000000" if card else "Empty Slot"
 
     def addresses(self, names: Any) -> list[str]:
         """Return the crosspoints that a channel list names, in its order; Refusal 1115 if one does not exist."""

@@ -29,7 +29,11 @@ def test_check_tells_who_is_there_and_what_they_do(labctl, sim):
     assert "Model 2602B" in found["smu1"]["identity"]
     assert any("smua: output off, level 0 V" in line for line in found["smu1"]["state"])
     assert any("output enable asserted, ignored" in line for line in found["smu2"]["state"])
-    assert found["matrix"]["state"] == ["closed: none"]
+    closed, cards = found["matrix"]["state"]
+    assert closed == "closed: none"
+    assert cards.startswith("cards in slots 1: 7174A,8x12")
+    assert "6: none" in cards
+    assert found["smu1"]["serial"] == "4000001"
     assert any("separated" in line and "overtravel" in line for line in found["prober"]["state"])
     assert "no conflict in the wiring" in done.stderr
 

@@ -8,6 +8,7 @@ catch. Memory is bounded by the allocator. Python objects never appear in Lua: f
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lupa import lua51
@@ -35,6 +36,15 @@ class Refusal(Exception):
 
 class Fatal(Exception):
     """A command cannot be carried out: the script ends with a run-time error."""
+
+
+@dataclass(frozen=True)
+class Node:
+    """One instrument object, as it was made: how its attributes are read and written, and what lies below it."""
+
+    get: Mapping[str, Callback]
+    set: Mapping[str, Callback]
+    objects: Mapping[str | int, Any]
 
 
 class Lua:
@@ -73,6 +83,7 @@ class Lua:
         self._host: Any = self._runtime.execute(HOST, self._poll, self._check_work, 1000)
         self.globals: Any = self._host.env
         self._things: list[Any] = []
+        self._nodes: list[Node] = []
         self._deny = self.function(self._refuse_write)
         self._bits = tuple(self.function(f) for f in operators)
         self.globals["loadstring"] = self.function(self._loadstring)
@@ -178,6 +189,7 @@ class Lua:
         `Setters`, `Objects` and `luatype`, as the keithley2600 package walks it. `thing_of` returns `thing`.
         """
         self._things.append(thing)
+        self._nodes.append(Node(dict(get or {}), dict(set or {}), dict(objects or {})))
         wrapped = {k: self.function(v) if callable(v) and not _is_lua(v) else v for k, v in (objects or {}).items()}
         return self._host.node(
             kind,
@@ -197,6 +209,20 @@ class Lua:
         """Return the Python object behind a node, None if it is no node."""
         number = self._host.id(value) if _is_lua(value) else None
         return None if number is None else self._things[int(number)]
+
+    def attributes(self) -> dict[str, tuple[Callback, Callback]]:
+        """Return every attribute that can be read and written, `smua.source.levelv`: how it is read, and written."""
+        pending = [(str(name), value) for name, value in self.globals.items()]
+        attributes: dict[str, tuple[Callback, Callback]] = {}
+        while pending:
+            path, value = pending.pop()
+            if (number := self._host.id(value) if _is_lua(value) else None) is not None:
+                node = self._nodes[int(number)]
+                attributes |= {
+                    f"{path}.{name}": (node.get[name], node.set[name]) for name in node.get.keys() & node.set.keys()
+                }
+                pending += [(f"{path}.{name}", below) for name, below in node.objects.items()]
+        return dict(sorted(attributes.items()))
 
     def text(self, value: Any) -> str:
         """Return a value as `tostring` writes it."""

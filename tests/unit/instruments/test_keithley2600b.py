@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from instruments.keithley2600b import Keithley2600B, Keithley2600BOptions
+from instruments.keithley2600b import AFTER_RESET, Keithley2600B, Keithley2600BOptions
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.transcript import TranscriptReplay, parse
 from instruments.tsp import LONGEST_CHUNK, parse_numbers
@@ -42,6 +42,7 @@ def test_connecting_reads_identity_mains_and_state_and_sets_nothing():
         assert isinstance(smu, SourceMeasure)
         assert "2602B" in smu.connect()
         assert smu.capabilities.apertures == (pytest.approx(20e-6), pytest.approx(0.5))
+        assert smu.old_errors == ("1115 Parameter error: channel does not exist",)
 
 
 def test_another_model_than_the_bench_file_says_is_refused():
@@ -55,13 +56,23 @@ def test_an_output_goes_on_after_every_setting_was_read_back():
         prepared(talk).output(["smua"])
 
 
-def test_a_limit_that_is_not_taken_keeps_the_output_off():
-    *talk, (direction, settings) = pairs("prepare")
-    assert settings.count("2.50000e-07") == 1
-    not_taken = [*talk, (direction, settings.replace("2.50000e-07", "0.00000e+00"))]
+@pytest.mark.parametrize(
+    ("attribute", "other", "words"),
+    [
+        ("source.limiti", 0.0, "source.limiti is 0 after 2.5e-07 was set"),
+        ("measure.rel.enablei", 1.0, "measure.rel.enablei is 1 after 0 was set"),
+        ("measure.delay", 20.0, "measure.delay is 20 after 0 was set"),
+    ],
+)
+def test_a_setting_that_is_not_taken_keeps_the_output_off(attribute, other, words):
+    talk = pairs("prepare")
+    at = max(k for k, (_, text) in enumerate(talk) if text.startswith("print(") and f"smua.{attribute}" in text)
+    names = talk[at][1].split('",')[1].rstrip(")").split(",")
+    values = talk[at + 1][1].split(",")
+    values[names.index(f"smua.{attribute}")] = f"{other:.9e}"
     with (
-        TranscriptReplay(not_taken) as wire,
-        pytest.raises(InstrumentError, match=r"source.limiti is 0 after 2.5e-07 was set; the output stays off"),
+        TranscriptReplay([*talk[: at + 1], ("<", ",".join(values)), *talk[at + 2 :]]) as wire,
+        pytest.raises(InstrumentError, match=f"{words}; the output stays off"),
     ):
         prepared(wire)
 
@@ -97,12 +108,39 @@ def test_an_output_that_does_not_go_on_is_an_error_that_names_the_interlock():
             smu.output(["smua"])
 
 
-def test_a_channel_that_is_on_is_not_set_up():
-    state = "print(smua.source.output,smua.source.levelv,smua.source.limiti)"
-    other = state.replace("smua", "smub")
-    talk = [(">", state), ("<", "1\t0.3\t0.1"), (">", other), ("<", "0\t0\t0.1")]
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"on at 0.3 V"):
+def state(channel, *values):
+    """Return the question for the state of a channel and an answer: output, func, levelv, leveli, limiti, limitv."""
+    names = ("output", "func", "levelv", "leveli", "limiti", "limitv")
+    ask = ",".join(f"{channel}.source.{name}" for name in names)
+    digits = ",".join(["%.9e"] * len(names))
+    return [(">", f'print(string.format("{digits}",{ask}))'), ("<", ",".join(f"{v:.9e}" for v in values))]
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [((1, 1, 0.3, 0, 0.1, 40), "on at 0.3 V"), ((1, 0, 0, 1e-6, 0.1, 40), "on at 1e-06 A, forcing a current")],
+)
+def test_a_channel_that_is_on_is_not_set_up(values, words):
+    talk = [*state("smua", *values), *state("smub", 0, 1, 0, 0, 0.1, 40)]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=words):
         Keithley2600B(wire, "smu1").prepare({"smua": SETUP})
+
+
+def test_an_output_whose_relay_is_open_is_off_and_a_level_that_is_left_is_not_safe():
+    with TranscriptReplay([*state("smua", 2, 1, 0, 0, 0.1, 40), *state("smub", 0, 1, 0, 0, 0.1, 40)]) as wire:
+        Keithley2600B(wire, "smu1").verify_off()
+    talk = [*state("smua", 0, 0, 0, 1e-6, 0.1, 40), *state("smub", 0, 1, 0, 0, 0.1, 40)]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"NOT verified off: output off.*1e-06 A"):
+        Keithley2600B(wire, "smu1").verify_off()
+
+
+@pytest.mark.parametrize("prompt", ["TSP>", "TSP?"])
+def test_an_instrument_that_speaks_unasked_is_refused_by_the_name_of_the_setting(prompt):
+    identity = "Keithley Instruments Inc., Model 2602B, 4000001, 3.2.2"
+    asked = 'print("unasked-1",string.format("%d,%d",localnode.prompts,localnode.showerrors))'
+    talk = [(">", "*IDN?"), ("<", prompt), ("<", identity), (">", asked), ("<", prompt), ("<", "unasked-1\t1,0")]
+    with TranscriptReplay(talk) as wire, pytest.raises(BenchError, match=r"smu1: localnode.prompts is 1.*labctl off"):
+        Keithley2600B(wire, "smu1").connect()
 
 
 def test_an_output_that_was_not_set_up_stays_off():
@@ -381,7 +419,8 @@ def test_an_output_enable_line_acts_if_it_is_set_to_or_if_the_model_has_an_inter
         assert smu.interlocks() == lines
 
 
-def test_only_a_line_that_is_open_and_acts_is_a_fault():
+def test_only_a_line_that_is_open_and_acts_is_a_fault(monkeypatch):
+    monkeypatch.setattr(Keithley2600B, "_read", lambda self, channel, names: [AFTER_RESET[name] for name in names])
     smu, wire = interlocks("0\tfalse", "1\tfalse")
     with wire:
         state, faults = smu.diagnosis()

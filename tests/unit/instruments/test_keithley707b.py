@@ -26,6 +26,50 @@ def test_connecting_reads_who_and_what_is_closed_and_moves_nothing():
         matrix = Keithley707B(talk)
         assert isinstance(matrix, Matrix)
         assert "707B" in matrix.connect()
+        assert matrix.old_errors == ("1115 Parameter error: channel does not exist",)
+
+
+SLOTS = ",".join(f"slot[{n}] and slot[{n}].idn" for n in range(1, 7))
+CARDS = [
+    (">", f'print({SLOTS},"end")'),
+    ("<", "7174A, 8x12 Matrix, 01.00a, 123\t7173-50,4X12,1,2\tnil\tEmpty Slot\tcard\t\tend"),
+]
+
+
+def test_cards_are_asked_for_and_what_the_wiring_uses_beyond_them_is_told():
+    with TranscriptReplay(CARDS) as wire:
+        assert Keithley707B(wire).absent(["1H12", "2D12", "5H12"]) == []
+    with TranscriptReplay(CARDS) as wire:
+        assert Keithley707B(wire).absent(iter(["2E01", "1A01", "3A01", "4A02"])) == [
+            "slot 2 has '7173-50,4X12,1,2', which lacks 2E01",
+            "slot 3 has no card, and the wiring uses 3A01 of it",
+            "slot 4 has no card, and the wiring uses 4A02 of it",
+        ]
+
+
+def test_the_check_lists_cards_settings_and_old_errors():
+    settings = 'print(string.format("%.9e,%.9e",channel.connectsequential,channel.connectrule))'
+    talk = [*CARDS, (">", settings), ("<", "1.000000000e+00,1.000000000e+00")]
+    with TranscriptReplay(talk) as wire:
+        matrix = Keithley707B(wire)
+        matrix.old_errors = ("1115 Parameter error",)
+        state, faults = matrix.diagnosis()
+    assert state[0].startswith("cards in slots 1: 7174A, 8x12 Matrix, 01.00a, 123, 2: 7173-50")
+    assert "3: none, 4: none" in state[0]
+    assert "connectsequential 1" in state[1]
+    assert "1115 Parameter error" in state[2]
+    assert not faults
+
+
+def test_relays_that_would_not_move_as_they_are_set_to_do_not_move():
+    with replay("route") as talk:
+        talk._remaining = [
+            *talk._remaining[:5],
+            ("<", "1.000000000e+00,1.000000000e+00"),
+        ]
+        matrix = Keithley707B(talk, guard=cold)
+        with pytest.raises(InstrumentError, match="connectsequential is 1 after 0 was set; no relay moves"):
+            matrix.route(["1C03"])
 
 
 def test_a_route_breaks_before_it_makes_and_is_read_back():
@@ -106,7 +150,7 @@ def test_a_model_that_is_not_of_the_family_is_refused():
 def test_an_emergency_is_over_only_when_every_relay_is_read_open(reply):
     class Wire(TranscriptReplay):
         def cut_in(self, text, ask, last):
-            assert text.splitlines() == ["abort", f"mtj_met={closed}", 'channel.open("allslots")', "waitcomplete()"]
+            assert text.splitlines()[:4] == ["abort", f"mtj_met={closed}", 'channel.open("allslots")', "waitcomplete()"]
             return [f"safe-1\t{reply}"]
 
     closed = 'channel.getclose("allslots")'

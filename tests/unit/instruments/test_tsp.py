@@ -11,7 +11,8 @@ NEXT = (">", "print(errorqueue.next())")
 
 def test_a_reply_of_too_few_numbers_is_an_error():
     words = r"smu: 2 numbers expected for 'a,b', got \[1.0\]"
-    with TranscriptReplay([(">", "print(a,b)"), ("<", "1")]) as wire, pytest.raises(InstrumentError, match=words):
+    ask = 'print(string.format("%.9e,%.9e",a,b))'
+    with TranscriptReplay([(">", ask), ("<", "1")]) as wire, pytest.raises(InstrumentError, match=words):
         Tsp(wire, "smu").numbers("a,b", 2)
 
 
