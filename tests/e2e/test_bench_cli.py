@@ -46,7 +46,7 @@ def test_check_goes_on_when_an_instrument_does_not_answer(labctl, tmp_path):
     for number in (11, 12, 20):
         text = text.replace(f"TCPIP::192.0.2.{number}::5025::SOCKET", f"TCPIP::127.0.0.1::{port}::{number}::SOCKET")
     text = text.replace("TCPIP::192.0.2.30::35555::SOCKET", f"TCPIP::127.0.0.1::{port}::SOCKET")
-    lost.write_text(text)
+    lost.write_text(text.replace("SOCKET\n", "SOCKET\n    patience: 1 s\n"))
     done = labctl("check", lost, "--json", expect=3)
     said = json.loads(done.stdout)
     assert [bool(one["wrong"]) for one in said["instruments"]] == [True] * 4

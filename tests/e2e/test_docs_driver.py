@@ -35,6 +35,7 @@ def desk(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_page_ends_with_the_figure_on_the_wafer_map(desk, labctl_process):
     test, *lines = [shlex.split(line, comments=True) for line in COMMANDS.splitlines()]
     assert test[:3] == ["python", "-m", "pytest"]

@@ -100,7 +100,7 @@ def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
         pytest.param("2", ["SIGINT"], marks=pytest.mark.slow),
         pytest.param("1", ["SIGINT", "SIGINT", "SIGINT"], marks=pytest.mark.slow),
         ("2", ["SIGINT", "SIGINT"]),
-        ("1", ["SIGTERM"]),
+        pytest.param("1", ["SIGTERM"], marks=pytest.mark.slow),
         pytest.param("2", ["SIGHUP"], marks=pytest.mark.slow),
     ],
 )

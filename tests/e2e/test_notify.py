@@ -87,7 +87,21 @@ def contents(folder):
                     yield f"{path}:{name}", attributes.encode() + (data if isinstance(data, bytes) else bytes(data))
 
 
-def test_a_run_notifies_and_keeps_no_secret(notifying, address, tmp_path):
+def test_a_run_notifies(notifying, address, tmp_path):
+    with server(500) as (port, received):
+        done = labctl("run", notifying, "--out", tmp_path / "run", env=address(port))
+    assert done.returncode == 0, done.stderr
+    assert [m["title"] for m in received] == [
+        *["labctl: a die is finished"] * 2,  # the first try failed
+        "labctl: the run has ended",
+    ]
+    texts = (done.stdout + done.stderr).encode()
+    for where, text in [*contents(tmp_path / "run"), ("the screen", texts)]:
+        assert not any(secret.encode() in text for secret in SECRETS), where
+
+
+@pytest.mark.slow
+def test_a_run_whose_messages_are_refused_ends_says_so_and_keeps_no_secret(notifying, address, tmp_path):
     with server(500, 503) as (port, received), server(*[500] * 1000) as (deaf, refused):
         done = labctl("run", notifying, "--out", tmp_path / "run", env=address(port, deaf))
     assert done.returncode == 0, done.stderr

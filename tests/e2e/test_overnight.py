@@ -30,16 +30,16 @@ def requests_of(folder: Path) -> list[Requested]:
 
 @pytest.fixture(scope="module")
 def batch(tmp_path_factory):
-    """A campaign over 3 small passive dies of 6 solutions each, which takes some seconds."""
+    """A campaign over 3 small passive dies of 3 solutions each, which takes some seconds."""
     folder = tmp_path_factory.mktemp("batch")
     shipped = solutions.load(EXAMPLES / "wine-solutions.npz")
-    solutions.save(folder / "six.npz", shipped.take(np.arange(6)))
+    solutions.save(folder / "three.npz", shipped.take(np.arange(3)))
     text = (EXAMPLES / "wine-passive.yaml").read_text()
     before, _, after = text.partition("dies:\n")
     file = json.dumps(str(EXAMPLES / "dies/passive-15x15.yaml"))
     dies = "dies:\n" + "".join(f"  - {{name: {name}, file: {file}}}\n" for name in DIES)
     path = folder / "batch.yaml"
-    path.write_text((before + dies + "\n" + after.partition("\n\n")[2]).replace("wine-solutions.npz", "six.npz"))
+    path.write_text((before + dies + "\n" + after.partition("\n\n")[2]).replace("wine-solutions.npz", "three.npz"))
     return path
 
 
@@ -95,14 +95,19 @@ def assert_same_end(folder, other):
                 np.testing.assert_array_equal(one[column], two[column], err_msg=f"{table}.{column}")
 
 
+def requests(folder):
+    """Return the requests that nobody has taken."""
+    return [path.name for path in (folder / "requests").glob("*") if path.suffix not in (".taken", ".late")]
+
+
 def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, left_alone, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
-    ask(folder, Request(RequestKind.STOP, by="somebody", reason="coffee"))
-    _, said = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 4, said
-    assert f"labctl resume {folder}" in " ".join(said.split())
+    assert "is asked to stop" in labctl("stop", folder, "--reason", "coffee").stderr
+    _, words = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 4, words
+    assert f"labctl resume {folder}" in " ".join(words.split())
     state = read_state(folder)
     assert (state.outcome, state.exit_code) == ("abort", 4)
     (request,) = (row.event for row in state.events if isinstance(row.event, Requested))
@@ -110,22 +115,35 @@ def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, 
     assert state.dies["A"].state is State.INTERRUPTED
     assert state.dies["B"].state is State.PENDING
     assert (folder / "dies" / "A.h5").is_file()
+    # nobody works on it now
+    words = " ".join(labctl("stop", folder, expect=2).stderr.split())
+    assert f"nobody works on {folder}, so there is nothing to stop: it ended with abort and exit code 4" in words
+    assert "no die is skipped: it ended with abort" in " ".join(labctl("skip", folder, "B", expect=2).stderr.split())
+    assert requests(folder) == []
+    # what an earlier version left there does not stop the next session
+    late = folder / "requests" / "00000000000000000001-stop-abcdef.json"
+    late.write_text(json.dumps({"what": "stop", "die": "", "by": "somebody", "reason": ""}))
     labctl("resume", folder, "--reason", "after coffee", "--workers", "1")
     again = read_state(folder)
     assert (again.outcome, again.exit_code, again.resumes) == ("success", 0, 1)
     assert len(again.dies["A"].tries) == 1
     assert_same_end(folder, left_alone)
     assert "nothing is left to do" in labctl("resume", folder, expect=2).stderr
+    assert "it ended with success and exit code 0" in " ".join(labctl("stop", folder, expect=2).stderr.split())
+    assert [request.what for request in requests_of(folder)] == [RequestKind.STOP]
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_run_that_is_killed_as_a_whole_goes_on_with_resume(batch, left_alone, labctl, tmp_path):
+def test_a_run_that_is_killed_as_a_whole_cannot_be_asked_and_goes_on_with_resume(batch, left_alone, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "2")
     wait_for(folder, lambda state: in_stage(state, "network"), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
     assert read_state(folder).dies["A"].state is State.RUNNING
+    words = " ".join(labctl("stop", folder, expect=2).stderr.split())
+    assert f"it was broken off; labctl resume {folder} goes on with it" in words
+    assert requests(folder) == []
     labctl("resume", folder, "--workers", "2")
     assert_same_end(folder, left_alone)
 
@@ -178,7 +196,7 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_pa
 
 def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_was(batch, left_alone, labctl, tmp_path):
     folder, moved = tmp_path / "run", tmp_path / "moved.yaml"
-    moved.write_text(batch.read_text().replace("six.npz", str(batch.parent / "six.npz")))
+    moved.write_text(batch.read_text().replace("three.npz", str(batch.parent / "three.npz")))
     process = start(moved, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
     os.killpg(process.pid, signal.SIGINT)
@@ -197,33 +215,6 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
     assert_same_end(folder, left_alone)
 
 
-def requests(folder):
-    """Return the requests that nobody has taken."""
-    return [path.name for path in (folder / "requests").glob("*") if path.suffix not in (".taken", ".late")]
-
-
-def test_a_run_on_which_nobody_works_cannot_be_asked_and_the_next_resume_is_not_stopped(
-    batch, left_alone, labctl, tmp_path
-):
-    folder = tmp_path / "run"
-    process = start(batch, folder, "--workers", "1")
-    wait_for(folder, lambda state: in_stage(state, "network"), process)
-    assert "is asked to stop" in labctl("stop", folder).stderr
-    process.communicate(timeout=PATIENCE)
-    assert process.returncode == 4
-    said = " ".join(labctl("stop", folder, expect=2).stderr.split())
-    assert f"nobody works on {folder}, so there is nothing to stop: it ended with abort and exit code 4" in said
-    assert "no die is skipped: it ended with abort" in " ".join(labctl("skip", folder, "B", expect=2).stderr.split())
-    assert requests(folder) == []
-    # what an earlier version left there
-    late = folder / "requests" / "00000000000000000001-stop-abcdef.json"
-    late.write_text(json.dumps({"what": "stop", "die": "", "by": "somebody", "reason": ""}))
-    labctl("resume", folder, "--workers", "1")
-    assert_same_end(folder, left_alone)
-    assert "it ended with success and exit code 0" in " ".join(labctl("stop", folder, expect=2).stderr.split())
-    assert [request.what for request in requests_of(folder)] == [RequestKind.STOP]
-
-
 def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "2")
@@ -233,20 +224,6 @@ def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labct
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, said
     assert {request.by for request in requests_of(folder)} >= {"one"}
-
-
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_run_that_was_killed_cannot_be_asked_and_goes_on_unstopped(batch, left_alone, labctl, tmp_path):
-    folder = tmp_path / "run"
-    process = start(batch, folder, "--workers", "1")
-    wait_for(folder, lambda state: in_stage(state, "network"), process)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
-    said = " ".join(labctl("stop", folder, expect=2).stderr.split())
-    assert f"it was broken off; labctl resume {folder} goes on with it" in said
-    assert requests(folder) == []
-    labctl("resume", folder, "--workers", "1")
-    assert_same_end(folder, left_alone)
 
 
 def test_a_folder_without_a_run_cannot_be_asked_for_anything(labctl, tmp_path):

@@ -28,6 +28,7 @@ def test_the_shipped_campaign_takes_what_was_predicted(labctl, tmp_path):
     assert 0.7 < predicted(labctl, campaign) / size(tmp_path / "run") < 1.3
 
 
+@pytest.mark.slow
 def test_a_chip_takes_what_was_predicted(labctl, tmp_path):
     from tests.e2e.conftest import EXAMPLES
 

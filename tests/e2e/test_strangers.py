@@ -123,7 +123,7 @@ def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl_process, s
     assert json.loads(labctl_process("check", bench, "--json").stdout)["exit"] == 0
 
 
-@pytest.mark.parametrize("fails", ["closed", "route"])
+@pytest.mark.parametrize("fails", [pytest.param("closed", marks=pytest.mark.slow), "route"])
 def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_called_verified(
     labctl_process, stranger, served, fails, tmp_path
 ):

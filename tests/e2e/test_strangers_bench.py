@@ -81,7 +81,7 @@ def survey(file, name):
     return np.asarray(item)
 
 
-@pytest.mark.parametrize("sim", ["bytes", "tcp"])
+@pytest.mark.parametrize("sim", ["bytes", pytest.param("tcp", marks=pytest.mark.slow)])
 def test_a_campaign_of_two_dies_runs_on_the_twin_of_their_bench(labctl_process, lab, sim):
     planned = labctl_process("plan", "campaign.yaml", "--bench", "bench.yaml", "--sim", sim, cwd=lab)
     assert "generic" not in said(planned)

@@ -45,7 +45,8 @@ class Night:
     """A run of two dies on the twin; `at` is called with (night, die, what, detail) for every message of the worker."""
 
     def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None):
-        bench = Bench.model_validate(BENCH, context={"file": True})
+        instruments = {name: {**entry, "patience": "1 s"} for name, entry in BENCH["instruments"].items()}
+        bench = Bench.model_validate({**BENCH, "instruments": instruments}, context={"file": True})
         description = DieDescription.model_validate(DIE, context={"file": True})
         subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
         (folder / "dies").mkdir(parents=True)
