@@ -235,6 +235,8 @@ class Processes:
         before = multiprocessing.active_children()
         with born_deaf():
             self._queue = context.Queue()
+            # a worker that is killed may hold the queue's lock for ever; nothing of ours in it is worth waiting for
+            self._queue.cancel_join_thread()
             arguments = self._queue, self._go_file, self._stages
             executor = ProcessPoolExecutor(self.width, context, init_worker, arguments)
             for _ in range(self.width):
