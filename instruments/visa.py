@@ -47,6 +47,11 @@ def _manager(backend: str) -> pyvisa.ResourceManager:
         return _managers[backend]
 
 
+def preload_backend(backend: str) -> None:
+    """Load a VISA backend, which takes up to a second; nothing is opened. Raises BenchError if it cannot be used."""
+    _manager(backend)
+
+
 def misspelt_resource(resource: str) -> str:
     """Return why `resource` is no name of a VISA resource, "" if it is one; nothing is asked or searched for."""
     try:

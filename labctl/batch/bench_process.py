@@ -24,6 +24,7 @@ from labctl.core.procedure import Procedure
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
 from labctl.execution.stop import Stop
+from labctl.station.bench_guard import keep_lifeline
 from labctl.station.bench_session import AnyTwin
 from labctl.station.bench_setup import Station
 from labctl.station.twin import Twin, loopback
@@ -145,8 +146,14 @@ class _Owner:
         self.say("notify", die, what, detail)
 
 
-def own_bench(line: "Connection[Any, Any]", path: Path) -> None:
-    """Run as the process that owns the bench of the `BenchOrder` in the file `path`; `line` leads to the parent."""
+def own_bench(line: "Connection[Any, Any]", path: Path, lifeline: "Connection[Any, Any] | None" = None) -> None:
+    """Run as the process that owns the bench of the `BenchOrder` in the file `path`.
+
+    Args:
+        line: leads to the parent.
+        lifeline: by which the guard of the bench knows that this process lives; None without a guard.
+    """
+    keep_lifeline(lifeline)
     for number in signals():
         signal.signal(number, signal.SIG_IGN)
     owner = _Owner(line, pickle.loads(path.read_bytes()))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +29,15 @@ from labctl.batch.session_guard import Guard
 from labctl.batch.watchdog import BenchExecutor
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, StorageError
-from labctl.core.events import BenchOpened, MadeSafe, Resumed, RunEnded
+from labctl.core.events import Alarm, BenchOpened, MadeSafe, Resumed, RunEnded
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.execution.die_job import Job, Notify
 from labctl.execution.plan import DiePlan, total
+from labctl.station.bench_guard import BenchGuard
 from labctl.station.bench_setup import Station
 from labctl.station.jobs import jobs_of, visit_job
-from labctl.station.run_folder import make_folder
+from labctl.station.run_folder import bench_copy, make_folder
 from labctl.station.run_spec import RunSpec
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import bench_lock
@@ -56,6 +58,7 @@ class RunOptions:
         workers: processes for simulated dies.
         executor: "dask=ADDRESS" for a cluster, "" for processes of this computer.
         show: called with every message, for the screen.
+        say: called with a text for the operator.
         ask: puts a question to the operator at the bench.
         ledger: called with what the emulated instruments did to the dies, and the time on their clock, s.
         accept_place: a network file system or a synchronised folder is accepted for the run.
@@ -65,6 +68,7 @@ class RunOptions:
     workers: int
     executor: str = ""
     show: Notify = lambda die, what, detail: None
+    say: Callable[[str], None] = lambda text: None
     ask: Ask = lambda question: False
     ledger: Callable[[Any, float], None] = lambda ledger, now: None
     accept_place: bool = False
@@ -186,14 +190,15 @@ def carry_out(
     visits = ReferenceVisits.of(rules.batch, visit_job(spec, folder, run_meta(folder)))
     guard.watch(log)
     try:
-        if again and real is not None:
-            _make_safe_first(real, guard.what, log)
-        with _executor(spec, go_file, options, len(jobs), log, guard.what) as executor:
-            latch = partial(latch_of, real) if real is not None else lambda: None
-            first = _first(spec.bench)
-            scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
-            with asked_to_stop(scheduler.stop, scheduler.hurry):
-                ending = scheduler.run()
+        with _guarded(real, folder, log, guard) as lifeline:
+            if again and real is not None:
+                options.say(_make_safe_first(real, guard.what, log))
+            with _executor(spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
+                latch = partial(latch_of, real) if real is not None else lambda: None
+                first = _first(spec.bench)
+                scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
+                with asked_to_stop(scheduler.stop, scheduler.hurry):
+                    ending = scheduler.run()
     except LabError as error:
         # the bench does not answer, the wafer does not fit the map, the bench was not left safe, or the disk is full
         guard.ballast.release()
@@ -215,8 +220,21 @@ def carry_out(
     return ending, log.state
 
 
-def _make_safe_first(bench: AnyBench, what: str, log: Runlog) -> None:
-    """Make a bench safe that an earlier session may have left in any state, and log the state it was in.
+@contextmanager
+def _guarded(
+    bench: AnyBench | None, folder: Path, log: Runlog, guard: Guard
+) -> Iterator["Connection[Any, Any] | None"]:
+    """Guard a real bench while the block lasts; yield what its worker holds, None if there is no real bench."""
+    if bench is None:
+        yield None
+        return
+    with BenchGuard(folder, bench_copy(folder), lambda text: log.write(Alarm(text=text))) as bench_guard:
+        guard.bench_guard = bench_guard
+        yield bench_guard.lifeline
+
+
+def _make_safe_first(bench: AnyBench, what: str, log: Runlog) -> str:
+    """Make a bench safe that an earlier session may have left in any state; log and return the state it was in.
 
     Raises:
         LeftUnverified: it cannot be verified safe.
@@ -230,6 +248,7 @@ def _make_safe_first(bench: AnyBench, what: str, log: Runlog) -> None:
     met = ", ".join(f"{name} {state}" for name, state in safed.met.items())
     text = f"the bench was met with {met}; {safed.text}" if met else f"the bench was met at rest; {safed.text}"
     log.write(MadeSafe(met=dict(safed.met), text=text))
+    return text
 
 
 def _first(bench: AnyBench | None) -> State:
@@ -241,7 +260,13 @@ def _first(bench: AnyBench | None) -> State:
 
 @contextmanager
 def _executor(
-    spec: RunSpec, go_file: GoFile, options: RunOptions, dies: int, log: Runlog, what: str
+    spec: RunSpec,
+    go_file: GoFile,
+    options: RunOptions,
+    dies: int,
+    log: Runlog,
+    what: str,
+    lifeline: "Connection[Any, Any] | None",
 ) -> Iterator[Callable[[Notify], DieExecutor]]:
     """Yield the function that makes the executor, given the function that takes its messages."""
     kind, _, address = options.executor.partition("=")
@@ -261,7 +286,7 @@ def _executor(
     workers = min(options.workers, dies)
     station = spec.station
     if station is not None:
-        with _bench(station, procedures, go_file, options, log, what) as bench:
+        with _bench(station, procedures, go_file, options, log, what, lifeline) as bench:
             yield bench.reporting_to
     elif workers <= 1:
         yield lambda notify: InProcess(procedures, go_file, notify)
@@ -271,7 +296,13 @@ def _executor(
 
 @contextmanager
 def _bench(
-    station: Station, procedures: Sequence[Procedure], go_file: GoFile, options: RunOptions, log: Runlog, what: str
+    station: Station,
+    procedures: Sequence[Procedure],
+    go_file: GoFile,
+    options: RunOptions,
+    log: Runlog,
+    what: str,
+    lifeline: "Connection[Any, Any] | None",
 ) -> Iterator[BenchExecutor]:
     """Yield the executor of a bench that is open, and leave the bench safe.
 
@@ -281,7 +312,7 @@ def _bench(
     opened = [row.event for row in log.state.events if isinstance(row.event, BenchOpened)]
     before = dict(opened[-1].identities) if opened else None
     expected = None if options.accept_changes else before
-    executor = BenchExecutor(station, procedures, go_file, options.ask, what=what, expected=expected)
+    executor = BenchExecutor(station, procedures, go_file, options.ask, what=what, lifeline=lifeline, expected=expected)
     executor.say = log.write
     try:
         executor.open()

@@ -18,6 +18,7 @@ from labctl.core.die_state import FINAL, State
 from labctl.core.errors import LabError, StorageError
 from labctl.core.events import Alarm, ClockJumped, DieMoved, Level, RuleBroken, RunEnded, RunEvent, WatchdogActed
 from labctl.core.units import Second
+from labctl.station.bench_guard import BenchGuard
 from labctl.storage.latch import refuse_latched
 from labctl.storage.locks import HasInstruments, bench_lock, hold
 from labctl.storage.run_log import Runlog
@@ -59,6 +60,8 @@ class Guard:
         self._clocks = Clocks()
         self._log: Runlog | None = None
         self._real = False
+        self.bench_guard: BenchGuard | None = None
+        """The process that makes a real bench safe when this one and its worker are gone; None without a bench."""
         self.full = ""
         """Why no die is begun any more, after the ballast was needed; "" before."""
 
@@ -104,10 +107,15 @@ class Guard:
         self._remarks.clear()
 
     def check(self) -> None:
-        """Log clock jumps and undelivered messages since the last check; takes microseconds."""
+        """Log clock jumps, a guard of the bench that died and undelivered messages since the last check.
+
+        Takes microseconds, if nothing has happened.
+        """
         jump = self._clocks.check()
         if jump is not None and self._log is not None:
             self._log.write(ClockJumped(gap=jump.gap, step=jump.step, text=jump.text))
+        if self.bench_guard is not None:
+            self.bench_guard.check()
         self._notifier.report_given_up()
 
     def enough(self, dies: Iterable[str]) -> None:

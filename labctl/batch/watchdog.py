@@ -45,6 +45,7 @@ class BenchExecutor:
 
     Args:
         what: the command line; shown to all who are refused the bench.
+        lifeline: by which the guard of the bench knows that a worker lives; None without a guard.
         expected: required identities of the instruments, None for any; from the first opening on they must not change.
         monotonic: the clock of leases, in s.
     """
@@ -59,6 +60,7 @@ class BenchExecutor:
         ask: Ask,
         *,
         what: str = "labctl",
+        lifeline: "Connection[Any, Any] | None" = None,
         expected: dict[str, str] | None = None,
         monotonic: Callable[[], Second] = time.monotonic,
     ) -> None:
@@ -77,7 +79,7 @@ class BenchExecutor:
         self.ledger: tuple[Any, float] | None = None
         self.identities: dict[str, str] = {}
         self.old_errors: dict[str, tuple[str, ...]] = {}
-        self._expected = expected
+        self._expected, self._lifeline = expected, lifeline
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
         self._line: Connection[Any, Any] | None = None
@@ -101,7 +103,9 @@ class BenchExecutor:
         self._is_open, self._failed = False, None
         with born_deaf():
             self._line, theirs = self._context.Pipe()
-            self._process = self._context.Process(target=own_bench, args=(theirs, self._order), name="bench")
+            self._process = self._context.Process(
+                target=own_bench, args=(theirs, self._order, self._lifeline), name="bench"
+            )
             self._process.start()
         theirs.close()
         self._lease(OPENING)

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -147,7 +148,8 @@ def _by_hand(
     check_sim(sim)
     action = _procedure(kind, parameters)
     spec = hand_session.prepare(bench, die, action, sim, seed)
-    folder, outcome = hand_session.carry_out(spec, action, out, sys.argv, typer.confirm)
+    warn = partial(console(stderr=True).print, markup=False, soft_wrap=True)
+    folder, outcome = hand_session.carry_out(spec, action, out, sys.argv, typer.confirm, warn)
     status, code = outcome.status, outcome.exit_code
     screen = console(stderr=as_json)
     rows = by_hand.rows(folder)

@@ -104,6 +104,7 @@ def resume(
     """
     from labctl.batch import resume as resuming
     from labctl.batch import session
+    from labctl.report.bench_state import bench_text_of
     from labctl.terminal.progress import counted
 
     start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
@@ -119,6 +120,10 @@ def resume(
     spec, plans = rehearsed(spec)
     plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
+    if bench := bench_text_of(run):
+        screen.print(
+            f"{bench}; before the run goes on it is made safe again", markup=False, highlight=False, soft_wrap=True
+        )
     with _options(plans, workers, executor, screen, accept_place, accept) as options:
         ending, state = session.resume(
             run, spec, plans, sys.argv, options, only=chosen, reason=reason, accepted=changes
@@ -209,6 +214,7 @@ def _options(
             workers or default_workers(),
             executor,
             display.notify,
+            display.say,
             _ask,
             lambda ledger, now: _print_ledger(ledger, now, screen),
             accept_place,

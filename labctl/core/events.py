@@ -157,6 +157,14 @@ class WorkerFate(StrEnum):
     UNSAFE = "unsafe"
 
 
+class GuardFate(StrEnum):
+    """What the guard of a bench did when every process of the run was gone; LEFT: somebody else held the bench."""
+
+    SAFE = "safe"
+    UNSAFE = "unsafe"
+    LEFT = "left"
+
+
 # the run
 
 
@@ -256,6 +264,25 @@ class MadeSafe(RunEvent):
     kind: ClassVar[str] = "made_safe"
     text: str
     met: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardActed(RunEvent):
+    """The guard of the bench acted, because every process of the run was gone.
+
+    Args:
+        text: what was verified, what was not, or who holds the bench.
+        met: what was on or closed before, by output.
+        seconds: from the end of the last process until this was known, s.
+        pid: of the guard.
+    """
+
+    kind: ClassVar[str] = "guard"
+    what: GuardFate
+    text: str = ""
+    met: Mapping[str, str] = field(default_factory=dict)
+    seconds: Second = 0.0
+    pid: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

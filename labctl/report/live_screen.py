@@ -15,6 +15,7 @@ from labctl.config.bins import MEASURED
 from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
 from labctl.report import palette
+from labctl.report.bench_state import LIVE
 from labctl.report.live_state import Now
 from labctl.report.run_folder import SOMEBODY
 from labctl.terminal.progress import duration
@@ -54,7 +55,8 @@ def screen(now: Now, width: int, height: int) -> RenderableType:
     colour = "cyan" if now.alive else "yellow" if now.exit_code else "red"
     if now.exit_code == ExitCode.GOOD:
         colour = "green"
-    state = Text.assemble((now.text, colour), (f"  {now.alive}" if now.alive != SOMEBODY else "", "dim"))
+    text = now.text.removesuffix(f"; {now.bench}") if now.bench else now.text
+    state = Text.assemble((text, colour), (f"  {now.alive}" if now.alive != SOMEBODY else "", "dim"))
     facts = Grid.grid(padding=(0, 2))
     facts.add_column(style="dim", no_wrap=True)
     facts.add_column(overflow="fold")
@@ -67,11 +69,13 @@ def screen(now: Now, width: int, height: int) -> RenderableType:
         body.add_row(drawn, facts)
     parts: list[RenderableType] = [_cut(head, width), _cut(state, width), Text(), body, Text(), _legend(now, look)]
     used = 6 + max(len(now.marks) and _rows_of(now), len(_rows(now)) + (2 if width < 100 else 0))
-    room = height - used - 2 - len(now.command and "x")
+    room = height - used - 2 - len(now.command and "x") - (0 if not now.bench else -(-len(now.bench) // width))
     if now.alarms and room > 1:
         parts.append(Text())
         shown = now.alarms[-(room - 1) :]
         parts += [_alarm(a, width) for a in shown]
+    if now.bench:
+        parts.append(Text(now.bench, "bold red" if now.bench.startswith(LIVE) else "bold"))
     if now.command:
         parts.append(Text(f"to go on: {now.command}", "bold"))
     return Group(*parts)

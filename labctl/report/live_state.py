@@ -19,6 +19,7 @@ from labctl.core.errors import StorageError
 from labctl.core.events import Approached, DieEvent, Level, Resumed
 from labctl.core.figure import Figures, Shown
 from labctl.report import event_text
+from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow, event_rows
@@ -78,6 +79,7 @@ class Now:
         free, used: bytes on disk; `estimate` of the whole run, 0 if unknown.
         committed: UTC in s of the last row written anywhere in the run.
         command: what to type to go on, if the run was broken off.
+        bench: what became of the bench of a run that was broken off; "" of any other.
         latch: who has switched off the bench that the run needs, and why; "" if nobody has.
     """
 
@@ -106,6 +108,7 @@ class Now:
     estimate: float
     committed: float
     command: str
+    bench: str = ""
     latch: str = ""
     utc: float = field(default_factory=time.time)
 
@@ -148,6 +151,7 @@ class Watcher:
                     f"the bench is {latch}; nothing on it is energised before 'labctl off --release BENCH'",
                 )
             )
+        bench = bench_text(self._folder, state, alive)
         marks = tuple(_mark(d, bool(alive), d.name in excluded) for d in state.subjects)
         kinds = [m.kind for m in marks]
         meta, broken = state.meta, not alive and state.exit_code is None
@@ -158,7 +162,7 @@ class Watcher:
             body=str(meta.get("body", "")),
             outcome=state.outcome,
             exit_code=state.exit_code,
-            text=event_text.outcome(state, bool(alive)),
+            text=event_text.outcome(state, bool(alive), bench),
             alive=alive,
             elapsed=worked(self._events) + (max(0.0, time.time() - state.until) if alive else 0.0),
             left=_left(state, self._events, under_way) if alive else None,
@@ -177,6 +181,7 @@ class Watcher:
             estimate=predicted(meta).get("bytes", 0.0),
             committed=committed,
             command=f"labctl resume {self._folder}" if broken or (state.exit_code and state.unfinished) else "",
+            bench=bench,
             latch="" if latch is None else str(latch),
         )
 

@@ -22,6 +22,7 @@ from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
 from labctl.core.picture import Picture, pictures_of_run
 from labctl.report import event_text
+from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
@@ -198,7 +199,7 @@ def gather(folder: Path) -> Facts:
         body=str(meta.get("body", "")),
         outcome=state.outcome,
         exit_code=state.exit_code,
-        text=event_text.outcome(state, bool(alive)),
+        text=event_text.outcome(state, bool(alive), bench_text(folder, state, alive)),
         reason=state.reason,
         alive=alive,
         since=state.since,

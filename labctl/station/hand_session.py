@@ -4,8 +4,8 @@ The limits are those of the bench file, because there is no campaign file.
 """
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -24,13 +24,14 @@ from labctl.execution import plan
 from labctl.execution.session import Session
 from labctl.execution.stop import Stop
 from labctl.station import bench_setup, run_folder
+from labctl.station.bench_guard import BenchGuard
 from labctl.station.declared_figures import described
 from labctl.station.doctor import require_own_names
 from labctl.station.jobs import jobs_of
 from labctl.station.rehearse import predictor
 from labctl.station.run_spec import RunKind, RunSpec
 from labctl.storage.latch import refuse_latched, switched_off
-from labctl.storage.locks import bench_lock
+from labctl.storage.locks import bench_lock, hold
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
 from sim_backend.description import DieDescription
@@ -86,9 +87,17 @@ def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: in
 
 
 def carry_out(
-    spec: RunSpec, action: Procedure, folder: Path | None, argv: Sequence[str], ask: Ask
+    spec: RunSpec,
+    action: Procedure,
+    folder: Path | None,
+    argv: Sequence[str],
+    ask: Ask,
+    say: Callable[[str], None] = lambda text: None,
 ) -> tuple[Path, Outcome]:
     """Carry the action out in a session; return the folder of the run, and how the session ended.
+
+    Args:
+        say: called with a text for the operator when the guard of the bench has died.
 
     Raises:
         BenchError: the bench is held, is switched off, or has an output on; no folder was made.
@@ -101,12 +110,22 @@ def carry_out(
     assert bench is not None, "work by hand names a bench"
     with (
         _held(spec, bench, argv) if real else nullcontext(),
+        ExitStack() as until_left,
         bench_setup.on_bench(bench, list(spec.subjects), spec.sim, ask=ask if real else None, by_hand=True) as body,
     ):
         (job,) = jobs_of(spec, folder, run_folder.make_folder(folder, spec, argv))
+        until_left.enter_context(hold(folder, _what(argv)))
+        guard = BenchGuard(folder, run_folder.bench_copy(folder), say) if real else None
+        until_left.enter_context(guard or nullcontext())
         stopping = threading.Event()
         off = partial(switched_off, bench) if real else lambda: None
-        stop = Stop(lambda: "stopped by the operator" if stopping.is_set() else None, off)
+
+        def reason() -> str | None:
+            if guard is not None:
+                guard.check()
+            return "stopped by the operator" if stopping.is_set() else None
+
+        stop = Stop(reason, off)
 
         def hurry() -> None:
             if stop.interruptible:
@@ -133,7 +152,11 @@ def _held(spec: RunSpec, bench: AnyBench, argv: Sequence[str]) -> Iterator[None]
     Raises:
         BenchError: its latch is set, or another process holds one of its instruments.
     """
-    what = " ".join(["labctl", *argv[1:]])
     refuse_latched(bench, spec.roles["bench"])
-    with bench_lock(bench, what), bench_lock(bench, what, part="worker", patience=5.0):
+    with bench_lock(bench, _what(argv)), bench_lock(bench, _what(argv), part="worker", patience=5.0):
         yield
+
+
+def _what(argv: Sequence[str]) -> str:
+    """Return the command line, shown to all who are refused the bench meanwhile."""
+    return " ".join(["labctl", *argv[1:]])

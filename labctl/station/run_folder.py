@@ -16,7 +16,7 @@ from labctl import files
 from labctl.core.errors import BenchError
 from labctl.station.doctor import versions
 from labctl.station.run_spec import RunSpec
-from labctl.storage.manifest import FORMAT
+from labctl.storage.manifest import FORMAT, run_meta
 
 
 def default_folder(spec: RunSpec) -> Path:
@@ -52,6 +52,11 @@ def git_commit() -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
+
+
+def bench_copy(folder: Path) -> Path:
+    """Return the copy of the bench file in the folder of a run on a bench."""
+    return folder / "files" / str(run_meta(folder)["roles"]["bench"])
 
 
 def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, Any]:

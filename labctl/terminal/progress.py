@@ -187,6 +187,10 @@ class Display:
         if self._live:
             self._bars.stop()
 
+    def say(self, text: str) -> None:
+        """Print a text for the operator."""
+        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+
     def notify(self, die: str, what: str, detail: Any) -> None:
         """Take one message; visits of a reference die do not count here."""
         if die not in self._total:

@@ -12,6 +12,7 @@ SMALL = {
     "bench.py": ["--small", "--json"],
     "chip.py": ["--small", "--json", "--campaign", "--only", "W01-x3y3"],
     "crossbar.py": ["--small", "--json"],
+    "killed_together.py": ["1"],
     "kills.py": ["--small"],
     "off_wins.py": ["1"],
 }
@@ -63,6 +64,15 @@ def test_the_circuit_solver_agrees_with_the_other_one():
 def test_nothing_is_lost_by_kills(more):
     text = carried_out("kills.py", *SMALL["kills.py"], *more)
     assert "0 acknowledged rows lost" in text
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="processes are killed")
+@pytest.mark.parametrize("more", [[], ["--by-hand"]], ids=["a run", "a command by hand"])
+def test_what_is_killed_together_is_made_safe_and_everybody_says_so(more):
+    text = carried_out("killed_together.py", *SMALL["killed_together.py"], *more)
+    assert "on again 0 times" in text
+    assert text.strip().endswith("1 of 1")
 
 
 @pytest.mark.slow

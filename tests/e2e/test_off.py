@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from labctl.core.die_state import State
-from labctl.core.events import MadeSafe, Requested, RequestKind, WatchdogActed
+from labctl.core.events import GuardActed, MadeSafe, Requested, RequestKind, WatchdogActed
 from labctl.storage.run_log import read_state
 from tests.waiting import PATIENCE
 
@@ -70,7 +70,7 @@ def test_off_ends_the_run_beside_it_and_nothing_goes_on_before_it_is_released(wi
         assert state.unfinished
         assert {die.state for die in state.subjects} <= {State.DONE, State.INTERRUPTED, State.PENDING}
         assert [row.event.what for row in state.events if isinstance(row.event, Requested)] == [RequestKind.OFF]
-        assert not [row for row in state.events if isinstance(row.event, WatchdogActed)]
+        assert not [row for row in state.events if isinstance(row.event, WatchdogActed | GuardActed)]
         assert stays_off(bench)
 
         # nobody starts anything, and everybody is told

@@ -14,6 +14,7 @@ from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.events import Alarm, ClockJumped, Level, RuleBroken, RunEnded
 from labctl.core.exit_codes import Status
+from labctl.station.bench_guard import BenchGuard
 from labctl.storage import locks
 from labctl.storage.locks import holder
 from labctl.storage.run_log import Runlog
@@ -111,6 +112,23 @@ def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
     assert row.event.gap == pytest.approx(600.0, abs=5)
     assert [m["event"] for m in messages()] == ["alarm"]
     assert "the computer slept for 10 min" in messages()[0]["text"]
+
+
+def test_a_guard_of_the_bench_that_dies_is_an_alarm_of_which_people_are_told(run, hook):
+    notify, messages = hook
+    guard, log = make(run, notify=notify), Runlog.create(run, META)
+    guard.watch(log)
+    dies = (sys.executable, "-c", "raise SystemExit(3)")
+    with BenchGuard(run, run / "bench.yaml", lambda text: log.write(Alarm(text=text)), command=dies) as bench_guard:
+        guard.bench_guard = bench_guard
+        bench_guard._process.wait()
+        guard.check()
+    guard.close()
+    log.finish()
+    (row,) = log.state.events
+    assert row.event.level is Level.ALARM
+    assert "died with exit code 3; another one is started" in row.event.text
+    assert [message["text"] for message in messages()] == [f"W12: {row.event.text}"]
 
 
 def test_people_are_told_what_the_run_s_journal_says(run, hook):

@@ -9,6 +9,8 @@ from labctl.core.events import (
     ClockJumped,
     DieMoved,
     DiesInDoubt,
+    GuardActed,
+    GuardFate,
     Level,
     MadeSafe,
     Requested,
@@ -54,6 +56,31 @@ TEXTS = [
     (MadeSafe(met={"smu1.smua": "on at 0.1 V"}, text="met with it"), (Level.WARNING, "", "met with it")),
     (MadeSafe(text="met at rest"), (Level.NOTE, "", "met at rest")),
     (BenchOpened(identities={"smu": "2602B"}, text="smu: 2602B"), (Level.NOTE, "", "bench: smu: 2602B")),
+    (
+        GuardActed(what=GuardFate.SAFE, seconds=0.3, met={"smu1.smua": "on at 0.1 V"}, text="smu1: off"),
+        (
+            Level.WARNING,
+            "",
+            "every process of the run was gone; bench made safe by its guard 300 ms later: smu1.smua was on at 0.1 V; "
+            "smu1: off",
+        ),
+    ),
+    (
+        GuardActed(what=GuardFate.UNSAFE, text="smu1 is silent"),
+        (
+            Level.ALARM,
+            "",
+            "every process of the run was gone; ITS GUARD COULD NOT VERIFY THE BENCH SAFE: go there: smu1 is silent",
+        ),
+    ),
+    (
+        GuardActed(what=GuardFate.LEFT, text="it is in use by bob"),
+        (
+            Level.ALARM,
+            "",
+            "every process of the run was gone; its guard left the bench alone: it is in use by bob",
+        ),
+    ),
     (RuleBroken(rule="contact", text="3 in a row"), (Level.ALARM, "", "stop rule 'contact': 3 in a row")),
     (VisitBegun(die="G@1", at=(3, 4)), (Level.DECISION, "G@1", "the golden die is visited")),
     (VisitJudged(die="G@1", ok=False, text="has drifted"), (Level.WARNING, "G@1", "has drifted")),
@@ -104,6 +131,7 @@ def test_no_event_is_without_a_test() -> None:
     assert {type(row) for row, _ in TEXTS} == {UnknownEvent, *RunEvent.kinds.values()}
     assert {row.what for row, _ in TEXTS if isinstance(row, WatchdogActed)} == set(WorkerFate)
     assert {row.what for row, _ in TEXTS if isinstance(row, Requested)} == set(RequestKind)
+    assert {row.what for row, _ in TEXTS if isinstance(row, GuardActed)} == set(GuardFate)
 
 
 def test_a_command_is_quoted_and_names_no_old_folder() -> None:

@@ -1,0 +1,169 @@
+"""The guard of a bench, a process of its own: it makes the bench safe when every process of a run is gone.
+
+Its standard input is a pipe whose other ends are held by the processes of the run, and by no others. While one of them
+lives the pipe is silent, and nothing is opened; an orderly end is written into it; when the last one is gone, however
+it ended, the pipe ends. Then the guard takes the locks of the bench, so that whoever starts meanwhile is refused by
+name, makes it safe, and writes into the run's journal what it met. Whoever holds the bench already is left alone.
+
+Everything is loaded before, because nothing may be slow or missing when it is needed: the bench file is the copy in the
+run folder, and the network is not asked for names.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+from instruments.bench_file import read_bench
+from instruments.board_bench import AnyBench
+from instruments.drivers import Connect
+from instruments.emergency import isolate, make_safe
+from labctl.core.errors import BenchError, LabError, StorageError
+from labctl.core.events import GuardActed, GuardFate
+from labctl.core.units import Second
+from labctl.storage.locks import Holder, bench_lock, hold, holders, reached, unusable
+from labctl.storage.manifest import run_meta
+from labctl.storage.run_log import Runlog
+from labctl.terminal.signals import signals
+
+END = b"end"
+"""Written into the pipe when a run has left its bench in order."""
+PATIENCE: Second = 60.0
+"""How long somebody else may hold the bench before it is left to them; one who met an output on lets go at once."""
+POLL: Second = 0.1
+"""Time between two tries to take the locks."""
+AGAIN: Second = 1.0
+"""Time between two tries to write the record."""
+TRIES = 30
+"""Tries to write the record; a reader may hold the journal, or the disk may be full."""
+
+
+def title(folder: Path) -> str:
+    """Return what the guard of a run is called, by which whoever is refused the bench knows it."""
+    return f"the guard of {folder} makes the bench safe"
+
+
+def guard(
+    folder: Path,
+    bench: AnyBench,
+    *,
+    connect: Connect | None = None,
+    clock: Callable[[], Second] = time.monotonic,
+    wait: Callable[[Second], None] = time.sleep,
+) -> GuardActed:
+    """Make the bench of a run safe whose processes are all gone, and record it; return the record.
+
+    Args:
+        folder: of the run.
+        connect: connects to an instrument; None is VISA.
+        wait: lets a time pass on `clock`, s.
+    """
+    begun = clock()
+    with ExitStack() as locks:
+        other = _lock(locks, bench, title(folder), clock, wait)
+        if other is None:
+            what, text, met = _made_safe(bench, connect)
+        else:
+            what, text, met = GuardFate.LEFT, f"it is in use by {other}", {}
+        acted = GuardActed(what=what, text=text, met=met, seconds=clock() - begun, pid=os.getpid())
+        record(folder, acted, wait)  # before anybody may take the bench, and with it the run
+    return acted
+
+
+def _lock(
+    locks: ExitStack, bench: AnyBench, what: str, clock: Callable[[], Second], wait: Callable[[Second], None]
+) -> Holder | None:
+    """Hold the bench as a run and as its worker until `locks` is closed; return who has it all the time instead.
+
+    Where locks cannot be used nobody can begin a run, and the bench is made safe without them.
+    """
+    end = clock() + PATIENCE
+    while True:
+        held = ExitStack()
+        try:
+            held.enter_context(bench_lock(bench, what, patience=0.0))
+            held.enter_context(bench_lock(bench, what, part="worker", patience=0.0))
+        except BenchError:
+            held.close()
+        else:
+            locks.push(held)
+            return None
+        others: list[Holder] = []
+        with suppress(BenchError):
+            others = holders(bench) or holders(bench, part="worker")
+        if clock() >= end or unusable():
+            return others[0] if others else None
+        wait(POLL)
+
+
+def _made_safe(bench: AnyBench, connect: Connect | None) -> tuple[GuardFate, str, dict[str, str]]:
+    """Make a bench safe at which nobody is; return whether that was verified, how, and what was on before."""
+    try:
+        safed = make_safe(bench, connect=connect)
+    except Exception as error:  # of any kind: what follows must follow
+        text = str(error) if isinstance(error, LabError) else f"the bench is NOT verified safe: {error!r}"
+        isolated = isolate(bench, connect=connect)
+        return GuardFate.UNSAFE, f"{text}; {isolated}" if isolated else text, {}
+    return GuardFate.SAFE, safed.text, dict(safed.met)
+
+
+def record(folder: Path, acted: GuardActed, wait: Callable[[Second], None] = time.sleep) -> bool:
+    """Write what a guard did into the journal of its run; return whether it is on the disk.
+
+    What was done by hand gets a journal of the run by that. A session that has taken the run up writes the journal
+    itself, with what it met.
+    """
+    for tried in range(TRIES):
+        if tried:
+            wait(AGAIN)
+        with suppress(StorageError):
+            try:
+                with hold(folder, title(folder)):
+                    _write(folder, acted)
+            except BenchError:  # the run has been taken up, or its folder is gone
+                return False
+            return True
+    return False
+
+
+def _write(folder: Path, acted: GuardActed) -> None:
+    there = (folder / "journal.db").is_file()
+    log = Runlog.open(folder) if there else Runlog.create(folder, run_meta(folder))
+    try:
+        log.write(acted)
+    finally:
+        log.finish()
+
+
+def preload(bench: AnyBench) -> None:
+    """Load what making a bench safe needs, and look up its hosts; nothing is opened."""
+    for entry in bench.instruments.values():
+        if entry.address is not None:
+            from instruments.visa import preload_backend
+
+            with suppress(BenchError):  # said by the driver of the run
+                preload_backend(entry.address.backend)
+    reached(bench)
+
+
+def is_told_to_end(fd: int) -> bool:
+    """Wait for the end of the pipe `fd`; return whether the run has left its bench in order."""
+    return os.read(fd, len(END)) == END
+
+
+def main() -> None:
+    """Guard the bench of the file that the second argument names, for the run in the folder that the first names."""
+    for number in signals():
+        signal.signal(number, signal.SIG_IGN)
+    folder, file = Path(sys.argv[1]), Path(sys.argv[2])
+    bench = read_bench(file, to_make_safe=True).value
+    preload(bench)
+    if not is_told_to_end(sys.stdin.fileno()):
+        guard(folder, bench)
+
+
+if __name__ == "__main__":
+    main()
