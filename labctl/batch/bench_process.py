@@ -5,14 +5,12 @@ the true state of a die. When its parent is gone it ends between two operations 
 """
 
 import multiprocessing
-import pickle
 import signal
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -39,7 +37,7 @@ Call = Callable[..., Any]
 
 @dataclass(frozen=True)
 class BenchOrder:
-    """The arguments of the worker, handed over in a file.
+    """The arguments of the worker, and the first thing that its parent sends it.
 
     Args:
         served: VISA address of each instrument of a twin that the parent serves, None if there is none.
@@ -146,17 +144,20 @@ class _Owner:
         self.say("notify", die, what, detail)
 
 
-def own_bench(line: "Connection[Any, Any]", path: Path, lifeline: "Connection[Any, Any] | None" = None) -> None:
-    """Run as the process that owns the bench of the `BenchOrder` in the file `path`.
+def own_bench(line: "Connection[Any, Any]", lifeline: "Connection[Any, Any] | None" = None) -> None:
+    """Run as the process that owns a bench.
 
     Args:
-        line: leads to the parent.
+        line: leads to the parent, whose `BenchOrder` comes first.
         lifeline: by which the guard of the bench knows that this process lives; None without a guard.
     """
     keep_lifeline(lifeline)
     for number in signals():
         signal.signal(number, signal.SIG_IGN)
-    owner = _Owner(line, pickle.loads(path.read_bytes()))
+    try:
+        owner = _Owner(line, line.recv())
+    except (OSError, EOFError):  # the parent is gone already
+        return
     if HURRY is not None:
         signal.signal(HURRY, owner.hurry)
     try:

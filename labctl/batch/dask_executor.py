@@ -1,18 +1,16 @@
 """Simulated dies on a `dask.distributed` cluster, whose workers see the run folder and have this suite installed."""
 
-import pickle
 import queue as queues
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from labctl.batch.executors import hand_over, run_or_fail
+from labctl.batch.executors import run_in_worker
 from labctl.batch.requests import GoFile
 from labctl.core.errors import BenchError
-from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job
 from labctl.execution.stop import Stop
 
@@ -27,7 +25,7 @@ class Dask:
         address: of the scheduler, such as ``tcp://192.0.2.5:8786``.
     """
 
-    def __init__(self, address: str, procedures: Sequence[Procedure], go_file: GoFile) -> None:
+    def __init__(self, address: str, run: Path, go_file: GoFile) -> None:
         try:
             import distributed
         except ImportError as error:
@@ -42,14 +40,14 @@ class Dask:
             self._client.close()
             raise BenchError(f"--executor dask={address}: the scheduler has no workers")
         self._messages: queues.SimpleQueue[tuple[str, str, Any] | None] = queues.SimpleQueue()
-        self._go_file, self._stages = go_file, hand_over(go_file.path.parent, procedures)
+        self._run, self._go_file = run, go_file
         self._topic = go_file.path.parent.name
         self._client.subscribe_topic(self._topic, lambda event: self._messages.put(tuple(event[1])))
 
     def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
         """Return the cluster's executor."""
         executor: Executor = self._client.get_executor(pure=False)
-        return executor, partial(run_on_cluster, self._stages, self._go_file, self._topic)
+        return executor, partial(run_on_cluster, self._run, self._go_file, self._topic)
 
     def messages(self, seconds: float) -> Iterator[tuple[str, str, Any]]:
         """Yield the messages of workers."""
@@ -73,13 +71,7 @@ class Dask:
         self._client.close()
 
 
-@cache
-def _stages(path: Path) -> tuple[Procedure, ...]:
-    procedures: tuple[Procedure, ...] = pickle.loads(path.read_bytes())
-    return procedures
-
-
-def run_on_cluster(stages: Path, go_file: GoFile, topic: str, job: Job) -> DieResult:
+def run_on_cluster(run: Path, go_file: GoFile, topic: str, job: Job) -> DieResult:
     """Run `job` on a worker of a cluster; it ends at the next safe point when asked to."""
     from distributed import get_worker
 
@@ -98,4 +90,4 @@ def run_on_cluster(stages: Path, go_file: GoFile, topic: str, job: Job) -> DieRe
         if what != "patterns":
             worker.log_event(topic, (die, what, str(detail) if isinstance(detail, str) else detail))
 
-    return run_or_fail(job, _stages(stages), notify, Stop(lambda: go_file.reason(job.die)))
+    return run_in_worker(run, job, notify, Stop(lambda: go_file.reason(job.die)))

@@ -7,7 +7,6 @@ more than 300 lines, because the three executors and the worker share the way in
 
 import multiprocessing
 import os
-import pickle
 import queue as queues
 import signal
 import threading
@@ -15,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cache
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, Protocol
 
 from labctl.batch.requests import GoFile
+from labctl.batch.resume import read
 from labctl.core.body import Body
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
@@ -27,6 +28,7 @@ from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
 from labctl.station.simulated import Simulated
+from labctl.storage.manifest import run_meta
 from labctl.terminal.signals import born_deaf, signals
 
 ORPHANED = "the parent process is gone"
@@ -75,15 +77,16 @@ class DieExecutor(Protocol):
         ...
 
 
-def hand_over(folder: Path, procedures: Sequence[Procedure]) -> Path:
-    """Write the stages to a file that workers read, and return its path.
+@cache
+def stages_of(run: Path) -> tuple[Procedure, ...]:
+    """Return the stages of a run for a worker, compiled from the files kept in its folder; read once per process.
 
-    A file and not an argument: a process that dies while it starts would block its parent for ever, and the workers of
-    a cluster read the file once and not with every die.
+    They are no argument of a worker: a process that dies while it starts would block its parent for ever.
+
+    Raises:
+        BenchError: a file kept in the run folder has changed.
     """
-    path = folder / "stages.pickle"
-    path.write_bytes(pickle.dumps(tuple(procedures)))
-    return path
+    return read(run, run_meta(run)).stages
 
 
 def run_or_fail(
@@ -92,6 +95,14 @@ def run_or_fail(
     """Run one die; an error of this suite becomes its result."""
     try:
         return run_die(job, procedures, notify, stop, body or Simulated())
+    except LabError as error:
+        return DieResult(job.die, "error", stop.ending(error), [])
+
+
+def run_in_worker(run: Path, job: Job, notify: Notify, stop: Stop) -> DieResult:
+    """Run one die with the stages that the folder of its run has; an error of this suite becomes its result."""
+    try:
+        return run_or_fail(job, stages_of(run), notify, stop)
     except LabError as error:
         return DieResult(job.die, "error", stop.ending(error), [])
 
@@ -223,9 +234,8 @@ class PoolExecutor:
 class Processes:
     """Worker processes of this computer, spawned and not forked; one BLAS thread each."""
 
-    def __init__(self, width: int, procedures: Sequence[Procedure], go_file: GoFile) -> None:
-        self.width = width
-        self._go_file, self._stages = go_file, hand_over(go_file.path.parent, procedures)
+    def __init__(self, width: int, run: Path, go_file: GoFile) -> None:
+        self.width, self._run, self._go_file = width, run, go_file
         self._queue: Any = None
         self._children: list[Any] = []
 
@@ -237,7 +247,7 @@ class Processes:
             self._queue = context.Queue()
             # a worker that is killed may hold the queue's lock for ever; nothing of ours in it is worth waiting for
             self._queue.cancel_join_thread()
-            arguments = self._queue, self._go_file, self._stages
+            arguments = self._queue, self._run, self._go_file
             executor = ProcessPoolExecutor(self.width, context, init_worker, arguments)
             for _ in range(self.width):
                 executor.submit(int)  # while no process is idle, each job starts one: all are to start here
@@ -273,9 +283,8 @@ class Processes:
 class _Worker:
     """The state of a worker process: its message queue and go-file. It does not outlive its parent."""
 
-    def __init__(self, queue: Any, go_file: GoFile, stages: Path) -> None:
-        self.queue, self._go_file = queue, go_file
-        self._procedures: tuple[Procedure, ...] = pickle.loads(stages.read_bytes())
+    def __init__(self, queue: Any, run: Path, go_file: GoFile) -> None:
+        self.queue, self._run, self._go_file = queue, run, go_file
         self._parent = multiprocessing.parent_process()
         self._busy = threading.Lock()
         for number in signals():
@@ -304,20 +313,20 @@ class _Worker:
     def run(self, job: Job) -> DieResult:
         """Run one die."""
         with self._busy:
-            return run_or_fail(job, self._procedures, self.notify, Stop(lambda: self.reason(job.die)))
+            return run_in_worker(self._run, job, self.notify, Stop(lambda: self.reason(job.die)))
 
 
 _worker: _Worker | None = None
 
 
-def init_worker(queue: Any, go_file: GoFile, stages: Path) -> None:
+def init_worker(queue: Any, run: Path, go_file: GoFile) -> None:
     """Set up a worker process: messages go to `queue`, it works while `go_file` is there, and it ignores signals.
 
     A closing terminal and ^C signal every process of the group; only the parent acts on them, so that every die ends
     at a safe point and is sealed.
     """
     global _worker
-    _worker = _Worker(queue, go_file, stages)
+    _worker = _Worker(queue, run, go_file)
 
 
 def run_die_in_worker(job: Job) -> DieResult:

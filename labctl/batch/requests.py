@@ -24,6 +24,7 @@ from labctl.core.names import inside
 from labctl.core.units import Second
 from labctl.storage.arrays import storage
 from labctl.storage.locks import holder
+from labctl.storage.private import rights_of
 
 FOLDER = "requests"
 PATIENCE: Second = 5.0
@@ -130,7 +131,7 @@ def ask_and_wait(
 
 def _leave(run: Path, request: Request) -> Path:
     path = run / FOLDER / f"{time.time_ns():020d}-{request.what}-{uuid.uuid4().hex[:6]}.json"
-    with storage(path, "ask"):
+    with storage(path, "ask"), rights_of(run):
         path.parent.mkdir(exist_ok=True)
         part = path.with_suffix(".part")
         part.write_text(json.dumps(asdict(request)), encoding="utf-8")

@@ -42,6 +42,7 @@ from labctl.station.run_spec import RunSpec
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import bench_lock
 from labctl.storage.manifest import run_meta
+from labctl.storage.private import rights_of
 from labctl.storage.run_log import Runlog, RunState
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
@@ -113,7 +114,7 @@ def start(
     guard = guard_of(folder, spec, plans, argv, options)
     with guard.locked(spec.real, spec.roles.get("bench", "BENCH")):
         manifest = make_folder(folder, spec, argv)
-        with guard.session():
+        with rights_of(folder), guard.session():
             log = Runlog.create(folder, meta_of(manifest, spec, plans))
             for left_out in spec.skipped:
                 log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
@@ -159,7 +160,7 @@ def resume(
     """
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     guard = guard_of(folder, spec, plans, argv, options)
-    with guard.locked(spec.real, spec.roles.get("bench", "BENCH")), guard.session():
+    with rights_of(folder), guard.locked(spec.real, spec.roles.get("bench", "BENCH")), guard.session():
         log = Runlog.open(folder)
         names = to_do(log.state, folder, only)
         pid = os.getpid()
@@ -193,7 +194,7 @@ def carry_out(
         with _guarded(real, folder, log, guard) as lifeline:
             if again and real is not None:
                 options.say(_make_safe_first(real, guard.what, log))
-            with _executor(spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
+            with _executor(folder, spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
                 latch = partial(latch_of, real) if real is not None else lambda: None
                 first = _first(spec.bench)
                 scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
@@ -260,6 +261,7 @@ def _first(bench: AnyBench | None) -> State:
 
 @contextmanager
 def _executor(
+    folder: Path,
     spec: RunSpec,
     go_file: GoFile,
     options: RunOptions,
@@ -280,7 +282,7 @@ def _executor(
             )
         from labctl.batch.dask_executor import Dask
 
-        cluster = Dask(address, procedures, go_file)
+        cluster = Dask(address, folder, go_file)
         yield lambda notify: PoolExecutor(cluster, notify)
         return
     workers = min(options.workers, dies)
@@ -291,7 +293,7 @@ def _executor(
     elif workers <= 1:
         yield lambda notify: InProcess(procedures, go_file, notify)
     else:
-        yield lambda notify: PoolExecutor(Processes(workers, procedures, go_file), notify)
+        yield lambda notify: PoolExecutor(Processes(workers, folder, go_file), notify)
 
 
 @contextmanager

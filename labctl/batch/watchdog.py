@@ -8,6 +8,7 @@ One module of more than 300 lines, because the worker's life, its messages and i
 import multiprocessing
 import os
 import pickle
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -71,8 +72,7 @@ class BenchExecutor:
             served = {one.name: one.resource for one in self.twin.server.served}
         if station.sim != "bytes":
             import instruments.visa  # noqa: F401 - it takes a second, which is too long after a worker has died
-        self._order = go_file.path.with_name("bench.pickle")
-        self._order.write_bytes(pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what)))
+        self._order = pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what))
         self.notify: Notify = lambda die, what, detail: None
         self.say: Callable[[RunEvent], None] = lambda event: None
         """Writes a row into the run's journal."""
@@ -83,6 +83,7 @@ class BenchExecutor:
         self._context = multiprocessing.get_context("spawn")
         self._process: Any = None
         self._line: Connection[Any, Any] | None = None
+        self._ordering: threading.Thread | None = None
         self._deadline = float("inf")
         self._job: Job | None = None
         self._ended: list[DieResult | Lost] = []
@@ -103,11 +104,12 @@ class BenchExecutor:
         self._is_open, self._failed = False, None
         with born_deaf():
             self._line, theirs = self._context.Pipe()
-            self._process = self._context.Process(
-                target=own_bench, args=(theirs, self._order, self._lifeline), name="bench"
-            )
+            self._process = self._context.Process(target=own_bench, args=(theirs, self._lifeline), name="bench")
             self._process.start()
         theirs.close()
+        # an order is larger than a pipe, and a worker that dies or hangs while it starts does not read it
+        self._ordering = threading.Thread(target=_send, args=(self._line, self._order), daemon=True)
+        self._ordering.start()
         self._lease(OPENING)
         while not self._is_open and self._process is not None:
             self._listen(1.0)
@@ -271,6 +273,8 @@ class BenchExecutor:
         if process.is_alive():
             process.kill()
             process.join()
+        if self._ordering is not None:
+            self._ordering.join()
         if self._line is not None:
             self._line.close()
         process.close()
@@ -318,3 +322,9 @@ class BenchExecutor:
         except LabError as error:
             isolated = isolate(self._station.bench, connect=connect)
             return f"{error}; {isolated}" if isolated else str(error)
+
+
+def _send(line: "Connection[Any, Any]", order: bytes) -> None:
+    """Send a pickled order; the death of its receiver is noticed elsewhere."""
+    with suppress(OSError):
+        line.send_bytes(order)

@@ -27,6 +27,7 @@ from labctl.report import charts_svg, palette
 from labctl.report.die_pictures import curves
 from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gather
 from labctl.report.wafer_maps_svg import maps
+from labctl.storage.private import rights_of
 from labctl.storage.results import DieData
 from labctl.terminal.progress import counted, duration
 
@@ -54,7 +55,8 @@ def write_report(folder: Path) -> Path:
     for name, text in (("report.json", as_json(facts)), ("report.html", page(facts, folder))):
         part = folder / f"{name}.part"
         try:
-            part.write_text(text, encoding="utf-8", newline="\n")
+            with rights_of(folder):
+                part.write_text(text, encoding="utf-8", newline="\n")
             os.replace(part, folder / name)
         except OSError as error:
             raise StorageError(f"{folder / name}: the report cannot be written: {error.strerror or error}") from error

@@ -32,6 +32,7 @@ from labctl.station.rehearse import predictor
 from labctl.station.run_spec import RunKind, RunSpec
 from labctl.storage.latch import refuse_latched, switched_off
 from labctl.storage.locks import bench_lock, hold
+from labctl.storage.private import rights_of
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
 from sim_backend.description import DieDescription
@@ -132,7 +133,7 @@ def carry_out(
                 raise KeyboardInterrupt
 
         session = Session(job, body, stop)
-        with asked_to_stop(stopping.set, hurry):
+        with rights_of(folder), asked_to_stop(stopping.set, hurry):
             try:
                 with session:
                     for record in action.run(session.die, session.history):

@@ -17,6 +17,7 @@ from labctl.core.errors import BenchError
 from labctl.station.doctor import versions
 from labctl.station.run_spec import RunSpec
 from labctl.storage.manifest import FORMAT, run_meta
+from labctl.storage.private import make_private, rights_of
 
 
 def default_folder(spec: RunSpec) -> Path:
@@ -60,7 +61,7 @@ def bench_copy(folder: Path) -> Path:
 
 
 def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, Any]:
-    """Make the folder of a run with verbatim inputs and ``run.json``; return the contents of ``run.json``.
+    """Make the folder of a run, its owner's alone, with verbatim inputs and ``run.json``; return what that holds.
 
     Raises:
         BenchError: the folder cannot be made or written.
@@ -81,15 +82,17 @@ def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, A
         "executable": sys.executable,
     }
     try:
-        (folder / "dies").mkdir(parents=True)
-        (folder / "files").mkdir()
-        files.keep(folder / "files", spec.files)
-        part = folder / "run.json.part"
-        with part.open("w", encoding="utf-8") as f:
-            json.dump(meta, f, indent=1)
-            f.flush()
-            os.fsync(f.fileno())
-        part.replace(folder / "run.json")
+        make_private(folder)
+        with rights_of(folder):
+            (folder / "dies").mkdir()
+            (folder / "files").mkdir()
+            files.keep(folder / "files", spec.files)
+            part = folder / "run.json.part"
+            with part.open("w", encoding="utf-8") as f:
+                json.dump(meta, f, indent=1)
+                f.flush()
+                os.fsync(f.fileno())
+            part.replace(folder / "run.json")
     except OSError as error:
         raise BenchError(
             f"{folder} cannot be made: {error.strerror or error}; name another folder with --out"

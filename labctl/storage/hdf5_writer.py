@@ -27,6 +27,7 @@ from labctl.storage.hdf5_layout import die_items
 from labctl.storage.hdf5_reader import SealedDie, load
 from labctl.storage.journal import Journal
 from labctl.storage.manifest import run_meta
+from labctl.storage.private import rights_of
 from labctl.storage.run_log import newest_of
 from labctl.storage.tables import Table
 
@@ -259,9 +260,11 @@ def _carry_out(arguments: list[str]) -> tuple[dict[str, str], int]:
     try:
         match arguments:
             case ["seal", run, die]:
-                return {"die": die, "sha256": seal(Path(run), die)}, ExitCode.GOOD
+                with rights_of(Path(run)):
+                    return {"die": die, "sha256": seal(Path(run), die)}, ExitCode.GOOD
             case ["index", run]:
-                return {"path": str(write_run_file(Path(run)))}, ExitCode.GOOD
+                with rights_of(Path(run)):
+                    return {"path": str(write_run_file(Path(run)))}, ExitCode.GOOD
         raise LabError(f"cannot do {arguments}; expected seal RUN DIE, or index RUN")
     except LabError as error:
         return {"error": str(error)}, error.exit_code

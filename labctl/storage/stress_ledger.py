@@ -26,6 +26,7 @@ from labctl.core.units import IntArray
 from labctl.storage.arrays import storage
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import JournalReader
+from labctl.storage.private import rights_of
 from labctl.storage.stress import DieInfo, Stress, journal_identity, stress_of_journal
 
 FORMAT = 1
@@ -75,6 +76,8 @@ class StressLedger:
         """
         with storage(path, "open the stress ledger"):
             path.parent.mkdir(parents=True, exist_ok=True)
+            with rights_of(path.parent):  # of a lab, and not of the run that happens to make it
+                path.touch()
             db = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:
             with storage(path, "open the stress ledger"):

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 from dataclasses import replace
@@ -99,6 +100,12 @@ def assert_same(folder, other, names):
         assert len(a) > 100
         for key in a:
             np.testing.assert_array_equal(a[key], b[key], err_msg=f"{name}: {key}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="rights of a folder are inherited there")
+def test_a_run_is_for_its_owner_alone(alone):
+    assert stat.S_IMODE(alone.stat().st_mode) == 0o700
+    assert {path.name for path in alone.rglob("*") if stat.S_IMODE(path.stat().st_mode) & 0o077} == set()
 
 
 @pytest.mark.parametrize("workers", [2, pytest.param(8, marks=pytest.mark.slow)])
