@@ -23,6 +23,7 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.station import composition
 from labctl.station.rehearse import rehearsed
 from labctl.storage.journal import Journal
+from labctl.storage.locks import holder
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE, until
@@ -190,13 +191,10 @@ def test_a_die_whose_cluster_worker_is_killed_goes_on_elsewhere(wafer, alone, tm
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_port=0
         ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
         on_cluster(wafer, folder, cluster.scheduler_address) as process,
     ):
-        in_mid_die(process, folder, 20)
-        busy = {address for address, tasks in client.processing().items() if tasks}
-        pids = client.run(os.getpid, workers=sorted(busy))
-        os.kill(pids[min(busy)], signal.SIGKILL)
+        name = in_mid_die(process, folder, 20)
+        os.kill(holder(folder / "dies" / name).pid, signal.SIGKILL)
         _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     state = read_state(folder)
