@@ -110,6 +110,7 @@ def start(
             no cluster at the address.
         StorageError: the disk is full, or fails.
     """
+    _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     guard = guard_of(folder, spec, plans, argv, options)
     with guard.locked(spec.real, spec.roles.get("bench", "BENCH")):
@@ -158,6 +159,7 @@ def resume(
         BenchError: nothing is left to do, there is no such die, or another process carries out this run.
         StorageError: the journal cannot be written.
     """
+    _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     guard = guard_of(folder, spec, plans, argv, options)
     with rights_of(folder), guard.locked(spec.real, spec.roles.get("bench", "BENCH")), guard.session():
@@ -259,6 +261,15 @@ def _first(bench: AnyBench | None) -> State:
     return State.MOVING if has_prober(bench) else State.CONTACT_CHECK
 
 
+def _refuse_executor(executor: str, spec: RunSpec) -> None:
+    """Raise BenchError if `executor`, as `RunOptions` has it, cannot work on the dies of `spec`."""
+    kind, _, address = executor.partition("=")
+    if executor and (kind != "dask" or not address):
+        raise BenchError(f"--executor {executor}: expected dask=ADDRESS, such as dask=tcp://192.0.2.5:8786")
+    if executor and spec.bench is not None:
+        raise BenchError(f"--executor {executor}: a bench is worked on by the computer that it is connected to")
+
+
 @contextmanager
 def _executor(
     folder: Path,
@@ -271,18 +282,11 @@ def _executor(
     lifeline: "Connection[Any, Any] | None",
 ) -> Iterator[Callable[[Notify], DieExecutor]]:
     """Yield the function that makes the executor, given the function that takes its messages."""
-    kind, _, address = options.executor.partition("=")
     procedures = spec.stages
-    if kind:
-        if kind != "dask" or not address:
-            raise BenchError(f"--executor {options.executor}: expected dask=ADDRESS, such as dask=tcp://192.0.2.5:8786")
-        if spec.bench is not None:
-            raise BenchError(
-                f"--executor {options.executor}: a bench is worked on by the computer that it is connected to"
-            )
+    if options.executor:
         from labctl.batch.dask_executor import Dask
 
-        cluster = Dask(address, folder, go_file)
+        cluster = Dask(options.executor.partition("=")[2], folder, go_file)
         yield lambda notify: PoolExecutor(cluster, notify)
         return
     workers = min(options.workers, dies)

@@ -142,6 +142,7 @@ def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
         session.start(
             Path("bench"), replace(prepared, bench=bench), plans, sys.argv, RunOptions(1, "dask=tcp://127.0.0.1:1")
         )
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_die_made_alone_is_that_of_the_whole_wafer(wafer, alone, tmp_path):
