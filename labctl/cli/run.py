@@ -187,11 +187,13 @@ def _print(text: str) -> None:
 
 def _how_it_ended(run: Path) -> str:
     """Return how a run ended that nobody works on, for the operator."""
+    from labctl.report.bench_state import bench_text_of
     from labctl.storage.run_log import read_state
 
     state = read_state(run)
     if state.exit_code is None:
-        return f"it was broken off; labctl resume {run} goes on with it"
+        bench = bench_text_of(run)
+        return f"it was broken off{bench and '; '}{bench}; labctl resume {run} goes on with it"
     reason = f": {state.reason}" if state.reason else ""
     return f"it ended with {state.outcome} and exit code {state.exit_code}{reason}"
 

@@ -5,13 +5,18 @@ lives the pipe is silent, and nothing is opened; an orderly end is written into 
 it ended, the pipe ends. Then the guard takes the locks of the bench, so that whoever starts meanwhile is refused by
 name, makes it safe, and writes into the run's journal what it met. Whoever holds the bench already is left alone.
 
+A worker whose run is gone ends at its next safe point and leaves the bench safe. One that does not, because a driver
+hangs, has nobody any more who ends it when its time is over: the guard does, after a time longer than any operation.
+
 Everything is loaded before, because nothing may be slow or missing when it is needed: the bench file is the copy in the
-run folder, and the network is not asked for names.
+run folder, and a name that is not resolved costs a second at most.
 """
 
 import os
 import signal
+import socket
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
@@ -33,6 +38,10 @@ END = b"end"
 """Written into the pipe when a run has left its bench in order."""
 PATIENCE: Second = 60.0
 """How long somebody else may hold the bench before it is left to them; one who met an output on lets go at once."""
+ORPHANED: Second = 600.0
+"""How long a worker may outlive its run: it finishes its operation, an approach at most, and leaves the bench."""
+LOOK: Second = 20.0
+"""Time between two looks for such a worker."""
 POLL: Second = 0.1
 """Time between two tries to take the locks."""
 AGAIN: Second = 1.0
@@ -46,10 +55,64 @@ def title(folder: Path) -> str:
     return f"the guard of {folder} makes the bench safe"
 
 
+class Orphan:
+    """Ends the worker of a bench that outlives its run for too long.
+
+    Args:
+        clock: in s.
+        kill: ends a process.
+    """
+
+    def __init__(
+        self,
+        bench: AnyBench,
+        *,
+        clock: Callable[[], Second] = time.monotonic,
+        kill: Callable[[int], None] = lambda pid: os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM)),
+    ) -> None:
+        self._bench, self._clock, self._kill = bench, clock, kill
+        self._pid, self._since = 0, 0.0
+        self.ended = ""
+        """Which worker was ended, as text; "" if none was."""
+
+    def look(self) -> None:
+        """Look at the locks; end a worker that was there without a run for `ORPHANED` s."""
+        pid = self._orphan()
+        if not pid or pid != self._pid:
+            self._pid, self._since = pid, self._clock()
+        elif self._clock() - self._since >= ORPHANED:
+            self.ended = (
+                f"process {pid} worked on the bench {ORPHANED / 60:.0f} min after its run was gone, and was ended"
+            )
+            with suppress(OSError):
+                self._kill(pid)
+
+    def _orphan(self) -> int:
+        """Return the process that works on the bench of a run that is gone, 0 if there is none or it is not known."""
+        try:
+            if holders(self._bench):
+                return 0
+            workers = holders(self._bench, part="worker")
+        except BenchError:
+            return 0
+        return workers[0].pid if len(workers) == 1 and workers[0].host == socket.gethostname() else 0
+
+    def watch(self) -> None:
+        """Look again and again, in a thread that ends with the process."""
+
+        def looking() -> None:
+            while True:
+                time.sleep(LOOK)
+                self.look()
+
+        threading.Thread(target=looking, daemon=True, name="orphan").start()
+
+
 def guard(
     folder: Path,
     bench: AnyBench,
     *,
+    before: str = "",
     connect: Connect | None = None,
     clock: Callable[[], Second] = time.monotonic,
     wait: Callable[[Second], None] = time.sleep,
@@ -58,6 +121,7 @@ def guard(
 
     Args:
         folder: of the run.
+        before: what the guard has done before, as text.
         connect: connects to an instrument; None is VISA.
         wait: lets a time pass on `clock`, s.
     """
@@ -68,6 +132,7 @@ def guard(
             what, text, met = _made_safe(bench, connect)
         else:
             what, text, met = GuardFate.LEFT, f"it is in use by {other}", {}
+        text = f"{before}; {text}" if before else text
         acted = GuardActed(what=what, text=text, met=met, seconds=clock() - begun, pid=os.getpid())
         record(folder, acted, wait)  # before anybody may take the bench, and with it the run
     return acted
@@ -161,8 +226,10 @@ def main() -> None:
     folder, file = Path(sys.argv[1]), Path(sys.argv[2])
     bench = read_bench(file, to_make_safe=True).value
     preload(bench)
+    orphan = Orphan(bench)
+    orphan.watch()
     if not is_told_to_end(sys.stdin.fileno()):
-        guard(folder, bench)
+        guard(folder, bench, before=orphan.ended)
 
 
 if __name__ == "__main__":

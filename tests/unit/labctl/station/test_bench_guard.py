@@ -1,5 +1,6 @@
 """The guard hears of the end of the last process of a run, and of nothing else; one that dies has a successor."""
 
+import json
 import os
 import signal
 import subprocess
@@ -8,8 +9,16 @@ from contextlib import suppress
 
 import pytest
 
+from instruments.bench import Bench
 from labctl.core.errors import LeftUnverified
+from labctl.core.events import GuardFate
+from labctl.core.site import Site
 from labctl.station.bench_guard import STARTS, BenchGuard
+from labctl.station.bench_setup import twin_of
+from labctl.storage.locks import VARIABLE
+from labctl.storage.run_log import Runlog, read_state
+from sim_backend.description import DieDescription
+from tests.e2e.test_bench_safety import BENCH, DIE
 from tests.waiting import until
 
 HEARS = "import os, sys; heard = os.read(0, 3); open(sys.argv[1] + '/heard', 'wb').write(heard or b'gone')"
@@ -48,6 +57,16 @@ def hearing(folder, say=lambda text: None, command=(sys.executable, "-c", HEARS)
 def heard(folder):
     path = folder / "heard"
     return path.read_bytes() if path.is_file() else b""
+
+
+def let_go(guard):
+    """Close the ends of the pipe, as the end of the process does; return the exit code of the guard."""
+    guard.lifeline.close()
+    os.close(guard._writer)
+    code = guard._process.wait()
+    guard._tail()
+    os.close(guard._reader)
+    return code
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
@@ -89,12 +108,29 @@ def test_after_a_bug_the_guard_acts_when_the_process_has_ended(tmp_path):
         raise ZeroDivisionError
     assert guard._process.poll() is None
     assert not heard(tmp_path)
-    guard.lifeline.close()  # as the end of the process does
-    os.close(guard._writer)
-    assert until(lambda: heard(tmp_path)) == b"gone"
-    guard._process.wait()
-    guard._tail()
-    os.close(guard._reader)
+    let_go(guard)
+    assert heard(tmp_path) == b"gone"
+
+
+def test_the_guard_itself_acts_over_sockets_and_writes_what_it_met_into_the_journal(tmp_path, monkeypatch):
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "locks"))
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    twin = twin_of(
+        bench, [Site("D0", DieDescription.model_validate(DIE, context={"file": True}), 5)], "tcp", by_hand=True
+    )
+    try:
+        resources = {one.name: one.resource for one in twin.server.served}
+        instruments = {name: {**entry, "resource": resources[name]} for name, entry in BENCH["instruments"].items()}
+        (tmp_path / "bench.yaml").write_text(json.dumps({**BENCH, "instruments": instruments}), encoding="utf-8")
+        Runlog.create(tmp_path, {"dies": [{"name": "D0", "at": [0, 0]}]})._journal.close()
+        guard = BenchGuard(tmp_path, tmp_path / "bench.yaml", lambda text: None).__enter__()
+        twin.instruments["smu1"].handle(b"smua.source.levelv=0.1 smua.source.output=1\n")
+        assert let_go(guard) == 0
+        assert twin.instruments["smu1"].smus["smua"].set.output == 0
+        (acted,) = [row.event for row in read_state(tmp_path).events]
+        assert (acted.what, acted.met, acted.pid) == (GuardFate.SAFE, {"smu1.smua": "on at 0.1 V"}, guard.pid)
+    finally:
+        twin.close()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")

@@ -13,7 +13,7 @@ from labctl.core.events import GuardActed, GuardFate
 from labctl.core.site import Site
 from labctl.station import guard_process
 from labctl.station.bench_setup import twin_of
-from labctl.station.guard_process import END, PATIENCE, TRIES, guard, is_told_to_end, record
+from labctl.station.guard_process import END, ORPHANED, PATIENCE, TRIES, Orphan, guard, is_told_to_end, record
 from labctl.storage.locks import VARIABLE, bench_lock, hold, holders, locks_folder
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog, read_state
@@ -188,6 +188,42 @@ def test_a_record_that_cannot_be_written_is_tried_again(run, monkeypatch):
     assert [event.what for event in recorded(run)] == [GuardFate.SAFE]
     failing += [True] * (TRIES + 1)
     assert record(run, GuardActed(what=GuardFate.SAFE), waits.append) is False
+
+
+def test_a_worker_that_outlives_its_run_for_too_long_is_ended(bench):
+    clock, killed = Clock(), []
+    orphan = Orphan(bench, clock=clock, kill=killed.append)
+
+    def after(*times):
+        for seconds in times:
+            clock.now += seconds
+            orphan.look()
+        return killed
+
+    assert after(0.0, ORPHANED) == [], "nobody works on the bench"
+    with bench_lock(bench, "labctl run", part="worker"):
+        with bench_lock(bench, "labctl run"):
+            assert after(0.0, ORPHANED) == [], "its run is there"
+        assert after(0.0, ORPHANED - 1.0) == [], "it may be finishing an operation"
+        assert orphan.ended == ""
+        assert after(1.0) == [os.getpid()]
+    assert f"process {os.getpid()} worked on the bench 10 min after its run was gone" in orphan.ended
+
+
+def test_a_worker_of_another_computer_is_nobody_s_to_end(bench, monkeypatch):
+    clock, killed = Clock(), []
+    orphan = Orphan(bench, clock=clock, kill=killed.append)
+    with bench_lock(bench, "labctl run", part="worker"):
+        monkeypatch.setattr(guard_process.socket, "gethostname", lambda: "another computer")
+        for _ in range(2):
+            clock.now += ORPHANED
+            orphan.look()
+    assert killed == []
+
+
+def test_a_worker_that_was_ended_is_in_the_record(run, bench, twin):
+    acted = guard(run, bench, before="process 7 was ended", connect=twin.connect)
+    assert acted.text.startswith("process 7 was ended; smu1, smu2: outputs verified off")
 
 
 @pytest.mark.parametrize("in_order", [True, False])
