@@ -2,9 +2,13 @@
 
 # ruff: noqa: E402  (the number of threads must be set before numpy is imported)
 import os
+import sys
 
 for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_name, "1")  # as the command line does
+# some hundred processes are started, and each would compile the whole suite
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 import json
 import uuid

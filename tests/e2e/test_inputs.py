@@ -111,6 +111,7 @@ def folder(tmp_path, stranger, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_an_input_of_a_stranger_is_kept_and_a_changed_one_is_refused_on_resume(folder, labctl_process):
     run = folder / "run"
     elsewhere = folder / "in"  # relative paths start at the campaign, not here

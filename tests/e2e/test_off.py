@@ -48,6 +48,7 @@ def stays_off(bench):
     return True
 
 
+@pytest.mark.slow
 def test_off_ends_the_run_beside_it_and_nothing_goes_on_before_it_is_released(wins, labctl, tmp_path):
     folder = tmp_path / "run"
     with wins.served(tmp_path) as bench:

@@ -217,6 +217,7 @@ def datasets(file):
     return found
 
 
+@pytest.mark.slow
 def test_on_the_twin_a_simulated_die_has_its_place_and_the_plan_says_so(labctl_process, board, tmp_path):
     bench = board()
     words = "board is a simulated die in place of driver 'lab_board'"
