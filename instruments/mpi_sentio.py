@@ -227,7 +227,8 @@ class MpiSentio:
             raise NeedlesDown(
                 f"{self.name}: the chuck did not separate; it stood at {before * 1e6:.1f} um and stands at "
                 f"{after * 1e6:.1f} um, contact is at {levels.contact * 1e6:.1f} um, separation "
-                f"{levels.gap * 1e6:.4g} um below; look at the station"
+                f"{levels.gap * 1e6:.4g} um below, up to {levels.compensation * 1e6:.4g} um may be compensation; "
+                "look at the station"
             )
         self._up, self._down = after, None
 

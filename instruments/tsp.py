@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
 
@@ -125,8 +125,14 @@ class Tsp:
 
         Raises:
             BenchError: its model is none of `expected`, or prompts or error messages come unasked.
+            LinkTimeoutError: it does not answer.
         """
-        lines = self.transport.converse("*IDN?", lambda line: bool(_PROMPT.sub("", line).strip()))
+        try:
+            lines = self.transport.converse("*IDN?", lambda line: bool(_PROMPT.sub("", line).strip()))
+        except LinkTimeoutError as error:
+            raise LinkTimeoutError(
+                f"{error}. If a script runs or is being loaded there, 'labctl off' ends it"
+            ) from error
         identity = parse_identity(_PROMPT.sub("", lines[-1]), expected)
         self._refuse_chatter()
         return identity

@@ -92,6 +92,7 @@ GROUPS = {
             f"{INSTRUMENTS}/test_tsp.py",
             f"{INSTRUMENTS}/test_json_lines.py",
             f"{INSTRUMENTS}/test_host_timed.py",
+            f"{INSTRUMENTS}/test_open_bench.py",
             "tests/unit/labctl/testing/test_emulated.py",
         ),
     ),

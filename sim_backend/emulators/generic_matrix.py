@@ -1,10 +1,12 @@
 """A generic switch matrix: the relays of a bench's wiring, break before make."""
 
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any
 
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic import GenericInstrument, Refused
+from sim_backend.emulators.leftovers import Leave
 
 
 class GenericMatrix(GenericInstrument):
@@ -20,6 +22,15 @@ class GenericMatrix(GenericInstrument):
         self._crosspoints = context.crosspoints
         self.closed: frozenset[str] = frozenset()
         self._before: frozenset[str] = frozenset()
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how its relays are left closed."""
+
+        def relays(rng: Random) -> str:
+            self._route(rng.sample(sorted(self._crosspoints), min(len(self._crosspoints), rng.randint(1, 8))))
+            return ", ".join(sorted(self.closed))
+
+        return {**super().leftovers(), "relays": relays}
 
     def verbs(self) -> Mapping[str, Callable[..., Any]]:
         """Return the verbs of a matrix."""

@@ -1,10 +1,12 @@
 """A generic prober: the needles of the world, at the places of the bench's map."""
 
 from collections.abc import Callable, Mapping
+from random import Random
 from typing import Any
 
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic import GenericInstrument, Refused
+from sim_backend.emulators.leftovers import Leave
 
 
 class GenericProber(GenericInstrument):
@@ -18,6 +20,20 @@ class GenericProber(GenericInstrument):
     def __init__(self, name: str, options: Any, context: EmulatorContext) -> None:
         super().__init__(name, "prober", context.world, stands_for=options.stands_for)
         self._station = context.station
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how the needles are left, and where."""
+
+        def place(rng: Random) -> str:
+            self.world.touch(False)
+            self.world.move((*rng.choice(self._station.route), rng.randrange(self._station.sites)))
+            return str(self.world.place)
+
+        def needles(rng: Random) -> str:
+            self.world.touch(not self.world.in_contact)
+            return "down" if self.world.in_contact else "up"
+
+        return {**super().leftovers(), "place": place, "needles": needles}
 
     def verbs(self) -> Mapping[str, Callable[..., Any]]:
         """Return the verbs of a prober."""

@@ -6,6 +6,7 @@ refused, and ranges and apertures beyond the capabilities.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from labctl.core.source import ChannelSetup, OffState
 from labctl.core.units import Ampere, Second, Volt
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic import GenericInstrument, Refused
+from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.nets import Drive
 from sim_backend.rng import first_of
 
@@ -61,6 +63,28 @@ class GenericSource(GenericInstrument):
     def seek(self, operation: int) -> None:
         """Set the noise to the number of an operation."""
         self._readings = first_of(operation)
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how output, level, limit, range and aperture of each channel are left."""
+        options = self._options
+
+        def channel_at(name: str, part: str, draw: Callable[[Random], Any]) -> Leave:
+            def leave(rng: Random) -> str:
+                setattr(self.channels[name], part, draw(rng))
+                self._apply(name)
+                return str(getattr(self.channels[name], part))
+
+            return leave
+
+        draws: dict[str, Callable[[Random], Any]] = {
+            "output": lambda rng: True,
+            "level": lambda rng: rng.uniform(-1, 1) * options.ranges_v[-1],
+            "limit": lambda rng: rng.random() * options.ranges_i[-1],
+            "range_i": lambda rng: rng.choice(options.ranges_i),
+            "aperture": lambda rng: rng.uniform(options.shortest_aperture, options.longest_aperture),
+        }
+        left = {f"{n}.{part}": channel_at(n, part, draw) for n in self.channels for part, draw in draws.items()}
+        return {**super().leftovers(), **left}
 
     def verbs(self) -> Mapping[str, Callable[..., Any]]:
         """Return the verbs of a source."""

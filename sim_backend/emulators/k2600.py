@@ -5,6 +5,7 @@ Names, constants and defaults: Series 2600B reference manual (2600BS-901-01), th
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from random import Random
 from typing import Any
 
 from labctl.core.units import Ampere
@@ -14,6 +15,7 @@ from sim_backend.emulators.k2600_channel import Channel
 from sim_backend.emulators.k2600_models import model_named
 from sim_backend.emulators.k2600_smu import VOLTS, Smu
 from sim_backend.emulators.k2600_sweep import TRIGGER_EVENT, PulseTests, run_sweep
+from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.status import Register
 from sim_backend.emulators.tsp.vm import Fatal, Refusal
@@ -168,6 +170,20 @@ class K2600(TspInstrument):
         super().device_clear()
         for channel in self.channels.values():
             channel.waiting = False
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how the parts of its state are left, sweeps that wait for their trigger among them."""
+
+        def armed(channel: Channel) -> Leave:
+            def leave(rng: Random) -> str:
+                channel.sweep.linear(VOLTS, 0.0, rng.uniform(-1, 1), rng.randint(2, 50))
+                channel.sweep.source_action, channel.sweep.arm_stimulus = 1, TRIGGER_EVENT
+                channel.waiting = True
+                return f"{len(channel.sweep.levels)} levels"
+
+            return leave
+
+        return {**super().leftovers(), **{f"{n}.trigger.initiate": armed(c) for n, c in self.channels.items()}}
 
     def values_of(self, table: Any, first: int, last: int) -> list[float]:
         """Return entries of a buffer, of one of its columns or of a list."""

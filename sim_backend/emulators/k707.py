@@ -8,10 +8,13 @@ refuses the whole command: nothing moves.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
+from random import Random
 from typing import Any
 
 from labctl.core.errors import BenchError
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.vm import Refusal, number
 from sim_backend.emulators.world import Crosspoint, World
@@ -97,7 +100,7 @@ class K707(TspInstrument):
             },
         )  # fmt: skip
         lua.globals["slot"] = lua.table(
-            {slot: lua.table({"idn": self._card(slot)}) for slot in range(1, 1 + SLOTS[self.model])}
+            {slot: lua.node("slot", get={"idn": partial(self._card, slot)}) for slot in range(1, 1 + SLOTS[self.model])}
         )
 
     def _card(self, slot: int) -> str:
@@ -188,6 +191,25 @@ class K707(TspInstrument):
         if wanted not in range(most + 1):
             raise Refusal(1101, "Parameter too big") if wanted > most else Refusal(1102, "Parameter too small")
         setattr(self, name, int(wanted))
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how the parts of its state are left, closed relays and other cards among them."""
+
+        def cards(rng: Random) -> str:
+            self._move(open=sorted(self.closed))  # cards are changed while the mains are off
+            slot = rng.choice(list(self.cards))
+            if rng.random() < 0.3:
+                del self.cards[slot]
+            else:
+                self.cards[slot] = CARDS[rng.choice(list(CARDS))]
+            return self._card(slot)
+
+        def relays(rng: Random) -> str:
+            every = self._slot_addresses(*self.cards)
+            self._move(close=rng.sample(every, min(len(every), rng.randint(1, 8))))
+            return ";".join(sorted(self.closed))
+
+        return {**super().leftovers(), "relays": relays, "cards": cards}
 
     def reset(self) -> None:
         """Open every crosspoint and go back to the defaults."""

@@ -7,7 +7,9 @@ injected before an instrument, to test drivers.
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from enum import Enum
+from random import Random
 
+from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.world import World
 
 MAX_MESSAGE = 1 << 20
@@ -135,6 +137,15 @@ class Instrument(ABC):
     def status_byte(self) -> int:
         """IEEE 488.2 status byte without MAV."""
         return 0
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how each part of its state is left at a random legal value, by the name of the part."""
+
+        def busy(rng: Random) -> str:
+            self.busy = True
+            return "a message that does not end"
+
+        return {"busy": busy}
 
     def refuse(self, reason: str) -> None:
         """Record a refused command."""

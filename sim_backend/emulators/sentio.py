@@ -7,14 +7,19 @@ which `_table` names every command.
 """
 
 import inspect
+import re
 from collections.abc import Callable
+from dataclasses import fields
+from random import Random
 from typing import Any
 
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.leftovers import Leave, at_command
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.sentio_model import (
     COMPENSATIONS,
     END_OF_ROUTE,
+    FAULTS,
     FRONT_DOOR,
     INVALID_OPERATION,
     INVALID_PARAMETER,
@@ -358,6 +363,45 @@ class Sentio(Instrument):
         ended = last_site and step == len(self.wafer.route) - 1
         status = (LAST_SITE if self.wafer.sites > 1 and last_site else 0) | (ROUTE_ENDED if ended else 0)
         return status, f"{column},{row},{site}"
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how commands that change something, and the fields of the machine's state, are left."""
+        pool = (*MODES, *COMPENSATIONS, "Wafer", "Chuck", "home", "relative", "true", "false", "0", "1")
+
+        def accepted(line: str) -> bool:
+            name, _, rest = line.partition(" ")
+            try:
+                self._commands[name]([a.strip() for a in rest.split(",")] if rest else [])
+            except (ProberError, ValueError, IndexError):
+                return False
+            return True
+
+        def state() -> str:
+            parts = (self.heights, self.state, self.mode, self.overtravel_on, self.hover_on, self.level, self.step)
+            return repr((*parts, self.site, self.xy, self.compensation))
+
+        def field_of(name: str) -> Leave:
+            def leave(rng: Random) -> str:
+                match getattr(self.state, name):
+                    case bool() as value:
+                        setattr(self.state, name, not value)
+                    case int():
+                        setattr(self.state, name, rng.randint(1, 10**6))
+                    case float() as value:
+                        setattr(self.state, name, value + round(rng.uniform(-400, 400), 1))
+                    case tuple():
+                        every = getattr(ProberState(), name)
+                        setattr(self.state, name, tuple(rng.sample(every, rng.randint(0, len(every)))))
+                return str(getattr(self.state, name))
+
+            return leave
+
+        changing = [name for name in self._commands if not re.search(r"\bget_|:get\b|query|wait|abort", name)]
+        return {
+            **super().leftovers(),
+            **{name: at_command(accepted, name, pool, 5, state) for name in changing},
+            **{f.name: field_of(f.name) for f in fields(self.state) if f.name not in FAULTS},
+        }
 
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> Sentio:

@@ -79,3 +79,7 @@ class ProberState:
     short: float = 0.0
     stuck: str = ""
     stuck_in_contact: bool = False
+
+
+FAULTS = ("short", "stuck", "stuck_in_contact")
+"""Fields of the state that are faults of the machine and not what somebody left."""

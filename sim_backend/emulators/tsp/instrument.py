@@ -8,8 +8,10 @@ module of 320 lines: every part writes to the same output and error queues.
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
+from sim_backend.emulators.leftovers import ERRORS, IDENTITIES, Leave, at_attribute
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
@@ -42,6 +44,8 @@ class TspInstrument(Instrument):
         self.errors: deque[tuple[int, str, int]] = deque()
         self.format = Format()
         self.prompts, self.showerrors = 0, 0
+        self.identity = IDENTITIES[0]
+        """Form of the reply to `*IDN?`."""
         self._out: list[str] = []
         self._script: tuple[str, bool, list[str]] | None = None
         self._timer = 0.0
@@ -169,7 +173,9 @@ class TspInstrument(Instrument):
         command, _, argument = line.lower().partition(" ")
         value = int(float(argument)) & 0xFF if argument.strip().replace(".", "", 1).isdigit() else None
         queries: dict[str, Callable[[], str]] = {
-            "*idn?": lambda: f"{self.maker}, Model {self.model}, {self.serial}, {self.revision}",
+            "*idn?": lambda: self.identity.format(
+                maker=self.maker, model=self.model, serial=self.serial, revision=self.revision
+            ),
             "*opc?": lambda: "1",
             "*tst?": lambda: "0",
             "*esr?": lambda: str(self.standard.event()),
@@ -244,6 +250,26 @@ class TspInstrument(Instrument):
         if not 0 <= wait <= 100_000:
             raise Refusal(1101 if wait > 0 else 1102, "Parameter too big" if wait > 0 else "Parameter too small")
         self.world.advance(wait)
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how attributes, error queue, identity and a script being loaded are left."""
+
+        def identity(rng: Random) -> str:
+            self.identity = rng.choice(IDENTITIES[1:])
+            return self.identity
+
+        def queue(rng: Random) -> str:
+            for _ in range(rng.randint(1, QUEUE + 8)):
+                self.error(*rng.choice(ERRORS))
+            return f"{len(self.errors)} entries"
+
+        def loading(rng: Random) -> str:
+            self._script = ("", rng.random() < 0.5, ["smua.source.levelv=1"] * rng.randint(0, 2))
+            return f"{len(self._script[2])} lines"
+
+        attributes = {name: at_attribute(*pair, Refusal) for name, pair in self.lua.attributes().items()}
+        others: dict[str, Leave] = {"*IDN?": identity, "errorqueue": queue, "loadscript": loading}
+        return {**super().leftovers(), **attributes, **others}
 
     def values_of(self, table: Any, first: int, last: int) -> list[float]:
         """Return entries `first` to `last` (from 1) of an argument of `printbuffer`."""

@@ -1,0 +1,281 @@
+"""Benches whose instruments are as somebody left them, and what becomes of a die that is measured on one.
+
+A start is a function of the family and its number: the first starts leave one part after the other, and then one or
+two at random. Each is switched off as it was left, and in another twin measured and switched off.
+"""
+
+import re
+from dataclasses import dataclass, field
+from functools import cache
+from random import Random
+
+import numpy as np
+
+from instruments.bench import Bench
+from instruments.emergency import make_safe
+from instruments.keithley2600b_models import MODELS
+from labctl.core.bias import Bias
+from labctl.core.errors import LabError
+from labctl.core.operations import Pulse, Sense
+from labctl.core.site import Site
+from labctl.station.bench_setup import on_bench
+from labctl.station.simulated import simulated
+from labctl.station.twin import Twin
+from sim_backend.description import DieDescription
+from sim_backend.emulators.generic_source import GenericSource
+from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.k2600_smu import ON
+
+SEED = 7
+LIMITS = {
+    "v_towards_p": "0.7 V", "v_towards_ap": "0.7 V", "width": "10 ms", "compliance": "10 mA", "ramp_rate": "1000 V/s",
+}  # fmt: skip
+TWO_NEEDLES = {"top": "smu.smua", "bottom": "smu.smub"}
+ONE_CHANNEL = {"top": "smu.smua", "bottom": "ground"}
+PAIR = {"kernels": [{"rows": ["top"], "cols": ["bottom"]}]}
+LINES = ["r0", "r1", "c0", "c1", "c2"]
+OVER_MATRIX = {
+    "channels": {"smu.smua": "A", "smu.smub": "B"},
+    "ground": "H",
+    "pads": {line: f"1-{1 + k:02d}" for k, line in enumerate(LINES)},
+    "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
+}
+SMU = {"driver": "keithley2600b", "resource": "1"}
+PROBER = {"driver": "mpi_sentio", "resource": "3", "overtravel_ceiling": "50 um"}
+SOURCE = {
+    "driver": "generic_source", "resource": "1", "channels": ["smua", "smub"], "ranges_v": ["0.1 V", "1 V", "6 V"],
+    "ranges_i": ["1 uA", "10 uA", "100 uA", "1 mA", "10 mA", "100 mA"], "shortest_pulse": "200 us",
+    "shortest_aperture": "20 us", "longest_aperture": "0.4 s",
+}  # fmt: skip
+
+
+def bench_of(family, rng):
+    """Return the bench of a family as keys of a file, and the instruments that are left dirty."""
+    match family:
+        case "keithley2600b":
+            model = rng.choice(list(MODELS))
+            pads = TWO_NEEDLES if len(MODELS[model].channels) == 2 else ONE_CHANNEL
+            return {"smu": SMU | {"model": model}}, {"pads": pads, **PAIR}, ("smu",)
+        case "keithley707b":
+            matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
+            return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
+        case "mpi_sentio":
+            return {"smu": SMU, "prober": PROBER}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
+        case "generic":
+            source = SOURCE | {"stands": rng.random() < 0.5}
+            others = {"matrix": "generic_matrix", "prober": "generic_prober"}
+            entries = {name: {"driver": driver, "resource": name} for name, driver in others.items()}
+            return {"smu": source, **entries}, OVER_MATRIX, ("smu", "matrix", "prober")
+    raise ValueError(f"there is no family {family}")
+
+
+FAMILIES = ("keithley2600b", "keithley707b", "mpi_sentio", "generic")
+
+CAUSES = {
+    r"\.output$": "is on at",
+    r"\.source\.func$": "forcing a current",
+    r"^loadscript$": "is being loaded there",
+    r"^busy$": "did not answer",
+    r"prompts|showerrors": r"localnode\.(prompts|showerrors) is 1",
+    r"^\*IDN\?$": "answers, and the bench file says",
+    r"clear_contact": "contact height is not set",
+    r"site_heights|separation_gap": "separation gap|overtravel is set",
+    r"overtravel": "overtravel is set",
+    r"compensat": "may be compensation",
+    r"^front_door_open$": "front door is open",
+    r"vacuum": "vacuum has failed",
+    r"^cards$": "has no card|which lacks",
+    r"^home$": "home position is not set",
+}
+"""Parts, and what a refusal because of them has to say; a part that is not here is no reason to refuse."""
+
+
+@dataclass
+class Course:
+    """What was left on the instruments of one start, and what became of it.
+
+    Args:
+        left: parts as "instrument.part: value".
+        refusal: why the die was not measured; "" if it was.
+        violated: what does not hold.
+    """
+
+    family: str
+    number: int
+    left: dict[str, str] = field(default_factory=dict)
+    refusal: str = ""
+    violated: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a session measures: currents in A and flags of a read, a write and two reads, and the time of those, s."""
+
+    current: tuple[float, ...]
+    flag: tuple[int, ...]
+    seconds: float
+
+
+class Start:
+    """A bench of a family with dies under its needles, and parts of its instruments left at random values."""
+
+    def __init__(self, family, number, *, clean=False):
+        self.course, rng = Course(family, number), Random(f"{family} {number}")
+        instruments, wiring, dirty = bench_of(family, Random(f"bench {family} {number}"))
+        keys = {
+            "name": family, "instruments": instruments, "wiring": wiring, "limits": LIMITS,
+            "contact": {"structures": [[wiring["kernels"][0]["rows"][0], wiring["kernels"][0]["cols"][0]]]},
+            "twin": {"ideal_instruments": True},
+        }  # fmt: skip
+        self.key = repr((instruments, wiring))
+        self.bench, self.moves = _bench(self.key, keys), "prober" in instruments
+        (kernel,) = wiring["kernels"]
+        shape = len(kernel["rows"]), len(kernel["cols"])
+        self.sites = [Site(f"D{k}", _die(*shape, f"{80 - 10 * k} nm"), SEED, (k, 0)) for k in range(1 + self.moves)]
+        dies = {site.spot: simulated(site) for site in self.sites}
+        self.twin = Twin(self.bench, dies, seed=SEED, in_contact=not self.moves)
+        if not clean:
+            self._leave(rng, dirty)
+        self.incidents = len(self._incidents())
+
+    def _leave(self, rng, dirty):
+        """Leave one part of the state at a random value, or two: each in turn first, and then at random."""
+        left = {(name, part): leave for name in dirty for part, leave in self._parts(name).items()}
+        number, parts = self.course.number, sorted(left)
+        chosen = [parts[number]] if number < len(parts) else list(_at_random(parts, rng))
+        with self.twin.world.lock:
+            for name, part in chosen:
+                value = left[name, part](rng)
+                if value is not None:
+                    self.course.left[f"{name}.{part}"] = value
+
+    def _parts(self, name):
+        return self.twin.instruments[name].leftovers()
+
+    def _incidents(self):
+        return [f"{event.what}: {event.detail}" for event in self.twin.ledger.events if event.what != "refused"]
+
+    def measure(self):
+        """Measure the first die: a read, a pulse with its read, and two reads; LabError if the bench refuses."""
+        subject = self.sites[0]
+        with on_bench(self.bench, self.sites, "bytes", twin=self.twin, by_hand=not self.moves) as body:
+            die = body.approach(subject).die
+            shape = subject.description.shape
+            m, n = shape.n_rows, shape.n_cols
+            write = Bias(np.full((1, m), 0.25), np.full((1, n), 0.25), kernel=np.array(0), pulsed=np.array(0))
+            write.row[0, 0], write.col[0, 0] = 0.5, 0.0
+            readings = [die.sense(_sense(shape, [0], [0]))]
+            readings.append(die.pulse(Pulse(write, 1e-3, _sense(shape, [0], [0]))))
+            begin = self.twin.world.now
+            readings.append(die.sense(_sense(shape, [0, m - 1], [0, n - 1])))
+            seconds = self.twin.world.now - begin
+        return Measured(
+            tuple(float(current) for reading in readings for current in reading.current[:, 0]),
+            tuple(int(flag) for reading in readings for flag in reading.flag[:, 0]),
+            seconds,
+        )
+
+    def switch_off(self):
+        """Switch the bench off as `labctl off` does, and add what does not hold to the course."""
+        try:
+            make_safe(self.bench, connect=self.twin.connect, wait=self.twin.wait)
+        except LabError as error:
+            self.course.violated.append(f"off: {error}")
+        self.course.violated += [f"off: {text}" for text in self._live()]
+
+    def _live(self):
+        """Yield every output that is not off at 0 V, and closed relays."""
+        for name, instrument in self.twin.instruments.items():
+            if isinstance(instrument, K2600):
+                for channel, smu in instrument.smus.items():
+                    if smu.set.output == ON or smu.set.levelv or smu.set.leveli:
+                        yield f"{name}.{channel} is {smu.set.output} at {smu.set.levelv} V, {smu.set.leveli} A"
+            if isinstance(instrument, GenericSource):
+                for channel, state in instrument.channels.items():
+                    if state.output or state.level:
+                        yield f"{name}.{channel} is {state.output} at {state.level} V"
+            if closed := getattr(instrument, "closed", None):
+                yield f"{name}: {', '.join(sorted(closed))} closed"
+
+    def judge(self, measured):
+        """Add to the course what does not hold of a session: what it has measured or refused, and done meanwhile."""
+        course = self.course
+        clean = _clean(self.key, course.family, course.number)
+        if measured is not None:
+            if not np.allclose(measured.current, clean.current, rtol=1e-6, atol=0) or measured.flag != clean.flag:
+                course.violated.append(f"measured {measured}, and {clean} without what was left")
+            elif abs(measured.seconds - clean.seconds) > 1e-6:
+                course.violated.append(
+                    f"a read takes {measured.seconds} s, and {clean.seconds} s without what was left"
+                )
+        else:
+            parts = [left.partition(".")[2] for left in course.left]
+            words = [text for part in parts for pattern, text in CAUSES.items() if re.search(pattern, part)]
+            if not any(re.search(text, course.refusal) for text in words):
+                course.violated.append(f"refused without the name of the cause: {course.refusal}")
+        course.violated += self._incidents()[self.incidents :]
+
+
+def _sense(shape, rows, cols):
+    """Return a read at 100 mV of one cell after the other."""
+    row = np.zeros((len(rows), shape.n_rows))
+    row[np.arange(len(rows)), rows] = 0.1
+    return Sense(Bias(row, np.zeros((len(rows), shape.n_cols)), kernel=np.array(0)), np.array(cols)[:, None])
+
+
+def carry_out(family, number):
+    """Return the course of one start: switched off as it was left, and in another twin measured and switched off."""
+    start = Start(family, number)
+    start.switch_off()
+    again = Start(family, number)
+    again.course.violated += start.course.violated
+    measured = None
+    try:
+        measured = again.measure()
+    except LabError as error:
+        again.course.refusal = str(error)
+    except Exception as error:
+        again.course.violated.append(f"a bug: {type(error).__name__}: {error}")
+        return again.course
+    again.judge(measured)
+    again.switch_off()
+    return again.course
+
+
+@cache
+def _die(n_rows, n_cols, diameter):
+    """Return an ideal die whose junctions have a diameter."""
+    keys = {
+        "name": "die",
+        "geometry": {"kernels": 1, "n_rows": n_rows, "n_cols": n_cols},
+        "junction": {"diameter": diameter},
+        "simulation": {"ideal": True},
+    }
+    return DieDescription.model_validate(keys, context={"file": True})
+
+
+_BENCHES, _CLEAN = {}, {}
+
+
+def _bench(key, keys):
+    """Return the bench of some keys; a bench is read once."""
+    if key not in _BENCHES:
+        _BENCHES[key] = Bench.model_validate(keys, context={"file": True})
+    return _BENCHES[key]
+
+
+def _clean(key, family, number):
+    """Return what is measured on the bench of a start with nothing left on it."""
+    if key not in _CLEAN:
+        _CLEAN[key] = Start(family, number, clean=True).measure()
+    return _CLEAN[key]
+
+
+def _at_random(parts, rng):
+    """Yield one part or two, the second often of the same object: a REL level and its switch. Masks come seldom."""
+    telling = [part for part in parts if not part[1].startswith("status.")]
+    first = rng.choice(telling if rng.random() < 0.95 else parts)
+    yield first
+    if rng.random() < 0.7:
+        near = [p for p in telling if p != first and p[1].rpartition(".")[0] == first[1].rpartition(".")[0]]
+        yield rng.choice(near if near and rng.random() < 0.5 else telling)

@@ -1,0 +1,102 @@
+"""Dirty starts: some of them hold in every family, and the harness notices what it is there for."""
+
+import pytest
+from faults import dirty as script
+from faults.dirty_bench import FAMILIES, Start, carry_out
+
+from instruments import keithley2600b
+from instruments.keithley707b import Keithley707B
+from instruments.keithley2600b import Keithley2600B
+from instruments.mpi_sentio import MpiSentio
+from instruments.tsp import Tsp
+from labctl.core.errors import LabError
+from labctl.core.prober import Position
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_few_starts_of_every_family_measure_the_same_or_refuse_by_cause_and_end_off(family):
+    courses = [carry_out(family, number) for number in range(1000, 1006)]
+    assert [course.violated for course in courses if course.violated] == []
+    assert sum(bool(course.left) for course in courses) >= 3
+
+
+def course(family, left):
+    """Return the course of a start on which commands, by the part that they leave, were carried out before."""
+    start = Start(family, 10_000, clean=True)
+    for part, command in left.items():
+        start.twin.instruments[part.partition(".")[0]].execute(command)
+        start.course.left[part] = command
+    measured = None
+    try:
+        measured = start.measure()
+    except LabError as error:
+        start.course.refusal = str(error)
+    start.judge(measured)
+    start.switch_off()
+    return start.course
+
+
+def trusting(channel, plan):
+    """Return the messages of a driver that sets ranges and limits, and trusts whatever else it meets."""
+    names = ("func", "levelv", "offmode", "offlimiti", "range", "limiti")
+    return [f"{channel}.{s.attribute}={s.text}" for s in plan if any(name in s.attribute for name in names)]
+
+
+def stay(prober, col, row, subsite=None):
+    """Stay where the chuck is, and say that it has stepped."""
+    prober.separate()
+    return Position(col, row)
+
+
+REL = {
+    f"smu.smua.measure.rel.{part}": f"smua.measure.rel.{part}={1e-6 if part == 'leveli' else 1}"
+    for part in ("leveli", "enablei")
+}
+DELAY = {"smu.smua.source.delay": "smua.source.delay=0.001"}
+PROMPTS = {"smu.localnode.prompts": "localnode.prompts=1"}
+OUTPUT = {"smu.smua.source.output": "smua.source.output=1"}
+ONE_BY_ONE = {"matrix.channel.connectsequential": "channel.connectsequential=1"}
+QUEUE = {"matrix.errorqueue": 'channel.close("9Z99")'}
+OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
+
+
+@pytest.mark.parametrize(
+    ("family", "left", "owner", "method", "instead", "words"),
+    [
+        ("keithley2600b", REL, keithley2600b, "messages", trusting, "without what was left"),
+        ("keithley2600b", DELAY, keithley2600b, "messages", trusting, "a read takes"),
+        ("keithley2600b", PROMPTS, Tsp, "_refuse_chatter", lambda self: None, "name of the cause"),
+        ("keithley2600b", OUTPUT, Keithley2600B, "emergency_off", lambda self: {}, "off: smu.smua"),
+        ("keithley707b", ONE_BY_ONE, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
+        ("keithley707b", QUEUE, Tsp, "errors", lambda self: [], "name of the cause"),
+        ("mpi_sentio", OTHER_DIE, MpiSentio, "step", stay, "without what was left"),
+    ],
+)
+def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, left, owner, method, instead, words):
+    assert course(family, left).violated == []
+    monkeypatch.setattr(owner, method, instead)
+    if owner is keithley2600b:
+        monkeypatch.setattr(Keithley2600B, "_compare", lambda self, wanted: None)
+    assert words in " ".join(course(family, left).violated)
+
+
+def test_a_later_call_goes_on_from_the_results_and_a_violation_is_shown(tmp_path):
+    calls, shown, path = [], [], tmp_path / "dirty.jsonl"
+
+    def do(starts):
+        calls.append(starts)
+        for family, number in starts:
+            text = ["off: smu.smua is 1 at 0.3 V, 0 A"] if number == 2 else []
+            yield {"family": family, "number": number, "left": {"smu.busy": "x"}, "refusal": "", "violated": text}
+
+    wanted = [("generic", number) for number in range(3)]
+    script.carry_on(wanted[:2], path, do, shown.append)
+    with path.open("a") as file:
+        file.write('{"family": "gene')  # the call was killed while it wrote
+    courses = script.carry_on(wanted, path, do, shown.append)
+    assert calls == [wanted[:2], wanted[2:]]
+    assert [one["number"] for one in courses] == [0, 1, 2]
+    assert shown == ["generic 2, left {'smu.busy': 'x'}: off: smu.smua is 1 at 0.3 V, 0 A"]
+    heading, line = script.table(courses)
+    assert heading.split()[:2] == ["family", "starts"]
+    assert line.split() == ["generic", "3", "2", "0", "0", "0", "1"]

@@ -1,0 +1,104 @@
+"""Every part of the state of an emulated instrument can be left at another value than the one it is made with."""
+
+from random import Random
+
+import pytest
+
+from instruments.generic_matrix import GenericMatrixOptions
+from instruments.generic_prober import GenericProberOptions
+from instruments.generic_source import GenericSourceOptions
+from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.generic_matrix import GenericMatrix
+from sim_backend.emulators.generic_prober import GenericProber
+from sim_backend.emulators.generic_source import GenericSource
+from sim_backend.emulators.k707 import K707
+from sim_backend.emulators.k2600 import K2600
+from sim_backend.emulators.leftovers import TRIES, at_attribute, some_number
+from sim_backend.emulators.sentio import Sentio, StationMap
+from sim_backend.emulators.tsp.vm import Refusal
+from sim_backend.emulators.world import Cables, World
+
+ROUTE = ((0, 0), (1, 0), (2, 0))
+SOURCE = {
+    "channels": ("ch1", "ch2"), "ranges_v": (1.0, 6.0), "ranges_i": (1e-6, 1e-3), "shortest_pulse": 1e-3,
+    "shortest_aperture": 1e-4, "longest_aperture": 0.1,
+}  # fmt: skip
+
+
+def world():
+    wires = {f"smu.{channel}": channel for channel in ("smua", "smub", "ch1", "ch2")}
+    return World(Cables(wires, {}), lambda *place: None, in_contact=False)
+
+
+def made(kind):
+    place, crosspoints = world(), {"one": ("ch1", "pad"), "two": ("ch2", "other")}
+    context = EmulatorContext(place, StationMap(ROUTE), crosspoints=crosspoints)
+    match kind:
+        case "2602B" | "2635B":
+            return K2600("smu", kind, place)
+        case "707B":
+            return K707("matrix", kind, place, cards={1: "7174A", 3: "7072"})
+        case "SENTIO":
+            return Sentio("prober", place, wafer=StationMap(ROUTE, sites=2, table=(("a", 0, 0), ("b", 30, 40))))
+        case "source":
+            return GenericSource("smu", GenericSourceOptions(**SOURCE), context)
+        case "matrix":
+            return GenericMatrix("matrix", GenericMatrixOptions(), context)
+        case "prober":
+            return GenericProber("prober", GenericProberOptions(), context)
+
+
+KINDS = ("2602B", "2635B", "707B", "SENTIO", "source", "matrix", "prober")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_part_is_left_at_another_value_sooner_or_later(kind):
+    parts, rng, left = made(kind).leftovers(), Random(kind), set()
+    for _ in range(4):
+        left |= {part for part, leave in parts.items() if leave(rng) is not None}
+    fixed = {"smua.source.outputenableaction"} if kind == "2635B" else set()
+    assert parts.keys() - left == fixed
+
+
+@pytest.mark.parametrize("kind", ["2602B", "707B"])
+def test_the_parts_of_a_script_speaking_instrument_are_its_attributes_and_more(kind):
+    one = made(kind)
+    attributes = one.lua.attributes()
+    more = {"2602B": {"smua.trigger.initiate", "smub.trigger.initiate"}, "707B": {"relays", "cards"}}[kind]
+    assert one.leftovers().keys() == attributes.keys() | {"busy", "*IDN?", "errorqueue", "loadscript"} | more
+    assert "smua.measure.rel.enablei" in attributes or kind == "707B"
+
+
+def test_the_parts_of_a_prober_are_its_commands_and_its_machine():
+    parts = made("SENTIO").leftovers().keys()
+    assert {"set_chuck_site_heights", "set_stepping_contact_mode", "move_chuck_contact", "map:step_die"} < parts
+    assert {"front_door_open", "vacuum", "home", "compensation"} < parts
+    assert not {"get_chuck_z", "stuck", "short", "map:get_die_seq"} & parts
+
+
+def test_a_value_is_left_only_if_the_instrument_accepts_it_and_it_is_another():
+    state = {"value": 3.0}
+
+    def write(value):
+        if not 0 <= value <= 4:
+            raise Refusal(1101, "Parameter too big")
+        state["value"] = value
+
+    leave = at_attribute(lambda: state["value"], write, Refusal)
+    values = {leave(Random(seed)) for seed in range(40)}
+    assert len(values) > 4
+    assert all(0 <= float(value) <= 4 for value in values)
+
+    def refuse(value):
+        raise Refusal(1101, "Parameter too big")
+
+    assert at_attribute(lambda: 3.0, refuse, Refusal)(Random(1)) is None
+
+
+def test_numbers_are_small_ones_and_of_any_size_and_sign():
+    rng = Random(3)
+    values = [some_number(rng) for _ in range(50 * TRIES)]
+    assert {0, 1, 2, -1} < set(values)
+    assert min(abs(value) for value in values if value) < 1e-8
+    assert max(values) > 100
+    assert min(values) < -10
