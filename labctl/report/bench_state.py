@@ -15,7 +15,7 @@ from labctl.report.run_folder import who
 from labctl.station.guard_process import title
 from labctl.storage.journal import Journal
 from labctl.storage.latch import latch_of
-from labctl.storage.locks import holder, holders
+from labctl.storage.locks import holders
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import RunState, read_state
 
@@ -71,14 +71,11 @@ def bench_text_of(folder: Path) -> str:
         return ""
     if (folder / "journal.db").is_file():
         state = read_state(folder)
-        return bench_text(folder, state, who(folder, state))
-    if all(_has_ended(folder, str(die["name"])) for die in meta["dies"]):
+    elif all(_has_ended(folder, str(die["name"])) for die in meta["dies"]):
         return ""
-    try:
-        alive = holder(folder)
-    except BenchError:  # a file system without locks
-        alive = None
-    return bench_text(folder, RunState(meta, {}), "" if alive is None else str(alive))
+    else:
+        state = RunState(meta, {})
+    return bench_text(folder, state, who(folder, state))
 
 
 def _has_ended(folder: Path, die: str) -> bool:

@@ -10,6 +10,7 @@ from labctl.batch.preflight import BALLAST
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.core.events import Requested, Resumed, RunEvent
+from labctl.station.guard_process import title
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.journal import Journal
 from labctl.storage.locks import NAME, holder
@@ -42,13 +43,13 @@ def read_run(
 
 
 def who(folder: Path, state: RunState) -> str:
-    """Return who carries the run out at this moment, "" if it ended or nobody does."""
+    """Return who carries the run out at this moment, "" if it ended or nobody does; its guard only leaves a record."""
     if state.exit_code is not None:
         return ""
     try:
         if (folder / NAME).is_file():
             owner = holder(folder)
-            return "" if owner is None else str(owner)
+            return "" if owner is None or owner.what == title(folder.absolute()) else str(owner)
     except BenchError:  # a file system without locks
         pass
     # all there is to go by is when somebody last wrote

@@ -127,8 +127,8 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
         bins = Counter(f.bin for f in dies if f.outcome == UNFINISHED)
         counts = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
         console.print(f"This run is unfinished: {counts}.", markup=False)
-        if bench := bench_text_of(path):
-            console.print(f"{bench}.", markup=False, highlight=False, soft_wrap=True)
+    if bench := bench_text_of(path):
+        console.print(f"{bench}.", markup=False, highlight=False, soft_wrap=True)
     for f in dies:
         if f.reason:
             console.print(f"{f.die}: {f.outcome}: {f.reason.splitlines()[0]}", markup=False, highlight=False)

@@ -16,6 +16,7 @@ from labctl.report.bench_state import LIVE, NOBODY, bench_text, bench_text_of
 from labctl.report.live_screen import line, screen
 from labctl.report.live_state import Watcher
 from labctl.report.report_data import gather
+from labctl.report.run_folder import who
 from labctl.station.guard_process import title
 from labctl.storage.journal import Journal
 from labctl.storage.latch import release_latch, set_latch
@@ -107,6 +108,13 @@ def test_a_process_that_still_works_on_the_bench_is_named(begun: Path) -> None:
     assert text(begun).startswith(LIVE)
 
 
+def test_a_guard_that_writes_its_record_does_not_carry_the_run_out(begun: Path) -> None:
+    folder = broken_off(begun, SAFE)
+    with hold(folder, title(folder)):
+        assert who(folder, read_state(folder)) == ""
+        assert text(folder).startswith("bench made safe by its guard")
+
+
 def test_somebody_who_switched_it_off_since_is_named(begun: Path) -> None:
     bench = read_bench(broken_off(begun) / "files" / "01-bench.yaml").value
     set_latch(bench, "found it on")
@@ -134,6 +142,7 @@ def test_what_is_no_run_folder_has_none(tmp_path: Path) -> None:
 
 
 def test_work_by_hand_that_was_broken_off_may_have_left_it_live(begun: Path) -> None:
+    (begun / NAME).touch()
     assert bench_text_of(begun).startswith(LIVE)
     with hold(begun, "labctl map"):
         assert bench_text_of(begun) == ""
