@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from instruments.probed_die import ProbedDie
 from labctl.core.errors import ContactError
 from labctl.core.prober import Prober
-from labctl.core.units import Ohm
+from labctl.core.units import Ohm, Second
 
 OPEN: Ohm = 1e8
 """[?] Resistance that counts as open: 150 pA at the voltage of the contact check."""
@@ -41,6 +41,13 @@ def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
     if bad:
         raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact")
     return resistance
+
+
+def check_time(die: ProbedDie) -> Second:
+    """Return the predicted time of proving contact again, s: of the structures, or of a cell where none is named."""
+    kernel = die.bench.wiring.kernels[0]
+    structures = die.bench.contact.structures or ((kernel.rows[0], kernel.cols[0]),)
+    return sum(die.continuity_time(*pads) for pads in structures)
 
 
 def lower(die: ProbedDie, prober: Prober, touching: Callable[[], object]) -> None:

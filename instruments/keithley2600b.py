@@ -395,6 +395,10 @@ class Keithley2600B:
         except LabError as error:
             raise InstrumentError("; ".join([str(error), *failures])) from error
 
+    def warnings(self) -> list[str]:
+        """Return the warnings that the instrument gave since the last call, each once in a session."""
+        return self._tsp.warnings()
+
     def verify_off(self) -> None:
         """Read back that every output is off at 0 V; InstrumentError if one is not."""
         for channel, state in self.state().items():

@@ -218,8 +218,12 @@ class Keithley707B:
                 raise InstrumentError(f"{self.name}: {name} is {present:.6g} after {value} was set; no relay moves")
         self._set = True
 
-    def _move(self, opening: Sequence[str], closing: Sequence[str]) -> frozenset[str]:
-        """Open, then close if that was accepted, each settled; return the closed set that the instrument reports."""
+    def _move(self, opening: Sequence[str], closing: Sequence[str], *, again: bool = True) -> frozenset[str]:
+        """Open, then close if that was accepted, each settled; return the closed set that the instrument reports.
+
+        Args:
+            again: close once more if warnings alone, which were read meanwhile, kept it from closing.
+        """
         body = [f'channel.open("{",".join(opening)}") waitcomplete()'] if opening else []
         if closing:
             body.append(f'if errorqueue.count==0 then channel.close("{",".join(closing)}") waitcomplete() end')
@@ -227,9 +231,16 @@ class Keithley707B:
         text = one if len(one) <= LONGEST_CHUNK else "\n".join(body)
         ask = 'print(errorqueue.count,channel.getclose("allslots"))'
         waiting, _, closed = self._tsp.transport.query(f"{text}\n{ask}", wait=Wait.RELAY).strip().partition("\t")
-        if parse_numbers(waiting) != [0.0]:
-            raise Refused(f"{self.name} refused a route: {'; '.join(self._tsp.errors()) or waiting}")
-        return parse_closed(closed)
+        if reason := self._tsp.failure(waiting):
+            raise Refused(f"{self.name} refused a route: {reason}")
+        after = parse_closed(closed)
+        if again and parse_numbers(waiting) != [0.0] and not after.issuperset(closing):
+            return self._move([], closing, again=False)  # a warning before it kept it from closing
+        return after
+
+    def warnings(self) -> list[str]:
+        """Return the warnings that the instrument gave since the last call, each once in a session."""
+        return self._tsp.warnings()
 
 
 def _names(crosspoints: Iterable[str]) -> str:

@@ -21,7 +21,7 @@ from instruments.probed_die import ProbedDie
 from instruments.serials import require_serials
 from instruments.transport import LineTransport
 from labctl.core.bias import Nominal
-from labctl.core.driver import DriverKind, Wire
+from labctl.core.driver import DriverKind, Warns, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.plugins import BODIES, find
 from labctl.core.prober import Prober
@@ -71,6 +71,11 @@ class OpenBench:
         )
         self.die.idle()
         return self.die
+
+    def warnings(self) -> list[str]:
+        """Return what its instruments have warned of since the last call."""
+        warned = ((part.name, part.warnings() if isinstance(part, Warns) else []) for part in self.parts)
+        return [f"{name}: {text}" for name, texts in warned for text in texts]
 
     def off(self) -> None:
         """Make the bench safe, verified: 0 V, relays open, outputs off. The needles stay where they are."""

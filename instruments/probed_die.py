@@ -164,6 +164,18 @@ class ProbedDie(DieBody):
             return contact.voltage / limit
         return contact.voltage / current if current > 0 else float("inf")
 
+    def continuity_time(self, first: str, second: str) -> Second:
+        """Return the predicted time of `continuity`, on a route of its own, s."""
+        contact, io = self.bench.contact, self._io
+        reach, place = self._structure(first, second)
+        limit = min(contact.limit, self.bench.limits.compliance)
+        visit = _visit_of(place, reach, len(io.channels), io.range_for(limit))
+        seconds = self._script_time([visit], Act(read_compliance=limit), ends=True)
+        composer = io.new_composer()
+        cold = composer.script(composer.cold(visit.used))
+        seconds += duration(cold, io.channels, self.bench.timing, self.bench.outputs.cold_aperture)
+        return seconds + self._route_time()
+
     def _structure(self, first: str, second: str) -> tuple[Reach, Assignment]:
         """Return the sources of the contact check between two pads; lines wired to their kernels are held at 0 V.
 
@@ -303,18 +315,23 @@ class ProbedDie(DieBody):
         before = np.where(begins, -1, np.roll(kind, 1))
         cases = np.column_stack([before, kind, moves, ends, last])
         _, first, count = np.unique(cases, axis=0, return_index=True, return_counts=True)
-        timing, total, matrices = self.bench.timing, 0.0, len(self._io.relays.matrices)
+        total = 0.0
         for k, times in zip(first.tolist(), count.tolist(), strict=True):
             head = [] if begins[k] else [self._visit(visits, k - 1, ranges)]
             seconds = self._script_time([*head, self._visit(visits, k, ranges)], act, ends=ends[k], last=last[k])
             seconds -= self._script_time(head, act) if head else 0.0
-            if moves[k] and matrices:
-                between = self.bench.outputs.between_routes
-                messages = MATRIX_MESSAGES * (matrices if matrices == 1 else 2 * matrices)
-                seconds += ROUTES[between] * (messages * timing.message + self.bench.settling.relays)
-                seconds += MOVES[between] * timing.relay * matrices
-            total += times * seconds
+            total += times * (seconds + (self._route_time() if moves[k] else 0.0))
         return total
+
+    def _route_time(self) -> Second:
+        """Return the time of a change of route, s; none without a matrix."""
+        timing, matrices = self.bench.timing, len(self._io.relays.matrices)
+        if not matrices:
+            return 0.0
+        between = self.bench.outputs.between_routes
+        messages = MATRIX_MESSAGES * (matrices if matrices == 1 else 2 * matrices)
+        seconds = ROUTES[between] * (messages * timing.message + self.bench.settling.relays)
+        return seconds + MOVES[between] * timing.relay * matrices
 
     def _script_time(self, visits: Sequence[RouteVisit], act: Act, *, ends: bool = False, last: bool = False) -> Second:
         """Return the time of visits in one script, s; with its end if `ends`, with the cold check if `last`."""

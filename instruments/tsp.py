@@ -26,6 +26,10 @@ QUIET = "localnode.prompts=0 localnode.showerrors=0"
 
 _PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
 
+RECOVERABLE = 20
+"""Least severity of an error in the queue, of 10 informational, 20 recoverable, 30 serious, 40 fatal; below it is a
+warning."""
+
 OVERFLOW = 9e37
 """Readings this large are not numbers but 'overflow'."""
 
@@ -70,6 +74,23 @@ class Refused(InstrumentError):
 
 
 @dataclass(frozen=True)
+class QueuedError:
+    """An entry of the error queue: code, message, severity."""
+
+    code: int
+    text: str
+    severity: float
+
+    @property
+    def warns(self) -> bool:
+        """Whether it is a warning; what tells no severity that can be understood is an error."""
+        return self.severity < RECOVERABLE
+
+    def __str__(self) -> str:
+        return f"{self.code or ''} {self.text}".strip()
+
+
+@dataclass(frozen=True)
 class Identity:
     """Model such as ``2602B``, and the whole identity line."""
 
@@ -104,6 +125,7 @@ class Tsp:
 
     def __init__(self, transport: Transport, name: str) -> None:
         self.transport, self.name = transport, name
+        self._warned: dict[str, bool] = {}  # by the text, whether it was told
         self._serial = itertools.count(1)
 
     def cut_in(self, lines: Sequence[str], values: str) -> list[str]:
@@ -166,12 +188,30 @@ class Tsp:
     def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
         """Send a setting and read the error queue; Refused, with the instrument's message, if it was not accepted."""
         waiting = self.transport.query(f"{text}\nprint(errorqueue.count)", wait=wait)
-        if parse_numbers(waiting) != [0.0]:
-            raise Refused(f"{self.name} refused '{text}': {'; '.join(self.errors()) or waiting}")
+        if reason := self.failure(waiting):
+            raise Refused(f"{self.name} refused '{text}': {reason}")
+
+    def failure(self, waiting: str) -> str:
+        """Return what is wrong if the error queue counts `waiting` entries; "" if none of them is an error."""
+        if parse_numbers(waiting) == [0.0]:
+            return ""
+        entries = self._entries()
+        errors = [str(entry) for entry in entries if not entry.warns]
+        return "; ".join(errors) or ("" if entries else waiting)
+
+    def warnings(self) -> list[str]:
+        """Return the warnings that were in the error queue since the last call, each text once in a session."""
+        new = [text for text, told in self._warned.items() if not told]
+        self._warned |= dict.fromkeys(new, True)
+        return new
 
     def errors(self) -> list[str]:
-        """Read the error queue empty and return its messages."""
-        messages: list[str] = []
+        """Read the error queue empty and return the messages of its errors."""
+        return [str(entry) for entry in self._entries() if not entry.warns]
+
+    def _entries(self) -> list[QueuedError]:
+        """Read the error queue empty and return what was in it; an entry that tells no severity is an error."""
+        entries: list[QueuedError] = []
         for _ in range(MOST_ERRORS):
             fields = self.transport.query("print(errorqueue.next())").split("\t")
             code = parse_numbers(fields[0])[0]
@@ -179,10 +219,14 @@ class Tsp:
                 raise InstrumentError(f"{self.name}: the error queue answers '{fields[0]}'; expected an error number")
             code = int(code)
             if code == 0:
-                return messages
-            messages.append(f"{code} {fields[1].strip() if len(fields) > 1 else ''}".strip())
+                return entries
+            severity = parse_numbers(fields[2])[0] if len(fields) > 2 else RECOVERABLE
+            entry = QueuedError(code, fields[1].strip() if len(fields) > 1 else "", severity)
+            if entry.warns:
+                self._warned.setdefault(str(entry), False)
+            entries.append(entry)
         self.transport.query("errorqueue.clear()\nprint(errorqueue.count)")
-        return [*messages, "and more"]
+        return [*entries, QueuedError(0, "and more", RECOVERABLE)]
 
     def script(self, lines: Sequence[str], *, wait: Wait = Wait.SETTING, extra: Second = 0.0) -> list[str]:
         """Run `lines` in one round trip and return the texts that they appended to the table `mtj_r`.
@@ -201,8 +245,8 @@ class Tsp:
             body = "\n".join(["loadandrunscript", *_packed([f'mtj_r={{"{mark}"}}', *lines]), "endscript"])
         ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
         waiting, _, results = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
-        if parse_numbers(waiting) != [0.0]:
-            raise Refused(f"{self.name}: a script failed: {'; '.join(self.errors())}")
+        if reason := self.failure(waiting):
+            raise Refused(f"{self.name}: a script failed: {reason}")
         first, *texts = results.split(";")
         if first != mark:
             raise InstrumentError(f"{self.name}: script '{mark}' did not run; the last that did is '{first}'")

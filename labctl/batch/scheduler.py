@@ -239,6 +239,8 @@ class Scheduler:
                 self.log.write(StageBegun(die=die, stage=detail, try_no=active.try_no))
             elif what == "alarm":
                 self.log.write(Alarm(die=die, text=str(detail)))
+            elif what == "warning":
+                self.log.write(Alarm(die=die, text=str(detail), level=Level.NOTE))
         if what != "done":  # shown once, when its bin is known
             self._show(die, what, detail)
         self._poll()

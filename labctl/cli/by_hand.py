@@ -152,7 +152,7 @@ def _by_hand(
     folder, outcome = hand_session.carry_out(spec, action, out, sys.argv, typer.confirm, warn)
     status, code = outcome.status, outcome.exit_code
     screen = console(stderr=as_json)
-    rows = by_hand.rows(folder)
+    rows = [] if outcome.void else by_hand.rows(folder)
     for row in rows:
         by_hand.show(row, screen)
     if outcome.reason:

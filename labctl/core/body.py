@@ -1,6 +1,6 @@
 """The interface between a job on a die and the simulation or bench that the die comes from."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -8,7 +8,7 @@ from labctl.core.die import Die
 from labctl.core.die_state import State
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
-from labctl.core.units import Second
+from labctl.core.units import Ohm, Second
 
 Truth = Callable[[], dict[str, Any]]
 Say = Callable[[State], None]
@@ -28,12 +28,17 @@ class ReadyDie:
         truth: returns what a simulated die really holds; None for a real one.
         seek: called with the number of every operation before it is done: a simulated world sets its random streams to
             that number; for a real die it does nothing.
+        prove: measures the contact structures and returns their resistances by their pads, none where none is named;
+            ContactError if one does not conduct. None where nothing touches, or where contact was not there before.
+        warnings: returns what the instruments have warned of since the last call.
     """
 
     die: Die
     notes: dict[str, Any] = field(default_factory=dict)
     truth: Truth | None = None
     seek: Callable[[int], None] = lambda number: None
+    prove: Callable[[], Mapping[str, Ohm]] | None = None
+    warnings: Callable[[], list[str]] = list
 
 
 class Body(Protocol):

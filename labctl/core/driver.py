@@ -41,6 +41,15 @@ class Wire(StrEnum):
     """The driver brings its own connection, such as a vendor's library."""
 
 
+@runtime_checkable
+class Warns(Protocol):
+    """A driver of an instrument that gives warnings, which end nothing and are recorded."""
+
+    def warnings(self) -> list[str]:
+        """Return the warnings that the instrument gave since the last call, each once in a session."""
+        ...
+
+
 @dataclass(frozen=True)
 class Driver:
     """The declaration of a driver.

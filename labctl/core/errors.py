@@ -77,6 +77,10 @@ class ContactError(LabError):
     exit_code = ExitCode.STOPPED
 
 
+class ContactLost(ContactError):
+    """Contact was proved before and is gone: what was measured since is void."""
+
+
 class StorageError(LabError):
     """Data cannot be written or read; outputs are made safe before anything else is tried."""
 

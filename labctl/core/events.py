@@ -408,6 +408,28 @@ class Approached(DieEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ContactProved(DieEvent):
+    """The needles touch at the end of a stage, proved by contact structures or by cells that conduct as before.
+
+    Args:
+        by: what proves it; "nothing" and why, where nothing can.
+        resistance: of the structures by their pads, ohm.
+    """
+
+    kind: ClassVar[str] = "contact"
+    by: str
+    resistance: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstrumentWarned(DieEvent):
+    """An instrument gave a warning, which ends nothing; each text once in a session."""
+
+    kind: ClassVar[str] = "warning"
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class DieResumed(DieEvent):
     """The die goes on after row `after`; `pending` is the row of an operation whose result is lost."""
 

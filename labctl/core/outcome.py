@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from labctl.core.die_state import State
 from labctl.core.errors import (
     ContactError,
+    ContactLost,
     LabError,
     LimitError,
     LinkTimeoutError,
+    NotDriven,
     StorageError,
     SwitchedOff,
 )
@@ -23,6 +25,7 @@ class Outcome:
         state: of the die afterwards; by default DONE after a success and ERROR after all else.
         error: type and message of the exception that ended it, if one did.
         trace: its traceback.
+        void: what was measured may be no measurement: it was not driven, or not touched.
     """
 
     status: Status
@@ -32,6 +35,7 @@ class Outcome:
     state: State = State.PENDING
     error: tuple[str, str] | None = None
     trace: str = ""
+    void: bool = False
 
     def __post_init__(self) -> None:
         if self.state is State.PENDING:
@@ -59,6 +63,8 @@ def ending(error: BaseException) -> Outcome:
     match error:
         case LimitError():
             return Outcome(Status.ABORT, str(error), error.exit_code, "", State.LIMIT_STOP, cause, trace)
+        case ContactLost() | NotDriven():
+            return Outcome(Status.FAIL, str(error), ExitCode.STOPPED, "", State.ERROR, cause, trace, void=True)
         case ContactError():
             return Outcome(Status.FAIL, str(error), ExitCode.OTHER_BIN, "contact", State.CONTACT_FAIL, cause, trace)
         case StorageError() | LinkTimeoutError():

@@ -13,7 +13,7 @@ from labctl.config.bins import BinRule, bin_of
 from labctl.core.body import Body, ReadyDie
 from labctl.core.die_state import State
 from labctl.core.errors import LabError, StorageError
-from labctl.core.events import Approached, DieEnded, DieEvent, DieResumed
+from labctl.core.events import Approached, DieEnded, DieEvent, DieResumed, InstrumentWarned
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
 from labctl.core.names import inside
@@ -23,6 +23,7 @@ from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
 from labctl.core.site import Site
 from labctl.core.units import IntArray, Second
+from labctl.execution.contact_watch import ContactWatch
 from labctl.execution.journal_die import JournalDie
 from labctl.execution.recorded_die import THINKING
 from labctl.execution.replay import Replay
@@ -45,6 +46,7 @@ Notify = Callable[[str, str, Any], None]
 - "stage", name: of the procedure that begins, or "approach" or "sealing"
 - "patterns", n: patterns done since, or answered from the journal
 - "alarm", text: for the operator
+- "warning", text: of an instrument, which ends nothing
 - "done", bin
 """
 SEALING: Second = 1800.0
@@ -195,7 +197,7 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
     try:
         work = _DieWork(job, own, replay, history, notify, stop, resumed)
         outcome, notes = work.replay_all() if replay.stages == len(own) else work.carry_out(body)
-        values = _figures(job, own, journal, notes, notify)
+        values = {} if outcome.void else _figures(job, own, journal, notes, notify)
         bin_name = bin_of(job.bins, values).name
         if outcome.status is not Status.SUCCESS:
             bin_name = outcome.bin or {Status.ABORT: "stopped", Status.FAIL: "error"}[outcome.status]
@@ -332,6 +334,7 @@ class _DieWork:
     def _run_stages(self, ready: ReadyDie, before: IntArray | None = None) -> Outcome:
         job, journal, outcome = self.job, self.replay.journal, Outcome(Status.SUCCESS)
         limited = Limited(ready.die, job.limits, before)
+        contact = ContactWatch(limited, ready.prove, self.replay.proved)
         for procedure in self.procedures:
             self.report("stage", procedure.name)
             self.report("lease", THINKING)
@@ -345,7 +348,11 @@ class _DieWork:
                 lease=lambda seconds: self.report("lease", seconds),
                 truth=ready.truth,
                 replay=self.replay,
+                contact=contact,
             )
+            for text in ready.warnings():
+                journal.event(InstrumentWarned(text=text), stage=procedure.name)
+                self.report("warning", text)
             self.update_ledger()
             if outcome.status is not Status.SUCCESS:
                 break

@@ -139,8 +139,11 @@ def _naming(stage: str, die: str) -> Iterator[None]:
         raise type(error)(f"stage {stage} of die {die}: {error}") from error
 
 
-def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure]) -> DiePlan:
+def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure], proof: Second = 0.0) -> DiePlan:
     """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
+
+    Args:
+        proof: predicted time in which contact is proved at the end of a stage, s.
 
     Raises:
         BenchError: an operation cannot be realised on this die, or a procedure of another distribution failed.
@@ -151,7 +154,9 @@ def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure
     history, plan = History(), DiePlan(name)
     for procedure in procedures:
         with _naming(procedure.name, name), strangers_errors(PROTOCOLS, procedure.name):
-            plan.stages.append(_rehearse_stage(procedure, nominal, limits, history))
+            stage = _rehearse_stage(procedure, nominal, limits, history)
+            stage.time += proof
+            plan.stages.append(stage)
     if plan.stages:
         plan.stages[0].bytes += BYTES_PER_DIE + BYTES_PER_CELL * math.prod(die.geometry.shape)
     return plan

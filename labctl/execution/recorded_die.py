@@ -14,6 +14,7 @@ from labctl.core.limits import Limited
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.outcome import Stopped
 from labctl.core.units import Second
+from labctl.execution.contact_watch import ContactWatch
 from labctl.execution.replay import RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
@@ -42,6 +43,7 @@ class RecordedDie(DieWrapper[Limited]):
         stop: checked at every safe point.
         tick: called with the number of patterns at every safe point, for progress.
         lease: called with the longest time until its next call, s; after that the run counts as hung.
+        contact: takes every reading.
     """
 
     def __init__(
@@ -52,8 +54,10 @@ class RecordedDie(DieWrapper[Limited]):
         stop: Stop | None = None,
         tick: Callable[[int], None] = lambda patterns: None,
         lease: Callable[[Second], None] = lambda seconds: None,
+        contact: ContactWatch | None = None,
     ) -> None:
         super().__init__(die)
+        self._contact = contact or ContactWatch(die)
         self._replay, self._journal, self._stage = replay, replay.journal, stage
         self._stop, self._tick, self._lease = stop or Stop(), tick, lease
 
@@ -96,7 +100,10 @@ class RecordedDie(DieWrapper[Limited]):
     def _again(self, recorded: RecordedOperation, kind: str, piece: Sense | Pulse) -> Reading:
         """Answer a chunk from the journal."""
         self._lease(THINKING)
-        return self._replay.again(recorded, self._stage, kind, piece, self._die, self._answer)
+        reading = self._replay.again(recorded, self._stage, kind, piece, self._die, self._answer)
+        if recorded.taken is not None:
+            self._contact.recall(recorded.taken, read_of(piece), reading)
+        return reading
 
     def _safe_point(self) -> None:
         reason = self._stop.reason()
@@ -104,11 +111,13 @@ class RecordedDie(DieWrapper[Limited]):
             raise Stopped(reason)
 
     def _act(self, kind: str, piece: Sense | Pulse, time: Second) -> Reading:
+        self._contact.resume()
         self._replay.begin()
         return self._do(self._journal.intend(self._stage, kind, piece), piece, time)
 
     def _answer(self, seq: int, sense: Sense) -> Reading:
         """Take the read that answers operation `seq`, whose result was lost."""
+        self._contact.resume()
         time = self._die.check(sense)
         number = self._journal.intend(self._stage, "sense", answer_to(seq, sense))
         return self._do(number, sense, time)
@@ -119,4 +128,10 @@ class RecordedDie(DieWrapper[Limited]):
         reading = self._die.perform(operation)
         self._lease(THINKING)
         self._journal.result(sequence, reading)
+        self._contact.look(read_of(operation), reading)
         return reading
+
+
+def read_of(operation: Sense | Pulse) -> Sense | None:
+    """Return the read of an operation; None of a pulse without one."""
+    return operation.verify if isinstance(operation, Pulse) else operation

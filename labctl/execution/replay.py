@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from labctl.core.errors import BenchError
-from labctl.core.events import DieEvent, StageEnded, StageStarted, parse
+from labctl.core.events import ContactProved, DieEvent, StageEnded, StageStarted, parse
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limited
 from labctl.core.operations import Flag, Pulse, Reading, Sense
@@ -55,6 +55,12 @@ class RecordedOperation:
     answer: tuple[Row, Row] | None
     patterns: int
 
+    @property
+    def taken(self) -> int | None:
+        """Number of the row with its reading; None if that was lost."""
+        row = self.result or (None if self.answer is None else self.answer[1])
+        return None if row is None else row.seq
+
 
 class Replay:
     """The part of a journal that has not been replayed; empty for a new die.
@@ -78,6 +84,8 @@ class Replay:
         self._ended: deque[Row] = deque()
         self._next: tuple[Row, Row | None] | None = None
         self._record: Row | None = None
+        self.proved = 0
+        """Number of the last row that proves contact, 0 if none does."""
 
     @classmethod
     def of(
@@ -97,6 +105,8 @@ class Replay:
                     replay._started.append(row.stage)
                 case StageEnded(outcome=Status.SUCCESS):
                     replay._ended.append(row)
+                case ContactProved():
+                    replay.proved = row.seq
         replay._next, replay._record = next(replay._rows, None), next(replay._records, None)
         return replay
 

@@ -19,6 +19,7 @@ from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
 from labctl.core.units import Second
+from labctl.execution.contact_watch import ContactWatch
 from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Mismatch, Replay
 from labctl.execution.stop import Stop
@@ -36,25 +37,34 @@ def run(
     lease: Callable[[Second], None] = lambda seconds: None,
     truth: Callable[[], dict[str, Any]] | None = None,
     replay: Replay | None = None,
+    contact: ContactWatch | None = None,
 ) -> Outcome:
-    """Run one procedure on one die and journal all of it; always leave the die idle.
+    """Run one procedure on one die and journal all of it; prove its contact; always leave the die idle.
 
     Args:
         truth: returns what a simulated die really holds; logged when the stage ends and never used.
         replay: the part of `journal` that is not replayed yet; None for a new die.
+        contact: watches whether the needles touch; None where nothing touches.
     """
+    contact = contact or ContactWatch(die)
+    contact.begin()
     stage, replay, stop = procedure.name, replay or Replay(journal), stop or Stop()
     outcome = Outcome(Status.FAIL, "the stage was interrupted", ExitCode.BUG, state=State.INTERRUPTED)
     try:
         if not replay.started(stage):
             journal.event(StageStarted(settings=procedure.settings_data()), stage=stage)
-        recorded = RecordedDie(die, replay, stage, stop, tick, lease)
+        recorded = RecordedDie(die, replay, stage, stop, tick, lease, contact)
         with stop.may_interrupt(), strangers_errors(PROTOCOLS, stage):
             for record in procedure.run(recorded, history):
                 if not replay.knows(stage, record):
                     journal.record(stage, record)
                     journal.commit()
                 history.add(record)
+        if not replay.stages:  # else the stage has ended before, and contact was proved then
+            with stop.may_interrupt():
+                proof = contact.end()
+            if proof is not None:
+                journal.event(proof, stage=stage)
         outcome = Outcome(Status.SUCCESS)
     except (KeyboardInterrupt, Exception) as error:
         outcome = stop.ending(error)

@@ -9,11 +9,12 @@ from typing import Self
 
 from labctl.core.body import Body, ReadyDie
 from labctl.core.errors import StorageError
-from labctl.core.events import Approached, DieEnded
+from labctl.core.events import Approached, DieEnded, InstrumentWarned
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited
 from labctl.core.outcome import Outcome, ending, unsafe
 from labctl.core.record import History, Record
+from labctl.execution.contact_watch import ContactWatch
 from labctl.execution.die_job import Job, meta_of
 from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Replay
@@ -62,16 +63,32 @@ class Session:
             self._leave(error)
             raise
         self._limited = Limited(self._ready.die, self.job.limits)
-        self.die = RecordedDie(self._limited, Replay(self._journal), STAGE, self._stop)
+        self._contact = ContactWatch(self._limited, self._ready.prove)
+        self.die = RecordedDie(self._limited, Replay(self._journal), STAGE, self._stop, contact=self._contact)
         self._stop.interruptible = True
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        lost: Exception | None = None
+        if error is None:
+            try:
+                self._prove()
+            except Exception as not_proved:
+                lost = error = not_proved
         self._stop.interruptible = False
-        if (failed := self._leave(error)) is not None and error is None:
+        failed = self._leave(error)
+        if lost is not None:
+            raise lost
+        if failed is not None and error is None:
             raise failed
+
+    def _prove(self) -> None:
+        """Prove contact once more and journal what proves it; ContactLost if it is gone."""
+        proof = self._contact.end()
+        if proof is not None:
+            self._journal.event(proof, stage=STAGE)
 
     def record(self, record: Record) -> None:
         """Journal a record; it is on the disk when this returns."""
@@ -89,6 +106,8 @@ class Session:
             except Exception as unleft:
                 failed, outcome = unleft, unsafe(unleft, outcome)
         try:
+            for text in self._ready.warnings() if self._limited is not None else ():
+                self._journal.event(InstrumentWarned(text=text), stage=STAGE)
             ended = DieEnded(
                 bin="", outcome=outcome.status, state=outcome.state, reason=outcome.reason, trace=outcome.trace
             )

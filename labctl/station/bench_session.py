@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -10,8 +11,8 @@ from instruments.bench import Bench
 from instruments.contact import check_contact, lift, touch_down
 from instruments.fiducial import Fiducial, FiducialResult, prove
 from instruments.open_bench import OpenBench
+from instruments.probed_die import ProbedDie
 from labctl.core.body import ReadyDie, Say, _quiet
-from labctl.core.die import Die
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, LabError, LeftUnverified
 from labctl.core.prober import Compensated
@@ -108,11 +109,12 @@ class OnBench:
             record["contact_resistance"] = _by_pads(check_contact(die))
         return self._ready(die, subject, record)
 
-    def _ready(self, die: Die, subject: Site, record: dict[str, Any]) -> ReadyDie:
+    def _ready(self, die: ProbedDie, subject: Site, record: dict[str, Any]) -> ReadyDie:
+        ready = ReadyDie(die, record, prove=lambda: _by_pads(check_contact(die)), warnings=self.opened.warnings)
         if self.twin is None:
-            return ReadyDie(die, record)
+            return ready
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
-        return ReadyDie(die, record, partial(twin.truth, spot), lambda number: twin.seek(spot, first + number))
+        return replace(ready, truth=partial(twin.truth, spot), seek=lambda number: twin.seek(spot, first + number))
 
     def _touches(self, subject: Site) -> int:
         """Return how often the needles of this bench have touched a die before."""
@@ -207,6 +209,7 @@ class ByHand(OnBench):
             if isinstance(prober, Compensated) and not prober.at_contact_height():
                 raise
             record["no_contact"] = str(error)
+            return replace(self._ready(die, subject, record), prove=None)
         return self._ready(die, subject, record)
 
     def leave(self) -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from labctl.core.die import Die
     from labctl.core.site import Site
+    from labctl.core.units import Second
     from labctl.execution.plan import DiePlan
     from labctl.station.run_spec import RunSpec
 
@@ -19,7 +20,8 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
     for s in spec.subjects:
         if s.alike not in alike:
             stages = [stage.for_die(s.name) for stage in spec.stages]
-            alike[s.alike] = plan.rehearse(s.name, predictor(spec, s), spec.limits, stages)
+            die = predictor(spec, s)
+            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(die))
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
     return spec, [*plans, *visits(spec)]
 
@@ -30,9 +32,18 @@ def visits(spec: "RunSpec") -> "list[DiePlan]":
 
     if (die := spec.golden) is None or spec.batch.golden is None:
         return []
-    visit = plan.rehearse(die.name, predictor(spec, die), spec.limits, spec.visit)
+    predicted = predictor(spec, die)
+    visit = plan.rehearse(die.name, predicted, spec.limits, spec.visit, _proof(predicted))
     number = 1 + math.ceil(len(spec.subjects) / spec.batch.golden.every)
     return [plan.DiePlan(f"{die.name}@{k + 1}", visit.stages) for k in range(number)]
+
+
+def _proof(die: "Die") -> "Second":
+    """Return the predicted time in which contact is proved at the end of a stage, s; none where nothing touches."""
+    from instruments.contact import check_time
+    from instruments.probed_die import ProbedDie
+
+    return check_time(die) if isinstance(die, ProbedDie) else 0.0
 
 
 def predictor(spec: "RunSpec", subject: "Site") -> "Die":

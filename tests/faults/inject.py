@@ -2,6 +2,7 @@
 
     python tests/faults/inject.py                                   200 injections, every kind about as often
     python tests/faults/inject.py --injections 2000 --results F     results in a file; a later call goes on from there
+    python tests/faults/inject.py --kind "needles lift" --injections 50     of one kind only
     python tests/faults/inject.py --kind "relays stuck" --at 931    one of them again, with all that was said
 
 Which faults happen is a function of the seed, and the first so many of a longer list are those of a shorter one. Exit
@@ -29,14 +30,14 @@ from faults.kinds import KINDS, Injection
 from faults.results import add_result, done_before
 
 
-def planned(number, messages, seed):
-    """Return `number` injections as (kind, message): all kinds in turn, each at messages that do not repeat."""
+def planned(number, messages, seed, kinds=tuple(KINDS)):
+    """Return `number` injections as (kind, message): all `kinds` in turn, each at messages that do not repeat."""
     left = {}
-    for kind in KINDS:
+    for kind in kinds:
         left[kind] = list(range(1, messages + 1))
         random.Random(f"{seed} {kind}").shuffle(left[kind])
-    rounds = -(-number // len(KINDS))
-    return [(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in KINDS][:number]
+    rounds = -(-number // len(kinds))
+    return [(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in kinds][:number]
 
 
 def inject(kind, at, undisturbed):
@@ -109,15 +110,18 @@ def main():
     parser.add_argument(
         "--results", type=Path, help="file of results, one JSON object a line; what it has is not redone"
     )
-    parser.add_argument("--kind", choices=sorted(KINDS), help="one injection of this kind only")
-    parser.add_argument("--at", type=int, default=1, help="its message, from 1")
+    parser.add_argument("--kind", choices=sorted(KINDS), help="injections of this kind only")
+    parser.add_argument("--at", type=int, help="one injection of that kind, at this message, from 1")
     given = parser.parse_args()
-    if given.kind:
+    if given.at is not None and not given.kind:
+        parser.error("--at needs --kind")
+    if given.at is not None:
         result = inject(given.kind, given.at, carry_out(Injection()))
         print(json.dumps(result, indent=2))
         return 1 if result["violated"] else 0
     start, before = time.monotonic(), len(done_before(given.results))
-    wanted = planned(given.injections, carry_out(Injection()).injection.messages, given.seed)
+    kinds = (given.kind,) if given.kind else tuple(KINDS)
+    wanted = planned(given.injections, carry_out(Injection()).injection.messages, given.seed, kinds)
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         results = carry_on(wanted, given.results, partial(pool.imap_unordered, _one))
     minutes = (time.monotonic() - start) / 60

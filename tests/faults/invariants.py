@@ -17,8 +17,6 @@ WRITTEN = ("survey.defect", "survey.good", "readback.state", "write.correct", "w
 """Columns that no fault may change: what became of the cells."""
 UNNOTICED = {
     "a digit changed": "nothing in a reply tells that one of its digits is another one",
-    "output trips off": "a reading does not say whether the output that drives it is on",
-    "needles lift": "contact is proved before the stages of a die, and not again behind them",
 }
 """Kinds that may change what is measured without a word, and why: for these the two invariants of `MEASURED` are
 counted and not demanded. A kind that comes to be noticed is taken off this list."""

@@ -34,6 +34,8 @@ def test_the_undisturbed_run_is_good_and_says_nothing(undisturbed):
     [
         ("busy", 430, {3}),
         ("gone", 968, {6}),
+        ("needles lift", 394, {3}),
+        ("output trips off", 939, {3}),
     ],
 )
 def test_a_fault_happens_and_all_holds(undisturbed, kind, at, codes):

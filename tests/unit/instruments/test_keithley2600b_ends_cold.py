@@ -219,3 +219,17 @@ def test_the_ramp_of_off_ends_at_0_v_and_off_in_its_time_even_if_its_link_is_los
     assert any(0 < level < 0.5 for level in levels), "it is a ramp"
     settings = [wired.instrument.smus[c].set for c in CHANNELS]
     assert [(s.levelv, s.output) for s in settings] == [(0.0, 0)] * 2
+
+
+def test_a_warning_in_the_middle_of_a_script_ends_nothing_and_is_told_once():
+    wired = Wired()
+    for _ in range(2):
+        wired.instrument.error(1801, "the fan is slow", 10)
+        (sample,) = wired.driver.run([*READ, Measure("smub")])
+        assert sample.current == pytest.approx(-1e-4)
+    assert wired.driver.warnings() == ["1801 the fan is slow"]
+    assert wired.driver.warnings() == []
+    wired.instrument.error(1801, "the fan is slow", 10)
+    wired.instrument.error(-220, "Parameter error", 20)
+    with pytest.raises(Refused, match=r"a script failed: -220 Parameter error$"):
+        wired.driver.run([*READ, Measure("smub")])

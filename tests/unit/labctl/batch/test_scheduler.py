@@ -14,7 +14,7 @@ from labctl.config.bins import BinRule
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
-from labctl.core.events import Alarm, Requested, RequestKind, RuleBroken, WatchdogActed, WorkerFate
+from labctl.core.events import Alarm, Level, Requested, RequestKind, RuleBroken, WatchdogActed, WorkerFate
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome
@@ -359,3 +359,13 @@ def test_a_die_that_a_killed_run_was_working_on_goes_on_in_its_try(night):
 def test_no_more_dies_at_once_than_the_executor_takes(night):
     assert night.carry_out(width=2).code == 0
     assert night.executor.most == 2
+
+
+def test_a_warning_of_an_instrument_is_a_row_of_the_run_and_no_alarm(night):
+    def warn(job):
+        night.engine.take_message(job.die, "warning", "matrix: 5517 Interlock not asserted")
+
+    assert night.carry_out(during=warn).code == 0
+    rows = night.rows(Alarm)
+    assert [(row.die, row.level) for row in rows] == [(name, Level.NOTE) for name in "ABCD"]
+    assert rows[0].text == "matrix: 5517 Interlock not asserted"

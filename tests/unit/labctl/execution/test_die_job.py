@@ -3,6 +3,7 @@
 import itertools
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from labctl.analysis import figures
 from labctl.config.bins import BinRule
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, StorageError
-from labctl.core.events import DieEnded, DieEvent, DieResumed, StageEnded, StageStarted
+from labctl.core.errors import BenchError, ContactError, StorageError
+from labctl.core.events import ContactProved, DieEnded, DieEvent, DieResumed, InstrumentWarned, StageEnded, StageStarted
 from labctl.core.figure import Figure
 from labctl.core.limits import Limits
 from labctl.core.site import Site
@@ -44,11 +45,31 @@ def job(run, **more):
     return Job(run, Site("D1", DIE, 5), LIMITS, **more)
 
 
-def carry_out(run, stop_at=None, stages=STAGES, **more):
+class Touched(Simulated):
+    """A die under needles that touch at the end of so many stages."""
+
+    def __init__(self, stages):
+        self.left, self.warned = stages, ["smu1: 1234 the fan is slow"]
+
+    def prove(self):
+        self.left -= 1
+        if self.left < 0:
+            raise ContactError("no contact: r0-c0 open")
+        return {"r0-c0": 2400.0}
+
+    def warnings(self):
+        warned, self.warned = self.warned, []
+        return warned
+
+    def approach(self, *about):
+        return replace(super().approach(*about), prove=self.prove, warnings=self.warnings)
+
+
+def carry_out(run, stop_at=None, stages=STAGES, body=None, **more):
     """Run the die, asked to stop at a safe point; return the result and all messages."""
     messages, safe_points = [], itertools.count()
     stop = Stop(lambda: "stopped by the operator" if next(safe_points) == stop_at else None)
-    result = run_die(job(run, **more), stages, lambda *message: messages.append(message), stop, Simulated())
+    result = run_die(job(run, **more), stages, lambda *message: messages.append(message), stop, body or Simulated())
     return result, messages
 
 
@@ -98,6 +119,44 @@ def test_a_formula_that_fails_costs_its_own_figure_and_an_alarm_names_it(tmp_pat
     assert (result.state, result.bin) == (State.DONE, "odd")
     alarms = [detail for _, what, detail in messages if what == "alarm"]
     assert alarms == ["the figure 'own' cannot be computed and is NaN: ZeroDivisionError: division by zero"]
+
+
+class Twice(Survey):
+    name = "twice"
+
+
+def test_a_die_whose_contact_is_gone_at_the_end_of_a_stage_is_void_and_has_no_figures(tmp_path):
+    stages = (*STAGES, Twice(v_start=0.4, v_max=0.5, v_step=0.05))
+    result, messages = carry_out(tmp_path, stages=stages, body=Touched(1))
+    assert (result.state, result.bin, result.outcome.exit_code) == (State.ERROR, "error", 3)
+    assert result.outcome.reason.startswith("void: at the end of the stage: no contact: r0-c0 open; ")
+    assert result.figures == {}
+    with SealedDie(tmp_path / "dies" / "D1.h5") as die:
+        events = [(row.stage, row.event) for row in event_rows(DieEvent, die.events())]
+    assert [(s, e) for s, e in events if isinstance(e, ContactProved)] == [
+        ("survey", ContactProved(by="structures", resistance={"r0-c0": 2400.0}))
+    ]
+    assert [s for s, e in events if isinstance(e, StageEnded) and e.reason.startswith("void: ")] == ["twice"]
+    ended = next(e for _, e in events if isinstance(e, DieEnded))
+    assert (ended.state, ended.figures) == (State.ERROR, {})
+    assert [(s, e.text) for s, e in events if isinstance(e, InstrumentWarned)] == [
+        ("survey", "smu1: 1234 the fan is slow")
+    ]
+    assert [detail for _, what, detail in messages if what == "warning"] == ["smu1: 1234 the fan is slow"]
+
+
+def test_a_stage_that_has_ended_is_not_proved_again_and_the_rest_is(tmp_path):
+    stages = (*STAGES, Twice(v_start=0.4, v_max=0.5, v_step=0.05))
+    whole, _ = carry_out(tmp_path / "whole", stages=stages, body=Touched(2))
+    assert whole.state is State.DONE
+    with Journal.open(tmp_path / "whole" / "dies" / "D1") as journal:
+        operations = sum(1 for _ in journal.operations())
+    first, _ = carry_out(tmp_path, stop_at=operations - 1, stages=stages, body=Touched(1))
+    assert first.state is State.INTERRUPTED
+    second, _ = carry_out(tmp_path, stages=stages, body=Touched(1))
+    assert second.state is State.DONE
+    with Journal.open(tmp_path / "dies" / "D1") as journal:
+        assert [e.stage for e in journal.events() if e.kind == ContactProved.kind] == ["survey", "twice"]
 
 
 def test_the_file_of_a_die_that_goes_on_is_set_aside_before_it_is_sealed_again(tmp_path):

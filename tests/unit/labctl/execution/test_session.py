@@ -1,12 +1,14 @@
 """A session by hand: limited, journalled, left safe and sealed, without a procedure."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from labctl.core.bias import Bias
-from labctl.core.errors import LimitError
+from labctl.core.errors import ContactError, ContactLost, LimitError
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse, Sense
@@ -39,6 +41,30 @@ def job(folder: Path) -> Job:
 
 def pulse(volts: float) -> Pulse:
     return Pulse(Bias(row=np.array([[volts, 0.0]]), col=np.zeros((1, 3))), 1e-3)
+
+
+class Lifted(Simulated):
+    """A die whose needles do not touch any more at the end."""
+
+    def approach(self, *about: Any) -> Any:
+        def prove() -> Any:
+            raise ContactError("no contact: r0-c0 open")
+
+        return replace(super().approach(*about), prove=prove)
+
+
+def test_a_session_at_whose_end_the_needles_do_not_touch_is_void_and_left_safe(tmp_path: Path) -> None:
+    opened = Session(job(tmp_path), Lifted())
+    opened.__enter__()
+    (record,) = ReadCell(kernel=0, row=1, col=2).run(opened.die, opened.history)
+    opened.record(record)
+    with pytest.raises(ContactLost, match=r"^void: at the end of the stage: no contact"):
+        opened.__exit__(None, None, None)
+    assert opened.outcome is not None
+    assert (opened.outcome.void, opened.outcome.exit_code) == (True, ExitCode.STOPPED)
+    with SealedDie(tmp_path / "dies" / "die.h5") as sealed:
+        ended = [e for e in sealed.events() if e.kind == "die_ended"]
+    assert ended[0].body["reason"].startswith("void: ")
 
 
 def test_whatever_is_done_is_journalled_within_the_limits_and_sealed(tmp_path: Path) -> None:
