@@ -102,7 +102,6 @@ class K2600(TspInstrument):
             "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3, **screens,
         }  # fmt: skip
         names["display"] = lua.table(display)
-        names["beeper"] = lua.table({"beep": lua.function(lambda *_: None), "enable": 0})
         blenders = {
             k: lua.table({"orenable": False, "stimulus": lua.table({}), "EVENT_ID": 64 + k,
                           "reset": lua.function(lambda *_: None)})

@@ -159,13 +159,13 @@ class Sentio(Instrument):
             "map:get_num_dies": bound(lambda *_: str(len(self.wafer.route)), 1),
             "map:subsite:get_num": bound(lambda *_: str(self.wafer.sites), 1),
             "map:subsite:get": bound(self._subsite, 2),
-            "map:subsite:step": lambda a: self._step_subsite(int(a[0])),
+            "map:subsite:step": lambda a: self._step_subsite(a[0]),
             "map:get_index_size": bound(lambda: "{:.3f},{:.3f}".format(*self.wafer.index), 0),
             "setup:contact_counter:get": bound(lambda: str(self.state.touches), 0),
             "setup:contact_counter:reset": bound(self._reset_touches, 0),
-            "get_door_status": bound(lambda: "open" if self.state.front_door_open else "closed", 0),
+            "get_door_status": bound(self._door, 1),
             "set_vacuum": bound(lambda _, v: self._set_vacuum(v.lower() in yes), 2),
-            "get_vacuum_status": bound(lambda *_: "on" if self.state.vacuum else "off", 1),
+            "get_vacuum_status": bound(lambda *_: str(int(self.state.vacuum)), 1),
             "query_command_status": bound(self._unknown_id, 1),
             "wait_complete": bound(self._unknown_id, 2),
             "wait_all": bound(lambda *_: None, 1),
@@ -321,10 +321,23 @@ class Sentio(Instrument):
         name, x, y = self.wafer.subsite(int(number))
         return f"{name},{x * signs[0]:.3f},{y * signs[1]:.3f}"
 
-    def _step_subsite(self, site: int) -> tuple[int, str]:
+    def _step_subsite(self, site: str) -> tuple[int, str]:
+        """Go to a subsite of the present die, by its number or its name."""
         if self.step is None:
             raise ProberError(INVALID_OPERATION, "No die; step_first_die comes first")
-        return self._step_to(self.step, site)
+        if site.lstrip("-").isdigit():
+            return self._step_to(self.step, int(site))
+        named = [number for number in range(self.wafer.sites) if self.wafer.subsite(number)[0] == site]
+        if not named:
+            raise ProberError(NOT_ROUTABLE, f"Site {site} is not defined")
+        return self._step_to(self.step, named[0])
+
+    def _door(self, door: str = "prober") -> str:
+        """Return whether a door is closed and locked, 1 or 0 each. [?] Without an argument it is the front door."""
+        if door.lower() not in ("prober", "loader"):
+            raise ProberError(INVALID_PARAMETER, f"Unknown door {door}")
+        closed = int(door.lower() == "loader" or not self.state.front_door_open)
+        return f"{closed},{closed}"
 
     def _step_next(self, site: int | None) -> tuple[int, str]:
         if self.step is None:

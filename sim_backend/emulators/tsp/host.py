@@ -1,10 +1,10 @@
 """The Lua side of the sandbox: guards of a chunk, and the environment that it gets instead of the real one."""
 
 HOST = r"""
-local poll, judge, step = ...
+local poll, judge, step, leave = ...
 local raw_pcall, raw_error, raw_loadstring = pcall, error, loadstring
 local type, setmetatable, tostring = type, setmetatable, tostring
-local rawget, setfenv, ipairs, unpack = rawget, setfenv, ipairs, unpack
+local rawget, setfenv, ipairs, unpack, next = rawget, setfenv, ipairs, unpack, next
 local rep, len, sethook = string.rep, string.len, debug.sethook
 local killed
 local function hook()
@@ -92,6 +92,11 @@ function host.list(t)
   local list, n = {}, 0
   while rawget(t, n + 1) ~= nil do n = n + 1 list[n] = rawget(t, n) end
   return list, n
+end
+function env.exit() killed = leave raw_error(leave, 0) end
+function host.each(f, s, v)
+  if type(f) == "table" then return next, f end
+  return f, s, v
 end
 host.env = env
 return host

@@ -295,6 +295,8 @@ class TspInstrument(Instrument):
         names["printnumber"] = lua.function(lambda *v: self.write_out(self.format.block([number(x) for x in v])))
         names["printbuffer"] = lua.function(self._printbuffer)
         names["delay"] = lua.function(self.delay)
+        names["beeper"] = lua.table({"beep": lua.function(lambda *_: None), "enable": 0})
+        names["os"] = lua.table({"time": lua.function(self._time)})
         names["waitcomplete"] = lua.function(lambda *_: None)
         names["opc"] = lua.function(lambda *_: self.standard.latch(_OPC))
         names["reset"] = lua.function(lambda *_: self.reset())
@@ -338,6 +340,10 @@ class TspInstrument(Instrument):
                 **{name: register.node(lua) for name, register in self.registers.items()},
             },
         )  # fmt: skip
+
+    def _time(self, *_: Any) -> int:
+        """Return `os.time()`: s since the instrument was switched on, as of one whose date was never set."""
+        return int(self.world.now)
 
     def _timer_reset(self, *_: Any) -> None:
         self._timer = self.world.now

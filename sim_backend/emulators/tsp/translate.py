@@ -1,8 +1,8 @@
 """Translate TSP, a Lua with its own operators, to plain Lua 5.1, line for line.
 
-`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls. Strings and comments stay unchanged, hence a
-lexer and not a search and replace. Operators that Lua 5.0 lacks (`#`, `%`) are refused as by the instrument, so that a
-script that runs here does not fail at the bench.
+`!=` becomes `~=`; infix `&`, `|`, `^^`, `<<`, `>>` become calls; `for k, v in t do` iterates a table, as in Lua 5.0.
+Strings and comments stay unchanged, hence a lexer and not a search and replace. Operators that Lua 5.0 lacks (`#`, `%`)
+are refused as by the instrument, so that a script that runs here does not fail at the bench.
 
 The manuals give the operators (2461 reference manual, TSP section) but no precedence for the bitwise ones: they
 bind here as in later Lua, tighter than comparisons and looser than `..`, in the order `|`, `^^`, `&`, shifts.
@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 BITWISE = {"&": "__tsp_and", "|": "__tsp_or", "^^": "__tsp_xor", "<<": "__tsp_shl", ">>": "__tsp_shr"}
-PRELUDE = f"local {','.join(BITWISE.values())}=...;"
+EACH = "__tsp_each"
+"""Function of the host: what `for` iterates with, `next` for a table."""
+PRELUDE = f"local {','.join((*BITWISE.values(), EACH))}=...;"
 
 _BINARY = {
     "or": (1, 1), "and": (2, 2),
@@ -39,6 +41,8 @@ _TOKEN = re.compile(
 _MAX_DEPTH = 150
 _SPECIAL = frozenset("!&|^<>#%")
 """A chunk without these is Lua as it stands."""
+_IN = re.compile(r"\bin\b(?!\s*i?pairs\b)")
+"""The iteration of something else than the usual iterators give."""
 
 
 class TspSyntaxError(Exception):
@@ -115,12 +119,39 @@ def translate(source: str) -> str:
     >>> translate("x = a + 1 & 6 == 2").removeprefix(PRELUDE)
     'x = __tsp_and( a + 1, 6) == 2'
     """
-    if _SPECIAL.isdisjoint(source):
+    if _SPECIAL.isdisjoint(source) and not _IN.search(source):
         return source
-    chunk = list(tokens(source))
+    chunk = list(_iterating(list(tokens(source))))
     if any(t.kind == "op" and t.text in BITWISE for t in chunk):
         return PRELUDE + _Rewriter(chunk).all()
-    return "".join(t.raw for t in chunk)
+    text = "".join(t.raw for t in chunk)
+    return PRELUDE + text if any(t.text == EACH for t in chunk) else text
+
+
+def _iterating(chunk: list[Token]) -> Iterator[Token]:
+    """Yield the tokens of a chunk with what is behind each `in` in a call of `EACH`; of what is in it, likewise."""
+    ends: list[int] = []
+    for at, token in enumerate(chunk):
+        if ends and at == ends[-1]:
+            ends.pop()
+            yield Token("op", ")", "", token.line)
+        yield token
+        if token.kind == "name" and token.text == "in" and chunk[at + 1].text not in ("pairs", "ipairs"):
+            ends.append(_do_of(chunk, at + 1))
+            yield from (Token("name", EACH, " ", token.line), Token("op", "(", "", token.line))
+
+
+def _do_of(chunk: list[Token], at: int) -> int:
+    """Return the place of the `do` behind the expressions of a `for`, past functions in them; the end without one."""
+    blocks = 0
+    while chunk[at].kind != "end":
+        text = chunk[at].text if chunk[at].kind == "name" else ""
+        if text == "do" and not blocks:
+            return at
+        blocks += text in ("function", "do", "if", "repeat")
+        blocks -= text in ("end", "until")
+        at += 1
+    return at
 
 
 class _Rewriter:

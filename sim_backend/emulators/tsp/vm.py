@@ -1,8 +1,9 @@
 """A real Lua, without access to anything outside the instrument.
 
 No file, no process, no module, no bytecode, no coroutine (its hooks are its own, so it would escape the count). Every
-chunk has a budget of instructions and of seconds; when it is spent the chunk ends in an error that `pcall` cannot
-catch. Memory is bounded by the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
+chunk has a budget of instructions and of seconds of the processor, without those of the instrument's commands, so that
+no legal script fails on a busy computer; when it is spent the chunk ends in an error that `pcall` cannot catch. Memory
+is bounded by the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
 """
 
 import re
@@ -18,6 +19,8 @@ from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, transla
 
 Callback = Callable[..., Any]
 
+EXIT = "the script ends by exit()"
+"""Error that ends a script, and is none."""
 _WORK = 10**10
 _TEXT = 4 << 20
 
@@ -54,7 +57,7 @@ class Lua:
         refuse: called with every `Refusal` of a callback.
         operators: functions of `&`, `|`, `^^`, `<<` and `>>`, in this order.
         instructions: budget of one chunk.
-        seconds: the same in real time, because a single instruction can take long.
+        seconds: the same in time of the processor, because a single instruction can take long.
         memory: bytes.
     """
 
@@ -80,12 +83,12 @@ class Lua:
             max_memory=memory,
             attribute_filter=_no_attributes,
         )
-        self._host: Any = self._runtime.execute(HOST, self._poll, self._check_work, 1000)
+        self._host: Any = self._runtime.execute(HOST, self._poll, self._check_work, 1000, EXIT)
         self.globals: Any = self._host.env
         self._things: list[Any] = []
         self._nodes: list[Node] = []
         self._deny = self.function(self._refuse_write)
-        self._bits = tuple(self.function(f) for f in operators)
+        self._bits = (*(self.function(f) for f in operators), self._host.each)
         self.globals["loadstring"] = self.function(self._loadstring)
 
     # -- chunks
@@ -102,7 +105,7 @@ class Lua:
 
     def run(self, chunk: Any) -> None:
         """Run a compiled chunk within its budget; LuaError if it fails."""
-        self._left, self._deadline = self.instructions, time.monotonic() + self.seconds
+        self._left, self._deadline = self.instructions, time.thread_time() + self.seconds
         self._crash = None
         self._host.start()
         try:
@@ -110,7 +113,7 @@ class Lua:
         except lua51.LuaMemoryError as error:
             raise LuaError("at line 1: not enough memory") from error
         except lua51.LuaError as error:
-            if self._crash is None:
+            if self._crash is None and str(error).partition("\n")[0] != EXIT:
                 raise LuaError("at line {}: {}".format(*_where(str(error)))) from error
         finally:
             self._host.stop()
@@ -123,7 +126,7 @@ class Lua:
             return "script aborted"
         if self._left < 0:
             return "instruction limit exceeded"
-        return "script deadline exceeded" if time.monotonic() > self._deadline else None
+        return "script deadline exceeded" if time.thread_time() > self._deadline else None
 
     def _check_work(self, kind: str, size: float, argument: Any) -> str | None:
         if kind == "rep":
@@ -150,6 +153,7 @@ class Lua:
         """Return `call` as a Lua function; its errors become error queue entries or run-time errors."""
 
         def guarded(*arguments: Any) -> Any:
+            begin = time.thread_time()
             try:
                 result = call(*arguments)
             except Refusal as refusal:
@@ -169,6 +173,8 @@ class Lua:
             except BaseException as error:
                 self._crash = error
                 return ("internal error",)
+            finally:
+                self._deadline += time.thread_time() - begin
             if result is None:
                 return (None,)
             return (None, *result) if isinstance(result, tuple) else (None, result)

@@ -38,6 +38,7 @@ def test_close_open_and_read_back() -> None:
     assert ask(matrix, "print(channel.getstate('1A01'), channel.getstate('1A01,1A02'))") == "1\t1,0"
     assert ask(matrix, "channel.close('1A01') print(channel.getclose('slot1'))") == "1A01"
     assert matrix.world.closed == {("matrix.A", "matrix.1-01"), ("matrix.B", "matrix.2-02")}
+    assert ask(matrix, "beeper.enable = 1 beeper.beep(0.1, 440) print(beeper.enable)") == "1.00000e+00"
     assert ask(matrix, "channel.open('1A01') print(channel.getclose('slot1'))") == "nil"
     assert ask(matrix, "channel.close('1A03:1A06') print(channel.getclose('1A01:1A12'))") == "1A03;1A04;1A05;1A06"
     ask(matrix, "channel.open('slot1')")

@@ -71,6 +71,9 @@ def test_subsites_lie_beside_the_home_of_the_die() -> None:
     assert ask(prober, "map:subsite:step 1")[0] == 12
     ask(prober, "map:step_die 1, 0, 0")
     assert ask(prober, "map:subsite:step 1") == (0, 2, "1,0,1")
+    assert ask(prober, "map:subsite:step a") == (0, 0, "1,0,0")
+    assert ask(prober, "map:subsite:step b") == (0, 2, "1,0,1")
+    assert ask(prober, "map:subsite:step nowhere")[0] == 14
     assert prober.world.place == (1, 0, 1)
     assert ask(prober, "get_chuck_xy")[2] == "5250.000,-120.000"
 
@@ -219,11 +222,14 @@ def test_door_and_vacuum_stop_motion_and_not_separation() -> None:
     ask(prober, "move_chuck_contact")
     prober.state.front_door_open = True
     assert ask(prober, "map:step_next_die")[0] == 60
-    assert ask(prober, "get_door_status")[2] == "open"
+    assert [ask(prober, f"get_door_status {door}")[2] for door in ("prober", "loader")] == ["0,0", "1,1"]
+    assert ask(prober, "get_door_status side")[0] == 6
     assert ask(prober, "move_chuck_separation")[0] == 0
     assert ask(prober, "move_chuck_contact")[0] == 60
     prober.state.front_door_open = False
+    assert ask(prober, "get_vacuum_status Wafer")[2] == "1"
     prober.state.vacuum = False
+    assert ask(prober, "get_vacuum_status")[2] == "0"
     assert ask(prober, "move_chuck_contact")[0] == 68
     prober.state.vacuum, prober.state.home = True, False
     assert ask(prober, "map:step_first_die")[0] == 18

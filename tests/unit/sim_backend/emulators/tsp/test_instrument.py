@@ -53,6 +53,60 @@ def test_bitwise_operators_bind_between_concatenation_and_comparison(expression:
     assert float(ask(make(), f"print({expression})")) == value
 
 
+@pytest.mark.parametrize(
+    ("script", "printed"),
+    [
+        ("t = {a = 1} for k, v in t do print(k, v) end", "a\t1.00000e+00\n"),
+        ("t = {7, 8} for k in t do print(t[k]) end", "7.00000e+00\n8.00000e+00\n"),
+        ("for k in (function() for i = 1, 2 do end return {5} end)() do print(k & 3) end", "1.00000e+00\n"),
+        ("t = setmetatable({9}, {__call = function() end}) for k in t do print(k) end", "1.00000e+00\n"),
+        ("for _, row in {{3}} do for _, x in row do print(x) end end", "3.00000e+00\n"),
+        ("for _, x in ipairs({4}) do print(x) end for x in next, {6} do print(x) end", "4.00000e+00\n1.00000e+00\n"),
+        ("for k, v in string.gfind('a1', '(%a)(%d)') do print(k .. v) end", "a1\n"),
+    ],
+)
+def test_a_table_is_iterated_as_in_lua_50(script: str, printed: str) -> None:
+    assert ask(make(), script) == printed
+
+
+def test_a_for_without_its_do_is_a_syntax_error() -> None:
+    smu = make()
+    ask(smu, "for k in t print(k) end")
+    assert ask(smu, "print(errorqueue.next())").startswith("-2.85000e+02\t")
+
+
+def test_exit_ends_a_script_and_is_no_error() -> None:
+    smu = make()
+    assert ask(smu, "print(1) pcall(function() exit() end) print(2)") == "1.00000e+00\n"
+    assert ask(smu, "print(errorqueue.count)") == "0.00000e+00\n"
+    assert ask(smu, "print(3)") == "3.00000e+00\n"
+
+
+def test_the_time_of_an_instrument_is_that_of_its_clock() -> None:
+    smu = make()
+    assert float(ask(smu, "delay(90) print(os.time())")) == 90.0
+
+
+def test_only_the_processor_time_of_the_script_itself_counts_for_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = [0.0]
+    monkeypatch.setattr("sim_backend.emulators.tsp.vm.time.thread_time", lambda: seconds[0])
+    smu = make()
+
+    def delay(wait: float) -> None:
+        seconds[0] += wait  # a command that takes the computer long
+
+    smu.lua.globals["delay"] = smu.lua.function(delay)
+    assert ask(smu, "for k = 1, 10 do delay(15) end print(k == nil)") == "true\n"
+    assert ask(smu, "print(errorqueue.count)") == "0.00000e+00\n"
+    poll = smu.lua._poll
+
+    def slow(step: int) -> str | None:
+        seconds[0] += 30.0  # a thousand instructions that take long
+        return poll(step)
+
+    assert slow(0) == "script deadline exceeded"
+
+
 def test_bitwise_operators_work_in_scripts_and_leave_lines_alone() -> None:
     smu = make()
     script = "local x = 7 & 3 -- & here\r\nif x != 3 then\r\nprint(0)\r\nelse print(x | 4) end"
@@ -106,7 +160,8 @@ def test_an_endless_script_ends_in_an_error(source: str) -> None:
         ("string.find(string.rep('a', 50000), string.rep('a-', 20) .. 'b')", "too complex"),
         ("string.find(string.rep('a', 1e6), string.rep('a', 5e5) .. 'b', 1, true)", "too complex"),
         ("function f() return f() + 1 end f()", "stack overflow"),
-        ("os.exit()", "global `os' (a nil value)"),
+        ("os.exit()", "call field `exit' (a nil value)"),
+        ("os.remove('x')", "call field `remove' (a nil value)"),
         ("io.open('x')", "global `io' (a nil value)"),
         ("require('x')", "global `require' (a nil value)"),
         ("debug.sethook()", "global `debug' (a nil value)"),
