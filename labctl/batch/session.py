@@ -21,6 +21,7 @@ from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.executors import DieExecutor, InProcess, PoolExecutor, Processes
 from labctl.batch.exit_status import Ending
+from labctl.batch.notifying_guard import command_of
 from labctl.batch.reference_die import ReferenceVisits
 from labctl.batch.requests import GoFile
 from labctl.batch.resume import to_do
@@ -193,7 +194,7 @@ def carry_out(
     visits = ReferenceVisits.of(rules.batch, visit_job(spec, folder, run_meta(folder)))
     guard.watch(log)
     try:
-        with _guarded(real, folder, log, guard) as lifeline:
+        with _guarded(spec, folder, log, guard) as lifeline:
             if again and real is not None:
                 options.say(_make_safe_first(real, guard.what, log))
             with _executor(folder, spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
@@ -224,14 +225,16 @@ def carry_out(
 
 
 @contextmanager
-def _guarded(
-    bench: AnyBench | None, folder: Path, log: Runlog, guard: Guard
-) -> Iterator["Connection[Any, Any] | None"]:
+def _guarded(spec: RunSpec, folder: Path, log: Runlog, guard: Guard) -> Iterator["Connection[Any, Any] | None"]:
     """Guard a real bench while the block lasts; yield what its worker holds, None if there is no real bench."""
-    if bench is None:
+    if spec.real is None:
         yield None
         return
-    with BenchGuard(folder, bench_copy(folder), lambda text: log.write(Alarm(text=text))) as bench_guard:
+
+    def alarm(text: str) -> None:
+        log.write(Alarm(text=text))
+
+    with BenchGuard(folder, bench_copy(folder), alarm, command=command_of(spec.name, spec.notify)) as bench_guard:
         guard.bench_guard = bench_guard
         yield bench_guard.lifeline
 

@@ -10,9 +10,9 @@ from instruments.board_bench import AnyBench
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.events import DieEnded, GuardActed, GuardFate, Resumed
 from labctl.files import absolute
-from labctl.report.event_text import met_text
 from labctl.report.run_folder import who
 from labctl.station.guard_process import title
+from labctl.station.guard_text import met_text
 from labctl.storage.journal import Journal
 from labctl.storage.latch import latch_of
 from labctl.storage.locks import holders

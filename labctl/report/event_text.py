@@ -31,6 +31,7 @@ from labctl.core.events import (
 from labctl.core.exit_codes import ExitCode, headline
 from labctl.core.figure import Figures, Shown
 from labctl.report.run_folder import left_out
+from labctl.station.guard_text import guard_text
 from labctl.storage.run_log import RunState
 from labctl.terminal.progress import counted, duration
 
@@ -122,7 +123,7 @@ def event(event: RunEvent | UnknownEvent, declared: Figures) -> tuple[Level, str
         case MadeSafe():
             return Level.WARNING if event.met else Level.NOTE, "", event.text
         case GuardActed():
-            return Level.WARNING if event.what is GuardFate.SAFE else Level.ALARM, "", guarded(event)
+            return Level.WARNING if event.what is GuardFate.SAFE else Level.ALARM, "", guard_text(event)
         case WatchdogActed():
             return Level.NOTE if event.what is WorkerFate.SAFE else Level.ALARM, event.die, _watchdog(event)
         case ClockJumped():
@@ -158,32 +159,6 @@ def _watchdog(event: WatchdogActed) -> str:
     after = f" ({duration(event.seconds)} later)" if event.seconds is not None and of_bench else ""
     text = f": {event.text}" if event.text else ""
     return f"{_FATES[event.what]}{after}{text}"
-
-
-def met_text(event: GuardActed) -> str:
-    """Return what the guard of a bench met on or closed.
-
-    >>> met_text(GuardActed(what=GuardFate.SAFE, met={"smu1.smua": "on at 0.1 V", "matrix": "30 relays closed"}))
-    'smu1.smua was on at 0.1 V; matrix: 30 relays closed'
-    """
-    parts = [f"{name} was {was}" if was.startswith("on ") else f"{name}: {was}" for name, was in event.met.items()]
-    return "; ".join(parts) or "no output was seen on"
-
-
-def guarded(event: GuardActed) -> str:
-    """Return what the guard of a bench did.
-
-    >>> guarded(GuardActed(what=GuardFate.SAFE, met={"smu1.smua": "on at 0.1 V"}, text="smu1: off", seconds=0.5))
-    'every process of the run was gone; bench made safe by its guard 500 ms later: smu1.smua was on at 0.1 V; smu1: off'
-    """
-    gone, after = "every process of the run was gone", f"{duration(event.seconds)} later"
-    match event.what:
-        case GuardFate.SAFE:
-            return f"{gone}; bench made safe by its guard {after}: {met_text(event)}; {event.text}"
-        case GuardFate.UNSAFE:
-            return f"{gone}; ITS GUARD COULD NOT VERIFY THE BENCH SAFE: go there: {event.text}"
-        case GuardFate.LEFT:
-            return f"{gone}; its guard left the bench alone: {event.text}"
 
 
 def _resumed(event: Resumed) -> str:

@@ -219,18 +219,23 @@ def is_told_to_end(fd: int) -> bool:
     return os.read(fd, len(END)) == END
 
 
-def main() -> None:
-    """Guard the bench of the file that the second argument names, for the run in the folder that the first names."""
+def watch_over(folder: Path, file: Path) -> GuardActed | None:
+    """Wait for the end of the pipe at the standard input; return what was done, None after an orderly end.
+
+    Args:
+        folder: of the run.
+        file: the bench file.
+    """
     for number in signals():
         signal.signal(number, signal.SIG_IGN)
-    folder, file = Path(sys.argv[1]), Path(sys.argv[2])
     bench = read_bench(file, to_make_safe=True).value
     preload(bench)
     orphan = Orphan(bench)
     orphan.watch()
-    if not is_told_to_end(sys.stdin.fileno()):
-        guard(folder, bench, before=orphan.ended)
+    if is_told_to_end(sys.stdin.fileno()):
+        return None
+    return guard(folder, bench, before=orphan.ended)
 
 
 if __name__ == "__main__":
-    main()
+    watch_over(Path(sys.argv[1]), Path(sys.argv[2]))

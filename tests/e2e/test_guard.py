@@ -1,6 +1,7 @@
 """All processes of a run on a bench are killed at once, and its guard with them or not, over sockets."""
 
 import importlib.util
+import json
 import os
 import signal
 import subprocess
@@ -67,9 +68,11 @@ def alarms(folder):
 
 
 @contextmanager
-def begun(wins, bench, place):
-    """Start a run, and yield it and its worker once an output is on."""
-    run = wins.labctl("run", wins.campaign(place), "--bench", bench.path, "--out", place / "run")
+def begun(wins, bench, place, more=""):
+    """Start a run, with `more` in its campaign, and yield it and its worker once an output is on."""
+    campaign = wins.campaign(place)
+    campaign.write_text(campaign.read_text() + more)
+    run = wins.labctl("run", campaign, "--bench", bench.path, "--out", place / "run")
     try:
         until(lambda: bench.on(), run)
         (worker,) = children(run.pid, "spawn_main")
@@ -109,15 +112,20 @@ def test_a_guard_that_dies_is_an_alarm_and_one_that_is_killed_with_the_run_leave
 
 
 def test_of_a_run_whose_worker_lives_the_guard_waits_for_the_worker(wins, labctl, tmp_path):
-    folder = tmp_path / "run"
+    folder, messages = tmp_path / "run", tmp_path / "messages"
+    hook = tmp_path / "hook.py"
+    hook.write_text(f"import sys\nopen({str(messages)!r}, 'a').write(sys.stdin.read())\n")
+    notify = f"notify: {{command: {json.dumps([sys.executable, str(hook)])}, on: [alarm], timeout: 90 s}}\n"
     with wins.served(tmp_path) as bench:
-        with begun(wins, bench, tmp_path) as (run, worker):
+        with begun(wins, bench, tmp_path, notify) as (run, worker):
             kill(run.pid)
         (acted,) = until(lambda: events(folder, GuardActed))
         assert not lives(worker)
         assert (acted.what, dict(acted.met)) == (GuardFate.SAFE, {}), "the worker left the bench safe by itself"
         assert not bench.on()
         assert "no output was seen on" in labctl("show", folder).stdout
+        (message,) = until(lambda: messages.is_file() and messages.read_text().splitlines())
+        assert "small: every process of the run was gone; bench made safe by its guard" in json.loads(message)["text"]
     assert "0 hot switches, 0 moves in contact" in " ".join(bench.ledger.split())
 
 
