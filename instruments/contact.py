@@ -4,11 +4,13 @@ Every touch wears the pads, so retouches are few and limited by a quota over the
 of a source is not used, because it needs a milliampere.
 """
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from instruments.probed_die import ProbedDie
-from labctl.core.errors import ContactError
+from labctl.core.errors import BenchError, ContactError, InstrumentError
+from labctl.core.open_cells import OPEN_BELOW
 from labctl.core.prober import Prober
 from labctl.core.units import Ohm, Second
 
@@ -39,8 +41,46 @@ def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
     resistance = {pads: die.continuity(*pads) for pads in contact.structures}
     bad = [f"{a}-{b} {ohms(r)}" for (a, b), r in resistance.items() if not r <= contact.resistance]
     if bad:
-        raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact")
+        none = len(bad) == len(resistance)
+        question = "; no current flows: do the needles touch, are instruments or cables swapped?" if none else ""
+        raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact{question}")
     return resistance
+
+
+def check_first_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
+    """Return the resistances of `check_contact`; if nothing conducts, find out whether two sources are swapped.
+
+    Sources whose addresses or cables are swapped drive lines that nothing connects. So the relays of one are closed
+    while the other drives, at the voltage of the contact check: if a structure conducts then, they are swapped. Where
+    none is named a cell takes its place, whose own resistance is not judged.
+
+    Raises:
+        ContactError: a structure has too high a resistance.
+        InstrumentError: two sources of one model are swapped.
+    """
+    structures, kernel = die.bench.contact.structures, die.bench.wiring.kernels[0]
+    if not structures:
+        pads, most = (kernel.rows[0], kernel.cols[0]), 1 / (OPEN_BELOW * die.nominal.g_ap(0))
+        if die.continuity(*pads) > most:
+            _refuse_swapped(die, pads, most)
+        return {}
+    try:
+        return check_contact(die)
+    except ContactError:
+        _refuse_swapped(die, structures[0], die.bench.contact.resistance)
+        raise
+
+
+def _refuse_swapped(die: ProbedDie, pads: tuple[str, str], most: Ohm) -> None:
+    """Raise InstrumentError if at most `most` ohm are between two pads once two sources have changed places."""
+    for one, other, over in die.exchanges():
+        with contextlib.suppress(BenchError):  # not every pad has a relay to every source
+            if die.continuity(*pads, over=over) <= most:
+                raise InstrumentError(
+                    f"no current flows from {die.driving(*pads)} through {'-'.join(pads)}, and it does over the relays "
+                    f"of the other instrument: {one} and {other} are swapped. Exchange their addresses in the bench "
+                    "file, or their cables; a 'serial' in the file tells them apart"
+                )
 
 
 def check_time(die: ProbedDie) -> Second:
@@ -105,7 +145,7 @@ def touch_down(
                     retouching()
                 touches += 1
                 lower(die, prober, touching)
-            return Touchdown(touches, check_contact(die))
+            return Touchdown(touches, check_first_contact(die))
         except ContactError as error:
             failures.append(str(error))
         lift(die, prober)

@@ -13,7 +13,8 @@ from the same visits and steps.
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain, pairwise
+from itertools import chain, combinations, pairwise
+from types import MappingProxyType
 
 import numpy as np
 
@@ -143,15 +144,19 @@ class ProbedDie(DieBody):
         """
         self._io.land()
 
-    def continuity(self, first: str, second: str) -> float:
+    def continuity(self, first: str, second: str, over: Mapping[int, int] = MappingProxyType({})) -> float:
         """Return the resistance between two pads at the contact check's voltage, ohm; infinite if nothing flows.
 
         A structure that conducts more than the check's current limit reads at most voltage / limit.
+
+        Args:
+            over: channels whose relays close in place of those of the channels that drive and sense, by these.
         """
         contact, io = self.bench.contact, self._io
         reach, place = self._structure(first, second)
         io.energise()
-        io.route(self._relays(reach.pads, [reach.source(source, len(io.channels)) for source in place.route]))
+        route = [reach.source(source, len(io.channels)) for source in place.route]
+        io.route(self._relays(reach.pads, [over.get(source, source) for source in route]))
         limit = min(contact.limit, self.bench.limits.compliance)
         visit = _visit_of(place, reach, len(io.channels), io.range_for(limit))
         samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
@@ -163,6 +168,24 @@ class ProbedDie(DieBody):
         if limited and len(reach.pads) == 2:  # with other wired pads the limit may be reached by what these take
             return contact.voltage / limit
         return contact.voltage / current if current > 0 else float("inf")
+
+    def driving(self, first: str, second: str) -> str:
+        """Return the channels between which the contact check has a current flow, in operator words."""
+        reach, place = self._structure(first, second)
+        count, name = len(self._io.channels), self.bench.connections.name
+        return " to ".join(name(reach.source(source, count)) for source in place.route[:2])
+
+    def exchanges(self) -> Iterator[tuple[str, str, Mapping[int, int]]]:
+        """Yield pairs of sources of one model that have the same channels on a matrix, and which stands for which."""
+        channels, units = self._io.channels, self._io.units
+        for one, other in combinations(range(len(units)), 2):
+            if units[one].capabilities.model != units[other].capabilities.model:
+                continue
+            here = {channel.name: k for k, channel in enumerate(channels) if channel.instrument == one}
+            there = {channel.name: k for k, channel in enumerate(channels) if channel.instrument == other}
+            if here.keys() == there.keys():
+                over = {here[name]: there[name] for name in here} | {there[name]: here[name] for name in here}
+                yield units[one].name, units[other].name, over
 
     def continuity_time(self, first: str, second: str) -> Second:
         """Return the predicted time of `continuity`, on a route of its own, s."""

@@ -124,7 +124,7 @@ class ContactWatch:
         if self._open:
             raise ContactLost(
                 f"void: {when}: no cell that was read conducts, and the bench file names no contact structure, which "
-                f"would tell an open die from needles that do not touch; {void}"
+                f"would tell an open die from needles that do not touch, and from swapped instruments or cables; {void}"
             )
         return ContactProved(by="nothing: no structure is named, and no single cell was read")
 

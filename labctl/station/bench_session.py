@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 
 from instruments.bench import Bench
-from instruments.contact import check_contact, lift, touch_down
+from instruments.contact import check_contact, check_first_contact, lift, touch_down
 from instruments.fiducial import Fiducial, FiducialResult, prove
 from instruments.open_bench import OpenBench
 from instruments.probed_die import ProbedDie
@@ -106,7 +106,7 @@ class OnBench:
             if self._fiducials:
                 record["fiducials"], self._fiducials = [_as_json(fiducial) for fiducial in self._fiducials], []
         else:
-            record["contact_resistance"] = _by_pads(check_contact(die))
+            record["contact_resistance"] = _by_pads(check_first_contact(die))
         return self._ready(die, subject, record)
 
     def _ready(self, die: ProbedDie, subject: Site, record: dict[str, Any]) -> ReadyDie:
@@ -204,7 +204,7 @@ class ByHand(OnBench):
         if self.opened.old_errors:
             record["old_errors"] = {name: list(errors) for name, errors in self.opened.old_errors.items()}
         try:
-            record["contact_resistance"] = _by_pads(check_contact(die))
+            record["contact_resistance"] = _by_pads(check_first_contact(die))
         except ContactError as error:
             if isinstance(prober, Compensated) and not prober.at_contact_height():
                 raise

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from instruments import routing
 from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
-from instruments.contact import check_contact, lift, touch_down
+from instruments.contact import check_contact, check_first_contact, lift, touch_down
 from instruments.drivers import visa
 from instruments.emergency import make_safe
 from instruments.entry import Address
@@ -1021,6 +1021,48 @@ def test_without_contact_the_needles_retouch_within_the_quota_and_then_give_up()
         touch_down(twin.die, twin.open.prober, touches=3)
     assert twin.instruments["prober"].state.touches == 2
     assert twin.open.prober.separated()
+    assert twin.clean()
+
+
+class Swapped(Twin):
+    """A bench at which each of two equal sources is at the address of the other."""
+
+    def connect(self, name, entry):
+        return super().connect({"smu1": "smu2", "smu2": "smu1"}.get(name, name), entry)
+
+
+@pytest.mark.parametrize("stands", [False, True])
+def test_swapped_sources_are_found_before_the_first_die_is_measured(stands, request):
+    if stands:
+        request.getfixturevalue("standing")
+    twin = Swapped(in_contact=False)
+    twin.die.idle()
+    with pytest.raises(InstrumentError, match=r"no current flows from smu.\.smu. to .*: smu1 and smu2 are swapped"):
+        touch_down(twin.die, twin.open.prober)
+    assert twin.world.ledger.peak_cell_voltage <= 20e-3
+    twin.die.idle()
+    assert twin.clean()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_where_no_structure_is_named_a_cell_tells_of_swapped_sources(swapped):
+    twin = (Swapped if swapped else Twin)(bench(contact__structures=[]))
+    twin.die.idle()
+    if swapped:
+        with pytest.raises(InstrumentError, match=r"through r00-c00, .*: smu1 and smu2 are swapped"):
+            check_first_contact(twin.die)
+    else:
+        assert check_first_contact(twin.die) == {}
+    twin.die.idle()
+    assert twin.clean()
+
+
+def test_sources_that_are_not_swapped_are_not_called_so_where_nothing_conducts():
+    twin = Twin(load=simulated(defects={"open": 1.0}))
+    twin.die.idle()
+    with pytest.raises(ContactError, match=r"r00-c00 open.*no current flows: do the needles touch, are instruments or"):
+        check_first_contact(twin.die)
+    twin.die.idle()
     assert twin.clean()
 
 
