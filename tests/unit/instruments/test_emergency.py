@@ -22,6 +22,7 @@ from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model
 from labctl.core.plugins import BODIES, INSTRUMENTS
+from labctl.core.switch_matrix import refuse
 from sim_backend.emulators.link import Fault
 from sim_backend.emulators.serve import Server
 from tests.unit.instruments.test_host_timed import Box
@@ -285,10 +286,11 @@ class Chuck:
     """A prober that somebody else wrote."""
 
     def __init__(self, wire, name):
-        self.name, self.guard, self.up = name, lambda: None, False
+        self.name, self.guard, self.up, self.calls = name, refuse, False, []
         raise_later.append(self)
 
     def connect(self):
+        self.calls.append("connect")
         return "chuck"
 
     def step(self, col, row, subsite=None): ...
@@ -296,6 +298,7 @@ class Chuck:
     def contact(self): ...
 
     def separate(self):
+        self.calls.append("separate")
         self.guard()
         self.up = True
 
@@ -452,6 +455,7 @@ def test_isolating_lifts_a_strangers_needles(strangers):
     text = isolate(with_stranger("prober", "chuck"), connect=twin.connect, wait=twin.world.advance)
     assert "prober: needles lifted under possible current" in text
     assert [chuck.up for chuck in raise_later] == [True]
+    assert raise_later[0].calls == ["connect", "separate"]
 
 
 def test_a_source_of_ours_that_knows_no_emergency_is_switched_off_as_usual_and_verified():

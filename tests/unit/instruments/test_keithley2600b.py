@@ -436,6 +436,20 @@ def test_only_a_line_that_is_open_and_acts_is_a_fault(monkeypatch):
     assert not faults
 
 
+def test_a_channel_that_is_not_as_after_a_reset_is_told_with_what_differs(monkeypatch):
+    one = next(iter(AFTER_RESET))
+    odd = {"smua": {}, "smub": {one: AFTER_RESET[one] + 1}}
+    monkeypatch.setattr(
+        Keithley2600B, "_read", lambda self, channel, names: [(AFTER_RESET | odd[channel])[name] for name in names]
+    )
+    smu, wire = interlocks("1\ttrue", "1\ttrue")
+    with wire:
+        state, faults = smu.diagnosis()
+    told = f"smub: not as after a reset, and set anew before it is used: {one} {AFTER_RESET[one] + 1:.6g}"
+    assert [line for line in state if "reset" in line] == [told]
+    assert not faults
+
+
 def test_no_step_is_no_message():
     with replay("output", prepared=True) as talk:
         smu = prepared(talk)
@@ -471,10 +485,17 @@ def test_a_script_that_does_not_tell_of_outputs_and_levels_is_no_proof(texts, wo
         Answering(*texts).ready().run([Measure("smua")])
 
 
-def test_states_that_are_not_as_many_as_were_asked_for_are_no_proof():
+@pytest.mark.parametrize(
+    ("reply", "words"),
+    [
+        ("0:0\tnone", "'0:0 none' answers where 4 states were expected"),
+        ("0:0\tnone\tnone\tnone", "the state '0:0' has 2 numbers"),
+    ],
+)
+def test_states_that_are_not_as_many_as_were_asked_for_are_no_proof(reply, words):
     class Wire(TranscriptReplay):
         def cut_in(self, text, ask, last):
-            return ["safe-1\t0:0\tnone"]
+            return [f"safe-1\t{reply}"]
 
-    with pytest.raises(InstrumentError, match="'0:0 none' answers where 4 states were expected"):
+    with pytest.raises(InstrumentError, match=words):
         Keithley2600B(Wire([]), "smu1").emergency_off()

@@ -204,3 +204,11 @@ def test_an_error_beside_a_warning_is_one_whatever_its_severity(severity):
         pytest.raises(InstrumentError, match=r"a route: 1115 Parameter error$"),
     ):
         Keithley707B(wire, guard=cold).route(["1A02"])
+
+
+@pytest.mark.parametrize("reply", ["nil\tnil\tend", "a\tb\tc\td\te\tf\tg\tend", "a\tb\tc\td\te\tf"])
+def test_cards_are_known_only_if_every_slot_has_answered(reply):
+    asked = ",".join(f"slot[{n}] and slot[{n}].idn" for n in range(1, 7))
+    talk = [(">", f'print({asked},"end")'), ("<", reply)]
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="6 slots were asked for"):
+        Keithley707B(wire).cards()

@@ -35,3 +35,13 @@ def test_what_is_put_aside_gets_a_free_name_and_keeps_its_bytes(tmp_path: Path) 
     assert [(tmp_path / "quarantine" / name).read_bytes() for name in ("x.npy", "x.npy.2")] == [b"\0", b"\2"]
     with pytest.raises(StorageError, match="it is not there"):
         quarantine(tmp_path, tmp_path / "x.npy")
+
+
+def test_what_could_not_be_done_to_a_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"gone\.npy: cannot read an array .*it is not there"):
+        load_array(tmp_path, "gone")
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot write an array"):
+        save_arrays(tmp_path / "file", {"x": np.zeros(2)})
+    with pytest.raises(StorageError, match="cannot move a leftover to quarantine"):
+        quarantine(tmp_path, tmp_path / "gone")

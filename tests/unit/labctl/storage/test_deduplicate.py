@@ -112,3 +112,12 @@ def test_anything_comes_back(table: Array, rows: list[int]) -> None:
         back(table[np.array(rows) % len(table)])
     finally:
         deduplicate.SMALLEST = before
+
+
+def test_an_array_is_made_smaller_from_4_kib_on() -> None:
+    assert SMALLEST == 4096
+    for rows, whole in ((127, True), (128, False)):
+        array = np.tile(np.array([[1.0, 2.0, 3.0, 4.0]]), (rows, 1)) + (np.arange(rows) % 2)[:, None]
+        _, index = parts_of(array)
+        assert array.nbytes == rows * 32
+        assert (index is None) == whole

@@ -684,6 +684,33 @@ def test_a_file_system_without_a_write_ahead_log_is_refused(tmp_path: Path, odd:
         Journal.create(tmp_path, {})
 
 
+def test_what_could_not_be_done_is_named(tmp_path: Path, odd: type[Odd]) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="cannot start a journal"):
+        Journal.create(tmp_path / "file", {})
+    odd.statement, odd.answer = "PRAGMA journal_mode=WAL", "SQLITE_IOERR_LOCK"
+    with pytest.raises(StorageError, match="cannot prepare the journal"):
+        Journal.create(tmp_path / "A", {})
+    odd.statement = "COMMIT"
+    with pytest.raises(StorageError, match="cannot commit"):
+        Journal.create(tmp_path / "B", {})
+    odd.statement = ""
+    with Journal.create(tmp_path / "C", {}) as journal:
+        journal.event(UnknownEvent("x", {"a": np.arange(3)}))
+    reads = (
+        lambda: list(journal.events()), lambda: list(journal.operations()), lambda: journal.last,
+        lambda: journal.finished, lambda: journal.stored("0"), journal.digests,
+    )  # fmt: skip
+    for read in reads:
+        with pytest.raises(StorageError, match="cannot read the journal"):
+            read()
+    with pytest.raises(StorageError, match="cannot verify the journal"):
+        journal.verify()
+    (tmp_path / "C" / "journal.db").write_bytes(b"no database" * 999)
+    with pytest.raises(StorageError, match="cannot open the journal"):
+        Journal.open(tmp_path / "C")
+
+
 @pytest.mark.parametrize("name", ["SQLITE_IOERR_TRUNCATE", "SQLITE_FULL"])
 def test_a_log_that_cannot_be_ended_is_an_error_unless_a_reader_holds_it(
     tmp_path: Path, odd: type[Odd], name: str
