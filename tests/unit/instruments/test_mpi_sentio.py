@@ -412,6 +412,8 @@ def test_touches_are_a_whole_number():
 
 def test_the_table_of_errors_has_the_codes_of_the_vendor():
     assert sorted(ERRORS) == [*range(1, 28), 30, 31, 32, *range(35, 39), *range(60, 70)]
+    assert all(ERRORS.values())
+    assert len(set(ERRORS.values())) == len(ERRORS)
     assert ERRORS[26] == "a probe tip was not found"
     assert (ERRORS[38], ERRORS[68]) == (
         "the chuck is not low enough to step; separate first",
