@@ -149,7 +149,7 @@ class Keithley2600B:
         identity = self._tsp.identity([self._model])
         self._line_frequency = self._tsp.numbers("localnode.linefreq", 1)[0]
         self.state()
-        self.old_errors = tuple(self._tsp.errors())
+        self.old_errors = self._tsp.old_errors()
         return identity.line
 
     def state(self) -> dict[str, ChannelState]:

@@ -112,7 +112,7 @@ class Keithley707B:
         """
         identity = self._tsp.identity([self._model])
         self.closed()
-        self.old_errors = tuple(self._tsp.errors())
+        self.old_errors = self._tsp.old_errors()
         return identity.line
 
     def cards(self) -> dict[int, str]:

@@ -24,6 +24,9 @@ LONGEST_CHUNK = 1000
 QUIET = "localnode.prompts=0 localnode.showerrors=0"
 """Ends lines that an instrument sends unasked."""
 
+_NEXT_ERROR = r'print(string.format("%d\t%s\t%d",errorqueue.next()))'
+"""Asks for an entry of the error queue, with all digits of its code whatever number format is set."""
+
 _PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
 
 RECOVERABLE = 20
@@ -209,11 +212,18 @@ class Tsp:
         """Read the error queue empty and return the messages of its errors."""
         return [str(entry) for entry in self._entries() if not entry.warns]
 
+    def old_errors(self) -> tuple[str, ...]:
+        """Read the error queue empty before the first command and return what was in it, warnings too."""
+        entries = self._entries()
+        for entry in entries:
+            self._warned.pop(str(entry), None)
+        return tuple(f"{entry} (a warning)" if entry.warns else str(entry) for entry in entries)
+
     def _entries(self) -> list[QueuedError]:
         """Read the error queue empty and return what was in it; an entry that tells no severity is an error."""
         entries: list[QueuedError] = []
         for _ in range(MOST_ERRORS):
-            fields = self.transport.query("print(errorqueue.next())").split("\t")
+            fields = self.transport.query(_NEXT_ERROR).split("\t")
             code = parse_numbers(fields[0])[0]
             if not math.isfinite(code):
                 raise InstrumentError(f"{self.name}: the error queue answers '{fields[0]}'; expected an error number")

@@ -68,7 +68,7 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley2600b", PROMPTS, Tsp, "_refuse_chatter", lambda self: None, "name of the cause"),
         ("keithley2600b", OUTPUT, Keithley2600B, "emergency_off", lambda self: {}, "off: smu.smua"),
         ("keithley707b", ONE_BY_ONE, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
-        ("keithley707b", QUEUE, Tsp, "errors", lambda self: [], "name of the cause"),
+        ("keithley707b", QUEUE, Tsp, "old_errors", lambda self: (), "name of the cause"),
         ("mpi_sentio", OTHER_DIE, MpiSentio, "step", stay, "without what was left"),
     ],
 )

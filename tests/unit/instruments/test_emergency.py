@@ -569,7 +569,7 @@ def test_a_source_that_is_stuck_in_a_script_is_ended_and_no_relay_moves_hot():
 
 
 def test_nan_in_the_error_queue_is_an_error_of_the_instrument():
-    talk = [(">", "print(errorqueue.next())"), ("<", "nan\tno\t0\t1")]
+    talk = [(">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))'), ("<", "nan\tno\t0\t1")]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="the error queue answers 'nan'"):
         Keithley2600B(wire, "smu1")._tsp.errors()
 

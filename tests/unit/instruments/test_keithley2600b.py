@@ -89,9 +89,9 @@ def test_a_refused_setting_is_told_in_the_words_of_the_instrument():
     at = next(k for k, (_, text) in enumerate(talk) if text.startswith("smua.source.func="))
     queue = [
         ("<", "1.00000e+00"),
-        (">", "print(errorqueue.next())"),
+        (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))'),
         ("<", "-2.21000e+02\tSettings conflict\t2.00000e+01\t1.00000e+00"),
-        (">", "print(errorqueue.next())"),
+        (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))'),
         ("<", "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00"),
     ]
     with (

@@ -162,7 +162,7 @@ CLOSE = 'if errorqueue.count==0 then channel.close("1A02") waitcomplete() end'
 ASK = '\nprint(errorqueue.count,channel.getclose("allslots"))'
 EMPTY = ("<", "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00")
 WARNING = ("<", "5.51700e+03\tInterlock not asserted\t1.00000e+01\t1.00000e+00")
-NEXT = (">", "print(errorqueue.next())")
+NEXT = (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))')
 
 
 def beginning(closed):

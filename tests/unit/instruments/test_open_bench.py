@@ -21,7 +21,7 @@ def opened(twin):
 def test_old_errors_are_reported_and_blamed_on_no_command():
     twin = Twin()
     twin.instruments["matrix"].handle(b'channel.close("9Z99")\n')
-    twin.instruments["smu2"].handle(b"smua.source.rangev=1e9\nsmub.nonsense=1\n")
+    twin.instruments["smu2"].handle(b"format.asciiprecision=1\nsmua.source.rangev=1e9\nsmub.nonsense=1\n")
     again = opened(twin)
     assert again.old_errors["matrix"] == ("1115 Parameter error: channel does not exist",)
     assert [text.split()[0] for text in again.old_errors["smu2"]] == ["1101", "-286"]

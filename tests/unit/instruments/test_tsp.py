@@ -6,7 +6,7 @@ from instruments.transcript import TranscriptReplay
 from instruments.tsp import LONGEST_CHUNK, MOST_ERRORS, Refused, Tsp
 from labctl.core.errors import InstrumentError
 
-NEXT = (">", "print(errorqueue.next())")
+NEXT = (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))')
 
 
 def test_a_reply_of_too_few_numbers_is_an_error():
@@ -20,6 +20,14 @@ def test_errors_are_read_until_there_is_none():
     talk = [NEXT, ("<", "-2.21000e+02\tSettings conflict\t20\t1"), NEXT, ("<", "5"), NEXT, ("<", "0\tQueue Is Empty")]
     with TranscriptReplay(talk) as wire:
         assert Tsp(wire, "smu").errors() == ["-221 Settings conflict", "5"]
+
+
+def test_what_stood_in_the_queue_before_is_told_once_and_is_no_warning_of_this_session():
+    talk = [NEXT, ("<", "-221\tSettings conflict\t20"), NEXT, ("<", "820\tInterlock opened\t10"), NEXT, ("<", "0\t\t0")]
+    with TranscriptReplay(talk) as wire:
+        tsp = Tsp(wire, "smu")
+        assert tsp.old_errors() == ("-221 Settings conflict", "820 Interlock opened (a warning)")
+        assert tsp.warnings() == []
 
 
 def test_an_error_queue_that_does_not_end_is_cleared():
