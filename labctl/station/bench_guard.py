@@ -150,6 +150,10 @@ class BenchGuard:
                 self._process.kill()
                 self._process.wait()
             self._tail()
+        self._close_pipe()
+
+    def _close_pipe(self) -> None:
+        """Close all ends of the pipe in this process, as its end does."""
         _writers.difference_update({self._writer, self.lifeline.fileno()})
         self.lifeline.close()
         os.close(self._writer)

@@ -61,11 +61,9 @@ def heard(folder):
 
 def let_go(guard):
     """Close the ends of the pipe, as the end of the process does; return the exit code of the guard."""
-    guard.lifeline.close()
-    os.close(guard._writer)
+    guard._close_pipe()
     code = guard._process.wait()
     guard._tail()
-    os.close(guard._reader)
     return code
 
 
