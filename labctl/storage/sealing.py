@@ -3,16 +3,20 @@
 A full disk can crash the HDF5 library, and a crash must not end the process that holds a bench. One such process
 serves many dies, because starting Python takes as long as sealing one. Orders come by its standard input; when that
 closes, because its owner closed it or was killed, it finishes its order and ends. Killed itself, it leaves a ``.part``
-at most, which the next sealing sets aside; the next order starts a new process.
+at most, which the next sealing sets aside. It holds the arrays of a die, so a computer out of memory ends it first: the
+order is carried out once more by a new process, unless the disk is what it may have died of.
 """
 
 import atexit
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +27,8 @@ from labctl.core.errors import StorageError
 
 _TAIL = 400
 """Last bytes of the standard error of a process that go into a message."""
+_SPARE = 16 << 20
+"""Free bytes, beside those of a die's journal, without which a full disk may be what ended a process."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class _Child:
         return answer
 
     def end(self) -> str:
-        """Let the process end, and return its exit code and the end of its standard error."""
+        """Let the process end, and return how it ended, for the operator."""
         with suppress(OSError):  # it is gone already
             self.orders.close()
         code = self.process.wait()
@@ -71,8 +77,21 @@ class _Child:
         with self.errors as file:
             file.seek(0)
             text = file.read().decode("utf-8", "replace")
-        last = "the disk is full: free some space" if "No space left" in text else text.strip()[-_TAIL:]
-        return f"{code} ({last})"
+        return how_it_ended(code, text)
+
+
+def how_it_ended(code: int, errors: str) -> str:
+    """Return how a process ended, for the operator, by its exit code and what it wrote to its standard error.
+
+    >>> how_it_ended(-9, ""), how_it_ended(1, "Error: no such thing")
+    ('was killed by SIGKILL', 'ended with exit code 1 (Error: no such thing)')
+    """
+    last = "the disk is full: free some space" if "No space left" in errors else errors.strip()[-_TAIL:]
+    try:
+        how = f"was killed by {signal.Signals(-code).name}"
+    except ValueError:
+        how = f"ended with exit code {code}"
+    return f"{how} ({last})" if last else how
 
 
 class Sealer:
@@ -111,23 +130,43 @@ class Sealer:
         with self._lock:
             if self._child is not None and self._child.process.poll() is not None:
                 self._end()
-            if self._child is None:
-                self._child = _Child.start()
-            try:
-                answer = self._child.request([command, os.path.abspath(run), *more])
-            except (OSError, ValueError):
-                answer = {"error": f"{run}: the process to {command} {' '.join(more)} ended with {self._end()}"}
-            except BaseException:
-                # interrupted: the order is finished first, and no caller gets the answer to another order
-                self._end()
-                raise
+            order = [command, os.path.abspath(run), *more]
+            answer = self._request(order)
+            if answer is None and (first := self._end()) and _has_space(run, more):
+                answer = self._request(order)
+                if answer is None and (second := self._end()):
+                    first += f", a new one {second}"
+        if answer is None:
+            what = f"seals {more[0]}" if more else "writes the run's file"
+            answer = {"error": f"{run}: the process that {what} {first}"}
         if "error" in answer:
             raise StorageError(f"{answer['error']}; the journals have everything")
         return answer
 
+    def _request(self, order: list[str]) -> dict[str, Any] | None:
+        """Return the answer to an order, None if the process is gone; it is started unless it is there."""
+        try:
+            if self._child is None:
+                self._child = _Child.start()
+            return self._child.request(order)
+        except (OSError, ValueError):
+            return None
+        except BaseException:
+            # interrupted: the order is finished first, and no caller gets the answer to another order
+            self._end()
+            raise
+
     def _end(self) -> str:
         child, self._child = self._child, None
-        return "" if child is None else child.end()
+        return "could not be started" if child is None else child.end()
+
+
+def _has_space(run: Path, dies: Sequence[str]) -> bool:
+    """Return whether the disk takes the sealed files of `dies`: then no full disk has ended their process."""
+    with suppress(OSError):
+        journals = sum(f.stat().st_size for die in dies for f in (run / "dies" / die).rglob("*"))
+        return shutil.disk_usage(run).free > 2 * journals + _SPARE
+    return False
 
 
 _sealer = Sealer()

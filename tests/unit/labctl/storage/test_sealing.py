@@ -5,8 +5,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
+import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ from labctl.core.errors import StorageError
 from labctl.core.events import UnknownEvent
 from labctl.storage.hdf5_writer import seal
 from labctl.storage.journal import Journal
-from labctl.storage.sealing import Sealer, seal_in_subprocess, write_run_file_in_subprocess
+from labctl.storage.sealing import Sealer, _Child, seal_in_subprocess, write_run_file_in_subprocess
 from tests.waiting import until
 
 
@@ -46,25 +48,54 @@ def test_one_process_seals_one_die_after_the_other_and_outlives_a_refusal(tmp_pa
     sealer.close()
 
 
+class Killed(Sealer):
+    """Its process is killed at each of its first `kills` orders, when it has the order and has not carried it out."""
+
+    def __init__(self, kills: int) -> None:
+        super().__init__()
+        self.kills, self.pids = kills, list[int]()
+
+    def _request(self, order: list[str]) -> dict[str, Any] | None:
+        if self._child is None:
+            self._child = _Child.start()
+        self.pids.append(pid(self))
+        if len(self.pids) > self.kills:
+            return super()._request(order)
+        os.kill(self.pids[-1], signal.SIGSTOP)
+        killer = threading.Timer(0.05, os.kill, (self.pids[-1], signal.SIGKILL))
+        killer.start()
+        return super()._request(order)
+
+
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
-def test_killed_it_is_an_error_that_names_the_end_and_the_next_order_starts_another(tmp_path: Path) -> None:
-    run = finished(tmp_path, "A", "B")
-    with Sealer() as sealer:
-        sealer.seal(run, "A")
-        first = pid(sealer)
-        # stopped, it gets the order and does not carry it out; then it is killed in the middle of it
-        os.kill(first, signal.SIGSTOP)
-        killer = subprocess.Popen([sys.executable, "-c", f"import os, time; time.sleep(0.3); os.kill({first}, 9)"])
-        with pytest.raises(StorageError, match="the process to seal B ended with -9"):
-            sealer.seal(run, "B")
-        killer.wait()
-        assert sealer.seal(run, "B") == seal(run, "B")
-        second = pid(sealer)
-        assert second != first
-        os.kill(second, signal.SIGKILL)
-        while sealer._child is not None and sealer._child.process.poll() is None:
-            time.sleep(0.01)
+def test_killed_it_is_started_once_more_and_its_die_is_sealed(tmp_path: Path) -> None:
+    run = finished(tmp_path, "A")
+    with Killed(1) as sealer:
         assert sealer.seal(run, "A") == seal(run, "A")
+        first, second = sealer.pids
+        assert first != second
+        os.kill(second, signal.SIGKILL)  # while it has no order
+        assert sealer._child is not None
+        sealer._child.process.wait()
+        assert sealer.write_run_file(run) == run / "run.h5"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
+@pytest.mark.parametrize(
+    ("free", "pids", "says"),
+    [
+        (1 << 40, 2, r"the process that seals A was killed by SIGKILL, a new one was killed by SIGKILL; the journals"),
+        (1 << 20, 1, r"the process that seals A was killed by SIGKILL; the journals have everything"),
+    ],
+)
+def test_killed_again_or_on_a_disk_that_may_be_full_it_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free: int, pids: int, says: str
+) -> None:
+    run = finished(tmp_path, "A")
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free))
+    with Killed(2) as sealer, pytest.raises(StorageError, match=says):
+        sealer.seal(run, "A")
+    assert len(set(sealer.pids)) == pids
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is of POSIX")
