@@ -72,6 +72,10 @@ class DieExecutor(Protocol):
         """End a die under way at once if something is energised; harmless a second time."""
         ...
 
+    def keep_watch(self) -> None:
+        """Do what cannot wait while the run waits for its journal, and nothing that writes into it."""
+        ...
+
     def close(self) -> None:
         """End the workers."""
         ...
@@ -128,6 +132,9 @@ class InProcess:
         return ended
 
     def hurry(self) -> None:
+        """Do nothing: nothing is energised."""
+
+    def keep_watch(self) -> None:
         """Do nothing: nothing is energised."""
 
     def close(self) -> None:
@@ -221,6 +228,9 @@ class PoolExecutor:
     def hurry(self) -> None:
         """Do nothing: nothing is energised."""
 
+    def keep_watch(self) -> None:
+        """Do nothing: nothing is energised."""
+
     def close(self) -> None:
         """Let the workers end."""
         self._end(broken=False)
@@ -285,6 +295,8 @@ class _Worker:
 
     def __init__(self, queue: Any, run: Path, go_file: GoFile) -> None:
         self.queue, self._run, self._go_file = queue, run, go_file
+        # a run that ends because of an error takes no messages any more; a worker that waits until they are taken hangs
+        queue.cancel_join_thread()
         self._parent = multiprocessing.parent_process()
         self._busy = threading.Lock()
         for number in signals():

@@ -126,6 +126,10 @@ class Scheduler:
         """End at once."""
         self._executor.hurry()
 
+    def keep_watch(self) -> None:
+        """Do what cannot wait while the run waits for its journal."""
+        self._executor.keep_watch()
+
     def _poll(self) -> None:
         """Check the computer and the latch, and take the requests of other terminals."""
         if time.monotonic() - self._polled < REQUESTS:

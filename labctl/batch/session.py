@@ -4,6 +4,7 @@ One module of about 300 lines, because starting and resuming a run share every s
 """
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -193,6 +194,15 @@ def carry_out(
     begun, go_file = time.monotonic(), requests.session(folder)
     visits = ReferenceVisits.of(rules.batch, visit_job(spec, folder, run_meta(folder)))
     guard.watch(log)
+    watching: list[Callable[[], None]] = []
+    ends = threading.Event()
+
+    def look() -> bool:
+        for keep_watch in watching:
+            keep_watch()
+        return ends.is_set()
+
+    log.while_held(options.say, look)
     try:
         with _guarded(spec, folder, log, guard) as lifeline:
             if again and real is not None:
@@ -201,9 +211,16 @@ def carry_out(
                 latch = partial(latch_of, real) if real is not None else lambda: None
                 first = _first(spec.bench)
                 scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
-                with asked_to_stop(scheduler.stop, scheduler.hurry):
+                watching.append(scheduler.keep_watch)
+
+                def stop() -> None:
+                    ends.set()
+                    scheduler.stop()
+
+                with asked_to_stop(stop, scheduler.hurry):
                     ending = scheduler.run()
     except LabError as error:
+        ends.set()
         # the bench does not answer, the wafer does not fit the map, the bench was not left safe, or the disk is full
         guard.ballast.release()
         with suppress(StorageError):

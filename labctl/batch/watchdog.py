@@ -10,6 +10,7 @@ import os
 import pickle
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -90,6 +91,10 @@ class BenchExecutor:
         self._begun: set[str] = set()
         self._is_open = False
         self._failed: LabError | None = None
+        self._waiting: deque[tuple[Any, ...]] = deque()
+        """Messages that came while the run waited for its journal."""
+        self._dead: tuple[WorkerFate, Safed | str, Second] | None = None
+        """What became of a worker meanwhile, what the bench was left in, and how long that took."""
 
     # the worker's life
 
@@ -102,6 +107,8 @@ class BenchExecutor:
         if self._process is not None:
             return
         self._is_open, self._failed = False, None
+        self._waiting.clear()
+        self._dead = None
         with born_deaf():
             self._line, theirs = self._context.Pipe()
             self._process = self._context.Process(target=own_bench, args=(theirs, self._lifeline), name="bench")
@@ -192,6 +199,28 @@ class BenchExecutor:
             with suppress(OSError):
                 os.kill(self._process.pid, HURRY)
 
+    def keep_watch(self) -> None:
+        """Take leases, and make a bench safe whose worker is dead or hangs, while the run waits for its journal."""
+        if self._process is None or self._line is None or self._dead is not None:
+            return
+        with suppress(EOFError, OSError):
+            while self._line.poll():
+                message = self._line.recv()
+                self._waiting.append(message)
+                if message[0] != "notify":  # it waits for an answer or the next die
+                    self._deadline = float("inf")
+                elif message[2] == "lease":
+                    self._lease(message[3])
+        fate = WorkerFate.DIED if not self._process.is_alive() else WorkerFate.HUNG
+        if fate is WorkerFate.HUNG and self._monotonic() < self._deadline:
+            return
+        if fate is WorkerFate.DIED and self._waiting and self._waiting[-1][0] in ("left", "failed"):
+            return
+        start = self._monotonic()
+        self._process.kill()
+        self._process.join()
+        self._dead = fate, self._make_safe(), self._monotonic() - start
+
     # messages
 
     def _lease(self, seconds: Second) -> None:
@@ -200,6 +229,13 @@ class BenchExecutor:
     def _listen(self, seconds: float) -> None:
         """Receive one message, or notice that the worker is dead or hangs."""
         assert self._line is not None
+        if self._waiting:
+            with suppress(OSError):  # the death of a worker that waits for an answer is noticed next
+                self._receive(self._waiting.popleft())
+            return
+        if self._dead is not None:
+            self._worker_died(self._dead[0], "the process that owns the bench ended")
+            return
         left = self._deadline - self._monotonic()
         ready = wait([self._line, self._process.sentinel], max(0.0, min(seconds, left)))
         if self._line in ready:
@@ -283,8 +319,11 @@ class BenchExecutor:
         """Make the bench of a dead worker safe, then log it."""
         start = self._monotonic()
         self._process.join()
-        safed = self._make_safe()
-        took = self._monotonic() - start
+        if self._dead is not None:
+            (fate, safed, took), self._dead = self._dead, None
+        else:
+            safed = self._make_safe()
+            took = self._monotonic() - start
         job, self._job = self._job, None
         code = self._process.exitcode
         self._release_worker()

@@ -32,6 +32,7 @@ from labctl.execution.stop import Stop
 from labctl.storage import stress_ledger
 from labctl.storage.arrays import leftovers, quarantine, storage
 from labctl.storage.event_rows import event_rows
+from labctl.storage.held import Holding
 from labctl.storage.journal import Journal
 from labctl.storage.locks import hold
 from labctl.storage.run_log import folder_of
@@ -179,13 +180,20 @@ def run_die(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Sto
 def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body) -> DieResult:
     own = tuple(p.for_die(job.die) for p in procedures) if job.stages is None else job.stages
     history, folder = History(), job.place
+
+    def is_asked_to_end() -> bool:
+        notify(job.die, "lease", THINKING)
+        return stop.reason() is not None
+
+    holding = Holding(lambda text: notify(job.die, "alarm", text), is_asked_to_end)
     resumed = (folder / "journal.db").exists()
     try:
         if resumed:
-            journal = _open_journal(job, len(own))
+            journal = _open_journal(job, len(own), holding)
             replay = Replay.of(journal, body.rebuild)
         else:
             journal = Journal.create(folder, meta_of(job))
+            journal.holding = holding
             replay = Replay(journal, body.rebuild)
     except StorageError as error:
         if not resumed:
@@ -242,7 +250,7 @@ def _figures(
     )
 
 
-def _open_journal(job: Job, stages: int) -> Journal:
+def _open_journal(job: Job, stages: int, holding: Holding) -> Journal:
     """Return the journal of an earlier run, read-only if it ended in success after this number of `stages`.
 
     Files that it does not name are moved to ``RUN/quarantine``. Raises StorageError if it is damaged.
@@ -258,7 +266,7 @@ def _open_journal(job: Job, stages: int) -> Journal:
         whole = journal.finished and ended[-1:] == [Status.SUCCESS] and Replay.of(journal).stages == stages
     for path in leftovers(folder / "arrays", kept):
         quarantine(job.folder, path)
-    return Journal.open(folder, readonly=whole)
+    return Journal.open(folder, readonly=whole, holding=holding)
 
 
 @dataclass(frozen=True)

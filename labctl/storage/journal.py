@@ -31,6 +31,7 @@ from labctl.storage.arrays import (
     sync_folder,
 )
 from labctl.storage.deduplicate import parts_of
+from labctl.storage.held import Holding, is_held
 from labctl.storage.journal_reader import COLUMNS, JournalReader, Row
 from labctl.storage.tables import Columns, columns_of, field_of
 
@@ -41,6 +42,10 @@ FORMAT = 3
 """Number of the schema and of the events' fields; a journal of another one is refused."""
 INLINE = 1 << 16
 """Bytes up to which an array is a blob in the database; larger ones are files in ``arrays/``."""
+LOOK = 100
+"""Time between two looks at whether another program still holds a journal, ms."""
+LEAVE = 5000
+"""Longest wait for readers before a finished journal becomes one file, ms."""
 _SCHEMA = f"""
 PRAGMA user_version={FORMAT};
 CREATE TABLE log (seq INTEGER PRIMARY KEY, what TEXT NOT NULL, answers INTEGER, stage TEXT NOT NULL,
@@ -72,6 +77,8 @@ class Journal(JournalReader):
         self._seq = 0
         self._open: set[int] = set()
         self._tables: dict[str, tuple[Columns, dict[str, tuple[int, ...]]]] = {}
+        self.holding = Holding()
+        """What happens while another program holds this journal."""
 
     @classmethod
     def create(
@@ -108,6 +115,7 @@ class Journal(JournalReader):
         folder: Path,
         *,
         readonly: bool = True,
+        holding: Holding | None = None,
         utc: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> Self:
@@ -115,6 +123,9 @@ class Journal(JournalReader):
 
         Reading changes nothing that was written, and works in a folder that cannot be written. With
         ``readonly=False`` the journal goes on after its last committed row. Raises StorageError.
+
+        Args:
+            holding: what happens while another program holds it.
         """
         path = folder / "journal.db"
         if not path.is_file():
@@ -122,6 +133,7 @@ class Journal(JournalReader):
         with storage(path, "open the journal"):
             if not readonly:
                 journal = cls(folder, _connect(path, "rw"), utc, monotonic)
+                journal.holding = holding or journal.holding
                 journal._check_format()
                 journal._prepare()
                 journal._resume()
@@ -156,10 +168,15 @@ class Journal(JournalReader):
 
     def _prepare(self) -> None:
         with storage(self.path, "prepare the journal"):
-            mode = self._db.execute("PRAGMA journal_mode=WAL").fetchone()[0]
-            if mode != "wal":
+            self._db.execute(f"PRAGMA busy_timeout={LOOK}")
+            self._patiently("PRAGMA journal_mode=WAL")
+            if self._db.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
                 raise StorageError(f"{self.path}: no write-ahead log on this file system; keep runs on a local disk")
             self._db.executescript("PRAGMA synchronous=FULL; PRAGMA fullfsync=ON; PRAGMA checkpoint_fullfsync=ON;")
+
+    def _patiently(self, statement: str) -> None:
+        """Execute a statement, and wait while another program holds the journal."""
+        self.holding.wait(lambda: self._db.execute(statement), self.path, self._monotonic)
 
     def _resume(self) -> None:
         rows = self._db.execute("SELECT max(seq) FROM log").fetchone()
@@ -255,7 +272,10 @@ class Journal(JournalReader):
         return self._append("record", stage, kind, body)
 
     def commit(self) -> None:
-        """Return when every appended row is on the disk. Raises StorageError; it can then be tried again."""
+        """Return when every appended row is on the disk; wait while another program holds the journal (`holding`).
+
+        Raises StorageError; it can then be tried again.
+        """
         if not self._rows:
             return
         large = {d for d, array in self._arrays.items() if array.nbytes > INLINE}
@@ -265,7 +285,7 @@ class Journal(JournalReader):
         )
         with storage(self.path, "commit"):
             try:
-                self._db.execute("BEGIN IMMEDIATE")
+                self._patiently("BEGIN IMMEDIATE")
                 # an earlier try may have been interrupted when its rows were on the disk already
                 committed = self._db.execute("SELECT ifnull(max(seq), 0) FROM log").fetchone()[0]
                 self._db.executemany("INSERT OR IGNORE INTO arrays VALUES (?, ?, ?, ?)", arrays)
@@ -289,10 +309,11 @@ class Journal(JournalReader):
         self._append("finish", "", "", None)
         self.commit()
         try:
+            self._db.execute(f"PRAGMA busy_timeout={LEAVE}")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._db.execute("PRAGMA journal_mode=DELETE")
         except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            if not is_held(error):
                 with storage(self.path, "finish the journal"):
                     raise
         with storage(self.path, "finish the journal"):

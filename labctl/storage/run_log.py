@@ -12,9 +12,10 @@ from typing import Any
 
 from labctl.core.die_state import EDGES, FINAL, State
 from labctl.core.errors import StorageError
-from labctl.core.events import DieMoved, DiesInDoubt, Resumed, RunEnded, RunEvent, StageBegun, VisitBegun
+from labctl.core.events import Alarm, DieMoved, DiesInDoubt, Level, Resumed, RunEnded, RunEvent, StageBegun, VisitBegun
 from labctl.core.exit_codes import ExitCode
 from labctl.storage.event_rows import RunRow, event_rows
+from labctl.storage.held import Holding
 from labctl.storage.journal import Journal
 
 
@@ -202,6 +203,7 @@ class Runlog:
         """Called with every event once its row is durable."""
         self.on_write_error: Callable[[StorageError], bool] = lambda error: False
         """Called when a row cannot be written; if it returns True, the row is written once more."""
+        self._held: list[str] = []
 
     @classmethod
     def create(cls, folder: Path, meta: Mapping[str, Any]) -> "Runlog":
@@ -220,6 +222,19 @@ class Runlog:
         """Open the journal of a run that ended, was stopped or was killed, to go on. Raises StorageError."""
         return cls(Journal.open(folder, readonly=False))
 
+    def while_held(self, say: Callable[[str], None], look: Callable[[], bool]) -> None:
+        """Set what happens while another program holds the journal; what was said is written when it has let go.
+
+        Args:
+            say, look: as of `Holding`.
+        """
+
+        def keep(text: str) -> None:
+            self._held.append(text)
+            say(text)
+
+        self._journal.holding = Holding(keep, look)
+
     def write(self, event: RunEvent) -> None:
         """Write one row."""
         seq = self._journal.event(event)
@@ -231,6 +246,9 @@ class Runlog:
             self._journal.commit()
         self.state = fold(self.state, event_rows(RunEvent, self._journal.events(after=seq - 1)))
         self.on_row(event)
+        held, self._held = self._held, []
+        for text in held:
+            self.write(Alarm(text=text, level=Level.WARNING))
 
     def set_state(self, die: str, to: State, try_no: int, reason: str = "", **more: Any) -> None:
         """Write that a die goes to the state `to`; ValueError if its state does not lead there.

@@ -7,6 +7,7 @@ The bench is the twin over TCP, served by the process that watches, so that it o
 import json
 import os
 import signal
+import sqlite3
 import time
 
 import pytest
@@ -156,6 +157,38 @@ def test_a_worker_that_hangs_is_ended_when_its_lease_has_run_out(tmp_path):
     night = Night(tmp_path / "run", once("patterns", Night.hang, nth=2))
     assert night.run().code == 0
     assert night.watched() == ["hung", "safe"]
+    assert night.states == [State.DONE] * 2
+    night.assert_safe()
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_while_a_viewer_holds_the_run_s_journal_leaves_a_safe_bench_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr("labctl.storage.journal.LOOK", 10)
+    viewer = sqlite3.connect(tmp_path / "viewed", isolation_level=None)
+    said, looks = [], []
+
+    def hold(night):
+        nonlocal viewer
+        viewer.close()
+        viewer = sqlite3.connect(night.folder / "journal.db", isolation_level=None)
+        viewer.execute("BEGIN IMMEDIATE")
+        night.kill()
+        night.log.write(Alarm(text="this row waits"))
+
+    def look():
+        night.engine.keep_watch()
+        looks.append(night.executor._dead)
+        if looks[-1] is not None and viewer.in_transaction:
+            night.assert_safe()
+            viewer.execute("ROLLBACK")
+        return False
+
+    night = Night(tmp_path / "run", once("patterns", hold, nth=2))
+    night.log.while_held(said.append, look)
+    assert night.run().code == 0
+    viewer.close()
+    assert any(looks)
+    assert night.watched() == ["died", "safe"]
     assert night.states == [State.DONE] * 2
     night.assert_safe()
 
