@@ -450,6 +450,23 @@ def test_a_channel_that_is_not_as_after_a_reset_is_told_with_what_differs(monkey
     assert not faults
 
 
+@pytest.mark.parametrize(
+    "queue",
+    [
+        ["-2.86000e+02\tTSP Runtime error\t2.00000e+01\t1.00000e+00", "0.00000e+00\tQueue Is Empty\t0\t1"],
+        ["nan\tno\t0\t1"],
+    ],
+)
+def test_errors_of_what_was_aborted_are_taken_from_the_queue_when_all_is_verified_off(queue):
+    class Wire(TranscriptReplay):
+        def cut_in(self, text, ask, last):
+            return ["safe-1\t0:1:0:0:0.01:40\tnone\t1:1:0.3:0:0.01:40\tnone"]
+
+    talk = [pair for reply in queue for pair in ((">", "print(errorqueue.next())"), ("<", reply))]
+    with Wire(talk) as wire:
+        assert Keithley2600B(wire, "smu1").emergency_off()["smua"].level == 0.3
+
+
 def test_no_step_is_no_message():
     with replay("output", prepared=True) as talk:
         smu = prepared(talk)

@@ -212,3 +212,13 @@ def test_cards_are_known_only_if_every_slot_has_answered(reply):
     talk = [(">", f'print({asked},"end")'), ("<", reply)]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="6 slots were asked for"):
         Keithley707B(wire).cards()
+
+
+def test_errors_of_what_was_aborted_are_taken_from_the_queue_when_every_relay_is_open():
+    class Wire(TranscriptReplay):
+        def cut_in(self, text, ask, last):
+            return ["safe-1\tnil\t1A01;2B12"]
+
+    aborted = ("<", "-2.86000e+02\tTSP Runtime error\t2.00000e+01\t1.00000e+00")
+    with Wire([NEXT, aborted, NEXT, EMPTY]) as wire:
+        assert Keithley707B(wire).emergency_open() == {"1A01", "2B12"}

@@ -224,6 +224,12 @@ def test_a_spoiled_index_is_noticed(tmp_path: Path) -> None:
                 read()
 
 
+def test_journals_on_disks_are_of_format_3(tmp_path: Path) -> None:
+    """Whoever raises it refuses them, and says so in docs/renames.md."""
+    with Journal.create(tmp_path, {}) as journal:
+        assert journal._db.execute("PRAGMA user_version").fetchone() == (FORMAT,) == (3,)
+
+
 @pytest.mark.parametrize("readonly", [True, False])
 @pytest.mark.parametrize("other", [0, FORMAT - 1, FORMAT + 1])
 def test_a_journal_of_another_format_is_refused_by_its_number(tmp_path: Path, other: int, readonly: bool) -> None:
