@@ -40,6 +40,8 @@ def test_its_capabilities_are_those_of_its_options_and_back():
     assert capabilities == source()[0].capabilities
     assert (capabilities.channels, capabilities.apertures) == (("a", "b", "c"), (1e-4, 1.0))
     assert GenericSourceOptions.of(capabilities, "x") == OPTIONS.model_copy(update={"stands_for": "x"})
+    unnamed = GenericSourceOptions(**OPTIONS.model_dump(exclude={"model", "stands", "stands_for"}))
+    assert (unnamed.model, unnamed.stands, unnamed.stands_for) == ("generic", True, "")
 
 
 @pytest.mark.parametrize(
