@@ -37,3 +37,15 @@ def test_the_reply_of_the_second_message_is_found_behind_that_of_the_first():
     ]
     with TranscriptReplay(talk) as wire:
         assert JsonLines(wire, "m").cut_in("abort", "aborted") == [1, 2, 3]
+
+
+def test_closing_ends_the_conversation():
+    class Wire(TranscriptReplay):
+        closed = False
+
+        def close(self):
+            self.closed = True
+
+    with Wire([]) as wire:
+        JsonLines(wire, "smu").close()
+    assert wire.closed
