@@ -462,7 +462,8 @@ def test_errors_of_what_was_aborted_are_taken_from_the_queue_when_all_is_verifie
         def cut_in(self, text, ask, last):
             return ["safe-1\t0:1:0:0:0.01:40\tnone\t1:1:0.3:0:0.01:40\tnone"]
 
-    talk = [pair for reply in queue for pair in ((">", "print(errorqueue.next())"), ("<", reply))]
+    ask = (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))')
+    talk = [pair for reply in queue for pair in (ask, ("<", reply))]
     with Wire(talk) as wire:
         assert Keithley2600B(wire, "smu1").emergency_off()["smua"].level == 0.3
 
