@@ -11,6 +11,7 @@ import numpy as np
 from pydantic import Field
 
 from labctl.core.die import Die
+from labctl.core.open_cells import is_open
 from labctl.core.operations import Flag, FlagArray, Pulse, Reading, Sense
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
@@ -37,6 +38,8 @@ class CellReading(Record):
     """bits of `Flag`"""
     state: bool
     """conductance above the nominal cut of the kernel: P"""
+    open: bool
+    """conducts so little that it is open, and not AP"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -59,8 +62,10 @@ class CellPulse(Record):
     pulse_flag: Annotated[int, Flag]
     """of the force side during the pulse"""
     state: bool
+    open: bool
+    """conducts so little that it is open, and not AP"""
     verified: bool
-    """the read is unflagged and the state is the target"""
+    """the read is unflagged, the cell is not open, and the state is the target"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -75,6 +80,8 @@ class KernelMap(Record):
     flag: FlagArray
     state: BoolArray
     """conductance above the nominal cut of the kernel: P"""
+    open: BoolArray
+    """conducts so little that it is open, and not AP"""
 
 
 class OneCell(ReadSettings):
@@ -94,10 +101,11 @@ class OneCell(ReadSettings):
         bias = read_bias(die.geometry, *self.at, self.v_read, compliance=self.compliance, v_gate=self.v_gate)
         return Sense(bias, self.at[2], self.aperture)
 
-    def judge(self, die: Die, reading: Reading) -> tuple[float, int, bool]:
-        """Return conductance in S, flag and state of the one cell of `reading`."""
-        conductance = float(reading.current[0, 0]) / self.v_read
-        return conductance, int(reading.flag[0, 0]), conductance > die.nominal.cut(self.kernel)
+    def judge(self, die: Die, reading: Reading) -> tuple[float, int, bool, bool]:
+        """Return conductance in S, flag, state, and whether it is open, of the one cell of `reading`."""
+        conductance, flag = float(reading.current[0, 0]) / self.v_read, int(reading.flag[0, 0])
+        opened = flag == 0 and bool(is_open(np.array(conductance), die.nominal.g_ap(self.kernel)))
+        return conductance, flag, conductance > die.nominal.cut(self.kernel), opened
 
 
 class ReadCell(OneCell, Procedure):
@@ -107,7 +115,7 @@ class ReadCell(OneCell, Procedure):
 
     def run(self, die: Die, history: History) -> Iterator[Record]:
         """Yield one `CellReading`."""
-        conductance, flag, state = self.judge(die, die.sense(self.sense(die)))
+        conductance, flag, state, opened = self.judge(die, die.sense(self.sense(die)))
         yield CellReading(
             kernel=self.kernel,
             row=self.row,
@@ -116,6 +124,7 @@ class ReadCell(OneCell, Procedure):
             conductance=conductance,
             flag=flag,
             state=state,
+            open=opened,
         )
 
 
@@ -142,7 +151,7 @@ class PulseCell(OneCell, Procedure):
             v_gate=self.v_gate,
         ).scaled(self.voltage)
         reading = die.pulse(Pulse(write, self.width, self.sense(die)))
-        conductance, flag, state = self.judge(die, reading)
+        conductance, flag, state, opened = self.judge(die, reading)
         yield CellPulse(
             kernel=self.kernel,
             row=self.row,
@@ -155,7 +164,8 @@ class PulseCell(OneCell, Procedure):
             flag=flag,
             pulse_flag=int(reading.pulse_flag[0]),
             state=state,
-            verified=flag == 0 and state == self.to_p,
+            open=opened,
+            verified=flag == 0 and not opened and state == self.to_p,
         )
 
 
@@ -182,4 +192,5 @@ class MapCells(ReadSettings, Procedure):
                 conductance=as_map,
                 flag=flag.reshape(shape),
                 state=as_map > die.nominal.cut(kernel),
+                open=is_open(as_map, die.nominal.g_ap(kernel)) & (flag.reshape(shape) == 0),
             )

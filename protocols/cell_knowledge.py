@@ -8,6 +8,7 @@ import numpy as np
 
 from labctl.core.defects import Defect
 from labctl.core.die import Die
+from labctl.core.open_cells import is_open
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
@@ -148,6 +149,19 @@ class CellKnowledge:
         """Cells that a survey classified as good."""
         good: BoolArray = self.defect == Defect.GOOD
         return good
+
+    def is_open(self, cells: Index, conductance: FloatArray) -> BoolArray:
+        """Return which of n cells are open by a read, (n,) S.
+
+        G_AP is the median of the good cells of the kernel that were surveyed, nominal if there are none.
+        """
+        g_ap = np.array(
+            [
+                np.median(self.g_ap[kernel][good]) if (good := self.good[kernel]).any() else self.nominal.g_ap(kernel)
+                for kernel in range(len(self.g_ap))
+            ]
+        )
+        return is_open(conductance, g_ap[cells[0]])
 
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
         """Return mean (G_P, G_AP) in S of the surveyed good `cells`; of the nominal ones if there are none.

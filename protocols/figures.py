@@ -77,11 +77,11 @@ def _good(survey: Columns) -> tuple[BoolArray, Mapping[str, FloatArray]]:
 
 
 def _read(tables: Tables, state: bool) -> float | None:
-    """Return the conductance of the cells that read P, or AP, where all were read without a survey, in S."""
+    """Return the conductance, S, of cells that read P, or AP and not open, where all were read without a survey."""
     read = tables["kernel_map"]
     rows = newest(read, "kernel")
-    g, flag, states = (read[name][rows] for name in ("conductance", "flag", "state"))
-    return middle_half(g[(flag == 0) & (g > 0) & (states == state)])
+    g, flag, states, is_open = (read[name][rows] for name in ("conductance", "flag", "state", "open"))
+    return middle_half(g[(flag == 0) & (g > 0) & (states == state) & ~is_open])
 
 
 def _resistance(column: str, state: bool) -> Formula:

@@ -226,6 +226,8 @@ class Write(Record):
     """placed cells that are shorts and got no (further) pulse"""
     unreadable: int
     """placed cells whose last read is flagged"""
+    opens: int
+    """placed cells that read open; `fidelity` counts one whose target is AP as right, for it works as one"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

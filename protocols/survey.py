@@ -20,10 +20,12 @@ from labctl.core.bias import Nominal
 from labctl.core.defects import Defect
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
-from labctl.core.operations import Flag, FlagArray
+from labctl.core.open_cells import OPEN_BELOW, is_open
+from labctl.core.operations import Flag, FlagArray, Sense
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
-from labctl.core.units import BoolArray, FloatArray, Ratio
+from labctl.core.units import BoolArray, FloatArray, Ratio, Siemens
+from protocols.bias import read_bias
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.figures import SURVEY_FIGURES, SURVEY_PICTURES
@@ -55,7 +57,16 @@ class Survey(WriteSettings, Procedure):
     ] = None
     open_below: Annotated[
         Ratio, Field(gt=0, lt=1, description="a cell below this multiple of the nominal G_AP is open")
-    ] = 0.1
+    ] = OPEN_BELOW
+    offset_reads: Annotated[
+        int,
+        Field(
+            ge=0,
+            le=1000,
+            description="reads at 0 V of the cells that would be open: one that conducts 5 standard deviations more "
+            "than their mean is not; 0: its conductance alone decides",
+        ),
+    ] = 0
     tmr_stuck: Annotated[
         Ratio,
         Field(ge=0, description="a cell with less than this multiple of the nominal TMR, either way, did not switch"),
@@ -88,7 +99,8 @@ class Survey(WriteSettings, Procedure):
         g_ap, flag_ap = self._read(die, known, reader)
         mapped.read(False, everywhere)
         change = 1 + self.tmr_stuck * nominal.tmr
-        again = self._idle(g_p, g_ap, nominal) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, nominal)
+        dark = self._dark(die, cells.take(self._open(g_p, g_ap, nominal)))
+        again = self._idle(g_p, g_ap, nominal) & ((flag_p | flag_ap) == 0) & ~self._open(g_p, g_ap, nominal, dark)
         if again.any():
             pulsed.forget(cells.take(again))
             yield from self._write(die, known, pulsed, cells, again, True, g_ap * change, round_=1)
@@ -101,7 +113,7 @@ class Survey(WriteSettings, Procedure):
             mapped.read(False, again)
         reads = (initial, g_p, g_ap, (flag_p | flag_ap) != 0)
         unreached = (pulsed.cut_short | ~pulsed.whole.all(axis=0))[cells.at]
-        for row in self._rows(kernels, known, cells, reads, unreached, nominal, die.geometry.shape[1:]):
+        for row in self._rows(kernels, known, cells, reads, unreached, nominal, die.geometry.shape[1:], dark):
             yield row
             yield from mapped.rows(row.kernel)
             yield from pulsed.lines(row.kernel, known.short[row.kernel])
@@ -155,9 +167,10 @@ class Survey(WriteSettings, Procedure):
         unreached: BoolArray,
         nominal: "NominalCells",
         shape: tuple[int, ...],
+        dark: "Dark",
     ) -> Iterator[KernelSurvey]:
         initial, g_p, g_ap, flagged = reads
-        tmr, defect = self.classify(g_p, g_ap, flagged, known.short[cells.at], unreached, nominal)
+        tmr, defect = self.classify(g_p, g_ap, flagged, known.short[cells.at], unreached, nominal, dark)
         for i, kernel in enumerate(kernels):
             part = slice(i * shape[0] * shape[1], (i + 1) * shape[0] * shape[1])
             yield KernelSurvey(
@@ -172,9 +185,25 @@ class Survey(WriteSettings, Procedure):
                 width=self.width,
             )
 
-    def _open(self, g_p: FloatArray, g_ap: FloatArray, nominal: "NominalCells") -> BoolArray:
-        is_open: BoolArray = np.maximum(g_p, g_ap) < self.open_below * nominal.g_ap
-        return is_open
+    def _open(
+        self, g_p: FloatArray, g_ap: FloatArray, nominal: "NominalCells", dark: "Dark | None" = None
+    ) -> BoolArray:
+        dark = dark or Dark()
+        most = np.maximum(g_p, g_ap)
+        return is_open(most, nominal.g_ap, below=self.open_below, offset=dark.offset, sigma=dark.sigma)
+
+    def _dark(self, die: Die, cells: Cells) -> "Dark":
+        """Read cells at 0 V as often as the settings say; without that nothing is known of what a meter reads then."""
+        if not self.offset_reads or not len(cells):
+            return Dark()
+        at = np.tile(np.arange(len(cells)), self.offset_reads)
+        kernel, row, col = cells.take(at).at
+        bias = read_bias(die.geometry, kernel, row, col, self.v_read, compliance=self.compliance, v_gate=self.v_gate)
+        reading = die.sense(Sense(bias.scaled(0.0), col[:, None], self.aperture))
+        current = reading.current[reading.flag == 0]
+        if len(current) < 2:
+            return Dark()
+        return Dark(float(current.mean()) / self.v_read, float(current.std(ddof=1)) / self.v_read)
 
     def _idle(self, g_p: FloatArray, g_ap: FloatArray, nominal: "NominalCells") -> BoolArray:
         """Return which cells did not switch by their own conductances; cells without a conductance count as idle."""
@@ -189,6 +218,7 @@ class Survey(WriteSettings, Procedure):
         short: BoolArray,
         unreached: BoolArray,
         nominal: "NominalCells",
+        dark: "Dark | None" = None,
     ) -> tuple[FloatArray, FlagArray]:
         """Return TMR and `Defect` codes from the (n,) conductances in S after writing P and after writing AP.
 
@@ -199,13 +229,14 @@ class Survey(WriteSettings, Procedure):
             short: cells already known to be shorts.
             unreached: cells that may not have seen every rung of the ladder in both directions.
             nominal: what the cells are nominally.
+            dark: what the meters read without a voltage.
         """
         tmr, idle = _tmr(g_p, g_ap), self._idle(g_p, g_ap, nominal)
         with np.errstate(invalid="ignore"):
             cases = [
                 (short, Defect.SHORT),
                 (flagged | ~np.isfinite(g_p) | ~np.isfinite(g_ap), Defect.UNREADABLE),
-                (self._open(g_p, g_ap, nominal), Defect.OPEN),
+                (self._open(g_p, g_ap, nominal, dark), Defect.OPEN),
                 (idle & unreached, Defect.NOT_REACHED),
                 (idle & (np.sqrt(g_p * g_ap) > nominal.cut), Defect.STUCK_P),
                 (idle, Defect.STUCK_AP),
@@ -218,6 +249,14 @@ class Survey(WriteSettings, Procedure):
 def _tmr(g_p: FloatArray, g_ap: FloatArray) -> FloatArray:
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(g_ap > 0, g_p / g_ap - 1, np.nan)
+
+
+@dataclass(frozen=True)
+class Dark:
+    """What the meters read at 0 V, as a conductance at the read voltage: mean and standard deviation, S."""
+
+    offset: Siemens = 0.0
+    sigma: Siemens = float("inf")
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,7 +44,7 @@ class Written:
     """Result of write-verify on a region: n cells, a ladder of k rungs; counts of pulses are `[0]` to AP, `[1]` to P.
 
     Args:
-        target, state, conductance, flag, short: (n,).
+        target, state, conductance, flag, short, is_open: (n,).
         rung_pulses, rung_failures: (2, k), unflagged pulses on cells that can switch, and how many failed.
         stuck_pulses: (2,), pulses on cells that never switched.
         limited_pulses: pulses during which a line was in compliance.
@@ -57,6 +57,7 @@ class Written:
     conductance: FloatArray
     flag: FlagArray
     short: BoolArray
+    is_open: BoolArray
     rung_pulses: IntArray
     rung_failures: IntArray
     stuck_pulses: IntArray
@@ -172,6 +173,7 @@ def write_verify(
         conductance=conductance,
         flag=flag,
         short=short,
+        is_open=(flag == 0) & known.is_open(cells.at, conductance),
         rung_pulses=tally.pulses,
         rung_failures=tally.failures,
         stuck_pulses=tally.stuck,
@@ -217,4 +219,5 @@ def write_record(parts: Sequence[Written], settings: WriteVerify, *, solution: i
         flipped_unplaced=sum(p.flipped_unplaced for p in parts),
         shorts=sum(int(p.short.sum()) for p in parts),
         unreadable=sum(int((p.flag != 0).sum()) for p in parts),
+        opens=sum(int(p.is_open.sum()) for p in parts),
     )

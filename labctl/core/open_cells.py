@@ -32,5 +32,5 @@ def is_open(
     [False, False, True]
     """
     with np.errstate(invalid="ignore"):
-        is_open: BoolArray = (conductance < below * g_ap) & (conductance < offset + SIGMAS * sigma)
+        is_open: BoolArray = (conductance - offset < below * g_ap) & (conductance - offset < SIGMAS * sigma)
     return is_open

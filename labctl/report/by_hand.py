@@ -35,17 +35,16 @@ def show(row: dict[str, Any], screen: Console) -> None:
         screen.print(f"kernel {row['kernel']}, uS at {row['v_read'] * 1e3:g} mV; ! is flagged", markup=False)
         for r, (values, flags) in enumerate(zip(row["conductance"], row["flag"], strict=True)):
             cells = (
-                f"{'open' if g is None else f'{g * 1e6:.0f}':>5}{'!' if f else ' '}"
-                for g, f in zip(values, flags, strict=True)
+                f"{'?' if g is None else 'open' if opened else f'{g * 1e6:.0f}':>5}{'!' if f else ' '}"
+                for g, f, opened in zip(values, flags, row["open"][r], strict=True)
             )
             screen.print(f"{r:3} " + "".join(cells), markup=False, soft_wrap=True)
         return
     g = row["conductance"]
     where = f"kernel {row['kernel']}, row {row['row']}, column {row['col']}"
     value = "nothing known" if g is None else f"{g * 1e6:.4g} uS" + (f" ({1e-3 / g:.4g} kohm)" if g > 0 else "")
-    message = (
-        f"{where}: {value} at {row['v_read'] * 1e3:g} mV, reads {'P' if row['state'] else 'AP'}{_flags(row['flag'])}"
-    )
+    reads = "P" if row["state"] else "OPEN, and not AP" if row["open"] else "AP"
+    message = f"{where}: {value} at {row['v_read'] * 1e3:g} mV, reads {reads}{_flags(row['flag'])}"
     if "target" in row:
         done = "verified" if row["verified"] else "NOT verified"
         message += (

@@ -118,3 +118,24 @@ def test_a_cell_is_judged_by_the_cut_of_its_own_kernel() -> None:
     for record in MapCells().run(die, History()):
         assert isinstance(record, KernelMap)
         assert np.argwhere(record.state).tolist() == [[2, 1]]
+
+
+def test_a_cell_that_conducts_nothing_is_open_and_not_ap() -> None:
+    data = {
+        "name": "d",
+        "geometry": {"kernels": 2, "n_rows": 4, "n_cols": 3},
+        "junction": {"diameter": "80 nm"},
+        "simulation": {"defects": {"open": 1.0}},
+    }
+    die = SimDie(DieDescription.model_validate(data, context={"file": True}), seed=3, name="d")
+    read = only(ReadCell(kernel=1, row=2, col=0), die)
+    assert isinstance(read, CellReading)
+    assert (read.open, read.state) == (True, False)
+    down = only(PulseCell(kernel=0, row=1, col=2, to_p=False, voltage=0.45), die)
+    assert isinstance(down, CellPulse)
+    assert (down.open, down.verified) == (True, False)
+    cells = only(MapCells(kernel=0), die)
+    assert isinstance(cells, KernelMap)
+    assert cells.open.all()
+    flagged = Reading(np.zeros((1, 1)), np.full((1, 1), Flag.UNKNOWN, np.uint8), np.zeros(1, np.uint8))
+    assert ReadCell(kernel=0, row=0, col=0).judge(die, flagged)[3] is False

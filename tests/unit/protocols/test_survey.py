@@ -67,6 +67,29 @@ def test_every_defect_gets_its_name(threshold_die: Callable[..., Any]) -> None:
     assert die.applied[0, 0, 0] == 0
 
 
+@pytest.mark.parametrize(("offset_reads", "expected"), [(0, Defect.OPEN), (6, Defect.STUCK_AP)])
+def test_a_cell_that_conducts_more_than_the_offset_of_the_meter_is_not_open(
+    threshold_die: Callable[..., Any], offset_reads: int, expected: Defect
+) -> None:
+    dice = np.random.default_rng(4)
+
+    class Noisy(type(threshold_die())):  # type: ignore[misc]
+        """Its meter is off by 5 nA and has 2 nA of noise."""
+
+        def _sense(self, sense: Sense) -> Reading:
+            reading = super()._sense(sense)
+            noise = 5e-9 + 2e-9 * dice.standard_normal(reading.current.shape)
+            return Reading(reading.current + noise, reading.flag, reading.pulse_flag)
+
+    die = Noisy(Geometry(2, 5, 4), NOMINAL)
+    die.g_p[0, 1, 0] = die.g_ap[0, 1, 0] = 1e-11  # reads 50 nS
+    die.g_p[1, 4, 2] = die.g_ap[1, 4, 2] = 2e-6  # a hundredth of G_AP, and 10 noises above the offset
+    die.v_switch[1, 4, 2] = np.inf
+    first, second = survey(die, offset_reads=offset_reads).all(KernelSurvey)
+    assert (first.defect[1, 0], second.defect[4, 2]) == (Defect.OPEN, expected)
+    assert (first.good, second.good) == (19, 19)
+
+
 def test_every_cell_is_judged_by_the_nominal_states_of_its_own_kernel(threshold_die: Callable[..., Any]) -> None:
     """What is open, short, stuck or of low TMR in one kernel is good in another."""
     nominal = Nominal([4e-4, 4e-3], [3e-4, 2e-3])

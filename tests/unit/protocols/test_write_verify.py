@@ -278,6 +278,16 @@ def test_cells_that_cannot_be_read_are_not_pulsed(threshold_die: Callable[..., A
     assert written.correct[~row].all()
 
 
+def test_a_cell_that_conducts_nothing_is_counted_as_open(threshold_die: Callable[..., Any]) -> None:
+    die = threshold_die()
+    cells = [where(P[0]), where(np.flatnonzero(~TARGET)[0])]
+    for cell in cells:
+        die.g_p[cell] = die.g_ap[cell] = 1e-9
+    _, written, record = run(die)
+    assert record.opens == written.is_open.sum() == 2
+    assert record.correct == len(TARGET) - 1  # one whose target is AP does its work as one
+
+
 def test_a_reading_that_fails_once_is_repeated(threshold_die: Callable[..., Any]) -> None:
     die = threshold_die()
     die.bad[(0, 2)] = [Flag.INVALID]

@@ -71,11 +71,16 @@ def test_cells_that_were_read_give_the_resistances_of_both_states() -> None:
     g = np.array([[[500e-6, 250e-6, 5e-3], [500e-6, 200e-6, 225e-6]]])
     read = {
         "kernel": np.array([0]), "conductance": g, "flag": np.array([[[0, 0, 1], [0, 0, 0]]]), "state": g > 350e-6,
+        "open": g < 0,
     }  # fmt: skip
     values = figures.compute(figures.declared([MapCells]), {"kernel_map": read}, {}, {})
     assert math.isclose(values["r_p"], 2000.0)
     assert math.isclose(values["r_ap"], 1 / 225e-6)
     assert math.isclose(values["tmr"], 500 / 225 - 1)
+    more = {name: np.concatenate([v, v[..., :1]], axis=-1) if v.ndim > 1 else v for name, v in read.items()}
+    more["conductance"][..., 3], more["state"][..., 3], more["open"][..., 3] = 1e-9, False, True
+    values = figures.compute(figures.declared([MapCells]), {"kernel_map": more}, {}, {})
+    assert math.isclose(values["r_ap"], 1 / 225e-6)
     only_p = {**read, "state": np.ones_like(g, np.bool_)}
     assert set(figures.compute(figures.declared([MapCells]), {"kernel_map": only_p}, {}, {})) == {"r_p"}
 
