@@ -10,19 +10,19 @@ A running script accepts only `abort`, and a link may fail between two scripts. 
 protected call, within a time that the host computes and the instrument's own timer enforces, and every script ends
 with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`).
 
-One module of 540 lines, because a driver is one file and one class.
+One module of 560 lines, because a driver is one file and one class.
 """
 
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Self
 
 import numpy as np
 from pydantic import Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2600b_replies import STATE, as_text, sample_in, state_in, state_of
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.keithley2600b_settings import AFTER_RESET, FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.timing import RAMP_STEP
@@ -30,7 +30,6 @@ from instruments.tsp import OVERFLOW, Refused, Tsp, number, old_errors_text, par
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model
-from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
     ChannelSetup,
@@ -49,7 +48,7 @@ from labctl.core.source import (
     refuse_undriven,
 )
 from labctl.core.transport import Transport, Wait
-from labctl.core.units import Ampere, FloatArray, Second, Volt
+from labctl.core.units import FloatArray, Second, Volt
 
 LINE_FREQUENCY = 60.0
 """Mains frequency that is assumed before the instrument was asked, Hz."""
@@ -57,18 +56,10 @@ LINE_FREQUENCY = 60.0
 CHANNELS = ("smua", "smub")
 """Every channel that a 2600B can have."""
 
-I_LIMIT = 2
-"""Bit 1 of the measurement condition register of a channel: the current limit is reached."""
-
-_STATE = ("output", "func", "levelv", "leveli", "limiti", "limitv")
-"""Attributes of a source that tell its state."""
-_BEFORE = ",".join(f"s.{name}" for name in _STATE)
+_PRESENT = ",".join(f"s.{name}" for name in STATE)
 
 AT_ONCE = 12
 """Attributes that are read in one message."""
-
-OFF_STATES = (0.0, 2.0)
-"""Values of `source.output` of an output that is off: off, and off with the relay open."""
 
 STATEMENT: Second = 1e-3
 """[?] Longest time of one step, or of one small step of a ramp, beside the times that the step names."""
@@ -156,8 +147,8 @@ class Keithley2600B:
         """Return the present state of every channel."""
         states = {}
         for channel in self._data.channels:
-            names = ",".join(f"{channel}.source.{name}" for name in _STATE)
-            states[channel] = _state(*self._tsp.numbers(names, len(_STATE)))
+            names = ",".join(f"{channel}.source.{name}" for name in STATE)
+            states[channel] = state_in(*self._tsp.numbers(names, len(STATE)))
         return states
 
     def interlocks(self) -> dict[str, tuple[bool, bool | None]]:
@@ -265,7 +256,7 @@ class Keithley2600B:
                 case Level(channel, volts) | Ramp(channel, volts, _):
                     levels[channel] = volts
                 case Watch(channel) | Measure(channel, _):
-                    samples.append(_sample(step, self._driven(channel, next(texts), levels.get(channel, 0.0))))
+                    samples.append(sample_in(step, self._driven(channel, next(texts), levels.get(channel, 0.0))))
         return samples
 
     def buffered(self, channel: str, count: int, before: Sequence[Step] = ()) -> FloatArray:
@@ -348,17 +339,17 @@ class Keithley2600B:
         lines = []
         for channel in CHANNELS:
             lines += [
-                f"mtj_{channel}=nil if {channel} then local s={channel}.source mtj_{channel}={{{_BEFORE}}} end",
+                f"mtj_{channel}=nil if {channel} then local s={channel}.source mtj_{channel}={{{_PRESENT}}} end",
                 *(f"if {channel} then {channel}.source.{setting}=0 end" for setting in ("levelv", "leveli", "output")),
             ]
         now = [f"{channel} and {channel}.source" for channel in CHANNELS]
-        values = [_as_text(*_BEFORE.split(","), source=source) for source in now]
-        saved = [f"s[{k}]" for k in range(1, 1 + len(_STATE))]
-        values += [_as_text(*saved, source=f"mtj_{channel}") for channel in CHANNELS]
+        values = [as_text(*_PRESENT.split(","), source=source) for source in now]
+        saved = [f"s[{k}]" for k in range(1, 1 + len(STATE))]
+        values += [as_text(*saved, source=f"mtj_{channel}") for channel in CHANNELS]
         fields = self._tsp.cut_in(lines, ",".join(values))
         if len(fields) != len(values):
             raise InstrumentError(f"{self.name}: '{' '.join(fields)}' answers where {len(values)} states were expected")
-        states = [_state_of(field) for field in fields]
+        states = [state_of(field) for field in fields]
         for channel, state in zip(CHANNELS, states, strict=False):
             if state is not None:
                 self._refuse_unless_off(channel, state)
@@ -567,50 +558,6 @@ DRIVER = Driver(
 )
 
 
-def _as_text(*values: str, source: str) -> str:
-    """Return a Lua expression for the text of values of `s`, the table `source`, and "none" if it is nil or false.
-
-    It does not depend on the number format set in the instrument, and cannot fail on an absent channel.
-    """
-    text = '..":"..'.join(f"tostring({value})" for value in values)
-    return f'(function(s) if s then return {text} end return "none" end)({source})'
-
-
-def _state_of(text: str) -> ChannelState | None:
-    """Return the state from the values of `_STATE`, joined by colons; None for a channel that is absent.
-
-    >>> _state_of("1:1:0.1:0:0.01:40"), _state_of("none")
-    (ChannelState(output=True, level=0.1, limit=0.01, current=None, limit_v=nan), None)
-    """
-    if text == "none":
-        return None
-    values = parse_numbers(text.replace(":", ","))
-    if len(values) != len(_STATE):
-        raise InstrumentError(f"the state '{text}' has {len(values)} numbers")
-    return _state(*values)
-
-
-def _state(output: float, func: float, level: Volt, current: Ampere, limit: Ampere, limit_v: Volt) -> ChannelState:
-    """Return the state of a channel; what it does not force is left out of it."""
-    if func == 1:
-        return ChannelState(output not in OFF_STATES, level, limit)
-    return ChannelState(output not in OFF_STATES, level, limit, current, limit_v)
-
-
 def _same(value: float, expected: float) -> bool:
     """Return whether a setting that was read back is the one that was sent."""
     return math.isclose(value, expected, rel_tol=TOLERANCE, abs_tol=1e-12)
-
-
-def _sample(step: Watch | Measure, line: str) -> Sample:
-    """Return the sample in the printed `line`."""
-    values = parse_numbers(line)
-    if len(values) != (1 if isinstance(step, Watch) else 2 + step.voltage):
-        raise InstrumentError(f"the reading '{line}' of {step.channel} has {len(values)} numbers")
-    if isinstance(step, Watch):
-        return Sample(step.channel, math.nan, math.nan, Flag.COMPLIANCE if values[0] else Flag(0))
-    sample = Sample(step.channel, values[0], values[1] if step.voltage else math.nan, Flag(0))
-    flag = Flag.COMPLIANCE if int(values[-1]) & I_LIMIT else Flag(0)
-    if abs(sample.current) > OVERFLOW or math.isnan(sample.current):
-        return replace(sample, current=math.nan, flag=flag | Flag.OVERRANGE)
-    return replace(sample, flag=flag)

@@ -1,0 +1,66 @@
+"""Replies of a 2600B: the state of a channel, and a sample.
+
+In an emergency the state is asked for by an expression that can fail on no model and depends on no number format.
+"""
+
+import math
+from dataclasses import replace
+
+from instruments.tsp import OVERFLOW, parse_numbers
+from labctl.core.errors import InstrumentError
+from labctl.core.operations import Flag
+from labctl.core.source import ChannelState, Measure, Sample, Watch
+from labctl.core.units import Ampere, Volt
+
+STATE = ("output", "func", "levelv", "leveli", "limiti", "limitv")
+"""Attributes of a source that tell its state."""
+
+OFF_STATES = (0.0, 2.0)
+"""Values of `source.output` of an output that is off: off, and off with the relay open."""
+
+I_LIMIT = 2
+"""Bit 1 of the measurement condition register of a channel: the current limit is reached."""
+
+
+def as_text(*values: str, source: str) -> str:
+    """Return a Lua expression for the text of values of `s`, the table `source`, and "none" if it is nil or false.
+
+    It does not depend on the number format set in the instrument, and cannot fail on an absent channel.
+    """
+    text = '..":"..'.join(f"tostring({value})" for value in values)
+    return f'(function(s) if s then return {text} end return "none" end)({source})'
+
+
+def state_of(text: str) -> ChannelState | None:
+    """Return the state from the values of `STATE`, joined by colons; None for a channel that is absent.
+
+    >>> state_of("1:1:0.1:0:0.01:40"), state_of("none")
+    (ChannelState(output=True, level=0.1, limit=0.01, current=None, limit_v=nan), None)
+    """
+    if text == "none":
+        return None
+    values = parse_numbers(text.replace(":", ","))
+    if len(values) != len(STATE):
+        raise InstrumentError(f"the state '{text}' has {len(values)} numbers")
+    return state_in(*values)
+
+
+def state_in(output: float, func: float, level: Volt, current: Ampere, limit: Ampere, limit_v: Volt) -> ChannelState:
+    """Return the state of a channel; what it does not force is left out of it."""
+    if func == 1:
+        return ChannelState(output not in OFF_STATES, level, limit)
+    return ChannelState(output not in OFF_STATES, level, limit, current, limit_v)
+
+
+def sample_in(step: Watch | Measure, line: str) -> Sample:
+    """Return the sample in the printed `line`."""
+    values = parse_numbers(line)
+    if len(values) != (1 if isinstance(step, Watch) else 2 + step.voltage):
+        raise InstrumentError(f"the reading '{line}' of {step.channel} has {len(values)} numbers")
+    if isinstance(step, Watch):
+        return Sample(step.channel, math.nan, math.nan, Flag.COMPLIANCE if values[0] else Flag(0))
+    sample = Sample(step.channel, values[0], values[1] if step.voltage else math.nan, Flag(0))
+    flag = Flag.COMPLIANCE if int(values[-1]) & I_LIMIT else Flag(0)
+    if abs(sample.current) > OVERFLOW or math.isnan(sample.current):
+        return replace(sample, current=math.nan, flag=flag | Flag.OVERRANGE)
+    return replace(sample, flag=flag)
