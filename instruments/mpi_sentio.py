@@ -264,13 +264,24 @@ class MpiSentio:
         return self._link.integers(self._link.ask("setup:contact_counter:get").text)[0]
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
-        """Return where the chuck is, its heights and touches, and doubts about them."""
+        """Return where the chuck is, its heights, touches and temperature, and doubts about them."""
         h = self.heights()
         where, doubts = self.standing()
         named = (("contact", h.contact), ("overtravel", h.overtravel), ("separation", h.separation), ("hover", h.hover))
         heights = ", ".join(f"{name} {height * 1e6:.1f} um" for name, height in named)
         mode = f"stepping contact mode and compensation: they cannot be read; {STEPPING} is set before the first step"
-        return [f"chuck {where}; {heights}", f"{self.touches()} touches on its counter", mode], doubts
+        state = [f"chuck {where}; {heights}", f"{self.touches()} touches on its counter", mode]
+        return state + self._temperature(), doubts
+
+    def _temperature(self) -> list[str]:
+        """Return the temperature of the chuck and the one it is set to; nothing if the station does not tell them."""
+        known = range(1, 1024)
+        replies = [self._link.ask(f"status:get_chuck_temp{what}", allowed=known) for what in ("", "_setpoint")]
+        return (
+            []
+            if any(reply.error for reply in replies)
+            else ["chuck at {} C, set to {} C".format(*(r.text for r in replies))]
+        )
 
     def close(self) -> None:
         """Return the station to its operator and close the connection; nothing moves."""

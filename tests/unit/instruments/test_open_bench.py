@@ -63,10 +63,12 @@ def test_a_bench_without_a_card_that_its_wiring_uses_is_refused():
 def test_the_check_lists_serials_cards_what_is_not_default_and_what_is_forced():
     twin = Twin()
     twin.instruments["matrix"].cards[1] = Card("7072", 8, 12)
+    twin.instruments["prober"].handle(b"status:set_chuck_temp 61\n")
     left = "smub.source.func=0 smub.source.leveli=1e-6 smub.source.output=1 smua.measure.delay=20 "
     twin.instruments["smu2"].handle(f"{left} smua.measure.rel.enablei=1\nlocalnode.nothing.here=1\n".encode())
     states = {one.name: one for one in check_bench(bench(), connect=twin.connect)}
     assert (states["smu1"].serial, states["matrix"].serial, states["prober"].serial) == ("4000001", "4000001", None)
+    assert "chuck at 61.00 C, set to 61.00 C" in states["prober"].state
     smu2 = "\n".join(states["smu2"].state)
     assert "smua: not as after a reset, and set anew before it is used: measure.delay 20, measure.rel.enablei 1" in smu2
     assert "smub: output ON, level 1e-06 A, forcing a current, limit 40 V" in smu2
