@@ -54,6 +54,7 @@ GROUPS = {
         ("labctl/storage/journal*.py", "labctl/storage/arrays.py", "labctl/storage/deduplicate.py"),
         (
             "tests/unit/labctl/storage/test_journal*.py",
+            "tests/unit/labctl/storage/test_held.py",
             "tests/unit/labctl/storage/test_deduplicate.py",
             "tests/unit/labctl/storage/test_arrays.py",
         ),
