@@ -7,7 +7,7 @@ the journal, leave safe. Sealing is left out: it is in a process of its own, and
 import sqlite3
 import tempfile
 import traceback
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from e2e.small_dies import BENCH, LIMITS, M, N, description
 from faults.bench import FaultyTwin
-from faults.kinds import Injection
+from faults.kinds import DoesNotApply, Injection
 
 from instruments.bench import Bench
 from instruments.emergency import make_safe
@@ -45,6 +45,8 @@ SESSIONS = 12
 """Sessions after which a die has not ended; more than any fault may need."""
 TRIES = 3
 WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
+PHASES = (State.MOVING, State.CONTACT_CHECK)
+"""States of a die that are phases of the campaign; while it runs, its stages are."""
 MEMORY = Path("/dev/shm")
 
 
@@ -114,7 +116,10 @@ def quick():
 
 
 def carry_out(injection):
-    """Carry out the campaign on a bench to which `injection` happens, until both dies have ended; return its course."""
+    """Carry out the campaign on a bench to which `injection` happens, until both dies have ended; return its course.
+
+    The course ends with the message to which alone the injection was to happen, if it does not apply there.
+    """
     bench = Bench.model_validate(BENCH, context={"file": True})
     subjects = [Site(f"D{k}", description(), SEED, (k, 0)) for k in range(2)]
     twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
@@ -124,7 +129,10 @@ def carry_out(injection):
             die = course.dies[subject.name] = Ended()
             while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= TRIES:
                 job = Job(Path(folder), subject, LIMITS, Accept(fidelity=0.9).rules, try_no=die.try_no)
-                _session(bench, twin, subjects, job, procedures, course, die)
+                with suppress(DoesNotApply):
+                    _session(bench, twin, subjects, job, procedures, course, die)
+                if not injection.applies:
+                    return course
                 if injection.lasting and die.sessions >= 2:
                     injection.repaired = True  # somebody has come and repaired the instrument
             _read(Path(folder), subject.name, die)
@@ -138,14 +146,21 @@ def _session(bench, twin, subjects, job, procedures, course, die):
     """Work on one die until it ends or the bench does not go on."""
     die.sessions += 1
     before, result, code = _rows(job), None, 0
+    injection = course.injection
 
     def notify(name, what, detail):
         if what == "alarm":
             course.tell(0, detail)
+        elif what == "stage" or (what == "state" and detail in PHASES):
+            injection.phase = detail
+        elif what == "done":
+            injection.phase = "leaving"
 
     try:
         if die.sessions > 1:
+            injection.phase = "making safe"
             _make_safe_first(bench, twin)
+        injection.phase = "opening"
         with on_bench(bench, subjects, "bytes", twin=twin) as body:
             body.anew = False  # the cells are those of the session before, as on a real bench
             result = run_die(job, procedures, notify, Stop(), body)

@@ -286,16 +286,25 @@ def _lift(injection, link, data):
     return applies
 
 
+class DoesNotApply(BaseException):
+    """A fault was to happen to one message, to which its kind does not apply."""
+
+
 class Injection:
     """One fault of a run.
 
     Args:
         at: number of the message from which on it happens to the first one that it applies to, from 1; 0 is never.
         seed: of what is left to chance in it.
+        only: whether it happens to that message or not at all; the run ends then.
     """
 
-    def __init__(self, kind="", at=0, seed=0):
-        self.kind, self.at = kind, at
+    def __init__(self, kind="", at=0, seed=0, only=False):
+        self.kind, self.at, self.only = kind, at, only
+        self.phase = ""
+        self.trail = []
+        """Instrument, message and phase of every message."""
+        self.applies = True
         self.dice = random.Random(f"{kind} {at} {seed}")
         self.messages, self.happened, self.repaired = 0, False, False
         self.instrument = self.detail = ""
@@ -308,6 +317,9 @@ class Injection:
     def send(self, link, data):
         """Let a message pass, or happen to it."""
         self.messages += 1
+        self.trail.append((link.name, data, self.phase))
+        if not self.applies:
+            raise DoesNotApply
         due = 0 < self.at <= self.messages and not self.happened
         if not due and not (self.lasting and link.name == self.instrument):
             link.deliver(data)
@@ -320,3 +332,5 @@ class Injection:
         finally:
             if self.happened:
                 self.instrument = link.name
+            else:
+                self.applies = not self.only

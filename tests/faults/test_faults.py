@@ -9,6 +9,7 @@ from faults import inject as script
 from faults.campaign import carry_out
 from faults.invariants import INVARIANTS, MEASURED, UNNOTICED, judged, violated
 from faults.kinds import KINDS, LASTING, Injection
+from faults.positions import positions_of
 
 from labctl.core.die_state import State
 
@@ -107,6 +108,34 @@ def test_every_kind_comes_at_least_four_times_in_200_and_a_longer_list_begins_wi
     assert set(LASTING) < KINDS.keys()
     assert script.planned(300, 1241, 0)[:200] == planned
     assert script.planned(200, 1241, 1) != planned
+
+
+def test_every_kind_is_planned_at_every_position_once_or_twice(undisturbed):
+    positions = positions_of(undisturbed.injection.trail)
+    assert 100 < len(positions) < 400
+    assert sum(map(len, positions.values())) == len(undisturbed.injection.trail)
+    assert {phase for _, _, phase in positions} == {
+        *("opening", "moving", "contact check", "approach", "survey", "network", "leaving")
+    }
+    planned = script.planned_everywhere(("busy", "deaf"), positions, 0)
+    assert planned == script.planned_everywhere(("busy", "deaf"), positions, 0)
+    again = sum(len(numbers) > 1 for numbers in positions.values())
+    assert len(planned) == len(set(planned)) == 2 * (len(positions) + again)
+    for numbers in positions.values():
+        assert ("busy", numbers[0]) in planned
+        assert sum(("busy", number) in planned for number in numbers) == min(2, len(numbers))
+
+
+def test_a_fault_that_is_to_happen_to_one_message_happens_to_no_other(undisturbed):
+    trail = undisturbed.injection.trail
+    prober = next(n for n, (name, *_) in enumerate(trail, 1) if name == "prober")
+    relays = next(n for n, (_, message, _) in enumerate(trail, 1) if b"channel.close" in message)
+    missed = script.inject("relays stuck", prober, undisturbed, only=True)
+    assert (missed["happened"], missed["told"], missed["violated"]) == (False, [], {})
+    assert missed["messages"] < len(trail) / 2
+    result = script.inject("error queued before", relays, undisturbed, only=True)
+    assert (result["happened"], result["instrument"]) == (True, "matrix")
+    assert not result["violated"]
 
 
 def test_a_later_call_goes_on_from_the_results(undisturbed, tmp_path):
