@@ -29,6 +29,7 @@ from instruments.emergency import isolate, make_safe
 from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.events import GuardActed, GuardFate
 from labctl.core.units import Second
+from labctl.storage.held import Holding
 from labctl.storage.locks import Holder, bench_lock, hold, holders, reached, unusable
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import Runlog
@@ -196,9 +197,12 @@ def record(folder: Path, acted: GuardActed, wait: Callable[[Second], None] = tim
 
 def _write(folder: Path, acted: GuardActed) -> None:
     there = (folder / "journal.db").is_file()
-    log = Runlog.open(folder) if there else Runlog.create(folder, run_meta(folder))
+    # the bench is held meanwhile: another program that holds the journal is not waited for as long as by a run
+    briefly = Holding(look=lambda: True)
+    log = Runlog.open(folder, holding=briefly) if there else Runlog.create(folder, run_meta(folder))
     try:
-        log.write(acted)
+        if acted not in (row.event for row in log.state.events):  # an earlier try may have come so far
+            log.write(acted)
     finally:
         log.finish()
 

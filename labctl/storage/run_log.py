@@ -218,9 +218,13 @@ class Runlog:
         return cls(Journal.create(folder, meta))
 
     @classmethod
-    def open(cls, folder: Path) -> "Runlog":
-        """Open the journal of a run that ended, was stopped or was killed, to go on. Raises StorageError."""
-        return cls(Journal.open(folder, readonly=False))
+    def open(cls, folder: Path, *, holding: Holding | None = None) -> "Runlog":
+        """Open the journal of a run that ended, was stopped or was killed, to go on. Raises StorageError.
+
+        Args:
+            holding: what happens while another program holds it.
+        """
+        return cls(Journal.open(folder, readonly=False, holding=holding))
 
     def while_held(self, say: Callable[[str], None], look: Callable[[], bool]) -> None:
         """Set what happens while another program holds the journal; what was said is written when it has let go.

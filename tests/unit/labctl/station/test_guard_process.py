@@ -2,8 +2,9 @@
 
 import json
 import os
+import sqlite3
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
@@ -14,6 +15,7 @@ from labctl.core.site import Site
 from labctl.station import guard_process
 from labctl.station.bench_setup import twin_of
 from labctl.station.guard_process import END, ORPHANED, PATIENCE, TRIES, Orphan, guard, is_told_to_end, record
+from labctl.storage import held
 from labctl.storage.locks import VARIABLE, bench_lock, hold, holders, locks_folder
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog, read_state
@@ -188,6 +190,24 @@ def test_a_record_that_cannot_be_written_is_tried_again(run, monkeypatch):
     assert [event.what for event in recorded(run)] == [GuardFate.SAFE]
     failing += [True] * (TRIES + 1)
     assert record(run, GuardActed(what=GuardFate.SAFE), waits.append) is False
+
+
+def test_a_viewer_that_holds_the_journal_is_waited_for_and_the_record_is_there_once(run, monkeypatch):
+    monkeypatch.setattr(held, "ENDING", 0.0)
+    waits = []
+    with closing(sqlite3.connect(run / "journal.db", isolation_level=None)) as viewer:
+        viewer.execute("BEGIN IMMEDIATE")
+
+        def wait(seconds):
+            waits.append(seconds)
+            if len(waits) == 2:
+                viewer.execute("ROLLBACK")
+
+        assert record(run, acted := GuardActed(what=GuardFate.SAFE, pid=7), wait)
+    assert len(waits) == 2
+    assert recorded(run) == [acted]
+    assert record(run, acted)
+    assert recorded(run) == [acted]
 
 
 def test_a_worker_that_outlives_its_run_for_too_long_is_ended(bench):
