@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from instruments import routing
 from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
-from instruments.contact import check_contact, check_first_contact, lift, touch_down
+from instruments.contact import check_contact, check_first_contact, check_time, lift, touch_down
 from instruments.drivers import visa
 from instruments.emergency import make_safe
 from instruments.entry import Address
@@ -311,6 +311,18 @@ def test_where_levels_stand_the_predicted_time_is_the_time_it_takes(standing, op
     twin = Twin()
     twin.die.idle()
     assert_takes_as_predicted(twin, operation, 0.1)
+
+
+@pytest.mark.parametrize("between", ["open", "grounded"])
+def test_the_predicted_time_of_proving_contact_again_is_the_time_it_takes(between):
+    twin = Twin(bench(outputs__between_routes=between))
+    twin.die.idle()
+    check_contact(twin.die)
+    twin.die.sense(read([2], [1], kernel=1))
+    begin = twin.world.now
+    check_contact(twin.die)
+    predicted = check_time(planned_die(twin.open.bench, NOMINAL))
+    assert predicted == pytest.approx(twin.world.now - begin, rel=0.07)
 
 
 def assert_takes_as_predicted(twin, operation, error):
