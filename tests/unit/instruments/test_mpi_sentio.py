@@ -360,6 +360,8 @@ def test_every_code_in_use_has_words_and_the_reply_is_taken_apart():
 
 def test_the_diagnosis_tells_heights_touches_and_what_cannot_be_read():
     talk = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "setup:contact_counter:get"), ("<", "0,0,17")]
+    for unknown in ("status:get_chuck_temp", "status:get_chuck_temp_setpoint"):
+        talk += [(">", unknown), ("<", "4,0,")]
     with TranscriptReplay(talk) as wire:
         state, doubts = prober(wire).diagnosis()
     assert state == [

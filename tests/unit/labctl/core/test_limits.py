@@ -231,3 +231,7 @@ def test_a_plan_whose_verify_read_is_beyond_the_limits_is_refused():
     with pytest.raises(LimitError, match="towards P"):
         die.check(plan)
     assert die.counts.sum() == 0
+
+
+def test_no_pattern_is_beyond_no_limit():
+    assert limited().sense(Sense(half_select(9.0, n=0), np.arange(3))).current.shape == (0, 3)
