@@ -14,6 +14,11 @@ class Clock(Protocol):
     """Clock of an instrument."""
 
     @property
+    def waits(self) -> bool:
+        """Whether advancing takes as long as it says."""
+        ...
+
+    @property
     def now(self) -> Second:
         """Seconds since the clock was created."""
         ...
@@ -30,6 +35,8 @@ class VirtualClock:
     >>> clock.advance(1.5); clock.now
     1.5
     """
+
+    waits = False
 
     def __init__(self) -> None:
         self._now = 0.0
@@ -48,6 +55,8 @@ class VirtualClock:
 
 class RealClock:
     """The computer's monotonic clock; advancing waits."""
+
+    waits = True
 
     def __init__(self) -> None:
         self._start = time.monotonic()

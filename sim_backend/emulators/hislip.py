@@ -7,8 +7,9 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 from sim_backend.emulators.link import ConnectionDropped, Instrument, Session
 
@@ -67,7 +68,7 @@ class HislipServer:
     def _synchronous(self, connection: socket.socket, link: _Link, stopping: Callable[[], bool]) -> None:
         while True:
             kind, _, parameter, payload = _receive(connection, stopping)
-            reply = b""
+            replies: Iterable[bytes] = ()
             if kind == CLEAR_COMPLETE:
                 link.session.clear()
                 link.clearing = link.unread = False
@@ -76,17 +77,17 @@ class HislipServer:
             if link.clearing:
                 continue
             if kind in (DATA, DATA_END):
-                reply = link.session.handle(payload)
+                replies = link.session.replies(payload)
                 if kind == DATA_END:
-                    reply += link.session.finish()
+                    replies = chain(replies, _finished(link.session))
             elif kind == TRIGGER:
-                reply = link.session.handle(b"*TRG\n")
+                replies = link.session.replies(b"*TRG\n")
             else:
                 _send(connection, ERROR, 1, 0, b"unrecognized message type")
-            if reply and not link.clearing:
-                link.unread = True
-                for message in _messages(reply):
-                    _send(connection, DATA_END, 0, parameter, message)
+            for reply in replies:
+                for message in [] if link.clearing else _messages(reply):
+                    link.unread = True
+                    _send(connection, DATA_END, 0, parameter, message, stopping)
 
     def _asynchronous(self, connection: socket.socket, link: _Link, stopping: Callable[[], bool]) -> None:
         while True:
@@ -111,6 +112,11 @@ class HislipServer:
                 _send(connection, REMOTE_RESPONSE, 0, 0)
             else:
                 _send(connection, ERROR, 1, parameter, b"unrecognized message type")
+
+
+def _finished(session: Session) -> Iterator[bytes]:
+    """Yield the reply of a message that END ends, executed when it is its turn."""
+    yield session.finish()
 
 
 def _messages(reply: bytes) -> list[bytes]:
@@ -144,17 +150,26 @@ def _exactly(connection: socket.socket, size: int, stopping: Callable[[], bool])
     return bytes(data)
 
 
-def send_all(connection: socket.socket, data: bytes, patience: float = 30.0) -> None:
-    """Send all data to a peer that may read slowly; TimeoutError if it reads nothing for `patience` seconds."""
+def send_all(
+    connection: socket.socket, data: bytes, stopping: Callable[[], bool] = lambda: False, patience: float = 30.0
+) -> None:
+    """Send all data to a peer that may read slowly; TimeoutError if it reads nothing for `patience` s, or to stop."""
     view, deadline = memoryview(data), time.monotonic() + patience
     while view:
         try:
             view = view[connection.send(view) :]
             deadline = time.monotonic() + patience
         except TimeoutError:
-            if time.monotonic() > deadline:
+            if stopping() or time.monotonic() > deadline:
                 raise
 
 
-def _send(connection: socket.socket, kind: int, control: int, parameter: int, payload: bytes = b"") -> None:
-    send_all(connection, HEADER.pack(b"HS", kind, control, parameter, len(payload)) + payload)
+def _send(
+    connection: socket.socket,
+    kind: int,
+    control: int,
+    parameter: int,
+    payload: bytes = b"",
+    stopping: Callable[[], bool] = lambda: False,
+) -> None:
+    send_all(connection, HEADER.pack(b"HS", kind, control, parameter, len(payload)) + payload, stopping)

@@ -5,9 +5,10 @@ injected before an instrument, to test drivers.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from random import Random
+from threading import RLock
 
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.world import World
@@ -40,11 +41,21 @@ class Session:
 
     def handle(self, data: bytes) -> bytes:
         """Receive bytes, return the replies of the messages that they complete; ConnectionDropped by a fault."""
+        return b"".join(self.replies(data))
+
+    def replies(self, data: bytes) -> Iterator[bytes]:
+        """Receive bytes, yield the reply of each message that they complete; the next one is executed after that.
+
+        So a host that does not read its replies stops its own messages, and one reply at most waits for it.
+        """
         *lines, self._partial = (self._partial + data).split(b"\n")
         if len(self._partial) > MAX_MESSAGE:
             self._partial = b""
             self.instrument.refuse("input buffer overrun")
-        return b"".join(self._message(line) for line in lines)
+        for line in lines:
+            reply = self._message(line)
+            if reply:
+                yield reply
 
     def finish(self) -> bytes:
         """End the partial message, as END does on buses that have it."""
@@ -53,8 +64,9 @@ class Session:
     def clear(self) -> None:
         """Drop the partial message and abort, as a device clear does; no output changes."""
         self._partial = self._late = b""
-        self.instrument.busy = False
-        self.instrument.device_clear()
+        with self.instrument.lock:  # of another connection's script, which has been told to end
+            self.instrument.busy = False
+            self.instrument.device_clear()
 
     def reconnect(self) -> None:
         """End the connection and open another one; the instrument continues."""
@@ -68,7 +80,7 @@ class Session:
 
     def _message(self, line: bytes) -> bytes:
         instrument = self.instrument
-        with instrument.world.lock:
+        with instrument.lock, instrument.world.lock:
             fault = instrument.fault(line)
             if instrument.busy and instrument.ends_busy(line):
                 instrument.busy = False
@@ -100,6 +112,8 @@ class Instrument(ABC):
 
     def __init__(self, name: str, model: str, world: World) -> None:
         self.name, self.model, self.world = name, model, world
+        self.lock = RLock()
+        """Held while a message is executed, also while its script lets messages to other instruments in."""
         self.fault: Callable[[bytes], Fault] = lambda _: Fault.NONE
         self.busy = False
         """A message runs that does not end by itself; only messages of `ends_busy` and a device clear are accepted."""

@@ -5,15 +5,19 @@ Threads wait with a short timeout, so that closing the server ends all of them; 
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
+from labctl.core.units import Second
 from sim_backend.emulators.hislip import HislipServer, send_all
 from sim_backend.emulators.link import ConnectionDropped, Instrument
 
 _POLL = 0.05
+PATIENCE: Second = 2.0
+"""Longest wait for a script that has been told to end."""
 Handler = Callable[[socket.socket, Callable[[], bool]], None]
 
 
@@ -55,18 +59,23 @@ class Server:
         return {served.name: served.resource for served in self.served}[name]
 
     def close(self) -> None:
-        """Stop listening, end every connection and wait for the threads."""
+        """Stop listening, end every connection and wait for the threads, which end their scripts.
+
+        One that has not ended after `PATIENCE` ends with the process, which is not kept from ending.
+        """
         self._stop.set()
         for instrument in self._instruments:
             instrument.interrupt()
         with self._lock:
             threads = list(self._threads)
+        end = time.monotonic() + PATIENCE
         for thread in threads:
-            thread.join()
+            thread.join(max(0.0, end - time.monotonic()))
         for listener in self._listeners:
             listener.close()
-        for instrument in self._instruments:
-            instrument.device_clear()
+        if not any(thread.is_alive() for thread in threads):
+            for instrument in self._instruments:
+                instrument.device_clear()
 
     def _serve(self, instrument: Instrument) -> Served:
         raw = self._listen(lambda connection, stopping: _serve_raw(instrument, connection, stopping))
@@ -117,9 +126,8 @@ def _serve_raw(instrument: Instrument, connection: socket.socket, stopping: Call
                 continue
             if not data:
                 return
-            reply = session.handle(data)
-            if reply:
-                send_all(connection, reply)
+            for reply in session.replies(data):
+                send_all(connection, reply, stopping)
     except (ConnectionDropped, OSError):
         return
     finally:

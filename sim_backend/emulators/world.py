@@ -7,7 +7,6 @@ ramps and outputs left on act as on a bench.
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from threading import RLock
 
 import numpy as np
 
@@ -17,10 +16,13 @@ from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.connectivity import Joints
 from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets, NetSolution, solve
 from sim_backend.emulators.safety_audit import HOT_VOLTAGE, SafetyAudit
+from sim_backend.emulators.shared_lock import SharedLock
 
 Line = tuple[int, str, int]
 Place = tuple[int, int, int]
 Crosspoint = tuple[str, str]
+SLICE: Second = 0.05
+"""Longest wait on a real clock after which a script is asked whether it goes on."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class World:
     hot_current: Ampere = 1e-6
 
     def __post_init__(self) -> None:
-        self.lock = RLock()
+        self.lock = SharedLock()
+        self.go_on: Callable[[], None] | None = None
+        """Called by the script that runs wherever time passes; raises an error if the script has to end."""
         self._ledger = SafetyAudit()
         if self.in_contact:
             self._ledger.touched()
@@ -74,6 +78,7 @@ class World:
         self._drives: dict[str, Drive | None] = dict.fromkeys(self._channels)
         self._closed: set[Crosspoint] = set()
         self._pending: Second = 0.0
+        self._passed: Second = 0.0
         self._dirty = True
         self._nets: Nets | None = None
         self._joints: Joints | None = None
@@ -104,10 +109,26 @@ class World:
         return self.clock.now
 
     def advance(self, seconds: Second) -> None:
-        """Advance by the time of an operation; the die is held at the present levels meanwhile."""
+        """Advance by the time of an operation; the die is held at the present levels meanwhile.
+
+        On a clock that waits the other instruments go on; they may wait as well, and what passes passes once.
+        """
+        if self.go_on is not None:
+            self.go_on()
         begin = self.clock.now
-        self.clock.advance(seconds)
-        self._pending += self.clock.now - begin
+        if self.clock.waits:
+            go_on, self.go_on = self.go_on, None
+            while (left := begin + seconds - self.clock.now) > 0:
+                with self.lock.released():
+                    self.clock.advance(min(left, SLICE))
+                if go_on is not None:
+                    go_on()
+            self.go_on = go_on
+        else:
+            self.clock.advance(seconds)
+        now = self.clock.now
+        self._pending += max(0.0, now - max(begin, self._passed))
+        self._passed = now
 
     def settle(self) -> NetSolution:
         """Apply the elapsed time to the die and return the operating point."""

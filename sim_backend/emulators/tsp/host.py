@@ -1,7 +1,7 @@
 """The Lua side of the sandbox: guards of a chunk, and the environment that it gets instead of the real one."""
 
 HOST = r"""
-local poll, judge, step, leave = ...
+local poll, judge, step, leave, slow = ...
 local raw_pcall, raw_error, raw_loadstring = pcall, error, loadstring
 local type, setmetatable, tostring = type, setmetatable, tostring
 local rawget, setfenv, ipairs, unpack, next = rawget, setfenv, ipairs, unpack, next
@@ -20,9 +20,16 @@ local function finish(fatal, ...)
   if fatal then raw_error(fatal, 2) end
   return ...
 end
+-- functions of C, which no hook can interrupt, begin only while the script may go on
+local function tick()
+  killed = killed or poll(0)
+  if killed then raw_error(killed, 0) end
+end
 local function guard(...)
-  local reason = judge(...)
+  tick()
+  local how, reason = judge(...)
   if reason then raw_error(reason, 3) end
+  return how
 end
 local host, ids = {}, setmetatable({}, {__mode = "k"})
 
@@ -63,12 +70,43 @@ function string.rep(s, n)
   return rep(s, n)
 end
 function string.find(s, p, init, plain)
-  guard(plain and "plain" or "pattern", len(s), p)
-  return find(s, p, init, plain)
+  local how = guard(plain and "plain" or "find", len(s), p)
+  if how == "native" then return find(s, p, init, plain) end
+  return slow[how == "counted text" and "plain" or "find"](s, p, init)
 end
-function string.match(s, p, init) guard("pattern", len(s), p) return match(s, p, init) end
-function string.gmatch(s, p) guard("pattern", len(s), p) return gmatch(s, p) end
-function string.gsub(s, p, r, n) guard("pattern", len(s), p) return gsub(s, p, r, n) end
+function string.match(s, p, init)
+  if guard("pattern", len(s), p) == "native" then return match(s, p, init) end
+  return slow.match(s, p, init)
+end
+function string.gmatch(s, p)
+  if guard("pattern", len(s), p) == "native" then return gmatch(s, p) end
+  return slow.gmatch(s, p)
+end
+function string.gsub(s, p, r, n)
+  if guard("pattern", len(s), p) == "native" then return gsub(s, p, r, n) end
+  return slow.gsub(s, p, r, n)
+end
+for _, name in ipairs{"upper", "lower", "reverse"} do
+  local f = string[name]
+  string[name] = function(s)
+    if type(s) == "string" and len(s) > 65536 then tick() end
+    return f(s)
+  end
+end
+for _, name in ipairs{"concat", "insert", "remove"} do
+  local f = table[name]
+  table[name] = function(t, ...)
+    if type(t) == "table" and #t > 65536 then tick() end
+    return f(t, ...)
+  end
+end
+-- comparing in Lua is counted, and sorting compares quadratically often at worst
+local sort = table.sort
+local function less(a, b) return a < b end
+function table.sort(t, f)
+  f = f or less
+  return sort(t, function(a, b) return f(a, b) end)
+end
 string.gfind = string.gmatch
 string.dump = nil
 

@@ -17,10 +17,14 @@ from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
 from sim_backend.emulators.tsp.status import Register
 from sim_backend.emulators.tsp.translate import TspSyntaxError
-from sim_backend.emulators.tsp.vm import Lua, LuaError, Refusal, number
+from sim_backend.emulators.tsp.vm import Fatal, Lua, LuaError, Refusal, number
 from sim_backend.emulators.world import World
 
 QUEUE = 32
+MOST = 1 << 20
+"""Longest script that is loaded, characters."""
+MOST_OUT = 16 << 20
+"""Longest reply of one message, characters."""
 _OPC, _QYE, _DDE, _EXE, _CME = 1, 4, 8, 16, 32
 _EAV, _MSB, _SSB, _ESB, _MSS, _OSB = 4, 1, 2, 32, 64, 128
 
@@ -47,9 +51,13 @@ class TspInstrument(Instrument):
         self.identity = IDENTITIES[0]
         """Form of the reply to `*IDN?`."""
         self._out: list[str] = []
+        self._out_size = 0
         self._script: tuple[str, bool, list[str]] | None = None
+        self._script_size = 0
         self._timer = 0.0
-        self.lua = Lua(self._on_refusal, OPERATORS, instructions=instructions, seconds=seconds)
+        self.lua = Lua(
+            self._on_refusal, OPERATORS, instructions=instructions, seconds=seconds, pause=self._let_others_in
+        )
         self.standard = Register(lambda: 0)
         self.registers = self.build_registers()
         self.request_enable = 0
@@ -72,13 +80,13 @@ class TspInstrument(Instrument):
 
     def execute(self, message: str) -> str:
         """Execute one message: a line of a script being loaded, a common command or a chunk."""
-        self._out = []
+        self._out, self._out_size = [], 0
         line = message.strip(" \t\r\0")
         word = line.split(None, 1)[0].lower() if line else ""
         if self._script is not None and word != "abort":
             self._collect(message, word)
         elif word in ("loadscript", "loadandrunscript"):
-            self._script = (line[len(word) :].strip(), word == "loadandrunscript", [])
+            self._script, self._script_size = (line[len(word) :].strip(), word == "loadandrunscript", []), 0
         elif word == "endscript":
             self.error(-285, "TSP Syntax error at line 1: unexpected symbol near `endscript'")
         elif word == "abort":
@@ -117,9 +125,14 @@ class TspInstrument(Instrument):
         assert self._script is not None
         name, run, lines = self._script
         if word != "endscript":
-            lines.append(message.rstrip("\r"))
+            self._script_size += len(message)
+            if self._script_size <= MOST:
+                lines.append(message.rstrip("\r"))
             return
         self._script = None
+        if self._script_size > MOST:
+            self.error(-285, "TSP Syntax error at line 1: the script is too long")
+            return
         source = "\n".join(lines)
         chunk = self._compile(source)
         if chunk is not None:
@@ -164,10 +177,25 @@ class TspInstrument(Instrument):
             self._run(chunk)
 
     def _run(self, chunk: Any) -> None:
+        self.world.go_on = self._go_on
         try:
             self.lua.run(chunk)
         except LuaError as error:
             self.error(-286, f"TSP Runtime error {error}")
+        finally:
+            self.world.go_on = None
+
+    def _let_others_in(self) -> None:
+        """Let messages to other instruments in between two instructions of a script, as on a bench."""
+        self.world.go_on = None
+        self.world.lock.let_others_in()
+        self.world.go_on = self._go_on
+
+    def _go_on(self) -> None:
+        """Let others in, and end a script that was aborted while the time of a command passes."""
+        self._let_others_in()
+        if self.lua.abort:
+            raise Fatal("script aborted")
 
     def _common(self, line: str) -> None:
         command, _, argument = line.lower().partition(" ")
@@ -241,7 +269,10 @@ class TspInstrument(Instrument):
     # -- objects
 
     def write_out(self, text: str) -> None:
-        """Append text to the output queue."""
+        """Append text to the output queue; Fatal if a script writes more than it takes."""
+        self._out_size += len(text)
+        if self._out_size > MOST_OUT:
+            raise Fatal("output queue is full")
         self._out.append(text)
 
     def delay(self, seconds: Any) -> None:

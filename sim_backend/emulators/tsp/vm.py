@@ -2,8 +2,9 @@
 
 No file, no process, no module, no bytecode, no coroutine (its hooks are its own, so it would escape the count). Every
 chunk has a budget of instructions and of seconds of the processor, without those of the instrument's commands, so that
-no legal script fails on a busy computer; when it is spent the chunk ends in an error that `pcall` cannot catch. Memory
-is bounded by the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
+no legal script fails on a busy computer; when it is spent the chunk ends in an error that `pcall` cannot catch. Nothing
+of C that a chunk calls takes longer than some tenths of a second: what might is done in Lua (`patterns`), where it is
+counted. Memory is bounded by the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
 """
 
 import re
@@ -15,14 +16,26 @@ from typing import Any
 from lupa import lua51
 
 from sim_backend.emulators.tsp.host import HOST
+from sim_backend.emulators.tsp.patterns import PATTERNS
 from sim_backend.emulators.tsp.translate import PRELUDE, TspSyntaxError, translate
 
 Callback = Callable[..., Any]
 
 EXIT = "the script ends by exit()"
 """Error that ends a script, and is none."""
-_WORK = 10**10
+_STEPS = 10**6
+"""Steps of a pattern that may be done in C, by their upper bound; more are done in Lua, where they are counted."""
+_BYTES = 10**8
+"""Bytes compared in C by one search for a text."""
+_PATTERN = 1000
+"""Longest pattern, characters; the depth of a match in C grows with it."""
 _TEXT = 4 << 20
+"""Longest text of `string.rep`, bytes."""
+_SOURCE = 1 << 20
+"""Longest chunk, bytes."""
+_SPECIAL = frozenset("^$*+?.([%-")
+_BACK = re.compile("%[b0-9]")
+"""What walks over a part of the text for each place that it is tried at."""
 
 
 class LuaError(Exception):
@@ -59,6 +72,7 @@ class Lua:
         instructions: budget of one chunk.
         seconds: the same in time of the processor, because a single instruction can take long.
         memory: bytes.
+        pause: called every thousand instructions.
     """
 
     def __init__(
@@ -69,8 +83,9 @@ class Lua:
         instructions: int = 20_000_000,
         seconds: float = 20.0,
         memory: int = 64 << 20,
+        pause: Callable[[], None] = lambda: None,
     ) -> None:
-        self._refuse = refuse
+        self._refuse, self._pause = refuse, pause
         self.instructions, self.seconds = instructions, seconds
         self._left, self._deadline = 0, 0.0
         self._crash: BaseException | None = None
@@ -83,7 +98,9 @@ class Lua:
             max_memory=memory,
             attribute_filter=_no_attributes,
         )
-        self._host: Any = self._runtime.execute(HOST, self._poll, self._check_work, 1000, EXIT)
+        self._host: Any = self._runtime.execute(
+            HOST, self._poll, self._how, 1000, EXIT, self._runtime.execute(PATTERNS)
+        )
         self.globals: Any = self._host.env
         self._things: list[Any] = []
         self._nodes: list[Node] = []
@@ -97,6 +114,8 @@ class Lua:
         """Return a chunk as a Lua function ready to `run`; TspSyntaxError if it does not parse."""
         if source.startswith("\x1b"):
             raise TspSyntaxError(1, "unexpected symbol near `\\27'")
+        if len(source) > _SOURCE:
+            raise TspSyntaxError(1, "the chunk is too long")
         text = translate(source)
         chunk = self._host.load(text, "=chunk", *(self._bits if text.startswith(PRELUDE) else ()))
         if isinstance(chunk, tuple):
@@ -121,21 +140,33 @@ class Lua:
                 raise self._crash
 
     def _poll(self, step: int) -> str | None:
+        """Count instructions, let others in, and return why the chunk has to end, None if it goes on."""
         self._left -= step
+        self._pause()
         if self.abort:
             return "script aborted"
         if self._left < 0:
             return "instruction limit exceeded"
         return "script deadline exceeded" if time.thread_time() > self._deadline else None
 
-    def _check_work(self, kind: str, size: float, argument: Any) -> str | None:
+    def _how(self, kind: str, size: float, argument: Any) -> tuple[str, str | None]:
+        """Return how a function of strings is carried out, "native" or "counted", and why it is refused if it is.
+
+        Args:
+            kind: "rep", "plain" for a text, "find" and "pattern" for a pattern.
+            size: of the text, bytes.
+            argument: the number of repetitions, or the pattern.
+        """
         if kind == "rep":
-            return "resulting string too large" if size * max(float(argument), 0.0) > _TEXT else None
+            large = max(size, 1) * max(float(argument), 0.0) > _TEXT
+            return "native", "resulting string too large" if large else None
         pattern = str(argument)
-        greedy = sum(pattern.count(c) for c in "*+-")
-        if size > _TEXT or (size * len(pattern) if kind == "plain" else (size + 1) ** (min(greedy, 30) + 1)) > _WORK:
-            return "pattern too complex for a text this long"
-        return None
+        if kind == "plain" or (kind == "find" and not set(pattern.partition("\0")[0]) & _SPECIAL):
+            return ("native" if size * len(pattern) <= _BYTES else "counted text"), None
+        if len(pattern) > _PATTERN:
+            return "", "pattern too long"
+        branches = sum(pattern.count(c) for c in "*+-?") + len(_BACK.findall(pattern))
+        return ("native" if len(pattern) * (size + 1) ** (min(branches, 40) + 1) <= _STEPS else "counted"), None
 
     def _loadstring(self, text: Any, *_: Any) -> Any:
         try:

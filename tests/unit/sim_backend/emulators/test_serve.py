@@ -8,20 +8,22 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from sim_backend.emulators.clock import Clock, RealClock, VirtualClock
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.link import ConnectionDropped, Fault
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import Server, serve
 from sim_backend.emulators.world import Cables, World
+from tests.waiting import until
 
 pyvisa = pytest.importorskip("pyvisa", reason="pyvisa is not installed")
 
 
-def bench() -> tuple[World, K2600, K707]:
+def bench(clock: Clock | None = None) -> tuple[World, K2600, K707]:
     lines = {(0, "row", 0): "matrix.1-01", (0, "col", 0): "matrix.1-02"}
     wiring = Cables({"smu.smua": "matrix.A", "smu.smub": "matrix.B"}, lines)
-    world = World(wiring, ResistorBox(np.full((1, 1, 1), 1e-4)))
+    world = World(wiring, ResistorBox(np.full((1, 1, 1), 1e-4)), clock=clock or VirtualClock())
     return world, K2600("smu", "2602B", world), K707("matrix", "707B", world, cards={1: "7174A"})
 
 
@@ -191,8 +193,8 @@ def test_closing_ends_an_endless_script_and_a_new_connection_starts_clean() -> N
     with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
         wire.sendall(b"*OPC?\nloadscript half\nprint(1)\n")
         assert wire.recv(10) == b"1\n"
-    while smu._script is not None:
-        time.sleep(0.001)
+        until(lambda: smu._script is not None)
+    until(lambda: smu._script is None)
     with socket.create_connection(("127.0.0.1", port), timeout=5) as wire:
         wire.sendall(b"*OPC?\n")
         assert wire.recv(10) == b"1\n"
@@ -201,3 +203,50 @@ def test_closing_ends_an_endless_script_and_a_new_connection_starts_clean() -> N
             time.sleep(0.001)
         server.close()
     assert smu.handle(b"for k = 1, 1e4 do x = k end print(x)\n") == b"1.00000e+04\n"
+
+
+def test_a_long_script_of_one_instrument_holds_up_no_other_and_ends_when_the_server_does() -> None:
+    _, smu, matrix = bench()
+    smu.lua.instructions, smu.lua.seconds = 10**15, 60.0
+    server = serve(smu, matrix)
+    ports = {served.name: int(served.resource.split("::")[2]) for served in server.served}
+    with (
+        socket.create_connection(("127.0.0.1", ports[smu.name]), timeout=5) as busy,
+        socket.create_connection(("127.0.0.1", ports[matrix.name]), timeout=5) as other,
+    ):
+        busy.sendall(b"smua.measure.nplc = 7 while true do pcall(string.find, string.rep('a', 40), pattern) end\n")
+        while smu.smus["smua"].set.nplc != 7:
+            time.sleep(0.001)
+        for _ in range(20):
+            other.sendall(b"print(1)\n")
+            assert other.recv(20) == b"1.00000e+00\n"
+        server.close()
+    assert smu.handle(b"print(1)\n") == b"1.00000e+00\n"
+
+
+def test_a_script_that_waits_on_a_real_clock_lets_others_in_and_ends_when_the_server_does() -> None:
+    world, smu, matrix = bench(clock=RealClock())
+    server = serve(smu, matrix)
+    ports = {served.name: int(served.resource.split("::")[2]) for served in server.served}
+    with (
+        socket.create_connection(("127.0.0.1", ports[smu.name]), timeout=5) as busy,
+        socket.create_connection(("127.0.0.1", ports[matrix.name]), timeout=5) as other,
+    ):
+        busy.sendall(b"smua.measure.nplc = 7 delay(3600)\n")
+        while smu.smus["smua"].set.nplc != 7:
+            time.sleep(0.001)
+        other.sendall(b"print(1)\n")
+        assert other.recv(20) == b"1.00000e+00\n"
+        server.close()
+    assert world.now < 60.0
+
+
+def test_a_host_that_never_reads_stops_its_own_messages_and_the_server_ends() -> None:
+    _, smu, _ = bench()
+    server = serve(smu)
+    port = int(server.resource("smu").split("::")[2])
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as deaf:
+        deaf.sendall(b"n = 0\n" + b"n = n + 1 print(string.rep('x', 4e6)) print(string.rep('y', 4e6))\n" * 50)
+        until(lambda: smu.handle(b"print(n)\n") not in (b"nil\n", b"0.00000e+00\n"))
+        server.close()
+    assert float(smu.handle(b"print(n)\n")) <= 2
