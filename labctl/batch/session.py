@@ -228,6 +228,7 @@ def carry_out(
             log.write(RunEnded(outcome=ending.status, exit_code=ending.code, reason=ending.text))
             guard.close()
             log.finish()
+        error.begun = True
         raise
     finally:
         requests.close(go_file)

@@ -13,6 +13,7 @@ from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, r
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.own_names import require_own_names
+from labctl.terminal.outputs import sturdy_outputs
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -69,7 +70,23 @@ def _fail(code: ExitCode, message: str) -> NoReturn:
 
 
 def main() -> None:
-    """Run the command line; every error leaves with its documented exit code and one message for the operator."""
+    """Run the command line; every error leaves with its documented exit code and one message for the operator.
+
+    What cannot be printed ends nothing: the command is carried out, and then leaves with 5 if it would with 0 or 1.
+    """
+    with sturdy_outputs() as output:
+        try:
+            _run()
+        except SystemExit as left:
+            output.flush()
+            if output.error is not None and left.code in (None, ExitCode.GOOD, ExitCode.OTHER_BIN):
+                reason = output.error.strerror or output.error
+                print(f"labctl: standard output cannot be written: {reason}", file=sys.stderr)
+                sys.exit(ExitCode.STORAGE)
+            raise
+
+
+def _run() -> None:
     # the matrices here are small: a second BLAS thread costs more than it gives; numpy reads this when it is imported
     for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
@@ -77,7 +94,8 @@ def main() -> None:
     try:
         app()
     except LabError as error:
-        code = ExitCode.REFUSED if error.exit_code == ExitCode.STOPPED else ExitCode(error.exit_code)
+        refused = error.exit_code == ExitCode.STOPPED and not error.begun
+        code = ExitCode.REFUSED if refused else ExitCode(error.exit_code)
         _fail(code, f"refused: {error}" if code is ExitCode.REFUSED else str(error))
     except _Interrupted:
         _fail(ExitCode.OPERATOR, "interrupted")

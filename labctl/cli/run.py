@@ -72,7 +72,7 @@ def run(
     start, screen = time.monotonic(), console(stderr=True)
     spec, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
     folder = out or run_folder.default_folder(spec)
-    run_folder.refuse_existing(folder)
+    run_folder.refuse_existing(folder, [site.name for site in spec.subjects])
     whole = total(plans)
     screen.print(
         f"{spec.name}: {counted(len(spec.subjects), 'die')}, {whole.reads:,} reads and "

@@ -13,6 +13,8 @@ class LabError(Exception):
     """An error with an operator-readable message; ``exit_code`` is what the command line returns for it."""
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
+    begun = False
+    """A run was begun before, whose journal has this error and its exit code."""
 
 
 class BenchError(LabError):

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,11 @@ from labctl.station.doctor import versions
 from labctl.station.run_spec import RunSpec
 from labctl.storage.manifest import FORMAT, run_meta
 from labctl.storage.private import make_private, rights_of
+from labctl.storage.run_log import folder_of
+
+LONGEST = 512 - len("-journal") - 1
+"""Longest path of a database that SQLite opens, with the files that it keeps beside it, bytes."""
+_OTHER = "name another folder with --out"
 
 
 def default_folder(spec: RunSpec) -> Path:
@@ -25,8 +30,26 @@ def default_folder(spec: RunSpec) -> Path:
     return Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{spec.name}"
 
 
-def refuse_existing(folder: Path) -> None:
-    """Raise BenchError if `folder` holds anything, or if its parent cannot be written to."""
+def refuse_existing(folder: Path, dies: Iterable[str] = ()) -> None:
+    """Raise BenchError if `folder` holds anything, its parent cannot be written to, or its path is too long.
+
+    Args:
+        dies: names of the dies that get a folder in it.
+    """
+    try:
+        _refuse(folder)
+    except OSError as error:  # a name in the path is too long, or an upper folder lets nobody in
+        raise BenchError(f"{folder} cannot be made: {error.strerror or error}; {_OTHER}") from error
+    deepest = Path(os.path.realpath(folder), "dies", folder_of(max(dies, key=len, default="die"), 99), "journal.db")
+    if (length := len(os.fsencode(deepest))) > LONGEST:
+        raise BenchError(
+            f"{folder} is too long a path: the journals in it would have {length} bytes, and SQLite opens {LONGEST} "
+            f"at most; {_OTHER}"
+        )
+
+
+def _refuse(folder: Path) -> None:
+    """Raise BenchError if `folder` holds anything or cannot be written to, OSError if that cannot be told."""
     if folder.is_dir():
         if any(folder.iterdir()):
             raise BenchError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")
@@ -36,7 +59,7 @@ def refuse_existing(folder: Path) -> None:
     while not anchor.exists():
         anchor = anchor.parent
     if not (anchor.is_dir() and os.access(anchor, os.W_OK)):
-        raise BenchError(f"{anchor} cannot be written to; name another folder with --out")
+        raise BenchError(f"{anchor} cannot be written to; {_OTHER}")
 
 
 def git_commit() -> str:
@@ -66,7 +89,7 @@ def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, A
     Raises:
         BenchError: the folder cannot be made or written.
     """
-    refuse_existing(folder)
+    refuse_existing(folder, [site.name for site in spec.subjects])
     meta: dict[str, Any] = {
         "format": FORMAT,
         **spec.to_json(),
@@ -94,7 +117,5 @@ def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, A
                 os.fsync(f.fileno())
             part.replace(folder / "run.json")
     except OSError as error:
-        raise BenchError(
-            f"{folder} cannot be made: {error.strerror or error}; name another folder with --out"
-        ) from error
+        raise BenchError(f"{folder} cannot be made: {error.strerror or error}; {_OTHER}") from error
     return meta
