@@ -30,7 +30,7 @@ _NEXT_ERROR = r'print(string.format("%d\t%s\t%d",errorqueue.next()))'
 _PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
 
 RECOVERABLE = 20
-"""Least severity of an error in the queue, of 10 informational, 20 recoverable, 30 serious, 40 fatal; below it is a
+"""[?] Least severity of an error in the queue, of 10 informational, 20 recoverable, 30 serious, 40 fatal; below it is a
 warning."""
 
 OVERFLOW = 9e37
