@@ -12,6 +12,7 @@ import typer
 
 from labctl.cli.bench_options import BenchFile, connector, read_bench
 from labctl.cli.by_hand import map_, pulse, read
+from labctl.cli.findings import show_findings
 from labctl.cli.options import AsJson, Sim
 from labctl.cli.twin import twin
 from labctl.core.errors import BenchError, InstrumentError
@@ -31,22 +32,35 @@ def check(
     pin: Annotated[
         bool, typer.Option("--pin", help="write the serial numbers that answer into the bench file, where none is yet")
     ] = False,
+    first_day: Annotated[
+        bool, typer.Option("--first-day", help="check what is assumed of these instruments, as far as queries tell")
+    ] = False,
+    settings: Annotated[
+        bool, typer.Option("--settings", help="with --first-day: also checks that set something; nothing moves")
+    ] = False,
     sim: Sim = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask every instrument who it is and what it does: outputs, limits, interlocks, relays, needles. Changes nothing.
 
-    The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person.
+    The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person, or if an
+    assumption does not hold.
     """
     from instruments.check_bench import check_bench, wired_text
+    from instruments.first_day import Verdict
+    from instruments.first_day import first_day as findings_of
     from labctl.storage.latch import latch_of
+
+    if settings and not first_day:
+        raise BenchError("--settings without --first-day: a plain check sets nothing")
 
     loaded = read_bench(bench)
     if pin and sim is not None:
         raise BenchError(f"--pin --sim {sim}: the serial numbers of a twin are none; expected the bench file alone")
     latch = latch_of(loaded) if sim is None else None
-    with connector(loaded, sim) as (connected, connect):
+    with connector(loaded, sim) as (connected, connect, clock):
         reports = check_bench(connected, connect=connect)
+        findings = findings_of(connected, clock=clock, connect=connect, settings=settings) if first_day else []
     screen = console(stderr=as_json)
     screen.print(f"{loaded.name}: {wired_text(loaded)}", markup=False, soft_wrap=True)
     for report in reports:
@@ -65,10 +79,14 @@ def check(
             screen.print(line, markup=False, soft_wrap=True)
     if latch is not None:
         screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False, soft_wrap=True)
-    code = ExitCode.STOPPED if latch is not None or any(report.wrong for report in reports) else ExitCode.GOOD
+    if first_day:
+        show_findings(findings, screen)
+    wrong = any(report.wrong for report in reports) or any(one.verdict is Verdict.FAILS for one in findings)
+    code = ExitCode.STOPPED if latch is not None or wrong else ExitCode.GOOD
     if as_json:
         outcome = {"bench": loaded.name, "exit": code, "latch": _as_json(latch)}
-        print(json.dumps({**outcome, "instruments": [asdict(report) for report in reports]}))
+        assumed = {"assumptions": [asdict(one) for one in findings]} if first_day else {}
+        print(json.dumps({**outcome, "instruments": [asdict(report) for report in reports], **assumed}))
     raise typer.Exit(code)
 
 
@@ -120,7 +138,7 @@ def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
     from instruments.emergency import make_safe
 
     code = ExitCode.GOOD
-    with connector(bench, sim) as (connected, connect):
+    with connector(bench, sim) as (connected, connect, _):
         try:
             text = make_safe(connected, connect=connect).text
         except InstrumentError as error:

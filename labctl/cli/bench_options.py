@@ -1,5 +1,6 @@
 """Options that the commands at the bench share, and the bench or twin that they name."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -70,12 +71,12 @@ def check_sim(sim: str | None) -> None:
 
 @contextmanager
 def connector(bench: Any, sim: str | None) -> Iterator[Any]:
-    """Yield a bench and the function that connects to an instrument of it: None for the real bench.
+    """Yield a bench, the function that connects to an instrument of it, None for the real bench, and its clock, s.
 
     With `sim` it is the bench of a twin with an ideal die, which is closed afterwards.
     """
     if sim is None:
-        yield bench, None
+        yield bench, None, time.monotonic
         return
     from labctl.station.stand_ins import with_stand_ins
     from labctl.station.twin import Twin
@@ -83,6 +84,6 @@ def connector(bench: Any, sim: str | None) -> Iterator[Any]:
     check_sim(sim)
     twin = Twin(bench, {(0, 0, 0): die_of_twin(bench, None, 0, "die0")}, sockets=sim == "tcp")
     try:
-        yield with_stand_ins(bench), twin.connect
+        yield with_stand_ins(bench), twin.connect, lambda: twin.world.clock.now
     finally:
         twin.close()

@@ -193,3 +193,26 @@ def test_two_needles_on_one_cell_are_a_bench_without_a_matrix_or_a_prober(labctl
     assert 1e3 < resistance < 50e3
     done = labctl("off", TWO_NEEDLES, "--sim", sim, "--json")
     assert json.loads(done.stdout)["text"] == "smu: outputs verified off at 0 V"
+
+
+def test_the_first_day_is_a_table_of_what_holds_and_what_is_left_to_a_person(labctl):
+    done = labctl("check", TWO_NEEDLES, "--sim", "tcp", "--first-day", "--json")
+    outcome = json.loads(done.stdout)
+    verdicts = {(one["id"], one["instrument"]): one["verdict"] for one in outcome["assumptions"]}
+    assert outcome["exit"] == 0
+    assert verdicts["longest-line", "smu"] == verdicts["message-latency", "smu"] == "holds"
+    assert verdicts["noise", "smu"] == "not checked here"
+    assert not any(one.startswith("channel.") for one, _ in verdicts)
+    assert "steps are those of docs/first-day-at-the-bench.md" in done.stderr
+
+
+def test_an_assumption_that_does_not_hold_ends_the_first_day_with_3(labctl, tmp_path):
+    odd = tmp_path / "odd.yaml"
+    odd.write_text(TWO_NEEDLES.read_text() + "\ntiming:\n  line_frequency: 400\n")  # the twin's mains have it too
+    done = labctl("check", odd, "--sim", "bytes", "--first-day", expect=3)
+    assert "does not hold: step 2.9" in done.stdout
+    assert "1 does not hold" in done.stdout
+
+
+def test_what_sets_something_is_part_of_the_first_day_alone(labctl):
+    assert "--settings without --first-day" in labctl("check", TWO_NEEDLES, "--settings", expect=2).stderr

@@ -1,0 +1,300 @@
+"""The checks of the first day: what is assumed of the instruments of a bench, asked of the instruments themselves.
+
+Each assumption of the ledger that queries can settle has a function here. They set nothing; those that set something
+are left out unless they are asked for, and move and energise nothing either. The rest is left to a person, by name of
+the step.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import median
+from typing import Any
+
+from instruments.assumptions import Assumption, How, ledger
+from instruments.bench import Bench
+from instruments.board_bench import AnyBench
+from instruments.drivers import Connect, driver_of, visa
+from instruments.entry import Entry
+from instruments.keithley707b import MOVES, SLOTS, parse_closed
+from instruments.mpi_sentio import STEPPING
+from instruments.sentio_reply import SentioLink
+from instruments.timing import BenchTiming
+from instruments.tsp import LONGEST_CHUNK, Tsp, number, parse_numbers
+from labctl.core.driver import Wire
+from labctl.core.errors import InstrumentError, LabError
+from labctl.core.transport import Transport
+from labctl.core.units import Second, Unit
+
+MESSAGES = 21
+"""Queries of whose times the median is the latency of a message."""
+
+SLOWER = 1.1
+"""Factor above the assumed latency that still is the assumed one."""
+
+_CARD = re.compile(r"[^,]+,\s*\d+\s*[xX]\s*\d+[^,]*(,[^,]+){2,}")
+"""Identity of a card: model, shape, firmware, serial number."""
+_ANY_ERROR = range(1, 1024)
+
+
+class Verdict(StrEnum):
+    """What a check says of an assumption."""
+
+    HOLDS = "holds"
+    FAILS = "does not hold"
+    OPEN = "not checked here"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is known of one assumption at one instrument.
+
+    Args:
+        id: of the assumption in the ledger.
+        instrument: name in the bench file; "" is the bench.
+        expected: reply or figure that the assumption means.
+        reply: what the instrument says, or why it was not asked.
+        step: of docs/first-day-at-the-bench.md.
+        tools: what a person needs who checks it; empty if none has to.
+    """
+
+    id: str
+    statement: str
+    instrument: str
+    verdict: Verdict
+    expected: str
+    reply: str
+    step: str
+    tools: str
+
+
+@dataclass(frozen=True)
+class Box:
+    """An instrument that answers: its driver, the wire below it, the bench, and a clock, s."""
+
+    name: str
+    entry: Entry
+    driver: Any
+    transport: Transport
+    timing: BenchTiming
+    clock: Callable[[], Second]
+
+    @property
+    def options(self) -> Any:
+        """What the bench file says of it to its driver."""
+        return self.entry.options
+
+    @property
+    def tsp(self) -> Tsp:
+        """The dialect of Keithley's instruments on its wire."""
+        return Tsp(self.transport, self.name)
+
+    @property
+    def sentio(self) -> SentioLink:
+        """The dialect of SENTIO on its wire."""
+        return SentioLink(self.transport, self.name)
+
+
+Answer = tuple[str, str, bool | None]
+"""What was expected, what the instrument says, and whether the assumption holds; None if that cannot be said yet."""
+
+
+def first_day(
+    bench: AnyBench, *, clock: Callable[[], Second], connect: Connect | None = None, settings: bool = False
+) -> list[Finding]:
+    """Return a finding for every assumption of the ledger that concerns the bench.
+
+    First what was to be checked here, instrument by instrument, then what is left to a person, once for all of them.
+
+    Nothing moves and no output goes on. Error queues are read, which empties them.
+
+    Args:
+        clock: of the instruments, s; on a twin that of the twin.
+        settings: perform the checks too that set something.
+    """
+    connect, left, findings = connect or visa(), [], []
+    for row in ledger().assumptions:
+        names = [name for name, entry in bench.instruments.items() if entry.driver in row.drivers]
+        concerned = bool(names) if row.drivers else not row.value or bool(_figure(bench, row.value))
+        if concerned and (row.how is How.PERSON or (row.how is How.SET and not settings)):
+            left.append(_left(row, ", ".join(names), bench))
+    for name, entry in bench.instruments.items():
+        hows = {How.READ, How.SET} if settings else {How.READ}
+        rows = [row for row in ledger().assumptions if entry.driver in row.drivers and row.how in hows]
+        if rows and entry.declaration.wire is Wire.TEXT:
+            timing = bench.timing if isinstance(bench, Bench) else BenchTiming()
+            checked = _of_instrument(name, entry, rows, connect, timing, clock)
+            findings += [checked[row.id] for row in rows]
+    return findings + left
+
+
+def _meet(driver: Any, transport: Transport, entry: Entry) -> None:
+    """Connect a driver; one that refuses an instrument as it is set, while that answers, is gone on with."""
+    try:
+        driver.connect()
+    except InstrumentError:
+        transport.query(entry.declaration.question or "*IDN?")
+
+
+def _of_instrument(
+    name: str, entry: Entry, rows: list[Assumption], connect: Connect, timing: BenchTiming, clock: Callable[[], Second]
+) -> dict[str, Finding]:
+    """Return the findings of one instrument by the id of the assumption; one that does not answer says why."""
+    wires: list[Transport] = []
+
+    def kept(name: str, entry: Entry) -> Transport:
+        wires.append(connect(name, entry))
+        return wires[-1]
+
+    checked: dict[str, Finding] = {}
+    try:
+        driver = driver_of(name, entry, kept, None)
+        try:
+            _meet(driver, wires[0], entry)
+            for row in rows:
+                checked[row.id] = _checked(row, Box(name, entry, driver, wires[0], timing, clock))
+        finally:
+            driver.close()
+    except Exception as error:
+        reason = str(error) if isinstance(error, LabError) else f"its driver failed: {error!r}"
+        for row in rows:
+            missing = Finding(row.id, row.statement, name, Verdict.OPEN, "", reason, row.step, "")
+            checked.setdefault(row.id, missing)
+    return checked
+
+
+def _checked(row: Assumption, box: Box) -> Finding:
+    """Return the finding of a check; an instrument that answers with an error is not as it is assumed to be."""
+    try:
+        expected, reply, holds = CHECKS[row.id](box)
+    except InstrumentError as error:
+        expected, reply, holds = row.statement, str(error), False
+    verdict = {True: Verdict.HOLDS, False: Verdict.FAILS, None: Verdict.OPEN}[holds]
+    return Finding(row.id, row.statement, box.name, verdict, expected, reply, row.step, "")
+
+
+def _left(row: Assumption, names: str, bench: AnyBench) -> Finding:
+    """Return the finding of an assumption that is not checked here."""
+    reason = "sets something: --settings" if row.how is How.SET else ""
+    return Finding(row.id, row.statement, names, Verdict.OPEN, _figure(bench, row.value), reason, row.step, row.tools)
+
+
+def _figure(bench: AnyBench, path: str) -> str:
+    """Return the figure of a key of the bench file with its unit; "" if the bench has no such key."""
+    section, _, key = path.partition(".")
+    model = getattr(bench, section, None) if section else None
+    if model is None or key not in type(model).model_fields:
+        return ""
+    value = getattr(model, key)
+    unit = next((mark.symbol for mark in type(model).model_fields[key].metadata if isinstance(mark, Unit)), "")
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{key} {text} {unit}".rstrip()
+
+
+def _number_format(box: Box) -> Answer:
+    plain = box.transport.query("print(2)").strip()
+    values = box.tsp.numbers("1/3,1e-9", 2)
+    same = all(math.isclose(v, w, rel_tol=1e-9) for v, w in zip(values, (1 / 3, 1e-9), strict=True))
+    reply = f"2 is '{plain}'; 1/3 and 1e-9 are {', '.join(number(value) for value in values)}"
+    return "2; ten digits of 1/3 and 1e-9", reply, same and parse_numbers(plain) == [2.0]
+
+
+def _message_latency(box: Box) -> Answer:
+    times = []
+    for _ in range(MESSAGES):
+        begun = box.clock()
+        box.transport.query("print(1)")
+        times.append(box.clock() - begun)
+    latency, assumed = median(times), box.timing.message
+    return f"message {assumed:.3g} s", f"{latency:.3g} s", latency <= SLOWER * assumed
+
+
+def _longest_line(box: Box) -> Answer:
+    reply = box.transport.query('print("whole")'.rjust(LONGEST_CHUNK)).strip()
+    return f"a line of {LONGEST_CHUNK} characters is answered", reply, reply == "whole"
+
+
+def _protected_call(box: Box) -> Answer:
+    text = "print(pcall(function() return localnode.mtj_no_such_part.deeper end))"
+    reply = box.transport.query(text).strip()
+    queued = box.tsp.errors()
+    after = f"; in the error queue: {'; '.join(queued)}" if queued else ""
+    return "false, and what went wrong", reply.replace("\t", ", ") + after, reply.partition("\t")[0] == "false"
+
+
+def _output_enable(box: Box) -> Answer:
+    lines = {channel: asserted for channel, (_, asserted) in box.driver.interlocks().items()}
+    words = {True: "asserted", False: "not asserted", None: "not known"}
+    reply = ", ".join(f"{channel}: {words[asserted]}" for channel, asserted in lines.items())
+    return "asserted or not, of every channel", reply, None not in lines.values()
+
+
+def _line_frequency(box: Box) -> Answer:
+    (frequency,) = box.tsp.numbers("localnode.linefreq", 1)
+    return "50 or 60 Hz", f"{frequency:g} Hz", frequency in (50.0, 60.0)
+
+
+def _card_identity(box: Box) -> Answer:
+    slots = range(1, 1 + SLOTS[box.options.model])
+    replies = [box.tsp.text(f"slot[{n}] and slot[{n}].idn") for n in slots]
+    cards = [reply for reply in replies if reply not in ("nil", "") and "empty" not in reply.lower()]
+    reply = "; ".join(f"{n}: {reply}" for n, reply in zip(slots, replies, strict=True))
+    return "model,shape,firmware,serial number", reply, all(_CARD.fullmatch(card) for card in cards) if cards else None
+
+
+def _closed_list(box: Box) -> Answer:
+    reply = box.tsp.text('channel.getclose("allslots")')
+    closed = parse_closed(reply)
+    note = "" if closed else "; nothing is closed: the form of a list is not seen"
+    return "1A01;1B02", reply + note, True if closed else None
+
+
+def _relay_rules(box: Box) -> Answer:
+    box.tsp.set(" ".join(f"{name}={value}" for name, value in MOVES.items()))
+    taken = box.tsp.numbers(",".join(MOVES), len(MOVES))
+    return ", ".join(map(str, MOVES.values())), ", ".join(f"{value:g}" for value in taken), taken == [*MOVES.values()]
+
+
+def _chuck_heights(box: Box) -> Answer:
+    replies = [box.transport.query(text) for text in ("get_chuck_z Z", "get_chuck_site_heights Wafer")]
+    where, doubts = box.driver.standing()
+    return "the chuck is up or down", "; ".join([*replies, where, *doubts]), not doubts
+
+
+def _die_and_axes(box: Box) -> Answer:
+    expected = "site,column,row; two numbers; two numbers"
+    index = box.sentio.ask("map:die:get_current_index", allowed=_ANY_ERROR)
+    axes = [box.sentio.numbers(text, 2) for text in ("get_chuck_xy Wafer, Z", "map:get_index_size")]
+    reply = "; ".join([index.text, *(f"{x:g}, {y:g} um" for x, y in axes)])
+    if index.error or index.text.count(",") < 2:
+        return expected, f"{reply}; it names no die", None
+    return expected, reply, bool(box.sentio.integers(index.text)) and all(size > 0 for size in axes[1])
+
+
+def _overtravel(box: Box) -> Answer:
+    overtravel, ceiling = box.driver.heights().overtravel, box.options.overtravel_ceiling
+    return f"at most {ceiling * 1e6:.4g} um", f"{overtravel * 1e6:.4g} um", overtravel <= ceiling * (1 + 1e-9)
+
+
+def _stepping_mode(box: Box) -> Answer:
+    return "taken", box.sentio.ask(f"set_stepping_contact_mode {STEPPING}").text or "taken", True
+
+
+CHECKS: Mapping[str, Callable[[Box], Answer]] = {
+    "number-format": _number_format,
+    "message-latency": _message_latency,
+    "longest-line": _longest_line,
+    "protected-call": _protected_call,
+    "output-enable-known": _output_enable,
+    "line-frequency": _line_frequency,
+    "card-identity": _card_identity,
+    "closed-list": _closed_list,
+    "relay-rules": _relay_rules,
+    "chuck-heights": _chuck_heights,
+    "die-and-axes": _die_and_axes,
+    "overtravel": _overtravel,
+    "stepping-mode": _stepping_mode,
+}
+"""The check of each assumption that is not left to a person, by its id."""

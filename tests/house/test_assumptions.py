@@ -1,0 +1,77 @@
+"""Every [?] in code, examples and documents has its row in the ledger of assumptions, and every row has its [?]."""
+
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from instruments.assumptions import Assumption, How, ledger
+from instruments.first_day import CHECKS
+from labctl.core import plugins
+
+ROOT = Path(__file__).parents[2]
+PLACES = ("labctl", "instruments", "sim_backend", "protocols", "docs", "examples")
+MARK = "[?]"
+LEDGER = ledger()
+
+
+def marked_lines() -> dict[str, list[str]]:
+    """Return the lines with a mark, by file; the ledger itself is left out."""
+    paths = [p for place in PLACES for suffix in ("py", "md", "yaml") for p in (ROOT / place).rglob(f"*.{suffix}")]
+    lines = {}
+    for path in sorted([*paths, *ROOT.glob("*.md")]):
+        if path.stem != "assumptions" and (marked := [x for x in path.read_text("utf-8").splitlines() if MARK in x]):
+            lines[path.relative_to(ROOT).as_posix()] = marked
+    return lines
+
+
+def unmatched(lines: dict[str, list[str]], marks: list[tuple[str, str]]) -> list[str]:
+    """Return what does not fit: lines with fewer rows than marks, and marks that are in no line or in several."""
+    faults, rows = [], Counter[tuple[str, int]]()
+    for file, words in marks:
+        at = [k for k, line in enumerate(lines.get(file, [])) if words in line]
+        if len(at) != 1:
+            faults.append(f"'{words}' is in {len(at)} marked lines of {file}; expected one")
+        rows.update((file, k) for k in at)
+    for file, marked in lines.items():
+        for k, line in enumerate(marked):
+            if line.count(MARK) > rows[file, k]:
+                faults.append(f"{file}: '{line.strip()}' has no row in instruments/assumptions.yaml")
+    return faults
+
+
+def marks_of_the_ledger() -> list[tuple[str, str]]:
+    marks = [*LEDGER.legend, *(mark for row in LEDGER.assumptions for mark in row.marks)]
+    return [(mark.file, mark.words) for mark in marks]
+
+
+def test_every_mark_has_its_row_and_every_row_its_mark() -> None:
+    assert unmatched(marked_lines(), marks_of_the_ledger()) == []
+
+
+def test_a_mark_without_a_row_and_a_row_without_a_mark_are_seen() -> None:
+    lines = {"a.py": ["[?] one and [?] two", "[?] three"]}
+    one, two, three = ("a.py", "one"), ("a.py", "two"), ("a.py", "three")
+    assert unmatched(lines, [one, two, three]) == []
+    assert "has no row" in unmatched(lines, [one, three])[0]
+    assert "has no row" in unmatched(lines, [one, two])[0]
+    assert "is in 0 marked lines" in unmatched(lines, [one, two, three, ("b.py", "one")])[0]
+    assert "is in 2 marked lines" in unmatched(lines, [one, two, three, ("a.py", "[?]")])[0]
+
+
+def test_ids_are_unique_and_those_that_no_person_settles_have_a_check() -> None:
+    ids = [row.id for row in LEDGER.assumptions]
+    assert len(ids) == len(set(ids))
+    assert {row.id for row in LEDGER.assumptions if row.how is not How.PERSON} == set(CHECKS)
+
+
+@pytest.mark.parametrize("row", LEDGER.assumptions, ids=lambda row: row.id)
+def test_a_row_names_a_step_and_drivers_that_exist_and_what_a_person_needs(row: Assumption) -> None:
+    page = (ROOT / "docs" / "first-day-at-the-bench.md").read_text("utf-8")
+    chapter, _, step = row.step.partition(".")
+    _, _, rest = page.partition(f"\n## {chapter}. ")
+    assert re.search(rf"^{step}\. ", rest.partition("\n## ")[0], re.M)
+    for driver in row.drivers:
+        plugins.find(plugins.INSTRUMENTS, driver)
+    assert bool(row.tools) == (row.how is How.PERSON)
