@@ -84,6 +84,8 @@ def read(run: Path, meta: Mapping[str, Any]) -> RunSpec:
 def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
     """Return the names of the dies that are left to do, of `only` if given.
 
+    There may be none: a run that was broken off behind its last die has not been brought to its end.
+
     Raises:
         BenchError: there is no such die, it is final, or there is nothing left to do.
     """
@@ -96,7 +98,8 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
                 f"die {name} is final in {run}: {state.dies[name].state}; measure it again in a run of its own, "
                 f"with --only {name}"
             )
-    if not names and not due(state):
+    ended = state.exit_code is not None and (run / "run.h5").is_file()
+    if not names and not due(state) and ended:
         raise BenchError(f"nothing is left to do in {run}; see: labctl show {run}")
     return [n for n in names if only is None or n in only]
 

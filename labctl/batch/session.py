@@ -23,7 +23,7 @@ from labctl.batch.decisions import Rules
 from labctl.batch.executors import DieExecutor, InProcess, PoolExecutor, Processes
 from labctl.batch.exit_status import Ending
 from labctl.batch.notifying_guard import command_of
-from labctl.batch.reference_die import ReferenceVisits
+from labctl.batch.reference_die import ReferenceVisits, due
 from labctl.batch.requests import GoFile
 from labctl.batch.resume import to_do
 from labctl.batch.scheduler import Scheduler
@@ -207,18 +207,23 @@ def carry_out(
         with _guarded(spec, folder, log, guard) as lifeline:
             if again and real is not None:
                 options.say(_make_safe_first(real, guard.what, log))
-            with _executor(folder, spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
-                latch = partial(latch_of, real) if real is not None else lambda: None
-                first = _first(spec.bench)
-                scheduler = Scheduler(log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch)
-                watching.append(scheduler.keep_watch)
+            if again and not jobs and not due(log.state):  # it was broken off behind its last die
+                ending = Ending.of(log.state, None)
+            else:
+                with _executor(folder, spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
+                    latch = partial(latch_of, real) if real is not None else lambda: None
+                    first = _first(spec.bench)
+                    scheduler = Scheduler(
+                        log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch
+                    )
+                    watching.append(scheduler.keep_watch)
 
-                def stop() -> None:
-                    ends.set()
-                    scheduler.stop()
+                    def stop() -> None:
+                        ends.set()
+                        scheduler.stop()
 
-                with asked_to_stop(stop, scheduler.hurry):
-                    ending = scheduler.run()
+                    with asked_to_stop(stop, scheduler.hurry):
+                        ending = scheduler.run()
     except LabError as error:
         ends.set()
         # the bench does not answer, the wafer does not fit the map, the bench was not left safe, or the disk is full

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -128,6 +129,17 @@ def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, 
     assert (again.outcome, again.exit_code, again.resumes) == ("success", 0, 1)
     assert len(again.dies["A"].tries) == 1
     assert_same_end(folder, left_alone)
+    # killed between the last die and the end, it is brought to its end
+    with contextlib.closing(sqlite3.connect(folder / "journal.db", isolation_level=None)) as journal:
+        journal.execute("DELETE FROM log WHERE seq >= (SELECT max(seq) FROM log WHERE kind = 'ended')")
+    (folder / "run.h5").unlink()
+    (folder / "report.html").unlink()
+    assert read_state(folder).exit_code is None
+    labctl("resume", folder)
+    assert (folder / "run.h5").is_file()
+    assert (folder / "report.html").is_file()
+    once_more = read_state(folder)
+    assert (once_more.outcome, once_more.exit_code, once_more.dies) == ("success", 0, again.dies)
     assert "nothing is left to do" in labctl("resume", folder, expect=2).stderr
     assert "it ended with success and exit code 0" in " ".join(labctl("stop", folder, expect=2).stderr.split())
     assert [request.what for request in requests_of(folder)] == [RequestKind.STOP]
