@@ -233,9 +233,14 @@ class MpiSentio:
         self._up, self._down = after, None
 
     def in_contact(self) -> bool:
-        """Return whether the chuck stands at its last contact height, or may touch if none was commanded here."""
+        """Return whether the chuck stands at its last contact height, or may touch if none was commanded here.
+
+        Where it was separated here, and has stood since, it is not in contact, whatever its height allows.
+        """
         z = self._z()
         self.heights()
+        if self._near(z, self._up):
+            return False
         return self._near(z, self._down) if self._down is not None else self._levels().may_touch(z)
 
     def at_contact_height(self) -> bool:

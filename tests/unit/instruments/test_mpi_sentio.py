@@ -176,6 +176,16 @@ def test_a_chuck_that_may_touch_is_left_to_the_contact_check(height):
         assert made.at_contact_height() == (height == 11320)
 
 
+def test_needles_that_were_separated_here_are_not_in_contact_although_their_height_would_allow_it():
+    beyond = 11000 + 330 + 60  # a station that compensates by more than the bound
+    with TranscriptReplay(separating(beyond + 330, beyond) + z(beyond) + SITE + HEIGHTS) as wire:
+        made = prober(wire)
+        made.separate()
+        assert not made.in_contact()
+    with TranscriptReplay(z(beyond) + SITE + HEIGHTS + HEIGHTS) as wire:
+        assert prober(wire).in_contact(), "in a fresh session it may be"
+
+
 def test_needles_that_somebody_moved_after_contact_are_not_in_contact():
     up = [(">", "move_chuck_contact"), ("<", "0,0,11330")]
     talk = SITE + HEIGHTS + HEIGHTS + z(11000) + up + z(11330) + z(11300) + SITE + HEIGHTS
@@ -358,16 +368,24 @@ def test_every_code_in_use_has_words_and_the_reply_is_taken_apart():
         parse_reply("hello")
 
 
-def test_the_diagnosis_tells_heights_touches_and_what_cannot_be_read():
+@pytest.mark.parametrize(
+    ("setpoint", "temperature"), [("0,0,85.00", ["chuck at 24.80 C, set to 85.00 C"]), ("3,0,no thermo", [])]
+)
+def test_the_diagnosis_tells_heights_touches_temperature_and_what_cannot_be_read(setpoint, temperature):
     talk = SITE + HEIGHTS + HEIGHTS + z(11000) + [(">", "setup:contact_counter:get"), ("<", "0,0,17")]
-    for unknown in ("status:get_chuck_temp", "status:get_chuck_temp_setpoint"):
-        talk += [(">", unknown), ("<", "4,0,")]
+    talk += [
+        (">", "status:get_chuck_temp"),
+        ("<", "0,0,24.80"),
+        (">", "status:get_chuck_temp_setpoint"),
+        ("<", setpoint),
+    ]
     with TranscriptReplay(talk) as wire:
         state, doubts = prober(wire).diagnosis()
     assert state == [
         "chuck separated by its heights; contact 11300.0 um, overtravel 30.0 um, separation 11000.0 um, hover 100.0 um",
         "17 touches on its counter",
         "stepping contact mode and compensation: they cannot be read; StepToSeparation is set before the first step",
+        *temperature,
     ]
     assert not doubts
 
