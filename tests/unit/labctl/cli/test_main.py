@@ -1,12 +1,14 @@
 """The commands together: which there are, and that options that several share are declared once."""
 
+import os
 from collections import defaultdict
 
 import pytest
 import typer
 from rich.text import Text
 
-from labctl.cli.main import app
+from labctl.cli.main import app, main
+from labctl.core.errors import InstrumentError
 
 OWN_HELP = {"seed", "out", "bench", "die", "dies", "as_json", "reason", "plot", "run"}
 """Parameters that mean another thing to another command, and say so in their help."""
@@ -45,3 +47,35 @@ def test_an_option_has_the_same_help_in_every_command():
         for parameter in command.params:
             helps[parameter.name].add(getattr(parameter, "help", None))
     assert {name for name, texts in helps.items() if len(texts) > 1} <= OWN_HELP, "declare it in cli/options.py"
+
+
+@pytest.mark.parametrize(("begun", "code", "said"), [(False, 2, "labctl: refused: gone"), (True, 3, "labctl: gone")])
+def test_a_bench_that_fails_is_a_refusal_only_while_there_is_no_run(monkeypatch, capsys, begun, code, said):
+    def fail():
+        error = InstrumentError("gone")
+        error.begun = begun
+        raise error
+
+    monkeypatch.setattr("labctl.cli.main.app", fail)
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == code
+    assert capsys.readouterr().err == f"{said}\n"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize(("code", "left_with"), [(0, 5), (1, 5), (3, 3)])
+def test_an_output_that_cannot_be_written_is_told_at_the_end(monkeypatch, capsys, code, left_with):
+    def speak():
+        print("the whole answer")
+        raise SystemExit(code)
+
+    monkeypatch.setattr("labctl.cli.main.app", speak)
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr("sys.stdout", full)
+        with pytest.raises(SystemExit) as left:
+            main()
+    assert left.value.code == left_with
+    assert ("cannot be written: No space left on device" in capsys.readouterr().err) is (left_with != code)
