@@ -84,7 +84,7 @@ class Recorder:
     def __init__(self, transport: Transport, file: IO[str], header: str = "") -> None:
         self._inner, self._file = transport, file
         if header:
-            file.write(f"# {header}\n")
+            self._remark(header)
 
     @property
     def name(self) -> str:
@@ -112,7 +112,7 @@ class Recorder:
 
     def cut_in(self, text: str, ask: str, last: Callable[[str], bool]) -> list[str]:
         """Cut in and record both sides."""
-        self._file.write("# cut in\n")
+        self._remark("cut in")
         self._record(">", f"{text}\n{ask}")
         lines = self._inner.cut_in(text, ask, last)
         for line in lines:
@@ -121,12 +121,15 @@ class Recorder:
 
     def resync(self) -> None:
         """Resynchronise, with a remark."""
-        self._file.write("# resynchronised\n")
+        self._remark("resynchronised")
         self._inner.resync()
 
     def close(self) -> None:
         """Close the connection; the file stays open, it belongs to the caller."""
         self._inner.close()
+
+    def _remark(self, text: str) -> None:
+        self._file.write(f"# {text}\n")
 
     def _record(self, mark: str, text: str) -> None:
         self._file.write(render([(mark, text)]))

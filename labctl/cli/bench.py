@@ -6,6 +6,7 @@ journalled. `check` and `off` need no die; `check` changes nothing, `off` makes 
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -14,6 +15,7 @@ from labctl.cli.bench_options import BenchFile, connector, read_bench
 from labctl.cli.by_hand import map_, pulse, read
 from labctl.cli.findings import show_findings
 from labctl.cli.options import AsJson, Sim
+from labctl.cli.recording import recording, transcript
 from labctl.cli.twin import twin
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.exit_codes import ExitCode
@@ -23,7 +25,7 @@ from labctl.terminal.signals import outliving_the_terminal
 
 def register(app: typer.Typer) -> None:
     """Add the commands of the bench to the command line."""
-    for command in (check, read, pulse, map_, off, twin):
+    for command in (check, read, pulse, map_, off, twin, transcript):
         app.command(command.__name__.rstrip("_"), rich_help_panel="At the bench")(command)
 
 
@@ -38,6 +40,10 @@ def check(
     settings: Annotated[
         bool, typer.Option("--settings", help="with --first-day: also checks that set something; nothing moves")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="FILE", help="new file for every message that is sent and received"),
+    ] = None,
     sim: Sim = None,
     as_json: AsJson = False,
 ) -> None:
@@ -58,7 +64,11 @@ def check(
     if pin and sim is not None:
         raise BenchError(f"--pin --sim {sim}: the serial numbers of a twin are none; expected the bench file alone")
     latch = latch_of(loaded) if sim is None else None
-    with connector(loaded, sim) as (connected, connect, clock):
+    asked = {"first_day": first_day, "settings": settings}
+    with (
+        connector(loaded, sim) as (connected, direct, clock),
+        recording(record, bench, direct, clock, simulated=sim is not None, **asked) as connect,
+    ):
         reports = check_bench(connected, connect=connect)
         findings = findings_of(connected, clock=clock, connect=connect, settings=settings) if first_day else []
     screen = console(stderr=as_json)

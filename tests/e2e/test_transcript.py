@@ -1,0 +1,76 @@
+"""A session that was recorded at a bench becomes a test of the drivers by one command."""
+
+import importlib.util
+import json
+
+import pytest
+
+from instruments import tsp
+from instruments.transcript import TranscriptError
+from tests.e2e.test_bench_cli import BENCH, TWO_NEEDLES
+
+
+def module_of(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def recorded(labctl, folder, bench, *options):
+    session, test = folder / "session.jsonl", folder / "test_session.py"
+    labctl("check", bench, "--sim", "bytes", "--record", session, *options)
+    labctl("transcript", session)
+    return session, module_of(test)
+
+
+def test_a_recorded_first_day_is_a_test_that_the_drivers_of_today_pass(labctl, tmp_path):
+    session, module = recorded(labctl, tmp_path, BENCH, "--first-day", "--settings")
+    head, *messages = map(json.loads, session.read_text().splitlines())
+    assert (head["session"], head["first_day"], head["simulated"]) == (1, True, True)
+    assert {one["instrument"] for one in messages} == {"smu1", "smu2", "matrix", "prober"}
+    times = [one["s"] for one in messages]
+    assert times == sorted(times)
+    assert times[-1] > 0
+    assert module.EXCHANGES["smu1"][0][0] == "*IDN?"
+    assert module.EXCHANGES["prober"][-1] == ("*LOCAL", None)
+    replay = tmp_path / "replay"
+    replay.mkdir()
+    module.test_the_drivers_of_today_send_what_was_recorded(replay)
+
+
+@pytest.fixture
+def session(labctl, tmp_path):
+    return recorded(labctl, tmp_path, TWO_NEEDLES)[1]
+
+
+def test_a_driver_that_asks_otherwise_fails_it(session, tmp_path, monkeypatch):
+    monkeypatch.setattr(tsp, "_NEXT_ERROR", "print(errorqueue.next())")
+    with pytest.raises(TranscriptError, match=r"smu: expected .*got 'print\(errorqueue.next\(\)\)'"):
+        session.test_the_drivers_of_today_send_what_was_recorded(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda said: said.append(("beep()", None)), "1 messages left; the first, never sent: 'beep()'"),
+        (lambda said: said.pop(), "nothing more was expected"),
+        (lambda said: said.insert(0, ("a", "1")), "expected 'a', got"),
+        (lambda said: said.__setitem__(0, (said[0][0], said[0][1] + "\nmore")), "'more' was not read before"),
+    ],
+)
+def test_what_is_left_over_or_comes_on_top_fails_it(session, tmp_path, change, fault):
+    change(session.EXCHANGES["smu"])
+    with pytest.raises(TranscriptError) as error:
+        session.test_the_drivers_of_today_send_what_was_recorded(tmp_path)
+    assert fault in str(error.value)
+
+
+def test_nothing_is_written_over_and_nothing_else_is_read(labctl, tmp_path):
+    here = tmp_path / "here.jsonl"
+    here.write_text('{"session": 2}\n')
+    done = labctl("check", TWO_NEEDLES, "--sim", "bytes", "--record", here, expect=2)
+    assert "expected the name of a new file" in done.stderr
+    assert "is a session of version 2; expected 1" in labctl("transcript", here, expect=2).stderr
+    here.write_text("")
+    assert "no recorded session" in labctl("transcript", here, expect=2).stderr
