@@ -117,8 +117,7 @@ def start(
     guard = guard_of(folder, spec, plans, argv, options)
     with guard.locked(spec.real, spec.roles.get("bench", "BENCH")):
         manifest = make_folder(folder, spec, argv)
-        with rights_of(folder), guard.session():
-            log = Runlog.create(folder, meta_of(manifest, spec, plans))
+        with rights_of(folder), guard.session(), Runlog.create(folder, meta_of(manifest, spec, plans)) as log:
             for left_out in spec.skipped:
                 log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
             jobs = {job.die: job for job in jobs_of(spec, folder, manifest)}
@@ -164,8 +163,8 @@ def resume(
     _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     guard = guard_of(folder, spec, plans, argv, options)
-    with rights_of(folder), guard.locked(spec.real, spec.roles.get("bench", "BENCH")), guard.session():
-        log = Runlog.open(folder)
+    alone = guard.locked(spec.real, spec.roles.get("bench", "BENCH"))
+    with rights_of(folder), alone, guard.session(), Runlog.open(folder) as log:
         names = to_do(log.state, folder, only)
         pid = os.getpid()
         argv, only, accepted = tuple(argv), tuple(only or ()), tuple(accepted)

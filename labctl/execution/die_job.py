@@ -190,7 +190,8 @@ def _run_held(job: Job, procedures: Sequence[Procedure], notify: Notify, stop: S
     try:
         if resumed:
             journal = _open_journal(job, len(own), holding)
-            replay = Replay.of(journal, body.rebuild)
+            with journal.abandoned_on_error():
+                replay = Replay.of(journal, body.rebuild)
         else:
             journal = Journal.create(folder, meta_of(job))
             journal.holding = holding

@@ -118,5 +118,7 @@ class Session:
         except StorageError as unsealed:
             failed = failed or unsealed
             outcome = ending(unsealed) if outcome.status is Status.SUCCESS else outcome
+        finally:
+            self._journal.abandon()
         self.outcome = outcome
         return failed

@@ -11,7 +11,8 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -103,10 +104,12 @@ class Journal(JournalReader):
             sync_folder(folder)
             sync_folder(folder.parent)
             journal = cls(folder, _connect(path, "rw"), utc, monotonic)
-            journal._db.executescript(_SCHEMA)
-        journal._prepare()
-        journal._append("meta", "", "", dict(meta))
-        journal.commit()
+        with journal.abandoned_on_error():
+            with storage(path, "start a journal"):
+                journal._db.executescript(_SCHEMA)
+            journal._prepare()
+            journal._append("meta", "", "", dict(meta))
+            journal.commit()
         return journal
 
     @classmethod
@@ -134,9 +137,10 @@ class Journal(JournalReader):
             if not readonly:
                 journal = cls(folder, _connect(path, "rw"), utc, monotonic)
                 journal.holding = holding or journal.holding
-                journal._check_format()
-                journal._prepare()
-                journal._resume()
+                with journal.abandoned_on_error():
+                    journal._check_format()
+                    journal._prepare()
+                    journal._resume()
                 return journal
             db = _connect(path, "ro")
             try:
@@ -154,13 +158,13 @@ class Journal(JournalReader):
                 journal = cls(folder, _connect(Path(copy.name, "journal.db"), "rw"), utc, monotonic)
                 journal._copy = copy
             journal.readonly = True
-            journal._check_format()
+            with journal.abandoned_on_error():
+                journal._check_format()
         return journal
 
     def _check_format(self) -> None:
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version != FORMAT:
-            self.close()
             raise StorageError(
                 f"{self.path} is a journal of format {version}, and this labctl reads {FORMAT}; open it with the "
                 "version that wrote it, which run.json names"
@@ -199,9 +203,22 @@ class Journal(JournalReader):
             if not self.readonly:
                 self.commit()
         finally:
-            self._db.close()
-            if self._copy is not None:
-                self._copy.cleanup()
+            self.abandon()
+
+    def abandon(self) -> None:
+        """Close without the rows that wait, because they cannot be written; harmless a second time."""
+        self._db.close()
+        if self._copy is not None:
+            self._copy.cleanup()
+
+    @contextmanager
+    def abandoned_on_error(self) -> Iterator[None]:
+        """Leave no open file behind when the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.abandon()
+            raise
 
     # writing
 

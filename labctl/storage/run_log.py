@@ -194,7 +194,10 @@ def _moved(die: DieState, event: DieMoved, utc: float) -> DieState:
 
 
 class Runlog:
-    """The run's own journal, for the one process that writes it; every method is durable when it returns."""
+    """The run's own journal, for the one process that writes it; every method is durable when it returns.
+
+    Leaving a ``with`` block closes it, also where a row could not be written; a run that has not ended can go on.
+    """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
@@ -215,7 +218,7 @@ class Runlog:
         Raises:
             StorageError: there is one already, or it cannot be written.
         """
-        return cls(Journal.create(folder, meta))
+        return cls._read(Journal.create(folder, meta))
 
     @classmethod
     def open(cls, folder: Path, *, holding: Holding | None = None) -> "Runlog":
@@ -224,7 +227,18 @@ class Runlog:
         Args:
             holding: what happens while another program holds it.
         """
-        return cls(Journal.open(folder, readonly=False, holding=holding))
+        return cls._read(Journal.open(folder, readonly=False, holding=holding))
+
+    @classmethod
+    def _read(cls, journal: Journal) -> "Runlog":
+        with journal.abandoned_on_error():
+            return cls(journal)
+
+    def __enter__(self) -> "Runlog":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._journal.abandon()
 
     def while_held(self, say: Callable[[str], None], look: Callable[[], bool]) -> None:
         """Set what happens while another program holds the journal; what was said is written when it has let go.

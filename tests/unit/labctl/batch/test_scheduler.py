@@ -119,7 +119,9 @@ class Night:
 
 @pytest.fixture
 def night(tmp_path):
-    return Night(tmp_path / "run")
+    night = Night(tmp_path / "run")
+    yield night
+    night.log.finish()
 
 
 def test_a_calm_night_ends_with_0_and_the_journal_says_every_edge(night):
@@ -199,7 +201,8 @@ def test_a_bench_that_went_away_is_tried_again_with_pauses_and_given_up_in_the_e
     assert night.carry_out(script={"B": [gone, gone, good()]}).code == 0
     assert len(night.log.state.dies["B"].tries) == 1
     other = Night(night.folder.with_name("other"))
-    ending = other.carry_out(Batch(reconnects=2), script={"B": [gone] * 9})
+    with other.log:
+        ending = other.carry_out(Batch(reconnects=2), script={"B": [gone] * 9})
     assert ending.code == 3
     assert "smu1 is gone" in ending.text
     texts = [event.text for event in other.rows(Alarm)]

@@ -73,8 +73,12 @@ class Night:
         try:
             return self.engine.run()
         finally:
-            self.executor.close_twin()
-            requests.close(self.going)
+            self.end()
+
+    def end(self):
+        self.executor.close_twin()
+        requests.close(self.going)
+        self.log.finish()
 
     def monotonic(self):
         """A clock on which a quarter of an hour goes by at each look, while the worker is the one that hangs."""
@@ -240,8 +244,7 @@ def test_other_instruments_than_those_of_the_run_are_refused(tmp_path):
     night.executor._expected = {**night.executor.identities, "smu1": "Keithley, Model 2602B, 7, 1.0"}
     with pytest.raises(BenchError, match="smu1 says it is"):
         night.executor.open()
-    night.executor.close_twin()
-    requests.close(night.going)
+    night.end()
     night.assert_safe()
 
 
@@ -262,6 +265,5 @@ def test_a_worker_whose_parent_is_gone_leaves_the_bench_safe(tmp_path):
     until(lambda: not process.is_alive())
     process.close()
     night.executor._process = None
-    night.executor.close_twin()
-    requests.close(night.going)
+    night.end()
     night.assert_safe()

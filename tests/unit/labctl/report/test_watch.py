@@ -82,6 +82,7 @@ def test_a_bench_that_is_switched_off_is_an_alarm_of_the_runs_that_need_it(tmp_p
     log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason=""))
     assert watcher.snapshot().latch == "", "a run that has ended needs no bench"
     release_latch(other)
+    log.finish()
 
 
 def test_it_sees_what_is_new(going: Path) -> None:

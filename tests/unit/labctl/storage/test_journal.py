@@ -371,12 +371,15 @@ def test_a_reader_sees_what_a_live_writer_commits(tmp_path: Path) -> None:
             assert [e.body["k"] for e in reader.events()] == list(range(k + 1))
 
 
-def as_nobody(code: str, *arguments: Path) -> str:
-    """Run code as a user who may not write here; root may write everywhere, whatever the mode says."""
+def as_nobody(code: str, *arguments: Path, first: str = "") -> str:
+    """Run code as a user who may not write here; root may write everywhere, whatever the mode says.
+
+    `first` is run before that, and loads what the code loads: that user may not enter the folder of this Python.
+    """
     drop = "import os; os.setuid(65534)\n" if os.name == "posix" and os.geteuid() == 0 else ""
     imports = "import sys; from pathlib import Path; from labctl.storage.journal import Journal\n"
     done = subprocess.run(
-        [sys.executable, "-c", imports + drop + code, *map(str, arguments)],
+        [sys.executable, "-c", imports + first + drop + code, *map(str, arguments)],
         cwd=Path(__file__).parents[4], capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -409,6 +412,7 @@ def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, s
     assert ("journal.db-wal" in before) == (state != "finished")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o555 if path.is_dir() else 0o444)
+    first = "with Journal.open(Path(sys.argv[2])) as j: next(j.events()).body['a'].sum()\n"
     code = (
         "j = Journal.open(Path(sys.argv[1]))\n"
         "print(j.finished, next(j.events()).body['a'].sum())\n"
@@ -420,7 +424,7 @@ def test_a_journal_in_a_folder_that_cannot_be_written_opens(open_folder: Path, s
         "assert copy is None or not copy.exists(), 'the copy is left behind'\n"
     )
     try:
-        assert as_nobody(code, folder) == f"{state == 'finished'} 199990000.0"
+        assert as_nobody(code, folder, live, first=first) == f"{state == 'finished'} 199990000.0"
         assert sorted(p.name for p in folder.iterdir()) == before
     finally:
         folder.chmod(0o755)

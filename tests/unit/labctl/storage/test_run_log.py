@@ -27,31 +27,34 @@ def _two_tries(log: Runlog) -> None:
 
 
 def test_tries_of_a_die_are_kept_apart(tmp_path: Path) -> None:
-    log = Runlog.create(tmp_path, META)
-    _two_tries(log)
-    log.set_state("B", State.SKIPPED, 1, "asked by alice")
-    die = log.state.dies["A"]
-    assert [(t.number, t.state, t.bin, t.hard) for t in die.tries] == [(1, "error", "error", 9), (2, "done", "good", 1)]
-    assert die.tries[0].stage == "survey"
-    assert die.tries[0].seconds == 2.5
-    assert die.last is not None
-    assert die.last.figures == {"fidelity": 0.99, "accuracy": 0.9}
-    assert die.folder == "A~2"
-    assert log.state.dies["B"].state is State.SKIPPED
-    assert log.state.dies["B"].tries == ()
-    assert log.state.unfinished == ()
+    with Runlog.create(tmp_path, META) as log:
+        _two_tries(log)
+        log.set_state("B", State.SKIPPED, 1, "asked by alice")
+        die = log.state.dies["A"]
+        assert [(t.number, t.state, t.bin, t.hard) for t in die.tries] == [
+            (1, "error", "error", 9),
+            (2, "done", "good", 1),
+        ]
+        assert die.tries[0].stage == "survey"
+        assert die.tries[0].seconds == 2.5
+        assert die.last is not None
+        assert die.last.figures == {"fidelity": 0.99, "accuracy": 0.9}
+        assert die.folder == "A~2"
+        assert log.state.dies["B"].state is State.SKIPPED
+        assert log.state.dies["B"].tries == ()
+        assert log.state.unfinished == ()
 
 
 def test_a_reader_sees_every_commit_and_only_what_is_new(tmp_path: Path) -> None:
-    log = Runlog.create(tmp_path, META)
-    first = read_state(tmp_path)
-    assert first.unfinished == ("A", "B")
-    log.write(Alarm(text="row 3 in compliance", die="A", level=Level.WARNING))
-    _two_tries(log)
-    again = read_state(tmp_path, first)
-    assert again == read_state(tmp_path)
-    assert again == log.state
-    assert [row.event.kind for row in again.events] == [Alarm.kind]
+    with Runlog.create(tmp_path, META) as log:
+        first = read_state(tmp_path)
+        assert first.unfinished == ("A", "B")
+        log.write(Alarm(text="row 3 in compliance", die="A", level=Level.WARNING))
+        _two_tries(log)
+        again = read_state(tmp_path, first)
+        assert again == read_state(tmp_path)
+        assert again == log.state
+        assert [row.event.kind for row in again.events] == [Alarm.kind]
 
 
 def test_a_run_that_ended_and_goes_on_has_no_outcome_until_it_ends_again(tmp_path: Path) -> None:
@@ -59,28 +62,28 @@ def test_a_run_that_ended_and_goes_on_has_no_outcome_until_it_ends_again(tmp_pat
     log.write(RunEnded(outcome=Status.ABORT, exit_code=4, reason="stopped by the operator"))
     log.finish()
     assert (read_state(tmp_path).outcome, read_state(tmp_path).exit_code) == ("abort", 4)
-    log = Runlog.open(tmp_path)
-    log.write(Resumed(argv=(), pid=1, reason="", only=(), accepted=()))
-    assert (log.state.outcome, log.state.exit_code, log.state.resumes) == ("", None, 1)
-    log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0))
-    assert read_state(tmp_path).outcome == "success"
+    with Runlog.open(tmp_path) as log:
+        log.write(Resumed(argv=(), pid=1, reason="", only=(), accepted=()))
+        assert (log.state.outcome, log.state.exit_code, log.state.resumes) == ("", None, 1)
+        log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0))
+        assert read_state(tmp_path).outcome == "success"
 
 
 def test_visits_of_the_golden_die_are_no_subjects(tmp_path: Path) -> None:
-    log = Runlog.create(tmp_path, META)
-    log.write(VisitBegun(die="A@1", at=(0, 0)))
-    log.set_state("A@1", State.RUNNING, 1)
-    log.write(DiesInDoubt(dies=("B",), text="the golden die drifted"))
-    assert [d.name for d in log.state.subjects] == ["A", "B"]
-    assert log.state.dies["A@1"].golden
-    assert log.state.dies["B"].suspect == "the golden die drifted"
+    with Runlog.create(tmp_path, META) as log:
+        log.write(VisitBegun(die="A@1", at=(0, 0)))
+        log.set_state("A@1", State.RUNNING, 1)
+        log.write(DiesInDoubt(dies=("B",), text="the golden die drifted"))
+        assert [d.name for d in log.state.subjects] == ["A", "B"]
+        assert log.state.dies["A@1"].golden
+        assert log.state.dies["B"].suspect == "the golden die drifted"
 
 
 def test_an_edge_that_is_none_is_refused(tmp_path: Path) -> None:
-    log = Runlog.create(tmp_path, META)
-    with pytest.raises(ValueError, match="die A cannot go from 'pending' to 'done'"):
-        log.set_state("A", State.DONE, 1)
-    assert read_state(tmp_path).dies["A"].state is State.PENDING
+    with Runlog.create(tmp_path, META) as log:
+        with pytest.raises(ValueError, match="die A cannot go from 'pending' to 'done'"):
+            log.set_state("A", State.DONE, 1)
+        assert read_state(tmp_path).dies["A"].state is State.PENDING
 
 
 def test_every_state_is_left_or_final_and_every_active_one_can_be_interrupted() -> None:
@@ -90,12 +93,12 @@ def test_every_state_is_left_or_final_and_every_active_one_can_be_interrupted() 
 
 
 def test_folding_in_two_parts_is_folding_at_once(tmp_path: Path) -> None:
-    log = Runlog.create(tmp_path, META)
-    start = replace(log.state)
-    _two_tries(log)
-    entries = list(event_rows(RunEvent, log._journal.events()))
-    for cut in range(len(entries) + 1):
-        assert fold(fold(start, entries[:cut]), entries[cut:]) == log.state
+    with Runlog.create(tmp_path, META) as log:
+        start = replace(log.state)
+        _two_tries(log)
+        entries = list(event_rows(RunEvent, log._journal.events()))
+        for cut in range(len(entries) + 1):
+            assert fold(fold(start, entries[:cut]), entries[cut:]) == log.state
 
 
 def test_no_run_is_said_so(tmp_path: Path) -> None:
