@@ -5,6 +5,7 @@ journalled. `check` and `off` need no die; `check` changes nothing, `off` makes 
 """
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -56,6 +57,7 @@ def check(
     from instruments.first_day import Verdict
     from instruments.first_day import first_day as findings_of
     from labctl.storage.latch import latch_of
+    from labctl.storage.locks import bench_lock
 
     if settings and not first_day:
         raise BenchError("--settings without --first-day: a plain check sets nothing")
@@ -65,7 +67,9 @@ def check(
         raise BenchError(f"--pin --sim {sim}: the serial numbers of a twin are none; expected the bench file alone")
     latch = latch_of(loaded) if sim is None else None
     asked = {"first_day": first_day, "settings": settings}
+    what = "labctl check --settings"
     with (
+        bench_lock(loaded, what) if settings and sim is None else nullcontext(),
         connector(loaded, sim) as (connected, direct, clock),
         recording(record, bench, direct, clock, simulated=sim is not None, **asked) as connect,
     ):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from instruments.bench_file import read_bench
+from labctl.storage.locks import bench_lock
 from labctl.storage.results import open_run
 from tests.waiting import PATIENCE
 
@@ -212,6 +214,12 @@ def test_an_assumption_that_does_not_hold_ends_the_first_day_with_3(labctl, tmp_
     done = labctl("check", odd, "--sim", "bytes", "--first-day", expect=3)
     assert "does not hold: step 2.9" in done.stdout
     assert "1 does not hold" in done.stdout
+
+
+def test_nothing_is_set_beside_a_run_that_holds_the_bench(labctl):
+    with bench_lock(read_bench(TWO_NEEDLES).value, "a run"):
+        done = labctl("check", TWO_NEEDLES, "--first-day", "--settings", expect=2)
+    assert "a run" in done.stderr
 
 
 def test_what_sets_something_is_part_of_the_first_day_alone(labctl):
