@@ -4,7 +4,7 @@ import pytest
 
 from instruments.transcript import TranscriptReplay
 from instruments.tsp import LONGEST_CHUNK, MOST_ERRORS, Refused, Tsp
-from labctl.core.errors import InstrumentError
+from labctl.core.errors import InstrumentError, LinkTimeoutError
 
 NEXT = (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))')
 
@@ -14,6 +14,12 @@ def test_a_reply_of_too_few_numbers_is_an_error():
     ask = 'print(string.format("%.9e,%.9e",a,b))'
     with TranscriptReplay([(">", ask), ("<", "1")]) as wire, pytest.raises(InstrumentError, match=words):
         Tsp(wire, "smu").numbers("a,b", 2)
+
+
+def test_an_instrument_that_does_not_answer_may_be_loading_a_script_of_somebody():
+    words = r"did not answer '\*IDN\?'.*'labctl off' ends it"
+    with TranscriptReplay([(">", "*IDN?")]) as wire, pytest.raises(LinkTimeoutError, match=words):
+        Tsp(wire, "smu").identity(["2602B"])
 
 
 def test_errors_are_read_until_there_is_none():
