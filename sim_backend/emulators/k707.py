@@ -195,7 +195,9 @@ class K707(TspInstrument):
     def leftovers(self) -> dict[str, Leave]:
         """Return how the parts of its state are left, closed relays and other cards among them."""
 
-        def cards(rng: Random) -> str:
+        def cards(rng: Random) -> str | None:
+            if not self.cards:
+                return None
             self._move(open=sorted(self.closed))  # cards are changed while the mains are off
             slot = rng.choice(list(self.cards))
             if rng.random() < 0.3:

@@ -60,6 +60,14 @@ def test_every_part_is_left_at_another_value_sooner_or_later(kind):
     assert parts.keys() - left == fixed
 
 
+def test_a_matrix_without_cards_has_none_to_exchange_and_no_relay_to_close():
+    matrix = made("707B")
+    matrix.cards.clear()
+    parts = matrix.leftovers()
+    assert parts["cards"](Random(1)) is None
+    assert parts["relays"](Random(1)) == ""
+
+
 @pytest.mark.parametrize("kind", ["2602B", "707B"])
 def test_the_parts_of_a_script_speaking_instrument_are_its_attributes_and_more(kind):
     one = made(kind)
