@@ -179,7 +179,9 @@ def stages(clean, count):
     return [index for _, index in clean.catching[:: max(1, len(clean.catching) // count)]]
 
 
-@pytest.mark.parametrize("before", [True, False], ids=["before the message", "after it"])
+@pytest.mark.parametrize(
+    "before", [pytest.param(True, id="before the message"), pytest.param(False, id="after it", marks=pytest.mark.slow)]
+)
 def test_an_interrupt_at_any_message_ends_safe(clean, tmp_path, monkeypatch, before):
     indices = stages(clean, 18)
     assert len(indices) >= 18
@@ -219,6 +221,7 @@ def test_a_bug_in_a_procedure_ends_safe(tmp_path, monkeypatch):
     assert not found.twin.world.closed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [f for f in Fault if f is not Fault.NONE], ids=lambda f: f.name)
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_an_instrument_that_fails_once_ends_safe(clean, tmp_path, monkeypatch, name, fault):

@@ -90,6 +90,7 @@ def test_a_drift_goes_from_the_visit_to_the_report(path, tmp_path, monkeypatch):
     assert "golden die: drift of r_ap" in page
 
 
+@pytest.mark.slow
 def test_two_processes_make_the_same_visits(path, tmp_path):
     def made(workers):
         prepared, plans = rehearsed(composition.read(path, {"batch.golden.every": "2"}))

@@ -145,6 +145,7 @@ def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, 
     assert [request.what for request in requests_of(folder)] == [RequestKind.STOP]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_run_that_is_killed_as_a_whole_cannot_be_asked_and_goes_on_with_resume(batch, left_alone, labctl, tmp_path):
     folder = tmp_path / "run"
@@ -206,6 +207,7 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_pa
     assert "final" in labctl("skip", folder, "B", expect=2).stderr
 
 
+@pytest.mark.slow
 def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_was(batch, left_alone, labctl, tmp_path):
     folder, moved = tmp_path / "run", tmp_path / "moved.yaml"
     moved.write_text(batch.read_text().replace("three.npz", str(batch.parent / "three.npz")))
@@ -227,6 +229,7 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
     assert_same_end(folder, left_alone)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "2")

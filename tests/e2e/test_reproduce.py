@@ -12,11 +12,12 @@ needs_jax = pytest.mark.skipif(
 METHODS = ["baseline", "hardware-aware", "statistics-aware"]
 
 
+@pytest.mark.slow
 @needs_jax
 def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
     out = tmp_path / "chip"
     given = [
-        *("reproduce", "mtj-chip", "--data", "digits", "--dies", 2, "--train", "epochs=8", "--train", "candidates=1"),
+        *("reproduce", "mtj-chip", "--data", "digits", "--dies", 2, "--train", "epochs=3", "--train", "candidates=1"),
         # a small network, and as many kernels as it takes: a fifth of the cells
         *("--train", "sizes=[64, 20, 10]", "--train", "votes=1", "--set", "wafer.change.geometry.kernels=7"),
         *("--other-wafer", 5, "--workers", 1, "--out", out, "--json"),
@@ -45,6 +46,7 @@ def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
     assert "stages.1.settings.readout.scales is 5, it was 11" in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_few_networks_for_wine_from_training_to_table(tmp_path, labctl):
     done = labctl("reproduce", "wine-passive", "--count", 2, "--out", tmp_path / "wine", cwd=tmp_path)
     assert "step 2 of 2: campaign" in done.stderr

@@ -48,7 +48,7 @@ def carried_out(campaign, folder, chunk):
         return {s.name: campaign.carry_out(campaign.job(folder, s), body) for s in campaign.subjects}
 
 
-@pytest.fixture(scope="module", params=["simulated", "chip", "on_twin"])
+@pytest.fixture(scope="module", params=[pytest.param("simulated", marks=pytest.mark.slow), "chip", "on_twin"])
 def uninterrupted(request, small, tmp_path_factory):
     """A campaign that was not interrupted: what it is, how long its chunks are, where it is, how its dies ended."""
     campaign = getattr(small, request.param)()

@@ -123,7 +123,8 @@ def test_a_strangers_matrix_is_opened_by_off_and_said_to_be_so(labctl_process, s
     assert json.loads(labctl_process("check", bench, "--json").stdout)["exit"] == 0
 
 
-@pytest.mark.parametrize("fails", [pytest.param("closed", marks=pytest.mark.slow), "route"])
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", ["closed", "route"])
 def test_whatever_a_strangers_matrix_raises_is_told_by_its_name_and_nothing_is_called_verified(
     labctl_process, stranger, served, fails, tmp_path
 ):
@@ -257,6 +258,7 @@ def test_whatever_a_strangers_board_raises_is_its_own_failure_and_its_lines_are_
     assert set(board.hardware()["lines"].values()) == {0.0}
 
 
+@pytest.mark.slow
 def test_off_switches_a_strangers_board_off_and_says_what_was_on(labctl_process, board, tmp_path):
     bench = board()
     (tmp_path / "hardware.json").write_text(json.dumps({**START, "lines": {"row0": 0.3, "col0": 0.0}}))

@@ -43,6 +43,7 @@ def test_a_pulse_by_hand_is_judged_by_the_size_of_its_cell(labctl, folder):
         assert record["conductance"] == pytest.approx(g_p, rel=0.15)
 
 
+@pytest.mark.slow
 def test_a_network_without_a_survey_is_written_as_well_as_with_one(labctl, folder, few_solutions):
     fidelity = {}
     for name, stage in (("surveyed", "  - survey: {}\n"), ("bare", "")):

@@ -208,6 +208,7 @@ def test_a_second_interrupt_ends_the_die_at_once(tmp_path):
     night.assert_safe()
 
 
+@pytest.mark.slow
 def test_an_instrument_that_goes_away_is_connected_anew_and_the_die_goes_on(tmp_path, calm):
     def unplug(night):
         job, instrument = night.executor._job, night.executor.twin.instruments["smu1"]
@@ -248,6 +249,7 @@ def test_other_instruments_than_those_of_the_run_are_refused(tmp_path):
     night.assert_safe()
 
 
+@pytest.mark.slow
 def test_the_twin_over_bytes_ends_with_its_worker_and_the_die_goes_on(tmp_path):
     night = Night(tmp_path / "run", once("patterns", Night.kill, nth=2), sim="bytes")
     assert night.run().code == 0

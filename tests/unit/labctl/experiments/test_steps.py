@@ -86,6 +86,7 @@ def test_a_folder_of_other_settings_is_refused_and_an_unfinished_run_set_aside(t
     assert set(json.loads((tmp_path / "out" / "steps.json").read_text())) == {"campaign"}
 
 
+@pytest.mark.slow
 def test_a_campaign_that_was_stopped_goes_on_in_the_middle(tmp_path: Path, monkeypatch) -> None:
     few, whole = tmp_path / "few.npz", {}
     save(few, load(EXAMPLES / "wine-solutions.npz").take(np.arange(2)))

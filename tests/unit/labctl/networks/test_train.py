@@ -144,6 +144,7 @@ def test_hardware_aware_keeps_one_network_per_die(tmp_path: Path) -> None:
     assert run.is_dir()
 
 
+@pytest.mark.slow
 def test_statistics_aware_keeps_networks_for_any_die(tmp_path: Path) -> None:
     needs_jax()
     make_run(tmp_path / "run")

@@ -152,7 +152,9 @@ def test_a_seed_gives_the_same_network_again() -> None:
     assert not np.array_equal(first.weights[0][0], first.weights[0][1])
 
 
-@pytest.mark.parametrize("source", ["nothing", "a map", "a population"])
+@pytest.mark.parametrize(
+    "source", ["nothing", *(pytest.param(one, marks=pytest.mark.slow) for one in ("a map", "a population"))]
+)
 def test_a_checkpoint_goes_on_where_it_stopped(source: str) -> None:
     recipe = SMALL.model_copy(update={"epochs": 4, "maps": 2, "judged_maps": 3})
     given: dict[str, Any] = {}
@@ -184,6 +186,7 @@ def maps(recipe: Recipe, dies: list[DieSurvey]) -> list[FloatArray]:
     return [np.stack(layer) for layer in zip(*outcome, strict=True)]
 
 
+@pytest.mark.slow
 def test_knowing_the_cells_helps_on_the_die_and_their_statistics_on_others() -> None:
     pytest.importorskip("jax", reason="training needs jax and optax: the extra 'train'")
     data = datasets.load("digits")
