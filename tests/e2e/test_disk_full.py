@@ -39,7 +39,8 @@ def eat(path):
             file.write(b"x" * min(free, 1 << 20))
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_full_disk_ends_the_run_in_order_and_resume_goes_on(disk, few_solutions, labctl, workers):
     run = disk / "run"
     settings = ["--set", f"solutions={few_solutions}", "--set", f"wafer.only=[{', '.join(DIES)}]"]

@@ -60,6 +60,7 @@ def test_the_page_ends_with_the_figure_on_the_wafer_map(desk, labctl_process):
     assert data["figures"]["r_p"]["on_map"]
 
 
+@pytest.mark.slow
 def test_the_page_without_an_emulator_is_rehearsed_on_a_generic_source_and_says_so(desk, labctl_process):
     text = FILES["lab_smu7.py"].replace(', emulator="smu7"', "")
     (desk / "lab_smu7.py").write_text(text, encoding="utf-8")

@@ -75,6 +75,7 @@ def test_nothing_that_was_acknowledged_is_lost_by_kill_9(tmp_path, labctl, rows)
     assert "unfinished" in shown.stdout
 
 
+@pytest.mark.slow
 def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
     folder = tmp_path / "run"
     process = start(folder, "--workers", "2")

@@ -195,6 +195,7 @@ def said(done):
     return " ".join((done.stdout + done.stderr).split())
 
 
+@pytest.mark.slow
 def test_a_campaign_runs_on_a_strangers_board_behind_the_limits_and_leaves_it_off(labctl_process, board, tmp_path):
     bench = board()
     assert "a board of 1 kernels of 4 x 3" in said(labctl_process("check", bench))

@@ -26,6 +26,7 @@ def quiet() -> Console:
     return Console(file=io.StringIO(), width=200)
 
 
+@pytest.mark.slow
 def test_networks_for_wine_are_made_once_and_go_through_the_campaign(tmp_path: Path, monkeypatch) -> None:
     few = tmp_path / "few.npz"
     save(few, load(EXAMPLES / "wine-solutions.npz").take(np.arange(3)))
