@@ -181,6 +181,7 @@ def test_a_worker_that_is_killed_costs_its_die_an_interruption(batch, left_alone
     assert_same_end(folder, left_alone)
 
 
+@pytest.mark.slow
 def test_a_second_start_on_a_run_that_goes_on_is_refused_and_names_who_runs_it(batch, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")

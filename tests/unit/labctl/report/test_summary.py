@@ -226,6 +226,7 @@ def test_a_short_does_not_take_the_scale_of_the_others() -> None:
     assert die_figures.good_range(np.array([np.nan]), np.ones(1, np.bool_)) == (0.0, 1.0)
 
 
+@pytest.mark.slow
 def test_pictures_are_drawn_into_the_run_from_wherever_it_was_opened(killed: Path) -> None:
     drawn = pictures.plot(killed)
     assert drawn == [killed / "plots" / f"{name}.png" for name in ("D4", "D3", "D2")]
