@@ -48,7 +48,7 @@ class Holding:
             sqlite3.Error: of the action; that the file is held, when `PATIENCE` or `ENDING` has passed.
         """
         begin: Second | None = None
-        said = False
+        announced = False
         while True:
             try:
                 action()
@@ -62,13 +62,13 @@ class Holding:
                 if waited >= (ENDING if ends else PATIENCE):
                     self._spent = True
                     raise
-                if not said and waited >= SAID_AFTER:
+                if not announced and waited >= SAID_AFTER:
                     since = time.strftime("%H:%M:%S", time.localtime(time.time() - waited))
                     self.say(
                         f"{path}: another program holds it since {since}; close it there. Nothing is lost, and the run "
                         f"waits for it for {PATIENCE / 60:.0f} min"
                     )
-                    said = True
+                    announced = True
         self._spent = False
-        if said and begin is not None:
+        if announced and begin is not None:
             self.say(f"{path}: the other program let go of it after {monotonic() - begin:.0f} s")
