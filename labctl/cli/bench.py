@@ -76,23 +76,21 @@ def check(
         reports = check_bench(connected, connect=connect)
         findings = findings_of(connected, clock=clock, connect=connect, settings=settings) if first_day else []
     screen = console(stderr=as_json)
-    screen.print(f"{loaded.name}: {wired_text(loaded)}", markup=False, soft_wrap=True)
+    screen.print(f"{loaded.name}: {wired_text(loaded)}", markup=False)
     for report in reports:
         identity = report.identity or "does not answer"
-        screen.print(
-            f"{report.name} ({report.driver}, {report.resource or 'no wire'}): {identity}", markup=False, soft_wrap=True
-        )
+        screen.print(f"{report.name} ({report.driver}, {report.resource or 'no wire'}): {identity}", markup=False)
         for line in report.state:
-            screen.print(f"    {line}", markup=False, soft_wrap=True)
+            screen.print(f"    {line}", markup=False)
         for line in report.wrong:
-            screen.print(f"    LOOK: {line}", markup=False, soft_wrap=True)
+            screen.print(f"    LOOK: {line}", markup=False)
     if pin:
         from labctl.station.pin import pin_serials
 
         for line in pin_serials(bench, loaded, {report.name: report.identity for report in reports}):
-            screen.print(line, markup=False, soft_wrap=True)
+            screen.print(line, markup=False)
     if latch is not None:
-        screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False, soft_wrap=True)
+        screen.print(f"LOOK: {latch}; released by: labctl off --release {bench}", markup=False)
     if first_day:
         show_findings(findings, screen)
     wrong = any(report.wrong for report in reports) or any(one.verdict is Verdict.FAILS for one in findings)
@@ -130,7 +128,7 @@ def off(
     screen = console(stderr=True)
 
     def say(text: str) -> None:
-        screen.print(f"{loaded.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(f"{loaded.name}: {text}", markup=False, highlight=False)
 
     with outliving_the_terminal():
         result = switch_off(loaded, say, reason)
@@ -157,7 +155,7 @@ def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
             text = make_safe(connected, connect=connect).text
         except InstrumentError as error:
             code, text = ExitCode.NOT_OFF, str(error)
-    console(stderr=True).print(f"{bench.name}: {text}", markup=False, soft_wrap=True)
+    console(stderr=True).print(f"{bench.name}: {text}", markup=False)
     if as_json:
         safe = code is ExitCode.GOOD
         print(json.dumps({"bench": bench.name, "safe": safe, "text": text, "exit": code, "latch": None}))
@@ -172,7 +170,7 @@ def _release(bench: Any, sim: str | None, as_json: bool) -> NoReturn:
         raise BenchError(f"--release --sim {sim}: a twin is never switched off; expected the bench file alone")
     released = release_latch(bench)
     text = "; ".join(f"released, it was {latch}" for latch in released) or "it was not switched off; nothing is changed"
-    console(stderr=True).print(f"{bench.name}: {text}", markup=False, highlight=False, soft_wrap=True)
+    console(stderr=True).print(f"{bench.name}: {text}", markup=False, highlight=False)
     if as_json:
         latches = [_as_json(latch) for latch in released]
         print(json.dumps({"bench": bench.name, "released": latches, "exit": ExitCode.GOOD}))

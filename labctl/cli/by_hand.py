@@ -148,7 +148,7 @@ def _by_hand(
     check_sim(sim)
     action = _procedure(kind, parameters)
     spec = hand_session.prepare(bench, die, action, sim, seed)
-    warn = partial(console(stderr=True).print, markup=False, soft_wrap=True)
+    warn = partial(console(stderr=True).print, markup=False)
     folder, outcome = hand_session.carry_out(spec, action, out, sys.argv, typer.confirm, warn)
     status, code = outcome.status, outcome.exit_code
     screen = console(stderr=as_json)
@@ -156,7 +156,7 @@ def _by_hand(
     for row in rows:
         by_hand.show(row, screen)
     if outcome.reason:
-        screen.print(f"{status.value}: {outcome.reason}", markup=False, soft_wrap=True)
+        screen.print(f"{status.value}: {outcome.reason}", markup=False)
     outputs = "NOT verified off" if code == ExitCode.NOT_OFF else "off"
     screen.print(f"outputs {outputs}; recorded in {folder}", markup=False)
     if as_json:

@@ -47,7 +47,7 @@ def print_warnings(spec: Any, plans: list[Any], screen: Console) -> list[dict[st
 
     warnings = warnings_of(spec, plans)
     for warning in warnings:
-        screen.print(f"warning: {warning}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(f"warning: {warning}", markup=False, highlight=False)
     return [warning.plain() for warning in warnings]
 
 
@@ -108,7 +108,7 @@ def plan(
     spec, plans = prepare(campaign, set_, seed, bench, sim)
     screen = console(stderr=as_json)
     for line in spec.map_drawing:
-        screen.print(line, markup=False, highlight=False, soft_wrap=True)
+        screen.print(line, markup=False, highlight=False)
     _plan_table(spec, plans, screen)
     warnings = print_warnings(spec, plans, screen)
     if as_json:

@@ -71,4 +71,4 @@ def transcript(
             file.write(text)
     except OSError as error:
         raise BenchError(f"--out {path}: {error.strerror}; expected the name of a new file") from error
-    console().print(f"{path}: run it with pytest", markup=False, soft_wrap=True)
+    console().print(f"{path}: run it with pytest", markup=False)

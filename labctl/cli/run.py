@@ -121,9 +121,7 @@ def resume(
     plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
     if bench := bench_text_of(run):
-        screen.print(
-            f"{bench}; before the run goes on it is made safe again", markup=False, highlight=False, soft_wrap=True
-        )
+        screen.print(f"{bench}; before the run goes on it is made safe again", markup=False, highlight=False)
     with _options(plans, workers, executor, screen, accept_place, accept) as options:
         ending, state = session.resume(
             run, spec, plans, sys.argv, options, only=chosen, reason=reason, accepted=changes
@@ -258,7 +256,7 @@ def _conclude(
     more = f"labctl resume {folder}" if state.unfinished else f"labctl show {folder}"
     screen.print(f"{ending.status.value} in {took}{reason}; {more}", highlight=False, markup=False)
     where = f"there is no report: {missing}" if missing else f"report: {folder / 'report.html'}"
-    screen.print(where, highlight=False, markup=False, soft_wrap=True)
+    screen.print(where, highlight=False, markup=False)
     if as_json:
         print(json.dumps({**summary.summary(folder, ending.status.value, ending.code), "warnings": list(warnings)}))
     raise typer.Exit(ending.code)

@@ -38,7 +38,7 @@ def show(row: dict[str, Any], screen: Console) -> None:
                 f"{'?' if g is None else 'open' if opened else f'{g * 1e6:.0f}':>5}{'!' if f else ' '}"
                 for g, f, opened in zip(values, flags, row["open"][r], strict=True)
             )
-            screen.print(f"{r:3} " + "".join(cells), markup=False, soft_wrap=True)
+            screen.print(f"{r:3} " + "".join(cells), markup=False)
         return
     g = row["conductance"]
     where = f"kernel {row['kernel']}, row {row['row']}, column {row['col']}"
@@ -51,7 +51,7 @@ def show(row: dict[str, Any], screen: Console) -> None:
             f"; after {row['voltage'] * 1e3:g} mV, {row['width'] * 1e3:g} ms towards {'P' if row['target'] else 'AP'}: "
             f"{done}{_flags(row['pulse_flag'], ' during the pulse')}"
         )
-    screen.print(message, markup=False, soft_wrap=True)
+    screen.print(message, markup=False)
 
 
 def _flags(value: int, when: str = "") -> str:

@@ -128,7 +128,7 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
         counts = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
         console.print(f"This run is unfinished: {counts}.", markup=False)
     if bench := bench_text_of(path):
-        console.print(f"{bench}.", markup=False, highlight=False, soft_wrap=True)
+        console.print(f"{bench}.", markup=False, highlight=False)
     for f in dies:
         if f.reason:
             console.print(f"{f.die}: {f.outcome}: {f.reason.splitlines()[0]}", markup=False, highlight=False)
@@ -151,7 +151,6 @@ def _print_die(run: Run, path: Path, wanted: str | None, console: Console) -> No
         console.print(
             f"\nDrawn is die {name} only; another: labctl show {path} --die {others[0]}{more}",
             markup=False,
-            soft_wrap=True,
         )
 
 

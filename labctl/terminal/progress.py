@@ -95,13 +95,22 @@ class _Trimmed:
         return getattr(self._file, name)
 
 
+class _Screen(Console):
+    """A console that breaks no sentence: a terminal wraps it itself, and in a file a search finds it whole."""
+
+    def print(self, *objects: Any, soft_wrap: bool | None = None, **options: Any) -> None:
+        if soft_wrap is None:
+            soft_wrap = all(isinstance(one, str) for one in objects)
+        super().print(*objects, soft_wrap=soft_wrap, **options)
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console for tables: as wide as the terminal, or wide enough for every table without one."""
-    plain = Console(stderr=stderr, highlight=False)
+    """Return a console: for tables as wide as the terminal, or wide enough for every one without; it wraps no text."""
+    plain = _Screen(stderr=stderr, highlight=False)
     if plain.is_terminal:
         return plain
     file: Any = _Trimmed(sys.stderr if stderr else sys.stdout)
-    return Console(file=file, highlight=False, width=130)
+    return _Screen(file=file, highlight=False, width=130)
 
 
 @dataclass(frozen=True)
@@ -156,7 +165,7 @@ class Display:
         self._done = dict.fromkeys(patterns, 0)
         self._stage = dict.fromkeys(patterns, "")
         self._bins: Counter[str] = Counter()
-        self._console = Console(stderr=True)
+        self._console = _Screen(stderr=True)
         self._live = self._console.is_terminal and not quiet
         self._quiet, self._every = quiet, every
         self._start = self._last = time.monotonic()
@@ -189,7 +198,7 @@ class Display:
 
     def say(self, text: str) -> None:
         """Print a text for the operator."""
-        self._console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(text, markup=False, highlight=False)
 
     def notify(self, die: str, what: str, detail: Any) -> None:
         """Take one message; visits of a reference die do not count here."""

@@ -59,6 +59,14 @@ def test_where_there_is_no_terminal_lines_end_where_their_text_ends(capsys: pyte
     assert err.split() == ["said", "aside"]
 
 
+def test_no_sentence_is_broken_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    sentence = f"data could not be written: /{'long/' * 30}run: the disk is full"
+    progress.console(stderr=True).print(f"{sentence}; free some space", markup=False)
+    with progress.Display({}) as display:
+        display.say(sentence)
+    assert capsys.readouterr().err.splitlines() == [f"{sentence}; free some space", sentence]
+
+
 def test_plain_lines_say_what_is_left_no_finer_than_anybody_knows(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
