@@ -175,9 +175,9 @@ class Smu:
         if name in ("rangev", "rangei", "measure_rangev", "measure_rangei"):
             setattr(s, name.replace("range", "autorange"), 0)
         if name == "levelv" and s.autorangev:
-            s.rangev = max(range_for(value, tuple(r for r, _ in m.v_ranges)), s.lowrangev)
+            s.rangev = range_for(max(abs(value), s.lowrangev), tuple(r for r, _ in m.v_ranges))
         if name == "leveli" and s.autorangei:
-            s.rangei = max(range_for(value, m.i_ranges), s.lowrangei)
+            s.rangei = range_for(max(abs(value), s.lowrangei), m.i_ranges)
         self.apply()
         if s.output == ON and name in ("levelv", "leveli", "rangev", "rangei"):
             self.world.advance(self.world.timing.source_settle + max(s.source_delay, 0.0))

@@ -121,6 +121,15 @@ def test_compliance_shows_in_value_attribute_and_status_bits() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("lowest", "level", "range_"), [(3.0, 0, 6.0), (0, -3, 6.0), (30, 0.5, 40.0), (0.05, 0.5, 1.0)]
+)
+def test_a_lowest_range_between_two_ranges_is_the_upper_one(lowest: float, level: float, range_: float) -> None:
+    smu = make()
+    ask(smu, f"smua.source.lowrangev = {lowest} smua.source.autorangev = 1 smua.source.levelv = {level}")
+    assert value(smu, "smua.source.rangev") == [range_]
+
+
 def test_over_range_and_autorange() -> None:
     smu = make()
     ask(smu, "smua.source.levelv = -0.5 smua.source.output = 1 smua.measure.rangei = 1e-5")
