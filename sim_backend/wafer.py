@@ -5,6 +5,7 @@ are stored as multiples of the nominal values that protocols may know, so no hid
 made from (wafer seed, name) alone, independent of other dies.
 """
 
+from functools import cached_property
 from typing import Annotated, Self
 
 import numpy as np
@@ -16,6 +17,8 @@ from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
 from labctl.core.units import Ratio
+from labctl.wafer_maps.model import MAX_PLACES
+from sim_backend._cellspace import FloatArray
 from sim_backend.description import FRACTIONS, Defects, DieDescription, Medians
 from sim_backend.rng import Stream
 
@@ -76,32 +79,44 @@ class Wafer(Model):
             raise ValueError("the map has no die; draw one with an X, and a dot where there is none")
         if len(set(self.places)) < len(self.places):
             raise ValueError("two dies are at the same place")
+        across, down = ({place[k] for place in self.places} for k in (0, 1))
+        columns, rows = max(across) - min(across) + 1, max(down) - min(down) + 1
+        if columns * rows > MAX_PLACES:
+            raise ValueError(f"the dies span {columns:,} x {rows:,} places, expected at most {MAX_PLACES:,} in all")
         return self
 
-    @property
+    @cached_property
     def places(self) -> tuple[tuple[int, int], ...]:
         """(x, y) of every die, row by row from the top, or as they are listed."""
         if self.dies:
             return tuple(self.dies.values())
         return tuple((x, y) for y, row in enumerate(self.map) for x, mark in enumerate(row) if mark not in ". ")
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the dies, in the order of `places`."""
         return tuple(f"{self.name}-{die}" for die in self.dies or (f"x{x}y{y}" for x, y in self.places))
 
     def place(self, name: str) -> tuple[int, int]:
         """Return (x, y) of a die; BenchError if it is not on this wafer."""
-        places = dict(zip(self.names, self.places, strict=True))
-        if name not in places:
+        if name not in self._by_name:
             raise BenchError(f"die {name} is not on wafer {self.name}, which has {self.names[0]} to {self.names[-1]}")
-        return places[name]
+        return self._by_name[name]
+
+    @cached_property
+    def _by_name(self) -> dict[str, tuple[int, int]]:
+        return dict(zip(self.names, self.places, strict=True))
+
+    @cached_property
+    def _circle(self) -> tuple[FloatArray, float]:
+        """Middle of the map and distance of the farthest die from it, both in pitches."""
+        places = np.array(self.places, np.float64) * [self.pitch_x, self.pitch_y]
+        middle = (places.min(axis=0) + places.max(axis=0)) / 2
+        return middle, float(np.hypot(*(places - middle).T).max())
 
     def position(self, name: str) -> tuple[float, float]:
         """Return (x, y) of a die from the centre of the map, the farthest die being at distance 1."""
-        places = np.array(self.places, np.float64) * [self.pitch_x, self.pitch_y]
-        middle = (places.min(axis=0) + places.max(axis=0)) / 2
-        far = float(np.hypot(*(places - middle).T).max())
+        middle, far = self._circle
         x, y = self.place(name)
         here = (np.array([x * self.pitch_x, y * self.pitch_y]) - middle) / (far if far > 0 else 1.0)
         return float(here[0]), float(here[1])

@@ -16,11 +16,14 @@ from labctl.analysis.figures import SECONDS
 from labctl.config.bins import Bound, is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.figure import Figure, Figures
+from labctl.export.identity import Identity
 from labctl.export.stdf_records import MISSING_I2, record
 from labctl.storage.run_log import DieState, RunState, Try
 
 _ABNORMAL = frozenset({State.ERROR, State.INTERRUPTED, State.LIMIT_STOP, *ACTIVE})
 NO_BIN = "no bin"
+_FLAT = {0: "D", 90: "L", 180: "U", 270: "R"}
+"""Where the notch is, by its angle clockwise from the bottom."""
 _OWN = 10_000
 """Test numbers below are declared."""
 
@@ -108,10 +111,12 @@ def stdf(state: RunState) -> Iterator[bytes]:
     soft = soft_numbers([*((r["bin"], r["hard"]) for r in rules), *((_bin(t), t.hard) for _, t in parts)])
     begun = min((t.since for _, t in parts), default=state.since)
     ended = max((t.until for _, t in parts), default=state.until)
-    wafer = next((str(d["wafer"]) for d in meta["dies"] if d.get("wafer")), str(meta.get("name", "")))
+    identity = Identity.of(state)
+    wafer = identity.wafer
     yield record("FAR")
-    yield _mir(state, begun, wafer)
-    yield record("WCR", POS_X="R", POS_Y="D")
+    yield _mir(state, begun, identity)
+    flat = {} if identity.notch is None else {"WF_FLAT": _FLAT[identity.notch]}
+    yield record("WCR", POS_X="R", POS_Y="D", **flat)
     yield record("WIR", START_T=_time(begun), WAFER_ID=wafer)
     for die, one in parts:
         yield record("PIR")
@@ -182,7 +187,7 @@ def _figures(one: Try, declared: Figures) -> list[tuple[Figure, float]]:
     return [(f, values[f.key]) for f in sorted(figures, key=lambda f: (number_of(f), f.key))]
 
 
-def _mir(state: RunState, begun: float, wafer: str) -> bytes:
+def _mir(state: RunState, begun: float, identity: Identity) -> bytes:
     meta = state.meta
     campaign: Mapping[str, Any] = next((f for n, f in meta.get("files", {}).items() if n.startswith("00-")), {})
     return record(
@@ -191,7 +196,7 @@ def _mir(state: RunState, begun: float, wafer: str) -> bytes:
         START_T=_time(begun),
         MODE_COD="E",
         RTST_COD="Y" if state.resumes else "N",
-        LOT_ID=wafer,
+        LOT_ID=identity.lot or identity.wafer,
         PART_TYP=str(meta.get("name", "")),
         NODE_NAM=str(meta.get("host", "")),
         TSTR_TYP="mtj-labctl",

@@ -10,7 +10,7 @@ from instruments.board_bench import AnyBench
 from instruments.fiducial import Fiducial, fits
 from labctl import files
 from labctl.config.campaign import Campaign, subsites_of
-from labctl.config.wafer_file import WaferFile, lay_out
+from labctl.config.wafer_file import Layout, WaferFile, lay_out
 from labctl.core.errors import BenchError
 from labctl.core.names import file_name
 from labctl.core.site import Site
@@ -21,7 +21,6 @@ from labctl.station.registry import campaign_model
 from labctl.station.run_spec import RunKind, RunSpec
 from labctl.station.stages import overrides_of_stages, read_stages
 from labctl.storage.stress_ledger import ledger_path
-from labctl.wafer_maps.drawing import describe
 from sim_backend.description import DieDescription
 
 
@@ -58,7 +57,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     loaded = load(path, overrides)
     campaign = loaded.value
     read_files: list[Loaded[Any]] = [loaded]
-    sites, fiducials, drawing = _sites(loaded, read_files)
+    sites, fiducials, layout = _sites(loaded, read_files, real=bench is not None and sim is None)
     chosen = None if campaign.wafer is None else campaign.wafer.only
     names = [s.name.lower() for s in sites]
     if repeated := sorted({n for n in names if names.count(n) > 1}):
@@ -109,7 +108,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         skipped=tuple(s for s in others if s.excluded and s is not golden and (chosen is None or s.die in chosen)),
         others=others,
         fiducials=fiducials,
-        map_drawing=drawing,
+        layout=layout,
         golden=golden,
         visit=visit,
         declared=described(stages, visit),
@@ -128,11 +127,14 @@ def _golden(path: Path, campaign: Campaign, sites: Sequence[Site]) -> Site | Non
 
 
 def _sites(
-    loaded: Loaded[Campaign], read_files: list[Loaded[Any]]
-) -> tuple[tuple[Site, ...], tuple[Fiducial, ...], tuple[str, ...]]:
-    """Return all dies of a campaign or its wafer, the fiducials, and the drawing of the wafer's map file.
+    loaded: Loaded[Campaign], read_files: list[Loaded[Any]], real: bool
+) -> tuple[tuple[Site, ...], tuple[Fiducial, ...], Layout | None]:
+    """Return all dies of a campaign or its wafer, the fiducials, and the places of the wafer, None without one.
 
     YAML files that are read are appended to `read_files`.
+
+    Args:
+        real: whether needles go there: a map file of another wafer or lot is then refused.
     """
     campaign = loaded.value
     sites: list[Site] = []
@@ -143,20 +145,21 @@ def _sites(
         sites += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
     fiducials: tuple[Fiducial, ...] = campaign.fiducials  # type: ignore[attr-defined]
     if campaign.wafer is None:
-        return tuple(sites), fiducials, ()
+        return tuple(sites), fiducials, None
     of_wafer = campaign.wafer
     wafer_file = files.read(of_wafer.file, WaferFile)
     die_file = files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change"))
     read_files += [wafer_file, die_file]
-    layout = lay_out(of_wafer, wafer_file.value)
+    layout = lay_out(of_wafer, wafer_file)
+    if real and layout.conflicts:
+        raise BenchError("\n".join(str(wafer_file.error(text, "map_file")) for _, text in layout.conflicts))
     wafer = layout.wafer
     for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
         die = wafer.die(name, die_file.value, seed=campaign.seed)
         excluded = layout.excluded.get(name, "")
         whole = Site(name, die, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=excluded)
         sites += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")
-    drawing = () if layout.source is None else tuple(describe(layout.map, str(layout.source)))
-    return tuple(sites), (*wafer_file.value.fiducials, *fiducials), drawing
+    return tuple(sites), (*wafer_file.value.fiducials, *fiducials), layout
 
 
 def _named(sites: Iterable[Site], source: Loaded[Any], *path: str | int) -> Iterator[Site]:

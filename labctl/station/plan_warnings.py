@@ -143,6 +143,15 @@ class _Exposure:
         return cls(name, read.v_read * share, time, median_voltage(time, v_c0, switching.delta, switching.tau0))
 
 
+def another_wafer(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a map file that is of another wafer or lot than the wafer file says; a real bench refuses it."""
+    if spec.layout is None:
+        return
+    for _, text in spec.layout.conflicts:
+        source = next(s for s in spec.loaded if getattr(s.value, "map_file", None) == spec.layout.source)
+        yield PlanWarning(f"{text}. A bench refuses it", "map_file", source.where("map_file"))
+
+
 def letters_in_a_map(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of marks in a drawn map that are dies only because they are no dot."""
     for source in spec.loaded:
@@ -193,6 +202,7 @@ RULES: tuple[Rule, ...] = (
     diameters,
     reads_that_write,
     reads_that_count,
+    another_wafer,
     letters_in_a_map,
     budget,
     addresses,

@@ -17,6 +17,7 @@ from instruments.fiducial import Fiducial
 from labctl.config.bins import BinRule
 from labctl.config.notify import Notify
 from labctl.config.rules import Batch
+from labctl.config.wafer_file import Layout
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.procedure import Procedure
@@ -24,6 +25,7 @@ from labctl.core.site import Site
 from labctl.files import Loaded, digest, names_of
 from labctl.station.bench_setup import Station
 from labctl.station.stand_ins import twin_text
+from labctl.wafer_maps.drawing import describe
 
 
 class RunKind(StrEnum):
@@ -72,7 +74,7 @@ class RunSpec:
         skipped: dies that are left out; `excluded` says why.
         others: dies of the wafer that are not worked on: skipped, or not chosen.
         fiducials: places at which the prober verifies the map before the first die.
-        map_drawing: the wafer map as it was read, in lines of text; empty without a map file.
+        layout: the places of the wafer, as its map was read or drawn; None without a wafer.
         golden: the reference die, one of `others`; `visit`: the stages of a visit.
         declared: the figures and pictures that are made of what it measures, as plain data.
         loaded: the YAML files as they were read, the campaign first, for messages that name a line.
@@ -99,7 +101,7 @@ class RunSpec:
     skipped: tuple[Site, ...] = ()
     others: tuple[Site, ...] = ()
     fiducials: tuple[Fiducial, ...] = ()
-    map_drawing: tuple[str, ...] = ()
+    layout: Layout | None = None
     golden: Site | None = None
     visit: tuple[Procedure, ...] = ()
     declared: Mapping[str, Any] = field(default_factory=dict)
@@ -109,6 +111,13 @@ class RunSpec:
     def real(self) -> AnyBench | None:
         """The real bench; None for a twin and for simulated dies."""
         return self.bench if self.sim is None else None
+
+    @property
+    def map_drawing(self) -> tuple[str, ...]:
+        """The wafer map as it was read, in lines of text; empty without a map file."""
+        if self.layout is None or self.layout.source is None:
+            return ()
+        return tuple(describe(self.layout.map, str(self.layout.source), [f.at for f in self.fiducials]))
 
     @property
     def body(self) -> str:
@@ -157,6 +166,7 @@ class RunSpec:
             "batch": self.batch.model_dump(mode="json"),
             "visit": [{"procedure": p.name, "settings": p.settings_data()} for p in self.visit],
             "fiducials": [fiducial.model_dump(mode="json") for fiducial in self.fiducials],
+            "wafer_map": None if self.layout is None else self.layout.to_json(),
             **self.declared,
         }
 

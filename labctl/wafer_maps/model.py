@@ -1,14 +1,14 @@
-"""Wafer maps that other machines wrote: CSV and SEMI G85 XML, as places that the prober counts.
+"""Wafer maps that other machines wrote, as places that the prober counts.
 
 A map that is read mirrored, turned or off by one sends the needles to the wrong die, so nothing is guessed that the
 file does not define: what files leave open is set in the wafer file (`MapReading`), and `instruments.fiducial` proves
-the result on the wafer. CSV is read by `labctl.wafer_maps.csv_map`, SEMI G85 by `labctl.wafer_maps.semi_g85`.
+the result on the wafer. `labctl.wafer_maps.read` tells the formats apart, and a module each reads them.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -19,23 +19,63 @@ from labctl.core.names import DieIndex
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 Spot = tuple[int, int]
 
+MAX_BYTES = 16 << 20
+"""A larger file is no wafer map: it would describe more places than `MAX_PLACES` many times over."""
+MAX_PLACES = 250_000
+"""Most places of a map, with and without a die: columns times rows. Probers have as many."""
+
 _PLACE = re.compile(r"x(-?[0-9]{1,6})y(-?[0-9]{1,6})")
 
 
-class MapReading(Model):
-    """Settings that a map file leaves open, for this wafer on this chuck."""
+class ReadingError(BenchError):
+    """A key of `map_reading` does not apply to the map file at hand, or is missing.
 
-    origin: Corner = Field(
-        default="upper left", description="CSV: the corner from which x and y grow; upper left keeps them as they are"
+    Args:
+        key: its name.
+    """
+
+    def __init__(self, key: str, text: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+    def __reduce__(self) -> tuple[type, tuple[str, str]]:
+        return (type(self), (self.key, str(self)))
+
+
+class MapReading(Model):
+    """Settings that a map file leaves open, for this wafer on this chuck. None of them is set by default."""
+
+    origin: Corner | None = Field(
+        default=None,
+        description="CSV, and XML that says none: the corner from which x and y grow; upper left keeps them",
     )
     notch: Literal[0, 90, 180, 270] | None = Field(
         default=None,
-        description="G85: the notch on the chuck, degrees clockwise from the bottom; the map is turned to it",
+        description="G85 and E142: the notch on the chuck, degrees clockwise from the bottom; the map is turned to it",
     )
     reference: tuple[DieIndex, DieIndex] | None = Field(
-        default=None, description="G85: (column, row) of the map's reference device as the prober counts"
+        default=None, description="G85 and E142: (column, row) of the map's reference device as the prober counts"
     )
-    first: Literal[0, 1] = Field(default=1, description="G85: what X and Y of the reference device count from")
+    reference_device: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="which of several reference devices that is, counted from 1 as they stand in the file"
+    )
+    first: Literal[0, 1] | None = Field(
+        default=None, description="what X and Y of the reference device count from; G85: 1 if left out"
+    )
+    wafer: str | None = Field(
+        default=None, min_length=1, max_length=64, description="the wafer that the map names, if it is not 'name'"
+    )
+    lot: str | None = Field(
+        default=None, min_length=1, max_length=64, description="the lot that the map names, if it is not 'lot'"
+    )
+
+    def only(self, keys: Iterable[str], what: str) -> None:
+        """Refuse a key that is set and is none of `keys`, the keys that apply to `what`."""
+        keys = (*keys, "wafer", "lot")
+        for key in type(self).model_fields:
+            if getattr(self, key) is not None and key not in keys:
+                said = ", ".join(k for k in type(self).model_fields if k in keys)
+                raise ReadingError(key, f"found '{key}', which does not apply to {what}; expected one of {said}")
 
 
 @dataclass(frozen=True)
@@ -65,6 +105,8 @@ class WaferMap:
         wafer: identity of the wafer, lot: of its lot, as in the file; "" if it names none.
         notch: degrees clockwise from the bottom, as the places are; None if unknown.
         quality: of each bin, "pass" or "fail" in lower case, where the file has it.
+        reference: place of the reference device, None if it is unknown.
+        kind: the format in words.
     """
 
     places: tuple[Place, ...]
@@ -72,6 +114,27 @@ class WaferMap:
     lot: str = ""
     notch: int | None = None
     quality: Mapping[str, str] = field(default_factory=dict)
+    reference: Spot | None = None
+    kind: str = ""
+
+    @property
+    def corner(self) -> Spot:
+        """Column and row of the upper left corner."""
+        return min(p.x for p in self.places), min(p.y for p in self.places)
+
+    @property
+    def extent(self) -> Spot:
+        """Number of columns and of rows."""
+        return _extent(self.places)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what a run stores of its map: notch, reference device, format, and (x, y) of every die."""
+        return {
+            "notch": self.notch,
+            "reference": None if self.reference is None else list(self.reference),
+            "kind": self.kind,
+            "places": [[p.x, p.y] for p in self.places],
+        }
 
     @property
     def excluded(self) -> Mapping[str, str]:
@@ -139,12 +202,27 @@ def named(x: int, y: int) -> str:
 def whole_number(text: str, axis: str, where: str) -> int:
     """Return the number in `text`; BenchError if it is none."""
     if not re.fullmatch(r"[+-]?[0-9]{1,6}", text):
-        raise BenchError(f"{where}: found '{text}' for {axis}, expected a whole number")
+        raise BenchError(f"{where}: found '{text[:40]}' for {axis}, expected a whole number of at most 6 digits")
     return int(text)
 
 
-def from_corner(places: list[Place], corner: Corner) -> list[Place]:
+def refuse_beyond(columns: int, rows: int, where: str) -> None:
+    """Refuse more places than a map can have."""
+    if columns * rows > MAX_PLACES:
+        raise BenchError(
+            f"{where}: found a map of {columns:,} x {rows:,} places, expected at most {MAX_PLACES:,} in all"
+        )
+
+
+def _extent(places: Sequence[Place]) -> Spot:
+    across, down = [p.x for p in places], [p.y for p in places]
+    return max(across) - min(across) + 1, max(down) - min(down) + 1
+
+
+def from_corner(places: list[Place], corner: Corner | None) -> list[Place]:
     """Return places that count from `corner` as places that count from the upper left one, over the same numbers."""
+    if corner in (None, "upper left"):
+        return places
     across, down = _span(p.x for p in places), _span(p.y for p in places)
     return [
         replace(p, x=across - p.x if "right" in corner else p.x, y=down - p.y if "lower" in corner else p.y)
@@ -158,18 +236,28 @@ def _span(values: Iterable[int]) -> int:
 
 
 def whole(places: list[Place], where: str) -> WaferMap:
-    """Return the map of `places`, named and in order; BenchError if it has none, or two of a place or name."""
+    """Return the map of `places`, named and in order.
+
+    Raises:
+        BenchError: it has no die, two of a place or name, or spans more than `MAX_PLACES`.
+    """
     if not places:
         raise BenchError(f"{where}: the map has no die")
-    ordered = sorted((replace(p, name=p.name or named(p.x, p.y)) for p in places), key=lambda p: (p.y, p.x))
-    kinds: tuple[tuple[str, Callable[[Place], object]], ...] = (
-        ("place", lambda p: named(p.x, p.y)),
-        ("name", lambda p: p.name.lower()),
-    )
-    for what, key in kinds:
-        seen: set[object] = set()
-        for place in ordered:
-            if key(place) in seen:
-                raise BenchError(f"{where}: two dies have the {what} {key(place)}; expected one")
-            seen.add(key(place))
+    refuse_beyond(*_extent(places), where)
+    ordered = [p if p.name else Place(p.x, p.y, named(p.x, p.y), p.bin, p.excluded) for p in places]
+    ordered.sort(key=_by_row)
+    spots: set[Spot] = set()
+    names: set[str] = set()
+    for place in ordered:
+        spot, name = (place.x, place.y), place.name.lower()
+        if spot in spots:
+            raise BenchError(f"{where}: two dies have the place {named(*spot)}; expected one")
+        if name in names:
+            raise BenchError(f"{where}: two dies have the name {name}; expected one")
+        spots.add(spot)
+        names.add(name)
     return WaferMap(tuple(ordered))
+
+
+def _by_row(place: Place) -> Spot:
+    return place.y, place.x

@@ -6,7 +6,13 @@ import json
 import pytest
 
 from labctl.core.die_state import State
-from labctl.storage.run_log import read_state
+from labctl.core.errors import BenchError
+from labctl.export.bins import write_bins
+from labctl.export.stdf import stdf
+from labctl.station import composition
+from labctl.storage.run_log import DieState, RunState, Try, read_state
+from labctl.wafer_maps.model import MapReading
+from labctl.wafer_maps.read import read_map
 from tests.e2e.conftest import EXAMPLES
 
 BOM = b"\xef\xbb\xbf"
@@ -38,28 +44,16 @@ def lot(tmp_path, few_solutions):
 
 
 FOREIGN = {
-    "an STDF export": ("PART_ID,HEAD,SITE,X,Y,HARD_BIN,SOFT_BIN\n1,1,0,4,7,1,1\n", ":1: found a column 'PART_ID'"),
-    "another heading": ("XX,YY,HBIN\n4,7,1\n", ":1: found the heading 'XX,YY,HBIN', expected one with x and y"),
-    "ASCII G85": ('WAFER_MAP = {\nWAFER_ID = "W1"\nMAP = {\n1 1 .\n}\n}\n', ":1: found 'WAFER_MAP = {', expected"),
     "our own drawing": (".XX.\nXXXX\nXXXX\n.XX.\n", ":1: found '.XX.', expected a heading with x and y"),
-    "KLARF": ("FileVersion 1 2;\nSampleSize 1 200;\nDiePitch 1e3 1e3;\n", ":1: found 'FileVersion 1 2;', expected"),
-    "E142": (
-        '<?xml version="1.0"?>\n<MapData xmlns="urn:semi-org:xsd.E142-1.V1005.SubstrateMap"><SubstrateMaps/></MapData>',
-        ":1: found XML of MapData with 0 Map and 0 Device, expected a SEMI G85 map",
-    ),
-    "binary": (b"\x02\x00\x00\x0a\x02\x04", ":1: found the character U+0002, expected a text file"),
-    "binary that is no UTF-8": (b"\x89HDF\r\n\x1a\n", ":1: found the byte 0x89, expected a map as CSV in UTF-8"),
-    "empty": ("", ":1: the map is empty; expected columns x and y, or a grid of marks"),
-    "HTML": ("<!DOCTYPE html>\n<html><body>404</body></html>\n", ": found the document type (DTD) of html, expected"),
-    "JSON": ('{"dies": [{"x": 0, "y": 0}, {"x": 1, "y": 0}]}\n', ":1: found '{"),
+    "STDF": (b"\x02\x00\x00\x0a\x02\x04", ": found an STDF file, expected a wafer map as SEMI G85 or E142 XML"),
     "letters over numbers": ("C,R,B\n4,7,1\n5,7,1\n4,8,\n", ":2: found '4' in a grid with 'C', expected one mark"),
-    "a table without a heading": (
-        ".,4,7\n.,5,7\n.,4,8\n",
-        ":1: found bin codes and no place without a die, expected a wafer",
+    "UTF-16": (
+        CSV.encode("utf-16"),
+        ":1: found a text in UTF-16, expected a wafer map as SEMI G85 or E142 XML, or as CSV",
     ),
-    "an unknown encoding": (
-        '<?xml version="1.0" encoding="gb2312"?>\n<Map/>',
-        ":1: found XML that cannot be read: multi-byte encodings are not supported",
+    "XML in another encoding than it says": (
+        G85.encode("utf-16"),
+        ":1: found XML that says 'utf-8' and is in UTF-16-LE; expected one of both",
     ),
 }
 
@@ -75,34 +69,77 @@ def test_a_file_of_another_format_is_refused_and_never_read_as_a_grid(lot, labct
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
-def test_xml_that_says_utf_16_is_read(lot, labctl, encoding):
-    content = G85.replace("utf-8", "utf-16").encode(encoding)
-    drawn = labctl("plan", lot("name: W01\nmap_file: lot.map\n", lot_map=content)).stdout
-    assert "lot.map: 3 dies" in drawn
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [
-        (CSV.encode("utf-16"), "found a text in UTF-16, expected a map as CSV in UTF-8 or as SEMI G85 XML"),
-        (CSV.encode("utf-32"), "found a text in UTF-32, expected a map as CSV in UTF-8 or as SEMI G85 XML"),
-        (G85.encode("utf-32"), "found a text in UTF-32, expected a map as CSV in UTF-8 or as SEMI G85 XML"),
-        (G85.encode("utf-16"), "found no XML: encoding specified in XML declaration is incorrect"),
-    ],
-)
-def test_what_is_in_another_encoding_is_refused_by_its_encoding(lot, labctl, tmp_path, content, words):
-    refused = labctl("plan", lot("name: W01\nmap_file: lot.map\n", lot_map=content), expect=2).stderr
-    assert f"{tmp_path / 'lot.map'}:1: {words}" in refused
-    assert "byte 0x" not in refused
-
-
 def test_plan_draws_the_map_that_it_understood(lot, labctl):
     drawn = labctl("plan", lot("name: W01\nmap_file: lot.map\n", ", exclude_bins: [2]", lot_map=CSV)).stdout
-    assert "lot.map: 3 dies, x 4 to 5, y 7 to 8, 1 left out; bin 1: 2, bin 2: 1\n  XX\n  o.\n" in drawn
-    drawn = labctl("plan", lot("name: W01\nmap_file: lot.map\n", lot_map=G85)).stdout
-    assert "lot.map: 3 dies, x 0 to 2, y 0 to 1; bin 1: 2, bin 7: 1; wafer W07\n  .XX\n  X..\n" in drawn
+    assert (
+        "lot.map (CSV table): 3 dies, 2 x 2, x 4 to 5, y 7 to 8, 1 left out; bin 1: 2, bin 2: 1; the notch is not known"
+        "\n  o is left out\n  11\n  o.\n"
+    ) in drawn
+    fiducial = "fiducials: [{at: x1y1, expect: no contact}]\n"
+    drawn = labctl("plan", lot(f"name: W07\nmap_file: lot.map\n{fiducial}", lot_map=G85)).stdout
+    assert (
+        "lot.map (SEMI G85): 3 dies, 3 x 2, x 0 to 2, y 0 to 1; bin 1: 2, bin 7: 1; the notch is not known; wafer W07\n"
+        "  + is fiducial\n  .17\n  1+.\n"
+    ) in drawn
     assert "map " not in labctl("plan", lot("name: W01\nmap: [.XX]\n")).stdout
+
+
+def test_the_map_of_another_wafer_is_told_and_a_bench_refuses_it_unless_it_is_accepted_by_name(lot, labctl, tmp_path):
+    lots = G85.replace("<Device ", '<Device LotId="L3" ')
+    where = f"{tmp_path / 'wafer.yaml'}:2: map_file: the map is of wafer 'W07' and the wafer file says name: W99"
+    bench = EXAMPLES / "bench-two-arrays.yaml"
+    other = "name: W99\nmap_file: lot.map\nlot: L4\n"
+    warned = labctl("plan", lot(other, lot_map=lots)).stdout
+    assert f"warning: {where}" in warned
+    assert "the map is of lot 'L3' and the wafer file says lot: L4" in warned
+    spec = composition.read(lot(other, lot_map=lots), bench=bench, sim="bytes")
+    assert [key for key, _ in spec.layout.conflicts] == ["wafer", "lot"]
+    assert (spec.layout.wafer_id, spec.layout.lot) == ("W99", "L4")
+    run = ["run", lot(other, lot_map=lots), "--bench", bench, "--out", tmp_path / "run"]
+    refused = labctl(*run, expect=2).stderr
+    assert where in refused
+    assert "map_reading: {lot: 'L3'}" in refused
+    assert not (tmp_path / "run").exists()
+    accepted = f"{other}map_reading: {{wafer: W07, lot: L3}}\n"
+    spec = composition.read(lot(accepted, lot_map=lots), bench=bench)
+    assert (spec.layout.wafer_id, spec.layout.lot, spec.layout.conflicts) == ("W07", "L3", ())
+    with pytest.raises(BenchError, match=r"wafer.yaml:4: map_reading.wafer: found 'W08', and the map .* names 'W07'"):
+        composition.read(lot(accepted.replace("W07", "W08"), lot_map=lots), bench=bench)
+    for same in ("name: w07\n", "name: L3-W07\nlot: l3\n"):
+        assert composition.read(lot(f"{same}map_file: lot.map\n", lot_map=lots), bench=bench).layout.conflicts == ()
+
+
+def test_a_setting_that_does_not_apply_is_refused_where_it_stands(lot):
+    with pytest.raises(
+        BenchError, match=r"wafer.yaml:4: map_reading.first: found 'first', which does not apply to a CSV"
+    ):
+        composition.read(lot("name: W07\nmap_file: lot.map\nmap_reading:\n  first: 0\n", lot_map=CSV))
+    with pytest.raises(BenchError, match="'map_reading' is about a 'map_file', and there is none"):
+        composition.read(lot("name: W07\nmap: [X]\nmap_reading: {notch: 0}\n"))
+
+
+def test_places_lot_orientation_and_dies_not_run_come_back_from_a_run(lot, tmp_path):
+    marked = G85.replace("<Device ", '<Device LotId="L3" Orientation="90" OriginLocation="2" ').replace(
+        "<Data>", '<ReferenceDevice ReferenceDeviceX="1" ReferenceDeviceY="2"/><Data>'
+    )
+    wafer = "name: L3-W07\nmap_file: lot.map\nmap_reading: {notch: 180, reference: [-5, 9]}\n"
+    spec = composition.read(lot(wafer, ", exclude_bins: [7], only: [L3-W07-x-5y9, L3-W07-x-4y11]", lot_map=marked))
+    meta = json.loads(json.dumps(spec.to_json()))
+    tries = (Try(1, State.DONE, 0.0, 1.0, bin="good", hard=1),)
+    done = {s.name: DieState(s.name, s.at, tries if s.at == (-5, 9) else ()) for s in (*spec.subjects, *spec.skipped)}
+    state = RunState(meta, done)
+    write_bins(state, tmp_path / "out.xml")
+    first = read_map((tmp_path / "lot.map").read_bytes(), MapReading(notch=180, reference=(-5, 9)))
+    again = read_map((tmp_path / "out.xml").read_bytes())
+    assert [(p.x, p.y) for p in again.places] == [(p.x, p.y) for p in first.places] == [(-5, 9), (-4, 10), (-4, 11)]
+    assert [p.bin for p in again.places] == ["1", "254", "254"]
+    assert (again.wafer, again.lot, again.notch, again.reference) == ("W07", "L3", 180, (-5, 9))
+    # the next wafer file needs no settings, and the next run is on the same places
+    assert "L3" in b"".join(stdf(state)).decode("latin-1")
+    (tmp_path / "again.xml").write_bytes((tmp_path / "out.xml").read_bytes())
+    next_spec = composition.read(lot("name: L3-W07\nmap_file: again.xml\n"))
+    assert [s.at for s in next_spec.subjects] == [(-5, 9), (-4, 10), (-4, 11)]
+    assert next_spec.to_json()["wafer_map"]["notch"] == 180
 
 
 RULE = "expected 1 to 64 ASCII letters, digits, '_', '-' or '.', the first a letter or digit"

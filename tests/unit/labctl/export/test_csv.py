@@ -11,7 +11,6 @@ import typer
 from typer.testing import CliRunner
 
 from labctl.cli.export import register
-from labctl.config.wafer_file import parse_g85
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError
 from labctl.core.events import StageBegun, VisitBegun
@@ -21,6 +20,7 @@ from labctl.export.csv import write_csv
 from labctl.storage.journal import Journal
 from labctl.storage.results import open_run
 from labctl.storage.run_log import Runlog, read_state
+from labctl.wafer_maps.read import read_map
 from tests.declared import DECLARED
 
 META = {
@@ -166,9 +166,9 @@ def test_the_command_writes_what_it_is_asked_for(run, tmp_path, command):
     written = json.loads(done.output)["written"]
     assert written[:3] == [str(tmp_path / "a.stdf"), str(tmp_path / "a.xml"), str(tmp_path / "csv" / "dies.csv")]
     assert (tmp_path / "a.stdf").read_bytes()[:6] == bytes([2, 0, 0, 10, 2, 4])
-    found = parse_g85((tmp_path / "a.xml").read_bytes())
-    assert [(p.x, p.y, p.bin) for p in found.places] == [(1, 0, "1"), (2, 1, "2")]
-    assert (found.wafer, found.quality) == ("W1", {"1": "pass", "2": "fail"})
+    found = read_map((tmp_path / "a.xml").read_bytes())
+    assert [(p.x, p.y, p.bin) for p in found.places] == [(3, 0, "1"), (2, 1, "254"), (4, 1, "2")]
+    assert (found.wafer, found.quality) == ("W1", {"1": "pass", "2": "fail", "254": "skip"})
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,7 @@ import pytest
 
 from labctl.core.errors import BenchError
 from labctl.wafer_maps.csv_map import parse_csv
-from labctl.wafer_maps.drawing import describe
-from labctl.wafer_maps.model import Place, WaferMap
+from labctl.wafer_maps.model import MapReading, ReadingError
 
 
 def refusal(text):
@@ -31,7 +30,13 @@ def test_the_usual_headings_are_understood(heading):
     ("text", "words"),
     [
         ("XX,YY,HBIN\n4,7,1\n", "m.csv:1: found the heading 'XX,YY,HBIN', expected one with x and y"),
-        ("lot,X,Y\nL1,4,7\n", "m.csv:1: found a column 'lot', expected x, y, bin, name or exclude"),
+        ("PART_ID,X,Y\nL1,4,7\n", "m.csv:1: found a column 'PART_ID', expected x, y, bin, name, exclude, wafer or lot"),
+        ("wafer,X,Y\nW1,4,7\nW2,4,8\n", "m.csv:3: found the wafer 'W2', expected 'W1' as in line 2: a map is of one"),
+        ("lot,X,Y\nL1,4,7\n,4,8\n", "m.csv:3: found the lot '', expected 'L1' as in line 2"),
+        ("X,Y,\n4,7,\n5,7,note\n", "m.csv:1: found a column '', expected x, y"),
+        ("X,Y,\n4,7,,9\n", "m.csv:2: found 3 cells, expected 2 as in line 1"),
+        ("X,Y\n4.5,7\n", "m.csv:2: found '4.5' for x, expected a whole number of at most 6 digits"),
+        ("X;Y\n4,0;7\n", "m.csv:2: found '4,0' for x, expected a whole number of at most 6 digits"),
         ("x,y,HBIN,SBIN\n1,2,1,1\n", "m.csv:1: found two columns for bin ('HBIN', 'SBIN'), expected one"),
         ("PART_ID,SITE,RESULT\n1,0,4.2\n", "m.csv:1: found 'PART_ID,SITE,RESULT', expected a heading with x and y"),
         ("WAFER_MAP = {\n WAFER_ID = \"W1\"\n}\n", "m.csv:1: found 'WAFER_MAP = {', expected a heading with x and y"),
@@ -44,7 +49,7 @@ def test_the_usual_headings_are_understood(heading):
         (".,X,X\n# a remark, by hand\nX,X,X\n", "m.csv:2: found '# a remark', expected a heading"),
         (".,X\nX,good\n", "m.csv:2: found 'good', expected a heading"),
         (".,X\nX,1.0\n", "m.csv:2: found '1.0', expected a heading"),
-        ("sep=;\n.;X\nX;X\n", "m.csv:1: found 'sep=;', expected a heading"),
+        ("sep=|\n.|X\nX|X\n", "m.csv:1: found 'sep=|', expected a heading"),
         ("4,7,1\n5,7,\n4,8,2\n", "m.csv:1: found two numbers at the head of every line"),
         ("1,2,3,4,5\n1,2,3,4,6\n", "m.csv:1: found two numbers at the head of every line"),
         ("A1,4,7\nA2,5,7\n", "m.csv:1: found '4' in a grid with 'A1', expected one mark for all dies, or as bin of"),
@@ -116,19 +121,27 @@ def test_half_a_wafer_is_one():
     assert len(parse_csv("1,2,1,1\n,1,1,\n").places) == 6
 
 
-def test_the_drawing_says_extent_number_bins_and_who():
-    places = (Place(-1, 3, "a", "1"), Place(1, 3, "b", "07", "excluded by the map"), Place(0, 4, "c", "1"))
-    assert list(describe(WaferMap(places, wafer="W7", lot="L2"), "lot.xml")) == [
-        "map lot.xml: 3 dies, x -1 to 1, y 3 to 4, 1 left out; bin 07: 1, bin 1: 2; wafer W7; lot L2",
-        "  X.o",
-        "  .X.",
-    ]
+def test_a_table_of_another_program_may_have_remarks_a_separator_and_an_empty_column():
+    expected = [(4, 7, "1"), (5, 7, "2")]
+    for text in (
+        "sep=;\nX;Y;HBIN\n4;7;1\n5;7;2\n",
+        "# lot L1, by hand\n# 2026\nX,Y,HBIN\n4,7,1\n# none at 4, 8\n5,7,2\n",
+        "X,Y,HBIN,\n4,7,1,\n5,7,2,\n",
+        "X,Y,HBIN,,\r\n4.0,7.0,1,,\r\n5.0,7.0,2,,\r\n\x1a",
+        "X,Y,HBIN\r4,7,1\r5,7,2\r",
+    ):
+        assert [(p.x, p.y, p.bin) for p in parse_csv(text).places] == expected
+    assert len(parse_csv("sep=;\n.;X\nX;X\n").places) == 3
 
 
-def test_a_large_map_is_drawn_small():
-    places = tuple(Place(x, y, f"x{x}y{y}") for y in range(50) for x in range(130) if x >= 3 or y >= 3)
-    first, scale, *drawing = describe(WaferMap(places), "big.csv")
-    assert first == "map big.csv: 6,491 dies, x 0 to 129, y 0 to 49; no bins"
-    assert scale == "  one mark for 3 x 3 places"
-    assert [len(line) for line in drawing] == [2 + 44] * 17
-    assert drawing[0] == "  ." + "X" * 43
+def test_a_table_may_name_its_wafer_and_its_lot():
+    wafer_map = parse_csv("LOT_ID,WAFER_ID,X,Y\nL1,07,4,7\nL1,07,5,7\n")
+    assert (wafer_map.lot, wafer_map.wafer, wafer_map.kind) == ("L1", "07", "CSV table")
+
+
+def test_settings_of_xml_do_not_apply_to_csv():
+    for text, kind in (("x,y\n1,2\n", "table"), (".,X\nX,X\n", "grid")):
+        with pytest.raises(
+            ReadingError, match=f"found 'notch', which does not apply to a CSV {kind}; expected one of origin"
+        ):
+            parse_csv(text, MapReading(notch=90))

@@ -1,6 +1,7 @@
 """Maps that other machines wrote: what is read, how it is turned, and what is refused with its line."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,10 +11,12 @@ import yaml
 from labctl.config.campaign import WaferEntry
 from labctl.config.wafer_file import WaferFile, lay_out
 from labctl.core.errors import BenchError
-from labctl.files import load
+from labctl.files import Loaded, read
 from labctl.wafer_maps.csv_map import parse_csv
 from labctl.wafer_maps.model import MapReading, Place, WaferMap
-from labctl.wafer_maps.semi_g85 import parse_g85, write_g85
+from labctl.wafer_maps.read import read_map
+from labctl.wafer_maps.write_g85 import write_g85
+from sim_backend.wafer import Wafer
 
 # two rows of three, as a person sees it:   . 1 7
 #                                           1 1 .
@@ -33,6 +36,10 @@ def g85(kind="Decimal", *, rows=None, device="", inside="", namespace=' xmlns="h
         f'<Device LotId="L3" BinType="{kind}" NullBin="{null}" Rows="2" Columns="3" {device}>{inside}'
         f'<Data MapName="m">{body}</Data></Device></Map></Maps>'
     )
+
+
+def read_g85(text, reading=None, where="m"):
+    return read_map(text if isinstance(text, bytes) else text.encode(), reading, where)
 
 
 def spots(wafer_map):
@@ -80,9 +87,13 @@ def test_coordinates_from_another_corner_are_mirrored_in_place(origin, expected)
     [
         ("", "m.csv:1: the map is empty; expected columns x and y, or a grid of marks"),
         ("x,y\n", "m.csv: the map has no die"),
-        ("x,y,colour\n1,2,red\n", "m.csv:1: found a column 'colour', expected x, y, bin, name or exclude"),
+        (
+            "x,y,colour\n1,2,red\n",
+            "m.csv:1: found a column 'colour', expected x, y, bin, name, exclude, wafer or lot; delete it, or its "
+            "heading",
+        ),
         ("x,col,y\n1,2,3\n", "m.csv:1: found two columns for x ('x', 'col'), expected one"),
-        ("x,y\n1,2\n1,b\n", "m.csv:3: found 'b' for y, expected a whole number"),
+        ("x,y\n1,2\n1,b\n", "m.csv:3: found 'b' for y, expected a whole number of at most 6 digits"),
         ("x,y\n1,2\n\n1\n", "m.csv:4: found 1 cells, expected 2 as in line 1"),
         ("x,y\n1,2\n1,2\n", "m.csv: two dies have the place x1y2; expected one"),
         ("x,y,name\n1,2,A\n3,2,a\n", "m.csv: two dies have the name a; expected one"),
@@ -111,7 +122,7 @@ def test_a_wrong_csv_is_refused_with_its_line(text, words):
 @pytest.mark.parametrize("kind", ROWS)
 @pytest.mark.parametrize("namespace", ["", ' xmlns="http://www.semi.org"', ' xmlns:semi="http://www.semi.org"'])
 def test_every_kind_of_bin_gives_the_same_places(kind, namespace):
-    wafer_map = parse_g85(g85(kind, namespace=namespace))
+    wafer_map = read_g85(g85(kind, namespace=namespace))
     assert spots(wafer_map) == [(1, 0), (2, 0), (0, 1), (1, 1)]
     assert [int(p.bin, 16) for p in wafer_map.places] == [1, 7, 1, 1]
     assert (wafer_map.wafer, wafer_map.lot, wafer_map.notch) == ("W07", "L3", None)
@@ -122,12 +133,12 @@ def test_elements_with_a_prefix_are_known():
     text = text.replace(' xmlns="http://www.semi.org"', "").replace(
         "<s:Maps>", '<s:Maps xmlns:s="http://www.semi.org">'
     )
-    assert spots(parse_g85(text)) == [(1, 0), (2, 0), (0, 1), (1, 1)]
+    assert spots(read_g85(text)) == [(1, 0), (2, 0), (0, 1), (1, 1)]
 
 
 def test_bins_of_quality_null_are_no_dies_and_the_others_are_kept():
     bins = '<Bin BinCode="007" BinQuality="NULL"/><Bin BinCode="1" BinQuality="Pass"/>'
-    wafer_map = parse_g85(g85(inside=bins))
+    wafer_map = read_g85(g85(inside=bins))
     assert spots(wafer_map) == [(1, 0), (0, 1), (1, 1)]
     assert wafer_map.quality == {"7": "null", "1": "pass"}
 
@@ -144,7 +155,7 @@ def test_bins_of_quality_null_are_no_dies_and_the_others_are_kept():
     ],
 )
 def test_the_map_is_turned_to_the_notch_on_the_chuck(notch, expected):
-    wafer_map = parse_g85(g85(device='Orientation="90"'), MapReading(notch=notch))
+    wafer_map = read_g85(g85(device='Orientation="90"'), MapReading(notch=notch))
     assert wafer_map.notch == notch
     assert [(p.x, p.y, p.bin) for p in wafer_map.places] == expected
 
@@ -158,7 +169,7 @@ def test_the_map_is_turned_to_the_notch_on_the_chuck(notch, expected):
 )  # fmt: skip
 def test_the_reference_device_moves_the_map_to_where_the_prober_has_it(origin, x, y, first):
     inside = f'<ReferenceDevice ReferenceDeviceX="{x}" ReferenceDeviceY="{y}"/>'
-    wafer_map = parse_g85(
+    wafer_map = read_g85(
         g85(device=f'OriginLocation="{origin}"', inside=inside), MapReading(reference=(12, 40), first=first)
     )
     assert [(p.x, p.y) for p in wafer_map.places if p.bin == "7"] == [(12, 40)]
@@ -168,16 +179,16 @@ def test_the_reference_device_moves_the_map_to_where_the_prober_has_it(origin, x
 def test_a_reference_from_the_centre_counts_from_the_middle_die():
     inside = '<ReferenceDevice ReferenceDeviceX="1" ReferenceDeviceY="-1"/>'
     text = g85(rows=["255 001 007", "001 001 255", "255 001 255"], device='OriginLocation="0"', inside=inside)
-    wafer_map = parse_g85(text.replace('Rows="2"', 'Rows="3"'), MapReading(reference=(0, 0)))
+    wafer_map = read_g85(text.replace('Rows="2"', 'Rows="3"'), MapReading(reference=(0, 0)))
     assert [(p.x, p.y) for p in wafer_map.places if p.bin == "7"] == [(0, 0)]
     with pytest.raises(BenchError, match="OriginLocation is the centre, and a map of 3 x 2 has none"):
-        parse_g85(g85(device='OriginLocation="0"', inside=inside), MapReading(reference=(0, 0)))
+        read_g85(g85(device='OriginLocation="0"', inside=inside), MapReading(reference=(0, 0)))
 
 
 def test_reference_and_notch_go_together():
     inside = '<ReferenceDevice ReferenceDeviceX="3" ReferenceDeviceY="1"/>'
     text = g85(device='OriginLocation="2" Orientation="0"', inside=inside)
-    wafer_map = parse_g85(text, MapReading(reference=(5, 5), notch=90))
+    wafer_map = read_g85(text, MapReading(reference=(5, 5), notch=90))
     assert [(p.x, p.y, p.bin) for p in wafer_map.places] == [(4, 3, "1"), (4, 4, "1"), (5, 4, "1"), (5, 5, "7")]
 
 
@@ -187,16 +198,16 @@ ENTITY = '<!DOCTYPE Map [<!ENTITY a "aaaa">]>'
 @pytest.mark.parametrize(
     ("text", "reading", "words"),
     [
-        (g85(before=ENTITY), {}, r"found the document type \(DTD\) of"),
+        (g85(before=ENTITY), {}, r"m: found XML with a document type \(DTD\), expected"),
         (g85()[:-8], {}, "m:1: found no XML"),
-        ("<Maps/>", {}, "m:1: found XML of Maps with 0 Map and 0 Device, expected a SEMI G85 map"),
-        (g85().replace('Rows="2"', 'Rows="4"'), {}, "found 2 rows in Data, expected 4 as Device says"),
-        (g85().replace('Columns="3"', 'Columns="8"'), {}, "found 3 columns in Data, expected 8"),
+        ("<Maps/>", {}, "m: found XML of maps with 0 Map and 0 Device, expected a SEMI G85 map"),
+        (g85().replace('Rows="2"', 'Rows="4"'), {}, "found 2 rows of codes, expected 4 as the file says"),
+        (g85().replace('Columns="3"', 'Columns="8"'), {}, "found 3 columns of codes, expected 8"),
         (g85(rows=["255 001 007", "001 001"]), {}, "row 2: found 2 codes, expected 3"),
         (g85("HexaDecimal", rows=["FF0107", "0101F"]), {}, "row 2: found 5 digits, expected 2 for each"),
         (g85(rows=["255 001 007", "001 0x1 255"]), {}, "row 2: found '0x1', expected a bin code that is decimal"),
         (g85().replace('"Decimal"', '"Roman"'), {}, "BinType is 'roman', expected Ascii, Decimal"),
-        (g85().replace('NullBin="255" ', ""), {}, "Device says no NullBin"),
+        (g85().replace('NullBin="255" ', ""), {}, "there is no NullBin"),
         (g85(device='Orientation="45"'), {}, "Orientation is '45', expected 0, 90, 180 or 270"),
         (g85(), {"notch": 90}, "the map says no Orientation"),
         (g85(), {"reference": (1, 1)}, "the map has no ReferenceDevice"),
@@ -205,7 +216,7 @@ ENTITY = '<!DOCTYPE Map [<!ENTITY a "aaaa">]>'
 )  # fmt: skip
 def test_a_wrong_xml_is_refused(text, reading, words):
     with pytest.raises(BenchError, match=words):
-        parse_g85(text, MapReading(**reading), "m")
+        read_g85(text, MapReading(**reading), "m")
 
 
 @pytest.mark.parametrize(
@@ -220,24 +231,46 @@ def test_a_wrong_xml_is_refused(text, reading, words):
 def test_a_wrong_reference_is_refused(device, x, words):
     inside = f'<ReferenceDevice ReferenceDeviceX="{x}" ReferenceDeviceY="1"/>'
     with pytest.raises(BenchError, match=words):
-        parse_g85(g85(device=device, inside=inside), MapReading(reference=(0, 0)))
+        read_g85(g85(device=device, inside=inside), MapReading(reference=(0, 0)))
 
 
 def test_bytes_in_another_encoding_are_read():
     text = g85().replace("utf-8", "utf-16").replace("L3", "Lü")
-    assert parse_g85(text.encode("utf-16")).lot == "Lü"
+    assert read_g85(text.encode("utf-16")).lot == "Lü"
 
 
-def test_our_bins_come_back_from_the_g85_that_we_write():
-    wafer_map = parse_g85(g85(device='Orientation="90"'))
-    text = write_g85(wafer_map, {"x1y0": 1, "x2y0": 3, "x1y1": 1})
-    again = parse_g85(text.encode(), MapReading(reference=(1, 0)))
-    assert [(p.x, p.y, p.bin) for p in again.places] == [(1, 0, "1"), (2, 0, "3"), (1, 1, "1")]
-    assert (again.wafer, again.lot, again.notch, again.quality) == ("W07", "L3", 90, {"1": "pass", "3": "fail"})
+def test_our_bins_come_back_from_the_g85_that_we_write_with_dies_that_were_not_tested():
+    wafer_map = read_g85(g85(device='Orientation="90"'), MapReading())
+    moved = replace(wafer_map, places=tuple(replace(p, x=p.x - 3, y=p.y - 2) for p in wafer_map.places))
+    text = write_g85(moved, {"x1y0": 1, "x2y0": 3, "x1y1": 1})
+    again = read_g85(text)
+    found = [(p.x, p.y, p.bin) for p in again.places]
+    assert found == [(-2, -2, "1"), (-1, -2, "3"), (-3, -1, "254"), (-2, -1, "1")]
+    assert (again.wafer, again.lot, again.notch) == ("W07", "L3", 90)
+    assert again.quality == {"1": "pass", "3": "fail", "254": "skip"}
     bins = ElementTree.fromstring(text.encode()).iter("{http://www.semi.org}Bin")
-    assert [(b.get("BinCode"), b.get("BinCount")) for b in bins] == [("001", "2"), ("003", "1")]
-    with pytest.raises(BenchError, match="bin 255 asked for"):
-        write_g85(wafer_map, {"x1y0": 255})
+    assert [(b.get("BinCode"), b.get("BinCount")) for b in bins] == [("001", "2"), ("003", "1"), ("254", "1")]
+    elsewhere = read_g85(text, MapReading(reference=(10, 10)))
+    assert spots(elsewhere) == [(10, 10), (11, 10), (9, 11), (10, 11)]
+    with pytest.raises(BenchError, match="bin 254 asked for; a map holds 0 to 253"):
+        write_g85(wafer_map, {"x1y0": 254})
+
+
+@pytest.mark.parametrize(("far", "there"), [((249_999, 0), ""), ((0, 250), "251")])
+def test_a_map_that_is_too_large_is_refused_wherever_it_comes_from(far, there):
+    places = (Place(0, 0, "a"), Place(*far, "b"), Place(999, 0, "c"))
+    text = "x,y\n" + "".join(f"{p.x},{p.y}\n" for p in places)
+    dies = {p.name: (p.x, p.y) for p in places}
+    words = "places, expected at most 250,000"
+    if far[1]:
+        with pytest.raises(BenchError, match=f"1,000 x {there} {words}"):
+            parse_csv(text)
+        with pytest.raises(BenchError, match=f"1,000 x {there} {words}"):
+            write_g85(WaferMap(places), {})
+        with pytest.raises(ValueError, match=f"1,000 x {there} {words}"):
+            Wafer(name="W", dies=dies)
+    else:
+        assert len(parse_csv(text).places) == len(Wafer(name="W", dies=dies).places) == 3
 
 
 # -- leaving dies out, and the wafer file
@@ -275,10 +308,10 @@ def test_every_exclusion_has_its_reason():
         BINNED.without(exclude_bins=["5"])
 
 
-def wafer_file(folder: Path, text: str, map_text: str = "", name: str = "lot.csv") -> WaferFile:
+def wafer_file(folder: Path, text: str, map_text: str = "", name: str = "lot.csv") -> Loaded[WaferFile]:
     (folder / name).write_text(map_text, encoding="utf-8")
     (folder / "wafer.yaml").write_text(text, encoding="utf-8")
-    return load(folder / "wafer.yaml", WaferFile)
+    return read(folder / "wafer.yaml", WaferFile)
 
 
 def entry(folder: Path, **more) -> WaferEntry:
@@ -329,7 +362,8 @@ def test_a_map_that_is_no_text_is_refused(tmp_path):
     described = wafer_file(tmp_path, "name: W3\nmap_file: lot.csv\n")
     (tmp_path / "lot.csv").write_bytes(b"x,y\n1,\xff\n")
     with pytest.raises(
-        BenchError, match=r"lot.csv:2: found the byte 0xff, expected a map as CSV in UTF-8 or as SEMI G85 XML"
+        BenchError,
+        match=r"lot\.csv:2: found the byte 0xff: a binary file, or a text in another encoding than UTF-8; expected",
     ):
         lay_out(entry(tmp_path), described)
 
@@ -351,7 +385,7 @@ def test_the_files_of_the_documentation_are_read(tmp_path):
         ("A", ""),
         ("B", "excluded by the map: scratched"),
     ]
-    assert [f.name for f in wafer_file(tmp_path, with_fiducials).fiducials] == ["x0y0", "x3y1", "x1y0"]
+    assert [f.name for f in wafer_file(tmp_path, with_fiducials).value.fiducials] == ["x0y0", "x3y1", "x1y0"]
     (tmp_path / "die.yaml").write_text("", encoding="utf-8")
     wafer_map = yaml.safe_load(night)["wafer"]
     read = WaferEntry.model_validate({**wafer_map, "file": tmp_path, "die": tmp_path}, context={"file": True})
