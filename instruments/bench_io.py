@@ -1,9 +1,9 @@
 """Switching of a bench for a probed die: outputs on and off, relays, and the check that all is cold before they move.
 
-The state of the bench is kept here and nowhere else: outputs on, sources verified cold, relays closed, and the fault,
-if any. Everything unexpected is a fault; only `idle` ends a fault. A bench without a matrix has no relay to open: its
-pads are separated from its sources by nothing but outputs that are off. One module of 330 lines because all of it
-guards this one state.
+What is known of the bench, and what may follow, is `instruments.bench_state`: it is asked before anything is sent, and
+told what was read back. Everything unexpected is a fault; only `idle` ends a fault. A bench without a matrix has no
+relay to open: its pads are separated from its sources by nothing but outputs that are off. One module of 340 lines,
+because each method is one transition of this one state.
 """
 
 import contextlib
@@ -14,16 +14,17 @@ import numpy as np
 
 from instruments.assignment import Reach
 from instruments.bench import Bench
+from instruments.bench_state import BenchState
 from instruments.connections import Relay
 from instruments.emergency import emergency_open, persist, silence
 from instruments.reach import reach_of
 from instruments.relays import Relays
 from instruments.step_sequence import COLD, ChannelStep, Composer, SourceChannel, Tag, calls
-from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.prober import Prober
-from labctl.core.source import Aperture, ChannelSetup, Measure, Sample, SourceMeasure, Watch
+from labctl.core.source import Aperture, ChannelSetup, Level, Measure, Ramp, Sample, SourceMeasure, Step, Watch
 from labctl.core.switch_matrix import Matrix
-from labctl.core.units import Ampere, FloatArray, Second
+from labctl.core.units import Ampere, FloatArray, Second, Volt
 
 COLD_TRIES = 3
 """Readings at 0 V before the sources count as hot."""
@@ -36,6 +37,7 @@ class BenchIO:
         bench: limits, waits and wiring.
         sources, matrices, prober: as in `ProbedDie`; the guards of matrices and prober are set here.
         wait: waits for a time, s.
+        state: of the bench, which outlives this object; None makes one.
         permit: raises when nothing may be energised; called before every operation.
 
     Visits to a kernel use the channels of its `reaches`; `active` are those of all kernels, and of all wired pads, of
@@ -50,9 +52,11 @@ class BenchIO:
         prober: Prober | None,
         wait: Callable[[Second], None],
         permit: Callable[[], None] = lambda: None,
+        state: BenchState | None = None,
     ) -> None:
-        self.bench, self.prober, self._wait, self._permit = bench, prober, wait, permit
-        self.relays = Relays(matrices, self._require_cold)
+        self.bench, self.prober, self._wait = bench, prober, wait
+        self.state = state or BenchState(bench.landing, bench.contact.voltage, permit)
+        self.relays = Relays(matrices, self.state.require_still)
         connections = self._connections = bench.connections
         names = self._names = list(sources)
         self._patience = {name: entry.patience for name, entry in bench.instruments.items()}
@@ -72,13 +76,6 @@ class BenchIO:
         self.active = tuple(sorted({c for reach in self.reaches for c in reach.channels} | straight))
         self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
         self.composer = self.new_composer()
-        self.moved = prober is None
-        """Needles were moved and have carried no voltage since; the first voltage is that of the contact check.
-
-        Without a prober nobody knows when they were."""
-        self._ready = self.cold = False
-        self._closed: frozenset[Relay] | None = None
-        self._fault = ""
         self.ranges = self._common_ranges()
         if prober is not None:
             prober.guard = self._permit_motion
@@ -92,27 +89,28 @@ class BenchIO:
         Raises:
             InstrumentError: something is not verified safe; until `idle` succeeds the die refuses everything else.
         """
-        orderly, self._fault = not self._fault, "the bench was not made safe"
-        notes = self._ramp_down() if orderly and self._ready else []
-        self._ready = self.cold = False
+        state, orderly = self.state, self.state.orderly
+        notes = self._ramp_down() if state.in_use else []
+        state.fail("the bench was not made safe")
         sources = dict(zip(self._names, self.units, strict=True))
         if orderly and not notes:
             sources = {name: unit for name, unit in sources.items() if not self._off(name, unit, notes)}
         failed, _ = silence(sources, self._patience, self._wait)
-        self.cold = not failed
-        if self.cold:
-            failed |= self._open_relays(urgent=not orderly)
+        stay = "; relays stay as they are" if failed else ""
+        if not failed:
+            state.outputs_off()
+            failed = self._open_relays(urgent=not orderly)
         if failed:
-            self._fault = "; ".join(failed.values())
-            stay = "" if self.cold else "; relays stay as they are"
+            state.fail("; ".join(failed.values()))
             raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed.values(), *notes])}{stay}")
-        self._fault = ""
+        state.relays_open()
 
     def _ramp_down(self) -> list[str]:
         """Set outputs to 0 V and open relays, outputs still on; return the errors."""
         try:
             self.go_cold(range(len(self.channels)))
-            self.relays.route(())
+            with self.state.route(()):
+                self.relays.route(())
         except BaseException as error:  # a third-party driver may raise anything
             return [str(error) or type(error).__name__]
         return []
@@ -152,19 +150,18 @@ class BenchIO:
 
     def verify_off(self) -> None:
         """Read back that every output is off and no relay is closed; InstrumentError if not. Changes nothing."""
-        self._verify(frozenset())
-
-    def verify_landing(self) -> None:
-        """Read back that every output is off and the landing relays are closed; InstrumentError if not.
-
-        Changes nothing; `land` establishes this state.
-        """
-        self._verify(self.bench.landing)
+        self._read_back()
+        closed = self.relays.closed()
+        if closed:
+            names = ", ".join(sorted({matrix for matrix, _ in closed}))
+            raise InstrumentError(f"{names}: {len(closed)} relays are closed; nothing moves before they open")
 
     def _permit_motion(self) -> None:
-        """Guard of the prober: raise unless needles may touch and lift."""
-        self.verify_landing()
-        self.moved = True
+        """Permit of the prober: raise unless needles may touch and lift, by what is read back now."""
+        if not self.state.in_use:
+            self.state.require_sound()
+            self._read_back()
+        self.state.needles_move()
 
     def land(self) -> None:
         """Make the bench ready for needles to touch or lift: outputs verified off, pads on ground if chosen.
@@ -174,40 +171,43 @@ class BenchIO:
         Raises:
             InstrumentError: an output is not verified off, or a pad not on ground; nothing may move.
         """
-        if not self._ready and not self._fault:
+        if self.state.orderly and not self.state.in_use:
             with contextlib.suppress(LabError):
-                return self.verify_landing()
+                self._read_back()
+                return self.state.require_landing()
         self.idle()
         if landing := self.bench.landing:
-            self.relays.route(landing, frozenset())
-            self._wait(self.bench.settling.relays)
+            with self.state.route(landing):
+                self.relays.route(landing, frozenset())
+                self._wait(self.bench.settling.relays)
 
-    def _verify(self, wanted: frozenset[Relay]) -> None:
-        """Read back that every output is off and exactly the relays `wanted` are closed."""
-        for unit in self.units:
-            unit.verify_off()
-        closed = self.relays.closed()
-        names = ", ".join(sorted({matrix for matrix, _ in closed ^ wanted}))
-        if not wanted and closed:
-            raise InstrumentError(f"{names}: {len(closed)} relays are closed; nothing moves before they open")
-        if closed != wanted:
-            raise InstrumentError(
-                f"{names}: {len(wanted - closed)} pads are not on ground, and {len(closed - wanted)} other "
-                "relays are closed; needles touch and lift with every pad on ground, so land first"
-            )
+    def _read_back(self) -> None:
+        """Read that every output is off, and which relays are closed; InstrumentError if an output is not."""
+        try:
+            for unit in self.units:
+                unit.verify_off()
+            closed = self.relays.closed()
+        except BaseException:
+            self.state.doubt()
+            raise
+        self.state.verified_off(closed)
 
     def carry_out(self, events: Iterable[ChannelStep]) -> list[tuple[Tag, Sample]]:
         """Run events as one call of each instrument in turn; return the samples with their tags."""
         samples: list[tuple[Tag, Sample]] = []
-        self.cold = False
+        before = self.composer.state.copy()
         try:
-            for unit, script in calls(self.composer.script(events), self.channels):
+            scripts = list(calls(self.composer.script(events), self.channels))
+            volts = _spread(event.step for _, script in scripts for event in script)
+            self.state.require_drive(volts)
+        except BaseException:
+            self.composer.state = before
+            raise
+        with self.state.drive(volts):
+            for unit, script in scripts:
                 readings = self.units[unit].run([event.step for event in script])
                 tags = [event.tag for event in script if isinstance(event.step, Measure | Watch)]
                 samples += [(tag, sample) for tag, sample in zip(tags, readings, strict=True) if tag is not None]
-        except BaseException:
-            self._fault = "an operation broke off; idle the bench first"
-            raise
         return samples
 
     def go_cold(self, used: Iterable[int]) -> None:
@@ -218,10 +218,16 @@ class BenchIO:
                 self._wait(self.bench.settling.source)
             hot = self.hot(self.carry_out(self.composer.cold(wanted)))
             if not hot:
-                self.cold = True
-                return
-        self._fault = hot
+                return self.state.at_zero()
+        self.state.fail(hot)
         raise InstrumentError(f"{hot}; no relay moves")
+
+    def end_cold(self, samples: Iterable[tuple[Tag, Sample]], used: Iterable[int]) -> None:
+        """Verify 0 V by the samples of steps that ended there, or else by new readings."""
+        if self.hot(samples):
+            self.go_cold(used)
+        else:
+            self.state.at_zero()
 
     def hot(self, samples: Iterable[tuple[Tag, Sample]]) -> str:
         """Return the first reading at 0 V that forbids moving a relay, in words; empty if none."""
@@ -235,18 +241,14 @@ class BenchIO:
 
     def route(self, closed: Iterable[Relay]) -> None:
         """Close exactly these relays and let them settle; no line floats meanwhile if the bench file says so."""
-        wanted, present = frozenset(closed), self._closed
+        wanted, present = frozenset(closed), self.state.closed
         if wanted == present:
             return
-        self._closed, before = None, self._fault
-        self._fault = "a route broke off; idle the bench first"
-        if present is None:
-            present = self.relays.closed()
-        for relays in self._route_steps(present, wanted):
-            self.relays.route(relays, present)
-            present = relays
-            self._wait(self.bench.settling.relays)
-        self._closed, self._fault = wanted, before
+        with self.state.route(wanted):
+            for relays in self._route_steps(self.relays.closed() if present is None else present, wanted):
+                self.relays.route(relays, present)
+                present = relays
+                self._wait(self.bench.settling.relays)
 
     def _route_steps(self, present: frozenset[Relay], wanted: frozenset[Relay]) -> list[frozenset[Relay]]:
         """Return the sets of closed relays that lead from one route to the next.
@@ -260,23 +262,24 @@ class BenchIO:
         lines = frozenset(grounding[relay] for relay in present | wanted if relay in grounding)
         return [present | lines, wanted | lines, wanted]
 
-    def energise(self) -> None:
-        """Switch the outputs that visits use on at 0 V, needles verified in contact; nothing happens if they are on.
+    def switch_on(self) -> None:
+        """Switch the outputs that visits use on at 0 V, needles not up; if they are on, only the latch is read.
 
         No channel is on a pad before: relays are open, or every pad is on ground as it was when the needles touched.
 
         Raises:
-            SwitchedOff: `permit` refuses; `idle` switches off the outputs that were on.
+            SwitchedOff: the permit refuses; `idle` switches off the outputs that were on.
+            ContactError: the needles are not in contact.
         """
-        if self._fault:
-            raise InstrumentError(f"the bench must be made safe first: {self._fault}")
-        self._permit()
-        if self._ready:
+        state = self.state
+        state.require_sound()
+        state.require_permit()
+        if state.in_use:
             return
-        if self.prober is not None and not self.prober.in_contact():
-            raise ContactError(f"{self.prober.name}: the needles are not in contact; no output goes on")
-        self._closed = self.relays.closed()
-        self._verify(self.bench.landing if self._closed else frozenset())
+        if self.prober is not None:
+            state.needles(down=self.prober.in_contact())
+        state.require_needles()
+        self._read_back()
         limits, outputs = self.bench.limits, self.bench.outputs
         setup = ChannelSetup(
             limits.span,
@@ -289,16 +292,15 @@ class BenchIO:
         by_unit: dict[int, list[str]] = {}
         for channel in (self.channels[c] for c in self.active):
             by_unit.setdefault(channel.instrument, []).append(channel.name)
-        self._fault = "switching on broke off; idle the bench first"
-        for unit, names in by_unit.items():
-            self.units[unit].prepare(dict.fromkeys(names, setup))
-            self._permit()
-            self.units[unit].output(names)
-            self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
-        self.composer = self.new_composer()
-        self._ready, self._fault = True, ""
+        with state.switch_on():
+            for unit, names in by_unit.items():
+                self.units[unit].prepare(dict.fromkeys(names, setup))
+                state.require_permit()
+                self.units[unit].output(names)
+                self.units[unit].run([Aperture(name, outputs.cold_aperture) for name in names])
+            self.composer = self.new_composer()
         self.go_cold(self.active)
-        self._permit()  # refused between the last check and the output: it ends at 0 V
+        state.require_permit()  # refused between the last check and the output: it ends at 0 V
 
     def new_composer(self) -> Composer:
         """Return a composer of steps for sources that have just been switched on."""
@@ -313,11 +315,6 @@ class BenchIO:
         """
         owner = [channel.instrument for channel in self.channels]
         return reach_of(pads, shape, self._connections, owner, self.active, self.stands)
-
-    def _require_cold(self) -> None:
-        """Guard of the matrices: raise unless every source was last verified at 0 V or off."""
-        if not self.cold:
-            raise InstrumentError("relays stay as they are: the sources are not verified at 0 V")
 
     def _common_ranges(self) -> FloatArray:
         """Return the current ranges that every source has, A, ascending, up to the one that holds the compliance."""
@@ -336,3 +333,9 @@ class BenchIO:
         """Return the shortest and the longest integration time that every source can do, s."""
         apertures = [unit.capabilities.apertures for unit in self.working]
         return max(short for short, _ in apertures), min(long for _, long in apertures)
+
+
+def _spread(steps: Iterable[Step]) -> Volt:
+    """Return the most that two lines can differ by while `steps` are carried out from 0 V, V."""
+    levels = [0.0, *(step.volts for step in steps if isinstance(step, Level | Ramp))]
+    return max(levels) - min(levels)

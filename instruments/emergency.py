@@ -181,6 +181,7 @@ def emergency_open(name: str, matrix: Any) -> int:
     with suppress(BaseException):  # an identity that is not understood is no reason to leave relays closed
         if not getattr(matrix, "_connected", True):
             matrix.connect()
+    guard: Any = getattr(matrix, "guard", None)
     with suppress(BaseException):
         matrix.guard = lambda: None
     with suppress(BaseException):
@@ -190,6 +191,9 @@ def emergency_open(name: str, matrix: Any) -> int:
         matrix.route(())
     except BaseException as error:
         refused = error
+    finally:
+        with suppress(BaseException):
+            matrix.guard = guard  # whoever goes on with this matrix is guarded as before
     remaining = list(matrix.closed())
     if remaining:
         raise refused or InstrumentError(f"{name}: {len(remaining)} relays are still closed")

@@ -57,8 +57,12 @@ class OpenBench:
         return [*self.sources.values(), *self.matrices.values(), *([self.prober] if self.prober else [])]
 
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> ProbedDie:
-        """Return the die interface for another die under the same needles; the bench is made safe first."""
+        """Return the die interface for another die under the same needles; the bench is made safe first.
+
+        Its state goes on, but for the needles, which count as moved.
+        """
         self.die.idle()
+        self.die.state.another_die()
         self.die = _probed_die()(
             self.bench,
             self.sources,
@@ -67,9 +71,8 @@ class OpenBench:
             nominal,
             polarity=polarity,
             wait=self.wait,
-            permit=self.permit,
+            state=self.die.state,
         )
-        self.die.idle()
         return self.die
 
     def warnings(self) -> list[str]:

@@ -22,6 +22,7 @@ from instruments import routing
 from instruments.assignment import Assignment, NoWay, Pattern, Reach, assign
 from instruments.bench import Bench
 from instruments.bench_io import BenchIO
+from instruments.bench_state import BenchState, Contact
 from instruments.connections import Relay
 from instruments.reading_math import driven_voltage, expected_current, judge, subtract_leads
 from instruments.step_sequence import (
@@ -65,6 +66,7 @@ class ProbedDie(DieBody):
         polarity: of the die, as in `Geometry`.
         wait: waits for a time, s, by the clock of the twin or by real time.
         permit: raises when nothing may be energised.
+        state: of the bench, where it has been in use before.
     """
 
     def __init__(
@@ -78,11 +80,12 @@ class ProbedDie(DieBody):
         polarity: int = 1,
         wait: Callable[[Second], None] = time.sleep,
         permit: Callable[[], None] = lambda: None,
+        state: BenchState | None = None,
     ) -> None:
         self.bench, self.sources, self.prober = bench, sources, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
         nominal.fits(self._geometry)
-        self._io = BenchIO(bench, sources, matrices, prober, wait, permit)
+        self._io = BenchIO(bench, sources, matrices, prober, wait, permit, state)
         for structure in bench.contact.structures:
             self._structure(*structure)
 
@@ -90,6 +93,11 @@ class ProbedDie(DieBody):
     def geometry(self) -> Geometry:
         """Shape of the die that the wiring reaches."""
         return self._geometry
+
+    @property
+    def state(self) -> BenchState:
+        """What is known of the bench."""
+        return self._io.state
 
     @property
     def nominal(self) -> Nominal:
@@ -154,14 +162,14 @@ class ProbedDie(DieBody):
         """
         contact, io = self.bench.contact, self._io
         reach, place = self._structure(first, second)
-        io.energise()
+        io.switch_on()
         route = [reach.source(source, len(io.channels)) for source in place.route]
         io.route(self._relays(reach.pads, [over.get(source, source) for source in route]))
         limit = min(contact.limit, self.bench.limits.compliance)
         visit = _visit_of(place, reach, len(io.channels), io.range_for(limit))
         samples = io.carry_out(io.composer.read(visit, Act(read_compliance=limit), visit.sense_range))
         io.go_cold(visit.used)
-        io.moved = False
+        io.state.biased()
         sensed = [sample for tag, sample in samples if tag.kind == READ and (tag.slot == 0 or visit.rest == 0)]
         current = sum(sample.current for sample in sensed) * (1 if visit.rest == 0 else -1)
         limited = any(sample.flag & Flag.COMPLIANCE for _, sample in samples)
@@ -375,9 +383,9 @@ class ProbedDie(DieBody):
             return reading
         visits, act = self._plan(operation)
         ranges = self._sense_ranges(operation, visits)
-        if self._io.moved:
+        if self.state.contact is not Contact.BIASED:
             self._first_voltage()
-        self._io.energise()
+        self._io.switch_on()
         moves = visits.moves
         for piece in _scripts(visits):
             begin, end = piece.start, piece.stop
@@ -412,9 +420,10 @@ class ProbedDie(DieBody):
             visit = by_number[number]
             samples = [pair for pair in samples if pair[0].visit != number or pair[0].kind == PULSE]
             samples += io.carry_out(io.composer.read(visit, act, io.range_for(act.read_compliance)))
-        if last and (again or io.hot(samples)):
+        if last and again:
             io.go_cold(used)
-        io.cold = last
+        elif last:
+            io.end_cold(samples, used)
         zero = {(tag.visit, tag.channel): sample.current for tag, sample in samples if tag.kind == ZERO}
         force = {tag.visit: Flag(0) for tag, _ in samples}
         for tag, sample in samples:

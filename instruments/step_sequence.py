@@ -98,6 +98,10 @@ class SourceState:
         """Return the state after outputs went on: 0 V, nothing else known."""
         return cls([0.0] * channels, [None] * channels, [None] * channels)
 
+    def copy(self) -> "SourceState":
+        """Return the same state, which does not change with this one."""
+        return SourceState(list(self.level), list(self.limit), list(self.aperture))
+
 
 @dataclass
 class Composer:

@@ -72,6 +72,7 @@ GROUPS = {
         ("instruments/emergency.py", "instruments/at_rest.py"),
         (f"{INSTRUMENTS}/test_emergency*.py", f"{INSTRUMENTS}/test_at_rest.py"),
     ),
+    "bench state": Group(("instruments/bench_state.py",), (f"{INSTRUMENTS}/test_bench_state.py",)),
     "drivers": Group(
         (
             "instruments/keithley*.py",

@@ -1,14 +1,13 @@
-"""A machine that drives a bench in any order, with faults between driver and instrument, and a model of its state.
+"""A machine that drives a bench in any order, with faults between driver and instrument, and a world that judges.
 
-The states of the model are those of a bench in use: nobody is connected, unknown (connected and nothing verified), cold
-(off, relays open), routed (off, every pad on ground, as needles move), energised (outputs on at 0 V between two
-operations). Needles in contact and the latch of `labctl off` stand beside them. Without a fault the model says of every
-call whether it is done or refused, and by which error; with one it waits for what holds whatever happens.
+What the bench believes is `instruments.bench_state`: after every step it is compared with the outputs, relays and
+needles of the emulated world. Without a fault all of it has to be so, and the model says of every call whether it is
+done or refused, and by which error; with a fault no output may be on that is believed off. The latch of `labctl off`
+stands beside it.
 """
 
 import contextlib
 from collections import Counter
-from enum import StrEnum, auto
 from typing import ClassVar
 
 import numpy as np
@@ -19,7 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from instruments.bench import Bench
-from instruments.contact import check_first_contact, lift, touch_down
+from instruments.bench_state import OUTPUTS_OFF, Contact, State
+from instruments.contact import lift, touch_down
 from instruments.emergency import make_safe
 from instruments.open_bench import open_bench
 from labctl.core.bias import Bias
@@ -36,20 +36,6 @@ FAR = 30
 """Most messages from the arming of a fault to its first chance to happen."""
 FAULTS = st.tuples(st.sampled_from(sorted(KINDS)), st.integers(1, FAR), st.integers(0, 9))
 FILE = Bench.model_validate(BENCH, context={"file": True})
-
-
-class State(StrEnum):
-    """What is known of a bench."""
-
-    ALONE = auto()
-    UNKNOWN = auto()
-    COLD = auto()
-    ROUTED = auto()
-    ENERGISED = auto()
-
-
-OFF = (State.COLD, State.ROUTED)
-"""States of which it was said that everything is verified off."""
 
 
 def line(length, index, level):
@@ -76,13 +62,15 @@ class BenchMachine(RuleBasedStateMachine):
     happened: ClassVar[Counter[str]] = Counter()
     """How often each refusal, fault and deed has happened, in all examples of a class."""
 
-    @initialize(seed=st.integers(0, 3))
-    def begin(self, seed):
-        """Make a twin with two dies, needles up, nobody connected."""
+    @initialize(seed=st.integers(0, 3), down=st.booleans())
+    def begin(self, seed, down):
+        """Make a twin with two dies, nobody connected, needles as somebody left them."""
         subjects = [Site(f"D{k}", description(), seed, (k, 0)) for k in range(2)]
         self.twin = FaultyTwin(FILE, {subject.spot: simulated(subject) for subject in subjects}, seed)
+        if down:
+            self.twin.instruments["prober"].session().handle(b"move_chuck_contact\n")
         self.nominal = self.twin.at((0, 0, 0)).nominal
-        self.opened, self.state, self.latched, self.certain, self.proved = None, State.ALONE, False, True, False
+        self.opened, self.latched, self.certain = None, False, True
         self.quiet_since = None
         """Time from which on nothing may be energised: the latch is set, and off was verified."""
 
@@ -102,6 +90,17 @@ class BenchMachine(RuleBasedStateMachine):
     def down(self):
         """Whether the needles touch."""
         return self.twin.world.in_contact
+
+    @property
+    def believed(self):
+        """What the bench believes of itself."""
+        return self.opened.die.state
+
+    def believes(self, state, contact=None):
+        """Without a fault the bench believes this of itself."""
+        if self.certain:
+            assert self.believed.state is state
+            assert contact in {None, self.believed.contact}
 
     # -- one call, its refusal, and what the model expects
 
@@ -140,7 +139,7 @@ class BenchMachine(RuleBasedStateMachine):
             )
 
         if self.do(act, SwitchedOff if self.latched else BenchError if self.live else None):
-            self.state, self.proved = State.UNKNOWN, False
+            assert (self.believed.state, self.believed.contact) == (State.UNKNOWN, Contact.UNKNOWN)
         assert not self.certain or before == (self.live, self.closed)
         if self.live and self.opened is None and not self.latched:
             self.switch_off()  # as the refusal says
@@ -150,7 +149,7 @@ class BenchMachine(RuleBasedStateMachine):
     @rule()
     def leave(self):
         """Leave it as a session does: verified off, then closed."""
-        opened, self.opened, self.state = self.opened, None, State.ALONE
+        opened, self.opened = self.opened, None
         if self.do(opened.off):
             assert not self.live
             assert not self.closed
@@ -165,7 +164,6 @@ class BenchMachine(RuleBasedStateMachine):
             assert not self.live
             assert not self.closed
             self.quiet_since = self.twin.world.now
-        self.state = State.ALONE if self.opened is None else State.UNKNOWN
 
     @precondition(lambda self: self.latched)
     @rule()
@@ -188,7 +186,7 @@ class BenchMachine(RuleBasedStateMachine):
         """The error by which energising is refused, None if it is not."""
         if self.latched:
             return SwitchedOff
-        return None if self.down or self.state is State.ENERGISED else ContactError
+        return None if self.down or self.believed.in_use else ContactError
 
     @precondition(lambda self: self.opened is not None)
     @rule(row=st.integers(0, M - 1), col=st.integers(0, N - 1))
@@ -222,36 +220,33 @@ class BenchMachine(RuleBasedStateMachine):
                 self.measure(row, col, write=write)
 
     def measure(self, row, col, *, write):
-        """Read or pulse a cell; contact is proved first in every session."""
+        """Read or pulse a cell, as a program does that leaves the contact check out."""
         die, operation = self.opened.die, pulse(row, col) if write else reading(row, col)
 
         def act():
-            if not self.proved:
-                check_first_contact(die)
-                self.proved = True
             result = die.pulse(operation) if write else die.sense(operation)
             assert result.current.shape == (1, 1)
             assert not self.certain or self.twin.injection.happened or 1e-5 < result.current[0, 0] < 1e-4
 
         if self.do(act, self.refusal):
-            self.state = State.ENERGISED
             self.happened["pulses" if write else "reads"] += 1
-            assert not any(self.live.values()) or not self.certain, "a level stands between two operations"
-        elif not self.certain:
-            self.state = State.UNKNOWN
+            self.believes(State.ROUTED, Contact.BIASED)
+        elif self.latched:
+            self.believes(State.UNKNOWN)
 
     @precondition(lambda self: self.opened is not None)
     @rule()
     def idle(self):
         """Be safe: done from every state."""
-        self.state = State.COLD if self.do(self.opened.die.idle) else State.UNKNOWN
-        assert self.state is State.UNKNOWN or not self.closed
+        if self.do(self.opened.die.idle):
+            self.believes(State.COLD)
 
     @precondition(lambda self: self.opened is not None)
     @rule()
     def land(self):
         """Put every pad on ground, off: done from every state."""
-        self.state = State.ROUTED if self.do(self.opened.die.land) else State.UNKNOWN
+        if self.do(self.opened.die.land):
+            self.believes(State.GROUNDED)
 
     @precondition(lambda self: self.opened is not None)
     @rule(col=st.integers(0, 1))
@@ -259,7 +254,7 @@ class BenchMachine(RuleBasedStateMachine):
         """Go to a die: refused unless everything is off and on ground."""
         ready, place = not self.live and self.closed == FILE.landing, self.twin.world.place
         if self.do(lambda: self.opened.prober.step(col, 0), None if ready else InstrumentError):
-            self.proved = False
+            self.believes(State.GROUNDED)
             assert not self.certain or (self.twin.world.place[0], self.down) == (col, False)
         elif not ready:
             assert self.twin.world.place == place, "moved although it was refused"
@@ -269,21 +264,18 @@ class BenchMachine(RuleBasedStateMachine):
     def touch(self):
         """Put the needles down, or leave them there, and prove contact."""
         was_down, refusal = self.down, SwitchedOff if self.latched else None
-        self.proved = False
         if self.do(lambda: touch_down(self.opened.die, self.opened.prober), refusal):
-            self.state, self.proved = State.ENERGISED, True
+            self.believes(State.ROUTED, Contact.BIASED)
             assert self.down or not self.certain
-        elif not self.certain:
-            self.state = State.UNKNOWN
         elif not was_down:
-            self.state = State.ROUTED
+            self.believes(State.UNKNOWN)
 
     @precondition(lambda self: self.opened is not None)
     @rule()
     def lift(self):
         """Lift the needles off pads that are off and on ground: done from every state."""
-        self.state = State.ROUTED if self.do(lambda: lift(self.opened.die, self.opened.prober)) else State.UNKNOWN
-        self.proved = False
+        if self.do(lambda: lift(self.opened.die, self.opened.prober)):
+            self.believes(State.GROUNDED)
 
     # -- faults, and who repairs them
 
@@ -301,7 +293,7 @@ class BenchMachine(RuleBasedStateMachine):
         if self.opened is not None:
             with contextlib.suppress(LabError):
                 self.opened.close()
-        self.opened, self.state = None, State.ALONE
+        self.opened = None
         make_safe(FILE, connect=self.twin.connect, wait=self.twin.wait)
         assert not self.live
         assert not self.closed
@@ -328,8 +320,26 @@ class BenchMachine(RuleBasedStateMachine):
 
     @invariant()
     def off_is_off(self):
-        """No output is on while the bench was said to be verified off."""
-        assert self.state not in OFF or not self.live
+        """No output is on while the bench is believed off, whatever has happened."""
+        if self.opened is not None:
+            assert self.believed.state not in OUTPUTS_OFF or not self.live
+
+    @invariant()
+    def what_is_believed_is_so(self):
+        """Outputs, levels, relays and needles are as the bench believes, but for faults and what is done beside it."""
+        if self.opened is None or not self.certain:
+            return
+        state, contact = self.believed.state, self.believed.contact
+        assert state not in {State.FAULT, State.ROUTING, State.ENERGISED}, "nothing broke off, and nothing is under way"
+        assert contact is not Contact.UP or not self.down
+        assert contact not in {Contact.DOWN, Contact.BIASED} or self.down
+        assert contact is not Contact.BIASED or self.twin.world.ledger.first_bias[-1] > 0
+        if self.latched:
+            return
+        assert self.believed.closed in {None, self.closed}
+        assert state is not State.COLD or not self.closed
+        assert state is not State.GROUNDED or self.closed == FILE.landing
+        assert state is not State.ROUTED or (self.live and not any(self.live.values()))
 
     @invariant()
     def the_latch_is_honoured(self):

@@ -11,6 +11,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from instruments import open_bench
 from instruments.bench_io import BenchIO
+from instruments.bench_state import BenchState, Contact
+from instruments.probed_die import ProbedDie
 
 DONE = {"reads", "pulses", "SwitchedOff", "BenchError", "InstrumentError"}
 """What happens in so many courses: deeds, and refusals by their class."""
@@ -39,7 +41,7 @@ def many():
 
 
 def test_a_few_courses_are_safe_and_every_refusal_is_the_one_that_the_state_demands():
-    happened = drive(16, 12)
+    happened = drive(14, 12, 6)
     assert happened.keys() >= {"reads", "SwitchedOff", "InstrumentError"}
     assert len(happened.keys() & KINDS.keys()) >= 2
 
@@ -61,6 +63,13 @@ GUARDS = {
     "off is believed and not sent": lambda patch: patch.setattr(BenchIO, "_off", lambda *args: True),
     "outputs that are on are accepted": lambda patch: patch.setattr(open_bench, "refuse_outputs_on", nothing),
     "the first voltage is above the bound": lambda patch: patch.setattr(bench_machine, "FIRST", 0.01),
+    "needles count as biased from the beginning": lambda patch: patch.setattr(
+        BenchState, "contact", property(lambda self: Contact.BIASED)
+    ),
+    "no voltage is too high at first": lambda patch: (
+        patch.setattr(BenchState, "require_drive", nothing),
+        patch.setattr(ProbedDie, "_first_voltage", nothing),
+    ),
     "relays are believed open": lambda patch: patch.setattr(BenchIO, "_open_relays", lambda *args, **kwargs: {}),
 }
 

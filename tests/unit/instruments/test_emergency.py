@@ -483,8 +483,11 @@ def test_a_matrix_that_keeps_a_relay_raises_what_it_was_refused_with_else_how_ma
             if self.error:
                 raise self.error
 
+    guarded = Stuck(ZeroDivisionError())
+    guarded.guard = print
     with pytest.raises(ZeroDivisionError):
-        emergency_open("matrix", Stuck(ZeroDivisionError()))
+        emergency_open("matrix", guarded)
+    assert guarded.guard is print, "whoever goes on with it is guarded as before"
     with pytest.raises(InstrumentError, match="matrix: 2 relays are still closed"):
         emergency_open("matrix", Stuck(None))
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from instruments import routing
 from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
+from instruments.bench_state import Contact, IllegalTransition, State
 from instruments.contact import check_contact, check_first_contact, check_time, lift, touch_down
 from instruments.drivers import visa
 from instruments.emergency import make_safe
@@ -23,13 +24,14 @@ from instruments.keithley2600b import DRIVER, Keithley2600B
 from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
 from instruments.sentio_reply import NeedlesDown
+from instruments.step_sequence import ChannelStep
 from instruments.transport import BytesTransport
 from instruments.tsp import number
 from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import Die
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, LinkTimeoutError, SwitchedOff
 from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
-from labctl.core.source import levels_after
+from labctl.core.source import Ramp, levels_after
 from labctl.station.twin import wiring_of
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
@@ -252,6 +254,9 @@ def test_a_pulse_and_its_read_are_one_script_in_which_the_column_goes_first_and_
 def test_where_levels_stand_half_selected_lines_go_up_first_and_come_down_last_on_one_route(standing):
     twin = Twin()
     twin.die.idle()
+    check_contact(twin.die)
+    twin.die.idle()
+    twin.sent.clear()
     twin.die.sense(read([0], [0]))
     before, drives = twin.world.ledger.relay_operations, []
     inner = twin.world.drive
@@ -372,7 +377,7 @@ def test_where_levels_stand_a_visit_uses_the_channels_of_all_instruments(standin
     twin.die.idle()
     sense = Sense(Bias(np.array([[0.1, 0, 0, 0], [0, -0.1, 0, 0.05]]), np.zeros((2, N))), np.array([2, 0, 1]))
     np.testing.assert_allclose(twin.die.sense(sense).current, simulated().sense(sense).current, rtol=1e-6)
-    assert sum("channel.close" in text for _, text in twin.sent) == 3
+    assert sum("channel.close" in text for _, text in twin.sent) == 1 + 3, "after that of the contact check"
     twin.die.idle()
     assert twin.clean()
 
@@ -414,7 +419,7 @@ def test_a_pulse_and_read_that_need_more_channels_than_there_are_take_two_routes
     twin.die.idle()
     pulse = Pulse(half_select([1, 3], [2, 0], 0.5), 1e-3, read([1, 3], [2, 0]))
     np.testing.assert_allclose(twin.die.pulse(pulse).current, simulated().pulse(pulse).current, rtol=1e-6)
-    assert sum("channel.close" in text for _, text in twin.sent) == 4
+    assert sum("channel.close" in text for _, text in twin.sent) == 1 + 4, "after that of the contact check"
     twin.die.idle()
     assert twin.clean()
 
@@ -782,16 +787,16 @@ def asked_while_switching_on():
 
 def test_the_permit_is_asked_before_setting_up_and_before_each_source_goes_on_and_after():
     before, during = asked_while_switching_on()
-    assert (before, during) == (1, 3), "when opened; then before, before the outputs of the one source, after"
+    assert (before, during) == (1, 5), "when opened; twice before, before outputs, after; once more on what is on"
 
 
-@pytest.mark.parametrize("after", range(3))
+@pytest.mark.parametrize("after", range(5))
 def test_whenever_it_is_forbidden_no_output_stays_on_and_no_level_was_set(after):
     twin = Twin(permit=(permit := Permit(1 + after)))
     with pytest.raises(SwitchedOff):
         twin.die.sense(read([0], [0]))
     on = [s for s in ("smu1", "smu2") if twin.smu(s, "smua").set.output]
-    assert len(on) == max(0, after - 1)
+    assert len(on) == min(1, max(0, after - 2))
     assert not any(twin.outputs), "at 0 V"
     permit.left = 99
     twin.die.idle()
@@ -821,6 +826,54 @@ def test_another_die_under_the_same_needles_has_the_same_permit():
 
 
 # -- needles
+
+
+def test_a_program_that_skips_the_contact_check_gets_the_first_voltage_of_the_contact_check_all_the_same():
+    twin = Twin()
+    assert twin.die.state.contact is Contact.UNKNOWN
+    twin.die.pulse(Pulse(half_select([1], [2], 0.5), 1e-3))
+    assert twin.world.ledger.first_bias == [pytest.approx(twin.open.bench.contact.voltage, rel=0.01)]
+    assert twin.die.state.contact is Contact.BIASED
+    twin.die.idle()
+    messages = len(twin.sent)
+    twin.die.sense(read([0], [0]))
+    assert twin.die.state.contact is Contact.BIASED, "the needles have not moved since"
+    assert sum("channel.close" in text for _, text in twin.sent[messages:]) == 1
+    twin.open.turn_to(NOMINAL).sense(read([0], [0]))
+    messages = twin.sent[messages:]
+    assert sum("channel.close" in text for _, text in messages) == 3, "for another die the contact check comes first"
+
+
+def test_a_voltage_above_the_first_is_refused_on_needles_that_nobody_knows_of_and_nothing_is_sent():
+    twin = Twin()
+    check_contact(twin.die)
+    twin.open.turn_to(NOMINAL)
+    io = twin.die._io
+    visit = Ramp("smua", 0.016, 1000.0)
+    io.switch_on()
+    twin.sent.clear()
+    with pytest.raises(IllegalTransition, match=r"0\.016 V asked for on needles that are down: .*at most 0\.015 V"):
+        io.carry_out([ChannelStep(0, visit)])
+    with pytest.raises(
+        IllegalTransition, match=r"0\.02 V asked for"
+    ):  # two lines at half of it, in opposite directions
+        io.carry_out([ChannelStep(0, Ramp("smua", 0.01, 1000.0)), ChannelStep(1, Ramp("smub", -0.01, 1000.0))])
+    assert twin.sent == []
+    assert io.composer.state.level == [0.0] * 4
+    io.carry_out([ChannelStep(0, Ramp("smua", 0.01, 1000.0))])
+
+
+def test_a_bench_that_was_switched_off_by_another_process_is_believed_in_nothing():
+    twin = Twin(permit=(permit := Permit(99)))
+    twin.die.sense(read([0], [0]))
+    make_safe(bench(), connect=twin.connect, wait=twin.world.advance)
+    permit.left = 0
+    with pytest.raises(SwitchedOff):
+        twin.die.sense(read([0], [0]))
+    assert twin.die.state.state is State.UNKNOWN
+    permit.left = 99
+    assert np.isfinite(twin.die.sense(read([0], [0])).current).all(), "released, everything is read back and goes on"
+    assert twin.clean()
 
 
 def test_no_output_goes_on_unless_the_needles_are_down():
