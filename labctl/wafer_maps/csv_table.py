@@ -57,7 +57,7 @@ def read_table(lines: list[Line], where: str) -> tuple[list[Place], str, str]:
                 f"{where}:{first}: found a column '{cell}', expected {known} or lot; delete it, or its heading"
             )
         if columns.count(column) > 1:
-            both = ", ".join(f"'{h}'" for h, c in zip(headings, columns, strict=True) if c == column)
+            both = ", ".join(f"'{h}'" for h, c in zip(headings, columns, strict=True) if c == column)[:200]
             raise BenchError(f"{where}:{first}: found two columns for {column} ({both}), expected one")
     at = {column: k for k, column in enumerate(columns)}
     places: list[Place] = []

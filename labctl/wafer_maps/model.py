@@ -242,7 +242,7 @@ def whole(places: list[Place], where: str) -> WaferMap:
         BenchError: it has no die, two of a place or name, or spans more than `MAX_PLACES`.
     """
     if not places:
-        raise BenchError(f"{where}: the map has no die")
+        raise BenchError(f"{where}: the map has no die, expected at least one")
     refuse_beyond(*_extent(places), where)
     ordered = [p if p.name else Place(p.x, p.y, named(p.x, p.y), p.bin, p.excluded) for p in places]
     ordered.sort(key=_by_row)

@@ -108,7 +108,7 @@ class Raster:
         """Return (column, row) of the reference device from the upper left corner, from 0."""
         if not self.references:
             raise ReadingError(
-                "reference", f"{where}: the map has no ReferenceDevice, and the wafer file says where it is"
+                "reference", f"{where}: the map has no ReferenceDevice, expected the one that 'reference' is about"
             )
         which = reading.reference_device
         if which is None and len(set(self.references)) > 1:

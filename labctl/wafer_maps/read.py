@@ -14,6 +14,8 @@ from labctl.wafer_maps.model import MAX_BYTES, MapReading, ReadingError, WaferMa
 from labctl.wafer_maps.xml_map import Element, decoded, encoding_of, parsed, tag
 
 EXPECTED = "a wafer map as SEMI G85 or E142 XML, or as CSV in UTF-8"
+_LONGEST = 1200
+"""Characters of a message."""
 _Reader = Callable[[Element, MapReading, str], WaferMap]
 _XML: dict[str, _Reader] = {
     **dict.fromkeys(semi_g85.ROOTS, semi_g85.read_g85),
@@ -33,7 +35,16 @@ def read_map(raw: bytes, reading: MapReading | None = None, where: str = "map") 
         BenchError: naming file and line: what was found and what was expected; `ReadingError` if a setting of `reading`
             does not apply or is missing.
     """
-    reading = reading or MapReading()
+    try:
+        wafer_map = _read(raw, reading or MapReading(), where)
+        _require_short(wafer_map, where)
+    except BenchError as error:
+        error.args = (_printable(str(error)),)
+        raise
+    return wafer_map
+
+
+def _read(raw: bytes, reading: MapReading, where: str) -> WaferMap:
     if len(raw) > MAX_BYTES:
         raise BenchError(f"{where}: found {len(raw):,} bytes, expected {EXPECTED} of at most {MAX_BYTES:,}")
     if not raw.strip(b"\xef\xbb\xbf \t\r\n\0"):
@@ -49,6 +60,29 @@ def read_map(raw: bytes, reading: MapReading | None = None, where: str = "map") 
                 key, f"found '{said}', and the map {where} {has}; expected the {key} that it names, or none"
             )
     return wafer_map
+
+
+def _require_short(wafer_map: WaferMap, where: str) -> None:
+    """Refuse texts that no journal, screen or other format holds: what a map says goes into all of them."""
+    texts = [("wafer", wafer_map.wafer, 64), ("lot", wafer_map.lot, 64)]
+    texts += [("bin", name, 32) for name in sorted({p.bin for p in wafer_map.places})]
+    texts += [("exclude", p.excluded, 200) for p in wafer_map.places if p.excluded]
+    for what, text, most in texts:
+        if len(text) > most or not text.isprintable():
+            raise BenchError(
+                f"{where}: found {what} '{text[:most]}' of {len(text):,} characters, expected at most {most} that can "
+                "be printed"
+            )
+
+
+def _printable(text: str) -> str:
+    """Return a text for a terminal: what cannot be printed is escaped, and what is very long is cut.
+
+    >>> _printable("a" + chr(27) + "[2J") == "a" + chr(92) + "x1b[2J"
+    True
+    """
+    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_LONGEST])
+    return plain if len(text) <= _LONGEST else plain + " ..."
 
 
 def _is_xml(raw: bytes) -> bool:

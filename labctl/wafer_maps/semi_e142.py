@@ -84,7 +84,7 @@ def _list(elements: list[Element], codes: BinCodes, null: set[str], about: Mappi
         if code not in null:
             places.append(Place(x, y, "", code))
     if not places:
-        raise BenchError(f"{where}: the map has no die")
+        raise BenchError(f"{where}: the map has no die, expected at least one")
     across, down = [p.x for p in places], [p.y for p in places]
     extent = max(across) - min(across) + 1, max(down) - min(down) + 1
     refuse_beyond(*extent, where)

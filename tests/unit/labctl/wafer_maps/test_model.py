@@ -86,7 +86,7 @@ def test_coordinates_from_another_corner_are_mirrored_in_place(origin, expected)
     ("text", "words"),
     [
         ("", "m.csv:1: the map is empty; expected columns x and y, or a grid of marks"),
-        ("x,y\n", "m.csv: the map has no die"),
+        ("x,y\n", "m.csv: the map has no die, expected at least one"),
         (
             "x,y,colour\n1,2,red\n",
             "m.csv:1: found a column 'colour', expected x, y, bin, name, exclude, wafer or lot; delete it, or its "

@@ -1,6 +1,7 @@
 """Map files of other programs: each is read as what it positively is, or refused by what it seems to be."""
 
 import tracemalloc
+from random import Random
 
 import pytest
 
@@ -8,6 +9,15 @@ from labctl.core.errors import BenchError
 from labctl.wafer_maps.model import MAX_BYTES, MapReading, ReadingError
 from labctl.wafer_maps.read import read_map
 from tests.unit.labctl.wafer_maps.corpus import NEW, READ, REFUSED, e142, g85
+
+
+def refusal(raw):
+    """Return why a map is refused, None if it is read; whatever else happens goes through."""
+    try:
+        read_map(raw)
+    except BenchError as error:
+        return str(error)
+    return None
 
 
 @pytest.mark.parametrize("head", READ, ids=lambda head: head.after)
@@ -101,6 +111,46 @@ def test_a_map_without_bounds_is_refused_before_it_takes_memory(what):
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 64 << 20
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "x,y,wafer\n1,2," + "W" * 65,
+            f"found wafer '{'W' * 64}' of 65 characters, expected at most 64 that can be printed",
+        ),
+        ("x,y,bin\n1,2," + "B" * 33, "of 33 characters, expected at most 32 that can be printed"),
+        ("x,y,exclude\n1,2," + "e" * 500, "characters, expected at most 200 that can be printed"),
+        (g85(NEW.replace("A12_91", "A&#10;B"), ["001"], device=PLAIN), r"found wafer 'A\nB' of 3 characters"),
+    ],
+)
+def test_texts_that_go_elsewhere_are_short_and_can_be_printed(text, words):
+    with pytest.raises(BenchError) as error:
+        read_map(text.encode())
+    assert words in str(error.value)
+
+
+def test_a_message_can_be_printed_whatever_the_file_has():
+    with pytest.raises(BenchError) as error:
+        read_map(b'x,y\n\t,1\n"\n\n",1\n')
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_map_that_is_damaged_is_read_or_refused_in_words(seed):
+    random = Random(seed)
+    for _ in range(150):
+        raw = bytearray(random.choice((*READ, *REFUSED)).raw)
+        for _ in range(random.choice((1, 2, 5))):
+            at = random.randrange(len(raw) + 1)
+            end = min(len(raw), at + random.choice((1, 5, 50)))
+            other = random.choice((*READ, *REFUSED)).raw
+            raw[at:end] = random.choice(
+                (b"", b"<", b"\0", b"\xff", b"&", b"9" * 20, raw[at:end] * 3, other[:80], other[-80:])
+            )
+        said = refusal(bytes(raw))
+        assert said is None or (said.isprintable() and "expected" in said)
 
 
 def test_a_file_that_is_too_large_is_not_looked_at():
