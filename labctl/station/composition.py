@@ -1,6 +1,7 @@
 """Compile a campaign: read it with every file that it names into a `RunSpec`."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,8 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     read_files: list[Loaded[Any]] = [loaded]
     sites, fiducials, layout = _sites(loaded, read_files, real=bench is not None and sim is None)
     chosen = None if campaign.wafer is None else campaign.wafer.only
-    names = [s.name.lower() for s in sites]
-    if repeated := sorted({n for n in names if names.count(n) > 1}):
+    names = Counter(s.name.lower() for s in sites)
+    if repeated := sorted(n for n, count in names.items() if count > 1):
         raise BenchError(f"{path}: two dies or subsites are called {repeated[0]}; expected a name of its own for each")
     golden = _golden(path, campaign, sites)
     tested = [s for s in sites if not s.excluded and (chosen is None or s.die in chosen)]
@@ -80,7 +81,8 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     for subject in subjects:
         for stage in stages:
             stage.for_die(subject.name)  # refused here if an input has nothing for it
-    others = tuple(s for s in sites if s.name not in {subject.name for subject in subjects})
+    chosen_names = {subject.name for subject in subjects}
+    others = tuple(s for s in sites if s.name not in chosen_names)
     roles = {"campaign": files.absolute(path, files.here())}
     ledger = None
     if bench is not None and loaded_bench is not None:

@@ -54,7 +54,7 @@ def read_table(lines: list[Line], where: str) -> tuple[list[Place], str, str]:
         if not column:
             known = ", ".join(c for c in _COLUMNS if c != "lot")
             raise BenchError(
-                f"{where}:{first}: found a column '{cell}', expected {known} or lot; delete it, or its heading"
+                f"{where}:{first}: found a column '{cell[:60]}', expected {known} or lot; delete it, or its heading"
             )
         if columns.count(column) > 1:
             both = ", ".join(f"'{h}'" for h, c in zip(headings, columns, strict=True) if c == column)[:200]

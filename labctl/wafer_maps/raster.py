@@ -119,7 +119,8 @@ class Raster:
             )
         if (which or 1) > len(self.references):
             raise ReadingError(
-                "reference_device", f"found {which}, and {where} has {len(self.references)} reference devices"
+                "reference_device",
+                f"found {which}, expected 1 to {len(self.references)}: so many reference devices has {where}",
             )
         texts = self.references[(which or 1) - 1]
         x, y = (whole_number(t, f"ReferenceDevice{a}", where) for t, a in zip(texts, "XY", strict=True))
