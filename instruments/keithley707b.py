@@ -2,7 +2,7 @@
 
 Verified against: transcripts of the manual's facts, and the emulated 707B of this project.
 
-Relays that switch under voltage weld. So no relay moves before a guard has verified that nothing is energised; relays
+Relays that switch under voltage weld. So no relay moves before a permit has verified that nothing is energised; relays
 open in one command before others close in the next (the instrument's own connect rule does not govern these), and only
 if the first was accepted; the closed set is read back. The instrument does all of it in one round trip: a night has
 hundreds of thousands of routes. Before the first of them, the settings that change how relays move are set and read
@@ -20,7 +20,7 @@ from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model
-from labctl.core.switch_matrix import Guard, Scheme, refuse
+from labctl.core.switch_matrix import Permit, Scheme, refuse
 from labctl.core.transport import Transport, Wait
 
 MODELS = ("707B", "708B")
@@ -89,15 +89,15 @@ class Keithley707B:
         transport: the wire.
         name: in the bench file.
         model: as the bench file states it.
-        guard: raises unless nothing is energised.
+        permit: raises unless nothing is energised.
     """
 
     def __init__(
-        self, transport: Transport, name: str = "matrix", *, model: str = "707B", guard: Guard = refuse
+        self, transport: Transport, name: str = "matrix", *, model: str = "707B", permit: Permit = refuse
     ) -> None:
         if model not in MODELS:
             raise BenchError(f"{name}: model '{model}' is not one of {', '.join(MODELS)}")
-        self.name, self.guard, self._model = name, guard, model
+        self.name, self.permit, self._model = name, permit, model
         self._tsp = Tsp(transport, name)
         self._present: frozenset[str] | None = None
         self._set = False
@@ -182,7 +182,7 @@ class Keithley707B:
 
         Raises:
             BenchError: a crosspoint that the model does not have; nothing has moved.
-            InstrumentError: the guard refused, or the closed set that is read back is another; the message names the
+            InstrumentError: the permit refused, or the closed set that is read back is another; the message names the
                 difference.
         """
         wanted = frozenset(closed)
@@ -192,7 +192,7 @@ class Keithley707B:
         present = self.closed() if self._present is None else self._present
         if present == wanted:
             return
-        self.guard()
+        self.permit()
         self._present = None
         self._settle_moves()
         after = self._move(sorted(present - wanted), sorted(wanted - present))

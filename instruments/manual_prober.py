@@ -10,7 +10,7 @@ from labctl.core.driver import Driver, DriverKind, Wire
 from labctl.core.errors import ContactError
 from labctl.core.model import Model
 from labctl.core.prober import Position, Subsite
-from labctl.core.switch_matrix import Guard, refuse
+from labctl.core.switch_matrix import Permit, refuse
 
 Ask = Callable[[str], bool]
 """Asks the operator; True if the answer is yes."""
@@ -22,14 +22,14 @@ class ManualProber:
     Args:
         ask: asks the operator and returns whether the answer was yes.
         name: in the bench file.
-        guard: raises unless the outputs are verified off; called before every request to the operator.
+        permit: raises unless the outputs are verified off; called before every request to the operator.
     """
 
     by_hand = True
     """Its moves take as long as the operator needs."""
 
-    def __init__(self, ask: Ask, name: str, guard: Guard) -> None:
-        self.name, self.guard, self._ask = name, guard, ask
+    def __init__(self, ask: Ask, name: str, permit: Permit) -> None:
+        self.name, self.permit, self._ask = name, permit, ask
         self._down: bool | None = None
         self._die: tuple[int, int, Subsite | None] | None = None
 
@@ -42,7 +42,7 @@ class ManualProber:
         self.separate()
         if self._die != (col, row, subsite):
             self._die = None
-            self.guard()
+            self.permit()
             spot = "" if subsite is None else f", subsite {subsite.name}"
             spot += "" if subsite is None else f" at ({subsite.x * 1e6:.6g}, {subsite.y * 1e6:.6g}) um"
             self._confirm(f"Move to die column {col}, row {row}{spot}, needles up. Is it under the needles?")
@@ -53,7 +53,7 @@ class ManualProber:
         """Have the needles on the pads; ContactError if the operator does not confirm."""
         if self._down:
             return
-        self.guard()
+        self.permit()
         self._down = None
         self._confirm("Lower the needles onto the pads. Are they in contact?")
         self._down = True
@@ -62,7 +62,7 @@ class ManualProber:
         """Have the needles off the pads; ContactError if the operator does not confirm."""
         if self._down is False:
             return
-        self.guard()
+        self.permit()
         self._down = None
         self._confirm("Lift the needles off the pads. Are they up?")
         self._down = False

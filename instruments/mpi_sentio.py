@@ -2,7 +2,7 @@
 
 Verified against: transcripts of public facts, and the emulated SENTIO of this project.
 
-A prober has no undo: it moves only after a guard has verified that the outputs are off, only at a separation that was
+A prober has no undo: it moves only after a permit has verified that the outputs are off, only at a separation that was
 commanded here and verified (`chuck`), never beyond an overtravel ceiling. A missing reply is an error here, although
 the vendor's own reader waits for ever. A step is verified by a second query of the die and by the distance that the
 chuck has moved.
@@ -21,7 +21,7 @@ from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.model import Model
 from labctl.core.prober import Heights, Position, Subsite
-from labctl.core.switch_matrix import Guard, refuse
+from labctl.core.switch_matrix import Permit, refuse
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Metre
 
@@ -50,11 +50,11 @@ class MpiSentio:
         transport: to the station; its probe is None or `QUESTION`.
         name: in the bench file.
         options: ceilings and tolerances.
-        guard: raises unless the outputs are verified off; called before every motion.
+        permit: raises unless the outputs are verified off; called before every motion.
     """
 
-    def __init__(self, transport: Transport, name: str, options: SentioOptions, guard: Guard) -> None:
-        self.name, self.guard, self._options = name, guard, options
+    def __init__(self, transport: Transport, name: str, options: SentioOptions, permit: Permit) -> None:
+        self.name, self.permit, self._options = name, permit, options
         self._link = SentioLink(transport, name)
         self._up: Metre | None = None
         """Height at which separation was last verified; None after any other command."""
@@ -103,7 +103,7 @@ class MpiSentio:
             self._require_subsite(subsite)
         self._require_gap(self._levels())
         self.separate()
-        self.guard()
+        self.permit()
         if not self._mode_set:
             self._link.ask(f"set_stepping_contact_mode {STEPPING}")
             self._mode_set = True
@@ -194,7 +194,7 @@ class MpiSentio:
         Raises:
             ContactError: the chuck stopped at a height at which no offset within the bound makes the needles touch.
         """
-        self.guard()
+        self.permit()
         self.heights()
         levels, before = self._levels(), self._z()
         self._require_gap(levels)
@@ -218,7 +218,7 @@ class MpiSentio:
         """
         if self.separated():
             return
-        self.guard()
+        self.permit()
         levels, before = self._levels(), self._z()
         was_down, self._up = self._near(before, self._down), None
         self._move("move_chuck_separation ")

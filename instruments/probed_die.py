@@ -60,8 +60,8 @@ class ProbedDie(DieBody):
     Args:
         bench: the bench file.
         sources: its source-measure units by name, those that `bench.wiring` uses.
-        matrices: its relays by name, perhaps none; their guards are set here.
-        prober: moves the needles; its guard is set here. None: the needles do not move.
+        matrices: its relays by name, perhaps none; their permits are set here.
+        prober: moves the needles; its permit is set here. None: the needles do not move.
         nominal: conductances of each kernel, by which measure ranges are chosen.
         polarity: of the die, as in `Geometry`.
         wait: waits for a time, s, by the clock of the twin or by real time.

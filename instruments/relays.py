@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 
 from instruments.connections import Relay
-from labctl.core.switch_matrix import Guard, Matrix
+from labctl.core.switch_matrix import Matrix, Permit
 
 
 class Relays:
@@ -11,13 +11,13 @@ class Relays:
 
     Args:
         matrices: by name.
-        guard: called before any relay moves.
+        permit: called before any relay moves.
     """
 
-    def __init__(self, matrices: Mapping[str, Matrix], guard: Guard) -> None:
+    def __init__(self, matrices: Mapping[str, Matrix], permit: Permit) -> None:
         self.matrices = dict(matrices)
         for matrix in self.matrices.values():
-            matrix.guard = guard
+            matrix.permit = permit
 
     def closed(self) -> frozenset[Relay]:
         """Return the relays that the instruments say are closed."""

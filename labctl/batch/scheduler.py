@@ -15,9 +15,9 @@ from typing import Any
 from labctl.batch.decisions import Rules, cause
 from labctl.batch.executors import DieExecutor, Lost
 from labctl.batch.exit_status import Ending
+from labctl.batch.housekeeping import Housekeeping
 from labctl.batch.reference_die import ReferenceVisits, under_way
 from labctl.batch.requests import STOPPED, GoFile, Request, take
-from labctl.batch.session_guard import Guard
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
 from labctl.core.events import Alarm, Level, Requested, RequestKind, RuleBroken, StageBegun, WatchdogActed, WorkerFate
@@ -54,7 +54,7 @@ class Scheduler:
         executor: makes the executor, given the function that takes its messages.
         show: called with every message, for the screen.
         first: the state in which the work on a die begins: MOVING if needles move.
-        guard: checks the disk before a die is begun, and the computer at every poll.
+        housekeeping: checks the disk before a die is begun, and the computer at every poll.
         visits: of the reference die, if there is one.
         latch: returns the latch of the bench while it is set, None while it is not.
     """
@@ -68,12 +68,13 @@ class Scheduler:
         executor: Callable[[Notify], DieExecutor],
         show: Notify = lambda die, what, detail: None,
         first: State = State.RUNNING,
-        guard: Guard | None = None,
+        housekeeping: Housekeeping | None = None,
         visits: ReferenceVisits | None = None,
         latch: Callable[[], Latch | None] = lambda: None,
     ) -> None:
         self.log, self._jobs, self._rules, self._go_file, self._show = log, dict(jobs), rules, go_file, show
-        self._executor, self._first, self._guard, self._visits = executor(self.take_message), first, guard, visits
+        self._executor, self._first, self._visits = executor(self.take_message), first, visits
+        self._housekeeping = housekeeping
         self._latch, self._switched_off = latch, False
         self._run = visits.folder if visits is not None else next(iter(jobs.values())).folder
         self._active: dict[str, _ActiveDie] = {}
@@ -135,8 +136,8 @@ class Scheduler:
         if time.monotonic() - self._polled < REQUESTS:
             return
         self._polled = time.monotonic()
-        if self._guard is not None:
-            self._guard.check()
+        if self._housekeeping is not None:
+            self._housekeeping.check()
         self._check_latch()
         for request in take(self._run, self._go_file.session):
             self._take_request(request)
@@ -202,15 +203,15 @@ class Scheduler:
 
     def _end_if_full(self) -> None:
         """End the run on a disk that was full: the ballast is used up."""
-        if self._guard is not None and self._guard.full and self.ending is None:
-            self._end(Ending(ExitCode.STORAGE, self._guard.full))
+        if self._housekeeping is not None and self._housekeeping.full and self.ending is None:
+            self._end(Ending(ExitCode.STORAGE, self._housekeeping.full))
             self._go_file.stop(full=True)
 
     def _space_for(self, name: str) -> bool:
         """Return whether the disk takes one more die beside those under way; end the run if not."""
         try:
-            if self._guard is not None:
-                self._guard.enough([*self._active, name])
+            if self._housekeeping is not None:
+                self._housekeeping.enough([*self._active, name])
         except StorageError as error:
             self._end(Ending(error.exit_code, str(error)))
             return False
@@ -331,15 +332,15 @@ class Scheduler:
             self._queue.insert(0 if again else len(self._queue), name)
 
     def _interrupted(self, die: DieState) -> None:
-        code = die.last.exit_code if die.last else ExitCode.OPERATOR
-        if code == ExitCode.STORAGE and not die.golden and self._guard is not None and self._guard.works():
+        code, keeping = die.last.exit_code if die.last else ExitCode.OPERATOR, self._housekeeping
+        if code == ExitCode.STORAGE and not die.golden and keeping is not None and keeping.works():
             text = f"what this die measured cannot be stored, while the disk takes the others: {die.reason}"
             self.log.write(Alarm(die=die.name, text=text))
             return
         if code in (ExitCode.OPERATOR, ExitCode.STORAGE, ExitCode.NOT_OFF):
             self._end(Ending(code, die.reason))
-        if code == ExitCode.STORAGE and self._guard is not None:
-            self._guard.relieve(StorageError(die.reason))
+        if code == ExitCode.STORAGE and keeping is not None:
+            keeping.relieve(StorageError(die.reason))
 
     def _end(self, ending: Ending) -> None:
         """Begin no other die."""

@@ -22,12 +22,12 @@ from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.executors import DieExecutor, InProcess, PoolExecutor, Processes
 from labctl.batch.exit_status import Ending
+from labctl.batch.housekeeping import Housekeeping
 from labctl.batch.notifying_guard import command_of
 from labctl.batch.reference_die import ReferenceVisits, due
 from labctl.batch.requests import GoFile
 from labctl.batch.resume import to_do
 from labctl.batch.scheduler import Scheduler
-from labctl.batch.session_guard import Guard
 from labctl.batch.watchdog import BenchExecutor
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, StorageError
@@ -114,20 +114,22 @@ def start(
     """
     _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
-    guard = guard_of(folder, spec, plans, argv, options)
-    with guard.locked(spec.real, spec.roles.get("bench", "BENCH")):
+    housekeeping = housekeeping_of(folder, spec, plans, argv, options)
+    with housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH")):
         manifest = make_folder(folder, spec, argv)
-        with rights_of(folder), guard.session(), Runlog.create(folder, meta_of(manifest, spec, plans)) as log:
+        with rights_of(folder), housekeeping.session(), Runlog.create(folder, meta_of(manifest, spec, plans)) as log:
             for left_out in spec.skipped:
                 log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
             jobs = {job.die: job for job in jobs_of(spec, folder, manifest)}
-            return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, guard)
+            return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, housekeeping)
 
 
-def guard_of(folder: Path, spec: RunSpec, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions) -> Guard:
-    """Return the guard of a session; BenchError if the folder is no place for it."""
+def housekeeping_of(
+    folder: Path, spec: RunSpec, plans: Sequence[DiePlan], argv: Sequence[str], options: RunOptions
+) -> Housekeeping:
+    """Return the housekeeping of a session; BenchError if the folder is no place for it."""
     sizes = {p.die: sum(s.bytes for s in p.stages) for p in plans}
-    return Guard(folder, spec.name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
+    return Housekeeping(folder, spec.name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
 
 
 def what(argv: Sequence[str]) -> str:
@@ -162,15 +164,15 @@ def resume(
     """
     _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
-    guard = guard_of(folder, spec, plans, argv, options)
-    alone = guard.locked(spec.real, spec.roles.get("bench", "BENCH"))
-    with rights_of(folder), alone, guard.session(), Runlog.open(folder) as log:
+    housekeeping = housekeeping_of(folder, spec, plans, argv, options)
+    alone = housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH"))
+    with rights_of(folder), alone, housekeeping.session(), Runlog.open(folder) as log:
         names = to_do(log.state, folder, only)
         pid = os.getpid()
         argv, only, accepted = tuple(argv), tuple(only or ()), tuple(accepted)
         log.write(Resumed(argv=argv, pid=pid, reason=reason, only=only, accepted=accepted))
         jobs = {job.die: job for job in jobs_of(spec, folder, run_meta(folder)) if job.die in names}
-        return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, guard, again=True)
+        return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, housekeeping, again=True)
 
 
 def carry_out(
@@ -180,7 +182,7 @@ def carry_out(
     spec: RunSpec,
     rules: Rules,
     options: RunOptions,
-    guard: Guard,
+    housekeeping: Housekeeping,
     *,
     again: bool = False,
 ) -> tuple[Ending, RunState]:
@@ -192,7 +194,7 @@ def carry_out(
     real = spec.real
     begun, go_file = time.monotonic(), requests.session(folder)
     visits = ReferenceVisits.of(rules.batch, visit_job(spec, folder, run_meta(folder)))
-    guard.watch(log)
+    housekeeping.watch(log)
     watching: list[Callable[[], None]] = []
     ends = threading.Event()
 
@@ -203,17 +205,17 @@ def carry_out(
 
     log.while_held(options.say, look)
     try:
-        with _guarded(spec, folder, log, guard) as lifeline:
+        with _guarded(spec, folder, log, housekeeping) as lifeline:
             if again and real is not None:
-                options.say(_make_safe_first(real, guard.what, log))
+                options.say(_make_safe_first(real, housekeeping.what, log))
             if again and not jobs and not due(log.state):  # it was broken off behind its last die
                 ending = Ending.of(log.state, None)
             else:
-                with _executor(folder, spec, go_file, options, len(jobs), log, guard.what, lifeline) as executor:
+                with _executor(folder, spec, go_file, options, len(jobs), log, housekeeping.what, lifeline) as executor:
                     latch = partial(latch_of, real) if real is not None else lambda: None
                     first = _first(spec.bench)
                     scheduler = Scheduler(
-                        log, jobs, rules, go_file, executor, options.show, first, guard, visits, latch
+                        log, jobs, rules, go_file, executor, options.show, first, housekeeping, visits, latch
                     )
                     watching.append(scheduler.keep_watch)
 
@@ -226,28 +228,30 @@ def carry_out(
     except LabError as error:
         ends.set()
         # the bench does not answer, the wafer does not fit the map, the bench was not left safe, or the disk is full
-        guard.ballast.release()
+        housekeeping.ballast.release()
         with suppress(StorageError):
             ending = Ending(error.exit_code, str(error))
             log.write(RunEnded(outcome=ending.status, exit_code=ending.code, reason=ending.text))
-            guard.close()
+            housekeeping.close()
             log.finish()
         error.begun = True
         raise
     finally:
         requests.close(go_file)
-    guard.ballast.release()
+    housekeeping.ballast.release()
     seconds, size = time.monotonic() - begun, size_of(folder)
     ended = RunEnded(outcome=ending.status, exit_code=ending.code, reason=ending.text, seconds=seconds, bytes=size)
     log.write(ended)
-    guard.close()
+    housekeeping.close()
     log.finish()
     write_run_file_in_subprocess(folder)
     return ending, log.state
 
 
 @contextmanager
-def _guarded(spec: RunSpec, folder: Path, log: Runlog, guard: Guard) -> Iterator["Connection[Any, Any] | None"]:
+def _guarded(
+    spec: RunSpec, folder: Path, log: Runlog, housekeeping: Housekeeping
+) -> Iterator["Connection[Any, Any] | None"]:
     """Guard a real bench while the block lasts; yield what its worker holds, None if there is no real bench."""
     if spec.real is None:
         yield None
@@ -257,7 +261,7 @@ def _guarded(spec: RunSpec, folder: Path, log: Runlog, guard: Guard) -> Iterator
         log.write(Alarm(text=text))
 
     with BenchGuard(folder, bench_copy(folder), alarm, command=command_of(spec.name, spec.notify)) as bench_guard:
-        guard.bench_guard = bench_guard
+        housekeeping.bench_guard = bench_guard
         yield bench_guard.lifeline
 
 

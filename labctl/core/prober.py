@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from labctl.core.switch_matrix import Guard
+from labctl.core.switch_matrix import Permit
 from labctl.core.units import Metre
 
 
@@ -50,10 +50,10 @@ class Heights:
 
 @runtime_checkable
 class Prober(Protocol):
-    """Something that puts needles on dies. It moves only at verified separation, and only if `guard` does not raise."""
+    """Something that puts needles on dies. It moves only at verified separation, and if `permit` does not raise."""
 
     name: str
-    guard: Guard
+    permit: Permit
     """Called before any motion; raises unless outputs are verified off and the relays are those to land with."""
 
     def connect(self) -> str:

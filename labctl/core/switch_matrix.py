@@ -5,8 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from labctl.core.errors import InstrumentError
 
-Guard = Callable[[], None]
-"""Raises if what it guards must not happen now."""
+Permit = Callable[[], None]
+"""Raises if what it is asked before must not happen now."""
 
 Scheme = Callable[[str, str], str]
 """From a row and a column, as a bench file has them, to the crosspoint as the matrix addresses it; ValueError, with
@@ -14,8 +14,8 @@ what is expected, if it has no such row or column."""
 
 
 def refuse() -> None:
-    """Guard before another one is set: nothing moves."""
-    raise InstrumentError("nothing moves before a guard has verified that nothing is energised")
+    """Permit before another one is set: nothing moves."""
+    raise InstrumentError("nothing moves before a permit has verified that nothing is energised")
 
 
 @runtime_checkable
@@ -23,7 +23,7 @@ class Matrix(Protocol):
     """Relays between rows (channels) and columns (pads); a crosspoint is named as the matrix addresses it, ``1A05``."""
 
     name: str
-    guard: Guard
+    permit: Permit
     """Called before any relay moves; raises unless nothing is under voltage."""
 
     def connect(self) -> str:

@@ -25,10 +25,10 @@ class MatrixUnderTest:
     moves: Callable[[], Sequence[frozenset[str]]] | None = None
 
     def connected(self) -> tuple[Matrix, list[str]]:
-        """Return a driver that is connected, and the list to which its guard adds a word for each call."""
+        """Return a driver that is connected, and the list to which its permit adds a word for each call."""
         matrix, calls = self.make(), list[str]()
         matrix.connect()
-        matrix.guard = lambda: calls.append("cold?")
+        matrix.permit = lambda: calls.append("cold?")
         return matrix, calls
 
     def rest(self) -> None:
@@ -55,31 +55,31 @@ def connecting_moves_nothing(subject: MatrixUnderTest) -> None:
     )
 
 
-def nothing_moves_before_a_guard_is_set(subject: MatrixUnderTest) -> None:
-    """A driver that was given no guard moves no relay."""
+def nothing_moves_before_a_permit_is_set(subject: MatrixUnderTest) -> None:
+    """A driver that was given no permit moves no relay."""
     matrix = subject.make()
     matrix.connect()
-    refuses(lambda: matrix.route(subject.crosspoints[:1]), "a route before a guard is set")
+    refuses(lambda: matrix.route(subject.crosspoints[:1]), "a route before a permit is set")
     require(not matrix.closed(), f"{sorted(matrix.closed())} are closed")
 
 
-def a_guard_that_raises_keeps_relays_where_they_are(subject: MatrixUnderTest) -> None:
-    """If the guard raises, no relay opens or closes."""
+def a_permit_that_raises_keeps_relays_where_they_are(subject: MatrixUnderTest) -> None:
+    """If the permit raises, no relay opens or closes."""
     matrix, _ = subject.connected()
     matrix.route(subject.crosspoints[:1])
-    matrix.guard = _hot
-    refuses(lambda: matrix.route(subject.crosspoints[1:2]), "a route that the guard forbids")
+    matrix.permit = _hot
+    refuses(lambda: matrix.route(subject.crosspoints[1:2]), "a route that the permit forbids")
     require(matrix.closed() == frozenset(subject.crosspoints[:1]), f"{sorted(matrix.closed())} are closed")
 
 
-def the_guard_is_asked_when_something_moves_and_only_then(subject: MatrixUnderTest) -> None:
-    """The guard is called before relays move; a route that is there already moves none."""
+def the_permit_is_asked_when_something_moves_and_only_then(subject: MatrixUnderTest) -> None:
+    """The permit is called before relays move; a route that is there already moves none."""
     matrix, calls = subject.connected()
     matrix.route(subject.crosspoints[:2])
-    require(calls, "relays moved, and the guard was not called")
+    require(calls, "relays moved, and the permit was not called")
     count = len(calls)
     matrix.route(reversed(subject.crosspoints[:2]))
-    require(len(calls) == count, "the guard was called for a route that was there")
+    require(len(calls) == count, "the permit was called for a route that was there")
 
 
 def exactly_the_route_is_closed(subject: MatrixUnderTest) -> None:
@@ -123,9 +123,9 @@ def relays_stay_when_it_is_closed(subject: MatrixUnderTest) -> None:
 
 MATRIX_CHECKS: tuple[Check[MatrixUnderTest], ...] = (
     connecting_moves_nothing,
-    nothing_moves_before_a_guard_is_set,
-    a_guard_that_raises_keeps_relays_where_they_are,
-    the_guard_is_asked_when_something_moves_and_only_then,
+    nothing_moves_before_a_permit_is_set,
+    a_permit_that_raises_keeps_relays_where_they_are,
+    the_permit_is_asked_when_something_moves_and_only_then,
     exactly_the_route_is_closed,
     relays_open_before_others_close,
     what_it_does_not_have_is_refused_as_a_whole,

@@ -28,10 +28,10 @@ class ProberUnderTest:
     needles: Callable[[], bool] | None = None
 
     def connected(self) -> tuple[Prober, list[str]]:
-        """Return a driver that is connected, and the list to which its guard adds a word for each call."""
+        """Return a driver that is connected, and the list to which its permit adds a word for each call."""
         prober, calls = self.make(), list[str]()
         prober.connect()
-        prober.guard = lambda: calls.append("off?")
+        prober.permit = lambda: calls.append("off?")
         return prober, calls
 
     def down(self, prober: Prober) -> bool:
@@ -61,32 +61,32 @@ def connecting_moves_nothing(subject: ProberUnderTest) -> None:
     require(subject.down(second), "the needles were down, and are up after another driver has connected")
 
 
-def nothing_moves_before_a_guard_is_set(subject: ProberUnderTest) -> None:
-    """A driver that was given no guard moves nothing."""
+def nothing_moves_before_a_permit_is_set(subject: ProberUnderTest) -> None:
+    """A driver that was given no permit moves nothing."""
     prober = subject.make()
     prober.connect()
-    refuses(prober.contact, "contact before a guard is set")
-    refuses(lambda: prober.step(*subject.places[1]), "a step before a guard is set")
+    refuses(prober.contact, "contact before a permit is set")
+    refuses(lambda: prober.step(*subject.places[1]), "a step before a permit is set")
     require(not subject.down(prober), "the needles are down")
 
 
-def a_guard_that_raises_keeps_the_needles_where_they_are(subject: ProberUnderTest) -> None:
-    """If the guard raises, the needles neither touch nor lift, and nothing steps."""
+def a_permit_that_raises_keeps_the_needles_where_they_are(subject: ProberUnderTest) -> None:
+    """If the permit raises, the needles neither touch nor lift, and nothing steps."""
     prober, _ = subject.connected()
     prober.step(*subject.places[0])
-    prober.guard = _live
-    refuses(prober.contact, "contact that the guard forbids")
+    prober.permit = _live
+    refuses(prober.contact, "contact that the permit forbids")
     require(not subject.down(prober), "the needles are down")
-    prober.guard = lambda: None
+    prober.permit = lambda: None
     prober.contact()
-    prober.guard = _live
-    refuses(prober.separate, "a separation that the guard forbids")
-    refuses(lambda: prober.step(*subject.places[1]), "a step that the guard forbids")
+    prober.permit = _live
+    refuses(prober.separate, "a separation that the permit forbids")
+    refuses(lambda: prober.step(*subject.places[1]), "a step that the permit forbids")
     require(subject.down(prober), "the needles are up")
 
 
-def every_motion_asks_the_guard(subject: ProberUnderTest) -> None:
-    """The guard is called before each motion: step, contact, separation."""
+def every_motion_asks_the_permit(subject: ProberUnderTest) -> None:
+    """The permit is called before each motion: step, contact, separation."""
     prober, calls = subject.connected()
     for name, move in (
         ("step", lambda: prober.step(*subject.places[1])),
@@ -95,7 +95,7 @@ def every_motion_asks_the_guard(subject: ProberUnderTest) -> None:
     ):
         before = len(calls)
         move()
-        require(len(calls) > before, f"{name} did not call the guard")
+        require(len(calls) > before, f"{name} did not call the permit")
 
 
 def a_step_ends_separated_where_it_was_asked_for(subject: ProberUnderTest) -> None:
@@ -160,9 +160,9 @@ def closing_moves_nothing(subject: ProberUnderTest) -> None:
 
 PROBER_CHECKS: tuple[Check[ProberUnderTest], ...] = (
     connecting_moves_nothing,
-    nothing_moves_before_a_guard_is_set,
-    a_guard_that_raises_keeps_the_needles_where_they_are,
-    every_motion_asks_the_guard,
+    nothing_moves_before_a_permit_is_set,
+    a_permit_that_raises_keeps_the_needles_where_they_are,
+    every_motion_asks_the_permit,
     a_step_ends_separated_where_it_was_asked_for,
     a_step_lifts_the_needles_first,
     contact_is_contact,

@@ -29,7 +29,7 @@ class Options(Model):
 class Switch:
     def __init__(self, wire, name, fails=""):
         self.inner, self.name, self.fails = Keithley707B(wire, name), name, fails
-        self.guard = lambda: None
+        self.permit = lambda: None
 
     def connect(self):
         return self.inner.connect()
@@ -40,7 +40,7 @@ class Switch:
         return self.inner.closed()
 
     def route(self, closed):
-        self.inner.guard = self.guard
+        self.inner.permit = self.permit
         if self.fails == "route":
             raise ZeroDivisionError("no cards in this switch")
         self.inner.route(closed)

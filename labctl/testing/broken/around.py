@@ -29,15 +29,15 @@ def with_method(name: str, value: Any) -> Any:
     return type("Broken", (Around,), {name: method})
 
 
-class Unguarded(Around):
-    """A matrix or prober that calls no guard."""
+class Unasked(Around):
+    """A matrix or prober that calls no permit."""
 
-    guard: Any = None
+    permit: Any = None
 
     def __init__(self, inner: Any) -> None:
-        inner.guard = lambda: None
+        inner.permit = lambda: None
         super().__init__(inner)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name != "guard":
+        if name != "permit":
             super().__setattr__(name, value)

@@ -3,29 +3,29 @@
 from typing import Any
 
 from labctl.core.errors import LabError
-from labctl.testing.broken.around import Break, Unguarded, with_method
+from labctl.testing.broken.around import Break, Unasked, with_method
 
 
 def _opens_on_connect(inner: Any) -> Any:
-    identity, guard = inner.connect(), inner.guard
-    inner.guard = lambda: None
+    identity, permit = inner.connect(), inner.permit
+    inner.permit = lambda: None
     inner.route(())
-    inner.guard = guard
+    inner.permit = permit
     return identity
 
 
 def _moves_and_then_asks(inner: Any, closed: Any) -> None:
-    guard, wanted = inner.guard, list(closed)
-    inner.guard = lambda: None
+    permit, wanted = inner.permit, list(closed)
+    inner.permit = lambda: None
     moved = inner.closed() != frozenset(wanted)
     inner.route(wanted)
-    inner.guard = guard
+    inner.permit = permit
     if moved:
-        guard()
+        permit()
 
 
 def _asks_always(inner: Any, closed: Any) -> None:
-    inner.guard()
+    inner.permit()
     inner.route(closed)
 
 
@@ -53,16 +53,16 @@ def _closes_what_it_has(inner: Any, closed: Any) -> None:
 
 
 def _opens_on_close(inner: Any) -> None:
-    inner.guard = lambda: None
+    inner.permit = lambda: None
     inner.route(())
     inner.close()
 
 
 BROKEN_MATRICES: dict[str, Break] = {
     "connecting_moves_nothing": with_method("connect", _opens_on_connect),
-    "nothing_moves_before_a_guard_is_set": Unguarded,
-    "a_guard_that_raises_keeps_relays_where_they_are": with_method("route", _moves_and_then_asks),
-    "the_guard_is_asked_when_something_moves_and_only_then": with_method("route", _asks_always),
+    "nothing_moves_before_a_permit_is_set": Unasked,
+    "a_permit_that_raises_keeps_relays_where_they_are": with_method("route", _moves_and_then_asks),
+    "the_permit_is_asked_when_something_moves_and_only_then": with_method("route", _asks_always),
     "exactly_the_route_is_closed": with_method("route", _closes_more),
     "relays_open_before_others_close": with_method("route", _makes_before_it_breaks),
     "what_it_does_not_have_is_refused_as_a_whole": with_method("route", _closes_what_it_has),

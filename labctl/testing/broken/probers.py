@@ -5,16 +5,16 @@ from dataclasses import replace
 from typing import Any
 
 from labctl.core.errors import LabError
-from labctl.testing.broken.around import Break, Unguarded, with_method
+from labctl.testing.broken.around import Break, Unasked, with_method
 
 
 def _freely(inner: Any, act: Callable[[], Any]) -> Any:
-    """Return the result of `act` with a guard that allows everything."""
-    guard, inner.guard = inner.guard, lambda: None
+    """Return the result of `act` with a permit that allows everything."""
+    permit, inner.permit = inner.permit, lambda: None
     try:
         return act()
     finally:
-        inner.guard = guard
+        inner.permit = permit
 
 
 def _lifts_on_connect(inner: Any) -> Any:
@@ -25,7 +25,7 @@ def _lifts_on_connect(inner: Any) -> Any:
 
 def _touches_and_then_asks(inner: Any) -> None:
     _freely(inner, inner.contact)
-    inner.guard()
+    inner.permit()
 
 
 def _lifts_unasked(inner: Any) -> None:
@@ -62,9 +62,9 @@ def _lifts_on_close(inner: Any) -> None:
 
 BROKEN_PROBERS: dict[str, Break] = {
     "connecting_moves_nothing": with_method("connect", _lifts_on_connect),
-    "nothing_moves_before_a_guard_is_set": Unguarded,
-    "a_guard_that_raises_keeps_the_needles_where_they_are": with_method("contact", _touches_and_then_asks),
-    "every_motion_asks_the_guard": with_method("separate", _lifts_unasked),
+    "nothing_moves_before_a_permit_is_set": Unasked,
+    "a_permit_that_raises_keeps_the_needles_where_they_are": with_method("contact", _touches_and_then_asks),
+    "every_motion_asks_the_permit": with_method("separate", _lifts_unasked),
     "a_step_ends_separated_where_it_was_asked_for": with_method("step", _tells_another_place),
     "a_step_lifts_the_needles_first": with_method("step", _steps_into_contact),
     "contact_is_contact": with_method("in_contact", _always(False)),

@@ -30,7 +30,7 @@ def spell(row, column):
 
 class Relays:
     def __init__(self, name, options, wire):
-        self.name, self.guard, self._wire = name, refuse, wire
+        self.name, self.permit, self._wire = name, refuse, wire
 
     def connect(self):
         identity = self._wire.query("*IDN?").strip()
@@ -45,7 +45,7 @@ class Relays:
         wanted, present = frozenset(closed), self.closed()
         if wanted == present:
             return
-        self.guard()
+        self.permit()
         for verb, relays in (("open", present - wanted), ("close", wanted - present)):
             if relays:
                 self._wire.write(f'channel.{verb}("{",".join(sorted(relays))}") waitcomplete()')

@@ -14,14 +14,14 @@ QUESTION, NEAR = "*RCS 1\nstatus:get_version", 2.0
 
 class Chuck:
     def __init__(self, name, options, wire):
-        self.name, self.guard, self._wire, self._up = name, refuse, wire, False
+        self.name, self.permit, self._wire, self._up = name, refuse, wire, False
 
     def connect(self):
         return self._ask(QUESTION)
 
     def step(self, col, row, subsite=None):
         self.separate()
-        self.guard()
+        self.permit()
         self._ask("set_stepping_contact_mode StepToSeparation")
         there = [col, row, 0 if subsite is None else subsite.number]
         here = self._ask("map:step_die " + ", ".join(map(str, there)), Wait.MOTION)
@@ -31,7 +31,7 @@ class Chuck:
 
     def contact(self):
         if not self.in_contact():
-            self.guard()
+            self.permit()
             self._up = False
             self._ask("move_chuck_contact", Wait.MOTION)
         if not self.in_contact():
@@ -39,7 +39,7 @@ class Chuck:
 
     def separate(self):
         if not self.separated():
-            self.guard()
+            self.permit()
             self._ask("move_chuck_separation", Wait.MOTION)
             if not self._clear():
                 raise InstrumentError(f"{self.name}: the chuck did not separate")

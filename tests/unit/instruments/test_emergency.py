@@ -248,7 +248,7 @@ class Switch:
     """A working matrix that somebody else wrote over the dialect of the 707B; it knows no emergency."""
 
     def __init__(self, wire, name, moody=False):
-        self.inner, self.name, self.guard, self.moody = Keithley707B(wire, name), name, lambda: None, moody
+        self.inner, self.name, self.permit, self.moody = Keithley707B(wire, name), name, lambda: None, moody
 
     def connect(self):
         raise RuntimeError("I do not like this identity")
@@ -259,7 +259,7 @@ class Switch:
         return self.inner.closed()
 
     def route(self, closed):
-        self.inner.guard = self.guard
+        self.inner.permit = self.permit
         self.inner.route(closed)
 
     def close(self):
@@ -286,7 +286,7 @@ class Chuck:
     """A prober that somebody else wrote."""
 
     def __init__(self, wire, name):
-        self.name, self.guard, self.up, self.calls = name, refuse, False, []
+        self.name, self.permit, self.up, self.calls = name, refuse, False, []
         raise_later.append(self)
 
     def connect(self):
@@ -299,7 +299,7 @@ class Chuck:
 
     def separate(self):
         self.calls.append("separate")
-        self.guard()
+        self.permit()
         self.up = True
 
     def close(self): ...
@@ -471,7 +471,7 @@ def test_a_source_of_ours_that_knows_no_emergency_is_switched_off_as_usual_and_v
 
 def test_a_matrix_that_keeps_a_relay_raises_what_it_was_refused_with_else_how_many_are_closed():
     class Stuck:
-        guard = None
+        permit = None
 
         def __init__(self, error):
             self.error = error
@@ -483,11 +483,11 @@ def test_a_matrix_that_keeps_a_relay_raises_what_it_was_refused_with_else_how_ma
             if self.error:
                 raise self.error
 
-    guarded = Stuck(ZeroDivisionError())
-    guarded.guard = print
+    asked = Stuck(ZeroDivisionError())
+    asked.permit = print
     with pytest.raises(ZeroDivisionError):
-        emergency_open("matrix", guarded)
-    assert guarded.guard is print, "whoever goes on with it is guarded as before"
+        emergency_open("matrix", asked)
+    assert asked.permit is print, "it is asked again by whoever goes on"
     with pytest.raises(InstrumentError, match="matrix: 2 relays are still closed"):
         emergency_open("matrix", Stuck(None))
 
@@ -685,7 +685,7 @@ class Worse(Switch):
     def route(self, closed):
         if self.amiss.get("route") == "exits":
             raise SystemExit("out of here")
-        self.inner.guard = lambda: None
+        self.inner.permit = lambda: None
         self.inner.route(closed)
 
     def close(self):

@@ -10,24 +10,24 @@ from labctl.core.errors import InstrumentError
 from labctl.core.switch_matrix import Matrix
 
 
-def matrix(*exchanges, guard=lambda: None):
+def matrix(*exchanges, permit=lambda: None):
     talk = []
     for number, (verb, fields, reply) in enumerate(exchanges, 1):
         talk += [(">", json.dumps({"do": verb, "id": number, **fields}))]
         talk += [("<", json.dumps({"id": number, "reply": reply}))]
     wire = TranscriptReplay(talk)
-    return GenericMatrix(wire, "matrix", guard), wire
+    return GenericMatrix(wire, "matrix", permit), wire
 
 
 def test_nothing_moves_where_nothing_has_to():
     def hot():
         raise InstrumentError("smua is at 0.3 V")
 
-    made, wire = matrix(("closed", {}, ["1A01", "1B02"]), guard=hot)
+    made, wire = matrix(("closed", {}, ["1A01", "1B02"]), permit=hot)
     assert isinstance(made, Matrix)
     with wire:
         made.route(["1B02", "1A01"])
-    made, wire = matrix(("closed", {}, ["1A01"]), guard=hot)
+    made, wire = matrix(("closed", {}, ["1A01"]), permit=hot)
     with wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
         made.route([])
 

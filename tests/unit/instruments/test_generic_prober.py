@@ -14,13 +14,13 @@ def at(col, row, site=0, contact=False, last=False):
     return {"place": [col, row, site], "contact": contact, "last": last}
 
 
-def prober(*exchanges, guard=lambda: None):
+def prober(*exchanges, permit=lambda: None):
     talk = []
     for number, (verb, fields, reply) in enumerate(exchanges, 1):
         talk += [(">", json.dumps({"do": verb, "id": number, **fields}))]
         talk += [("<", json.dumps({"id": number, "reply": reply}))]
     wire = TranscriptReplay(talk)
-    return GenericProber(wire, "prober", guard), wire
+    return GenericProber(wire, "prober", permit), wire
 
 
 def where(*place, **more):
@@ -36,7 +36,7 @@ def test_a_step_begins_with_a_separation_and_is_verified():
         where(0, 0),
         ("step", {"place": [3, 1, 2]}, at(3, 1, 2, last=True)),
         where(3, 1, 2),
-        guard=lambda: calls.append("off?"),
+        permit=lambda: calls.append("off?"),
     )
     assert isinstance(made, Prober)
     with wire:
@@ -59,14 +59,14 @@ def test_needles_that_do_not_move_are_told(verb, down):
         getattr(made, verb)()
 
 
-def test_nothing_moves_unless_the_guard_lets_it_or_it_is_there_already():
+def test_nothing_moves_unless_the_permit_lets_it_or_it_is_there_already():
     def live():
         raise InstrumentError("smua is on")
 
-    made, wire = prober(where(0, 0), guard=live)
+    made, wire = prober(where(0, 0), permit=live)
     with wire, pytest.raises(InstrumentError, match="smua is on"):
         made.contact()
-    made, wire = prober(where(0, 0, contact=True), where(0, 0, contact=True), guard=live)
+    made, wire = prober(where(0, 0, contact=True), where(0, 0, contact=True), permit=live)
     with wire:
         made.contact()
         assert not made.separated()

@@ -67,7 +67,7 @@ def test_relays_that_would_not_move_as_they_are_set_to_do_not_move():
             *talk._remaining[:5],
             ("<", "1.000000000e+00,1.000000000e+00"),
         ]
-        matrix = Keithley707B(talk, guard=cold)
+        matrix = Keithley707B(talk, permit=cold)
         with pytest.raises(InstrumentError, match="connectsequential is 1 after 0 was set; no relay moves"):
             matrix.route(["1C03"])
 
@@ -75,7 +75,7 @@ def test_relays_that_would_not_move_as_they_are_set_to_do_not_move():
 def test_a_route_breaks_before_it_makes_and_is_read_back():
     calls = []
     with replay("route") as talk:
-        matrix = Keithley707B(talk, guard=lambda: calls.append("cold?"))
+        matrix = Keithley707B(talk, permit=lambda: calls.append("cold?"))
         matrix.route(["1C03", "1B02", "2H12"])
         matrix.route(["2H12", "1B02", "1C03"])
         assert calls == ["cold?"]
@@ -83,36 +83,36 @@ def test_a_route_breaks_before_it_makes_and_is_read_back():
         assert calls == ["cold?", "cold?"]
 
 
-def test_no_relay_moves_unless_the_guard_lets_it():
+def test_no_relay_moves_unless_the_permit_lets_it():
     def hot():
         raise InstrumentError("smua is at 0.3 V")
 
     talk = [(">", 'print(channel.getclose("allslots"))'), ("<", "1A01")]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=r"0\.3 V"):
-        Keithley707B(wire, guard=hot).route([])
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="before a guard has verified"):
+        Keithley707B(wire, permit=hot).route([])
+    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="before a permit has verified"):
         Keithley707B(wire).route([])
 
 
 def test_a_relay_that_sticks_is_named():
     with replay("stuck") as talk, pytest.raises(InstrumentError, match="missing 1A02, too many none"):
-        Keithley707B(talk, guard=cold).route(["1A01", "1A02"])
+        Keithley707B(talk, permit=cold).route(["1A01", "1A02"])
 
 
 def test_a_card_that_is_not_there_is_told_in_the_words_of_the_instrument():
     with replay("refused") as talk, pytest.raises(InstrumentError, match="1115 Parameter error"):
-        Keithley707B(talk, guard=cold).route(["3A01"])
+        Keithley707B(talk, permit=cold).route(["3A01"])
 
 
 @pytest.mark.parametrize("crosspoint", ["1A13", "1I01", "7A01", "A01", "1a01", "1A1"])
 def test_what_is_no_crosspoint_is_refused_before_anything_is_sent(crosspoint):
     with TranscriptReplay([]) as talk, pytest.raises(BenchError, match="not a crosspoint of a 707B"):
-        Keithley707B(talk, guard=cold).route([crosspoint])
+        Keithley707B(talk, permit=cold).route([crosspoint])
 
 
 def test_a_708b_has_one_slot():
     with TranscriptReplay([]) as talk, pytest.raises(BenchError, match="of a 708B"):
-        Keithley707B(talk, model="708B", guard=cold).route(["2A01"])
+        Keithley707B(talk, model="708B", permit=cold).route(["2A01"])
 
 
 def test_closed_sets_are_parsed_and_nonsense_is_not():
@@ -178,7 +178,7 @@ def test_a_warning_at_every_close_ends_nothing_and_is_told_once():
     talk += [(">", CLOSE + ASK), ("<", "1.00000e+00\t1A02"), NEXT, WARNING, NEXT, EMPTY]
     talk += [(">", CLOSE.replace("1A02", "1A03") + ASK), ("<", "1.00000e+00\t1A02;1A03"), NEXT, WARNING, NEXT, EMPTY]
     with TranscriptReplay(talk) as wire:
-        matrix = Keithley707B(wire, guard=cold)
+        matrix = Keithley707B(wire, permit=cold)
         matrix.route(["1A02"])
         assert matrix.warnings() == ["5517 Interlock not asserted"]
         matrix.route(["1A02", "1A03"])
@@ -191,7 +191,7 @@ def test_a_warning_before_it_does_not_keep_a_route_from_closing(closed, opening)
     talk += [(">", opening + CLOSE + ASK), ("<", "1.00000e+00\tnil"), NEXT, WARNING, NEXT, EMPTY]
     talk += [(">", CLOSE + ASK), ("<", "0.00000e+00\t1A02")]
     with TranscriptReplay(talk) as wire:
-        Keithley707B(wire, guard=cold).route(["1A02"])
+        Keithley707B(wire, permit=cold).route(["1A02"])
 
 
 @pytest.mark.parametrize("severity", ["2.00000e+01", "3.00000e+01", "4.00000e+01", "nan"])
@@ -203,7 +203,7 @@ def test_an_error_beside_a_warning_is_one_whatever_its_severity(severity):
         TranscriptReplay(talk) as wire,
         pytest.raises(InstrumentError, match=r"a route: 1115 Parameter error$"),
     ):
-        Keithley707B(wire, guard=cold).route(["1A02"])
+        Keithley707B(wire, permit=cold).route(["1A02"])
 
 
 @pytest.mark.parametrize("reply", ["nil\tnil\tend", "a\tb\tc\td\te\tf\tg\tend", "a\tb\tc\td\te\tf"])

@@ -7,14 +7,14 @@ from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.prober import Position, Prober, Subsite
 
 
-def made(answers, guard=lambda: None):
+def made(answers, permit=lambda: None):
     questions = []
 
     def ask(sentence):
         questions.append(sentence)
         return answers.pop(0)
 
-    return ManualProber(ask, "probes", guard), questions
+    return ManualProber(ask, "probes", permit), questions
 
 
 def test_a_die_is_reached_with_needles_up_and_then_touched():

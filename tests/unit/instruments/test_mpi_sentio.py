@@ -47,8 +47,8 @@ def replay(name):
     return TranscriptReplay.of(FILES / f"sentio-{name}.txt")
 
 
-def prober(talk, guard=off, **options):
-    return MpiSentio(talk, "prober", OPTIONS.model_copy(update=options), guard)
+def prober(talk, permit=off, **options):
+    return MpiSentio(talk, "prober", OPTIONS.model_copy(update=options), permit)
 
 
 def test_connecting_reads_version_and_heights_and_moves_and_sets_nothing():
@@ -86,7 +86,7 @@ def test_the_end_of_the_route_has_its_own_error():
 
 
 @pytest.mark.parametrize("move", [lambda p: p.contact(), lambda p: p.separate(), lambda p: p.step(4, 7)])
-def test_nothing_moves_unless_the_guard_lets_it(move):
+def test_nothing_moves_unless_the_permit_lets_it(move):
     def on():
         raise InstrumentError("smua is on")
 
@@ -94,15 +94,15 @@ def test_nothing_moves_unless_the_guard_lets_it(move):
         move(prober(TranscriptReplay(HEIGHTS), on))
 
 
-def test_needles_that_were_proved_up_do_not_make_a_step_without_the_guard():
+def test_needles_that_were_proved_up_do_not_make_a_step_without_the_permit():
     verdicts = ["", "smua is on"]
 
-    def guard():
+    def permit():
         if verdict := verdicts.pop(0):
             raise InstrumentError(verdict)
 
     with TranscriptReplay(separating(11330, 11000) + HEIGHTS + z(11000)) as wire:
-        made = prober(wire, guard)
+        made = prober(wire, permit)
         made.separate()
         with pytest.raises(InstrumentError, match="smua is on"):
             made.step(4, 7)

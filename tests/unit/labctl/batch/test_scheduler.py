@@ -7,9 +7,9 @@ import pytest
 from labctl.batch import requests, scheduler
 from labctl.batch.decisions import Rules
 from labctl.batch.executors import GONE, Lost
+from labctl.batch.housekeeping import Housekeeping
 from labctl.batch.requests import Request, ask
 from labctl.batch.scheduler import Scheduler
-from labctl.batch.session_guard import Guard
 from labctl.config.bins import BinRule
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
@@ -87,7 +87,7 @@ class Night:
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
         self.going = requests.session(folder)
 
-    def carry_out(self, batch=None, bins=(), only=None, guard=None, latch=lambda: None, **executor):
+    def carry_out(self, batch=None, bins=(), only=None, housekeeping=None, latch=lambda: None, **executor):
         made = []
 
         def make(notify):
@@ -97,7 +97,7 @@ class Night:
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
         jobs = {n: Job(self.folder, Name(n), LIMITS) for n in names}
         self.engine = Scheduler(
-            self.log, jobs, Rules(batch or Batch(), bins), self.going, make, guard=guard, latch=latch
+            self.log, jobs, Rules(batch or Batch(), bins), self.going, make, housekeeping=housekeeping, latch=latch
         )
         ending = self.engine.run()
         self.executor = made[0]
@@ -227,7 +227,9 @@ def test_a_full_disk_ends_the_run_with_5_and_the_die_can_go_on(night):
 
 def test_a_die_that_cannot_be_stored_is_left_for_later_while_the_disk_takes_the_others(night):
     broken = result(State.INTERRUPTED, 5, "dies/B/journal.db is damaged")
-    ending = night.carry_out(script={"B": [broken]}, guard=Guard(night.folder, "night", "labctl run", {"B": 1000}))
+    ending = night.carry_out(
+        script={"B": [broken]}, housekeeping=Housekeeping(night.folder, "night", "labctl run", {"B": 1000})
+    )
     assert (ending.code, ending.text) == (5, "")
     assert night.states == {n: State.INTERRUPTED if n == "B" else State.DONE for n in "ABCD"}
     (alarm,) = night.rows(Alarm)
@@ -237,10 +239,15 @@ def test_a_die_that_cannot_be_stored_is_left_for_later_while_the_disk_takes_the_
 
 
 def test_a_disk_that_takes_no_other_die_ends_the_run(night):
-    guard = Guard(night.folder, "night", "labctl run", {"B": 1000})
+    housekeeping = Housekeeping(night.folder, "night", "labctl run", {"B": 1000})
     full = StorageError("the disk is full")
     broken = result(State.INTERRUPTED, 5, "the disk is full")
-    assert night.carry_out(script={"A": [broken]}, guard=guard, during=lambda job: guard.relieve(full)).code == 5
+    assert (
+        night.carry_out(
+            script={"A": [broken]}, housekeeping=housekeeping, during=lambda job: housekeeping.relieve(full)
+        ).code
+        == 5
+    )
     assert (night.states["A"], night.states["B"]) == (State.INTERRUPTED, State.PENDING)
 
 

@@ -1,4 +1,4 @@
-"""The guard of one session of a run: a safe folder, locks, ballast, an awake computer, messages to people.
+"""The housekeeping of one session of a run: a safe folder, locks, ballast, an awake computer, messages to people.
 
 It concerns the computer and the people, not the dies: `session` puts it around a session, and the scheduler calls it
 between dies. Messages follow from the rows of the run's journal, so that nothing is sent that is not logged.
@@ -27,10 +27,11 @@ PATIENCE: Second = 20.0
 """Longest wait for the last messages at the end of a run."""
 
 
-class Guard:
-    """Guards one session of a run in `folder`, which need not exist yet; refuses a folder that is not safe.
+class Housekeeping:
+    """Computer, disk and people around one session of a run; refuses a folder that is not safe.
 
     Args:
+        folder: of the run; it need not exist yet.
         name: of the run.
         what: the command line, such as "labctl run overnight.yaml"; shown to all who are refused meanwhile.
         sizes: predicted bytes of each die of this session.

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from labctl.batch import session_guard as module
+from labctl.batch import housekeeping as module
+from labctl.batch.housekeeping import Housekeeping
 from labctl.batch.receivers import VARIABLE
-from labctl.batch.session_guard import Guard
 from labctl.config.notify import Notify
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
@@ -44,14 +44,14 @@ def hook(tmp_path):
 
 
 def make(run, **more):
-    return Guard(run, "W12", "labctl run night.yaml", SIZES, **more)
+    return Housekeeping(run, "W12", "labctl run night.yaml", SIZES, **more)
 
 
 def test_what_would_not_last_the_night_is_refused_and_nothing_is_made(tmp_path, monkeypatch):
     with pytest.raises(BenchError, match="synchronised"):
         make(tmp_path / "Dropbox" / "run")
     with pytest.raises(BenchError, match="EB are needed"):
-        Guard(tmp_path / "run", "W12", "x", {"D1": 1 << 60})
+        Housekeeping(tmp_path / "run", "W12", "x", {"D1": 1 << 60})
     with pytest.raises(BenchError, match="is not there"):
         make(tmp_path / "run", notify=Notify(command=("no such command",)))
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
@@ -61,25 +61,25 @@ def test_what_would_not_last_the_night_is_refused_and_nothing_is_made(tmp_path, 
 
 
 def test_a_session_holds_its_folder_and_has_ballast_while_it_lasts(run):
-    guard = make(run)
-    with guard.locked(None), guard.session():
+    housekeeping = make(run)
+    with housekeeping.locked(None), housekeeping.session():
         assert holder(run).what == "labctl run night.yaml"
-        assert guard.ballast.path.stat().st_size == guard.ballast.size
+        assert housekeeping.ballast.path.stat().st_size == housekeeping.ballast.size
         with pytest.raises(BenchError, match=r"in use by .*labctl run night\.yaml"), make(run).session():
             pass
     assert holder(run) is None
-    assert not guard.ballast.path.exists()
+    assert not housekeeping.ballast.path.exists()
 
 
 def test_a_real_bench_is_held_and_told_that_sleep_cannot_be_held_off(run, tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "locks_folder", lambda: tmp_path / "locks")
     monkeypatch.setenv("PATH", "")
     bench = SimpleNamespace(name="b", instruments={"smu": SimpleNamespace(resource="GPIB0::10")})
-    guard, log = make(run), Runlog.create(run, META)
-    with guard.locked(bench), guard.session():
+    housekeeping, log = make(run), Runlog.create(run, META)
+    with housekeeping.locked(bench), housekeeping.session():
         with pytest.raises(BenchError, match="smu"), make(run).locked(bench):
             pass
-        guard.watch(log)
+        housekeeping.watch(log)
     log.finish()
     (row,) = log.state.events
     assert row.event.level is Level.NOTE
@@ -89,9 +89,9 @@ def test_a_real_bench_is_held_and_told_that_sleep_cannot_be_held_off(run, tmp_pa
 def test_an_accepted_place_is_in_the_run_s_journal(tmp_path):
     run = tmp_path / "OneDrive" / "run"
     run.mkdir(parents=True)
-    guard = make(run, accept_place=True)
+    housekeeping = make(run, accept_place=True)
     log = Runlog.create(run, META)
-    guard.watch(log)
+    housekeeping.watch(log)
     log.finish()
     (row,) = log.state.events
     assert "this was accepted" in row.event.text
@@ -99,13 +99,13 @@ def test_an_accepted_place_is_in_the_run_s_journal(tmp_path):
 
 def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
     notify, messages = hook
-    guard, log = make(run, notify=notify), Runlog.create(run, META)
-    guard.watch(log)
-    real = guard._clocks._read
-    guard._clocks._read = lambda: tuple(t + ahead for t, ahead in zip(real(), (600.0, 0.0, 600.0), strict=True))
-    guard.check()
-    guard.check()
-    guard.close()
+    housekeeping, log = make(run, notify=notify), Runlog.create(run, META)
+    housekeeping.watch(log)
+    real = housekeeping._clocks._read
+    housekeeping._clocks._read = lambda: tuple(t + ahead for t, ahead in zip(real(), (600.0, 0.0, 600.0), strict=True))
+    housekeeping.check()
+    housekeeping.check()
+    housekeeping.close()
     log.finish()
     (row,) = log.state.events
     assert isinstance(row.event, ClockJumped)
@@ -116,14 +116,14 @@ def test_sleep_is_in_the_run_s_journal_and_told(run, hook):
 
 def test_a_guard_of_the_bench_that_dies_is_an_alarm_of_which_people_are_told(run, hook):
     notify, messages = hook
-    guard, log = make(run, notify=notify), Runlog.create(run, META)
-    guard.watch(log)
+    housekeeping, log = make(run, notify=notify), Runlog.create(run, META)
+    housekeeping.watch(log)
     dies = (sys.executable, "-c", "raise SystemExit(3)")
     with BenchGuard(run, run / "bench.yaml", lambda text: log.write(Alarm(text=text)), command=dies) as bench_guard:
-        guard.bench_guard = bench_guard
+        housekeeping.bench_guard = bench_guard
         bench_guard._process.wait()
-        guard.check()
-    guard.close()
+        housekeeping.check()
+    housekeeping.close()
     log.finish()
     (row,) = log.state.events
     assert row.event.level is Level.ALARM
@@ -133,8 +133,8 @@ def test_a_guard_of_the_bench_that_dies_is_an_alarm_of_which_people_are_told(run
 
 def test_people_are_told_what_the_run_s_journal_says(run, hook):
     notify, messages = hook
-    guard, log = make(run, notify=notify), Runlog.create(run, META)
-    guard.watch(log)
+    housekeeping, log = make(run, notify=notify), Runlog.create(run, META)
+    housekeeping.watch(log)
     log.write(Alarm(die="D1", level=Level.ALARM, text="compliance on row 3"))
     log.write(Alarm(die="", level=Level.NOTE, text="nobody minds"))
     log.set_state("D1", State.RUNNING, 1)
@@ -144,7 +144,7 @@ def test_people_are_told_what_the_run_s_journal_says(run, hook):
     log.set_state("D2", State.ERROR, 1, "a bug: ZeroDivisionError()\n  Traceback ...")
     log.write(RuleBroken(rule="same_exception", text="2 dies in a row ended with the same error"))
     log.write(RunEnded(outcome=Status.ABORT, exit_code=3, reason="2 dies in a row ended with the same error"))
-    guard.close()
+    housekeeping.close()
     log.finish()
     texts = [(m["event"], m["text"]) for m in messages()]
     assert texts == [
@@ -163,23 +163,23 @@ def test_people_are_told_what_the_run_s_journal_says(run, hook):
 
 def test_a_finished_run_is_told_as_its_end(run, hook):
     notify, messages = hook
-    guard, log = make(run, notify=notify), Runlog.create(run, META)
-    guard.watch(log)
+    housekeeping, log = make(run, notify=notify), Runlog.create(run, META)
+    housekeeping.watch(log)
     for die in SIZES:
         log.set_state(die, State.SKIPPED, 1)
     log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason=""))
-    guard.close()
+    housekeeping.close()
     log.finish()
     assert (messages()[-1]["event"], messages()[-1]["text"]) == ("end", "W12: 0 of 2 dies are good; exit code 0")
 
 
 def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
     monkeypatch.setattr(module, "PATIENCE", 0.0)
-    guard = make(run, notify=Notify(command=(sys.executable, "-c", "import time; time.sleep(60)"), timeout=60.0))
+    housekeeping = make(run, notify=Notify(command=(sys.executable, "-c", "import time; time.sleep(60)"), timeout=60.0))
     log = Runlog.create(run, META)
-    guard.watch(log)
+    housekeeping.watch(log)
     log.write(Alarm(die="D1", level=Level.ALARM, text="compliance"))
-    guard.close()
+    housekeeping.close()
     log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason=""))
     log.finish()
     assert [type(row.event) for row in log.state.events] == [Alarm, Alarm, RunEnded]
@@ -187,25 +187,25 @@ def test_a_message_that_was_given_up_is_in_the_run_s_journal(run, monkeypatch):
 
 
 def test_a_row_that_the_disk_does_not_take_is_written_when_the_ballast_is_freed(run, monkeypatch):
-    guard, log = make(run), Runlog.create(run, META)
-    guard.watch(log)
+    housekeeping, log = make(run), Runlog.create(run, META)
+    housekeeping.watch(log)
     commit = log._journal.commit
 
     def full():
-        if guard.ballast.path.exists():
+        if housekeeping.ballast.path.exists():
             raise StorageError("the disk is full")
         commit()
 
     monkeypatch.setattr(log._journal, "commit", full)
-    with guard.session():
+    with housekeeping.session():
         log.set_state("D1", State.RUNNING, 1)
-        assert guard.full == "the disk is full"
-        assert not guard.ballast.path.exists()
+        assert housekeeping.full == "the disk is full"
+        assert not housekeeping.ballast.path.exists()
         assert log.state.dies["D1"].state is State.RUNNING
         monkeypatch.setattr(log._journal, "commit", lambda: (_ for _ in ()).throw(StorageError("still full")))
         with pytest.raises(StorageError, match="still full"):
             log.set_state("D2", State.RUNNING, 1)
-    assert guard.full == "the disk is full"
+    assert housekeeping.full == "the disk is full"
     monkeypatch.undo()
     log.finish()
 
@@ -213,21 +213,21 @@ def test_a_row_that_the_disk_does_not_take_is_written_when_the_ballast_is_freed(
 def test_dies_that_the_disk_may_not_take_are_not_begun(run, monkeypatch):
     sizes = []
     monkeypatch.setattr(module, "enough", lambda folder, size: sizes.append(size))
-    guard = make(run)
-    guard.enough(["D1", "D2"])
-    guard.enough(["D2", "a visit of a golden die that the plan does not name"])
+    housekeeping = make(run)
+    housekeeping.enough(["D1", "D2"])
+    housekeeping.enough(["D2", "a visit of a golden die that the plan does not name"])
     assert sizes == [3000, 2000]
     monkeypatch.undo()
     with pytest.raises(StorageError, match="before the next die"):
-        Guard.enough(SimpleNamespace(folder=run, _sizes={"D1": 1 << 60}), ["D1"])
+        Housekeeping.enough(SimpleNamespace(folder=run, _sizes={"D1": 1 << 60}), ["D1"])
 
 
 def test_a_disk_works_that_keeps_a_file_and_was_not_full_before(run):
-    guard = make(run)
-    assert guard.works()
+    housekeeping = make(run)
+    assert housekeeping.works()
     assert list(run.iterdir()) == []
-    guard.relieve(StorageError("the disk is full"))
-    assert not guard.works()
+    housekeeping.relieve(StorageError("the disk is full"))
+    assert not housekeeping.works()
     other = make(run)
     run.rmdir()
     assert not other.works()
