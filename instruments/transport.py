@@ -262,6 +262,7 @@ class BytesTransport(LineTransport):
     Args:
         handler: the instrument; resynchronising calls its `reconnect()`, or `clear()`, as a new connection would.
         name: in operator words.
+        wait: lets the time pass that a reply may take which does not come, s; None: it takes none.
 
     Other arguments as in `LineTransport`.
     """
@@ -275,9 +276,10 @@ class BytesTransport(LineTransport):
         deadlines: Deadlines | None = None,
         terminator: str = "\n",
         log: Log | None = None,
+        wait: Callable[[Second], None] | None = None,
     ) -> None:
         super().__init__(name, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
-        self._handler, self._replies = handler, b""
+        self._handler, self._replies, self._wait = handler, b"", wait
 
     def _send(self, data: bytes, deadline: float) -> None:
         try:
@@ -288,6 +290,9 @@ class BytesTransport(LineTransport):
     def _receive(self, deadline: float) -> bytes:
         data, self._replies = self._replies, b""
         if not data:
+            if self._wait is not None:
+                # what is left of the deadline, without the microseconds that the computer took
+                self._wait(round(max(0.0, deadline - time.monotonic()), 1))
             raise LinkTimeoutError(f"{self._name} has no reply")
         return data
 
@@ -297,7 +302,10 @@ class BytesTransport(LineTransport):
     def _reopen(self) -> None:
         again = getattr(self._handler, "reconnect", None) or getattr(self._handler, "clear", None)
         if again is not None:
-            again()
+            try:
+                again()
+            except ConnectionError as error:
+                raise InstrumentError(f"{self._name} is gone: {error}") from error
         self._replies = b""
 
     def close(self) -> None:

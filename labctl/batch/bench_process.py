@@ -6,6 +6,7 @@ the true state of a die. When its parent is gone it ends between two operations 
 
 import multiprocessing
 import signal
+from collections import deque
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from instruments.entry import Entry
 from labctl.batch.executors import ORPHANED, run_or_fail
 from labctl.batch.requests import GoFile
 from labctl.core.errors import InstrumentError, LabError
+from labctl.core.planned_fault import PlannedFault
 from labctl.core.procedure import Procedure
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
@@ -29,6 +31,7 @@ from labctl.station.twin import Twin, loopback
 from labctl.storage.latch import switched_off
 from labctl.storage.locks import bench_lock
 from labctl.terminal.signals import signals
+from sim_backend.faults.listed import ListedFaults
 
 HURRY = getattr(signal, "SIGUSR1", None)
 """Signal that asks the worker to end at once; None where a system has no such signal."""
@@ -85,10 +88,15 @@ class _Owner:
         self._line, self._order = line, order
         self._parent = multiprocessing.parent_process()
         self._stop = Stop()
+        self._struck: deque[tuple[PlannedFault, str]] = deque()
+        """Injected faults that have happened, in any thread, and have not been sent."""
 
     def say(self, *message: Any) -> None:
         """Send a message to the parent; a parent that is gone is noticed at the next safe point."""
         try:
+            while self._struck:
+                fault, detail = self._struck.popleft()
+                self._line.send(("notify", fault.die, "fault", (fault, detail)))
             self._line.send(message)
         except OSError:
             return
@@ -125,6 +133,8 @@ class _Owner:
             self.say("open", dict(body.opened.identities), dict(body.opened.old_errors))
             while (next_die := self._next()) is not None:
                 job, body.anew = next_die
+                if isinstance(twin, Twin) and isinstance(twin.faults, ListedFaults):
+                    twin.faults.expect(job.faults)
                 self._stop = Stop(partial(self._reason, job.die), self._off)
                 self.say("result", run_or_fail(job, order.procedures, self._notify, self._stop, body))
         if isinstance(twin, Twin):
@@ -132,7 +142,12 @@ class _Owner:
 
     def _twin(self) -> AnyTwin | None:
         served = self._order.served
-        return self._order.station.twin() if served is None else _Served(served, self.call)
+        if served is not None:
+            return _Served(served, self.call)
+        twin = self._order.station.twin()
+        if twin is not None and isinstance(twin.faults, ListedFaults):
+            twin.faults.tell = lambda fault, detail: self._struck.append((fault, detail))
+        return twin
 
     def _next(self) -> Any:
         try:

@@ -24,12 +24,14 @@ from labctl.batch.resume import read
 from labctl.core.body import Body
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
+from labctl.core.planned_fault import PlannedFault
 from labctl.core.procedure import Procedure
 from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
 from labctl.station.simulated import Simulated
 from labctl.storage.manifest import run_meta
 from labctl.terminal.signals import born_deaf, signals
+from sim_backend.faults.dies import MADE
 
 ORPHANED = "the parent process is gone"
 GONE = "the cluster is gone: its scheduler does not answer any more"
@@ -97,8 +99,15 @@ def run_or_fail(
     job: Job, procedures: Sequence[Procedure], notify: Notify, stop: Stop, body: Body | None = None
 ) -> DieResult:
     """Run one die; an error of this suite becomes its result."""
+
+    def tell(fault: PlannedFault, detail: str) -> None:
+        notify(job.die, "fault", (fault, detail))
+
+    for fault in job.faults:
+        if fault.kind in MADE:  # the die has been made so
+            tell(fault, "")
     try:
-        return run_die(job, procedures, notify, stop, body or Simulated())
+        return run_die(job, procedures, notify, stop, body or Simulated(job.faults, tell))
     except LabError as error:
         return DieResult(job.die, "error", stop.ending(error), [])
 

@@ -13,9 +13,11 @@ from typing import Any
 from labctl.batch.reference_die import due
 from labctl.core.die_state import FINAL
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.planned_fault import InjectedFaults
 from labctl.files import Door, absolute, digest
 from labctl.station import composition
 from labctl.station.doctor import versions
+from labctl.station.injected_faults import with_faults
 from labctl.station.run_folder import git_commit
 from labctl.station.run_spec import RunKind, RunSpec, differences
 from labctl.storage.manifest import run_meta
@@ -78,7 +80,9 @@ def read(run: Path, meta: Mapping[str, Any]) -> RunSpec:
     door = Door(cwd, copies)
     spec = composition.read(roles["campaign"], meta["set"], None, roles.get("bench"), meta["sim"], door)
     names = {d["name"] for d in meta["dies"]}
-    return spec.some([s.name for s in spec.subjects if s.name in names])
+    spec = spec.some([s.name for s in spec.subjects if s.name in names])
+    faults = InjectedFaults.of(meta.get("faults"))
+    return spec if faults is None else with_faults(spec, faults)
 
 
 def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:

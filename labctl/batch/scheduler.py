@@ -20,7 +20,17 @@ from labctl.batch.reference_die import ReferenceVisits, under_way
 from labctl.batch.requests import STOPPED, GoFile, Request, take
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
-from labctl.core.events import Alarm, Level, Requested, RequestKind, RuleBroken, StageBegun, WatchdogActed, WorkerFate
+from labctl.core.events import (
+    Alarm,
+    FaultInjected,
+    Level,
+    Requested,
+    RequestKind,
+    RuleBroken,
+    StageBegun,
+    WatchdogActed,
+    WorkerFate,
+)
 from labctl.core.exit_codes import ExitCode
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.storage.latch import Latch
@@ -219,7 +229,9 @@ class Scheduler:
 
     def _begin(self, die: DieState) -> None:
         try_no = 1 if die.last is None else die.last.number + (die.state is State.PENDING)
-        job = replace(self._jobs[die.name], try_no=try_no)
+        job = self._jobs[die.name]
+        struck = {row.event.number for row in self.log.state.events if isinstance(row.event, FaultInjected)}
+        job = replace(job, try_no=try_no, faults=tuple(f for f in job.faults if f.number not in struck))
         self._active[die.name] = _ActiveDie(try_no)
         # before the worker does anything: the run's journal has to know of the die's journal
         self.log.set_state(die.name, self._first, try_no)
@@ -229,7 +241,12 @@ class Scheduler:
 
     def take_message(self, die: str, what: str, detail: Any) -> None:
         """Take a message of a worker; one that comes after its die has ended is ignored."""
-        if die in self._active:
+        if what == "fault":
+            fault, text = detail
+            self.log.write(
+                FaultInjected(number=fault.number, what=fault.kind, die=die, instrument=fault.instrument, text=text)
+            )
+        elif die in self._active:
             active, state = self._active[die], self.log.state.dies[die].state
             if what == "state":
                 to = State(detail)

@@ -129,7 +129,8 @@ def housekeeping_of(
 ) -> Housekeeping:
     """Return the housekeeping of a session; BenchError if the folder is no place for it."""
     sizes = {p.die: sum(s.bytes for s in p.stages) for p in plans}
-    return Housekeeping(folder, spec.name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
+    name = spec.name if spec.faults is None else f"{spec.name} (a rehearsal with injected faults)"
+    return Housekeeping(folder, name, what(argv), sizes, notify=spec.notify, accept_place=options.accept_place)
 
 
 def what(argv: Sequence[str]) -> str:

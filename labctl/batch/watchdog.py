@@ -25,11 +25,13 @@ from labctl.core.die_state import State
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, SwitchedOff
 from labctl.core.events import RunEvent, WatchdogActed, WorkerFate
 from labctl.core.exit_codes import ExitCode
+from labctl.core.planned_fault import PlannedFault
 from labctl.core.procedure import Procedure
 from labctl.core.units import Second
 from labctl.execution.die_job import DieResult, Job, Notify
 from labctl.station.bench_setup import Station
 from labctl.terminal.signals import born_deaf
+from sim_backend.faults.listed import ListedFaults
 
 OPENING: Second = 300.0
 """Longest time until a bench is open, with the map verified at its fiducials."""
@@ -74,6 +76,10 @@ class BenchExecutor:
         if station.sim != "bytes":
             import instruments.visa  # noqa: F401 - it takes a second, which is too long after a worker has died
         self._order = pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what))
+        self._struck: deque[tuple[PlannedFault, str]] = deque()
+        """Faults that have been injected into the twin of this process, and are not told yet."""
+        if self.twin is not None and isinstance(self.twin.faults, ListedFaults):
+            self.twin.faults.tell = lambda fault, detail: self._struck.append((fault, detail))
         self.notify: Notify = lambda die, what, detail: None
         self.say: Callable[[RunEvent], None] = lambda event: None
         """Writes a row into the run's journal."""
@@ -152,6 +158,7 @@ class BenchExecutor:
 
     def close_twin(self) -> None:
         """Stop the twin, if this process serves it."""
+        self._tell_struck()
         if self.twin is not None:
             self.ledger = self.twin.ledger, self.twin.world.now
             self.twin.close()
@@ -176,12 +183,15 @@ class BenchExecutor:
         anew = self._station.sim is not None and (self.twin is None or job.name not in self._begun)
         self._begun.add(job.name)
         self._job = job
+        if self.twin is not None and isinstance(self.twin.faults, ListedFaults):
+            self.twin.faults.expect(job.faults)
         self._lease(BEGINNING)
         with suppress(OSError):  # the death of the worker is noticed next
             self._line.send((job, anew))
 
     def wait(self, seconds: float) -> list[DieResult | Lost]:
         """Return the results of dies that have ended; take messages of the worker, and notice its silence."""
+        self._tell_struck()
         end = time.monotonic() + seconds
         while not self._ended and (left := end - time.monotonic()) > 0:
             if self._process is None:
@@ -249,7 +259,14 @@ class BenchExecutor:
             self._process.kill()
             self._worker_died(WorkerFate.HUNG, "the process that owns the bench did not answer in time and was ended")
 
+    def _tell_struck(self) -> None:
+        """Tell which faults have been injected into the twin of this process."""
+        while self._struck:
+            fault, detail = self._struck.popleft()
+            self.notify(fault.die, "fault", (fault, detail))
+
     def _receive(self, message: tuple[Any, ...]) -> None:
+        self._tell_struck()
         what, *arguments = message
         match what:
             case "call":

@@ -29,6 +29,15 @@ Sim = Annotated[
     str | None,
     typer.Option("--sim", metavar="bytes|tcp", help="the twin of the bench: in this process, or on sockets"),
 ]
+Faults = Annotated[
+    str | None,
+    typer.Option(
+        "--faults",
+        metavar="typical",
+        help="rehearse a night: faults of a plausible one, drawn by --seed, happen to the simulated dies, or to the "
+        "instruments of the twin (--bench with --sim); 'plan' lists them. Never with a real bench",
+    ),
+]
 CampaignPath = Annotated[Path, typer.Argument(metavar="CAMPAIGN", help="campaign file (YAML)")]
 
 AcceptPlace = Annotated[

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from labctl.cli import options
-from labctl.cli.options import AsJson, BenchPath, CampaignPath, Seed, Set, Sim
+from labctl.cli.options import AsJson, BenchPath, CampaignPath, Faults, Seed, Set, Sim
 from labctl.station.rehearse import rehearsed
 from labctl.terminal.progress import console, quantity
 
@@ -28,6 +28,7 @@ def prepare(
     *,
     only: Sequence[str] | None = None,
     pretest: int | None = None,
+    faults: str | None = None,
 ) -> tuple[Any, list[Any]]:
     """Return a campaign, or some of its dies, with its rehearsed plans; everything refused is refused here."""
     from labctl.core.errors import BenchError
@@ -37,8 +38,31 @@ def prepare(
     require_own_names()
     if sim is not None and (bench is None or sim not in ("bytes", "tcp")):
         raise BenchError(f"--sim {sim}: expected bytes or tcp, together with --bench FILE")
+    if faults is not None:
+        from labctl.station.injected_faults import drawn, refuse
+
+        refuse(faults, bench is not None and sim is None)
     changes = options.overrides(overrides) | ({} if pretest is None else {"batch.pretest": str(pretest)})
-    return rehearsed(composition.read(campaign, changes, seed, bench, sim).some(only))
+    spec, plans = rehearsed(composition.read(campaign, changes, seed, bench, sim).some(only))
+    return (spec, plans) if faults is None else (drawn(spec, plans, faults), plans)
+
+
+def print_faults(spec: Any, screen: Console, *, each: bool = False) -> None:
+    """Print that a night is rehearsed with injected faults, if it is.
+
+    Args:
+        each: also what is to happen, when and to what.
+    """
+    if spec.faults is None:
+        return
+    number = len(spec.faults.faults)
+    some = f"{number} drawn" if number else "none drawn by this seed, another one draws others"
+    more = "" if each or not number else "; 'labctl plan' with the same words lists them"
+    text = f"a rehearsal, and no measurement: {spec.faults.text}, {some}{more}"
+    screen.print(text, markup=False, highlight=False, soft_wrap=True)
+    for fault in spec.faults.faults if each else ():
+        line = f"  {fault.number}. {fault.kind}: {fault.place}, {fault.when}"
+        screen.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def print_warnings(spec: Any, plans: list[Any], screen: Console) -> list[dict[str, str]]:
@@ -101,17 +125,21 @@ def plan(
     as_json: AsJson = False,
     bench: BenchPath = None,
     sim: Sim = None,
+    faults: Faults = None,
 ) -> None:
     """Say what a campaign would do: stages, operations, limits, levels, time, disk. Nothing is energised or written."""
     from labctl.execution.plan import total
 
-    spec, plans = prepare(campaign, set_, seed, bench, sim)
+    spec, plans = prepare(campaign, set_, seed, bench, sim, faults=faults)
     screen = console(stderr=as_json)
     for line in spec.map_drawing:
         screen.print(line, markup=False, highlight=False)
     _plan_table(spec, plans, screen)
+    print_faults(spec, screen, each=True)
     warnings = print_warnings(spec, plans, screen)
     if as_json:
         stages = [{"die": p.die, **vars(s)} for p in plans for s in p.stages]
         answer = {"campaign": spec.name, "stages": stages, "total": vars(total(plans))}
+        if spec.faults is not None:
+            answer["faults"] = spec.faults.plain()
         print(json.dumps({**answer, "warnings": warnings}))

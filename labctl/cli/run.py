@@ -18,6 +18,7 @@ from labctl.cli.options import (
     BenchPath,
     CampaignPath,
     Executor,
+    Faults,
     Only,
     Reason,
     RunFolder,
@@ -28,7 +29,7 @@ from labctl.cli.options import (
     default_workers,
     names,
 )
-from labctl.cli.plan import prepare, print_warnings
+from labctl.cli.plan import prepare, print_faults, print_warnings
 from labctl.core.errors import BenchError
 from labctl.station.rehearse import rehearsed
 from labctl.terminal.progress import console, quantity
@@ -59,10 +60,13 @@ def run(
     ] = None,
     executor: Executor = "",
     accept_place: AcceptPlace = False,
+    faults: Faults = None,
 ) -> None:
     """Run a campaign on simulated dies, or with --bench on a bench: plan, carry out, seal in HDF5, print the figures.
 
     Example: labctl run examples/wine-passive.yaml --out runs/first --seed 7
+
+    Rehearse a night: labctl run overnight.yaml --bench bench.yaml --sim bytes --faults typical --seed 7
     """
     from labctl.batch import session
     from labctl.execution.plan import total
@@ -70,7 +74,7 @@ def run(
     from labctl.terminal.progress import counted, duration
 
     start, screen = time.monotonic(), console(stderr=True)
-    spec, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest)
+    spec, plans = prepare(campaign, set_, seed, bench, sim, only=names(only), pretest=pretest, faults=faults)
     folder = out or run_folder.default_folder(spec)
     run_folder.refuse_existing(folder, [site.name for site in spec.subjects])
     whole = total(plans)
@@ -80,6 +84,7 @@ def run(
         f"on disk, into {folder}",
         highlight=False,
     )
+    print_faults(spec, screen)
     warnings = print_warnings(spec, plans, screen)
     with _options(plans, workers, executor, screen, accept_place) as options:
         ending, state = session.start(folder, spec, plans, sys.argv, options)
@@ -118,6 +123,7 @@ def resume(
             "want, say --accept-changes"
         )
     spec, plans = rehearsed(spec)
+    print_faults(spec, screen)
     plans = [p for p in plans if p.die in left or "@" in p.die]
     screen.print(f"{run} goes on: {counted(len(left), 'die')} left to do", markup=False, highlight=False)
     if bench := bench_text_of(run):

@@ -357,6 +357,25 @@ class ClockJumped(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FaultInjected(RunEvent):
+    """A fault of a rehearsed night has happened.
+
+    Args:
+        number: in the list of the night, which ``run.json`` has.
+        what: its kind.
+        instrument: it happened to, "" for the die itself.
+        text: details.
+    """
+
+    kind: ClassVar[str] = "fault"
+    number: int
+    what: str
+    die: str = ""
+    instrument: str = ""
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunEnded(RunEvent):
     """A session ended; `seconds` and `bytes` are what it took."""
 

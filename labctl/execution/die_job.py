@@ -18,6 +18,7 @@ from labctl.core.exit_codes import Status
 from labctl.core.limits import Limited, Limits
 from labctl.core.names import inside
 from labctl.core.outcome import Outcome, ending, unsafe
+from labctl.core.planned_fault import PlannedFault
 from labctl.core.procedure import Procedure
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import History
@@ -48,6 +49,7 @@ Notify = Callable[[str, str, Any], None]
 - "patterns", n: patterns done since, or answered from the journal
 - "alarm", text: for the operator
 - "warning", text: of an instrument, which ends nothing
+- "fault", (`PlannedFault`, text): an injected fault has happened; the text has details
 - "done", bin
 """
 SEALING: Second = 1800.0
@@ -67,6 +69,7 @@ class Job:
         ledger: file of the stress of real dies; None for simulated ones.
         try_no: number of the try, from 1; every try has files of its own.
         stages: of this die alone, in place of those of all dies: the visit of a reference die.
+        faults: injected into simulated instruments and dies, which have not happened yet.
 
     Raises:
         BenchError: files of a die of this name would lie outside of ``RUN/dies``.
@@ -80,6 +83,7 @@ class Job:
     try_no: int = 1
     ledger: Path | None = None
     stages: tuple[Procedure, ...] | None = None
+    faults: tuple[PlannedFault, ...] = ()
 
     def __post_init__(self) -> None:
         inside(self.folder / "dies", self.name)

@@ -11,6 +11,7 @@ from labctl.core.events import (
     ClockJumped,
     DieMoved,
     DiesInDoubt,
+    FaultInjected,
     GuardActed,
     GuardFate,
     Level,
@@ -120,6 +121,10 @@ def event(event: RunEvent | UnknownEvent, declared: Figures) -> tuple[Level, str
             return Level.NOTE if event.ok else Level.WARNING, event.die, event.text
         case DiesInDoubt(dies=dies):
             return Level.WARNING, dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {event.text}"
+        case FaultInjected():
+            at = f" at {event.instrument}" if event.instrument else ""
+            details = f": {event.text}" if event.text else ""
+            return Level.DECISION, event.die, f"injected fault {event.number}: {event.what}{at}{details}"
         case MadeSafe():
             return Level.WARNING if event.met else Level.NOTE, "", event.text
         case GuardActed():

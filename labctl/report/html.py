@@ -171,7 +171,7 @@ def _figures(facts: Facts) -> list[tuple[str, str, str]]:
         if values:
             note = f"median; {figure.text_number(min(values))} to {figure.text_number(max(values))}"
             rows.append((figure.title, figure.text(median(values)), note if len(values) > 1 else ""))
-    simulated, ended = facts.body == "simulated", facts.exit_code in (ExitCode.GOOD, ExitCode.OTHER_BIN)
+    simulated, ended = facts.body.startswith("simulated"), facts.exit_code in (ExitCode.GOOD, ExitCode.OTHER_BIN)
     foretold = facts.predicted.get("seconds", 0.0)
     note = f"{duration(foretold)} predicted{' for a bench' if simulated else ''}" if foretold else ""
     against = "" if simulated or not ended else _against(facts.seconds, foretold)

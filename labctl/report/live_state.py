@@ -286,7 +286,7 @@ def _left(state: RunState, rows: Sequence[RunRow], under_way: Sequence[UnderWay]
     foreseen = {n: float(plan[n]["seconds"]) for n in plan if plan[n].get("seconds")}
     took = {d.name: sum(t.seconds for t in d.tries) for d in state.subjects if d.state is State.DONE}
     ratios = [seconds / foreseen.get(n, 1.0) for n, seconds in took.items() if seconds > 0]
-    if not ratios and (not foreseen or state.meta.get("body") == "simulated"):
+    if not ratios and (not foreseen or str(state.meta.get("body")).startswith("simulated")):
         return None
     ratio = statistics.fmean(ratios) if ratios else 1.0
     share = {u.die: u.share or 0.0 for u in under_way}

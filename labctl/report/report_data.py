@@ -24,6 +24,7 @@ from labctl.core.picture import Picture, pictures_of_run
 from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
+from labctl.report.rehearsal import rehearsal, rehearsal_text
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
 from labctl.storage.manifest import run_meta
@@ -32,6 +33,8 @@ from labctl.storage.run_log import DieState, Try, folder_of
 
 FORMAT = 1
 """Of ``report.json``."""
+_ELSEWHERE = ("dies", "estimate", "figures", "pictures", "faults")
+"""Keys of ``run.json`` that are not repeated as provenance."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ class Facts:
         seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
         figures: declarations of the figures that a die of the run has, in order.
         pictures: those that the run declares, for the page.
+        faults: injected to rehearse a night, as plain data, None of a run without; `rehearsal` says so in words.
     """
 
     path: str
@@ -141,6 +145,8 @@ class Facts:
     identities: Mapping[str, str]
     figures: tuple[Figure, ...] = ()
     pictures: tuple[Picture, ...] = ()
+    faults: Mapping[str, Any] | None = None
+    rehearsal: str = ""
     made: float = field(default_factory=time.time)
 
     @property
@@ -214,9 +220,11 @@ def gather(folder: Path) -> Facts:
         distributions=tuple(distributions(total)),
         events=tuple(ReportEvent(row.seq, row.stamp.utc, *event_text.event(row.event, declared)) for row in rows),
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
-        provenance={k: v for k, v in meta.items() if k not in ("dies", "estimate", "figures", "pictures")},
+        provenance={k: v for k, v in meta.items() if k not in _ELSEWHERE},
         identities=identities,
         pictures=pictures_of_run(meta),
+        faults=rehearsal(state),
+        rehearsal=rehearsal_text(state),
         figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),
     )
 

@@ -31,6 +31,7 @@ from labctl.report.die_figures import (
 )
 from labctl.report.die_pictures import kernel_pictures
 from labctl.report.formulas import formulas_of
+from labctl.report.rehearsal import rehearsal_of, rehearsal_text_of
 from labctl.storage.results import DieData, Run, open_run
 from labctl.terminal.progress import Column, counted, print_table
 
@@ -43,6 +44,7 @@ def summary(path: Path, outcome: str | None = None, code: int | None = None) -> 
     run = open_run(path)
     declared, formulas = Figures.of_run(run.meta), formulas_of(run.meta)
     dies = [figures(run, name, formulas) for name in _ordered(run) if not _visit(name)]
+    rehearsed = rehearsal_of(path)
     return {
         "outcome": outcome or _outcome(dies),
         "exit": code,
@@ -50,6 +52,7 @@ def summary(path: Path, outcome: str | None = None, code: int | None = None) -> 
         "dies": [
             {"die": f.die, "bin": f.bin, "figures": _finite(declared, f), "solutions": _solutions(f)} for f in dies
         ],
+        **({} if rehearsed is None else {"faults": rehearsed}),
     }
 
 
@@ -127,6 +130,8 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
         bins = Counter(f.bin for f in dies if f.outcome == UNFINISHED)
         counts = ", ".join(f"{counted(n, 'die')} {word}" for word, n in bins.items())
         console.print(f"This run is unfinished: {counts}.", markup=False)
+    if text := rehearsal_text_of(path, run.meta):
+        console.print(f"{text}.", markup=False, highlight=False, soft_wrap=True)
     if bench := bench_text_of(path):
         console.print(f"{bench}.", markup=False, highlight=False)
     for f in dies:

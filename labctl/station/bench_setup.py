@@ -22,6 +22,8 @@ from labctl.station.twin import Twin
 from labctl.storage.filesystem import check_place
 from labctl.storage.latch import permit
 from labctl.storage.stress_ledger import VARIABLE, StressLedger
+from sim_backend.faults.layer import Faults
+from sim_backend.faults.listed import ListedFaults
 
 
 def _open_ledger(ledger: Path) -> StressLedger:
@@ -42,8 +44,9 @@ def twin_of(
     by_hand: bool = False,
     others: Sequence[Site] = (),
     visited: Collection[tuple[int, int]] = (),
+    faults: Faults | None = None,
 ) -> Twin:
-    """Return the twin of a bench around simulated `subjects`; arguments as of `on_bench`."""
+    """Return the twin of a bench around simulated `subjects`; arguments as of `on_bench` and `Twin`."""
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
     sites: dict[Spot, Site] = {}
@@ -59,6 +62,7 @@ def twin_of(
         sockets=sim == "tcp",
         seed=subjects[0].seed,
         in_contact=by_hand,
+        faults=faults,
     )
 
 
@@ -149,6 +153,7 @@ class Station:
         sim: None for the real bench; "bytes" or "tcp" for its twin, which has generic instruments in place of those
             without an emulator.
         ledger: file that counts the touches of real dies.
+        injected: faults are injected into the twin.
     """
 
     bench: AnyBench
@@ -157,8 +162,11 @@ class Station:
     fiducials: tuple[Fiducial, ...] = ()
     sim: str | None = None
     ledger: Path | None = None
+    injected: bool = False
 
     def __post_init__(self) -> None:
+        if self.injected and self.sim is None:
+            raise BenchError("faults are never injected into a real bench")
         if self.sim is not None:
             object.__setattr__(self, "bench", with_stand_ins(self.bench))
 
@@ -167,7 +175,8 @@ class Station:
         if self.sim is None:
             return None
         visited = [f.at for f in self.fiducials]
-        return twin_of(self.bench, self.subjects, self.sim, others=self.others, visited=visited)
+        faults = ListedFaults() if self.injected else None
+        return twin_of(self.bench, self.subjects, self.sim, others=self.others, visited=visited, faults=faults)
 
     @contextmanager
     def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench | OnBoard]:

@@ -14,7 +14,11 @@ _OF_THE_RUN = ("batch", "bins", "dies", "fiducials", "files", "roles", "shipped"
 def jobs_of(spec: RunSpec, folder: Path, manifest: Mapping[str, Any]) -> list[Job]:
     """Return one job per die of a run in `folder`; `manifest` is the contents of its ``run.json``."""
     meta = _meta(manifest)
-    return [Job(folder, subject, spec.limits, spec.bins, meta, ledger=spec.ledger) for subject in spec.subjects]
+    faults = {s.name: () if spec.faults is None else spec.faults.of_die(s.name) for s in spec.subjects}
+    return [
+        Job(folder, subject, spec.limits, spec.bins, meta, ledger=spec.ledger, faults=faults[subject.name])
+        for subject in spec.subjects
+    ]
 
 
 def visit_job(spec: RunSpec, folder: Path, manifest: Mapping[str, Any]) -> Job | None:

@@ -20,6 +20,7 @@ from labctl.config.rules import Batch
 from labctl.config.wafer_file import Layout
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
+from labctl.core.planned_fault import InjectedFaults
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.files import Loaded, digest, names_of
@@ -76,6 +77,7 @@ class RunSpec:
         fiducials: places at which the prober verifies the map before the first die.
         layout: the places of the wafer, as its map was read or drawn; None without a wafer.
         golden: the reference die, one of `others`; `visit`: the stages of a visit.
+        faults: injected into simulated instruments and dies, to rehearse a night; None for a run without.
         declared: the figures and pictures that are made of what it measures, as plain data.
         loaded: the YAML files as they were read, the campaign first, for messages that name a line.
     """
@@ -104,8 +106,15 @@ class RunSpec:
     layout: Layout | None = None
     golden: Site | None = None
     visit: tuple[Procedure, ...] = ()
+    faults: InjectedFaults | None = None
     declared: Mapping[str, Any] = field(default_factory=dict)
     loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.faults is not None and self.real is not None:
+            raise BenchError(
+                "faults are never injected into a real bench; rehearse on its twin: --sim bytes or --sim tcp"
+            )
 
     @property
     def real(self) -> AnyBench | None:
@@ -122,16 +131,19 @@ class RunSpec:
     @property
     def body(self) -> str:
         """What the dies are: simulated, on a bench, or on its twin."""
+        injected = "" if self.faults is None else f", with {self.faults.text}"
         if self.bench is None:
-            return "simulated"
-        return f"bench '{self.bench.name}'" + (f", {twin_text(self.bench, self.sim)}" if self.sim else "")
+            return f"simulated{injected}"
+        twin = f", {twin_text(self.bench, self.sim)}" if self.sim else ""
+        return f"bench '{self.bench.name}'{twin}{injected}"
 
     @property
     def station(self) -> Station | None:
         """The bench with the dies that are worked on; None for simulated dies."""
         if self.bench is None:
             return None
-        return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger)
+        injected = self.faults is not None
+        return Station(self.bench, self.subjects, self.others, self.fiducials, self.sim, self.ledger, injected)
 
     def some(self, only: Sequence[str] | None) -> "RunSpec":
         """Return the run of the dies of `only`; BenchError if there is no such die."""
@@ -167,6 +179,7 @@ class RunSpec:
             "visit": [{"procedure": p.name, "settings": p.settings_data()} for p in self.visit],
             "fiducials": [fiducial.model_dump(mode="json") for fiducial in self.fiducials],
             "wafer_map": None if self.layout is None else self.layout.to_json(),
+            "faults": None if self.faults is None else self.faults.plain(),
             **self.declared,
         }
 

@@ -6,6 +6,7 @@ same as on the real bench.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from instruments.bench import Bench
@@ -20,6 +21,7 @@ from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
+from labctl.station.simulated import VISIT
 from labctl.station.stand_ins import with_stand_ins
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
@@ -31,6 +33,7 @@ from sim_backend.emulators.safety_audit import SafetyAudit
 from sim_backend.emulators.sentio_model import StationMap
 from sim_backend.emulators.serve import Server, serve
 from sim_backend.emulators.world import Cables, Crosspoint, Line, World
+from sim_backend.faults.layer import Faults, FaultyInstrument
 
 
 def wiring_of(bench: AnyBench) -> Cables:
@@ -63,6 +66,11 @@ def loopback(resource: str, entry: Entry) -> Transport:
     return VisaTransport(resource, backend="@py", **link_of(entry))
 
 
+def can_fail(entry: Entry, instrument: Instrument) -> bool:
+    """Return whether faults can be injected into the messages of an instrument: those of lines of text."""
+    return entry.declaration.wire is Wire.TEXT and type(instrument).session is Instrument.session
+
+
 def crosspoints_of(bench: AnyBench, matrix: str) -> dict[str, Crosspoint]:
     """Return the two conductors that each relay of one matrix joins, by the relay's name."""
     if not isinstance(bench, Bench):
@@ -81,6 +89,7 @@ class Twin:
         clock: None is a virtual clock, which moves only when an instrument takes time.
         subsites: the prober's table of subsites.
         visited: places of the prober's map that have no die.
+        faults: what happens to the messages of instruments that speak in lines; None for nothing.
     """
 
     def __init__(
@@ -94,6 +103,7 @@ class Twin:
         clock: Clock | None = None,
         subsites: Sequence[Subsite] = (),
         visited: Collection[tuple[int, int]] = (),
+        faults: Faults | None = None,
     ) -> None:
         bench, self.dies = with_stand_ins(bench), dict(dies)
         moved = any(
@@ -128,17 +138,26 @@ class Twin:
         def at(name: str, noise: int) -> EmulatorContext:
             return replace(context, crosspoints=crosspoints_of(bench, name), seed=noise)
 
-        made = {
-            name: self._emulate(name, entry, at(name, seed + 16 * number))
+        anew = {
+            name: partial(self._emulate, name, entry, at(name, seed + 16 * number))
             for number, (name, entry) in enumerate(bench.instruments.items())
         }
+        made = {name: make() for name, make in anew.items()}
         self.instruments = {name: one for name, one in made.items() if isinstance(one, Instrument)}
         self._inside = {name: one for name, one in made.items() if one is not None and name not in self.instruments}
         """What drivers without a wire talk to."""
         boards = {name for name, entry in bench.instruments.items() if entry.kind is DriverKind.BOARD}
         if sockets and (unserved := sorted({*self._inside, *boards} - set(self.instruments))):
             raise BenchError(f"{', '.join(unserved)}: no emulator that can be on a socket; use --sim bytes")
-        self.server: Server | None = serve(*self.instruments.values()) if sockets else None
+        self.faults, self._anew = faults, anew
+        replies: dict[str, bytes] = {}
+        self._reached = dict(self.instruments)
+        """What is connected to: the instruments, or the layer of faults before them."""
+        for name, instrument in self.instruments.items():
+            if faults is not None and can_fail(bench.instruments[name], instrument):
+                current = partial(self.instruments.__getitem__, name)
+                self._reached[name] = FaultyInstrument(faults, current, partial(self.power_cycle, name), replies)
+        self.server: Server | None = serve(*self._reached.values()) if sockets else None
 
     def _emulate(self, name: str, entry: Entry, context: EmulatorContext) -> Any:
         """Return what the driver of an entry names as its emulator; None for one that a person moves, or a board.
@@ -184,10 +203,18 @@ class Twin:
         From then on they depend on that number and not on what happened before, such as a second contact check.
         """
         with self.world.lock:
+            if self.faults is not None:
+                self.faults.reach(operation % (1 << VISIT) // 2)
             self.world.settle()
             self.at(spot).seek(operation)
             for instrument in self.instruments.values():
                 instrument.seek(operation)
+
+    def power_cycle(self, name: str) -> None:
+        """Switch an instrument off and on: it has forgotten everything, and its outputs and relays are open."""
+        with self.world.lock:
+            self.instruments[name].power_off()
+            self.instruments[name] = self._anew[name]()
 
     @property
     def ledger(self) -> SafetyAudit:
@@ -204,7 +231,8 @@ class Twin:
         if entry.kind is DriverKind.BOARD and name not in self.instruments:
             return InPlace(SimulatedBoard(name, entry.planned, entry.driver, next(iter(self.dies.values()))))
         if self.server is None:
-            return BytesTransport(self.instruments[name].session(), name, **link_of(entry))
+            wait = None if self.faults is None else self.wait
+            return BytesTransport(self._reached[name].session(), name, wait=wait, **link_of(entry))
         return loopback(self.server.resource(name), entry)
 
     def wait(self, seconds: float) -> None:

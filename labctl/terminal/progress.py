@@ -212,6 +212,8 @@ class Display:
             case "done":
                 self._stage[die], self._done[die] = "", self._total[die]
                 self._bins[str(detail)] += 1
+            case "fault" if not self._quiet:
+                self.say(f"injected fault {detail[0].number}: {detail[0].kind}, {detail[0].place}")
         if self._live:
             stage = self._stage[die]
             self._bars.update(self._tasks[die], completed=self._done[die], stage=stage, visible=bool(stage))

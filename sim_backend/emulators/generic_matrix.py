@@ -32,6 +32,10 @@ class GenericMatrix(GenericInstrument):
 
         return {**super().leftovers(), "relays": relays}
 
+    def power_off(self) -> None:
+        """Let every relay open."""
+        self._route([])
+
     def verbs(self) -> Mapping[str, Callable[..., Any]]:
         """Return the verbs of a matrix."""
         return {

@@ -60,6 +60,11 @@ class GenericSource(GenericInstrument):
             self.world.attach(self._wire(channel))
             self._apply(channel)
 
+    def power_off(self) -> None:
+        """Drive nothing any more."""
+        for channel in self.channels:
+            self.world.drive(self._wire(channel), None)
+
     def seek(self, operation: int) -> None:
         """Set the noise to the number of an operation."""
         self._readings = first_of(operation)

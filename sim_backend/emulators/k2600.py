@@ -54,6 +54,11 @@ class K2600(TspInstrument):
         for smu in self.smus.values():
             smu.seek(operation)
 
+    def power_off(self) -> None:
+        """Drive nothing any more."""
+        for smu in self.smus.values():
+            self.world.drive(smu.wire, None)
+
     def build_registers(self) -> dict[str, Register]:
         """Return `status.measurement` and the others, with the limit bits of the channels."""
 

@@ -6,7 +6,7 @@ refuses the whole command: nothing moves.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from random import Random
@@ -46,6 +46,11 @@ CARD = "7174A"
 SLOTS = {"707B": 6, "708B": 1}
 
 
+def moves_freely(relay: str) -> bool:
+    """Return False: no relay sticks."""
+    return False
+
+
 class K707(TspInstrument):
     """A 707B or 708B.
 
@@ -71,6 +76,8 @@ class K707(TspInstrument):
             for slot, card in self.cards.items()
         }
         self.closed: set[str] = set()
+        self.sticks: Callable[[str], bool] = moves_freely
+        """Whether a relay that is told to move stays where it is."""
         self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
         super().__init__(name, model, world, **options)
 
@@ -144,8 +151,8 @@ class K707(TspInstrument):
 
     def _move(self, close: list[str] | None = None, open: list[str] | None = None) -> None:
         """Close or open relays together, or one after the other with `connectsequential`; each takes its time."""
-        closing = [a for a in close or [] if a not in self.closed]
-        opening = [a for a in open or [] if a in self.closed]
+        closing = [a for a in close or [] if a not in self.closed and not self.sticks(a)]
+        opening = [a for a in open or [] if a in self.closed and not self.sticks(a)]
         if not closing and not opening:
             return
         groups = [[a] for a in closing + opening] if self.connectsequential else [closing + opening]
@@ -212,6 +219,10 @@ class K707(TspInstrument):
             return ";".join(sorted(self.closed))
 
         return {**super().leftovers(), "relays": relays, "cards": cards}
+
+    def power_off(self) -> None:
+        """Let every relay open."""
+        self._move(open=sorted(self.closed))
 
     def reset(self) -> None:
         """Open every crosspoint and go back to the defaults."""

@@ -144,6 +144,9 @@ class Instrument(ABC):
     def interrupt(self) -> None:  # noqa: B027 - only instruments that run scripts can be interrupted
         """Abort, from another thread."""
 
+    def power_off(self) -> None:  # noqa: B027 - most instruments hold nothing that only power holds
+        """Let go what only power holds, such as outputs and relays: the mains are off."""
+
     def seek(self, operation: int) -> None:  # noqa: B027 - most instruments have no noise
         """Set the random streams of its noise to the number of an operation."""
 

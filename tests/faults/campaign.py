@@ -43,7 +43,6 @@ CHUNK = 0.5
 """Expected time of the operations between two commits of the journal, s; a longer one leaves less to resume."""
 SESSIONS = 12
 """Sessions after which a die has not ended; more than any fault may need."""
-TRIES = 3
 WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
 PHASES = (State.MOVING, State.CONTACT_CHECK)
 """States of a die that are phases of the campaign; while it runs, its stages are."""
@@ -127,7 +126,7 @@ def carry_out(injection):
     with quick(), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         for subject in subjects:
             die = course.dies[subject.name] = Ended()
-            while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= TRIES:
+            while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= injection.tries:
                 job = Job(Path(folder), subject, LIMITS, Accept(fidelity=0.9).rules, try_no=die.try_no)
                 with suppress(DoesNotApply):
                     _session(bench, twin, subjects, job, procedures, course, die)
@@ -135,7 +134,7 @@ def carry_out(injection):
                     return course
                 if injection.lasting and die.sessions >= 2:
                     injection.repaired = True  # somebody has come and repaired the instrument
-            _read(Path(folder), subject.name, die)
+            _read(Path(folder), subject.name, die, injection.tries)
     audit = twin.ledger
     course.peak, course.seconds = audit.peak_cell_voltage, twin.world.now
     course.incidents = [f"{event.what}: {event.detail}" for event in audit.events if event.what != "refused"]
@@ -147,6 +146,7 @@ def _session(bench, twin, subjects, job, procedures, course, die):
     die.sessions += 1
     before, result, code = _rows(job), None, 0
     injection = course.injection
+    injection.begin(job.die)
 
     def notify(name, what, detail):
         if what == "alarm":
@@ -204,9 +204,9 @@ def _rows(job):
         return db.execute("SELECT * FROM log ORDER BY seq").fetchall()
 
 
-def _read(run, name, die):
+def _read(run, name, die, tries):
     """Read the tables of the try in which a die ended."""
-    folder = Job(run, Site(name, description(), SEED), LIMITS, try_no=min(die.try_no, TRIES)).place
+    folder = Job(run, Site(name, description(), SEED), LIMITS, try_no=min(die.try_no, tries)).place
     if not (folder / "journal.db").is_file():
         return
     with Journal.open(folder) as journal:

@@ -37,7 +37,7 @@ def ends(course, undisturbed):
 
 def nothing_unsafe(course, undisturbed):
     """No hot switch, no move in contact, no fight of sources."""
-    lifted = course.injection.kind == "needles lift"  # which is a hot touch by itself
+    lifted = "needles lift" in course.injection.kinds  # which is a hot touch by itself
     incidents = [text for text in course.incidents if not (lifted and text.startswith("hot touch"))]
     return "; ".join(incidents[:3])
 

@@ -14,10 +14,20 @@ from labctl.config.bins import BinRule
 from labctl.config.rules import Batch, StopRules
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
-from labctl.core.events import Alarm, Level, Requested, RequestKind, RuleBroken, WatchdogActed, WorkerFate
+from labctl.core.events import (
+    Alarm,
+    FaultInjected,
+    Level,
+    Requested,
+    RequestKind,
+    RuleBroken,
+    WatchdogActed,
+    WorkerFate,
+)
 from labctl.core.exit_codes import Status
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome
+from labctl.core.planned_fault import PlannedFault
 from labctl.execution.die_job import DieResult, Job
 from labctl.storage.latch import Latch
 from labctl.storage.run_log import Runlog, read_state
@@ -87,7 +97,7 @@ class Night:
         self.log = Runlog.create(folder, {"dies": [{"name": n, "at": [k, 0]} for k, n in enumerate(dies)]})
         self.going = requests.session(folder)
 
-    def carry_out(self, batch=None, bins=(), only=None, housekeeping=None, latch=lambda: None, **executor):
+    def carry_out(self, batch=None, bins=(), only=None, housekeeping=None, latch=lambda: None, faults=(), **executor):
         made = []
 
         def make(notify):
@@ -95,7 +105,7 @@ class Night:
             return made[0]
 
         names = [d.name for d in self.log.state.subjects if only is None or d.name in only]
-        jobs = {n: Job(self.folder, Name(n), LIMITS) for n in names}
+        jobs = {n: Job(self.folder, Name(n), LIMITS, faults=tuple(f for f in faults if f.die == n)) for n in names}
         self.engine = Scheduler(
             self.log, jobs, Rules(batch or Batch(), bins), self.going, make, housekeeping=housekeeping, latch=latch
         )
@@ -379,3 +389,22 @@ def test_a_warning_of_an_instrument_is_a_row_of_the_run_and_no_alarm(night):
     rows = night.rows(Alarm)
     assert [(row.die, row.level) for row in rows] == [(name, Level.NOTE) for name in "ABCD"]
     assert rows[0].text == "matrix: 5517 Interlock not asserted"
+
+
+def test_an_injected_fault_is_in_the_journal_and_happens_once_also_after_a_resume(tmp_path):
+    night, faults = Night(tmp_path, "AB"), tuple(PlannedFault(k, "busy", "A", "smu1", k) for k in (1, 2, 3))
+    given = []
+
+    def during(job):
+        given.append((job.die, [fault.number for fault in job.faults]))
+        for fault in job.faults[:1]:
+            night.engine.take_message(job.die, "fault", (fault, "at 'print(1)'"))
+
+    night.carry_out(faults=faults, during=during, script={"A": [wrong()]})
+    night.again().carry_out(faults=faults, during=during)
+    assert given == [("A", [1, 2, 3]), ("B", []), ("A", [2, 3])]
+    struck = [row.event for row in night.log.state.events if isinstance(row.event, FaultInjected)]
+    assert [(event.number, event.what, event.instrument) for event in struck] == [
+        (1, "busy", "smu1"),
+        (2, "busy", "smu1"),
+    ]

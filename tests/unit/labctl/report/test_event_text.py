@@ -9,6 +9,7 @@ from labctl.core.events import (
     ClockJumped,
     DieMoved,
     DiesInDoubt,
+    FaultInjected,
     GuardActed,
     GuardFate,
     Level,
@@ -54,6 +55,11 @@ TEXTS = [
         (Level.WARNING, "", "ana@lab3 switched the bench off: needles"),
     ),
     (MadeSafe(met={"smu1.smua": "on at 0.1 V"}, text="met with it"), (Level.WARNING, "", "met with it")),
+    (
+        FaultInjected(number=3, what="busy", die="D1", instrument="smu1", text="at 'print(1)'"),
+        (Level.DECISION, "D1", "injected fault 3: busy at smu1: at 'print(1)'"),
+    ),
+    (FaultInjected(number=4, what="dead die", die="D2"), (Level.DECISION, "D2", "injected fault 4: dead die")),
     (MadeSafe(text="met at rest"), (Level.NOTE, "", "met at rest")),
     (BenchOpened(identities={"smu": "2602B"}, text="smu: 2602B"), (Level.NOTE, "", "bench: smu: 2602B")),
     (

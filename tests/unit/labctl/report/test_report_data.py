@@ -14,12 +14,15 @@ import pytest
 from labctl.analysis.measurements import measure
 from labctl.core.errors import StorageError
 from labctl.core.figure import Figures
+from labctl.core.planned_fault import InjectedFaults, PlannedFault
 from labctl.core.record import Record
 from labctl.core.units import Conductances
+from labctl.report.rehearsal import rehearsal
 from labctl.report.report_data import as_json, gather
 from labctl.report.run_folder import worked
 from labctl.storage.journal import Journal
 from labctl.storage.results import DieData
+from labctl.storage.run_log import RunState
 from tests.declared import FIGURES
 
 Night = Callable[[str], Path]
@@ -154,6 +157,8 @@ def test_the_document_describes_every_key(night: Night) -> None:
 
     runs = [json.loads(as_json(gather(night(n)))) for n in ("kill", "end")]
     assert {"argv", "files", "seed", "git_commit"} <= set(runs[0]["provenance"])
+    night_with_faults = InjectedFaults("typical", 1, (PlannedFault(1, "busy", "A"),))
+    runs.append({"faults": rehearsal(RunState({"faults": night_with_faults.plain()}, {}))})
     found = {k for run in runs for k in keys({**run, "provenance": 0}, "") if not k.startswith("golden[].")}
     assert keys(runs[0]["golden"], "dies") <= found
     assert found - described == set()

@@ -1,0 +1,1 @@
+"""Faults that are injected into simulated instruments and dies: their kinds, the layer, and a plausible night."""

@@ -1,0 +1,36 @@
+"""A plausible night on the bench of the harness: the same seed, the same faults; and whatever happens, all holds."""
+
+import pytest
+from faults.campaign import carry_out
+from faults.invariants import violated
+from faults.kinds import KINDS, Injection, Night
+
+from sim_backend.faults.dies import MADE
+from sim_backend.faults.typical import TABLE, draw
+
+DIES = {"D0": 10, "D1": 10}
+"""Operations on each of the two dies of the harness."""
+INSTRUMENTS = {"smu1": "source", "smu2": "source", "matrix": "matrix", "prober": "prober"}
+
+
+def night(seed):
+    """Return what happens to the instruments in one night."""
+    return Night(tuple(fault for fault in draw(DIES, INSTRUMENTS, seed) if fault.kind not in MADE))
+
+
+@pytest.fixture(scope="module")
+def undisturbed():
+    return carry_out(Injection())
+
+
+@pytest.mark.parametrize("seed", [4, 11])
+def test_whatever_happens_in_a_plausible_night_all_holds(undisturbed, seed):
+    course = carry_out(night(seed))
+    assert course.injection.struck
+    assert violated(course, undisturbed) == {}
+
+
+def test_every_kind_of_the_table_is_one_of_the_layer_or_of_a_die():
+    of_instruments = {typical.kind for typical in TABLE if set(typical.at) & set(INSTRUMENTS.values())}
+    assert of_instruments < KINDS.keys()
+    assert MADE.keys() < {typical.kind for typical in TABLE} - of_instruments
