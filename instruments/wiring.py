@@ -27,7 +27,7 @@ def _as_ends(value: Any) -> Any:
     if value is None:
         return ()
     if isinstance(value, int | float):
-        raise ValueError(f"{value} is a number, which may have lost its zeros; write the row or column in quotes")
+        raise ValueError(f"{value} is a number, which may have lost its zeros; expected the row or column in quotes")
     return (value,) if isinstance(value, str) else value
 
 

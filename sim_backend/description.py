@@ -118,7 +118,9 @@ class Defects(Model):
     def _possible(self) -> Self:
         total = float(self.fractions.sum())
         if total > 1:
-            raise ValueError(f"the fractions of defects add up to {total:.4g}, more than every cell")
+            raise ValueError(
+                f"the fractions of defects add up to {total:.4g}, more than every cell; expected at most 1"
+            )
         if self.r_short_min > self.r_short_max:
             raise ValueError(f"r_short_min {self.r_short_min:g} ohm is above r_short_max {self.r_short_max:g} ohm")
         return self

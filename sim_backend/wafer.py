@@ -74,11 +74,11 @@ class Wafer(Model):
     @model_validator(mode="after")
     def _has_dies(self) -> Self:
         if self.map and self.dies:
-            raise ValueError("a wafer has its dies drawn in 'map' or listed in 'dies', not both")
+            raise ValueError("found dies drawn in 'map' and listed in 'dies', expected one of them, not both")
         if not self.places:
-            raise ValueError("the map has no die; draw one with an X, and a dot where there is none")
+            raise ValueError("found a map without a die, expected an X for each, and a dot where there is none")
         if len(set(self.places)) < len(self.places):
-            raise ValueError("two dies are at the same place")
+            raise ValueError("two dies are at the same place, expected one at each")
         across, down = ({place[k] for place in self.places} for k in (0, 1))
         columns, rows = max(across) - min(across) + 1, max(down) - min(down) + 1
         if columns * rows > MAX_PLACES:
@@ -140,6 +140,9 @@ class Wafer(Model):
         medians = Medians(ra=sim.medians.ra * ra, tmr=sim.medians.tmr * tmr, v_c0=sim.medians.v_c0 * v_c0)
         scaled = {f: getattr(sim.defects, f) * defects for f in FRACTIONS}
         if sum(scaled.values()) - scaled["broken_line"] > 1.0 or scaled["broken_line"] > 1.0:
-            raise BenchError(f"die {name} would have {defects:.3g} times the defects of its kind, more than every cell")
+            raise BenchError(
+                f"die {name} would have {defects:.3g} times the defects of its kind, more than every cell; expected "
+                "at most all"
+            )
         changed = {"medians": medians, "defects": Defects(**{**sim.defects.model_dump(), **scaled})}
         return kind.model_copy(update={"simulation": sim.model_copy(update=changed)})

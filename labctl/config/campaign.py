@@ -132,7 +132,8 @@ class Campaign(Model):
     @model_validator(mode="after")
     def _dies_or_wafer(self) -> "Campaign":
         if bool(self.dies) == (self.wafer is not None):
-            raise ValueError("a campaign names its dies either one by one under 'dies' or as a 'wafer'")
+            both = "both 'dies' and 'wafer'" if self.dies else "neither 'dies' nor 'wafer'"
+            raise ValueError(f"found {both}, expected the dies one by one under 'dies' or those of a 'wafer'")
         return self
 
 
@@ -152,7 +153,7 @@ class OneStage(Model):
         named = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(named) != 1:
             choice = ", ".join(type(self).model_fields)
-            raise ValueError(f"a stage names one procedure ({choice}), this one names {len(named)}")
+            raise ValueError(f"found a stage of {len(named)} procedures, expected one of {choice}")
         return self
 
     def procedure(self) -> tuple[str, Model]:

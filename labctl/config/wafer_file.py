@@ -40,7 +40,10 @@ class WaferFile(Wafer):
                 raise ValueError("'map_reading' is about a 'map_file', and there is none")
             return super()._has_dies()  # type: ignore[operator, no-any-return]
         if self.map or self.dies:
-            raise ValueError("a wafer has one map: drawn in 'map', listed in 'dies', or read from 'map_file'")
+            raise ValueError(
+                "found 'map_file' beside 'map' or 'dies', expected one map: drawn in 'map', listed in 'dies', or read "
+                "from 'map_file'"
+            )
         return self
 
 

@@ -28,9 +28,9 @@ def file_name(name: str) -> str:
             "files are named after it"
         )
     if name.endswith("."):
-        raise ValueError(f"found {name!r}: files are named after it, and Windows stores no name that ends with a point")
+        raise ValueError(f"found {name!r}: files are named after it, expected no point at the end: Windows stores none")
     if name.split(".")[0].lower() in _NOT_ON_WINDOWS:
-        raise ValueError(f"found {name!r}: files are named after it, and on Windows that is the name of a device")
+        raise ValueError(f"found {name!r}: files are named after it, expected another: on Windows that is a device")
     if name.lower().endswith((".h5", ".part")) or name.lower() == "summary":
         raise ValueError(f"found {name!r}: files of a run have this name already; expected another")
     return name

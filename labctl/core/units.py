@@ -117,7 +117,11 @@ def quantity(text: str) -> float:
     if match is None:
         raise ValueError(f'{text!r} is not a number with a unit; expected a quantity such as "450 mV" or "98 %"')
     name = match["unit"].strip()
-    return parse_quantity(text, _si_unit(name))
+    try:
+        unit = _si_unit(name)
+    except ValueError as error:
+        raise ValueError(f'{error}; expected a quantity such as "450 mV" or "98 %"') from None
+    return parse_quantity(text, unit)
 
 
 def _si_unit(name: str) -> str:

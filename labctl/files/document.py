@@ -1,9 +1,10 @@
 """Text to a tree of nodes with their positions in the file.
 
 PyYAML reads YAML 1.1: `no` is False, `1e-9` a text, `010` is 8, `12:30` is 750, and the second of two equal
-keys wins in silence; none of that may end in a wrong voltage. Only its scanner, parser and composer are used
+keys wins in silence; none of that may end in a wrong voltage. Only its parser and composer are used
 here; plain scalars are resolved by the core schema of YAML 1.2.2 (section 10.3), nothing is constructed or
-executed, and every ambiguous text is refused with its line.
+executed, and every ambiguous text is refused with its line. The parser is libyaml where PyYAML was built with it, which
+takes a tenth of the time; what is too much is refused while it is read, before it takes time or memory.
 """
 
 import errno
@@ -16,18 +17,19 @@ from typing import Any
 
 import yaml
 
+from labctl.core.texts import named_character, odd_character
 from labctl.files.door import current
 from labctl.files.tree import Node, Path_, Problem
 
 MAX_BYTES = 4 << 20
 MAX_NODES = 100_000
 MAX_DEPTH = 60
+MAX_KEY = 200
 
 _CORE = "tag:yaml.org,2002:"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _TRUE, _FALSE = frozenset({"true", "True", "TRUE"}), frozenset({"false", "False", "FALSE"})
 
@@ -65,10 +67,28 @@ def scalar(text: str) -> Any:
     return text
 
 
-class _Loader(yaml.SafeLoader):
-    """PyYAML up to its composer; every untagged scalar is left as text, with `style` None if it was plain."""
+_Parser: Any = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012
+
+class _Loader(yaml.composer.Composer, _Parser):  # type: ignore[misc]
+    """Nodes within bounds; every untagged scalar is left as text, with no `style` if it was plain."""
+
+    def __init__(self, text: str) -> None:
+        _Parser.__init__(self, text)
+        yaml.composer.Composer.__init__(self)
+        self.nodes = self.depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Return the next node."""
+        self.nodes += 1
+        if self.nodes > 2 * MAX_NODES:  # with keys
+            raise _TooMuch(f"more than {MAX_NODES} values")
+        self.depth += 1
+        if self.depth > MAX_DEPTH + 1:
+            raise _TooMuch(f"more than {MAX_DEPTH} levels")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
 
 
 class _Reader:
@@ -88,10 +108,14 @@ class _Reader:
     def node(self, value: Any, line: int, raw: str = "") -> Node:
         return Node(value, self.path, line, raw, "" if self.path else self.name)
 
-    def read(self, node: yaml.Node, at: Path_, line: int, above: Sequence[yaml.Node] = ()) -> Node:
+    def one_more(self) -> None:
+        """Count a value or a merged mapping."""
         self.count += 1
         if self.count > MAX_NODES:
             raise _TooMuch(f"more than {MAX_NODES} values once its aliases are written out")
+
+    def read(self, node: yaml.Node, at: Path_, line: int, above: Sequence[yaml.Node] = ()) -> Node:
+        self.one_more()
         if len(above) > MAX_DEPTH or any(node is one for one in above):
             raise _TooMuch(f"an alias to what contains it, or more than {MAX_DEPTH} levels")
         inside = (*above, node)
@@ -108,13 +132,10 @@ class _Reader:
         if node.tag != f"{_CORE}str":
             self.problem(line, at, f"found the tag {_tag(node.tag)}, expected a value without a tag")
             return None
-        if any("\ud800" <= c <= "\udfff" for c in node.value):
-            self.problem(line, at, "found half a character (\\uD800 to \\uDFFF), expected text")
+        if odd := odd_character(node.value):
+            self.problem(line, at, f"found {named_character(odd)}, expected printable text")
             return None
-        if control := _CONTROL.search(node.value):
-            self.problem(line, at, f"found the control character U+{ord(control[0]):04X}, expected printable text")
-            return None
-        if node.style is not None:
+        if node.style:
             return node.value
         try:
             return scalar(node.value)
@@ -130,9 +151,14 @@ class _Reader:
             line = _line(key)
             if not isinstance(key, yaml.ScalarNode):
                 self.problem(line, at, "found a list or mapping as a key, expected a text")
-            elif key.value == "<<" and key.style is None:
+            elif odd := odd_character(key.value):
+                self.problem(line, at, f"found {named_character(odd)} in a key, expected printable text")
+            elif len(key.value) > MAX_KEY:
+                self.problem(line, at, f"found a key of {len(key.value)} characters, expected at most {MAX_KEY}")
+            elif key.value == "<<" and not key.style:
                 for source in value.value if isinstance(value, yaml.SequenceNode) else [value]:
                     if isinstance(source, yaml.MappingNode) and source not in inside:
+                        self.one_more()
                         merged = self.mapping(source, at, (*inside, source)) | merged
                     else:
                         self.problem(line, at, "found '<<' with something else, expected '<<: *name' of a mapping")
@@ -157,7 +183,7 @@ def _line(node: yaml.Node) -> int:
 
 
 def _tag(tag: str) -> str:
-    return tag.replace(_CORE, "!!")
+    return tag.replace(_CORE, "!!")[:60]
 
 
 def read(path: Path) -> Document:
@@ -198,6 +224,10 @@ def _compose(text: str, reader: "_Reader", at: Path_) -> Document:
     def refused(line: int, message: str) -> Document:
         return Document(None, text, [Problem(where(line), at, message)])
 
+    lines = text.replace("\r\n", "\n").replace("\r", "\n")
+    if odd := odd_character(lines):
+        line = lines[: lines.index(odd)].count("\n") + 1
+        return refused(line, f"found {named_character(odd)}, expected printable text")
     try:
         loader = _Loader(text)
         try:
@@ -207,10 +237,11 @@ def _compose(text: str, reader: "_Reader", at: Path_) -> Document:
         if composed is None:
             return refused(1, "found an empty file, expected keys and values (key: value)")
         root = reader.read(composed, at, _line(composed))
-    except yaml.reader.ReaderError as error:
-        shown = f"U+{ord(text[error.position]):04X}" if error.position < len(text) else "a character"
-        return refused(text[: error.position].count("\n") + 1, f"found {shown}, expected printable text")
+    except yaml.reader.ReaderError as error:  # of a character that this version of libyaml does not know
+        return refused(1, f"found a character that is no YAML ({error.reason}), expected printable text")
     except yaml.MarkedYAMLError as error:
+        if "nesting depth" in str(error):
+            return refused(1, f"found more than {MAX_DEPTH} levels, expected what people write")
         return refused(*_syntax(error, text))
     except (RecursionError, _TooMuch) as error:
         excess = str(error) if isinstance(error, _TooMuch) else f"more than {MAX_DEPTH} levels"
@@ -225,9 +256,8 @@ def parse_value(text: str, at: Path_) -> tuple[Node | None, list[Problem]]:
     a `#` or a `: ` in it needs no quotes.
     """
     text = text.strip()
-    if control := _CONTROL.search(text):
-        message = f"found the control character U+{ord(control[0]):04X}, expected printable text"
-        return None, [Problem("--set", at, message)]
+    if odd := odd_character(text):
+        return None, [Problem("--set", at, f"found {named_character(odd)}, expected printable text")]
     if not text.startswith(("[", "{", '"', "'")):
         try:
             return Node(scalar(text), None, 0, text, "--set"), []
@@ -259,10 +289,13 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
         message = "found a second document ('---'), expected one per file"
     elif "mapping values are not allowed" in message:
         message = "found a second ': ' in one line, expected 'key: value' (a text with ': ' in it stands in quotes)"
+    elif "Unicode character escape code" in message:
+        message = "found half a character (\\uD800 to \\uDFFF) or no character at all, expected text"
     elif "undefined alias" in message:
         message = f"{message}, expected an anchor '&name' above it"
     else:
         message = f"not YAML: {message}" + (f" {error.context}" if error.problem and error.context else "")
+        message += ", expected lines as 'key: value'"
     return line, message
 
 

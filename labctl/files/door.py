@@ -167,12 +167,33 @@ def absolute(path: str | Path, folder: Path) -> Path:
     return Path(os.path.abspath(folder / given))
 
 
+_READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
+_CHUNK = 1 << 20
+
+
 def _content(path: Path, limit: int) -> bytes:
-    state = path.stat()
+    """Return the content of a file; OSError if it is none, such as a pipe or a device, or has more than `limit` bytes.
+
+    What is no file is not opened, and nothing is waited for. A file without an end, as there are in /proc, ends at the
+    limit.
+    """
+    _require_file(path, os.stat(path), limit)
+    with open(os.open(path, _READ_ONLY | _NEVER_WAIT), "rb") as file:
+        state = os.fstat(file.fileno())
+        _require_file(path, state, limit)
+        content = file.read(state.st_size)
+        while more := file.read(_CHUNK):
+            content += more
+            if len(content) > limit:
+                raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
+    return content
+
+
+def _require_file(path: Path, state: os.stat_result, limit: int) -> None:
     if stat.S_ISDIR(state.st_mode):
         raise IsADirectoryError(errno.EISDIR, "it is a folder", str(path))
     if not stat.S_ISREG(state.st_mode):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
     if state.st_size > limit:
         raise OSError(errno.EFBIG, f"it has {state.st_size:,} bytes, more than {limit:,}", str(path))
-    return path.read_bytes()

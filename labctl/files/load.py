@@ -5,9 +5,11 @@ JSON, where a list may become a tuple but, by a second and strict reading, no te
 """
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -23,6 +25,9 @@ from labctl.files.paths import FILE_HERE, PATH_HERE
 from labctl.files.tree import Node, Path_, Problem
 
 M = TypeVar("M", bound=BaseModel)
+
+MOST = 50
+"""Problems of a file that are reported; whoever mends so many reads it again."""
 
 _SCALARS = frozenset({"bool_type", "int_type", "float_type", "string_type", "literal_error"})
 
@@ -219,10 +224,9 @@ class _Loading:
             node = self.root.at(at)
             if at in self.failed or not isinstance(node.value, str):
                 continue
-            folder = node.file.parent if node.file else here()
-            target = folder / Path(node.value).expanduser()
-            above = {n.file.resolve() for n in (self.root.at(at[:k]) for k in range(len(at) + 1)) if n.file}
-            if target.resolve() in above:
+            target = absolute(node.value, node.file.parent if node.file else here())
+            above = {os.path.realpath(n.file) for n in (self.root.at(at[:k]) for k in range(len(at) + 1)) if n.file}
+            if os.path.realpath(target) in above:
                 included = document.Document(
                     None, "", [Problem(f"{target}", (), "found the file inside itself, expected another")]
                 )
@@ -254,7 +258,7 @@ class _Loading:
         reported = [p.path for p in self.problems if p.path]
         self.problems += [
             p
-            for p in explain(self.root, errors, _schema_or_nothing(model) if errors else {})
+            for p in explain(self.root, errors[: 2 * MOST], _schema_or_nothing(model) if errors else {})
             if not any(p.path[: len(at)] == at for at in (*reported, *self.failed))
         ]
         if self.problems or value is None:
@@ -289,6 +293,7 @@ class _Loading:
         return []
 
 
+@cache
 def _schema_or_nothing(model: type[BaseModel]) -> dict[str, Any]:
     try:
         return schema(model)
@@ -306,4 +311,8 @@ def _leaves(node: Node, at: Path_ = ()) -> Iterator[tuple[Path_, Node]]:
 
 
 def _refusal(problems: list[Problem]) -> BenchError:
-    return BenchError("\n".join(dict.fromkeys(str(problem) for problem in problems)))
+    lines = list(dict.fromkeys(str(problem) for problem in problems[: 4 * MOST]))
+    more = len(lines) - MOST
+    return BenchError(
+        "\n".join([*lines[:MOST], *([f"and {more} or more other problems, found in the same way"] if more > 0 else [])])
+    )

@@ -51,17 +51,21 @@ def locate(root: Node, loc: Sequence[str | int]) -> Path_:
 
     A branch may have the name of a key (`survey` of kind survey); of two readings the deeper one is right.
     """
-    best: Path_ = ()
-    node = root
-    for n, part in enumerate(loc):
-        below = node.child(part)
-        if below is None:
-            continue
-        taken = (*best, str(part) if isinstance(node.value, dict) else int(part))
-        deeper = (*taken, *locate(below, loc[n + 1 :]))
-        skipped = (*best, *locate(node, loc[n + 1 :]))
-        return skipped if len(skipped) > len(deeper) else deeper
-    return best
+    known: dict[tuple[int, int], Path_] = {}  # both readings of every part: without it, 2 to the power of their number
+
+    def from_part(node: Node, n: int) -> Path_:
+        if n == len(loc):
+            return ()
+        if (id(node), n) not in known:
+            skipped, below = from_part(node, n + 1), node.child(loc[n])
+            if below is not None:
+                step = str(loc[n]) if isinstance(node.value, dict) else int(loc[n])
+                deeper = (step, *from_part(below, n + 1))
+                skipped = skipped if len(skipped) > len(deeper) else deeper
+            known[id(node), n] = skipped
+        return known[id(node), n]
+
+    return from_part(root, 0)
 
 
 def explain(root: Node, errors: Sequence[ErrorDetails], schema: Mapping[str, Any]) -> list[Problem]:
@@ -142,7 +146,7 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         return path, "expected", words.format(ctx[name])
     if kind == "finite_number":
         return path, "expected", "a finite number"
-    base = kind.removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
+    base = kind.removesuffix("_size").removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
     if base == "float":
         inside = next((s for s in schemas_at(schema, root, path) if s.get("examples")), {})
         if inside:

@@ -5,6 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from labctl.core.texts import visible
+
+LONGEST = 1000
+"""Characters of a problem that are shown."""
+
 Path_ = tuple[str | int, ...]
 
 
@@ -89,7 +94,8 @@ class Problem:
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (self.where, dotted(self.path), self.text) if part)
+        text = self.text if len(self.text) <= LONGEST else f"{self.text[: LONGEST - 200]} ... {self.text[-200:]}"
+        return visible(": ".join(part for part in (self.where, dotted(self.path), text) if part))
 
 
 def dotted(path: Path_) -> str:

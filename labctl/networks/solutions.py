@@ -16,9 +16,11 @@ from labctl.core.errors import BenchError, StorageError
 from labctl.core.inputs import InputFiles
 from labctl.core.units import FloatArray, IntArray
 from labctl.files import DISK
-from labctl.files.arrays import read_npz
+from labctl.files.arrays import numbers, read_npz, whole_numbers
 
-_KEY = re.compile(r"fc[0-9]+_(devices|bias)")
+_KEY = re.compile(r"fc[0-9]{1,9}_(devices|bias)")
+MOST = 2**31 - 1
+"""Largest number of a solution."""
 
 CellArray = npt.NDArray[np.uint8]
 
@@ -112,33 +114,28 @@ def load(path: str | Path, files: InputFiles = DISK) -> Solutions:
     path = Path(path)
     arrays = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None, files)
     votes = arrays.pop("votes", np.array(1))
-    if votes.shape != () or votes.dtype.kind not in "iu":
+    if votes.shape != ():
         raise BenchError(f"{path}: votes is {votes.dtype} {votes.shape}; expected one whole number")
+    votes = whole_numbers(path, "votes", votes, MOST, "the outputs for each class")
     layers = max((int(key[2:].split("_")[0]) for key in arrays if key != "index"), default=0)
     if not layers:
         raise BenchError(f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index")
     if not 1 <= layers <= 100:
-        raise BenchError(f"{path} names layer {layers}; expected layers numbered 1, 2, ...")
+        raise BenchError(f"{path} names layer {layers}; expected layers numbered 1, 2, ..., 100 at most")
     wanted = ["index", *(f"fc{k}_{kind}" for k in range(1, layers + 1) for kind in ("devices", "bias"))]
     for key in wanted:
         if key not in arrays:
             raise BenchError(f"{path} has no '{key}'; expected {', '.join(wanted)}")
     if set(arrays) - set(wanted):
         raise BenchError(f"{path} has '{min(set(arrays) - set(wanted))}'; expected {', '.join(wanted)}")
-    checked = Solutions(
-        arrays["index"],
-        tuple(arrays[f"fc{k}_devices"] for k in range(1, layers + 1)),
-        tuple(arrays[f"fc{k}_bias"] for k in range(1, layers + 1)),
-        path,
-        int(votes),
-    )
-    _check(checked)
-    return Solutions(
-        checked.index.astype(np.int64),
-        tuple(d.astype(np.uint8) for d in checked.devices),
-        tuple(b.astype(np.float64) for b in checked.bias),
-        path,
-        int(votes),
+    return _checked(
+        Solutions(
+            arrays["index"],
+            tuple(arrays[f"fc{k}_devices"] for k in range(1, layers + 1)),
+            tuple(arrays[f"fc{k}_bias"] for k in range(1, layers + 1)),
+            path,
+            int(votes),
+        )
     )
 
 
@@ -150,7 +147,7 @@ def save(path: str | Path, solutions: Solutions, **beside: npt.ArrayLike) -> Non
         StorageError: the file cannot be written, or is there already: nothing is written over.
     """
     path = Path(path)
-    _check(solutions)
+    _checked(solutions)
     arrays: dict[str, npt.ArrayLike] = {"index": solutions.index}
     if solutions.votes != 1:
         arrays["votes"] = np.array(solutions.votes)
@@ -168,33 +165,40 @@ def save(path: str | Path, solutions: Solutions, **beside: npt.ArrayLike) -> Non
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
-def _check(solutions: Solutions) -> None:
-    """Raise BenchError unless shapes chain and values are cells and finite biases."""
-    name = solutions.path or "solutions"
+def _checked(solutions: Solutions) -> Solutions:
+    """Return solutions in the types that are computed with; BenchError unless shapes chain, and values are cells and
+    finite biases."""
+    name = solutions.path or Path("solutions")
     s = len(solutions.index) if solutions.index.ndim == 1 else 0
-    if not s or solutions.index.dtype.kind not in "iu":
+    if not s:
         raise BenchError(
             f"{name}: index is {solutions.index.dtype} {solutions.index.shape}; expected whole numbers (s,)"
         )
-    if solutions.index.min() < 0:
-        raise BenchError(f"{name}: index holds {solutions.index.min()}; expected whole numbers from 0")
-    if len(np.unique(solutions.index)) != s:
+    index = whole_numbers(name, "index", solutions.index, MOST, f"{s} different numbers")
+    if len(np.unique(index)) != s:
         raise BenchError(f"{name}: index names a solution twice; expected {s} different numbers")
     if len(solutions.devices) != len(solutions.bias) or not solutions.devices:
         raise BenchError(f"{name}: {len(solutions.devices)} layers of cells and {len(solutions.bias)} of biases")
     inputs: int | None = None
+    cells, biases = [], []
     for k, (devices, bias) in enumerate(zip(solutions.devices, solutions.bias, strict=True), 1):
         before = "" if inputs is None else f", in = {inputs} as fc{k - 1} has outputs"
         expected = f"expected ({s}, in, 2 * out) of 0 and 1{before}"
         good = devices.ndim == 3 and devices.shape[0] == s and devices.shape[2] % 2 == 0 and devices.size > 0
         if not good or inputs not in (None, devices.shape[1]):
             raise BenchError(f"{name}: fc{k}_devices has the shape {devices.shape}; {expected}")
-        if devices.dtype.kind not in "biuf" or not np.isin(devices, (0, 1)).all():
-            raise BenchError(f"{name}: fc{k}_devices is {devices.dtype} with other values; {expected}")
+        if devices.dtype.kind not in "biuf":
+            raise BenchError(f"{name}: fc{k}_devices is {devices.dtype}; {expected}")
+        if not (odd := (devices != 0) & (devices != 1)).any():
+            cells.append(devices.astype(np.uint8))
+        else:
+            raise BenchError(
+                f"{name}: fc{k}_devices is {devices.dtype} with other values ({devices[odd][0]}); {expected}"
+            )
         inputs = devices.shape[2] // 2
-        if bias.shape != (s, inputs) or bias.dtype.kind not in "fiu":
+        if bias.shape != (s, inputs):
             raise BenchError(f"{name}: fc{k}_bias is {bias.dtype} {bias.shape}; expected numbers ({s}, {inputs})")
-        if not np.isfinite(bias).all():
-            raise BenchError(f"{name}: fc{k}_bias holds NaN or infinity; expected finite numbers")
-    if solutions.votes < 1 or solutions.sizes[-1] % solutions.votes:
-        raise BenchError(f"{name}: {solutions.sizes[-1]} outputs are not {solutions.votes} for each class")
+        biases.append(numbers(name, f"fc{k}_bias", bias, f"numbers ({s}, {inputs})"))
+    if solutions.votes < 1 or biases[-1].shape[1] % solutions.votes:
+        raise BenchError(f"{name}: {biases[-1].shape[1]} outputs are not {solutions.votes} for each class")
+    return Solutions(index, tuple(cells), tuple(biases), solutions.path, solutions.votes)

@@ -17,7 +17,7 @@ from labctl.core.errors import BenchError
 from labctl.core.inputs import InputFiles
 from labctl.core.units import FloatArray, IntArray
 from labctl.files import DISK
-from labctl.files.arrays import read_npz
+from labctl.files.arrays import LARGEST, numbers, read_npz, text
 from labctl.networks import solutions
 from labctl.networks.solutions import Solutions
 from labctl.networks.training.maps import DieSurvey
@@ -60,19 +60,26 @@ def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
     beside = read_npz(path, lambda key: key in ("scale", "die", "training"), files)
     shape = (len(networks), len(networks.devices))
     scale = beside.get("scale", np.ones(shape))
-    if scale.shape != shape or scale.dtype.kind != "f" or not (np.isfinite(scale) & (scale > 0)).all():
+    if scale.shape != shape or scale.dtype.kind != "f":
         raise BenchError(f"{path}: scale is {scale.dtype} {scale.shape}; expected positive numbers {shape}")
+    scale = numbers(path, "scale", scale, f"positive numbers {shape}")
+    if not (scale >= 1 / LARGEST).all():
+        raise BenchError(f"{path}: scale holds {scale.min():g}; expected positive numbers {shape} from {1 / LARGEST:g}")
     settings: dict[str, Any] = {}
     try:
         if "training" in beside:
-            settings = json.loads(str(beside["training"]))
+            settings = json.loads(text(path, "training", beside["training"]))
         preprocess = Preprocess.model_validate(settings.get("preprocess", {}))
         activation, data = Activation(settings.get("activation", "tanh")), str(settings.get("data", ""))
-    except (ValueError, AttributeError, ValidationError) as error:
-        raise BenchError(f"{path}: 'training' cannot be read: {error}") from error
-    dies = tuple(str(name) for name in np.atleast_1d(beside.get("die", np.array([], np.str_))))
-    if dies and len(dies) != len(networks):
-        raise BenchError(f"{path} names {len(dies)} dies for {len(networks)} solutions")
+    except (ValueError, AttributeError, TypeError, RecursionError, ValidationError) as error:
+        reason = "; ".join(str(error).splitlines())[:300]
+        raise BenchError(f"{path}: 'training' cannot be read: {reason}; expected the settings of a training") from error
+    names = beside.get("die", np.array([], np.str_))
+    if names.dtype.kind != "U" or names.ndim > 1 or names.size not in (0, len(networks)):
+        raise BenchError(
+            f"{path}: die is {names.dtype} {names.shape}; expected the names of the dies of {len(networks)} solutions"
+        )
+    dies = tuple(str(name) for name in names.reshape(-1))
     return TrainedFile(networks, scale, preprocess, activation, data, dies)
 
 

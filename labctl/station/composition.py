@@ -157,7 +157,11 @@ def _sites(
         raise BenchError("\n".join(str(wafer_file.error(text, "map_file")) for _, text in layout.conflicts))
     wafer = layout.wafer
     for name in (*(of_wafer.only or ()), *(n for n in wafer.names if n not in (of_wafer.only or ()))):
-        die = wafer.die(name, die_file.value, seed=campaign.seed)
+        try:
+            die = wafer.die(name, die_file.value, seed=campaign.seed)
+        except BenchError as error:
+            at = ("only",) if name in (of_wafer.only or ()) else ()
+            raise loaded.error(str(error), "wafer", *at) from error
         excluded = layout.excluded.get(name, "")
         whole = Site(name, die, campaign.seed, wafer.place(name), wafer=wafer.name, excluded=excluded)
         sites += _named(whole.split(subsites_of(of_wafer.subsites)), wafer_file, "name")

@@ -14,7 +14,7 @@ import sqlite3
 import time
 import zlib
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -312,7 +312,10 @@ def ledger_path(bench: Path, configured: str | Path | None, environment: Mapping
     """
     if named := environment.get(VARIABLE):
         return Path(named).expanduser()
-    return bench.parent / (Path(configured).expanduser() if configured else NAME)
+    own = Path(configured or NAME)
+    with suppress(RuntimeError):  # no such user: the text is then a name like any other
+        own = own.expanduser()
+    return bench.parent / own
 
 
 def _unpacked(path: Path, shape: tuple[int, ...], blobs: list[bytes]) -> Stress:

@@ -118,7 +118,7 @@ def test_a_value_remembers_where_it_was_written() -> None:
         ("a: [1, 2\nb: 3\n", "campaign.yaml:2: not YAML: "),
         ("a: 'open\n", "campaign.yaml:2: not YAML: "),
         ("a: 1\n b: 2\n", "campaign.yaml:2: "),
-        ("a: 1\nb: \x07\n", "campaign.yaml:2: found U+0007, expected printable text"),
+        ("a: 1\nb: \x07\n", "campaign.yaml:2: found the control character U+0007, expected printable text"),
         (
             "a: !!python/object/apply:os.system [ls]\n",
             "campaign.yaml:1: a: found the tag !!python/object/apply:os.system",
@@ -128,7 +128,7 @@ def test_a_value_remembers_where_it_was_written() -> None:
         ("a: !!set {b, c}\n", "campaign.yaml:1: a: found the tag !!set"),
         ("? [a, b]\n: 1\n", "campaign.yaml:1: found a list or mapping as a key, expected a text"),
         ("a: {<<: 3}\n", "campaign.yaml:1: a: found '<<' with something else"),
-        ('a: "\\ud800"\n', "campaign.yaml:1: a: found half a character"),
+        ('a: "\\ud800"\n', "campaign.yaml:1: found half a character"),
         ('a: "one\\0two"\n', "campaign.yaml:1: a: found the control character U+0000, expected printable text"),
         ('a: "one\\e[2J"\n', "campaign.yaml:1: a: found the control character U+001B"),
     ],

@@ -23,7 +23,10 @@ def refusal(**given: str) -> str:
     [
         ("rp > 3 kohm", "there is no figure 'rp'; did you mean 'r_p'?"),
         ("accuracy < 90 %", "there is no figure 'accuracy'; did you mean 'accuracy_"),
-        ("colour < 90 %", "there is no figure 'colour'. The stages of this campaign give r_p, r_ap, tmr, v_switch"),
+        (
+            "colour < 90 %",
+            "there is no figure 'colour', expected another. The stages of this campaign give r_p, r_ap, tmr, v_switch",
+        ),
         ("seconds > 30 s", "there is no figure 'seconds'"),
         ("r_p > 3", "'3' has no unit; expected a quantity such as \"2.4 kohm\""),
         ("r_p > 3 V", "'V' is not a unit of ohm"),

@@ -344,8 +344,8 @@ def test_a_drawn_map_is_left_out_of_by_full_name_too(tmp_path):
 @pytest.mark.parametrize(
     ("text", "map_text", "words"),
     [
-        ("name: W3\nmap: [X]\nmap_file: lot.csv\n", "x,y\n0,0\n", "a wafer has one map"),
-        ("name: W3\n", "", "the map has no die"),
+        ("name: W3\nmap: [X]\nmap_file: lot.csv\n", "x,y\n0,0\n", "expected one map: drawn"),
+        ("name: W3\n", "", "a map without a die"),
         ("name: W3\nmap_file: other.csv\n", "", "no such file or folder: .*other.csv"),
         ("name: W3\nmap_file: lot.csv\n", "x,y\n0,zero\n", "lot.csv:2: found 'zero' for y"),
         ("name: W3\nmap_file: lot.csv\n", "x,y,name\n0,0,a/b\n", "lot.csv:2: name: found 'a/b', expected 1 to 64"),
