@@ -1,5 +1,6 @@
 """Every benchmark ends with figures in the size of the tests; what the figures are is for who reads them."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ SMALL = {
     "killed_together.py": ["1"],
     "kills.py": ["--small"],
     "off_wins.py": ["1"],
+    "soak.py": ["--nights", "1"],
 }
 """Benchmarks and their words; `same_results.py` compares two runs and has tests of its own."""
 
@@ -78,3 +80,33 @@ def test_what_is_killed_together_is_made_safe_and_everybody_says_so(more):
 @pytest.mark.slow
 def test_off_wins():
     assert "energised again 0 times" in carried_out("off_wins.py", *SMALL["off_wins.py"])
+
+
+@pytest.mark.slow
+def test_a_night_with_faults_ends_in_a_documented_state():
+    text = carried_out("soak.py", *SMALL["soak.py"])
+    assert "0 nights in no documented state" in text
+
+
+@pytest.fixture(scope="module")
+def soak():
+    spec = importlib.util.spec_from_file_location("soak", ROOT / "benchmarks" / "soak.py")
+    sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("growth", "handles", "code", "exit_code", "words"),
+    [
+        (0.0, 0, 0, 0, "+0.0 kB a night"),
+        (15.0, 0, 1, 0, "+15.0 kB a night"),
+        (25.0, 0, 3, 1, "+25.0 kB a night"),
+        (0.0, 1, 0, 1, "handles GROW, threads flat"),
+        (0.0, 0, 70, 1, "60 nights in no documented state"),
+    ],
+)
+def test_memory_that_grows_handles_that_stay_and_bugs_are_told(soak, capsys, growth, handles, code, exit_code, words):
+    nights = [soak.Night(1e5 + growth * k + k % 2, 9 + handles * k, 3, (2, 1), code, {"D0": "done"}) for k in range(60)]
+    assert soak.judge(nights) == exit_code
+    assert words in capsys.readouterr().out

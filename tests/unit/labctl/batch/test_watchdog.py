@@ -9,19 +9,22 @@ import os
 import signal
 import sqlite3
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from instruments.bench import Bench
 from labctl import open_run
 from labctl.batch import requests
+from labctl.batch.bench_process import BenchOrder, _Owner
 from labctl.batch.decisions import Rules
 from labctl.batch.scheduler import Scheduler
 from labctl.batch.watchdog import BenchExecutor
 from labctl.config.rules import Batch
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, LeftUnverified
+from labctl.core.errors import BenchError, InstrumentError, LeftUnverified
 from labctl.core.events import Alarm, WatchdogActed
+from labctl.core.planned_fault import PlannedFault
 from labctl.core.site import Site
 from labctl.execution.die_job import Job
 from labctl.station.bench_setup import Station
@@ -269,3 +272,28 @@ def test_a_worker_whose_parent_is_gone_leaves_the_bench_safe(tmp_path):
     night.executor._process = None
     night.end()
     night.assert_safe()
+
+
+def test_faults_injected_into_the_twin_are_told_whichever_process_has_it(tmp_path):
+    faults = tuple(PlannedFault(k, "reply lost", "D0", name) for k, name in enumerate(("smu1", "smu2"), 1))
+    told, sent = [], []
+    description = DieDescription.model_validate(DIE, context={"file": True})
+    subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    going = requests.session(tmp_path)
+    for sim, fault in zip(("tcp", "bytes"), faults, strict=True):
+        station = Station(bench, subjects, sim=sim, injected=True)
+        executor = BenchExecutor(station, STAGES, going, lambda text: True)
+        executor.reporting_to(lambda die, what, detail: told.append((die, what, detail[0].number)))
+        owner = _Owner(SimpleNamespace(send=sent.append), BenchOrder(station, STAGES, going, None, "labctl run"))
+        twin = executor.twin if sim == "tcp" else owner._twin()
+        twin.faults.expect([fault])
+        link = twin.connect(fault.instrument, bench.instruments[fault.instrument])
+        with pytest.raises(InstrumentError):
+            link.query("print(1)")
+        link.close()
+        executor.wait(0.0)
+        owner.say("left")
+        executor.close_twin()
+    assert told == [("D0", "fault", 1)]
+    assert [message[:3] for message in sent] == [("left",), ("notify", "D0", "fault"), ("left",)]
