@@ -213,7 +213,7 @@ def newest(table: Columns, *keys: str) -> Array:
 
 
 def middle_half(values: Array) -> float | None:
-    """Return the mean of the finite values from the first to the third quartile, None of none.
+    """Return the mean of the finite values from the first to the third quartile, None of none; of two values, of both.
 
     It is as robust as the median, and finer where a converter of few bits gives many cells the same value.
 
@@ -224,4 +224,5 @@ def middle_half(values: Array) -> float | None:
     if not finite.size:
         return None
     low, high = np.percentile(finite, (25, 75))
-    return float(finite[(finite >= low) & (finite <= high)].mean())
+    middle = finite[(finite >= low) & (finite <= high)]
+    return float((middle if middle.size else finite).mean())  # the quartiles of two values lie between them

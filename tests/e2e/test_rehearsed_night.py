@@ -43,7 +43,7 @@ def test_what_is_left_of_a_rehearsed_night_goes_on_and_no_fault_happens_twice(la
     run = tmp_path / "run"
     done = labctl("run", campaign, "--out", run, *WORDS, "--workers", "1", expect=3)
     assert read_state(run).dies["D1"].state is State.INTERRUPTED
-    assert "REHEARSAL, AND NO MEASUREMENT" in done.stderr
+    assert "REHEARSAL, AND NO MEASUREMENT" in done.stdout
     labctl("resume", run, expect=1)
     state = read_state(run)
     assert {die.state for die in state.dies.values()} == {State.DONE}

@@ -73,3 +73,6 @@ def test_the_newest_row_of_each_solution_counts() -> None:
 def test_the_mean_of_the_middle_half_ignores_what_is_no_number() -> None:
     assert middle_half(np.array([np.nan, 1.0, 2.0, 3.0, np.inf, 4.0, 900.0])) == 3.0
     assert middle_half(np.array([np.nan])) is None
+    assert middle_half(np.array([4.0, np.nan])) == 4.0
+    assert middle_half(np.array([1.0, np.nan, 4.0])) == 2.5
+    assert middle_half(np.array([1.0, 2.0, 9.0])) == 2.0
