@@ -10,7 +10,7 @@ from labctl.core.errors import BenchError
 from labctl.wafer_maps import semi_e142, semi_g85
 from labctl.wafer_maps.csv_map import parse_csv
 from labctl.wafer_maps.known_files import by_bytes, by_root, by_text
-from labctl.wafer_maps.model import MAX_BYTES, MapReading, ReadingError, WaferMap
+from labctl.wafer_maps.model import MAX_BYTES, MAX_PLACES, MapReading, ReadingError, WaferMap
 from labctl.wafer_maps.xml_map import Element, decoded, encoding_of, parsed, tag
 
 EXPECTED = "a wafer map as SEMI G85 or E142 XML, or as CSV in UTF-8"
@@ -93,6 +93,11 @@ def _is_xml(raw: bytes) -> bool:
 
 def _xml(raw: bytes, reading: MapReading, where: str) -> WaferMap:
     text = decoded(raw, where)
+    for mark, most in (("<", 3 * MAX_PLACES), ("=", 5 * MAX_PLACES)):
+        if text.count(mark) > most:
+            raise BenchError(
+                f"{where}: found XML with more than {most:,} '{mark}', expected a map of at most {MAX_PLACES:,} places"
+            )
     if what := by_root(text):
         raise BenchError(f"{where}: found {what}, expected {EXPECTED}")
     root = parsed(text, EXPECTED, where)

@@ -148,6 +148,19 @@ def test_a_coordinate_that_the_format_cannot_hold_is_written_as_missing(at, x):
     assert struct.unpack("<BBBHHHhh", part[4:17])[-2:] == (x, 0)
 
 
+def test_wafer_lot_and_notch_of_a_map_are_handed_on():
+    state = run_state()
+    about = {"wafer": "LOT42/07", "lot": "LOT42", "notch": 90, "reference": None, "places": [[3, 0]]}
+    mir, wcr, wir = list(stdf(replace(state, meta={**META, "wafer_map": about})))[1:4]
+    assert b"\x05LOT42" in mir
+    assert wcr[4:][struct.calcsize("<fffB") :][:1] == b"L"
+    assert wir.endswith(b"\x08LOT42/07")
+    mir, wcr, wir = list(stdf(state))[1:4]
+    assert b"\x02W1" in mir
+    assert wcr[4:][struct.calcsize("<fffB") :][:1] == b" "
+    assert wir.endswith(b"\x02W1")
+
+
 def test_a_file_is_never_written_over(tmp_path):
     path = tmp_path / "run.stdf"
     write_stdf(run_state(), path)

@@ -92,6 +92,7 @@ LARGE = {
     "a row of a million codes": g85(NEW, ["1" * 250_001], device='BinType="Ascii" NullBin="."'),
     "a grid of many cells": "," * 1_000_001 + "X\n",
     "a thousand rows of many": g85(NEW, ["01" * 501] * 500, device='BinType="HexaDecimal" NullBin="FF"'),
+    "elements without end": "<Map>" + "<a>" * 800_000,
     "a list of two dies": e142(
         '<BinCode X="0" Y="0">1</BinCode><BinCode X="999999" Y="9">1</BinCode>',
         code_map='BinType="Ascii" NullBin="." MapType="Coordinate"',
