@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from labctl.core.known_files import what_is
 from labctl.core.texts import named_character, odd_character
 from labctl.files.door import current
 from labctl.files.tree import Node, Path_, Problem
@@ -201,6 +202,8 @@ def read(path: Path) -> Document:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
+        if what := what_is(data):
+            return _refused(f"{path}", f"found {what}, expected a YAML file")
         line = data[: error.start].count(b"\n") + 1
         return _refused(f"{path}:{line}", f"found the byte 0x{data[error.start]:02x}, expected text in UTF-8")
     return parse(text, path)
@@ -213,6 +216,7 @@ def parse(text: str, path: Path) -> Document:
     root = document.root
     if root is not None and not isinstance(root.value, dict):
         kind = "a list" if isinstance(root.value, list) else f"the single value '{root.raw[:40]}'"
+        kind = what_is(text.encode()) or kind
         problem = Problem(root.where, (), f"found {kind}, expected keys and values (key: value)")
         return Document(None, text, [*document.problems, problem])
     return document

@@ -20,6 +20,7 @@ from pydantic_core import ErrorDetails, core_schema
 from labctl.core.errors import BenchError, LabError
 from labctl.files import document
 from labctl.files.door import absolute, here
+from labctl.files.kinds import another_kind
 from labctl.files.messages import explain, locate, shown
 from labctl.files.paths import FILE_HERE, PATH_HERE
 from labctl.files.tree import Node, Path_, Problem
@@ -110,6 +111,8 @@ def read(
     read_ = document.read(given)
     if read_.root is None:
         raise _refusal(read_.problems)
+    if other := another_kind(list(read_.root.value), model.model_fields):
+        raise _refusal([Problem(read_.root.where, (), f"found {other}")])
     work = _Loading(read_.root, list(read_.problems), dict(context or {}))
     if change is not None:
         work.lay_over(change)
@@ -193,10 +196,8 @@ class _Loading:
             if node.value is None:
                 node.value = {}
             if isinstance(node.value, list) and node.child(part) is None:
-                has = f"{len(node.value)} (0 to {len(node.value) - 1})" if node.value else "none"
-                at = tuple(parts[: n + 1])
                 self.problems.append(
-                    Problem("--set", at, f"found entry '{part}', expected one of the {has} of the list")
+                    Problem("--set", tuple(parts[: n + 1]), f"found entry '{part}', expected {_entries(node.value)}")
                 )
                 return None
             if not isinstance(node.value, dict | list):
@@ -291,6 +292,13 @@ class _Loading:
         except LabError:
             return []
         return []
+
+
+def _entries(listed: Sequence[Node]) -> str:
+    """Return which entries a list has, in words."""
+    if len(listed) < 2:
+        return "entry 0, the only one" if listed else "another key: the list has no entry"
+    return f"0, the first entry, to {len(listed) - 1}, the last"
 
 
 @cache

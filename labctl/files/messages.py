@@ -119,7 +119,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         return path, "other", f"the key '{loc[-1]}' is missing{_wanted(inside)}"
     path = locate(root, loc)
     if kind == "extra_forbidden":
-        return path, "other", unknown_key(str(path[-1]), known_keys(schema, root, path[:-1]))
+        more = next((s["x-more"] for s in schemas_at(schema, root, path[:-1]) if "x-more" in s), "")
+        return path, "other", unknown_key(str(path[-1]), known_keys(schema, root, path[:-1])) + more
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         key = str(ctx["discriminator"]).strip("'")
         tags = (
@@ -138,8 +139,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     if kind in _BOUNDS:
         name, words = _BOUNDS[kind]
         bound, value, unit = ctx[name], root.at(path).value, _unit(schema, root, path)
-        percent = unit == "" and kind.startswith("less_than") and bound == 1 and isinstance(value, int | float)
-        hint = f"; did you mean {value:g} %?" if percent and 1 < value <= 100 else ""
+        percent = unit == "" and kind.startswith("less_than") and isinstance(value, int | float)
+        hint = f"; did you mean {value:g} %?" if percent and bound < value <= 100 * bound else ""
         return path, "expected", f"{words} {_quantity(bound, unit)}{hint}"
     if kind in _SIZES:
         name, words = _SIZES[kind]
@@ -176,11 +177,22 @@ def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
 
 
 def _wanted(schema: Mapping[str, Any]) -> str:
-    about = str(schema.get("description", "")).rstrip(".")
+    about = _first_sentence(str(schema.get("description", "")))
     example = next((str(e) for e in schema.get("examples", ())), "")
     if not about:
-        return f", for example {example}" if example else ""
-    return f", expected {about}" + (f", such as {example}" if example and example not in about else "")
+        return f", expected a text such as {example}" if example else ""
+    return f": {about}" + (f" (written like '{example}')" if example and example not in about else "")
+
+
+def _first_sentence(text: str) -> str:
+    """Return what a key is in a few words, from its description.
+
+    >>> _first_sentence("Limits of a die. An operation beyond them is refused.\\n\\nThe bounds are wide")
+    'limits of a die'
+    """
+    line = re.split(r"\.\s|\n\s*\n", re.sub(r"^\[\?\]", "", text).strip(), maxsplit=1)[0]
+    words = " ".join(line.split()).rstrip(".")
+    return words[:1].lower() + words[1:] if words[1:2].islower() else words
 
 
 def _unit(schema: Mapping[str, Any], root: Node, path: Path_) -> str | None:

@@ -3,12 +3,20 @@
 from functools import cache
 from typing import Any
 
-from pydantic import Field, create_model
+from pydantic import ConfigDict, Field, create_model
 
 from instruments.fiducial import Fiducial
 from labctl.config.campaign import Campaign, OneStage
 from labctl.station.plugins import procedures
 from labctl.station.stages import stage_field
+
+
+class _Stage(OneStage):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-more": ", which are installed; docs/write-a-protocol.md says how to install a protocol of your own"
+        }
+    )
 
 
 @cache
@@ -18,7 +26,7 @@ def campaign_model() -> type[Campaign]:
     for name, kind in procedures().items():
         summary = (kind.__doc__ or name).strip().splitlines()[0]
         options[name] = (stage_field(name, kind), Field(default=None, description=summary))
-    stage = create_model("Stage", __base__=OneStage, __doc__="One procedure with its parameters.", **options)
+    stage = create_model("Stage", __base__=_Stage, __doc__="One procedure with its parameters.", **options)
     return create_model(
         "CampaignFile",
         __base__=Campaign,

@@ -4,16 +4,20 @@ The first bytes are judged before anything is read as text, the root element bef
 first lines before anything is read as CSV, which is the most permissive format and the last one.
 """
 
+import re
 from collections.abc import Callable
 
 from labctl.core.errors import BenchError
+from labctl.core.known_files import by_bytes, by_root, by_text, root_of
+from labctl.core.texts import visible
 from labctl.wafer_maps import semi_e142, semi_g85
 from labctl.wafer_maps.csv_map import parse_csv
-from labctl.wafer_maps.known_files import by_bytes, by_root, by_text
 from labctl.wafer_maps.model import MAX_BYTES, MAX_PLACES, MapReading, ReadingError, WaferMap
 from labctl.wafer_maps.xml_map import Element, decoded, encoding_of, parsed, tag
 
 EXPECTED = "a wafer map as SEMI G85 or E142 XML, or as CSV in UTF-8"
+_OURS = re.compile(r"^(map_file|map_reading|fiducials|stages|limits|geometry|junction|instruments):", re.MULTILINE)
+"""Keys of the files that people write for this suite."""
 _LONGEST = 1200
 """Characters of a message."""
 _Reader = Callable[[Element, MapReading, str], WaferMap]
@@ -76,12 +80,8 @@ def _require_short(wafer_map: WaferMap, where: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Return a text for a terminal: what cannot be printed is escaped, and what is very long is cut.
-
-    >>> _printable("a" + chr(27) + "[2J") == "a" + chr(92) + "x1b[2J"
-    True
-    """
-    plain = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:_LONGEST])
+    """Return a message in one line that a terminal can show; what is very long is cut."""
+    plain = visible(text[:_LONGEST]).replace("\n", "\\n").replace("\t", "\\t")
     return plain if len(text) <= _LONGEST else plain + " ..."
 
 
@@ -98,7 +98,7 @@ def _xml(raw: bytes, reading: MapReading, where: str) -> WaferMap:
             raise BenchError(
                 f"{where}: found XML with more than {most:,} '{mark}', expected a map of at most {MAX_PLACES:,} places"
             )
-    if what := by_root(text):
+    if root_of(text) not in _XML and (what := by_root(text)):
         raise BenchError(f"{where}: found {what}, expected {EXPECTED}")
     root = parsed(text, EXPECTED, where)
     reader = _XML.get(tag(root))
@@ -120,7 +120,7 @@ def _csv(raw: bytes, reading: MapReading, where: str) -> WaferMap:
             f"{where}:{line}: found the byte 0x{raw[error.start]:02x}: a binary file, or a text in another encoding "
             f"than UTF-8; expected {EXPECTED}"
         ) from error
-    if what := by_text(text):
+    if what := by_text(text) or ("a YAML file of this suite" if _OURS.search(text) else ""):
         raise BenchError(f"{where}: found {what}, expected {EXPECTED}")
     return parse_csv(text, reading, where)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from xml.etree import ElementTree
 
 from labctl.core.errors import BenchError
+from labctl.core.known_files import root_at
 
 Element = ElementTree.Element
 
@@ -69,26 +70,6 @@ def decoded(raw: bytes, where: str) -> str:
             f"{where}:{line}: found the byte 0x{raw[skip + error.start]:02x}, expected characters of '{name}', the "
             "encoding that this XML says"
         ) from error
-
-
-def root_at(text: str) -> int:
-    """Return where the root element or the document type of an XML begins, behind declaration and comments."""
-    at = 0
-    while True:
-        at = _behind_blanks(text, at)
-        for opening, closing in (("<?", "?>"), ("<!--", "-->")):
-            if text.startswith(opening, at):
-                end = text.find(closing, at)
-                at = len(text) if end < 0 else end + len(closing)
-                break
-        else:
-            return at
-
-
-def _behind_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at].isspace():
-        at += 1
-    return at
 
 
 def parsed(text: str, what: str, where: str) -> Element:

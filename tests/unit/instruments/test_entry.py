@@ -96,7 +96,7 @@ def card(**keys):
         (card(careful="'no'"), r"instruments.smu2.careful: found 'no', expected true or false"),
         (card(resource="x"), "instruments.smu2.resource: found the unknown key 'resource'"),
         ("    driver: card\n", "instruments.smu2: the key 'slot' is missing"),
-        ("    slot: PXI1Slot5\n", "instruments.smu2: the key 'driver' is missing, expected one of .*keithley2600b"),
+        ("    slot: PXI1Slot5\n", "instruments.smu2: the key 'driver' is missing: one of .*keithley2600b"),
         (card(slot="PXI1Slot8"), "instruments.smu2: driver 'card' failed to tell its capabilities: KeyError"),
         (card(slot="PXI1Slot7"), "the capabilities of driver 'card' are None; expected SourceCapabilities"),
         (card(channels="[smua]"), "smu2 has no channel 'smub'; it has smua"),

@@ -176,7 +176,7 @@ def test_provenance_is_verbatim(campaign: Path) -> None:
         (
             "  diameter: 80 nm\n",
             "",
-            "wine.yaml:2: die: the key 'diameter' is missing, expected a quantity in m, such as 80 nm",
+            "wine.yaml:2: die: the key 'diameter' is missing: a quantity in m, such as 80 nm",
         ),
         ("  tmr: 120 %", "  sizes: [1]", "wine.yaml:4: die.sizes: entry 1 is missing"),
         ("  tmr: 120 %", "  sizes: [1, 2, 3]", "wine.yaml:4: die.sizes: found a list of 3, expected at most 2 entries"),
@@ -262,9 +262,9 @@ def test_the_command_line_overrides(campaign: Path) -> None:
         ),
         ("die.diameter", ".nan", "--set: die.diameter: found .nan, expected a finite number"),
         ("die.diameter.x", "55 nm", "--set: die.diameter.x: found '80 nm' ("),
-        ("stages.2.kind", "write", "--set: stages.2: found entry '2', expected one of the 2 (0 to 1) of the list"),
-        ("stages.-1.kind", "write", "--set: stages.-1: found entry '-1', expected one of the 2 (0 to 1) of the list"),
-        ("stages.x", "write", "--set: stages.x: found entry 'x', expected one of the 2 (0 to 1) of the list"),
+        ("stages.2.kind", "write", "--set: stages.2: found entry '2', expected 0, the first entry, to 1, the last"),
+        ("stages.-1.kind", "write", "--set: stages.-1: found entry '-1', expected 0, the first entry, to 1, the last"),
+        ("stages.x", "write", "--set: stages.x: found entry 'x', expected 0, the first entry, to 1, the last"),
         ("stages", "[]", "--set: stages: found an empty list, expected at least 1 entries"),
         ("stages.0.v_read", "[1, 2", "--set: stages.0.v_read: not YAML"),
         ("a..b", "1", "--set: found 'a..b=1', expected key=value or key.0.key=value"),
@@ -396,7 +396,7 @@ def test_units_and_examples_are_said_when_the_schema_knows_them(tmp_path: Path) 
 
     (tmp_path / "a.yaml").write_text("v: 2.5\n", "utf-8")
     assert lines(tmp_path / "a.yaml", model=Small) == [
-        "a.yaml:1: the key 'die' is missing, for example D80",
-        "a.yaml:1: the key 'wafer' is missing, expected Number on the box, such as W3",
+        "a.yaml:1: the key 'die' is missing, expected a text such as D80",
+        "a.yaml:1: the key 'wafer' is missing: number on the box (written like 'W3')",
         "a.yaml:1: v: found 2.5, expected at most 1 V",
     ]

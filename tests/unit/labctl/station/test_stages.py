@@ -180,7 +180,7 @@ def test_what_an_input_is_refused_for_is_said_with_file_line_and_key(folder: Pat
         (
             "      waveform: up.txt\n",
             "",
-            "6: stages.1.play: the key 'waveform' is missing, expected one voltage",
+            "6: stages.1.play: the key 'waveform' is missing: one voltage",
         ),
         ("up.txt", "no.txt", "no such file or folder: {folder}/no.txt; expected a path or one of flat"),
         ("80 mV", "80", "night.yaml:8: stages.1.play.v_read: the bare number 80 has no unit"),

@@ -1,12 +1,10 @@
-"""What a file seems to be that is no wafer map of a kind that is read: by its first bytes, or its first lines.
+"""What a file seems to be that is none of a kind that is read: by its first bytes, its first lines, its root element.
 
 It only names what is refused. A file that is not known is refused by the line that no reader understood.
 """
 
 import json
 import re
-
-from labctl.wafer_maps.xml_map import root_at
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x02\x00\x00\x0a", "an STDF file"),
@@ -53,7 +51,6 @@ _LINES: tuple[tuple[str, str], ...] = (
     (r"FILE_VER\s+\d+.*", "a Wentworth map"),
     (r"FAR:A\|.*", "an STDF file as text (ATDF)"),
     (r"\S+\s*:\s*PASS\s*BIN.*", "a tester's summary"),
-    (r"(map_file|map_reading|fiducials|stages|limits|geometry|junction|instruments):.*", "a YAML file of this suite"),
     (r"-----BEGIN [A-Z ]+-----", "a key or certificate"),
     (r"#!.*", "a script"),
 )
@@ -61,6 +58,9 @@ _LINES: tuple[tuple[str, str], ...] = (
 _HEAD = 40
 """Lines that are searched."""
 _ROOTS = {
+    "map": "a SEMI G85 map",
+    "maps": "a SEMI G85 map",
+    "mapdata": "a SEMI E142 map",
     "html": "an HTML page",
     "svg": "a picture (SVG)",
     "workbook": "an Excel workbook as XML",
@@ -96,12 +96,49 @@ def by_text(text: str) -> str:
     return "a JSON file" if _is_json(text) else ""
 
 
-def by_root(text: str) -> str:
-    """Return what an XML or HTML text is, with its article; "" if its root element is not known."""
+def root_at(text: str) -> int:
+    """Return where the root element or the document type of an XML begins, behind declaration and comments."""
+    at = 0
+    while True:
+        while at < len(text) and text[at].isspace():
+            at += 1
+        for opening, closing in (("<?", "?>"), ("<!--", "-->")):
+            if text.startswith(opening, at):
+                end = text.find(closing, at)
+                at = len(text) if end < 0 else end + len(closing)
+                break
+        else:
+            return at
+
+
+def root_of(text: str) -> str:
+    """Return the name of the root element or document type of an XML or HTML text, in lower case; "" without one.
+
+    >>> root_of("<?xml version='1.0'?><!-- a map --><s:Map>"), root_of("x,y")
+    ('map', '')
+    """
     at = root_at(text)
     found = re.match(r"<!doctype\s+([a-z]+)|<(?:[\w.-]+:)?([\w.-]+)", text[at : at + 200], re.IGNORECASE)
-    name = (found[1] or found[2] or "").lower() if found else ""
-    return _ROOTS.get(name, "")
+    return (found[1] or found[2] or "").lower() if found else ""
+
+
+def by_root(text: str) -> str:
+    """Return what an XML or HTML text is, with its article; "" if its root element is not known."""
+    return _ROOTS.get(root_of(text), "")
+
+
+def what_is(raw: bytes) -> str:
+    """Return what a file seems to be, with its article; "" if it is not known.
+
+    >>> what_is(b"<?xml version='1.0'?><Maps/>"), what_is(b"name: W1")
+    ('a SEMI G85 map', '')
+    """
+    if what := by_bytes(raw):
+        return what
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        return "a text in UTF-16"
+    text = raw.decode("utf-8-sig", "replace")
+    return by_root(text) or by_text(text)
 
 
 def _is_json(text: str) -> bool:
