@@ -15,7 +15,7 @@ import typer
 from labctl.cli.bench_options import BenchFile, connector, read_bench
 from labctl.cli.by_hand import map_, pulse, read
 from labctl.cli.findings import show_findings
-from labctl.cli.options import AsJson, Sim
+from labctl.cli.options import AsJson, Sim, one_line
 from labctl.cli.recording import recording, transcript
 from labctl.cli.twin import twin
 from labctl.core.errors import BenchError, InstrumentError
@@ -105,7 +105,8 @@ def check(
 def off(
     bench: BenchFile,
     reason: Annotated[
-        str, typer.Option("--reason", metavar="TEXT", help="why; shown to all who are refused the bench")
+        str,
+        typer.Option("--reason", metavar="TEXT", help="why; shown to all who are refused the bench", callback=one_line),
     ] = "",
     release: Annotated[
         bool, typer.Option("--release", help="let outputs go on again: take away what an earlier 'off' has set")

@@ -8,6 +8,8 @@ import typer
 
 from labctl.cli.options import PrintJson
 from labctl.core.errors import BenchError
+from labctl.core.names import new_path
+from labctl.core.texts import visible
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +35,9 @@ def export(
 
     if stdf is None and csv is None and g85 is None:
         raise BenchError("nothing to export to; name --stdf FILE, --csv DIR or --g85 FILE")
+    for path in (stdf, csv, g85):
+        if path is not None:
+            new_path(path)
     state = read_state(run)
     written: list[Path] = []
     try:
@@ -59,4 +64,4 @@ def export(
         print(json.dumps({"written": [str(path) for path in written]}))
     else:
         for path in written:
-            print(path)
+            print(visible(str(path)))

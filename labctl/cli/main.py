@@ -13,6 +13,7 @@ from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, r
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.own_names import require_own_names
+from labctl.core.texts import visible
 from labctl.terminal.outputs import sturdy_outputs
 
 app = typer.Typer(
@@ -62,7 +63,7 @@ def _interrupt(number: int, frame: Any) -> NoReturn:
 
 def _fail(code: ExitCode, message: str) -> NoReturn:
     """Leave with `code`, one message for the operator, and with --json one line that says the same."""
-    print(f"labctl: {message}", file=sys.stderr)
+    print(f"labctl: {visible(message)}", file=sys.stderr)
     if "--json" in sys.argv:
         outcome = "refused" if code is ExitCode.REFUSED else code.status
         print(json.dumps({"outcome": outcome, "exit": code, "path": None, "dies": [], "reason": message}))

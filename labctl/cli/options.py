@@ -7,6 +7,20 @@ from typing import Annotated
 import typer
 
 from labctl.core.errors import BenchError
+from labctl.core.texts import visible
+
+LONGEST = 1000
+"""Characters of a text that is written into a record."""
+
+
+def one_line(text: str) -> str:
+    r"""Return a text of the command line as it is kept; nobody who asks for a stop is refused because of a tab.
+
+    >>> print(one_line("  smoke\n\x1b[2J "))
+    smoke \x1b[2J
+    """
+    return visible(" ".join(text.split()))[:LONGEST]
+
 
 Set = Annotated[
     list[str] | None,
@@ -45,7 +59,7 @@ AcceptPlace = Annotated[
     typer.Option("--accept-place", help="run on a network file system or in a synchronised folder all the same"),
 ]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
-Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record")]
+Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record", callback=one_line)]
 PrintJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1)")]
 Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]

@@ -7,14 +7,21 @@ error in a file from a die that must be looked at.
 from typing import ClassVar
 
 from labctl.core.exit_codes import ExitCode
+from labctl.core.texts import visible
 
 
 class LabError(Exception):
-    """An error with an operator-readable message; ``exit_code`` is what the command line returns for it."""
+    """An error with an operator-readable message; ``exit_code`` is what the command line returns for it.
+
+    What no terminal and no file can hold is written out in the message, such as the garbled reply of an instrument.
+    """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
     begun = False
     """A run was begun before, whose journal has this error and its exit code."""
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class BenchError(LabError):

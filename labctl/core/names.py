@@ -1,9 +1,13 @@
 """Names that become files and folders of a run: one rule for all of them, on every system.
 
 A name of a wafer, a die or a subsite comes from files that people and machines wrote, and the run makes folders of it.
-It is refused where it is read; `inside` refuses once more where the path is made.
+It is refused where it is read; `inside` refuses once more where the path is made. Names in ASCII have one spelling: no
+composed and decomposed letters that are one file here and two there, and `Name`s that differ in case only are one name.
+Folders and files that somebody names on the command line (`new_path`) may have every letter; copies of files that
+people named are called by what of their name this rule allows (`called_after`).
 """
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -11,8 +15,11 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, WithJsonSchema
 
 from labctl.core.errors import BenchError
+from labctl.core.texts import named_character, odd_character
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+_LONGEST = 250
+"""Bytes of a name, with what is added while a file is written; most systems store 255."""
 _NOT_ON_WINDOWS = {"con", "prn", "aux", "nul", *(f"{port}{n}" for port in ("com", "lpt") for n in range(10))}
 
 
@@ -40,7 +47,43 @@ Name = Annotated[
     str, AfterValidator(file_name), WithJsonSchema({"type": "string", "pattern": _NAME, "examples": ["D80"]})
 ]
 
-DieIndex = Annotated[int, Field(ge=-999_999, le=999_999)]
+_NOT_ON_WINDOWS_EITHER = '<>:"|?*\\'
+
+
+def new_path(path: Path) -> Path:
+    """Return the path of a file or folder to be made; BenchError if a part that is new cannot be a name everywhere.
+
+    >>> new_path(Path("runs/größe 7")).name
+    'größe 7'
+    """
+    for place in (path, *path.parents):
+        name = place.name
+        if name in ("", "..") or os.path.lexists(place):
+            break
+        if odd := odd_character(name) or next((c for c in name if c in _NOT_ON_WINDOWS_EITHER or c in "\t\n"), ""):
+            found = named_character(odd) if odd_character(odd) or odd.isspace() else f"'{odd}'"
+            raise BenchError(f"{path}: found {found} in '{name}', expected a name that every system can store")
+        if name.endswith((" ", ".")):
+            raise BenchError(f"{path}: '{name}' ends with '{name[-1]}', expected a name that Windows can store, too")
+        if name.split(".")[0].strip().lower() in _NOT_ON_WINDOWS:
+            raise BenchError(f"{path}: '{name}' is the name of a device on Windows, expected another")
+        if len(os.fsencode(name)) > _LONGEST:
+            raise BenchError(f"{path}: a name of {len(os.fsencode(name))} bytes, expected {_LONGEST} at most")
+    return path
+
+
+def called_after(name: str) -> str:
+    """Return what copies of a file are called that has the name `name`: its ASCII letters, digits, "_", "-" and ".".
+
+    >>> called_after("campaign.yaml"), called_after("größe 7.yaml"), called_after("x" * 300 + ".yaml")[-10:]
+    ('campaign.yaml', 'gr__e_7.yaml', 'xxxxx.yaml')
+    """
+    plain = re.sub(r"[^A-Za-z0-9_.-]", "_", name).rstrip(".") or "_"
+    return plain if len(plain) <= 64 else plain[:40] + plain[-24:]
+
+
+FARTHEST = 999_999
+DieIndex = Annotated[int, Field(ge=-FARTHEST, le=FARTHEST)]
 """Column or row of a die on a map; a die without a name of its own is called after both."""
 
 

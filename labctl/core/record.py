@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, TypeVar, get_type_hints
 
+from labctl.core.names import file_name
 from labctl.core.units import Unit
 
 
@@ -19,6 +20,11 @@ class Record:
 
     table: ClassVar[str]
     columnar: ClassVar[bool] = False
+
+    def __init_subclass__(cls) -> None:
+        """Refuse a table that no file can be called by: exports and groups of sealed files are called by it."""
+        if "table" in vars(cls):
+            file_name(cls.table)
 
 
 R = TypeVar("R", bound=Record)

@@ -7,6 +7,8 @@ import struct
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from labctl.core.texts import visible
+
 MISSING_U2, MISSING_U4, MISSING_I2 = 65535, 4294967295, -32768
 _LONGEST = 65535
 """Bytes of a record behind its header."""
@@ -14,7 +16,7 @@ _LONGEST = 65535
 
 def _text(value: str) -> bytes:
     """Return a C*n: length byte and at most 255 ASCII characters; others become question marks."""
-    encoded = value.encode("ascii", "replace")[:255]
+    encoded = visible(value).replace("\n", " ").encode("ascii", "replace")[:255]
     return bytes([len(encoded)]) + encoded
 
 

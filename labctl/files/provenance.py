@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from labctl.core.names import called_after
+
 
 def digest(raw: bytes) -> str:
     """Return the sha256 of the bytes of a file, as a run stores it."""
@@ -12,7 +14,7 @@ def digest(raw: bytes) -> str:
 
 def names_of(files: Mapping[Path, bytes]) -> dict[Path, str]:
     """Return the name that the copy of each file has in a run folder, by the path of the file."""
-    return {path: f"{number:02d}-{path.name}" for number, path in enumerate(files)}
+    return {path: f"{number:02d}-{called_after(path.name)}" for number, path in enumerate(files)}
 
 
 def keep(folder: Path, files: Mapping[Path, bytes]) -> None:

@@ -200,5 +200,7 @@ def _checked(solutions: Solutions) -> Solutions:
             raise BenchError(f"{name}: fc{k}_bias is {bias.dtype} {bias.shape}; expected numbers ({s}, {inputs})")
         biases.append(numbers(name, f"fc{k}_bias", bias, f"numbers ({s}, {inputs})"))
     if solutions.votes < 1 or biases[-1].shape[1] % solutions.votes:
-        raise BenchError(f"{name}: {biases[-1].shape[1]} outputs are not {solutions.votes} for each class")
+        raise BenchError(
+            f"{name}: {biases[-1].shape[1]} outputs are not {solutions.votes} for each class; expected a multiple of it"
+        )
     return Solutions(index, tuple(cells), tuple(biases), solutions.path, solutions.votes)

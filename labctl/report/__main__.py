@@ -4,11 +4,12 @@ import sys
 from pathlib import Path
 
 from labctl.core.errors import LabError
+from labctl.core.texts import visible
 from labctl.report.html import write_report
 
 if __name__ == "__main__":
     try:
-        print(write_report(Path(sys.argv[1])))
+        print(visible(str(write_report(Path(sys.argv[1])))))
     except LabError as error:
         print(f"labctl: {error}", file=sys.stderr)
         sys.exit(error.exit_code)

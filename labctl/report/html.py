@@ -22,6 +22,7 @@ from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
 from labctl.core.figure import Figure, Shown, split_name
 from labctl.core.picture import Curves
+from labctl.core.texts import visible
 from labctl.files import digest
 from labctl.report import charts_svg, palette
 from labctl.report.die_pictures import curves
@@ -56,7 +57,7 @@ def write_report(folder: Path) -> Path:
         part = folder / f"{name}.part"
         try:
             with rights_of(folder):
-                part.write_text(text, encoding="utf-8", newline="\n")
+                part.write_text(visible(text), encoding="utf-8", newline="\n")
             os.replace(part, folder / name)
         except OSError as error:
             raise StorageError(f"{folder / name}: the report cannot be written: {error.strerror or error}") from error

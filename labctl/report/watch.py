@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
+from labctl.core.texts import visible
 from labctl.report.live_screen import line, screen
 from labctl.report.live_state import Now, Watcher
 
@@ -38,10 +39,10 @@ def watch(folder: Path, console: Console, *, once: bool = False, as_json: bool =
         return now
     with _until_interrupted() as stopped:
         if not console.is_terminal:
-            print(line(now), flush=True)
+            print(visible(line(now)), flush=True)
             while now.alive and not once and not stopped.wait(LINES):
                 now = watcher.snapshot()
-                print(line(now), flush=True)
+                print(visible(line(now)), flush=True)
             return now
         if now.alive and not once:
             with Live(console=console, screen=True, auto_refresh=False) as live:

@@ -5,6 +5,7 @@ from typing import Any
 
 from labctl.core.errors import BenchError
 from labctl.core.inputs import InputReader
+from labctl.core.names import file_name
 from labctl.core.plugins import INPUTS, PROTOCOLS, installed
 from labctl.core.procedure import Procedure
 
@@ -17,7 +18,10 @@ def procedures() -> dict[str, type[Procedure]]:
         kind = plugin.load()
         if not (isinstance(kind, type) and issubclass(kind, Procedure)):
             raise BenchError(f"the protocol '{name}' of {plugin.origin} ({plugin.value}) is not a Procedure")
-        kinds[name] = kind
+        try:
+            kinds[file_name(name)] = kind
+        except ValueError as error:
+            raise BenchError(f"the name of a protocol of {plugin.origin} ({plugin.value}): {error}") from error
     if not kinds:
         raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
     return kinds

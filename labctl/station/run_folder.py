@@ -14,6 +14,7 @@ from typing import Any
 
 from labctl import files
 from labctl.core.errors import BenchError
+from labctl.core.names import new_path
 from labctl.station.doctor import versions
 from labctl.station.run_spec import RunSpec
 from labctl.storage.manifest import FORMAT, run_meta
@@ -50,6 +51,7 @@ def refuse_existing(folder: Path, dies: Iterable[str] = ()) -> None:
 
 def _refuse(folder: Path) -> None:
     """Raise BenchError if `folder` holds anything or cannot be written to, OSError if that cannot be told."""
+    new_path(folder)
     if folder.is_dir():
         if any(folder.iterdir()):
             raise BenchError(f"{folder} exists and is not empty; a run never writes over another: name a new folder")

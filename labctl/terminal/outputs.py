@@ -26,7 +26,11 @@ class SturdyOutput:
     def write(self, text: str) -> int:
         """Write `text`, or drop it."""
         with self._dropping():
-            self._file.write(text)
+            try:
+                self._file.write(text)
+            except UnicodeEncodeError:  # a letter that this output does not have, or half a character
+                encoding = self._file.encoding or "ascii"
+                self._file.write(text.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
 
     def flush(self) -> None:

@@ -4,13 +4,13 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -19,7 +19,10 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.segment import Segment
 from rich.table import Table as Grid
+
+from labctl.core.texts import visible
 
 EVERY = 5.0
 """Time between plain lines, in s, when the output is not a terminal; a run of a night would use 30 s."""
@@ -103,6 +106,11 @@ class _Screen(Console):
             soft_wrap = all(isinstance(one, str) for one in objects)
         super().print(*objects, soft_wrap=soft_wrap, **options)
 
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterator[Segment]:
+        """Yield what is shown; what a terminal would obey is written out, whoever wrote it."""
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=visible(segment.text))
+
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console: for tables as wide as the terminal, or wide enough for every one without; it wraps no text."""
@@ -143,7 +151,7 @@ def print_table(
             c = columns[k]
             grid.add_column(c.heading, justify="right" if c.right else "left", no_wrap=c.right, overflow="fold")
         for n, row in enumerate(rows):
-            grid.add_row(*(row[k] for k in shown), end_section=last and n == len(rows) - 2)
+            grid.add_row(*(visible(row[k]) for k in shown), end_section=last and n == len(rows) - 2)
         wide = console.measure(grid, options=console.options.update_width(100_000)).maximum
         droppable = [k for k in shown if columns[k].worth is not None]
         if wide <= console.width or not droppable:

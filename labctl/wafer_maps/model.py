@@ -14,7 +14,7 @@ from pydantic import Field
 
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
-from labctl.core.names import DieIndex
+from labctl.core.names import FARTHEST, DieIndex
 
 Corner = Literal["upper left", "upper right", "lower left", "lower right"]
 Spot = tuple[int, int]
@@ -244,6 +244,10 @@ def whole(places: list[Place], where: str) -> WaferMap:
     if not places:
         raise BenchError(f"{where}: the map has no die, expected at least one")
     refuse_beyond(*_extent(places), where)
+    if far := next((p for p in places if max(abs(p.x), abs(p.y)) > FARTHEST), None):
+        raise BenchError(
+            f"{where}: a die lies at {named(far.x, far.y)} as the prober counts, expected {-FARTHEST:,} to {FARTHEST:,}"
+        )
     ordered = [p if p.name else Place(p.x, p.y, named(p.x, p.y), p.bin, p.excluded) for p in places]
     ordered.sort(key=_by_row)
     spots: set[Spot] = set()

@@ -48,7 +48,16 @@ LONGEST = 20_000
 """Characters of a message that somebody still reads."""
 EXPECTED = (
     *("expected", "did you mean", "is missing", "no such file", "cannot be read", "must", "there are", "there is no"),
-    *("are both on", "would be shorted", "are used by", "is not in the wiring", "such as", "is not a", "is not one of"),
+    *(
+        "are both on",
+        "would be shorted",
+        "are used by",
+        "is not in the wiring",
+        "such as",
+        "is not a",
+        "is not one of",
+        "is not on wafer",
+    ),
 )
 """Words with which a refusal says what should have been there, or which two things exclude each other."""
 OF_MAP = "of-map.yaml"

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -47,3 +48,10 @@ def test_outputs_are_as_before_afterwards(capsys):
         assert not output.isatty()
     assert (sys.stdout, sys.stderr) == before
     assert capsys.readouterr().out == "heard\n"
+
+
+def test_what_an_output_has_no_letter_for_is_written_out(tmp_path: Path) -> None:
+    with (tmp_path / "latin").open("w", encoding="latin-1") as file:
+        output = SturdyOutput(file)
+        output.write("90 µm, 名, \udce9\n")
+    assert (tmp_path / "latin").read_text(encoding="latin-1") == "90 µm, \\u540d, \\udce9\n"

@@ -81,3 +81,14 @@ def test_plain_lines_say_what_is_left_no_finer_than_anybody_knows(
     assert second.startswith("4.0 s: 50%, about 4 s left")
     assert "left" not in third
     assert "1 of 2 dies done: 1 good" in third
+
+
+def test_nothing_that_was_read_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    screen = progress.console(stderr=True)
+    garbled = "smu1 answered \x1b[2J\x9b31m\u202e\udce9"
+    screen.print(garbled, markup=False)
+    print_table(screen, garbled, (Column("die", right=False),), [(garbled,)])
+    Display({"D1": 5}).say(garbled)
+    shown = capsys.readouterr().err
+    assert shown.count("smu1 answered \\x1b[2J\\x9b31m\\u202e\\udce9") == 4
+    assert not [c for c in shown if not (c.isprintable() or c == "\n")]
