@@ -11,6 +11,7 @@ from typing import Any
 from labctl.batch.executors import run_in_worker
 from labctl.batch.requests import GoFile
 from labctl.core.errors import BenchError
+from labctl.core.units import Second
 from labctl.execution.die_job import DieResult, Job
 from labctl.execution.stop import Stop
 
@@ -18,21 +19,25 @@ EVERY = 0.5
 """Time between two progress messages of one die, in s: each goes through the cluster's scheduler."""
 
 
+PATIENCE: Second = 10.0
+"""How long a scheduler is waited for that does not answer."""
+
+
 class Dask:
-    """A Dask cluster; raises BenchError if its scheduler does not answer or has no worker.
+    """A Dask cluster that is connected; raises BenchError if its scheduler does not answer or has no worker.
 
     Args:
         address: of the scheduler, such as ``tcp://192.0.2.5:8786``.
     """
 
-    def __init__(self, address: str, run: Path, go_file: GoFile) -> None:
+    def __init__(self, address: str) -> None:
         try:
             import distributed
         except ImportError as error:
             raise BenchError("--executor dask needs the extra: pip install 'mtj-labctl[cluster]'") from error
         untyped: Any = distributed
         try:
-            self._client = untyped.Client(address, timeout=10, set_as_default=False)
+            self._client = untyped.Client(address, timeout=PATIENCE, set_as_default=False)
         except (OSError, ValueError) as error:
             raise BenchError(f"--executor dask={address}: no scheduler answers there: {error}") from error
         self.width = sum(self._client.nthreads().values())
@@ -40,9 +45,16 @@ class Dask:
             self._client.close()
             raise BenchError(f"--executor dask={address}: the scheduler has no workers")
         self._messages: queues.SimpleQueue[tuple[str, str, Any] | None] = queues.SimpleQueue()
+
+    def work_on(self, run: Path, go_file: GoFile) -> None:
+        """Take the run in a folder, which the workers see, for what is worked on from now on."""
         self._run, self._go_file = run, go_file
         self._topic = go_file.path.parent.name
         self._client.subscribe_topic(self._topic, lambda event: self._messages.put(tuple(event[1])))
+
+    def disconnect(self) -> None:
+        """Disconnect from the cluster, which stays; once more does nothing."""
+        self._client.close()
 
     def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
         """Return the cluster's executor."""
@@ -68,7 +80,7 @@ class Dask:
         """Disconnect from the cluster, which stays; one that is broken does not answer and is not shut down."""
         if not broken:
             executor.shutdown(wait=True)
-        self._client.close()
+        self.disconnect()
 
 
 def run_on_cluster(run: Path, go_file: GoFile, topic: str, job: Job) -> DieResult:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from instruments.board_bench import AnyBench
 from instruments.drivers import has_prober
@@ -48,6 +48,9 @@ from labctl.storage.private import rights_of
 from labctl.storage.run_log import Runlog, RunState
 from labctl.storage.sealing import write_run_file_in_subprocess
 from labctl.terminal.signals import asked_to_stop
+
+if TYPE_CHECKING:
+    from labctl.batch.dask_executor import Dask
 
 WORKER_LEAVES: Second = 60.0
 """Longest time until the worker of a killed session has left its bench."""
@@ -115,13 +118,13 @@ def start(
     _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     housekeeping = housekeeping_of(folder, spec, plans, argv, options)
-    with housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH")):
+    with housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH")), _connected(options.executor) as cluster:
         manifest = make_folder(folder, spec, argv)
         with rights_of(folder), housekeeping.session(), Runlog.create(folder, meta_of(manifest, spec, plans)) as log:
             for left_out in spec.skipped:
                 log.set_state(left_out.name, State.SKIPPED, 1, left_out.excluded)
             jobs = {job.die: job for job in jobs_of(spec, folder, manifest)}
-            return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, housekeeping)
+            return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, housekeeping, cluster)
 
 
 def housekeeping_of(
@@ -167,13 +170,14 @@ def resume(
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     housekeeping = housekeeping_of(folder, spec, plans, argv, options)
     alone = housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH"))
-    with rights_of(folder), alone, housekeeping.session(), Runlog.open(folder) as log:
+    connected = _connected(options.executor)
+    with rights_of(folder), alone, connected as cluster, housekeeping.session(), Runlog.open(folder) as log:
         names = to_do(log.state, folder, only)
         pid = os.getpid()
         argv, only, accepted = tuple(argv), tuple(only or ()), tuple(accepted)
         log.write(Resumed(argv=argv, pid=pid, reason=reason, only=only, accepted=accepted))
         jobs = {job.die: job for job in jobs_of(spec, folder, run_meta(folder)) if job.die in names}
-        return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, housekeeping, again=True)
+        return carry_out(log, folder, jobs, spec, rules_of(spec, plans), options, housekeeping, cluster, again=True)
 
 
 def carry_out(
@@ -184,12 +188,14 @@ def carry_out(
     rules: Rules,
     options: RunOptions,
     housekeeping: Housekeeping,
+    cluster: "Dask | None" = None,
     *,
     again: bool = False,
 ) -> tuple[Ending, RunState]:
     """Work on the dies of `jobs` until nothing is left to do; return how it ended and the state of the run.
 
     Args:
+        cluster: what works on the dies in place of processes of this computer.
         again: the run was begun earlier and may have left a real bench in any state; it is made safe first.
     """
     real = spec.real
@@ -212,7 +218,9 @@ def carry_out(
             if again and not jobs and not due(log.state):  # it was broken off behind its last die
                 ending = Ending.of(log.state, None)
             else:
-                with _executor(folder, spec, go_file, options, len(jobs), log, housekeeping.what, lifeline) as executor:
+                with _executor(
+                    folder, spec, go_file, options, len(jobs), log, housekeeping.what, lifeline, cluster
+                ) as executor:
                     latch = partial(latch_of, real) if real is not None else lambda: None
                     first = _first(spec.bench)
                     scheduler = Scheduler(
@@ -301,6 +309,25 @@ def _refuse_executor(executor: str, spec: RunSpec) -> None:
 
 
 @contextmanager
+def _connected(executor: str) -> Iterator["Dask | None"]:
+    """Yield the cluster of `executor`, as `RunOptions` has it, while the block lasts; None without one.
+
+    Raises:
+        BenchError: its scheduler does not answer, or has no worker.
+    """
+    if not executor:
+        yield None
+        return
+    from labctl.batch.dask_executor import Dask
+
+    cluster = Dask(executor.partition("=")[2])
+    try:
+        yield cluster
+    finally:
+        cluster.disconnect()
+
+
+@contextmanager
 def _executor(
     folder: Path,
     spec: RunSpec,
@@ -310,13 +337,12 @@ def _executor(
     log: Runlog,
     what: str,
     lifeline: "Connection[Any, Any] | None",
+    cluster: "Dask | None",
 ) -> Iterator[Callable[[Notify], DieExecutor]]:
     """Yield the function that makes the executor, given the function that takes its messages."""
     procedures = spec.stages
-    if options.executor:
-        from labctl.batch.dask_executor import Dask
-
-        cluster = Dask(options.executor.partition("=")[2], folder, go_file)
+    if cluster is not None:
+        cluster.work_on(folder, go_file)
         yield lambda notify: PoolExecutor(cluster, notify)
         return
     workers = min(options.workers, dies)

@@ -16,7 +16,7 @@ import pytest
 
 from instruments.bench import Bench
 from labctl import files, open_run
-from labctl.batch import session
+from labctl.batch import dask_executor, session
 from labctl.batch.session import RunOptions
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, StorageError
@@ -142,6 +142,15 @@ def test_what_is_no_cluster_is_refused(wafer, tmp_path, monkeypatch):
         session.start(
             Path("bench"), replace(prepared, bench=bench), plans, sys.argv, RunOptions(1, "dask=tcp://127.0.0.1:1")
         )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheduler_that_does_not_answer_is_refused_before_a_folder_is_made(wafer, tmp_path, monkeypatch):
+    pytest.importorskip("distributed", reason="needs the extra 'cluster'")
+    monkeypatch.setattr(dask_executor, "PATIENCE", 0.2)
+    prepared, plans = rehearsed(composition.read(wafer))
+    with pytest.raises(BenchError, match="no scheduler answers there"):
+        session.start(tmp_path / "run", prepared, plans, sys.argv, RunOptions(1, "dask=tcp://127.0.0.1:1"))
     assert list(tmp_path.iterdir()) == []
 
 
