@@ -108,15 +108,27 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
     return [n for n in names if only is None or n in only]
 
 
+def made_again(meta: Mapping[str, Any]) -> str:
+    """Return why a run cannot be resumed but is made again, and how, in operator words; "" if it can be.
+
+    Args:
+        meta: first entry of its journal.
+    """
+    command = repeating(meta)
+    reason = "it was made by hand, has no procedure to go on with, and the needles may be elsewhere"
+    return f"{reason}; give the command again: {command}" if command else ""
+
+
+def repeating(meta: Mapping[str, Any]) -> str:
+    """Return the command line that makes a run again which cannot be resumed; "" if it can be."""
+    return " ".join(["labctl", *meta["argv"][1:]]) if meta.get("kind") == RunKind.BY_HAND else ""
+
+
 def state_of(run: Path) -> RunState:
     """Return the state of a run that can be resumed; BenchError says why it cannot."""
     try:
-        meta = run_meta(run)
-        if meta.get("kind") == RunKind.BY_HAND:
-            raise BenchError(
-                f"{run} was made by hand: it has no procedure to go on with, and the needles may be elsewhere; give "
-                f"the command again: {' '.join(['labctl', *meta['argv'][1:]])}"
-            )
+        if again := made_again(run_meta(run)):
+            raise BenchError(f"{run} cannot be resumed: {again}")
         return read_state(run)
     except StorageError as error:
         raise BenchError(str(error)) from error

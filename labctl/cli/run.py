@@ -143,6 +143,7 @@ def stop(run: RunFolder, reason: Reason = "") -> None:
     from labctl.batch.requests import Answer, Request, ask_and_wait, whoami
     from labctl.core.events import RequestKind
 
+    _refuse_by_hand(run)
     answer = ask_and_wait(run, Request(RequestKind.STOP, by=whoami(), reason=reason))
     if answer is Answer.BUSY:
         raise BenchError(f"{run} {_BUSY}")
@@ -168,6 +169,7 @@ def skip(
     from labctl.core.events import RequestKind
     from labctl.storage.run_log import read_state
 
+    _refuse_by_hand(run)
     dies = read_state(run).dies
     if die not in dies:
         raise BenchError(f"{run} has no die {die}; it has {', '.join(dies)}")
@@ -187,6 +189,20 @@ _LATER = ", and takes that up at its next safe point"
 
 def _print(text: str) -> None:
     console(stderr=True).print(text, markup=False, highlight=False)
+
+
+def _refuse_by_hand(run: Path) -> None:
+    """Raise BenchError if a run was made by hand: it takes no requests, and is begun again and not resumed."""
+    from labctl.batch.resume import repeating
+    from labctl.report.bench_state import bench_text_of
+    from labctl.storage.manifest import run_meta
+
+    if command := repeating(run_meta(run)):
+        bench = bench_text_of(run)
+        raise BenchError(
+            f"{run} was made by hand and takes no requests: ^C in its own terminal ends it; "
+            f"{bench}{bench and '; '}if it was broken off, give the command again: {command}"
+        )
 
 
 def _how_it_ended(run: Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.analysis.figures import DieTables, compute
+from labctl.batch.resume import repeating
 from labctl.config.bins import is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, FINAL, State
 from labctl.core.errors import StorageError
@@ -155,6 +156,7 @@ class Watcher:
         marks = tuple(_mark(d, bool(alive), d.name in excluded) for d in state.subjects)
         kinds = [m.kind for m in marks]
         meta, broken = state.meta, not alive and state.exit_code is None
+        again = repeating(meta) or f"labctl resume {self._folder}"
         return Now(
             path=str(self._folder),
             name=str(meta.get("name", self._folder.name)),
@@ -180,7 +182,7 @@ class Watcher:
             used=self._used,
             estimate=predicted(meta).get("bytes", 0.0),
             committed=committed,
-            command=f"labctl resume {self._folder}" if broken or (state.exit_code and state.unfinished) else "",
+            command=again if broken or (state.exit_code and state.unfinished) else "",
             bench=bench,
             latch="" if latch is None else str(latch),
         )

@@ -6,7 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from labctl.storage.manifest import run_meta
 from labctl.storage.results import open_run
+from labctl.storage.run_log import Runlog
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 MODULE = '''
@@ -164,8 +166,18 @@ def test_what_was_done_by_hand_is_no_run_to_resume(labctl, tmp_path):
     assert sorted(manifest["roles"]) == ["bench", "die"]
     assert {"host", "machine", "cwd", "executable", "set", "sim"} <= manifest.keys()
     refused = labctl("resume", hand, cwd=tmp_path, expect=2)
-    assert "was made by hand: it has no procedure to go on with" in refused.stderr
+    assert "cannot be resumed: it was made by hand, has no procedure to go on with" in refused.stderr
     assert "labctl read --bench" in refused.stderr
+    for request in ("stop", hand), ("skip", hand, "ideal"):
+        words = " ".join(labctl(*request, cwd=tmp_path, expect=2).stderr.split())
+        assert "was made by hand and takes no requests" in words
+        assert "if it was broken off, give the command again: labctl read --bench" in words
+    # killed before its end, and taken up by its guard
+    Runlog.create(hand, run_meta(hand)).finish()
+    told = labctl("watch", hand, "--json", cwd=tmp_path)
+    assert "labctl read --bench" in told.stdout
+    assert "labctl resume" not in told.stdout
+    assert "made by hand" in labctl("stop", hand, cwd=tmp_path, expect=2).stderr
 
 
 def test_a_run_of_another_format_is_refused_by_name(labctl, tmp_path, finished):
