@@ -16,7 +16,7 @@ from typing import Self
 
 from pydantic import model_validator
 
-from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_numbers
+from instruments.tsp import COUNTED, LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_numbers
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model
@@ -224,9 +224,11 @@ class Keithley707B:
         Args:
             again: close once more if warnings alone, which were read meanwhile, kept it from closing.
         """
-        body = [f'channel.open("{",".join(opening)}") waitcomplete()'] if opening else []
+        body = [COUNTED.strip()]
+        if opening:
+            body.append(f'channel.open("{",".join(opening)}") waitcomplete()')
         if closing:
-            body.append(f'if errorqueue.count==0 then channel.close("{",".join(closing)}") waitcomplete() end')
+            body.append(f'if errorqueue.count==mtj_e then channel.close("{",".join(closing)}") waitcomplete() end')
         one = " ".join(body)
         text = one if len(one) <= LONGEST_CHUNK else "\n".join(body)
         ask = 'print(errorqueue.count,channel.getclose("allslots"))'

@@ -1,7 +1,9 @@
 """The dialect of Keithley's script-speaking instruments: numbers, the error queue, settings and scripts.
 
 Dialect from the public 2600B and 707B reference manuals. Every setting goes out in one message with a query of
-the error queue, so that a refused setting is known at once and a message never waits for the next. Numbers go out as
+the error queue, so that a refused setting is known at once and a message never waits for the next. An entry of the
+queue has no time; so the instrument counts the queue before it carries a message out, and what stood there then, from
+the panel or from another program, is told as a warning and blamed on no command. Numbers go out as
 ``%.9e``: a fixed-point format would turn a limit below a microampere into zero.
 """
 
@@ -23,6 +25,12 @@ LONGEST_CHUNK = 1000
 
 QUIET = "localnode.prompts=0 localnode.showerrors=0"
 """Ends lines that an instrument sends unasked."""
+
+COUNTED = "mtj_e=errorqueue.count "
+"""Begins what is sent, and counts the entries that are not of it; in the same line, so that it costs no message."""
+
+_COUNT_BEFORE = "print(mtj_e or 0) mtj_e=nil"
+"""Asks for that count, once: what is not understood at all counts nothing, and every entry is its own then."""
 
 _NEXT_ERROR = r'print(string.format("%d\t%s\t%d",errorqueue.next()))'
 """Asks for an entry of the error queue, with all digits of its code whatever number format is set."""
@@ -190,16 +198,25 @@ class Tsp:
 
     def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
         """Send a setting and read the error queue; Refused, with the instrument's message, if it was not accepted."""
-        waiting = self.transport.query(f"{text}\nprint(errorqueue.count)", wait=wait)
+        waiting = self.transport.query(f"{COUNTED}{text}\nprint(errorqueue.count)", wait=wait)
         if reason := self.failure(waiting):
             raise Refused(f"{self.name} refused '{text}': {reason}")
 
     def failure(self, waiting: str) -> str:
-        """Return what is wrong if the error queue counts `waiting` entries; "" if none of them is an error."""
+        """Return what is wrong if the error queue counts `waiting` entries behind a command that began with `COUNTED`.
+
+        Errors that stood there before the command are told as warnings; "" if no other is an error.
+        """
         if parse_numbers(waiting) == [0.0]:
             return ""
+        before = parse_numbers(self.transport.query(_COUNT_BEFORE))[0]
         entries = self._entries()
-        errors = [str(entry) for entry in entries if not entry.warns]
+        if not 0 <= before <= len(entries):  # not a number, or not of this queue
+            before = 0
+        for entry in entries[: int(before)]:
+            if not entry.warns:
+                self._warned.setdefault(f"{entry}, of before a command: from its panel, or another program", False)
+        errors = [str(entry) for entry in entries[int(before) :] if not entry.warns]
         return "; ".join(errors) or ("" if entries else waiting)
 
     def warnings(self) -> list[str]:
@@ -250,9 +267,10 @@ class Tsp:
             InstrumentError: the script did not run.
         """
         mark = f"done-{next(self._serial)}"
-        body = " ".join([f'mtj_r={{"{mark}"}}', *lines])
+        start = f'{COUNTED}mtj_r={{"{mark}"}}'
+        body = " ".join([start, *lines])
         if len(body) > LONGEST_CHUNK:
-            body = "\n".join(["loadandrunscript", *_packed([f'mtj_r={{"{mark}"}}', *lines]), "endscript"])
+            body = "\n".join(["loadandrunscript", *_packed([start, *lines]), "endscript"])
         ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
         waiting, _, results = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
         if reason := self.failure(waiting):

@@ -86,9 +86,11 @@ def test_a_limit_that_changed_since_keeps_the_output_off():
 
 def test_a_refused_setting_is_told_in_the_words_of_the_instrument():
     talk = pairs("prepare")
-    at = next(k for k, (_, text) in enumerate(talk) if text.startswith("smua.source.func="))
+    at = next(k for k, (_, text) in enumerate(talk) if " smua.source.func=" in text)
     queue = [
         ("<", "1.00000e+00"),
+        (">", "print(mtj_e or 0) mtj_e=nil"),
+        ("<", "0.00000e+00"),
         (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))'),
         ("<", "-2.21000e+02\tSettings conflict\t2.00000e+01\t1.00000e+00"),
         (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))'),
@@ -96,7 +98,7 @@ def test_a_refused_setting_is_told_in_the_words_of_the_instrument():
     ]
     with (
         TranscriptReplay([*talk[: at + 1], *queue]) as wire,
-        pytest.raises(InstrumentError, match=r"refused 'smua.source.func.*-221 Settings conflict"),
+        pytest.raises(InstrumentError, match=r"refused 'smua.source.func=.*-221 Settings conflict"),
     ):
         prepared(wire)
 
@@ -186,7 +188,7 @@ def test_a_pulse_and_its_readings_are_one_script_with_flags_beside_each_reading(
 )
 def test_a_reading_is_not_accepted_without_its_output_and_level(reply, words):
     steps = "smua.measure.nplc=6.000000000e-02 smua.source.levelv=1.000000000e-01 r[2]=mtj_i(smua,mtj_m.smua)"
-    script = f"""> mtj_r={{"done-1"}} mtj_run(5.140000000e-01,function(r) {steps} end)
+    script = f"""> mtj_e=errorqueue.count mtj_r={{"done-1"}} mtj_run(5.140000000e-01,function(r) {steps} end)
 | print(errorqueue.count,table.concat(mtj_r or {{}},";"))
 < 0.00000e+00\\tdone-1{reply and ";"}{reply}
 """
@@ -224,7 +226,10 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
     assert len(sent[1:-2]) == 2
     assert max(len(line) for line in sent) <= LONGEST_CHUNK
     body = " ".join(f"smua.source.levelv={k / 100:.9e}" for k in range(40))
-    assert " ".join(sent[1:-2]) == f'mtj_r={{"done-1"}} mtj_run(5.800000000e-01,function(r) {body} end)'
+    assert (
+        " ".join(sent[1:-2])
+        == f'mtj_e=errorqueue.count mtj_r={{"done-1"}} mtj_run(5.800000000e-01,function(r) {body} end)'
+    )
 
 
 class Answering(TranscriptReplay):

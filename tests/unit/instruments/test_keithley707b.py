@@ -158,7 +158,9 @@ def test_an_emergency_is_over_only_when_every_relay_is_read_open(reply):
         Keithley707B(Wire([])).emergency_open()
 
 
-CLOSE = 'if errorqueue.count==0 then channel.close("1A02") waitcomplete() end'
+COUNTED = "mtj_e=errorqueue.count "
+BEFORE = [(">", "print(mtj_e or 0) mtj_e=nil"), ("<", "0.00000e+00")]
+CLOSE = 'if errorqueue.count==mtj_e then channel.close("1A02") waitcomplete() end'
 ASK = '\nprint(errorqueue.count,channel.getclose("allslots"))'
 EMPTY = ("<", "0.00000e+00\tQueue Is Empty\t0.00000e+00\t1.00000e+00")
 WARNING = ("<", "5.51700e+03\tInterlock not asserted\t1.00000e+01\t1.00000e+00")
@@ -168,15 +170,26 @@ NEXT = (">", 'print(string.format("%d\\t%s\\t%d",errorqueue.next()))')
 def beginning(closed):
     """Return what a matrix and its driver say before the first move."""
     talk = [(">", 'print(channel.getclose("allslots"))'), ("<", closed)]
-    talk += [(">", "channel.connectsequential=0 channel.connectrule=1\nprint(errorqueue.count)"), ("<", "0.00000e+00")]
+    talk += [
+        (">", f"{COUNTED}channel.connectsequential=0 channel.connectrule=1\nprint(errorqueue.count)"),
+        ("<", "0.00000e+00"),
+    ]
     talk += [(">", 'print(string.format("%.9e,%.9e",channel.connectsequential,channel.connectrule))')]
     return [*talk, ("<", "0.000000000e+00,1.000000000e+00")]
 
 
 def test_a_warning_at_every_close_ends_nothing_and_is_told_once():
     talk = beginning("nil")
-    talk += [(">", CLOSE + ASK), ("<", "1.00000e+00\t1A02"), NEXT, WARNING, NEXT, EMPTY]
-    talk += [(">", CLOSE.replace("1A02", "1A03") + ASK), ("<", "1.00000e+00\t1A02;1A03"), NEXT, WARNING, NEXT, EMPTY]
+    talk += [(">", COUNTED + CLOSE + ASK), ("<", "1.00000e+00\t1A02"), *BEFORE, NEXT, WARNING, NEXT, EMPTY]
+    talk += [
+        (">", COUNTED + CLOSE.replace("1A02", "1A03") + ASK),
+        ("<", "1.00000e+00\t1A02;1A03"),
+        *BEFORE,
+        NEXT,
+        WARNING,
+        NEXT,
+        EMPTY,
+    ]
     with TranscriptReplay(talk) as wire:
         matrix = Keithley707B(wire, permit=cold)
         matrix.route(["1A02"])
@@ -188,8 +201,8 @@ def test_a_warning_at_every_close_ends_nothing_and_is_told_once():
 @pytest.mark.parametrize(("closed", "opening"), [("1A01", 'channel.open("1A01") waitcomplete() '), ("nil", "")])
 def test_a_warning_before_it_does_not_keep_a_route_from_closing(closed, opening):
     talk = beginning(closed)
-    talk += [(">", opening + CLOSE + ASK), ("<", "1.00000e+00\tnil"), NEXT, WARNING, NEXT, EMPTY]
-    talk += [(">", CLOSE + ASK), ("<", "0.00000e+00\t1A02")]
+    talk += [(">", COUNTED + opening + CLOSE + ASK), ("<", "1.00000e+00\tnil"), *BEFORE, NEXT, WARNING, NEXT, EMPTY]
+    talk += [(">", COUNTED + CLOSE + ASK), ("<", "0.00000e+00\t1A02")]
     with TranscriptReplay(talk) as wire:
         Keithley707B(wire, permit=cold).route(["1A02"])
 
@@ -198,7 +211,7 @@ def test_a_warning_before_it_does_not_keep_a_route_from_closing(closed, opening)
 def test_an_error_beside_a_warning_is_one_whatever_its_severity(severity):
     error = ("<", f"1.11500e+03\tParameter error\t{severity}\t1.00000e+00")
     talk = beginning("nil")
-    talk += [(">", CLOSE + ASK), ("<", "2.00000e+00\tnil"), NEXT, WARNING, NEXT, error, NEXT, EMPTY]
+    talk += [(">", COUNTED + CLOSE + ASK), ("<", "2.00000e+00\tnil"), *BEFORE, NEXT, WARNING, NEXT, error, NEXT, EMPTY]
     with (
         TranscriptReplay(talk) as wire,
         pytest.raises(InstrumentError, match=r"a route: 1115 Parameter error$"),
