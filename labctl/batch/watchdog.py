@@ -78,6 +78,7 @@ class BenchExecutor:
         self._order = pickle.dumps(BenchOrder(station, tuple(procedures), go_file, served, what))
         self._struck: deque[tuple[PlannedFault, str]] = deque()
         """Faults that have been injected into the twin of this process, and are not told yet."""
+        self._told: set[int] = set()
         if self.twin is not None and isinstance(self.twin.faults, ListedFaults):
             self.twin.faults.tell = lambda fault, detail: self._struck.append((fault, detail))
         self.notify: Notify = lambda die, what, detail: None
@@ -184,7 +185,8 @@ class BenchExecutor:
         self._begun.add(job.name)
         self._job = job
         if self.twin is not None and isinstance(self.twin.faults, ListedFaults):
-            self.twin.faults.expect(job.faults)
+            self._tell_struck()
+            self.twin.faults.expect(fault for fault in job.faults if fault.number not in self._told)
         self._lease(BEGINNING)
         with suppress(OSError):  # the death of the worker is noticed next
             self._line.send((job, anew))
@@ -263,6 +265,7 @@ class BenchExecutor:
         """Tell which faults have been injected into the twin of this process."""
         while self._struck:
             fault, detail = self._struck.popleft()
+            self._told.add(fault.number)
             self.notify(fault.die, "fault", (fault, detail))
 
     def _receive(self, message: tuple[Any, ...]) -> None:

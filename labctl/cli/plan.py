@@ -55,10 +55,14 @@ def print_faults(spec: Any, screen: Console, *, each: bool = False) -> None:
     """
     if spec.faults is None:
         return
+    from labctl.station.injected_faults import spared
+
     number = len(spec.faults.faults)
     some = f"{number} drawn" if number else "none drawn by this seed, another one draws others"
     more = "" if each or not number else "; 'labctl plan' with the same words lists them"
     text = f"a rehearsal, and no measurement: {spec.faults.text}, {some}{more}"
+    if names := spared(spec.bench):
+        text += f"; nothing is injected into {', '.join(names)}, which speaks no lines of text"
     screen.print(text, markup=False, highlight=False, soft_wrap=True)
     for fault in spec.faults.faults if each else ():
         line = f"  {fault.number}. {fault.kind}: {fault.place}, {fault.when}"

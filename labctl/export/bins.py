@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from labctl.core.errors import BenchError
+from labctl.core.planned_fault import InjectedFaults
 from labctl.export.identity import Identity
 from labctl.storage.run_log import RunState
 from labctl.wafer_maps.model import Place, WaferMap
@@ -14,9 +16,11 @@ def write_bins(state: RunState, path: Path) -> None:
     Where several subsites share a place the worst of them stands for it, the highest hard bin.
 
     Raises:
-        BenchError: a hard bin is beyond what the format holds.
+        BenchError: a hard bin is beyond what the format holds, or faults were injected, which a map cannot say.
         FileExistsError: there is such a file.
     """
+    if (faults := InjectedFaults.of(state.meta.get("faults"))) is not None:
+        raise BenchError(f"a run with {faults.text} is no measurement, and a map of bins could not say so")
     identity = Identity.of(state)
     worst = dict.fromkeys(identity.places, 0)
     for die in state.subjects:

@@ -14,6 +14,7 @@ import numpy as np
 
 from labctl.core.errors import StorageError
 from labctl.core.figure import Figures
+from labctl.core.planned_fault import InjectedFaults
 from labctl.storage.results import Run
 from labctl.storage.run_log import RunState, Try
 from labctl.storage.tables import Table
@@ -30,13 +31,18 @@ def _when(utc: float) -> str:
 
 
 def die_rows(state: RunState) -> Iterator[list[Any]]:
-    """Yield the header and then one row per die and try, dies that were skipped and visits of a golden die included."""
-    declared = Figures.of_run(state.meta)
+    """Yield the header and then one row per die and try, dies that were skipped and visits of a golden die included.
+
+    Rows of a run with injected faults say so in a column `rehearsal`.
+    """
+    declared, faults = Figures.of_run(state.meta), InjectedFaults.of(state.meta.get("faults"))
+    rehearsal, label = ([], []) if faults is None else (["rehearsal"], [faults.text])
     figures = declared.in_order(name for die in state.dies.values() for one in die.tries for name in one.figures)
     wafers = {str(d["name"]): str(d.get("wafer", "")) for d in state.meta["dies"]}
     yield [
         *("die", "wafer", "x", "y", "golden", "suspect", "try", "state", "bin", "hard_bin", "rule", "reason", "stage"),
         *("since", "until", "seconds [s]", "exit_code", "sha256"),
+        *rehearsal,
         *(_titled(name, declared[name].unit) for name in figures),
     ]
     for die in state.dies.values():
@@ -44,12 +50,13 @@ def die_rows(state: RunState) -> Iterator[list[Any]]:
         tries: Sequence[Try | None] = die.tries or (None,)
         for one in tries:
             if one is None:
-                yield [*about, "", die.state.value, "", "", "", die.reason, *[""] * (6 + len(figures))]
+                yield [*about, "", die.state.value, "", "", "", die.reason, *[""] * 6, *label, *[""] * len(figures)]
                 continue
             yield [
                 *about,
                 *(one.number, one.state.value, one.bin, one.hard or "", one.rule, one.reason, one.stage),
                 *(_when(one.since), _when(one.until), one.seconds, one.exit_code, one.sha256),
+                *label,
                 *(one.figures.get(name, "") for name in figures),
             ]
 

@@ -36,10 +36,10 @@ def drawn(spec: RunSpec, plans: Sequence[DiePlan], name: str = TYPICAL) -> RunSp
     return with_faults(spec, InjectedFaults(name, spec.seed, draw(dies, kinds(spec.bench), spec.seed)))
 
 
-def kinds(bench: AnyBench | None) -> dict[str, str]:
-    """Return the kind of each instrument of a twin into which faults can be injected, by name."""
+def kinds(bench: AnyBench | None) -> dict[str, str] | None:
+    """Return the kind of each instrument of a twin into which faults can be injected, by name; None without a bench."""
     if bench is None:
-        return {}
+        return None
     entries = with_stand_ins(bench).instruments.items()
     return {
         name: entry.kind.value
@@ -58,3 +58,8 @@ def with_faults(spec: RunSpec, faults: InjectedFaults) -> RunSpec:
         for site in spec.subjects
     )
     return replace(spec, subjects=subjects, faults=faults)
+
+
+def spared(bench: AnyBench | None) -> list[str]:
+    """Return the names of the instruments of a twin into which no fault can be injected."""
+    return [] if bench is None else sorted(set(bench.instruments) - set(kinds(bench) or {}))

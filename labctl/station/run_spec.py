@@ -135,7 +135,7 @@ class RunSpec:
         if self.bench is None:
             return f"simulated{injected}"
         twin = f", {twin_text(self.bench, self.sim)}" if self.sim else ""
-        return f"bench '{self.bench.name}'{twin}{injected}"
+        return f"bench '{self.bench.name}'{injected}{twin}"
 
     @property
     def station(self) -> Station | None:

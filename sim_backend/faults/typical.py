@@ -58,25 +58,25 @@ TABLE: tuple[TypicalFault, ...] = (
 garbled), an instrument that is dead for good, kills of processes, a disk that fills."""
 
 
-def draw(dies: Mapping[str, int], instruments: Mapping[str, str], seed: int) -> tuple[PlannedFault, ...]:
+def draw(dies: Mapping[str, int], instruments: Mapping[str, str] | None, seed: int) -> tuple[PlannedFault, ...]:
     """Return the faults of a night, in the order of the dies; the same arguments give the same faults.
 
     Args:
         dies: expected number of operations on each die, in order.
-        instruments: kind of each instrument that faults can happen to, by name; none for simulated dies alone.
+        instruments: kind of each instrument that faults can happen to, by name; None for dies without instruments.
         seed: of the night. A kind has its own chance: one more kind changes nothing of the others.
     """
     drawn: list[PlannedFault] = []
-    names = list(dies)
+    names, alone = list(dies), instruments is None
     for typical in TABLE:
         dice = Random(f"typical {seed} {typical.kind}")
-        at = {name: kind for name, kind in instruments.items() if kind in typical.at}
+        at = {name: kind for name, kind in (instruments or {}).items() if kind in typical.at}
         if typical.per_die:
             hit = [name for name in names if dice.random() < typical.rate]
-            if ANY in typical.at or not instruments:
+            if ANY in typical.at or alone:
                 made = {fault.die for fault in drawn if fault.kind in MADE}
                 drawn += [PlannedFault(0, typical.kind, name) for name in hit if name not in made]
-        elif at or (SIMULATED in typical.at and not instruments):
+        elif at or (SIMULATED in typical.at and alone):
             drawn += [_one(typical, dies, at, dice) for _ in range(_poisson(typical.rate, dice))]
     drawn.sort(key=lambda fault: (names.index(fault.die), fault.operation, fault.kind))
     return tuple(

@@ -7,15 +7,19 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from labctl.core.errors import BenchError
 from labctl.core.events import FaultInjected
 from labctl.core.planned_fault import InjectedFaults, PlannedFault
+from labctl.export.bins import write_bins
+from labctl.export.csv import die_rows
+from labctl.export.stdf import write_stdf
 from labctl.report.html import write_report
 from labctl.report.rehearsal import rehearsal_text_of
 from labctl.report.report_data import gather
 from labctl.report.summary import show, summary
 from labctl.storage.journal import Journal
 from labctl.storage.manifest import FORMAT, run_meta
-from labctl.storage.run_log import Runlog
+from labctl.storage.run_log import Runlog, read_state
 
 FAULTS = InjectedFaults("typical", 7, (PlannedFault(1, "busy", "D0", "smu1", 3), PlannedFault(2, "dead die", "D1")))
 TEXT = (
@@ -60,6 +64,17 @@ def test_the_screen_says_so_too(run: Path) -> None:
     assert TEXT in screen.getvalue()
     assert rehearsal_text_of(run / "dies" / "D0.h5", run_meta(run)) == TEXT.partition(", 1 of")[0]
     assert summary(run)["faults"]["seed"] == 7
+
+
+def test_what_is_exported_says_so_or_is_refused(run: Path) -> None:
+    state = read_state(run)
+    header, *rows = die_rows(state)
+    assert [row[header.index("rehearsal")] for row in rows] == [FAULTS.text] * 2
+    assert {len(row) for row in rows} == {len(header)}
+    with pytest.raises(BenchError, match="is no measurement, and a map of bins could not say so"):
+        write_bins(state, run / "bins.xml")
+    write_stdf(state, run / "run.stdf")
+    assert b"with injected faults" in (run / "run.stdf").read_bytes()
 
 
 def test_of_a_run_without_faults_nothing_is_said(tmp_path: Path) -> None:

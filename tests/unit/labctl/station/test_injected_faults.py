@@ -6,12 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from instruments.bench import Bench
+from instruments.entry import Entry
 from labctl.batch import resume
 from labctl.core.errors import BenchError
 from labctl.execution.plan import DiePlan
 from labctl.station import composition, run_folder
 from labctl.station.bench_setup import Station
-from labctl.station.injected_faults import drawn, kinds
+from labctl.station.injected_faults import drawn, kinds, spared
 from labctl.station.jobs import jobs_of
 from labctl.station.rehearse import rehearsed
 from labctl.station.run_spec import RunSpec
@@ -76,6 +78,11 @@ def test_a_run_that_is_taken_up_again_has_the_same_faults_and_the_same_bad_dies(
 
 def test_faults_happen_to_instruments_that_speak_in_lines() -> None:
     bench = composition.read(SURVEY, bench=BENCH, sim="bytes").bench
-    assert kinds(None) == {}
-    assert set(kinds(bench).values()) <= {"source", "matrix", "prober"}
-    assert kinds(bench)
+    assert kinds(None) is None
+    assert kinds(bench) == {"smu": "source"}
+    assert spared(bench) == spared(None) == []
+    assert isinstance(bench, Bench)
+    by_hand = Entry.model_validate({"driver": "manual_prober"})
+    with_a_person = bench.model_copy(update={"instruments": {**bench.instruments, "table": by_hand}})
+    assert kinds(with_a_person) == {"smu": "source"}
+    assert spared(with_a_person) == ["table"]
