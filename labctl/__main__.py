@@ -1,5 +1,15 @@
-"""Let `python -m labctl` be the command line."""
+"""The command line as a command and as `python -m labctl`.
 
-from labctl.cli.main import main
+A worker of a run imports the module that the command calls: this one, and not all commands with it.
+"""
 
-main()
+
+def main() -> None:
+    """Run the command line."""
+    from labctl.cli.main import main as carry_out
+
+    carry_out()
+
+
+if __name__ == "__main__":
+    main()

@@ -4,11 +4,12 @@ Every ratio in a result stands beside its interval: 30 test samples, or 3 failed
 digits.
 """
 
+from statistics import NormalDist
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import betaincinv, ndtri
+import scipy
 
 from labctl.core.units import FloatArray, IntArray
 
@@ -35,10 +36,10 @@ def binomial_interval(
         raise ValueError("a count of successes lies between 0 and the number of trials")
     if method == "exact":
         tail = (1 - confidence) / 2
-        low = np.where(k > 0, betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
-        high = np.where(k < n, betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
+        low = np.where(k > 0, scipy.special.betaincinv(np.maximum(k, 1), n - k + 1, tail), 0.0)
+        high = np.where(k < n, scipy.special.betaincinv(k + 1, np.maximum(n - k, 1), 1 - tail), 1.0)
         return np.stack([low, high], axis=-1)
-    z2 = float(ndtri((1 + confidence) / 2)) ** 2
+    z2 = NormalDist().inv_cdf((1 + confidence) / 2) ** 2
     m = np.maximum(n, 1)
     centre = (k + z2 / 2) / (m + z2)
     half = np.sqrt(z2 * (k * (m - k) / m + z2 / 4)) / (m + z2)

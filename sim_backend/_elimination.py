@@ -21,8 +21,7 @@ from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dger, dsymm, dsymv
-from scipy.linalg.lapack import dpotrf, dpotri, dtrtri
+import scipy
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -59,7 +58,7 @@ def eliminated(off: FloatArray, ground: FloatArray) -> FloatArray:
             a[p + 1 :, p] = 0.0
     pivot[n - 1] = g[n - 1]
     # The matrix is (1 - L) diag(pivot) (1 - L)^T with L >= 0, so (1 - L)^-1 is a sum of positive terms too.
-    inverse, _ = dtrtri(-a, lower=1, unitdiag=1)
+    inverse, _ = scipy.linalg.lapack.dtrtri(-a, lower=1, unitdiag=1)
     inverse = np.tril(inverse, -1)
     inverse[np.diag_indices(n)] = 1.0
     weight = np.divide(1.0, pivot, out=np.zeros(n), where=pivot > 0.0)
@@ -81,13 +80,13 @@ def eliminated_quickly(nodal: FloatArray, ground: FloatArray, ones: FloatArray, 
     """
     diagonal = nodal.ravel(order="K")[:: len(ones) + 1]
     diagonal[:] = 0.0
-    total = dsymv(-1.0, nodal, ones, beta=1.0, y=ground, lower=1)
+    total = scipy.linalg.blas.dsymv(-1.0, nodal, ones, beta=1.0, y=ground, lower=1)
     diagonal[:] = total
-    factor, failed = dpotrf(nodal, lower=1)
+    factor, failed = scipy.linalg.lapack.dpotrf(nodal, lower=1)
     if not failed:
         kept = factor.ravel(order="K")[:: len(ones) + 1]
         if least >= _PIVOT_KEPT * total.max() or (kept * kept >= _PIVOT_KEPT * total).all():
-            inverse, _ = dpotri(factor, lower=1, overwrite_c=1)
+            inverse, _ = scipy.linalg.lapack.dpotri(factor, lower=1, overwrite_c=1)
             return np.asarray(inverse)
     return eliminated(mirrored(-nodal), ground)
 
@@ -165,7 +164,7 @@ class Chains:
     def couple(self, j: int, nodal: FloatArray) -> None:
         """Subtract the conductances (m, m) S between the row nodes of column j: column-major, lower triangle."""
         if self._all_plain or self._plain[j]:
-            dger(-1.0, self._far[:, j], self._near[:, j], a=nodal, overwrite_a=1)
+            scipy.linalg.blas.dger(-1.0, self._far[:, j], self._near[:, j], a=nodal, overwrite_a=1)
         else:
             scale = self.conductance[:, j] * self._strength[:, j]
             nodal -= (self.conductance[:, j, None] * self._decay(j)[:, :-1] * scale).T
@@ -255,7 +254,7 @@ class ChainSweep:
             done, left = cols[:, j:], to_left[j]
             if all_wired[j]:
                 inverse = eliminated_quickly(nodal, to_terminals + left, ones, least[j])
-                through = dsymm(1.0, inverse, done, lower=1)
+                through = scipy.linalg.blas.dsymm(1.0, inverse, done, lower=1)
                 if not (alike[j] and all_wired[j + 1]):
                     np.multiply.outer(left, -left, out=both)
                 np.multiply(inverse, both, out=nodal)

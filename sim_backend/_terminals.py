@@ -10,8 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from sim_backend._elimination import BoolArray, FloatArray, eliminated
 
@@ -82,7 +81,9 @@ class Islands:
         ]
         a, b = (np.concatenate([link[side][link[2]] for link in links]) for side in (0, 1))
         nodes = 2 * m * n + m + n
-        count, label = connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(nodes, nodes)), directed=False)
+        count, label = scipy.sparse.csgraph.connected_components(
+            scipy.sparse.coo_array((np.ones(len(a)), (a, b)), shape=(nodes, nodes)), directed=False
+        )
         self._count, self._row, self._col, self._terminal = count, label[row], label[col], label[2 * m * n :]
 
     def undefined(self, floating: BoolArray) -> BoolArray:

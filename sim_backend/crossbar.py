@@ -25,7 +25,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dasum
+import scipy
 
 from sim_backend._cellspace import Wires, solve_cells
 from sim_backend._elimination import BoolArray, ChainSweep, FloatArray
@@ -179,8 +179,9 @@ class ResistorNetwork:
             raise ValueError(
                 f"v_col has shape {col.shape}, expected ({len(row)}, {n}): k as in v_row, one for each column"
             )
-        col_size = dasum(col.ravel()) if col.size else 0.0  # sums of magnitudes: the fastest check of every value
-        row_size = dasum(row.ravel()) if row.size else 0.0
+        # sums of magnitudes: the fastest check of every value
+        col_size = scipy.linalg.blas.dasum(col.ravel()) if col.size else 0.0
+        row_size = scipy.linalg.blas.dasum(row.ravel()) if row.size else 0.0
         driven = row_size + col_size < np.inf or not (_floats("v_row", row) | _floats("v_col", col))
         return LinearOperatingPoint(self, row, None if col_size == 0.0 else col, driven)
 

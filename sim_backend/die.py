@@ -9,7 +9,7 @@ from dataclasses import fields
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import ndtri
+import scipy
 
 from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import DieBody, unknown_operation
@@ -246,7 +246,7 @@ class SimDie(DieBody):
         normal = np.zeros(sense.cols.shape)
         if not self._sim.ideal and len(sense):
             uniform = self._noise.uniforms(first, len(sense))
-            normal = np.asarray(ndtri(np.take_along_axis(uniform, sense.cols, axis=1)))
+            normal = np.asarray(scipy.special.ndtri(np.take_along_axis(uniform, sense.cols, axis=1)))
         flicker = self._flicker[sense.bias.kernel][:, None]
         return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)
 

@@ -5,7 +5,7 @@ Every function broadcasts. Parameters of a junction are arguments; this project'
 
 import numpy as np
 import numpy.typing as npt
-from scipy.constants import Boltzmann, elementary_charge
+import scipy
 
 from labctl.core.die_file import parallel_conductance as parallel_conductance
 from labctl.core.units import Ampere, BoolArray, FloatArray, Ratio, Second, Volt
@@ -133,8 +133,8 @@ def noise_sigma(
     """
     bandwidth = 0.5 / aperture
     square = np.square(current)
-    power = (4.0 * Boltzmann * TEMPERATURE * bandwidth) * np.asarray(conductance, np.float64)
-    power = power + (2.0 * elementary_charge * bandwidth) * np.abs(current)
+    power = (4.0 * scipy.constants.Boltzmann * TEMPERATURE * bandwidth) * np.asarray(conductance, np.float64)
+    power = power + (2.0 * scipy.constants.elementary_charge * bandwidth) * np.abs(current)
     power += (np.asarray(flicker) * np.log(max(bandwidth / f_low, 1.0)) + relative**2) * square + absolute**2
     return np.sqrt(power)
 

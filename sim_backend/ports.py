@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.linalg.blas import dgemm, dger
-from scipy.sparse.csgraph import connected_components
+import scipy
 
 from sim_backend._elimination import BoolArray, FloatArray
 from sim_backend._terminals import IntArray, current
@@ -89,7 +88,7 @@ class Ports:
         if self._pending:
             past = self._past[:, : self._pending]
             weighted = past * self._weight[: self._pending]
-            dgemm(-1.0, weighted, past, beta=1.0, c=self._k, trans_b=1, overwrite_c=1)
+            scipy.linalg.blas.dgemm(-1.0, weighted, past, beta=1.0, c=self._k, trans_b=1, overwrite_c=1)
         self._pending = 0
         return self._k
 
@@ -125,8 +124,8 @@ class Ports:
         if self._pending == _PENDING:
             response = response.copy()
             _ = self.k
-        dger(weight, across, across, a=self._y, overwrite_a=1)
-        dger(-weight, response, across, a=self._q, overwrite_a=1)
+        scipy.linalg.blas.dger(weight, across, across, a=self._y, overwrite_a=1)
+        scipy.linalg.blas.dger(-weight, response, across, a=self._q, overwrite_a=1)
         self._past[:, self._pending] = response
         self._weight[self._pending] = weight
         self._pending += 1
@@ -181,7 +180,7 @@ def line_voltages(
         raise ValueError(f"compliance contains {limit[~(limit > 0.0)][0]:g} A, expected values > 0")
     between = -y
     np.fill_diagonal(between, 0.0)
-    island = connected_components(between != 0.0, directed=False)[1].astype(np.intp)
+    island = scipy.sparse.csgraph.connected_components(between != 0.0, directed=False)[1].astype(np.intp)
     wanted = np.where(floats, 0.0, source)
     sign = np.zeros_like(wanted)  # of the current of a limited line
     settled, flow = _settle(between, island, wanted, floats, sign)

@@ -8,8 +8,8 @@ import hashlib
 
 import numpy as np
 import numpy.typing as npt
+import scipy
 from numpy.random import Philox
-from scipy.special import ndtri
 
 from labctl.core.units import FloatArray
 
@@ -57,7 +57,7 @@ class Stream:
 
     def normals(self, first: int, patterns: int = 1) -> FloatArray:
         """Return the (patterns, stride) standard normals, by inverse transform of the uniforms."""
-        return np.asarray(ndtri(self.uniforms(first, patterns)))
+        return np.asarray(scipy.special.ndtri(self.uniforms(first, patterns)))
 
     def quick_normals(self, first: int, patterns: int = 1) -> npt.NDArray[np.float32]:
         """Return (patterns, stride) standard normals in single precision, by Box and Muller from 32 bits each.

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from instruments.visa import misspelt_resource
 from labctl.config.bins import NO_LIMITS
 from labctl.core.model import Model
 from labctl.core.units import Second, Volt
@@ -187,6 +186,8 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of an address that is no name of a VISA resource; an alias of the VISA library may be one all the same."""
     if spec.bench is None:
         return
+    from instruments.visa import misspelt_resource  # a campaign of simulated dies needs no pyvisa, which takes long
+
     for name, entry in spec.bench.instruments.items():
         if entry.address is not None and (why := misspelt_resource(entry.address.resource)):
             yield PlanWarning(
