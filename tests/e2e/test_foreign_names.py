@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE
+
 ROOT = Path(__file__).parents[2]
 CAMPAIGN = ROOT / "examples" / "wine-passive.yaml"
 
@@ -25,7 +27,7 @@ def lab(request, tmp_path):
 def python(*arguments, cwd, **variables):
     env = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | variables
     return subprocess.run(
-        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=300, cwd=cwd, env=env
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=PATIENCE, cwd=cwd, env=env
     )
 
 

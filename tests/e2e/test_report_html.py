@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from labctl.report.html import write_report
+from tests.waiting import PATIENCE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 pytestmark = [
@@ -96,7 +97,7 @@ class Browser:
         finally:
             os.close(self._write)
             os.close(self._read)
-            self._process.wait(30)
+            self._process.wait(PATIENCE)
 
 
 @pytest.fixture(scope="module")

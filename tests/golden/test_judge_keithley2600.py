@@ -11,6 +11,7 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
 from sim_backend.emulators.world import Cables, World
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 
@@ -25,7 +26,7 @@ def bench() -> Iterator[tuple[K2600, World, Any]]:
     smu = K2600("smu", "2602B", world)
     with serve(smu) as server:
         driver = package.Keithley2600(
-            server.resource("smu"), raise_keithley_errors=True, timeout=5000, write_termination="\n"
+            server.resource("smu"), raise_keithley_errors=True, timeout=1000 * PATIENCE, write_termination="\n"
         )
         assert driver.connected
         # 44 ms for every write before a query otherwise; the driver's own traffic stays as it is

@@ -9,6 +9,7 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
 from sim_backend.emulators.world import Cables, World
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 pymeasure = pytest.importorskip("pymeasure.instruments.keithley", reason="pymeasure is not installed (extra judges)")
@@ -28,7 +29,7 @@ def bench() -> Iterator[tuple[K2600, World, str]]:
 def test_force_measure_compliance_off(bench: tuple[K2600, World, str]) -> None:
     smu, world, resource = bench
     driver = pymeasure.Keithley2600(
-        resource, visa_library="@py", read_termination="\n", write_termination="\n", timeout=5000
+        resource, visa_library="@py", read_termination="\n", write_termination="\n", timeout=1000 * PATIENCE
     )
     a, b = driver.ChA, driver.ChB
     b.source_output = "ON"  # the other end of the resistor, 0 V
@@ -66,7 +67,7 @@ def test_compliance_below_half_a_microampere_is_refused_and_the_old_one_stays(
 ) -> None:
     smu, _, resource = bench
     driver = pymeasure.Keithley2600(
-        resource, visa_library="@py", read_termination="\n", write_termination="\n", timeout=5000
+        resource, visa_library="@py", read_termination="\n", write_termination="\n", timeout=1000 * PATIENCE
     )
     driver.ChA.compliance_current = 1e-3
     driver.ChA.compliance_current = 4e-7  # the driver sends 0.000000

@@ -19,6 +19,7 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
 from sim_backend.emulators.world import Cables, World
+from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 
@@ -72,7 +73,11 @@ def pymeasure(smu: K2600, world: World) -> Readings:
     package = pytest.importorskip("pymeasure.instruments.keithley", reason="pymeasure is not installed (extra judges)")
     with serve(smu) as server:
         driver = package.Keithley2600(
-            server.resource("smu"), visa_library="@py", read_termination="\n", write_termination="\n", timeout=5000
+            server.resource("smu"),
+            visa_library="@py",
+            read_termination="\n",
+            write_termination="\n",
+            timeout=1000 * PATIENCE,
         )
         a, b = driver.ChA, driver.ChB
         b.source_output = "ON"
@@ -93,7 +98,7 @@ def keithley2600(smu: K2600, world: World) -> Readings:
     package = pytest.importorskip("keithley2600", reason="keithley2600 is not installed (extra judges)")
     with serve(smu) as server:
         k = package.Keithley2600(
-            server.resource("smu"), raise_keithley_errors=True, timeout=5000, write_termination="\n"
+            server.resource("smu"), raise_keithley_errors=True, timeout=1000 * PATIENCE, write_termination="\n"
         )
         wire = k.connection.visalib.sessions[k.connection.session].interface
         wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

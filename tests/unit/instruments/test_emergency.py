@@ -27,6 +27,7 @@ from sim_backend.emulators.link import Fault
 from sim_backend.emulators.serve import Server
 from tests.unit.instruments.test_host_timed import Box
 from tests.unit.instruments.test_probed_die import Twin, bench, read
+from tests.waiting import PATIENCE
 
 
 class Rewrite:
@@ -171,7 +172,7 @@ def test_a_dead_source_delays_no_other():
 
     class Patient(Rewrite):
         def handle(self, data):
-            assert off.wait(30)
+            assert off.wait(PATIENCE)
             return self.session.handle(data)
 
     def connect(name, entry):
@@ -630,7 +631,7 @@ def test_the_dead_socket_port_frees_an_instrument_that_takes_no_other_connection
     twin = live()
     box = OneAtATime(twin.instruments["smu1"])
     port, dead = (server.getsockname()[1] for server in (box.raw, box.dead))
-    deadlines = Deadlines(query=2.0, setting=2.0)
+    deadlines = Deadlines(query=PATIENCE, setting=PATIENCE)
 
     def connect(name, entry):
         if name == "smu1":
@@ -675,7 +676,7 @@ class Worse(Switch):
 
     def closed(self):
         if (what := self.amiss.get("closed")) == "hangs":
-            release.wait(30)
+            release.wait(PATIENCE)
         elif what == "exits":
             raise SystemExit("out of here")
         elif what is not None:
@@ -690,7 +691,7 @@ class Worse(Switch):
 
     def close(self):
         if self.amiss.get("closing") == "hangs":
-            release.wait(30)
+            release.wait(PATIENCE)
         raise SystemExit("out of here")
 
 
