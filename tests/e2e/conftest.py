@@ -14,7 +14,10 @@ import numpy as np
 import pytest
 
 from labctl.cli.main import main
+from labctl.core.errors import LabError
 from labctl.networks import solutions
+from labctl.report import subprocess_call
+from labctl.report.html import write_report
 from labctl.terminal.signals import signals
 
 collect_ignore = ["strangers"]
@@ -59,11 +62,21 @@ def outcome(command, code, stdout, stderr, expect):
     return subprocess.CompletedProcess(command, code, stdout, stderr)
 
 
+def report_here(folder):
+    """Write the report of a run in this process; return why it is missing, "" if it is not."""
+    try:
+        write_report(folder)
+    except LabError as error:
+        return str(error)
+    return ""
+
+
 @pytest.fixture(scope="session")
 def labctl():
     """Run the command line in this process: its arguments, folder, streams, signals and exit code are its own.
 
-    A process of one's own costs a second of imports; `labctl_process` is for what it proves something for.
+    A process of one's own costs a second of imports, for the command and for the report at its end;
+    `labctl_process` is for what it proves something for.
     """
 
     def run(*arguments, cwd=None, expect=0):
@@ -73,6 +86,7 @@ def labctl():
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
             patch.setattr(sys, "argv", words)
             patch.setattr(sys, "stdin", io.StringIO())
+            patch.setattr(subprocess_call, "report_apart", report_here)
             if cwd is not None:
                 patch.chdir(cwd)
             try:
@@ -101,8 +115,8 @@ def labctl_process():
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory, campaign, labctl_process):
+def finished(tmp_path_factory, campaign, labctl):
     """The folder of a finished run and what --json said of it."""
     folder = tmp_path_factory.mktemp("runs") / "first"
-    done = labctl_process("run", campaign, "--out", folder, "--json")
+    done = labctl("run", campaign, "--out", folder, "--json")
     return folder, json.loads(done.stdout)

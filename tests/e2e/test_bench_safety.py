@@ -180,11 +180,16 @@ def stages(clean, count):
 
 
 @pytest.mark.parametrize(
-    "before", [pytest.param(True, id="before the message"), pytest.param(False, id="after it", marks=pytest.mark.slow)]
+    ("before", "count"),
+    [
+        pytest.param(True, 10, id="before the message"),
+        pytest.param(True, 18, id="before more messages", marks=pytest.mark.slow),
+        pytest.param(False, 18, id="after it", marks=pytest.mark.slow),
+    ],
 )
-def test_an_interrupt_at_any_message_ends_safe(clean, tmp_path, monkeypatch, before):
-    indices = stages(clean, 18)
-    assert len(indices) >= 18
+def test_an_interrupt_at_any_message_ends_safe(clean, tmp_path, monkeypatch, before, count):
+    indices = stages(clean, count)
+    assert len(indices) >= count
     for index in indices:
 
         def interrupt(name, at, stop, early, index=index):
@@ -202,7 +207,7 @@ def test_a_night_whose_lines_are_grounded_between_routes_ends_safe_wherever_it_i
     whole = night(tmp_path / "whole", monkeypatch, between="grounded")
     assert whole.codes == {0}
     assert_unharmed(whole)
-    for index in stages(whole, 12):
+    for index in stages(whole, 8):
 
         def interrupt(name, at, stop, early, index=index):
             if at == index and not early:
@@ -241,7 +246,7 @@ def test_an_instrument_that_fails_once_ends_safe(clean, tmp_path, monkeypatch, n
 @pytest.mark.parametrize("name", INSTRUMENTS)
 def test_an_instrument_that_is_gone_is_told_and_harms_nothing(clean, tmp_path, monkeypatch, name, fault):
     """What cannot be verified off is said with code 6; the needles stay where they are."""
-    for number, index in enumerate(moments(clean, name, 3)):
+    for number, index in enumerate(moments(clean, name, 2)):
         found = night(
             tmp_path / str(number),
             monkeypatch,

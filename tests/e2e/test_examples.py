@@ -93,9 +93,12 @@ def test_weights_of_a_baseline(labctl, tmp_path):
     assert open_run(tmp_path / "run").table("inference").rows == 1
 
 
+QUICK_TRAININGS = ("train-digits-hardware-aware.yaml", "train-wine-300.yaml")
+
+
 @pytest.mark.parametrize(
     "name",
-    [*(pytest.param(n, marks=pytest.mark.slow) if "mnist" in n else n for n in TRAININGS), "train-wine-300.yaml"],
+    [*QUICK_TRAININGS, *(pytest.param(n, marks=pytest.mark.slow) for n in TRAININGS if n not in QUICK_TRAININGS)],
 )
 def test_a_training(labctl, tmp_path, surveyed, name):
     pytest.importorskip("optax", reason="needs the extra 'train'")

@@ -58,7 +58,7 @@ def group_lives(group):
     return True
 
 
-@pytest.mark.parametrize("rows", [40, 160])
+@pytest.mark.parametrize("rows", [pytest.param(40, marks=pytest.mark.slow), 160])
 def test_nothing_that_was_acknowledged_is_lost_by_kill_9(tmp_path, labctl, rows):
     folder = tmp_path / "run"
     process = start(folder, "--workers", "1")
@@ -100,7 +100,7 @@ def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
         ("1", ["SIGINT"]),
         pytest.param("2", ["SIGINT"], marks=pytest.mark.slow),
         pytest.param("1", ["SIGINT", "SIGINT", "SIGINT"], marks=pytest.mark.slow),
-        ("2", ["SIGINT", "SIGINT"]),
+        pytest.param("2", ["SIGINT", "SIGINT"], marks=pytest.mark.slow),
         pytest.param("1", ["SIGTERM"], marks=pytest.mark.slow),
         pytest.param("2", ["SIGHUP"], marks=pytest.mark.slow),
     ],

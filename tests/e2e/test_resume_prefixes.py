@@ -1,6 +1,6 @@
 """From every row of a die's journal, as if its writer had been killed then, resume ends as the uninterrupted run did.
 
-Every 7th row of the simulated dies' journals and every 37th of the bench's is tried; all of them if the environment
+Every 13th row of the simulated dies' journals and every 67th of the bench's is tried; all of them if the environment
 says LABCTL_EVERY_PREFIX=1. Commits at which a process is killed are tried in the same way.
 """
 
@@ -178,7 +178,7 @@ def test_a_bench_that_stays_goes_on_from_what_its_cells_read(uninterrupted, smal
     monkeypatch.setattr(recorded_die, "CHUNK", chunk)
     subject, recovered = campaign.subjects[0], 0
     folder, whole = f"dies/{subject.name}", ended[subject.name]
-    for at in commits(11):
+    for at in commits(13):
         for before in (True, False):
             run = tmp_path / f"{at}-{before}"
             with campaign.kept() as bench:

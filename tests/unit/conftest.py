@@ -11,7 +11,7 @@ from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody
 from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense
 
-settings.register_profile("untimed", deadline=None)
+settings.register_profile("untimed", deadline=None, max_examples=50)
 settings.load_profile("untimed")
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 
@@ -13,7 +13,7 @@ from protocols.statistics import binomial_interval, confusion_matrix, cross_entr
 @given(n=st.integers(1, 400), share=st.floats(0, 1), confidence=st.sampled_from([0.68, 0.95, 0.99]))
 def test_interval_agrees_with_scipy(method: str, n: int, share: float, confidence: float) -> None:
     k = round(n * share)
-    expected = binomtest(k, n).proportion_ci(confidence, method=method)
+    expected = scipy.stats.binomtest(k, n).proportion_ci(confidence, method=method)
     interval = binomial_interval(k, n, confidence=confidence, method=method)  # type: ignore[arg-type]
     np.testing.assert_allclose(interval, [expected.low, expected.high], atol=1e-12)
 

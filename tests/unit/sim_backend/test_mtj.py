@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
+import scipy
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.constants import Boltzmann, elementary_charge
-from scipy.optimize import brentq
 
 from sim_backend import mtj
 
@@ -56,7 +56,7 @@ def test_median_voltage(time: float, v_50: float) -> None:
 
 
 def test_width_of_the_transition() -> None:
-    low, high = (brentq(lambda v, p=p: p_switch(v, 1e-3) - p, 0.2, 0.5, xtol=1e-12) for p in (0.1, 0.9))
+    low, high = (scipy.optimize.brentq(lambda v, p=p: p_switch(v, 1e-3) - p, 0.2, 0.5, xtol=1e-12) for p in (0.1, 0.9))
     assert high - low == pytest.approx(3.08 * V_C0 / DELTA, rel=2e-3)
 
 
