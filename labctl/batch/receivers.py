@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 from labctl.config.notify import Notify
 from labctl.core.errors import BenchError
+from labctl.core.secrets import without_addresses
 from labctl.core.units import Second
 
 VARIABLE = "LABCTL_NOTIFY"
@@ -191,7 +192,8 @@ def run_command(command: tuple[str, ...], timeout: Second, message: Message) -> 
         if process.returncode:
             errors.seek(0)
             lines = errors.read(1 << 16).decode(errors="replace").strip().splitlines()
-            raise DeliveryError(f"exit code {process.returncode}{lines and ': '}{lines[-1] if lines else ''}")
+            last = without_addresses(lines[-1]) if lines else ""
+            raise DeliveryError(f"exit code {process.returncode}{last and ': '}{last}")
 
 
 def _kill(process: "subprocess.Popen[bytes]") -> None:

@@ -1,7 +1,6 @@
 """The commands by hand: read, pulse, map. Rehearsed first, behind the limits of the bench file, and journalled."""
 
 import json
-import sys
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,7 +18,7 @@ from labctl.cli.bench_options import (
     VRead,
     check_sim,
 )
-from labctl.cli.options import AsJson, Sim
+from labctl.cli.options import AsJson, Sim, command_line
 from labctl.core.errors import BenchError
 from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
@@ -149,7 +148,7 @@ def _by_hand(
     action = _procedure(kind, parameters)
     spec = hand_session.prepare(bench, die, action, sim, seed)
     warn = partial(console(stderr=True).print, markup=False)
-    folder, outcome = hand_session.carry_out(spec, action, out, sys.argv, typer.confirm, warn)
+    folder, outcome = hand_session.carry_out(spec, action, out, command_line(), typer.confirm, warn)
     status, code = outcome.status, outcome.exit_code
     screen = console(stderr=as_json)
     rows = [] if outcome.void else by_hand.rows(folder)

@@ -1,12 +1,14 @@
 """Options that several commands share, and what reads or prints their values."""
 
 import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from labctl.core.errors import BenchError
+from labctl.core.secrets import without_secrets
 from labctl.core.texts import visible
 
 LONGEST = 1000
@@ -19,7 +21,12 @@ def one_line(text: str) -> str:
     >>> print(one_line("  smoke\n\x1b[2J "))
     smoke \x1b[2J
     """
-    return visible(" ".join(text.split()))[:LONGEST]
+    return visible(without_secrets(" ".join(text.split())))[:LONGEST]
+
+
+def command_line() -> list[str]:
+    """Return the words of the command line as a run keeps them: without secrets."""
+    return [without_secrets(word) for word in sys.argv]
 
 
 Set = Annotated[

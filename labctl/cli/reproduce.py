@@ -4,14 +4,13 @@ import json
 import os
 import platform
 import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from labctl.cli.options import AsJson, Seed, Set, Workers, default_workers, overrides
+from labctl.cli.options import AsJson, Seed, Set, Workers, command_line, default_workers, overrides
 from labctl.core.errors import BenchError
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.terminal.progress import console
@@ -147,7 +146,7 @@ def _write(folder: Path, results: dict[str, Any], table: str, sheet: str) -> Non
     from labctl.station.doctor import versions
 
     made = {
-        "command": shlex.join(["labctl", *sys.argv[1:]]),
+        "command": shlex.join(["labctl", *command_line()[1:]]),
         "git_commit": run_folder.git_commit(),
         "versions": versions(),
         "machine": platform.machine(),

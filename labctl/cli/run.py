@@ -1,7 +1,6 @@
 """The commands of runs: run a campaign, resume a run, ask a run to stop or to skip a die."""
 
 import json
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ from labctl.cli.options import (
     Set,
     Sim,
     Workers,
+    command_line,
     default_workers,
     names,
 )
@@ -87,7 +87,7 @@ def run(
     print_faults(spec, screen)
     warnings = print_warnings(spec, plans, screen)
     with _options(plans, workers, executor, screen, accept_place) as options:
-        ending, state = session.start(folder, spec, plans, sys.argv, options)
+        ending, state = session.start(folder, spec, plans, command_line(), options)
     _conclude(folder, ending, state, start, plot, as_json, warnings)
 
 
@@ -130,7 +130,7 @@ def resume(
         screen.print(f"{bench}; before the run goes on it is made safe again", markup=False, highlight=False)
     with _options(plans, workers, executor, screen, accept_place, accept) as options:
         ending, state = session.resume(
-            run, spec, plans, sys.argv, options, only=chosen, reason=reason, accepted=changes
+            run, spec, plans, command_line(), options, only=chosen, reason=reason, accepted=changes
         )
     _conclude(run, ending, state, start, False, as_json)
 

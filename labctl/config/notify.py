@@ -35,6 +35,11 @@ class Notify(Model):
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
+        if any("://" in word for word in self.command or ()):
+            raise ValueError(
+                "found an address in the command, expected a program that reads it from a file of its own, or a tag: "
+                "campaigns are copied into runs, and who has the address of a webhook can post to it"
+            )
         if self.command is None and self.tag is None:
             raise ValueError("nobody is notified: name a command, a tag, or both")
         return self

@@ -7,13 +7,15 @@ error in a file from a die that must be looked at.
 from typing import ClassVar
 
 from labctl.core.exit_codes import ExitCode
+from labctl.core.secrets import without_secrets
 from labctl.core.texts import visible
 
 
 class LabError(Exception):
     """An error with an operator-readable message; ``exit_code`` is what the command line returns for it.
 
-    What no terminal and no file can hold is written out in the message, such as the garbled reply of an instrument.
+    What no terminal and no file can hold is written out in the message, such as the garbled reply of an instrument, and
+    "..." stands for a secret: messages are kept in journals and reports.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
@@ -21,7 +23,7 @@ class LabError(Exception):
     """A run was begun before, whose journal has this error and its exit code."""
 
     def __str__(self) -> str:
-        return visible(super().__str__())
+        return visible(without_secrets(super().__str__()))
 
 
 class BenchError(LabError):

@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from labctl.core.known_files import what_is
+from labctl.core.secrets import secret_in
 from labctl.core.texts import named_character, odd_character
 from labctl.files.door import current
 from labctl.files.tree import Node, Path_, Problem
@@ -260,6 +261,8 @@ def parse_value(text: str, at: Path_) -> tuple[Node | None, list[Problem]]:
     a `#` or a `: ` in it needs no quotes.
     """
     text = text.strip()
+    if kind := secret_in(text)[1]:
+        return None, [Problem("--set", at, f"found {kind}, expected none: the command line is kept with the run")]
     if odd := odd_character(text):
         return None, [Problem("--set", at, f"found {named_character(odd)}, expected printable text")]
     if not text.startswith(("[", "{", '"', "'")):

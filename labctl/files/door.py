@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 
+from labctl.core.errors import BenchError
+from labctl.core.secrets import secret_in
 from labctl.files.provenance import digest
 
 MAX_BYTES = 2 << 30
@@ -51,7 +53,12 @@ class Door:
         return MappingProxyType(self._shipped)
 
     def read(self, path: str | Path, limit: int = MAX_BYTES) -> bytes:
-        """Return the content of a file; OSError if it cannot be read, is no regular file or exceeds `limit` bytes."""
+        """Return the content of a file.
+
+        Raises:
+            OSError: it cannot be read, is no regular file or exceeds `limit` bytes.
+            BenchError: it is kept with the run, and has a secret in it.
+        """
         full = absolute(path, self.folder or Path.cwd())
         if full not in self._kept:
             content = _content(self._actual(full), limit)
@@ -81,6 +88,8 @@ class Door:
         return View(self)
 
     def _keep(self, path: Path, content: bytes) -> None:
+        if self._copies is None:
+            _require_no_secret(path, content)
         self._kept[path] = content
 
     def _actual(self, path: Path) -> Path:
@@ -170,6 +179,8 @@ def absolute(path: str | Path, folder: Path) -> Path:
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _CHUNK = 1 << 20
+_HEAD = 1024
+_LONGEST_TEXT = 16 << 20
 
 
 def _content(path: Path, limit: int) -> bytes:
@@ -188,6 +199,21 @@ def _content(path: Path, limit: int) -> bytes:
             if len(content) > limit:
                 raise OSError(errno.EFBIG, f"it has more than {limit:,} bytes", str(path))
     return content
+
+
+def _require_no_secret(path: Path, content: bytes) -> None:
+    """Refuse a text with a secret, comments included: its bytes go into the run folder and every sealed file."""
+    if b"\0" in content[:_HEAD] or len(content) > _LONGEST_TEXT:  # no text, or none that people write
+        return
+    text = content.decode("utf-8", "replace")
+    place, kind = secret_in(text)
+    if kind:
+        line = text[:place].count("\n") + 1
+        raise BenchError(
+            f"{path}:{line}: found {kind}, expected none: this file is copied into every run and its sealed files. "
+            "Secrets stand in the configuration of Apprise (notify.tag), in a file that a command of the operator "
+            "reads, or in an environment variable"
+        )
 
 
 def _require_file(path: Path, state: os.stat_result, limit: int) -> None:

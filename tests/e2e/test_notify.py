@@ -95,8 +95,12 @@ def test_a_run_notifies(notifying, address, tmp_path):
         *["labctl: a die is finished"] * 2,  # the first try failed
         "labctl: the run has ended",
     ]
-    texts = (done.stdout + done.stderr).encode()
-    for where, text in [*contents(tmp_path / "run"), ("the screen", texts)]:
+    out = tmp_path / "out"
+    out.mkdir()
+    exported = labctl("export", tmp_path / "run", "--csv", out / "csv", "--stdf", out / "x.stdf", env=address(port))
+    assert exported.returncode == 0, exported.stderr
+    texts = (done.stdout + done.stderr + exported.stdout).encode()
+    for where, text in [*contents(tmp_path / "run"), *contents(out), ("the screen", texts)]:
         assert not any(secret.encode() in text for secret in SECRETS), where
 
 

@@ -231,6 +231,12 @@ def test_a_command_that_fails_is_worth_another_try_and_its_last_line_is_quoted(t
     assert failed.value.again
 
 
+def test_an_address_that_a_command_quotes_is_not_passed_on(tmp_path):
+    body = 'print("curl: (22) https://ntfy.example.org/our-topic?auth=c4n4ry0f7h3: 403", file=sys.stderr); sys.exit(22)'
+    with pytest.raises(DeliveryError, match=r"^exit code 22: curl: \(22\) https://\.\.\. 403$"):
+        run_command(command(tmp_path, body), 10.0, message())
+
+
 def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path):
     import psutil
 
@@ -277,6 +283,11 @@ def test_a_file_names_whom_to_notify(tmp_path):
         ({"command": ()}, "at least 1"),
         ({"tag": "json://me:secret@lab"}, "match pattern"),
         ({"tag": "a, b"}, "match pattern"),
+        (
+            {"command": ("curl", "-d@-", "https://ntfy.example.org/our-topic")},
+            "found an address in the command, expected a",
+        ),
+        ({"command": ("sh", "-c", "curl http://192.0.2.1")}, "found an address in the command"),
         ({"tag": "lab", "on": ("dawn",)}, "'alarm', 'die', 'stop' or 'end'"),
         ({"tag": "lab", "timeout": 0.0}, "greater than 0"),
     ],

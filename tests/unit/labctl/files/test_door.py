@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from labctl.core.errors import BenchError
 from labctl.files import DISK, Door, current, digest, here, through
 
 
@@ -61,3 +62,32 @@ def test_what_is_no_regular_file_or_too_large_is_refused(tmp_path: Path) -> None
         os.mkfifo(tmp_path / "pipe")
         with pytest.raises(OSError, match="no regular file"):
             Door().read(tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# https://hooks.example.org/services/T0/B0/c4n4ry0f7h3\nname: c\n",
+        "title: see https://me:c4n4ry0f7h3@192.0.2.1\n",
+        "options: {password: c4n4ry0f7h3}\n",
+    ],
+)
+def test_a_file_with_a_secret_is_not_kept(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(f"# first\n{text}")
+    door = Door()
+    with pytest.raises(
+        BenchError, match=r"a\.yaml:2: found .*, expected none: this file is copied into every run"
+    ) as refused:
+        door.read(path)
+    assert "c4n4ry0f7h3" not in str(refused.value)
+    assert door.kept == {}
+    assert DISK.read(path) == path.read_bytes()  # a bench is switched off whatever stands in its file
+    assert Door(copies={path: path}).read(path) == path.read_bytes()  # and a run of before goes on
+
+
+def test_a_file_without_an_end_ends_at_the_limit(tmp_path: Path) -> None:
+    if not Path("/proc/self/maps").exists():
+        pytest.skip("needs /proc")
+    with pytest.raises(OSError, match="more than 100"):
+        Door().read("/proc/self/maps", 100)

@@ -1,0 +1,76 @@
+"""Addresses and keys that are secrets, found in texts that are published: files of a run, its journal, its messages.
+
+Whoever has the address of a webhook can post to it. No rule knows every secret; these are the usual forms: a password
+or a token before the host of an address, an address of a service that has its token in it (slack://, tgram://), a
+webhook, a value of a query that is called token or key, a long random part of a path, a key `password:` with a value.
+"""
+
+import re
+
+_ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20})://([^\s\"'<>\\^`{|}\]]{1,2000})")
+_PUBLIC = frozenset({"http", "https", "ftp", "file", "tcp", "tls", "udp", "ssh", "git", "doi", "urn"})
+"""Schemes of addresses that have no secret by themselves."""
+_LOGINS = frozenset({"ssh", "git"})
+"""Schemes in which a name before the host is usual."""
+_QUERY = re.compile(
+    r"[?&#;](?:[a-z_-]*(?:token|key|secret|sig|signature|auth|password|passwd|pwd))=[^&#\s]", re.IGNORECASE
+)
+_RANDOM = re.compile(r"[A-Za-z0-9_-]{20,}")
+_KEY = re.compile(
+    r"(?:^|[\s{,\"'])(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|secret|token|api[_-]?key)[\"']?[ \t]*[:=][ \t]*"
+    r"[\"']?([^\s\"'{}\[\],#]{6,})",
+    re.IGNORECASE,
+)
+
+
+def secret_in(text: str) -> tuple[int, str]:
+    """Return where in a text the first secret begins and what it is, without a part of it; (-1, "") if there is none.
+
+    >>> secret_in("see https://www.python.org/downloads and doi://10.1103/x")
+    (-1, '')
+    >>> secret_in("to: https://me:canary@192.0.2.1/x")
+    (4, 'an address with a password')
+    """
+    found = [(match.start(), kind) for match in _ADDRESS.finditer(text) if (kind := _kind(match[1], match[2]))]
+    found += [(match.start(1), "a password or token") for match in _KEY.finditer(text)]
+    return min(found, default=(-1, ""))
+
+
+def without_secrets(text: str) -> str:
+    """Return a text in which "..." stands for each secret.
+
+    >>> without_secrets("https://hooks.example.org/services/T0/B0 failed, token=c4n4ry0f")
+    'https://... failed, token=...'
+    """
+    shown = _ADDRESS.sub(lambda match: f"{match[1]}://..." if _kind(match[1], match[2]) else match[0], text)
+    return _KEY.sub(lambda match: match[0].removesuffix(match[1]) + "...", shown)
+
+
+def without_addresses(text: str) -> str:
+    """Return a text in which "..." stands for all of an address behind its scheme, and for other secrets.
+
+    >>> without_addresses("curl: (7) https://ntfy.example.org/our-topic: refused")
+    'curl: (7) https://... refused'
+    """
+    return without_secrets(_ADDRESS.sub(lambda match: f"{match[1]}://...", text))
+
+
+def _kind(scheme: str, rest: str) -> str:
+    """Return what kind of secret an address has, "" if none."""
+    if rest.startswith("..."):  # taken out already
+        return ""
+    login, at, _ = re.split(r"[/?#]", rest, maxsplit=1)[0].rpartition("@")
+    if at and (":" in login or scheme.lower() not in _LOGINS):
+        return "an address with a password"
+    if scheme.lower() not in _PUBLIC:
+        return "an address of a message service"
+    if re.search(r"hook", rest, re.IGNORECASE):
+        return "the address of a webhook"
+    if _QUERY.search(rest) or any(map(_is_random, _RANDOM.findall(rest))):
+        return "an address with a token"
+    return ""
+
+
+def _is_random(part: str) -> bool:
+    """Return whether part of an address is a token: long, of small and large letters and digits."""
+    return all(any(map(kind, part)) for kind in (str.islower, str.isupper, str.isdigit))
