@@ -8,6 +8,7 @@ import numpy as np
 from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
+from sim_backend.cell_switching import CellSwitching
 from sim_backend.cells import NEVER, FabricatedDefect, JunctionCells
 from sim_backend.circuit import Circuit, OperatingPoint
 from sim_backend.description import Simulation
@@ -22,16 +23,15 @@ class Array:
     """A passive array with memory."""
 
     def __init__(self, cells: JunctionCells, geometry: Geometry, simulation: Simulation) -> None:
-        self.cells, self._sim, self._polarity = cells, simulation, geometry.polarity
+        self.cells, self._sim = cells, simulation
         self._bounds: dict[tuple[int, float], float] = {}
-        self._made_delta = cells.delta.copy()
         # below this cell voltage breakdown stress is negligible
         self.unstressed = float(cells.v_bd.min()) * _NO_STRESS ** (1.0 / simulation.breakdown.n)
         every = np.arange(len(cells.g_p))
-        self._drive = self._towards(every)
+        self._switching = CellSwitching(cells, simulation, geometry.polarity)
         self.circuit = Circuit(
             (geometry.n_rows, geometry.n_cols),
-            *self._electrical(every),
+            *cells.electrical(every),
             simulation.lines,
             v_half=simulation.switching.v_half,
             v_linear=simulation.v_linear,
@@ -39,27 +39,10 @@ class Array:
 
     # ---------------------------------------------------------------- cells
 
-    def _electrical(self, index: IntArray) -> tuple[FloatArray, FloatArray]:
-        """Return the cells at `index` as conductors: conductance at high bias, S, and TMR where AP, else 0."""
-        c = self.cells
-        state, defect = c.state[index], c.defect[index]
-        short, opened = (
-            (defect == FabricatedDefect.SHORT) | (defect == FabricatedDefect.BROKEN),
-            defect == FabricatedDefect.OPEN,
-        )
-        g = np.where(short, c.g_short[index], np.where(opened, 0.0, c.g_p[index]))
-        return g, np.where(state | short | opened, 0.0, c.tmr0[index])
-
-    def _towards(self, index: IntArray) -> FloatArray:
-        """Return, per volt, the drive of cells towards their other state in units of its critical voltage."""
-        c = self.cells
-        drive = np.where(c.state[index], -1.0 / c.v_c0_ap[index], 1.0 / c.v_c0_p[index]) * self._polarity
-        return np.where(c.delta[index] == NEVER, 0.0, drive)
-
     def _changed(self, index: IntArray) -> None:
         """Update the circuit after a change of state or defect of the cells at `index`."""
-        self._drive[index] = self._towards(index)
-        self.circuit.change(index, *self._electrical(index))
+        self._switching.changed(index)
+        self.circuit.change(index, *self.cells.electrical(index))
 
     def switch(self, cells: BoolArray) -> bool:
         """Switch the cells of a mask to their other state; return whether there was one."""
@@ -84,9 +67,7 @@ class Array:
 
     def switching(self, voltage: FloatArray, time: Second | FloatArray) -> FloatArray:
         """Return the probability (k, cells) that each cell leaves its state in `time` at (k, cells) V."""
-        s = self._sim.switching
-        p = mtj.switching_probability(self._drive * voltage, self.cells.delta, time, tau0=s.tau0, tau_d=s.tau_d)
-        return (p >= 0.5).astype(np.float64) if self._sim.ideal else p
+        return self._switching.probability(voltage, time)
 
     # ------------------------------------------------------------ operation
 
@@ -170,17 +151,6 @@ class Array:
 
     def _bound(self, step: int, time: Second) -> float:
         if (step, time) not in self._bounds:
-            s, c = self._sim.switching, self.cells
-            if step * _GRID > self.unstressed:
-                bound = 1.0
-            else:
-                p = mtj.switching_probability(
-                    step * _GRID / np.minimum(c.v_c0_p, c.v_c0_ap),
-                    self._made_delta,
-                    time,
-                    tau0=s.tau0,
-                    tau_d=s.tau_d,
-                )
-                bound = min(1.0, float(p[self._made_delta < NEVER].sum()))
-            self._bounds[step, time] = bound
+            span = step * _GRID
+            self._bounds[step, time] = 1.0 if span > self.unstressed else self._switching.bound(span, time)
         return self._bounds[step, time]

@@ -9,6 +9,7 @@ import numpy as np
 from labctl.core.bias import Geometry
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend import mtj
+from sim_backend.cell_switching import CellSwitching
 from sim_backend.cells import NEVER, FabricatedDefect, JunctionCells
 from sim_backend.description import Simulation
 
@@ -26,22 +27,20 @@ class ChipCells:
     """
 
     def __init__(self, cells: JunctionCells, geometry: Geometry, simulation: Simulation) -> None:
-        self.cells, self._sim, self._polarity = cells, simulation, geometry.polarity
+        self.cells, self._sim = cells, simulation
         self._of_kernel = geometry.n_rows * geometry.n_cols
         self.version: IntArray = np.zeros(geometry.kernels, np.int64)
         every = np.arange(len(cells.g_p))
         self.g_p, self.tmr = cells.electrical(every)
         """(cells,) S, conductance at high bias; (cells,) TMR where AP, else 0."""
-        self._drive = cells.drive(every, self._polarity)
-        # the bounds on read disturb are those of the cells as fabricated, in any state
-        self._made = cells.delta.copy(), np.minimum(cells.v_c0_p, cells.v_c0_ap)
+        self._switching = CellSwitching(cells, simulation, geometry.polarity)
         self._bounds: dict[tuple[int, int, float], float] = {}
         self.unstressed = float(cells.v_bd.min()) * _NO_STRESS ** (1.0 / simulation.breakdown.n)
         """V, below which breakdown stress is negligible."""
 
     def _changed(self, index: IntArray) -> None:
         self.g_p[index], self.tmr[index] = self.cells.electrical(index)
-        self._drive[index] = self.cells.drive(index, self._polarity)
+        self._switching.changed(index)
         self.version[np.unique(index // self._of_kernel)] += 1
 
     def suffer(self, index: IntArray, voltage: FloatArray, time: Second, uniform: FloatArray) -> BoolArray:
@@ -52,9 +51,8 @@ class ChipCells:
             voltage: (k,) V across their junctions.
             uniform: (k,), random number of each; it switches if that is below its probability.
         """
-        s, b, c = self._sim.switching, self._sim.breakdown, self.cells
-        p = mtj.switching_probability(self._drive[index] * voltage, c.delta[index], time, tau0=s.tau0, tau_d=s.tau_d)
-        switched = p >= 0.5 if self._sim.ideal else uniform < p
+        b, c = self._sim.breakdown, self.cells
+        switched = uniform < self._switching.probability(voltage, time, index)
         c.state[index[switched]] ^= True
         size, broken = np.abs(voltage), np.zeros(len(index), np.bool_)
         worn = np.flatnonzero(size > self.unstressed)
@@ -86,11 +84,6 @@ class ChipCells:
     def _bound(self, kernel: int, step: int, time: Second) -> float:
         key = (kernel, step, time)
         if key not in self._bounds:
-            s, own = self._sim.switching, slice(kernel * self._of_kernel, (kernel + 1) * self._of_kernel)
-            delta, v_c0 = (made[own] for made in self._made)
-            bound = 1.0
-            if step * _GRID <= self.unstressed:
-                p = mtj.switching_probability(step * _GRID / v_c0, delta, time, tau0=s.tau0, tau_d=s.tau_d)
-                bound = min(1.0, float(p[delta < NEVER].sum()))
-            self._bounds[key] = bound
+            own, span = slice(kernel * self._of_kernel, (kernel + 1) * self._of_kernel), step * _GRID
+            self._bounds[key] = 1.0 if span > self.unstressed else self._switching.bound(span, time, own)
         return self._bounds[key]

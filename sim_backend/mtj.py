@@ -1,4 +1,5 @@
-"""Physics of magnetic tunnel junctions as pure functions of arrays; no state, no random numbers.
+"""Physics of magnetic tunnel junctions as pure functions of arrays; no state, no random numbers. Their switching
+is in `sim_backend.switching`.
 
 Every function broadcasts. Parameters of a junction are arguments; this project's defaults are in
 `sim_backend.description`, none are here."""
@@ -8,12 +9,10 @@ import numpy.typing as npt
 import scipy
 
 from labctl.core.die_file import parallel_conductance as parallel_conductance
-from labctl.core.units import Ampere, BoolArray, FloatArray, Ratio, Second, Volt
+from labctl.core.units import Ampere, BoolArray, FloatArray, Kelvin, Ratio, Second, Volt
 
 TEMPERATURE = 300.0
 """Room temperature, K."""
-BLEND = (100e-9, 1e-6)
-"""Times between which switching goes over from precessional to thermally activated, s."""
 
 
 def spread(nominal: npt.ArrayLike, sigma: Ratio, normal: FloatArray) -> FloatArray:
@@ -41,55 +40,15 @@ def conductance(
     return np.asarray(g_p * (w / (w + tmr)))
 
 
-def switching_probability(
-    drive: FloatArray | float,
-    delta: FloatArray | float,
-    time: FloatArray | float,
-    *,
-    tau0: Second,
-    tau_d: Second,
-) -> FloatArray:
-    """Return the probability that a cell has switched after `time`, monotone in drive and in time.
+def barrier_at(kelvin: npt.ArrayLike, t_star: Kelvin, power: float) -> FloatArray:
+    """Return the energy barrier at a temperature over that at `TEMPERATURE`.
 
-    P = (1 - w) P_Butler + w P_thermal; w is a smooth step in ln t over `BLEND`. Thermal: 1 - exp(-t / tau)
-    with tau = tau0 exp(Delta (1 - V / V_c0)), never below tau0. Precessional: Butler et al., IEEE Trans.
-    Magn. 48, 4684 (2012), eq. for the write error rate, 0 below V_c0. The two do not meet by themselves; the
-    blend is this project's.
-
-    Args:
-        drive: V / V_c0, positive in the direction that switches the cell; negative holds it.
-        delta: thermal stability.
-        time: s.
-        tau0: attempt time, s.
-        tau_d: relaxation time of the precession, s.
+    E_b goes as M_s^power, M_s as 1 - (T / T*)^1.5. From T* on there is none; a millionth is left, since it divides.
     """
-    drive = np.asarray(drive, np.float64)
-    t = np.asarray(time, np.float64)
-    exponent = np.asarray(delta * (1.0 - drive))
-    thermal = -np.expm1(-(t / tau0) * np.exp(-np.maximum(exponent, 0.0)))
-    x = np.clip(np.log(np.maximum(t, 1e-300) / BLEND[0]) / np.log(BLEND[1] / BLEND[0]), 0.0, 1.0)
-    w = x * x * (3.0 - 2.0 * x)
-    if np.all(w == 1.0):
-        return np.asarray(thermal)
-    return np.asarray((1.0 - w) * _butler(drive, delta, t, tau_d) + w * thermal)
-
-
-def _butler(drive: FloatArray, delta: FloatArray | float, time: FloatArray, tau_d: Second) -> FloatArray:
-    """Return 1 - WER of precessional switching, 0 at and below the critical voltage."""
-    over = np.maximum(drive, 1.0 + 1e-9) - 1.0
-    growth = np.minimum(2.0 * over * time / tau_d, 700.0)
-    # i exp(g) - 1 = expm1(g) + (i - 1) exp(g), without the cancellation near i = 1
-    survivors = np.pi**2 / 4 * over * delta / (np.expm1(growth) + over * np.exp(growth))
-    return np.where((drive > 1.0) & (time > 0.0), np.exp(-survivors), 0.0)
-
-
-def median_voltage(time: Second, v_c0: Volt, delta: Ratio, tau0: Second) -> Volt:
-    """Return V_50, the voltage that switches half of the thermally activated pulses of `time`, in V.
-
-    >>> round(median_voltage(1e-3, 0.5, 60.0, 1e-9), 3)
-    0.382
-    """
-    return float(v_c0 * (1.0 - np.log(time / (tau0 * np.log(2.0))) / delta))
+    m_s = np.maximum(1.0 - (np.asarray(kelvin, np.float64) / t_star) ** 1.5, 0.0) / (
+        1.0 - (TEMPERATURE / t_star) ** 1.5
+    )
+    return np.asarray(np.maximum(m_s**power, 1e-6))
 
 
 def stress(voltage: npt.ArrayLike, time: npt.ArrayLike, v_bd: npt.ArrayLike, t_bd: Second, n: float) -> FloatArray:

@@ -31,11 +31,15 @@ _EXAMPLES = {
     "ohm m^2": "12 ohm um^2",
     "S": "200 uS",
     "": "120 %",
+    "T": "20 mT",
+    "K": "300 K",
+    "K/W": "300 K/mW",
 }
-# What is measured at a bench, as powers of V, A, s and m: closed and exact.
+# What is measured at a bench, as powers of V, A, s, m and K: closed and exact.
 _PREFIXES = {"": 0, "f": -15, "p": -12, "n": -9, "u": -6, "μ": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12}
 _PREFIXED = {
     **{"V": {"V": 1}, "A": {"A": 1}, "s": {"s": 1}, "m": {"m": 1}, "Hz": {"s": -1}, "W": {"V": 1, "A": 1}},
+    **{"T": {"V": 1, "s": 1, "m": -2}, "K": {"K": 1}},
     **{
         "ohm": {"V": 1, "A": -1},
         "Ω": {"V": 1, "A": -1},
@@ -59,7 +63,7 @@ _NEXT = re.compile(rf"(?P<sign>\s*[/*·]\s*|\s+|^){_FACTOR}")
 
 @cache
 def _unit(text: str) -> tuple[Fraction, dict[str, int]]:
-    """Return the factor to SI and the powers of V, A, s, m of a unit ("ohm um^2"); ValueError if unknown."""
+    """Return the factor to SI and the powers of V, A, s, m, K of a unit ("ohm um^2"); ValueError if unknown."""
     factor, powers, at = Fraction(1), dict[str, int](), 0
     while at < len(text):
         match = _NEXT.match(text, at)
@@ -171,6 +175,8 @@ Siemens = Annotated[float, Unit("S")]
 Metre = Annotated[float, Unit("m")]
 OhmMetre2 = Annotated[float, Unit("ohm m^2")]
 Ratio = Annotated[float, Unit("")]
+Tesla = Annotated[float, Unit("T")]
+Kelvin = Annotated[float, Unit("K")]
 
 Volts = Annotated[FloatArray, Unit("V")]
 Amperes = Annotated[FloatArray, Unit("A")]

@@ -18,7 +18,6 @@ from labctl.station.run_spec import RunSpec
 from labctl.terminal.progress import counted, duration, quantity
 from protocols.settings import ReadSettings
 from sim_backend.description import DieDescription
-from sim_backend.mtj import median_voltage
 
 SMALLEST, LARGEST = 10e-9, 1e-6
 """Diameters in m of what is built as a magnetic tunnel junction: below, thermal stability is lost and no process is in
@@ -131,7 +130,7 @@ class _Exposure:
 
     @property
     def share(self) -> float:
-        return self.voltage / self.median
+        return self.voltage / self.median if self.median > 0 else np.inf
 
     @classmethod
     def of(cls, name: str, die: DieDescription, read: ReadSettings) -> "_Exposure":
@@ -139,7 +138,9 @@ class _Exposure:
         # in AP the junction has the larger share of the voltage across itself and what is in series with it
         share = max(1 - die.series * die.nominal.g_ap(kernel) for kernel in range(die.geometry.kernels))
         v_c0 = min(switching.v_c0_p, switching.v_c0_ap)
-        return cls(name, read.v_read * share, time, median_voltage(time, v_c0, switching.delta, switching.tau0))
+        field = abs(switching.reduced_field)
+        median = v_c0 * switching.law.median(time, switching.delta, field)
+        return cls(name, read.v_read * share, time, max(median, 0.0))
 
 
 def another_wafer(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:

@@ -17,6 +17,7 @@ SMALL = {
     "kills.py": ["--small"],
     "off_wins.py": ["1"],
     "soak.py": ["--nights", "1"],
+    "switching_law.py": ["--small", "--json"],
 }
 """Benchmarks and their words; `same_results.py` compares two runs and has tests of its own."""
 
@@ -58,6 +59,16 @@ def test_the_circuit_solver_agrees_with_the_other_one():
     assert len(figures["compared"]) == 4
     assert max(row["difference"] for row in figures["compared"]) < 1e-9
     assert [row["n"] for row in figures["growth"]] == [16]
+
+
+def test_the_switching_law_agrees_with_the_equation_and_its_table_stands_in_the_document(tmp_path):
+    words = [*SMALL["switching_law.py"], "--picture", str(tmp_path / "law.png")]
+    figures = json.loads(carried_out("switching_law.py", *words))
+    rate, share, tail = figures["deviations"].values()
+    assert (rate < 0.05, share < 0.05, tail < 2.0) == (True, True, True)
+    text = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
+    assert "\n".join(figures["table"]) in text
+    assert (tmp_path / "law.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow

@@ -11,9 +11,11 @@ from sim_backend import mtj
 from sim_backend.array import Array
 from sim_backend.cells import FabricatedDefect, fabricate
 from sim_backend.description import DieDescription
+from sim_backend.switching import Law
 
 M, N = 3, 4
 LINES = M + N
+LAW = Law(1.0, 1e-9, 2e-9)
 LIMIT = np.full(LINES, 1.0)
 ALL = np.ones(LINES, np.bool_)
 
@@ -213,7 +215,7 @@ def test_stuck_and_dead_cells_never_switch() -> None:
 
 def test_an_ideal_cell_switches_when_half_of_the_pulses_would() -> None:
     array = make(ideal=True)
-    v_50 = mtj.median_voltage(1e-3, 0.5, 60.0, 1e-9)
+    v_50 = 0.5 * LAW.median(1e-3, 60.0)
     v = np.array([[v_50 * 0.999, v_50 * 1.001]]).repeat(M * N // 2, axis=1)
     assert array.switching(v, 1e-3)[0].tolist() == (v[0] > v_50).astype(float).tolist()
 
@@ -256,6 +258,6 @@ def test_the_bound_on_read_disturb_is_one() -> None:
         for sign in (-1, 1):
             assert array.switching(np.full((1, 20), sign * span), 1e-3).sum() <= bound or bound == 1.0
     # and no needless one: within one step of the table
-    above = mtj.switching_probability(0.11 / array.cells.v_c0_p, array.cells.delta, 1e-3, tau0=1e-9, tau_d=2e-9).sum()
+    above = LAW.probability(0.11 / array.cells.v_c0_p, array.cells.delta, 1e-3).sum()
     assert array.disturb_bound(np.array([0.1]), 1e-3)[0] <= above
     assert array.disturb_bound(np.array([0.9]), 1e-3)[0] == 1.0

@@ -26,12 +26,14 @@ from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.make import make_die
 from sim_backend.rng import Stream
+from sim_backend.switching import Law
 from sim_backend.wafer import Wafer
 
 Array = npt.NDArray[Any]
 K, M, N = 3, 5, 4
 R_ON, R_ROW, R_COL, R_SOURCE, R_SENSE, V_HALF = 300.0, 7.0, 5.0, 11.0, 13.0, 0.5
 LONG = 1e4
+LAW = Law(1.0, 1e-9, 2e-9)
 """s; an aperture in which thermal and shot noise average out."""
 QUIET: dict[str, Any] = {
     "disturb": False,
@@ -359,7 +361,7 @@ def test_pulses_switch_as_often_as_the_formula_says() -> None:
     v = series_path(
         np.full(len(row), volts), truth["g_p"], truth["tmr0"], wires + R_ON, np.ones(len(row)), v_half=V_HALF
     ).junction
-    p = mtj.switching_probability(v / 0.5, truth["delta"], 1e-3, tau0=1e-9, tau_d=2e-9)
+    p = LAW.probability(v / 0.5, truth["delta"], 1e-3)
     assert 0.2 < p.mean() < 0.8
     die.pulse(Pulse(write_bias(die.geometry, kernel, row, col, np.ones(len(row), np.bool_)).scaled(volts), 1e-3))
     switched = die.truth()["state"].ravel()
@@ -375,7 +377,7 @@ def test_reads_disturb_as_often_as_the_formula_says() -> None:
     first, gate = dies[0], np.eye(6)[0] * 3.3
     v = nodal(first, 0, np.eye(6)[0] * 0.18, np.zeros(5), on(first, gate)).junction[0]
     time = 1e-6 + 2e-6  # aperture and settling
-    p = mtj.switching_probability(v / 0.5, 20.0, time, tau0=1e-9, tau_d=2e-9).mean()
+    p = LAW.probability(v / 0.5, 20.0, time).mean()
     expected = 1 - (1 - p) ** n
     assert 0.2 < expected < 0.8
     for die in dies:

@@ -91,7 +91,7 @@ def test_a_1t1r_file_is_read_and_not_simulated() -> None:
 
 def test_every_default_of_the_physics_is_labelled() -> None:
     definitions = DieDescription.model_json_schema()["$defs"]
-    parts = ("Spread", "Switching", "Lines", "Noise", "Converter", "Breakdown", "Defects", "Timing")
+    parts = ("Spread", "Switching", "Lines", "Noise", "Converter", "Breakdown", "Defects", "Timing", "Thermal")
     for part in parts:
         for field in definitions[part]["properties"].values():
             assert "Project default, not a published value" in str(field), (part, field)
@@ -162,3 +162,53 @@ def test_an_ideal_die_has_nominal_cells() -> None:
     assert not made.state.any()
     assert not made.defect.any()
     assert (ideal.simulation.effective.lines.r_row, ideal.simulation.effective.lines.r_sense) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0])
+@pytest.mark.parametrize("delta", [40.0, 60.0])
+def test_critical_voltages_that_are_left_out_keep_the_median_at_a_millisecond(exponent: float, delta: float) -> None:
+    switching = read(simulation={"switching": {"exponent": exponent, "delta": delta}}).simulation.switching
+    closed = 0.5 * (1 - np.log(1e-3 / (1e-9 * np.log(2))) / delta)
+    assert switching.v_c0_p * switching.law.median(1e-3, delta) == pytest.approx(closed, rel=1e-9)
+    assert switching.v_c0_p == switching.v_c0_ap
+    # a record holds the numbers, and means the same
+    again = type(switching).model_validate(switching.model_dump())
+    assert again.model_dump() == switching.model_dump()
+    given = read(simulation={"switching": {"exponent": exponent, "v_c0_p": "600 mV"}}).simulation.switching
+    assert given.v_c0_p == 0.6
+    assert given.v_c0_ap == read(simulation={"switching": {"exponent": exponent}}).simulation.switching.v_c0_ap
+
+
+def test_the_exponent_two_has_a_higher_critical_voltage() -> None:
+    assert read(simulation={"switching": {"exponent": 2}}).simulation.switching.v_c0_p == pytest.approx(
+        0.7345, abs=1e-4
+    )
+    plain = read().simulation.switching
+    assert (plain.exponent, plain.v_c0_p, plain.v_c0_ap, plain.reduced_field) == (1.0, 0.5, 0.5, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("simulation", "says"),
+    [
+        ({"switching": {"exponent": 0.5}}, "greater than or equal to 1"),
+        ({"switching": {"exponent": 3}}, "less than or equal to 2"),
+        ({"switching": {"h_off": "-300 mT"}}, "not below h_k 0.3 T; expected a field in which both states are stable"),
+        ({"switching": {"field": 0.1}}, "no unit; expected a quantity such as 20 mT"),
+        ({"switching": {"exponent": 2, "delta": 12}}, "delta 12 switch in 0.001 s without a voltage; expected v_c0_ap"),
+        ({"thermal": {"r_th": "-1 K/uW"}}, "greater than or equal to 0"),
+        ({"thermal": {"r_th": "1 K"}}, "'K' is not a unit of K/W"),
+        ({"thermal": {"t_star": "290 K"}}, "greater than 300"),
+        ({"ideal": True, "thermal": {"r_th": "1 K/uW"}}, "remove thermal"),
+    ],
+)
+def test_mistakes_of_switching_and_heat_are_refused(simulation: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        read(simulation=simulation)
+
+
+def test_fields_and_heat_have_units() -> None:
+    simulation = read(
+        simulation={"switching": {"h_k": "250 mT", "h_off": "-5 mT"}, "thermal": {"r_th": "0.4 K/uW", "t_star": "1 kK"}}
+    ).simulation
+    assert (simulation.switching.h_k, simulation.switching.h_off) == (0.25, -0.005)
+    assert (simulation.thermal.r_th, simulation.thermal.t_star) == (0.4e6, 1000.0)
