@@ -106,6 +106,7 @@ def run_sweep(channels: Sequence[SweptChannel]) -> None:
             buffer.begin()
     for _ in range(max(c.sweep.arm_count for c in channels)):
         for step in range(max(c.sweep.count for c in channels)):
+            channels[0].smu.world.advance(0.0)  # others are let in, and a sweep without end is ended
             for c in channels:
                 if c.sweep.source_action and c.sweep.levels and step < c.sweep.count:
                     _source(c, c.sweep.levels[step % len(c.sweep.levels)])

@@ -41,7 +41,7 @@ class TspInstrument(Instrument):
 
     def __init__(
         self, name: str, model: str, world: World, *, serial: str = "4000001", revision: str = "3.2.2",
-        instructions: int = 20_000_000, seconds: float = 20.0,
+        instructions: int = 20_000_000, seconds: float = 20.0, command: float = 120.0,
     ) -> None:  # fmt: skip
         super().__init__(name, model, world)
         self.serial, self.revision = serial, revision
@@ -56,7 +56,12 @@ class TspInstrument(Instrument):
         self._script_size = 0
         self._timer = 0.0
         self.lua = Lua(
-            self._on_refusal, OPERATORS, instructions=instructions, seconds=seconds, pause=self._let_others_in
+            self._on_refusal,
+            OPERATORS,
+            instructions=instructions,
+            seconds=seconds,
+            command=command,
+            pause=self._let_others_in,
         )
         self.standard = Register(lambda: 0)
         self.registers = self.build_registers()
@@ -192,10 +197,10 @@ class TspInstrument(Instrument):
         self.world.go_on = self._go_on
 
     def _go_on(self) -> None:
-        """Let others in, and end a script that was aborted while the time of a command passes."""
+        """Let others in, and end a command whose script was aborted, or which has taken too much time."""
         self._let_others_in()
-        if self.lua.abort:
-            raise Fatal("script aborted")
+        if reason := self.lua.ends_command:
+            raise Fatal(reason)
 
     def _common(self, line: str) -> None:
         command, _, argument = line.lower().partition(" ")
@@ -216,7 +221,7 @@ class TspInstrument(Instrument):
             "*cls": self.clear_status,
             "*opc": lambda: self.standard.latch(_OPC),
             "*wai": lambda: None,
-            "*trg": self.trigger,
+            "*trg": self._triggered,
         }
         if command in queries:
             self._out.append(queries[command]() + "\n")
@@ -229,6 +234,17 @@ class TspInstrument(Instrument):
                 self.request_enable = value
         else:
             self.error(-285, f"TSP Syntax error at line 1: unexpected symbol near `{line[:20]}'")
+
+    def _triggered(self) -> None:
+        """Process a `*TRG` as a command that can be aborted and is bounded."""
+        self.lua.begin_command()
+        self.world.go_on = self._go_on
+        try:
+            self.trigger()
+        except Fatal as error:
+            self.error(-286, f"TSP Runtime error at line 1: {error}")
+        finally:
+            self.world.go_on = None
 
     def trigger(self) -> None:
         """Process a `*TRG`; nothing waits for it here."""

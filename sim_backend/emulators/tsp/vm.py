@@ -71,6 +71,7 @@ class Lua:
         operators: functions of `&`, `|`, `^^`, `<<` and `>>`, in this order.
         instructions: budget of one chunk.
         seconds: the same in time of the processor, because a single instruction can take long.
+        command: budget of one command of the instrument, which the script does not pay, in s of the processor.
         memory: bytes.
         pause: called every thousand instructions.
     """
@@ -82,12 +83,13 @@ class Lua:
         *,
         instructions: int = 20_000_000,
         seconds: float = 20.0,
+        command: float = 120.0,
         memory: int = 64 << 20,
         pause: Callable[[], None] = lambda: None,
     ) -> None:
         self._refuse, self._pause = refuse, pause
-        self.instructions, self.seconds = instructions, seconds
-        self._left, self._deadline = 0, 0.0
+        self.instructions, self.seconds, self.command = instructions, seconds, command
+        self._left, self._deadline, self._command_ends = 0, 0.0, 0.0
         self._crash: BaseException | None = None
         self.abort = False
         self._runtime: Any = lua51.LuaRuntime(
@@ -139,6 +141,17 @@ class Lua:
             if self._crash is not None:
                 raise self._crash
 
+    def begin_command(self) -> None:
+        """Begin the budget of one command of the instrument."""
+        self._command_ends = time.thread_time() + self.command
+
+    @property
+    def ends_command(self) -> str | None:
+        """Why the command that is carried out has to end, None if it goes on."""
+        if self.abort:
+            return "script aborted"
+        return "command deadline exceeded" if time.thread_time() > self._command_ends else None
+
     def _poll(self, step: int) -> str | None:
         """Count instructions, let others in, and return why the chunk has to end, None if it goes on."""
         self._left -= step
@@ -185,6 +198,7 @@ class Lua:
 
         def guarded(*arguments: Any) -> Any:
             begin = time.thread_time()
+            self.begin_command()
             try:
                 result = call(*arguments)
             except Refusal as refusal:

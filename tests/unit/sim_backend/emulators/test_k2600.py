@@ -327,3 +327,33 @@ def test_contact_check_refuses_what_the_manual_says() -> None:
     other = make("2604B")
     ask(other, "smua.contact.r()")
     assert error(other) == 1100
+
+
+ENDLESS = "smua.trigger.count=1e9 smua.trigger.arm.count=1e9 "
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "smua.trigger.initiate()",
+        "smua.trigger.source.linearv(0,0.1,3) smua.trigger.source.action=1 smua.trigger.initiate()",
+        "smua.trigger.measure.i(smua.nvbuffer1) smua.trigger.measure.action=1 smua.trigger.initiate()",
+        "smua.trigger.arm.stimulus=trigger.EVENT_ID smua.trigger.initiate()",
+    ],
+)
+def test_a_command_without_end_ends_and_the_instrument_goes_on(setting: str) -> None:
+    smu = make(command=0.05)
+    ask(smu, f"smua.source.output=1 {ENDLESS}{setting}")
+    ask(smu, "*TRG")
+    assert "command deadline exceeded" in ask(smu, "print(errorqueue.next())")
+    assert value(smu, "smua.source.output") == [1.0]
+    assert error(smu) == 0
+
+
+def test_the_budget_of_a_command_is_begun_with_each_one() -> None:
+    smu = make(command=0.2)
+    ask(smu, "smua.source.output=1 for k=1,3 do smua.measure.i() delay(0.001) end")
+    smu.lua.begin_command = lambda: None
+    smu.lua._command_ends = 0.0
+    ask(smu, "delay(0.001)")
+    assert "command deadline exceeded" in ask(smu, "print(errorqueue.next())"), "if it were not begun"
