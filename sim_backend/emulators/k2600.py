@@ -4,6 +4,8 @@ Names, constants and defaults: Series 2600B reference manual (2600BS-901-01), th
 """
 
 from collections.abc import Callable, Mapping
+from copy import copy
+from dataclasses import replace
 from functools import partial
 from random import Random
 from typing import Any
@@ -12,6 +14,7 @@ from labctl.core.units import Ampere
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_channel import Channel
+from sim_backend.emulators.k2600_display import FrontPanel, Setups
 from sim_backend.emulators.k2600_models import model_named
 from sim_backend.emulators.k2600_smu import VOLTS, Smu
 from sim_backend.emulators.k2600_sweep import TRIGGER_EVENT, PulseTests, run_sweep
@@ -97,16 +100,15 @@ class K2600(TspInstrument):
         for name, smu in self.smus.items():
             self.channels[name] = Channel(self, name, smu)
             names[name] = self.channels[name].node
-        screens = {
+        screens: dict[str | int, Any] = {
             n: lua.table({"measure": lua.table({"func": 0}), "digits": 5, "limit": lua.table({"func": 0})})
             for n in self.channels
         }
-        display: dict[str, Any] = {
-            "clear": lua.function(lambda *_: None), "settext": lua.function(lambda *_: None),
-            "setcursor": lua.function(lambda *_: None), "screen": 0, "SMUA": 0, "SMUB": 1, "SMUA_SMUB": 2, "USER": 3,
-            "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3, **screens,
+        kinds: dict[str | int, Any] = {
+            "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3
         }  # fmt: skip
-        names["display"] = lua.table(display)
+        names["display"] = FrontPanel(lambda: bool(self.errors)).node(lua, kinds | screens)
+        names["setup"] = Setups(self.reset, self._settings).node(lua)
         blenders = {
             k: lua.table({"orenable": False, "stimulus": lua.table({}), "EVENT_ID": 64 + k,
                           "reset": lua.function(lambda *_: None)})
@@ -121,6 +123,17 @@ class K2600(TspInstrument):
             title = f"ConfigPulse{'V' if kind == 'v' else 'I'}Measure{'I' if kind == 'v' else 'V'}"
             names[title] = lua.function(lambda smu, *rest, k=kind: self._configure_pulse(k, smu, rest))
         names["InitiatePulseTest"] = lua.function(lambda tag, *_: self.pulses.initiate(tag))
+
+    def _settings(self) -> Callable[[], None]:
+        """Return what puts the present settings of all channels back, with their outputs off."""
+        saved = {name: copy(smu.set) for name, smu in self.smus.items()}
+
+        def put_back() -> None:
+            for name, settings in saved.items():
+                self.smus[name].set = replace(settings, output=0)
+                self.smus[name].apply()
+
+        return put_back
 
     def _configure_pulse(self, kind: str, smu: Any, rest: tuple[Any, ...]) -> tuple[bool, str]:
         channel = self.lua.thing_of(smu)

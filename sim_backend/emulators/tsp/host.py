@@ -132,6 +132,8 @@ function host.list(t)
   return list, n
 end
 function env.exit() killed = leave raw_error(leave, 0) end
+function env.makegetter(t, name) return function() return t[name] end end
+function env.makesetter(t, name) return function(value) t[name] = value end end
 function host.each(f, s, v)
   if type(f) == "table" then return next, f end
   return f, s, v
