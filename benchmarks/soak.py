@@ -1,9 +1,10 @@
 """Night after night in one process: does the engine keep what it should let go?
 
-    python benchmarks/soak.py                200 nights of three simulated dies of 3 x 4 cells
-    python benchmarks/soak.py --bench        on the twin of a bench: the engine starts a process for each night
-    python benchmarks/soak.py --overnight    5 nights of examples/overnight-bench.yaml with two networks, on the twin
-    python benchmarks/soak.py --nights 2     fewer of them; the tests run so many
+    python benchmarks/soak.py                        200 nights of three simulated dies of 3 x 4 cells
+    python benchmarks/soak.py --bench                on the twin of a bench: the engine starts a process for each night
+    python benchmarks/soak.py --overnight            5 nights of examples/overnight-bench.yaml, two networks, twin
+    python benchmarks/soak.py --overnight --dies 4   of four of its dies, with as many faults
+    python benchmarks/soak.py --nights 1             fewer of them; the tests run so many
 
 Every night is a run with the faults of a plausible one, each with its own seed (`labctl run --faults typical`), and it
 is taken up again once if something was left to do. After each the memory that only this process has (USS), its handles
@@ -45,6 +46,8 @@ ENOUGH = 10
 MOST = 20.0
 """Slope that is still none, kB a night."""
 DIES = 3
+CENTRE_OUT = ("x1y1", "x2y1", "x1y2", "x2y2", "x1y0", "x2y0", "x0y1", "x3y1", "x0y2", "x3y2", "x1y3", "x2y3")
+"""Dies of the wafer of examples/overnight-bench.yaml, from the centre outwards."""
 CODES = {ExitCode.GOOD, ExitCode.OTHER_BIN, ExitCode.STOPPED, ExitCode.NOT_OFF}
 """Exit codes of a night on whose instruments and dies faults have happened."""
 ENDS = {*FINAL, State.ERROR, State.INTERRUPTED, State.PENDING}
@@ -123,13 +126,14 @@ def small(place: Path) -> Path:
     return place / "nights.yaml"
 
 
-def overnight(place: Path) -> Path:
-    """Write examples/overnight-bench.yaml with two of its networks; return its path."""
+def overnight(place: Path, dies: int) -> Path:
+    """Write examples/overnight-bench.yaml with two of its networks, for the first `dies`; return its path."""
     shipped = solutions.load(EXAMPLES / "wine-solutions.npz")
     solutions.save(place / "networks.npz", shipped.take(np.arange(2)))
     text = (EXAMPLES / "overnight-bench.yaml").read_text(encoding="utf-8")
     for name in ("wafers/wafer-12.yaml", "dies/passive-15x15.yaml"):
         text = text.replace(name, str(EXAMPLES / name))
+    text = text.replace("wafer:\n", f"wafer:\n  only: [{', '.join(f'W02-{die}' for die in CENTRE_OUT[:dies])}]\n")
     path = place / "nights.yaml"
     path.write_text(text.replace("wine-solutions.npz", "networks.npz"), encoding="utf-8")
     shutil.copy(EXAMPLES / "bench-two-arrays.yaml", place / "bench.yaml")
@@ -187,10 +191,11 @@ def main() -> int:
     parser.add_argument("--nights", type=int, help="how many [default: 200; with --overnight 5]")
     parser.add_argument("--bench", action="store_true", help="on the twin of a bench, over bytes")
     parser.add_argument("--overnight", action="store_true", help="12 dies of two 15 x 15 arrays, on the twin")
+    parser.add_argument("--dies", type=int, default=len(CENTRE_OUT), help="of --overnight [default: all]")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         place = Path(folder)
-        campaign = overnight(place) if given.overnight else small(place)
+        campaign = overnight(place, given.dies) if given.overnight else small(place)
         sim = "bytes" if given.bench or given.overnight else None
         done = nights(campaign, sim, given.nights or (5 if given.overnight else 200), place)
     return judge(done)

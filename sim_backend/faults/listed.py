@@ -52,7 +52,8 @@ class ListedFaults:
                 injection.strike(link, data)
             finally:
                 if injection.happened:
-                    del self._left[fault.number]
+                    with self._lock:
+                        self._left.pop(fault.number, None)
                     message = data.decode("latin-1").partition("\n")[0][:60].strip()
                     self.tell(fault, f"{injection.detail}{injection.detail and ', '}at '{message}'")
 

@@ -128,3 +128,23 @@ def test_a_driver_of_bytes_has_an_address_and_no_question(register):
     driver = driver_of("matrix", file.instruments["matrix"], visa(), None)
     assert driver.wire.name == "TCPIP::192.0.2.20::7::SOCKET"
     assert (BINARY.probe, BINARY.terminator) == (None, "")
+
+
+def test_a_reply_that_does_not_come_takes_the_time_that_it_may_where_a_clock_is_given():
+    box, waited = Box(), []
+    box.deaf = True
+    wire = in_process(box, deadlines=Deadlines(query=7.0), wait=waited.append)
+    with pytest.raises(LinkTimeoutError):
+        wire.exchange(message(READ), whole)
+    assert waited == [7.0]
+
+
+def test_a_connection_that_is_refused_is_told_as_one_that_is_gone():
+    box = Box()
+
+    def refuse():
+        raise ConnectionError("connection closed")
+
+    box.reconnect = refuse
+    with pytest.raises(InstrumentError, match="box is gone: connection closed"):
+        in_process(box).resync()
