@@ -35,7 +35,7 @@ from protocols.by_hand import MapCells, PulseCell
 from sim_backend.description import DieDescription
 from sim_backend.emulators.link import Fault
 from tests.e2e.test_bench_safety import BENCH, DIE
-from tests.waiting import until
+from tests.waiting import PATIENCE, until
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 STAGES = (
@@ -45,11 +45,20 @@ STAGES = (
 )
 
 
+ANSWERING = {
+    "patience": f"{PATIENCE} s",
+    "deadlines": dict.fromkeys(("setting", "query", "measure", "relay", "motion"), f"{PATIENCE} s"),
+}
+"""How long instruments that answer are waited for, however busy the machine is."""
+DEAF = {"patience": "1 s"}
+"""How long those of which one never answers."""
+
+
 class Night:
     """A run of two dies on the twin; `at` is called with (night, die, what, detail) for every message of the worker."""
 
-    def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None):
-        instruments = {name: {**entry, "patience": "1 s"} for name, entry in BENCH["instruments"].items()}
+    def __init__(self, folder, at=lambda *message: None, *, sim="tcp", batch=None, waits=ANSWERING):
+        instruments = {name: {**entry, **waits} for name, entry in BENCH["instruments"].items()}
         bench = Bench.model_validate({**BENCH, "instruments": instruments}, context={"file": True})
         description = DieDescription.model_validate(DIE, context={"file": True})
         subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
@@ -217,7 +226,7 @@ def test_an_instrument_that_goes_away_is_connected_anew_and_the_die_goes_on(tmp_
         job, instrument = night.executor._job, night.executor.twin.instruments["smu1"]
         instrument.fault = lambda line: Fault.DEAF if night.executor._job is job else Fault.NONE
 
-    night = Night(tmp_path / "run", once("patterns", unplug))
+    night = Night(tmp_path / "run", once("patterns", unplug), waits=DEAF)
     assert night.run().code == 0
     night.assert_safe()
     assert night.states == [State.DONE] * 2
@@ -231,7 +240,7 @@ def test_a_source_that_never_answers_again_is_said_to_be_live_with_exit_code_6(t
         night.executor.twin.instruments["smu1"].fault = lambda line: Fault.DEAF
         night.kill()
 
-    night = Night(tmp_path / "run", once("patterns", deaf, nth=2))
+    night = Night(tmp_path / "run", once("patterns", deaf, nth=2), waits=DEAF)
     try:
         code = night.run().code
     except LeftUnverified as error:
