@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import overload
 
-from labctl.core.die import Die, DieWrapper
+from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import ContactError, ContactLost, LinkTimeoutError
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.planned_fault import ON_THE_WAY, PlannedFault
@@ -54,6 +54,8 @@ class FaultyDie(DieWrapper[Die]):
     def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
         """Do `operation`, unless a fault is due."""
+        if not isinstance(operation, Operation):
+            raise unknown_operation(self, operation)
         self._fail()
         return self._die.perform(operation)
 

@@ -35,6 +35,7 @@ from labctl.testing.protocols import Watched
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
+from sim_backend.faults.dies import FaultyDie
 
 GEOMETRY, NOMINAL = Geometry(2, 4, 3), Nominal([4e-4, 9e-4], [2e-4, 4e-4])
 LIMITS = Limits(v_towards_p=1.0, v_towards_ap=1.0, width=1e-2, compliance=1e-2, v_count=0.3, pulses_per_cell=99)
@@ -171,7 +172,13 @@ def watched(folder: Path) -> Iterator[DieBase]:
     assert not die.operations
 
 
+@contextmanager
+def faulty(folder: Path) -> Iterator[DieBase]:
+    yield FaultyDie(Untouched(), (), lambda fault, detail: None)
+
+
 DIES: dict[str, Callable[[Path], Any]] = {
+    "FaultyDie": faulty,
     "Watched": watched,
     "BareBoard": bare_board,
     "BoardDie": board,
