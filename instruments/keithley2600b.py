@@ -8,9 +8,10 @@ back. Timed steps, and steps that would cost a round trip per pattern, run insid
 
 A running script accepts only `abort`, and a link may fail between two scripts. So the steps of a script run in a
 protected call, within a time that the host computes and the instrument's own timer enforces, and every script ends
-with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`).
+with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`). Which script the steps are, and
+how long it takes, is `keithley2600b_steps`.
 
-One module of 560 lines, because a driver is one file and one class.
+One module of 470 lines, because a driver is one class: here is what is sent and read back, and when.
 """
 
 import contextlib
@@ -22,21 +23,19 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
-from instruments.keithley2600b_replies import STATE, as_text, sample_in, state_in, state_of
+from instruments.keithley2600b_replies import STATE, as_text, driven, sample_in, state_in, state_of
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.keithley2600b_settings import AFTER_RESET, FORMAT, OFF_MODE, Setting, messages, settings
+from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, old_errors_text, parse_numbers
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model
 from labctl.core.source import (
-    Aperture,
     ChannelSetup,
     ChannelState,
-    Hold,
     Level,
-    Limit,
     Measure,
     OffState,
     Ramp,
@@ -45,13 +44,9 @@ from labctl.core.source import (
     Step,
     Watch,
     levels_after,
-    refuse_undriven,
 )
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import FloatArray, Second, Volt
-
-LINE_FREQUENCY = 60.0
-"""Mains frequency that is assumed before the instrument was asked, Hz."""
 
 CHANNELS = ("smua", "smub")
 """Every channel that a 2600B can have."""
@@ -60,18 +55,6 @@ _PRESENT = ",".join(f"s.{name}" for name in STATE)
 
 AT_ONCE = 12
 """Attributes that are read in one message."""
-
-STATEMENT: Second = 1e-3
-"""[?] Longest time of one step, or of one small step of a ramp, beside the times that the step names."""
-
-LONGEST_APERTURE = 25
-"""Power line cycles, of the instrument; assumed for a channel whose aperture was not set."""
-
-READING_CYCLES = 3
-"""Apertures of one reading: autozero measures a reference and a zero beside the signal."""
-
-SLACK: Second = 0.5
-"""[?] Added to the time limit of a script, and again to that of the host, so that the instrument ends first."""
 
 
 class Keithley2600BOptions(Model):
@@ -119,16 +102,14 @@ class Keithley2600B:
         self._model, self._data = model, MODELS[model]
         self._tsp = Tsp(transport, name)
         self._output_enable, self._session_off = output_enable, session_off
-        self._setups: dict[str, ChannelSetup] = {}
-        self._line_frequency = LINE_FREQUENCY
-        self._apertures: dict[str, Second] = {}
+        self._steps = StepCompiler(name, model)
         self.old_errors: tuple[str, ...] = ()
         """Errors that stood in the queue of the instrument when it was connected."""
 
     @property
     def capabilities(self) -> SourceCapabilities:
         """Capabilities of this model; apertures of 0.001 to 25 power line cycles."""
-        return _capabilities(self._model, self._line_frequency)
+        return _capabilities(self._model, self._steps.line_frequency)
 
     def connect(self) -> str:
         """Read identity, mains frequency and state, and empty the error queue by reading it; set nothing.
@@ -138,7 +119,7 @@ class Keithley2600B:
             InstrumentError: it does not answer.
         """
         identity = self._tsp.identity([self._model])
-        self._line_frequency = self._tsp.numbers("localnode.linefreq", 1)[0]
+        self._steps.line_frequency = self._tsp.numbers("localnode.linefreq", 1)[0]
         self.state()
         self.old_errors = self._tsp.old_errors()
         return identity.line
@@ -197,24 +178,24 @@ class Keithley2600B:
         for channel, setup in setups.items():
             for text in messages(channel, plans[channel]):
                 self._tsp.set(text)
-            self._setups[channel] = setup
-            self._apertures.pop(channel, None)
-        self._tsp.set(f"mtj_c={{{','.join(self._low(channel) for channel in self._setups)}}}")
+            self._steps.setups[channel] = setup
+            self._steps.apertures.pop(channel, None)
+        self._tsp.set(f"mtj_c={{{','.join(self._steps.low(channel) for channel in self._steps.setups)}}}")
         self._compare({channel: [(s.attribute, s.value) for s in plan] for channel, plan in plans.items()})
 
     def output(self, channels: Iterable[str]) -> None:
         """Switch outputs on at 0 V behind the cold limit; limits, ranges, level verified before, output after."""
         wanted = list(channels)
         for channel in wanted:
-            if channel not in self._setups:
+            if channel not in self._steps.setups:
                 raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
         self._compare(
             {
                 channel: [
                     ("source.levelv", 0.0),
-                    ("source.limiti", self._setups[channel].cold_limit),
-                    ("measure.rangei", self._range_i(self._setups[channel].cold_limit)),
-                    ("source.rangev", self._range_v(self._setups[channel].range_v)),
+                    ("source.limiti", self._steps.setups[channel].cold_limit),
+                    ("measure.rangei", self._steps.range_i(self._steps.setups[channel].cold_limit)),
+                    ("source.rangev", self._steps.range_v(self._steps.setups[channel].range_v)),
                 ]
                 for channel in wanted
             }
@@ -244,8 +225,8 @@ class Keithley2600B:
         if not steps:
             return []
         for step in steps:
-            self._check(step)
-        lines, seconds = self._compile(steps)
+            self._steps.check(step)
+        lines, seconds = self._steps.compile(steps)
         printed = self._script(lines, seconds, levels_after(steps, before))
         readings = [step for step in steps if isinstance(step, Watch | Measure)]
         if len(printed) != len(readings):
@@ -256,7 +237,9 @@ class Keithley2600B:
                 case Level(channel, volts) | Ramp(channel, volts, _):
                     levels[channel] = volts
                 case Watch(channel) | Measure(channel, _):
-                    samples.append(sample_in(step, self._driven(channel, next(texts), levels.get(channel, 0.0))))
+                    samples.append(
+                        sample_in(step, driven(f"{self.name}.{channel}", next(texts), levels.get(channel, 0.0)))
+                    )
         return samples
 
     def buffered(self, channel: str, count: int, before: Sequence[Step] = ()) -> FloatArray:
@@ -268,13 +251,14 @@ class Keithley2600B:
             NotDriven: an output was off, or at another level than was set.
             InstrumentError: the channel was not set up, a step is beyond its setup, or the script failed.
         """
-        self._check(Measure(channel))
+        self._steps.check(Measure(channel))
         for step in before:
             if isinstance(step, Watch | Measure):
                 raise InstrumentError(f"{self.name}.{channel}: the steps before a buffer read nothing; {step} does")
-            self._check(step)
-        lines, seconds = self._compile(before)
-        lines, seconds = [*lines, f"mtj_many(r,{channel},{count})"], seconds + 2 * count * self._reading(channel)
+            self._steps.check(step)
+        lines, seconds = self._steps.compile(before)
+        lines.append(f"mtj_many(r,{channel},{count})")
+        seconds += 2 * count * self._steps.reading_time(channel)
         printed = self._script(lines, seconds, levels_after([*before, Watch(channel)], {}))
         current = np.array([value for text in printed for value in parse_numbers(text)])
         if len(current) != count:
@@ -297,7 +281,7 @@ class Keithley2600B:
         try:
             printed = self._tsp.script(body, wait=Wait.MEASURE, extra=seconds + SLACK)
         except BaseException:
-            self._apertures.clear()  # which of its apertures were set is unknown
+            self._steps.apertures.clear()  # which of its apertures were set is unknown
             raise
         return self._proved(printed, levels)
 
@@ -307,22 +291,15 @@ class Keithley2600B:
         Raises:
             NotDriven: a channel of `levels`, V, was off or at another level.
         """
-        readings = len(printed) - len(self._setups)
+        readings = len(printed) - len(self._steps.setups)
         if readings < 0:
-            raise InstrumentError(f"{self.name}: the states of {len(self._setups)} channels expected, got {printed}")
-        for channel, line in zip(self._setups, printed[readings:], strict=True):
+            raise InstrumentError(
+                f"{self.name}: the states of {len(self._steps.setups)} channels expected, got {printed}"
+            )
+        for channel, line in zip(self._steps.setups, printed[readings:], strict=True):
             if channel in levels:
-                self._driven(channel, line, levels[channel])
+                driven(f"{self.name}.{channel}", line, levels[channel])
         return list(printed[:readings])
-
-    def _driven(self, channel: str, line: str, wanted: Volt) -> str:
-        """Return the printed `line` without output and level at its end; NotDriven if they are not on at `wanted` V."""
-        fields = line.rsplit("\t", 2)
-        if len(fields) != 3:
-            raise InstrumentError(f"{self.name}.{channel}: '{line}' does not tell of the output and its level")
-        output, level = parse_numbers(f"{fields[1]},{fields[2]}")
-        refuse_undriven(f"{self.name}.{channel}", output == 1, level, wanted)
-        return fields[0]
 
     def emergency_off(self) -> dict[str, ChannelState]:
         """Abort, 0 V and off on every channel that the instrument has, on a fresh connection; then verify it.
@@ -405,11 +382,11 @@ class Keithley2600B:
     def close(self) -> None:
         """Leave channels that this session set up in the session's off state, and close the connection."""
         try:
-            if self._setups:
+            if self._steps.setups:
                 self.verify_off()
-                for channel in self._setups:
+                for channel in self._steps.setups:
                     self._tsp.set(f"{channel}.source.offmode={channel}.OUTPUT_{OFF_MODE[self._session_off][0]}")
-                self._setups = {}
+                self._steps.setups.clear()
         finally:
             self._tsp.transport.close()
 
@@ -422,8 +399,8 @@ class Keithley2600B:
                 f"{self.name}.{channel}: a cold limit of {setup.cold_limit:.6g} A, and a current limit of "
                 f"{setup.limit:.6g} A; it is above 0 A and at most that"
             )
-        self._range_i(setup.range_i)
-        ranges = self._range_v(setup.range_v), self._range_i(setup.cold_limit)
+        self._steps.range_i(setup.range_i)
+        ranges = self._steps.range_v(setup.range_v), self._steps.range_i(setup.cold_limit)
         lowest = self._data.ranges_v[0], self._data.ranges_i[0]
         return settings(channel, setup, ranges, lowest, output_enable=self._output_enable)
 
@@ -453,79 +430,6 @@ class Keithley2600B:
                 raise InstrumentError(
                     f"{self.name}.{channel} is on at {states[channel].forced}; it is set up with its output off"
                 )
-
-    def _check(self, step: Step) -> None:
-        """Refuse a step that the setup of its channel does not allow."""
-        if isinstance(step, Hold):
-            return
-        setup = self._setups.get(step.channel)
-        if setup is None:
-            raise InstrumentError(f"{self.name}.{step.channel} has not been set up")
-        if isinstance(step, Level | Ramp) and not abs(step.volts) <= setup.range_v * (1 + 1e-9):
-            raise InstrumentError(
-                f"{self.name}.{step.channel}: {step.volts:.6g} V asked for, set up for at most {setup.range_v:.6g} V"
-            )
-        if isinstance(step, Limit) and not 0 < step.limit <= setup.limit * (1 + 1e-9):
-            raise InstrumentError(
-                f"{self.name}.{step.channel}: a current limit of {step.limit:.6g} A asked for, "
-                f"set up for at most {setup.limit:.6g} A"
-            )
-
-    def _compile(self, steps: Sequence[Step]) -> tuple[list[str], Second]:
-        """Return the lines of the script and its longest run time, s: twice the time of its steps, and some slack."""
-        lines: list[str] = []
-        seconds, line_no, levels = 0.0, 1, dict.fromkeys(self._setups, 0.0)
-        for step in steps:
-            seconds += STATEMENT
-            match step:
-                case Level(channel, volts):
-                    lines.append(f"{channel}.source.levelv={number(volts)}")
-                    levels[channel] = volts
-                case Ramp(channel, volts, rate):
-                    lines.append(f"mtj_to({channel},{number(volts)},{number(rate * RAMP_STEP)})")
-                    small = math.ceil(abs(volts - levels[channel]) / (rate * RAMP_STEP))
-                    seconds += small * (RAMP_STEP + STATEMENT)
-                    levels[channel] = volts
-                case Hold(duration):
-                    seconds += duration
-                    if duration > 0:
-                        lines.append(f"mtj_wait({number(duration)})")
-                case Limit(channel, limit, range_i):
-                    lines.append(f"mtj_limit({channel},{number(limit)},{number(self._range_i(range_i))})")
-                case Aperture(channel, aperture):
-                    lines.append(f"{channel}.measure.nplc={number(aperture * self._line_frequency)}")
-                    self._apertures[channel] = aperture
-                case Watch(channel):
-                    line_no += 1
-                    lines.append(f"r[{line_no}]=mtj_w({channel})")
-                case Measure(channel, voltage):
-                    line_no += 1
-                    seconds += self._reading(channel)
-                    lines.append(f"r[{line_no}]=mtj_{'iv' if voltage else 'i'}({channel},mtj_m.{channel})")
-        return lines, SLACK + 2 * seconds
-
-    def _reading(self, channel: str) -> Second:
-        """Return the longest time of one reading, s."""
-        aperture = self._apertures.get(channel, LONGEST_APERTURE / self._line_frequency)
-        return READING_CYCLES * aperture + STATEMENT
-
-    def _low(self, channel: str) -> str:
-        """Return the entry of a channel in `mtj_c`: the channel, its cold limit and the range that holds it."""
-        low = self._setups[channel].cold_limit
-        return f"{{s={channel},l={number(low)},r={number(self._range_i(low))}}}"
-
-    def _range_v(self, volts: Volt) -> float:
-        return self._range("source", "V", self._data.ranges_v, volts)
-
-    def _range_i(self, ampere: float) -> float:
-        return self._range("current", "A", self._data.ranges_i, ampere)
-
-    def _range(self, quantity: str, unit: str, ranges: Sequence[float], value: float) -> float:
-        """Return the smallest range that holds `value`; BenchError if none does."""
-        for full_scale in ranges:
-            if abs(value) <= full_scale * (1 + 1e-9):
-                return full_scale
-        raise BenchError(f"{self.name}: {value:.6g} {unit} is beyond the {quantity} ranges of a {self._model}")
 
 
 def _capabilities(model: str, line_frequency: float = LINE_FREQUENCY) -> SourceCapabilities:

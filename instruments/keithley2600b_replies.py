@@ -9,7 +9,7 @@ from dataclasses import replace
 from instruments.tsp import OVERFLOW, parse_numbers
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Flag
-from labctl.core.source import ChannelState, Measure, Sample, Watch
+from labctl.core.source import ChannelState, Measure, Sample, Watch, refuse_undriven
 from labctl.core.units import Ampere, Volt
 
 STATE = ("output", "func", "levelv", "leveli", "limiti", "limitv")
@@ -64,3 +64,13 @@ def sample_in(step: Watch | Measure, line: str) -> Sample:
     if abs(sample.current) > OVERFLOW or math.isnan(sample.current):
         return replace(sample, current=math.nan, flag=flag | Flag.OVERRANGE)
     return replace(sample, flag=flag)
+
+
+def driven(channel: str, line: str, wanted: Volt) -> str:
+    """Return the printed `line` without output and level at its end; NotDriven if they are not on at `wanted` V."""
+    fields = line.rsplit("\t", 2)
+    if len(fields) != 3:
+        raise InstrumentError(f"{channel}: '{line}' does not tell of the output and its level")
+    output, level = parse_numbers(f"{fields[1]},{fields[2]}")
+    refuse_undriven(channel, output == 1, level, wanted)
+    return fields[0]

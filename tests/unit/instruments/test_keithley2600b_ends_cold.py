@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from instruments.keithley2600b import SLACK, Keithley2600B
+from instruments.keithley2600b import Keithley2600B
+from instruments.keithley2600b_steps import SLACK
 from instruments.transport import BytesTransport
 from instruments.tsp import Refused, Tsp
 from labctl.core.errors import InstrumentError, NotDriven
@@ -83,7 +84,7 @@ WRONG = (
 @given(STEPS)
 def test_any_steps_end_cold_and_in_time(steps):
     wired = Wired()
-    _, seconds = wired.driver._compile(steps)
+    _, seconds = wired.driver._steps.compile(steps)
     begin = wired.world.now
     samples = wired.driver.run(steps)
     assert len(samples) == sum(isinstance(step, Watch | Measure) for step in steps)
@@ -113,7 +114,7 @@ def test_a_script_whose_output_trips_gives_no_reading(tripped):
 @given(STEPS, st.sampled_from(WRONG), st.data())
 def test_a_script_that_fails_anywhere_ends_cold(steps, wrong, data):
     wired = Wired()
-    lines, seconds = wired.driver._compile(steps)
+    lines, seconds = wired.driver._steps.compile(steps)
     at = data.draw(st.integers(0, len(lines)))
     with pytest.raises(Refused):
         wired.driver._script([*lines[:at], wrong, *lines[at:]], seconds, {})
@@ -149,7 +150,7 @@ def test_a_script_whose_steps_take_longer_than_the_host_reckons_ends_by_the_inst
         inner(100 * seconds)
 
     ramp = [Ramp("smua", 0.6, 30.0), Ramp("smua", 0.0, 30.0)]
-    _, seconds = wired.driver._compile(ramp)
+    _, seconds = wired.driver._steps.compile(ramp)
     wired.world.advance = slow
     begin = wired.world.now
     with pytest.raises(InstrumentError, match="takes longer"):
