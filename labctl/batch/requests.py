@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError, NotThereError
 from labctl.core.events import RequestKind
 from labctl.core.names import inside
 from labctl.core.units import Second
@@ -64,10 +64,10 @@ def ask(run: Path, request: Request) -> Path:
 
     Raises:
         BenchError: there is no session.
-        StorageError: there is no run, or its folder cannot be written.
+        StorageError: there is no run (`NotThereError`), or its folder cannot be written.
     """
     if not (run / "journal.db").is_file():
-        raise StorageError(f"{run}: there is no run here; expected a run folder with a journal.db")
+        raise NotThereError(f"{run}: there is no run here; expected a run folder with a journal.db")
     session_name = _session_of(run)
     if not session_name:
         raise BenchError(f"nobody carries out {run}; expected a run that goes on")
@@ -101,10 +101,10 @@ def ask_and_wait(
     seen from here, its session is asked all the same.
 
     Raises:
-        StorageError: there is no run, or its folder cannot be written.
+        StorageError: there is no run (`NotThereError`), or its folder cannot be written.
     """
     if not (run / "journal.db").is_file():
-        raise StorageError(f"{run}: there is no run here; expected a run folder with a journal.db")
+        raise NotThereError(f"{run}: there is no run here; expected a run folder with a journal.db")
     end, went_on = clock() + PATIENCE, False
     path: Path | None = None
     while True:

@@ -98,6 +98,12 @@ class StorageError(LabError):
     exit_code = ExitCode.STORAGE
 
 
+class NotThereError(StorageError):
+    """There is no run, or no such die in it, where the command line says: a slip, and nothing was to be read."""
+
+    exit_code = ExitCode.REFUSED
+
+
 class LeftUnverified(InstrumentError):
     """A bench was left and could not be verified safe; the operator has to go there."""
 

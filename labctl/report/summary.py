@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from labctl.config.bins import MEASURED, NO_LIMITS
-from labctl.core.errors import StorageError
+from labctl.core.errors import NotThereError, StorageError
 from labctl.core.figure import Figure, Figures, Shown, split_name
 from labctl.core.picture import CellMap, Picture, pictures_of_run
 from labctl.report.bench_state import bench_text_of
@@ -108,7 +108,7 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
     if not names:
         raise StorageError(f"{path}: the run has no die yet")
     if die is not None and die not in names:
-        raise StorageError(f"{path} has no die '{die}'; it has {', '.join(names)}")
+        raise NotThereError(f"{path} has no die '{die}'; it has {', '.join(names)}")
     title = f"{run.meta.get('name', path.name)}  {run.meta.get('title', '')}".rstrip()
     declared, formulas = Figures.of_run(run.meta), formulas_of(run.meta)
     dies = [figures(run, name, formulas) for name in names if not _visit(name)]

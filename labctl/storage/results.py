@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.errors import StorageError
+from labctl.core.errors import NotThereError
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, run_meta
@@ -125,10 +125,10 @@ def open_run(path: str | Path) -> Run:
 
     >>> open_run("no such run")
     Traceback (most recent call last):
-    labctl.core.errors.StorageError: no such run: there is no run here; expected ...
+    labctl.core.errors.NotThereError: no such run: there is no run here; expected ...
 
     Raises:
-        StorageError: there is no run, or it is damaged.
+        StorageError: there is no run (`NotThereError`), or it is damaged.
     """
     path = Path(path)
     if path.is_file() and path.name == "run.h5" and (path.parent / "dies").is_dir():
@@ -137,6 +137,8 @@ def open_run(path: str | Path) -> Run:
         folder = path / "dies"
         journals = {p.parent.name for p in folder.glob("*/journal.db")}
         newest = newest_of(journals | {p.stem for p in folder.glob("*.h5")})
+        if not newest and not any((path / name).is_file() for name in ("run.json", "journal.db", "run.h5")):
+            raise NotThereError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")
         return Run(path, tuple(newest), run_meta(path), newest)
     if path.is_file() and path.suffix == ".h5":
         from labctl.storage.hdf5_reader import SealedDie
@@ -144,4 +146,4 @@ def open_run(path: str | Path) -> Run:
         with SealedDie(path) as die:
             meta = checked(die.run_meta, path) if die.run_meta else {}
             return Run(path, (str(die.meta.get("die", path.stem)),), meta)
-    raise StorageError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")
+    raise NotThereError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")

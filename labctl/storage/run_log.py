@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.core.die_state import EDGES, FINAL, State
-from labctl.core.errors import StorageError
+from labctl.core.errors import NotThereError, StorageError
 from labctl.core.events import Alarm, DieMoved, DiesInDoubt, Level, Resumed, RunEnded, RunEvent, StageBegun, VisitBegun
 from labctl.core.exit_codes import ExitCode
 from labctl.storage.event_rows import RunRow, event_rows
@@ -301,7 +301,7 @@ def read_state(folder: Path, before: RunState | None = None) -> RunState:
         StorageError: there is no run there, or its journal is damaged.
     """
     if not (folder / "journal.db").is_file():
-        raise StorageError(f"{folder}: there is no run here; expected a run folder with a journal.db")
+        raise NotThereError(f"{folder}: there is no run here; expected a run folder with a journal.db")
     with Journal.open(folder) as journal:
         start = _start(journal.meta) if before is None else before
         return fold(start, event_rows(RunEvent, journal.events(after=start.seq)))

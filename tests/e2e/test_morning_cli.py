@@ -39,7 +39,29 @@ def test_a_run_that_ended_is_watched_once(labctl: Any, run: Path) -> None:
     assert json.loads(labctl("watch", str(run), "--json").stdout)["total"] == 6
 
 
-@pytest.mark.parametrize("command", ["watch", "report"])
-def test_no_run_is_refused(labctl: Any, tmp_path: Path, command: str) -> None:
-    done = labctl(command, str(tmp_path), expect=5)
-    assert "there is no run here" in done.stderr
+@pytest.mark.parametrize(
+    "command",
+    [
+        "watch RUN",
+        "report RUN",
+        "show RUN",
+        "show RUN --die X",
+        "stop RUN",
+        "skip RUN X",
+        "resume RUN",
+        "export RUN --csv c",
+    ],
+)
+@pytest.mark.parametrize("there", ["nothing", "a folder", "a folder with dies in it", "a file"])
+def test_no_run_is_one_mistake_with_one_code(labctl: Any, tmp_path: Path, command: str, there: str) -> None:
+    place = tmp_path / "run"
+    if there == "a file":
+        place.write_text("name: a\n")
+    elif there != "nothing":
+        (place / ("dies" if "dies" in there else ".")).mkdir(parents=True)
+    done = labctl(*(str(place) if word == "RUN" else word for word in command.split()), expect=2)
+    assert f"labctl: refused: {place}: there is no run here; expected" in done.stderr
+
+
+def test_a_die_that_a_run_does_not_have_is_a_slip_as_well(labctl: Any, run: Path) -> None:
+    assert f"refused: {run} has no die 'X'; it has " in labctl("show", str(run), "--die", "X", expect=2).stderr

@@ -243,5 +243,5 @@ def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labct
 
 
 def test_a_folder_without_a_run_cannot_be_asked_for_anything(labctl, tmp_path):
-    assert "there is no run here" in labctl("stop", tmp_path, expect=5).stderr
+    assert "there is no run here" in labctl("stop", tmp_path, expect=2).stderr
     assert "there is no run here" in labctl("resume", tmp_path, expect=2).stderr
