@@ -238,12 +238,12 @@ def carry_out(
         ends.set()
         # the bench does not answer, the wafer does not fit the map, the bench was not left safe, or the disk is full
         housekeeping.ballast.release()
+        error.begun = True
         with suppress(StorageError):
-            ending = Ending(error.exit_code, str(error))
+            ending = Ending(error.ends_with, str(error))
             log.write(RunEnded(outcome=ending.status, exit_code=ending.code, reason=ending.text))
             housekeeping.close()
             log.finish()
-        error.begun = True
         raise
     finally:
         requests.close(go_file)

@@ -95,8 +95,7 @@ def _run() -> None:
     try:
         app()
     except LabError as error:
-        refused = error.exit_code == ExitCode.STOPPED and not error.begun
-        code = ExitCode.REFUSED if refused else ExitCode(error.exit_code)
+        code = error.ends_with
         _fail(code, f"refused: {error}" if code is ExitCode.REFUSED else str(error))
     except _Interrupted:
         _fail(ExitCode.OPERATOR, "interrupted")

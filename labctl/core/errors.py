@@ -20,7 +20,15 @@ class LabError(Exception):
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
     begun = False
-    """A run was begun before, whose journal has this error and its exit code."""
+    """A run was begun before, whose journal has this error and the exit code `ends_with`."""
+
+    @property
+    def ends_with(self) -> ExitCode:
+        """Exit code of the command: once a run has its folder it is stopped, and before that refused."""
+        code = ExitCode(self.exit_code)
+        if code in (ExitCode.REFUSED, ExitCode.STOPPED):
+            return ExitCode.STOPPED if self.begun else ExitCode.REFUSED
+        return code
 
     def __str__(self) -> str:
         return visible(without_secrets(super().__str__()))

@@ -100,11 +100,11 @@ def test_off_ends_the_run_beside_it_and_nothing_goes_on_before_it_is_released(wi
         assert "it was not switched off" in labctl("off", "--release", bench.path).stderr
         with wins.Wire(bench.ports["smu2"]) as wire:
             wire.ask("smub.source.levelv=0.1 smub.source.output=1 print(1)")
-        for command in (
-            ("run", tmp_path / "campaign.yaml", *held, "--out", tmp_path / "third"),
-            ("read", *held, "--die", tmp_path / "die.yaml", "--cell", "0,1,2", "--out", tmp_path / "second"),
+        for command, code in (  # the run has its folder by then
+            (("run", tmp_path / "campaign.yaml", *held, "--out", tmp_path / "third"), 3),
+            (("read", *held, "--die", tmp_path / "die.yaml", "--cell", "0,1,2", "--out", tmp_path / "second"), 2),
         ):
-            refused = labctl(*command, expect=2).stderr
+            refused = labctl(*command, expect=code).stderr
             assert "smu2.smub is on at 0.1 V" in refused
             assert "labctl off BENCH" in refused
         assert bench.on() == ["smu2.smub"], "refusing changes nothing"

@@ -227,7 +227,7 @@ def test_on_the_twin_a_simulated_die_has_its_place_and_the_plan_says_so(labctl_p
     labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "bytes", "--out", "twin", cwd=tmp_path)
     assert words in json.loads((tmp_path / "twin" / "run.json").read_text())["body"]
     assert board.hardware() == START
-    refused = labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "tcp", cwd=tmp_path, expect=2)
+    refused = labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "tcp", cwd=tmp_path, expect=3)
     assert "board: no emulator that can be on a socket; use --sim bytes" in said(refused)
 
 
@@ -263,7 +263,7 @@ def test_whatever_a_strangers_board_raises_is_its_own_failure_and_its_lines_are_
 def test_off_switches_a_strangers_board_off_and_says_what_was_on(labctl_process, board, tmp_path):
     bench = board()
     (tmp_path / "hardware.json").write_text(json.dumps({**START, "lines": {"row0": 0.3, "col0": 0.0}}))
-    refused = labctl_process("run", "campaign.yaml", "--bench", bench, cwd=tmp_path, expect=2)
+    refused = labctl_process("run", "campaign.yaml", "--bench", bench, cwd=tmp_path, expect=3)
     assert "bench 'lab' is not at rest: board.row0 is on at 0.3 V" in said(refused)
     done = labctl_process("off", bench, "--json")
     assert json.loads(done.stdout)["text"] == "board: outputs verified off at 0 V"

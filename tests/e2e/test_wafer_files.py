@@ -142,6 +142,17 @@ def test_places_lot_orientation_and_dies_not_run_come_back_from_a_run(lot, tmp_p
     assert next_spec.to_json()["wafer_map"]["notch"] == 180
 
 
+@pytest.mark.slow
+def test_a_run_that_its_bench_refuses_has_a_folder_and_is_stopped_not_refused(lot, labctl, tmp_path):
+    wrong = lot("name: W01\nmap: [XX]\nfiducials: [{at: x0y0, expect: no contact}]\n")
+    bench, run = ["--bench", EXAMPLES / "bench-two-arrays.yaml", "--sim", "bytes"], tmp_path / "run"
+    said = labctl("run", wrong, *bench, "--out", run, expect=3).stderr
+    assert "labctl: the wafer is not as its map says: at x0y0 " in said
+    state = read_state(run)
+    assert (state.outcome, state.exit_code) == ("abort", 3)
+    assert state.reason.startswith("the wafer is not as its map says")
+
+
 RULE = "expected 1 to 64 ASCII letters, digits, '_', '-' or '.', the first a letter or digit"
 
 

@@ -4,10 +4,11 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from labctl.cli.main import app
-from labctl.core.errors import LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified, NotThereError, StorageError
 from labctl.core.exit_codes import GRAVITY, ExitCode, Status, gravest, headline, table
 from labctl.core.outcome import Outcome, Stopped
 
@@ -55,6 +56,19 @@ def test_codes_are_plain_numbers_to_the_outside() -> None:
     assert f"{outcome.exit_code} {ExitCode.BUG}" == "4 70"
     assert gravest([]) == 0
     assert ExitCode(5) is ExitCode.STORAGE
+
+
+@pytest.mark.parametrize(
+    ("error", "before", "after"),
+    [(BenchError, 2, 3), (InstrumentError, 2, 3), (StorageError, 5, 5), (NotThereError, 2, 3), (LeftUnverified, 6, 6)],
+)
+def test_what_stops_a_run_before_its_first_die_is_no_refusal_any_more(
+    error: type[LabError], before: int, after: int
+) -> None:
+    one = error("because")
+    assert one.ends_with == before
+    one.begun = True
+    assert one.ends_with == after
 
 
 def test_every_error_has_a_documented_code() -> None:
