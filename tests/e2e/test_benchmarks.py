@@ -108,16 +108,22 @@ def soak():
 
 
 @pytest.mark.parametrize(
-    ("growth", "handles", "code", "exit_code", "words"),
+    ("growth", "sealing", "handles", "code", "exit_code", "words"),
     [
-        (0.0, 0, 0, 0, "+0.0 kB a night"),
-        (15.0, 0, 1, 0, "+15.0 kB a night"),
-        (25.0, 0, 3, 1, "+25.0 kB a night"),
-        (0.0, 1, 0, 1, "handles GROW, threads flat"),
-        (0.0, 0, 70, 1, "60 nights in no documented state"),
+        (0.0, 0.0, 0, 0, 0, "private memory after night 20: +0.0 kB a night"),
+        (15.0, 0.0, 0, 1, 0, "private memory after night 20: +15.0 kB a night"),
+        (25.0, 0.0, 0, 3, 1, "private memory after night 20: +25.0 kB a night"),
+        (0.0, 25.0, 0, 0, 1, "sealing process after night 20: +25.0 kB a night"),
+        (0.0, 0.0, 1, 0, 1, "handles GROW, threads flat"),
+        (0.0, 0.0, 0, 70, 1, "60 nights in no documented state"),
     ],
 )
-def test_memory_that_grows_handles_that_stay_and_bugs_are_told(soak, capsys, growth, handles, code, exit_code, words):
-    nights = [soak.Night(1e5 + growth * k + k % 2, 9 + handles * k, 3, (2, 1), code, {"D0": "done"}) for k in range(60)]
+def test_memory_that_grows_handles_that_stay_and_bugs_are_told(
+    soak, capsys, growth, sealing, handles, code, exit_code, words
+):
+    nights = [
+        soak.Night(1e5 + growth * k + k % 2, 4e4 + sealing * k, 9 + handles * k, 3, (2, 1), code, {"D0": "done"})
+        for k in range(60)
+    ]
     assert soak.judge(nights) == exit_code
     assert words in capsys.readouterr().out
