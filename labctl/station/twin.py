@@ -14,13 +14,14 @@ from instruments.board_bench import AnyBench
 from instruments.drivers import InPlace
 from instruments.entry import Entry
 from instruments.timing import BenchTiming
-from instruments.transport import BytesTransport
+from instruments.transport import BytesTransport, Deadlines
 from labctl.core import plugins
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, LabError
 from labctl.core.prober import Subsite
 from labctl.core.site import Spot
 from labctl.core.transport import Transport
+from labctl.core.units import Second
 from labctl.station.simulated import VISIT
 from labctl.station.stand_ins import with_stand_ins
 from sim_backend.chip import ChipDie
@@ -59,11 +60,22 @@ def link_of(entry: Entry) -> dict[str, Any]:
     return {"probe": driver.probe, "terminator": driver.terminator, "deadlines": deadlines}
 
 
+LEISURE: Second = 10.0
+"""Least deadline of a reply of an emulated instrument on a socket, s."""
+
+
 def loopback(resource: str, entry: Entry) -> Transport:
-    """Return the transport to an emulated instrument that is served on this computer, through VISA."""
+    """Return the transport to an emulated instrument that is served on this computer, through VISA.
+
+    Deadlines that the bench file leaves to their defaults are `LEISURE` at least: this computer answers for all
+    instruments, and when it is busy that says nothing of the bench.
+    """
     from instruments.visa import VisaTransport
 
-    return VisaTransport(resource, backend="@py", **link_of(entry))
+    link = link_of(entry)
+    given = link["deadlines"] or Deadlines()
+    usual = {name: max(seconds, LEISURE) for name, seconds in given if name not in given.model_fields_set}
+    return VisaTransport(resource, backend="@py", **link | {"deadlines": given.model_copy(update=usual)})
 
 
 def can_fail(entry: Entry, instrument: Instrument) -> bool:
