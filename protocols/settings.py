@@ -44,7 +44,8 @@ class WriteSettings(ReadSettings):
     -3 sigma, 0.425 V) with 7e-8 per pulse and the median cell with 8e-10. The last, 600 mV, reaches a cell
     with V_c0 +4 sigma (V_50 0.458 V) behind 20 % of drop along the lines and is half of the breakdown
     voltage; its half would flip that weak cell with 2e-2 per pulse, which is why the ladder starts low and
-    only stiff cells climb it.
+    only stiff cells climb it. With the exponent 2 of the switching law the rungs write as well, and the three
+    figures of half-selected cells are 4e-6, 7e-8 and 7e-2.
     """
 
     scheme: Annotated[Scheme, Field(description="unselected lines of a passive write: half, third or grounded")] = (
