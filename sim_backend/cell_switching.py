@@ -73,7 +73,7 @@ class CellSwitching:
     def _heated(self, drive: FloatArray, delta: FloatArray, power: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Return drive and thermal stability of cells that dissipate `power`, in W."""
         thermal = self._thermal
-        kelvin = mtj.TEMPERATURE + thermal.r_th * power
-        barrier = mtj.barrier_at(kelvin, thermal.t_star, thermal.barrier_power)
-        hot = np.where(delta == NEVER, NEVER, delta * barrier * mtj.TEMPERATURE / kelvin)
+        kelvin = thermal.temperature + thermal.r_th * power
+        barrier = thermal.barrier(kelvin) / thermal.barrier(thermal.temperature)
+        hot = np.where(delta == NEVER, NEVER, delta * barrier * thermal.temperature / kelvin)
         return drive / barrier, hot

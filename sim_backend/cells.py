@@ -83,27 +83,36 @@ class JunctionCells:
 def fabricate(description: DieDescription, seed: int, name: str, kernel: int) -> JunctionCells:
     """Return the junctions of `kernel` of the die `name` made with `seed`."""
     sim = description.simulation.effective
-    junction, switching, spread, medians = description.junction, sim.switching, sim.spread, sim.medians
+    junction, spread, medians = description.junction, sim.spread, sim.medians
     cells = description.geometry.n_rows * description.geometry.n_cols
 
     def stream(purpose: str) -> Stream:
         return Stream(seed, name, "fabrication", kernel, purpose, stride=cells)
 
-    def drawn(nominal: float, sigma: float, purpose: str) -> FloatArray:
+    def drawn(nominal: float | FloatArray, sigma: float, purpose: str) -> FloatArray:
         return mtj.spread(nominal, sigma, stream(purpose).normals(0)[0])
 
     d, defects = float(description.diameters[kernel]), sim.defects
-    critical = drawn(medians.v_c0, spread.v_c0, "v_c0")
+    absolute = spread.diameter_absolute / d
+    diameter = drawn(d, float(np.hypot(spread.diameter, absolute)) if absolute else spread.diameter, "diameter")
+    v_c0_p, v_c0_ap, delta = sim.nominal_switching(diameter)
+    normal = stream("v_c0").normals(0)[0]
+    critical = mtj.spread(medians.v_c0, spread.v_c0, normal)
+    critical_ap, together = critical, spread.v_c0_correlation
+    if together < 1.0:
+        alone = stream("v_c0 towards AP").normals(0)[0]
+        mixed = together * normal + np.sqrt(1.0 - together**2) * alone
+        critical_ap = mtj.spread(medians.v_c0, spread.v_c0, mixed)
     ra = drawn(junction.ra * medians.ra, spread.ra, "ra")
     log_short = np.log([defects.r_short_min, defects.r_short_max])
     resistance = np.exp(log_short[0] + np.diff(log_short) * stream("short").uniforms(0)[0])
     made = JunctionCells(
         state=stream("state").uniforms(0)[0] < (0.5 if sim.random_state else 0.0),
-        g_p=mtj.parallel_conductance(drawn(d, spread.diameter, "diameter"), ra),
-        tmr0=drawn(junction.tmr * medians.tmr, spread.tmr, "tmr"),
-        v_c0_p=switching.v_c0_p * critical,
-        v_c0_ap=switching.v_c0_ap * critical,
-        delta=drawn(switching.delta, spread.delta, "delta"),
+        g_p=mtj.parallel_conductance(diameter, ra),
+        tmr0=drawn(junction.tmr * medians.tmr * sim.thermal.tmr_factor, spread.tmr, "tmr"),
+        v_c0_p=v_c0_p * critical,
+        v_c0_ap=v_c0_ap * critical_ap,
+        delta=drawn(delta, spread.delta, "delta"),
         v_bd=drawn(sim.breakdown.v_bd, sim.breakdown.spread, "breakdown"),
         endurance=mtj.endurance(stream("endurance").uniforms(0)[0], sim.breakdown.shape),
         g_short=1.0 / resistance,

@@ -6,7 +6,6 @@ description says so; a campaign records the whole file, defaults included."""
 from typing import Annotated, Self
 
 import numpy as np
-from annotated_types import Gt, Le
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from labctl.core.bias import Kind
@@ -14,108 +13,14 @@ from labctl.core.defects import FABRICATED
 from labctl.core.die_file import DieFile, Fraction, NotNegative, Positive
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
-from labctl.core.units import Ampere, FloatArray, Kelvin, Ohm, Ratio, Second, Tesla, Unit, Volt
+from labctl.core.units import Ampere, FloatArray, Ohm, Ratio, Second, Unit, Volt
 from sim_backend.chip_board import IDEAL_BOARD, IDEAL_TRANSISTOR, Board, Transistor
+from sim_backend.junction_model import Spread, Switching, Thermal
 from sim_backend.mtj import TEMPERATURE
-from sim_backend.switching import Law
 
 PerSecond = Annotated[float, Unit("Hz")]
-KelvinPerWatt = Annotated[float, Unit("K/W")]
 
 _OURS = " Project default, not a published value."
-
-
-class Spread(Model):
-    """Cell to cell spread, standard deviations of the logarithm."""
-
-    diameter: Fraction = Field(0.02, description="of the diameter." + _OURS)
-    ra: Fraction = Field(0.03, description="of the resistance-area product." + _OURS)
-    tmr: Fraction = Field(0.0, description="of the TMR." + _OURS)
-    v_c0: Fraction = Field(0.05, description="of the critical voltages, both together." + _OURS)
-    delta: Fraction = Field(
-        0.05, description="of the thermal stability; 5 % makes a cell of Delta 50 one in 4000." + _OURS
-    )
-
-
-V_C0, REFERENCE_PULSE = 0.5, 1e-3
-"""V, critical voltage by default with the exponent 1; s, the pulse at which another exponent has the same V_50."""
-
-
-class Switching(Model):
-    """Switching of a junction; see `sim_backend.switching`."""
-
-    exponent: Annotated[float, Field(ge=1.0, le=2.0)] = Field(
-        1.0,
-        description="n of the barrier, which falls with the voltage as (1 - V / V_c0)^n: 2 is the macrospin, with its "
-        "own prefactor and ballistic switching; below it is empirical, with a constant attempt time." + _OURS,
-    )
-    v_c0_p: Annotated[Volt, Positive, Le(50)] = Field(
-        V_C0,
-        description="critical voltage for writing P; left out, with an exponent other than 1, the one that switches "
-        "half of the cells in 1 ms at the voltage at which 0.5 V does it with the exponent 1." + _OURS,
-    )
-    v_c0_ap: Annotated[Volt, Positive, Le(50)] = Field(
-        V_C0, description="critical voltage for writing AP, magnitude; left out as for P." + _OURS
-    )
-    delta: Annotated[Ratio, Positive, Le(1e4)] = Field(60.0, description="thermal stability E_b / kT." + _OURS)
-    tau0: Annotated[Second, Positive] = Field(1e-9, description="attempt time; unused with the exponent 2." + _OURS)
-    tau_d: Annotated[Second, Positive] = Field(
-        2e-9, description="relaxation time of the precession; used with the exponent 2 only." + _OURS
-    )
-    v_half: Annotated[Volt, Positive] = Field(0.5, description="bias at which the TMR is half." + _OURS)
-    h_k: Annotated[Tesla, Positive] = Field(0.3, description="anisotropy field." + _OURS)
-    h_off: Tesla = Field(
-        0.0, description="offset field, at the middle of the hysteresis loop; it makes the two barriers differ." + _OURS
-    )
-    field: Tesla = Field(0.0, description="external field along the easy axis, positive towards P." + _OURS)
-
-    @property
-    def law(self) -> Law:
-        """The switching law."""
-        return Law(self.exponent, self.tau0, self.tau_d)
-
-    @property
-    def reduced_field(self) -> Ratio:
-        """The field at the free layer in units of the anisotropy field, positive towards P."""
-        return (self.field - self.h_off) / self.h_k
-
-    @model_validator(mode="after")
-    def _both_states_are_stable(self) -> Self:
-        if abs(self.reduced_field) >= 1.0:
-            raise ValueError(
-                f"field {self.field:g} T less h_off {self.h_off:g} T is not below h_k {self.h_k:g} T; "
-                "expected a field in which both states are stable"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _keeps_the_median(self) -> Self:
-        """Give critical voltages that are left out the value that belongs to the exponent."""
-        left_out = {"v_c0_p", "v_c0_ap"} - self.model_fields_set
-        if self.exponent != 1.0 and left_out:
-            wanted = V_C0 * Law(1.0, 1e-9, self.tau_d).median(REFERENCE_PULSE, self.delta)
-            own = self.law.median(REFERENCE_PULSE, self.delta)
-            if wanted <= 0.0 or own <= 0.0:
-                raise ValueError(
-                    f"cells of delta {self.delta:g} switch in {REFERENCE_PULSE:g} s without a voltage; "
-                    f"expected {' and '.join(sorted(left_out))} in the file, which no median gives"
-                )
-            self.__dict__.update(dict.fromkeys(left_out, wanted / own))
-        return self
-
-
-class Thermal(Model):
-    """Heating of a junction by its own current, in balance at once: a pillar takes nanoseconds to warm up."""
-
-    r_th: Annotated[KelvinPerWatt, NotNegative] = Field(
-        0.0, description="thermal resistance; 0 means that critical voltages and Delta are those of a pulse." + _OURS
-    )
-    t_star: Annotated[Kelvin, Gt(TEMPERATURE)] = Field(
-        1120.0, description="T* of M_s = M_s(0) (1 - (T / T*)^1.5)." + _OURS
-    )
-    barrier_power: float = Field(
-        2.0, ge=0, le=4, description="power of M_s with which the energy barrier and V_c0 go." + _OURS
-    )
 
 
 class Lines(Model):
@@ -253,6 +158,16 @@ class Simulation(Model):
         if self.ideal and extra:
             raise ValueError(f"an ideal die has no imperfections; remove {', '.join(extra)} or 'ideal: true'")
         return self
+
+    def nominal_switching(self, diameter: FloatArray) -> tuple[Volt, Volt, FloatArray]:
+        """Return V_c0 towards P and AP and, of every diameter, Delta: the nominal ones at the die's temperature.
+
+        Args:
+            diameter: m, of any shape.
+        """
+        barrier = float(self.thermal.barrier(self.thermal.temperature))
+        delta = self.switching.delta_at(diameter) * (barrier * TEMPERATURE / self.thermal.temperature)
+        return self.switching.v_c0_p * barrier, self.switching.v_c0_ap * barrier, delta
 
     @property
     def effective(self) -> "Simulation":

@@ -45,10 +45,9 @@ def barrier_at(kelvin: npt.ArrayLike, t_star: Kelvin, power: float) -> FloatArra
 
     E_b goes as M_s^power, M_s as 1 - (T / T*)^1.5. From T* on there is none; a millionth is left, since it divides.
     """
-    m_s = np.maximum(1.0 - (np.asarray(kelvin, np.float64) / t_star) ** 1.5, 0.0) / (
-        1.0 - (TEMPERATURE / t_star) ** 1.5
-    )
-    return np.asarray(np.maximum(m_s**power, 1e-6))
+    # both by one function of arrays, so that the ratio at the reference is 1 to the bit
+    m_s, reference = (np.maximum(1.0 - (np.asarray(t, np.float64) / t_star) ** 1.5, 0.0) for t in (kelvin, TEMPERATURE))
+    return np.asarray(np.maximum((m_s / reference) ** power, 1e-6))
 
 
 def stress(voltage: npt.ArrayLike, time: npt.ArrayLike, v_bd: npt.ArrayLike, t_bd: Second, n: float) -> FloatArray:
@@ -74,6 +73,7 @@ def noise_sigma(
     absolute: Ampere,
     flicker: npt.ArrayLike,
     f_low: float,
+    kelvin: Kelvin = TEMPERATURE,
 ) -> FloatArray:
     """Return the standard deviation of current readings, in A.
 
@@ -89,10 +89,11 @@ def noise_sigma(
         absolute: instrument noise, A.
         flicker: alpha_H / area, the relative power S_I f / I^2 of 1/f noise.
         f_low: Hz, below which the drift counts as a change and not as noise.
+        kelvin: of the junctions, for Johnson noise.
     """
     bandwidth = 0.5 / aperture
     square = np.square(current)
-    power = (4.0 * scipy.constants.Boltzmann * TEMPERATURE * bandwidth) * np.asarray(conductance, np.float64)
+    power = (4.0 * scipy.constants.Boltzmann * kelvin * bandwidth) * np.asarray(conductance, np.float64)
     power = power + (2.0 * scipy.constants.elementary_charge * bandwidth) * np.abs(current)
     power += (np.asarray(flicker) * np.log(max(bandwidth / f_low, 1.0)) + relative**2) * square + absolute**2
     return np.sqrt(power)

@@ -145,6 +145,7 @@ def digitise(
             absolute=noise.absolute,
             flicker=flicker,
             f_low=noise.f_low,
+            kelvin=simulation.thermal.temperature,
         )
         current = current + sigma * normal
     current, over = mtj.quantise(current, converter.lsb, converter.full_scale)

@@ -137,9 +137,9 @@ class _Exposure:
         switching, time = die.simulation.switching, die.simulation.timing.settle + read.aperture
         # in AP the junction has the larger share of the voltage across itself and what is in series with it
         share = max(1 - die.series * die.nominal.g_ap(kernel) for kernel in range(die.geometry.kernels))
-        v_c0 = min(switching.v_c0_p, switching.v_c0_ap)
-        field = abs(switching.reduced_field)
-        median = v_c0 * switching.law.median(time, switching.delta, field)
+        *v_c0, deltas = die.simulation.nominal_switching(die.diameters)
+        delta, field = float(deltas.min()), abs(switching.reduced_field)
+        median = min(v_c0) * switching.law.median(time, delta, field)
         return cls(name, read.v_read * share, time, max(median, 0.0))
 
 

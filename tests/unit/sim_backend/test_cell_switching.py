@@ -138,3 +138,14 @@ def test_what_does_not_switch_does_not_by_any_law() -> None:
         assert (cells.delta == NEVER).all()
         for volts in (-2.0, -0.1, 0.0, 0.3, 2.0):
             assert (cell_switching.probability(np.full(20, volts), 1.0) == 0).all()
+
+
+def test_heat_adds_to_the_temperature_of_the_die() -> None:
+    given = {"spread": {"diameter": 0.0, "ra": 0.0, "v_c0": 0.0, "delta": 0.0, "tmr": 0.0}, "random_state": False}
+    _, both, description = made(**given, thermal={"temperature": 350.0, "r_th": 0.5e6})
+    cells, _, _ = made(**given, thermal={"temperature": 350.0})
+    thermal = description.simulation.thermal
+    kelvin = 350 + 0.5e6 * 0.3**2 * cells.g_p[0] / (1 + mtj.tmr_at(cells.tmr0[0], 0.3, 0.5))
+    barrier = mtj.barrier_at(kelvin, thermal.t_star, thermal.barrier_power)
+    expected = Law(1.0, 1e-9, 2e-9).probability(0.3 / (0.5 * barrier), 60 * barrier * 300 / kelvin, MS)
+    assert both.probability(np.full(20, 0.3), MS) == pytest.approx(np.full(20, expected), rel=1e-9)

@@ -212,3 +212,71 @@ def test_fields_and_heat_have_units() -> None:
     ).simulation
     assert (simulation.switching.h_k, simulation.switching.h_off) == (0.25, -0.005)
     assert (simulation.thermal.r_th, simulation.thermal.t_star) == (0.4e6, 1000.0)
+
+
+def test_critical_voltages_vary_together_as_much_as_the_file_says() -> None:
+    plain = fabricate(big(), 5, "x", 0)
+    for together in (0.6, 0.0, -0.5):
+        made = fabricate(big(spread={"v_c0_correlation": together}), 5, "x", 0)
+        logs = np.log([made.v_c0_p, made.v_c0_ap])
+        assert np.corrcoef(logs)[0, 1] == pytest.approx(together, abs=5 / np.sqrt(9000))
+        assert logs.std(axis=1) == pytest.approx([0.05, 0.05], rel=5 / np.sqrt(2 * 9000))
+        # those towards P, and all else, stay as they were
+        assert (made.v_c0_p == plain.v_c0_p).all()
+        assert (made.delta == plain.delta).all()
+    assert (plain.v_c0_ap == plain.v_c0_p).all()
+
+
+def test_an_absolute_spread_of_the_diameter_weighs_more_in_small_cells() -> None:
+    for nm, relative in ((55, 0.0), (55, 0.02), (100, 0.02)):
+        file = read(
+            geometry={"n_rows": 100, "n_cols": 90},
+            junction={"diameter": f"{nm} nm"},
+            simulation={"spread": {"diameter": relative, "diameter_absolute": "1.5 nm", "ra": 0}},
+        )
+        logs = np.log(fabricate(file, 5, "x", 0).g_p)
+        assert logs.std() == pytest.approx(2 * np.hypot(relative, 1.5 / nm), rel=5 / np.sqrt(2 * 9000))
+
+
+@pytest.mark.parametrize(
+    ("scaling", "expected"), [("none", [60, 60, 60]), ("macrospin", [15, 60, 93.75]), ("nucleation", [48, 60, 60])]
+)
+def test_thermal_stability_goes_with_the_size_of_each_cell(scaling: str, expected: list[float]) -> None:
+    switching = {"scaling": scaling, "nucleation_diameter": "50 nm"}
+    for nm, delta in zip((40, 80, 100), expected, strict=True):
+        file = read(
+            geometry={"n_rows": 100, "n_cols": 90},
+            junction={"diameter": f"{nm} nm"},
+            simulation={"spread": {"ra": 0, "delta": 0}, "switching": switching},
+        )
+        made = fabricate(file, 5, "x", 0)
+        assert np.median(made.delta) == pytest.approx(delta, rel=0.005)
+        if scaling == "macrospin":  # as the area, which is as the conductance
+            assert made.delta / made.g_p == pytest.approx(np.full(9000, made.delta[0] / made.g_p[0]))
+        assert float(file.simulation.nominal_switching(file.diameters)[2][0]) == pytest.approx(delta)
+        assert float(np.median(made.v_c0_p)) == pytest.approx(0.5, rel=0.01)  # V_c0 = J_c0 RA
+
+
+def test_a_warm_die_has_less_of_tmr_critical_voltage_and_thermal_stability() -> None:
+    cold, warm = (fabricate(big(thermal=thermal), 5, "x", 0) for thermal in ({}, {"temperature": "400 K"}))
+    barrier = ((1 - (400 / 1120) ** 1.5) / (1 - (300 / 1120) ** 1.5)) ** 2
+    assert warm.v_c0_p / cold.v_c0_p == pytest.approx(np.full(9000, barrier))
+    assert warm.v_c0_ap / cold.v_c0_ap == pytest.approx(np.full(9000, barrier))
+    assert warm.delta / cold.delta == pytest.approx(np.full(9000, barrier * 300 / 400))
+    assert warm.tmr0 / cold.tmr0 == pytest.approx(np.full(9000, 900 / 1000))
+    assert (warm.g_p == cold.g_p).all()
+
+
+@pytest.mark.parametrize(
+    ("simulation", "says"),
+    [
+        ({"spread": {"v_c0_correlation": 1.5}}, "less than or equal to 1"),
+        ({"spread": {"diameter_absolute": "1.5 um"}}, "less than or equal to 0.0000001"),
+        ({"switching": {"scaling": "area"}}, "'none', 'macrospin' or 'nucleation'"),
+        ({"thermal": {"temperature": "1200 K"}}, "temperature 1200 K is not below t_star 1120 K"),
+        ({"thermal": {"t_tmr": "250 K"}}, "greater than 300"),
+    ],
+)
+def test_mistakes_of_spreads_and_temperature_are_refused(simulation: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        read(simulation=simulation)

@@ -62,6 +62,7 @@ def test_noise_adds_johnson_shot_flicker_and_instrument() -> None:
     off = {"relative": 0.0, "absolute": 0.0, "flicker": 0.0, "f_low": 0.01}
     i, g, t = np.array([[0.0, 2e-5, -4e-5]]), 4e-4, 1e-3
     johnson = np.sqrt(4 * Boltzmann * 300 * g * 500.0)
+    assert mtj.noise_sigma(i[:, :1], g, t, **off, kelvin=1200.0) == pytest.approx(2 * johnson)
     assert mtj.noise_sigma(i[:, :1], g, t, **off) == pytest.approx(johnson)
     shot = mtj.noise_sigma(i, 0.0, t, **off)
     assert shot == pytest.approx(np.sqrt(2 * elementary_charge * np.abs(i) * 500.0))
