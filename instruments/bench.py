@@ -17,6 +17,7 @@ from labctl.core.bias import Geometry, Kind
 from labctl.core.driver import DriverKind
 from labctl.core.model import Model
 from labctl.core.source import OffState
+from labctl.core.texts import Line
 from labctl.core.units import Ampere, Ohm, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]
@@ -100,7 +101,7 @@ class Bench(Model):
     """One bench file."""
 
     version: int = Field(default=VERSION, description=f"version of bench files that this one is written in: {VERSION}")
-    name: str = Field(min_length=1)
+    name: Line = Field(min_length=1)
     instruments: dict[str, Entry] = Field(min_length=1)
     wiring: Wiring
     limits: BenchLimits

@@ -13,6 +13,7 @@ from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.model import Model
 from labctl.core.plugins import BODIES
+from labctl.core.texts import Line
 
 BOARD = "board"
 """Name of the board among the instruments of its bench."""
@@ -27,7 +28,7 @@ class BoardEntry(Entry):
 class BoardBench(Model):
     """One bench file that names a body in place of instruments and wiring."""
 
-    name: str = Field(min_length=1)
+    name: Line = Field(min_length=1)
     body: BoardEntry = Field(description="the board: its driver, its address where it has one, and its options")
     limits: BenchLimits
     ledger: str | None = Field(

@@ -56,7 +56,7 @@ class ChipReadout(ReadSettings):
     @model_validator(mode="after")
     def _grid_goes_up(self) -> Self:
         if self.scale_max < self.scale_min:
-            raise ValueError(f"scale_max {self.scale_max:g} is below scale_min {self.scale_min:g}")
+            raise ValueError(f"scale_max {self.scale_max:g} is below scale_min {self.scale_min:g}, expected no less")
         return self
 
     @property

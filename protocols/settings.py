@@ -67,7 +67,7 @@ class WriteSettings(ReadSettings):
     @model_validator(mode="after")
     def _ladder_goes_up(self) -> Self:
         if self.v_max < self.v_start:
-            raise ValueError(f"v_max {self.v_max:g} V is below v_start {self.v_start:g} V")
+            raise ValueError(f"v_max {self.v_max:g} V is below v_start {self.v_start:g} V, expected no less")
         if min(self.v_start, self.v_step) < GRID:
             raise ValueError(f"v_start {self.v_start:g} V and v_step {self.v_step:g} V: at least {GRID:g} V expected")
         rungs = (self.v_max - self.v_start) / self.v_step + 1
@@ -78,7 +78,7 @@ class WriteSettings(ReadSettings):
             )
         if self.v_read >= self.v_start:
             raise ValueError(
-                f"v_read {self.v_read:g} V is not below v_start {self.v_start:g} V: reads would write the cells"
+                f"v_read {self.v_read:g} V is not below v_start {self.v_start:g} V: reads would write the cells; expected less"
             )
         return self
 

@@ -35,7 +35,7 @@ class WriteVerify(WriteSettings):
     @classmethod
     def _one_cell_at_a_time(cls, scheme: Scheme) -> Scheme:
         if scheme is Scheme.GROUNDED:
-            raise ValueError("'grounded' puts the write voltage on the whole row; cells are written with half or third")
+            raise ValueError("'grounded' puts the write voltage on the whole row; expected half or third")
         return scheme
 
 

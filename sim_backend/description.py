@@ -98,7 +98,10 @@ class Defects(Model):
                 f"the fractions of defects add up to {total:.4g}, more than every cell; expected at most 1"
             )
         if self.r_short_min > self.r_short_max:
-            raise ValueError(f"r_short_min {self.r_short_min:g} ohm is above r_short_max {self.r_short_max:g} ohm")
+            raise ValueError(
+                f"r_short_min {self.r_short_min:g} ohm is above r_short_max {self.r_short_max:g} ohm, "
+                "expected at most as much"
+            )
         return self
 
 
@@ -156,7 +159,7 @@ class Simulation(Model):
     def _ideal_is_ideal(self) -> Self:
         extra = sorted(self.model_fields_set - {"ideal", "switching", "timing"})
         if self.ideal and extra:
-            raise ValueError(f"an ideal die has no imperfections; remove {', '.join(extra)} or 'ideal: true'")
+            raise ValueError(f"an ideal die has no imperfections, expected no {', '.join(extra)}, or no 'ideal: true'")
         return self
 
     def nominal_switching(self, diameter: FloatArray) -> tuple[Volt, Volt, FloatArray]:
@@ -224,7 +227,9 @@ class DieDescription(DieFile):
         if self.geometry.kind is Kind.PASSIVE:
             extra = [name for name in ("transistor", "board") if getattr(sim, name) is not None]
             if extra:
-                raise ValueError(f"a passive die has no {' and no '.join(extra)}; geometry.kind may be 1T1R")
+                raise ValueError(
+                    f"a passive die has no {' and no '.join(extra)}, expected neither or the geometry.kind 1T1R"
+                )
         return self
 
     @property

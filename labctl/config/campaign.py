@@ -12,6 +12,7 @@ from labctl.core.limits import Limits
 from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
 from labctl.core.prober import Subsite
+from labctl.core.texts import Line
 from labctl.core.units import Metre, Ratio
 from labctl.files import FilePath
 
@@ -103,7 +104,7 @@ class Campaign(Model):
     """Stages over dies."""
 
     name: Name
-    title: str = Field(default="", description="one line for people")
+    title: Line = Field(default="", description="one line for people")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
     dies: tuple[DieEntry, ...] = Field(default=(), description="the dies, one by one; or name a wafer")
     wafer: WaferEntry | None = Field(default=None, description="the dies of a wafer")

@@ -41,5 +41,5 @@ class Notify(Model):
                 "campaigns are copied into runs, and who has the address of a webhook can post to it"
             )
         if self.command is None and self.tag is None:
-            raise ValueError("nobody is notified: name a command, a tag, or both")
+            raise ValueError("nobody is notified, expected a command, a tag, or both")
         return self

@@ -37,7 +37,7 @@ class WaferFile(Wafer):
     def _has_dies(self) -> Self:
         if self.map_file is None:
             if self.map_reading != MapReading():
-                raise ValueError("'map_reading' is about a 'map_file', and there is none")
+                raise ValueError("'map_reading' is about a 'map_file', and there is none; expected both or neither")
             return super()._has_dies()  # type: ignore[operator, no-any-return]
         if self.map or self.dies:
             raise ValueError(

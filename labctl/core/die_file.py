@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 
 from labctl.core.bias import Geometry, Kind, Nominal
 from labctl.core.model import Model
+from labctl.core.texts import Line
 from labctl.core.units import FloatArray, Metre, Ohm, OhmMetre2, Ratio
 
 # Bounds stand in the annotation, after the unit, where they judge the value in SI units. The upper ones are far outside
@@ -89,7 +90,7 @@ def parallel_conductance(diameter: npt.ArrayLike, ra: npt.ArrayLike) -> FloatArr
 class DieFile(Model):
     """A die file: what is known of a die."""
 
-    name: str = Field(min_length=1, description="kind of die; every die of the kind has its own seed and name")
+    name: Line = Field(min_length=1, description="kind of die; every die of the kind has its own seed and name")
     geometry: DieGeometry
     polarity: Literal[1, -1] = Field(1, description="1 if V_row - V_col > 0 writes P, -1 if it writes AP")
     junction: Junction
@@ -99,7 +100,9 @@ class DieFile(Model):
     def _one_diameter_per_kernel(self) -> Self:
         given = len(self.junction.kernel_diameters)
         if given not in (0, self.geometry.kernels):
-            raise ValueError(f"{given} kernel_diameters for {self.geometry.kernels} kernels; give one each, or none")
+            raise ValueError(
+                f"{given} kernel_diameters for {self.geometry.kernels} kernels; expected one each, or none"
+            )
         return self
 
     @property

@@ -22,7 +22,7 @@ from labctl.core.events import Level
 from labctl.core.exit_codes import ExitCode
 from labctl.core.figure import Figure, Shown, split_name
 from labctl.core.picture import Curves
-from labctl.core.texts import visible
+from labctl.core.texts import visible, visible_json
 from labctl.files import digest
 from labctl.report import charts_svg, palette
 from labctl.report.die_pictures import curves
@@ -53,11 +53,12 @@ def write_report(folder: Path) -> Path:
         StorageError: there is no run there, its journal is damaged, or the folder cannot be written.
     """
     facts = gather(folder)
-    for name, text in (("report.json", as_json(facts)), ("report.html", page(facts, folder))):
+    texts = ("report.json", visible_json(as_json(facts))), ("report.html", visible(page(facts, folder)))
+    for name, text in texts:
         part = folder / f"{name}.part"
         try:
             with rights_of(folder):
-                part.write_text(visible(text), encoding="utf-8", newline="\n")
+                part.write_text(text, encoding="utf-8", newline="\n")
             os.replace(part, folder / name)
         except OSError as error:
             raise StorageError(f"{folder / name}: the report cannot be written: {error.strerror or error}") from error

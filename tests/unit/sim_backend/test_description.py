@@ -74,7 +74,7 @@ def test_the_passive_example_says_the_defaults() -> None:
         ({"simulation": {"defects": {"short": "120 %"}}}, "less than or equal to 1"),
         ({"simulation": {"defects": {"short": "60 %", "open": "60 %"}}}, "more than every cell"),
         ({"simulation": {"defects": {"r_short_min": "1 kohm"}}}, "above r_short_max"),
-        ({"simulation": {"ideal": True, "noise": {}}}, "remove noise"),
+        ({"simulation": {"ideal": True, "noise": {}}}, "expected no noise"),
     ],
 )
 def test_mistakes_are_refused(changes: dict[str, Any], says: str) -> None:

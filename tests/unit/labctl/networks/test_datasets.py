@@ -146,3 +146,12 @@ def test_what_is_no_npz_file_is_refused(tmp_path: Path) -> None:
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(BenchError, match="no data set 'iris'; expected one of wine, digits, mnist"):
         datasets.load("iris")
+
+
+def test_a_bomb_in_the_place_of_mnist_is_not_unpacked(tmp_path: Path) -> None:
+    for name in datasets.MNIST:
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(bytes(60_000_000), 1))
+    unpacked = datasets._unpacked((tmp_path / f"{next(iter(datasets.MNIST))}.gz").read_bytes())
+    assert len(unpacked) == datasets._MNIST_BYTES + 1
+    with pytest.raises(BenchError, match="has the sha256"):
+        datasets.load(tmp_path)

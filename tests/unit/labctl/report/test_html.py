@@ -1,5 +1,6 @@
 """The page: one file that loads nothing, in which every link has its end and every number its words."""
 
+import json
 import re
 import shutil
 from collections import Counter
@@ -12,7 +13,8 @@ import pytest
 
 from labctl.core.die_state import FINAL
 from labctl.core.errors import StorageError
-from labctl.report import palette
+from labctl.core.texts import odd_character
+from labctl.report import html, palette
 from labctl.report.html import headline, page, write_report
 from labctl.report.report_data import gather
 from labctl.report.wafer_maps_svg import WaferPicture
@@ -106,6 +108,23 @@ def test_texts_of_the_run_are_texts_and_no_markup(night: Night) -> None:
     assert "<small & good>" not in text
     assert "pads 1-2 &lt;open&gt;" in text
     assert "pads 1-2 <open>" not in text
+
+
+def test_what_was_read_from_an_instrument_is_escaped_on_the_page_and_in_its_json(
+    night: Night, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    garbled = "smu1 answered \x1b[2J\x9b\u202e\udce9"
+    folder = tmp_path / "run"
+    shutil.copytree(night("end"), folder)
+    facts = gather(folder)
+    dies = tuple(replace(d, reason=garbled) for d in facts.dies)
+    monkeypatch.setattr(html, "gather", lambda folder: replace(facts, dies=dies))
+    text = write_report(folder).read_text(encoding="utf-8")
+    assert "smu1 answered \\x1b[2J\\x9b\\u202e\\udce9" in text
+    assert odd_character(text) == ""
+    raw = (folder / "report.json").read_text(encoding="utf-8")
+    assert odd_character(raw) == ""
+    assert json.loads(raw)["dies"][0]["reason"] == garbled
 
 
 def test_the_table_sorts_by_values_and_not_by_what_is_shown(night: Night) -> None:
