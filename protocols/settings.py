@@ -78,7 +78,8 @@ class WriteSettings(ReadSettings):
             )
         if self.v_read >= self.v_start:
             raise ValueError(
-                f"v_read {self.v_read:g} V is not below v_start {self.v_start:g} V: reads would write the cells; expected less"
+                f"v_read {self.v_read:g} V is not below v_start {self.v_start:g} V: reads would write the cells; "
+                "expected less"
             )
         return self
 
