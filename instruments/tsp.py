@@ -118,12 +118,16 @@ def parse_identity(line: str, expected: Sequence[str]) -> Identity:
     '2602B'
     >>> parse_identity("KEITHLEY INSTRUMENTS,MODEL 2602b,1234567,3.3.5", ["2602B"]).model
     '2602B'
+    >>> parse_identity("connection: close", ["2602B"])
+    Traceback (most recent call last):
+    labctl.core.errors.BenchError: 'connection: close' answers, and the bench file says 2602B; that is no identity: ...
     """
     words = re.findall(r"\w+", " ".join(line.split(",")[:2]).upper())
     for model in expected:
         if model.upper() in words:
             return Identity(model, line)
-    raise BenchError(f"'{line}' answers, and the bench file says {' or '.join(expected)}")
+    stranger = "" if line.count(",") >= 2 else "; that is no identity: a proxy or another program may listen there"
+    raise BenchError(f"'{line}' answers, and the bench file says {' or '.join(expected)}{stranger}")
 
 
 class Tsp:
