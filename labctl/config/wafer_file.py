@@ -10,7 +10,6 @@ from pydantic import Field, model_validator
 
 from instruments.fiducial import Fiducial
 from labctl.config.campaign import WaferEntry
-from labctl.core.errors import BenchError
 from labctl.files import FilePath, Loaded, current
 from labctl.wafer_maps.model import MAX_BYTES, MapReading, Place, ReadingError, WaferMap
 from labctl.wafer_maps.read import read_map
@@ -108,7 +107,8 @@ def _read(path: Path, loaded: Loaded[WaferFile]) -> WaferMap:
     try:
         raw = current().read(path, MAX_BYTES)
     except OSError as error:
-        raise BenchError(f"{path}: the map cannot be read: {error.strerror or error}") from error
+        reason = f"{path}: the map cannot be read: {error.strerror or error}; expected a map file"
+        raise loaded.error(reason, "map_file") from error
     try:
         return read_map(raw, loaded.value.map_reading, str(path))
     except ReadingError as error:

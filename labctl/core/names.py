@@ -31,7 +31,8 @@ def file_name(name: str) -> str:
     """
     if not re.fullmatch(_NAME, name):
         raise ValueError(
-            f"found {name!r}, expected 1 to 64 ASCII letters, digits, '_', '-' or '.', the first a letter or digit: "
+            f"found {name[:80]!r}, expected 1 to 64 ASCII letters, digits, '_', '-' or '.', the first a letter or "
+            "digit: "
             "files are named after it"
         )
     if name.endswith("."):

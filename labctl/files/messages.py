@@ -145,6 +145,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     if kind in _SIZES:
         name, words = _SIZES[kind]
         return path, "expected", words.format(ctx[name])
+    if kind == "string_pattern_mismatch":
+        return path, "expected", f"a text of the form {ctx['pattern']}"
     if kind == "finite_number":
         return path, "expected", "a finite number"
     base = kind.removesuffix("_size").removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")

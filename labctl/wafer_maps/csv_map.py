@@ -13,6 +13,8 @@ from labctl.wafer_maps.model import MAX_PLACES, MapReading, WaferMap, from_corne
 _SEPARATOR = re.compile(r"sep=([,;\t])", re.IGNORECASE)
 """A first line by which spreadsheets say their separator."""
 _CELLS = 4 * MAX_PLACES
+_LINES = 1000
+"""Lines of a table that are no die: comments, blanks."""
 """Most cells of a file."""
 
 
@@ -55,8 +57,11 @@ def _lines(text: str, where: str) -> tuple[list[Line], str]:
     """Return the lines of a text with their cells, and what separates these."""
     said = _SEPARATOR.fullmatch(text.partition("\n")[0].strip(" "))
     delimiter = said[1] if said else max(",;\t", key=text.count)
-    if text.count(delimiter) + text.count("\n") > _CELLS:
-        raise BenchError(f"{where}: found more than {_CELLS:,} cells, expected a map of at most {MAX_PLACES:,} places")
+    if text.count("\n") > MAX_PLACES + _LINES or text.count(delimiter) + text.count("\n") > _CELLS:
+        raise BenchError(
+            f"{where}: found more than {MAX_PLACES:,} lines or {_CELLS:,} cells, expected a map of "
+            f"at most {MAX_PLACES:,} places"
+        )
     rows = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True)
     try:
         lines = [(rows.line_num, [cell.strip() for cell in row]) for row in rows]

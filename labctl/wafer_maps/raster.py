@@ -151,8 +151,8 @@ class Raster:
         if not (0 <= at[0] < across and 0 <= at[1] < down):
             counted = "" if self.listed or origin == "center" else f"; its numbers are said to count from {first}"
             raise BenchError(
-                f"{where}: the reference device is at column {at[0]}, row {at[1]} of a map of {across} x {down}"
-                + counted
+                f"{where}: the reference device is at column {at[0]}, row {at[1]} of a map of {across} x {down}, "
+                "expected within it" + counted
             )
         return at
 
