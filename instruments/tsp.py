@@ -37,6 +37,9 @@ _NEXT_ERROR = r'print(string.format("%d\t%s\t%d",errorqueue.next()))'
 
 _PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
 
+QUEUE_OVERFLOW = -350
+"""Last entry of a queue that is full: what came behind it is lost."""
+
 RECOVERABLE = 20
 """[?] Least severity of an error in the queue, of 10 informational, 20 recoverable, 30 serious, 40 fatal; below it is a
 warning."""
@@ -215,7 +218,8 @@ class Tsp:
             return ""
         before = parse_numbers(self.transport.query(_COUNT_BEFORE))[0]
         entries = self._entries()
-        if not 0 <= before <= len(entries):  # not a number, or not of this queue
+        full = any(entry.code == QUEUE_OVERFLOW for entry in entries)
+        if full or not 0 <= before <= len(entries):  # no number, none of this queue, or errors were lost
             before = 0
         for entry in entries[: int(before)]:
             if not entry.warns:

@@ -106,6 +106,13 @@ def test_a_count_that_is_none_of_the_queue_excuses_nothing(count):
         Tsp(wire, "smu").set("x=1")
 
 
+def test_a_queue_that_overflowed_may_have_lost_the_error_of_the_command_and_excuses_nothing():
+    talk = [(">", f"{COUNTED}x=1\nprint(errorqueue.count)"), ("<", "2"), *before("2")]
+    talk += [NEXT, ("<", "802\tOUTPUT blocked\t20"), NEXT, ("<", "-350\tQueue overflow\t30"), NEXT, ("<", "0\t\t0")]
+    with TranscriptReplay(talk) as wire, pytest.raises(Refused, match="802 OUTPUT blocked; -350 Queue overflow"):
+        Tsp(wire, "smu").set("x=1")
+
+
 def test_a_command_before_which_every_error_stood_is_carried_out():
     talk = [(">", f"{COUNTED}x=1\nprint(errorqueue.count)"), ("<", "1"), *before("1")]
     talk += [NEXT, ("<", "5042\tOver temperature\t20"), NEXT, ("<", "0\tQueue Is Empty")]
