@@ -81,7 +81,9 @@ def full(kind: type[Record], **given: Any) -> Any:
 
 def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bias: float = 0.0) -> None:
     """Write the journal of a die of 2 kernels of 4 x 5 cells, some of them shorts, and one network of two classes."""
-    with Journal.create(folder, {"die": folder.name}, utc=clock.utc, monotonic=clock.monotonic) as journal:
+    with Journal.create(
+        folder, {"die": folder.name.partition("~")[0]}, utc=clock.utc, monotonic=clock.monotonic
+    ) as journal:
         identities = {"smu": "Example Instruments, Model 1, 42"}
         contact = {"1-2": 4.0, "3-4": 8.0}
         journal.event(Approached(notes={"identities": identities, "touches": 2, "contact_resistance": contact}))
@@ -139,9 +141,10 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
     dies = [{"name": n, "at": at, "excluded": "by the campaign" if n == "X" else ""} for n, at in DIES.items()]
     (folder / "files").mkdir()
     (folder / "files" / "00-night.yaml").write_text("name: night\n")
-    (folder / "run.json").write_text(json.dumps({**said, "format": FORMAT, "dies": dies}))
+    said = {**said, "format": FORMAT, "dies": dies}
+    (folder / "run.json").write_text(json.dumps(said))
     estimate = {"seconds": 900.0, "bytes": 3e6, "dies": {n: {"seconds": 150.0, "bytes": 5e5} for n in DIES if n != "X"}}
-    meta = {**said, "dies": dies, "estimate": estimate}
+    meta = {**said, "estimate": estimate}
     log = Runlog(Journal.create(folder, meta, utc=clock.utc, monotonic=clock.monotonic))
     log.set_state("X", State.SKIPPED, 1, "excluded by the campaign")
     if until == "start":

@@ -12,7 +12,7 @@ from typing import Any
 
 from labctl.batch.reference_die import due
 from labctl.core.die_state import FINAL
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError
 from labctl.core.planned_fault import InjectedFaults
 from labctl.files import Door, absolute, digest
 from labctl.station import composition
@@ -102,8 +102,7 @@ def to_do(state: RunState, run: Path, only: Sequence[str] | None) -> list[str]:
                 f"die {name} is final in {run}: {state.dies[name].state}; measure it again in a run of its own, "
                 f"with --only {name}"
             )
-    ended = state.exit_code is not None and (run / "run.h5").is_file()
-    if not names and not due(state) and ended:
+    if not names and only_files_missing(state):
         raise BenchError(f"nothing is left to do in {run}; see: labctl show {run}")
     return [n for n in names if only is None or n in only]
 
@@ -125,10 +124,19 @@ def repeating(meta: Mapping[str, Any]) -> str:
 
 
 def state_of(run: Path) -> RunState:
-    """Return the state of a run that can be resumed; BenchError says why it cannot."""
-    try:
-        if again := made_again(run_meta(run)):
-            raise BenchError(f"{run} cannot be resumed: {again}")
-        return read_state(run)
-    except StorageError as error:
-        raise BenchError(str(error)) from error
+    """Return the state of a run that can be resumed.
+
+    Raises:
+        BenchError: there is no such run.
+        StorageError: it is damaged.
+    """
+    if again := made_again(run_meta(run)):
+        raise BenchError(f"{run} cannot be resumed: {again}")
+    if not (run / "journal.db").is_file():
+        raise BenchError(f"{run}: there is no run here; expected a run folder with a journal.db")
+    return read_state(run)
+
+
+def only_files_missing(state: RunState) -> bool:
+    """Return whether a run has ended with nothing left to do on a die: at most files about it have not been written."""
+    return state.exit_code is not None and not state.unfinished and not due(state)

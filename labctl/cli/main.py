@@ -9,7 +9,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, run, schema, show, stress, train
+from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, run, schema, show, stress, train, verify
 from labctl.core.errors import LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.own_names import require_own_names
@@ -49,7 +49,7 @@ def _root(
         require_own_names()
 
 
-for _module in (plan, run, show, train, doctor, notify, schema, bench, export, stress, reproduce, report):
+for _module in (plan, run, show, verify, train, doctor, notify, schema, bench, export, stress, reproduce, report):
     _module.register(app)
 
 

@@ -114,6 +114,8 @@ def resume(
 
     start, screen, chosen = time.monotonic(), console(stderr=True), names(only)
     state = resuming.state_of(run)
+    if resuming.only_files_missing(state) and not chosen:
+        _finish_files(run, state, start, as_json)
     left = resuming.to_do(state, run, chosen)
     spec = resuming.read(run, state.meta)
     changes = resuming.changes(state.meta, spec)
@@ -133,6 +135,27 @@ def resume(
             run, spec, plans, command_line(), options, only=chosen, reason=reason, accepted=changes
         )
     _conclude(run, ending, state, start, False, as_json)
+
+
+def _finish_files(run: Path, state: Any, start: float, as_json: bool) -> None:
+    """Write run file and report of a run that was killed after its end, and leave; return if there is nothing to write.
+
+    No die and no bench is touched.
+    """
+    from labctl.batch.exit_status import Ending
+    from labctl.report.run_folder import is_reported
+    from labctl.storage.locks import hold
+    from labctl.storage.private import rights_of
+    from labctl.storage.sealing import write_run_file_in_subprocess
+
+    indexed = (run / "run.h5").is_file()
+    if indexed and is_reported(run, state):
+        return
+    console(stderr=True).print(f"{run} has ended; its files are finished", markup=False, highlight=False)
+    with hold(run, f"labctl resume {run}"), rights_of(run):
+        if not indexed:
+            write_run_file_in_subprocess(run)
+        _conclude(run, Ending(state.exit_code, state.reason), state, start, False, as_json)
 
 
 def stop(run: RunFolder, reason: Reason = "") -> None:

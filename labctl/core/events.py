@@ -195,6 +195,16 @@ class DieMoved(RunEvent):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SealedAgain(RunEvent):
+    """A sealed file that was damaged or gone was made again from the journal of its die; `sha256` is the new one's."""
+
+    kind: ClassVar[str] = "sealed again"
+    die: str
+    sha256: str
+    try_no: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageBegun(RunEvent):
     """A die goes on to the procedure `stage`."""
 

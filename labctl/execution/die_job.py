@@ -261,7 +261,7 @@ def _open_journal(job: Job, stages: int, holding: Holding) -> Journal:
     Files that it does not name are moved to ``RUN/quarantine``. Raises StorageError if it is damaged.
     """
     folder = job.place
-    with Journal.open(folder) as journal:
+    with Journal.open(folder, of=job.name) as journal:
         journal.verify()
         if next(journal.rows("meta"), None) is None:
             raise StorageError(f"{journal.path} was never begun")

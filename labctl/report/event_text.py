@@ -22,6 +22,7 @@ from labctl.core.events import (
     RuleBroken,
     RunEnded,
     RunEvent,
+    SealedAgain,
     StageBegun,
     UnknownEvent,
     VisitBegun,
@@ -119,6 +120,8 @@ def event(event: RunEvent | UnknownEvent, declared: Figures) -> tuple[Level, str
             return Level.DECISION, event.die, "the golden die is visited"
         case VisitJudged():
             return Level.NOTE if event.ok else Level.WARNING, event.die, event.text
+        case SealedAgain():
+            return Level.NOTE, event.die, "its sealed file was damaged or gone, and was made again from its journal"
         case DiesInDoubt(dies=dies):
             return Level.WARNING, dies[0] if len(dies) == 1 else "", f"in doubt: {', '.join(dies)}; {event.text}"
         case FaultInjected():

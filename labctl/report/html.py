@@ -30,6 +30,8 @@ from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gat
 from labctl.report.wafer_maps_svg import maps
 from labctl.storage.private import rights_of
 from labctl.storage.results import DieData
+from labctl.storage.run_log import folder_of
+from labctl.storage.vouching import sealed_page
 from labctl.terminal.progress import counted, duration
 
 MOODS: dict[int | None, str] = {
@@ -53,7 +55,7 @@ def write_report(folder: Path) -> Path:
         StorageError: there is no run there, its journal is damaged, or the folder cannot be written.
     """
     facts = gather(folder)
-    texts = ("report.json", visible_json(as_json(facts))), ("report.html", visible(page(facts, folder)))
+    texts = ("report.json", visible_json(as_json(facts))), ("report.html", sealed_page(visible(page(facts, folder))))
     for name, text in texts:
         part = folder / f"{name}.part"
         try:
@@ -271,8 +273,9 @@ def _curves(die: DieFacts, facts: Facts, folder: Path) -> Iterator[tuple[str, st
     declared = [picture for picture in facts.pictures if isinstance(picture, Curves)]
     if not declared or not die.file:
         return
-    path = folder / die.file
-    data = DieData(die.name, path if die.measured.sealed else path.parent, die.measured.sealed)
+    last = die.tries[-1] if die.tries else None
+    file, sha256 = (folder_of(die.name, last.number), last.sha256) if last else (die.name, "")
+    data = DieData.of_run(folder, die.name, file, sha256)
     try:
         names = data.tables
         tables = {picture.table: data.table(picture.table) for picture in declared if picture.table in names}

@@ -4,7 +4,6 @@
 files and journals of dies what was measured. ``docs/report-json.md`` describes what `as_json` makes of it.
 """
 
-import json
 import math
 import time
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -17,7 +16,6 @@ from labctl.analysis.figures import SECONDS
 from labctl.analysis.measurements import Counts, Measured, measure
 from labctl.config.bins import is_good, is_measured, tally
 from labctl.core.die_state import ACTIVE, State
-from labctl.core.errors import StorageError
 from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
 from labctl.core.picture import Picture, pictures_of_run
@@ -27,9 +25,9 @@ from labctl.report.formulas import formulas_of
 from labctl.report.rehearsal import rehearsal, rehearsal_text
 from labctl.report.run_folder import left_out, predicted, read_run, sizes_of, who, worked
 from labctl.storage.event_rows import RunRow
-from labctl.storage.manifest import run_meta
 from labctl.storage.results import DieData
 from labctl.storage.run_log import DieState, Try, folder_of
+from labctl.storage.vouching import sealed_json
 
 FORMAT = 1
 """Of ``report.json``."""
@@ -184,7 +182,7 @@ def gather(folder: Path) -> Facts:
         StorageError: there is no run there, or its journal is damaged.
     """
     state, rows = read_run(folder)
-    meta = {**state.meta, **_run_meta(folder)}
+    meta = state.meta
     alive = who(folder, state)
     sizes, excluded = sizes_of(folder), left_out(state)
     total = Counts.none()
@@ -229,13 +227,6 @@ def gather(folder: Path) -> Facts:
     )
 
 
-def _run_meta(folder: Path) -> dict[str, Any]:
-    try:
-        return run_meta(folder)
-    except StorageError:  # the run's own journal says the same
-        return {}
-
-
 def _stands(die: DieState, alive: bool, excluded: Container[str]) -> str:
     if die.name in excluded:
         return "left out"
@@ -246,12 +237,10 @@ def _die(
     folder: Path, die: DieState, sizes: Mapping[str, int], stands: str, formulas: Figures
 ) -> tuple[DieFacts, Counts]:
     measured, counts, file, last = Measured(), Counts.none(), "", die.last
-    sealed = folder / "dies" / f"{die.folder}.h5"
-    live = folder / "dies" / die.folder
-    if sealed.is_file():
-        measured, counts, file = *measure(DieData(die.folder, sealed, True), formulas), f"dies/{sealed.name}"
-    elif (live / "journal.db").is_file():
-        measured, counts, file = *measure(DieData(die.folder, live, False), formulas), f"dies/{live.name}/journal.db"
+    data = DieData.of_run(folder, die.name, die.folder, last.sha256 if last else "")
+    if data.sealed or (data.path / "journal.db").is_file():
+        measured, counts = measure(data, formulas)
+        file = f"dies/{data.path.name}" if data.sealed else f"dies/{data.path.name}/journal.db"
     # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
     seconds = math.fsum(t.seconds for t in die.tries)
     seconds += math.fsum(s.seconds for s in measured.stages) if last and not last.seconds else 0.0
@@ -297,14 +286,14 @@ def _series(dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures)
 
 
 def as_json(facts: Facts) -> str:
-    """Return the facts as the text of ``report.json``; numbers that are none are null."""
+    """Return the facts as the text of ``report.json``, with its digest; numbers that are none are null."""
     declared = {figure.key: figure.plain() for figure in facts.figures}
     counts = {"good": facts.good, "measured": facts.without_verdict, "meant": facts.meant, "bins": facts.bins}
     plain = _plain({"format": FORMAT, **counts, **asdict(replace(facts, figures=(), pictures=())), "figures": declared})
     del plain["pictures"]
     for die in (*plain["dies"], *plain["golden"]):
         del die["measured"]["figures"]  # they are among those of the die
-    return json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    return sealed_json(plain)
 
 
 def _plain(value: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a run folder tells at first sight: its journal, who is at work in it, for how long, and how large it is."""
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -40,6 +41,16 @@ def read_run(
             state = replace(state, since=journal.created.utc, until=journal.created.utc)
         new = event_rows(RunEvent, journal.events(after=after))
         return state, [*rows, *(row for row in new if row.seq <= state.seq)]
+
+
+def is_reported(folder: Path, state: RunState) -> bool:
+    """Return whether the report of a run is there and is about how it ended."""
+    try:
+        facts = json.loads((folder / "report.json").read_bytes())
+        ended = facts["exit_code"], facts["until"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return False
+    return ended == (state.exit_code, state.until) and (folder / "report.html").is_file()
 
 
 def who(folder: Path, state: RunState) -> str:

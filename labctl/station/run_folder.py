@@ -1,6 +1,5 @@
 """Make the folder of a run, with every file that was read and the code and machine that made the run."""
 
-import json
 import os
 import platform
 import socket
@@ -17,7 +16,7 @@ from labctl.core.errors import BenchError
 from labctl.core.names import new_path
 from labctl.station.doctor import versions
 from labctl.station.run_spec import RunSpec
-from labctl.storage.manifest import FORMAT, run_meta
+from labctl.storage.manifest import FORMAT, run_meta, text_of
 from labctl.storage.private import make_private, rights_of
 from labctl.storage.run_log import folder_of
 
@@ -114,7 +113,7 @@ def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, A
             files.keep(folder / "files", spec.files)
             part = folder / "run.json.part"
             with part.open("w", encoding="utf-8") as f:
-                json.dump(meta, f, indent=1)
+                f.write(text_of(meta))
                 f.flush()
                 os.fsync(f.fileno())
             part.replace(folder / "run.json")

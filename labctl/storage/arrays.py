@@ -132,7 +132,7 @@ def storage(path: Path, doing: str) -> Iterator[None]:
         elif code in ("EACCES", "EPERM", "EROFS") or code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
             advice = "it may not be opened or written: check the rights of the folder"
         elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            advice = "it is damaged: leave it as it is and work on a copy"
+            advice = "it is damaged: leave it as it is; 'labctl verify RUN' says what the way back is"
         elif code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             advice = "another program holds it open: close that one"
         elif code == "ENOENT":

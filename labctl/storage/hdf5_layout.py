@@ -31,7 +31,8 @@ from labctl.storage.hdf5_items import (
     values,
 )
 from labctl.storage.journal import Journal
-from labctl.storage.manifest import run_meta
+from labctl.storage.manifest import known_meta
+from labctl.storage.vouching import FORMAT
 
 UNITS = {
     "row": "V",
@@ -223,7 +224,7 @@ def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
     """Yield the provenance: ``run.json``, the meta of the journal, and all input files that are not large, verbatim."""
     path = "/entry/provenance"
     yield Group(path, {"NX_class": "NXcollection"})
-    yield from values(f"{path}/run", run_meta(run))
+    yield from values(f"{path}/run", known_meta(run))
     yield from values(f"{path}/die", journal.meta)
     yield Group(f"{path}/files", {"NX_class": "NXcollection"})
     folder = run / "files"
@@ -242,7 +243,7 @@ def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
 
 def die_items(run: Path, die: str, journal: Journal) -> list[Item]:
     """Return all items of the file of a die; the journal must stay open while they are used."""
-    title = f"{run_meta(run).get('title') or run.resolve().name}: {die}"
+    title = f"{known_meta(run).get('title') or run.resolve().name}: {die}"
     tables = [journal.table(name) for name in journal.tables]
     items: list[Item] = [
         dataset("/entry/title", title),
@@ -256,7 +257,7 @@ def die_items(run: Path, die: str, journal: Journal) -> list[Item]:
         *operation_items(journal),
     ]
     return [
-        Group("/", {"NX_class": "NXroot", "default": "entry", "creator": "mtj-labctl"}),
+        Group("/", {"NX_class": "NXroot", "default": "entry", "creator": "mtj-labctl", "format": FORMAT, "die": die}),
         Group("/entry", {"NX_class": "NXentry", "default": default_plot(items)}),
         *items,
     ]

@@ -12,9 +12,10 @@ import numpy as np
 
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import Array, decode, storage
-from labctl.storage.hdf5_items import LABELS
+from labctl.storage.hdf5_items import LABELS, file_key
 from labctl.storage.journal_reader import Entry, Operation, Stamp
 from labctl.storage.tables import Table, narrow
+from labctl.storage.vouching import FORMAT, refuse_unrecorded, vouch, way_back
 
 
 def load(stored: h5py.Dataset, where: Any = ()) -> Array:
@@ -34,16 +35,44 @@ def load(stored: h5py.Dataset, where: Any = ()) -> Array:
 
 
 class SealedDie:
-    """A sealed file, open for reading. Raises StorageError if it is none, or not complete."""
+    """A sealed file, open for reading.
 
-    def __init__(self, path: Path) -> None:
+    Args:
+        recorded: its sha256 as the run's journal has it; "" if that is not known.
+        name: of the try of a die that it has to hold, as `folder_of` writes it; "" for any.
+
+    Raises:
+        StorageError: it is none, is not as it was sealed, holds another die, or is of another format.
+    """
+
+    def __init__(self, path: Path, recorded: str = "", name: str = "") -> None:
         self.path = path
+        digest = vouch(path)
         with storage(path, "open HDF5"):
             self._file = h5py.File(path, "r")
-        if not self._file.attrs.get("complete", False) or "entry/operations" not in self._file:
-            self._file.close()
-            raise StorageError(f"{path} is not a sealed die; the journal beside it has what was recorded")
+        try:
+            self._refuse_other(name)
+            refuse_unrecorded(path, digest, recorded)
+        except StorageError:
+            self.close()
+            raise
         self._entry = self._file["entry"]
+
+    def _refuse_other(self, name: str) -> None:
+        """Raise StorageError unless this is a sealed die, of the format that is read here, and of the try `name`."""
+        attributes = self._file.attrs
+        if not attributes.get("complete", False) or "entry/operations" not in self._file:
+            raise StorageError(f"{self.path} is not a sealed die; {way_back(self.path)}")
+        if (version := attributes.get("format")) != FORMAT:
+            raise StorageError(
+                f"{self.path} is a sealed file of format {version}, and this labctl reads {FORMAT}; "
+                f"{way_back(self.path)}"
+            )
+        if name and attributes["die"] != name:
+            raise StorageError(
+                f"{self.path} is the file of die {attributes['die']}, not of {name}: it was renamed, or copied over "
+                f"that; {way_back(self.path)}"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -64,6 +93,13 @@ class SealedDie:
     def run_meta(self) -> dict[str, Any]:
         """Content of ``run.json``."""
         return self._values("provenance/run")
+
+    def input_file(self, name: str) -> bytes | None:
+        """Return the bytes of an input file of the run, None if it has no copy of that."""
+        stored = self._entry["provenance/files"].get(file_key(name))
+        if stored is None:
+            return None
+        return bytes(stored[()]) if h5py.check_string_dtype(stored.dtype) else np.asarray(stored).tobytes()
 
     def _values(self, path: str) -> dict[str, Any]:
         content, group = {}, self._entry[path]
@@ -118,6 +154,15 @@ class SealedDie:
         for row, (seq, stage, kind, intent, result) in enumerate(columns):
             done = body.decode(row, result) if result else None
             yield Operation(seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None)
+
+
+def journal_of_run_file(path: Path) -> bytes:
+    """Return the copy of the run's journal in a ``run.h5``. Raises StorageError if it has none, or is damaged."""
+    vouch(path)
+    with storage(path, "open HDF5"), h5py.File(path, "r") as file:
+        if "summary/journal" not in file:
+            raise StorageError(f"{path} has no copy of the run's journal")
+        return np.asarray(file["summary/journal"]).tobytes()
 
 
 def _codes(text: str) -> dict[str, int]:

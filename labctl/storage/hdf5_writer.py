@@ -5,7 +5,6 @@ its name. During a run this happens in a process of its own (`sealing`), because
 library; by hand it is ``python -m labctl.storage.hdf5_writer seal RUN DIE``. Files keep to what HDF5 1.10 can read.
 """
 
-import hashlib
 import json
 import math
 import os
@@ -21,18 +20,19 @@ import numpy as np
 from labctl.core.errors import LabError, StorageError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.names import inside
-from labctl.storage.arrays import Array, quarantine, raw, storage, sync, sync_folder
+from labctl.storage.arrays import Array, quarantine, raw, storage, sync_folder
 from labctl.storage.hdf5_items import Group, Item, Link, StoredArray, dataset, default_plot, plots, table_items
 from labctl.storage.hdf5_layout import die_items
 from labctl.storage.hdf5_reader import SealedDie, load
 from labctl.storage.journal import Journal
-from labctl.storage.manifest import run_meta
+from labctl.storage.manifest import known_meta
 from labctl.storage.private import rights_of
-from labctl.storage.run_log import newest_of
+from labctl.storage.run_log import newest_of, recorded_digests
 from labctl.storage.tables import Table
+from labctl.storage.vouching import FORMAT, put_seal, vouch
 
 _BIG = 1 << 16
-"""Bytes from which an array is compressed, if that makes it smaller: compressing noise only costs time."""
+"""Bytes from which an array has checksums, and is compressed if that makes it smaller: noise only costs time."""
 _LEVEL = 1
 """Of gzip, after the shuffle filter: level 4 makes sealing a tenth slower and saves 1.5 %."""
 _SAMPLES, _SAMPLE = 16, 1 << 12
@@ -48,45 +48,50 @@ def seal(run: Path, die: str) -> str:
     for a die whose file would lie outside of the run.
     """
     final = inside(run / "dies", f"{die}.h5")
-    with Journal.open(inside(run / "dies", die)) as journal:
+    with Journal.open(inside(run / "dies", die), of=die) as journal:
         if not journal.finished:
             raise StorageError(f"the journal of die {die} is not finished; it is sealed when its run has ended")
         journal.verify()
         items = die_items(run, die, journal)
         if final.exists():
             try:
+                digest = vouch(final)
                 check(final, items)
-                return _sha256(final)
+                return digest
             except StorageError:
                 quarantine(run, final)
         _replace(run, final, items)
-    return _sha256(final)
+    return vouch(final)
 
 
 def write_run_file(run: Path) -> Path:
     """Write ``RUN/run.h5`` anew: a link to every die's newest sealed try, and their plain numbers side by side.
 
-    Raises StorageError.
+    It holds a copy of the run's journal too, which is the way back if that is damaged. Raises StorageError.
     """
     newest = newest_of(path.stem for path in (run / "dies").glob("*.h5"))
-    names = list(newest)
+    names, digests = list(newest), recorded_digests(run)
     plain_tables: dict[str, list[Table]] = {}
     for name, file in newest.items():
-        with SealedDie(run / "dies" / f"{file}.h5") as die:
+        with SealedDie(run / "dies" / f"{file}.h5", digests.get(file, ""), file) as die:
             for table in die.tables:
                 if not die.columnar(table):
                     plain_tables.setdefault(table, []).append(_plain(die.table(table), name))
     tables = [Table.join(parts) for parts in plain_tables.values()]
     items: list[Item] = [
-        dataset("/summary/title", str(run_meta(run).get("title") or run.resolve().name)),
+        dataset("/summary/title", str(known_meta(run).get("title") or run.resolve().name)),
         Group("/summary/records", {"NX_class": "NXcollection"}),
         *(item for table in tables for item in table_items(f"/summary/records/{table.name}", table)),
         *(item for table in tables for item in plots("/summary", table)),
     ]
+    if (run / "journal.db").is_file():
+        with Journal.open(run) as journal:
+            items.append(dataset("/summary/journal", journal.image()))
     shown = default_plot(items)
     root = {
         "NX_class": "NXroot",
         "creator": "mtj-labctl",
+        "format": FORMAT,
         "default": "summary" if shown or not names else names[0],
     }
     links = [Link(f"/{name}", "/entry", f"dies/{file}.h5") for name, file in newest.items()]
@@ -106,17 +111,11 @@ def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
     if part.exists():
         quarantine(run, part)
     write(part, items)
+    put_seal(part)
     check(part, items)
     with storage(part, "finish the file"):
-        with part.open("r+b") as file:
-            sync(file.fileno())
         os.replace(part, final)
         sync_folder(final.parent)
-
-
-def _sha256(path: Path) -> str:
-    with storage(path, "read the file"), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def write(path: Path, items: Iterable[Item]) -> None:
@@ -139,9 +138,11 @@ def write(path: Path, items: Iterable[Item]) -> None:
 
 def _create(file: h5py.File, item: StoredArray) -> None:
     text, big = item.dtype.kind == "U", _size(item) >= _BIG
-    packed = {}
+    packed: dict[str, Any] = {}
+    if big:
+        packed = {"chunks": True, "fletcher32": True}
     if big and (item.dtype.kind in "SU" or _shrinks(next(iter(item.parts())))):
-        packed = {"chunks": True, "compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
+        packed |= {"compression": "gzip", "compression_opts": _LEVEL, "shuffle": True}
     # text of variable length is not compressed and costs 40 bytes each, too much for a column as long as a night
     dtype = h5py.string_dtype(length=_length(item) if big else None) if text else item.dtype
     made = file.create_dataset(item.path, item.shape, dtype, **packed)

@@ -118,6 +118,7 @@ class Journal(JournalReader):
         folder: Path,
         *,
         readonly: bool = True,
+        of: str = "",
         holding: Holding | None = None,
         utc: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
@@ -128,6 +129,7 @@ class Journal(JournalReader):
         ``readonly=False`` the journal goes on after its last committed row. Raises StorageError.
 
         Args:
+            of: try of a die whose journal it has to be, as `folder_of` writes it; "" for any.
             holding: what happens while another program holds it.
         """
         path = folder / "journal.db"
@@ -139,6 +141,7 @@ class Journal(JournalReader):
                 journal.holding = holding or journal.holding
                 with journal.abandoned_on_error():
                     journal._check_format()
+                    journal._check_die(of)
                     journal._prepare()
                     journal._resume()
                 return journal
@@ -160,6 +163,7 @@ class Journal(JournalReader):
             journal.readonly = True
             with journal.abandoned_on_error():
                 journal._check_format()
+                journal._check_die(of)
         return journal
 
     def _check_format(self) -> None:
@@ -168,6 +172,16 @@ class Journal(JournalReader):
             raise StorageError(
                 f"{self.path} is a journal of format {version}, and this labctl reads {FORMAT}; open it with the "
                 "version that wrote it, which run.json names"
+            )
+
+    def _check_die(self, of: str) -> None:
+        """Raise StorageError if this is the journal of another die than that of which `of` is a try."""
+        row = next(self.rows("meta"), None) if of else None
+        named = None if row is None else self.body(row).get("die")
+        if named not in (None, of.partition("~")[0]):
+            raise StorageError(
+                f"{self.path} is the journal of die {named}, not of {of}: its folder was renamed, or copied over the "
+                "other; take the right one from a backup"
             )
 
     def _prepare(self) -> None:

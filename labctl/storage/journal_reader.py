@@ -16,6 +16,7 @@ import numpy as np
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import Array, Stored, decode, digest_of, load_array, storage
 from labctl.storage.tables import Columns, Table, concatenate, narrow
+from labctl.storage.vouching import journal_way_back
 
 _CHUNK = 500
 _CACHED = 1 << 25
@@ -98,7 +99,7 @@ class JournalReader:
     def _checked(self, columns: tuple[Any, ...]) -> Row:
         row = Row(*columns[:-1])
         if row.digest != columns[-1]:
-            raise StorageError(f"{self.path}: row {row.seq} is damaged; leave the file as it is and work on a copy")
+            raise StorageError(f"{self.path}: row {row.seq} is damaged; {journal_way_back(self.path)}")
         return row
 
     def _body(self, row: Row, load: bool) -> Any:
@@ -120,7 +121,7 @@ class JournalReader:
         with storage(self.path, "read the journal"):
             row = self._db.execute("SELECT dtype, shape FROM arrays WHERE digest = ?", (digest,)).fetchone()
         if row is None:
-            raise StorageError(f"{self.path} has lost the array {digest}; leave the file as it is and work on a copy")
+            raise StorageError(f"{self.path} has lost the array {digest}; {journal_way_back(self.path)}")
         try:
             description = self._described[digest] = np.dtype(row[0]), tuple(json.loads(row[1]))
         except (TypeError, ValueError) as error:
@@ -139,7 +140,7 @@ class JournalReader:
         except ValueError as error:
             raise StorageError(f"{self.path}: the array {digest} is damaged ({error})") from error
         if digest_of(array) != digest:
-            raise StorageError(f"{self.path}: the array {digest} is damaged; leave the run as it is and work on a copy")
+            raise StorageError(f"{self.path}: the array {digest} is damaged; {journal_way_back(self.path)}")
         array.flags.writeable = False
         self._cache[digest] = array
         self._cached += array.nbytes
@@ -263,15 +264,20 @@ class JournalReader:
         with storage(self.path, "read the journal"):
             return frozenset(d for (d,) in self._db.execute("SELECT digest FROM arrays"))
 
+    def image(self) -> Array:
+        """Return the database as the bytes of one file, without a write-ahead log."""
+        with storage(self.path, "read the journal"):
+            return np.frombuffer(self._db.serialize(), np.uint8)
+
     def verify(self) -> None:
         """Compare every digest and the database's own structure. Raises StorageError at the first damage."""
         with storage(self.path, "verify the journal"):
             (verdict,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
-            raise StorageError(f"{self.path} is damaged ({verdict}); leave it as it is and work on a copy")
+            raise StorageError(f"{self.path} is damaged ({verdict}); {journal_way_back(self.path)}")
         for expected, row in enumerate(self._rows_where("1"), start=1):
             if row.seq != expected:
-                raise StorageError(f"{self.path}: row {expected} is missing; leave it as it is and work on a copy")
+                raise StorageError(f"{self.path}: row {expected} is missing; {journal_way_back(self.path)}")
         for digest in sorted(self.digests()):
             self.array(digest)
 

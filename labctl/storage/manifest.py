@@ -7,29 +7,73 @@ from typing import Any
 
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import storage
+from labctl.storage.journal import Journal
 
 FORMAT = 2
 """Version of run folders. 1 named weights and data for the whole campaign."""
 
 
+_OF_JOURNAL = ("order", "estimate", "instruments")
+"""What the run's journal begins with besides the contents of ``run.json``."""
+
+
 def run_meta(run: Path) -> dict[str, Any]:
-    """Return the content of ``run.json``, {} if there is none.
+    """Return the content of ``run.json``, {} if there is neither that nor a journal of the run.
+
+    The run's journal begins with the same: one that is not as it was written is damaged, or was edited.
 
     Raises:
-        StorageError: it is damaged, or of another format.
+        StorageError: it is damaged, gone, or of another format, or the journal is damaged.
     """
     path = run / "run.json"
+    kept = meta_of_journal(run)
     if not path.is_file():
+        if kept is not None:
+            raise StorageError(f"{path} is gone; {_way_back(run)}")
         return {}
     with storage(path, "read the run"):
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
     try:
-        meta = json.loads(text)
-    except ValueError as error:
-        raise StorageError(f"{path} is damaged: {error}; {_COPY}") from error
+        meta = json.loads(data.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{path} is damaged: {error}; {_way_back(run)}") from error
     if not isinstance(meta, dict):
-        raise StorageError(f"{path} is damaged: expected a mapping; {_COPY}")
+        raise StorageError(f"{path} is damaged: expected a mapping; {_way_back(run)}")
+    if kept is not None and json.dumps(meta) != json.dumps(kept):
+        odd = [key for key in {**kept, **meta} if json.dumps(meta.get(key)) != json.dumps(kept.get(key))]
+        raise StorageError(
+            f"{path} is not what the run was started with: '{(odd or list(meta))[0]}' is not as the run's journal has "
+            f"it; {_way_back(run)}"
+        )
     return checked(meta, path)
+
+
+def meta_of_journal(run: Path) -> dict[str, Any] | None:
+    """Return the content of ``run.json`` as the run's journal has it, None if there is no journal, or no row in it.
+
+    Raises:
+        StorageError: the journal is damaged.
+    """
+    if not (run / "journal.db").is_file():
+        return None
+    with Journal.open(run) as journal:
+        row = next(journal.rows("meta"), None)
+        return None if row is None else {k: v for k, v in journal.body(row).items() if k not in _OF_JOURNAL}
+
+
+def known_meta(run: Path) -> dict[str, Any]:
+    """Return the content of ``run.json`` as the run's journal has it, or from that file where there is no journal.
+
+    Raises:
+        StorageError: the journal, or in its place the file, is damaged or of another format.
+    """
+    kept = meta_of_journal(run)
+    return run_meta(run) if kept is None else checked(kept, run / "journal.db")
+
+
+def text_of(meta: Mapping[str, Any]) -> str:
+    """Return the text of ``run.json``."""
+    return json.dumps(meta, indent=1)
 
 
 def checked(meta: Mapping[str, Any], where: Path) -> dict[str, Any]:
@@ -43,4 +87,8 @@ def checked(meta: Mapping[str, Any], where: Path) -> dict[str, Any]:
     return dict(meta)
 
 
-_COPY = "every sealed die has a copy of it, in the group entry/provenance/run of its HDF5 file"
+def _way_back(run: Path) -> str:
+    return (
+        "the run's journal and every sealed die (entry/provenance/run of its HDF5 file) have a copy of it, and "
+        f"'labctl verify {run} --repair' writes it again from there"
+    )

@@ -15,7 +15,7 @@ from labctl.core.errors import NotThereError
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, run_meta
-from labctl.storage.run_log import newest_of
+from labctl.storage.run_log import newest_of, recorded_digests
 from labctl.storage.tables import Table
 
 
@@ -26,19 +26,34 @@ class DieData:
     Args:
         path: its sealed file, or the folder of its journal.
         sealed: whether `path` is a sealed file.
+        file: name that its files must have in themselves, as `folder_of` writes it; "" of a file by itself.
+        sha256: of its sealed file, as the run's journal has it; "" if it has none.
     """
 
     name: str
     path: Path
     sealed: bool
+    file: str = ""
+    sha256: str = ""
+
+    @classmethod
+    def of_run(cls, run: Path, name: str, file: str, sha256: str = "") -> "DieData":
+        """Return the try `file` of the die `name`: its sealed file, or its journal while there is none."""
+        sealed = run / "dies" / f"{file}.h5"
+        there = sealed.is_file()
+        return cls(name, sealed if there else run / "dies" / file, there, file, sha256)
 
     def open(self) -> AbstractContextManager[Any]:
-        """Open it once for several reads; the source has `meta`, `tables`, `table`, `events` and `operations`."""
+        """Open it once for several reads; the source has `meta`, `tables`, `table`, `events` and `operations`.
+
+        Raises:
+            StorageError: it cannot be read, is damaged, or is of another die.
+        """
         if self.sealed:
             from labctl.storage.hdf5_reader import SealedDie
 
-            return SealedDie(self.path)
-        return Journal.open(self.path)
+            return SealedDie(self.path, self.sha256, self.file)
+        return Journal.open(self.path, of=self.file)
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -79,20 +94,23 @@ class Run:
         dies: names of its dies that have been begun.
         meta: content of ``run.json``.
         tries: by die, the folder of its newest try, which counts.
+        digests: sha256 of sealed files as the run's journal has them, by folder.
     """
 
     path: Path
     dies: tuple[str, ...]
     meta: dict[str, Any]
     tries: Mapping[str, str] = field(default_factory=dict)
+    digests: Mapping[str, str] = field(default_factory=dict)
 
     def die(self, name: str) -> DieData:
         """Return one die. Raises KeyError, naming the dies of the run, if there is none of that name."""
         if name not in self.dies:
             raise KeyError(f"{self.path} has no die '{name}'; it has {', '.join(self.dies)}")
-        folder = self.tries.get(name, name)
-        sealed = self.path if self.path.is_file() else self.path / "dies" / f"{folder}.h5"
-        return DieData(name, sealed, True) if sealed.is_file() else DieData(name, self.path / "dies" / folder, False)
+        if self.path.is_file():
+            return DieData(name, self.path, True)
+        file = self.tries.get(name, name)
+        return DieData.of_run(self.path, name, file, self.digests.get(file, ""))
 
     @property
     def planned(self) -> tuple[str, ...]:
@@ -139,7 +157,7 @@ def open_run(path: str | Path) -> Run:
         newest = newest_of(journals | {p.stem for p in folder.glob("*.h5")})
         if not newest and not any((path / name).is_file() for name in ("run.json", "journal.db", "run.h5")):
             raise NotThereError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")
-        return Run(path, tuple(newest), run_meta(path), newest)
+        return Run(path, tuple(newest), run_meta(path), newest, recorded_digests(path))
     if path.is_file() and path.suffix == ".h5":
         from labctl.storage.hdf5_reader import SealedDie
 

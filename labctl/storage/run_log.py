@@ -10,9 +10,20 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from labctl.core.die_state import EDGES, FINAL, State
+from labctl.core.die_state import ACTIVE, EDGES, FINAL, State
 from labctl.core.errors import NotThereError, StorageError
-from labctl.core.events import Alarm, DieMoved, DiesInDoubt, Level, Resumed, RunEnded, RunEvent, StageBegun, VisitBegun
+from labctl.core.events import (
+    Alarm,
+    DieMoved,
+    DiesInDoubt,
+    Level,
+    Resumed,
+    RunEnded,
+    RunEvent,
+    SealedAgain,
+    StageBegun,
+    VisitBegun,
+)
 from labctl.core.exit_codes import ExitCode
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.held import Holding
@@ -163,6 +174,10 @@ def fold(state: RunState, rows: Iterable[RunRow]) -> RunState:
                 continue
             case VisitBegun():
                 dies[event.die] = DieState(event.die, event.at, golden=True)
+            case SealedAgain():
+                die = dies[event.die]
+                tries = (replace(t, sha256=event.sha256) if t.number == event.try_no else t for t in die.tries)
+                dies[die.name] = replace(die, tries=tuple(tries))
             case DiesInDoubt():
                 for name in event.dies:
                     dies[name] = replace(dies[name], suspect=event.text)
@@ -187,6 +202,8 @@ def _moved(die: DieState, event: DieMoved, utc: float) -> DieState:
     last = tries[-1]
     judged = {name: getattr(event, name) for name in ("bin", "hard", "rule", "sha256", "exit_code")}
     known = {name: value for name, value in judged.items() if value is not None}
+    if to in ACTIVE:  # it is worked on, so it is sealed anew
+        known.setdefault("sha256", "")
     figures = {**last.figures, **event.figures}
     seconds = last.seconds + event.seconds
     tries[-1] = replace(last, state=to, until=utc, reason=reason, seconds=seconds, figures=figures, **known)
@@ -305,3 +322,15 @@ def read_state(folder: Path, before: RunState | None = None) -> RunState:
     with Journal.open(folder) as journal:
         start = _start(journal.meta) if before is None else before
         return fold(start, event_rows(RunEvent, journal.events(after=start.seq)))
+
+
+def recorded_digests(run: Path) -> dict[str, str]:
+    """Return the sha256 of the sealed files of a run, as its journal has them, by folder; {} if it has no journal.
+
+    Raises:
+        StorageError: the journal is damaged.
+    """
+    if not (run / "journal.db").is_file():
+        return {}
+    dies = read_state(run).dies.values()
+    return {folder_of(die.name, one.number): one.sha256 for die in dies for one in die.tries if one.sha256}

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = {
     "bench.py": ["--small", "--json"],
     "chip.py": ["--small", "--json", "--campaign", "--only", "W01-x3y3"],
+    "damage.py": ["--small"],
     "crossbar.py": ["--small", "--json"],
     "killed_together.py": ["1"],
     "kills.py": ["--small"],
@@ -86,6 +87,12 @@ def test_what_is_killed_together_is_made_safe_and_everybody_says_so(more):
     text = carried_out("killed_together.py", *SMALL["killed_together.py"], *more)
     assert "on again 0 times" in text
     assert text.strip().endswith("1 of 1")
+
+
+@pytest.mark.slow
+def test_damage_is_never_believed():
+    text = carried_out("damage.py", *SMALL["damage.py"])
+    assert "silently wrong numbers 0, undocumented errors 0" in text
 
 
 @pytest.mark.slow

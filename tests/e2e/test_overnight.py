@@ -141,6 +141,11 @@ def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, 
     once_more = read_state(folder)
     assert (once_more.outcome, once_more.exit_code, once_more.dies) == ("success", 0, again.dies)
     assert "nothing is left to do" in labctl("resume", folder, expect=2).stderr
+    # killed when it had ended and before its report was written: no die is touched again
+    (folder / "report.json").unlink()
+    labctl("resume", folder)
+    assert json.loads((folder / "report.json").read_text())["exit_code"] == 0
+    assert read_state(folder) == once_more
     assert "it ended with success and exit code 0" in " ".join(labctl("stop", folder, expect=2).stderr.split())
     assert [request.what for request in requests_of(folder)] == [RequestKind.STOP]
 

@@ -63,13 +63,15 @@ class Night:
         description = DieDescription.model_validate(DIE, context={"file": True})
         subjects = tuple(Site(f"D{k}", description, 5 + k, (k, 0)) for k in range(2))
         (folder / "dies").mkdir(parents=True)
-        (folder / "run.json").write_text(json.dumps({"format": FORMAT, "name": "night", "files": {}}))
+        dies = [{"name": s.name, "at": list(s.at)} for s in subjects]
+        meta = {"format": FORMAT, "name": "night", "files": {}, "dies": dies}
+        (folder / "run.json").write_text(json.dumps(meta))
         self.folder, self.at, self.going = folder, at, requests.session(folder)
         self.hanging, self.ahead = -1, 0.0
         self.executor = BenchExecutor(
             Station(bench, subjects, sim=sim), STAGES, self.going, lambda text: True, monotonic=self.monotonic
         )
-        self.log = Runlog.create(folder, {"dies": [{"name": s.name, "at": list(s.at)} for s in subjects]})
+        self.log = Runlog.create(folder, meta)
         self.executor.say = self.log.write
         jobs = {s.name: Job(folder, s, bench_limits(bench)) for s in subjects}
         self.died = 0.0

@@ -30,7 +30,7 @@ def test_every_command_is_there():
     assert set(COMMANDS) == {
         "plan", "run", "show", "train", "doctor", "schema", "check", "read", "pulse", "map", "off", "twin", "export",
         "stress", "reproduce mtj-chip", "reproduce wine-passive", "resume", "stop", "skip", "watch", "report",
-        "notify", "transcript",
+        "notify", "transcript", "verify",
     }  # fmt: skip
 
 

@@ -18,12 +18,14 @@ from labctl.core.record import Record
 from labctl.core.units import Conductances, IntArray, Unit, Volts
 from labctl.export.csv import write_csv
 from labctl.storage.journal import Journal
+from labctl.storage.manifest import FORMAT
 from labctl.storage.results import open_run
 from labctl.storage.run_log import Runlog, read_state
 from labctl.wafer_maps.read import read_map
 from tests.declared import DECLARED
 
 META = {
+    "format": FORMAT,
     "name": "overnight",
     "dies": [
         {"name": "W1-A", "at": [3, 0], "wafer": "W1"}, {"name": "W1-B", "at": [4, 1], "wafer": "W1"},
@@ -55,7 +57,7 @@ class Shot(Record):
 
 
 def measured(folder, name, k):
-    with Journal.create(folder / "dies" / name, {"die": name}) as journal:
+    with Journal.create(folder / "dies" / name, {"die": name.partition("~")[0]}) as journal:
         journal.record("survey", Shot(cell=np.arange(3), voltage=np.array([0.1, 1 / 3, 0.5]) + k))
         for number in range(2):
             journal.record("survey", Kernel(
@@ -68,6 +70,8 @@ def measured(folder, name, k):
 def run(tmp_path):
     """Return the folder of a run: one good die, one that needed two tries, one that was skipped, and a golden visit."""
     folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps(META), encoding="utf-8")
     log = Runlog.create(folder, META)
     for die, number, to in (("W1-A", 1, State.DONE), ("W1-B", 1, State.ERROR), ("W1-B", 2, State.DONE)):
         if number > 1:

@@ -20,6 +20,7 @@ from labctl.core.events import (
     RuleBroken,
     RunEnded,
     RunEvent,
+    SealedAgain,
     StageBegun,
     UnknownEvent,
     VisitBegun,
@@ -122,6 +123,10 @@ TEXTS = [
     (
         RunEnded(exit_code=6, outcome=Status.FAIL, reason="SMU 1"),
         (Level.ALARM, "", "run OUTPUTS COULD NOT BE VERIFIED OFF: go to the bench: SMU 1"),
+    ),
+    (
+        SealedAgain(die="D1", sha256="ab"),
+        (Level.NOTE, "D1", "its sealed file was damaged or gone, and was made again from its journal"),
     ),
     (UnknownEvent("weather", {"temperature": 21.5}), (Level.NOTE, "", "weather: temperature 21.5")),
     (UnknownEvent("weather"), (Level.NOTE, "", "weather")),

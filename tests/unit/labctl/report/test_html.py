@@ -174,9 +174,9 @@ def test_written_again_it_says_the_same(night: Night, tmp_path: Path) -> None:
     first = write_report(folder).read_text(encoding="utf-8")
     assert {p.relative_to(folder) for p in folder.rglob("*")} - before == {Path("report.html"), Path("report.json")}
     second = write_report(folder).read_text(encoding="utf-8")
-    # but for when it was made, and the size of the folder with a report in it
+    # but for when it was made, the size of the folder with a report in it, and the digest of the page
     same = [a == b for a, b in zip(first.splitlines(), second.splitlines(), strict=True)]
-    assert same.count(False) <= 2
+    assert same.count(False) <= 3
 
 
 def test_a_folder_that_cannot_be_written_is_said(night: Night, tmp_path: Path) -> None:
