@@ -5,7 +5,7 @@
     python benchmarks/damage.py --small                  a few of each; the tests run these
     python benchmarks/damage.py --only 17                damage 17 once more, with what every reader said
 
-A small run is made: two dies of 3 x 4 cells, surveyed, programmed and read out. Then one file of it is damaged at a
+A small run is made: one die of 3 x 4 cells, surveyed, programmed and read out. Then one file of it is damaged at a
 time, at a random place: sealed dies, journals and their arrays, run.json, run.h5, inputs, report. Everybody reads it:
 tables, operations and events of every die; the report; CSV and STDF; `show`; `watch`; what `resume` goes on with;
 `labctl verify`. What they say is compared with what they said of the whole run. Whoever gives another number and no
@@ -43,6 +43,7 @@ from labctl.report.html import page
 from labctl.report.live_state import Watcher
 from labctl.report.report_data import as_json, gather
 from labctl.storage import vouching
+from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.results import open_run
 from labctl.storage.run_log import read_state
 from labctl.storage.verification import verify_run
@@ -55,7 +56,7 @@ junction: {diameter: 80 nm}
 CAMPAIGN = """
 name: small
 seed: 5
-dies: [{name: D1, file: die.yaml}, {name: D2, file: die.yaml}]
+dies: [{name: D1, file: die.yaml}]
 limits: {v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV,
          pulses_per_cell: 1000}
 stages:
@@ -68,8 +69,8 @@ accept: {fidelity: 50 %, accuracy: 1 %}
 """
 TOLD = "told"
 SAME = "same"
-KINDS = ("flip", "cut", "zeros")
-FULL, SMALL = (5000, 200, 200), (60, 10, 10)
+KINDS = ("cut", "zeros", "flip")
+FULL, SMALL = (200, 200, 5000), (10, 10, 60)
 BLOCK = 512
 
 
@@ -98,6 +99,26 @@ def make_run(place: Path) -> Path:
     finally:
         sys.argv = words
     return run
+
+
+def remember(kind: type[SealedDie] = SealedDie) -> None:
+    """Read what stands in a sealed file once per content: bytes that have been compared give the same again."""
+    known: dict[tuple[str, ...], Any] = {}
+
+    def once(name: str, read: Callable[..., Any]) -> Callable[..., Any]:
+        def remembered(die: SealedDie, *words: str) -> Any:
+            key = (vouching.vouch(die.path), name, *words)
+            if key not in known:
+                value = read(die, *words)
+                known[key] = list(value) if isinstance(value, Iterator) else value
+            return known[key]
+
+        return remembered
+
+    for name in ("table", "columnar", "events", "operations", "input_file"):
+        setattr(kind, name, once(name, getattr(kind, name)))
+    for name in ("meta", "run_meta", "tables"):
+        setattr(kind, name, property(once(name, getattr(kind, name).fget)))
 
 
 def numbers(value: Any) -> str:
@@ -319,7 +340,8 @@ def main() -> int:
         for line in given.results.read_text(encoding="utf-8").splitlines():
             result = Result(**json.loads(line))
             done[result.number, result.kind] = result
-    with tempfile.TemporaryDirectory(prefix="damage-") as folder:
+    remember()
+    with tempfile.TemporaryDirectory(prefix="damage-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None) as folder:
         place = Path(folder)
         run, scratch = make_run(place), place / "scratch"
         scratch.mkdir()
