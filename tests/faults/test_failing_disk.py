@@ -15,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from labctl.core.errors import StorageError
+from labctl.core.events import UnknownEvent
 from labctl.storage.hdf5_writer import seal
+from labctl.storage.journal import Journal
 from labctl.storage.run_log import read_state
 from labctl.storage.verification import verify_run
 from tests.small_run import write_die
@@ -191,3 +194,43 @@ def test_a_run_on_a_disk_that_fails_ends_in_words_and_is_resumed(failing, tmp_pa
     assert {die["die"] for die in json.loads(resumed.stdout)["dies"]} == {"D1"}
     assert read_state(run).unfinished == ()
     assert verify_run(run).problems == []
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """Return a function that mounts a disk of its own anew with options, and its folder."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def mount(*words):
+        return subprocess.run(["mount", "-t", "tmpfs", *words, "tmpfs", folder], capture_output=True, text=True)
+
+    if not sys.platform.startswith("linux") or os.geteuid() != 0:
+        pytest.skip("only root on Linux can mount a small disk")
+    if (done := mount("-o", "size=4m")).returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {done.stderr.strip()}")
+    yield folder, lambda mode: mount("-o", f"remount,{mode}")
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_disk_that_is_mounted_read_only_under_a_journal_loses_nothing(small_disk):
+    folder, remount = small_disk
+    with Journal.create(folder / "A", {"die": "A"}) as journal:
+        journal.event(UnknownEvent("x", {"k": 0}))
+        journal.commit()
+    with Journal.open(folder / "A", readonly=False) as journal:
+        journal.finish()
+    if remount("ro").returncode:
+        pytest.skip("a disk cannot be mounted read-only here")
+    with pytest.raises(StorageError, match="rights"):
+        Journal.open(folder / "A", readonly=False)
+    with pytest.raises(StorageError, match="rights"):
+        Journal.create(folder / "B", {"die": "B"})
+    with Journal.open(folder / "A") as journal:
+        journal.verify()
+        assert [event.body for event in journal.events()] == [{"k": 0}]
+    assert remount("rw").returncode == 0
+    with Journal.open(folder / "A", readonly=False) as journal:
+        journal.event(UnknownEvent("x", {"k": 1}))
+        journal.finish()
+        assert [event.body for event in journal.events()] == [{"k": 0}, {"k": 1}]
