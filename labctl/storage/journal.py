@@ -33,7 +33,7 @@ from labctl.storage.arrays import (
 )
 from labctl.storage.deduplicate import parts_of
 from labctl.storage.held import Holding, is_held
-from labctl.storage.journal_reader import COLUMNS, JournalReader, Row
+from labctl.storage.journal_reader import COLUMNS, EMPTY, JournalReader, Row
 from labctl.storage.tables import Columns, columns_of, field_of
 
 if TYPE_CHECKING:  # a process that seals has no use for procedures, whose import takes as long as that of numpy
@@ -48,11 +48,13 @@ LOOK = 100
 LEAVE = 5000
 """Longest wait for readers before a finished journal becomes one file, ms."""
 _SCHEMA = f"""
+BEGIN;
 PRAGMA user_version={FORMAT};
 CREATE TABLE log (seq INTEGER PRIMARY KEY, what TEXT NOT NULL, answers INTEGER, stage TEXT NOT NULL,
     kind TEXT NOT NULL, utc REAL NOT NULL, monotonic REAL NOT NULL, body TEXT NOT NULL, digest TEXT NOT NULL);
 CREATE UNIQUE INDEX answer ON log (answers) WHERE answers IS NOT NULL;
 CREATE TABLE arrays (digest TEXT PRIMARY KEY, dtype TEXT NOT NULL, shape TEXT NOT NULL, data BLOB);
+COMMIT;
 """
 
 
@@ -147,8 +149,13 @@ class Journal(JournalReader):
                 return journal
             db = _connect(path, "ro")
             try:
+                if not db.execute("SELECT 1 FROM sqlite_master").fetchall():
+                    raise StorageError(f"{path}: {EMPTY}")
                 db.execute("SELECT max(seq) FROM log").fetchall()
                 journal = cls(folder, db, utc, monotonic)
+            except StorageError:
+                db.close()
+                raise
             except sqlite3.Error as error:
                 db.close()
                 if not error.sqlite_errorname.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")):
@@ -167,6 +174,8 @@ class Journal(JournalReader):
         return journal
 
     def _check_format(self) -> None:
+        if not self._db.execute("SELECT 1 FROM sqlite_master").fetchall():
+            raise StorageError(f"{self.path}: {EMPTY}")
         version = self._db.execute("PRAGMA user_version").fetchone()[0]
         if version != FORMAT:
             raise StorageError(

@@ -71,6 +71,8 @@ class Row(NamedTuple):
 
 
 COLUMNS = (*Row._fields, "digest")
+EMPTY = "it is empty: its writer was ended before it wrote the first row"
+"""What is said of such a journal: nothing was begun, and nothing is lost."""
 
 
 class JournalReader:
@@ -163,7 +165,7 @@ class JournalReader:
         """The meta that `create` was given."""
         entry = next(self._entries("meta"), None)
         if entry is None:
-            raise StorageError(f"{self.path}: it is empty: its writer was ended before it wrote the first row")
+            raise StorageError(f"{self.path}: {EMPTY}")
         return entry.body  # type: ignore[no-any-return]
 
     @property

@@ -17,6 +17,7 @@ from labctl.files import digest
 from labctl.storage.arrays import storage
 from labctl.storage.hdf5_reader import SealedDie, journal_of_run_file
 from labctl.storage.journal import Journal
+from labctl.storage.journal_reader import EMPTY
 from labctl.storage.manifest import checked, meta_of_journal, run_meta
 from labctl.storage.run_log import RunState, folder_of, read_state
 from labctl.storage.vouching import vouch, vouch_text
@@ -185,7 +186,11 @@ class _Check:
         try:
             with Journal.open(folder, of=folder.name) as journal:
                 journal.verify()
+                _ = journal.meta
         except LabError as error:
+            if str(error).endswith(EMPTY):
+                self.found.notes.append(f"{self._name(path)}: {EMPTY}")
+                return
             sealed = folder.with_name(f"{folder.name}.h5")
             if self._is_whole(sealed, folder.name):
                 self._problem(path, error, f"dies/{sealed.name} has everything that it held; keep that file")
