@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labctl.core.errors import LabError, StorageError
+from labctl.core.errors import LabError, NotThereError, StorageError
 from labctl.files import digest
 from labctl.storage.arrays import storage
 from labctl.storage.hdf5_reader import SealedDie, journal_of_run_file
@@ -85,7 +85,7 @@ def verify_run(run: Path, progress: Callable[[str, int, int], None] = lambda pat
         StorageError: there is no run there.
     """
     if not (run / "dies").is_dir():
-        raise StorageError(f"{run}: there is no run here; expected a run folder")
+        raise NotThereError(f"{run}: there is no run here; expected a run folder")
     return _Check(run, progress).carry_out()
 
 
