@@ -109,8 +109,10 @@ def stdf(state: RunState) -> Iterator[bytes]:
     rules: list[dict[str, Any]] = list(meta.get("bins", []))
     limits, declared = limits_of(rules), Figures.of_run(meta)
     soft = soft_numbers([*((r["bin"], r["hard"]) for r in rules), *((_bin(t), t.hard) for _, t in parts)])
-    begun = min((t.since for _, t in parts), default=state.since)
-    ended = max((t.until for _, t in parts), default=state.until)
+    # the format counts in the local time of the tester
+    local = float(meta.get("utc_offset", 0.0))
+    begun = min((t.since for _, t in parts), default=state.since) + local
+    ended = max((t.until for _, t in parts), default=state.until) + local
     identity = Identity.of(state)
     wafer = identity.wafer
     yield record("FAR")
@@ -118,11 +120,14 @@ def stdf(state: RunState) -> Iterator[bytes]:
     flat = {} if identity.notch is None else {"WF_FLAT": _FLAT[identity.notch]}
     yield record("WCR", POS_X="R", POS_Y="D", **flat)
     yield record("WIR", START_T=_time(begun), WAFER_ID=wafer)
+    results: dict[str, list[float]] = {}
     for die, one in parts:
         yield record("PIR")
-        tests = [_ptr(figure, value, limits.get(figure.key)) for figure, value in _figures(one, declared)]
-        yield from tests
-        yield _prr(die, one, len(tests), soft)
+        figures = _figures(one, declared)
+        yield from (_ptr(figure, value, limits.get(figure.key)) for figure, value in figures)
+        yield _prr(die, one, len(figures), soft)
+        for figure, value in figures:
+            results.setdefault(figure.key, []).append(value)
     newest: dict[str, Try] = {die.name: one for die, one in parts}
     counts = {
         "PART_CNT": len(newest),
@@ -132,6 +137,8 @@ def stdf(state: RunState) -> Iterator[bytes]:
     if not any(is_measured(one.hard) for one in newest.values()):
         counts["GOOD_CNT"] = sum(is_good(one.hard) for one in newest.values())
     yield record("WRR", FINISH_T=_time(ended), WAFER_ID=wafer, **counts)
+    for key in sorted(results, key=lambda key: (number_of(declared[key]), key)):
+        yield _tsr(declared[key], results[key], limits.get(key))
     hard = Counter(one.hard for one in newest.values())
     for number, count in sorted(hard.items()):
         names = sorted({_bin(one) for one in newest.values() if one.hard == number})
@@ -143,7 +150,7 @@ def stdf(state: RunState) -> Iterator[bytes]:
         yield record("SBR", HEAD_NUM=255, SITE_NUM=255, **summary)
     yield record("PCR", HEAD_NUM=255, SITE_NUM=255, **counts)
     outcome = ": ".join(part for part in (state.outcome or "unfinished", state.reason) if part)
-    yield record("MRR", FINISH_T=_time(state.until), USR_DESC=str(meta.get("title", "")), EXC_DESC=outcome)
+    yield record("MRR", FINISH_T=_time(state.until + local), USR_DESC=str(meta.get("title", "")), EXC_DESC=outcome)
 
 
 def write_stdf(state: RunState, path: Path) -> None:
@@ -192,7 +199,7 @@ def _mir(state: RunState, begun: float, identity: Identity) -> bytes:
     campaign: Mapping[str, Any] = next((f for n, f in meta.get("files", {}).items() if n.startswith("00-")), {})
     return record(
         "MIR",
-        SETUP_T=_time(state.since),
+        SETUP_T=_time(state.since + float(meta.get("utc_offset", 0.0))),
         START_T=_time(begun),
         MODE_COD="E",
         RTST_COD="Y" if state.resumes else "N",
@@ -202,6 +209,7 @@ def _mir(state: RunState, begun: float, identity: Identity) -> bytes:
         TSTR_TYP="mtj-labctl",
         JOB_NAM=str(meta.get("name", "")),
         JOB_REV=str(campaign.get("sha256", ""))[:16],
+        OPER_NAM=str(meta.get("operator", "")),
         EXEC_TYP="mtj-labctl",
         EXEC_VER=str(meta.get("versions", {}).get("mtj-labctl", "")),
         USER_TXT=str(meta.get("title", "")),
@@ -238,6 +246,28 @@ def _ptr(figure: Figure, value: float, limit: PassRange | None) -> bytes:
         C_RESFMT=form,
         C_LLMFMT=form if low else "",
         C_HLMFMT=form if high else "",
+    )
+
+
+def _tsr(figure: Figure, values: Sequence[float], limit: PassRange | None) -> bytes:
+    """Return the synopsis of a figure over all parts."""
+    finite = [value for value in values if math.isfinite(value)]
+    judged = limit is not None and (math.isfinite(limit.low) or math.isfinite(limit.high))
+    failed = {} if limit is None or not judged else {"FAIL_CNT": sum(not limit.passes(value) for value in values)}
+    extremes = {"TEST_MIN": min(finite), "TEST_MAX": max(finite)} if finite else {}
+    sums = {"TST_SUMS": math.fsum(finite), "TST_SQRS": math.fsum(v * v for v in finite)} if finite else {}
+    return record(
+        "TSR",
+        HEAD_NUM=255,
+        SITE_NUM=255,
+        TEST_TYP="P",
+        TEST_NUM=number_of(figure),
+        EXEC_CNT=len(values),
+        **failed,
+        TEST_NAM=figure.key,
+        OPT_FLAG=0b11001100 | (0 if finite else 0b110011),
+        **extremes,
+        **sums,
     )
 
 

@@ -93,6 +93,19 @@ RECORDS: Mapping[str, tuple[int, int, tuple[Field, ...]]] = {
     "PCR": (1, 30, (*_SITE, *_COUNTS)),
     "HBR": (1, 40, (*_SITE, ("HBIN_NUM", "U2"), ("HBIN_CNT", "U4"), ("HBIN_PF", "C1", " "), *_texts("HBIN_NAM"))),
     "SBR": (1, 50, (*_SITE, ("SBIN_NUM", "U2"), ("SBIN_CNT", "U4"), ("SBIN_PF", "C1", " "), *_texts("SBIN_NAM"))),
+    "TSR": (
+        10,
+        30,
+        (
+            *_SITE,
+            ("TEST_TYP", "C1", " "),
+            ("TEST_NUM", "U4"),
+            *((name, "U4", MISSING_U4) for name in ("EXEC_CNT", "FAIL_CNT", "ALRM_CNT")),
+            *_texts("TEST_NAM", "SEQ_NAME", "TEST_LBL"),
+            ("OPT_FLAG", "B1", 0xFF),
+            *((name, "R4", 0.0) for name in ("TEST_TIM", "TEST_MIN", "TEST_MAX", "TST_SUMS", "TST_SQRS")),
+        ),
+    ),
     "WIR": (2, 10, (("HEAD_NUM", "U1", 1), ("SITE_GRP", "U1", 255), ("START_T", "U4"), *_texts("WAFER_ID"))),
     "WRR": (
         2,

@@ -1,5 +1,6 @@
 """Make the folder of a run, with every file that was read and the code and machine that made the run."""
 
+import getpass
 import os
 import platform
 import socket
@@ -79,6 +80,24 @@ def git_commit() -> str:
     return done.stdout.strip() if done.returncode == 0 and (here / ".git").exists() else ""
 
 
+def _operator() -> str:
+    """Return the name of the account that started the run, "" if it has none."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return ""
+
+
+def _processor() -> str:
+    """Return the model of the processor, "" if the system does not tell."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
+
+
 def bench_copy(folder: Path) -> Path:
     """Return the copy of the bench file in the folder of a run on a bench."""
     return folder / "files" / str(run_meta(folder)["roles"]["bench"])
@@ -99,6 +118,10 @@ def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, A
         "cwd": str(Path.cwd()),
         "host": socket.gethostname(),
         "machine": platform.machine(),
+        "processor": _processor(),
+        "operator": _operator(),
+        "time_zone": time.strftime("%Z"),
+        "utc_offset": time.localtime().tm_gmtoff,
         "versions": versions(),
         "git_commit": git_commit(),
         "utc": datetime.now(UTC).isoformat(),

@@ -4,7 +4,7 @@ Independent of HDF5: `hdf5_layout` lists the items of a sealed die, `hdf5_writer
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cache
 from typing import Any
@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
+from labctl.core.figure import Figures
 from labctl.storage.arrays import Array, Stored, encode
 from labctl.storage.tables import Table
 
@@ -31,7 +32,11 @@ class Group:
 
 @dataclass(frozen=True)
 class StoredArray:
-    """A dataset: `parts` yields it anew each time, cut along its first axis. Text has dtype ``str``."""
+    """A dataset: `parts` yields it anew each time, cut along its first axis. Text has dtype ``str``.
+
+    Args:
+        scales: path of the dimension scale of every axis; empty if it has none.
+    """
 
     path: str
     shape: tuple[int, ...]
@@ -39,6 +44,7 @@ class StoredArray:
     unit: str
     parts: Callable[[], Iterable[Array]]
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    scales: tuple[str, ...] = ()
 
     @property
     def units(self) -> str:
@@ -105,9 +111,37 @@ def _listed(array: Array | Stored, path: tuple[str, ...]) -> Any:
     return array.tolist() if isinstance(array, np.ndarray) else {"$array": array.digest}
 
 
+def axes_of(table: Table) -> dict[str, tuple[str, ...]]:
+    """Return the names of the axes of every column, rows first; axes of one name have one length.
+
+    An axis without a name, or of another length than an earlier one of its name, is called after its length; none is
+    called as a column is.
+    """
+    lengths: dict[str, int] = {"record": table.rows}
+    named: dict[str, tuple[str, ...]] = {}
+    for column, values in table.items():
+        declared = table.axes.get(column) or ["axis"] * (values.ndim - 1)
+        axes = ["record"]
+        for axis, n in zip(declared, values.shape[1:], strict=True):
+            name = f"{axis}_axis" if axis in table else axis
+            if axis == "axis" or lengths.get(name, n) != n:
+                name = f"{name}_{n}"
+            lengths[name] = n
+            axes.append(name)
+        named[column] = tuple(axes)
+    return named
+
+
 def table_items(path: str, table: Table) -> Iterator[Item]:
-    """Yield a table: one dataset per column, with the names of its axes and of its codes where it has any."""
+    """Yield a table: one dataset per column, with the names of its axes and of its codes where it has any.
+
+    Every axis has a dimension scale, positions from 0, so that readers know which axes of a table are the same.
+    """
     yield Group(path, {"NX_class": "NXcollection", "columnar": table.columnar, "columns": list(table)})
+    axes = axes_of(table)
+    lengths = {axis: n for name in table for axis, n in zip(axes[name], table[name].shape, strict=True)}
+    for axis, n in lengths.items():
+        yield dataset(f"{path}/{axis}", np.arange(n), long_name=axis)
     for name, column in table.items():
         attrs: dict[str, Any] = dict(EPOCH) if name == "utc" else {}
         if name in table.axes:
@@ -116,7 +150,8 @@ def table_items(path: str, table: Table) -> Iterator[Item]:
             attrs["long_name"] = f"{name}, {table.units[name] or '1'}"
         if name in table.codes:
             attrs["codes"] = ", ".join(f"{code} {word}" for word, code in table.codes[name].items())
-        yield dataset(f"{path}/{name}", column, table.units[name], **attrs)
+        scales = tuple(f"{path}/{axis}" for axis in axes[name])
+        yield replace(dataset(f"{path}/{name}", column, table.units[name], **attrs), scales=scales)
 
 
 def plots(entry: str, table: Table) -> Iterator[Item]:
@@ -129,7 +164,8 @@ def plots(entry: str, table: Table) -> Iterator[Item]:
             names = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
             axes = [(axis, np.arange(n)) for axis, n in zip(names, column.shape, strict=True)]
         elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
-            axes = [("solution", table["solution"]) if "solution" in table else ("record", np.arange(table.rows))]
+            once = "solution" in table and len(np.unique(table["solution"])) == table.rows
+            axes = [("solution", table["solution"]) if once else ("record", np.arange(table.rows))]
         else:
             continue
         path = f"{entry}/{table.name}_{name}"
@@ -137,6 +173,27 @@ def plots(entry: str, table: Table) -> Iterator[Item]:
         yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
         for axis, positions in axes:
             yield dataset(f"{path}/{axis}", positions, long_name=axis)
+
+
+def die_plot(path: str, figures: Mapping[str, Mapping[str, float]], declared: Figures) -> Iterator[Item]:
+    """Yield the plot of figures over dies, fidelity and accuracy first; nothing if no die has a figure.
+
+    Args:
+        figures: of every die, by name, in the order of the campaign.
+    """
+    names = declared.in_order(name for of_die in figures.values() for name in of_die)
+    if not names:
+        return
+    shown = [name for name in ("fidelity", "accuracy_test") if name in names] or names[:1]
+    axes: dict[str, Any] = {"signal": shown[0], "axes": ["die"], "title": "figures of the dies"}
+    axes |= {"auxiliary_signals": shown[1:]} if shown[1:] else {}
+    yield Group(path, {"NX_class": "NXdata", **axes})
+    yield dataset(f"{path}/die", np.arange(1, len(figures) + 1), long_name="die, in the order of the campaign")
+    yield dataset(f"{path}/name", np.array(list(figures), np.str_))
+    for name in names:
+        unit, title = declared[name].unit, declared[name].title
+        values = np.array([of_die.get(name, np.nan) for of_die in figures.values()])
+        yield dataset(f"{path}/{key(name)}", values, "" if unit == "1" else unit, long_name=f"{title}, {unit or '1'}")
 
 
 def default_plot(items: Iterable[Item]) -> str:

@@ -94,6 +94,9 @@ class _Bodies:
         return encode(body, put)
 
     def items(self, path: str) -> Iterator[Item]:
+        for part, content in (("numbers", self._numbers), ("arrays", self._arrays)):
+            if content:
+                yield Group(f"{path}/{part}", {"NX_class": "NXcollection"})
         for name, column in self._numbers.items():
             yield dataset(f"{path}/numbers/{name}", column, UNITS.get(name.rsplit(".", 1)[1], ""))
         for name, uses in self._arrays.items():

@@ -10,7 +10,7 @@ import math
 import os
 import sys
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,26 @@ import numpy as np
 
 from labctl.core.errors import LabError, StorageError
 from labctl.core.exit_codes import ExitCode
+from labctl.core.figure import Figures
 from labctl.core.names import inside
 from labctl.storage.arrays import Array, quarantine, raw, storage, sync_folder
-from labctl.storage.hdf5_items import Group, Item, Link, StoredArray, dataset, default_plot, plots, table_items
+from labctl.storage.hdf5_items import (
+    Group,
+    Item,
+    Link,
+    StoredArray,
+    dataset,
+    default_plot,
+    die_plot,
+    plots,
+    table_items,
+)
 from labctl.storage.hdf5_layout import die_items
 from labctl.storage.hdf5_reader import SealedDie, load
 from labctl.storage.journal import Journal
 from labctl.storage.manifest import known_meta
 from labctl.storage.private import rights_of
-from labctl.storage.run_log import newest_of, recorded_digests
+from labctl.storage.run_log import newest_of, read_state, recorded_digests
 from labctl.storage.tables import Table
 from labctl.storage.vouching import FORMAT, put_seal, vouch
 
@@ -84,10 +95,15 @@ def write_run_file(run: Path) -> Path:
         *(item for table in tables for item in table_items(f"/summary/records/{table.name}", table)),
         *(item for table in tables for item in plots("/summary", table)),
     ]
+    dies: list[Item] = []
     if (run / "journal.db").is_file():
         with Journal.open(run) as journal:
             items.append(dataset("/summary/journal", journal.image()))
-    shown = default_plot(items)
+        state = read_state(run)
+        figures = {die.name: dict(die.last.figures) for die in state.subjects if die.last and die.last.figures}
+        dies = list(die_plot("/summary/dies", figures, Figures.of_run(state.meta)))
+        items += dies
+    shown = "dies" if dies else default_plot(items)
     root = {
         "NX_class": "NXroot",
         "creator": "mtj-labctl",
@@ -118,7 +134,7 @@ def _replace(run: Path, final: Path, items: Iterable[Item]) -> None:
         sync_folder(final.parent)
 
 
-def write(path: Path, items: Iterable[Item]) -> None:
+def write(path: Path, items: Collection[Item]) -> None:
     """Write a new file; its root has ``complete`` when nothing is missing. Raises StorageError."""
     with storage(path, "write HDF5"), h5py.File(path, "x", libver=_LIBVER) as file:
         for item in items:
@@ -132,8 +148,19 @@ def write(path: Path, items: Iterable[Item]) -> None:
                     file[item.target].attrs["target"] = item.target
                 case Link():
                     file[item.path] = h5py.ExternalLink(item.file, item.target)
+        for item in items:
+            if isinstance(item, StoredArray):
+                _attach(file, item)
         file.flush()
         file.attrs["complete"] = True
+
+
+def _attach(file: h5py.File, item: StoredArray) -> None:
+    """Give every axis of a dataset its scale."""
+    for axis, path in enumerate(item.scales):
+        if not h5py.h5ds.is_scale(file[path].id):
+            file[path].make_scale(path.rsplit("/", 1)[1])
+        file[item.path].dims[axis].attach_scale(file[path])
 
 
 def _create(file: h5py.File, item: StoredArray) -> None:
@@ -228,6 +255,8 @@ def _same(stored: Any, item: StoredArray) -> bool:
     if not isinstance(stored, h5py.Dataset) or stored.shape != item.shape:
         return False
     if not _has(stored, {**item.attrs, "units": item.units}):
+        return False
+    if any([scale.name for scale in stored.dims[axis].values()] != [path] for axis, path in enumerate(item.scales)):
         return False
     row, fixed = 0, item.dtype.kind == "U" and stored.dtype.kind == "S"
     for part in item.parts():

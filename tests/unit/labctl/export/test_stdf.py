@@ -247,6 +247,16 @@ def summary(kind, number, count, verdict, name):
     }  # fmt: skip
 
 
+def tsr(number, name, values, *, failed=4294967295):
+    finite = [pytest.approx(f(values)) for f in (min, max, sum)] if values else [0.0] * 3
+    return "TSR", {
+        "HEAD_NUM": 255, "SITE_NUM": 255, "TEST_TYP": "P", "TEST_NUM": number, "EXEC_CNT": len(values) or 1,
+        "FAIL_CNT": failed, "ALRM_CNT": 4294967295, "TEST_NAM": name, "SEQ_NAME": "", "TEST_LBL": "",
+        "OPT_FLAG": 0xCC if values else 0xFF, "TEST_TIM": 0.0, "TEST_MIN": finite[0], "TEST_MAX": finite[1],
+        "TST_SUMS": finite[2], "TST_SQRS": pytest.approx(sum(v * v for v in values)),
+    }  # fmt: skip
+
+
 PIR = ("PIR", {"HEAD_NUM": 1, "SITE_NUM": 1})
 MIR_TEXTS = [
     "SBLOT_ID",
@@ -312,6 +322,13 @@ EXPECTED = [
         "HEAD_NUM": 1, "SITE_GRP": 255, "FINISH_T": 1_790_000_152, **COUNTS, "WAFER_ID": "W1", "FABWF_ID": "",
         "FRAME_ID": "", "MASK_ID": "", "USR_DESC": "", "EXC_DESC": "",
     }),
+    tsr(100, "fidelity", [0.98, 0.97], failed=1),
+    tsr(300, "r_p", [2400.0]),
+    tsr(302, "tmr", [1.2]),
+    tsr(401, "v_switch_p", [0.5], failed=1),
+    tsr(500, "contact", []),
+    tsr(600, "seconds", [61.5, 3.0, 60.0, 2.0]),
+    tsr(number_of(Figure("strange", "", "")), "strange", [7.0]),
     summary("H", 0, 1, " ", "no bin"),
     summary("H", 1, 1, "P", "good"),
     summary("H", 2, 1, "F", "low-fidelity"),
@@ -332,6 +349,17 @@ def test_pystdf_reads_every_field_of_every_record():
     assert [name for name, _ in found] == [name for name, _ in EXPECTED]
     for (name, fields), (_, expected) in zip(found, EXPECTED, strict=True):
         assert fields == expected, name
+
+
+@pytest.mark.judge
+def test_times_are_local_and_the_operator_is_named():
+    state = run_state()
+    there = replace(state, meta={**META, "utc_offset": 32400, "time_zone": "JST", "operator": "ana"})
+    records = dict(parsed(b"".join(stdf(there))))
+    mir = records["MIR"]
+    assert (mir["SETUP_T"], mir["START_T"], mir["OPER_NAM"]) == (1_790_032_390, 1_790_032_400, "ana")
+    assert (records["WIR"]["START_T"], records["WRR"]["FINISH_T"]) == (1_790_032_400, 1_790_032_552)
+    assert records["MRR"]["FINISH_T"] == 1_790_032_600
 
 
 @pytest.mark.judge

@@ -16,13 +16,14 @@ import numpy as np
 import pytest
 
 from labctl.core.bias import Bias
+from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.core.events import StageEnded, UnknownEvent
 from labctl.core.exit_codes import Status
 from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
-from labctl.storage.hdf5_items import key
+from labctl.storage.hdf5_items import axes_of, key
 from labctl.storage.hdf5_layout import LARGE, UNITS, die_items
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_file
@@ -30,7 +31,9 @@ from labctl.storage.journal import Journal
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from labctl.storage.sealing import seal_in_subprocess
+from labctl.storage.tables import Table
 from labctl.storage.vouching import put_seal
+from tests.declared import DECLARED
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
 
@@ -129,10 +132,26 @@ def paths_of(file: h5py.File) -> dict[str, object]:
     return items
 
 
+def with_figures(run: Path) -> None:
+    """Give a run a journal of its own: two dies, of which one has figures."""
+    dies = [{"name": name, "at": [k, 0]} for k, name in enumerate(("X1Y2", "X2Y2"))]
+    with Runlog.create(run, {**json.loads((run / "run.json").read_text()), "dies": dies, **DECLARED}) as log:
+        for state in (State.RUNNING, State.SEALING, State.DONE):
+            figures = {"fidelity": 0.875, "accuracy_test": 0.75} if state is State.DONE else {}
+            log.set_state("X1Y2", state, 1, figures=figures)
+        log.finish()
+
+
 def documented(heading: str) -> list[tuple[str, str, str, re.Pattern[str]]]:
     section = DOCUMENT.read_text(encoding="utf-8").split(f"## {heading}")[1].split("\n## ")[0]
     rows = [[c.strip() for c in line.strip("|").split("|")] for line in section.splitlines() if line.startswith("| `/")]
-    words = {"table": "(survey|write|attempt)", "map": "g_p", "ratio": "fidelity", "axis": "(row|col)"}
+    words = {
+        "table": "(survey|write|attempt)",
+        "map": "g_p",
+        "ratio": "fidelity",
+        "axis": "(row|col)",
+        "figure": "(fidelity|accuracy_test)",
+    }
 
     def pattern(path: str) -> re.Pattern[str]:
         return re.compile(re.sub(r"<(\w+)>", lambda m: words.get(m[1], "[^/]+"), path))
@@ -173,8 +192,7 @@ def test_input_files_are_kept_verbatim(tmp_path: Path) -> None:
 def test_the_document_lists_everything_and_nothing_else(tmp_path: Path, which: str) -> None:
     run = make_run(tmp_path)
     seal(run, "X1Y2")
-    with Runlog.create(run, {**json.loads((run / "run.json").read_text()), "dies": []}) as log:
-        log.finish()
+    with_figures(run)
     write_run_file(run)
     rows = documented(which)
     assert len(rows) >= 10
@@ -253,6 +271,66 @@ def test_a_viewer_finds_the_plot_from_the_root(tmp_path: Path) -> None:
             assert len(axes) == signal.ndim
             assert [len(node[axis]) for axis in axes] == list(signal.shape)
             assert signal.attrs["target"] in paths_of(file)
+
+
+def test_the_run_file_opens_at_fidelity_and_accuracy_of_the_dies(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    seal(run, "X1Y2")
+    with_figures(run)
+    write_run_file(run)
+    with h5py.File(run / "run.h5") as file:
+        plot = file["summary"][file["summary"].attrs["default"]]
+        assert (plot.attrs["signal"], list(plot.attrs["auxiliary_signals"])) == ("fidelity", ["accuracy_test"])
+        assert list(plot.attrs["axes"]) == ["die"]
+        assert plot["name"].asstr()[:].tolist() == ["X1Y2"]
+        assert [plot[name][:].tolist() for name in ("die", "fidelity", "accuracy_test")] == [[1], [0.875], [0.75]]
+
+
+def test_xarray_has_named_dimensions_and_coordinates(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray", reason="needs the extra 'xarray'")
+    pytest.importorskip("h5netcdf", reason="needs the extra 'xarray'")
+    run = make_run(tmp_path)
+    seal(run, "X1Y2")
+    sizes = {"survey": {"record": 2, "row": 2, "col": 3}, "write": {"record": 2}, "attempt": {"record": 5}}
+    with SealedDie(run / "dies" / "X1Y2.h5") as sealed:
+        for name, expected in sizes.items():
+            group = f"entry/records/{name}"
+            with xarray.open_dataset(run / "dies" / "X1Y2.h5", group=group, engine="h5netcdf") as data:
+                assert dict(data.sizes) == expected
+                assert set(data.coords) == set(expected)
+                for field, column in sealed.table(name).items():
+                    np.testing.assert_array_equal(data[field].values.astype(column.dtype), column)
+                if name == "survey":
+                    assert data["g_p"].dims == ("record", "row", "col")
+                    assert data["g_p"].attrs["units"] == "S"
+
+
+def test_every_group_has_a_class(tmp_path: Path) -> None:
+    run = make_run(tmp_path)
+    seal(run, "X1Y2")
+    with_figures(run)
+    write_run_file(run)
+    for path in (run / "dies" / "X1Y2.h5", run / "run.h5"):
+        with h5py.File(path) as file:
+            groups = [node for node in paths_of(file).values() if isinstance(node, h5py.Group)]
+            assert [node.name for node in groups if "NX_class" not in node.attrs] == []
+
+
+def test_axes_of_one_name_have_one_length() -> None:
+    columns = {
+        "seq": np.arange(2),
+        "a": np.zeros((2, 3)),
+        "b": np.zeros((2, 4)),
+        "c": np.zeros((2, 3, 4)),
+        "row": np.arange(2),
+    }
+    table = Table(
+        "t", columns, dict.fromkeys(columns, ""), axes={"a": ["sample"], "b": ["sample"], "c": ["sample", "row"]}
+    )
+    assert axes_of(table) == {
+        "seq": ("record",), "a": ("record", "sample"), "b": ("record", "sample_4"),
+        "c": ("record", "sample", "row_axis"), "row": ("record",),
+    }  # fmt: skip
 
 
 def test_the_run_file_reaches_into_every_die(tmp_path: Path) -> None:
