@@ -98,7 +98,7 @@ def sealed_json(content: Mapping[str, Any]) -> str:
     Raises:
         ValueError: a number is none.
     """
-    return _json({**content, "sha256": hashlib.sha256(_json(content).encode()).hexdigest()})
+    return _json({**content, "sha256": hashlib.sha256(_json(content).encode(errors="surrogatepass")).hexdigest()})
 
 
 def _json(content: Mapping[str, Any]) -> str:
