@@ -31,7 +31,7 @@ class Transistor(Model):
     @model_validator(mode="after")
     def _opens(self) -> Self:
         if self.v_threshold >= self.v_gate:
-            raise ValueError(f"v_threshold {self.v_threshold:g} V is not below v_gate {self.v_gate:g} V")
+            raise ValueError(f"v_threshold {self.v_threshold:g} V is not below v_gate {self.v_gate:g} V, expected less")
         return self
 
     def overdrive(self, gate: FloatArray) -> FloatArray:

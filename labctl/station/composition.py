@@ -66,7 +66,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     golden = _golden(path, campaign, sites)
     tested = [s for s in sites if not s.excluded and (chosen is None or s.die in chosen)]
     if not tested:
-        raise BenchError(f"{path}: every die is left out; {sites[0].name}: {sites[0].excluded}")
+        raise BenchError(f"{path}: every die is left out, expected at least one; {sites[0].name}: {sites[0].excluded}")
     subjects = tuple(s for s in tested if s is not golden)
     if not subjects:
         raise BenchError(f"{path}: there is no die but the golden one, which is only visited")
@@ -152,7 +152,13 @@ def _sites(
     wafer_file = files.read(of_wafer.file, WaferFile)
     die_file = files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change"))
     read_files += [wafer_file, die_file]
-    layout = lay_out(of_wafer, wafer_file)
+    try:
+        layout = lay_out(of_wafer, wafer_file)
+    except BenchError as error:
+        paths = (wafer_file.path, wafer_file.value.map_file)
+        if any(each is not None and str(each) in str(error) for each in paths):
+            raise
+        raise loaded.error(f"{error}; expected dies and bins that the map has", "wafer") from error
     if real and layout.conflicts:
         raise BenchError("\n".join(str(wafer_file.error(text, "map_file")) for _, text in layout.conflicts))
     wafer = layout.wafer

@@ -57,7 +57,8 @@ def _lines(text: str, where: str) -> tuple[list[Line], str]:
     """Return the lines of a text with their cells, and what separates these."""
     said = _SEPARATOR.fullmatch(text.partition("\n")[0].strip(" "))
     delimiter = said[1] if said else max(",;\t", key=text.count)
-    if text.count("\n") > MAX_PLACES + _LINES or text.count(delimiter) + text.count("\n") > _CELLS:
+    longest = max(line.count(delimiter) for line in text.split("\n"))
+    if max(longest, text.count("\n") - _LINES) > MAX_PLACES or text.count(delimiter) + text.count("\n") > _CELLS:
         raise BenchError(
             f"{where}: found more than {MAX_PLACES:,} lines or {_CELLS:,} cells, expected a map of "
             f"at most {MAX_PLACES:,} places"

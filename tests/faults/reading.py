@@ -349,7 +349,7 @@ def wrong_with(error, name):
     text = str(error)
     if error.exit_code is not ExitCode.REFUSED:
         yield f"exit code {error.exit_code}"
-    if name not in text and OF_MAP not in text:
+    if name not in text and str(place()) not in text:  # it may be another file that it does not fit to
         yield f"the message does not name {name}"
     if odd := next((c for c in text if not (c.isprintable() or c in "\n\t")), None):
         yield f"the message has U+{ord(odd):04X}"

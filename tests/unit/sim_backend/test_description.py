@@ -198,7 +198,7 @@ def test_the_exponent_two_has_a_higher_critical_voltage() -> None:
         ({"thermal": {"r_th": "-1 K/uW"}}, "greater than or equal to 0"),
         ({"thermal": {"r_th": "1 K"}}, "'K' is not a unit of K/W"),
         ({"thermal": {"t_star": "290 K"}}, "greater than 300"),
-        ({"ideal": True, "thermal": {"r_th": "1 K/uW"}}, "remove thermal"),
+        ({"ideal": True, "thermal": {"r_th": "1 K/uW"}}, "expected no thermal"),
     ],
 )
 def test_mistakes_of_switching_and_heat_are_refused(simulation: dict[str, Any], says: str) -> None:
