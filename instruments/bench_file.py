@@ -21,14 +21,15 @@ def read_bench(path: Path, *, to_make_safe: bool = False) -> files.Loaded[AnyBen
     Raises:
         BenchError: with all that is wrong with the file.
     """
-    root = files.document.read(path).root
+    content = files.document.read(path)
+    root = content.root
     names_body = root is not None and root.child("body") is not None
     context = {UNUSABLE: to_make_safe}
     loaded: files.Loaded[AnyBench]
     if names_body:
-        loaded = files.read(path, BoardBench, context=context)
+        loaded = files.read(path, BoardBench, context=context, content=content)
     else:
-        loaded = files.read(path, Bench, context=context)
+        loaded = files.read(path, Bench, context=context, content=content)
     return loaded
 
 

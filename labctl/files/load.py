@@ -93,6 +93,7 @@ def read(
     *,
     change: Part | None = None,
     context: Mapping[str, Any] | None = None,
+    content: document.Document | None = None,
 ) -> Loaded[M]:
     """Read the YAML file at `path` as a `model`.
 
@@ -103,12 +104,13 @@ def read(
             mapping of YAML; relative paths in them start at the current folder.
         change: changes from another file, key by key; their faults are reported with the lines of that file.
         context: further keys of the validation context, which validators of the model read.
+        content: of the file, where it was read already to choose the model.
 
     Raises:
         BenchError: naming every problem, one a line: `file:line: key.path: found ..., expected ...`.
     """
     given, overrides = Path(path), dict(overrides or {})
-    read_ = document.read(given)
+    read_ = content or document.read(given)
     if read_.root is None:
         raise _refusal(read_.problems)
     if other := another_kind(list(read_.root.value), model.model_fields):
