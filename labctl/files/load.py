@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import ErrorDetails, core_schema
 
+from labctl.core import plugins
 from labctl.core.errors import BenchError, LabError
 from labctl.files import document
 from labctl.files.door import absolute, here
@@ -303,8 +304,13 @@ def _entries(listed: Sequence[Node]) -> str:
     return f"0, the first entry, to {len(listed) - 1}, the last"
 
 
-@cache
 def _schema_or_nothing(model: type[BaseModel]) -> dict[str, Any]:
+    return _schema_with(model, plugins.registered(plugins.INSTRUMENTS))
+
+
+@cache
+def _schema_with(model: type[BaseModel], drivers: tuple[plugins.Plugin, ...]) -> dict[str, Any]:
+    """Return the schema of a model; that of a bench has the keys of all drivers that are installed."""
     try:
         return schema(model)
     except Exception:  # a model without a schema still gets its messages; only suggestions are missing then
