@@ -71,7 +71,7 @@ def judge(course, arguments, name):
     course.ending, course.message = {0: "read", 2: "refused"}.get(code, ""), text[:400]
     if code not in (0, 2):
         course.violated.append(f"exit code {code}: {text[-300:]}")
-    others = (*NAMES.values(), *NPZ, "the bench", "the limit")
+    others = (*NAMES.values(), *NPZ, "the bench", "the limit", "the wiring")
     if code == 2 and not any(words in text for words in (name, *others)):
         course.violated.append(f"the message does not name {Path(name).name}: {text[:200]}")
     if "Traceback" in text:

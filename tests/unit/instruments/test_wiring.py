@@ -36,7 +36,7 @@ def test_an_end_of_a_wire_is_a_text_or_a_list_of_them():
         ({"pads": {**GOOD["pads"], "ground": "2-11"}}, "'ground' is no name for a pad"),
         (
             {"pads": {**GOOD["pads"], "c2": 48}},
-            "48 is a number, which may have lost its zeros; write the row or column in q",
+            "48 is a number, which may have lost its zeros; expected the row or column in q",
         ),
         ({"kernels": [{"rows": ["r0", "r9"], "cols": ["c0"]}]}, "r9 are used by a kernel and not in the list of pads"),
         ({"kernels": [{"rows": ["r0", "r1"], "cols": ["c0", "r1"]}]}, "r1 are used by two lines"),
