@@ -255,7 +255,7 @@ def test_a_run_whose_map_is_wrong_does_not_start_and_says_why_in_its_journal(tmp
     with pytest.raises(BenchError, match=r"at x4y1 .* expected no contact"):
         start(tmp_path / "run", wrong, [], [], RunOptions(1))
     state = read_state(tmp_path / "run")
-    assert (state.outcome, state.exit_code) == ("fail", 2)
+    assert (state.outcome, state.exit_code) == ("abort", 3)
     assert state.reason.startswith("the wafer is not as its map says: at x4y1")
     assert state.dies["W1-x4y1"].state is State.PENDING
     assert not list((tmp_path / "run" / "dies").iterdir())
@@ -285,7 +285,9 @@ def test_a_campaign_names_fiducials_of_its_own(tmp_path):
 
 
 def test_every_die_left_out_is_no_campaign(tmp_path):
-    with pytest.raises(BenchError, match="every die is left out; W1-x1y0: excluded by the campaign"):
+    with pytest.raises(
+        BenchError, match="every die is left out, expected at least one; W1-x1y0: excluded by the campaign"
+    ):
         campaign(tmp_path, only=["W1-x1y0"], exclude=["x1y0"])
     with pytest.raises(BenchError, match="die W1-x9y9 is not on wafer W1"):
         campaign(tmp_path, only=["W1-x9y9"])

@@ -49,6 +49,7 @@ class Touched(Simulated):
     """A die under needles that touch at the end of so many stages."""
 
     def __init__(self, stages):
+        super().__init__()
         self.left, self.warned = stages, ["smu1: 1234 the fan is slow"]
 
     def prove(self):
