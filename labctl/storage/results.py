@@ -53,7 +53,10 @@ class DieData:
             from labctl.storage.hdf5_reader import SealedDie
 
             return SealedDie(self.path, self.sha256, self.file)
-        return Journal.open(self.path, of=self.file)
+        journal = Journal.open(self.path, of=self.file)
+        with journal.abandoned_on_error():
+            journal.verify_rows()
+        return journal
 
     @property
     def meta(self) -> dict[str, Any]:
