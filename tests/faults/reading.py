@@ -57,6 +57,7 @@ EXPECTED = (
         "is not a",
         "is not one of",
         "is not on wafer",
+        "; it has",
     ),
 )
 """Words with which a refusal says what should have been there, or which two things exclude each other."""
