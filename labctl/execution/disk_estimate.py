@@ -14,7 +14,7 @@ from labctl.storage.arrays import Array, Stored, digest_of, encode
 from labctl.storage.deduplicate import SMALLEST, parts_of
 
 # Disk space of a byte or a row, measured on finished runs of the example campaigns.
-BYTES_PER_DIE = 500_000  # groups, attributes and provenance of a die: some 300 datasets of 1.5 kB of any content
+BYTES_PER_DIE = 800_000  # groups, attributes, scales and provenance: some 430 datasets of 1.8 kB of any content
 BYTES_PER_CELL = 120  # of a cell: its pulses, and the true values of a simulated one, in the journal and in HDF5
 _ROW = 260  # of an operation: stamps, digests, index pages in the journal; stamps and index in HDF5
 _BLOB = 130  # of an array in the journal: its digest, twice, and its shape
