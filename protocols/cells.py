@@ -71,7 +71,10 @@ class CellReader:
         try:
             flat = np.ravel_multi_index(cells.at, geometry.shape)
         except ValueError as error:
-            raise BenchError(f"a cell is not on this die of (kernels, rows, columns) {geometry.shape}") from error
+            kernels, rows, cols = geometry.shape
+            raise BenchError(
+                f"a cell is not on this die of {kernels} kernels of {rows} x {cols} cells; expected numbers from 0"
+            ) from error
         if len(np.unique(flat)) != len(flat):
             raise BenchError("a cell is named twice in one set of cells")
         # + and - of a row next to each other: on a bench they share a route

@@ -20,7 +20,7 @@ from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
-from labctl.core.record import History
+from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
@@ -127,33 +127,40 @@ class CountedDie(DieWrapper[Limited]):
 
 
 @contextmanager
-def _naming(stage: str, die: str) -> Iterator[None]:
-    """Prefix a refusal with the stage and the die; type and values stay."""
+def _naming(place: str) -> Iterator[None]:
+    """Prefix a refusal with its place; type and values stay."""
     try:
         yield
     except LimitError as error:
-        raise LimitError(
-            f"stage {stage} of die {die}: {error.quantity}", error.value, error.limit, error.unit
-        ) from error
+        raise LimitError(f"{place}: {error.quantity}", error.value, error.limit, error.unit) from error
     except BenchError as error:
-        raise type(error)(f"stage {stage} of die {die}: {error}") from error
+        raise type(error)(f"{place}: {error}") from error
 
 
-def rehearse(name: str, die: Die, limits: Limits, procedures: Sequence[Procedure], proof: Second = 0.0) -> DiePlan:
+def rehearse(
+    name: str,
+    die: Die,
+    limits: Limits,
+    procedures: Sequence[Procedure],
+    proof: Second = 0.0,
+    places: Sequence[str] = (),
+) -> DiePlan:
     """Return the plan of `procedures` on `die`, whose `check` alone is used: it is not touched.
 
     Args:
         proof: predicted time in which contact is proved at the end of a stage, s.
+        places: of the procedures, for messages: where in which file each stands; stage and die if left out.
 
     Raises:
         BenchError: an operation cannot be realised on this die, or a procedure of another distribution failed.
-        LimitError: an operation is beyond the limits. Both messages name stage and die.
+        LimitError: an operation is beyond the limits. Both messages begin with the place.
     """
     timing: Callable[[Operation], float] = die.check
     nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing), limits)
     history, plan = History(), DiePlan(name)
-    for procedure in procedures:
-        with _naming(procedure.name, name), strangers_errors(PROTOCOLS, procedure.name):
+    places = places or [f"stage {procedure.name} of die {name}" for procedure in procedures]
+    for procedure, place in zip(procedures, places, strict=True):
+        with _naming(place), strangers_errors(PROTOCOLS, procedure.name):
             stage = _rehearse_stage(procedure, nominal, limits, history)
             stage.time += proof
             plan.stages.append(stage)
@@ -168,6 +175,8 @@ def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, hist
     stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
     before = nominal.counts.copy()
     for record in short.run(CountedDie(nominal, stage, disk), history):
+        if not isinstance(record, Record):
+            raise BenchError(f"'{procedure.name}' yields {record!r:.80}; expected a Record")
         history.add(record)
         disk.record(record)
     stage.bytes = round(disk.bytes)

@@ -83,7 +83,8 @@ def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: in
         sim=sim,
         declared=described([action]),
     )
-    plan.rehearse(DIE, predictor(spec, spec.subjects[0]), spec.limits, [action])
+    within = f"within the limits of {bench}"  # there is no stage and no name of a die that anybody has given
+    plan.rehearse(DIE, predictor(spec, spec.subjects[0]), spec.limits, [action], places=[within])
     return replace(spec, title=f"by hand on {spec.body}")
 
 

@@ -21,9 +21,16 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
         if s.alike not in alike:
             stages = [stage.for_die(s.name) for stage in spec.stages]
             die = predictor(spec, s)
-            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(die))
+            alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(die), _places(spec, s.name))
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
     return spec, [*plans, *visits(spec)]
+
+
+def _places(spec: "RunSpec", die: str) -> list[str]:
+    """Return the place of every stage, for messages: `file:line`, and the die on which it is rehearsed."""
+    names = [(number, stage.name) for number, stage in enumerate(spec.stages)]
+    where = [f"{spec.loaded[0].where('stages', *at)}: " if spec.loaded else "" for at in names]
+    return [f"{place}stage {name} of die {die}" for place, (_, name) in zip(where, names, strict=True)]
 
 
 def visits(spec: "RunSpec") -> "list[DiePlan]":
@@ -60,5 +67,8 @@ def predictor(spec: "RunSpec", subject: "Site") -> "Die":
             f"{len(spec.subjects)} dies, and the bench '{spec.bench.name}' has no prober to go from one to the next; "
             "without one it measures a single die, which --only names"
         )
-    spec.bench.fits(subject.description.shape)
+    try:
+        spec.bench.fits(subject.description.shape)
+    except BenchError as error:
+        raise BenchError(f"{spec.roles['bench']}: {error}") from error
     return planned_die(spec.bench, subject.description.nominal, subject.description.polarity)

@@ -73,6 +73,21 @@ def test_what_the_die_cannot_do_says_so_too() -> None:
         plan(Touch(kernel=5))
 
 
+def test_a_refusal_begins_with_the_place_of_the_stage_where_it_is_known() -> None:
+    die = NominalDie(Geometry(2, 2, 3), Nominal.alike(4e-4, 2e-4, 2), timing=lambda operation: 0.25)
+    with pytest.raises(LimitError, match=r"^c\.yaml:9: cell voltage towards P: 0\.8 V"):
+        rehearse("D80", die, LIMITS, [Touch(), Touch(volts=0.8)], places=["c.yaml:7", "c.yaml:9"])
+
+
+def test_what_yields_no_records_is_told_so() -> None:
+    class Careless(Touch):
+        def run(self, die: Die, history: History) -> Iterator[Record]:
+            yield {"volts": 0.1}  # type: ignore[misc]
+
+    with pytest.raises(BenchError, match=r"'touch' yields \{'volts': 0.1\}; expected a Record"):
+        plan(Careless())
+
+
 def test_pulses_of_all_repetitions_count_against_the_limit() -> None:
     plan(Touch(rounds=5))
     with pytest.raises(LimitError, match="stage touch of die D80: predicted pulses on one cell: 12 pulses"):
