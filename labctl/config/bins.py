@@ -19,6 +19,7 @@ HARD = {
 """Hard bins of the soft bins that no rule of a campaign file gives. MEASURED: finished, and judged by nothing."""
 NO_LIMITS = "no acceptance limits were set"
 NOT_JUDGED = "no figure of an acceptance limit was measured"
+_OTHER_JOIN = re.compile(r"\s(?:or|not|OR|NOT|AND)\s|[|&;]+")
 _BOUND = re.compile(r"\s*([a-z][a-z0-9_]*(?:\[[^\[\]]+\])?)\s*(<=|>=|<|>)\s*([^<>=\s].*?)\s*")
 
 
@@ -97,6 +98,11 @@ def no_figure(name: str, names: Collection[str]) -> str:
 
 
 def _bounds(text: str) -> str:
+    if other := _OTHER_JOIN.search(text):
+        raise ValueError(
+            f"'{text}' has '{other[0].strip()}' in it; comparisons are joined by 'and', and what is joined by 'or' is "
+            "a rule of its own with the same bin"
+        )
     for part in text.split(" and "):
         Bound.parse(part)
     return text
@@ -123,7 +129,11 @@ class Assigned:
 class BinRule(Model):
     """One rule: a die for which it is true goes to its bin. The first rule that is true counts."""
 
-    bin: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$", description="soft bin: a short word")
+    bin: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,31}$",
+        description="soft bin: a short word",
+        json_schema_extra={"x-form": "up to 32 small letters, digits, '_' and '-'"},
+    )
     hard: int = Field(ge=1, le=32767, description="hard bin; 1 is good, 99 is of dies that nothing judges")
     when: Condition = Field(description="comparisons of figures joined by 'and': fidelity < 98 % and good > 90 %")
 

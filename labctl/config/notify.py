@@ -26,6 +26,7 @@ class Notify(Model):
     tag: str | None = Field(
         default=None,
         pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$",
+        json_schema_extra={"x-form": "one word of ASCII letters, digits, '_', '.' and '-'"},
         description="all addresses with this tag in the configuration file of apprise are notified",
     )
     on: tuple[Occasion, ...] = Field(

@@ -20,7 +20,11 @@ class WaferFile(Wafer):
     """A wafer file: the places of the dies, the fiducials, and how simulated dies differ."""
 
     lot: str = Field(
-        default="", max_length=64, pattern=r"^[ -~]*$", description="lot of the wafer, for STDF and G85; ASCII"
+        default="",
+        max_length=64,
+        pattern=r"^[ -~]*$",
+        description="lot of the wafer, for STDF and G85; ASCII",
+        json_schema_extra={"x-form": "ASCII letters, digits and signs, which STDF and G85 can hold"},
     )
     map_file: FilePath | None = Field(
         default=None,

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from labctl.core.errors import BenchError
 from labctl.core.inputs import InputFiles
+from labctl.core.known_files import what_is
 from labctl.core.texts import odd_character
 from labctl.core.units import FloatArray, IntArray
 from labctl.files.door import current
@@ -59,7 +60,9 @@ def read_npz(path: Path, wanted: Callable[[str], bool], files: InputFiles | None
         archive = zipfile.ZipFile(io.BytesIO(content))
         members = archive.infolist()
     except Exception as error:  # of whatever type: damaged bytes are all that can be wrong here
-        raise BenchError(f"{path} is not a whole npz file; expected arrays written by numpy.savez") from error
+        kind = what_is(content)
+        found = kind if kind and not content.startswith(b"PK") else "not a whole npz file"
+        raise BenchError(f"{path} is {found}; expected arrays written by numpy.savez") from error
     with archive:
         chosen = _chosen(path, members, wanted)
         return {key: _array(path, archive, member, key) for key, member in chosen.items()}

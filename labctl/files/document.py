@@ -290,7 +290,9 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
     mark = error.problem_mark or error.context_mark
     line = mark.line + 1 if mark else 1
     message = error.problem or error.context or str(error)
-    if "'\\t'" in message or _tab_indent(text, line):
+    if conflict := _conflict(text):
+        line, message = conflict, "found the mark of a merge conflict, expected one of the two versions and no mark"
+    elif "'\\t'" in message or _tab_indent(text, line):
         message = "found a tab, expected spaces: YAML indents with spaces only"
     elif "but found another document" in message:
         message = "found a second document ('---'), expected one per file"
@@ -304,6 +306,12 @@ def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:
         message = f"not YAML: {message}" + (f" {error.context}" if error.problem and error.context else "")
         message += ", expected lines as 'key: value'"
     return line, message
+
+
+def _conflict(text: str) -> int:
+    """Return the line of the first mark of a merge conflict, 0 if there is none."""
+    marked = (n for n, line in enumerate(text.splitlines(), 1) if line.startswith(("<<<<<<< ", ">>>>>>> ")))
+    return next(marked, 0)
 
 
 def _tab_indent(text: str, line: int) -> bool:

@@ -4,7 +4,7 @@ A file of another kind would else be refused key by key, and never be called wha
 models in the packages above; a test compares them.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -45,6 +45,10 @@ KINDS = (
 )
 
 
+STRANGE = 6
+"""Unknown keys from which a file of which more keys are unknown than known is none that a person wrote wrongly."""
+
+
 def another_kind(keys: Collection[str], expected: Iterable[str]) -> str:
     """Return in words which kind of file one with `keys` is, if it is none with the keys `expected`; else "".
 
@@ -52,14 +56,25 @@ def another_kind(keys: Collection[str], expected: Iterable[str]) -> str:
     "a wafer file (it has 'map'), expected a campaign file"
     >>> another_kind(["name", "stages", "map"], ["name", "limits", "stages", "bins"])
     ''
+    >>> another_kind(["bins", *"abcdefg"], ["name", "limits", "stages", "bins"])
+    "a file with 'a', 'b', 'c' and 4 more keys that none of ours has, expected a campaign file"
     """
     fields, found = frozenset(expected), frozenset(keys)
     wanted = max(KINDS, key=lambda kind: len(kind.own & fields))
-    if not wanted.own & fields or wanted.own & found:
+    if not wanted.own & fields:
         return ""
+    strange = [key for key in keys if key not in fields]
+    if wanted.own & found:
+        return _no_kind(strange, wanted) if STRANGE <= len(strange) > len(found & fields) else ""
     kind = max(KINDS, key=lambda kind: len(kind.own & found))
     telling = [key for key in keys if key in kind.own]
     if len(telling) > 1 or (telling and found <= kind.own | kind.shared):
         named = " and ".join(f"'{key}'" for key in telling[:2])
         return f"{kind.name} (it has {named}), expected {wanted.name}"
-    return ""
+    return _no_kind(strange, wanted) if STRANGE <= len(strange) > len(found & fields) else ""
+
+
+def _no_kind(strange: Sequence[str], wanted: Kind) -> str:
+    """Return in words that a file with the keys `strange` is of no kind that is known."""
+    named = ", ".join(f"'{key[:40]}'" for key in strange[:3])
+    return f"a file with {named} and {len(strange) - 3} more keys that none of ours has, expected {wanted.name}"

@@ -97,7 +97,8 @@ def shown(node: Node) -> str:
         return f"a list of {len(node.value)}" if node.value else "an empty list"
     if isinstance(node.value, dict):
         return f"the keys {_some(node.value)}" if node.value else "an empty mapping"
-    raw = node.raw if len(node.raw) <= 60 else f"{node.raw[:57]}..."
+    raw = node.raw.strip().replace("\n", "\\n")
+    raw = raw if len(raw) <= 60 else f"{raw[:57]}..."
     return f"'{raw}'" if isinstance(node.value, str) else raw
 
 
@@ -115,7 +116,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         path = locate(root, loc[:-1])
         inside = next(schemas_at(schema, root, (*path, loc[-1])), {})
         if isinstance(root.at(path).value, list):
-            return path, "other", f"entry {loc[-1]} is missing{_wanted(inside)}"
+            found = f"found {shown(root.at(path))}, expected {int(loc[-1]) + 1} entries"
+            return path, "other", found + (_wanted(inside) or _wanted(next(schemas_at(schema, root, path), {})))
         return path, "other", f"the key '{loc[-1]}' is missing{_wanted(inside)}"
     path = locate(root, loc)
     if kind == "extra_forbidden":
@@ -146,7 +148,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         name, words = _SIZES[kind]
         return path, "expected", words.format(ctx[name])
     if kind == "string_pattern_mismatch":
-        return path, "expected", f"a text of the form {ctx['pattern']}"
+        words = next((str(s["x-form"]) for s in schemas_at(schema, root, path) if "x-form" in s), "")
+        return path, "expected", words or f"a text of the form {ctx['pattern']}"
     if kind == "finite_number":
         return path, "expected", "a finite number"
     base = kind.removesuffix("_size").removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")
@@ -155,7 +158,7 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
         if inside:
             return path, "expected", f"a quantity such as {inside['examples'][0]}"
     if base in _TYPES:
-        return path, "expected", _TYPES[base]
+        return path, "expected", _TYPES[base] + _written(root.at(path), _TYPES[base], schema, root, path)
     if kind in ("literal_error", "enum"):
         value = root.at(path).value
         wanted = str(ctx["expected"])
@@ -171,6 +174,24 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     if named or isinstance(node.value, dict | list):
         return path, "other", text
     return path, "other", f"found {shown(node)}: {text}"
+
+
+def _written(node: Node, wanted: str, schema: Mapping[str, Any], root: Node, path: Path_) -> str:
+    """Return how a value is written that has to be `wanted`, as far as what stands there is that value."""
+    value = node.value
+    match wanted:
+        case "a list":
+            about = next((str(s["description"]) for s in schemas_at(schema, root, path) if "description" in s), "")
+            how = " in brackets, [..., ...]" if not isinstance(value, dict) else ", each entry behind '- '"
+            return how + (f": {_first_sentence(about)}" if about else "")
+        case "a mapping (key: value)":
+            keys = known_keys(schema, root, path)
+            return f" with {'the key' if len(keys) == 1 else 'keys such as'} {_some(keys[:4])}" if keys else ""
+        case "a text" if isinstance(value, int | float) and not isinstance(value, bool):
+            return f", '{node.raw}' in quotes"
+        case "a whole number" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
+            return f", written {int(value)}"
+    return ""
 
 
 def _some(names: Sequence[str] | Mapping[str, Any]) -> str:

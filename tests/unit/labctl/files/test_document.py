@@ -114,6 +114,7 @@ def test_a_value_remembers_where_it_was_written() -> None:
         ("a:\n\tb: 1\n", "campaign.yaml:2: found a tab, expected spaces: YAML indents with spaces only"),
         ("a:\n  b: 1\n\tc: 1\n", "campaign.yaml:3: found a tab, expected spaces: YAML indents with spaces only"),
         ("a: 1\nb: c: d\n", "campaign.yaml:2: found a second ': ' in one line"),
+        ("a: 1\n<<<<<<< HEAD\nb: 2\n=======\nb: 3\n", "campaign.yaml:2: found the mark of a merge conflict, expected"),
         ("a: *none\n", "campaign.yaml:1: found undefined alias 'none', expected an anchor '&name' above it"),
         ("a: [1, 2\nb: 3\n", "campaign.yaml:2: not YAML: "),
         ("a: 'open\n", "campaign.yaml:2: not YAML: "),

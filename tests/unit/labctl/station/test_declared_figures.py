@@ -44,6 +44,12 @@ def test_a_comparison_that_is_none_is_named_as_such() -> None:
     assert "'good <> 90' is no comparison; expected <, <=, > or >=" in message
 
 
+@pytest.mark.parametrize(("join", "named"), [("or", "or"), ("&&", "&&"), ("AND", "AND")])
+def test_comparisons_that_are_joined_otherwise_than_by_and_are_refused_by_that_word(join: str, named: str) -> None:
+    message = refusal(bins=f"[{{bin: odd, hard: 9, when: 'good < 90 % {join} tmr < 60 %'}}]")
+    assert f"has '{named}' in it; comparisons are joined by 'and'" in message
+
+
 def test_where_kernels_differ_a_rule_names_the_size(tmp_path: Path) -> None:
     die = (EXAMPLES / "dies" / "passive-15x15.yaml").read_text(encoding="utf-8")
     sized = die.replace("diameter: 80 nm", "kernel_diameters: [60 nm, 100 nm]")
