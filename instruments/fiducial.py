@@ -53,7 +53,8 @@ class Fiducial(Model):
         if self.resistance is not None and self.pads is None:
             raise ValueError("a resistance is between two 'pads'; name them")
         if self.resistance is not None and not 0 <= self.resistance[0] < self.resistance[1]:
-            raise ValueError("a resistance is [least, most], the least first")
+            least, most = self.resistance
+            raise ValueError(f"found a resistance from {least:g} to {most:g} ohm, expected [least, most], least first")
         return self
 
     @property

@@ -35,7 +35,7 @@ STEPPING = "StepToSeparation"
 class SentioOptions(Model):
     """Options of the chuck in the bench file. All but the ceiling are engineering defaults."""
 
-    overtravel_ceiling: Metre = Field(ge=0, description="needles never go further beyond contact than this")
+    overtravel_ceiling: Metre = Field(ge=0, le=1e-3, description="needles never go further beyond contact than this")
     clearance: Metre = Field(default=50e-6, gt=0, description="least distance from contact that counts as separated")
     tolerance: Metre = Field(default=2e-6, gt=0, description="how far from its height the chuck may stop")
     compensation: Metre = Field(

@@ -102,8 +102,12 @@ def read_session(path: Path) -> Session:
             elif message["mark"] == "<":
                 sent, replied = exchanges[-1]
                 exchanges[-1] = (sent, text if replied is None else f"{replied}\n{text}")
-    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise BenchError(f"{path}, line {number}: no recorded session: {error}") from error
+    except OSError as error:
+        raise BenchError(f"{path} cannot be read: {error.strerror or error}; expected a recorded session") from error
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise BenchError(
+            f"{path}, line {number}: no recorded session; expected what 'labctl check BENCH --record FILE' has written"
+        ) from error
     return session
 
 

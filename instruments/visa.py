@@ -58,7 +58,8 @@ def misspelt_resource(resource: str) -> str:
         ResourceName.from_string(resource)
     except InvalidResourceName as error:
         return str(error).removeprefix(f"Could not parse {resource}: ")
-    return ""
+    host = resource.split("::")[1] if resource.upper().startswith("TCPIP") else ""
+    return "" if re.fullmatch(r"[\w.:%\[\]-]*", host) else f"'{host}' is no name or address of a host"
 
 
 def _is_closed(manager: pyvisa.ResourceManager) -> bool:
@@ -234,7 +235,8 @@ class VisaTransport(LineTransport):
     def _broken(self, timeout: bool, error: Exception) -> InstrumentError:
         if timeout:
             return LinkTimeoutError(f"{self._name} is silent")
-        return InstrumentError(f"{self._name} is gone: {error}; check that it is on, connected and free")
+        reason = getattr(error, "strerror", None) or error
+        return InstrumentError(f"{self._name} is gone: {reason}; check that it is on, connected and free")
 
 
 def _milliseconds(deadline: float) -> int:

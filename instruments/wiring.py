@@ -86,7 +86,8 @@ class Wiring(Model):
                 raise ValueError(f"'{GROUND}' is no name for a pad")
         shapes = {(len(k.rows), len(k.cols), len(k.gates)) for k in self.kernels}
         if len(shapes) > 1:
-            raise ValueError(f"kernels differ in shape (rows, columns, gates): {sorted(shapes)}; all must be alike")
+            each = " and ".join(f"{n} x {m} lines{f' with {g} gates' if g else ''}" for n, m, g in sorted(shapes))
+            raise ValueError(f"kernels differ in shape: there are {each}; expected all alike")
         used = [pad for kernel in self.kernels for pad in kernel.lines]
         unknown = sorted({pad for pad in used if pad not in self.pads})
         if unknown:

@@ -12,6 +12,7 @@ import numpy as np
 
 from labctl.config.bins import NO_LIMITS
 from labctl.core.model import Model
+from labctl.core.site import Spot
 from labctl.core.units import Second, Volt
 from labctl.execution.plan import DiePlan
 from labctl.station.run_spec import RunSpec
@@ -199,7 +200,34 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
             )
 
 
+def pulses_that_never_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a campaign in which no pulse can count, so that `pulses_per_cell` limits nothing."""
+    limits = spec.limits
+    if limits.v_count >= (highest := max(limits.v_towards_p, limits.v_towards_ap)):
+        yield PlanWarning(
+            f"pulses count above {quantity(limits.v_count, 'V')} and none may be above {quantity(highest, 'V')}, so "
+            "limits.pulses_per_cell limits nothing; expected a voltage below those of the pulses",
+            "limits.v_count",
+            _where(spec, spec.loaded[0].value, "limits", "v_count"),
+        )
+
+
+def one_place(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of two dies at one place of the map: a prober goes to the same die for both."""
+    first: dict[Spot, str] = {}
+    for site in spec.subjects:
+        if (other := first.setdefault(site.spot, site.name)) != site.name:
+            yield PlanWarning(
+                f"{other} and {site.name} are both at x{site.at[0]}y{site.at[1]}, where a prober finds one die; "
+                "expected a place for each",
+                "dies",
+                _where(spec, spec.loaded[0].value, "dies"),
+            )
+
+
 RULES: tuple[Rule, ...] = (
+    pulses_that_never_count,
+    one_place,
     no_limits,
     diameters,
     reads_that_write,

@@ -42,7 +42,7 @@ def test_an_end_of_a_wire_is_a_text_or_a_list_of_them():
         ({"kernels": [{"rows": ["r0", "r1"], "cols": ["c0", "r1"]}]}, "r1 are used by two lines"),
         (
             {"kernels": [{"rows": ["r0"], "cols": ["c0"]}, {"rows": ["r1"], "cols": ["c1", "c2"]}]},
-            "kernels differ in shape",
+            "kernels differ in shape: there are 1 x 1 lines and 1 x 2 lines; expected all alike",
         ),
         ({"kernels": [{"rows": ["r0", "r1"], "cols": ["c0"], "gates": ["c1"]}]}, "1 gates for 2 rows"),
         ({"grond": "H"}, "Extra inputs"),

@@ -179,12 +179,33 @@ def test_an_address_that_is_no_visa_name(tmp_path: Path) -> None:
         ("TCPIP0::192.0.2.11::hislip0::INSTR", True),
         ("GPIB0::26::INSTR", True),
         ("USB0::0x05E6::0x2602::4012345::INSTR", True),
+        ("TCPIP::smu-1.lab.example::inst0::INSTR", True),
+        ("TCPIP::192,0,2,11::5025::SOCKET", False),
         ("192.0.2.11", False),
         ("COM3", False),
     ],
 )
 def test_what_visa_takes_for_a_name(resource: str, sound: bool) -> None:
     assert (misspelt_resource(resource) == "") is sound
+
+
+@pytest.mark.parametrize(("v_count", "warns"), [("700 mV", True), ("690 mV", False)])
+def test_pulses_that_never_count(tmp_path: Path, v_count: str, warns: bool) -> None:
+    campaign = prepared(tmp_path, changes={"limits.v_count": v_count})
+    warnings = warned(plan_warnings.pulses_that_never_count, campaign)
+    assert bool(warnings) is warns
+    assert all(one.where == "--set" and "limits.pulses_per_cell limits nothing" in one.text for one in warnings)
+
+
+@pytest.mark.parametrize(("at", "warns"), [("[1, 0]", True), ("[2, 0]", False)])
+def test_two_dies_at_one_place(tmp_path: Path, at: str, warns: bool) -> None:
+    (tmp_path / "die.yaml").write_text(DIE.replace("DIAMETERS", "diameter: 80 nm"))
+    dies = f"dies: [{{name: A, file: die.yaml, at: {at}}}, {{name: B, file: die.yaml}}]"
+    text = CAMPAIGN.replace("wafer: {file: wafer.yaml, die: die.yaml}", dies)
+    (tmp_path / "few.yaml").write_text(text)
+    warnings = warned(plan_warnings.one_place, read(tmp_path / "few.yaml"))
+    assert [one.where for one in warnings] == [f"{tmp_path / 'few.yaml'}:2"] * warns
+    assert all("A and B are both at x1y0" in one.text for one in warnings)
 
 
 def test_a_warning_says_where_if_it_is_in_a_file() -> None:
