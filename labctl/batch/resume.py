@@ -12,7 +12,7 @@ from typing import Any
 
 from labctl.batch.reference_die import due
 from labctl.core.die_state import FINAL
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, StorageError
 from labctl.core.planned_fault import InjectedFaults
 from labctl.files import Door, absolute, digest
 from labctl.station import composition
@@ -67,13 +67,13 @@ def read(run: Path, meta: Mapping[str, Any]) -> RunSpec:
     """Return a run, compiled from the files kept in its folder and from no others.
 
     Raises:
-        BenchError: a file kept in the run folder has changed.
+        StorageError: a file kept in the run folder has changed or is gone.
     """
     for name, file in meta["files"].items():
-        if _digest(run / "files" / name) != file["sha256"]:
-            raise BenchError(
-                f"{run / 'files' / name} is not the file that the run was started with; restore it from a backup"
-            )
+        now = _digest(run / "files" / name)
+        if now != file["sha256"]:
+            found = "is gone" if now is None else "is not the file that the run was started with"
+            raise StorageError(f"{run / 'files' / name} {found}; 'labctl verify {run}' says what the way back is")
     cwd, kept = Path(meta["cwd"]), meta["files"]
     copies = {absolute(file["path"], cwd): run / "files" / name for name, file in kept.items()}
     roles = {role: absolute(kept[name]["path"], cwd) for role, name in meta["roles"].items()}

@@ -18,7 +18,7 @@ from labctl.cli.bench_options import (
     VRead,
     check_sim,
 )
-from labctl.cli.options import AsJson, Sim, command_line
+from labctl.cli.options import AsJson, Sim, command_line, plainly
 from labctl.core.errors import BenchError
 from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
@@ -123,11 +123,15 @@ def _procedure(kind: Any, parameters: dict[str, Any]) -> Any:
     try:
         return kind.model_validate(parameters)
     except ValidationError as error:
-        message = "; ".join(
-            f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg'].removeprefix('Value error, ')}"
-            for e in error.errors()
-        )
-        raise BenchError(message) from error
+        raise BenchError("; ".join(_option(e, parameters) for e in error.errors())) from error
+
+
+def _option(error: Any, parameters: dict[str, Any]) -> str:
+    """Return an error of pydantic about a parameter as one about its option."""
+    key = ".".join(map(str, error["loc"]))
+    text = plainly(error["msg"].removeprefix("Value error, "))
+    value = f" {parameters[key]}" if key in parameters and text.startswith("expected ") else ""
+    return f"--{key.replace('_', '-')}{value}: {text}"
 
 
 def _by_hand(

@@ -8,7 +8,7 @@ import typer
 
 from labctl.cli.options import PrintJson
 from labctl.core.errors import BenchError
-from labctl.core.names import new_path
+from labctl.core.names import new_folder_of
 from labctl.core.texts import visible
 
 
@@ -37,7 +37,7 @@ def export(
         raise BenchError("nothing to export to; name --stdf FILE, --csv DIR or --g85 FILE")
     for path in (stdf, csv, g85):
         if path is not None:
-            new_path(path)
+            new_folder_of(path)
     state = read_state(run)
     written: list[Path] = []
     try:

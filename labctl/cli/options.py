@@ -1,6 +1,7 @@
 """Options that several commands share, and what reads or prints their values."""
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -76,6 +77,25 @@ Executor = Annotated[
         "--executor", metavar="dask=ADDRESS", help="a Dask cluster that sees the run folder (default: processes here)"
     ),
 ]
+
+
+_WORDS = (
+    (r"Input should be (?:a valid integer|a valid number)\b.*", "expected a number"),
+    (r"Input should be greater than or equal to ", "expected at least "),
+    (r"Input should be greater than ", "expected more than "),
+    (r"Input should be less than or equal to ", "expected at most "),
+    (r"Input should be less than ", "expected less than "),
+    (r"Input should be ", "expected "),
+)
+
+
+def plainly(text: str) -> str:
+    """Return the message of a library about a value in the words of all others.
+
+    >>> plainly("Input should be greater than or equal to 1"), plainly("Input should be 'half' or 'third'")
+    ('expected at least 1', "expected 'half' or 'third'")
+    """
+    return next((re.sub(found, words, text) for found, words in _WORDS if re.search(found, text)), text)
 
 
 def names(text: str | None) -> tuple[str, ...] | None:

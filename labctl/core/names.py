@@ -51,6 +51,14 @@ Name = Annotated[
 _NOT_ON_WINDOWS_EITHER = '<>:"|?*\\'
 
 
+def new_folder_of(path: Path) -> Path:
+    """Return the path of a file or folder to be made in a folder that exists; BenchError if there is no such folder."""
+    new_path(path)
+    if not path.parent.is_dir():
+        raise BenchError(f"{path}: there is no folder {path.parent}; expected one that exists")
+    return path
+
+
 def new_path(path: Path) -> Path:
     """Return the path of a file or folder to be made; BenchError if a part that is new cannot be a name everywhere.
 

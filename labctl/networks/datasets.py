@@ -68,6 +68,10 @@ def load(name_or_path: str | Path, files: InputFiles = DISK) -> Dataset:
         if not given:
             raise BenchError(f"MNIST does not ship and LABCTL_DATA is not set; expected in it a folder 'mnist' {_GET}")
         folder = Path(given)
+        if not folder.is_dir():
+            raise BenchError(
+                f"LABCTL_DATA names {given}, which is no folder; expected one, in it a folder 'mnist' {_GET}"
+            )
         return _mnist(folder / "mnist" if (folder / "mnist").is_dir() else folder, DISK, files)
     path = Path(name_or_path)
     is_folder = exists = False

@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from labctl import files
 from labctl.core.bias import Geometry, Kind
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.names import new_folder_of
 from labctl.core.outcome import Stopped
 from labctl.core.units import FloatArray, IntArray
 from labctl.files import FilePath, PathAsWritten
@@ -136,15 +137,18 @@ def train(
         stop: called after every epoch; True ends the training with a checkpoint.
 
     Raises:
-        BenchError: the file, the data or the survey is wrong, or JAX is missing.
-        StorageError: `out` exists or cannot be written.
+        BenchError: the file, the data or the survey is wrong, `out` exists or its folder does not, or JAX is missing.
+        StorageError: `out` cannot be written.
         Stopped: `stop` returned True; the same call goes on from there.
     """
     began, out = time.monotonic(), Path(out)
     if out.exists():
-        raise StorageError(f"{out} exists already; expected a new file, nothing was written over")
-    training = files.load(config, Training, overrides)
+        raise BenchError(f"{out} exists already; expected a new file, nothing was written over")
+    new_folder_of(out)
+    loaded = files.read(config, Training, overrides)
+    training = loaded.value
     data = training.preprocess.apply(datasets.load(training.data))
+    _require_fit(loaded, data)
     surveyed = [] if training.survey is None else surveys(training.survey, training.dies)
     maps = _maps(training, surveyed)
     recipe = Recipe(**{name: getattr(training, name) for name in Recipe.model_fields})
@@ -166,6 +170,17 @@ def train(
     report = _write(out, training, data, trainer.result().take(chosen), seeds[chosen], surveyed, maps)
     checkpoint.remove()
     return Report(*report, seconds=time.monotonic() - began)
+
+
+def _require_fit(loaded: files.Loaded[Training], data: Dataset) -> None:
+    """Raise BenchError, with the line of the sizes, if a network of these sizes does not take the samples."""
+    training = loaded.value
+    if training.sizes[0] != data.features:
+        text = f"found {training.sizes[0]} inputs; a sample of '{training.data}' has {data.features}, expected as many"
+        raise loaded.error(text, "sizes", 0)
+    if training.classes < data.classes:
+        text = f"found outputs for {training.classes} classes; '{training.data}' has {data.classes}, expected as many"
+        raise loaded.error(text, "sizes", len(training.sizes) - 1)
 
 
 def _maps(training: Training, surveyed: Sequence[DieSurvey]) -> list[list[FloatArray]]:

@@ -18,6 +18,11 @@ def procedures() -> dict[str, type[Procedure]]:
         kind = plugin.load()
         if not (isinstance(kind, type) and issubclass(kind, Procedure)):
             raise BenchError(f"the protocol '{name}' of {plugin.origin} ({plugin.value}) is not a Procedure")
+        if not isinstance(getattr(kind, "name", None), str):
+            raise BenchError(
+                f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has no name; expected in its class: "
+                f'name: ClassVar[str] = "{name}"'
+            )
         try:
             kinds[file_name(name)] = kind
         except ValueError as error:

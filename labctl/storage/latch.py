@@ -159,6 +159,12 @@ def refuse_latched(bench: HasInstruments, file: Path | str = "BENCH", *, place: 
     Raises:
         BenchError: the latch is set; by whom, when, why, and how to release it.
     """
+    folder = place or locks_folder()
+    if folder.exists() and not folder.is_dir():
+        raise BenchError(
+            f"bench '{bench.name}' is not used: {folder} is no folder, so locks and latch cannot be read; expected the "
+            "folder of the locks, the same for everybody (/var/tmp/mtj-labctl-locks, or as LABCTL_LOCKS says)"
+        )
     latch = latch_of(bench, place=place)
     if latch is not None:
         raise BenchError(

@@ -89,6 +89,11 @@ REFUSED = {
     "a cell that is not there": (("read", *HERE, "--cell", "0,15,4"), "row 15 is not on this die"),
     "no cell": (("read", *HERE, "--cell", "3;4"), "expected kernel,row,column"),
     "a third state": (("pulse", *HERE, "--cell", "0,3,4", "--to", "Q", "--voltage", "1 mV"), "expected P or AP"),
+    "a scheme that is none": (
+        ("pulse", *HERE, *PULSE, "450 mV", "--scheme", "full"),
+        "--scheme full: expected 'half', 'third' or 'grounded'",
+    ),
+    "a voltage with a sign": (("pulse", *HERE, *PULSE, "-450 mV"), "--voltage -450 mV: expected more than 0"),
     "another transport": (("read", *HERE[:-1], "gpib", "--cell", "0,3,4"), "expected bytes or tcp"),
     "a die of another shape": (
         ("read", "--bench", EXAMPLES / "bench-2600b-707b-sentio.yaml", *HERE[2:], "--cell", "0,3,4"),

@@ -132,7 +132,7 @@ def test_an_input_of_a_stranger_is_kept_and_a_changed_one_is_refused_on_resume(f
     never = "batch.stop.low_yield"
     assert never not in refused.stderr
     (run / "files" / kept).write_text("1\n")
-    refused = labctl_process("resume", run, "--accept-changes", cwd=folder, expect=2)
+    refused = labctl_process("resume", run, "--accept-changes", cwd=folder, expect=5)
     assert f"{kept} is not the file that the run was started with" in refused.stderr
     (run / "files" / kept).write_bytes(b"0.02\n0.05\n0.1\n")
     labctl_process("resume", run, "--accept-changes", cwd=folder, expect=3)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labctl.core.defects import Defect
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError
 from labctl.core.outcome import Stopped
 from labctl.files import DISK, load
 from labctl.networks import solutions
@@ -79,8 +79,29 @@ def test_a_training_becomes_a_file_of_solutions(tmp_path: Path) -> None:
     assert seen[-1].seconds_left == 0.0
     assert (report.networks, report.method, report.accuracy_dies.shape) == (3, Method.BASELINE, (3, 0))
     assert not (tmp_path / "out.npz.checkpoint.npz").exists()
-    with pytest.raises(StorageError, match="exists already"):
+    with pytest.raises(BenchError, match="exists already"):
         train(written(tmp_path), tmp_path / "out.npz")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("[13, 6, 3]", "[12, 6, 3]", r"sizes\.0: found 12 inputs; a sample of 'wine' has 13, expected as many"),
+        ("[13, 6, 3]", "[13, 6, 2]", r"sizes\.2: found outputs for 2 classes; 'wine' has 3, expected as many"),
+    ],
+)
+def test_sizes_that_do_not_fit_the_samples_are_refused_with_their_line(
+    tmp_path: Path, old: str, new: str, says: str
+) -> None:
+    config = tmp_path / "train.yaml"
+    config.write_text("data: wine\nsizes: [13, 6, 3]\nepochs: 1\n".replace(old, new))
+    with pytest.raises(BenchError, match=rf"train\.yaml:2: {says}"):
+        train(config, tmp_path / "out.npz")
+
+
+def test_a_training_into_a_folder_that_is_not_there_is_refused_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(BenchError, match=r"there is no folder .*nowhere"):
+        train(written(tmp_path), tmp_path / "nowhere" / "out.npz")
 
 
 def test_a_stopped_training_goes_on_and_ends_the_same(tmp_path: Path) -> None:

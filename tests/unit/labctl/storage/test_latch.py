@@ -80,6 +80,13 @@ def test_it_says_who_when_and_why_and_how_it_is_released(tmp_path):
     assert switched_off(LEFT, place=tmp_path) == str(latch)
 
 
+def test_where_the_folder_is_a_file_the_bench_is_refused_and_that_is_named(tmp_path):
+    place = tmp_path / "locks"
+    place.write_text("")
+    with pytest.raises(BenchError, match=r"'left' is not used: .*locks is no folder"):
+        refuse_latched(LEFT, "left.yaml", place=place)
+
+
 def test_one_of_another_day_says_which():
     assert f"at {time.strftime('%Y-%m-%d', time.localtime(86400.0))}" in str(Latch("alice", "lab3", 7, 86400.0))
 
