@@ -9,12 +9,14 @@ import sys
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
 from labctl.batch.receivers import tagged
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
+from labctl.networks import solutions
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES, ROOT
 from tests.waiting import PATIENCE, until
@@ -33,13 +35,15 @@ def commands(block):
 
 
 @pytest.fixture
-def desk(tmp_path, few_solutions):
-    """A folder with the files that the document names: the shipped ones, for four dies and two solutions."""
+def desk(tmp_path):
+    """A folder with the files that the document names: the shipped ones, for four dies and one solution."""
+    one = tmp_path / "one.npz"
+    solutions.save(one, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
     shutil.copytree(EXAMPLES / "dies", tmp_path / "dies")
     shutil.copytree(EXAMPLES / "wafers", tmp_path / "wafers")
     shutil.copy(EXAMPLES / "bench-two-arrays.yaml", tmp_path / "bench.yaml")
     campaign = yaml.safe_load((EXAMPLES / "overnight-bench.yaml").read_text(encoding="utf-8"))
-    campaign["stages"][1]["network"]["solutions"] = str(few_solutions)
+    campaign["stages"][1]["network"]["solutions"] = str(one)
     campaign["wafer"]["only"] = DIES
     (tmp_path / "overnight.yaml").write_text(yaml.safe_dump(campaign), encoding="utf-8")
     return tmp_path
