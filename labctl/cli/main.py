@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import traceback
@@ -10,7 +11,8 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, run, schema, show, stress, train, verify
-from labctl.core.errors import LabError
+from labctl.cli.options import plainly
+from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.own_names import require_own_names
 from labctl.core.texts import visible
@@ -45,12 +47,39 @@ def _root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version and leave")
     ] = False,
 ) -> None:
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise BenchError("the current folder has been deleted; change to another one") from None
     if context.invoked_subcommand != "doctor":  # which shows it among the rest
         require_own_names()
 
 
 for _module in (plan, run, show, verify, train, doctor, notify, schema, bench, export, stress, reproduce, report):
     _module.register(app)
+
+
+_UsageError: Any = typer.BadParameter.__base__
+"""Whatever typer finds wrong with a command line; it exports none but this descendant."""
+
+
+def _refuse_usage(error: Any) -> NoReturn:
+    """Leave with one message about the command line, and the command that explains it."""
+    context = error.ctx
+    if not error.message and not isinstance(error, typer.BadParameter):  # without a command the help was printed
+        sys.exit(ExitCode.REFUSED)
+    text = re.sub(r"^Invalid value(?: for )?'?([^':]*)'?: ", _with_value, error.format_message())
+    text = plainly(text[:1].lower() + text[1:]).rstrip(".")
+    _fail(ExitCode.REFUSED, f"refused: {text}; see: {context.command_path if context else 'labctl'} --help")
+
+
+def _with_value(match: re.Match[str]) -> str:
+    """Return an option as it was given, with its value if that can be told."""
+    name = match[1].split(" / ")[0]
+    for word, after in zip(sys.argv, [*sys.argv[1:], ""], strict=True):
+        if word == name or word.startswith(f"{name}="):
+            return f"{word if '=' in word else f'{name} {after}'}: "
+    return f"{name}: "
 
 
 class _Interrupted(BaseException):
@@ -93,7 +122,11 @@ def _run() -> None:
         os.environ.setdefault(name, "1")
     signal.signal(signal.SIGINT, _interrupt)
     try:
-        app()
+        sys.exit(app(prog_name="labctl", standalone_mode=False))
+    except typer.Abort:  # no answer to a question
+        _fail(ExitCode.OPERATOR, "interrupted")
+    except _UsageError as error:
+        _refuse_usage(error)
     except LabError as error:
         code = error.ends_with
         _fail(code, f"refused: {error}" if code is ExitCode.REFUSED else str(error))

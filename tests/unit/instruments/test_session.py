@@ -72,7 +72,9 @@ def test_a_session_that_breaks_off_is_whole_up_to_there_and_a_broken_line_is_nam
     session.write_text("".join(lines[:3]))
     assert read_session(session).exchanges == {"smu1": [("one\ttab", "ONE\tTAB")]}
     session.write_text("".join(lines[:3]) + lines[3][:10])
-    with pytest.raises(BenchError, match="line 4: no recorded session"):
+    with pytest.raises(
+        BenchError, match="line 4: no recorded session; expected what 'labctl check BENCH --record FILE' has written"
+    ):
         read_session(session)
 
 

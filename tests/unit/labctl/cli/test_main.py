@@ -51,7 +51,7 @@ def test_an_option_has_the_same_help_in_every_command():
 
 @pytest.mark.parametrize(("begun", "code", "said"), [(False, 2, "labctl: refused: gone"), (True, 3, "labctl: gone")])
 def test_a_bench_that_fails_is_a_refusal_only_while_there_is_no_run(monkeypatch, capsys, begun, code, said):
-    def fail():
+    def fail(**_):
         error = InstrumentError("gone")
         error.begun = begun
         raise error
@@ -67,7 +67,7 @@ def test_a_bench_that_fails_is_a_refusal_only_while_there_is_no_run(monkeypatch,
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize(("code", "left_with"), [(0, 5), (1, 5), (3, 3)])
 def test_an_output_that_cannot_be_written_is_told_at_the_end(monkeypatch, capsys, code, left_with):
-    def speak():
+    def speak(**_):
         print("the whole answer")
         raise SystemExit(code)
 
@@ -79,3 +79,48 @@ def test_an_output_that_cannot_be_written_is_told_at_the_end(monkeypatch, capsys
             main()
     assert left.value.code == left_with
     assert ("cannot be written: No space left on device" in capsys.readouterr().err) is (left_with != code)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["run", "c.yaml", "--seed", "1.5"], "--seed 1.5: expected a number; see: labctl run --help"),
+        (["run", "c.yaml", "--pretest=0"], "--pretest=0: expected at least 1; see: labctl run --help"),
+        (
+            ["run", "c.yaml", "--bensh", "b"],
+            "no such option: --bensh (Possible options: --bench)",
+        ),
+        (["run"], "missing argument 'CAMPAIGN'; see: labctl run --help"),
+        (["ran"], "no such command 'ran'"),
+    ],
+)
+def test_a_slip_in_the_command_line_is_refused_in_one_line(monkeypatch, capsys, words, says):
+    monkeypatch.setattr("sys.argv", ["labctl", *words])
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"labctl: refused: {says}")
+
+
+@pytest.mark.parametrize(("words", "code"), [([], 2), (["reproduce"], 2), (["run", "--help"], 0), (["--version"], 0)])
+def test_help_and_version_are_printed(monkeypatch, capsys, words, code):
+    monkeypatch.setattr("sys.argv", ["labctl", *words])
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert (left.value.code or 0) == code
+    assert capsys.readouterr().out
+
+
+def test_a_folder_that_was_deleted_is_named_as_the_reason(monkeypatch, capsys, tmp_path):
+    (gone := tmp_path / "gone").mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    monkeypatch.setattr("sys.argv", ["labctl", "plan", "/c.yaml"])
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert "the current folder has been deleted" in capsys.readouterr().err
