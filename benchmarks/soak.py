@@ -7,7 +7,7 @@
     python benchmarks/soak.py --nights 1             fewer of them; the tests run so many
 
 Every night is a run with the faults of a plausible one, each with its own seed (`labctl run --faults typical`), and it
-is taken up again once if something was left to do. After each the memory that only this process has (USS), its handles
+is taken up again once if something was left to do. After each the private memory of this process, its handles
 and its threads are measured, and the memory of the process that seals, which goes on from night to night. Over the
 nights after the first 20 straight lines are fitted to the memory. Exit codes: 0 the 95 % intervals of their slopes end
 below 20 kB a night, and at the end there are no more handles and threads than before; 1 it is otherwise, or a night
@@ -15,8 +15,6 @@ ended in no documented state. Of fewer than 10 nights after the first 20 no slop
 """
 
 import argparse
-import contextlib
-import ctypes
 import gc
 import shutil
 import sys
@@ -163,8 +161,8 @@ def nights(campaign: Path, sim: str | None, number: int, place: Path) -> list[Ni
         ending, state = carry_out(campaign, sim, seed, folder)
         faults = len(state.meta["faults"]["list"]), len(happened(state))
         shutil.rmtree(folder)
-        give_back()
-        memory, sealing = uss(process), sum(map(uss, process.children(recursive=True)))
+        gc.collect()
+        memory, sealing = private(process), sum(map(private, process.children(recursive=True)))
         handles = process.num_handles() if sys.platform == "win32" else process.num_fds()
         ends = {die.name: die.state.value for die in state.dies.values()}
         done.append(Night(memory, sealing, handles, process.num_threads(), faults, ending.code, ends))
@@ -177,20 +175,15 @@ def nights(campaign: Path, sim: str | None, number: int, place: Path) -> list[Ni
     return done
 
 
-def give_back() -> None:
-    """Give the system back what the allocator keeps free, where that can be asked for (glibc): it is not in use.
+def private(process: psutil.Process) -> float:
+    """Return the memory that one process has written to and shares with no other, kB; 0 of one that has just ended.
 
-    Otherwise the memory goes up and down by some 10 MB, as a small block happens to lie above a large free one.
+    On Linux its USS has the pages of libraries too, while no other process uses them: that goes up and down by some
+    10 MB with what else runs on the computer.
     """
-    gc.collect()
-    if sys.platform == "linux":
-        with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL("libc.so.6").malloc_trim(0)
-
-
-def uss(process: psutil.Process) -> float:
-    """Return the memory that only one process has, kB; 0 of one that has just ended."""
     try:
+        if sys.platform == "linux":
+            return sum(one.private_dirty for one in process.memory_maps(grouped=True)) / 1e3
         return float(process.memory_full_info().uss) / 1e3
     except psutil.NoSuchProcess:
         return 0.0
