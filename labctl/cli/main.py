@@ -69,7 +69,7 @@ def _refuse_usage(error: Any) -> NoReturn:
     if not error.message and not isinstance(error, typer.BadParameter):  # without a command the help was printed
         sys.exit(ExitCode.REFUSED)
     text = re.sub(r"^Invalid value(?: for )?'?([^':]*)'?: ", _with_value, error.format_message())
-    text = plainly(text[:1].lower() + text[1:]).rstrip(".")
+    text = plainly(text if text[1:2].isupper() else text[:1].lower() + text[1:]).rstrip(".")
     _fail(ExitCode.REFUSED, f"refused: {text}; see: {context.command_path if context else 'labctl'} --help")
 
 
