@@ -11,16 +11,18 @@ import os
 import sys
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 
-from labctl.core.errors import LabError, StorageError
+from labctl.core.errors import BenchError, LabError, StorageError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.figure import Figures
 from labctl.core.names import inside
+from labctl.core.units import Second
 from labctl.storage.arrays import Array, quarantine, raw, storage, sync_folder
 from labctl.storage.hdf5_items import (
     Group,
@@ -36,6 +38,7 @@ from labctl.storage.hdf5_items import (
 from labctl.storage.hdf5_layout import die_items
 from labctl.storage.hdf5_reader import SealedDie, load
 from labctl.storage.journal import Journal
+from labctl.storage.locks import hold
 from labctl.storage.manifest import known_meta
 from labctl.storage.private import rights_of
 from labctl.storage.run_log import newest_of, read_state, recorded_digests
@@ -48,6 +51,8 @@ _LEVEL = 1
 """Of gzip, after the shuffle filter: level 4 makes sealing a tenth slower and saves 1.5 %."""
 _SAMPLES, _SAMPLE = 16, 1 << 12
 """Number of samples on which compression of an array is tried, and bytes of each."""
+_PATIENCE: Second = 120.0
+"""How long one process waits for another one that seals the same die."""
 _LIBVER = ("earliest", "v110")
 
 
@@ -58,8 +63,14 @@ def seal(run: Path, die: str) -> str:
     leftovers of a sealing that was cut off, are moved to ``RUN/quarantine``. Raises StorageError, and BenchError
     for a die whose file would lie outside of the run.
     """
-    final = inside(run / "dies", f"{die}.h5")
-    with Journal.open(inside(run / "dies", die), of=die) as journal:
+    final, folder = inside(run / "dies", f"{die}.h5"), inside(run / "dies", die)
+    if not folder.is_dir():
+        Journal.open(folder, of=die).close()  # says what is not there
+    # a worker that was killed leaves a process that finishes its order, while the next session seals the same die
+    with (
+        _alone(folder),
+        Journal.open(folder, of=die) as journal,
+    ):
         if not journal.finished:
             raise StorageError(f"the journal of die {die} is not finished; it is sealed when its run has ended")
         journal.verify()
@@ -73,6 +84,17 @@ def seal(run: Path, die: str) -> str:
                 quarantine(run, final)
         _replace(run, final, items)
     return vouch(final)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let nobody else seal the die of a journal's folder while the block lasts. Raises StorageError."""
+    with ExitStack() as held:
+        try:
+            held.enter_context(hold(folder, "seal", part="sealing", patience=_PATIENCE))
+        except BenchError as error:
+            raise StorageError(f"{folder.name} cannot be sealed: {error}") from error
+        yield
 
 
 def write_run_file(run: Path) -> Path:

@@ -69,17 +69,18 @@ class Holder:
 
 
 @contextmanager
-def hold(folder: Path, what: str, *, patience: Second = 0.5) -> Iterator[Holder]:
+def hold(folder: Path, what: str, *, part: str = "", patience: Second = 0.5) -> Iterator[Holder]:
     """Hold `folder` while the block lasts, against other processes and other holders in this one.
 
     Args:
         what: the command, named to those who are refused: "labctl run overnight.yaml".
+        part: "sealing" for the process that seals; it excludes others that seal, not the owner of the folder.
         patience: how long to wait for a holder to let go, s. Readers of the holder take milliseconds.
 
     Raises:
         BenchError: it is held, naming the holder; or it cannot be locked.
     """
-    lock = _Lock(folder / NAME, str(folder))
+    lock = _Lock(folder / (f"{part}-{NAME}" if part else NAME), str(folder))
     with lock.held(what, patience) as me:
         yield me
 

@@ -23,16 +23,18 @@ from labctl.core.exit_codes import Status
 from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import BoolArray, Conductances, IntArray, Ratio, Volts
+from labctl.storage import hdf5_writer
 from labctl.storage.hdf5_items import axes_of, key
 from labctl.storage.hdf5_layout import LARGE, UNITS, die_items
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.hdf5_writer import check, main, quarantine, seal, write_run_file
 from labctl.storage.journal import Journal
+from labctl.storage.locks import hold
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from labctl.storage.sealing import seal_in_subprocess
 from labctl.storage.tables import Table
-from labctl.storage.vouching import put_seal
+from labctl.storage.vouching import put_seal, vouch
 from tests.declared import DECLARED
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
@@ -477,6 +479,17 @@ def test_as_a_program_it_says_in_json_what_came_of_it(tmp_path: Path, capsys: py
     assert json.loads(capsys.readouterr().out) == {"path": str(run / "run.h5")}
     assert main(["seal"]) != 0
     assert "expected seal RUN DIE" in json.loads(capsys.readouterr().out)["error"]
+
+
+def test_one_process_at_a_time_seals_a_die(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was killed leaves a process that finishes its order; what it writes and names stays its own."""
+    run = make_run(tmp_path)
+    monkeypatch.setattr(hdf5_writer, "_PATIENCE", 0.0)
+    with hold(run / "dies" / "X1Y2", "another", part="sealing"):
+        with pytest.raises(StorageError, match=r"X1Y2 cannot be sealed: .*another"):
+            seal(run, "X1Y2")
+        assert not list((run / "dies").glob("*.h5*"))
+    assert seal(run, "X1Y2") == vouch(run / "dies" / "X1Y2.h5")
 
 
 def test_a_full_disk_crashes_nobody_else(tiny_disk: Path) -> None:
