@@ -15,13 +15,16 @@ from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_channel import Channel
 from sim_backend.emulators.k2600_display import FrontPanel, Setups
+from sim_backend.emulators.k2600_engine import SweepEngine
+from sim_backend.emulators.k2600_events import COMMAND_EVENT, KEY_EVENT, Timer
 from sim_backend.emulators.k2600_models import model_named
 from sim_backend.emulators.k2600_smu import VOLTS, Smu
-from sim_backend.emulators.k2600_sweep import TRIGGER_EVENT, PulseTests, run_sweep
+from sim_backend.emulators.k2600_sweep import PulseTests
+from sim_backend.emulators.k2600_trigger import common_triggers
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.status import Register
-from sim_backend.emulators.tsp.vm import Fatal, Refusal
+from sim_backend.emulators.tsp.vm import Fatal
 from sim_backend.emulators.world import World
 
 
@@ -46,7 +49,7 @@ class K2600(TspInstrument):
             for k, channel in enumerate(self.spec.channels)
         }
         self.channels: dict[str, Channel] = {}
-        self._swept: set[str] = set()
+        self.sweeps = SweepEngine(world, self.channels, lambda r: self.error(r.code, r.message, r.severity))
         self.pulses = PulseTests()
         for smu in self.smus.values():
             smu.apply()
@@ -79,7 +82,7 @@ class K2600(TspInstrument):
 
         def sweeping_bits() -> int:
             # a sweep ends with its message; drivers wait for its begin, so the first query still shows it
-            swept, self._swept = self._swept, set()
+            swept, self.sweeps.swept = self.sweeps.swept, set()
             return sum(channel_bit(n) for n, c in self.channels.items() if c.waiting or n in swept)
 
         sweeping = Register(sweeping_bits)
@@ -107,18 +110,11 @@ class K2600(TspInstrument):
         kinds: dict[str | int, Any] = {
             "MEASURE_DCAMPS": 0, "MEASURE_DCVOLTS": 1, "MEASURE_OHMS": 2, "MEASURE_WATTS": 3
         }  # fmt: skip
-        names["display"] = FrontPanel(lambda: bool(self.errors)).node(lua, kinds | screens)
+        names["trigger"], key = common_triggers(lua, self.sweeps)
+        self.panel = FrontPanel(lambda: bool(self.errors))
+        names["display"] = self.panel.node(lua, kinds | screens | {"trigger": key})
         names["setup"] = Setups(self.reset, self._settings).node(lua)
-        blenders = {
-            k: lua.table({"orenable": False, "stimulus": lua.table({}), "EVENT_ID": 64 + k,
-                          "reset": lua.function(lambda *_: None)})
-            for k in range(1, 7)
-        }  # fmt: skip
-        self._blenders = blenders
-        names["trigger"] = lua.table(
-            {"EVENT_ID": TRIGGER_EVENT, "blender": lua.table(blenders), "clear": lua.function(lambda *_: None),
-             "wait": lua.function(self._wait)}
-        )  # fmt: skip
+        names["waitcomplete"] = lua.function(lambda *_: self.sweeps.complete())
         for kind in "vi":
             title = f"ConfigPulse{'V' if kind == 'v' else 'I'}Measure{'I' if kind == 'v' else 'V'}"
             names[title] = lua.function(lambda smu, *rest, k=kind: self._configure_pulse(k, smu, rest))
@@ -143,64 +139,73 @@ class K2600(TspInstrument):
             rest = (*rest[:6], channel.buffer(rest[6]), *rest[7:])
         return self.pulses.configure(channel, kind, rest)
 
-    def _wait(self, timeout: Any, *_: Any) -> bool:
-        self.delay(timeout)
-        return False
+    def gives(self, event: int) -> bool:
+        """Return whether something in the instrument gives an event."""
+        return self.sweeps.gives(event)
 
-    def own_event(self, event: int) -> bool:
-        """Return whether a stimulus is an event of the channels or of a blender."""
-        return 16 <= event < 48 or 65 <= event <= 70
+    def start_sweep(self, channel: Channel) -> None:
+        """Start the sweep of a channel."""
+        self.sweeps.start(channel)
 
-    def events_behind(self, stimulus: int) -> set[int]:
-        """Return the events of a stimulus: itself, or those of a blender."""
-        if stimulus - 64 not in self._blenders:
-            return {stimulus}
-        inputs = self._blenders[stimulus - 64]["stimulus"]
-        return {int(inputs[k]) for k in range(1, 5) if isinstance(inputs[k], int | float)}
+    def sweep_on(self) -> None:
+        """Go on with the sweeps as far as they come."""
+        self.sweeps.go_on()
+
+    def abort(self, channel: Channel) -> None:
+        """End the sweep of a channel."""
+        self.sweeps.abort(channel)
 
     def trigger(self) -> None:
-        """Process a `*TRG`: run every initiated sweep that waits for it."""
-        self.sweep_now([c for c in self.channels.values() if c.waiting and c.sweep.arm_stimulus == TRIGGER_EVENT])
-
-    def sweep_now(self, first: list[Channel]) -> None:
-        """Run initiated sweeps in step with those triggered by them; a refusal ends them all."""
-        names = {channel.name for channel in first}
-        channels = first + [c for c in self.channels.values() if c.waiting and c not in first and c.leaders & names]
-        try:
-            if channels:
-                run_sweep(channels)
-        except Refusal as refusal:
-            self.error(refusal.code, refusal.message, refusal.severity)
-        finally:
-            for channel in channels:
-                channel.waiting = False
-                self._swept.add(channel.name)
+        """Process a `*TRG`."""
+        self.sweeps.command()
 
     def reset(self) -> None:
-        """Reset the channels and the format."""
+        """Reset the channels, the triggers and the format."""
         for channel in self.channels.values():
             channel.reset()
+        self.sweeps.events.reset()
         self.format.reset()
 
     def device_clear(self) -> None:
         """End sweeps and scripts; levels and outputs stay."""
         super().device_clear()
         for channel in self.channels.values():
-            channel.waiting = False
+            self.abort(channel)
 
     def leftovers(self) -> dict[str, Leave]:
-        """Return how the parts of its state are left, sweeps that wait for their trigger among them."""
+        """Return how its state is left, with sweeps that wait for a trigger, TRIG pressed and entries of the menu."""
 
         def armed(channel: Channel) -> Leave:
             def leave(rng: Random) -> str:
                 channel.sweep.linear(VOLTS, 0.0, rng.uniform(-1, 1), rng.randint(2, 50))
-                channel.sweep.source_action, channel.sweep.arm_stimulus = 1, TRIGGER_EVENT
-                channel.waiting = True
-                return f"{len(channel.sweep.levels)} levels"
+                channel.sweep.source_action = 1
+                channel.sweep.arm_stimulus = rng.choice((COMMAND_EVENT, KEY_EVENT))
+                channel.sweep.source_stimulus = channel.sweep.measure_stimulus = channel.sweep.endpulse_stimulus = 0
+                channel.initiate()
+                return f"{len(channel.sweep.levels)} levels, for event {channel.sweep.arm_stimulus}"
 
             return leave
 
-        return {**super().leftovers(), **{f"{n}.trigger.initiate": armed(c) for n, c in self.channels.items()}}
+        def delays(timer: Timer) -> Leave:
+            def leave(rng: Random) -> str:
+                timer.set_delays([rng.uniform(1e-4, 10.0) for _ in range(rng.randint(2, 20))])
+                return f"{len(timer.delays)} delays"
+
+            return leave
+
+        def pressed(rng: Random) -> str:
+            presses = rng.randint(1, 3)
+            for _ in range(presses):
+                self.sweeps.press()
+            return f"{presses} times"
+
+        def entry(rng: Random) -> str:
+            self.panel.menu[f"test {rng.randint(1, 9)}"] = "smua.source.levelv = 1"
+            return f"{len(self.panel.menu)} entries"
+
+        more: dict[str, Leave] = {f"{n}.trigger.initiate": armed(c) for n, c in self.channels.items()}
+        more |= {f"trigger.timer.{k}.delaylist": delays(timer) for k, timer in self.sweeps.events.timers.items()}
+        return {**super().leftovers(), **more, "display.trigger": pressed, "display.loadmenu": entry}
 
     def values_of(self, table: Any, first: int, last: int) -> list[float]:
         """Return entries of a buffer, of one of its columns or of a list."""

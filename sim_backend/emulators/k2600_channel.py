@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from sim_backend.emulators.k2600_buffer import Buffer
+from sim_backend.emulators.k2600_events import Detector
 from sim_backend.emulators.k2600_smu import AUTOZERO_AUTO, HIGH_Z_OFF, ON, VOLTS, Smu, SmuReading
-from sim_backend.emulators.k2600_sweep import TRIGGER_EVENT, Sweep
+from sim_backend.emulators.k2600_sweep import DETECTORS, Sweep
 from sim_backend.emulators.k2600_trigger import trigger_node
 from sim_backend.emulators.tsp.vm import Refusal, number
 
@@ -33,16 +34,20 @@ class Host(Protocol):
 
     lua: Any
 
-    def own_event(self, event: int) -> bool:
-        """Return whether a stimulus is an event of the channels or of a blender."""
+    def gives(self, event: int) -> bool:
+        """Return whether something in the instrument gives an event."""
         ...
 
-    def events_behind(self, stimulus: int) -> set[int]:
-        """Return the events of a stimulus."""
+    def start_sweep(self, channel: "Channel") -> None:
+        """Start the sweep of a channel."""
         ...
 
-    def sweep_now(self, first: "list[Channel]") -> None:
-        """Run initiated sweeps in step with those triggered by them."""
+    def sweep_on(self) -> None:
+        """Go on with the sweeps as far as they come."""
+        ...
+
+    def abort(self, channel: "Channel") -> None:
+        """End the sweep of a channel."""
         ...
 
 
@@ -52,6 +57,7 @@ class Channel:
     def __init__(self, instrument: Host, name: str, smu: Smu) -> None:
         self.instrument, self.name, self.smu = instrument, name, smu
         self.sweep = Sweep()
+        self.detectors = {layer: Detector() for layer in DETECTORS}
         self.waiting = False
         lua = instrument.lua
         self.buffers = (Buffer(lua, _NVBUFFER), Buffer(lua, _NVBUFFER))
@@ -60,7 +66,10 @@ class Channel:
     def reset(self) -> None:
         """Go back to the defaults, output off."""
         self.smu.reset()
-        self.sweep, self.waiting = Sweep(), False
+        self.instrument.abort(self)
+        self.sweep = Sweep()
+        for detector in self.detectors.values():
+            detector.clear()
         for buffer in self.buffers:
             buffer.appendmode = buffer.collectsourcevalues = buffer.collecttimestamps = 0
             buffer.clear()
@@ -118,7 +127,7 @@ class Channel:
         objects: dict[str | int, Any] = {
             **_CONSTANTS,
             "reset": lambda *_: self.reset(),
-            "abort": lambda *_: setattr(self, "waiting", False),
+            "abort": lambda *_: self.instrument.abort(self),
             "makebuffer": self._make_buffer,
             "savebuffer": lambda *_: None,
             "nvbuffer1": self.buffers[0].node,
@@ -284,18 +293,26 @@ class Channel:
         self._floor("threshold", 0.0, 1e37)(value)
 
     def initiate(self, *_: Any) -> None:
-        """Start the sweep, or wait for its trigger; an external stimulus is refused."""
-        for stimulus in (self.sweep.source_stimulus, self.sweep.measure_stimulus, self.sweep.endpulse_stimulus):
-            if stimulus and not self.instrument.own_event(stimulus):
+        """Start the sweep; an event that nothing in the instrument gives is refused as a stimulus."""
+        for stimulus in self.stimuli.values():
+            if stimulus and not self.instrument.gives(stimulus):
                 raise Refusal(-221, "Settings conflict")
-        self.waiting = True
-        if self.sweep.arm_stimulus != TRIGGER_EVENT and not self.leaders:
-            self.instrument.sweep_now([self])
+        for detector in self.detectors.values():
+            detector.clear()
+        self.instrument.start_sweep(self)
+
+    def detect(self, layer: str) -> None:
+        """Set a detector as its event would."""
+        self.detectors[layer].detect()
+        self.instrument.sweep_on()
+
+    def hear(self, event: int) -> None:
+        """Set the detectors that an event is the stimulus of."""
+        for layer, stimulus in self.stimuli.items():
+            if event == stimulus:
+                self.detectors[layer].detect()
 
     @property
-    def leaders(self) -> set[str]:
-        """Other channels that trigger this one's sweep."""
-        sweep = self.sweep
-        wanted = (sweep.arm_stimulus, sweep.source_stimulus, sweep.measure_stimulus, sweep.endpulse_stimulus)
-        events = {event for stimulus in wanted for event in self.instrument.events_behind(stimulus)}
-        return {f"smu{'ab'[event // 16 - 1]}" for event in events if 16 <= event < 48} - {self.name}
+    def stimuli(self) -> dict[str, int]:
+        """Event of each detector, 0 if it waits for none."""
+        return {layer: getattr(self.sweep, f"{layer}_stimulus") for layer in DETECTORS}

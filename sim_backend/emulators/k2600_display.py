@@ -1,14 +1,16 @@
 """The front panel of a 2600B: the text of its user screen, who stands before it, and its saved setups.
 
-Names, constants and examples: Series 2600B reference manual, the commands `display` and `setup`. The operator of a twin
-presses ENTER at once: a prompt has its default, a menu its first item. [?] Which blanks `gettext` returns at the end of
-a line, the key code of ENTER, and what a setup is that was never saved, the manual does not say.
+Names, constants and examples: Series 2600B reference manual, the commands `display` and `setup`. The operator of a
+twin presses ENTER at once: a prompt has its default, a menu its first item. TRIG is pressed as soon as the instrument
+waits for it, in `display.trigger.wait` and in `waitcomplete`; nobody chooses from the menu of `display.loadmenu`.
+[?] Which blanks `gettext` returns at the end of a line, the key code of ENTER, and what a setup is that was never
+saved, the manual does not say.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from sim_backend.emulators.tsp.vm import Lua, Refusal, number
+from sim_backend.emulators.tsp.vm import Lua, Refusal, number, whole
 
 WIDTHS = (20, 32)
 """Characters of the upper and of the lower line."""
@@ -95,12 +97,14 @@ class FrontPanel:
     def __init__(self, in_error: Callable[[], bool]) -> None:
         self._in_error = in_error
         self.user, self.screen, self.lockout, self.numpad, self.last_key = UserScreen(), SMUA, 0, 0, 0
+        self.menu: dict[str, str] = {}
+        """Entries of the menu of user tests: their names and code."""
 
     def node(self, lua: Lua, below: dict[str | int, Any]) -> Any:
         """Return `display`, with the objects `below` beside its own."""
 
         def attribute(name: str, most: int) -> tuple[Callable[[], int], Callable[[Any], None]]:
-            return lambda: getattr(self, name), lambda value: setattr(self, name, _whole(value, most))
+            return lambda: getattr(self, name), lambda value: setattr(self, name, whole(value, most))
 
         attributes = {
             "screen": attribute("screen", USER),
@@ -115,7 +119,7 @@ class FrontPanel:
             "gettext": self._read,
             "getannunciators": lambda *_: sum(1 << ANNUNCIATORS.index(name) for name in self._lit()),
             "getlastkey": lambda *_: self.last_key,
-            "sendkey": lambda key, *_: setattr(self, "last_key", _whole(key, 255)),
+            "sendkey": lambda key, *_: setattr(self, "last_key", whole(key, 255)),
             "waitkey": lambda *_: self._enter(KEYS["KEY_ENTER"]),
             "menu": lambda name, items, *_: self._enter(next(iter(_text(items).split()), None)),
             "inputvalue": lambda form, *v: self._value(form, *v),
@@ -124,6 +128,11 @@ class FrontPanel:
             "DISABLE": 0,
         }  # fmt: skip
         objects |= KEYS
+        objects["loadmenu"] = lua.node(
+            "display_loadmenu",
+            objects={"add": self._add_entry, "delete": self._delete_entry, "catalog": lambda *_: self._entries(lua)},
+        )
+        objects |= {"SAVE": 1, "DONT_SAVE": 0}
         objects |= {f"ANNUNCIATOR_{name}": 1 << k for k, name in enumerate(ANNUNCIATORS)}
         return lua.node(
             "display",
@@ -131,6 +140,21 @@ class FrontPanel:
             set={name: put for name, (_, put) in attributes.items()},
             objects={**objects, **below},
         )
+
+    def _add_entry(self, name: Any, code: Any, memory: Any = None, *_: Any) -> None:
+        """Add a name of the menu with its code; whether it is kept over the power cycle makes no difference here."""
+        if memory is not None:
+            whole(memory, 1)
+        self.menu[_text(name)] = _text(code)
+
+    def _delete_entry(self, name: Any, *_: Any) -> None:
+        if self.menu.pop(_text(name), None) is None:
+            raise Refusal(-292, "Referenced name does not exist")
+
+    def _entries(self, lua: Lua) -> Any:
+        """Return an iterator over names and code for a loop of Lua."""
+        entries = iter(list(self.menu.items()))
+        return lua.function(lambda *_: next(entries, None))
 
     def _on_user_screen(self, act: Callable[[], None]) -> None:
         self.screen = USER
@@ -144,10 +168,10 @@ class FrontPanel:
         looks = bool(embellished)
         if row is None:
             return "$N".join(self.user.read(k, 1, width, embellished=looks) for k, width in enumerate(WIDTHS, 1))
-        line = _whole(row, len(WIDTHS), 1)
+        line = whole(row, len(WIDTHS), 1)
         width = WIDTHS[line - 1]
-        begin = 1 if first is None else _whole(first, width, 1)
-        return self.user.read(line, begin, width if last is None else _whole(last, width, 1), embellished=looks)
+        begin = 1 if first is None else whole(first, width, 1)
+        return self.user.read(line, begin, width if last is None else whole(last, width, 1), embellished=looks)
 
     def _lit(self) -> list[str]:
         """Return the indicators that are on: it is in remote operation, and has errors or not."""
@@ -186,7 +210,7 @@ class Setups:
         return lua.node(
             "setup",
             get={"poweron": lambda: self.power_on},
-            set={"poweron": lambda value: setattr(self, "power_on", _whole(value, SETUPS[-1]))},
+            set={"poweron": lambda value: setattr(self, "power_on", whole(value, SETUPS[-1]))},
             objects={"save": self._save, "recall": self._recall},
         )
 
@@ -203,15 +227,7 @@ class Setups:
     def _place(self, place: Any, least: int) -> int:
         if isinstance(place, str):
             raise Refusal(-256, "File name not found")  # no flash drive is plugged in
-        return _whole(place, SETUPS[-1], least)
-
-
-def _whole(value: Any, most: int, least: int = 0) -> int:
-    """Return a number as a whole one from `least` to `most`; Refusal if it is not."""
-    wanted = number(value)
-    if not least <= wanted <= most:
-        raise Refusal(1101, "Parameter too big") if wanted > most else Refusal(1102, "Parameter too small")
-    return int(wanted)
+        return whole(place, SETUPS[-1], least)
 
 
 def _text(value: Any) -> str:

@@ -237,17 +237,17 @@ class Smu:
         """The source is at its limit now."""
         return self.set.output == ON and self.world.observe(self.wire).limited
 
-    def convert(self, *, volts_too: bool = True) -> SmuReading:
+    def convert(self, *, volts_too: bool = True, at_once: bool = False) -> SmuReading:
         """Integrate once; V and A together take one aperture, as the two converters of a 2600B do.
 
-        Without `volts_too`, noise and resolution of the volts are left out.
+        Without `volts_too`, noise and resolution of the volts are left out; `at_once` it begins without overhead.
         """
         s, timing = self.set, self.world.timing
         passes = max(1, s.filter_count) if s.filter_enable else 1
         if s.autozero == AUTOZERO_AUTO and self._zeroed != s.nplc:
             self.world.advance(2 * self.aperture)
             self._zeroed = s.nplc
-        self.world.advance(timing.measure_overhead + self._auto_delay())
+        self.world.advance((0.0 if at_once else timing.measure_overhead) + self._auto_delay())
         began = self.world.now
         point = self.world.observe(self.wire, passes * self.aperture)
         moved = self._autorange(point)
@@ -258,8 +258,8 @@ class Smu:
         self.readings += 1
         volts = point.volts
         if volts_too:
-            volts = self._digitise(volts, s.measure_rangev, 0, passes) - (s.rel_level_v if s.rel_v else 0.0)
-        amps = self._digitise(point.amps + self.offset, s.measure_rangei, 1, passes) - (
+            volts = self._digitise(volts, self._full_scale(VOLTS), 0, passes) - (s.rel_level_v if s.rel_v else 0.0)
+        amps = self._digitise(point.amps + self.offset, self._full_scale(AMPS), 1, passes) - (
             s.rel_level_i if s.rel_i else 0.0
         )
         return SmuReading(volts, amps, began, point)
@@ -272,13 +272,20 @@ class Smu:
         slow = {1e-10: 40e-3, 1e-9: 15e-3, 1e-8: 5e-3, 1e-7: 2e-3, 1e-6: 500e-6}
         return s.delayfactor * slow.get(s.measure_rangei, 100e-6)
 
+    def _full_scale(self, quantity: int) -> float:
+        """Return the range of a measurement; what is sourced is measured on the range that it is sourced on."""
+        s = self.set
+        if quantity == VOLTS:
+            return s.rangev if s.func == VOLTS else s.measure_rangev
+        return s.rangei if s.func == AMPS else s.measure_rangei
+
     def _autorange(self, point: ChannelPoint) -> bool:
         s, before = self.set, (self.set.measure_rangev, self.set.measure_rangei)
-        if s.measure_autorangev:
+        if s.measure_autorangev and s.func != VOLTS:
             s.measure_rangev = range_for(
                 max(abs(point.volts), s.measure_lowrangev), tuple(r for r, _ in self.model.v_ranges)
             )
-        if s.measure_autorangei:
+        if s.measure_autorangei and s.func != AMPS:
             amps = abs(point.amps + self.offset)
             s.measure_rangei = range_for(max(amps, s.measure_lowrangei), self.model.i_measure)
         return before != (s.measure_rangev, s.measure_rangei)

@@ -1,25 +1,29 @@
-"""Sweeps of the 2600B: the part of its trigger model that drives linear, log and list sweeps.
+"""Sweeps of the 2600B: its trigger model over linear, log and list sweeps.
 
-Emulated: arm count, an arm layer that waits for `*TRG` (`trigger.EVENT_ID`) or starts by itself, source, measure
-and end-pulse actions once per trigger count, several channels in step. Inside the trigger layer every stimulus is
-taken as coming from the channels' own events, the practical use of event blenders; a sweep that waits for an
-external line there is refused instead of guessed (2600B reference manual, "Remote triggering").
+The arm layer and the trigger layer of the reference manual ("Remote triggering"): each step waits for the event of its
+detector, or not if that has no stimulus; source, measure and end-pulse actions follow once per trigger count. Channels
+take turns at every detector. A measurement that has a stimulus begins with its event; ASYNC is as ENABLE, so a
+measurement that is longer than its pulse prolongs it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from sim_backend.emulators.k2600_buffer import Buffer
+from sim_backend.emulators.k2600_events import Detector
 from sim_backend.emulators.k2600_smu import ON, VOLTS, Smu, SmuReading
 from sim_backend.emulators.tsp.vm import Refusal, number
 
-TRIGGER_EVENT = 1
+DETECTORS = ("arm", "source", "measure", "endpulse")
+"""Event detectors of a channel."""
+EVENTS = ("SWEEPING", "ARMED", "SOURCE_COMPLETE", "MEASURE_COMPLETE", "PULSE_COMPLETE", "SWEEP_COMPLETE", "IDLE")
+"""Events of a channel, in the order of their numbers."""
 IDLE, HOLD = 0, 1
 MOST_POINTS = 60_000
-DISABLE, ENABLE, ASYNC = 0, 1, 2
+DISABLE = 0
 
 
 @dataclass
@@ -27,6 +31,7 @@ class Sweep:
     """Settings of `smuX.trigger`."""
 
     count: int = 1
+    autoclear: int = DISABLE
     arm_count: int = 1
     arm_stimulus: int = 0
     source_action: int = DISABLE
@@ -77,6 +82,7 @@ class SweptChannel(Protocol):
     instrument: Any
     smu: Smu
     sweep: Sweep
+    detectors: dict[str, Detector]
     waiting: bool
 
     def buffer(self, target: Any) -> Buffer:
@@ -88,37 +94,55 @@ class SweptChannel(Protocol):
         ...
 
     def initiate(self) -> None:
-        """Start the sweep, or wait for its trigger."""
+        """Start the sweep."""
+        ...
+
+    def detect(self, layer: str) -> None:
+        """Set a detector as its event would."""
         ...
 
 
-def run_sweep(channels: Sequence[SweptChannel]) -> None:
-    """Run the initiated sweeps of some channels in step; levels are checked before the first one is applied."""
-    for channel in channels:
-        sweep = channel.sweep
-        name = "levelv" if sweep.quantity == VOLTS else "leveli"
-        if sweep.source_action:
-            for level in sweep.levels:
-                channel.smu.check(name, level)
-    bias = {id(c): (c.smu.set.levelv, c.smu.set.leveli) for c in channels}
-    for c in channels:
-        for _, buffer in c.sweep.buffers:
-            buffer.begin()
-    for _ in range(max(c.sweep.arm_count for c in channels)):
-        for step in range(max(c.sweep.count for c in channels)):
-            channels[0].smu.world.advance(0.0)  # others are let in, and a sweep without end is ended
-            for c in channels:
-                if c.sweep.source_action and c.sweep.levels and step < c.sweep.count:
-                    _source(c, c.sweep.levels[step % len(c.sweep.levels)])
-            for c in channels:
-                if c.sweep.measure_action and step < c.sweep.count:
-                    _measure(c)
-            for c in channels:
-                if c.sweep.endpulse_action == IDLE and c.sweep.source_action:
-                    _restore(c, bias[id(c)])
-    for c in channels:
-        if c.sweep.endsweep_action == IDLE and c.sweep.source_action:
-            _restore(c, bias[id(c)])
+def sweep_of(channel: SweptChannel, emit: Callable[[str], None]) -> Iterator[str]:
+    """Run the sweep of a channel; levels are checked before the first one is applied.
+
+    Args:
+        emit: gives an event of the channel, `ARMED`.
+
+    Yields:
+        the detector whose event it waits for, one of `DETECTORS`, even if it has no stimulus.
+    """
+    sweep, smu = channel.sweep, channel.smu
+    if sweep.source_action:
+        for level in sweep.levels:
+            smu.check("levelv" if sweep.quantity == VOLTS else "leveli", level)
+    bias = smu.set.levelv, smu.set.leveli
+    for _, buffer in sweep.buffers:
+        buffer.begin()
+    emit("SWEEPING")
+    for _ in range(sweep.arm_count):
+        yield "arm"
+        if sweep.autoclear:
+            for detector in channel.detectors.values():
+                detector.clear()
+        emit("ARMED")
+        for step in range(sweep.count):
+            smu.world.advance(0.0)  # others are let in, and a sweep without end is ended
+            yield "source"
+            if sweep.source_action and sweep.levels:
+                _source(channel, sweep.levels[step % len(sweep.levels)])
+            emit("SOURCE_COMPLETE")
+            yield "measure"
+            if sweep.measure_action:
+                _measure(channel)
+            emit("MEASURE_COMPLETE")
+            yield "endpulse"
+            if sweep.endpulse_action == IDLE and sweep.source_action:
+                _restore(channel, bias)
+            emit("PULSE_COMPLETE")
+        if sweep.endsweep_action == IDLE and sweep.source_action:
+            _restore(channel, bias)
+        emit("SWEEP_COMPLETE")
+    emit("IDLE")
 
 
 def _source(channel: SweptChannel, level: float) -> None:
@@ -138,7 +162,7 @@ def _restore(channel: SweptChannel, bias: tuple[float, float]) -> None:
 
 
 def _measure(channel: SweptChannel) -> None:
-    reading: SmuReading = channel.smu.convert()
+    reading: SmuReading = channel.smu.convert(at_once=bool(channel.sweep.measure_stimulus))
     for quantity, buffer in channel.sweep.buffers:
         channel.store(buffer, quantity, reading)
 

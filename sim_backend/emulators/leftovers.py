@@ -62,7 +62,7 @@ def at_attribute(read: Callable[[], Any], write: Callable[[Any], Any], refusal: 
         before = read()
         for _ in range(TRIES):
             try:
-                write(some_number(rng))
+                write(not before if isinstance(before, bool) else some_number(rng))
             except refusal:
                 continue
             if read() != before:

@@ -58,8 +58,8 @@ class Fatal(Exception):
 class Node:
     """One instrument object, as it was made: how its attributes are read and written, and what lies below it."""
 
-    get: Mapping[str, Callback]
-    set: Mapping[str, Callback]
+    get: Mapping[str | int, Callback]
+    set: Mapping[str | int, Callback]
     objects: Mapping[str | int, Any]
 
 
@@ -230,8 +230,8 @@ class Lua:
         self,
         kind: str,
         *,
-        get: Mapping[str, Callback] | None = None,
-        set: Mapping[str, Callback] | None = None,
+        get: Mapping[Any, Callback] | None = None,
+        set: Mapping[Any, Callback] | None = None,
         objects: Mapping[str | int, Any] | None = None,
         index: Callback | None = None,
         thing: Any = None,
@@ -300,6 +300,21 @@ def number(value: Any) -> float:
         except ValueError:
             pass
     raise Refusal(-104, "Data type error")
+
+
+def whole(value: Any, most: int, least: int = 0) -> int:
+    """Return a number as a whole one from `least` to `most`; Refusal if it is not."""
+    wanted = number(value)
+    if not least <= wanted <= most:
+        raise Refusal(1101, "Parameter too big") if wanted > most else Refusal(1102, "Parameter too small")
+    return int(wanted)
+
+
+def truth(value: Any) -> bool:
+    """Return a Lua value that is true or false; Refusal -104 if it is another one."""
+    if not isinstance(value, bool):
+        raise Refusal(-104, "Data type error")
+    return value
 
 
 def _is_lua(value: Any) -> bool:
