@@ -3,11 +3,14 @@
 For the first minute at a bench, and for the minute after something went wrong.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import date
 from typing import Any
 
 from instruments.bench import Bench
 from instruments.board_bench import AnyBench
+from instruments.calibration import calibration_text
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
 from instruments.open_bench import absent_relays
@@ -42,10 +45,12 @@ class InstrumentState:
     serial: str | None = None
 
 
-def check_bench(bench: AnyBench, *, connect: Connect | None = None) -> list[InstrumentState]:
+def check_bench(
+    bench: AnyBench, *, connect: Connect | None = None, today: Callable[[], date] = date.today
+) -> list[InstrumentState]:
     """Query identity and state of every instrument of a bench; nothing is set and nothing moves.
 
-    Error queues are read, which empties them.
+    Error queues are read, which empties them. What is known of a calibration is compared with `today`.
 
     Each is queried by itself, so that one that does not answer hides no other.
     """
@@ -64,6 +69,8 @@ def check_bench(bench: AnyBench, *, connect: Connect | None = None) -> list[Inst
             try:
                 identity = driver.connect()
                 state, wrong = _state_of(driver, entry.declaration.kind, bench)
+                if calibration := calibration_text(driver, entry.calibration, today()):
+                    state.append(f"calibration: {calibration}")
                 if other := mismatch(entry.serial, identity):
                     wrong.insert(0, other)
             finally:

@@ -22,6 +22,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from instruments.calibration import Certificate
 from instruments.transport import Deadlines
 from labctl.core import plugins
 from labctl.core.bias import Geometry, Nominal
@@ -45,6 +46,10 @@ class Common(Model):
         default=10.0, ge=0, description="how long it is tried again when it has to be made safe and does not answer"
     )
 
+    calibration: Certificate | None = Field(
+        default=None,
+        description="its calibration as its papers have it; recorded with every die, and compared with today",
+    )
     serial: str | None = Field(
         default=None,
         min_length=1,
@@ -224,7 +229,7 @@ class Entry(Common):
         """Return an entry of parts that were validated."""
         both = common or Common()
         parts = {"driver": name, "address": address, "options": options or Model()}
-        parts |= {"patience": both.patience, "serial": both.serial}
+        parts |= {key: getattr(both, key) for key in Common.model_fields}
         return cast("Self", cls.model_construct(**parts, fault=fault))
 
     @model_serializer(mode="plain")
@@ -232,7 +237,9 @@ class Entry(Common):
         """Return the keys as a bench file has them, in SI units."""
         mode = "json" if info.mode == "json" else "python"
         address = {} if self.address is None else self.address.model_dump(mode=mode)
-        common = {key: getattr(self, key) for key in Common.model_fields}
+        common = Common.model_construct(**{key: getattr(self, key) for key in Common.model_fields}).model_dump(
+            mode=mode
+        )
         return {"driver": self.driver, **common, **address, **self.options.model_dump(mode=mode)}
 
     @classmethod

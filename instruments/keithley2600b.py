@@ -23,13 +23,13 @@ import numpy as np
 from pydantic import Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
-from instruments.keithley2600b_replies import STATE, as_text, driven, sample_in, state_in, state_of
+from instruments.keithley2600b_replies import STATE, as_text, day_of, driven, sample_in, state_in, state_of
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.keithley2600b_settings import AFTER_RESET, FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, old_errors_text, parse_numbers
-from labctl.core.driver import Driver, DriverKind
+from labctl.core.driver import Calibration, Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model
 from labctl.core.source import (
@@ -131,6 +131,16 @@ class Keithley2600B:
             names = ",".join(f"{channel}.source.{name}" for name in STATE)
             states[channel] = state_in(*self._tsp.numbers(names, len(STATE)))
         return states
+
+    def calibration(self) -> dict[str, Calibration]:
+        """Return when each channel was calibrated and is due again, as `smuX.cal` has it; 0 there is a date not set."""
+        dates = {}
+        for channel in self._data.channels:
+            of = f"pcall(function() return {channel}.cal.date,{channel}.cal.due end)"
+            text = f'(function(k,d,u) return string.format("%.0f,%.0f",k and d or 0,k and u or 0) end)({of})'
+            told = self._tsp.transport.query(f"print({text})")
+            dates[channel] = Calibration(*(day_of(seconds) for seconds in parse_numbers(told)[:2]))
+        return dates
 
     def interlocks(self) -> dict[str, tuple[bool, bool | None]]:
         """Return per channel whether its output-enable line acts on the output, and whether it is asserted now.

@@ -5,18 +5,22 @@ In an emergency the state is asked for by an expression that can fail on no mode
 
 import math
 from dataclasses import replace
+from datetime import UTC, date, datetime
 
 from instruments.tsp import OVERFLOW, parse_numbers
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Flag
 from labctl.core.source import ChannelState, Measure, Sample, Watch, refuse_undriven
-from labctl.core.units import Ampere, Volt
+from labctl.core.units import Ampere, Second, Volt
 
 STATE = ("output", "func", "levelv", "leveli", "limiti", "limitv")
 """Attributes of a source that tell its state."""
 
 OFF_STATES = (0.0, 2.0)
 """Values of `source.output` of an output that is off: off, and off with the relay open."""
+
+_LATEST = 4102444800.0
+"""The year 2100, s since 1970 UTC."""
 
 I_LIMIT = 2
 """Bit 1 of the measurement condition register of a channel: the current limit is reached."""
@@ -50,6 +54,15 @@ def state_in(output: float, func: float, level: Volt, current: Ampere, limit: Am
     if func == 1:
         return ChannelState(output not in OFF_STATES, level, limit)
     return ChannelState(output not in OFF_STATES, level, limit, current, limit_v)
+
+
+def day_of(seconds: Second) -> date | None:
+    """Return the day of a time in s since 1970 UTC, None of what is not set or no time of a calibration.
+
+    >>> day_of(1767225600.0), day_of(0.0), day_of(9.9e37)
+    (datetime.date(2026, 1, 1), None, None)
+    """
+    return datetime.fromtimestamp(seconds, UTC).date() if 0 < seconds < _LATEST else None
 
 
 def sample_in(step: Watch | Measure, line: str) -> Sample:

@@ -8,11 +8,13 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from types import TracebackType
 from typing import Any, Self, cast
 
 from instruments.at_rest import refuse_outputs_on
 from instruments.bench import Bench
+from instruments.calibration import calibration_text
 from instruments.drivers import Connect, Planned, driver_of, visa
 from instruments.entry import Entry
 from instruments.interfaces import has_method, lacking
@@ -36,6 +38,7 @@ class OpenBench:
 
     Args:
         identities: identity of each instrument; empty without a connection.
+        calibrations: what is known of the calibration of each instrument, of those of which anything is.
         old_errors: errors that stood in the queue of an instrument when it was connected, of those that had any.
         wait: waits for a time, s.
         permit: raises when nothing may be energised.
@@ -50,6 +53,7 @@ class OpenBench:
     wait: Callable[[Second], None] = time.sleep
     permit: Callable[[], None] = lambda: None
     old_errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    calibrations: dict[str, str] = field(default_factory=dict)
 
     @property
     def parts(self) -> list[Any]:
@@ -119,6 +123,7 @@ def open_bench(
     ask: Ask | None = None,
     wait: Callable[[Second], None] = time.sleep,
     permit: Callable[[], None] = lambda: None,
+    today: Callable[[], date] = date.today,
 ) -> OpenBench:
     """Connect every instrument of a bench file and return it; nothing is set and nothing moves.
 
@@ -132,6 +137,7 @@ def open_bench(
         ask: puts a sentence to the operator; needed with a manual prober.
         wait: waits for a time, s.
         permit: raises when nothing may be energised; called before anything is connected and before each operation.
+        today: which calibrations are overdue is judged by.
 
     Raises:
         BenchError: the file does not fit the instruments, one has another serial number, a matrix lacks a card that
@@ -149,11 +155,20 @@ def open_bench(
         require_serials(bench, opened.identities)
         _require_relays(bench, opened.matrices)
         refuse_outputs_on(bench.name, opened.sources)
+        opened.calibrations.update(_calibrations(bench, opened, today()))
     except BaseException:
         with contextlib.suppress(InstrumentError):
             opened.close()
         raise
     return opened
+
+
+def _calibrations(bench: Bench, opened: OpenBench, today: date) -> dict[str, str]:
+    """Return what is known of the calibration of each instrument, of those of which anything is."""
+    texts = {
+        part.name: calibration_text(part, bench.instruments[part.name].calibration, today) for part in opened.parts
+    }
+    return {name: text for name, text in texts.items() if text}
 
 
 def _require_relays(bench: Bench, matrices: Mapping[str, Matrix]) -> None:

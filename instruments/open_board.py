@@ -6,11 +6,13 @@ Opening reads and changes nothing; a board that drives a line is refused, as a b
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import date
 from types import TracebackType
 from typing import Any, Self, overload
 
 from instruments.at_rest import refuse_outputs_on
 from instruments.board_bench import BOARD, BoardBench
+from instruments.calibration import calibration_text
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import lacking
 from instruments.serials import require_serials
@@ -71,6 +73,7 @@ class OpenBoard:
 
     Args:
         identities: identity of the board; empty without a connection.
+        calibrations: what is known of the calibration of each instrument, of those of which anything is.
         old_errors: errors that stood in its queue when it was connected, if there were any.
         permit: raises when nothing may be energised.
     """
@@ -79,6 +82,7 @@ class OpenBoard:
     board: Board
     identities: dict[str, str] = field(default_factory=dict)
     old_errors: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    calibrations: dict[str, str] = field(default_factory=dict)
     permit: Callable[[], None] = lambda: None
 
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> Die:
@@ -109,13 +113,18 @@ class OpenBoard:
 
 
 def open_board(
-    bench: BoardBench, *, connect: Connect | None = None, permit: Callable[[], None] = lambda: None
+    bench: BoardBench,
+    *,
+    connect: Connect | None = None,
+    permit: Callable[[], None] = lambda: None,
+    today: Callable[[], date] = date.today,
 ) -> OpenBoard:
     """Connect the board of a bench file and return it; nothing is changed.
 
     Args:
         connect: makes its transport; None is VISA.
         permit: raises when nothing may be energised; called before it is connected and before each operation.
+        today: whether its calibration is overdue is judged by.
 
     Raises:
         BenchError: its driver lacks a method, it has another serial number, or a line is driven.
@@ -133,6 +142,8 @@ def open_board(
             opened.old_errors[BOARD] = tuple(old_errors)
         require_serials(bench, opened.identities)
         refuse_outputs_on(bench.name, {BOARD: board})
+        if calibration := calibration_text(board, bench.body.calibration, today()):
+            opened.calibrations[BOARD] = calibration
     except BaseException:
         with contextlib.suppress(InstrumentError):
             opened.close()

@@ -86,7 +86,16 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
     ) as journal:
         identities = {"smu": "Example Instruments, Model 1, 42"}
         contact = {"1-2": 4.0, "3-4": 8.0}
-        journal.event(Approached(notes={"identities": identities, "touches": 2, "contact_resistance": contact}))
+        journal.event(
+            Approached(
+                notes={
+                    "identities": identities,
+                    "calibrations": {"smu": "K-7"},
+                    "touches": 2,
+                    "contact_resistance": contact,
+                }
+            )
+        )
         journal.event(StageStarted(settings={}), stage="survey")
         clock.now += 60
         for kernel in range(2):

@@ -138,6 +138,7 @@ class Measured:
     spreads: Mapping[str, FigureSpread] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
+    calibrations: Mapping[str, str] = field(default_factory=dict)
     note: str = ""
 
 
@@ -182,6 +183,7 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
         networks=tuple(_networks(tables.get("write"), tables.get("inference"))),
         spreads={name: spread for name, spread in spreads.items() if spread is not None},
         stages=tuple(stages),
+        calibrations={str(k): str(v) for k, v in approached.get("calibrations", {}).items()},
         identities={str(k): str(v) for k, v in approached.get("identities", {}).items()},
     )
 

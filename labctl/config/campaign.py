@@ -13,7 +13,7 @@ from labctl.core.model import Model
 from labctl.core.names import DieIndex, Name
 from labctl.core.prober import Subsite
 from labctl.core.texts import Line
-from labctl.core.units import Metre, Ratio
+from labctl.core.units import Kelvin, Metre, Ratio
 from labctl.files import FilePath
 
 
@@ -106,6 +106,13 @@ class Campaign(Model):
     name: Name
     title: Line = Field(default="", description="one line for people")
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
+    temperature: Kelvin | None = Field(
+        default=None,
+        gt=0,
+        le=1000,
+        description="temperature of the dies, as the chuck was set or a thermometer says; recorded and exported, "
+        "nothing sets it",
+    )
     dies: tuple[DieEntry, ...] = Field(default=(), description="the dies, one by one; or name a wafer")
     wafer: WaferEntry | None = Field(default=None, description="the dies of a wafer")
     limits: Limits

@@ -4,8 +4,9 @@ A driver is one file: its class, the model of its options, and one `Driver` that
 group `labctl.instruments` by the name that bench files use.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Any, Protocol, runtime_checkable
 
@@ -123,6 +124,23 @@ class Diagnosed(Protocol):
 
         Changes nothing.
         """
+        ...
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """When an instrument, or a channel of it, was calibrated and is due again; None where it does not say."""
+
+    done: date | None = None
+    due: date | None = None
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """A driver whose instrument keeps the dates of its calibration."""
+
+    def calibration(self) -> Mapping[str, Calibration]:
+        """Return the dates by channel, "" for an instrument as a whole; changes nothing."""
         ...
 
 

@@ -212,11 +212,21 @@ def _mir(state: RunState, begun: float, identity: Identity) -> bytes:
         OPER_NAM=str(meta.get("operator", "")),
         EXEC_TYP="mtj-labctl",
         EXEC_VER=str(meta.get("versions", {}).get("mtj-labctl", "")),
+        TST_TEMP=_celsius(meta.get("temperature")),
         USER_TXT=str(meta.get("title", "")),
         AUX_FILE=str(campaign.get("path", "")),
         SETUP_ID=str(meta.get("body", "")),
         SERL_NUM=str(meta.get("git_commit", "")),
     )
+
+
+def _celsius(kelvin: float | None) -> str:
+    """Return a temperature as testers write it, "" if it is not known.
+
+    >>> _celsius(358.15), _celsius(None)
+    ('85.0 C', '')
+    """
+    return "" if kelvin is None else f"{kelvin - 273.15:.1f} C"
 
 
 def _ptr(figure: Figure, value: float, limit: PassRange | None) -> bytes:

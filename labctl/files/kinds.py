@@ -28,7 +28,9 @@ def _kind(name: str, own: str, shared: str) -> Kind:
 
 
 KINDS = (
-    _kind("a campaign file", "stages wafer accept bins notify title", "name seed dies limits batch fiducials"),
+    _kind(
+        "a campaign file", "stages wafer accept bins notify title temperature", "name seed dies limits batch fiducials"
+    ),
     _kind(
         "a bench file",
         "instruments wiring outputs settling reads contact timing body version ledger twin",

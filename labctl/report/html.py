@@ -316,6 +316,7 @@ def _origin(facts: Facts) -> Any:
         ("git commit", p.get("git_commit")),
         ("versions", ", ".join(f"{k} {v}" for k, v in p.get("versions", {}).items())),
         *((f"instrument {k}", v) for k, v in facts.identities.items()),
+        *((f"calibration of {k}", v) for k, v in facts.calibrations.items()),
     ):
         if value not in (None, ""):
             yield name, value

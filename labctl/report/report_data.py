@@ -141,6 +141,7 @@ class Facts:
     redo: tuple[event_text.Redo, ...]
     provenance: Mapping[str, Any]
     identities: Mapping[str, str]
+    calibrations: Mapping[str, str]
     figures: tuple[Figure, ...] = ()
     pictures: tuple[Picture, ...] = ()
     faults: Mapping[str, Any] | None = None
@@ -220,6 +221,7 @@ def gather(folder: Path) -> Facts:
         redo=tuple(event_text.redo(state, bool(alive), str(folder), argv)),
         provenance={k: v for k, v in meta.items() if k not in _ELSEWHERE},
         identities=identities,
+        calibrations={k: v for d in dies for k, v in d.measured.calibrations.items()},
         pictures=pictures_of_run(meta),
         faults=rehearsal(state),
         rehearsal=rehearsal_text(state),

@@ -84,7 +84,7 @@ class OnBench:
         opened, description = self.opened, subject.description
         self.bench.wiring.fits(description.shape)
         die = opened.turn_to(description.nominal, description.polarity)
-        record: dict[str, Any] = {"identities": dict(opened.identities)}
+        record: dict[str, Any] = {"identities": dict(opened.identities), "calibrations": dict(opened.calibrations)}
         if opened.prober is not None:
             say(State.MOVING)
             spot = () if subject.subsite is None else (subject.subsite,)
@@ -201,6 +201,7 @@ class ByHand(OnBench):
                 f"{prober.name}: the needles are not in contact. By hand nothing moves; put them down, then try again"
             )
         record: dict[str, Any] = {"identities": dict(self.opened.identities), "by_hand": True}
+        record["calibrations"] = dict(self.opened.calibrations)
         if self.opened.old_errors:
             record["old_errors"] = {name: list(errors) for name, errors in self.opened.old_errors.items()}
         try:

@@ -44,7 +44,8 @@ class OnBoard:
         description = subject.description
         self.opened.bench.fits(description.shape)
         die = self.opened.turn_to(description.nominal, description.polarity)
-        record: dict[str, Any] = {"identities": dict(self.opened.identities)}
+        opened = self.opened
+        record: dict[str, Any] = {"identities": dict(opened.identities), "calibrations": dict(opened.calibrations)}
         if self.twin is None:
             return ReadyDie(die, record)
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT

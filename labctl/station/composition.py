@@ -1,5 +1,6 @@
 """Compile a campaign: read it with every file that it names into a `RunSpec`."""
 
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -63,6 +64,8 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     names = Counter(s.name.lower() for s in sites)
     if repeated := sorted(n for n, count in names.items() if count > 1):
         raise BenchError(f"{path}: two dies or subsites are called {repeated[0]}; expected a name of its own for each")
+    if bench is None or sim is not None:
+        _require_temperature(loaded, sites)
     golden = _golden(path, campaign, sites)
     tested = [s for s in sites if not s.excluded and (chosen is None or s.die in chosen)]
     if not tested:
@@ -98,6 +101,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         roles,
         dict(door.kept),
         campaign.title,
+        campaign.temperature,
         inputs,
         dict(door.digests),
         overrides,
@@ -116,6 +120,18 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         declared=described(stages, visit),
         loaded=tuple(read_files),
     )
+
+
+def _require_temperature(loaded: Loaded[Campaign], sites: Sequence[Site]) -> None:
+    """Raise BenchError if the campaign says another temperature than a simulated die has."""
+    said = loaded.value.temperature
+    for site in sites:
+        if said is None or not isinstance(site.description, DieDescription):
+            continue
+        has = site.description.simulation.thermal.temperature
+        if not math.isclose(has, said, rel_tol=1e-9):
+            text = f"found {said:g} K, and die {site.name} is simulated at {has:g} K; expected the same, or none here"
+            raise loaded.error(text, "temperature")
 
 
 def _golden(path: Path, campaign: Campaign, sites: Sequence[Site]) -> Site | None:

@@ -23,6 +23,7 @@ from labctl.core.limits import Limits
 from labctl.core.planned_fault import InjectedFaults
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
+from labctl.core.units import Kelvin
 from labctl.files import Loaded, digest, names_of
 from labctl.station.bench_setup import Station
 from labctl.station.stand_ins import twin_text
@@ -64,6 +65,7 @@ class RunSpec:
     Args:
         subjects: the dies that are worked on, with their places on the map.
         stages: what is done to each, in order; none by hand.
+        temperature: of the dies, None if nobody says it.
         inputs: of each stage, where its inputs came from, by field.
         bins: the first rule that is true of a die gives its bin.
         roles: path of the campaign, the die and the bench file, by role.
@@ -91,6 +93,7 @@ class RunSpec:
     roles: Mapping[str, Path]
     files: Mapping[Path, bytes]
     title: str = ""
+    temperature: Kelvin | None = None
     inputs: tuple[Mapping[str, InputSource], ...] = ()
     shipped: Mapping[str, str] = field(default_factory=dict)
     overrides: Mapping[str, str] = field(default_factory=dict)
@@ -167,6 +170,7 @@ class RunSpec:
             "kind": self.kind.value,
             "name": self.name,
             "title": self.title,
+            "temperature": self.temperature,
             "seed": self.seed,
             "body": self.body,
             "real": self.real is not None,

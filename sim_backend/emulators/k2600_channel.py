@@ -59,6 +59,8 @@ class Channel:
         self.sweep = Sweep()
         self.detectors = {layer: Detector() for layer in DETECTORS}
         self.waiting = False
+        self.calibrated = {"date": 0.0, "due": 0.0}
+        """Dates of its calibration, s since 1970 UTC; 0 is one that was never set."""
         lua = instrument.lua
         self.buffers = (Buffer(lua, _NVBUFFER), Buffer(lua, _NVBUFFER))
         self.node = self._node()
@@ -136,6 +138,10 @@ class Channel:
             "measure": self._measure_node(measures),
             "trigger": trigger_node(self),
             "contact": self._contact_node(),
+            "cal": lua.node(
+                "smu_cal",
+                get={name: lambda n=name: self.calibrated[n] for name in self.calibrated} | {"state": lambda: 0},
+            ),
         }
         for names in ("v", "i", "r", "p", "iv"):
             objects[f"measure{names}andstep"] = lambda level, q=names: self._and_step(q, level)

@@ -1,6 +1,5 @@
 """The keithley2600 package against the emulated 2602B, over TCP through pyvisa-py: it walks our whole object tree."""
 
-import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
 from sim_backend.emulators.world import Cables, World
-from tests.waiting import PATIENCE
+from tests.golden import clients
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 
@@ -20,18 +19,11 @@ R = 10e3
 
 @pytest.fixture
 def bench() -> Iterator[tuple[K2600, World, Any]]:
-    package = pytest.importorskip("keithley2600", reason="keithley2600 is not installed (extra judges)")
     wiring = Cables({"smu.smua": "pad", "smu.smub": "other"}, {(0, "row", 0): "pad", (0, "col", 0): "other"})
     world = World(wiring, ResistorBox(np.full((1, 1, 1), 1 / R)))
     smu = K2600("smu", "2602B", world)
     with serve(smu) as server:
-        driver = package.Keithley2600(
-            server.resource("smu"), raise_keithley_errors=True, timeout=1000 * PATIENCE, write_termination="\n"
-        )
-        assert driver.connected
-        # 44 ms for every write before a query otherwise; the driver's own traffic stays as it is
-        wire = driver.connection.visalib.sessions[driver.connection.session].interface
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        driver = clients.keithley2600(server.resource("smu"))
         yield smu, world, driver
         driver.disconnect()
 

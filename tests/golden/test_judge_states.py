@@ -4,7 +4,6 @@ Force 0.5 V behind 100 uA into 10 kohm, measure, lower the limit to 20 uA so tha
 0 V, off. What one driver sets and the other leaves at its default (noise of a session, not of the scenario) is named.
 """
 
-import socket
 from collections.abc import Callable
 from dataclasses import asdict
 
@@ -19,6 +18,7 @@ from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.serve import serve
 from sim_backend.emulators.world import Cables, World
+from tests.golden import clients
 from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
@@ -95,13 +95,8 @@ def pymeasure(smu: K2600, world: World) -> Readings:
 
 
 def keithley2600(smu: K2600, world: World) -> Readings:
-    package = pytest.importorskip("keithley2600", reason="keithley2600 is not installed (extra judges)")
     with serve(smu) as server:
-        k = package.Keithley2600(
-            server.resource("smu"), raise_keithley_errors=True, timeout=1000 * PATIENCE, write_termination="\n"
-        )
-        wire = k.connection.visalib.sessions[k.connection.session].interface
-        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        k = clients.keithley2600(server.resource("smu"))
         k.smub.source.output = k.smub.OUTPUT_ON
         k.smua.source.rangev = 1
         k.smua.source.limiti = LIMIT

@@ -354,10 +354,13 @@ def test_pystdf_reads_every_field_of_every_record():
 @pytest.mark.judge
 def test_times_are_local_and_the_operator_is_named():
     state = run_state()
-    there = replace(state, meta={**META, "utc_offset": 32400, "time_zone": "JST", "operator": "ana"})
+    there = replace(
+        state, meta={**META, "utc_offset": 32400, "time_zone": "JST", "operator": "ana", "temperature": 358.15}
+    )
     records = dict(parsed(b"".join(stdf(there))))
     mir = records["MIR"]
     assert (mir["SETUP_T"], mir["START_T"], mir["OPER_NAM"]) == (1_790_032_390, 1_790_032_400, "ana")
+    assert mir["TST_TEMP"] == "85.0 C"
     assert (records["WIR"]["START_T"], records["WRR"]["FINISH_T"]) == (1_790_032_400, 1_790_032_552)
     assert records["MRR"]["FINISH_T"] == 1_790_032_600
 

@@ -318,6 +318,24 @@ def test_every_group_has_a_class(tmp_path: Path) -> None:
             assert [node.name for node in groups if "NX_class" not in node.attrs] == []
 
 
+@pytest.mark.judge
+def test_nxcheck_finds_nothing_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The validator of nexusformat compares every group with the definition of its class.
+
+    It warns of what is ours: attributes of the root, and the events of the run. Of the whole run it is given what the
+    file has itself: an external link to a die, whose file is compared by itself, ends it with a RecursionError.
+    """
+    validate = pytest.importorskip("nexusformat.nexus.validate", reason="nexusformat is not installed (extra judges)")
+    run = make_run(tmp_path)
+    seal(run, "X1Y2")
+    with_figures(run)
+    write_run_file(run)
+    for path, start, own in ((run / "dies" / "X1Y2.h5", "/", 3), (run / "run.h5", "/summary", 1)):
+        found = validate.validate_file(str(path), path=start)
+        said = capsys.readouterr().out
+        assert (said.count("is not defined"), found) == (own, (own, 0)), said
+
+
 def test_axes_of_one_name_have_one_length() -> None:
     columns = {
         "seq": np.arange(2),
