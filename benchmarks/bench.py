@@ -1,9 +1,9 @@
 """Count what a bench spends its time on, on emulated instruments with their documented timing.
 
-Run ``python benchmarks/bench.py`` (about a minute; ``--quick`` leaves the TCP run out, ``--small`` is the size that the
-tests run: one solution, few queries; ``--json`` for machines). It tells round trips and route changes per programmed
-cell and per read-out, ours and a straightforward PyMeasure script that does the same job on the same emulators; bench
-hours from the virtual clock, and what they go to; TCP against in process.
+Run ``python benchmarks/bench.py`` (about a minute; ``--quick`` leaves the TCP run out; ``--small`` is the size that the
+tests run: one network on 3 x 4 cells, few queries; ``--json`` for machines). It tells round trips and route changes per
+programmed cell and per read-out, ours and a straightforward PyMeasure script that does the same job on the same
+emulators; bench hours from the virtual clock, and what they go to; TCP against in process.
 
 A round trip is a message that is answered: the host waits for it. A route change is a change of the set of closed
 relays. Both scripts write the same cells with the same V/2 pulses and read them with the same aperture.
@@ -23,10 +23,12 @@ import time
 import warnings
 from collections import Counter
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import soak
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -208,11 +210,31 @@ WHERE = {
 """Who lets time pass in the emulators, and what it is."""
 
 
-def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
-    """Run one die of the example with the solutions of `few` on the twin; return times, wall and virtual."""
-    changes = {"solutions": str(few)}
-    spec = composition.read(ROOT / "examples" / "wine-passive.yaml", changes, None, BENCH, sim)
-    subject = 2
+@dataclass(frozen=True)
+class Work:
+    """A campaign on a bench, with changes as on the command line, and the one of its dies that is worked on."""
+
+    campaign: Path
+    bench: Path
+    die: str
+    changes: dict[str, str]
+
+
+def example(place: Path) -> Work:
+    """Return the shipped example with `SOLUTIONS` of its networks, which are written into a folder."""
+    few = place / "few.npz"
+    solutions.save(few, solutions.load(ROOT / "examples" / "wine-solutions.npz").take(np.arange(SOLUTIONS)))
+    return Work(ROOT / "examples" / "wine-passive.yaml", BENCH, "D80", {"solutions": str(few)})
+
+
+def small(place: Path) -> Work:
+    """Return one network on 3 x 4 cells, whose files are written into a folder."""
+    return Work(soak.small(place), place / "bench.yaml", "D0", {})
+
+
+def night(sim: str, folder: Path, work: Work) -> dict[str, object]:
+    """Run one die on the twin; return times, wall and virtual."""
+    spec = composition.read(work.campaign, work.changes, None, work.bench, sim)
     meta = run_folder.make_folder(folder, spec, [])
     at: list[tuple[str, float]] = []
     spent: Counter[str] = Counter()
@@ -229,7 +251,7 @@ def night(sim: str, folder: Path, few: Path) -> dict[str, object]:
 
             world.advance = watched
             begin = time.perf_counter()
-            job = jobs_of(spec, folder, meta)[subject]
+            (job,) = (one for one in jobs_of(spec, folder, meta) if one.die == work.die)
 
             def notify(die: str, what: str, detail: object) -> None:
                 if what == "stage":
@@ -288,23 +310,21 @@ def main() -> None:
     """Print the figures."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="leave the TCP run out")
-    parser.add_argument("--small", action="store_true", help="one solution, in process, and few queries")
+    parser.add_argument("--small", action="store_true", help="one network on 3 x 4 cells, in process, and few queries")
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     theirs, mine, runs = pymeasure_script(), ours(), {}
     if theirs is not None:
         assert np.isclose(mine["check"]["current"], theirs["check"]["current"], rtol=1e-3)
-    n = 1 if given.small else SOLUTIONS
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        few = folder / "few.npz"
-        solutions.save(few, solutions.load(ROOT / "examples" / "wine-solutions.npz").take(np.arange(n)))
+        work = small(folder) if given.small else example(folder)
         for sim in ("bytes",) if given.quick or given.small else ("bytes", "tcp"):
-            runs[sim] = night(sim, folder / sim, few)
+            runs[sim] = night(sim, folder / sim, work)
     result = {
         "cost": {"ours": mine, "pymeasure": theirs},
-        "hours": hours(runs["bytes"], n),
+        "hours": hours(runs["bytes"], 1 if given.small else SOLUTIONS),
         "runs": runs,
         "queries_per_second": queries(200 if given.small else 2000),
     }

@@ -1,6 +1,10 @@
-"""Wine on a bench: the same file on the simulated die, on emulated instruments in process, and on them over TCP."""
+"""Wine on a bench: the same file on the simulated die, on emulated instruments in process, and on them over TCP.
+
+The die has one array that is as large as the first layer, 13 x 12 cells, and both layers are on it in turn.
+"""
 
 import json
+import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,19 +23,34 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 BENCH = EXAMPLES / "bench-two-arrays.yaml"
 
 
+ROWS, COLS = 13, 12
+
+
+def on_one_array(folder, die):
+    """Write a campaign of one die and one solution, both layers on one array, and its bench; return their paths."""
+    one = folder / "one.npz"
+    solutions.save(one, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
+    before, _, after = (EXAMPLES / "wine-passive.yaml").read_text().partition("dies:\n")
+    _, _, after = after.partition("\n\n")
+    change = f"{{geometry: {{kernels: 1, n_rows: {ROWS}, n_cols: {COLS}}}}}"
+    dies = f"dies:\n  - {{name: D80, file: {json.dumps(str(EXAMPLES / 'dies' / die))}, change: {change}}}\n\n"
+    campaign, bench = folder / "campaign.yaml", folder / "bench.yaml"
+    text = (before + dies + after).replace("wine-solutions.npz", str(one))
+    assert "{kernel: 1, row: 0, col: 0}" in text
+    campaign.write_text(text.replace("{kernel: 1, row: 0, col: 0}", "{kernel: 0, row: 0, col: 0}"))
+    text, pads = BENCH.read_text(), [", ".join(f"{line}{i}" for i in range(n)) for line, n in zip("ab", (ROWS, COLS))]
+    text = re.sub(r"- rows: \[c0.*\]\n +cols: \[d0.*\]\n", "", text)
+    text = re.sub(r"rows: \[a0.*\]", f"rows: [{pads[0]}]", text)
+    text = re.sub(r"cols: \[b0.*\]", f"cols: [{pads[1]}]", text)
+    bench.write_text(re.sub(r"structures: .*", f"structures: [[a0, b0], [a{ROWS - 1}, b{COLS - 1}]]", text))
+    return campaign, bench
+
+
 @pytest.fixture(scope="module")
 def ideal(tmp_path_factory):
     """A campaign of one ideal die and one solution, and a bench whose twin measures without error."""
-    folder = tmp_path_factory.mktemp("ideal")
-    one = folder / "one.npz"
-    solutions.save(one, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
-    text = (EXAMPLES / "wine-passive.yaml").read_text()
-    before, _, after = text.partition("dies:\n")
-    _, _, after = after.partition("\n\n")
-    dies = f"dies:\n  - {{name: D80, file: {json.dumps(str(EXAMPLES / 'dies/ideal-15x15.yaml'))}}}\n\n"
-    campaign, bench = folder / "ideal.yaml", folder / "bench.yaml"
-    campaign.write_text((before + dies + after).replace("wine-solutions.npz", str(one)))
-    text = BENCH.read_text()
+    campaign, realistic = on_one_array(tmp_path_factory.mktemp("ideal"), "ideal-15x15.yaml")
+    text, bench = realistic.read_text(), realistic.with_name("ideal-bench.yaml")
     assert "ideal_instruments: false" in text
     bench.write_text(text.replace("ideal_instruments: false", "ideal_instruments: true"))
     return campaign, bench
@@ -46,7 +65,7 @@ def runs(tmp_path_factory, labctl_process, ideal):
         "simulated": (),
         "bytes": ("--bench", bench, "--sim", "bytes"),
         "tcp": ("--bench", bench, "--sim", "tcp"),
-        "realistic": ("--bench", BENCH, "--sim", "bytes"),
+        "realistic": ("--bench", bench.with_name("bench.yaml"), "--sim", "bytes"),
     }
     with ThreadPoolExecutor(2) as pool:
         begun = {
@@ -106,12 +125,11 @@ def test_the_bench_was_safe_all_along(runs, way):
 
 
 @pytest.mark.slow
-def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(campaign, tmp_path, monkeypatch):
+def test_between_any_two_messages_of_a_campaign_no_source_has_a_level(tmp_path, monkeypatch):
     """Survey, network and inference of one solution; the sources whose link may die at any moment are cold then."""
     monkeypatch.setattr(die_job, "seal_in_subprocess", lambda folder, die: "")
-    few = tmp_path / "one.npz"
-    solutions.save(few, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
-    spec = composition.read(campaign, {"solutions": str(few)}, None, BENCH, "bytes")
+    campaign, bench = on_one_array(tmp_path, "passive-15x15.yaml")
+    spec = composition.read(campaign, None, None, bench, "bytes")
     meta = run_folder.make_folder(tmp_path / "run", spec, [])
     warm, used = [], set()
 
