@@ -9,6 +9,8 @@ from labctl.core.transport import Transport, Wait
 END_OF_ROUTE = 1
 """Status bit of a reply: the route has no die after this one."""
 
+NO_NUMBER = 9.9e37
+"""From here on SCPI-99 writes what is no number (volume 1, 7.2.1): infinity, and with 9.91e37 NaN."""
 ERRORS: dict[int, str] = {
     1: "internal error of SENTIO; ask its support",
     2: "SENTIO could not carry it out",
@@ -118,7 +120,10 @@ class SentioLink:
         raise kind(f"{self.name} refused '{command.strip()}': {words}, error {reply.error}{text}")
 
     def numbers(self, command: str, count: int) -> list[float]:
-        """Return the first `count` numbers of the reply to a query."""
+        """Return the first `count` numbers of the reply to a query; InstrumentError unless they are finite.
+
+        A height that is no number is beyond every other and says nothing of where the needles are.
+        """
         text = self.ask(command).text
         try:
             numbers = [float(part) for part in text.split(",")]
@@ -126,6 +131,8 @@ class SentioLink:
             raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected numbers") from error
         if len(numbers) < count:
             raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected {count} numbers")
+        if not all(abs(number) < NO_NUMBER for number in numbers[:count]):
+            raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected finite numbers")
         return numbers[:count]
 
     def integers(self, text: str) -> list[int]:

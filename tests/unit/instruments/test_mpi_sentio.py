@@ -244,7 +244,7 @@ def test_a_step_counts_when_the_chuck_has_moved_as_far_as_the_map_says(xy):
         ((0, 0), "moved by 0 um in x where the map says 20000 um"),
         ((20000, 24000), "moved by 24000 um in y where the map says 28000 um"),
         ((15000, 28000), "moved by 15000 um in x"),
-        (("nan", 28000), "moved by nan um in x"),
+        (("nan", 28000), "'get_chuck_xy Wafer, Z' was answered by 'nan,28000'; expected finite numbers"),
     ],
 )
 def test_an_echo_is_not_believed_when_the_chuck_has_not_moved_so_far(xy, words):
@@ -416,7 +416,13 @@ def test_a_site_status_with_too_few_flags_says_nothing_about_the_vacuum():
 
 @pytest.mark.parametrize(
     ("reply", "words"),
-    [("up", "was answered by 'up'; expected numbers"), ("11300,11000,30", "'11300,11000,30'; expected 4 numbers")],
+    [
+        ("up", "was answered by 'up'; expected numbers"),
+        ("11300,11000,30", "'11300,11000,30'; expected 4 numbers"),
+        ("11300,nan,30,0", "expected finite numbers"),
+        ("inf,11000,30,0", "expected finite numbers"),
+        ("11300,11000,9.91e37,0", "expected finite numbers"),
+    ],
 )
 def test_heights_that_are_not_four_numbers_are_an_error(reply, words):
     talk = [*SITE, (">", "get_chuck_site_heights Wafer"), ("<", f"0,0,{reply}")]
