@@ -70,7 +70,7 @@ accept: {fidelity: 50 %, accuracy: 1 %}
 TOLD = "told"
 SAME = "same"
 KINDS = ("cut", "zeros", "flip")
-FULL, SMALL = (200, 200, 5000), (10, 10, 60)
+FULL, SMALL = (200, 200, 5000), (5, 5, 25)
 BLOCK = 512
 
 

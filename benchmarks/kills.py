@@ -2,7 +2,7 @@
 
     python benchmarks/kills.py                 36 simulated dies, the whole run killed (SIGKILL) at random moments
     python benchmarks/kills.py --bench         12 dies on the emulated bench over TCP, the process that owns it killed
-    python benchmarks/kills.py --small         3 dies and 2 kills, or with --bench one each; the tests run these
+    python benchmarks/kills.py --small         one kill of 2 dies, or with --bench of 3 small ones; the tests run these
 
 A run is killed, taken up with `labctl resume`, killed again, until it was killed as often as asked for and has ended.
 Just before each kill the last committed row of every journal is noted; just after it every journal is verified digest
@@ -27,6 +27,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import soak
 
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
@@ -37,8 +38,8 @@ from labctl.storage.journal import Journal
 from labctl.storage.run_log import read_state
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
-SMALL = ("x1y1", "x2y1", "x3y1")
-"""Dies that both wafer files have."""
+SMALL = ("W01-x1y1", "W01-x2y1")
+"""Dies of which a few are enough."""
 
 
 def main() -> int:
@@ -48,21 +49,17 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="few dies and kills")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     given = parser.parse_args()
-    often = (1 if given.bench else 2) if given.small else (10 if given.bench else 30)
+    often = 1 if given.small else (10 if given.bench else 30)
     kills, dice = given.kills or often, random.Random(given.seed)
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
         place = Path(folder)
+        if given.bench and given.small:
+            return kill_owner(soak.small(place), place / "bench.yaml", place / "run", kills, dice, 0.3)
         campaign = written(place, 1 if given.small else 2)
         if given.bench:
-            few = only("W02", 1) if given.small else ()
-            return kill_owner(campaign, place / "run", kills, dice, few)
-        few = only("W01", 3) if given.small else ()
+            return kill_owner(campaign, EXAMPLES / "bench-two-arrays.yaml", place / "run", kills, dice, 2.0)
+        few = ("--set", f"wafer.only=[{', '.join(SMALL)}]") if given.small else ()
         return kill_all(place / "night-36.yaml", place, kills, dice, few, 0.3 if given.small else 3.0)
-
-
-def only(wafer: str, n: int) -> tuple[str, str]:
-    """Return the option that takes `n` dies of a wafer."""
-    return "--set", f"wafer.only=[{', '.join(f'{wafer}-{die}' for die in SMALL[:n])}]"
 
 
 def written(place: Path, n: int) -> Path:
@@ -164,11 +161,10 @@ def compare(run: Path, other: Path) -> tuple[int, int]:
     return same, len(a.subjects)
 
 
-def kill_owner(campaign: Path, run: Path, kills: int, dice: random.Random, few: Sequence[str]) -> int:
-    """Kill the process that owns the bench, again and again; return the exit code."""
-    bench = EXAMPLES / "bench-two-arrays.yaml"
+def kill_owner(campaign: Path, bench: Path, run: Path, kills: int, dice: random.Random, latest: float) -> int:
+    """Kill the process that owns the bench, again and again, up to `latest` s into a die; return the exit code."""
     ways = ("--bench", bench, "--sim", "tcp", "--set", f"batch.reconnects={kills + 2}")
-    process = labctl("run", campaign, "--out", run, *ways, *few)
+    process = labctl("run", campaign, "--out", run, *ways)
     done = lost = 0
     tried: set[str] = set()
     while process.poll() is None and done < kills:
@@ -180,7 +176,7 @@ def kill_owner(campaign: Path, run: Path, kills: int, dice: random.Random, few: 
         owner = owners(process.pid)
         if not active or active[0] in tried or not owner:
             continue
-        time.sleep(dice.uniform(0.0, 2.0))
+        time.sleep(dice.uniform(0.0, latest))
         tried.add(active[0])
         before = committed(run)
         with contextlib.suppress(ProcessLookupError):

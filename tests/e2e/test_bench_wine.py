@@ -3,14 +3,12 @@
 The die has one array that is as large as the first layer, 13 x 12 cells, and both layers are on it in turn.
 """
 
-import json
-import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from labctl.execution import die_job
 from labctl.execution.stop import Stop
@@ -18,31 +16,20 @@ from labctl.networks import solutions
 from labctl.station import composition, run_folder
 from labctl.station.jobs import jobs_of
 from labctl.storage.results import open_run
-
-EXAMPLES = Path(__file__).parents[2] / "examples"
-BENCH = EXAMPLES / "bench-two-arrays.yaml"
-
-
-ROWS, COLS = 13, 12
+from tests.e2e.conftest import EXAMPLES
+from tests.e2e.one_array import CHANGE, PLACEMENT, bench_text
 
 
 def on_one_array(folder, die):
     """Write a campaign of one die and one solution, both layers on one array, and its bench; return their paths."""
     one = folder / "one.npz"
     solutions.save(one, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
-    before, _, after = (EXAMPLES / "wine-passive.yaml").read_text().partition("dies:\n")
-    _, _, after = after.partition("\n\n")
-    change = f"{{geometry: {{kernels: 1, n_rows: {ROWS}, n_cols: {COLS}}}}}"
-    dies = f"dies:\n  - {{name: D80, file: {json.dumps(str(EXAMPLES / 'dies' / die))}, change: {change}}}\n\n"
+    said = yaml.safe_load((EXAMPLES / "wine-passive.yaml").read_text(encoding="utf-8"))
+    said["dies"] = [{"name": "D80", "file": str(EXAMPLES / "dies" / die), "change": CHANGE}]
+    said["stages"][1]["network"] |= {"solutions": str(one), "placement": PLACEMENT}
     campaign, bench = folder / "campaign.yaml", folder / "bench.yaml"
-    text = (before + dies + after).replace("wine-solutions.npz", str(one))
-    assert "{kernel: 1, row: 0, col: 0}" in text
-    campaign.write_text(text.replace("{kernel: 1, row: 0, col: 0}", "{kernel: 0, row: 0, col: 0}"))
-    text, pads = BENCH.read_text(), [", ".join(f"{line}{i}" for i in range(n)) for line, n in zip("ab", (ROWS, COLS))]
-    text = re.sub(r"- rows: \[c0.*\]\n +cols: \[d0.*\]\n", "", text)
-    text = re.sub(r"rows: \[a0.*\]", f"rows: [{pads[0]}]", text)
-    text = re.sub(r"cols: \[b0.*\]", f"cols: [{pads[1]}]", text)
-    bench.write_text(re.sub(r"structures: .*", f"structures: [[a0, b0], [a{ROWS - 1}, b{COLS - 1}]]", text))
+    campaign.write_text(yaml.safe_dump(said, sort_keys=False), encoding="utf-8")
+    bench.write_text(bench_text(), encoding="utf-8")
     return campaign, bench
 
 

@@ -19,6 +19,7 @@ from labctl.core.errors import StorageError
 from labctl.networks import solutions
 from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES, ROOT
+from tests.e2e.one_array import CHANGE, PLACEMENT, bench_text
 from tests.waiting import PATIENCE, until
 
 DOC = ROOT / "docs" / "overnight.md"
@@ -36,15 +37,15 @@ def commands(block):
 
 @pytest.fixture
 def desk(tmp_path):
-    """A folder with the files that the document names: the shipped ones, for four dies and one solution."""
+    """A folder with the files that the document names: the shipped ones, for four small dies and one solution."""
     one = tmp_path / "one.npz"
     solutions.save(one, solutions.load(EXAMPLES / "wine-solutions.npz").take(np.arange(1)))
     shutil.copytree(EXAMPLES / "dies", tmp_path / "dies")
     shutil.copytree(EXAMPLES / "wafers", tmp_path / "wafers")
-    shutil.copy(EXAMPLES / "bench-two-arrays.yaml", tmp_path / "bench.yaml")
+    (tmp_path / "bench.yaml").write_text(bench_text(), encoding="utf-8")
     campaign = yaml.safe_load((EXAMPLES / "overnight-bench.yaml").read_text(encoding="utf-8"))
-    campaign["stages"][1]["network"]["solutions"] = str(one)
-    campaign["wafer"]["only"] = DIES
+    campaign["stages"][1]["network"] |= {"solutions": str(one), "placement": PLACEMENT}
+    campaign["wafer"] |= {"only": DIES, "change": CHANGE}
     (tmp_path / "overnight.yaml").write_text(yaml.safe_dump(campaign), encoding="utf-8")
     return tmp_path
 

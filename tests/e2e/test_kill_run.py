@@ -98,7 +98,6 @@ def test_workers_of_a_killed_parent_end_at_their_next_safe_point(tmp_path):
     ("workers", "signals"),
     [
         ("1", ["SIGINT"]),
-        pytest.param("2", ["SIGINT"], marks=pytest.mark.slow),
         pytest.param("1", ["SIGINT", "SIGINT", "SIGINT"], marks=pytest.mark.slow),
         pytest.param("2", ["SIGINT", "SIGINT"], marks=pytest.mark.slow),
         pytest.param("1", ["SIGTERM"], marks=pytest.mark.slow),

@@ -149,11 +149,3 @@ def test_a_bench_that_is_off_by_address_is_off_by_name(wins, labctl, tmp_path):
         assert "hands on the needles" in labctl(*read, expect=2).stderr
         labctl("off", "--release", by_name)
         assert "it was not switched off" in labctl("off", "--release", bench.path).stderr
-
-
-@pytest.mark.slow
-def test_the_benchmark_in_small(wins, tmp_path):
-    found = wins.one(tmp_path, 0.7)
-    assert (found.off_code, found.run_code, found.again, found.hot) == (0, 4, 0, 0)
-    assert 0 < found.seconds <= found.ended
-    assert "energised again 0 times" in wins.summary([found])
