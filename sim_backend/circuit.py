@@ -59,6 +59,8 @@ class Circuit:
         self._v_half, self._per_v_half, self._v_linear = v_half, 1.0 / v_half, v_linear
         self._g_p, self._tmr = g_p.copy(), tmr.copy()
         self._g_linear = self._conductance(v_linear)
+        self.version = 0
+        """Number of changes of cells; what was found at another version does not hold any more."""
         self.ports = Ports(
             self._g_linear.reshape(shape),
             r_row=wires.r_row,
@@ -69,6 +71,7 @@ class Circuit:
 
     def change(self, index: IntArray, g_p: FloatArray, tmr: FloatArray) -> None:
         """Set other conductances of the cells at `index`."""
+        self.version += 1
         self._g_p[index], self._tmr[index] = g_p, tmr
         self._g_linear[index] = self._conductance(self._v_linear, index)
         for cell in index:

@@ -18,12 +18,17 @@ from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, S
 from labctl.core.units import BoolArray, FloatArray, Second
 from sim_backend.array import Array
 from sim_backend.cells import fabricate
+from sim_backend.circuit import OperatingPoint
 from sim_backend.description import DieDescription
 from sim_backend.readout import Observed, digitise, observe, observe_one
 from sim_backend.rng import Stream, first_of
 
 _CHUNK = 512
 """Pulses whose random numbers are drawn together; no result depends on it."""
+_HELD = 16
+"""Held conditions whose operating points are kept."""
+_HeldKey = tuple[int, bytes, bytes, bytes]
+"""Kernel and bytes of the voltages, of the mask of driven lines and of the compliances."""
 
 
 class SimDie(DieBody):
@@ -53,6 +58,8 @@ class SimDie(DieBody):
         areas = np.pi / 4 * np.square(description.diameters * 1e6)
         self._flicker = self._sim.noise.flicker / areas
         self._count = 0
+        self._held: dict[_HeldKey, tuple[int, OperatingPoint]] = {}
+        """Last conditions that were held, each with the version of its kernel and the operating point there."""
 
     @property
     def geometry(self) -> Geometry:
@@ -182,6 +189,22 @@ class SimDie(DieBody):
         Raises:
             BenchError: if the kernel does not exist or an argument has a wrong shape or is not finite.
         """
+        key = (kernel, voltage.tobytes(), driven.tobytes(), compliance.tobytes())
+        held = self._held.get(key)
+        if held is None or held[0] != self._arrays[kernel].circuit.version or not duration >= 0:
+            held = self._hold_anew(key, voltage, driven, compliance, duration)
+        point = held[1]
+        if duration > 0 and self._arrays[kernel].suffer(
+            point, duration, self._luck.uniforms(self._take(1))[0, : self._cells]
+        ):
+            point = self._hold_anew(key, voltage, driven, compliance, duration)[1]
+        return point.line_voltage, point.line_current, point.limited
+
+    def _hold_anew(
+        self, key: _HeldKey, voltage: FloatArray, driven: BoolArray, compliance: FloatArray, duration: Second
+    ) -> tuple[int, OperatingPoint]:
+        """Return the version of a kernel and its operating point, and keep both under `key` for the next hold."""
+        kernel = key[0]
         array_lines = (self._geometry.n_rows + self._geometry.n_cols,)
         if not 0 <= kernel < self._geometry.kernels:
             raise BenchError(f"kernel {kernel} is not on this die, which has {self._geometry.kernels}")
@@ -192,12 +215,18 @@ class SimDie(DieBody):
             )
         if not (np.isfinite(voltage).all() and (compliance > 0).all() and duration >= 0):
             raise BenchError("hold needs finite voltages, positive compliances and a duration that is not negative")
-        array = self._arrays[kernel]
-        source = np.where(driven, voltage, 0.0)
-        point = array.circuit.operating_point(source, driven, compliance)
-        if duration > 0 and array.suffer(point, duration, self._luck.uniforms(self._take(1))[0, : self._cells]):
-            point = array.circuit.operating_point(source, driven, compliance)
-        return point.line_voltage, point.line_current, point.limited
+        circuit = self._arrays[kernel].circuit
+        point = circuit.operating_point(np.where(driven, voltage, 0.0), driven, compliance)
+        for values in (point.line_voltage, point.line_current, point.limited):
+            values.flags.writeable = False  # they are given out again
+        if len(self._held) >= _HELD:
+            self._held.clear()
+        self._held[key] = circuit.version, point
+        return self._held[key]
+
+    def version(self, kernel: int) -> int:
+        """Return how often cells of a kernel have changed: at the same version, a hold of no duration answers alike."""
+        return self._arrays[kernel].circuit.version
 
     def seek(self, operation: int) -> None:
         """Set the random stream of `hold` to the position of `operation`, independent of earlier operations.

@@ -18,7 +18,7 @@ from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic import GenericInstrument, Refused
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.nets import Drive
-from sim_backend.rng import first_of
+from sim_backend.rng import KeyedBits, first_of
 
 SMALL_STEP: Second = 1e-3
 """Time of one small step of a ramp."""
@@ -52,6 +52,7 @@ class GenericSource(GenericInstrument):
     def __init__(self, name: str, options: Any, context: EmulatorContext) -> None:
         super().__init__(name, "source", context.world, stands_for=options.stands_for, model=options.model)
         self._options, self._context, self._readings = options, context, 0
+        self._noise = KeyedBits(context.seed)
         self.channels = {
             channel: _Channel(range_i=options.ranges_i[-1], aperture=options.shortest_aperture)
             for channel in options.channels
@@ -218,10 +219,7 @@ class GenericSource(GenericInstrument):
         """Return a reading with the noise and the resolution of its range."""
         if self._context.ideal:
             return float(value)
-        stream = np.random.Philox(
-            key=self._context.seed, counter=[self._readings, quantity, sum(self._wire(name).encode()), 0]
-        )
-        value += NOISE * full * float(np.random.Generator(stream).standard_normal())
+        value += NOISE * full * self._noise.normal(self._readings, quantity, sum(self._wire(name).encode()))
         return float(round(value / (RESOLUTION * full)) * RESOLUTION * full)
 
     def _off(self, rate: float | None) -> None:

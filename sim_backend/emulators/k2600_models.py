@@ -4,6 +4,7 @@ Figures: Series 2600B data sheet (ranges, programming resolution) and reference 
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from labctl.core.errors import BenchError
 from labctl.core.units import Ampere, Volt
@@ -33,6 +34,16 @@ class EmulatedModel:
     lowest_limit: tuple[Ampere, Volt]
     contact_check: bool
     output_enable_fixed: bool
+
+    @cached_property
+    def v_full(self) -> tuple[Volt, ...]:
+        """Full scales of the voltage ranges."""
+        return tuple(full for full, _ in self.v_ranges)
+
+    @cached_property
+    def v_steps(self) -> dict[Volt, Volt]:
+        """Programming resolution of the source by the full scale of its range."""
+        return dict(self.v_ranges)
 
     @property
     def v_max(self) -> Volt:
@@ -103,4 +114,8 @@ def range_for(value: float, ranges: tuple[float, ...]) -> float:
     >>> range_for(-0.3, (0.1, 1.0, 6.0))
     1.0
     """
-    return next((r for r in ranges if abs(value) <= r * (1 + 1e-9)), ranges[-1])
+    size = abs(value)
+    for full in ranges:
+        if size <= full * (1 + 1e-9):
+            return full
+    return ranges[-1]

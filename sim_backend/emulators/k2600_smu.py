@@ -4,17 +4,16 @@ The true operating point comes from the world (compliance on the die's own load 
 instrument: programming steps, fixed and automatic ranges, overflow, integration, noise, resolution.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
-
-import numpy as np
 
 from labctl.core.units import Ampere, Second, Volt
 from sim_backend.emulators.k2600_models import EmulatedModel, range_for
 from sim_backend.emulators.nets import ChannelPoint, Drive
 from sim_backend.emulators.tsp.vm import Refusal
 from sim_backend.emulators.world import World
-from sim_backend.rng import first_of
+from sim_backend.rng import KeyedBits, first_of
 
 AMPS, VOLTS = 0, 1
 OFF, ON, HIGH_Z_OFF = 0, 1, 2
@@ -24,6 +23,16 @@ AUTOZERO_OFF, AUTOZERO_ONCE, AUTOZERO_AUTO = 0, 1, 2
 
 # [?] rms noise of one reading at 1 NPLC and digits of the converter, as fractions of the range
 NOISE, RESOLUTION = 2e-6, 1e-6
+
+# [?] DELAY_AUTO waits longer on low current ranges; figures of the order of the data sheet's settling
+_SLOW: dict[Ampere, Second] = {1e-10: 40e-3, 1e-9: 15e-3, 1e-8: 5e-3, 1e-7: 2e-3, 1e-6: 500e-6}
+
+_AUTORANGE = {
+    "rangev": "autorangev", "rangei": "autorangei",
+    "measure_rangev": "measure_autorangev", "measure_rangei": "measure_autorangei",
+}  # fmt: skip
+_OF_MEASURING = frozenset({"measure_rangev", "measure_rangei", "nplc"})
+"""Settings that the output does not depend on."""
 
 
 @dataclass
@@ -84,6 +93,20 @@ class SmuReading:
     point: ChannelPoint
 
 
+def _bounds(model: EmulatedModel) -> dict[str, tuple[float, float]]:
+    """Return the smallest and largest value of each setting that has them."""
+    v_over, i_over = 1.01 * model.v_max, 1.01 * model.i_max
+    low_i, low_v = model.lowest_limit
+    return {
+        "levelv": (-v_over, v_over), "leveli": (-i_over, i_over),
+        "limiti": (low_i, i_over), "limitv": (low_v, v_over),
+        "offlimiti": (low_i, i_over), "offlimitv": (low_v, v_over),
+        "rangev": (-v_over, v_over), "rangei": (-i_over, i_over),
+        "measure_rangev": (-v_over, v_over), "measure_rangei": (-i_over, i_over),
+        "nplc": (0.001, 25.0),
+    }  # fmt: skip
+
+
 class Smu:
     """A channel.
 
@@ -99,11 +122,13 @@ class Smu:
         self, world: World, wire: str, model: EmulatedModel, *, ideal: bool = True, seed: int = 0, offset: Ampere = 0.0
     ) -> None:
         self.world, self.wire, self.model = world, wire, model
-        self.ideal, self.seed, self.offset = ideal, seed, offset
+        self.ideal, self.offset = ideal, offset
         self.enabled = True
         self.readings = 0
         self.overflowed = False
         self._zeroed = 0.0
+        self._noise, self._place = KeyedBits(seed), sum(wire.encode())
+        self._bounds = _bounds(model)
         self.set = self._defaults()
         world.attach(wire)
 
@@ -132,18 +157,8 @@ class Smu:
     def check(self, name: str, value: float) -> None:
         """Refusal if the model cannot take `value` for a level, limit or range."""
         m, s = self.model, self.set
-        v_over, i_over = 1.01 * m.v_max, 1.01 * m.i_max
-        low_i, low_v = m.lowest_limit
-        bounds = {
-            "levelv": (-v_over, v_over), "leveli": (-i_over, i_over),
-            "limiti": (low_i, i_over), "limitv": (low_v, v_over),
-            "offlimiti": (low_i, i_over), "offlimitv": (low_v, v_over),
-            "rangev": (-v_over, v_over), "rangei": (-i_over, i_over),
-            "measure_rangev": (-v_over, v_over), "measure_rangei": (-i_over, i_over),
-            "nplc": (0.001, 25.0),
-        }  # fmt: skip
-        if name in bounds:
-            low, high = bounds[name]
+        if name in self._bounds:
+            low, high = self._bounds[name]
             if not value <= high:
                 raise Refusal(1101, "Parameter too big")
             if not value >= low:
@@ -152,10 +167,12 @@ class Smu:
             raise Refusal(1101 if value > 0 else 1102, "Parameter too big" if value > 0 else "Parameter too small")
         if name == "leveli" and not s.autorangei and abs(value) > 1.01 * s.rangei:
             raise Refusal(1101 if value > 0 else 1102, "Parameter too big" if value > 0 else "Parameter too small")
-        volts, amps = {
-            "levelv": (value, s.limiti), "limiti": (s.levelv, value),
-            "leveli": (s.limitv, value), "limitv": (value, s.leveli),
-        }.get(name, (0.0, 0.0))  # fmt: skip
+        if name in ("levelv", "limiti"):
+            volts, amps = (value, s.limiti) if name == "levelv" else (s.levelv, value)
+        elif name in ("leveli", "limitv"):
+            volts, amps = (s.limitv, value) if name == "leveli" else (value, s.leveli)
+        else:
+            return
         relevant = (s.func == VOLTS) == (name in ("levelv", "limiti"))
         edge, most = m.safe
         if relevant and abs(volts) > 1.01 * edge and abs(amps) > 1.01 * most:
@@ -166,19 +183,20 @@ class Smu:
         self.check(name, value)
         s, m = self.set, self.model
         if name in ("rangev", "measure_rangev"):
-            value = range_for(value, tuple(r for r, _ in m.v_ranges))
+            value = range_for(value, m.v_full)
         elif name in ("rangei", "measure_rangei"):
             value = range_for(value, m.i_ranges if name == "rangei" else m.i_measure)
         if (name == "rangev" and abs(s.levelv) > 1.01 * value) or (name == "rangei" and abs(s.leveli) > 1.01 * value):
             raise Refusal(-221, "Settings conflict")
         setattr(s, name, value)
-        if name in ("rangev", "rangei", "measure_rangev", "measure_rangei"):
-            setattr(s, name.replace("range", "autorange"), 0)
+        if name in _AUTORANGE:
+            setattr(s, _AUTORANGE[name], 0)
         if name == "levelv" and s.autorangev:
-            s.rangev = range_for(max(abs(value), s.lowrangev), tuple(r for r, _ in m.v_ranges))
+            s.rangev = range_for(max(abs(value), s.lowrangev), m.v_full)
         if name == "leveli" and s.autorangei:
             s.rangei = range_for(max(abs(value), s.lowrangei), m.i_ranges)
-        self.apply()
+        if name not in _OF_MEASURING:
+            self.apply()
         if s.output == ON and name in ("levelv", "leveli", "rangev", "rangei"):
             self.world.advance(self.world.timing.source_settle + max(s.source_delay, 0.0))
 
@@ -213,8 +231,7 @@ class Smu:
         s = self.set
         if s.output == ON:
             if s.func == VOLTS:
-                steps = dict(self.model.v_ranges)
-                return Drive(self._step(s.levelv, steps[s.rangev]), s.limiti)
+                return Drive(self._step(s.levelv, self.model.v_steps[s.rangev]), s.limiti)
             return Drive(self._step(s.leveli, s.rangei * 2e-5), s.limitv, current=True)
         if s.output == HIGH_Z_OFF or s.offmode == HIGH_Z:
             return None
@@ -265,12 +282,10 @@ class Smu:
         return SmuReading(volts, amps, began, point)
 
     def _auto_delay(self) -> Second:
-        # [?] DELAY_AUTO waits longer on low current ranges; figures of the order of the data sheet's settling
         s = self.set
         if s.delay >= 0:
             return s.delay
-        slow = {1e-10: 40e-3, 1e-9: 15e-3, 1e-8: 5e-3, 1e-7: 2e-3, 1e-6: 500e-6}
-        return s.delayfactor * slow.get(s.measure_rangei, 100e-6)
+        return s.delayfactor * _SLOW.get(s.measure_rangei, 100e-6)
 
     def _full_scale(self, quantity: int) -> float:
         """Return the range of a measurement; what is sourced is measured on the range that it is sourced on."""
@@ -282,9 +297,7 @@ class Smu:
     def _autorange(self, point: ChannelPoint) -> bool:
         s, before = self.set, (self.set.measure_rangev, self.set.measure_rangei)
         if s.measure_autorangev and s.func != VOLTS:
-            s.measure_rangev = range_for(
-                max(abs(point.volts), s.measure_lowrangev), tuple(r for r, _ in self.model.v_ranges)
-            )
+            s.measure_rangev = range_for(max(abs(point.volts), s.measure_lowrangev), self.model.v_full)
         if s.measure_autorangei and s.func != AMPS:
             amps = abs(point.amps + self.offset)
             s.measure_rangei = range_for(max(amps, s.measure_lowrangei), self.model.i_measure)
@@ -292,12 +305,11 @@ class Smu:
 
     def _digitise(self, value: float, full: float, quantity: int, passes: int) -> float:
         if not self.ideal:
-            stream = np.random.Philox(key=self.seed, counter=[self.readings, quantity, sum(self.wire.encode()), 0])
-            sigma = NOISE * full / np.sqrt(max(self.set.nplc, 1e-3) * passes)
-            value += sigma * float(np.random.Generator(stream).standard_normal())
+            sigma = NOISE * full / math.sqrt(max(self.set.nplc, 1e-3) * passes)
+            value += sigma * self._noise.normal(self.readings, quantity, self._place)
             value = round(value / (RESOLUTION * full)) * RESOLUTION * full
         self.overflowed = abs(value) > 1.02 * full
-        return float(np.copysign(OVERFLOW, value)) if self.overflowed else value
+        return math.copysign(OVERFLOW, value) if self.overflowed else value
 
     def status(self, reading: SmuReading, quantity: Literal["v", "i"]) -> int:
         """Return the status of a stored reading: bit 1 over-temperature, 5 remote sense, 6 compliance, 0 overflow."""

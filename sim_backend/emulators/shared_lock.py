@@ -55,6 +55,11 @@ class SharedLock:
             if once:
                 self.__enter__()
 
+    @property
+    def awaited(self) -> bool:
+        """Whether others wait for it."""
+        return self._waiting > 0
+
     def let_others_in(self) -> None:
         """Let others in who wait; returns at once if nobody does."""
         if self._waiting:

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from labctl.core.errors import BenchError
-from labctl.core.units import Ampere, Second
+from labctl.core.units import Ampere, Second, Volt
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.connectivity import Joints
-from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets, NetSolution, solve
+from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets
 from sim_backend.emulators.safety_audit import HOT_VOLTAGE, SafetyAudit
 from sim_backend.emulators.shared_lock import SharedLock
 
@@ -82,7 +82,8 @@ class World:
         self._dirty = True
         self._nets: Nets | None = None
         self._joints: Joints | None = None
-        self._solution = NetSolution({}, {})
+        self._spread: Volt = 0.0
+        """Largest difference between two lines of a kernel."""
         self._load = self._load_at(self.place)
         self._fighting: set[frozenset[str]] = set()
 
@@ -130,22 +131,32 @@ class World:
         self._pending += max(0.0, now - max(begin, self._passed))
         self._passed = now
 
-    def settle(self) -> NetSolution:
-        """Apply the elapsed time to the die and return the operating point."""
-        pending, self._pending = self._pending, 0.0
-        if self._dirty or (
-            pending > 0 and self._solution.line_voltage
-        ):  # where nothing is driven, time changes nothing
-            self._dirty = False
-            load = self._load if self.in_contact else None
-            self._solution = solve(self._find_nets(), self._drives, load, pending)
-            self._account(pending)
-        return self._solution
+    def settle(self) -> Nets:
+        """Apply the elapsed time to the die and return the nets at their operating point.
 
-    def _account(self, pending: Second) -> None:
+        It is solved anew if a drive, a relay, the needles or the die under them have changed (`_dirty`), or a cell of
+        the die (its version); otherwise time passes at the same point, and where nothing is driven changes nothing.
+        """
+        pending, self._pending = self._pending, 0.0
+        nets = self._find_nets()
+        if not self._dirty and (pending == 0 or nets.held is None):
+            return nets
+        load = self._load if self.in_contact else None
+        if not self._dirty and load is not None and (changed := nets.stay(load, pending)) is not None:
+            if changed:
+                self._account(nets, pending)
+            elif self._spread > HOT_VOLTAGE:
+                self._ledger.energise(self.now - pending, self.now)
+            return nets
+        self._dirty = False
+        nets.solve(self._drives, load, pending)
+        self._account(nets, pending)
+        return nets
+
+    def _account(self, nets: Nets, pending: Second) -> None:
         largest = 0.0
         n_rows = self._load.geometry.n_rows if self._load is not None else 0
-        for volts in self._solution.line_voltage.values():
+        for volts in nets.line_voltage.values():
             spread = float(volts.max() - volts.min())
             if np.isnan(spread):
                 spread = float(np.nanmax(volts) - np.nanmin(volts)) if np.isfinite(volts).any() else 0.0
@@ -154,11 +165,14 @@ class World:
                 rows, cols = volts[:n_rows], volts[n_rows:]
                 peak = max(np.nanmax(rows) - np.nanmin(cols), np.nanmax(cols) - np.nanmin(rows))
                 self._ledger.peak_cell_voltage = max(self._ledger.peak_cell_voltage, float(peak))
+        self._spread = largest
         self._ledger.biased(largest)
         if largest > HOT_VOLTAGE:
             self._ledger.energise(self.now - pending, self.now)
+        if not nets.contested and not self._fighting:
+            return
         fighting = set()
-        for net in self._find_nets().sourced:
+        for net in nets.contested:
             if len(net.supplies) < 2:
                 continue
             levels = [v for _, v, _ in net.supplies]
@@ -190,9 +204,11 @@ class World:
 
     def observe(self, channel: str, aperture: Second = 0.0) -> ChannelPoint:
         """Return the operating point of a channel after the next `aperture` seconds."""
-        self.settle()
-        self.advance(aperture)
-        return self.settle().points[channel]
+        nets = self.settle()
+        if aperture > 0:
+            self.advance(aperture)
+            nets = self.settle()
+        return nets.point(channel)
 
     # -- relays
 
@@ -224,8 +240,7 @@ class World:
         """Put the needles on the pads, or lift them."""
         if down == self.in_contact:
             return
-        self.settle()
-        hot = [n for n in self._find_nets().sourced if n.width and n.supplies and self._is_hot(n)]
+        hot = [n for n in self.settle().sourced if n.width and n.supplies and self._is_hot(n)]
         if hot:
             where = ", ".join(f"{net.volts:.6g} V {net.amps:.3g} A" for net in hot)
             self._ledger.note(self.now, "hot touch", f"pads {'touched' if down else 'left'} at {where}")

@@ -170,14 +170,18 @@ class TspInstrument(Instrument):
         self._users[str(name)] = None
 
     def _compile(self, source: str) -> Any:
+        return self._compiled(self.lua.compile, source)
+
+    def _compiled(self, compiler: Callable[[str], Any], source: str) -> Any:
+        """Return what `compiler` makes of a chunk, None behind an entry in the error queue if it does not parse."""
         try:
-            return self.lua.compile(source)
+            return compiler(source)
         except TspSyntaxError as error:
             self.error(-285, f"TSP Syntax error {error}")
             return None
 
     def _chunk(self, source: str) -> None:
-        chunk = self._compile(source)
+        chunk = self._compiled(self.lua.message, source)
         if chunk is not None:
             self._run(chunk)
 
@@ -198,7 +202,8 @@ class TspInstrument(Instrument):
 
     def _go_on(self) -> None:
         """Let others in, and end a command whose script was aborted, or which has taken too much time."""
-        self._let_others_in()
+        if self.world.lock.awaited:
+            self._let_others_in()
         if reason := self.lua.ends_command:
             raise Fatal(reason)
 

@@ -2,9 +2,11 @@
 
 No file, no process, no module, no bytecode, no coroutine (its hooks are its own, so it would escape the count). Every
 chunk has a budget of instructions and of seconds of the processor, without those of the instrument's commands, so that
-no legal script fails on a busy computer; when it is spent the chunk ends in an error that `pcall` cannot catch. Nothing
-of C that a chunk calls takes longer than some tenths of a second: what might is done in Lua (`patterns`), where it is
-counted. Memory is bounded by the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
+no legal script fails on a busy computer; when it is spent the chunk ends in an error that `pcall` cannot catch. What
+the processor takes is never more than what the clock shows, and the clock is read ten times as fast: the processor is
+asked only once a chunk without its commands has taken its budget by the clock. Nothing of C that a chunk calls takes
+longer than some tenths of a second: what might is done in Lua (`patterns`), where it is counted. Memory is bounded by
+the allocator. Python objects never appear in Lua: functions are wrapped in Lua closures.
 """
 
 import re
@@ -36,6 +38,8 @@ _SOURCE = 1 << 20
 _SPECIAL = frozenset("^$*+?.([%-")
 _BACK = re.compile("%[b0-9]")
 """What walks over a part of the text for each place that it is tried at."""
+_KEPT, _SHORT = 256, 2000
+"""Compiled messages that are kept, and the longest of them, characters."""
 
 
 class LuaError(Exception):
@@ -89,7 +93,11 @@ class Lua:
     ) -> None:
         self._refuse, self._pause = refuse, pause
         self.instructions, self.seconds, self.command = instructions, seconds, command
-        self._left, self._deadline, self._command_ends = 0, 0.0, 0.0
+        self._left, self._began, self._began_clock, self._commands = 0, 0.0, 0.0, 0.0
+        self._deadline: float | None = None
+        """When the chunk has to end, in s of the processor; None as long as the clock shows that it has time."""
+        self._command_ends: float | None = None
+        """When the command has to end, in s of the processor; None until it first asks."""
         self._crash: BaseException | None = None
         self.abort = False
         self._runtime: Any = lua51.LuaRuntime(
@@ -104,6 +112,8 @@ class Lua:
             HOST, self._poll, self._how, 1000, EXIT, self._runtime.execute(PATTERNS)
         )
         self.globals: Any = self._host.env
+        self._start, self._stop = self._host.start, self._host.stop
+        self._messages: dict[str, Any] = {}
         self._things: list[Any] = []
         self._nodes: list[Node] = []
         self._deny = self.function(self._refuse_write)
@@ -124,11 +134,26 @@ class Lua:
             raise TspSyntaxError(*_where(str(chunk[1])))
         return chunk
 
+    def message(self, source: str) -> Any:
+        """Return as `compile` does the chunk of a message, which hosts send again and again.
+
+        A chunk is a function of its text and the operators alone: it has no upvalue, and no script can get at it.
+        """
+        chunk = self._messages.get(source)
+        if chunk is None:
+            chunk = self.compile(source)
+            if len(source) <= _SHORT:
+                if len(self._messages) >= _KEPT:
+                    del self._messages[next(iter(self._messages))]
+                self._messages[source] = chunk
+        return chunk
+
     def run(self, chunk: Any) -> None:
         """Run a compiled chunk within its budget; LuaError if it fails."""
-        self._left, self._deadline = self.instructions, time.thread_time() + self.seconds
+        self._left, self._deadline, self._commands = self.instructions, None, 0.0
+        self._began, self._began_clock = time.thread_time(), time.perf_counter()
         self._crash = None
-        self._host.start()
+        self._start()
         try:
             chunk()
         except lua51.LuaMemoryError as error:
@@ -137,19 +162,22 @@ class Lua:
             if self._crash is None and str(error).partition("\n")[0] != EXIT:
                 raise LuaError("at line {}: {}".format(*_where(str(error)))) from error
         finally:
-            self._host.stop()
+            self._stop()
             if self._crash is not None:
                 raise self._crash
 
     def begin_command(self) -> None:
         """Begin the budget of one command of the instrument."""
-        self._command_ends = time.thread_time() + self.command
+        self._command_ends = None
 
     @property
     def ends_command(self) -> str | None:
-        """Why the command that is carried out has to end, None if it goes on."""
+        """Why the command that is carried out has to end, None if it goes on; asked wherever it lets time pass."""
         if self.abort:
             return "script aborted"
+        if self._command_ends is None:
+            self._command_ends = time.thread_time() + self.command
+            return None
         return "command deadline exceeded" if time.thread_time() > self._command_ends else None
 
     def _poll(self, step: int) -> str | None:
@@ -160,6 +188,11 @@ class Lua:
             return "script aborted"
         if self._left < 0:
             return "instruction limit exceeded"
+        if self._deadline is None:
+            if time.perf_counter() - self._began_clock - self._commands <= self.seconds:
+                return None
+            now = time.thread_time()  # commands have taken at most what they took by the clock
+            self._deadline = now + self.seconds - max(0.0, now - self._began - self._commands)
         return "script deadline exceeded" if time.thread_time() > self._deadline else None
 
     def _how(self, kind: str, size: float, argument: Any) -> tuple[str, str | None]:
@@ -197,7 +230,8 @@ class Lua:
         """Return `call` as a Lua function; its errors become error queue entries or run-time errors."""
 
         def guarded(*arguments: Any) -> Any:
-            begin = time.thread_time()
+            begin = time.perf_counter()
+            processor = None if self._deadline is None else time.thread_time()
             self.begin_command()
             try:
                 result = call(*arguments)
@@ -219,7 +253,9 @@ class Lua:
                 self._crash = error
                 return ("internal error",)
             finally:
-                self._deadline += time.thread_time() - begin
+                self._commands += time.perf_counter() - begin
+                if processor is not None and self._deadline is not None:
+                    self._deadline += time.thread_time() - processor
             if result is None:
                 return (None,)
             return (None, *result) if isinstance(result, tuple) else (None, result)

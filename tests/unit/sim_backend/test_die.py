@@ -271,6 +271,25 @@ def test_hold_is_what_a_source_sees() -> None:
     assert (held[0], limited[0], limited[1:].any()) == (pytest.approx(20e-6), True, False)
 
 
+def test_hold_keeps_a_point_until_a_cell_changes() -> None:
+    die, ones, compliance = make(disturb=False), np.ones(LINES, np.bool_), np.full(LINES, 5e-3)
+    source = np.concatenate([[0.1, 0, 0, 0], np.zeros(N)])
+    first = die.hold(0, source, ones, compliance, 0.0)
+    version = die.version(0)
+    assert all(one is other for one, other in zip(first, die.hold(0, source, ones, compliance, 0.0), strict=True))
+    with pytest.raises(ValueError, match="read-only"):
+        first[1][0] = 1.0
+    v = np.zeros(N)
+    v[0] = -0.35 if state(die)[0, 0, 0] == 0 else 0.35
+    die.pulse(Pulse(Bias(-v[0] * np.eye(M)[:1], v[None]), 1e-2))
+    assert die.version(0) > version
+    again = make(disturb=False)
+    again.pulse(Pulse(Bias(-v[0] * np.eye(M)[:1], v[None]), 1e-2))
+    now, fresh = die.hold(0, source, ones, compliance, 0.0)[1], again.hold(0, source, ones, compliance, 0.0)[1]
+    assert (now != first[1]).any()
+    assert np.array_equal(now, fresh)
+
+
 def test_hold_writes_for_as_long_as_it_lasts() -> None:
     driven, compliance = np.zeros(LINES, np.bool_), np.full(LINES, 5e-3)
     driven[[1, M + 2]] = True

@@ -1,15 +1,19 @@
 """One world: nets, load lines, time at the die and the ledger, against circuits solved by hand."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
+from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
+from labctl.core.operations import Pulse
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.emulators.clock import EmulatorTiming, RealClock, VirtualClock
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
-from sim_backend.emulators.nets import Drive
+from sim_backend.emulators.nets import Drive, Nets
 from sim_backend.emulators.resistors import ResistorBox
 from sim_backend.emulators.world import Cables, World
 
@@ -309,3 +313,71 @@ def test_wires_join_nodes_for_good_and_relays_join_what_they_are_wired_to() -> N
     world.switch(close=[("n.A", "n.2")])
     assert world.observe("a").amps == pytest.approx(4e-4 * 0.2), "joined over two matrices"
     assert world.ledger.hot_switches == 1, "the second relay closed onto 0.2 V"
+
+
+class Forgetful(World):
+    """A world that keeps nothing of its last operating point: every one is solved anew, of nets made anew."""
+
+    def settle(self) -> Nets:
+        self._joints, self._nets, self._dirty = None, None, True
+        if isinstance(self._load, SimDie):
+            self._load._held.clear()
+        return super().settle()
+
+
+def _under_test(kind: type[World]) -> tuple[World, SimDie]:
+    geometry = {"kind": "passive", "kernels": 2, "n_rows": 3, "n_cols": 4}
+    made = {"name": "d", "geometry": geometry, "junction": {"diameter": 80e-9}}
+    die = SimDie(DieDescription.model_validate(made), seed=3, name="d")
+    lines = {(k, "row", r): f"{k}r{r}" for k in (0, 1) for r in range(3)}
+    lines |= {(k, "col", c): f"{k}c{c}" for k in (0, 1) for c in range(4)}
+    return kind(Cables({"a": "A", "b": "B", "c": "C"}, lines, ("H",)), die), die
+
+
+def _act(world: World, die: SimDie, rng: np.random.Generator) -> None:
+    """Do something at random to a world: a relay, a source, needles, time, or a pulse past the instruments."""
+    nodes = sorted(set(world.wiring.lines.values()))
+    kinds = {"close": 0.15, "open": 0.1, "drive": 0.35, "nothing": 0.1, "wait": 0.2, "touch": 0.05, "pulse": 0.05}
+    what = rng.choice(list(kinds), p=list(kinds.values()))
+    if what == "close":
+        world.switch(close=[(str(rng.choice(list("ABCH"))), str(rng.choice(nodes)))])
+    elif what == "open" and world.closed:
+        closed = sorted(world.closed)
+        world.switch(open=[closed[k] for k in rng.choice(len(closed), min(3, len(closed)), replace=False)])
+    elif what == "drive":
+        level, limit = float(rng.choice([0.0, 0.1, 0.45, -0.45])), float(rng.choice([1e-5, 2e-4, 5e-3]))
+        kind = rng.choice(["volts", "amps", "open"], p=[0.8, 0.1, 0.1])
+        made = {"volts": Drive(level, limit), "amps": Drive(level * 1e-4, 0.4, current=True), "open": None}[kind]
+        world.drive(str(rng.choice(list("abc"))), made)
+    elif what == "wait":
+        world.advance(float(rng.choice([1e-4, 1e-2])))
+    elif what == "touch":
+        world.touch(not world.in_contact)
+    elif what == "pulse":
+        row, col = np.zeros((1, 3)), np.zeros((1, 4))
+        row[0, rng.integers(3)] = 0.6
+        col[0, rng.integers(4)] = -0.1
+        world.settle()
+        die.pulse(Pulse(Bias(row, col, kernel=rng.integers(0, 2, 1)), 1e-3))
+
+
+@pytest.mark.parametrize("seed", [0, 2])
+def test_what_is_kept_of_an_operating_point_is_to_the_bit_what_is_solved_anew(seed: int) -> None:
+    worlds = [_under_test(World), _under_test(Forgetful)]
+    dice = [np.random.default_rng(seed) for _ in worlds]
+    states = [worlds[0][1].truth()["state"].tolist()]
+    for world, _ in worlds:
+        grounded = [("H", f"{kernel}c{column}") for kernel in (0, 1) for column in range(3)]
+        world.switch(close=[("A", "0r0"), ("B", "0r1"), ("B", "1r0"), ("C", "0c3"), *grounded])
+    for _ in range(80):
+        seen = []
+        for (world, die), rng in zip(worlds, dice, strict=True):
+            _act(world, die, rng)
+            points = [world.observe(channel, 1e-3 * (channel == "a")) for channel in "abc"]
+            lines = {kernel: volts.tolist() for kernel, volts in world.settle().line_voltage.items()}
+            audit = world.ledger
+            seen.append((points, lines, audit.peak_cell_voltage, audit.events, audit.first_bias, audit.energised))
+            states.append(die.truth()["state"].tolist())
+        assert seen[0] == seen[1]
+        assert states[-1] == states[-2]
+    assert sum(one != other for one, other in pairwise(states)) > 3, "cells were written"

@@ -87,24 +87,70 @@ def test_the_time_of_an_instrument_is_that_of_its_clock() -> None:
     assert float(ask(smu, "delay(90) print(os.time())")) == 90.0
 
 
+class Clocks:
+    """Clock and processor time of a thread, in s, for the budget of scripts."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.clock = self.processor = 0.0
+        monkeypatch.setattr("sim_backend.emulators.tsp.vm.time.perf_counter", lambda: self.clock)
+        monkeypatch.setattr("sim_backend.emulators.tsp.vm.time.thread_time", lambda: self.processor)
+
+    def work(self, seconds: float) -> None:
+        """Keep the processor busy."""
+        self.clock += seconds
+        self.processor += seconds
+
+
 def test_only_the_processor_time_of_the_script_itself_counts_for_its_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = [0.0]
-    monkeypatch.setattr("sim_backend.emulators.tsp.vm.time.thread_time", lambda: seconds[0])
+    clocks = Clocks(monkeypatch)
     smu = make()
-
-    def delay(wait: float) -> None:
-        seconds[0] += wait  # a command that takes the computer long
-
-    smu.lua.globals["delay"] = smu.lua.function(delay)
+    smu.lua.globals["delay"] = smu.lua.function(clocks.work)  # a command that takes the computer long
     assert ask(smu, "for k = 1, 10 do delay(15) end print(k == nil)") == "true\n"
     assert ask(smu, "print(errorqueue.count)") == "0.00000e+00\n"
-    poll = smu.lua._poll
+    clocks.work(19.0)  # a thousand instructions that take long
+    assert smu.lua._poll(0) is None
+    clocks.work(2.0)
+    assert smu.lua._poll(0) == "script deadline exceeded"
 
-    def slow(step: int) -> str | None:
-        seconds[0] += 30.0  # a thousand instructions that take long
-        return poll(step)
 
-    assert slow(0) == "script deadline exceeded"
+def test_a_busy_computer_takes_nothing_off_the_budget_of_a_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    clocks = Clocks(monkeypatch)
+    smu = make()
+    took = iter([(40.0, 0.0), (30.0, 30.0), (1.0, 1.0)])
+
+    def delay(own: float) -> None:
+        clock, processor = next(took)
+        clocks.clock += clock
+        clocks.processor += processor
+
+    smu.lua.globals["delay"] = smu.lua.function(delay)
+    ask(smu, "delay(0)")
+    clocks.clock += 1000.0  # others are at the processor
+    assert smu.lua._poll(0) is None
+    clocks.work(15.0)
+    assert smu.lua._poll(0) is None
+    # behind the budget by the clock, commands are measured at the processor
+    smu.lua.globals["delay"](0)
+    assert smu.lua._poll(0) is None
+    clocks.work(4.0)
+    assert smu.lua._poll(0) is None
+    clocks.work(2.0)
+    assert smu.lua._poll(0) == "script deadline exceeded"
+
+
+@pytest.mark.parametrize("kept", [1, 256])
+def test_a_message_that_comes_again_is_run_anew(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim_backend.emulators.tsp.vm._KEPT", kept)
+    smu = make()
+    count = "local own = (own or 0) + 1 n = (n or 0) + own function f() return n & 6 end print(n)"
+    assert [ask(smu, count) for _ in range(3)] == ["1.00000e+00\n", "2.00000e+00\n", "3.00000e+00\n"]
+    ask(smu, "function f() return 9 end")
+    assert ask(smu, "print(f())") == "9.00000e+00\n"
+    ask(smu, count)
+    assert ask(smu, "print(f())") == "4.00000e+00\n"
+    for _ in range(2):
+        assert ask(smu, "x = ") == ""
+        assert ask(smu, "print(errorqueue.next())").startswith("-2.85000e+02\t")
 
 
 def test_bitwise_operators_work_in_scripts_and_leave_lines_alone() -> None:
