@@ -22,6 +22,7 @@ from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE, until
 
+pytestmark = pytest.mark.xdist_group("overnight")  # one run is what the others are compared with
 DIES = ("A", "B", "C")
 
 
@@ -238,7 +239,7 @@ def test_what_has_changed_is_refused_unless_accepted_and_the_run_goes_on_as_it_w
 @pytest.mark.slow
 def test_a_run_that_is_asked_to_stop_twice_while_it_runs_stops_once(batch, labctl, tmp_path):
     folder = tmp_path / "run"
-    process = start(batch, folder, "--workers", "2")
+    process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "network"), process)
     ask(folder, Request(RequestKind.STOP, by="one"))
     ask(folder, Request(RequestKind.STOP, by="two"))

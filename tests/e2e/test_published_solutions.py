@@ -1,7 +1,6 @@
 """On an ideal die every published solution gives the float network's prediction on every sample, in both modes."""
 
 import os
-from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,14 +26,7 @@ pytestmark = pytest.mark.skipif(not PUBLISHED.is_file(), reason="LABCTL_DATA doe
 
 @pytest.mark.parametrize(
     ("mode", "surveyed"),
-    [
-        (Mode.SUPERPOSITION, False),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in product(Mode, (True, False))
-            if case != (Mode.SUPERPOSITION, False)
-        ),
-    ],
+    [(Mode.SUPERPOSITION, False), pytest.param(Mode.PARALLEL, True, marks=pytest.mark.slow)],
 )
 def test_every_prediction_is_the_float_networks(mode, surveyed):
     die = SimDie(load(EXAMPLES / "dies/ideal-15x15.yaml", DieDescription), seed=1, name="ideal")

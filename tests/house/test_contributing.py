@@ -68,8 +68,11 @@ def test_the_entry_point_groups_are_those_of_the_code() -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the whole check is a shell script")
-def test_the_whole_check_runs_the_command_of_the_readme_and_leaves_the_environment_alone(tmp_path: Path) -> None:
-    """Carried out with a `python3` and a `bash -c` that do nothing: what is left is the copy and the command."""
+@pytest.mark.parametrize("code", [0, 3])
+def test_the_whole_check_runs_the_command_of_the_readme_and_leaves_the_environment_alone(
+    tmp_path: Path, code: int
+) -> None:
+    """Carried out with programs that do nothing: what is left is the copy, the command, and the exit code of mypy."""
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
     tree, fakes = tmp_path / "tree", tmp_path / "bin"
     for folder in (tree / ".ci", tree / ".venv", tree / "runs", fakes):
@@ -81,6 +84,8 @@ def test_the_whole_check_runs_the_command_of_the_readme_and_leaves_the_environme
     programs = " ".join(f".venv/bin/{name}" for name in ("python", "ruff", "mypy", "lint-imports"))
     nothing = "printf '#!/bin/sh\\n'"
     (fakes / "python3").write_text(f"#!/bin/sh\nmkdir -p .venv/bin\n{nothing} | tee {programs}\nchmod +x {programs}\n")
+    with (fakes / "python3").open("a") as file:
+        file.write(f"echo 'echo mypy says; exit {code}' >> .venv/bin/mypy\n")
     (fakes / "id").write_text("#!/bin/sh\necho 1000\n")
     for fake in fakes.iterdir():
         fake.chmod(0o755)
@@ -90,7 +95,9 @@ def test_the_whole_check_runs_the_command_of_the_readme_and_leaves_the_environme
         text=True,
         env={"PATH": f"{fakes}:/usr/bin:/bin", "LABCTL_DATA": "/"},
     )
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == bool(code), done.stdout + done.stderr
+    assert "mypy says" in done.stdout
+    assert ("the end of what was beside the slow tests" in done.stdout) == ("== the end (" in done.stdout) == (not code)
     assert [p.name for p in (tree / ".venv").iterdir()] == ["mine"]
     copy = tree / "build" / "ci"
     assert (copy / "new.py").is_file()
