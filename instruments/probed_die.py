@@ -86,6 +86,7 @@ class ProbedDie(DieBody):
         self._geometry, self._nominal = bench.geometry(polarity), nominal
         nominal.fits(self._geometry)
         self._io = BenchIO(bench, sources, matrices, prober, wait, permit, state)
+        self._routed: tuple[Sense | Pulse, routing.RouteVisits] | None = None
         for structure in bench.contact.structures:
             self._structure(*structure)
 
@@ -275,9 +276,18 @@ class ProbedDie(DieBody):
                     )
             act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
         try:
-            return routing.plan(operation, self._io.reaches, len(self._io.channels)), act
+            return self._routes(operation), act
         except routing.TooFewChannels as error:
             raise BenchError(f"{error}: {self._too_few(error.needed)}{_hint(operation, error)}") from error
+
+    def _routes(self, operation: Sense | Pulse) -> routing.RouteVisits:
+        """Return the routes of an operation; kept for the next time that it is the same one, as it is checked first.
+
+        They depend on the operation and the wiring alone; levels are judged every time.
+        """
+        if self._routed is None or self._routed[0] is not operation:
+            self._routed = operation, routing.plan(operation, self._io.reaches, len(self._io.channels))
+        return self._routed[1]
 
     def _too_few(self, needed: int) -> str:
         """Return why the channels of the bench are not enough."""

@@ -1,7 +1,7 @@
 """Conductors joined by the closed relays, computed from the relays alone.
 
-A bench has dozens of lines and only a handful of relays closed, and every route needs new nets: nets without a closed
-relay are made once and kept.
+A bench has dozens of lines and only a handful of relays closed: nets without a closed relay are made once and kept, and
+the nets of the last routes are.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,6 +11,10 @@ import numpy as np
 
 from labctl.core.bias import Geometry
 from sim_backend.emulators.nets import Net, Nets
+
+
+_KEPT = 64
+"""Routes whose nets are kept."""
 
 
 @dataclass
@@ -53,6 +57,7 @@ class Joints:
             if die is not None and kernel < die.kernels and index < (die.n_rows if axis == "row" else die.n_cols):
                 line = index if axis == "row" else die.n_rows + index
                 self._at(node).lines.setdefault(kernel, []).append(line)
+        self._made: dict[frozenset[tuple[str, str]], Nets] = {}
         self._alone = {name: self._net([name]) for name in self._nodes}
 
     def _at(self, node: str) -> _Node:
@@ -77,12 +82,25 @@ class Joints:
         return Net(frozenset(members), tuple(channels), grounded, {k: np.array(sorted(i)) for k, i in lines.items()})
 
     def nets(self, closed: Iterable[tuple[str, str]]) -> Nets:
-        """Return the nets that the `closed` relays, (node, node) each, make."""
-        joined = _joined((self.conductor(one), self.conductor(other)) for one, other in sorted(closed))
+        """Return the nets that the `closed` relays, (node, node) each, make, with nothing driven.
+
+        A bench comes back to the same routes: nets are kept by the set of their closed relays, on which alone they
+        depend, and those of one call are valid until the next.
+        """
+        relays = frozenset(closed)
+        nets = self._made.get(relays)
+        if nets is not None:
+            nets.begin()
+            return nets
+        joined = _joined((self.conductor(one), self.conductor(other)) for one, other in sorted(relays))
         taken = {node for nodes in joined for node in nodes}
-        return Nets(
+        nets = Nets(
             [self._net(nodes) for nodes in joined] + [net for node, net in self._alone.items() if node not in taken]
         )
+        if len(self._made) >= _KEPT:
+            del self._made[next(iter(self._made))]
+        self._made[relays] = nets
+        return nets
 
 
 def _joined(pairs: Iterable[tuple[str, str]]) -> list[list[str]]:

@@ -174,6 +174,8 @@ class Nets:
             for kernel in net.lines:
                 self._of_kernel.setdefault(kernel, []).append(net)
         self._supplying = {name: net for net in self.sourced for name in net.channels}
+        self._alone = [(net.channels[0], net) for net in self.sourced if len(net.channels) == 1]
+        self._shared = [net for net in self.sourced if len(net.channels) > 1]
         self._lined = [net for net in self.sourced if net.lines]
         self._nets = nets
         self.begin()
@@ -197,9 +199,12 @@ class Nets:
         for net in self.held.nets if self.held is not None else ():
             net.unload()
         self.held, self.limited, self.line_voltage = None, set(), {}
-        for net in self.sourced:
+        for name, net in self._alone:  # a drive is never changed, only replaced
+            if drives.get(name) is not net.drives[0]:
+                net.connect((drives.get(name),))
+        for net in self._shared:
             present = tuple([drives.get(name) for name in net.channels])
-            if not all(map(operator.is_, present, net.drives)):  # a drive is never changed, only replaced
+            if not all(map(operator.is_, present, net.drives)):
                 net.connect(present)
 
     def live(self) -> list[int]:

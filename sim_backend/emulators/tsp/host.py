@@ -3,7 +3,7 @@
 HOST = r"""
 local poll, judge, step, leave, slow = ...
 local raw_pcall, raw_error, raw_loadstring = pcall, error, loadstring
-local type, setmetatable, tostring = type, setmetatable, tostring
+local type, setmetatable, tostring, pairs = type, setmetatable, tostring, pairs
 local rawget, setfenv, ipairs, unpack, next = rawget, setfenv, ipairs, unpack, next
 local rep, len, sethook = string.rep, string.len, debug.sethook
 local killed
@@ -41,11 +41,19 @@ local function handled(h, ok, ...)
 end
 function xpcall(f, h) return handled(h, check(raw_pcall(f))) end
 function host.wrap(py) return function(...) return finish(py(...)) end end
+local function wrapped(t)
+  for k, v in pairs(t) do
+    if type(v) == "userdata" then t[k] = host.wrap(v) end
+  end
+  return t
+end
 function host.start() killed = nil; sethook(hook, "", step) end
 function host.stop() sethook() end
 function host.text(v) return tostring(v) end
 function host.id(v) if type(v) == "table" then return ids[v] end end
 function host.node(luatype, getters, setters, objects, index, id, deny)
+  getters, setters, objects = wrapped(getters), wrapped(setters), wrapped(objects)
+  index = index and host.wrap(index)
   local mt = {Getters = getters, Setters = setters, Objects = objects, luatype = luatype}
   local node = {}
   mt.__index = function(_, key)

@@ -38,6 +38,8 @@ _SOURCE = 1 << 20
 _SPECIAL = frozenset("^$*+?.([%-")
 _BACK = re.compile("%[b0-9]")
 """What walks over a part of the text for each place that it is tried at."""
+_EXACT = 0.1
+"""Part of the budget of a command, by the clock, from which on its time of the processor is measured."""
 _KEPT, _SHORT = 256, 2000
 """Compiled messages that are kept, and the longest of them, characters."""
 
@@ -96,8 +98,9 @@ class Lua:
         self._left, self._began, self._began_clock, self._commands = 0, 0.0, 0.0, 0.0
         self._deadline: float | None = None
         """When the chunk has to end, in s of the processor; None as long as the clock shows that it has time."""
+        self._command_began = 0.0
         self._command_ends: float | None = None
-        """When the command has to end, in s of the processor; None until it first asks."""
+        """When the command has to end, in s of the processor; None as long as the clock shows that it has time."""
         self._crash: BaseException | None = None
         self.abort = False
         self._runtime: Any = lua51.LuaRuntime(
@@ -168,7 +171,7 @@ class Lua:
 
     def begin_command(self) -> None:
         """Begin the budget of one command of the instrument."""
-        self._command_ends = None
+        self._command_began, self._command_ends = time.perf_counter(), None
 
     @property
     def ends_command(self) -> str | None:
@@ -176,8 +179,9 @@ class Lua:
         if self.abort:
             return "script aborted"
         if self._command_ends is None:
-            self._command_ends = time.thread_time() + self.command
-            return None
+            if time.perf_counter() - self._command_began <= _EXACT * self.command:
+                return None
+            self._command_ends = time.thread_time() + (1 - _EXACT) * self.command
         return "command deadline exceeded" if time.thread_time() > self._command_ends else None
 
     def _poll(self, step: int) -> str | None:
@@ -228,11 +232,15 @@ class Lua:
 
     def function(self, call: Callback) -> Any:
         """Return `call` as a Lua function; its errors become error queue entries or run-time errors."""
+        return self._host.wrap(self._guarded(call))
+
+    def _guarded(self, call: Callback) -> Callback:
+        """Return `call` as the host wraps it: it returns why the script ends, or None, and the results."""
 
         def guarded(*arguments: Any) -> Any:
-            begin = time.perf_counter()
-            processor = None if self._deadline is None else time.thread_time()
             self.begin_command()
+            begin = self._command_began
+            processor = None if self._deadline is None else time.thread_time()
             try:
                 result = call(*arguments)
             except Refusal as refusal:
@@ -260,7 +268,7 @@ class Lua:
                 return (None,)
             return (None, *result) if isinstance(result, tuple) else (None, result)
 
-        return self._host.wrap(guarded)
+        return guarded
 
     def node(
         self,
@@ -277,13 +285,15 @@ class Lua:
         """
         self._things.append(thing)
         self._nodes.append(Node(dict(get or {}), dict(set or {}), dict(objects or {})))
-        wrapped = {k: self.function(v) if callable(v) and not _is_lua(v) else v for k, v in (objects or {}).items()}
+        below: dict[str | int, Any] = {}
+        for key, value in (objects or {}).items():
+            below[key] = value if not callable(value) or _is_lua(value) else self._guarded(value)
         return self._host.node(
             kind,
-            self.table({k: self.function(v) for k, v in (get or {}).items()}),
-            self.table({k: self.function(v) for k, v in (set or {}).items()}),
-            self.table(wrapped),
-            self.function(index) if index is not None else None,
+            self.table({key: self._guarded(call) for key, call in (get or {}).items()}),
+            self.table({key: self._guarded(call) for key, call in (set or {}).items()}),
+            self.table(below),
+            self._guarded(index) if index is not None else None,
             len(self._things) - 1,
             self._deny,
         )
