@@ -12,7 +12,6 @@ import numpy as np
 from labctl.core.bias import Geometry
 from sim_backend.emulators.nets import Net, Nets
 
-
 _KEPT = 64
 """Routes whose nets are kept."""
 

@@ -95,7 +95,9 @@ class Lua:
     ) -> None:
         self._refuse, self._pause = refuse, pause
         self.instructions, self.seconds, self.command = instructions, seconds, command
-        self._left, self._began, self._began_clock, self._commands = 0, 0.0, 0.0, 0.0
+        self._left, self._began_clock, self._commands = 0, 0.0, 0.0
+        self._began: float | None = None
+        """Time of the processor at the first count of instructions of the chunk."""
         self._deadline: float | None = None
         """When the chunk has to end, in s of the processor; None as long as the clock shows that it has time."""
         self._command_began = 0.0
@@ -154,7 +156,7 @@ class Lua:
     def run(self, chunk: Any) -> None:
         """Run a compiled chunk within its budget; LuaError if it fails."""
         self._left, self._deadline, self._commands = self.instructions, None, 0.0
-        self._began, self._began_clock = time.thread_time(), time.perf_counter()
+        self._began, self._began_clock = None, time.perf_counter()
         self._crash = None
         self._start()
         try:
@@ -192,6 +194,8 @@ class Lua:
             return "script aborted"
         if self._left < 0:
             return "instruction limit exceeded"
+        if self._began is None:
+            self._began = time.thread_time()
         if self._deadline is None:
             if time.perf_counter() - self._began_clock - self._commands <= self.seconds:
                 return None

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from instruments import routing
+from instruments import probed_die, routing
 from instruments.assignment import OPEN, Reach
 from instruments.bench import Bench
 from instruments.bench_state import Contact, IllegalTransition, State
@@ -274,6 +274,20 @@ def test_where_levels_stand_half_selected_lines_go_up_first_and_come_down_last_o
     # one route: every line is moved to its new source at most once
     assert twin.world.ledger.relay_operations - before <= 2 * (M + N)
     assert sum("channel.close" in text for _, text in twin.sent) == 2
+
+
+def test_an_operation_is_planned_once_and_judged_each_time(twin, monkeypatch):
+    planned, judged, plan, judge = [], [], routing.plan, probed_die.judge
+    monkeypatch.setattr(routing, "plan", lambda operation, *rest: planned.append(operation) or plan(operation, *rest))
+    monkeypatch.setattr(probed_die, "judge", lambda bias, *rest: judged.append(bias) or judge(bias, *rest))
+    die, first, second = twin.die, read([0], [1]), read([1], [1])
+    for operation in (first, second):
+        expected = die.check(operation)
+        assert die.check(operation) == expected
+        die.sense(operation)
+    die.sense(first)
+    assert planned == [first, second, first]
+    assert len(judged) == 2 * 7, "the bias of a read is judged as one and as the whole"
 
 
 def test_the_width_is_what_was_asked_for(twin):

@@ -107,6 +107,7 @@ def test_only_the_processor_time_of_the_script_itself_counts_for_its_deadline(mo
     smu.lua.globals["delay"] = smu.lua.function(clocks.work)  # a command that takes the computer long
     assert ask(smu, "for k = 1, 10 do delay(15) end print(k == nil)") == "true\n"
     assert ask(smu, "print(errorqueue.count)") == "0.00000e+00\n"
+    assert smu.lua._poll(0) is None
     clocks.work(19.0)  # a thousand instructions that take long
     assert smu.lua._poll(0) is None
     clocks.work(2.0)
