@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2600b_replies import STATE, as_text, day_of, driven, sample_in, state_in, state_of
@@ -60,14 +60,19 @@ AT_ONCE = 12
 class Keithley2600BOptions(Model):
     """Options of a 2600B in the bench file."""
 
-    model: str = "2602B"
+    model: str = Field(default="2602B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"})
     output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")
     session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
 
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str) -> str:
+        if model not in MODELS:
+            raise ValueError(f"model '{model}' is not one of {', '.join(MODELS)}")
+        return model
+
     @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.model not in MODELS:
-            raise ValueError(f"model '{self.model}' is not one of {', '.join(MODELS)}")
+    def _line_that_acts(self) -> Self:
         if self.output_enable and not MODELS[self.model].output_enable:
             raise ValueError(f"the interlock of a {self.model} always acts; leave out 'output_enable'")
         return self

@@ -12,9 +12,8 @@ back.
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
-from typing import Self
 
-from pydantic import model_validator
+from pydantic import Field, field_validator
 
 from instruments.tsp import COUNTED, LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_numbers
 from labctl.core.driver import Driver, DriverKind
@@ -73,13 +72,14 @@ def parse_closed(reply: str) -> frozenset[str]:
 class Keithley707BOptions(Model):
     """Options of a 707B or 708B in the bench file."""
 
-    model: str = "707B"
+    model: str = Field(default="707B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"})
 
-    @model_validator(mode="after")
-    def _known(self) -> Self:
-        if self.model not in MODELS:
-            raise ValueError(f"model '{self.model}' is not one of {', '.join(MODELS)}")
-        return self
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str) -> str:
+        if model not in MODELS:
+            raise ValueError(f"model '{model}' is not one of {', '.join(MODELS)}")
+        return model
 
 
 class Keithley707B:

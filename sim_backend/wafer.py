@@ -25,6 +25,9 @@ from sim_backend.rng import Stream
 _OURS = " Project default, not a published value."
 
 
+_PLACE = Field(description="column and row of the die, such as [3, 0]")
+
+
 class Variation(Model):
     """Variation of one property from die to die, as ratios of it; logarithms add."""
 
@@ -64,7 +67,7 @@ class Wafer(Model):
 
     name: Annotated[Name, Field(description="name of the wafer; with the seed it makes all its dies")]
     map: Annotated[tuple[str, ...], Field(max_length=1000, description="rows of dies, from the top")] = ()
-    dies: dict[Name, tuple[DieIndex, DieIndex]] = Field(
+    dies: dict[Name, Annotated[tuple[DieIndex, DieIndex], _PLACE]] = Field(
         default_factory=dict, description="instead of a drawing: (column, row) of each die by its name on the wafer"
     )
     pitch_x: Annotated[Ratio, Gt(0)] = Field(1.0, description="width of a die, in any unit, for the trend")

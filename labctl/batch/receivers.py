@@ -86,7 +86,8 @@ def configuration_file(environment: Mapping[str, str] = os.environ) -> Path:
     if named := environment.get(VARIABLE):
         path = Path(named).expanduser()
         if not path.is_file():
-            raise BenchError(f"notify: {VARIABLE} names {path}, and there is no such file")
+            found = "which is a folder" if path.is_dir() else "and there is no such file"
+            raise BenchError(f"notify: {VARIABLE} names {path}, {found}; expected a configuration file of apprise")
         return path
     from platformdirs import site_config_path, user_config_path
 
@@ -108,9 +109,12 @@ def tagged(tag: str, path: Path) -> list[Receiver]:
         BenchError: the file cannot be read, has an entry that apprise does not understand, or has nobody of that tag.
     """
     try:
-        path.open("rb").close()
+        if not path.read_bytes().strip():
+            raise BenchError(f"notify: {path} is empty; expected addresses with their tags, as apprise reads them")
     except OSError as error:
-        raise BenchError(f"notify: {path} cannot be read: {error.strerror or error}") from error
+        raise BenchError(
+            f"notify: {path} cannot be read: {error.strerror or error}; expected a configuration file of apprise"
+        ) from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what its many services import is deprecated here and there
         import apprise

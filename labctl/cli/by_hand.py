@@ -1,6 +1,7 @@
 """The commands by hand: read, pulse, map. Rehearsed first, behind the limits of the bench file, and journalled."""
 
 import json
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -134,6 +135,21 @@ def _option(error: Any, parameters: dict[str, Any]) -> str:
     return f"--{key.replace('_', '-')}{value}: {text}"
 
 
+def _typed(parameters: dict[str, Any]) -> str:
+    """Return the options that parameters were given by.
+
+    >>> _typed({"kernel": 0, "row": 3, "col": 4, "to_p": False, "v_read": "100 mV"})
+    "--cell 0,3,4 --v-read '100 mV' --to AP"
+    """
+    options = {key: value for key, value in parameters.items() if key not in ("row", "col", "to_p")}
+    if "row" in parameters:
+        options = {"cell": f"{options.pop('kernel')},{parameters['row']},{parameters['col']}", **options}
+    if "to_p" in parameters:
+        options["to"] = "P" if parameters["to_p"] else "AP"
+    named = {key.replace("_", "-"): value for key, value in options.items() if value is not None}
+    return " ".join(f"--{key} {shlex.quote(str(value))}" for key, value in named.items())
+
+
 def _by_hand(
     kind: Any,
     parameters: dict[str, Any],
@@ -150,7 +166,7 @@ def _by_hand(
 
     check_sim(sim)
     action = _procedure(kind, parameters)
-    spec = hand_session.prepare(bench, die, action, sim, seed)
+    spec = hand_session.prepare(bench, die, action, sim, seed, _typed(parameters))
     warn = partial(console(stderr=True).print, markup=False)
     folder, outcome = hand_session.carry_out(spec, action, out, command_line(), typer.confirm, warn)
     status, code = outcome.status, outcome.exit_code

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli.options import PrintJson
+from labctl.cli.options import PrintJson, RunFolder
 from labctl.core.errors import BenchError
 from labctl.core.names import new_folder_of
 from labctl.core.texts import visible
@@ -18,7 +18,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of the run, finished or not")],
+    run: RunFolder,
     stdf: Annotated[Path | None, typer.Option("--stdf", metavar="FILE", help="STDF V4, in a new file")] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="DIR", help="CSV: dies and tables, in a new folder")

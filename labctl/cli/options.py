@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, StorageError
 from labctl.core.secrets import without_secrets
 from labctl.core.texts import visible
 
@@ -66,7 +66,23 @@ AcceptPlace = Annotated[
     bool,
     typer.Option("--accept-place", help="run on a network file system or in a synchronised folder all the same"),
 ]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder")]
+
+
+def open_to_us(path: Path) -> Path:
+    """Return the path of a run; StorageError if this user may not look into it."""
+    try:
+        closed = path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+    except PermissionError:
+        closed = True
+    if closed:
+        raise StorageError(
+            f"{path}: it may not be read by this user; a run folder is its owner's alone. Expected one that is yours: "
+            "ask its owner for a copy, or for the right to read it"
+        )
+    return path
+
+
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder", readable=False, callback=open_to_us)]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record", callback=one_line)]
 PrintJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
 Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1)")]

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from labctl.cli.options import AsJson
+from labctl.cli.options import AsJson, open_to_us
 from labctl.terminal.progress import console
 
 
@@ -16,7 +16,15 @@ def register(app: typer.Typer) -> None:
 
 
 def show(
-    path: Annotated[Path, typer.Argument(metavar="RUN", help="run folder, its run.h5, or the sealed file of one die")],
+    path: Annotated[
+        Path,
+        typer.Argument(
+            metavar="RUN",
+            help="run folder, its run.h5, or the sealed file of one die",
+            readable=False,
+            callback=open_to_us,
+        ),
+    ],
     die: Annotated[
         str | None, typer.Option("--die", metavar="NAME", help="die whose maps are shown (default: the first)")
     ] = None,

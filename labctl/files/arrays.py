@@ -61,11 +61,25 @@ def read_npz(path: Path, wanted: Callable[[str], bool], files: InputFiles | None
         members = archive.infolist()
     except Exception as error:  # of whatever type: damaged bytes are all that can be wrong here
         kind = what_is(content)
-        found = kind if kind and not content.startswith(b"PK") else "not a whole npz file"
+        found = kind if kind and not content.startswith(b"PK") else _as_text(content) or "not a whole npz file"
         raise BenchError(f"{path} is {found}; expected arrays written by numpy.savez") from error
     with archive:
         chosen = _chosen(path, members, wanted)
         return {key: _array(path, archive, member, key) for key, member in chosen.items()}
+
+
+def _as_text(content: bytes) -> str:
+    """Return what a text is, with its beginning; "" if it is none.
+
+    >>> _as_text(b"a,b;c" + b"\\n1,2;3"), _as_text(b"PK"), _as_text(bytes([0, 255]))
+    ("a text that begins with 'a,b;c'", '', '')
+    """
+    try:
+        first = content[:4096].decode("utf-8-sig", "strict" if len(content) <= 4096 else "ignore").strip()
+    except UnicodeDecodeError:
+        return ""
+    line = first.splitlines()[0][:40] if first else ""
+    return "" if not line or content.startswith(b"PK") or odd_character(first) else f"a text that begins with '{line}'"
 
 
 def numbers(path: Path | None, key: str, array: Array, expected: str) -> FloatArray:

@@ -187,6 +187,8 @@ def _written(node: Node, wanted: str, schema: Mapping[str, Any], root: Node, pat
         case "a mapping (key: value)":
             keys = known_keys(schema, root, path)
             return f" with {'the key' if len(keys) == 1 else 'keys such as'} {_some(keys[:4])}" if keys else ""
+        case "a text" if form := next((str(s["x-form"]) for s in schemas_at(schema, root, path) if "x-form" in s), ""):
+            return f", {form}"
         case "a text" if isinstance(value, int | float) and not isinstance(value, bool):
             return f", '{node.raw}' in quotes"
         case "a whole number" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
@@ -292,5 +294,8 @@ def _entry(schema: Mapping[str, Any], part: str | int) -> Mapping[str, Any] | No
     places = schema.get("prefixItems", ())
     if isinstance(part, int) and part < len(places):
         return dict(places[part])
+    for pattern, below in schema.get("patternProperties", {}).items():
+        if isinstance(part, str) and re.search(pattern, part):
+            return dict(below)
     rest = schema.get("items" if isinstance(part, int) else "additionalProperties")
     return dict(rest) if isinstance(rest, dict) else None

@@ -80,10 +80,18 @@ def load(name_or_path: str | Path, files: InputFiles = DISK) -> Dataset:
     if is_folder:
         return _mnist(path, files)
     if exists:
+        if path.suffix.lower() in _TABLES:
+            raise BenchError(f"{path} is a table; expected a data set: {_OWN}")
         return _npz(path, files)
     raise BenchError(f"no data set '{name_or_path}'; expected one of {', '.join(NAMES)}, an npz file or a folder")
 
 
+_TABLES = (".csv", ".tsv", ".txt", ".dat", ".xls", ".xlsx", ".ods")
+"""How names of tables end."""
+_OWN = (
+    "x_train, (samples, features), y_train, (samples,), x_test and y_test in an npz file, as "
+    "numpy.savez(path, x_train=..., ...) writes it"
+)
 _GET = f"with {', '.join(MNIST)} (.gz or unpacked), from {MNIST_SOURCE}"
 
 

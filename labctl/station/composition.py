@@ -25,6 +25,9 @@ from labctl.station.stages import overrides_of_stages, read_stages
 from labctl.storage.stress_ledger import ledger_path
 from sim_backend.description import DieDescription
 
+GOLDEN_DIE = ("batch", "golden", "die")
+"""Place of the name of the reference die in a campaign."""
+
 
 def read(
     path: Path,
@@ -63,16 +66,18 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     chosen = None if campaign.wafer is None else campaign.wafer.only
     names = Counter(s.name.lower() for s in sites)
     if repeated := sorted(n for n, count in names.items() if count > 1):
-        raise BenchError(f"{path}: two dies or subsites are called {repeated[0]}; expected a name of its own for each")
+        text = f"two dies or subsites are called {repeated[0]}; expected a name of its own for each"
+        raise loaded.error(text, "dies" if campaign.wafer is None else "wafer")
     if bench is None or sim is not None:
         _require_temperature(loaded, sites)
-    golden = _golden(path, campaign, sites)
+    golden = _golden(loaded, sites)
     tested = [s for s in sites if not s.excluded and (chosen is None or s.die in chosen)]
     if not tested:
-        raise BenchError(f"{path}: every die is left out, expected at least one; {sites[0].name}: {sites[0].excluded}")
+        text = f"every die is left out, expected at least one; {sites[0].name}: {sites[0].excluded}"
+        raise loaded.error(text, "dies" if campaign.wafer is None else "wafer")
     subjects = tuple(s for s in tested if s is not golden)
     if not subjects:
-        raise BenchError(f"{path}: there is no die but the golden one, which is only visited")
+        raise loaded.error("there is no die but the golden one, which is only visited; expected another", *GOLDEN_DIE)
     loaded_bench: Loaded[AnyBench] | None = None
     if bench is not None:
         loaded_bench = read_bench(bench)
@@ -134,13 +139,13 @@ def _require_temperature(loaded: Loaded[Campaign], sites: Sequence[Site]) -> Non
             raise loaded.error(text, "temperature")
 
 
-def _golden(path: Path, campaign: Campaign, sites: Sequence[Site]) -> Site | None:
+def _golden(loaded: Loaded[Campaign], sites: Sequence[Site]) -> Site | None:
     """Return the reference die, None if the campaign has none; BenchError if there is no die of its name."""
-    golden = campaign.batch.golden
+    golden = loaded.value.batch.golden
     site = None if golden is None else next((s for s in sites if s.name == golden.die), None)
     if golden is not None and site is None:
         names = ", ".join(s.name for s in sites)
-        raise BenchError(f"{path}: batch.golden.die: there is no die {golden.die}; there are {names}")
+        raise loaded.error(f"found '{golden.die}', and there is no such die; expected one of {names}", *GOLDEN_DIE)
     return site
 
 

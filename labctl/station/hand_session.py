@@ -59,8 +59,11 @@ def bench_limits(bench: AnyBench) -> Limits:
     )
 
 
-def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: int) -> RunSpec:
+def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: int, asked: str = "") -> RunSpec:
     """Read the files and rehearse `action`, before anything is energised; return the session as a run of one die.
+
+    Args:
+        asked: what the operator typed of it, for messages.
 
     Raises:
         BenchError: a file is wrong, or the bench cannot carry out the action.
@@ -83,7 +86,8 @@ def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: in
         sim=sim,
         declared=described([action]),
     )
-    within = f"within the limits of {bench}"  # there is no stage and no name of a die that anybody has given
+    # there is no stage and no name of a die that anybody has given
+    within = f"{asked}, within the limits of {bench}".removeprefix(", ")
     plan.rehearse(DIE, predictor(spec, spec.subjects[0]), spec.limits, [action], places=[within])
     return replace(spec, title=f"by hand on {spec.body}")
 

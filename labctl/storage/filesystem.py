@@ -6,10 +6,12 @@ files while they are being written. Psutil lists what is mounted; which of it is
 synchronises, it does not judge.
 """
 
+import errno
 import json
 import os
 import re
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -27,6 +29,8 @@ _FUSE = re.compile(r"fuse(\..*)?|macfuse|osxfuse|fusefs")
 _LOCAL_FUSE = re.compile(r"fuse\.(bindfs|encfs|exfat|fuse-overlayfs|gocryptfs|lxcfs|ntfs|ntfs-3g)")
 NETWORK_DRIVE = "network drive"
 """Kind of a drive of Windows that is on another computer; such a drive need not tell its file system."""
+NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP})
+"""Errors of a file system on which no file can be locked."""
 _MEMORY = frozenset({"tmpfs", "ramfs"})
 
 _SYNCED = re.compile(
@@ -86,6 +90,30 @@ def mount_of(folder: Path, among: Sequence[Mount] | None = None) -> Mount | None
     inside = [m for m in (mounts() if among is None else among) if Path(m.point) in (folder, *folder.parents)]
     # of two at one point, the later one covers the earlier
     return max(reversed(inside), key=lambda m: len(Path(m.point).parts), default=None)
+
+
+def no_locks(folder: Path, among: Sequence[Mount] | None = None) -> str:
+    """Return that files in `folder` cannot be locked, with its file system; "" if they can, or if it cannot be tried.
+
+    SQLite takes a failure to lock for a lock that somebody else has, so a file of its own is locked as SQLite does.
+    """
+    if sys.platform == "win32":
+        return ""
+    import fcntl
+
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return without_locks(folder, error, among) if error.errno in NO_LOCKS else ""
+    return ""
+
+
+def without_locks(folder: Path, error: OSError, among: Sequence[Mount] | None = None) -> str:
+    """Return in operator words that files in `folder` cannot be locked, because of `error`."""
+    mount = mount_of(Path(os.path.realpath(folder)), among)
+    system = "" if mount is None else f" of {mount.kind}, {mount.source} on {mount.point}"
+    return f"files cannot be locked in this folder{system} ({error.strerror}); keep runs on a local disk"
 
 
 def mounts() -> list[Mount]:

@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from labctl.core.errors import StorageError
 from labctl.core.units import Second
+from labctl.storage.filesystem import no_locks
 
 PATIENCE: Second = 600.0
 """Longest wait for another program to let go of a journal."""
@@ -45,10 +47,11 @@ class Holding:
         An action waits by itself for some time, by SQLite's own timeout.
 
         Raises:
+            StorageError: nothing can be locked on this file system, which SQLite cannot tell from a file that is held.
             sqlite3.Error: of the action; that the file is held, when `PATIENCE` or `ENDING` has passed.
         """
         begin: Second | None = None
-        announced = False
+        announced = tried = False
         while True:
             try:
                 action()
@@ -62,6 +65,10 @@ class Holding:
                 if waited >= (ENDING if ends else PATIENCE):
                     self._spent = True
                     raise
+                if not tried:
+                    tried = True
+                    if reason := no_locks(path.parent):
+                        raise StorageError(f"{path}: {reason}") from error
                 if not announced and waited >= SAID_AFTER:
                     since = time.strftime("%H:%M:%S", time.localtime(time.time() - waited))
                     self.say(

@@ -71,7 +71,10 @@ class Row(NamedTuple):
 
 
 COLUMNS = (*Row._fields, "digest")
-EMPTY = "it is empty: its writer was ended before it wrote the first row, or a copy of it broke off"
+EMPTY = (
+    "found an empty file, expected the rows of a journal: its writer was ended before it wrote the first one, or a "
+    "copy of it broke off"
+)
 """What is said of such a journal: nothing was begun, and nothing is lost."""
 
 

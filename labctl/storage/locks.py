@@ -32,6 +32,7 @@ from typing import Any, Protocol, Self
 from labctl.core.errors import BenchError
 from labctl.core.units import Second
 from labctl.storage.addresses import Names, identities
+from labctl.storage.filesystem import NO_LOCKS, without_locks
 
 NAME = "lock"
 """The lock file in a folder that is held."""
@@ -316,10 +317,8 @@ class _Lock:
         os.close(fd)
 
     def _refused(self, error: OSError) -> BenchError:
-        if error.errno in (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP):
-            return BenchError(
-                f"{self.path}: files cannot be locked there ({error.strerror}); keep runs on a local disk"
-            )
+        if error.errno in NO_LOCKS:
+            return BenchError(f"{self.path}: {without_locks(self.path.parent, error)}")
         return BenchError(f"{self.named} cannot be locked: {self.path}: {error.strerror or error}")
 
 

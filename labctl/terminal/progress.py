@@ -172,7 +172,7 @@ class Display:
         self._total = dict(patterns)
         self._done = dict.fromkeys(patterns, 0)
         self._stage = dict.fromkeys(patterns, "")
-        self._bins: Counter[str] = Counter()
+        self._bins: dict[str, str] = {}
         self._console = _Screen(stderr=True)
         self._live = self._console.is_terminal and not quiet
         self._quiet, self._every = quiet, every
@@ -216,10 +216,12 @@ class Display:
             case "patterns":
                 self._done[die] = min(self._done[die] + int(detail), self._total[die])
             case "stage":
+                if self._bins.pop(die, None) is not None:  # a new try
+                    self._done[die] = 0
                 self._stage[die] = str(detail)
             case "done":
                 self._stage[die], self._done[die] = "", self._total[die]
-                self._bins[str(detail)] += 1
+                self._bins[die] = str(detail)
             case "fault" if not self._quiet:
                 self.say(f"injected fault {detail[0].number}: {detail[0].kind}, {detail[0].place}")
         if self._live:
@@ -243,8 +245,8 @@ class Display:
         >>> display = Display({"D1": 5, "D2": 5}, quiet=True); display.notify("D1", "done", "good"); display._finished()
         '1 of 2 dies done: 1 good'
         """
-        done = sum(self._bins.values())
+        done = len(self._bins)
         if not done:
             return ""
-        bins = ", ".join(f"{n} {name}" for name, n in self._bins.most_common())
+        bins = ", ".join(f"{n} {name}" for name, n in Counter(self._bins.values()).most_common())
         return f"{done} of {counted(len(self._total), 'die')} done: {bins}"

@@ -80,7 +80,7 @@ def _require_short(wafer_map: WaferMap, where: str) -> None:
 
 
 def _printable(text: str) -> str:
-    """Return a message in one line that a terminal can show; what is very long is cut."""
+    """Return a message in one line that a terminal can show, which `visible` alone is not; what is very long is cut."""
     plain = visible(text[:_LONGEST]).replace("\n", "\\n").replace("\t", "\\t")
     return plain if len(text) <= _LONGEST else plain + " ..."
 

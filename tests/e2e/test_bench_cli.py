@@ -85,8 +85,8 @@ PULSE = ("--cell", "0,3,4", "--to", "P", "--voltage")
 REFUSED = {
     "beyond the bench's limit": (("pulse", *HERE, *PULSE, "1.2 V"), "1.2 V asked for, the limit is 1 V"),
     "a bare number": (("pulse", *HERE, *PULSE, "450"), "--voltage: '450' has no unit"),
-    "shorter than the source can": (("pulse", *HERE, *PULSE, "450 mV", "--width", "50 ns"), "makes none shorter"),
-    "a cell that is not there": (("read", *HERE, "--cell", "0,15,4"), "row 15 is not on this die"),
+    "shorter than the source can": (("pulse", *HERE, *PULSE, "450 mV", "--width", "50 ns"), "--width '50 ns' "),
+    "a cell that is not there": (("read", *HERE, "--cell", "0,15,4"), "refused: --cell 0,15,4 --v-read '100 mV' "),
     "no cell": (("read", *HERE, "--cell", "3;4"), "expected kernel,row,column"),
     "a third state": (("pulse", *HERE, "--cell", "0,3,4", "--to", "Q", "--voltage", "1 mV"), "expected P or AP"),
     "a scheme that is none": (

@@ -63,6 +63,14 @@ def start(batch, folder, *more):
     )
 
 
+def workers_of(process):
+    """Return the process numbers of the workers of a run."""
+    children = subprocess.run(
+        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [int(line.split()[0]) for line in children if "spawn_main" in line]
+
+
 def wait_for(folder, what, process):
     """Return the state of a run as soon as `what` is true of it."""
 
@@ -173,11 +181,7 @@ def test_a_worker_that_is_killed_costs_its_die_an_interruption(batch, left_alone
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "2")
     wait_for(folder, lambda state: in_stage(state, "network"), process)
-    children = subprocess.run(
-        ["ps", "-ww", "-o", "pid=,args=", "--ppid", str(process.pid)], capture_output=True, text=True, check=True
-    ).stdout.splitlines()
-    workers = [int(line.split()[0]) for line in children if "spawn_main" in line]
-    os.kill(workers[0], signal.SIGKILL)
+    os.kill(workers_of(process)[0], signal.SIGKILL)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     state = read_state(folder)
@@ -199,11 +203,16 @@ def test_a_second_start_on_a_run_that_goes_on_is_refused_and_names_who_runs_it(b
     process.communicate(timeout=PATIENCE)
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no process for a while")
 def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
+    process.send_signal(
+        signal.SIGSTOP
+    )  # the die stays under way until the request is there, however busy the machine is
     ask(folder, Request(RequestKind.SKIP, "A", "somebody", "a scratch"))
+    process.send_signal(signal.SIGCONT)
     labctl("skip", folder, "C")
     assert "no die D" in labctl("skip", folder, "D", expect=2).stderr
     _, said = process.communicate(timeout=PATIENCE)

@@ -171,3 +171,10 @@ def test_a_driver_of_ours_has_the_capabilities_that_it_declares(declaration):
     options = declaration.options()
     driver = declaration.make("it", options, TranscriptReplay([], "it"))
     assert driver.capabilities == declaration.capabilities(options)
+
+
+def test_a_model_in_digits_is_answered_with_the_models_that_there_are(tmp_path):
+    path = tmp_path / "bench.yaml"
+    path.write_text(TEXT.replace("model: 2602B", "model: 2602"), encoding="utf-8")
+    with pytest.raises(BenchError, match=r":\d+: instruments\.\w+\.model: found 2602, expected a text, one of 2601B, "):
+        files.read(path, Bench)

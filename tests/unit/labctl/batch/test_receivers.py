@@ -197,6 +197,11 @@ def test_the_configuration_is_named_or_in_the_folder_of_the_user(tmp_path, monke
     assert configuration_file({VARIABLE: str(tmp_path / "other")}) == tmp_path / "other"
     with pytest.raises(BenchError, match=f"{VARIABLE} names .*none, and there is no such file"):
         configuration_file({VARIABLE: str(tmp_path / "none")})
+    with pytest.raises(BenchError, match=f"{VARIABLE} names .*own, which is a folder; expected a configuration file"):
+        configuration_file({VARIABLE: str(own)})
+    (tmp_path / "blank").write_text(" \n")
+    with pytest.raises(BenchError, match="blank is empty; expected addresses with their tags"):
+        tagged("lab", tmp_path / "blank")
 
 
 def test_the_receivers_of_a_campaign_are_its_command_and_everybody_with_its_tag(tmp_path):

@@ -1,10 +1,14 @@
 """Options that several commands share."""
 
+import os
+from pathlib import Path
+
 import pytest
 
 from labctl.cli.bench_options import check_sim
-from labctl.cli.options import overrides
-from labctl.core.errors import BenchError
+from labctl.cli.options import open_to_us, overrides
+from labctl.core.errors import BenchError, StorageError
+from labctl.core.exit_codes import ExitCode
 
 
 @pytest.mark.parametrize("option", ["--set", "--train"])
@@ -24,3 +28,22 @@ def test_a_twin_is_of_a_known_kind():
         check_sim(sim)
     with pytest.raises(BenchError, match="--sim udp: expected bytes or tcp"):
         check_sim("udp")
+
+
+@pytest.mark.parametrize("inner", [True, False])
+def test_a_run_folder_that_this_user_may_not_look_into_is_there_and_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inner: bool
+) -> None:
+    assert open_to_us(tmp_path) == tmp_path
+    assert open_to_us(tmp_path / "nowhere") == tmp_path / "nowhere"
+
+    def closed(*_: object) -> bool:
+        raise PermissionError
+
+    if inner:
+        monkeypatch.setattr(os, "access", lambda *_: False)
+    else:
+        monkeypatch.setattr(Path, "is_dir", closed)
+    with pytest.raises(StorageError, match="it may not be read by this user") as refused:
+        open_to_us(tmp_path)
+    assert refused.value.exit_code == ExitCode.STORAGE

@@ -141,6 +141,9 @@ def test_what_is_no_npz_file_is_refused(tmp_path: Path) -> None:
     for name, found in (("a.npz", "not a whole npz file"), ("b.npz.npy", r"a NumPy array \(npy\)")):
         with pytest.raises(BenchError, match=f"is {found}; expected arrays written by"):
             datasets.load(tmp_path / name)
+    (tmp_path / "c.CSV").write_text("x,y\n1,2\n")
+    with pytest.raises(BenchError, match=r"c\.CSV is a table; expected a data set: x_train, .* numpy.savez"):
+        datasets.load(tmp_path / "c.CSV")
 
 
 def test_an_unknown_name_lists_the_known() -> None:

@@ -1,5 +1,7 @@
 """A journal that another program holds is waited for, with words, as long as it takes within reason."""
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,6 +12,7 @@ import pytest
 from labctl.core.errors import StorageError
 from labctl.core.events import UnknownEvent
 from labctl.storage import journal
+from labctl.storage.filesystem import no_locks
 from labctl.storage.held import ENDING, PATIENCE, Holding
 from labctl.storage.journal import Journal
 
@@ -110,3 +113,32 @@ def test_what_goes_on_is_waited_for_when_it_is_opened(tmp_path: Path) -> None:
             assert again.finished
     assert clock.now >= 30.0
     assert len(clock.said) == 2
+
+
+def test_a_file_system_without_locks_is_told_from_a_journal_that_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite makes SQLITE_BUSY of both; nobody waits ten minutes for locks that never come."""
+    fcntl = pytest.importorskip("fcntl", reason="this system locks files otherwise")
+    clock = Clock(1.0)
+    one = Journal.create(tmp_path, {}, monotonic=clock)
+    one.commit()
+    with viewer(one.path):
+
+        def none(*_: object) -> None:
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+        monkeypatch.setattr(fcntl, "lockf", none)
+        one.holding = Holding(clock.said.append, clock.look)
+        one.event(UnknownEvent("noise", {}))
+        with pytest.raises(StorageError, match=r"files cannot be locked in this folder of \w+, .*\(No locks avail"):
+            one.commit()
+        one.abandon()
+    assert (clock.now, clock.said) == (1.0, [])
+
+
+def test_what_cannot_be_tried_is_no_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert no_locks(tmp_path) == ""
+    assert no_locks(tmp_path / "nowhere") == ""
+    monkeypatch.setattr("sys.platform", "win32")
+    assert no_locks(tmp_path) == ""

@@ -83,6 +83,19 @@ def test_plain_lines_say_what_is_left_no_finer_than_anybody_knows(
     assert "1 of 2 dies done: 1 good" in third
 
 
+def test_a_die_that_is_tried_again_counts_once_and_by_its_newest_try() -> None:
+    display = Display({"A": 5, "B": 5, "C": 5}, quiet=True)
+    for die in "ABC":
+        display.notify(die, "done", "contact" if die == "A" else "good")
+    assert display._finished() == "3 of 3 dies done: 2 good, 1 contact"
+    display.notify("A", "stage", "survey")
+    assert (display._finished(), display._done["A"]) == ("2 of 3 dies done: 2 good", 0)
+    display.notify("A", "patterns", 5)
+    display.notify("A", "done", "good")
+    display.notify("A", "done", "good")
+    assert (display._finished(), display._done["A"]) == ("3 of 3 dies done: 3 good", 5)
+
+
 def test_nothing_that_was_read_is_obeyed_by_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     screen = progress.console(stderr=True)
     garbled = "smu1 answered \x1b[2J\x9b31m\u202e\udce9"

@@ -350,6 +350,8 @@ def test_a_drawn_map_is_left_out_of_by_full_name_too(tmp_path):
         ("name: W3\nmap_file: lot.csv\n", "x,y\n0,zero\n", "lot.csv:2: found 'zero' for y"),
         ("name: W3\nmap_file: lot.csv\n", "x,y,name\n0,0,a/b\n", "lot.csv:2: name: found 'a/b', expected 1 to 64"),
         ("name: W3\nmap: [X]\ndies: {a: [0, 0]}\n", "", "not both"),
+        ("name: W3\ndies: {a: 3}\n", "", r":2: dies.a: found 3, expected a list .* column and row of the die, such as"),
+        ("name: W3\ndies: {a: [3]}\n", "", r":2: dies.a: found a list of 1, expected 2 entries: column and row of the"),
         ("name: W3\ndies: {a: [0, 0], b: [0, 0]}\n", "", "two dies are at the same place"),
     ],
 )
