@@ -150,6 +150,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     if kind == "string_pattern_mismatch":
         words = next((str(s["x-form"]) for s in schemas_at(schema, root, path) if "x-form" in s), "")
         return path, "expected", words or f"a text of the form {ctx['pattern']}"
+    if kind.startswith("date_"):
+        return path, "expected", "a date such as 2027-03-31"
     if kind == "finite_number":
         return path, "expected", "a finite number"
     base = kind.removesuffix("_size").removesuffix("_type").removesuffix("_parsing").removesuffix("_from_float")

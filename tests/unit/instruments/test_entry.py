@@ -178,3 +178,13 @@ def test_a_model_in_digits_is_answered_with_the_models_that_there_are(tmp_path):
     path.write_text(TEXT.replace("model: 2602B", "model: 2602"), encoding="utf-8")
     with pytest.raises(BenchError, match=r":\d+: instruments\.\w+\.model: found 2602, expected a text, one of 2601B, "):
         files.read(path, Bench)
+
+
+@pytest.mark.parametrize("due", ["soon", "31.3.2027", "2027-02-30", "7 V", "[2027]"])
+def test_a_day_that_is_none_is_answered_with_one(tmp_path, due):
+    path = tmp_path / "bench.yaml"
+    path.write_text(TEXT.replace(SECOND, f"{SECOND}    calibration: {{due: {due}}}\n"), encoding="utf-8")
+    with pytest.raises(
+        BenchError, match=r":\d+: instruments\.\w+\.calibration\.due: found .*, expected a date such as"
+    ):
+        files.read(path, Bench)

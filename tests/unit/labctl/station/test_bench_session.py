@@ -9,7 +9,7 @@ from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Sense
 from labctl.core.site import Site
 from labctl.execution.contact_watch import ContactWatch
-from labctl.station.bench_session import ByHand
+from labctl.station.bench_session import ByHand, OnBench
 from sim_backend.description import DieDescription
 from tests.unit.instruments.test_probed_die import K, M, N, Swapped, Twin, bench, simulated
 
@@ -42,6 +42,18 @@ def test_contact_is_proved_again_at_the_end_of_work_by_hand():
     twin.world.touch(False)
     with pytest.raises(ContactLost, match="at the end of the stage: no contact: r00-c00 open"):
         watch.end()
+
+
+def test_what_is_known_of_calibrations_is_recorded_with_the_die():
+    papers = {"certificate": "K-7", "due": "2200-01-31"}
+    assert by_hand(Twin(bench(instruments__smu2__calibration=papers))).notes["calibrations"] == {
+        "smu2": "certificate K-7, due 2200-01-31"
+    }
+    twin = Twin()
+    twin.open.calibrations["matrix"] = "calibrated 2026-03-01"
+    description = DieDescription.model_validate(DIE, context={"file": True})
+    die = OnBench(twin.open.bench, twin.open, None).approach(Site("die", description, 5))
+    assert die.notes["calibrations"] == {"matrix": "calibrated 2026-03-01"}
 
 
 def test_structures_that_did_not_conduct_at_first_are_recorded_and_prove_nothing():
