@@ -72,7 +72,7 @@ class Row(NamedTuple):
 
 COLUMNS = (*Row._fields, "digest")
 EMPTY = (
-    "found an empty file, expected the rows of a journal: its writer was ended before it wrote the first one, or a "
+    "found no row in it, expected the first one at least: its writer was ended before it wrote the first row, or a "
     "copy of it broke off"
 )
 """What is said of such a journal: nothing was begun, and nothing is lost."""
