@@ -192,7 +192,8 @@ def test_every_other_door_for_a_name_is_shut_too(lot, labctl, tmp_path):
     out = ["--out", tmp_path / "run"]
     assert "there is no die ../W01-x0y0" in labctl("run", plain, *out, "--only", "../W01-x0y0", expect=2).stderr
     golden = ["--set", "batch.golden={die: ../W01-x0y0, every: 4, drift: {r_p: 3 %}}"]
-    assert "there is no die ../W01-x0y0" in labctl("run", plain, *out, *golden, expect=2).stderr
+    said = labctl("run", plain, *out, *golden, expect=2).stderr
+    assert "batch.golden.die: found '../W01-x0y0', and there is no such die" in said
     only = lot("name: W01\nmap: [X]\n", ", only: [../W01-x0y0]")
     assert "die ../W01-x0y0 is not on wafer W01" in labctl("run", only, *out, expect=2).stderr
     assert not (tmp_path / "run").exists()
