@@ -64,11 +64,11 @@ BENCH = {
 WRITE = {"v_start": 0.36, "v_max": 0.6, "v_step": 0.06, "budget": 14, "aperture": 1e-3, "compliance": 5e-4}
 
 
-def description(kind: str = "passive", rows: int = M, **defects: float) -> DieDescription:
-    """Return a die of `rows` x 4 cells; a chip has two such kernels."""
+def description(kind: str = "passive", **defects: float) -> DieDescription:
+    """Return a die of 3 x 4 cells; a chip has two such kernels."""
     said = {
         "name": "small",
-        "geometry": {"kind": kind, "kernels": 1 if kind == "passive" else 2, "n_rows": rows, "n_cols": N},
+        "geometry": {"kind": kind, "kernels": 1 if kind == "passive" else 2, "n_rows": M, "n_cols": N},
         "junction": {"diameter": "80 nm"},
         "simulation": {"defects": defects},
     }

@@ -1,4 +1,4 @@
-"""Two dies of few cells, surveyed, written and read out as a network, session after session until they have ended.
+"""Two dies of 3 x 4 cells, surveyed, written and read out as a network, session after session until they have ended.
 
 A session is what `labctl run` and `labctl resume` do in the process that owns the bench: make safe, connect, go on with
 the journal, leave safe. Sealing is left out: it is in a process of its own, and no instrument is part of it.
@@ -47,26 +47,17 @@ WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture"
 PHASES = (State.MOVING, State.CONTACT_CHECK)
 """States of a die that are phases of the campaign; while it runs, its stages are."""
 MEMORY = Path("/dev/shm")
-FEWEST = 2
-"""Rows of a die that still has a row beside the one that is driven."""
 
 
-def bench_of(rows):
-    """Return the bench for dies of so many rows."""
-    (kernel,) = BENCH["wiring"]["kernels"]
-    left = {"kernels": [kernel | {"rows": kernel["rows"][:rows]}]}
-    return Bench.model_validate(BENCH | {"wiring": BENCH["wiring"] | left}, context={"file": True})
-
-
-def stages(rows):
-    """Return survey, and write and inference of a network of so many inputs and 2 classes."""
+def stages():
+    """Return survey, and write and inference of a network of 3 inputs and 2 classes."""
     dice = np.random.default_rng(3)
-    x, y = dice.uniform(-1, 1, (3, rows)), np.array([0, 1, 0])
+    x, y = dice.uniform(-1, 1, (3, M)), np.array([0, 1, 0])
     network = Network(
         placement=(Placement(),),
         write_verify=WriteVerify(**WRITE, repair_rounds=1),
         inference=InferenceSettings(scales=1),
-        solutions=Networks((Solution(0, (Layer(dice.random((rows, N)) < 0.5, dice.normal(0, 0.3, 2)),)),)),
+        solutions=Networks((Solution(0, (Layer(dice.random((M, N)) < 0.5, dice.normal(0, 0.3, 2)),)),)),
         data=Dataset(x[:2], y[:2], x[2:], y[2:]),
     )
     return Survey(**WRITE), network
@@ -123,25 +114,22 @@ def quick():
         yield
 
 
-def carry_out(injection, rows=M):
+def carry_out(injection):
     """Carry out the campaign on a bench to which `injection` happens, until both dies have ended; return its course.
 
     The course ends with the message to which alone the injection was to happen, if it does not apply there.
-
-    Args:
-        rows: of each die; its columns are N.
     """
-    file, die_file = bench_of(rows), description(rows=rows)
-    subjects = [Site(f"D{k}", die_file, SEED, (k, 0)) for k in range(2)]
-    twin = FaultyTwin(file, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
-    course, procedures = Course(injection), stages(rows)
+    bench = Bench.model_validate(BENCH, context={"file": True})
+    subjects = [Site(f"D{k}", description(), SEED, (k, 0)) for k in range(2)]
+    twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
+    course, procedures = Course(injection), stages()
     with quick(), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         for subject in subjects:
             die = course.dies[subject.name] = Ended()
             while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= injection.tries:
                 job = Job(Path(folder), subject, LIMITS, Accept(fidelity=0.9).rules, try_no=die.try_no)
                 with suppress(DoesNotApply):
-                    _session(file, twin, subjects, job, procedures, course, die)
+                    _session(bench, twin, subjects, job, procedures, course, die)
                 if not injection.applies:
                     return course
                 if injection.lasting and die.sessions >= 2:

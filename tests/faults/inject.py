@@ -7,10 +7,9 @@
     python tests/faults/inject.py --everywhere --all --results F    every kind at every position; a night
     python tests/faults/inject.py --everywhere --injections 400 --results F     the next 400 of them
 
-At random messages the dies have 2 x 4 cells, everywhere 3 x 4. A position is an instrument, the shape of a message and
-the phase of the campaign; a kind is injected at its first message and at another one, and only there. Which faults
-happen is a function of the seed, and the first so many of a longer list are those of a shorter one. Exit code 1 if
-something did not hold.
+A position is an instrument, the shape of a message and the phase of the campaign; a kind is injected at its first
+message and at another one, and only there. Which faults happen is a function of the seed, and the first so many of a
+longer list are those of a shorter one. Exit code 1 if something did not hold.
 """
 
 import argparse
@@ -28,8 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the matrices are small, and the processes use the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from e2e.small_dies import M
-from faults.campaign import FEWEST, carry_out
+from faults.campaign import carry_out
 from faults.invariants import judged
 from faults.kinds import KINDS, Injection
 from faults.positions import planned_everywhere, positions_of
@@ -46,19 +44,13 @@ def planned(number, messages, seed, kinds=tuple(KINDS)):
     return [(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in kinds][:number]
 
 
-def rows_of(everywhere):
-    """Return the rows of the dies to which injections happen at every position, or at random messages."""
-    return M if everywhere else FEWEST
-
-
 def inject(kind, at, undisturbed, only=False):
     """Carry the campaign out with one injection; return its result as JSON can hold it.
 
     Args:
-        undisturbed: the course without one, of as many rows.
         only: whether it happens to that message or not at all.
     """
-    course = carry_out(Injection(kind, at, only=only), rows_of(only))
+    course = carry_out(Injection(kind, at, only=only))
     injection = course.injection
     violated, unnoticed = judged(course, undisturbed) if injection.applies else ({}, {})
     return {
@@ -84,7 +76,7 @@ _undisturbed = None
 def _one(planned_injection, only=False):
     """Do one injection in a worker process."""
     global _undisturbed
-    _undisturbed = _undisturbed or carry_out(Injection(), rows_of(only))
+    _undisturbed = _undisturbed or carry_out(Injection())
     return inject(*planned_injection, _undisturbed, only)
 
 
@@ -141,12 +133,12 @@ def main():
     if given.at is not None and not given.kind:
         parser.error("--at needs --kind")
     if given.at is not None:
-        result = inject(given.kind, given.at, carry_out(Injection(), rows_of(given.everywhere)), given.everywhere)
+        result = inject(given.kind, given.at, carry_out(Injection()), given.everywhere)
         print(json.dumps(result, indent=2))
         return 1 if result["violated"] else 0
     start, before = time.monotonic(), len(done_before(given.results))
     kinds = (given.kind,) if given.kind else tuple(KINDS)
-    trail, most = carry_out(Injection(), rows_of(given.everywhere)).injection.trail, None
+    trail, most = carry_out(Injection()).injection.trail, None
     if given.everywhere:
         wanted, most = planned_everywhere(kinds, positions_of(trail), given.seed), given.injections
         print(f"{len(wanted)} injections at {len(positions_of(trail))} positions of {len(trail)} messages", flush=True)

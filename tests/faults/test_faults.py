@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from faults import inject as script
-from faults.campaign import FEWEST, carry_out
+from faults.campaign import carry_out
 from faults.invariants import INVARIANTS, MEASURED, UNNOTICED, judged, violated
 from faults.kinds import KINDS, LASTING, Injection
 from faults.positions import positions_of
@@ -17,11 +17,6 @@ from labctl.core.die_state import State
 @pytest.fixture(scope="module")
 def undisturbed():
     return carry_out(Injection())
-
-
-@pytest.fixture(scope="module")
-def fewest():
-    return carry_out(Injection(), FEWEST)
 
 
 def test_the_undisturbed_run_is_good_and_says_nothing(undisturbed):
@@ -51,16 +46,16 @@ def test_a_fault_happens_and_all_holds(undisturbed, kind, at, codes):
     assert {code for code, _ in course.told} >= codes
 
 
-def test_the_same_injection_has_the_same_course(fewest):
-    one, two = (script.inject("power cycle, link lost", 455, fewest) for _ in range(2))
+def test_the_same_injection_has_the_same_course(undisturbed):
+    one, two = (script.inject("power cycle, link lost", 455, undisturbed) for _ in range(2))
     assert one == two
 
 
 @pytest.mark.parametrize("kind", ["every number NaN", "every number 9.91e37"])
-def test_a_height_that_is_no_number_costs_no_die_its_contact(fewest, kind):
-    trail = fewest.injection.trail
+def test_a_height_that_is_no_number_costs_no_die_its_contact(undisturbed, kind):
+    trail = undisturbed.injection.trail
     at = next(n for n, (_, message, phase) in enumerate(trail, 1) if b"chuck_z" in message and phase == "network")
-    result = script.inject(kind, at, fewest)
+    result = script.inject(kind, at, undisturbed)
     assert (result["happened"], result["violated"]) == (True, {})
     assert "'get_chuck_z Z' was answered by" in result["told"][0][1]
 
@@ -152,14 +147,14 @@ def test_a_fault_that_is_to_happen_to_one_message_happens_to_no_other(undisturbe
     assert not result["violated"]
 
 
-def test_a_later_call_goes_on_from_the_results(fewest, tmp_path):
+def test_a_later_call_goes_on_from_the_results(undisturbed, tmp_path):
     calls, path = [], tmp_path / "faults.jsonl"
 
     def do(left):
         calls.append(left)
-        return (script.inject(*one, fewest) for one in left)
+        return (script.inject(*one, undisturbed) for one in left)
 
-    wanted = script.planned(2, fewest.injection.messages, 0)
+    wanted = script.planned(2, undisturbed.injection.messages, 0)
     first = script.carry_on(wanted[:1], path, do)
     with path.open("a") as file:
         file.write('{"kind": "busy", ')  # the call was killed while it wrote
