@@ -11,14 +11,19 @@ from labctl.core.die import Die
 from labctl.core.open_cells import is_open
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
-from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
 from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey
-from protocols.settings import ReadSettings
+from protocols.settings import ReadSettings, WriteSettings
+from protocols.statistics import refuted
 
 _PAIR = (Defect.GOOD, Defect.LOW_TMR)
 _IMMOVABLE = (Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP)
 _UNSURVEYED = 255
 _NEVER_READ, _UNREADABLE = -2, -1  # instead of a state, 0 or 1
+_AT_LEAST = 2
+"""Whole ladders that a cell fails before it is given up, however many rungs they have."""
+_BY_SURVEY = 1 << 30
+"""Instead of the number of failed ladders and pulses of a cell that a survey found open or stuck."""
 
 Index = tuple[IntArray, IntArray, IntArray]
 
@@ -69,7 +74,9 @@ class CellKnowledge:
         self.short = np.zeros(shape, np.bool_)
         self.switches = np.zeros((2, *shape), np.bool_)
         """has been seen to switch in that direction"""
+        # since the cell last switched that way: the ladders in a row that failed, and the pulses of these
         self._failed_v, self._failed_width = np.zeros((2, *shape)), np.zeros((2, *shape))
+        self._failed_ladders, self._failed_pulses = (np.zeros((2, *shape), np.int64) for _ in range(2))
         self._state = np.full(shape, _NEVER_READ, np.int8)
         self._maps: dict[tuple[Volt, Volt], FloatArray] = {}
         untouched = np.zeros(shape[0], np.bool_)
@@ -98,32 +105,66 @@ class CellKnowledge:
         self.short[k] |= survey.defect == Defect.SHORT
         moves, immovable = np.isin(survey.defect, _PAIR), np.isin(survey.defect, _IMMOVABLE)
         self.switches[:, k] = moves | (self.switches[:, k] & ~immovable)
-        for failed, at in ((self._failed_v, survey.v_max), (self._failed_width, survey.width)):
-            failed[:, k] = np.select([moves, immovable], [0.0, at], failed[:, k])
+        for failed, at in (
+            (self._failed_v, survey.v_max),
+            (self._failed_width, survey.width),
+            (self._failed_ladders, _BY_SURVEY),
+            (self._failed_pulses, _BY_SURVEY),
+        ):
+            failed[:, k] = np.select([moves, immovable], [0, at], failed[:, k])
 
     def add(self, attempt: Attempt) -> None:
-        """Count the pulses of `attempt`; store its shorts, and the cells that switched and that did not."""
+        """Count the pulses of `attempt`, of one write plan; store its shorts, and which cells switched or did not.
+
+        A ladder that failed adds to those before it up to the same voltage with the same width; one that went higher or
+        was longer takes their place, and one that asked for less changes nothing.
+        """
         cells = (attempt.kernel, attempt.row, attempt.col)
         np.add.at(self.pulses, cells, 1)
         np.logical_or.at(self.short, cells, shorts(attempt.conductance, attempt.flag, self.ceiling[attempt.kernel]))
-        last = last_of(np.ravel_multi_index(cells, self.pulses.shape))
-        # a read that is flagged proves neither
-        last = last[attempt.flag[last] == 0]
+        flat = np.ravel_multi_index(cells, self.pulses.shape)
+        last = last_of(flat)
+        # a read that is flagged proves neither, nor does a pulse on a cell that was right before it
+        last = last[(attempt.flag[last] == 0) & (attempt.trial[last] | ~attempt.verified[last])]
         verified = attempt.verified[last]
         at = (attempt.target[last].astype(np.int64), *(c[last] for c in cells))
-        # a survey pulses cells that are right already; which of them switch is its own verdict
+        # which cells switch is the survey's own verdict: it may verify one by a cut that is not the cell's
         self.switches[at] |= verified & (attempt.solution[last] != SURVEY)
-        self._failed_v[at] = np.where(verified, 0.0, attempt.voltage[last])
-        self._failed_width[at] = np.where(verified, 0.0, attempt.width[last])
+        self._fail(at, attempt.voltage[last], attempt.width[last], np.bincount(flat)[flat[last]])
+        for failed in (self._failed_v, self._failed_width, self._failed_ladders, self._failed_pulses):
+            failed[tuple(index[verified] for index in at)] = 0
 
-    def hopeless(self, cells: Index, target: BoolArray, v_max: Volt, width: Second) -> BoolArray:
-        """Return which cells are known not to reach `target` with pulses of `width` s up to `v_max` V.
+    def _fail(self, at: tuple[IntArray, ...], v_max: FloatArray, width: FloatArray, pulses: IntArray) -> None:
+        """Add one failed ladder of each of n cells, [direction, kernel, row, col], up to `v_max` (n,) V."""
+        before_v, before_width = self._failed_v[at], self._failed_width[at]
+        same = (v_max == before_v) & (width == before_width)
+        less = (v_max <= before_v) & (width <= before_width) & ~same
+        for failed, now in (
+            (self._failed_v, v_max),
+            (self._failed_width, width),
+            (self._failed_ladders, np.where(same, self._failed_ladders[at], 0) + 1),
+            (self._failed_pulses, np.where(same, self._failed_pulses[at], 0) + pulses),
+        ):
+            failed[at] = np.where(less, failed[at], now)
 
-        They were surveyed open or stuck, or failed a ladder in that direction, and with no smaller cap and width.
+    def hopeless(self, cells: Index, target: BoolArray, settings: WriteSettings) -> BoolArray:
+        """Return which cells are given up: known not to reach `target` with the ladder of `settings`.
+
+        They were surveyed open or stuck, or failed in that direction, with no smaller cap and width, two whole ladders
+        or more since they last switched, and so many pulses that each pulse switches them with `settings.p_switch` is
+        refuted.
         """
         at = (target.astype(np.int64), *cells)
-        hopeless: BoolArray = (self._failed_v[at] >= v_max) & (self._failed_width[at] >= width)
+        asked = (self._failed_v[at] >= settings.ladder.max()) & (self._failed_width[at] >= settings.width)
+        hopeless: BoolArray = (
+            asked & (self._failed_ladders[at] >= _AT_LEAST) & refuted(self._failed_pulses[at], settings.p_switch)
+        )
         return hopeless
+
+    def in_other_state(self, cells: Index, target: BoolArray) -> BoolArray:
+        """Return which of n cells were last read in the state that is not `target` (n,): a pulse can switch them."""
+        other: BoolArray = self._state[cells] == np.where(target, 0, 1)
+        return other
 
     def has_read(self, cells: Index) -> BoolArray:
         """Return which cells a survey or `update_from_read` has read, readable or not."""

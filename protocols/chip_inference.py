@@ -22,13 +22,14 @@ from labctl.core.units import FloatArray, IntArray
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
-from protocols.figures import NETWORK_FIGURES, SWITCHING
+from protocols.figures import ERROR_RATES, NETWORK_FIGURES, SWITCHING
 from protocols.readout import Normalisation, tune
-from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
+from protocols.records import Attempt, Inference, LayerCurrent, Prediction, ReadBack
 from protocols.stage_inputs import NetworkInputs
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 from protocols.tiling import Tiling
 from protocols.weights import Solution, activate, classify
+from protocols.write_errors import error_rates
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
 
 
@@ -51,7 +52,7 @@ class ChipInference(NetworkInputs, Procedure):
     """
 
     name: ClassVar[str] = "chip_inference"
-    figures = (*NETWORK_FIGURES, *SWITCHING)
+    figures = (*NETWORK_FIGURES, *SWITCHING, *ERROR_RATES)
 
     kernels: Annotated[
         tuple[int, ...] | None,
@@ -87,10 +88,12 @@ class ChipInference(NetworkInputs, Procedure):
         states = [states_of(c) for c in cells]
         gains = {kernel: gain for c in cells for kernel, gain in _gains(die.nominal, c, states_of)}
         layer = np.repeat(np.arange(depth), [len(c) for c in cells])
+        attempts: list[Attempt] = []
         for number, solution in enumerate(self.solutions):
             target = np.concatenate([x.devices.ravel() for x in solution.layers])
             for item in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
                 if not isinstance(item, Written):
+                    attempts.append(item)
                     yield item
                     continue
                 kernel, row, col = reader.cells.at
@@ -109,6 +112,7 @@ class ChipInference(NetworkInputs, Procedure):
             trained = self.solutions.trained_scale[number]
             chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained, gains)
             yield from self._infer(solution, chip, trained)
+        yield from error_rates(attempts, known, self.write_verify)
 
     def _infer(self, solution: Solution, chip: ProgrammedChip, trained: FloatArray) -> Iterator[Record]:
         n = min(self.readout.tune_on, len(self.data.x_train))

@@ -6,6 +6,8 @@ Ratios run from 0 to 1. A solution, or a kernel, that was measured more than onc
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from labctl.core.defects import Defect
 from labctl.core.figure import Better, Columns, Figure, Formula, Shown, Tables, middle_half, newest
 from labctl.core.picture import CellMap
@@ -20,6 +22,24 @@ def _of_networks(table: str, column: str) -> Formula:
     def formula(tables: Tables) -> float | None:
         values = tables[table][column][newest(tables[table], "solution")]
         return float(values.mean()) if values.size else None
+
+    return formula
+
+
+def _blind_fidelity(tables: Tables) -> float | None:
+    """Return the mean over the networks that were written in open loop, None if none was."""
+    values = tables["write"]["fidelity_blind"][newest(tables["write"], "solution")]
+    return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def _wer(to_p: bool) -> Formula:
+    """Return the formula of the write error rate of first pulses in one direction."""
+
+    def formula(tables: Tables) -> float | None:
+        wer = tables["wer"]
+        rows = newest(wer, "kernel", "target", "first", "voltage")
+        rows = rows[(wer["target"][rows] == to_p) & wer["first"][rows]]
+        return float(wer["failures"][rows].sum() / wer["pulses"][rows].sum()) if rows.size else None
 
     return formula
 
@@ -47,6 +67,8 @@ _SOFTWARE = "the same network in software, network scale tuned there"
 NETWORK_FIGURES = (
     _ratio("fidelity", "write fidelity", "placed cells that read back as written / placed cells" + _MEAN,
            _of_networks("write", "fidelity"), 100, 2, shown=Shown.HEADLINE, on_map=True, in_trend=True),
+    _ratio("fidelity_blind", "blind fidelity", "placed cells that read back as written after one pulse on every cell "
+           "and nothing else (open loop) / placed cells" + _MEAN, _blind_fidelity, 102, 2),
     _ratio("accuracy_test", "accuracy", "test samples, network scale tuned" + _MEAN,
            _of_networks("inference", "accuracy_tuned_test"), 111, shown=Shown.HEADLINE, on_map=True, in_trend=True),
     _ratio("software_test", "software", f"test samples, {_SOFTWARE}{_MEAN}; compare with accuracy",
@@ -151,6 +173,8 @@ def _switching(chosen: Callable[[Columns], BoolArray]) -> Formula:
 
 
 _VERIFIED = "mean voltage of the pulses after which the cell was verified"
+_WER = "first pulses in a solution that left their cell wrong / those that could have switched it, towards {}; "
+_WER += "cells that never switched that way and were given up are left out"
 SWITCHING = (
     Figure("v_switch", "switching voltage", _VERIFIED, _switching(lambda attempt: attempt["verified"]),
            "V", "mV", 1e3, 1, 400, in_trend=True, by_size=True),
@@ -162,6 +186,14 @@ SWITCHING = (
            by_size=True),
 )  # fmt: skip
 """Of every stage that writes by write-verify."""
+
+ERROR_RATES = (
+    _ratio("wer_p", "write error rate to P", _WER.format("P"), _wer(True), 410, 3, better=Better.LOW, by_size=True,
+           shown=Shown.DETAIL),
+    _ratio("wer_ap", "write error rate to AP", _WER.format("AP"), _wer(False), 411, 3, better=Better.LOW,
+           by_size=True, shown=Shown.DETAIL),
+)  # fmt: skip
+"""Of every stage that writes networks."""
 
 
 _NUMBERS = {

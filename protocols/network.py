@@ -19,12 +19,13 @@ from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
-from protocols.figures import NETWORK_FIGURES, SWITCHING
+from protocols.figures import ERROR_RATES, NETWORK_FIGURES, SWITCHING
 from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
-from protocols.records import Inference, LayerCurrent, Prediction, ReadBack
+from protocols.records import Attempt, Inference, LayerCurrent, Prediction, ReadBack
 from protocols.stage_inputs import NetworkInputs, Networks
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 from protocols.weights import Placement, Solution, activate, check_fit, classify, float_predictions, phases
+from protocols.write_errors import error_rates
 from protocols.write_verify import WriteVerify, Written, write_record, write_verify
 
 
@@ -44,7 +45,7 @@ class Network(NetworkInputs, Procedure):
     """
 
     name: ClassVar[str] = "network"
-    figures = (*NETWORK_FIGURES, *SWITCHING)
+    figures = (*NETWORK_FIGURES, *SWITCHING, *ERROR_RATES)
 
     placement: Annotated[
         tuple[Placement, ...], Field(min_length=1, description="where each layer lies, first layer first")
@@ -102,6 +103,7 @@ class Network(NetworkInputs, Procedure):
             CellReader(die.geometry, Cells.join([self.cells[k] for k in phase]), self.write_verify)
             for phase in self.phases
         ]
+        attempts: list[Attempt] = []
         for solution in self.solutions:
             session = _Session(die, layers, solution, np.concatenate([self.data.x_train, self.data.x_test]))
             parts: list[Written] = []
@@ -112,10 +114,12 @@ class Network(NetworkInputs, Procedure):
                         parts.append(item)
                         yield self._readback(solution, phase, reader.cells, item)
                     else:
+                        attempts.append(item)
                         yield item
                 session.programmed(phase)
             yield write_record(parts, self.write_verify, solution=solution.index)
             yield from self._infer(solution, session)
+        yield from error_rates(attempts, known, self.write_verify)
 
     def _layer(self, known: CellKnowledge, k: int, cells: Cells) -> LayerReadout:
         surveyed = self.inference.normalisation is Normalisation.SURVEYED

@@ -52,6 +52,8 @@ class Attempt(Record):
     """(a,), 1 for the first pulse of that cell in that round"""
     target: BoolArray
     """(a,), True is P"""
+    trial: BoolArray
+    """(a,), the cell was last read in the other state, so that the pulse had something to switch"""
     voltage: Volts
     """(a,), magnitude at the selected cell"""
     width: Seconds
@@ -163,13 +165,15 @@ class Line(Record):
 class Write(Record):
     """How the programming of one solution ended; a ladder of k rungs.
 
-    WER counts the pulses whose read is unflagged and during which no line was in compliance, without those on a
-    cell that failed the whole ladder and has never been seen to switch that way (`stuck_pulses`).
+    WER counts the pulses on cells that were last read in the other state, whose read-back is unflagged and during which
+    no line was in compliance, without those on a cell that was given up and never seen to switch that way
+    (`stuck_pulses`). Its intervals are those of cells that differ.
     """
 
     table: ClassVar[str] = "write"
     axes: ClassVar[dict[str, tuple[str, ...]]] = {
         "fidelity_interval": ("bound",),
+        "fidelity_blind_interval": ("bound",),
         "wer_to_p_interval": ("bound",),
         "wer_to_ap_interval": ("bound",),
         "rung": ("rung",),
@@ -188,6 +192,10 @@ class Write(Record):
     """correct / cells"""
     fidelity_interval: Ratios
     """(2,), 95 % interval of the fidelity"""
+    fidelity_blind: Ratio
+    """the same after one pulse on every cell and nothing else: open loop; NaN if the cells were not written so"""
+    fidelity_blind_interval: Ratios
+    """(2,), 95 % interval of fidelity_blind"""
     pulses: int
     """pulses given, all of them"""
     pulses_per_cell: Ratio
@@ -207,7 +215,7 @@ class Write(Record):
     rung_failures: IntArray
     """(2, k), of these the ones that left the cell wrong"""
     stuck_pulses: IntArray
-    """(2,), pulses per direction on cells that failed the whole ladder and never switched that way; not in WER"""
+    """(2,), pulses per direction on cells that were given up and never switched that way; not in WER"""
     limited_pulses: int
     """pulses during which a line was in compliance; not in WER, their voltage is not the one of the rung"""
     width: Second
@@ -217,9 +225,9 @@ class Write(Record):
     repaired: int
     """cells that were right, were found flipped, and are right again"""
     gave_up: int
-    """cells left wrong: known not to switch, after the whole ladder, the budget or the repair rounds"""
+    """cells left wrong: given up as stuck, or after the budget or the repair rounds"""
     stuck: int
-    """of these, cells known not to switch that way: surveyed so, or a whole ladder failed; not pulsed any more"""
+    """of these, cells given up: surveyed open or stuck, or by the test of their failed pulses; not pulsed any more"""
     flipped_unplaced: int
     """cells of these kernels without a weight that changed state since they were last read whole; not rewritten"""
     shorts: int
@@ -228,6 +236,42 @@ class Write(Record):
     """placed cells whose last read is flagged"""
     opens: int
     """placed cells that read open; `fidelity` counts one whose target is AP as right, for it works as one"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class WriteErrorRate(Record):
+    """Write error rates of all solutions of a stage together: by kernel, direction, first or later pulse, and voltage.
+
+    Pulses count as in `write`, judged by what is known at the end of the stage. Every cell that has to change gets a
+    first pulse, and only a cell that failed it, or that disturb has flipped, gets a later one in that solution: the
+    rates of first pulses are those of all cells, the others those of such cells.
+    """
+
+    table: ClassVar[str] = "wer"
+    columnar: ClassVar[bool] = True
+
+    kernel: IntArray
+    """(n,), kernel of the cells"""
+    target: BoolArray
+    """(n,), True is P"""
+    first: BoolArray
+    """(n,), first pulses on their cells in a solution, in that direction"""
+    voltage: Volts
+    """(n,), magnitude at the selected cell"""
+    width: Seconds
+    """(n,), width of the pulses"""
+    cells: IntArray
+    """(n,), cells that were pulsed"""
+    pulses: IntArray
+    """(n,), pulses that count"""
+    failures: IntArray
+    """(n,), of these the ones that left the cell wrong"""
+    wer: Ratios
+    """(n,), failures / pulses"""
+    wer_low: Ratios
+    """(n,), lower end of the 95 % interval of wer, which holds when cells differ"""
+    wer_high: Ratios
+    """(n,), upper end of it"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -359,6 +403,7 @@ TABLES: tuple[type[Record], ...] = (
     InferenceMap,
     Line,
     Write,
+    WriteErrorRate,
     Inference,
     Prediction,
     LayerCurrent,

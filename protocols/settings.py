@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from labctl.core.bias import Geometry
 from labctl.core.model import Model
 from labctl.core.operations import Sense, WritePlan
-from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second, Volt
+from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Ratio, Second, Volt
 from protocols.bias import COMPLIANCE, V_GATE, Scheme, read_bias, write_bias
 
 MAX_RUNGS = 1000
@@ -63,6 +63,16 @@ class WriteSettings(ReadSettings):
         float,
         Field(gt=1, description="a cell above this multiple of the nominal G_P is a short and is not pulsed"),
     ] = 4.0
+    p_switch: Annotated[
+        Ratio,
+        Field(
+            gt=0,
+            lt=1,
+            description="probability with which every pulse is asked to switch its cell: one that failed so many "
+            "pulses in a row that this is refuted at 1e-3, and two whole ladders or more, is given up as stuck "
+            "(default 50 %: 10 pulses)",
+        ),
+    ] = 0.5
 
     @model_validator(mode="after")
     def _ladder_goes_up(self) -> Self:
@@ -101,6 +111,8 @@ class WriteSettings(ReadSettings):
         target: BoolArray,
         cut: FloatArray,
         budget: IntArray,
+        *,
+        rungs: int | None = None,
     ) -> WritePlan:
         """Return the write plan of n cells.
 
@@ -109,9 +121,10 @@ class WriteSettings(ReadSettings):
             target: (n,), True is P.
             cut: (n,) S.
             budget: (n,) pulses that each may still get.
+            rungs: how many of the ladder; all of them if left out.
         """
         compliance, v_gate = self.compliance, self.v_gate
         write = write_bias(geometry, *cells, target, scheme=self.scheme, compliance=compliance, v_gate=v_gate)
         read = read_bias(geometry, *cells, self.v_read, compliance=compliance, v_gate=v_gate)
         verify = Sense(read, cells[2][:, None], self.aperture)
-        return WritePlan(write, verify, target, cut, self.v_read, self.ladder, budget, self.width)
+        return WritePlan(write, verify, target, cut, self.v_read, self.ladder[:rungs], budget, self.width)

@@ -7,6 +7,8 @@ A cell is judged against itself: one whose two conductances are the same has eit
 without switching, or does not switch. It is pulsed up the ladder a second time in both directions, and then verifies
 only by a change of its own conductance. Compliance during its pulses is evidence about its line: lines on which most
 pulses met it are named, and a cell of such a line that did not switch is classified as not reached instead of stuck.
+So is every cell that did not switch, if two ladders have too few pulses to refute that each switches it with
+`p_switch`.
 """
 
 from collections.abc import Iterator
@@ -31,6 +33,7 @@ from protocols.cells import CellReader, Cells
 from protocols.figures import SURVEY_FIGURES, SURVEY_PICTURES
 from protocols.records import SURVEY, Attempt, InferenceMap, KernelSurvey, Line
 from protocols.settings import ReadSettings, WriteSettings
+from protocols.statistics import refuted
 from protocols.write_verify import attempt_record
 
 LINE_SHARE = 0.5
@@ -112,11 +115,16 @@ class Survey(WriteSettings, Procedure):
             g_ap, flag_ap = np.where(again, second, g_ap), np.where(again, flags, flag_ap)
             mapped.read(False, again)
         reads = (initial, g_p, g_ap, (flag_p | flag_ap) != 0)
-        unreached = (pulsed.cut_short | ~pulsed.whole.all(axis=0))[cells.at]
+        unreached = (pulsed.cut_short | ~pulsed.whole.all(axis=0))[cells.at] | (not self._convicts)
         for row in self._rows(kernels, known, cells, reads, unreached, nominal, die.geometry.shape[1:], dark):
             yield row
             yield from mapped.rows(row.kernel)
             yield from pulsed.lines(row.kernel, known.short[row.kernel])
+
+    @property
+    def _convicts(self) -> bool:
+        """Whether the two ladders that a cell fails before it is called stuck are pulses enough to give it up."""
+        return bool(refuted(np.array(2 * len(self.ladder)), self.p_switch))
 
     def _cells(self, die: Die) -> tuple[tuple[int, ...], Cells]:
         n, *shape = die.geometry.shape
@@ -153,7 +161,8 @@ class Survey(WriteSettings, Procedure):
             return
         chosen, target = cells.take(todo), np.full(len(todo), to_p)
         plan = self.plan(die.geometry, chosen.at, target, cut[todo], budget[todo])
-        record = attempt_record(die.program(plan), chosen, target, self, solution=SURVEY, round_=round_)
+        trial = known.in_other_state(chosen.at, target)
+        record = attempt_record(die.program(plan), chosen, target, trial, self, solution=SURVEY, round_=round_)
         known.add(record)
         pulsed.add(record, self.ladder.max())
         yield record
@@ -227,7 +236,7 @@ class Survey(WriteSettings, Procedure):
         Args:
             flagged: reads that cannot be used.
             short: cells already known to be shorts.
-            unreached: cells that may not have seen every rung of the ladder in both directions.
+            unreached: cells that may not have seen every rung of the ladder in both directions, or not often enough.
             nominal: what the cells are nominally.
             dark: what the meters read without a voltage.
         """

@@ -1,5 +1,7 @@
 """Write-verify: read, pulse the wrong cells, read all again, repair the cells that the pulses disturbed.
 
+In open loop every cell gets one pulse instead, right or wrong, and what that came to is read afterwards.
+
 The unit of work is a region, all cells that have to be right together, because on a passive array writing one
 cell half-selects its neighbours: a cell is finished when the whole region has been read after the last pulse. At
 the end the other cells of its kernels are read as well: those that flipped are counted and left alone.
@@ -7,29 +9,52 @@ the end the other cells of its kernels are read as well: those that flipped are 
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated
 
 import numpy as np
 from pydantic import Field, field_validator
 
 from labctl.core.die import Die
-from labctl.core.operations import Attempts, Flag, FlagArray
+from labctl.core.operations import Attempts, FlagArray
 from labctl.core.units import BoolArray, FloatArray, IntArray
 from protocols.bias import Scheme
 from protocols.cell_knowledge import CellKnowledge, last_of
 from protocols.cells import CellReader, Cells
 from protocols.records import Attempt, Write
 from protocols.settings import WriteSettings
-from protocols.statistics import binomial_interval
+from protocols.statistics import binomial_interval, cluster_interval
+from protocols.write_errors import PulseCounts, can_switch
+
+
+class WriteMode(StrEnum):
+    """How cells are written first."""
+
+    VERIFY = "verify"
+    """they are read, and those that are wrong climb the ladder until they verify"""
+    OPEN_LOOP = "open_loop"
+    """each gets one pulse of the first rung, right or wrong, and nothing is read before"""
 
 
 class WriteVerify(WriteSettings):
-    """Parameters of write-verify on single cells."""
+    """Parameters of writing single cells, by write-verify or in open loop."""
 
+    mode: Annotated[
+        WriteMode,
+        Field(
+            description="verify: cells that read wrong climb the ladder until they verify; open_loop: every cell gets "
+            "one pulse of v_start and nothing is read before, which gives the blind fidelity"
+        ),
+    ] = WriteMode.VERIFY
     repair_rounds: Annotated[
-        int,
-        Field(ge=0, le=100, description="times that cells flipped by disturb are written again (project default 3)"),
-    ] = 3
+        int | None,
+        Field(
+            ge=0,
+            le=100,
+            description="times that cells which are still wrong, or were flipped by disturb, are written again by "
+            "write-verify (project default 3; in open loop 0: they stay as their one pulse left them)",
+        ),
+    ] = None
 
     @field_validator("scheme")
     @classmethod
@@ -38,16 +63,28 @@ class WriteVerify(WriteSettings):
             raise ValueError("'grounded' puts the write voltage on the whole row; expected half or third")
         return scheme
 
+    @property
+    def rounds(self) -> int:
+        """Repair rounds."""
+        if self.repair_rounds is None:
+            return 0 if self.mode is WriteMode.OPEN_LOOP else 3
+        return self.repair_rounds
+
+    @property
+    def ladder(self) -> FloatArray:
+        """(k,) V, every voltage that a cell may be pulsed with: in open loop without repair rounds `v_start` alone."""
+        ladder = super().ladder
+        return ladder[:1] if self.mode is WriteMode.OPEN_LOOP and not self.rounds else ladder
+
 
 @dataclass(frozen=True, eq=False)
 class Written:
-    """Result of write-verify on a region: n cells, a ladder of k rungs; counts of pulses are `[0]` to AP, `[1]` to P.
+    """Result of writing a region of n cells.
 
     Args:
         target, state, conductance, flag, short, is_open: (n,).
-        rung_pulses, rung_failures: (2, k), unflagged pulses on cells that can switch, and how many failed.
-        stuck_pulses: (2,), pulses on cells that never switched.
-        limited_pulses: pulses during which a line was in compliance.
+        counts: of the pulses.
+        correct_blind: cells that were right after one pulse each in open loop; None if they were not written so.
         stuck: cells left wrong that are known not to switch that way.
         flipped_unplaced: other cells of the kernels that changed state.
     """
@@ -58,11 +95,8 @@ class Written:
     flag: FlagArray
     short: BoolArray
     is_open: BoolArray
-    rung_pulses: IntArray
-    rung_failures: IntArray
-    stuck_pulses: IntArray
-    limited_pulses: int
-    pulses: int
+    counts: PulseCounts
+    correct_blind: int | None
     repaired: int
     gave_up: int
     stuck: int
@@ -76,9 +110,21 @@ class Written:
 
 
 def attempt_record(
-    attempts: Attempts, cells: Cells, target: BoolArray, settings: WriteSettings, *, solution: int, round_: int
+    attempts: Attempts,
+    cells: Cells,
+    target: BoolArray,
+    trial: BoolArray,
+    settings: WriteSettings,
+    *,
+    solution: int,
+    round_: int,
 ) -> Attempt:
-    """Return the attempts on `cells` (those of the plan, in its order) as a table."""
+    """Return the attempts on the n `cells` of a plan, in its order, as a table.
+
+    Args:
+        target: (n,), True is P.
+        trial: (n,), last read in the other state.
+    """
     i = attempts.cell
     kernel, row, col = cells.take(i).at
     last = np.zeros(len(i), np.bool_)
@@ -92,6 +138,7 @@ def attempt_record(
         col=col,
         attempt=attempts.attempt,
         target=target[i],
+        trial=trial[i],
         voltage=attempts.voltage,
         width=np.full(len(i), settings.width),
         conductance=attempts.current / settings.v_read,
@@ -101,49 +148,47 @@ def attempt_record(
     )
 
 
-class _Tally:
-    """Counts of pulses of one region: towards AP and P, per rung."""
-
-    def __init__(self, ladder: FloatArray) -> None:
-        self.ladder = ladder
-        self.pulses, self.failures = np.zeros((2, len(ladder)), np.int64), np.zeros((2, len(ladder)), np.int64)
-        self.stuck = np.zeros(2, np.int64)
-        self.limited = self.total = 0
-
-    def add(self, record: Attempt, moves: BoolArray) -> None:
-        """Count the pulses of `record`; `moves` (a,) says whether the cell of an attempt can switch that way."""
-        direction = record.target.astype(np.int64)
-        rung = np.abs(record.voltage[:, None] - self.ladder).argmin(axis=1)
-        sound = moves & (record.flag == 0) & (record.pulse_flag == 0)
-        np.add.at(self.pulses, (direction[sound], rung[sound]), 1)
-        failed = sound & ~record.verified
-        np.add.at(self.failures, (direction[failed], rung[failed]), 1)
-        self.stuck += np.bincount(direction[~moves], minlength=2)
-        self.limited += int(((record.pulse_flag & Flag.COMPLIANCE) != 0).sum())
-        self.total += len(record.flag)
-
-
 def write_verify(
     die: Die, known: CellKnowledge, reader: CellReader, target: BoolArray, settings: WriteVerify, *, solution: int
 ) -> Iterator[Attempt | Written]:
     """Write the cells of `reader` to `target`; yield the attempts of every round, and at last the result.
 
-    Cells known or found to be shorts get no pulse, nor do cells whose state cannot be read, cells out of budget,
-    or cells known not to switch in that direction: surveyed open or stuck, or not verified on a whole ladder, now
-    or in an earlier solution. The region is read before every round and after the last; then the other cells of its
-    kernels, so that the whole of them has been read after the last pulse.
+    In open loop, every cell that is no known short gets one pulse first. Then, and otherwise from the beginning, cells
+    known or found to be shorts get no pulse, nor do cells whose state cannot be read, cells out of budget, or cells
+    that are given up in that direction (`CellKnowledge.hopeless`), now or in an earlier solution. The region is read
+    before every round and after the last; then the other cells of its kernels, so that the whole of them has been read
+    after the last pulse.
 
     Args:
         known: is updated with the pulses and reads.
         target: (n,), True is P, in the order of the reader's cells.
     """
-    cells, n, tally = reader.cells, len(reader.cells), _Tally(settings.ladder)
-    v_max, cut, direction = settings.ladder.max(), known.cut[cells.at], target.astype(np.int64)
+    cells, n = reader.cells, len(reader.cells)
+    cut, blind = known.cut[cells.at], settings.mode is WriteMode.OPEN_LOOP
     settled, flipped = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    done: list[tuple[Attempt, IntArray]] = []
+    correct_blind: int | None = None
+
+    def pulse(todo: IntArray, round_: int, rungs: int | None = None) -> Attempt:
+        """Write the cells `todo` and read each back; return the attempts."""
+        chosen, wanted = cells.take(todo), target[todo]
+        trial = known.in_other_state(chosen.at, wanted)
+        budget = settings.budget - known.pulses[chosen.at]
+        attempts = die.program(settings.plan(die.geometry, chosen.at, wanted, cut[todo], budget, rungs=rungs))
+        record = attempt_record(attempts, chosen, wanted, trial, settings, solution=solution, round_=round_)
+        known.add(record)
+        settled[todo] = attempts.verified
+        done.append((record, todo[attempts.cell]))
+        return record
+
     others = reader.others
     if not known.has_read(others.cells.at).all():
         known.update_from_read(others.cells.at, *others.read(die))
-    for round_ in range(settings.repair_rounds + 2):
+    if blind:
+        todo = np.flatnonzero(~known.short[cells.at] & (known.pulses[cells.at] < settings.budget))
+        if len(todo):
+            yield pulse(todo, 0, rungs=1)
+    for round_ in range(int(blind), settings.rounds + 2):
         conductance, flag = reader.read(die)
         known.update_from_read(cells.at, conductance, flag)
         readable, short = flag == 0, known.short[cells.at]
@@ -152,21 +197,16 @@ def write_verify(
         wrong = readable & (state != target) & ~short
         flipped |= wrong & settled
         settled = readable & (state == target)
-        budget = settings.budget - known.pulses[cells.at]
-        stuck = wrong & known.hopeless(cells.at, target, v_max, settings.width)
-        todo = np.flatnonzero(wrong & ~stuck & (budget > 0))
-        if not len(todo) or round_ > settings.repair_rounds:
+        if blind and correct_blind is None:
+            correct_blind = int(settled.sum())
+        stuck = wrong & known.hopeless(cells.at, target, settings)
+        todo = np.flatnonzero(wrong & ~stuck & (known.pulses[cells.at] < settings.budget))
+        if not len(todo) or round_ > settings.rounds:
             break
-        chosen = cells.take(todo)
-        plan = settings.plan(die.geometry, chosen.at, target[todo], cut[todo], budget[todo])
-        attempts = die.program(plan)
-        record = attempt_record(attempts, chosen, target[todo], settings, solution=solution, round_=round_)
-        known.add(record)
-        settled[todo] = attempts.verified
-        hopeless = known.hopeless(chosen.at, target[todo], v_max, settings.width)
-        moves = ~hopeless | known.switches[(direction[todo], *chosen.at)]
-        tally.add(record, moves[attempts.cell])
-        yield record
+        yield pulse(todo, round_)
+    counts = PulseCounts(settings.ladder, n)
+    for record, cell in done:
+        counts.add(record, cell, can_switch(known, record, settings))
     yield Written(
         target=target,
         state=state,
@@ -174,11 +214,8 @@ def write_verify(
         flag=flag,
         short=short,
         is_open=(flag == 0) & known.is_open(cells.at, conductance),
-        rung_pulses=tally.pulses,
-        rung_failures=tally.failures,
-        stuck_pulses=tally.stuck,
-        limited_pulses=tally.limited,
-        pulses=tally.total,
+        counts=counts,
+        correct_blind=correct_blind,
         repaired=int((flipped & settled).sum()),
         gave_up=int((wrong & ~short).sum()),
         stuck=int(stuck.sum()),
@@ -188,29 +225,32 @@ def write_verify(
 
 def write_record(parts: Sequence[Written], settings: WriteVerify, *, solution: int) -> Write:
     """Return the summary of the regions that hold one solution."""
+    counts = [p.counts for p in parts]
     cells, correct = sum(len(p.target) for p in parts), sum(int(p.correct.sum()) for p in parts)
-    pulses, total = np.sum([p.rung_pulses for p in parts], axis=0), sum(p.pulses for p in parts)
-    failures = np.sum([p.rung_failures for p in parts], axis=0)
-    tried, failed = pulses.sum(axis=1), failures.sum(axis=1)
-    wer = failed / np.maximum(tried, 1)
-    interval = binomial_interval(failed, tried)
+    blind = [p.correct_blind for p in parts if p.correct_blind is not None]
+    total = sum(c.total for c in counts)
+    tried = np.concatenate([c.cell_pulses for c in counts], axis=1)
+    failed = np.concatenate([c.cell_failures for c in counts], axis=1)
+    wer = failed.sum(axis=1) / np.maximum(tried.sum(axis=1), 1)
     return Write(
         solution=solution,
         cells=cells,
         correct=correct,
         fidelity=correct / cells,
         fidelity_interval=binomial_interval(correct, cells),
+        fidelity_blind=sum(blind) / cells if blind else np.nan,
+        fidelity_blind_interval=binomial_interval(sum(blind), cells) if blind else np.full(2, np.nan),
         pulses=total,
         pulses_per_cell=total / cells,
         wer_to_p=float(wer[1]),
-        wer_to_p_interval=interval[1],
+        wer_to_p_interval=cluster_interval(failed[1], tried[1]),
         wer_to_ap=float(wer[0]),
-        wer_to_ap_interval=interval[0],
+        wer_to_ap_interval=cluster_interval(failed[0], tried[0]),
         rung=settings.ladder,
-        rung_pulses=pulses,
-        rung_failures=failures,
-        stuck_pulses=np.sum([p.stuck_pulses for p in parts], axis=0),
-        limited_pulses=sum(p.limited_pulses for p in parts),
+        rung_pulses=np.sum([c.rung_pulses for c in counts], axis=0),
+        rung_failures=np.sum([c.rung_failures for c in counts], axis=0),
+        stuck_pulses=np.sum([c.stuck for c in counts], axis=0),
+        limited_pulses=sum(c.limited for c in counts),
         width=settings.width,
         v_read=settings.v_read,
         repaired=sum(p.repaired for p in parts),

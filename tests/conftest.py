@@ -112,6 +112,7 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
         cells = np.arange(12)
         columns = {
             "kernel": cells % 2, "row": cells % 4, "col": cells % 5, "attempt": cells * 0 + 1, "target": cells % 2 == 0,
+            "trial": cells >= 0,
             "voltage": np.where(cells % 3 == 0, 0.44, 0.42), "width": cells * 0 + 1e-3, "conductance": cells * 0 + G_P,
             "verified": cells > 2, "solution": cells * 0 - 1, "round": cells * 0,
             "flag": np.zeros(12, np.uint8), "pulse_flag": np.zeros(12, np.uint8),
@@ -121,8 +122,8 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
         journal.event(StageStarted(settings={}), stage="network")
         clock.now += 60
         written = {"solution": 7, "cells": 40, "correct": 39, "fidelity": 0.975, "pulses_per_cell": 1.5}
-        interval = np.array([0.87, 0.99])
-        journal.record("network", full(Write, **written, fidelity_interval=interval, wer_to_p=float("nan")))
+        interval, blind = np.array([0.87, 0.99]), {"fidelity_blind": float("nan"), "wer_to_p": float("nan")}
+        journal.record("network", full(Write, **written, **blind, fidelity_interval=interval))
         if done:
             accuracy = {"accuracy_tuned_test": 0.9, "accuracy_tuned_train": 0.95, "float_tuned_test": 0.96}
             confusion = {f.name: np.zeros((2, 2)) for f in fields(Inference) if f.name.startswith("confusion")}

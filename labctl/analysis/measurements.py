@@ -33,8 +33,8 @@ _NEEDED: Mapping[str, frozenset[str]] = {
     "survey": frozenset({"g_p", "g_ap", "tmr", "defect"}),
     "attempt": frozenset({"kernel", "row", "col", "target", "voltage", "verified"}),
     "write": frozenset(
-        {"solution", "cells", "correct", "gave_up", "repaired", "fidelity", "fidelity_interval", "pulses_per_cell"}
-        | {"wer_to_p", "wer_to_ap"}
+        {"solution", "cells", "correct", "gave_up", "repaired", "fidelity", "fidelity_interval", "fidelity_blind"}
+        | {"pulses_per_cell", "wer_to_p", "wer_to_p_interval", "wer_to_ap", "wer_to_ap_interval"}
     ),
     "inference": frozenset(
         {
@@ -231,9 +231,10 @@ def _networks(write: Table | None, inference: Table | None) -> Iterator[dict[str
         one: dict[str, Any] = {"solution": solution, **dict.fromkeys(_INFERRED)}
         for key in ("cells", "correct", "gave_up", "repaired"):
             one[key] = int(write[key][k])
-        for key in ("fidelity", "pulses_per_cell", "wer_to_p", "wer_to_ap"):
+        for key in ("fidelity", "fidelity_blind", "pulses_per_cell", "wer_to_p", "wer_to_ap"):
             one[key] = _finite(write[key][k])
-        one["fidelity_interval"] = [_finite(v) for v in write["fidelity_interval"][k]]
+        for key in ("fidelity_interval", "wer_to_p_interval", "wer_to_ap_interval"):
+            one[key] = [_finite(v) for v in write[key][k]]
         if inference is not None and (at := where.get(solution)) is not None:
             for part in ("test", "train"):
                 one[f"accuracy_{part}"] = _finite(inference[f"accuracy_tuned_{part}"][at])

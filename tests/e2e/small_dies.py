@@ -101,10 +101,10 @@ def passive_stages() -> tuple[Procedure, ...]:
 
 
 def chip_stages() -> tuple[Procedure, ...]:
-    """Return the same for a chip, the layers on kernels of their own."""
+    """Return the same for a chip, the layers on kernels of their own, written in open loop and then repaired."""
     rng = np.random.default_rng(4)
     inference = ChipInference(
-        write_verify=WriteVerify(**WRITE | {"compliance": 5e-3}, repair_rounds=1),
+        write_verify=WriteVerify(**WRITE | {"compliance": 5e-3}, mode="open_loop", repair_rounds=1),
         readout=ChipReadout(scales=3, samples_kept=3),
         solutions=Networks((solution(0, rng),)),
         data=samples(rng),

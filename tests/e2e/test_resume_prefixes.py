@@ -21,7 +21,8 @@ EVERY = os.environ.get("LABCTL_EVERY_PREFIX") == "1"
 LOST = {
     "attempt.conductance", "attempt.pulse_flag", "write.wer_to_p", "write.wer_to_p_interval", "write.wer_to_ap",
     "write.wer_to_ap_interval", "write.rung_pulses", "write.rung_failures", "write.limited_pulses",
-    "write.stuck_pulses",
+    "write.stuck_pulses", "wer_p", "wer_ap",
+    *(f"wer.{c}" for c in ("cells", "pulses", "failures", "wer", "wer_low", "wer_high")),
 }  # fmt: skip
 """What a pulse whose result was lost on a bench may change: its own read, its force side, and statistics that leave
 out pulses of which that is not known."""

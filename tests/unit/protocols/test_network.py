@@ -19,7 +19,17 @@ from labctl.core.record import History, Record, units_of
 from labctl.execution.nominal_die import NominalDie
 from labctl.station.stages import written
 from protocols.network import Network
-from protocols.records import TABLES, Attempt, Inference, KernelSurvey, LayerCurrent, Prediction, ReadBack, Write
+from protocols.records import (
+    TABLES,
+    Attempt,
+    Inference,
+    KernelSurvey,
+    LayerCurrent,
+    Prediction,
+    ReadBack,
+    Write,
+    WriteErrorRate,
+)
 from protocols.samples import Dataset
 from protocols.stage_inputs import Networks
 from protocols.survey import Survey
@@ -132,6 +142,29 @@ def test_records_tell_what_is_on_the_die() -> None:
     )
     assert of(records, Write)[2].pulses == changed
     assert sum(len(a.flag) for a in of(records, Attempt) if a.solution[0] == 12) == changed
+
+
+def test_in_open_loop_every_cell_is_pulsed_and_both_fidelities_are_told(threshold_die: Callable[..., Any]) -> None:
+    network = small(write_verify={"mode": "open_loop", "repair_rounds": 1})
+    die = threshold_die(Geometry(2, 5, 7))
+    row, col = np.argwhere(network.solutions[0].layers[0].devices)[0]
+    die.v_switch[0, int(row) + 1, int(col)] = 0.43  # more than the first rung
+    records = list(network.run(die, History()))
+    writes = of(records, Write)
+    assert [w.fidelity for w in writes] == [1.0] * 3
+    assert writes[0].fidelity_blind == pytest.approx(35 / 36)
+    assert all(w.pulses >= 36 for w in writes)
+    # the states before the first solution are not known, so its pulses are no trials
+    changed = [
+        np.concatenate([(a.devices != b.devices).ravel() for a, b in zip(s.layers, t.layers, strict=True)])
+        for s, t in pairwise(network.solutions)
+    ]
+    (rates,) = of(records, WriteErrorRate)
+    assert rates.pulses[rates.first].sum() == sum(int(c.sum()) for c in changed)
+    repaired = sum(round(36 * (1 - w.fidelity_blind)) for w in writes)
+    assert rates.pulses[~rates.first & (rates.voltage == 0.44)].sum() == repaired > 0
+    plain = list(small().run(threshold_die(Geometry(2, 5, 7)), History()))
+    assert all(np.isnan(w.fidelity_blind) for w in of(plain, Write))
 
 
 def test_stacked_layers_are_summed_up_in_one_row_per_solution() -> None:
@@ -259,7 +292,7 @@ def test_a_stage_can_be_sent_to_another_process() -> None:
 
 
 def test_tables_have_names_and_units() -> None:
-    assert len({t.table for t in TABLES}) == len(TABLES) == 9
+    assert len({t.table for t in TABLES}) == len(TABLES) == 10
     assert units_of(Attempt)["conductance"] == units_of(KernelSurvey)["g_ap"] == "S"
     assert units_of(Attempt)["voltage"] == units_of(Write)["rung"] == "V"
     assert units_of(LayerCurrent)["tuned"] == "A"

@@ -8,6 +8,7 @@ import yaml
 
 from labctl.core.units import parse_quantity
 from protocols.settings import WriteSettings
+from protocols.write_verify import WriteVerify
 from sim_backend.description import Switching
 
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -20,7 +21,7 @@ SIGMA = 0.05
 def writes(campaign: dict[str, Any]) -> list[WriteSettings]:
     """Return how the stages of a campaign write; a survey writes by default."""
     given = [settings.get("write_verify", {}) for stage in campaign["stages"] for settings in stage.values()]
-    return [WriteSettings.model_validate(write, context={"file": True}) for write in given]
+    return [WriteVerify.model_validate(write, context={"file": True}) for write in given]
 
 
 def test_campaigns_are_found() -> None:

@@ -16,7 +16,7 @@ from protocols.bias import Scheme
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import Cells
 from protocols.records import Attempt, InferenceMap, KernelSurvey, Line
-from protocols.settings import ReadSettings
+from protocols.settings import ReadSettings, WriteSettings
 from protocols.survey import Survey
 from sim_backend.cells import FabricatedDefect as Made
 from sim_backend.description import DieDescription
@@ -116,7 +116,7 @@ def test_every_cell_is_judged_by_the_nominal_states_of_its_own_kernel(threshold_
 def test_stuck_cells_get_the_whole_ladder_and_good_ones_one_pulse(threshold_die: Callable[..., Any]) -> None:
     die = threshold_die()
     die.v_switch[1, 3, 0] = np.inf
-    history = survey(die, v_start=0.42, v_max=0.5, v_step=0.04)
+    history = survey(die, v_start=0.42, v_max=0.5, v_step=0.04, p_switch=0.7)
     attempts = history.all(Attempt)
     assert [bool(a.target[0]) for a in attempts] == [True, False, True, False]
     # AP already, so verified by the first pulse towards AP; then both ladders, judged by its own conductance
@@ -182,6 +182,22 @@ def test_stuck_is_only_said_of_what_was_pulsed_up_to_the_cap(threshold_die: Call
     history = survey(die, budget=15)
     assert die.applied[1, 3, 0] == 15
     assert history.all(KernelSurvey)[1].defect[3, 0] == Defect.NOT_REACHED
+
+
+@pytest.mark.parametrize(("p_switch", "defect"), [(0.5, Defect.NOT_REACHED), (0.96, Defect.NOT_REACHED),
+                                                 (0.97, Defect.STUCK_AP)])  # fmt: skip
+def test_two_pulses_convict_only_where_two_are_enough(
+    threshold_die: Callable[..., Any], p_switch: float, defect: Defect
+) -> None:
+    die = threshold_die()
+    die.v_switch[1, 3, 0] = np.inf
+    history = survey(die, v_start=0.42, v_max=0.42, p_switch=p_switch)
+    second = history.all(KernelSurvey)[1]
+    assert (second.defect[3, 0], second.good) == (defect, 19)
+    known, cell = CellKnowledge(die, history, 4.0), (np.array([1]), np.array([3]), np.array([0]))
+    settings = WriteSettings(v_start=0.42, v_max=0.42, p_switch=p_switch)
+    assert known.hopeless(cell, np.array([True]), settings).item() is (defect is Defect.STUCK_AP)
+    assert not known.in_other_state(cell, np.array([False])).item()  # a survey leaves AP
 
 
 @pytest.mark.parametrize(("g_p", "g_ap"), [(4.4e-4, 2.9e-4), (2.5e-4, 1.5e-4)])

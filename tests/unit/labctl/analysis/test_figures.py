@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import pytest
 
 from labctl.analysis import figures
 from labctl.core.figure import Figure, Figures
@@ -95,10 +96,31 @@ def test_the_newest_survey_of_a_kernel_counts() -> None:
 
 def test_the_worst_network_is_named_where_there_are_several() -> None:
     write = {"solution": np.array([7, 8, 9]), "fidelity": np.array([1.0, 0.5, 0.75])}
+    write["fidelity_blind"] = np.full(3, np.nan)  # not written in open loop
     names = Figures([f for f in Network.figures if f.key.startswith("fidelity")])
     assert figures.compute(names, {"write": write}, {}, {}) == {"fidelity": 0.75, "fidelity_worst": 0.5}
     one = {name: column[:1] for name, column in write.items()}
     assert figures.compute(names, {"write": one}, {}, {}) == {"fidelity": 1.0}
+    blind = {**write, "fidelity_blind": np.array([0.9, 0.8, np.nan])}
+    assert figures.compute(names, {"write": blind}, {}, {})["fidelity_blind"] == pytest.approx(0.85)
+
+
+def test_write_error_rates_are_those_of_first_pulses_and_of_the_newest_stage() -> None:
+    wer = {
+        "kernel": np.array([0, 0, 1, 0, 0]),
+        "target": np.array([True, True, True, False, True]),
+        "first": np.array([True, False, True, True, True]),
+        "voltage": np.array([0.42, 0.42, 0.42, 0.42, 0.42]),
+        "pulses": np.array([900, 10, 60, 50, 40]),
+        "failures": np.array([900, 9, 4, 5, 6]),
+    }
+    names = Figures([f for f in Network.figures if f.key.startswith("wer")])
+    assert figures.compute(names, {"wer": wer}, {}, {}) == pytest.approx({"wer_p": 10 / 100, "wer_ap": 5 / 50})
+    meta = {"description": {"junction": {"kernel_diameters": [60e-9, 100e-9]}}}
+    by_size = figures.compute(names, {"wer": wer}, {}, meta)
+    assert by_size == pytest.approx({"wer_p[60 nm]": 6 / 40, "wer_p[100 nm]": 4 / 60, "wer_ap[60 nm]": 5 / 50})
+    to_ap = {name: column[3:4] for name, column in wer.items()}
+    assert figures.compute(names, {"wer": to_ap}, {}, {}) == pytest.approx({"wer_ap": 0.1})
 
 
 def test_whatever_a_formula_raises_or_returns_costs_its_own_figure_only() -> None:
