@@ -19,6 +19,7 @@ SMALL = {
     "off_wins.py": ["1"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
+    "write_verify.py": ["--small", "--json"],
 }
 """Benchmarks and their words; `same_results.py` compares two runs and has tests of its own."""
 
@@ -70,6 +71,18 @@ def test_the_switching_law_agrees_with_the_equation_and_its_table_stands_in_the_
     text = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
     assert "\n".join(figures["table"]) in text
     assert (tmp_path / "law.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_hard_cells_are_written_with_few_pulses_and_chance_gives_nobody_up():
+    figures = json.loads(carried_out("write_verify.py", *SMALL["write_verify.py"]))
+    most = {"10 ms": 1.2, "100 ms": 1.35}
+    verified = [row for row in figures["hard"] if row["mode"] == "verify"]
+    assert [row["fidelity"] for row in verified] == [1.0] * 4
+    assert all(row["pulses_per_cell"] < most[row["pulse"]] for row in verified)
+    blind = [row for row in figures["hard"] if row["mode"] == "open_loop"]
+    assert all(0.9 < row["fidelity"] < 1.0 == row["pulses_per_cell"] for row in blind)
+    assert all(abs(row["last_ten"] - row["first_ten"]) < 0.02 for row in figures["weak"])
 
 
 @pytest.mark.slow
