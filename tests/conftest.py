@@ -20,6 +20,7 @@ from typing import Any, get_type_hints
 
 import numpy as np
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from labctl.core.die_state import State
 from labctl.core.events import (
@@ -55,6 +56,9 @@ START = 1_790_000_000.0
 DIES = {"A": (3, 1), "B": (4, 1), "C": (5, 1), "D": (3, 2), "E": (4, 2), "F": (5, 2), "X": (6, 2)}
 """Names and places: four columns, two rows, not from 0; the campaign leaves X out."""
 G_P, G_AP = 400e-6, 200e-6
+
+SHARING = ("test_bench_wine.py", "test_examples.py", "test_executors.py", "test_overnight.py")
+"""Files whose tests look at runs that one of their fixtures makes; one process gets all tests of such a file."""
 
 
 @dataclass
@@ -209,6 +213,19 @@ def write_night(folder: Path, *, until: str = "end") -> Path:
     log.write(RunEnded(outcome=Status.ABORT, exit_code=4, reason="stopped by the operator", seconds=20.0, bytes=1000))
     log.finish()
     return folder
+
+
+class OneByOne(LoadScopeScheduling):
+    """Spreads tests one by one over the processes, but for those of the files that share runs."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return file if file.endswith(SHARING) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne | None:
+    """Spread tests one by one for `--dist loadgroup`: under pytest 9.2 pytest-xdist 3.8 finds no groups."""
+    return OneByOne(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.hookimpl(wrapper=True)

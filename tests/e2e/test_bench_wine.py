@@ -19,8 +19,6 @@ from labctl.storage.results import open_run
 from tests.e2e.conftest import EXAMPLES
 from tests.e2e.one_array import CHANGE, PLACEMENT, bench_text
 
-pytestmark = pytest.mark.xdist_group("bench_wine")  # four runs are looked at by all
-
 
 def on_one_array(folder, die):
     """Write a campaign of one die and one solution, both layers on one array, and its bench; return their paths."""

@@ -13,7 +13,6 @@ from labctl.networks import datasets, solutions
 from labctl.storage.results import open_run
 from tests.e2e.conftest import EXAMPLES
 
-pytestmark = pytest.mark.xdist_group("examples")  # one chip is surveyed for all
 CAMPAIGNS = {
     "wine-passive.yaml": "D65",
     "overnight-bench.yaml": "W02-x2y1",

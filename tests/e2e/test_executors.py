@@ -28,7 +28,6 @@ from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.xdist_group("executors")  # one run is what the others are compared with
 SAID = ("entry/provenance/run/", *(f"entry/provenance/die/{key}" for key in ("dies", "git_commit", "cwd")))
 """Where a file says what else the run was about."""
 TIMES = (

@@ -94,6 +94,8 @@ def test_a_guard_that_dies_is_an_alarm_and_one_that_is_killed_with_the_run_leave
             assert second != first
             until(lambda: bench.on(), run)
             kill(second, run.pid, worker)
+            run.wait()
+            until(lambda: not (lives(second) or lives(worker)))  # or one of them is told to deal with the bench
         on = bench.on()
         assert on, "nobody is left to switch them off"
         for words in (labctl("watch", folder, "--once").stdout, labctl("show", folder).stdout):

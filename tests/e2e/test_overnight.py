@@ -22,7 +22,6 @@ from labctl.storage.run_log import read_state
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE, until
 
-pytestmark = pytest.mark.xdist_group("overnight")  # one run is what the others are compared with
 DIES = ("A", "B", "C")
 
 
