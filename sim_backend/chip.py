@@ -1,9 +1,9 @@
 """The simulated integrated chip: kernels of 1T1R cells and the board that drives them, behind the interface of a die.
 
 Unlike in the passive die, a closed gate takes a row out of the circuit. With one gate open, as in writing and reading
-back cells, thousands of cells of all kernels are computed at once in closed form (`sim_backend.chip_path`); pulses on
+back cells, thousands of cells of all kernels are computed at once (`sim_backend.chip_path`, `chip_row`); pulses on
 the same cell act one after the other in rounds. With several gates open, as in inference, read-out is a matrix product
-(`sim_backend.chip_kernel`). Any other pattern is solved by itself, exactly and slowly. The method depends on the
+(`chip_kernel`). Any other pattern is solved by itself, exactly and slowly (`chip_point`). The method depends on the
 pattern alone, and every random number is addressed by the pattern's running number: results are the same to the bit
 for any cut of a batch.
 
@@ -17,18 +17,20 @@ import numpy.typing as npt
 
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.die import DieBody, unknown_operation
+from labctl.core.die_file import parallel_conductance
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, Sense
 from labctl.core.units import FloatArray, IntArray, Second
 from sim_backend.cells import JunctionCells, fabricate
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits
-from sim_backend.chip_path import series_path
+from sim_backend.chip_path import Path, series_path
 from sim_backend.chip_patterns import Patterns, ranks, snapshots
 from sim_backend.chip_readout import ChipCircuit, all_columns
 from sim_backend.description import DieDescription
 from sim_backend.readout import Observed, digitise
 from sim_backend.rng import Stream, first_of
+from sim_backend.transistor import Transistors
 
 
 class ChipDie(DieBody):
@@ -48,13 +50,16 @@ class ChipDie(DieBody):
         if description.geometry.kind is not Kind.ONE_T_ONE_R or sim.transistor is None or sim.board is None:
             raise BenchError(f"this simulated die is 1T1R; the die file '{description.name}' says passive")
         self.description, self.name = description, name
-        self._sim, self._transistor, self._board = sim, sim.transistor, sim.board
+        self._sim, self._board = sim, sim.board
         self._geometry, self._nominal = description.shape, description.nominal
         kernels, n_rows, n_cols = self._geometry.shape
         made = JunctionCells.join([fabricate(description, seed, name, k) for k in range(kernels)])
         self._memory = ChipCells(made, self._geometry, sim)
-        self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistor)
-        self._limits = BoardLimits(self._geometry, self._nominal, sim, self._transistor, self._board)
+        cells, reference = kernels * n_rows * n_cols, self._board.reference
+        self._transistors = Transistors(sim.transistor, cells, reference, seed=seed, name=name)
+        self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistors)
+        bare = parallel_conductance(description.diameters, description.junction.ra)
+        self._limits = BoardLimits(self._geometry, bare, sim, sim.transistor, self._board)
         self._switching = Stream(seed, name, "switching", stride=1)
         self._switching_any = Stream(seed, name, "switching of any cell", stride=n_rows * n_cols)
         self._chance = Stream(seed, name, "read disturb", stride=1)
@@ -62,6 +67,8 @@ class ChipDie(DieBody):
         self._noise = Stream(seed, name, "read noise", stride=n_cols)
         offsets = Stream(seed, name, "fabrication", "offsets", stride=kernels * n_cols).normals(0)
         self._offset = self._board.offset * offsets.reshape(kernels, n_cols)
+        gains = Stream(seed, name, "fabrication", "gains of amplifiers", stride=kernels * n_cols).normals(0)
+        self._gain = np.exp(self._board.gain * gains).reshape(kernels, n_cols)
         self._flicker = sim.noise.flicker / (np.pi / 4 * np.square(description.diameters * 1e6))
         self._count = 0
 
@@ -79,11 +86,15 @@ class ChipDie(DieBody):
         """Return the hidden properties of the cells, each (kernels, n_rows, n_cols); protocols never see it.
 
         `state` (True is P), `g_p` and `g_ap` (S, of the junction at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd`
-        (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`).
+        (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`),
+        `v_threshold` (V) and `gain` (A/V^2) of the transistors.
         """
         cells, shape = self._memory.cells, self._geometry.shape
         truth = {f.name: getattr(cells, f.name).reshape(shape).copy() for f in fields(cells)}
         truth["g_ap"] = truth["g_p"] / (1.0 + truth["tmr0"])
+        every = np.arange(cells.g_p.size)
+        truth["v_threshold"] = np.broadcast_to(self._transistors.threshold(every), every.shape).reshape(shape)
+        truth["gain"] = np.broadcast_to(1.0 / self._transistors.inverse_gain(every), every.shape).reshape(shape)
         return truth
 
     # ------------------------------------------------------------- operations
@@ -161,29 +172,29 @@ class ChipDie(DieBody):
         flag: FlagArray,
     ) -> None:
         """Apply the pulses of `part`, each a single path, and take their verify reads, which are on the same rows."""
-        memory, lines = self._memory, self._sim.lines
-        n = part.stop - part.start
+        memory, law = self._memory, self._circuit.law
+        n, width, most = part.stop - part.start, self._board.width(pulse.width), pulse.bias.compliance
         row, col = at.gate[part], at.col_driven[part]
         cell = self._circuit.cell(at.kernel[part], row, col)
-        gate = at.gate_voltage[part]
-        each = np.arange(n)
-        voltage = at.row[part][each, row] - at.col[part][each, col]
-        wires = lines.r_source + lines.r_sense + (col + 1) * lines.r_row + (self._geometry.n_rows - row) * lines.r_col
-        resistance = wires + self._transistor.resistance(gate)
-        compliance = np.full(n, pulse.bias.compliance)
-        limit = np.minimum(self._transistor.saturation(gate), compliance)
+        each, gate = np.arange(n), at.gate_voltage[part]
+        source, sink = at.row[part][each, row], at.col[part][each, col]
+        beside, below = self._circuit.wires(row, col)
         uniform = self._switching.uniforms(first + part.start, n)[:, 0]
         before = memory.g_p.copy(), memory.tmr.copy()
         after_g, after_tmr, flags = np.empty(n), np.empty(n), np.zeros(n, np.uint8)
+
+        def paths(same: IntArray) -> Path:
+            c = cell[same]
+            stacks = self._circuit.stacks(c, memory.g_p[c], memory.tmr[c], gate[same])
+            return series_path(law, source[same], sink[same], stacks, beside[same], below[same], most)
+
         for same in ranks(cell):
-            c, v, r, most = cell[same], voltage[same], resistance[same], limit[same]
-            path = series_path(v, memory.g_p[c], memory.tmr[c], r, most, v_half=self._sim.switching.v_half)
-            over = path.limited & (most == compliance[same])
-            broken = memory.suffer(c, path.junction, pulse.width, uniform[same])
+            path, c = paths(same), cell[same]
+            over = path.limited
+            broken = memory.suffer(c, path.junction, width, uniform[same])
             after_g[same], after_tmr[same] = memory.g_p[c], memory.tmr[c]
             if broken.any():
-                again = series_path(v, after_g[same], after_tmr[same], r, most, v_half=self._sim.switching.v_half)
-                over |= broken & again.limited & (most == compliance[same])
+                over = over | (broken & paths(same).limited)
             flags[same] = np.where(over, Flag.COMPLIANCE, 0)
         flag[part] = flags
         if pulse.verify is None or reads is None:
@@ -199,7 +210,8 @@ class ChipDie(DieBody):
         own = int(at.kernel[i]) * len(cells) + cells
         point, _ = self._circuit.operating_point(at, i, pulse.bias.compliance)
         uniform = self._switching_any.uniforms(first + i)[0]
-        if self._memory.suffer(own, point.cell_voltage, pulse.width, uniform).any():
+        width = self._board.width(pulse.width)
+        if self._memory.suffer(own, point.cell_voltage, width, uniform).any():
             point, _ = self._circuit.operating_point(at, i, pulse.bias.compliance)
         flag[i] = Flag.COMPLIANCE if point.limited.any() else 0
 
@@ -215,7 +227,7 @@ class ChipDie(DieBody):
     def _disturb(self, sense: Sense, at: Patterns, i: int, first: int, bound: float) -> None:
         """Apply the disturb of a read that drew below its bound, each cell with its exact probability."""
         uniform = self._victims.uniforms(first + i)[0]
-        if at.gates[i] == 1:
+        if at.single_row[i]:
             one, here = np.array([i]), slice(int(at.gate[i]) * self._geometry.n_cols, None)
             own = self._circuit.row_cells(at.kernel[one], at.gate[one])
             voltage = self._circuit.open_rows(at, one, self._memory.g_p[own], self._memory.tmr[own]).junction[:, 0]
@@ -239,17 +251,20 @@ class ChipDie(DieBody):
         return first
 
     def _patterns(self, bias: Bias) -> Patterns:
-        return Patterns(bias, self._transistor.v_threshold, self._board.dac_lsb)
+        return Patterns(bias, self._transistors.opens_above, self._board.dac_lsb)
 
     def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
-        """Return noise-free readings with the amplifiers' offsets, noise and quantisation added."""
+        """Return noise-free readings with the amplifiers' gains and offsets, noise and quantisation put in."""
         n, cols = len(sense), sense.cols
+        gain: FloatArray = self._gain[sense.bias.kernel]
         offset: FloatArray = self._offset[sense.bias.kernel]
         normal: FloatArray = np.zeros(cols.shape if self._sim.ideal or not n else 0, np.float32)
         every = all_columns(cols, self._geometry.n_cols)
         if not self._sim.ideal and n:
             drawn = self._noise.quick_normals(first, n)
             normal = drawn if every else np.take_along_axis(drawn, cols, axis=1)
+            if self._board.gain:
+                seen.current[:] *= gain if every else np.take_along_axis(gain, cols, axis=1)
             seen.current[:] += offset if every else np.take_along_axis(offset, cols, axis=1)
         flicker = self._flicker[sense.bias.kernel][:, None]
         return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)

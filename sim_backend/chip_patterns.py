@@ -15,7 +15,7 @@ class Patterns:
     """n patterns as the board applies them.
 
     Args:
-        threshold: V, a gate above it is open.
+        threshold: V, a gate above it counts as open; every transistor is closed up to it.
         lsb: V, one step of the line voltages; 0 is a converter without steps.
     """
 
@@ -50,6 +50,8 @@ class Patterns:
         own = self.driven[np.arange(n), self.gate]
         self.single_path: BoolArray = (self.gates == 1) & own & (columns.sum(axis=1) == 1)
         """(n,) one gate open, its row driven, and one column: nothing but a series path"""
+        self.single_row: BoolArray = (self.gates == 1) & own
+        """(n,) one gate open and its row driven: a ladder"""
 
     @cached_property
     def level(self) -> BoolArray:
@@ -84,13 +86,13 @@ class Patterns:
         return np.ascontiguousarray(self._gate[i])
 
     def alike(self, index: IntArray) -> list[IntArray]:
-        """Return `index` in groups of one kernel and the same gate voltages."""
+        """Return `index` in groups of one kernel, the same gate voltages and the same potential of column 0."""
         if not len(index):
             return []
-        gate, kernel = self._gate[index], self.kernel[index]
-        if (gate == gate[0]).all() and (kernel == kernel[0]).all():
+        gate, kernel, base = self._gate[index], self.kernel[index], self.col[index, :1]
+        if (gate == gate[0]).all() and (kernel == kernel[0]).all() and (base == base[0]).all():
             return [index]
-        keys = np.concatenate([kernel[:, None].astype(np.float64), gate], axis=1)
+        keys = np.concatenate([kernel[:, None].astype(np.float64), gate, base], axis=1)
         groups, which = np.unique(keys, axis=0, return_inverse=True)
         return [index[which.reshape(-1) == g] for g in range(len(groups))]
 

@@ -1,7 +1,7 @@
 """Column currents of a chip, each pattern by the method that fits it.
 
-One gate open is a ladder (`sim_backend.chip_path`), several with all columns at one potential are a matrix product, and
-any other pattern is solved by itself (`sim_backend.chip_kernel`).
+One gate open is a ladder (`sim_backend.chip_row`), several with all columns at one potential are a matrix product
+(`sim_backend.chip_kernel`), and any other pattern is solved by itself (`sim_backend.chip_point`).
 """
 
 import numpy as np
@@ -9,22 +9,39 @@ import numpy as np
 from labctl.core.bias import Geometry
 from labctl.core.operations import Flag, FlagArray, Sense
 from labctl.core.units import FloatArray, IntArray
-from sim_backend import chip_kernel
-from sim_backend.chip_board import Transistor
+from sim_backend.chip_cell import StackLaw, Stacks
 from sim_backend.chip_cells import ChipCells
-from sim_backend.chip_path import RowPoint, row_point
+from sim_backend.chip_kernel import RANGES, ReadOut, most_conductance
 from sim_backend.chip_patterns import Patterns
+from sim_backend.chip_point import Kernel
+from sim_backend.chip_row import RowPoint, row_point
 from sim_backend.circuit import OperatingPoint
 from sim_backend.description import Simulation
 from sim_backend.readout import Observed
+from sim_backend.transistor import Transistors
+
+_ROWS_AT_ONCE = 1024  # the working set then fits the cache
 
 
 class ChipCircuit:
     """The kernels of a chip as circuits, in the present state of the cells."""
 
-    def __init__(self, memory: ChipCells, geometry: Geometry, simulation: Simulation, transistor: Transistor) -> None:
-        self._memory, self._geometry, self._sim, self._transistor = memory, geometry, simulation, transistor
-        self._readouts: dict[int, tuple[int, bytes, chip_kernel.ReadOut]] = {}
+    def __init__(self, memory: ChipCells, geometry: Geometry, simulation: Simulation, transistors: Transistors) -> None:
+        self._memory, self._geometry, self._sim, self._transistors = memory, geometry, simulation, transistors
+        self.law = StackLaw(transistors.law, transistors.junction, simulation.switching.v_half)
+        self._readouts: dict[int, tuple[tuple[int, bytes, float, float], ReadOut]] = {}
+
+    def stacks(self, cells: IntArray, g: FloatArray, tmr: FloatArray, gate: FloatArray) -> Stacks:
+        """Return `cells`, being `g` S and `tmr`, with their transistors; `gate` V broadcasts to them."""
+        return Stacks(g, tmr, self._transistors.above(gate, cells), self._transistors.inverse_gain(cells))
+
+    def wires(self, row: IntArray, col: IntArray) -> tuple[FloatArray, FloatArray]:
+        """Return ohm between cells and the sources of their rows, and between cells and the ends of their columns."""
+        lines = self._sim.lines
+        return (
+            lines.r_source + (col + 1) * lines.r_row,
+            lines.r_sense + (self._geometry.n_rows - row) * lines.r_col,
+        )
 
     def cell(self, kernel: IntArray, row: IntArray, col: IntArray) -> IntArray:
         """Return the numbers of cells (n,), kernel by kernel and row by row."""
@@ -37,11 +54,12 @@ class ChipCircuit:
     def observe(self, sense: Sense, at: Patterns, part: slice, first: int, seen: Observed) -> None:
         """Fill in the readings of the patterns of `part`, in the present state of the cells."""
         index = np.arange(part.start, part.stop)
-        rows = index[at.gates[part] == 1]
+        one = at.single_row[part]
+        rows = index[one]
         if len(rows):
             cells = self.row_cells(at.kernel[rows], at.gate[rows])
             self.observe_rows(sense, at, rows, self._memory.g_p[cells], self._memory.tmr[cells], seen)
-        many = at.gates[part] > 1
+        many = (at.gates[part] > 0) & ~one
         level = many & at.level[part]
         for group in at.alike(index[level]):
             self._observe_vectors(sense, at, group, first, seen)
@@ -54,64 +72,75 @@ class ChipCircuit:
         self, sense: Sense, at: Patterns, index: IntArray, g: FloatArray, tmr: FloatArray, seen: Observed
     ) -> None:
         """Fill in readings with one gate open, the cells of the open rows being `g` S and `tmr`, (k, n_cols)."""
-        if not len(index):
-            return
-        point = self.open_rows(at, index, g, tmr)
-        cols = sense.cols[index]
-        seen.current[index] = np.take_along_axis(point.current.T, cols, axis=1)
-        seen.conductance[index] = np.take_along_axis(point.branch.T, cols, axis=1)
-        seen.flag[index] = self._unread(sense, at, index)
-        compliance = sense.bias.compliance
-        over = (np.abs(point.row_current) > compliance) | (np.abs(point.current) > compliance).any(axis=0)
-        for k in np.flatnonzero(over):
-            self._observe_any(sense, at, int(index[k]), seen, (g[k], tmr[k]))
+        for start in range(0, len(index), _ROWS_AT_ONCE):
+            part = slice(start, start + _ROWS_AT_ONCE)
+            some, own = index[part], (g[part], tmr[part])
+            point, cols = self.open_rows(at, some, *own), sense.cols[some]
+            seen.current[some] = np.take_along_axis(point.current.T, cols, axis=1)
+            seen.conductance[some] = np.take_along_axis(point.branch.T, cols, axis=1)
+            seen.flag[some] = self._unread(sense, at, some)
+            compliance = sense.bias.compliance
+            over = (np.abs(point.row_current) > compliance) | (np.abs(point.current) > compliance).any(axis=0)
+            for k in np.flatnonzero(over):
+                self._observe_any(sense, at, int(some[k]), seen, (own[0][k], own[1][k]))
 
     def open_rows(self, at: Patterns, index: IntArray, g: FloatArray, tmr: FloatArray) -> RowPoint:
         """Return the condition of the open rows of patterns with one gate open; `g` and `tmr` are (k, n_cols)."""
         lines, each = self._sim.lines, np.arange(len(index))
-        row, gate = at.gate[index], at.gate_voltage[index]
+        row = at.gate[index]
+        cells = np.ascontiguousarray(self.row_cells(at.kernel[index], row).T)
         return row_point(
+            self.law,
             at.row[index][each, row],
-            at.driven[index, row],
-            np.ascontiguousarray(g.T),
-            np.ascontiguousarray(tmr.T),
             np.ascontiguousarray(at.col[index].T),
             np.ascontiguousarray(~at.driven[index][:, self._geometry.n_rows :].T),
-            self._transistor.resistance(gate),
+            self.stacks(cells, np.ascontiguousarray(g.T), np.ascontiguousarray(tmr.T), at.gate_voltage[index]),
             lines.r_sense + (self._geometry.n_rows - row) * lines.r_col,
-            self._transistor.saturation(gate),
             r_first=lines.r_source + lines.r_row,
             r_row=lines.r_row,
-            v_half=self._sim.switching.v_half,
         )
 
     def _observe_vectors(self, sense: Sense, at: Patterns, index: IntArray, first: int, seen: Observed) -> None:
         """Fill in readings of one kernel with the same gates open, all lines driven, all columns at one potential."""
-        read = self._readout(int(at.kernel[index[0]]), at.gates_at(int(index[0])))
-        x = at.row[index]
-        base = at.col[index, :1]
-        if base.any():
-            x = x - base
-        span = at.reach[index]
-        hard = (span * read.of_line > sense.bias.compliance) | (
-            span * read.largest > self._transistor.saturation(at.gate_voltage[index])
-        )
-        current, cols = read(x, first + index), sense.cols[index]
-        if not all_columns(cols, current.shape[1]):
-            current = np.take_along_axis(current, cols, axis=1)
-        seen.current[index] = current
-        seen.conductance[index] = read.of_column[cols]
+        kernel, gate, base = int(at.kernel[index[0]]), at.gates_at(int(index[0])), float(at.col[index[0], 0])
+        x, span = at.row[index] - base if base else at.row[index], at.reach[index]
+        stacks = self._of_kernel(kernel, gate)
+        stacks = stacks._replace(above=stacks.above - base)
+        of_line = self._of_line(stacks, float(RANGES[-1]))
+        hard = (span > RANGES[-1]) | (span * of_line > sense.bias.compliance)
+        cols = sense.cols[index]
+        for below, reach in zip((-np.inf, *RANGES), RANGES, strict=False):
+            here = np.flatnonzero(~hard & (span > below) & (span <= reach))
+            if not len(here):
+                continue
+            read = self._readout(kernel, gate, base, stacks, reach)
+            if not read.holds:
+                hard[here] = True
+                continue
+            whole = len(here) == len(index)
+            at_here, chosen = (index, cols) if whole else (index[here], cols[here])
+            current = read(x if whole else x[here], first + at_here)
+            if not all_columns(chosen, current.shape[1]):
+                current = np.take_along_axis(current, chosen, axis=1)
+            seen.current[at_here] = current
+            seen.conductance[at_here] = read.of_column[chosen]
         for i in index[hard]:
             self._observe_any(sense, at, int(i), seen)
+
+    @staticmethod
+    def _of_line(stacks: Stacks, reach: float) -> float:
+        """Return S, of all cells of any line: no line carries more than this times the span of the lines."""
+        most = np.asarray(most_conductance(stacks, reach))
+        return float(max(most.sum(axis=1).max(), most.sum(axis=0).max()))
 
     def _observe_any(
         self, sense: Sense, at: Patterns, i: int, seen: Observed, row: tuple[FloatArray, FloatArray] | None = None
     ) -> None:
         """Fill in reading `i`, of any kind; `row` are conductances and TMR of the one open row at that time."""
-        point, branch = self.operating_point(at, i, sense.bias.compliance, row)
+        point, conductance = self.operating_point(at, i, sense.bias.compliance, row)
         cols, n_rows = sense.cols[i], self._geometry.n_rows
         seen.current[i] = np.where(at.driven[i, n_rows + cols], -point.line_current[n_rows + cols], 0.0)
-        seen.conductance[i] = branch.sum(axis=0)[cols]
+        seen.conductance[i] = conductance[cols]
         flags = self._unread(sense, at, np.array([i]))[0]
         seen.flag[i] = flags | (Flag.COMPLIANCE if point.limited.any() else 0)
 
@@ -120,49 +149,39 @@ class ChipCircuit:
         driven = np.take_along_axis(at.driven[index], self._geometry.n_rows + sense.cols[index], axis=1)
         return np.where(driven, 0, Flag.INVALID).astype(np.uint8)
 
-    def _readout(self, kernel: int, gate: FloatArray) -> chip_kernel.ReadOut:
+    def _readout(self, kernel: int, gate: FloatArray, base: float, stacks: Stacks, reach: float) -> ReadOut:
         """Return the read-out of a kernel in its present state, made once per state."""
-        version, key = int(self._memory.version[kernel]), gate.tobytes()
+        key = (int(self._memory.version[kernel]), gate.tobytes(), base, reach)
         kept = self._readouts.get(kernel)
-        if kept is not None and kept[:2] == (version, key):
-            return kept[2]
-        g_p, tmr = self._of_kernel(kernel)
-        readout = chip_kernel.ReadOut(
-            g_p,
-            tmr,
-            self._transistor.resistance(gate),
-            self._sim.lines,
-            v_half=self._sim.switching.v_half,
-            v_linear=self._sim.v_linear,
-        )
-        self._readouts[kernel] = (version, key, readout)
+        if kept is not None and kept[0] == key:
+            return kept[1]
+        readout = ReadOut(self.law.counted_from(base), stacks, self._sim.lines, reach)
+        self._readouts[kernel] = (key, readout)
         return readout
 
-    def _of_kernel(self, kernel: int) -> tuple[FloatArray, FloatArray]:
-        shape = self._geometry.shape
-        return self._memory.g_p.reshape(shape)[kernel], self._memory.tmr.reshape(shape)[kernel]
+    def _of_kernel(
+        self, kernel: int, gate: FloatArray, row: tuple[int, FloatArray, FloatArray] | None = None
+    ) -> Stacks:
+        """Return the cells of a kernel, (n_rows, n_cols), at gates (n_rows,) V; `row` has a row's own G and TMR."""
+        _, n_rows, n_cols = self._geometry.shape
+        cells = kernel * n_rows * n_cols + np.arange(n_rows * n_cols).reshape(n_rows, n_cols)
+        g_p, tmr = self._memory.g_p[cells], self._memory.tmr[cells]
+        if row is not None:
+            g_p[row[0]], tmr[row[0]] = row[1:]
+        return self.stacks(cells, g_p, tmr, gate[:, None])
 
     def operating_point(
         self, at: Patterns, i: int, compliance: float, row: tuple[FloatArray, FloatArray] | None = None
     ) -> tuple[OperatingPoint, FloatArray]:
-        """Return the full condition of pattern `i`, and the conductances of its branches."""
-        g_p, tmr = self._of_kernel(int(at.kernel[i]))
-        if row is not None:
-            g_p, tmr = g_p.copy(), tmr.copy()
-            g_p[at.gate[i]], tmr[at.gate[i]] = row
+        """Return the full condition of pattern `i`, and an upper bound (n_cols,) S of the cells of each column."""
         gate = at.gates_at(i)
+        own = None if row is None else (int(at.gate[i]), *row)
+        stacks = self._of_kernel(int(at.kernel[i]), gate, own)
+        opened = gate > self._transistors.opens_above
+        conducting = stacks._replace(g_p=np.where(opened[:, None], stacks.g_p, 0.0))
         source = np.concatenate([at.row[i], at.col[i]])
-        return chip_kernel.operating_point(
-            g_p,
-            tmr,
-            self._transistor.resistance(gate),
-            self._transistor.saturation(gate),
-            self._sim.lines,
-            source,
-            at.driven[i],
-            compliance,
-            v_half=self._sim.switching.v_half,
-        )
+        point = Kernel(self.law, conducting, self._sim.lines).point(source, at.driven[i], compliance)
+        return point, np.asarray(most_conductance(conducting, 0.0)).sum(axis=0)
 
 
 def all_columns(cols: IntArray, n_cols: int) -> bool:

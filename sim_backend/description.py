@@ -14,9 +14,10 @@ from labctl.core.die_file import DieFile, Fraction, NotNegative, Positive
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.units import Ampere, FloatArray, Ohm, Ratio, Second, Unit, Volt
-from sim_backend.chip_board import IDEAL_BOARD, IDEAL_TRANSISTOR, Board, Transistor
+from sim_backend.chip_board import IDEAL_BOARD, Board
 from sim_backend.junction_model import Spread, Switching, Thermal
 from sim_backend.mtj import TEMPERATURE
+from sim_backend.transistor import IDEAL_TRANSISTOR, Transistor
 
 PerSecond = Annotated[float, Unit("Hz")]
 
@@ -230,13 +231,20 @@ class DieDescription(DieFile):
                 raise ValueError(
                     f"a passive die has no {' and no '.join(extra)}, expected neither or the geometry.kind 1T1R"
                 )
+        elif not np.isfinite(self.series):
+            raise ValueError(
+                "the gates of the board do not open the transistors: expected a supply above the sum of reference and "
+                "threshold"
+            )
         return self
 
     @property
     def series(self) -> Ohm:
-        """Resistance in series with each junction while it is read, ohm: that of its access transistor."""
-        transistor = self.simulation.effective.transistor
-        return transistor.r_on if transistor is not None and self.geometry.kind is Kind.ONE_T_ONE_R else 0.0
+        """Resistance in series with each junction while it is read, ohm: of its transistor, the gate fully open."""
+        sim = self.simulation.effective
+        if self.geometry.kind is Kind.PASSIVE or sim.transistor is None or sim.board is None:
+            return 0.0
+        return sim.transistor.on_resistance(sim.board.supply, sim.board.reference)
 
     @property
     def pace(self) -> str:

@@ -34,6 +34,7 @@ _EXAMPLES = {
     "T": "20 mT",
     "K": "300 K",
     "K/W": "300 K/mW",
+    "A/V^2": "1.75 mA/V^2",
 }
 # What is measured at a bench, as powers of V, A, s, m and K: closed and exact.
 _PREFIXES = {"": 0, "f": -15, "p": -12, "n": -9, "u": -6, "μ": -6, "m": -3, "k": 3, "M": 6, "G": 9, "T": 12}

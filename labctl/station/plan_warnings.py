@@ -144,6 +144,28 @@ class _Exposure:
         return cls(name, read.v_read * share, time, max(median, 0.0))
 
 
+def gates_that_do_not_open(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a gate voltage at which a transistor whose source is at the columns' potential conducts nothing.
+
+    The threshold is that of the die file's simulation: of a real die it is what its file takes for true.
+    """
+    for path, read in _reads(spec):
+        for name, die in _descriptions(spec):
+            transistor, board = die.simulation.transistor, die.simulation.board
+            if transistor is None or board is None:
+                continue
+            if np.isfinite(transistor.on_resistance(read.v_gate, board.reference)):
+                continue
+            yield PlanWarning(
+                f"a gate at {quantity(read.v_gate, 'V')} opens no transistor of die {name}: its columns are at "
+                f"{quantity(board.reference, 'V')} and its threshold is {quantity(transistor.v_threshold, 'V')} above "
+                "that, both from the chip's ground; expected more than their sum",
+                ".".join(map(str, (*path, "v_gate"))),
+                _where(spec, spec.loaded[0].value, *path, "v_gate"),
+            )
+            break
+
+
 def another_wafer(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of a map file that is of another wafer or lot than the wafer file says; a real bench refuses it."""
     if spec.layout is None:
@@ -232,6 +254,7 @@ RULES: tuple[Rule, ...] = (
     diameters,
     reads_that_write,
     reads_that_count,
+    gates_that_do_not_open,
     another_wafer,
     letters_in_a_map,
     budget,
@@ -248,7 +271,8 @@ def _descriptions(spec: RunSpec) -> Iterator[tuple[str, DieDescription]]:
         if not isinstance(description, DieDescription):
             continue
         simulation = description.simulation
-        kind = (description.geometry, description.junction, simulation.switching, simulation.timing, description.series)
+        die = (description.geometry, description.junction, simulation.transistor, simulation.board)
+        kind = (*die, simulation.switching, simulation.timing)
         if kind not in seen:
             seen.append(kind)
             yield site.name, description

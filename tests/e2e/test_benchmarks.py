@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ SMALL = {
     "off_wins.py": ["1"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
+    "transistor.py": ["--small", "--json"],
     "write_verify.py": ["--small", "--json"],
 }
 """Benchmarks and their words; `same_results.py` compares two runs and has tests of its own."""
@@ -71,6 +73,17 @@ def test_the_switching_law_agrees_with_the_equation_and_its_table_stands_in_the_
     text = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
     assert "\n".join(figures["table"]) in text
     assert (tmp_path / "law.png").stat().st_size > 10_000
+
+
+@pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed (Debian package ngspice)")
+def test_the_transistor_agrees_with_ngspice_and_its_table_stands_in_the_document(tmp_path):
+    words = [*SMALL["transistor.py"], "--picture", str(tmp_path / "cell.png")]
+    figures = json.loads(carried_out("transistor.py", *words))
+    assert len(figures["deviations"]) == 4
+    assert max(figures["deviations"].values()) < 1e-3
+    text = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
+    assert "\n".join(figures["table"]) in text
+    assert (tmp_path / "cell.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow

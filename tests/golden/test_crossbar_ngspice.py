@@ -8,14 +8,13 @@ contrasts are judged by rational arithmetic (`tests/unit/sim_backend/test_crossb
 """
 
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from sim_backend.crossbar import solve
-from tests.waiting import PATIENCE
+from tests import spice
 
 pytestmark = [
     pytest.mark.judge,
@@ -56,12 +55,7 @@ def ngspice(folder: Path, g, v_row, v_col, r_row, r_col, r_source, r_sense):
     lines = ["crossbar", OPTIONS]
     lines += [f"R{k} {a} {b} {r:.17g}" for k, (a, b, r) in enumerate(resistors) if a in alive]
     lines += [f"V{name} {find(name)} 0 {v:.17g}" for name, v in sources.items()]
-    (folder / "case.cir").write_text("\n".join([*lines, ".op", ".end", ""]))
-    done = subprocess.run(
-        ["ngspice", "-b", "-r", "case.raw", "case.cir"], cwd=folder, capture_output=True, text=True, timeout=PATIENCE
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    value = read_raw(folder / "case.raw")
+    value = spice.operating_point(folder, lines)
     row = np.array([-value.get(f"i(vs{i})", 0.0) for i in range(m)])
     col = np.array([value.get(f"i(vt{j})", 0.0) for j in range(n)])
     across = np.full((m, n), np.nan)
@@ -77,15 +71,6 @@ def ngspice(folder: Path, g, v_row, v_col, r_row, r_col, r_source, r_sense):
     row = np.where(g.sum(axis=1) < by_source, cells.sum(axis=1), row)
     col = np.where(g.sum(axis=0) < by_sense, cells.sum(axis=0), col)
     return row, col, across, 8.0 * leak
-
-
-def read_raw(path: Path) -> dict[str, float]:
-    """Return the one point of a binary raw file."""
-    head, _, body = path.read_bytes().partition(b"Binary:\n")
-    fields = head.decode("ascii").split("Variables:\n")
-    count = int(fields[0].split("No. Variables:")[1].split()[0])
-    names = [line.split("\t")[2].lower() for line in fields[1].splitlines()[:count]]
-    return dict(zip(names, np.frombuffer(body, dtype="<f8", count=count).tolist(), strict=True))
 
 
 def cases():

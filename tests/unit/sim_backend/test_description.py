@@ -112,10 +112,11 @@ def test_kernels_may_differ_in_size() -> None:
 def test_the_transistor_in_series_counts_in_every_kernel() -> None:
     geometry = {"kind": "1T1R", "kernels": 2, "n_rows": 3, "n_cols": 4}
     die = read(geometry=geometry, junction={"kernel_diameters": ["60 nm", "100 nm"], "ra": "8 ohm um^2"})
+    series = 1 / (1.75e-3 * (3.3 - 0.8 - 0.6))  # the gate fully open, the source at the sense reference
     for kernel, diameter in enumerate((60e-9, 100e-9)):
         r_p = 8e-12 / (np.pi / 4 * diameter**2)
-        assert 1 / die.nominal.g_p(kernel) == pytest.approx(r_p + 300)
-        assert die.nominal.tmr(kernel) == pytest.approx((2.2 * r_p + 300) / (r_p + 300) - 1)
+        assert 1 / die.nominal.g_p(kernel) == pytest.approx(r_p + series)
+        assert die.nominal.tmr(kernel) == pytest.approx((2.2 * r_p + series) / (r_p + series) - 1)
 
 
 def test_conductances_have_the_statistics_of_the_file() -> None:

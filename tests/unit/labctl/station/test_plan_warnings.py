@@ -126,6 +126,20 @@ def test_a_read_of_a_chip_counts_by_what_is_left_for_the_junction(tmp_path: Path
     assert "a read at 250 mV, 238.5 mV across the junction, for 1.002 ms is more than 50% of" in warning.text
 
 
+@pytest.mark.parametrize(("v_gate", "warns"), [("0.8 V", True), ("1.4 V", True), ("1.41 V", False), ("3.3 V", False)])
+def test_a_gate_that_opens_no_transistor(tmp_path: Path, v_gate: str, warns: bool) -> None:
+    changes = {"limits.v_gate": "3.3 V", "stages.0.survey.v_gate": v_gate}
+    spec = prepared(tmp_path, die=CHIP, changes=changes)
+    warnings = warned(plan_warnings.gates_that_do_not_open, spec)
+    assert len(warnings) == warns
+    for warning in warnings:
+        assert warning.key == "stages.0.survey.v_gate"
+        assert (
+            "opens no transistor of die W02-x1y0: its columns are at 800 mV and its threshold is 600 mV above"
+            in str(warning)
+        )
+
+
 def test_a_longer_read_is_nearer_to_a_write(tmp_path: Path) -> None:
     changes = {"stages.0.survey.v_read": "170 mV", "stages.0.survey.aperture": "1 s"}
     (warning,) = warned(plan_warnings.reads_that_write, prepared(tmp_path, changes=changes))
