@@ -197,7 +197,7 @@ def test_inference_is_within_a_thousandth_of_nodal_analysis(seed: int) -> None:
     assert (np.abs(plain / current - 1) > 0.1).all()
 
 
-@pytest.mark.parametrize(("gate", "reach"), [(1.6, 0.12), (3.3, 0.12), (3.3, 0.24)])
+@pytest.mark.parametrize(("gate", "reach"), [(1.45, 0.12), (1.6, 0.12), (3.3, 0.12), (3.3, 0.24)])
 def test_inputs_of_both_signs_are_what_nodal_analysis_says(gate: float, reach: float) -> None:
     die = quiet((1, 9, 6), transistor={"v_threshold_spread": "20 mV", "gain_spread": "5 %"})
     x = np.random.default_rng(3).uniform(-reach, reach, (8, 9))
@@ -207,7 +207,7 @@ def test_inputs_of_both_signs_are_what_nodal_analysis_says(gate: float, reach: f
     # a low gate makes the weight of an input depend on its sign
     ends = np.array([np.full(9, 0.1), np.full(9, -0.1)])
     up, down = die.sense(Sense(vector_bias(die.geometry, 0, 0, ends, v_gate=gate), np.arange(6), LONG)).current
-    assert (-down / up).min() > (1.08 if gate == 1.6 else 1.0)
+    assert (-down / up).min() > (1.08 if gate < 2.0 else 1.0)
 
 
 def test_a_closed_transistor_reads_nothing_though_its_gate_is_above_the_threshold() -> None:

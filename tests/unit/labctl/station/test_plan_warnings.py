@@ -12,6 +12,8 @@ from labctl.station import plan_warnings
 from labctl.station.composition import read
 from labctl.station.plan_warnings import RULES, PlanWarning, Rule, warnings_of
 from labctl.station.run_spec import RunSpec
+from protocols.settings import WriteSettings
+from sim_backend.description import DieDescription
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
 DIE = "name: two\ngeometry: {kernels: 2, n_rows: 15, n_cols: 15}\njunction:\n  DIAMETERS\n  ra: 8 ohm um^2\n"
@@ -138,6 +140,21 @@ def test_a_gate_that_opens_no_transistor(tmp_path: Path, v_gate: str, warns: boo
             "opens no transistor of die W02-x1y0: its columns are at 800 mV and its threshold is 600 mV above"
             in str(warning)
         )
+
+
+def test_the_example_of_chips_asks_for_what_its_board_can_make() -> None:
+    spec = read(EXAMPLES / "overnight-36-dies.yaml")
+    die = spec.subjects[0].description
+    assert isinstance(die, DieDescription)
+    assert die.simulation.board is not None
+    board, written = die.simulation.board, 0
+    for _, settings in plan_warnings._reads(spec):
+        assert board.reference < settings.v_gate <= board.supply
+        if isinstance(settings, WriteSettings):
+            written += 1
+            assert board.width(settings.width) == pytest.approx(settings.width, rel=1e-9)
+    assert written == 2
+    assert board.width(1e-3) != pytest.approx(1e-3, rel=1e-9), "every width would do"
 
 
 def test_a_longer_read_is_nearer_to_a_write(tmp_path: Path) -> None:
