@@ -73,8 +73,9 @@ def _solutions(f: DieFigures) -> list[dict[str, Any]]:
 
 
 def _columns(declared: Figures, dies: Sequence[DieFigures]) -> list[tuple[Column, Figure]]:
-    """Return the columns of the table of dies: the figures that a die has. Those of the headline are left out last."""
-    chosen = declared.chosen((name for f in dies for name in f.values), Shown.HEADLINE, Shown.TABLE)
+    """Return the columns of the table of dies: figures of which a die has a number. Those of the headline go last."""
+    known = (name for f in dies for name, value in f.values.items() if not np.isnan(value))
+    chosen = declared.chosen(known, Shown.HEADLINE, Shown.TABLE)
     columns = []
     for k, figure in enumerate(chosen):
         worth = len(chosen) - k + (len(chosen) if figure.shown is Shown.HEADLINE else 0)

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 
 from labctl import open_run
 from labctl.batch.requests import Request, ask
+from labctl.batch.scheduler import REQUESTS
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
 from labctl.core.events import Requested, RequestKind, Resumed, WatchdogActed, WorkerFate
@@ -81,6 +83,17 @@ def wait_for(folder, what, process):
     return until(state, process)
 
 
+@contextlib.contextmanager
+def halted(process):
+    """Keep the die under way from ending before the process looks for the request that is made meanwhile."""
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+        time.sleep(REQUESTS)  # it looks again when so much time has gone by
+    finally:
+        process.send_signal(signal.SIGCONT)
+
+
 def in_stage(state, name, die="A"):
     last = state.dies[die].last
     return last is not None and last.stage == name
@@ -109,11 +122,13 @@ def requests(folder):
     return [path.name for path in (folder / "requests").glob("*") if path.suffix not in (".taken", ".late")]
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system stops no process for a while")
 def test_a_run_that_is_stopped_from_another_terminal_goes_on_with_resume(batch, left_alone, labctl, tmp_path):
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
-    assert "is asked to stop" in labctl("stop", folder, "--reason", "coffee").stderr
+    with halted(process):
+        assert "is asked to stop" in labctl("stop", folder, "--reason", "coffee").stderr
     _, words = process.communicate(timeout=PATIENCE)
     assert process.returncode == 4, words
     assert f"labctl resume {folder}" in " ".join(words.split())
@@ -207,11 +222,8 @@ def test_a_die_is_skipped_whether_it_waits_or_is_under_way(batch, labctl, tmp_pa
     folder = tmp_path / "run"
     process = start(batch, folder, "--workers", "1")
     wait_for(folder, lambda state: in_stage(state, "survey"), process)
-    process.send_signal(
-        signal.SIGSTOP
-    )  # the die stays under way until the request is there, however busy the machine is
-    ask(folder, Request(RequestKind.SKIP, "A", "somebody", "a scratch"))
-    process.send_signal(signal.SIGCONT)
+    with halted(process):
+        ask(folder, Request(RequestKind.SKIP, "A", "somebody", "a scratch"))
     labctl("skip", folder, "C")
     assert "no die D" in labctl("skip", folder, "D", expect=2).stderr
     _, said = process.communicate(timeout=PATIENCE)
