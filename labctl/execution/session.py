@@ -4,8 +4,9 @@ For work by hand: whoever holds the session decides what is done next. It is sea
 with it.
 """
 
+from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from labctl.core.body import Body, ReadyDie
 from labctl.core.errors import StorageError
@@ -89,6 +90,11 @@ class Session:
         proof = self._contact.end()
         if proof is not None:
             self._journal.event(proof, stage=STAGE)
+
+    @property
+    def notes(self) -> Mapping[str, Any]:
+        """What was noted when the die was approached."""
+        return self._ready.notes
 
     def record(self, record: Record) -> None:
         """Journal a record; it is on the disk when this returns."""

@@ -103,7 +103,7 @@ def carry_out(
     """Carry the action out in a session; return the folder of the run, and how the session ended.
 
     Args:
-        say: called with a text for the operator when the guard of the bench has died.
+        say: called with a text for the operator: the guard of the bench has died, or no contact structure conducts.
 
     Raises:
         BenchError: the bench is held, is switched off, or has an output on; no folder was made.
@@ -141,6 +141,8 @@ def carry_out(
         with rights_of(folder), asked_to_stop(stopping.set, hurry):
             try:
                 with session:
+                    if open_structures := session.notes.get("no_contact"):
+                        say(f"{open_structures}. What is read is no proof that the needles touch")
                     for record in action.run(session.die, session.history):
                         session.record(record)
             except (KeyboardInterrupt, Exception):

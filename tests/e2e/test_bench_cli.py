@@ -73,6 +73,18 @@ def test_a_cell_is_read_and_pulsed_and_all_of_it_is_recorded(labctl, tmp_path):
     assert (tmp_path / "p" / "files" / "00-bench-two-arrays.yaml").read_text() == BENCH.read_text()
 
 
+def test_structures_that_do_not_conduct_are_told_with_what_is_read(labctl, tmp_path):
+    text = ONE_CELL[3].read_text()
+    for said, simulation in ((False, "{ideal: true}"), (True, "{defects: {open: 1.0}}")):
+        die = tmp_path / "die.yaml"
+        die.write_text(text.replace("{ideal: true}", simulation))
+        done = labctl("read", *ONE_CELL[:3], die, "--cell", "0,0,0", "--sim", "bytes", cwd=tmp_path)
+        words = " ".join(done.stderr.split()), " ".join(done.stdout.split())
+        assert ("no contact: top-bottom open" in words[0]) == said
+        assert ("is no proof that the needles touch" in words[0]) == said
+        assert ("reads OPEN, and not AP" in words[1]) == said
+
+
 def test_a_map_shows_every_cell(labctl, tmp_path):
     done = labctl("map", *HERE, "--kernel", "1", "--out", tmp_path / "map", "--json")
     (found,) = json.loads(done.stdout)["rows"]
