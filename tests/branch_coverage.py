@@ -3,14 +3,15 @@
     python tests/branch_coverage.py                 the tests below, in this and in all processes that they start
     python tests/branch_coverage.py --missing       also every line and branch that no test takes
 
-`GROUPS` says what is measured, and by which tests. What is excluded, and why, is in `pyproject.toml`
-(`[tool.coverage.report]`) and behind `# pragma: no cover - REASON`. Exit code 1 if a test fails or a group is below the
-floor, in lines or in branches.
+`GROUPS` says what is measured, and by which tests. What is left out has its reason behind `# pragma: no cover - REASON`
+and is listed with it; coverage.py itself leaves out what no process runs. Exit code 1 if a test fails or a group is
+below the floor, in lines or in branches.
 """
 
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "build" / "coverage"
 FLOOR = 0.95
 """Least part of the lines, and of the branches, of each group and of all."""
+LEFT_OUT = (
+    (re.compile(r"# pragma: no (?:cover|branch) - (.+)"), ""),
+    (re.compile(r"^\s*if TYPE_CHECKING:()"), "imports for type checkers only"),
+    (re.compile(r"^\s*(?:def .*: )?\.\.\.()$"), "a signature without a body"),
+)
+"""What is not measured, with its reason, "" for the one that it names: by a pragma, or by coverage.py itself."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +127,17 @@ def measure():
     return coverage("run", f"--include={include}", *pytest).returncode
 
 
+def left_out(groups=GROUPS):
+    """Return "module:line: reason" of all that is not measured."""
+    return [
+        f"{file}:{number}: {reason or found[1]}"
+        for file in sorted(file for group in groups.values() for file in group.files)
+        for number, line in enumerate((ROOT / file).read_text(encoding="utf-8").splitlines(), 1)
+        for pattern, reason in LEFT_OUT
+        if (found := pattern.search(line))
+    ]
+
+
 def judged(report, groups=GROUPS, floor=FLOOR):
     """Return the lines of a table of what is covered, and the names of groups below the floor; "all" is one of them.
 
@@ -154,7 +172,7 @@ def main():
     lines, below = judged(json.loads((DATA / "report.json").read_text(encoding="utf-8")))
     if given.missing or below:
         coverage("report", "--show-missing", "--skip-covered")
-    print("\n".join(lines))
+    print("\n".join([*lines, "left out:", *left_out()]))
     if below:
         print(f"below {FLOOR:.0%}: {', '.join(below)}")
     return failed or (1 if below else 0)
