@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
+from instruments.transport import Deadlines
 from instruments.visa import VisaTransport
 from tests.waiting import PATIENCE
 
@@ -107,7 +108,7 @@ def served(tmp_path):
 
 
 def close_relays(resource):
-    wire = VisaTransport(resource)
+    wire = VisaTransport(resource, deadlines=Deadlines(query=PATIENCE, setting=PATIENCE))
     assert wire.query('channel.close("1A01,2B04") print(channel.getclose("allslots"))') == "1A01;2B04"
     return wire
 

@@ -4,14 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from labctl.core import plugins
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody
 from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense
 
-settings.register_profile("untimed", deadline=None, max_examples=50)
+settings.register_profile("untimed", deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("untimed")
 
 

@@ -624,7 +624,7 @@ class OneAtATime:
         for holder in self.holders:
             holder.close()
         for thread in self.threads:
-            thread.join(20)
+            thread.join(PATIENCE)
 
 
 def test_the_dead_socket_port_frees_an_instrument_that_takes_no_other_connection():
@@ -652,7 +652,7 @@ def test_where_the_transport_has_a_device_clear_it_goes_first():
     smu.device_clear = lambda: (order.append("device clear"), clear())[1]
     smu.execute = lambda message: (order.append(message), obey(message))[1]
     with Server([smu]) as server:
-        wire = VisaTransport(server.served[0].hislip)
+        wire = VisaTransport(server.served[0].hislip, deadlines=Deadlines(query=PATIENCE, setting=PATIENCE))
         assert Keithley2600B(wire, "smu1").emergency_off()["smua"].level == pytest.approx(0.3)
         wire.close()
     assert order[:2] == ["device clear", "abort"]

@@ -15,6 +15,7 @@ from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.core.plugins import INSTRUMENTS
 from labctl.core.transport import BinaryTransport
 from tests.unit.instruments.test_probed_die import bench
+from tests.waiting import PATIENCE
 
 READ, SET, STOP = 1, 2, 3
 
@@ -102,13 +103,15 @@ def test_over_a_socket_a_line_feed_ends_nothing():
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
-    wire = VisaTransport(f"TCPIP::127.0.0.1::{server.getsockname()[1]}::SOCKET", probe=None, terminator="")
+    resource = f"TCPIP::127.0.0.1::{server.getsockname()[1]}::SOCKET"
+    deadlines = Deadlines(query=PATIENCE, setting=PATIENCE)
+    wire = VisaTransport(resource, probe=None, terminator="", deadlines=deadlines)
     try:
         wire.send(message(SET, b"\n\n\x00"))
         assert wire.exchange(message(READ), whole) == message(READ, b"\n\n\x00")
     finally:
         wire.close()
-        thread.join(20)
+        thread.join(PATIENCE)
         server.close()
     assert box.heard == [SET, READ]
 

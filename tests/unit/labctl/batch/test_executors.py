@@ -4,6 +4,7 @@ import threading
 
 from labctl.batch import requests
 from labctl.batch.executors import Processes
+from tests.waiting import PATIENCE
 
 TALK = """
 from labctl.batch import executors
@@ -20,7 +21,7 @@ def test_a_pool_ends_though_nobody_takes_the_messages_of_its_workers(tmp_path):
     executor.submit(exec, TALK).result()
     closing = threading.Thread(target=pool.close, args=(executor, False), daemon=True)
     closing.start()
-    closing.join(60)
+    closing.join(PATIENCE)
     hangs = closing.is_alive()
     for child in pool._children:
         child.kill()

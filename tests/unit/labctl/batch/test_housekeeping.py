@@ -18,6 +18,7 @@ from labctl.station.bench_guard import BenchGuard
 from labctl.storage import locks
 from labctl.storage.locks import holder
 from labctl.storage.run_log import Runlog
+from tests.waiting import PATIENCE
 
 SIZES = {"D1": 1000, "D2": 2000}
 META = {"name": "W12", "dies": [{"name": name, "at": [k, 0]} for k, name in enumerate(SIZES)]}
@@ -31,8 +32,9 @@ def run(tmp_path):
 
 
 @pytest.fixture
-def hook(tmp_path):
+def hook(tmp_path, monkeypatch):
     """Return whom to tell, and what reads what they were told."""
+    monkeypatch.setattr(module, "PATIENCE", PATIENCE)
     program = tmp_path / "hook.py"
     program.write_text(f"import sys\nopen({str(tmp_path / 'messages')!r}, 'a').write(sys.stdin.read())\n")
 

@@ -22,6 +22,7 @@ from labctl.storage.journal import Journal
 from labctl.storage.latch import Addresses, release_latch, set_latch
 from labctl.storage.locks import hold
 from labctl.storage.run_log import Runlog
+from tests.waiting import PATIENCE
 
 Night = Callable[[str], Path]
 
@@ -177,7 +178,7 @@ def test_plain_lines_until_the_run_ends(going: Path, capsys: pytest.CaptureFixtu
     # not the main thread: no signal is touched there
     thread = threading.Thread(target=watch, args=(going, plain))
     thread.start()
-    thread.join(20)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     assert "stopped by the operator" in capsys.readouterr().out
     log.finish()

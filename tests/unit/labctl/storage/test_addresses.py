@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from labctl.storage.addresses import Names, identities, identity
+from tests.waiting import PATIENCE
 
 HOSTS = {"smu.lab.example": ("192.0.2.11", "2001:db8::11"), "smu": ("192.0.2.11",)}
 
@@ -107,7 +108,7 @@ def test_a_resolver_that_hangs_is_waited_for_once_and_never_asked_twice_at_a_tim
 
     def hang(host):
         lookups.append(host)
-        release.wait(60)
+        release.wait(PATIENCE)
         return lookup(host)
 
     now = [0.0]
@@ -118,7 +119,7 @@ def test_a_resolver_that_hangs_is_waited_for_once_and_never_asked_twice_at_a_tim
     release.set()
     for thread in threading.enumerate():
         if thread.name == "look up smu":
-            thread.join(60)
+            thread.join(PATIENCE)
     assert lookups == ["smu"]
     assert identities([resource], names)[resource] == ("TCPIP smu", "TCPIP 192.0.2.11")
 

@@ -131,7 +131,7 @@ def test_processes_started_by_the_holder_do_not_hold_the_lock(run, tmp_path):
 def test_whoever_waits_gets_the_lock_when_it_is_let_go(run):
     with process(HOLD, run) as (other, _):
         threading.Timer(0.2, other.stdin.close).start()
-        with hold(run, "mine", patience=20) as me:
+        with hold(run, "mine", patience=PATIENCE) as me:
             assert holder(run) == me
 
 

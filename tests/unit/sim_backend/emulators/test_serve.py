@@ -42,7 +42,7 @@ def manager() -> Iterator[object]:
 
 def test_one_world_behind_several_sockets(served: tuple[World, Server], manager: object) -> None:
     world, server = served
-    options = {"read_termination": "\n", "write_termination": "\n", "timeout": 2000}
+    options = {"read_termination": "\n", "write_termination": "\n", "timeout": 1000 * PATIENCE}
     smu = manager.open_resource(server.resource("smu"), **options)
     matrix = manager.open_resource(server.resource("matrix"), **options)
     assert "2602B" in smu.query("*IDN?")
@@ -114,7 +114,8 @@ def test_hislip_refuses_strangers(served: tuple[World, Server]) -> None:
             assert answer[:3] == b"HS" + bytes([kind])
 
 
-def test_closing_ends_every_thread_even_with_peers_connected() -> None:
+def test_closing_ends_every_thread_even_with_peers_connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sim_backend.emulators.serve.PATIENCE", PATIENCE)
     before = threading.active_count()
     _, smu, matrix = bench()
     server = serve(smu, matrix)
