@@ -142,6 +142,16 @@ end
 function env.exit() killed = leave raw_error(leave, 0) end
 function env.makegetter(t, name) return function() return t[name] end end
 function env.makesetter(t, name) return function(value) t[name] = value end end
+local strings = {}
+env.userstring = {
+  add = function(name, value) strings[name .. ""] = value .. "" end,
+  get = function(name) return strings[name] end,
+  delete = function(name) strings[name] = nil end,
+  catalog = function()
+    local name
+    return function() name = next(strings, name) return name end
+  end,
+}
 function host.each(f, s, v)
   if type(f) == "table" then return next, f end
   return f, s, v

@@ -82,6 +82,19 @@ def test_exit_ends_a_script_and_is_no_error() -> None:
     assert ask(smu, "print(3)") == "3.00000e+00\n"
 
 
+def test_strings_of_a_user_are_kept_listed_and_deleted() -> None:
+    smu = make()
+    ask(smu, "userstring.add('asset', '236') userstring.add('owner', 'Ada')")
+    ask(smu, "reset()")
+    assert ask(smu, "print(userstring.get('asset'), userstring.get('none'))") == "236\tnil\n"
+    every = "for name in userstring.catalog() do print(name) end"
+    assert sorted(ask(smu, every).splitlines()) == ["asset", "owner"]
+    ask(smu, "for name in userstring.catalog() do userstring.delete(name) end")
+    assert ask(smu, every) == ""
+    ask(smu, "userstring.add('asset')")
+    assert ask(smu, "print(errorqueue.count)") == "1.00000e+00\n"
+
+
 def test_the_time_of_an_instrument_is_that_of_its_clock() -> None:
     smu = make()
     assert float(ask(smu, "delay(90) print(os.time())")) == 90.0
