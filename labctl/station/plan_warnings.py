@@ -6,11 +6,13 @@ before anything is energised; none changes what is done.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 
 from labctl.config.bins import NO_LIMITS
+from labctl.core.driver import DriverKind
 from labctl.core.model import Model
 from labctl.core.site import Spot
 from labctl.core.units import Second, Volt
@@ -222,6 +224,21 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
             )
 
 
+def equal_matrices(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of matrices that can be exchanged unseen: over the relays of the other one, other cells conduct."""
+    if spec.bench is None:
+        return
+    entries = [(n, e) for n, e in spec.bench.instruments.items() if e.kind is DriverKind.MATRIX and e.serial is None]
+    for (one, first), (other, second) in combinations(entries, 2):
+        if (first.driver, first.options) == (second.driver, second.options):
+            yield PlanWarning(
+                f"{one} and {other} are the same model, and neither has a 'serial': with exchanged addresses "
+                "other cells would be measured without a word; 'labctl check BENCH --pin' writes the serial numbers",
+                f"instruments.{other}",
+                _where(spec, spec.bench, "instruments", other),
+            )
+
+
 def pulses_that_never_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of a campaign in which no pulse can count, so that `pulses_per_cell` limits nothing."""
     limits = spec.limits
@@ -259,6 +276,7 @@ RULES: tuple[Rule, ...] = (
     letters_in_a_map,
     budget,
     addresses,
+    equal_matrices,
 )
 """All rules, in the order in which they are printed."""
 

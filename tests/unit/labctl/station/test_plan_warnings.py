@@ -1,5 +1,6 @@
 """Each rule warns of what a colleague would laugh at, with the line of the file, and of nothing else."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -218,6 +219,21 @@ def test_an_address_that_is_no_visa_name(tmp_path: Path) -> None:
 )
 def test_what_visa_takes_for_a_name(resource: str, sound: bool) -> None:
     assert (misspelt_resource(resource) == "") is sound
+
+
+@pytest.mark.parametrize(
+    ("model", "serial", "warns"), [("707B", "", True), ("708B", "", False), ("707B", 'serial: "12"', False)]
+)
+def test_two_equal_matrices_that_nothing_tells_apart(tmp_path: Path, model: str, serial: str, warns: bool) -> None:
+    text = (EXAMPLES / "bench-two-arrays.yaml").read_text("utf-8")
+    second = f"  right:\n    driver: keithley707b\n    model: {model}\n    resource: TCPIP::192.0.2.21::5025::SOCKET\n"
+    second += f"    {serial}\n" if serial else ""
+    text = re.sub(r"(?<=: )([1-5]-\d\d|[A-DH]$|H(?= ))", r"matrix.\1", text, flags=re.M)
+    bench = tmp_path / "bench.yaml"
+    bench.write_text(text.replace("instruments:\n", f"instruments:\n{second}", 1))
+    warnings = warned(plan_warnings.equal_matrices, prepared(tmp_path, bench=bench))
+    assert bool(warnings) is warns
+    assert all("--pin" in one.text and "bench.yaml:" in one.where for one in warnings)
 
 
 @pytest.mark.parametrize(("v_count", "warns"), [("700 mV", True), ("690 mV", False)])
