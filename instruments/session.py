@@ -18,9 +18,12 @@ from labctl.core.driver import Wire
 from labctl.core.errors import BenchError
 from labctl.core.transport import Transport
 from labctl.core.units import Second
+from labctl.files import current
 
 FORMAT = 1
 """Version of recorded sessions."""
+_LONGEST = 256 << 20
+"""Bytes of a session."""
 
 Exchange = tuple[str, str | None]
 """A message that was sent, and the lines that answered it, joined by line feeds; None if nothing did."""
@@ -87,7 +90,7 @@ def read_session(path: Path) -> Session:
     """Return a recorded session; BenchError with the line if it is not one."""
     number = 1
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = current().read(path, _LONGEST).decode("utf-8").splitlines()
         head = json.loads(lines[0])
         version = head.pop("session")
         if version != FORMAT:

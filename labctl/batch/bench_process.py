@@ -30,7 +30,7 @@ from labctl.station.bench_setup import Station
 from labctl.station.twin import Twin, loopback
 from labctl.storage.latch import switched_off
 from labctl.storage.locks import bench_lock
-from labctl.terminal.signals import signals
+from labctl.terminal.signals import ignore_all
 from sim_backend.faults.listed import ListedFaults
 
 HURRY = getattr(signal, "SIGUSR1", None)
@@ -167,8 +167,7 @@ def own_bench(line: "Connection[Any, Any]", lifeline: "Connection[Any, Any] | No
         lifeline: by which the guard of the bench knows that this process lives; None without a guard.
     """
     keep_lifeline(lifeline)
-    for number in signals():
-        signal.signal(number, signal.SIG_IGN)
+    ignore_all()
     try:
         owner = _Owner(line, line.recv())
     except (OSError, EOFError):  # the parent is gone already

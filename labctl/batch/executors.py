@@ -8,7 +8,6 @@ more than 300 lines, because the three executors and the worker share the way in
 import multiprocessing
 import os
 import queue as queues
-import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -30,7 +29,7 @@ from labctl.execution.die_job import DieResult, Job, Notify, run_die
 from labctl.execution.stop import Stop
 from labctl.station.simulated import Simulated
 from labctl.storage.manifest import run_meta
-from labctl.terminal.signals import born_deaf, signals
+from labctl.terminal.signals import born_deaf, ignore_all
 from sim_backend.faults.dies import MADE
 
 ORPHANED = "the parent process is gone"
@@ -308,8 +307,7 @@ class _Worker:
         queue.cancel_join_thread()
         self._parent = multiprocessing.parent_process()
         self._busy = threading.Lock()
-        for number in signals():
-            signal.signal(number, signal.SIG_IGN)
+        ignore_all()
         threading.Thread(target=self._exit_with_parent, daemon=True).start()
 
     def _orphaned(self) -> bool:

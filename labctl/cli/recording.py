@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from labctl.core.errors import BenchError
+from labctl.core.secrets import secret_in
 from labctl.terminal.progress import console
 
 
@@ -40,7 +41,12 @@ def recording(
     from instruments.session import Session, begin, recorded
 
     begun = datetime.now(UTC).isoformat(timespec="seconds")
-    session = Session(bench.read_text(encoding="utf-8-sig"), begun, first_day, settings, simulated)
+    text = bench.read_text(encoding="utf-8-sig")
+    place, kind = secret_in(text)
+    if kind:
+        line = text[:place].count("\n") + 1
+        raise BenchError(f"{bench}:{line}: found {kind}, expected none: --record keeps the whole bench file")
+    session = Session(text, begun, first_day, settings, simulated)
     try:
         file = path.open("x", encoding="utf-8")
     except OSError as error:

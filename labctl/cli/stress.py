@@ -62,7 +62,7 @@ def _require_ledger(path: Path) -> None:
     """Raise BenchError if `path` is a folder or a file of another kind; what is damaged is said when it is opened."""
     from labctl.core.known_files import by_bytes
 
-    kind = "a folder" if path.is_dir() else ""
+    kind = "a folder" if path.is_dir() else "no regular file" if path.exists() and not path.is_file() else ""
     if path.is_file():
         with path.open("rb") as file:
             kind = by_bytes(file.read(1024))

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from labctl.core.model import Model
+from labctl.core.secrets import has_address
 from labctl.core.units import Second
 
 Occasion = Literal["alarm", "die", "stop", "end"]
@@ -36,10 +37,11 @@ class Notify(Model):
 
     @model_validator(mode="after")
     def _somebody(self) -> Self:
-        if any("://" in word for word in self.command or ()):
+        if any(has_address(word) for word in self.command or ()):
             raise ValueError(
                 "found an address in the command, expected a program that reads it from a file of its own, or a tag: "
-                "campaigns are copied into runs, and who has the address of a webhook can post to it"
+                "campaigns are copied into runs, and who has the address of a webhook can post to it (a path begins "
+                "with / or ./)"
             )
         if self.command is None and self.tag is None:
             raise ValueError("nobody is notified, expected a command, a tag, or both")

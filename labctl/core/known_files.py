@@ -80,6 +80,8 @@ def by_bytes(raw: bytes) -> str:
     """
     if raw.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return next((what for mark, what in _IN_ZIP if mark in raw[:65536]), "a zip archive")
+    if raw[257:262] == b"ustar":
+        return "a tar archive"
     return next((what for magic, what in _MAGIC if raw.startswith(magic)), "")
 
 
@@ -135,6 +137,8 @@ def what_is(raw: bytes) -> str:
     """
     if what := by_bytes(raw):
         return what
+    if raw.startswith((b"\xff\xfe\0\0", b"\0\0\xfe\xff")):
+        return "a text in UTF-32"
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         return "a text in UTF-16"
     text = raw.decode("utf-8-sig", "replace")

@@ -8,6 +8,10 @@ webhook, a value of a query that is called token or key, a long random part of a
 import re
 
 _ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{1,20})://([^\s\"'<>\\^`{|}\]]{1,2000})")
+_BARE = re.compile(
+    r"(?<![\w./@:-])((?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?::[0-9]{1,5})?/[^\s\"'<>\\^`{|}\]]{1,2000})"
+)
+"""An address without its scheme, as curl takes it: a host with a point in it, and a path."""
 _PUBLIC = frozenset({"http", "https", "ftp", "file", "tcp", "tls", "udp", "ssh", "git", "doi", "urn"})
 """Schemes of addresses that have no secret by themselves."""
 _LOGINS = frozenset({"ssh", "git"})
@@ -32,6 +36,7 @@ def secret_in(text: str) -> tuple[int, str]:
     (4, 'an address with a password')
     """
     found = [(match.start(), kind) for match in _ADDRESS.finditer(text) if (kind := _kind(match[1], match[2]))]
+    found += [(match.start(), kind) for match in _BARE.finditer(text) if (kind := _kind("https", match[1]))]
     found += [(match.start(1), "a password or token") for match in _KEY.finditer(text)]
     return min(found, default=(-1, ""))
 
@@ -43,7 +48,17 @@ def without_secrets(text: str) -> str:
     'https://... failed, token=...'
     """
     shown = _ADDRESS.sub(lambda match: f"{match[1]}://..." if _kind(match[1], match[2]) else match[0], text)
+    shown = _BARE.sub(lambda match: "..." if _kind("https", match[1]) else match[0], shown)
     return _KEY.sub(lambda match: match[0].removesuffix(match[1]) + "...", shown)
+
+
+def has_address(text: str) -> bool:
+    """Return whether a text has an address in it, with or without its scheme.
+
+    >>> has_address("curl -d@- example.org/our-topic"), has_address("./lab.d/tell"), has_address("lab@example.org")
+    (True, False, False)
+    """
+    return "://" in text or _BARE.search(text) is not None
 
 
 def without_addresses(text: str) -> str:

@@ -180,6 +180,8 @@ _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC",
 _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)
 _CHUNK = 1 << 20
 _HEAD = 1024
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff", b"<\0", b"\0<")
+"""How a text in UTF-16 begins that is XML or has a byte order mark."""
 _LONGEST_TEXT = 16 << 20
 
 
@@ -203,6 +205,8 @@ def _content(path: Path, limit: int) -> bytes:
 
 def _require_no_secret(path: Path, content: bytes) -> None:
     """Refuse a text with a secret, comments included: its bytes go into the run folder and every sealed file."""
+    if content.startswith(_UTF_16):  # only maps are read in it, and their secrets are ASCII
+        content = content.replace(b"\0", b"")
     if b"\0" in content[:_HEAD] or len(content) > _LONGEST_TEXT:  # no text, or none that people write
         return
     text = content.decode("utf-8", "replace")

@@ -1,5 +1,6 @@
 """Compile a campaign: read it with every file that it names into a `RunSpec`."""
 
+import json
 import math
 import os
 from collections import Counter
@@ -15,6 +16,8 @@ from labctl.config.campaign import Campaign, subsites_of
 from labctl.config.wafer_file import Layout, WaferFile, lay_out
 from labctl.core.errors import BenchError
 from labctl.core.names import file_name
+from labctl.core.plugins import PROTOCOLS, strangers_errors
+from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.files import Loaded
 from labctl.station.declared_figures import check_rules, described
@@ -86,9 +89,12 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
     stages, inputs = read_stages(loaded, door)
     visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, stages)
     check_rules(loaded, stages, subjects, visit, golden)
-    for subject in subjects:
-        for stage in stages:
-            stage.for_die(subject.name)  # refused here if an input has nothing for it
+    for stage in stages:
+        with strangers_errors(PROTOCOLS, stage.name):
+            json.dumps(stage.settings_data())  # refused here if it is nothing that a run can record
+            for subject in subjects:  # or if an input has nothing for a die
+                if not isinstance(own := stage.for_die(subject.name), Procedure):
+                    raise TypeError(f"for_die gives {own!r:.80}, expected a Procedure")
     chosen_names = {subject.name for subject in subjects}
     others = tuple(s for s in sites if s.name not in chosen_names)
     roles = {"campaign": files.absolute(path, files.here())}

@@ -33,7 +33,7 @@ from labctl.storage.held import Holding
 from labctl.storage.locks import Holder, bench_lock, hold, holders, reached, unusable
 from labctl.storage.manifest import run_meta
 from labctl.storage.run_log import Runlog
-from labctl.terminal.signals import signals
+from labctl.terminal.signals import ignore_all
 
 END = b"end"
 """Written into the pipe when a run has left its bench in order."""
@@ -230,8 +230,7 @@ def watch_over(folder: Path, file: Path) -> GuardActed | None:
         folder: of the run.
         file: the bench file.
     """
-    for number in signals():
-        signal.signal(number, signal.SIG_IGN)
+    ignore_all()
     bench = read_bench(file, to_make_safe=True).value
     preload(bench)
     orphan = Orphan(bench)

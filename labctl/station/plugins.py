@@ -4,8 +4,10 @@ from functools import cache
 from typing import Any
 
 from labctl.core.errors import BenchError
+from labctl.core.figure import Figure
 from labctl.core.inputs import InputReader
 from labctl.core.names import file_name
+from labctl.core.picture import Picture
 from labctl.core.plugins import INPUTS, PROTOCOLS, installed
 from labctl.core.procedure import Procedure
 
@@ -23,6 +25,17 @@ def procedures() -> dict[str, type[Procedure]]:
                 f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has no name; expected in its class: "
                 f'name: ClassVar[str] = "{name}"'
             )
+        if kind.name != name:
+            raise BenchError(
+                f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has the name '{kind.name}' in its class; "
+                "expected the same"
+            )
+        for what, of in (("figures", Figure), ("pictures", Picture)):
+            if not isinstance(declared := getattr(kind, what), tuple) or not all(isinstance(d, of) for d in declared):
+                raise BenchError(
+                    f"the protocol '{name}' of {plugin.origin} ({plugin.value}) declares {what} {declared!r:.80}; "
+                    f"expected a tuple, as labctl.core.procedure.Procedure.{what} is"
+                )
         try:
             kinds[file_name(name)] = kind
         except ValueError as error:

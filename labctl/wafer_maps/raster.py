@@ -135,6 +135,10 @@ class Raster:
             spans = [min(n[k] for n in numbers) + max(n[k] for n in numbers) for k in (0, 1)]
             at = (spans[0] - x if "left" in axes else x) - corner[0], (spans[1] - y if "up" in axes else y) - corner[1]
         elif origin == "center":
+            if reading.first is not None:
+                raise ReadingError(
+                    "first", "found 'first', and this map counts from its centre, from 0; expected it left out"
+                )
             if not (across % 2 and down % 2):
                 raise BenchError(f"{where}: OriginLocation is the centre, and a map of {across} x {down} has none")
             at = (across // 2 + (x if "right" in axes else -x), down // 2 + (y if "down" in axes else -y))

@@ -72,5 +72,10 @@ def test_nothing_is_written_over_and_nothing_else_is_read(labctl, tmp_path):
     done = labctl("check", TWO_NEEDLES, "--sim", "bytes", "--record", here, expect=2)
     assert "expected the name of a new file" in done.stderr
     assert "is a session of version 2; expected 1" in labctl("transcript", here, expect=2).stderr
+    secret = tmp_path / "secret.yaml"
+    secret.write_text(f"{TWO_NEEDLES.read_text()}\n# https://hooks.example.org/services/T0\n")
+    done = labctl("check", secret, "--sim", "bytes", "--record", tmp_path / "new.jsonl", expect=2)
+    assert "found the address of a webhook, expected none: --record keeps the whole bench file" in done.stderr
+    assert not (tmp_path / "new.jsonl").exists()
     here.write_text("")
     assert "no recorded session" in labctl("transcript", here, expect=2).stderr

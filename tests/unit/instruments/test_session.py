@@ -1,6 +1,7 @@
 """A session is written message by message, read back as exchanges, and replayed over all its connections."""
 
 import io
+import os
 from itertools import count
 
 import pytest
@@ -76,6 +77,13 @@ def test_a_session_that_breaks_off_is_whole_up_to_there_and_a_broken_line_is_nam
         BenchError, match="line 4: no recorded session; expected what 'labctl check BENCH --record FILE' has written"
     ):
         read_session(session)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes in folders")
+def test_a_pipe_is_no_session_and_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(BenchError, match="it is no regular file; expected a recorded session"):
+        read_session(tmp_path / "pipe")
 
 
 def test_only_wires_of_text_are_recorded():

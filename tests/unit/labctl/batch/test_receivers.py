@@ -292,6 +292,7 @@ def test_a_file_names_whom_to_notify(tmp_path):
             {"command": ("curl", "-d@-", "https://ntfy.example.org/our-topic")},
             "found an address in the command, expected a",
         ),
+        ({"command": ("curl", "-d@-", "ntfy.example.org/our-topic")}, "found an address in the command"),
         ({"command": ("sh", "-c", "curl http://192.0.2.1")}, "found an address in the command"),
         ({"tag": "lab", "on": ("dawn",)}, "'alarm', 'die', 'stop' or 'end'"),
         ({"tag": "lab", "timeout": 0.0}, "greater than 0"),

@@ -14,6 +14,8 @@ SECRETS = [
     f"https://example.org/send?channel=lab&access_token={CANARY}",
     f"https://example.org/bot?key={CANARY}",
     f"https://api.example.org/bot123456:AAF{CANARY}QwErTyUiOpAsDf/send",
+    f"curl -d done hooks.example.org/services/T0/B0/{CANARY}",
+    f"example.org:8443/send?access_token={CANARY}",
     f"slack://T1/B1/{CANARY}/#lab",
     f"mailtos://lab:{CANARY}@example.org?to=night@example.org",
     f"ntfys://lab-{CANARY}",
@@ -28,6 +30,7 @@ PUBLIC = [
     "https://github.com/usnistgov/daffodil-lib/blob/0123456789abcdef0123456789abcdef01234567/README.md",
     "https://doi.org/10.1103/PhysRevLett.93.123456 and doi://10.24432/C5PC7J",
     "https://archive.ics.uci.edu/dataset/109/wine?page=3#top",
+    "www.example.org/manual.pdf, scripts.d/tell.sh, maps/lot.csv and application/json",
     "ssh://git@192.0.2.1/lab.git",
     "dask=tcp://192.0.2.5:8786",
     "TCPIP0::192.0.2.5::5025::SOCKET, GPIB0::26::INSTR, ASRL/dev/ttyUSB0::INSTR",
@@ -56,5 +59,6 @@ def test_what_is_no_secret_is_left_as_it_is(text: str) -> None:
 
 
 def test_a_text_of_megabytes_is_looked_through_in_a_moment() -> None:
-    for text in ("a://" * 300_000, "https://" + "a" * 1_000_000, "token" * 300_000, "a:b@" * 300_000, "x-" * 500_000):
+    parts = {"a://": 300_000, "token": 300_000, "a:b@": 300_000, "x-": 500_000, "a.b/": 300_000, "ab.": 300_000}
+    for text in ("https://" + "a" * 1_000_000, *(part * number for part, number in parts.items())):
         assert without_secrets(f"{text} end").endswith((" end", "..."))

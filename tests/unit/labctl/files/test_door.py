@@ -86,6 +86,14 @@ def test_a_file_with_a_secret_is_not_kept(tmp_path: Path, text: str) -> None:
     assert Door(copies={path: path}).read(path) == path.read_bytes()  # and a run of before goes on
 
 
+def test_a_secret_in_utf_16_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "m.xml"
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        path.write_bytes("<!-- a map\nhttps://hooks.example.org/c4n4ry0f7h3 --><Map/>".encode(encoding))
+        with pytest.raises(BenchError, match=r"m\.xml:2: found the address of a webhook"):
+            Door().read(path)
+
+
 def test_a_file_without_an_end_ends_at_the_limit(tmp_path: Path) -> None:
     if not Path("/proc/self/maps").exists():
         pytest.skip("needs /proc")

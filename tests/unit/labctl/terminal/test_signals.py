@@ -5,7 +5,7 @@ import signal
 
 import pytest
 
-from labctl.terminal.signals import asked_to_stop, born_deaf, outliving_the_terminal, signals
+from labctl.terminal.signals import asked_to_stop, born_deaf, console_event, outliving_the_terminal, signals
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="signals of POSIX are sent to this process")
 
@@ -48,3 +48,19 @@ def test_a_closed_terminal_or_console_does_not_end_what_has_to_end_properly(cons
         for number in signals():
             os.kill(os.getpid(), number)
     assert {number: signal.getsignal(number) for number in signals()} == before
+
+
+def test_a_console_that_closes_asks_once_and_is_not_answered_before_the_process_has_ended() -> None:
+    calls: list[str] = []
+    before = {number: signal.getsignal(number) for number in signals()}
+    with asked_to_stop(lambda: calls.append("stop"), lambda: calls.append("hurry")):
+        assert not console_event(0, lambda: calls.append("waits"))  # ^C and Ctrl+Break are signals
+        assert not console_event(1, lambda: calls.append("waits"))
+        assert calls == []
+        assert console_event(2, lambda: calls.append("waits"))
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert calls == ["stop", "waits"]
+    assert console_event(6, lambda: calls.append("waits"))
+    assert calls == ["stop", "waits", "waits"]
+    for number, handler in before.items():
+        signal.signal(number, handler)

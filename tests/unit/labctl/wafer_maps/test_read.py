@@ -54,6 +54,9 @@ PLAIN = 'BinType="Decimal" NullBin="255"'
         (g85(NEW, ["001"], device=PLAIN), {"first": 0}, "first", "found 'first' without 'reference'"),
         (g85(NEW, ["001"], device=PLAIN), {"reference_device": 1}, "reference_device", "without 'reference'"),
         (g85(NEW, ["001"], device=PLAIN), {"reference": (1, 1)}, "reference", "the map has no ReferenceDevice"),
+        (g85(NEW, ["001"], device=PLAIN + ' OriginLocation="0"').replace(
+            "<Data", '<ReferenceDevice ReferenceDeviceX="0" ReferenceDeviceY="0"/><Data', 1
+        ), {"reference": (1, 1), "first": 0}, "first", "this map counts from its centre"),
         (g85(NEW, ["001"], device=PLAIN), {"notch": 0}, "notch", "the map says no Orientation"),
         (g85(NEW, ["001"], device=PLAIN), {"wafer": "W2"}, "wafer", "found 'W2', and the map m names 'A12_91'"),
         (g85(NEW, ["001"], device=PLAIN), {"lot": "L2"}, "lot", "found 'L2', and the map m names no lot"),

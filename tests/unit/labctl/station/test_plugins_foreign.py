@@ -1,0 +1,83 @@
+"""Protocols of other distributions that are wrong: they are named, and are no fault of this suite."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+
+from labctl.core import plugins
+from labctl.core.errors import BenchError
+from labctl.core.plugins import PROTOCOLS, Plugin
+from labctl.core.procedure import Procedure
+from labctl.station import composition
+from labctl.station import plugins as ours
+
+CAMPAIGN = """name: c
+dies: [{name: A, file: die.yaml}]
+limits: {v_towards_p: 700 mV, v_towards_ap: 700 mV, width: 10 ms, compliance: 10 mA, v_count: 350 mV,
+         pulses_per_cell: 1000}
+stages: [survey: {}]
+"""
+
+
+class Odd(Procedure):
+    """A protocol that is right."""
+
+    name: ClassVar[str] = "odd"
+
+    def run(self, die: Any, history: Any) -> Any:
+        """Do nothing."""
+        yield from ()
+
+
+def raising(*_: Any) -> Any:
+    raise KeyError("A")
+
+
+@pytest.mark.parametrize(
+    ("what", "value", "words"),
+    [
+        ("for_die", raising, "KeyError: 'A'"),
+        ("for_die", lambda self, name: None, "TypeError: for_die gives None, expected a Procedure"),
+        ("settings_data", raising, "KeyError: 'A'"),
+        ("settings_data", lambda self: {"a": np.zeros(2)}, "TypeError: Object of type ndarray"),
+    ],
+)
+def test_what_a_stranger_raises_while_a_campaign_is_read_is_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str, value: Any, words: str
+) -> None:
+    (tmp_path / "die.yaml").write_text("name: s\ngeometry: {n_rows: 2, n_cols: 2}\njunction: {diameter: 80 nm}\n")
+    (tmp_path / "c.yaml").write_text(CAMPAIGN)
+    before = composition.read(tmp_path / "c.yaml")
+    kind = type("Odd", (Odd,), {what: value, "__module__": __name__})
+    registered = plugins.registered
+    odd = Plugin(PROTOCOLS, "odd", "lab_odd:Odd", "lab-odd", "1.0")
+    monkeypatch.setattr(plugins, "registered", lambda group: (*registered(group), odd))
+    monkeypatch.setattr(composition, "read_stages", lambda loaded, door: ((*before.stages, kind()), ({}, {})))
+    with pytest.raises(BenchError) as error:
+        composition.read(tmp_path / "c.yaml")
+    assert f"'odd' of lab-odd 1.0, which is not part of this suite, failed: {words}" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "words"),
+    [
+        ("other", {}, "has the name 'odd' in its class; expected the same"),
+        ("odd", {"figures": ({"key": "a"},)}, "declares figures ({'key': 'a'},); expected a tuple"),
+        ("odd", {"figures": None}, "declares figures None; expected a tuple"),
+        ("odd", {"pictures": "abc"}, "declares pictures 'abc'; expected a tuple"),
+    ],
+)
+def test_what_a_stranger_declares_is_looked_at_before_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, name: str, changed: dict[str, Any], words: str
+) -> None:
+    class Loaded(Plugin):
+        def load(self) -> Any:
+            return type("Odd", (Odd,), {"__annotations__": dict.fromkeys(changed, ClassVar[Any]), **changed})
+
+    odd = Loaded(PROTOCOLS, name, "lab_odd:Odd", "lab-odd", "1.0")
+    monkeypatch.setattr(ours, "installed", lambda group: {name: odd})
+    with pytest.raises(BenchError) as error:
+        ours.procedures.__wrapped__()
+    assert f"the protocol '{name}' of lab-odd 1.0 (lab_odd:Odd) {words}" in str(error.value)
