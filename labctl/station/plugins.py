@@ -25,6 +25,10 @@ def procedures() -> dict[str, type[Procedure]]:
                 f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has no name; expected in its class: "
                 f'name: ClassVar[str] = "{name}"'
             )
+        try:
+            kinds[file_name(name)] = kind
+        except ValueError as error:
+            raise BenchError(f"the name of a protocol of {plugin.origin} ({plugin.value}): {error}") from error
         if kind.name != name:
             raise BenchError(
                 f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has the name '{kind.name}' in its class; "
@@ -36,10 +40,6 @@ def procedures() -> dict[str, type[Procedure]]:
                     f"the protocol '{name}' of {plugin.origin} ({plugin.value}) declares {what} {declared!r:.80}; "
                     f"expected a tuple, as labctl.core.procedure.Procedure.{what} is"
                 )
-        try:
-            kinds[file_name(name)] = kind
-        except ValueError as error:
-            raise BenchError(f"the name of a protocol of {plugin.origin} ({plugin.value}): {error}") from error
     if not kinds:
         raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
     return kinds
