@@ -46,6 +46,10 @@ _SIZES: dict[str, tuple[str, str]] = {
 }
 
 
+_LONGEST = 60
+"""Characters of a value that are said again as it is to be written."""
+
+
 def locate(root: Node, loc: Sequence[str | int]) -> Path_:
     """Return the path in the tree that pydantic's `loc` names, its union branches left out.
 
@@ -191,7 +195,7 @@ def _written(node: Node, wanted: str, schema: Mapping[str, Any], root: Node, pat
             return f" with {'the key' if len(keys) == 1 else 'keys such as'} {_some(keys[:4])}" if keys else ""
         case "a text" if form := next((str(s["x-form"]) for s in schemas_at(schema, root, path) if "x-form" in s), ""):
             return f", {form}"
-        case "a text" if isinstance(value, int | float) and not isinstance(value, bool):
+        case "a text" if isinstance(value, int | float) and not isinstance(value, bool) and len(node.raw) <= _LONGEST:
             return f", '{node.raw}' in quotes"
         case "a whole number" if isinstance(value, float) and value.is_integer() and abs(value) < 1e15:
             return f", written {int(value)}"

@@ -122,16 +122,19 @@ def decode(text: str, get: Callable[[dict[str, Any]], object]) -> Any:
 
 @contextmanager
 def storage(path: Path, doing: str) -> Iterator[None]:
-    """Turn errors of the system or SQLite about `path` into a StorageError with advice."""
+    """Turn errors of the system or SQLite about `path` into a StorageError with advice.
+
+    SQLite quotes a damaged description of a table in its message, which Python cannot always decode.
+    """
     try:
         yield
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, sqlite3.Error, UnicodeDecodeError) as error:
         code = getattr(error, "sqlite_errorname", "") or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
         if code in ("ENOSPC", "EDQUOT", "SQLITE_FULL") or "No space left" in str(error):
             advice = "the disk is full: free some space, nothing that was committed is lost"
         elif code in ("EACCES", "EPERM", "EROFS") or code.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN")):
             advice = "it may not be opened or written: check the rights of the folder"
-        elif code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+        elif isinstance(error, UnicodeDecodeError) or code.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
             advice = "it is damaged: leave it as it is; 'labctl verify RUN' says what the way back is"
         elif code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             advice = "another program holds it open: close that one"

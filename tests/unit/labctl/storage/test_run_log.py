@@ -1,5 +1,7 @@
 """The run's own journal: what is written is what everybody folds, live, after the end and after a kill."""
 
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +101,35 @@ def test_folding_in_two_parts_is_folding_at_once(tmp_path: Path) -> None:
         entries = list(event_rows(RunEvent, log._journal.events()))
         for cut in range(len(entries) + 1):
             assert fold(fold(start, entries[:cut]), entries[cut:]) == log.state
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("UPDATE log SET what = 'evemt' WHERE seq = 3", "row 3 is damaged"),
+        ("UPDATE log SET kind = 'ended' WHERE seq = 4", "row 4 is damaged"),
+        ("DELETE FROM log WHERE seq = 4", "row 4 is missing"),
+    ],
+)
+def test_a_row_that_no_query_finds_is_missed(tmp_path: Path, damage: str, words: str) -> None:
+    with Runlog.create(tmp_path, META) as log:
+        _two_tries(log)
+    read_state(tmp_path)
+    with closing(sqlite3.connect(tmp_path / "journal.db", isolation_level=None)) as journal:
+        journal.execute(damage)
+    with pytest.raises(StorageError, match=words):
+        read_state(tmp_path)
+
+
+def test_a_description_of_a_table_that_cannot_be_decoded_is_damage(tmp_path: Path) -> None:
+    with Runlog.create(tmp_path, META) as log:
+        _two_tries(log)
+    path = tmp_path / "journal.db"
+    content = path.read_bytes()
+    assert content.count(b"CREATE TABLE log") == 1
+    path.write_bytes(content.replace(b"CREATE TABLE log", b"CREATE TABLE \xcc\x01g"))
+    with pytest.raises(StorageError, match="it is damaged"):
+        read_state(tmp_path)
 
 
 def test_no_run_is_said_so(tmp_path: Path) -> None:
