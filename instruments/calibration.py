@@ -38,10 +38,10 @@ def calibration_text(driver: Any, certificate: Certificate | None, today: date) 
     Raises:
         InstrumentError: it does not answer.
     """
-    told: Mapping[str, Calibration] = {}
+    dates: Mapping[str, Calibration] = {}
     if has_method(driver, "calibration"):
-        told = cast("Calibrated", driver).calibration()
-    parts = [f"{channel} {text}".strip() for channel, one in told.items() if (text := _dates(one, today))]
+        dates = cast("Calibrated", driver).calibration()
+    parts = [f"{channel} {text}".strip() for channel, one in dates.items() if (text := _dates(one, today))]
     if certificate is not None:
         words = f"certificate {certificate.certificate}" if certificate.certificate else "by the bench file"
         parts.append(", ".join([words, *_due(certificate.due, today)]))

@@ -17,10 +17,10 @@ One module of 470 lines, because a driver is one class: here is what is sent and
 import contextlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2600b_replies import STATE, as_text, day_of, driven, sample_in, state_in, state_of
@@ -31,7 +31,7 @@ from instruments.timing import RAMP_STEP
 from instruments.tsp import OVERFLOW, Refused, Tsp, number, old_errors_text, parse_numbers
 from labctl.core.driver import Calibration, Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.model import Model
+from labctl.core.model import Model, one_of
 from labctl.core.source import (
     ChannelSetup,
     ChannelState,
@@ -60,16 +60,11 @@ AT_ONCE = 12
 class Keithley2600BOptions(Model):
     """Options of a 2600B in the bench file."""
 
-    model: str = Field(default="2602B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"})
+    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+        default="2602B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
+    )
     output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")
     session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
-
-    @field_validator("model")
-    @classmethod
-    def _known(cls, model: str) -> str:
-        if model not in MODELS:
-            raise ValueError(f"model '{model}' is not one of {', '.join(MODELS)}")
-        return model
 
     @model_validator(mode="after")
     def _line_that_acts(self) -> Self:
@@ -143,8 +138,8 @@ class Keithley2600B:
         for channel in self._data.channels:
             of = f"pcall(function() return {channel}.cal.date,{channel}.cal.due end)"
             text = f'(function(k,d,u) return string.format("%.0f,%.0f",k and d or 0,k and u or 0) end)({of})'
-            told = self._tsp.transport.query(f"print({text})")
-            dates[channel] = Calibration(*(day_of(seconds) for seconds in parse_numbers(told)[:2]))
+            reply = self._tsp.transport.query(f"print({text})")
+            dates[channel] = Calibration(*(day_of(seconds) for seconds in parse_numbers(reply)[:2]))
         return dates
 
     def interlocks(self) -> dict[str, tuple[bool, bool | None]]:

@@ -12,13 +12,14 @@ back.
 import contextlib
 import re
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from instruments.tsp import COUNTED, LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_numbers
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
-from labctl.core.model import Model
+from labctl.core.model import Model, one_of
 from labctl.core.switch_matrix import Permit, Scheme, refuse
 from labctl.core.transport import Transport, Wait
 
@@ -72,14 +73,9 @@ def parse_closed(reply: str) -> frozenset[str]:
 class Keithley707BOptions(Model):
     """Options of a 707B or 708B in the bench file."""
 
-    model: str = Field(default="707B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"})
-
-    @field_validator("model")
-    @classmethod
-    def _known(cls, model: str) -> str:
-        if model not in MODELS:
-            raise ValueError(f"model '{model}' is not one of {', '.join(MODELS)}")
-        return model
+    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+        default="707B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
+    )
 
 
 class Keithley707B:

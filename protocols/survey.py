@@ -156,11 +156,11 @@ class Survey(WriteSettings, Procedure):
     ) -> Iterator[Attempt]:
         """Pulse the `wanted` cells that may be pulsed towards one state; yield the attempts, if there were any."""
         budget = self.budget - known.pulses[cells.at]
-        todo = np.flatnonzero(wanted & ~known.short[cells.at] & (budget > 0))
-        if not len(todo):
+        pending = np.flatnonzero(wanted & ~known.short[cells.at] & (budget > 0))
+        if not len(pending):
             return
-        chosen, target = cells.take(todo), np.full(len(todo), to_p)
-        plan = self.plan(die.geometry, chosen.at, target, cut[todo], budget[todo])
+        chosen, target = cells.take(pending), np.full(len(pending), to_p)
+        plan = self.plan(die.geometry, chosen.at, target, cut[pending], budget[pending])
         trial = known.in_other_state(chosen.at, target)
         record = attempt_record(die.program(plan), chosen, target, trial, self, solution=SURVEY, round_=round_)
         known.add(record)

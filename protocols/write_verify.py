@@ -169,25 +169,25 @@ def write_verify(
     done: list[tuple[Attempt, IntArray]] = []
     correct_blind: int | None = None
 
-    def pulse(todo: IntArray, round_: int, rungs: int | None = None) -> Attempt:
-        """Write the cells `todo` and read each back; return the attempts."""
-        chosen, wanted = cells.take(todo), target[todo]
+    def pulse(pending: IntArray, round_: int, rungs: int | None = None) -> Attempt:
+        """Write the cells `pending` and read each back; return the attempts."""
+        chosen, wanted = cells.take(pending), target[pending]
         trial = known.in_other_state(chosen.at, wanted)
         budget = settings.budget - known.pulses[chosen.at]
-        attempts = die.program(settings.plan(die.geometry, chosen.at, wanted, cut[todo], budget, rungs=rungs))
+        attempts = die.program(settings.plan(die.geometry, chosen.at, wanted, cut[pending], budget, rungs=rungs))
         record = attempt_record(attempts, chosen, wanted, trial, settings, solution=solution, round_=round_)
         known.add(record)
-        settled[todo] = attempts.verified
-        done.append((record, todo[attempts.cell]))
+        settled[pending] = attempts.verified
+        done.append((record, pending[attempts.cell]))
         return record
 
     others = reader.others
     if not known.has_read(others.cells.at).all():
         known.update_from_read(others.cells.at, *others.read(die))
     if blind:
-        todo = np.flatnonzero(~known.short[cells.at] & (known.pulses[cells.at] < settings.budget))
-        if len(todo):
-            yield pulse(todo, 0, rungs=1)
+        pending = np.flatnonzero(~known.short[cells.at] & (known.pulses[cells.at] < settings.budget))
+        if len(pending):
+            yield pulse(pending, 0, rungs=1)
     for round_ in range(int(blind), settings.rounds + 2):
         conductance, flag = reader.read(die)
         known.update_from_read(cells.at, conductance, flag)
@@ -200,10 +200,10 @@ def write_verify(
         if blind and correct_blind is None:
             correct_blind = int(settled.sum())
         stuck = wrong & known.hopeless(cells.at, target, settings)
-        todo = np.flatnonzero(wrong & ~stuck & (known.pulses[cells.at] < settings.budget))
-        if not len(todo) or round_ > settings.rounds:
+        pending = np.flatnonzero(wrong & ~stuck & (known.pulses[cells.at] < settings.budget))
+        if not len(pending) or round_ > settings.rounds:
             break
-        yield pulse(todo, round_)
+        yield pulse(pending, round_)
     counts = PulseCounts(settings.ladder, n)
     for record, cell in done:
         counts.add(record, cell, can_switch(known, record, settings))

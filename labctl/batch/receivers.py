@@ -86,8 +86,8 @@ def configuration_file(environment: Mapping[str, str] = os.environ) -> Path:
     if named := environment.get(VARIABLE):
         path = Path(named).expanduser()
         if not path.is_file():
-            found = "which is a folder" if path.is_dir() else "and there is no such file"
-            raise BenchError(f"notify: {VARIABLE} names {path}, {found}; expected a configuration file of apprise")
+            instead = "which is a folder" if path.is_dir() else "and there is no such file"
+            raise BenchError(f"notify: {VARIABLE} names {path}, {instead}; expected a configuration file of apprise")
         return path
     from platformdirs import site_config_path, user_config_path
 

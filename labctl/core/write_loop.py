@@ -27,22 +27,24 @@ def program_by_host(die: ReadsAndPulses, plan: WritePlan) -> Attempts:
     verified, short, stopped = (np.zeros(n, np.bool_) for _ in range(3))
     rows: list[tuple[Any, ...]] = []
     for k, volts in enumerate(plan.ladder):
-        todo = np.flatnonzero(~verified & ~stopped & (plan.budget > k))
-        if not len(todo):
+        pending = np.flatnonzero(~verified & ~stopped & (plan.budget > k))
+        if not len(pending):
             break
-        reading = die.perform(Pulse(plan.write.take(todo).scaled(volts), plan.width, plan.verify.take(todo)))
+        reading = die.perform(Pulse(plan.write.take(pending).scaled(volts), plan.width, plan.verify.take(pending)))
         current, flag = reading.current[:, 0], reading.flag[:, 0]
         lost = np.flatnonzero(flag & Flag.UNKNOWN)
         if len(lost):
-            again = die.perform(plan.verify.take(todo[lost]))
+            again = die.perform(plan.verify.take(pending[lost]))
             current, flag = current.copy(), flag.copy()
             current[lost], flag[lost] = again.current[:, 0], again.flag[:, 0]
         with np.errstate(invalid="ignore"):
-            state = current / plan.v_read > plan.cut[todo]
-        verified[todo] = (state == plan.target[todo]) & (flag == 0)
-        short[todo] = (flag & Flag.COMPLIANCE) != 0
-        stopped[todo] = flag != 0
-        rows.append((todo, np.full(len(todo), k + 1), np.full(len(todo), volts), current, flag, reading.pulse_flag))
+            state = current / plan.v_read > plan.cut[pending]
+        verified[pending] = (state == plan.target[pending]) & (flag == 0)
+        short[pending] = (flag & Flag.COMPLIANCE) != 0
+        stopped[pending] = flag != 0
+        rows.append(
+            (pending, np.full(len(pending), k + 1), np.full(len(pending), volts), current, flag, reading.pulse_flag)
+        )
     if rows:
         cell, attempt, voltage, current, flag, force = (np.concatenate(column) for column in zip(*rows, strict=True))
     else:

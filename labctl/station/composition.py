@@ -135,14 +135,14 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
 
 def _require_temperature(loaded: Loaded[Campaign], sites: Sequence[Site]) -> None:
     """Raise BenchError if the campaign says another temperature than a simulated die has."""
-    said = loaded.value.temperature
+    temperature = loaded.value.temperature
     for site in sites:
-        if said is None or not isinstance(site.description, DieDescription):
+        if temperature is None or not isinstance(site.description, DieDescription):
             continue
         has = site.description.simulation.thermal.temperature
-        if not math.isclose(has, said, rel_tol=1e-9):
-            text = f"found {said:g} K, and die {site.name} is simulated at {has:g} K; expected the same, or none here"
-            raise loaded.error(text, "temperature")
+        if not math.isclose(has, temperature, rel_tol=1e-9):
+            text = f"found {temperature:g} K, and die {site.name} is simulated at {has:g} K"
+            raise loaded.error(f"{text}; expected the same, or none here", "temperature")
 
 
 def _golden(loaded: Loaded[Campaign], sites: Sequence[Site]) -> Site | None:

@@ -252,17 +252,19 @@ class Nets:
         held = self.held
         if held is None or held.version != [load.version(kernel) for kernel in held.kernels]:
             return None
-        found = [load.hold(kernel, *levels, duration) for kernel, levels in zip(held.kernels, held.levels, strict=True)]
+        answers = [
+            load.hold(kernel, *levels, duration) for kernel, levels in zip(held.kernels, held.levels, strict=True)
+        ]
         if held.version == [load.version(kernel) for kernel in held.kernels]:
             return False
-        self.line_voltage, self.limited = _take_over(held, found)
+        self.line_voltage, self.limited = _take_over(held, answers)
         return True
 
 
 def _hold(held: Held, load: Load, duration: Second) -> tuple[dict[int, FloatArray], set[int]]:
     """Hold the live kernels; return their line voltages and the ids of simple nets at their limit."""
     n_lines = load.geometry.n_rows + load.geometry.n_cols
-    held.levels, found = [], []
+    held.levels, answers = [], []
     for kernel in held.kernels:
         voltage, driven, compliance = [0.0] * n_lines, [False] * n_lines, [math.inf] * n_lines
         for net in held.nets:
@@ -274,19 +276,19 @@ def _hold(held: Held, load: Load, duration: Second) -> tuple[dict[int, FloatArra
                     voltage[line], driven[line] = net.volts, True
         levels = np.array(voltage, np.float64), np.array(driven, np.bool_), np.array(compliance, np.float64)
         held.levels.append(levels)
-        found.append(load.hold(kernel, *levels, duration))
-    return _take_over(held, found)
+        answers.append(load.hold(kernel, *levels, duration))
+    return _take_over(held, answers)
 
 
 def _take_over(
-    held: Held, found: list[tuple[FloatArray, FloatArray, BoolArray]]
+    held: Held, answers: list[tuple[FloatArray, FloatArray, BoolArray]]
 ) -> tuple[dict[int, FloatArray], set[int]]:
-    """Give the nets the volts and amps that were found; return as `_hold` does."""
+    """Give the nets the volts and amps that the die answered with; return as `_hold` does."""
     limited: set[int] = set()
     volts: dict[int, Volt] = {}
     for net in held.nets:
         net.amps = 0.0
-    for kernel, (line_voltage, line_current, at_limit) in zip(held.kernels, found, strict=True):
+    for kernel, (line_voltage, line_current, at_limit) in zip(held.kernels, answers, strict=True):
         for net in held.nets:
             lines = net.places.get(kernel)
             if lines is None:
@@ -301,7 +303,7 @@ def _take_over(
                     limited.add(id(net))
     for net in held.nets:
         net.volts = volts.get(id(net), net.volts)
-    return {kernel: one[0] for kernel, one in zip(held.kernels, found, strict=True)}, limited
+    return {kernel: one[0] for kernel, one in zip(held.kernels, answers, strict=True)}, limited
 
 
 def _settle(shared: list[Net], held: Held, load: Load) -> None:
