@@ -22,8 +22,8 @@ from sim_backend.emulators.k2600_smu import VOLTS, Smu
 from sim_backend.emulators.k2600_sweep import PulseTests
 from sim_backend.emulators.k2600_trigger import common_triggers
 from sim_backend.emulators.leftovers import Leave
+from sim_backend.emulators.registers import Register
 from sim_backend.emulators.tsp.instrument import TspInstrument
-from sim_backend.emulators.tsp.status import Register
 from sim_backend.emulators.tsp.vm import Fatal
 from sim_backend.emulators.world import World
 

@@ -13,9 +13,10 @@ from typing import Any
 
 from sim_backend.emulators.leftovers import ERRORS, IDENTITIES, Leave, at_attribute
 from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.registers import Register
 from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
-from sim_backend.emulators.tsp.status import Register
+from sim_backend.emulators.tsp.status import register_node
 from sim_backend.emulators.tsp.translate import TspSyntaxError
 from sim_backend.emulators.tsp.vm import Fatal, Lua, LuaError, Refusal, number
 from sim_backend.emulators.world import World
@@ -387,9 +388,9 @@ class TspInstrument(Instrument):
             set={"request_enable": lambda v: setattr(self, "request_enable", int(number(v)) & 0xFF)},
             objects={
                 "reset": self._status_reset,
-                "standard": self.standard.node(lua),
+                "standard": register_node(self.standard, lua),
                 "MSB": _MSB, "SSB": _SSB, "EAV": _EAV, "ESB": _ESB, "MSS": _MSS, "OSB": _OSB,
-                **{name: register.node(lua) for name, register in self.registers.items()},
+                **{name: register_node(register, lua) for name, register in self.registers.items()},
             },
         )  # fmt: skip
 

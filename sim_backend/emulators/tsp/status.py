@@ -1,84 +1,28 @@
-"""Status registers of the 2600B: a condition, transition filters, a latched event and its enable mask."""
+"""Status registers of TSP instruments as instrument objects."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
+from sim_backend.emulators.registers import Register
 from sim_backend.emulators.tsp.vm import Lua, number
 
 
-class Register:
-    """One register set.
+def register_node(register: Register, lua: Lua) -> Any:
+    """Return a register as an instrument object, with those below it and the names of its bits."""
 
-    Args:
-        condition: present bits.
-        children: registers below it, reachable as attributes.
-        constants: names of bits.
-    """
+    def mask(name: str) -> Callable[[Any], None]:
+        return lambda value: setattr(register, name, int(number(value)) & 0x7FFF)
 
-    def __init__(
-        self,
-        condition: Callable[[], int],
-        children: Mapping[str, "Register"] | None = None,
-        constants: Mapping[str, int] | None = None,
-    ) -> None:
-        self._condition = condition
-        self.children, self.constants = dict(children or {}), dict(constants or {})
-        self.reset()
-        self._last = 0
-        self._event = 0
-
-    def reset(self) -> None:
-        """Set masks to their defaults, here and below."""
-        self.enable, self.ptr, self.ntr = 0, 0x7FFF, 0
-        self._event = 0
-        for child in self.children.values():
-            child.reset()
-
-    def condition(self) -> int:
-        """Return the present bits, and latch the changes."""
-        now = self._condition()
-        self._event |= (now & ~self._last & self.ptr) | (~now & self._last & self.ntr)
-        self._last = now
-        return now
-
-    def latch(self, bits: int) -> None:
-        """Set event bits that have no lasting condition."""
-        self._event |= bits
-
-    @property
-    def summary(self) -> bool:
-        """Whether an enabled event is latched."""
-        self.condition()
-        return bool(self._event & self.enable)
-
-    def event(self) -> int:
-        """Return the latched events and clear them."""
-        self.condition()
-        event, self._event = self._event, 0
-        return event
-
-    def clear(self) -> None:
-        """Clear the latched events, here and below."""
-        self._event = 0
-        for child in self.children.values():
-            child.clear()
-
-    def node(self, lua: Lua) -> Any:
-        """Return the register as an instrument object."""
-
-        def mask(name: str) -> Callable[[Any], None]:
-            return lambda value: setattr(self, name, int(number(value)) & 0x7FFF)
-
-        masks = ("enable", "ptr", "ntr")
-        objects: dict[str | int, Any] = {name: child.node(lua) for name, child in self.children.items()}
-        objects.update(self.constants)
-        return lua.node(
-            "status_register",
-            get={
-                "condition": self.condition,
-                "event": self.event,
-                **{name: (lambda name=name: getattr(self, name)) for name in masks},
-            },
-            set={name: mask(name) for name in masks},
-            objects=objects,
-        )
+    masks = ("enable", "ptr", "ntr")
+    objects: dict[str | int, Any] = {name: register_node(child, lua) for name, child in register.children.items()}
+    objects.update(register.constants)
+    return lua.node(
+        "status_register",
+        get={
+            "condition": register.condition,
+            "event": register.event,
+            **{name: (lambda name=name: getattr(register, name)) for name in masks},
+        },
+        set={name: mask(name) for name in masks},
+        objects=objects,
+    )
