@@ -67,7 +67,7 @@ class HislipServer:
 
     def _synchronous(self, connection: socket.socket, link: _Link, stopping: Callable[[], bool]) -> None:
         while True:
-            kind, _, parameter, payload = _receive(connection, stopping)
+            kind, control, parameter, payload = _receive(connection, stopping)
             replies: Iterable[bytes] = ()
             if kind == CLEAR_COMPLETE:
                 link.session.clear()
@@ -77,6 +77,10 @@ class HislipServer:
             if link.clearing:
                 continue
             if kind in (DATA, DATA_END):
+                if link.unread and not control & 1:
+                    with self.instrument.world.lock:
+                        self.instrument.interrupted()
+                link.unread = False
                 replies = link.session.replies(payload)
                 if kind == DATA_END:
                     replies = chain(replies, _finished(link.session))

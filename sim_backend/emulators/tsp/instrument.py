@@ -14,6 +14,9 @@ from typing import Any
 from sim_backend.emulators.leftovers import ERRORS, IDENTITIES, Leave, at_attribute
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.registers import Register
+from sim_backend.emulators.scpi.errors import ScpiError
+from sim_backend.emulators.scpi.message import units
+from sim_backend.emulators.scpi.parameters import Number
 from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
 from sim_backend.emulators.tsp.status import register_node
@@ -26,6 +29,7 @@ MOST = 1 << 20
 """Longest script that is loaded, characters."""
 MOST_OUT = 16 << 20
 """Longest reply of one message, characters."""
+_BYTE = Number(0, 255, whole=True)
 _OPC, _QYE, _DDE, _EXE, _CME = 1, 4, 8, 16, 32
 _EAV, _MSB, _SSB, _ESB, _MSS, _OSB = 4, 1, 2, 32, 64, 128
 
@@ -209,8 +213,7 @@ class TspInstrument(Instrument):
             raise Fatal(reason)
 
     def _common(self, line: str) -> None:
-        command, _, argument = line.lower().partition(" ")
-        value = int(float(argument)) & 0xFF if argument.strip().replace(".", "", 1).isdigit() else None
+        command, value = _common_command(line)
         queries: dict[str, Callable[[], str]] = {
             "*idn?": lambda: self.identity.format(
                 maker=self.maker, model=self.model, serial=self.serial, revision=self.revision
@@ -233,11 +236,10 @@ class TspInstrument(Instrument):
             self._out.append(queries[command]() + "\n")
         elif command in actions:
             actions[command]()
-        elif command in ("*ese", "*sre") and value is not None:
-            if command == "*ese":
-                self.standard.enable = value
-            else:
-                self.request_enable = value
+        elif command == "*ese" and value is not None:
+            self.standard.enable = value
+        elif command == "*sre" and value is not None:
+            self.request_enable = value
         else:
             self.error(-285, f"TSP Syntax error at line 1: unexpected symbol near `{line[:20]}'")
 
@@ -406,3 +408,13 @@ class TspInstrument(Instrument):
         self.standard.reset()
         for register in self.registers.values():
             register.reset()
+
+
+def _common_command(line: str) -> tuple[str, int | None]:
+    """Return a common command in small letters, with its question mark, and its number; ("", None) if it is none."""
+    try:
+        (unit,) = units(line)
+        value = int(_BYTE.value(unit.data[0])) if unit.data else None
+    except (ScpiError, ValueError):
+        return "", None
+    return unit.words[0].lower() + "?" * unit.query, value

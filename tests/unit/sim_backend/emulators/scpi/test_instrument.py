@@ -3,12 +3,15 @@
 from random import Random
 
 import pytest
+import pyvisa
 
 from sim_backend.emulators.registers import Register
 from sim_backend.emulators.scpi.errors import ScpiError
 from sim_backend.emulators.scpi.instrument import ScpiInstrument
 from sim_backend.emulators.scpi.parameters import Boolean, Number, Text
+from sim_backend.emulators.serve import serve
 from sim_backend.emulators.world import Cables, World
+from tests.waiting import PATIENCE, until
 
 
 class Box(ScpiInstrument):
@@ -140,3 +143,14 @@ def test_every_setting_is_left_at_another_legal_value(box):
     assert box.execute(":SYST:ERR?") != '0,"No error"\n'
     left["*IDN?"](Random(5))
     assert box.execute("*IDN?") != "ACME,B1,7,1\n"
+
+
+def test_a_message_before_the_response_was_read_is_an_error_on_a_link_that_tells(box):
+    with serve(box) as server:
+        manager = pyvisa.ResourceManager("@py")
+        wire = manager.open_resource(server.served[0].hislip, timeout=1000 * PATIENCE)
+        wire.write(":SOUR:VOLT?")
+        wire.write(":SOUR:VOLT 1")
+        until(lambda: box.level == 1.0)
+        wire.close()
+    assert box.execute(":SYST:ERR?;*ESR?") == '-410,"Query INTERRUPTED";4\n'
