@@ -1,6 +1,6 @@
 """A finished run of two dies, one of which needed two tries: small enough to be damaged and mended many times."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -32,13 +32,15 @@ class Map(Record):
     g: Conductances
 
 
-def write_die(run: Path, name: str, value: float, *, finished: bool = True) -> None:
-    """Write the journal of a try: an array file of its own, and two records of 2 x 3 cells."""
+def write_die(run: Path, name: str, value: float, *, finished: bool = True, records: Sequence[Record] = ()) -> None:
+    """Write the journal of a try: an array file of its own, two records of 2 x 3 cells, and what else is given."""
     with Journal.create(run / "dies" / name, {"die": name.partition("~")[0], "seed": 7}) as journal:
         seq = journal.intend("read", "sense", {"bias": {"row": np.arange(9000.0) + value}})
         journal.result(seq, {"current": np.full((4, 3), value / 7)})
         for k in range(2):
             journal.record("read", Map(solution=k, fidelity=value / 8, g=np.arange(6.0).reshape(2, 3) * value))
+        for record in records:
+            journal.record("read", record)
         if finished:
             journal.event(DieEnded(bin="good", outcome=Status.SUCCESS, state=State.DONE))
             journal.finish()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.declaration import LARGEST
 from labctl.core.events import DieEnded
 from labctl.core.figure import Array, Better, Columns, Figure, Figures, Shown, Tables, sizes
 from labctl.core.procedure import Procedure
@@ -137,6 +138,8 @@ def _value(figure: Figure, tables: Tables, failed: Callable[[str], None]) -> dic
     try:
         value = figure.formula(tables)
         number = None if value is None else float(value)
+        if number is not None and LARGEST < abs(number) < math.inf:
+            raise ValueError(f"{number:g}, expected a number up to {LARGEST:g}")
     except _NoTableError:
         return {}
     except Exception as error:  # somebody else's code

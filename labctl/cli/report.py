@@ -40,9 +40,11 @@ def report(
     ] = False,
 ) -> None:
     """Write report.html and report.json into a run folder, from that folder alone, whether the run has ended or not."""
+    from labctl.report.drawings import Drawings
     from labctl.report.html import write_report
 
-    page = write_report(run)
+    drawings = Drawings()
+    page = write_report(run, drawings)
     facts = json.loads(page.with_suffix(".json").read_text(encoding="utf-8"))
     console(stderr=as_json).print(
         f"{page}: {tally(facts['good'], facts['measured'], facts['meant'])}; {facts['text']}", markup=False
@@ -54,3 +56,4 @@ def report(
         import webbrowser
 
         webbrowser.open(page.absolute().as_uri())
+    drawings.refuse()

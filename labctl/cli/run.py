@@ -282,6 +282,7 @@ def _conclude(
         warnings: what the run was warned of before it began, for JSON.
     """
     from labctl.report import pictures, summary
+    from labctl.report.drawings import Drawings
     from labctl.report.subprocess_call import report_apart
     from labctl.terminal.progress import duration
 
@@ -293,8 +294,10 @@ def _conclude(
                 screen.print(f"{die.name}: {die.state}: {die.reason}", markup=False, highlight=False)
         summary.show(folder, console(stderr=as_json))
         if plot:
-            for picture in pictures.plot(folder):
+            for picture in pictures.plot(folder, drawings := Drawings()):
                 screen.print(f"drawn: {picture}", highlight=False)
+            for failure in drawings.failures:
+                screen.print(failure, highlight=False, markup=False)
         missing = page.result()
     reason = f": {ending.text}" if ending.text else ""
     took = duration(time.monotonic() - start)

@@ -33,10 +33,13 @@ def show(
 ) -> None:
     """Show a run, finished, running or killed: figures, conductance map and current scatter."""
     from labctl.report import pictures, summary
+    from labctl.report.drawings import Drawings
 
-    summary.show(path, console(stderr=as_json), maps=True, die=die)
+    drawings = Drawings()
+    summary.show(path, console(stderr=as_json), maps=True, die=die, drawings=drawings)
     if plot:
-        for picture in pictures.plot(path):
+        for picture in pictures.plot(path, drawings):
             console(stderr=as_json).print(f"drawn: {picture}", highlight=False)
     if as_json:
         print(json.dumps(summary.summary(path)))
+    drawings.refuse()

@@ -14,12 +14,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from labctl.core import declaration
+from labctl.core.errors import StorageError
+
 Array = npt.NDArray[Any]
 Columns = Mapping[str, Array]
 """A table: each column is an array whose first axis are the rows."""
 Tables = Mapping[str, Columns]
 """The tables of a die by name. A table that the die does not have is a KeyError, and the figure is then absent."""
 Formula = Callable[[Tables], float | None]
+_LONGEST_KEY = 64
 _NAME = re.compile(r"(?P<key>[a-z][a-z0-9_]*)(?:\[(?P<group>[^\[\]]+)\])?")
 
 
@@ -61,7 +65,7 @@ class Figure:
             as ``r_p[60 nm]``, from the rows of these kernels in tables with a column `kernel`, and not for all.
 
     Raises:
-        ValueError: the key is no name.
+        ValueError: the key is no name, or a value is not of the type that is declared.
     """
 
     key: str
@@ -80,10 +84,37 @@ class Figure:
     by_size: bool = False
 
     def __post_init__(self) -> None:
-        if _NAME.fullmatch(self.key) is None:
-            raise ValueError(f"'{self.key}' is no key of a figure; expected small letters, digits and _, such as r_p")
-        if not self.shown_unit and self.factor == 1:
-            object.__setattr__(self, "shown_unit", self.unit)
+        key = declaration.text("the key of a figure", self.key)
+        match = _NAME.fullmatch(key)
+        if match is None or len(match["key"]) > _LONGEST_KEY:
+            raise ValueError(
+                f"'{key[:80]}' is no key of a figure; expected up to {_LONGEST_KEY} small letters, digits and _, "
+                "such as r_p"
+            )
+        if self.formula is not None and not callable(self.formula):
+            raise ValueError(
+                f"formula of the figure '{key}' is {declaration.kind_of(self.formula)}; expected a function of tables"
+            )
+        of = f"of the figure '{key}'"
+        values = {"key": key, "title": declaration.text(f"title {of}", self.title)}
+        values |= {
+            name: declaration.text(f"{name} {of}", getattr(self, name)) for name in ("note", "unit", "shown_unit")
+        }
+        factor = declaration.number(f"factor {of}", self.factor)
+        if not factor:
+            raise ValueError(f"factor {of} is 0; expected what converts the SI value into the shown one")
+        if not values["shown_unit"] and factor == 1:
+            values["shown_unit"] = values["unit"]
+        others = {
+            "factor": factor,
+            "digits": declaration.whole(f"digits {of}", self.digits, -1, 15),
+            "number": declaration.whole(f"number {of}", self.number, 0, 2**32 - 1),
+            "shown": declaration.member(f"shown {of}", self.shown, Shown),
+            "better": declaration.member(f"better {of}", self.better, Better),
+            **{n: declaration.flag(f"{n} {of}", getattr(self, n)) for n in ("on_map", "in_trend", "by_size")},
+        }
+        for name, value in (values | others).items():
+            object.__setattr__(self, name, value)
 
     def text_number(self, value: float | None) -> str:
         """Return the value without its unit, a dash if there is none.
@@ -124,9 +155,7 @@ class Figure:
     def read(cls, plain: Mapping[str, Any]) -> "Figure":
         """Return a declaration that `plain` made; keys of later versions are left alone."""
         known = {f.name for f in fields(cls)}
-        values = {name: value for name, value in plain.items() if name in known}
-        values |= {"shown": Shown(values["shown"]), "better": Better(values["better"])}
-        return cls(**values)
+        return cls(**{name: value for name, value in plain.items() if name in known})
 
 
 def split_name(name: str) -> tuple[str, str]:
@@ -158,8 +187,15 @@ class Figures(Mapping[str, Figure]):
 
     @classmethod
     def of_run(cls, meta: Mapping[str, Any]) -> "Figures":
-        """Return the figures that a run declares in its meta; none if it declares none."""
-        return cls(Figure.read(plain) for plain in meta.get("figures", ()))
+        """Return the figures that a run declares in its meta; none if it declares none.
+
+        Raises:
+            StorageError: what stands there is no declaration.
+        """
+        try:
+            return cls(Figure.read(plain) for plain in meta.get("figures", ()))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise StorageError(f"a figure that this run declares cannot be read: {error}") from error
 
     def __getitem__(self, name: str) -> Figure:
         key, group = split_name(name)

@@ -7,7 +7,7 @@ Every stage runs once against a nominal die behind the real limits, and every op
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import overload
 
 import numpy as np
@@ -18,12 +18,14 @@ from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.picture import require_fit
 from labctl.core.plugins import PROTOCOLS, strangers_errors
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
+from protocols.records import TABLES
 
 
 @dataclass
@@ -174,17 +176,41 @@ def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, hist
     chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
     stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
     before = nominal.counts.copy()
+    tables: set[str] = set()
     for record in short.run(CountedDie(nominal, stage, disk), history):
         if not isinstance(record, Record):
             raise BenchError(f"'{procedure.name}' yields {record!r:.80}; expected a Record")
         history.add(record)
         disk.record(record)
+        if record.table not in tables:
+            tables.add(record.table)
+            _require_drawable(procedure, record)
     stage.bytes = round(disk.bytes)
     nominal.counts += (nominal.counts - before) * (repeats - 1)
     if nominal.counts.max() > limits.pulses_per_cell:
         worst = int(nominal.counts.max())
         raise LimitError("predicted pulses on one cell", worst, limits.pulses_per_cell, "pulses")
     return stage.times(repeats)
+
+
+def _require_drawable(procedure: Procedure, record: Record) -> None:
+    """Refuse a table of another protocol's name, and pictures that cannot be drawn from this one; BenchError."""
+    ours = next((kind for kind in TABLES if kind.table == record.table), None)
+    if ours is not None and ours is not type(record):
+        raise BenchError(
+            f"'{procedure.name}' yields records of the table '{record.table}', which is one of this suite; name it "
+            "otherwise"
+        )
+    columns = {f.name: np.asarray(getattr(record, f.name)) for f in fields(record)}
+    table = columns if record.columnar else {name: column[None] for name, column in columns.items()}
+    for picture in procedure.pictures:
+        if picture.table == record.table:
+            try:
+                require_fit(picture, table)
+            except ValueError as error:
+                raise BenchError(
+                    f"'{procedure.name}' declares the picture '{picture.title}' of the table '{record.table}': {error}"
+                ) from error
 
 
 def by_stage(plans: Sequence[DiePlan]) -> list[StagePlan]:

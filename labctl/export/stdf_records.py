@@ -3,6 +3,7 @@
 Source: Teradyne, Standard Test Data Format (STDF) Specification Version 4. CPU type 2: little-endian, IEEE floats.
 """
 
+import math
 import struct
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -30,6 +31,14 @@ def _packed(layout: str) -> Callable[[Any], bytes]:
     return struct.Struct("<" + layout).pack
 
 
+def _single(value: float) -> bytes:
+    """Return an R4: what is beyond its range is infinite."""
+    try:
+        return struct.pack("<f", value)
+    except OverflowError:
+        return struct.pack("<f", math.copysign(math.inf, value))
+
+
 def _bytes(value: bytes) -> bytes:
     """Return a B*n: length byte and at most 255 bytes."""
     if len(value) > 255:
@@ -43,7 +52,7 @@ ENCODERS: Mapping[str, Callable[[Any], bytes]] = {
     "U4": _packed("I"),
     "I1": _packed("b"),
     "I2": _packed("h"),
-    "R4": _packed("f"),
+    "R4": _single,
     "B1": _packed("B"),
     "C1": _letter,
     "Cn": _text,

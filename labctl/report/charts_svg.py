@@ -31,6 +31,8 @@ def nice(low: float, high: float, about: int = 5) -> list[float]:
         return [low]
     rough = (high - low) / about
     power = 10 ** math.floor(math.log10(rough))
+    if not power:  # of numbers too small for it
+        return [low]
     step = next(m * power for m in (1.0, 2.0, 5.0, 10.0) if m * power >= rough)
     return [round(k * step, 12) for k in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 

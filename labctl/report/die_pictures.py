@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 
 from labctl.core.defects import DEFECTS
-from labctl.core.picture import CellMap, Curves
+from labctl.core.picture import CellMap, Curves, require_fit
 from labctl.core.units import FloatArray
 from labctl.storage.arrays import Array
 from labctl.storage.tables import Table
 
+_CODES = 100
+"""Most codes of a map that are marked."""
 _MARKERS = "h*<>p8"
 """Of codes that are no defects, in pictures, as matplotlib names them."""
 
@@ -43,30 +45,27 @@ class KernelPicture:
 
 
 def kernel_pictures(table: Table, picture: CellMap) -> Iterator[KernelPicture]:
-    """Yield the maps of a picture, by kernel; none if the table has not the columns for it."""
-    if not {"kernel", picture.column} <= set(table) or (picture.marks and picture.marks not in table):
-        return
+    """Yield the maps of a picture, by kernel; ValueError if the table has not the columns for it."""
+    require_fit(picture, table)
     names = table.codes.get(picture.marks, {})
     for kernel in np.unique(table["kernel"]).tolist():
         rows = np.flatnonzero(table["kernel"] == kernel)
         values = _map(table, picture.column, rows, np.nan)
-        if values is None:
-            continue
         codes = _map(table, picture.marks, rows, 0) if picture.marks else np.zeros(values.shape, np.int64)
-        if codes is not None and values.shape == codes.shape:
-            present = {code: _name(code, names) for code in np.unique(codes).astype(int).tolist() if code}
-            drawn = values.astype(np.float64) * picture.factor
-            yield KernelPicture(kernel, drawn, codes.astype(np.int64), marks_of(present))
+        codes = codes.astype(np.int64)
+        present = [code for code in np.unique(codes).tolist() if code]
+        if len(present) > _CODES:
+            raise ValueError(f"{picture.marks} has {len(present):,} different codes; expected {_CODES} at most")
+        drawn = values.astype(np.float64) * picture.factor
+        yield KernelPicture(kernel, drawn, codes, marks_of({code: _name(code, names) for code in present}))
 
 
-def _map(table: Table, column: str, rows: Array, empty: float) -> Array | None:
-    """Return the newest array of a kernel, or one made of its cells; None if the column is neither."""
+def _map(table: Table, column: str, rows: Array, empty: float) -> Array:
+    """Return the newest array of a kernel, or one made of its cells."""
     values = table[column]
     if values.ndim == 3:
         newest: Array = values[rows[-1]]
         return newest
-    if values.ndim != 1 or not {"row", "col"} <= set(table):
-        return None
     at = table["row"][rows], table["col"][rows]
     made: Array = np.full((int(at[0].max()) + 1, int(at[1].max()) + 1), empty)
     made[at] = values[rows]  # of cells that are there twice, the last row stays
@@ -99,15 +98,14 @@ def marks_of(names: Mapping[int, str]) -> tuple[Mark, ...]:
 
 
 def curves(table: Table, picture: Curves) -> Iterator[tuple[str, FloatArray, FloatArray]]:
-    """Yield label, x and y of every curve of a picture; none if the table has not the columns for it."""
-    if not {picture.x, picture.y, *picture.by} <= set(table) or not table.rows:
-        return
+    """Yield label, x and y of every curve of a picture; ValueError if the table has not the columns for it."""
+    require_fit(picture, table)
     keys = list(zip(*(table[name].tolist() for name in picture.by), strict=True)) or [()] * table.rows
-    for key in dict.fromkeys(keys):
-        rows = np.array([k for k, other in enumerate(keys) if other == key])
+    rows_of: dict[tuple[Any, ...], list[int]] = {}
+    for row, key in enumerate(keys):
+        rows_of.setdefault(key, []).append(row)
+    for key, rows in rows_of.items():
         x, y = table[picture.x][rows], table[picture.y][rows]
-        if x.shape != y.shape:
-            return
         named = zip(picture.by, key, strict=True)
         label = ", ".join(f"{name} {_value(value, table.units.get(name, ''))}" for name, value in named)
         yield label, x.ravel() * picture.x_factor, y.ravel() * picture.y_factor

@@ -20,11 +20,13 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator
 
 from labctl.core.defects import Defect
+from labctl.core.errors import StorageError
 from labctl.core.events import DieEvent, StageStarted
-from labctl.core.picture import CellMap, Curves, Picture
+from labctl.core.picture import CellMap, Curves, Declared
 from labctl.core.units import FloatArray
 from labctl.report.die_figures import DieFigures, good_range
 from labctl.report.die_pictures import KernelPicture, curves, kernel_pictures
+from labctl.report.drawings import Drawings, is_ours
 from labctl.storage.event_rows import event_rows
 from labctl.storage.results import DieData
 from labctl.storage.tables import Table
@@ -61,11 +63,12 @@ def caption(die: DieData) -> str:
 
 def die_picture(
     f: DieFigures,
-    declared: Sequence[tuple[Picture, Table]],
+    declared: Sequence[tuple[Declared, Table]],
     points: tuple[FloatArray, FloatArray] | None,
     readback: Table | None,
     about: str,
     path: Path,
+    drawings: Drawings,
 ) -> bool:
     """Draw one die: a panel for whatever has been measured of it. Return whether there was anything to draw.
 
@@ -74,10 +77,16 @@ def die_picture(
         points: ideal and measured column currents, uA.
         readback: last read of every placed cell.
         about: a line below the title.
+        drawings: keeps what could not be drawn.
     """
-    maps = [(p, one) for p, table in declared if isinstance(p, CellMap) for one in kernel_pictures(table, p)]
-    lines = [(p, list(curves(table, p))) for p, table in declared if isinstance(p, Curves)]
-    lines = [(p, drawn) for p, drawn in lines if drawn]
+    maps: list[tuple[Declared, CellMap, KernelPicture]] = []
+    lines: list[tuple[Declared, Curves, list[tuple[str, FloatArray, FloatArray]]]] = []
+    for one, table in declared:
+        with drawings.of(one):
+            if isinstance(one.picture, CellMap):
+                maps += [(one, one.picture, drawn) for drawn in list(kernel_pictures(table, one.picture))]
+            elif points_of := list(curves(table, one.picture)):
+                lines.append((one, one.picture, points_of))
     inferred = f.inference is not None and f.inference.rows > 0
     panels = len(maps) + len(lines) + (f.survey is not None) + (points is not None) + 2 * inferred
     if not panels:
@@ -88,12 +97,14 @@ def die_picture(
     figure = Figure(figsize=(5.4 * columns, 4.6 * rows + 0.6), layout=margins, facecolor="white")
     figure.suptitle(f"die {f.die}, bin: {f.bin}" + (f"\n{about}" if about else ""), x=0.015, ha="left", fontsize=12)
     axes = iter(figure.subplots(rows, columns, squeeze=False).ravel())
-    for picture, one in maps:
-        _map(figure, next(axes), picture, one)
+    for of, picture, kernel in maps:
+        with drawings.of(of):
+            _map(figure, next(axes), picture, kernel)
     if f.survey is not None:
         _distribution(next(axes), f.survey, readback)
-    for of_table, drawn in lines:
-        _curves(next(axes), of_table, drawn)
+    for of, curve, drawn_curves in lines:
+        with drawings.of(of):
+            _curves(next(axes), curve, drawn_curves)
     if points is not None:
         _scatter(figure, next(axes), *points)
     if inferred and f.inference is not None:
@@ -101,7 +112,18 @@ def die_picture(
         _confusion(next(axes), f.inference)
     for empty in axes:
         empty.set_axis_off()
-    figure.savefig(path, dpi=110)
+    try:
+        figure.savefig(path, dpi=110)
+    except (OSError, StorageError):
+        raise
+    except Exception as error:  # of what protocols declare, which is laid out now: all else is drawn without it
+        strangers = dict.fromkeys(one for one, _, _ in (*maps, *lines) if not is_ours(one))
+        if not strangers:
+            raise
+        for one in strangers:
+            drawings.failed(one, error)
+        own = [(one, table) for one, table in declared if is_ours(one)]
+        return die_picture(f, own, points, readback, about, path, drawings)
     return True
 
 
@@ -125,25 +147,30 @@ def _map(figure: Figure, ax: Axes, picture: CellMap, one: KernelPicture) -> None
             markeredgewidth=0.9,
             markersize=9,
             linestyle="none",
-            label=f"{mark.title} ({row.size})",
+            label=_literal(f"{mark.title} ({row.size})"),
         )
     if one.marks:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
-    ax.set(title=f"kernel {one.kernel}: {picture.title}", xlabel="column", ylabel="row")
+    ax.set(title=f"kernel {one.kernel}: {_literal(picture.title)}", xlabel="column", ylabel="row")
     ax.xaxis.set_major_locator(MaxNLocator(8, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(8, integer=True))
     bar = figure.colorbar(image, ax=ax, shrink=0.85, extend=_outside(one.values[np.isfinite(one.values)], low, high))
-    bar.set_label(f"{picture.title.split(' as ')[0]}, {picture.unit}".rstrip(", "))
+    bar.set_label(_literal(f"{picture.title.split(' as ')[0]}, {picture.unit}".rstrip(", ")))
+
+
+def _literal(text: str) -> str:
+    """Return a text that matplotlib draws as it is, and not as a formula between dollars."""
+    return text.replace("$", r"\$")
 
 
 def _curves(ax: Axes, picture: Curves, drawn: Sequence[tuple[str, FloatArray, FloatArray]]) -> None:
     labelled = len(drawn) <= _LEGEND and any(label for label, _, _ in drawn)
     for k, (label, x, y) in enumerate(drawn):
         colour = colormaps["viridis"](k / max(1, len(drawn) - 1) * 0.9)
-        ax.plot(x, y, ".-", color=colour, linewidth=1.1, markersize=4, label=label if labelled else "_")
+        ax.plot(x, y, ".-", color=colour, linewidth=1.1, markersize=4, label=_literal(label) if labelled else "_")
     if labelled:
         ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=3, frameon=False, fontsize=8)
-    ax.set(title=picture.title, xlabel=picture.x_title, ylabel=picture.y_title)
+    ax.set(title=_literal(picture.title), xlabel=_literal(picture.x_title), ylabel=_literal(picture.y_title))
     _plain(ax)
 
 

@@ -8,6 +8,7 @@ from labctl.core.errors import BenchError
 from labctl.core.figure import Figure, Figures
 from labctl.core.plugins import PROTOCOLS, registered
 from labctl.core.procedure import Procedure
+from labctl.station.plugins import usable
 from protocols.by_hand import MapCells
 
 
@@ -30,8 +31,6 @@ def _installed() -> Iterator[type[Procedure]]:
     """Yield the protocols that can be loaded here."""
     for plugin in registered(PROTOCOLS):
         try:
-            kind = plugin.load()
+            yield usable(plugin)
         except BenchError:
             continue
-        if isinstance(kind, type) and issubclass(kind, Procedure):
-            yield kind

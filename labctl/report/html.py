@@ -26,6 +26,7 @@ from labctl.core.texts import visible, visible_json
 from labctl.files import digest
 from labctl.report import charts_svg, palette
 from labctl.report.die_pictures import curves
+from labctl.report.drawings import Drawings
 from labctl.report.report_data import DieFacts, Facts, ReportEvent, as_json, gather
 from labctl.report.wafer_maps_svg import maps
 from labctl.storage.private import rights_of
@@ -46,16 +47,22 @@ _LOOK = 8
 """Warnings and alarms that stand at the top; the others are among the events."""
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, drawings: Drawings | None = None) -> Path:
     """Write ``report.json`` and ``report.html`` into a run folder, from that folder alone; return the page.
 
     Each takes the place of an earlier one in one step, so that nobody ever opens half a page.
+
+    Args:
+        drawings: keeps what could not be drawn; on the page it says so in its place.
 
     Raises:
         StorageError: there is no run there, its journal is damaged, or the folder cannot be written.
     """
     facts = gather(folder)
-    texts = ("report.json", visible_json(as_json(facts))), ("report.html", sealed_page(visible(page(facts, folder))))
+    texts = (
+        ("report.json", visible_json(as_json(facts))),
+        ("report.html", sealed_page(visible(page(facts, folder, drawings)))),
+    )
     for name, text in texts:
         part = folder / f"{name}.part"
         try:
@@ -67,7 +74,7 @@ def write_report(folder: Path) -> Path:
     return folder / "report.html"
 
 
-def page(facts: Facts, folder: Path) -> str:
+def page(facts: Facts, folder: Path, drawings: Drawings | None = None) -> str:
     """Return the page; `folder` is looked at for the files that the run keeps, to compare their digests."""
     home = packaged("labctl.report")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
@@ -90,7 +97,7 @@ def page(facts: Facts, folder: Path) -> str:
         "bin_mark": lambda die: _mark(die, colours),
         "in_short": lambda die: _in_short(die, facts),
         "known": lambda die: _known(die, facts),
-        "curves": lambda die: list(_curves(die, facts, folder)),
+        "curves": lambda die: list(_curves(die, facts, folder, drawings or Drawings())),
     }
     needs = [e for e in facts.events if e.level in (Level.WARNING, Level.ALARM)]
     drawn = [{**vars(m), "large": Markup(m.large), "small": Markup(m.small)} for m in look_of.values()]
@@ -268,9 +275,9 @@ def _known(die: DieFacts, facts: Facts) -> list[tuple[str, str]]:
     return figures
 
 
-def _curves(die: DieFacts, facts: Facts, folder: Path) -> Iterator[tuple[str, str, Markup]]:
+def _curves(die: DieFacts, facts: Facts, folder: Path, drawings: Drawings) -> Iterator[tuple[str, str, Markup]]:
     """Yield the curves that the run declares, of the newest try of a die, where few enough to be seen."""
-    declared = [picture for picture in facts.pictures if isinstance(picture, Curves)]
+    declared = [one for one in facts.pictures if isinstance(one.picture, Curves)]
     if not declared or not die.file:
         return
     last = die.tries[-1] if die.tries else None
@@ -278,15 +285,20 @@ def _curves(die: DieFacts, facts: Facts, folder: Path) -> Iterator[tuple[str, st
     data = DieData.of_run(folder, die.name, file, sha256)
     try:
         names = data.tables
-        tables = {picture.table: data.table(picture.table) for picture in declared if picture.table in names}
+        tables = {table: data.table(table) for table in {one.picture.table for one in declared} if table in names}
     except StorageError:  # the die's note says so
         return
-    for picture in declared:
-        drawn = list(curves(tables[picture.table], picture)) if picture.table in tables else []
-        if sum(x.size for _, x, _ in drawn) > _POINTS:
-            yield picture.title, "too many points for this page: labctl show --plot draws them", Markup("")
-        elif svg := charts_svg.curves(picture, drawn):
-            yield picture.title, "", Markup(svg)
+    for one in declared:
+        picture, svg, note = one.picture, "", ""
+        if picture.table not in tables or not isinstance(picture, Curves):
+            continue
+        with drawings.of(one):
+            drawn = list(curves(tables[picture.table], picture))
+            many = sum(x.size for _, x, _ in drawn) > _POINTS
+            svg = "" if many else charts_svg.curves(picture, drawn)
+            note = "too many points for this page: labctl show --plot draws them" if many else ""
+        if svg or note or (note := drawings.why(one)):
+            yield picture.title, note, Markup(svg)
 
 
 def _spreads(facts: Facts) -> Any:

@@ -4,23 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from labctl.core.errors import StorageError
-from labctl.core.picture import Picture, pictures_of_run
+from labctl.core.picture import Declared, pictures_of_run
 from labctl.report.die_figures import _ordered, _scatter_points, _table, figures
+from labctl.report.drawings import Drawings
 from labctl.report.formulas import formulas_of
 from labctl.storage.results import DieData, open_run
 from labctl.storage.tables import Table
 
 
-def plot(path: Path) -> list[Path]:
+def plot(path: Path, drawings: Drawings | None = None) -> list[Path]:
     """Draw the pictures of every started die that has something to draw into RUN/plots; return their paths.
 
     The sealed file of one die, ``RUN/dies/NAME.h5``, is drawn into RUN/plots as well, a file elsewhere beside itself.
+
+    Args:
+        drawings: keeps what could not be drawn.
 
     Raises:
         StorageError: the folder cannot be written.
     """
     from labctl.report import die_plots
 
+    drawings = drawings or Drawings()
     run = open_run(path)
     home = run.path
     if home.is_file():
@@ -40,6 +45,7 @@ def plot(path: Path) -> list[Path]:
                 _table(die, "readback"),
                 die_plots.caption(die),
                 picture,
+                drawings,
             ):
                 drawn.append(picture)
     except OSError as error:
@@ -47,7 +53,7 @@ def plot(path: Path) -> list[Path]:
     return drawn
 
 
-def _declared(die: DieData, pictures: Sequence[Picture]) -> list[tuple[Picture, Table]]:
+def _declared(die: DieData, pictures: Sequence[Declared]) -> list[tuple[Declared, Table]]:
     """Return the declared pictures of which the die has the table."""
-    tables = ((picture, _table(die, picture.table)) for picture in pictures)
-    return [(picture, table) for picture, table in tables if table is not None]
+    tables = ((declared, _table(die, declared.picture.table)) for declared in pictures)
+    return [(declared, table) for declared, table in tables if table is not None]

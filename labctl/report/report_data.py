@@ -18,7 +18,7 @@ from labctl.config.bins import is_good, is_measured, tally
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.events import VisitJudged
 from labctl.core.figure import Figure, Figures
-from labctl.core.picture import Picture, pictures_of_run
+from labctl.core.picture import Declared, pictures_of_run
 from labctl.report import event_text
 from labctl.report.bench_state import bench_text
 from labctl.report.formulas import formulas_of
@@ -143,7 +143,7 @@ class Facts:
     identities: Mapping[str, str]
     calibrations: Mapping[str, str]
     figures: tuple[Figure, ...] = ()
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[Declared, ...] = ()
     faults: Mapping[str, Any] | None = None
     rehearsal: str = ""
     made: float = field(default_factory=time.time)

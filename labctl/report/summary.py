@@ -15,7 +15,7 @@ from rich.text import Text
 from labctl.config.bins import MEASURED, NO_LIMITS
 from labctl.core.errors import NotThereError, StorageError
 from labctl.core.figure import Figure, Figures, Shown, split_name
-from labctl.core.picture import CellMap, Picture, pictures_of_run
+from labctl.core.picture import CellMap, Declared, pictures_of_run
 from labctl.report.bench_state import bench_text_of
 from labctl.report.die_figures import (
     PARTS,
@@ -29,7 +29,8 @@ from labctl.report.die_figures import (
     figures,
     good_range,
 )
-from labctl.report.die_pictures import kernel_pictures
+from labctl.report.die_pictures import KernelPicture, kernel_pictures
+from labctl.report.drawings import Drawings
 from labctl.report.formulas import formulas_of
 from labctl.report.rehearsal import rehearsal_of, rehearsal_text_of
 from labctl.storage.results import DieData, Run, open_run
@@ -94,12 +95,15 @@ def _typed(unit: str) -> str:
     return unit.replace("Ω", "ohm").replace("µ", "u")
 
 
-def show(path: Path, console: Console, *, maps: bool = False, die: str | None = None) -> None:
+def show(
+    path: Path, console: Console, *, maps: bool = False, die: str | None = None, drawings: Drawings | None = None
+) -> None:
     """Print the figures of a run.
 
     Args:
         maps: also print the conductance maps and the current scatter of one die.
         die: which one; the first that has been started if None.
+        drawings: keeps what could not be drawn.
 
     Raises:
         StorageError: there is no run, it is damaged, or it has no such die.
@@ -139,17 +143,17 @@ def show(path: Path, console: Console, *, maps: bool = False, die: str | None = 
         if f.reason:
             console.print(f"{f.die}: {f.outcome}: {f.reason.splitlines()[0]}", markup=False, highlight=False)
     if maps:
-        _print_die(run, path, die, console)
+        _print_die(run, path, die, console, drawings or Drawings())
 
 
-def _print_die(run: Run, path: Path, wanted: str | None, console: Console) -> None:
+def _print_die(run: Run, path: Path, wanted: str | None, console: Console, drawings: Drawings) -> None:
     """Print maps and scatter of one die, and say how to see the others."""
     started = [name for name in _ordered(run) if name in run.dies]
     name = wanted or (started[0] if started else None)
     if name is None or name not in run.dies:
         console.print(f"\nThere is nothing to draw of die {name} yet." if name else "\nThere is nothing to draw yet.")
         return
-    _print_maps(run.die(name), pictures_of_run(run.meta), console)
+    _print_maps(run.die(name), pictures_of_run(run.meta), console, drawings)
     _print_scatter(run.die(name), console)
     others = [n for n in started if n != name]
     if others and wanted is None:
@@ -170,26 +174,30 @@ def _finite(declared: Figures, f: DieFigures) -> dict[str, float | None]:
     return {name: f.values[name] if np.isfinite(f.values[name]) else None for name in declared.in_order(f.values)}
 
 
-def _print_maps(die: DieData, pictures: Sequence[Picture], console: Console) -> None:
-    """Print the maps that the run declares, two characters a cell: a shade, or a letter of a cell that is marked."""
-    for picture in pictures:
-        table = _table(die, picture.table)
+def _print_maps(die: DieData, pictures: Sequence[Declared], console: Console, drawings: Drawings) -> None:
+    """Print the maps that the run declares."""
+    for declared in pictures:
+        table, picture = _table(die, declared.picture.table), declared.picture
         if table is None or not isinstance(picture, CellMap):
             continue
-        for one in kernel_pictures(table, picture):
-            low, high = good_range(one.values, one.codes == 0)
-            span = high - low
-            level = np.clip((np.nan_to_num(one.values) - low) / span, 0, 1) if span > 0 else np.ones(one.values.shape)
-            shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
-            for mark in one.marks:
-                shade[one.codes == mark.code] = mark.letter
-            unit = _typed(picture.unit)
-            scale = f"{low:.4g} ({_SHADES[1]}) to {high:.4g} {unit}".rstrip() + f" ({_SHADES[-1]})"
-            words = "".join(f", {mark.letter} {mark.title}" for mark in one.marks)
-            title = f"{die.name} kernel {one.kernel}: {picture.title}, from {scale}{words}"
-            console.print(f"\n{title}", markup=False)
-            for line in shade:
-                console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)
+        with drawings.of(declared):
+            for one in kernel_pictures(table, picture):
+                _print_map(f"{die.name} kernel {one.kernel}: {picture.title}", one, _typed(picture.unit), console)
+
+
+def _print_map(title: str, one: KernelPicture, unit: str, console: Console) -> None:
+    """Print a map, two characters a cell: a shade, or a letter of a cell that is marked."""
+    low, high = good_range(one.values, one.codes == 0)
+    span = high - low
+    level = np.clip((np.nan_to_num(one.values) - low) / span, 0, 1) if span > 0 else np.ones(one.values.shape)
+    shade = np.array(list(_SHADES[1:]))[np.round(level * (len(_SHADES) - 2)).astype(int)]
+    for mark in one.marks:
+        shade[one.codes == mark.code] = mark.letter
+    scale = f"{low:.4g} ({_SHADES[1]}) to {high:.4g} {unit}".rstrip() + f" ({_SHADES[-1]})"
+    words = "".join(f", {mark.letter} {mark.title}" for mark in one.marks)
+    console.print(f"\n{title}, from {scale}{words}", markup=False)
+    for line in shade:
+        console.print(Text("  " + "".join(c * 2 for c in line)), soft_wrap=True)
 
 
 def _print_scatter(die: DieData, console: Console, width: int = 60, height: int = 18) -> None:

@@ -8,7 +8,7 @@ from labctl.config.bins import Bound, no_figure
 from labctl.config.campaign import Campaign
 from labctl.core.errors import BenchError
 from labctl.core.figure import Figures, sizes
-from labctl.core.picture import plain
+from labctl.core.picture import Picture, plain
 from labctl.core.procedure import Procedure
 from labctl.core.site import Site
 from labctl.files import Loaded
@@ -71,8 +71,17 @@ def _declared(stages: Iterable[Procedure]) -> Figures:
 
 
 def described(stages: Sequence[Procedure], visit: Sequence[Procedure] = ()) -> dict[str, Any]:
-    """Return what a run says of its figures and pictures, for its meta: `figures` and `pictures`."""
+    """Return what a run says of its figures and pictures, for its meta: `figures` and `pictures`.
+
+    A picture has the name of the first protocol that declares it.
+    """
     every = (*stages, *visit)
     shown = figures.shown(_declared(every))
-    pictures = dict.fromkeys(picture for procedure in every for picture in procedure.pictures)
-    return {"figures": [shown[key].plain() for key in shown], "pictures": [plain(picture) for picture in pictures]}
+    pictures: dict[Picture, str] = {}
+    for procedure in every:
+        for picture in procedure.pictures:
+            pictures.setdefault(picture, procedure.name)
+    return {
+        "figures": [shown[key].plain() for key in shown],
+        "pictures": [{**plain(picture), "protocol": name} for picture, name in pictures.items()],
+    }

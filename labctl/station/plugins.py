@@ -3,46 +3,61 @@
 from functools import cache
 from typing import Any
 
+from labctl.core.declaration import kind_of
 from labctl.core.errors import BenchError
 from labctl.core.figure import Figure
 from labctl.core.inputs import InputReader
 from labctl.core.names import file_name
-from labctl.core.picture import Picture
-from labctl.core.plugins import INPUTS, PROTOCOLS, installed
+from labctl.core.picture import CellMap, Curves
+from labctl.core.plugins import INPUTS, PROTOCOLS, Plugin, installed
 from labctl.core.procedure import Procedure
 
 
 @cache
 def procedures() -> dict[str, type[Procedure]]:
     """Return every procedure by name; BenchError if one cannot be loaded or is none."""
-    kinds: dict[str, type[Procedure]] = {}
-    for name, plugin in installed(PROTOCOLS).items():
-        kind = plugin.load()
-        if not (isinstance(kind, type) and issubclass(kind, Procedure)):
-            raise BenchError(f"the protocol '{name}' of {plugin.origin} ({plugin.value}) is not a Procedure")
-        if not isinstance(getattr(kind, "name", None), str):
-            raise BenchError(
-                f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has no name; expected in its class: "
-                f'name: ClassVar[str] = "{name}"'
-            )
-        try:
-            kinds[file_name(name)] = kind
-        except ValueError as error:
-            raise BenchError(f"the name of a protocol of {plugin.origin} ({plugin.value}): {error}") from error
-        if kind.name != name:
-            raise BenchError(
-                f"the protocol '{name}' of {plugin.origin} ({plugin.value}) has the name '{kind.name}' in its class; "
-                "expected the same"
-            )
-        for what, of in (("figures", Figure), ("pictures", Picture)):
-            if not isinstance(declared := getattr(kind, what), tuple) or not all(isinstance(d, of) for d in declared):
-                raise BenchError(
-                    f"the protocol '{name}' of {plugin.origin} ({plugin.value}) declares {what} {declared!r:.80}; "
-                    f"expected a tuple, as labctl.core.procedure.Procedure.{what} is"
-                )
+    kinds = {name: usable(plugin) for name, plugin in installed(PROTOCOLS).items()}
     if not kinds:
         raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
     return kinds
+
+
+def usable(plugin: Plugin) -> type[Procedure]:
+    """Return the procedure of an entry point; BenchError if it cannot be loaded, is none, or declares none such."""
+    kind: type[Procedure] = plugin.load()
+    try:
+        _require_procedure(plugin, kind)
+    except BenchError:
+        raise
+    except Exception as error:  # somebody else's class, which may do anything when it is looked at
+        raise BenchError(
+            f"the protocol '{plugin.name}' of {plugin.origin} ({plugin.value}) cannot be used: {type(error).__name__}: "
+            f"{error}"
+        ) from error
+    return kind
+
+
+def _require_procedure(plugin: Plugin, kind: Any) -> None:
+    """Raise BenchError if `kind` is no procedure of the name of its entry point, or its declarations are none."""
+    name, where = plugin.name, f"the protocol '{plugin.name}' of {plugin.origin} ({plugin.value})"
+    if not (isinstance(kind, type) and issubclass(kind, Procedure)):
+        raise BenchError(f"{where} is not a Procedure")
+    if not isinstance(getattr(kind, "name", None), str):
+        raise BenchError(f'{where} has no name; expected in its class: name: ClassVar[str] = "{name}"')
+    try:
+        file_name(name)
+    except ValueError as error:
+        raise BenchError(f"the name of a protocol of {plugin.origin} ({plugin.value}): {error}") from error
+    if kind.name != name:
+        raise BenchError(f"{where} has the name '{kind.name}' in its class; expected the same")
+    for what, of in (("figures", (Figure,)), ("pictures", (CellMap, Curves))):
+        declared = getattr(kind, what)
+        if type(declared) is not tuple or not all(type(one) in of for one in declared):
+            odd = declared if type(declared) is not tuple else next(one for one in declared if type(one) not in of)
+            raise BenchError(
+                f"{where} declares {what} with {kind_of(odd)}; expected a tuple of "
+                f"{' or '.join(c.__name__ for c in of)}, as labctl.core.procedure.Procedure.{what} is"
+            )
 
 
 @cache

@@ -12,6 +12,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limits
 from labctl.core.operations import Pulse, Sense
+from labctl.core.picture import CellMap, Curves, Picture
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray
@@ -109,3 +110,34 @@ def test_the_cost_of_a_die_counts_once_and_arrays_that_repeat_are_stored_once() 
     assert sizes[3] - sizes[2] == sizes[2] - sizes[1] < 0.8 * (sizes[1] - sizes[0])
     whole = total([plan(Touch()), plan(Touch())])
     assert whole.bytes == 2 * first.bytes
+
+
+@pytest.mark.parametrize(
+    ("picture", "words"),
+    [
+        (
+            Curves("seen", "current", "voltage", "own", "x", "y"),
+            "the table 'seen' has no column 'voltage'; it has current",
+        ),
+        (CellMap("seen", "current", "own"), "the table 'seen' has no column 'kernel'"),
+        (Curves("seen", "current", "current", "own", "x", "y", by=("current",)), "expected one value a row"),
+    ],
+)
+def test_a_picture_that_cannot_be_drawn_from_the_first_record_is_refused(picture: Picture, words: str) -> None:
+    kind = type("Drawn", (Touch,), {"pictures": (picture,), "__module__": __name__})
+    with pytest.raises(BenchError, match="'touch' declares the picture 'own' of the table 'seen': ") as error:
+        plan(kind())
+    assert words in str(error.value)
+
+
+def test_a_table_of_ours_is_not_for_another_record() -> None:
+    @dataclass(frozen=True, eq=False, kw_only=True)
+    class Survey(Record):
+        table: ClassVar[str] = "survey"
+
+    class Again(Touch):
+        def run(self, die: Die, history: History) -> Iterator[Record]:
+            yield Survey()
+
+    with pytest.raises(BenchError, match="'touch' yields records of the table 'survey', which is one of this suite"):
+        plan(Again())

@@ -1,6 +1,7 @@
 """The data of declared pictures: maps from arrays or from rows of cells, marks, and curves by key."""
 
 import numpy as np
+import pytest
 
 from labctl.core.picture import CellMap, Curves, pictures_of_run, plain
 from labctl.report import charts_svg
@@ -32,11 +33,37 @@ def test_rows_of_cells_make_a_map_in_which_the_last_row_of_a_cell_stays() -> Non
     np.testing.assert_array_equal(one.values, [[2.0, 3.0, np.nan], [np.nan, np.nan, 1.0]])
 
 
-def test_a_table_without_the_columns_draws_nothing() -> None:
-    other = table(kernel=np.array([0]), x=np.array([1.0]))
-    assert list(kernel_pictures(other, CellMap("own", "g", "conductance"))) == []
-    assert list(kernel_pictures(other, CellMap("own", "x", "one number a kernel"))) == []
-    assert list(curves(other, Curves("own", "x", "y", "curve", "x", "y"))) == []
+@pytest.mark.parametrize(
+    ("columns", "picture", "words"),
+    [
+        ({}, CellMap("own", "g", "conductance"), "has no column 'g'; it has seq, kernel, x"),
+        ({}, CellMap("own", "x", "a number a kernel"), "x has one value a row and there is no column row"),
+        ({}, Curves("own", "x", "y", "curve", "x", "y"), "has no column 'y'"),
+        ({"y": np.array(["a"])}, Curves("own", "x", "y", "curve", "x", "y"), "y is <U1; expected real numbers"),
+        ({"y": np.ones((1, 2))}, Curves("own", "x", "y", "curve", "x", "y"), r"x has the shape \(1,\) and y \(1, 2\)"),
+        ({"y": np.ones((1, 2))}, CellMap("own", "y", "map"), r"y has the shape \(1, 2\); expected \(rows, n_rows"),
+        ({"y": np.ones((1, 2))}, Curves("own", "x", "x", "curve", "x", "y", by=("y",)), "expected one value a row"),
+        ({"y": np.ones((1, 2, 3)) * 1j}, CellMap("own", "y", "map"), "y is complex128; expected real"),
+        ({"y": np.ones((1, 2, 3)), "m": np.ones((1, 2, 3))}, CellMap("own", "y", "map", marks="m"), "expected codes"),
+        (
+            {"y": np.ones((1, 2, 3)), "m": np.ones(1, int)},
+            CellMap("own", "y", "map", marks="m"),
+            "expected .* that of y",
+        ),
+        ({"row": np.array([10**9]), "col": np.array([0])}, CellMap("own", "x", "map"), "row has numbers beyond 0 to"),
+        ({"row": np.array([-1]), "col": np.array([0])}, CellMap("own", "x", "map"), "row has numbers beyond 0 to"),
+        (
+            {"row": np.array([60000]), "col": np.array([60000])},
+            CellMap("own", "x", "map"),
+            "more than 16,777,216 cells",
+        ),
+        ({"kernel": np.array([0.5]), "y": np.ones((1, 2, 3))}, CellMap("own", "y", "map"), "kernel is float64"),
+    ],
+)
+def test_a_picture_that_does_not_fit_its_table_is_refused_in_words(columns, picture, words) -> None:
+    other = table(**{"kernel": np.array([0]), "x": np.array([1.0]), **columns})
+    with pytest.raises(ValueError, match=words):
+        list((kernel_pictures if isinstance(picture, CellMap) else curves)(other, picture))
 
 
 def test_rows_with_the_same_key_are_one_curve_and_each_is_labelled() -> None:
@@ -63,4 +90,5 @@ def test_pictures_are_the_same_after_they_were_stored_with_a_run() -> None:
     entries = [
         {**plain(picture), **({"by": list(picture.by)} if isinstance(picture, Curves) else {})} for picture in declared
     ]
-    assert pictures_of_run({"pictures": [*entries, {"kind": "of a later version"}]}) == declared
+    stored = pictures_of_run({"pictures": [*entries, {"kind": "of a later version"}]})
+    assert tuple(one.picture for one in stored) == declared

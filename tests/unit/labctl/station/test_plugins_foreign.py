@@ -64,9 +64,9 @@ def test_what_a_stranger_raises_while_a_campaign_is_read_is_its_own(
     ("name", "changed", "words"),
     [
         ("other", {}, "has the name 'odd' in its class; expected the same"),
-        ("odd", {"figures": ({"key": "a"},)}, "declares figures ({'key': 'a'},); expected a tuple"),
-        ("odd", {"figures": None}, "declares figures None; expected a tuple"),
-        ("odd", {"pictures": "abc"}, "declares pictures 'abc'; expected a tuple"),
+        ("odd", {"figures": ({"key": "a"},)}, "declares figures with a dict; expected a tuple of Figure, as"),
+        ("odd", {"figures": None}, "declares figures with None; expected a tuple of Figure"),
+        ("odd", {"pictures": "abc"}, "declares pictures with 'abc'; expected a tuple of CellMap or Curves"),
     ],
 )
 def test_what_a_stranger_declares_is_looked_at_before_it_is_used(
