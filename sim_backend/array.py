@@ -3,15 +3,18 @@
 All cell arrays here are flat, row by row; all line arrays are rows first, then columns.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from labctl.core.bias import Geometry
-from labctl.core.units import BoolArray, FloatArray, IntArray, Second
-from sim_backend import mtj
+from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio, Second
+from sim_backend import mtj, telegraph
 from sim_backend.cell_switching import CellSwitching
 from sim_backend.cells import NEVER, FabricatedDefect, JunctionCells
 from sim_backend.circuit import Circuit, OperatingPoint
 from sim_backend.description import Simulation
+from sim_backend.telegraph import Draw
 
 _NO_STRESS = 1e-9
 """Breakdown stress per time, relative to that at the breakdown voltage, that is neglected."""
@@ -68,6 +71,30 @@ class Array:
     def switching(self, voltage: FloatArray, time: Second | FloatArray) -> FloatArray:
         """Return the probability (k, cells) that each cell leaves its state in `time` at (k, cells) V."""
         return self._switching.probability(voltage, time)
+
+    def follow(
+        self, point: OperatingPoint, time: Second, opens: Ratio, uniform: FloatArray, draw: Draw
+    ) -> Callable[[], None] | None:
+        """Let cells switch back and forth during a read of `time` at `point`; arguments as of `telegraph.follow`.
+
+        Returns None if none leaves its state. Otherwise the circuit is the mean one of the aperture; what is returned
+        makes it that of the end.
+        """
+        c, v = self.cells, point.cell_voltage
+        seen = telegraph.follow(*self._switching.events(v, time), opens, uniform, draw)
+        self._wear(v, time)
+        at = seen.cells
+        if not len(at):
+            return None
+        v_half = self._sim.switching.v_half
+        mean = telegraph.mean_tmr(c.g_p[at], ~c.state[at], c.tmr0[at], seen.share, v[at], v_half)
+        self.circuit.change(at, c.g_p[at], mean)
+
+        def end() -> None:
+            c.state[at] ^= seen.switched
+            self._changed(at)
+
+        return end
 
     # ------------------------------------------------------------ operation
 

@@ -1,5 +1,6 @@
 """The junctions of one kernel as fabricated: every number is drawn once, from seed and name of the die."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from enum import IntEnum
@@ -12,6 +13,7 @@ from labctl.core.units import BoolArray, FloatArray, IntArray
 from sim_backend import mtj
 from sim_backend.description import Defects, DieDescription
 from sim_backend.rng import Stream
+from sim_backend.spread import DRAWS
 
 NEVER = 1e6
 """Thermal stability of a cell that does not switch."""
@@ -45,6 +47,7 @@ class JunctionCells:
         g_short: conductance of the cell as a short, S.
         defect: codes of `FabricatedDefect`.
         stress: dielectric stress so far.
+        hop: critical voltages of back-hopping over the nominal ones.
     """
 
     state: BoolArray
@@ -58,6 +61,7 @@ class JunctionCells:
     g_short: FloatArray
     defect: npt.NDArray[np.uint8]
     stress: FloatArray
+    hop: FloatArray
 
     @classmethod
     def join(cls, parts: "Sequence[JunctionCells]") -> "JunctionCells":
@@ -74,9 +78,12 @@ class JunctionCells:
         g = np.where(short, self.g_short[index], np.where(opened, 0.0, self.g_p[index]))
         return g, np.where(state | short | opened, 0.0, self.tmr0[index])
 
-    def drive(self, index: IntArray, polarity: int) -> FloatArray:
-        """Return, per volt, the drive of cells towards their other state in units of its critical voltage."""
-        drive = np.where(self.state[index], -1.0 / self.v_c0_ap[index], 1.0 / self.v_c0_p[index]) * polarity
+    def drive(self, index: IntArray, polarity: int, *, back: bool = False) -> FloatArray:
+        """Return, per volt, the drive of cells towards their other state in units of its critical voltage.
+
+        With `back` that of cells that are in the other state, towards this one.
+        """
+        drive = np.where(self.state[index] ^ back, -1.0 / self.v_c0_ap[index], 1.0 / self.v_c0_p[index]) * polarity
         return np.where(self.delta[index] == NEVER, 0.0, drive)
 
 
@@ -92,32 +99,40 @@ def fabricate(description: DieDescription, seed: int, name: str, kernel: int) ->
     def drawn(nominal: float | FloatArray, sigma: float, purpose: str) -> FloatArray:
         return mtj.spread(nominal, sigma, stream(purpose).normals(0)[0])
 
+    mixing = spread.mixing
+
+    def mixed(purpose: str) -> FloatArray:
+        """Return the normals of one of `DRAWS`, made of its own and of those that it varies with."""
+        parts = mixing[DRAWS.index(purpose)]
+        normals = (parts[k] * stream(DRAWS[k]).normals(0)[0] for k in np.flatnonzero(parts))
+        return np.asarray(functools.reduce(np.add, normals))
+
+    def varied(nominal: float | FloatArray, sigma: float, purpose: str) -> FloatArray:
+        return mtj.spread(nominal, sigma, mixed(purpose))
+
     d, defects = float(description.diameters[kernel]), sim.defects
     absolute = spread.diameter_absolute / d
-    diameter = drawn(d, float(np.hypot(spread.diameter, absolute)) if absolute else spread.diameter, "diameter")
+    diameter = varied(d, float(np.hypot(spread.diameter, absolute)) if absolute else spread.diameter, "diameter")
     v_c0_p, v_c0_ap, delta = sim.nominal_switching(diameter)
-    normal = stream("v_c0").normals(0)[0]
-    critical = mtj.spread(medians.v_c0, spread.v_c0, normal)
-    critical_ap, together = critical, spread.v_c0_correlation
-    if together < 1.0:
-        alone = stream("v_c0 towards AP").normals(0)[0]
-        mixed = together * normal + np.sqrt(1.0 - together**2) * alone
-        critical_ap = mtj.spread(medians.v_c0, spread.v_c0, mixed)
-    ra = drawn(junction.ra * medians.ra, spread.ra, "ra")
+    critical = varied(medians.v_c0, spread.v_c0, "v_c0")
+    critical_ap = varied(medians.v_c0, spread.v_c0, "v_c0 towards AP")
+    ra = varied(junction.ra * medians.ra, spread.ra, "ra")
+    hopping = sim.back_hopping
     log_short = np.log([defects.r_short_min, defects.r_short_max])
     resistance = np.exp(log_short[0] + np.diff(log_short) * stream("short").uniforms(0)[0])
     made = JunctionCells(
         state=stream("state").uniforms(0)[0] < (0.5 if sim.random_state else 0.0),
         g_p=mtj.parallel_conductance(diameter, ra),
-        tmr0=drawn(junction.tmr * medians.tmr * sim.thermal.tmr_factor, spread.tmr, "tmr"),
+        tmr0=varied(junction.tmr * medians.tmr * sim.thermal.tmr_factor, spread.tmr, "tmr"),
         v_c0_p=v_c0_p * critical,
         v_c0_ap=v_c0_ap * critical_ap,
-        delta=drawn(delta, spread.delta, "delta"),
+        delta=varied(delta, spread.delta, "delta"),
         v_bd=drawn(sim.breakdown.v_bd, sim.breakdown.spread, "breakdown"),
         endurance=mtj.endurance(stream("endurance").uniforms(0)[0], sim.breakdown.shape),
         g_short=1.0 / resistance,
         defect=_defects(defects, (description.geometry.n_rows, description.geometry.n_cols), seed, name, kernel),
         stress=np.zeros(cells),
+        hop=np.ones(cells) if hopping is None else drawn(1.0, hopping.spread, "back-hopping"),
     )
     made.tmr0[made.defect == FabricatedDefect.LOW_TMR] *= defects.low_tmr_factor
     made.state[made.defect == FabricatedDefect.STUCK_P] = True

@@ -11,6 +11,7 @@ The board sets all lines, then opens the gates, and the gates make the width of 
 """
 
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -87,10 +88,11 @@ class ChipDie(DieBody):
 
         `state` (True is P), `g_p` and `g_ap` (S, of the junction at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd`
         (V), `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`),
-        `v_threshold` (V) and `gain` (A/V^2) of the transistors.
+        `v_threshold` (V) and `gain` (A/V^2) of the transistors; `hop` of a die whose cells hop back.
         """
-        cells, shape = self._memory.cells, self._geometry.shape
-        truth = {f.name: getattr(cells, f.name).reshape(shape).copy() for f in fields(cells)}
+        cells, shape, hops = self._memory.cells, self._geometry.shape, self._sim.back_hopping is not None
+        names = [f.name for f in fields(cells) if hops or f.name != "hop"]
+        truth = {name: getattr(cells, name).reshape(shape).copy() for name in names}
         truth["g_ap"] = truth["g_p"] / (1.0 + truth["tmr0"])
         every = np.arange(cells.g_p.size)
         truth["v_threshold"] = np.broadcast_to(self._transistors.threshold(every), every.shape).reshape(shape)
@@ -119,7 +121,7 @@ class ChipDie(DieBody):
         start = 0
         for hit in hits:
             self._circuit.observe(sense, at, slice(start, int(hit) + 1), first, seen)
-            self._disturb(sense, at, int(hit), first, bound[hit])
+            self._disturb(sense, at, int(hit), first, bound[hit], seen)
             start = int(hit) + 1
         self._circuit.observe(sense, at, slice(start, n), first, seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
@@ -151,7 +153,7 @@ class ChipDie(DieBody):
                     if verify is not None and reads is not None:
                         self._circuit.observe(verify, reads, slice(i, i + 1), first, seen)
             if stop - 1 in disturbs and verify is not None and reads is not None:
-                self._disturb(verify, reads, stop - 1, first, bound[stop - 1])
+                self._disturb(verify, reads, stop - 1, first, bound[stop - 1], seen)
         if verify is None:
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
         return self._reading(verify, seen, first, flag)
@@ -224,9 +226,12 @@ class ChipDie(DieBody):
         bound = self._memory.disturb_bound(at.kernel, at.span, self._limits.read_time(sense))
         return np.flatnonzero(self._chance.uniforms(first, len(sense))[:, 0] < bound), bound
 
-    def _disturb(self, sense: Sense, at: Patterns, i: int, first: int, bound: float) -> None:
-        """Apply the disturb of a read that drew below its bound, each cell with its exact probability."""
-        uniform = self._victims.uniforms(first + i)[0]
+    def _disturb(self, sense: Sense, at: Patterns, i: int, first: int, bound: float, seen: Observed) -> None:
+        """Apply the disturb of a read that drew below its bound, each cell with its exact probability.
+
+        With telegraph noise the read is taken again, of the mean of what the cells were in its aperture.
+        """
+        uniform, time = self._victims.uniforms(first + i)[0], self._limits.read_time(sense)
         if at.single_row[i]:
             one, here = np.array([i]), slice(int(at.gate[i]) * self._geometry.n_cols, None)
             own = self._circuit.row_cells(at.kernel[one], at.gate[one])
@@ -236,7 +241,14 @@ class ChipDie(DieBody):
             voltage = self._circuit.operating_point(at, i, sense.bias.compliance)[0].cell_voltage
             own = int(at.kernel[i]) * len(uniform) + np.arange(len(uniform))
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
-        self._memory.suffer(own, voltage, self._limits.read_time(sense), uniform * bound)
+        if not self._sim.telegraph:
+            self._memory.suffer(own, voltage, time, uniform * bound)
+            return
+        opens, draw = self._sim.timing.settle / time, partial(self._victims.sequence, first + i)
+        end = self._memory.follow(own, voltage, time, opens, uniform * bound, draw)
+        if end is not None:
+            self._circuit.observe(sense, at, slice(i, i + 1), first, seen)
+            end()
 
     def seek(self, operation: int) -> None:
         """Set the random streams to the position of `operation`, independent of earlier operations."""

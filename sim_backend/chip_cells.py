@@ -4,14 +4,17 @@ A write-verify run of a chip writes thousands of cells of all kernels at once; s
 consecutively, kernel by kernel and row by row. `version` changes with a kernel, to invalidate cached results.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 
 from labctl.core.bias import Geometry
-from labctl.core.units import BoolArray, FloatArray, IntArray, Second
-from sim_backend import mtj
+from labctl.core.units import BoolArray, FloatArray, IntArray, Ratio, Second
+from sim_backend import mtj, telegraph
 from sim_backend.cell_switching import CellSwitching
 from sim_backend.cells import NEVER, FabricatedDefect, JunctionCells
 from sim_backend.description import Simulation
+from sim_backend.telegraph import Draw
 
 _NO_STRESS = 1e-9
 """Breakdown stress per time, relative to that at the breakdown voltage, that is neglected."""
@@ -51,9 +54,17 @@ class ChipCells:
             voltage: (k,) V across their junctions.
             uniform: (k,), random number of each; it switches if that is below its probability.
         """
-        b, c = self._sim.breakdown, self.cells
         switched = uniform < self._switching.probability(voltage, time, index)
-        c.state[index[switched]] ^= True
+        self.cells.state[index[switched]] ^= True
+        broken = self._wear(index, voltage, time)
+        changed = index[switched | broken]
+        if len(changed):
+            self._changed(changed)
+        return broken
+
+    def _wear(self, index: IntArray, voltage: FloatArray, time: Second) -> BoolArray:
+        """Add the dielectric stress of `time`; return the mask of cells that broke down, not changed yet."""
+        b, c = self._sim.breakdown, self.cells
         size, broken = np.abs(voltage), np.zeros(len(index), np.bool_)
         worn = np.flatnonzero(size > self.unstressed)
         if len(worn):
@@ -63,10 +74,32 @@ class ChipCells:
             broken[worn[gone]] = True
             at = at[gone]
             c.defect[at], c.delta[at], c.v_bd[at] = FabricatedDefect.BROKEN, NEVER, np.inf
-        changed = index[switched | broken]
-        if len(changed):
-            self._changed(changed)
         return broken
+
+    def follow(
+        self, index: IntArray, voltage: FloatArray, time: Second, opens: Ratio, uniform: FloatArray, draw: Draw
+    ) -> Callable[[], None] | None:
+        """Let different cells switch back and forth during a read; `index`, `voltage` as above, the rest as in `Array`.
+
+        Returns None if none leaves its state. Otherwise cells conduct as in the mean of the aperture until what is
+        returned is called.
+        """
+        c = self.cells
+        seen = telegraph.follow(*self._switching.events(voltage, time, index), opens, uniform, draw)
+        if (broken := self._wear(index, voltage, time)).any():
+            self._changed(index[broken])
+        at, v = index[seen.cells], voltage[seen.cells]
+        if not len(at):
+            return None
+        v_half = self._sim.switching.v_half
+        self.tmr[at] = telegraph.mean_tmr(c.g_p[at], ~c.state[at], c.tmr0[at], seen.share, v, v_half)
+        self.version[np.unique(at // self._of_kernel)] += 1
+
+        def end() -> None:
+            c.state[at] ^= seen.switched
+            self._changed(at)
+
+        return end
 
     def disturb_bound(self, kernel: IntArray, span: FloatArray, time: Second) -> FloatArray:
         """Return (n,) upper bounds, at most 1, on the sum of the switching probabilities of all cells in a read.

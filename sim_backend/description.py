@@ -15,8 +15,9 @@ from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.units import Ampere, FloatArray, Ohm, Ratio, Second, Unit, Volt
 from sim_backend.chip_board import IDEAL_BOARD, Board
-from sim_backend.junction_model import Spread, Switching, Thermal
+from sim_backend.junction_model import BackHopping, Switching, Thermal
 from sim_backend.mtj import TEMPERATURE
+from sim_backend.spread import Spread
 from sim_backend.transistor import IDEAL_TRANSISTOR, Transistor
 
 PerSecond = Annotated[float, Unit("Hz")]
@@ -145,6 +146,14 @@ class Simulation(Model):
     )
     spread: Spread = Spread()
     switching: Switching = Switching()
+    back_hopping: BackHopping | None = Field(
+        None, description="pulses far beyond the critical voltage may leave the wrong state; left out, they never do"
+    )
+    telegraph: bool = Field(
+        False,
+        description="a reading is the mean over its aperture of a cell that switches back and forth meanwhile, and a "
+        "pulse may end where it began; false: a cell switches at most once in a condition, after the reading",
+    )
     thermal: Thermal = Thermal()
     lines: Lines = Lines()
     noise: Noise = Noise()

@@ -5,7 +5,9 @@ running number, and every random number is addressed by it. To give the same bit
 nothing here depends on the number of patterns in one call: products of matrices are made in blocks of fixed
 shape, in which a pattern's running number gives its place."""
 
+from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -75,12 +77,14 @@ class SimDie(DieBody):
         """Return the hidden properties of the cells, each (kernels, n_rows, n_cols); protocols never see it.
 
         `state` (True is P), `g_p` and `g_ap` (S, at low bias), `tmr0`, `v_c0_p`, `v_c0_ap` and `v_bd` (V),
-        `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`).
+        `delta`, `endurance`, `stress`, `g_short` (S), `defect` (codes of `sim_backend.cells.FabricatedDefect`); `hop`
+        of a die whose cells hop back.
         """
-        shape = self._geometry.shape
+        shape, hops = self._geometry.shape, self._sim.back_hopping is not None
         truth = {
             f.name: np.stack([getattr(a.cells, f.name) for a in self._arrays]).reshape(shape)
             for f in fields(self._arrays[0].cells)
+            if hops or f.name != "hop"
         }
         truth["g_ap"] = truth["g_p"] / (1.0 + truth["tmr0"])
         return truth
@@ -139,7 +143,10 @@ class SimDie(DieBody):
             for hit in hits[bias.kernel[hits] == kernel]:
                 stop = int(np.searchsorted(index, hit)) + 1
                 observe(array.circuit, sense, source, driven, index[start:stop], first, seen)
-                self._disturb(array, source[hit], driven[hit], compliance, time, first + int(hit), bound[hit])
+                end = self._disturb(array, source[hit], driven[hit], compliance, time, first + int(hit), bound[hit])
+                if end is not None:
+                    observe(array.circuit, sense, source, driven, index[stop - 1 : stop], first, seen)
+                    end()
                 start = stop
             observe(array.circuit, sense, source, driven, index[start:], first, seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
@@ -264,11 +271,20 @@ class SimDie(DieBody):
         time: Second,
         number: int,
         bound: float,
-    ) -> None:
-        """Apply the disturb of a read that drew below its bound, each cell with its exact probability."""
+    ) -> Callable[[], None] | None:
+        """Apply the disturb of a read that drew below its bound, each cell with its exact probability.
+
+        With telegraph noise, if a cell left its state, the array is left as the read sees it, and what is returned
+        makes it what it is in the end.
+        """
         point = array.circuit.operating_point(source, driven, compliance)
         # thinning: this happens with probability `bound`, so each cell switches with bound * (p / bound)
-        array.suffer(point, time, self._victims.uniforms(number)[0] * bound)
+        uniform = self._victims.uniforms(number)[0] * bound
+        if self._sim.telegraph:
+            opens = self._sim.timing.settle / time
+            return array.follow(point, time, opens, uniform, partial(self._victims.sequence, number))
+        array.suffer(point, time, uniform)
+        return None
 
     def _reading(self, sense: Sense, seen: Observed, first: int, flag: FlagArray) -> Reading:
         """Return noise-free readings with noise and quantisation added."""
@@ -297,7 +313,10 @@ class _Reads:
         observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
         if self._hit[i]:
             time, number = self._die._read_time(self._verify), self._first + i
-            self._die._disturb(array, e, driven, self._compliance, time, number, self._bound[i])
+            end = self._die._disturb(array, e, driven, self._compliance, time, number, self._bound[i])
+            if end is not None:
+                observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
+                end()
 
 
 def _lines(bias: Bias) -> tuple[FloatArray, BoolArray]:

@@ -1,11 +1,11 @@
-"""The part of a die file that describes simulated junctions: how they differ, switch, and depend on temperature."""
+"""The part of a die file that describes simulated junctions: how they switch, hop back, and depend on temperature."""
 
 from enum import StrEnum
 from typing import Annotated, Self
 
 import numpy as np
 import numpy.typing as npt
-from annotated_types import Ge, Gt, Le
+from annotated_types import Gt, Le
 from pydantic import Field, model_validator
 
 from labctl.core.die_file import Fraction, NotNegative, Positive
@@ -18,24 +18,6 @@ from sim_backend.switching import Law
 KelvinPerWatt = Annotated[float, Unit("K/W")]
 
 _OURS = " Project default, not a published value."
-
-
-class Spread(Model):
-    """Cell to cell spread, standard deviations of the logarithm unless a unit says otherwise."""
-
-    diameter: Fraction = Field(0.02, description="of the diameter." + _OURS)
-    diameter_absolute: Annotated[Metre, NotNegative, Le(100e-9)] = Field(
-        0.0, description="of the diameter as a length, the same at every size; adds in squares to `diameter`." + _OURS
-    )
-    ra: Fraction = Field(0.03, description="of the resistance-area product." + _OURS)
-    tmr: Fraction = Field(0.0, description="of the TMR." + _OURS)
-    v_c0: Fraction = Field(0.05, description="of the critical voltages." + _OURS)
-    v_c0_correlation: Annotated[Ratio, Ge(-1), Le(1)] = Field(
-        1.0, description="between the critical voltages of a cell towards P and AP; 1: they vary together." + _OURS
-    )
-    delta: Fraction = Field(
-        0.05, description="of the thermal stability; 5 % makes a cell of Delta 50 one in 4000." + _OURS
-    )
 
 
 V_C0, REFERENCE_PULSE = 0.5, 1e-3
@@ -173,3 +155,25 @@ class Thermal(Model):
     def tmr_factor(self) -> Ratio:
         """The TMR at the temperature of the die over that at 300 K."""
         return (self.t_tmr - self.temperature) / (self.t_tmr - TEMPERATURE)
+
+
+class BackHopping(Model):
+    """A second activated process at high bias: the reference layer reverses in the pulse, the free layer follows.
+
+    When the voltage is gone the reference layer returns, and the cell is in the state that the pulse was to leave.
+    See `sim_backend.hopping`.
+    """
+
+    v_p: Annotated[Volt, Positive, Le(50)] | None = Field(
+        1.0, description="critical voltage of the reference layer in pulses that write P; null: never." + _OURS
+    )
+    v_ap: Annotated[Volt, Positive, Le(50)] | None = Field(
+        1.0, description="the same in pulses that write AP, magnitude; null: never." + _OURS
+    )
+    delta: Annotated[Ratio, Positive, Le(1e4)] = Field(
+        60.0, description="thermal stability of the reference layer." + _OURS
+    )
+    spread: Fraction = Field(
+        0.05, description="of both critical voltages, cell to cell, standard deviation of the logarithm." + _OURS
+    )
+    tau0: Annotated[Second, Positive] = Field(1e-9, description="attempt time." + _OURS)

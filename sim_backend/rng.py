@@ -88,6 +88,17 @@ class Stream:
         uniform: FloatArray = ((raw >> np.uint64(12)) + 0.5) * 2.0**-52
         return uniform.reshape(patterns, self._counts * _WORDS)[:, : self.stride]
 
+    def sequence(self, pattern: int, draw: int, count: int) -> FloatArray:
+        """Return the first `count` uniforms of a sequence of its own of one draw of a pattern.
+
+        >>> s = Stream(1, "die", "dwell times", stride=3)
+        >>> bool((s.sequence(5, 2, 9)[:4] == s.sequence(5, 2, 4)).all())
+        True
+        """
+        raw = self._bits.at(0, pattern, draw, 1).random_raw(count)
+        uniform: FloatArray = ((raw >> np.uint64(12)) + 0.5) * 2.0**-52
+        return uniform
+
     def normals(self, first: int, patterns: int = 1) -> FloatArray:
         """Return the (patterns, stride) standard normals, by inverse transform of the uniforms."""
         return np.asarray(scipy.special.ndtri(self.uniforms(first, patterns)))

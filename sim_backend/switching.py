@@ -81,6 +81,16 @@ class Law:
             time: s.
             field: h = (H - H_off) / H_k, positive towards the other state.
         """
+        return np.asarray(-np.expm1(-self.events(drive, delta, time, field)))
+
+    def events(
+        self,
+        drive: FloatArray | float,
+        delta: FloatArray | float,
+        time: FloatArray | float,
+        field: FloatArray | float = 0.0,
+    ) -> FloatArray:
+        """Return -ln(1 - P), with all its digits: the rate of leaving times `time`. Arguments as in `probability`."""
         t = np.asarray(time, np.float64)
         if self.exponent == MACROSPIN:
             return _macrospin(np.asarray(drive, np.float64) + field, delta, t / self.tau_d, field)
@@ -88,7 +98,7 @@ class Law:
             exponent = np.maximum(np.asarray(delta * (1.0 - np.asarray(drive, np.float64))), 0.0)
         else:
             exponent = self.barrier(drive, delta, field)
-        return np.asarray(-np.expm1(-(t / self.tau0) * np.exp(-exponent)))
+        return np.asarray((t / self.tau0) * np.exp(-exponent))
 
     def median(self, time: Second, delta: Ratio, field: Ratio = 0.0) -> Ratio:
         """Return V_50 / V_c0 of pulses of `time`; negative where half of the cells switch without a voltage.
@@ -121,7 +131,7 @@ def eigenvalue(s: FloatArray) -> FloatArray:
 
 
 def _macrospin(drive: FloatArray, delta: FloatArray | float, time: FloatArray, field: FloatArray | float) -> FloatArray:
-    """Return the probability of a macrospin; `drive` is v + h, `field` the h in it, `time` in units of tau_d.
+    """Return -ln(1 - P) of a macrospin; `drive` is v + h, `field` the h in it, `time` in units of tau_d.
 
     What is left is (1 - exp(-q))^(lambda / kappa), q = c Delta kappa / (exp(kappa (t + t_0)) - 1). Far above V_c0,
     kappa and lambda are 2 (v - 1) and this is the law of Butler et al.: the angle grows from thermal agitation by
@@ -139,4 +149,4 @@ def _macrospin(drive: FloatArray, delta: FloatArray | float, time: FloatArray, f
     log_q = np.log(_START * delta * growth) - grown - np.log(-np.expm1(-grown))
     q = np.exp(np.clip(log_q, _RARE - 1.0, 6.0))
     left = np.where(log_q < _RARE, -log_q, -np.log(-np.expm1(-q)))
-    return np.where(time > 0.0, -np.expm1(-rate / growth * left), 0.0)
+    return np.where(time > 0.0, rate / growth * left, 0.0)

@@ -91,7 +91,18 @@ def test_a_1t1r_file_is_read_and_not_simulated() -> None:
 
 def test_every_default_of_the_physics_is_labelled() -> None:
     definitions = DieDescription.model_json_schema()["$defs"]
-    parts = ("Spread", "Switching", "Lines", "Noise", "Converter", "Breakdown", "Defects", "Timing", "Thermal")
+    parts = (
+        "Spread",
+        "Switching",
+        "Lines",
+        "Noise",
+        "Converter",
+        "Breakdown",
+        "Defects",
+        "Timing",
+        "Thermal",
+        "BackHopping",
+    )
     for part in parts:
         for field in definitions[part]["properties"].values():
             assert "Project default, not a published value" in str(field), (part, field)
@@ -226,6 +237,66 @@ def test_critical_voltages_vary_together_as_much_as_the_file_says() -> None:
         assert (made.v_c0_p == plain.v_c0_p).all()
         assert (made.delta == plain.delta).all()
     assert (plain.v_c0_ap == plain.v_c0_p).all()
+
+
+def test_parameters_vary_together_as_much_as_the_file_says() -> None:
+    """Measured in 9000 cells, directly and through what the diameter does to G_P; all else stays as it was."""
+    wanted = {("ra", "tmr"): -0.6, ("delta", "v_c0"): 0.5, ("diameter", "delta"): 0.4}
+    pairs = [{"of": list(pair), "value": value} for pair, value in wanted.items()]
+    for together in (1.0, 0.7):
+        spread = {"tmr": "4 %", "v_c0_correlation": together}
+        plain = fabricate(big(spread=spread), 5, "x", 0)
+        made = fabricate(big(spread={**spread, "correlations": pairs}), 5, "x", 0)
+        # G_P = pi D^2 / (4 RA), both drawn as before
+        assert (made.g_p == plain.g_p).all()
+        assert (made.v_c0_p == plain.v_c0_p).all()
+        assert (made.v_c0_ap == plain.v_c0_ap).all()
+        logs = np.log([made.g_p, made.tmr0, made.v_c0_p, made.v_c0_ap, made.delta])
+        share = np.array([0.04, 0.03]) / 0.05  # of 2 ln D and of -ln RA in ln G_P
+        measured = np.corrcoef(logs)
+        for i, j, expected in (
+            (0, 1, 0.6 * share[1]),
+            (0, 4, 0.4 * share[0]),
+            (2, 4, 0.5),
+            (3, 4, 0.5),
+            (2, 3, together),
+            (1, 4, 0.0),
+            (0, 2, 0.0),
+        ):
+            assert measured[i, j] == pytest.approx(expected, abs=5 / np.sqrt(9000)), (i, j)
+        assert logs.std(axis=1)[1:] == pytest.approx([0.04, 0.05, 0.05, 0.05], rel=5 / np.sqrt(2 * 9000))
+
+
+@pytest.mark.parametrize(
+    ("spread", "says"),
+    [
+        ({"correlations": [{"of": ["delta", "delta"], "value": 0.1}]}, "of delta with itself"),
+        (
+            {"correlations": [{"of": ["ra", "tmr"], "value": 0.1}, {"of": ["tmr", "ra"], "value": 0.2}]},
+            "the correlation of ra and tmr is there twice",
+        ),
+        ({"correlations": [{"of": ["ra", "lead"], "value": 0.1}]}, "'diameter', 'ra', 'tmr', 'v_c0' or 'delta'"),
+        ({"correlations": [{"of": ["ra", "tmr"], "value": 1.1}]}, "less than or equal to 1"),
+        # both critical voltages cannot follow Delta and oppose each other
+        (
+            {"v_c0_correlation": -1, "correlations": [{"of": ["v_c0", "delta"], "value": 0.5}]},
+            "no delta has all of these correlations",
+        ),
+        (
+            {
+                "correlations": [
+                    {"of": ["ra", "tmr"], "value": 0.9},
+                    {"of": ["tmr", "delta"], "value": 0.9},
+                    {"of": ["ra", "delta"], "value": -0.9},
+                ]
+            },
+            "no delta has all of these correlations",
+        ),
+    ],
+)
+def test_correlations_that_cannot_be_are_refused(spread: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        read(simulation={"spread": spread})
 
 
 def test_an_absolute_spread_of_the_diameter_weighs_more_in_small_cells() -> None:
