@@ -13,7 +13,7 @@ from instruments.board_bench import AnyBench
 from instruments.calibration import calibration_text
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
-from instruments.open_bench import absent_relays
+from instruments.open_bench import unusable_relays
 from instruments.serials import mismatch, serial_of
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
@@ -136,5 +136,5 @@ def _relays(matrix: Matrix, bench: Bench) -> StateAndWarnings:
     wrong = [f"{len(closed)} relays are closed; 'labctl off' opens them"] if closed else []
     if unknown:
         wrong.append(f"{', '.join(unknown[:8])} closed, and not in the wiring of this bench")
-    wrong += absent_relays(bench, matrix.name, matrix)
+    wrong += unusable_relays(bench, matrix.name, matrix)
     return [f"closed: {', '.join(closed[:12]) or 'none'}{' and more' if len(closed) > 12 else ''}"], wrong

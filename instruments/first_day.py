@@ -18,11 +18,11 @@ from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
-from instruments.keithley707b import MOVES, SLOTS, parse_closed
+from instruments.keithley707b import CROSSPOINT, DELAYS, FORBIDDEN, LABELS, MOVES, NO_DELAYS, SLOTS, parse_closed
 from instruments.mpi_sentio import STEPPING
 from instruments.sentio_reply import SentioLink
 from instruments.timing import BenchTiming
-from instruments.tsp import LONGEST_CHUNK, Tsp, number, parse_numbers
+from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, number, parse_numbers
 from labctl.core.driver import Wire
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.transport import Transport
@@ -251,10 +251,46 @@ def _closed_list(box: Box) -> Answer:
     return "1A01;1B02", reply + note, True if closed else None
 
 
+def _channel_lists(box: Box) -> Answer:
+    expected = "as many delays as labels; crosspoints or nil; images of two crosspoints"
+    delays, forbidden, labels = (box.tsp.text(question) for question in (DELAYS, FORBIDDEN, LABELS))
+    names = [label for label in re.split("[,;]", labels) if label not in ("nil", "")]
+    if not names:
+        return expected, "no channel: no card is installed", None
+    pair = names[:2] if len(names) > 1 else names * 2
+    images = box.tsp.text(f'channel.getimage("{pair[0]},{pair[1]}")')
+    counts = len(parse_numbers(delays)), len(names)
+    reply = f"{counts[0]} delays, {counts[1]} labels; forbidden: {forbidden}; images: {images}"
+    parse_closed(forbidden)
+    return expected, reply, counts[0] == counts[1] and len(images.split(";")) == len(dict.fromkeys(pair))
+
+
+def _label_like_a_channel(box: Box) -> Answer:
+    names = [label for label in re.split("[,;]", box.tsp.text(LABELS)) if CROSSPOINT.fullmatch(label)]
+    if len(names) < 2:
+        return "refused, or told", "no two channels without a label", None
+    channel, other = names[0], names[1]
+    try:
+        box.tsp.set(f'channel.setlabel("{channel}","{other}")')
+    except Refused as error:
+        return "refused, or told", str(error), True
+    image = box.tsp.text(f'channel.getimage("{other}")')
+    box.tsp.set(f'channel.setlabel("{channel}","")')
+    left = box.tsp.text(f'channel.getlabel("{channel}")')
+    reply = f"{other}, the label of {channel} for a moment, stands for {image}; label afterwards: {left}"
+    return "refused, or told", reply, image in (channel, other) and left in (channel, "nil", "")
+
+
 def _relay_rules(box: Box) -> Answer:
-    box.tsp.set(" ".join(f"{name}={value}" for name, value in MOVES.items()))
+    box.tsp.set(" ".join([*(f"{name}={value}" for name, value in MOVES.items()), NO_DELAYS]))
     taken = box.tsp.numbers(",".join(MOVES), len(MOVES))
-    return ", ".join(map(str, MOVES.values())), ", ".join(f"{value:g}" for value in taken), taken == [*MOVES.values()]
+    delays = [] if (reply := box.tsp.text(DELAYS)) in ("nil", "") else parse_numbers(reply)
+    texts = [*(f"{value:g}" for value in taken), f"{max(delays, default=0):g} s"]
+    return (
+        ", ".join([*map(str, MOVES.values()), "0 s"]),
+        ", ".join(texts),
+        taken == [*MOVES.values()] and not any(delays),
+    )
 
 
 def _chuck_heights(box: Box) -> Answer:
@@ -291,6 +327,8 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "line-frequency": _line_frequency,
     "card-identity": _card_identity,
     "closed-list": _closed_list,
+    "channel-lists": _channel_lists,
+    "label-like-a-channel": _label_like_a_channel,
     "relay-rules": _relay_rules,
     "chuck-heights": _chuck_heights,
     "die-and-axes": _die_and_axes,

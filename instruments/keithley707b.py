@@ -5,8 +5,9 @@ Verified against: transcripts of the manual's facts, and the emulated 707B of th
 Relays that switch under voltage weld. So no relay moves before a permit has verified that nothing is energised; relays
 open in one command before others close in the next (the instrument's own connect rule does not govern these), and only
 if the first was accepted; the closed set is read back. The instrument does all of it in one round trip: a night has
-hundreds of thousands of routes. Before the first of them, the settings that change how relays move are set and read
-back.
+hundreds of thousands of routes. Before the first of them, the settings that change how relays move and how long that
+takes are set and read back. A crosspoint that somebody has forbidden to close is not made free, but refused: whoever
+forbade it may have had a reason.
 """
 
 import contextlib
@@ -22,14 +23,27 @@ from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model, one_of
 from labctl.core.switch_matrix import Permit, Scheme, refuse
 from labctl.core.transport import Transport, Wait
+from labctl.core.units import Second
 
 MODELS = ("707B", "708B")
 SLOTS = {"707B": 6, "708B": 1}
 _CLOSED = 'channel.getclose("allslots")'
-_CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
+CROSSPOINT = re.compile(r"[1-6][A-H](0[1-9]|1[0-2])")
 _SHAPE = re.compile(r"(\d+)\s*[xX]\s*(\d+)")
 MOVES = {"channel.connectsequential": 0, "channel.connectrule": 1}
 """Settings that change how and how fast relays move: those of one command together, break before make."""
+# [?] Lists of `getdelay`, `getforbidden`, `getlabel`: an entry a channel, with commas; of `getimage` with semicolons.
+DELAYS = 'channel.getdelay("allslots")'
+NO_DELAYS = 'channel.setdelay("allslots",0)'
+"""Sets what each channel waits beyond its settling when it closes."""
+FORBIDDEN = 'channel.getforbidden("allslots")'
+LABELS = 'channel.getlabel("allslots")'
+_PATTERNS = 'local n="" for p in channel.pattern.catalog() do n=n..p.." " end print(n)'
+_SCAN = "(scan.state())"
+_RUNNING = 2
+"""State of a scan that goes on in the background."""
+_AT_ONCE = 150
+"""Crosspoints that are asked for in one message."""
 
 
 def scheme(model: str) -> Scheme:
@@ -54,18 +68,18 @@ def scheme(model: str) -> Scheme:
 
 
 def parse_closed(reply: str) -> frozenset[str]:
-    """Return the crosspoints in the answer of ``channel.getclose``.
+    """Return the crosspoints in the answer of ``channel.getclose``, or another function that lists channels.
 
-    >>> sorted(parse_closed("1A01;2B12"))
-    ['1A01', '2B12']
+    >>> sorted(parse_closed("1A01;2B12")), sorted(parse_closed("1A01,2B12"))
+    (['1A01', '2B12'], ['1A01', '2B12'])
     >>> parse_closed("nil")
     frozenset()
     """
     if reply.strip() in ("nil", ""):
         return frozenset()
-    closed = frozenset(part.strip() for part in reply.split(";"))
+    closed = frozenset(part.strip() for part in re.split("[;,]", reply))
     for crosspoint in closed:
-        if not _CROSSPOINT.fullmatch(crosspoint):
+        if not CROSSPOINT.fullmatch(crosspoint):
             raise InstrumentError(f"'{crosspoint}' in '{reply}' is not a crosspoint such as 1A05")
     return closed
 
@@ -104,12 +118,18 @@ class Keithley707B:
         """Read identity and the closed set, and empty the error queue by reading it; set and move nothing.
 
         Raises:
-            BenchError: another model answers, or the instrument says more than it was asked.
+            BenchError: another model answers, the instrument says more than it was asked, or a scan moves relays there.
         """
         identity = self._tsp.identity([self._model])
+        self._refuse_scan()
         self.closed()
         self.old_errors = self._tsp.old_errors()
         return identity.line
+
+    def _refuse_scan(self) -> None:
+        """Raise BenchError if relays move by themselves."""
+        if self._tsp.numbers(_SCAN, 1) == [_RUNNING]:
+            raise BenchError(f"{self.name}: a scan is running there and moves relays by itself; 'labctl off' ends it")
 
     def cards(self) -> dict[int, str]:
         """Return the identity of the card in each slot, "" for a slot without one.
@@ -124,8 +144,11 @@ class Keithley707B:
         cards = {n: identity.strip() for n, identity in zip(slots, reply, strict=True)}
         return {n: "" if card in ("nil", "") or "empty" in card.lower() else card for n, card in cards.items()}
 
-    def absent(self, crosspoints: Iterable[str]) -> list[str]:
-        """Return what of `crosspoints` the cards do not have, in operator words; empty if they have all."""
+    def unusable(self, crosspoints: Iterable[str]) -> list[str]:
+        """Return what of `crosspoints` cannot be closed as it is meant, in operator words; empty if all can.
+
+        Cards may lack them; they may be forbidden to close; and their names may be labels of other channels.
+        """
         wanted, cards, lacking = sorted(crosspoints), self.cards(), []
         for slot in sorted({int(crosspoint[0]) for crosspoint in wanted}):
             used = [crosspoint for crosspoint in wanted if int(crosspoint[0]) == slot]
@@ -136,18 +159,54 @@ class Keithley707B:
                 rows, columns = int(shape[1]), int(shape[2])
                 beyond = [c for c in used if ord(c[1]) - ord("A") >= rows or int(c[2:]) > columns]
                 lacking += [f"slot {slot} has '{card}', which lacks {_names(beyond)}"] if beyond else []
-        return lacking
+            if "pseudo" in card.lower():
+                lacking.append(f"slot {slot} has '{card}', a card of no hardware, which closes no relay")
+        return lacking or [*self._forbidden(wanted), *self._relabelled(wanted)]
+
+    def _forbidden(self, crosspoints: Iterable[str]) -> list[str]:
+        """Return which of `crosspoints` are forbidden to close, in operator words; empty if none is."""
+        barred = parse_closed(self._tsp.text(FORBIDDEN)).intersection(crosspoints)
+        text = f"{_names(barred)} forbidden to close there (channel.setforbidden); channel.clearforbidden lifts that"
+        return [text] if barred else []
+
+    def _relabelled(self, crosspoints: Sequence[str]) -> list[str]:
+        """Return which of `crosspoints` are names of other channels, in operator words; empty if none is."""
+        others = []
+        for begin in range(0, len(crosspoints), _AT_ONCE):
+            asked = crosspoints[begin : begin + _AT_ONCE]
+            images = self._tsp.text(f'channel.getimage("{",".join(asked)}")').split(";")
+            if images != asked:
+                pairs = zip(asked, images, strict=False)
+                which = ", ".join(f"{name} stands for {image}" for name, image in pairs if name != image)
+                others.append(f"labels of channels are those of others (channel.setlabel): {which or images}")
+        return others
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
         """Return the cards, settings that are not as they will be set, and old errors; nothing that needs a person."""
         cards = ", ".join(f"{slot}: {card or 'none'}" for slot, card in self.cards().items())
         present = zip(MOVES, self._tsp.numbers(",".join(MOVES), len(MOVES)), strict=True)
         others = [f"{name} {value:.0f}" for name, value in present if value != MOVES[name]]
-        settings = [f"not as after a reset, and set anew before a relay moves: {', '.join(others)}"] if others else []
-        return [f"cards in slots {cards}", *settings, *old_errors_text(self.old_errors)], []
+        if any(delays := self._delays()):
+            others.append(f"channel.setdelay, up to {max(delays):.6g} s for {sum(map(bool, delays))} channels")
+        state = [f"not as after a reset, and set anew before a relay moves: {', '.join(others)}"] if others else []
+        if forbidden := parse_closed(self._tsp.text(FORBIDDEN)):
+            state.append(f"forbidden to close: {_names(forbidden)}")
+        labels = [label for label in re.split("[;,]", self._tsp.text(LABELS)) if not CROSSPOINT.fullmatch(label)]
+        if labels and labels != ["nil"]:
+            state.append(f"labels of channels: {_names(labels)}")
+        if patterns := self._tsp.transport.query(_PATTERNS).split():
+            state.append(f"patterns of channels: {_names(patterns)}")
+        if steps := self._tsp.numbers("scan.stepcount", 1)[0]:
+            state.append(f"a scan of {steps:.0f} steps is stored; it moves no relay unless somebody starts it")
+        return [f"cards in slots {cards}", *state, *old_errors_text(self.old_errors)], []
+
+    def _delays(self) -> list[Second]:
+        """Return what each channel waits beyond its settling when it closes, s; empty where no card is."""
+        reply = self._tsp.text(DELAYS)
+        return [] if reply in ("nil", "") else parse_numbers(reply)
 
     def emergency_open(self) -> frozenset[str]:
-        """Abort, and open every relay by the first bytes of a fresh connection; then verify.
+        """Abort, end a scan, and open every relay by the first bytes of a fresh connection; then verify.
 
         The caller has verified the sources. The closed set before is saved inside the instrument.
 
@@ -158,7 +217,7 @@ class Keithley707B:
             InstrumentError: it cannot be reached, does not answer, or reports a closed relay.
         """
         self._present = None
-        lines = [f"mtj_met={_CLOSED}", 'channel.open("allslots")', "waitcomplete()"]
+        lines = [f"mtj_met={_CLOSED}", "scan.abort()", 'channel.open("allslots")', "waitcomplete()"]
         reply = self._tsp.cut_in(lines, f'{_CLOSED} or "nil",tostring(mtj_met)')
         if len(reply) != 2 or reply[0] != "nil":
             raise InstrumentError(f"{self.name}: '{' '.join(reply)}' answered; 'nil' was expected: every relay open")
@@ -183,7 +242,7 @@ class Keithley707B:
         """
         wanted = frozenset(closed)
         for crosspoint in sorted(wanted):
-            if not _CROSSPOINT.fullmatch(crosspoint) or int(crosspoint[0]) > SLOTS[self._model]:
+            if not CROSSPOINT.fullmatch(crosspoint) or int(crosspoint[0]) > SLOTS[self._model]:
                 raise BenchError(f"{self.name}: '{crosspoint}' is not a crosspoint of a {self._model}, such as 1A05")
         present = self.closed() if self._present is None else self._present
         if present == wanted:
@@ -207,11 +266,15 @@ class Keithley707B:
         """Set how relays move, once, and read it back; InstrumentError if it was not taken."""
         if self._set:
             return
-        self._tsp.set(" ".join(f"{name}={value}" for name, value in MOVES.items()))
+        self._tsp.set(" ".join([*(f"{name}={value}" for name, value in MOVES.items()), NO_DELAYS]))
         taken = self._tsp.numbers(",".join(MOVES), len(MOVES))
         for (name, value), present in zip(MOVES.items(), taken, strict=True):
             if present != value:
                 raise InstrumentError(f"{self.name}: {name} is {present:.6g} after {value} was set; no relay moves")
+        if any(delays := self._delays()):
+            raise InstrumentError(
+                f"{self.name}: a channel waits {max(delays):.6g} s after {NO_DELAYS} was set; no relay moves"
+            )
         self._set = True
 
     def _move(self, opening: Sequence[str], closing: Sequence[str], *, again: bool = True) -> frozenset[str]:

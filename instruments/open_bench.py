@@ -172,22 +172,22 @@ def _calibrations(bench: Bench, opened: OpenBench, today: date) -> dict[str, str
 
 
 def _require_relays(bench: Bench, matrices: Mapping[str, Matrix]) -> None:
-    """Raise BenchError if a matrix that can be asked lacks a crosspoint of the wiring."""
-    lacking = [f"{name}: {text}" for name, matrix in matrices.items() for text in absent_relays(bench, name, matrix)]
+    """Raise BenchError if a matrix that can be asked cannot close a crosspoint of the wiring."""
+    lacking = [f"{name}: {text}" for name, matrix in matrices.items() for text in unusable_relays(bench, name, matrix)]
     if lacking:
         raise BenchError(f"bench '{bench.name}' has not what its file says: {'; '.join(lacking)}; nothing was changed")
 
 
-def absent_relays(bench: Bench, name: str, matrix: Matrix) -> list[str]:
-    """Return what of its crosspoints in the wiring a matrix does not have, in operator words; empty if it cannot tell.
+def unusable_relays(bench: Bench, name: str, matrix: Matrix) -> list[str]:
+    """Return what of its crosspoints in the wiring a matrix cannot close, in operator words; empty if it cannot tell.
 
     Args:
         name: of the matrix in the bench file.
     """
-    if not has_method(matrix, "absent"):
+    if not has_method(matrix, "unusable"):
         return []
     asked: Equipped = cast("Equipped", matrix)
-    return asked.absent({crosspoint for owner, crosspoint in bench.connections.ends if owner == name})
+    return asked.unusable({crosspoint for owner, crosspoint in bench.connections.ends if owner == name})
 
 
 def planned_die(bench: Bench, nominal: Nominal, polarity: int = 1) -> ProbedDie:

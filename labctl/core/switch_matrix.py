@@ -45,8 +45,8 @@ class Matrix(Protocol):
 
 @runtime_checkable
 class Equipped(Protocol):
-    """A matrix that can be asked which crosspoints it has."""
+    """A matrix that can be asked which crosspoints it can close."""
 
-    def absent(self, crosspoints: Iterable[str]) -> list[str]:
-        """Return what of `crosspoints` it does not have, in operator words; empty if it has all."""
+    def unusable(self, crosspoints: Iterable[str]) -> list[str]:
+        """Return what of `crosspoints` it cannot close as it is meant, in operator words; empty if it can close all."""
         ...

@@ -1,8 +1,9 @@
 """Keithley 707B and 708B switch matrices: `channel.*` over the relays of the world.
 
 Dialect: Series 700B reference manual (707B-901-01). An address is slot, row letter and two-digit column (`1A05`);
-lists are separated by commas, ranges by a colon (`1A01:1A05`), `slotN` and `allslots` name many. A bad address
-refuses the whole command: nothing moves.
+lists are separated by commas or semicolons, ranges by a colon (`1A01:1A05`), `slotN` and `allslots` name many, except
+where channels are to close. A bad address refuses the whole command: nothing moves. What a user may set of single
+channels is in `k707_channels`, scans are in `k707_scan`.
 """
 
 import re
@@ -14,6 +15,8 @@ from typing import Any
 
 from labctl.core.errors import BenchError
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.k707_channels import PARAMETER_ERROR, ChannelSettings
+from sim_backend.emulators.k707_scan import Scan
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.vm import Refusal, number
@@ -21,7 +24,7 @@ from sim_backend.emulators.world import Crosspoint, World
 
 BREAK_BEFORE_MAKE, MAKE_BEFORE_BREAK, OFF = 1, 2, 0
 _ADDRESS = re.compile(r"([1-9])([A-H])(\d{2})")
-_PARAMETER_ERROR = 1115
+_LIST = re.compile(r"[,;]")
 
 
 @dataclass(frozen=True)
@@ -79,11 +82,18 @@ class K707(TspInstrument):
         self.sticks: Callable[[str], bool] = moves_freely
         """Whether a relay that is told to move stays where it is."""
         self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
+        self.pseudocards: set[int] = set()
+        """Slots whose card is none of hardware: what is closed there closes nothing."""
         super().__init__(name, model, world, **options)
 
     def build(self) -> None:
         """Add `channel` and `slot`."""
         lua = self.lua
+        self.settings = ChannelSettings(
+            lua, self.addresses, lambda: self.closed, lambda: self._slot_addresses(*self.cards)
+        )
+        self.scan = Scan(self.world, self._closing, lambda: self.closed, lambda o, c: self._move(open=o, close=c))
+        lua.globals["scan"] = self.scan.node(lua)
         lua.globals["channel"] = lua.node(
             "channel",
             get={
@@ -96,13 +106,13 @@ class K707(TspInstrument):
             },
             objects={
                 "BREAK_BEFORE_MAKE": BREAK_BEFORE_MAKE, "MAKE_BEFORE_BREAK": MAKE_BEFORE_BREAK, "OFF": OFF, "ON": 1,
-                "close": lambda names: self._move(close=self.addresses(names)),
+                **self.settings.objects(),
+                "close": lambda names: self._move(close=self._closing(names)),
                 "open": lambda names: self._move(open=self.addresses(names)),
                 "exclusiveclose": self._exclusive,
                 "exclusiveslotclose": self._exclusive_slots,
                 "getclose": self._get_close,
                 "getstate": self._get_state,
-                "getimage": self._get_close,
                 "reset": self._reset_channels,
             },
         )  # fmt: skip
@@ -110,18 +120,29 @@ class K707(TspInstrument):
             {slot: lua.node("slot", get={"idn": partial(self._card, slot)}) for slot in range(1, 1 + SLOTS[self.model])}
         )
 
+    def execute(self, message: str) -> str:
+        """Execute one message, behind the steps of a scan that have become due."""
+        self.scan.go_on()
+        return super().execute(message)
+
+    def trigger(self) -> None:
+        """Process a `*TRG`."""
+        self.scan.trigger()
+
     def _card(self, slot: int) -> str:
         """Return the identity of the card in a slot. [?] An empty one says so."""
-        card = self.cards.get(slot)
-        return f"{card.name},{card.rows}x{card.columns} Matrix,00.00a,0000000" if card else "Empty Slot"
+        card, pseudo = self.cards.get(slot), "Pseudo " if slot in self.pseudocards else ""
+        return f"{card.name},{pseudo}{card.rows}x{card.columns} Matrix,00.00a,0000000" if card else "Empty Slot"
 
     def addresses(self, names: Any) -> list[str]:
         """Return the crosspoints that a channel list names, in its order; Refusal 1115 if one does not exist."""
         if not isinstance(names, str):
             raise Refusal(-104, "Data type error")
         addresses: list[str] = []
-        for item in (part.strip() for part in names.split(",")):
-            if item.lower() == "allslots":
+        for item in (part.strip() for part in _LIST.split(names)):
+            if (behind := self.settings.named(item)) is not None:
+                addresses += behind
+            elif item.lower() == "allslots":
                 addresses += self._slot_addresses(*self.cards)
             elif item.lower().startswith("slot") and item[4:].isdigit() and int(item[4:]) in self.cards:
                 addresses += self._slot_addresses(int(item[4:]))
@@ -129,18 +150,26 @@ class K707(TspInstrument):
                 first, last = (self._address(end.strip()) for end in item.split(":", 1))
                 every = self._slot_addresses(int(first[0])) if first[0] == last[0] else []
                 if first not in every or every.index(first) > every.index(last):
-                    raise Refusal(_PARAMETER_ERROR, "Parameter error: invalid channel range")
+                    raise Refusal(PARAMETER_ERROR, "Parameter error: invalid channel range")
                 addresses += every[every.index(first) : every.index(last) + 1]
             else:
                 addresses.append(self._address(item))
         return list(dict.fromkeys(addresses))
+
+    def _closing(self, names: Any) -> list[str]:
+        """Return the crosspoints of a list that is to close; Refusal if it names whole slots or a forbidden one."""
+        addresses = self.addresses(names)
+        if any(part.strip().lower().startswith(("slot", "allslots")) for part in _LIST.split(names)):
+            raise Refusal(PARAMETER_ERROR, "Parameter error: slots cannot be closed")
+        self.settings.require_permitted(addresses)
+        return addresses
 
     def _address(self, text: str) -> str:
         match = _ADDRESS.fullmatch(text.upper())
         card = self.cards.get(int(match[1])) if match else None
         if match and card and "ABCDEFGH".index(match[2]) < card.rows and 1 <= int(match[3]) <= card.columns:
             return text.upper()
-        raise Refusal(_PARAMETER_ERROR, "Parameter error: channel does not exist")
+        raise Refusal(PARAMETER_ERROR, "Parameter error: channel does not exist")
 
     def _slot_addresses(self, *slots: int) -> list[str]:
         return [address for slot in slots for address in self._addresses[slot]]
@@ -158,18 +187,18 @@ class K707(TspInstrument):
         groups = [[a] for a in closing + opening] if self.connectsequential else [closing + opening]
         for group in groups:
             self.world.switch(
-                close=[self._crosspoint(a) for a in group if a in closing],
+                close=[self._crosspoint(a) for a in group if a in closing and int(a[0]) not in self.pseudocards],
                 open=[self._crosspoint(a) for a in group if a in opening],
             )
             self.closed = (self.closed | (set(group) & set(closing))) - (set(group) & set(opening))
-            self.world.advance(self.world.timing.relay)
+            self.world.advance(self.world.timing.relay + self.settings.delay(a for a in group if a in closing))
 
     def _exclusive(self, names: Any) -> None:
-        wanted = self.addresses(names) if names != "" else []
+        wanted = [] if isinstance(names, str) and not names.strip() else self._closing(names)
         self._replace(sorted(self.closed - set(wanted)), wanted)
 
     def _exclusive_slots(self, names: Any) -> None:
-        wanted = self.addresses(names)
+        wanted = self._closing(names)
         slots = {a[0] for a in wanted}
         self._replace(sorted(a for a in self.closed - set(wanted) if a[0] in slots), wanted)
 
@@ -191,7 +220,9 @@ class K707(TspInstrument):
         return ",".join(str(int(a in self.closed)) for a in self.addresses(names))
 
     def _reset_channels(self, names: Any) -> None:
-        self._move(open=self.addresses(names))
+        addresses = self.addresses(names)
+        self._move(open=addresses)
+        self.settings.reset(addresses)
 
     def _choose(self, name: str, value: Any, most: int) -> None:
         wanted = number(value)
@@ -209,6 +240,8 @@ class K707(TspInstrument):
             slot = rng.choice(list(self.cards))
             if rng.random() < 0.3:
                 del self.cards[slot]
+            elif rng.random() < 0.3:
+                self.pseudocards.add(slot)
             else:
                 self.cards[slot] = CARDS[rng.choice(list(CARDS))]
             return self._card(slot)
@@ -218,7 +251,8 @@ class K707(TspInstrument):
             self._move(close=rng.sample(every, min(len(every), rng.randint(1, 8))))
             return ";".join(sorted(self.closed))
 
-        return {**super().leftovers(), "relays": relays, "cards": cards}
+        more = self.settings.leftovers() | self.scan.leftovers(lambda: self._slot_addresses(*self.cards))
+        return {**super().leftovers(), **more, "relays": relays, "cards": cards}
 
     def power_off(self) -> None:
         """Let every relay open."""
@@ -228,6 +262,8 @@ class K707(TspInstrument):
         """Open every crosspoint and go back to the defaults."""
         self._move(open=sorted(self.closed))
         self.connectrule, self.connectsequential = BREAK_BEFORE_MAKE, 0
+        self.settings.reset(self._slot_addresses(*self._addresses))
+        self.scan.reset()
         self.format.reset()
 
 

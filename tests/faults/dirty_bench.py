@@ -84,7 +84,10 @@ CAUSES = {
     r"compensat": "may be compensation",
     r"^front_door_open$": "front door is open",
     r"vacuum": "vacuum has failed",
-    r"^cards$": "has no card|which lacks",
+    r"^cards$": "has no card|which lacks|card of no hardware",
+    r"^channel\.setforbidden$": "forbidden to close",
+    r"^scan\.background$": "a scan is running there",
+    r"^channel\.setlabel$": "labels of channels are those of others",
     r"^home$": "home position is not set",
 }
 """Parts, and what a refusal because of them has to say; a part that is not here is no reason to refuse."""

@@ -56,6 +56,8 @@ DELAY = {"smu.smua.source.delay": "smua.source.delay=0.001"}
 PROMPTS = {"smu.localnode.prompts": "localnode.prompts=1"}
 OUTPUT = {"smu.smua.source.output": "smua.source.output=1"}
 ONE_BY_ONE = {"matrix.channel.connectsequential": "channel.connectsequential=1"}
+DELAYED = {"matrix.channel.setdelay": 'channel.setdelay("allslots",0.5)'}
+LABEL = {"matrix.channel.setlabel": 'channel.setlabel("1H12","1A01")'}
 QUEUE = {"matrix.errorqueue": 'channel.close("9Z99")'}
 OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
 
@@ -68,6 +70,8 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley2600b", PROMPTS, Tsp, "_refuse_chatter", lambda self: None, "name of the cause"),
         ("keithley2600b", OUTPUT, Keithley2600B, "emergency_off", lambda self: {}, "off: smu.smua"),
         ("keithley707b", ONE_BY_ONE, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
+        ("keithley707b", DELAYED, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
+        ("keithley707b", LABEL, Keithley707B, "unusable", lambda self, names: [], "name of the cause"),
         ("keithley707b", QUEUE, Tsp, "old_errors", lambda self: (), "name of the cause"),
         ("mpi_sentio", OTHER_DIE, MpiSentio, "step", stay, "without what was left"),
     ],
@@ -80,6 +84,25 @@ def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, le
     if left is QUEUE:  # what is not read when connecting is told apart from a command's own, too
         monkeypatch.setattr(Tsp, "failure", lambda self, waiting: "" if float(waiting) == 0 else "an error")
     assert words in " ".join(course(family, left).violated)
+
+
+def test_a_crosspoint_that_somebody_has_forbidden_is_refused_by_that_name_and_stays_forbidden():
+    start = Start("keithley707b", 10_000, clean=True)
+    start.twin.instruments["matrix"].execute('channel.setforbidden("1A01:1H05")')
+    with pytest.raises(LabError, match="forbidden to close there"):
+        start.measure()
+    assert "1A01" in start.twin.instruments["matrix"].settings.forbidden
+
+
+def test_a_matrix_whose_scan_is_running_is_refused_and_switching_off_ends_the_scan():
+    start = Start("keithley707b", 10_000, clean=True)
+    matrix = start.twin.instruments["matrix"]
+    matrix.execute('scan.create("1A01,1B01") scan.scancount=1000 scan.background()')
+    with pytest.raises(LabError, match="a scan is running there and moves relays by itself"):
+        start.measure()
+    start.switch_off()
+    assert (start.course.violated, matrix.scan.running) == ([], False)
+    assert start.measure().flag == (0, 0, 0)
 
 
 def test_a_later_call_goes_on_from_the_results_and_a_violation_is_shown(tmp_path):

@@ -10,7 +10,7 @@ from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.station.twin import Twin
 from tests.unit.instruments.test_probed_die import bench, simulated
 
-SET = {"relay-rules", "stepping-mode"}
+SET = {"label-like-a-channel", "relay-rules", "stepping-mode"}
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +62,9 @@ def test_on_the_twin_all_that_can_be_read_holds_and_nothing_is_changed(twin):
 def test_what_sets_something_is_checked_where_it_is_asked_for(twin):
     made = findings(twin, settings=True)
     assert of(made, "relay-rules", "matrix").verdict is Verdict.HOLDS
+    label = of(made, "label-like-a-channel", "matrix")
+    assert label.verdict is Verdict.HOLDS
+    assert "1A02, the label of 1A01 for a moment, stands for 1A01; label afterwards: 1A01" in label.reply
     assert of(made, "stepping-mode", "prober").verdict is Verdict.HOLDS
 
 
@@ -73,6 +76,8 @@ OTHERWISE = {
     "line-frequency": ("smu1", "localnode.linefreq", "4.000000000e+02"),
     "card-identity": ("matrix", "print(slot[1] and slot[1].idn)", "7174A"),
     "closed-list": ("matrix", 'print(channel.getclose("allslots"))', "1A1 2B2"),
+    "channel-lists": ("matrix", "getdelay", "0.0,0.0"),
+    "label-like-a-channel": ("matrix", 'getimage("1A02")', "1H12"),
     "relay-rules": ("matrix", 'string.format("%.9e,%.9e",channel', "1,1"),
     "chuck-heights": ("prober", "get_chuck_z Z", "0,0,14870.0"),
     "die-and-axes": ("prober", "map:get_index_size", "0,0,wide"),

@@ -36,11 +36,59 @@ CARDS = [
 ]
 
 
+SETTING = 'channel.connectsequential=0 channel.connectrule=1 channel.setdelay("allslots",0)'
+DELAYS = 'print(channel.getdelay("allslots"))'
+FORBIDDEN = 'print(channel.getforbidden("allslots"))'
+LABELS = 'print(channel.getlabel("allslots"))'
+PATTERNS = 'local n="" for p in channel.pattern.catalog() do n=n..p.." " end print(n)'
+
+
+def asked(forbidden, images, names="1H12,2D12,5H12"):
+    """Return what is said of crosspoints that the cards have."""
+    talk = [*CARDS, (">", FORBIDDEN), ("<", forbidden)]
+    return [*talk, (">", f'print(channel.getimage("{names}"))'), ("<", images)]
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "images", "words"),
+    [
+        ("nil", "1H12;2D12;5H12", []),
+        ("3A01,3A02", "1H12;2D12;5H12", []),
+        ("2D12;3A01", "1H12;2D12;5H12", ["2D12 forbidden to close there"]),
+        ("nil", "1H12;2A01;5H12", ["labels of channels are those of others (channel.setlabel): 2D12 stands for 2A01"]),
+        ("nil", "1H12;1H11,2D12;5H12", ["2D12 stands for 1H11,2D12"]),
+        ("nil", "nil", ["1H12 stands for nil"]),
+    ],
+)
+def test_crosspoints_that_are_forbidden_or_stand_for_others_cannot_be_used(forbidden, images, words):
+    with TranscriptReplay(asked(forbidden, images)) as wire:
+        unusable = Keithley707B(wire).unusable(["5H12", "1H12", "2D12"])
+    assert len(unusable) == len(words)
+    assert all(text in line for text, line in zip(words, unusable, strict=True))
+
+
+def test_a_bench_of_many_crosspoints_asks_for_them_in_messages_that_are_not_too_long():
+    names = [f"1{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
+    names += [f"2{row}{column:02d}" for row in "ABCDEFGH" for column in range(1, 13)]
+    talk = [CARDS[0], ("<", "7174A, 8x12 Matrix, 1, 1\t7174A, 8x12 Matrix, 1, 1\tnil\tnil\tnil\tnil\tend")]
+    talk += [(">", FORBIDDEN), ("<", "nil")]
+    for part in (names[:150], names[150:]):
+        talk += [(">", f'print(channel.getimage("{",".join(part)}"))'), ("<", ";".join(part))]
+    assert max(len(text) for mark, text in talk if mark == ">") < 1000
+    with TranscriptReplay(talk) as wire:
+        assert Keithley707B(wire).unusable(names) == []
+
+
+def test_a_card_of_no_hardware_is_told():
+    talk = [CARDS[0], ("<", "7174A,Pseudo 8x12 Matrix,0,0\tnil\tnil\tnil\tnil\tnil\tend")]
+    with TranscriptReplay(talk) as wire:
+        (text,) = Keithley707B(wire).unusable(["1A01"])
+    assert "a card of no hardware, which closes no relay" in text
+
+
 def test_cards_are_asked_for_and_what_the_wiring_uses_beyond_them_is_told():
     with TranscriptReplay(CARDS) as wire:
-        assert Keithley707B(wire).absent(["1H12", "2D12", "5H12"]) == []
-    with TranscriptReplay(CARDS) as wire:
-        assert Keithley707B(wire).absent(iter(["2E01", "1A01", "3A01", "4A02"])) == [
+        assert Keithley707B(wire).unusable(iter(["2E01", "1A01", "3A01", "4A02"])) == [
             "slot 2 has '7173-50,4X12,1,2', which lacks 2E01",
             "slot 3 has no card, and the wiring uses 3A01 of it",
             "slot 4 has no card, and the wiring uses 4A02 of it",
@@ -50,6 +98,9 @@ def test_cards_are_asked_for_and_what_the_wiring_uses_beyond_them_is_told():
 def test_the_check_lists_cards_settings_and_old_errors():
     settings = 'print(string.format("%.9e,%.9e",channel.connectsequential,channel.connectrule))'
     talk = [*CARDS, (">", settings), ("<", "1.000000000e+00,1.000000000e+00")]
+    talk += [(">", DELAYS), ("<", "0.000,3.100,0.500"), (">", FORBIDDEN), ("<", "1A05,1A06")]
+    talk += [(">", LABELS), ("<", "1A01,start,1A03"), (">", PATTERNS), ("<", "route1 route2 ")]
+    talk += [(">", 'print(string.format("%.9e",scan.stepcount))'), ("<", "3.000000000e+00")]
     with TranscriptReplay(talk) as wire:
         matrix = Keithley707B(wire)
         matrix.old_errors = ("1115 Parameter error",)
@@ -57,7 +108,14 @@ def test_the_check_lists_cards_settings_and_old_errors():
     assert state[0].startswith("cards in slots 1: 7174A, 8x12 Matrix, 01.00a, 123, 2: 7173-50")
     assert "3: none, 4: none" in state[0]
     assert "connectsequential 1" in state[1]
-    assert "1115 Parameter error" in state[2]
+    assert "channel.setdelay, up to 3.1 s for 2 channels" in state[1]
+    assert state[2:6] == [
+        "forbidden to close: 1A05, 1A06",
+        "labels of channels: start",
+        "patterns of channels: route1, route2",
+        "a scan of 3 steps is stored; it moves no relay unless somebody starts it",
+    ]
+    assert "1115 Parameter error" in state[6]
     assert not faults
 
 
@@ -69,6 +127,22 @@ def test_relays_that_would_not_move_as_they_are_set_to_do_not_move():
         ]
         matrix = Keithley707B(talk, permit=cold)
         with pytest.raises(InstrumentError, match="connectsequential is 1 after 0 was set; no relay moves"):
+            matrix.route(["1C03"])
+
+
+def test_a_matrix_whose_relays_move_by_themselves_is_refused():
+    talk = [(">", "*IDN?"), ("<", "Keithley Instruments Inc., Model 707B, 1300001, 3.2.2")]
+    talk += [(">", 'print("unasked-1",string.format("%d,%d",localnode.prompts,localnode.showerrors))')]
+    talk += [("<", "unasked-1\t0,0"), (">", 'print(string.format("%.9e",(scan.state())))'), ("<", "2.000000000e+00")]
+    with TranscriptReplay(talk) as wire, pytest.raises(BenchError, match="a scan is running there"):
+        Keithley707B(wire).connect()
+
+
+def test_relays_that_would_wait_after_closing_do_not_move():
+    with replay("route") as talk:
+        talk._remaining = [*talk._remaining[:7], ("<", "0.000,0.000,3.100")]
+        matrix = Keithley707B(talk, permit=cold)
+        with pytest.raises(InstrumentError, match=r'a channel waits 3.1 s after channel.setdelay\("allslots",0\) was'):
             matrix.route(["1C03"])
 
 
@@ -150,7 +224,8 @@ def test_a_model_that_is_not_of_the_family_is_refused():
 def test_an_emergency_is_over_only_when_every_relay_is_read_open(reply):
     class Wire(TranscriptReplay):
         def cut_in(self, text, ask, last):
-            assert text.splitlines()[:4] == ["abort", f"mtj_met={closed}", 'channel.open("allslots")', "waitcomplete()"]
+            opening = ["scan.abort()", 'channel.open("allslots")', "waitcomplete()"]
+            assert text.splitlines()[:5] == ["abort", f"mtj_met={closed}", *opening]
             return [f"safe-1\t{reply}"]
 
     closed = 'channel.getclose("allslots")'
@@ -171,11 +246,11 @@ def beginning(closed):
     """Return what a matrix and its driver say before the first move."""
     talk = [(">", 'print(channel.getclose("allslots"))'), ("<", closed)]
     talk += [
-        (">", f"{COUNTED}channel.connectsequential=0 channel.connectrule=1\nprint(errorqueue.count)"),
+        (">", f"{COUNTED}{SETTING}\nprint(errorqueue.count)"),
         ("<", "0.00000e+00"),
     ]
     talk += [(">", 'print(string.format("%.9e,%.9e",channel.connectsequential,channel.connectrule))')]
-    return [*talk, ("<", "0.000000000e+00,1.000000000e+00")]
+    return [*talk, ("<", "0.000000000e+00,1.000000000e+00"), (">", DELAYS), ("<", "0.000,0.000")]
 
 
 def test_a_warning_at_every_close_ends_nothing_and_is_told_once():

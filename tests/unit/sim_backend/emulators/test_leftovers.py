@@ -48,6 +48,10 @@ def made(kind):
             return GenericProber("prober", GenericProberOptions(), context)
 
 
+OF_CHANNELS = {
+    "channel.setdelay", "channel.setforbidden", "channel.setlabel", "channel.setlabelrow", "channel.setlabelcolumn",
+    "channel.pattern.setimage", "channel.pattern.snapshot",
+}  # fmt: skip
 KINDS = ("2602B", "2635B", "707B", "SENTIO", "source", "matrix", "prober")
 
 
@@ -73,7 +77,7 @@ def test_the_parts_of_a_script_speaking_instrument_are_its_attributes_and_more(k
     one = made(kind)
     attributes = one.lua.attributes()
     of_2602b = {"smua.trigger.initiate", "smub.trigger.initiate", "display.trigger", "display.loadmenu"}
-    more = {"2602B": of_2602b, "707B": {"relays", "cards"}}[kind]
+    more = {"2602B": of_2602b, "707B": {"relays", "cards", "scan.background", *OF_CHANNELS}}[kind]
     assert one.leftovers().keys() == attributes.keys() | {"busy", "*IDN?", "errorqueue", "loadscript"} | more
     named = {"smua.measure.rel.enablei", "trigger.timer.8.passthrough", "trigger.blender.6.stimulus.4"}
     assert named <= attributes.keys() or kind == "707B"
@@ -112,3 +116,10 @@ def test_numbers_are_small_ones_and_of_any_size_and_sign():
     assert min(abs(value) for value in values if value) < 1e-8
     assert max(values) > 100
     assert min(values) < -10
+
+
+def test_each_function_of_a_matrix_that_sets_something_is_left_to_have_been_used():
+    matrix = made("707B")
+    functions = {f"channel.{name}" for name in matrix.settings.objects() if str(name).startswith("set")}
+    assert functions | {"channel.pattern.setimage", "channel.pattern.snapshot"} == OF_CHANNELS
+    assert matrix.leftovers().keys() >= OF_CHANNELS
