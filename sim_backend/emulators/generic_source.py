@@ -61,6 +61,10 @@ class GenericSource(GenericInstrument):
             self.world.attach(self._wire(channel))
             self._apply(channel)
 
+    def outputs(self) -> dict[str, float]:
+        """Return the levels of the outputs that are on, V."""
+        return {name: channel.level for name, channel in self.channels.items() if channel.output}
+
     def power_off(self) -> None:
         """Drive nothing any more."""
         for channel in self.channels:

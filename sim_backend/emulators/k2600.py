@@ -18,7 +18,7 @@ from sim_backend.emulators.k2600_display import FrontPanel, Setups
 from sim_backend.emulators.k2600_engine import SweepEngine
 from sim_backend.emulators.k2600_events import COMMAND_EVENT, KEY_EVENT, Timer
 from sim_backend.emulators.k2600_models import model_named
-from sim_backend.emulators.k2600_smu import VOLTS, Smu
+from sim_backend.emulators.k2600_smu import ON, VOLTS, Smu
 from sim_backend.emulators.k2600_sweep import PulseTests
 from sim_backend.emulators.k2600_trigger import common_triggers
 from sim_backend.emulators.leftovers import Leave
@@ -59,6 +59,11 @@ class K2600(TspInstrument):
         """Set the noise of all channels to the number of an operation."""
         for smu in self.smus.values():
             smu.seek(operation)
+
+    def outputs(self) -> dict[str, float]:
+        """Return the levels of the outputs that are on, V, or A of one that forces a current."""
+        on = {channel: smu.set for channel, smu in self.smus.items() if smu.set.output == ON}
+        return {channel: state.levelv if state.func == VOLTS else state.leveli for channel, state in on.items()}
 
     def power_off(self) -> None:
         """Drive nothing any more."""

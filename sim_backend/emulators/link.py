@@ -150,6 +150,10 @@ class Instrument(ABC):
     def power_off(self) -> None:  # noqa: B027 - most instruments hold nothing that only power holds
         """Let go what only power holds, such as outputs and relays: the mains are off."""
 
+    def outputs(self) -> dict[str, float]:
+        """Return the levels of the outputs that are on, V, or A of one that forces a current; none if it has none."""
+        return {}
+
     def seek(self, operation: int) -> None:  # noqa: B027 - most instruments have no noise
         """Set the random streams of its noise to the number of an operation."""
 

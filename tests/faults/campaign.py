@@ -4,20 +4,24 @@ A session is what `labctl run` and `labctl resume` do in the process that owns t
 the journal, leave safe. Sealing is left out: it is in a process of its own, and no instrument is part of it.
 """
 
+import shutil
 import sqlite3
 import tempfile
 import traceback
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from e2e.small_dies import BENCH, LIMITS, M, N, description
 from faults.bench import FaultyTwin
-from faults.kinds import DoesNotApply, Injection
+from faults.kinds import DoesNotApply, Injection, Killed
 
+from instruments import emergency
 from instruments.bench import Bench
+from instruments.bench_io import BenchIO
 from instruments.emergency import make_safe
 from labctl.config.campaign import Accept
 from labctl.core.die_state import FINAL, State
@@ -68,6 +72,7 @@ class Ended:
     """How one die ended: its state, bin and try, and the tables of its journal by "table.column".
 
     Args:
+        counts: pulses of each cell in the try in which it ended, as its journal counts them.
         lost_rows: rows of a journal that were acknowledged in one session and are not there, or not the same, later.
     """
 
@@ -77,6 +82,7 @@ class Ended:
     sessions: int = 0
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     lost_rows: int = 0
+    counts: np.ndarray | None = None
 
 
 @dataclass
@@ -86,14 +92,18 @@ class Course:
     Args:
         told: exit code and reason of everything that did not go well, in order.
         bugs: tracebacks of exceptions that are no errors of this suite.
-        untold: outputs left on at the end of a session that did not say so, with their levels in V.
+        untold: outputs left on at the end of a session that did not end with 6 and the names of their instruments.
+        late: outputs that went off later after the detection of a fault than they may, in words.
+        instruments: their names in the bench file.
     """
 
     injection: Injection
     dies: dict[str, Ended] = field(default_factory=dict)
     told: list[tuple[int, str]] = field(default_factory=list)
     bugs: list[str] = field(default_factory=list)
-    untold: list[dict[str, float]] = field(default_factory=list)
+    untold: list[str] = field(default_factory=list)
+    late: list[str] = field(default_factory=list)
+    instruments: tuple[str, ...] = ()
     peak: float = 0.0
     incidents: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -106,12 +116,45 @@ class Course:
 
 
 @contextmanager
-def quick():
-    """Leave out sealing, which is another process, and commit often."""
+def watched(twin):
+    """Leave out sealing, which is another process, commit often, and note in the twin's timeline when errors arise.
+
+    The patience of making safe counts by the twin's clock, as everything else does.
+    """
+    timeline, idle = twin.timeline, BenchIO.idle
+
+    def arise(error, *args):
+        Exception.__init__(error, *args)
+        timeline.arose(error)
+
+    def make_idle(bench_io):
+        before = timeline.moment()
+        try:
+            idle(bench_io)
+        finally:
+            if len(timeline.errors) > before.errors:
+                timeline.detect(timeline.first_error(before))
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(die_job, "seal_in_subprocess", lambda run, die: "")
         patch.setattr(recorded_die, "CHUNK", CHUNK)
+        patch.setattr(LabError, "__init__", arise, raising=False)
+        patch.setattr(BenchIO, "idle", make_idle)
+        patch.setattr(emergency, "time", SimpleNamespace(monotonic=lambda: twin.world.now))
         yield
+
+
+class _Watching(Stop):
+    """Requests to stop, of which there are none; notes in a timeline which errors end the work on a die."""
+
+    def __init__(self, timeline):
+        super().__init__()
+        self.timeline = timeline
+
+    def ending(self, error):
+        """Return how an exception ends the work on a die."""
+        self.timeline.caught(error)
+        return super().ending(error)
 
 
 def carry_out(injection):
@@ -123,7 +166,8 @@ def carry_out(injection):
     subjects = [Site(f"D{k}", description(), SEED, (k, 0)) for k in range(2)]
     twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
     course, procedures = Course(injection), stages()
-    with quick(), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
+    course.instruments = tuple(bench.instruments)
+    with watched(twin), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         for subject in subjects:
             die = course.dies[subject.name] = Ended()
             while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= injection.tries:
@@ -142,11 +186,19 @@ def carry_out(injection):
 
 
 def _session(bench, twin, subjects, job, procedures, course, die):
-    """Work on one die until it ends or the bench does not go on."""
+    """Work on one die until it ends or the bench does not go on, or whoever works on it is killed."""
     die.sessions += 1
     before, result, code = _rows(job), None, 0
-    injection = course.injection
+    injection, timeline = course.injection, twin.timeline
+    known, detected = len(course.told), len(timeline.detections)
+    kept = job.folder / "as killed"
+
+    def keep_journal():
+        if job.place.is_dir():
+            shutil.copytree(job.place, kept)
+
     injection.begin(job.die)
+    injection.at_kill = keep_journal
 
     def notify(name, what, detail):
         if what == "alarm":
@@ -159,21 +211,30 @@ def _session(bench, twin, subjects, job, procedures, course, die):
     try:
         if die.sessions > 1:
             injection.phase = "making safe"
+            timeline.detect()
             _make_safe_first(bench, twin)
-        injection.phase = "opening"
+        injection.phase = "opening" if die.sessions == 1 else "reopening"
         with on_bench(bench, subjects, "bytes", twin=twin) as body:
             body.anew = False  # the cells are those of the session before, as on a real bench
-            result = run_die(job, procedures, notify, Stop(), body)
+            result = run_die(job, procedures, notify, _Watching(timeline), body)
     except KeyboardInterrupt:
         code = ExitCode.OPERATOR
         course.tell(code, "interrupted while the bench was being opened or left")
+    except Killed:
+        pass
     except LabError as error:
         code = error.exit_code
+        timeline.caught(error)
         course.tell(code, str(error))
     except Exception:
         code = ExitCode.BUG
         course.tell(code, traceback.format_exc())
-    if result is not None:
+    if injection.killed:  # what came after that has not happened
+        del course.told[known:], timeline.detections[detected:]
+        shutil.rmtree(job.place, ignore_errors=True)
+        if kept.is_dir():
+            kept.rename(job.place)
+    elif result is not None:
         code = max(code, result.outcome.exit_code) if code != ExitCode.NOT_OFF else code
         if result.outcome.reason:
             course.tell(result.outcome.exit_code, f"{result.outcome.reason}\n{result.outcome.trace}")
@@ -182,9 +243,14 @@ def _session(bench, twin, subjects, job, procedures, course, die):
             die.try_no, die.state = die.try_no + 1, State.PENDING
     rows = _rows(job)
     die.lost_rows += sum(row != rows[k : k + 1] for k, row in enumerate([[row] for row in before]))
-    live = twin.live()
-    if live and code not in (ExitCode.NOT_OFF, ExitCode.OPERATOR):
-        course.untold.append(live)
+    if injection.killed:
+        return
+    words = " ".join(text for _, text in course.told[known:])
+    for channel in twin.live():
+        name = channel.partition(".")[0]
+        if code != ExitCode.NOT_OFF or name not in words:
+            course.untold.append(f"{channel} is on after exit code {int(code)}: {words or 'nothing'}")
+    course.late += timeline.late(detected, {name: entry.patience for name, entry in bench.instruments.items()})
 
 
 def _make_safe_first(bench, twin):
@@ -210,6 +276,8 @@ def _read(run, name, die, tries):
     if not (folder / "journal.db").is_file():
         return
     with Journal.open(folder) as journal:
+        ends = [event.body for event in journal.events() if event.kind == "stage_ended"]
+        die.counts = np.asarray(ends[-1]["pulses_per_cell"]) if ends else None
         for table in journal.tables:
             for column, values in journal.table(table).items():
                 if column not in ("seq", "utc", "stage"):

@@ -8,8 +8,10 @@
     python tests/faults/inject.py --everywhere --injections 400 --results F     the next 400 of them
 
 A position is an instrument, the shape of a message and the phase of the campaign; a kind is injected at its first
-message and at another one, and only there. Which faults happen is a function of the seed, and the first so many of a
-longer list are those of a shorter one. Exit code 1 if something did not hold.
+message and at another one, and only there. So it is with the messages that make a bench safe and open it again, after a
+first fault (`FIRST`) in the middle of a survey: of random injections every fifth is such a second fault. Which faults
+happen is a function of the seed, and the first so many of a longer list are those of a shorter one. Exit code 1 if
+something did not hold.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import random
 import sys
 import time
 from collections import Counter
+from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
 
@@ -28,36 +31,55 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the matrices are small, an
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from faults.campaign import carry_out
-from faults.invariants import judged
+from faults.invariants import unnoticed, violated
 from faults.kinds import KINDS, Injection
-from faults.positions import planned_everywhere, positions_of
+from faults.positions import FIRST, Planned, middle_of, planned_everywhere, positions_after, positions_of
 from faults.results import add_result, done_before
+
+SECOND = 5
+"""Of so many random injections one happens to a message that makes a bench safe, or opens it again."""
 
 
 def planned(number, messages, seed, kinds=tuple(KINDS)):
-    """Return `number` injections as (kind, message): all `kinds` in turn, each at messages that do not repeat."""
+    """Return `number` injections: all `kinds` in turn, each at messages that do not repeat."""
     left = {}
     for kind in kinds:
         left[kind] = list(range(1, messages + 1))
         random.Random(f"{seed} {kind}").shuffle(left[kind])
     rounds = -(-number // len(kinds))
-    return [(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in kinds][:number]
+    return [Planned(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in kinds][:number]
 
 
-def inject(kind, at, undisturbed, only=False):
-    """Carry the campaign out with one injection; return its result as JSON can hold it.
+def planned_after(kinds, trail, seed):
+    """Return every kind at every message that makes a bench safe after a first fault, or opens it again.
 
     Args:
-        only: whether it happens to that message or not at all.
+        trail: of the undisturbed campaign.
     """
-    course = carry_out(Injection(kind, at, only=only))
+    lists, at = [], middle_of(trail, "survey")
+    for first in FIRST:
+        interrupted = carry_out(Injection(first, at)).injection.trail
+        lists.append(planned_everywhere(kinds, positions_after(interrupted, trail, at), seed, first, at))
+    one_list = sorted(one for planned in lists for one in planned)
+    random.Random(seed).shuffle(one_list)
+    return one_list
+
+
+def mixed(usual, second):
+    """Return the injections `usual`, every `SECOND`-th replaced by the next of those of `second`."""
+    turns = iter(second)
+    return [one if (k + 1) % SECOND else next(turns, one) for k, one in enumerate(usual)]
+
+
+def inject(planned, undisturbed):
+    """Carry the campaign out with one planned injection; return its result as JSON can hold it."""
+    first = Injection(planned.first, planned.first_at) if planned.first else None
+    course = carry_out(Injection(planned.kind, planned.at, only=planned.only, first=first, of=planned.of))
     injection = course.injection
-    violated, unnoticed = judged(course, undisturbed) if injection.applies else ({}, {})
+    message = injection.struck_at
     return {
-        "kind": kind,
-        "at": at,
-        "only": only,
-        "phase": injection.trail[at - 1][2] if at <= len(injection.trail) else "",
+        **asdict(planned),
+        "phase": injection.trail[message - 1][2] if message else "",
         "happened": injection.happened,
         "instrument": injection.instrument,
         "detail": injection.detail,
@@ -65,52 +87,64 @@ def inject(kind, at, undisturbed, only=False):
         "seconds": round(course.seconds, 3),
         "told": [[code, text.strip().partition("\n")[0]] for code, text in course.told],
         "dies": {name: [die.state.value, die.bin, die.try_no, die.sessions] for name, die in course.dies.items()},
-        "violated": violated,
-        "unnoticed": unnoticed,
+        "violated": violated(course, undisturbed) if injection.applies else {},
+        "unnoticed": unnoticed(course, undisturbed) if injection.applies else {},
     }
 
 
 _undisturbed = None
 
 
-def _one(planned_injection, only=False):
+def _one(planned):
     """Do one injection in a worker process."""
     global _undisturbed
     _undisturbed = _undisturbed or carry_out(Injection())
-    return inject(*planned_injection, _undisturbed, only)
+    return inject(planned, _undisturbed)
 
 
-def carry_on(wanted, results, do, show=print, only=False, most=None):
+def of_result(result):
+    """Return the planned injection of a result."""
+    return Planned(**{field.name: result[field.name] for field in fields(Planned)})
+
+
+def carry_on(wanted, results, do, show=print, most=None):
     """Return the results of the injections in `wanted`; what the file `results` has is not done again.
 
     Args:
         do: yields the result of each of a list of injections, in any order.
         show: called with a line for each that violates something.
-        only: whether each happens to its message or not at all.
         most: number of injections that are done now, None for all; those left are in no result.
     """
-    done = {(one["kind"], one["at"]): one for one in done_before(results) if one["only"] == only}
+    done = {of_result(one): one for one in done_before(results)}
     for result in do([one for one in wanted if one not in done][:most]):
-        done[result["kind"], result["at"]] = result
+        done[of_result(result)] = result
         add_result(results, result)
         for name, text in result["violated"].items():
-            show(f"{result['kind']} at message {result['at']} ({result['instrument']}): {name}: {text}")
+            show(f"{again(of_result(result))} ({result['instrument']}): {name}: {text}")
     return [done[one] for one in wanted if one in done]
+
+
+def again(planned):
+    """Return the arguments that repeat an injection."""
+    only = " --only" if planned.only else ""
+    after = f' --first "{planned.first}" --first-at {planned.first_at} --of {planned.of}' if planned.first else ""
+    return f'--kind "{planned.kind}" --at {planned.at}{only}{after}'
 
 
 def table(results):
     """Return the lines of a table: of each kind how many were injected, and what came of them."""
     fates = ("injected", "told", "harmless", "does not apply", "unnoticed", "violated")
-    width = max(map(len, KINDS))
+    rows = {kind: [one for one in results if one["kind"] == kind and not one["first"]] for kind in KINDS}
+    rows |= {f"any, behind '{first}'": [one for one in results if one["first"] == first] for first in FIRST}
+    width = max(map(len, rows))
     lines = ["  ".join([f"{'kind':{width}}", *fates])]
-    for kind in KINDS:
+    for row, ones in rows.items():
         counts = Counter()
-        for one in results:
-            if one["kind"] == kind:
-                fate = "does not apply" if not one["happened"] else "told" if one["told"] else "harmless"
-                counts["violated" if one["violated"] else "unnoticed" if one["unnoticed"] else fate] += 1
+        for one in ones:
+            fate = "does not apply" if not one["happened"] else "told" if one["told"] else "harmless"
+            counts["violated" if one["violated"] else "unnoticed" if one["unnoticed"] else fate] += 1
         counts["injected"] = counts.total()
-        lines.append("  ".join([f"{kind:{width}}", *(f"{counts[fate]:{len(fate)}}" for fate in fates)]))
+        lines.append("  ".join([f"{row:{width}}", *(f"{counts[fate]:{len(fate)}}" for fate in fates)]))
     return lines
 
 
@@ -125,6 +159,10 @@ def main():
     )
     parser.add_argument("--kind", choices=sorted(KINDS), help="injections of this kind only")
     parser.add_argument("--at", type=int, help="one injection of that kind, at this message, from 1")
+    parser.add_argument("--only", action="store_true", help="at that message, or not at all")
+    parser.add_argument("--first", choices=FIRST, default="", help="behind a fault of this kind, with --at")
+    parser.add_argument("--first-at", type=int, default=0, help="message of that fault")
+    parser.add_argument("--of", default="", help="instrument whose messages --at counts; none: all")
     parser.add_argument("--everywhere", action="store_true", help="at every position, and not at random messages")
     parser.add_argument("--all", action="store_true", help="all of them, with --everywhere; takes hours")
     given = parser.parse_args()
@@ -133,25 +171,30 @@ def main():
     if given.at is not None and not given.kind:
         parser.error("--at needs --kind")
     if given.at is not None:
-        result = inject(given.kind, given.at, carry_out(Injection()), given.everywhere)
+        planned_one = Planned(given.kind, given.at, given.only, given.first, given.first_at, given.of)
+        result = inject(planned_one, carry_out(Injection()))
         print(json.dumps(result, indent=2))
         return 1 if result["violated"] else 0
     start, before = time.monotonic(), len(done_before(given.results))
     kinds = (given.kind,) if given.kind else tuple(KINDS)
     trail, most = carry_out(Injection()).injection.trail, None
+    second = planned_after(kinds, trail, given.seed)
     if given.everywhere:
-        wanted, most = planned_everywhere(kinds, positions_of(trail), given.seed), given.injections
-        print(f"{len(wanted)} injections at {len(positions_of(trail))} positions of {len(trail)} messages", flush=True)
+        first = planned_everywhere(kinds, positions_of(trail), given.seed)
+        wanted, most = [*first, *second], given.injections
+        random.Random(given.seed).shuffle(wanted)
+        print(f"{len(first)} injections at {len(positions_of(trail))} positions of {len(trail)} messages", flush=True)
+        print(f"{len(second)} injections at messages that make safe and open again", flush=True)
     else:
-        wanted = planned(given.injections, len(trail), given.seed, kinds)
+        wanted = mixed(planned(given.injections, len(trail), given.seed, kinds), second)
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
-        do = partial(pool.imap_unordered, partial(_one, only=given.everywhere))
-        results = carry_on(wanted, given.results, do, only=given.everywhere, most=None if given.all else most)
+        do = partial(pool.imap_unordered, _one)
+        results = carry_on(wanted, given.results, do, most=None if given.all else most)
     minutes = (time.monotonic() - start) / 60
     print("\n".join(table(results)))
-    wrong, unnoticed = (sum(bool(one[what]) for one in results) for what in ("violated", "unnoticed"))
+    wrong, silent = (sum(bool(one[what]) for one in results) for what in ("violated", "unnoticed"))
     now = len(done_before(given.results)) - before if given.results else len(results)
-    print(f"{len(results)} injections, {wrong} violated, {unnoticed} unnoticed")
+    print(f"{len(results)} injections, {wrong} violated, {silent} unnoticed")
     print(f"{now} of them now, {now / minutes:.0f} a minute")
     return 1 if wrong else 0
 

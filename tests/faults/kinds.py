@@ -1,4 +1,8 @@
-"""Injections of the fault harness: at a message by its number, ^C among them, with the trail of all messages."""
+"""Injections of the fault harness: at a message by its number, ^C and kills among them, with the trail of all messages.
+
+A second fault can follow a first one: what it happens to then are messages that make a bench safe, and that open it
+again.
+"""
 
 import threading
 
@@ -6,7 +10,14 @@ from sim_backend.faults import kinds
 from sim_backend.faults.kinds import KINDS, LASTING, kind
 from sim_backend.faults.listed import ListedFaults
 
-__all__ = ["KINDS", "LASTING", "DoesNotApply", "Injection", "Night"]
+__all__ = ["KILLS", "KINDS", "LASTING", "DoesNotApply", "Injection", "Killed", "Night"]
+
+KILLS = ("killed before", "killed after")
+"""Kinds that end the process that drives the bench, which sends nothing any more."""
+
+
+class Killed(BaseException):
+    """The process is no more."""
 
 
 @kind("^C before")
@@ -26,6 +37,19 @@ def _interrupt_after(injection, link, data):
     raise KeyboardInterrupt
 
 
+@kind("killed before")
+def _kill_before(injection, link, data):
+    injection.happened = True
+    injection.kill()
+
+
+@kind("killed after")
+def _kill_after(injection, link, data):
+    link.deliver(data)
+    injection.happened = True
+    injection.kill()
+
+
 class DoesNotApply(BaseException):
     """A fault was to happen to one message, to which its kind does not apply."""
 
@@ -37,26 +61,41 @@ class Injection(kinds.Injection):
         at: number of the message from which on it happens to the first one that it applies to, from 1; 0 is never.
         seed: of what is left to chance in it.
         only: whether it happens to that message or not at all; the run ends then.
+        first: another injection, which has to happen before.
+        of: name of an instrument, whose messages alone `at` counts.
     """
 
     tries = 3
 
-    def __init__(self, kind="", at=0, seed=0, only=False):
+    def __init__(self, kind="", at=0, seed=0, only=False, first=None, of=""):
         super().__init__(kind, f"{at} {seed}")
-        self.at, self.only = at, only
+        self.at, self.only, self.first, self.of = at, only, first, of
         self.phase = ""
         self.trail = []
         """Instrument, message and phase of every message."""
         self.applies = True
-        self.messages = 0
+        self.messages = self.count = self.struck_at = 0
+        self.killed = False
+        """Whether the process that drives the bench is no more."""
+        self.at_kill = lambda: None
+        """Called at the moment of a kill."""
 
     def send(self, link, data):
         """Let a message pass, or happen to it."""
         self.messages += 1
+        self.count += self.of in ("", link.name)
         self.trail.append((link.name, data, self.phase))
         if not self.applies:
             raise DoesNotApply
-        due = 0 < self.at <= self.messages and not self.happened
+        if self.first is not None and not self.first.happened:
+            if 0 < self.first.at <= self.messages:
+                with link.instrument.lock, link.world.lock:
+                    self.first.at_kill = self._kill_all
+                    self.first.strike(link, data)
+            else:
+                link.deliver(data)
+            return
+        due = 0 < self.at <= self.count and self.of in ("", link.name) and not self.happened
         if not due and not (self.lasting and link.name == self.instrument):
             link.deliver(data)
             return
@@ -66,14 +105,27 @@ class Injection(kinds.Injection):
             finally:
                 if not self.happened:
                     self.applies = not self.only
+                elif not self.struck_at:
+                    self.struck_at = self.messages
 
     @property
     def kinds(self):
         """The kinds of what happens."""
-        return {self.kind}
+        return {self.kind} | (self.first.kinds if self.first else set())
+
+    def kill(self):
+        """End the process that drives the bench."""
+        self.killed = True
+        self.at_kill()
+        raise Killed
+
+    def _kill_all(self):
+        self.killed = True
+        self.at_kill()
 
     def begin(self, die):
-        """Do nothing: what counts are messages, whatever the die."""
+        """Begin a session with a die: by a process that is alive."""
+        self.killed = False
 
     def refuses(self, name):
         """Return whether an instrument takes no connection."""
@@ -100,6 +152,7 @@ class Night(Injection):
 
     def begin(self, die):
         """Begin a session with a die: what has happened does not happen again."""
+        super().begin(die)
         self.listed.expect(f for f in self.faults if f.die == die and f.number not in self.struck)
 
     def reach(self, operation):
