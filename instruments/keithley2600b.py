@@ -11,7 +11,7 @@ protected call, within a time that the host computes and the instrument's own ti
 with 0 V behind the low limit on every channel that was set up (`keithley2600b_script`). Which script the steps are, and
 how long it takes, is `keithley2600b_steps`.
 
-One module of 470 lines, because a driver is one class: here is what is sent and read back, and when.
+One module of 460 lines, because a driver is one class: here is what is sent and read back, and when.
 """
 
 import contextlib
@@ -19,7 +19,6 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Self
 
-import numpy as np
 from pydantic import AfterValidator, Field, model_validator
 
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
@@ -28,7 +27,7 @@ from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.keithley2600b_settings import AFTER_RESET, FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
-from instruments.tsp import OVERFLOW, Refused, Tsp, number, old_errors_text, parse_numbers
+from instruments.tsp import Refused, Tsp, number, old_errors_text, parse_numbers
 from labctl.core.driver import Calibration, Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model, one_of
@@ -46,7 +45,7 @@ from labctl.core.source import (
     levels_after,
 )
 from labctl.core.transport import Transport, Wait
-from labctl.core.units import FloatArray, Second, Volt
+from labctl.core.units import Second, Volt
 
 CHANNELS = ("smua", "smub")
 """Every channel that a 2600B can have."""
@@ -251,29 +250,6 @@ class Keithley2600B:
                         sample_in(step, driven(f"{self.name}.{channel}", next(texts), levels.get(channel, 0.0)))
                     )
         return samples
-
-    def buffered(self, channel: str, count: int, before: Sequence[Step] = ()) -> FloatArray:
-        """Return `count` readings of the current taken back to back into the instrument's buffer, (count,) A.
-
-        The steps `before`, which read nothing, set the level and the limit of the measurement; it ends as `run` does.
-
-        Raises:
-            NotDriven: an output was off, or at another level than was set.
-            InstrumentError: the channel was not set up, a step is beyond its setup, or the script failed.
-        """
-        self._steps.check(Measure(channel))
-        for step in before:
-            if isinstance(step, Watch | Measure):
-                raise InstrumentError(f"{self.name}.{channel}: the steps before a buffer read nothing; {step} does")
-            self._steps.check(step)
-        lines, seconds = self._steps.compile(before)
-        lines.append(f"mtj_many(r,{channel},{count})")
-        seconds += 2 * count * self._steps.reading_time(channel)
-        printed = self._script(lines, seconds, levels_after([*before, Watch(channel)], {}))
-        current = np.array([value for text in printed for value in parse_numbers(text)])
-        if len(current) != count:
-            raise InstrumentError(f"{self.name}.{channel}: {count} readings expected, {len(current)} came")
-        return np.where(np.abs(current) > OVERFLOW, np.nan, current)
 
     def _script(self, lines: Sequence[str], seconds: Second, levels: Mapping[str, Volt]) -> list[str]:
         """Run `lines` as the body of a script that has `seconds` by the instrument's timer and ends cold.

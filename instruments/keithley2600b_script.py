@@ -45,10 +45,6 @@ _READINGS = (
     'return string.format("%.9e\\t%d",i,m.condition)..mtj_on(s) end',
     "function mtj_iv(s,m) mtj_due(s) local i,v=s.measure.iv() mtj_in(0) "
     'return string.format("%.9e\\t%.9e\\t%d",i,v,m.condition)..mtj_on(s) end',
-    "function mtj_many(r,s,n) local b=s.nvbuffer1 b.clear() b.appendmode=1 s.measure.count=n "
-    "local k,e=pcall(function() mtj_due(s) s.measure.overlappedi(b) waitcomplete() mtj_in(0) end) s.measure.count=1 "
-    "if not k then error(e,0) end "
-    'for k=1,n do r[k+1]=string.format("%.9e",b.readings[k]) end end',
 )
 _ENDS = (
     "function mtj_cold() local k,e=true "

@@ -4,7 +4,6 @@ import math
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -324,23 +323,6 @@ def test_what_failed_on_the_way_is_told_with_an_output_that_stays_on():
     assert re.fullmatch("smu1.smua is NOT verified off: .*; abort was not taken", str(caught.value))
 
 
-def test_readings_come_out_of_the_buffer_in_one_round_trip():
-    with replay("buffer", prepared=True) as talk:
-        before = [Limit("smua", 1e-7, 1e-6), Ramp("smua", 0.1, 100.0)]
-        current = prepared(talk).buffered("smua", 3, before)
-    np.testing.assert_array_equal(current, [1e-6, -2e-6, np.nan])
-
-
-def test_a_buffer_is_filled_by_a_channel_that_was_set_up_after_steps_that_read_nothing():
-    with TranscriptReplay([]) as talk, pytest.raises(InstrumentError, match="smua has not been set up"):
-        Keithley2600B(talk, "smu1").buffered("smua", 3)
-    with replay("output", prepared=True) as talk:
-        smu = prepared(talk)
-        smu.output(["smua"])
-        with pytest.raises(InstrumentError, match="before a buffer read nothing"):
-            smu.buffered("smua", 3, [Watch("smua")])
-
-
 def test_closing_leaves_what_was_set_up_in_the_state_of_the_night():
     with replay("close", prepared=True) as talk:
         prepared(talk).close()
@@ -487,7 +469,6 @@ def test_no_step_is_no_message():
         (lambda smu: smu.run([Measure("smua")]), ["1e-6\t0\t1\t0"] * 2, "1 readings expected, 2 came"),
         (lambda smu: smu.run([Measure("smua", True)]), ["1e-6\t0\t1\t0"], "the reading .* of smua has 2 numbers"),
         (lambda smu: smu.run([Watch("smua")]), ["1e-6\t0\t1\t0"], "the reading .* of smua has 2 numbers"),
-        (lambda smu: smu.buffered("smua", 3), ["1e-6", "2e-6"], "smu1.smua: 3 readings expected, 2 came"),
     ],
 )
 def test_readings_that_are_not_as_many_as_were_asked_for_are_an_error(act, texts, words):

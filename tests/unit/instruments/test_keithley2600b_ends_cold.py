@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from instruments.keithley2600b import Keithley2600B
-from instruments.keithley2600b_steps import SLACK
 from instruments.transport import BytesTransport
 from instruments.tsp import Refused, Tsp
 from labctl.core.errors import InstrumentError, NotDriven
@@ -158,19 +157,6 @@ def test_a_script_whose_steps_take_longer_than_the_host_reckons_ends_by_the_inst
     took = wired.world.now - begin
     assert seconds - 0.1 < took < seconds + 0.6  # messages take their hundredfold too
     assert 0 < max(level for level, _ in levels) < 0.6
-    wired.assert_cold()
-
-
-def test_a_buffer_is_filled_at_a_level_and_ends_cold():
-    wired = Wired()
-    currents = wired.driver.buffered("smua", 7, READ)
-    np.testing.assert_allclose(currents, 1e-4)
-    wired.assert_cold()
-    wired.say("smua.measure.delay=20")
-    begin = wired.world.now
-    with pytest.raises(InstrumentError, match="takes longer"):
-        wired.driver.buffered("smua", 7, READ)
-    assert wired.world.now - begin < SLACK
     wired.assert_cold()
 
 

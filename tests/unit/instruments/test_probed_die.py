@@ -501,13 +501,6 @@ def test_every_line_is_on_a_source_that_has_its_level_and_every_wanted_column_is
     assert np.bincount(visits.pattern[visits.pulses], minlength=n).tolist() == [1] * n
 
 
-def test_readings_come_out_of_the_instruments_buffer(twin):
-    twin.die.sense(read([0], [0]))
-    current = twin.open.sources["smu1"].buffered("smua", 7)
-    assert current.shape == (7,)
-    np.testing.assert_allclose(current, 0, atol=1e-12)
-
-
 def test_reads_that_share_a_route_are_one_script(twin):
     row = np.zeros((20, M))
     row[:, 2] = np.linspace(-0.2, 0.2, 20)
