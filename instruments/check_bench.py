@@ -106,13 +106,22 @@ def _state_of(driver: Any, kind: DriverKind, bench: AnyBench) -> StateAndWarning
     more: StateAndWarnings = driver.diagnosis() if has_method(driver, "diagnosis") else ([], [])
     match kind:
         case DriverKind.SOURCE | DriverKind.BOARD:
-            return _both(_outputs(driver), more)
+            return _both(_both(_outputs(driver), more), (_mains(driver, bench), []))
         case DriverKind.MATRIX if isinstance(bench, Bench):
             return _both(_relays(driver, bench), more)
         case DriverKind.MATRIX:
             return more
         case DriverKind.PROBER:
             return more if any(more) else ([f"needles {'in' if driver.in_contact() else 'not in'} contact"], [])
+
+
+def _mains(source: Any, bench: AnyBench) -> list[str]:
+    """Return how the mains frequency of a source that knows one differs from the one that is planned with."""
+    if not isinstance(bench, Bench) or not has_method(source, "mains"):
+        return []
+    mains, planned = source.mains(), bench.timing.line_frequency
+    differs = f"mains {mains:g} Hz; plan reckons with timing.line_frequency, {planned:g} Hz"
+    return [] if mains == planned else [differs]
 
 
 def _both(one: StateAndWarnings, other: StateAndWarnings) -> StateAndWarnings:

@@ -21,10 +21,11 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
+from instruments.keithley2600b_defaults import LEFT_ALONE, RANGES, SET_ANEW, after_reset, question, values_in
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2600b_replies import STATE, as_text, day_of, driven, sample_in, state_in, state_of
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
-from instruments.keithley2600b_settings import AFTER_RESET, FORMAT, OFF_MODE, Setting, messages, settings
+from instruments.keithley2600b_settings import FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
 from instruments.tsp import Refused, Tsp, number, old_errors_text, parse_numbers
@@ -51,6 +52,9 @@ CHANNELS = ("smua", "smub")
 """Every channel that a 2600B can have."""
 
 _PRESENT = ",".join(f"s.{name}" for name in STATE)
+
+SWEEPING = "status.operation.sweeping.condition"
+"""Bits 1 and 2 are of sweeps on smua and smub."""
 
 AT_ONCE = 12
 """Attributes that are read in one message."""
@@ -159,7 +163,7 @@ class Keithley2600B:
         return interlocks
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
-        """Return output-enable lines, settings not as after a reset, old errors; and lines that are open and act."""
+        """Return output-enable lines, what is not as after a reset, old errors; and lines that are open and act."""
         state, faults = [], []
         for channel, (acts, asserted) in self.interlocks().items():
             line = {True: "asserted", False: "NOT asserted", None: "not reported"}[asserted]
@@ -167,11 +171,45 @@ class Keithley2600B:
             state.append(f"{channel}: output enable {line}, {effect}")
             if acts and asserted is False:
                 faults.append(f"{channel}: the output-enable line is open; no output goes on before it is closed")
-            present = zip(AFTER_RESET, self._read(channel, list(AFTER_RESET)), strict=True)
-            others = [f"{name} {value:.6g}" for name, value in present if not _same(value, AFTER_RESET[name])]
-            if others:
-                state.append(f"{channel}: not as after a reset, and set anew before it is used: {', '.join(others)}")
+            present = {name.removeprefix(f"{channel}."): value for name, value in self._left_at(channel).items()}
+            if present:
+                state.append(f"{channel}: not as after a reset, and set anew before it is used: {_listed(present)}")
+        if anew := self._others(SET_ANEW):
+            state.append(f"not as after a reset, and set anew before a channel is used: {_listed(anew)}")
+        if alone := self._others(LEFT_ALONE):
+            state.append(f"not as after a reset, without effect on a reading: {_listed(alone)}")
+        sweeping = int(self._shown([SWEEPING]).get(SWEEPING, 0))
+        waiting = [channel for k, channel in enumerate(CHANNELS) if sweeping >> k + 1 & 1]
+        if waiting:
+            state.append(
+                f"a sweep is running or waits for its event on {', '.join(waiting)}; it ends before it is used"
+            )
         return state + old_errors_text(self.old_errors), faults
+
+    def mains(self) -> float:
+        """Return the mains frequency that the instrument integrates by, Hz, as it was read when it was connected."""
+        return self._steps.line_frequency
+
+    def _left_at(self, channel: str) -> dict[str, float]:
+        """Return the attributes of a channel that are not as after a reset; ranges where somebody has chosen them."""
+        defaults = {f"{channel}.{name}": value for name, value in after_reset(self._model).items()}
+        others = self._others(defaults)
+        chosen = [name for name, auto in RANGES.items() if f"{channel}.{auto}" in others]
+        return others | self._shown([f"{channel}.{name}" for name in chosen])
+
+    def _others(self, defaults: Mapping[str, float]) -> dict[str, float]:
+        """Return the attributes that have other values than `defaults`; one that the firmware lacks has none."""
+        present = self._shown(list(defaults))
+        return {name: value for name, value in present.items() if not _same(value, defaults[name])}
+
+    def _shown(self, attributes: Sequence[str]) -> dict[str, float]:
+        """Return the values of those of some attributes that the firmware has."""
+        values: dict[str, float] = {}
+        for begin in range(0, len(attributes), AT_ONCE):
+            piece = attributes[begin : begin + AT_ONCE]
+            reply = self._tsp.transport.query(question(piece))
+            values |= dict(zip(piece, values_in(reply, len(piece)), strict=True))
+        return {name: value for name, value in values.items() if not math.isnan(value)}
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
         """Reset channels that are off, set them up at 0 V behind the cold limit, fixed ranges; read every setting back.
@@ -446,6 +484,11 @@ DRIVER = Driver(
     emulator="keithley2600b",
     dead_socket=5030,
 )
+
+
+def _listed(present: Mapping[str, float]) -> str:
+    """Return attributes with their values as text."""
+    return ", ".join(f"{name} {value:.6g}" for name, value in present.items())
 
 
 def _same(value: float, expected: float) -> bool:

@@ -38,20 +38,6 @@ NEUTRAL: Mapping[str, float] = {
 }
 """Attributes with one value in use, which is also that after a reset, but for the delay of the low-current models."""
 
-AFTER_RESET: Mapping[str, float] = {
-    **NEUTRAL,
-    "source.func": 1,
-    "source.levelv": 0,
-    "source.offmode": 0,
-    "source.offfunc": 1,
-    "source.offlimiti": 1e-3,
-    "source.autorangev": 1,
-    "measure.autorangev": 1,
-    "measure.autorangei": 1,
-    "sense": 0,
-}
-"""Values after a reset that are the same on every model; `check` lists those that are others."""
-
 
 @dataclass(frozen=True)
 class Setting:

@@ -64,18 +64,28 @@ def test_the_check_lists_serials_cards_what_is_not_default_and_what_is_forced():
     twin = Twin()
     twin.instruments["matrix"].cards[1] = Card("7072", 8, 12)
     twin.instruments["prober"].handle(b"status:set_chuck_temp 61\n")
+    more = "format.asciiprecision=3 trigger.timer[2].count=7"
     left = "smub.source.func=0 smub.source.leveli=1e-6 smub.source.output=1 smua.measure.delay=20 "
-    twin.instruments["smu2"].handle(f"{left} smua.measure.rel.enablei=1\nlocalnode.nothing.here=1\n".encode())
+    twin.instruments["smu2"].handle(f"{left} smua.measure.rel.enablei=1 {more}\nlocalnode.nothing.here=1\n".encode())
     states = {one.name: one for one in check_bench(bench(), connect=twin.connect)}
     assert (states["smu1"].serial, states["matrix"].serial, states["prober"].serial) == ("4000001", "4000001", None)
     assert "chuck at 61.00 C, set to 61.00 C" in states["prober"].state
     smu2 = "\n".join(states["smu2"].state)
     assert "smua: not as after a reset, and set anew before it is used: measure.delay 20, measure.rel.enablei 1" in smu2
+    assert "set anew before a channel is used: format.asciiprecision 3" in smu2
+    assert "without effect on a reading: trigger.timer.2.count 7" in smu2
+    assert not any("mains" in text for text in states["smu2"].state)
     assert "smub: output ON, level 1e-06 A, forcing a current, limit 40 V" in smu2
     assert "1 error of before was in its queue, which is empty now: -286" in smu2
     assert states["smu2"].wrong == ("smub is on at 1e-06 A, forcing a current; 'labctl off' makes the bench safe",)
     assert any("cards in slots 1: 7072,8x12" in text for text in states["matrix"].state)
     assert not any("not as after a reset" in text for text in states["smu1"].state)
+
+
+def test_the_check_tells_of_mains_that_are_others_than_those_that_are_planned_with():
+    keys = bench().model_copy(update={"timing": bench().timing.model_copy(update={"line_frequency": 50.0})})
+    states = {one.name: one for one in check_bench(keys, connect=Twin().connect)}
+    assert "mains 60 Hz; plan reckons with timing.line_frequency, 50 Hz" in states["smu1"].state
 
 
 @pytest.mark.parametrize("name", ["smu1", "matrix"])
