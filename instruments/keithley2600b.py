@@ -181,9 +181,7 @@ class Keithley2600B:
         sweeping = int(self._shown([SWEEPING]).get(SWEEPING, 0))
         waiting = [channel for k, channel in enumerate(CHANNELS) if sweeping >> k + 1 & 1]
         if waiting:
-            state.append(
-                f"a sweep is running or waits for its event on {', '.join(waiting)}; it ends before it is used"
-            )
+            state.append(f"{', '.join(waiting)}: a sweep is running or waits for its event; it ends before it is used")
         return state + old_errors_text(self.old_errors), faults
 
     def mains(self) -> float:

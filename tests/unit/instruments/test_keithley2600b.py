@@ -407,7 +407,7 @@ def test_an_output_enable_line_acts_if_it_is_set_to_or_if_the_model_has_an_inter
 
 
 def test_only_a_line_that_is_open_and_acts_is_a_fault(monkeypatch):
-    monkeypatch.setattr(Keithley2600B, "_others", lambda self, defaults: {})
+    monkeypatch.setattr(Keithley2600B, "_shown", lambda self, attributes: {})
     smu, wire = interlocks("0\tfalse", "1\tfalse")
     with wire:
         state, faults = smu.diagnosis()

@@ -90,7 +90,7 @@ def test_a_sweep_that_waits_for_its_event_is_listed_and_ends_before_the_channel_
     instrument = emulated("2602B")
     instrument.leftovers()["smub.trigger.initiate"](Random(1))
     smu = connected(instrument)
-    waits = "a sweep is running or waits for its event on smub; it ends before it is used"
+    waits = "smub: a sweep is running or waits for its event; it ends before it is used"
     assert waits in smu.diagnosis()[0]
     smu.prepare({"smub": SETUP})
     smu.diagnosis()  # the emulated instrument shows a sweep that has ended once more
