@@ -29,6 +29,8 @@ from sim_backend.chip_path import Path, series_path
 from sim_backend.chip_patterns import Patterns, ranks, snapshots
 from sim_backend.chip_readout import ChipCircuit, all_columns
 from sim_backend.description import DieDescription
+from sim_backend.flicker import cell_flicker
+from sim_backend.pattern_time import PatternTime
 from sim_backend.readout import Observed, digitise
 from sim_backend.rng import Stream, first_of
 from sim_backend.transistor import Transistors
@@ -58,7 +60,8 @@ class ChipDie(DieBody):
         self._memory = ChipCells(made, self._geometry, sim)
         cells, reference = kernels * n_rows * n_cols, self._board.reference
         self._transistors = Transistors(sim.transistor, cells, reference, seed=seed, name=name)
-        self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistors)
+        self._drift, self._time = cell_flicker(description, seed, name, n_cols), PatternTime(sim.timing.settle)
+        self._circuit = ChipCircuit(self._memory, self._geometry, sim, self._transistors, self._drift)
         bare = parallel_conductance(description.diameters, description.junction.ra)
         self._limits = BoardLimits(self._geometry, bare, sim, sim.transistor, self._board)
         self._switching = Stream(seed, name, "switching", stride=1)
@@ -116,14 +119,15 @@ class ChipDie(DieBody):
         """Read the column currents of n patterns; a cell that a read disturbs is seen by the next."""
         self.check(sense)
         n, first = len(sense), self._take(len(sense))
-        at, seen = self._patterns(sense.bias), Observed.blank(n, sense.cols.shape[1])
+        begins = self._time.apertures(np.full(n, self._sim.timing.pattern), sense)
+        at, seen = self._patterns(sense.bias), Observed.blank(sense, begins, first)
         hits, bound = self._hits(sense, at, first)
         start = 0
         for hit in hits:
-            self._circuit.observe(sense, at, slice(start, int(hit) + 1), first, seen)
+            self._circuit.observe(sense, at, slice(start, int(hit) + 1), seen)
             self._disturb(sense, at, int(hit), first, bound[hit], seen)
             start = int(hit) + 1
-        self._circuit.observe(sense, at, slice(start, n), first, seen)
+        self._circuit.observe(sense, at, slice(start, n), seen)
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
 
     def _pulse(self, pulse: Pulse) -> Reading:
@@ -135,7 +139,8 @@ class ChipDie(DieBody):
         reads: Patterns | None = None
         hits: IntArray = np.zeros(0, np.int64)
         bound: FloatArray = np.zeros(n)
-        seen = Observed.blank(n, 0 if verify is None else verify.cols.shape[1])
+        before = np.full(n, self._sim.timing.pattern + self._board.width(pulse.width))
+        seen = Observed.blank(verify, self._time.apertures(before, verify), first)
         if verify is not None:
             reads = self._patterns(verify.bias)
             simple = simple & (reads.gates == 1) & (reads.gate == at.gate)
@@ -151,7 +156,7 @@ class ChipDie(DieBody):
                 for i in range(start, stop):
                     self._write_any(pulse, at, i, first, flag)
                     if verify is not None and reads is not None:
-                        self._circuit.observe(verify, reads, slice(i, i + 1), first, seen)
+                        self._circuit.observe(verify, reads, slice(i, i + 1), seen)
             if stop - 1 in disturbs and verify is not None and reads is not None:
                 self._disturb(verify, reads, stop - 1, first, bound[stop - 1], seen)
         if verify is None:
@@ -247,12 +252,14 @@ class ChipDie(DieBody):
         opens, draw = self._sim.timing.settle / time, partial(self._victims.sequence, first + i)
         end = self._memory.follow(own, voltage, time, opens, uniform * bound, draw)
         if end is not None:
-            self._circuit.observe(sense, at, slice(i, i + 1), first, seen)
+            self._circuit.observe(sense, at, slice(i, i + 1), seen)
             end()
 
     def seek(self, operation: int) -> None:
         """Set the random streams to the position of `operation`, independent of earlier operations."""
         self._count = first_of(operation)
+        if self._drift is not None:
+            self._drift.seek(operation)
 
     # ---------------------------------------------------------------- helpers
 
@@ -279,4 +286,4 @@ class ChipDie(DieBody):
                 seen.current[:] *= gain if every else np.take_along_axis(gain, cols, axis=1)
             seen.current[:] += offset if every else np.take_along_axis(offset, cols, axis=1)
         flicker = self._flicker[sense.bias.kernel][:, None]
-        return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)
+        return Reading(*digitise(seen, normal, flicker, self._sim), flag)

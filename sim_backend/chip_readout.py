@@ -8,7 +8,8 @@ import numpy as np
 
 from labctl.core.bias import Geometry
 from labctl.core.operations import Flag, FlagArray, Sense
-from labctl.core.units import FloatArray, IntArray
+from labctl.core.units import BoolArray, FloatArray, IntArray
+from sim_backend import mtj
 from sim_backend.chip_cell import StackLaw, Stacks
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_kernel import RANGES, ReadOut, most_conductance
@@ -17,6 +18,7 @@ from sim_backend.chip_point import Kernel
 from sim_backend.chip_row import RowPoint, row_point
 from sim_backend.circuit import OperatingPoint
 from sim_backend.description import Simulation
+from sim_backend.flicker import CellFlicker
 from sim_backend.readout import Observed
 from sim_backend.transistor import Transistors
 
@@ -26,7 +28,15 @@ _ROWS_AT_ONCE = 1024  # the working set then fits the cache
 class ChipCircuit:
     """The kernels of a chip as circuits, in the present state of the cells."""
 
-    def __init__(self, memory: ChipCells, geometry: Geometry, simulation: Simulation, transistors: Transistors) -> None:
+    def __init__(
+        self,
+        memory: ChipCells,
+        geometry: Geometry,
+        simulation: Simulation,
+        transistors: Transistors,
+        flicker: CellFlicker | None = None,
+    ) -> None:
+        self._flicker, self._kelvin = flicker, simulation.thermal.temperature
         self._memory, self._geometry, self._sim, self._transistors = memory, geometry, simulation, transistors
         self.law = StackLaw(transistors.law, transistors.junction, simulation.switching.v_half)
         self._readouts: dict[int, tuple[tuple[int, bytes, float, float], ReadOut]] = {}
@@ -51,7 +61,7 @@ class ChipCircuit:
         """Return the cells (n, n_cols) of rows."""
         return self.cell(kernel, row, np.zeros_like(row))[:, None] + np.arange(self._geometry.n_cols)
 
-    def observe(self, sense: Sense, at: Patterns, part: slice, first: int, seen: Observed) -> None:
+    def observe(self, sense: Sense, at: Patterns, part: slice, seen: Observed) -> None:
         """Fill in the readings of the patterns of `part`, in the present state of the cells."""
         index = np.arange(part.start, part.stop)
         one = at.single_row[part]
@@ -62,7 +72,7 @@ class ChipCircuit:
         many = (at.gates[part] > 0) & ~one
         level = many & at.level[part]
         for group in at.alike(index[level]):
-            self._observe_vectors(sense, at, group, first, seen)
+            self._observe_vectors(sense, at, group, seen)
         for i in index[many & ~level]:
             self._observe_any(sense, at, int(i), seen)
         closed = index[at.gates[part] == 0]
@@ -76,8 +86,14 @@ class ChipCircuit:
             part = slice(start, start + _ROWS_AT_ONCE)
             some, own = index[part], (g[part], tmr[part])
             point, cols = self.open_rows(at, some, *own), sense.cols[some]
-            seen.current[some] = np.take_along_axis(point.current.T, cols, axis=1)
-            seen.conductance[some] = np.take_along_axis(point.branch.T, cols, axis=1)
+            junction = mtj.conductance(own[0].T, own[1].T, point.junction, self.law.v_half)
+            share = np.divide(point.branch, junction, out=np.zeros_like(junction), where=junction > 0.0)
+            noise = point.branch * (1.0 + share * mtj.bias_noise(point.junction, self._kelvin))
+            current = point.current.T
+            if self._flicker is not None:
+                current = current * (1.0 + share.T * self._fluctuation(at, some, own[1] > 0.0, seen))
+            seen.current[some] = np.take_along_axis(current, cols, axis=1)
+            seen.conductance[some] = np.take_along_axis(noise.T, cols, axis=1)
             seen.flag[some] = self._unread(sense, at, some)
             compliance = sense.bias.compliance
             over = (np.abs(point.row_current) > compliance) | (np.abs(point.current) > compliance).any(axis=0)
@@ -100,7 +116,7 @@ class ChipCircuit:
             r_row=lines.r_row,
         )
 
-    def _observe_vectors(self, sense: Sense, at: Patterns, index: IntArray, first: int, seen: Observed) -> None:
+    def _observe_vectors(self, sense: Sense, at: Patterns, index: IntArray, seen: Observed) -> None:
         """Fill in readings of one kernel with the same gates open, all lines driven, all columns at one potential."""
         kernel, gate, base = int(at.kernel[index[0]]), at.gates_at(int(index[0])), float(at.col[index[0], 0])
         x, span = at.row[index] - base if base else at.row[index], at.reach[index]
@@ -119,13 +135,38 @@ class ChipCircuit:
                 continue
             whole = len(here) == len(index)
             at_here, chosen = (index, cols) if whole else (index[here], cols[here])
-            current = read(x if whole else x[here], first + at_here)
+            vectors = x if whole else x[here]
+            current, noise = read(vectors, seen.number[at_here])
+            if self._flicker is not None:
+                current += self._flicker_of_vectors(kernel, vectors, read, stacks.tmr > 0.0, at_here, seen)
             if not all_columns(chosen, current.shape[1]):
-                current = np.take_along_axis(current, chosen, axis=1)
+                current, noise = (np.take_along_axis(a, chosen, axis=1) for a in (current, noise))
             seen.current[at_here] = current
-            seen.conductance[at_here] = read.of_column[chosen]
+            seen.conductance[at_here] = noise
         for i in index[hard]:
             self._observe_any(sense, at, int(i), seen)
+
+    def _fluctuation(self, at: Patterns, index: IntArray, in_ap: BoolArray, seen: Observed) -> FloatArray:
+        """Return (k, n_cols) 1/f noise of the cells of the open rows of patterns, relative to their conductance."""
+        assert self._flicker is not None
+        row = at.kernel[index] * self._geometry.n_rows + at.gate[index]
+        relative = np.empty(in_ap.shape)
+        for unit in np.unique(row):
+            here = np.flatnonzero(row == unit)
+            kernel = int(unit) // self._geometry.n_rows
+            relative[here] = self._flicker.of(kernel, int(unit), in_ap[here], index[here], seen)
+        return relative
+
+    def _flicker_of_vectors(
+        self, kernel: int, x: FloatArray, read: ReadOut, in_ap: BoolArray, index: IntArray, seen: Observed
+    ) -> FloatArray:
+        """Return (k, n_cols) A that 1/f noise of the cells adds to columns, for x (k, n_rows) V above them."""
+        assert self._flicker is not None
+        n_rows, added = self._geometry.n_rows, np.zeros((len(x), read.branch.shape[1]))
+        for row in range(n_rows):
+            relative = self._flicker.of(kernel, kernel * n_rows + row, in_ap[row], index, seen)
+            added += relative * (read.branch[row] * read.share[row]) * x[:, row, None]
+        return added
 
     @staticmethod
     def _of_line(stacks: Stacks, reach: float) -> float:
@@ -137,10 +178,22 @@ class ChipCircuit:
         self, sense: Sense, at: Patterns, i: int, seen: Observed, row: tuple[FloatArray, FloatArray] | None = None
     ) -> None:
         """Fill in reading `i`, of any kind; `row` are conductances and TMR of the one open row at that time."""
-        point, conductance = self.operating_point(at, i, sense.bias.compliance, row)
+        point, stacks = self.operating_point(at, i, sense.bias.compliance, row)
         cols, n_rows = sense.cols[i], self._geometry.n_rows
-        seen.current[i] = np.where(at.driven[i, n_rows + cols], -point.line_current[n_rows + cols], 0.0)
-        seen.conductance[i] = conductance[cols]
+        v = np.nan_to_num(point.cell_voltage).reshape(stacks.g_p.shape)
+        junction = mtj.conductance(stacks.g_p, stacks.tmr, v, self.law.v_half)
+        branch = np.minimum(most_conductance(stacks, 0.0), junction)
+        share = np.divide(branch, junction, out=np.zeros_like(junction), where=junction > 0.0)
+        current = -point.line_current[n_rows:]
+        if self._flicker is not None:
+            kernel, one = int(at.kernel[i]), np.array([i])
+            units = kernel * n_rows + np.arange(n_rows)
+            in_ap = stacks.tmr > 0.0
+            relative = [self._flicker.of(kernel, int(u), in_ap[k], one, seen)[0] for k, u in enumerate(units)]
+            current = current + (np.stack(relative) * share * junction * v).sum(axis=0)
+        seen.current[i] = np.where(at.driven[i, n_rows + cols], current[cols], 0.0)
+        noise = branch * (1.0 + share * mtj.bias_noise(v, self._kelvin))
+        seen.conductance[i] = noise.sum(axis=0)[cols]
         flags = self._unread(sense, at, np.array([i]))[0]
         seen.flag[i] = flags | (Flag.COMPLIANCE if point.limited.any() else 0)
 
@@ -155,7 +208,7 @@ class ChipCircuit:
         kept = self._readouts.get(kernel)
         if kept is not None and kept[0] == key:
             return kept[1]
-        readout = ReadOut(self.law.counted_from(base), stacks, self._sim.lines, reach)
+        readout = ReadOut(self.law.counted_from(base), stacks, self._sim.lines, reach, self._kelvin)
         self._readouts[kernel] = (key, readout)
         return readout
 
@@ -172,8 +225,8 @@ class ChipCircuit:
 
     def operating_point(
         self, at: Patterns, i: int, compliance: float, row: tuple[FloatArray, FloatArray] | None = None
-    ) -> tuple[OperatingPoint, FloatArray]:
-        """Return the full condition of pattern `i`, and an upper bound (n_cols,) S of the cells of each column."""
+    ) -> tuple[OperatingPoint, Stacks]:
+        """Return the full condition of pattern `i`, and the cells, those behind closed gates without conductance."""
         gate = at.gates_at(i)
         own = None if row is None else (int(at.gate[i]), *row)
         stacks = self._of_kernel(int(at.kernel[i]), gate, own)
@@ -181,7 +234,7 @@ class ChipCircuit:
         conducting = stacks._replace(g_p=np.where(opened[:, None], stacks.g_p, 0.0))
         source = np.concatenate([at.row[i], at.col[i]])
         point = Kernel(self.law, conducting, self._sim.lines).point(source, at.driven[i], compliance)
-        return point, np.asarray(most_conductance(conducting, 0.0)).sum(axis=0)
+        return point, conducting
 
 
 def all_columns(cols: IntArray, n_cols: int) -> bool:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from labctl.core.errors import LabError
-from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Kelvin, Volt
 from sim_backend import mtj
 from sim_backend.description import Lines
 from sim_backend.ports import Ports
@@ -212,11 +212,42 @@ class Circuit:
         to_lines[:, f] = 0.0
         return q @ to_lines, to_lines.T @ y @ to_lines
 
-    def read(self, source: FloatArray, network: tuple[FloatArray, FloatArray]) -> FloatArray:
-        """Return line currents (..., lines) A of reads, bias dependence taken at the linear cell voltages."""
+    def read(
+        self, source: FloatArray, network: tuple[FloatArray, FloatArray], fluctuation: FloatArray | None = None
+    ) -> FloatArray:
+        """Return line currents (..., lines) A of reads, bias dependence taken at the linear cell voltages.
+
+        Args:
+            source: (..., lines) V.
+            network: as of `reading_network`.
+            fluctuation: (..., cells), by how much of its conductance each cell conducts more.
+        """
         q, y = network
+        if fluctuation is not None:
+            v = source @ q.T
+            excess = (self._conductance(v) * (1.0 + fluctuation) - self._g_linear) * v
+            return np.asarray(source @ y + excess @ q)
         biased = np.flatnonzero(self._tmr) if np.isfinite(self._v_half) else np.zeros(0, np.int64)
         q = q[biased]
         v = source @ q.T
         excess = (self._conductance(v, biased) - self._g_linear[biased]) * v
         return source @ y + excess @ q
+
+    def noise_conductance(
+        self, source: FloatArray, network: tuple[FloatArray, FloatArray], kelvin: Kelvin
+    ) -> FloatArray:
+        """Return (..., n_cols) S, whose Johnson noise is the thermal and shot noise of the current out of each column.
+
+        At 0 V it is the admittance of the column's terminal, wires included (Nyquist). A cell adds G (u coth u - 1) at
+        its voltage, of which the square of its transfer to the terminal arrives: a noise current beside a cell is a
+        current that it carries beyond its linear one.
+        """
+        q, y = network
+        v = source @ q.T
+        added = self._conductance(v) * mtj.bias_noise(v, kelvin)
+        return np.asarray(np.diagonal(y)[self.n_rows :] + added @ np.square(q[:, self.n_rows :]))
+
+    @property
+    def in_ap(self) -> BoolArray:
+        """(cells,), cells that conduct as in AP."""
+        return self._tmr > 0.0

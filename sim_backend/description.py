@@ -35,16 +35,40 @@ class Lines(Model):
 
 
 class Noise(Model):
-    """Noise of readings, beyond the Johnson and shot noise of the junctions."""
+    """Errors of readings beyond the thermal and shot noise of the junctions: what averages, and what does not."""
 
-    relative: Fraction = Field(0.003, description="of the reading, standard deviation." + _OURS)
-    absolute: Annotated[Ampere, NotNegative] = Field(10e-9, description="standard deviation." + _OURS)
+    relative: Fraction = Field(
+        0.003, description="of the reading, standard deviation; every reading has its own, which averages." + _OURS
+    )
+    absolute: Annotated[Ampere, NotNegative] = Field(
+        10e-9, description="the same as a current: the floor of the instrument." + _OURS
+    )
+    gain: Fraction = Field(
+        0.0,
+        description="of the gain of the columns' ammeters, standard deviation of its logarithm; drawn once for each, "
+        "so that it does not average. A passive die; an integrated chip has `board.gain`." + _OURS,
+    )
     flicker: float = Field(
         1e-10, ge=0, description="1/f noise, Hooge's alpha in um^2: S_I f / I^2 is alpha / area." + _OURS
+    )
+    flicker_ap: float | None = Field(
+        None, ge=0, description="the same of cells in AP, with `flicker_in_time`; left out, as in P." + _OURS
+    )
+    flicker_in_time: bool = Field(
+        False,
+        description="the 1/f noise of each cell runs on in time, so that readings that are close in time share it; "
+        "false: every reading of a column draws its own, of the same power, which averages as white noise does."
+        + _OURS,
     )
     f_low: Annotated[PerSecond, Positive] = Field(
         0.01, description="frequency below which 1/f noise counts as drift." + _OURS
     )
+
+    @model_validator(mode="after")
+    def _states_differ_in_time(self) -> Self:
+        if self.flicker_ap is not None and not self.flicker_in_time:
+            raise ValueError("flicker_ap without flicker_in_time; expected flicker_in_time: true beside it")
+        return self
 
 
 class Converter(Model):
@@ -240,6 +264,10 @@ class DieDescription(DieFile):
                 raise ValueError(
                     f"a passive die has no {' and no '.join(extra)}, expected neither or the geometry.kind 1T1R"
                 )
+        elif sim.noise.gain:
+            raise ValueError(
+                "noise.gain is of the ammeters of a passive die; expected board.gain, of the chip's amplifiers"
+            )
         elif not np.isfinite(self.series):
             raise ValueError(
                 "the gates of the board do not open the transistors: expected a supply above the sum of reference and "

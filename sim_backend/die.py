@@ -8,6 +8,7 @@ shape, in which a pattern's running number gives its place."""
 from collections.abc import Callable
 from dataclasses import fields
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,11 +18,13 @@ from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
-from labctl.core.units import BoolArray, FloatArray, Second
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend.array import Array
 from sim_backend.cells import fabricate
-from sim_backend.circuit import OperatingPoint
+from sim_backend.circuit import Circuit, OperatingPoint
 from sim_backend.description import DieDescription
+from sim_backend.flicker import cell_flicker
+from sim_backend.pattern_time import PatternTime
 from sim_backend.readout import Observed, digitise, observe, observe_one
 from sim_backend.rng import Stream, first_of
 
@@ -57,8 +60,11 @@ class SimDie(DieBody):
         self._chance = Stream(seed, name, "read disturb", stride=1)
         self._victims = Stream(seed, name, "read disturb of cells", stride=cells)
         self._noise = Stream(seed, name, "read noise", stride=n_cols)
-        areas = np.pi / 4 * np.square(description.diameters * 1e6)
-        self._flicker = self._sim.noise.flicker / areas
+        areas, noise = np.pi / 4 * np.square(description.diameters * 1e6), self._sim.noise
+        self._flicker = noise.flicker / areas
+        self._drift, self._time = cell_flicker(description, seed, name, cells), PatternTime(self._sim.timing.settle)
+        gains = Stream(seed, name, "fabrication", "gains of ammeters", stride=kernels * n_cols)
+        self._gain = np.exp(noise.gain * gains.normals(0)).reshape(kernels, n_cols)
         self._count = 0
         self._held: dict[_HeldKey, tuple[int, OperatingPoint]] = {}
         """Last conditions that were held, each with the version of its kernel and the operating point there."""
@@ -135,20 +141,26 @@ class SimDie(DieBody):
         n, bias, time = len(sense), sense.bias, self._read_time(sense)
         first, source, driven = self._take(n), *_lines(bias)
         compliance = np.full(source.shape[1], bias.compliance)
-        seen = Observed.blank(n, sense.cols.shape[1])
+        pattern = self._sim.timing.pattern
+        seen = Observed.blank(sense, self._time.apertures(np.full(n, pattern), sense), first)
         bound = self._disturb_bounds(sense, source, driven)
         hits = np.flatnonzero(self._chance.uniforms(first, n)[:, 0] < bound)
         for kernel in np.unique(bias.kernel):
             array, index, start = self._arrays[kernel], np.flatnonzero(bias.kernel == kernel), 0
+            how = self._reads(int(kernel), seen)
+
+            def read(index: IntArray, circuit: Circuit = array.circuit, how: dict[str, Any] = how) -> None:
+                observe(circuit, sense, source, driven, index, seen, **how)
+
             for hit in hits[bias.kernel[hits] == kernel]:
                 stop = int(np.searchsorted(index, hit)) + 1
-                observe(array.circuit, sense, source, driven, index[start:stop], first, seen)
+                read(index[start:stop])
                 end = self._disturb(array, source[hit], driven[hit], compliance, time, first + int(hit), bound[hit])
                 if end is not None:
-                    observe(array.circuit, sense, source, driven, index[stop - 1 : stop], first, seen)
+                    read(index[stop - 1 : stop])
                     end()
                 start = stop
-            observe(array.circuit, sense, source, driven, index[start:], first, seen)
+            read(index[start:])
         return self._reading(sense, seen, first, np.zeros(n, np.uint8))
 
     def _pulse(self, pulse: Pulse) -> Reading:
@@ -159,7 +171,8 @@ class SimDie(DieBody):
         compliance = np.full(source.shape[1], bias.compliance)
         times = (self._sim.timing.dwell, pulse.width)
         flag = np.zeros(n, np.uint8)
-        reads = None if verify is None else _Reads(self, verify, first)
+        begins = self._time.apertures(self._pulse_times(bias, pulse.width), verify)
+        reads = None if verify is None else _Reads(self, verify, Observed.blank(verify, begins, first))
         for i in range(n):
             if i % _CHUNK == 0:
                 luck = self._luck.uniforms(first + i, min(_CHUNK, n - i)).reshape(-1, 3, self._cells)
@@ -167,7 +180,7 @@ class SimDie(DieBody):
             if array.pulse(source[i], driven[i], compliance, int(bias.pulsed[i]), times, luck[i % _CHUNK]):
                 flag[i] = Flag.COMPLIANCE
             if reads is not None:
-                reads.take(array, i)
+                reads.take(array, int(bias.kernel[i]), i)
         if verify is None or reads is None:
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
         return self._reading(verify, reads.seen, first, flag)
@@ -241,6 +254,8 @@ class SimDie(DieBody):
         A world that is built anew then draws the same random numbers in the same operation.
         """
         self._count = first_of(operation)
+        if self._drift is not None:
+            self._drift.seek(operation)
 
     # ---------------------------------------------------------------- helpers
 
@@ -249,6 +264,14 @@ class SimDie(DieBody):
         first = self._count
         self._count += n
         return first
+
+    def _reads(self, kernel: int, seen: Observed) -> dict[str, Any]:
+        """Return the temperature of a kernel's cells and their 1/f noise in the apertures of `seen`."""
+        kelvin, drift, circuit = self._sim.thermal.temperature, self._drift, self._arrays[kernel].circuit
+        if drift is None:
+            return {"kelvin": kelvin}
+
+        return {"kelvin": kelvin, "fluctuation": lambda index: drift.of(kernel, kernel, circuit.in_ap, index, seen)}
 
     def _disturb_bounds(self, sense: Sense, source: FloatArray, driven: BoolArray) -> FloatArray:
         """Return (n,) upper bounds on the probability that a read disturbs any cell."""
@@ -292,30 +315,33 @@ class SimDie(DieBody):
         if not self._sim.ideal and len(sense):
             uniform = self._noise.uniforms(first, len(sense))
             normal = np.asarray(scipy.special.ndtri(np.take_along_axis(uniform, sense.cols, axis=1)))
+            if self._sim.noise.gain:
+                seen.current[:] *= np.take_along_axis(self._gain[sense.bias.kernel], sense.cols, axis=1)
         flicker = self._flicker[sense.bias.kernel][:, None]
-        return Reading(*digitise(seen, normal, flicker, sense.aperture, self._sim), flag)
+        return Reading(*digitise(seen, normal, flicker, self._sim), flag)
 
 
 class _Reads:
     """The verify reads of a batch of pulses, taken one by one."""
 
-    def __init__(self, die: SimDie, verify: Sense, first: int) -> None:
-        self._die, self._verify, self._first = die, verify, first
+    def __init__(self, die: SimDie, verify: Sense, seen: Observed) -> None:
+        self._die, self._verify, self.seen = die, verify, seen
         self._source, self._driven = _lines(verify.bias)
         self._compliance = np.full(self._source.shape[1], verify.bias.compliance)
         self._bound = die._disturb_bounds(verify, self._source, self._driven)
+        first = int(seen.number[0]) if len(verify) else 0
         self._hit = die._chance.uniforms(first, len(verify))[:, 0] < self._bound
-        self.seen = Observed.blank(len(verify), verify.cols.shape[1])
+        self._how = {kernel: die._reads(kernel, seen) for kernel in range(die.geometry.kernels)}
 
-    def take(self, array: Array, i: int) -> None:
-        """Take the read of pattern `i`, which is on `array`."""
-        e, driven = self._source[i], self._driven[i]
-        observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
+    def take(self, array: Array, kernel: int, i: int) -> None:
+        """Take the read of pattern `i`, which is on the array of `kernel`."""
+        e, driven, how = self._source[i], self._driven[i], self._how[kernel]
+        observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen, **how)
         if self._hit[i]:
-            time, number = self._die._read_time(self._verify), self._first + i
+            time, number = self._die._read_time(self._verify), int(self.seen.number[i])
             end = self._die._disturb(array, e, driven, self._compliance, time, number, self._bound[i])
             if end is not None:
-                observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen)
+                observe_one(array.circuit, e, driven, self._compliance, self._verify.cols[i], i, self.seen, **how)
                 end()
 
 

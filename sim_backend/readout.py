@@ -1,16 +1,20 @@
 """Readings of the ammeters of a simulated die: column currents, their noise and their converter.
 
+What is observed is what flows, 1/f noise that runs on in time included. Then comes what the ammeters add: first the
+gain, which is theirs and the same in every reading, then noise by which each reading differs, then the steps.
+
 Products are made in blocks of `BLOCK` patterns, in which a pattern's running number gives its place, because a
 matrix product of another shape rounds differently: results are the same to the bit for any cut of a batch.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from labctl.core.operations import Flag, FlagArray, Sense
-from labctl.core.units import BoolArray, FloatArray, IntArray, Second
+from labctl.core.units import BoolArray, FloatArray, IntArray, Kelvin, Second
 from sim_backend import mtj
 from sim_backend.circuit import Circuit
 from sim_backend.description import Simulation
@@ -25,22 +29,35 @@ _INVALID, _COMPLIANCE = int(Flag.INVALID), int(Flag.COMPLIANCE)
 
 @dataclass(frozen=True, eq=False)
 class Observed:
-    """Noise-free readings, filled in as they are made.
+    """Currents that are there to be read, filled in as they are made.
 
     Args:
         current: (n, m) A, positive out of the column.
-        conductance: (n, m) S seen from the column, for the Johnson noise.
+        conductance: (n, m) S, whose Johnson noise is the thermal and shot noise of that current.
         flag: (n, m), bits of `Flag`.
+        begins: (n,) ns, where each aperture begins in the life of the die.
+        number: (n,) running numbers of the patterns.
+        aperture: s.
     """
 
     current: FloatArray
     conductance: FloatArray
     flag: FlagArray
+    begins: IntArray
+    number: IntArray
+    aperture: Second
 
     @classmethod
-    def blank(cls, n: int, m: int) -> Self:
-        """Return n patterns of m columns, to be filled in."""
-        return cls(np.zeros((n, m)), np.zeros((n, m)), np.zeros((n, m), np.uint8))
+    def blank(cls, sense: Sense | None, begins: IntArray, first: int) -> Self:
+        """Return the readings of a sense, to be filled in; `first` is the number of its first pattern."""
+        n = len(begins)
+        m = 0 if sense is None else sense.cols.shape[1]
+        number, aperture = first + np.arange(n), 1.0 if sense is None else sense.aperture
+        return cls(np.zeros((n, m)), np.zeros((n, m)), np.zeros((n, m), np.uint8), begins, number, aperture)
+
+
+Fluctuation = Callable[[IntArray], FloatArray]
+"""(k,) patterns -> (k, cells), by how much of its conductance each cell conducts more in their apertures."""
 
 
 def observe(
@@ -49,29 +66,31 @@ def observe(
     source: FloatArray,
     driven: BoolArray,
     index: IntArray,
-    first: int,
     seen: Observed,
+    kelvin: Kelvin,
+    fluctuation: Fluctuation | None = None,
 ) -> None:
     """Fill in the readings of the patterns at `index`, all on `circuit`, in its present state.
 
     Args:
         source: (n, lines) V.
         driven: (n, lines).
-        first: running number of pattern 0.
+        kelvin: temperature of the junctions.
+        fluctuation: 1/f noise of the cells, if it runs on in time.
     """
     if not len(index):
         return
     compliance = np.full(circuit.lines, sense.bias.compliance)
     for members in _alike(driven, index):
         free = ~driven[members[0]]
-        current = _in_blocks(circuit, source[members], first + members, free)
+        current, noise = _in_blocks(circuit, source[members], seen.number[members], free, kelvin, members, fluctuation)
         limited = _beyond(current, compliance)
         for at in np.flatnonzero(limited):
             point = circuit.operating_point(source[members[at]], ~free, compliance)
             current[at], limited[at] = point.line_current, point.limited.any()
         lines = circuit.n_rows + sense.cols[members]
         seen.current[members] = -np.take_along_axis(current, lines, axis=1)
-        seen.conductance[members] = np.diagonal(circuit.ports.y)[lines]
+        seen.conductance[members] = np.take_along_axis(noise, sense.cols[members], axis=1)
         # a floating column has no current to read
         invalid = np.where(free[lines], _INVALID, 0)
         seen.flag[members] = invalid | np.where(limited, _COMPLIANCE, 0)[:, None]
@@ -85,17 +104,21 @@ def observe_one(
     cols: IntArray,
     at: int,
     seen: Observed,
+    kelvin: Kelvin,
+    fluctuation: Fluctuation | None = None,
 ) -> None:
     """Fill in the reading of one pattern; `source`, `driven` and `compliance` are (lines,), `cols` (m,)."""
     free = ~driven
-    current, lines = circuit.read(source[None], circuit.reading_network(free))[0], circuit.n_rows + cols
+    network, lines = circuit.reading_network(free), circuit.n_rows + cols
+    more = None if fluctuation is None else fluctuation(np.array([at]))
+    current = circuit.read(source[None], network, more)[0]
     flag = np.where(free[lines], _INVALID, 0)
     if (np.abs(current) > compliance).any():
         point = circuit.operating_point(source, driven, compliance)
         current = point.line_current
         flag |= _COMPLIANCE if point.limited.any() else 0
     seen.current[at] = -current[lines]
-    seen.conductance[at] = circuit.ports.y[lines, lines]
+    seen.conductance[at] = circuit.noise_conductance(source[None], network, kelvin)[0, cols]
     seen.flag[at] = flag
 
 
@@ -112,27 +135,46 @@ def _alike(driven: BoolArray, index: IntArray) -> list[IntArray]:
     return [index[group.reshape(-1) == g] for g in range(len(masks))]
 
 
-def _in_blocks(circuit: Circuit, source: FloatArray, number: IntArray, free: BoolArray) -> FloatArray:
-    """Return the line currents (n, lines) of patterns with these running numbers."""
+def _in_blocks(
+    circuit: Circuit,
+    source: FloatArray,
+    number: IntArray,
+    free: BoolArray,
+    kelvin: Kelvin,
+    members: IntArray,
+    fluctuation: Fluctuation | None,
+) -> tuple[FloatArray, FloatArray]:
+    """Return line currents (n, lines) and noise conductances (n, n_cols) of patterns with these running numbers."""
     network = circuit.reading_network(free)
     blocks, block = np.unique(number // BLOCK, return_inverse=True)
     place = block.reshape(-1) * BLOCK + number % BLOCK
     padded = np.zeros((len(blocks), BLOCK, circuit.lines))
     padded.reshape(-1, circuit.lines)[place] = source
-    current = np.empty_like(padded)
+    current, noise = np.empty_like(padded), np.empty((*padded.shape[:2], circuit.lines - circuit.n_rows))
     for k in range(0, len(blocks), _BLOCKS_AT_ONCE):
-        current[k : k + _BLOCKS_AT_ONCE] = circuit.read(padded[k : k + _BLOCKS_AT_ONCE], network)
-    return np.asarray(current.reshape(-1, circuit.lines)[place])
+        part = padded[k : k + _BLOCKS_AT_ONCE]
+        more: FloatArray | None = None
+        if fluctuation is not None:
+            here = np.flatnonzero((place >= k * BLOCK) & (place < (k + len(part)) * BLOCK))
+            given = fluctuation(members[here])
+            flat = np.zeros((len(part) * BLOCK, given.shape[1]))
+            flat[place[here] - k * BLOCK] = given
+            more = flat.reshape(len(part), BLOCK, -1)
+        current[k : k + _BLOCKS_AT_ONCE] = circuit.read(part, network, more)
+        noise[k : k + _BLOCKS_AT_ONCE] = circuit.noise_conductance(part, network, kelvin)
+    return np.asarray(current.reshape(-1, circuit.lines)[place]), np.asarray(
+        noise.reshape(len(blocks) * BLOCK, -1)[place]
+    )
 
 
 def digitise(
-    seen: Observed, normal: FloatArray, flicker: FloatArray, aperture: Second, simulation: Simulation
+    seen: Observed, normal: FloatArray, flicker: FloatArray, simulation: Simulation
 ) -> tuple[FloatArray, FlagArray]:
     """Return currents (n, m) A as the converter reads them, and their flags.
 
     Args:
         normal: (n, m) standard normals.
-        flicker: (n, 1), relative power of the 1/f noise.
+        flicker: (n, 1), relative power of the 1/f noise, unless it is in the currents already.
     """
     noise, converter = simulation.noise, simulation.converter
     current = seen.current
@@ -140,10 +182,10 @@ def digitise(
         sigma = mtj.noise_sigma(
             current,
             seen.conductance,
-            aperture,
+            seen.aperture,
             relative=noise.relative,
             absolute=noise.absolute,
-            flicker=flicker,
+            flicker=0.0 if noise.flicker_in_time else flicker,
             f_low=noise.f_low,
             kelvin=simulation.thermal.temperature,
         )

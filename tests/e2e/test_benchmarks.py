@@ -17,6 +17,7 @@ SMALL = {
     "crossbar.py": ["--small", "--json"],
     "killed_together.py": ["1"],
     "kills.py": ["--small"],
+    "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
@@ -73,6 +74,16 @@ def test_the_switching_law_agrees_with_the_equation_and_its_table_stands_in_the_
     text = (ROOT / "docs" / "physics.md").read_text(encoding="utf-8")
     assert "\n".join(figures["table"]) in text
     assert (tmp_path / "law.png").stat().st_size > 10_000
+
+
+def test_noise_in_time_is_that_of_the_closed_forms(tmp_path):
+    words = [*SMALL["noise.py"], "--picture", str(tmp_path / "noise.png")]
+    in_time, anew, white = json.loads(carried_out("noise.py", *words))
+    for m, tolerance in (("1", 0.04), ("16", 0.1)):
+        assert in_time["over"][m] == pytest.approx(1.0, abs=tolerance)
+        assert white["over"][m] == pytest.approx(1.0, abs=tolerance)
+    assert anew["allan"]["1"] == pytest.approx(16 * anew["allan"]["16"], rel=0.2)
+    assert (tmp_path / "noise.png").stat().st_size > 10_000
 
 
 @pytest.mark.skipif(shutil.which("ngspice") is None, reason="ngspice is not installed (Debian package ngspice)")
