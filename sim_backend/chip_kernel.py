@@ -15,11 +15,11 @@ within 6e-4 of a pattern's largest, 1.3e-4 rms, which is less than the noise.
 import numpy as np
 
 from labctl.core.units import FloatArray, IntArray, Kelvin, Siemens, Volt
-from sim_backend import mtj
 from sim_backend.chip_cell import StackLaw, Stacks
 from sim_backend.chip_row import row_point
 from sim_backend.crossbar import ResistorNetwork
 from sim_backend.description import Lines
+from sim_backend.noise import bias_noise
 
 BLOCK = 128
 """Patterns of one matrix product; a pattern's running number gives its place in it."""
@@ -79,7 +79,7 @@ class ReadOut:
         terms meet that at the end of the range and at six tenths of it, and within 1 % of the whole noise elsewhere.
         """
         at = np.array([0.6, 1.0]) * reach
-        added = (self.branch * self.share) * mtj.bias_noise(at[:, None, None] * self.share, kelvin)
+        added = (self.branch * self.share) * bias_noise(at[:, None, None] * self.share, kelvin)
         return np.asarray(np.einsum("pk,kij->pij", np.linalg.inv(np.stack([at**2, at**4], axis=1)), added))
 
     def _matrices(self, transfer: FloatArray, into: FloatArray, lines: Lines) -> tuple[FloatArray, FloatArray]:

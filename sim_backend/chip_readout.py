@@ -19,6 +19,7 @@ from sim_backend.chip_row import RowPoint, row_point
 from sim_backend.circuit import OperatingPoint
 from sim_backend.description import Simulation
 from sim_backend.flicker import CellFlicker
+from sim_backend.noise import bias_noise
 from sim_backend.readout import Observed
 from sim_backend.transistor import Transistors
 
@@ -88,7 +89,7 @@ class ChipCircuit:
             point, cols = self.open_rows(at, some, *own), sense.cols[some]
             junction = mtj.conductance(own[0].T, own[1].T, point.junction, self.law.v_half)
             share = np.divide(point.branch, junction, out=np.zeros_like(junction), where=junction > 0.0)
-            noise = point.branch * (1.0 + share * mtj.bias_noise(point.junction, self._kelvin))
+            noise = point.branch * (1.0 + share * bias_noise(point.junction, self._kelvin))
             current = point.current.T
             if self._flicker is not None:
                 current = current * (1.0 + share.T * self._fluctuation(at, some, own[1] > 0.0, seen))
@@ -192,7 +193,7 @@ class ChipCircuit:
             relative = [self._flicker.of(kernel, int(u), in_ap[k], one, seen)[0] for k, u in enumerate(units)]
             current = current + (np.stack(relative) * share * junction * v).sum(axis=0)
         seen.current[i] = np.where(at.driven[i, n_rows + cols], current[cols], 0.0)
-        noise = branch * (1.0 + share * mtj.bias_noise(v, self._kelvin))
+        noise = branch * (1.0 + share * bias_noise(v, self._kelvin))
         seen.conductance[i] = noise.sum(axis=0)[cols]
         flags = self._unread(sense, at, np.array([i]))[0]
         seen.flag[i] = flags | (Flag.COMPLIANCE if point.limited.any() else 0)

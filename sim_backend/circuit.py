@@ -16,6 +16,7 @@ from labctl.core.errors import LabError
 from labctl.core.units import BoolArray, FloatArray, IntArray, Kelvin, Volt
 from sim_backend import mtj
 from sim_backend.description import Lines
+from sim_backend.noise import bias_noise
 from sim_backend.ports import Ports
 
 _CONVERGED = 1e-9
@@ -244,7 +245,7 @@ class Circuit:
         """
         q, y = network
         v = source @ q.T
-        added = self._conductance(v) * mtj.bias_noise(v, kelvin)
+        added = self._conductance(v) * bias_noise(v, kelvin)
         return np.asarray(np.diagonal(y)[self.n_rows :] + added @ np.square(q[:, self.n_rows :]))
 
     @property

@@ -18,6 +18,7 @@ from labctl.core.units import BoolArray, FloatArray, IntArray, Kelvin, Second
 from sim_backend import mtj
 from sim_backend.circuit import Circuit
 from sim_backend.description import Simulation
+from sim_backend.noise import noise_sigma
 
 BLOCK = 32
 """Patterns of one matrix product."""
@@ -179,7 +180,7 @@ def digitise(
     noise, converter = simulation.noise, simulation.converter
     current = seen.current
     if not simulation.ideal:
-        sigma = mtj.noise_sigma(
+        sigma = noise_sigma(
             current,
             seen.conductance,
             seen.aperture,

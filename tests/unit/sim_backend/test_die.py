@@ -15,6 +15,7 @@ from sim_backend import mtj
 from sim_backend.cells import FabricatedDefect
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
+from sim_backend.noise import noise_sigma
 
 M, N = 4, 5
 LINES = M + N
@@ -202,7 +203,7 @@ def test_readings_scatter_as_the_noise_model_says() -> None:
     reading = die.sense(Sense(Bias(row, np.zeros((3000, N))), np.arange(N)))
     ideal = exact(die)[2]
     flicker = 1e-10 / (np.pi / 4 * 0.08**2)
-    sigma = mtj.noise_sigma(
+    sigma = noise_sigma(
         ideal, die.truth()["g_p"][0].sum(0), 1e-3, relative=0.003, absolute=1e-8, flicker=flicker, f_low=0.01
     )
     assert reading.current.std(axis=0) == pytest.approx(sigma, rel=6 / np.sqrt(6000))

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-from scipy.constants import Boltzmann, elementary_charge
 
 from sim_backend import mtj
 
@@ -56,33 +55,6 @@ def test_stress_adds_up_to_the_weibull_law() -> None:
     survived = mtj.endurance(u, 1.5)
     for s in (0.5, 1.0, 2.0):
         assert (survived > s).mean() == pytest.approx(np.exp(-(s**1.5)), abs=1e-4)
-
-
-@pytest.mark.parametrize("kelvin", [77.0, 300.0, 390.0])
-def test_thermal_and_shot_noise_of_a_junction_are_one(kelvin: float) -> None:
-    """S_I = 2 q I coth(q V / 2 k T), from Poissonian tunnelling either way with detailed balance."""
-    g, v = 4e-4, np.array([-0.5, -0.1, -1e-3, 1e-5, 2e-3, 0.05, 0.1, 0.4])
-    s = 4 * Boltzmann * kelvin * g * (1 + mtj.bias_noise(v, kelvin))
-    forth = g * v / elementary_charge / -np.expm1(-elementary_charge * v / (Boltzmann * kelvin))
-    back = forth * np.exp(-elementary_charge * v / (Boltzmann * kelvin))
-    assert s == pytest.approx(2 * elementary_charge**2 * (forth + back), rel=1e-9)
-    # 4 k T G without a voltage, 2 q I far above 2 k T / q, and never their sum
-    assert 4 * Boltzmann * kelvin * g * (1 + mtj.bias_noise(0.0, kelvin)) == pytest.approx(4 * Boltzmann * kelvin * g)
-    large = 40 * Boltzmann * kelvin / elementary_charge
-    shot = 2 * elementary_charge * g * large
-    assert 4 * Boltzmann * kelvin * g * (1 + mtj.bias_noise(large, kelvin)) == pytest.approx(shot, rel=1e-9)
-
-
-def test_noise_that_averages_is_thermal_and_shot_flicker_and_instrument() -> None:
-    off = {"relative": 0.0, "absolute": 0.0, "flicker": 0.0, "f_low": 0.01}
-    i, g, t = np.array([[0.0, 2e-5, -4e-5]]), 4e-4, 1e-3
-    johnson = np.sqrt(4 * Boltzmann * 300 * g * 500.0)
-    assert mtj.noise_sigma(i[:, :1], g, t, **off, kelvin=1200.0) == pytest.approx(2 * johnson)
-    assert mtj.noise_sigma(i, g, t, **off) == pytest.approx(johnson)
-    flicker = mtj.noise_sigma(i, 0.0, t, **(off | {"flicker": 1e-4}))
-    assert flicker[0, 2] == pytest.approx(4e-5 * np.sqrt(1e-4 * np.log(500 / 0.01)), rel=1e-4)
-    instrument = mtj.noise_sigma(i, g, t, **(off | {"relative": 0.003, "absolute": 1e-8}))
-    assert instrument[0, 1] == pytest.approx(np.hypot(6e-8, 1e-8), rel=0.01)
 
 
 def test_converter_rounds_and_says_when_it_is_beyond_its_scale() -> None:
