@@ -21,8 +21,9 @@ from labctl.core.die import DieBody, unknown_operation
 from labctl.core.die_file import parallel_conductance
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, Sense
-from labctl.core.units import FloatArray, IntArray, Second
+from labctl.core.units import FloatArray, IntArray, Second, Volt
 from sim_backend.cells import JunctionCells, fabricate
+from sim_backend.chip_board import Board
 from sim_backend.chip_cells import ChipCells
 from sim_backend.chip_limits import BoardLimits
 from sim_backend.chip_path import Path, series_path
@@ -52,7 +53,7 @@ class ChipDie(DieBody):
         sim = description.simulation.effective
         if description.geometry.kind is not Kind.ONE_T_ONE_R or sim.transistor is None or sim.board is None:
             raise BenchError(f"this simulated die is 1T1R; the die file '{description.name}' says passive")
-        self.description, self.name = description, name
+        self.description, self.name, self.seed = description, name, seed
         self._sim, self._board = sim, sim.board
         self._geometry, self._nominal = description.shape, description.nominal
         kernels, n_rows, n_cols = self._geometry.shape
@@ -75,6 +76,29 @@ class ChipDie(DieBody):
         self._gain = np.exp(self._board.gain * gains).reshape(kernels, n_cols)
         self._flicker = sim.noise.flicker / (np.pi / 4 * np.square(description.diameters * 1e6))
         self._count = 0
+
+    def bare(self) -> None:
+        """Be the chip alone from now on: converters, amplifiers and clock are those of whatever drives it.
+
+        Line voltages and pulse widths are applied and currents returned as they are, noise included.
+        """
+        board = self._board.model_copy(update={"dac_lsb": 0.0, "offset": 0.0, "gain": 0.0, "clock": 0.0})
+        converter = self._sim.converter.model_copy(update={"lsb": 0.0, "full_scale": np.inf})
+        self._sim = self._sim.model_copy(update={"board": board, "converter": converter})
+        self._board, self._offset, self._gain = board, 0.0 * self._offset, np.ones_like(self._gain)
+        bare = parallel_conductance(self.description.diameters, self.description.junction.ra)
+        assert self._sim.transistor is not None
+        self._limits = BoardLimits(self._geometry, bare, self._sim, self._sim.transistor, board)
+
+    @property
+    def opens_above(self) -> Volt:
+        """Gate voltage up to which every transistor is closed."""
+        return self._transistors.opens_above
+
+    @property
+    def board(self) -> Board:
+        """The board as the die file has it, or the part of it that `bare` leaves."""
+        return self._board
 
     @property
     def geometry(self) -> Geometry:

@@ -11,7 +11,7 @@ from labctl.core.die import Die
 from labctl.core.operations import Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, IntArray, Second, Volt
 from labctl.testing.contract import Check, carry_out, refuses, require
-from protocols.bias import read_bias, write_bias
+from protocols.bias import V_GATE, read_bias, write_bias
 
 APERTURE: Second = 1e-3
 MOST = 4
@@ -27,12 +27,14 @@ class BodyUnderTest:
         v_read: cell voltage at which the cells keep their state, V.
         v_write: cell voltage that switches each of them in `width`, V.
         width: of a pulse, s.
+        v_gate: voltage of an open gate, V; a passive die has none.
     """
 
     make: Callable[[int], Die]
     v_read: Volt = 0.1
     v_write: Volt = 0.5
     width: Second = 1e-3
+    v_gate: Volt = V_GATE
 
     def cells(self, die: Die) -> tuple[IntArray, IntArray, IntArray]:
         """Return kernels, rows and columns of some cells, none in one row or column with another where it can be."""
@@ -42,11 +44,15 @@ class BodyUnderTest:
 
     def read(self, die: Die, kernel: IntArray, row: IntArray, col: IntArray) -> Sense:
         """Return the read of n cells, one per pattern."""
-        return Sense(read_bias(die.geometry, kernel, row, col, self.v_read), np.asarray(col)[:, None], APERTURE)
+        return Sense(
+            read_bias(die.geometry, kernel, row, col, self.v_read, v_gate=self.v_gate),
+            np.asarray(col)[:, None],
+            APERTURE,
+        )
 
     def write(self, die: Die, kernel: IntArray, row: IntArray, col: IntArray, to_p: BoolArray) -> Pulse:
         """Return a pulse on each of n cells, with its read."""
-        bias = write_bias(die.geometry, kernel, row, col, to_p).scaled(self.v_write)
+        bias = write_bias(die.geometry, kernel, row, col, to_p, v_gate=self.v_gate).scaled(self.v_write)
         return Pulse(bias, self.width, self.read(die, kernel, row, col))
 
     def states(self, die: Die, kernel: IntArray, row: IntArray, col: IntArray) -> BoolArray:
@@ -189,7 +195,7 @@ def a_write_plan_writes_and_verifies(subject: BodyUnderTest) -> None:
     budget = np.full(len(target), 5)
     budget[0] = 0
     plan = WritePlan(
-        write=write_bias(die.geometry, *at, target),
+        write=write_bias(die.geometry, *at, target, v_gate=subject.v_gate),
         verify=subject.read(die, *at),
         target=target,
         cut=np.asarray(die.nominal.cut(at[0])),
@@ -233,10 +239,17 @@ BODY_CHECKS: tuple[Check[BodyUnderTest], ...] = (
 )
 
 
-def check_body(make: Callable[[int], Die], *, v_read: Volt = 0.1, v_write: Volt = 0.5, width: Second = 1e-3) -> None:
+def check_body(
+    make: Callable[[int], Die],
+    *,
+    v_read: Volt = 0.1,
+    v_write: Volt = 0.5,
+    width: Second = 1e-3,
+    v_gate: Volt = V_GATE,
+) -> None:
     """Carry out the contract of a body; ContractError names every check that it breaks.
 
     Cells are pulsed: use simulated cells, or a die that may be worn. Arguments as of `BodyUnderTest`.
     """
-    subject = BodyUnderTest(make, v_read, v_write, width)
+    subject = BodyUnderTest(make, v_read, v_write, width, v_gate)
     carry_out("the body", BODY_CHECKS, lambda: subject)

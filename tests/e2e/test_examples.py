@@ -20,6 +20,8 @@ CAMPAIGNS = {
     "survey-wafer.yaml": "W02-x1y2",
 }
 """Campaigns and the one die that is run."""
+ON_A_BOARD = ("digits-one-chip.yaml", "bench-daffodil.yaml")
+"""Carried out, on a small chip, by tests/e2e/test_daffodil_bench.py."""
 BENCHES = ("bench-2600b-707b-sentio.yaml", "bench-two-arrays.yaml", "bench-two-needles.yaml")
 TRAININGS = tuple(
     f"train-{data}-{method}.yaml"
@@ -43,7 +45,7 @@ def named(text):
 
 
 def test_every_example_is_here_or_named_by_one_that_is():
-    own = {Path(name) for name in (*CAMPAIGNS, *BENCHES, *TRAININGS, *SCRIPTS, "train-wine-300.yaml")}
+    own = {Path(name) for name in (*CAMPAIGNS, *ON_A_BOARD, *BENCHES, *TRAININGS, *SCRIPTS, "train-wine-300.yaml")}
     others = set().union(*(named((EXAMPLES / name).read_text(encoding="utf-8")) for name in CAMPAIGNS))
     alone = {Path("dies/ideal-15x15.yaml"), Path("dies/ideal-1x1.yaml"), Path("digits-baseline.npz")}
     every = {path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.is_file()}

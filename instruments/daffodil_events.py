@@ -1,0 +1,237 @@
+"""From biases of a die to the events of a Daffodil board: codes, connected lines, rest in between, and their time.
+
+The board's columns are driven and have gates: they are our rows. Its rows are read: they are our columns. They are
+exchanged here, once. A pulse is an event in which both are driven, a read one in which the amplifiers hold the columns.
+
+**What cells see on the way.** Lines are connected together, and where they were left they stay: while an event begins,
+one end of a cell may be at its new level and the other still at its last one. Where that could be more than the two
+patterns by themselves, which the limits have judged, an event of rest comes between: gates closed, every line at the
+reference.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from instruments.daffodil_volts import Analogue
+from labctl.boards.daffodil import patterns as wire
+from labctl.boards.daffodil import registers as reg
+from labctl.core.bias import Bias
+from labctl.core.cell_voltage import extremes
+from labctl.core.errors import BenchError
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
+
+DTYPE = np.dtype(
+    [
+        ("kernel", "u1"),
+        ("mode", "u1"),
+        ("clocks", "<u4"),
+        ("column_on", "<u4"),
+        ("row_on", "<u4"),
+        ("read", "<u4"),
+        ("column", "<u2", reg.LINES),
+        ("row", "<u2", reg.LINES),
+        ("gate", "<u2", reg.LINES),
+    ]
+)
+"""One pattern as it travels, `labctl.boards.daffodil.patterns.RECORD`."""
+Records = npt.NDArray[np.void]
+"""Patterns, (n,) of `DTYPE`."""
+_SLACK: Volt = 1e-9
+
+
+@dataclass(frozen=True, eq=False)
+class Events:
+    """Events, one per pattern.
+
+    Args:
+        records: (n,) of `DTYPE`.
+        held: levels (n, rows + columns) V that lines have from then on; NaN where they are not connected.
+        own: (n, 2) V, the highest V_row - V_col and V_col - V_row of each pattern by itself.
+    """
+
+    records: Records
+    held: FloatArray
+    own: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    @classmethod
+    def woven(cls, first: Self, second: Self) -> Self:
+        """Return the events of two batches by turns, such as pulses and their reads."""
+
+        def both(a: FloatArray, b: FloatArray) -> FloatArray:
+            return np.stack([a, b], axis=1).reshape(-1, *a.shape[1:])
+
+        records = np.stack([first.records, second.records], axis=1).reshape(-1)
+        return cls(records, both(first.held, second.held), both(first.own, second.own))
+
+    def rested(self) -> Self:
+        """Return the events with rest wherever a transition could show a cell more than the patterns around it."""
+        n, n_rows = len(self), self._n_rows
+        records = self.records.copy()
+        if not n:
+            return type(self)(records, self.held, self.own)
+        before = self._before
+        now = np.where(np.isnan(self.held), before, self.held)
+        low, high = np.minimum(np.minimum(before, now), 0.0), np.maximum(np.maximum(before, now), 0.0)
+        up = high[:, :n_rows].max(1) - low[:, n_rows:].min(1)
+        down = high[:, n_rows:].max(1) - low[:, :n_rows].min(1)
+        judged = np.maximum(self.own, np.concatenate([np.zeros((1, 2)), self.own[:-1]]))
+        rest = (np.stack([up, down], axis=1) > judged + _SLACK).any(1)
+        rest[1:] |= self.records["kernel"][1:] != self.records["kernel"][:-1]
+        records["mode"] |= np.where(rest, wire.REST, 0).astype(np.uint8)
+        return type(self)(records, self.held, self.own)
+
+    @property
+    def _n_rows(self) -> int:
+        return int(self.held.shape[1]) // 2
+
+    @cached_property
+    def _before(self) -> FloatArray:
+        """Levels (n, lines) V at which lines were left; 0 V where nothing has connected them yet."""
+        n = len(self)
+        driven = ~np.isnan(self.held)
+        last = np.where(driven, np.arange(n)[:, None], -1)
+        np.maximum.accumulate(last, axis=0, out=last)
+        last = np.concatenate([np.full((1, self.held.shape[1]), -1), last[:-1]])
+        return np.asarray(
+            np.asarray(np.where(last >= 0, np.take_along_axis(self.held, np.maximum(last, 0), axis=0), 0.0))
+        )
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Times of a board; see the options of the driver."""
+
+    clock: Second
+    settle: Second
+    rest: Second
+    conversion: Second
+    dac_write: Second
+
+    def clocks(self, seconds: Second) -> int:
+        """Return whole clocks nearest to a width; BenchError for less than one, or more than the counter holds."""
+        clocks = round(seconds / self.clock)
+        if not 1 <= clocks < 1 << 32:
+            raise BenchError(
+                f"a pulse of {seconds:g} s; the board makes pulses of {self.clock:g} s to {self.clock * 2.0**32:.4g} s"
+            )
+        return clocks
+
+    def read_time(self, aperture: Second, conversions: IntArray) -> FloatArray:
+        """Return how long the events of reads last, s: settling, then the aperture or twice the conversions."""
+        return np.asarray(self.settle + np.maximum(aperture, 2.0 * self.conversion * conversions))
+
+    def seconds(self, records: Records) -> FloatArray:
+        """Return the predicted time of each event, (n,) s, with what is written and converted for it."""
+        if not len(records):
+            return np.zeros(0)
+        codes = np.concatenate([records["column"], records["row"], records["gate"]], axis=1)
+        kept = codes == wire.KEEP
+        changed = np.concatenate([~kept[:1], (codes[1:] != codes[:-1]) & ~kept[1:] & ~kept[:-1]]).sum(1)
+        rest = (records["mode"] & wire.REST) > 0
+        each = records["clocks"] * self.clock + changed * self.dac_write
+        return np.asarray(each + rest * (self.rest + 2 * reg.LINES * self.dac_write))
+
+
+class Lines:
+    """The lines in use of a board and what its converters make of biases.
+
+    Args:
+        bad_rows: ours, which are never connected; their gates stay closed. bad_cols: likewise.
+    """
+
+    def __init__(
+        self,
+        analogue: Analogue,
+        n_rows: int,
+        n_cols: int,
+        bad_rows: frozenset[int] = frozenset(),
+        bad_cols: frozenset[int] = frozenset(),
+    ) -> None:
+        self.analogue, self.n_rows, self.n_cols = analogue, n_rows, n_cols
+        self.row_good: BoolArray = ~np.isin(np.arange(n_rows), sorted(bad_rows))
+        self.col_good: BoolArray = ~np.isin(np.arange(n_cols), sorted(bad_cols))
+        self.columns, self.rows = int(_masks(self.row_good[None])[0]), int(_masks(self.col_good[None])[0])
+        """Masks of the board's columns and rows that may be connected."""
+
+    def connected(self, bias: Bias) -> BoolArray:
+        """Return the (n, n_rows + n_cols) lines that are connected: good, and not floating."""
+        good = np.broadcast_to(np.concatenate([self.row_good, self.col_good]), (len(bias), self.n_rows + self.n_cols))
+        return good if bias.floating is None else good & ~bias.floating
+
+    def applied(self, bias: Bias) -> Bias:
+        """Return a bias as the converters really apply it; BenchError if they cannot."""
+        a = self.analogue
+        on = self.connected(bias)
+        row = np.where(on[:, : self.n_rows], a.line_volts(self._codes(bias.row, on[:, : self.n_rows])), 0.0)
+        col = np.where(on[:, self.n_rows :], a.line_volts(self._codes(bias.col, on[:, self.n_rows :])), 0.0)
+        gate = np.where(self.row_good, a.gate_volts(self._gates(bias)).clip(min=0.0), 0.0)
+        return Bias(row, col, gate, ~on, kernel=bias.kernel, compliance=bias.compliance, pulsed=bias.pulsed)
+
+    def _codes(self, volts: FloatArray, on: BoolArray) -> IntArray:
+        """Return codes of lines, those of the reference where they are not connected."""
+        return self.analogue.line_code(np.where(on, volts, 0.0))
+
+    def _gates(self, bias: Bias) -> IntArray:
+        assert bias.gate is not None
+        return self.analogue.gate_code(np.where(self.row_good, bias.gate, 0.0))
+
+    def writes(self, bias: Bias, clocks: int) -> Events:
+        """Return pulses, one event each."""
+        on = self.connected(bias)
+        records = self._records(bias, on, wire.WRITE)
+        records["clocks"] = clocks
+        records["row"][:, : self.n_cols] = self._codes(bias.col, on[:, self.n_rows :])
+        return self._events(records, bias, on)
+
+    def reads(self, bias: Bias, cols: IntArray, aperture: Second, pace: Pace) -> Events:
+        """Return reads of columns (n, m), one event each; BenchError if a column that is held is not at 0 V."""
+        on = self.connected(bias)
+        volts = bias.col[on[:, self.n_rows :]]
+        if volts.size and np.abs(volts).max() > 0.0:
+            wrong = float(volts[np.abs(volts).argmax()])
+            raise BenchError(
+                f"a column at {wrong:.6g} V while columns are read; the board's amplifiers hold them at 0 V, "
+                "the sense reference"
+            )
+        wanted = np.zeros((len(bias), self.n_cols), np.bool_)
+        np.put_along_axis(wanted, cols, True, axis=1)
+        wanted &= on[:, self.n_rows :]
+        records = self._records(bias, on, wire.READ)
+        records["read"] = _masks(wanted)
+        seconds = pace.read_time(aperture, wanted.sum(1))
+        records["clocks"] = np.ceil(seconds / pace.clock - 1e-6).astype(np.uint32)
+        return self._events(records, bias, on)
+
+    def _records(self, bias: Bias, on: BoolArray, mode: int) -> Records:
+        records = np.zeros(len(bias), DTYPE)
+        records["kernel"], records["mode"] = bias.kernel, mode
+        records["column_on"], records["row_on"] = _masks(on[:, : self.n_rows]), _masks(on[:, self.n_rows :])
+        for name in ("column", "row", "gate"):
+            records[name] = wire.KEEP
+        records["column"][:, : self.n_rows] = self._codes(bias.row, on[:, : self.n_rows])
+        records["gate"][:, : self.n_rows] = self._gates(bias)
+        return records
+
+    def _events(self, records: Records, bias: Bias, on: BoolArray) -> Events:
+        held = np.full((len(bias), 2 * max(self.n_rows, self.n_cols)), np.nan)
+        most = max(self.n_rows, self.n_cols)
+        held[:, : self.n_rows] = np.where(on[:, : self.n_rows], bias.row, np.nan)
+        held[:, most : most + self.n_cols] = np.where(on[:, self.n_rows :], bias.col, np.nan)
+        peaks = extremes(bias)
+        return Events(records, held, np.stack([peaks.positive, peaks.negative], axis=1))
+
+
+def _masks(lines: BoolArray) -> IntArray:
+    """Return (n,) masks of lines (n, k), bit i for line i.
+
+    >>> _masks(np.array([[True, False, True]])).tolist()
+    [5]
+    """
+    return np.asarray(lines @ (1 << np.arange(lines.shape[1])))

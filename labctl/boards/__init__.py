@@ -1,0 +1,1 @@
+"""What runs on the boards themselves, and on the emulated ones: the standard library only, nothing of this suite."""

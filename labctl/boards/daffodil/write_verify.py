@@ -1,0 +1,107 @@
+"""Write-verify of cells on the board itself: one batch, no message per pulse.
+
+The rounds are those of a host: one per rung of the ladder, with every cell that is still wrong, in the order given.
+"""
+
+from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+
+from .engine import Aborted, Engine, Refused
+from .patterns import MOST, Pattern, patterns_of
+
+
+class WriteVerify(NamedTuple):
+    """A write-verify of N cells.
+
+    Args:
+        writes: of each different rung, N patterns.
+        reads: N patterns, each of one row.
+        rungs: which of the different rungs comes at each attempt.
+        budget: pulses that each cell may get.
+        target: of each cell, 1 is P.
+        cut: of each cell, the code below which it reads P: more current, lower output of the amplifier.
+        rails: lowest and highest code of an output that is not at a rail.
+    """
+
+    writes: Sequence[Sequence[Pattern]]
+    reads: Sequence[Pattern]
+    rungs: Sequence[int]
+    budget: Sequence[int]
+    target: Sequence[int]
+    cut: Sequence[float]
+    rails: Tuple[int, int]
+
+    @classmethod
+    def of(cls, given: Dict[str, Any]) -> "WriteVerify":
+        """Return the program of a message.
+
+        Raises:
+            Refused: its parts do not fit.
+        """
+        try:
+            writes = [patterns_of(text) for text in given["writes"]]
+            reads = patterns_of(given["reads"])
+            program = cls(
+                writes,
+                reads,
+                [int(k) for k in given["rungs"]],
+                [int(b) for b in given["budget"]],
+                [int(t) for t in given["target"]],
+                [float(c) for c in given["cut"]],
+                (int(given["rails"][0]), int(given["rails"][1])),
+            )
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+            raise Refused(f"no write-verify: {type(error).__name__}: {error}") from error
+        n = len(reads)
+        lists = [*writes, program.budget, program.target, program.cut]
+        if any(len(part) != n for part in lists) or n > MOST:
+            raise Refused(f"a write-verify with parts for {sorted({n, *map(len, lists)})} cells")
+        if not all(0 <= rung < len(writes) for rung in program.rungs):
+            raise Refused(f"rung {program.rungs} of {len(writes)}")
+        if any(bin(read.read).count("1") != 1 for read in reads):
+            raise Refused("a cell is verified by one row")
+        return program
+
+    def longest(self, engine: Engine) -> float:
+        """Return the time of the events if every budget is used up, in s."""
+        total = 0.0
+        for k, rung in enumerate(self.rungs):
+            for cell, budget in enumerate(self.budget):
+                if budget > k:
+                    total += engine.seconds((self.writes[rung][cell], self.reads[cell]))
+        return total
+
+    def run(self, engine: Engine) -> Dict[str, List[Any]]:
+        """Carry it out; return the attempts in their order: cell, attempt, code, and whether each code is good.
+
+        Raises:
+            Refused: a pattern must not be; nothing was driven.
+        """
+        for patterns in (*self.writes, self.reads):
+            engine.refuse(patterns)
+        low, high = self.rails
+        made: Dict[str, List[Any]] = {"cell": [], "attempt": [], "code": [], "good": [], "aborted": []}
+        pending = list(range(len(self.reads)))
+        try:
+            for k, rung in enumerate(self.rungs):
+                left = []
+                for cell in pending:
+                    if self.budget[cell] <= k:
+                        continue
+                    if engine.abort:
+                        raise Aborted(f"after {len(made['cell'])} attempts")
+                    codes: List[int] = []
+                    engine.apply(self.writes[rung][cell], codes)
+                    codes = []
+                    good = engine.apply(self.reads[cell], codes) and low <= codes[0] <= high
+                    for name, value in (("cell", cell), ("attempt", k + 1), ("code", codes[0]), ("good", int(good))):
+                        made[name].append(value)
+                    if good and (codes[0] < self.cut[cell]) != bool(self.target[cell]):
+                        left.append(cell)
+                pending = left
+                if not pending:
+                    break
+        except Aborted as error:
+            made["aborted"].append(str(error))
+        finally:
+            engine.rest()
+        return made

@@ -1,0 +1,102 @@
+"""A Daffodil board, emulated: the server that runs on a real one, over an emulated board.
+
+Source: `labctl.boards.daffodil`, the server itself, and `sim_backend.emulators.daffodil_board` for what is below it.
+"""
+
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from labctl.boards.daffodil import registers as reg
+from labctl.boards.daffodil.engine import Engine
+from labctl.boards.daffodil.service import Service
+from labctl.core.errors import BenchError
+from sim_backend.chip import ChipDie
+from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.leftovers import Leave
+from sim_backend.emulators.link import Instrument
+from sim_backend.emulators.world import World
+
+SERIAL = "70001"
+
+
+class DaffodilServer(Instrument):
+    """The server of a board, over an emulated one.
+
+    Args:
+        name: on the bench.
+        board: the emulated board, which is initialised.
+    """
+
+    def __init__(self, name: str, board: EmulatedBoard, world: World) -> None:
+        super().__init__(name, "daffodil", world)
+        self.board, self.engine = board, Engine(board)
+        self.engine.initialise()
+        self.service = Service(self.engine, SERIAL, board.now)
+
+    def execute(self, message: str) -> str:
+        """Answer one line."""
+        return self.service.handle(message) + "\n" if message.strip() else ""
+
+    def interrupt(self) -> None:
+        """End a batch before its next pattern."""
+        self.engine.abort = True
+
+    def power_off(self) -> None:
+        """The board forgets everything."""
+        self.board.power_off()
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how lines, gates and enables are left as by another program."""
+
+        def line(rng: Random) -> str:
+            place = reg.column_dac(rng.randrange(reg.LINES))
+            self.board.write_dac(*place, name="raw", value=rng.randrange(1393, 4096))
+            return f"DAC {place}"
+
+        def gate(rng: Random) -> str:
+            place = reg.gate_dac(rng.randrange(reg.LINES))
+            self.board.write_dac(*place, name="raw", value=rng.randrange(1600, 4096))
+            return f"gate {place}"
+
+        def enable(rng: Random) -> str:
+            bit = reg.ROW + rng.randrange(reg.LINES)
+            word = reg.DATA + 4 * (bit // 32)
+            self.board.write(word, self.board.read(word) | 1 << bit % 32)
+            return f"output {bit}"
+
+        return {**super().leftovers(), "line": line, "gate": gate, "enable": enable}
+
+
+def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer:
+    """Return the emulated board of an entry of the bench file.
+
+    Raises:
+        BenchError: the die of the bench is no integrated chip of the board's shape.
+    """
+    chip = context.die
+    if not isinstance(chip, ChipDie):
+        raise BenchError(f"{name} drives integrated chips; the die of this bench is none")
+    kernels, n_rows, n_cols = chip.geometry.shape
+    if kernels > reg.KERNELS or max(n_rows, n_cols) > reg.LINES:
+        raise BenchError(f"{name} drives {reg.KERNELS} kernels of {reg.LINES} x {reg.LINES} at most")
+    first, second = options.potentiometer_codes
+    nominal = [(50.0 + 100e3 * first / 256, 50.0 + 100e3 * second / 256)] * reg.LINES
+    points = np.array(options.potentiometers or nominal)
+    rails = {"low": options.amplifier_low, "high": options.amplifier_high, "ground": options.ground}
+    if context.ideal:
+        analog = Analog(points, (first, second), np.ones(reg.LINES), np.zeros(reg.LINES), **rails)
+    else:
+        analog = Analog.drawn(chip, options.feedback, points, (first, second), **rails)
+    board = EmulatedBoard(
+        chip,
+        analog,
+        context.world,
+        clock=options.clock,
+        conversion=options.conversion / 2,
+        dac_write=options.dac_write,
+        swapped=options.swapped_gates,
+    )
+    return DaffodilServer(name, board, context.world)

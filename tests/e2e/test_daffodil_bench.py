@@ -1,0 +1,125 @@
+"""The example of a board, and its campaign on a small chip, over its sockets: planned, carried out, made safe."""
+
+import json
+import signal
+import socket
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from labctl.storage.results import open_run
+from tests.e2e.conftest import EXAMPLES
+from tests.waiting import PATIENCE
+
+BENCH, CAMPAIGN = EXAMPLES / "bench-daffodil.yaml", EXAMPLES / "digits-one-chip.yaml"
+SHAPE = {"kernels": 3, "n_rows": 14, "n_cols": 13}
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """The example, for chips of 3 kernels of 14 x 13 cells."""
+    file = yaml.safe_load(BENCH.read_text(encoding="utf-8"))
+    path = tmp_path_factory.mktemp("bench") / "bench.yaml"
+    path.write_text(yaml.safe_dump({**file, "body": {**file["body"], **SHAPE}}))
+    return path
+
+
+@pytest.fixture(scope="module")
+def campaign(tmp_path_factory, few_solutions):
+    """The example, with one such chip and the Wine data."""
+    file = yaml.safe_load(CAMPAIGN.read_text(encoding="utf-8"))
+    (die,) = file["dies"]
+    file["dies"] = [{**die, "file": str(EXAMPLES / die["file"]), "change": {"geometry": SHAPE}}]
+    survey, inference = file["stages"]
+    inference["chip_inference"] |= {"solutions": str(few_solutions), "data": "wine"}
+    del file["accept"]
+    path = tmp_path_factory.mktemp("campaign") / "wine-one-chip.yaml"
+    path.write_text(yaml.safe_dump({**file, "stages": [survey, inference]}))
+    return path
+
+
+@pytest.fixture
+def edited(tmp_path):
+    """Return a function that writes the example with other options of the board or limits."""
+
+    def write(**changes):
+        file = yaml.safe_load(BENCH.read_text(encoding="utf-8"))
+        for key, value in changes.items():
+            file["limits" if key in file["limits"] else "body"][key] = value
+        path = tmp_path / "edited.yaml"
+        path.write_text(yaml.safe_dump(file))
+        return path
+
+    return write
+
+
+def test_the_example_is_checked_and_changes_nothing(labctl):
+    text = " ".join(labctl("check", BENCH, "--sim", "tcp").stdout.split())
+    assert "a board of 32 kernels of 25 x 25; nothing is wired" in text
+    assert "every line at rest, verified by the board: yes" in text
+
+
+def test_the_example_is_planned_by_the_times_of_the_board(labctl, edited):
+    plan = json.loads(labctl("plan", CAMPAIGN, "--bench", BENCH, "--json").stdout)
+    slower = json.loads(labctl("plan", CAMPAIGN, "--bench", edited(conversion="500 us"), "--json").stdout)
+    assert 200 < plan["total"]["time"] < 2000
+    assert slower["total"]["time"] > 1.5 * plan["total"]["time"]
+
+
+def test_what_the_board_cannot_do_is_refused_by_the_plan(labctl, edited):
+    gate = ("--set", "stages.0.survey.v_gate=3.3 V", "--set", "limits.v_gate=3.3 V")
+    done = labctl("plan", CAMPAIGN, "--bench", edited(v_gate="3.3 V"), *gate, expect=2)
+    assert "a gate at 3.3 V; the board's converters drive gates from -0.0008 to 3.2988 V" in " ".join(
+        (done.stdout + done.stderr).split()
+    )
+
+
+def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path):
+    labctl("run", campaign, "--bench", bench, "--sim", "tcp", "--out", tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert run.table("survey").rows == 3
+    write = run.table("write").to_pandas()
+    assert len(write) == 2
+    assert (write["fidelity"] > 0.9).all()
+    (sealed,) = (tmp_path / "run").rglob("D1*.h5")
+    assert b"mtj-labctl,daffodil,70001,1" in sealed.read_bytes()
+
+
+@pytest.fixture
+def served(bench, tmp_path):
+    """Serve the board; return its bench file with its address, and the address."""
+    die = tmp_path / "die.yaml"
+    content = yaml.safe_load((EXAMPLES / "dies" / "chip-32x25x25.yaml").read_text(encoding="utf-8"))
+    die.write_text(yaml.safe_dump({**content, "geometry": {**content["geometry"], **SHAPE}}))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "labctl", "twin", bench, "--die", die], stdout=subprocess.PIPE, text=True
+    )
+    resource = json.loads(process.stdout.readline())["resource"]
+    file = yaml.safe_load(bench.read_text())
+    path = tmp_path / "bench.yaml"
+    path.write_text(yaml.safe_dump({**file, "body": {**file["body"], "resource": resource}}))
+    yield path, int(resource.split("::")[2])
+    process.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
+    process.communicate(timeout=PATIENCE)
+
+
+def test_off_makes_a_board_safe_that_somebody_else_has(labctl_process, served):
+    path, port = served
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as other:
+        lines = other.makefile("rw", newline="\n")
+
+        def ask(line):
+            lines.write(line + "\n")
+            lines.flush()
+            return lines.readline().rstrip("\n")
+
+        ask(f"TAKE {json.dumps({'version': 1, 'client': 'a stranger', 'lease': 60.0})}")
+        done = labctl_process("check", path, "--json", expect=3)
+        assert "client 'a stranger' has the board" in done.stdout
+        done = labctl_process("off", path, "--json")
+        assert json.loads(done.stdout)["safe"] is True
+        assert json.loads(ask("STATE?").removeprefix("STATE "))["holder"] == ""
+    labctl_process("off", "--release", path)
+    assert json.loads(labctl_process("check", path, "--json").stdout)["exit"] == 0

@@ -1,0 +1,543 @@
+"""The driver of a Daffodil board on the emulated one: what it applies, reads, refuses, and how it is made safe."""
+
+import json
+
+import numpy as np
+import pytest
+
+from instruments.board_bench import BoardBench
+from instruments.daffodil import Daffodil, Options, Plan
+from instruments.daffodil_events import Events
+from instruments.emergency import make_safe
+from instruments.open_board import BareBoard, BoardDie, open_board
+from instruments.transport import BytesTransport
+from labctl.boards.daffodil import patterns as packed
+from labctl.core.bias import Bias
+from labctl.core.cell_voltage import extremes
+from labctl.core.errors import BenchError, InstrumentError, LabError, LimitError
+from labctl.core.limits import Limits
+from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.testing import check_body
+from tests.small_chip import STILL, V_GATE, chip, on_board, read, set_states, write
+
+WIDE = Limits(
+    v_towards_p=2.0, v_towards_ap=2.0, width=1.0, compliance=1.0, v_gate=3.3, v_count=0.5, pulses_per_cell=10**9
+)
+ONE = (np.array([0]), np.array([2]), np.array([1]))
+
+
+@pytest.mark.parametrize("ideal", [True, False])
+def test_it_keeps_the_contract_of_bodies(ideal):
+    def make(polarity):
+        board = on_board(chip(polarity=polarity, **STILL), ideal=ideal).board
+        return BoardDie(BareBoard(board, board.nominal), WIDE)
+
+    check_body(make, v_write=0.9, v_gate=V_GATE)
+
+
+# -- what is applied
+
+
+def test_what_is_applied_is_in_steps_and_never_above_what_was_asked_for():
+    on = on_board(chip())
+    rng = np.random.default_rng(4)
+    bias = Bias(rng.uniform(-0.7, 1.5, (300, 5)), rng.uniform(-0.7, 1.5, (300, 4)), rng.uniform(0, 3.2, (300, 5)))
+    applied, step = on.board.applied(bias), on.options.step
+    assert step == pytest.approx(5.0 / 4096)
+    assert np.allclose(applied.row / step, np.rint(applied.row / step))
+    for asked, got in ((bias.row, applied.row), (bias.col, applied.col), (bias.gate, applied.gate)):
+        assert (np.abs(got) <= np.abs(asked) + 1e-12).all()
+        assert (np.abs(got - asked) < step).all()
+    assert (extremes(applied).positive <= extremes(bias).positive + 1e-12).all()
+
+
+def test_rows_and_columns_are_exchanged_once():
+    on = on_board(chip(1, 5, 4, **STILL))
+    states = np.zeros((5, 4), np.bool_)
+    states[4, 1] = True
+    set_states(on.board, 0, states)
+    assert np.array_equal(on.server.board._chip.truth()["state"][0], states)
+    row, col = (index.ravel() for index in np.indices((5, 4)))
+    reading = on.board.sense(read(on.board, np.zeros(20, np.int64), row, col))
+    assert np.array_equal((reading.current[:, 0] / 0.1 > on.board.nominal.cut(0)).reshape(5, 4), states)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"gate": 3.3}, "a gate at 3.3 V; .* from -0.0008 to 3.2988 V"),
+        ({"row": 2.5}, "a line at 2.5 V; .* from -0.7996 to 2.4988 V"),
+        ({"row": -0.81}, "a line at -0.81 V"),
+        ({"col": 0.01}, "a column at 0.01 V while columns are read"),
+    ],
+)
+def test_what_the_converters_do_not_reach_is_refused_before_anything_is_driven(change, message):
+    on = on_board(chip())
+    sense = read(on.board, *ONE)
+    bias = sense.bias
+    changed = {name: getattr(bias, name).copy() for name in ("row", "col", "gate")}
+    for name, volts in change.items():
+        changed[name][0, 2] = volts
+    wrong = Sense(Bias(**changed), sense.cols)
+    events = on.server.board.audit.events
+    for act in (on.board.check, on.board.sense):
+        with pytest.raises(BenchError, match=message):
+            act(wrong)
+    assert on.server.board.audit.events == events
+    assert on.board.state() == {}
+
+
+@pytest.mark.parametrize(("width", "clocks"), [(46.875e-9, 1), (1e-6, 21), (999e-6, 21312)])
+def test_a_pulse_is_whole_clocks_wide(width, clocks):
+    on = on_board(chip())
+    seen = []
+    event = on.server.board._event
+    on.server.board._event = lambda: (seen.append(on.server.board.read(4)), event())
+    on.board.pulse(Pulse(write(on.board, *ONE, np.array([True])).bias, width))
+    assert clocks in seen
+    with pytest.raises(BenchError, match="the board makes pulses of"):
+        on.board.check(Pulse(write(on.board, *ONE, np.array([True])).bias, 0.2 * 46.875e-9))
+
+
+# -- what is read
+
+
+def test_offsets_of_the_amplifiers_are_measured_behind_closed_gates_and_taken_off():
+    die = chip(1, 5, 4, **STILL)
+    set_states(die, 0, np.ones((5, 4), np.bool_))
+    on = on_board(die, ideal=False)
+    row, col = (index.ravel() for index in np.indices((5, 4)))
+    reading = on.board.sense(read(on.board, np.zeros(20, np.int64), row, col))
+    offsets = on.server.board._analog.offset[:4]
+    assert np.abs(offsets).max() > 1.5 * 5.0 / 4096, "no offset that matters: the test shows nothing"
+    lsb = 5.0 / 4096 / on.options.pots[1][0]
+    assert np.abs(reading.current[:, 0] - 0.0988 * die.nominal.g_p(0)).max() < 3 * lsb
+
+
+def test_feedback_is_that_of_the_calibration_of_each_column():
+    points = [(50.0 + 10 * i, 90e3 + 1e3 * i) for i in range(25)]
+    on = on_board(chip(1, 5, 4, **STILL), options={"potentiometers": points, "feedback": 3e3})
+    codes, ohm = on.options.pots
+    expected = [a + (b - a) * code / 255 for (a, b), code in zip(points, codes, strict=True)]
+    assert ohm.tolist() == pytest.approx(expected)
+    assert [on.server.board.read_pot(i // 4, i % 4) for i in range(25)] == [11] * 25
+    reading = on.board.sense(read(on.board, *ONE))
+    assert [on.server.board.read_pot(i // 4, i % 4) for i in range(25)] == list(codes)
+    truth = on.server.board._chip.truth()
+    volts = 81 * on.options.step
+    g = on.board.nominal.g_p(0) if truth["state"][0, 2, 1] else on.board.nominal.g_ap(0)
+    assert reading.current[0, 0] == pytest.approx(volts * g, abs=0.51 * 5.0 / 4096 / ohm[1])
+
+
+def test_codes_at_the_rails_are_flagged_and_not_taken_for_currents():
+    on = on_board(chip(1, 5, 4, **STILL), options={"feedback": 20e3})
+    set_states(on.board, 0, np.ones((5, 4), np.bool_))
+    flags = [int(on.board.sense(read(on.board, *ONE, volts)).flag[0, 0]) for volts in (0.1, -0.1, 0.7, -0.7)]
+    assert flags == [0, 0, Flag.OVERRANGE | Flag.COMPLIANCE, Flag.COMPLIANCE]
+
+
+def test_a_current_above_the_compliance_is_flagged():
+    on = on_board(chip(1, 5, 4, **STILL))
+    sense = read(on.board, *ONE)
+    tight = Sense(Bias(**{k: getattr(sense.bias, k) for k in ("row", "col", "gate")}, compliance=1e-6), sense.cols)
+    assert on.board.sense(tight).flag.tolist() == [[Flag.COMPLIANCE]]
+
+
+def test_bad_lines_are_never_connected_and_what_is_read_of_them_is_invalid():
+    on = on_board(chip(1, 5, 4, **STILL), options={"bad_rows": [2], "bad_cols": [3]})
+    row, col = (index.ravel() for index in np.indices((5, 4)))
+    kernel = np.zeros(20, np.int64)
+    seen = []
+    event = on.server.board._event
+    on.server.board._event = lambda: (seen.append(on.server.board.data), event())
+    on.board.pulse(write(on.board, kernel, row, col, np.ones(20, np.bool_)))
+    reading = on.board.sense(read(on.board, kernel, row, col))
+    assert np.array_equal(reading.flag[:, 0] == Flag.INVALID, col == 3)
+    assert not any(data >> (46 + 2) & 1 or data >> (71 + 3) & 1 for data in seen)
+    states = on.server.board._chip.truth()["state"][0]
+    assert states[np.ix_([0, 1, 3, 4], [0, 1, 2])].all()
+
+
+def test_a_column_that_is_far_from_its_reference_is_named():
+    on = on_board(chip(1, 5, 4))
+    on.server.board._analog.offset[2] = -0.5
+    with pytest.raises(InstrumentError, match=r"column 2 reads code 1638 behind closed gates"):
+        on.board.sense(read(on.board, *ONE))
+    on.board.idle()
+    assert on.board.state() == {}
+
+
+def codes_of_the_chip(die, sense, options):
+    """Return the codes of a bare chip behind the same converters, computed here, and how near each is to an edge, V."""
+    step = 5.0 / 4096
+    row = np.trunc(sense.bias.row / step + 1e-6 * np.sign(sense.bias.row)) * step
+    gate = np.floor((sense.bias.gate + 1.7) / step + 1e-6) * step - 1.7
+    bias = Bias(row, sense.bias.col, gate.clip(min=0), kernel=sense.bias.kernel, compliance=40e-3)
+    width = np.ceil((20e-6 + max(sense.aperture, 2 * 50e-6 * sense.cols.shape[1])) / options.clock - 1e-6)
+    current = die.sense(Sense(bias, sense.cols, width * options.clock)).current
+    exact = (2.5 - current * options.pots[1][sense.cols]) / step
+    return np.rint(exact), np.abs(np.abs(exact - np.floor(exact)) - 0.5) * step
+
+
+def codes_of(reading, board, sense):
+    ohm = board._options.pots[1][sense.cols]
+    return np.rint(board._zero[sense.cols] - reading.current * ohm * 4096 / 5.0)
+
+
+def vectors(die, n, seed):
+    rng = np.random.default_rng(seed)
+    kernels, rows, cols = die.geometry.shape
+    gate = np.broadcast_to(np.full((1, rows), 1.6), (n, rows))
+    kernel = np.sort(rng.integers(0, kernels, n))
+    bias = Bias(rng.uniform(-0.1, 0.1, (n, rows)), np.zeros((n, cols)), gate, kernel=kernel)
+    return Sense(bias, np.broadcast_to(np.arange(cols), (n, cols)))
+
+
+@pytest.mark.slow
+def test_without_noise_the_codes_are_those_of_the_chip_behind_the_same_converters():
+    shape = (2, 25, 25)
+    on, alone = on_board(chip(*shape, **STILL)), chip(*shape, **STILL)
+    alone.bare()
+    total = apart = 0
+    on.board.sense(read(on.board, *ONE))
+    row, col = (index.ravel() for index in np.indices(shape[1:]))
+    cells = read(alone, np.zeros(625, np.int64), row, col)
+    for number, sense in enumerate([cells, *(vectors(alone, 800, seed) for seed in range(5))]):
+        on.server.board._chip.seek(number)
+        alone.seek(number)
+        codes = codes_of(on.board.sense(sense), on.board, sense)
+        expected, edge = codes_of_the_chip(alone, sense, on.options)
+        other = codes != expected
+        assert np.abs(codes - expected).max() < 2
+        assert (edge[other] < 1e-6).all()
+        total, apart = total + codes.size, apart + int(other.sum())
+    print(f"{total} readings, {apart} of another code, within 1e-6 V of an edge")
+    assert total > 1e5
+
+
+@pytest.mark.slow
+def test_with_noise_means_and_variances_are_those_of_the_chip_behind_the_same_converters():
+    noisy = {**STILL, "noise": {"relative": 0.005, "absolute": 0.6e-6}}
+    on, alone = on_board(chip(1, 25, 25, **noisy)), chip(1, 25, 25, **noisy)
+    alone.bare()
+    one, n = vectors(alone, 1, 5), 4000
+    sense = one.take(np.zeros(n, np.int64))
+    on.board.sense(read(on.board, *ONE))
+    on.server.board._chip.seek(1)
+    alone.seek(2)
+    codes = codes_of(on.board.sense(sense), on.board, sense)
+    expected, _ = codes_of_the_chip(alone, sense, on.options)
+    difference = float((codes - expected).mean())
+    spread = codes.var(axis=0).mean() / expected.var(axis=0).mean()
+    print(f"{codes.size} readings, mean difference {difference:.4f} codes, variances {spread - 1:+.3%} apart")
+    assert codes.var(axis=0).min() > 0.5, "no noise: the test shows nothing"
+    assert abs(difference) < 0.02
+    assert abs(spread - 1) < 0.02
+
+
+# -- limits, in every mode
+
+
+LIMITS = Limits(
+    v_towards_p=0.6, v_towards_ap=0.5, width=1e-3, compliance=5e-3, v_gate=2.5, v_count=0.5, pulses_per_cell=10**9
+)
+
+
+def random_operation(rng, geometry, n):
+    """Return a read, pulses, or pulses with reads, whose peaks are about the limits, some below and some above."""
+    kernels, rows, cols = geometry.shape
+
+    def bias(reads):
+        shape = (n, rows), (n, cols)
+        row, col = (rng.uniform(-1, 1, s) * (rng.random(s) < rng.uniform(0.3, 1)) for s in shape)
+        col = 0 * col if reads else col
+        floating = rng.random((n, rows + cols)) < rng.choice([0.0, 0.3])
+        one = Bias(row, col, rng.uniform(0, 2.6, (n, rows)) * (rng.random((n, rows)) < 0.5), floating, kernel=kernel)
+        peaks = extremes(one)
+        most = max(float(peaks.positive.max()) / 0.6, float(peaks.negative.max()) / 0.5, 0.1)
+        return one.scaled(rng.uniform(0.5, 1.15) / most)
+
+    kernel = rng.integers(0, kernels, n)
+    kind = rng.integers(3)
+    sense = Sense(bias(True), np.arange(cols), 20e-6)
+    return sense if kind == 0 else Pulse(bias(False), 1e-6, sense if kind == 2 else None)
+
+
+def driven_at_random(on, patterns, batch=10):
+    """Carry out random operations behind limits; return how many batches were done and how many refused.
+
+    What the board does to its chip is judged, not what the chip does: it carries no current here.
+    """
+
+    def nothing(operation):
+        return (
+            Reading(np.zeros((1, operation.cols.shape[1])), np.zeros(1), np.zeros(1))
+            if isinstance(operation, Sense)
+            else None
+        )
+
+    on.server.board._chip.perform = nothing
+    die = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS)
+    rng = np.random.default_rng(11)
+    done = refused = 0
+    for _ in range(patterns // batch):
+        try:
+            die.perform(random_operation(rng, die.geometry, batch))
+            done += 1
+        except LimitError:
+            refused += 1
+    return done, refused
+
+
+def judge(on):
+    audit = on.server.board.audit
+    assert audit.refused == []
+    return audit.towards_p <= 0.6 and audit.towards_ap <= 0.5 and audit.gate <= 2.5
+
+
+def test_no_cell_and_no_gate_sees_more_than_the_limits_in_any_mode_transients_included():
+    on = on_board(chip(2, 3, 2, **STILL))
+    done, refused = driven_at_random(on, 2_000)
+    assert judge(on), on.server.board.audit
+    assert min(done, refused) > 30
+    audit = on.server.board.audit
+    assert audit.towards_p > 0.5
+    assert audit.towards_ap > 0.45
+    assert audit.gate > 2.4
+
+
+@pytest.mark.slow
+def test_ten_thousand_random_biases_stay_within_the_limits():
+    on = on_board(chip(2, 3, 2, **STILL))
+    done, refused = driven_at_random(on, 32_000)
+    audit = on.server.board.audit
+    print(f"{10 * done} biases done, {10 * refused} refused: {audit}")
+    assert judge(on), audit
+    assert 10 * done >= 10_000
+
+
+def test_without_rest_between_patterns_a_cell_would_see_more(monkeypatch):
+    monkeypatch.setattr(Events, "rested", lambda self: self)
+    on = on_board(chip(2, 3, 2, **STILL))
+    driven_at_random(on, 1_000)
+    assert not judge(on)
+
+
+def test_limits_are_judged_on_a_die_of_the_other_polarity_by_what_it_is_written_to():
+    on = on_board(chip(polarity=-1))
+    die = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS)
+    with pytest.raises(LimitError, match="towards AP"):
+        die.perform(write(die, *ONE, np.array([False]), 0.55))
+    die.perform(Pulse(write(die, *ONE, np.array([True]), 0.55).bias.take(slice(0)), 1e-3))
+
+
+# -- the conversation
+
+
+def test_no_message_per_pattern():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    before = on.world.ledger.messages
+    on.board.sense(read(on.board, *(np.repeat(i, 500) for i in ONE)))
+    assert on.world.ledger.messages - before <= 4
+
+
+def test_the_predicted_time_is_that_of_the_board():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    pulse = write(on.board, *(np.tile(i, 40) for i in ONE), np.arange(40) % 2 == 0)
+    verified = Pulse(pulse.bias, pulse.width, read(on.board, *(np.tile(i, 40) for i in ONE)))
+    for operation in (pulse, verified, verified.verify):
+        start = on.world.now
+        on.board.perform(operation)
+        assert on.board.check(operation) == pytest.approx(on.world.now - start, rel=0.25)
+
+
+def test_a_server_of_another_version_is_refused_and_made_safe_all_the_same(monkeypatch):
+    on = on_board(chip())
+    monkeypatch.setattr(packed, "VERSION", packed.VERSION + 1)
+    answer = on.server.service.handle
+    on.server.service.handle = lambda line: (
+        answer(line).replace(f",{packed.VERSION}", ",1") if line == "*IDN?" else answer(line)
+    )
+    with pytest.raises(BenchError, match="the server on the board has version 1, this suite 2"):
+        on.board.connect()
+    on.server.board.write_dac(2, 3, "raw", 3000)
+    assert {name: state.forced for name, state in on.board.emergency_off().items()} == {"row3": "1.16211 V"}
+    assert on.board.state() == {}
+
+
+def test_connecting_only_reads():
+    on = on_board(chip())
+    on.server.board.write_dac(4, 1, "raw", 3500)
+    words, dac, events = dict(on.server.board.words), dict(on.server.board._out), on.server.board.audit.events
+    assert on.board.connect() == "mtj-labctl,daffodil,70001,1"
+    assert set(on.board.state()) == {"gate1"}
+    on.board.diagnosis()
+    assert (words, dac, events) == (on.server.board.words, on.server.board._out, on.server.board.audit.events)
+    with pytest.raises(InstrumentError, match="gate1 are NOT at rest"):
+        on.board.verify_off()
+
+
+def test_a_lease_that_was_lost_between_two_operations_is_taken_again_and_nothing_is_done_twice():
+    on = on_board(chip())
+    on.board.pulse(write(on.board, *ONE, np.array([True])))
+    on.world.advance(11.0)
+    pulses = []
+    perform = on.server.board._chip.perform
+    on.server.board._chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
+    on.board.pulse(write(on.board, *ONE, np.array([False])))
+    assert pulses.count(Pulse) == 1
+    assert on.board.diagnosis()[0][1] == "made itself safe 1 times because its client fell silent"
+
+
+def test_another_client_cannot_have_the_board_and_anybody_can_make_it_safe():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    other = on.another()
+    assert other.diagnosis()[1] == ["client 'labctl board' has the board"]
+    with pytest.raises(LabError, match="client 'labctl board' has the board"):
+        other.sense(read(other, *ONE))
+    other.off()
+    other.verify_off()
+    on.board.close()
+    other.sense(read(other, *ONE))
+
+
+@pytest.mark.parametrize("when", [1, 5, 20])
+def test_an_operation_that_breaks_off_leaves_a_board_that_idles(when):
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    wait, calls = on.server.board.wait, []
+
+    def interrupt(seconds):
+        calls.append(seconds)
+        if len(calls) == when:
+            raise KeyboardInterrupt
+        wait(seconds)
+
+    on.server.board.wait = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        on.board.sense(read(on.board, *(np.repeat(i, 50) for i in ONE)))
+    on.board.idle()
+    assert on.board.state() == {}
+    on.board.sense(read(on.board, *ONE))
+
+
+def test_what_the_server_answers_wrong_is_an_error_of_the_instrument():
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    answer = on.server.service.handle
+    for wrong in ("CODES " + packed.pack(b"\0\0"), "CODES x", "CODES", "", "ERROR fault: smoke"):
+        on.server.service.handle = lambda line, wrong=wrong: wrong if line.startswith("RUN") else answer(line)
+        with pytest.raises(InstrumentError):
+            on.board.sense(read(on.board, *ONE))
+        on.server.service.handle = answer
+        on.board.idle()
+
+
+def test_every_command_as_it_is_sent():
+    """The transcript: what the driver says from identity to the end of a session, and what it understands."""
+    on = on_board(chip(1, 2, 2, **STILL), options={"offset_reads": 1})
+    said = []
+    answer = on.server.service.handle
+
+    def heard(line):
+        said.append(line.split(" ")[0:1] + line.split(" ")[2 if line[:3] in ("SET", "RUN") else 1 :])
+        return answer(line)
+
+    on.server.service.handle = heard
+    on.board.connect()
+    on.board.sense(read(on.board, np.array([0]), np.array([1]), np.array([0])))
+    on.board.off()
+    on.board.verify_off()
+    on.board.close()
+    verbs = [words[0] for words in said]
+    assert verbs == ["*IDN?", "TAKE", "SET", "RUN", "RUN", "SAFE", "STATE?"]
+    assert json.loads(" ".join(said[1][1:])) == {"version": 1, "client": "labctl board", "lease": 10.0}
+    settings = json.loads(" ".join(said[2][1:]))
+    assert settings == {
+        **{"reference": 2048, "closed": 1392, "lowest": 1393, "widest": 2702, "m": 4094, "c": 0, "clock": 46.875e-9},
+        **{"settle": 20e-6, "rest_clocks": 427, "columns": 3, "rows": 3, "pots": [5] * 25, "swapped": False},
+        "full_power": 1,
+    }
+    (pattern,) = packed.patterns_of(said[4][1])
+    codes = packed.split(pattern.codes)
+    assert (pattern.kernel, pattern.mode, pattern.column_on, pattern.row_on, pattern.read) == (0, packed.READ, 3, 3, 1)
+    assert [list(part[:3]) for part in codes] == [
+        [2048, 2129, packed.KEEP],
+        [packed.KEEP] * 3,
+        [1392, 4087, packed.KEEP],
+    ]
+
+
+# -- the bench
+
+
+def bench(**body):
+    return BoardBench.model_validate(
+        {
+            "name": "board",
+            "body": {"driver": "daffodil", "resource": "TCPIP::192.0.2.60::5025::SOCKET", **body},
+            "limits": {
+                "v_towards_p": 1.2,
+                "v_towards_ap": 1.2,
+                "width": 1e-2,
+                "compliance": 5e-3,
+                "ramp_rate": 1e3,
+                "v_gate": 3.3,
+            },
+        }
+    )
+
+
+def test_it_is_planned_without_a_connection():
+    die = chip()
+    plan = Plan(Options(kernels=2, n_rows=5, n_cols=4), die.nominal, 1)
+    assert plan.check(read(die, *ONE)) > 0
+    with pytest.raises(InstrumentError, match="not connected"):
+        plan.sense(read(die, *ONE))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"reference": 1.6}, "reference"),
+        ({"potentiometers": [(50.0, 9e4)] * 24}, "potentiometers of 24 columns; expected 25"),
+        ({"potentiometers": [(9e4, 50.0)] * 25}, "does not rise"),
+        ({"potentiometer_codes": (7, 7)}, "7 twice"),
+        ({"amplifier_high": 2.4}, "not between amplifier_low"),
+        ({"bad_rows": [25]}, "bad_rows"),
+        ({"refrence": 2.5}, "refrence"),
+        ({"kernels": 33}, "kernels"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        bench(**options)
+
+
+def test_the_bench_of_a_board_is_opened_refused_when_live_and_made_safe():
+    on = on_board(chip())
+
+    def connect(name, entry):
+        return BytesTransport(on.server.session(), name, probe=entry.declaration.probe)
+
+    with open_board(bench(kernels=2, n_rows=5, n_cols=4), connect=connect) as opened:
+        assert opened.identities == {"board": "mtj-labctl,daffodil,70001,1"}
+        die = opened.turn_to(on.board.nominal)
+        assert die.sense(read(die, *ONE)).flag.tolist() == [[0]]
+    on.server.board.write_dac(2, 3, "raw", 3000)
+    with pytest.raises(BenchError, match=r"board\.row3 is on at 1\.16211 V"):
+        open_board(bench(), connect=connect)
+    assert make_safe(bench(), connect=connect).met == {"board.row3": "on at 1.16211 V"}
+    assert make_safe(bench(), connect=connect).met == {}
+
+
+def test_the_driver_alone_needs_a_board_of_this_server():
+    class Other:
+        def handle(self, data):
+            return b"ACME,SMU-7,1,1\n"
+
+    with pytest.raises(BenchError, match="the server of a Daffodil board was expected"):
+        Daffodil("board", Options(), BytesTransport(Other(), "other")).connect()

@@ -1,0 +1,375 @@
+"""The server of a Daffodil board: what it asks of Python, its conversation, its lease, and that it ends at rest."""
+
+import ast
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from instruments.daffodil_events import DTYPE
+from labctl.boards import daffodil
+from labctl.boards.daffodil import patterns as packed
+from labctl.boards.daffodil import registers as reg
+from labctl.boards.daffodil.__main__ import Server, main
+from labctl.boards.daffodil.engine import Aborted, Engine, Fault, Refused
+from labctl.boards.daffodil.patterns import READ, REST, WRITE, Pattern
+from labctl.boards.daffodil.service import Service
+from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.daffodil_files import BoardFiles, MappedHardware
+from sim_backend.emulators.world import Cables, World
+from tests.small_chip import chip
+from tests.waiting import PATIENCE
+
+FOLDER = Path(daffodil.__file__).parent
+CLAIM = {"version": packed.VERSION, "client": "bench", "lease": 5.0}
+REST_CODE, CLOSED, OPEN = 2048, 1393, 4000
+
+
+@pytest.fixture
+def board():
+    points = np.array([(100.0, 100e3)] * reg.LINES)
+    analog = Analog(points, (0, 255), np.ones(reg.LINES), np.zeros(reg.LINES))
+    return EmulatedBoard(chip(2, 5, 4, ideal=True), analog, World(Cables({}, {}), lambda x, y, site: None))
+
+
+@pytest.fixture
+def engine(board):
+    engine = Engine(board)
+    engine.initialise()
+    return engine
+
+
+@pytest.fixture
+def service(engine, board):
+    return Service(engine, "17", board.now)
+
+
+def pattern(mode=READ, *, column=2130, row=REST_CODE, gate=OPEN, clocks=40_000, **other):
+    codes = [column] + [REST_CODE] * 24 + [row] * 25 + [gate] + [CLOSED] * 24
+    given = {"kernel": 0, "column_on": 0b11111, "row_on": 0b1111, "read": 0b101 if mode & ~REST == READ else 0}
+    return Pattern(**{**given, "mode": mode, "clocks": clocks, "codes": codes, **other})
+
+
+def text(*patterns):
+    return packed.pack(b"".join(packed.RECORD.pack(*p[:6], *p.codes) for p in patterns))
+
+
+def take(service, **claim):
+    return service.handle(f"TAKE {json.dumps({**CLAIM, **claim})}").removeprefix("TAKEN ")
+
+
+def state(service):
+    return json.loads(service.handle("STATE?").removeprefix("STATE "))
+
+
+# -- what it asks of Python
+
+
+def test_the_server_is_python_3_8_and_imports_the_standard_library_and_itself():
+    for path in FOLDER.glob("*.py"):
+        tree = ast.parse(path.read_text(encoding="utf-8"), str(path), feature_version=(3, 8))
+        for node in ast.walk(tree):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            assert {name.split(".")[0] for name in names} <= sys.stdlib_module_names, path
+
+
+@pytest.mark.parametrize("python", [sys.executable, "python3.8"])
+def test_a_copy_of_the_folder_runs_by_itself(tmp_path, python):
+    program = shutil.which(python)
+    if program is None or subprocess.run([program, "-c", ""], capture_output=True).returncode:
+        pytest.skip(f"no {python} here")
+    shutil.copytree(FOLDER, tmp_path / "daffodil", ignore=shutil.ignore_patterns("__pycache__"))
+    use = (
+        "import daffodil.__main__ as m, daffodil.engine, json; print(json.dumps(daffodil.engine.Settings()._asdict()))"
+    )
+    done = subprocess.run([program, "-S", "-E", "-c", use], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout)["reference"] == REST_CODE
+    done = subprocess.run(
+        [program, "-S", "-E", "-m", "daffodil", "--help"], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert "--serial" in done.stdout
+
+
+def test_patterns_travel_as_the_driver_packs_them():
+    assert DTYPE.itemsize == packed.RECORD.size
+    records = np.zeros(3, DTYPE)
+    records["kernel"], records["clocks"], records["read"] = [1, 2, 3], [7, 1 << 31, 9], 1 << 24
+    records["gate"][:, 24] = [5, 6, packed.KEEP]
+    back = packed.patterns_of(packed.pack(records.tobytes()))
+    assert [(p.kernel, p.clocks, p.read, p.codes[74]) for p in back] == [
+        (1, 7, 1 << 24, 5),
+        (2, 1 << 31, 1 << 24, 6),
+        (3, 9, 1 << 24, packed.KEEP),
+    ]
+
+
+@pytest.mark.parametrize("damage", ["", "%", "AAAA", packed.pack(b"x" * 167), packed.pack(b"x" * 168)[:-8]])
+def test_damaged_patterns_are_refused(damage):
+    with pytest.raises(ValueError, match=r"damaged|whole"):
+        packed.patterns_of(damage + ("" if damage else "="))
+
+
+def test_more_than_the_most_is_refused_without_unpacking_it():
+    with pytest.raises(ValueError, match="more than"):
+        packed.unpack(packed.pack(bytes(10_000_000)), 1000)
+
+
+# -- the board
+
+
+def test_initialised_the_board_is_at_rest_and_enables_act_in_events_only(engine, board):
+    assert engine.state() == {}
+    lines = ((1 << 25) - 1) << reg.COLUMN | ((1 << 25) - 1) << reg.ROW
+    for bank in (reg.PULSE_MODE, reg.POLARITY):
+        assert sum(board.read(bank + 4 * word) << 32 * word for word in range(3)) == lines
+    assert board.data & lines == 0
+    assert {board.output(*reg.column_dac(i)) for i in range(25)} == {2.5}
+    assert board.output(*reg.REFERENCE) == 2.5
+    assert max(board.output(*reg.gate_dac(i)) for i in range(25)) < 1.701
+
+
+def test_registers_of_another_version_are_not_touched(board):
+    board.words[reg.ABI] = 0x12340002
+    before = dict(board.words)
+    with pytest.raises(Fault, match="0x12340002"):
+        Engine(board).initialise()
+    assert board.words == before
+
+
+def test_a_read_has_the_codes_of_the_rows_asked_for_and_the_board_rests_after_it(engine, board):
+    codes, late = engine.run([pattern()])
+    volts = (2130 - REST_CODE) * 5.0 / 4096
+    conductance = board._chip.nominal.g_ap(0)
+    feedback = 100.0 + (100e3 - 100.0) * 11 / 255
+    expected = round((2.5 - volts * conductance * feedback) * 4096 / 5.0)
+    assert codes == [expected] * 2
+    assert late == []
+    assert engine.state() == {}
+
+
+def test_an_event_that_is_too_short_for_its_conversions_is_late(engine):
+    codes, late = engine.run([pattern(), pattern(clocks=100)])
+    assert len(codes) == 4
+    assert late == [1]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"column": 1300}, "code beyond"),
+        ({"mode": WRITE, "row": 1392}, "code beyond"),
+        ({"gate": 1200}, "gate has a code"),
+        ({"gate": 4096}, "gate has a code"),
+        ({"clocks": 0}, "no clock"),
+        ({"mode": 3}, "mode"),
+        ({"kernel": 32}, "kernel 32"),
+        ({"read": 0b10000}, "not connected"),
+        ({"column_on": 1 << 25}, "must not be"),
+        ({"mode": WRITE, "column": packed.KEEP}, "code beyond"),
+    ],
+)
+def test_a_pattern_that_must_not_be_is_refused_before_any_is_done(engine, board, wrong, why):
+    events = board.audit.events
+    with pytest.raises(Refused, match=f"pattern 1: .*{why}"):
+        engine.run([pattern(), pattern(**wrong)])
+    assert board.audit.events == events
+
+
+def test_lines_that_are_further_apart_than_set_are_refused_in_every_mode(engine):
+    engine.set_up(engine.settings._replace(widest=300))
+    for mode in (READ, WRITE):
+        engine.run([pattern(mode, column=2300)])
+        with pytest.raises(Refused, match="codes apart"):
+            engine.run([pattern(mode, column=2400)])
+    with pytest.raises(Refused, match="codes apart"):
+        engine.run([pattern(WRITE, column=2200, row=1890)])
+
+
+def test_a_batch_that_is_aborted_ends_at_rest(engine, board):
+    wait = board.wait
+
+    def abort(seconds):
+        engine.abort = board.audit.reads == 3
+        wait(seconds)
+
+    board.wait = abort
+    with pytest.raises(Aborted, match="3 of 9"):
+        engine.run([pattern()] * 9)
+    board.wait = wait
+    assert board.audit.reads == 3
+    assert engine.state() == {}
+
+
+def test_a_line_that_cannot_be_brought_to_rest_is_named(engine, board):
+    put = board.write_dac
+    board.write_dac = lambda dac, channel, name, value: (dac, channel) == (2, 3) or put(dac, channel, name, value)
+    board._dac[2, 3]["raw"] = 3000
+    with pytest.raises(Fault, match="column3 at code 3000"):
+        engine.safe()
+
+
+def test_over_files_and_mapped_registers_the_board_does_the_same(board, engine, tmp_path):
+    direct = engine.run([pattern(), pattern(WRITE, column=2900), pattern()])
+    words, out = dict(board.words), dict(board._out)
+    board.power_off()
+    board._chip.pulse  # noqa: B018 - the cells stay as they are
+    hardware = MappedHardware(BoardFiles(board, tmp_path / "sys"), tmp_path / "memory")
+    mapped = Engine(hardware)
+    mapped.initialise()
+    again = mapped.run([pattern(), pattern(), pattern()])
+    hardware.close()
+    assert again[0][:2] == direct[0][2:]
+    assert board.words == words
+    assert board._out == out
+
+
+# -- the conversation
+
+
+def test_the_identity_ends_with_the_version(service):
+    assert service.handle("*IDN?") == f"mtj-labctl,daffodil,17,{packed.VERSION}"
+
+
+@pytest.mark.parametrize("version", [None, packed.VERSION + 1, "1"])
+def test_a_client_of_another_version_is_refused(service, version):
+    answer = service.handle(f"TAKE {json.dumps({**CLAIM, 'version': version})}")
+    assert answer.startswith("ERROR version: the board speaks")
+    assert state(service)["holder"] == ""
+
+
+def test_one_client_has_the_board(service):
+    token = take(service)
+    assert state(service)["holder"] == "bench"
+    assert service.handle(f"TAKE {json.dumps(CLAIM)}") == "ERROR lease: client 'bench' has the board"
+    assert service.handle(f"RUN other {text(pattern())}").startswith("ERROR lease: the board is not yours")
+    assert service.handle(f"END {token}") == "ENDED"
+    assert take(service) != token
+
+
+def test_a_client_that_is_silent_loses_the_board_which_is_then_at_rest(service, board):
+    token = take(service)
+    board.wait(4.0)
+    assert service.handle(f"RUN {token} {text(pattern())}").startswith("CODES ")
+    board.write_dac(2, 3, "raw", 3000)  # as by a program beside the server
+    board.wait(5.1)
+    service.watch()
+    now = state(service)
+    assert now == {"holder": "", "live": {}, "silenced": 1}
+    events = board.audit.events
+    assert service.handle(f"RUN {token} {text(pattern())}").startswith("ERROR lease")
+    assert board.audit.events == events
+
+
+def test_safe_needs_no_lease_and_no_version_and_tells_what_it_met(service, board):
+    token = take(service)
+    board.write_dac(2, 3, "raw", 3000)
+    board.write_dac(4, 1, "raw", 3500)
+    assert json.loads(service.handle("SAFE").removeprefix("SAFE ")) == {"met": {"column3": 3000, "gate1": 3500}}
+    assert json.loads(service.handle("SAFE").removeprefix("SAFE ")) == {"met": {}}
+    assert service.handle(f"RUN {token} {text(pattern())}").startswith("ERROR lease")
+
+
+def test_safe_of_another_connection_ends_the_batch_that_runs(service, board):
+    token = take(service)
+    wait, answers = board.wait, []
+    safe = threading.Thread(target=lambda: answers.append(service.handle("SAFE")))
+
+    def told(seconds):
+        if board.audit.reads == 2 and not safe.ident:
+            safe.start()
+            while not service._engine.abort:
+                pass
+        wait(seconds)
+
+    board.wait = told
+    answer = service.handle(f"RUN {token} {text(*[pattern()] * 50)}")
+    safe.join()
+    assert answer.startswith("ERROR aborted: after 2 of 50")
+    assert answers == ['SAFE {"met": {}}']
+    assert board.audit.reads == 2
+
+
+def test_a_batch_longer_than_the_lease_is_refused(service, board):
+    token = take(service, lease=1.0)
+    events = board.audit.events
+    answer = service.handle(f"RUN {token} {text(*[pattern(clocks=5_000_000)] * 5)}")
+    assert answer == "ERROR refused: a batch of 1.17 s, and a lease of 1 s"
+    assert board.audit.events == events
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"reference": 4096},
+        {"reference": 2048.0},
+        {"clock": 0.0},
+        {"pots": [11] * 24},
+        {"pots": [256] * 25},
+        {"swapped": 1},
+        {"full_power": True},
+        {"unknown": 1},
+        {"rows": -1},
+    ],
+)
+def test_settings_that_are_wrong_are_refused_and_change_nothing(service, engine, wrong):
+    token, before = take(service), engine.settings
+    assert service.handle(f"SET {token} {json.dumps(wrong)}").startswith("ERROR refused: setting ")
+    assert engine.settings == before
+
+
+@pytest.mark.parametrize("line", ["", "FIRE", "TAKE", "TAKE []", "RUN", "SET t1 {", "SAFE?", "\x00\xff"])
+def test_whatever_is_said_is_answered_and_drives_nothing(service, board, line):
+    events = board.audit.events
+    assert service.handle(line).startswith("ERROR ")
+    assert board.audit.events == events
+
+
+def test_a_fault_in_a_batch_ends_at_rest_and_without_a_client(service, board):
+    token, put = take(service), board.write_dac
+    board.write_dac = lambda dac, channel, name, value: (
+        (_ for _ in ()).throw(OSError("no such device")) if value == 2130 else put(dac, channel, name, value)
+    )
+    answer = service.handle(f"RUN {token} {text(pattern())}")
+    assert answer == "ERROR fault: no such device; the board is at rest, verified"
+    assert state(service) == {"holder": "", "live": {}, "silenced": 0}
+
+
+# -- over TCP
+
+
+def ask(connection, line):
+    connection.sendall(line.encode() + b"\n")
+    return connection.makefile("rb").readline().decode().rstrip("\n")
+
+
+def test_over_tcp_a_silent_client_is_noticed_without_any_message(service, board):
+    with Server("127.0.0.1", 0, service) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        with socket.create_connection(server.server_address[:2], timeout=PATIENCE) as connection:
+            token = ask(connection, f"TAKE {json.dumps(CLAIM)}").removeprefix("TAKEN ")
+            assert ask(connection, f"RUN {token} {text(pattern())}").startswith("CODES ")
+            board.write_dac(0, 3, "raw", 3000)
+            rested, safe = threading.Event(), service._engine.safe
+            service._engine.safe = lambda: (safe(), rested.set())
+            board.wait(6.0)
+            assert rested.wait(PATIENCE), "the lease ran out, and nothing was made safe"
+            assert json.loads(ask(connection, "STATE?")[6:]) == {"holder": "", "live": {}, "silenced": 1}
+        server.shutdown()
+        thread.join(PATIENCE)
+
+
+def test_a_board_that_does_not_come_to_rest_is_not_served(board, capsys):
+    board.words[reg.ABI] = 0
+    assert main(["--serial", "1"], board) == 1
+    assert "NOT at rest" in capsys.readouterr().err
