@@ -1,6 +1,7 @@
 """Every [?] in code, examples and documents has its row in the ledger of assumptions, and every row has its [?]."""
 
 import re
+import tomllib
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,8 @@ ROOT = Path(__file__).parents[2]
 PLACES = ("labctl", "instruments", "sim_backend", "protocols", "docs", "examples")
 MARK = "[?]"
 LEDGER = ledger()
+GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
+DRIVERS = {*GROUPS[plugins.INSTRUMENTS], *GROUPS[plugins.BODIES]}
 
 
 def marked_lines() -> dict[str, list[str]]:
@@ -75,5 +78,5 @@ def test_a_row_names_a_step_and_drivers_that_exist_and_what_a_person_needs(row: 
     text = dict(zip(steps[1::2], steps[2::2], strict=True))[step]
     assert all(mark.words in text for mark in row.marks if mark.file == "docs/first-day-at-the-bench.md")
     for driver in row.drivers:
-        assert driver in {*plugins.installed(plugins.INSTRUMENTS), *plugins.installed(plugins.BODIES)}
+        assert driver in DRIVERS
     assert bool(row.tools) == (row.how is How.PERSON)
