@@ -14,7 +14,7 @@ from instruments.calibration import calibration_text
 from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import has_method
 from instruments.open_bench import unusable_relays
-from instruments.serials import mismatch, serial_of
+from instruments.serials import mismatch, model_of, serial_of
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
@@ -71,13 +71,13 @@ def check_bench(
                 state, wrong = _state_of(driver, entry.declaration.kind, bench)
                 if calibration := calibration_text(driver, entry.calibration, today()):
                     state.append(f"calibration: {calibration}")
-                if other := mismatch(entry.serial, identity):
+                if other := mismatch(entry.serial, identity, model_of(entry)):
                     wrong.insert(0, other)
             finally:
                 driver.close()
         except Exception as error:
             wrong.append(str(error) if isinstance(error, LabError) else f"its driver failed: {error!r}")
-        serial = serial_of(identity) if identity else None
+        serial = serial_of(identity, model_of(entry)) if identity else None
         states.append(replace(instrument, identity=identity, state=tuple(state), wrong=tuple(wrong), serial=serial))
     return states
 

@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from instruments.identity import fields_of
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
@@ -115,9 +116,10 @@ class Identity:
 def parse_identity(line: str, expected: Sequence[str]) -> Identity:
     """Return the identity in `line`, the answer to ``*IDN?``; BenchError unless it is one of the models `expected`.
 
-    Firmware spells maker and model in several ways; the model is a word of the first two fields, in any case.
+    Firmware spells maker and model in several ways (`instruments.identity`); the model is compared as a whole word, in
+    any case: a 2601B-PULSE is no 2601B.
 
-    >>> parse_identity("Keithley Instruments Inc., Model 2602B, 1234567, 3.3.5", ["2602B"]).model
+    >>> parse_identity("Keithley Instruments, Inc., Model 2602B, 1234567, 3.3.5", ["2602B"]).model
     '2602B'
     >>> parse_identity("KEITHLEY INSTRUMENTS,MODEL 2602b,1234567,3.3.5", ["2602B"]).model
     '2602B'
@@ -125,9 +127,8 @@ def parse_identity(line: str, expected: Sequence[str]) -> Identity:
     Traceback (most recent call last):
     labctl.core.errors.BenchError: 'connection: close' answers, and the bench file says 2602B; that is no identity: ...
     """
-    words = re.findall(r"\w+", " ".join(line.split(",")[:2]).upper())
     for model in expected:
-        if model.upper() in words:
+        if fields_of(line, model).model.upper() == model.upper():
             return Identity(model, line)
     stranger = "" if line.count(",") >= 2 else "; that is no identity: a proxy or another program may listen there"
     raise BenchError(f"'{line}' answers, and the bench file says {' or '.join(expected)}{stranger}")

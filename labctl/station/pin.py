@@ -8,7 +8,7 @@ from pathlib import Path
 
 from instruments.bench_file import read_bench
 from instruments.board_bench import AnyBench
-from instruments.serials import mismatch, serial_of
+from instruments.serials import mismatch, model_of, serial_of
 from labctl.core.errors import BenchError
 from labctl.files.insert import with_keys
 
@@ -29,7 +29,7 @@ def pin_serials(path: Path, bench: AnyBench, identities: Mapping[str, str]) -> l
     others = [
         f"{n}: {t}"
         for n, e in bench.instruments.items()
-        if identities.get(n) and (t := mismatch(e.serial, identities[n]))
+        if identities.get(n) and (t := mismatch(e.serial, identities[n], model_of(e)))
     ]
     if others:
         raise BenchError(
@@ -39,7 +39,7 @@ def pin_serials(path: Path, bench: AnyBench, identities: Mapping[str, str]) -> l
     lines: list[str] = []
     for name, entry in bench.instruments.items():
         identity = identities.get(name, "")
-        serial = serial_of(identity) if identity else None
+        serial = serial_of(identity, model_of(entry)) if identity else None
         if entry.serial is not None:
             lines.append(f"{name} is pinned to {entry.serial} already")
         elif serial is not None:
