@@ -18,12 +18,13 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
-from labctl.core.errors import BenchError, NotThereError
+from labctl.core.errors import BenchError
 from labctl.core.events import RequestKind
 from labctl.core.names import inside
 from labctl.core.units import Second
 from labctl.storage.arrays import storage
 from labctl.storage.locks import holder
+from labctl.storage.no_run import is_run, no_run
 from labctl.storage.private import rights_of
 
 FOLDER = "requests"
@@ -66,8 +67,8 @@ def ask(run: Path, request: Request) -> Path:
         BenchError: there is no session.
         StorageError: there is no run (`NotThereError`), or its folder cannot be written.
     """
-    if not (run / "journal.db").is_file():
-        raise NotThereError(f"{run}: there is no run here; expected a run folder with a journal.db")
+    if not is_run(run):
+        raise no_run(run)
     session_name = _session_of(run)
     if not session_name:
         raise BenchError(f"nobody carries out {run}; expected a run that goes on")
@@ -103,8 +104,8 @@ def ask_and_wait(
     Raises:
         StorageError: there is no run (`NotThereError`), or its folder cannot be written.
     """
-    if not (run / "journal.db").is_file():
-        raise NotThereError(f"{run}: there is no run here; expected a run folder with a journal.db")
+    if not is_run(run):
+        raise no_run(run)
     end, went_on = clock() + PATIENCE, False
     path: Path | None = None
     while True:

@@ -21,6 +21,7 @@ from labctl.station.injected_faults import with_faults
 from labctl.station.run_folder import git_commit
 from labctl.station.run_spec import RunKind, RunSpec, differences
 from labctl.storage.manifest import run_meta
+from labctl.storage.no_run import is_run, no_run
 from labctl.storage.run_log import RunState, read_state
 
 _IGNORED = ("platform",)
@@ -127,13 +128,13 @@ def state_of(run: Path) -> RunState:
     """Return the state of a run that can be resumed.
 
     Raises:
-        BenchError: there is no such run.
-        StorageError: it is damaged.
+        BenchError: it is none that can go on.
+        StorageError: there is no such run (`NotThereError`), or it is damaged.
     """
+    if not is_run(run):
+        raise no_run(run)
     if again := made_again(run_meta(run)):
         raise BenchError(f"{run} cannot be resumed: {again}")
-    if not (run / "journal.db").is_file():
-        raise BenchError(f"{run}: there is no run here; expected a run folder with a journal.db")
     return read_state(run)
 
 

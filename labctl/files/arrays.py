@@ -63,6 +63,8 @@ def read_npz(path: Path, wanted: Callable[[str], bool], files: InputFiles | None
         kind = what_is(content)
         found = kind if kind and not content.startswith(b"PK") else _as_text(content) or "not a whole npz file"
         raise BenchError(f"{path} is {found}; expected arrays written by numpy.savez") from error
+    if members and not any(member.filename.endswith(_ARRAY) for member in members):
+        raise BenchError(f"{path} is {what_is(content)} without arrays; expected arrays written by numpy.savez")
     with archive:
         chosen = _chosen(path, members, wanted)
         return {key: _array(path, archive, member, key) for key, member in chosen.items()}

@@ -17,7 +17,8 @@ from typing import Any
 
 import yaml
 
-from labctl.core.known_files import what_is
+from labctl.core.known_files import NOTEBOOK, NOTEBOOK_KEYS, by_bytes, by_mark, encoding_of, what_is
+from labctl.core.known_texts import YAML
 from labctl.core.secrets import secret_in
 from labctl.core.texts import named_character, odd_character
 from labctl.files.door import current
@@ -200,11 +201,11 @@ def read(path: Path) -> Document:
         if getattr(error, "errno", 0) == errno.EFBIG:
             return _refused(f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write")
         return _refused(f"{path}", f"cannot be read: {getattr(error, 'strerror', None) or error}")
+    if what := by_bytes(data) or (f"a text in {encoding}" if (encoding := encoding_of(data)) else ""):
+        return _refused(f"{path}", f"found {what}, expected a YAML file in UTF-8")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        if what := what_is(data):
-            return _refused(f"{path}", f"found {what}, expected a YAML file")
         line = data[: error.start].count(b"\n") + 1
         return _refused(f"{path}:{line}", f"found the byte 0x{data[error.start]:02x}, expected text in UTF-8")
     return parse(text, path)
@@ -215,9 +216,15 @@ def parse(text: str, path: Path) -> Document:
     reader = _Reader(f"{path}", path)
     document = _compose(text, reader, ())
     root = document.root
-    if root is not None and not isinstance(root.value, dict):
-        kind = "a list" if isinstance(root.value, list) else f"the single value '{root.raw[:40]}'"
-        kind = what_is(text.encode()) or kind
+    if root is not None and isinstance(root.value, dict):
+        if root.value.keys() >= NOTEBOOK_KEYS:
+            return _refused(f"{path}", f"found {NOTEBOOK}, expected a YAML file")
+        return document
+    is_list = root is not None and isinstance(root.value, list)  # as a text of any form with dashes is
+    if (what := (by_mark if is_list else what_is)(text.encode())) not in ("", YAML):
+        return _refused(f"{path}", f"found {what}, expected a YAML file with keys and values (key: value)")
+    if root is not None:
+        kind = "a list" if is_list else f"the single value '{root.raw[:40]}'"
         problem = Problem(root.where, (), f"found {kind}, expected keys and values (key: value)")
         return Document(None, text, [*document.problems, problem])
     return document

@@ -6,6 +6,7 @@ models in the packages above; a test compares them.
 
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,15 @@ def another_kind(keys: Collection[str], expected: Iterable[str]) -> str:
     if len(telling) > 1 or (telling and found <= kind.own | kind.shared):
         named = " and ".join(f"'{key}'" for key in telling[:2])
         return f"{kind.name} (it has {named}), expected {wanted.name}"
-    return _no_kind(strange, wanted) if STRANGE <= len(strange) > len(found & fields) else ""
+    meant = any(get_close_matches(key.lower(), fields, 1, 0.6) for key in strange)
+    few = STRANGE if meant else 2
+    return _no_kind(strange, wanted) if few <= len(strange) > len(found & fields) else ""
 
 
 def _no_kind(strange: Sequence[str], wanted: Kind) -> str:
     """Return in words that a file with the keys `strange` is of no kind that is known."""
-    named = ", ".join(f"'{key[:40]}'" for key in strange[:3])
-    return f"a file with {named} and {len(strange) - 3} more keys that none of ours has, expected {wanted.name}"
+    named = [f"'{key[:40]}'" for key in strange[:3]]
+    more = [f"{len(strange) - 3} more keys"] if len(strange) > 3 else []
+    *first, last = [*named, *more]
+    listed = f"{', '.join(first)} and {last}" if first else last
+    return f"a file with {listed}{'' if more else ', keys'} that none of ours has, expected {wanted.name}"

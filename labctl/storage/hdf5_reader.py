@@ -17,6 +17,8 @@ from labctl.storage.journal_reader import Entry, Operation, Stamp
 from labctl.storage.tables import Table, narrow
 from labctl.storage.vouching import FORMAT, refuse_unrecorded, vouch, way_back
 
+A_DIE = "the sealed file of the die"
+
 
 def load(stored: h5py.Dataset, where: Any = ()) -> Array:
     """Return the part `where` of a dataset, text as a numpy array of `str_`."""
@@ -154,6 +156,17 @@ class SealedDie:
         for row, (seq, stage, kind, intent, result) in enumerate(columns):
             done = body.decode(row, result) if result else None
             yield Operation(seq, stage, kind, body.decode(row, intent), done, start[row], end[row] if result else None)
+
+
+def sealed_as(path: Path) -> str:
+    """Return what a file with a seal is: that of a die, or the summary of a run. Raises StorageError if damaged."""
+    vouch(path)
+    with storage(path, "open HDF5"), h5py.File(path, "r") as file:
+        if "entry/operations" in file:
+            return f"{A_DIE} {file.attrs.get('die', '')}, which 'labctl show' opens"
+        if "summary" in file:
+            return "the summary of a run (run.h5), without its dies, to which it links"
+        return "an HDF5 file of labctl, and neither a die nor a run"
 
 
 def journal_of_run_file(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from labctl.core.errors import StorageError
 from labctl.storage.arrays import storage
 from labctl.storage.journal import Journal
+from labctl.storage.no_run import is_run
 
 FORMAT = 2
 """Version of run folders. 1 named weights and data for the whole campaign."""
@@ -49,12 +50,12 @@ def run_meta(run: Path) -> dict[str, Any]:
 
 
 def meta_of_journal(run: Path) -> dict[str, Any] | None:
-    """Return the content of ``run.json`` as the run's journal has it, None if there is no journal, or no row in it.
+    """Return the content of ``run.json`` as the run's journal has it, None if it has none, or no row in it.
 
     Raises:
         StorageError: the journal is damaged.
     """
-    if not (run / "journal.db").is_file():
+    if not is_run(run):
         return None
     with Journal.open(run) as journal:
         row = next(journal.rows("meta"), None)

@@ -11,12 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from labctl.core.errors import NotThereError
+from labctl.core.errors import StorageError
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, run_meta
+from labctl.storage.no_run import is_ours, no_run
 from labctl.storage.run_log import newest_of, recorded_digests
 from labctl.storage.tables import Table
+
+_EXPECTED = "a run folder, or the sealed file of a die, NAME.h5"
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def open_run(path: str | Path) -> Run:
 
     >>> open_run("no such run")
     Traceback (most recent call last):
-    labctl.core.errors.NotThereError: no such run: there is no run here; expected ...
+    labctl.core.errors.NotThereError: no such run: there is no run here: ...
 
     Raises:
         StorageError: there is no run (`NotThereError`), or it is damaged.
@@ -159,12 +162,26 @@ def open_run(path: str | Path) -> Run:
         journals = {p.parent.name for p in folder.glob("*/journal.db")}
         newest = newest_of(journals | {p.stem for p in folder.glob("*.h5")})
         if not newest and not any((path / name).is_file() for name in ("run.json", "journal.db", "run.h5")):
-            raise NotThereError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")
+            raise no_run(path, _EXPECTED)
         return Run(path, tuple(newest), run_meta(path), newest, recorded_digests(path))
-    if path.is_file() and path.suffix == ".h5":
+    if path.is_file() and _is_die(path):
         from labctl.storage.hdf5_reader import SealedDie
 
         with SealedDie(path) as die:
             meta = checked(die.run_meta, path) if die.run_meta else {}
             return Run(path, (str(die.meta.get("die", path.stem)),), meta)
-    raise NotThereError(f"{path}: there is no run here; expected a run folder, its run.h5, or NAME.h5")
+    raise no_run(path, _EXPECTED)
+
+
+def _is_die(path: Path) -> bool:
+    """Return whether a file is the sealed file of a die, whole or damaged."""
+    from labctl.storage.hdf5_reader import A_DIE, sealed_as
+
+    try:
+        if not is_ours(path):
+            return False
+        return sealed_as(path).startswith(A_DIE)
+    except StorageError:  # whoever opens it is told why it cannot be believed
+        return True
+    except OSError:
+        return False

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from labctl.core.die_state import ACTIVE, EDGES, FINAL, State
-from labctl.core.errors import NotThereError, StorageError
+from labctl.core.errors import StorageError
 from labctl.core.events import (
     Alarm,
     DieMoved,
@@ -28,6 +28,7 @@ from labctl.core.exit_codes import ExitCode
 from labctl.storage.event_rows import RunRow, event_rows
 from labctl.storage.held import Holding
 from labctl.storage.journal import Journal
+from labctl.storage.no_run import is_run, no_run
 
 
 def folder_of(die: str, try_no: int = 1) -> str:
@@ -317,8 +318,8 @@ def read_state(folder: Path, before: RunState | None = None) -> RunState:
     Raises:
         StorageError: there is no run there, or its journal is damaged.
     """
-    if not (folder / "journal.db").is_file():
-        raise NotThereError(f"{folder}: there is no run here; expected a run folder with a journal.db")
+    if not is_run(folder):
+        raise no_run(folder)
     with Journal.open(folder) as journal:
         if before is None:
             journal.verify_rows()  # a row whose kind is damaged is found by no query, and a run without it looks whole

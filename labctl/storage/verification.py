@@ -12,13 +12,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from labctl.core.errors import LabError, NotThereError, StorageError
+from labctl.core.errors import LabError, StorageError
 from labctl.files import digest
 from labctl.storage.arrays import storage
 from labctl.storage.hdf5_reader import SealedDie, journal_of_run_file
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import EMPTY
 from labctl.storage.manifest import checked, meta_of_journal, run_meta
+from labctl.storage.no_run import no_run
 from labctl.storage.run_log import RunState, folder_of, read_state
 from labctl.storage.vouching import vouch, vouch_text
 
@@ -85,7 +86,7 @@ def verify_run(run: Path, progress: Callable[[str, int, int], None] = lambda pat
         StorageError: there is no run there.
     """
     if not (run / "dies").is_dir():
-        raise NotThereError(f"{run}: there is no run here; expected a run folder")
+        raise no_run(run)
     return _Check(run, progress).carry_out()
 
 

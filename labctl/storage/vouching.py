@@ -46,6 +46,13 @@ def vouch(path: Path) -> str:
     return _vouched[key]
 
 
+def has_seal(path: Path) -> bool:
+    """Return whether a file ends with a seal, that of its bytes or another; OSError if it cannot be read."""
+    with path.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LENGTH))
+        return _SEAL.fullmatch(file.read()) is not None
+
+
 def refuse_unrecorded(path: Path, digest: str, recorded: str) -> None:
     """Raise StorageError if the sha256 of a file is not the one that the run's journal has of it, unless that is ""."""
     if recorded and digest != recorded:

@@ -27,6 +27,7 @@ NO_DIE = frozenset({"", ".", "-", "_"})
 """Cells of a grid that are no die."""
 _DIE = frozenset({"x", "X", "*", "#"})
 _BIN = re.compile(r"[0-9]{1,3}|[0-9A-Fa-f]{2}|[A-Za-z]")
+_DRAWN = re.compile(r"[xX*#._-]+")
 _NUMBER = re.compile(r"[+-]?[0-9]+")
 _MARKS = "empty, ., - or _ for no die, X, * or # for a die, or a bin of up to 3 digits, 2 hexadecimal ones or a letter"
 KINDS = f"a heading with x and y (or X_COORD and Y_COORD, DieX and DieY, col and row), or a grid of marks: {_MARKS}"
@@ -73,6 +74,11 @@ def _require_cells(filled: list[Line], delimiter: str, heading_known: bool, wher
     shown = delimiter.join(head)[:SHOWN]
     if heading_known:
         raise BenchError(f"{where}:{first}: found the heading '{shown}', expected one with x and y")
+    if len(filled) > 1 and all(len(row) == 1 and len(row[0]) > 1 and _DRAWN.fullmatch(row[0]) for _, row in filled):
+        raise BenchError(
+            f"{where}:{first}: found '{shown}', a drawing without separators, expected one between the marks; a "
+            "drawing without them stands under 'map' in the wafer file"
+        )
     for line, row in filled:
         for cell in row:
             if cell not in NO_DIE | _DIE and not _BIN.fullmatch(cell):

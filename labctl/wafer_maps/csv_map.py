@@ -12,7 +12,7 @@ from labctl.wafer_maps.model import MAX_PLACES, MapReading, WaferMap, from_corne
 
 _SEPARATOR = re.compile(r"sep=([,;\t])", re.IGNORECASE)
 """A first line by which spreadsheets say their separator."""
-_CELLS = 4 * MAX_PLACES
+_CELLS = 8 * MAX_PLACES
 _LINES = 1000
 """Lines of a table that are no die: comments, blanks."""
 """Most cells of a file."""
@@ -46,7 +46,9 @@ def parse_csv(text: str, reading: MapReading | None = None, where: str = "map") 
         places, wafer, lot = read_table(filled[head:], where)
         return replace(whole(from_corner(places, reading.origin), where), wafer=wafer, lot=lot, kind="CSV table")
     known = any(
-        column for cell, column in zip(filled[0][1], map(column_of, filled[0][1]), strict=True) if len(cell) > 1
+        column
+        for cell, column in zip(filled[0][1], map(column_of, filled[0][1]), strict=True)
+        if sum(map(str.isalpha, cell)) > 1
     )
     places = read_grid(lines, delimiter, known, where)
     reading.only(("origin",), "a CSV grid")

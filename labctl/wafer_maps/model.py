@@ -78,7 +78,7 @@ class MapReading(Model):
                 raise ReadingError(key, f"found '{key}', which does not apply to {what}; expected one of {said}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Place:
     """A die on a map.
 
@@ -162,7 +162,10 @@ class WaferMap:
 
         return replace(
             self,
-            places=tuple(replace(p, excluded=p.excluded or named.get(p.name) or why(p)) for p in self.places),
+            places=tuple(
+                replace(p, excluded=reason) if (reason := p.excluded or named.get(p.name) or why(p)) else p
+                for p in self.places
+            ),
         )
 
     def _find(self, name: str) -> Place:

@@ -4,16 +4,18 @@ The first bytes are judged before anything is read as text, the root element bef
 first lines before anything is read as CSV, which is the most permissive format and the last one.
 """
 
+import gc
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from labctl.core.errors import BenchError
-from labctl.core.known_files import by_bytes, by_root, by_text, root_of
+from labctl.core.known_files import by_bytes, by_root, by_text, encoding_of, root_of, what_is
 from labctl.core.texts import visible
 from labctl.wafer_maps import semi_e142, semi_g85
 from labctl.wafer_maps.csv_map import parse_csv
 from labctl.wafer_maps.model import MAX_BYTES, MAX_PLACES, MapReading, ReadingError, WaferMap
-from labctl.wafer_maps.xml_map import Element, decoded, encoding_of, parsed, tag
+from labctl.wafer_maps.xml_map import Element, decoded, parsed, shown_encoding, tag
 
 EXPECTED = "a wafer map as SEMI G85 or E142 XML, or as CSV in UTF-8"
 _OURS = re.compile(r"^(map_file|map_reading|fiducials|stages|limits|geometry|junction|instruments):", re.MULTILINE)
@@ -40,8 +42,9 @@ def read_map(raw: bytes, reading: MapReading | None = None, where: str = "map") 
             does not apply or is missing.
     """
     try:
-        wafer_map = _read(raw, reading or MapReading(), where)
-        _require_short(wafer_map, where)
+        with _uncollected():
+            wafer_map = _read(raw, reading or MapReading(), where)
+            _require_short(wafer_map, where)
     except BenchError as error:
         error.args = (_printable(str(error)),)
         raise
@@ -66,6 +69,18 @@ def _read(raw: bytes, reading: MapReading, where: str) -> WaferMap:
     return wafer_map
 
 
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Look for no circles of objects meanwhile: a map makes none, and a million objects are looked at often."""
+    before = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if before:
+            gc.enable()
+
+
 def _require_short(wafer_map: WaferMap, where: str) -> None:
     """Refuse texts that no journal, screen or other format holds: what a map says goes into all of them."""
     texts = [("wafer", wafer_map.wafer, 64), ("lot", wafer_map.lot, 64)]
@@ -86,7 +101,7 @@ def _printable(text: str) -> str:
 
 
 def _is_xml(raw: bytes) -> bool:
-    encoding, skip = encoding_of(raw)
+    encoding, skip = shown_encoding(raw)
     start = raw[skip : skip + 4096].decode(encoding or "latin-1", "replace")
     return start.lstrip().startswith("<")
 
@@ -108,10 +123,8 @@ def _xml(raw: bytes, reading: MapReading, where: str) -> WaferMap:
 
 
 def _csv(raw: bytes, reading: MapReading, where: str) -> WaferMap:
-    encoding, _ = encoding_of(raw)
-    encoding = encoding or _unmarked(raw)
-    if encoding not in ("", "utf-8"):
-        raise BenchError(f"{where}:1: found a text in {encoding[:6].upper()}, expected {EXPECTED}")
+    if encoding := encoding_of(raw):
+        raise BenchError(f"{where}:1: found a text in {encoding}, expected {EXPECTED}")
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -122,12 +135,13 @@ def _csv(raw: bytes, reading: MapReading, where: str) -> WaferMap:
         ) from error
     if what := by_text(text) or ("a YAML file of this suite" if _OURS.search(text) else ""):
         raise BenchError(f"{where}: found {what}, expected {EXPECTED}")
-    return parse_csv(text, reading, where)
-
-
-def _unmarked(raw: bytes) -> str:
-    """Return "utf-16" for a text whose every second byte is 0, as that of ASCII characters in UTF-16 is, else ""."""
-    head = raw[:64]
-    return (
-        "utf-16" if len(head) > 1 and any(set(head[k::2]) == {0} and 0 not in head[1 - k :: 2] for k in (0, 1)) else ""
-    )
+    try:
+        return parse_csv(text, reading, where)
+    except ReadingError:
+        raise
+    except BenchError as error:
+        what = what_is(raw)
+        if not what or what.endswith("(CSV)"):
+            raise
+        separators = " with commas, semicolons or tabs between its cells" if what.startswith("a table") else ""
+        raise BenchError(f"{where}: found {what}, expected {EXPECTED}{separators}") from error

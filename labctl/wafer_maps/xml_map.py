@@ -7,6 +7,7 @@ the bytes have to agree: a text that is decoded wrongly has other codes.
 import codecs
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from xml.etree import ElementTree
 
 from labctl.core.errors import BenchError
@@ -30,10 +31,10 @@ _NO_CHARACTERS = frozenset(
 """Codecs of Python that are no encodings of files."""
 
 
-def encoding_of(raw: bytes) -> tuple[str, int]:
+def shown_encoding(raw: bytes) -> tuple[str, int]:
     """Return the encoding that the first bytes of a text show, "" if they show none, and the length of their mark.
 
-    >>> encoding_of(b"\\xff\\xfe<\\x00"), encoding_of(b"\\x00<\\x00M"), encoding_of(b"<Map/>")
+    >>> shown_encoding(b"\\xff\\xfe<\\x00"), shown_encoding(b"\\x00<\\x00M"), shown_encoding(b"<Map/>")
     (('utf-16-le', 2), ('utf-16-be', 0), ('', 0))
     """
     for mark, name in _MARKS:
@@ -48,7 +49,7 @@ def decoded(raw: bytes, where: str) -> str:
     Raises:
         BenchError: the encoding is unknown, another than the bytes show, or does not fit them.
     """
-    shown, skip = encoding_of(raw)
+    shown, skip = shown_encoding(raw)
     declared = _DECLARED.match(raw[skip:1024].decode(shown or "latin-1", "replace"))
     name = declared[1] if declared else shown or "utf-8"
     try:
@@ -97,14 +98,23 @@ class _NoDoctype(ElementTree.TreeBuilder):
 
 def tag(element: Element) -> str:
     """Return the name of an element in lower case, without its namespace."""
-    return str(element.tag).rpartition("}")[2].lower()
+    return _local(str(element.tag))
+
+
+@lru_cache(1024)
+def _local(name: str) -> str:
+    """Return a name in lower case, without its namespace; a map has few names, each a quarter of a million times."""
+    return name.rpartition("}")[2].lower()
 
 
 def attributes(element: Element) -> dict[str, str]:
     """Return the attributes by name in lower case, without namespaces: writers differ in both."""
-    return {key.rpartition("}")[2].lower(): value.strip() or value for key, value in element.attrib.items()}
+    return {_local(key): value.strip() or value for key, value in element.attrib.items()}
 
 
 def within(element: Element, name: str) -> Iterator[Element]:
     """Yield the elements of a name at any depth, in order."""
-    return (e for e in element.iter() if tag(e) == name)
+    tags = [one for one in {e.tag for e in element.iter()} if _local(str(one)) == name]
+    if len(tags) > 1:
+        return (e for e in element.iter() if tag(e) == name)
+    return element.iter(tags[0]) if tags else iter(())

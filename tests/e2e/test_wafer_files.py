@@ -44,7 +44,7 @@ def lot(tmp_path, few_solutions):
 
 
 FOREIGN = {
-    "our own drawing": (".XX.\nXXXX\nXXXX\n.XX.\n", ":1: found '.XX.', expected a heading with x and y"),
+    "our own drawing": (".XX.\nXXXX\nXXXX\n.XX.\n", ":1: found '.XX.', a drawing without separators"),
     "STDF": (b"\x02\x00\x00\x0a\x02\x04", ": found an STDF file, expected a wafer map as SEMI G85 or E142 XML"),
     "letters over numbers": ("C,R,B\n4,7,1\n5,7,1\n4,8,\n", ":2: found '4' in a grid with 'C', expected one mark"),
     "UTF-16": (

@@ -75,7 +75,10 @@ def test_a_header_that_lies_is_refused(tmp_path: Path, content: bytes, says: str
     [
         (lambda raw: b"PK no zip", "is not a whole npz file; expected arrays written by numpy.savez"),
         (lambda raw: b"", "is not a whole npz file"),
-        (lambda raw: b"x,y\n1,2\n", "is a text that begins with 'x,y'; expected arrays written by numpy.savez"),
+        (
+            lambda raw: b"x,y\n1,2\n",
+            "is a table with commas between its cells .CSV.; expected arrays written by numpy.savez",
+        ),
         (lambda raw: raw.replace(b"x.npy", b"y.npy"), "has 'y.npy' twice; expected each array once"),
         (lambda raw: field(raw, 8, 1), "x has a password"),
         (lambda raw: field(raw, 10, 99), "x has no header that can be read .NotImplementedError"),

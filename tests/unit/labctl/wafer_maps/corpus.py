@@ -264,9 +264,7 @@ REFUSED = (
     Head("a data sheet", b"%PDF-1.7\n%\xe2\xe3", refused="found a PDF"),
     Head("a mask", b"\x00\x06\x00\x02\x00\x07", refused="found a GDSII layout"),
     Head("an HDF5 file", b"\x89HDF\r\n\x1a\n\0", refused="found an HDF5 file"),
-    Head(
-        "a prober's own file", b"\x07OPERATOR01\0\0\x12\x01", refused="found the character U+0007, expected a text file"
-    ),
+    Head("a prober's own file", b"\x07OPERATOR01\0\0\x12\x01", refused="found a binary file of an unknown kind"),
     Head(
         "an inspection tool: KLARF 1.2",
         b'FileVersion 1 2;\nFileTimestamp 02-03-26 10:11:12;\nSampleType WAFER;\nLotID "K7";\n',
@@ -410,7 +408,7 @@ REFUSED = (
         refused="the map has 3 reference devices; expected 'reference_device'",
         reading={"reference": (0, 0)},
     ),
-    Head("our own drawing as text", b".XX.\nXXXX\n.XX.\n", refused=":1: found '.XX.', expected a heading with x and y"),
+    Head("our own drawing as text", b".XX.\nXXXX\n.XX.\n", refused=":1: found '.XX.', a drawing without separators"),
     Head("a table of a lot", b"wafer,x,y\nW1,0,0\nW2,0,0\n", refused=":3: found the wafer 'W2', expected 'W1'"),
     Head("nothing", b"", refused="the map is empty"),
 )

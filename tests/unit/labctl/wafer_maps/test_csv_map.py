@@ -40,7 +40,7 @@ def test_the_usual_headings_are_understood(heading):
         ("x,y,HBIN,SBIN\n1,2,1,1\n", "m.csv:1: found two columns for bin ('HBIN', 'SBIN'), expected one"),
         ("PART_ID,SITE,RESULT\n1,0,4.2\n", "m.csv:1: found 'PART_ID,SITE,RESULT', expected a heading with x and y"),
         ("WAFER_MAP = {\n WAFER_ID = \"W1\"\n}\n", "m.csv:1: found 'WAFER_MAP = {', expected a heading with x and y"),
-        (".XX.\nXXXX\nXXXX\n.XX.\n", "m.csv:1: found '.XX.', expected a heading with x and y"),
+        (".XX.\nXXXX\nXXXX\n.XX.\n", "m.csv:1: found '.XX.', a drawing without separators"),
         ("X\nX\n.\n", "m.csv:1: found 'X' and no line with a separator"),
         ("1\n2\n", "a drawing without separators stands under 'map' in the wafer file"),
         ("FileVersion 1 2;\nSampleType WAFER;\nDefectList\n 1 0 0;\n", "m.csv:1: found 'FileVersion 1 2;', expected"),
