@@ -19,7 +19,9 @@ from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
 from instruments.keithley707b import CROSSPOINT, DELAYS, FORBIDDEN, LABELS, MOVES, NO_DELAYS, SLOTS, parse_closed
+from instruments.keithley2400_settings import FULL
 from instruments.mpi_sentio import STEPPING
+from instruments.scpi import Scpi, numbers_in
 from instruments.sentio_reply import SentioLink
 from instruments.timing import BenchTiming
 from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, number, parse_numbers
@@ -90,6 +92,11 @@ class Box:
     def tsp(self) -> Tsp:
         """The dialect of Keithley's instruments on its wire."""
         return Tsp(self.transport, self.name)
+
+    @property
+    def scpi(self) -> Scpi:
+        """The dialect of SCPI on its wire."""
+        return Scpi(self.transport, self.name)
 
     @property
     def sentio(self) -> SentioLink:
@@ -236,6 +243,17 @@ def _line_frequency(box: Box) -> Answer:
     return "50 or 60 Hz", f"{frequency:g} Hz", frequency in (50.0, 60.0)
 
 
+def _range_answer(box: Box) -> Answer:
+    ranges, present = box.driver.capabilities.ranges_i, numbers_in(box.scpi.ask([":SENS:CURR:RANG?"])[0])[0]
+    known = any(math.isclose(present, by * full, rel_tol=1e-4) for full in ranges for by in (1.0, FULL))
+    return f"a current range, or {FULL:g} times one", f"{present:.6g} A", known
+
+
+def _two_messages(box: Box) -> Answer:
+    box.scpi.set(":FORM:DATA ASC")
+    return "no error", "no error", True
+
+
 def _card_identity(box: Box) -> Answer:
     slots = range(1, 1 + SLOTS[box.options.model])
     replies = [box.tsp.text(f"slot[{n}] and slot[{n}].idn") for n in slots]
@@ -325,6 +343,8 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "protected-call": _protected_call,
     "output-enable-known": _output_enable,
     "line-frequency": _line_frequency,
+    "range-answer": _range_answer,
+    "two-messages": _two_messages,
     "card-identity": _card_identity,
     "closed-list": _closed_list,
     "channel-lists": _channel_lists,

@@ -18,11 +18,17 @@ CAMPAIGNS = {
     "overnight-bench.yaml": "W02-x2y1",
     "overnight-36-dies.yaml": "W01-x3y3",
     "survey-wafer.yaml": "W02-x1y2",
+    "survey-one-cell.yaml": "cell",
 }
 """Campaigns and the one die that is run."""
 ON_A_BOARD = ("digits-one-chip.yaml", "bench-daffodil.yaml")
 """Carried out, on a small chip, by tests/e2e/test_daffodil_bench.py."""
-BENCHES = ("bench-2600b-707b-sentio.yaml", "bench-two-arrays.yaml", "bench-two-needles.yaml")
+BENCHES = (
+    "bench-2400-two-needles.yaml",
+    "bench-2600b-707b-sentio.yaml",
+    "bench-two-arrays.yaml",
+    "bench-two-needles.yaml",
+)
 TRAININGS = tuple(
     f"train-{data}-{method}.yaml"
     for data in ("digits", "mnist")
@@ -47,7 +53,7 @@ def named(text):
 def test_every_example_is_here_or_named_by_one_that_is():
     own = {Path(name) for name in (*CAMPAIGNS, *ON_A_BOARD, *BENCHES, *TRAININGS, *SCRIPTS, "train-wine-300.yaml")}
     others = set().union(*(named((EXAMPLES / name).read_text(encoding="utf-8")) for name in CAMPAIGNS))
-    alone = {Path("dies/ideal-15x15.yaml"), Path("dies/ideal-1x1.yaml"), Path("digits-baseline.npz")}
+    alone = {Path("dies/ideal-15x15.yaml"), Path("digits-baseline.npz")}
     every = {path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.is_file()}
     assert every == own | others | alone
 
@@ -65,6 +71,14 @@ def test_a_survey_alone(labctl, tmp_path):
     name = "survey-wafer.yaml"
     labctl("run", EXAMPLES / name, "--only", CAMPAIGNS[name], "--out", tmp_path / "run")
     assert open_run(tmp_path / "run").table("survey").rows == 2
+
+
+def test_a_survey_of_one_cell_on_a_2400(labctl, tmp_path):
+    bench = ("--bench", EXAMPLES / "bench-2400-two-needles.yaml", "--sim", "tcp")
+    labctl("run", EXAMPLES / "survey-one-cell.yaml", *bench, "--out", tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert run.dies == (CAMPAIGNS["survey-one-cell.yaml"],)
+    assert run.table("survey").rows == 1
 
 
 def test_a_campaign_of_chips(surveyed):

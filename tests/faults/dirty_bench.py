@@ -13,8 +13,10 @@ import numpy as np
 
 from instruments.bench import Bench
 from instruments.emergency import make_safe
+from instruments.keithley2400_models import MODELS as MODELS_2400
 from instruments.keithley2600b_models import MODELS
 from labctl.core.bias import Bias
+from labctl.core.driver import DriverKind
 from labctl.core.errors import LabError
 from labctl.core.operations import Pulse, Sense
 from labctl.core.site import Site
@@ -23,6 +25,7 @@ from labctl.station.simulated import simulated
 from labctl.station.twin import Twin
 from sim_backend.description import DieDescription
 from sim_backend.emulators.generic_source import GenericSource
+from sim_backend.emulators.k2400 import K2400
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.k2600_smu import ON
 
@@ -32,6 +35,7 @@ LIMITS = {
 }  # fmt: skip
 TWO_NEEDLES = {"top": "smu.smua", "bottom": "smu.smub"}
 ONE_CHANNEL = {"top": "smu.smua", "bottom": "ground"}
+ONLY_CHANNEL = {"top": "smu.out", "bottom": "ground"}
 PAIR = {"kernels": [{"rows": ["top"], "cols": ["bottom"]}]}
 LINES = ["r0", "r1", "c0", "c1", "c2"]
 OVER_MATRIX = {
@@ -56,6 +60,13 @@ def bench_of(family, rng):
             model = rng.choice(list(MODELS))
             pads = TWO_NEEDLES if len(MODELS[model].channels) == 2 else ONE_CHANNEL
             return {"smu": SMU | {"model": model}}, {"pads": pads, **PAIR}, ("smu",)
+        case "keithley2400":
+            options = {"model": rng.choice(list(MODELS_2400)), "terminals": rng.choice(["front", "rear"])}
+            return (
+                {"smu": {"driver": "keithley2400", "resource": "1"} | options},
+                {"pads": ONLY_CHANNEL, **PAIR},
+                ("smu",),
+            )
         case "keithley707b":
             matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
             return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
@@ -69,10 +80,10 @@ def bench_of(family, rng):
     raise ValueError(f"there is no family {family}")
 
 
-FAMILIES = ("keithley2600b", "keithley707b", "mpi_sentio", "generic")
+FAMILIES = ("keithley2600b", "keithley2400", "keithley707b", "mpi_sentio", "generic")
 
 CAUSES = {
-    r"\.output$": "is on at",
+    r"\.output$|^:OUTPut\[1\]\[:STATe\]$": "is on at",
     r"\.source\.func$": "forcing a current",
     r"^loadscript$": "is being loaded there",
     r"^busy$": "did not answer",
@@ -167,7 +178,9 @@ class Start:
             m, n = shape.n_rows, shape.n_cols
             write = Bias(np.full((1, m), 0.25), np.full((1, n), 0.25), kernel=np.array(0), pulsed=np.array(0))
             write.row[0, 0], write.col[0, 0] = 0.5, 0.0
-            readings = [die.pulse(Pulse(write, 1e-3, _sense(shape, [0], [0])))]
+            sources = [e.capabilities for e in self.bench.instruments.values() if e.kind is DriverKind.SOURCE]
+            width = max(1e-3, *(known.shortest_pulse for known in sources))
+            readings = [die.pulse(Pulse(write, width, _sense(shape, [0], [0])))]
             begin = self.twin.world.now
             readings.append(die.sense(_sense(shape, [0, m - 1], [0, n - 1])))
             seconds = self.twin.world.now - begin
@@ -192,6 +205,10 @@ class Start:
                 for channel, smu in instrument.smus.items():
                     if smu.set.output == ON or smu.set.levelv or smu.set.leveli:
                         yield f"{name}.{channel} is {smu.set.output} at {smu.set.levelv} V, {smu.set.leveli} A"
+            if isinstance(instrument, K2400):
+                smu = instrument.smu
+                if smu.output or smu.set.level_v or smu.set.level_i:
+                    yield f"{name} is {smu.output} at {smu.set.level_v} V, {smu.set.level_i} A"
             if isinstance(instrument, GenericSource):
                 for channel, state in instrument.channels.items():
                     if state.output or state.level:

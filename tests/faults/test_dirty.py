@@ -4,10 +4,11 @@ import pytest
 from faults import dirty as script
 from faults.dirty_bench import FAMILIES, Start, carry_out
 
-from instruments import keithley2600b
+from instruments import keithley2400, keithley2600b
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
 from instruments.mpi_sentio import MpiSentio
+from instruments.scpi import Scpi
 from instruments.tsp import Tsp
 from labctl.core.errors import LabError
 from labctl.core.prober import Position
@@ -48,6 +49,17 @@ def stay(prober, col, row, subsite=None):
     return Position(col, row)
 
 
+def forgetful(scpi, text, **more):
+    """Send a setting, but no reset and no filter."""
+    parts = [part for part in text.split(";") if part != "*RST" and not part.startswith((":SENS:AVER", ":SYST:AZER"))]
+    if parts:
+        SET(scpi, ";".join(parts), **more)
+
+
+SET = Scpi.set
+FILTER = {"smu.[:SENSe[1]]:AVERage[:STATe]": ":SENS:AVER 1"}
+UNZEROED = {"smu.:SYSTem:AZERo[:STATe]": ":SYST:AZER 0"}
+LEVEL = {"smu.:OUTPut[1][:STATe]": ":SOUR:VOLT 0.3;:OUTP 1"}
 REL = {
     f"smu.smua.measure.rel.{part}": f"smua.measure.rel.{part}={1e-6 if part == 'leveli' else 1}"
     for part in ("leveli", "enablei")
@@ -69,6 +81,9 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley2600b", DELAY, keithley2600b, "messages", trusting, "a read takes"),
         ("keithley2600b", PROMPTS, Tsp, "_refuse_chatter", lambda self: None, "name of the cause"),
         ("keithley2600b", OUTPUT, Keithley2600B, "emergency_off", lambda self: {}, "off: smu.smua"),
+        ("keithley2400", FILTER, Scpi, "set", forgetful, "a read takes"),
+        ("keithley2400", UNZEROED, Scpi, "set", forgetful, "a read takes"),
+        ("keithley2400", LEVEL, keithley2400.Keithley2400, "emergency_off", lambda self: {}, "off: smu"),
         ("keithley707b", ONE_BY_ONE, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", DELAYED, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", LABEL, Keithley707B, "unusable", lambda self, names: [], "name of the cause"),
@@ -81,6 +96,8 @@ def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, le
     monkeypatch.setattr(owner, method, instead)
     if owner is keithley2600b:
         monkeypatch.setattr(Keithley2600B, "_compare", lambda self, wanted: None)
+    if method == "set":
+        monkeypatch.setattr(keithley2400.Keithley2400, "_others", lambda self, plan: [])
     if left is QUEUE:  # what is not read when connecting is told apart from a command's own, too
         monkeypatch.setattr(Tsp, "failure", lambda self, waiting: "" if float(waiting) == 0 else "an error")
     assert words in " ".join(course(family, left).violated)

@@ -8,9 +8,15 @@ import pytest
 from instruments.first_day import CHECKS, Verdict, first_day
 from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.station.twin import Twin
-from tests.unit.instruments.test_probed_die import bench, simulated
+from tests.unit.instruments.test_probed_die import bench as bench_of_four
+from tests.unit.instruments.test_probed_die import simulated
 
-SET = {"label-like-a-channel", "relay-rules", "stepping-mode"}
+SET = {"label-like-a-channel", "relay-rules", "stepping-mode", "two-messages"}
+
+
+def bench():
+    """Return a bench with an instrument of every driver that has checks."""
+    return bench_of_four(instruments__smu3={"driver": "keithley2400", "resource": "5"})
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +62,7 @@ def test_on_the_twin_all_that_can_be_read_holds_and_nothing_is_changed(twin):
     left = of(made, "ramp-rate", "")
     assert (left.verdict, left.expected, left.step) == (Verdict.OPEN, "ramp_rate 1000 V/s", "3.4")
     assert of(made, "relay-rules", "matrix").reply == "sets something: --settings"
-    assert of(made, "noise", "smu1, smu2").tools == "a resistor of 10 kohm"
+    assert of(made, "noise", "smu1, smu2, smu3").tools == "a resistor of 10 kohm"
 
 
 def test_what_sets_something_is_checked_where_it_is_asked_for(twin):
@@ -66,6 +72,7 @@ def test_what_sets_something_is_checked_where_it_is_asked_for(twin):
     assert label.verdict is Verdict.HOLDS
     assert "1A02, the label of 1A01 for a moment, stands for 1A01; label afterwards: 1A01" in label.reply
     assert of(made, "stepping-mode", "prober").verdict is Verdict.HOLDS
+    assert of(made, "two-messages", "smu3").verdict is Verdict.HOLDS
 
 
 OTHERWISE = {
@@ -74,6 +81,8 @@ OTHERWISE = {
     "protected-call": ("smu1", "mtj_no_such_part", "true\t1"),
     "output-enable-known": ("smu2", "outputenableaction", "1\tnil"),
     "line-frequency": ("smu1", "localnode.linefreq", "4.000000000e+02"),
+    "range-answer": ("smu3", ":SENS:CURR:RANG?", "+3.000000E-04"),
+    "two-messages": ("smu3", ":FORM:DATA ASC\n", '-102,"Syntax error"'),
     "card-identity": ("matrix", "print(slot[1] and slot[1].idn)", "7174A"),
     "closed-list": ("matrix", 'print(channel.getclose("allslots"))', "1A1 2B2"),
     "channel-lists": ("matrix", "getdelay", "0.0,0.0"),

@@ -17,6 +17,7 @@ GENERIC = {
     "longest_aperture": 0.1,
 }
 OPTIONS = {
+    "keithley2400": [{}, {"model": "2401", "terminals": "rear"}, {"model": "2410"}, {"model": "2440"}],
     "keithley2600b": [{}, {"model": "2601B"}, {"model": "2636B"}],
     "generic_source": [GENERIC, {**GENERIC, "stands": False}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],

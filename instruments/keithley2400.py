@@ -1,0 +1,465 @@
+"""Keithley Series 2400 source-measure units. Written from public manual facts; not verified on a real instrument.
+
+Verified against: transcripts of the manual's facts, the emulated Series 2400 of this project, and that in turn by
+PyMeasure's driver.
+
+One channel over SCPI, by GPIB or RS-232. The host sends every step; a pulse is a list of two levels that the instrument
+goes through by itself, the second being the level from before, so that its width is the instrument's and it ends
+whatever becomes of the host. Output, level and compliance are in the one reply of each reading.
+
+What an `:OUTPut OFF` leaves is 0 V behind half a percent of the measure range (NORMal), behind the limit that was set
+(ZERO), or an open relay (HIMPedance); a 2410 has GUARd after a reset, which is a current source. A level cannot be set
+in list mode, and leaving list mode brings the fixed level back: the output goes off before the mode is changed.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from instruments.host_timed import HostTimedSource
+from instruments.keithley2400_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2400_settings import AFTER_RESET, FULL, OFF_MODE, Setting, pieces, settings
+from instruments.scpi import Refused, Scpi, number, numbers_in
+from instruments.tsp import old_errors_text
+from labctl.core.driver import Driver, DriverKind
+from labctl.core.errors import InstrumentError, LabError
+from labctl.core.model import Model, one_of
+from labctl.core.operations import Flag
+from labctl.core.source import (
+    ChannelSetup,
+    ChannelState,
+    Hold,
+    Level,
+    Measure,
+    OffState,
+    Sample,
+    SourceCapabilities,
+    Step,
+    Watch,
+    refuse_undriven,
+)
+from labctl.core.transport import Transport, Wait
+from labctl.core.units import Ampere, Second, Volt
+
+CHANNEL = "out"
+"""Its only channel."""
+LINE_FREQUENCY = 60.0
+"""Mains frequency that is assumed before the instrument was asked, Hz."""
+CYCLES = (0.01, 10.0)
+"""Shortest and longest integration, power line cycles."""
+CONVERSIONS = 3
+"""Conversions of a reading with automatic zero: signal, reference, zero."""
+CONVERT: Second = 185e-6
+"""Of one conversion, beside its integration (manual, A-6)."""
+FIRMWARE: Second = 300e-6
+"""Of one cycle that sources a voltage (manual, A-6)."""
+SLACK: Second = 1.0
+"""Added to the time that a reading takes, before it is late."""
+LONGEST_DELAY: Second = 999.9999
+"""Of the source and of the trigger."""
+
+_REAL, _RANGE = 1 << 3, 1 << 16
+"""Bits of the status word of a reading: at the compliance that was set, and at that of the measure range."""
+_STATE = (
+    ":OUTP?", ":SOUR:VOLT?", ":SENS:CURR:PROT?", ":SOUR:FUNC?", ":SOUR:CURR?", ":SENS:VOLT:PROT?", ":SOUR:VOLT:MODE?",
+)  # fmt: skip
+_READ = (":READ?", ":OUTP?", ":SOUR:VOLT?")
+_OFF = (":SOUR:VOLT 0", ":SOUR:CURR 0", ":OUTP 0", ":SOUR:CLE:AUTO 0")
+_FIXED = (":SOUR:VOLT:MODE FIX", ":SOUR:CURR:MODE FIX", ":SOUR:VOLT 0", ":SOUR:CURR 0")
+
+
+class Keithley2400Options(Model):
+    """Options of a Series 2400 in the bench file."""
+
+    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+        default="2400", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
+    )
+    terminals: Annotated[str, AfterValidator(one_of("terminals", ("front", "rear")))] = Field(
+        default="front", json_schema_extra={"x-form": "front or rear"}, description="jacks that the cables are on"
+    )
+    output_enable: bool = Field(default=False, description="the output enable line must switch the output off")
+    session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
+
+
+class Keithley2400(HostTimedSource):
+    """One Series 2400 with its channel.
+
+    Args:
+        name: in the bench file.
+        options: from the bench file; `connect` refuses another model.
+        transport: the wire.
+    """
+
+    def __init__(self, name: str, options: Keithley2400Options, transport: Transport) -> None:
+        super().__init__(name, _capabilities(options))
+        self._options, self._data = options, MODELS[options.model]
+        self._scpi = Scpi(transport, name)
+        self._frequency = LINE_FREQUENCY
+        self._cycles, self._waiting, self._at = 1.0, 0.0, 0.0
+        self._range_i: Ampere | None = None
+        self.old_errors: tuple[str, ...] = ()
+        """Errors that stood in the queue of the instrument when it was connected."""
+
+    # -- what it is and does
+
+    def identify(self) -> str:
+        """Return the identity; the mains frequency is asked for, and the error queue read empty."""
+        identity = self._scpi.identity(self._options.model)
+        self._read_frequency()
+        self.old_errors = self._scpi.errors()
+        return identity
+
+    def _read_frequency(self) -> None:
+        """Read the mains frequency by which the instrument counts integrations; somebody may have set it."""
+        reply = self._scpi.ask([":SYST:LFR?"])[0]
+        self._frequency = numbers_in(reply)[0]
+        if self._frequency not in (50.0, 60.0):
+            raise InstrumentError(f"{self.name}: a mains frequency of '{reply}'; expected 50 or 60")
+        self.capabilities = _capabilities(self._options, self._frequency)
+
+    def read_state(self, channel: str) -> ChannelState:
+        """Read output, level and limit in one reply; the level is NaN in a mode in which the instrument chooses it."""
+        output, volts, limit, func, amps, limit_v, mode = self._scpi.ask(_STATE)
+        level, current = numbers_in(volts)[0], numbers_in(amps)[0]
+        on = _is_on(output)
+        if on and mode.upper() != "FIX":
+            level = math.nan
+        forces_current = func.upper().startswith("CURR")
+        return ChannelState(
+            on, level, abs(numbers_in(limit)[0]), current if forces_current else None, abs(numbers_in(limit_v)[0])
+        )
+
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return the output enable line, settings others than after a reset, old errors; and an open line that acts."""
+        acts, asserted = (part == "1" for part in self._scpi.ask([":OUTP:ENAB?", ":OUTP:ENAB:TRIP?"]))
+        line = "asserted" if asserted else "NOT asserted"
+        state = [f"{CHANNEL}: output enable {line}, {'switches the output off' if acts else 'ignored'}"]
+        others = [f"{setting.header} {reply}" for setting, reply in self._others(AFTER_RESET)]
+        if others:
+            state.append(f"{CHANNEL}: not as after a reset, and set anew before it is used: {', '.join(others)}")
+        faults = [f"{CHANNEL}: the output enable line is open; no output goes on before it is closed"]
+        return state + old_errors_text(self.old_errors), faults if acts and not asserted else []
+
+    def _others(self, plan: Sequence[Setting]) -> list[tuple[Setting, str]]:
+        """Return the settings that are others than in a plan, with what they are."""
+        replies = [
+            (setting, reply)
+            for piece in pieces(plan)
+            for setting, reply in zip(piece, self._scpi.ask([s.query for s in piece]), strict=True)
+        ]
+        return [(setting, reply) for setting, reply in replies if not setting.answered(reply)]
+
+    # -- settings
+
+    def set_up(self, channel: str, range_v: Volt, setup: ChannelSetup) -> None:
+        """Reset the unit, which is off, set everything that a reading or a time depends on, and read it back."""
+        terminals = "REAR" if self._options.terminals == "rear" else "FRON"
+        enable = self._options.output_enable
+        plan = settings(setup, range_v, self._data, terminals=terminals, output_enable=enable)
+        self._scpi.set("*RST")
+        self._read_frequency()
+        for piece in pieces(plan):
+            self._scpi.set(";".join(setting.command for setting in piece))
+        self._scpi.set(':SENS:FUNC:OFF:ALL;:SENS:FUNC "CURR"')
+        self._range_i, self._cycles, self._waiting = None, 1.0, 0.0
+        others = [
+            f"{s.header} is {reply} after {s.text} was set"
+            for s, reply in self._others([*plan, Setting(":SENS:FUNC", "", "CURR:DC")])
+        ]
+        if others:
+            raise InstrumentError(f"{self.name}.{channel}: {'; '.join(others)}; the output stays off")
+
+    def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
+        """Set the unit up at 0 V, off, behind the limit of the off state; see `HostTimedSource.prepare`."""
+        super().prepare(setups)
+        for channel in setups:
+            self._rest(channel)
+
+    def _rest(self, channel: str) -> None:
+        """Set the limit that the off state keeps, and the range of which it takes half a percent."""
+        setup = self._setups[channel]
+        self._limit(channel, low := min(setup.cold_limit, setup.off_limit), low)
+
+    def set_level(self, channel: str, volts: Volt) -> None:
+        """Set the level, after what is still to be waited for."""
+        self._pass_time()
+        self._scpi.set(f":SOUR:VOLT {number(volts)}")
+        self._at = volts
+
+    def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
+        """Set limit and measure range, read the range back; a range above that of the limit would hold nothing more.
+
+        The instrument has no measure range above that of its limit, and limits at a lower one: going up the limit
+        comes first, going down the range.
+        """
+        full = min(self._range(limit, self._data.ranges_i, "A"), range_i)
+        limited, ranged = f":SENS:CURR:PROT {number(limit)}", f":SENS:CURR:RANG {number(full)}"
+        if self._range_i is None:  # 105 uA and automatic ranges after the reset
+            self._scpi.set(f":SENS:CURR:RANG {number(self._data.ranges_i[0])}")
+        up = full >= (self._range_i or 0.0)
+        self._scpi.set(f"{limited};{ranged}" if up else f"{ranged};{limited}")
+        self._range_i = full
+        present, automatic = self._scpi.ask([":SENS:CURR:RANG?", ":SENS:CURR:RANG:AUTO?"])
+        if not Setting("", "", full, FULL).answered(present) or automatic != "0":
+            raise InstrumentError(f"{self.name}.{channel} has a measure range of {present} for {full:.6g} A")
+
+    def set_output(self, channel: str, on: bool) -> None:
+        """Switch the output."""
+        self._scpi.set(f":OUTP {int(on)}")
+
+    def set_aperture(self, channel: str, seconds: Second) -> None:
+        """Set the integration time."""
+        self._cycles = min(max(seconds * self._frequency, CYCLES[0]), CYCLES[1])
+        self._scpi.set(f":SENS:CURR:NPLC {number(self._cycles)}")
+
+    def pause(self, seconds: Second) -> None:
+        """Let a time pass: as the trigger delay of the next reading, or of one of its own before the next setting."""
+        self._waiting += seconds
+
+    def _pass_time(self) -> None:
+        if self._waiting > 0:
+            self._reading(CHANNEL)
+
+    # -- readings
+
+    def limited(self, channel: str) -> bool:
+        """Take a reading, and return whether it was limited."""
+        return self._reading(channel)[2]
+
+    def measure(self, channel: str, voltage: bool) -> tuple[Ampere, Volt]:
+        """Measure the current and, with `voltage`, the voltage; without it, the instrument would tell the set one."""
+        amps, volts, _ = self._reading(channel, voltage)
+        return amps, volts if voltage else math.nan
+
+    def _do(self, step: Step) -> Sample | None:
+        match step:
+            case Watch(channel):
+                return Sample(channel, math.nan, math.nan, _flag(self._reading(channel)[2]))
+            case Measure(channel, voltage):
+                amps, volts, limited = self._reading(channel, voltage)
+                overrange = Flag.OVERRANGE if math.isnan(amps) else Flag(0)
+                return Sample(channel, amps, volts if voltage else math.nan, _flag(limited) | overrange)
+        return super()._do(step)
+
+    def _reading(self, channel: str, voltage: bool = False) -> tuple[Ampere, Volt, bool]:
+        """Take a reading after what is still to be waited for; return current, voltage, and whether it was limited.
+
+        Raises:
+            NotDriven: the output was off, or at another level than was set.
+        """
+        wait, self._waiting = self._waiting, 0.0
+        while wait > LONGEST_DELAY:
+            wait -= LONGEST_DELAY
+            self._waiting, rest = LONGEST_DELAY, wait
+            self._reading(channel)
+            wait = rest
+        if voltage:
+            self._scpi.set(':SENS:FUNC "VOLT"')
+        if wait > 0:
+            self._scpi.set(f":TRIG:DEL {number(wait)}")
+        conversions = CONVERSIONS * (1 + voltage)
+        extra = wait + conversions * (self._cycles / self._frequency + CONVERT) + SLACK
+        try:
+            replies = self._read(_READ, extra)
+        finally:
+            if wait > 0:
+                self._scpi.set(":TRIG:DEL 0")
+            if voltage:
+                self._scpi.set(':SENS:FUNC:OFF "VOLT"')
+        volts, amps, limited = self._status(replies[0])
+        where = f"{self.name}.{channel}"
+        refuse_undriven(where, _is_on(replies[1]), numbers_in(replies[2])[0], self._at)
+        return amps, volts, limited
+
+    def _read(self, queries: Sequence[str], extra: Second) -> list[str]:
+        """Return the replies to a reading and what goes with it; NotDriven if the instrument refuses to read."""
+        text = ";".join(queries)
+        replies = self._scpi.transport.query(text, wait=Wait.MEASURE, extra=extra).strip().split(";")
+        if len(replies) != len(queries):
+            errors = "; ".join(self._scpi.errors())
+            refuse_undriven(f"{self.name}.{CHANNEL}", _is_on(replies[0]), 0.0, 0.0)
+            raise InstrumentError(f"{self.name}: '{';'.join(replies)}' answers '{text}': {errors or 'no error'}")
+        return replies
+
+    def _status(self, reply: str) -> tuple[Volt, Ampere, bool]:
+        """Return volts, amps and compliance of a reply with one reading."""
+        values = numbers_in(reply)
+        if len(values) != 3 or not math.isfinite(values[2]):
+            raise InstrumentError(f"{self.name}: '{reply}' is no reading of voltage, current and status")
+        return values[0], values[1], bool(int(values[2]) & (_REAL | _RANGE))
+
+    # -- pulses
+
+    def run(self, steps: Sequence[Step]) -> list[Sample]:
+        """Carry out `steps` in order; a level that is held and left again is timed by the instrument.
+
+        Raises:
+            NotDriven: the output was off, or at another level than was set.
+            InstrumentError: a step is beyond the setup of its channel; nothing was sent.
+        """
+        for step in steps:
+            self._check(step)
+        samples: list[Sample] = []
+        at = 0
+        while at < len(steps):
+            end = self._pulse_end(steps, at)
+            if end > at:
+                samples += self._pulse(steps[at:end])
+                at = end
+                continue
+            sample = self._do(steps[at])
+            if sample is not None:
+                samples.append(sample)
+            at += 1
+        self._pass_time()
+        if steps:
+            state = self.read_state(CHANNEL)
+            refuse_undriven(f"{self.name}.{CHANNEL}", state.output, state.level, self._at)
+        return samples
+
+    def _pulse_end(self, steps: Sequence[Step], at: int) -> int:
+        """Return where a pulse ends that begins at a step; that step if none does.
+
+        A pulse is a level, one hold, any number of watches, and the level from before.
+        """
+        match steps[at : at + 2]:
+            case [Level(_, volts), Hold(_)] if volts != self._at:
+                end = at + 2
+                while end < len(steps) and isinstance(steps[end], Watch):
+                    end += 1
+                match steps[end : end + 1]:
+                    case [Level(_, back)] if back == self._at:
+                        return end + 1
+        return at
+
+    def _pulse(self, steps: Sequence[Step]) -> list[Sample]:
+        """Go through a level and back by the instrument's clock; return a sample for each watch of it.
+
+        The first level stands for the source delay and one short conversion, of which the delay is what is left of the
+        hold. The list is read back before it is begun. Automatic zero is off meanwhile: it would come on top.
+        """
+        level, hold = steps[0], steps[1]
+        assert isinstance(level, Level)
+        assert isinstance(hold, Hold)
+        back = self._at
+        self._pass_time()
+        short = CYCLES[0] / self._frequency + CONVERT + FIRMWARE
+        delay = max(0.0, hold.seconds - short)
+        if delay > LONGEST_DELAY:
+            raise InstrumentError(f"{self.name}.{CHANNEL}: a pulse of {hold.seconds:.6g} s is too long for its clock")
+        levels = f"{number(level.volts)},{number(back)}"
+        try:
+            self._scpi.set(
+                f":SYST:AZER 0;:SENS:CURR:NPLC {number(CYCLES[0])};:SOUR:DEL {number(delay)};"
+                f":TRIG:COUN 2;:SOUR:LIST:VOLT {levels};:SOUR:VOLT:MODE LIST"
+            )
+            taken, waits, count = self._scpi.ask([":SOUR:LIST:VOLT?", ":SOUR:DEL?", ":TRIG:COUN?"])
+            wanted = [level.volts, back, delay, 2.0]
+            read = [*numbers_in(taken), *numbers_in(waits), *numbers_in(count)]
+            same = len(read) == 4 and all(
+                math.isclose(r, w, rel_tol=1e-5, abs_tol=1e-6) for r, w in zip(read, wanted, strict=True)
+            )
+            if not same:
+                raise InstrumentError(f"{self.name}.{CHANNEL} took {read} for a pulse of {wanted}; it was not begun")
+            readings, output = self._read([":READ?", ":OUTP?"], 2 * (delay + short) + SLACK)
+        finally:
+            self._scpi.set(
+                f":SOUR:VOLT:MODE FIX;:TRIG:COUN 1;:SOUR:DEL 0;:SENS:CURR:NPLC {number(self._cycles)};:SYST:AZER 1"
+            )
+        fields = readings.split(",")
+        if len(fields) != 6:
+            raise InstrumentError(f"{self.name}: '{readings}' is no two readings of a pulse")
+        refuse_undriven(f"{self.name}.{CHANNEL}", _is_on(output), 0.0, 0.0)
+        flag = _flag(self._status(",".join(fields[:3]))[2])
+        return [Sample(step.channel, math.nan, math.nan, flag) for step in steps if isinstance(step, Watch)]
+
+    # -- off
+
+    def off(self, rate: float | None = None) -> None:
+        """End what runs, go to 0 V (ramped at `rate` V/s if given), switch off, and read back.
+
+        Every command is tried, whatever those before it raised. InstrumentError if not verified off.
+        """
+        failures: list[str] = []
+        self._waiting = 0.0
+        try:
+            self._scpi.transport.write(":ABOR")
+            state = self.read_state(CHANNEL)
+            if rate and state.output and state.level and state.current is None and math.isfinite(state.level):
+                self._at = state.level
+                self._ramp(CHANNEL, 0.0, rate)
+        except Exception as error:
+            failures.append(str(error))
+        self._levels[CHANNEL], self._at, self._waiting = 0.0, 0.0, 0.0
+        for command in (*_OFF, *_FIXED):
+            try:
+                self._scpi.set(command)
+            except Refused:  # a level in list mode; what counts is read back
+                continue
+            except Exception as error:
+                failures.append(str(error))
+        try:
+            for channel in self._setups:
+                self._rest(channel)
+        except Exception as error:
+            failures.append(str(error))
+        try:
+            self.verify_off()
+        except LabError as error:
+            raise InstrumentError("; ".join([str(error), *failures])) from error
+
+    def emergency_off(self) -> dict[str, ChannelState]:
+        """End what runs, 0 V and off by the first bytes of a fresh connection, then verify it.
+
+        Where the link has a device clear, that goes first. What it did before cannot be told: the instrument keeps no
+        copy of it, and a question before would keep it on for longer.
+
+        Raises:
+            InstrumentError: it cannot be reached, does not answer, or is not verified off.
+        """
+        queries = (":OUTP?", ":SOUR:VOLT?", ":SOUR:CURR?")
+        output, volts, amps = self._scpi.cut_in([":ABOR", *_OFF, *_FIXED], queries)
+        if _is_on(output) or numbers_in(volts) != [0.0] or numbers_in(amps) != [0.0]:
+            raise InstrumentError(
+                f"{self.name}.{CHANNEL} is NOT verified off: output {output}, {volts} V, {amps} A; it needs a person"
+            )
+        return {}
+
+    def close(self) -> None:
+        """Leave a unit that this session set up in the session's off state, and close the connection."""
+        try:
+            if self._setups:
+                self.verify_off()
+                self._setups.clear()
+                self._scpi.set(f":OUTP:SMOD {OFF_MODE[self._options.session_off]}")
+        finally:
+            self._scpi.transport.close()
+
+
+def _is_on(reply: str) -> bool:
+    """Return whether an output is on; InstrumentError for a reply that is neither 0 nor 1."""
+    text = reply.strip()
+    if text not in ("0", "1"):
+        raise InstrumentError(f"'{text[:40]}' answers where 0 or 1, the state of an output, was expected")
+    return text == "1"
+
+
+def _flag(limited: bool) -> Flag:
+    return Flag.COMPLIANCE if limited else Flag(0)
+
+
+def _capabilities(options: Keithley2400Options, frequency: float = LINE_FREQUENCY) -> SourceCapabilities:
+    """Return the capabilities of a model on a mains frequency, Hz."""
+    data = MODELS[options.model]
+    apertures = (CYCLES[0] / frequency, CYCLES[1] / frequency)
+    return SourceCapabilities(options.model, (CHANNEL,), data.ranges_v, data.ranges_i, SHORTEST_PULSE, apertures)
+
+
+def _make(name: str, options: Keithley2400Options, transport: Transport) -> Keithley2400:
+    """Return the driver of a Series 2400."""
+    return Keithley2400(name, options, transport)
+
+
+DRIVER = Driver(DriverKind.SOURCE, _make, Keithley2400Options, capabilities=_capabilities, emulator="keithley2400")
