@@ -8,15 +8,16 @@ a batch of events at a time.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
 from pydantic import Field
 
 from instruments.daffodil_events import Events, Lines, Pace, Records
+from instruments.daffodil_program import ATTEMPT, answer_of, attempts_of, batches, part_of, program_of
 from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
@@ -24,7 +25,7 @@ from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.die import DieBody, unknown_operation
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import ChannelState
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second
@@ -38,6 +39,7 @@ STRAY = 200
 NAMES = {"column": "row", "row": "col", "gate": "gate"}
 """Our lines, by the board's names of them."""
 
+T = TypeVar("T")
 COMPLIANCE: Ampere = 40e-3
 """[?] What a DAC channel of the board gives at most."""
 
@@ -124,10 +126,8 @@ class Plan(DieBody):
         """
         match operation:
             case WritePlan():
-                top = self._pulses(operation.write.scaled(operation.ladder.max()), operation.width, operation.verify)
-                pulses = np.clip(operation.budget, 0, len(operation.ladder))
-                each = self._options.pace.seconds(top.records).reshape(-1, 2).sum(1)
-                return float(self._options.message * len(operation.ladder) + (each * pulses).sum())
+                seconds = float(self._seconds_of_cells(operation).sum())
+                return self._options.message * len(operation.ladder) + seconds
             case Sense():
                 events = self._reads(operation)
             case Pulse():
@@ -137,6 +137,12 @@ class Plan(DieBody):
         seconds = float(self._options.pace.seconds(events.records).sum())
         batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
         return self._options.message * batches + seconds
+
+    def _seconds_of_cells(self, plan: WritePlan) -> FloatArray:
+        """Return the predicted time of each cell of a plan, (N,) s, with every budget used up."""
+        top = self._pulses(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
+        pulses = np.clip(plan.budget, 0, len(plan.ladder))
+        return np.asarray(self._options.pace.seconds(top.records).reshape(-1, 2).sum(1) * pulses)
 
     def _reads(self, sense: Sense) -> Events:
         sense.bias.fits(self.geometry)
@@ -186,11 +192,15 @@ class Daffodil(Plan):
         transport: the wire.
     """
 
+    programs = True
+    """Write plans are carried out on the board itself."""
+
     def __init__(self, name: str, options: Options, transport: Transport) -> None:
         super().__init__(options, Nominal.alike(2e-4, 1e-4, options.kernels), 1)
         self.name, self._wire = name, transport
         self._token: str | None = None
         self._zero: FloatArray = np.full(options.n_cols, options.reference_reads)
+        self._taking = False
         self._broken = False
         """An operation broke off: what the board does is not known."""
 
@@ -233,9 +243,17 @@ class Daffodil(Plan):
     def _take(self) -> None:
         """Have the board for this client: take it, set it up, and measure the zero of every column."""
         options = self._options
-        codes, _ = options.pots
         claim = {"version": packed.VERSION, "client": f"labctl {self.name}", "lease": options.lease}
-        self._token = self._ask(f"TAKE {json.dumps(claim)}", "TAKEN")
+        self._taking = True
+        try:
+            self._set_up(self._ask(f"TAKE {json.dumps(claim)}", "TAKEN"))
+        finally:
+            self._taking = False
+
+    def _set_up(self, token: str) -> None:
+        """Set the board up, every setting read back, and measure the zero of its columns."""
+        options, self._token = self._options, token
+        codes, _ = options.pots
         settings = {
             "reference": options.reference_code,
             "closed": options.closed_code,
@@ -293,31 +311,84 @@ class Daffodil(Plan):
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), np.zeros(n, np.uint8))
         return self._reading(events, pulse.verify, np.zeros(n, np.uint8))
 
+    def _program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of a plan on the board itself, in messages of many cells of one kernel.
+
+        Reads with a voltage below 0 V are left to the host loop, one message per rung.
+        """
+        seconds = self._seconds_of_cells(plan)
+        self.check(plan)
+        if plan.v_read <= 0.0:
+            return super()._program(plan)
+        made: list[dict[str, IntArray]] = []
+        for cells in batches(plan, seconds, min(BATCH, self._options.lease / 4)):
+            part = part_of(plan, cells)
+            reply = self._taken(lambda part=part: self._write(part))  # type: ignore[misc]
+            made.append({**reply, "cell": cells[reply["cell"]]})
+        whole = {name: np.concatenate([np.zeros(0, np.int64), *(m[name] for m in made)]) for name in ATTEMPT}
+        col = plan.verify.cols[whole["cell"], 0]
+        current, flag = self._judged(whole["code"], col, plan.verify.bias.compliance)
+        flag = flag | np.where((flag == 0) & (whole["good"] == 0), int(Flag.INVALID), 0)
+        return attempts_of(plan, whole, current, flag)
+
+    def _write(self, plan: WritePlan) -> dict[str, IntArray]:
+        options = self._options
+        reach = plan.verify.bias.compliance * options.pots[1][: options.n_cols] / options.adc_step
+        low, high = options.rails
+        good = np.maximum(low, np.ceil(self._zero - reach)), np.minimum(high, np.floor(self._zero + reach))
+        seconds = float(self._seconds_of_cells(plan).sum())
+        body = json.dumps(program_of(plan, self._lines, options.pace, self._zero, good))
+        answer = self._again(lambda: f"WRITE {self._token} {body}", "ATTEMPTS", options.lease + 2 * seconds)
+        try:
+            reply = json.loads(answer)
+        except ValueError as error:
+            raise InstrumentError(f"{self.name} answered '{answer[:60]}'") from error
+        return answer_of(reply, len(plan))
+
     def _reading(self, events: Events, sense: Sense, pulse_flag: FlagArray) -> Reading:
         cols, compliance = sense.cols, sense.bias.compliance
         codes, late = self._perform(events, cols)
+        current, flag = self._judged(codes, cols, compliance)
+        missing = codes < 0
+        invalid = int(Flag.INVALID) * (missing | late[:, None])
+        flags = (np.where(missing, 0, flag) | invalid).astype(np.uint8)
+        return Reading(np.where(missing, 0.0, current), flags, pulse_flag)
+
+    def _judged(self, codes: IntArray, cols: IntArray, compliance: Ampere) -> tuple[FloatArray, IntArray]:
+        """Return currents, A, and flags of codes that columns of the same shape have read."""
         low, high = self._options.rails
         current = self._options.current(codes.astype(np.float64), self._zero[cols], cols)
-        missing = codes < 0
-        flag = np.where(missing | late[:, None], Flag.INVALID, 0)
-        flag |= np.where(~missing & ((codes <= 0) | (codes >= reg.TOP_CODE)), Flag.OVERRANGE, 0)
-        at_rail = (codes < low) | (codes > high) | (np.abs(current) > compliance)
-        flag |= np.where(~missing & at_rail, Flag.COMPLIANCE, 0)
-        return Reading(np.where(missing, 0.0, current), flag.astype(np.uint8), pulse_flag)
+        flag: IntArray = np.where((codes <= 0) | (codes >= reg.TOP_CODE), int(Flag.OVERRANGE), 0)
+        at_rail: BoolArray = (codes < low) | (codes > high) | (np.abs(current) > compliance)
+        return current, flag | np.where(at_rail, int(Flag.COMPLIANCE), 0)
 
     def _perform(self, events: Events, cols: IntArray) -> tuple[IntArray, BoolArray]:
-        """Carry out events, the board taken if it is not; return codes as of `_run`."""
+        """Carry out events; return codes and late reads as of `_run`."""
+        return self._taken(lambda: self._run(events, cols))
+
+    def _taken(self, act: Callable[[], T]) -> T:
+        """Return the result of `act`, the board taken before it if it is not this client's."""
         try:
             if self._token is None:
                 self._take()
-            try:
-                return self._run(events, cols)
-            except _LeaseLost:  # refused before anything was driven, so nothing is done twice
-                self._take()
-                return self._run(events, cols)
+            return act()
         except BaseException:
             self._broken = True
             raise
+
+    def _again(self, text: Callable[[], str], expected: str, extra: Second) -> str:
+        """Return the answer to a message of this client; a lease that is lost is taken again, and nothing done twice.
+
+        Args:
+            text: returns the message, with the token of the time.
+        """
+        try:
+            return self._ask(text(), expected, extra=extra)
+        except _LeaseLost:  # refused before anything was driven
+            if self._taking:
+                raise
+            self._take()
+            return self._ask(text(), expected, extra=extra)
 
     def _run(self, events: Events, cols: IntArray) -> tuple[IntArray, BoolArray]:
         """Return codes (n, m) of the columns of n reads, -1 where a column was not read, and which are late, (n,)."""
@@ -348,7 +419,7 @@ class Daffodil(Plan):
         expected = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
         seconds = float(self._options.pace.seconds(records).sum())
         text = packed.pack(records.tobytes())
-        answer = self._ask(f"RUN {self._token} {text}", "CODES", extra=self._options.lease + 2 * seconds)
+        answer = self._again(lambda: f"RUN {self._token} {text}", "CODES", self._options.lease + 2 * seconds)
         try:
             most = 2 * (len(records) * (reg.LINES + 1) + 1)
             words = np.frombuffer(packed.unpack(answer, most), "<u2").astype(np.int64)

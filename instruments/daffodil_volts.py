@@ -82,6 +82,11 @@ class Analogue(Model):
         return np.asarray(FULL * (np.asarray(code) * ((self.dac_m + 2) / STEPS) + self.dac_c) / STEPS)
 
     @property
+    def adc_step(self) -> Volt:
+        """One step of the ADCs, V."""
+        return FULL / STEPS
+
+    @property
     def step(self) -> Volt:
         """One step of the DACs, V."""
         return FULL * (self.dac_m + 2) / STEPS**2
@@ -176,7 +181,7 @@ class Analogue(Model):
 
     def current(self, code: FloatArray, zero: FloatArray, col: IntArray) -> FloatArray:
         """Return A out of columns, from their codes and those without a current; more current, lower code."""
-        return np.asarray((zero - code) * (FULL / STEPS) / self.pots[1][col])
+        return np.asarray((zero - code) * self.adc_step / self.pots[1][col])
 
     @cached_property
     def rails(self) -> tuple[int, int]:

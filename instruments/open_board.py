@@ -10,6 +10,8 @@ from datetime import date
 from types import TracebackType
 from typing import Any, Self, overload
 
+import numpy as np
+
 from instruments.at_rest import refuse_outputs_on
 from instruments.board_bench import BOARD, BoardBench
 from instruments.calibration import calibration_text
@@ -18,10 +20,12 @@ from instruments.interfaces import lacking
 from instruments.serials import require_serials
 from labctl.core.bias import Nominal
 from labctl.core.board import Board
+from labctl.core.cell_voltage import pulses_per_cell
 from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.units import IntArray
 
 
 class BoardDie(Limited):
@@ -44,11 +48,33 @@ class BoardDie(Limited):
         self._permit()
         return super().perform(operation)
 
+    def _program(self, plan: WritePlan) -> Attempts:
+        """Carry out a plan on a board that does so by itself; pulses are charged at the most before it, then as given.
+
+        By the loop of the host, pulse by pulse, on any other board and where a cell could not get its whole budget.
+        """
+        if not (isinstance(self._die, BareBoard) and self._die.programs):
+            return super()._program(plan)
+        self.check(plan)
+        cells, rung = np.nonzero(np.arange(len(plan.ladder)) < plan.budget[:, None])
+        most = self._pulses(plan, cells, rung)
+        if int((self.counts + most).max()) > self.limits.pulses_per_cell:
+            return super()._program(plan)
+        self.counts += most
+        attempts: Attempts = self._die.perform(plan)  # what breaks off stays charged at the most
+        self.counts += self._pulses(plan, attempts.cell, attempts.attempt - 1) - most
+        return attempts
+
+    def _pulses(self, plan: WritePlan, cell: IntArray, rung: IntArray) -> IntArray:
+        """Return the (kernels, n_rows, n_cols) pulses of attempts on cells (a,) at rungs (a,) of the ladder."""
+        bias = plan.write.take(cell).scaled(plan.ladder[rung])
+        return pulses_per_cell(bias, self.limits.v_count, self.geometry.shape)
+
 
 class BareBoard(DieWrapper[Any]):
     """A board as a die without limits: the nominal conductances are those of the die that is on it.
 
-    A write plan is carried out by the loop above the limits, so it does not come here.
+    A write plan comes here only for a board that carries out plans by itself.
     """
 
     def __init__(self, board: Board, nominal: Nominal) -> None:
@@ -60,9 +86,14 @@ class BareBoard(DieWrapper[Any]):
         """Nominal conductances."""
         return self._nominal
 
+    @property
+    def programs(self) -> bool:
+        """Whether the board carries out write plans by itself."""
+        return getattr(self._die, "programs", False) is True
+
     def perform(self, operation: Operation) -> Any:
-        """Do a read or a pulse; BenchError for anything else."""
-        if not isinstance(operation, Sense | Pulse):
+        """Do what the board does by itself; BenchError for anything else."""
+        if not isinstance(operation, Sense | Pulse) and not (isinstance(operation, WritePlan) and self.programs):
             raise unknown_operation(self, operation)
         return self._die.perform(operation)
 

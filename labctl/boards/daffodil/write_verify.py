@@ -3,7 +3,7 @@
 The rounds are those of a host: one per rung of the ladder, with every cell that is still wrong, in the order given.
 """
 
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, List, NamedTuple, Sequence
 
 from .engine import Aborted, Engine, Refused
 from .patterns import MOST, Pattern, patterns_of
@@ -19,7 +19,7 @@ class WriteVerify(NamedTuple):
         budget: pulses that each cell may get.
         target: of each cell, 1 is P.
         cut: of each cell, the code below which it reads P: more current, lower output of the amplifier.
-        rails: lowest and highest code of an output that is not at a rail.
+        low: of each cell, the lowest code of a good reading. high: the highest.
     """
 
     writes: Sequence[Sequence[Pattern]]
@@ -28,7 +28,8 @@ class WriteVerify(NamedTuple):
     budget: Sequence[int]
     target: Sequence[int]
     cut: Sequence[float]
-    rails: Tuple[int, int]
+    low: Sequence[float]
+    high: Sequence[float]
 
     @classmethod
     def of(cls, given: Dict[str, Any]) -> "WriteVerify":
@@ -47,12 +48,13 @@ class WriteVerify(NamedTuple):
                 [int(b) for b in given["budget"]],
                 [int(t) for t in given["target"]],
                 [float(c) for c in given["cut"]],
-                (int(given["rails"][0]), int(given["rails"][1])),
+                [float(c) for c in given["low"]],
+                [float(c) for c in given["high"]],
             )
         except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
             raise Refused(f"no write-verify: {type(error).__name__}: {error}") from error
         n = len(reads)
-        lists = [*writes, program.budget, program.target, program.cut]
+        lists = [*writes, program.budget, program.target, program.cut, program.low, program.high]
         if any(len(part) != n for part in lists) or n > MOST:
             raise Refused(f"a write-verify with parts for {sorted({n, *map(len, lists)})} cells")
         if not all(0 <= rung < len(writes) for rung in program.rungs):
@@ -78,7 +80,6 @@ class WriteVerify(NamedTuple):
         """
         for patterns in (*self.writes, self.reads):
             engine.refuse(patterns)
-        low, high = self.rails
         made: Dict[str, List[Any]] = {"cell": [], "attempt": [], "code": [], "good": [], "aborted": []}
         pending = list(range(len(self.reads)))
         try:
@@ -92,7 +93,7 @@ class WriteVerify(NamedTuple):
                     codes: List[int] = []
                     engine.apply(self.writes[rung][cell], codes)
                     codes = []
-                    good = engine.apply(self.reads[cell], codes) and low <= codes[0] <= high
+                    good = engine.apply(self.reads[cell], codes) and self.low[cell] <= codes[0] <= self.high[cell]
                     for name, value in (("cell", cell), ("attempt", k + 1), ("code", codes[0]), ("good", int(good))):
                         made[name].append(value)
                     if good and (codes[0] < self.cut[cell]) != bool(self.target[cell]):

@@ -1,6 +1,7 @@
 """The driver of a Daffodil board on the emulated one: what it applies, reads, refuses, and how it is made safe."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ from labctl.core.bias import Bias
 from labctl.core.cell_voltage import extremes
 from labctl.core.errors import BenchError, InstrumentError, LabError, LimitError
 from labctl.core.limits import Limits
-from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
+from labctl.core.write_loop import program_by_host
 from labctl.testing import check_body
 from tests.small_chip import STILL, V_GATE, chip, on_board, read, set_states, write
 
@@ -541,3 +543,109 @@ def test_the_driver_alone_needs_a_board_of_this_server():
 
     with pytest.raises(BenchError, match="the server of a Daffodil board was expected"):
         Daffodil("board", Options(), BytesTransport(Other(), "other")).connect()
+
+
+# -- write plans on the board
+
+
+def plan_of(die, cells, target, *, ladder, budget, volts=0.1):
+    kernel, row, col = cells
+    bias = write(die, kernel, row, col, target, 1.0).bias
+    return WritePlan(
+        write=bias,
+        verify=read(die, kernel, row, col, volts),
+        target=target,
+        cut=np.asarray(die.nominal.cut(kernel)),
+        v_read=volts,
+        ladder=np.asarray(ladder),
+        budget=budget,
+        width=1e-3,
+    )
+
+
+def some_plan(die, seed, ladder=(0.4, 0.5, 0.55, 0.6, 0.6, 0.8)):
+    rng = np.random.default_rng(seed)
+    kernel, row, col = (index.ravel() for index in np.indices(die.geometry.shape))
+    order = rng.permutation(len(kernel))
+    cells = tuple(index[order] for index in (kernel, row, col))
+    return plan_of(die, cells, rng.random(len(order)) < 0.5, ladder=ladder, budget=rng.integers(0, 7, len(order)))
+
+
+def test_a_write_plan_on_the_board_has_the_attempts_of_the_host_loop():
+    """On chips without chance: the same attempts in the same order of rounds, and the same cells."""
+    on, alone = on_board(chip(2, 5, 4, ideal=True)), on_board(chip(2, 5, 4, ideal=True))
+    plan = some_plan(on.board, 6)
+    messages = on.world.ledger.messages
+    here = BoardDie(BareBoard(on.board, on.board.nominal), WIDE).program(plan)
+    assert on.world.ledger.messages - messages <= 8, "more than one message per kernel"
+    there = program_by_host(alone.board, plan)
+    order = np.lexsort((there.cell, there.attempt))
+    for name in ("cell", "attempt", "voltage", "flag", "pulse_flag"):
+        assert np.array_equal(getattr(here, name), getattr(there, name)[order]), name
+    assert np.allclose(here.current, there.current[order], atol=1.3 * 5.0 / 4096 / on.options.pots[1][0])
+    assert np.array_equal(here.verified, there.verified)
+    assert np.array_equal(here.short, there.short)
+    truth = [board.server.board._chip.truth()["state"] for board in (on, alone)]
+    assert np.array_equal(*truth)
+    assert 0 < here.verified.sum() < len(plan)
+    assert on.board.state() == {}
+
+
+def test_a_plan_is_charged_as_its_pulses_were_given_and_at_the_most_when_it_breaks_off():
+    on = on_board(chip(2, 5, 4, ideal=True))
+    die = BoardDie(BareBoard(on.board, on.board.nominal), WIDE.model_copy(update={"v_count": 0.3}))
+    plan = some_plan(on.board, 7)
+    attempts = die.program(plan)
+    assert die.counts.sum() >= len(attempts.cell)
+    host = BoardDie(BareBoard(on_board(chip(2, 5, 4, ideal=True)).board, on.board.nominal), die.limits)
+    program_by_host(host, plan)
+    assert np.array_equal(die.counts, host.counts)
+    before = die.counts.copy()
+    on.server.service.handle = lambda line: "ERROR fault: smoke"
+    with pytest.raises(InstrumentError, match="smoke"):
+        die.program(plan)
+    assert (die.counts - before).sum() == die._pulses(plan, *np.nonzero(np.arange(6) < plan.budget[:, None])).sum()
+
+
+def test_a_cell_without_its_whole_budget_left_is_written_pulse_by_pulse():
+    on = on_board(chip(1, 5, 4, ideal=True))
+    tight = WIDE.model_copy(update={"v_count": 0.3, "pulses_per_cell": 3})
+    die = BoardDie(BareBoard(on.board, on.board.nominal), tight)
+    plan = plan_of(on.board, ONE, np.array([True]), ladder=[0.9] * 6, budget=np.array([6]))
+    assert die.program(plan).verified.all()
+    assert die.counts.max() == 1
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        {},
+        {"cell": [0], "attempt": [1], "code": [2000], "good": [1, 1], "aborted": []},
+        {"cell": [7], "attempt": [1], "code": [2000], "good": [1], "aborted": []},
+        {"cell": ["a"], "attempt": [1], "code": [2000], "good": [1], "aborted": []},
+        {"cell": [], "attempt": [], "code": [], "good": [], "aborted": ["after 0 attempts"]},
+    ],
+)
+def test_attempts_that_do_not_fit_their_plan_are_errors_of_the_instrument(reply):
+    on = on_board(chip(1, 5, 4, ideal=True))
+    answer = on.server.service.handle
+    on.server.service.handle = lambda line: f"ATTEMPTS {json.dumps(reply)}" if line[:5] == "WRITE" else answer(line)
+    with pytest.raises(InstrumentError, match="plan"):
+        on.board.perform(plan_of(on.board, ONE, np.array([True]), ladder=[0.9], budget=np.array([1])))
+
+
+def test_a_plan_on_the_board_stays_within_the_limits_transients_included():
+    on = on_board(chip(2, 5, 4, **STILL))
+    limits = WIDE.model_copy(update={"v_towards_p": 0.61, "v_towards_ap": 0.61})
+    die = BoardDie(BareBoard(on.board, on.board.nominal), limits)
+    for seed in range(3):
+        for volts in (0.1, 0.3):
+            plan = some_plan(on.board, seed, ladder=(0.4, 0.61))
+            die.program(replace(plan, verify=read(on.board, *cells_of(plan), volts), v_read=volts))
+    audit = on.server.board.audit
+    assert 0.58 < audit.towards_p <= 0.61
+    assert 0.58 < audit.towards_ap <= 0.61
+
+
+def cells_of(plan):
+    return plan.write.kernel, plan.write.gate.argmax(axis=1), plan.verify.cols[:, 0]

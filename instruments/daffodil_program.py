@@ -1,0 +1,137 @@
+"""A write plan as one message to a Daffodil board, which carries it out by itself, and its attempts from the answer.
+
+The board goes by the rounds of the host loop (`labctl.core.write_loop`): one per rung, with every cell that is still
+wrong, in the order of the plan. Which cells those are is known on the board only, so that rest comes wherever any order
+could need it.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from instruments.daffodil_events import Events, Lines, Pace
+from labctl.boards.daffodil import patterns as packed
+from labctl.core.errors import InstrumentError
+from labctl.core.operations import Attempts, Flag, WritePlan
+from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
+
+ATTEMPT = ("cell", "attempt", "code", "good")
+"""What the board tells of each attempt."""
+PATTERNS = 4000
+"""Most patterns of writes in one message."""
+_SLACK: Volt = 1e-9
+
+
+def part_of(plan: WritePlan, cells: IntArray) -> WritePlan:
+    """Return the plan of some of its cells, (k,) in their order."""
+    return replace(
+        plan,
+        write=plan.write.take(cells),
+        verify=plan.verify.take(cells),
+        target=plan.target[cells],
+        cut=plan.cut[cells],
+        budget=plan.budget[cells],
+    )
+
+
+def batches(plan: WritePlan, seconds: FloatArray, most: Second) -> Iterator[IntArray]:
+    """Yield the cells (k,) of each message: of one kernel, and no longer than `most` s if every budget is used up.
+
+    Args:
+        seconds: (N,) of each cell, with every budget used up.
+    """
+    rungs = len(np.unique(plan.ladder))
+    for kernel in dict.fromkeys(plan.write.kernel.tolist()):
+        cells = np.flatnonzero(plan.write.kernel == kernel)
+        while len(cells):
+            fits = int(np.searchsorted(np.cumsum(seconds[cells]), most, side="right"))
+            n = max(1, min(fits, PATTERNS // rungs))
+            yield cells[:n]
+            cells = cells[n:]
+
+
+def program_of(
+    plan: WritePlan, lines: Lines, pace: Pace, zero: FloatArray, limits: tuple[IntArray, IntArray]
+) -> dict[str, Any]:
+    """Return the message of a plan whose cells are of one kernel.
+
+    Args:
+        zero: (n_cols,) codes of columns without a current.
+        limits: (n_cols,) lowest and highest code of a good reading of each column.
+    """
+    volts, rungs = np.unique(plan.ladder, return_inverse=True)
+    reads = lines.reads(plan.verify.bias, plan.verify.cols, plan.verify.aperture, pace)
+    writes = [lines.writes(plan.write.scaled(v), pace.clocks(plan.width)) for v in volts]
+    rest_of_writes, rest_of_reads = _rests(writes, reads)
+    for events, rest in zip((*writes, reads), (*rest_of_writes, rest_of_reads), strict=True):
+        events.records["mode"] |= np.where(rest, packed.REST, 0).astype(np.uint8)
+    col = plan.verify.cols[:, 0]
+    codes_per_ampere = lines.analogue.pots[1][col] / lines.analogue.adc_step
+    low, high = limits
+    return {
+        "writes": [packed.pack(events.records.tobytes()) for events in writes],
+        "reads": packed.pack(reads.records.tobytes()),
+        "rungs": rungs.tolist(),
+        "budget": plan.budget.tolist(),
+        "target": plan.target.astype(int).tolist(),
+        "cut": (zero[col] - plan.cut * plan.v_read * codes_per_ampere).tolist(),
+        "low": low[col].tolist(),
+        "high": high[col].tolist(),
+    }
+
+
+def _rests(writes: list[Events], reads: Events) -> tuple[list[BoolArray], BoolArray]:
+    """Return which patterns need rest before them if writes follow any read, and each read a write of its own cell."""
+    connected = ~np.isnan(reads.held)
+    lines = np.logical_or.reduce([*(~np.isnan(w.held).all(0) for w in writes), connected.any(0)])
+    if not connected[:, lines].all():  # lines that reads leave open keep what any write has left there
+        every = np.ones(len(reads), np.bool_)
+        return [every] * len(writes), every
+    level = np.nan_to_num(reads.held)
+    low, high = np.minimum(level.min(0), 0.0), np.maximum(level.max(0), 0.0)
+    before_writes = [_beyond(low, high, w.held, w.own) for w in writes]
+    after = np.zeros(len(reads), np.bool_)
+    for w in writes:
+        open_ = np.isnan(w.held)
+        left_low, left_high = np.where(open_, low, np.minimum(w.held, 0)), np.where(open_, high, np.maximum(w.held, 0))
+        after |= _beyond(left_low, left_high, reads.held, np.maximum(w.own, reads.own))
+    return before_writes, after
+
+
+def _beyond(low: FloatArray, high: FloatArray, held: FloatArray, judged: FloatArray) -> BoolArray:
+    """Return whether lines that were left from `low` to `high` V can show a cell of (n,) patterns more than judged."""
+    n_rows = held.shape[1] // 2
+    low = np.minimum(low, np.where(np.isnan(held), np.inf, held))
+    high = np.maximum(high, np.where(np.isnan(held), -np.inf, held))
+    up = high[:, :n_rows].max(1) - low[:, n_rows:].min(1)
+    down = high[:, n_rows:].max(1) - low[:, :n_rows].min(1)
+    return np.asarray((np.stack([up, down], axis=1) > judged + _SLACK).any(1))
+
+
+def answer_of(reply: Mapping[str, Any], n: int) -> dict[str, IntArray]:
+    """Return cell, attempt, code and whether each code is good, (a,) each; InstrumentError if the reply is none."""
+    try:
+        made: dict[str, IntArray] = {name: np.array(reply[name], np.int64) for name in ATTEMPT}
+        aborted = list(reply["aborted"])
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InstrumentError(f"no attempts of a write plan: {error!r}") from error
+    if len({len(part) for part in made.values()}) != 1 or not ((made["cell"] >= 0) & (made["cell"] < n)).all():
+        raise InstrumentError("the attempts of a write plan do not fit the plan")
+    if aborted:
+        raise InstrumentError(f"the write plan was ended by the board {aborted[0]}; how its cells are is not known")
+    return made
+
+
+def attempts_of(plan: WritePlan, made: Mapping[str, IntArray], current: FloatArray, flag: IntArray) -> Attempts:
+    """Return the attempts (a,) of a plan, by currents in A and flags of their verify reads."""
+    n, cell = len(plan), made["cell"]
+    order = np.lexsort((cell, made["attempt"]))
+    cell, attempt, current, flag = cell[order], made["attempt"][order], current[order], flag[order]
+    verified, short = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
+    good = (flag == 0) & ((current / plan.v_read > plan.cut[cell]) == plan.target[cell])
+    verified[cell] = good  # the last attempt of a cell comes last
+    short[cell] = (flag & Flag.COMPLIANCE) != 0
+    flags = flag.astype(np.uint8)
+    return Attempts(cell, attempt, plan.ladder[attempt - 1], current, flags, np.zeros_like(flags), verified, short)
