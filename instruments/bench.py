@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Literal, Self
 
+from annotated_types import Ge
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from instruments.connections import Connections, Relay, connect_wiring
@@ -18,7 +19,7 @@ from labctl.core.driver import DriverKind
 from labctl.core.model import Model
 from labctl.core.source import OffState
 from labctl.core.texts import Line
-from labctl.core.units import Ampere, Ohm, Second, Unit, Volt
+from labctl.core.units import Ampere, Ohm, Ratio, Second, Unit, Volt
 
 VoltPerSecond = Annotated[float, Unit("V/s")]
 
@@ -86,11 +87,37 @@ class Contact(Model):
     )
 
 
+PROBED: Ohm = 25.0
+"""Series resistance of a probed line by default, ohm. Project default, not a measured value."""
+
+
 class TwinSettings(Model):
     """How the bench's twin measures; the real bench ignores it."""
 
     ideal_instruments: bool = Field(default=False, description="no noise, resolution or programming steps")
     offset: Ampere = Field(default=0.0, description="zero-bias error of every ammeter")
+    gain: Ratio = Field(
+        default=2e-4,
+        ge=0,
+        le=1,
+        description="[?] error of the gain of each channel, quantity and range of a meter, standard deviation of its "
+        "logarithm; drawn once, so that it does not average",
+    )
+    line_resistance: Ohm | None = Field(
+        default=None,
+        ge=0,
+        description="[?] in series with each probed line: probe card, relays and cables. Left out, "
+        f"{PROBED:g} ohm, this project's default and no measured value, and none with ideal instruments or around an "
+        "ideal die",
+    )
+    pad_resistance: dict[str, Annotated[Ohm, Ge(0)]] = Field(
+        default_factory=dict, description="the same of single pads, in place of line_resistance"
+    )
+
+    def resistance(self, pad: str, ideal_die: bool) -> Ohm:
+        """Return ohm in series with the line of a pad."""
+        usual = 0.0 if self.ideal_instruments or ideal_die else PROBED
+        return self.pad_resistance.get(pad, usual if self.line_resistance is None else self.line_resistance)
 
 
 VERSION = 1
@@ -163,6 +190,9 @@ class Bench(Model):
             for pad in pads:
                 if pad not in self.wiring.pads:
                     raise ValueError(f"pad '{pad}' of a contact structure is not in the wiring")
+        for pad in self.twin.pad_resistance:
+            if pad not in self.wiring.pads:
+                raise ValueError(f"pad '{pad}' of twin.pad_resistance is not in the wiring")
         if self.outputs.relay_limit > self.limits.compliance:
             raise ValueError("relay_limit is above the compliance limit of the bench")
         return self

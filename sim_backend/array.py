@@ -30,14 +30,20 @@ class Array:
         self._bounds: dict[tuple[int, float], float] = {}
         # below this cell voltage breakdown stress is negligible
         self.unstressed = float(cells.v_bd.min()) * _NO_STRESS ** (1.0 / simulation.breakdown.n)
-        every = np.arange(len(cells.g_p))
         self._switching = CellSwitching(cells, simulation, geometry.polarity)
-        self.circuit = Circuit(
-            (geometry.n_rows, geometry.n_cols),
-            *cells.electrical(every),
+        self._shape = geometry.n_rows, geometry.n_cols
+        self.circuit = self.wired(np.zeros(sum(self._shape)))
+
+    def wired(self, leads: FloatArray) -> Circuit:
+        """Return the circuit of the cells as they are, with (lines,) ohm more between each line and its source."""
+        simulation = self._sim
+        return Circuit(
+            self._shape,
+            *self.cells.electrical(np.arange(len(self.cells.g_p))),
             simulation.lines,
             v_half=simulation.switching.v_half,
             v_linear=simulation.v_linear,
+            leads=leads,
         )
 
     # ---------------------------------------------------------------- cells

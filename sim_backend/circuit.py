@@ -50,10 +50,19 @@ class Circuit:
         wires: resistances of the lines.
         v_half: bias at which the TMR is half, V.
         v_linear: read voltage around which the network is linearised, V.
+        leads: (lines,) ohm between each line and its source, beside those of `wires`.
     """
 
     def __init__(
-        self, shape: tuple[int, int], g_p: FloatArray, tmr: FloatArray, wires: Lines, *, v_half: Volt, v_linear: Volt
+        self,
+        shape: tuple[int, int],
+        g_p: FloatArray,
+        tmr: FloatArray,
+        wires: Lines,
+        *,
+        v_half: Volt,
+        v_linear: Volt,
+        leads: FloatArray | float = 0.0,
     ) -> None:
         self.n_rows, self.n_cols = shape
         self.lines = self.n_rows + self.n_cols
@@ -62,12 +71,13 @@ class Circuit:
         self._g_linear = self._conductance(v_linear)
         self.version = 0
         """Number of changes of cells; what was found at another version does not hold any more."""
+        of_row, of_col = np.split(np.broadcast_to(leads, self.lines), [self.n_rows])
         self.ports = Ports(
             self._g_linear.reshape(shape),
             r_row=wires.r_row,
             r_col=wires.r_col,
-            r_source=wires.r_source,
-            r_sense=wires.r_sense,
+            r_source=wires.r_source + of_row,
+            r_sense=wires.r_sense + of_col,
         )
 
     def change(self, index: IntArray, g_p: FloatArray, tmr: FloatArray) -> None:

@@ -26,12 +26,15 @@ _OURS = " Project default, not a published value."
 
 
 class Lines(Model):
-    """Resistances of the wires: rows are driven from the left, columns read at the bottom, far ends are open."""
+    """Resistances of the die's wires: rows are driven from the left, columns read at the bottom, far ends are open.
+
+    Leads end at the pads. Needles, relays and cables come on top where a bench is wired (`twin.line_resistance`).
+    """
 
     r_row: Annotated[Ohm, NotNegative] = Field(1.0, description="per row segment." + _OURS)
     r_col: Annotated[Ohm, NotNegative] = Field(1.0, description="per column segment." + _OURS)
-    r_source: Annotated[Ohm, NotNegative] = Field(0.0, description="between each row and its source." + _OURS)
-    r_sense: Annotated[Ohm, NotNegative] = Field(0.0, description="between each column and its ammeter." + _OURS)
+    r_source: Annotated[Ohm, NotNegative] = Field(0.0, description="lead of each row, to its pad." + _OURS)
+    r_sense: Annotated[Ohm, NotNegative] = Field(0.0, description="lead of each column, to its pad." + _OURS)
 
 
 class Noise(Model):

@@ -185,6 +185,24 @@ class SimDie(DieBody):
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), flag)
         return self._reading(verify, reads.seen, first, flag)
 
+    def probe(self, leads: FloatArray) -> None:
+        """Put resistances in series with the lines, as needles, relays and cables do; those of an earlier call go.
+
+        They act within `sense`, `pulse` and `hold`: a voltage is that of a source behind them, and no cell gets more.
+
+        Args:
+            leads: (kernels, lines) ohm, rows first, then columns.
+
+        Raises:
+            BenchError: of another shape, negative or not finite.
+        """
+        shape = len(self._arrays), self._geometry.n_rows + self._geometry.n_cols
+        if leads.shape != shape or not (np.isfinite(leads).all() and (leads >= 0.0).all()):
+            raise BenchError(f"resistances of lines of shape {leads.shape}; expected {shape}, finite and not negative")
+        for array, of_lines in zip(self._arrays, leads, strict=True):
+            array.circuit = array.wired(of_lines)
+        self._held.clear()
+
     def idle(self) -> None:
         """Make every line safe: between operations this die has no line up, and nothing to take down."""
 

@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+import numpy as np
+
 from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import InPlace
@@ -90,6 +92,16 @@ def crosspoints_of(bench: AnyBench, matrix: str) -> dict[str, Crosspoint]:
     return {relay: ends for (owner, relay), ends in bench.connections.ends.items() if owner == matrix}
 
 
+def _probe(bench: Bench, die: SimDie | ChipDie) -> None:
+    """Put the resistances of probe card, relays and cables in series with the lines that the wiring names."""
+    kernels = bench.wiring.kernels
+    shape = len(kernels), len(kernels[0].rows), len(kernels[0].cols)
+    if not isinstance(die, SimDie) or die.geometry.shape != shape:
+        return  # a die that the wiring does not fit is refused where needles are to touch it
+    ideal = die.description.simulation.ideal
+    die.probe(np.array([[bench.twin.resistance(p, ideal) for p in (*k.rows, *k.cols)] for k in kernels]))
+
+
 class Twin:
     """Emulated instruments of one bench around simulated dies; close it after use.
 
@@ -126,6 +138,9 @@ class Twin:
             raise BenchError(f"{len(self.dies)} dies and no prober that moves; a bench without one tests a single die")
         if not moved:
             self.dies = {(0, 0, 0): next(iter(self.dies.values()))}
+        if isinstance(bench, Bench):
+            for die in self.dies.values():
+                _probe(bench, die)
         places = {(x, y) for x, y, _ in self.dies} | set(visited)
         table = tuple((s.name, s.x * 1e6, s.y * 1e6) for s in subsites)
         station = StationMap(tuple(sorted(places, key=lambda p: (p[1], p[0]))), max(1, len(table)), table=table)
@@ -145,6 +160,7 @@ class Twin:
             die=next(iter(self.dies.values())),
             ideal=bench.twin.ideal_instruments,
             offset=bench.twin.offset,
+            gain=bench.twin.gain,
         )
 
         def at(name: str, noise: int) -> EmulatorContext:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from labctl.core.units import Ampere
+from labctl.core.units import Ampere, Ratio
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.sentio_model import StationMap
 from sim_backend.emulators.world import Crosspoint, World
@@ -26,6 +26,7 @@ class EmulatorContext:
         seed: of the noise of this instrument.
         ideal: no noise, resolution or programming steps.
         offset: zero-bias error of its ammeters, A.
+        gain: error of the gain of each of its channels, quantities and ranges, standard deviation of its logarithm.
     """
 
     world: World
@@ -35,6 +36,7 @@ class EmulatorContext:
     seed: int = 0
     ideal: bool = True
     offset: Ampere = 0.0
+    gain: Ratio = 0.0
 
 
 Emulate = Callable[[str, Any, EmulatorContext], Instrument]

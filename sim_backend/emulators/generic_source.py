@@ -17,6 +17,7 @@ from labctl.core.units import Ampere, Second, Volt
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic import GenericInstrument, Refused
 from sim_backend.emulators.leftovers import Leave
+from sim_backend.emulators.meter_gain import MeterGain
 from sim_backend.emulators.nets import Drive
 from sim_backend.rng import KeyedBits, first_of
 
@@ -57,6 +58,8 @@ class GenericSource(GenericInstrument):
             channel: _Channel(range_i=options.ranges_i[-1], aperture=options.shortest_aperture)
             for channel in options.channels
         }
+        places = {channel: sum(self._wire(channel).encode()) for channel in self.channels}
+        self._gains = {c: MeterGain(context.seed, place, context.gain) for c, place in places.items()}
         for channel in self.channels:
             self.world.attach(self._wire(channel))
             self._apply(channel)
@@ -223,6 +226,7 @@ class GenericSource(GenericInstrument):
         """Return a reading with the noise and the resolution of its range."""
         if self._context.ideal:
             return float(value)
+        value *= self._gains[name](quantity, full)
         value += NOISE * full * self._noise.normal(self._readings, quantity, sum(self._wire(name).encode()))
         return float(round(value / (RESOLUTION * full)) * RESOLUTION * full)
 

@@ -7,8 +7,9 @@ The operating point comes from the world. Source: 2400 Series user's manual (240
 import math
 from dataclasses import dataclass, field
 
-from labctl.core.units import Ampere, Ohm, Second, Volt
+from labctl.core.units import Ampere, Ohm, Ratio, Second, Volt
 from sim_backend.emulators.k2400_models import FULL, Model2400, range_for
+from sim_backend.emulators.meter_gain import MeterGain
 from sim_backend.emulators.nets import ChannelPoint, Drive
 from sim_backend.emulators.scpi.errors import ScpiError
 from sim_backend.emulators.world import World
@@ -91,11 +92,12 @@ class Smu:
         wired: terminals that the cables are on; the other ones lead nowhere.
         ideal: no noise, no steps, no resolution.
         offset: zero-bias error of the ammeter, A.
+        gain: error of the gain of each quantity and range, standard deviation of its logarithm.
     """
 
     def __init__(
         self, world: World, wire: str, model: Model2400, *, wired: str = "FRONt", ideal: bool = True, seed: int = 0,
-        offset: Ampere = 0.0,
+        offset: Ampere = 0.0, gain: Ratio = 0.0,
     ) -> None:  # fmt: skip
         self.world, self.wire, self.model, self.wired = world, wire, model, wired
         self.ideal, self.offset = ideal, offset
@@ -107,6 +109,7 @@ class Smu:
         self._sourced, self._moved = 0.0, True
         """Level at its source, and whether it has changed since the last cycle."""
         self._noise, self._place = KeyedBits(seed), sum(wire.encode())
+        self._gain = MeterGain(seed, self._place, gain)
         self.set = self.defaults()
         world.attach(wire)
         self.apply()
@@ -367,6 +370,7 @@ class Smu:
     def _digitise(self, value: float, full: float, quantity: int, passes: int) -> float:
         if not self.ideal:
             sigma = NOISE * full / math.sqrt(max(self.set.nplc, 0.01) * passes)
+            value *= self._gain(quantity, full)
             value += sigma * self._noise.normal(self.readings, quantity, self._place)
             value = round(value / (RESOLUTION * full)) * RESOLUTION * full
         return math.copysign(math.inf, value) if abs(value) > (FULL + 0.005) * full else value

@@ -10,7 +10,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from labctl.core.units import Ampere
+from labctl.core.units import Ampere, Ratio
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2600_buffer import Buffer
 from sim_backend.emulators.k2600_channel import Channel
@@ -36,16 +36,17 @@ class K2600(TspInstrument):
         wires: channel (`smua`) -> its name in the wiring of the world; `<name>.<channel>` if not given.
         ideal: no noise, no programming steps, no resolution.
         offset: zero-bias error of the ammeters, A.
+        gain: error of the gain of each channel, quantity and range, standard deviation of its logarithm.
     """
 
     def __init__(
         self, name: str, model: str, world: World, *, wires: Mapping[str, str] | None = None, ideal: bool = True,
-        seed: int = 0, offset: Ampere = 0.0, **options: Any,
+        seed: int = 0, offset: Ampere = 0.0, gain: Ratio = 0.0, **options: Any,
     ) -> None:  # fmt: skip
         self.spec = model_named(model)
         names = wires or {channel: f"{name}.{channel}" for channel in self.spec.channels}
         self.smus = {
-            channel: Smu(world, names[channel], self.spec, ideal=ideal, seed=seed + k, offset=offset)
+            channel: Smu(world, names[channel], self.spec, ideal=ideal, seed=seed + k, offset=offset, gain=gain)
             for k, channel in enumerate(self.spec.channels)
         }
         self.channels: dict[str, Channel] = {}
@@ -231,5 +232,5 @@ def _limit_bits(smu: Smu) -> int:
 
 def emulate(name: str, options: Any, context: EmulatorContext) -> K2600:
     """Return the emulated 2600B of an entry of the bench file; its options give the model."""
-    ideal, seed, offset = context.ideal, context.seed, context.offset
-    return K2600(name, options.model, context.world, ideal=ideal, seed=seed, offset=offset)
+    ideal, seed, offset, gain = context.ideal, context.seed, context.offset, context.gain
+    return K2600(name, options.model, context.world, ideal=ideal, seed=seed, offset=offset, gain=gain)

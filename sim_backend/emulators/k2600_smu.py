@@ -8,8 +8,9 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from labctl.core.units import Ampere, Second, Volt
+from labctl.core.units import Ampere, Ratio, Second, Volt
 from sim_backend.emulators.k2600_models import EmulatedModel, range_for
+from sim_backend.emulators.meter_gain import MeterGain
 from sim_backend.emulators.nets import ChannelPoint, Drive
 from sim_backend.emulators.tsp.vm import Refusal
 from sim_backend.emulators.world import World
@@ -116,11 +117,13 @@ class Smu:
         seed: of the noise, which is a pure function of the seed, the channel and the number of the reading.
         enabled: whether the output-enable or interlock line is asserted.
         offset: zero-bias error of the ammeter, A.
+        gain: error of the gain of each quantity and range, standard deviation of its logarithm.
     """
 
     def __init__(
-        self, world: World, wire: str, model: EmulatedModel, *, ideal: bool = True, seed: int = 0, offset: Ampere = 0.0
-    ) -> None:
+        self, world: World, wire: str, model: EmulatedModel, *, ideal: bool = True, seed: int = 0,
+        offset: Ampere = 0.0, gain: Ratio = 0.0,
+    ) -> None:  # fmt: skip
         self.world, self.wire, self.model = world, wire, model
         self.ideal, self.offset = ideal, offset
         self.enabled = True
@@ -128,6 +131,7 @@ class Smu:
         self.overflowed = False
         self._zeroed = 0.0
         self._noise, self._place = KeyedBits(seed), sum(wire.encode())
+        self._gain = MeterGain(seed, self._place, gain)
         self._bounds = _bounds(model)
         self.set = self._defaults()
         world.attach(wire)
@@ -306,7 +310,9 @@ class Smu:
     def _digitise(self, value: float, full: float, quantity: int, passes: int) -> float:
         if not self.ideal:
             sigma = NOISE * full / math.sqrt(max(self.set.nplc, 1e-3) * passes)
-            value += sigma * self._noise.normal(self.readings, quantity, self._place)
+            value = value * self._gain(quantity, full) + sigma * self._noise.normal(
+                self.readings, quantity, self._place
+            )
             value = round(value / (RESOLUTION * full)) * RESOLUTION * full
         self.overflowed = abs(value) > 1.02 * full
         return math.copysign(OVERFLOW, value) if self.overflowed else value
