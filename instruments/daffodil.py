@@ -435,9 +435,9 @@ class Daffodil(Plan):
     # -- rest
 
     def idle(self) -> None:
-        """Have every line at rest: each batch ends so; after one that broke off the board is told."""
+        """Have every line at rest: each batch ends so; after one that broke off the board is told before all else."""
         if self._broken:
-            self.off()
+            self.emergency_off()
 
     def state(self) -> Mapping[str, ChannelState]:
         """Return the lines that are not at rest."""

@@ -23,7 +23,24 @@ def rehearsed(spec: "RunSpec") -> "tuple[RunSpec, list[DiePlan]]":
             die = predictor(spec, s)
             alike[s.alike] = plan.rehearse(s.name, die, spec.limits, stages, _proof(die), _places(spec, s.name))
         plans.append(plan.DiePlan(s.name, alike[s.alike].stages))
+    _refuse_what_is_never_begun(spec, plans)
     return spec, [*plans, *visits(spec)]
+
+
+def _refuse_what_is_never_begun(spec: "RunSpec", plans: "list[DiePlan]") -> None:
+    """Raise BenchError if the budget of time has no room for one die, so that none would be begun."""
+    from labctl.core.errors import BenchError
+    from labctl.terminal.progress import duration
+
+    budget = spec.batch.budgets.time
+    needed, name = max(((sum(s.time for s in p.stages), p.die) for p in plans), default=(0.0, ""))
+    if budget is None or needed <= budget:
+        return
+    where = f"{spec.loaded[0].where('batch', 'budgets', 'time')}: " if spec.loaded else ""
+    raise BenchError(
+        f"{where}batch.budgets.time: {duration(budget)} for the run, and die {name} alone takes {duration(needed)} of "
+        "bench time: no die would be begun"
+    )
 
 
 def _places(spec: "RunSpec", die: str) -> list[str]:

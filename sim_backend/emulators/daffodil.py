@@ -40,6 +40,10 @@ class DaffodilServer(Instrument):
         """Answer one line."""
         return self.service.handle(message) + "\n" if message.strip() else ""
 
+    def ends_busy(self, line: bytes) -> bool:
+        """Whatever runs ends when the board is told to be safe."""
+        return line.startswith(b"SAFE")
+
     def interrupt(self) -> None:
         """End a batch before its next pattern."""
         self.engine.abort = True

@@ -68,6 +68,14 @@ def test_the_example_is_planned_by_the_times_of_the_board(labctl, edited):
     assert slower["total"]["time"] > 1.5 * plan["total"]["time"]
 
 
+def test_a_night_that_does_not_fit_its_budget_is_refused(labctl):
+    budget = ("--set", "batch.budgets.time=5 min")
+    done = labctl("plan", CAMPAIGN, "--bench", BENCH, *budget, expect=2)
+    assert "batch.budgets.time: 5 min 0 s for the run, and die D1 alone takes 5 min 3" in " ".join(
+        (done.stdout + done.stderr).split()
+    )
+
+
 def test_what_the_board_cannot_do_is_refused_by_the_plan(labctl, edited):
     gate = ("--set", "stages.0.survey.v_gate=3.3 V", "--set", "limits.v_gate=3.3 V")
     done = labctl("plan", CAMPAIGN, "--bench", edited(v_gate="3.3 V"), *gate, expect=2)

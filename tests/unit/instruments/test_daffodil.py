@@ -20,6 +20,7 @@ from labctl.core.limits import Limits
 from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.write_loop import program_by_host
 from labctl.testing import check_body
+from sim_backend.emulators.link import Fault
 from tests.small_chip import STILL, V_GATE, chip, on_board, read, set_states, write
 
 WIDE = Limits(
@@ -422,6 +423,23 @@ def test_an_operation_that_breaks_off_leaves_a_board_that_idles(when):
     with pytest.raises(KeyboardInterrupt):
         on.board.sense(read(on.board, *(np.repeat(i, 50) for i in ONE)))
     on.board.idle()
+    assert on.board.state() == {}
+    on.board.sense(read(on.board, *ONE))
+
+
+@pytest.mark.parametrize("fault", [Fault.DEAF, Fault.MUTE, Fault.LATE, Fault.DROP, Fault.BUSY])
+def test_a_batch_whose_link_fails_is_not_sent_again_and_the_board_is_made_safe(fault):
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    pulses = []
+    perform = on.server.board._chip.perform
+    on.server.board._chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
+    on.server.fault = lambda line: fault if line.startswith(b"RUN") else Fault.NONE
+    with pytest.raises(InstrumentError):
+        on.board.pulse(write(on.board, *ONE, np.array([True])))
+    on.server.fault = lambda line: Fault.NONE
+    on.board.idle()
+    assert pulses.count(Pulse) == (0 if fault in (Fault.DEAF, Fault.BUSY) else 1)
     assert on.board.state() == {}
     on.board.sense(read(on.board, *ONE))
 
