@@ -105,6 +105,9 @@ class Campaign(Model):
 
     name: Name
     title: Line = Field(default="", description="one line for people")
+    operator: Line = Field(
+        default="", description="who answers for the run; the name of the account that starts it if left out"
+    )
     seed: int = Field(default=0, ge=0, lt=2**63, description="seed of the simulated world; --seed overrides it")
     temperature: Kelvin | None = Field(
         default=None,

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from instruments.fiducial import Fiducial
 from labctl.config.campaign import WaferEntry
+from labctl.core.errors import BenchError
 from labctl.files import FilePath, Loaded, current
 from labctl.wafer_maps.model import MAX_BYTES, MapReading, Place, ReadingError, WaferMap
 from labctl.wafer_maps.read import read_map
@@ -117,6 +118,8 @@ def _read(path: Path, loaded: Loaded[WaferFile]) -> WaferMap:
         return read_map(raw, loaded.value.map_reading, str(path))
     except ReadingError as error:
         raise loaded.error(str(error), "map_reading", error.key) from error
+    except BenchError as error:
+        raise loaded.error(str(error), "map_file") from error
 
 
 def _conflicts(file: WaferFile, wafer_map: WaferMap) -> Iterator[tuple[str, str]]:

@@ -2,7 +2,8 @@
 
 Whoever has the address of a webhook can post to it. No rule knows every secret; these are the usual forms: a password
 or a token before the host of an address, an address of a service that has its token in it (slack://, tgram://), a
-webhook, a value of a query that is called token or key, a long random part of a path, a key `password:` with a value.
+webhook, a value of a query that is called token or key, a long random part of a path or a UUID in it, which is how
+services that wait for a ping tell their users apart, a key `password:` with a value.
 """
 
 import re
@@ -20,6 +21,18 @@ _QUERY = re.compile(
     r"[?&#;](?:[a-z_-]*(?:token|key|secret|sig|signature|auth|password|passwd|pwd))=[^&#\s]", re.IGNORECASE
 )
 _RANDOM = re.compile(r"[A-Za-z0-9_-]{20,}")
+_UUID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}(?![0-9A-Za-z])", re.IGNORECASE)
+_HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{16,}(?![0-9A-Za-z])", re.IGNORECASE)
+_COMMIT = re.compile(
+    r"/(?:commits?|blob|tree|raw|archive|compare|objects?|gist|releases|src|rev)/|sha(?:1|256|512)[:=-]"
+)
+"""Of addresses in which a long hexadecimal number is that of a version and no secret."""
+_PING = re.compile(
+    r"(?:^|[/.-])(?:ping|heart-?beat|push|hc|health-?checks?|beat|snitch|nosnch|cron)[^/]{0,40}/"
+    r"(?:[^/?#]{1,60}/){0,4}(?=[A-Za-z_-]{0,40}[0-9])[A-Za-z0-9_-]{8,}",
+    re.IGNORECASE,
+)
+"""An address that waits for a ping: whoever has it can say that all is well."""
 _KEY = re.compile(
     r"(?:^|[\s{,\"'])(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|secret|token|api[_-]?key)[\"']?[ \t]*[:=][ \t]*"
     r"[\"']?([^\s\"'{}\[\],#]{6,})",
@@ -34,6 +47,8 @@ def secret_in(text: str) -> tuple[int, str]:
     (-1, '')
     >>> secret_in("to: https://me:canary@192.0.2.1/x")
     (4, 'an address with a password')
+    >>> secret_in("# https://hc.example.org/3f2b1c9e-0d4a-4c1b-9a57-5f0c2d7e8a11")
+    (2, 'the address of a ping')
     """
     found = [(match.start(), kind) for match in _ADDRESS.finditer(text) if (kind := _kind(match[1], match[2]))]
     found += [(match.start(), kind) for match in _BARE.finditer(text) if (kind := _kind("https", match[1]))]
@@ -81,7 +96,10 @@ def _kind(scheme: str, rest: str) -> str:
         return "an address of a message service"
     if re.search(r"hook", rest, re.IGNORECASE):
         return "the address of a webhook"
-    if _QUERY.search(rest) or any(map(_is_random, _RANDOM.findall(rest))):
+    if _PING.search(rest):
+        return "the address of a ping"
+    number = _UUID.search(rest) or _HEX.search(rest)
+    if (number and not _COMMIT.search(rest)) or _QUERY.search(rest) or any(map(_is_random, _RANDOM.findall(rest))):
         return "an address with a token"
     return ""
 

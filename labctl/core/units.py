@@ -56,8 +56,34 @@ _UNITS: dict[str, tuple[Fraction, dict[str, int]]] = {
     "h": (Fraction(3600), {"s": 1}),
     **{p + name: (Fraction(10) ** e, powers) for p, e in _PREFIXES.items() for name, powers in _PREFIXED.items()},
 }
+_OTHERS: dict[str, tuple[str, Fraction, Fraction]] = {
+    **dict.fromkeys(("degc", "°c", "celsius", "deg c", "c"), ("K", Fraction(1), Fraction("273.15"))),
+    **dict.fromkeys(("degf", "°f", "fahrenheit", "deg f"), ("K", Fraction(5, 9), Fraction("459.67") * Fraction(5, 9))),
+    **dict.fromkeys(("kelvin", "degk", "°k"), ("K", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("oe", "oersted", "g", "gs", "gauss"), ("T", Fraction(1, 10**4), Fraction(0))),
+    **dict.fromkeys(("koe", "kg"), ("T", Fraction(1, 10), Fraction(0))),
+    **dict.fromkeys(("tesla", "teslas"), ("T", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("inch", "inches", "in", '"'), ("m", Fraction("0.0254"), Fraction(0))),
+    **dict.fromkeys(("mil", "mils", "thou"), ("m", Fraction("0.0000254"), Fraction(0))),
+    **dict.fromkeys(("å", "ang", "angstrom", "angstroms"), ("m", Fraction(1, 10**10), Fraction(0))),
+    **dict.fromkeys(("micron", "microns", "micrometer", "micrometre"), ("m", Fraction(1, 10**6), Fraction(0))),
+    **dict.fromkeys(("sec", "secs", "second", "seconds"), ("s", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("msec", "millisecond", "milliseconds"), ("s", Fraction(1, 1000), Fraction(0))),
+    **dict.fromkeys(("usec", "microsecond", "microseconds"), ("s", Fraction(1, 10**6), Fraction(0))),
+    **dict.fromkeys(("minute", "minutes", "mins"), ("s", Fraction(60), Fraction(0))),
+    **dict.fromkeys(("hr", "hrs", "hour", "hours"), ("s", Fraction(3600), Fraction(0))),
+    **dict.fromkeys(("d", "day", "days"), ("s", Fraction(86400), Fraction(0))),
+    **dict.fromkeys(("volt", "volts"), ("V", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("millivolt", "millivolts"), ("V", Fraction(1, 1000), Fraction(0))),
+    **dict.fromkeys(("amp", "amps", "ampere", "amperes"), ("A", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("ohms",), ("ohm", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("kohms", "kiloohm", "kiloohms"), ("ohm", Fraction(1000), Fraction(0))),
+    **dict.fromkeys(("siemens", "mho"), ("S", Fraction(1), Fraction(0))),
+    **dict.fromkeys(("percent", "pct"), ("", Fraction(1, 100), Fraction(0))),
+}
+"""Units that are no units of ours, in lower case: SI unit, factor, and what is added; to say what a value would be."""
 _NUMBER = r"[+-]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,3})?"
-_QUANTITY = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?P<unit>(?:[A-Za-zμΩ%].*)?)")
+_QUANTITY = re.compile(rf"\s*(?P<number>{_NUMBER})\s*(?P<unit>(?:[A-Za-zμΩ%°Å\"].*)?)")
 _FACTOR = r"(?P<name>[A-Za-zμΩ%]+)(?:(?:\^|\*\*)?(?P<power>-?[0-9]))?"
 _NEXT = re.compile(rf"(?P<sign>\s*[/*·]\s*|\s+|^){_FACTOR}")
 
@@ -89,7 +115,7 @@ def parse_quantity(text: str, unit: str) -> float:
     >>> parse_quantity("120 %", "")
     1.2
     """
-    example = f'such as "{_EXAMPLES[unit]}"' if unit in _EXAMPLES else f"in {unit}"
+    example = f'{f"in {unit}, " if unit else ""}such as "{_EXAMPLES[unit]}"' if unit in _EXAMPLES else f"in {unit}"
     # NFKC: the micro sign and the Greek mu are one, and so are the ohm sign and Omega; ² becomes 2
     match = _QUANTITY.fullmatch(unicodedata.normalize("NFKC", text)) if text.isprintable() else None
     if match is None:
@@ -100,7 +126,8 @@ def parse_quantity(text: str, unit: str) -> float:
     try:
         factor, powers = _unit(name)
     except ValueError as error:
-        raise ValueError(f"{error}; expected a quantity {example}") from None
+        hint = _in_ours(text.strip(), number, name, unit)
+        raise ValueError(f"{error}; expected a quantity {example}{hint}") from None
     if powers != _unit(unit)[1]:
         raise ValueError(f"'{name}' is not a unit of {unit or 'a plain ratio'}; expected a quantity {example}")
     try:
@@ -110,6 +137,24 @@ def parse_quantity(text: str, unit: str) -> float:
     if number and not value:
         raise ValueError(f"'{text}' is more or less than a number can hold; expected a quantity {example}")
     return value
+
+
+def _in_ours(text: str, number: Fraction, name: str, unit: str) -> str:
+    """Return how a quantity in a unit that is none of ours is written, "" if that is not known.
+
+    >>> _in_ours("27 degC", Fraction(27), "degC", "K"), _in_ours("450 mv", Fraction(450), "mv", "V")
+    ('; 27 degC is 300.15 K: write that', "; did you mean '450 mV'?")
+    """
+    symbol, factor, added = _OTHERS.get(name.lower(), ("-", Fraction(1), Fraction(0)))
+    if symbol == unit:
+        value = float(number * factor + added)
+        shown = f"{value * 100:.10g} %" if not unit else f"{value:.10g} {unit}"
+        return f"; {text} is {shown}: write that"
+    for ours, (_, powers) in _UNITS.items():
+        same_prefix = len(ours) == len(name) and (len(ours) < 2 or ours[0] == name[0])
+        if same_prefix and ours.lower() == name.lower() and powers == _unit(unit)[1]:
+            return f"; did you mean '{text.removesuffix(name)}{ours}'?"
+    return ""
 
 
 def quantity(text: str) -> float:

@@ -11,7 +11,6 @@ import errno
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from labctl.core.known_files import NOTEBOOK, NOTEBOOK_KEYS, by_bytes, by_mark, 
 from labctl.core.known_texts import YAML
 from labctl.core.secrets import secret_in
 from labctl.core.texts import named_character, odd_character
-from labctl.files.door import current
+from labctl.files.door import current, neighbour
 from labctl.files.tree import Node, Path_, Problem
 
 MAX_BYTES = 4 << 20
@@ -196,7 +195,7 @@ def read(path: Path) -> Document:
             return _refused(f"{path}", "found a folder, expected a YAML file")
         data = current().read(path, MAX_BYTES)
     except FileNotFoundError:
-        return _refused(f"{path}", f"no such file{_neighbour(path)}")
+        return _refused(f"{path}", f"no such file{neighbour(path)}")
     except (OSError, ValueError) as error:
         if getattr(error, "errno", 0) == errno.EFBIG:
             return _refused(f"{path}", f"found more than {MAX_BYTES >> 20} MiB, expected a file that people write")
@@ -283,14 +282,6 @@ def parse_value(text: str, at: Path_) -> tuple[Node | None, list[Problem]]:
 
 def _refused(where: str, text: str) -> Document:
     return Document(None, "", [Problem(where, (), text)])
-
-
-def _neighbour(path: Path) -> str:
-    try:
-        near = get_close_matches(path.name, [p.name for p in path.parent.iterdir()], 1) if path.name else []
-    except OSError:
-        return f"; the folder {path.parent} does not exist either"
-    return f"; did you mean {path.with_name(near[0])}?" if near else ""
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
 
@@ -174,6 +175,19 @@ def absolute(path: str | Path, folder: Path) -> Path:
     with suppress(RuntimeError):  # no such user: the text is then a name like any other
         given = given.expanduser()
     return Path(os.path.abspath(folder / given))
+
+
+def neighbour(path: Path) -> str:
+    """Return a hint at the file that was meant by a path at which there is none, "" if none has a name like it."""
+    try:
+        names = [one.name for one in path.parent.iterdir()] if path.name else []
+    except OSError:
+        return f"; the folder {path.parent} does not exist either"
+    stems: dict[str, str] = {}
+    for name in names:
+        stems.setdefault(Path(name).stem.lower(), name)
+    near = get_close_matches(path.stem.lower(), stems, 1, 0.7)  # a suffix that they share makes no two names alike
+    return f"; did you mean {path.with_name(stems[near[0]])}?" if near else ""
 
 
 _READ_ONLY = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)

@@ -30,7 +30,9 @@ def _kind(name: str, own: str, shared: str) -> Kind:
 
 KINDS = (
     _kind(
-        "a campaign file", "stages wafer accept bins notify title temperature", "name seed dies limits batch fiducials"
+        "a campaign file",
+        "stages wafer accept bins notify title temperature operator",
+        "name seed dies limits batch fiducials",
     ),
     _kind(
         "a bench file",

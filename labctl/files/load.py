@@ -45,6 +45,14 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a file is named: `file:line`, and the path of the key."""
+
+    where: str
+    path: Path_
+
+
+@dataclass(frozen=True)
 class Loaded(Generic[M]):
     """A model read from a file, with its provenance.
 
@@ -63,6 +71,10 @@ class Loaded(Generic[M]):
     def where(self, *path: str | int) -> str:
         """Return `file:line` of the value at `path` (or of the nearest mapping around it), for messages."""
         return self.root.at(path).where
+
+    def place(self, *path: str | int) -> "Place":
+        """Return the place of the value at `path`, where it names a file."""
+        return Place(self.where(*path), path)
 
     def part(self, *path: str | int) -> Part:
         """Return the mapping at `path`, to be laid over another file by `read`; empty if there is none."""
@@ -95,6 +107,7 @@ def read(
     change: Part | None = None,
     context: Mapping[str, Any] | None = None,
     content: document.Document | None = None,
+    named_by: Place | None = None,
 ) -> Loaded[M]:
     """Read the YAML file at `path` as a `model`.
 
@@ -106,16 +119,23 @@ def read(
         change: changes from another file, key by key; their faults are reported with the lines of that file.
         context: further keys of the validation context, which validators of the model read.
         content: of the file, where it was read already to choose the model.
+        named_by: the place of another file that names this one; what is wrong with this one as a whole is told there.
 
     Raises:
         BenchError: naming every problem, one a line: `file:line: key.path: found ..., expected ...`.
     """
     given, overrides = Path(path), dict(overrides or {})
     read_ = content or document.read(given)
-    if read_.root is None:
-        raise _refusal(read_.problems)
-    if other := another_kind(list(read_.root.value), model.model_fields):
-        raise _refusal([Problem(read_.root.where, (), f"found {other}")])
+    problems = list(read_.problems)
+    if read_.root is not None and (other := another_kind(list(read_.root.value), model.model_fields)):
+        article = "a JSON file" if read_.text.lstrip("\ufeff \t\r\n").startswith("{") else "a file"
+        problems = [Problem(read_.root.where, (), f"found {other.replace('a file', article, 1)}")]
+    elif read_.root is not None:
+        problems = []
+    if problems or read_.root is None:
+        if named_by is not None:
+            problems = [Problem(named_by.where, named_by.path, f"{p.text} ({p.where})") for p in problems]
+        raise _refusal(problems)
     work = _Loading(read_.root, list(read_.problems), dict(context or {}))
     if change is not None:
         work.lay_over(change)

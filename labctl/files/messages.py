@@ -126,7 +126,8 @@ def _one(root: Node, error: ErrorDetails, schema: Mapping[str, Any]) -> tuple[Pa
     path = locate(root, loc)
     if kind == "extra_forbidden":
         more = next((s["x-more"] for s in schemas_at(schema, root, path[:-1]) if "x-more" in s), "")
-        return path, "other", unknown_key(str(path[-1]), known_keys(schema, root, path[:-1])) + more
+        text = unknown_key(str(path[-1]), known_keys(schema, root, path[:-1]))
+        return path, "other", text if text.endswith("?") else text + more
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         key = str(ctx["discriminator"]).strip("'")
         tags = (

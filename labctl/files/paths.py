@@ -12,7 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import PydanticCustomError, core_schema
 
-from labctl.files.door import absolute, current
+from labctl.files.door import absolute, current, neighbour
 
 PATH_HERE, FILE_HERE = "labctl_path_here", "labctl_file_here"
 
@@ -34,6 +34,8 @@ class PathAsWritten:
             path = absolute(value, Path(context.get("folder", ".")))
             if self.exists and not _there(path):
                 names = f"; expected a path or one of {', '.join(self.names)}" if self.names else ""
+                hint = neighbour(path)
+                names += hint if hint.endswith("?") else ""
                 raise PydanticCustomError(
                     "no_such_file", "no such file or folder: {path}{names}", {"path": str(path), "names": names}
                 )

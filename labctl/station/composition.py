@@ -129,6 +129,7 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         golden=golden,
         visit=visit,
         declared=described(stages, visit),
+        operator=campaign.operator,
         loaded=tuple(read_files),
     )
 
@@ -168,7 +169,12 @@ def _sites(
     campaign = loaded.value
     sites: list[Site] = []
     for k, entry in enumerate(campaign.dies):
-        die_file = files.read(entry.file, DieDescription, change=loaded.part("dies", k, "change"))
+        die_file = files.read(
+            entry.file,
+            DieDescription,
+            change=loaded.part("dies", k, "change"),
+            named_by=loaded.place("dies", k, "file"),
+        )
         read_files.append(die_file)
         whole = Site(entry.name, die_file.value, campaign.seed, entry.place(k))
         sites += _named(whole.split(subsites_of(entry.subsites)), loaded, "dies", k, "name")
@@ -176,8 +182,10 @@ def _sites(
     if campaign.wafer is None:
         return tuple(sites), fiducials, None
     of_wafer = campaign.wafer
-    wafer_file = files.read(of_wafer.file, WaferFile)
-    die_file = files.read(of_wafer.die, DieDescription, change=loaded.part("wafer", "change"))
+    wafer_file = files.read(of_wafer.file, WaferFile, named_by=loaded.place("wafer", "file"))
+    die_file = files.read(
+        of_wafer.die, DieDescription, change=loaded.part("wafer", "change"), named_by=loaded.place("wafer", "die")
+    )
     read_files += [wafer_file, die_file]
     try:
         layout = lay_out(of_wafer, wafer_file)

@@ -16,17 +16,17 @@ from labctl.core.procedure import Procedure
 @cache
 def procedures() -> dict[str, type[Procedure]]:
     """Return every procedure by name; BenchError if one cannot be loaded or is none."""
-    kinds = {name: usable(plugin) for name, plugin in installed(PROTOCOLS).items()}
+    kinds = {name: usable(plugin, name) for name, plugin in installed(PROTOCOLS).items()}
     if not kinds:
         raise BenchError("no protocols are registered; 'pip install -e .' in the checkout registers ours")
     return kinds
 
 
-def usable(plugin: Plugin) -> type[Procedure]:
-    """Return the procedure of an entry point; BenchError if it cannot be loaded, is none, or declares none such."""
+def usable(plugin: Plugin, name: str = "") -> type[Procedure]:
+    """Return the procedure of an entry point, called `name`; BenchError if it cannot be loaded, or cannot be used."""
     kind: type[Procedure] = plugin.load()
     try:
-        _require_procedure(plugin, kind)
+        _require_procedure(plugin, name or plugin.name, kind)
     except BenchError:
         raise
     except Exception as error:  # somebody else's class, which may do anything when it is looked at
@@ -37,9 +37,9 @@ def usable(plugin: Plugin) -> type[Procedure]:
     return kind
 
 
-def _require_procedure(plugin: Plugin, kind: Any) -> None:
+def _require_procedure(plugin: Plugin, name: str, kind: Any) -> None:
     """Raise BenchError if `kind` is no procedure of the name of its entry point, or its declarations are none."""
-    name, where = plugin.name, f"the protocol '{plugin.name}' of {plugin.origin} ({plugin.value})"
+    where = f"the protocol '{name}' of {plugin.origin} ({plugin.value})"
     if not (isinstance(kind, type) and issubclass(kind, Procedure)):
         raise BenchError(f"{where} is not a Procedure")
     if not isinstance(getattr(kind, "name", None), str):

@@ -119,7 +119,7 @@ def make_folder(folder: Path, spec: RunSpec, argv: Sequence[str]) -> dict[str, A
         "host": socket.gethostname(),
         "machine": platform.machine(),
         "processor": _processor(),
-        "operator": _operator(),
+        "operator": spec.operator or _operator(),
         "time_zone": time.strftime("%Z"),
         "utc_offset": time.localtime().tm_gmtoff,
         "versions": versions(),

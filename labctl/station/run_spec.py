@@ -81,6 +81,7 @@ class RunSpec:
         golden: the reference die, one of `others`; `visit`: the stages of a visit.
         faults: injected into simulated instruments and dies, to rehearse a night; None for a run without.
         declared: the figures and pictures that are made of what it measures, as plain data.
+        operator: who answers for the run, as the campaign says; "" if it does not.
         loaded: the YAML files as they were read, the campaign first, for messages that name a line.
     """
 
@@ -111,6 +112,7 @@ class RunSpec:
     visit: tuple[Procedure, ...] = ()
     faults: InjectedFaults | None = None
     declared: Mapping[str, Any] = field(default_factory=dict)
+    operator: str = ""
     loaded: tuple[Loaded[Any], ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:

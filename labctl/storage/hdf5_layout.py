@@ -14,7 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.events import Approached, DieEvent
+from labctl.core.texts import visible
 from labctl.storage.arrays import Array, Stored, encode, storage
+from labctl.storage.event_rows import event_rows
 from labctl.storage.hdf5_items import (
     EPOCH,
     Group,
@@ -218,16 +221,35 @@ def event_items(journal: Journal) -> Iterator[Item]:
     yield from bodies.items(path)
 
 
+def _text(value: Any) -> str:
+    """Return a text that HDF5 holds, "" of nothing."""
+    return "" if value is None else visible(str(value))
+
+
 LARGE = 256 << 10
 """Bytes beyond which an input file, such as a data set, is not repeated in every die: the run folder has it, and
 ``run.json`` its digest."""
 
 
 def provenance_items(run: Path, journal: Journal) -> Iterator[Item]:
-    """Yield the provenance: ``run.json``, the meta of the journal, and all input files that are not large, verbatim."""
-    path = "/entry/provenance"
+    """Yield the provenance: ``run.json``, the meta of the journal, and all input files that are not large, verbatim.
+
+    Operator, computer and time zone of the run, and instruments and calibrations at the last approach to the die, stand
+    by themselves as well, where people and other programs look for them.
+    """
+    path, meta = "/entry/provenance", known_meta(run)
     yield Group(path, {"NX_class": "NXcollection"})
-    yield from values(f"{path}/run", known_meta(run))
+    yield from values(f"{path}/run", meta)
+    for name, of in (("operator", "operator"), ("computer", "host"), ("time_zone", "time_zone")):
+        yield dataset(f"{path}/{name}", _text(meta.get(of)))
+    yield dataset(f"{path}/utc_offset", float(meta.get("utc_offset") or 0.0), "s")
+    approached = [row.event for row in event_rows(DieEvent, journal.events()) if isinstance(row.event, Approached)]
+    notes = approached[-1].notes if approached else {}
+    for name, of in (("instruments", "identities"), ("calibration", "calibrations")):
+        if told := {str(key): _text(text) for key, text in dict(notes.get(of) or {}).items()}:
+            yield from values(f"{path}/{name}", told)
+    yield Group("/entry/user", {"NX_class": "NXuser"})
+    yield dataset("/entry/user/name", _text(meta.get("operator")))
     yield from values(f"{path}/die", journal.meta)
     yield Group(f"{path}/files", {"NX_class": "NXcollection"})
     folder = run / "files"

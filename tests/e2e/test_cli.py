@@ -210,3 +210,12 @@ def test_a_copied_run_folder_still_opens(finished, labctl, tmp_path):
     assert package.open_run(tmp_path / "copy").table("write").rows == 2
     (weights,) = (tmp_path / "copy" / "files").glob("*.npz")
     assert len(solutions.load(weights)) == 2
+
+
+def test_the_operator_of_the_campaign_answers_for_the_run(campaign, labctl, tmp_path):
+    run = tmp_path / "run"
+    labctl("run", campaign, "--out", run, "--set", "operator=Kim, night shift")
+    assert json.loads((run / "run.json").read_text())["operator"] == "Kim, night shift"
+    assert "Kim, night shift" in (run / "report.html").read_text(encoding="utf-8")
+    labctl("export", run, "--stdf", tmp_path / "a.stdf")
+    assert b"Kim, night shift" in (tmp_path / "a.stdf").read_bytes()

@@ -20,6 +20,9 @@ SECRETS = [
     f"mailtos://lab:{CANARY}@example.org?to=night@example.org",
     f"ntfys://lab-{CANARY}",
     f"TCPIP://me:{CANARY}@192.0.2.1",
+    f"https://hc.example.org/ping/{CANARY}",
+    f"hc.example.org/ping/{CANARY}/start",
+    f"https://up.example.org/api/push/{CANARY}?status=up",
     f"password: {CANARY}",
     f"smtp_password: '{CANARY}'",
     f'{{"api_key": "{CANARY}"}}',
@@ -28,6 +31,9 @@ SECRETS = [
 ]
 PUBLIC = [
     "https://github.com/usnistgov/daffodil-lib/blob/0123456789abcdef0123456789abcdef01234567/README.md",
+    "https://example.org/lab/mtj/commit/3f2b1c9e0d4a4c1b9a575f0c2d7e8a113f2b1c9e",
+    "https://www.example.org/science/article/pii/S0304885323004567",
+    "https://healthchecks.example.org/docs/monitoring",
     "https://doi.org/10.1103/PhysRevLett.93.123456 and doi://10.24432/C5PC7J",
     "https://archive.ics.uci.edu/dataset/109/wine?page=3#top",
     "www.example.org/manual.pdf, scripts.d/tell.sh, maps/lot.csv and application/json",
@@ -52,6 +58,20 @@ def test_a_secret_is_found_and_not_quoted(text: str) -> None:
     assert secret_in(without_secrets(text)) == (-1, "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://hc.example.org/3f2b1c9e-0d4a-4c1b-9a57-5f0c2d7e8a11",
+        "https://status.example.org/a/3F2B1C9E-0D4A-4C1B-9A57-5F0C2D7E8A11/b",
+        "hc.example.org/3f2b1c9e0d4a4c1b9a575f0c2d7e8a11",
+        "https://example.org/p?id=3f2b1c9e-0d4a-4c1b-9a57-5f0c2d7e8a11",
+    ],
+)
+def test_an_address_with_a_uuid_is_one_with_a_secret(text: str) -> None:
+    assert secret_in(f"# tell {text} that all is well")[0] == 7
+    assert "5f0c2d7e8a11" not in without_secrets(text).lower()
+
+
 @pytest.mark.parametrize("text", PUBLIC)
 def test_what_is_no_secret_is_left_as_it_is(text: str) -> None:
     assert secret_in(text) == (-1, "")
@@ -59,6 +79,14 @@ def test_what_is_no_secret_is_left_as_it_is(text: str) -> None:
 
 
 def test_a_text_of_megabytes_is_looked_through_in_a_moment() -> None:
-    parts = {"a://": 300_000, "token": 300_000, "a:b@": 300_000, "x-": 500_000, "a.b/": 300_000, "ab.": 300_000}
+    parts = {
+        "a://": 300_000,
+        "token": 300_000,
+        "a:b@": 300_000,
+        "x-": 500_000,
+        "a.b/": 300_000,
+        "a://-hc/": 200_000,
+        "ab.": 300_000,
+    }
     for text in ("https://" + "a" * 1_000_000, *(part * number for part, number in parts.items())):
         assert without_secrets(f"{text} end").endswith((" end", "..."))

@@ -28,7 +28,7 @@ def refusal(**given: str) -> str:
             "there is no figure 'colour', expected another. The stages of this campaign give r_p, r_ap, tmr, v_switch",
         ),
         ("seconds > 30 s", "there is no figure 'seconds'"),
-        ("r_p > 3", "'3' has no unit; expected a quantity such as \"2.4 kohm\""),
+        ("r_p > 3", "'3' has no unit; expected a quantity in ohm, such as \"2.4 kohm\""),
         ("r_p > 3 V", "'V' is not a unit of ohm"),
         ("good < 90 % and r_p[60 nm] > 3 kohm", "there is no figure 'r_p[60 nm]'; did you mean 'r_p'?"),
     ],

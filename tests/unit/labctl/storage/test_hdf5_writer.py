@@ -18,7 +18,7 @@ import pytest
 from labctl.core.bias import Bias
 from labctl.core.die_state import State
 from labctl.core.errors import StorageError
-from labctl.core.events import StageEnded, UnknownEvent
+from labctl.core.events import Approached, DieEnded, StageEnded, UnknownEvent
 from labctl.core.exit_codes import Status
 from labctl.core.operations import Attempts, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
@@ -35,6 +35,7 @@ from labctl.storage.run_log import Runlog
 from labctl.storage.sealing import seal_in_subprocess
 from labctl.storage.tables import Table
 from labctl.storage.vouching import put_seal, vouch
+from tests import small_run
 from tests.declared import DECLARED
 
 DOCUMENT = Path(__file__).parents[4] / "docs" / "hdf5-layout.md"
@@ -101,6 +102,7 @@ def make_run(run: Path, die: str = "X1Y2") -> Path:
         for n in (3, 0, 2):
             voltages = np.linspace(0.1, 0.2, n)
             journal.record("write", Try(cell=np.arange(n), voltage=voltages, target=np.ones(n, np.bool_)))
+        journal.event(Approached(notes={"identities": {"smu1": "2602B"}, "calibrations": {"smu1": "due 2027-03-01"}}))
         journal.event(StageEnded(outcome=Status.SUCCESS, pulses_per_cell=np.arange(6).reshape(2, 3)), stage="write")
         journal.event(UnknownEvent("note"))
         journal.event(UnknownEvent("ramp", {"ramp": np.arange(9000.0) / 64, "long": np.array([b"x" * 9000] * 9)}))
@@ -588,3 +590,25 @@ def test_names_are_escaped() -> None:
         "g_p-2",
         "%C3%A4%7E",
     ]
+
+
+def test_who_where_and_with_what_stand_in_the_provenance(tmp_path: Path) -> None:
+    meta = {"operator": "Kim", "host": "bench-1", "time_zone": "CET", "utc_offset": 3600}
+    run = small_run.write_run(tmp_path / "run", **meta)
+    notes = {"identities": {"smu1": "2602B, 4012"}, "calibrations": {"smu1": "calibrated 2026-03-01, due 2027-03-01"}}
+    with Journal.create(run / "dies" / "C", {"die": "C"}) as journal:
+        journal.event(Approached(notes={"identities": {"smu1": "another"}}))
+        journal.event(Approached(notes=notes))
+        journal.event(DieEnded(bin="good", outcome=Status.SUCCESS, state=State.DONE))
+        journal.finish()
+    seal(run, "C")
+    for name, told in (("C", notes), ("A", {"identities": {}, "calibrations": {}})):
+        with h5py.File(run / "dies" / f"{name}.h5") as file:
+            place = file["entry/provenance"]
+            texts = [place[key][()].decode() for key in ("operator", "computer", "time_zone")]
+            assert texts == ["Kim", "bench-1", "CET"]
+            assert (place["utc_offset"][()], place["utc_offset"].attrs["units"]) == (3600.0, "s")
+            assert file["entry/user/name"][()] == b"Kim"
+            for key, of in (("instruments", "identities"), ("calibration", "calibrations")):
+                stored = {name: text[()].decode() for name, text in place[key].items()} if key in place else {}
+                assert stored == told[of]
