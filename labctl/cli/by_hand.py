@@ -16,6 +16,7 @@ from labctl.cli.bench_options import (
     DieOption,
     OutOption,
     TwinSeed,
+    VGate,
     VRead,
     check_sim,
 )
@@ -33,6 +34,7 @@ def read(
     die: DieOption,
     cell: CellOption,
     v_read: VRead = READ["v_read"],
+    v_gate: VGate = None,
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
     sim: Sim = None,
@@ -47,7 +49,7 @@ def read(
     """
     from protocols.by_hand import ReadCell
 
-    parameters = {**_cell(cell), "v_read": v_read, "aperture": aperture, "compliance": compliance}
+    parameters = {**_cell(cell), "v_read": v_read, **_gate(v_gate), "aperture": aperture, "compliance": compliance}
     _by_hand(ReadCell, parameters, bench, die, sim, out, seed, as_json)
 
 
@@ -60,6 +62,7 @@ def pulse(
     width: Annotated[str, typer.Option("--width", metavar="QUANTITY", help="pulse width")] = "1 ms",
     scheme: Annotated[str, typer.Option("--scheme", metavar="half|third|grounded")] = "half",
     v_read: VRead = READ["v_read"],
+    v_gate: VGate = None,
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
     sim: Sim = None,
@@ -78,7 +81,7 @@ def pulse(
         raise BenchError(f"--to {to}: expected P or AP")
     parameters = {
         **_cell(cell), "to_p": to.upper() == "P", "voltage": voltage, "width": width, "scheme": scheme,
-        "v_read": v_read, "aperture": aperture, "compliance": compliance,
+        "v_read": v_read, **_gate(v_gate), "aperture": aperture, "compliance": compliance,
     }  # fmt: skip
     _by_hand(PulseCell, parameters, bench, die, sim, out, seed, as_json)
 
@@ -90,6 +93,7 @@ def map_(
         int | None, typer.Option("--kernel", metavar="K", min=0, help="one kernel (default: all)")
     ] = None,
     v_read: VRead = READ["v_read"],
+    v_gate: VGate = None,
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
     sim: Sim = None,
@@ -100,8 +104,15 @@ def map_(
     """Read every cell and print the conductance map."""
     from protocols.by_hand import MapCells
 
-    parameters = {"kernel": kernel, "v_read": v_read, "aperture": aperture, "compliance": compliance}
+    parameters = {
+        "kernel": kernel, "v_read": v_read, **_gate(v_gate), "aperture": aperture, "compliance": compliance,
+    }  # fmt: skip
     _by_hand(MapCells, parameters, bench, die, sim, out, seed, as_json)
+
+
+def _gate(v_gate: str | None) -> dict[str, str]:
+    """Return the gate voltage, if one is given."""
+    return {} if v_gate is None else {"v_gate": v_gate}
 
 
 def _cell(text: str) -> dict[str, int]:

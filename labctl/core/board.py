@@ -3,10 +3,19 @@
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-from labctl.core.bias import Geometry, Nominal
+from labctl.core.bias import Bias, Geometry, Nominal
 from labctl.core.operations import Attempts, Operation, Reading
 from labctl.core.source import ChannelState
 from labctl.core.units import Second
+
+
+@runtime_checkable
+class Stepped(Protocol):
+    """A board, or the die that it is planned with, whose converters have steps."""
+
+    def applied(self, bias: Bias) -> Bias:
+        """Return a bias as it is really applied; BenchError if it cannot be."""
+        ...
 
 
 @runtime_checkable

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from instruments.board_bench import BoardBench
 from labctl.config.bins import NO_LIMITS
+from labctl.core.bias import Bias, Kind
+from labctl.core.board import Stepped
 from labctl.core.driver import DriverKind
 from labctl.core.model import Model
 from labctl.core.site import Spot
@@ -28,6 +31,8 @@ use; above, the free layer breaks up into domains. A number beyond them mostly h
 NEAR = 0.5
 """Share of the median switching voltage from which a read is near a write: half-selected cells see so much, once a
 pulse, and the cells of a survey are read far more often."""
+STEP = 5e-3
+"""Share of a read voltage by which a board may miss it: more is not lost in the noise of 12 bits."""
 DIE_MARKS = "X"
 """Marks of a drawn map that stand for a die; a dot and a space stand for none."""
 
@@ -168,6 +173,27 @@ def gates_that_do_not_open(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[
             break
 
 
+def steps_of_a_board(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of a read voltage that a board applies in another size, in the steps of its converters."""
+    if not isinstance(spec.bench, BoardBench):
+        return
+    die = spec.subjects[0].description
+    board, shape = spec.bench.body.planned(die.nominal, die.polarity), die.shape
+    if not isinstance(board, Stepped):
+        return
+    for path, read in _reads(spec):
+        row, col = np.zeros((1, shape.n_rows)), np.zeros((1, shape.n_cols))
+        row[0, 0] = read.v_read
+        applied = float(board.applied(Bias(row, col, None if shape.kind is Kind.PASSIVE else 0 * row)).row[0, 0])
+        if abs(applied / read.v_read - 1) > STEP:
+            yield PlanWarning(
+                f"cells are read at {quantity(applied, 'V')}, which the converters of the board make of "
+                f"{quantity(read.v_read, 'V')}; conductances are taken to be at {quantity(read.v_read, 'V')}",
+                ".".join(map(str, (*path, "v_read"))),
+                _where(spec, spec.loaded[0].value, *path, "v_read"),
+            )
+
+
 def another_wafer(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of a map file that is of another wafer or lot than the wafer file says; a real bench refuses it."""
     if spec.layout is None:
@@ -272,6 +298,7 @@ RULES: tuple[Rule, ...] = (
     reads_that_write,
     reads_that_count,
     gates_that_do_not_open,
+    steps_of_a_board,
     another_wafer,
     letters_in_a_map,
     budget,

@@ -41,6 +41,15 @@ def campaign(tmp_path_factory, few_solutions):
 
 
 @pytest.fixture
+def die(tmp_path):
+    """The die file of such a chip."""
+    path = tmp_path / "die.yaml"
+    content = yaml.safe_load((EXAMPLES / "dies" / "chip-32x25x25.yaml").read_text(encoding="utf-8"))
+    path.write_text(yaml.safe_dump({**content, "geometry": {**content["geometry"], **SHAPE}}))
+    return path
+
+
+@pytest.fixture
 def edited(tmp_path):
     """Return a function that writes the example with other options of the board or limits."""
 
@@ -95,12 +104,19 @@ def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path
     assert b"mtj-labctl,daffodil,70001,1" in sealed.read_bytes()
 
 
+def test_a_cell_is_read_and_pulsed_by_hand_at_a_gate_that_the_board_reaches(labctl, bench, die, tmp_path):
+    here = ("--bench", bench, "--sim", "tcp", "--die", die, "--cell", "0,2,7")
+    done = labctl("read", *here, "--out", tmp_path / "refused", expect=2)
+    assert "gate voltage: 3.3 V asked for, the limit is 3.29 V" in " ".join((done.stdout + done.stderr).split())
+    gate = ("--v-gate", "3.29 V")
+    assert "reads" in labctl("read", *here, *gate, "--out", tmp_path / "read").stdout
+    words = ("--to", "P", "--voltage", "900 mV", *gate, "--out", tmp_path / "pulse")
+    assert "reads P" in labctl("pulse", *here, *words).stdout
+
+
 @pytest.fixture
-def served(bench, tmp_path):
+def served(bench, die, tmp_path):
     """Serve the board; return its bench file with its address, and the address."""
-    die = tmp_path / "die.yaml"
-    content = yaml.safe_load((EXAMPLES / "dies" / "chip-32x25x25.yaml").read_text(encoding="utf-8"))
-    die.write_text(yaml.safe_dump({**content, "geometry": {**content["geometry"], **SHAPE}}))
     process = subprocess.Popen(
         [sys.executable, "-m", "labctl", "twin", bench, "--die", die], stdout=subprocess.PIPE, text=True
     )

@@ -185,6 +185,16 @@ def test_letters_in_a_map_that_are_no_marks_of_a_die(tmp_path: Path) -> None:
     assert warned(plan_warnings.letters_in_a_map, prepared(tmp_path, row=". XX")) == []
 
 
+def test_reads_that_a_board_applies_in_another_size(tmp_path: Path) -> None:
+    example, bench = EXAMPLES / "digits-one-chip.yaml", EXAMPLES / "bench-daffodil.yaml"
+    assert warned(plan_warnings.steps_of_a_board, read(example, bench=bench)) == []
+    changes = {"stages.0.survey.v_read": "100 mV"}
+    (warning,) = warned(plan_warnings.steps_of_a_board, read(example, changes, bench=bench))
+    assert warning.key == "stages.0.survey.v_read"
+    assert "read at 98.88 mV, which the converters of the board make of 100 mV" in warning.text
+    assert warned(plan_warnings.steps_of_a_board, read(example, changes)) == []
+
+
 def test_a_budget_that_ends_before_the_plan(tmp_path: Path) -> None:
     campaign = prepared(tmp_path, changes={"batch.budgets.time": "25 s"})
     (warning,) = warned(plan_warnings.budget, campaign, (9.0, 9.0, 9.0, 9.0))
