@@ -16,7 +16,7 @@ from instruments.assignment import Reach
 from instruments.bench import Bench
 from instruments.bench_state import BenchState
 from instruments.connections import Relay
-from instruments.emergency import emergency_open, persist, silence
+from instruments.emergency import BY_HAND, emergency_open, persist, silence
 from instruments.reach import reach_of
 from instruments.relays import Relays
 from instruments.step_sequence import COLD, ChannelStep, Composer, SourceChannel, Tag, calls
@@ -102,7 +102,8 @@ class BenchIO:
             failed = self._open_relays(urgent=not orderly)
         if failed:
             state.fail("; ".join(failed.values()))
-            raise InstrumentError(f"the bench is NOT verified safe: {'; '.join([*failed.values(), *notes])}{stay}")
+            reasons = "; ".join([*failed.values(), *notes])
+            raise InstrumentError(f"the bench is NOT verified safe: {reasons}{stay}; {BY_HAND}")
         state.relays_open()
 
     def _ramp_down(self) -> list[str]:

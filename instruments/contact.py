@@ -42,8 +42,9 @@ def check_contact(die: ProbedDie) -> dict[tuple[str, str], Ohm]:
     bad = [f"{a}-{b} {ohms(r)}" for (a, b), r in resistance.items() if not r <= contact.resistance]
     if bad:
         none = len(bad) == len(resistance)
-        question = "; no current flows: do the needles touch, are instruments or cables swapped?" if none else ""
-        raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact{question}")
+        everywhere = "no current flows: look whether the needles touch, and whether instruments or cables are swapped"
+        advice = everywhere if none else "look whether the needles touch there"
+        raise ContactError(f"no contact: {', '.join(bad)}; at most {ohms(contact.resistance)} is contact; {advice}")
     return resistance
 
 

@@ -74,6 +74,7 @@ def visa(log: Callable[[str], Log] | None = None) -> Connect:
             return None
         return VisaTransport(
             entry.address.resource,
+            called=name,
             backend=entry.address.backend,
             probe=entry.declaration.probe,
             terminator=entry.declaration.terminator,

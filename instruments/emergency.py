@@ -36,6 +36,9 @@ CLOSING: Second = 5.0
 LAST_PATIENCE: Second = 2.0
 """How long the last resort tries an instrument again after its whole patience was spent."""
 
+BY_HAND = "go to the bench, switch off by hand what is named, then give 'labctl off' again"
+"""Advice where a bench is not verified safe."""
+
 ENERGISING = (DriverKind.SOURCE, DriverKind.BOARD)
 """Kinds of drivers that put levels on lines."""
 
@@ -85,7 +88,7 @@ def make_safe(bench: AnyBench, *, connect: Connect | None = None, wait: Wait = t
     finally:
         _close_all(boxes)
     if failed:
-        raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed.values())}{relays}")
+        raise InstrumentError(f"the bench is NOT verified safe: {'; '.join(failed.values())}{relays}; {BY_HAND}")
     return Safed(
         {name: box.verified for name, box in boxes.items() if box.verified},
         {part: state for box in boxes.values() for part, state in box.met.items()},

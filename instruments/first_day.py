@@ -324,7 +324,8 @@ def _die_and_axes(box: Box) -> Answer:
     reply = "; ".join([index.text, *(f"{x:g}, {y:g} um" for x, y in axes)])
     if index.error or index.text.count(",") < 2:
         return expected, f"{reply}; it names no die", None
-    return expected, reply, bool(box.sentio.integers(index.text)) and all(size > 0 for size in axes[1])
+    numbers = box.sentio.integers("map:die:get_current_index", index.text)
+    return expected, reply, bool(numbers) and all(size > 0 for size in axes[1])
 
 
 def _overtravel(box: Box) -> Answer:

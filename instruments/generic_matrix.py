@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from pydantic import Field
 
 from instruments.json_lines import JsonLines
+from instruments.transport import CHECK
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
 from labctl.core.model import Model
@@ -56,13 +57,13 @@ class GenericMatrix:
         self.permit()
         after = frozenset(self._lines.ask("route", closed=sorted(wanted), wait=Wait.RELAY))
         if after != wanted:
-            raise InstrumentError(f"{self.name}: {sorted(after)} are closed; {sorted(wanted)} were expected")
+            raise InstrumentError(f"{self.name}: {sorted(after)} are closed; {sorted(wanted)} were expected; {CHECK}")
 
     def emergency_open(self) -> frozenset[str]:
         """Open every relay by the first bytes of a fresh connection; then verify. Return those closed before."""
         reply = self._lines.cut_in("open", "opened")
         if reply["now"]:
-            raise InstrumentError(f"{self.name}: {len(reply['now'])} relays are still closed")
+            raise InstrumentError(f"{self.name}: {len(reply['now'])} relays are still closed; {CHECK}")
         return frozenset(reply["before"])
 
     def close(self) -> None:

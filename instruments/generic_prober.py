@@ -50,7 +50,9 @@ class GenericProber:
             self.permit()
             here = self._lines.ask("step", place=[col, row, site], wait=Wait.MOTION)
         if here["place"] != [col, row, site] or here["contact"]:
-            raise InstrumentError(f"{self.name} stands at {here}; {[col, row, site]}, separated, was expected")
+            raise InstrumentError(
+                f"{self.name} stands at {here}; {[col, row, site]}, separated, was expected; look at the station"
+            )
         return Position(col, row, end_of_route=here["last"])
 
     def contact(self) -> None:
@@ -82,7 +84,9 @@ class GenericProber:
             self.permit()
             self._lines.ask(verb, wait=Wait.MOTION)
         if self.in_contact() != down:
-            raise InstrumentError(f"{self.name}: the needles are {'up' if down else 'down'} after '{verb}'")
+            raise InstrumentError(
+                f"{self.name}: the needles are {'up' if down else 'down'} after '{verb}'; look at the station"
+            )
 
 
 def _make(name: str, options: GenericProberOptions, transport: Transport) -> GenericProber:

@@ -14,6 +14,7 @@ from typing import Any, Self
 from pydantic import Field, model_validator
 
 from instruments.json_lines import JsonLines
+from instruments.transport import CHECK
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
 from labctl.core.model import Model
@@ -108,7 +109,7 @@ class GenericSource:
         wanted = {channel: asdict(setup) for channel, setup in setups.items()}
         taken = self._lines.ask("prepare", setups=wanted)
         if taken != wanted:
-            raise InstrumentError(f"{self.name} took {taken} for {wanted}")
+            raise InstrumentError(f"{self.name} took {taken} for {wanted}; {CHECK}")
         self._setups |= setups
         self._levels = {}
 
@@ -121,11 +122,15 @@ class GenericSource:
         before = self.state()
         for channel in wanted:
             if before[channel].level != 0 or before[channel].limit > self._setups[channel].cold_limit:
-                raise InstrumentError(f"{self.name}.{channel} is not at 0 V behind its cold limit: {before[channel]}")
+                raise InstrumentError(
+                    f"{self.name}.{channel} is not at 0 V behind its cold limit: {before[channel]}; {CHECK}"
+                )
         self._lines.ask("output", channels=wanted)
         off = [channel for channel, state in self.state().items() if channel in wanted and not state.output]
         if off:
-            raise InstrumentError(f"{self.name}: {', '.join(off)} did not switch on")
+            raise InstrumentError(
+                f"{self.name}: {', '.join(off)} did not switch on; look at its interlock and output-enable line"
+            )
 
     def run(self, steps: Sequence[Step]) -> list[Sample]:
         """Run `steps` in order, in one round trip; return a sample per `Watch` and `Measure`.
@@ -147,7 +152,7 @@ class GenericSource:
             self._levels |= levels
         readings = [step for step in steps if isinstance(step, Watch | Measure)]
         if len(samples) != len(readings):
-            raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(samples)} came")
+            raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(samples)} came; {CHECK}")
         return [_sample(step.channel, values) for step, values in zip(readings, samples, strict=True)]
 
     def emergency_off(self) -> dict[str, ChannelState]:
@@ -179,7 +184,7 @@ class GenericSource:
         for channel in self.capabilities.channels:
             state = states.get(channel)
             if state is None or state.output or state.level != 0:
-                raise InstrumentError(f"{self.name}.{channel} is NOT verified off: {state}")
+                raise InstrumentError(f"{self.name}.{channel} is NOT verified off: {state}; go there and switch it off")
 
     def _longest(self, steps: Sequence[Step]) -> Second:
         """Return a time that `steps` do not exceed, s."""

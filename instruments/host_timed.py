@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from instruments.transport import CHECK
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.operations import Flag
 from labctl.core.source import (
@@ -120,7 +121,7 @@ class HostTimedSource(ABC):
                 self._range(amps, self.capabilities.ranges_i, "A")
         on = [channel for channel in setups if self.read_state(channel).output]
         if on:
-            raise InstrumentError(f"{self.name}: {', '.join(on)} on; channels are set up while they are off")
+            raise InstrumentError(f"{self.name}: {', '.join(on)} on; channels are set up while they are off; {CHECK}")
         for channel, setup in setups.items():
             self.set_up(channel, self._range(setup.range_v, self.capabilities.ranges_v, "V"), setup)
             self._setups[channel] = setup
@@ -134,7 +135,9 @@ class HostTimedSource(ABC):
             self._cool(channel)
             self.set_output(channel, True)
             if not self.read_state(channel).output:
-                raise InstrumentError(f"{self.name}.{channel} did not switch on")
+                raise InstrumentError(
+                    f"{self.name}.{channel} did not switch on; look at its interlock and output-enable line"
+                )
 
     def run(self, steps: Sequence[Step]) -> list[Sample]:
         """Send `steps` in order; return a sample per `Watch` and `Measure`. The state is read back at their end.
@@ -176,7 +179,7 @@ class HostTimedSource(ABC):
         live = {name: state for name, state in self.state().items() if state.output or state.level != 0}
         if live:
             states = (f"{n} {'on' if state.output else 'off'} at {state.level:.6g} V" for n, state in live.items())
-            raise InstrumentError(f"{self.name} is NOT verified off: {', '.join(states)}")
+            raise InstrumentError(f"{self.name} is NOT verified off: {', '.join(states)}; go there and switch it off")
 
     def _check(self, step: Step) -> None:
         """Refuse a step beyond the setup of its channel."""
@@ -238,13 +241,13 @@ class HostTimedSource(ABC):
         self._limit(channel, cold, cold)
         level = self.read_state(channel).level
         if level != 0:
-            raise InstrumentError(f"{self.name}.{channel} is at {level:.6g} V; 0 V were set")
+            raise InstrumentError(f"{self.name}.{channel} is at {level:.6g} V; 0 V were set; {CHECK}")
 
     def _limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
         self.set_limit(channel, limit, self._range(range_i, self.capabilities.ranges_i, "A"))
         taken = self.read_state(channel).limit
         if not math.isclose(taken, limit, rel_tol=READ_BACK):
-            raise InstrumentError(f"{self.name}.{channel} took a limit of {taken:.6g} A for {limit:.6g} A")
+            raise InstrumentError(f"{self.name}.{channel} took a limit of {taken:.6g} A for {limit:.6g} A; {CHECK}")
 
     def _flag(self, channel: str) -> Flag:
         return Flag.COMPLIANCE if self.limited(channel) else Flag(0)

@@ -8,6 +8,7 @@ import itertools
 import json
 from typing import Any
 
+from instruments.transport import CHECK, brief, unexpected
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
@@ -33,21 +34,22 @@ class JsonLines:
         line = self._transport.query("*IDN?").strip()
         if line.split(",")[:2] != [MAKER, kind]:
             raise BenchError(
-                f"{self._name}: '{line}' answers where a generic {kind} was expected, which is emulated only"
+                f"{self._name}: '{line}' answers where a generic {kind} was expected, which is emulated only; "
+                "check its address in the bench file"
             )
         return line
 
     def ask(self, verb: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0, **fields: Any) -> Any:
         """Send a message and return its reply; InstrumentError if it is refused or another message is answered."""
         number, text = self._message(verb, fields)
-        return self._reply(number, self._transport.query(text, wait=wait, extra=extra))
+        return self._reply(number, text, self._transport.query(text, wait=wait, extra=extra))
 
     def cut_in(self, verb: str, then: str, **fields: Any) -> Any:
         """Send a message as the first bytes of a fresh connection, then another one; return the reply of that."""
         _, first = self._message(verb, fields)
         number, second = self._message(then, {})
         lines = self._transport.cut_in(first, second, lambda line: f'"id": {number},' in line)
-        return self._reply(number, lines[-1])
+        return self._reply(number, second, lines[-1])
 
     def close(self) -> None:
         """End the conversation."""
@@ -57,13 +59,13 @@ class JsonLines:
         number = next(self._numbers)
         return number, json.dumps({"do": verb, "id": number, **fields}, allow_nan=False)
 
-    def _reply(self, number: int, line: str) -> Any:
+    def _reply(self, number: int, message: str, line: str) -> Any:
         try:
             reply = json.loads(line)
         except ValueError as error:
-            raise InstrumentError(f"{self._name}: '{line[:60]}' is no line of JSON") from error
+            raise unexpected(self._name, message, line[:60], "a line of JSON") from error
         if not isinstance(reply, dict) or reply.get("id") != number:
-            raise InstrumentError(f"{self._name}: '{line[:60]}' does not answer message {number}")
+            raise unexpected(self._name, message, line[:60], f"an answer to message {number}")
         if "refused" in reply:
-            raise InstrumentError(f"{self._name} refused: {reply['refused']}")
+            raise InstrumentError(f"{self._name} refused '{brief(message)}': {reply['refused']}; {CHECK}")
         return reply.get("reply")

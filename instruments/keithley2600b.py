@@ -23,12 +23,22 @@ from pydantic import AfterValidator, Field, model_validator
 
 from instruments.keithley2600b_defaults import LEFT_ALONE, RANGES, SET_ANEW, after_reset, question, values_in
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
-from instruments.keithley2600b_replies import STATE, as_text, day_of, driven, sample_in, state_in, state_of
+from instruments.keithley2600b_replies import (
+    STATE,
+    as_text,
+    day_of,
+    driven,
+    numbers_in,
+    sample_in,
+    state_in,
+    state_of,
+)
 from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
 from instruments.keithley2600b_settings import FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
-from instruments.tsp import Refused, Tsp, number, old_errors_text, parse_numbers
+from instruments.transport import CHECK, LISTEN
+from instruments.tsp import Refused, Tsp, number, old_errors_text
 from labctl.core.driver import Calibration, Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.model import Model, one_of
@@ -142,7 +152,8 @@ class Keithley2600B:
             of = f"pcall(function() return {channel}.cal.date,{channel}.cal.due end)"
             text = f'(function(k,d,u) return string.format("%.0f,%.0f",k and d or 0,k and u or 0) end)({of})'
             reply = self._tsp.transport.query(f"print({text})")
-            dates[channel] = Calibration(*(day_of(seconds) for seconds in parse_numbers(reply)[:2]))
+            days = numbers_in(reply, 2, f"{self.name}.{channel}", "dates of calibration")
+            dates[channel] = Calibration(*map(day_of, days))
         return dates
 
     def interlocks(self) -> dict[str, tuple[bool, bool | None]]:
@@ -159,7 +170,8 @@ class Keithley2600B:
             reply = self._tsp.transport.query(f"{read} print({source}outputenableaction,tostring(known and value))")
             action, _, enabled = reply.strip().partition("\t")
             asserted = {"true": True, "1": True, "false": False, "0": False}.get(enabled.split(".")[0])
-            interlocks[channel] = parse_numbers(action) != [0.0] or not self._data.output_enable, asserted
+            acts = numbers_in(action, 1, f"{self.name}.{channel}", "source.outputenableaction") != [0.0]
+            interlocks[channel] = acts or not self._data.output_enable, asserted
         return interlocks
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
@@ -275,16 +287,15 @@ class Keithley2600B:
         printed = self._script(lines, seconds, levels_after(steps, before))
         readings = [step for step in steps if isinstance(step, Watch | Measure)]
         if len(printed) != len(readings):
-            raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(printed)} came")
+            raise InstrumentError(f"{self.name}: {len(readings)} readings expected, {len(printed)} came; {CHECK}")
         samples, levels, texts = [], dict(before), iter(printed)
         for step in steps:
             match step:
                 case Level(channel, volts) | Ramp(channel, volts, _):
                     levels[channel] = volts
                 case Watch(channel) | Measure(channel, _):
-                    samples.append(
-                        sample_in(step, driven(f"{self.name}.{channel}", next(texts), levels.get(channel, 0.0)))
-                    )
+                    where = f"{self.name}.{channel}"
+                    samples.append(sample_in(step, driven(where, next(texts), levels.get(channel, 0.0)), where))
         return samples
 
     def _script(self, lines: Sequence[str], seconds: Second, levels: Mapping[str, Volt]) -> list[str]:
@@ -316,7 +327,7 @@ class Keithley2600B:
         readings = len(printed) - len(self._steps.setups)
         if readings < 0:
             raise InstrumentError(
-                f"{self.name}: the states of {len(self._steps.setups)} channels expected, got {printed}"
+                f"{self.name}: the states of {len(self._steps.setups)} channels expected, got {printed}; {CHECK}"
             )
         for channel, line in zip(self._steps.setups, printed[readings:], strict=True):
             if channel in levels:
@@ -347,8 +358,11 @@ class Keithley2600B:
         values += [as_text(*saved, source=f"mtj_{channel}") for channel in CHANNELS]
         fields = self._tsp.cut_in(lines, ",".join(values))
         if len(fields) != len(values):
-            raise InstrumentError(f"{self.name}: '{' '.join(fields)}' answers where {len(values)} states were expected")
-        states = [state_of(field) for field in fields]
+            raise InstrumentError(
+                f"{self.name}: '{' '.join(fields)}' answers where {len(values)} states were expected. {LISTEN}"
+            )
+        channels = [*CHANNELS, *CHANNELS]
+        states = [state_of(field, f"{self.name}.{part}") for field, part in zip(fields, channels, strict=True)]
         for channel, state in zip(CHANNELS, states, strict=False):
             if state is not None:
                 self._refuse_unless_off(channel, state)
@@ -398,7 +412,7 @@ class Keithley2600B:
         if state.output or not abs(state.level) <= 1e-6 or state.current:
             raise InstrumentError(
                 f"{self.name}.{channel} is NOT verified off: output {'on' if state.output else 'off'}, "
-                f"level {state.forced}; it needs a person"
+                f"level {state.forced}; it needs a person: go there and switch it off"
             )
 
     def close(self) -> None:
@@ -434,7 +448,7 @@ class Keithley2600B:
                 if not _same(value, expected):
                     raise InstrumentError(
                         f"{self.name}.{channel}.{attribute} is {value:.6g} after {expected:.6g} was set; "
-                        "the output stays off"
+                        f"the output stays off; {CHECK}"
                     )
 
     def _read(self, channel: str, attributes: Sequence[str]) -> list[float]:
@@ -450,7 +464,8 @@ class Keithley2600B:
         for channel in channels:
             if states[channel].output:
                 raise InstrumentError(
-                    f"{self.name}.{channel} is on at {states[channel].forced}; it is set up with its output off"
+                    f"{self.name}.{channel} is on at {states[channel].forced}; it is set up with its output off; "
+                    f"{CHECK}"
                 )
 
 

@@ -7,6 +7,7 @@ import math
 from dataclasses import replace
 from datetime import UTC, date, datetime
 
+from instruments.transport import LISTEN
 from instruments.tsp import OVERFLOW, parse_numbers
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Flag
@@ -35,18 +36,34 @@ def as_text(*values: str, source: str) -> str:
     return f'(function(s) if s then return {text} end return "none" end)({source})'
 
 
-def state_of(text: str) -> ChannelState | None:
+def state_of(text: str, where: str) -> ChannelState | None:
     """Return the state from the values of `STATE`, joined by colons; None for a channel that is absent.
 
-    >>> state_of("1:1:0.1:0:0.01:40"), state_of("none")
+    Args:
+        where: instrument and channel.
+
+    >>> state_of("1:1:0.1:0:0.01:40", "smu1.smua"), state_of("none", "smu1.smub")
     (ChannelState(output=True, level=0.1, limit=0.01, current=None, limit_v=nan), None)
     """
     if text == "none":
         return None
-    values = parse_numbers(text.replace(":", ","))
-    if len(values) != len(STATE):
-        raise InstrumentError(f"the state '{text}' has {len(values)} numbers")
-    return state_in(*values)
+    return state_in(*numbers_in(text.replace(":", ","), len(STATE), where, "state"))
+
+
+def numbers_in(text: str, count: int, where: str, what: str) -> list[float]:
+    """Return the `count` numbers of a reply; InstrumentError if they are others, or no numbers.
+
+    Args:
+        where: instrument and channel.
+        what: what they tell.
+    """
+    try:
+        numbers = parse_numbers(text)
+    except InstrumentError as error:
+        raise InstrumentError(f"{where}: its {what} is '{text}'; expected numbers. {LISTEN}") from error
+    if len(numbers) != count:
+        raise InstrumentError(f"{where}: its {what} is '{text}'; expected numbers, {count} of them. {LISTEN}")
+    return numbers
 
 
 def state_in(output: float, func: float, level: Volt, current: Ampere, limit: Ampere, limit_v: Volt) -> ChannelState:
@@ -65,11 +82,9 @@ def day_of(seconds: Second) -> date | None:
     return datetime.fromtimestamp(seconds, UTC).date() if 0 < seconds < _LATEST else None
 
 
-def sample_in(step: Watch | Measure, line: str) -> Sample:
-    """Return the sample in the printed `line`."""
-    values = parse_numbers(line)
-    if len(values) != (1 if isinstance(step, Watch) else 2 + step.voltage):
-        raise InstrumentError(f"the reading '{line}' of {step.channel} has {len(values)} numbers")
+def sample_in(step: Watch | Measure, line: str, where: str) -> Sample:
+    """Return the sample in the printed `line` of an instrument and channel, `where`."""
+    values = numbers_in(line, 1 if isinstance(step, Watch) else 2 + step.voltage, where, "reading")
     if isinstance(step, Watch):
         return Sample(step.channel, math.nan, math.nan, Flag.COMPLIANCE if values[0] else Flag(0))
     sample = Sample(step.channel, values[0], values[1] if step.voltage else math.nan, Flag(0))
@@ -83,7 +98,7 @@ def driven(channel: str, line: str, wanted: Volt) -> str:
     """Return the printed `line` without output and level at its end; NotDriven if they are not on at `wanted` V."""
     fields = line.rsplit("\t", 2)
     if len(fields) != 3:
-        raise InstrumentError(f"{channel}: '{line}' does not tell of the output and its level")
-    output, level = parse_numbers(f"{fields[1]},{fields[2]}")
+        raise InstrumentError(f"{channel}: '{line}' does not tell of the output and its level. {LISTEN}")
+    output, level = numbers_in(f"{fields[1]},{fields[2]}", 2, channel, "output and level")
     refuse_undriven(channel, output == 1, level, wanted)
     return fields[0]

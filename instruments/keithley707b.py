@@ -17,7 +17,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.tsp import COUNTED, LONGEST_CHUNK, Refused, Tsp, old_errors_text, parse_numbers
+from instruments.transport import CHECK, unexpected
+from instruments.tsp import COUNTED, LONGEST_CHUNK, Refused, Tsp, old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.model import Model, one_of
@@ -140,7 +141,7 @@ class Keithley707B:
         asked = ",".join(f"slot[{n}] and slot[{n}].idn" for n in slots)
         *reply, end = self._tsp.text(f'{asked},"end"').split("\t")
         if (len(reply), end) != (len(slots), "end"):
-            raise InstrumentError(f"{self.name}: {len(slots)} slots were asked for; the reply is '{reply}'")
+            raise unexpected(self.name, asked, ",".join([*reply, end]), f"{len(slots)} slots")
         cards = {n: identity.strip() for n, identity in zip(slots, reply, strict=True)}
         return {n: "" if card in ("nil", "") or "empty" in card.lower() else card for n, card in cards.items()}
 
@@ -165,7 +166,7 @@ class Keithley707B:
 
     def _forbidden(self, crosspoints: Iterable[str]) -> list[str]:
         """Return which of `crosspoints` are forbidden to close, in operator words; empty if none is."""
-        barred = parse_closed(self._tsp.text(FORBIDDEN)).intersection(crosspoints)
+        barred = self._listed(FORBIDDEN, self._tsp.text(FORBIDDEN)).intersection(crosspoints)
         text = f"{_names(barred)} forbidden to close there (channel.setforbidden); channel.clearforbidden lifts that"
         return [text] if barred else []
 
@@ -189,7 +190,7 @@ class Keithley707B:
         if any(delays := self._delays()):
             others.append(f"channel.setdelay, up to {max(delays):.6g} s for {sum(map(bool, delays))} channels")
         state = [f"not as after a reset, and set anew before a relay moves: {', '.join(others)}"] if others else []
-        if forbidden := parse_closed(self._tsp.text(FORBIDDEN)):
+        if forbidden := self._listed(FORBIDDEN, self._tsp.text(FORBIDDEN)):
             state.append(f"forbidden to close: {_names(forbidden)}")
         labels = [label for label in re.split("[;,]", self._tsp.text(LABELS)) if not CROSSPOINT.fullmatch(label)]
         if labels and labels != ["nil"]:
@@ -203,7 +204,7 @@ class Keithley707B:
     def _delays(self) -> list[Second]:
         """Return what each channel waits beyond its settling when it closes, s; empty where no card is."""
         reply = self._tsp.text(DELAYS)
-        return [] if reply in ("nil", "") else parse_numbers(reply)
+        return [] if reply in ("nil", "") else self._tsp.parsed(reply, DELAYS, None)
 
     def emergency_open(self) -> frozenset[str]:
         """Abort, end a scan, and open every relay by the first bytes of a fresh connection; then verify.
@@ -220,7 +221,7 @@ class Keithley707B:
         lines = [f"mtj_met={_CLOSED}", "scan.abort()", 'channel.open("allslots")', "waitcomplete()"]
         reply = self._tsp.cut_in(lines, f'{_CLOSED} or "nil",tostring(mtj_met)')
         if len(reply) != 2 or reply[0] != "nil":
-            raise InstrumentError(f"{self.name}: '{' '.join(reply)}' answered; 'nil' was expected: every relay open")
+            raise unexpected(self.name, 'channel.open("allslots")', " ".join(reply), "'nil', every relay open")
         self._present = frozenset()
         with contextlib.suppress(InstrumentError):
             self._tsp.errors()  # of the aborted command
@@ -229,8 +230,15 @@ class Keithley707B:
     def closed(self) -> frozenset[str]:
         """Read the closed crosspoints."""
         self._present = None
-        self._present = parse_closed(self._tsp.text('channel.getclose("allslots")'))
+        self._present = self._listed(_CLOSED, self._tsp.text(_CLOSED))
         return self._present
+
+    def _listed(self, command: str, reply: str) -> frozenset[str]:
+        """Return the crosspoints that a reply lists; InstrumentError if it is no such list."""
+        try:
+            return parse_closed(reply)
+        except InstrumentError as error:
+            raise unexpected(self.name, command, reply, "crosspoints such as 1A05") from error
 
     def route(self, closed: Iterable[str]) -> None:
         """Close exactly `closed`, starting from the set that was last read back.
@@ -254,7 +262,8 @@ class Keithley707B:
         if after != wanted:
             raise InstrumentError(
                 f"{self.name}: closed should be {_names(wanted)}; "
-                f"missing {_names(wanted - after)}, too many {_names(after - wanted)}"
+                f"missing {_names(wanted - after)}, too many {_names(after - wanted)}. Look at its cards, and whether "
+                "another program moves relays"
             )
         self._present = after
 
@@ -270,10 +279,12 @@ class Keithley707B:
         taken = self._tsp.numbers(",".join(MOVES), len(MOVES))
         for (name, value), present in zip(MOVES.items(), taken, strict=True):
             if present != value:
-                raise InstrumentError(f"{self.name}: {name} is {present:.6g} after {value} was set; no relay moves")
+                raise InstrumentError(
+                    f"{self.name}: {name} is {present:.6g} after {value} was set; no relay moves; {CHECK}"
+                )
         if any(delays := self._delays()):
             raise InstrumentError(
-                f"{self.name}: a channel waits {max(delays):.6g} s after {NO_DELAYS} was set; no relay moves"
+                f"{self.name}: a channel waits {max(delays):.6g} s after {NO_DELAYS} was set; no relay moves; {CHECK}"
             )
         self._set = True
 
@@ -293,9 +304,9 @@ class Keithley707B:
         ask = 'print(errorqueue.count,channel.getclose("allslots"))'
         waiting, _, closed = self._tsp.transport.query(f"{text}\n{ask}", wait=Wait.RELAY).strip().partition("\t")
         if reason := self._tsp.failure(waiting):
-            raise Refused(f"{self.name} refused a route: {reason}")
-        after = parse_closed(closed)
-        if again and parse_numbers(waiting) != [0.0] and not after.issuperset(closing):
+            raise Refused(f"{self.name} refused a route: {reason}; {CHECK}")
+        after = self._listed(_CLOSED, closed)
+        if again and self._tsp.parsed(waiting, "print(errorqueue.count)") != [0.0] and not after.issuperset(closing):
             return self._move([], closing, again=False)  # a warning before it kept it from closing
         return after
 

@@ -17,6 +17,7 @@ from pydantic import Field
 from instruments.chuck import ChuckLevels
 from instruments.sentio_reply import ERRORS, NeedlesDown, Reply, SentioLink
 from instruments.stepping import ChuckPlace, misled
+from instruments.transport import unexpected
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import ContactError, InstrumentError
 from labctl.core.model import Model
@@ -30,6 +31,9 @@ QUESTION = "*RCS 1\nstatus:get_version"
 """Harmless query of a station; it has no ``*IDN?`` before the command set is chosen."""
 STEPPING = "StepToSeparation"
 """Stepping contact mode that is set: a step does not end in contact."""
+
+_SITE = "get_chuck_site_status Wafer"
+_TOUCHES = "setup:contact_counter:get"
 
 
 class SentioOptions(Model):
@@ -110,12 +114,13 @@ class MpiSentio:
         self._place = start = self._place or self._current_place()
         site = 0 if subsite is None else subsite.number
         height, self._up = self._up, None
-        reply = self._move(f"map:step_die {col}, {row}, {site}")
+        reply = self._move(step := f"map:step_die {col}, {row}, {site}")
         self._require_up(height)
-        echo = self._link.integers(reply.text)
+        echo = self._link.integers(step, reply.text)
         if echo[:3] != [col, row, site]:
             raise InstrumentError(
-                f"{self.name}: stepped to die ({col}, {row}), subsite {site}, but stands at {tuple(echo[:3])}"
+                f"{self.name}: stepped to die ({col}, {row}), subsite {site}, but stands at {tuple(echo[:3])}; "
+                "look at the station"
             )
         self._place = self._arrived(start, (col, row), subsite)
         return Position(col, row, reply.end_of_route)
@@ -139,13 +144,14 @@ class MpiSentio:
         text = self._subsite()
         if text != str(site) and (site or text.lstrip("-").isdigit()):
             raise InstrumentError(
-                f"{self.name} answered the step to subsite {site} and, queried again, reports '{text}'"
+                f"{self.name} answered the step to subsite {site} and, queried again, reports '{text}'; "
+                "look at the station"
             )
         place = ChuckPlace(die, subsite, self._xy())
         pitch = self._link.numbers("map:get_index_size", 2)
         doubt = "" if start is None else misled(start, place, (pitch[0] * MICRON, pitch[1] * MICRON))
         if doubt:
-            raise InstrumentError(f"{self.name} {doubt}")
+            raise InstrumentError(f"{self.name} {doubt}; look at the station")
         return place
 
     def _current_die(self) -> tuple[int, int] | None:
@@ -266,7 +272,7 @@ class MpiSentio:
 
     def touches(self) -> int:
         """Return how often the chuck has gone to contact since SENTIO's counter was last reset."""
-        return self._link.integers(self._link.ask("setup:contact_counter:get").text)[0]
+        return self._link.integers(_TOUCHES, self._link.ask(_TOUCHES).text)[0]
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
         """Return where the chuck is, its heights, touches and temperature, and doubts about them."""
@@ -326,9 +332,10 @@ class MpiSentio:
 
     def _site(self) -> tuple[bool, bool]:
         """Return whether the wafer site has a contact height and overtravel on; InstrumentError without vacuum."""
-        flags = self._link.integers(self._link.ask("get_chuck_site_status Wafer").text)
+        text = self._link.ask(_SITE).text
+        flags = self._link.integers(_SITE, text)
         if len(flags) < 4:
-            raise InstrumentError(f"{self.name}: site status {flags}; expected home, contact, overtravel, vacuum")
+            raise unexpected(self.name, _SITE, text, "home, contact, overtravel, vacuum")
         if not flags[3]:
             raise InstrumentError(f"{self.name}: {ERRORS[68]}")
         return bool(flags[1]), bool(flags[2])

@@ -175,7 +175,10 @@ def _require_relays(bench: Bench, matrices: Mapping[str, Matrix]) -> None:
     """Raise BenchError if a matrix that can be asked cannot close a crosspoint of the wiring."""
     lacking = [f"{name}: {text}" for name, matrix in matrices.items() for text in unusable_relays(bench, name, matrix)]
     if lacking:
-        raise BenchError(f"bench '{bench.name}' has not what its file says: {'; '.join(lacking)}; nothing was changed")
+        raise BenchError(
+            f"bench '{bench.name}' has not what its file says: {'; '.join(lacking)}; nothing was changed; look at its "
+            "cards, and at the wiring in the file"
+        )
 
 
 def unusable_relays(bench: Bench, name: str, matrix: Matrix) -> list[str]:

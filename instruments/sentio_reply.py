@@ -3,6 +3,7 @@
 from collections.abc import Container
 from dataclasses import dataclass
 
+from instruments.transport import unexpected
 from labctl.core.errors import InstrumentError
 from labctl.core.transport import Transport, Wait
 
@@ -111,13 +112,17 @@ class SentioLink:
 
     def ask(self, command: str, *, wait: Wait = Wait.QUERY, allowed: Container[int] = ()) -> Reply:
         """Send a command and return its reply; InstrumentError with the meaning of its error code, unless `allowed`."""
-        reply = parse_reply(self.transport.query(command, wait=wait))
+        line = self.transport.query(command, wait=wait)
+        try:
+            reply = parse_reply(line)
+        except InstrumentError as error:
+            raise unexpected(self.name, command.strip(), line, "code,id,text") from error
         if reply.error == 0 or reply.error in allowed:
             return reply
         words = ERRORS.get(reply.error, "not in the table of codes")
         kind = {11: EndOfRoute, 38: NeedlesDown}.get(reply.error, InstrumentError)
         text = f" ('{reply.text}')" if reply.text else ""
-        raise kind(f"{self.name} refused '{command.strip()}': {words}, error {reply.error}{text}")
+        raise kind(f"{self.name} refused '{command.strip()}': {words}, error {reply.error}{text}; look at the station")
 
     def numbers(self, command: str, count: int) -> list[float]:
         """Return the first `count` numbers of the reply to a query; InstrumentError unless they are finite.
@@ -128,16 +133,16 @@ class SentioLink:
         try:
             numbers = [float(part) for part in text.split(",")]
         except ValueError as error:
-            raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected numbers") from error
+            raise unexpected(self.name, command, text, "numbers") from error
         if len(numbers) < count:
-            raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected {count} numbers")
+            raise unexpected(self.name, command, text, f"{count} numbers")
         if not all(abs(number) < NO_NUMBER for number in numbers[:count]):
-            raise InstrumentError(f"{self.name}: '{command}' was answered by '{text}'; expected finite numbers")
+            raise unexpected(self.name, command, text, "finite numbers")
         return numbers[:count]
 
-    def integers(self, text: str) -> list[int]:
-        """Return the whole numbers of a reply."""
+    def integers(self, command: str, text: str) -> list[int]:
+        """Return the whole numbers in the text that answers a command."""
         try:
             return [int(part) for part in text.split(",")]
         except ValueError as error:
-            raise InstrumentError(f"{self.name}: the reply is '{text}'; expected whole numbers") from error
+            raise unexpected(self.name, command, text, "whole numbers") from error

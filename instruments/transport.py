@@ -23,6 +23,28 @@ Log = Callable[[str, bytes], None]
 
 LONGEST_LINE = 1 << 20
 
+LOOK = "check that it is on, connected and free"
+"""Advice where an instrument does not answer."""
+
+CHECK = "'labctl check' shows its state"
+"""Advice where an instrument refuses something, or is not as it was set."""
+
+
+LISTEN = "Look whether another program talks to it, and at its cable"
+"""Advice where an instrument answers something else than what it was asked for."""
+
+
+def unexpected(name: str, command: str, reply: str, expected: str) -> InstrumentError:
+    """Return the error of a command that was answered by something else than what was expected.
+
+    Args:
+        name: of the instrument in the bench file.
+
+    >>> print(unexpected("smu1", "print(1)", "nil", "numbers"))
+    smu1: 'print(1)' was answered by 'nil'; expected numbers. Look whether another program talks to it, and at its cable
+    """
+    return InstrumentError(f"{name}: '{brief(command)}' was answered by '{reply}'; expected {expected}. {LISTEN}")
+
 
 class Deadlines(Model):
     """How long a reply may take, per class of command, beside the time that the command itself needs.
@@ -46,6 +68,7 @@ class LineTransport(ABC):
 
     Args:
         name: address of the instrument, in operator words.
+        called: name of the instrument in the bench file, "" if that is its address.
         probe: a harmless query that proves the instrument answers, sent after opening and after resynchronising.
         deadlines: per class of command.
         terminator: ends every message that is sent; replies end with a line feed.
@@ -56,12 +79,15 @@ class LineTransport(ABC):
         self,
         name: str,
         *,
+        called: str = "",
         probe: str | None = "*IDN?",
         deadlines: Deadlines | None = None,
         terminator: str = "\n",
         log: Log | None = None,
     ) -> None:
         self._name, self._probe, self._terminator, self._log = name, probe, terminator, log
+        self._called = f"{called} ({name})" if called else name
+        """The instrument, in the words of messages."""
         self.deadlines = deadlines or Deadlines()
         self._lock = threading.RLock()
         self._pending = b""
@@ -199,9 +225,11 @@ class LineTransport(ABC):
             except LinkTimeoutError as error:
                 partial = f" after {len(lines)} lines" if lines else ""
                 raise LinkTimeoutError(
-                    f"{self._name} did not answer '{_brief(text)}' within {seconds:.3g} s{partial}; "
-                    "the link is resynchronised before anything else is sent"
+                    f"{self._called} did not answer '{brief(text)}' within {seconds:.3g} s{partial}; "
+                    f"the link is resynchronised before anything else is sent; {LOOK}"
                 ) from error
+            except InstrumentError as error:
+                raise InstrumentError(f"{error}; the answer to '{brief(text)}' was awaited") from error
         self._stale = False
         return lines
 
@@ -211,13 +239,13 @@ class LineTransport(ABC):
         self._stale, reply = True, b""
         while not whole(reply):
             if len(reply) > LONGEST_LINE:
-                raise InstrumentError(f"{self._name} sent {len(reply)} bytes that are no whole reply")
+                raise InstrumentError(f"{self._called} sent {len(reply)} bytes that are no whole reply; {CHECK}")
             try:
                 more = self._receive(deadline)
             except LinkTimeoutError as error:
                 raise LinkTimeoutError(
-                    f"{self._name} did not answer {len(data)} bytes within {seconds:.3g} s, after {len(reply)} bytes; "
-                    "the link is resynchronised before anything else is sent"
+                    f"{self._called} did not answer {len(data)} bytes within {seconds:.3g} s, after {len(reply)} "
+                    f"bytes; the link is resynchronised before anything else is sent; {LOOK}"
                 ) from error
             self._log_bytes("<", more)
             reply += more
@@ -225,7 +253,10 @@ class LineTransport(ABC):
         return reply
 
     def _put(self, text: str, deadline: float) -> None:
-        self._put_bytes((text + self._terminator).encode("ascii"), deadline)
+        try:
+            self._put_bytes((text + self._terminator).encode("ascii"), deadline)
+        except InstrumentError as error:
+            raise type(error)(f"{error}; '{brief(text)}' was being sent") from error
 
     def _put_bytes(self, data: bytes, deadline: float) -> None:
         self._log_bytes(">", data)
@@ -236,7 +267,7 @@ class LineTransport(ABC):
     def _line(self, deadline: float) -> str:
         while b"\n" not in self._pending:
             if len(self._pending) > LONGEST_LINE:
-                raise InstrumentError(f"{self._name} sent {len(self._pending)} bytes without a line feed")
+                raise InstrumentError(f"{self._called} sent {len(self._pending)} bytes without a line feed; {CHECK}")
             data = self._receive(deadline)
             self._log_bytes("<", data)
             self._pending += data
@@ -272,20 +303,21 @@ class BytesTransport(LineTransport):
         handler: Handler,
         name: str = "instrument in this process",
         *,
+        called: str = "",
         probe: str | None = "*IDN?",
         deadlines: Deadlines | None = None,
         terminator: str = "\n",
         log: Log | None = None,
         wait: Callable[[Second], None] | None = None,
     ) -> None:
-        super().__init__(name, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
+        super().__init__(name, called=called, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
         self._handler, self._replies, self._wait = handler, b"", wait
 
     def _send(self, data: bytes, deadline: float) -> None:
         try:
             self._replies += self._handler.handle(data)
         except ConnectionError as error:
-            raise InstrumentError(f"{self._name} is gone: {error}") from error
+            raise InstrumentError(f"{self._called} is gone: {error}; {LOOK}") from error
 
     def _receive(self, deadline: float) -> bytes:
         data, self._replies = self._replies, b""
@@ -293,7 +325,7 @@ class BytesTransport(LineTransport):
             if self._wait is not None:
                 # what is left of the deadline, without the microseconds that the computer took
                 self._wait(round(max(0.0, deadline - time.monotonic()), 1))
-            raise LinkTimeoutError(f"{self._name} has no reply")
+            raise LinkTimeoutError(f"{self._called} has no reply")
         return data
 
     def _unread(self) -> bool:
@@ -305,7 +337,7 @@ class BytesTransport(LineTransport):
             try:
                 again()
             except ConnectionError as error:
-                raise InstrumentError(f"{self._name} is gone: {error}") from error
+                raise InstrumentError(f"{self._called} is gone: {error}; connecting anew failed; {LOOK}") from error
         self._replies = b""
 
     def close(self) -> None:
@@ -313,10 +345,10 @@ class BytesTransport(LineTransport):
         self._replies = b""
 
 
-def _brief(text: str, most: int = 60) -> str:
+def brief(text: str, most: int = 60) -> str:
     """Return the first line of `text`, shortened.
 
-    >>> _brief("print(1)")
+    >>> brief("print(1)")
     'print(1)'
     """
     first, _, rest = text.partition("\n")

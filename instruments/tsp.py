@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from instruments.identity import fields_of
+from instruments.transport import CHECK, brief, unexpected
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
@@ -29,6 +30,8 @@ QUIET = "localnode.prompts=0 localnode.showerrors=0"
 
 COUNTED = "mtj_e=errorqueue.count "
 """Begins what is sent, and counts the entries that are not of it; in the same line, so that it costs no message."""
+
+_COUNT = "print(errorqueue.count)"
 
 _COUNT_BEFORE = "print(mtj_e or 0) mtj_e=nil"
 """Asks for that count, once: what is not understood at all counts nothing, and every entry is its own then."""
@@ -174,7 +177,10 @@ class Tsp:
             raise LinkTimeoutError(
                 f"{error}. If a script runs or is being loaded there, 'labctl off' ends it"
             ) from error
-        identity = parse_identity(_PROMPT.sub("", lines[-1]), expected)
+        try:
+            identity = parse_identity(_PROMPT.sub("", lines[-1]), expected)
+        except BenchError as error:
+            raise BenchError(f"{self.name}: {error}; check its address in the bench file") from error
         self._refuse_chatter()
         return identity
 
@@ -184,7 +190,7 @@ class Tsp:
         ask = f'print("{mark}",string.format("%d,%d",localnode.prompts,localnode.showerrors))'
         line = self.transport.converse(ask, lambda line: mark in line)[-1]
         names = ("localnode.prompts", "localnode.showerrors")
-        values = zip(names, parse_numbers(line.partition("\t")[2]), strict=True)
+        values = zip(names, self.parsed(line.partition("\t")[2], ask, len(names)), strict=True)
         on = " and ".join(f"{name} is {value:.0f}" for name, value in values if value)
         if on:
             raise BenchError(
@@ -199,25 +205,32 @@ class Tsp:
     def numbers(self, expression: str, count: int) -> list[float]:
         """Return the `count` numbers of `expression`, with all their digits whatever number format is set."""
         digits = ",".join(["%.9e"] * count)
-        values = parse_numbers(self.text(f'string.format("{digits}",{expression})'))
-        if len(values) != count:
-            raise InstrumentError(f"{self.name}: {count} numbers expected for '{expression}', got {values}")
-        return values
+        return self.parsed(self.text(f'string.format("{digits}",{expression})'), expression, count)
+
+    def parsed(self, reply: str, command: str, count: int | None = 1) -> list[float]:
+        """Return the numbers that answer a command; InstrumentError if they are none, or not `count`, None for any."""
+        try:
+            numbers = parse_numbers(reply)
+        except InstrumentError as error:
+            raise unexpected(self.name, command, reply, "numbers") from error
+        if count is not None and len(numbers) != count:
+            raise unexpected(self.name, command, reply, f"{count} numbers")
+        return numbers
 
     def set(self, text: str, *, wait: Wait = Wait.SETTING) -> None:
         """Send a setting and read the error queue; Refused, with the instrument's message, if it was not accepted."""
-        waiting = self.transport.query(f"{COUNTED}{text}\nprint(errorqueue.count)", wait=wait)
+        waiting = self.transport.query(f"{COUNTED}{text}\n{_COUNT}", wait=wait)
         if reason := self.failure(waiting):
-            raise Refused(f"{self.name} refused '{text}': {reason}")
+            raise Refused(f"{self.name} refused '{brief(text)}': {reason}; {CHECK}")
 
     def failure(self, waiting: str) -> str:
         """Return what is wrong if the error queue counts `waiting` entries behind a command that began with `COUNTED`.
 
         Errors that stood there before the command are told as warnings; "" if no other is an error.
         """
-        if parse_numbers(waiting) == [0.0]:
+        if self.parsed(waiting, _COUNT) == [0.0]:
             return ""
-        before = parse_numbers(self.transport.query(_COUNT_BEFORE))[0]
+        before = self.parsed(self.transport.query(_COUNT_BEFORE), _COUNT_BEFORE)[0]
         entries = self._entries()
         full = any(entry.code == QUEUE_OVERFLOW for entry in entries)
         if full or not 0 <= before <= len(entries):  # no number, none of this queue, or errors were lost
@@ -226,7 +239,7 @@ class Tsp:
             if not entry.warns:
                 self._warned.setdefault(f"{entry}, of before a command: from its panel, or another program", False)
         errors = [str(entry) for entry in entries[int(before) :] if not entry.warns]
-        return "; ".join(errors) or ("" if entries else waiting)
+        return "; ".join(errors) or ("" if entries else f"its error queue counts {waiting.strip()} and is empty")
 
     def warnings(self) -> list[str]:
         """Return the warnings that were in the error queue since the last call, each text once in a session."""
@@ -250,13 +263,13 @@ class Tsp:
         entries: list[QueuedError] = []
         for _ in range(MOST_ERRORS):
             fields = self.transport.query(_NEXT_ERROR).split("\t")
-            code = parse_numbers(fields[0])[0]
+            code = self.parsed(fields[0], _NEXT_ERROR)[0]
             if not math.isfinite(code):
-                raise InstrumentError(f"{self.name}: the error queue answers '{fields[0]}'; expected an error number")
+                raise unexpected(self.name, _NEXT_ERROR, fields[0], "the number of an error")
             code = int(code)
             if code == 0:
                 return entries
-            severity = parse_numbers(fields[2])[0] if len(fields) > 2 else RECOVERABLE
+            severity = self.parsed(fields[2], _NEXT_ERROR)[0] if len(fields) > 2 else RECOVERABLE
             entry = QueuedError(code, fields[1].strip() if len(fields) > 1 else "", severity)
             if entry.warns:
                 self._warned.setdefault(str(entry), False)
@@ -283,10 +296,10 @@ class Tsp:
         ask = 'print(errorqueue.count,table.concat(mtj_r or {},";"))'
         waiting, _, results = self.transport.query(f"{body}\n{ask}", wait=wait, extra=extra).partition("\t")
         if reason := self.failure(waiting):
-            raise Refused(f"{self.name}: a script failed: {reason}")
+            raise Refused(f"{self.name}: a script failed: {reason}; {CHECK}")
         first, *texts = results.split(";")
         if first != mark:
-            raise InstrumentError(f"{self.name}: script '{mark}' did not run; the last that did is '{first}'")
+            raise InstrumentError(f"{self.name}: script '{mark}' did not run; the last that did is '{first}'; {CHECK}")
         return texts
 
 

@@ -21,7 +21,7 @@ import pyvisa
 from pyvisa.constants import StatusCode
 from pyvisa.rname import InvalidResourceName, ResourceName
 
-from instruments.transport import Deadlines, LineTransport, Log
+from instruments.transport import LOOK, Deadlines, LineTransport, Log
 from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
 from labctl.core.units import Second
 
@@ -101,6 +101,7 @@ class VisaTransport(LineTransport):
         self,
         resource: str,
         *,
+        called: str = "",
         backend: str = "@py",
         probe: str | None = "*IDN?",
         deadlines: Deadlines | None = None,
@@ -109,7 +110,7 @@ class VisaTransport(LineTransport):
         log: Log | None = None,
         dead_socket: int | None = None,
     ) -> None:
-        super().__init__(resource, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
+        super().__init__(resource, called=called, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
         self._backend, self._open_timeout = backend, open_timeout
         self._resource: Any = None
         self._socket: socket.socket | None = None
@@ -139,15 +140,15 @@ class VisaTransport(LineTransport):
                 write_termination=self._terminator,
             )
         except pyvisa.errors.InvalidSession as error:
-            raise InstrumentError(f"cannot open {self._name}: {error}") from error
+            raise InstrumentError(f"cannot open {self._called}: {error}; {LOOK}") from error
         except pyvisa.VisaIOError as error:
             if error.error_code in (StatusCode.error_invalid_resource_name, StatusCode.error_resource_not_found):
                 raise BenchError(f"'{self._name}' is not an address that VISA can open: {error.description}") from error
-            raise InstrumentError(f"cannot open {self._name}: {error.description}") from error
+            raise InstrumentError(f"cannot open {self._called}: {error.description}; {LOOK}") from error
         except ValueError as error:
             raise BenchError(f"'{self._name}' is not an address that VISA can open: {error}") from error
         except Exception as error:  # a backend may raise anything
-            raise InstrumentError(f"nobody listens at {self._name}: {error}") from error
+            raise InstrumentError(f"nobody listens at {self._called}: {error}; {LOOK}") from error
         self._socket = _raw_socket(self._resource)
         if self._socket is not None:
             with contextlib.suppress(OSError):
@@ -163,7 +164,7 @@ class VisaTransport(LineTransport):
         try:
             socket.getaddrinfo(address[1], None)
         except OSError as error:
-            raise InstrumentError(f"nobody listens at {self._name}: {error.strerror or error}") from error
+            raise InstrumentError(f"nobody listens at {self._called}: {error.strerror or error}; {LOOK}") from error
 
     def _break_in(self) -> None:
         """Connect afresh: after a failure through the dead-socket port, with a device clear if there is one."""
@@ -200,7 +201,7 @@ class VisaTransport(LineTransport):
         while data:
             left = deadline - time.monotonic()
             if left <= 0 or not select.select([], [raw], [], left)[1]:
-                raise LinkTimeoutError(f"{self._name} takes no more bytes")
+                raise LinkTimeoutError(f"{self._called} takes no more bytes")
             data = data[raw.send(data) :]
 
     def _receive(self, deadline: float) -> bytes:
@@ -210,7 +211,7 @@ class VisaTransport(LineTransport):
             self._resource.timeout = _milliseconds(deadline)
             data: bytes = self._resource.read_raw()
             if not data:  # pyvisa-py's HiSLIP returns nothing, at once, for any response but the first
-                raise LinkTimeoutError(f"{self._name} is silent")
+                raise LinkTimeoutError(f"{self._called} is silent")
             return data
         except pyvisa.VisaIOError as error:
             raise self._broken(error.error_code == StatusCode.error_timeout, error) from error
@@ -220,7 +221,7 @@ class VisaTransport(LineTransport):
     def _receive_raw(self, raw: socket.socket, deadline: float) -> bytes:
         left = deadline - time.monotonic()
         if left <= 0 or not select.select([raw], [], [], left)[0]:
-            raise LinkTimeoutError(f"{self._name} is silent")
+            raise LinkTimeoutError(f"{self._called} is silent")
         data = raw.recv(1 << 16)
         if not data:
             raise ConnectionResetError("the other side has ended the connection")
@@ -234,9 +235,9 @@ class VisaTransport(LineTransport):
 
     def _broken(self, timeout: bool, error: Exception) -> InstrumentError:
         if timeout:
-            return LinkTimeoutError(f"{self._name} is silent")
+            return LinkTimeoutError(f"{self._called} is silent")
         reason = getattr(error, "strerror", None) or error
-        return InstrumentError(f"{self._name} is gone: {reason}; check that it is on, connected and free")
+        return InstrumentError(f"{self._called} is gone: {reason}; {LOOK}")
 
 
 def _milliseconds(deadline: float) -> int:

@@ -66,7 +66,7 @@ LEISURE: Second = 10.0
 """Least deadline of a reply of an emulated instrument on a socket, s."""
 
 
-def loopback(resource: str, entry: Entry) -> Transport:
+def loopback(resource: str, name: str, entry: Entry) -> Transport:
     """Return the transport to an emulated instrument that is served on this computer, through VISA.
 
     Deadlines that the bench file leaves to their defaults are `LEISURE` at least: this computer answers for all
@@ -77,7 +77,7 @@ def loopback(resource: str, entry: Entry) -> Transport:
     link = link_of(entry)
     given = link["deadlines"] or Deadlines()
     usual = {name: max(seconds, LEISURE) for name, seconds in given if name not in given.model_fields_set}
-    return VisaTransport(resource, backend="@py", **link | {"deadlines": given.model_copy(update=usual)})
+    return VisaTransport(resource, called=name, backend="@py", **link | {"deadlines": given.model_copy(update=usual)})
 
 
 def can_fail(entry: Entry, instrument: Instrument) -> bool:
@@ -261,7 +261,7 @@ class Twin:
         if self.server is None:
             wait = None if self.faults is None else self.wait
             return BytesTransport(self._reached[name].session(), name, wait=wait, **link_of(entry))
-        return loopback(self.server.resource(name), entry)
+        return loopback(self.server.resource(name), name, entry)
 
     def wait(self, seconds: float) -> None:
         """Let a time pass on the twin's clock, s."""

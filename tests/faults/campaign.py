@@ -18,6 +18,7 @@ import pytest
 from e2e.small_dies import BENCH, LIMITS, M, N, description
 from faults.bench import FaultyTwin
 from faults.kinds import DoesNotApply, Injection, Killed
+from faults.timeline import names
 
 from instruments import emergency
 from instruments.bench import Bench
@@ -94,7 +95,7 @@ class Course:
         bugs: tracebacks of exceptions that are no errors of this suite.
         untold: outputs left on at the end of a session that did not end with 6 and the names of their instruments.
         late: outputs that went off later after the detection of a fault than they may, in words.
-        instruments: their names in the bench file.
+        names: of instruments and pads in the bench file.
     """
 
     injection: Injection
@@ -103,7 +104,7 @@ class Course:
     bugs: list[str] = field(default_factory=list)
     untold: list[str] = field(default_factory=list)
     late: list[str] = field(default_factory=list)
-    instruments: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     peak: float = 0.0
     incidents: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -166,7 +167,7 @@ def carry_out(injection):
     subjects = [Site(f"D{k}", description(), SEED, (k, 0)) for k in range(2)]
     twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
     course, procedures = Course(injection), stages()
-    course.instruments = tuple(bench.instruments)
+    course.names = (*bench.instruments, *bench.wiring.pads)
     with watched(twin), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         for subject in subjects:
             die = course.dies[subject.name] = Ended()
@@ -248,7 +249,7 @@ def _session(bench, twin, subjects, job, procedures, course, die):
     words = " ".join(text for _, text in course.told[known:])
     for channel in twin.live():
         name = channel.partition(".")[0]
-        if code != ExitCode.NOT_OFF or name not in words:
+        if code != ExitCode.NOT_OFF or not names(words, name):
             course.untold.append(f"{channel} is on after exit code {int(code)}: {words or 'nothing'}")
     course.late += timeline.late(detected, {name: entry.patience for name, entry in bench.instruments.items()})
 

@@ -12,6 +12,7 @@ from faults.campaign import SESSIONS, WRITE
 from faults.kinds import KILLS
 
 from labctl.core.die_state import State
+from labctl.core.exit_codes import ExitCode
 from labctl.core.operations import Flag
 
 MOST_MESSAGES = 20
@@ -27,8 +28,14 @@ UNNOTICED = {
 or one current of a readout. A kind that comes to be noticed is taken off this list."""
 STARTING = {"attempt.trial", "survey.g_initial"}
 """Columns that tell how a die was found, which is another way in another try."""
-OF_PULSES = re.compile(r"wer\.|write\.(pulses|wer|rung|fidelity_blind|stuck_pulses|limited_pulses)")
+OF_PULSES = re.compile(r"line\.|wer\.|write\.(pulses|wer|rung|fidelity_blind|stuck_pulses|limited_pulses)")
 """Columns that count pulses over all cells, or are computed from such counts."""
+OPERATIONS = re.compile(
+    r"'[^']{2,}'?|\b(output|relays?|routes?|script|contact|step(s|ped)?|readings?|reads|switch|connecting anew)\b"
+)
+"""What is told of an operation: a command in quotes, or its name."""
+ADVICE = re.compile(r"\b([Ll]ook (at|whether)|check (that|its)|go (there|to the bench))\b|'labctl \w+")
+"""What is told to be done."""
 CELL = ("kernel", "row", "col")
 
 
@@ -61,6 +68,21 @@ def within_limits(course, undisturbed):
 def live_is_told(course, undisturbed):
     """No session ends with an output on, unless it ends with 6 and names its instrument."""
     return course.untold[0] if course.untold else ""
+
+
+def words_help(course, undisturbed):
+    """Whatever is told of a fault names an instrument or pads of the bench file, what was done, and what to do.
+
+    What an operator has done needs no explanation.
+    """
+    named = re.compile(rf"\b({'|'.join(map(re.escape, course.names))})\b")
+    for code, text in course.told:
+        first = text.strip().partition("\n")[0]
+        parts = {"an instrument": named, "an operation": OPERATIONS, "what to do": ADVICE}
+        missing = [what for what, pattern in parts.items() if not pattern.search(first)]
+        if missing and code != ExitCode.OPERATOR:
+            return f"without {' and '.join(missing)}: {first}"
+    return ""
 
 
 def off_soon(course, undisturbed):
@@ -210,6 +232,7 @@ INVARIANTS = (
     nothing_unsafe,
     within_limits,
     live_is_told,
+    words_help,
     off_soon,
     journal_is_kept,
     dies_come_to_the_same_end,

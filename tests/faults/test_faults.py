@@ -71,7 +71,7 @@ def spoilt(course, **changes):
 
 def told(course):
     """Return a course of which somebody was told."""
-    return replace(course, told=[(3, "smu1: the link was lost")])
+    return replace(course, told=[(3, "smu1: a script failed; look at its cable")])
 
 
 def test_every_invariant_is_violated_by_what_it_forbids(undisturbed):
@@ -82,6 +82,7 @@ def test_every_invariant_is_violated_by_what_it_forbids(undisturbed):
     wrong["nothing_unsafe"] = replace(undisturbed, incidents=["hot switch: A to 1-05"])
     wrong["within_limits"] = replace(undisturbed, peak=0.57)
     wrong["live_is_told"] = replace(undisturbed, untold=["smu1.smua is on after exit code 4: interrupted"])
+    wrong["words_help"] = replace(undisturbed, told=[(3, "the reply '0' is not a list of numbers; look at it")])
     wrong["off_soon"] = replace(undisturbed, late=["smu1.smua was off 1.10 s after a fault was detected"])
     wrong["journal_is_kept"], _ = spoilt(undisturbed, lost_rows=1)
     wrong["dies_come_to_the_same_end"], columns = spoilt(undisturbed)
@@ -92,6 +93,23 @@ def test_every_invariant_is_violated_by_what_it_forbids(undisturbed):
     assert wrong.keys() == {check.__name__ for check in INVARIANTS}
     for name, course in wrong.items():
         assert name in violated(course, undisturbed), name
+
+
+@pytest.mark.parametrize(
+    ("text", "missing"),
+    [
+        ("smu1: a script failed; look at its cable", ""),
+        ("r0: no contact; look whether needles touch", ""),
+        ("smu11: a script failed; look at its cable", "an instrument"),
+        ("smu1 is gone; check that it is on", "an operation"),
+        ("smu1: a script failed", "what to do"),
+        ("the reply is wrong\nTraceback: smu1 'x'; look at its cable", "an instrument and an operation and what to do"),
+    ],
+)
+def test_words_name_instrument_operation_and_what_to_do(undisturbed, text, missing):
+    words = violated(replace(undisturbed, told=[(3, text)]), undisturbed).get("words_help", "")
+    assert words.startswith(f"without {missing}: ") if missing else not words
+    assert violated(replace(undisturbed, told=[(4, text)]), undisturbed) == {}
 
 
 def test_a_pulse_that_was_lost_may_count_once_more_and_another_may_not(undisturbed):

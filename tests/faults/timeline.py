@@ -3,6 +3,7 @@
 Times are those of the twin's clock, in s. Two things at one time are told apart by their order.
 """
 
+import re
 import threading
 from dataclasses import dataclass
 
@@ -19,6 +20,11 @@ class Moment:
     time: float
     turns: int
     errors: int
+
+
+def names(text, name):
+    """Return whether a text names an instrument."""
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
 
 
 class Timeline:
@@ -89,7 +95,7 @@ class Timeline:
             on = set()
             for _, channel, is_on in self.turns[: begin.turns]:
                 on = on | {channel} if is_on else on - {channel}
-            for channel in on:
+            for channel in sorted(on):
                 name = channel.partition(".")[0]
                 end = next((time for time, one, _ in self.turns[begin.turns :] if one == channel), None)
                 if end is None:
@@ -98,7 +104,7 @@ class Timeline:
                     seconds for time, who, seconds in self._waits
                     if begin.time < time <= end and who not in ("MainThread", name)
                 )  # fmt: skip
-                lost = any(lost and name in text for _, text, lost in self.errors[begin.errors :])
+                lost = any(lost and names(text, name) for _, text, lost in self.errors[begin.errors :])
                 seconds, most = end - begin.time - others, SOON + (patience[name] if lost else 0.0)
                 if seconds > most:
                     late[channel] = f"{channel} was off {seconds:.2f} s after a fault was detected, {most:g} s allowed"

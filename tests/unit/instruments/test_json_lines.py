@@ -10,10 +10,10 @@ from labctl.core.errors import BenchError, InstrumentError
 @pytest.mark.parametrize(
     ("reply", "words"),
     [
-        ("OK", "m: 'OK' is no line of JSON"),
-        ('{"id": 2, "reply": 5}', "does not answer message 1"),
-        ("[1]", "does not answer message 1"),
-        ('{"id": 1, "refused": "3 V is beyond the setup"}', "m refused: 3 V is beyond the setup"),
+        ("OK", "was answered by 'OK'; expected a line of JSON"),
+        ('{"id": 2, "reply": 5}', "expected an answer to message 1"),
+        ("[1]", "expected an answer to message 1"),
+        ('{"id": 1, "refused": "3 V is beyond the setup"}', "m refused '.*': 3 V is beyond the setup; 'labctl check'"),
     ],
 )
 def test_a_reply_that_is_none_is_an_error(reply, words):

@@ -453,8 +453,12 @@ def test_no_step_is_no_message():
     [
         (lambda smu: smu.run([Measure("smua")]), [], "1 readings expected, 0 came"),
         (lambda smu: smu.run([Measure("smua")]), ["1e-6\t0\t1\t0"] * 2, "1 readings expected, 2 came"),
-        (lambda smu: smu.run([Measure("smua", True)]), ["1e-6\t0\t1\t0"], "the reading .* of smua has 2 numbers"),
-        (lambda smu: smu.run([Watch("smua")]), ["1e-6\t0\t1\t0"], "the reading .* of smua has 2 numbers"),
+        (
+            lambda smu: smu.run([Measure("smua", True)]),
+            ["1e-6\t0\t1\t0"],
+            "smu1.smua: its .* expected numbers, 3 of",
+        ),
+        (lambda smu: smu.run([Watch("smua")]), ["1e-6\t0\t1\t0"], "smu1.smua: its .* expected numbers, 1 of"),
     ],
 )
 def test_readings_that_are_not_as_many_as_were_asked_for_are_an_error(act, texts, words):
@@ -479,7 +483,7 @@ def test_a_script_that_does_not_tell_of_outputs_and_levels_is_no_proof(texts, wo
     ("reply", "words"),
     [
         ("0:0\tnone", "'0:0 none' answers where 4 states were expected"),
-        ("0:0\tnone\tnone\tnone", "the state '0:0' has 2 numbers"),
+        ("0:0\tnone\tnone\tnone", "smu1.smua: its state is '0,0'; expected numbers, 6 of"),
     ],
 )
 def test_states_that_are_not_as_many_as_were_asked_for_are_no_proof(reply, words):

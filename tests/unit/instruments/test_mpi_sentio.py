@@ -409,7 +409,7 @@ def test_a_site_status_with_too_few_flags_says_nothing_about_the_vacuum():
     talk = [(">", "get_chuck_site_status Wafer"), ("<", "0,0,1,1,1")]
     with (
         TranscriptReplay(talk) as wire,
-        pytest.raises(InstrumentError, match=r"site status \[1, 1, 1\]; expected home"),
+        pytest.raises(InstrumentError, match=r"answered by '1,1,1'; expected home"),
     ):
         prober(wire).heights()
 
@@ -432,7 +432,10 @@ def test_heights_that_are_not_four_numbers_are_an_error(reply, words):
 
 def test_touches_are_a_whole_number():
     talk = [(">", "setup:contact_counter:get"), ("<", "0,0,many")]
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="the reply is 'many'; expected whole"):
+    with (
+        TranscriptReplay(talk) as wire,
+        pytest.raises(InstrumentError, match="answered by 'many'; expected whole"),
+    ):
         prober(wire).touches()
 
 

@@ -1132,7 +1132,7 @@ def test_where_no_structure_is_named_a_cell_tells_of_swapped_sources(swapped):
 def test_sources_that_are_not_swapped_are_not_called_so_where_nothing_conducts():
     twin = Twin(load=simulated(defects={"open": 1.0}))
     twin.die.idle()
-    with pytest.raises(ContactError, match=r"r00-c00 open.*no current flows: do the needles touch, are instruments or"):
+    with pytest.raises(ContactError, match=r"r00-c00 open.*no current flows: look whether the needles touch, and"):
         check_first_contact(twin.die)
     twin.die.idle()
     assert twin.clean()

@@ -14,5 +14,7 @@ def test_a_busy_computer_has_leisure_to_answer_for_emulated_instruments(
     given: dict[str, float], query: float, motion: float
 ) -> None:
     address = Address(resource="TCPIP::192.0.2.1::5025::SOCKET", deadlines=Deadlines.model_validate(given))
-    transport = loopback("TCPIP::127.0.0.1::1::SOCKET", Entry.model_construct(driver="keithley2600b", address=address))
+    transport = loopback(
+        "TCPIP::127.0.0.1::1::SOCKET", "smu1", Entry.model_construct(driver="keithley2600b", address=address)
+    )
     assert (transport.deadlines.query, transport.deadlines.motion) == (query, motion)
