@@ -22,9 +22,11 @@ from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.cell_voltage import refuse_cell_voltages
 from labctl.core.die import DieBody, unknown_operation
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.limits import Limits
 from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import ChannelState
 from labctl.core.transport import Transport, Wait
@@ -94,6 +96,7 @@ class Plan(DieBody):
         self._options = options
         self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
         options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
+        self._limits: Limits | None = None
         self.turn_to(nominal, polarity)
 
     def turn_to(self, nominal: Nominal, polarity: int) -> None:
@@ -109,6 +112,10 @@ class Plan(DieBody):
     def nominal(self) -> Nominal:
         """Nominal conductances."""
         return self._nominal
+
+    def keep_within(self, limits: Limits) -> None:
+        """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
+        self._limits = limits
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
@@ -144,18 +151,27 @@ class Plan(DieBody):
         pulses = np.clip(plan.budget, 0, len(plan.ladder))
         return np.asarray(self._options.pace.seconds(top.records).reshape(-1, 2).sum(1) * pulses)
 
+    def _fits(self, bias: Bias) -> None:
+        """Refuse a bias of another shape, and one of which a cell on a bad line could see more than the limits."""
+        bias.fits(self.geometry)
+        options, limits = self._options, self._limits
+        if limits is not None and (options.bad_rows or options.bad_cols):
+            floating = replace(bias, floating=~self._lines.connected(bias))
+            polarity, where = self.geometry.polarity, " on a bad line"
+            refuse_cell_voltages(floating, polarity, limits.v_towards_p, limits.v_towards_ap, where)
+
     def _reads(self, sense: Sense) -> Events:
-        sense.bias.fits(self.geometry)
+        self._fits(sense.bias)
         self._short(sense.aperture)
         return self._lines.reads(sense.bias, sense.cols, sense.aperture, self._options.pace).rested()
 
     def _pulses(self, bias: Bias, width: Second, verify: Sense | None) -> Events:
-        bias.fits(self.geometry)
+        self._fits(bias)
         self._short(width)
         events = self._lines.writes(bias, self._options.pace.clocks(width))
         if verify is None:
             return events.rested()
-        verify.bias.fits(self.geometry)
+        self._fits(verify.bias)
         self._short(verify.aperture)
         if not np.array_equal(bias.kernel, verify.bias.kernel):
             raise BenchError("a pulse and its verify read are on different kernels; they share one selection")
@@ -254,11 +270,14 @@ class Daffodil(Plan):
         """Set the board up, every setting read back, and measure the zero of its columns."""
         options, self._token = self._options, token
         codes, _ = options.pots
+        up, down, top_gate = self._highest()
         settings = {
             "reference": options.reference_code,
             "closed": options.closed_code,
             "lowest": options.lowest_code,
-            "widest": reg.TOP_CODE - options.lowest_code,
+            "up": up,
+            "down": down,
+            "top_gate": top_gate,
             "m": options.dac_m,
             "c": options.dac_c,
             "clock": options.clock,
@@ -275,6 +294,18 @@ class Daffodil(Plan):
             wrong = sorted(key for key in settings if kept.get(key) != settings[key])
             raise InstrumentError(f"{self.name} was set up, and has other {', '.join(wrong)}")
         self._zero = self._measured_zero()
+
+    def _highest(self) -> tuple[int, int, int]:
+        """Return the most codes of the board's columns above its rows, below them, and of its gates."""
+        options, limits = self._options, self._limits
+        most = reg.TOP_CODE - options.lowest_code
+        if limits is None:
+            return most, most, reg.TOP_CODE
+        above, below = limits.v_towards_p, limits.v_towards_ap
+        if self.geometry.polarity < 0:
+            above, below = below, above
+        up, down = (min(int(options.line_steps(np.array(volts))), most) for volts in (above, below))
+        return up, down, min(options.closed_code + int(options.line_steps(np.array(limits.v_gate))), reg.TOP_CODE)
 
     def _measured_zero(self) -> FloatArray:
         """Return the codes (n_cols,) of columns behind closed gates, every line at the reference."""

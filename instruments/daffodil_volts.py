@@ -125,9 +125,12 @@ class Analogue(Model):
         >>> a.line_code(np.array([0.0, 0.1, -0.1, a.step])).tolist()
         [2048, 2129, 1967, 2049]
         """
-        steps = np.trunc(volts / self.step + np.copysign(_ROUNDING, volts))
-        code = self.reference_code + steps.astype(np.int64)
+        code = self.reference_code + self.line_steps(volts)
         return self._within("line", volts, code, self.lowest_code, "the sense reference", self.line_volts)
+
+    def line_steps(self, volts: FloatArray) -> IntArray:
+        """Return whole steps of the DACs in volts, towards 0."""
+        return np.asarray(np.trunc(volts / self.step + np.copysign(_ROUNDING, volts)).astype(np.int64))
 
     def gate_code(self, volts: FloatArray) -> IntArray:
         """Return codes of gates at V from the chip's ground, steps taken down; BenchError for what is out of reach."""

@@ -19,7 +19,7 @@ from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import lacking
 from instruments.serials import require_serials
 from labctl.core.bias import Nominal
-from labctl.core.board import Board
+from labctl.core.board import Board, Bounded
 from labctl.core.cell_voltage import pulses_per_cell
 from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, InstrumentError
@@ -168,6 +168,8 @@ def open_board(
     try:
         if missing := lacking(board, bench.body.declaration.kind):
             raise BenchError(f"{BOARD}: driver '{bench.body.driver}' is a board and lacks {', '.join(missing)}")
+        if isinstance(board, Bounded):
+            board.keep_within(bench.bounds)
         opened.identities[BOARD] = board.connect()
         if old_errors := getattr(board, "old_errors", ()):
             opened.old_errors[BOARD] = tuple(old_errors)
@@ -184,4 +186,7 @@ def open_board(
 
 def planned_board(bench: BoardBench, nominal: Nominal, polarity: int = 1) -> Die:
     """Return the die of a board that is not connected, behind the limits of the bench: `check` works."""
-    return BoardDie(bench.body.planned(nominal, polarity), bench.bounds)
+    die = bench.body.planned(nominal, polarity)
+    if isinstance(die, Bounded):
+        die.keep_within(bench.bounds)
+    return BoardDie(die, bench.bounds)

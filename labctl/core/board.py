@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.limits import Limits
 from labctl.core.operations import Attempts, Operation, Reading
 from labctl.core.source import ChannelState
 from labctl.core.units import Second
@@ -15,6 +16,15 @@ class Stepped(Protocol):
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as it is really applied; BenchError if it cannot be."""
+        ...
+
+
+@runtime_checkable
+class Bounded(Protocol):
+    """A board, or the die that it is planned with, that judges the limits of its bench by itself as well."""
+
+    def keep_within(self, limits: Limits) -> None:
+        """From now on refuse what is beyond `limits`, with LimitError, as what is really applied to cells and gates."""
         ...
 
 

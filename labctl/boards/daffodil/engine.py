@@ -32,7 +32,8 @@ class Settings(NamedTuple):
         reference: code at which lines rest, which is that of the amplifiers' reference.
         closed: code of a closed gate: the ground of the chip.
         lowest: lowest code of a line, that of the ground of the chip.
-        widest: most codes between two lines of a kernel.
+        up: most codes that a column may be above a row, the reference among both. down: below.
+        top_gate: highest code of a gate.
         m: gain word of every channel.
         c: offset word of every channel.
         clock: seconds.
@@ -47,7 +48,9 @@ class Settings(NamedTuple):
     reference: int = 2048
     closed: int = 1393
     lowest: int = 1393
-    widest: int = 2703
+    up: int = 2703
+    down: int = 2703
+    top_gate: int = reg.TOP_CODE
     m: int = 4094
     c: int = 0
     clock: float = 46.875e-9
@@ -206,16 +209,19 @@ class Engine:
             return "a line is connected that must not be"
         if mode == READ and pattern.read & ~pattern.row_on:
             return "a row is read that is not connected"
-        driven = [columns[i] for i in bits(pattern.column_on)]
-        if mode == WRITE:
-            driven += [rows[i] for i in bits(pattern.row_on)]
-        if any(not settings.lowest <= code <= reg.TOP_CODE for code in driven):
+        on_columns = [columns[i] for i in bits(pattern.column_on)]
+        on_rows = [rows[i] for i in bits(pattern.row_on)] if mode == WRITE else []
+        if any(not settings.lowest <= code <= reg.TOP_CODE for code in (*on_columns, *on_rows)):
             return f"a line that is connected has a code beyond {settings.lowest} to {reg.TOP_CODE}"
-        if any(not (settings.closed <= code <= reg.TOP_CODE or code == KEEP) for code in gates):
-            return f"a gate has a code beyond {settings.closed} to {reg.TOP_CODE}"
-        driven.append(settings.reference)
-        if max(driven) - min(driven) > settings.widest:
-            return f"lines {max(driven) - min(driven)} codes apart; the most is {settings.widest}"
+        if any(not (settings.closed <= code <= settings.top_gate or code == KEEP) for code in gates):
+            return f"a gate has a code beyond {settings.closed} to {settings.top_gate}"
+        on_columns.append(settings.reference)
+        on_rows.append(settings.reference)
+        up, down = max(on_columns) - min(on_rows), max(on_rows) - min(on_columns)
+        if pattern.column_on != settings.columns or pattern.row_on != settings.rows:
+            up = down = max(*on_columns, *on_rows) - min(*on_columns, *on_rows)  # a line that floats may be anywhere
+        if up > settings.up or down > settings.down:
+            return f"columns {up} codes above and {down} below rows; the most are {settings.up} and {settings.down}"
         return ""
 
     def run(self, patterns: Sequence[Pattern]) -> Tuple[List[int], List[int]]:

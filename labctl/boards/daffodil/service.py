@@ -186,7 +186,7 @@ def _object(text: str) -> Dict[str, Any]:
 
 _CODE = (0, 4095)
 _RANGES: Dict[str, Tuple[float, float]] = {
-    **dict.fromkeys(("reference", "closed", "lowest", "widest", "m"), _CODE),
+    **dict.fromkeys(("reference", "closed", "lowest", "up", "down", "top_gate", "m"), _CODE),
     "c": (-2048, 2047),
     "clock": (1e-10, 1e-3),
     "settle": (0.0, 1.0),

@@ -326,6 +326,42 @@ def test_without_rest_between_patterns_a_cell_would_see_more(monkeypatch):
     assert not judge(on)
 
 
+@pytest.mark.parametrize("polarity", [1, -1])
+def test_the_board_refuses_what_passes_no_limits_above_it(polarity):
+    """A driver that is asked past the limits of the bench: the board has them, and nothing is driven."""
+    on = on_board(chip(polarity=polarity))
+    on.board.keep_within(LIMITS.model_copy(update={"v_gate": V_GATE}))
+    yes = np.array([True])
+    on.board.perform(write(on.board, *ONE, yes, 0.5))
+    chip_pulses, perform = [], on.server.board._chip.perform
+    on.server.board._chip.perform = lambda op: (
+        (chip_pulses.append(op), perform(op))[1] if isinstance(op, Pulse) else perform(op)
+    )
+    refused = [
+        write(on.board, *ONE, yes, 0.55),  # other columns float: they may be anywhere
+        Pulse(Bias(np.full((1, 5), 0.61 * polarity), np.zeros((1, 4)), np.full((1, 5), 2.0)), 1e-3),
+        Pulse(Bias(np.full((1, 5), -0.51 * polarity), np.zeros((1, 4)), np.full((1, 5), 2.0)), 1e-3),
+        Pulse(Bias(np.full((1, 5), 0.1), np.zeros((1, 4)), np.full((1, 5), 3.295)), 1e-3),
+    ]
+    for operation in refused:
+        with pytest.raises(BenchError, match=r"refused: |pattern 0: "):
+            on.board.perform(operation)
+        on.board.idle()
+    assert chip_pulses == []
+
+
+def test_a_cell_on_a_bad_line_is_judged_as_on_one_that_floats():
+    on = on_board(chip(), options={"bad_cols": [3]})
+    die = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS)
+    row = np.array([[0.4, -0.4, 0.0, 0.0, 0.0]])
+    sense = Sense(Bias(row, np.zeros((1, 4)), np.full((1, 5), 2.0)), np.array([0]))
+    die.perform(sense)
+    on.board.keep_within(LIMITS)
+    with pytest.raises(LimitError, match=r"on a bad line: 0\.8 V"):
+        die.perform(sense)
+    on.board.idle()
+
+
 def test_limits_are_judged_on_a_die_of_the_other_polarity_by_what_it_is_written_to():
     on = on_board(chip(polarity=-1))
     die = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS)
@@ -477,8 +513,18 @@ def test_every_command_as_it_is_sent():
     assert json.loads(" ".join(said[1][1:])) == {"version": 1, "client": "labctl board", "lease": 10.0}
     settings = json.loads(" ".join(said[2][1:]))
     assert settings == {
-        **{"reference": 2048, "closed": 1392, "lowest": 1393, "widest": 2702, "m": 4094, "c": 0, "clock": 46.875e-9},
-        **{"settle": 20e-6, "rest_clocks": 427, "columns": 3, "rows": 3, "pots": [5] * 25, "swapped": False},
+        **{"reference": 2048, "closed": 1392, "lowest": 1393, "up": 2702, "down": 2702, "top_gate": 4095},
+        **{
+            "m": 4094,
+            "c": 0,
+            "clock": 46.875e-9,
+            "settle": 20e-6,
+            "rest_clocks": 427,
+            "columns": 3,
+            "rows": 3,
+            "pots": [5] * 25,
+            "swapped": False,
+        },
         "full_power": 1,
     }
     (pattern,) = packed.patterns_of(said[4][1])

@@ -185,14 +185,22 @@ def test_a_pattern_that_must_not_be_is_refused_before_any_is_done(engine, board,
     assert board.audit.events == events
 
 
-def test_lines_that_are_further_apart_than_set_are_refused_in_every_mode(engine):
-    engine.set_up(engine.settings._replace(widest=300))
+def test_what_is_beyond_the_limits_of_the_bench_is_refused_by_the_board_in_every_mode(engine):
+    engine.set_up(engine.settings._replace(up=300, down=200, columns=0b11111, rows=0b1111))
     for mode in (READ, WRITE):
-        engine.run([pattern(mode, column=2300)])
-        with pytest.raises(Refused, match="codes apart"):
-            engine.run([pattern(mode, column=2400)])
-    with pytest.raises(Refused, match="codes apart"):
-        engine.run([pattern(WRITE, column=2200, row=1890)])
+        engine.run([pattern(mode, column=REST_CODE + 300), pattern(mode, column=REST_CODE - 200)])
+        for column in (REST_CODE + 301, REST_CODE - 201):
+            with pytest.raises(Refused, match=r"above and .* below rows; the most are 300 and 200"):
+                engine.run([pattern(mode, column=column)])
+        with pytest.raises(Refused, match="above and"):
+            engine.run([pattern(mode, column=REST_CODE + 201, row_on=0b0111)])  # a row floats
+    engine.run([pattern(WRITE, column=2200, row=REST_CODE - 148)])
+    with pytest.raises(Refused, match="columns 301 codes above"):
+        engine.run([pattern(WRITE, column=2200, row=REST_CODE - 149)])
+    engine.set_up(engine.settings._replace(top_gate=3000))
+    engine.run([pattern(gate=3000)])
+    with pytest.raises(Refused, match="gate has a code"):
+        engine.run([pattern(gate=3001)])
 
 
 def test_a_batch_that_is_aborted_ends_at_rest(engine, board):
