@@ -13,38 +13,23 @@ in list mode, and leaving list mode brings the fixed level back: the output goes
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.host_timed import HostTimedSource
 from instruments.keithley2400_models import MODELS, SHORTEST_PULSE
-from instruments.keithley2400_settings import AFTER_RESET, FULL, OFF_MODE, Setting, pieces, settings
-from instruments.scpi import Refused, Scpi, number, numbers_in
+from instruments.keithley2400_settings import AFTER_RESET, FULL, NEUTRAL, OFF_MODE, settings
+from instruments.scpi import number, numbers_in
+from instruments.scpi_source import CHANNEL, ScpiSource, Setting, is_on, word
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import InstrumentError, LabError
+from labctl.core.errors import InstrumentError
 from labctl.core.model import Model, one_of
-from labctl.core.operations import Flag
-from labctl.core.source import (
-    ChannelSetup,
-    ChannelState,
-    Hold,
-    Level,
-    Measure,
-    OffState,
-    Sample,
-    SourceCapabilities,
-    Step,
-    Watch,
-    refuse_undriven,
-)
+from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities, refuse_undriven
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, Second, Volt
 
-CHANNEL = "out"
-"""Its only channel."""
 LINE_FREQUENCY = 60.0
 """Mains frequency that is assumed before the instrument was asked, Hz."""
 CYCLES = (0.01, 10.0)
@@ -66,8 +51,6 @@ _STATE = (
     ":OUTP?", ":SOUR:VOLT?", ":SENS:CURR:PROT?", ":SOUR:FUNC?", ":SOUR:CURR?", ":SENS:VOLT:PROT?", ":SOUR:VOLT:MODE?",
 )  # fmt: skip
 _READ = (":READ?", ":OUTP?", ":SOUR:VOLT?")
-_OFF = (":SOUR:VOLT 0", ":SOUR:CURR 0", ":OUTP 0", ":SOUR:CLE:AUTO 0")
-_FIXED = (":SOUR:VOLT:MODE FIX", ":SOUR:CURR:MODE FIX", ":SOUR:VOLT 0", ":SOUR:CURR 0")
 
 
 class Keithley2400Options(Model):
@@ -83,7 +66,7 @@ class Keithley2400Options(Model):
     session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
 
 
-class Keithley2400(HostTimedSource):
+class Keithley2400(ScpiSource):
     """One Series 2400 with its channel.
 
     Args:
@@ -92,15 +75,17 @@ class Keithley2400(HostTimedSource):
         transport: the wire.
     """
 
+    neutral = NEUTRAL
+    off_commands = (
+        ":SOUR:VOLT 0", ":SOUR:CURR 0", ":OUTP 0", ":SOUR:CLE:AUTO 0",
+        ":SOUR:VOLT:MODE FIX", ":SOUR:CURR:MODE FIX", ":SOUR:VOLT 0", ":SOUR:CURR 0",
+    )  # fmt: skip
+
     def __init__(self, name: str, options: Keithley2400Options, transport: Transport) -> None:
-        super().__init__(name, _capabilities(options))
+        super().__init__(name, _capabilities(options), transport)
         self._options, self._data = options, MODELS[options.model]
-        self._scpi = Scpi(transport, name)
-        self._frequency = LINE_FREQUENCY
-        self._cycles, self._waiting, self._at = 1.0, 0.0, 0.0
+        self._frequency, self._cycles = LINE_FREQUENCY, 1.0
         self._range_i: Ampere | None = None
-        self.old_errors: tuple[str, ...] = ()
-        """Errors that stood in the queue of the instrument when it was connected."""
 
     # -- what it is and does
 
@@ -123,7 +108,7 @@ class Keithley2400(HostTimedSource):
         """Read output, level and limit in one reply; the level is NaN in a mode in which the instrument chooses it."""
         output, volts, limit, func, amps, limit_v, mode = self._scpi.ask(_STATE)
         level, current = numbers_in(volts)[0], numbers_in(amps)[0]
-        on = _is_on(output)
+        on = is_on(output)
         if on and mode.upper() != "FIX":
             level = math.nan
         forces_current = func.upper().startswith("CURR")
@@ -142,15 +127,6 @@ class Keithley2400(HostTimedSource):
         faults = [f"{CHANNEL}: the output enable line is open; no output goes on before it is closed"]
         return state + old_errors_text(self.old_errors), faults if acts and not asserted else []
 
-    def _others(self, plan: Sequence[Setting]) -> list[tuple[Setting, str]]:
-        """Return the settings that are others than in a plan, with what they are."""
-        replies = [
-            (setting, reply)
-            for piece in pieces(plan)
-            for setting, reply in zip(piece, self._scpi.ask([s.query for s in piece]), strict=True)
-        ]
-        return [(setting, reply) for setting, reply in replies if not setting.answered(reply)]
-
     # -- settings
 
     def set_up(self, channel: str, range_v: Volt, setup: ChannelSetup) -> None:
@@ -160,33 +136,10 @@ class Keithley2400(HostTimedSource):
         plan = settings(setup, range_v, self._data, terminals=terminals, output_enable=enable)
         self._scpi.set("*RST")
         self._read_frequency()
-        for piece in pieces(plan):
-            self._scpi.set(";".join(setting.command for setting in piece))
+        self._set(plan)
         self._scpi.set(':SENS:FUNC:OFF:ALL;:SENS:FUNC "CURR"')
         self._range_i, self._cycles, self._waiting = None, 1.0, 0.0
-        others = [
-            f"{s.header} is {reply} after {s.text} was set"
-            for s, reply in self._others([*plan, Setting(":SENS:FUNC", "", "CURR:DC")])
-        ]
-        if others:
-            raise InstrumentError(f"{self.name}.{channel}: {'; '.join(others)}; the output stays off")
-
-    def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
-        """Set the unit up at 0 V, off, behind the limit of the off state; see `HostTimedSource.prepare`."""
-        super().prepare(setups)
-        for channel in setups:
-            self._rest(channel)
-
-    def _rest(self, channel: str) -> None:
-        """Set the limit that the off state keeps, and the range of which it takes half a percent."""
-        setup = self._setups[channel]
-        self._limit(channel, low := min(setup.cold_limit, setup.off_limit), low)
-
-    def set_level(self, channel: str, volts: Volt) -> None:
-        """Set the level, after what is still to be waited for."""
-        self._pass_time()
-        self._scpi.set(f":SOUR:VOLT {number(volts)}")
-        self._at = volts
+        self._compare([*plan, word(":SENS:FUNC", "CURR:DC")])
 
     def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
         """Set limit and measure range, read the range back; a range above that of the limit would hold nothing more.
@@ -205,56 +158,22 @@ class Keithley2400(HostTimedSource):
         if not Setting("", "", full, FULL).answered(present) or automatic != "0":
             raise InstrumentError(f"{self.name}.{channel} has a measure range of {present} for {full:.6g} A")
 
-    def set_output(self, channel: str, on: bool) -> None:
-        """Switch the output."""
-        self._scpi.set(f":OUTP {int(on)}")
-
     def set_aperture(self, channel: str, seconds: Second) -> None:
         """Set the integration time."""
         self._cycles = min(max(seconds * self._frequency, CYCLES[0]), CYCLES[1])
         self._scpi.set(f":SENS:CURR:NPLC {number(self._cycles)}")
 
-    def pause(self, seconds: Second) -> None:
-        """Let a time pass: as the trigger delay of the next reading, or of one of its own before the next setting."""
-        self._waiting += seconds
-
-    def _pass_time(self) -> None:
-        if self._waiting > 0:
-            self._reading(CHANNEL)
-
     # -- readings
 
-    def limited(self, channel: str) -> bool:
-        """Take a reading, and return whether it was limited."""
-        return self._reading(channel)[2]
-
-    def measure(self, channel: str, voltage: bool) -> tuple[Ampere, Volt]:
-        """Measure the current and, with `voltage`, the voltage; without it, the instrument would tell the set one."""
-        amps, volts, _ = self._reading(channel, voltage)
-        return amps, volts if voltage else math.nan
-
-    def _do(self, step: Step) -> Sample | None:
-        match step:
-            case Watch(channel):
-                return Sample(channel, math.nan, math.nan, _flag(self._reading(channel)[2]))
-            case Measure(channel, voltage):
-                amps, volts, limited = self._reading(channel, voltage)
-                overrange = Flag.OVERRANGE if math.isnan(amps) else Flag(0)
-                return Sample(channel, amps, volts if voltage else math.nan, _flag(limited) | overrange)
-        return super()._do(step)
-
     def _reading(self, channel: str, voltage: bool = False) -> tuple[Ampere, Volt, bool]:
-        """Take a reading after what is still to be waited for; return current, voltage, and whether it was limited.
+        """Take a reading, with what is to be waited for as its trigger delay; see `ScpiSource`.
 
-        Raises:
-            NotDriven: the output was off, or at another level than was set.
+        Without `voltage`, which is measured only then, the instrument tells the voltage that is set.
         """
         wait, self._waiting = self._waiting, 0.0
         while wait > LONGEST_DELAY:
-            wait -= LONGEST_DELAY
-            self._waiting, rest = LONGEST_DELAY, wait
+            self._waiting, wait = LONGEST_DELAY, wait - LONGEST_DELAY
             self._reading(channel)
-            wait = rest
         if voltage:
             self._scpi.set(':SENS:FUNC "VOLT"')
         if wait > 0:
@@ -269,8 +188,7 @@ class Keithley2400(HostTimedSource):
             if voltage:
                 self._scpi.set(':SENS:FUNC:OFF "VOLT"')
         volts, amps, limited = self._status(replies[0])
-        where = f"{self.name}.{channel}"
-        refuse_undriven(where, _is_on(replies[1]), numbers_in(replies[2])[0], self._at)
+        refuse_undriven(f"{self.name}.{channel}", is_on(replies[1]), numbers_in(replies[2])[0], self._at)
         return amps, volts, limited
 
     def _read(self, queries: Sequence[str], extra: Second) -> list[str]:
@@ -279,7 +197,7 @@ class Keithley2400(HostTimedSource):
         replies = self._scpi.transport.query(text, wait=Wait.MEASURE, extra=extra).strip().split(";")
         if len(replies) != len(queries):
             errors = "; ".join(self._scpi.errors())
-            refuse_undriven(f"{self.name}.{CHANNEL}", _is_on(replies[0]), 0.0, 0.0)
+            refuse_undriven(f"{self.name}.{CHANNEL}", is_on(replies[0]), 0.0, 0.0)
             raise InstrumentError(f"{self.name}: '{';'.join(replies)}' answers '{text}': {errors or 'no error'}")
         return replies
 
@@ -290,73 +208,24 @@ class Keithley2400(HostTimedSource):
             raise InstrumentError(f"{self.name}: '{reply}' is no reading of voltage, current and status")
         return values[0], values[1], bool(int(values[2]) & (_REAL | _RANGE))
 
-    # -- pulses
-
-    def run(self, steps: Sequence[Step]) -> list[Sample]:
-        """Carry out `steps` in order; a level that is held and left again is timed by the instrument.
-
-        Raises:
-            NotDriven: the output was off, or at another level than was set.
-            InstrumentError: a step is beyond the setup of its channel; nothing was sent.
-        """
-        for step in steps:
-            self._check(step)
-        samples: list[Sample] = []
-        at = 0
-        while at < len(steps):
-            end = self._pulse_end(steps, at)
-            if end > at:
-                samples += self._pulse(steps[at:end])
-                at = end
-                continue
-            sample = self._do(steps[at])
-            if sample is not None:
-                samples.append(sample)
-            at += 1
-        self._pass_time()
-        if steps:
-            state = self.read_state(CHANNEL)
-            refuse_undriven(f"{self.name}.{CHANNEL}", state.output, state.level, self._at)
-        return samples
-
-    def _pulse_end(self, steps: Sequence[Step], at: int) -> int:
-        """Return where a pulse ends that begins at a step; that step if none does.
-
-        A pulse is a level, one hold, any number of watches, and the level from before.
-        """
-        match steps[at : at + 2]:
-            case [Level(_, volts), Hold(_)] if volts != self._at:
-                end = at + 2
-                while end < len(steps) and isinstance(steps[end], Watch):
-                    end += 1
-                match steps[end : end + 1]:
-                    case [Level(_, back)] if back == self._at:
-                        return end + 1
-        return at
-
-    def _pulse(self, steps: Sequence[Step]) -> list[Sample]:
-        """Go through a level and back by the instrument's clock; return a sample for each watch of it.
+    def _pulse(self, volts: Volt, seconds: Second) -> bool | None:
+        """Go through a list of a level and the present one; see `ScpiSource`.
 
         The first level stands for the source delay and one short conversion, of which the delay is what is left of the
-        hold. The list is read back before it is begun. Automatic zero is off meanwhile: it would come on top.
+        time. The list is read back before it is begun. Automatic zero is off meanwhile: it would come on top.
         """
-        level, hold = steps[0], steps[1]
-        assert isinstance(level, Level)
-        assert isinstance(hold, Hold)
-        back = self._at
-        self._pass_time()
         short = CYCLES[0] / self._frequency + CONVERT + FIRMWARE
-        delay = max(0.0, hold.seconds - short)
+        delay = max(0.0, seconds - short)
         if delay > LONGEST_DELAY:
-            raise InstrumentError(f"{self.name}.{CHANNEL}: a pulse of {hold.seconds:.6g} s is too long for its clock")
-        levels = f"{number(level.volts)},{number(back)}"
+            return None
+        levels = f"{number(volts)},{number(self._at)}"
         try:
             self._scpi.set(
                 f":SYST:AZER 0;:SENS:CURR:NPLC {number(CYCLES[0])};:SOUR:DEL {number(delay)};"
                 f":TRIG:COUN 2;:SOUR:LIST:VOLT {levels};:SOUR:VOLT:MODE LIST"
             )
             taken, waits, count = self._scpi.ask([":SOUR:LIST:VOLT?", ":SOUR:DEL?", ":TRIG:COUN?"])
-            wanted = [level.volts, back, delay, 2.0]
+            wanted = [volts, self._at, delay, 2.0]
             read = [*numbers_in(taken), *numbers_in(waits), *numbers_in(count)]
             same = len(read) == 4 and all(
                 math.isclose(r, w, rel_tol=1e-5, abs_tol=1e-6) for r, w in zip(read, wanted, strict=True)
@@ -371,61 +240,8 @@ class Keithley2400(HostTimedSource):
         fields = readings.split(",")
         if len(fields) != 6:
             raise InstrumentError(f"{self.name}: '{readings}' is no two readings of a pulse")
-        refuse_undriven(f"{self.name}.{CHANNEL}", _is_on(output), 0.0, 0.0)
-        flag = _flag(self._status(",".join(fields[:3]))[2])
-        return [Sample(step.channel, math.nan, math.nan, flag) for step in steps if isinstance(step, Watch)]
-
-    # -- off
-
-    def off(self, rate: float | None = None) -> None:
-        """End what runs, go to 0 V (ramped at `rate` V/s if given), switch off, and read back.
-
-        Every command is tried, whatever those before it raised. InstrumentError if not verified off.
-        """
-        failures: list[str] = []
-        self._waiting = 0.0
-        try:
-            self._scpi.transport.write(":ABOR")
-            state = self.read_state(CHANNEL)
-            if rate and state.output and state.level and state.current is None and math.isfinite(state.level):
-                self._at = state.level
-                self._ramp(CHANNEL, 0.0, rate)
-        except Exception as error:
-            failures.append(str(error))
-        self._levels[CHANNEL], self._at, self._waiting = 0.0, 0.0, 0.0
-        for command in (*_OFF, *_FIXED):
-            try:
-                self._scpi.set(command)
-            except Refused:  # a level in list mode; what counts is read back
-                continue
-            except Exception as error:
-                failures.append(str(error))
-        try:
-            for channel in self._setups:
-                self._rest(channel)
-        except Exception as error:
-            failures.append(str(error))
-        try:
-            self.verify_off()
-        except LabError as error:
-            raise InstrumentError("; ".join([str(error), *failures])) from error
-
-    def emergency_off(self) -> dict[str, ChannelState]:
-        """End what runs, 0 V and off by the first bytes of a fresh connection, then verify it.
-
-        Where the link has a device clear, that goes first. What it did before cannot be told: the instrument keeps no
-        copy of it, and a question before would keep it on for longer.
-
-        Raises:
-            InstrumentError: it cannot be reached, does not answer, or is not verified off.
-        """
-        queries = (":OUTP?", ":SOUR:VOLT?", ":SOUR:CURR?")
-        output, volts, amps = self._scpi.cut_in([":ABOR", *_OFF, *_FIXED], queries)
-        if _is_on(output) or numbers_in(volts) != [0.0] or numbers_in(amps) != [0.0]:
-            raise InstrumentError(
-                f"{self.name}.{CHANNEL} is NOT verified off: output {output}, {volts} V, {amps} A; it needs a person"
-            )
-        return {}
+        refuse_undriven(f"{self.name}.{CHANNEL}", is_on(output), 0.0, 0.0)
+        return self._status(",".join(fields[:3]))[2]
 
     def close(self) -> None:
         """Leave a unit that this session set up in the session's off state, and close the connection."""
@@ -436,18 +252,6 @@ class Keithley2400(HostTimedSource):
                 self._scpi.set(f":OUTP:SMOD {OFF_MODE[self._options.session_off]}")
         finally:
             self._scpi.transport.close()
-
-
-def _is_on(reply: str) -> bool:
-    """Return whether an output is on; InstrumentError for a reply that is neither 0 nor 1."""
-    text = reply.strip()
-    if text not in ("0", "1"):
-        raise InstrumentError(f"'{text[:40]}' answers where 0 or 1, the state of an output, was expected")
-    return text == "1"
-
-
-def _flag(limited: bool) -> Flag:
-    return Flag.COMPLIANCE if limited else Flag(0)
 
 
 def _capabilities(options: Keithley2400Options, frequency: float = LINE_FREQUENCY) -> SourceCapabilities:

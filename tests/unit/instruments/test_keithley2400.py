@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from instruments.keithley2400 import CHANNEL, Keithley2400, Keithley2400Options
 from instruments.keithley2400_models import MODELS, SHORTEST_PULSE
-from instruments.keithley2400_settings import AFTER_RESET, NEUTRAL, Setting
+from instruments.keithley2400_settings import AFTER_RESET, NEUTRAL
+from instruments.scpi_source import Setting
 from instruments.transcript import TranscriptReplay, parse
 from instruments.transport import BytesTransport
 from labctl.core.errors import BenchError, InstrumentError, LabError, LinkTimeoutError, NotDriven
