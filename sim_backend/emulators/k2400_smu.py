@@ -5,6 +5,7 @@ The operating point comes from the world. Source: 2400 Series user's manual (240
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from labctl.core.units import Ampere, Ohm, Ratio, Second, Volt
@@ -29,8 +30,6 @@ FIRMWARE: Second = 300e-6
 """Of one cycle that sources a voltage."""
 AUTO_DELAY: Second = 1e-3
 """Source delay that is chosen automatically."""
-OFF_PART = 0.005
-"""Limit of the off states, as a part of the range."""
 
 
 @dataclass
@@ -94,6 +93,9 @@ class Smu:
         offset: zero-bias error of the ammeter, A.
         gain: error of the gain of each quantity and range, standard deviation of its logarithm.
     """
+
+    off_part = 0.005
+    """Limit of the off states, as a part of the range."""
 
     def __init__(
         self, world: World, wire: str, model: Model2400, *, wired: str = "FRONt", ideal: bool = True, seed: int = 0,
@@ -253,8 +255,8 @@ class Smu:
         if s.off_mode == "HIMPedance":
             return None
         if s.off_mode == "GUARd":
-            return Drive(0.0, OFF_PART * FULL * (s.range_v if self.volts else s.measure_v), current=True)
-        low = OFF_PART * FULL * (s.measure_i if self.volts else s.range_i)
+            return Drive(0.0, self.off_part * FULL * (s.range_v if self.volts else s.measure_v), current=True)
+        low = self.off_part * FULL * (s.measure_i if self.volts else s.range_i)
         if s.off_mode == "NORMal":
             return Drive(0.0, low)
         return Drive(0.0, abs(s.limit_i) if self.volts else max(abs(s.level_i), low))
@@ -337,7 +339,7 @@ class Smu:
             world.advance(CONFIGURE)
             point = world.observe(self.wire, passes * self.aperture)
         self.readings += 1
-        return self._reading(point, passes)
+        return self._reading(point, passes, s.functions)
 
     def _autorange(self, point: ChannelPoint) -> bool:
         s, before = self.set, (self.set.measure_i, self.set.measure_v)
@@ -347,12 +349,12 @@ class Smu:
             s.measure_v = range_for(point.volts, self.model.ranges_v)
         return before != (s.measure_i, s.measure_v)
 
-    def _reading(self, point: ChannelPoint, passes: int) -> Reading:
+    def _reading(self, point: ChannelPoint, passes: int, functions: Sequence[str]) -> Reading:
         s = self.set
         full_v, full_i = (s.range_v, s.measure_i) if self.volts else (s.measure_v, s.range_i)
         volts = self._digitise(point.volts, full_v, 0, passes)
         amps = self._digitise(point.amps + self.offset, full_i, 1, passes)
-        measured_v, measured_i = (f"{name}:DC" in s.functions for name in ("VOLTage", "CURRent"))
+        measured_v, measured_i = (f"{name}:DC" in functions for name in ("VOLTage", "CURRent"))
         shown_v = volts if measured_v else self._sourced if self.volts else math.nan
         shown_i = amps if measured_i else self._sourced if not self.volts else math.nan
         over = any(math.isinf(value) for value in (shown_v, shown_i))
@@ -360,11 +362,11 @@ class Smu:
         bits = {
             0: over, 1: s.average, 2: s.terminals == "FRONt", 3: point.limited and not by_range,
             4: self.volts and abs(self._sourced) > FULL * s.protection, 11: measured_v, 12: measured_i,
-            13: "RESistance" in s.functions, 14: self.volts, 15: not self.volts, 16: point.limited and by_range,
+            13: "RESistance" in functions, 14: self.volts, 15: not self.volts, 16: point.limited and by_range,
             22: s.remote,
         }  # fmt: skip
         status = sum(1 << bit for bit, on in bits.items() if on)
-        ohms = volts / amps if "RESistance" in s.functions and amps else math.nan
+        ohms = volts / amps if "RESistance" in functions and amps else math.nan
         return Reading(shown_v, shown_i, ohms, self.world.now, status, point.limited)
 
     def _digitise(self, value: float, full: float, quantity: int, passes: int) -> float:

@@ -14,6 +14,7 @@ import numpy as np
 from instruments.bench import Bench
 from instruments.emergency import make_safe
 from instruments.keithley2400_models import MODELS as MODELS_2400
+from instruments.keithley2450_models import MODELS as MODELS_2450
 from instruments.keithley2600b_models import MODELS
 from labctl.core.bias import Bias
 from labctl.core.driver import DriverKind
@@ -26,6 +27,7 @@ from labctl.station.twin import Twin
 from sim_backend.description import DieDescription
 from sim_backend.emulators.generic_source import GenericSource
 from sim_backend.emulators.k2400 import K2400
+from sim_backend.emulators.k2450 import K2450
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.k2600_smu import ON
 
@@ -60,13 +62,10 @@ def bench_of(family, rng):
             model = rng.choice(list(MODELS))
             pads = TWO_NEEDLES if len(MODELS[model].channels) == 2 else ONE_CHANNEL
             return {"smu": SMU | {"model": model}}, {"pads": pads, **PAIR}, ("smu",)
-        case "keithley2400":
-            options = {"model": rng.choice(list(MODELS_2400)), "terminals": rng.choice(["front", "rear"])}
-            return (
-                {"smu": {"driver": "keithley2400", "resource": "1"} | options},
-                {"pads": ONLY_CHANNEL, **PAIR},
-                ("smu",),
-            )
+        case "keithley2400" | "keithley2450":
+            models = MODELS_2400 if family == "keithley2400" else MODELS_2450
+            options = {"model": rng.choice(list(models)), "terminals": rng.choice(["front", "rear"])}
+            return {"smu": {"driver": family, "resource": "1"} | options}, {"pads": ONLY_CHANNEL, **PAIR}, ("smu",)
         case "keithley707b":
             matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
             return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
@@ -80,7 +79,7 @@ def bench_of(family, rng):
     raise ValueError(f"there is no family {family}")
 
 
-FAMILIES = ("keithley2600b", "keithley2400", "keithley707b", "mpi_sentio", "generic")
+FAMILIES = ("keithley2600b", "keithley2400", "keithley2450", "keithley707b", "mpi_sentio", "generic")
 
 CAUSES = {
     r"\.output$|^:OUTPut\[1\]\[:STATe\]$": "is on at",
@@ -88,6 +87,7 @@ CAUSES = {
     r"^loadscript$": "is being loaded there",
     r"^busy$": "did not answer",
     r"prompts|showerrors": r"localnode\.(prompts|showerrors) is 1",
+    r"^\*LANG$": "command set is",
     r"^\*IDN\?$": "answers, and the bench file says",
     r"clear_contact": "contact height is not set",
     r"site_heights|separation_gap": "separation gap|overtravel is set",
@@ -205,7 +205,7 @@ class Start:
                 for channel, smu in instrument.smus.items():
                     if smu.set.output == ON or smu.set.levelv or smu.set.leveli:
                         yield f"{name}.{channel} is {smu.set.output} at {smu.set.levelv} V, {smu.set.leveli} A"
-            if isinstance(instrument, K2400):
+            if isinstance(instrument, K2400 | K2450):
                 smu = instrument.smu
                 if smu.output or smu.set.level_v or smu.set.level_i:
                     yield f"{name} is {smu.output} at {smu.set.level_v} V, {smu.set.level_i} A"

@@ -4,11 +4,12 @@ import pytest
 from faults import dirty as script
 from faults.dirty_bench import FAMILIES, Start, carry_out
 
-from instruments import keithley2400, keithley2600b
+from instruments import keithley2400, keithley2450, keithley2600b
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
 from instruments.mpi_sentio import MpiSentio
 from instruments.scpi import Scpi
+from instruments.scpi_source import ScpiSource
 from instruments.tsp import Tsp
 from labctl.core.errors import LabError
 from labctl.core.prober import Position
@@ -49,15 +50,20 @@ def stay(prober, col, row, subsite=None):
     return Position(col, row)
 
 
+FORGOTTEN = (":SENS:AVER", ":SYST:AZER", ":SENS:CURR:AVER", ":SENS:CURR:UNIT")
+
+
 def forgetful(scpi, text, **more):
-    """Send a setting, but no reset and no filter."""
-    parts = [part for part in text.split(";") if part != "*RST" and not part.startswith((":SENS:AVER", ":SYST:AZER"))]
+    """Send a setting, but no reset and none of those forgotten."""
+    parts = [part for part in text.split(";") if part != "*RST" and not part.startswith(FORGOTTEN)]
     if parts:
         SET(scpi, ";".join(parts), **more)
 
 
 SET = Scpi.set
 FILTER = {"smu.[:SENSe[1]]:AVERage[:STATe]": ":SENS:AVER 1"}
+OHMS = {"smu.[:SENSe[1]]:CURRent[:DC]:UNIT": ":SENS:CURR:UNIT OHM"}
+FILTER_2450 = {"smu.[:SENSe[1]]:CURRent[:DC]:AVERage[:STATe]": ":SENS:CURR:AVER 1"}
 UNZEROED = {"smu.:SYSTem:AZERo[:STATe]": ":SYST:AZER 0"}
 LEVEL = {"smu.:OUTPut[1][:STATe]": ":SOUR:VOLT 0.3;:OUTP 1"}
 REL = {
@@ -84,6 +90,9 @@ OTHER_DIE = {"prober.map:step_die": "map:step_die 1, 0"}
         ("keithley2400", FILTER, Scpi, "set", forgetful, "a read takes"),
         ("keithley2400", UNZEROED, Scpi, "set", forgetful, "a read takes"),
         ("keithley2400", LEVEL, keithley2400.Keithley2400, "emergency_off", lambda self: {}, "off: smu"),
+        ("keithley2450", OHMS, Scpi, "set", forgetful, "name of the cause"),
+        ("keithley2450", FILTER_2450, Scpi, "set", forgetful, "a read takes"),
+        ("keithley2450", LEVEL, keithley2450.Keithley2450, "emergency_off", lambda self: {}, "off: smu"),
         ("keithley707b", ONE_BY_ONE, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", DELAYED, Keithley707B, "_settle_moves", lambda self: None, "a read takes"),
         ("keithley707b", LABEL, Keithley707B, "unusable", lambda self, names: [], "name of the cause"),
@@ -97,7 +106,7 @@ def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, le
     if owner is keithley2600b:
         monkeypatch.setattr(Keithley2600B, "_compare", lambda self, wanted: None)
     if method == "set":
-        monkeypatch.setattr(keithley2400.Keithley2400, "_others", lambda self, plan: [])
+        monkeypatch.setattr(ScpiSource, "_others", lambda self, plan: [])
     if left is QUEUE:  # what is not read when connecting is told apart from a command's own, too
         monkeypatch.setattr(Tsp, "failure", lambda self, waiting: "" if float(waiting) == 0 else "an error")
     assert words in " ".join(course(family, left).violated)

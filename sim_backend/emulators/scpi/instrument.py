@@ -176,10 +176,14 @@ class ScpiInstrument(Instrument):
         add("*WAI", run=lambda: None)
         add("*TST", query=lambda: "0")
         add("*TRG", run=lambda: self.trigger())
-        add(":SYSTem:ERRor[:NEXT]", query=self.errors.next)
+        add(":SYSTem:ERRor[:NEXT]", query=self.next_error)
         add(":SYSTem:ERRor:COUNt", query=lambda: str(len(self.errors)))
         add(":SYSTem:VERSion", query=lambda: "1999.0")
         add(":STATus:PRESet", run=self._preset_status)
+
+    def next_error(self) -> str:
+        """Take the oldest entry of the error queue and return it as `:SYSTem:ERRor?` answers."""
+        return self.errors.next()
 
     def _status(self, path: str, register: Register) -> None:
         """Add the commands of a register below `:STATus`, and of those below it."""

@@ -1,19 +1,17 @@
 """The driver of the Series 2400 against transcripts of the manual's facts, and on the emulated one with faults."""
 
 import math
-from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
 
 from instruments.keithley2400 import CHANNEL, Keithley2400, Keithley2400Options
-from instruments.keithley2400_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2400_settings import AFTER_RESET, NEUTRAL
 from instruments.scpi_source import Setting
 from instruments.transcript import TranscriptReplay, parse
 from instruments.transport import BytesTransport
-from labctl.core.errors import BenchError, InstrumentError, LabError, LinkTimeoutError, NotDriven
+from labctl.core.errors import BenchError, InstrumentError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import (
     Aperture,
@@ -30,7 +28,6 @@ from labctl.core.source import (
 )
 from labctl.testing.emulated import NAME, resistors
 from sim_backend.emulators.k2400 import K2400
-from sim_backend.emulators.link import Fault
 
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 SETUP = ChannelSetup(0.6, 1e-3, 1e-3, cold_limit=1e-6, off_state=OffState.HIGH_Z)
@@ -143,14 +140,6 @@ def emulated(model="2400", **options):
     return smu, lambda: made(BytesTransport(smu.session(), NAME), model=model, **options)
 
 
-def ready(make, setup=SETUP):
-    driver = make()
-    driver.connect()
-    driver.prepare({CHANNEL: setup})
-    driver.output([CHANNEL])
-    return driver
-
-
 def levels(world):
     """Return a list to which every level that is driven from now on is added, with its time."""
     course, drive = [], world.drive
@@ -163,36 +152,12 @@ def levels(world):
     return course
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("width", [SHORTEST_PULSE, 0.02, 0.5])
-def test_the_instrument_times_a_pulse_to_a_twentieth(model, width):
-    smu, make = emulated(model)
-    driver = ready(make)
-    driver.run([OPEN])
-    course = levels(smu.world)
-    (sample,) = driver.run([PULSE[0], Hold(width - 150e-6), *PULSE[2:]])
-    begin = next(time for time, level in course if level == 0.5)
-    end = next(time for time, level in course if time > begin and level == 0.0)
-    assert end - begin == pytest.approx(width, rel=0.05)
-    assert {level for _, level in course} == {0.0, 0.5}
-    assert sample.flag == Flag(0)
-    state = smu.smu.set
-    assert (state.mode, state.delay, state.zero, state.nplc, smu.triggers.counts["TRIGger"]) == (
-        "FIXed",
-        0.0,
-        True,
-        1.0,
-        1.0,
-    )
-
-
-def test_a_pulse_on_a_standing_level_goes_back_to_it():
-    smu, make = emulated()
-    driver = ready(make)
-    driver.run([OPEN, Level(CHANNEL, 0.1)])
-    course = levels(smu.world)
-    driver.run([Level(CHANNEL, -0.4), Hold(0.01), Level(CHANNEL, 0.1), Measure(CHANNEL)])
-    assert [level for k, (_, level) in enumerate(course) if k == 0 or course[k - 1][1] != level] == [0.1, -0.4, 0.1]
+def ready(make, setup=SETUP):
+    driver = make()
+    driver.connect()
+    driver.prepare({CHANNEL: setup})
+    driver.output([CHANNEL])
+    return driver
 
 
 def test_levels_that_do_not_come_back_are_sent_one_by_one():
@@ -203,79 +168,6 @@ def test_levels_that_do_not_come_back_are_sent_one_by_one():
     assert samples[1].current == pytest.approx(0.2 / R)
     assert driver.state()[CHANNEL].level == 0.2
     assert smu.triggers.levels == []
-
-
-def test_compliance_comes_with_the_reading_of_a_pulse_and_of_a_measurement():
-    _, make = emulated()
-    driver = ready(make)
-    low = Limit(CHANNEL, 1e-5, 1e-5)
-    samples = driver.run([low, *PULSE, Level(CHANNEL, 0.5), Measure(CHANNEL, voltage=True)])
-    assert [sample.flag for sample in samples] == [Flag.COMPLIANCE, Flag.COMPLIANCE]
-    assert (samples[1].current, samples[1].voltage) == (pytest.approx(1e-5), pytest.approx(0.1))
-
-
-def test_a_measure_range_below_the_limit_is_compliance_too():
-    _, make = emulated()
-    driver = ready(make)
-    (sample,) = driver.run([Limit(CHANNEL, 1e-3, 1e-6), Level(CHANNEL, 0.5), Measure(CHANNEL)])
-    assert sample.flag & Flag.COMPLIANCE
-
-
-def test_ranges_and_limits_go_up_and_down_without_an_error():
-    smu, make = emulated()
-    driver = ready(make, ChannelSetup(0.6, 0.1, 0.1, cold_limit=1e-6))
-    for limit, full in ((1e-3, 1e-3), (1e-6, 1e-6), (0.1, 0.1), (2e-5, 1e-3), (1e-3, 1e-5), (3e-9, 1e-6), (0.05, 0.1)):
-        driver.run([Limit(CHANNEL, limit, full)])
-        assert smu.smu.set.limit_i == pytest.approx(limit)
-        assert smu.smu.limit <= limit * (1 + 1e-9)
-    assert [event for event in smu.world.ledger.events if event.what == "refused"] == []
-
-
-def test_while_limits_change_it_is_never_limited_above_both():
-    smu, make = emulated()
-    driver = ready(make, ChannelSetup(0.6, 0.1, 0.1, cold_limit=1e-6))
-    present, seen = 1e-6, []
-    apply = smu.smu.apply
-    smu.smu.apply = lambda: (apply(), seen.append(smu.smu.limit))
-    for limit, full in ((1e-3, 1e-3), (1e-6, 1e-6), (0.1, 0.1), (2e-5, 1e-3), (1e-3, 1e-5)):
-        seen.clear()
-        driver.run([Limit(CHANNEL, limit, full)])
-        assert max(seen) <= max(limit, present) * (1 + 1e-9)
-        present = limit
-
-
-def test_a_hold_passes_by_the_clock_of_the_instrument():
-    smu, make = emulated()
-    driver = ready(make)
-    for steps in ([Hold(0.25), Measure(CHANNEL)], [Hold(0.25), Level(CHANNEL, 0.1)], [Hold(0.1), Hold(0.15)]):
-        begin = smu.world.now
-        driver.run(steps)
-        assert 0.25 < smu.world.now - begin < 0.4
-    begin = smu.world.now
-    driver.run([Hold(2500.0), Watch(CHANNEL)])
-    assert 2500 < smu.world.now - begin < 2501
-
-
-def test_a_ramp_is_never_steeper_than_asked():
-    smu, make = emulated()
-    driver = ready(make)
-    driver.run([OPEN])
-    course = levels(smu.world)
-    driver.run([Ramp(CHANNEL, 0.05, 5.0)])
-    steps = [(t1 - t0, v1 - v0) for (t0, v0), (t1, v1) in pairwise(course) if v1 != v0]
-    assert len(steps) >= 9
-    assert all(volts / seconds <= 5.0 * (1 + 1e-6) for seconds, volts in steps)
-
-
-def test_an_output_that_is_on_is_not_set_up():
-    smu, make = emulated()
-    smu.execute(":SOUR:VOLT 0.3;:OUTP 1")
-    driver = make()
-    driver.connect()
-    assert driver.state()[CHANNEL].forced == "0.3 V"
-    with pytest.raises(InstrumentError, match="on; channels are set up while they are off"):
-        driver.prepare({CHANNEL: SETUP})
-    assert smu.smu.set.level_v == 0.3
 
 
 def test_a_source_of_current_is_told_and_so_is_a_list():
@@ -309,17 +201,6 @@ def test_off_is_off_however_it_was_left_and_no_higher_level_on_the_way(how, left
     assert max((level for _, level in course), default=0.0) <= 0.0
 
 
-def test_the_limit_of_the_off_state_is_that_of_the_setup():
-    smu, make = emulated()
-    for state in (OffState.ZERO, OffState.NORMAL):
-        driver = ready(make, ChannelSetup(0.6, 0.1, 0.1, off_state=state, cold_limit=1e-5, off_limit=1e-6))
-        driver.run([Limit(CHANNEL, 0.1, 0.1), Level(CHANNEL, 0.1)])
-        driver.off()
-        assert smu.smu._drive().limit <= 1e-6 * (1 + 1e-9)
-    driver.close()
-    assert smu.smu._drive() is None
-
-
 def test_an_output_that_trips_gives_no_reading():
     smu, make = emulated(output_enable=True)
     for steps in ([Measure(CHANNEL)], [Watch(CHANNEL)], PULSE, [Level(CHANNEL, 0.1)]):
@@ -333,15 +214,6 @@ def test_an_output_that_trips_gives_no_reading():
     state, faults = driver.diagnosis()
     assert "output enable NOT asserted, switches the output off" in state[0]
     assert "the output enable line is open" in faults[0]
-
-
-def test_another_level_than_was_set_gives_no_reading():
-    smu, make = emulated()
-    driver = ready(make)
-    driver.run([OPEN, Level(CHANNEL, 0.1)])
-    smu.smu.level_v(0.2)
-    with pytest.raises(NotDriven, match=r"is at 0\.2 V, and 0\.1 V was set"):
-        driver.run([Measure(CHANNEL)])
 
 
 def test_a_list_that_is_not_taken_is_not_begun(monkeypatch):
@@ -371,13 +243,6 @@ def test_what_an_earlier_user_left_is_told_by_check():
     assert faults == []
 
 
-def test_rear_terminals():
-    _, make = emulated(terminals="rear")
-    driver = ready(make)
-    (sample,) = driver.run([OPEN, Level(CHANNEL, 0.1), Measure(CHANNEL)])
-    assert sample.current == pytest.approx(0.1 / R)
-
-
 def test_mains_of_50_hz_and_no_others():
     smu, make = emulated()
     smu.smu.frequency = 50.0
@@ -394,66 +259,3 @@ def test_another_model_is_refused():
     smu, _ = emulated("2410")
     with pytest.raises(BenchError, match="the bench file says 2400"):
         made(BytesTransport(smu.session(), NAME)).connect()
-
-
-SESSION = [OPEN, Aperture(CHANNEL, 1e-2), Level(CHANNEL, 0.1), Measure(CHANNEL), Ramp(CHANNEL, 0.0, 1000.0), *PULSE]
-
-
-def session(driver):
-    driver.connect()
-    driver.prepare({CHANNEL: SETUP})
-    driver.output([CHANNEL])
-    samples = driver.run(SESSION)
-    driver.off()
-    return samples
-
-
-class Once:
-    """A fault of one message."""
-
-    def __init__(self, number, fault):
-        self.number, self.fault, self.count = number, fault, 0
-
-    def __call__(self, line):
-        self.count += 1
-        return self.fault if self.count == self.number else Fault.NONE
-
-
-def messages():
-    smu, make = emulated()
-    counting = smu.fault = Once(0, Fault.NONE)
-    session(make())
-    return counting.count
-
-
-@pytest.mark.parametrize("fault", [Fault.DEAF, Fault.MUTE, Fault.LATE, Fault.DROP, Fault.BUSY])
-@pytest.mark.parametrize("stride", [11, pytest.param(1, marks=pytest.mark.slow)])
-def test_a_fault_at_any_message_is_an_error_or_the_same_reading_and_ends_off(fault, stride):
-    """Every message of a session in turn, or its reply, is lost: no level that was not asked for, and off after it."""
-    unnoticed, numbers = 0, range(1, messages() + 1, stride)
-    for number in numbers:
-        smu, make = emulated()
-        smu.fault = Once(number, fault)
-        course = levels(smu.world)
-        try:
-            reading, watched = session(make())
-        except LabError:
-            make().emergency_off()
-        else:
-            unnoticed += 1
-            assert reading.current == pytest.approx(0.1 / R), number
-            assert (reading.flag, watched.flag) == (Flag(0), Flag(0)), number
-        assert (smu.smu.output, smu.smu.set.level_v) == (False, 0.0), number
-        assert {level for _, level in course} <= {0.0, 0.1, 0.5}, number
-    assert unnoticed < len(numbers) / 2
-
-
-def test_a_message_that_does_not_end_is_ended_by_the_emergency():
-    smu, make = emulated()
-    driver = ready(make)
-    driver.run([OPEN, Level(CHANNEL, 0.1)])
-    smu.busy = True
-    with pytest.raises(LinkTimeoutError):
-        driver.run([Measure(CHANNEL)])
-    make().emergency_off()
-    assert (smu.smu.output, smu.smu.set.level_v) == (False, 0.0)

@@ -18,6 +18,7 @@ GENERIC = {
 }
 OPTIONS = {
     "keithley2400": [{}, {"model": "2401", "terminals": "rear"}, {"model": "2410"}, {"model": "2440"}],
+    "keithley2450": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
     "keithley2600b": [{}, {"model": "2601B"}, {"model": "2636B"}],
     "generic_source": [GENERIC, {**GENERIC, "stands": False}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
