@@ -20,8 +20,9 @@ from pydantic import AfterValidator, Field
 
 from instruments.keithley2400_models import MODELS, SHORTEST_PULSE
 from instruments.keithley2400_settings import AFTER_RESET, FULL, NEUTRAL, OFF_MODE, settings
-from instruments.scpi import number, numbers_in
-from instruments.scpi_source import CHANNEL, ScpiSource, Setting, is_on, word
+from instruments.scpi import number
+from instruments.scpi_source import CHANNEL, ScpiSource, Setting, word
+from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
@@ -99,22 +100,21 @@ class Keithley2400(ScpiSource):
     def _read_frequency(self) -> None:
         """Read the mains frequency by which the instrument counts integrations; somebody may have set it."""
         reply = self._scpi.ask([":SYST:LFR?"])[0]
-        self._frequency = numbers_in(reply)[0]
+        self._frequency = self._scpi.number(reply, ":SYST:LFR?")
         if self._frequency not in (50.0, 60.0):
-            raise InstrumentError(f"{self.name}: a mains frequency of '{reply}'; expected 50 or 60")
+            raise unexpected(self.name, ":SYST:LFR?", reply, "a mains frequency of 50 or 60")
         self.capabilities = _capabilities(self._options, self._frequency)
 
     def read_state(self, channel: str) -> ChannelState:
         """Read output, level and limit in one reply; the level is NaN in a mode in which the instrument chooses it."""
         output, volts, limit, func, amps, limit_v, mode = self._scpi.ask(_STATE)
-        level, current = numbers_in(volts)[0], numbers_in(amps)[0]
-        on = is_on(output)
+        text = ";".join(_STATE)
+        level, most, current, most_v = (self._scpi.number(reply, text) for reply in (volts, limit, amps, limit_v))
+        on = self._scpi.is_on(output)
         if on and mode.upper() != "FIX":
             level = math.nan
-        forces_current = func.upper().startswith("CURR")
-        return ChannelState(
-            on, level, abs(numbers_in(limit)[0]), current if forces_current else None, abs(numbers_in(limit_v)[0])
-        )
+        forced = current if func.upper().startswith("CURR") else None
+        return ChannelState(on, level, abs(most), forced, abs(most_v))
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
         """Return the output enable line, settings others than after a reset, old errors; and an open line that acts."""
@@ -156,7 +156,7 @@ class Keithley2400(ScpiSource):
         self._range_i = full
         present, automatic = self._scpi.ask([":SENS:CURR:RANG?", ":SENS:CURR:RANG:AUTO?"])
         if not Setting("", "", full, FULL).answered(present) or automatic != "0":
-            raise InstrumentError(f"{self.name}.{channel} has a measure range of {present} for {full:.6g} A")
+            raise InstrumentError(f"{self.name}.{channel}: a measure range of {present} for {full:.6g} A; {CHECK}")
 
     def set_aperture(self, channel: str, seconds: Second) -> None:
         """Set the integration time."""
@@ -188,7 +188,8 @@ class Keithley2400(ScpiSource):
             if voltage:
                 self._scpi.set(':SENS:FUNC:OFF "VOLT"')
         volts, amps, limited = self._status(replies[0])
-        refuse_undriven(f"{self.name}.{channel}", is_on(replies[1]), numbers_in(replies[2])[0], self._at)
+        level = self._scpi.number(replies[2], ":SOUR:VOLT?")
+        refuse_undriven(f"{self.name}.{channel}", self._scpi.is_on(replies[1]), level, self._at)
         return amps, volts, limited
 
     def _read(self, queries: Sequence[str], extra: Second) -> list[str]:
@@ -197,15 +198,15 @@ class Keithley2400(ScpiSource):
         replies = self._scpi.transport.query(text, wait=Wait.MEASURE, extra=extra).strip().split(";")
         if len(replies) != len(queries):
             errors = "; ".join(self._scpi.errors())
-            refuse_undriven(f"{self.name}.{CHANNEL}", is_on(replies[0]), 0.0, 0.0)
-            raise InstrumentError(f"{self.name}: '{';'.join(replies)}' answers '{text}': {errors or 'no error'}")
+            refuse_undriven(f"{self.name}.{CHANNEL}", self._scpi.is_on(replies[0], text), 0.0, 0.0)
+            raise unexpected(self.name, text, ";".join(replies), f"{len(queries)} replies; {errors or 'no error'}")
         return replies
 
     def _status(self, reply: str) -> tuple[Volt, Ampere, bool]:
         """Return volts, amps and compliance of a reply with one reading."""
-        values = numbers_in(reply)
-        if len(values) != 3 or not math.isfinite(values[2]):
-            raise InstrumentError(f"{self.name}: '{reply}' is no reading of voltage, current and status")
+        values = self._scpi.numbers(reply, ":READ?", 3)
+        if not math.isfinite(values[2]):
+            raise unexpected(self.name, ":READ?", reply, "voltage, current and status")
         return values[0], values[1], bool(int(values[2]) & (_REAL | _RANGE))
 
     def _pulse(self, volts: Volt, seconds: Second) -> bool | None:
@@ -226,12 +227,14 @@ class Keithley2400(ScpiSource):
             )
             taken, waits, count = self._scpi.ask([":SOUR:LIST:VOLT?", ":SOUR:DEL?", ":TRIG:COUN?"])
             wanted = [volts, self._at, delay, 2.0]
-            read = [*numbers_in(taken), *numbers_in(waits), *numbers_in(count)]
-            same = len(read) == 4 and all(
-                math.isclose(r, w, rel_tol=1e-5, abs_tol=1e-6) for r, w in zip(read, wanted, strict=True)
-            )
-            if not same:
-                raise InstrumentError(f"{self.name}.{CHANNEL} took {read} for a pulse of {wanted}; it was not begun")
+            read = [
+                *self._scpi.numbers(taken, ":SOUR:LIST:VOLT?", 2),
+                *(self._scpi.number(reply, ":SOUR:DEL?;:TRIG:COUN?") for reply in (waits, count)),
+            ]
+            if not all(math.isclose(r, w, rel_tol=1e-5, abs_tol=1e-6) for r, w in zip(read, wanted, strict=True)):
+                raise InstrumentError(
+                    f"{self.name}.{CHANNEL} took {read} for '{levels}' and its delay; it was not begun; {CHECK}"
+                )
             readings, output = self._read([":READ?", ":OUTP?"], 2 * (delay + short) + SLACK)
         finally:
             self._scpi.set(
@@ -239,8 +242,8 @@ class Keithley2400(ScpiSource):
             )
         fields = readings.split(",")
         if len(fields) != 6:
-            raise InstrumentError(f"{self.name}: '{readings}' is no two readings of a pulse")
-        refuse_undriven(f"{self.name}.{CHANNEL}", is_on(output), 0.0, 0.0)
+            raise unexpected(self.name, ":READ?", readings, "the two readings of a pulse")
+        refuse_undriven(f"{self.name}.{CHANNEL}", self._scpi.is_on(output), 0.0, 0.0)
         return self._status(",".join(fields[:3]))[2]
 
     def close(self) -> None:

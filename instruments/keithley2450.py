@@ -19,8 +19,9 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from instruments.keithley2450_models import MODELS, SHORTEST_PULSE
-from instruments.scpi import Refused, number, numbers_in
-from instruments.scpi_source import CHANNEL, ScpiSource, Setting, is_on, plain, word
+from instruments.scpi import Refused, number
+from instruments.scpi_source import CHANNEL, ScpiSource, Setting, plain, word
+from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -117,13 +118,13 @@ class Keithley2450(ScpiSource):
         if language != "SCPI":
             raise BenchError(
                 f"{self.name}: its command set is {language[:40]}, expected SCPI: set it under MENU, System, Settings, "
-                "Command Set, and restart it; nothing was changed"
+                "Command Set, and restart it; nothing was changed, and '*LANG?' was all that was asked"
             )
         identity = self._scpi.identity(self._options.model)
         reply = self._scpi.ask([":SYST:LFR?"])[0]
-        self._frequency = numbers_in(reply)[0]
+        self._frequency = self._scpi.number(reply, ":SYST:LFR?")
         if self._frequency not in (50.0, 60.0):
-            raise InstrumentError(f"{self.name}: a mains frequency of '{reply}'; expected 50 or 60")
+            raise unexpected(self.name, ":SYST:LFR?", reply, "a mains frequency of 50 or 60")
         self.capabilities = _capabilities(self._options, self._frequency)
         self.old_errors = self._scpi.errors()
         return identity
@@ -131,8 +132,10 @@ class Keithley2450(ScpiSource):
     def read_state(self, channel: str) -> ChannelState:
         """Read output, level and limit in one reply."""
         output, volts, limit, func, amps, limit_v = self._scpi.ask(_STATE)
-        current = numbers_in(amps)[0] if func.upper().startswith("CURR") else None
-        return ChannelState(is_on(output), numbers_in(volts)[0], numbers_in(limit)[0], current, numbers_in(limit_v)[0])
+        text = ";".join(_STATE)
+        level, most, current, most_v = (self._scpi.number(reply, text) for reply in (volts, limit, amps, limit_v))
+        forced = current if func.upper().startswith("CURR") else None
+        return ChannelState(self._scpi.is_on(output), level, most, forced, most_v)
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
         """Return the interlock, settings others than after a reset, and old errors; an open interlock is no fault."""
@@ -180,7 +183,7 @@ class Keithley2450(ScpiSource):
         self._range_i = full
         present, automatic = self._scpi.ask([":SENS:CURR:RANG?", ":SENS:CURR:RANG:AUTO?"])
         if not plain("", full).answered(present) or automatic != "0":
-            raise InstrumentError(f"{self.name}.{channel} has a measure range of {present} for {full:.6g} A")
+            raise InstrumentError(f"{self.name}.{channel}: a measure range of {present} for {full:.6g} A; {CHECK}")
 
     def set_aperture(self, channel: str, seconds: Second) -> None:
         """Set the integration time."""
@@ -198,7 +201,7 @@ class Keithley2450(ScpiSource):
                 loop = f':TRIG:LOAD "SimpleLoop",1,{number(wait)},"defbuffer1";:INIT;*WAI'
                 self._scpi.set(loop, extra=wait + seconds)
             except Refused:
-                refuse_undriven(f"{self.name}.{channel}", is_on(self._scpi.ask([":OUTP?"])[0]), 0.0, 0.0)
+                refuse_undriven(f"{self.name}.{channel}", self._on(), 0.0, 0.0)
                 raise
         if voltage:
             self._scpi.set(":SOUR:VOLT:READ:BACK 1")
@@ -208,7 +211,7 @@ class Keithley2450(ScpiSource):
             if voltage:
                 self._scpi.set(":SOUR:VOLT:READ:BACK 0")
         volts, amps, output, limited = self._status(reply)
-        refuse_undriven(f"{self.name}.{channel}", output, numbers_in(level)[0], self._at)
+        refuse_undriven(f"{self.name}.{channel}", output, self._scpi.number(level, ":SOUR:VOLT?"), self._at)
         return amps, volts, limited
 
     def _read(self, text: str, extra: Second) -> list[str]:
@@ -216,15 +219,19 @@ class Keithley2450(ScpiSource):
         replies = self._scpi.transport.query(text, wait=Wait.MEASURE, extra=extra).strip().split(";")
         if len(replies) != 2:
             errors = "; ".join(self._scpi.errors())
-            refuse_undriven(f"{self.name}.{CHANNEL}", is_on(self._scpi.ask([":OUTP?"])[0]), 0.0, 0.0)
-            raise InstrumentError(f"{self.name}: '{';'.join(replies)}' answers '{text}': {errors or 'no error'}")
+            refuse_undriven(f"{self.name}.{CHANNEL}", self._on(), 0.0, 0.0)
+            raise unexpected(self.name, text, ";".join(replies), f"two replies; {errors or 'no error'}")
         return replies
+
+    def _on(self) -> bool:
+        """Return whether the output is on now."""
+        return self._scpi.is_on(self._scpi.ask([":OUTP?"])[0])
 
     def _status(self, reply: str) -> tuple[Volt, Ampere, bool, bool]:
         """Return volts of the source, amps, output and limit of a reply with one reading."""
-        values = numbers_in(reply)
-        if len(values) != 3 or not math.isfinite(values[2]):
-            raise InstrumentError(f"{self.name}: '{reply}' is no reading of source, current and status")
+        values = self._scpi.numbers(reply, _READ, 3)
+        if not math.isfinite(values[2]):
+            raise unexpected(self.name, _READ, reply, "source, current and status")
         status = int(values[2])
         return values[0], values[1], bool(status & _ON), bool(status & _LIMITED)
 
@@ -241,7 +248,7 @@ class Keithley2450(ScpiSource):
             self._scpi.set(f"{back};:SENS:CURR:NPLC {number(self._cycles)};:SENS:CURR:AZER 1")
         source, _, output, limited = self._status(reply)
         refuse_undriven(f"{self.name}.{CHANNEL}", output, source, volts)
-        refuse_undriven(f"{self.name}.{CHANNEL}", output, numbers_in(level)[0], self._at)
+        refuse_undriven(f"{self.name}.{CHANNEL}", output, self._scpi.number(level, ":SOUR:VOLT?"), self._at)
         return limited
 
     # -- off

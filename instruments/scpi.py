@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 
 from instruments.identity import fields_of
+from instruments.transport import CHECK, brief, unexpected
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
@@ -75,10 +76,10 @@ class Scpi:
         """Return the identity; BenchError unless it is of this model, in any case and in any form that makers use."""
         line = self.transport.query("*IDN?").strip()
         if fields_of(line, model).model.upper() != model.upper():
-            stranger = (
-                "" if line.count(",") >= 2 else "; that is no identity: a proxy or another program may listen there"
-            )
-            raise BenchError(f"{self.name}: '{line}' answers, and the bench file says {model}{stranger}")
+            proxy = "; that is no identity: a proxy or another program may listen there"
+            stranger = "" if line.count(",") >= 2 else proxy
+            words = f"{self.name}: '{line}' answers, and the bench file says {model}{stranger}"
+            raise BenchError(f"{words}; check its address in the bench file")
         return line
 
     def ask(self, queries: Sequence[str], *, wait: Wait = Wait.QUERY, extra: Second = 0.0) -> list[str]:
@@ -88,29 +89,55 @@ class Scpi:
             InstrumentError: there are fewer or more replies than queries.
         """
         text = ";".join(queries)
-        replies = [part.strip() for part in self.transport.query(text, wait=wait, extra=extra).split(";")]
+        reply = self.transport.query(text, wait=wait, extra=extra)
+        replies = [part.strip() for part in reply.split(";")]
         if len(replies) != len(queries):
-            raise InstrumentError(
-                f"{self.name}: {len(queries)} replies to '{text}' expected, got '{';'.join(replies)}'"
-            )
+            raise unexpected(self.name, text, reply.strip(), f"{len(queries)} replies")
         return replies
+
+    def numbers(self, reply: str, command: str, count: int = 1) -> list[float]:
+        """Return the numbers that answer a command, NaN for what stands for none; InstrumentError for anything else."""
+        try:
+            values = numbers_in(reply)
+        except InstrumentError as error:
+            raise unexpected(self.name, command, reply, "numbers") from error
+        if len(values) != count:
+            raise unexpected(self.name, command, reply, f"{count} numbers")
+        return values
+
+    def number(self, reply: str, command: str) -> float:
+        """Return the number that answers a command; InstrumentError if it is none."""
+        return self.numbers(reply, command)[0]
+
+    def is_on(self, reply: str, command: str = ":OUTP?") -> bool:
+        """Return whether a switch is on; InstrumentError for a reply that is neither 0 nor 1."""
+        if reply.strip() not in ("0", "1"):
+            raise unexpected(self.name, command, reply.strip(), "0 or 1")
+        return reply.strip() == "1"
 
     def set(self, text: str, *, extra: Second = 0.0) -> None:
         """Send settings as one message and read the error queue; Refused if it has one."""
-        code, message = error_in(self.transport.query(f"{text}\n{NEXT_ERROR}", wait=Wait.SETTING, extra=extra))
+        code, message = self._error(self.transport.query(f"{text}\n{NEXT_ERROR}", wait=Wait.SETTING, extra=extra))
         if code:
             others = self.errors()
-            raise Refused(f"{self.name} refused '{text}': {'; '.join([f'{code} {message}', *others])}")
+            reasons = "; ".join([f"{code} {message}", *others])
+            raise Refused(f"{self.name} refused '{brief(text)}': {reasons}; {CHECK}")
 
     def errors(self) -> tuple[str, ...]:
         """Read the error queue empty and return what was in it."""
         entries: list[str] = []
         for _ in range(MOST_ERRORS):
-            code, message = error_in(self.transport.query(NEXT_ERROR))
+            code, message = self._error(self.transport.query(NEXT_ERROR))
             if code == 0:
                 return tuple(entries)
             entries.append(f"{code} {message}")
         return (*entries, "and more")
+
+    def _error(self, reply: str) -> tuple[int, str]:
+        try:
+            return error_in(reply)
+        except InstrumentError as error:
+            raise unexpected(self.name, NEXT_ERROR, reply.strip(), "the number of an error") from error
 
     def cut_in(self, lines: Sequence[str], queries: Sequence[str]) -> list[str]:
         """Send `lines` as the first bytes of a fresh connection, then `queries` as one message; return the replies.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from instruments.host_timed import HostTimedSource
 from instruments.scpi import Refused, Scpi, number
+from instruments.transport import CHECK
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.operations import Flag
 from labctl.core.source import (
@@ -88,14 +89,6 @@ def pieces(plan: Sequence[Setting], together: Sequence[Setting]) -> list[list[Se
     return alone + [others[at : at + AT_ONCE] for at in range(0, len(others), AT_ONCE)]
 
 
-def is_on(reply: str) -> bool:
-    """Return whether an output is on; InstrumentError for a reply that is neither 0 nor 1."""
-    text = reply.strip()
-    if text not in ("0", "1"):
-        raise InstrumentError(f"'{text[:40]}' answers where 0 or 1, the state of an output, was expected")
-    return text == "1"
-
-
 def flag_of(limited: bool) -> Flag:
     """Return the flag of a reading."""
     return Flag.COMPLIANCE if limited else Flag(0)
@@ -159,7 +152,7 @@ class ScpiSource(HostTimedSource):
         """Read settings back; InstrumentError with all that are others."""
         others = [f"{s.header} is {reply} after {s.text} was set" for s, reply in self._others(plan)]
         if others:
-            raise InstrumentError(f"{self.name}.{CHANNEL}: {'; '.join(others)}; the output stays off")
+            raise InstrumentError(f"{self.name}.{CHANNEL}: {'; '.join(others)}; the output stays off; {CHECK}")
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
         """Set the unit up at 0 V, off, behind the limit of the off state; see `HostTimedSource.prepare`."""
@@ -300,12 +293,13 @@ class ScpiSource(HostTimedSource):
     def _refuse_unless_off(self, output: str, volts: str, amps: str) -> None:
         """Raise InstrumentError unless replies say that the output is off, at 0 V and 0 A."""
         try:
-            off = not is_on(output) and float(volts) == 0 and float(amps) == 0
+            off = output.strip() == "0" and float(volts) == 0 and float(amps) == 0
         except ValueError:
             off = False
         if not off:
             raise InstrumentError(
-                f"{self.name}.{CHANNEL} is NOT verified off: output {output}, {volts} V, {amps} A; it needs a person"
+                f"{self.name}.{CHANNEL} is NOT verified off: output {output}, {volts} V, {amps} A; go there and switch "
+                "it off"
             )
 
     def emergency_off(self) -> Mapping[str, ChannelState]:

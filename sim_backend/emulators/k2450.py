@@ -11,7 +11,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from labctl.core.units import Ampere
+from labctl.core.units import Ampere, Ratio
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2450_models import MODELS
 from sim_backend.emulators.k2450_smu import Smu2450, Taken
@@ -38,6 +38,7 @@ class K2450(ScpiInstrument):
         wired: terminals that the cables are on, `FRONt` or `REAR`.
         ideal: no noise, no programming steps, no resolution.
         offset: zero-bias error of the ammeter, A.
+        gain: error of the gain of each quantity and range, standard deviation of its logarithm.
     """
 
     maker = "KEITHLEY INSTRUMENTS"
@@ -45,11 +46,11 @@ class K2450(ScpiInstrument):
 
     def __init__(
         self, name: str, model: str, world: World, *, wired: str = "FRONt", ideal: bool = True, seed: int = 0,
-        offset: Ampere = 0.0,
+        offset: Ampere = 0.0, gain: Ratio = 0.0,
     ) -> None:  # fmt: skip
         self.spec = MODELS[model]
         wire = f"{name}.{CHANNEL}"
-        self.smu = Smu2450(world, wire, self.spec, wired=wired, ideal=ideal, seed=seed, offset=offset)
+        self.smu = Smu2450(world, wire, self.spec, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
         self.language = "SCPI"
         self.taken: list[Taken] = []
         """Readings of defbuffer1."""
@@ -381,5 +382,5 @@ def _function(name: str) -> str:
 def emulate(name: str, options: Any, context: EmulatorContext) -> K2450:
     """Return the emulated 2450, 2460 or 2461 of an entry of the bench file; its options give model and terminals."""
     wired = "REAR" if options.terminals == "rear" else "FRONt"
-    ideal, seed, offset = context.ideal, context.seed, context.offset
-    return K2450(name, options.model, context.world, wired=wired, ideal=ideal, seed=seed, offset=offset)
+    ideal, seed, offset, gain = context.ideal, context.seed, context.offset, context.gain
+    return K2450(name, options.model, context.world, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)

@@ -120,7 +120,7 @@ def test_another_command_set_is_refused_and_not_changed_and_off_is_off(smu, lang
     smu.execute(":SOUR:VOLT 0.3;:OUTP 1")
     smu.language = language
     driver = made(BytesTransport(smu.session(), NAME))
-    words = rf"its command set is {language}, expected SCPI: set it under MENU, .* restart it; nothing was changed"
+    words = rf"its command set is {language}, expected SCPI: set it under MENU, .* restart it; nothing was changed, .*"
     with pytest.raises(BenchError, match=words):
         driver.connect()
     assert (smu.language, smu.smu.output, smu.smu.set.level_v) == (language, True, 0.3)
@@ -196,7 +196,10 @@ def test_strange_mains_and_other_models_are_refused(smu):
         (">", ":SYST:LFR?"),
         ("<", "0"),
     ]
-    with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match="a mains frequency of '0'"):
+    with (
+        TranscriptReplay(talk) as wire,
+        pytest.raises(InstrumentError, match="'0'; expected a mains frequency of 50 or 60"),
+    ):
         made(wire).connect()
 
 

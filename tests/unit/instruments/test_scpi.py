@@ -41,7 +41,7 @@ def test_several_replies_come_in_one_line_and_one_too_few_is_an_error():
         assert Scpi(talk, "smu").ask(["A?", "B?"]) == ["1", "2"]
     with (
         wire("> A?;B?\n< 1\n") as talk,
-        pytest.raises(InstrumentError, match=r"2 replies to 'A\?;B\?' expected, got '1'"),
+        pytest.raises(InstrumentError, match=r"smu: 'A\?;B\?' was answered by '1'; expected 2 replies"),
     ):
         Scpi(talk, "smu").ask(["A?", "B?"])
 
@@ -57,8 +57,8 @@ def test_an_identity_of_the_model(line):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        (IDENTITY.replace("2400", "2400-LV"), "the bench file says 2400$"),
-        (IDENTITY.replace("2400", "2410"), "the bench file says 2400$"),
+        (IDENTITY.replace("2400", "2400-LV"), "the bench file says 2400; check its address"),
+        (IDENTITY.replace("2400", "2410"), "the bench file says 2400; check its address"),
         ("HTTP/1.1 400 Bad Request", "that is no identity"),
         ("2401", "that is no identity"),
     ],

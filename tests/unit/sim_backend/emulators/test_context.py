@@ -3,9 +3,9 @@
 import pytest
 
 from labctl.core import plugins
-from labctl.core.driver import declared
+from labctl.core.driver import Driver, declared
 from labctl.core.errors import BenchError
-from labctl.core.plugins import EMULATORS, INSTRUMENTS
+from labctl.core.plugins import BODIES, EMULATORS, INSTRUMENTS
 from labctl.station.twin import Twin
 from sim_backend.emulators.link import Instrument
 from tests.unit.instruments.test_probed_die import bench, simulated
@@ -16,7 +16,9 @@ def ours(group):
 
 
 def test_every_emulator_of_ours_is_named_by_a_driver_and_every_named_one_is_registered():
+    boards = [plugin.load() for plugin in plugins.registered(BODIES) if not plugin.foreign]
     named = {declared(name)[0].emulator for name in ours(INSTRUMENTS)} - {None}
+    named |= {board.emulator for board in boards if isinstance(board, Driver)}
     assert named == ours(EMULATORS)
 
 
