@@ -16,7 +16,7 @@ from labctl.core.errors import LabError
 from labctl.core.units import BoolArray, FloatArray, IntArray, Kelvin, Volt
 from sim_backend import mtj
 from sim_backend.description import Lines
-from sim_backend.noise import bias_noise
+from sim_backend.noise import bias_noise, bias_noise_of
 from sim_backend.ports import Ports
 
 _CONVERGED = 1e-9
@@ -249,14 +249,45 @@ class Circuit:
     ) -> FloatArray:
         """Return (..., n_cols) S, whose Johnson noise is the thermal and shot noise of the current out of each column.
 
-        At 0 V it is the admittance of the column's terminal, wires included (Nyquist). A cell adds G (u coth u - 1) at
-        its voltage, of which the square of its transfer to the terminal arrives: a noise current beside a cell is a
-        current that it carries beyond its linear one.
+        At 0 V it is the admittance of the column's terminal, wires included (Nyquist). A cell of the column adds
+        G (u coth u - 1) at its voltage, of which the square of its transfer to the terminal arrives: a noise current
+        beside a cell is a current that it carries beyond its linear one. What arrives from other columns' cells, by
+        the square of a sneak path, is in the first part only.
+
+        Args:
+            source: (..., lines) V.
+            network: as of `reading_network`.
+            kelvin: temperature of the cells.
         """
         q, y = network
-        v = source @ q.T
-        added = self._conductance(v) * bias_noise(v, kelvin)
-        return np.asarray(np.diagonal(y)[self.n_rows :] + added @ np.square(q[:, self.n_rows :]))
+        # in single precision: it is the size of a noise
+        v = source.astype(np.float32) @ q.astype(np.float32).T
+        added = bias_noise(v, kelvin)
+        v *= np.float32(self._per_v_half)
+        v *= v
+        v += np.float32(1.0)
+        added *= v
+        v += self._tmr.astype(np.float32)
+        added /= v
+        own = q.reshape(self.n_rows, self.n_cols, -1)[:, np.arange(self.n_cols), self.n_rows + np.arange(self.n_cols)]
+        added = added.reshape(*added.shape[:-1], self.n_rows, self.n_cols)
+        weight = (self._g_p.reshape(own.shape) * np.square(own)).astype(np.float32)
+        return np.asarray(np.diagonal(y)[self.n_rows :] + np.einsum("...ij,ij->...j", added, weight))
+
+    def noise_of_column(
+        self, source: FloatArray, network: tuple[FloatArray, FloatArray], col: int, kelvin: Kelvin
+    ) -> float:
+        """Return the same of one column with one pattern (lines,), where a row alone may be at another voltage."""
+        q, y = network
+        line = self.n_rows + col
+        live = np.flatnonzero(source[: self.n_rows] != source[line])
+        if len(live) != 1:
+            return float(self.noise_conductance(source, network, kelvin)[col])
+        cell = int(live[0]) * self.n_cols + col
+        v = float(q[cell] @ source)
+        w = 1.0 + (v * self._per_v_half) ** 2
+        g = float(self._g_p[cell]) * w / (w + float(self._tmr[cell]))
+        return float(y[line, line]) + g * bias_noise_of(v, kelvin) * float(q[cell, line]) ** 2
 
     @property
     def in_ap(self) -> BoolArray:

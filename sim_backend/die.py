@@ -21,19 +21,16 @@ from labctl.core.operations import Flag, FlagArray, Operation, Pulse, Reading, S
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
 from sim_backend.array import Array
 from sim_backend.cells import fabricate
-from sim_backend.circuit import Circuit, OperatingPoint
+from sim_backend.circuit import Circuit
 from sim_backend.description import DieDescription
 from sim_backend.flicker import cell_flicker
+from sim_backend.held_points import HeldPoints
 from sim_backend.pattern_time import PatternTime
 from sim_backend.readout import Observed, digitise, observe, observe_one
 from sim_backend.rng import Stream, first_of
 
 _CHUNK = 512
 """Pulses whose random numbers are drawn together; no result depends on it."""
-_HELD = 16
-"""Held conditions whose operating points are kept."""
-_HeldKey = tuple[int, bytes, bytes, bytes]
-"""Kernel and bytes of the voltages, of the mask of driven lines and of the compliances."""
 
 
 class SimDie(DieBody):
@@ -66,8 +63,7 @@ class SimDie(DieBody):
         gains = Stream(seed, name, "fabrication", "gains of ammeters", stride=kernels * n_cols)
         self._gain = np.exp(noise.gain * gains.normals(0)).reshape(kernels, n_cols)
         self._count = 0
-        self._held: dict[_HeldKey, tuple[int, OperatingPoint]] = {}
-        """Last conditions that were held, each with the version of its kernel and the operating point there."""
+        self._held = HeldPoints(self._arrays, self._geometry)
 
     @property
     def geometry(self) -> Geometry:
@@ -201,7 +197,7 @@ class SimDie(DieBody):
             raise BenchError(f"resistances of lines of shape {leads.shape}; expected {shape}, finite and not negative")
         for array, of_lines in zip(self._arrays, leads, strict=True):
             array.circuit = array.wired(of_lines)
-        self._held.clear()
+        self._held.forget()
 
     def idle(self) -> None:
         """Make every line safe: between operations this die has no line up, and nothing to take down."""
@@ -227,40 +223,12 @@ class SimDie(DieBody):
         Raises:
             BenchError: if the kernel does not exist or an argument has a wrong shape or is not finite.
         """
-        key = (kernel, voltage.tobytes(), driven.tobytes(), compliance.tobytes())
-        held = self._held.get(key)
-        if held is None or held[0] != self._arrays[kernel].circuit.version or not duration >= 0:
-            held = self._hold_anew(key, voltage, driven, compliance, duration)
-        point = held[1]
+        point = self._held.point(kernel, voltage, driven, compliance, duration)
         if duration > 0 and self._arrays[kernel].suffer(
             point, duration, self._luck.uniforms(self._take(1))[0, : self._cells]
         ):
-            point = self._hold_anew(key, voltage, driven, compliance, duration)[1]
+            point = self._held.anew(kernel, voltage, driven, compliance, duration)
         return point.line_voltage, point.line_current, point.limited
-
-    def _hold_anew(
-        self, key: _HeldKey, voltage: FloatArray, driven: BoolArray, compliance: FloatArray, duration: Second
-    ) -> tuple[int, OperatingPoint]:
-        """Return the version of a kernel and its operating point, and keep both under `key` for the next hold."""
-        kernel = key[0]
-        array_lines = (self._geometry.n_rows + self._geometry.n_cols,)
-        if not 0 <= kernel < self._geometry.kernels:
-            raise BenchError(f"kernel {kernel} is not on this die, which has {self._geometry.kernels}")
-        if not (voltage.shape == driven.shape == compliance.shape == array_lines):
-            raise BenchError(
-                f"hold got {voltage.shape} voltages, {driven.shape} driven, {compliance.shape} compliances; "
-                f"expected {array_lines} each"
-            )
-        if not (np.isfinite(voltage).all() and (compliance > 0).all() and duration >= 0):
-            raise BenchError("hold needs finite voltages, positive compliances and a duration that is not negative")
-        circuit = self._arrays[kernel].circuit
-        point = circuit.operating_point(np.where(driven, voltage, 0.0), driven, compliance)
-        for values in (point.line_voltage, point.line_current, point.limited):
-            values.flags.writeable = False  # they are given out again
-        if len(self._held) >= _HELD:
-            self._held.clear()
-        self._held[key] = circuit.version, point
-        return self._held[key]
 
     def version(self, kernel: int) -> int:
         """Return how often cells of a kernel have changed: at the same version, a hold of no duration answers alike."""

@@ -2,15 +2,20 @@
 
 1/f noise that runs on in time is in `sim_backend.flicker`, telegraph noise in `sim_backend.telegraph`."""
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 import scipy
 
-from labctl.core.units import Ampere, FloatArray, Kelvin, Ratio, Second
+from labctl.core.units import Ampere, FloatArray, Kelvin, Ratio, Second, Volt
 from sim_backend.mtj import TEMPERATURE
 
+_SMALLEST = 1e-4
+"""u below which u coth u - 1, which is u^2 / 3 there, is 0 in single precision."""
 
-def bias_noise(voltage: npt.ArrayLike, kelvin: Kelvin = TEMPERATURE) -> FloatArray:
+
+def bias_noise(voltage: FloatArray, kelvin: Kelvin = TEMPERATURE) -> FloatArray:
     """Return u coth(u) - 1, u = q V / 2 k T: what a voltage adds to the thermal noise of a tunnel junction, over it.
 
     Thermal and shot noise of a tunnel junction are one noise, of the electrons that tunnel either way: with the rates
@@ -20,11 +25,22 @@ def bias_noise(voltage: npt.ArrayLike, kelvin: Kelvin = TEMPERATURE) -> FloatArr
 
     (Rogovin and Scalapino, Ann. Phys. 86, 1 (1974)): 4 k T G at V = 0, and 2 q |I| far above 2 k T / q = 52 mV.
     """
-    u = np.abs(np.asarray(voltage, np.float64)) * (
-        scipy.constants.elementary_charge / (2.0 * scipy.constants.Boltzmann * kelvin)
-    )
-    u = np.maximum(u, 1e-9)
-    return np.asarray(u / np.tanh(u) - 1.0)
+    u = np.abs(voltage)
+    u *= u.dtype.type(_per_volt(kelvin))
+    np.maximum(u, u.dtype.type(_SMALLEST), out=u)
+    u /= np.tanh(u)
+    u -= u.dtype.type(1.0)
+    return u
+
+
+def bias_noise_of(voltage: Volt, kelvin: Kelvin = TEMPERATURE) -> float:
+    """Return the same of one voltage."""
+    u = max(abs(voltage) * _per_volt(kelvin), _SMALLEST)
+    return u / math.tanh(u) - 1.0
+
+
+def _per_volt(kelvin: Kelvin) -> float:
+    return scipy.constants.elementary_charge / (2.0 * scipy.constants.Boltzmann * kelvin)
 
 
 def noise_sigma(

@@ -119,7 +119,10 @@ def observe_one(
         current = point.line_current
         flag |= _COMPLIANCE if point.limited.any() else 0
     seen.current[at] = -current[lines]
-    seen.conductance[at] = circuit.noise_conductance(source[None], network, kelvin)[0, cols]
+    if len(cols) == 1 and not free.any():
+        seen.conductance[at] = circuit.noise_of_column(source, network, int(cols[0]), kelvin)
+    else:
+        seen.conductance[at] = circuit.noise_conductance(source, network, kelvin)[cols]
     seen.flag[at] = flag
 
 

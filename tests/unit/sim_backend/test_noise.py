@@ -14,7 +14,7 @@ from labctl.core.units import FloatArray
 from sim_backend.description import DieDescription
 from sim_backend.flicker import Flicker
 from sim_backend.make import make_die
-from sim_backend.noise import bias_noise, noise_sigma
+from sim_backend.noise import bias_noise, bias_noise_of, noise_sigma
 
 AREA = np.pi / 4 * 0.08**2
 """um^2"""
@@ -67,11 +67,12 @@ def test_thermal_and_shot_noise_of_a_junction_are_one(kelvin: float) -> None:
     forth = g * v / elementary_charge / -np.expm1(-elementary_charge * v / (Boltzmann * kelvin))
     back = forth * np.exp(-elementary_charge * v / (Boltzmann * kelvin))
     assert s == pytest.approx(2 * elementary_charge**2 * (forth + back), rel=1e-9)
+    assert [bias_noise_of(float(x), kelvin) for x in v] == pytest.approx(bias_noise(v, kelvin))
     # 4 k T G without a voltage, 2 q I far above 2 k T / q, and never their sum
-    assert 4 * Boltzmann * kelvin * g * (1 + bias_noise(0.0, kelvin)) == pytest.approx(4 * Boltzmann * kelvin * g)
+    assert 4 * Boltzmann * kelvin * g * (1 + bias_noise_of(0.0, kelvin)) == pytest.approx(4 * Boltzmann * kelvin * g)
     large = 40 * Boltzmann * kelvin / elementary_charge
     shot = 2 * elementary_charge * g * large
-    assert 4 * Boltzmann * kelvin * g * (1 + bias_noise(large, kelvin)) == pytest.approx(shot, rel=1e-9)
+    assert 4 * Boltzmann * kelvin * g * (1 + bias_noise_of(large, kelvin)) == pytest.approx(shot, rel=1e-9)
 
 
 def test_noise_that_averages_is_thermal_and_shot_flicker_and_instrument() -> None:

@@ -321,7 +321,7 @@ class Forgetful(World):
     def settle(self) -> Nets:
         self._joints, self._nets, self._dirty = None, None, True
         if isinstance(self._load, SimDie):
-            self._load._held.clear()
+            self._load._held.forget()
         return super().settle()
 
 
