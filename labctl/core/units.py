@@ -208,6 +208,8 @@ class Unit:
     def __get_pydantic_json_schema__(self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler) -> Any:
         example = _EXAMPLES.get(self.symbol, f"1 {self.symbol}")
         text = {"type": "string", "pattern": r"^\s*[+-]?[0-9.]", "examples": [example], "x-unit": self.symbol}
+        inside = handler(schema)  # with the bounds of the field, in SI units
+        text |= {f"x-{name}": inside[name] for name in ("maximum", "exclusiveMaximum") if name in inside}
         if self.symbol:
             return {**text, "description": f"a quantity in {self.symbol}, such as {example}"}
         return {"anyOf": [{"type": "number"}, {**text, "pattern": r"^\s*[+-]?[0-9.].*%?\s*$"}]}

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from labctl.core.units import parse_quantity
 from labctl.files.tree import Node, Path_, Problem
 
 _TYPES: dict[str, str] = {
@@ -210,10 +211,18 @@ def _some(names: Sequence[str] | Mapping[str, Any]) -> str:
 
 def _wanted(schema: Mapping[str, Any]) -> str:
     about = _first_sentence(str(schema.get("description", "")))
-    example = next((str(e) for e in schema.get("examples", ())), "")
+    example = _allowed(schema, next((str(e) for e in schema.get("examples", ())), ""))
     if not about:
         return f", expected a text such as {example}" if example else ""
     return f": {about}" + (f" (written like '{example}')" if example and example not in about else "")
+
+
+def _allowed(schema: Mapping[str, Any], example: str) -> str:
+    """Return an example that a key could have: a small part of its largest value if `example` is far from that."""
+    unit, most = str(schema.get("x-unit", "")), schema.get("x-maximum", schema.get("x-exclusiveMaximum"))
+    if not (example and unit and isinstance(most, int | float) and most > 0):
+        return example
+    return example if 1e-3 < parse_quantity(example, unit) / most <= 1 else _quantity(most / 20, unit)
 
 
 def _first_sentence(text: str) -> str:

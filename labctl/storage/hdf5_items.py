@@ -155,24 +155,26 @@ def table_items(path: str, table: Table) -> Iterator[Item]:
 
 
 def plots(entry: str, table: Table) -> Iterator[Item]:
-    """Yield the plots of a table, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions."""
+    """Yield the plots of a table, as NXdata: 2-D fields over their axes, fidelity and accuracy of solutions.
+
+    All of a plot is links into the table, dimension scales included: without them in the group of a field, readers of
+    netCDF find no dimensions.
+    """
     if table.columnar:
         return
+    scales = axes_of(table)
     for name, column in table.items():
-        axes: list[tuple[str, Array]]
         if column.ndim == 3 and column.dtype.kind in "biuf":
-            names = ("record", *table.axes.get(name, ("axis_1", "axis_2")))
-            axes = [(axis, np.arange(n)) for axis, n in zip(names, column.shape, strict=True)]
+            axes = scales[name]
         elif column.ndim == 1 and name.startswith(("fidelity", "accuracy")) and column.dtype.kind == "f":
             once = "solution" in table and len(np.unique(table["solution"])) == table.rows
-            axes = [("solution", table["solution"]) if once else ("record", np.arange(table.rows))]
+            axes = ("solution",) if once else ("record",)
         else:
             continue
         path = f"{entry}/{table.name}_{name}"
-        yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": [axis for axis, _ in axes]})
-        yield Link(f"{path}/{name}", f"{entry}/records/{table.name}/{name}")
-        for axis, positions in axes:
-            yield dataset(f"{path}/{axis}", positions, long_name=axis)
+        yield Group(path, {"NX_class": "NXdata", "signal": name, "axes": list(axes)})
+        for link in dict.fromkeys((name, *axes, *scales[name])):
+            yield Link(f"{path}/{link}", f"{entry}/records/{table.name}/{link}")
 
 
 def die_plot(path: str, figures: Mapping[str, Mapping[str, float]], declared: Figures) -> Iterator[Item]:

@@ -309,6 +309,25 @@ def test_xarray_has_named_dimensions_and_coordinates(tmp_path: Path) -> None:
                     assert data["g_p"].attrs["units"] == "S"
 
 
+@pytest.mark.filterwarnings("ignore:The 'phony_dims' kwarg")
+def test_xarray_opens_every_group_of_a_sealed_file_and_of_a_run(tmp_path: Path) -> None:
+    xarray = pytest.importorskip("xarray", reason="needs the extra 'xarray'")
+    pytest.importorskip("h5netcdf", reason="needs the extra 'xarray'")
+    run = make_run(tmp_path)
+    seal(run, "X1Y2")
+    with_figures(run)
+    write_run_file(run)
+    for name, plot, sizes in (
+        ("dies/X1Y2.h5", "entry/survey_g_p", {"record": 2, "row": 2, "col": 3}),
+        ("dies/X1Y2.h5", "entry/write_fidelity", {"record": 2}),
+        ("run.h5", "summary/write_fidelity", {"record": 2}),
+    ):
+        with xarray.open_dataset(run / name, group=plot, engine="h5netcdf") as data:
+            assert dict(data.sizes) == sizes
+    with xarray.open_datatree(run / "dies" / "X1Y2.h5", engine="h5netcdf", phony_dims="sort") as tree:
+        assert tree["entry/survey_g_p/g_p"].dims == ("record", "row", "col")
+
+
 def test_every_group_has_a_class(tmp_path: Path) -> None:
     run = make_run(tmp_path)
     seal(run, "X1Y2")
