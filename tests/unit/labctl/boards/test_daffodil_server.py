@@ -3,6 +3,7 @@
 import ast
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -226,6 +227,7 @@ def test_a_line_that_cannot_be_brought_to_rest_is_named(engine, board):
         engine.safe()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the board's files are those of Linux")
 def test_over_files_and_mapped_registers_the_board_does_the_same(board, engine, tmp_path):
     direct = engine.run([pattern(), pattern(WRITE, column=2900), pattern()])
     words, out = dict(board.words), dict(board._out)
@@ -381,3 +383,38 @@ def test_a_board_that_does_not_come_to_rest_is_not_served(board, capsys):
     board.words[reg.ABI] = 0
     assert main(["--serial", "1"], board) == 1
     assert "NOT at rest" in capsys.readouterr().err
+
+
+SERVER = """
+import sys
+import numpy as np
+from labctl.boards.daffodil.__main__ import main
+from sim_backend.chip import ChipDie
+from sim_backend.description import DieDescription
+from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.world import Cables, World
+
+shape = {"kind": "1T1R", "kernels": 1, "n_rows": 2, "n_cols": 2}
+description = {"name": "c", "geometry": shape, "junction": {"diameter": 80e-9}}
+chip = ChipDie(DieDescription.model_validate(description), seed=1, name="c")
+analog = Analog(np.array([(100.0, 1e5)] * 25), (0, 255), np.ones(25), np.zeros(25))
+board = EmulatedBoard(chip, analog, World(Cables({}, {}), lambda x, y, site: None))
+print("events", board.audit.events)
+sys.exit(main(["--serial", "9", "--port", "0"], board))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="TERM ends a process there at once")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_ended_leaves_the_board_at_rest_and_says_so(number):
+    process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "events 0\n"
+    port = int(process.stdout.readline().rsplit(" ", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        assert ask(connection, "*IDN?") == f"mtj-labctl,daffodil,9,{packed.VERSION}"
+        assert ask(connection, f"TAKE {json.dumps(CLAIM)}").startswith("TAKEN ")
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert rest == 'daffodil: SAFE {"met": {}}\n'
