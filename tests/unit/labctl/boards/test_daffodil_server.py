@@ -219,6 +219,23 @@ def test_a_batch_that_is_aborted_ends_at_rest(engine, board):
     assert engine.state() == {}
 
 
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        (("dac", 2, 3, "calibscale"), r"calibscale of DAC \(2, 3\) was set to 4094, and reads 7"),
+        (("dac", 1, 9, "calibbias"), r"calibbias of DAC \(1, 9\) was set to 0, and reads 7"),
+        (("dac", 1, 9, "raw"), "the reference was set to 2048, and reads 7"),
+        (("pot", 1, 2), "potentiometer of row 6 was set to 11, and reads 7"),
+    ],
+)
+def test_a_setting_that_a_converter_does_not_keep_is_named(engine, board, device, why):
+    kind, *place = device
+    read = getattr(board, f"read_{kind}")
+    setattr(board, f"read_{kind}", lambda *at, **name: 7 if [*at, *name.values()] == place else read(*at, **name))
+    with pytest.raises(Fault, match=why):
+        engine.set_up(engine.settings)
+
+
 def test_a_line_that_cannot_be_brought_to_rest_is_named(engine, board):
     put = board.write_dac
     board.write_dac = lambda dac, channel, name, value: (dac, channel) == (2, 3) or put(dac, channel, name, value)
@@ -326,7 +343,7 @@ def test_a_batch_longer_than_the_lease_is_refused(service, board):
         {"pots": [11] * 24},
         {"pots": [256] * 25},
         {"swapped": 1},
-        {"full_power": True},
+        {"top_gate": True},
         {"unknown": 1},
         {"rows": -1},
     ],
