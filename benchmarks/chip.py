@@ -115,7 +115,10 @@ def measure(repeats: int, vectors: int) -> dict[str, float]:
         settings = WriteVerify(aperture=10e-6)
         every = Cells.join([Cells.block(k, 0, 0, (n_rows, n_cols)) for k in range(kernels)])
         target = np.random.default_rng(seed).random(cells) < 0.5
-        reader, known = CellReader(die.geometry, every, settings), CellKnowledge(die, history, settings.short_above)
+        reader, known = (
+            CellReader(die.geometry, every, settings),
+            CellKnowledge(die, history, settings.short_above, settings.v_read),
+        )
         facts: list[object] = []
 
         def program(die=die, known=known, reader=reader, target=target, facts=facts, settings=settings) -> None:
@@ -152,7 +155,10 @@ def beside(folder: Path, repeats: int) -> dict[str, float]:
     description = load(ROOT / "examples/dies/chip-32x25x25.yaml", DieDescription)
     die, settings = make_die(description, seed=1, name="die"), WriteVerify(aperture=10e-6)
     cells = Cells.join([Cells.block(k, 0, 0, shape) for k, shape in enumerate(WINE)])
-    reader, known = CellReader(die.geometry, cells, settings), CellKnowledge(die, History(), settings.short_above)
+    reader, known = (
+        CellReader(die.geometry, cells, settings),
+        CellKnowledge(die, History(), settings.short_above, settings.v_read),
+    )
     random = np.random.default_rng(1)
     x, facts = random.uniform(-0.1, 0.1, (reply["samples"], WINE[0][0])), []
 

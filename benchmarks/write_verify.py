@@ -66,7 +66,10 @@ def write(changes: dict[str, dict[str, float]], seed: int, patterns: int, **sett
     cells = Cells.join([Cells.block(k, 0, 0, (n_rows, n_cols)) for k in range(kernels)])
     wanted = WriteVerify(**settings)
     history = History([] if changes else list(Survey().run(die, History())))
-    known, reader = CellKnowledge(die, history, wanted.short_above), CellReader(die.geometry, cells, wanted)
+    known, reader = (
+        CellKnowledge(die, history, wanted.short_above, wanted.v_read),
+        CellReader(die.geometry, cells, wanted),
+    )
     random = np.random.default_rng(seed)
     for number in range(patterns):
         target = random.random(len(cells)) < 0.5

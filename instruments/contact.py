@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from instruments.probed_die import ProbedDie
+from labctl.core.cell_state import OPEN_BELOW
 from labctl.core.errors import BenchError, ContactError, InstrumentError
-from labctl.core.open_cells import OPEN_BELOW
 from labctl.core.prober import Prober
 from labctl.core.units import Ohm, Second
 

@@ -10,12 +10,12 @@ from typing import Annotated, ClassVar
 import numpy as np
 from pydantic import Field
 
+from labctl.core.cell_state import CellState, CellStateArray, cell_states
 from labctl.core.die import Die
-from labctl.core.open_cells import is_open
 from labctl.core.operations import Flag, FlagArray, Pulse, Reading, Sense
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
-from labctl.core.units import BoolArray, Conductances, FloatArray, IntArray, Second, Siemens, Volt
+from labctl.core.units import Conductances, FloatArray, IntArray, Second, Siemens, Volt
 from protocols.bias import Scheme, read_bias, write_bias
 from protocols.cells import CellReader, Cells
 from protocols.figures import READ_PICTURES, RESISTANCES
@@ -36,15 +36,13 @@ class CellReading(Record):
     """current / v_read; NaN if nothing is known"""
     flag: Annotated[int, Flag]
     """bits of `Flag`"""
-    state: bool
-    """conductance above the nominal cut of the kernel: P"""
-    open: bool
-    """conducts so little that it is open, and not AP"""
+    state: Annotated[int, CellState]
+    """code of `CellState`, by the nominal cut and G_AP of the kernel"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class CellPulse(Record):
-    """One pulse on one cell and the read on the same route; `state` and `target` are True for P."""
+    """One pulse on one cell and the read on the same route; `target` is True for P."""
 
     table: ClassVar[str] = "cell_pulse"
 
@@ -61,11 +59,10 @@ class CellPulse(Record):
     """of the read"""
     pulse_flag: Annotated[int, Flag]
     """of the force side during the pulse"""
-    state: bool
-    open: bool
-    """conducts so little that it is open, and not AP"""
+    state: Annotated[int, CellState]
+    """code of `CellState`, by the nominal cut and G_AP of the kernel"""
     verified: bool
-    """the read is unflagged, the cell is not open, and the state is the target"""
+    """the state is the target, which it is not of a cell that is open or flagged"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -78,10 +75,8 @@ class KernelMap(Record):
     v_read: Volt
     conductance: Conductances
     flag: FlagArray
-    state: BoolArray
-    """conductance above the nominal cut of the kernel: P"""
-    open: BoolArray
-    """conducts so little that it is open, and not AP"""
+    state: CellStateArray
+    """codes of `CellState`, by the nominal cut and G_AP of the kernel"""
 
 
 class OneCell(ReadSettings):
@@ -101,11 +96,11 @@ class OneCell(ReadSettings):
         bias = read_bias(die.geometry, *self.at, self.v_read, compliance=self.compliance, v_gate=self.v_gate)
         return Sense(bias, self.at[2], self.aperture)
 
-    def judge(self, die: Die, reading: Reading) -> tuple[float, int, bool, bool]:
-        """Return conductance in S, flag, state, and whether it is open, of the one cell of `reading`."""
-        conductance, flag = float(reading.current[0, 0]) / self.v_read, int(reading.flag[0, 0])
-        opened = flag == 0 and bool(is_open(np.array(conductance), die.nominal.g_ap(self.kernel)))
-        return conductance, flag, conductance > die.nominal.cut(self.kernel), opened
+    def judge(self, die: Die, reading: Reading) -> tuple[float, int, int]:
+        """Return conductance in S, flag, and state of the one cell of `reading`."""
+        conductance, flag = reading.current[0] / self.v_read, reading.flag[0]
+        state = cell_states(conductance, flag, die.nominal.cut(self.kernel), die.nominal.g_ap(self.kernel))
+        return float(conductance[0]), int(flag[0]), int(state[0])
 
 
 class ReadCell(OneCell, Procedure):
@@ -115,7 +110,7 @@ class ReadCell(OneCell, Procedure):
 
     def run(self, die: Die, history: History) -> Iterator[Record]:
         """Yield one `CellReading`."""
-        conductance, flag, state, opened = self.judge(die, die.sense(self.sense(die)))
+        conductance, flag, state = self.judge(die, die.sense(self.sense(die)))
         yield CellReading(
             kernel=self.kernel,
             row=self.row,
@@ -124,7 +119,6 @@ class ReadCell(OneCell, Procedure):
             conductance=conductance,
             flag=flag,
             state=state,
-            open=opened,
         )
 
 
@@ -151,7 +145,7 @@ class PulseCell(OneCell, Procedure):
             v_gate=self.v_gate,
         ).scaled(self.voltage)
         reading = die.pulse(Pulse(write, self.width, self.sense(die)))
-        conductance, flag, state, opened = self.judge(die, reading)
+        conductance, flag, state = self.judge(die, reading)
         yield CellPulse(
             kernel=self.kernel,
             row=self.row,
@@ -164,8 +158,7 @@ class PulseCell(OneCell, Procedure):
             flag=flag,
             pulse_flag=int(reading.pulse_flag[0]),
             state=state,
-            open=opened,
-            verified=flag == 0 and not opened and state == self.to_p,
+            verified=state == self.to_p,
         )
 
 
@@ -191,6 +184,5 @@ class MapCells(ReadSettings, Procedure):
                 v_read=self.v_read,
                 conductance=as_map,
                 flag=flag.reshape(shape),
-                state=as_map > die.nominal.cut(kernel),
-                open=is_open(as_map, die.nominal.g_ap(kernel)) & (flag.reshape(shape) == 0),
+                state=cell_states(as_map, flag.reshape(shape), die.nominal.cut(kernel), die.nominal.g_ap(kernel)),
             )

@@ -6,9 +6,9 @@ a query for any set of cells is one indexing.
 
 import numpy as np
 
+from labctl.core.cell_state import CellState, CellStateArray, cell_states
 from labctl.core.defects import Defect
 from labctl.core.die import Die
-from labctl.core.open_cells import is_open
 from labctl.core.operations import Flag, FlagArray
 from labctl.core.record import History, Record
 from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
@@ -19,7 +19,8 @@ from protocols.statistics import refuted
 _PAIR = (Defect.GOOD, Defect.LOW_TMR)
 _IMMOVABLE = (Defect.OPEN, Defect.STUCK_P, Defect.STUCK_AP)
 _UNSURVEYED = 255
-_NEVER_READ, _UNREADABLE = -2, -1  # instead of a state, 0 or 1
+_NEVER_READ = 255
+"""Instead of a `CellState`."""
 _AT_LEAST = 2
 """Whole ladders that a cell fails before it is given up, however many rungs they have."""
 _BY_SURVEY = 1 << 30
@@ -61,9 +62,10 @@ class CellKnowledge:
     Args:
         history: records of earlier procedures on this die, in order: a survey overrules attempts before it.
         short_above: a cell above this multiple of the nominal G_P of its kernel is a short.
+        v_read: voltage across a cell that is read, at which the offset of the meters counts as a conductance.
     """
 
-    def __init__(self, die: Die, history: History, short_above: float) -> None:
+    def __init__(self, die: Die, history: History, short_above: float, v_read: Volt) -> None:
         shape, nominal = die.geometry.shape, die.nominal
         kernels = np.arange(shape[0])
         self.nominal, self.ceiling = nominal, short_above * nominal.g_p(kernels)
@@ -77,7 +79,10 @@ class CellKnowledge:
         # since the cell last switched that way: the ladders in a row that failed, and the pulses of these
         self._failed_v, self._failed_width = np.zeros((2, *shape)), np.zeros((2, *shape))
         self._failed_ladders, self._failed_pulses = (np.zeros((2, *shape), np.int64) for _ in range(2))
-        self._state = np.full(shape, _NEVER_READ, np.int8)
+        self._state = np.full(shape, _NEVER_READ, np.uint8)
+        self._v_read = v_read
+        # what the meters read at 0 V, by kernel, A: where it was not measured, G_AP alone decides what is open
+        self._offset, self._noise = np.zeros(shape[0]), np.full(shape[0], np.inf)
         self._maps: dict[tuple[Volt, Volt], FloatArray] = {}
         untouched = np.zeros(shape[0], np.bool_)
         for record in history.all(Record):
@@ -94,14 +99,22 @@ class CellKnowledge:
         # a short, open, stuck or unreadable cell has no pair of states to cut between: docs/decisions/006
         pair = np.isin(self.defect, _PAIR) & (self.g_p > self.g_ap) & (self.g_ap > 0)
         self.cut[pair] = np.sqrt(self.g_p[pair] * self.g_ap[pair])
+        self._typical = np.array(
+            [
+                np.median(self.g_ap[kernel][good]) if (good := self.good[kernel]).any() else nominal.g_ap(int(kernel))
+                for kernel in kernels
+            ]
+        )
         # a survey leaves its kernels as it last read them
-        seen = np.isfinite(self.g_ap) & (self.defect != Defect.UNREADABLE)
-        left = np.where(seen, self.g_ap > self.cut, _UNREADABLE)
+        everywhere = tuple(np.indices(shape))
+        left = self.states_of(everywhere, self.g_ap, self.defect == Defect.UNREADABLE)
         self._state[untouched] = left[untouched]
 
     def _survey(self, survey: KernelSurvey) -> None:
         k = survey.kernel
         self.g_p[k], self.g_ap[k], self.defect[k] = survey.g_p, survey.g_ap, survey.defect
+        if np.isfinite(survey.noise):
+            self._offset[k], self._noise[k] = survey.offset, survey.noise
         self.short[k] |= survey.defect == Defect.SHORT
         moves, immovable = np.isin(survey.defect, _PAIR), np.isin(survey.defect, _IMMOVABLE)
         self.switches[:, k] = moves | (self.switches[:, k] & ~immovable)
@@ -163,7 +176,7 @@ class CellKnowledge:
 
     def in_other_state(self, cells: Index, target: BoolArray) -> BoolArray:
         """Return which of n cells were last read in the state that is not `target` (n,): a pulse can switch them."""
-        other: BoolArray = self._state[cells] == np.where(target, 0, 1)
+        other: BoolArray = self._state[cells] == np.where(target, CellState.AP, CellState.P)
         return other
 
     def has_read(self, cells: Index) -> BoolArray:
@@ -175,14 +188,14 @@ class CellKnowledge:
         """Update shorts and states from a read of n cells; return (n,), which changed state since their last read.
 
         Args:
-            conductance: (n,) S; `flag` likewise. Flagged cells keep the state they had.
+            conductance: (n,) S; `flag` likewise. Cells that cannot be read keep the state they had.
         """
         self.short[cells] |= shorts(conductance, flag, self.ceiling[cells[0]])
-        before = self._state[cells]
-        with np.errstate(invalid="ignore"):
-            now = np.where(flag == 0, conductance > self.cut[cells], np.maximum(before, _UNREADABLE))
-        self._state[cells] = now
-        changed: BoolArray = (before >= 0) & (now != before)
+        before, now = self._state[cells], self.states_of(cells, conductance, flag)
+        kept = (now == CellState.UNREADABLE) & (before != _NEVER_READ)
+        self._state[cells] = np.where(kept, before, now)
+        known = (before != _NEVER_READ) & (before != CellState.UNREADABLE)
+        changed: BoolArray = known & ~kept & (now != before)
         return changed
 
     @property
@@ -191,18 +204,16 @@ class CellKnowledge:
         good: BoolArray = self.defect == Defect.GOOD
         return good
 
-    def is_open(self, cells: Index, conductance: FloatArray) -> BoolArray:
-        """Return which of n cells are open by a read, (n,) S.
+    def states_of(self, cells: Index, conductance: FloatArray, flag: FlagArray) -> CellStateArray:
+        """Return the `CellState` of n cells by a read: conductance (n,) S and `flag` (n,).
 
-        G_AP is the median of the good cells of the kernel that were surveyed, nominal if there are none.
+        Open is judged by the median G_AP of the good cells of the kernel that were surveyed, nominal if there are none,
+        and by the offset of the meters where a survey has measured it.
         """
-        g_ap = np.array(
-            [
-                np.median(self.g_ap[kernel][good]) if (good := self.good[kernel]).any() else self.nominal.g_ap(kernel)
-                for kernel in range(len(self.g_ap))
-            ]
-        )
-        return is_open(conductance, g_ap[cells[0]])
+        kernel = cells[0]
+        g_ap, offset, sigma = (x[kernel] for x in (self._typical, self._offset, self._noise))
+        v_read = self._v_read
+        return cell_states(conductance, flag, self.cut[cells], g_ap, offset=offset / v_read, sigma=sigma / v_read)
 
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
         """Return mean (G_P, G_AP) in S of the surveyed good `cells`; of the nominal ones if there are none.

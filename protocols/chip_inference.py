@@ -77,7 +77,7 @@ class ChipInference(NetworkInputs, Procedure):
         """
         tiling = self.tiling(die.geometry)
         depth = len(tiling.shapes)
-        known = CellKnowledge(die, history, self.write_verify.short_above)
+        known = CellKnowledge(die, history, self.write_verify.short_above, self.write_verify.v_read)
         cells = [tiling.cells(k) for k in range(depth)]
         reader = CellReader(die.geometry, Cells.join(cells), self.write_verify)
         surveyed = self.readout.normalisation is Normalisation.SURVEYED

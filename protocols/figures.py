@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.core.cell_state import CellState
 from labctl.core.defects import Defect
 from labctl.core.figure import Better, Columns, Figure, Formula, Shown, Tables, middle_half, newest
 from labctl.core.picture import CellMap
@@ -65,10 +66,11 @@ _TRAINED = "training samples, "
 _SOFTWARE = "the same network in software, network scale tuned there"
 
 NETWORK_FIGURES = (
-    _ratio("fidelity", "write fidelity", "placed cells that read back as written / placed cells" + _MEAN,
+    _ratio("fidelity", "write fidelity",
+           "placed cells that read back as written, an open one never / placed cells" + _MEAN,
            _of_networks("write", "fidelity"), 100, 2, shown=Shown.HEADLINE, on_map=True, in_trend=True),
-    _ratio("fidelity_blind", "blind fidelity", "placed cells that read back as written after one pulse on every cell "
-           "and nothing else (open loop) / placed cells" + _MEAN, _blind_fidelity, 102, 2),
+    _ratio("fidelity_blind", "blind fidelity", "placed cells that read back as written, an open one never, after one "
+           "pulse on every cell and nothing else (open loop) / placed cells" + _MEAN, _blind_fidelity, 102, 2),
     _ratio("accuracy_test", "accuracy", "test samples, network scale tuned" + _MEAN,
            _of_networks("inference", "accuracy_tuned_test"), 111, shown=Shown.HEADLINE, on_map=True, in_trend=True),
     _ratio("software_test", "software", f"test samples, {_SOFTWARE}{_MEAN}; compare with accuracy",
@@ -98,15 +100,15 @@ def _good(survey: Columns) -> tuple[BoolArray, Mapping[str, FloatArray]]:
     return survey["defect"][rows] == Defect.GOOD, {name: survey[name][rows] for name in ("g_p", "g_ap", "tmr")}
 
 
-def _read(tables: Tables, state: bool) -> float | None:
-    """Return the conductance, S, of cells that read P, or AP and not open, where all were read without a survey."""
+def _read(tables: Tables, state: CellState) -> float | None:
+    """Return the conductance, S, of cells that read P, or AP, where all were read without a survey."""
     read = tables["kernel_map"]
     rows = newest(read, "kernel")
-    g, flag, states, is_open = (read[name][rows] for name in ("conductance", "flag", "state", "open"))
-    return middle_half(g[(flag == 0) & (g > 0) & (states == state) & ~is_open])
+    g, states = (read[name][rows] for name in ("conductance", "state"))
+    return middle_half(g[(g > 0) & (states == state)])
 
 
-def _resistance(column: str, state: bool) -> Formula:
+def _resistance(column: str, state: CellState) -> Formula:
     def formula(tables: Tables) -> float | None:
         if "survey" in tables:
             good, columns = _good(tables["survey"])
@@ -118,7 +120,7 @@ def _resistance(column: str, state: bool) -> Formula:
     return formula
 
 
-_r_p, _r_ap = _resistance("g_p", True), _resistance("g_ap", False)
+_r_p, _r_ap = _resistance("g_p", CellState.P), _resistance("g_ap", CellState.AP)
 
 
 def _tmr(tables: Tables) -> float | None:

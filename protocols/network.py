@@ -97,7 +97,7 @@ class Network(NetworkInputs, Procedure):
             BenchError: see `check`.
         """
         self.check(die.geometry)
-        known = CellKnowledge(die, history, self.write_verify.short_above)
+        known = CellKnowledge(die, history, self.write_verify.short_above, self.write_verify.v_read)
         layers = [self._layer(known, k, cells) for k, cells in enumerate(self.cells)]
         readers = [
             CellReader(die.geometry, Cells.join([self.cells[k] for k in phase]), self.write_verify)

@@ -9,10 +9,12 @@ other than the only axis of a columnar one. One module, because readers of a run
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from labctl.core.cell_state import CellStateArray
 from labctl.core.defects import DefectArray
 from labctl.core.operations import FlagArray
 from labctl.core.record import Record
 from labctl.core.units import (
+    Ampere,
     Amperes,
     BoolArray,
     Conductances,
@@ -65,7 +67,7 @@ class Attempt(Record):
     pulse_flag: FlagArray
     """(a,), bits of `Flag`, of the pulse: compliance of a line of the cell, which need not be the cell's doing"""
     verified: BoolArray
-    """(a,), the read is unflagged and equals the target"""
+    """(a,), the read is unflagged, not open, and equals the target"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -87,8 +89,8 @@ class ReadBack(Record):
     """(n,), column of the cell"""
     target: BoolArray
     """(n,), True is P"""
-    state: BoolArray
-    """(n,), conductance above the cut of the cell"""
+    state: CellStateArray
+    """(n,), codes of `CellState`: by the cut of the cell, and open or unreadable, which is neither P nor AP"""
     conductance: Conductances
     """(n,), of the read"""
     flag: FlagArray
@@ -122,6 +124,10 @@ class KernelSurvey(Record):
     """last rung of the ladder: up to here a stuck cell did not switch"""
     width: Second
     """width of the pulses"""
+    offset: Ampere = float("nan")
+    """mean current that the meters read at 0 V; NaN if it was not measured (`offset_reads`)"""
+    noise: Ampere = float("nan")
+    """standard deviation of that current from reading to reading; NaN likewise"""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -187,7 +193,7 @@ class Write(Record):
     cells: int
     """placed cells, defects included"""
     correct: int
-    """placed cells whose read-back equals the target"""
+    """placed cells whose read-back equals the target; an open cell never does"""
     fidelity: Ratio
     """correct / cells"""
     fidelity_interval: Ratios

@@ -19,10 +19,10 @@ import numpy as np
 from pydantic import Field
 
 from labctl.core.bias import Nominal
+from labctl.core.cell_state import OPEN_BELOW, is_open
 from labctl.core.defects import Defect
 from labctl.core.die import Die
 from labctl.core.errors import BenchError
-from labctl.core.open_cells import OPEN_BELOW, is_open
 from labctl.core.operations import Flag, FlagArray, Sense
 from labctl.core.procedure import Procedure
 from labctl.core.record import History
@@ -89,7 +89,7 @@ class Survey(WriteSettings, Procedure):
             BenchError: a kernel is not on the die, or is named twice.
         """
         kernels, cells = self._cells(die)
-        known = CellKnowledge(die, history, self.short_above)
+        known = CellKnowledge(die, history, self.short_above, self.v_read)
         reader = CellReader(die.geometry, cells, self)
         pulsed = _Pulsed(die.geometry.shape)
         everywhere, nominal = np.ones(len(cells), np.bool_), NominalCells.of(die.nominal, cells)
@@ -162,7 +162,7 @@ class Survey(WriteSettings, Procedure):
         chosen, target = cells.take(pending), np.full(len(pending), to_p)
         plan = self.plan(die.geometry, chosen.at, target, cut[pending], budget[pending])
         trial = known.in_other_state(chosen.at, target)
-        record = attempt_record(die.program(plan), chosen, target, trial, self, solution=SURVEY, round_=round_)
+        record = attempt_record(die.program(plan), known, chosen, target, trial, self, solution=SURVEY, round_=round_)
         known.add(record)
         pulsed.add(record, self.ladder.max())
         yield record
@@ -192,6 +192,8 @@ class Survey(WriteSettings, Procedure):
                 good=int((defect[part] == Defect.GOOD).sum()),
                 v_max=float(self.ladder.max()),
                 width=self.width,
+                offset=dark.offset * self.v_read if np.isfinite(dark.sigma) else np.nan,
+                noise=dark.sigma * self.v_read if np.isfinite(dark.sigma) else np.nan,
             )
 
     def _open(

@@ -15,6 +15,7 @@ from typing import Annotated
 import numpy as np
 from pydantic import Field, field_validator
 
+from labctl.core.cell_state import CellState, CellStateArray
 from labctl.core.die import Die
 from labctl.core.operations import Attempts, FlagArray
 from labctl.core.units import BoolArray, FloatArray, IntArray
@@ -82,7 +83,7 @@ class Written:
     """Result of writing a region of n cells.
 
     Args:
-        target, state, conductance, flag, short, is_open: (n,).
+        target, state, conductance, flag, short: (n,); codes of `CellState`.
         counts: of the pulses.
         correct_blind: cells that were right after one pulse each in open loop; None if they were not written so.
         stuck: cells left wrong that are known not to switch that way.
@@ -90,11 +91,10 @@ class Written:
     """
 
     target: BoolArray
-    state: BoolArray
+    state: CellStateArray
     conductance: FloatArray
     flag: FlagArray
     short: BoolArray
-    is_open: BoolArray
     counts: PulseCounts
     correct_blind: int | None
     repaired: int
@@ -104,13 +104,14 @@ class Written:
 
     @property
     def correct(self) -> BoolArray:
-        """Cells whose read-back is unflagged and equals the target."""
-        correct: BoolArray = (self.flag == 0) & (self.state == self.target)
+        """Cells whose read-back equals the target: neither open nor flagged."""
+        correct: BoolArray = self.state == self.target
         return correct
 
 
 def attempt_record(
     attempts: Attempts,
+    known: CellKnowledge,
     cells: Cells,
     target: BoolArray,
     trial: BoolArray,
@@ -119,7 +120,7 @@ def attempt_record(
     solution: int,
     round_: int,
 ) -> Attempt:
-    """Return the attempts on the n `cells` of a plan, in its order, as a table.
+    """Return the attempts on the n `cells` of a plan, in its order, as a table; an open cell is never verified.
 
     Args:
         target: (n,), True is P.
@@ -130,6 +131,8 @@ def attempt_record(
     last = np.zeros(len(i), np.bool_)
     # the plan verified a cell at its last attempt or never
     last[last_of(i)] = True
+    conductance = attempts.current / settings.v_read
+    opened = known.states_of((kernel, row, col), conductance, attempts.flag) == CellState.OPEN
     return Attempt(
         solution=np.full(len(i), solution),
         round=np.full(len(i), round_),
@@ -141,10 +144,10 @@ def attempt_record(
         trial=trial[i],
         voltage=attempts.voltage,
         width=np.full(len(i), settings.width),
-        conductance=attempts.current / settings.v_read,
+        conductance=conductance,
         flag=attempts.flag,
         pulse_flag=attempts.pulse_flag,
-        verified=last & attempts.verified[i],
+        verified=last & attempts.verified[i] & ~opened,
     )
 
 
@@ -154,8 +157,9 @@ def write_verify(
     """Write the cells of `reader` to `target`; yield the attempts of every round, and at last the result.
 
     In open loop, every cell that is no known short gets one pulse first. Then, and otherwise from the beginning, cells
-    known or found to be shorts get no pulse, nor do cells whose state cannot be read, cells out of budget, or cells
-    that are given up in that direction (`CellKnowledge.hopeless`), now or in an earlier solution. The region is read
+    known or found to be shorts get no pulse, nor do cells whose state cannot be read, open cells that have to be AP,
+    cells out of budget, or cells that are given up in that direction (`CellKnowledge.hopeless`), now or in an earlier
+    solution. The region is read
     before every round and after the last; then the other cells of its kernels, so that the whole of them has been read
     after the last pulse.
 
@@ -175,9 +179,10 @@ def write_verify(
         trial = known.in_other_state(chosen.at, wanted)
         budget = settings.budget - known.pulses[chosen.at]
         attempts = die.program(settings.plan(die.geometry, chosen.at, wanted, cut[pending], budget, rungs=rungs))
-        record = attempt_record(attempts, chosen, wanted, trial, settings, solution=solution, round_=round_)
+        record = attempt_record(attempts, known, chosen, wanted, trial, settings, solution=solution, round_=round_)
         known.add(record)
-        settled[pending] = attempts.verified
+        settled[pending] = False
+        settled[pending[attempts.cell[record.verified]]] = True
         done.append((record, pending[attempts.cell]))
         return record
 
@@ -191,16 +196,15 @@ def write_verify(
     for round_ in range(int(blind), settings.rounds + 2):
         conductance, flag = reader.read(die)
         known.update_from_read(cells.at, conductance, flag)
-        readable, short = flag == 0, known.short[cells.at]
-        with np.errstate(invalid="ignore"):
-            state = conductance > cut
-        wrong = readable & (state != target) & ~short
+        state, short = known.states_of(cells.at, conductance, flag), known.short[cells.at]
+        wrong = (state != CellState.UNREADABLE) & (state != target) & ~short
         flipped |= wrong & settled
-        settled = readable & (state == target)
+        settled = state == target
         if blind and correct_blind is None:
             correct_blind = int(settled.sum())
         stuck = wrong & known.hopeless(cells.at, target, settings)
-        pending = np.flatnonzero(wrong & ~stuck & (known.pulses[cells.at] < settings.budget))
+        movable = wrong & ~stuck & ~((state == CellState.OPEN) & ~target)
+        pending = np.flatnonzero(movable & (known.pulses[cells.at] < settings.budget))
         if not len(pending) or round_ > settings.rounds:
             break
         yield pulse(pending, round_)
@@ -213,7 +217,6 @@ def write_verify(
         conductance=conductance,
         flag=flag,
         short=short,
-        is_open=(flag == 0) & known.is_open(cells.at, conductance),
         counts=counts,
         correct_blind=correct_blind,
         repaired=int((flipped & settled).sum()),
@@ -259,5 +262,5 @@ def write_record(parts: Sequence[Written], settings: WriteVerify, *, solution: i
         flipped_unplaced=sum(p.flipped_unplaced for p in parts),
         shorts=sum(int(p.short.sum()) for p in parts),
         unreadable=sum(int((p.flag != 0).sum()) for p in parts),
-        opens=sum(int(p.is_open.sum()) for p in parts),
+        opens=sum(int((p.state == CellState.OPEN).sum()) for p in parts),
     )

@@ -13,10 +13,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from labctl.core.cell_state import is_open
 from labctl.core.errors import ContactError, ContactLost
 from labctl.core.events import ContactProved
 from labctl.core.limits import Limited
-from labctl.core.open_cells import is_open
 from labctl.core.operations import Reading, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Ohm, Ratio
 

@@ -58,12 +58,12 @@ def test_check_goes_on_when_an_instrument_does_not_answer(labctl, tmp_path):
 def test_a_cell_is_read_and_pulsed_and_all_of_it_is_recorded(labctl, tmp_path):
     read = json.loads(labctl("read", *HERE, "--cell", "1,3,14", "--out", tmp_path / "read", "--json").stdout)
     (found,) = read["rows"]
-    assert (found["kernel"], found["row"], found["col"], found["state"], found["flag"]) == (1, 3, 14, False, 0)
+    assert (found["kernel"], found["row"], found["col"], found["state"], found["flag"]) == (1, 3, 14, "ap", 0)
     done = labctl(
         "pulse", *HERE, "--cell", "1,3,14", "--to", "P", "--voltage", "450 mV", "--out", tmp_path / "p", "--json"
     )
     (found,) = json.loads(done.stdout)["rows"]
-    assert (found["target"], found["state"], found["verified"], found["voltage"]) == (True, True, True, 0.45)
+    assert (found["target"], found["state"], found["verified"], found["voltage"]) == (True, "p", True, 0.45)
     assert "towards P: verified" in done.stderr
     assert "outputs off" in done.stderr
     die = open_run(tmp_path / "p").die("die")
@@ -148,7 +148,7 @@ def test_a_twin_serves_what_a_bench_file_can_be_pointed_at(labctl, tmp_path):
         done = labctl("pulse", "--bench", bench, "--die", DIE, *pulsed, cwd=tmp_path)
         assert json.loads(done.stdout)["rows"][0]["verified"] is True
         done = labctl("read", "--bench", bench, "--die", DIE, "--cell", "0,2,7", "--json", cwd=tmp_path)
-        assert json.loads(done.stdout)["rows"][0]["state"] is True
+        assert json.loads(done.stdout)["rows"][0]["state"] == "p"
         labctl("off", bench)
     finally:
         served.send_signal(signal.SIGINT if sys.platform != "win32" else signal.SIGTERM)
@@ -205,7 +205,7 @@ def test_two_needles_on_one_cell_are_a_bench_without_a_matrix_or_a_prober(labctl
     )
     pulsed = ("--cell", "0,0,0", "--to", "P", "--voltage", "500 mV", "--json", "--out", tmp_path / "pulse")
     (cell,) = json.loads(labctl("pulse", *ONE_CELL, "--sim", sim, *pulsed).stdout)["rows"]
-    assert (cell["state"], cell["verified"]) == (True, True)
+    assert (cell["state"], cell["verified"]) == ("p", True)
     die = open_run(tmp_path / "pulse").die("die")
     approached = next(event for event in die.events() if event.kind == "approached")
     (resistance,) = approached.body["contact_resistance"].values()

@@ -39,7 +39,7 @@ def test_a_pulse_by_hand_is_judged_by_the_size_of_its_cell(labctl, folder):
         pulse = ("--cell", f"{kernel},1,1", "--to", "P", "--voltage", "450 mV", "--width", "1 ms")
         done = labctl("pulse", *bench, *pulse, "--out", folder / f"pulse{kernel}", "--json")
         (record,) = json.loads(done.stdout)["rows"]
-        assert (record["state"], record["verified"], record["flag"]) == (True, True, 0)
+        assert (record["state"], record["verified"], record["flag"]) == ("p", True, 0)
         assert record["conductance"] == pytest.approx(g_p, rel=0.15)
 
 

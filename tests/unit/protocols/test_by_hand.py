@@ -5,6 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from labctl.core.bias import Geometry, Nominal
+from labctl.core.cell_state import CellState
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Flag, Reading
@@ -130,12 +131,12 @@ def test_a_cell_that_conducts_nothing_is_open_and_not_ap() -> None:
     die = SimDie(DieDescription.model_validate(data, context={"file": True}), seed=3, name="d")
     read = only(ReadCell(kernel=1, row=2, col=0), die)
     assert isinstance(read, CellReading)
-    assert (read.open, read.state) == (True, False)
+    assert read.state == CellState.OPEN
     down = only(PulseCell(kernel=0, row=1, col=2, to_p=False, voltage=0.45), die)
     assert isinstance(down, CellPulse)
-    assert (down.open, down.verified) == (True, False)
+    assert (down.state, down.verified) == (CellState.OPEN, False)
     cells = only(MapCells(kernel=0), die)
     assert isinstance(cells, KernelMap)
-    assert cells.open.all()
+    assert (cells.state == CellState.OPEN).all()
     flagged = Reading(np.zeros((1, 1)), np.full((1, 1), Flag.UNKNOWN, np.uint8), np.zeros(1, np.uint8))
-    assert ReadCell(kernel=0, row=0, col=0).judge(die, flagged)[3] is False
+    assert ReadCell(kernel=0, row=0, col=0).judge(die, flagged) == (0.0, Flag.UNKNOWN, CellState.UNREADABLE)

@@ -105,7 +105,7 @@ def test_every_cell_is_judged_by_the_nominal_states_of_its_own_kernel(threshold_
     expected[:, 3, 2], expected[1, 4, 0] = Defect.STUCK_AP, Defect.STUCK_P
     np.testing.assert_array_equal(first.defect, expected[0])
     np.testing.assert_array_equal(second.defect, expected[1])
-    known, cells = CellKnowledge(die, History(), 4.0), Cells.block(1, 0, 0, (5, 4))
+    known, cells = CellKnowledge(die, History(), 4.0, 0.1), Cells.block(1, 0, 0, (5, 4))
     np.testing.assert_array_equal(known.cut[:, 0, 0], np.sqrt([4e-4 * 3e-4, 4e-3 * 2e-3]))
     np.testing.assert_array_equal(known.ceiling, [1.6e-3, 1.6e-2])
     assert known.states(cells.at, ReadSettings()) == (4e-3, 2e-3)
@@ -159,7 +159,7 @@ def test_a_short_does_not_convict_its_neighbours(threshold_die: Callable[..., An
     assert die.applied[0, 2, 0] == 2 * 5  # 420 to 500 mV, each way
     assert die.applied[0, 2, 1] == 0
     # and it stays a short when it is surveyed again
-    known = CellKnowledge(die, history, 4.0)
+    known = CellKnowledge(die, history, 4.0, 0.1)
     assert np.argwhere(known.short).tolist() == [[0, 2, 1]]
 
 
@@ -194,7 +194,7 @@ def test_two_pulses_convict_only_where_two_are_enough(
     history = survey(die, v_start=0.42, v_max=0.42, p_switch=p_switch)
     second = history.all(KernelSurvey)[1]
     assert (second.defect[3, 0], second.good) == (defect, 19)
-    known, cell = CellKnowledge(die, history, 4.0), (np.array([1]), np.array([3]), np.array([0]))
+    known, cell = CellKnowledge(die, history, 4.0, 0.1), (np.array([1]), np.array([3]), np.array([0]))
     settings = WriteSettings(v_start=0.42, v_max=0.42, p_switch=p_switch)
     assert known.hopeless(cell, np.array([True]), settings).item() is (defect is Defect.STUCK_AP)
     assert not known.in_other_state(cell, np.array([False])).item()  # a survey leaves AP
@@ -275,6 +275,6 @@ def test_cells_are_mapped_as_inference_reads_them(threshold_die: Callable[..., A
     np.testing.assert_allclose(second.g_ap, np.full((5, 4), 1e-4))
     assert second.g_p[3, 2] == pytest.approx(2.2e-4)
     np.testing.assert_allclose(history.all(KernelSurvey)[0].g_p, np.full((5, 4), 4.3e-4))
-    known, cells = CellKnowledge(die, history, 4.0), Cells.block(0, 0, 0, (5, 4)).at
+    known, cells = CellKnowledge(die, history, 4.0, 0.1), Cells.block(0, 0, 0, (5, 4)).at
     assert known.states(cells, ReadSettings(v_read=0.06, v_gate=1.2)) == pytest.approx((2e-4, 1e-4))
     assert known.states(cells, ReadSettings(v_read=0.05, v_gate=1.2)) == pytest.approx((4.3e-4, 2.3e-4))

@@ -26,7 +26,7 @@ class Stage:
 
     def __init__(self, die: Any, history: History | None = None, **parameters: Any) -> None:
         self.die, self.settings = die, WriteVerify(**parameters)
-        self.known = CellKnowledge(die, history or History(), self.settings.short_above)
+        self.known = CellKnowledge(die, history or History(), self.settings.short_above, self.settings.v_read)
         self.reader = CellReader(die.geometry, CELLS, self.settings)
         self.attempts: list[Attempt] = []
         self.solution = 0
@@ -120,7 +120,7 @@ def test_only_ladders_of_the_same_height_and_width_add_up(threshold_die: Callabl
         stage.write(np.ones(N, np.bool_))
         for attempt in stage.attempts:
             history.add(attempt)
-        return CellKnowledge(die, history, 4.0)
+        return CellKnowledge(die, history, 4.0, 0.1)
 
     def given_up(known: CellKnowledge, **parameters: Any) -> bool:
         return bool(known.hopeless(cell, to_p, WriteVerify(**parameters))[0])

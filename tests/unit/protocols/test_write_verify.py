@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
+from labctl.core.cell_state import CellState
 from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
-from labctl.core.operations import Flag
+from labctl.core.operations import Flag, Reading
 from labctl.core.record import History
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.records import Attempt, KernelSurvey, Write
 from protocols.survey import Survey
-from protocols.write_verify import WriteVerify, Written, write_record, write_verify
+from protocols.write_verify import WriteMode, WriteVerify, Written, write_record, write_verify
 
 CELLS = Cells.join([Cells.block(0, 1, 0, (3, 4)), Cells.block(1, 0, 1, (5, 2))])
 TARGET = np.random.default_rng(11).random(len(CELLS)) < 0.5
@@ -30,7 +31,7 @@ def run(
 ) -> tuple[list[Attempt], Written, Write]:
     settings = WriteVerify(**parameters)
     history = history or History()
-    known = CellKnowledge(die, history, settings.short_above)
+    known = CellKnowledge(die, history, settings.short_above, settings.v_read)
     reader = CellReader(die.geometry, cells, settings)
     *attempts, written = write_verify(die, known, reader, target, settings, solution=5)
     for a in attempts:
@@ -199,7 +200,10 @@ def test_cells_without_a_weight_are_watched_and_left_alone(threshold_die: Callab
     assert all(cell not in [where(i) for i in range(len(CELLS))] for cell in (bystander, other))
     die.disturb = {1: bystander, 2: other}
     settings, history = WriteVerify(), History()
-    known, reader = CellKnowledge(die, history, settings.short_above), CellReader(die.geometry, CELLS, settings)
+    known, reader = (
+        CellKnowledge(die, history, settings.short_above, settings.v_read),
+        CellReader(die.geometry, CELLS, settings),
+    )
 
     def write(target: np.ndarray) -> Any:
         *_, written = write_verify(die, known, reader, target, settings, solution=1)
@@ -284,8 +288,49 @@ def test_a_cell_that_conducts_nothing_is_counted_as_open(threshold_die: Callable
     for cell in cells:
         die.g_p[cell] = die.g_ap[cell] = 1e-9
     _, written, record = run(die)
-    assert record.opens == written.is_open.sum() == 2
-    assert record.correct == len(TARGET) - 1  # one whose target is AP does its work as one
+    assert record.opens == (written.state == CellState.OPEN).sum() == 2
+    assert record.correct == len(TARGET) - 2  # the one whose target is AP is no AP either
+    assert die.applied[cells[1]] == 0  # and no pulse would make it one
+
+
+@pytest.mark.parametrize("mode", list(WriteMode))
+def test_an_open_cell_is_never_verified_and_never_right(threshold_die: Callable[..., Any], mode: WriteMode) -> None:
+    die = threshold_die()
+    cell = where(np.flatnonzero(~TARGET)[0])
+    die.g_p[cell] = die.g_ap[cell] = 1e-9
+    attempts, _, record = run(die, mode=mode)
+    of_cell = [(a.kernel == cell[0]) & (a.row == cell[1]) & (a.col == cell[2]) for a in attempts]
+    assert not any(a.verified[own].any() for a, own in zip(attempts, of_cell, strict=True))
+    assert (record.opens, record.correct) == (1, len(TARGET) - 1)
+    if mode is WriteMode.OPEN_LOOP:
+        assert sum(own.sum() for own in of_cell) == 1
+        assert record.fidelity_blind == (len(TARGET) - 1) / len(TARGET)
+
+
+def test_what_a_survey_measured_of_the_meters_judges_what_is_open_afterwards(threshold_die: Callable[..., Any]) -> None:
+    """A twentieth of G_AP is open, unless the noise of the meters is known, and it is far above that."""
+    cell = where(AP[0])
+    states = []
+    for offset_reads in (0, 4):
+        dice, die = np.random.default_rng(4), threshold_die()
+        die.g_p[cell] = die.g_ap[cell] = 1e-5
+        die.v_switch[cell] = np.inf
+        sense = die._sense
+
+        def noisy(operation: Any, sense: Any = sense, dice: Any = dice) -> Reading:
+            reading = sense(operation)
+            noise = 5e-9 + 2e-9 * dice.standard_normal(reading.current.shape)
+            return Reading(reading.current + noise, reading.flag, reading.pulse_flag)
+
+        die._sense = noisy
+        survey = Survey(offset_reads=offset_reads)
+        history = History(list(survey.run(die, History())))
+        surveyed = history.all(KernelSurvey)[cell[0]]
+        known = [surveyed.offset, surveyed.noise]
+        assert known == pytest.approx([5e-9, 2e-9], rel=0.9) if offset_reads else np.isnan(known).all()
+        _, written, record = run(die, history, v_read=0.05)
+        states.append((int(written.state[AP[0]]), record.opens))
+    assert states == [(CellState.OPEN, 1), (CellState.AP, 0)]
 
 
 def test_a_reading_that_fails_once_is_repeated(threshold_die: Callable[..., Any]) -> None:

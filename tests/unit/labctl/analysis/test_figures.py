@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from labctl.analysis import figures
+from labctl.core.cell_state import CellState, cell_states
 from labctl.core.figure import Figure, Figures
 from protocols.by_hand import MapCells
 from protocols.network import Network
@@ -70,19 +71,19 @@ def test_what_was_not_measured_is_absent_and_the_approach_gives_its_own() -> Non
 
 def test_cells_that_were_read_give_the_resistances_of_both_states() -> None:
     g = np.array([[[500e-6, 250e-6, 5e-3], [500e-6, 200e-6, 225e-6]]])
+    flag = np.array([[[0, 0, 1], [0, 0, 0]]])
     read = {
-        "kernel": np.array([0]), "conductance": g, "flag": np.array([[[0, 0, 1], [0, 0, 0]]]), "state": g > 350e-6,
-        "open": g < 0,
+        "kernel": np.array([0]), "conductance": g, "flag": flag, "state": cell_states(g, flag, 350e-6, 200e-6),
     }  # fmt: skip
     values = figures.compute(figures.declared([MapCells]), {"kernel_map": read}, {}, {})
     assert math.isclose(values["r_p"], 2000.0)
     assert math.isclose(values["r_ap"], 1 / 225e-6)
     assert math.isclose(values["tmr"], 500 / 225 - 1)
     more = {name: np.concatenate([v, v[..., :1]], axis=-1) if v.ndim > 1 else v for name, v in read.items()}
-    more["conductance"][..., 3], more["state"][..., 3], more["open"][..., 3] = 1e-9, False, True
+    more["conductance"][..., 3], more["state"][..., 3] = 1e-9, CellState.OPEN
     values = figures.compute(figures.declared([MapCells]), {"kernel_map": more}, {}, {})
     assert math.isclose(values["r_ap"], 1 / 225e-6)
-    only_p = {**read, "state": np.ones_like(g, np.bool_)}
+    only_p = {**read, "state": np.full_like(g, CellState.P)}
     assert set(figures.compute(figures.declared([MapCells]), {"kernel_map": only_p}, {}, {})) == {"r_p"}
 
 

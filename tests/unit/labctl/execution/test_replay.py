@@ -381,7 +381,7 @@ def test_how_a_stage_ended_is_compared_for_a_die_that_is_the_same_to_the_bit(tmp
 
 def test_another_record_than_the_journals_is_refused(tmp_path):
     def record(voltage):
-        return CellReading(kernel=1, row=1, col=2, v_read=voltage, conductance=1e-4, flag=0, state=False, open=False)
+        return CellReading(kernel=1, row=1, col=2, v_read=voltage, conductance=1e-4, flag=0, state=0)
 
     with Journal.create(tmp_path / "D1", {"die": "D1"}) as journal:
         number = journal.record("one", record(0.1))
