@@ -65,7 +65,8 @@ class BenchIO:
         if missing:
             raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
         self.units = list(sources.values())
-        self.channels = [SourceChannel(names.index(name), part) for name, _, part in wired_channels]
+        costs = [unit.capabilities.step_messages for unit in self.units]
+        self.channels = [SourceChannel(at := names.index(name), part, costs[at]) for name, _, part in wired_channels]
         wired = sorted({channel.instrument for channel in self.channels})
         self.stands = all(self.units[unit].capabilities.stands for unit in wired)
         self.active: tuple[int, ...] = tuple(range(len(self.channels)))

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field
 
 from instruments.keithley2450_models import MODELS, SHORTEST_PULSE
 from instruments.scpi import Refused, number
-from instruments.scpi_source import CHANNEL, ScpiSource, Setting, plain, word
+from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, plain, word
 from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
@@ -287,7 +287,15 @@ def _capabilities(options: Keithley2450Options, frequency: float = LINE_FREQUENC
     """Return the capabilities of a model on a mains frequency, Hz."""
     data = MODELS[options.model]
     apertures = (CYCLES[0] / frequency, CYCLES[1] / frequency)
-    return SourceCapabilities(options.model, (CHANNEL,), data.ranges_v, data.ranges_i, SHORTEST_PULSE, apertures)
+    return SourceCapabilities(
+        options.model,
+        (CHANNEL,),
+        data.ranges_v,
+        data.ranges_i,
+        SHORTEST_PULSE,
+        apertures,
+        step_messages=STEP_MESSAGES,
+    )
 
 
 def _make(name: str, options: Keithley2450Options, transport: Transport) -> Keithley2450:

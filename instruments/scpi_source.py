@@ -33,6 +33,8 @@ CHANNEL = "out"
 """The only channel."""
 AT_ONCE = 8
 """Settings that go as one message."""
+STEP_MESSAGES = 3.0
+"""Messages of a step, as a mean: a level takes two, a wait before a reading four, a pulse of four steps six."""
 
 
 @dataclass(frozen=True)

@@ -19,17 +19,18 @@ from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, Step
 from labctl.core.units import Ampere, Second, Volt
 
 MESSAGES = 2
-"""Messages of one script: itself, and the mark behind it."""
+"""Messages of one call: a script and the mark behind it, or what is read back behind its steps."""
 
 PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
 
 
 @dataclass(frozen=True)
 class SourceChannel:
-    """A source channel of the bench: index of its instrument, and its name there."""
+    """A source channel of the bench: index of its instrument, its name there, and the messages that each step costs."""
 
     instrument: int
     name: str
+    step_messages: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -253,7 +254,7 @@ def duration(
         total += MESSAGES * timing.message
         for event in script:
             c, step = event.channel, event.step
-            total += timing.of(step, apertures[c], levels[c])
+            total += timing.of(step, apertures[c], levels[c]) + channels[c].step_messages * timing.message
             if isinstance(step, Ramp | Level):
                 levels[c] = step.volts
             if isinstance(step, Aperture):

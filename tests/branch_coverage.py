@@ -92,6 +92,8 @@ GROUPS = {
             "instruments/generic_*.py",
             "instruments/json_lines.py",
             "instruments/host_timed.py",
+            "instruments/scpi.py",
+            "instruments/scpi_source.py",
         ),
         (
             f"{INSTRUMENTS}/test_keithley*.py",
@@ -101,6 +103,7 @@ GROUPS = {
             f"{INSTRUMENTS}/test_tsp.py",
             f"{INSTRUMENTS}/test_json_lines.py",
             f"{INSTRUMENTS}/test_host_timed.py",
+            f"{INSTRUMENTS}/test_scpi*.py",
             f"{INSTRUMENTS}/test_open_bench.py",
             "tests/unit/labctl/testing/test_emulated.py",
         ),

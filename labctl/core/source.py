@@ -28,6 +28,7 @@ class SourceCapabilities:
         apertures: shortest and longest integration time, s.
         stands: levels and limits stand after a call of `run`. False: every `run` begins and ends with all channels that
             were set up at 0 V behind their `cold_limit`, also if it fails.
+        step_messages: messages that one step of a call takes, as a mean; 0 if a call is one script.
     """
 
     model: str
@@ -37,6 +38,7 @@ class SourceCapabilities:
     shortest_pulse: Second
     apertures: tuple[Second, Second]
     stands: bool = True
+    step_messages: float = 0.0
 
 
 class OffState(StrEnum):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from instruments.keithley2400 import CHANNEL, Keithley2400, Keithley2400Options
+from instruments.keithley2400 import CHANNEL, LONGEST_DELAY, Keithley2400, Keithley2400Options
 from instruments.keithley2400_settings import AFTER_RESET, NEUTRAL
 from instruments.scpi_source import Setting
 from instruments.transcript import TranscriptReplay, parse
@@ -259,3 +259,44 @@ def test_another_model_is_refused():
     smu, _ = emulated("2410")
     with pytest.raises(BenchError, match="the bench file says 2400"):
         made(BytesTransport(smu.session(), NAME)).connect()
+
+
+@pytest.mark.parametrize("reply", ["+1.0E-01,+1.0E-05,+9.91E+37;1;0", "a,b,c;1;0", "+1.0E-01,+1.0E-05;1;0", "1;0"])
+def test_a_reply_that_is_no_reading_is_an_error(reply):
+    smu, make = emulated()
+    driver = ready(make)
+    execute = smu.execute
+    smu.execute = lambda message: f"{reply}\n" if ":READ?" in message else execute(message)
+    with pytest.raises(InstrumentError, match="READ"):
+        driver.run([Measure(CHANNEL)])
+
+
+def test_a_pulse_with_one_reading_is_no_pulse():
+    smu, make = emulated()
+    driver = ready(make)
+    driver.run([OPEN])
+    execute = smu.execute
+    smu.execute = lambda message: "1,2,0;1\n" if ":READ?" in message else execute(message)
+    with pytest.raises(InstrumentError, match="expected the two readings of a pulse"):
+        driver.run(PULSE)
+    assert smu.smu.set.level_v == 0.0
+
+
+def test_a_measure_range_that_is_not_taken_is_an_error():
+    smu, make = emulated()
+    driver = ready(make)
+    execute = smu.execute
+    smu.execute = lambda message: "1.05E-3;1\n" if ":SENS:CURR:RANG:AUTO?" in message else execute(message)
+    with pytest.raises(InstrumentError, match=r"a measure range of 1\.05E-3 for 0\.001 A"):
+        driver.run([OPEN])
+
+
+def test_a_pulse_beyond_the_longest_delay_is_sent_step_by_step():
+    smu, make = emulated()
+    driver = ready(make)
+    driver.run([OPEN])
+    course = levels(smu.world)
+    begin = smu.world.now
+    driver.run([Level(CHANNEL, 0.1), Hold(LONGEST_DELAY + 1.0), Level(CHANNEL, 0.0)])
+    assert LONGEST_DELAY + 1.0 < smu.world.now - begin < LONGEST_DELAY + 2.0
+    assert (smu.smu.set.level_v, {level for _, level in course}) == (0.0, {0.0, 0.1})

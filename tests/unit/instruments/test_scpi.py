@@ -80,3 +80,16 @@ def test_the_emergency_passes_over_a_reply_of_before():
     talk = wire('> :ABOR\n| :OUTP 0\n| :OUTP?;:SOUR:VOLT?\n< +1.0E-01,+1.0E-05\n< 0;0\n> :SYST:ERR?\n< 0,"No error"\n')
     with talk:
         assert Scpi(talk, "smu").cut_in([":ABOR", ":OUTP 0"], [":OUTP?", ":SOUR:VOLT?"]) == ["0", "0"]
+
+
+def test_a_switch_and_an_error_queue_are_read_strictly():
+    with (
+        wire("") as talk,
+        pytest.raises(InstrumentError, match="':OUTP\\?' was answered by 'ON'; expected 0 or 1"),
+    ):
+        Scpi(talk, "smu").is_on("ON\n")
+    with (
+        wire("> :OUTP 1\n| :SYST:ERR?\n< what\n") as talk,
+        pytest.raises(InstrumentError, match="'what'; expected the number of an error"),
+    ):
+        Scpi(talk, "smu").set(":OUTP 1")

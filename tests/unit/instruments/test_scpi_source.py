@@ -1,12 +1,16 @@
 """What every source over SCPI does with its steps, on the emulated instruments, also with faults at any message."""
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import pytest
 
 from instruments import keithley2400, keithley2450
+from instruments.scpi import Refused
 from instruments.scpi_source import CHANNEL, ScpiSource
+from instruments.step_sequence import ChannelStep, SourceChannel, duration
+from instruments.timing import BenchTiming
 from instruments.transport import BytesTransport
 from labctl.core.driver import Driver
 from labctl.core.errors import InstrumentError, LabError, LinkTimeoutError, NotDriven
@@ -281,3 +285,66 @@ def test_an_output_that_goes_off_gives_no_reading(family):
         with pytest.raises(NotDriven, match="its output is off"):
             driver.run(steps)
         driver.off()
+
+
+def test_single_readings_and_no_steps(family):
+    _, make = family.emulated()
+    driver = ready(make)
+    driver.run([OPEN, Level(CHANNEL, 0.1)])
+    amps, volts = driver.measure(CHANNEL, voltage=True)
+    assert (amps, volts) == (pytest.approx(0.1 / R), pytest.approx(0.1))
+    assert math.isnan(driver.measure(CHANNEL, voltage=False)[1])
+    assert driver.limited(CHANNEL) is False
+    assert driver.run([]) == []
+
+
+@pytest.mark.parametrize("error", [Refused("lost"), InstrumentError("lost")])
+def test_off_needs_no_reply_but_that_it_is_off(family, monkeypatch, error):
+    smu, make = family.emulated()
+    driver = ready(make)
+    driver.run([OPEN, Level(CHANNEL, 0.1)])
+    send, sent = driver._scpi.set, []
+
+    def failing(text, **more):
+        send(text, **more)
+        if text in driver.off_commands:
+            sent.append(text)
+            raise error
+
+    monkeypatch.setattr(driver._scpi, "set", failing)
+    driver.off()
+    assert sent == list(driver.off_commands)
+    assert (smu.smu.output, smu.smu.set.level_v) == (False, 0.0)
+
+
+def test_off_that_is_not_verified_says_what_failed_on_the_way(family, monkeypatch):
+    smu, make = family.emulated()
+    driver = ready(make)
+    driver.run([OPEN, Level(CHANNEL, 0.1)])
+
+    def lost(text, **more):
+        raise InstrumentError(f"lost '{text}'")
+
+    monkeypatch.setattr(driver._scpi, "set", lost)
+    with pytest.raises(InstrumentError, match=r"NOT verified off.*lost ':OUTP") as caught:
+        driver.off()
+    assert str(caught.value).count("lost") >= len(driver.off_commands)
+    monkeypatch.undo()
+    driver.off()
+    assert (smu.smu.output, smu.smu.set.level_v) == (False, 0.0)
+
+
+def test_the_time_of_steps_is_predicted_to_a_sixth(family):
+    smu, make = family.emulated()
+    driver = ready(make)
+    channels = [SourceChannel(0, CHANNEL, driver.capabilities.step_messages)]
+    cold = Limit(CHANNEL, 1e-6, 1e-6)
+    read = [OPEN, Aperture(CHANNEL, 1e-3), Ramp(CHANNEL, 0.1, 1000.0), Hold(1e-3), Measure(CHANNEL)]
+    rest = [Ramp(CHANNEL, 0.0, 1000.0), cold, Measure(CHANNEL)]
+    pulse = [Level(CHANNEL, 0.5), Hold(0.01), Watch(CHANNEL), Level(CHANNEL, 0.0)]
+    for steps in (read, rest, [*read, *rest], [OPEN, *pulse, *read, *rest], [cold, Measure(CHANNEL)]):
+        events = (ChannelStep(0, step) for step in steps)
+        predicted = duration(events, channels, BenchTiming(), 1e-3)
+        begin = smu.world.now
+        driver.run(steps)
+        assert predicted == pytest.approx(smu.world.now - begin, rel=1 / 6)

@@ -10,7 +10,7 @@ from instruments.keithley707b import Keithley707B
 from labctl.core import plugins
 from labctl.core.driver import Driver, DriverKind, Wire, declared
 from labctl.core.errors import BenchError
-from labctl.core.plugins import INSTRUMENTS
+from labctl.core.plugins import BODIES, INSTRUMENTS
 
 FOLDER = Path(instruments.__file__).parent
 
@@ -22,7 +22,8 @@ def test_every_declaration_in_the_package_is_registered_by_the_name_of_its_file_
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == "DRIVER" for t in node.targets)
     }
-    own = {p.name: p.value for p in plugins.registered(INSTRUMENTS) if not p.foreign}
+    registered = [p for group in (INSTRUMENTS, BODIES) for p in plugins.registered(group) if not p.foreign]
+    own = {p.name: p.value for p in registered if p.value.endswith(":DRIVER")}
     assert own == {name: f"instruments.{name}:DRIVER" for name in files}
     assert len(own) >= 4
 
