@@ -57,7 +57,6 @@ class Options(Analogue):
     bad_rows: frozenset[Line] = Field(default=frozenset(), description="rows that are never connected")
     bad_cols: frozenset[Line] = Field(default=frozenset(), description="columns that are never connected")
     swapped_gates: bool = Field(default=False, description="gates 13 and 14 are on each other's channel")
-    full_power: bool = Field(default=True, description="[?] compliance control: a gate's voltage limits no current")
     clock: Annotated[Second, Gt(0), Le(1e-3)] = Field(default=46.875e-9, description="[?] clock of events")
     settle: Annotated[Second, Ge(0), Le(1)] = Field(
         default=20e-6, description="[?] from the begin of a read to its first conversion"
@@ -287,7 +286,6 @@ class Daffodil(Plan):
             "rows": self._lines.rows,
             "pots": list(codes),
             "swapped": options.swapped_gates,
-            "full_power": int(options.full_power),
         }
         kept = self._object(f"SET {self._token} {json.dumps(settings)}", "SET")
         if kept != settings:

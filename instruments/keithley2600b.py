@@ -33,14 +33,14 @@ from instruments.keithley2600b_replies import (
     state_in,
     state_of,
 )
-from instruments.keithley2600b_script import FUNCTIONS, RAMP, TOLERANCE
+from instruments.keithley2600b_script import COUNTED_STEPS, FUNCTIONS, RAMP, TOLERANCE
 from instruments.keithley2600b_settings import FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
 from instruments.transport import CHECK, LISTEN
 from instruments.tsp import Refused, Tsp, number, old_errors_text
 from labctl.core.driver import Calibration, Driver, DriverKind
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.model import Model, one_of
 from labctl.core.source import (
     ChannelSetup,
@@ -272,7 +272,7 @@ class Keithley2600B:
         each reading, and of every channel at the end.
 
         Raises:
-            NotDriven: an output was off, or at another level than was set.
+            NotDriven: an output was off, or at another level than was set, or a step was not carried out.
             InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
         """
         return self._run(steps, {})
@@ -308,7 +308,7 @@ class Keithley2600B:
             The texts of its readings.
 
         Raises:
-            NotDriven: a channel of `levels` was off at the end of `lines`, or at another level.
+            NotDriven: a channel of `levels` was off at the end of `lines`, or at another level, or a step is missing.
         """
         body = [f"mtj_run({number(seconds)},function(r)", *lines, "end)"]
         try:
@@ -316,22 +316,29 @@ class Keithley2600B:
         except BaseException:
             self._steps.apertures.clear()  # which of its apertures were set is unknown
             raise
-        return self._proved(printed, levels)
+        return self._proved(printed, levels, sum(line.startswith(COUNTED_STEPS) for line in lines))
 
-    def _proved(self, printed: Sequence[str], levels: Mapping[str, Volt]) -> list[str]:
-        """Return the texts of the readings of a script; what it `printed` ends with the state of every channel set up.
+    def _proved(self, printed: Sequence[str], levels: Mapping[str, Volt], steps: int) -> list[str]:
+        """Return the texts of the readings of a script.
+
+        What it `printed` ends with the state of every channel set up, and the number of its `steps` that were counted.
 
         Raises:
-            NotDriven: a channel of `levels`, V, was off or at another level.
+            NotDriven: a channel of `levels`, V, was off or at another level, or a step was not carried out.
         """
-        readings = len(printed) - len(self._steps.setups)
+        readings = len(printed) - len(self._steps.setups) - 1
         if readings < 0:
             raise InstrumentError(
                 f"{self.name}: the states of {len(self._steps.setups)} channels expected, got {printed}; {CHECK}"
             )
-        for channel, line in zip(self._steps.setups, printed[readings:], strict=True):
+        for channel, line in zip(self._steps.setups, printed[readings:-1], strict=True):
             if channel in levels:
                 driven(f"{self.name}.{channel}", line, levels[channel])
+        done = numbers_in(printed[-1], 1, self.name, "number of steps")[0]
+        if done != steps:
+            raise NotDriven(
+                f"{self.name}: a script of {steps} steps has carried out {done:g}; nothing of it is accepted. {LISTEN}"
+            )
         return list(printed[:readings])
 
     def emergency_off(self) -> dict[str, ChannelState]:

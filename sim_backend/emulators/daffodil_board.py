@@ -208,6 +208,8 @@ class EmulatedBoard:
             volts = np.full(self._n_rows, FULL - self._analog.ground)
         elif mode != (0, 0):
             volts = np.zeros(self._n_rows)
+        if self._bit(reg.FULL_POWER):  # [?] the chip then opens a gate wholly or not at all
+            volts = np.where(volts > self._chip.opens_above, FULL - self._analog.ground, 0.0)
         self.audit.gate = max(self.audit.gate, float(volts.max()))
         self._opened = volts > self._chip.opens_above
         self.audit.see(self._held, self._held, self._opened, self._n_rows)

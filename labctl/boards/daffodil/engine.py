@@ -42,7 +42,6 @@ class Settings(NamedTuple):
         columns: mask of columns that may be connected. rows: likewise.
         pots: codes of the potentiometers of 25 rows.
         swapped: gates 13 and 14 are on each other's channel.
-        full_power: level of the compliance control.
     """
 
     reference: int = 2048
@@ -60,7 +59,6 @@ class Settings(NamedTuple):
     rows: int = EVERY
     pots: Tuple[int, ...] = (11,) * reg.LINES
     swapped: bool = False
-    full_power: int = 1
 
 
 class Engine:
@@ -138,8 +136,25 @@ class Engine:
             hardware.write_dac(dac, channel, "calibbias", settings.c)
         for row, code in enumerate(settings.pots):
             hardware.write_pot(*reg.row_adc(row), code)
-        self._put(off=1 << reg.FULL_POWER, on=settings.full_power << reg.FULL_POWER)
         self.safe()
+        self._verify_settings()
+
+    def _verify_settings(self) -> None:
+        """Raise Fault, by its name, for a converter that does not keep what was set."""
+        settings, hardware = self.settings, self._hardware
+        kept = [
+            (f"{name} of DAC {place}", value, hardware.read_dac(*place, name=name))
+            for place in [*self._places, reg.REFERENCE]
+            for name, value in (("calibscale", settings.m), ("calibbias", settings.c))
+        ]
+        kept.append(("the reference", settings.reference, hardware.read_dac(*reg.REFERENCE, name="raw")))
+        kept += [
+            (f"potentiometer of row {row}", code, hardware.read_pot(*reg.row_adc(row)))
+            for row, code in enumerate(settings.pots)
+        ]
+        for what, wanted, got in kept:
+            if got != wanted:
+                raise Fault(f"{what} was set to {wanted}, and reads {got}")
 
     # -- rest
 
@@ -150,7 +165,7 @@ class Engine:
             Fault: the board is not verified at rest.
         """
         self._outputs = [self._hardware.read(reg.DATA + 4 * word) for word in range(reg.WORDS)]
-        self._put(off=EVERY << reg.COLUMN | EVERY << reg.ROW, on=_mask(reg.LOAD_N))
+        self._put(off=EVERY << reg.COLUMN | EVERY << reg.ROW | 1 << reg.FULL_POWER, on=_mask(reg.LOAD_N))
         self._codes = {}
         self.rest()
         if live := self.state():

@@ -43,7 +43,7 @@ ENABLE_R, WRITE_R, EXTERNAL_R = 23, 24, 25
 ENABLE_G, WRITE_G, EXTERNAL_G = 26, 27, 28
 ARRAY_MSB, ARRAY_LSB = 29, 30
 FULL_POWER = 31
-"""Compliance control: 1 is full power, a gate's voltage does not limit the current."""
+"""Compliance control. 1 is full power: the chip opens a gate wholly or not at all, whatever its voltage. Kept at 0."""
 RA0, RA1 = 35, 36
 CA0, CA1 = 37, 38
 RESET_N = (40, 41, 42, 43, 44)

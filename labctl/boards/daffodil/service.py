@@ -192,7 +192,6 @@ _RANGES: Dict[str, Tuple[float, float]] = {
     "settle": (0.0, 1.0),
     "rest_clocks": (1, 1 << 24),
     **dict.fromkeys(("columns", "rows"), (0, (1 << 25) - 1)),
-    "full_power": (0, 1),
 }
 
 

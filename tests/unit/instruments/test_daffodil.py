@@ -525,7 +525,6 @@ def test_every_command_as_it_is_sent():
             "pots": [5] * 25,
             "swapped": False,
         },
-        "full_power": 1,
     }
     (pattern,) = packed.patterns_of(said[4][1])
     codes = packed.split(pattern.codes)

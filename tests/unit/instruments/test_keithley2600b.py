@@ -9,9 +9,10 @@ from pydantic import ValidationError
 
 from instruments.keithley2600b import Keithley2600B, Keithley2600BOptions
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2600b_script import COUNTED_STEPS
 from instruments.transcript import TranscriptReplay, parse
 from instruments.tsp import LONGEST_CHUNK, parse_numbers
-from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError, NotDriven
 from labctl.core.operations import Flag
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, Ramp, SourceMeasure, Watch
 from labctl.core.transport import Wait
@@ -189,7 +190,7 @@ def test_a_reading_is_not_accepted_without_its_output_and_level(reply, words):
     steps = "smua.measure.nplc=6.000000000e-02 smua.source.levelv=1.000000000e-01 r[2]=mtj_i(smua,mtj_m.smua)"
     script = f"""> mtj_e=errorqueue.count mtj_r={{"done-1"}} mtj_run(5.140000000e-01,function(r) {steps} end)
 | print(errorqueue.count,table.concat(mtj_r or {{}},";"))
-< 0.00000e+00\\tdone-1{reply and ";"}{reply}
+< 0.00000e+00\\tdone-1{reply and ";"}{reply}{reply and ";0"}
 """
     with TranscriptReplay([*pairs("prepare"), *pairs("output"), *parse(script)]) as wire:
         smu = prepared(wire)
@@ -213,7 +214,7 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
         def _send(self, data, deadline):
             if data.startswith(b"loadandrunscript"):
                 sent.extend(data.decode().splitlines())
-                self._remaining = [("<", "0\tdone-1;false\t1\t3.9e-1")]
+                self._remaining = [("<", "0\tdone-1;false\t1\t3.9e-1;0")]
             else:
                 super()._send(data, deadline)
 
@@ -234,12 +235,13 @@ def test_a_long_script_goes_out_in_lines_between_its_keywords():
 class Answering(TranscriptReplay):
     """Set up and switched on by transcripts; answers a script with `texts`, and keeps it and the wait for its answer.
 
-    The host waits for an answer `extra` s beside the deadline of its class.
+    The host waits for an answer `extra` s beside the deadline of its class. It says that it has carried out `more`
+    steps than it has.
     """
 
-    def __init__(self, *texts):
+    def __init__(self, *texts, more=0):
         super().__init__([*pairs("prepare"), *pairs("output")])
-        self.texts, self.scripts, self.extra = texts, [], []
+        self.texts, self.scripts, self.extra, self.more = texts, [], [], more
 
     def converse(self, text, last, *, wait=Wait.QUERY, extra=0.0):
         self.extra.append(extra)
@@ -248,7 +250,8 @@ class Answering(TranscriptReplay):
     def _send(self, data, deadline):
         if b"mtj_run(" in data and b"function mtj_run" not in data:
             self.scripts.append(data.decode())
-            self._remaining = [("<", "0\t" + ";".join(["done-1", *self.texts]))]
+            steps = sum(data.count(begin.encode()) for begin in COUNTED_STEPS)
+            self._remaining = [("<", "0\t" + ";".join(["done-1", *self.texts, str(steps + self.more)]))]
         else:
             super()._send(data, deadline)
 
@@ -477,6 +480,14 @@ def test_readings_that_are_not_as_many_as_were_asked_for_are_an_error(act, texts
 def test_a_script_that_does_not_tell_of_outputs_and_levels_is_no_proof(texts, words):
     with pytest.raises(InstrumentError, match=words):
         Answering(*texts).ready().run([Measure("smua")])
+
+
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_script_that_has_not_carried_out_every_step_gives_no_reading(more):
+    smu = Answering("1e-6\t0\t1\t1e-1", "false\t1\t1e-1", more=more).ready()
+    words = rf"smu1: a script of 2 steps has carried out {2 + more}; nothing of it is accepted"
+    with pytest.raises(NotDriven, match=words):
+        smu.run([Limit("smua", 1e-7, 1e-6), Ramp("smua", 0.1, 1000.0), Measure("smua")])
 
 
 @pytest.mark.parametrize(

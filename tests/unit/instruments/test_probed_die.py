@@ -21,6 +21,7 @@ from instruments.drivers import visa
 from instruments.emergency import make_safe
 from instruments.entry import Address
 from instruments.keithley2600b import DRIVER, Keithley2600B
+from instruments.keithley2600b_script import COUNTED_STEPS
 from instruments.open_bench import open_bench, planned_die
 from instruments.reading_math import subtract_leads
 from instruments.sentio_reply import NeedlesDown
@@ -151,8 +152,9 @@ class Standing(Keithley2600B):
         return samples
 
     def _script(self, lines, seconds, levels):
-        body = [f"local r=mtj_r mtj_t={number(seconds)} timer.reset()", *lines, "mtj_proof(r)"]
-        return self._proved(self._tsp.script(body, extra=seconds), levels)
+        body = [f"local r=mtj_r mtj_n=0 mtj_t={number(seconds)} timer.reset()", *lines, "mtj_proof(r)"]
+        steps = sum(line.startswith(COUNTED_STEPS) for line in lines)
+        return self._proved(self._tsp.script(body, extra=seconds), levels, steps)
 
 
 @pytest.fixture

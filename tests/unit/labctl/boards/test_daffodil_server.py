@@ -3,6 +3,7 @@
 import ast
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -218,6 +219,23 @@ def test_a_batch_that_is_aborted_ends_at_rest(engine, board):
     assert engine.state() == {}
 
 
+@pytest.mark.parametrize(
+    ("device", "why"),
+    [
+        (("dac", 2, 3, "calibscale"), r"calibscale of DAC \(2, 3\) was set to 4094, and reads 7"),
+        (("dac", 1, 9, "calibbias"), r"calibbias of DAC \(1, 9\) was set to 0, and reads 7"),
+        (("dac", 1, 9, "raw"), "the reference was set to 2048, and reads 7"),
+        (("pot", 1, 2), "potentiometer of row 6 was set to 11, and reads 7"),
+    ],
+)
+def test_a_setting_that_a_converter_does_not_keep_is_named(engine, board, device, why):
+    kind, *place = device
+    read = getattr(board, f"read_{kind}")
+    setattr(board, f"read_{kind}", lambda *at, **name: 7 if [*at, *name.values()] == place else read(*at, **name))
+    with pytest.raises(Fault, match=why):
+        engine.set_up(engine.settings)
+
+
 def test_a_line_that_cannot_be_brought_to_rest_is_named(engine, board):
     put = board.write_dac
     board.write_dac = lambda dac, channel, name, value: (dac, channel) == (2, 3) or put(dac, channel, name, value)
@@ -226,6 +244,7 @@ def test_a_line_that_cannot_be_brought_to_rest_is_named(engine, board):
         engine.safe()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the board's files are those of Linux")
 def test_over_files_and_mapped_registers_the_board_does_the_same(board, engine, tmp_path):
     direct = engine.run([pattern(), pattern(WRITE, column=2900), pattern()])
     words, out = dict(board.words), dict(board._out)
@@ -324,7 +343,7 @@ def test_a_batch_longer_than_the_lease_is_refused(service, board):
         {"pots": [11] * 24},
         {"pots": [256] * 25},
         {"swapped": 1},
-        {"full_power": True},
+        {"top_gate": True},
         {"unknown": 1},
         {"rows": -1},
     ],
@@ -381,3 +400,38 @@ def test_a_board_that_does_not_come_to_rest_is_not_served(board, capsys):
     board.words[reg.ABI] = 0
     assert main(["--serial", "1"], board) == 1
     assert "NOT at rest" in capsys.readouterr().err
+
+
+SERVER = """
+import sys
+import numpy as np
+from labctl.boards.daffodil.__main__ import main
+from sim_backend.chip import ChipDie
+from sim_backend.description import DieDescription
+from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.world import Cables, World
+
+shape = {"kind": "1T1R", "kernels": 1, "n_rows": 2, "n_cols": 2}
+description = {"name": "c", "geometry": shape, "junction": {"diameter": 80e-9}}
+chip = ChipDie(DieDescription.model_validate(description), seed=1, name="c")
+analog = Analog(np.array([(100.0, 1e5)] * 25), (0, 255), np.ones(25), np.zeros(25))
+board = EmulatedBoard(chip, analog, World(Cables({}, {}), lambda x, y, site: None))
+print("events", board.audit.events)
+sys.exit(main(["--serial", "9", "--port", "0"], board))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="TERM ends a process there at once")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_ended_leaves_the_board_at_rest_and_says_so(number):
+    process = subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "events 0\n"
+    port = int(process.stdout.readline().rsplit(" ", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection:
+        assert ask(connection, "*IDN?") == f"mtj-labctl,daffodil,9,{packed.VERSION}"
+        assert ask(connection, f"TAKE {json.dumps(CLAIM)}").startswith("TAKEN ")
+        process.send_signal(number)
+        rest, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+    assert rest == 'daffodil: SAFE {"met": {}}\n'

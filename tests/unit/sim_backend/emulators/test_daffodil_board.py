@@ -177,6 +177,18 @@ def test_a_line_that_was_left_charged_counts_when_a_gate_opens_and_when_the_next
     assert board.audit.gate == pytest.approx(4000 * 5 / 4096 - 1.7)
 
 
+def test_at_full_power_a_gate_that_opens_is_wholly_open_and_the_server_keeps_the_board_from_it(board):
+    outputs(board, on=[reg.FULL_POWER])
+    set_dac(board, reg.gate_dac(2), 2100)
+    assert board.audit.gate == pytest.approx(3.3)
+    Engine(board).initialise()
+    assert not board.data >> reg.FULL_POWER & 1
+    outputs(board, on=[reg.FULL_POWER])
+    engine = Engine(board)
+    engine.set_up(engine.settings)
+    assert not board.data >> reg.FULL_POWER & 1
+
+
 def test_supplied_gates_count_as_open(board):
     outputs(board, on=LINES)
     set_dac(board, reg.column_dac(2), CODE["high"])
