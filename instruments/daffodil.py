@@ -7,35 +7,25 @@ The board has a server of ours on its own Linux (`labctl.boards.daffodil`); this
 a batch of events at a time.
 """
 
-import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from typing import Annotated, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
-from pydantic import Field
 
-from instruments.daffodil_events import Events, Lines, Pace, Records
+from instruments.daffodil_client import Client
+from instruments.daffodil_events import Events, Records
+from instruments.daffodil_plan import BATCH, PATTERNS, Options, Plan
 from instruments.daffodil_program import ATTEMPT, answer_of, attempts_of, batches, part_of, program_of
-from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
-from labctl.core.bias import Bias, Geometry, Kind, Nominal
-from labctl.core.cell_voltage import refuse_cell_voltages
-from labctl.core.die import DieBody, unknown_operation
+from labctl.core.bias import Bias, Nominal
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import BenchError, InstrumentError, LabError
-from labctl.core.limits import Limits
-from labctl.core.operations import Attempts, Flag, FlagArray, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.errors import InstrumentError
+from labctl.core.operations import Attempts, Flag, FlagArray, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import ChannelState
-from labctl.core.transport import Transport, Wait
-from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second
+from labctl.core.transport import Transport
+from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray
 
-BATCH: Second = 1.0
-"""Longest predicted time of one batch."""
-PATTERNS = 2000
-"""Most events of one batch."""
 STRAY = 200
 """Codes that a column without a current may be off the reference."""
 NAMES = {"column": "row", "row": "col", "gate": "gate"}
@@ -44,159 +34,6 @@ NAMES = {"column": "row", "row": "col", "gate": "gate"}
 T = TypeVar("T")
 COMPLIANCE: Ampere = 40e-3
 """[?] What a DAC channel of the board gives at most."""
-
-Line = Annotated[int, Ge(0), Le(reg.LINES - 1)]
-
-
-class Options(Analogue):
-    """Options of a Daffodil board in the bench file."""
-
-    kernels: Annotated[int, Ge(1), Le(reg.KERNELS)] = Field(default=reg.KERNELS, description="kernels of its dies")
-    n_rows: Annotated[int, Ge(1), Le(reg.LINES)] = Field(default=reg.LINES, description="driven lines of a kernel")
-    n_cols: Annotated[int, Ge(1), Le(reg.LINES)] = Field(default=reg.LINES, description="sensed lines of a kernel")
-    bad_rows: frozenset[Line] = Field(default=frozenset(), description="rows that are never connected")
-    bad_cols: frozenset[Line] = Field(default=frozenset(), description="columns that are never connected")
-    swapped_gates: bool = Field(default=False, description="gates 13 and 14 are on each other's channel")
-    clock: Annotated[Second, Gt(0), Le(1e-3)] = Field(default=46.875e-9, description="[?] clock of events")
-    settle: Annotated[Second, Ge(0), Le(1)] = Field(
-        default=20e-6, description="[?] from the begin of a read to its first conversion"
-    )
-    rest: Annotated[Second, Gt(0), Le(0.1)] = Field(default=20e-6, description="[?] event that brings lines to rest")
-    conversion: Annotated[Second, Gt(0), Le(0.1)] = Field(default=50e-6, description="[?] one conversion of a column")
-    dac_write: Annotated[Second, Ge(0), Le(0.1)] = Field(default=60e-6, description="[?] one code of a DAC")
-    message: Annotated[Second, Ge(0), Le(10)] = Field(default=2e-3, description="[?] round trip of one batch")
-    offset_reads: Annotated[int, Ge(1), Le(1000)] = Field(
-        default=16, description="reads with closed gates that give the zero of each column, once per session"
-    )
-    lease: Annotated[Second, Ge(1), Le(60)] = Field(
-        default=10.0, description="silence after which the board makes itself safe"
-    )
-
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the dies, of polarity 1."""
-        return Geometry(self.kernels, self.n_rows, self.n_cols, Kind.ONE_T_ONE_R)
-
-    @property
-    def pace(self) -> Pace:
-        """Times of the board."""
-        return Pace(self.clock, self.settle, self.rest, self.conversion, self.dac_write)
-
-
-class Plan(DieBody):
-    """What the board can do, without a connection.
-
-    Args:
-        nominal: conductances of the die that is on it.
-        polarity: of the die.
-    """
-
-    def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
-        self._options = options
-        self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
-        options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
-        self._limits: Limits | None = None
-        self.turn_to(nominal, polarity)
-
-    def turn_to(self, nominal: Nominal, polarity: int) -> None:
-        """Take another die: its nominal conductances and its polarity; nothing is driven."""
-        self._nominal, self._geometry = nominal, replace(self._options.geometry, polarity=polarity)
-
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._geometry
-
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._nominal
-
-    def keep_within(self, limits: Limits) -> None:
-        """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
-        self._limits = limits
-
-    def applied(self, bias: Bias) -> Bias:
-        """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
-
-        Raises:
-            BenchError: a line or a gate is beyond what the board drives.
-        """
-        bias.fits(self.geometry)
-        return self._lines.applied(bias)
-
-    def check(self, operation: Operation) -> Second:
-        """Return the predicted time, s; BenchError for what the board's lines, converters or clock cannot do.
-
-        Of a write plan the longest: every budget used up.
-        """
-        match operation:
-            case WritePlan():
-                seconds = float(self._seconds_of_cells(operation).sum())
-                return self._options.message * len(operation.ladder) + seconds
-            case Sense():
-                events = self._reads(operation)
-            case Pulse():
-                events = self._pulses(operation.bias, operation.width, operation.verify)
-            case _:
-                raise unknown_operation(self, operation)
-        seconds = float(self._options.pace.seconds(events.records).sum())
-        batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
-        return self._options.message * batches + seconds
-
-    def _seconds_of_cells(self, plan: WritePlan) -> FloatArray:
-        """Return the predicted time of each cell of a plan, (N,) s, with every budget used up."""
-        top = self._pulses(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
-        pulses = np.clip(plan.budget, 0, len(plan.ladder))
-        return np.asarray(self._options.pace.seconds(top.records).reshape(-1, 2).sum(1) * pulses)
-
-    def _fits(self, bias: Bias) -> None:
-        """Refuse a bias of another shape, and one of which a cell on a bad line could see more than the limits."""
-        bias.fits(self.geometry)
-        options, limits = self._options, self._limits
-        if limits is not None and (options.bad_rows or options.bad_cols):
-            floating = replace(bias, floating=~self._lines.connected(bias))
-            polarity, where = self.geometry.polarity, " on a bad line"
-            refuse_cell_voltages(floating, polarity, limits.v_towards_p, limits.v_towards_ap, where)
-
-    def _reads(self, sense: Sense) -> Events:
-        self._fits(sense.bias)
-        self._short(sense.aperture)
-        return self._lines.reads(sense.bias, sense.cols, sense.aperture, self._options.pace).rested()
-
-    def _pulses(self, bias: Bias, width: Second, verify: Sense | None) -> Events:
-        self._fits(bias)
-        self._short(width)
-        events = self._lines.writes(bias, self._options.pace.clocks(width))
-        if verify is None:
-            return events.rested()
-        self._fits(verify.bias)
-        self._short(verify.aperture)
-        if not np.array_equal(bias.kernel, verify.bias.kernel):
-            raise BenchError("a pulse and its verify read are on different kernels; they share one selection")
-        reads = self._lines.reads(verify.bias, verify.cols, verify.aperture, self._options.pace)
-        return Events.woven(events, reads).rested()
-
-    def _short(self, seconds: Second) -> None:
-        if seconds > self._options.lease / 4:
-            lease = self._options.lease
-            raise BenchError(
-                f"an event of {seconds:g} s; with a lease of {lease:g} s none is longer than a quarter of it"
-            )
-
-    def idle(self) -> None:
-        """Refuse: there is no connection."""
-        raise InstrumentError("the board is not connected")
-
-    def _sense(self, sense: Sense) -> Reading:
-        raise InstrumentError("the board is not connected")
-
-    def _pulse(self, pulse: Pulse) -> Reading:
-        raise InstrumentError("the board is not connected")
-
-
-class _LeaseLost(InstrumentError):
-    """The board is no longer this client's; nothing was driven."""
 
 
 class Daffodil(Plan):
@@ -212,62 +49,19 @@ class Daffodil(Plan):
 
     def __init__(self, name: str, options: Options, transport: Transport) -> None:
         super().__init__(options, Nominal.alike(2e-4, 1e-4, options.kernels), 1)
-        self.name, self._wire = name, transport
-        self._token: str | None = None
+        self.name = name
+        self._client = Client(name, transport, options.lease, self._set_up)
         self._zero: FloatArray = np.full(options.n_cols, options.reference_reads)
-        self._taking = False
         self._broken = False
         """An operation broke off: what the board does is not known."""
 
-    # -- conversation
-
-    def _ask(self, text: str, expected: str, *, extra: Second = 0.0) -> str:
-        """Return what follows `expected` in the answer; the errors of the server by kind."""
-        answer = self._wire.query(text, wait=Wait.MEASURE, extra=extra)
-        verb, _, rest = answer.partition(" ")
-        if verb == expected:
-            return rest
-        kind, _, message = rest.partition(": ")
-        if verb != "ERROR":
-            raise InstrumentError(f"{self.name} answered '{answer[:60]}' to '{text[:20]}'; '{expected}' was expected")
-        if kind == "lease":
-            raise _LeaseLost(f"{self.name}: {message}")
-        error = BenchError if kind in ("version", "refused") else InstrumentError
-        raise error(f"{self.name}: {message}")
-
     def connect(self) -> str:
         """Read identity and state, change nothing; BenchError if the server has another version."""
-        identity = self._wire.query("*IDN?")
-        fields = identity.split(",")
-        if fields[:2] != ["mtj-labctl", "daffodil"] or len(fields) != 4:
-            raise BenchError(f"{self.name}: '{identity[:60]}' answers; the server of a Daffodil board was expected")
-        if fields[3] != str(packed.VERSION):
-            raise BenchError(
-                f"{self.name}: the server on the board has version {fields[3]}, this suite {packed.VERSION}; "
-                "copy labctl/boards/daffodil to the board again"
-            )
-        return identity
+        return self._client.identity()
 
-    def _object(self, question: str, expected: str) -> dict[str, Any]:
-        answer = self._ask(question, expected)
-        try:
-            return dict(json.loads(answer))
-        except ValueError as error:
-            raise InstrumentError(f"{self.name} answered '{answer[:60]}' to {question}") from error
-
-    def _take(self) -> None:
-        """Have the board for this client: take it, set it up, and measure the zero of every column."""
-        options = self._options
-        claim = {"version": packed.VERSION, "client": f"labctl {self.name}", "lease": options.lease}
-        self._taking = True
-        try:
-            self._set_up(self._ask(f"TAKE {json.dumps(claim)}", "TAKEN"))
-        finally:
-            self._taking = False
-
-    def _set_up(self, token: str) -> None:
+    def _set_up(self) -> None:
         """Set the board up, every setting read back, and measure the zero of its columns."""
-        options, self._token = self._options, token
+        options = self._options
         codes, _ = options.pots
         up, down, top_gate = self._highest()
         settings = {
@@ -287,7 +81,7 @@ class Daffodil(Plan):
             "pots": list(codes),
             "swapped": options.swapped_gates,
         }
-        kept = self._object(f"SET {self._token} {json.dumps(settings)}", "SET")
+        kept = self._client.ours_as_object("SET", settings, "SET")
         if kept != settings:
             wrong = sorted(key for key in settings if kept.get(key) != settings[key])
             raise InstrumentError(f"{self.name} was set up, and has other {', '.join(wrong)}")
@@ -366,12 +160,8 @@ class Daffodil(Plan):
         low, high = options.rails
         good = np.maximum(low, np.ceil(self._zero - reach)), np.minimum(high, np.floor(self._zero + reach))
         seconds = float(self._seconds_of_cells(plan).sum())
-        body = json.dumps(program_of(plan, self._lines, options.pace, self._zero, good))
-        answer = self._again(lambda: f"WRITE {self._token} {body}", "ATTEMPTS", options.lease + 2 * seconds)
-        try:
-            reply = json.loads(answer)
-        except ValueError as error:
-            raise InstrumentError(f"{self.name} answered '{answer[:60]}'") from error
+        program = program_of(plan, self._lines, options.pace, self._zero, good)
+        reply = self._client.ours_as_object("WRITE", program, "ATTEMPTS", options.lease + 2 * seconds)
         return answer_of(reply, len(plan))
 
     def _reading(self, events: Events, sense: Sense, pulse_flag: FlagArray) -> Reading:
@@ -398,26 +188,11 @@ class Daffodil(Plan):
     def _taken(self, act: Callable[[], T]) -> T:
         """Return the result of `act`, the board taken before it if it is not this client's."""
         try:
-            if self._token is None:
-                self._take()
+            self._client.take()
             return act()
         except BaseException:
             self._broken = True
             raise
-
-    def _again(self, text: Callable[[], str], expected: str, extra: Second) -> str:
-        """Return the answer to a message of this client; a lease that is lost is taken again, and nothing done twice.
-
-        Args:
-            text: returns the message, with the token of the time.
-        """
-        try:
-            return self._ask(text(), expected, extra=extra)
-        except _LeaseLost:  # refused before anything was driven
-            if self._taking:
-                raise
-            self._take()
-            return self._ask(text(), expected, extra=extra)
 
     def _run(self, events: Events, cols: IntArray) -> tuple[IntArray, BoolArray]:
         """Return codes (n, m) of the columns of n reads, -1 where a column was not read, and which are late, (n,)."""
@@ -448,7 +223,7 @@ class Daffodil(Plan):
         expected = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
         seconds = float(self._options.pace.seconds(records).sum())
         text = packed.pack(records.tobytes())
-        answer = self._again(lambda: f"RUN {self._token} {text}", "CODES", self._options.lease + 2 * seconds)
+        answer = self._client.ours("RUN", text, "CODES", self._options.lease + 2 * seconds)
         try:
             most = 2 * (len(records) * (reg.LINES + 1) + 1)
             words = np.frombuffer(packed.unpack(answer, most), "<u2").astype(np.int64)
@@ -470,7 +245,7 @@ class Daffodil(Plan):
 
     def state(self) -> Mapping[str, ChannelState]:
         """Return the lines that are not at rest."""
-        return self._states(self._object("STATE?", "STATE")["live"])
+        return self._states(self._client.state()["live"])
 
     def _states(self, live: Mapping[str, int]) -> dict[str, ChannelState]:
         """Return states of lines by our names; a line that is not where it rests counts as on."""
@@ -483,7 +258,7 @@ class Daffodil(Plan):
 
     def diagnosis(self) -> tuple[list[str], list[str]]:
         """Return who has the board, and what a person must look at."""
-        state = self._object("STATE?", "STATE")
+        state = self._client.state()
         holder, silenced = state["holder"], state["silenced"]
         lines = [f"every line at rest, verified by the board: {'no' if state['live'] else 'yes'}"]
         if silenced:
@@ -494,20 +269,12 @@ class Daffodil(Plan):
 
     def off(self) -> None:
         """End whatever runs; gates closed, lines disconnected and at the reference, verified by the board."""
-        self._token = None
-        self._object("SAFE", "SAFE")
+        self._client.safe()
         self._broken = False
 
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """The same with the first bytes of a fresh connection, asked by anybody; return what was on."""
-        self._token = None
-        lines = self._wire.cut_in("SAFE", "STATE?", lambda line: line.startswith("STATE "))
-        wrong = [line for line in lines if line.startswith("ERROR")]
-        try:
-            (met,) = [json.loads(line[5:])["met"] for line in lines if line.startswith("SAFE ")]
-            live = json.loads(lines[-1][6:])["live"]
-        except (ValueError, KeyError) as error:
-            raise InstrumentError(f"{self.name} is NOT verified safe: {'; '.join(wrong) or lines}") from error
+        met, live = self._client.break_in()
         if live:
             raise InstrumentError(f"{self.name}: {', '.join(self._states(live))} are NOT at rest")
         self._broken = False
@@ -520,14 +287,7 @@ class Daffodil(Plan):
 
     def close(self) -> None:
         """Give the board back and end the conversation."""
-        token, self._token = self._token, None
-        try:
-            if token is not None and not self._broken:
-                self._ask(f"END {token}", "ENDED")
-        except LabError:
-            pass  # the lease ends by itself, and the board is safe then
-        finally:
-            self._wire.close()
+        self._client.close(give_back=not self._broken)
 
 
 def _make(name: str, options: Options, transport: Transport) -> Daffodil:

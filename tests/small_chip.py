@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from instruments.daffodil import Daffodil, Options
+from instruments.daffodil import Daffodil
+from instruments.daffodil_plan import Options
 from instruments.transport import BytesTransport
 from labctl.core.operations import Pulse, Sense
 from labctl.core.units import BoolArray, IntArray

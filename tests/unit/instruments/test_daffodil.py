@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from instruments.board_bench import BoardBench
-from instruments.daffodil import Daffodil, Options, Plan
+from instruments.daffodil import Daffodil
 from instruments.daffodil_events import Events
+from instruments.daffodil_plan import Options, Plan
 from instruments.emergency import make_safe
 from instruments.open_board import BareBoard, BoardDie, open_board
 from instruments.transport import BytesTransport

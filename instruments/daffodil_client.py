@@ -1,0 +1,128 @@
+"""The conversation with the server of a Daffodil board (`labctl.boards.daffodil.service`), as its client has it."""
+
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from labctl.boards.daffodil import patterns as packed
+from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.transport import Transport, Wait
+from labctl.core.units import Second
+
+
+class LeaseLost(InstrumentError):
+    """The board is no longer this client's; nothing was driven."""
+
+
+class Client:
+    """A client of the board.
+
+    Args:
+        name: of the board in the bench file.
+        wire: to its server.
+        lease: silence that the board stands, s.
+        set_up: called when the board was taken, to set it up.
+    """
+
+    def __init__(self, name: str, wire: Transport, lease: Second, set_up: Callable[[], None]) -> None:
+        self._name, self._wire, self._lease, self._set_up = name, wire, lease, set_up
+        self._token: str | None = None
+        self._taking = False
+
+    def _ask(self, text: str, expected: str, extra: Second = 0.0) -> str:
+        """Return what follows `expected` in the answer; the errors of the server by their kind."""
+        answer = self._wire.query(text, wait=Wait.MEASURE, extra=extra)
+        verb, _, rest = answer.partition(" ")
+        if verb == expected:
+            return rest
+        kind, _, message = rest.partition(": ")
+        if verb != "ERROR":
+            raise InstrumentError(f"{self._name} answered '{answer[:60]}' to '{text[:20]}'; '{expected}' was expected")
+        if kind == "lease":
+            raise LeaseLost(f"{self._name}: {message}")
+        error = BenchError if kind in ("version", "refused") else InstrumentError
+        raise error(f"{self._name}: {message}")
+
+    def _object(self, answer: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(answer))
+        except ValueError as error:
+            raise InstrumentError(f"{self._name} answered '{answer[:60]}', where JSON was expected") from error
+
+    def identity(self) -> str:
+        """Return the identity; BenchError if it is no server of a board, or has another version."""
+        identity = self._wire.query("*IDN?")
+        fields = identity.split(",")
+        if fields[:2] != ["mtj-labctl", "daffodil"] or len(fields) != 4:
+            raise BenchError(f"{self._name}: '{identity[:60]}' answers; the server of a Daffodil board was expected")
+        if fields[3] != str(packed.VERSION):
+            raise BenchError(
+                f"{self._name}: the server on the board has version {fields[3]}, this suite {packed.VERSION}; "
+                "copy labctl/boards/daffodil to the board again"
+            )
+        return identity
+
+    def state(self) -> dict[str, Any]:
+        """Return what the board is: `holder`, `live` lines with their codes, how often it was `silenced`."""
+        return self._object(self._ask("STATE?", "STATE"))
+
+    def take(self) -> None:
+        """Have the board, set up, unless it is this client's; LeaseLost if it is another one's."""
+        if self._token is not None:
+            return
+        claim = {"version": packed.VERSION, "client": f"labctl {self._name}", "lease": self._lease}
+        self._taking = True
+        try:
+            self._token = self._ask(f"TAKE {json.dumps(claim)}", "TAKEN")
+            self._set_up()
+        finally:
+            self._taking = False
+
+    def ours(self, verb: str, body: str, expected: str, extra: Second = 0.0) -> str:
+        """Return the answer to a message of the client that has the board.
+
+        A lease that was lost is taken again: the server refused the message before anything was driven.
+        """
+        try:
+            return self._ask(f"{verb} {self._token} {body}", expected, extra)
+        except LeaseLost:
+            if self._taking:
+                raise
+            self._token = None
+            self.take()
+            return self._ask(f"{verb} {self._token} {body}", expected, extra)
+
+    def ours_as_object(self, verb: str, given: Mapping[str, Any], expected: str, extra: Second = 0.0) -> dict[str, Any]:
+        """Likewise, of JSON."""
+        return self._object(self.ours(verb, json.dumps(given), expected, extra))
+
+    def safe(self) -> None:
+        """Have the board at rest, verified by it; it is nobody's then."""
+        self._token = None
+        self._ask("SAFE", "SAFE")
+
+    def break_in(self) -> tuple[dict[str, int], dict[str, int]]:
+        """The same with the first bytes of a fresh connection; return what was not at rest before, and what is not.
+
+        Raises:
+            InstrumentError: it cannot be reached, or says nothing that is understood.
+        """
+        self._token = None
+        lines = self._wire.cut_in("SAFE", "STATE?", lambda line: line.startswith("STATE "))
+        try:
+            (met,) = [json.loads(line[5:])["met"] for line in lines if line.startswith("SAFE ")]
+            return met, json.loads(lines[-1][6:])["live"]
+        except (ValueError, KeyError) as error:
+            wrong = [line for line in lines if line.startswith("ERROR")]
+            raise InstrumentError(f"{self._name} is NOT verified safe: {'; '.join(wrong) or lines}") from error
+
+    def close(self, give_back: bool) -> None:
+        """End the conversation; with `give_back` the board is at rest and free at once, else when the lease ends."""
+        token, self._token = self._token, None
+        try:
+            if token is not None and give_back:
+                self._ask(f"END {token}", "ENDED")
+        except LabError:
+            pass  # the lease ends by itself, and the board is safe then
+        finally:
+            self._wire.close()

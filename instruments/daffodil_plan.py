@@ -1,0 +1,173 @@
+"""What a Daffodil board can do, known from its options without a connection: its shape, its times, its refusals."""
+
+from dataclasses import replace
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt, Le
+from pydantic import Field
+
+from instruments.daffodil_events import Events, Lines, Pace
+from instruments.daffodil_volts import Analogue
+from labctl.boards.daffodil import registers as reg
+from labctl.core.bias import Bias, Geometry, Kind, Nominal
+from labctl.core.cell_voltage import refuse_cell_voltages
+from labctl.core.die import DieBody, unknown_operation
+from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.limits import Limits
+from labctl.core.operations import Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.units import FloatArray, Second
+
+BATCH: Second = 1.0
+"""Longest predicted time of one batch."""
+PATTERNS = 2000
+"""Most events of one batch."""
+
+Line = Annotated[int, Ge(0), Le(reg.LINES - 1)]
+
+
+class Options(Analogue):
+    """Options of a Daffodil board in the bench file."""
+
+    kernels: Annotated[int, Ge(1), Le(reg.KERNELS)] = Field(default=reg.KERNELS, description="kernels of its dies")
+    n_rows: Annotated[int, Ge(1), Le(reg.LINES)] = Field(default=reg.LINES, description="driven lines of a kernel")
+    n_cols: Annotated[int, Ge(1), Le(reg.LINES)] = Field(default=reg.LINES, description="sensed lines of a kernel")
+    bad_rows: frozenset[Line] = Field(default=frozenset(), description="rows that are never connected")
+    bad_cols: frozenset[Line] = Field(default=frozenset(), description="columns that are never connected")
+    swapped_gates: bool = Field(default=False, description="gates 13 and 14 are on each other's channel")
+    clock: Annotated[Second, Gt(0), Le(1e-3)] = Field(default=46.875e-9, description="[?] clock of events")
+    settle: Annotated[Second, Ge(0), Le(1)] = Field(
+        default=20e-6, description="[?] from the begin of a read to its first conversion"
+    )
+    rest: Annotated[Second, Gt(0), Le(0.1)] = Field(default=20e-6, description="[?] event that brings lines to rest")
+    conversion: Annotated[Second, Gt(0), Le(0.1)] = Field(default=50e-6, description="[?] one conversion of a column")
+    dac_write: Annotated[Second, Ge(0), Le(0.1)] = Field(default=60e-6, description="[?] one code of a DAC")
+    message: Annotated[Second, Ge(0), Le(10)] = Field(default=2e-3, description="[?] round trip of one batch")
+    offset_reads: Annotated[int, Ge(1), Le(1000)] = Field(
+        default=16, description="reads with closed gates that give the zero of each column, once per session"
+    )
+    lease: Annotated[Second, Ge(1), Le(60)] = Field(
+        default=10.0, description="silence after which the board makes itself safe"
+    )
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the dies, of polarity 1."""
+        return Geometry(self.kernels, self.n_rows, self.n_cols, Kind.ONE_T_ONE_R)
+
+    @property
+    def pace(self) -> Pace:
+        """Times of the board."""
+        return Pace(self.clock, self.settle, self.rest, self.conversion, self.dac_write)
+
+
+class Plan(DieBody):
+    """What the board can do, without a connection.
+
+    Args:
+        nominal: conductances of the die that is on it.
+        polarity: of the die.
+    """
+
+    def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
+        self._options = options
+        self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
+        options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
+        self._limits: Limits | None = None
+        self.turn_to(nominal, polarity)
+
+    def turn_to(self, nominal: Nominal, polarity: int) -> None:
+        """Take another die: its nominal conductances and its polarity; nothing is driven."""
+        self._nominal, self._geometry = nominal, replace(self._options.geometry, polarity=polarity)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die."""
+        return self._geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances."""
+        return self._nominal
+
+    def keep_within(self, limits: Limits) -> None:
+        """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
+        self._limits = limits
+
+    def applied(self, bias: Bias) -> Bias:
+        """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
+
+        Raises:
+            BenchError: a line or a gate is beyond what the board drives.
+        """
+        bias.fits(self.geometry)
+        return self._lines.applied(bias)
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time, s; BenchError for what the board's lines, converters or clock cannot do.
+
+        Of a write plan the longest: every budget used up.
+        """
+        match operation:
+            case WritePlan():
+                seconds = float(self._seconds_of_cells(operation).sum())
+                return self._options.message * len(operation.ladder) + seconds
+            case Sense():
+                events = self._reads(operation)
+            case Pulse():
+                events = self._pulses(operation.bias, operation.width, operation.verify)
+            case _:
+                raise unknown_operation(self, operation)
+        seconds = float(self._options.pace.seconds(events.records).sum())
+        batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
+        return self._options.message * batches + seconds
+
+    def _seconds_of_cells(self, plan: WritePlan) -> FloatArray:
+        """Return the predicted time of each cell of a plan, (N,) s, with every budget used up."""
+        top = self._pulses(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
+        pulses = np.clip(plan.budget, 0, len(plan.ladder))
+        return np.asarray(self._options.pace.seconds(top.records).reshape(-1, 2).sum(1) * pulses)
+
+    def _fits(self, bias: Bias) -> None:
+        """Refuse a bias of another shape, and one of which a cell on a bad line could see more than the limits."""
+        bias.fits(self.geometry)
+        options, limits = self._options, self._limits
+        if limits is not None and (options.bad_rows or options.bad_cols):
+            floating = replace(bias, floating=~self._lines.connected(bias))
+            polarity, where = self.geometry.polarity, " on a bad line"
+            refuse_cell_voltages(floating, polarity, limits.v_towards_p, limits.v_towards_ap, where)
+
+    def _reads(self, sense: Sense) -> Events:
+        self._fits(sense.bias)
+        self._short(sense.aperture)
+        return self._lines.reads(sense.bias, sense.cols, sense.aperture, self._options.pace).rested()
+
+    def _pulses(self, bias: Bias, width: Second, verify: Sense | None) -> Events:
+        self._fits(bias)
+        self._short(width)
+        events = self._lines.writes(bias, self._options.pace.clocks(width))
+        if verify is None:
+            return events.rested()
+        self._fits(verify.bias)
+        self._short(verify.aperture)
+        if not np.array_equal(bias.kernel, verify.bias.kernel):
+            raise BenchError("a pulse and its verify read are on different kernels; they share one selection")
+        reads = self._lines.reads(verify.bias, verify.cols, verify.aperture, self._options.pace)
+        return Events.woven(events, reads).rested()
+
+    def _short(self, seconds: Second) -> None:
+        if seconds > self._options.lease / 4:
+            lease = self._options.lease
+            raise BenchError(
+                f"an event of {seconds:g} s; with a lease of {lease:g} s none is longer than a quarter of it"
+            )
+
+    def idle(self) -> None:
+        """Refuse: there is no connection."""
+        raise InstrumentError("the board is not connected")
+
+    def _sense(self, sense: Sense) -> Reading:
+        raise InstrumentError("the board is not connected")
+
+    def _pulse(self, pulse: Pulse) -> Reading:
+        raise InstrumentError("the board is not connected")
