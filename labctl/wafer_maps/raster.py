@@ -17,6 +17,7 @@ from labctl.wafer_maps.model import (
     Spot,
     WaferMap,
     from_corner,
+    moved,
     refuse_beyond,
     whole,
     whole_number,
@@ -82,16 +83,15 @@ class Raster:
             raise ReadingError(
                 "notch", "found a map to be turned that lists places by numbers; expected 'reference' as well"
             )
-        for _ in range(quarters):
-            places = [replace(p, x=extent[1] - 1 - p.y, y=p.x) for p in places]
-            reference = reference and (extent[1] - 1 - reference[1], reference[0])
-            extent = extent[1], extent[0]
+        if quarters:
+            places = [moved(p, *turned((p.x, p.y), extent, quarters)) for p in places]
+            reference = reference and turned(reference, extent, quarters)
         right, down = corner
         if reading.reference is not None and reference is not None:
             right, down = reading.reference[0] - reference[0], reading.reference[1] - reference[1]
             reference = reading.reference
         if right or down:
-            places = [replace(p, x=p.x + right, y=p.y + down) for p in places]
+            places = [moved(p, p.x + right, p.y + down) for p in places]
         return replace(whole(places, where), notch=notch, reference=reference, kind=kind)
 
     def _from_numbers(self, reading: MapReading, where: str) -> tuple[list[Place], Spot]:
@@ -102,7 +102,7 @@ class Raster:
         )
         places = from_corner(self.places, cast(Corner, corner))
         left, top = min(p.x for p in places), min(p.y for p in places)
-        return [replace(p, x=p.x - left, y=p.y - top) for p in places], (left, top)
+        return [moved(p, p.x - left, p.y - top) for p in places], (left, top)
 
     def _reference(self, reading: MapReading, corner: Spot, where: str) -> Spot:
         """Return (column, row) of the reference device from the upper left corner, from 0."""
@@ -207,3 +207,13 @@ def _angle(text: str, where: str) -> int | None:
     if text not in ("0", "90", "180", "270"):
         raise BenchError(f"{where}: Orientation is '{text[:20]}', expected 0, 90, 180 or 270")
     return int(text)
+
+
+def turned(spot: Spot, extent: Spot, quarters: int) -> Spot:
+    """Return a place after so many quarters of a turn clockwise; both count from the upper left corner, from 0.
+
+    >>> [turned((0, 1), (4, 3), quarters) for quarters in (1, 2, 3)]
+    [(1, 0), (3, 1), (1, 3)]
+    """
+    (x, y), (columns, rows) = spot, extent
+    return {1: (rows - 1 - y, x), 2: (columns - 1 - x, rows - 1 - y), 3: (y, columns - 1 - x)}.get(quarters % 4, spot)

@@ -77,12 +77,18 @@ def _array(elements: list[Element], codes: BinCodes, null: set[str], about: Mapp
 
 def _list(elements: list[Element], codes: BinCodes, null: set[str], about: Mapping[str, str], where: str) -> Raster:
     places = []
+    numbers: dict[str, int] = {}
+    known: dict[str, str] = {}
     for k, element in enumerate(elements, start=1):
-        at, here = attributes(element), f"{where}: BinCode {k}"
-        x, y = (whole_number(at.get(axis, ""), axis.upper(), here) for axis in "xy")
-        code = codes.code("".join(element.itertext()).strip(), here)
-        if code not in null:
-            places.append(Place(x, y, "", code))
+        at, spot = attributes(element), []
+        for axis in "xy":
+            if (text := at.get(axis, "")) not in numbers:
+                numbers[text] = whole_number(text, axis.upper(), f"{where}: BinCode {k}")
+            spot.append(numbers[text])
+        if (text := "".join(element.itertext()).strip()) not in known:
+            known[text] = codes.code(text, f"{where}: BinCode {k}")
+        if known[text] not in null:
+            places.append(Place(spot[0], spot[1], "", known[text]))
     if not places:
         raise BenchError(f"{where}: the map has no die, expected at least one")
     across, down = [p.x for p in places], [p.y for p in places]
