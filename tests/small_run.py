@@ -46,8 +46,8 @@ def write_die(run: Path, name: str, value: float, *, finished: bool = True, reco
             journal.finish()
 
 
-def write_run(run: Path, **more: Any) -> Path:
-    """Write the run; `more` is added to its ``run.json``."""
+def write_run(run: Path, *, fidelity: float = 0.9, **more: Any) -> Path:
+    """Write the run, whose dies have this write fidelity; `more` is added to its ``run.json``."""
     (run / "dies").mkdir(parents=True)
     (run / "files").mkdir()
     (run / "files" / "00-small.yaml").write_bytes(INPUT)
@@ -74,7 +74,7 @@ def write_run(run: Path, **more: Any) -> Path:
                 log.set_state(name, State.ERROR, number, "the worker died", bin="error", hard=7)
                 continue
             log.set_state(name, State.SEALING, number)
-            done = {"bin": "good", "hard": 1, "rule": "none", "figures": {"fidelity": 0.9}}
+            done = {"bin": "good", "hard": 1, "rule": "none", "figures": {"fidelity": fidelity}}
             log.set_state(name, State.DONE, number, seconds=2.5, sha256=seal(run, folder), **done)
         log.write(RunEnded(outcome=Status.SUCCESS, exit_code=0, reason="", seconds=5.0, bytes=1000))
         log.finish()

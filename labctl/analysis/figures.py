@@ -142,7 +142,7 @@ def _value(figure: Figure, tables: Tables, failed: Callable[[str], None]) -> dic
             raise ValueError(f"{number:g}, expected a number up to {LARGEST:g}")
     except _NoTableError:
         return {}
-    except Exception as error:  # somebody else's code
+    except (Exception, SystemExit) as error:  # somebody else's code
         failed(f"the figure '{figure.key}' cannot be computed and is NaN: {type(error).__name__}: {error}")
         number = math.nan
     return {} if number is None else {figure.key: number if math.isfinite(number) else math.nan}

@@ -121,7 +121,7 @@ def strangers_errors(group: str, name: str) -> Iterator[None]:
         yield
     except LabError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         origin = next((plugin.origin for plugin in registered(group) if plugin.name == name and plugin.foreign), None)
         if origin is None:
             raise

@@ -274,13 +274,16 @@ def _series(dies: Sequence[DieFacts], rows: Sequence[RunRow], declared: Figures)
     golden = {d.name for d in dies if d.golden}
     for name in declared.in_order(name for d in order for name in d.figures):
         figure = declared[name]
-        trend = [TrendPoint(d.tries[-1].until, d.figures[name], d.name, d.golden) for d in order if name in d.figures]
+        known = [d for d in order if math.isfinite(d.figures.get(name, math.nan))]
+        trend = [TrendPoint(d.tries[-1].until, d.figures[name], d.name, d.golden) for d in known]
         if figure.in_trend and len(trend) > 1:
             yield Series(name, figure.title, figure.shown_unit, figure.factor, tuple(trend))
     drift: dict[str, list[TrendPoint]] = {}
     for row in rows:
         if isinstance(row.event, VisitJudged):
             for name, value in row.event.drift.items():
+                if not math.isfinite(value):
+                    continue
                 drift.setdefault(name, []).append(TrendPoint(row.stamp.utc, value, row.event.die, True))
     for name, points in drift.items():
         if len(points) > 1 and golden:

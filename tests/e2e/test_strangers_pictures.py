@@ -210,3 +210,15 @@ def test_what_a_strangers_tables_do_not_let_be_drawn_is_named_and_the_rest_is_ma
     assert (run / "report.json").stat().st_size
     labctl("export", run, "--csv", tmp_path / "csv", "--stdf", tmp_path / "a.stdf", "--g85", tmp_path / "a.xml")
     assert (tmp_path / "csv" / "own.csv").is_file()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e300, -5e-324], ids=str)
+def test_a_figure_that_is_no_number_is_missing_on_the_map_and_in_the_trend(
+    tmp_path: Path, labctl: Any, value: float
+) -> None:
+    figure = Figure("fidelity", "fidelity", "", number=70_000, factor=1e3, in_trend=True)
+    run = small_run.write_run(tmp_path / "run", fidelity=value, figures=[figure.plain()])
+    labctl("report", run)
+    labctl("show", run)
+    labctl("export", run, "--stdf", tmp_path / "a.stdf", "--csv", tmp_path / "csv")
+    assert (tmp_path / "a.stdf").stat().st_size > 400

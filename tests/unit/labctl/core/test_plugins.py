@@ -71,6 +71,11 @@ def test_whatever_a_strangers_plugin_raises_is_named_as_its_own(register):
     ):
         raise ZeroDivisionError("by 0")
     assert isinstance(at.value.__cause__, ZeroDivisionError)
+    with (
+        pytest.raises(BenchError, match=r"'lamp' of lab-things .*: SystemExit: 3"),
+        strangers_errors(PROTOCOLS, "lamp"),
+    ):
+        raise SystemExit(3)
     with pytest.raises(LimitError), strangers_errors(PROTOCOLS, "lamp"):
         raise LimitError("voltage", 2.0, 1.0, "V")
     with pytest.raises(ZeroDivisionError), strangers_errors(PROTOCOLS, "survey"):
