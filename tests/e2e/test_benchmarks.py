@@ -19,6 +19,7 @@ SMALL = {
     "kills.py": ["--small"],
     "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
+    "options.py": ["wine", "--small", "--json"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
     "transistor.py": ["--small", "--json"],
@@ -107,6 +108,16 @@ def test_hard_cells_are_written_with_few_pulses_and_chance_gives_nobody_up():
     blind = [row for row in figures["hard"] if row["mode"] == "open_loop"]
     assert all(0.9 < row["fidelity"] < 1.0 == row["pulses_per_cell"] for row in blind)
     assert all(abs(row["last_ten"] - row["first_ten"]) < 0.02 for row in figures["weak"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", ["wine", "digits"])
+def test_an_option_is_compared_on_the_same_die(which):
+    without, alone = json.loads(carried_out("options.py", which, "--small", "--json")).values()
+    assert without.keys() == alone.keys() == {"fidelity", "blind", "untuned", "tuned", "seconds"}
+    assert without["fidelity"][0] > 98 > 50 < alone["tuned"][0]
+    if which == "wine":  # the option is 25 ohm in every line
+        assert alone["blind"][0] < without["blind"][0] - 2
 
 
 @pytest.mark.slow
