@@ -91,7 +91,9 @@ _LINES: tuple[tuple[str, str], ...] = (
     (r"(CREATE TABLE|INSERT INTO|BEGIN TRANSACTION).*", "an SQL script"),
 )
 """Lines of which one among the first tells the format."""
-_LONGEST_PICKLE = 1 << 20
+_LONGEST_PICKLE = 1 << 16
+_LONGEST_TEXT = 1 << 20
+"""Bytes of a text that are judged."""
 _HEAD = 40
 """Lines that are searched."""
 NOTEBOOK = "a Jupyter notebook (ipynb)"
@@ -227,7 +229,7 @@ def by_mark(raw: bytes) -> str:
         return what
     if encoding := encoding_of(raw):
         return f"a text in {encoding}"
-    text = raw.decode("utf-8-sig", "replace")
+    text = raw[:_LONGEST_TEXT].decode("utf-8-sig", "replace")
     return by_root(text) or by_text(text)
 
 
@@ -239,7 +241,7 @@ def what_is(raw: bytes) -> str:
     """
     if what := by_mark(raw):
         return what
-    text = raw.decode("utf-8-sig", "replace")
+    text = raw[:_LONGEST_TEXT].decode("utf-8-sig", "replace")
     if (root := root_of(text)) and text.lstrip("\ufeff \t\r\n").startswith("<"):
         return f"XML of {root[:60]}"
     return by_form(text)

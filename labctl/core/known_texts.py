@@ -17,13 +17,14 @@ _HEAD = 400
 """Lines that are judged."""
 _LONGEST = 1 << 18
 """Characters that are judged."""
-_WIDEST = 2000
+_WIDEST = 400
 """Characters of a line that are judged."""
 _KEY = re.compile(r"[\"']?[\w.<*-][\w .<*/-]{0,80}[\"']?\s*:(\s.*)?|-\s+\S.*:(\s.*)?|-\s.*|[\]}],?|---|\.\.\.")
 _ASSIGNMENT = re.compile(r"(export\s+)?[\"']?[A-Za-z_][\w .\-\[\]]{0,80}[\"']?\s*=\s*.*")
 _SECTION = re.compile(r"\[{1,2}[^\[\]]{1,120}\]{1,2}\s*([#;].*)?")
 _MARKDOWN = re.compile(
-    r"^(```|~~~|[-*+] +\S|\d+\. +\S|> |\|.*\||\|?[ :]*-{3,}[ :|-]*$|!\[)|\[[^\]\n]+\]\([^)\n]+\)|\*\*\S|`[^`\n]+`"
+    r"^(```|~~~|[-*+] +\S|\d+\. +\S|> |\|.*\||\|?[ :]*-{3,}[ :|-]*$|!\[)"
+    r"|\[[^\]\n]{1,100}\]\([^)\n]{1,200}\)|\*\*\S|`[^`\n]+`"
 )
 _PYTHON = re.compile(
     r"(from [\w.]+ import .+|import [\w., ]+|(async )?def \w+\(.*|class \w+.*:|@\w[\w.]*.*|if __name__ == .*)"

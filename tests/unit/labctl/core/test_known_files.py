@@ -32,3 +32,32 @@ def test_a_slip_in_a_file_of_ours_makes_it_no_other_kind(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "7", "x,y\n1,2,3\n4\n", ".X.\nXXX\n", "größer"])
 def test_what_has_no_form_is_called_nothing(text: str) -> None:
     assert what_is(text.encode()) == ""
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "[",
+        "[a](",
+        "`",
+        "a=",
+        "a: ",
+        "- ",
+        "{",
+        "|",
+        "# ",
+        "\t",
+        "N\n",
+        "(lp0\n",
+        "[a]\n",
+        "a\n=\n",
+        "<",
+        "<!--",
+        "\u20ac",
+        "x y ",
+    ],
+)
+def test_a_text_of_megabytes_is_judged_in_a_moment(part: str) -> None:
+    """A form that took the square of the length would not end within the patience of the suite."""
+    for text in (part * (4_000_000 // len(part)), (part * 200 + "\n") * 5000, part * 30_000 + "."):
+        assert isinstance(what_is(text.encode()), str)
