@@ -19,7 +19,7 @@ def no_run(path: Path, expected: str = FOLDER) -> NotThereError:
         there = _what(path)
     except OSError as error:
         there = f"it cannot be read: {error.strerror or error}"
-    return NotThereError(f"{path}: there is no run here: {there}; expected {expected}")
+    return NotThereError(f"{path}: there is no run here; expected {expected}; {there}")
 
 
 def is_run(path: Path) -> bool:

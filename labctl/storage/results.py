@@ -149,7 +149,7 @@ def open_run(path: str | Path) -> Run:
 
     >>> open_run("no such run")
     Traceback (most recent call last):
-    labctl.core.errors.NotThereError: no such run: there is no run here: ...
+    labctl.core.errors.NotThereError: no such run: there is no run here; expected ...
 
     Raises:
         StorageError: there is no run (`NotThereError`), or it is damaged.

@@ -84,7 +84,8 @@ def test_what_is_at_the_path_of_a_run_is_said(tmp_path, labctl):
     }.items():
         for command in (["show"], ["report"], ["export", "--csv", tmp_path / "csv"], ["verify"], ["stop"], ["resume"]):
             done = labctl(command[0], path, *command[1:], expect=2)
-            assert f"there is no run here: {words}" in done.stderr, (command, done.stderr)
+            assert f"{path}: there is no run here; expected a run folder" in done.stderr
+            assert f"; {words}" in done.stderr, (command, done.stderr)
     assert (
         "the sealed file of the die A, which 'labctl show' opens"
         in labctl("report", tmp_path / "lone.hdf5", expect=2).stderr
