@@ -55,6 +55,10 @@ class Common(Model):
         min_length=1,
         description="serial number that the instrument has to have; 'labctl check --pin' writes it",
     )
+    unpinned: bool = Field(
+        default=False,
+        description="accepted without a serial number, although an equal one could be exchanged with it unseen",
+    )
 
 
 class Address(Model):

@@ -196,6 +196,27 @@ class ProbedDie(DieBody):
                 over = {here[name]: there[name] for name in here} | {there[name]: here[name] for name in here}
                 yield units[one].name, units[other].name, over
 
+    def first_contact_tells(self, one: str, other: str) -> bool:
+        """Return whether the first contact of a die fails if two sources are at each other's address.
+
+        It does if a structure, or the cell in its place, is between other channels then: not if both ends are on the
+        same channel of each, which only turns the current round, and not if neither source is at an end.
+        """
+        connections, kernel = self.bench.connections, self.bench.wiring.kernels[0]
+        names = [connections.name(k) for k in range(len(self._io.channels))]
+        exchanged = {}
+        for k, name in enumerate(names):
+            instrument, _, channel = name.partition(".")
+            if instrument in (one, other):
+                twin = f"{other if instrument == one else one}.{channel}"
+                exchanged[k] = names.index(twin) if twin in names else len(names) + 1 + k  # wired to nothing
+        for pads in self.bench.contact.structures or ((kernel.rows[0], kernel.cols[0]),):
+            reach, place = self._structure(*pads)
+            ends = {reach.source(source, len(names)) for source in place.route[:2]}
+            if {exchanged.get(end, end) for end in ends} != ends:
+                return True
+        return False
+
     def continuity_time(self, first: str, second: str) -> Second:
         """Return the predicted time of `continuity`, on a route of its own, s."""
         contact, io = self.bench.contact, self._io

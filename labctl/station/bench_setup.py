@@ -9,8 +9,9 @@ from instruments.board_bench import AnyBench, BoardBench
 from instruments.drivers import visa
 from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask
-from instruments.open_bench import open_bench
+from instruments.open_bench import open_bench, planned_die
 from instruments.open_board import open_board
+from instruments.told_apart import require_told_apart
 from instruments.transport import Log
 from labctl.core.errors import BenchError
 from labctl.core.site import Site, Spot
@@ -92,7 +93,8 @@ def on_bench(
         twin: an existing twin; None makes one.
 
     Raises:
-        BenchError: file and instruments do not fit, an output is on, or the ledger is on a disk of another computer.
+        BenchError: file and instruments do not fit, equal instruments of a real bench could be exchanged unseen, an
+            output is on, or the ledger is on a disk of another computer.
         InstrumentError: an instrument does not answer.
         SwitchedOff: the latch of the bench is set.
     """
@@ -102,6 +104,7 @@ def on_bench(
             return OnBoard(open_board(bench, connect=visa(log), permit=permit(bench)), None)
         return _on_twin_of_board(bench, twin or twin_of(bench, subjects, sim))
     if sim is None:
+        require_told_apart(bench, planned_die(bench, first.nominal))
         stress_ledger = None if ledger is None else _open_ledger(ledger)
         try:
             opened = open_bench(

@@ -6,16 +6,17 @@ before anything is energised; none changes what is done.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 
+from instruments.bench import Bench
 from instruments.board_bench import BoardBench
+from instruments.open_bench import planned_die
+from instruments.told_apart import exchangeable, text_of
 from labctl.config.bins import NO_LIMITS
 from labctl.core.bias import Bias, Kind
 from labctl.core.board import Stepped
-from labctl.core.driver import DriverKind
 from labctl.core.model import Model
 from labctl.core.site import Spot
 from labctl.core.units import Second, Volt
@@ -250,19 +251,17 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
             )
 
 
-def equal_matrices(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
-    """Warn of matrices that can be exchanged unseen: over the relays of the other one, other cells conduct."""
-    if spec.bench is None:
+def equal_instruments(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
+    """Warn of instruments that can be exchanged unseen; a run on the real bench is refused."""
+    if not isinstance(spec.bench, Bench):
         return
-    entries = [(n, e) for n, e in spec.bench.instruments.items() if e.kind is DriverKind.MATRIX and e.serial is None]
-    for (one, first), (other, second) in combinations(entries, 2):
-        if (first.driver, first.options) == (second.driver, second.options):
-            yield PlanWarning(
-                f"{one} and {other} are the same model, and neither has a 'serial': with exchanged addresses "
-                "other cells would be measured without a word; 'labctl check BENCH --pin' writes the serial numbers",
-                f"instruments.{other}",
-                _where(spec, spec.bench, "instruments", other),
-            )
+    die = planned_die(spec.bench, spec.subjects[0].description.nominal)
+    for one, other in exchangeable(spec.bench, die):
+        yield PlanWarning(
+            f"{text_of(one, other)}; on the real bench that is refused",
+            f"instruments.{other}",
+            _where(spec, spec.bench, "instruments", other),
+        )
 
 
 def pulses_that_never_count(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
@@ -303,7 +302,7 @@ RULES: tuple[Rule, ...] = (
     letters_in_a_map,
     budget,
     addresses,
-    equal_matrices,
+    equal_instruments,
 )
 """All rules, in the order in which they are printed."""
 

@@ -232,7 +232,8 @@ def test_what_visa_takes_for_a_name(resource: str, sound: bool) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "serial", "warns"), [("707B", "", True), ("708B", "", False), ("707B", 'serial: "12"', False)]
+    ("model", "serial", "warns"),
+    [("707B", "", True), ("708B", "", False), ("707B", 'serial: "12"', False), ("707B", "unpinned: true", False)],
 )
 def test_two_equal_matrices_that_nothing_tells_apart(tmp_path: Path, model: str, serial: str, warns: bool) -> None:
     text = (EXAMPLES / "bench-two-arrays.yaml").read_text("utf-8")
@@ -241,8 +242,9 @@ def test_two_equal_matrices_that_nothing_tells_apart(tmp_path: Path, model: str,
     text = re.sub(r"(?<=: )([1-5]-\d\d|[A-DH]$|H(?= ))", r"matrix.\1", text, flags=re.M)
     bench = tmp_path / "bench.yaml"
     bench.write_text(text.replace("instruments:\n", f"instruments:\n{second}", 1))
-    warnings = warned(plan_warnings.equal_matrices, prepared(tmp_path, bench=bench))
+    warnings = warned(plan_warnings.equal_instruments, prepared(tmp_path, bench=bench))
     assert bool(warnings) is warns
+    assert all("on the real bench that is refused" in one.text for one in warnings)
     assert all("--pin" in one.text and "bench.yaml:" in one.where for one in warnings)
 
 
