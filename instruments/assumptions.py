@@ -43,6 +43,7 @@ class Assumption(Model):
     how: How
     step: str = Field(pattern=r"^\d\.\d+$", description="step of docs/first-day-at-the-bench.md")
     tools: str = Field(default="", description="what a person needs for it")
+    why: str = Field(default="", description="why no program can check it")
     marks: tuple[Mark, ...] = Field(min_length=1)
 
 

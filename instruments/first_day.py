@@ -20,11 +20,12 @@ from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
 from instruments.keithley707b import CROSSPOINT, DELAYS, FORBIDDEN, LABELS, MOVES, NO_DELAYS, SLOTS, parse_closed
 from instruments.keithley2400_settings import FULL
+from instruments.keithley2600b_script import FUNCTIONS
 from instruments.mpi_sentio import STEPPING
 from instruments.scpi import Scpi, numbers_in
 from instruments.sentio_reply import SentioLink
 from instruments.timing import BenchTiming
-from instruments.tsp import LONGEST_CHUNK, Refused, Tsp, number, parse_numbers
+from instruments.tsp import LONGEST_CHUNK, PROMPT, Refused, Tsp, number, parse_numbers
 from labctl.core.driver import Wire
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.transport import Transport
@@ -32,6 +33,9 @@ from labctl.core.units import Second, Unit
 
 MESSAGES = 21
 """Queries of whose times the median is the latency of a message."""
+
+READINGS = 20
+"""Readings of whose times the mean is that of one."""
 
 SLOWER = 1.1
 """Factor above the assumed latency that still is the assumed one."""
@@ -231,6 +235,51 @@ def _protected_call(box: Box) -> Answer:
     return "false, and what went wrong", reply.replace("\t", ", ") + after, reply.partition("\t")[0] == "false"
 
 
+def _prompts(box: Box) -> Answer:
+    expected = "a prompt, and a line feed behind it"
+    try:
+        ask = 'localnode.prompts=1\nprint("prompted")'
+        lines = box.transport.converse(ask, lambda line: line.strip() == "prompted")
+    finally:
+        box.transport.converse('localnode.prompts=0\nprint("quiet")', lambda line: line.strip() == "quiet")
+    before = [line.strip() for line in lines[:-1]]
+    reply = ", ".join(before) or "no line but the reply itself"
+    return expected, reply, bool(before) and all(PROMPT.match(line) for line in before)
+
+
+def _own_timer(box: Box) -> Answer:
+    """Run a script of 5 s that has 0.2 s; it drives nothing, and no output is on."""
+    expected = "an error after 0.2 s of 5 s"
+    for text in FUNCTIONS:
+        box.tsp.set(text)
+    box.tsp.set("mtj_c={}")
+    begun = box.clock()
+    try:
+        box.tsp.script(["mtj_run(0.2,function(r) for k=1,100 do mtj_wait(0.05) end end)"], extra=10.0)
+    except Refused as error:
+        seconds = box.clock() - begun
+        return expected, f"after {seconds:.2g} s: {error}", "takes longer than its 0.2 s" in str(error) and seconds < 2
+    return expected, "the script ran to its end", False
+
+
+def _measure_overhead(box: Box) -> Answer:
+    """Time readings with the output as it is, which is off."""
+    channel = box.driver.capabilities.channels[0]
+    names = [f"{channel}.measure.{name}" for name in ("nplc", "delay", "count", "filter.enable")]
+    read = f"{channel}.measure.i()"
+    run = f"{read} timer.reset() for k=1,{READINGS} do {read} end local t=timer.measure.t()"
+    digits = ",".join(["%.9e"] * (2 + len(names)))
+    values = f"t,localnode.linefreq,{','.join(names)}"
+    reply = box.transport.query(f'{run} print(string.format("{digits}",{values}))', extra=60.0)
+    seconds, frequency, nplc, delay, count, averaged = parse_numbers(reply)
+    assumed = box.timing.measure_overhead
+    expected = f"measure_overhead {assumed:.3g} s"
+    if delay < 0 or count != 1 or averaged:
+        return expected, "delay, count or filter of the channel are set otherwise", None
+    overhead = seconds / READINGS - nplc / frequency - delay
+    return expected, f"{overhead:.3g} s beside {nplc:.3g} NPLC", overhead <= SLOWER * assumed
+
+
 def _output_enable(box: Box) -> Answer:
     lines = {channel: asserted for channel, (_, asserted) in box.driver.interlocks().items()}
     words = {True: "asserted", False: "not asserted", None: "not known"}
@@ -342,6 +391,9 @@ CHECKS: Mapping[str, Callable[[Box], Answer]] = {
     "message-latency": _message_latency,
     "longest-line": _longest_line,
     "protected-call": _protected_call,
+    "prompts": _prompts,
+    "own-timer": _own_timer,
+    "measure-overhead": _measure_overhead,
     "output-enable-known": _output_enable,
     "line-frequency": _line_frequency,
     "range-answer": _range_answer,

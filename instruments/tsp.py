@@ -39,7 +39,7 @@ _COUNT_BEFORE = "print(mtj_e or 0) mtj_e=nil"
 _NEXT_ERROR = r'print(string.format("%d\t%s\t%d",errorqueue.next()))'
 """Asks for an entry of the error queue, with all digits of its code whatever number format is set."""
 
-_PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
+PROMPT = re.compile(r"^(?:TSP[>?]|>>>>)")
 
 QUEUE_OVERFLOW = -350
 """Last entry of a queue that is full: what came behind it is lost."""
@@ -172,13 +172,13 @@ class Tsp:
             LinkTimeoutError: it does not answer.
         """
         try:
-            lines = self.transport.converse("*IDN?", lambda line: bool(_PROMPT.sub("", line).strip()))
+            lines = self.transport.converse("*IDN?", lambda line: bool(PROMPT.sub("", line).strip()))
         except LinkTimeoutError as error:
             raise LinkTimeoutError(
                 f"{error}. If a script runs or is being loaded there, 'labctl off' ends it"
             ) from error
         try:
-            identity = parse_identity(_PROMPT.sub("", lines[-1]), expected)
+            identity = parse_identity(PROMPT.sub("", lines[-1]), expected)
         except BenchError as error:
             raise BenchError(f"{self.name}: {error}; check its address in the bench file") from error
         self._refuse_chatter()

@@ -80,3 +80,9 @@ def test_a_row_names_a_step_and_drivers_that_exist_and_what_a_person_needs(row: 
     for driver in row.drivers:
         assert driver in DRIVERS
     assert bool(row.tools) == (row.how is How.PERSON)
+
+
+@pytest.mark.parametrize("row", LEDGER.assumptions, ids=lambda row: row.id)
+def test_a_row_has_a_check_or_says_why_only_a_person_can_check_it(row: Assumption) -> None:
+    assert (row.id in CHECKS) != bool(row.why)
+    assert not row.why or len(row.why.split()) > 5

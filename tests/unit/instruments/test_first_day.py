@@ -11,7 +11,7 @@ from labctl.station.twin import Twin
 from tests.unit.instruments.test_probed_die import bench as bench_of_four
 from tests.unit.instruments.test_probed_die import simulated
 
-SET = {"label-like-a-channel", "relay-rules", "stepping-mode", "two-messages"}
+SET = {"prompts", "own-timer", "label-like-a-channel", "relay-rules", "stepping-mode", "two-messages"}
 
 
 def bench():
@@ -79,8 +79,11 @@ OTHERWISE = {
     "number-format": ("smu1", "print(2)", "two"),
     "longest-line": ("matrix", " print(", LinkTimeoutError("no answer")),
     "protected-call": ("smu1", "mtj_no_such_part", "true\t1"),
+    "prompts": ("smu1", "localnode.prompts=1", "prompted"),
+    "own-timer": ("smu1", "mtj_wait(0.05)", "0.0\tdone-99"),
+    "measure-overhead": ("smu2", "timer.reset() for", "2.0,60,1,0,1,0"),
     "output-enable-known": ("smu2", "outputenableaction", "1\tnil"),
-    "line-frequency": ("smu1", "localnode.linefreq", "4.000000000e+02"),
+    "line-frequency": ("smu1", '"%.9e",localnode.linefreq)', "4.000000000e+02"),
     "range-answer": ("smu3", ":SENS:CURR:RANG?", "+3.000000E-04"),
     "two-messages": ("smu3", ":FORM:DATA ASC\n", '-102,"Syntax error"'),
     "card-identity": ("matrix", "print(slot[1] and slot[1].idn)", "7174A"),
@@ -103,6 +106,11 @@ class Replying:
 
     def __getattr__(self, name):
         return getattr(self._inner, name)
+
+    def converse(self, text, last, **options):
+        if self._query not in text:
+            return self._inner.converse(text, last, **options)
+        return [self._reply]
 
     def query(self, text, **options):
         if self._query not in text:
