@@ -348,3 +348,32 @@ def test_the_time_of_steps_is_predicted_to_a_sixth(family):
         begin = smu.world.now
         driver.run(steps)
         assert predicted == pytest.approx(smu.world.now - begin, rel=1 / 6)
+
+
+def test_a_hold_before_a_pulse_passes_before_it(family):
+    smu, make = family.emulated()
+    driver = ready(make)
+    driver.run([OPEN])
+    course, begin = levels(smu.world), smu.world.now
+    driver.run([Hold(0.25), *family.pulse])
+    assert 0.25 <= next(time for time, level in course if level == 0.5) - begin < 0.4
+
+
+@pytest.mark.parametrize("voltage", [False, True])
+def test_a_reading_is_waited_for_as_long_as_it_takes(family, voltage, monkeypatch):
+    smu, make = family.emulated()
+    driver = ready(make)
+    driver.run([OPEN, Aperture(CHANNEL, driver.capabilities.apertures[1])])
+    query, waits = driver._scpi.transport.query, []
+
+    def timed(text, **more):
+        begin = smu.world.now
+        reply = query(text, **more)
+        if ":READ?" in text:
+            waits.append((smu.world.now - begin, more["extra"]))
+        return reply
+
+    monkeypatch.setattr(driver._scpi.transport, "query", timed)
+    driver.run([Measure(CHANNEL, voltage)])
+    ((took, waited),) = waits
+    assert took < waited < 4 * took
