@@ -119,7 +119,7 @@ class HostTimedSource(ABC):
             self._range(setup.range_v, self.capabilities.ranges_v, "V")
             for amps in (setup.limit, setup.range_i, setup.off_limit, setup.cold_limit):
                 self._range(amps, self.capabilities.ranges_i, "A")
-        on = [channel for channel in setups if self.read_state(channel).output]
+        on = [channel for channel in setups if self._known(channel).output]
         if on:
             raise InstrumentError(f"{self.name}: {', '.join(on)} on; channels are set up while they are off; {CHECK}")
         for channel, setup in setups.items():
@@ -134,7 +134,7 @@ class HostTimedSource(ABC):
                 raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
             self._cool(channel)
             self.set_output(channel, True)
-            if not self.read_state(channel).output:
+            if not self._known(channel).output:
                 raise InstrumentError(
                     f"{self.name}.{channel} did not switch on; look at its interlock and output-enable line"
                 )
@@ -150,7 +150,7 @@ class HostTimedSource(ABC):
             self._check(step)
         samples = [sample for step in steps if (sample := self._do(step)) is not None]
         for channel in levels_after(steps, {}):
-            state = self.read_state(channel)
+            state = self._known(channel)
             refuse_undriven(f"{self.name}.{channel}", state.output, state.level, self._levels.get(channel, 0.0))
         return samples
 
@@ -162,7 +162,7 @@ class HostTimedSource(ABC):
         failures: list[str] = []
         for channel in self.capabilities.channels:
             with _noting(failures):
-                if rate and self.read_state(channel).output:
+                if rate and self._known(channel).output:
                     self._ramp(channel, 0.0, rate)
             with _noting(failures):
                 self.set_level(channel, 0.0)
@@ -180,6 +180,13 @@ class HostTimedSource(ABC):
         if live:
             states = (f"{n} {'on' if state.output else 'off'} at {state.level:.6g} V" for n, state in live.items())
             raise InstrumentError(f"{self.name} is NOT verified off: {', '.join(states)}; go there and switch it off")
+
+    def _known(self, channel: str) -> ChannelState:
+        """Return the state of a channel; InstrumentError if its level or its limit is no number."""
+        state = self.read_state(channel)
+        if not math.isfinite(state.level) or not math.isfinite(state.limit):
+            raise InstrumentError(f"{self.name}.{channel} tells no number of its level or its limit: {state}; {CHECK}")
+        return state
 
     def _check(self, step: Step) -> None:
         """Refuse a step beyond the setup of its channel."""
@@ -226,7 +233,7 @@ class HostTimedSource(ABC):
         return None
 
     def _ramp(self, channel: str, volts: Volt, rate: float) -> None:
-        start = self.read_state(channel).level
+        start = self._known(channel).level
         count = math.ceil(abs(volts - start) / (rate * RAMP_STEP) - 1e-9)
         for k in range(1, count):
             self.set_level(channel, start + (volts - start) * k / count)
@@ -239,13 +246,13 @@ class HostTimedSource(ABC):
         self._levels[channel] = 0.0
         self.set_level(channel, 0.0)
         self._limit(channel, cold, cold)
-        level = self.read_state(channel).level
+        level = self._known(channel).level
         if level != 0:
             raise InstrumentError(f"{self.name}.{channel} is at {level:.6g} V; 0 V were set; {CHECK}")
 
     def _limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
         self.set_limit(channel, limit, self._range(range_i, self.capabilities.ranges_i, "A"))
-        taken = self.read_state(channel).limit
+        taken = self._known(channel).limit
         if not math.isclose(taken, limit, rel_tol=READ_BACK):
             raise InstrumentError(f"{self.name}.{channel} took a limit of {taken:.6g} A for {limit:.6g} A; {CHECK}")
 

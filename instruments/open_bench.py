@@ -21,7 +21,7 @@ from instruments.interfaces import has_method, lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from instruments.serials import require_serials
-from instruments.transport import LineTransport
+from instruments.transport import CHECK, LineTransport
 from labctl.core.bias import Nominal
 from labctl.core.driver import DriverKind, Warns, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -98,7 +98,9 @@ class OpenBench:
             try:
                 part.close()
             except BaseException as error:
-                failed.append(str(error) or type(error).__name__)
+                text = str(error)
+                reason = text or f"it was interrupted by {type(error).__name__}; {CHECK}"
+                failed.append(text if text.startswith(part.name) else f"{part.name}: closing its connection: {reason}")
         if failed:
             raise InstrumentError("; ".join(failed))
 

@@ -7,6 +7,7 @@ from typing import Any
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic import GenericInstrument, Refused
 from sim_backend.emulators.leftovers import Leave
+from sim_backend.emulators.link import moves_freely
 
 
 class GenericMatrix(GenericInstrument):
@@ -21,6 +22,8 @@ class GenericMatrix(GenericInstrument):
         super().__init__(name, "matrix", context.world, stands_for=options.stands_for)
         self._crosspoints = context.crosspoints
         self.closed: frozenset[str] = frozenset()
+        self.sticks: Callable[[str], bool] = moves_freely
+        """Whether a relay that is told to move stays where it is."""
         self._before: frozenset[str] = frozenset()
 
     def leftovers(self) -> dict[str, Leave]:
@@ -51,6 +54,7 @@ class GenericMatrix(GenericInstrument):
             raise Refused(f"there are no relays {', '.join(unknown[:8])}")
         wanted = frozenset(closed)
         for opening, closing in ((self.closed - wanted, frozenset[str]()), (frozenset[str](), wanted - self.closed)):
+            opening, closing = (frozenset(r for r in part if not self.sticks(r)) for part in (opening, closing))
             if opening | closing:
                 self.world.switch(
                     close=[self._crosspoints[relay] for relay in closing],

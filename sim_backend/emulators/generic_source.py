@@ -68,6 +68,12 @@ class GenericSource(GenericInstrument):
         """Return the levels of the outputs that are on, V."""
         return {name: channel.level for name, channel in self.channels.items() if channel.output}
 
+    def trip(self) -> None:
+        """Switch every output off by itself."""
+        for name, channel in self.channels.items():
+            channel.output = False
+            self._apply(name)
+
     def power_off(self) -> None:
         """Drive nothing any more."""
         for channel in self.channels:

@@ -72,6 +72,15 @@ class K2450(ScpiInstrument):
         """Set the noise to the number of an operation."""
         self.smu.seek(operation)
 
+    def outputs(self) -> dict[str, float]:
+        """Return the level of the output if it is on, V, or A if it forces a current."""
+        level = self.smu.set.level_v if self.smu.volts else self.smu.set.level_i
+        return {"out": level} if self.smu.output else {}
+
+    def trip(self) -> None:
+        """Switch the output off by itself."""
+        self.smu.switch(False)
+
     def power_off(self) -> None:
         """Drive nothing any more."""
         self.world.drive(self.smu.wire, None)

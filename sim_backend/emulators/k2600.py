@@ -18,7 +18,7 @@ from sim_backend.emulators.k2600_display import FrontPanel, Setups
 from sim_backend.emulators.k2600_engine import SweepEngine
 from sim_backend.emulators.k2600_events import COMMAND_EVENT, KEY_EVENT, Timer
 from sim_backend.emulators.k2600_models import model_named
-from sim_backend.emulators.k2600_smu import ON, VOLTS, Smu
+from sim_backend.emulators.k2600_smu import OFF, ON, VOLTS, Smu
 from sim_backend.emulators.k2600_sweep import PulseTests
 from sim_backend.emulators.k2600_trigger import common_triggers
 from sim_backend.emulators.leftovers import Leave
@@ -65,6 +65,12 @@ class K2600(TspInstrument):
         """Return the levels of the outputs that are on, V, or A of one that forces a current."""
         on = {channel: smu.set for channel, smu in self.smus.items() if smu.set.output == ON}
         return {channel: state.levelv if state.func == VOLTS else state.leveli for channel, state in on.items()}
+
+    def trip(self) -> None:
+        """Switch every output off by itself."""
+        for smu in self.smus.values():
+            if smu.set.output == ON:
+                smu.switch(OFF)
 
     def power_off(self) -> None:
         """Drive nothing any more."""

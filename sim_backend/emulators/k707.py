@@ -18,6 +18,7 @@ from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k707_channels import PARAMETER_ERROR, ChannelSettings
 from sim_backend.emulators.k707_scan import Scan
 from sim_backend.emulators.leftovers import Leave
+from sim_backend.emulators.link import moves_freely
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.tsp.vm import Refusal, number
 from sim_backend.emulators.world import Crosspoint, World
@@ -47,11 +48,6 @@ CARDS: dict[str, Card] = {
 CARD = "7174A"
 """Card of every slot in the twin of a bench: 8 rows by 12 columns."""
 SLOTS = {"707B": 6, "708B": 1}
-
-
-def moves_freely(relay: str) -> bool:
-    """Return False: no relay sticks."""
-    return False
 
 
 class K707(TspInstrument):

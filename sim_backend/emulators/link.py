@@ -102,6 +102,11 @@ class Session:
         return late + reply
 
 
+def moves_freely(relay: str) -> bool:
+    """Return False: no relay sticks."""
+    return False
+
+
 class Instrument(ABC):
     """An emulated instrument.
 
@@ -153,6 +158,9 @@ class Instrument(ABC):
     def outputs(self) -> dict[str, float]:
         """Return the levels of the outputs that are on, V, or A of one that forces a current; none if it has none."""
         return {}
+
+    def trip(self) -> None:  # noqa: B027 - most instruments have no outputs
+        """Switch every output off by itself, as an interlock or too high a temperature does."""
 
     def seek(self, operation: int) -> None:  # noqa: B027 - most instruments have no noise
         """Set the random streams of its noise to the number of an operation."""

@@ -9,15 +9,16 @@ import re
 from collections.abc import Callable
 from typing import Protocol
 
-from sim_backend.emulators.k707 import K707, moves_freely
-from sim_backend.emulators.k2600 import K2600
-from sim_backend.emulators.k2600_smu import OFF, ON
-from sim_backend.emulators.link import ConnectionDropped, Instrument
+from sim_backend.emulators.generic_matrix import GenericMatrix
+from sim_backend.emulators.k707 import K707
+from sim_backend.emulators.link import ConnectionDropped, Instrument, moves_freely
+from sim_backend.emulators.scpi.errors import ScpiError
+from sim_backend.emulators.scpi.instrument import ScpiInstrument
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.world import World
 
 _NUMBER = re.compile(rb"[+-]?\d+\.\d+(?:[eE][+-]?\d+)?")
-_SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?")
+_SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+;?")
 _STEP = re.compile(rb"(?<=[ )])mtj_(?:to|limit|wait)\([^()]*\) ")
 STUCK = 0.3
 """Share of the relays of one command that do not move."""
@@ -161,7 +162,7 @@ def _closed_after(injection: Injection, link: Link, data: bytes) -> bool:
 
 @kind("busy")
 def _busy(injection: Injection, link: Link, data: bytes) -> bool:
-    if not isinstance(link.instrument, TspInstrument):
+    if type(link.instrument).ends_busy is Instrument.ends_busy:
         return link.deliver(data)
     link.instrument.busy = True  # its message does not end: it accepts nothing but an abort
     return True
@@ -258,22 +259,26 @@ _numbers("9.91e37", b"9.91000e+37")
 # the instrument
 
 
+def _queue_error(instrument: Instrument) -> bool:
+    """Put an error into the queue of an instrument that has one; return whether it has."""
+    if isinstance(instrument, TspInstrument):
+        instrument.error(-220, "Parameter error", 20)
+    elif isinstance(instrument, ScpiInstrument):
+        instrument.error(ScpiError(-220))
+    return isinstance(instrument, TspInstrument | ScpiInstrument)
+
+
 @kind("error queued before")
 def _error_before(injection: Injection, link: Link, data: bytes) -> bool:
-    if not isinstance(link.instrument, TspInstrument):
-        return link.deliver(data)
-    link.instrument.error(-220, "Parameter error", 20)
+    queued = _queue_error(link.instrument)
     link.deliver(data)
-    return True
+    return queued
 
 
 @kind("error queued after")
 def _error_after(injection: Injection, link: Link, data: bytes) -> bool:
     link.deliver(data)
-    if not isinstance(link.instrument, TspInstrument):
-        return False
-    link.instrument.error(-220, "Parameter error", 20)
-    return True
+    return _queue_error(link.instrument)
 
 
 def _without(name: str, pattern: re.Pattern[bytes]) -> None:
@@ -298,7 +303,7 @@ _without("a ramp, limit or wait ignored", _STEP)
 @kind("relays stuck")
 def _relays_stuck(injection: Injection, link: Link, data: bytes) -> bool:
     matrix = link.instrument
-    if not isinstance(matrix, K707):
+    if not isinstance(matrix, K707 | GenericMatrix):
         return link.deliver(data)
     stuck: list[str] = []
 
@@ -331,17 +336,18 @@ def _power_cycle_unnoticed(injection: Injection, link: Link, data: bytes) -> boo
 
 @kind("output trips off")
 def _trip(injection: Injection, link: Link, data: bytes) -> bool:
-    live = [smu for smu in getattr(link.instrument, "smus", {}).values() if smu.set.output == ON]
-    for smu in live:
-        smu.switch(OFF)
+    live = bool(link.instrument.outputs())
+    if live:
+        link.instrument.trip()
     link.deliver(data)
-    return bool(live)
+    return live
 
 
 @kind("needles lift")
 def _lift(injection: Injection, link: Link, data: bytes) -> bool:
     world = link.world
-    applies = isinstance(link.instrument, K2600) and world.in_contact
+    is_source = type(link.instrument).outputs is not Instrument.outputs
+    applies = is_source and world.in_contact
     if applies:
         world.touch(False)
     link.deliver(data)

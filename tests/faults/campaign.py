@@ -1,4 +1,4 @@
-"""Two dies of 3 x 4 cells, surveyed, written and read out as a network, session after session until they have ended.
+"""Dies on a bench, surveyed, written and read out as a network, session after session until they have ended.
 
 A session is what `labctl run` and `labctl resume` do in the process that owns the bench: make safe, connect, go on with
 the journal, leave safe. Sealing is left out: it is in a process of its own, and no instrument is part of it.
@@ -10,19 +10,22 @@ import tempfile
 import traceback
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from e2e.small_dies import BENCH, LIMITS, M, N, description
+from e2e.small_dies import LIMITS
 from faults.bench import FaultyTwin
+from faults.benches import BENCHES
 from faults.kinds import DoesNotApply, Injection, Killed
 from faults.timeline import names
 
 from instruments import emergency
 from instruments.bench import Bench
 from instruments.bench_io import BenchIO
+from instruments.drivers import has_prober
 from instruments.emergency import make_safe
 from labctl.config.campaign import Accept
 from labctl.core.die_state import FINAL, State
@@ -35,37 +38,16 @@ from labctl.execution.stop import Stop
 from labctl.station.bench_setup import on_bench
 from labctl.station.simulated import simulated
 from labctl.storage.journal import Journal
-from protocols.network import Network
-from protocols.readout import InferenceSettings
-from protocols.samples import Dataset
-from protocols.stage_inputs import Networks
-from protocols.survey import Survey
-from protocols.weights import Layer, Placement, Solution
-from protocols.write_verify import WriteVerify
+from sim_backend.description import DieDescription
 
 SEED = 5
 CHUNK = 0.5
 """Expected time of the operations between two commits of the journal, s; a longer one leaves less to resume."""
 SESSIONS = 12
 """Sessions after which a die has not ended; more than any fault may need."""
-WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
 PHASES = (State.MOVING, State.CONTACT_CHECK)
 """States of a die that are phases of the campaign; while it runs, its stages are."""
 MEMORY = Path("/dev/shm")
-
-
-def stages():
-    """Return survey, and write and inference of a network of 3 inputs and 2 classes."""
-    dice = np.random.default_rng(3)
-    x, y = dice.uniform(-1, 1, (3, M)), np.array([0, 1, 0])
-    network = Network(
-        placement=(Placement(),),
-        write_verify=WriteVerify(**WRITE, repair_rounds=1),
-        inference=InferenceSettings(scales=1),
-        solutions=Networks((Solution(0, (Layer(dice.random((M, N)) < 0.5, dice.normal(0, 0.3, 2)),)),)),
-        data=Dataset(x[:2], y[:2], x[2:], y[2:]),
-    )
-    return Survey(**WRITE), network
 
 
 @dataclass
@@ -158,15 +140,32 @@ class _Watching(Stop):
         return super().ending(error)
 
 
-def carry_out(injection):
-    """Carry out the campaign on a bench to which `injection` happens, until both dies have ended; return its course.
+@cache
+def bench_of(name):
+    """Return a bench of the harness as its file is read."""
+    return Bench.model_validate(BENCHES[name].keys, context={"file": True})
+
+
+@cache
+def description(shape):
+    """Return a sound die of some rows and columns."""
+    keys = {
+        "name": "small",
+        "geometry": {"kernels": 1, "n_rows": shape[0], "n_cols": shape[1]},
+        "junction": {"diameter": "80 nm"},
+    }
+    return DieDescription.model_validate(keys, context={"file": True})
+
+
+def carry_out(injection, name="matrix"):
+    """Carry out the campaign on a bench to which `injection` happens, until all dies have ended; return its course.
 
     The course ends with the message to which alone the injection was to happen, if it does not apply there.
     """
-    bench = Bench.model_validate(BENCH, context={"file": True})
-    subjects = [Site(f"D{k}", description(), SEED, (k, 0)) for k in range(2)]
+    bench, chosen = bench_of(name), BENCHES[name]
+    subjects = [Site(f"D{k}", description(chosen.shape), SEED, (k, 0)) for k in range(chosen.dies)]
     twin = FaultyTwin(bench, {subject.spot: simulated(subject) for subject in subjects}, SEED, injection)
-    course, procedures = Course(injection), stages()
+    course, procedures = Course(injection), chosen.stages()
     course.names = (*bench.instruments, *bench.wiring.pads)
     with watched(twin), tempfile.TemporaryDirectory(dir=MEMORY if MEMORY.is_dir() else None) as folder:
         for subject in subjects:
@@ -179,7 +178,7 @@ def carry_out(injection):
                     return course
                 if injection.lasting and die.sessions >= 2:
                     injection.repaired = True  # somebody has come and repaired the instrument
-            _read(Path(folder), subject.name, die, injection.tries)
+            _read(Path(folder), subject, die, injection.tries)
     audit = twin.ledger
     course.peak, course.seconds = audit.peak_cell_voltage, twin.world.now
     course.incidents = [f"{event.what}: {event.detail}" for event in audit.events if event.what != "refused"]
@@ -199,6 +198,8 @@ def _session(bench, twin, subjects, job, procedures, course, die):
             shutil.copytree(job.place, kept)
 
     injection.begin(job.die)
+    if not has_prober(bench):
+        twin.world.touch(True)  # by a person, as everywhere where nothing moves
     injection.at_kill = keep_journal
 
     def notify(name, what, detail):
@@ -240,7 +241,8 @@ def _session(bench, twin, subjects, job, procedures, course, die):
         if result.outcome.reason:
             course.tell(result.outcome.exit_code, f"{result.outcome.reason}\n{result.outcome.trace}")
         die.state, die.bin = result.state, result.bin
-        if result.again or result.state is State.ERROR:
+        untouched = result.state is State.CONTACT_FAIL and not has_prober(bench)
+        if result.again or result.state is State.ERROR or untouched:
             die.try_no, die.state = die.try_no + 1, State.PENDING
     rows = _rows(job)
     die.lost_rows += sum(row != rows[k : k + 1] for k, row in enumerate([[row] for row in before]))
@@ -271,9 +273,9 @@ def _rows(job):
         return db.execute("SELECT * FROM log ORDER BY seq").fetchall()
 
 
-def _read(run, name, die, tries):
+def _read(run, subject, die, tries):
     """Read the tables of the try in which a die ended."""
-    folder = Job(run, Site(name, description(), SEED), LIMITS, try_no=min(die.try_no, tries)).place
+    folder = Job(run, subject, LIMITS, try_no=min(die.try_no, tries)).place
     if not (folder / "journal.db").is_file():
         return
     with Journal.open(folder) as journal:

@@ -1,6 +1,8 @@
-"""Inject faults at random messages of a small campaign, and check what must hold whatever happens.
+"""Inject faults at random messages of small campaigns, and check what must hold whatever happens.
 
-    python tests/faults/inject.py                                   200 injections, every kind about as often
+    python tests/faults/inject.py                                   200 injections, every kind about as often, and some
+                                                                    more on every other bench of the harness
+    python tests/faults/inject.py --bench "standing" --injections 200       on one bench only
     python tests/faults/inject.py --injections 2000 --results F     results in a file; a later call goes on from there
     python tests/faults/inject.py --kind "needles lift" --injections 50     of one kind only
     python tests/faults/inject.py --kind "relays stuck" --at 931    one of them again, with all that was said
@@ -23,13 +25,14 @@ import sys
 import time
 from collections import Counter
 from dataclasses import asdict, fields
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # the matrices are small, and the processes use the cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+from faults.benches import BENCHES
 from faults.campaign import carry_out
 from faults.invariants import unnoticed, violated
 from faults.kinds import KINDS, Injection
@@ -40,17 +43,22 @@ SECOND = 5
 """Of so many random injections one happens to a message that makes a bench safe, or opens it again."""
 
 
-def planned(number, messages, seed, kinds=tuple(KINDS)):
+OTHERS = 10
+"""A tenth as many injections happen on every other bench as on the first."""
+
+
+def planned(number, messages, seed, kinds=tuple(KINDS), bench="matrix"):
     """Return `number` injections: all `kinds` in turn, each at messages that do not repeat."""
     left = {}
     for kind in kinds:
         left[kind] = list(range(1, messages + 1))
         random.Random(f"{seed} {kind}").shuffle(left[kind])
     rounds = -(-number // len(kinds))
-    return [Planned(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in kinds][:number]
+    turns = [(kind, left[kind][turn % messages]) for turn in range(rounds) for kind in kinds]
+    return [Planned(kind, at, bench=bench) for kind, at in turns[:number]]
 
 
-def planned_after(kinds, trail, seed):
+def planned_after(kinds, trail, seed, bench="matrix"):
     """Return every kind at every message that makes a bench safe after a first fault, or opens it again.
 
     Args:
@@ -58,8 +66,8 @@ def planned_after(kinds, trail, seed):
     """
     lists, at = [], middle_of(trail, "survey")
     for first in FIRST:
-        interrupted = carry_out(Injection(first, at)).injection.trail
-        lists.append(planned_everywhere(kinds, positions_after(interrupted, trail, at), seed, first, at))
+        interrupted = carry_out(Injection(first, at), bench).injection.trail
+        lists.append(planned_everywhere(kinds, positions_after(interrupted, trail, at), seed, first, at, bench))
     one_list = sorted(one for planned in lists for one in planned)
     random.Random(seed).shuffle(one_list)
     return one_list
@@ -74,7 +82,8 @@ def mixed(usual, second):
 def inject(planned, undisturbed):
     """Carry the campaign out with one planned injection; return its result as JSON can hold it."""
     first = Injection(planned.first, planned.first_at) if planned.first else None
-    course = carry_out(Injection(planned.kind, planned.at, only=planned.only, first=first, of=planned.of))
+    happens = Injection(planned.kind, planned.at, only=planned.only, first=first, of=planned.of)
+    course = carry_out(happens, planned.bench)
     injection = course.injection
     message = injection.struck_at
     return {
@@ -92,14 +101,15 @@ def inject(planned, undisturbed):
     }
 
 
-_undisturbed = None
+@cache
+def undisturbed_on(bench):
+    """Return the course on a bench without a fault."""
+    return carry_out(Injection(), bench)
 
 
 def _one(planned):
     """Do one injection in a worker process."""
-    global _undisturbed
-    _undisturbed = _undisturbed or carry_out(Injection())
-    return inject(planned, _undisturbed)
+    return inject(planned, undisturbed_on(planned.bench))
 
 
 def of_result(result):
@@ -128,7 +138,7 @@ def again(planned):
     """Return the arguments that repeat an injection."""
     only = " --only" if planned.only else ""
     after = f' --first "{planned.first}" --first-at {planned.first_at} --of {planned.of}' if planned.first else ""
-    return f'--kind "{planned.kind}" --at {planned.at}{only}{after}'
+    return f'--bench "{planned.bench}" --kind "{planned.kind}" --at {planned.at}{only}{after}'
 
 
 def table(results):
@@ -136,6 +146,7 @@ def table(results):
     fates = ("injected", "told", "harmless", "does not apply", "unnoticed", "violated")
     rows = {kind: [one for one in results if one["kind"] == kind and not one["first"]] for kind in KINDS}
     rows |= {f"any, behind '{first}'": [one for one in results if one["first"] == first] for first in FIRST}
+    rows |= {f"any, on '{bench}'": [one for one in results if one["bench"] == bench] for bench in BENCHES}
     width = max(map(len, rows))
     lines = ["  ".join([f"{'kind':{width}}", *fates])]
     for row, ones in rows.items():
@@ -157,6 +168,7 @@ def main():
     parser.add_argument(
         "--results", type=Path, help="file of results, one JSON object a line; what it has is not redone"
     )
+    parser.add_argument("--bench", choices=BENCHES, help="on this bench only")
     parser.add_argument("--kind", choices=sorted(KINDS), help="injections of this kind only")
     parser.add_argument("--at", type=int, help="one injection of that kind, at this message, from 1")
     parser.add_argument("--only", action="store_true", help="at that message, or not at all")
@@ -171,25 +183,32 @@ def main():
     if given.at is not None and not given.kind:
         parser.error("--at needs --kind")
     if given.at is not None:
-        planned_one = Planned(given.kind, given.at, given.only, given.first, given.first_at, given.of)
-        result = inject(planned_one, carry_out(Injection()))
+        bench = given.bench or next(iter(BENCHES))
+        planned_one = Planned(given.kind, given.at, given.only, given.first, given.first_at, given.of, bench)
+        result = inject(planned_one, undisturbed_on(bench))
         print(json.dumps(result, indent=2))
         return 1 if result["violated"] else 0
     start, before = time.monotonic(), len(done_before(given.results))
     kinds = (given.kind,) if given.kind else tuple(KINDS)
-    trail, most = carry_out(Injection()).injection.trail, None
-    second = planned_after(kinds, trail, given.seed)
-    if given.everywhere:
-        first = planned_everywhere(kinds, positions_of(trail), given.seed)
-        wanted, most = [*first, *second], given.injections
-        random.Random(given.seed).shuffle(wanted)
-        print(f"{len(first)} injections at {len(positions_of(trail))} positions of {len(trail)} messages", flush=True)
-        print(f"{len(second)} injections at messages that make safe and open again", flush=True)
-    else:
-        wanted = mixed(planned(given.injections, len(trail), given.seed, kinds), second)
+    benches, wanted = [given.bench] if given.bench else list(BENCHES), []
+    for bench in benches:
+        trail = undisturbed_on(bench).injection.trail
+        second = planned_after(kinds, trail, given.seed, bench)
+        if given.everywhere:
+            positions = positions_of(trail)
+            first = planned_everywhere(kinds, positions, given.seed, bench=bench)
+            wanted += [*first, *second]
+            print(f"{bench}: {len(first)} injections at {len(positions)} positions of {len(trail)} messages")
+            print(f"{bench}: {len(second)} injections at messages that make safe and open again", flush=True)
+        else:
+            number = given.injections if bench == benches[0] else -(-given.injections // OTHERS)
+            wanted += mixed(planned(number, len(trail), given.seed, kinds, bench), second)
+    random.Random(given.seed).shuffle(wanted)
     with multiprocessing.get_context("spawn").Pool(given.processes) as pool:
         do = partial(pool.imap_unordered, _one)
-        results = carry_on(wanted, given.results, do, most=None if given.all else most)
+        results = carry_on(
+            wanted, given.results, do, most=given.injections if given.everywhere and not given.all else None
+        )
     minutes = (time.monotonic() - start) / 60
     print("\n".join(table(results)))
     wrong, silent = (sum(bool(one[what]) for one in results) for what in ("violated", "unnoticed"))

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 from e2e.small_dies import LIMITS
-from faults.campaign import SESSIONS, WRITE
+from faults.benches import WRITE
+from faults.campaign import SESSIONS
 from faults.kinds import KILLS
 
 from labctl.core.die_state import State
@@ -34,7 +35,7 @@ OPERATIONS = re.compile(
     r"'[^']{2,}'?|\b(output|relays?|routes?|script|contact|step(s|ped)?|readings?|reads|switch|connecting anew)\b"
 )
 """What is told of an operation: a command in quotes, or its name."""
-ADVICE = re.compile(r"\b([Ll]ook (at|whether)|check (that|its)|go (there|to the bench))\b|'labctl \w+")
+ADVICE = re.compile(r"\b([Ll]ook (at|whether)|check (that|its)|go (there|to the bench)|set it under)\b|'labctl \w+")
 """What is told to be done."""
 CELL = ("kernel", "row", "col")
 

@@ -33,6 +33,7 @@ class Planned:
         only: to that message or not at all.
         first: kind of the fault that happens before, "" for none, and `first_at` the number of its message.
         of: the instrument whose messages alone `at` counts, since those of several may be sent in parallel; "" for all.
+        bench: a name in `BENCHES`.
     """
 
     kind: str
@@ -41,6 +42,7 @@ class Planned:
     first: str = ""
     first_at: int = 0
     of: str = ""
+    bench: str = "matrix"
 
 
 def shape_of(message):
@@ -95,7 +97,7 @@ def positions_after(trail, undisturbed, at):
     return positions
 
 
-def planned_everywhere(kinds, positions, seed, first="", first_at=0):
+def planned_everywhere(kinds, positions, seed, first="", first_at=0, bench="matrix"):
     """Return every kind at every position: its first message, and one of its others.
 
     The order is drawn, so that a part of the list is a sample of it.
@@ -107,10 +109,10 @@ def planned_everywhere(kinds, positions, seed, first="", first_at=0):
     for kind in kinds:
         for (instrument, shape, phase), (begin, *others) in positions.items():
             of = instrument if first else ""
-            planned.add(Planned(kind, begin, True, first, first_at, of))
+            planned.add(Planned(kind, begin, True, first, first_at, of, bench))
             if others:
                 dice = random.Random(f"{seed} {kind} {instrument} {shape!r} {phase}")
-                planned.add(Planned(kind, dice.choice(others), True, first, first_at, of))
+                planned.add(Planned(kind, dice.choice(others), True, first, first_at, of, bench))
     ordered = sorted(planned)
     random.Random(seed).shuffle(ordered)
     return ordered

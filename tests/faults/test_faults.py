@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from faults import inject as script
+from faults.benches import BENCHES
 from faults.campaign import carry_out
 from faults.invariants import INVARIANTS, UNNOTICED, unnoticed, violated
 from faults.kinds import KINDS, LASTING, Injection
-from faults.positions import FIRST, Planned, positions_of
+from faults.positions import FIRST, Planned, middle_of, positions_of
 from faults.timeline import Timeline
 
 from labctl.core.die_state import State
@@ -30,6 +31,19 @@ def test_the_undisturbed_run_is_good_and_says_nothing(undisturbed):
     assert violated(undisturbed, undisturbed) == {}
     assert undisturbed.injection.messages > 1000
     assert undisturbed.dies["D0"].columns["survey.g_p"].shape == (1, 3, 4)
+
+
+@pytest.mark.parametrize("bench", list(BENCHES)[1:])
+def test_every_other_bench_is_sound_without_a_fault_and_holds_with_one_in_a_survey(bench):
+    sound = script.undisturbed_on(bench)
+    assert {die.state for die in sound.dies.values()} == {State.DONE}
+    assert (sound.told, violated(sound, sound)) == ([], {})
+    trail = sound.injection.trail
+    kinds = ("reply lost", "output trips off", "busy", "killed after")
+    planned = [Planned(kind, middle_of(trail, "survey"), bench=bench) for kind in kinds]
+    results = [script.inject(one, sound) for one in planned]
+    assert [one["violated"] for one in results if one["violated"]] == []
+    assert {one["kind"] for one in results if one["happened"]} >= {"reply lost", "killed after", "output trips off"}
 
 
 @pytest.mark.parametrize(
@@ -248,8 +262,8 @@ def test_a_later_call_goes_on_from_the_results(undisturbed, tmp_path):
     assert len(path.read_text().splitlines()) == 2
     assert not any(one["violated"] for one in again)
     lines = script.table(again)
-    assert len(lines) == len(KINDS) + len(FIRST) + 1
-    assert sum(int(line.split()[-6]) for line in lines[1:]) == 2
+    assert len(lines) == len(KINDS) + len(FIRST) + len(BENCHES) + 1
+    assert sum(int(line.split()[-6]) for line in lines[1 : len(KINDS) + 1]) == 2
 
 
 def test_a_violation_is_shown_with_what_repeats_it(undisturbed):
@@ -258,6 +272,7 @@ def test_a_violation_is_shown_with_what_repeats_it(undisturbed):
         result = {**asdict(planned), "instrument": "smu1", "violated": {"ends": "24000 messages"}}
         script.carry_on([planned], None, lambda left, result=result: [result], shown.append)
     assert shown == [
-        '--kind "busy" --at 7 (smu1): ends: 24000 messages',
-        '--kind "busy" --at 8 --only --first "^C after" --first-at 3 --of smu2 (smu1): ends: 24000 messages',
+        '--bench "matrix" --kind "busy" --at 7 (smu1): ends: 24000 messages',
+        '--bench "matrix" --kind "busy" --at 8 --only --first "^C after" --first-at 3 --of smu2 (smu1): '
+        "ends: 24000 messages",
     ]

@@ -228,3 +228,19 @@ def test_an_output_that_was_not_set_up_stays_off():
     with pytest.raises(InstrumentError, match=r"smu\.a has not been set up; its output stays off"):
         box.output(["a"])
     assert not box.sent
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("place", [1, 2])
+def test_a_level_or_a_limit_that_is_no_number_is_an_error_and_the_source_goes_off_all_the_same(place, value):
+    box = ready()
+    box.channels["a"][place] = value
+    box.deaf = ("level", "limit")
+    with pytest.raises(InstrumentError, match=r"smu\.a tells no number of its level or its limit"):
+        box.run([Ramp("a", 0.2, 100.0), Limit("a", 1e-3, 1e-3)])
+    if place == 1:
+        with pytest.raises(InstrumentError, match="NOT verified off"):
+            box.off(100.0)
+    else:
+        box.off(100.0)
+    assert not box.channels["a"][0]

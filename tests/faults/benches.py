@@ -1,0 +1,112 @@
+"""The benches of the fault harness, and what is measured on each.
+
+One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: levels
+that stand between two calls, drivers of every kind that stand in for others, two matrices, one channel on two needles,
+a pulse that is a list of levels, and a source that the host times.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from e2e.small_dies import BENCH, PADS, M, N
+
+from protocols.network import Network
+from protocols.readout import InferenceSettings
+from protocols.samples import Dataset
+from protocols.stage_inputs import Networks
+from protocols.survey import Survey
+from protocols.weights import Layer, Placement, Solution
+from protocols.write_verify import WriteVerify
+
+WRITE = {"v_start": 0.44, "v_max": 0.56, "v_step": 0.06, "budget": 4, "aperture": 1e-3, "compliance": 5e-4}
+NEEDLES = {
+    "kernels": [{"rows": ["top"], "cols": ["bottom"]}],
+    "contact": [["top", "bottom"]],
+}
+SOURCE = {
+    "driver": "generic_source", "channels": ["smua", "smub"], "stands": True, "ranges_v": ["0.1 V", "1 V", "6 V"],
+    "ranges_i": ["1 uA", "10 uA", "100 uA", "1 mA", "10 mA", "100 mA"], "shortest_pulse": "200 us",
+    "shortest_aperture": "20 us", "longest_aperture": "0.4 s",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FaultBench:
+    """A bench, and what is measured on it.
+
+    Args:
+        keys: of the bench file.
+        shape: rows and columns of its dies.
+        dies: number of dies, which are 1 where nothing moves.
+        write: settings of write-verify.
+    """
+
+    keys: dict[str, Any]
+    shape: tuple[int, int] = (M, N)
+    dies: int = 2
+    write: dict[str, Any] = field(default_factory=lambda: WRITE)
+
+    def stages(self):
+        """Return a survey, and on more than one cell write and inference of a network of 3 inputs and 2 classes."""
+        survey, (m, n) = Survey(**self.write), self.shape
+        if m * n == 1:
+            return (survey,)
+        dice = np.random.default_rng(3)
+        x, y = dice.uniform(-1, 1, (3, m)), np.array([0, 1, 0])
+        network = Network(
+            placement=(Placement(),),
+            write_verify=WriteVerify(**self.write, repair_rounds=1),
+            inference=InferenceSettings(scales=1),
+            solutions=Networks((Solution(0, (Layer(dice.random((m, n)) < 0.5, dice.normal(0, 0.3, 2)),)),)),
+            data=Dataset(x[:2], y[:2], x[2:], y[2:]),
+        )
+        return survey, network
+
+
+def _on_two_needles(driver, channel, width, **options):
+    """Return one channel on two needles, one cell between them."""
+    keys = {
+        "name": driver,
+        "instruments": {"smu": {"driver": driver, "resource": "1", **options}},
+        "wiring": {"pads": {"top": f"smu.{channel}", "bottom": "ground"}, "kernels": NEEDLES["kernels"]},
+        "limits": BENCH["limits"],
+        "outputs": {"off_state": "high_z"},
+        "contact": {"structures": NEEDLES["contact"]},
+    }
+    return FaultBench(keys, (1, 1), 1, WRITE | {"width": width})
+
+
+def _two_matrices():
+    """Return the rows over one matrix and the columns over another, each reached by the same sources."""
+    instruments = {name: entry for name, entry in BENCH["instruments"].items() if name != "matrix"}
+    instruments |= {name: {"driver": "keithley707b", "resource": name} for name in ("left", "right")}
+    channels = {channel: [f"left.{row}", f"right.{row}"] for channel, row in BENCH["wiring"]["channels"].items()}
+    pads = {
+        pad: f"{'left' if pad in PADS[:M] else 'right'}.{column}" for pad, column in BENCH["wiring"]["pads"].items()
+    }
+    wiring = BENCH["wiring"] | {"channels": channels, "pads": pads, "ground": ["left.H", "right.H"]}
+    return FaultBench(BENCH | {"name": "two matrices", "instruments": instruments, "wiring": wiring})
+
+
+def _standing():
+    """Return generic instruments of all kinds; levels of the two sources stand between two calls."""
+    instruments = {
+        **{
+            name: SOURCE | {"resource": name, "channels": ["smua", "smub"], "stands": True} for name in ("smu1", "smu2")
+        },
+        "matrix": {"driver": "generic_matrix", "resource": "matrix"},
+        "prober": {"driver": "generic_prober", "resource": "prober"},
+    }
+    return FaultBench(BENCH | {"name": "standing", "instruments": instruments})
+
+
+BENCHES = {
+    "matrix": FaultBench(BENCH),
+    "standing": _standing(),
+    "two matrices": _two_matrices(),
+    "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
+    "2400": _on_two_needles("keithley2400", "out", 10e-3),
+    "host timed": _on_two_needles("keithley2450", "out", 10e-3),
+}
+"""By their names on the command line; most injections happen on the first."""
