@@ -131,10 +131,10 @@ def state_of(run: Path) -> RunState:
         BenchError: it is none that can go on.
         StorageError: there is no such run (`NotThereError`), or it is damaged.
     """
-    if not is_run(run):
-        raise no_run(run)
     if again := made_again(run_meta(run)):
         raise BenchError(f"{run} cannot be resumed: {again}")
+    if not is_run(run):
+        raise no_run(run)
     return read_state(run)
 
 
