@@ -93,6 +93,7 @@ def test_what_the_board_cannot_do_is_refused_by_the_plan(labctl, edited):
     )
 
 
+@pytest.mark.slow
 def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path):
     labctl("run", campaign, "--bench", bench, "--sim", "tcp", "--out", tmp_path / "run")
     run = open_run(tmp_path / "run")
