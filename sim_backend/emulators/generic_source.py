@@ -5,7 +5,7 @@ refused, and ranges and apertures beyond the capabilities.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from random import Random
 from typing import Any
 
@@ -40,6 +40,19 @@ class _Channel:
     range_i: Ampere = 0.0
     aperture: Second = 0.0
     before: list[Any] = field(default_factory=list)
+
+
+_Draw = Callable[[Random, Any], Any]
+"""From chance and the options of a source to a legal value."""
+_DRAWS: dict[str, _Draw] = {
+    "output": lambda rng, options: True,
+    "level": lambda rng, options: rng.uniform(-1, 1) * options.ranges_v[-1],
+    "limit": lambda rng, options: rng.random() * options.ranges_i[-1],
+    "range_i": lambda rng, options: rng.choice(options.ranges_i),
+    "aperture": lambda rng, options: rng.uniform(options.shortest_aperture, options.longest_aperture),
+}
+_MEMORIES = ("setup", "before")
+"""What a channel keeps of messages, and is no state of its output; whatever else it has can be left, and has a draw."""
 
 
 class GenericSource(GenericInstrument):
@@ -84,24 +97,17 @@ class GenericSource(GenericInstrument):
         self._readings = first_of(operation)
 
     def leftovers(self) -> dict[str, Leave]:
-        """Return how output, level, limit, range and aperture of each channel are left."""
-        options = self._options
+        """Return how each part of the state of a channel is left."""
 
-        def channel_at(name: str, part: str, draw: Callable[[Random], Any]) -> Leave:
+        def channel_at(name: str, part: str, draw: _Draw) -> Leave:
             def leave(rng: Random) -> str:
-                setattr(self.channels[name], part, draw(rng))
+                setattr(self.channels[name], part, draw(rng, self._options))
                 self._apply(name)
                 return str(getattr(self.channels[name], part))
 
             return leave
 
-        draws: dict[str, Callable[[Random], Any]] = {
-            "output": lambda rng: True,
-            "level": lambda rng: rng.uniform(-1, 1) * options.ranges_v[-1],
-            "limit": lambda rng: rng.random() * options.ranges_i[-1],
-            "range_i": lambda rng: rng.choice(options.ranges_i),
-            "aperture": lambda rng: rng.uniform(options.shortest_aperture, options.longest_aperture),
-        }
+        draws = {part.name: _DRAWS[part.name] for part in fields(_Channel) if part.name not in _MEMORIES}
         left = {f"{n}.{part}": channel_at(n, part, draw) for n in self.channels for part, draw in draws.items()}
         return {**super().leftovers(), **left}
 

@@ -123,3 +123,10 @@ def test_each_function_of_a_matrix_that_sets_something_is_left_to_have_been_used
     functions = {f"channel.{name}" for name in matrix.settings.objects() if str(name).startswith("set")}
     assert functions | {"channel.pattern.setimage", "channel.pattern.snapshot"} == OF_CHANNELS
     assert matrix.leftovers().keys() >= OF_CHANNELS
+
+
+def test_every_field_of_a_generic_channel_is_left_but_memories_of_messages():
+    source = made("source")
+    state = {f"{name}.{part}" for name, channel in source.channels.items() for part in vars(channel)}
+    memories = {f"{name}.{part}" for name in source.channels for part in ("setup", "before")}
+    assert state - source.leftovers().keys() == memories
