@@ -156,21 +156,26 @@ def main() -> None:
     options = {NONE: {}, **OPTIONS[wanted.which]}
     if wanted.small:
         dies, options = dies[:1], dict(list(options.items())[:2])
+    columns = ("blind", "fidelity", "untuned", "tuned") if wanted.which == "wine" else ("fidelity", "untuned", "tuned")
+    if not wanted.json:
+        print(f"| option | {' | '.join(columns)} | processor time |\n|:--|{'--:|' * (len(columns) + 1)}", flush=True)
     rows: dict[str, Any] = {}
     for name, changes in options.items():
         values, seconds = run(wanted.which, changes, dies)
         rows[name] = {**values, "seconds": seconds}
-        print(f"{name}: {seconds:.1f} s", file=sys.stderr, flush=True)
+        if not wanted.json:  # each row as soon as it is there
+            print(row_of(name, rows[name], rows[NONE], columns), flush=True)
     if wanted.json:
         print(json.dumps(rows))
-        return
-    columns = ("blind", "fidelity", "untuned", "tuned") if wanted.which == "wine" else ("fidelity", "untuned", "tuned")
-    print(f"| option | {' | '.join(columns)} | processor time |\n|:--|{'--:|' * (len(columns) + 1)}")
-    base = rows[NONE]
-    print(f"| {NONE} | {' | '.join(f'{np.mean(base[c]):.2f}' for c in columns)} | {base['seconds']:.0f} s |")
-    for name in list(rows)[1:]:
-        cells = ["{:+.2f} ± {:.2f}".format(*paired(rows[name][c], base[c])) for c in columns]
-        print(f"| {name} | {' | '.join(cells)} | x {rows[name]['seconds'] / base['seconds']:.2f} |")
+
+
+def row_of(name: str, row: dict[str, Any], base: dict[str, Any], columns: tuple[str, ...]) -> str:
+    """Return a line of the table: values without any option, and differences from them with one."""
+    if row is base:
+        return f"| {name} | {' | '.join(f'{np.mean(base[c]):.2f}' for c in columns)} | {base['seconds']:.0f} s |"
+    pairs = [paired(row[c], base[c]) for c in columns]
+    cells = [f"{round(mean, 2) + 0.0:+.2f} ± {half:.2f}" for mean, half in pairs]
+    return f"| {name} | {' | '.join(cells)} | x {row['seconds'] / base['seconds']:.2f} |"
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ SMALL = {
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
     "transistor.py": ["--small", "--json"],
+    "two_trees.py": ["--small", "--json"],
     "write_verify.py": ["--small", "--json"],
 }
 """Benchmarks and their words; `same_results.py` compares two runs and has tests of its own."""
@@ -108,6 +109,18 @@ def test_hard_cells_are_written_with_few_pulses_and_chance_gives_nobody_up():
     blind = [row for row in figures["hard"] if row["mode"] == "open_loop"]
     assert all(0.9 < row["fidelity"] < 1.0 == row["pulses_per_cell"] for row in blind)
     assert all(abs(row["last_ten"] - row["first_ten"]) < 0.02 for row in figures["weak"])
+
+
+@pytest.mark.slow
+def test_two_folders_are_run_in_turns(tmp_path):
+    """Of this folder against itself, by a link to the interpreter that runs the tests."""
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    (tmp_path / ".venv" / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / ".venv" / "bin" / "python").chmod(0o755)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (row,) = json.loads(carried_out("two_trees.py", str(tmp_path), str(tmp_path), *SMALL["two_trees.py"]))
+    assert 0.3 < row["ratio"] < 3.0
+    assert min(row["old"], row["new"]) > 0.5
 
 
 @pytest.mark.slow
