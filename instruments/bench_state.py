@@ -268,8 +268,10 @@ class BenchState:
     def _not_landed(self) -> str:
         """What distinguishes the closed relays from those of landing, in operator words."""
         closed = self._closed or frozenset()
-        missing, others = len(self._landing - closed), len(closed - self._landing)
-        return f"{missing} pads are not on ground, and {others} other relays are closed"
+        missing, others = self._landing - closed, closed - self._landing
+        matrices = ", ".join(sorted({matrix for matrix, _ in missing | others}))
+        counts = f"{len(missing)} pads are not on ground, and {len(others)} other relays are closed"
+        return f"{matrices}: {counts} (look whether somebody else moves relays)"
 
     def _require(self, what: str, states: Iterable[State]) -> None:
         """Raise IllegalTransition unless the state is one of `states`."""

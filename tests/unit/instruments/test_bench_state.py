@@ -254,7 +254,7 @@ def test_needles_that_were_seen_up_have_to_carry_the_first_voltage_again():
         (F, BenchState.require_sound, "must be made safe first: a test"),
         (ROUTING, BenchState.require_sound, "must be made safe first: a route broke off"),
         (ROUTED, BenchState.needles_move, r"outputs are NOT verified off \(routed, needles unknown\); land first"),
-        (COLD, BenchState.needles_move, "2 pads are not on ground, and 0 other relays are closed; .*with every pad"),
+        (COLD, BenchState.needles_move, "2 pads are not on ground, and 0 other relays are closed .*with every pad"),
         (COLD, lambda b: during(b.route(ROUTE)), "outputs are off: relays open, or go to landing"),
         (
             ENERGISED,
