@@ -16,6 +16,7 @@ import instruments
 import labctl
 import sim_backend
 from instruments.bench import Bench
+from instruments.daffodil_plan import Options, Plan
 from instruments.open_bench import open_bench
 from instruments.open_board import BareBoard, BoardDie
 from labctl.core.bias import Bias, Geometry, Nominal
@@ -36,6 +37,8 @@ from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.faults.dies import FaultyDie
+from tests.small_chip import chip as small_chip
+from tests.small_chip import on_board
 
 GEOMETRY, NOMINAL = Geometry(2, 4, 3), Nominal([4e-4, 9e-4], [2e-4, 4e-4])
 LIMITS = Limits(v_towards_p=1.0, v_towards_ap=1.0, width=1e-2, compliance=1e-2, v_count=0.3, pulses_per_cell=99)
@@ -173,11 +176,25 @@ def watched(folder: Path) -> Iterator[DieBase]:
 
 
 @contextmanager
+def daffodil(folder: Path) -> Iterator[DieBase]:
+    subject = on_board(small_chip(2, 4, 3))
+    before = subject.world.now
+    yield subject.board
+    assert subject.world.now == before  # no event, and no message
+
+
+@contextmanager
+def planned(folder: Path) -> Iterator[DieBase]:
+    yield Plan(Options(kernels=2, n_rows=4, n_cols=3), NOMINAL, 1)
+
+
+@contextmanager
 def faulty(folder: Path) -> Iterator[DieBase]:
     yield FaultyDie(Untouched(), (), lambda fault, detail: None)
 
 
 DIES: dict[str, Callable[[Path], Any]] = {
+    "Daffodil": daffodil,
     "FaultyDie": faulty,
     "Watched": watched,
     "BareBoard": bare_board,
@@ -187,6 +204,7 @@ DIES: dict[str, Callable[[Path], Any]] = {
     "CountedDie": counted,
     "JournalDie": remembered,
     "NominalDie": nominal,
+    "Plan": planned,
     "SimDie": simulated,
     "ChipDie": chip,
     "ProbedDie": probed,
@@ -201,7 +219,7 @@ def test_an_unknown_operation_is_refused_by_name_and_nothing_is_done(make: Calla
                 verb(Anneal())
 
 
-@pytest.mark.parametrize("name", ["Limited", "NominalDie", "SimDie", "ChipDie", "ProbedDie"])
+@pytest.mark.parametrize("name", ["Limited", "NominalDie", "SimDie", "ChipDie", "ProbedDie", "Daffodil", "Plan"])
 def test_an_unknown_operation_is_not_judged_good(name: str, tmp_path: Path) -> None:
     with DIES[name](tmp_path) as die, pytest.raises(BenchError, match=f"{name} does not know the operation Anneal"):
         die.check(Anneal())

@@ -34,7 +34,10 @@ def folder(tmp_path_factory):
 
 
 def test_a_pulse_by_hand_is_judged_by_the_size_of_its_cell(labctl, folder):
-    bench = ("--bench", EXAMPLES / "bench-two-arrays.yaml", "--sim", "bytes", "--die", folder / "die.yaml")
+    text = (EXAMPLES / "bench-two-arrays.yaml").read_text()
+    assert "  # line_resistance: 25 ohm" in text
+    (folder / "bench.yaml").write_text(text.replace("  # line_resistance: 25 ohm", "  line_resistance: 0 ohm"))
+    bench = ("--bench", folder / "bench.yaml", "--sim", "bytes", "--die", folder / "die.yaml")
     for kernel, g_p in ((0, 353e-6), (1, 982e-6)):
         pulse = ("--cell", f"{kernel},1,1", "--to", "P", "--voltage", "450 mV", "--width", "1 ms")
         done = labctl("pulse", *bench, *pulse, "--out", folder / f"pulse{kernel}", "--json")
