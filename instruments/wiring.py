@@ -78,7 +78,9 @@ class Wiring(Model):
             if not CHANNEL.fullmatch(channel):
                 raise ValueError(f"'{channel}' is not a channel such as smu1.smua")
             if not ends:
-                raise ValueError(f"channel {channel} is on no matrix row; one that is wired to a pad is named there")
+                raise ValueError(
+                    f"channel {channel} is on no matrix row; expected one, or the pad that it is wired to under 'pads'"
+                )
         for pad, ends in self.pads.items():
             if not ends:
                 raise ValueError(f"pad {pad} is wired to nothing; expected a matrix column, a channel or ground")

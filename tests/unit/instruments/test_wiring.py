@@ -31,7 +31,10 @@ def test_an_end_of_a_wire_is_a_text_or_a_list_of_them():
     ("change", "words"),
     [
         ({"channels": {"smu1.smua": "A", "smua": "B"}}, "'smua' is not a channel such as smu1.smua"),
-        ({"channels": {"smu1.smua": []}}, "channel smu1.smua is on no matrix row; one that is wired to a pad is named"),
+        (
+            {"channels": {"smu1.smua": []}},
+            "channel smu1.smua is on no matrix row; expected one, or the pad that it is wired to",
+        ),
         ({"pads": {**GOOD["pads"], "c2": []}}, "pad c2 is wired to nothing; expected a matrix column, a channel or gr"),
         ({"pads": {**GOOD["pads"], "ground": "2-11"}}, "'ground' is no name for a pad"),
         (
