@@ -97,7 +97,7 @@ class Daffodil(Plan):
         if self.geometry.polarity < 0:
             above, below = below, above
         up, down = (min(int(options.line_steps(np.array(volts))), most) for volts in (above, below))
-        return up, down, min(options.closed_code + int(options.line_steps(np.array(limits.v_gate))), reg.TOP_CODE)
+        return up, down, options.highest_gate_code(limits.v_gate)
 
     def _measured_zero(self) -> FloatArray:
         """Return the codes (n_cols,) of columns behind closed gates, every line at the reference."""
@@ -162,7 +162,7 @@ class Daffodil(Plan):
         seconds = float(self._seconds_of_cells(plan).sum())
         program = program_of(plan, self._lines, options.pace, self._zero, good)
         reply = self._client.ours_as_object("WRITE", program, "ATTEMPTS", options.lease + 2 * seconds)
-        return answer_of(reply, len(plan))
+        return answer_of(reply, plan)
 
     def _reading(self, events: Events, sense: Sense, pulse_flag: FlagArray) -> Reading:
         cols, compliance = sense.cols, sense.bias.compliance
@@ -232,9 +232,12 @@ class Daffodil(Plan):
         count = int(words[-1]) if len(words) else -1
         if count < 0 or len(words) != expected + count + 1:
             raise InstrumentError(f"{self.name} sent {len(words)} words for {expected} codes")
+        codes, numbers = words[:expected], words[expected : expected + count]
+        if (codes > reg.TOP_CODE).any() or (numbers >= len(records)).any():
+            raise InstrumentError(f"{self.name} sent a code above {reg.TOP_CODE}, or a pattern beyond {len(records)}")
         late = np.zeros(len(records), np.bool_)
-        late[words[expected : expected + count]] = True
-        return words[:expected], late
+        late[numbers] = True
+        return codes, late
 
     # -- rest
 

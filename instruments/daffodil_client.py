@@ -5,13 +5,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from labctl.boards.daffodil import patterns as packed
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
 
 
 class LeaseLost(InstrumentError):
-    """The board is no longer this client's; nothing was driven."""
+    """The board is not this client's, which was silent for too long or has not taken it; nothing was driven."""
 
 
 class Client:
@@ -27,7 +27,7 @@ class Client:
     def __init__(self, name: str, wire: Transport, lease: Second, set_up: Callable[[], None]) -> None:
         self._name, self._wire, self._lease, self._set_up = name, wire, lease, set_up
         self._token: str | None = None
-        self._taking = False
+        self._taking = self._is_set_up = False
 
     def _ask(self, text: str, expected: str, extra: Second = 0.0) -> str:
         """Return what follows `expected` in the answer; the errors of the server by their kind."""
@@ -40,6 +40,9 @@ class Client:
             raise InstrumentError(f"{self._name} answered '{answer[:60]}' to '{text[:20]}'; '{expected}' was expected")
         if kind == "lease":
             raise LeaseLost(f"{self._name}: {message}")
+        if kind == "safed":
+            self._lose()
+            raise NotDriven(f"{self._name}: {message}; look who switched it off, and why")
         error = BenchError if kind in ("version", "refused") else InstrumentError
         raise error(f"{self._name}: {message}")
 
@@ -66,15 +69,20 @@ class Client:
         """Return what the board is: `holder`, `live` lines with their codes, how often it was `silenced`."""
         return self._object(self._ask("STATE?", "STATE"))
 
+    def _lose(self) -> None:
+        self._token, self._is_set_up = None, False
+
     def take(self) -> None:
-        """Have the board, set up, unless it is this client's; LeaseLost if it is another one's."""
-        if self._token is not None:
+        """Have the board, set up in full, unless it is so; LeaseLost if it is another client's."""
+        if self._token is not None and self._is_set_up:
             return
         claim = {"version": packed.VERSION, "client": f"labctl {self._name}", "lease": self._lease}
         self._taking = True
         try:
-            self._token = self._ask(f"TAKE {json.dumps(claim)}", "TAKEN")
+            if self._token is None:
+                self._token = self._ask(f"TAKE {json.dumps(claim)}", "TAKEN")
             self._set_up()
+            self._is_set_up = True
         finally:
             self._taking = False
 
@@ -86,9 +94,9 @@ class Client:
         try:
             return self._ask(f"{verb} {self._token} {body}", expected, extra)
         except LeaseLost:
+            self._lose()
             if self._taking:
                 raise
-            self._token = None
             self.take()
             return self._ask(f"{verb} {self._token} {body}", expected, extra)
 
@@ -98,7 +106,7 @@ class Client:
 
     def safe(self) -> None:
         """Have the board at rest, verified by it; it is nobody's then."""
-        self._token = None
+        self._lose()
         self._ask("SAFE", "SAFE")
 
     def break_in(self) -> tuple[dict[str, int], dict[str, int]]:
@@ -107,7 +115,7 @@ class Client:
         Raises:
             InstrumentError: it cannot be reached, or says nothing that is understood.
         """
-        self._token = None
+        self._lose()
         lines = self._wire.cut_in("SAFE", "STATE?", lambda line: line.startswith("STATE "))
         try:
             (met,) = [json.loads(line[5:])["met"] for line in lines if line.startswith("SAFE ")]
@@ -118,7 +126,8 @@ class Client:
 
     def close(self, give_back: bool) -> None:
         """End the conversation; with `give_back` the board is at rest and free at once, else when the lease ends."""
-        token, self._token = self._token, None
+        token = self._token
+        self._lose()
         try:
             if token is not None and give_back:
                 self._ask(f"END {token}", "ENDED")

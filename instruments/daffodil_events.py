@@ -9,6 +9,7 @@ patterns by themselves, which the limits have judged, an event of rest comes bet
 reference.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -41,6 +42,12 @@ DTYPE = np.dtype(
 Records = npt.NDArray[np.void]
 """Patterns, (n,) of `DTYPE`."""
 _SLACK: Volt = 1e-9
+_MOST_CLOCKS = (1 << 32) - 1
+"""That the counter of an event holds."""
+_SHORTER = 0.05
+"""What a pulse may lack of its width, as a part of it, for being whole clocks."""
+_ROUNDING = 1e-6
+"""Of a clock: what counts as rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +122,19 @@ class Pace:
     dac_write: Second
 
     def clocks(self, seconds: Second) -> int:
-        """Return whole clocks nearest to a width; BenchError for less than one, or more than the counter holds."""
-        clocks = round(seconds / self.clock)
-        if not 1 <= clocks < 1 << 32:
+        """Return the whole clocks of a width, never longer than it: limits that hold for it hold for what is applied.
+
+        Raises:
+            BenchError: less than a clock, more than the counter holds, or whole clocks miss it by more than a 20th.
+        """
+        clocks = math.floor(seconds / self.clock + _ROUNDING)
+        if not 1 <= clocks <= _MOST_CLOCKS:
             raise BenchError(
                 f"a pulse of {seconds:g} s; the board makes pulses of {self.clock:g} s to {self.clock * 2.0**32:.4g} s"
             )
+        if clocks * self.clock < (1 - _SHORTER) * seconds:
+            near = f"{clocks * self.clock:.6g} s and {(clocks + 1) * self.clock:.6g} s"
+            raise BenchError(f"a pulse of {seconds:g} s; the board makes pulses of whole clocks, nearest are {near}")
         return clocks
 
     def read_time(self, aperture: Second, conversions: IntArray) -> FloatArray:
@@ -206,7 +220,12 @@ class Lines:
         records = self._records(bias, on, wire.READ)
         records["read"] = _masks(wanted)
         seconds = pace.read_time(aperture, wanted.sum(1))
-        records["clocks"] = np.ceil(seconds / pace.clock - 1e-6).astype(np.uint32)
+        clocks = np.ceil(seconds / pace.clock - _ROUNDING)
+        if clocks.size and clocks.max() > _MOST_CLOCKS:
+            raise BenchError(
+                f"a read of {seconds.max():g} s; the board's events last {pace.clock * 2.0**32:.4g} s at most"
+            )
+        records["clocks"] = clocks.astype(np.uint32)
         return self._events(records, bias, on)
 
     def _records(self, bias: Bias, on: BoolArray, mode: int) -> Records:

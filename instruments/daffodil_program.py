@@ -13,6 +13,7 @@ import numpy as np
 
 from instruments.daffodil_events import Events, Lines, Pace
 from labctl.boards.daffodil import patterns as packed
+from labctl.boards.daffodil import registers as reg
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Attempts, Flag, WritePlan
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
@@ -110,8 +111,12 @@ def _beyond(low: FloatArray, high: FloatArray, held: FloatArray, judged: FloatAr
     return np.asarray((np.stack([up, down], axis=1) > judged + _SLACK).any(1))
 
 
-def answer_of(reply: Mapping[str, Any], n: int) -> dict[str, IntArray]:
-    """Return cell, attempt, code and whether each code is good, (a,) each; InstrumentError if the reply is none."""
+def answer_of(reply: Mapping[str, Any], plan: WritePlan) -> dict[str, IntArray]:
+    """Return cell, attempt, code and whether each code is good, (a,) each; InstrumentError if the reply is none.
+
+    The attempts of each cell are numbered from 1 to at most its budget, each once.
+    """
+    n = len(plan)
     try:
         made: dict[str, IntArray] = {name: np.array(reply[name], np.int64) for name in ATTEMPT}
         aborted = list(reply["aborted"])
@@ -119,6 +124,14 @@ def answer_of(reply: Mapping[str, Any], n: int) -> dict[str, IntArray]:
         raise InstrumentError(f"no attempts of a write plan: {error!r}") from error
     if len({len(part) for part in made.values()}) != 1 or not ((made["cell"] >= 0) & (made["cell"] < n)).all():
         raise InstrumentError("the attempts of a write plan do not fit the plan")
+    most, cell, attempt = np.minimum(plan.budget, len(plan.ladder)), made["cell"], made["attempt"]
+    order = np.lexsort((attempt, cell))
+    begins = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=n))])
+    numbers = np.arange(len(cell)) - begins[cell[order]] + 1
+    if (attempt[order] != numbers).any() or (attempt > most[cell]).any():
+        raise InstrumentError("the attempts of a write plan are not those of its cells, one after the other")
+    if ((made["code"] < 0) | (made["code"] > reg.TOP_CODE)).any():
+        raise InstrumentError(f"the attempts of a write plan have a code beyond 0 to {reg.TOP_CODE}")
     if aborted:
         raise InstrumentError(f"the write plan was ended by the board {aborted[0]}; how its cells are is not known")
     return made

@@ -134,8 +134,21 @@ class Analogue(Model):
 
     def gate_code(self, volts: FloatArray) -> IntArray:
         """Return codes of gates at V from the chip's ground, steps taken down; BenchError for what is out of reach."""
-        code = np.floor(np.asarray(volts) / self.step + self._exact(self.ground) + _ROUNDING).astype(np.int64)
+        code = self._gate_code(volts)
         return self._within("gate", volts, code, self.closed_code, "the chip's ground", self.gate_volts)
+
+    def highest_gate_code(self, volts: Volt) -> int:
+        """Return the highest code of a gate that is at most V from the chip's ground, or the converters' highest.
+
+        >>> a = Analogue()
+        >>> a.highest_gate_code(1.6) == a.gate_code(np.array([1.6]))[0], a.highest_gate_code(9.0)
+        (True, 4095)
+        """
+        return min(int(self._gate_code(np.array(volts))), reg.TOP_CODE)
+
+    def _gate_code(self, volts: FloatArray) -> IntArray:
+        exact = np.asarray(volts) / self.step + self._exact(self.ground)
+        return np.asarray(np.floor(exact + _ROUNDING).astype(np.int64))
 
     def line_volts(self, code: IntArray | int) -> FloatArray:
         """Return what lines have at codes, V from the reference."""

@@ -83,7 +83,7 @@ def main(arguments: Optional[List[str]] = None, hardware: Optional[Hardware] = N
             signal.signal(number, end)
         print(f"daffodil: at rest, listening at {given.host} port {server.server_address[1]}", flush=True)
         server.serve_forever(POLL)
-    answer = service.handle("SAFE")
+    answer = service.end()
     print(f"daffodil: {answer}", flush=True)
     return 0 if answer.startswith("SAFE") else 1
 

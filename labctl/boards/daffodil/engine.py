@@ -4,13 +4,15 @@ Outside of an event no line is connected to the chip. Lines keep the potential a
 may ask for rest before it: gates closed, every line brought to the reference. Every batch ends so.
 """
 
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, List, Sequence, Tuple
 
 from . import registers as reg
 from .hardware import Hardware
-from .patterns import KEEP, READ, REST, WRITE, Pattern, bits, split
+from .patterns import KEEP, READ, REST, WRITE, Pattern, bits
+from .settings import EVERY, Settings, wrong
 
-EVERY = (1 << reg.LINES) - 1
+AT_ONCE = 0.05
+"""Longest part of an event, s, in which the engine does not look whether it is to end."""
 
 
 class Refused(Exception):
@@ -25,42 +27,6 @@ class Fault(Exception):
     """The board is not as it was set."""
 
 
-class Settings(NamedTuple):
-    """How the board is used.
-
-    Args:
-        reference: code at which lines rest, which is that of the amplifiers' reference.
-        closed: code of a closed gate: the ground of the chip.
-        lowest: lowest code of a line, that of the ground of the chip.
-        up: most codes that a column may be above a row, the reference among both. down: below.
-        top_gate: highest code of a gate.
-        m: gain word of every channel.
-        c: offset word of every channel.
-        clock: seconds.
-        settle: seconds from the begin of an event to the first conversion.
-        rest_clocks: length of an event of rest.
-        columns: mask of columns that may be connected. rows: likewise.
-        pots: codes of the potentiometers of 25 rows.
-        swapped: gates 13 and 14 are on each other's channel.
-    """
-
-    reference: int = 2048
-    closed: int = 1393
-    lowest: int = 1393
-    up: int = 2703
-    down: int = 2703
-    top_gate: int = reg.TOP_CODE
-    m: int = 4094
-    c: int = 0
-    clock: float = 46.875e-9
-    settle: float = 20e-6
-    rest_clocks: int = 427
-    columns: int = EVERY
-    rows: int = EVERY
-    pots: Tuple[int, ...] = (11,) * reg.LINES
-    swapped: bool = False
-
-
 class Engine:
     """A board that is controlled; for one caller at a time.
 
@@ -71,8 +37,10 @@ class Engine:
     def __init__(self, hardware: Hardware) -> None:
         self._hardware, self.settings = hardware, Settings()
         self.abort = False
-        """Set by another thread to end a batch before its next pattern."""
+        """Set by another thread to end a batch, in the middle of an event if that is a long one."""
         self._outputs = [0] * reg.WORDS
+        self._kept: Dict[int, int] = {}
+        """Registers that stay as they are set once, by address."""
         self._codes: Dict[Tuple[int, int], int] = {}
         self._places: List[Tuple[int, int]] = []
 
@@ -90,7 +58,10 @@ class Engine:
 
     def _write_words(self, base: int, mask: int) -> None:
         for word in range(reg.WORDS):
-            self._hardware.write(base + 4 * word, (mask >> (32 * word)) & 0xFFFFFFFF)
+            value = (mask >> (32 * word)) & 0xFFFFFFFF
+            self._hardware.write(base + 4 * word, value)
+            if base != reg.DATA:
+                self._kept[base + 4 * word] = value
 
     def _load(self) -> None:
         """Have every DAC put out what was written to it."""
@@ -107,7 +78,7 @@ class Engine:
         magic = hardware.read(reg.ABI)
         if magic != reg.ABI_MAGIC:
             raise Fault(f"the registers are of version 0x{magic:08x}; expected 0x{reg.ABI_MAGIC:08x}")
-        self._outputs, self._codes = [0] * reg.WORDS, {}
+        self._outputs, self._codes, self._kept = [0] * reg.WORDS, {}, {reg.ABI: magic}
         self._write_words(reg.DATA, 0)
         self._put(on=_mask(reg.LOAD_N))
         self._put(on=_mask(reg.CLEAR_N))
@@ -125,7 +96,7 @@ class Engine:
         """Use the board in another way, from rest; every setting is read back.
 
         Raises:
-            Fault: a converter does not keep what is set; the board is not used then.
+            Fault: a converter does not keep what is set, or the board is not as initialised; it is not used then.
         """
         hardware = self._hardware
         self.settings, self._codes = settings, {}
@@ -142,6 +113,11 @@ class Engine:
     def _verify_settings(self) -> None:
         """Raise Fault, by its name, for a converter that does not keep what was set."""
         settings, hardware = self.settings, self._hardware
+        self.verify_outputs()
+        always = _mask((*reg.POWER, *reg.RESET_N, *reg.SYNC_N, *reg.CLEAR_N, *reg.LOAD_N))
+        outputs = sum(value << (32 * word) for word, value in enumerate(self._outputs))
+        if outputs & (always | 1 << reg.POWER_DOWN) != always:
+            raise Fault("powers or converters are not as they were initialised; start the server again")
         kept = [
             (f"{name} of DAC {place}", value, hardware.read_dac(*place, name=name))
             for place in [*self._places, reg.REFERENCE]
@@ -197,6 +173,17 @@ class Engine:
                 live[f"{kind}{i}"] = code
         return live
 
+    def verify_outputs(self) -> None:
+        """Raise Fault if registers are not as they were set: what was read since is worth nothing."""
+        outputs = {reg.DATA + 4 * word: value for word, value in enumerate(self._outputs)}
+        for address, wanted in {**self._kept, **outputs}.items():
+            present = self._hardware.read(address)
+            if present != wanted:
+                raise Fault(
+                    f"register 0x{address:04x} reads 0x{present:08x}, and 0x{wanted:08x} was set: another program "
+                    "drives the board, or it was without power; start its server again"
+                )
+
     # -- patterns
 
     def seconds(self, patterns: Sequence[Pattern]) -> float:
@@ -206,38 +193,8 @@ class Engine:
     def refuse(self, patterns: Sequence[Pattern]) -> None:
         """Raise Refused, with the number of the pattern, for one that the board must not have."""
         for number, pattern in enumerate(patterns):
-            wrong = self._wrong(pattern)
-            if wrong:
-                raise Refused(f"pattern {number}: {wrong}")
-
-    def _wrong(self, pattern: Pattern) -> str:
-        settings = self.settings
-        columns, rows, gates = split(pattern.codes)
-        mode = pattern.mode & ~REST
-        if pattern.kernel >= reg.KERNELS:
-            return f"kernel {pattern.kernel}; there are {reg.KERNELS}"
-        if mode not in (READ, WRITE):
-            return f"mode {pattern.mode}"
-        if pattern.clocks < 1:
-            return "an event of no clock"
-        if pattern.column_on & ~settings.columns or pattern.row_on & ~settings.rows:
-            return "a line is connected that must not be"
-        if mode == READ and pattern.read & ~pattern.row_on:
-            return "a row is read that is not connected"
-        on_columns = [columns[i] for i in bits(pattern.column_on)]
-        on_rows = [rows[i] for i in bits(pattern.row_on)] if mode == WRITE else []
-        if any(not settings.lowest <= code <= reg.TOP_CODE for code in (*on_columns, *on_rows)):
-            return f"a line that is connected has a code beyond {settings.lowest} to {reg.TOP_CODE}"
-        if any(not (settings.closed <= code <= settings.top_gate or code == KEEP) for code in gates):
-            return f"a gate has a code beyond {settings.closed} to {settings.top_gate}"
-        on_columns.append(settings.reference)
-        on_rows.append(settings.reference)
-        up, down = max(on_columns) - min(on_rows), max(on_rows) - min(on_columns)
-        if pattern.column_on != settings.columns or pattern.row_on != settings.rows:
-            up = down = max(*on_columns, *on_rows) - min(*on_columns, *on_rows)  # a line that floats may be anywhere
-        if up > settings.up or down > settings.down:
-            return f"columns {up} codes above and {down} below rows; the most are {settings.up} and {settings.down}"
-        return ""
+            if reason := wrong(pattern, self.settings):
+                raise Refused(f"pattern {number}: {reason}")
 
     def run(self, patterns: Sequence[Pattern]) -> Tuple[List[int], List[int]]:
         """Carry out patterns in their order; return the codes of what they read, and the numbers of late patterns.
@@ -247,22 +204,30 @@ class Engine:
         Raises:
             Refused: one of them must not be; nothing was driven.
             Aborted: ended before the last one.
+            Fault: the outputs are not as they were set.
         """
         self.refuse(patterns)
         codes: List[int] = []
         late: List[int] = []
         try:
             for number, pattern in enumerate(patterns):
-                if self.abort:
-                    raise Aborted(f"after {number} of {len(patterns)} patterns")
                 if not self.apply(pattern, codes):
                     late.append(number)
+            self.verify_outputs()
+        except Aborted as error:
+            raise Aborted(f"after {number} of {len(patterns)} patterns") from error
         finally:
             self.rest()
         return codes, late
 
     def apply(self, pattern: Pattern, codes: List[int]) -> bool:
-        """Carry out one pattern, append the codes that it reads; return whether they were read in time."""
+        """Carry out one pattern, append the codes that it reads; return whether they were read in time.
+
+        Raises:
+            Aborted: not begun, or ended in its event; its lines are disconnected.
+        """
+        if self.abort:
+            raise Aborted("before an event")
         if pattern.mode & REST:
             self.rest()
         mode = pattern.mode & ~REST
@@ -275,6 +240,11 @@ class Engine:
             self._hardware.wait(self.settings.settle)
             codes.extend(self._hardware.read_adc(*reg.row_adc(row)) for row in bits(pattern.read))
             in_time = self._hardware.now() <= end
+        while not self.abort and end - self._hardware.now() > AT_ONCE:
+            self._hardware.wait(AT_ONCE)
+        if self.abort and self._hardware.now() < end:
+            self._end(0.0)
+            raise Aborted("in an event")
         self._end(end - self._hardware.now())
         return in_time
 
@@ -298,6 +268,7 @@ class Engine:
     def _set_code(self, place: Tuple[int, int], code: int) -> bool:
         if self._codes.get(place) == code:
             return False
+        self._codes.pop(place, None)  # not known if the write fails
         self._hardware.write_dac(*place, name="raw", value=code)
         self._codes[place] = code
         return True

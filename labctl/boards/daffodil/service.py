@@ -4,23 +4,28 @@
     STATE?                   STATE {"holder": ..., "live": {"row3": 2100}, "safed": ...}
     SAFE                     SAFE {"met": {...}}: at rest, verified, whoever asks and whatever runs; ends the lease
     TAKE {...}               TAKEN token; "version", "client" and "lease", the seconds of silence that it stands
-    SET token {...}          SET {...}: settings, as `engine.Settings` names them; read back
+    SET token {...}          SET {...}: settings, as `settings.Settings` names them; read back
     RUN token PATTERNS       CODES ...: codes as 16-bit words, then the numbers of late patterns
     WRITE token {...}        ATTEMPTS {...}: a write-verify, see `write_verify`
     END token                ENDED: at rest, and free for another client
-    anything wrong           ERROR kind: text; of the kinds version, lease, refused, aborted, fault, syntax
+    anything wrong           ERROR kind: text; of the kinds version, lease, safed, refused, aborted, fault, syntax
 
 One client has the board. When nothing was heard of it for the time of its lease, the board makes itself safe and is
-free. A batch that takes longer than the lease is refused, so that a client that waits for one is never silent for long.
+free. A batch whose events take longer than the lease is refused; one that outlasts it all the same is ended.
+
+`lease` is the answer to a client that fell silent, and may take the board again; `safed` to one under whose hands
+somebody had it made safe, and who must not go on as if nothing had been.
 """
 
 import json
 import struct
 import threading
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from contextlib import contextmanager
+from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
 
 from . import patterns
-from .engine import Aborted, Engine, Fault, Refused, Settings
+from .engine import Aborted, Engine, Fault, Refused
+from .settings import Settings
 from .write_verify import WriteVerify
 
 LONGEST_LEASE = 60.0
@@ -46,31 +51,65 @@ class Service:
 
     def __init__(self, engine: Engine, serial: str, now: Callable[[], float], session: str = "") -> None:
         self._engine, self._serial, self._now, self._session = engine, serial, now, session
-        self._lock = threading.Lock()
+        self._lock, self._stops_lock = threading.Lock(), threading.Lock()
+        self._stops = 0
+        """Threads that have what runs end, and wait for their turn."""
+        self._ended = False
         self._taken = 0
         self._token: Optional[str] = None
         self._client, self._lease, self._heard = "", 0.0, 0.0
         self._silenced = 0
         """How often a client fell silent."""
+        self._safed: Set[str] = set()
+        """Tokens of clients that had the board when somebody had it made safe."""
 
     def handle(self, line: str) -> str:
         """Return the answer to a line, both without their end."""
         verb, _, rest = line.strip().partition(" ")
         if verb == "SAFE":
-            self._engine.abort = True  # what runs ends before its next pattern
+            with self._stopped():
+                return self._answer_of(self._safe)
+
+        def act() -> str:
+            self._tick()
+            return self._answer(verb, rest)
+
         with self._lock:
-            try:
-                if verb != "SAFE":
-                    self._tick()
-                return self._answer(verb, rest)
-            except Rejected as error:
-                return f"ERROR {error}"
-            except Refused as error:
-                return f"ERROR refused: {error}"
-            except Aborted as error:
-                return f"ERROR aborted: {error}"
-            except (Fault, OSError) as error:
-                return f"ERROR fault: {error}; {self._after_a_fault()}"
+            return self._answer_of(act)
+
+    def end(self) -> str:
+        """Make the board safe for good: nobody can take it any more; return the answer to `SAFE`."""
+        self._ended = True
+        return self.handle("SAFE")
+
+    @contextmanager
+    def _stopped(self) -> Iterator[None]:
+        """Have the lock, and until it is had what runs ends and nothing else begins."""
+        with self._stops_lock:
+            self._stops += 1
+            self._engine.abort = True
+        try:
+            with self._lock:
+                yield
+        finally:
+            with self._stops_lock:
+                self._stops -= 1
+                self._engine.abort = self._stops > 0
+
+    def _answer_of(self, act: Callable[[], str]) -> str:
+        """Return the answer of an action, or to the error that it ends with."""
+        try:
+            return act()
+        except Rejected as error:
+            return f"ERROR {error}"
+        except Refused as error:
+            return f"ERROR refused: {error}"
+        except Aborted as error:
+            return f"ERROR aborted: {error}"
+        except (Fault, OSError) as error:
+            return f"ERROR fault: {error}; {self._after_a_fault()}"
+        except Exception as error:  # such as a driver of Linux that gives no number
+            return f"ERROR fault: {type(error).__name__}: {error}; {self._after_a_fault()}"
 
     def watch(self) -> None:
         """Make the board safe if its client is silent; for a thread that calls it again and again.
@@ -78,13 +117,11 @@ class Service:
         A batch that runs when the lease ends is ended first.
         """
         if self._overdue():
-            self._engine.abort = True
-            with self._lock:
+            with self._stopped():
                 try:
                     self._tick()
-                except (Fault, OSError):  # told to whoever asks for the state, and tried again with the next message
+                except Exception:  # whoever asks for the state sees what is not at rest
                     self._after_a_fault()
-                self._engine.abort = False
 
     def _tick(self) -> None:
         """End a lease that has run out."""
@@ -97,7 +134,7 @@ class Service:
         self._token, self._client = None, ""
         try:
             self._engine.safe()
-        except (Fault, OSError) as error:
+        except Exception as error:
             return f"the board is NOT verified at rest: {error}"
         return "the board is at rest, verified"
 
@@ -107,10 +144,14 @@ class Service:
     def _free(self) -> Dict[str, int]:
         """Have the board at rest and without a client; return what was not at rest."""
         self._token, self._client = None, ""
-        self._engine.abort = False
         met = self._engine.state()
         self._engine.safe()
         return met
+
+    def _safe(self) -> str:
+        if self._token is not None:
+            self._safed.add(self._token)
+        return "SAFE " + json.dumps({"met": self._free()})
 
     def _answer(self, verb: str, rest: str) -> str:
         if verb == "*IDN?":
@@ -118,13 +159,13 @@ class Service:
         if verb == "STATE?":
             live = self._engine.state()
             return "STATE " + json.dumps({"holder": self._client, "live": live, "silenced": self._silenced})
-        if verb == "SAFE":
-            return "SAFE " + json.dumps({"met": self._free()})
         if verb == "TAKE":
             return self._take(_object(rest))
         if verb not in ("SET", "RUN", "WRITE", "END"):
             raise Rejected("syntax", f"'{verb[:40]}' is not known")
         token, _, rest = rest.partition(" ")
+        if token in self._safed:
+            raise Rejected("safed", "somebody had the board made safe while it was yours; nothing was driven since")
         if token != self._token:
             holder = f"another client, '{self._client}', has it" if self._token else "nobody has it"
             raise Rejected("lease", f"the board is not yours: {holder}")
@@ -138,6 +179,8 @@ class Service:
         if given.get("version") != patterns.VERSION:
             theirs = given.get("version")
             raise Rejected("version", f"the board speaks {patterns.VERSION}, the client {theirs!r}")
+        if self._ended:
+            raise Rejected("refused", "the server ends")
         if self._token is not None:
             raise Rejected("lease", f"client '{self._client}' has the board")
         lease = given.get("lease")
@@ -177,7 +220,7 @@ class Service:
 def _object(text: str) -> Dict[str, Any]:
     try:
         given = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Rejected("syntax", f"no JSON: {error}") from error
     if not isinstance(given, dict):
         raise Rejected("syntax", "expected an object")

@@ -6,7 +6,7 @@ The rounds are those of a host: one per rung of the ladder, with every cell that
 from typing import Any, Dict, List, NamedTuple, Sequence
 
 from .engine import Aborted, Engine, Refused
-from .patterns import MOST, Pattern, patterns_of
+from .patterns import MOST, READ, REST, Pattern, patterns_of
 
 
 class WriteVerify(NamedTuple):
@@ -59,8 +59,10 @@ class WriteVerify(NamedTuple):
             raise Refused(f"a write-verify with parts for {sorted({n, *map(len, lists)})} cells")
         if not all(0 <= rung < len(writes) for rung in program.rungs):
             raise Refused(f"rung {program.rungs} of {len(writes)}")
-        if any(bin(read.read).count("1") != 1 for read in reads):
-            raise Refused("a cell is verified by one row")
+        if any(bin(read.read).count("1") != 1 or read.mode & ~REST != READ for read in reads):
+            raise Refused("a cell is verified by a read of one row")
+        if any(code != code for code in (*program.cut, *program.low, *program.high)):
+            raise Refused("a code that is no number")
         return program
 
     def longest(self, engine: Engine) -> float:
@@ -88,8 +90,6 @@ class WriteVerify(NamedTuple):
                 for cell in pending:
                     if self.budget[cell] <= k:
                         continue
-                    if engine.abort:
-                        raise Aborted(f"after {len(made['cell'])} attempts")
                     codes: List[int] = []
                     engine.apply(self.writes[rung][cell], codes)
                     codes = []
@@ -101,8 +101,9 @@ class WriteVerify(NamedTuple):
                 pending = left
                 if not pending:
                     break
-        except Aborted as error:
-            made["aborted"].append(str(error))
+            engine.verify_outputs()
+        except Aborted:
+            made["aborted"].append(f"after {len(made['cell'])} attempts")
         finally:
             engine.rest()
         return made

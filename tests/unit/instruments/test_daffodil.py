@@ -16,7 +16,7 @@ from instruments.transport import BytesTransport
 from labctl.boards.daffodil import patterns as packed
 from labctl.core.bias import Bias
 from labctl.core.cell_voltage import extremes
-from labctl.core.errors import BenchError, InstrumentError, LabError, LimitError
+from labctl.core.errors import BenchError, InstrumentError, LabError, LimitError, NotDriven
 from labctl.core.limits import Limits
 from labctl.core.operations import Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.write_loop import program_by_host
@@ -89,6 +89,16 @@ def test_what_the_converters_do_not_reach_is_refused_before_anything_is_driven(c
             act(wrong)
     assert on.server.board.audit.events == events
     assert on.board.state() == {}
+
+
+@pytest.mark.parametrize("width", [25e-9, 70e-9, 120e-9, 200e-9])
+def test_a_width_that_whole_clocks_miss_is_refused_and_none_is_longer_than_asked(width):
+    on = on_board(chip())
+    with pytest.raises(BenchError, match="the board makes pulses of"):
+        on.board.check(Pulse(write(on.board, *ONE, np.array([True])).bias, width))
+    pace = on.options.pace
+    for asked in np.geomspace(1e-6, 1e-2, 500):
+        assert 0.95 * asked <= pace.clocks(asked) * pace.clock <= asked * (1 + 1e-9)
 
 
 @pytest.mark.parametrize(("width", "clocks"), [(46.875e-9, 1), (1e-6, 21), (999e-6, 21312)])
@@ -431,6 +441,57 @@ def test_a_lease_that_was_lost_between_two_operations_is_taken_again_and_nothing
     assert on.board.diagnosis()[0][1] == "made itself safe 1 times because its client fell silent"
 
 
+def test_a_board_that_somebody_made_safe_within_an_operation_is_not_driven_on():
+    """An operation of many batches, and a SAFE of another connection between two of them."""
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    handle, batches, events = on.server.service.handle, [], []
+
+    def handled(line):
+        answer = handle(line)
+        if line.startswith("RUN"):
+            batches.append(line)
+            if len(batches) == 1:
+                handle("SAFE")
+                events.append(on.server.board.audit.reads)
+        return answer
+
+    on.server.service.handle = handled
+    with pytest.raises(NotDriven, match="board: somebody had the board made safe while it was yours"):
+        on.board.sense(read(on.board, *(np.repeat(i, 3000) for i in ONE)))
+    assert [on.server.board.audit.reads] == events
+    on.board.idle()
+    on.board.sense(read(on.board, *ONE))
+
+
+def test_a_board_whose_setting_up_failed_is_set_up_before_anything_else():
+    on = on_board(chip())
+    on.server.board._analog.offset[2] = 0.5
+    for _ in range(2):
+        with pytest.raises(InstrumentError, match="column 2 reads code 2458 behind closed gates"):
+            on.board.sense(read(on.board, *ONE))
+    on.server.board._analog.offset[2] = 0.0
+    on.board.sense(read(on.board, *ONE))
+
+
+@pytest.mark.parametrize("ground", [1.6, 1.7, 1.7005])
+def test_gates_at_the_limit_of_the_bench_are_not_refused_by_the_board_and_a_code_above_is(ground):
+    for volts in np.arange(1.0, 3.25, 0.11):
+        on = on_board(chip(), options={"ground": ground})
+        on.board.keep_within(WIDE.model_copy(update={"v_gate": float(volts)}))
+        sense = read(on.board, *ONE)
+        bias = sense.bias
+
+        def gated(by, bias=bias, sense=sense):
+            gate = np.where(bias.gate > 0, by, 0.0)
+            return Sense(Bias(bias.row, bias.col, gate, kernel=bias.kernel), sense.cols)
+
+        on.board.sense(gated(volts))
+        assert volts - on.options.step < on.server.board.audit.gate <= volts + 1e-9
+        with pytest.raises(BenchError, match="a gate has a code beyond"):
+            on.board.sense(gated(volts + on.options.step))
+
+
 def test_another_client_cannot_have_the_board_and_anybody_can_make_it_safe():
     on = on_board(chip())
     on.board.sense(read(on.board, *ONE))
@@ -688,6 +749,11 @@ def test_a_cell_without_its_whole_budget_left_is_written_pulse_by_pulse():
         {"cell": [7], "attempt": [1], "code": [2000], "good": [1], "aborted": []},
         {"cell": ["a"], "attempt": [1], "code": [2000], "good": [1], "aborted": []},
         {"cell": [], "attempt": [], "code": [], "good": [], "aborted": ["after 0 attempts"]},
+        {"cell": [0], "attempt": [0], "code": [2000], "good": [1], "aborted": []},
+        {"cell": [0], "attempt": [2], "code": [2000], "good": [1], "aborted": []},
+        {"cell": [0, 0], "attempt": [1, 2], "code": [2000, 2000], "good": [1, 1], "aborted": []},
+        {"cell": [0, 0], "attempt": [1, 1], "code": [2000, 2000], "good": [1, 1], "aborted": []},
+        {"cell": [0], "attempt": [1], "code": [4096], "good": [1], "aborted": []},
     ],
 )
 def test_attempts_that_do_not_fit_their_plan_are_errors_of_the_instrument(reply):
