@@ -167,7 +167,10 @@ class Lua:
             if self._crash is None and str(error).partition("\n")[0] != EXIT:
                 raise LuaError("at line {}: {}".format(*_where(str(error)))) from error
         finally:
-            self._stop()
+            try:
+                self._stop()
+            except lua51.LuaError:  # a chunk that has to end, and whose count has run out in here; it has begun anew
+                self._stop()
             if self._crash is not None:
                 raise self._crash
 

@@ -163,15 +163,14 @@ sys.exit(0 if release_latch(left, place=place) and set_latch(left, "by nobody", 
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be two users")
-def test_one_user_releases_what_another_has_set(tmp_path):
-    for folder in tmp_path.relative_to(tempfile.gettempdir()).parents:
-        (tempfile.gettempdir() / folder).chmod(0o1777 if folder == Path() else 0o755)
-    tmp_path.chmod(0o755)
-    place = tmp_path / "locks"
-    set_latch(LEFT, "by root", place=place)
-    subprocess.run([sys.executable, "-c", AS_NOBODY, json.dumps(LEFT, default=vars), place], check=True)
-    assert latch_of(LEFT, place=place).reason == "by nobody"
-    assert [latch.reason for latch in release_latch(LEFT, place=place)] == ["by nobody"]
+def test_one_user_releases_what_another_has_set():
+    with tempfile.TemporaryDirectory() as folder:  # pytest closes its own to others whenever it begins
+        Path(folder).chmod(0o755)
+        place = Path(folder, "locks")
+        set_latch(LEFT, "by root", place=place)
+        subprocess.run([sys.executable, "-c", AS_NOBODY, json.dumps(LEFT, default=vars), place], check=True)
+        assert latch_of(LEFT, place=place).reason == "by nobody"
+        assert [latch.reason for latch in release_latch(LEFT, place=place)] == ["by nobody"]
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path):

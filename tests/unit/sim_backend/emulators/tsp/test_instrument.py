@@ -274,6 +274,26 @@ def test_bytecode_is_not_loaded_and_loadstring_speaks_tsp() -> None:
     assert ask(smu, "print(loadstring('return 6 & 3')())") == "2.00000e+00\n"
 
 
+def test_a_chunk_that_is_aborted_where_its_instructions_are_counted_ends_as_any_other():
+    lua = Lua(lambda refusal: None, OPERATORS)
+
+    def abort():
+        lua.abort = True
+
+    lua.globals["abort"] = lua.function(abort)
+    ends = set()
+    for steps in range(1000):  # after so many instructions of a chunk they are counted
+        lua.abort = False
+        chunk = lua.compile("abort() " + "local x = 1 " * (steps % 150) + f"for k = 1, {steps} do end")
+        try:
+            lua.run(chunk)
+        except LuaError as error:
+            ends.add(str(error))
+        else:
+            ends.add("")
+    assert ends == {"", "at line 1: script aborted"}
+
+
 def test_python_errors_of_the_emulator_itself_are_not_hidden() -> None:
     lua = Lua(lambda refusal: None, OPERATORS)
 
