@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.keithley2400_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2400_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
 from instruments.keithley2400_settings import AFTER_RESET, FULL, NEUTRAL, OFF_MODE, settings
 from instruments.scpi import number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, word
@@ -209,16 +209,19 @@ class Keithley2400(ScpiSource):
             raise unexpected(self.name, ":READ?", reply, "voltage, current and status")
         return values[0], values[1], bool(int(values[2]) & (_REAL | _RANGE))
 
-    def _pulse(self, volts: Volt, seconds: Second) -> bool | None:
+    @property
+    def _shortest(self) -> Second:
+        """One short conversion and what goes with it; see `ScpiSource`."""
+        return CYCLES[0] / self._frequency + CONVERT + FIRMWARE
+
+    def _pulse(self, volts: Volt, seconds: Second) -> bool:
         """Go through a list of a level and the present one; see `ScpiSource`.
 
         The first level stands for the source delay and one short conversion, of which the delay is what is left of the
-        time. The list is read back before it is begun. Automatic zero is off meanwhile: it would come on top.
+        time. The list is read back before it is begun, and the level comes back with its reading. Automatic zero is off
+        meanwhile: it would come on top.
         """
-        short = CYCLES[0] / self._frequency + CONVERT + FIRMWARE
-        delay = max(0.0, seconds - short)
-        if delay > LONGEST_DELAY:
-            return None
+        delay = seconds - self._shortest
         levels = f"{number(volts)},{number(self._at)}"
         try:
             self._scpi.set(
@@ -235,7 +238,7 @@ class Keithley2400(ScpiSource):
                 raise InstrumentError(
                     f"{self.name}.{CHANNEL} took {read} for '{levels}' and its delay; it was not begun; {CHECK}"
                 )
-            readings, output = self._read([":READ?", ":OUTP?"], 2 * (delay + short) + SLACK)
+            readings, output = self._read([":READ?", ":OUTP?"], 2 * seconds + SLACK)
         finally:
             self._scpi.set(
                 f":SOUR:VOLT:MODE FIX;:TRIG:COUN 1;:SOUR:DEL 0;:SENS:CURR:NPLC {number(self._cycles)};:SYST:AZER 1"
@@ -243,8 +246,9 @@ class Keithley2400(ScpiSource):
         fields = readings.split(",")
         if len(fields) != 6:
             raise unexpected(self.name, ":READ?", readings, "the two readings of a pulse")
-        refuse_undriven(f"{self.name}.{CHANNEL}", self._scpi.is_on(output), 0.0, 0.0)
-        return self._status(",".join(fields[:3]))[2]
+        level, _, limited = self._status(",".join(fields[:3]))
+        refuse_undriven(f"{self.name}.{CHANNEL}", self._scpi.is_on(output), level, volts)
+        return limited
 
     def close(self) -> None:
         """Leave a unit that this session set up in the session's off state, and close the connection."""
@@ -269,6 +273,7 @@ def _capabilities(options: Keithley2400Options, frequency: float = LINE_FREQUENC
         SHORTEST_PULSE,
         apertures,
         step_messages=STEP_MESSAGES,
+        longest_pulse=LONGEST_PULSE,
     )
 
 

@@ -10,6 +10,8 @@ from labctl.core.units import Ampere, Second, Volt
 
 SHORTEST_PULSE: Second = 5e-3
 """[?] Of a list of levels: what the instrument adds to its delay is known to some 0.3 ms, a tenth of this with room."""
+LONGEST_PULSE: Second = 10.0
+"""That is left to the instrument: while it lasts, a link without a device clear cannot end it."""
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ driver.
 One channel. These instruments have three command sets, and another one only after a restart, so that it is asked for
 first and never changed from here. Switching off in an emergency speaks both, since nothing is asked before it.
 
-The host sends every step. A pulse is one message: the level, a reading that integrates for the width, and the level
-from before; the instrument times it by its integration, and a message that has arrived ends with the level from before.
+The host sends every step. A pulse is one message: the level, readings that integrate for the width, and the
+level from before; the instrument times it by its integrations, and a message that has arrived ends with that level.
 The one reply of a reading has the level that was set, the current, and the status of the source: output, limit.
 """
 
@@ -18,7 +18,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from instruments.keithley2450_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2450_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
 from instruments.scpi import Refused, number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, plain, word
 from instruments.transport import CHECK, unexpected
@@ -235,17 +235,25 @@ class Keithley2450(ScpiSource):
         status = int(values[2])
         return values[0], values[1], bool(status & _ON), bool(status & _LIMITED)
 
-    def _pulse(self, volts: Volt, seconds: Second) -> bool | None:
-        """Set a level, integrate for the time, and set the present level again, in one message; see `ScpiSource`."""
-        cycles = max(CYCLES[0], (seconds - OVERHEAD) * self._frequency)
-        if cycles > CYCLES[1]:
-            return None
+    @property
+    def _shortest(self) -> Second:
+        """One short integration and what goes with it; see `ScpiSource`."""
+        return CYCLES[0] / self._frequency + OVERHEAD
+
+    def _pulse(self, volts: Volt, seconds: Second) -> bool:
+        """Set a level, integrate for the time, and set the present level again, in one message; see `ScpiSource`.
+
+        A time that is too long for one integration takes as many equal readings as it needs; output, level and limit
+        are those of the last one.
+        """
+        readings = math.ceil(seconds / (CYCLES[1] / self._frequency + OVERHEAD) - 1e-9)
+        cycles = max(CYCLES[0], (seconds / readings - OVERHEAD) * self._frequency)
         back = f":SOUR:VOLT {number(self._at)}"
-        self._scpi.set(f":SENS:CURR:AZER 0;:SENS:CURR:NPLC {number(cycles)}")
+        self._scpi.set(f":SENS:CURR:AZER 0;:SENS:COUN {readings};:SENS:CURR:NPLC {number(cycles)}")
         try:
             reply, level = self._read(f":SOUR:VOLT {number(volts)};{_READ};{back};:SOUR:VOLT?", seconds + SLACK)
         finally:
-            self._scpi.set(f"{back};:SENS:CURR:NPLC {number(self._cycles)};:SENS:CURR:AZER 1")
+            self._scpi.set(f"{back};:SENS:COUN 1;:SENS:CURR:NPLC {number(self._cycles)};:SENS:CURR:AZER 1")
         source, _, output, limited = self._status(reply)
         refuse_undriven(f"{self.name}.{CHANNEL}", output, source, volts)
         refuse_undriven(f"{self.name}.{CHANNEL}", output, self._scpi.number(level, ":SOUR:VOLT?"), self._at)
@@ -295,6 +303,7 @@ def _capabilities(options: Keithley2450Options, frequency: float = LINE_FREQUENC
         SHORTEST_PULSE,
         apertures,
         step_messages=STEP_MESSAGES,
+        longest_pulse=LONGEST_PULSE,
     )
 
 

@@ -295,6 +295,11 @@ class ProbedDie(DieBody):
                         f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({capabilities.model}) makes "
                         f"none shorter than {capabilities.shortest_pulse:.3g} s"
                     )
+                if operation.width > capabilities.longest_pulse * (1 + 1e-9):
+                    raise BenchError(
+                        f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({capabilities.model}) makes "
+                        f"none longer than {capabilities.longest_pulse:.3g} s"
+                    )
             act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
         try:
             return self._routes(operation), act

@@ -128,11 +128,17 @@ class ScpiSource(HostTimedSource):
         """
 
     @abstractmethod
-    def _pulse(self, volts: Volt, seconds: Second) -> bool | None:
+    def _pulse(self, volts: Volt, seconds: Second) -> bool:
         """Go to a level for a time and back to where it is, by the instrument's clock; return whether it was limited.
 
-        None, before anything was sent, if that is too long for it.
+        Raises:
+            NotDriven: the output was off, or at another level than was set.
         """
+
+    @property
+    @abstractmethod
+    def _shortest(self) -> Second:
+        """Shortest time of `_pulse`."""
 
     # -- settings
 
@@ -211,7 +217,8 @@ class ScpiSource(HostTimedSource):
 
         Raises:
             NotDriven: the output was off, or at another level than was set.
-            InstrumentError: a step is beyond the setup of its channel; nothing was sent.
+            InstrumentError: a step is beyond the setup of its channel, and nothing was sent; or a pulse is shorter or
+                longer than the instrument times by itself, and was not begun.
         """
         for step in steps:
             self._check(step)
@@ -219,8 +226,8 @@ class ScpiSource(HostTimedSource):
         at = 0
         while at < len(steps):
             end = self._pulse_end(steps, at)
-            limited = self._try_pulse(steps[at:end]) if end > at else None
-            if limited is not None:
+            if end > at:
+                limited = self._timed(steps[at], steps[at + 1])
                 watches = [step for step in steps[at:end] if isinstance(step, Watch)]
                 samples += [Sample(step.channel, math.nan, math.nan, flag_of(limited)) for step in watches]
                 at = end
@@ -250,10 +257,16 @@ class ScpiSource(HostTimedSource):
                         return end + 1
         return at
 
-    def _try_pulse(self, steps: Sequence[Step]) -> bool | None:
-        level, hold = steps[0], steps[1]
+    def _timed(self, level: Step, hold: Step) -> bool:
+        """Carry out a pulse; return whether it was limited."""
         assert isinstance(level, Level)
         assert isinstance(hold, Hold)
+        longest = self.capabilities.longest_pulse
+        if not self._shortest <= hold.seconds <= longest * (1 + 1e-9):
+            raise InstrumentError(
+                f"{self.name}.{CHANNEL} holds the level of a pulse for {self._shortest:.3g} to {longest:.3g} s, not "
+                f"{hold.seconds:.3g} s; it was not begun"
+            )
         self._pass_time()
         return self._pulse(level.volts, hold.seconds)
 

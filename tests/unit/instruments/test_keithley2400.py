@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from instruments.keithley2400 import CHANNEL, LONGEST_DELAY, Keithley2400, Keithley2400Options
+from instruments.keithley2400 import CHANNEL, Keithley2400, Keithley2400Options
 from instruments.keithley2400_settings import AFTER_RESET, NEUTRAL
 from instruments.scpi_source import Setting
 from instruments.transcript import TranscriptReplay, parse
@@ -291,12 +291,19 @@ def test_a_measure_range_that_is_not_taken_is_an_error():
         driver.run([OPEN])
 
 
-def test_a_pulse_beyond_the_longest_delay_is_sent_step_by_step():
+def test_a_pulse_at_another_level_is_no_pulse():
+    """The list is another one by the time that it is begun: its first reading says so."""
     smu, make = emulated()
     driver = ready(make)
     driver.run([OPEN])
-    course = levels(smu.world)
-    begin = smu.world.now
-    driver.run([Level(CHANNEL, 0.1), Hold(LONGEST_DELAY + 1.0), Level(CHANNEL, 0.0)])
-    assert LONGEST_DELAY + 1.0 < smu.world.now - begin < LONGEST_DELAY + 2.0
-    assert (smu.smu.set.level_v, {level for _, level in course}) == (0.0, {0.0, 0.1})
+    execute = smu.execute
+
+    def another(message):
+        if ":READ?" in message:
+            smu.triggers.levels[0] = 0.4
+        return execute(message)
+
+    smu.execute = another
+    with pytest.raises(NotDriven, match=r"is at 0\.4 V, and 0\.5 V was set"):
+        driver.run(PULSE)
+    assert smu.smu.set.level_v == 0.0

@@ -136,16 +136,6 @@ def test_the_voltage_protection_is_the_lowest_that_the_range_needs(smu):
     assert smu.smu.set.protection == 20.0
 
 
-def test_a_pulse_too_long_for_one_integration_is_sent_step_by_step(smu):
-    driver = ready(smu)
-    driver.run([OPEN])
-    begin = smu.world.now
-    (sample,) = driver.run([Level(CHANNEL, 0.2), Hold(1.0), Watch(CHANNEL), Level(CHANNEL, 0.0)])
-    assert 1.0 < smu.world.now - begin < 1.2
-    assert sample.flag == Flag(0)
-    assert driver.state()[CHANNEL].level == 0.0
-
-
 def test_a_pulse_is_one_message_so_that_one_that_has_arrived_ends(smu):
     driver = ready(smu)
     driver.run([OPEN])

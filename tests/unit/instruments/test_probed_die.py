@@ -422,6 +422,15 @@ def test_what_the_bench_cannot_or_may_not_do_is_refused_without_a_connection(ope
         planned_die(bench(), NOMINAL).check(operation)
 
 
+def test_a_pulse_longer_than_a_source_makes_is_refused_without_a_connection():
+    die = planned_die(bench(), NOMINAL)
+    for unit in die._io.working:
+        unit.capabilities = replace(unit.capabilities, longest_pulse=2e-3)
+    assert die.check(Pulse(half_select([0], [0], 0.5), 2e-3)) > 0
+    with pytest.raises(BenchError, match=r"0\.0021 s asked for; smu1 \(2602B\) makes none longer than 0\.002 s"):
+        die.check(Pulse(half_select([0], [0], 0.5), 2.1e-3))
+
+
 def test_the_other_polarity_exchanges_the_limits():
     pulse = Pulse(half_select([0], [0], 0.65), 1e-3)
     assert planned_die(bench(), NOMINAL).check(pulse) > 0

@@ -81,7 +81,7 @@ def levels(world):
 
 
 @pytest.mark.parametrize(("name", "model"), MODELS)
-@pytest.mark.parametrize("times", [1, 3, 10])
+@pytest.mark.parametrize("times", [1, 3, 10, 17, 50, 600])
 def test_the_instrument_times_a_pulse_to_a_twentieth(name, model, times):
     family = FAMILIES[name]
     smu, make = family.emulated(model)
@@ -96,6 +96,18 @@ def test_the_instrument_times_a_pulse_to_a_twentieth(name, model, times):
     assert sample.flag == Flag(0)
     state = smu.smu.set
     assert (state.mode, state.delay, state.zero, state.nplc) == ("FIXed", 0.0, True, 1.0)
+
+
+@pytest.mark.parametrize("hold", [1e-4, 11.0])
+def test_a_pulse_that_the_instrument_cannot_time_is_refused_and_not_begun(family, hold):
+    """Sent step by step its level would stand for as long as messages and readings take, and through a lost link."""
+    smu, make = family.emulated()
+    driver = ready(make)
+    driver.run([OPEN])
+    course = levels(smu.world)
+    with pytest.raises(InstrumentError, match=r"holds the level of a pulse for .* it was not begun"):
+        driver.run([Level(CHANNEL, 0.5), Hold(hold), Watch(CHANNEL), Level(CHANNEL, 0.0)])
+    assert {level for _, level in course} <= {0.0}
 
 
 def test_a_pulse_on_a_standing_level_goes_back_to_it(family):
