@@ -22,6 +22,8 @@ class How(StrEnum):
     """By queries that set nothing."""
     SET = "set"
     """By a setting that moves nothing and energises nothing; only where it was asked for."""
+    ENERGISED = "energised"
+    """By outputs that are on and reach no die; only where it was asked for."""
     PERSON = "person"
     """By a person, by a step of docs/first-day-at-the-bench.md."""
 

@@ -221,6 +221,27 @@ class BenchState:
         self._enter(State.ENERGISED, closed)
 
     @contextmanager
+    def exercise(self) -> Iterator[None]:
+        """Let outputs go on that reach no die while the block lasts: every relay open, needles up, the latch not set.
+
+        Afterwards nothing is known of them: whoever switches an output on here has it off before the block ends, and it
+        is read again.
+
+        Raises:
+            ContactError: the needles are not known to be up.
+            SwitchedOff: the permit refuses.
+        """
+        self._require("ready for outputs that reach no die", {State.COLD})
+        if self._contact is not Contact.UP:
+            raise ContactError(
+                f"the needles are {self._contact}; outputs that are to reach no die go on with needles up"
+            )
+        self.require_permit()
+        self.fail("an output that was to reach no die may be on")
+        yield
+        self._enter(State.UNKNOWN)
+
+    @contextmanager
     def drive(self, volts: Volt) -> Iterator[None]:
         """Let levels be set for as long as the block lasts; they may stand afterwards.
 

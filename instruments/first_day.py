@@ -1,8 +1,8 @@
 """The checks of the first day: what is assumed of the instruments of a bench, asked of the instruments themselves.
 
 Each assumption of the ledger that queries can settle has a function here. They set nothing; those that set something
-are left out unless they are asked for, and move and energise nothing either. The rest is left to a person, by name of
-the step.
+are left out unless they are asked for, and move and energise nothing either. What needs an output is in
+`energised_checks`. The rest is left to a person, by name of the step.
 """
 
 import math
@@ -42,6 +42,8 @@ SLOWER = 1.1
 
 _CARD = re.compile(r"[^,]+,\s*\d+\s*[xX]\s*\d+[^,]*(,[^,]+){2,}")
 """Identity of a card: model, shape, firmware, serial number."""
+_ASK_FOR = {How.SET: "sets something: --settings", How.ENERGISED: "needs an output: --energise"}
+"""What a check that was not asked for does, and the option that asks for it."""
 _ANY_ERROR = range(1, 1024)
 
 
@@ -59,7 +61,7 @@ class Finding:
 
     Args:
         id: of the assumption in the ledger.
-        instrument: name in the bench file; "" is the bench.
+        instrument: name in the bench file, or that of its channel; "" is the bench.
         expected: reply or figure that the assumption means.
         reply: what the instrument says, or why it was not asked.
         step: of docs/first-day-at-the-bench.md.
@@ -113,7 +115,12 @@ Answer = tuple[str, str, bool | None]
 
 
 def first_day(
-    bench: AnyBench, *, clock: Callable[[], Second], connect: Connect | None = None, settings: bool = False
+    bench: AnyBench,
+    *,
+    clock: Callable[[], Second],
+    connect: Connect | None = None,
+    settings: bool = False,
+    energise: bool = False,
 ) -> list[Finding]:
     """Return a finding for every assumption of the ledger that concerns the bench.
 
@@ -124,12 +131,14 @@ def first_day(
     Args:
         clock: of the instruments, s; on a twin that of the twin.
         settings: perform the checks too that set something.
+        energise: leave out what `instruments.energised_checks` finds.
     """
     connect, left, findings = connect or visa(), [], []
     for row in ledger().assumptions:
         names = [name for name, entry in bench.instruments.items() if entry.driver in row.drivers]
         concerned = bool(names) if row.drivers else not row.value or bool(_figure(bench, row.value))
-        if concerned and (row.how is How.PERSON or (row.how is How.SET and not settings)):
+        elsewhere = {How.PERSON: True, How.SET: not settings, How.ENERGISED: not energise}
+        if concerned and elsewhere.get(row.how, False):
             left.append(_left(row, ", ".join(names), bench))
     for name, entry in bench.instruments.items():
         hows = {How.READ, How.SET} if settings else {How.READ}
@@ -188,7 +197,7 @@ def _checked(row: Assumption, box: Box) -> Finding:
 
 def _left(row: Assumption, names: str, bench: AnyBench) -> Finding:
     """Return the finding of an assumption that is not checked here."""
-    reason = "sets something: --settings" if row.how is How.SET else ""
+    reason = _ASK_FOR.get(row.how, "")
     return Finding(row.id, row.statement, names, Verdict.OPEN, _figure(bench, row.value), reason, row.step, row.tools)
 
 

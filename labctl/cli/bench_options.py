@@ -1,10 +1,10 @@
 """Options that the commands at the bench share, and the bench or twin that they name."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -73,14 +73,24 @@ def check_sim(sim: str | None) -> None:
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
 
 
-@contextmanager
-def connector(bench: Any, sim: str | None) -> Iterator[Any]:
-    """Yield a bench, the function that connects to an instrument of it, None for the real bench, and its clock, s.
+class Connected(NamedTuple):
+    """A bench or that of its twin; the function that connects to an instrument, None for VISA; clock and wait in s."""
 
-    With `sim` it is the bench of a twin with an ideal die, which is closed afterwards.
+    bench: Any
+    connect: Any
+    clock: Callable[[], float]
+    wait: Callable[[float], None]
+
+
+@contextmanager
+def connector(bench: Any, sim: str | None, *, needles_up: bool = False) -> Iterator[Connected]:
+    """Yield the real bench, or with `sim` that of a twin with an ideal die, which is closed afterwards.
+
+    Args:
+        needles_up: a twin without a prober has no die under its needles.
     """
     if sim is None:
-        yield bench, None, time.monotonic
+        yield Connected(bench, None, time.monotonic, time.sleep)
         return
     from labctl.station.stand_ins import with_stand_ins
     from labctl.station.twin import Twin
@@ -88,6 +98,8 @@ def connector(bench: Any, sim: str | None) -> Iterator[Any]:
     check_sim(sim)
     twin = Twin(bench, {(0, 0, 0): die_of_twin(bench, None, 0, "die0")}, sockets=sim == "tcp")
     try:
-        yield with_stand_ins(bench), twin.connect, lambda: twin.world.clock.now
+        if needles_up:
+            twin.world.touch(False)
+        yield Connected(with_stand_ins(bench), twin.connect, lambda: twin.world.clock.now, twin.wait)
     finally:
         twin.close()

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from instruments.assumptions import Assumption, How, ledger
+from instruments.energised_checks import ENERGISED_CHECKS, NOISE
 from instruments.first_day import CHECKS
 from labctl.core import plugins
+from sim_backend.emulators import generic_source, k2400_smu, k2600_smu
 
 ROOT = Path(__file__).parents[2]
 PLACES = ("labctl", "instruments", "sim_backend", "protocols", "docs", "examples")
@@ -66,7 +68,13 @@ def test_a_mark_without_a_row_and_a_row_without_a_mark_are_seen() -> None:
 def test_ids_are_unique_and_those_that_no_person_settles_have_a_check() -> None:
     ids = [row.id for row in LEDGER.assumptions]
     assert len(ids) == len(set(ids))
-    assert {row.id for row in LEDGER.assumptions if row.how is not How.PERSON} == set(CHECKS)
+    checked = {How.READ: CHECKS, How.SET: CHECKS, How.ENERGISED: ENERGISED_CHECKS, How.PERSON: {}}
+    assert all((row.id in checked[row.how]) == (row.how is not How.PERSON) for row in LEDGER.assumptions)
+    assert {*CHECKS, *ENERGISED_CHECKS} == {row.id for row in LEDGER.assumptions if row.how is not How.PERSON}
+
+
+def test_the_noise_that_is_checked_is_that_of_the_twin() -> None:
+    assert {emulator.NOISE for emulator in (generic_source, k2400_smu, k2600_smu)} == {NOISE}
 
 
 @pytest.mark.parametrize("row", LEDGER.assumptions, ids=lambda row: row.id)
@@ -84,5 +92,5 @@ def test_a_row_names_a_step_and_drivers_that_exist_and_what_a_person_needs(row: 
 
 @pytest.mark.parametrize("row", LEDGER.assumptions, ids=lambda row: row.id)
 def test_a_row_has_a_check_or_says_why_only_a_person_can_check_it(row: Assumption) -> None:
-    assert (row.id in CHECKS) != bool(row.why)
+    assert (row.id in {*CHECKS, *ENERGISED_CHECKS}) != bool(row.why)
     assert not row.why or len(row.why.split()) > 5

@@ -103,6 +103,7 @@ TRANSITIONS = {
     ),
     "route": (lambda b: b.route(ROUTE), {ROUTED}, ROUTED, ROUTING),
     "switch on": (BenchState.switch_on, {COLD, GROUNDED}, ENERGISED, F),
+    "exercise": (BenchState.exercise, {COLD}, U, F),
     "drive at first": (lambda b: b.drive(FIRST), {ROUTED, ENERGISED}, ENERGISED, F),
     "drive": (lambda b: b.drive(0.5), {ROUTED, ENERGISED}, ENERGISED, F),
     "move relays": (BenchState.require_still, {OFF, ROUTING}, SAME, None),
@@ -128,7 +129,9 @@ def refusal(name, state, contact, latched):
         return IllegalTransition
     if name in {"switch on", "bias"} and contact is Contact.UP:
         return ContactError
-    if name == "switch on" and latched:
+    if name == "exercise" and contact is not Contact.UP:
+        return ContactError
+    if name in {"switch on", "exercise"} and latched:
         return SwitchedOff
     if name == "drive" and contact is not Contact.BIASED:
         return IllegalTransition
@@ -170,12 +173,13 @@ def test_each_transition_from_each_state_is_allowed_or_refused_and_leads_where_t
 @pytest.mark.parametrize("name", [name for name, row in TRANSITIONS.items() if row[3] is not None])
 @pytest.mark.parametrize("state", State)
 def test_a_transition_that_breaks_off_leaves_only_what_is_still_verified(state, name):
-    bench, _ = in_state(state, Contact.BIASED)
-    if refusal(name, state, Contact.BIASED, latched=False) is None:
-        with pytest.raises(Broken):
-            carry_out(bench, name, breaks=True)
-        assert bench.state is after(TRANSITIONS[name][3], state)
-        assert bench.closed is None
+    for contact in (Contact.BIASED, Contact.UP):
+        bench, _ = in_state(state, contact)
+        if refusal(name, state, contact, latched=False) is None:
+            with pytest.raises(Broken):
+                carry_out(bench, name, breaks=True)
+            assert bench.state is after(TRANSITIONS[name][3], state)
+            assert bench.closed is None
 
 
 @pytest.mark.parametrize("state", State)

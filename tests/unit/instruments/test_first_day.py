@@ -62,7 +62,9 @@ def test_on_the_twin_all_that_can_be_read_holds_and_nothing_is_changed(twin):
     left = of(made, "ramp-rate", "")
     assert (left.verdict, left.expected, left.step) == (Verdict.OPEN, "ramp_rate 1000 V/s", "3.4")
     assert of(made, "relay-rules", "matrix").reply == "sets something: --settings"
-    assert of(made, "noise", "smu1, smu2, smu3").tools == "a resistor of 10 kohm"
+    assert of(made, "noise", "smu1, smu2, smu3").reply == "needs an output: --energise"
+    assert of(made, "output-relay", "").expected == "output_relay 0.001 s"
+    assert not [one for one in findings(twin, energise=True) if one.reply == "needs an output: --energise"]
 
 
 def test_what_sets_something_is_checked_where_it_is_asked_for(twin):
