@@ -19,7 +19,7 @@ from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import Connect, driver_of, visa
 from instruments.entry import Entry
-from instruments.transport import LineTransport
+from instruments.transport import Urgent
 from labctl.core.driver import DriverKind
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.source import ChannelState
@@ -322,7 +322,7 @@ class _Box:
 
     def _transport(self, name: str, entry: Any) -> Any:
         transport = self._connect(name, entry)
-        if isinstance(transport, LineTransport):
+        if isinstance(transport, Urgent):
             transport.ask_nothing_first()
         return transport
 

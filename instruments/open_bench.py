@@ -21,7 +21,7 @@ from instruments.interfaces import has_method, lacking
 from instruments.manual_prober import Ask
 from instruments.probed_die import ProbedDie
 from instruments.serials import require_serials
-from instruments.transport import CHECK, LineTransport
+from instruments.transport import CHECK
 from labctl.core.bias import Nominal
 from labctl.core.driver import DriverKind, Warns, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -29,6 +29,7 @@ from labctl.core.plugins import BODIES, find
 from labctl.core.prober import Prober
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Equipped, Matrix
+from labctl.core.transport import Transport
 from labctl.core.units import Second
 
 
@@ -217,7 +218,7 @@ def _connected(
 
     def transport(name: str, entry: Entry) -> Any:
         connection = connect(name, entry)
-        if isinstance(connection, LineTransport):
+        if isinstance(connection, Transport):
             opened.append(connection)
         return connection
 

@@ -1,11 +1,13 @@
 """A recorded session: every message to and from the instruments of a bench, with its time, and what was done with them.
 
 A file of JSON lines, so that a session that breaks off is whole up to there. The first line says how to do the same
-again: the bench file as it was, and what was asked for. Each other line is one message. Only wires that carry lines of
-text are recorded.
+again: the command, its options, and the files that it read. Each other line is one message. Only wires that carry lines
+of text are recorded. A disk that is full ends the recording, and nothing else: what makes a bench safe goes through it.
 """
 
+import io
 import json
+import threading
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,8 +22,10 @@ from labctl.core.transport import Transport
 from labctl.core.units import Second
 from labctl.files import current
 
-FORMAT = 1
+FORMAT = 2
 """Version of recorded sessions."""
+COMMANDS = ("check", "off", "read", "pulse", "map")
+"""Commands whose sessions can be carried out again."""
 _LONGEST = 256 << 20
 """Bytes of a session."""
 
@@ -34,54 +38,81 @@ class Session:
     """A recorded session.
 
     Args:
+        command: of `labctl`, such as "check".
         bench: text of the bench file.
         utc: when it began, ISO 8601.
-        first_day: whether the assumptions were checked.
-        settings: whether those were checked too that set something.
         simulated: whether it was a twin.
+        options: of the command, by what they mean to a replay.
+        files: texts of the other files that the command read, by their role, such as "die".
         exchanges: of each instrument, in order.
     """
 
+    command: str
     bench: str
     utc: str
-    first_day: bool
-    settings: bool
     simulated: bool
+    options: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     exchanges: dict[str, list[Exchange]] = field(default_factory=dict)
 
 
-class _TimedRecorder(Recorder):
-    """A transport that records its messages with name and time, s."""
+class SessionFile:
+    """The file of a session while it is recorded, by several threads at once.
 
-    def __init__(self, transport: Transport, file: IO[str], instrument: str, clock: Callable[[], Second]) -> None:
-        super().__init__(transport, file)
-        self._instrument, self._clock = instrument, clock
+    Args:
+        file: open text file; every line is flushed, so that a crash leaves a whole session up to there.
+        clock: of the times of messages, s.
+
+    Attributes:
+        failure: why nothing more is recorded; "" while all is.
+    """
+
+    def __init__(self, file: IO[str], clock: Callable[[], Second]) -> None:
+        self._file, self.clock, self._lock = file, clock, threading.Lock()
+        self.failure = ""
+
+    def begin(self, session: Session) -> None:
+        """Write the first line, of a session without exchanges; OSError if that fails."""
+        head = {"session": FORMAT, **asdict(session)}
+        del head["exchanges"]
+        self._file.write(json.dumps(head) + "\n")
+        self._file.flush()
+
+    def message(self, instrument: str, mark: str, text: str) -> None:
+        """Write one message with its time; never raises."""
+        with self._lock:
+            if self.failure:
+                return
+            try:
+                line = {"s": round(self.clock(), 6), "instrument": instrument, "mark": mark, "text": text}
+                self._file.write(json.dumps(line) + "\n")
+                self._file.flush()
+            except (OSError, ValueError) as error:  # a file that is closed is a ValueError
+                self.failure = str(getattr(error, "strerror", None) or error)
+
+
+class _TimedRecorder(Recorder):
+    """A transport that records its messages in the file of a session."""
+
+    def __init__(self, transport: Transport, session: SessionFile, instrument: str) -> None:
+        self._session, self._instrument = session, instrument
+        super().__init__(transport, io.StringIO())
 
     def _remark(self, text: str) -> None:
         self._record("#", text)
 
     def _record(self, mark: str, text: str) -> None:
-        line = {"s": round(self._clock(), 6), "instrument": self._instrument, "mark": mark, "text": text}
-        self._file.write(json.dumps(line) + "\n")
-        self._file.flush()
+        self._session.message(self._instrument, mark, text)
 
 
-def begin(file: IO[str], session: Session) -> None:
-    """Write the first line of a session without exchanges."""
-    head = {"session": FORMAT, **asdict(session)}
-    del head["exchanges"]
-    file.write(json.dumps(head) + "\n")
-    file.flush()
-
-
-def recorded(connect: Connect, file: IO[str], clock: Callable[[], Second]) -> Connect:
-    """Return a `connect` whose wires of text are recorded in `file`, with times of `clock`, s."""
+def recorded(connect: Connect, session: SessionFile) -> Connect:
+    """Return a `connect` whose wires of text are recorded."""
 
     def recording(name: str, entry: Entry) -> Any:
         wire = connect(name, entry)
         if entry.declaration.wire is not Wire.TEXT or not isinstance(wire, Transport):
             return wire
-        return _TimedRecorder(wire, file, name, clock)
+        return _TimedRecorder(wire, session, name)
 
     return recording
 
@@ -96,6 +127,8 @@ def read_session(path: Path) -> Session:
         if version != FORMAT:
             raise BenchError(f"{path} is a session of version {version}; expected {FORMAT}")
         session = Session(**head)
+        if session.command not in COMMANDS:
+            raise BenchError(f"{path} is a session of '{session.command}'; expected one of {', '.join(COMMANDS)}")
         for line in lines[1:]:
             number += 1
             message = json.loads(line)
@@ -109,29 +142,30 @@ def read_session(path: Path) -> Session:
         raise BenchError(f"{path} cannot be read: {error.strerror or error}; expected a recorded session") from error
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise BenchError(
-            f"{path}, line {number}: no recorded session; expected what 'labctl check BENCH --record FILE' has written"
+            f"{path}, line {number}: no recorded session; expected what a command with '--record FILE' has written"
         ) from error
     return session
 
 
 def as_test(session: Session) -> str:
     """Return a recorded session as the text of a test module that replays it."""
-    command = " ".join(["labctl check", *["--first-day"] * session.first_day, *["--settings"] * session.settings])
     where = "a twin" if session.simulated else "a bench"
     lines = [
-        f'"""Recorded by `{command}` on {where}, {session.utc}; replayed against today\'s drivers."""',
+        f'"""Recorded by `labctl {session.command}` on {where}, {session.utc}; replayed against today\'s drivers."""',
         "",
         "# ruff: noqa: E501",
         "# fmt: off",
         "from labctl.testing import replay_session",
         "",
         f"BENCH = {session.bench!r}",
+        f"FILES = {session.files!r}",
+        f"OPTIONS = {session.options!r}",
         "",
         "EXCHANGES = {",
     ]
     for name, exchanges in session.exchanges.items():
         lines += [f"    {name!r}: [  # sent, replied", *(f"        {one!r}," for one in exchanges), "    ],"]
-    asked = f"assumptions={session.first_day}, settings={session.settings}, simulated={session.simulated}"
+    asked = f"command={session.command!r}, options=OPTIONS, files=FILES, simulated={session.simulated}"
     lines += [
         "}",
         "",
@@ -173,6 +207,11 @@ class SessionReplay(TranscriptReplay):
         except TranscriptError as error:
             self._difference = self._difference or error
             raise
+
+    @property
+    def remaining(self) -> int:
+        """Messages that were not sent or not read yet."""
+        return len(self._remaining)
 
     def _reopen(self) -> None:
         """Do nothing: what was sent to resynchronise is below what was recorded."""

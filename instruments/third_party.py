@@ -5,7 +5,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from instruments.interfaces import has_method
-from instruments.transport import LineTransport
+from instruments.transport import Urgent
 from labctl.core.errors import InstrumentError, LabError
 from labctl.core.source import ChannelState
 from labctl.core.transport import Transport
@@ -48,7 +48,7 @@ class ThirdPartyDriver:
         Its own emergency method comes first, if it has one. If that fails or is missing, it is connected if necessary,
         errors ignored, and `off` is called. It is verified by `verify_off`, or by `state` if that is missing.
         """
-        if isinstance(self._transport, LineTransport):
+        if isinstance(self._transport, Urgent):
             self._transport.ask_nothing_first()
         before: Any = {}
         try:

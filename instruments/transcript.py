@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from instruments.transport import LineTransport
+from instruments.transport import LineTransport, Urgent
 from labctl.core.errors import InstrumentError, LinkTimeoutError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
@@ -118,6 +118,11 @@ class Recorder:
         for line in lines:
             self._record("<", line)
         return lines
+
+    def ask_nothing_first(self) -> None:
+        """From now on connect afresh without the probe, if the transport has one."""
+        if isinstance(self._inner, Urgent):
+            self._inner.ask_nothing_first()
 
     def resync(self) -> None:
         """Resynchronise, with a remark."""

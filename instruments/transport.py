@@ -9,7 +9,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -61,6 +61,15 @@ class Deadlines(Model):
     def of(self, wait: Wait) -> Second:
         """Return the deadline of a class of command, s."""
         return float(getattr(self, wait.value))
+
+
+@runtime_checkable
+class Urgent(Protocol):
+    """A transport that can connect afresh without asking anything first."""
+
+    def ask_nothing_first(self) -> None:
+        """From now on connect afresh without sending the probe."""
+        ...
 
 
 class LineTransport(ABC):

@@ -5,8 +5,11 @@ journalled. `check` and `off` need no die; `check` changes nothing, `off` makes 
 """
 
 import json
-from contextlib import nullcontext
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,9 +19,9 @@ from labctl.cli.bench_options import BenchFile, connector, read_bench
 from labctl.cli.by_hand import map_, pulse, read
 from labctl.cli.findings import show_findings
 from labctl.cli.options import AsJson, Sim, one_line
-from labctl.cli.recording import recording, transcript
+from labctl.cli.recording import Record, Through, recording, transcript
 from labctl.cli.twin import twin
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
 from labctl.terminal.signals import outliving_the_terminal
@@ -41,40 +44,60 @@ def check(
     settings: Annotated[
         bool, typer.Option("--settings", help="with --first-day: also checks that set something; nothing moves")
     ] = False,
-    record: Annotated[
-        Path | None,
-        typer.Option("--record", metavar="FILE", help="new file for every message that is sent and received"),
-    ] = None,
+    energise: Annotated[
+        bool,
+        typer.Option("--energise", help="with --first-day: also checks with outputs on, needles up; asks before"),
+    ] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="with --energise: do not ask")] = False,
+    record: Record = None,
     sim: Sim = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask every instrument who it is and what it does: outputs, limits, interlocks, relays, needles. Changes nothing.
 
-    The bench file is checked first: addresses, wiring, limits. Exit code 3 if something needs a person, or if an
-    assumption does not hold.
+    The bench file is checked first: addresses, wiring, limits. Only --settings and --energise do more. Exit code 3 if
+    something needs a person, or if an assumption does not hold.
     """
     from instruments.check_bench import check_bench, wired_text
     from instruments.first_day import Verdict
     from instruments.first_day import first_day as findings_of
+    from labctl.station import energise as station
     from labctl.storage.latch import latch_of
     from labctl.storage.locks import bench_lock
 
     if settings and not first_day:
         raise BenchError("--settings without --first-day: a plain check sets nothing")
+    if energise and not first_day:
+        raise BenchError("--energise without --first-day: a plain check switches no output on")
+    if yes and not energise:
+        raise BenchError("--yes without --energise: nothing else asks")
 
-    loaded = read_bench(bench)
-    if pin and sim is not None:
+    loaded, real = read_bench(bench), sim is None
+    if pin and not real:
         raise BenchError(f"--pin --sim {sim}: the serial numbers of a twin are none; expected the bench file alone")
-    latch = latch_of(loaded) if sim is None else None
-    asked = {"first_day": first_day, "settings": settings}
-    what = "labctl check --settings"
-    with (
-        bench_lock(loaded, what) if settings and sim is None else nullcontext(),
-        connector(loaded, sim) as (connected, direct, clock),
-        recording(record, bench, direct, clock, simulated=sim is not None, **asked) as connect,
-    ):
-        reports = check_bench(connected, connect=connect)
-        findings = findings_of(connected, clock=clock, connect=connect, settings=settings) if first_day else []
+    if energise:
+        _confirm_outputs(loaded, yes)
+    latch = latch_of(loaded) if real else None
+    warn = partial(console(stderr=True).print, markup=False)
+    asked = {"first_day": first_day, "settings": settings, "energise": energise}
+    with ExitStack() as held:
+        if energise and real:
+            held.enter_context(station.held(loaded, bench, "labctl check --energise", warn))
+        elif settings and real:
+            held.enter_context(bench_lock(loaded, "labctl check --settings"))
+        at = held.enter_context(connector(loaded, sim, needles_up=energise))
+        through = held.enter_context(
+            recording(record, "check", bench, simulated=not real, clock=at.clock, options=asked)
+        )
+        connect = through(at.connect)
+        reports = check_bench(at.bench, connect=connect)
+        findings = []
+        if first_day:
+            findings = findings_of(at.bench, clock=at.clock, connect=connect, settings=settings, energise=energise)
+        if energise:
+            ask = typer.confirm if real and not yes else lambda text: False
+            energised = station.energise(at.bench, connect=connect, clock=at.clock, wait=at.wait, ask=ask, real=real)
+            findings = [*energised, *findings]
     screen = console(stderr=as_json)
     screen.print(f"{loaded.name}: {wired_text(loaded)}", markup=False)
     for report in reports:
@@ -111,6 +134,7 @@ def off(
     release: Annotated[
         bool, typer.Option("--release", help="let outputs go on again: take away what an earlier 'off' has set")
     ] = False,
+    record: Record = None,
     sim: Sim = None,
     as_json: AsJson = False,
 ) -> None:
@@ -121,18 +145,20 @@ def off(
     """
     loaded = read_bench(bench, to_make_safe=True)
     if release:
+        if record is not None:
+            raise BenchError(f"--record {record} --release: no instrument is asked; expected one of the two")
         _release(loaded, sim, as_json)
-    if sim is not None:
-        _off_twin(loaded, sim, as_json)
-    from labctl.station.bench_off import switch_off
-
     screen = console(stderr=True)
 
     def say(text: str) -> None:
         screen.print(f"{loaded.name}: {text}", markup=False, highlight=False)
 
-    with outliving_the_terminal():
-        result = switch_off(loaded, say, reason)
+    if sim is not None:
+        _off_twin(loaded, sim, as_json, _recorded_if_it_can_be(record, bench, say, simulated=True))
+    from labctl.station.bench_off import switch_off
+
+    with outliving_the_terminal(), _recorded_if_it_can_be(record, bench, say, simulated=False) as through:
+        result = switch_off(loaded, say, reason, connect=through(None))
     say(result.text)
     if result.latch is not None:
         say(f"switched off until: labctl off --release {bench}")
@@ -146,14 +172,51 @@ def off(
     raise typer.Exit(result.exit_code)
 
 
-def _off_twin(bench: Any, sim: str, as_json: bool) -> NoReturn:
+def _confirm_outputs(bench: Any, yes: bool) -> None:
+    """Say which outputs will go on and how far, and ask whether they may; BenchError unless that is answered by yes."""
+    from instruments.energised_checks import plan_text
+    from labctl.station.energise import require_sources
+
+    text = plan_text(require_sources(bench))
+    console(stderr=True).print(f"{bench.name}: {text}", markup=False)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise BenchError("--energise asks before an output goes on, and there is no terminal; expected --yes")
+    if not typer.confirm("Are the needles up, or is no die under them, and may outputs go on?", err=True):
+        raise BenchError("--energise: not confirmed; no output went on")
+
+
+@contextmanager
+def _recorded_if_it_can_be(
+    path: Path | None, bench: Path, say: Callable[[str], None], *, simulated: bool
+) -> Iterator[Through]:
+    """Yield what records; a file that cannot be recorded in is said, and keeps nothing from being switched off."""
+    with ExitStack() as stack:
+        try:
+            through = stack.enter_context(recording(path, "off", bench, simulated=simulated))
+        except LabError as error:
+            say(f"not recorded: {error}")
+            through = _as_it_is
+        yield through
+        try:
+            stack.close()
+        except LabError as error:
+            say(f"not recorded to the end: {error}")
+
+
+def _as_it_is(connect: Any) -> Any:
+    return connect
+
+
+def _off_twin(bench: Any, sim: str, as_json: bool, recorder: AbstractContextManager[Through]) -> NoReturn:
     """Make the twin of a bench safe and leave; a twin has no latch."""
     from instruments.emergency import make_safe
 
     code = ExitCode.GOOD
-    with connector(bench, sim) as (connected, connect, _):
+    with connector(bench, sim) as at, recorder as through:
         try:
-            text = make_safe(connected, connect=connect).text
+            text = make_safe(at.bench, connect=through(at.connect)).text
         except InstrumentError as error:
             code, text = ExitCode.NOT_OFF, str(error)
     console(stderr=True).print(f"{bench.name}: {text}", markup=False)

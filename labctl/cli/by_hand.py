@@ -21,6 +21,7 @@ from labctl.cli.bench_options import (
     check_sim,
 )
 from labctl.cli.options import AsJson, Sim, command_line, plainly
+from labctl.cli.recording import Record, recording
 from labctl.core.errors import BenchError
 from labctl.core.exit_codes import ExitCode
 from labctl.terminal.progress import console
@@ -37,6 +38,7 @@ def read(
     v_gate: VGate = None,
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
+    record: Record = None,
     sim: Sim = None,
     out: OutOption = None,
     seed: TwinSeed = 0,
@@ -50,7 +52,7 @@ def read(
     from protocols.by_hand import ReadCell
 
     parameters = {**_cell(cell), "v_read": v_read, **_gate(v_gate), "aperture": aperture, "compliance": compliance}
-    _by_hand(ReadCell, parameters, bench, die, sim, out, seed, as_json)
+    _by_hand("read", ReadCell, parameters, bench, die, record, sim, out, seed, as_json)
 
 
 def pulse(
@@ -65,6 +67,7 @@ def pulse(
     v_gate: VGate = None,
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
+    record: Record = None,
     sim: Sim = None,
     out: OutOption = None,
     seed: TwinSeed = 0,
@@ -83,7 +86,7 @@ def pulse(
         **_cell(cell), "to_p": to.upper() == "P", "voltage": voltage, "width": width, "scheme": scheme,
         "v_read": v_read, **_gate(v_gate), "aperture": aperture, "compliance": compliance,
     }  # fmt: skip
-    _by_hand(PulseCell, parameters, bench, die, sim, out, seed, as_json)
+    _by_hand("pulse", PulseCell, parameters, bench, die, record, sim, out, seed, as_json)
 
 
 def map_(
@@ -96,6 +99,7 @@ def map_(
     v_gate: VGate = None,
     aperture: Aperture = READ["aperture"],
     compliance: Compliance = READ["compliance"],
+    record: Record = None,
     sim: Sim = None,
     out: OutOption = None,
     seed: TwinSeed = 0,
@@ -107,7 +111,7 @@ def map_(
     parameters = {
         "kernel": kernel, "v_read": v_read, **_gate(v_gate), "aperture": aperture, "compliance": compliance,
     }  # fmt: skip
-    _by_hand(MapCells, parameters, bench, die, sim, out, seed, as_json)
+    _by_hand("map", MapCells, parameters, bench, die, record, sim, out, seed, as_json)
 
 
 def _gate(v_gate: str | None) -> dict[str, str]:
@@ -162,10 +166,12 @@ def _typed(parameters: dict[str, Any]) -> str:
 
 
 def _by_hand(
+    command: str,
     kind: Any,
     parameters: dict[str, Any],
     bench: Path,
     die: Path,
+    record: Path | None,
     sim: str | None,
     out: Path | None,
     seed: int,
@@ -179,7 +185,13 @@ def _by_hand(
     action = _procedure(kind, parameters)
     spec = hand_session.prepare(bench, die, action, sim, seed, _typed(parameters))
     warn = partial(console(stderr=True).print, markup=False)
-    folder, outcome = hand_session.carry_out(spec, action, out, command_line(), typer.confirm, warn)
+    if record is not None:
+        hand_session.require_text(spec)
+    options, files = {"parameters": parameters, "seed": seed}, {"die": die}
+    with recording(record, command, bench, simulated=sim is not None, options=options, files=files) as through:
+        folder, outcome = hand_session.carry_out(
+            spec, action, out, command_line(), typer.confirm, warn, through=through
+        )
     status, code = outcome.status, outcome.exit_code
     screen = console(stderr=as_json)
     rows = [] if outcome.void else by_hand.rows(folder)

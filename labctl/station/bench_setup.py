@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instruments.board_bench import AnyBench, BoardBench
-from instruments.drivers import visa
+from instruments.drivers import Connect, visa
 from instruments.fiducial import Fiducial
 from instruments.manual_prober import Ask
 from instruments.open_bench import open_bench, planned_die
@@ -25,6 +25,14 @@ from labctl.storage.latch import permit
 from labctl.storage.stress_ledger import VARIABLE, StressLedger
 from sim_backend.faults.layer import Faults
 from sim_backend.faults.listed import ListedFaults
+
+Through = Callable[[Connect], Connect]
+"""From a function that connects to an instrument to one that records what is sent and received."""
+
+
+def as_it_is(connect: Connect) -> Connect:
+    """Return the function that connects to an instrument as it is: nothing is recorded."""
+    return connect
 
 
 def _open_ledger(ledger: Path) -> StressLedger:
@@ -79,6 +87,7 @@ def on_bench(
     visited: Collection[tuple[int, int]] = (),
     ledger: Path | None = None,
     twin: AnyTwin | None = None,
+    through: Through = as_it_is,
 ) -> OnBench | OnBoard:
     """Connect to a bench, or to its twin around simulated `subjects`; nothing moves and no output changes.
 
@@ -91,6 +100,7 @@ def on_bench(
         visited: places without a die to which the prober goes as well.
         ledger: file that counts the touches of real dies.
         twin: an existing twin; None makes one.
+        through: makes the function that connects to an instrument another one, which records.
 
     Raises:
         BenchError: file and instruments do not fit, equal instruments of a real bench could be exchanged unseen, an
@@ -101,8 +111,8 @@ def on_bench(
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if isinstance(bench, BoardBench):
         if sim is None:
-            return OnBoard(open_board(bench, connect=visa(log), permit=permit(bench)), None)
-        return _on_twin_of_board(bench, twin or twin_of(bench, subjects, sim))
+            return OnBoard(open_board(bench, connect=through(visa(log)), permit=permit(bench)), None)
+        return _on_twin_of_board(bench, twin or twin_of(bench, subjects, sim), through)
     if sim is None:
         require_told_apart(bench, planned_die(bench, first.nominal))
         stress_ledger = None if ledger is None else _open_ledger(ledger)
@@ -110,7 +120,7 @@ def on_bench(
             opened = open_bench(
                 bench,
                 first.nominal,
-                connect=visa(log),
+                connect=through(visa(log)),
                 polarity=first.polarity,
                 ask=ask,
                 permit=permit(bench),
@@ -126,7 +136,7 @@ def on_bench(
         opened = open_bench(
             with_stand_ins(bench),
             first.nominal,
-            connect=twin.connect,
+            connect=through(twin.connect),
             polarity=first.polarity,
             ask=ask or (lambda text: True),
             wait=twin.wait,
@@ -137,10 +147,30 @@ def on_bench(
     return body(with_stand_ins(bench), opened, twin)
 
 
-def _on_twin_of_board(bench: BoardBench, twin: AnyTwin) -> OnBoard:
+def on_replies(bench: AnyBench, subject: Site, connect: Connect, *, simulated: bool) -> OnBench | OnBoard:
+    """Connect by hand to a bench whose instruments are recorded replies; no latch is read and no time passes.
+
+    Args:
+        simulated: they were recorded on the twin of the bench, with its stand-ins.
+    """
+    bench, first = with_stand_ins(bench) if simulated else bench, subject.description
+    if isinstance(bench, BoardBench):
+        return OnBoard(open_board(bench, connect=connect), None)
+    opened = open_bench(
+        bench,
+        first.nominal,
+        connect=connect,
+        polarity=first.polarity,
+        ask=lambda text: True,
+        wait=lambda seconds: None,
+    )
+    return ByHand(bench, opened, None)
+
+
+def _on_twin_of_board(bench: BoardBench, twin: AnyTwin, through: Through) -> OnBoard:
     """Connect to the twin of a board; the twin is closed if that fails."""
     try:
-        return OnBoard(open_board(bench, connect=twin.connect), twin)
+        return OnBoard(open_board(bench, connect=through(twin.connect)), twin)
     except BaseException:
         twin.close()
         raise

@@ -12,9 +12,12 @@ from functools import partial
 from pathlib import Path
 
 from instruments.bench_file import read_bench
-from instruments.board_bench import AnyBench
+from instruments.board_bench import AnyBench, BoardBench
+from instruments.drivers import Connect
 from instruments.manual_prober import Ask
 from labctl import files
+from labctl.core.driver import Wire
+from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.outcome import Outcome
 from labctl.core.procedure import Procedure
@@ -25,6 +28,7 @@ from labctl.execution.session import Session
 from labctl.execution.stop import Stop
 from labctl.station import bench_setup, run_folder
 from labctl.station.bench_guard import BenchGuard
+from labctl.station.bench_setup import Through, as_it_is
 from labctl.station.declared_figures import described
 from labctl.station.doctor import require_own_names
 from labctl.station.jobs import jobs_of
@@ -92,6 +96,17 @@ def prepare(bench: Path, die: Path, action: Procedure, sim: str | None, seed: in
     return replace(spec, title=f"by hand on {spec.body}")
 
 
+def require_text(spec: RunSpec) -> None:
+    """Raise BenchError unless all that is said to the instruments can be recorded: lines of text over a wire."""
+    bench = spec.bench
+    assert bench is not None, "work by hand names a bench"
+    wordless = [name for name, entry in bench.instruments.items() if entry.declaration.wire in (Wire.BINARY, Wire.NONE)]
+    if isinstance(bench, BoardBench) and not spec.real:
+        wordless = list(bench.instruments)
+    if wordless:
+        raise BenchError(f"--record: {', '.join(wordless)}: not told by lines of text over a wire; expected those only")
+
+
 def carry_out(
     spec: RunSpec,
     action: Procedure,
@@ -99,11 +114,14 @@ def carry_out(
     argv: Sequence[str],
     ask: Ask,
     say: Callable[[str], None] = lambda text: None,
+    *,
+    through: Through = as_it_is,
 ) -> tuple[Path, Outcome]:
     """Carry the action out in a session; return the folder of the run, and how the session ended.
 
     Args:
         say: called with a text for the operator: the guard of the bench has died, or no contact structure conducts.
+        through: makes the function that connects to an instrument another one, which records.
 
     Raises:
         BenchError: the bench is held, is switched off, or has an output on; no folder was made.
@@ -117,7 +135,9 @@ def carry_out(
     with (
         _held(spec, bench, argv) if real else nullcontext(),
         ExitStack() as until_left,
-        bench_setup.on_bench(bench, list(spec.subjects), spec.sim, ask=ask if real else None, by_hand=True) as body,
+        bench_setup.on_bench(
+            bench, list(spec.subjects), spec.sim, ask=ask if real else None, by_hand=True, through=through
+        ) as body,
     ):
         (job,) = jobs_of(spec, folder, run_folder.make_folder(folder, spec, argv))
         until_left.enter_context(hold(folder, _what(argv)))
@@ -139,18 +159,36 @@ def carry_out(
 
         session = Session(job, body, stop)
         with rights_of(folder), asked_to_stop(stopping.set, hurry):
-            try:
-                with session:
-                    if open_structures := session.notes.get("no_contact"):
-                        say(f"{open_structures}. What is read is no proof that the needles touch")
-                    for record in action.run(session.die, session.history):
-                        session.record(record)
-            except (KeyboardInterrupt, Exception):
-                if session.outcome is None:
-                    raise
+            _act(session, action, say)
     write_run_file_in_subprocess(folder)
     assert session.outcome is not None, "it has ended"
     return folder, session.outcome
+
+
+def replay(spec: RunSpec, action: Procedure, folder: Path, connect: Connect) -> None:
+    """Carry the action out on instruments that are recorded replies, in a new folder; it is judged by the replies.
+
+    Raises:
+        LabError: the bench cannot be opened, as it could not be when it was recorded, or by other drivers.
+    """
+    assert spec.bench is not None, "work by hand names a bench"
+    subject = spec.subjects[0]
+    with bench_setup.on_replies(spec.bench, subject, connect, simulated=not spec.real) as body:
+        (job,) = jobs_of(spec, folder, run_folder.make_folder(folder, spec, ["labctl"]))
+        _act(Session(job, body), action, lambda text: None)
+
+
+def _act(session: Session, action: Procedure, say: Callable[[str], None]) -> None:
+    """Carry the action out in a session; what ends it early is in its outcome, and raised if it has none."""
+    try:
+        with session:
+            if open_structures := session.notes.get("no_contact"):
+                say(f"{open_structures}. What is read is no proof that the needles touch")
+            for record in action.run(session.die, session.history):
+                session.record(record)
+    except (KeyboardInterrupt, Exception):
+        if session.outcome is None:
+            raise
 
 
 @contextmanager

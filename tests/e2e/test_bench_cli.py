@@ -1,5 +1,6 @@
 """The bench on the command line: check, read, pulse, map, off and twin, as the person standing there types them."""
 
+import io
 import json
 import signal
 import socket
@@ -10,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from instruments.bench_file import read_bench
+from labctl.cli.main import main
+from labctl.storage.latch import release_latch, set_latch
 from labctl.storage.locks import bench_lock
 from labctl.storage.results import open_run
 from tests.waiting import PATIENCE
@@ -241,3 +244,66 @@ def test_nothing_is_set_beside_a_run_that_holds_the_bench(labctl):
 
 def test_what_sets_something_is_part_of_the_first_day_alone(labctl):
     assert "--settings without --first-day" in labctl("check", TWO_NEEDLES, "--settings", expect=2).stderr
+
+
+ENERGISE = ("check", BENCH, "--first-day", "--energise")
+
+
+def test_the_checks_with_outputs_on_say_what_they_do_and_what_holds(labctl):
+    done = labctl(*ENERGISE, "--sim", "bytes", "--yes", "--json")
+    said = json.loads(done.stdout)
+    assert "one channel at a time, at 100 mV behind 1 uA at most" in done.stderr
+    assert "every relay open and the needles up, and ends at 0 V and off" in done.stderr
+    of = {(one["id"], one["instrument"]): one for one in said["assumptions"]}
+    assert of["noise", "smu2.smub"]["verdict"] == "holds"
+    assert of["output-relay", "smu1.smua"]["reply"] == "0.001 s"
+    assert of["source-settling", "smu1.smua"]["step"] == "7.3"
+    assert said["exit"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((*ENERGISE, "--sim", "bytes"), "there is no terminal; expected --yes"),
+        (ENERGISE, "there is no terminal; expected --yes"),
+        (("check", BENCH, "--energise", "--yes"), "--energise without --first-day"),
+        (("check", BENCH, "--first-day", "--yes"), "--yes without --energise"),
+        (("check", EXAMPLES / "bench-daffodil.yaml", *ENERGISE[2:], "--yes"), "has a board"),
+    ],
+)
+def test_no_output_goes_on_for_a_check_without_a_yes(labctl, words, message):
+    assert message in labctl(*words, expect=2).stderr
+
+
+class Terminal(io.StringIO):
+    """A terminal at which somebody types."""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(("typed", "code"), [("n\n", 2), ("y\n", 0), ("", 4)])
+def test_at_a_terminal_it_is_asked_before_an_output_goes_on(monkeypatch, capsys, typed, code):
+    monkeypatch.setattr(sys, "argv", ["labctl", *map(str, ENERGISE), "--sim", "bytes"])
+    monkeypatch.setattr(sys, "stdin", Terminal(typed))
+    with pytest.raises(SystemExit) as end:
+        main()
+    heard = capsys.readouterr()
+    assert (end.value.code or 0) == code, heard
+    assert "may outputs go on?" in heard.err
+    assert ("rms" in heard.out or "ppm of range" in heard.out) == (code == 0)
+
+
+def test_a_bench_that_is_switched_off_or_in_use_gets_no_output_for_a_check(labctl, tmp_path):
+    text = BENCH.read_text(encoding="utf-8")
+    path = tmp_path / "bench.yaml"
+    path.write_text(text, encoding="utf-8")
+    bench = read_bench(path).value
+    words = ("check", path, "--first-day", "--energise", "--yes")
+    with bench_lock(bench, "labctl run night.yaml"):
+        assert "labctl run night.yaml" in labctl(*words, expect=2).stderr
+    set_latch(bench, "hands on the needles")
+    try:
+        assert "hands on the needles" in labctl(*words, expect=2).stderr
+    finally:
+        release_latch(bench)
