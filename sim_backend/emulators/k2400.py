@@ -3,7 +3,7 @@
 Names, defaults, errors: 2400 Series user's manual (2400S-900-01 Rev. K): signal oriented commands chapter 17, command
 reference chapter 18, status chapter 15, errors appendix B. Not emulated, and refused with -113: limit tests and digital
 output (:CALCulate2:LIMit, :SOURce2), math expressions, source memory, sweeps by start and stop, contact check.
-One module of 330 lines, because it is one table of commands.
+One module, because it is one table of commands.
 """
 
 import math
@@ -12,29 +12,25 @@ from random import Random
 from typing import Any
 
 from labctl.core.units import Ampere, Ratio
-from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2400_models import FULL, model_named
 from sim_backend.emulators.k2400_smu import Reading, Smu
 from sim_backend.emulators.k2400_trigger import ARM, MOST, TRIGGER, TriggerModel
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.registers import Register
 from sim_backend.emulators.scpi.errors import ScpiError
-from sim_backend.emulators.scpi.instrument import ScpiInstrument
-from sim_backend.emulators.scpi.parameters import Boolean, Choice, Number, Parameter, Text, matches, short, shown
+from sim_backend.emulators.scpi.parameters import Boolean, Choice, Number, Text, short, shown
+from sim_backend.emulators.scpi_smu import CHANNEL, FUNCTIONS, ScpiSmu, emulated, function_named
 from sim_backend.emulators.world import World
 
-CHANNEL = "out"
-"""Name of its only channel on the bench."""
 MOST_LEVELS = 100
 """Levels in one list command."""
 ELEMENTS = ("VOLTage", "CURRent", "RESistance", "TIME", "STATus")
 """Data elements in the order in which they are sent, whatever order they were asked for in."""
-FUNCTIONS = ("VOLTage:DC", "CURRent:DC", "RESistance")
 _ON = Boolean()
 _WHOLE = partial(Number, whole=True)
 
 
-class K2400(ScpiInstrument):
+class K2400(ScpiSmu):
     """A Series 2400 SourceMeter.
 
     Args:
@@ -46,7 +42,6 @@ class K2400(ScpiInstrument):
     """
 
     maker = "KEITHLEY INSTRUMENTS INC."
-    identity = "{maker},MODEL {model},{serial},{revision}"
 
     def __init__(
         self, name: str, model: str, world: World, *, wired: str = "FRONt", ideal: bool = True, seed: int = 0,
@@ -54,12 +49,11 @@ class K2400(ScpiInstrument):
     ) -> None:  # fmt: skip
         self.spec = model_named(model)
         wire = f"{name}.{CHANNEL}"
-        self.smu = Smu(world, wire, self.spec, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
-        self.triggers = TriggerModel(self.smu)
+        smu = Smu(world, wire, self.spec, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
+        self.triggers = TriggerModel(smu)
         self.elements = list(ELEMENTS)
-        self._kept: dict[str, Any] = {}
-        """Settings that no level and no reading depends on, by their spelling; others are as after `*RST`."""
-        super().__init__(name, model, world, serial="1400001", revision="C34 Sep 21 2016 15:30:00/A02  /L/M", queue=32)
+        revision = "C34 Sep 21 2016 15:30:00/A02  /L/M"
+        super().__init__(name, model, world, smu, serial="1400001", revision=revision, queue=32)
 
     def reset(self) -> None:
         """Switch off and go back to the defaults, as `*RST` does."""
@@ -68,23 +62,6 @@ class K2400(ScpiInstrument):
         self.elements = list(ELEMENTS)
         self._kept.clear()
 
-    def seek(self, operation: int) -> None:
-        """Set the noise to the number of an operation."""
-        self.smu.seek(operation)
-
-    def outputs(self) -> dict[str, float]:
-        """Return the level of the output if it is on, V, or A if it forces a current."""
-        level = self.smu.set.level_v if self.smu.volts else self.smu.set.level_i
-        return {"out": level} if self.smu.output else {}
-
-    def trip(self) -> None:
-        """Switch the output off by itself."""
-        self.smu.switch(False)
-
-    def power_off(self) -> None:
-        """Drive nothing any more."""
-        self.world.drive(self.smu.wire, None)
-
     def interrupt(self) -> None:
         """End the operation that runs."""
         self.triggers.ended = True
@@ -92,10 +69,6 @@ class K2400(ScpiInstrument):
     def device_clear(self) -> None:
         """Go to the idle state; level and output stay as they are."""
         self.triggers.ended = False
-
-    def ends_busy(self, line: bytes) -> bool:
-        """Return whether a message aborts the running one."""
-        return line.strip().upper().lstrip(b":").startswith(b"ABOR")
 
     def build_registers(self) -> dict[str, Register]:
         """Return the registers; that of the measurement has compliance, output enable and buffer."""
@@ -109,9 +82,6 @@ class K2400(ScpiInstrument):
 
         return {**super().build_registers(), "MEASurement": Register(bits), "OPERation": Register(lambda: 1 << 10)}
 
-    def _limited(self) -> bool:
-        return self.smu.output and self.world.observe(self.smu.wire).limited
-
     # -- commands
 
     def build(self) -> None:
@@ -122,26 +92,6 @@ class K2400(ScpiInstrument):
         self._trigger()
         self._data()
         self._system()
-
-    def _field(self, spelled: str, parameter: Parameter, name: str, thing: Any = None) -> None:
-        """Add a setting that is an attribute of the unit's settings, or of another thing; the output follows."""
-
-        def read() -> Any:
-            return getattr(thing or self.smu.set, name)
-
-        def write(value: Any) -> None:
-            setattr(thing or self.smu.set, name, value)
-            self.smu.apply()
-
-        self.setting(spelled, parameter, read, write)
-
-    def _keep(self, spelled: str, parameter: Parameter, default: Any) -> None:
-        """Add a setting that no level and no reading depends on."""
-
-        def write(value: Any) -> None:
-            self._kept[spelled] = value
-
-        self.setting(spelled, parameter, lambda: self._kept.get(spelled, default), write)
 
     def _output(self) -> None:
         smu = self.smu
@@ -236,7 +186,7 @@ class K2400(ScpiInstrument):
             self._keep(f"{path}:ILINe", _WHOLE(1, 4), 1)
             self._keep(f"{path}:OLINe", _WHOLE(1, 4), 2)
         self._keep(f"{arm}:TIMer", Number(1e-3, 99999.99, default=0.1, unit="S"), 0.1)
-        self._field(f"{trigger}:DELay", Number(0.0, 999.9999, default=0.0, unit="S"), "delay", triggers)
+        self._field(f"{trigger}:DELay", Number(0.0, 999.9999, default=0.0, unit="S"), "delay", lambda: triggers)
         add(":TRIGger:CLEar", run=lambda: None)
 
     def _data(self) -> None:
@@ -253,7 +203,7 @@ class K2400(ScpiInstrument):
         self.setting(":TRACe:FEED:CONTrol", controls, lambda: triggers.control, triggers.store)
         self._keep(":TRACe:TSTamp:FORMat", Choice(("ABSolute", "DELTa")), "ABSolute")
         kinds = Choice(("MEAN", "SDEViation", "MAXimum", "MINimum", "PKPK"))
-        self._field(":CALCulate3:FORMat", kinds, "statistic", triggers)
+        self._field(":CALCulate3:FORMat", kinds, "statistic", lambda: triggers)
         add(":CALCulate3:DATA", query=lambda: ",".join(map(shown, triggers.statistics())))
         self._keep(":CALCulate1:STATe", _ON, False)
         self._keep(":CALCulate2:NULL:STATe", _ON, False)
@@ -296,9 +246,6 @@ class K2400(ScpiInstrument):
     def _protection(self) -> float:
         return min(self.smu.set.protection, self.spec.v_max)
 
-    def _tripped(self, current: bool) -> str:
-        return str(int(self.smu.volts == current and self._limited()))
-
     def _list(self, *levels: float) -> None:
         if len(levels) > MOST_LEVELS:
             raise ScpiError(-223)
@@ -314,11 +261,11 @@ class K2400(ScpiInstrument):
 
     def _measure(self, *names: str) -> None:
         """Switch measure functions on; without concurrency the last one is the only one."""
-        wanted, s = [_function(name) for name in names], self.smu.set
+        wanted, s = [function_named(name) for name in names], self.smu.set
         s.functions = [f for f in FUNCTIONS if f in (*s.functions, *wanted)] if s.concurrent else wanted[-1:]
 
     def _leave_out(self, *names: str) -> None:
-        others = [_function(name) for name in names]
+        others = [function_named(name) for name in names]
         self.smu.set.functions = [function for function in self.smu.set.functions if function not in others]
 
     def _measured(self) -> str:
@@ -388,18 +335,5 @@ class K2400(ScpiInstrument):
         return {**super().leftovers(), ":FORM:ELEM": elements, ":SENS:FUNC": functions, ":SOUR:LIST:VOLT": levels}
 
 
-def _function(name: str) -> str:
-    """Return a measure function by its name in quotes; -224 if there is none."""
-    first, *rest = name.strip().split(":")
-    for function in FUNCTIONS:
-        word, *more = function.split(":")
-        if matches(first, word) and [part.upper() for part in rest] in ([], more):
-            return function
-    raise ScpiError(-224)
-
-
-def emulate(name: str, options: Any, context: EmulatorContext) -> K2400:
-    """Return the emulated Series 2400 of an entry of the bench file; its options give model and terminals."""
-    wired = "REAR" if options.terminals == "rear" else "FRONt"
-    ideal, seed, offset, gain = context.ideal, context.seed, context.offset, context.gain
-    return K2400(name, options.model, context.world, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
+emulate = partial(emulated, K2400)
+"""Makes the emulated Series 2400 of an entry of the bench file."""

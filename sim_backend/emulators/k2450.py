@@ -3,7 +3,7 @@
 Names and defaults: reference manuals 2450-901-01 and 2461-901-01, SCPI commands in chapter 6, others in appendix B.
 Not emulated, and refused with -113: sweeps, configuration lists, trigger blocks, limit tests, digital lines. Of the
 command set TSP there is only what switches off and says so: the driver refuses an instrument that is set to it.
-One module of 380 lines, because it is one table of commands.
+One module, because it is one table of commands.
 """
 
 import math
@@ -12,26 +12,22 @@ from random import Random
 from typing import Any
 
 from labctl.core.units import Ampere, Ratio
-from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.k2450_models import MODELS
-from sim_backend.emulators.k2450_smu import Smu2450, Taken
+from sim_backend.emulators.k2450_smu import Extra, Smu2450, Taken
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.scpi.errors import ScpiError
-from sim_backend.emulators.scpi.instrument import ScpiInstrument
-from sim_backend.emulators.scpi.parameters import Boolean, Choice, Number, Parameter, Text, matches, shown
+from sim_backend.emulators.scpi.parameters import Boolean, Choice, Number, Text, shown
+from sim_backend.emulators.scpi_smu import CHANNEL, FUNCTIONS, ScpiSmu, emulated, function_named
 from sim_backend.emulators.world import World
 
-CHANNEL = "out"
-"""Name of its only channel on the bench."""
 LANGUAGES = ("SCPI", "TSP", "SCPI2400")
 ELEMENTS = ("READing", "SOURce", "RELative", "SOURSTATus")
-FUNCTIONS = ("VOLTage:DC", "CURRent:DC", "RESistance")
 BUFFER = "defbuffer1"
 _ON = Boolean()
 _WHOLE = partial(Number, whole=True)
 
 
-class K2450(ScpiInstrument):
+class K2450(ScpiSmu):
     """A 2450, 2460 or 2461.
 
     Args:
@@ -42,7 +38,7 @@ class K2450(ScpiInstrument):
     """
 
     maker = "KEITHLEY INSTRUMENTS"
-    identity = "{maker},MODEL {model},{serial},{revision}"
+    smu: Smu2450
 
     def __init__(
         self, name: str, model: str, world: World, *, wired: str = "FRONt", ideal: bool = True, seed: int = 0,
@@ -50,7 +46,7 @@ class K2450(ScpiInstrument):
     ) -> None:  # fmt: skip
         self.spec = MODELS[model]
         wire = f"{name}.{CHANNEL}"
-        self.smu = Smu2450(world, wire, self.spec, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
+        smu = Smu2450(world, wire, self.spec, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
         self.language = "SCPI"
         self.taken: list[Taken] = []
         """Readings of defbuffer1."""
@@ -58,8 +54,7 @@ class K2450(ScpiInstrument):
         """The buffer takes no more than it holds."""
         self.size, self.count = 100_000.0, 1.0
         self._loop: tuple[float, float] | None = None
-        self._kept: dict[str, Any] = {}
-        super().__init__(name, model, world, serial="04400001", revision="1.7.12b", queue=100)
+        super().__init__(name, model, world, smu, serial="04400001", revision="1.7.12b", queue=100)
 
     def reset(self) -> None:
         """Switch off and go back to the defaults, as `*RST` does; the buffer is emptied."""
@@ -67,27 +62,6 @@ class K2450(ScpiInstrument):
         self.taken.clear()
         self.once, self.size, self.count, self._loop = False, 100_000.0, 1.0, None
         self._kept.clear()
-
-    def seek(self, operation: int) -> None:
-        """Set the noise to the number of an operation."""
-        self.smu.seek(operation)
-
-    def outputs(self) -> dict[str, float]:
-        """Return the level of the output if it is on, V, or A if it forces a current."""
-        level = self.smu.set.level_v if self.smu.volts else self.smu.set.level_i
-        return {"out": level} if self.smu.output else {}
-
-    def trip(self) -> None:
-        """Switch the output off by itself."""
-        self.smu.switch(False)
-
-    def power_off(self) -> None:
-        """Drive nothing any more."""
-        self.world.drive(self.smu.wire, None)
-
-    def ends_busy(self, line: bytes) -> bool:
-        """Return whether a message aborts the running one."""
-        return line.strip().upper().lstrip(b":").startswith(b"ABOR")
 
     def execute(self, message: str) -> str:
         """Execute one message in the present command set."""
@@ -99,8 +73,7 @@ class K2450(ScpiInstrument):
         elif text == "smu.source.level=0":
             (self.smu.level_v if self.smu.volts else self.smu.level_i)(0.0)
         elif text == "print(smu.source.output,smu.source.level)":
-            level = self.smu.set.level_v if self.smu.volts else self.smu.set.level_i
-            return f"{'smu.ON' if self.smu.output else 'smu.OFF'}\t{level:.5e}\n"
+            return f"{'smu.ON' if self.smu.output else 'smu.OFF'}\t{self.level:.5e}\n"
         elif text not in ("", "abort"):
             self.error(ScpiError(-285, "TSP Syntax error at line 1"))
         return ""
@@ -115,25 +88,9 @@ class K2450(ScpiInstrument):
         self._readings()
         self._system()
 
-    def _field(self, spelled: str, parameter: Parameter, name: str, extra: bool = False) -> None:
-        """Add a setting that is an attribute of the unit's settings; the output follows."""
-
-        def holder() -> Any:
-            return self.smu.extra if extra else self.smu.set
-
-        def write(value: Any) -> None:
-            setattr(holder(), name, value)
-            self.smu.apply()
-
-        self.setting(spelled, parameter, lambda: getattr(holder(), name), write)
-
-    def _keep(self, spelled: str, parameter: Parameter, default: Any) -> None:
-        """Add a setting that no level and no reading of a current depends on."""
-
-        def write(value: Any) -> None:
-            self._kept[spelled] = value
-
-        self.setting(spelled, parameter, lambda: self._kept.get(spelled, default), write)
+    def _extra(self) -> Extra:
+        """Settings that a Series 2400 does not have."""
+        return self.smu.extra
 
     def _output(self) -> None:
         modes = Choice(("NORMal", "ZERO", "HIMPedance", "GUARd"))
@@ -178,7 +135,7 @@ class K2450(ScpiInstrument):
             self.setting(f"{path}:{node}:DELay", delay, of("delay"), smu.delay)
             self._field(f"{path}:{node}:DELay:AUTO", _ON, "delay_auto")
             self._keep(f"{path}:{node}:HIGH:CAPacitance", _ON, False)
-        self._field(f"{path}:VOLTage:READ:BACK", _ON, "readback", extra=True)
+        self._field(f"{path}:VOLTage:READ:BACK", _ON, "readback", self._extra)
         self._keep(f"{path}:CURRent:READ:BACK", _ON, True)
 
     def _sense(self) -> None:
@@ -196,10 +153,10 @@ class K2450(ScpiInstrument):
         self._field(f"{of}:AVERage:COUNt", count, "average_count")
         self._field(f"{of}:AVERage:TCONtrol", filters, "average_type")
         self._field(f"{of}:RSENse", _ON, "remote")
-        self._field(f"{of}:UNIT", Choice(("AMP", "OHM", "WATT")), "unit", extra=True)
-        self._field(f"{of}:RELative:STATe", _ON, "rel", extra=True)
-        self._field(f"{of}:RELative", Number(-1.05, 1.05), "rel_level", extra=True)
-        self._field(":CALCulate[1]:CURRent[:DC]:MATH:STATe", _ON, "math", extra=True)
+        self._field(f"{of}:UNIT", Choice(("AMP", "OHM", "WATT")), "unit", self._extra)
+        self._field(f"{of}:RELative:STATe", _ON, "rel", self._extra)
+        self._field(f"{of}:RELative", Number(-1.05, 1.05), "rel_level", self._extra)
+        self._field(":CALCulate[1]:CURRent[:DC]:MATH:STATe", _ON, "math", self._extra)
         for node, ranges, function in (
             ("VOLTage[:DC]", volts, smu.measure_range_v), ("RESistance", Number(0.0, 2e8, unit="OHM"), None),
         ):  # fmt: skip
@@ -260,12 +217,8 @@ class K2450(ScpiInstrument):
         stamp = "0 0" if kind == 0 else f"2000/01/01 00:{self.world.now % 3600 / 60:02.0f}:00.000"
         return f'{code},"{text.strip(chr(34))};{kind};{stamp}"'
 
-    def _tripped(self, current: bool) -> str:
-        limited = self.smu.output and self.world.observe(self.smu.wire).limited
-        return str(int(self.smu.volts == current and limited))
-
     def _measure(self, name: str) -> None:
-        self.smu.set.functions = [_function(name)]
+        self.smu.set.functions = [function_named(name)]
 
     def _measured(self) -> str:
         words = {"VOLTage:DC": "VOLT:DC", "CURRent:DC": "CURR:DC", "RESistance": "RES"}
@@ -313,13 +266,13 @@ class K2450(ScpiInstrument):
         _known(buffer)
         if not self.taken:
             raise ScpiError(-230)
-        return _told(self.taken[-1], elements)
+        return _shown(self.taken[-1], elements)
 
     def _data(self, first: float = 1, last: float = 1, buffer: str = BUFFER, *elements: str) -> str:
         _known(buffer)
         if not 1 <= first <= last <= len(self.taken):
             raise ScpiError(-222)
-        return ",".join(_told(one, elements) for one in self.taken[int(first) - 1 : int(last)])
+        return ",".join(_shown(one, elements) for one in self.taken[int(first) - 1 : int(last)])
 
     def _statistic(self, index: int, buffer: str = BUFFER) -> str:
         _known(buffer)
@@ -369,7 +322,7 @@ def _known(buffer: str) -> None:
         raise ScpiError(-224)
 
 
-def _told(one: Taken, elements: tuple[str, ...]) -> str:
+def _shown(one: Taken, elements: tuple[str, ...]) -> str:
     """Return the elements of a reading as they were asked for; the reading alone if none were."""
     values = {
         "READing": shown(one.value), "SOURce": shown(one.source), "RELative": f"{one.time:.6f}",
@@ -378,18 +331,5 @@ def _told(one: Taken, elements: tuple[str, ...]) -> str:
     return ",".join(values[name] for name in elements or ("READing",))
 
 
-def _function(name: str) -> str:
-    """Return a measure function by its name in quotes; -224 if there is none."""
-    first, *rest = name.strip().split(":")
-    for function in FUNCTIONS:
-        spelled, *more = function.split(":")
-        if matches(first, spelled) and [part.upper() for part in rest] in ([], more):
-            return function
-    raise ScpiError(-224)
-
-
-def emulate(name: str, options: Any, context: EmulatorContext) -> K2450:
-    """Return the emulated 2450, 2460 or 2461 of an entry of the bench file; its options give model and terminals."""
-    wired = "REAR" if options.terminals == "rear" else "FRONt"
-    ideal, seed, offset, gain = context.ideal, context.seed, context.offset, context.gain
-    return K2450(name, options.model, context.world, wired=wired, ideal=ideal, seed=seed, offset=offset, gain=gain)
+emulate = partial(emulated, K2450)
+"""Makes the emulated 2450, 2460 or 2461 of an entry of the bench file."""

@@ -557,11 +557,11 @@ def test_what_the_server_answers_wrong_is_an_error_of_the_instrument():
 def test_every_command_as_it_is_sent():
     """The transcript: what the driver says from identity to the end of a session, and what it understands."""
     on = on_board(chip(1, 2, 2, **STILL), options={"offset_reads": 1})
-    said = []
+    sent = []
     answer = on.server.service.handle
 
     def heard(line):
-        said.append(line.split(" ")[0:1] + line.split(" ")[2 if line[:3] in ("SET", "RUN") else 1 :])
+        sent.append(line.split(" ")[0:1] + line.split(" ")[2 if line[:3] in ("SET", "RUN") else 1 :])
         return answer(line)
 
     on.server.service.handle = heard
@@ -570,10 +570,10 @@ def test_every_command_as_it_is_sent():
     on.board.off()
     on.board.verify_off()
     on.board.close()
-    verbs = [words[0] for words in said]
+    verbs = [words[0] for words in sent]
     assert verbs == ["*IDN?", "TAKE", "SET", "RUN", "RUN", "SAFE", "STATE?"]
-    assert json.loads(" ".join(said[1][1:])) == {"version": 1, "client": "labctl board", "lease": 10.0}
-    settings = json.loads(" ".join(said[2][1:]))
+    assert json.loads(" ".join(sent[1][1:])) == {"version": 1, "client": "labctl board", "lease": 10.0}
+    settings = json.loads(" ".join(sent[2][1:]))
     assert settings == {
         **{"reference": 2048, "closed": 1392, "lowest": 1393, "up": 2702, "down": 2702, "top_gate": 4095},
         **{
@@ -588,7 +588,7 @@ def test_every_command_as_it_is_sent():
             "swapped": False,
         },
     }
-    (pattern,) = packed.patterns_of(said[4][1])
+    (pattern,) = packed.patterns_of(sent[4][1])
     codes = packed.split(pattern.codes)
     assert (pattern.kernel, pattern.mode, pattern.column_on, pattern.row_on, pattern.read) == (0, packed.READ, 3, 3, 1)
     assert [list(part[:3]) for part in codes] == [

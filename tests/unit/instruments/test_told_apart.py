@@ -82,5 +82,5 @@ def test_a_real_bench_is_refused_before_it_is_connected_and_its_twin_is_not():
 
 def test_three_equal_sources_are_three_pairs():
     file = bench({"r": "ground", "c": "s1.smua"}, ("s1", "s2", "s3"))
-    told = {("s1", "s2"), ("s1", "s3")}
-    assert set(exchangeable(file, planned_die(file, NOMINAL))) == set(combinations(("s1", "s2", "s3"), 2)) - told
+    separated = {("s1", "s2"), ("s1", "s3")}
+    assert set(exchangeable(file, planned_die(file, NOMINAL))) == set(combinations(("s1", "s2", "s3"), 2)) - separated
