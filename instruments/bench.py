@@ -25,13 +25,15 @@ VoltPerSecond = Annotated[float, Unit("V/s")]
 
 
 class BenchLimits(Model):
-    """Limits of this bench for every die, above the limits of a campaign."""
+    """Limits of this bench for every die, above the limits of a campaign; with the bounds of `Limits`."""
 
-    v_towards_p: Volt = Field(gt=0, description="highest cell voltage in the direction that writes P")
-    v_towards_ap: Volt = Field(gt=0, description="highest cell voltage in the direction that writes AP (a magnitude)")
-    v_gate: Volt = Field(default=0.0, ge=0, description="highest gate voltage of a die with access transistors")
-    width: Second = Field(gt=0, description="longest pulse")
-    compliance: Ampere = Field(gt=0, description="highest current limit of a channel")
+    v_towards_p: Volt = Field(gt=0, le=50, description="highest cell voltage in the direction that writes P")
+    v_towards_ap: Volt = Field(
+        gt=0, le=50, description="highest cell voltage in the direction that writes AP (a magnitude)"
+    )
+    v_gate: Volt = Field(default=0.0, ge=0, le=50, description="highest gate voltage of a die with access transistors")
+    width: Second = Field(gt=0, le=3600, description="longest pulse")
+    compliance: Ampere = Field(gt=0, le=100, description="highest current limit of a channel")
     ramp_rate: VoltPerSecond = Field(gt=0, description="[?] fastest change of a level that is not a pulse")
 
     @property

@@ -78,6 +78,7 @@ class BenchIO:
         self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
         self.composer = self.new_composer()
         self.ranges = self._common_ranges()
+        self._refuse_limits_beyond_the_sources()
         if prober is not None:
             prober.permit = self._permit_motion
 
@@ -326,6 +327,17 @@ class BenchIO:
         if top is None:
             raise BenchError(f"no current range of the sources holds {self.bench.limits.compliance:.3g} A")
         return np.array(ranges[: top + 1])
+
+    def _refuse_limits_beyond_the_sources(self) -> None:
+        """Raise BenchError if the bench file allows levels that a source cannot force: their range is set up."""
+        span = self.bench.limits.span
+        for unit in self.working:
+            highest = unit.capabilities.ranges_v[-1]
+            if span > highest * (1 + 1e-9):
+                raise BenchError(
+                    f"the limits of the bench allow {span:.3g} V, and {unit.name} ({unit.capabilities.model}) forces "
+                    f"{highest:.3g} V at most; expected limits within it"
+                )
 
     def range_for(self, current: Ampere) -> Ampere:
         """Return the smallest measure range that holds `current`, A."""

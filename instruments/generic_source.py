@@ -47,6 +47,7 @@ class GenericSourceOptions(Model):
     ranges_v: tuple[Volt, ...] = Field(min_length=1, description="source ranges, ascending")
     ranges_i: tuple[Ampere, ...] = Field(min_length=1, description="measure ranges, ascending")
     shortest_pulse: Second = Field(gt=0, description="shortest pulse that it makes")
+    longest_pulse: Second = Field(default=3600.0, gt=0, description="longest pulse that it makes")
     shortest_aperture: Second = Field(gt=0, description="shortest integration time")
     longest_aperture: Second = Field(gt=0, description="longest integration time")
     stands: bool = Field(default=True, description="levels stand after a sequence of steps; false: each ends at 0 V")
@@ -61,13 +62,22 @@ class GenericSourceOptions(Model):
             raise ValueError(f"channels are {', '.join(self.channels)}; expected different names")
         if self.shortest_aperture > self.longest_aperture:
             raise ValueError("shortest_aperture is above longest_aperture")
+        if self.shortest_pulse > self.longest_pulse:
+            raise ValueError("shortest_pulse is above longest_pulse")
         return self
 
     def capabilities(self) -> SourceCapabilities:
         """Return them as a source declares them."""
         apertures = (self.shortest_aperture, self.longest_aperture)
         return SourceCapabilities(
-            self.model, self.channels, self.ranges_v, self.ranges_i, self.shortest_pulse, apertures, self.stands
+            self.model,
+            self.channels,
+            self.ranges_v,
+            self.ranges_i,
+            self.shortest_pulse,
+            apertures,
+            self.stands,
+            longest_pulse=self.longest_pulse,
         )
 
     @classmethod

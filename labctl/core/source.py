@@ -29,7 +29,7 @@ class SourceCapabilities:
         stands: levels and limits stand after a call of `run`. False: every `run` begins and ends with all channels that
             were set up at 0 V behind their `cold_limit`, also if it fails.
         step_messages: messages that one step of a call takes, as a mean; 0 if a call is one script.
-        longest_pulse: longest pulse width that it makes, s.
+        longest_pulse: longest pulse width that it makes, s; limits allow an hour.
     """
 
     model: str
@@ -40,7 +40,7 @@ class SourceCapabilities:
     apertures: tuple[Second, Second]
     stands: bool = True
     step_messages: float = 0.0
-    longest_pulse: Second = math.inf
+    longest_pulse: Second = 3600.0
 
 
 class OffState(StrEnum):

@@ -40,14 +40,16 @@ def test_its_capabilities_are_those_of_its_options_and_back():
     assert capabilities == source()[0].capabilities
     assert (capabilities.channels, capabilities.apertures) == (("a", "b", "c"), (1e-4, 1.0))
     assert GenericSourceOptions.of(capabilities, "x") == OPTIONS.model_copy(update={"stands_for": "x"})
-    unnamed = GenericSourceOptions(**OPTIONS.model_dump(exclude={"model", "stands", "stands_for"}))
+    unnamed = GenericSourceOptions(**OPTIONS.model_dump(exclude={"model", "stands", "stands_for", "longest_pulse"}))
     assert (unnamed.model, unnamed.stands, unnamed.stands_for) == ("generic", True, "")
+    assert DRIVER.capabilities(OPTIONS.model_copy(update={"longest_pulse": 2.0})).longest_pulse == 2.0
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"ranges_v": (10.0, 1.0)}, "ranges_v are .* expected ascending, above 0"),
+        ({"longest_pulse": 1e-4}, "shortest_pulse is above longest_pulse"),
         ({"ranges_i": (0.0, 1.0)}, "ranges_i are .* expected ascending, above 0"),
         ({"channels": ("a", "a")}, "expected different names"),
         ({"shortest_aperture": 2.0}, "shortest_aperture is above longest_aperture"),

@@ -422,6 +422,12 @@ def test_what_the_bench_cannot_or_may_not_do_is_refused_without_a_connection(ope
         planned_die(bench(), NOMINAL).check(operation)
 
 
+def test_limits_of_a_bench_beyond_what_its_sources_force_are_refused_without_a_connection():
+    limits = {"limits__v_towards_p": "45 V", "limits__v_towards_ap": "45 V"}
+    with pytest.raises(BenchError, match=r"allow 45 V, and smu1 \(2602B\) forces 40 V at most"):
+        planned_die(bench(**limits), NOMINAL)
+
+
 def test_a_pulse_longer_than_a_source_makes_is_refused_without_a_connection():
     die = planned_die(bench(), NOMINAL)
     for unit in die._io.working:
