@@ -182,8 +182,9 @@ def _cold_current(driven: Driven) -> Answer:
     settle, measure = Hold(driven.bench.settling.source), Measure(driven.channel, voltage=True)
     (sample,) = driven.run(settle, measure, aperture=driven.aperture(outputs.cold_aperture))
     expected = f"at most {outputs.cold_current:.3g} A"
-    if refused := _not_usable([sample]):  # a current beyond the limit is more than was to be driven
-        return expected, f"{refused}, behind {driven.excitation.limit:.3g} A", False
+    if refused := _not_usable([sample]):
+        limit = driven.excitation.limit
+        return expected, f"{refused}, behind {limit:.3g} A", False if outputs.cold_current <= limit else None
     return expected, f"{sample.current:.3g} A at {sample.voltage:.3g} V", abs(sample.current) <= outputs.cold_current
 
 

@@ -191,6 +191,12 @@ def test_what_a_current_says(id, currents, flag, verdict):
     assert ENERGISED_CHECKS[id](driven)[2] is verdict
 
 
+def test_a_current_that_is_limited_below_what_is_assumed_tells_nothing():
+    file = bench(outputs__cold_current="5 uA")
+    driven = Driven(file, Replying((1e-6,), Flag.COMPLIANCE), "a", Excitation.of(file), lambda: 0.0, lambda: None)
+    assert ENERGISED_CHECKS["cold-current"](driven)[2] is None
+
+
 def test_a_source_that_does_not_wait_for_its_relay_tells_nothing_of_it():
     on = OnTwin(bench(), twin=bench(timing__output_relay="1 us"))
     relay = of(on.findings(), "output-relay")["smu1.smua"]
