@@ -50,10 +50,10 @@ def verify(
     left = {problem.path for problem in after.problems}
     for problem in before.problems:
         now = "" if problem.path in left else " MENDED."
-        screen.print(f"{problem.path}: {problem.text}.{now} {_way(problem.way_back)}", markup=False, highlight=False)
+        screen.print(f"{problem.path}: {problem.text}.{now} {_way_back(problem)}", markup=False, highlight=False)
     for problem in after.problems:
         if problem.path not in {p.path for p in before.problems}:
-            screen.print(f"{problem.path}: {problem.text}. {_way(problem.way_back)}", markup=False, highlight=False)
+            screen.print(f"{problem.path}: {problem.text}. {_way_back(problem)}", markup=False, highlight=False)
     for text in (*failed, *after.notes):
         screen.print(text, markup=False, highlight=False)
     mendable = sum(problem.mend is not None for problem in after.problems)
@@ -69,8 +69,8 @@ def verify(
     raise typer.Exit(ExitCode.STORAGE if after.problems else ExitCode.GOOD)
 
 
-def _way(text: str) -> str:
-    return text[:1].upper() + text[1:] + "."
+def _way_back(problem: "Problem") -> str:
+    return f"The way back: {problem.way_back}."
 
 
 def _summary(run: Path, before: "Sequence[Problem]", after: "Verification") -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 Whoever has the address of a webhook can post to it. No rule knows every secret; these are the usual forms: a password
 or a token before the host of an address, an address of a service that has its token in it (slack://, tgram://), a
-webhook, a value of a query that is called token or key, a long random part of a path or a UUID in it, which is how
-services that wait for a ping tell their users apart, a key `password:` with a value.
+webhook, a value of a query or behind a part of a path that is called token or key, a long random part of a path or a UUID
+in it, which is how services that wait for a ping tell their users apart, a key `password:` with a value, a header
+`Authorization:`, and a name with its password as curl takes it.
 """
 
 import re
@@ -20,6 +21,7 @@ _LOGINS = frozenset({"ssh", "git"})
 _QUERY = re.compile(
     r"[?&#;](?:[a-z_-]*(?:token|key|secret|sig|signature|auth|password|passwd|pwd))=[^&#\s]", re.IGNORECASE
 )
+_IN_PATH = re.compile(r"/(?:(?:api-?)?key|token|secret)/[^/?#\s]{6,}|/bot[0-9]{5,}:[^/?#\s]{6,}", re.IGNORECASE)
 _RANDOM = re.compile(r"[A-Za-z0-9_-]{20,}")
 _UUID = re.compile(r"(?<![0-9A-Za-z])[0-9a-f]{8}(?:-?[0-9a-f]{4}){3}-?[0-9a-f]{12}(?![0-9A-Za-z])", re.IGNORECASE)
 _HEX = re.compile(r"(?<![0-9A-Za-z])(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{16,}(?![0-9A-Za-z])", re.IGNORECASE)
@@ -34,10 +36,22 @@ _PING = re.compile(
 )
 """An address that waits for a ping: whoever has it can say that all is well."""
 _KEY = re.compile(
-    r"(?:^|[\s{,\"'])(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|secret|token|api[_-]?key)[\"']?[ \t]*[:=][ \t]*"
+    r"(?:^|[\s{,\"'])(?:[a-z0-9]+[_-])*(?:password|passwd|passphrase|secret|token|"
+    r"(?:api|access|integration|private|routing|signing)[_-]?key)[\"']?[ \t]*[:=][ \t]*"
     r"[\"']?([^\s\"'{}\[\],#]{6,})",
     re.IGNORECASE,
 )
+_HEADER = re.compile(
+    r"(?<![A-Za-z-])(?:proxy-)?authorization[\"']?[ \t]*[:=][ \t]*[\"']?(?:(?:basic|bearer|digest|token)[ \t]+)?"
+    r"(?!(?:basic|bearer|digest|token)\b)([^\s\"'{}\[\],#]{6,})",
+    re.IGNORECASE,
+)
+_LOGIN = re.compile(
+    r"(?<!\S)[\"']?(?:-u|--user|--proxy-user)[\"']?(?:[ \t]*,)?[ \t=]*[\"']?[^\s:\"'=,]+:(?![0-9]+\b|\.\.\.)([^\s\"',\]]{3,})"
+)
+"""A name with its password on a command line, or as two elements of a list; `-u 1000:1000` are numbers of users."""
+_WORDS = ((_KEY, "a password or token"), (_HEADER, "a header with a token"), (_LOGIN, "a name with its password"))
+"""Secrets that are no addresses, each as the first group."""
 
 
 def secret_in(text: str) -> tuple[int, str]:
@@ -52,7 +66,7 @@ def secret_in(text: str) -> tuple[int, str]:
     """
     found = [(match.start(), kind) for match in _ADDRESS.finditer(text) if (kind := _kind(match[1], match[2]))]
     found += [(match.start(), kind) for match in _BARE.finditer(text) if (kind := _kind("https", match[1]))]
-    found += [(match.start(1), "a password or token") for match in _KEY.finditer(text)]
+    found += [(match.start(1), kind) for pattern, kind in _WORDS for match in pattern.finditer(text)]
     return min(found, default=(-1, ""))
 
 
@@ -64,7 +78,9 @@ def without_secrets(text: str) -> str:
     """
     shown = _ADDRESS.sub(lambda match: f"{match[1]}://..." if _kind(match[1], match[2]) else match[0], text)
     shown = _BARE.sub(lambda match: "..." if _kind("https", match[1]) else match[0], shown)
-    return _KEY.sub(lambda match: match[0].removesuffix(match[1]) + "...", shown)
+    for pattern, _ in _WORDS:
+        shown = pattern.sub(lambda match: match[0].removesuffix(match[1]) + "...", shown)
+    return shown
 
 
 def has_address(text: str) -> bool:
@@ -98,6 +114,8 @@ def _kind(scheme: str, rest: str) -> str:
         return "the address of a webhook"
     if _PING.search(rest):
         return "the address of a ping"
+    if _IN_PATH.search(rest):
+        return "an address with a token"
     number = _UUID.search(rest) or _HEX.search(rest)
     if (number and not _COMMIT.search(rest)) or _QUERY.search(rest) or any(map(_is_random, _RANDOM.findall(rest))):
         return "an address with a token"

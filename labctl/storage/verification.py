@@ -295,7 +295,7 @@ class _Check:
         if parts:
             self.found.notes.append(f"left by a process that was ended, and in nobody's way: {', '.join(parts)}")
         if (n := sum(1 for _ in self.run.glob("quarantine/*"))) > 0:
-            self.found.notes.append(f"quarantine/ holds {n} files that were in the way")
+            self.found.notes.append(f"in the way, and kept in quarantine/: {n} {'file' if n == 1 else 'files'}")
         unsealed = (
             [] if self.state is None else [d.name for d in self.state.dies.values() if d.last and not d.last.sha256]
         )

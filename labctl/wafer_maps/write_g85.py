@@ -5,7 +5,7 @@ places from the upper left corner of its array; the coordinates of the prober ar
 the writer of a file, and are read from there again.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from xml.etree import ElementTree
 
 from labctl.core.errors import BenchError
@@ -14,15 +14,18 @@ from labctl.wafer_maps.semi_g85 import OURS
 
 NULL, NOT_TESTED = 255, 254
 """Codes of a place without a die, and of a die without a bin."""
+GOOD = 1
+"""Hard bin of a good die."""
 
 
-def write_g85(wafer_map: WaferMap, bins: Mapping[str, int], good: Iterable[int] = (1,)) -> str:
+def write_g85(wafer_map: WaferMap, bins: Mapping[str, int], unjudged: Collection[int] = ()) -> str:
     """Return a SEMI G85 XML text with our bins.
 
     Args:
         wafer_map: the places of the dies.
         bins: hard bin of each die by name, 0 to 253; a die without one is written as not tested, 254.
-        good: bins of quality Pass.
+        unjudged: bins of dies that were measured and that nothing judges, which have no quality; else 1 is of quality
+            Pass, and any other of quality Fail.
 
     Raises:
         BenchError: a bin beyond what three decimal digits of G85 hold beside these codes, or too large a map.
@@ -51,8 +54,10 @@ def write_g85(wafer_map: WaferMap, bins: Mapping[str, int], good: Iterable[int] 
         about = {"BinCode": f"{code:03d}", "BinCount": str(used.count(code))}
         if code == NOT_TESTED:
             about |= {"BinQuality": "Skip", "BinDescription": "not tested"}
+        elif code in unjudged:
+            about["BinDescription"] = "measured"
         else:
-            about["BinQuality"] = "Pass" if code in set(good) else "Fail"
+            about["BinQuality"] = "Pass" if code == GOOD else "Fail"
         ElementTree.SubElement(device, "Bin", about)
     ElementTree.SubElement(device, "SupplierData", ToolType=OURS, ReferenceColumn=str(x), ReferenceRow=str(y))
     data = ElementTree.SubElement(device, "Data", MapName="bins", MapVersion="1")

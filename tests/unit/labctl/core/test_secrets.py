@@ -28,6 +28,13 @@ SECRETS = [
     f'{{"api_key": "{CANARY}"}}',
     f"api-token={CANARY}",
     f"# passphrase: {CANARY}",
+    f"routing_key: {CANARY}",
+    f"https://maker.example.org/trigger/run/with/key/{CANARY}",
+    f"https://api.example.org/bot123456:{CANARY}/send",
+    f"curl -H 'Authorization: Bearer {CANARY}' example.org",
+    f"authorization={CANARY}",
+    f"curl -u lab:{CANARY} example.org",
+    f"[curl, --user, 'lab:{CANARY}', example.org]",
 ]
 PUBLIC = [
     "https://github.com/usnistgov/daffodil-lib/blob/0123456789abcdef0123456789abcdef01234567/README.md",
@@ -43,6 +50,9 @@ PUBLIC = [
     'xmlns="http://www.semi.org"',
     "file:///C:/lab/run",
     "the password of the station is on the wall; no token: none",
+    "without authorization: no. Basic examples are below; authorization: none",
+    "docker run -u 1000:1000 image; labctl plan -u x",
+    "https://example.org/docs/key/",
     "token: 5, secret: true, keys: [abcdefgh]",
     "C:\\lab\\file.yaml:3: found 1, expected 2; did you mean x:y?",
 ]

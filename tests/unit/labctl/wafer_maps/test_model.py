@@ -252,6 +252,8 @@ def test_our_bins_come_back_from_the_g85_that_we_write_with_dies_that_were_not_t
     assert [(b.get("BinCode"), b.get("BinCount")) for b in bins] == [("001", "2"), ("003", "1"), ("254", "1")]
     elsewhere = read_g85(text, MapReading(reference=(10, 10)))
     assert spots(elsewhere) == [(10, 10), (11, 10), (9, 11), (10, 11)]
+    unjudged = read_g85(write_g85(moved, {"x1y0": 1, "x2y0": 99, "x1y1": 1}, unjudged={99}))
+    assert unjudged.quality == {"1": "pass", "99": "", "254": "skip"}, "nothing judged bin 99, so it has not failed"
     with pytest.raises(BenchError, match="bin 254 asked for; a map holds 0 to 253"):
         write_g85(wafer_map, {"x1y0": 254})
 
