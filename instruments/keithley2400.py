@@ -57,7 +57,7 @@ _READ = (":READ?", ":OUTP?", ":SOUR:VOLT?")
 class Keithley2400Options(Model):
     """Options of a Series 2400 in the bench file."""
 
-    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+    model: Annotated[str, AfterValidator(one_of("keithley2400: model", MODELS))] = Field(
         default="2400", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
     )
     terminals: Annotated[str, AfterValidator(one_of("terminals", ("front", "rear")))] = Field(

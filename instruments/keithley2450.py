@@ -79,7 +79,7 @@ _TSP_STATE = "print(smu.source.output,smu.source.level)"
 class Keithley2450Options(Model):
     """Options of a 2450, 2460 or 2461 in the bench file."""
 
-    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+    model: Annotated[str, AfterValidator(one_of("keithley2450: model", MODELS))] = Field(
         default="2450", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
     )
     terminals: Annotated[str, AfterValidator(one_of("terminals", ("front", "rear")))] = Field(

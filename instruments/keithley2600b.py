@@ -73,7 +73,7 @@ AT_ONCE = 12
 class Keithley2600BOptions(Model):
     """Options of a 2600B in the bench file."""
 
-    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+    model: Annotated[str, AfterValidator(one_of("keithley2600b: model", MODELS))] = Field(
         default="2602B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
     )
     output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")

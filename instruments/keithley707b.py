@@ -88,7 +88,7 @@ def parse_closed(reply: str) -> frozenset[str]:
 class Keithley707BOptions(Model):
     """Options of a 707B or 708B in the bench file."""
 
-    model: Annotated[str, AfterValidator(one_of("model", MODELS))] = Field(
+    model: Annotated[str, AfterValidator(one_of("keithley707b: model", MODELS))] = Field(
         default="707B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
     )
 

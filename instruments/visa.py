@@ -52,6 +52,10 @@ def preload_backend(backend: str) -> None:
     _manager(backend)
 
 
+SUCH_AS = "TCPIP::192.0.2.11::5025::SOCKET"
+"""An address as VISA names it, for messages."""
+
+
 def misspelt_resource(resource: str) -> str:
     """Return why `resource` is no name of a VISA resource, "" if it is one; nothing is asked or searched for."""
     try:
@@ -143,10 +147,17 @@ class VisaTransport(LineTransport):
             raise InstrumentError(f"cannot open {self._called}: {error}; {LOOK}") from error
         except pyvisa.VisaIOError as error:
             if error.error_code in (StatusCode.error_invalid_resource_name, StatusCode.error_resource_not_found):
-                raise BenchError(f"'{self._name}' is not an address that VISA can open: {error.description}") from error
+                raise BenchError(
+                    f"'{self._name}' is not an address that VISA can open: {error.description}; expected one such as "
+                    f"{SUCH_AS}"
+                ) from error
             raise InstrumentError(f"cannot open {self._called}: {error.description}; {LOOK}") from error
-        except ValueError as error:
-            raise BenchError(f"'{self._name}' is not an address that VISA can open: {error}") from error
+        except ValueError as error:  # the address is none, or its interface has no library
+            if why := misspelt_resource(self._name):
+                text = f"'{self._name}' is not an address that VISA can open: {why}; expected one such as {SUCH_AS}"
+            else:
+                text = f"VISA cannot open '{self._name}': {' '.join(str(error).split())}"
+            raise BenchError(text) from error
         except Exception as error:  # a backend may raise anything
             raise InstrumentError(f"nobody listens at {self._called}: {error}; {LOOK}") from error
         self._socket = _raw_socket(self._resource)

@@ -105,7 +105,7 @@ class Wiring(Model):
         shape = (len(self.kernels), len(kernel.rows), len(kernel.cols))
         if shape != geometry.shape:
             raise BenchError(
-                f"the wiring is for {shape[0]} kernels of {shape[1]} x {shape[2]} lines; "
+                f"the wiring is for {shape[0]} kernel{'s' * (shape[0] != 1)} of {shape[1]} x {shape[2]} lines; "
                 f"the die has {geometry.kernels} of {geometry.n_rows} x {geometry.n_cols}"
             )
         if bool(kernel.gates) != (geometry.kind == "1T1R"):

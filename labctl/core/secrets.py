@@ -2,8 +2,8 @@
 
 Whoever has the address of a webhook can post to it. No rule knows every secret; these are the usual forms: a password
 or a token before the host of an address, an address of a service that has its token in it (slack://, tgram://), a
-webhook, a value of a query or behind a part of a path that is called token or key, a long random part of a path or a UUID
-in it, which is how services that wait for a ping tell their users apart, a key `password:` with a value, a header
+webhook, a value of a query or behind a part of a path that is called token or key, a long random part of a path or a
+UUID in it, which is how services that wait for a ping tell their users apart, a key `password:` with a value, a header
 `Authorization:`, and a name with its password as curl takes it.
 """
 
@@ -47,7 +47,8 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _LOGIN = re.compile(
-    r"(?<!\S)[\"']?(?:-u|--user|--proxy-user)[\"']?(?:[ \t]*,)?[ \t=]*[\"']?[^\s:\"'=,]+:(?![0-9]+\b|\.\.\.)([^\s\"',\]]{3,})"
+    r"(?<!\S)[\"']?(?:-u|--user|--proxy-user)[\"']?(?:[ \t]*,)?[ \t=]*[\"']?[^\s:\"'=,]+:"
+    r"(?![0-9]+\b|\.\.\.)([^\s\"',\]]{3,})"
 )
 """A name with its password on a command line, or as two elements of a list; `-u 1000:1000` are numbers of users."""
 _WORDS = ((_KEY, "a password or token"), (_HEADER, "a header with a token"), (_LOGIN, "a name with its password"))

@@ -239,13 +239,15 @@ def addresses(spec: RunSpec, plans: Sequence[DiePlan]) -> Iterator[PlanWarning]:
     """Warn of an address that is no name of a VISA resource; an alias of the VISA library may be one all the same."""
     if spec.bench is None:
         return
-    from instruments.visa import misspelt_resource  # a campaign of simulated dies needs no pyvisa, which takes long
+    from instruments.visa import (
+        SUCH_AS,
+        misspelt_resource,
+    )  # a campaign of simulated dies needs no pyvisa, which takes long
 
     for name, entry in spec.bench.instruments.items():
         if entry.address is not None and (why := misspelt_resource(entry.address.resource)):
             yield PlanWarning(
-                f"'{entry.address.resource}' is no VISA address ({why}); "
-                "expected one such as TCPIP::192.0.2.11::5025::SOCKET",
+                f"'{entry.address.resource}' is no VISA address ({why}); expected one such as {SUCH_AS}",
                 f"instruments.{name}.resource",
                 _where(spec, spec.bench, "instruments", name, "resource"),
             )

@@ -112,7 +112,7 @@ REFUSED = {
     "another transport": (("read", *HERE[:-1], "gpib", "--cell", "0,3,4"), "expected bytes or tcp"),
     "a die of another shape": (
         ("read", "--bench", EXAMPLES / "bench-2600b-707b-sentio.yaml", *HERE[2:], "--cell", "0,3,4"),
-        "the wiring is for 1 kernels of 15 x 15",
+        "the wiring is for 1 kernel of 15 x 15",
     ),
 }
 

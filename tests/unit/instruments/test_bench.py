@@ -62,7 +62,7 @@ def put(values, path, value):
         ("contact/landing", "floating", "'grounded' or 'open'"),
         ("contact/limit", "1 mA", "less than or equal to 0.0001"),
         ("contact/structures", [["r0", "nowhere"]], "pad 'nowhere' of a contact structure"),
-        ("instruments/smu1/model", "2400", "model '2400' is not one of 2601B"),
+        ("instruments/smu1/model", "2400", "keithley2600b: model '2400' is not one of 2601B"),
         ("instruments/smu1/modle", "2602B", "Extra inputs"),
         ("instruments/smu2/resource", "TCPIP::192.0.2.11::5025::SOCKET", "smu1 and smu2 have the same address"),
         ("instruments/smu1", {"driver": "keithley2600b", "model": "2601B", "resource": "x"}, "no channel 'smub'"),

@@ -116,9 +116,25 @@ def test_somebody_who_listens_and_says_nothing_is_found_when_opening():
         VisaTransport(f"TCPIP::127.0.0.1::{mute.getsockname()[1]}::SOCKET", deadlines=SHORT).resync()
 
 
-def test_an_address_that_is_none_is_an_error_of_the_bench_file():
-    with pytest.raises(BenchError, match="not an address"):
-        VisaTransport("smu on the left", deadlines=SHORT).write("x")
+@pytest.mark.parametrize("address", ["smu on the left", "192.0.2.11", "TCPIP::"])
+def test_an_address_that_is_none_is_an_error_of_the_bench_file(address):
+    with pytest.raises(
+        BenchError, match=r"not an address that VISA can open: .*; expected one such as TCPIP"
+    ) as refused:
+        VisaTransport(address, deadlines=SHORT).write("x")
+    assert "termination" not in str(refused.value), "which settings it does not take says nothing of the address"
+
+
+def test_a_library_that_is_missing_for_an_interface_is_not_put_down_to_the_address(monkeypatch):
+    class Manager:
+        session = 1
+
+        def open_resource(self, *args, **settings):
+            raise ValueError("Please install\nlinux-gpib")
+
+    monkeypatch.setattr("instruments.visa._manager", lambda backend: Manager())
+    with pytest.raises(BenchError, match=r"^VISA cannot open 'GPIB0::22::INSTR': Please install linux-gpib$"):
+        VisaTransport("GPIB0::22::INSTR", deadlines=SHORT).write("x")
 
 
 def test_a_peer_that_hangs_up_is_gone_at_once_and_not_after_the_deadline(serve):
