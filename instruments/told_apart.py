@@ -8,8 +8,10 @@ needles on one channel of each: the current then flows backwards, and P is writt
 
 from collections.abc import Iterator
 from itertools import combinations
+from typing import Any
 
 from instruments.bench import Bench
+from instruments.entry import Entry
 from instruments.probed_die import ProbedDie
 from labctl.core.driver import DriverKind
 from labctl.core.errors import BenchError
@@ -27,10 +29,15 @@ def exchangeable(bench: Bench, die: ProbedDie) -> Iterator[tuple[str, str]]:
         if entry.serial is None and not entry.unpinned and entry.address is not None
     ]
     for (one, first), (other, second) in combinations(entries, 2):
-        if (first.driver, first.options) != (second.driver, second.options):
+        if _identity(first) != _identity(second):
             continue
         if first.kind is not DriverKind.SOURCE or not die.first_contact_tells(one, other):
             yield one, other
+
+
+def _identity(entry: Entry) -> tuple[str, Any]:
+    """Return what an instrument is held against when it is connected; other options say how it is used."""
+    return entry.driver, getattr(entry.options, "model", None)
 
 
 def text_of(one: str, other: str) -> str:

@@ -560,11 +560,11 @@ def test_every_command_as_it_is_sent():
     sent = []
     answer = on.server.service.handle
 
-    def heard(line):
+    def recorded(line):
         sent.append(line.split(" ")[0:1] + line.split(" ")[2 if line[:3] in ("SET", "RUN") else 1 :])
         return answer(line)
 
-    on.server.service.handle = heard
+    on.server.service.handle = recorded
     on.board.connect()
     on.board.sense(read(on.board, np.array([0]), np.array([1]), np.array([0])))
     on.board.off()

@@ -144,11 +144,11 @@ def levels(world):
     """Return a list to which every level that is driven from now on is added, with its time."""
     course, drive = [], world.drive
 
-    def noted(wire, out):
+    def recorded(wire, out):
         course.append((world.now, 0.0 if out is None else out.level))
         drive(wire, out)
 
-    world.drive = noted
+    world.drive = recorded
     return course
 
 

@@ -141,13 +141,13 @@ def test_a_pulse_is_one_message_so_that_one_that_has_arrived_ends(smu):
     driver.run([OPEN])
     sent, execute = [], smu.execute
 
-    def noted(message):
+    def recorded(message):
         sent.append((message, smu.smu.set.level_v))
         reply = execute(message)
         sent[-1] += (smu.smu.set.level_v,)
         return reply
 
-    smu.execute = noted
+    smu.execute = recorded
     driver.run([Level(CHANNEL, 0.5), Hold(0.02), Level(CHANNEL, 0.0)])
     assert any("0.5" in message for message, *_ in sent)
     assert {level for _, *both in sent for level in both} == {0.0}

@@ -309,14 +309,14 @@ def test_safe_of_another_connection_ends_the_batch_that_runs(service, board):
     wait, answers = board.wait, []
     safe = threading.Thread(target=lambda: answers.append(service.handle("SAFE")))
 
-    def told(seconds):
+    def stopped(seconds):
         if board.audit.reads == 2 and not safe.ident:
             safe.start()
             while not service._engine.abort:
                 pass
         wait(seconds)
 
-    board.wait = told
+    board.wait = stopped
     answer = service.handle(f"RUN {token} {text(*[pattern()] * 50)}")
     safe.join()
     assert answer.startswith("ERROR aborted: after 1 of 50")
