@@ -9,10 +9,11 @@ from pathlib import Path
 from instruments.bench import Bench
 from instruments.board_bench import AnyBench
 from instruments.drivers import Connect
-from instruments.energised_checks import energised, require_open_ends
+from instruments.energised_checks import energised
 from instruments.first_day import Finding
 from instruments.manual_prober import Ask
 from instruments.open_bench import OpenBench, open_bench
+from instruments.open_end import require_open_ends
 from labctl.core.bias import Nominal
 from labctl.core.errors import BenchError, InstrumentError, LabError, LeftUnverified
 from labctl.core.exit_codes import ExitCode

@@ -7,19 +7,11 @@ import pytest
 
 from instruments.bench import Bench
 from instruments.bench_file import read_bench
-from instruments.energised_checks import (
-    CURRENT,
-    ENERGISED_CHECKS,
-    VOLTS,
-    Driven,
-    Excitation,
-    energised,
-    plan_text,
-    require_open_ends,
-)
+from instruments.energised_checks import ENERGISED_CHECKS, energised, plan_text
 from instruments.entry import Entry
 from instruments.first_day import Verdict
 from instruments.open_bench import open_bench
+from instruments.open_end import CURRENT, VOLTS, Driven, Excitation, require_open_ends
 from labctl.cli.bench_options import die_of_twin
 from labctl.core.bias import Nominal
 from labctl.core.errors import BenchError, ContactError, InstrumentError, LimitError, SwitchedOff
