@@ -389,3 +389,28 @@ def test_a_reading_is_waited_for_as_long_as_it_takes(family, voltage, monkeypatc
     driver.run([Measure(CHANNEL, voltage)])
     ((took, waited),) = waits
     assert took < waited < 4 * took
+
+
+@pytest.mark.parametrize("stride", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("executed", [True, False])
+def test_an_interrupt_at_any_message_leaves_it_off_behind_off(family, stride, executed):
+    """^C while a message is on its way, or while its reply is awaited; the same driver switches off."""
+    for number in range(1, messages(family) + 1, stride):
+        smu, make = family.emulated()
+        driver, execute, count = make(), smu.execute, []
+
+        def interrupted(message, smu=smu, execute=execute, count=count, number=number):
+            count.append(message)
+            if len(count) != number:
+                return execute(message)
+            if executed:
+                execute(message)
+            raise KeyboardInterrupt
+
+        smu.execute = interrupted
+        course = levels(smu.world)
+        with pytest.raises(KeyboardInterrupt):
+            session(driver, family)
+        driver.off()
+        assert (smu.smu.output, smu.smu.set.level_v, smu.smu.set.mode) == (False, 0.0, "FIXed"), number
+        assert {level for _, level in course} <= {0.0, 0.1, 0.5}, number
