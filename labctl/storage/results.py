@@ -56,6 +56,10 @@ class DieData:
             from labctl.storage.hdf5_reader import SealedDie
 
             return SealedDie(self.path, self.sha256, self.file)
+        if self.sha256 and not (self.path / "journal.db").is_file():
+            raise StorageError(
+                f"{self.path}.h5 is gone, and so is its journal, though the run has it as sealed; take it from a backup"
+            )
         journal = Journal.open(self.path, of=self.file)
         with journal.abandoned_on_error():
             journal.verify_rows()
@@ -114,7 +118,8 @@ class Run:
         if name not in self.dies:
             raise KeyError(f"{self.path} has no die '{name}'; it has {', '.join(self.dies)}")
         if self.path.is_file():
-            return DieData(name, self.path, True)
+            file = self.tries.get(name, "")
+            return DieData(name, self.path, True, file, self.digests.get(file, ""))
         file = self.tries.get(name, name)
         return DieData.of_run(self.path, name, file, self.digests.get(file, ""))
 
@@ -160,17 +165,33 @@ def open_run(path: str | Path) -> Run:
     if (path / "dies").is_dir():
         folder = path / "dies"
         journals = {p.parent.name for p in folder.glob("*/journal.db")}
-        newest = newest_of(journals | {p.stem for p in folder.glob("*.h5")})
-        if not newest and not any((path / name).is_file() for name in ("run.json", "journal.db", "run.h5")):
+        there = journals | {p.stem for p in folder.glob("*.h5")}
+        if not there and not any((path / name).is_file() for name in ("run.json", "journal.db", "run.h5")):
             raise no_run(path, _EXPECTED)
-        return Run(path, tuple(newest), run_meta(path), newest, recorded_digests(path))
+        meta, digests = run_meta(path), recorded_digests(path)
+        newest = newest_of(there | digests.keys())
+        return Run(path, tuple(newest), meta, newest, digests)
     if path.is_file() and _is_die(path):
         from labctl.storage.hdf5_reader import SealedDie
 
-        with SealedDie(path) as die:
+        digest = _recorded(path)
+        file = path.stem if digest else ""
+        with SealedDie(path, digest, file) as die:
             meta = checked(die.run_meta, path) if die.run_meta else {}
-            return Run(path, (str(die.meta.get("die", path.stem)),), meta)
+            name = str(die.meta.get("die", path.stem))
+            return Run(path, (name,), meta, {name: file}, {file: digest})
     raise no_run(path, _EXPECTED)
+
+
+def _recorded(path: Path) -> str:
+    """Return the sha256 of a sealed file as the journal of its run has it; "" outside of a run, or if it is damaged."""
+    folder = path.absolute().parent
+    if folder.name != "dies":
+        return ""
+    try:
+        return recorded_digests(folder.parent).get(path.stem, "")
+    except StorageError:  # each sealed file opens by itself, whatever became of that journal
+        return ""
 
 
 def _is_die(path: Path) -> bool:

@@ -85,7 +85,7 @@ def way_back(path: Path) -> str:
     """Return how to come to what a sealed file held, for the operator."""
     journal = path.with_suffix("") / "journal.db"
     if journal.is_file():
-        run = path.parent.parent
+        run = (path if path.parent.name else path.absolute()).parent.parent
         return f"the journal {journal} has everything, and 'labctl verify {run} --repair' seals it again from there"
     if path.name == "run.h5":
         return f"'labctl verify {path.parent} --repair' writes it again"

@@ -19,6 +19,7 @@ from labctl.core.units import Conductances, Ratio
 from labctl.storage.hdf5_writer import seal, write_run_file
 from labctl.storage.journal import Journal
 from labctl.storage.manifest import FORMAT
+from tests.small_run import write_run
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -83,6 +84,40 @@ def test_the_run_file_and_a_single_die_open_too(tmp_path: Path) -> None:
     assert run.dies == ("X1",)
     assert run.meta == {"format": FORMAT, "seed": 3}
     assert run.table("write")["solution"].tolist() == [0, 1]
+
+
+def test_a_sealed_file_opened_by_itself_in_its_run_is_compared_with_the_journal_of_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = write_run(tmp_path / "run")
+    other = write_run(tmp_path / "other", fidelity=0.5)
+    file = run / "dies" / "A.h5"
+    assert labctl.open_run(file).table("map")["fidelity"].size == 2
+    whole = file.read_bytes()
+    (tmp_path / "alone.h5").write_bytes((other / "dies" / "A.h5").read_bytes())
+    assert labctl.open_run(tmp_path / "alone.h5").dies == ("A",), "outside of a run there is nothing to compare with"
+    file.write_bytes((other / "dies" / "A.h5").read_bytes())  # whole by its own seal
+    with pytest.raises(StorageError, match=r"A.h5 is not the file that was sealed here: .*A/journal.db has everything"):
+        labctl.open_run(file)
+    monkeypatch.chdir(file.parent)
+    file.write_bytes((run / "dies" / "B~2.h5").read_bytes())
+    with pytest.raises(StorageError, match=r"A.h5 is the file of die B~2, not of A: .* 'labctl verify .*run --repair'"):
+        labctl.open_run("A.h5")
+    file.write_bytes(whole)
+    (run / "journal.db").write_bytes(b"damaged")
+    assert labctl.open_run(file).dies == ("A",), "its own seal vouches for it where the journal of the run cannot"
+
+
+def test_a_die_whose_sealed_file_and_journal_are_gone_is_not_one_that_was_never_begun(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "run")
+    (run / "dies" / "A.h5").unlink()
+    assert labctl.open_run(run).table("map", "A").rows == 2, "its journal has it"
+    shutil.rmtree(run / "dies" / "A")
+    opened = labctl.open_run(run)
+    assert opened.dies == ("A", "B")
+    assert opened.table("map", "B").rows == 2
+    with pytest.raises(StorageError, match=r"A.h5 is gone, and so is its journal.*; take it from a backup"):
+        opened.table("map")
 
 
 def test_what_is_not_there_is_said(tmp_path: Path) -> None:
