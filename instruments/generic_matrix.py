@@ -4,6 +4,7 @@ Verified against: transcripts, and the emulated generic matrix of this project.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from pydantic import Field
 
@@ -20,6 +21,14 @@ class GenericMatrixOptions(Model):
     """Options of a generic matrix in the bench file."""
 
     stands_for: str = Field(default="", description="the driver in whose place it is")
+
+
+@dataclass(frozen=True)
+class Opened:
+    """Relays that were closed before they were opened, and those that are now."""
+
+    before: list[str]
+    now: list[str]
 
 
 class GenericMatrix:
@@ -43,7 +52,7 @@ class GenericMatrix:
 
     def closed(self) -> frozenset[str]:
         """Read the closed crosspoints."""
-        return frozenset(self._lines.ask("closed"))
+        return frozenset(self._lines.ask("closed", list[str]))
 
     def route(self, closed: Iterable[str]) -> None:
         """Close exactly `closed`: break, then make, then read back; nothing moves if it is so already.
@@ -55,16 +64,16 @@ class GenericMatrix:
         if self.closed() == wanted:
             return
         self.permit()
-        after = frozenset(self._lines.ask("route", closed=sorted(wanted), wait=Wait.RELAY))
+        after = frozenset(self._lines.ask("route", list[str], closed=sorted(wanted), wait=Wait.RELAY))
         if after != wanted:
             raise InstrumentError(f"{self.name}: {sorted(after)} are closed; {sorted(wanted)} were expected; {CHECK}")
 
     def emergency_open(self) -> frozenset[str]:
         """Open every relay by the first bytes of a fresh connection; then verify. Return those closed before."""
-        reply = self._lines.cut_in("open", "opened")
-        if reply["now"]:
-            raise InstrumentError(f"{self.name}: {len(reply['now'])} relays are still closed; {CHECK}")
-        return frozenset(reply["before"])
+        reply = self._lines.cut_in("open", "opened", Opened)
+        if reply.now:
+            raise InstrumentError(f"{self.name}: {len(reply.now)} relays are still closed; {CHECK}")
+        return frozenset(reply.before)
 
     def close(self) -> None:
         """End the conversation; relays stay as they are."""

@@ -3,6 +3,8 @@
 Verified against: transcripts, and the emulated generic prober of this project.
 """
 
+from dataclasses import dataclass
+
 from pydantic import Field
 
 from instruments.json_lines import JsonLines
@@ -18,6 +20,15 @@ class GenericProberOptions(Model):
     """Options of a generic prober in the bench file."""
 
     stands_for: str = Field(default="", description="the driver in whose place it is")
+
+
+@dataclass(frozen=True)
+class Stand:
+    """Where it stands: column, row and subsite, whether in contact, and whether at the last die of its route."""
+
+    place: tuple[int, int, int]
+    contact: bool
+    last: bool
 
 
 class GenericProber:
@@ -45,15 +56,15 @@ class GenericProber:
         """Be at a die, or at one subsite of it, separated; InstrumentError if it is not on the map."""
         self.separate()
         site = 0 if subsite is None else subsite.number
-        here = self._lines.ask("where")
-        if here["place"] != [col, row, site]:
+        here, wanted = self._where(), (col, row, site)
+        if here.place != wanted:
             self.permit()
-            here = self._lines.ask("step", place=[col, row, site], wait=Wait.MOTION)
-        if here["place"] != [col, row, site] or here["contact"]:
+            here = self._lines.ask("step", Stand, place=wanted, wait=Wait.MOTION)
+        if here.place != wanted or here.contact:
             raise InstrumentError(
-                f"{self.name} stands at {here}; {[col, row, site]}, separated, was expected; look at the station"
+                f"{self.name} stands at {here}; {list(wanted)}, separated, was expected; look at the station"
             )
-        return Position(col, row, end_of_route=here["last"])
+        return Position(col, row, end_of_route=here.last)
 
     def contact(self) -> None:
         """Have the needles on the pads, verified."""
@@ -67,7 +78,7 @@ class GenericProber:
 
     def in_contact(self) -> bool:
         """Return whether the needles are on the pads."""
-        return bool(self._lines.ask("where")["contact"])
+        return self._where().contact
 
     def separated(self) -> bool:
         """Return whether separation was commanded here and the prober has stood so since."""
@@ -77,12 +88,15 @@ class GenericProber:
         """End the conversation; nothing moves."""
         self._lines.close()
 
+    def _where(self) -> Stand:
+        return self._lines.ask("where", Stand)
+
     def _move(self, verb: str, down: bool) -> None:
         """Move the needles unless they are there already, and verify."""
         self._up = False
         if self.in_contact() != down:
             self.permit()
-            self._lines.ask(verb, wait=Wait.MOTION)
+            self._lines.ask(verb, object, wait=Wait.MOTION)
         if self.in_contact() != down:
             raise InstrumentError(
                 f"{self.name}: the needles are {'up' if down else 'down'} after '{verb}'; look at the station"

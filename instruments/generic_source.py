@@ -8,7 +8,7 @@ driver declares. A bench file may also name it itself, to plan and rehearse a be
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from pydantic import Field, model_validator
@@ -88,6 +88,28 @@ class GenericSourceOptions(Model):
         return cls(**given, shortest_aperture=shortest, longest_aperture=longest, stands_for=stands_for)
 
 
+Reported = tuple[bool, Volt, Ampere]
+"""State of a channel in a reply: output, level, limit."""
+Taken = tuple[Ampere | None, Volt | None, int]
+"""A sample in a reply: current and voltage, null where not measured, and flags."""
+
+
+@dataclass(frozen=True)
+class Carried:
+    """What came of a sequence of steps: its samples, and the state of each channel at its end."""
+
+    samples: list[Taken]
+    state: dict[str, Reported]
+
+
+@dataclass(frozen=True)
+class Ended:
+    """States of the channels before everything was ended, and now."""
+
+    before: dict[str, Reported]
+    now: dict[str, Reported]
+
+
 class GenericSource:
     """A source over lines of JSON.
 
@@ -112,12 +134,12 @@ class GenericSource:
 
     def state(self) -> dict[str, ChannelState]:
         """Return the present state of every channel."""
-        return {name: _state(values) for name, values in self._lines.ask("state").items()}
+        return _states(self._lines.ask("state", dict[str, Reported]))
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
         """Set channels up at 0 V behind the cold limit, outputs off; compare with what is read back."""
         wanted = {channel: asdict(setup) for channel, setup in setups.items()}
-        taken = self._lines.ask("prepare", setups=wanted)
+        taken = self._lines.ask("prepare", dict[str, Any], setups=wanted)
         if taken != wanted:
             raise InstrumentError(f"{self.name} took {taken} for {wanted}; {CHECK}")
         self._setups |= setups
@@ -131,11 +153,10 @@ class GenericSource:
                 raise InstrumentError(f"{self.name}.{channel} has not been set up; its output stays off")
         before = self.state()
         for channel in wanted:
-            if before[channel].level != 0 or before[channel].limit > self._setups[channel].cold_limit:
-                raise InstrumentError(
-                    f"{self.name}.{channel} is not at 0 V behind its cold limit: {before[channel]}; {CHECK}"
-                )
-        self._lines.ask("output", channels=wanted)
+            state = self._of(channel, before)
+            if state.level != 0 or state.limit > self._setups[channel].cold_limit:
+                raise InstrumentError(f"{self.name}.{channel} is not at 0 V behind its cold limit: {state}; {CHECK}")
+        self._lines.ask("output", object, channels=wanted)
         off = [channel for channel, state in self.state().items() if channel in wanted and not state.output]
         if off:
             raise InstrumentError(
@@ -152,11 +173,11 @@ class GenericSource:
         if not steps:
             return []
         sent = [{"step": type(step).__name__, **asdict(step)} for step in steps]
-        reply = self._lines.ask("run", steps=sent, wait=Wait.MEASURE, extra=self._longest(steps))
-        samples, states = reply["samples"], reply["state"]
-        levels = levels_after(steps, self._levels)
+        reply = self._lines.ask("run", Carried, steps=sent, wait=Wait.MEASURE, extra=self._longest(steps))
+        samples = reply.samples
+        levels, states = levels_after(steps, self._levels), _states(reply.state)
         for channel, volts in levels.items():
-            state = _state(states[channel])
+            state = self._of(channel, states)
             refuse_undriven(f"{self.name}.{channel}", state.output, state.level, volts)
         if self.capabilities.stands:
             self._levels |= levels
@@ -171,15 +192,15 @@ class GenericSource:
         Returns:
             State of each channel before.
         """
-        reply = self._lines.cut_in("abort", "aborted")
-        self._verify({name: _state(values) for name, values in reply["now"].items()})
-        return {name: _state(values) for name, values in reply["before"].items()}
+        reply = self._lines.cut_in("abort", "aborted", Ended)
+        self._verify(_states(reply.now))
+        return _states(reply.before)
 
     def off(self, rate: float | None = None) -> None:
         """Go to 0 V (ramped at `rate` V/s if given), switch off, read back."""
         longest = 2 * self.capabilities.ranges_v[-1] / rate if rate else 0.0
         self._levels = {}
-        self._lines.ask("off", rate=rate, wait=Wait.MEASURE, extra=longest)
+        self._lines.ask("off", object, rate=rate, wait=Wait.MEASURE, extra=longest)
         self.verify_off()
 
     def verify_off(self) -> None:
@@ -196,6 +217,12 @@ class GenericSource:
             if state is None or state.output or state.level != 0:
                 raise InstrumentError(f"{self.name}.{channel} is NOT verified off: {state}; go there and switch it off")
 
+    def _of(self, channel: str, states: Mapping[str, ChannelState]) -> ChannelState:
+        """Return the state of a channel; InstrumentError if the reply has none of it."""
+        if channel not in states:
+            raise InstrumentError(f"{self.name} tells nothing of its channel {channel}; {CHECK}")
+        return states[channel]
+
     def _longest(self, steps: Sequence[Step]) -> Second:
         """Return a time that `steps` do not exceed, s."""
         spans = [2 * self.capabilities.ranges_v[-1] / step.rate for step in steps if isinstance(step, Ramp)]
@@ -204,16 +231,15 @@ class GenericSource:
         return sum(spans) + len(steps) * STATEMENT
 
 
-def _state(values: Any) -> ChannelState:
-    """Return the state in a reply: output, level in V, limit in A."""
-    output, level, limit = values
-    return ChannelState(bool(output), float(level), float(limit))
+def _states(reported: Mapping[str, Reported]) -> dict[str, ChannelState]:
+    """Return the states in a reply."""
+    return {channel: ChannelState(*values) for channel, values in reported.items()}
 
 
-def _sample(channel: str, values: Any) -> Sample:
-    """Return the sample in a reply: current in A and voltage in V, or null where not measured, and flags."""
-    current, voltage, flag = values
-    amps, volts = (math.nan if value is None else float(value) for value in (current, voltage))
+def _sample(channel: str, taken: Taken) -> Sample:
+    """Return a sample of a reply."""
+    current, voltage, flag = taken
+    amps, volts = (math.nan if value is None else value for value in (current, voltage))
     return Sample(channel, amps, volts, Flag(flag))
 
 

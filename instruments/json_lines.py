@@ -6,12 +6,18 @@ A generic instrument stands in for one that has no emulator of its own, so it ha
 
 import itertools
 import json
-from typing import Any
+from collections.abc import Hashable
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from pydantic import TypeAdapter, ValidationError
 
 from instruments.transport import CHECK, brief, unexpected
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Second
+
+T = TypeVar("T")
 
 MAKER = "mtj-labctl"
 """First field of the identity of every generic instrument; the second is its kind."""
@@ -39,17 +45,24 @@ class JsonLines:
             )
         return line
 
-    def ask(self, verb: str, *, wait: Wait = Wait.QUERY, extra: Second = 0.0, **fields: Any) -> Any:
-        """Send a message and return its reply; InstrumentError if it is refused or another message is answered."""
-        number, text = self._message(verb, fields)
-        return self._reply(number, text, self._transport.query(text, wait=wait, extra=extra))
+    def ask(self, verb: str, form: type[T], *, wait: Wait = Wait.QUERY, extra: Second = 0.0, **fields: Any) -> T:
+        """Send a message and return its reply.
 
-    def cut_in(self, verb: str, then: str, **fields: Any) -> Any:
+        Args:
+            form: type that the reply has to have; a dataclass from an object with its fields.
+
+        Raises:
+            InstrumentError: it is refused, another message is answered, or the answer has another form.
+        """
+        number, text = self._message(verb, fields)
+        return self._reply(number, text, self._transport.query(text, wait=wait, extra=extra), form)
+
+    def cut_in(self, verb: str, then: str, form: type[T]) -> T:
         """Send a message as the first bytes of a fresh connection, then another one; return the reply of that."""
-        _, first = self._message(verb, fields)
+        _, first = self._message(verb, {})
         number, second = self._message(then, {})
         lines = self._transport.cut_in(first, second, lambda line: f'"id": {number},' in line)
-        return self._reply(number, second, lines[-1])
+        return self._reply(number, second, lines[-1], form)
 
     def close(self) -> None:
         """End the conversation."""
@@ -59,7 +72,7 @@ class JsonLines:
         number = next(self._numbers)
         return number, json.dumps({"do": verb, "id": number, **fields}, allow_nan=False)
 
-    def _reply(self, number: int, message: str, line: str) -> Any:
+    def _reply(self, number: int, message: str, line: str, form: type[T]) -> T:
         try:
             reply = json.loads(line)
         except ValueError as error:
@@ -68,4 +81,16 @@ class JsonLines:
             raise unexpected(self._name, message, line[:60], f"an answer to message {number}")
         if "refused" in reply:
             raise InstrumentError(f"{self._name} refused '{brief(message)}': {reply['refused']}; {CHECK}")
-        return reply.get("reply")
+        adapter = _adapter(cast(Hashable, form))
+        try:
+            answer: T = adapter.validate_python(reply.get("reply"))
+        except ValidationError as error:
+            where = ".".join(map(str, error.errors()[0]["loc"]))
+            what = f"{error.errors()[0]['msg']}{f' at {where}' if where else ''}"
+            raise unexpected(self._name, message, line[:60], f"an answer to it: {what}") from error
+        return answer
+
+
+@cache
+def _adapter(form: Hashable) -> TypeAdapter[Any]:
+    return TypeAdapter(cast(Any, form))

@@ -55,3 +55,10 @@ def test_in_an_emergency_opening_is_the_first_message_and_is_verified(now):
                 made.emergency_open()
         else:
             assert made.emergency_open() == {"1A01", "1B02"}
+
+
+@pytest.mark.parametrize("reply", [None, 3, "1A01", {}, [1, 2], [["1A01"]]])
+def test_an_answer_of_another_form_is_an_error_with_the_name_of_the_instrument(reply):
+    made, wire = matrix(("closed", {}, reply))
+    with wire, pytest.raises(InstrumentError, match=r"matrix: .* was answered by .*expected an answer to it"):
+        made.closed()

@@ -77,3 +77,10 @@ def test_needles_that_are_up_without_a_command_do_not_count_as_separated():
     with wire:
         assert not made.separated()
         assert not made.in_contact()
+
+
+@pytest.mark.parametrize("reply", [None, 3, "up", [], {}, {"place": [0, 0], "contact": True, "last": False}, ["1A01"]])
+def test_an_answer_of_another_form_is_an_error_with_the_name_of_the_instrument(reply):
+    made, wire = prober(("where", {}, reply))
+    with wire, pytest.raises(InstrumentError, match=r"prober: .* was answered by .*expected an answer to it"):
+        made.in_contact()

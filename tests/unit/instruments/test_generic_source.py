@@ -154,3 +154,18 @@ def test_in_an_emergency_off_is_the_first_message_and_what_was_on_is_told():
     with TranscriptReplay(talk) as wire:
         before = GenericSource(wire, "smu", OPTIONS).emergency_off()
     assert (before["a"].output, before["a"].level, before["b"].output) == (True, 0.3, False)
+
+
+@pytest.mark.parametrize("reply", [None, 3, "off", [], {"a": [False, 0.0]}, {"a": [False, "much", 1e-6]}, {"a": None}])
+def test_an_answer_of_another_form_is_an_error_with_the_name_of_the_instrument(reply):
+    made, wire = source(("state", {}, reply))
+    with wire, pytest.raises(InstrumentError, match=r"smu: .* was answered by .*expected an answer to it"):
+        made.state()
+
+
+def test_a_state_without_a_channel_that_was_driven_is_an_error():
+    steps = [{"step": "Measure", "channel": "b", "voltage": False}]
+    made, wire = source(("run", {"steps": steps}, {"samples": [[1e-6, None, 0]], "state": {}}))
+    made._levels = {"b": 0.1}
+    with wire, pytest.raises(InstrumentError, match="smu tells nothing of its channel b"):
+        made.run([Measure("b")])
