@@ -281,7 +281,7 @@ class BenchIO:
             return
         if self.prober is not None:
             state.needles(down=self.prober.in_contact())
-        state.require_needles()
+            state.require_needles(self.prober.name)
         self._read_back()
         limits, outputs = self.bench.limits, self.bench.outputs
         setup = ChannelSetup(

@@ -191,10 +191,14 @@ class BenchState:
             reason = self._reason if self._state is State.FAULT else "a route broke off"
             raise IllegalTransition(f"the bench must be made safe first: {reason}")
 
-    def require_needles(self) -> None:
-        """Raise ContactError if the needles are up; where nobody knows, they may be down."""
+    def require_needles(self, station: str = "the station") -> None:
+        """Raise ContactError if the needles are up; where nobody knows, they may be down.
+
+        Args:
+            station: name of the prober in the bench file.
+        """
         if self._contact is Contact.UP:
-            raise ContactError("the needles are not in contact; no output goes on")
+            raise ContactError(f"{station}: the needles are not in contact; no output goes on. Look at the station")
 
     def require_permit(self) -> None:
         """Read the latch; if it is set nothing is known of outputs any more, since whoever set it has acted."""

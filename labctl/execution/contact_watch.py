@@ -27,6 +27,9 @@ WITNESSES = 3
 MOST_AGAIN = 64
 """Cells that read open before an interruption, and are read again after it, at most."""
 
+VOID = "what was measured since contact was proved last is no measurement"
+"""Ending of a message that says so."""
+
 Prove = Callable[[], Mapping[str, Ohm]]
 """Measures the contact structures; returns their resistances, none where none is named. ContactError if one is open."""
 Cell = tuple[int, int, int]
@@ -92,7 +95,7 @@ class ContactWatch:
             if self._conducts(self._open[cell]):
                 raise ContactLost(
                     f"void: {_named(cell)} read open before the interruption and conducts now, so the needles did not "
-                    "touch then; what was measured since contact was proved last is no measurement"
+                    f"touch then; {VOID}"
                 )
 
     def end(self) -> ContactProved | None:
@@ -108,11 +111,10 @@ class ContactWatch:
 
     def _touching(self, when: str) -> ContactProved:
         assert self._prove is not None
-        void = "what was measured since contact was proved last is no measurement"
         try:
             resistance = self._prove()
         except ContactError as error:
-            raise ContactLost(f"void: {when}: {error}; {void}") from error
+            raise ContactLost(f"void: {when}: {error}; {VOID}") from error
         if resistance:
             return ContactProved(by="structures", resistance=resistance)
         for cell in reversed(self._conducting):
@@ -120,11 +122,11 @@ class ContactWatch:
                 return ContactProved(by=f"{_named(cell)}, which conducts as before")
         if self._conducting:
             cells = " and ".join(_named(cell) for cell in self._conducting)
-            raise ContactLost(f"void: {when}: {cells} conducted before and is open now; {void}")
+            raise ContactLost(f"void: {when}: {cells} conducted before and is open now; {VOID}")
         if self._open:
             raise ContactLost(
                 f"void: {when}: no cell that was read conducts, and the bench file names no contact structure, which "
-                f"would tell an open die from needles that do not touch, and from swapped instruments or cables; {void}"
+                f"would tell an open die from needles that do not touch, and from swapped instruments or cables; {VOID}"
             )
         return ContactProved(by="nothing: no structure is named, and no single cell was read")
 

@@ -10,11 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import overload
 
 from labctl.core.die import DieWrapper, unknown_operation
+from labctl.core.errors import ContactError, ContactLost
 from labctl.core.limits import Limited
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.outcome import Stopped
 from labctl.core.units import Second
-from labctl.execution.contact_watch import ContactWatch
+from labctl.execution.contact_watch import VOID, ContactWatch
 from labctl.execution.replay import RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
@@ -125,7 +126,12 @@ class RecordedDie(DieWrapper[Limited]):
     def _do(self, sequence: int, operation: Sense | Pulse, time: Second) -> Reading:
         self._journal.commit()
         self._lease(SLOWER * time + GRACE)
-        reading = self._die.perform(operation)
+        try:
+            reading = self._die.perform(operation)
+        except ContactLost:
+            raise
+        except ContactError as error:  # the die was approached, and so was touched before
+            raise ContactLost(f"void: {error}; {VOID}") from error
         self._lease(THINKING)
         self._journal.result(sequence, reading)
         self._contact.look(read_of(operation), reading)

@@ -10,6 +10,7 @@ import pytest
 
 from labctl.analysis import figures
 from labctl.config.bins import BinRule
+from labctl.core.die import DieWrapper
 from labctl.core.die_state import State
 from labctl.core.errors import BenchError, ContactError, StorageError
 from labctl.core.events import ContactProved, DieEnded, DieEvent, DieResumed, InstrumentWarned, StageEnded, StageStarted
@@ -144,6 +145,33 @@ def test_a_die_whose_contact_is_gone_at_the_end_of_a_stage_is_void_and_has_no_fi
         ("survey", "smu1: 1234 the fan is slow")
     ]
     assert [detail for _, what, detail in messages if what == "warning"] == ["smu1: 1234 the fan is slow"]
+
+
+class Lifted(DieWrapper):
+    """A die whose needles lift after so many operations."""
+
+    def __init__(self, die, operations):
+        super().__init__(die)
+        self.left = operations
+
+    def perform(self, operation):
+        self.left -= 1
+        if self.left < 0:
+            raise ContactError("station: the needles are not in contact; no output goes on. Look at the station")
+        return self._die.perform(operation)
+
+
+@pytest.mark.parametrize("operations", [0, 1, 3])
+def test_a_die_whose_needles_lift_in_a_stage_is_void_and_no_die_without_contact(tmp_path, operations):
+    class Station(Simulated):
+        def approach(self, *about):
+            ready = super().approach(*about)
+            return replace(ready, die=Lifted(ready.die, operations))
+
+    result, _ = carry_out(tmp_path, body=Station())
+    assert (result.state, result.bin, result.outcome.exit_code) == (State.ERROR, "error", 3)
+    assert result.outcome.void
+    assert result.outcome.reason.startswith("void: station: the needles are not in contact; ")
 
 
 def test_a_stage_that_has_ended_is_not_proved_again_and_the_rest_is(tmp_path):
