@@ -240,8 +240,10 @@ def _die(
 ) -> tuple[DieFacts, Counts]:
     measured, counts, file, last = Measured(), Counts.none(), "", die.last
     data = DieData.of_run(folder, die.name, die.folder, last.sha256 if last else "")
-    if data.sealed or (data.path / "journal.db").is_file():
+    there = data.sealed or (data.path / "journal.db").is_file()
+    if there or data.sha256:  # what was sealed and is gone is said
         measured, counts = measure(data, formulas)
+    if there:
         file = f"dies/{data.path.name}" if data.sealed else f"dies/{data.path.name}/journal.db"
     # a try that was broken off has not been timed by whoever carried it out; its stages tell how far it came
     seconds = math.fsum(t.seconds for t in die.tries)

@@ -181,6 +181,11 @@ def test_a_damaged_file_costs_its_own_figures_only(night: Night, tmp_path: Path)
     assert a.bin == "good"
     assert "r_p" not in a.figures
     assert b.figures["r_p"] == pytest.approx(2500)
+    sealed.unlink()
+    shutil.rmtree(sealed.with_suffix(""))
+    gone = gather(folder).dies[0]
+    assert "A.h5 is gone, and so is its journal" in gone.measured.note
+    assert gone.file == ""
 
 
 def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
