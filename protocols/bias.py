@@ -30,8 +30,8 @@ from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Volt
 
 COMPLIANCE: Ampere = 5e-3
 """Project default: above the 3.2 mA that V/2 draws from a row of 15 cells in P of 1.5 kohm at 0.6 V."""
-V_GATE: Volt = 3.3
-"""Project default of an open gate of a 1T1R kernel; passive kernels have none."""
+V_GATE: Volt = 3.29
+"""Project default of an open gate of a 1T1R kernel, which its board reaches; passive kernels have none."""
 
 
 class Scheme(StrEnum):

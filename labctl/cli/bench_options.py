@@ -24,7 +24,7 @@ CellOption = Annotated[str, typer.Option("--cell", metavar="K,R,C", help="kernel
 VRead = Annotated[str, typer.Option("--v-read", metavar="QUANTITY", help="cell voltage of a read")]
 VGate = Annotated[
     str | None,
-    typer.Option("--v-gate", metavar="QUANTITY", help="open gate of a die with transistors (default: 3.3 V)"),
+    typer.Option("--v-gate", metavar="QUANTITY", help="open gate of a die with transistors (default: 3.29 V)"),
 ]
 Aperture = Annotated[str, typer.Option("--aperture", metavar="QUANTITY", help="integration time of a reading")]
 Compliance = Annotated[str, typer.Option("--compliance", metavar="QUANTITY", help="current limit of every line")]

@@ -9,6 +9,9 @@ import sys
 import pytest
 import yaml
 
+from labctl.station import composition
+from labctl.station.plan_warnings import warnings_of
+from labctl.station.rehearse import rehearsed
 from labctl.storage.results import open_run
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE
@@ -93,6 +96,40 @@ def test_what_the_board_cannot_do_is_refused_by_the_plan(labctl, edited):
     )
 
 
+def of_chips(path):
+    """Return whether an example is a campaign whose dies are integrated chips."""
+    file = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if "stages" not in file:
+        return False
+    dies = [file["wafer"]["die"]] if "wafer" in file else [die["file"] for die in file["dies"]]
+    read = (yaml.safe_load((EXAMPLES / die).read_text(encoding="utf-8")) for die in dies)
+    return any(die["geometry"]["kind"] == "1T1R" for die in read)
+
+
+CHIPS = [path for path in sorted(EXAMPLES.glob("*.yaml")) if of_chips(path)]
+
+
+def widths(settings):
+    """Yield every pulse width of settings of stages, s."""
+    for key, value in settings.items():
+        if key == "width":
+            yield value
+        elif isinstance(value, dict):
+            yield from widths(value)
+
+
+@pytest.mark.parametrize("path", CHIPS, ids=lambda path: path.stem)
+def test_every_campaign_of_chips_is_one_that_the_board_can_carry_out_as_it_stands(path):
+    assert {"overnight-36-dies", "digits-one-chip"} <= {chip.stem for chip in CHIPS}
+    spec = composition.read(path, {}, None, BENCH, None)
+    spec, plans = rehearsed(spec.some([spec.subjects[0].name]))  # a board has one die
+    assert warnings_of(spec, plans) == []
+    asked = [width for stage in spec.stages for width in widths(stage.settings_data())]
+    assert len(asked) >= len(spec.stages)
+    clock = spec.bench.body.options.clock
+    assert [round(width / clock) * clock for width in asked] == pytest.approx(asked, rel=1e-9)
+
+
 @pytest.mark.slow
 def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path):
     labctl("run", campaign, "--bench", bench, "--sim", "tcp", "--out", tmp_path / "run")
@@ -107,11 +144,10 @@ def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path
 
 def test_a_cell_is_read_and_pulsed_by_hand_at_a_gate_that_the_board_reaches(labctl, bench, die, tmp_path):
     here = ("--bench", bench, "--sim", "tcp", "--die", die, "--cell", "0,2,7")
-    done = labctl("read", *here, "--out", tmp_path / "refused", expect=2)
+    done = labctl("read", *here, "--v-gate", "3.3 V", "--out", tmp_path / "refused", expect=2)
     assert "gate voltage: 3.3 V asked for, the limit is 3.29 V" in " ".join((done.stdout + done.stderr).split())
-    gate = ("--v-gate", "3.29 V")
-    assert "reads" in labctl("read", *here, *gate, "--out", tmp_path / "read").stdout
-    words = ("--to", "P", "--voltage", "900 mV", *gate, "--out", tmp_path / "pulse")
+    assert "reads" in labctl("read", *here, "--out", tmp_path / "read").stdout
+    words = ("--to", "P", "--voltage", "900 mV", "--out", tmp_path / "pulse")
     assert "reads P" in labctl("pulse", *here, *words).stdout
 
 

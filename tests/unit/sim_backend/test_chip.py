@@ -16,7 +16,7 @@ from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Pulse, Reading, Sense
 from labctl.core.record import History
-from protocols.bias import read_bias, row_bias, vector_bias, write_bias
+from protocols.bias import V_GATE, read_bias, row_bias, vector_bias, write_bias
 from protocols.records import KernelSurvey
 from protocols.survey import Survey
 from sim_backend import mtj
@@ -141,7 +141,7 @@ def test_reading_rows_is_what_nodal_analysis_says(defects: dict[str, str]) -> No
         bias = row_bias(die.geometry, np.full(M, kernel), rows, 0.2)
         current = die.sense(Sense(bias, np.arange(N), LONG)).current
         for i in rows:
-            row, gate = np.where(rows == i, 0.2, 0.0), np.where(rows == i, 3.3, 0.0)
+            row, gate = np.where(rows == i, 0.2, 0.0), np.where(rows == i, V_GATE, 0.0)
             expected = nodal(die, kernel, row, np.zeros(N), gate)
             assert current[i] == pytest.approx(expected.col, rel=1e-6, abs=1e-11)
 
@@ -189,7 +189,7 @@ def test_inference_is_within_a_thousandth_of_nodal_analysis(seed: int) -> None:
     x = rng.uniform(0.0, 0.1, (20, 9))
     current = die.sense(Sense(vector_bias(die.geometry, 0, 0, x), np.arange(6), LONG)).current
     for v, currents in zip(x, current, strict=True):
-        expected = nodal(die, 0, v, np.zeros(6), np.full(9, 3.3)).col
+        expected = nodal(die, 0, v, np.zeros(6), np.full(9, V_GATE)).col
         assert currents == pytest.approx(expected, rel=1e-4)
     # the wires matter: without them the currents would be far off
     truth = die.truth()
@@ -232,7 +232,7 @@ def test_a_short_loads_its_row_and_column() -> None:
     (i, j), x = shorts[0], np.full((1, 9), 0.1)
     bias = vector_bias(die.geometry, 0, 0, x)
     shorted, without = (d.sense(Sense(bias, np.arange(6), LONG)).current[0] for d in (die, clean))
-    assert shorted == pytest.approx(nodal(die, 0, x[0], np.zeros(6), np.full(9, 3.3)).col, rel=1e-3)
+    assert shorted == pytest.approx(nodal(die, 0, x[0], np.zeros(6), np.full(9, V_GATE)).col, rel=1e-3)
     # as an odd weight it would change its own column only; as a short it pulls its row down for all others
     others = np.arange(6) > j
     assert (shorted[others] < without[others] * 0.998).all()
@@ -438,7 +438,7 @@ def test_a_verify_read_sees_the_row_as_it_is_then() -> None:
     first = read_bias(die.geometry, np.zeros(3, int), np.zeros(3, int), np.zeros(3, int), 0.1)
     current = die.pulse(Pulse(write, 1e-3, Sense(first, np.zeros((3, 1), int), LONG))).current[:, 0]
     assert current[0] > current[1] * 1.001 > current[2] * 1.002
-    last = nodal(die, 0, np.eye(M)[0] * 0.1, np.zeros(N), np.eye(M)[0] * 3.3).col[0]
+    last = nodal(die, 0, np.eye(M)[0] * 0.1, np.zeros(N), np.eye(M)[0] * V_GATE).col[0]
     assert current[2] == pytest.approx(last, rel=1e-6)
 
 
@@ -473,7 +473,7 @@ def test_reads_disturb_as_often_as_the_formula_says() -> None:
     settings_: dict[str, Any] = {"disturb": True, "random_state": False, "switching": {"delta": 20}}
     settings_["spread"] = {"v_c0": 0, "delta": 0}
     n, dies = 100, [quiet((1, 6, 5), seed, **settings_) for seed in range(100)]
-    first, gate = dies[0], np.eye(6)[0] * 3.3
+    first, gate = dies[0], np.eye(6)[0] * V_GATE
     v = nodal(first, 0, np.eye(6)[0] * 0.18, np.zeros(5), gate).junction[0]
     time = 1e-6 + 2e-6  # aperture and settling
     p = LAW.probability(v / 0.5, 20.0, time).mean()
@@ -636,7 +636,7 @@ def test_a_pulse_beyond_breakdown_makes_a_short() -> None:
 def test_a_read_out_of_range_is_refused_in_the_plan() -> None:
     die = make((2, 25, 20))
     bias = vector_bias(die.geometry, 1, 0, np.full((3, 25), 0.15))
-    with pytest.raises(BenchError, match=r"25 open cells in P at 0.15 V carry 1.4 mA .* full scale is 1.25 mA"):
+    with pytest.raises(BenchError, match=r"25 open cells in P at 0.15 V carry 1.39 mA .* full scale is 1.25 mA"):
         die.check(Sense(bias, np.arange(20)))
     assert die.check(Sense(bias.scaled(0.8), np.arange(20))) > 0
     # rows at both signs are no larger a voltage across a cell than the larger of them
