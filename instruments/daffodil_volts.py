@@ -141,7 +141,7 @@ class Analogue(Model):
         """Return the highest code of a gate that is at most V from the chip's ground, or the converters' highest.
 
         >>> a = Analogue()
-        >>> a.highest_gate_code(1.6) == a.gate_code(np.array([1.6]))[0], a.highest_gate_code(9.0)
+        >>> bool(a.highest_gate_code(1.6) == a.gate_code(np.array([1.6]))[0]), a.highest_gate_code(9.0)
         (True, 4095)
         """
         return min(int(self._gate_code(np.array(volts))), reg.TOP_CODE)

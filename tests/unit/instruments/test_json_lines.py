@@ -19,7 +19,7 @@ from labctl.core.errors import BenchError, InstrumentError
 def test_a_reply_that_is_none_is_an_error(reply, words):
     talk = [(">", '{"do": "state", "id": 1}'), ("<", reply)]
     with TranscriptReplay(talk) as wire, pytest.raises(InstrumentError, match=words):
-        JsonLines(wire, "m").ask("state")
+        JsonLines(wire, "m").ask("state", object)
 
 
 def test_an_identity_of_something_else_is_refused():
@@ -36,7 +36,7 @@ def test_the_reply_of_the_second_message_is_found_behind_that_of_the_first():
         ("<", '{"id": 2, "reply": [1, 2, 3]}'),
     ]
     with TranscriptReplay(talk) as wire:
-        assert JsonLines(wire, "m").cut_in("abort", "aborted") == [1, 2, 3]
+        assert JsonLines(wire, "m").cut_in("abort", "aborted", list[int]) == [1, 2, 3]
 
 
 def test_closing_ends_the_conversation():

@@ -59,7 +59,7 @@ def test_a_text_that_contradicts_itself_is_refused_in_words(change, words):
 def test_a_die_of_another_shape_or_kind_does_not_fit():
     wiring = Wiring.model_validate(GOOD)
     wiring.fits(Geometry(1, 2, 3))
-    with pytest.raises(BenchError, match="1 kernels of 2 x 3 lines; the die has 1 of 3 x 2"):
+    with pytest.raises(BenchError, match="1 kernel of 2 x 3 lines; the die has 1 of 3 x 2"):
         wiring.fits(Geometry(1, 3, 2))
     with pytest.raises(BenchError, match="needs gates"):
         wiring.fits(Geometry(1, 2, 3, Kind.ONE_T_ONE_R))
