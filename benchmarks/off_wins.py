@@ -22,13 +22,17 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 ROWS, COLS, DIES = 5, 4, 2
+LOST = 3
+"""Questions for the outputs that may be lost, one after the other, before it is an error."""
+PATIENCE = 10.0
+"""Longest wait for an answer, s."""
 AFTER = 2.0
 """How long the outputs are asked for when both commands have ended, s."""
 SOURCES = ("smu1", "smu2")
@@ -119,7 +123,13 @@ class Bench:
     """What was done to the dies, once the twin has ended."""
 
     def on(self) -> list[str]:
-        """Return the outputs that are on."""
+        """Return the outputs that are on; a question that was lost, as one that an `abort` ends, is asked again."""
+        for _ in range(LOST):
+            with suppress(TimeoutError):
+                return self._on()
+        return self._on()
+
+    def _on(self) -> list[str]:
         with ExitStack() as stack:
             wires = [(name, stack.enter_context(Wire(self.ports[name]))) for name in SOURCES]
             return [f"{name}.{channel}" for name, wire in wires for channel in wire.on()]
@@ -173,7 +183,7 @@ class Wire:
     """A connection to one instrument beside that of the run."""
 
     def __init__(self, port: int) -> None:
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=30)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self._lines = self._socket.makefile("r", encoding="ascii")
 
     def ask(self, text: str) -> str:
