@@ -22,15 +22,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
 ROWS, COLS, DIES = 5, 4, 2
-LOST = 3
-"""Questions for the outputs that may be lost, one after the other, before it is an error."""
 PATIENCE = 10.0
 """Longest wait for an answer, s."""
 AFTER = 2.0
@@ -123,13 +121,7 @@ class Bench:
     """What was done to the dies, once the twin has ended."""
 
     def on(self) -> list[str]:
-        """Return the outputs that are on; a question that was lost, as one that an `abort` ends, is asked again."""
-        for _ in range(LOST):
-            with suppress(TimeoutError):
-                return self._on()
-        return self._on()
-
-    def _on(self) -> list[str]:
+        """Return the outputs that are on."""
         with ExitStack() as stack:
             wires = [(name, stack.enter_context(Wire(self.ports[name]))) for name in SOURCES]
             return [f"{name}.{channel}" for name, wire in wires for channel in wire.on()]

@@ -5,6 +5,7 @@ injected before an instrument, to test drivers.
 """
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from random import Random
@@ -46,14 +47,20 @@ class Session:
     def replies(self, data: bytes) -> Iterator[bytes]:
         """Receive bytes, yield the reply of each message that they complete; the next one is executed after that.
 
-        So a host that does not read its replies stops its own messages, and one reply at most waits for it.
+        So a host that does not read its replies stops its own messages, and one reply at most waits for it. Messages
+        that come together, up to one with a reply, are not mixed with those of another connection: a line of another
+        program would become a line of the script that is being loaded, and its reply that of the script's host.
         """
         *lines, self._partial = (self._partial + data).split(b"\n")
         if len(self._partial) > MAX_MESSAGE:
             self._partial = b""
             self.instrument.refuse("input buffer overrun")
-        for line in lines:
-            reply = self._message(line)
+        waiting = deque(lines)
+        while waiting:
+            reply = b""
+            with self.instrument.lock:
+                while waiting and not reply:
+                    reply = self._message(waiting.popleft())
             if reply:
                 yield reply
 
