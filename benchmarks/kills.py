@@ -2,14 +2,16 @@
 
     python benchmarks/kills.py                 36 simulated dies, the whole run killed (SIGKILL) at random moments
     python benchmarks/kills.py --bench         12 dies on the emulated bench over TCP, the process that owns it killed
+    python benchmarks/kills.py --cluster       36 simulated dies on two cluster workers, the one that has a die killed
     python benchmarks/kills.py --small         one kill of 2 dies, or with --bench of 3 small ones; the tests run these
 
 A run is killed, taken up with `labctl resume`, killed again, until it was killed as often as asked for and has ended.
 Just before each kill the last committed row of every journal is noted; just after it every journal is verified digest
 by digest, and must have that row; every file that was sealed must open and have the digest that the run's journal says.
 In the end all dies must have come to the bins and figures of a run that was left alone. On the bench the parent process
-lives on and makes the instruments safe; how long that took after the death of their owner is what it wrote down. Exit
-codes: 0 nothing was lost, 1 something was.
+lives on and makes the instruments safe; how long that took after the death of their owner is what it wrote down. On
+the cluster the run lives on too, and all tables must be equal to the bit to those of a run of one process that was left
+alone. Exit codes: 0 nothing was lost, 1 something was.
 """
 
 import argparse
@@ -29,12 +31,14 @@ from pathlib import Path
 import numpy as np
 import soak
 
+from labctl import open_run
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.errors import StorageError
 from labctl.core.events import WatchdogActed, WorkerFate
 from labctl.networks import solutions
 from labctl.storage.hdf5_reader import SealedDie
 from labctl.storage.journal import Journal
+from labctl.storage.locks import holder
 from labctl.storage.run_log import read_state
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
@@ -46,6 +50,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, help="how often [default: 30, on the bench 10]")
     parser.add_argument("--bench", action="store_true", help="kill the owner of the emulated bench instead")
+    parser.add_argument("--cluster", action="store_true", help="kill workers of a Dask cluster instead")
     parser.add_argument("--small", action="store_true", help="few dies and kills")
     parser.add_argument("--seed", type=int, default=0, help="of the random moments")
     given = parser.parse_args()
@@ -59,6 +64,8 @@ def main() -> int:
         if given.bench:
             return kill_owner(campaign, EXAMPLES / "bench-two-arrays.yaml", place / "run", kills, dice, 2.0)
         few = ("--set", f"wafer.only=[{', '.join(SMALL)}]") if given.small else ()
+        if given.cluster:
+            return kill_workers(place / "night-36.yaml", place, kills, dice, few)
         return kill_all(place / "night-36.yaml", place, kills, dice, few, 0.3 if given.small else 3.0)
 
 
@@ -199,6 +206,56 @@ def kill_owner(campaign: Path, bench: Path, run: Path, kills: int, dice: random.
         f"exit {process.returncode}; {sum(d.bin == 'good' for d in state.subjects)} of {len(state.subjects)} dies good"
     )
     return int(lost > 0 or unsafe > 0 or done < kills or process.returncode not in (0, 1))
+
+
+def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, few: Sequence[str]) -> int:
+    """Kill workers of a cluster while they have a die, each die at most once; return the exit code."""
+    from distributed import LocalCluster
+
+    labctl("run", campaign, "--out", place / "alone", "--workers", "1", *few).wait()
+    tries = [die.last for die in read_state(place / "alone").subjects]
+    longest = max(last.seconds or 0.0 for last in tries if last is not None)
+    run, done, lost, killed = place / "run", 0, 0, set[str]()
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_port=0) as cluster:
+        process = labctl("run", campaign, "--out", run, "--executor", f"dask={cluster.scheduler_address}", *few)
+        while process.poll() is None:
+            wait_for_work(run, process)
+            time.sleep(dice.uniform(0.0, longest))
+            active = {die.name: die.folder for die in read_state(run).dies.values() if die.state is State.RUNNING}
+            for name in active.keys() - killed if done < kills else ():
+                before, owner = committed(run), holder(run / "dies" / active[name])
+                if owner is None or owner.pid == os.getpid():
+                    continue
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(owner.pid, signal.SIGKILL)
+                    killed.add(name)
+                    done += 1
+                    time.sleep(0.2)
+                    after = committed(run)
+                    lost += sum(max(0, last - after[path]) for path, last in before.items())
+                    print(f"kill {done} (die {name}): {lost} rows lost", flush=True)
+                break
+    equal, dies = equal_to_the_bit(run, place / "alone")
+    print(f"{done} kills of cluster workers: {lost} acknowledged rows lost; exit {process.returncode}; ", end="")
+    print(f"{equal} of {dies} dies equal to the bit to those of a run left alone")
+    return int(lost > 0 or equal < dies or done < kills or process.returncode not in (0, 1))
+
+
+def equal_to_the_bit(run: Path, other: Path) -> tuple[int, int]:
+    """Return how many dies have the same tables in both runs but for times and numbers of rows, and how many there are.
+
+    A die that is in one run only counts as different.
+    """
+    one, two = open_run(run), open_run(other)
+    dies, different = {*one.dies, *two.dies}, {*one.dies} ^ {*two.dies}
+    for table in {*one.tables, *two.tables}:
+        a, b = one.table(table), two.table(table)
+        for name in dies - different:
+            mine, theirs = a["die"] == name, b["die"] == name
+            columns = [column for column in a if column not in ("utc", "seq")]
+            if not all(np.array_equal(a[c][mine], b[c][theirs], equal_nan=a[c].dtype.kind == "f") for c in columns):
+                different.add(name)
+    return len(dies - different), len(dies)
 
 
 def owners(parent: int) -> list[int]:

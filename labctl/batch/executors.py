@@ -152,7 +152,10 @@ class InProcess:
 class Cluster(Protocol):
     """Workers that jobs are sent to and that send messages."""
 
-    width: int
+    @property
+    def width(self) -> int:
+        """Number of dies at once; it may change, and be 0 for a time."""
+        ...
 
     def open(self) -> tuple[Executor, Callable[[Job], DieResult]]:
         """Return an executor and the function that it applies to a job."""

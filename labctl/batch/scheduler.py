@@ -91,6 +91,7 @@ class Scheduler:
         self._lost: Counter[str] = Counter()
         self._reconnects, self._not_before = 0, 0.0
         self._skipping: dict[str, Request] = {}
+        self._without_workers = False
         self._polled, self._started = 0.0, time.monotonic()
         self.ending: Ending | None = None
         self._queue = [name for name in rules.order(log.state) if name in jobs]
@@ -187,8 +188,12 @@ class Scheduler:
     # beginning a die
 
     def _begin_dies(self) -> None:
-        """Begin as many dies as the executor takes."""
-        while self.ending is None and len(self._active) < self._executor.width and (name := self._next()) is not None:
+        """Begin as many dies as the executor takes; say once when it has no worker that takes any."""
+        width = self._executor.width
+        if not width and not self._without_workers and self.ending is None:
+            self.log.write(Alarm(text="there is no worker any more; the dies wait for one", level=Level.WARNING))
+        self._without_workers = not width
+        while self.ending is None and len(self._active) < width and (name := self._next()) is not None:
             if time.monotonic() < self._not_before:
                 return
             if (self._lost[name] or any(self._lost[n] for n in self._active)) and self._active:

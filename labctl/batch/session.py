@@ -118,7 +118,7 @@ def start(
     _refuse_executor(options.executor, spec)
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     housekeeping = housekeeping_of(folder, spec, plans, argv, options)
-    with housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH")), _connected(options.executor) as cluster:
+    with housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH")), _connected(options) as cluster:
         manifest = make_folder(folder, spec, argv)
         with rights_of(folder), housekeeping.session(), Runlog.create(folder, meta_of(manifest, spec, plans)) as log:
             for left_out in spec.skipped:
@@ -170,7 +170,7 @@ def resume(
     folder = folder.absolute() if options.executor else folder  # for workers with another working directory
     housekeeping = housekeeping_of(folder, spec, plans, argv, options)
     alone = housekeeping.locked(spec.real, spec.roles.get("bench", "BENCH"))
-    connected = _connected(options.executor)
+    connected = _connected(options)
     with rights_of(folder), alone, connected as cluster, housekeeping.session(), Runlog.open(folder) as log:
         names = to_do(log.state, folder, only)
         pid = os.getpid()
@@ -309,18 +309,18 @@ def _refuse_executor(executor: str, spec: RunSpec) -> None:
 
 
 @contextmanager
-def _connected(executor: str) -> Iterator["Dask | None"]:
-    """Yield the cluster of `executor`, as `RunOptions` has it, while the block lasts; None without one.
+def _connected(options: RunOptions) -> Iterator["Dask | None"]:
+    """Yield the cluster of a session while the block lasts; None without one.
 
     Raises:
-        BenchError: its scheduler does not answer, or has no worker.
+        BenchError: its scheduler does not answer, or has no worker, or one of another version.
     """
-    if not executor:
+    if not options.executor:
         yield None
         return
     from labctl.batch.dask_executor import Dask
 
-    cluster = Dask(executor.partition("=")[2])
+    cluster = Dask(options.executor.partition("=")[2], options.say)
     try:
         yield cluster
     finally:

@@ -135,8 +135,12 @@ def test_an_option_is_compared_on_the_same_die(which):
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="a process group is killed")
-@pytest.mark.parametrize("more", [[], ["--bench"]], ids=["the whole run", "the owner of the bench"])
+@pytest.mark.parametrize(
+    "more", [[], ["--bench"], ["--cluster"]], ids=["the whole run", "the owner of the bench", "a worker of a cluster"]
+)
 def test_nothing_is_lost_by_kills(more):
+    if "--cluster" in more:
+        pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     text = carried_out("kills.py", *SMALL["kills.py"], *more)
     assert "0 acknowledged rows lost" in text
 

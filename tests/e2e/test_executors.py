@@ -117,11 +117,8 @@ def test_more_processes_give_the_same_files(wafer, alone, tmp_path, workers):
 
 @pytest.mark.slow
 def test_a_cluster_gives_the_same_files(wafer, alone, tmp_path, monkeypatch):
-    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     said = []
-    with distributed.LocalCluster(
-        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_port=0
-    ) as cluster:
+    with local_cluster(2) as cluster:
         ways = RunOptions(1, f"dask={cluster.scheduler_address}", lambda *message: said.append(message))
         monkeypatch.chdir(tmp_path)  # the workers stand elsewhere
         folder = carry_out(wafer, Path("run"), ways)
@@ -151,6 +148,47 @@ def test_a_scheduler_that_does_not_answer_is_refused_before_a_folder_is_made(waf
     prepared, plans = rehearsed(composition.read(wafer))
     with pytest.raises(BenchError, match="no scheduler answers there"):
         session.start(tmp_path / "run", prepared, plans, sys.argv, RunOptions(1, "dask=tcp://127.0.0.1:1"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def local_cluster(workers):
+    """Return a cluster of this computer with worker processes of one thread."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
+    return distributed.LocalCluster(
+        n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_port=0
+    )
+
+
+@pytest.mark.slow
+def test_workers_may_come_later_and_go_and_those_of_another_version_are_not_used(wafer, tmp_path, monkeypatch):
+    lines, ours = [], dask_executor.versions()
+    monkeypatch.setattr(dask_executor, "LOOK", 0.05)
+    with local_cluster(0) as cluster:
+        address = cluster.scheduler_address
+
+        def comes(text):
+            lines.append(text)
+            cluster.scale(1)
+
+        connected = dask_executor.Dask(address, comes)
+        assert connected.width == 1
+        assert "the scheduler has no workers yet; waiting for one" in lines[0]
+        cluster.scale(0)
+        until(lambda: connected.width == 0)
+        connected._ours = {**connected._ours, "numpy": "1.0"}
+        cluster.scale(1)
+        until(lambda: connected.width == 0 and "it is not used" in lines[-1])
+        assert f"has numpy {ours['numpy']}, not 1.0" in lines[-1]
+        connected.disconnect()
+
+        prepared, plans = rehearsed(composition.read(wafer))
+        monkeypatch.setattr(dask_executor, "versions", lambda: {**ours, "numpy": "1.0"})
+        with pytest.raises(BenchError, match=r"has numpy \S+, not 1.0.*results would differ"):
+            session.start(tmp_path / "run", prepared, plans, sys.argv, RunOptions(1, f"dask={address}"))
+        cluster.scale(0)
+        monkeypatch.setattr(dask_executor, "WORKERS", 0.1)
+        with pytest.raises(BenchError, match="has had no workers for 0 s"):
+            session.start(tmp_path / "run", prepared, plans, sys.argv, RunOptions(1, f"dask={address}"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -195,12 +233,9 @@ def on_cluster(wafer, folder, address):
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
 def test_a_die_whose_cluster_worker_is_killed_goes_on_elsewhere(wafer, alone, tmp_path):
-    distributed = pytest.importorskip("distributed", reason="needs the extra 'cluster'")
     folder = tmp_path / "run"
     with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0", scheduler_port=0
-        ) as cluster,
+        local_cluster(2) as cluster,
         on_cluster(wafer, folder, cluster.scheduler_address) as process,
     ):
         name = in_mid_die(process, folder, 20)

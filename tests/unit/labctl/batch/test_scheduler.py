@@ -408,3 +408,26 @@ def test_an_injected_fault_is_in_the_journal_and_happens_once_also_after_a_resum
         (1, "busy", "smu1"),
         (2, "busy", "smu1"),
     ]
+
+
+def test_dies_wait_for_a_worker_and_it_is_told_once_for_each_time_that_there_is_none(night):
+    class ComingAndGoing(ScriptedExecutor):
+        """Has no worker in the first three rounds, and none again while the second die is worked on."""
+
+        rounds = 0
+
+        @property
+        def width(self):
+            self.rounds += 1
+            return int(self.rounds > 3 and self.rounds != 5)
+
+        @width.setter
+        def width(self, width):
+            pass
+
+    log, jobs = night.log, {name: Job(night.folder, Name(name), LIMITS) for name in "ABCD"}
+    engine = Scheduler(log, jobs, Rules(Batch(), ()), night.going, lambda notify: ComingAndGoing(notify, {}))
+    assert engine.run().code == 0
+    assert set(night.states.values()) == {State.DONE}
+    alarms = [(alarm.level, alarm.text) for alarm in night.rows(Alarm)]
+    assert alarms == [(Level.WARNING, "there is no worker any more; the dies wait for one")] * 2
