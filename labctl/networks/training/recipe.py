@@ -45,6 +45,14 @@ class Recipe(Model):
     judged_on: Annotated[
         int, Field(ge=1, description="training samples, the first ones, that decide which epoch is kept; all at most")
     ] = 5000
+    validation: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="training samples, the last ones, that are kept out of training and decide, all of them, which "
+            "epoch and which candidate is kept, instead of `judged_on`; 0: none",
+        ),
+    ] = 0
     judged_maps: Annotated[
         int, Field(ge=1, description="statistics-aware: defect maps, the same in every epoch, that decide with them")
     ] = 8

@@ -1,7 +1,8 @@
 """Train networks epoch by epoch: a state that can be saved and restored, and the best epoch of each seed.
 
 The epoch that is kept is the one in which a network, rounded and on its cells, classifies the judging samples
-best (ties: the lower cross-entropy). They are training samples; test samples choose nothing. The same seed
+best (ties: the lower cross-entropy). They are the first training samples, or the last ones that are kept out of
+training (`validation`); test samples choose nothing. The same seed
 gives the same network on the same machine; another processor may round differently and end in another,
 equally good one.
 """
@@ -105,12 +106,23 @@ class Trainer:
             expected = [(len(seeds), *shape, 2) for shape in recipe.shapes]
             if [c.shape for c in cells] != expected:
                 raise BenchError(f"the maps have the shapes {[c.shape for c in cells]}; expected {expected}")
+        if recipe.validation >= len(x):
+            raise BenchError(f"{recipe.validation} validation samples of {len(x)}; expected fewer, so that some train")
+        if recipe.validation:
+            x, y, judged = (
+                x[: -recipe.validation],
+                y[: -recipe.validation],
+                (x[-recipe.validation :], y[-recipe.validation :]),
+            )
+        else:
+            judged = x[: recipe.judged_on], y[: recipe.judged_on]
         self.recipe, self.epoch = recipe, 0
         self._jax, _ = libraries()
         source = "fixed" if cells is not None else "drawn" if population is not None else "ideal"
         self._engine = build(recipe, len(x), source)
         number = self._jax.numpy.asarray
         self._x, self._y = number(x, dtype=np.float32), number(y, dtype=np.int32)
+        self._judging = number(judged[0], dtype=np.float32), number(judged[1], dtype=np.int32)
         self._seeds = number(seeds, dtype=np.uint32)
         self._cells = self._judged = None
         if cells is not None:
@@ -135,8 +147,7 @@ class Trainer:
         number = self._jax.numpy.uint32(self.epoch)
         self._state = self._engine.epoch(self._state, self._seeds, number, self._x, self._y, self._cells)
         self.epoch += 1
-        n = min(self.recipe.judged_on, len(self._x))
-        score = np.array(self._engine.judge(self._state, self._x[:n], self._y[:n], self._judged), np.float64)
+        score = np.array(self._engine.judge(self._state, *self._judging, self._judged), np.float64)
         better = (score[:, 0] > self._score[:, 0]) | (
             (score[:, 0] == self._score[:, 0]) & (score[:, 1] > self._score[:, 1])
         )
