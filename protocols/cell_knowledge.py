@@ -215,6 +215,27 @@ class CellKnowledge:
         v_read = self._v_read
         return cell_states(conductance, flag, self.cut[cells], g_ap, offset=offset / v_read, sigma=sigma / v_read)
 
+    def surveyed(self, cells: Index) -> BoolArray:
+        """Return which of n cells a survey has classified."""
+        surveyed: BoolArray = self.defect[cells] != _UNSURVEYED
+        return surveyed
+
+    def mapped(self, cells: Index, read: ReadSettings) -> FloatArray:
+        """Return the (n, 2) conductances in S of n surveyed cells, written AP and written P.
+
+        A short without a reading conducts as much as the cell of the die that conducts most, another cell without a
+        reading nothing.
+
+        Args:
+            read: how they will be read. If the survey mapped the cells for it, the conductances are those of the map.
+        """
+        g_ap, g_p = self._maps.get((read.v_read, read.v_gate), (self.g_ap, self.g_p))
+        both = np.stack([g_ap[cells], g_p[cells]], axis=-1)
+        most = max(float(np.nanmax(g_p)), float(np.nanmax(g_ap)))
+        blank = np.where(self.defect[cells] == Defect.SHORT, most, 0.0)[:, None]
+        mapped: FloatArray = np.where(np.isfinite(both), np.maximum(both, 0.0), blank)
+        return mapped
+
     def states(self, cells: Index, read: ReadSettings) -> tuple[float, float]:
         """Return mean (G_P, G_AP) in S of the surveyed good `cells`; of the nominal ones if there are none.
 

@@ -8,7 +8,7 @@ Ten thousand samples on thirty kernels are two gigabytes of currents. The operat
 the table of currents keeps the first `samples_kept` test samples, for which the ideal currents are given too.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -19,13 +19,17 @@ from labctl.core.die import Die
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
+from protocols.accuracies import accuracy_record
+from protocols.calibrate import Calibrated, subtraction
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
 from protocols.chip_readout import Activation, ChipReadout, ProgrammedChip
+from protocols.die_information import Way
 from protocols.figures import ERROR_RATES, NETWORK_FIGURES, SWITCHING
 from protocols.readout import Normalisation, tune
 from protocols.records import Attempt, Inference, LayerCurrent, Prediction, ReadBack
-from protocols.stage_inputs import NetworkInputs
+from protocols.remap import LayerMap, layer_map, remap
+from protocols.stage_inputs import NetworkInputs, Remapping
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 from protocols.tiling import Tiling
 from protocols.weights import Solution, activate, classify
@@ -89,7 +93,13 @@ class ChipInference(NetworkInputs, Procedure):
         gains = {kernel: gain for c in cells for kernel, gain in _gains(die.nominal, c, states_of)}
         layer = np.repeat(np.arange(depth), [len(c) for c in cells])
         attempts: list[Attempt] = []
+        maps = self._maps(known, cells, states, gains)
         for number, solution in enumerate(self.solutions):
+            trained = self.solutions.trained_scale[number]
+            if self.remap is Remapping.SURVEY:
+                placed = remap(solution, trained, maps, self.data.x_train)
+                yield placed.record()
+                solution = placed.solution
             target = np.concatenate([x.devices.ravel() for x in solution.layers])
             for item in write_verify(die, known, reader, target, self.write_verify, solution=solution.index):
                 if not isinstance(item, Written):
@@ -109,17 +119,37 @@ class ChipInference(NetworkInputs, Procedure):
                     flag=item.flag,
                 )
                 yield write_record([item], self.write_verify, solution=solution.index)
-            trained = self.solutions.trained_scale[number]
             chip = ProgrammedChip(die, tiling, solution, self.readout, states, trained, gains)
-            yield from self._infer(solution, chip, trained)
+            yield from self._infer(solution, chip, trained, maps)
         yield from error_rates(attempts, known, self.write_verify)
 
-    def _infer(self, solution: Solution, chip: ProgrammedChip, trained: FloatArray) -> Iterator[Record]:
+    def _maps(
+        self,
+        known: CellKnowledge,
+        cells: list[Cells],
+        states: list[tuple[float, float]],
+        gains: Mapping[int, float],
+    ) -> list[LayerMap]:
+        """Return the surveyed cells under each layer; none if nothing asks for them."""
+        if self.remap is Remapping.NONE and not self.subtract:
+            return []
+        gain = np.ones(known.defect.shape[0])
+        gain[list(gains)] = list(gains.values())
+        return [
+            layer_map(known, c, shape, self.readout, g_p - g_ap, gain[c.at[0]])
+            for c, shape, (g_p, g_ap) in zip(cells, self.solutions[0].shapes, states, strict=True)
+        ]
+
+    def _infer(
+        self, solution: Solution, chip: ProgrammedChip, trained: FloatArray, maps: list[LayerMap]
+    ) -> Iterator[Record]:
         n = min(self.readout.tune_on, len(self.data.x_train))
+        read = min(max(n, self.calibrate), len(self.data.x_train))
         data = self.data
-        x = np.concatenate([data.x_train[:n], data.x_test])
-        y = np.concatenate([data.y_train[:n], data.y_test])
-        kept = slice(n, n + self.readout.samples_kept)
+        x = np.concatenate([data.x_train[:read], data.x_test])
+        y = np.concatenate([data.y_train[:read], data.y_test])
+        parts = {"train": slice(n), "test": slice(read, None)}
+        kept = slice(read, read + self.readout.samples_kept)
         weights, biases = solution.weights, solution.biases
         one, grid, drive = np.ones(len(biases)), self.readout.grid, self.readout.activation.drive
         first = chip.currents(0, x)
@@ -133,7 +163,7 @@ class ChipInference(NetworkInputs, Procedure):
         predictions: dict[str, IntArray] = {}
         for tuning, outputs, scales in (("untuned", untuned, one), ("tuned", tuned, scale)):
             predicted = classify(outputs.z, scales[-1], biases[-1])
-            for name, part in (("train", slice(n)), ("test", slice(n, None))):
+            for name, part in parts.items():
                 right = int((predicted[part] == y[part]).sum())
                 figures[f"accuracy_{tuning}_{name}"] = right / len(y[part])
                 figures[f"interval_{tuning}_{name}"] = binomial_interval(right, len(y[part]))
@@ -141,7 +171,7 @@ class ChipInference(NetworkInputs, Procedure):
                 predictions[f"{tuning}_{name}"] = predicted[part]
         for tuning, scales in (("untuned", one), ("same", scale), ("tuned", float_scale)):
             predicted = software(solution, x, scales * trained, self.readout.activation)
-            for name, part in (("train", slice(n)), ("test", slice(n, None))):
+            for name, part in parts.items():
                 figures[f"float_{tuning}_{name}"] = float((predicted[part] == y[part]).mean())
         errors = [
             (current - ideal) / unit
@@ -159,6 +189,23 @@ class ChipInference(NetworkInputs, Procedure):
             **figures,
         )
         yield Prediction(solution=solution.index, **predictions)
+        passes = {Way.UNTUNED: (untuned, one), Way.TUNED: (tuned, scale)}
+        if self.calibrate:
+            calibrated = Calibrated(solution, data.x_train[: self.calibrate], trained, drive)
+            passes[Way.CALIBRATED] = chip.forward(x, first, one, kept, calibrated), one
+            yield calibrated.record()
+        if self.subtract:
+            adjust = subtraction(solution, maps, trained)
+            passes[Way.SUBTRACTED] = chip.forward(x, first, one, kept, adjust), one
+        for way, (passed, scales) in passes.items():
+            yield accuracy_record(
+                solution.index,
+                self.terms(way, n),
+                classify(passed.z, scales[-1], biases[-1]),
+                y,
+                parts,
+                figures[f"float_{'tuned' if way is Way.TUNED else 'untuned'}_test"],
+            )
         yield LayerCurrent(
             solution=solution.index,
             layer=np.repeat(np.arange(len(biases)), [cols for _, cols in solution.shapes]),

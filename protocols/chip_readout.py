@@ -17,6 +17,7 @@ from labctl.core.die import Die
 from labctl.core.operations import Flag, Sense
 from labctl.core.units import FloatArray, IntArray, Ratio
 from protocols.bias import vector_bias
+from protocols.calibrate import Adjust
 from protocols.readout import Normalisation
 from protocols.settings import ReadSettings
 from protocols.tiling import Tile, Tiling
@@ -161,12 +162,15 @@ class ProgrammedChip:
         current: FloatArray = self._settings.v_read * (a @ (g_ap + (g_p - g_ap) * devices))
         return current
 
-    def forward(self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice) -> ChipOutputs:
+    def forward(
+        self, x: FloatArray, first: FloatArray, scales: FloatArray, kept: slice, adjust: Adjust | None = None
+    ) -> ChipOutputs:
         """Pass the samples x (n, n_in) on from the currents `first` of their first layer.
 
         Args:
             scales: (K,), relative network scales.
             kept: samples whose currents are returned.
+            adjust: changes the normalised currents of each layer before its neurons get them.
         """
         a, z = x, first
         currents, ideals = [], []
@@ -175,5 +179,6 @@ class ProgrammedChip:
             currents.append(current[kept])
             ideals.append(self.ideal(k, a[kept]))
             z = self.normalise(k, current)
+            z = z if adjust is None else adjust(k, a, z)
             a = self._settings.activation.drive(activate(z, scales[k], bias))
         return ChipOutputs(z, currents, ideals)

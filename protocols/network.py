@@ -17,12 +17,16 @@ from labctl.core.errors import BenchError
 from labctl.core.procedure import Procedure
 from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, IntArray
+from protocols.accuracies import accuracy_record
+from protocols.calibrate import Adjust, Calibrated, subtraction
 from protocols.cell_knowledge import CellKnowledge
 from protocols.cells import CellReader, Cells
+from protocols.die_information import Way
 from protocols.figures import ERROR_RATES, NETWORK_FIGURES, SWITCHING
 from protocols.readout import InferenceSettings, LayerReadout, Mode, Normalisation, tune
 from protocols.records import Attempt, Inference, LayerCurrent, Prediction, ReadBack
-from protocols.stage_inputs import NetworkInputs, Networks
+from protocols.remap import LayerMap, layer_map, remap
+from protocols.stage_inputs import NetworkInputs, Networks, Remapping
 from protocols.statistics import binomial_interval, confusion_matrix, cross_entropy
 from protocols.weights import Placement, Solution, activate, check_fit, classify, float_predictions, phases
 from protocols.write_errors import error_rates
@@ -104,7 +108,12 @@ class Network(NetworkInputs, Procedure):
             for phase in self.phases
         ]
         attempts: list[Attempt] = []
+        maps = self._maps(known, layers)
         for solution in self.solutions:
+            if self.remap is Remapping.SURVEY:
+                placed = remap(solution, np.ones(len(self.shapes)), maps, self.data.x_train)
+                yield placed.record()
+                solution = placed.solution
             session = _Session(die, layers, solution, np.concatenate([self.data.x_train, self.data.x_test]))
             parts: list[Written] = []
             for phase, reader in zip(self.phases, readers, strict=True):
@@ -118,7 +127,7 @@ class Network(NetworkInputs, Procedure):
                         yield item
                 session.programmed(phase)
             yield write_record(parts, self.write_verify, solution=solution.index)
-            yield from self._infer(solution, session)
+            yield from self._infer(solution, session, maps)
         yield from error_rates(attempts, known, self.write_verify)
 
     def _layer(self, known: CellKnowledge, k: int, cells: Cells) -> LayerReadout:
@@ -140,7 +149,16 @@ class Network(NetworkInputs, Procedure):
             flag=written.flag,
         )
 
-    def _infer(self, solution: Solution, session: "_Session") -> Iterator[Record]:
+    def _maps(self, known: CellKnowledge, layers: list[LayerReadout]) -> list[LayerMap]:
+        """Return the surveyed cells under each layer; none if nothing asks for them."""
+        if self.remap is Remapping.NONE and not self.subtract:
+            return []
+        return [
+            layer_map(known, cells, layer.shape, self.inference, layer.g_p - layer.g_ap, np.ones(len(cells)))
+            for cells, layer in zip(self.cells, layers, strict=True)
+        ]
+
+    def _infer(self, solution: Solution, session: "_Session", maps: list[LayerMap]) -> Iterator[Record]:
         data, grid = self.data, self.inference.grid
         n = len(data.x_train)
         biases = [layer.bias for layer in solution.layers]
@@ -185,6 +203,22 @@ class Network(NetworkInputs, Procedure):
             **figures,
         )
         yield Prediction(solution=solution.index, **predictions)
+        passes = {Way.UNTUNED: (untuned, one), Way.TUNED: (tuned, scale)}
+        if self.calibrate:
+            calibrated = Calibrated(solution, data.x_train[: self.calibrate], one, lambda a: a)
+            passes[Way.CALIBRATED] = session.forward(one, calibrated), one
+            yield calibrated.record()
+        if self.subtract:
+            passes[Way.SUBTRACTED] = session.forward(one, subtraction(solution, maps, one)), one
+        for way, (passed, scales) in passes.items():
+            yield accuracy_record(
+                solution.index,
+                self.terms(way, n),
+                classify(passed.z, scales[-1], biases[-1]),
+                np.concatenate([data.y_train, data.y_test]),
+                {"train": slice(n), "test": slice(n, None)},
+                figures[f"float_{'tuned' if way is Way.TUNED else 'untuned'}_test"],
+            )
         yield LayerCurrent(
             solution=solution.index,
             layer=np.repeat(np.arange(len(self.shapes)), [cols for _, cols in self.shapes]),
@@ -233,8 +267,13 @@ class _Session:
         """Return the normalised currents (n, n_out) of layer k for inputs a (n, n_in)."""
         return self.layers[k].normalise(self._currents(k, a))
 
-    def forward(self, scales: FloatArray) -> _Outputs:
-        """Pass all samples through the network; the currents of the first layer are measured only once."""
+    def forward(self, scales: FloatArray, adjust: Adjust | None = None) -> _Outputs:
+        """Pass all samples through the network; the currents of the first layer are measured only once.
+
+        Args:
+            scales: (K,), network scales.
+            adjust: changes the normalised currents of each layer before its neurons get them.
+        """
         assert self._first is not None
         a = self._x
         currents, ideals = [], []
@@ -243,5 +282,6 @@ class _Session:
             currents.append(current)
             ideals.append(layer.ideal(programmed.devices.astype(np.float64), a))
             z = layer.normalise(current)
+            z = z if adjust is None else adjust(k, a, z)
             a = activate(z, scales[k], programmed.bias)
         return _Outputs(currents, ideals, z)

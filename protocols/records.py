@@ -27,6 +27,7 @@ from labctl.core.units import (
     Volt,
     Volts,
 )
+from protocols.die_information import DieInformation
 
 Ratios = Annotated[FloatArray, Unit("")]
 SURVEY = -1
@@ -402,6 +403,87 @@ class LayerCurrent(Record):
     """(K,), G_AP of the ideal cells of each layer"""
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Accuracy(Record):
+    """One accuracy of one programmed solution, with the terms under which it was reached (`AccuracyTerms`)."""
+
+    table: ClassVar[str] = "accuracy"
+    axes: ClassVar[dict[str, tuple[str, ...]]] = {"interval_test": ("bound",), "prediction_test": ("sample",)}
+
+    solution: int
+    """number of the solution in its file"""
+    way: str
+    """untuned, tuned, calibrated or subtracted: how currents became classes"""
+    per_die: bool
+    """the weights were trained for this die and no other"""
+    trained_with: Annotated[int, DieInformation]
+    """code of `DieInformation`: what training knew of the die, as far as the file of the weights says"""
+    remapped: bool
+    """the network was placed by the survey of the die"""
+    labelled: int
+    """samples with labels read on the die to choose network scales"""
+    unlabelled: int
+    """samples without labels read on the die to calibrate neurons"""
+    information: Annotated[int, DieInformation]
+    """code of `DieInformation`: the most that was known of the die"""
+    analog: bool
+    """no weight was computed digitally; where one was, it is not analog inference"""
+    accuracy_train: Ratio
+    """right / all training samples that were inferred"""
+    accuracy_test: Ratio
+    """right / all test samples"""
+    interval_test: Ratios
+    """(2,), 95 % interval of accuracy_test"""
+    software_test: Ratio
+    """accuracy of the same network in software, test samples: at the scales trained, if tuned at those tuned there"""
+    drop_test: Ratio
+    """software_test - accuracy_test: test error less that of the same network in software"""
+    prediction_test: IntArray
+    """(test samples,), predicted class"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Remap(Record):
+    """Where the hidden neurons of a solution were placed by the survey of a die: n neurons of all hidden layers."""
+
+    table: ClassVar[str] = "remap"
+    columnar: ClassVar[bool] = True
+
+    solution: IntArray
+    """(n,), number of the solution in its file"""
+    layer: IntArray
+    """(n,), hidden layer, from 0"""
+    place: IntArray
+    """(n,), pair of columns of that layer, from 0"""
+    neuron: IntArray
+    """(n,), neuron of the solution that stands there"""
+    flipped: BoolArray
+    """(n,), with its weights and bias negated"""
+    error_before: Ratios
+    """(n,), of the solution: rms error of the inputs of the last neurons expected by the survey, not remapped"""
+    error_after: Ratios
+    """(n,), the same as remapped"""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Calibration(Record):
+    """Gain and offset of every neuron of a solution, calibrated on unlabelled samples: n neurons of all layers."""
+
+    table: ClassVar[str] = "calibration"
+    columnar: ClassVar[bool] = True
+
+    solution: IntArray
+    """(n,), number of the solution in its file"""
+    layer: IntArray
+    """(n,), layer of the neuron, from 0"""
+    neuron: IntArray
+    """(n,), pair of columns as programmed, from 0; in the last layer the class"""
+    gain: Ratios
+    """(n,), factor of its normalised current"""
+    offset: Ratios
+    """(n,), added to that"""
+
+
 TABLES: tuple[type[Record], ...] = (
     Attempt,
     ReadBack,
@@ -413,5 +495,8 @@ TABLES: tuple[type[Record], ...] = (
     Inference,
     Prediction,
     LayerCurrent,
+    Accuracy,
+    Remap,
+    Calibration,
 )
 """Every table that the protocols write."""

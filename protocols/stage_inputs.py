@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Annotated, Self
 
 import numpy as np
@@ -11,11 +12,19 @@ from labctl.core.errors import BenchError
 from labctl.core.inputs import Input
 from labctl.core.model import Model
 from labctl.core.units import FloatArray, IntArray
+from protocols.die_information import AccuracyTerms, DieInformation, Way
 from protocols.preprocess import Preprocess
 from protocols.samples import Dataset
 from protocols.weights import Solution
 
 UNCHANGED = Preprocess()
+
+
+class Remapping(StrEnum):
+    """By what networks are placed on a die."""
+
+    NONE = "none"
+    SURVEY = "survey"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +37,7 @@ class Networks(Input):
         preprocess: what the samples went through that the networks were trained on.
         dies: name of the die that each network is for; empty if they are for any.
         name: of the file, for messages.
+        trained_with: what training knew of dies; none if the file does not say.
 
     Raises:
         BenchError: no network, networks of several shapes, or an index twice.
@@ -38,6 +48,7 @@ class Networks(Input):
     preprocess: Preprocess = UNCHANGED
     dies: tuple[str, ...] = ()
     name: str = "solutions"
+    trained_with: DieInformation = DieInformation.NONE
 
     def __post_init__(self) -> None:
         if not self.solutions:
@@ -75,7 +86,7 @@ class Networks(Input):
         """Return the networks at the positions `at`, in that order."""
         chosen = tuple(self.solutions[k] for k in at)
         dies = tuple(self.dies[k] for k in at) if self.dies else ()
-        return Networks(chosen, self.trained_scale[at], self.preprocess, dies, self.name)
+        return Networks(chosen, self.trained_scale[at], self.preprocess, dies, self.name, self.trained_with)
 
     def for_die(self, name: str) -> Self:
         """Return the networks for the die `name`: all, or its own. BenchError if there are only those of others."""
@@ -102,6 +113,44 @@ class NetworkInputs(Model):
         Dataset,
         Field(description="data set: wine, digits, mnist, or a path of the user's own: an npz file or a folder"),
     ]
+
+    remap: Annotated[
+        Remapping,
+        Field(
+            description="survey: hidden neurons are placed, with either sign, where the bad cells of the die do least "
+            "harm by its survey; the function of the network stays the same"
+        ),
+    ] = Remapping.NONE
+    calibrate: Annotated[
+        int,
+        Field(
+            ge=0,
+            description="training samples, the first ones, on which gain and offset of every neuron are calibrated "
+            "without their labels; 0: none",
+        ),
+    ] = 0
+    subtract: Annotated[
+        bool,
+        Field(
+            description="also infer with the weights of bad cells computed digitally by the survey: the bound of what "
+            "a die can reach, and not analog inference"
+        ),
+    ] = False
+
+    def terms(self, way: Way, labelled: int) -> AccuracyTerms:
+        """Return the terms of an accuracy of this stage.
+
+        Args:
+            labelled: samples whose labels choose network scales, where they do.
+        """
+        return AccuracyTerms.of(
+            way,
+            self.solutions.trained_with,
+            per_die=bool(self.solutions.dies),
+            remapped=self.remap is Remapping.SURVEY,
+            labelled=labelled,
+            unlabelled=min(self.calibrate, len(self.data.x_train)),
+        )
 
     @field_validator("data")
     @classmethod

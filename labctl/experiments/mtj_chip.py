@@ -27,10 +27,10 @@ from labctl.core.errors import BenchError
 from labctl.core.site import Site
 from labctl.experiments.steps import Steps
 from labctl.networks import datasets
-from labctl.networks.train import Method
 from labctl.networks.trained_network import read_trained, surveys
 from labctl.networks.training.engine import libraries
 from labctl.networks.training.maps import defect_rates
+from labctl.networks.training.method import Method
 from labctl.station import composition
 from labctl.storage.results import open_run
 from sim_backend.description import FRACTIONS, DieDescription

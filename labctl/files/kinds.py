@@ -43,8 +43,8 @@ KINDS = (
     _kind("a wafer file", "map map_file map_reading vary pitch_x pitch_y lot", "name dies fiducials"),
     _kind(
         "a training file",
-        "sizes votes levels activation scale epochs rate maps judged_on judged_maps validation method data preprocess networks "
-        "candidates survey",
+        "sizes votes levels activation scale epochs rate maps judged_on judged_maps validation method data preprocess "
+        "networks candidates survey",
         "seed dies batch",
     ),
 )

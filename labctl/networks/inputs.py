@@ -24,7 +24,8 @@ def as_networks(trained: Solutions) -> tuple[Solution, ...]:
 def read_networks(path: str, files: InputFiles) -> Networks:
     """Return the networks in an npz file, with the settings of their training; BenchError if it has none."""
     trained = read_trained(path, files)
-    return Networks(as_networks(trained.solutions), trained.scale, trained.preprocess, trained.dies, path)
+    networks = as_networks(trained.solutions)
+    return Networks(networks, trained.scale, trained.preprocess, trained.dies, path, trained.trained_with)
 
 
 def read_dataset(text: str, files: InputFiles) -> Dataset:

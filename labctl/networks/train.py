@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -29,6 +28,7 @@ from labctl.networks import datasets, solutions
 from labctl.networks.solutions import Solutions
 from labctl.networks.trained_network import surveys
 from labctl.networks.training.maps import DieSurvey, layer_cells, population
+from labctl.networks.training.method import Method
 from labctl.networks.training.recipe import Recipe
 from labctl.networks.training.trainer import Trained, Trainer
 from protocols.chip_readout import Activation
@@ -38,14 +38,6 @@ from protocols.tiling import Tiling
 
 CHECKPOINT_EVERY = 20.0
 """Time between checkpoints, s."""
-
-
-class Method(StrEnum):
-    """Which defects a network is trained with."""
-
-    BASELINE = "baseline"
-    HARDWARE_AWARE = "hardware-aware"
-    STATISTICS_AWARE = "statistics-aware"
 
 
 class Training(Recipe):

@@ -21,9 +21,11 @@ from labctl.files.arrays import LARGEST, numbers, read_npz, text
 from labctl.networks import solutions
 from labctl.networks.solutions import Solutions
 from labctl.networks.training.maps import DieSurvey
+from labctl.networks.training.method import Method
 from labctl.storage.results import open_run
 from labctl.storage.tables import Table
 from protocols.chip_readout import Activation
+from protocols.die_information import DieInformation
 from protocols.preprocess import Preprocess
 
 
@@ -36,6 +38,7 @@ class TrainedFile:
         activation: of the hidden neurons.
         data: name of the data set, "" if the file does not say.
         dies: name of the die that each solution is for; empty if they are for any.
+        trained_with: what training knew of dies, by its method; none if the file does not say.
     """
 
     solutions: Solutions
@@ -44,6 +47,7 @@ class TrainedFile:
     activation: Activation
     data: str
     dies: tuple[str, ...]
+    trained_with: DieInformation = DieInformation.NONE
 
 
 def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
@@ -71,6 +75,7 @@ def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
             settings = json.loads(text(path, "training", beside["training"]))
         preprocess = Preprocess.model_validate(settings.get("preprocess", {}))
         activation, data = Activation(settings.get("activation", "tanh")), str(settings.get("data", ""))
+        trained_with = Method(settings.get("method", Method.BASELINE)).information
     except (ValueError, AttributeError, TypeError, RecursionError, ValidationError) as error:
         reason = "; ".join(str(error).splitlines())[:300]
         raise BenchError(f"{path}: 'training' cannot be read: {reason}; expected the settings of a training") from error
@@ -80,7 +85,9 @@ def read_trained(path: str | Path, files: InputFiles = DISK) -> TrainedFile:
             f"{path}: die is {names.dtype} {names.shape}; expected the names of the dies of {len(networks)} solutions"
         )
     dies = tuple(str(name) for name in names.reshape(-1))
-    return TrainedFile(networks, scale, preprocess, activation, data, dies)
+    if dies:
+        trained_with = DieInformation.RETRAINING
+    return TrainedFile(networks, scale, preprocess, activation, data, dies, trained_with)
 
 
 def surveys(run: str | Path, dies: Sequence[str] | None = None) -> list[DieSurvey]:

@@ -292,7 +292,7 @@ def test_a_stage_can_be_sent_to_another_process() -> None:
 
 
 def test_tables_have_names_and_units() -> None:
-    assert len({t.table for t in TABLES}) == len(TABLES) == 10
+    assert len({t.table for t in TABLES}) == len(TABLES) == 13
     assert units_of(Attempt)["conductance"] == units_of(KernelSurvey)["g_ap"] == "S"
     assert units_of(Attempt)["voltage"] == units_of(Write)["rung"] == "V"
     assert units_of(LayerCurrent)["tuned"] == "A"

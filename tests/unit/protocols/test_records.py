@@ -16,7 +16,7 @@ from protocols.network import Network
 from protocols.records import TABLES
 from protocols.samples import Dataset
 from protocols.settings import ReadSettings
-from protocols.stage_inputs import Networks
+from protocols.stage_inputs import Networks, Remapping
 from protocols.survey import Survey
 from protocols.weights import Layer, Placement, Solution
 
@@ -51,11 +51,14 @@ def test_axes_are_those_of_the_arrays() -> None:
         placement=(Placement(kernel=1, row=1),),
         solutions=Networks((Solution(0, (Layer(devices, np.zeros(3)),)),)),
         data=Dataset(np.zeros((7, 4)), np.arange(7) % 3, np.zeros((5, 4)), np.arange(5) % 3),
+        remap=Remapping.SURVEY,
+        calibrate=6,
     )
     die, history, seen = NominalDie(Geometry(2, 5, 7), Nominal.alike(4e-4, 2e-4, 2), timing=len), History(), set()
     for procedure in (Survey(inference=ReadSettings()), network):
         for record in procedure.run(die, history):
             seen.add(type(record))
+            history.add(record)
             arrays = {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
             arrays = {k: v for k, v in arrays.items() if isinstance(v, np.ndarray)}
             if record.columnar:
