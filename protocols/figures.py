@@ -13,6 +13,7 @@ from labctl.core.defects import Defect
 from labctl.core.figure import Better, Columns, Figure, Formula, Shown, Tables, middle_half, newest
 from labctl.core.picture import CellMap
 from labctl.core.units import BoolArray, FloatArray
+from protocols.die_information import LEVELS, Way
 
 # networks
 
@@ -31,6 +32,18 @@ def _blind_fidelity(tables: Tables) -> float | None:
     """Return the mean over the networks that were written in open loop, None if none was."""
     values = tables["write"]["fidelity_blind"][newest(tables["write"], "solution")]
     return float(np.nanmean(values)) if np.isfinite(values).any() else None
+
+
+def _of_accuracies(way: Way, column: str) -> Formula:
+    """Return the formula of a mean over the networks of a die, of one way to classify; None if it was not asked for."""
+
+    def formula(tables: Tables) -> float | None:
+        accuracy = tables["accuracy"]
+        rows = newest(accuracy, "solution", "way")
+        values = accuracy[column][rows][accuracy["way"][rows] == way.value]
+        return float(values.mean()) if values.size else None
+
+    return formula
 
 
 def _wer(to_p: bool) -> Formula:
@@ -85,6 +98,20 @@ NETWORK_FIGURES = (
            _of_networks("inference", "accuracy_untuned_train"), 114, shown=Shown.DETAIL),
     _ratio("software_train", "software, training", _TRAINED + _SOFTWARE + _MEAN + "; compare with training accuracy",
            _of_networks("inference", "float_tuned_train"), 115, shown=Shown.DETAIL),
+    _ratio("accuracy_untuned_test", "untuned accuracy", "test samples, network scale 1, without any label" + _MEAN,
+           _of_accuracies(Way.UNTUNED, "accuracy_test"), 116, shown=Shown.DETAIL),
+    _ratio("accuracy_calibrated", "calibrated accuracy", "test samples, gain and offset of every neuron calibrated on "
+           "unlabelled samples, network scale 1" + _MEAN, _of_accuracies(Way.CALIBRATED, "accuracy_test"), 117),
+    _ratio("accuracy_subtracted", "accuracy without bad cells", "test samples, weights with a bad cell computed "
+           "digitally, which is not analog inference, network scale 1" + _MEAN,
+           _of_accuracies(Way.SUBTRACTED, "accuracy_test"), 118, shown=Shown.DETAIL),
+    _ratio("accuracy_drop", "accuracy drop", "test error, network scale tuned, less that of the same network in "
+           "software, tuned there" + _MEAN, _of_accuracies(Way.TUNED, "drop_test"), 119, 2, shown=Shown.DETAIL,
+           better=Better.LOW),
+    Figure("information", "die information", f"the most that was known of the die for the accuracy: {LEVELS}",
+           _of_accuracies(Way.TUNED, "information"), digits=0, number=121, shown=Shown.DETAIL, on_map=False),
+    Figure("labels", "labels", "samples with labels read on the die for the accuracy",
+           _of_accuracies(Way.TUNED, "labelled"), digits=0, number=122, shown=Shown.DETAIL, on_map=False),
     Figure("networks", "networks", "solutions that were written",
            lambda tables: float(len(newest(tables["write"], "solution"))), digits=0, number=120, shown=Shown.DETAIL,
            on_map=False),

@@ -49,6 +49,8 @@ from labctl.storage.locks import VARIABLE
 from labctl.storage.manifest import FORMAT
 from labctl.storage.run_log import Runlog
 from labctl.storage.tables import columns_of
+from protocols.accuracies import accuracy_record
+from protocols.die_information import AccuracyTerms, DieInformation, Way
 from protocols.records import Attempt, Inference, KernelSurvey, Write
 from tests.declared import DECLARED
 
@@ -59,6 +61,9 @@ G_P, G_AP = 400e-6, 200e-6
 
 SHARING = ("test_bench_wine.py", "test_examples.py", "test_executors.py", "test_overnight.py")
 """Files whose tests look at runs that one of their fixtures makes; one process gets all tests of such a file."""
+
+
+PARTS = {"train": slice(10), "test": slice(10, None)}
 
 
 @dataclass
@@ -132,6 +137,10 @@ def write_die(folder: Path, clock: Clock, shorts: int, *, done: bool = True, bia
             accuracy = {"accuracy_tuned_test": 0.9, "accuracy_tuned_train": 0.95, "float_tuned_test": 0.96}
             confusion = {f.name: np.zeros((2, 2)) for f in fields(Inference) if f.name.startswith("confusion")}
             journal.record("network", full(Inference, solution=7, **accuracy, **confusion))
+            terms = AccuracyTerms(Way.TUNED, False, DieInformation.POPULATION, False, 100, 0)
+            label = np.arange(20) % 2
+            right = accuracy_record(7, terms, np.where(np.arange(20) < 18, label, 1 - label), label, PARTS, 0.96)
+            journal.record("network", right)
             journal.event(StageEnded(outcome=Status.SUCCESS), stage="network")
             journal.event(DieEnded(bin="good", outcome=Status.SUCCESS, state=State.DONE))
             journal.finish()

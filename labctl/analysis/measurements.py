@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from labctl.analysis.accuracy_terms import COLUMNS, accuracies, texts
 from labctl.analysis.figures import DieTables, compute, groups_of, stored
 from labctl.core.defects import DEFECTS, Defect
 from labctl.core.errors import StorageError
@@ -36,6 +37,7 @@ _NEEDED: Mapping[str, frozenset[str]] = {
         {"solution", "cells", "correct", "gave_up", "repaired", "fidelity", "fidelity_interval", "fidelity_blind"}
         | {"pulses_per_cell", "wer_to_p", "wer_to_p_interval", "wer_to_ap", "wer_to_ap_interval"}
     ),
+    "accuracy": frozenset(COLUMNS),
     "inference": frozenset(
         {
             f"{figure}_{part}"
@@ -124,6 +126,8 @@ class Measured:
         defects: cells by kind of defect.
         contact: resistance of each contact structure, ohm.
         networks: one entry per solution.
+        accuracies: one entry per accuracy of a solution, with the terms under which it was reached.
+        terms: the different ones, in words.
         spreads: of "g_p", "g_ap", "tmr" over the good cells, "to_p" and "to_ap" of switching voltages; where kernels
             differ in nominal diameter of each size, as "g_p[60 nm]".
         note: why data are missing: a damaged file.
@@ -135,6 +139,8 @@ class Measured:
     defects: Mapping[str, int] = field(default_factory=dict)
     contact: Mapping[str, float] = field(default_factory=dict)
     networks: tuple[dict[str, Any], ...] = ()
+    accuracies: tuple[dict[str, Any], ...] = ()
+    terms: tuple[str, ...] = ()
     spreads: Mapping[str, FigureSpread] = field(default_factory=dict)
     stages: tuple[Stage, ...] = ()
     identities: Mapping[str, str] = field(default_factory=dict)
@@ -171,6 +177,7 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
     if (attempt := tables.get("attempt")) is not None:
         _attempts(attempt, groups, counts, spreads)
     approached, stages, figures = _events(source)
+    description = source.meta.get("description") or {}
     contact = {str(k): float(v) for k, v in approached.get("contact_resistance", {}).items()}
     if figures is None:
         figures = compute(formulas, DieTables(source), approached, source.meta)
@@ -181,6 +188,8 @@ def _measure(die: DieData, source: Any, counts: Counts, formulas: Figures) -> Me
         defects=defects,
         contact=contact,
         networks=tuple(_networks(tables.get("write"), tables.get("inference"))),
+        accuracies=tuple(accuracies(tables["accuracy"]) if "accuracy" in tables else ()),
+        terms=tuple(texts([(die.name, tables["accuracy"], description)]) if "accuracy" in tables else ()),
         spreads={name: spread for name, spread in spreads.items() if spread is not None},
         stages=tuple(stages),
         calibrations={str(k): str(v) for k, v in approached.get("calibrations", {}).items()},

@@ -115,6 +115,7 @@ class Facts:
         seconds: time that it was carried out, interruptions left out; `predicted` as {"seconds", "bytes"}.
         figures: declarations of the figures that a die of the run has, in order.
         pictures: those that the run declares, for the page.
+        accuracies: the different terms under which accuracies of dies were reached, in words.
         faults: injected to rehearse a night, as plain data, None of a run without; `rehearsal` says so in words.
     """
 
@@ -144,6 +145,7 @@ class Facts:
     calibrations: Mapping[str, str]
     figures: tuple[Figure, ...] = ()
     pictures: tuple[Declared, ...] = ()
+    accuracies: tuple[str, ...] = ()
     faults: Mapping[str, Any] | None = None
     rehearsal: str = ""
     made: float = field(default_factory=time.time)
@@ -223,6 +225,7 @@ def gather(folder: Path) -> Facts:
         identities=identities,
         calibrations={k: v for d in dies for k, v in d.measured.calibrations.items()},
         pictures=pictures_of_run(meta),
+        accuracies=tuple(dict.fromkeys(text for d in subjects for text in d.measured.terms)),
         faults=rehearsal(state),
         rehearsal=rehearsal_text(state),
         figures=tuple(declared[name] for name in declared.in_order(n for d in dies for n in d.figures)),

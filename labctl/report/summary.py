@@ -16,6 +16,7 @@ from labctl.config.bins import MEASURED, NO_LIMITS
 from labctl.core.errors import NotThereError, StorageError
 from labctl.core.figure import Figure, Figures, Shown, split_name
 from labctl.core.picture import CellMap, Declared, pictures_of_run
+from labctl.report.accuracies import accuracy_texts
 from labctl.report.bench_state import bench_text_of
 from labctl.report.die_figures import (
     PARTS,
@@ -53,6 +54,7 @@ def summary(path: Path, outcome: str | None = None, code: int | None = None) -> 
         "dies": [
             {"die": f.die, "bin": f.bin, "figures": _finite(declared, f), "solutions": _solutions(f)} for f in dies
         ],
+        "accuracies": list(accuracy_texts(run, [f.die for f in dies])),
         **({} if rehearsed is None else {"faults": rehearsed}),
     }
 
@@ -126,6 +128,8 @@ def show(
             legend.setdefault(figure.note, []).append(figure.title)
     for note, titles in legend.items():
         console.print(f"{'; '.join(titles)}: {note}.", markup=False)
+    for text in accuracy_texts(run, [f.die for f in dies]):
+        console.print(f"accuracy, {text}.", markup=False, highlight=False)
     if missing:
         left_out = ", ".join(" ".join(heading.split()) for heading in missing)
         console.print(f"Not shown in {console.width} columns: {left_out}.", markup=False)

@@ -81,13 +81,7 @@ def test_no_other_order_or_sign_is_expected_to_be_better() -> None:
         power, total = np.diag((hidden**2).mean(axis=0)), 0.0
         for weight, map_, moment, weigh, scale in (
             (first.weight[:, order] * sign, grid[0], x.T @ x / 40, count, SCALE[0]),
-            (
-                last.weight[list(order)] * sign[:, None],
-                grid[1],
-                np.diag((hidden**2).mean(axis=0)),
-                np.ones(3),
-                SCALE[1],
-            ),
+            (last.weight[list(order)] * sign[:, None], grid[1], power, np.ones(3), SCALE[1]),
         ):
             error = map_.errors(weight)
             total += float(weigh @ ((moment @ error) * error).sum(axis=0)) / scale**2

@@ -131,7 +131,9 @@ def test_test_numbers_are_the_same_in_every_run():
     known = {
         "fidelity": 100, "fidelity_worst": 101, "fidelity_blind": 102,
         "accuracy_train": 110, "accuracy_test": 111, "accuracy_worst": 112,
-        "software_test": 113, "accuracy_untuned": 114, "software_train": 115, "networks": 120, "good": 200,
+        "software_test": 113, "accuracy_untuned": 114, "software_train": 115, "accuracy_untuned_test": 116,
+        "accuracy_calibrated": 117, "accuracy_subtracted": 118, "accuracy_drop": 119, "networks": 120,
+        "information": 121, "labels": 122, "good": 200,
         "defects": 201, "short": 210, "open": 211, "stuck_p": 212, "stuck_ap": 213, "low_tmr": 214, "unreadable": 215,
         "not_reached": 216, "r_p": 300, "r_ap": 301, "tmr": 302, "v_switch": 400, "v_switch_p": 401,
         "v_switch_ap": 402, "wer_p": 410, "wer_ap": 411, "contact": 500, "touches": 501, "seconds": 600,

@@ -19,6 +19,7 @@ from labctl.networks.trained_network import read_trained, surveys
 from labctl.storage.journal import Journal
 from labctl.storage.manifest import FORMAT
 from protocols.chip_readout import Activation
+from protocols.die_information import DieInformation
 from protocols.preprocess import Preprocess
 from protocols.records import KernelSurvey
 
@@ -159,6 +160,7 @@ def test_hardware_aware_keeps_one_network_per_die(tmp_path: Path) -> None:
     result = read_trained(tmp_path / "out.npz")
     assert result.dies == ("D0", "D1")
     networks = read_networks(str(tmp_path / "out.npz"), DISK)
+    assert networks.for_die("D1").trained_with is DieInformation.RETRAINING
     assert [solution.index for solution in networks.for_die("D1")] == [1]
     with pytest.raises(BenchError, match="solutions for D0, D1; none for die D2"):
         networks.for_die("D2")
@@ -172,7 +174,8 @@ def test_statistics_aware_keeps_networks_for_any_die(tmp_path: Path) -> None:
     config = written(tmp_path, QUICK + "method: statistics-aware\nsurvey: run\nmaps: 2\njudged_maps: 3\n")
     report = train(config, tmp_path / "out.npz")
     assert report.accuracy_dies.shape == (3, 2)
-    assert read_trained(tmp_path / "out.npz").dies == ()
+    result = read_trained(tmp_path / "out.npz")
+    assert (result.dies, result.trained_with) == ((), DieInformation.POPULATION)
 
 
 def test_published_solutions_have_scale_one(tmp_path: Path) -> None:
@@ -182,7 +185,7 @@ def test_published_solutions_have_scale_one(tmp_path: Path) -> None:
     solutions.save(tmp_path / "s.npz", solutions.Solutions(np.arange(2), devices, bias))
     result = read_trained(tmp_path / "s.npz")
     assert result.scale.tolist() == [[1.0, 1.0]] * 2
-    assert (result.data, result.preprocess) == ("", Preprocess())
+    assert (result.data, result.preprocess, result.trained_with) == ("", Preprocess(), DieInformation.NONE)
 
 
 @pytest.mark.parametrize(
@@ -213,6 +216,7 @@ def test_shipped_digits_are_as_good_as_they_say(method: str) -> None:
     result = read_trained(EXAMPLES / f"digits-{method}.npz")
     data = result.preprocess.apply(datasets.load(result.data))
     assert (result.solutions.sizes, result.solutions.votes) == ((64, 50, 20), 2)
+    assert result.trained_with.value == ["baseline", "statistics-aware"].index(method)
     accuracy = result.solutions.accuracy(data.x_test, data.y_test, result.scale)
     with np.load(EXAMPLES / f"digits-{method}.npz") as file:
         np.testing.assert_allclose(accuracy, file["accuracy_test"])

@@ -41,6 +41,7 @@ def test_every_die_with_its_bin_and_what_it_measured(night: Night) -> None:
         "fidelity": 0.975, "accuracy_test": 0.9, "accuracy_train": 0.95, "v_switch": (3 * 0.44 + 6 * 0.42) / 9,
         "v_switch_p": (0.44 + 3 * 0.42) / 4, "v_switch_ap": (2 * 0.44 + 3 * 0.42) / 5, "good": 39 / 40,
         "software_test": 0.96, "software_train": 0, "accuracy_untuned": 0, "networks": 1, "short": 1,
+        "accuracy_drop": 0.16, "information": 3, "labels": 100,
         **dict.fromkeys(("open", "stuck_p", "stuck_ap", "low_tmr", "unreadable", "not_reached"), 0),
     }  # fmt: skip
     assert dict(a.figures) == pytest.approx(expected)
@@ -139,6 +140,19 @@ def test_the_json_is_the_same_with_null_for_what_is_no_number(night: Night) -> N
     assert plain["dies"][0]["measured"]["networks"][0]["wer_to_p"] is None
     assert plain["redo"][0] == {"why": facts.redo[0].why, "command": facts.redo[0].command}
     assert plain["series"][0]["points"][0] == facts.series[0].points[0]._asdict()
+
+
+def test_every_accuracy_has_its_terms(night: Night) -> None:
+    facts = gather(night("kill"))
+    text = (
+        "tuned: one set of weights, die information 3 (labelled tuning images), 100 labels, digital help: none; "
+        "periphery: that of the bench"
+    )
+    assert facts.accuracies == (text,)
+    (accuracy,) = facts.dies[0].measured.accuracies
+    assert (accuracy["solution"], accuracy["way"], accuracy["information"]) == (7, "tuned", 3)
+    assert accuracy["drop_test"] == pytest.approx(0.96 - 0.8)
+    assert (accuracy["labelled"], accuracy["unlabelled"], accuracy["analog"]) == (100, 0, True)
 
 
 def test_the_document_describes_every_key(night: Night) -> None:

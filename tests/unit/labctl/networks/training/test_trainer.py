@@ -222,3 +222,21 @@ def test_what_does_not_fit_is_refused() -> None:
         Trainer(SMALL, x, y, seeds, cells=maps(SMALL, [survey(), survey()]), population=np.zeros((5, 2)))
     with pytest.raises(BenchError, match="too few for 4 maps"):
         Trainer(SMALL.model_copy(update={"batch": 3}), x, y, seeds, population=np.zeros((5, 2)))
+
+
+def test_validation_samples_judge_and_do_not_train() -> None:
+    """Networks do not change with the labels of samples that are kept out; the score is that of these."""
+    pytest.importorskip("jax", reason="training needs jax and optax: the extra 'train'")
+    wine = datasets.load("wine")
+    recipe = SMALL.model_copy(update={"validation": 30, "epochs": 1, "batch": 59})
+    wrong = wine.y_train.copy()
+    wrong[-30:] = (wrong[-30:] + 1) % 3
+    right, other = (Trainer(recipe, wine.x_train, y, np.arange(2)) for y in (wine.y_train, wrong))
+    for trainer, y in ((right, wine.y_train), (other, wrong)):
+        accuracy = trainer.step()
+        expected = trainer.result().accuracy_on(wine.x_train[-30:], y[-30:])
+        np.testing.assert_allclose(accuracy, expected, atol=1e-6)
+    for a, b in zip(right.result().weights, other.result().weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+    with pytest.raises(BenchError, match="148 validation samples of 148; expected fewer"):
+        Trainer(SMALL.model_copy(update={"validation": 148}), wine.x_train, wine.y_train, np.arange(2))
