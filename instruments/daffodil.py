@@ -24,7 +24,7 @@ from labctl.core.errors import InstrumentError
 from labctl.core.operations import Attempts, Flag, FlagArray, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import ChannelState
 from labctl.core.transport import Transport
-from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray
+from labctl.core.units import Ampere, BoolArray, FloatArray, IntArray, Second
 
 STRAY = 200
 """Codes that a column without a current may be off the reference."""
@@ -123,12 +123,11 @@ class Daffodil(Plan):
 
     def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
-        events = self._reads(sense)
-        return self._reading(events, sense, np.zeros(len(sense), np.uint8))
+        return self._reading(self._events(sense), sense, np.zeros(len(sense), np.uint8))
 
     def _pulse(self, pulse: Pulse) -> Reading:
         """Apply n pulses in order, each followed by its verify read; nothing is measured during a pulse."""
-        events, n = self._pulses(pulse.bias, pulse.width, pulse.verify), len(pulse)
+        events, n = self._events(pulse), len(pulse)
         if pulse.verify is None:
             self._perform(events, np.zeros((0, 0), np.int64))
             return Reading(np.zeros((n, 0)), np.zeros((n, 0), np.uint8), np.zeros(n, np.uint8))
@@ -200,28 +199,17 @@ class Daffodil(Plan):
         every = np.full((int(read.sum()), reg.LINES), -1)
         late = np.zeros(len(events), np.bool_)
         number = np.cumsum(read) - 1
-        for part in self._batches(events):
+        seconds = self._options.pace.seconds(events.records)
+        for part in _batches(seconds):
             records = events.records[part]
-            codes, late[part] = self._batch(records)
+            codes, late[part] = self._batch(records, float(seconds[part].sum()))
             here, col = np.nonzero((records["read"][:, None] >> np.arange(reg.LINES)) & 1)
             every[number[part][here], col] = codes
         return np.take_along_axis(every, cols, axis=1), late[read]
 
-    def _batches(self, events: Events) -> Iterator[slice]:
-        """Yield the parts of events that are one batch each; a pulse and its read are in one."""
-        seconds = np.cumsum(self._options.pace.seconds(events.records))
-        start, n = 0, len(events)
-        while start < n:
-            base = 0.0 if start == 0 else float(seconds[start - 1])
-            stop = int(np.searchsorted(seconds, base + BATCH, side="right"))
-            stop = min(max(stop, start + 2), start + PATTERNS, n)
-            yield slice(start, stop)
-            start = stop
-
-    def _batch(self, records: Records) -> tuple[IntArray, BoolArray]:
-        """Return all codes that one batch reads, in order, and which of its patterns are late."""
+    def _batch(self, records: Records, seconds: Second) -> tuple[IntArray, BoolArray]:
+        """Return all codes that one batch reads in a predicted time, in order, and which of its patterns are late."""
         expected = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
-        seconds = float(self._options.pace.seconds(records).sum())
         text = packed.pack(records.tobytes())
         answer = self._client.ours("RUN", text, "CODES", self._options.lease + 2 * seconds)
         try:
@@ -291,6 +279,18 @@ class Daffodil(Plan):
     def close(self) -> None:
         """Give the board back and end the conversation."""
         self._client.close(give_back=not self._broken)
+
+
+def _batches(seconds: FloatArray) -> Iterator[slice]:
+    """Yield the parts of events of predicted times (n,) s that are one batch each; a pulse and its read are in one."""
+    sums = np.cumsum(seconds)
+    start, n = 0, len(sums)
+    while start < n:
+        base = 0.0 if start == 0 else float(sums[start - 1])
+        stop = int(np.searchsorted(sums, base + BATCH, side="right"))
+        stop = min(max(stop, start + 2), start + PATTERNS, n)
+        yield slice(start, stop)
+        start = stop
 
 
 def _make(name: str, options: Options, transport: Transport) -> Daffodil:

@@ -74,11 +74,13 @@ class Plan(DieBody):
         self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
         options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
         self._limits: Limits | None = None
+        self._last: tuple[Operation, Events] | None = None
         self.turn_to(nominal, polarity)
 
     def turn_to(self, nominal: Nominal, polarity: int) -> None:
         """Take another die: its nominal conductances and its polarity; nothing is driven."""
         self._nominal, self._geometry = nominal, replace(self._options.geometry, polarity=polarity)
+        self._last = None
 
     @property
     def geometry(self) -> Geometry:
@@ -92,7 +94,7 @@ class Plan(DieBody):
 
     def keep_within(self, limits: Limits) -> None:
         """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
-        self._limits = limits
+        self._limits, self._last = limits, None
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
@@ -112,10 +114,8 @@ class Plan(DieBody):
             case WritePlan():
                 seconds = float(self._seconds_of_cells(operation).sum())
                 return self._options.message * len(operation.ladder) + seconds
-            case Sense():
-                events = self._reads(operation)
-            case Pulse():
-                events = self._pulses(operation.bias, operation.width, operation.verify)
+            case Sense() | Pulse():
+                events = self._events(operation)
             case _:
                 raise unknown_operation(self, operation)
         seconds = float(self._options.pace.seconds(events.records).sum())
@@ -136,6 +136,16 @@ class Plan(DieBody):
             floating = replace(bias, floating=~self._lines.connected(bias))
             polarity, where = self.geometry.polarity, " on a bad line"
             refuse_cell_voltages(floating, polarity, limits.v_towards_p, limits.v_towards_ap, where)
+
+    def _events(self, operation: Sense | Pulse) -> Events:
+        """Return the events of an operation; those of the last one are kept: every limit above has asked for them."""
+        if self._last is None or self._last[0] is not operation:
+            if isinstance(operation, Sense):
+                events = self._reads(operation)
+            else:
+                events = self._pulses(operation.bias, operation.width, operation.verify)
+            self._last = operation, events
+        return self._last[1]
 
     def _reads(self, sense: Sense) -> Events:
         self._fits(sense.bias)

@@ -285,6 +285,15 @@ class ChipDie(DieBody):
         if self._drift is not None:
             self._drift.seek(operation)
 
+    @property
+    def number(self) -> int:
+        """Running number of the next pattern, by which its random numbers are addressed."""
+        return self._count
+
+    @number.setter
+    def number(self, number: int) -> None:
+        self._count = number
+
     # ---------------------------------------------------------------- helpers
 
     def _take(self, n: int) -> int:

@@ -79,12 +79,17 @@ class OnBoard:
         return Daffodil(name, self.options, BytesTransport(self.server.session(), name))
 
 
-def on_board(die: ChipDie, *, ideal: bool = True, options: Mapping[str, Any] = {}) -> OnBoard:
-    """Return a chip on a board; `ideal` amplifiers have no offsets."""
+def on_board(die: ChipDie, *, ideal: bool = True, options: Mapping[str, Any] = {}, at_once: bool = True) -> OnBoard:
+    """Return a chip on a board; `ideal` amplifiers have no offsets.
+
+    Args:
+        at_once: batches are computed at once where that is the same; False is event by event.
+    """
     kernels, n_rows, n_cols = die.geometry.shape
     chosen = Options.model_validate({"kernels": kernels, "n_rows": n_rows, "n_cols": n_cols, **options})
     world = World(Cables({}, {}), lambda x, y, site: None)
     server = emulate("board", chosen, EmulatorContext(world, StationMap(((0, 0),)), die=die, ideal=ideal))
+    server.engine.at_once = at_once
     board = Daffodil("board", chosen, BytesTransport(server.session(), "board"))
     board.turn_to(die.nominal, die.geometry.polarity)
     return OnBoard(board, server, world, chosen)

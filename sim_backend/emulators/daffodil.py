@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from labctl.boards.daffodil import registers as reg
-from labctl.boards.daffodil.engine import Engine
-from labctl.boards.daffodil.service import Service
 from labctl.core.errors import BenchError
 from sim_backend.chip import ChipDie
 from sim_backend.emulators.context import EmulatorContext
-from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.daffodil_analog import Analog
+from sim_backend.emulators.daffodil_batch import BatchEngine, BatchService
+from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.world import World
@@ -32,12 +32,13 @@ class DaffodilServer(Instrument):
 
     def __init__(self, name: str, board: EmulatedBoard, world: World) -> None:
         super().__init__(name, "daffodil", world)
-        self.board, self.engine = board, Engine(board)
+        self.board, self.engine = board, BatchEngine(board)
         self.engine.initialise()
-        self.service = Service(self.engine, SERIAL, board.now)
+        self.service = BatchService(self.engine, SERIAL, board.now)
 
     def execute(self, message: str) -> str:
         """Answer one line."""
+        self.board.unpair()
         return self.service.handle(message) + "\n" if message.strip() else ""
 
     def ends_busy(self, line: bytes) -> bool:

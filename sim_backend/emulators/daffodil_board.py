@@ -14,7 +14,7 @@ of its FPGA are not public: that enables act in events only, that a gate follows
 loaded when LDAC falls are [?]. Not emulated: the backward pass, grounded or external lines.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Container, Mapping
 
 import numpy as np
 
@@ -22,80 +22,13 @@ from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias
 from labctl.core.errors import BenchError
 from labctl.core.operations import Pulse, Sense
-from labctl.core.units import Ampere, BoolArray, FloatArray, Ohm, Second, Volt
+from labctl.core.units import Ampere, BoolArray, FloatArray, Second, Volt
 from sim_backend.chip import ChipDie
+from sim_backend.emulators.daffodil_analog import FULL, STEPS, Analog, BoardAudit
 from sim_backend.emulators.world import World
-from sim_backend.rng import Stream
 
-FULL: Volt = 5.0
-STEPS = 4096
 MOST_CURRENT: Ampere = 40e-3
 """[?] Of a DAC channel."""
-
-
-@dataclass
-class BoardAudit:
-    """What the board did to the chip.
-
-    Args:
-        towards_p: highest V_row - V_col, in the die's words, of a cell behind an open gate, V, transients included.
-        towards_ap: the same of V_col - V_row.
-        gate: highest gate voltage above the chip's ground, V.
-        events: how many there were, and how many of them read.
-        refused: what the chip or the emulation could not do, in words.
-    """
-
-    towards_p: Volt = 0.0
-    towards_ap: Volt = 0.0
-    gate: Volt = 0.0
-    events: int = 0
-    reads: int = 0
-    refused: list[str] = field(default_factory=list)
-
-    def see(self, low: FloatArray, high: FloatArray, opened: BoolArray, n_rows: int) -> None:
-        """Record lines anywhere between `low` and `high`, (rows + columns,) V, with the gates of rows `opened`."""
-        if not opened.any():
-            return
-        rows, cols = slice(None, n_rows), slice(n_rows, None)
-        self.towards_p = max(self.towards_p, float(high[rows][opened].max() - low[cols].min()))
-        self.towards_ap = max(self.towards_ap, float(high[cols].max() - low[rows][opened].min()))
-
-
-@dataclass(frozen=True)
-class Analog:
-    """The analogue part of one board, as it really is.
-
-    Args:
-        points: resistances of the feedback of each row of the board at two codes, (25, 2) ohm.
-        codes: those codes.
-        gain: of each feedback, what it really is over what was measured, (25,).
-        offset: of each amplifier, (25,) V at its output.
-        low, high: outputs of the amplifiers, V.
-        ground: the ground of the chip, V.
-    """
-
-    points: FloatArray
-    codes: tuple[int, int]
-    gain: FloatArray
-    offset: FloatArray
-    low: Volt = 0.0
-    high: Volt = 3.3
-    ground: Volt = 1.7
-
-    def feedback(self, row: int, code: int) -> Ohm:
-        """Return the feedback of a row at a code, ohm."""
-        (a, b), (first, second) = self.points[row], self.codes
-        return float((a + (b - a) * (code - first) / (second - first)) * self.gain[row])
-
-    @classmethod
-    def drawn(cls, chip: ChipDie, feedback: Ohm, points: FloatArray, codes: tuple[int, int], **rest: Volt) -> "Analog":
-        """Return amplifiers with the offsets and mismatch that the chip's die file gives, drawn for this die."""
-        board, seed = chip.description.simulation.effective.board, chip.seed
-        assert board is not None
-        offset, gain = (
-            Stream(seed, chip.name, "board", what, stride=reg.LINES).normals(0)[0] for what in ("offsets", "gains")
-        )
-        return cls(points, codes, np.exp(board.gain * gain), board.offset * feedback * offset, **rest)
 
 
 class EmulatedBoard:
@@ -123,8 +56,8 @@ class EmulatedBoard:
     ) -> None:
         chip.bare()
         _, self._n_rows, self._n_cols = chip.geometry.shape
-        self._chip, self._analog, self._world = chip, analog, world
-        self._clock, self._conversion, self._dac_write, self._swapped = clock, conversion, dac_write, swapped
+        self.chip, self.analog, self.world = chip, analog, world
+        self.clock, self.conversion, self.dac_write, self.swapped = clock, conversion, dac_write, swapped
         self.audit = BoardAudit()
         self.power_off()
 
@@ -139,14 +72,18 @@ class EmulatedBoard:
             for dac in range(reg.DACS)
             for channel in range(reg.DAC_CHANNELS)
         }
-        self._out = dict.fromkeys(self._dac, 0.0)
-        self._written: set[tuple[int, int]] = set()
+        self.out = dict.fromkeys(self._dac, 0.0)
+        self.written: set[tuple[int, int]] = set()
         """Channels that were written and not loaded."""
         self._pots: dict[tuple[int, int], int] = {}
-        self._held = np.zeros(self._n_rows + self._n_cols)
+        self.held: FloatArray = np.zeros(self._n_rows + self._n_cols)
         self._outputs: FloatArray = np.zeros(reg.LINES)
         self._ends: Second = 0.0
-        self._opened: BoolArray = np.zeros(self._n_rows, np.bool_)
+        self.opened: BoolArray = np.zeros(self._n_rows, np.bool_)
+        self._pair: tuple[int, int] | None = None
+        """Kernel of a pulse that a read may follow, and the number of the chip's next pattern behind it."""
+        self._aside = 0
+        """Number of the next read behind closed gates, which are none of an operation's."""
 
     # -- registers
 
@@ -179,8 +116,8 @@ class EmulatedBoard:
         if not low <= value <= high:
             raise OSError(f"DAC {dac} channel {channel}: {name} {value}; expected {low} to {high}")
         self._dac[dac, channel][name] = value
-        self._written.add((dac, channel))
-        self._world.advance(self._dac_write)
+        self.written.add((dac, channel))
+        self.world.advance(self.dac_write)
 
     def read_dac(self, dac: int, channel: int, name: str) -> int:
         """Return a property of a channel."""
@@ -188,31 +125,35 @@ class EmulatedBoard:
 
     def output(self, dac: int, channel: int) -> Volt:
         """Return what a channel puts out, V from the board's ground."""
-        return self._out[dac, channel]
+        return self.out[dac, channel]
 
-    def _load(self, dacs: list[int]) -> None:
-        for place in [place for place in self._written if place[0] in dacs]:
+    def _load(self, dacs: Container[int]) -> None:
+        self._put_out(dacs)
+        self._gates()
+
+    def _put_out(self, dacs: Container[int] = range(reg.DACS)) -> None:
+        """Have DACs put out what was written to them."""
+        for place in [place for place in self.written if place[0] in dacs]:
             words = self._dac[place]
             code = words["raw"] * (words["calibscale"] + 2) / STEPS + words["calibbias"]
-            self._out[place] = FULL * min(max(code, 0.0), STEPS - 1.0) / STEPS
-            self._written.discard(place)
-        self._gates()
+            self.out[place] = FULL * min(max(code, 0.0), STEPS - 1.0) / STEPS
+            self.written.discard(place)
 
     def _gates(self) -> FloatArray:
         """Return the voltages (n_rows,) of the gates above the chip's ground; cells whose gate opens are recorded."""
-        volts = np.array([self._out[reg.gate_dac(i, self._swapped)] for i in range(self._n_rows)]) - self._analog.ground
+        volts = np.array([self.out[reg.gate_dac(i, self.swapped)] for i in range(self._n_rows)]) - self.analog.ground
         if not (self._bit(reg.ENABLE_G) and self._bit(reg.POWER[0])):
             volts = np.zeros(self._n_rows)
         mode = self._bit(reg.WRITE_G), self._bit(reg.EXTERNAL_G)
         if mode == (1, 0):
-            volts = np.full(self._n_rows, FULL - self._analog.ground)
+            volts = np.full(self._n_rows, FULL - self.analog.ground)
         elif mode != (0, 0):
             volts = np.zeros(self._n_rows)
         if self._bit(reg.FULL_POWER):  # [?] the chip then opens a gate wholly or not at all
-            volts = np.where(volts > self._chip.opens_above, FULL - self._analog.ground, 0.0)
+            volts = np.where(volts > self.chip.opens_above, FULL - self.analog.ground, 0.0)
         self.audit.gate = max(self.audit.gate, float(volts.max()))
-        self._opened = volts > self._chip.opens_above
-        self.audit.see(self._held, self._held, self._opened, self._n_rows)
+        self.opened = volts > self.chip.opens_above
+        self.audit.see(self.held, self.held, self.opened, self._n_rows)
         return volts.clip(min=0.0)
 
     def write_pot(self, pot: int, channel: int, code: int) -> None:
@@ -220,7 +161,7 @@ class EmulatedBoard:
         if not 0 <= code <= 255:
             raise OSError(f"potentiometer {pot} channel {channel}: {code}; expected 0 to 255")
         self._pots[pot, channel] = code
-        self._world.advance(self._dac_write)
+        self.world.advance(self.dac_write)
 
     def read_pot(self, pot: int, channel: int) -> int:
         """Return the code of a potentiometer; in the middle after power-on."""
@@ -228,40 +169,40 @@ class EmulatedBoard:
 
     def read_adc(self, adc: int, channel: int) -> int:
         """Convert the output of an amplifier: of its row in an event, of the reference otherwise."""
-        self._world.advance(self._conversion)
+        self.world.advance(self.conversion)
         return self.code(adc * reg.ADC_CHANNELS + channel)
 
     def code(self, row: int) -> int:
         """Return the code of a row's ADC at this moment; 0 of one that no row has."""
         if row >= reg.LINES:
             return 0
-        volts = self._outputs[row] if self.now() <= self._ends else self._out[reg.REFERENCE] + self._analog.offset[row]
+        volts = self._outputs[row] if self.now() <= self._ends else self.out[reg.REFERENCE] + self.analog.offset[row]
         return int(min(max(round(float(volts) * STEPS / FULL), 0), STEPS - 1))
 
     # -- time
 
     def now(self) -> Second:
         """Return the time of the world, s."""
-        return self._world.now
+        return self.world.now
 
     def wait(self, seconds: Second) -> None:
         """Let a time pass, s."""
-        self._world.advance(seconds)
+        self.world.advance(seconds)
 
     # -- events
 
     def _event(self) -> None:
         """Do one event to the chip; its reading stands until its end."""
         clocks = self.read(reg.PULSE_LENGTH)
-        width = clocks * self._clock
+        width = clocks * self.clock
         self._ends = self.now() + width
-        self._outputs = self._out[reg.REFERENCE] + self._analog.offset.copy()
+        self._outputs = self.out[reg.REFERENCE] + self.analog.offset.copy()
         self.audit.events += 1
         powered = all(self._bit(bit) for bit in reg.POWER) and not self._bit(reg.POWER_DOWN)
         if not powered or not clocks:
-            self._refuse("an event without power" if clocks else "an event of no clock")
+            self.refuse("an event without power" if clocks else "an event of no clock")
             return
-        self._world.ledger.energise(self.now(), self._ends)
+        self.world.ledger.energise(self.now(), self._ends)
         n_rows, n_cols, data = self._n_rows, self._n_cols, self.data
         on = np.array(
             [self._bit(reg.ENABLE_C) and data >> (reg.COLUMN + i) & 1 for i in range(n_rows)]
@@ -273,20 +214,20 @@ class EmulatedBoard:
             for pair in ((reg.WRITE_C, reg.EXTERNAL_C), (reg.WRITE_R, reg.EXTERNAL_R))
         ]
         if modes[0] != (0, 0) or modes[1] not in ((0, 0), (1, 0)):
-            self._refuse(f"columns and rows in modes {modes}, which are not emulated")
+            self.refuse(f"columns and rows in modes {modes}, which are not emulated")
             return
         reads = modes[1] == (1, 0)
-        zero = self._analog.ground + self._chip.board.reference
+        zero = self.analog.ground + self.chip.board.reference
         level = np.array(
-            [self._out[reg.column_dac(i)] for i in range(n_rows)]
-            + [self._out[reg.REFERENCE if reads else reg.row_dac(i)] for i in range(n_cols)]
+            [self.out[reg.column_dac(i)] for i in range(n_rows)]
+            + [self.out[reg.REFERENCE if reads else reg.row_dac(i)] for i in range(n_cols)]
         )
         level -= zero
         gates = self._gates()
-        now = np.where(on, level, self._held)
-        self.audit.see(np.minimum(self._held, now), np.maximum(self._held, now), self._opened, n_rows)
-        self._held = now
-        ledger = self._world.ledger
+        now = np.where(on, level, self.held)
+        self.audit.see(np.minimum(self.held, now), np.maximum(self.held, now), self.opened, n_rows)
+        self.held = now
+        ledger = self.world.ledger
         ledger.peak_cell_voltage = max(ledger.peak_cell_voltage, self.audit.towards_p, self.audit.towards_ap)
         kernel = sum(self._bit(bit) << number for number, bit in enumerate(reg.KERNEL_BITS))
         bias = Bias(
@@ -300,19 +241,67 @@ class EmulatedBoard:
         try:
             if reads:
                 self.audit.reads += 1
-                self._amplify(self._chip.perform(Sense(bias, np.arange(n_cols), width)).current[0], on[n_rows:])
-            elif self._opened.any():
-                self._chip.perform(Pulse(bias, width))
+                current = self.perform(Sense(bias, np.arange(n_cols), width), bool(self.opened.any()))
+                self._outputs = self.amplified(current, on[None, n_rows:])[0]
+            elif self.opened.any():
+                self.perform(Pulse(bias, width))
         except BenchError as error:
-            self._refuse(str(error))
+            self.refuse(str(error))
 
-    def _amplify(self, current: FloatArray, on: BoolArray) -> None:
-        """Have amplifiers put out what the currents (n_cols,) A of connected lines give."""
-        a = self._analog
-        for row, amps in enumerate(np.where(on, current, 0.0)):
-            volts = self._outputs[row] - float(amps) * a.feedback(row, self.read_pot(*reg.row_adc(row)))
-            self._outputs[row] = min(max(volts, a.low), a.high)
+    def perform(self, operation: Sense | Pulse, opened: bool = True) -> FloatArray:
+        """Do an operation to the chip; return its currents, (n, columns) A.
 
-    def _refuse(self, words: str) -> None:
+        A read right behind a pulse on its kernel has that pulse's random numbers, as its verify read has them in a die
+        without a board. A read behind closed gates takes none of the numbers of the operation in which it comes.
+
+        Args:
+            opened: whether a gate is open.
+
+        Raises:
+            BenchError: the chip cannot do it.
+        """
+        chip, kernel = self.chip, operation.bias.kernel
+        pair, self._pair = self._pair, None
+        if isinstance(operation, Sense) and not opened:
+            number, chip.number = chip.number, self._aside
+            try:
+                return chip.perform(operation).current
+            finally:
+                self._aside, chip.number = chip.number, number
+        if isinstance(operation, Sense) and pair == (kernel[0], chip.number):
+            chip.number -= 1
+        current = chip.perform(operation).current
+        if isinstance(operation, Pulse) and operation.verify is None:
+            self._pair = int(kernel[-1]), chip.number
+        return current
+
+    def amplified(self, current: FloatArray, on: BoolArray) -> FloatArray:
+        """Return what all amplifiers put out, (n, 25) V, when currents (n, n_cols) A come of connected lines."""
+        a, n_cols = self.analog, self._n_cols
+        feedback = np.array([a.feedback(row, self.read_pot(*reg.row_adc(row))) for row in range(n_cols)])
+        outputs = np.tile(self.out[reg.REFERENCE] + a.offset, (len(current), 1))
+        outputs[:, :n_cols] = (outputs[:, :n_cols] - np.where(on, current, 0.0) * feedback).clip(a.low, a.high)
+        return outputs
+
+    def unpair(self) -> None:
+        """Have the next read be no verify read of a pulse before it."""
+        self._pair = None
+
+    def leave(self, codes: Mapping[tuple[int, int], int], held: FloatArray, opened: BoolArray) -> None:
+        """Be as events leave it that were carried out at once.
+
+        Args:
+            codes: of channels that were written and loaded.
+            held: levels (lines,) V at which the lines of the chip were left.
+            opened: (n_rows,) which gates are open.
+        """
+        for place, code in codes.items():
+            self._dac[place]["raw"] = code
+            self.written.add(place)
+        self._put_out()
+        self.held, self.opened = held, opened
+
+    def refuse(self, words: str) -> None:
+        """Record what could not be done."""
         self.audit.refused.append(words)
-        self._world.note("refused", words)
+        self.world.note("refused", words)

@@ -19,7 +19,8 @@ import pytest
 from labctl.boards.daffodil import registers as reg
 from labctl.boards.daffodil.engine import Engine
 from labctl.boards.daffodil.patterns import KEEP, READ, Pattern
-from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.daffodil_analog import Analog
+from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.daffodil_files import BoardFiles, CLibrary
 from sim_backend.emulators.world import Cables, World
 from tests.small_chip import chip, set_states

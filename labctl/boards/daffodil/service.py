@@ -21,10 +21,11 @@ import json
 import struct
 import threading
 from contextlib import contextmanager
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Sequence, Set, Tuple
 
 from . import patterns
 from .engine import Aborted, Engine, Fault, Refused
+from .patterns import Pattern
 from .settings import Settings
 from .write_verify import WriteVerify
 
@@ -201,7 +202,7 @@ class Service:
             return "SET " + json.dumps(engine.settings._asdict())
         if verb == "RUN":
             try:
-                batch = patterns.patterns_of(rest)
+                batch = self._patterns(rest)
             except ValueError as error:
                 raise Rejected("syntax", str(error)) from error
             self._short_enough(engine.seconds(batch))
@@ -211,6 +212,10 @@ class Service:
         program = WriteVerify.of(_object(rest))
         self._short_enough(program.longest(engine))
         return "ATTEMPTS " + json.dumps(program.run(engine))
+
+    def _patterns(self, text: str) -> Sequence[Pattern]:
+        """Return the patterns of a text; ValueError if it has none."""
+        return patterns.patterns_of(text)
 
     def _short_enough(self, seconds: float) -> None:
         if seconds > self._lease:

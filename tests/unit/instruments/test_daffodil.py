@@ -60,7 +60,7 @@ def test_rows_and_columns_are_exchanged_once():
     states = np.zeros((5, 4), np.bool_)
     states[4, 1] = True
     set_states(on.board, 0, states)
-    assert np.array_equal(on.server.board._chip.truth()["state"][0], states)
+    assert np.array_equal(on.server.board.chip.truth()["state"][0], states)
     row, col = (index.ravel() for index in np.indices((5, 4)))
     reading = on.board.sense(read(on.board, np.zeros(20, np.int64), row, col))
     assert np.array_equal((reading.current[:, 0] / 0.1 > on.board.nominal.cut(0)).reshape(5, 4), states)
@@ -103,7 +103,7 @@ def test_a_width_that_whole_clocks_miss_is_refused_and_none_is_longer_than_asked
 
 @pytest.mark.parametrize(("width", "clocks"), [(46.875e-9, 1), (1e-6, 21), (999e-6, 21312)])
 def test_a_pulse_is_whole_clocks_wide(width, clocks):
-    on = on_board(chip())
+    on = on_board(chip(), at_once=False)
     seen = []
     event = on.server.board._event
     on.server.board._event = lambda: (seen.append(on.server.board.read(4)), event())
@@ -122,7 +122,7 @@ def test_offsets_of_the_amplifiers_are_measured_behind_closed_gates_and_taken_of
     on = on_board(die, ideal=False)
     row, col = (index.ravel() for index in np.indices((5, 4)))
     reading = on.board.sense(read(on.board, np.zeros(20, np.int64), row, col))
-    offsets = on.server.board._analog.offset[:4]
+    offsets = on.server.board.analog.offset[:4]
     assert np.abs(offsets).max() > 1.5 * 5.0 / 4096, "no offset that matters: the test shows nothing"
     lsb = 5.0 / 4096 / on.options.pots[1][0]
     assert np.abs(reading.current[:, 0] - 0.0988 * die.nominal.g_p(0)).max() < 3 * lsb
@@ -137,7 +137,7 @@ def test_feedback_is_that_of_the_calibration_of_each_column():
     assert [on.server.board.read_pot(i // 4, i % 4) for i in range(25)] == [11] * 25
     reading = on.board.sense(read(on.board, *ONE))
     assert [on.server.board.read_pot(i // 4, i % 4) for i in range(25)] == list(codes)
-    truth = on.server.board._chip.truth()
+    truth = on.server.board.chip.truth()
     volts = 81 * on.options.step
     g = on.board.nominal.g_p(0) if truth["state"][0, 2, 1] else on.board.nominal.g_ap(0)
     assert reading.current[0, 0] == pytest.approx(volts * g, abs=0.51 * 5.0 / 4096 / ohm[1])
@@ -158,7 +158,7 @@ def test_a_current_above_the_compliance_is_flagged():
 
 
 def test_bad_lines_are_never_connected_and_what_is_read_of_them_is_invalid():
-    on = on_board(chip(1, 5, 4, **STILL), options={"bad_rows": [2], "bad_cols": [3]})
+    on = on_board(chip(1, 5, 4, **STILL), options={"bad_rows": [2], "bad_cols": [3]}, at_once=False)
     row, col = (index.ravel() for index in np.indices((5, 4)))
     kernel = np.zeros(20, np.int64)
     seen = []
@@ -168,13 +168,13 @@ def test_bad_lines_are_never_connected_and_what_is_read_of_them_is_invalid():
     reading = on.board.sense(read(on.board, kernel, row, col))
     assert np.array_equal(reading.flag[:, 0] == Flag.INVALID, col == 3)
     assert not any(data >> (46 + 2) & 1 or data >> (71 + 3) & 1 for data in seen)
-    states = on.server.board._chip.truth()["state"][0]
+    states = on.server.board.chip.truth()["state"][0]
     assert states[np.ix_([0, 1, 3, 4], [0, 1, 2])].all()
 
 
 def test_a_column_that_is_far_from_its_reference_is_named():
     on = on_board(chip(1, 5, 4))
-    on.server.board._analog.offset[2] = -0.5
+    on.server.board.analog.offset[2] = -0.5
     with pytest.raises(InstrumentError, match=r"column 2 reads code 1638 behind closed gates"):
         on.board.sense(read(on.board, *ONE))
     on.board.idle()
@@ -217,7 +217,7 @@ def test_without_noise_the_codes_are_those_of_the_chip_behind_the_same_converter
     row, col = (index.ravel() for index in np.indices(shape[1:]))
     cells = read(alone, np.zeros(625, np.int64), row, col)
     for number, sense in enumerate([cells, *(vectors(alone, 800, seed) for seed in range(5))]):
-        on.server.board._chip.seek(number)
+        on.server.board.chip.seek(number)
         alone.seek(number)
         codes = codes_of(on.board.sense(sense), on.board, sense)
         expected, edge = codes_of_the_chip(alone, sense, on.options)
@@ -237,7 +237,7 @@ def test_with_noise_means_and_variances_are_those_of_the_chip_behind_the_same_co
     one, n = vectors(alone, 1, 5), 4000
     sense = one.take(np.zeros(n, np.int64))
     on.board.sense(read(on.board, *ONE))
-    on.server.board._chip.seek(1)
+    on.server.board.chip.seek(1)
     alone.seek(2)
     codes = codes_of(on.board.sense(sense), on.board, sense)
     expected, _ = codes_of_the_chip(alone, sense, on.options)
@@ -284,13 +284,11 @@ def driven_at_random(on, patterns, batch=10):
     """
 
     def nothing(operation):
-        return (
-            Reading(np.zeros((1, operation.cols.shape[1])), np.zeros(1), np.zeros(1))
-            if isinstance(operation, Sense)
-            else None
-        )
+        read = operation if isinstance(operation, Sense) else operation.verify
+        n, m = len(operation), 0 if read is None else read.cols.shape[1]
+        return Reading(np.zeros((n, m)), np.zeros((n, m), np.uint8), np.zeros(n, np.uint8))
 
-    on.server.board._chip.perform = nothing
+    on.server.board.chip.perform = nothing
     die = BoardDie(BareBoard(on.board, on.board.nominal), LIMITS)
     rng = np.random.default_rng(11)
     done = refused = 0
@@ -344,8 +342,8 @@ def test_the_board_refuses_what_passes_no_limits_above_it(polarity):
     on.board.keep_within(LIMITS.model_copy(update={"v_gate": V_GATE}))
     yes = np.array([True])
     on.board.perform(write(on.board, *ONE, yes, 0.5))
-    chip_pulses, perform = [], on.server.board._chip.perform
-    on.server.board._chip.perform = lambda op: (
+    chip_pulses, perform = [], on.server.board.chip.perform
+    on.server.board.chip.perform = lambda op: (
         (chip_pulses.append(op), perform(op))[1] if isinstance(op, Pulse) else perform(op)
     )
     refused = [
@@ -420,11 +418,11 @@ def test_a_server_of_another_version_is_refused_and_made_safe_all_the_same(monke
 def test_connecting_only_reads():
     on = on_board(chip())
     on.server.board.write_dac(4, 1, "raw", 3500)
-    words, dac, events = dict(on.server.board.words), dict(on.server.board._out), on.server.board.audit.events
+    words, dac, events = dict(on.server.board.words), dict(on.server.board.out), on.server.board.audit.events
     assert on.board.connect() == "mtj-labctl,daffodil,70001,1"
     assert set(on.board.state()) == {"gate1"}
     on.board.diagnosis()
-    assert (words, dac, events) == (on.server.board.words, on.server.board._out, on.server.board.audit.events)
+    assert (words, dac, events) == (on.server.board.words, on.server.board.out, on.server.board.audit.events)
     with pytest.raises(InstrumentError, match="gate1 are NOT at rest"):
         on.board.verify_off()
 
@@ -434,8 +432,8 @@ def test_a_lease_that_was_lost_between_two_operations_is_taken_again_and_nothing
     on.board.pulse(write(on.board, *ONE, np.array([True])))
     on.world.advance(11.0)
     pulses = []
-    perform = on.server.board._chip.perform
-    on.server.board._chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
+    perform = on.server.board.chip.perform
+    on.server.board.chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
     on.board.pulse(write(on.board, *ONE, np.array([False])))
     assert pulses.count(Pulse) == 1
     assert on.board.diagnosis()[0][1] == "made itself safe 1 times because its client fell silent"
@@ -466,11 +464,11 @@ def test_a_board_that_somebody_made_safe_within_an_operation_is_not_driven_on():
 
 def test_a_board_whose_setting_up_failed_is_set_up_before_anything_else():
     on = on_board(chip())
-    on.server.board._analog.offset[2] = 0.5
+    on.server.board.analog.offset[2] = 0.5
     for _ in range(2):
         with pytest.raises(InstrumentError, match="column 2 reads code 2458 behind closed gates"):
             on.board.sense(read(on.board, *ONE))
-    on.server.board._analog.offset[2] = 0.0
+    on.server.board.analog.offset[2] = 0.0
     on.board.sense(read(on.board, *ONE))
 
 
@@ -507,7 +505,7 @@ def test_another_client_cannot_have_the_board_and_anybody_can_make_it_safe():
 
 @pytest.mark.parametrize("when", [1, 5, 20])
 def test_an_operation_that_breaks_off_leaves_a_board_that_idles(when):
-    on = on_board(chip())
+    on = on_board(chip(), at_once=False)
     on.board.sense(read(on.board, *ONE))
     wait, calls = on.server.board.wait, []
 
@@ -530,8 +528,8 @@ def test_a_batch_whose_link_fails_is_not_sent_again_and_the_board_is_made_safe(f
     on = on_board(chip())
     on.board.sense(read(on.board, *ONE))
     pulses = []
-    perform = on.server.board._chip.perform
-    on.server.board._chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
+    perform = on.server.board.chip.perform
+    on.server.board.chip.perform = lambda operation: (pulses.append(type(operation)), perform(operation))[1]
     on.server.fault = lambda line: fault if line.startswith(b"RUN") else Fault.NONE
     with pytest.raises(InstrumentError):
         on.board.pulse(write(on.board, *ONE, np.array([True])))
@@ -710,7 +708,7 @@ def test_a_write_plan_on_the_board_has_the_attempts_of_the_host_loop():
     assert np.allclose(here.current, there.current[order], atol=1.3 * 5.0 / 4096 / on.options.pots[1][0])
     assert np.array_equal(here.verified, there.verified)
     assert np.array_equal(here.short, there.short)
-    truth = [board.server.board._chip.truth()["state"] for board in (on, alone)]
+    truth = [board.server.board.chip.truth()["state"] for board in (on, alone)]
     assert np.array_equal(*truth)
     assert 0 < here.verified.sum() < len(plan)
     assert on.board.state() == {}

@@ -21,7 +21,8 @@ from labctl.boards.daffodil.__main__ import Server, main
 from labctl.boards.daffodil.engine import Aborted, Engine, Fault, Refused
 from labctl.boards.daffodil.patterns import READ, REST, WRITE, Pattern
 from labctl.boards.daffodil.service import Service
-from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.daffodil_analog import Analog
+from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.daffodil_files import BoardFiles, MappedHardware
 from sim_backend.emulators.world import Cables, World
 from tests.small_chip import chip
@@ -148,7 +149,7 @@ def test_registers_of_another_version_are_not_touched(board):
 def test_a_read_has_the_codes_of_the_rows_asked_for_and_the_board_rests_after_it(engine, board):
     codes, late = engine.run([pattern()])
     volts = (2130 - REST_CODE) * 5.0 / 4096
-    conductance = board._chip.nominal.g_ap(0)
+    conductance = board.chip.nominal.g_ap(0)
     feedback = 100.0 + (100e3 - 100.0) * 11 / 255
     expected = round((2.5 - volts * conductance * feedback) * 4096 / 5.0)
     assert codes == [expected] * 2
@@ -245,9 +246,9 @@ def test_a_line_that_cannot_be_brought_to_rest_is_named(engine, board):
 @pytest.mark.skipif(sys.platform == "win32", reason="the board's files are those of Linux")
 def test_over_files_and_mapped_registers_the_board_does_the_same(board, engine, tmp_path):
     direct = engine.run([pattern(), pattern(WRITE, column=2900), pattern()])
-    words, out = dict(board.words), dict(board._out)
+    words, out = dict(board.words), dict(board.out)
     board.power_off()
-    board._chip.pulse  # noqa: B018 - the cells stay as they are
+    board.chip.pulse  # noqa: B018 - the cells stay as they are
     hardware = MappedHardware(BoardFiles(board, tmp_path / "sys"), tmp_path / "memory")
     mapped = Engine(hardware)
     mapped.initialise()
@@ -255,7 +256,7 @@ def test_over_files_and_mapped_registers_the_board_does_the_same(board, engine, 
     hardware.close()
     assert again[0][:2] == direct[0][2:]
     assert board.words == words
-    assert board._out == out
+    assert board.out == out
 
 
 # -- the conversation
@@ -406,7 +407,8 @@ import numpy as np
 from labctl.boards.daffodil.__main__ import main
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
-from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.daffodil_analog import Analog
+from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.world import Cables, World
 
 shape = {"kind": "1T1R", "kernels": 1, "n_rows": 2, "n_cols": 2}

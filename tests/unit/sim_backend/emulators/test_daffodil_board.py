@@ -16,7 +16,8 @@ from labctl.core.operations import Pulse, Sense
 from sim_backend.die import SimDie
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.daffodil import emulate
-from sim_backend.emulators.daffodil_board import Analog, EmulatedBoard
+from sim_backend.emulators.daffodil_analog import Analog
+from sim_backend.emulators.daffodil_board import EmulatedBoard
 from sim_backend.emulators.sentio_model import StationMap
 from sim_backend.emulators.world import Cables, World
 from tests.small_chip import chip, on_board
@@ -32,8 +33,8 @@ def board():
     analog = Analog(points, (0, 255), np.ones(reg.LINES), np.zeros(reg.LINES))
     board = EmulatedBoard(chip(32, 5, 4, ideal=True), analog, World(Cables({}, {}), lambda x, y, site: None))
     Engine(board).initialise()
-    board.done, perform = [], board._chip.perform
-    board._chip.perform = lambda operation: (board.done.append(operation), perform(operation))[1]
+    board.done, perform = [], board.chip.perform
+    board.chip.perform = lambda operation: (board.done.append(operation), perform(operation))[1]
     board.audit.__init__()
     return board
 

@@ -1,0 +1,219 @@
+"""The engine of an emulated Daffodil board, which computes a batch of patterns at once.
+
+Event by event a chip takes minutes to be written. What a batch does is known before it begins; here it becomes events
+as arrays (`sim_backend.emulators.daffodil_events`). Where that would not be the same, on a clock that waits, on a board
+that is not as it was set up, or with a read that is late, the engine does all of it event by event.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import overload
+
+import numpy as np
+import numpy.typing as npt
+
+from labctl.boards.daffodil import registers as reg
+from labctl.boards.daffodil.engine import Engine
+from labctl.boards.daffodil.patterns import KEEP, MOST, READ, RECORD, REST, WRITE, Pattern, unpack
+from labctl.boards.daffodil.service import Service
+from labctl.boards.daffodil.settings import Settings
+from labctl.core.units import BoolArray, IntArray
+from sim_backend.emulators.daffodil_board import EmulatedBoard
+from sim_backend.emulators.daffodil_events import Events, carry_out, follows_its_settings
+
+_BIT = 1 << np.arange(reg.LINES)
+_DTYPE = np.dtype(
+    [
+        ("kernel", "u1"),
+        ("mode", "u1"),
+        ("clocks", "<u4"),
+        ("column_on", "<u4"),
+        ("row_on", "<u4"),
+        ("read", "<u4"),
+        ("codes", "<u2", 3 * reg.LINES),
+    ]
+)
+"""`labctl.boards.daffodil.patterns.RECORD`."""
+
+
+class Patterns(Sequence[Pattern]):
+    """Patterns that are taken apart where one of them is asked for.
+
+    Args:
+        records: (n,) as they travel.
+    """
+
+    def __init__(self, records: npt.NDArray[np.void]) -> None:
+        self.records = records
+
+    @overload
+    def __getitem__(self, number: int) -> Pattern: ...
+    @overload
+    def __getitem__(self, number: slice) -> "Patterns": ...
+    def __getitem__(self, number: int | slice) -> "Pattern | Patterns":
+        """Return one of them, or a part."""
+        if isinstance(number, slice):
+            return Patterns(self.records[number])
+        kernel, mode, clocks, column_on, row_on, read, codes = self.records[number].tolist()
+        return Pattern(kernel, mode, clocks, column_on, row_on, read, codes.tolist())
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Patterns as arrays over them; see `Pattern`.
+
+    Args:
+        mode: (n,), without rest.
+        rest: (n,) whether rest comes before.
+        codes: (n, 75).
+    """
+
+    kernel: IntArray
+    mode: IntArray
+    rest: BoolArray
+    clocks: IntArray
+    column_on: IntArray
+    row_on: IntArray
+    read: IntArray
+    codes: IntArray
+
+    @classmethod
+    def of(cls, patterns: Sequence[Pattern]) -> "Batch":
+        """Return patterns as arrays."""
+        if isinstance(patterns, Patterns):
+            return cls.of_records(patterns.records)
+        return cls.of_records(np.array([(*pattern[:6], pattern.codes) for pattern in patterns], _DTYPE))
+
+    @classmethod
+    def of_records(cls, records: npt.NDArray[np.void]) -> "Batch":
+        """Return patterns, (n,) as they travel, as arrays."""
+        kernel, mode, clocks, column_on, row_on, read, codes = (records[n].astype(np.int64) for n in _DTYPE.names or ())
+        return cls(kernel, mode & ~REST, (mode & REST) > 0, clocks, column_on, row_on, read, codes)
+
+    def __len__(self) -> int:
+        return len(self.kernel)
+
+    @cached_property
+    def reads(self) -> BoolArray:
+        """(n,) whether each is a read."""
+        return np.asarray(self.mode == READ)
+
+    @cached_property
+    def on(self) -> BoolArray:
+        """(n, 50) columns and rows that are connected."""
+        return np.concatenate([lines_of(self.column_on), lines_of(self.row_on)], axis=1)
+
+    @cached_property
+    def read_lines(self) -> BoolArray:
+        """(n, 25) rows that are read."""
+        return lines_of(self.read) & self.reads[:, None]
+
+    def allowed(self, settings: Settings) -> BoolArray:
+        """Return (n,) whether the board may have each, by what `labctl.boards.daffodil.settings.wrong` says of one."""
+        lines, gates, ref = self.codes[:, : 2 * reg.LINES], self.codes[:, 2 * reg.LINES :], settings.reference
+        right = (self.kernel < reg.KERNELS) & (self.reads | (self.mode == WRITE)) & (self.clocks >= 1)
+        right &= (self.column_on & ~settings.columns | self.row_on & ~settings.rows) == 0
+        right &= ~self.reads | (self.read & ~self.row_on == 0)
+        driven = self.on.copy()
+        driven[:, reg.LINES :] &= ~self.reads[:, None]
+        right &= ~(driven & ((lines < settings.lowest) | (lines > reg.TOP_CODE))).any(1)
+        right &= ((gates == KEEP) | ((gates >= settings.closed) & (gates <= settings.top_gate))).all(1)
+        right &= ((self.codes <= reg.TOP_CODE) | (self.codes == KEEP)).all(1)
+        levels = np.where(driven, lines, ref).reshape(len(self), 2, reg.LINES)
+        low, high = np.minimum(levels.min(2), ref), np.maximum(levels.max(2), ref)
+        floats = (self.column_on != settings.columns) | (self.row_on != settings.rows)
+        up = np.where(floats, high.max(1) - low.min(1), high[:, 0] - low[:, 1])
+        down = np.where(floats, high.max(1) - low.min(1), high[:, 1] - low[:, 0])
+        return np.asarray(right & (up <= settings.up) & (down <= settings.down))
+
+
+class BatchEngine(Engine):
+    """The engine of an emulated board.
+
+    Args:
+        board: the emulated board.
+    """
+
+    def __init__(self, board: EmulatedBoard) -> None:
+        super().__init__(board)
+        self._board = board
+        self.at_once = True
+        """Whether batches are computed at once where that is the same."""
+
+    def seconds(self, patterns: Sequence[Pattern]) -> float:
+        """Return the time of the events of patterns, in s."""
+        if isinstance(patterns, Patterns):
+            return int(patterns.records["clocks"].sum(dtype=np.int64)) * self.settings.clock
+        return super().seconds(patterns)
+
+    def refuse(self, patterns: Sequence[Pattern]) -> None:
+        """Raise Refused, with the number of the pattern, for one that the board must not have."""
+        if not Batch.of(patterns).allowed(self.settings).all():
+            super().refuse(patterns)
+
+    def run(self, patterns: Sequence[Pattern]) -> tuple[list[int], list[int]]:
+        """Carry out patterns in their order, and rest behind them, as `Engine.run`."""
+        self.refuse(patterns)
+        batch = Batch.of(patterns)
+        if self.abort or not self.at_once or not len(batch) or not self._predictable() or self._late(batch).any():
+            return super().run(patterns)
+        codes = self._at_once(batch)
+        self._select(int(batch.kernel[-1]))
+        self._mode(WRITE)
+        self._board.write(reg.PULSE_LENGTH, self.settings.rest_clocks)
+        return codes, []
+
+    def _predictable(self) -> bool:
+        """Return whether the board is as this engine has set it up, so that nothing else decides what a batch does."""
+        if [self._board.read(reg.DATA + 4 * word) for word in range(reg.WORDS)] != self._outputs:
+            return False
+        codes = {place: self._codes.get(place, -1) for place in (*self._places, reg.REFERENCE)}
+        return follows_its_settings(self._board, codes, self.settings.clock)
+
+    def _late(self, batch: Batch) -> BoolArray:
+        """Return (n,) which reads may end before their last conversion."""
+        conversions = batch.read_lines.sum(1)
+        needed = self.settings.settle + conversions * self._board.conversion
+        return np.asarray((conversions > 0) & (needed * (1 + 1e-9) > batch.clocks * self.settings.clock))
+
+    def _at_once(self, batch: Batch) -> list[int]:
+        """Carry out patterns, none of them late, and rest behind them; return the codes that they read."""
+        settings, n = self.settings, len(batch)
+        rest_codes = [settings.reference] * (2 * reg.LINES) + [settings.closed] * reg.LINES
+        rest_on = lines_of(np.array([settings.columns, settings.rows])).reshape(-1)
+        # the number of the pattern of each event; a rest is an event before its pattern, and one comes last
+        number = np.append(np.repeat(np.arange(n), 1 + batch.rest), n - 1)
+        acts = np.append(number[1:] != number[:-1], False)
+        acts[-2] = True
+        events = Events.of(
+            np.array([self._codes[place] for place in self._places]),
+            np.where(acts[:, None], batch.codes[number], rest_codes),
+            batch.kernel[number],
+            np.where(acts[:, None], batch.on[number], rest_on),
+            acts & batch.reads[number],
+            np.where(acts, batch.clocks[number], settings.rest_clocks),
+        )
+        outputs = carry_out(self._board, events, self._places)
+        self._codes.update(zip(self._places, rest_codes, strict=True))
+        codes: list[int] = outputs[acts][batch.read_lines].tolist()
+        return codes
+
+
+class BatchService(Service):
+    """The conversation with an emulated board."""
+
+    def _patterns(self, text: str) -> Patterns:
+        """Return the patterns of a text; ValueError if it has none."""
+        data = unpack(text, MOST * RECORD.size)
+        if len(data) % RECORD.size:
+            raise ValueError(f"{len(data)} bytes are no whole patterns")
+        return Patterns(np.frombuffer(data, _DTYPE))
+
+
+def lines_of(mask: IntArray) -> BoolArray:
+    """Return the (n, 25) lines of masks (n,)."""
+    return np.asarray((mask[:, None] & _BIT) != 0)
