@@ -237,6 +237,9 @@ class Twin:
             self.at(spot).seek(operation)
             for instrument in self.instruments.values():
                 instrument.seek(operation)
+            for inside in self._inside.values():
+                if hasattr(inside, "seek"):
+                    inside.seek(operation)
 
     def power_cycle(self, name: str) -> None:
         """Switch an instrument off and on: it has forgotten everything, and its outputs and relays are open."""
