@@ -37,6 +37,8 @@ from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
 from sim_backend.die import SimDie
 from sim_backend.faults.dies import FaultyDie
+from tests.small_array import array as small_array
+from tests.small_array import on_arc_two
 from tests.small_chip import chip as small_chip
 from tests.small_chip import on_board
 
@@ -184,6 +186,13 @@ def daffodil(folder: Path) -> Iterator[DieBase]:
 
 
 @contextmanager
+def arc_two(folder: Path) -> Iterator[DieBase]:
+    subject = on_arc_two(small_array())
+    yield subject.board
+    assert (subject.fake.sessions, subject.fake.messages) == (0, 0)
+
+
+@contextmanager
 def planned(folder: Path) -> Iterator[DieBase]:
     yield Plan(Options(kernels=2, n_rows=4, n_cols=3), NOMINAL, 1)
 
@@ -194,6 +203,7 @@ def faulty(folder: Path) -> Iterator[DieBase]:
 
 
 DIES: dict[str, Callable[[Path], Any]] = {
+    "ArcTwo": arc_two,
     "Daffodil": daffodil,
     "FaultyDie": faulty,
     "Watched": watched,
@@ -219,7 +229,9 @@ def test_an_unknown_operation_is_refused_by_name_and_nothing_is_done(make: Calla
                 verb(Anneal())
 
 
-@pytest.mark.parametrize("name", ["Limited", "NominalDie", "SimDie", "ChipDie", "ProbedDie", "Daffodil", "Plan"])
+@pytest.mark.parametrize(
+    "name", ["Limited", "NominalDie", "SimDie", "ChipDie", "ProbedDie", "ArcTwo", "Daffodil", "Plan"]
+)
 def test_an_unknown_operation_is_not_judged_good(name: str, tmp_path: Path) -> None:
     with DIES[name](tmp_path) as die, pytest.raises(BenchError, match=f"{name} does not know the operation Anneal"):
         die.check(Anneal())

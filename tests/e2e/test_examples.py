@@ -21,8 +21,8 @@ CAMPAIGNS = {
     "survey-one-cell.yaml": "cell",
 }
 """Campaigns and the one die that is run."""
-ON_A_BOARD = ("digits-one-chip.yaml", "bench-daffodil.yaml")
-"""Carried out, on a small chip, by tests/e2e/test_daffodil_bench.py."""
+ON_A_BOARD = ("digits-one-chip.yaml", "bench-daffodil.yaml", "bench-arc-two.yaml")
+"""Carried out, on small dies, by tests/e2e/test_daffodil_bench.py and test_arc_two_bench.py."""
 BENCHES = (
     "bench-2400-two-needles.yaml",
     "bench-2600b-707b-sentio.yaml",

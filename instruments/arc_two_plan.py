@@ -1,0 +1,180 @@
+"""What an ArC TWO board can do, known without a connection: its refusals, its times, and the messages it is sent.
+
+Every pattern begins and ends with all lines at 0 V, so no cell sees more on the way than its own levels, and 0 V among
+them, which is what limits judge.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+
+from instruments.arc_two_options import AFTER, CLUSTER, PREPARE, STEP, UPDATE, Options, nanoseconds, steps
+from labctl.core.bias import Bias, Geometry, Nominal
+from labctl.core.cell_voltage import refuse_cell_voltages
+from labctl.core.die import DieBody, unknown_operation
+from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.limits import Limits
+from labctl.core.operations import Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.units import BoolArray, IntArray, Second
+
+READS, PULSES = 20, 10
+"""Most reads, and pulses with their reads, of one message: they stay below the 2048 instructions that the library sends
+without waiting for the board by itself, which nothing would bound."""
+BATCH: Second = 1.0
+"""Longest predicted time of one message, unless one pattern takes longer."""
+
+
+class Plan(DieBody):
+    """What the board can do, without a connection.
+
+    Args:
+        nominal: conductances of the die that is on it.
+        polarity: of the die.
+    """
+
+    def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
+        self._options = options
+        self._limits: Limits | None = None
+        self.turn_to(nominal, polarity)
+
+    def turn_to(self, nominal: Nominal, polarity: int) -> None:
+        """Take another die: its nominal conductances and its polarity; nothing is driven."""
+        self._nominal, self._geometry = nominal, replace(self._options.geometry, polarity=polarity)
+
+    @property
+    def geometry(self) -> Geometry:
+        """Shape of the die."""
+        return self._geometry
+
+    @property
+    def nominal(self) -> Nominal:
+        """Nominal conductances."""
+        return self._nominal
+
+    def keep_within(self, limits: Limits) -> None:
+        """Judge what is applied by `limits`, pattern by pattern, in the steps of the converters."""
+        self._limits = limits
+
+    def applied(self, bias: Bias) -> Bias:
+        """Return a bias as the converters apply it, towards 0 V in steps; BenchError if it is out of their reach."""
+        bias.fits(self.geometry)
+        on = connected(bias)
+        n_rows = bias.row.shape[1]
+        row, col = (
+            STEP * steps(np.where(driven, volts, 0.0))
+            for driven, volts in ((on[:, :n_rows], bias.row), (on[:, n_rows:], bias.col))
+        )
+        return replace(bias, row=row, col=col)
+
+    def check(self, operation: Operation) -> Second:
+        """Return the predicted time, s; BenchError for what converters, drivers or the library cannot do.
+
+        Of a write plan the longest: every budget used up, a message per rung.
+        """
+        match operation:
+            case WritePlan():
+                each = self._pulse_time(operation.write.scaled(operation.ladder.max()), operation.width)
+                each += self._read_time(operation.verify)
+                pulses = np.clip(operation.budget, 0, len(operation.ladder))
+                n = int(pulses.sum())
+                return max(len(operation.ladder), math.ceil(n / PULSES)) * self._options.message + n * each
+            case Sense():
+                return self._seconds(operation.bias.kernel, READS, self._read_time(operation))
+            case Pulse(bias=bias, width=width, verify=verify):
+                each = self._pulse_time(bias, width)
+                if verify is not None:
+                    each += self._read_time(verify)
+                    if not np.array_equal(bias.kernel, verify.bias.kernel):
+                        raise BenchError("a pulse and its verify read are on different kernels; they share one message")
+                return self._seconds(bias.kernel, PULSES, each)
+        raise unknown_operation(self, operation)
+
+    def _seconds(self, kernel: IntArray, most: int, each: Second) -> Second:
+        """Return the time of patterns of `each` s on the kernels (n,)."""
+        return self._options.message * len(list(messages(kernel, most, each))) + len(kernel) * each
+
+    def _read_time(self, sense: Sense) -> Second:
+        """Judge reads; return the time of each, s."""
+        self._judge(sense.bias)
+        driven = connected(sense.bias)[:, self._geometry.n_rows :] & wanted(sense)
+        volts = sense.bias.col[driven]
+        if volts.size and np.abs(volts).max() > 0.0:
+            wrong = float(volts[np.abs(volts).argmax()])
+            raise BenchError(f"a column is read at {wrong:.6g} V; the board reads currents of columns at 0 V")
+        options = self._options
+        return options.read_time(sense.aperture) + options.conversions(sense.aperture) * options.fetch
+
+    def _pulse_time(self, bias: Bias, width: Second) -> Second:
+        """Judge pulses of one width; return the time of each, s."""
+        self._judge(bias)
+        nanos = nanoseconds(width)
+        each = np.arange(len(bias))
+        alone = bias.pulsed >= 0
+        if (alone & ~connected(bias)[each, bias.pulsed]).any():
+            raise BenchError("the line that makes the width of a pulse floats; expected it driven")
+        together = np.flatnonzero(~alone)
+        levels = levels_of(bias.take(together))
+        for k, own in enumerate(self._options.kernels):
+            rise = levels[bias.kernel[together] == k]
+            for cluster in np.unique(own.lines // CLUSTER):
+                here = rise[:, own.lines // CLUSTER == cluster]
+                mixed = (here > 0).any(1) & (here < 0).any(1)
+                if mixed.any():
+                    raise BenchError(
+                        f"a pulse raises one channel of {CLUSTER * cluster} to {CLUSTER * cluster + CLUSTER - 1} and "
+                        "lowers another; the board pulses such eight channels in one direction"
+                    )
+        return PREPARE + 3 * UPDATE + nanos * 1e-9 + AFTER
+
+    def _judge(self, bias: Bias) -> None:
+        """Refuse a bias of another shape, out of reach, or beyond the limits as it is applied."""
+        applied = self.applied(bias)
+        limits = self._limits
+        if limits is not None:
+            polarity = self.geometry.polarity
+            refuse_cell_voltages(applied, polarity, limits.v_towards_p, limits.v_towards_ap, " as the board applies it")
+
+    def idle(self) -> None:
+        """Refuse: there is no connection."""
+        raise InstrumentError("the board is not connected")
+
+    def _sense(self, sense: Sense) -> Reading:
+        raise InstrumentError("the board is not connected")
+
+    def _pulse(self, pulse: Pulse) -> Reading:
+        raise InstrumentError("the board is not connected")
+
+
+def connected(bias: Bias) -> BoolArray:
+    """Return the (n, n_rows + n_cols) lines that are driven."""
+    if bias.floating is None:
+        return np.ones((len(bias), bias.row.shape[1] + bias.col.shape[1]), np.bool_)
+    return ~bias.floating
+
+
+def levels_of(bias: Bias) -> IntArray:
+    """Return the steps (n, n_rows + n_cols) of all lines, rows first; 0 where they float."""
+    return steps(np.where(connected(bias), np.concatenate([bias.row, bias.col], axis=1), 0.0))
+
+
+def wanted(sense: Sense) -> BoolArray:
+    """Return the (n, n_cols) columns that are read."""
+    mask = np.zeros(sense.bias.col.shape, np.bool_)
+    np.put_along_axis(mask, sense.cols, True, axis=1)
+    return mask
+
+
+def messages(kernel: IntArray, most: int, each: Second) -> Iterator[slice]:
+    """Yield the parts of n patterns that go in one message each: of one kernel, few enough, about `BATCH` s.
+
+    >>> list(messages(np.array([0, 0, 0, 1]), 2, 1e-3))
+    [slice(0, 2, None), slice(2, 3, None), slice(3, 4, None)]
+    """
+    most = min(most, max(1, math.floor(BATCH / each)))
+    edges = [0, *(np.flatnonzero(np.diff(kernel)) + 1).tolist(), len(kernel)]
+    for first, end in itertools.pairwise(edges):
+        for start in range(first, end, most):
+            yield slice(start, min(start + most, end))
