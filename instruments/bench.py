@@ -12,6 +12,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from instruments.connections import Connections, Relay, connect_wiring
 from instruments.entry import Entry
+from instruments.short_pulses import PulseLine, pulse_lines
 from instruments.timing import BenchTiming
 from instruments.wiring import Wiring
 from labctl.core.bias import Geometry, Kind
@@ -35,11 +36,23 @@ class BenchLimits(Model):
     width: Second = Field(gt=0, le=3600, description="longest pulse")
     compliance: Ampere = Field(gt=0, le=100, description="highest current limit of a channel")
     ramp_rate: VoltPerSecond = Field(gt=0, description="[?] fastest change of a level that is not a pulse")
+    pulse_current: Ampere | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="highest current of a pulse source into a short, which only its impedance limits; by default that "
+        "of a channel",
+    )
 
     @property
     def span(self) -> Volt:
         """Largest level of a channel, V."""
         return max(self.v_towards_p, self.v_towards_ap, self.v_gate)
+
+    @property
+    def most_pulsed(self) -> Ampere:
+        """Highest current of a pulse source into a short, A."""
+        return self.compliance if self.pulse_current is None else self.pulse_current
 
 
 class Outputs(Model):
@@ -168,7 +181,7 @@ class Bench(Model):
     def _sound(cls, value: Wiring, info: ValidationInfo) -> Wiring:
         instruments = info.data.get("instruments")
         if instruments is not None and not any(entry.fault for entry in instruments.values()):
-            _connections(instruments, value)
+            pulse_lines(value, instruments, _connections(instruments, value))
         return value
 
     @field_validator("outputs")
@@ -215,6 +228,11 @@ class Bench(Model):
             return connections
         return _connections(self.instruments, self.wiring)
 
+    @property
+    def pulse_lines(self) -> Mapping[int, PulseLine]:
+        """The pulse source of each channel that has one, by the channel's number."""
+        return pulse_lines(self.wiring, self.instruments, self.connections)
+
     @cached_property
     def resolved(self) -> tuple[Mapping[str, Entry], Wiring, Connections]:
         """Instruments and wiring, with their connections; a copy of the bench may have others."""
@@ -259,5 +277,5 @@ def _connections(instruments: Mapping[str, Entry], wiring: Wiring) -> Connection
         wiring,
         {name: instruments[name].capabilities.channels for name, kind in kinds.items() if kind is DriverKind.SOURCE},
         {name: instruments[name].scheme for name, kind in kinds.items() if kind is DriverKind.MATRIX},
-        {name: str(kind) for name, kind in kinds.items() if kind is DriverKind.PROBER},
+        {name: str(kind) for name, kind in kinds.items() if kind in (DriverKind.PROBER, DriverKind.PULSES)},
     )

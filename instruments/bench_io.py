@@ -2,13 +2,14 @@
 
 What is known of the bench, and what may follow, is `instruments.bench_state`: it is asked before anything is sent, and
 told what was read back. Everything unexpected is a fault; only `idle` ends a fault. A bench without a matrix has no
-relay to open: its pads are separated from its sources by nothing but outputs that are off. One module of 340 lines,
+relay to open: its pads are separated from its sources by nothing but outputs that are off. One module of 400 lines,
 because each method is one transition of this one state.
 """
 
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import numpy as np
 
@@ -19,9 +20,11 @@ from instruments.connections import Relay
 from instruments.emergency import BY_HAND, emergency_open, persist, silence
 from instruments.reach import reach_of
 from instruments.relays import Relays
-from instruments.step_sequence import COLD, ChannelStep, Composer, SourceChannel, Tag, calls
+from instruments.short_pulses import ShortPulses
+from instruments.step_sequence import COLD, FIRED, ChannelStep, Composer, SourceChannel, Tag, calls
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.prober import Prober
+from labctl.core.pulse_source import Fire, PulseSetup, PulseSource
 from labctl.core.source import Aperture, ChannelSetup, Level, Measure, Ramp, Sample, SourceMeasure, Step, Watch
 from labctl.core.switch_matrix import Matrix
 from labctl.core.units import Ampere, FloatArray, Second, Volt
@@ -35,7 +38,7 @@ class BenchIO:
 
     Args:
         bench: limits, waits and wiring.
-        sources, matrices, prober: as in `ProbedDie`; the permits of matrices and prober are set here.
+        sources, matrices, prober, pulse_sources: as in `ProbedDie`; the permits of matrices and prober are set here.
         wait: waits for a time, s.
         state: of the bench, which outlives this object; None makes one.
         permit: raises when nothing may be energised; called before every operation.
@@ -53,8 +56,10 @@ class BenchIO:
         wait: Callable[[Second], None],
         permit: Callable[[], None] = lambda: None,
         state: BenchState | None = None,
+        pulse_sources: Mapping[str, PulseSource] = MappingProxyType({}),
     ) -> None:
         self.bench, self.prober, self._wait = bench, prober, wait
+        self.pulse_sources = dict(pulse_sources)
         self.state = state or BenchState(bench.landing, bench.contact.voltage, permit)
         self.relays = Relays(matrices, self.state.require_still)
         connections = self._connections = bench.connections
@@ -66,7 +71,15 @@ class BenchIO:
             raise BenchError(f"the wiring uses {', '.join(missing)}, which is not among the sources")
         self.units = list(sources.values())
         costs = [unit.capabilities.step_messages for unit in self.units]
-        self.channels = [SourceChannel(at := names.index(name), part, costs[at]) for name, _, part in wired_channels]
+        lines = self.lines = bench.pulse_lines
+        absent = sorted({line.instrument for line in lines.values()} - set(self.pulse_sources))
+        if absent:
+            raise BenchError(f"the wiring uses {', '.join(absent)}, which is not among the pulse sources")
+        pulses = [lines[k].capabilities.messages if k in lines else 0.0 for k in range(len(wired_channels))]
+        self.channels = [
+            SourceChannel(at := names.index(name), part, costs[at], pulses[k])
+            for k, (name, _, part) in enumerate(wired_channels)
+        ]
         wired = sorted({channel.instrument for channel in self.channels})
         self.stands = all(self.units[unit].capabilities.stands for unit in wired)
         self.active: tuple[int, ...] = tuple(range(len(self.channels)))
@@ -77,6 +90,8 @@ class BenchIO:
         self.active = tuple(sorted({c for reach in self.reaches for c in reach.channels} | straight))
         self.working = [self.units[unit] for unit in sorted({self.channels[c].instrument for c in self.active})]
         self.composer = self.new_composer()
+        self.short = ShortPulses(bench.wiring, connections, lines, self.stands, bench.limits.most_pulsed)
+        self._pulse_setups = self._set_up_pulses()
         self.ranges = self._common_ranges()
         self._refuse_limits_beyond_the_sources()
         if prober is not None:
@@ -94,7 +109,8 @@ class BenchIO:
         state, orderly = self.state, self.state.orderly
         notes = self._ramp_down() if state.in_use else []
         state.fail("the bench was not made safe")
-        sources = dict(zip(self._names, self.units, strict=True))
+        sources: dict[str, SourceMeasure | PulseSource] = dict(zip(self._names, self.units, strict=True))
+        sources |= self.pulse_sources
         if orderly and not notes:
             sources = {name: unit for name, unit in sources.items() if not self._off(name, unit, notes)}
         failed, _ = silence(sources, self._patience, self._wait)
@@ -118,7 +134,7 @@ class BenchIO:
             return [str(error) or type(error).__name__]
         return []
 
-    def _off(self, name: str, unit: SourceMeasure, notes: list[str]) -> bool:
+    def _off(self, name: str, unit: SourceMeasure | PulseSource, notes: list[str]) -> bool:
         """Ramp one source down, switch it off and verify; return whether it is off. Errors are appended to `notes`."""
         try:
             unit.off(self.bench.limits.ramp_rate)
@@ -189,6 +205,8 @@ class BenchIO:
         try:
             for unit in self.units:
                 unit.verify_off()
+            for pulse_source in self.pulse_sources.values():
+                pulse_source.verify_off()
             closed = self.relays.closed()
         except BaseException:
             self.state.doubt()
@@ -208,10 +226,35 @@ class BenchIO:
             raise
         with self.state.drive(volts):
             for unit, script in scripts:
-                readings = self.units[unit].run([event.step for event in script])
+                if unit == FIRED:
+                    self._fire(script)
+                    continue
+                readings = self.units[unit].run([event.step for event in script if not isinstance(event.step, Fire)])
                 tags = [event.tag for event in script if isinstance(event.step, Measure | Watch)]
                 samples += [(tag, sample) for tag, sample in zip(tags, readings, strict=True) if tag is not None]
         return samples
+
+    def _fire(self, script: Iterable[ChannelStep]) -> None:
+        """Have pulse sources make pulses, one after the other."""
+        for event in script:
+            line = self.lines[event.channel]
+            assert isinstance(event.step, Fire)
+            self.pulse_sources[line.instrument].fire(line.channel, event.step.volts, event.step.seconds)
+
+    def _set_up_pulses(self) -> dict[str, dict[str, PulseSetup]]:
+        """Return how each pulse source is set up; BenchError if it makes no pulse within the limits of the bench."""
+        setups: dict[str, dict[str, PulseSetup]] = {}
+        for line in self.lines.values():
+            low, high = line.capabilities.volts
+            span = self.bench.limits.span
+            if span < low:
+                raise BenchError(
+                    f"the limits of the bench allow {span:.3g} V, and {line.tee.pulses} makes no pulse below "
+                    f"{low:.3g} V"
+                )
+            setup = PulseSetup(min(span, high), line.widths[1])
+            setups.setdefault(line.instrument, {})[line.channel] = setup
+        return setups
 
     def go_cold(self, used: Iterable[int]) -> None:
         """Set those of the channels `used` that are on to 0 V behind the low limit; verify by reading V and A."""
@@ -296,6 +339,8 @@ class BenchIO:
         for channel in (self.channels[c] for c in self.active):
             by_unit.setdefault(channel.instrument, []).append(channel.name)
         with state.switch_on():
+            for name, setups in self._pulse_setups.items():
+                self.pulse_sources[name].prepare(setups)
             for unit, names in by_unit.items():
                 self.units[unit].prepare(dict.fromkeys(names, setup))
                 state.require_permit()
@@ -349,7 +394,7 @@ class BenchIO:
         return max(short for short, _ in apertures), min(long for _, long in apertures)
 
 
-def _spread(steps: Iterable[Step]) -> Volt:
+def _spread(steps: Iterable[Step | Fire]) -> Volt:
     """Return the most that two lines can differ by while `steps` are carried out from 0 V, V."""
-    levels = [0.0, *(step.volts for step in steps if isinstance(step, Level | Ramp))]
+    levels = [0.0, *(step.volts for step in steps if isinstance(step, Level | Ramp | Fire))]
     return max(levels) - min(levels)

@@ -95,8 +95,9 @@ def wired_text(bench: AnyBench) -> str:
         parts.append(f"ground on row {', '.join(wiring.ground)}")
     elif rows:
         parts.append("no ground row")
+    pulses = [line.text(connections.name(channel)) for channel, line in bench.pulse_lines.items()]
     return (
-        f"{', '.join([*parts, *straight])}; {len(wiring.pads)} pads; "
+        f"{', '.join([*parts, *straight, *pulses])}; {len(wiring.pads)} pads; "
         f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring"
     )
 
@@ -105,7 +106,7 @@ def _state_of(driver: Any, kind: DriverKind, bench: AnyBench) -> StateAndWarning
     """Return the state of an instrument, and the faults that a person must check."""
     more: StateAndWarnings = driver.diagnosis() if has_method(driver, "diagnosis") else ([], [])
     match kind:
-        case DriverKind.SOURCE | DriverKind.BOARD:
+        case DriverKind.SOURCE | DriverKind.PULSES | DriverKind.BOARD:
             return _both(_both(_outputs(driver), more), (_mains(driver, bench), []))
         case DriverKind.MATRIX if isinstance(bench, Bench):
             return _both(_relays(driver, bench), more)

@@ -16,6 +16,7 @@ from instruments.third_party import ThirdPartyDriver
 from instruments.transport import Log
 from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.pulse_source import PulseCapabilities
 from labctl.core.source import SourceCapabilities
 from labctl.core.transport import Transport
 
@@ -98,7 +99,12 @@ class Planned:
 
     def __init__(self, name: str, entry: Entry) -> None:
         self.name, self.permit = name, self._refuse
-        self.capabilities: SourceCapabilities | None = entry.capabilities if entry.kind is DriverKind.SOURCE else None
+        self.capabilities: SourceCapabilities | PulseCapabilities | None = None
+        match entry.kind:
+            case DriverKind.SOURCE:
+                self.capabilities = entry.capabilities
+            case DriverKind.PULSES:
+                self.capabilities = entry.pulses
 
     def close(self) -> None:
         """Do nothing."""

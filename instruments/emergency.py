@@ -39,7 +39,7 @@ LAST_PATIENCE: Second = 2.0
 BY_HAND = "go to the bench, switch off by hand what is named, then give 'labctl off' again"
 """Advice where a bench is not verified safe."""
 
-ENERGISING = (DriverKind.SOURCE, DriverKind.BOARD)
+ENERGISING = (DriverKind.SOURCE, DriverKind.PULSES, DriverKind.BOARD)
 """Kinds of drivers that put levels on lines."""
 
 T = TypeVar("T")
@@ -283,7 +283,7 @@ class _Box:
         if self.kind in ENERGISING:
             for part, state in emergency_off(self.name, driver).items():
                 self.met.setdefault(part, state)
-            self.verified = "outputs verified off at 0 V"
+            self.verified = "outputs verified off" + (" at 0 V" if self.kind is not DriverKind.PULSES else "")
 
     def open_relays(self) -> None:
         """Open every relay and verify; an instrument without relays is left alone."""

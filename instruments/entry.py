@@ -30,6 +30,7 @@ from labctl.core.die import Die
 from labctl.core.driver import Driver, DriverKind, declared
 from labctl.core.errors import BenchError, LabError
 from labctl.core.model import Model
+from labctl.core.pulse_source import PulseCapabilities
 from labctl.core.source import SourceCapabilities
 from labctl.core.switch_matrix import Scheme
 from labctl.core.units import Second
@@ -141,6 +142,15 @@ class Entry(Common):
         return known
 
     @property
+    def pulses(self) -> PulseCapabilities:
+        """Capabilities of a pulse source, as its driver declares them; BenchError if it is none, or that fails."""
+        pulses = self.declaration.pulses
+        known = pulses and _theirs(self.driver, lambda: pulses(self.options), "its capabilities")
+        if not isinstance(known, PulseCapabilities):
+            raise BenchError(f"the pulses of driver '{self.driver}' are {known!r}; expected PulseCapabilities")
+        return known
+
+    @property
     def geometry(self) -> Geometry:
         """Shape of the dies that a board drives, of polarity 1; BenchError if the declaration fails."""
         geometry = self.declaration.geometry
@@ -218,6 +228,8 @@ class Entry(Common):
                 match declaration.kind:  # what a declaration fails to tell is raised here, where the line is known
                     case DriverKind.SOURCE:
                         entry.capabilities  # noqa: B018
+                    case DriverKind.PULSES:
+                        entry.pulses  # noqa: B018
                     case DriverKind.BOARD:
                         entry.geometry  # noqa: B018
                 entry.resource  # noqa: B018

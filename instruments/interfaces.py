@@ -7,6 +7,7 @@ from labctl.core.driver import DriverKind
 INTERFACE = {
     DriverKind.SOURCE: ("capabilities", "connect", "state", "prepare", "output", "run", "off", "verify_off", "close"),
     DriverKind.MATRIX: ("connect", "closed", "route", "close"),
+    DriverKind.PULSES: ("capabilities", "connect", "state", "prepare", "fire", "off", "verify_off", "close"),
     DriverKind.BOARD: (
         "connect",
         "turn_to",

@@ -27,6 +27,7 @@ from labctl.core.driver import DriverKind, Warns, Wire
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.plugins import BODIES, find
 from labctl.core.prober import Prober
+from labctl.core.pulse_source import PulseSource
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Equipped, Matrix
 from labctl.core.transport import Transport
@@ -50,6 +51,7 @@ class OpenBench:
     sources: dict[str, SourceMeasure]
     matrices: dict[str, Matrix]
     prober: Prober | None
+    pulse_sources: dict[str, PulseSource]
     identities: dict[str, str]
     wait: Callable[[Second], None] = time.sleep
     permit: Callable[[], None] = lambda: None
@@ -58,8 +60,9 @@ class OpenBench:
 
     @property
     def parts(self) -> list[Any]:
-        """All its drivers: sources, matrices, prober."""
-        return [*self.sources.values(), *self.matrices.values(), *([self.prober] if self.prober else [])]
+        """All its drivers: sources, matrices, prober, pulse sources."""
+        prober = [self.prober] if self.prober else []
+        return [*self.sources.values(), *self.matrices.values(), *prober, *self.pulse_sources.values()]
 
     def turn_to(self, nominal: Nominal, polarity: int = 1) -> ProbedDie:
         """Return the die interface for another die under the same needles; the bench is made safe first.
@@ -77,6 +80,7 @@ class OpenBench:
             polarity=polarity,
             wait=self.wait,
             state=self.die.state,
+            pulse_sources=self.pulse_sources,
         )
         return self.die
 
@@ -157,7 +161,7 @@ def open_bench(
         )
         require_serials(bench, opened.identities)
         _require_relays(bench, opened.matrices)
-        refuse_outputs_on(bench.name, opened.sources)
+        refuse_outputs_on(bench.name, {**opened.sources, **opened.pulse_sources})
         opened.calibrations.update(_calibrations(bench, opened, today()))
     except BaseException:
         with contextlib.suppress(InstrumentError):
@@ -250,6 +254,7 @@ def _assemble(
     sources: dict[str, SourceMeasure] = {}
     matrices: dict[str, Matrix] = {}
     probers: list[Prober] = []
+    pulse_sources: dict[str, PulseSource] = {}
     for name, entry in bench.instruments.items():
         driver = make(name, entry)
         match entry.declaration.kind:
@@ -259,9 +264,21 @@ def _assemble(
                 matrices[name] = driver
             case DriverKind.PROBER:
                 probers.append(driver)
+            case DriverKind.PULSES:
+                pulse_sources[name] = driver
     prober = probers[0] if probers else None
-    die = _probed_die()(bench, sources, matrices, prober, nominal, polarity=polarity, wait=wait, permit=permit)
-    return OpenBench(bench, die, sources, matrices, prober, {}, wait, permit)
+    die = _probed_die()(
+        bench,
+        sources,
+        matrices,
+        prober,
+        nominal,
+        polarity=polarity,
+        wait=wait,
+        permit=permit,
+        pulse_sources=pulse_sources,
+    )
+    return OpenBench(bench, die, sources, matrices, prober, pulse_sources, {}, wait, permit)
 
 
 def _probed_die() -> type[ProbedDie]:

@@ -40,6 +40,7 @@ from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError, refuse_beyond
 from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
+from labctl.core.pulse_source import PulseSource
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
 from labctl.core.units import Ampere, BoolArray, FloatArray, Second
@@ -67,6 +68,7 @@ class ProbedDie(DieBody):
         wait: waits for a time, s, by the clock of the twin or by real time.
         permit: raises when nothing may be energised.
         state: of the bench, where it has been in use before.
+        pulse_sources: by name, perhaps none; they make the pulses that the sources are too slow for.
     """
 
     def __init__(
@@ -81,11 +83,12 @@ class ProbedDie(DieBody):
         wait: Callable[[Second], None] = time.sleep,
         permit: Callable[[], None] = lambda: None,
         state: BenchState | None = None,
+        pulse_sources: Mapping[str, PulseSource] = MappingProxyType({}),
     ) -> None:
         self.bench, self.sources, self.prober = bench, sources, prober
         self._geometry, self._nominal = bench.geometry(polarity), nominal
         nominal.fits(self._geometry)
-        self._io = BenchIO(bench, sources, matrices, prober, wait, permit, state)
+        self._io = BenchIO(bench, sources, matrices, prober, wait, permit, state, pulse_sources)
         self._routed: tuple[Sense | Pulse, routing.RouteVisits] | None = None
         for structure in bench.contact.structures:
             self._structure(*structure)
@@ -288,31 +291,43 @@ class ProbedDie(DieBody):
                 driven_voltage(read.bias)
         if isinstance(operation, Pulse):
             refuse_beyond("pulse width on this bench", operation.width, limits.width, "s")
-            for unit in self._io.working:
-                capabilities = unit.capabilities
-                if operation.width < capabilities.shortest_pulse * (1 - 1e-9):
-                    raise BenchError(
-                        f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({capabilities.model}) makes "
-                        f"none shorter than {capabilities.shortest_pulse:.3g} s"
-                    )
-                if operation.width > capabilities.longest_pulse * (1 + 1e-9):
-                    raise BenchError(
-                        f"a pulse of {operation.width:.3g} s asked for; {unit.name} ({capabilities.model}) makes "
-                        f"none longer than {capabilities.longest_pulse:.3g} s"
-                    )
-            act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture)
+            fired = self._too_short(operation.width)
+            act = Act(operation.width, bias.compliance, act.read_compliance, act.aperture, fired)
         try:
-            return self._routes(operation), act
+            visits = self._routes(operation, apart=act.fired and not self._io.stands)
         except routing.TooFewChannels as error:
             raise BenchError(f"{error}: {self._too_few(error.needed)}{_hint(operation, error)}") from error
+        if act.fired:
+            self._io.short.judge(visits, act.width)
+        return visits, act
 
-    def _routes(self, operation: Sense | Pulse) -> routing.RouteVisits:
+    def _too_short(self, width: Second) -> bool:
+        """Return whether a pulse source has to make a pulse of this width, s; BenchError if nothing makes one."""
+        for unit in self._io.working:
+            capabilities = unit.capabilities
+            if width < capabilities.shortest_pulse * (1 - 1e-9):
+                sources = (
+                    f"{unit.name} ({capabilities.model}) makes none shorter than {capabilities.shortest_pulse:.3g} s"
+                )
+                self._io.short.refuse_width(width, sources)
+                return True
+            if width > capabilities.longest_pulse * (1 + 1e-9):
+                raise BenchError(
+                    f"a pulse of {width:.3g} s asked for; {unit.name} ({capabilities.model}) makes "
+                    f"none longer than {capabilities.longest_pulse:.3g} s"
+                )
+        return False
+
+    def _routes(self, operation: Sense | Pulse, *, apart: bool) -> routing.RouteVisits:
         """Return the routes of an operation; kept for the next time that it is the same one, as it is checked first.
 
         They depend on the operation and the wiring alone; levels are judged every time.
+
+        Args:
+            apart: a pulse and its read are on routes of their own.
         """
         if self._routed is None or self._routed[0] is not operation:
-            self._routed = operation, routing.plan(operation, self._io.reaches, len(self._io.channels))
+            self._routed = operation, routing.plan(operation, self._io.reaches, len(self._io.channels), apart=apart)
         return self._routed[1]
 
     def _too_few(self, needed: int) -> str:

@@ -132,11 +132,12 @@ class _Routes:
         )
 
 
-def plan(operation: Sense | Pulse, reaches: Sequence[Reach], count: int) -> RouteVisits:
+def plan(operation: Sense | Pulse, reaches: Sequence[Reach], count: int, *, apart: bool = False) -> RouteVisits:
     """Return the visits of a batch on a bench with `count` channels.
 
     Args:
         reaches: of each kernel.
+        apart: a pulse and its read are on routes of their own.
 
     Raises:
         TooFewChannels: more levels at once than there are channels.
@@ -146,7 +147,7 @@ def plan(operation: Sense | Pulse, reaches: Sequence[Reach], count: int) -> Rout
     reads = None if isinstance(operation, Sense) else operation.verify
     alike = np.ones(len(operation), np.bool_)
     if reads is not None:  # a pulse and its read may be on kernels that reach different sources
-        alike = group[operation.bias.kernel] == group[reads.bias.kernel]
+        alike = (group[operation.bias.kernel] == group[reads.bias.kernel]) & (not apart)
     pieces: list[RouteVisits] = []
     for first in np.unique(group).tolist():
         reach = reaches[first]

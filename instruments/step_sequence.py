@@ -15,22 +15,31 @@ from dataclasses import dataclass, field
 from instruments.bench import Bench
 from instruments.timing import BenchTiming
 from labctl.core.errors import BenchError
+from labctl.core.pulse_source import Fire
 from labctl.core.source import Aperture, Hold, Level, Limit, Measure, Ramp, Step, Watch
 from labctl.core.units import Ampere, Second, Volt
 
 MESSAGES = 2
 """Messages of one call: a script and the mark behind it, or what is read back behind its steps."""
 
+FIRED = -1
+"""Instead of the number of an instrument: the pulses of a pulse source."""
+
 PULSE, READ, FORCE, ZERO, COLD = "pulse", "read", "force", "zero", "cold"
 
 
 @dataclass(frozen=True)
 class SourceChannel:
-    """A source channel of the bench: index of its instrument, its name there, and the messages that each step costs."""
+    """A source channel of the bench: index of its instrument, its name there, and the messages that each step costs.
+
+    Args:
+        pulse_messages: that each pulse of the pulse source on its line costs.
+    """
 
     instrument: int
     name: str
     step_messages: float = 0.0
+    pulse_messages: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class ChannelStep:
     """A step of one channel, by its index in the bench; `tag` is the purpose of its sample."""
 
     channel: int
-    step: Step
+    step: Step | Fire
     tag: Tag | None = None
 
 
@@ -78,12 +87,13 @@ class RouteVisit:
 
 @dataclass(frozen=True)
 class Act:
-    """Settings common to all visits of an operation: width, compliances and aperture."""
+    """Settings common to all visits of an operation: width, compliances, aperture; `fired`: by pulse sources."""
 
     width: Second = 0.0
     pulse_compliance: Ampere = 0.0
     read_compliance: Ampere = 0.0
     aperture: Second = 1e-3
+    fired: bool = False
 
 
 @dataclass
@@ -135,7 +145,7 @@ class Composer:
     def visit(self, visit: RouteVisit, act: Act) -> Iterator[ChannelStep]:
         """Yield the steps of a pulse, a read, or both; a pulse leaves 0 V, a read its levels."""
         if visit.pulses:
-            yield from self._pulse(visit, act)
+            yield from self._fire(visit, act) if act.fired else self._pulse(visit, act)
         if visit.reads:
             yield from self.read(visit, act, visit.sense_range)
 
@@ -209,6 +219,25 @@ class Composer:
         if makers:
             yield from self._to(list(reversed(others)), zero)
 
+    def _fire(self, visit: RouteVisit, act: Act) -> Iterator[ChannelStep]:
+        """Yield the steps of a pulse of a pulse source, on the one line that makes it; the others stand meanwhile."""
+        zero = [0.0] * len(self.channels)
+        yield from self._to(visit.used, zero)
+        moving = [c for c in visit.used if visit.pulse[c] != 0]
+        if not moving:
+            return
+        maker = visit.maker if visit.maker >= 0 else moving[0]
+        others = self._by_instrument(c for c in moving if c != maker)
+        if self.stands:  # the pulse comes back over channels that are behind the limit of a pulse
+            for c in self._by_instrument(visit.used, last=maker):
+                yield from self._limit(c, act.pulse_compliance, act.pulse_compliance)
+        yield from self._to(others, visit.pulse)
+        for c in reversed(others):
+            yield ChannelStep(c, Watch(self.channels[c].name), Tag(PULSE, visit.number))
+        if visit.pulse[maker]:
+            yield ChannelStep(maker, Fire(self.channels[maker].name, visit.pulse[maker], act.width))
+        yield from self._to(list(reversed(others)), zero)
+
     def _to(self, channels: Sequence[int], levels: Sequence[Volt]) -> Iterator[ChannelStep]:
         """Yield ramps of those channels that are at another level, in the order given."""
         rate = self.bench.limits.ramp_rate
@@ -234,15 +263,22 @@ class Composer:
 
 
 def calls(events: Iterator[ChannelStep], channels: Sequence[SourceChannel]) -> Iterator[tuple[int, list[ChannelStep]]]:
-    """Return (instrument, events) for each script: consecutive events of one instrument cost one round trip."""
+    """Return (instrument, events) for each script: consecutive events of one instrument cost one round trip.
+
+    Pulses of a pulse source are no script; their instrument is `FIRED`.
+    """
+
+    def unit(event: ChannelStep) -> int:
+        return FIRED if isinstance(event.step, Fire) else channels[event.channel].instrument
+
     script: list[ChannelStep] = []
     for event in events:
-        if script and channels[event.channel].instrument != channels[script[0].channel].instrument:
-            yield channels[script[0].channel].instrument, script
+        if script and unit(event) != unit(script[0]):
+            yield unit(script[0]), script
             script = []
         script.append(event)
     if script:
-        yield channels[script[0].channel].instrument, script
+        yield unit(script[0]), script
 
 
 def duration(
@@ -250,10 +286,13 @@ def duration(
 ) -> Second:
     """Return the time that `events` take, messages included, s. `aperture` of readings before one is set."""
     total, levels, apertures = 0.0, [0.0] * len(channels), [aperture] * len(channels)
-    for _, script in calls(events, channels):
-        total += MESSAGES * timing.message
+    for unit, script in calls(events, channels):
+        total += MESSAGES * timing.message if unit != FIRED else 0.0
         for event in script:
             c, step = event.channel, event.step
+            if isinstance(step, Fire):
+                total += step.seconds + channels[c].pulse_messages * timing.message
+                continue
             total += timing.of(step, apertures[c], levels[c]) + channels[c].step_messages * timing.message
             if isinstance(step, Ramp | Level):
                 levels[c] = step.volts

@@ -9,11 +9,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, Self
 
+from annotated_types import Gt
 from pydantic import BeforeValidator, Field, model_validator
 
 from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
+from labctl.core.units import Ohm, Second
 
 GROUND = "ground"
 """The end of a wire that is on the sources' LO."""
@@ -54,6 +56,28 @@ class KernelPads(Model):
         return self
 
 
+class Tee(Model):
+    """A bias tee: it puts the pulses of a pulse source on the line of a channel of a source, beside its level."""
+
+    pulses: str = Field(description="channel of the pulse source, such as pulser.out1")
+    shortest: Second = Field(gt=0, description="shortest pulse that tee, cables and needle carry")
+    longest: Second = Field(
+        gt=0, description="longest pulse that the tee carries: a pulse of a tenth of its time constant sags by a tenth"
+    )
+    junction: tuple[Ohm, Ohm] = Field(
+        description="lowest and highest resistance between the line and the others, by which is told what part of a "
+        "pulse is across it; no voltage is set by it"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 < self.junction[0] <= self.junction[1]:
+            raise ValueError(f"junction is {self.junction[0]:g} to {self.junction[1]:g} ohm; expected the lowest first")
+        if self.shortest > self.longest:
+            raise ValueError(f"shortest {self.shortest:g} s is above longest {self.longest:g} s")
+        return self
+
+
 class Wiring(Model):
     """Channels and ground to matrix rows, pads to matrix columns or straight to a channel, kernels to pads."""
 
@@ -71,6 +95,14 @@ class Wiring(Model):
         "or the channel that is wired to it, such as smu.smua; or ground",
     )
     kernels: tuple[KernelPads, ...] = Field(min_length=1)
+    tees: dict[str, Tee] = Field(
+        default_factory=dict, description="channel of a source: the bias tee that puts short pulses on its line"
+    )
+    fastest_pulse: dict[str, Annotated[Second, Gt(0)]] = Field(
+        default_factory=dict,
+        description="matrix: shortest pulse that its relays and cables carry; one that is not named carries none of a "
+        "pulse source",
+    )
 
     @model_validator(mode="after")
     def _lines_have_their_own_pads(self) -> Self:

@@ -83,6 +83,7 @@ GROUPS = {
     "drivers": Group(
         (
             "instruments/keithley*.py",
+            "instruments/keysight*.py",
             "instruments/tsp.py",
             "instruments/mpi_sentio.py",
             "instruments/sentio_reply.py",
@@ -97,6 +98,7 @@ GROUPS = {
         ),
         (
             f"{INSTRUMENTS}/test_keithley*.py",
+            f"{INSTRUMENTS}/test_keysight*.py",
             f"{INSTRUMENTS}/test_mpi_sentio.py",
             f"{INSTRUMENTS}/test_manual_prober.py",
             f"{INSTRUMENTS}/test_generic_*.py",

@@ -15,6 +15,7 @@ from labctl.core.die import Die
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
 from labctl.core.plugins import BODIES, INSTRUMENTS, Plugin, find
+from labctl.core.pulse_source import PulseCapabilities
 from labctl.core.source import SourceCapabilities
 from labctl.core.switch_matrix import Scheme
 
@@ -25,6 +26,8 @@ class DriverKind(StrEnum):
     SOURCE = "source"
     MATRIX = "matrix"
     PROBER = "prober"
+    PULSES = "pulse source"
+    """It makes pulses that are shorter than those of sources, and measures nothing (`labctl.core.pulse_source`)."""
     BOARD = "board"
     """A whole die of hardware: it drives and senses every line by itself (`labctl.core.board`)."""
 
@@ -56,7 +59,7 @@ class Driver:
     """The declaration of a driver.
 
     Args:
-        kind: source, matrix, prober or board; what `make` returns has the interface of that kind.
+        kind: source, matrix, prober, pulse source or board; what `make` returns has the interface of that kind.
         make: returns the driver from its name in the bench file, its options and what carries its commands; without a
             wire from name and options, and on a twin from what its emulator is as well. It is called when the bench is
             connected, never to plan.
@@ -64,6 +67,7 @@ class Driver:
         wire: what carries its commands.
         question: harmless query that is sent after a wire of text is opened; None sends none.
         capabilities: of a source, returns them from the options.
+        pulses: of a pulse source, returns its capabilities from the options.
         scheme: of a matrix, returns from the options how rows and columns of a bench file are spelled as crosspoints.
         geometry: of a board, returns from its options the shape of the dies that it drives, of polarity 1.
         planned: of a board, returns from its options, the nominal conductances of a die and its polarity a die that
@@ -80,6 +84,7 @@ class Driver:
     wire: Wire = Wire.TEXT
     question: str | None = "*IDN?"
     capabilities: Callable[[Any], SourceCapabilities] | None = None
+    pulses: Callable[[Any], PulseCapabilities] | None = None
     scheme: Callable[[Any], Scheme] | None = None
     geometry: Callable[[Any], Geometry] | None = None
     planned: Callable[[Any, Nominal, int], Die] | None = None
@@ -107,6 +112,8 @@ class Driver:
             raise TypeError(f"options is {self.options!r}; expected a subclass of labctl.core.model.Model")
         if self.kind is DriverKind.SOURCE and self.capabilities is None:
             raise TypeError("a source declares its capabilities, from which a bench is planned")
+        if self.kind is DriverKind.PULSES and self.pulses is None:
+            raise TypeError("a pulse source declares its capabilities, by which its pulses are planned")
         if self.kind is DriverKind.MATRIX and self.scheme is None:
             raise TypeError("a matrix declares its scheme, by which the wires of a bench are checked")
         if self.kind is DriverKind.BOARD and (self.planned is None or self.geometry is None):

@@ -68,10 +68,19 @@ def show(row: dict[str, Any], screen: Console) -> None:
     if "target" in row:
         done = "verified" if row["verified"] else "NOT verified"
         message += (
-            f"; after {row['voltage'] * 1e3:g} mV, {row['width'] * 1e3:g} ms towards {'P' if row['target'] else 'AP'}: "
+            f"; after {row['voltage'] * 1e3:g} mV, {_time(row['width'])} towards {'P' if row['target'] else 'AP'}: "
             f"{done}{_flags(row['pulse_flag'], ' during the pulse')}"
         )
     screen.print(message, markup=False)
+
+
+def _time(seconds: float) -> str:
+    """Return a time in ms, or in ns where it is shorter than a microsecond.
+
+    >>> _time(0.01), _time(5e-8)
+    ('10 ms', '50 ns')
+    """
+    return f"{seconds * 1e9:g} ns" if seconds < 1e-6 else f"{seconds * 1e3:g} ms"
 
 
 def _flags(value: int, when: str = "") -> str:

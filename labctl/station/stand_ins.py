@@ -19,6 +19,7 @@ _NAMES = {
     DriverKind.SOURCE: "a generic source",
     DriverKind.MATRIX: "a generic matrix",
     DriverKind.PROBER: "a generic prober",
+    DriverKind.PULSES: "nothing",
     DriverKind.BOARD: "a simulated die",
 }
 
@@ -49,7 +50,7 @@ def with_stand_ins(bench: AnyBench) -> AnyBench:
     A board is left as it is: the twin puts a simulated die in its place.
 
     Raises:
-        BenchError: the capabilities that a driver declares are none of a source.
+        BenchError: the capabilities that a driver declares are none of a source; or it is a pulse source.
     """
     if not isinstance(bench, Bench):
         return bench.model_copy(update={"body": bench.body.model_copy(update={"serial": None})})
@@ -63,7 +64,9 @@ def with_stand_ins(bench: AnyBench) -> AnyBench:
 
 
 def _generic(name: str, entry: Entry) -> Entry:
-    """Return the entry of the generic instrument of a kind."""
+    """Return the entry of the generic instrument of a kind; BenchError if there is none."""
+    if entry.kind is DriverKind.PULSES:
+        raise BenchError(f"{name}: driver '{entry.driver}' names no emulator, and there is no generic pulse source")
     keys: dict[str, Any] = {"stands_for": entry.driver}
     try:
         if entry.kind is DriverKind.SOURCE:

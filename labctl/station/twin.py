@@ -52,7 +52,8 @@ def wiring_of(bench: AnyBench) -> Cables:
             for index, pad in enumerate(pads):
                 lines[k, axis, index] = pad
     channels = {channel: channel for channel in connections.channels}
-    return Cables(channels, lines, (connections.name(connections.ground),), connections.wires)
+    tees = {tee.pulses: channel for channel, tee in bench.wiring.tees.items()}
+    return Cables(channels, lines, (connections.name(connections.ground),), connections.wires, tees)
 
 
 def link_of(entry: Entry) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Drivers on the emulators that they name, arranged for their contract: with resistors, loose relays, an empty map."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,10 @@ from instruments.transport import BytesTransport
 from labctl.core import plugins
 from labctl.core.driver import DriverKind, declared
 from labctl.core.errors import BenchError
-from labctl.core.units import Ohm
+from labctl.core.units import Ohm, Second, Volt
 from labctl.testing.matrices import check_matrix
 from labctl.testing.probers import check_prober
+from labctl.testing.pulse_sources import Made, check_pulse_source
 from labctl.testing.sources import check_source
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
@@ -53,7 +55,8 @@ def check_driver(
     declaration, _ = declared(name)
     if declaration.emulator is None:
         raise BenchError(
-            f"driver '{name}' names no emulator; call check_{declaration.kind} with a function that makes it"
+            f"driver '{name}' names no emulator; call check_{declaration.kind.replace(' ', '_')} with a function that "
+            "makes it"
         )
     entry = _entry(name, options)
     match declaration.kind:
@@ -78,6 +81,10 @@ def check_driver(
             world = World(Cables({}, {}), lambda x, y, site: None, place=(*PLACES[0], 0), in_contact=False)
             make, world, _ = arranged(entry, world)
             check_prober(make, PLACES, ABSENT, needles=lambda: world.in_contact)
+        case DriverKind.PULSES:
+            world, made = seen_pulses(entry.pulses.channels)
+            make, _, _ = arranged(entry, world)
+            check_pulse_source(make, declared=entry.pulses, made=lambda: made)
         case _:
             raise BenchError(f"driver '{name}' is a {declaration.kind}; call check_body")
 
@@ -90,6 +97,21 @@ def resistors(channels: Sequence[str], resistance: Ohm = RESISTANCE) -> World:
     lines = {(0, "row", k): f"row{k}" for k in range(count)} | {(0, "col", k): f"col{k}" for k in range(count + 1)}
     wires = {f"{NAME}.{channel}": f"row{k}" for k, channel in enumerate(channels)}
     return World(Cables(wires, lines, tuple(f"col{k}" for k in range(count + 1))), ResistorBox(conductance))
+
+
+def seen_pulses(channels: Sequence[str]) -> tuple[World, list[Made]]:
+    """Return a world with a resistor on each channel of a pulse source, and the pulses that come to them."""
+    world, made = resistors(channels), list[Made]()
+    tees = {f"{NAME}.{channel}": f"{NAME}.{channel}" for channel in channels}
+    world.wiring = replace(world.wiring, tees=tees)
+    pulse = world.pulse
+
+    def seen(source: str, base: Volt, top: Volt, impedance: Ohm, seconds: Second) -> None:
+        pulse(source, base, top, impedance, seconds)
+        made.append((source.partition(".")[2], top - base, seconds))
+
+    world.pulse = seen  # type: ignore[method-assign]
+    return world, made
 
 
 def arranged(

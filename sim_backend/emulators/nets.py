@@ -352,12 +352,15 @@ def _balance(net: Net, current: Callable[[Volt], Ampere]) -> None:
     else:
         inside = low + 1
     target = net.supply(inside if net.supplies else 0.0)[1]
-    net.volts = _root(current, target, low, high, net.volts)
+    net.volts = rising(current, target, low, high, net.volts)
     net.amps = target
 
 
-def _root(current: Callable[[Volt], Ampere], target: Ampere, low: Volt, high: Volt, guess: Volt) -> Volt:
-    """Return the voltage between `low` and `high` where a rising `current` equals `target`: secant in bounds."""
+def rising(current: Callable[[Volt], Ampere], target: Ampere, low: Volt, high: Volt, guess: Volt) -> Volt:
+    """Return the voltage between `low` and `high` where a rising `current` equals `target`: secant in bounds.
+
+    Without bounds it begins at `guess`, V.
+    """
     a = high if math.isfinite(high) else low if math.isfinite(low) else guess
     f_a = current(a) - target
     b = a - 1e-3 if math.isfinite(high) else a + 1e-3

@@ -17,7 +17,8 @@ class Incident:
 
     Args:
         time: s on the world's clock.
-        what: `hot switch`, `move in contact`, `hot touch`, `sources fight` or `refused`.
+        what: `hot switch`, `move in contact`, `hot touch`, `sources fight`, `refused`; of a pulse source `untriggered`
+            pulses, and an `idle level` that is not 0 V when an output goes on.
         detail: operator words.
     """
 
@@ -35,11 +36,13 @@ class SafetyAudit:
             passive array no cell sees more than its lines.
         first_bias: per time that the needles went down (or were down at the start), the largest difference between two
             lines of a kernel until the die was at rest again, V; 0 if nothing was applied yet.
+        pulses: pulses of pulse sources that came to a line.
         energised: merged spans (begin, end) of time in which a line of a die was away from the others, s.
     """
 
     peak_cell_voltage: Volt = 0.0
     relay_operations: int = 0
+    pulses: int = 0
     messages: int = 0
     events: list[Incident] = field(default_factory=list)
     first_bias: list[Volt] = field(default_factory=list)

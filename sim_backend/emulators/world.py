@@ -5,16 +5,17 @@ die under the prober. During the time of an operation the die is held at the pre
 ramps and outputs left on act as on a bench.
 """
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from labctl.core.errors import BenchError
-from labctl.core.units import Ampere, Second, Volt
+from labctl.core.units import Ampere, Ohm, Second, Volt
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.connectivity import Joints
-from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets
+from sim_backend.emulators.nets import ChannelPoint, Drive, Load, Net, Nets, rising
 from sim_backend.emulators.safety_audit import HOT_VOLTAGE, SafetyAudit
 from sim_backend.emulators.shared_lock import SharedLock
 
@@ -34,12 +35,14 @@ class Cables:
         lines: line of the die (kernel, `row` or `col`, index) -> node of its pad.
         ground: nodes tied to the common LO of all instruments.
         wires: pairs of nodes that are joined by a wire.
+        tees: channel of a pulse source -> SMU channel whose line a bias tee puts its pulses on.
     """
 
     channels: Mapping[str, str]
     lines: Mapping[Line, str]
     ground: tuple[str, ...] = ()
     wires: tuple[tuple[str, str], ...] = ()
+    tees: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for kernel, axis, index in self.lines:
@@ -201,6 +204,38 @@ class World:
             self.settle()  # the level that ends now acts on the die, however short it was
             self._drives[channel] = drive
             self._dirty = True
+
+    def pulse(self, source: str, base: Volt, top: Volt, impedance: Ohm, seconds: Second) -> None:
+        """Put a pulse on the line that a bias tee joins to a pulse source: a step from `base` to `top` and back.
+
+        It comes on top of the level of the channel at the tee, which supplies no current meanwhile; a level that stands
+        does not pass. The line is where the current through the impedance is that into the die, as the die is when the
+        pulse begins. A source that no tee joins to a line reaches nothing.
+
+        Args:
+            base, top: V into an open end.
+            impedance: of the pulse source, ohm.
+        """
+        channel = self.wiring.tees.get(source)
+        if channel is None:
+            return
+        nets, drives = self.settle(), dict(self._drives)
+        held = drives[channel]
+        open_end = (held.volts if held is not None else 0.0) + top - base
+        load = self._load if self.in_contact else None
+
+        def taken(volts: Volt, duration: Second = 0.0) -> Ampere:
+            drives[channel] = Drive(volts, math.inf)
+            nets.solve(drives, load, duration)
+            return nets.point(channel).amps
+
+        volts = rising(lambda v: taken(v) + v / impedance, open_end / impedance, -math.inf, math.inf, open_end)
+        taken(volts, seconds)
+        self.clock.advance(seconds)
+        self._passed = max(self._passed, self.now)
+        self._account(nets, seconds)
+        self._ledger.pulses += 1
+        self._dirty = True
 
     def observe(self, channel: str, aperture: Second = 0.0) -> ChannelPoint:
         """Return the operating point of a channel after the next `aperture` seconds."""

@@ -280,7 +280,7 @@ def test_where_levels_stand_half_selected_lines_go_up_first_and_come_down_last_o
 
 def test_an_operation_is_planned_once_and_judged_each_time(twin, monkeypatch):
     planned, judged, plan, judge = [], [], routing.plan, probed_die.judge
-    monkeypatch.setattr(routing, "plan", lambda operation, *rest: planned.append(operation) or plan(operation, *rest))
+    monkeypatch.setattr(routing, "plan", lambda asked, *rest, **how: planned.append(asked) or plan(asked, *rest, **how))
     monkeypatch.setattr(probed_die, "judge", lambda bias, *rest: judged.append(bias) or judge(bias, *rest))
     die, first, second = twin.die, read([0], [1]), read([1], [1])
     for operation in (first, second):

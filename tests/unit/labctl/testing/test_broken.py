@@ -6,10 +6,11 @@ from instruments.entry import Entry
 from labctl.testing import broken
 from labctl.testing.bodies import BodyUnderTest
 from labctl.testing.contract import failures_of
-from labctl.testing.emulated import NAME, PLACES, arranged, resistors
+from labctl.testing.emulated import NAME, PLACES, arranged, resistors, seen_pulses
 from labctl.testing.matrices import MatrixUnderTest
 from labctl.testing.probers import ProberUnderTest
 from labctl.testing.protocols import ProtocolUnderTest
+from labctl.testing.pulse_sources import PulseSourceUnderTest
 from labctl.testing.sources import SourceUnderTest, at_rest
 from protocols.survey import Survey
 from sim_backend.description import DieDescription
@@ -50,6 +51,14 @@ def prober(wrap):
     return lambda: subject, ProberUnderTest.rest
 
 
+def pulse_source(wrap):
+    good = entry("keysight81160a")
+    world, made = seen_pulses(good.pulses.channels)
+    make, _, _ = arranged(good, world)
+    subject = PulseSourceUnderTest(lambda: wrap(make()), good.pulses, lambda: made)
+    return lambda: subject, PulseSourceUnderTest.rest
+
+
 def die(polarity=1):
     description = {
         "name": "good",
@@ -71,7 +80,10 @@ def protocol(wrap):
     return lambda: subject, lambda subject: None
 
 
-ARRANGE = {"source": source, "matrix": matrix, "prober": prober, "body": body, "protocol": protocol}
+ARRANGE = {
+    "source": source, "matrix": matrix, "prober": prober, "pulse source": pulse_source, "body": body,
+    "protocol": protocol,
+}  # fmt: skip
 CASES = [(kind, check) for kind, checks in broken.CHECKS.items() for check in checks]
 
 

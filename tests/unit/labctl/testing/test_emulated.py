@@ -21,6 +21,7 @@ OPTIONS = {
     "keithley2450": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
     "keithley2600b": [{}, {"model": "2601B"}, {"model": "2636B"}],
     "generic_source": [GENERIC, {**GENERIC, "stands": False}],
+    "keysight81160a": [{}, {"outputs": 1}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
     "generic_matrix": [{}],
     "mpi_sentio": [{"overtravel_ceiling": 50e-6}],
