@@ -45,7 +45,17 @@ def mtj_chip(
     ] = "1",
     other_wafer: Annotated[
         int | None,
-        typer.Option("--other-wafer", metavar="SEED", min=0, help="also try the statistics-aware weights on this one"),
+        typer.Option("--other-wafer", metavar="SEED", min=0, help="also on this wafer, which training never saw"),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option("--seeds", metavar="N", min=1, help="networks of each method, one per seed of the training")
+    ] = 1,
+    methods: Annotated[
+        str, typer.Option("--methods", metavar="X,Y", help="some of baseline, hardware-aware, statistics-aware")
+    ] = "baseline,hardware-aware,statistics-aware",
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option("--exclude", metavar="RULE", help="leave dies out by a figure: 'defects > 1000'"),
     ] = None,
     seed: Seed = None,
     out: OutOption = None,
@@ -64,11 +74,21 @@ def mtj_chip(
     """
     from labctl.experiments import mtj_chip as experiment
     from labctl.experiments import pictures, tables
+    from labctl.experiments.chip_comparison import ChipSettings
     from labctl.experiments.steps import Steps, examples_folder
     from labctl.storage.locks import hold
 
-    settings = experiment.ChipSettings(
-        data, dies, _numbers(densities), other_wafer, seed, overrides(set_), overrides(train, "--train")
+    settings = ChipSettings(
+        data,
+        dies,
+        _numbers(densities),
+        other_wafer,
+        seed,
+        overrides(set_),
+        overrides(train, "--train"),
+        seeds,
+        tuple(methods.split(",")),
+        tuple(exclude or ()),
     )
     experiment.check(settings)
     campaign = examples_folder(examples) / "overnight-36-dies.yaml"
@@ -80,7 +100,9 @@ def mtj_chip(
     _write(
         folder,
         {**result.to_json(), "run_commits": sorted(steps.commits)},
-        tables.markdown(tables.CHIP_COLUMNS, tables.chip_rows(result), tables.CHIP_LEGEND),
+        tables.markdown(tables.CHIP_COLUMNS, tables.chip_rows(result), tables.CHIP_LEGEND)
+        + "\n"
+        + tables.markdown(tables.LOSS_COLUMNS, tables.loss_rows(result), tables.loss_legend(result)),
         tables.chip_csv(result),
     )
     _end(folder, pictures.draw_chip(result, folder), result.seconds, start, as_json)

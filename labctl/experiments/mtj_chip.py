@@ -7,16 +7,15 @@ classes: write-verify, wires, noise, converters, defects (after Borders et al., 
 - hardware-aware: trained for the surveyed cells of one die; other weights on each
 - statistics-aware: trained over fresh defects, drawn from the surveyed cells of all dies; the same weights on all
 
-Trainings see surveys as they were measured and nothing that only the simulation knows. On every die one scale per
-layer is tuned on training images, the same way for all. Errors are of test images, which choose nothing. The module is
-long because an experiment is one file: its settings, its results and its steps.
+Each of the two that have one set of weights is also placed by the survey of every die (remapped), and every network is
+read out in all ways: untuned, with scales tuned on labelled training images, with neurons calibrated on unlabelled
+ones, and with bad cells subtracted digitally. Trainings see surveys as they were measured and nothing that only the
+simulation knows. Errors are of test images, which choose nothing.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -25,6 +24,18 @@ from labctl.config.campaign import Campaign
 from labctl.core.defects import Defect
 from labctl.core.errors import BenchError
 from labctl.core.site import Site
+from labctl.experiments.chip_comparison import (
+    BASELINE,
+    DATA,
+    METHODS,
+    STATISTICS_AWARE,
+    ChipSettings,
+    Comparison,
+    DieError,
+    Result,
+)
+from labctl.experiments.denominators import denominators, rules
+from labctl.experiments.losses import Losses, read_losses, wrong_in_software
 from labctl.experiments.steps import Steps
 from labctl.networks import datasets
 from labctl.networks.trained_network import read_trained, surveys
@@ -34,160 +45,6 @@ from labctl.networks.training.method import Method
 from labctl.station import composition
 from labctl.storage.results import open_run
 from sim_backend.description import FRACTIONS, DieDescription
-
-METHODS = tuple(m.value for m in Method)
-STATISTICS_AWARE = Method.STATISTICS_AWARE.value
-BASELINE = Method.BASELINE.value
-DATA = ("digits", "mnist")
-
-
-@dataclass(frozen=True)
-class DieError:
-    """One network on one die; ratios.
-
-    Args:
-        error: test error, scales tuned on training images; `untuned` with the scales it was trained with.
-        software: test error of the same weights without any hardware, with the scales they were trained with.
-        fidelity: write fidelity.
-        defects: cells of the die that its survey did not find good; `placed` of them under the network.
-        shorts: of `placed`, those that are shorts.
-    """
-
-    die: str
-    error: float
-    untuned: float
-    software: float
-    fidelity: float
-    defects: int
-    placed: int
-    shorts: int
-
-
-@dataclass(frozen=True)
-class Result:
-    """One method on the dies of one wafer.
-
-    Args:
-        density: multiple of the die file's fractions of defects.
-        seed: of the wafer.
-        other: True if the weights come from the statistics of another wafer.
-    """
-
-    method: str
-    density: float
-    seed: int
-    other: bool
-    dies: tuple[DieError, ...]
-
-    def values(self, name: str) -> Any:
-        """Return (dies,) of a field of `DieError`."""
-        return np.array([getattr(d, name) for d in self.dies])
-
-    def figures(self) -> dict[str, float]:
-        """Return the figures of all dies together; spread is one standard deviation over the dies."""
-        error, software = self.values("error"), self.values("software")
-        return {
-            "software": float(software.mean()),
-            "mean": float(error.mean()),
-            "spread": float(error.std(ddof=1)) if len(error) > 1 else 0.0,
-            "best": float(error.min()),
-            "median": float(np.median(error)),
-            "worst": float(error.max()),
-            "untuned": float(self.values("untuned").mean()),
-            "fidelity": float(self.values("fidelity").mean()),
-            "defects": float(self.values("defects").mean()),
-        }
-
-
-@dataclass(frozen=True)
-class ChipSettings:
-    """Settings of the experiment.
-
-    Args:
-        data: digits or mnist.
-        dies: how many, from the centre of the wafer outwards; None for all.
-        densities: multiples of the die file's fractions of defects, each with surveys and trainings of its own.
-        other_wafer: seed of a wafer on which the statistics-aware weights are tried that know another.
-        seed: of the wafer; None for the campaign's.
-        set: values of the campaign file by dotted path; `train` of the three training files.
-    """
-
-    data: str = "mnist"
-    dies: int | None = None
-    densities: tuple[float, ...] = (1.0,)
-    other_wafer: int | None = None
-    seed: int | None = None
-    set: Mapping[str, str] | None = None
-    train: Mapping[str, str] | None = None
-
-    @property
-    def reference(self) -> float:
-        """The density whose weights go to another wafer: 1 if it is among them, else the first."""
-        return 1.0 if 1.0 in self.densities else self.densities[0]
-
-    @property
-    def steps(self) -> int:
-        """How many trainings and campaigns it takes."""
-        return 1 + len(self.densities) * (len(METHODS) * 2) + (self.other_wafer is not None)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What came of it.
-
-    Args:
-        rates: per density the share of the cells that has each defect, as surveyed.
-        cells: surveyed cells per die.
-        sizes: neurons of the layers; `votes` outputs per class.
-    """
-
-    settings: ChipSettings
-    results: tuple[Result, ...]
-    rates: Mapping[float, Mapping[str, float]]
-    cells: int
-    sizes: tuple[int, ...]
-    votes: int
-    seconds: Mapping[str, float]
-
-    def of(self, method: str, density: float, *, other: bool = False) -> Result:
-        """Return one of the results; KeyError if it was not asked for."""
-        for r in self.results:
-            if (r.method, r.density, r.other) == (method, density, other):
-                return r
-        raise KeyError(f"{method} at density {density:g}")
-
-    @property
-    def software(self) -> float:
-        """Test error of the baseline weights in software: what hardware is compared with."""
-        return float(self.of(BASELINE, self.settings.reference).figures()["software"])
-
-    @property
-    def network(self) -> str:
-        """What was trained, in words."""
-        name = {"mnist": "MNIST"}.get(self.settings.data, self.settings.data)
-        votes = f" ({self.votes} outputs per class)" if self.votes > 1 else ""
-        return f"{name}, {'-'.join(map(str, self.sizes))}{votes}"
-
-    def to_json(self) -> dict[str, Any]:
-        """Return all of it, for ``results.json``."""
-        return {
-            "experiment": "mtj-chip",
-            "asked": asdict(self.settings),
-            "sizes": list(self.sizes),
-            "votes": self.votes,
-            "cells": self.cells,
-            "software_error": self.software,
-            "defect_rates": [{"density": d, "rates": dict(r)} for d, r in self.rates.items()],
-            "results": [
-                {
-                    **{k: v for k, v in asdict(r).items() if k != "dies"},
-                    "figures": r.figures(),
-                    "dies": [asdict(d) for d in r.dies],
-                }
-                for r in self.results
-            ],
-            "seconds": dict(self.seconds),
-        }
 
 
 def check(settings: ChipSettings) -> None:
@@ -200,6 +57,10 @@ def check(settings: ChipSettings) -> None:
         or min(settings.densities) <= 0
     ):
         raise BenchError("--densities: expected different positive numbers such as 0.5,1,2")
+    if not settings.methods or set(settings.methods) - set(METHODS):
+        raise BenchError(f"--methods {','.join(settings.methods)}: expected some of {', '.join(METHODS)}")
+    if settings.seeds < 1:
+        raise BenchError(f"--seeds {settings.seeds}: expected one network or more")
     libraries()
     datasets.load(settings.data)
 
@@ -223,58 +84,90 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
     of_networks = ("stages", "solutions", "data", "accept", "bins")
     survey_only = {k: v for k, v in common.items() if k.split(".")[0] not in of_networks}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])
-    survey_only |= {"accept": "{}", "bins": "[]"}  # the campaign judges networks, and a survey has none
+    survey_only |= rules(())  # the campaign judges networks, and a survey has none
+
+    several = {"networks": str(settings.seeds)} if settings.seeds > 1 else {}
+    ways = {"calibrate": str(settings.calibrate), "subtract": "true"}
+    ways = {f"stages.1.chip_inference.{key}": value for key, value in ways.items()}
+    label = datasets.load(settings.data).y_test
 
     def training(method: str, name: str, **given: str) -> Path:
         config = campaign.parent / f"train-{settings.data}-{method}.yaml"
+        given |= several if method != Method.HARDWARE_AWARE.value else {}
         return steps.train(name, config, {**(settings.train or {}), **given})
 
-    def inference(name: str, weights: Path, **given: str) -> Path:
-        return steps.run(name, campaign, {**common, **given, "data": settings.data, "solutions": str(weights)})
+    def inference(name: str, weights: Path, world: Mapping[str, str], *, remapped: bool) -> Path:
+        placed = {"stages.1.chip_inference.remap": "survey"} if remapped else {}
+        given = {"data": settings.data, "solutions": str(weights)}
+        overrides = {**common, **rules(settings.exclude), **ways, **placed, **world, **given}
+        return steps.run(name + ("-remapped" if remapped else ""), campaign, overrides)
 
     baseline = training(BASELINE, BASELINE)
+    conventional = wrong_in_software(baseline)
     results: list[Result] = []
+    losses: list[Losses] = []
     rates: dict[float, dict[str, float]] = {}
-    weights = baseline
+    weights = {BASELINE: baseline}
+
+    def compare(method: str, name: str, own: Path, density: float, world: Mapping[str, str], *, other: bool) -> None:
+        wafer = int(world["seed"])
+        for remapped in (False, True)[: 1 + (method in settings.shared)]:
+            run = inference(name, own, world, remapped=remapped)
+            seen = not other and method != BASELINE
+            losses.extend(read_losses(run, label, conventional, method, density=density, wafer=wafer, seen=seen))
+            if not remapped and (not other or method == STATISTICS_AWARE):
+                results.append(Result(method, density, wafer, other, read(run)))
+
     for density in settings.densities:
         world = {"seed": str(seed), **_defects(loaded, density)}
         surveyed = steps.run(f"survey-x{density:g}", campaign, {**survey_only, **world})
         rates[density] = defect_rates(surveys(surveyed))
-        for method in METHODS:
+        for method in settings.methods:
             name = f"{method}-x{density:g}"
             own = baseline if method == BASELINE else training(method, f"weights-{name}", survey=str(surveyed))
-            if method == STATISTICS_AWARE and density == settings.reference:
-                weights = own
-            results.append(Result(method, density, seed, False, read(inference(name, own, **world))))
+            if density == settings.reference:
+                weights[method] = own
+            compare(method, name, own, density, world, other=False)
     if settings.other_wafer is not None:
         world = {"seed": str(settings.other_wafer), **_defects(loaded, settings.reference)}
-        run = inference(f"{STATISTICS_AWARE}-wafer-{settings.other_wafer}", weights, **world)
-        results.append(Result(STATISTICS_AWARE, settings.reference, settings.other_wafer, True, read(run)))
+        for method in settings.shared:
+            name = f"{method}-wafer-{settings.other_wafer}"
+            compare(method, name, weights[method], settings.reference, world, other=True)
     dies = surveys(steps.folder / f"survey-x{settings.reference:g}")
-    network = read_trained(weights).solutions
-    cells = dies[0].g_p.size
-    return Comparison(settings, tuple(results), rates, cells, network.sizes, network.votes, dict(steps.seconds))
+    network = read_trained(baseline).solutions
+    return Comparison(
+        settings,
+        tuple(results),
+        rates,
+        dies[0].g_p.size,
+        network.sizes,
+        network.votes,
+        dict(steps.seconds),
+        float(conventional.mean()),
+        tuple(losses),
+    )
 
 
 def read(folder: Path) -> tuple[DieError, ...]:
-    """Return what a finished run says of each of its dies, in the order of the campaign."""
+    """Return what a finished run says of each included die, in the order of the campaign; the mean over networks."""
     run = open_run(folder)
     errors = []
-    for name in run.planned:
+    for name in denominators(folder).included:
         die = run.die(name)
         inference, write, back = die.table("inference"), die.table("write"), die.table("readback")
         survey = die.table("survey")
         kernels, last = np.unique(survey["kernel"][::-1], return_index=True)
         defect = np.zeros((int(kernels.max()) + 1, *survey["defect"].shape[1:]), np.uint8)
         defect[kernels] = survey["defect"][::-1][last]
-        placed = defect[back["kernel"], back["row"], back["col"]]
+        one = back["solution"] == back["solution"][0]
+        placed = defect[back["kernel"][one], back["row"][one], back["col"][one]]
         errors.append(
             DieError(
                 name,
-                error=1 - float(inference["accuracy_tuned_test"][0]),
-                untuned=1 - float(inference["accuracy_untuned_test"][0]),
-                software=1 - float(inference["float_untuned_test"][0]),
-                fidelity=float(write["fidelity"][0]),
+                error=1 - float(inference["accuracy_tuned_test"].mean()),
+                untuned=1 - float(inference["accuracy_untuned_test"].mean()),
+                software=1 - float(inference["float_untuned_test"].mean()),
+                fidelity=float(write["fidelity"].mean()),
                 defects=int((defect != Defect.GOOD).sum()),
                 placed=int((placed != Defect.GOOD).sum()),
                 shorts=int((placed == Defect.SHORT).sum()),

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from labctl.core.errors import StorageError
-from labctl.experiments.mtj_chip import METHODS, STATISTICS_AWARE, Comparison, Result
+from labctl.experiments.chip_comparison import METHODS, STATISTICS_AWARE, Comparison, Result
 from labctl.experiments.wine_passive import Wine
 
 _INK, _PALE = "#333333", "#9aa5ad"

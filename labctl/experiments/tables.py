@@ -7,9 +7,11 @@ from dataclasses import fields
 
 from rich.console import Console
 
-from labctl.experiments.mtj_chip import METHODS, Comparison, DieError, Result
+from labctl.experiments.chip_comparison import METHODS, Comparison, DieError, Result
+from labctl.experiments.losses import Losses
 from labctl.experiments.wine_passive import PARTS, Wine
 from labctl.terminal.progress import Column, print_table
+from protocols.die_information import LEVELS, Way
 
 CHIP_COLUMNS = (
     Column("weights", right=False),
@@ -29,6 +31,28 @@ CHIP_LEGEND = (
     "Test error in %. software: the same ternary weights without hardware. mean, spread (one standard deviation), "
     "best, median, worst: over the dies, one scale per layer and die tuned on training images; untuned: mean at the "
     "scales trained. fidelity: placed cells that read back as written, in %. bad cells: per die, as surveyed."
+)
+LOSS_COLUMNS = (
+    Column("weights", right=False),
+    Column("wafer", right=False),
+    Column("information", right=False),
+    Column("way", right=False),
+    Column("error", 3),
+    Column("drop", 2),
+    Column("loss"),
+    Column("95 %", 7, right=False),
+    Column("worst die", 6),
+    Column("within 2 points", 5, right=False),
+)
+LOSS_LEGEND = (
+    "In points. information: the most that was known of the die: " + LEVELS + ". "
+    "way: untuned (no label), tuned (scales, {labels} labels), calibrated (gain and offset of each neuron, "
+    "{unlabelled} unlabelled images), subtracted (weights of bad cells digital: NOT ANALOG INFERENCE, a bound); "
+    "remapped: placed by the survey. error: test error on hardware. drop: less that of the same network in software. "
+    "loss: less that of the conventional network in software ({conventional:.2f} %), of the same seed, image and die; "
+    "95 %: bootstrap over dies, seeds and images. worst die, within: loss of dies, mean over {seeds}; in brackets "
+    "Wilson's 95 % interval, and after the / that with dies left out counted as failures. Wafers marked * are those "
+    "whose dies training knew. Periphery: {periphery}. Dies: {dies}."
 )
 WINE_COLUMNS = (
     Column("diameter"),
@@ -70,6 +94,47 @@ def _chip_row(r: Result) -> tuple[str, ...]:
     )
 
 
+def loss_rows(comparison: Comparison) -> list[tuple[str, ...]]:
+    """Return a row per method, wafer, way and whether it was remapped; what asks least of a die first."""
+    ways = list(Way)
+    order = sorted(
+        comparison.losses,
+        key=lambda r: (r.wafer != comparison.losses[-1].wafer, r.density, METHODS.index(r.method), r.terms.remapped,
+                       ways.index(r.terms.way)),
+    )  # fmt: skip
+    return [_loss_row(r) for r in order]
+
+
+def _loss_row(r: Losses) -> tuple[str, ...]:
+    f, level = r.figures(), r.terms.information
+    low, high = (100 * v for v in f["loss_interval"])
+    share, of_all = ([round(100 * v) for v in f[key]] for key in ("within_interval", "within_fabricated_interval"))
+    return (
+        r.method,
+        f"{r.wafer}{'*' if r.seen else ''}" + (f", x {r.density:g}" if r.density != 1 else ""),
+        f"{level.value} {level.title}",
+        ("remapped, " if r.terms.remapped else "") + r.terms.way.value,
+        *(f"{100 * f[name]:.2f}" for name in ("error", "drop", "loss")),
+        f"{low:.2f} to {high:.2f}",
+        f"{100 * f['loss_worst_die']:.2f}",
+        f"{f['within']} of {len(r.dies.included)} ({share[0]}-{share[1]} % / {of_all[0]}-{of_all[1]} %)",
+    )
+
+
+def loss_legend(comparison: Comparison) -> str:
+    """Return what the columns of the table of losses mean."""
+    losses = comparison.losses
+    seeds = comparison.settings.seeds
+    return LOSS_LEGEND.format(
+        labels=max((r.terms.labelled for r in losses), default=0),
+        unlabelled=max((r.terms.unlabelled for r in losses), default=0),
+        conventional=100 * comparison.software,
+        seeds="one seed" if seeds == 1 else f"{seeds} seeds",
+        periphery="; ".join(dict.fromkeys(r.periphery for r in losses)),
+        dies="; ".join(dict.fromkeys(r.dies.text for r in losses)),
+    )
+
+
 def wine_rows(wine: Wine) -> list[tuple[str, ...]]:
     """Return a row per diameter, and one of the software."""
     rows = []
@@ -93,6 +158,9 @@ def wine_rows(wine: Wine) -> list[tuple[str, ...]]:
 def show_chip(comparison: Comparison, screen: Console) -> None:
     """Print the table of the integrated chip."""
     _show(screen, f"mtj-chip: {comparison.network}", CHIP_COLUMNS, chip_rows(comparison), CHIP_LEGEND)
+    if comparison.losses:
+        title = "loss over the conventional network in software"
+        _show(screen, title, LOSS_COLUMNS, loss_rows(comparison), loss_legend(comparison))
 
 
 def show_wine(wine: Wine, screen: Console) -> None:

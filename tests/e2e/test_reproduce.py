@@ -39,8 +39,8 @@ def test_two_chips_from_survey_to_table_and_taken_up_again(tmp_path, labctl):
         p.name for p in out.iterdir()
     }
     second = labctl(*given, cwd=tmp_path)
-    assert "step 8 of 8" in second.stderr
-    assert second.stderr.count("there already") == 8
+    assert "step 13 of 13" in second.stderr
+    assert second.stderr.count("there already") == 13
     assert json.loads(second.stdout)["results"] == found["results"]
     refused = labctl(*given, "--set", "stages.1.chip_inference.readout.scales=5", cwd=tmp_path, expect=2)
     assert "stages.1.settings.readout.scales is 5, it was 11" in refused.stderr

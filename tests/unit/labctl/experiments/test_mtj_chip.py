@@ -1,8 +1,10 @@
 """The integrated chip's experiment: its dies, its defects, its figures, tables and pictures."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -11,8 +13,11 @@ from labctl.cli import main
 from labctl.core.errors import BenchError
 from labctl.core.site import Site
 from labctl.experiments import mtj_chip, pictures, tables
-from labctl.experiments.mtj_chip import ChipSettings, Comparison, DieError, Result
+from labctl.experiments.chip_comparison import METHODS, ChipSettings, Comparison, DieError, Result
+from labctl.experiments.denominators import Denominators, rules
+from labctl.experiments.losses import Losses
 from labctl.station import composition
+from protocols.die_information import AccuracyTerms, DieInformation, Way
 from sim_backend.description import DieDescription
 
 EXAMPLES = Path(__file__).parents[4] / "examples"
@@ -24,18 +29,44 @@ def result(method: str, density: float, errors: list[float], *, seed: int = 36, 
     return Result(method, density, seed, other, tuple(dies))
 
 
+def losses(method: str, terms: AccuracyTerms, wrong: float, *, seen: bool = False) -> Losses:
+    """Two seeds, three of four dies, 400 images; the conventional networks get 12 and 20 of them wrong."""
+    images, conventional = np.arange(400), np.array([[12], [20]]) > np.arange(400)
+    dies = Denominators(4, 4, 3, ("D0", "D1", "D2"), ("defects > 900",), "ab" * 32)
+    share = wrong + np.array([[0.0, 0.01, 0.05], [0.02, 0.03, 0.07]])
+    return Losses(
+        method,
+        1.0,
+        9,
+        seen,
+        terms,
+        "ideal",
+        images < np.round(400 * share[..., None]),
+        conventional,
+        share - 0.01,
+        dies,
+    )
+
+
+LOSSES = (
+    losses("statistics-aware", AccuracyTerms(Way.UNTUNED, False, DieInformation.POPULATION, False, 0, 0), 0.05),
+    losses("baseline", AccuracyTerms(Way.CALIBRATED, False, DieInformation.NONE, True, 0, 70), 0.04),
+    losses("baseline", AccuracyTerms(Way.SUBTRACTED, False, DieInformation.NONE, False, 0, 0), 0.03),
+)
+
+
 @pytest.fixture
 def comparison() -> Comparison:
     """Three methods at two densities on three dies, and another wafer."""
     results = [
         result(m, d, [base * d, base * d + 0.02, base * d + 0.01])
         for d in (2.0, 1.0)
-        for m, base in zip(mtj_chip.METHODS, (0.10, 0.05, 0.04), strict=True)
+        for m, base in zip(METHODS, (0.10, 0.05, 0.04), strict=True)
     ]
     results.append(result("statistics-aware", 1.0, [0.05, 0.06, 0.07], seed=9, other=True))
     settings = ChipSettings("digits", 3, (1.0, 2.0), other_wafer=9)
     rates = {1.0: {"good": 0.99, "short": 0.01}, 2.0: {"good": 0.98, "short": 0.02}}
-    return Comparison(settings, tuple(results), rates, 20_000, (64, 50, 20), 2, {"baseline": 2.0})
+    return Comparison(settings, tuple(results), rates, 20_000, (64, 50, 20), 2, {"baseline": 2.0}, 0.03, LOSSES)
 
 
 def test_dies_are_taken_from_the_centre_of_the_wafer_outwards() -> None:
@@ -110,8 +141,8 @@ def test_figures_are_those_of_the_dies(comparison: Comparison) -> None:
 def test_tables_have_a_row_per_method_density_and_other_wafer(comparison: Comparison) -> None:
     rows = tables.chip_rows(comparison)
     assert [row[:3] for row in rows] == [
-        *((m, "x 1", "3") for m in mtj_chip.METHODS),
-        *((m, "x 2", "3") for m in mtj_chip.METHODS),
+        *((m, "x 1", "3") for m in METHODS),
+        *((m, "x 2", "3") for m in METHODS),
         ("statistics-aware, wafer 9", "x 1", "3"),
     ]
     assert rows[2][4] == "5.00"
@@ -136,3 +167,62 @@ def test_pictures_are_drawn_twice_the_same(comparison: Comparison, tmp_path: Pat
     assert all(before.values())
     pictures.draw_chip(comparison, tmp_path)
     assert {p: p.read_bytes() for p in drawn} == before
+
+
+def test_loss_is_paired_by_seed_and_drop_by_network() -> None:
+    one = LOSSES[0]
+    np.testing.assert_allclose(one.error, [[0.05, 0.06, 0.10], [0.07, 0.08, 0.12]])
+    np.testing.assert_allclose(one.loss, [[0.02, 0.03, 0.07], [0.02, 0.03, 0.07]])
+    np.testing.assert_allclose(one.drop, 0.01)
+    f = one.figures()
+    assert (f["loss"], f["loss_worst_die"]) == pytest.approx((0.04, 0.07))
+    assert f["within"] == 1
+    assert f["within_interval"] == pytest.approx([0.0615, 0.7923], abs=1e-4)
+    # a die that is left out counts as one that is not within
+    assert f["within_fabricated_interval"] == pytest.approx([0.0456, 0.6994], abs=1e-4)
+    low, high = f["loss_interval"]
+    assert low < 0.04 < high
+    assert one.interval() == (low, high)
+
+
+def test_interval_covers_images_too() -> None:
+    """Of one die and one seed the interval is that of paired images."""
+    one, images = LOSSES[0], 400
+    single = dataclasses.replace(one, wrong=one.wrong[:1, :1], conventional=one.conventional[:1])
+    difference = single.wrong[0, 0] * 1.0 - single.conventional[0]
+    half = 1.96 * difference.std() / np.sqrt(images)
+    assert single.interval() == pytest.approx((difference.mean() - half, difference.mean() + half), abs=0.002)
+
+
+def test_table_of_losses_says_under_which_terms(comparison: Comparison) -> None:
+    rows = tables.loss_rows(comparison)
+    assert [row[:4] for row in rows] == [
+        ("baseline", "9", "4 defect map", "subtracted"),
+        ("baseline", "9", "4 defect map", "remapped, calibrated"),
+        ("statistics-aware", "9", "1 population of dies", "untuned"),
+    ]
+    assert rows[2][4:7] == ("8.00", "1.00", "4.00")
+    assert rows[2][-1] == "1 of 3 (6-79 % / 5-70 %)"
+    legend = tables.loss_legend(comparison)
+    for words in ("NOT ANALOG INFERENCE", "4 fabricated, 4 contacted, 3 surveyed, 3 included (defects > 900 leaves"):
+        assert words in legend
+    plain = json.loads(json.dumps(comparison.to_json()))["losses"]
+    assert [loss["information"] for loss in plain] == [1, 4, 4]
+    assert plain[0]["loss_by_seed_and_die"][1] == pytest.approx([0.02, 0.03, 0.07])
+    assert [loss["analog"] for loss in plain] == [True, True, False]
+
+
+def test_rules_are_part_of_the_campaign() -> None:
+    """Another rule is another run, and no rule of the campaign's own judges networks here."""
+    plain, strict = (composition.read(OVERNIGHT, rules(conditions)) for conditions in ((), ("defects > 300",)))
+    assert plain.to_json()["bins"] == []
+    assert [b["when"] for b in strict.to_json()["bins"]] == ["defects > 300"]
+    with pytest.raises(BenchError, match="no figure"):
+        composition.read(OVERNIGHT, rules(("holes > 3",)))
+
+
+def test_steps_are_counted_before_they_are_made() -> None:
+    assert ChipSettings().steps == 3 + 1 + 3 + 2
+    assert ChipSettings(methods=("baseline", "statistics-aware"), other_wafer=5).steps == 2 + 1 + 4 + 4
+    with pytest.raises(BenchError, match="--methods best: expected some of baseline"):
+        mtj_chip.check(ChipSettings("digits", methods=("best",)))
