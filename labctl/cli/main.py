@@ -10,7 +10,22 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from labctl.cli import bench, doctor, export, notify, plan, report, reproduce, run, schema, show, stress, train, verify
+from labctl.cli import (
+    bench,
+    doctor,
+    export,
+    fleet,
+    notify,
+    plan,
+    report,
+    reproduce,
+    run,
+    schema,
+    show,
+    stress,
+    train,
+    verify,
+)
 from labctl.cli.options import plainly
 from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
@@ -55,7 +70,22 @@ def _root(
         require_own_names()
 
 
-for _module in (plan, run, show, verify, train, doctor, notify, schema, bench, export, stress, reproduce, report):
+for _module in (
+    plan,
+    run,
+    show,
+    verify,
+    train,
+    doctor,
+    notify,
+    schema,
+    bench,
+    export,
+    fleet,
+    stress,
+    reproduce,
+    report,
+):
     _module.register(app)
 
 

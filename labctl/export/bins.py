@@ -5,7 +5,7 @@ from pathlib import Path
 from labctl.config.bins import is_good, is_measured
 from labctl.core.errors import BenchError
 from labctl.core.planned_fault import InjectedFaults
-from labctl.export.identity import Identity
+from labctl.storage.identity import Identity
 from labctl.storage.run_log import RunState
 from labctl.wafer_maps.model import Place, WaferMap
 from labctl.wafer_maps.write_g85 import write_g85

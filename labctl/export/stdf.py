@@ -16,8 +16,8 @@ from labctl.analysis.figures import SECONDS
 from labctl.config.bins import Bound, is_good, is_measured, passes
 from labctl.core.die_state import ACTIVE, State
 from labctl.core.figure import Figure, Figures
-from labctl.export.identity import Identity
 from labctl.export.stdf_records import MISSING_I2, record
+from labctl.storage.identity import Identity
 from labctl.storage.run_log import DieState, RunState, Try
 
 _ABNORMAL = frozenset({State.ERROR, State.INTERRUPTED, State.LIMIT_STOP, *ACTIVE})

@@ -14,6 +14,7 @@ SMALL = {
     "bench.py": ["--small", "--json"],
     "chip.py": ["--small", "--json", "--campaign", "--only", "W01-x3y3"],
     "damage.py": ["--small"],
+    "fleet.py": ["--small", "--json"],
     "crossbar.py": ["--small", "--json"],
     "killed_together.py": ["1"],
     "kills.py": ["--small"],
@@ -201,3 +202,11 @@ def test_memory_that_grows_handles_that_stay_and_bugs_are_told(
     ]
     assert soak.judge(nights) == exit_code
     assert words in capsys.readouterr().out
+
+
+def test_a_fleet_is_asked_beside_other_programs():
+    for package in ("pyarrow", "pandas", "duckdb"):
+        pytest.importorskip(package)
+    figures = json.loads(carried_out("fleet.py", *SMALL["fleet.py"]))
+    assert len(set(figures["counts"].values())) == 1
+    assert 0 < figures["counts"]["query"] < figures["rows"] == 20

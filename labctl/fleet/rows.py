@@ -1,0 +1,130 @@
+"""The rows of a run: one per die and kernel group, from the journal of the run alone; no file of a die is opened."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from labctl.core.figure import Figures, split_name
+from labctl.storage.identity import Identity
+from labctl.storage.manifest import checked
+from labctl.storage.run_log import DieState, RunState, read_state
+
+TEXT, WHOLE, NUMBER, YES, TIME = "text", "whole number", "number", "yes or no", "time"
+"""Kinds of columns."""
+
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "run": (TEXT, "folder of the run"),
+    "run_id": (TEXT, "digest of what the run was started with; the same wherever its folder lies"),
+    "campaign": (TEXT, "name of the campaign"),
+    "started": (TIME, "when the run was started"),
+    "lot": (TEXT, "lot of the wafer"),
+    "wafer": (TEXT, "name of the wafer, that of the campaign without one"),
+    "die": (TEXT, "name of the die"),
+    "x": (WHOLE, "column on the prober's map"),
+    "y": (WHOLE, "row on the prober's map"),
+    "golden": (YES, "a visit of the golden die, which counts in no yield"),
+    "size": (TEXT, "nominal diameter of the kernels of the row; empty where all kernels of the die have one"),
+    "state": (TEXT, "state of the newest try: done, pending, error, ..."),
+    "reason": (TEXT, "why it is in that state"),
+    "bin": (TEXT, "soft bin; empty if it has none"),
+    "hard": (WHOLE, "hard bin; 1 is good, 99 measured and judged by nothing, 0 none"),
+    "suspect": (TEXT, "why its figures are in doubt"),
+    "tries": (WHOLE, "how often it was tried"),
+    "finished": (TIME, "when the newest try ended or was last heard of; the start of the run if there was none"),
+    "body": (TEXT, "what the dies were: simulated, a bench, or its twin"),
+    "faults": (YES, "faults were injected to rehearse a night: no measurement"),
+    "operator": (TEXT, "who ran it"),
+    "seed": (WHOLE, "seed of the run"),
+    "version": (TEXT, "of mtj-labctl"),
+    "commit": (TEXT, "of its source"),
+    "sha256": (TEXT, "of the sealed file of the die"),
+}
+"""Columns that every row has, with their kind and meaning; all others are figures, in SI units, ratios from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class RunRows:
+    """The rows of one run.
+
+    Args:
+        run_id: of the run.
+        rows: by column name; a figure that a die does not have is left out.
+        figures: declarations of the figures by key, as plain data.
+    """
+
+    run_id: str
+    rows: tuple[dict[str, Any], ...]
+    figures: Mapping[str, Mapping[str, Any]]
+
+
+def rows_of(run: Path) -> RunRows:
+    """Return the rows of a run, finished, running or killed.
+
+    Raises:
+        StorageError: there is no run there, it is of another format, or its journal is damaged.
+    """
+    state = read_state(run)
+    meta = checked(state.meta, run / "journal.db")
+    run_id = hashlib.sha256(json.dumps(meta, sort_keys=True).encode()).hexdigest()[:32]
+    of_run = _of_run(run, run_id, meta, state)
+    rows = tuple(row for die in state.dies.values() for row in _of_die(die, of_run))
+    return RunRows(run_id, rows, {figure.key: figure.plain() for figure in Figures.of_run(meta).values()})
+
+
+def _of_run(run: Path, run_id: str, meta: Mapping[str, Any], state: RunState) -> dict[str, Any]:
+    identity = Identity.of(state)
+    return {
+        "run": str(run.absolute()),
+        "run_id": run_id,
+        "campaign": str(meta.get("name", "")),
+        "started": datetime.fromtimestamp(state.since, UTC),
+        "lot": identity.lot,
+        "wafer": identity.wafer,
+        "body": str(meta.get("body", "")),
+        "faults": bool(meta.get("faults")),
+        "operator": str(meta.get("operator", "")),
+        "seed": meta.get("seed"),
+        "version": str(dict(meta.get("versions") or {}).get("mtj-labctl", "")),
+        "commit": str(meta.get("git_commit", "")),
+    }
+
+
+def _of_die(die: DieState, of_run: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a die: one, or where sizes differ one per size, each with the figures of the whole die."""
+    last = die.last
+    row = {
+        **of_run,
+        "die": die.name,
+        "x": die.at[0],
+        "y": die.at[1],
+        "golden": die.golden,
+        "size": "",
+        "state": die.state.value,
+        "reason": die.reason,
+        "bin": die.bin,
+        "hard": last.hard if last else 0,
+        "suspect": die.suspect,
+        "tries": len(die.tries),
+        "finished": datetime.fromtimestamp(last.until, UTC) if last else of_run["started"],
+        "sha256": last.sha256 if last else "",
+    }
+    by_size: dict[str, dict[str, float]] = {}
+    for name, value in (last.figures if last else {}).items():
+        key, size = split_name(name)
+        by_size.setdefault(size, {})[column_of(key)] = value
+    whole = by_size.pop("", {})
+    for size, figures in by_size.items() or [("", {})]:
+        yield {**row, **whole, **figures, "size": size}
+
+
+def column_of(figure: str) -> str:
+    """Return the column of a figure, which is its key unless every row has a column of that name.
+
+    >>> column_of("tmr"), column_of("bin")
+    ('tmr', 'figure_bin')
+    """
+    return f"figure_{figure}" if figure in COLUMNS else figure

@@ -1,0 +1,145 @@
+"""The Parquet file of a fleet: written whole and swapped in, so that a reader sees the old one or the new one.
+
+It is never the master: run folders are, and it is made from them again at any time. Its schema has a version and the
+declarations of the figures in its metadata; pandas, DuckDB and Spark read it as any other Parquet file.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from labctl.core.errors import BenchError, StorageError
+from labctl.core.figure import Figures
+from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, RunRows
+
+VERSION = 1
+"""Of the columns; a file of another version is refused, and made anew from the run folders."""
+PATIENCE = 60.0
+"""How long another program is waited for that adds to the file, s."""
+_VERSION, _FIGURES = b"labctl.fleet", b"labctl.figures"
+
+
+def arrow() -> Any:
+    """Return pyarrow; BenchError if it is not installed."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise BenchError("labctl fleet needs the extra: pip install 'mtj-labctl[fleet]'") from error
+    return pyarrow
+
+
+@dataclass(frozen=True)
+class Fleet:
+    """The rows of many runs.
+
+    Args:
+        table: a pyarrow.Table: the columns of `labctl.fleet.rows.COLUMNS`, then one per figure.
+        figures: declarations of the figures by key, as plain data.
+    """
+
+    table: Any
+    figures: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def declared(self) -> Figures:
+        """The declarations of the figures."""
+        return Figures.of_run({"figures": list(self.figures.values())})
+
+    @property
+    def figure_columns(self) -> list[str]:
+        """The columns that are figures."""
+        return [name for name in self.table.column_names if name not in COLUMNS]
+
+    def only(self, keep: Any) -> "Fleet":
+        """Return the rows for which the bool array `keep` (n,) is true."""
+        return Fleet(self.table.filter(arrow().array(keep)), self.figures)
+
+
+def _types() -> dict[str, Any]:
+    pa = arrow()
+    return {
+        TEXT: pa.string(), WHOLE: pa.int64(), NUMBER: pa.float64(), YES: pa.bool_(), TIME: pa.timestamp("ms", tz="UTC")
+    }  # fmt: skip
+
+
+def fleet_of(runs: Iterable[RunRows]) -> Fleet:
+    """Return the rows of runs as one table; of two runs that declare a figure differently the later one counts."""
+    pa, types = arrow(), _types()
+    runs = list(runs)
+    rows = [row for run in runs for row in run.rows]
+    figures = {key: plain for run in runs for key, plain in run.figures.items()}
+    names = [*COLUMNS, *dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)]
+    arrays = [
+        pa.array([row.get(name) for row in rows], types[COLUMNS[name][0] if name in COLUMNS else NUMBER])
+        for name in names
+    ]
+    return Fleet(pa.table(arrays, names=names), figures)
+
+
+def read(path: Path) -> Fleet:
+    """Return the fleet of a file.
+
+    Raises:
+        StorageError: it is not there, is no fleet, or of another version.
+    """
+    pa = arrow()
+    if not path.is_file():
+        raise StorageError(f"{path}: no such file; 'labctl fleet add RUN ... --fleet {path}' makes it from run folders")
+    try:
+        table = pa.parquet.read_table(path, memory_map=False)
+        about = table.schema.metadata or {}
+        version, figures = about.get(_VERSION), json.loads(about.get(_FIGURES, b"{}"))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise StorageError(f"{path}: cannot be read as Parquet: {error}; make it anew from the run folders") from error
+    if version != str(VERSION).encode():
+        has = f"is of version {version.decode(errors='replace')}" if version else "has none of our marks"
+        raise StorageError(f"{path}: it {has}; expected a fleet of version {VERSION}; make it anew from run folders")
+    return Fleet(table, figures)
+
+
+def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
+    """Write the rows of runs into a file, in place of earlier rows of the same runs; return what it has then.
+
+    Args:
+        anew: leave out what the file had.
+
+    Raises:
+        StorageError: the file cannot be read or written, or another program holds it for too long.
+    """
+    pa = arrow()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
+            fleet = fleet_of(runs)
+            if path.exists() and not anew:
+                fleet = _joined(read(path), fleet)
+            about = {_VERSION: str(VERSION).encode(), _FIGURES: json.dumps(dict(fleet.figures)).encode()}
+            part = path.with_name(f"{path.name}.part")
+            with part.open("wb") as file:
+                pa.parquet.write_table(fleet.table.replace_schema_metadata(about), file, compression="zstd")
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+    except Timeout as error:
+        raise StorageError(f"{path}: another program has held it for {PATIENCE:.0f} s; try again") from error
+    except OSError as error:
+        raise StorageError(f"{path}: cannot be written: {error.strerror or error}") from error
+    return fleet
+
+
+def _joined(old: Fleet, new: Fleet) -> Fleet:
+    """Return the rows of both, of a run that is in both those of `new`."""
+    pa = arrow()
+    import pyarrow.compute as compute
+
+    replaced = compute.is_in(old.table["run_id"], value_set=new.table["run_id"].unique())
+    kept = old.table.filter(compute.invert(replaced))
+    table = pa.concat_tables([kept, new.table], promote_options="default")
+    names = [*COLUMNS, *(name for name in table.column_names if name not in COLUMNS)]
+    return Fleet(table.select(names), {**old.figures, **new.figures})
