@@ -16,7 +16,7 @@ from typing import Self, TypeVar
 import numpy as np
 
 from instruments.arc_two_options import AFTER, CHANNELS, STEP, Options, nanoseconds
-from instruments.arc_two_plan import PULSES, READS, Plan, connected, levels_of, messages, wanted
+from instruments.arc_two_plan import Plan, connected, levels_of, messages, wanted
 from instruments.arc_two_session import Installed, Library, Session, boards
 from labctl.core.bias import Bias, Nominal
 from labctl.core.driver import Driver, DriverKind, Wire
@@ -102,9 +102,9 @@ class ArcTwo(Plan):
 
     def _sense(self, sense: Sense) -> Reading:
         """Read the column currents of n patterns."""
-        each = self._read_time(sense)
+        each, most = self._read_time(sense), self.patterns(False, sense)
         parts = [
-            self._carry_out(_Message(None, sense.take(part)), each) for part in messages(sense.bias.kernel, READS, each)
+            self._carry_out(_Message(None, sense.take(part)), each) for part in messages(sense.bias.kernel, most, each)
         ]
         return self._reading(sense, parts)
 
@@ -112,14 +112,14 @@ class ArcTwo(Plan):
         """Apply n pulses in order, each followed by its verify read; nothing is measured during a pulse."""
         self.check(pulse)
         each = self._pulse_time(pulse.bias, pulse.width)
-        verify = pulse.verify
+        verify, most = pulse.verify, self.patterns(True, pulse.verify)
         if verify is not None:
             each += self._read_time(verify)
         parts = [
             self._carry_out(
                 _Message((pulse.bias.take(part), pulse.width), None if verify is None else verify.take(part)), each
             )
-            for part in messages(pulse.bias.kernel, PULSES, each)
+            for part in messages(pulse.bias.kernel, most, each)
         ]
         n = len(pulse)
         if verify is None:

@@ -20,9 +20,10 @@ from labctl.core.limits import Limits
 from labctl.core.operations import Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.units import BoolArray, IntArray, Second
 
-READS, PULSES = 20, 10
-"""Most reads, and pulses with their reads, of one message: they stay below the 2048 instructions that the library sends
-without waiting for the board by itself, which nothing would bound."""
+COMMANDS = 2000
+"""Most instructions of one message: of 2048 the library would wait for the board by itself, which nothing bounds."""
+PER_READ, PER_CONVERSION, PER_PULSE = 52, 4, 75
+"""Most instructions that the library makes of the calls of a read, of each of its conversions, and of a pulse."""
 BATCH: Second = 1.0
 """Longest predicted time of one message, unless one pattern takes longer."""
 
@@ -79,18 +80,25 @@ class Plan(DieBody):
                 each = self._pulse_time(operation.write.scaled(operation.ladder.max()), operation.width)
                 each += self._read_time(operation.verify)
                 pulses = np.clip(operation.budget, 0, len(operation.ladder))
-                n = int(pulses.sum())
-                return max(len(operation.ladder), math.ceil(n / PULSES)) * self._options.message + n * each
+                n, most = int(pulses.sum()), self.patterns(True, operation.verify)
+                return max(len(operation.ladder), math.ceil(n / most)) * self._options.message + n * each
             case Sense():
-                return self._seconds(operation.bias.kernel, READS, self._read_time(operation))
+                return self._seconds(operation.bias.kernel, self.patterns(False, operation), self._read_time(operation))
             case Pulse(bias=bias, width=width, verify=verify):
                 each = self._pulse_time(bias, width)
                 if verify is not None:
                     each += self._read_time(verify)
                     if not np.array_equal(bias.kernel, verify.bias.kernel):
                         raise BenchError("a pulse and its verify read are on different kernels; they share one message")
-                return self._seconds(bias.kernel, PULSES, each)
+                return self._seconds(bias.kernel, self.patterns(True, verify), each)
         raise unknown_operation(self, operation)
+
+    def patterns(self, pulsed: bool, read: Sense | None) -> int:
+        """Return how many patterns go in one message, each a pulse or none, and a read or none."""
+        commands = PER_PULSE if pulsed else 0
+        if read is not None:
+            commands += PER_READ + PER_CONVERSION * self._options.conversions(read.aperture)
+        return COMMANDS // commands
 
     def _seconds(self, kernel: IntArray, most: int, each: Second) -> Second:
         """Return the time of patterns of `each` s on the kernels (n,)."""
@@ -105,7 +113,14 @@ class Plan(DieBody):
             wrong = float(volts[np.abs(volts).argmax()])
             raise BenchError(f"a column is read at {wrong:.6g} V; the board reads currents of columns at 0 V")
         options = self._options
-        return options.read_time(sense.aperture) + options.conversions(sense.aperture) * options.fetch
+        conversions = options.conversions(sense.aperture)
+        most = (COMMANDS - PER_PULSE - PER_READ) // PER_CONVERSION
+        if conversions > most:
+            raise BenchError(
+                f"an aperture of {sense.aperture:g} s is {conversions} conversions of {options.conversion:g} s; a "
+                f"message to the board has room for {most}"
+            )
+        return options.read_time(sense.aperture) + conversions * options.fetch
 
     def _pulse_time(self, bias: Bias, width: Second) -> Second:
         """Judge pulses of one width; return the time of each, s."""
