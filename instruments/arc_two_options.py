@@ -13,6 +13,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from pydantic import Field, model_validator
 
+from instruments.board_plan import ROUNDING, steps_towards_zero, whole_ticks
 from labctl.core.bias import Geometry
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
@@ -34,10 +35,6 @@ SHORTEST, LONGEST = 40e-9, 0.5
 """Pulses of the high-speed drivers, s."""
 AFTER: Second = 10e-6
 """From the end of a pulse to the next command."""
-_ROUNDING = 1e-6
-"""Of a step: what counts as rounding."""
-_SHORTER = 0.05
-"""What a pulse may lack of its width, as a part of it."""
 
 Channel = Annotated[int, Ge(0), Le(CHANNELS - 1)]
 
@@ -108,7 +105,7 @@ class Options(Model):
 
     def conversions(self, aperture: Second) -> int:
         """Return how many conversions make a reading: those that an aperture has room for, at least one."""
-        return max(1, math.floor(aperture / self.conversion + _ROUNDING))
+        return max(1, math.floor(aperture / self.conversion + ROUNDING))
 
     def read_time(self, aperture: Second) -> Second:
         """Return how long one read lasts, with the way to its levels and back, s."""
@@ -124,13 +121,13 @@ def steps(volts: FloatArray) -> IntArray:
     >>> steps(np.array([0.0, STEP, 0.1, -0.1])).tolist()
     [0, 1, 327, -327]
     """
-    whole = np.trunc(volts / STEP + np.copysign(_ROUNDING, volts)).astype(np.int64)
+    whole = steps_towards_zero(volts, STEP)
     if whole.size and not (int(whole.min()) >= LOWEST and int(whole.max()) <= HIGHEST):
         wrong = float(volts.flat[int(np.abs(whole).argmax())])
         raise BenchError(
             f"a line at {wrong:.6g} V; the board drives lines from {LOWEST * STEP:.4f} to {HIGHEST * STEP:.4f} V"
         )
-    return np.asarray(whole)
+    return whole
 
 
 def nanoseconds(width: Second) -> int:
@@ -142,12 +139,5 @@ def nanoseconds(width: Second) -> int:
     >>> nanoseconds(1e-3), nanoseconds(1.234e-6)
     (1000000, 1230)
     """
-    ticks = math.floor(width / TICK + _ROUNDING)
-    if not round(SHORTEST / TICK) <= ticks <= round(LONGEST / TICK):
-        raise BenchError(f"a pulse of {width:g} s; the board makes pulses of {SHORTEST:g} s to {LONGEST:g} s")
-    if ticks * TICK < (1 - _SHORTER) * width:
-        raise BenchError(
-            f"a pulse of {width:g} s; the board makes pulses of whole {TICK:g} s, nearest are "
-            f"{ticks * TICK:.6g} s and {(ticks + 1) * TICK:.6g} s"
-        )
-    return ticks * round(TICK * 1e9)
+    fewest, most = round(SHORTEST / TICK), round(LONGEST / TICK)
+    return whole_ticks(width, TICK, fewest, most, f"{TICK:g} s") * round(TICK * 1e9)

@@ -12,12 +12,12 @@ from dataclasses import replace
 import numpy as np
 
 from instruments.arc_two_options import AFTER, CLUSTER, PREPARE, STEP, UPDATE, Options, nanoseconds, steps
-from labctl.core.bias import Bias, Geometry, Nominal
+from instruments.board_plan import BoardPlan
+from labctl.core.bias import Bias, Nominal
 from labctl.core.cell_voltage import refuse_cell_voltages
-from labctl.core.die import DieBody, unknown_operation
-from labctl.core.errors import BenchError, InstrumentError
-from labctl.core.limits import Limits
-from labctl.core.operations import Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.die import unknown_operation
+from labctl.core.errors import BenchError
+from labctl.core.operations import Operation, Pulse, Sense, WritePlan
 from labctl.core.units import BoolArray, IntArray, Second
 
 COMMANDS = 2000
@@ -28,7 +28,7 @@ BATCH: Second = 1.0
 """Longest predicted time of one message, unless one pattern takes longer."""
 
 
-class Plan(DieBody):
+class Plan(BoardPlan):
     """What the board can do, without a connection.
 
     Args:
@@ -38,26 +38,7 @@ class Plan(DieBody):
 
     def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
         self._options = options
-        self._limits: Limits | None = None
-        self.turn_to(nominal, polarity)
-
-    def turn_to(self, nominal: Nominal, polarity: int) -> None:
-        """Take another die: its nominal conductances and its polarity; nothing is driven."""
-        self._nominal, self._geometry = nominal, replace(self._options.geometry, polarity=polarity)
-
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._geometry
-
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._nominal
-
-    def keep_within(self, limits: Limits) -> None:
-        """Judge what is applied by `limits`, pattern by pattern, in the steps of the converters."""
-        self._limits = limits
+        super().__init__(options.geometry, nominal, polarity)
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters apply it, towards 0 V in steps; BenchError if it is out of their reach."""
@@ -151,16 +132,6 @@ class Plan(DieBody):
         if limits is not None:
             polarity = self.geometry.polarity
             refuse_cell_voltages(applied, polarity, limits.v_towards_p, limits.v_towards_ap, " as the board applies it")
-
-    def idle(self) -> None:
-        """Refuse: there is no connection."""
-        raise InstrumentError("the board is not connected")
-
-    def _sense(self, sense: Sense) -> Reading:
-        raise InstrumentError("the board is not connected")
-
-    def _pulse(self, pulse: Pulse) -> Reading:
-        raise InstrumentError("the board is not connected")
 
 
 def connected(bias: Bias) -> BoolArray:

@@ -9,7 +9,6 @@ patterns by themselves, which the limits have judged, an event of rest comes bet
 reference.
 """
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Self
@@ -17,6 +16,7 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from instruments.board_plan import ROUNDING, whole_ticks
 from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as wire
 from labctl.boards.daffodil import registers as reg
@@ -44,10 +44,6 @@ Records = npt.NDArray[np.void]
 _SLACK: Volt = 1e-9
 _MOST_CLOCKS = (1 << 32) - 1
 """That the counter of an event holds."""
-_SHORTER = 0.05
-"""What a pulse may lack of its width, as a part of it, for being whole clocks."""
-_ROUNDING = 1e-6
-"""Of a clock: what counts as rounding."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,15 +123,7 @@ class Pace:
         Raises:
             BenchError: less than a clock, more than the counter holds, or whole clocks miss it by more than a 20th.
         """
-        clocks = math.floor(seconds / self.clock + _ROUNDING)
-        if not 1 <= clocks <= _MOST_CLOCKS:
-            raise BenchError(
-                f"a pulse of {seconds:g} s; the board makes pulses of {self.clock:g} s to {self.clock * 2.0**32:.4g} s"
-            )
-        if clocks * self.clock < (1 - _SHORTER) * seconds:
-            near = f"{clocks * self.clock:.6g} s and {(clocks + 1) * self.clock:.6g} s"
-            raise BenchError(f"a pulse of {seconds:g} s; the board makes pulses of whole clocks, nearest are {near}")
-        return clocks
+        return whole_ticks(seconds, self.clock, 1, _MOST_CLOCKS, "clocks")
 
     def read_time(self, aperture: Second, conversions: IntArray) -> FloatArray:
         """Return how long the events of reads last, s: settling, then the aperture or twice the conversions."""
@@ -220,7 +208,7 @@ class Lines:
         records = self._records(bias, on, wire.READ)
         records["read"] = _masks(wanted)
         seconds = pace.read_time(aperture, wanted.sum(1))
-        clocks = np.ceil(seconds / pace.clock - _ROUNDING)
+        clocks = np.ceil(seconds / pace.clock - ROUNDING)
         if clocks.size and clocks.max() > _MOST_CLOCKS:
             raise BenchError(
                 f"a read of {seconds.max():g} s; the board's events last {pace.clock * 2.0**32:.4g} s at most"

@@ -7,15 +7,16 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from pydantic import Field
 
+from instruments.board_plan import BoardPlan
 from instruments.daffodil_events import Events, Lines, Pace
 from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.cell_voltage import refuse_cell_voltages
-from labctl.core.die import DieBody, unknown_operation
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.die import unknown_operation
+from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
-from labctl.core.operations import Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Operation, Pulse, Sense, WritePlan
 from labctl.core.units import FloatArray, Second
 
 BATCH: Second = 1.0
@@ -61,7 +62,7 @@ class Options(Analogue):
         return Pace(self.clock, self.settle, self.rest, self.conversion, self.dac_write)
 
 
-class Plan(DieBody):
+class Plan(BoardPlan):
     """What the board can do, without a connection.
 
     Args:
@@ -71,30 +72,20 @@ class Plan(DieBody):
 
     def __init__(self, options: Options, nominal: Nominal, polarity: int) -> None:
         self._options = options
+        self._last: tuple[Operation, Events] | None = None
         self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
         options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
-        self._limits: Limits | None = None
-        self._last: tuple[Operation, Events] | None = None
-        self.turn_to(nominal, polarity)
+        super().__init__(options.geometry, nominal, polarity)
 
     def turn_to(self, nominal: Nominal, polarity: int) -> None:
         """Take another die: its nominal conductances and its polarity; nothing is driven."""
-        self._nominal, self._geometry = nominal, replace(self._options.geometry, polarity=polarity)
+        super().turn_to(nominal, polarity)
         self._last = None
-
-    @property
-    def geometry(self) -> Geometry:
-        """Shape of the die."""
-        return self._geometry
-
-    @property
-    def nominal(self) -> Nominal:
-        """Nominal conductances."""
-        return self._nominal
 
     def keep_within(self, limits: Limits) -> None:
         """Judge bad lines, which float, by `limits`, and have the board refuse codes beyond them as well."""
-        self._limits, self._last = limits, None
+        super().keep_within(limits)
+        self._last = None
 
     def applied(self, bias: Bias) -> Bias:
         """Return a bias as the converters apply it, towards 0 V in steps; lines that are not connected float.
@@ -171,13 +162,3 @@ class Plan(DieBody):
             raise BenchError(
                 f"an event of {seconds:g} s; with a lease of {lease:g} s none is longer than a quarter of it"
             )
-
-    def idle(self) -> None:
-        """Refuse: there is no connection."""
-        raise InstrumentError("the board is not connected")
-
-    def _sense(self, sense: Sense) -> Reading:
-        raise InstrumentError("the board is not connected")
-
-    def _pulse(self, pulse: Pulse) -> Reading:
-        raise InstrumentError("the board is not connected")

@@ -15,6 +15,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 from pydantic import Field, model_validator
 
+from instruments.board_plan import ROUNDING, steps_towards_zero
 from labctl.boards.daffodil import registers as reg
 from labctl.core.errors import BenchError
 from labctl.core.model import Model
@@ -24,8 +25,6 @@ FULL: Volt = 5.0
 """Twice the reference of DACs and ADCs."""
 STEPS = 4096
 POT_CODES = 256
-_ROUNDING = 1e-6
-"""Of a step: what counts as rounding."""
 _NOMINAL = (50.0, 100e3)
 """Ohm: wiper and whole of an AD8403 of 100 kohm, data sheet."""
 
@@ -108,12 +107,12 @@ class Analogue(Model):
     @cached_property
     def lowest_code(self) -> int:
         """Lowest code of a line: not below the ground of the chip."""
-        return math.ceil(self._exact(self.ground) - _ROUNDING)
+        return math.ceil(self._exact(self.ground) - ROUNDING)
 
     @cached_property
     def closed_code(self) -> int:
         """Code that closes a gate: not above the ground of the chip."""
-        return math.floor(self._exact(self.ground) + _ROUNDING)
+        return math.floor(self._exact(self.ground) + ROUNDING)
 
     def line_code(self, volts: FloatArray) -> IntArray:
         """Return codes of lines at V from the reference, steps taken towards it; BenchError for what is out of reach.
@@ -130,7 +129,7 @@ class Analogue(Model):
 
     def line_steps(self, volts: FloatArray) -> IntArray:
         """Return whole steps of the DACs in volts, towards 0."""
-        return np.asarray(np.trunc(volts / self.step + np.copysign(_ROUNDING, volts)).astype(np.int64))
+        return steps_towards_zero(volts, self.step)
 
     def gate_code(self, volts: FloatArray) -> IntArray:
         """Return codes of gates at V from the chip's ground, steps taken down; BenchError for what is out of reach."""
@@ -148,7 +147,7 @@ class Analogue(Model):
 
     def _gate_code(self, volts: FloatArray) -> IntArray:
         exact = np.asarray(volts) / self.step + self._exact(self.ground)
-        return np.asarray(np.floor(exact + _ROUNDING).astype(np.int64))
+        return np.asarray(np.floor(exact + ROUNDING).astype(np.int64))
 
     def line_volts(self, code: IntArray | int) -> FloatArray:
         """Return what lines have at codes, V from the reference."""
