@@ -121,6 +121,13 @@ class Entry(Common):
         return str(_theirs(self.driver, lambda: location(self.options), "its location"))
 
     @property
+    def emulator(self) -> str | None:
+        """The emulator that its driver names for these options; None if it names none, or BenchError if that fails."""
+        declaration = self.declaration
+        name = _theirs(self.driver, lambda: declaration.emulator_of(self.options), "its emulator")
+        return None if name is None else str(name)
+
+    @property
     def dead_socket(self) -> int | None:
         """Port at which the instrument drops raw sockets that it still holds; None if there is none."""
         own = None if self.address is None else self.address.dead_socket

@@ -124,6 +124,10 @@ class Recorder:
         if isinstance(self._inner, Urgent):
             self._inner.ask_nothing_first()
 
+    def let_pass(self, seconds: Second) -> None:
+        """Let a time pass."""
+        self._inner.let_pass(seconds)
+
     def resync(self) -> None:
         """Resynchronise, with a remark."""
         self._remark("resynchronised")

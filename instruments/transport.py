@@ -82,6 +82,7 @@ class LineTransport(ABC):
         deadlines: per class of command.
         terminator: ends every message that is sent; replies end with a line feed.
         log: receives every byte.
+        sleep: lets a time pass, s; None is the computer's clock.
     """
 
     def __init__(
@@ -93,7 +94,10 @@ class LineTransport(ABC):
         deadlines: Deadlines | None = None,
         terminator: str = "\n",
         log: Log | None = None,
+        sleep: Callable[[Second], None] | None = None,
     ) -> None:
+        self.let_pass = sleep or time.sleep
+        """Lets a time pass, s."""
         self._name, self._probe, self._terminator, self._log = name, probe, terminator, log
         self._called = f"{called} ({name})" if called else name
         """The instrument, in the words of messages."""
@@ -318,8 +322,11 @@ class BytesTransport(LineTransport):
         terminator: str = "\n",
         log: Log | None = None,
         wait: Callable[[Second], None] | None = None,
+        sleep: Callable[[Second], None] | None = None,
     ) -> None:
-        super().__init__(name, called=called, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
+        super().__init__(
+            name, called=called, probe=probe, deadlines=deadlines, terminator=terminator, log=log, sleep=sleep
+        )
         self._handler, self._replies, self._wait = handler, b"", wait
 
     def _send(self, data: bytes, deadline: float) -> None:

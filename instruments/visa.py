@@ -113,8 +113,11 @@ class VisaTransport(LineTransport):
         open_timeout: Second = 3.0,
         log: Log | None = None,
         dead_socket: int | None = None,
+        sleep: Callable[[Second], None] | None = None,
     ) -> None:
-        super().__init__(resource, called=called, probe=probe, deadlines=deadlines, terminator=terminator, log=log)
+        super().__init__(
+            resource, called=called, probe=probe, deadlines=deadlines, terminator=terminator, log=log, sleep=sleep
+        )
         self._backend, self._open_timeout = backend, open_timeout
         self._resource: Any = None
         self._socket: socket.socket | None = None

@@ -95,6 +95,7 @@ GROUPS = {
             "instruments/host_timed.py",
             "instruments/scpi.py",
             "instruments/scpi_source.py",
+            "instruments/adapter/*.py",
         ),
         (
             f"{INSTRUMENTS}/test_keithley*.py",
@@ -106,6 +107,7 @@ GROUPS = {
             f"{INSTRUMENTS}/test_json_lines.py",
             f"{INSTRUMENTS}/test_host_timed.py",
             f"{INSTRUMENTS}/test_scpi*.py",
+            f"{INSTRUMENTS}/adapter/test_*.py",
             f"{INSTRUMENTS}/test_open_bench.py",
             "tests/unit/labctl/testing/test_emulated.py",
         ),

@@ -62,7 +62,7 @@ class _Served:
 
     def connect(self, name: str, entry: Entry) -> Transport:
         """Return the transport of one instrument."""
-        return loopback(self._resources[name], name, entry)
+        return loopback(self._resources[name], name, entry, self.wait)
 
     def wait(self, seconds: float) -> None:
         """Let a time pass on the twin's clock, s."""

@@ -72,7 +72,8 @@ class Driver:
         geometry: of a board, returns from its options the shape of the dies that it drives, of polarity 1.
         planned: of a board, returns from its options, the nominal conductances of a die and its polarity a die that
             answers `check` without a connection.
-        emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin.
+        emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin, or a function
+            that returns it from the options.
         dead_socket: default of the port at which the instrument drops raw sockets that it still holds.
         location: of a driver without a wire, returns from the options what identifies the instrument on this computer,
             such as its serial number; runs that use the same one exclude each other.
@@ -88,9 +89,13 @@ class Driver:
     scheme: Callable[[Any], Scheme] | None = None
     geometry: Callable[[Any], Geometry] | None = None
     planned: Callable[[Any, Nominal, int], Die] | None = None
-    emulator: str | None = None
+    emulator: str | Callable[[Any], str | None] | None = None
     dead_socket: int | None = None
     location: Callable[[Any], str] | None = None
+
+    def emulator_of(self, options: Any) -> str | None:
+        """Return the emulator of an instrument with these options; None if there is none."""
+        return self.emulator(options) if callable(self.emulator) else self.emulator
 
     @property
     def addressed(self) -> bool:

@@ -50,6 +50,10 @@ class Transport(Protocol):
         """
         ...
 
+    def let_pass(self, seconds: Second) -> None:
+        """Let a time pass by the host's clock, or by that of the instruments where they are emulated."""
+        ...
+
     def resync(self) -> None:
         """Throw away what is under way and prove that the instrument answers again."""
         ...

@@ -44,7 +44,7 @@ def kinds(bench: AnyBench | None) -> dict[str, str] | None:
     return {
         name: entry.kind.value
         for name, entry in entries
-        if entry.kind is not None and entry.declaration.wire is Wire.TEXT and entry.declaration.emulator is not None
+        if entry.kind is not None and entry.declaration.wire is Wire.TEXT and entry.emulator is not None
     }
 
 

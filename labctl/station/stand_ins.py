@@ -29,7 +29,7 @@ def stand_ins(bench: AnyBench) -> dict[str, str]:
     return {
         name: f"{_NAMES[entry.declaration.kind]} in place of driver '{entry.driver}'"
         for name, entry in bench.instruments.items()
-        if entry.declaration.emulator is None and entry.declaration.wire is not Wire.OPERATOR
+        if entry.emulator is None and entry.declaration.wire is not Wire.OPERATOR
     }
 
 

@@ -4,7 +4,7 @@ It is reached over bytes in this process, or over sockets of 127.0.0.1 through V
 same as on the real bench.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -67,18 +67,22 @@ LEISURE: Second = 10.0
 """Least deadline of a reply of an emulated instrument on a socket, s."""
 
 
-def loopback(resource: str, name: str, entry: Entry) -> Transport:
+def loopback(resource: str, name: str, entry: Entry, sleep: Callable[[Second], None] | None = None) -> Transport:
     """Return the transport to an emulated instrument that is served on this computer, through VISA.
 
     Deadlines that the bench file leaves to their defaults are `LEISURE` at least: this computer answers for all
     instruments, and when it is busy that says nothing of the bench.
+
+    Args:
+        sleep: lets a time pass on the clock of the instruments; None is the computer's.
     """
     from instruments.visa import VisaTransport
 
     link = link_of(entry)
     given = link["deadlines"] or Deadlines()
     usual = {name: max(seconds, LEISURE) for name, seconds in given if name not in given.model_fields_set}
-    return VisaTransport(resource, called=name, backend="@py", **link | {"deadlines": given.model_copy(update=usual)})
+    link |= {"deadlines": given.model_copy(update=usual), "sleep": sleep}
+    return VisaTransport(resource, called=name, backend="@py", **link)
 
 
 def can_fail(entry: Entry, instrument: Instrument) -> bool:
@@ -193,7 +197,7 @@ class Twin:
 
         It is an instrument for a driver with a wire, and for one that brings its own connection what it talks to.
         """
-        emulator = entry.declaration.emulator
+        emulator = entry.emulator
         if emulator is None:
             return None
         plugin = plugins.find(plugins.EMULATORS, emulator)
@@ -264,8 +268,9 @@ class Twin:
             return InPlace(SimulatedBoard(name, entry.planned, entry.driver, next(iter(self.dies.values()))))
         if self.server is None:
             wait = None if self.faults is None else self.wait
-            return BytesTransport(self._reached[name].session(), name, wait=wait, **link_of(entry))
-        return loopback(self.server.resource(name), name, entry)
+            session = self._reached[name].session()
+            return BytesTransport(session, name, wait=wait, sleep=self.wait, **link_of(entry))
+        return loopback(self.server.resource(name), name, entry, self.wait)
 
     def wait(self, seconds: float) -> None:
         """Let a time pass on the twin's clock, s."""

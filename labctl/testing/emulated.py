@@ -53,12 +53,11 @@ def check_driver(
         BenchError: it is not installed, its options are wrong, or it names no emulator.
     """
     declaration, _ = declared(name)
-    if declaration.emulator is None:
+    if declaration.emulator is None or (entry := _entry(name, options)).emulator is None:
         raise BenchError(
             f"driver '{name}' names no emulator; call check_{declaration.kind.replace(' ', '_')} with a function that "
             "makes it"
         )
-    entry = _entry(name, options)
     match declaration.kind:
         case DriverKind.SOURCE:
             channels = entry.capabilities.channels
@@ -119,7 +118,7 @@ def arranged(
 ) -> tuple[Callable[[], Any], World, Any]:
     """Return a function that makes drivers of one emulated instrument, its world, and the instrument."""
     declaration = entry.declaration
-    plugin = plugins.find(plugins.EMULATORS, declaration.emulator or "")
+    plugin = plugins.find(plugins.EMULATORS, entry.emulator or "")
     station = StationMap(PLACES)
     ideal = TwinSettings(ideal_instruments=True).ideal_instruments
     context = EmulatorContext(world, station, crosspoints=crosspoints or {}, ideal=ideal)
@@ -129,7 +128,7 @@ def arranged(
         if not isinstance(instrument, Instrument):
             return instrument
         probe, terminator = declaration.probe, declaration.terminator
-        return BytesTransport(instrument.session(), name, probe=probe, terminator=terminator)
+        return BytesTransport(instrument.session(), name, probe=probe, terminator=terminator, sleep=world.advance)
 
     return lambda: driver_of(NAME, entry, connect, None), world, instrument
 

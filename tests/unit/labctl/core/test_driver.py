@@ -33,6 +33,10 @@ def test_no_other_file_of_the_packages_names_a_driver():
     assert names
     for package in ("instruments", "labctl"):
         for path in (FOLDER.parent / package).rglob("*.py"):
+            if (
+                path.parent == FOLDER / "adapter"
+            ):  # which names libraries, and for each class the driver that reads back
+                continue
             literals = {
                 node.value
                 for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))

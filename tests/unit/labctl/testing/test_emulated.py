@@ -37,7 +37,9 @@ def test_a_driver_of_ours_keeps_its_contract(name, options):
 
 def test_every_driver_of_ours_with_an_emulator_is_among_them():
     ours = [p.name for p in plugins.registered(INSTRUMENTS) if not p.foreign]
-    assert {name for name in ours if declared(name)[0].emulator} == set(OPTIONS)
+    adapters = {name for name in ours if callable(declared(name)[0].emulator)}
+    assert {name for name in ours if declared(name)[0].emulator} - adapters == set(OPTIONS)
+    assert adapters == {"pymeasure", "qcodes"}  # tests/unit/instruments/adapter/test_source.py
 
 
 SMU = declared("keithley2600b")[0]
