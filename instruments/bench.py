@@ -152,6 +152,11 @@ class Bench(Model):
     reads: Reads = Reads()
     contact: Contact = Contact()
     timing: BenchTiming = BenchTiming()
+    programming: Literal["host", "instrument"] = Field(
+        default="host",
+        description="what writes and verifies the cells of a write plan: the host, pulse by pulse and rung by rung, or "
+        "scripts inside the sources, cell by cell",
+    )
     ledger: str | None = Field(
         default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
     )

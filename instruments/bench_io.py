@@ -291,12 +291,12 @@ class BenchIO:
         if wanted == present:
             return
         with self.state.route(wanted):
-            for relays in self._route_steps(self.relays.closed() if present is None else present, wanted):
+            for relays in self.route_steps(self.relays.closed() if present is None else present, wanted):
                 self.relays.route(relays, present)
                 present = relays
                 self._wait(self.bench.settling.relays)
 
-    def _route_steps(self, present: frozenset[Relay], wanted: frozenset[Relay]) -> list[frozenset[Relay]]:
+    def route_steps(self, present: frozenset[Relay], wanted: frozenset[Relay]) -> list[frozenset[Relay]]:
         """Return the sets of closed relays that lead from one route to the next.
 
         With lines grounded between routes, every line of either is connected to ground, then to its new source, then

@@ -15,7 +15,7 @@ import numpy as np
 from instruments.daffodil_client import Client
 from instruments.daffodil_events import Events, Records
 from instruments.daffodil_plan import BATCH, PATTERNS, Options, Plan
-from instruments.daffodil_program import ATTEMPT, answer_of, attempts_of, batches, part_of, program_of
+from instruments.daffodil_program import ATTEMPT, answer_of, attempts_of, batches, program_of
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias, Nominal
@@ -144,7 +144,7 @@ class Daffodil(Plan):
             return super()._program(plan)
         made: list[dict[str, IntArray]] = []
         for cells in batches(plan, seconds, min(BATCH, self._options.lease / 4)):
-            part = part_of(plan, cells)
+            part = plan.take(cells)
             reply = self._taken(lambda part=part: self._write(part))  # type: ignore[misc]
             made.append({**reply, "cell": cells[reply["cell"]]})
         whole = {name: np.concatenate([np.zeros(0, np.int64), *(m[name] for m in made)]) for name in ATTEMPT}

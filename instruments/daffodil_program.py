@@ -6,7 +6,6 @@ could need it.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,18 +22,6 @@ ATTEMPT = ("cell", "attempt", "code", "good")
 PATTERNS = 4000
 """Most patterns of writes in one message."""
 _SLACK: Volt = 1e-9
-
-
-def part_of(plan: WritePlan, cells: IntArray) -> WritePlan:
-    """Return the plan of some of its cells, (k,) in their order."""
-    return replace(
-        plan,
-        write=plan.write.take(cells),
-        verify=plan.verify.take(cells),
-        target=plan.target[cells],
-        cut=plan.cut[cells],
-        budget=plan.budget[cells],
-    )
 
 
 def batches(plan: WritePlan, seconds: FloatArray, most: Second) -> Iterator[IntArray]:

@@ -134,6 +134,14 @@ class Entry(Common):
         return self.declaration.dead_socket if own is None else own
 
     @property
+    def node(self) -> int | None:
+        """Number of the instrument on the bus on which scripts of another one reach it; None if it is on none."""
+        if self.fault or (node := self.declaration.node) is None:
+            return None
+        number: int | None = _theirs(self.driver, lambda: node(self.options), "its node")
+        return number
+
+    @property
     def capabilities(self) -> SourceCapabilities:
         """Capabilities of a source, as its driver declares them for these options.
 

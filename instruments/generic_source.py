@@ -84,7 +84,7 @@ class GenericSourceOptions(Model):
     def of(cls, capabilities: SourceCapabilities, stands_for: str) -> Self:
         """Return the options of a source with `capabilities`; its steps come in one message."""
         shortest, longest = capabilities.apertures
-        given = {k: v for k, v in asdict(capabilities).items() if k not in ("apertures", "step_messages")}
+        given = {k: v for k, v in asdict(capabilities).items() if k not in ("apertures", "step_messages", "script")}
         return cls(**given, shortest_aperture=shortest, longest_aperture=longest, stands_for=stands_for)
 
 

@@ -22,7 +22,9 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from instruments.keithley2600b_defaults import LEFT_ALONE, RANGES, SET_ANEW, after_reset, question, values_in
+from instruments.keithley2600b_inside import InsidePrograms
 from instruments.keithley2600b_models import MODELS, SHORTEST_PULSE
+from instruments.keithley2600b_program import SIZE
 from instruments.keithley2600b_replies import (
     STATE,
     as_text,
@@ -78,6 +80,7 @@ class Keithley2600BOptions(Model):
     )
     output_enable: bool = Field(default=False, description="the output-enable line must switch outputs off")
     session_off: OffState = Field(default=OffState.HIGH_Z, description="off state left behind at the end")
+    tsplink: int | None = Field(default=None, ge=1, le=64, description="its node number on the TSP-Link cable")
 
     @model_validator(mode="after")
     def _line_that_acts(self) -> Self:
@@ -86,7 +89,7 @@ class Keithley2600BOptions(Model):
         return self
 
 
-class Keithley2600B:
+class Keithley2600B(InsidePrograms):
     """One 2600B with its one or two channels.
 
     Args:
@@ -237,6 +240,7 @@ class Keithley2600B:
                 self._tsp.set(text)
             self._steps.setups[channel] = setup
             self._steps.apertures.pop(channel, None)
+        self._ready = False
         self._tsp.set(f"mtj_c={{{','.join(self._steps.low(channel) for channel in self._steps.setups)}}}")
         self._compare({channel: [(s.attribute, s.value) for s in plan] for channel, plan in plans.items()})
 
@@ -481,7 +485,7 @@ def _capabilities(model: str, line_frequency: float = LINE_FREQUENCY) -> SourceC
     data, cycle = MODELS[model], 1 / line_frequency
     apertures = (1e-3 * cycle, LONGEST_APERTURE * cycle)
     return SourceCapabilities(
-        model, data.channels, data.ranges_v, data.ranges_i, SHORTEST_PULSE, apertures, stands=False
+        model, data.channels, data.ranges_v, data.ranges_i, SHORTEST_PULSE, apertures, stands=False, script=SIZE
     )
 
 
@@ -503,6 +507,7 @@ DRIVER = Driver(
     capabilities=lambda options: _capabilities(options.model),
     emulator="keithley2600b",
     dead_socket=5030,
+    node=lambda options: options.tsplink,
 )
 
 

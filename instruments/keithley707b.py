@@ -12,7 +12,7 @@ forbade it may have had a reason.
 
 import contextlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -91,6 +91,7 @@ class Keithley707BOptions(Model):
     model: Annotated[str, AfterValidator(one_of("keithley707b: model", MODELS))] = Field(
         default="707B", json_schema_extra={"x-form": f"one of {', '.join(MODELS)}"}
     )
+    tsplink: int | None = Field(default=None, ge=1, le=64, description="its node number on the TSP-Link cable")
 
 
 class Keithley707B:
@@ -112,6 +113,7 @@ class Keithley707B:
         self._tsp = Tsp(transport, name)
         self._present: frozenset[str] | None = None
         self._set = False
+        self._release: Callable[[], None] | None = None
         self.old_errors: tuple[str, ...] = ()
         """Errors that stood in the queue of the instrument when it was connected."""
 
@@ -217,7 +219,7 @@ class Keithley707B:
         Raises:
             InstrumentError: it cannot be reached, does not answer, or reports a closed relay.
         """
-        self._present = None
+        self._present = self._release = None
         lines = [f"mtj_met={_CLOSED}", "scan.abort()", 'channel.open("allslots")', "waitcomplete()"]
         reply = self._tsp.cut_in(lines, f'{_CLOSED} or "nil",tostring(mtj_met)')
         if len(reply) != 2 or reply[0] != "nil":
@@ -227,8 +229,28 @@ class Keithley707B:
             self._tsp.errors()  # of the aborted command
         return frozenset(part.strip() for part in reply[1].split(";")) - {"nil", ""}
 
+    def hand_over(self, release: Callable[[], None]) -> None:
+        """Prepare for the master of its TSP-Link to move the relays; `release` ends that, and is called before the next
+        command from here. Which are closed is read anew then.
+
+        Raises:
+            InstrumentError: the permit refuses, or a setting of how relays move is not taken.
+        """
+        self.permit()
+        if not self._set:
+            self._take_back()
+            self._settle_moves()
+        self._present, self._release = None, release
+
+    def _take_back(self) -> None:
+        """Have the node released whose master has moved the relays, if that is so."""
+        if self._release is not None:
+            self._release()
+            self._release = None
+
     def closed(self) -> frozenset[str]:
         """Read the closed crosspoints."""
+        self._take_back()
         self._present = None
         self._present = self._listed(_CLOSED, self._tsp.text(_CLOSED))
         return self._present
@@ -256,6 +278,7 @@ class Keithley707B:
         if present == wanted:
             return
         self.permit()
+        self._take_back()
         self._present = None
         self._settle_moves()
         after = self._move(sorted(present - wanted), sorted(wanted - present))
@@ -336,5 +359,11 @@ def _scheme(options: Keithley707BOptions) -> Scheme:
 
 
 DRIVER = Driver(
-    DriverKind.MATRIX, _make, Keithley707BOptions, scheme=_scheme, emulator="keithley707b", dead_socket=5030
+    DriverKind.MATRIX,
+    _make,
+    Keithley707BOptions,
+    scheme=_scheme,
+    emulator="keithley707b",
+    dead_socket=5030,
+    node=lambda options: options.tsplink,
 )

@@ -10,8 +10,6 @@ from datetime import date
 from types import TracebackType
 from typing import Any, Self, overload
 
-import numpy as np
-
 from instruments.at_rest import refuse_outputs_on
 from instruments.board_bench import BOARD, BoardBench
 from instruments.calibration import calibration_text
@@ -20,12 +18,10 @@ from instruments.interfaces import lacking
 from instruments.serials import require_serials
 from labctl.core.bias import Nominal
 from labctl.core.board import Board, Bounded
-from labctl.core.cell_voltage import pulses_per_cell
 from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
-from labctl.core.units import IntArray
 
 
 class BoardDie(Limited):
@@ -56,19 +52,13 @@ class BoardDie(Limited):
         if not (isinstance(self._die, BareBoard) and self._die.programs):
             return super()._program(plan)
         self.check(plan)
-        cells, rung = np.nonzero(np.arange(len(plan.ladder)) < plan.budget[:, None])
-        most = self._pulses(plan, cells, rung)
+        most = self._pulses(plan, Attempts.at_most(plan))
         if int((self.counts + most).max()) > self.limits.pulses_per_cell:
             return super()._program(plan)
         self.counts += most
         attempts: Attempts = self._die.perform(plan)  # what breaks off stays charged at the most
-        self.counts += self._pulses(plan, attempts.cell, attempts.attempt - 1) - most
+        self.counts += self._pulses(plan, attempts) - most
         return attempts
-
-    def _pulses(self, plan: WritePlan, cell: IntArray, rung: IntArray) -> IntArray:
-        """Return the (kernels, n_rows, n_cols) pulses of attempts on cells (a,) at rungs (a,) of the ladder."""
-        bias = plan.write.take(cell).scaled(plan.ladder[rung])
-        return pulses_per_cell(bias, self.limits.v_count, self.geometry.shape)
 
 
 class BareBoard(DieWrapper[Any]):

@@ -24,6 +24,7 @@ from instruments.bench import Bench
 from instruments.bench_io import BenchIO
 from instruments.bench_state import BenchState, Contact
 from instruments.connections import Relay
+from instruments.inside_scripts import InsideScripts, Visits
 from instruments.reading_math import driven_voltage, expected_current, judge, subtract_leads
 from instruments.step_sequence import (
     FORCE,
@@ -38,7 +39,7 @@ from instruments.step_sequence import (
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import DieBody, unknown_operation
 from labctl.core.errors import BenchError, refuse_beyond
-from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense, WritePlan
+from labctl.core.operations import Attempts, Flag, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.prober import Prober
 from labctl.core.pulse_source import PulseSource
 from labctl.core.source import SourceMeasure
@@ -90,6 +91,7 @@ class ProbedDie(DieBody):
         nominal.fits(self._geometry)
         self._io = BenchIO(bench, sources, matrices, prober, wait, permit, state, pulse_sources)
         self._routed: tuple[Sense | Pulse, routing.RouteVisits] | None = None
+        self._scripts = self._inside() if bench.programming == "instrument" else None
         for structure in bench.contact.structures:
             self._structure(*structure)
 
@@ -108,6 +110,31 @@ class ProbedDie(DieBody):
         """Nominal conductances."""
         return self._nominal
 
+    @property
+    def scripts(self) -> InsideScripts | None:
+        """How write plans are carried out inside the sources; None: by the host loop."""
+        return self._scripts
+
+    def _inside(self) -> InsideScripts:
+        """Return the scripts of this die inside the sources."""
+
+        def relays(visits: routing.RouteVisits, k: int) -> list[Relay]:
+            return self._relays(self.bench.wiring.kernels[int(visits.kernel[k])].lines, visits.route[k].tolist())
+
+        def first_voltage() -> None:
+            if self.state.contact is not Contact.BIASED:
+                self._first_voltage()
+
+        visits = Visits(self._plan, self._sense_ranges, self._visit, relays, self._route_time, first_voltage)
+        return InsideScripts(self.bench, self._io, visits)
+
+    def _program(self, plan: WritePlan) -> Attempts:
+        """Write and verify the cells of a plan, inside the sources if the bench file says so."""
+        if self._scripts is None:
+            return super()._program(plan)
+        self.check(plan)
+        return self._scripts.run(plan)
+
     def check(self, operation: Operation) -> Second:
         """Return the predicted bench time, s; of a write plan the longest: all rungs or the whole budget.
 
@@ -115,6 +142,8 @@ class ProbedDie(DieBody):
             BenchError: the bench cannot do it: levels, pulse width, aperture, shape.
             LimitError: the bench file does not allow it.
         """
+        if isinstance(operation, WritePlan) and self._scripts is not None:
+            return self._scripts.longest(operation)
         if isinstance(operation, WritePlan):
             top = operation.write.scaled(operation.ladder.max())
             once = self.check(Pulse(top, operation.width, operation.verify))

@@ -7,7 +7,6 @@ the panel or from another program, is told as a warning and blamed on no command
 ``%.9e``: a fixed-point format would turn a limit below a microampere into zero.
 """
 
-import itertools
 import math
 import re
 from collections.abc import Sequence
@@ -148,7 +147,17 @@ class Tsp:
     def __init__(self, transport: Transport, name: str) -> None:
         self.transport, self.name = transport, name
         self._warned: dict[str, bool] = {}  # by the text, whether it was told
-        self._serial = itertools.count(1)
+        self._marks = 0
+
+    @property
+    def next_mark(self) -> str:
+        """Mark of the next script, by which its answer and its progress are known for its own."""
+        return f"done-{self._marks + 1}"
+
+    def _mark(self) -> int:
+        """Return another number."""
+        self._marks += 1
+        return self._marks
 
     def cut_in(self, lines: Sequence[str], values: str) -> list[str]:
         """Abort, send `lines` as the first bytes of a fresh connection, then `QUIET`; return the printed `values`.
@@ -159,7 +168,7 @@ class Tsp:
         Raises:
             InstrumentError: it cannot be reached, or does not answer.
         """
-        mark = f"safe-{next(self._serial)}"
+        mark = f"safe-{self._mark()}"
         ask = f'print("{mark}",{values})'
         reply = self.transport.cut_in("\n".join(["abort", *lines, QUIET]), ask, lambda line: line.startswith(mark))
         return reply[-1].strip().split("\t")[1:]
@@ -186,7 +195,7 @@ class Tsp:
 
     def _refuse_chatter(self) -> None:
         """Raise BenchError if the instrument sends prompts or error messages unasked, behind which replies are lost."""
-        mark = f"unasked-{next(self._serial)}"
+        mark = f"unasked-{self._mark()}"
         ask = f'print("{mark}",string.format("%d,%d",localnode.prompts,localnode.showerrors))'
         line = self.transport.converse(ask, lambda line: mark in line)[-1]
         names = ("localnode.prompts", "localnode.showerrors")
@@ -288,7 +297,8 @@ class Tsp:
             Refused: the script was refused, aborted or left an error in the queue.
             InstrumentError: the script did not run.
         """
-        mark = f"done-{next(self._serial)}"
+        mark = self.next_mark
+        self._mark()
         start = f'{COUNTED}mtj_r={{"{mark}"}}'
         body = " ".join([start, *lines])
         if len(body) > LONGEST_CHUNK:

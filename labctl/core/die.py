@@ -58,6 +58,27 @@ class Die(Protocol):
         ...
 
 
+@runtime_checkable
+class PlanScripts(Protocol):
+    """How a body has write plans carried out inside an instrument: as scripts, which are lost as a whole."""
+
+    def expected(self, plan: WritePlan) -> Second:
+        """Return the predicted time of `plan` if every cell verifies at its first pulse, s."""
+        ...
+
+    def require_fit(self, plan: WritePlan) -> None:
+        """Raise BenchError if the instrument cannot hold the script of `plan`, or all its attempts."""
+        ...
+
+    @property
+    def rescued(self) -> Attempts | None:
+        """What the instrument has told of the plan that broke off last; None if nothing is known of it.
+
+        An attempt that it had begun is among them, flagged UNKNOWN.
+        """
+        ...
+
+
 def unknown_operation(die: object, operation: object) -> BenchError:
     """Return the error of a die that is given an operation of a type that it does not know."""
     return BenchError(f"{type(die).__name__} does not know the operation {type(operation).__name__}; nothing was done")
@@ -65,6 +86,11 @@ def unknown_operation(die: object, operation: object) -> BenchError:
 
 class DieBase(ABC):
     """The verbs of a die, spelled on `perform`."""
+
+    @property
+    def scripts(self) -> PlanScripts | None:
+        """How write plans are carried out inside an instrument, as one operation each; None: by the host loop."""
+        return None
 
     @abstractmethod
     def check(self, operation: Operation) -> Second:
@@ -141,6 +167,12 @@ class DieWrapper(DieBase, Generic[D]):
     def nominal(self) -> Nominal:
         """Nominal conductances."""
         return self._die.nominal
+
+    @property
+    def scripts(self) -> PlanScripts | None:
+        """How write plans are carried out inside an instrument; None: by the host loop."""
+        scripts: PlanScripts | None = getattr(self._die, "scripts", None)
+        return scripts
 
     def check(self, operation: Operation) -> Second:
         """Return the predicted time of `operation`, in s; refuse what may not or cannot be done."""

@@ -75,6 +75,8 @@ class Driver:
         emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin, or a function
             that returns it from the options.
         dead_socket: default of the port at which the instrument drops raw sockets that it still holds.
+        node: returns from the options the instrument's number on the bus of its own on which scripts reach it, such as
+            TSP-Link; None if it is on none.
         location: of a driver without a wire, returns from the options what identifies the instrument on this computer,
             such as its serial number; runs that use the same one exclude each other.
     """
@@ -92,6 +94,7 @@ class Driver:
     emulator: str | Callable[[Any], str | None] | None = None
     dead_socket: int | None = None
     location: Callable[[Any], str] | None = None
+    node: Callable[[Any], int | None] | None = None
 
     def emulator_of(self, options: Any) -> str | None:
         """Return the emulator of an instrument with these options; None if there is none."""

@@ -52,6 +52,9 @@ class Limited(DieWrapper[Die]):
         # no cell gets more pulses than there are patterns
         if isinstance(operation, Pulse) and self.counts.max() + len(operation) > self.limits.pulses_per_cell:
             self._count(operation.bias)
+        if isinstance(operation, WritePlan) and self.scripts is not None:
+            most = Attempts.at_most(operation)
+            self._count(operation.pulses(most.cell, most.attempt))
         return self._die.check(operation)
 
     @overload
@@ -61,7 +64,8 @@ class Limited(DieWrapper[Die]):
     def perform(self, operation: Operation) -> Reading | Attempts:
         """Do `operation` within the limits; pulses count for every cell that sees more than `v_count`.
 
-        A write plan is judged as a whole by its cap, then carried out pulse by pulse.
+        A write plan is judged as a whole by its cap, then carried out pulse by pulse; one that is carried out inside an
+        instrument is charged at the most that it may give before it, and as given after it.
         """
         match operation:
             case Sense():
@@ -76,6 +80,31 @@ class Limited(DieWrapper[Die]):
             case WritePlan():
                 return self._program(operation)
         raise unknown_operation(self, operation)
+
+    def _program(self, plan: WritePlan) -> Attempts:
+        """Carry out a plan by the host loop, or whole inside an instrument, charged at the most before it.
+
+        What breaks off there stays charged at the most.
+        """
+        if self.scripts is None:
+            return super()._program(plan)
+        self.check(plan)
+        most = Attempts.at_most(plan)
+        reserved = self._count(plan.pulses(most.cell, most.attempt))
+        self.counts += reserved
+        attempts = self._die.perform(plan)
+        self.counts += self._pulses(plan, attempts) - reserved
+        return attempts
+
+    def _pulses(self, plan: WritePlan, attempts: Attempts) -> IntArray:
+        """Return the (kernels, n_rows, n_cols) pulses of the attempts of a plan."""
+        bias = plan.pulses(attempts.cell, attempts.attempt)
+        return pulses_per_cell(bias, self.limits.v_count, self.geometry.shape)
+
+    def recall_plan(self, plan: WritePlan, attempts: Attempts) -> None:
+        """Judge a plan that was carried out on this die before, and count its attempts; nothing is done."""
+        self._judge_levels(plan)
+        self.counts += self._count(plan.pulses(attempts.cell, attempts.attempt))
 
     def recall(self, operation: Sense | Pulse) -> None:
         """Judge and count an operation that was done to this die before; nothing is done."""

@@ -163,6 +163,27 @@ class WritePlan:
     def __len__(self) -> int:
         return len(self.write)
 
+    def take(self, index: slice | IntArray) -> Self:
+        """Return the plan of the cells at `index`, in that order."""
+        return replace(
+            self,
+            write=self.write.take(index),
+            verify=self.verify.take(index),
+            target=self.target[index],
+            cut=self.cut[index],
+            budget=self.budget[index],
+        )
+
+    @property
+    def most(self) -> IntArray:
+        """(N,) pulses that each cell gets at most: its budget, or every rung."""
+        most: IntArray = np.clip(self.budget, 0, len(self.ladder))
+        return most
+
+    def pulses(self, cell: IntArray, attempt: IntArray) -> Bias:
+        """Return the bias of attempts (a,), counted from 1, on cells (a,)."""
+        return self.write.take(cell).scaled(self.ladder[attempt - 1])
+
 
 @dataclass(frozen=True, eq=False)
 class Attempts:
@@ -188,6 +209,52 @@ class Attempts:
     pulse_flag: FlagArray
     verified: BoolArray
     short: BoolArray
+
+    @property
+    def lost(self) -> BoolArray:
+        """(N,), cells with an attempt of which nobody knows whether it was made; it counts as made."""
+        lost = np.zeros(len(self.verified), np.bool_)
+        lost[self.cell[(self.pulse_flag & Flag.UNKNOWN) != 0]] = True
+        return lost
+
+    @classmethod
+    def join(cls, parts: Iterable["Attempts"]) -> "Attempts":
+        """Return the attempts of consecutive pieces of one plan as one."""
+        pieces = list(parts)
+        first = np.cumsum([0, *(len(p.verified) for p in pieces)])
+        cell = [p.cell + begin for p, begin in zip(pieces, first.tolist(), strict=False)]
+        rest = ("attempt", "voltage", "current", "flag", "pulse_flag", "verified", "short")
+        return cls(np.concatenate(cell), *(np.concatenate([getattr(p, name) for p in pieces]) for name in rest))
+
+    @classmethod
+    def at_most(cls, plan: WritePlan) -> "Attempts":
+        """Return the attempts of a plan of which nothing is known: all that its budgets allow, each of them lost."""
+        n, most = len(plan), plan.most
+        cell = np.repeat(np.arange(n), most)
+        attempt = np.arange(len(cell)) - np.repeat(np.cumsum(most) - most, most) + 1
+        unknown = np.full(len(cell), Flag.UNKNOWN, np.uint8)
+        nothing = np.zeros(n, np.bool_)
+        current = np.full(len(cell), np.nan)
+        return cls(cell, attempt, plan.ladder[attempt - 1], current, unknown, unknown, nothing, nothing.copy())
+
+    def judged(self, plan: WritePlan, cells: IntArray, reading: Reading) -> "Attempts":
+        """Return the same with the `cells` (k,) that are lost judged by a read of each, taken afterwards.
+
+        The read stands at the last attempt of its cell, which stays flagged UNKNOWN: which pulse it verifies nobody
+        knows, so that none counts as one that failed or switched.
+        """
+        last = np.zeros(len(self.verified), np.int64)
+        last[self.cell] = np.arange(len(self.cell))
+        current, flag = self.current.copy(), self.flag.copy()
+        verified, short = self.verified.copy(), self.short.copy()
+        read, flags = reading.current[:, 0], reading.flag[:, 0]
+        current[last[cells]] = read
+        flag[last[cells]] |= flags
+        with np.errstate(invalid="ignore"):
+            state = read / plan.v_read > plan.cut[cells]
+        verified[cells] = (state == plan.target[cells]) & (flags == 0)
+        short[cells] = (flags & Flag.COMPLIANCE) != 0
+        return replace(self, current=current, flag=flag, verified=verified, short=short)
 
 
 Operation = Sense | Pulse | WritePlan

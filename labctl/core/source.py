@@ -16,6 +16,19 @@ from labctl.core.units import Ampere, Second, Volt
 
 
 @dataclass(frozen=True)
+class ScriptSize:
+    """What an instrument can hold of one script.
+
+    Args:
+        characters: of its text.
+        attempts: attempts whose results it keeps until they are read.
+    """
+
+    characters: int
+    attempts: int
+
+
+@dataclass(frozen=True)
 class SourceCapabilities:
     """What a source-measure unit can do.
 
@@ -30,6 +43,7 @@ class SourceCapabilities:
             were set up at 0 V behind their `cold_limit`, also if it fails.
         step_messages: messages that one step of a call takes, as a mean; 0 if a call is one script.
         longest_pulse: longest pulse width that it makes, s; limits allow an hour.
+        script: what it holds of a script that writes and verifies cells by itself; None if it carries out none.
     """
 
     model: str
@@ -41,6 +55,7 @@ class SourceCapabilities:
     stands: bool = True
     step_messages: float = 0.0
     longest_pulse: Second = 3600.0
+    script: ScriptSize | None = None
 
 
 class OffState(StrEnum):

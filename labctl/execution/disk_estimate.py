@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 
-from labctl.core.operations import Pulse, Sense
+from labctl.core.operations import Attempts, Pulse, Sense, WritePlan
 from labctl.core.record import Record
 from labctl.core.units import Second
 from labctl.execution.recorded_die import CHUNK
@@ -20,6 +21,7 @@ _ROW = 260  # of an operation: stamps, digests, index pages in the journal; stam
 _BLOB = 130  # of an array in the journal: its digest, twice, and its shape
 _PACKED = 0.75  # of the bytes of an array in the journal, in HDF5
 _STAMP = 2  # of every row of a columnar table: number, stage and time, which hardly change and are compressed
+_ATTEMPT = 40  # of an attempt of a plan: five numbers and two flags, and two of its cell
 CONVERTER_STEPS = (
     500  # distinct values in a batch of readings of a chip, whose converter has 4096; a bench's do not repeat
 )
@@ -51,14 +53,22 @@ class DiskEstimate:
             kept = new + self._readings(len(part) * columns)
             self.bytes += (1 if k == 0 else pieces - 1) * (text + kept * (1 + _PACKED) + 2 * _ROW)
 
+    def plan(self, plan: WritePlan, size: int) -> None:
+        """Add a write plan that is carried out inside the instrument, `size` cells at once, one attempt each."""
+        for begin in range(0, len(plan), size):
+            part = plan.take(slice(begin, begin + size))
+            text, new = self._journal(part)
+            kept = new + _ATTEMPT * len(part)
+            self.bytes += text + kept * (1 + _PACKED) + 2 * _ROW + _BLOB * len(fields(Attempts))
+
     def record(self, record: Record) -> None:
         """Add a record; HDF5 tables hold equal arrays as often as they come."""
-        fields: Mapping[str, Any] = vars(record)
-        text, new = self._journal(fields)
-        kept = sum(self._parts(value) for value in fields.values() if isinstance(value, np.ndarray))
+        columns: Mapping[str, Any] = vars(record)
+        text, new = self._journal(columns)
+        kept = sum(self._parts(value) for value in columns.values() if isinstance(value, np.ndarray))
         self.bytes += text + new + _ROW + kept * _PACKED
         if record.columnar:
-            self.bytes += _STAMP * max(np.size(value) for value in fields.values())
+            self.bytes += _STAMP * max(np.size(value) for value in columns.values())
 
     def _readings(self, number: int) -> float:
         """Return the bytes of `number` readings in a journal."""

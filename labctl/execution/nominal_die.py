@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from labctl.core.bias import Bias, Geometry, Nominal
-from labctl.core.die import DieBody, unknown_operation
+from labctl.core.die import DieBody, PlanScripts, unknown_operation
 from labctl.core.errors import BenchError
 from labctl.core.operations import Flag, Operation, Pulse, Reading, Sense
 from labctl.core.units import BoolArray, FloatArray, IntArray, Second
@@ -27,14 +27,27 @@ class NominalDie(DieBody):
 
     Args:
         timing: predicted time of an operation, s; called by `check` after the shape of the operation was checked.
+        scripts: of the die that is planned for, if write plans are carried out inside its instruments.
     """
 
-    def __init__(self, geometry: Geometry, nominal: Nominal, *, timing: Callable[[Operation], Second]) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        nominal: Nominal,
+        *,
+        timing: Callable[[Operation], Second],
+        scripts: PlanScripts | None = None,
+    ) -> None:
         nominal.fits(geometry)
         self.geometry, self.nominal = geometry, nominal
         self.state: BoolArray = np.zeros(geometry.shape, np.bool_)
         """(kernels, n_rows, n_cols), True is P"""
-        self._timing = timing
+        self._timing, self._scripts = timing, scripts
+
+    @property
+    def scripts(self) -> PlanScripts | None:
+        """How write plans are carried out inside instruments; None: by the host loop."""
+        return self._scripts
 
     def check(self, operation: Operation) -> Second:
         """Return the predicted time of `operation`, in s; BenchError if it is for another die."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from labctl.core.bias import Bias, Kind
 from labctl.core.cell_voltage import extremes
-from labctl.core.die import Die, DieWrapper, unknown_operation
+from labctl.core.die import Die, DieWrapper, PlanScripts, unknown_operation
 from labctl.core.errors import BenchError, LimitError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
@@ -25,6 +25,7 @@ from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
+from labctl.execution.recorded_die import chunk_of
 from protocols.records import TABLES
 
 
@@ -112,8 +113,25 @@ class CountedDie(DieWrapper[Limited]):
                 return self._die.perform(operation)
             case WritePlan():
                 self._raise_highest(operation.write.scaled(operation.ladder.max()))
-                return self._program(operation)
+                scripts = self.scripts
+                return self._program(operation) if scripts is None else self._plans(operation, scripts)
         raise unknown_operation(self, operation)
+
+    def _plans(self, plan: WritePlan, scripts: PlanScripts) -> Attempts:
+        """Count a plan that is carried out inside the instrument; refuse a chunk that it cannot hold."""
+        time = scripts.expected(plan)
+        self._plan.time += time
+        self._plan.operations += 1
+        size = chunk_of(len(plan), time)
+        self._disk.plan(plan, size)
+        self._plan.levels = max(self._plan.levels, count_levels(plan.write))
+        parts = []
+        for begin in range(0, len(plan), size):
+            chunk = plan.take(slice(begin, begin + size))
+            scripts.require_fit(chunk)
+            parts.append(self._die.perform(chunk))
+        self._plan.pulses += sum(len(part.cell) for part in parts)
+        return Attempts.join(parts)
 
     def _count(self, operation: Sense | Pulse, bias: Bias, columns: int) -> None:
         time = self._die.check(operation)
@@ -158,7 +176,8 @@ def rehearse(
         LimitError: an operation is beyond the limits. Both messages begin with the place.
     """
     timing: Callable[[Operation], float] = die.check
-    nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing), limits)
+    scripts: PlanScripts | None = getattr(die, "scripts", None)
+    nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing, scripts=scripts), limits)
     history, plan = History(), DiePlan(name)
     places = places or [f"stage {procedure.name} of die {name}" for procedure in procedures]
     for procedure, place in zip(procedures, places, strict=True):

@@ -9,6 +9,8 @@ import math
 from collections.abc import Callable, Iterator
 from typing import overload
 
+import numpy as np
+
 from labctl.core.die import DieWrapper, unknown_operation
 from labctl.core.errors import ContactError, ContactLost
 from labctl.core.limits import Limited
@@ -16,7 +18,7 @@ from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, W
 from labctl.core.outcome import Stopped
 from labctl.core.units import Second
 from labctl.execution.contact_watch import VOID, ContactWatch
-from labctl.execution.replay import RecordedOperation, Replay, answer_to
+from labctl.execution.replay import PROGRAM, Mismatch, RecordedOperation, Replay, answer_to
 from labctl.execution.stop import Stop
 
 CHUNK: Second = 1.0
@@ -67,15 +69,77 @@ class RecordedDie(DieWrapper[Limited]):
     @overload
     def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
-        """Read or pulse n patterns chunk by chunk; judge a plan once, then carry it out in journalled pulses."""
+        """Read or pulse n patterns chunk by chunk; judge a plan once, then carry it out in journalled pulses.
+
+        A plan that is carried out inside an instrument is journalled as it is, a chunk of its cells at a time.
+        """
         match operation:
             case Sense():
                 return Reading.join(self._chunks("sense", operation))
             case Pulse():
                 return Reading.join(self._chunks("pulse", operation))
             case WritePlan():
-                return self._program(operation)
+                inside = self.scripts is not None or self._replay.has_plan
+                return self._plans(operation) if inside else self._program(operation)
         raise unknown_operation(self, operation)
+
+    def _plans(self, plan: WritePlan) -> Attempts:
+        """Carry out a plan inside the instrument, chunk by chunk; then read the cells whose attempts were lost."""
+        n, start, size = len(plan), 0, 0
+        parts: list[Attempts] = []
+        while start < n or not parts:
+            recorded = self._replay.next()
+            if recorded is None:
+                if self.scripts is None:
+                    raise Mismatch(
+                        "the journal has write plans that were carried out inside an instrument; expected a bench that "
+                        "does so, and a procedure that asks for no more of them once the journal has ended well"
+                    )
+                size = size or chunk_of(n, self.scripts.expected(plan))
+            patterns = size if recorded is None else recorded.patterns
+            size = max(size, patterns, 1)
+            piece = plan if patterns >= n else plan.take(slice(start, start + patterns))
+            start += max(1, len(piece))
+            self._safe_point()
+            if recorded is not None:
+                self._lease(THINKING)
+                attempts = self._replay.again_plan(recorded, self._stage, piece, self._die)
+                if recorded.result is not None:
+                    self._contact.recall(recorded.result.seq, *last_reads(piece, attempts))
+            else:
+                attempts = self._act_plan(piece)
+            lost = np.flatnonzero(attempts.lost)
+            if len(lost):  # what a script did that broke off, a read decides
+                reading = Reading.join(self._chunks("sense", piece.verify.take(lost)))
+                attempts = attempts.judged(piece, lost, reading)
+            parts.append(attempts)
+            self._tick(len(piece))
+        return Attempts.join(parts)
+
+    def _act_plan(self, plan: WritePlan) -> Attempts:
+        """Carry out a chunk of a plan; if it breaks off, what is known of it is its result.
+
+        An attempt of which nothing is known counts as made, and is UNKNOWN.
+        """
+        self._contact.resume()
+        time = self._die.check(plan)
+        self._replay.begin()
+        number = self._journal.intend(self._stage, PROGRAM, plan)
+        self._journal.commit()
+        self._lease(SLOWER * time + GRACE)
+        try:
+            attempts = self._die.perform(plan)
+        except BaseException as error:
+            scripts = self.scripts
+            rescued = None if scripts is None else scripts.rescued
+            self._journal.result(number, Attempts.at_most(plan) if rescued is None else rescued)
+            if isinstance(error, ContactError) and not isinstance(error, ContactLost):
+                raise ContactLost(f"void: {error}; {VOID}") from error
+            raise
+        self._lease(THINKING)
+        self._journal.result(number, attempts)
+        self._contact.look(*last_reads(plan, attempts))
+        return attempts
 
     def _chunks(self, kind: str, operation: Sense | Pulse) -> Iterator[Reading]:
         """Yield the readings of the chunks of an operation: first those of the journal, cut as then, then others."""
@@ -136,6 +200,16 @@ class RecordedDie(DieWrapper[Limited]):
         self._journal.result(sequence, reading)
         self._contact.look(read_of(operation), reading)
         return reading
+
+
+def last_reads(plan: WritePlan, attempts: Attempts) -> tuple[Sense, Reading]:
+    """Return the last verify read of each cell of a plan that was read, and what it gave."""
+    last = np.full(len(plan), -1)
+    last[attempts.cell] = np.arange(len(attempts.cell))
+    cells = np.flatnonzero(last >= 0)
+    at = last[cells]
+    reading = Reading(attempts.current[at, None], attempts.flag[at, None], attempts.pulse_flag[at])
+    return plan.verify.take(cells), reading
 
 
 def read_of(operation: Sense | Pulse) -> Sense | None:

@@ -21,12 +21,15 @@ from labctl.core.errors import BenchError
 from labctl.core.events import ContactProved, DieEvent, StageEnded, StageStarted, parse
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.core.limits import Limited
-from labctl.core.operations import Flag, Pulse, Reading, Sense
+from labctl.core.operations import Attempts, Flag, Pulse, Reading, Sense, WritePlan
 from labctl.core.rebuild import Rebuild
 from labctl.core.record import Record
 from labctl.storage.arrays import Stored, digest_of, encode
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Row
+
+PROGRAM = "program"
+"""Kind of a write plan that was carried out as one operation."""
 
 Read = Callable[[int, Sense], Reading]
 """Takes a read that answers the operation of that journal number, and journals it."""
@@ -164,6 +167,11 @@ class Replay:
 
     # operations
 
+    @property
+    def has_plan(self) -> bool:
+        """Whether the next operation of the journal is a write plan that was carried out as one."""
+        return self._next is not None and self._next[0].kind == PROGRAM
+
     def next(self) -> RecordedOperation | None:
         """Return the next operation of the journal, None when it has no more; Mismatch if records or ends are left."""
         if self._next is None:
@@ -172,7 +180,8 @@ class Replay:
                 raise Mismatch(f"the journal goes on with row {row.seq} where another operation is asked for now")
             return None
         (intent, result), self._next = self._next, next(self._rows, None)
-        patterns = self.journal.body(intent, load=False)["bias"]["row"].shape[0]
+        body = self.journal.body(intent, load=False)
+        patterns = body["write" if intent.kind == PROGRAM else "bias"]["row"].shape[0]
         recorded = RecordedOperation(self.number, intent, result, self._answers.get(intent.seq), patterns)
         self.number += 1
         return recorded
@@ -213,6 +222,38 @@ class Replay:
                 "seed or the simulation is not that of the run"
             )
         return reading
+
+    def again_plan(self, recorded: RecordedOperation, stage: str, plan: WritePlan, die: Limited) -> Attempts:
+        """Return the attempts of a write plan from the journal; those that were lost count as made, and are UNKNOWN.
+
+        Raises:
+            Mismatch: the journal has another operation here.
+        """
+        intent = recorded.intent
+        if not ((intent.stage, intent.kind) == (stage, PROGRAM) and self._equals(intent, plan)):
+            raise Mismatch(
+                f"the journal tells of another operation: row {intent.seq} is a {intent.kind} of "
+                f"{recorded.patterns} patterns in stage '{intent.stage}'; asked for is a write plan of {len(plan)} "
+                f"cells in stage '{stage}', or one with other voltages"
+            )
+        result = recorded.result
+        attempts = Attempts.at_most(plan) if result is None else Attempts(**self.journal.body(result))
+        if self.rebuild is Rebuild.NOTHING:
+            die.recall_plan(plan, attempts)
+            return attempts
+        before = die.counts.copy()
+        self.seek(2 * recorded.number)
+        made = die.perform(plan)
+        if self.rebuild is Rebuild.BITS and not attempts.lost.any():
+            if result is not None and not self._equals(result, made):
+                raise Mismatch(
+                    f"the simulated die says something else than the journal (row {result.seq}): its file, its seed or "
+                    "the simulation is not that of the run"
+                )
+            return made
+        die.counts = before
+        die.recall_plan(plan, attempts)
+        return attempts
 
     def _lost(self, recorded: RecordedOperation, piece: Sense | Pulse, die: Limited, read: Read) -> Reading:
         """Return a reading in place of the lost one of `piece`."""

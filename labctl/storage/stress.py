@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from labctl.core.bias import Bias
 from labctl.core.cell_voltage import peaks_per_cell, pulses_per_cell
+from labctl.core.operations import Attempts, Sense, WritePlan
 from labctl.core.units import IntArray
 from labctl.storage.arrays import Stored
 from labctl.storage.journal_reader import JournalReader
@@ -116,9 +117,36 @@ def stress_of_journal(journal: JournalReader, info: DieInfo, after: int, upto: i
     for operation in journal.operations(after=after, load=False):
         if operation.seq > upto:
             break
-        for bias, pulse in _biases(journal, operation.intent, operation.kind == "pulse"):
+        biases = _biases(journal, operation.intent, operation.kind == "pulse")
+        if operation.kind == "program":
+            biases = _of_plan(journal, operation.intent, operation.result)
+        for bias, pulse in biases:
             stress += stress_of(bias, info.shape, info.v_count if pulse else None)
     return stress
+
+
+def _of_plan(journal: JournalReader, intent: Any, result: Any) -> Iterator[tuple[Bias, bool]]:
+    """Yield every bias of a write plan that was carried out as one operation, and whether it is its pulses.
+
+    Its attempts are its pulses; without a result it counts as having given all that its budgets allow.
+    """
+    plan = _plan(_loaded(journal, intent))
+    made = Attempts.at_most(plan) if result is None else Attempts(**_loaded(journal, result))
+    yield plan.pulses(made.cell, made.attempt), True
+    yield plan.verify.bias, False
+
+
+def _plan(body: Any) -> WritePlan:
+    verify = body["verify"]
+    sense = Sense(**{**verify, "bias": Bias(**verify["bias"])})
+    return WritePlan(**{**body, "write": Bias(**body["write"]), "verify": sense})
+
+
+def _loaded(journal: JournalReader, body: Any) -> Any:
+    """Return a body with its arrays."""
+    if isinstance(body, dict):
+        return {key: _loaded(journal, value) for key, value in body.items()}
+    return journal.load(body) if isinstance(body, Stored) else body
 
 
 def _biases(journal: JournalReader, body: Any, pulse: bool) -> Iterator[tuple[Bias, bool]]:

@@ -239,4 +239,7 @@ def _limit_bits(smu: Smu) -> int:
 def emulate(name: str, options: Any, context: EmulatorContext) -> K2600:
     """Return the emulated 2600B of an entry of the bench file; its options give the model."""
     ideal, seed, offset, gain = context.ideal, context.seed, context.offset, context.gain
-    return K2600(name, options.model, context.world, ideal=ideal, seed=seed, offset=offset, gain=gain)
+    made = K2600(name, options.model, context.world, ideal=ideal, seed=seed, offset=offset, gain=gain)
+    if options.tsplink is not None:
+        made.link.cable(options.tsplink, made)
+    return made

@@ -20,7 +20,7 @@ from sim_backend.emulators.k707_scan import Scan
 from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.link import moves_freely
 from sim_backend.emulators.tsp.instrument import TspInstrument
-from sim_backend.emulators.tsp.vm import Refusal, number
+from sim_backend.emulators.tsp.vm import Lua, Refusal, number
 from sim_backend.emulators.world import Crosspoint, World
 
 BREAK_BEFORE_MAKE, MAKE_BEFORE_BREAK, OFF = 1, 2, 0
@@ -90,7 +90,14 @@ class K707(TspInstrument):
         )
         self.scan = Scan(self.world, self._closing, lambda: self.closed, lambda o, c: self._move(open=o, close=c))
         lua.globals["scan"] = self.scan.node(lua)
-        lua.globals["channel"] = lua.node(
+        lua.globals["channel"] = self._channels(lua, self.settings.objects())
+        lua.globals["slot"] = lua.table(
+            {slot: lua.node("slot", get={"idn": partial(self._card, slot)}) for slot in range(1, 1 + SLOTS[self.model])}
+        )
+
+    def _channels(self, lua: Lua, more: Mapping[str | int, Any]) -> Any:
+        """Return `channel`, with `more` objects, for an interpreter, its own or that of another node."""
+        return lua.node(
             "channel",
             get={
                 "connectrule": lambda: self.connectrule,
@@ -102,7 +109,7 @@ class K707(TspInstrument):
             },
             objects={
                 "BREAK_BEFORE_MAKE": BREAK_BEFORE_MAKE, "MAKE_BEFORE_BREAK": MAKE_BEFORE_BREAK, "OFF": OFF, "ON": 1,
-                **self.settings.objects(),
+                **more,
                 "close": lambda names: self._move(close=self._closing(names)),
                 "open": lambda names: self._move(open=self.addresses(names)),
                 "exclusiveclose": self._exclusive,
@@ -112,9 +119,11 @@ class K707(TspInstrument):
                 "reset": self._reset_channels,
             },
         )  # fmt: skip
-        lua.globals["slot"] = lua.table(
-            {slot: lua.node("slot", get={"idn": partial(self._card, slot)}) for slot in range(1, 1 + SLOTS[self.model])}
-        )
+
+    def remote(self, lua: Lua) -> dict[str | int, Any]:
+        """Return its objects for the interpreter of another node: what it is, and `channel` without its patterns."""
+        settings = {name: of for name, of in self.settings.objects().items() if name != "pattern"}
+        return {**super().remote(lua), "channel": self._channels(lua, settings)}
 
     def execute(self, message: str) -> str:
         """Execute one message, behind the steps of a scan that have become due."""
@@ -266,4 +275,7 @@ class K707(TspInstrument):
 def emulate(name: str, options: Any, context: EmulatorContext) -> K707:
     """Return the emulated matrix of an entry of the bench file, with a card in every slot that has a wire."""
     slots = sorted({int(crosspoint[0]) for crosspoint in context.crosspoints})
-    return K707(name, options.model, context.world, cards=dict.fromkeys(slots, CARD))
+    made = K707(name, options.model, context.world, cards=dict.fromkeys(slots, CARD))
+    if options.tsplink is not None:
+        made.link.cable(options.tsplink, made)
+    return made

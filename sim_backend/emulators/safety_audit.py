@@ -17,8 +17,9 @@ class Incident:
 
     Args:
         time: s on the world's clock.
-        what: `hot switch`, `move in contact`, `hot touch`, `sources fight`, `refused`; of a pulse source `untriggered`
-            pulses, and an `idle level` that is not 0 V when an output goes on.
+        what: `hot switch`, `move in contact`, `hot touch`, `sources fight`, `refused`; of a node of TSP-Link
+            `subordinate commanded` at its own address; of a pulse source `untriggered` pulses, and an `idle level` that
+            is not 0 V when an output goes on.
         detail: operator words.
     """
 

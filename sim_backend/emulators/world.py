@@ -8,6 +8,7 @@ ramps and outputs left on act as on a bench.
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -74,6 +75,8 @@ class World:
         self.lock = SharedLock()
         self.go_on: Callable[[], None] | None = None
         """Called by the script that runs wherever time passes; raises an error if the script has to end."""
+        self.cabled: dict[str, Any] = {}
+        """Instruments on one TSP-Link cable, by name."""
         self._ledger = SafetyAudit()
         if self.in_contact:
             self._ledger.touched()

@@ -89,6 +89,16 @@ def _two_matrices():
     return FaultBench(BENCH | {"name": "two matrices", "instruments": instruments, "wiring": wiring})
 
 
+def _inside():
+    """Return the bench over a matrix with sources that write cells by themselves, and move its relays by TSP-Link."""
+    nodes = {"smu1": 1, "smu2": 2, "matrix": 3}
+    instruments = {
+        name: entry | ({"tsplink": nodes[name]} if name in nodes else {})
+        for name, entry in BENCH["instruments"].items()
+    }
+    return FaultBench(BENCH | {"name": "in instrument", "instruments": instruments, "programming": "instrument"})
+
+
 def _standing():
     """Return generic instruments of all kinds; levels of the two sources stand between two calls."""
     instruments = {
@@ -103,6 +113,7 @@ def _standing():
 
 BENCHES = {
     "matrix": FaultBench(BENCH),
+    "in instrument": _inside(),
     "standing": _standing(),
     "two matrices": _two_matrices(),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),

@@ -19,6 +19,7 @@ from sim_backend.emulators.scpi.message import units
 from sim_backend.emulators.scpi.parameters import Number
 from sim_backend.emulators.tsp.bits import OPERATORS, bit_library
 from sim_backend.emulators.tsp.formats import Format
+from sim_backend.emulators.tsp.link import LinkPort
 from sim_backend.emulators.tsp.status import register_node
 from sim_backend.emulators.tsp.translate import TspSyntaxError
 from sim_backend.emulators.tsp.vm import Fatal, Lua, LuaError, Refusal, number
@@ -55,6 +56,7 @@ class TspInstrument(Instrument):
         self.prompts, self.showerrors = 0, 0
         self.identity = IDENTITIES[0]
         """Form of the reply to `*IDN?`."""
+        self.link = LinkPort(name, world, self.error)
         self._out: list[str] = []
         self._out_size = 0
         self._script: tuple[str, bool, list[str]] | None = None
@@ -93,6 +95,8 @@ class TspInstrument(Instrument):
         self._out, self._out_size = [], 0
         line = message.strip(" \t\r\0")
         word = line.split(None, 1)[0].lower() if line else ""
+        if self.link.master is not None and word not in ("abort", ""):
+            self.world.note("subordinate commanded", f"{self.name}, of which {self.link.master} is master: {line[:40]}")
         if self._script is not None and word != "abort":
             self._collect(message, word)
         elif word in ("loadscript", "loadandrunscript"):
@@ -122,6 +126,7 @@ class TspInstrument(Instrument):
         self._script = None
         self._out = []
         self.lua.abort = False
+        self.link.dissolve()
 
     def hang_up(self) -> None:
         """Drop a partly loaded script, or the messages of the next connection would be taken for its rest."""
@@ -358,6 +363,8 @@ class TspInstrument(Instrument):
         names["format"] = self.format.node(lua)
         names["bit"] = lua.table({k: lua.function(f) for k, f in bit_library().items()})
         names["script"] = self._scripts
+        for name, table in self.link.objects(lua).items():
+            names[name] = table
         names["errorqueue"] = lua.node(
             "errorqueue",
             get={"count": lambda: len(self.errors)},
@@ -395,6 +402,10 @@ class TspInstrument(Instrument):
                 **{name: register_node(register, lua) for name, register in self.registers.items()},
             },
         )  # fmt: skip
+
+    def remote(self, lua: Lua) -> dict[str | int, Any]:
+        """Return its objects for the interpreter `lua` of another node of its TSP-Link; models add theirs."""
+        return {"model": self.model, "serialno": self.serial, "revision": self.revision}
 
     def _time(self, *_: Any) -> int:
         """Return `os.time()`: s since the instrument was switched on, as of one whose date was never set."""

@@ -1,0 +1,418 @@
+"""Write plans carried out inside a source, as scripts: which cells, by which steps, over which relays, to what end.
+
+The steps are those of the host loop (`step_sequence`), so that a cell meets the same levels, waits and readings. Where
+the matrix is on a bus of the source, such as TSP-Link, one script writes all cells of a plan and moves the relays
+itself; where it is apart, a script writes the cells of one route, and the host moves the relays between two scripts.
+
+A script that broke off is asked how far it came, after its outputs were verified off and before anything is reset.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import numpy as np
+
+from instruments.bench import Bench
+from instruments.bench_io import COLD_TRIES, BenchIO
+from instruments.bench_state import State
+from instruments.connections import Relay
+from instruments.reading_math import driven_voltage, subtract_leads
+from instruments.routing import RouteVisits
+from instruments.step_sequence import MESSAGES, READ, Act, ChannelStep, Composer, RouteVisit, duration
+from labctl.core.cell_program import (
+    AttemptSteps,
+    CellAttempt,
+    CellProgram,
+    CellTask,
+    Handed,
+    Programs,
+    ReadSteps,
+    RelayMove,
+)
+from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.operations import Attempts, Flag, Pulse, Reading, WritePlan
+from labctl.core.pulse_source import Fire
+from labctl.core.source import Measure, SourceMeasure, Step
+from labctl.core.units import FloatArray, IntArray, Second, Volt
+
+STEP, CELL, KIND = 100, 200, 400
+"""Characters of a script at most: of one step, of one cell beside its relays, and of one kind of attempt."""
+
+
+@dataclass(frozen=True)
+class Visits:
+    """What a bench knows of visits, as functions of the die of which they are.
+
+    Args:
+        plan: from an operation to its visits.
+        ranges: (v,) A, the measure range of each.
+        one: one of them as plain numbers.
+        relays: that are closed during one of them.
+        route_time: time of a change of route by the host, s.
+        first_voltage: applies the first voltage after a touch.
+    """
+
+    plan: Callable[[Pulse], tuple[RouteVisits, Act]]
+    ranges: Callable[[Pulse, RouteVisits], FloatArray]
+    one: Callable[[RouteVisits, int, FloatArray], RouteVisit]
+    relays: Callable[[RouteVisits, int], list[Relay]]
+    route_time: Callable[[], Second]
+    first_voltage: Callable[[], None]
+
+
+@dataclass
+class _Cells:
+    """The cells of a plan that may get a pulse, (c,) of each.
+
+    Args:
+        number: in the plan.
+        unit: index of the source that writes each.
+        kind: index into `kinds`.
+        relays: that are closed while it is written.
+        spread: the most that two lines differ by, V.
+    """
+
+    number: list[int] = field(default_factory=list)
+    unit: list[int] = field(default_factory=list)
+    kind: list[int] = field(default_factory=list)
+    relays: list[frozenset[Relay]] = field(default_factory=list)
+    kinds: list[AttemptSteps] = field(default_factory=list)
+    seconds: list[tuple[Second, Second]] = field(default_factory=list)
+    """Of each kind: time of an attempt, and of the check that all is cold, s."""
+    spread: Volt = 0.0
+
+
+class InsideScripts:
+    """The scripts of one die on a bench.
+
+    Args:
+        bench: names the sources and the matrix, which are on one bus if both have a node there.
+        io: sources and relays.
+        visits: of the die.
+
+    Raises:
+        BenchError: a source that is used carries out no scripts, or one end of the bus is not named.
+    """
+
+    def __init__(self, bench: Bench, io: BenchIO, visits: Visits) -> None:
+        self._bench, self._io, self._visits = bench, io, visits
+        self._rescued: Attempts | None = None
+        for unit in io.working:
+            if unit.capabilities.script is None:
+                raise BenchError(
+                    f"'programming: instrument': {unit.name} ({unit.capabilities.model}) carries out no scripts that "
+                    "write and verify cells; leave it at host"
+                )
+        nodes = {name: bench.instruments[name].node for name in io.relays.matrices}
+        ends = {unit.name: bench.instruments[unit.name].node for unit in io.working}
+        self.node: int | None = None
+        """Node of the matrix on the bus of the sources; None if it is apart, or there is none."""
+        if len(nodes) == 1 and any(node is not None for node in nodes.values()):
+            if missing := [name for name, node in ends.items() if node is None]:
+                raise BenchError(
+                    f"{next(iter(nodes))} is a node of TSP-Link, and {', '.join(missing)} is none; write 'tsplink' "
+                    "with the node number of each, or leave it out of all"
+                )
+            (self.node,) = nodes.values()
+            if len({self.node, *ends.values()}) <= len(ends):
+                raise BenchError("two instruments have one node number on TSP-Link; expected a number of its own each")
+        elif any(node is not None for node in nodes.values()):
+            raise BenchError("several matrices, and one of them a node of TSP-Link; leave 'tsplink' out of all")
+        self._met = False
+
+    @property
+    def rescued(self) -> Attempts | None:
+        """What the instrument has told of the plan that broke off last; None if nothing is known of it."""
+        return self._rescued
+
+    # -- what it takes
+
+    def expected(self, plan: WritePlan) -> Second:
+        """Return the predicted time of `plan` if every cell verifies at its first pulse, s."""
+        return self._seconds(plan, np.minimum(plan.most, 1))
+
+    def longest(self, plan: WritePlan) -> Second:
+        """Return the predicted time of `plan` if every budget is used up, s."""
+        return self._seconds(plan, plan.most)
+
+    def _seconds(self, plan: WritePlan, tries: IntArray) -> Second:
+        cells = self._cells(plan)
+        total = 0.0
+        for number, kind in zip(cells.number, cells.kind, strict=True):
+            attempt, cold = cells.seconds[kind]
+            total += int(tries[number]) * attempt + cold
+        timing = self._bench.timing
+        if self.node is None:
+            routes = sum(a != b for a, b in zip(cells.relays, [None, *cells.relays], strict=False))
+            return total + routes * (self._visits.route_time() + MESSAGES * timing.message)
+        empty: frozenset[Relay] = frozenset()
+        moves = [move for of_cell in self._moves(cells.relays, empty) for move in of_cell]
+        relays = sum(bool(move.opening) + bool(move.closing) for move in moves)
+        return total + relays * timing.relay + len(moves) * self._bench.settling.relays + MESSAGES * timing.message
+
+    def require_fit(self, plan: WritePlan) -> None:
+        """Raise BenchError if a source cannot hold the script of `plan`, or all its attempts."""
+        cells = self._cells(plan)
+        empty: frozenset[Relay] = frozenset()
+        moves = self._moves(cells.relays, empty)
+        for pieces in _pieces(cells, linked=self.node is not None):
+            unit = self._io.units[cells.unit[pieces[0]]]
+            size = unit.capabilities.script
+            assert size is not None
+            text = sum(_characters(cells.kinds[k]) for k in sorted({cells.kind[c] for c in pieces}))
+            text += sum(CELL for _ in pieces) + 12 * len(plan.ladder)
+            if self.node is not None:
+                relays = (len(m.opening) + len(m.closing) for c in pieces for m in moves[c])
+                text += sum(6 * count + 60 for count in relays)
+            attempts = int(plan.most[[cells.number[c] for c in pieces]].sum())
+            for quantity, needed, most in (
+                ("characters", text, size.characters),
+                ("attempts", attempts, size.attempts),
+            ):
+                if needed > most:
+                    raise BenchError(
+                        f"a script of {len(pieces)} cells has up to {needed} {quantity}, and {unit.name} "
+                        f"({unit.capabilities.model}) is taken to hold {most}; a smaller budget or a shorter ladder "
+                        "would do, or 'programming: host'"
+                    )
+
+    # -- carrying a plan out
+
+    def run(self, plan: WritePlan) -> Attempts:
+        """Carry out a plan; return its attempts, cell by cell.
+
+        What broke off was made safe, and `rescued` tells how far it came.
+        """
+        self._rescued = None
+        cells = self._cells(plan)
+        self.require_fit(plan)
+        made: list[CellAttempt] = []
+        if not cells.number:
+            return self._attempts(plan, made)
+        io = self._io
+        self._visits.first_voltage()
+        io.switch_on()
+        try:
+            for pieces in _pieces(cells, linked=self.node is not None):
+                self._piece(plan, cells, pieces, made)
+        except BaseException:
+            self._rescued = self._attempts(plan, made)
+            raise
+        return self._attempts(plan, made)
+
+    def _piece(self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], made: list[CellAttempt]) -> None:
+        """Carry out one script; append its attempts, or what is known of them if it breaks off."""
+        io, unit = self._io, self._io.units[cells.unit[pieces[0]]]
+        source = cast("Programs", unit)
+        if self.node is None:
+            io.route(cells.relays[pieces[0]])
+            program = self._program(plan, cells, pieces, [()] * len(cells.number))
+            context = io.state.drive(cells.spread)
+        else:
+            present = self._hand_over(unit, source)
+            chosen = [cells.relays[c] for c in pieces]
+            moves: list[tuple[RelayMove, ...]] = [()] * len(cells.number)
+            for c, of_cell in zip(pieces, self._moves(chosen, present), strict=True):
+                moves[c] = of_cell
+            program = self._program(plan, cells, pieces, moves)
+            context = io.state.script(cells.spread, chosen[-1])
+        with context:
+            try:
+                made += source.program(program)
+            except BaseException:
+                made += self._rescue(source, program)
+                raise
+        if self.node is None:
+            io.state.at_zero()
+
+    def _rescue(self, source: Programs, program: CellProgram) -> list[CellAttempt]:
+        """Return the attempts of a program that broke off: all that it might have made where nothing else is known."""
+        try:
+            told = source.rescue()
+        except LabError:
+            told = None
+        if told is not None:
+            return told
+        unknown = Flag.UNKNOWN
+        return [
+            CellAttempt(cell.number, attempt, float("nan"), unknown, unknown, False)
+            for cell in program.cells
+            for attempt in range(1, 1 + min(cell.budget, len(program.ladder)))
+        ]
+
+    def _hand_over(self, unit: SourceMeasure, source: Programs) -> frozenset[Relay]:
+        """Have the source reach the matrix; return the relays that are closed."""
+        io, assumed = self._io, cast("int", self.node)
+        if io.state.state is not State.ROUTED:
+            io.go_cold(io.active)
+        ((name, matrix),) = io.relays.matrices.items()
+        if not isinstance(matrix, Handed):
+            raise BenchError(f"{name}: its relays can be moved by no other instrument; leave out 'tsplink'")
+        present = io.relays.closed() if io.state.closed is None else io.state.closed
+        if not self._met:
+            expected = getattr(self._bench.instruments[name].options, "model", "")
+            model = source.linked(assumed)
+            if expected and model != expected:
+                raise InstrumentError(
+                    f"{unit.name}: node {assumed} of its TSP-Link is a {model}, and {name} is a {expected}; look at "
+                    "'tsplink' in the bench file"
+                )
+            self._met = True
+        with io.state.route(present):
+            matrix.hand_over(source.release)
+        return present
+
+    def _program(
+        self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], moves: Sequence[tuple[RelayMove, ...]]
+    ) -> CellProgram:
+        bench = self._bench
+        kinds = sorted({cells.kind[c] for c in pieces})
+        tasks = tuple(
+            CellTask(
+                number := cells.number[c],
+                kinds.index(cells.kind[c]),
+                moves[c],
+                bool(plan.target[number]),
+                float(plan.cut[number]),
+                int(plan.most[number]),
+            )
+            for c in pieces
+        )
+        return CellProgram(
+            tuple(cells.kinds[k] for k in kinds),
+            tasks,
+            tuple(plan.ladder.tolist()),
+            plan.v_read,
+            bench.outputs.cold_voltage,
+            bench.outputs.cold_current,
+            COLD_TRIES,
+            bench.settling.source,
+            bench.settling.relays,
+            bench.timing.relay,
+            self.node,
+        )
+
+    def _moves(self, wanted: Sequence[frozenset[Relay]], present: frozenset[Relay]) -> list[tuple[RelayMove, ...]]:
+        """Return the moves that lead to each set of closed relays in turn."""
+        moves = []
+        for closed in wanted:
+            of_cell = []
+            for after in self._io.route_steps(present, closed) if closed != present else ():
+                opening, closing = (sorted(name for _, name in part) for part in (present - after, after - present))
+                if opening or closing:
+                    of_cell.append(RelayMove(tuple(opening), tuple(closing), len(after)))
+                present = after
+            moves.append(tuple(of_cell))
+        return moves
+
+    def _attempts(self, plan: WritePlan, made: Sequence[CellAttempt]) -> Attempts:
+        """Return the attempts of a plan as arrays, currents corrected for leads."""
+        cell = np.array([m.cell for m in made], np.int64)
+        attempt = np.array([m.attempt for m in made], np.int64)
+        flag, pulse = (np.array([getattr(m, f) for m in made], np.uint8) for f in ("flag", "pulse_flag"))
+        reading = Reading(np.array([[m.current] for m in made]).reshape(-1, 1), flag[:, None], pulse)
+        if self._bench.reads.lead_resistance:
+            volts = driven_voltage(plan.verify.bias)[cell]
+            subtract_leads(reading, volts, self._bench.reads.lead_resistance)
+        verified, short = np.zeros(len(plan), np.bool_), np.zeros(len(plan), np.bool_)
+        verified[cell[[m.verified for m in made]]] = True
+        short[cell[(flag & Flag.COMPLIANCE) != 0]] = True
+        voltage = plan.ladder[attempt - 1] if len(attempt) else np.zeros(0)
+        return Attempts(cell, attempt, voltage, reading.current[:, 0], flag, pulse, verified, short)
+
+    # -- from a plan to cells
+
+    def _cells(self, plan: WritePlan) -> _Cells:
+        """Return the cells of a plan that may get a pulse; BenchError if one cannot be written by a script."""
+        pulse = Pulse(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
+        visits, act = self._visits.plan(pulse)
+        if act.fired:
+            raise BenchError(
+                f"a pulse of {plan.width:.3g} s comes from a pulse source, which no script of a source reaches; "
+                "'programming: host' in the bench file writes such cells"
+            )
+        if not (np.array_equal(visits.pattern, np.arange(len(plan))) and (visits.pulses & visits.reads).all()):
+            raise BenchError(
+                "a pulse and its verify read do not fit on one route here, which a script needs; "
+                "'programming: host' in the bench file writes such cells"
+            )
+        ranges = self._visits.ranges(pulse, visits)
+        resistance = self._bench.reads.lead_resistance
+        leads = resistance / driven_voltage(plan.verify.bias) if resistance else np.zeros(len(plan))
+        cells, kinds = _Cells(), dict[tuple[object, ...], int]()
+        for k in np.flatnonzero(plan.most > 0).tolist():
+            visit = replace(self._visits.one(visits, k, ranges), number=0)
+            key = (*(getattr(visit, name) for name in ("used", "pulse", "maker", "read", "sense_range", "rest")),)
+            key = (*key, tuple(sorted(visit.sense.items())), float(leads[k]))
+            if key not in kinds:
+                kinds[key] = len(cells.kinds)
+                kind, seconds = self._kind(visit, act, float(leads[k]))
+                cells.kinds.append(kind)
+                cells.seconds.append(seconds)
+            cells.number.append(k)
+            cells.unit.append(self._io.channels[visit.used[0]].instrument)
+            cells.kind.append(kinds[key])
+            cells.relays.append(frozenset(self._visits.relays(visits, k)))
+            for levels in (visit.pulse, visit.read):
+                cells.spread = max(cells.spread, max(0.0, *levels) - min(0.0, *levels))
+        return cells
+
+    def _kind(self, visit: RouteVisit, act: Act, lead: float) -> tuple[AttemptSteps, tuple[Second, Second]]:
+        """Return the steps of an attempt on a cell, and their times and those of its end, s."""
+        io = self._io
+        pulse = self._composed(lambda composer: composer.visit(replace(visit, reads=False), act))
+        read = self._composed(lambda composer: composer.read(visit, act, visit.sense_range))
+        largest, wider = io.range_for(act.read_compliance), None
+        if visit.sense_range < act.read_compliance * (1 - 1e-9):
+            wider = _read_steps(self._composed(lambda composer: composer.read(visit, act, largest)), visit)
+        cold = self._composed(lambda composer: composer.cold(visit.used))
+        timing = self._bench.timing.model_copy(update={"message": 0.0})
+
+        def seconds(*parts: Sequence[ChannelStep]) -> Second:
+            steps = [step for part in parts for step in part]
+            return duration(iter(steps), io.channels, timing, act.aperture)
+
+        steps = AttemptSteps(_steps(pulse), _read_steps(read, visit), wider, _steps(cold), lead)
+        return steps, (seconds(pulse, read), seconds(cold))
+
+    def _composed(self, compose: Callable[[Composer], Iterator[ChannelStep]]) -> list[ChannelStep]:
+        """Return steps that begin and end at 0 V, and take no setting for given."""
+        composer = self._io.new_composer()
+        return list(composer.script(compose(composer)))
+
+
+def _steps(events: Sequence[ChannelStep]) -> tuple[Step, ...]:
+    return tuple(event.step for event in events if not isinstance(event.step, Fire))
+
+
+def _read_steps(events: Sequence[ChannelStep], visit: RouteVisit) -> ReadSteps:
+    """Return a read with the parts of its readings: the sensed column takes what leaves it, one on ground the sum."""
+    weights, flagged = [], []
+    for event in events:
+        if isinstance(event.step, Measure):
+            assert event.tag is not None
+            part = 1.0 if visit.rest >= 0 else -1.0 if event.tag.slot >= 0 else 0.0
+            reads = event.tag.kind == READ
+            weights.append(part if reads else -part)
+            flagged.append(reads and part != 0.0)
+    return ReadSteps(_steps(events), tuple(weights), tuple(flagged))
+
+
+def _characters(kind: AttemptSteps) -> int:
+    """Return the characters at most of the functions of a kind."""
+    reads = [kind.read, *([] if kind.wider is None else [kind.wider])]
+    return KIND + STEP * (len(kind.pulse) + len(kind.cold) + sum(len(read.steps) for read in reads))
+
+
+def _pieces(cells: _Cells, *, linked: bool) -> Iterator[list[int]]:
+    """Yield the cells of each script, as indices: of one source, and of one route where relays are the host's."""
+    piece: list[int] = []
+    for c in range(len(cells.number)):
+        same = bool(piece) and cells.unit[c] == cells.unit[piece[-1]]
+        if piece and not (same and (linked or cells.relays[c] == cells.relays[piece[-1]])):
+            yield piece
+            piece = []
+        piece.append(c)
+    if piece:
+        yield piece

@@ -1,0 +1,252 @@
+"""Write plans that are carried out as one operation: in the journal, at the limits, in the ledger, and lost."""
+
+import numpy as np
+import pytest
+
+from labctl.core.bias import Geometry, Nominal
+from labctl.core.errors import LimitError, LinkTimeoutError
+from labctl.core.limits import Limited, Limits
+from labctl.core.operations import Attempts, Flag, Pulse, Reading, Sense, WritePlan
+from labctl.core.rebuild import Rebuild
+from labctl.core.write_loop import program_by_host
+from labctl.execution import recorded_die
+from labctl.execution.journal_die import JournalDie
+from labctl.execution.nominal_die import NominalDie
+from labctl.execution.recorded_die import RecordedDie
+from labctl.execution.replay import Mismatch, Replay
+from labctl.storage.journal import Journal
+from labctl.storage.stress import DieInfo, stress_of_journal
+from protocols.settings import WriteSettings
+
+GEOMETRY, NOMINAL = Geometry(1, 3, 4), Nominal.alike(4e-4, 2e-4, 1)
+LIMITS = Limits(v_towards_p=0.9, v_towards_ap=0.9, width=1e-2, compliance=1e-2, v_count=0.2, pulses_per_cell=500)
+SECONDS = 0.3
+"""Expected time of a cell."""
+
+
+class Scripted(NominalDie):
+    """A nominal die whose cells switch at the second pulse, and whose plans are scripts that may be lost."""
+
+    def __init__(self) -> None:
+        super().__init__(GEOMETRY, NOMINAL, timing=lambda operation: 1e-3)
+        self.plans: list[int] = []
+        self.done: list[str] = []
+        self.lost_at, self.told = 0, True
+        self.rescued: Attempts | None = None
+
+    @property
+    def scripts(self):
+        return self
+
+    def expected(self, plan: WritePlan) -> float:
+        return SECONDS * len(plan)
+
+    def require_fit(self, plan: WritePlan) -> None:
+        pass
+
+    def _sense(self, sense: Sense) -> Reading:
+        self.done.append(f"sense {len(sense)}")
+        return super()._sense(sense)
+
+    def _program(self, plan: WritePlan) -> Attempts:
+        self.rescued = None
+        self.plans.append(len(plan))
+        self.done.append(f"program {len(plan)}")
+        if len(self.plans) != self.lost_at:
+            return self._one_after_the_other(plan)
+        # the first cell is done and the second under way when the link is cut
+        first = self._one_after_the_other(plan.take(slice(0, 1)))
+        super()._pulse(Pulse(plan.pulses(np.array([1]), np.array([1])), plan.width))
+        if self.told:
+            begun = Attempts.at_most(plan.take(slice(1, 2)))
+            one = Attempts(*(getattr(begun, n)[:1] for n in COLUMNS), begun.verified, begun.short)
+            rest = Attempts.join([first, one])
+            unknown = np.zeros(len(plan), np.bool_)
+            verified = unknown.copy()
+            verified[:2] = rest.verified
+            self.rescued = Attempts(*(getattr(rest, n) for n in COLUMNS), verified, unknown)
+        raise LinkTimeoutError("smu: no answer")
+
+    def _one_after_the_other(self, plan: WritePlan) -> Attempts:
+        parts = [program_by_host(Twice(self), plan.take(slice(k, k + 1))) for k in range(len(plan))]
+        return Attempts.join(parts)
+
+
+COLUMNS = ("cell", "attempt", "voltage", "current", "flag", "pulse_flag")
+
+
+class Twice:
+    """Lets the first pulse of a cell do nothing."""
+
+    def __init__(self, die: NominalDie) -> None:
+        self._die, self._pulses = die, 0
+
+    def perform(self, operation):
+        self._pulses += isinstance(operation, Pulse)
+        if isinstance(operation, Pulse) and self._pulses == 1:
+            return NominalDie._sense(self._die, operation.verify)
+        return (NominalDie._pulse if isinstance(operation, Pulse) else NominalDie._sense)(self._die, operation)
+
+
+def plan_of(cells: int = 10, budget: int = 4) -> WritePlan:
+    at = tuple(index.ravel()[:cells] for index in np.indices(GEOMETRY.shape))
+    settings = WriteSettings(v_start=0.5, v_max=0.8, v_step=0.1, compliance=5e-3, width=1e-3)
+    return settings.plan(GEOMETRY, at, np.full(cells, True), np.full(cells, 3e-4), np.full(cells, budget))
+
+
+META = {
+    "die": "D1",
+    "description": {"geometry": {"kernels": 1, "n_rows": 3, "n_cols": 4}},
+    "limits": {"v_count": 0.2},
+}
+
+
+def first(folder, die, plan, *, killed=False, monkeypatch=None):
+    """Let a new journal begin with `plan`; return its limits and what came of it, None if it broke off."""
+    journal = Journal.create(folder, META)
+    limited, made = Limited(die, LIMITS), None
+    if killed:
+        monkeypatch.setattr(journal, "result", lambda seq, body: seq)
+    try:
+        made = RecordedDie(limited, Replay(journal), "one").program(plan)
+    except LinkTimeoutError:
+        pass
+    finally:
+        if killed:  # what waited for the next commit is gone
+            journal._rows, journal._arrays = [], {}
+        journal.close()
+    return limited, made
+
+
+def again(folder, die, plan, rebuild=Rebuild.NOTHING):
+    """Let the journal be replayed and go on; return its limits and what came of it."""
+    with Journal.open(folder, readonly=False) as journal:
+        limited = Limited(die, LIMITS)
+        return limited, RecordedDie(limited, Replay.of(journal, rebuild), "one").program(plan)
+
+
+def stress(folder):
+    with Journal.open(folder) as journal:
+        return stress_of_journal(journal, DieInfo.of(META), 0, journal.last.seq).counts
+
+
+def kinds(folder):
+    with Journal.open(folder) as journal:
+        return [(op.kind, op.result is not None) for op in journal.operations()]
+
+
+def test_a_plan_is_cut_into_chunks_of_a_second_and_journalled_whole(tmp_path):
+    die, plan = Scripted(), plan_of()
+    limited, made = first(tmp_path, die, plan)
+    assert die.plans == [4, 4, 2]
+    assert kinds(tmp_path) == [("program", True)] * 3
+    assert made.attempt.tolist() == [1, 2] * 10
+    assert made.cell.tolist() == [k for k in range(10) for _ in range(2)]
+    assert made.verified.all()
+    host = Limited(NominalDie(GEOMETRY, NOMINAL, timing=lambda operation: 1e-3), LIMITS)
+    host.perform(Pulse(plan.pulses(made.cell, made.attempt), plan.width))
+    assert np.array_equal(limited.counts, host.counts), "refunded to what was given, half-selected cells included"
+    assert np.array_equal(stress(tmp_path), host.counts)
+
+
+def test_a_whole_journal_is_replayed_without_a_die(tmp_path):
+    plan = plan_of()
+    limited, made = first(tmp_path, Scripted(), plan)
+    for die in (Scripted(), JournalDie(GEOMETRY, NOMINAL)):
+        counted, replayed = again(tmp_path, die, plan)
+        for name in (*COLUMNS, "verified", "short"):
+            assert np.array_equal(getattr(replayed, name), getattr(made, name), equal_nan=name == "current")
+        assert np.array_equal(counted.counts, limited.counts)
+        assert getattr(die, "plans", []) == []
+
+
+@pytest.mark.parametrize("rebuild", [Rebuild.STATES, Rebuild.BITS])
+def test_a_simulated_die_is_brought_to_its_states_again(tmp_path, rebuild):
+    plan, die = plan_of(), Scripted()
+    limited, made = first(tmp_path, die, plan)
+    fresh = Scripted()
+    counted, replayed = again(tmp_path, fresh, plan, rebuild)
+    assert np.array_equal(fresh.state, die.state)
+    assert np.array_equal(counted.counts, limited.counts)
+    assert np.array_equal(replayed.current, made.current)
+
+
+def test_a_script_that_was_lost_is_read_when_the_run_goes_on(tmp_path):
+    die, plan = Scripted(), plan_of()
+    die.lost_at = 2
+    limited, made = first(tmp_path, die, plan)
+    assert made is None
+    assert kinds(tmp_path) == [("program", True)] * 2, "what is known of it is its result"
+    die.done = []
+    counted, made = again(tmp_path, die, plan)
+    assert die.done == ["sense 1", "program 2"]
+    assert made.lost.tolist() == [k == 5 for k in range(10)]
+    (at,) = np.flatnonzero(made.cell == 5)
+    assert (made.flag[at], made.pulse_flag[at], made.attempt[at]) == (Flag.UNKNOWN, Flag.UNKNOWN, 1)
+    assert made.verified[5] == die.state[0, 1, 1]
+    assert not made.verified[6]
+    assert 6 not in made.cell, "it had not come to it"
+    assert np.array_equal(stress(tmp_path), counted.counts)
+    assert (limited.counts >= 0).all()
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_where_nothing_is_known_every_pulse_of_the_budget_counts(tmp_path, monkeypatch, killed):
+    die, plan = Scripted(), plan_of(3)
+    die.lost_at, die.told = 1, False
+    first(tmp_path, die, plan, killed=killed, monkeypatch=monkeypatch)
+    assert kinds(tmp_path) == [("program", not killed)]
+    most = Limited(NominalDie(GEOMETRY, NOMINAL, timing=lambda operation: 1e-3), LIMITS)
+    bound = Attempts.at_most(plan)
+    most.perform(Pulse(plan.pulses(bound.cell, bound.attempt), plan.width))
+    assert np.array_equal(stress(tmp_path), most.counts)
+    die.done = []
+    counted, made = again(tmp_path, die, plan)
+    assert die.done == ["sense 3"]
+    assert made.lost.all()
+    assert np.bincount(made.cell).tolist() == [4, 4, 4]
+    assert np.array_equal(made.verified, die.state.ravel()[:3])
+    assert np.array_equal(counted.counts, most.counts)
+    die.done = []
+    _, repeated = again(tmp_path, die, plan)
+    assert die.done == []
+    assert np.array_equal(repeated.verified, made.verified)
+    assert kinds(tmp_path) == [("program", not killed), ("sense", True)]
+
+
+def test_a_chunk_that_might_be_too_many_pulses_is_refused_before_it(tmp_path):
+    die, plan = Scripted(), plan_of(3)
+    journal = Journal.create(tmp_path, META)
+    limits = LIMITS.model_copy(update={"pulses_per_cell": 10})  # four for itself, and eight half-selected
+    with pytest.raises(LimitError, match="pulses on one cell"):
+        RecordedDie(Limited(die, limits), Replay(journal), "one").program(plan)
+    journal.close()
+    assert die.plans == []
+    assert kinds(tmp_path) == []
+
+
+def test_a_journal_of_another_plan_or_of_pulses_is_refused(tmp_path):
+    plan = plan_of(3)
+    first(tmp_path, Scripted(), plan)
+    with pytest.raises(Mismatch, match="asked for is a write plan of 2"):
+        again(tmp_path, Scripted(), plan_of(2))
+    with Journal.open(tmp_path, readonly=False) as journal:
+        other = RecordedDie(Limited(Scripted(), LIMITS), Replay.of(journal), "one")
+        with pytest.raises(Mismatch, match="is a program of 3 patterns"):
+            other.sense(plan.verify)
+
+
+def test_what_is_left_of_a_plan_goes_on_inside_only(tmp_path):
+    die, plan = Scripted(), plan_of()
+    die.lost_at = 2
+    first(tmp_path, die, plan)
+    with pytest.raises(Mismatch, match="carried out inside an instrument"):
+        again(tmp_path, NominalDie(GEOMETRY, NOMINAL, timing=lambda operation: 1e-3), plan)
+
+
+def test_contact_is_watched_by_the_last_read_of_each_cell():
+    plan = plan_of(3)
+    made = Scripted()._one_after_the_other(plan)
+    sense, reading = recorded_die.last_reads(plan, made)
+    assert np.array_equal(sense.cols, plan.verify.cols)
+    assert np.allclose(reading.current[:, 0], 4e-5)
