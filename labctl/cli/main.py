@@ -15,6 +15,7 @@ from labctl.cli import (
     doctor,
     export,
     fleet,
+    new,
     notify,
     plan,
     report,
@@ -35,7 +36,6 @@ from labctl.terminal.outputs import sturdy_outputs
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
     help="""Run write-verify and inference on magnetic tunnel junction dies.
@@ -82,6 +82,7 @@ for _module in (
     bench,
     export,
     fleet,
+    new,
     stress,
     reproduce,
     report,

@@ -41,6 +41,9 @@ def test_every_command_of_the_readme_works(command, labctl, campaign, few_soluti
         words[words.index("--out") + 1] = str(tmp_path / "run")
     if words[0] in ("show", "watch", "report", "export", "verify"):
         words[1] = str(finished[0])
+    if words[0] == "fleet":
+        pytest.importorskip("pyarrow")
+        words[2] = str(finished[0])
     if words[0] in ("reproduce", "resume", "stop"):
         # minutes of work, or of no use on a finished run, and tried elsewhere; here the words must exist
         words.append("--help")
