@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from enum import StrEnum
 from typing import ClassVar, Self
 
 from pydantic import Field
@@ -19,6 +20,13 @@ BOARD = "board"
 """Name of the board among the instruments of its bench."""
 
 
+class Exchange(StrEnum):
+    """How the next die comes onto a board."""
+
+    NONE = "none"
+    BY_HAND = "by hand"
+
+
 class BoardEntry(Entry):
     """A board of the bench file: the keys are those of an instrument."""
 
@@ -30,6 +38,10 @@ class BoardBench(Model):
 
     name: Line = Field(min_length=1)
     body: BoardEntry = Field(description="the board: its driver, its address where it has one, and its options")
+    exchange: Exchange = Field(
+        default=Exchange.NONE,
+        description="how the next die comes onto the board: none, or by hand, by a person who is asked for each",
+    )
     limits: BenchLimits
     ledger: str | None = Field(
         default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
@@ -53,7 +65,9 @@ class BoardBench(Model):
     def wires(self) -> str:
         """The wiring in operator words."""
         shape = self.geometry()
-        return f"a board of {shape.kernels} kernels of {shape.n_rows} x {shape.n_cols}; nothing is wired"
+        return f"a board of {shape.kernels} kernels of {shape.n_rows} x {shape.n_cols}; nothing is wired" + (
+            ", dies are exchanged by hand" if self.exchange is Exchange.BY_HAND else ""
+        )
 
     @property
     def bounds(self) -> Limits:

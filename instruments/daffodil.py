@@ -263,6 +263,11 @@ class Daffodil(Plan):
         self._client.safe()
         self._broken = False
 
+    def release(self) -> None:
+        """Have no power at the die, verified by the board, so that it can be taken out; operations bring it back."""
+        self._client.release()
+        self._broken = False
+
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """The same with the first bytes of a fresh connection, asked by anybody; return what was on."""
         met, live = self._client.break_in()

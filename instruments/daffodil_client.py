@@ -76,15 +76,29 @@ class Client:
         """Have the board, set up in full, unless it is so; LeaseLost if it is another client's."""
         if self._token is not None and self._is_set_up:
             return
-        claim = {"version": packed.VERSION, "client": f"labctl {self._name}", "lease": self._lease}
         self._taking = True
         try:
-            if self._token is None:
-                self._token = self._ask(f"TAKE {json.dumps(claim)}", "TAKEN")
+            self._claim()
             self._set_up()
             self._is_set_up = True
         finally:
             self._taking = False
+
+    def _claim(self) -> None:
+        """Have the board, set up or not; LeaseLost if it is another client's."""
+        claim = {"version": packed.VERSION, "client": f"labctl {self._name}", "lease": self._lease}
+        if self._token is None:
+            self._token = self._ask(f"TAKE {json.dumps(claim)}", "TAKEN")
+
+    def release(self) -> None:
+        """Have no power at the die, verified by the board, and give the board back."""
+        self._lose()
+        self._ask("SAFE", "SAFE")
+        self._claim()
+        token = self._token
+        self._lose()
+        self._ask(f"RELEASE {token}", "RELEASED")
+        self._ask(f"END {token}", "ENDED")
 
     def ours(self, verb: str, body: str, expected: str, extra: Second = 0.0) -> str:
         """Return the answer to a message of the client that has the board.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from instruments.board_bench import AnyBench
+from instruments.board_bench import AnyBench, BoardBench, Exchange
 from instruments.entry import Entry
 from instruments.manual_prober import Ask
 from instruments.third_party import ThirdPartyDriver
@@ -63,6 +63,11 @@ def driver_of(name: str, entry: Entry, connect: Connect, ask: Ask | None) -> Any
 def has_prober(bench: AnyBench) -> bool:
     """Return whether a bench has a prober, motorised or manual; True if a kind is not known."""
     return any(entry.kind in (DriverKind.PROBER, None) for entry in bench.instruments.values())
+
+
+def reaches_several(bench: AnyBench) -> bool:
+    """Return whether a bench gets from one die to the next: by a prober, or by a person who exchanges them."""
+    return has_prober(bench) or (isinstance(bench, BoardBench) and bench.exchange is Exchange.BY_HAND)
 
 
 def visa(log: Callable[[str], Log] | None = None) -> Connect:

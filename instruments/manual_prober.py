@@ -14,6 +14,8 @@ from labctl.core.switch_matrix import Permit, refuse
 
 Ask = Callable[[str], bool]
 """Asks the operator; True if the answer is yes."""
+TypeIn = Callable[[str], str]
+"""Asks the operator for a text, which is typed or scanned; empty if there is none."""
 
 
 class ManualProber:

@@ -77,6 +77,10 @@ class _Served:
         """Set the random streams to the number of an operation."""
         self._call("seek", spot, operation)
 
+    def insert(self, spot: Spot) -> str:
+        """Put the die of a spot onto the board; return what stands on it."""
+        return str(self._call("insert", spot))
+
     def close(self) -> None:
         """Do nothing: the parent closes the twin."""
 
@@ -129,7 +133,7 @@ class _Owner:
         order, twin = self._order, self._twin()
         bench = order.station.bench
         locked = nullcontext() if twin is not None else bench_lock(bench, order.what, part="worker", patience=5.0)
-        with locked, order.station.opened(lambda question: bool(self.call("ask", question)), twin) as body:
+        with locked, order.station.opened(self._confirm, twin, self._type_in) as body:
             self.say("open", dict(body.opened.identities), dict(body.opened.old_errors))
             while (next_die := self._next()) is not None:
                 job, body.anew = next_die
@@ -139,6 +143,12 @@ class _Owner:
                 self.say("result", run_or_fail(job, order.procedures, self._notify, self._stop, body))
         if isinstance(twin, Twin):
             self.say("ledger", twin.ledger, twin.world.now)
+
+    def _confirm(self, question: str) -> bool:
+        return bool(self.call("ask", question))
+
+    def _type_in(self, question: str) -> str:
+        return str(self.call("type_in", question))
 
     def _twin(self) -> AnyTwin | None:
         served = self._order.served

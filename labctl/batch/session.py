@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instruments.board_bench import AnyBench
-from instruments.drivers import has_prober
+from instruments.drivers import reaches_several
 from instruments.emergency import make_safe
-from instruments.manual_prober import Ask
+from instruments.manual_prober import Ask, TypeIn
 from labctl.batch import requests
 from labctl.batch.decisions import Rules
 from labctl.batch.executors import DieExecutor, InProcess, PoolExecutor, Processes
@@ -66,6 +66,7 @@ class RunOptions:
         show: called with every message, for the screen.
         say: called with a text for the operator.
         ask: puts a question to the operator at the bench.
+        type_in: has the operator type or scan something.
         ledger: called with what the emulated instruments did to the dies, and the time on their clock, s.
         accept_place: a network file system or a synchronised folder is accepted for the run.
         accept_changes: other instruments than those the run was started on are accepted.
@@ -76,6 +77,7 @@ class RunOptions:
     show: Notify = lambda die, what, detail: None
     say: Callable[[str], None] = lambda text: None
     ask: Ask = lambda question: False
+    type_in: TypeIn = lambda question: ""
     ledger: Callable[[Any, float], None] = lambda ledger, now: None
     accept_place: bool = False
     accept_changes: bool = False
@@ -296,7 +298,7 @@ def _first(bench: AnyBench | None) -> State:
     """Return the state in which the work on a die begins."""
     if bench is None:
         return State.RUNNING
-    return State.MOVING if has_prober(bench) else State.CONTACT_CHECK
+    return State.MOVING if reaches_several(bench) else State.CONTACT_CHECK
 
 
 def _refuse_executor(executor: str, spec: RunSpec) -> None:
@@ -374,7 +376,9 @@ def _bench(
     opened = [row.event for row in log.state.events if isinstance(row.event, BenchOpened)]
     before = dict(opened[-1].identities) if opened else None
     expected = None if options.accept_changes else before
-    executor = BenchExecutor(station, procedures, go_file, options.ask, what=what, lifeline=lifeline, expected=expected)
+    executor = BenchExecutor(
+        station, procedures, go_file, options.ask, options.type_in, what=what, lifeline=lifeline, expected=expected
+    )
     executor.say = log.write
     try:
         executor.open()

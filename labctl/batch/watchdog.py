@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from instruments.emergency import Safed, isolate, make_safe
-from instruments.manual_prober import Ask
+from instruments.manual_prober import Ask, TypeIn
 from labctl.batch.bench_process import HURRY, BenchOrder, own_bench
 from labctl.batch.executors import Lost
 from labctl.batch.requests import GoFile
@@ -62,13 +62,15 @@ class BenchExecutor:
         procedures: Sequence[Procedure],
         go_file: GoFile,
         ask: Ask,
+        type_in: TypeIn = lambda question: "",
         *,
         what: str = "labctl",
         lifeline: "Connection[Any, Any] | None" = None,
         expected: dict[str, str] | None = None,
         monotonic: Callable[[], Second] = time.monotonic,
     ) -> None:
-        self._station, self._ask, self._monotonic = station, ask, monotonic
+        self._station, self._monotonic = station, monotonic
+        self._operator: dict[str, Callable[[str], bool | str]] = {"ask": ask, "type_in": type_in}
         self.twin = station.twin() if station.sim == "tcp" else None
         served = None
         if self.twin is not None and self.twin.server is not None:
@@ -299,9 +301,9 @@ class BenchExecutor:
 
     def _answer(self, what: str, arguments: tuple[Any, ...]) -> Any:
         """Carry out a call of the worker, and return its result."""
-        if what == "ask":
+        if what in self._operator:
             self._deadline = float("inf")
-            answer = self._ask(*arguments)
+            answer = self._operator[what](*arguments)
             self._lease(OPENING)
             return answer
         return getattr(self.twin, what)(*arguments)

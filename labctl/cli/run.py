@@ -261,6 +261,7 @@ def _options(
             display.notify,
             display.say,
             _ask,
+            _type_in,
             lambda ledger, now: _print_ledger(ledger, now, screen),
             accept_place,
             accept_changes,
@@ -313,6 +314,12 @@ def _conclude(
 def _ask(question: str) -> bool:
     """Put a question to the operator at the bench."""
     return typer.confirm(question)
+
+
+def _type_in(question: str) -> str:
+    """Have the operator at the bench type or scan something."""
+    answer: str = typer.prompt(question, default="", show_default=False)
+    return answer
 
 
 def _print_ledger(ledger: Any, now: float, screen: Console) -> None:

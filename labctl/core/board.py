@@ -29,6 +29,24 @@ class Bounded(Protocol):
 
 
 @runtime_checkable
+class Releasing(Protocol):
+    """A board whose die can be without power."""
+
+    def release(self) -> None:
+        """Have no power at the die, verified, so that it can be taken out; the next operation brings it back."""
+        ...
+
+
+@runtime_checkable
+class Identifying(Protocol):
+    """A board that reads which die is on it."""
+
+    def die_id(self) -> str:
+        """Return what the die says it is called; it is at rest behind it."""
+        ...
+
+
+@runtime_checkable
 class Board(Protocol):
     """A whole die of hardware, which is asked for state and switched off like a source; its lines are its channels.
 

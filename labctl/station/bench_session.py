@@ -43,6 +43,10 @@ class AnyTwin(Protocol):
         """Set the random streams of die and instruments to the number of an operation."""
         ...
 
+    def insert(self, spot: Spot) -> str:
+        """Put the die of a spot onto the board, as a person would; return what stands on it."""
+        ...
+
     def close(self) -> None:
         """Stop the twin."""
         ...

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instruments.board_bench import AnyBench, BoardBench
-from instruments.drivers import Connect, visa
+from instruments.drivers import Connect, reaches_several, visa
 from instruments.fiducial import Fiducial
-from instruments.manual_prober import Ask
+from instruments.manual_prober import Ask, TypeIn
 from instruments.open_bench import open_bench, planned_die
 from instruments.open_board import open_board
 from instruments.told_apart import require_told_apart
@@ -59,7 +59,7 @@ def twin_of(
     if sim not in ("bytes", "tcp"):
         raise BenchError(f"--sim {sim}: expected bytes or tcp")
     sites: dict[Spot, Site] = {}
-    for subject in (*subjects, *others):
+    for subject in (*subjects, *(others if reaches_several(bench) else ())):
         if subject.spot in sites:
             raise BenchError(f"dies {sites[subject.spot].name} and {subject.name} are both at {subject.at} of the map")
         sites[subject.spot] = subject
@@ -81,6 +81,7 @@ def on_bench(
     sim: str | None,
     *,
     ask: Ask | None = None,
+    type_in: TypeIn = lambda question: "",
     log: Callable[[str], Log] | None = None,
     by_hand: bool = False,
     others: Sequence[Site] = (),
@@ -95,7 +96,8 @@ def on_bench(
 
     Args:
         sim: None for the real bench; "bytes" or "tcp" for the twin.
-        by_hand: nothing moves; in the twin, the needles stand on the first die.
+        type_in: has the operator type or scan what a die is called.
+        by_hand: nothing moves and no die is exchanged; in the twin, the needles stand on the first die.
         others: dies of the wafer that are not tested, which the twin has as well.
         visited: places without a die to which the prober goes as well.
         ledger: file that counts the touches of real dies.
@@ -111,8 +113,10 @@ def on_bench(
     first, body = subjects[0].description, ByHand if by_hand else OnBench
     if isinstance(bench, BoardBench):
         if sim is None:
-            return OnBoard(open_board(bench, connect=through(visa(log)), permit=permit(bench)), None)
-        return _on_twin_of_board(bench, twin or twin_of(bench, subjects, sim), through)
+            opened_board = open_board(bench, connect=through(visa(log)), permit=permit(bench))
+            return OnBoard(opened_board, None, type_in=type_in, by_hand=by_hand)
+        twin = twin or twin_of(bench, subjects, sim, others=others)
+        return _on_twin_of_board(bench, twin, through, by_hand)
     if sim is None:
         require_told_apart(bench, planned_die(bench, first.nominal))
         stress_ledger = None if ledger is None else _open_ledger(ledger)
@@ -155,7 +159,7 @@ def on_replies(bench: AnyBench, subject: Site, connect: Connect, *, simulated: b
     """
     bench, first = with_stand_ins(bench) if simulated else bench, subject.description
     if isinstance(bench, BoardBench):
-        return OnBoard(open_board(bench, connect=connect), None)
+        return OnBoard(open_board(bench, connect=connect), None, by_hand=True)
     opened = open_bench(
         bench,
         first.nominal,
@@ -167,10 +171,10 @@ def on_replies(bench: AnyBench, subject: Site, connect: Connect, *, simulated: b
     return ByHand(bench, opened, None)
 
 
-def _on_twin_of_board(bench: BoardBench, twin: AnyTwin, through: Through) -> OnBoard:
+def _on_twin_of_board(bench: BoardBench, twin: AnyTwin, through: Through, by_hand: bool) -> OnBoard:
     """Connect to the twin of a board; the twin is closed if that fails."""
     try:
-        return OnBoard(open_board(bench, connect=through(twin.connect)), twin)
+        return OnBoard(open_board(bench, connect=through(twin.connect)), twin, by_hand=by_hand)
     except BaseException:
         twin.close()
         raise
@@ -212,10 +216,21 @@ class Station:
         return twin_of(self.bench, self.subjects, self.sim, others=self.others, visited=visited, faults=faults)
 
     @contextmanager
-    def opened(self, ask: Ask, twin: AnyTwin | None) -> Iterator[OnBench | OnBoard]:
+    def opened(
+        self, ask: Ask, twin: AnyTwin | None, type_in: TypeIn = lambda question: ""
+    ) -> Iterator[OnBench | OnBoard]:
         """Connect to the bench or its `twin`, verify the map at the fiducials if there are some, and leave it safe."""
         operator = None if self.sim else ask
-        with on_bench(self.bench, list(self.subjects), self.sim, ask=operator, ledger=self.ledger, twin=twin) as body:
+        with on_bench(
+            self.bench,
+            list(self.subjects),
+            self.sim,
+            ask=operator,
+            type_in=type_in,
+            others=self.others,
+            ledger=self.ledger,
+            twin=twin,
+        ) as body:
             if self.fiducials and isinstance(body, OnBench):
                 body.prove(self.fiducials, (*self.subjects, *self.others))
             yield body

@@ -1,12 +1,21 @@
-"""A die on a board: nothing moves, the board is told which die it has, and left with every line off."""
+"""A die on a board: nothing moves, the board is told which die it has, and left with every line off.
 
+Where dies are exchanged by hand, a person is asked for each, the board without power meanwhile, and what the die is
+called, read by the board, typed or scanned, has to be the name that the run has for it.
+"""
+
+import math
 from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
+from instruments.board_bench import Exchange
+from instruments.manual_prober import TypeIn
 from instruments.open_board import OpenBoard
+from labctl.core.board import Identifying, Releasing
 from labctl.core.body import ReadyDie, Say, _quiet
-from labctl.core.errors import LabError, LeftUnverified
+from labctl.core.die_state import State
+from labctl.core.errors import ContactError, LabError, LeftUnverified
 from labctl.core.rebuild import Rebuild
 from labctl.core.site import Site
 from labctl.core.units import Second
@@ -15,6 +24,8 @@ from labctl.station.simulated import VISIT
 
 PATIENCE: Second = 300.0
 """Longest time in which a board takes another die."""
+ASKED = 3
+"""How often a person is asked for a die."""
 
 
 class OnBoard:
@@ -22,12 +33,24 @@ class OnBoard:
 
     Args:
         twin: None for the real board.
+        type_in: has a person type or scan what a die is called; unused on a twin, which exchanges dies by itself.
+        by_hand: the die that is on the board is used, and none is asked for.
     """
 
-    def __init__(self, opened: OpenBoard, twin: AnyTwin | None) -> None:
-        self.opened, self.twin = opened, twin
+    def __init__(
+        self,
+        opened: OpenBoard,
+        twin: AnyTwin | None,
+        *,
+        type_in: TypeIn = lambda question: "",
+        by_hand: bool = False,
+    ) -> None:
+        self.opened, self.twin, self._type_in = opened, twin, type_in
         self.anew = twin is not None
         """Whether the next die is as it was made, as the die of a new twin is."""
+        self._exchanged = opened.bench.exchange is Exchange.BY_HAND and not by_hand
+        self._on: str | None = None
+        """What the die on the board is called; None before the first was asked for."""
 
     @property
     def rebuild(self) -> Rebuild:
@@ -36,20 +59,52 @@ class OnBoard:
 
     @property
     def patience(self) -> Second:
-        """Longest time of an approach, s."""
-        return PATIENCE
+        """Longest time of an approach, s; infinite where a person exchanges dies."""
+        return math.inf if self._exchanged and self.twin is None else PATIENCE
 
     def approach(self, subject: Site, say: Say = _quiet) -> ReadyDie:
-        """Return the die of the board as `subject`; BenchError if it is of another shape."""
+        """Return the die of the board as `subject`.
+
+        Raises:
+            BenchError: it is of another shape.
+            ContactError: a person was asked for it, and another one, or none, was put on the board.
+        """
         description = subject.description
         self.opened.bench.fits(description.shape)
-        die = self.opened.turn_to(description.nominal, description.polarity)
         opened = self.opened
         record: dict[str, Any] = {"identities": dict(opened.identities), "calibrations": dict(opened.calibrations)}
+        if self._exchanged:
+            say(State.MOVING)
+            record["die_id"] = self._exchange(subject)
+        die = opened.turn_to(description.nominal, description.polarity)
         if self.twin is None:
             return ReadyDie(die, record)
         twin, spot, first = self.twin, subject.spot, subject.visit << VISIT
         return ReadyDie(die, record, partial(twin.truth, spot), lambda number: twin.seek(spot, first + number))
+
+    def _exchange(self, subject: Site) -> dict[str, str]:
+        """Have `subject` put on the board, unless it is there; return what it is called, and how that is known."""
+        board, name = self.opened.board, subject.serial
+        if self._on == name:
+            return {"name": name, "by": "is on the board"}
+        self._on, reads = None, isinstance(board, Identifying)
+        met = ""
+        for _ in range(ASKED):
+            self.opened.off()
+            if isinstance(board, Releasing):
+                board.release()
+            if self.twin is not None:
+                given = self.twin.insert(subject.spot)
+            else:
+                given = self._type_in(_question(met, name, reads)).strip()
+                if not given:
+                    break
+            met = board.die_id() if isinstance(board, Identifying) else given
+            if met == name:
+                self._on = name
+                return {"name": name, "by": "read by the board" if reads else "typed"}
+        wrong = f"it says it is '{met}'" if met else "no die was put on the board"
+        raise ContactError(f"die {name} was asked for, and {wrong}")
 
     def leave(self) -> None:
         """Switch every line off, verified."""
@@ -68,3 +123,15 @@ class OnBoard:
         finally:
             if self.twin is not None:
                 self.twin.close()
+
+
+def _question(met: str, name: str, reads: bool) -> str:
+    """Return what a person is asked.
+
+    Args:
+        met: what the die that was put on the board before is called, "" if none was.
+        reads: the board reads what a die is called.
+    """
+    wrong = f"That is '{met}'. " if met else ""
+    then = "type anything when it is there" if reads else "type or scan what stands on it"
+    return f"{wrong}Every line is off: put die {name} on the board, and {then} (empty: leave it out)"

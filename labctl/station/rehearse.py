@@ -73,16 +73,16 @@ def _proof(die: "Die") -> "Second":
 def predictor(spec: "RunSpec", subject: "Site") -> "Die":
     """Return the die whose `check` predicts the time and bytes of `subject`; nothing is connected."""
     from instruments.bench_file import planned_die
-    from instruments.drivers import has_prober
+    from instruments.drivers import reaches_several
     from labctl.core.errors import BenchError
     from labctl.station.simulated import simulated
 
     if spec.bench is None:
         return simulated(subject)
-    if len(spec.subjects) > 1 and not has_prober(spec.bench):
+    if len(spec.subjects) > 1 and not reaches_several(spec.bench):
         raise BenchError(
-            f"{len(spec.subjects)} dies, and the bench '{spec.bench.name}' has no prober to go from one to the next; "
-            "without one it measures a single die, which --only names"
+            f"{len(spec.subjects)} dies, and the bench '{spec.bench.name}' has no prober to go from one to the next"
+            "; without one, and without 'exchange: by hand' of a board, it measures a single die, which --only names"
         )
     try:
         spec.bench.fits(subject.description.shape)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from instruments.bench import Bench
-from instruments.board_bench import AnyBench
+from instruments.board_bench import AnyBench, BoardBench, Exchange
 from instruments.drivers import InPlace
 from instruments.entry import Entry
 from instruments.timing import BenchTiming
@@ -28,7 +28,7 @@ from labctl.station.simulated import VISIT
 from labctl.station.stand_ins import with_stand_ins
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
-from sim_backend.emulators.board import SimulatedBoard
+from sim_backend.emulators.board import Exchanging, SimulatedBoard
 from sim_backend.emulators.clock import Clock, EmulatorTiming, VirtualClock
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.link import Instrument
@@ -139,9 +139,10 @@ class Twin:
             entry.kind is DriverKind.PROBER and entry.declaration.wire is not Wire.OPERATOR
             for entry in bench.instruments.values()
         )
-        if not moved and len(self.dies) != 1:
+        exchanged = isinstance(bench, BoardBench) and bench.exchange is Exchange.BY_HAND
+        if not moved and not exchanged and len(self.dies) != 1:
             raise BenchError(f"{len(self.dies)} dies and no prober that moves; a bench without one tests a single die")
-        if not moved:
+        if not moved and not exchanged:
             self.dies = {(0, 0, 0): next(iter(self.dies.values()))}
         if isinstance(bench, Bench):
             for die in self.dies.values():
@@ -183,6 +184,8 @@ class Twin:
         if sockets and (unserved := sorted({*self._inside, *boards} - set(self.instruments))):
             raise BenchError(f"{', '.join(unserved)}: no emulator that can be on a socket; use --sim bytes")
         self.faults, self._anew = faults, anew
+        self._in_place: list[SimulatedBoard] = []
+        """What is in place of a board without an emulator."""
         replies: dict[str, bytes] = {}
         self._reached = dict(self.instruments)
         """What is connected to: the instruments, or the layer of faults before them."""
@@ -230,6 +233,15 @@ class Twin:
         with self.world.lock:
             return self.at(spot).truth()
 
+    def insert(self, spot: Spot) -> str:
+        """Put the die of a spot onto the board, as a person would; return what stands on it."""
+        die = self.at(spot)
+        with self.world.lock:
+            for board in (*self.instruments.values(), *self._in_place):
+                if isinstance(board, Exchanging):
+                    board.put(die)
+        return die.name
+
     def seek(self, spot: Spot, operation: int) -> None:
         """Set the random streams of the die at a spot and of the instruments to the number of an operation.
 
@@ -265,7 +277,9 @@ class Twin:
         if name in self._inside:
             return self._inside[name]
         if entry.kind is DriverKind.BOARD and name not in self.instruments:
-            return InPlace(SimulatedBoard(name, entry.planned, entry.driver, next(iter(self.dies.values()))))
+            board = SimulatedBoard(name, entry.planned, entry.driver, next(iter(self.dies.values())))
+            self._in_place.append(board)
+            return InPlace(board)
         if self.server is None:
             wait = None if self.faults is None else self.wait
             session = self._reached[name].session()

@@ -1,12 +1,24 @@
 """A simulated die in the place of a board that has no emulator, at the interface of its driver."""
 
 from collections.abc import Callable, Mapping
+from typing import Protocol, runtime_checkable
 
 from labctl.core.bias import Geometry, Nominal
 from labctl.core.die import Die
 from labctl.core.operations import Attempts, Operation, Reading
 from labctl.core.source import ChannelState
 from labctl.core.units import Second
+from sim_backend.chip import ChipDie
+from sim_backend.die import SimDie
+
+
+@runtime_checkable
+class Exchanging(Protocol):
+    """An emulated board onto which another die can be put."""
+
+    def put(self, die: SimDie | ChipDie) -> None:
+        """Have another die on the board; BenchError if it is none for it."""
+        ...
 
 
 class SimulatedBoard:
@@ -30,6 +42,10 @@ class SimulatedBoard:
     def turn_to(self, nominal: Nominal, polarity: int) -> None:
         """Plan with another die."""
         self._planned = self._plan(nominal, polarity)
+
+    def put(self, die: SimDie | ChipDie) -> None:
+        """Have another die in its place."""
+        self._die = die
 
     @property
     def geometry(self) -> Geometry:

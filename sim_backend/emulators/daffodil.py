@@ -11,6 +11,7 @@ import numpy as np
 from labctl.boards.daffodil import registers as reg
 from labctl.core.errors import BenchError
 from sim_backend.chip import ChipDie
+from sim_backend.die import SimDie
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.daffodil_analog import Analog
 from sim_backend.emulators.daffodil_batch import BatchEngine, BatchService
@@ -53,6 +54,12 @@ class DaffodilServer(Instrument):
         """The board forgets everything."""
         self.board.power_off()
 
+    def put(self, die: SimDie | ChipDie) -> None:
+        """Have another chip in the socket; BenchError if it is none, or of another shape."""
+        if not isinstance(die, ChipDie) or die.geometry.shape != self.board.chip.geometry.shape:
+            raise BenchError(f"{self.name} has chips like {self.board.chip.name}; die {die.name} is none")
+        self.board.put(die)
+
     def leftovers(self) -> dict[str, Leave]:
         """Return how lines, gates and enables are left as by another program."""
 
@@ -94,7 +101,7 @@ def emulate(name: str, options: Any, context: EmulatorContext) -> DaffodilServer
     if context.ideal:
         analog = Analog(points, (first, second), np.ones(reg.LINES), np.zeros(reg.LINES), **rails)
     else:
-        analog = Analog.drawn(chip, options.feedback, points, (first, second), **rails)
+        analog = Analog.drawn(chip, name, options.feedback, points, (first, second), **rails)
     board = EmulatedBoard(
         chip,
         analog,

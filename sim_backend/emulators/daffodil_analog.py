@@ -68,11 +68,13 @@ class Analog:
         return float((a + (b - a) * (code - first) / (second - first)) * self.gain[row])
 
     @classmethod
-    def drawn(cls, chip: ChipDie, feedback: Ohm, points: FloatArray, codes: tuple[int, int], **rest: Volt) -> "Analog":
-        """Return amplifiers with the offsets and mismatch that the chip's die file gives, drawn for this die."""
+    def drawn(
+        cls, chip: ChipDie, name: str, feedback: Ohm, points: FloatArray, codes: tuple[int, int], **rest: Volt
+    ) -> "Analog":
+        """Return amplifiers with the offsets and mismatch of the chip's die file, drawn for the board `name`."""
         board, seed = chip.description.simulation.effective.board, chip.seed
         assert board is not None
         offset, gain = (
-            Stream(seed, chip.name, "board", what, stride=reg.LINES).normals(0)[0] for what in ("offsets", "gains")
+            Stream(seed, name, "board", what, stride=reg.LINES).normals(0)[0] for what in ("offsets", "gains")
         )
         return cls(points, codes, np.exp(board.gain * gain), board.offset * feedback * offset, **rest)

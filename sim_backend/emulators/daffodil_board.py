@@ -54,8 +54,8 @@ class EmulatedBoard:
         dac_write: Second = 60e-6,
         swapped: bool = False,
     ) -> None:
-        chip.bare()
         _, self._n_rows, self._n_cols = chip.geometry.shape
+        chip.bare()
         self.chip, self.analog, self.world = chip, analog, world
         self.clock, self.conversion, self.dac_write, self.swapped = clock, conversion, dac_write, swapped
         self.audit = BoardAudit()
@@ -84,6 +84,17 @@ class EmulatedBoard:
         """Kernel of a pulse that a read may follow, and the number of the chip's next pattern behind it."""
         self._aside = 0
         """Number of the next read behind closed gates, which are none of an operation's."""
+
+    def put(self, chip: ChipDie) -> None:
+        """Have another chip in the socket; recorded as unsafe if the socket has power."""
+        if chip is self.chip:
+            return
+        if any(self._bit(bit) for bit in reg.POWER):
+            self.world.note("hot exchange", f"{self.chip.name} by {chip.name}")
+        chip.bare()
+        self.chip, self._pair = chip, None
+        self.held = np.zeros(self._n_rows + self._n_cols)
+        self.opened = np.zeros(self._n_rows, np.bool_)
 
     # -- registers
 

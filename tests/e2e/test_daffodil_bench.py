@@ -6,12 +6,14 @@ import socket
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import yaml
 
 from labctl.station import composition
 from labctl.station.plan_warnings import warnings_of
 from labctl.station.rehearse import rehearsed
+from labctl.storage.journal import Journal
 from labctl.storage.results import open_run
 from tests.e2e.conftest import EXAMPLES
 from tests.waiting import PATIENCE
@@ -139,7 +141,29 @@ def test_a_campaign_runs_on_the_board_over_tcp(labctl, bench, campaign, tmp_path
     assert len(write) == 2
     assert (write["fidelity"] > 0.9).all()
     (sealed,) = (tmp_path / "run").rglob("D1*.h5")
-    assert b"mtj-labctl,daffodil,70001,1" in sealed.read_bytes()
+    assert b"mtj-labctl,daffodil,70001,2" in sealed.read_bytes()
+
+
+@pytest.mark.slow
+def test_several_chips_are_exchanged_and_end_as_without_a_board(labctl, bench, campaign, tmp_path):
+    file = yaml.safe_load(campaign.read_text())
+    file["dies"] = [{**file["dies"][0], "name": f"D{number}"} for number in range(1, 4)]
+    night = tmp_path / "night.yaml"
+    night.write_text(yaml.safe_dump(file))
+    labctl("run", night, "--out", tmp_path / "plain")
+    labctl("run", night, "--bench", bench, "--sim", "tcp", "--out", tmp_path / "board")
+    notes, states, accuracy = {}, [], []
+    for run in ("plain", "board"):
+        for name in ("D1", "D2", "D3"):
+            with Journal.open(tmp_path / run / "dies" / name) as journal:
+                events = {event.kind: event.body for event in journal.events()}
+            notes[run, name] = events["approached"]
+            states.append(events["stage_ended"]["truth"]["state"])
+        accuracy += list(open_run(tmp_path / run).table("accuracy").to_pandas()["accuracy_test"])
+    assert [notes["board", name]["die_id"]["name"] for name in ("D1", "D2", "D3")] == ["D1", "D2", "D3"]
+    assert all(np.array_equal(*pair) for pair in zip(states[:3], states[3:], strict=True))
+    half = len(accuracy) // 2
+    assert np.mean(accuracy[:half]) == pytest.approx(np.mean(accuracy[half:]), abs=0.03)
 
 
 def test_a_cell_is_read_and_pulsed_by_hand_at_a_gate_that_the_board_reaches(labctl, bench, die, tmp_path):
@@ -176,7 +200,7 @@ def test_off_makes_a_board_safe_that_somebody_else_has(labctl_process, served):
             lines.flush()
             return lines.readline().rstrip("\n")
 
-        ask(f"TAKE {json.dumps({'version': 1, 'client': 'a stranger', 'lease': 60.0})}")
+        ask(f"TAKE {json.dumps({'version': 2, 'client': 'a stranger', 'lease': 60.0})}")
         done = labctl_process("check", path, "--json", expect=3)
         assert "client 'a stranger' has the board" in done.stdout
         done = labctl_process("off", path, "--json")

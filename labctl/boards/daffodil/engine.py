@@ -39,6 +39,7 @@ class Engine:
         self.abort = False
         """Set by another thread to end a batch, in the middle of an event if that is a long one."""
         self._outputs = [0] * reg.WORDS
+        self._released = False
         self._kept: Dict[int, int] = {}
         """Registers that stay as they are set once, by address."""
         self._codes: Dict[Tuple[int, int], int] = {}
@@ -78,6 +79,12 @@ class Engine:
         magic = hardware.read(reg.ABI)
         if magic != reg.ABI_MAGIC:
             raise Fault(f"the registers are of version 0x{magic:08x}; expected 0x{reg.ABI_MAGIC:08x}")
+        self._power_up(magic)
+        self.set_up(self.settings)
+
+    def _power_up(self, magic: int) -> None:
+        """Set outputs, powers and converters from any state; no line is connected."""
+        hardware, self._released = self._hardware, False
         self._outputs, self._codes, self._kept = [0] * reg.WORDS, {}, {reg.ABI: magic}
         self._write_words(reg.DATA, 0)
         self._put(on=_mask(reg.LOAD_N))
@@ -90,7 +97,22 @@ class Engine:
         self._put(on=_mask(reg.RESET_N) | _mask(reg.SYNC_N) | _mask(reg.CLEAR_N) | _mask(reg.LOAD_N))
         hardware.write(reg.PULSE_LENGTH, 5)
         hardware.write(reg.COMMAND_LENGTH, 5)
-        self.set_up(self.settings)
+
+    def release(self) -> None:
+        """Have no power at the chip, so that it can be taken out; verified. `set_up` brings it back.
+
+        Raises:
+            Fault: the board is not verified at rest, or an output is not off.
+        """
+        self.safe()
+        self._write_words(reg.DATA, 0)
+        self._outputs, self._codes, self._released = [0] * reg.WORDS, {}, True
+        self.verify_outputs()
+
+    @property
+    def released(self) -> bool:
+        """Whether the chip was left without power, and is, as the board reads it."""
+        return self._released and not any(self._hardware.read(reg.DATA + 4 * word) for word in range(reg.WORDS))
 
     def set_up(self, settings: Settings) -> None:
         """Use the board in another way, from rest; every setting is read back.
@@ -99,6 +121,8 @@ class Engine:
             Fault: a converter does not keep what is set, or the board is not as initialised; it is not used then.
         """
         hardware = self._hardware
+        if self.released:
+            self._power_up(self._kept[reg.ABI])
         self.settings, self._codes = settings, {}
         self._places = [reg.column_dac(i) for i in range(reg.LINES)] + [reg.row_dac(i) for i in range(reg.LINES)]
         self._places += [reg.gate_dac(i, settings.swapped) for i in range(reg.LINES)]
@@ -135,11 +159,13 @@ class Engine:
     # -- rest
 
     def safe(self) -> None:
-        """From any state: gates closed, lines disconnected and at the reference; verified.
+        """From any state: gates closed, lines disconnected and at the reference; verified. Without power it is so.
 
         Raises:
             Fault: the board is not verified at rest.
         """
+        if self.released:
+            return
         self._outputs = [self._hardware.read(reg.DATA + 4 * word) for word in range(reg.WORDS)]
         self._put(off=EVERY << reg.COLUMN | EVERY << reg.ROW | 1 << reg.FULL_POWER, on=_mask(reg.LOAD_N))
         self._codes = {}
@@ -163,6 +189,8 @@ class Engine:
         A line that is connected counts whatever its code.
         """
         settings, hardware = self.settings, self._hardware
+        if self.released:
+            return {}
         outputs = sum(hardware.read(reg.DATA + 4 * word) << (32 * word) for word in range(reg.WORDS))
         live = {}
         for at, place in enumerate(self._places):

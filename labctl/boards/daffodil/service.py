@@ -7,6 +7,7 @@
     SET token {...}          SET {...}: settings, as `settings.Settings` names them; read back
     RUN token PATTERNS       CODES ...: codes as 16-bit words, then the numbers of late patterns
     WRITE token {...}        ATTEMPTS {...}: a write-verify, see `write_verify`
+    RELEASE token            RELEASED: no power at the chip, which can be taken out; SET brings it back
     END token                ENDED: at rest, and free for another client
     anything wrong           ERROR kind: text; of the kinds version, lease, safed, refused, aborted, fault, syntax
 
@@ -162,7 +163,7 @@ class Service:
             return "STATE " + json.dumps({"holder": self._client, "live": live, "silenced": self._silenced})
         if verb == "TAKE":
             return self._take(_object(rest))
-        if verb not in ("SET", "RUN", "WRITE", "END"):
+        if verb not in ("SET", "RUN", "WRITE", "RELEASE", "END"):
             raise Rejected("syntax", f"'{verb[:40]}' is not known")
         token, _, rest = rest.partition(" ")
         if token in self._safed:
@@ -197,9 +198,14 @@ class Service:
         if verb == "END":
             self._free()
             return "ENDED"
+        if verb == "RELEASE":
+            engine.release()
+            return "RELEASED"
         if verb == "SET":
             engine.set_up(_settings(_object(rest), engine.settings))
             return "SET " + json.dumps(engine.settings._asdict())
+        if engine.released:
+            raise Rejected("refused", "the chip is without power; set the board up")
         if verb == "RUN":
             try:
                 batch = self._patterns(rest)

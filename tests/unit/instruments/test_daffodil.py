@@ -406,9 +406,9 @@ def test_a_server_of_another_version_is_refused_and_made_safe_all_the_same(monke
     monkeypatch.setattr(packed, "VERSION", packed.VERSION + 1)
     answer = on.server.service.handle
     on.server.service.handle = lambda line: (
-        answer(line).replace(f",{packed.VERSION}", ",1") if line == "*IDN?" else answer(line)
+        answer(line).replace(f",{packed.VERSION}", ",2") if line == "*IDN?" else answer(line)
     )
-    with pytest.raises(BenchError, match="the server on the board has version 1, this suite 2"):
+    with pytest.raises(BenchError, match="the server on the board has version 2, this suite 3"):
         on.board.connect()
     on.server.board.write_dac(2, 3, "raw", 3000)
     assert {name: state.forced for name, state in on.board.emergency_off().items()} == {"row3": "1.16211 V"}
@@ -419,7 +419,7 @@ def test_connecting_only_reads():
     on = on_board(chip())
     on.server.board.write_dac(4, 1, "raw", 3500)
     words, dac, events = dict(on.server.board.words), dict(on.server.board.out), on.server.board.audit.events
-    assert on.board.connect() == "mtj-labctl,daffodil,70001,1"
+    assert on.board.connect() == "mtj-labctl,daffodil,70001,2"
     assert set(on.board.state()) == {"gate1"}
     on.board.diagnosis()
     assert (words, dac, events) == (on.server.board.words, on.server.board.out, on.server.board.audit.events)
@@ -570,7 +570,7 @@ def test_every_command_as_it_is_sent():
     on.board.close()
     verbs = [words[0] for words in sent]
     assert verbs == ["*IDN?", "TAKE", "SET", "RUN", "RUN", "SAFE", "STATE?"]
-    assert json.loads(" ".join(sent[1][1:])) == {"version": 1, "client": "labctl board", "lease": 10.0}
+    assert json.loads(" ".join(sent[1][1:])) == {"version": 2, "client": "labctl board", "lease": 10.0}
     settings = json.loads(" ".join(sent[2][1:]))
     assert settings == {
         **{"reference": 2048, "closed": 1392, "lowest": 1393, "up": 2702, "down": 2702, "top_gate": 4095},
@@ -649,7 +649,7 @@ def test_the_bench_of_a_board_is_opened_refused_when_live_and_made_safe():
         return BytesTransport(on.server.session(), name, probe=entry.declaration.probe)
 
     with open_board(bench(kernels=2, n_rows=5, n_cols=4), connect=connect) as opened:
-        assert opened.identities == {"board": "mtj-labctl,daffodil,70001,1"}
+        assert opened.identities == {"board": "mtj-labctl,daffodil,70001,2"}
         die = opened.turn_to(on.board.nominal)
         assert die.sense(read(die, *ONE)).flag.tolist() == [[0]]
     on.server.board.write_dac(2, 3, "raw", 3000)

@@ -259,7 +259,49 @@ def test_over_files_and_mapped_registers_the_board_does_the_same(board, engine, 
     assert board.out == out
 
 
+def test_released_the_chip_has_no_power_and_setting_up_brings_the_board_back(engine, board):
+    before = engine.run([pattern(), pattern()])
+    words, out = dict(board.words), dict(board.out)
+    events = board.audit.events
+    engine.release()
+    assert board.data == 0
+    assert board.audit.events == events + 1  # the rest before power is taken away
+    assert engine.released
+    assert engine.state() == {}
+    engine.safe()
+    assert board.audit.events == events + 1
+    assert board.audit.refused == []
+    engine.set_up(engine.settings)
+    assert not engine.released
+    assert (board.words, board.out) == (words, out)
+    assert engine.run([pattern(), pattern()])[0] == before[0]
+
+
+def test_power_that_comes_back_by_itself_is_no_release(engine, board):
+    engine.release()
+    board.write(reg.DATA, 0b111)
+    assert not engine.released
+    with pytest.raises(Fault, match="powers or converters are not as they were initialised"):
+        engine.set_up(engine.settings)
+
+
 # -- the conversation
+
+
+def test_a_chip_is_exchanged_without_power_and_nothing_runs_before_it_is_set_up_again(service, board):
+    token = take(service)
+    assert service.handle(f"RELEASE {token}") == "RELEASED"
+    assert service.handle(f"RUN {token} {text(pattern())}").startswith("ERROR refused: the chip is without power")
+    board.put(chip(2, 5, 4, seed=9, ideal=True))
+    assert board.world.ledger.events == []
+    assert service.handle("SAFE") == 'SAFE {"met": {}}'
+    assert state(service) == {"holder": "", "live": {}, "silenced": 0}
+    assert service.handle(f"RELEASE {token}").startswith("ERROR safed")
+    token = take(service)
+    assert service.handle(f"SET {token} {{}}").startswith("SET ")
+    assert service.handle(f"RUN {token} {text(pattern())}").startswith("CODES ")
+    board.put(chip(2, 5, 4, seed=10, ideal=True))
+    assert [event.what for event in board.world.ledger.events] == ["hot exchange"]
 
 
 def test_the_identity_ends_with_the_version(service):
