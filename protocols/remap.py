@@ -4,9 +4,9 @@ Hidden neurons may stand in any order, and one whose activation is odd may stand
 weights and bias negated, its outgoing weights too. A weight 0 may be two cells AP or two cells P. So every hidden
 neuron is assigned to the pair of columns on which it does least harm: one linear assignment per hidden layer, of
 costs that are the expected squared error of the inputs of the last neurons, from the cells of both layers, as surveyed.
-Errors of different neurons are taken to be independent. No label and no gradient is used (after Zhang et al.,
-"Lifetime enhancement for RRAM-based computing-in-memory engine", DAC 2020, for permuted rows, and arXiv 2512.18459 for
-signs).
+What is a gain and an offset of a neuron does not count: tanh forgives it, and calibration takes it away. Errors of
+different neurons are taken to be independent. No label and no gradient is used (permuted rows and flipped signs are
+known from resistive memories, arXiv 2512.18459).
 
 A cell of a map is (G written AP, G written P) in units of the mean G_P - G_AP of its layer, so that a pair with the
 states a and b has the weight c[0, a] - c[1, b].
@@ -102,7 +102,8 @@ class Remapped:
 
     Args:
         order: per hidden layer (n,), neuron of the solution at each place; `flipped` likewise, with opposite sign.
-        before: rms error of the inputs of the last neurons expected of the solution as it was; `after`: as placed.
+        before: rms error of the inputs of the last neurons, beyond gains and offsets of neurons, expected of the
+            solution as it was; `after`: as placed.
     """
 
     solution: Solution
@@ -131,11 +132,10 @@ def remap(solution: Solution, scale: FloatArray, maps: list[LayerMap], x: FloatA
 
     Args:
         scale: (K,), network scale of each layer.
-        x: (n, n_in), samples without labels, whose second moments weigh the errors.
+        x: (n, n_in), samples without labels, whose covariance weighs the errors.
     """
     weights = [layer.weight.copy() for layer in solution.layers]
     biases = [layer.bias.copy() for layer in solution.layers]
-    before = _expected(solution, weights, biases, scale, maps, x, [layer.devices for layer in solution.layers])
     order: list[IntArray] = []
     flipped: list[BoolArray] = []
     for k in range(len(weights) - 1):
@@ -146,9 +146,10 @@ def remap(solution: Solution, scale: FloatArray, maps: list[LayerMap], x: FloatA
         weights[k], biases[k] = weights[k][:, chosen] * sign, biases[k][chosen] * sign
         weights[k + 1] = weights[k + 1][chosen] * sign[:, None]
     devices = [_devices(weight, map_) for weight, map_ in zip(weights, maps, strict=True)]
-    after = _expected(solution, weights, biases, scale, maps, x, devices)
     layers = tuple(Layer(cells, bias) for cells, bias in zip(devices, biases, strict=True))
-    return Remapped(Solution(solution.index, layers, solution.votes), tuple(order), tuple(flipped), before, after)
+    placed = Solution(solution.index, layers, solution.votes)
+    before, after = (expected_error(one, scale, maps, x) for one in (solution, placed))
+    return Remapped(placed, tuple(order), tuple(flipped), before, after)
 
 
 def _devices(weight: FloatArray, map_: LayerMap) -> BoolArray:
@@ -161,15 +162,16 @@ def _devices(weight: FloatArray, map_: LayerMap) -> BoolArray:
 def _signals(
     weights: list[FloatArray], biases: list[FloatArray], scale: FloatArray, x: FloatArray, votes: int
 ) -> tuple[list[FloatArray], list[FloatArray]]:
-    """Return per layer the second moments (n_in, n_in) of its inputs, and how much an error of each output counts.
+    """Return per layer the covariance (n_in, n_in) of its inputs, and how much an error of each output counts.
 
     An error of the input of a neuron counts by its square, as it reaches the inputs of the last neurons: through the
     mean square of the slope of tanh, of sign neurons too, as they are trained.
     """
-    moments: list[FloatArray] = []
+    covariances: list[FloatArray] = []
     slopes: list[FloatArray] = []
     for k, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
-        moments.append(x.T @ x / len(x))
+        centred = x - x.mean(axis=0)
+        covariances.append(centred.T @ centred / len(x))
         if k < len(weights) - 1:
             x = activate(x @ weight, scale[k], bias)
             slopes.append(((1 - x**2) ** 2).mean(axis=0))
@@ -180,7 +182,21 @@ def _signals(
             counts.insert(0, slopes[k] * (poll(after, votes) ** 2).sum(axis=1))
         else:
             counts.insert(0, slopes[k] * (after**2 @ counts[0]))
-    return moments, counts
+    return covariances, counts
+
+
+def _scatter(error: FloatArray, weight: FloatArray, covariance: FloatArray) -> FloatArray:
+    """Return the (m,) variances of inputs of neurons by errors (n_in, m) of their weights, beyond a gain of each.
+
+    Args:
+        weight: (n_in, m) or (n_in, 1).
+        covariance: (n_in, n_in), of the inputs of the layer.
+    """
+    moved = covariance @ error
+    power = (weight * (covariance @ weight)).sum(axis=0)
+    gain = (weight * moved).sum(axis=0) / np.where(power > 0, power, 1.0)
+    scatter: FloatArray = (error * moved).sum(axis=0) - gain**2 * power
+    return np.maximum(scatter, 0.0)
 
 
 def _assign(
@@ -193,17 +209,17 @@ def _assign(
     votes: int,
 ) -> tuple[IntArray, BoolArray]:
     """Return, for each place of hidden layer k, which neuron stands there and whether with the opposite sign."""
-    moments, counts = _signals(weights, biases, scale, x, votes)
+    covariances, counts = _signals(weights, biases, scale, x, votes)
     neurons = weights[k].shape[1]
     cost = np.empty((2, neurons, neurons))
-    power = np.diag(moments[k + 1])
+    variance = np.diag(covariances[k + 1])
     for s, sign in enumerate((1.0, -1.0)):
         for neuron in range(neurons):
-            error = maps[k].errors(sign * weights[k][:, neuron, None])  # (n_in, places)
-            squared = ((moments[k] @ error) * error).sum(axis=0)
+            incoming = sign * weights[k][:, neuron, None]
+            scatter = _scatter(maps[k].errors(incoming), incoming, covariances[k])  # (places,)
             outgoing = maps[k + 1].errors(sign * weights[k + 1][neuron])  # (places, n_out)
-            cost[s, neuron] = counts[k][neuron] * squared / scale[k] ** 2
-            cost[s, neuron] += power[neuron] * outgoing**2 @ counts[k + 1] / scale[k + 1] ** 2
+            cost[s, neuron] = counts[k][neuron] * scatter / scale[k] ** 2
+            cost[s, neuron] += variance[neuron] * outgoing**2 @ counts[k + 1] / scale[k + 1] ** 2
     chosen, place = linear_sum_assignment(cost.min(axis=0))
     order = np.empty(neurons, np.int64)
     order[place] = chosen
@@ -211,19 +227,16 @@ def _assign(
     return order, flipped
 
 
-def _expected(
-    solution: Solution,
-    weights: list[FloatArray],
-    biases: list[FloatArray],
-    scale: FloatArray,
-    maps: list[LayerMap],
-    x: FloatArray,
-    devices: list[BoolArray],
-) -> float:
-    """Return the rms error of the inputs of the last neurons that the cells give, to first order."""
-    moments, counts = _signals(weights, biases, scale, x, solution.votes)
+def expected_error(solution: Solution, scale: FloatArray, maps: list[LayerMap], x: FloatArray) -> float:
+    """Return the rms error of the inputs of the last neurons that the cells of `maps` give, to first order.
+
+    Gains and offsets of neurons are left out, as they are of the costs of placement. Arguments as those of `remap`; the
+    maps may be of another survey than the solution was placed by.
+    """
+    weights, biases = [layer.weight for layer in solution.layers], [layer.bias for layer in solution.layers]
+    covariances, counts = _signals(weights, biases, scale, x, solution.votes)
     total = 0.0
-    for weight, map_, cells, moment, count, s in zip(weights, maps, devices, moments, counts, scale, strict=True):
-        error = map_.weight(cells) - weight
-        total += float(count @ ((moment @ error) * error).sum(axis=0)) / s**2
+    for layer, map_, covariance, count, s in zip(solution.layers, maps, covariances, counts, scale, strict=True):
+        error = map_.weight(layer.devices) - layer.weight
+        total += float(count @ _scatter(error, layer.weight, covariance)) / s**2
     return float(np.sqrt(total * solution.votes / len(biases[-1])))

@@ -21,6 +21,7 @@ SMALL = {
     "noise.py": ["--small", "--json"],
     "off_wins.py": ["1"],
     "options.py": ["wine", "--small", "--json"],
+    "repeat_survey.py": ["--small", "--json"],
     "soak.py": ["--nights", "1"],
     "switching_law.py": ["--small", "--json"],
     "transistor.py": ["--small", "--json"],
@@ -59,6 +60,15 @@ def test_a_chip_is_surveyed_programmed_and_inferred():
     figures = json.loads(carried_out("chip.py", *SMALL["chip.py"]))
     assert len(figures) == 10
     assert min(figures.values()) > 0
+
+
+@pytest.mark.slow
+def test_a_network_placed_by_one_survey_is_better_by_the_other_too():
+    figures = json.loads(carried_out("repeat_survey.py", *SMALL["repeat_survey.py"]))
+    assert figures["bench time of a survey, s"] > 0
+    assert figures["bad in one only"] < figures["bad in both"]
+    errors = [figures[f"error, {name}"] for name in ("remapped, by the same survey", "not remapped")]
+    assert errors[0] < figures["error, remapped, by the other survey"] < errors[1]
 
 
 def test_the_circuit_solver_agrees_with_the_other_one():

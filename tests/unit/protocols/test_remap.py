@@ -78,13 +78,14 @@ def test_no_other_order_or_sign_is_expected_to_be_better() -> None:
         bias = first.bias[list(order)] * sign
         hidden = np.tanh(x @ (first.weight[:, order] * sign) / SCALE[0] + bias)
         count = ((1 - hidden**2) ** 2).mean(axis=0) * ((last.weight[list(order)] / SCALE[1]) ** 2).sum(axis=1)
-        power, total = np.diag((hidden**2).mean(axis=0)), 0.0
-        for weight, map_, moment, weigh, scale in (
-            (first.weight[:, order] * sign, grid[0], x.T @ x / 40, count, SCALE[0]),
-            (last.weight[list(order)] * sign[:, None], grid[1], power, np.ones(3), SCALE[1]),
-        ):
-            error = map_.errors(weight)
-            total += float(weigh @ ((moment @ error) * error).sum(axis=0)) / scale**2
+        weight, total = first.weight[:, order] * sign, 0.0
+        for place in range(4):
+            # what is left of the error of the neuron's input when its best gain and offset are taken away
+            wanted, error = x @ weight[:, place], x @ grid[0].errors(weight)[:, place]
+            left = error - np.polyval(np.polyfit(wanted, error, 1), wanted)
+            total += count[place] * float((left**2).mean()) / SCALE[0] ** 2
+        outgoing = grid[1].errors(last.weight[list(order)] * sign[:, None])
+        total += float((hidden.var(axis=0) @ outgoing**2).sum()) / SCALE[1] ** 2
         errors.append(total)
     # errors of rows of the last layer are taken to be independent by the assignment
     placed = remap(one, SCALE, grid, x)
