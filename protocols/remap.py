@@ -15,7 +15,7 @@ states a and b has the weight c[0, a] - c[1, b].
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
+import scipy
 
 from labctl.core.errors import BenchError
 from labctl.core.units import BoolArray, FloatArray, IntArray
@@ -220,7 +220,7 @@ def _assign(
             outgoing = maps[k + 1].errors(sign * weights[k + 1][neuron])  # (places, n_out)
             cost[s, neuron] = counts[k][neuron] * scatter / scale[k] ** 2
             cost[s, neuron] += variance[neuron] * outgoing**2 @ counts[k + 1] / scale[k + 1] ** 2
-    chosen, place = linear_sum_assignment(cost.min(axis=0))
+    chosen, place = scipy.optimize.linear_sum_assignment(cost.min(axis=0))
     order = np.empty(neurons, np.int64)
     order[place] = chosen
     flipped: BoolArray = cost[1, order, np.arange(neurons)] < cost[0, order, np.arange(neurons)]
