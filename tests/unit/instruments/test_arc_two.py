@@ -1,7 +1,5 @@
 """The driver of an ArC TWO board on a fake of its library: what it applies, reads, refuses, and how it is made safe."""
 
-import importlib.util
-import inspect
 import re
 import sys
 from dataclasses import replace
@@ -333,6 +331,25 @@ def test_noise_is_that_of_the_operation_that_is_sought():
     assert currents[0] == currents[2] != currents[1]
 
 
+def test_a_session_that_is_taken_anew_changes_no_reading_and_no_cell():
+    readings, cells = [], []
+    for anew in (False, True):
+        die = array(1, disturb=True)
+        on = on_arc_two(die, ideal=False)
+        everywhere = all_cells(die)
+        pulse = write(on.board, *everywhere, np.arange(12) % 2 == 0, 0.42)
+        on.board.off()
+        for operation in (1, 2):
+            die.seek(operation)
+            on.library.seek(operation)
+            if anew:
+                on.board.close()
+            readings.append(on.board.pulse(replace(pulse, verify=read(on.board, *everywhere))).current)
+        cells.append(states(die))
+    assert np.array_equal(readings[:2], readings[2:])
+    assert np.array_equal(*cells)
+
+
 # -- rest, faults and dirty states
 
 
@@ -520,23 +537,3 @@ def test_the_fake_refuses_calls_of_the_library_that_it_does_not_have():
     with pytest.raises(fake.Unfaked, match=r"pyarc2\.IdleMode is not faked"):
         _ = module.IdleMode
     assert {name for name in dir(arc) if name[0] != "_"} == set(fake.CALLS)
-
-
-@pytest.mark.judge
-@pytest.mark.skipif(importlib.util.find_spec("pyarc2") is None, reason="needs pyarc2: pip install -e '.[arctwo]'")
-def test_the_calls_that_are_faked_are_those_of_the_library():
-    pyarc2 = importlib.import_module("pyarc2")
-    for name in fake.CALLS:
-        own, theirs = (
-            [p for p in inspect.signature(getattr(cls, name)).parameters if p != "self"]
-            for cls in (fake.FakeInstrument, pyarc2.Instrument)
-        )
-        assert own == theirs, name
-    for name in ("ControlMode", "DataMode", "ReadType"):
-        for member in getattr(fake, name):
-            assert hasattr(getattr(pyarc2, name), member.name)
-    assert isinstance(pyarc2.find_ids(), list)
-    assert issubclass(pyarc2.ArC2Error, Exception)
-    board = ArcTwo("board", options_of(array(), id=99), Installed())
-    with pytest.raises(BenchError, match="board: there is no board 99"):
-        board.connect()
