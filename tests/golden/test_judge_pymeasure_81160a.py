@@ -1,8 +1,8 @@
 """PyMeasure's Keysight 81160A driver, over TCP through pyvisa-py, and the messages of its tests on the emulated one.
 
 All 36 pairs of its tests (seven shapes and two couplings, on two channels, each set and asked for) are accepted. Not
-emulated, and refused, are waveforms that are loaded, and their memory. Nothing is a disagreement; what is PyMeasure's
-is that its limits have six digits behind the point, so that they are whole microvolts.
+emulated, and refused, are waveforms that are loaded, and their memory. Nothing is a disagreement; PyMeasure's is that its
+limits have six digits behind the point, so that they are whole microvolts.
 """
 
 from collections.abc import Iterator
@@ -90,6 +90,7 @@ def test_its_settings_of_the_instrument_are_those_of_the_first_channel(bench):
     driver.pulse_width = 2e-6
     driver.pulse_transition = 5e-9
     driver.voltage_high, driver.voltage_low = 0.3, 0.0
+    assert driver.shape == "PULS"
     one = box.channels[1]
     assert (one.shape, one.period, one.width, one.edge) == ("PULSe", 1e-4, 2e-6, 5e-9)
     assert (one.level("high"), one.level("low")) == pytest.approx((0.3, 0.0))
