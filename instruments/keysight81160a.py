@@ -168,11 +168,11 @@ class Keysight81160A:
             others = [f"{s.header} is {r}" for s, r in zip(asked, replies, strict=True) if not s.answered(r)]
             if others:
                 raise NotDriven(
-                    f"{self.name}.{channel}: {', '.join(others)} behind a pulse of {volts:.6g} V and {seconds:.6g} s; "
+                    f"{self.name}.{channel}: behind '*TRG' for {volts:.6g} V and {seconds:.6g} s {', '.join(others)}; "
                     "the pulse is not accepted. Look whether somebody works at its front panel"
                 )
             if errors := self._scpi.errors():
-                raise InstrumentError(f"{self.name}.{channel}: {'; '.join(errors)} behind a pulse; {CHECK}")
+                raise InstrumentError(f"{self.name}.{channel}: {'; '.join(errors)} behind '*TRG'; {CHECK}")
         finally:
             self._switch_off(channel)
 
@@ -215,14 +215,16 @@ class Keysight81160A:
     def emergency_off(self) -> Mapping[str, PulseState]:
         """Switch every output off by the first bytes of a fresh connection, then verify it.
 
-        Where the link has a device clear, that goes first. What it did before is not asked: that would keep it on.
+        Where the link has a device clear, that goes first, and an abort, which an instrument without one passes over.
+        What it did before is not asked: that would keep it on.
 
         Raises:
             InstrumentError: it cannot be reached, does not answer, or is not verified off.
         """
         outputs = self._outputs()
         replies = self._scpi.cut_in(
-            [f":OUTP{_number(channel)} 0" for channel in self.capabilities.channels], (*outputs, ":ARM:SOUR1?")
+            [":ABOR", *(f":OUTP{_number(channel)} 0" for channel in self.capabilities.channels)],
+            (*outputs, ":ARM:SOUR1?"),
         )
         self._require_off(replies[: len(outputs)])
         return {}

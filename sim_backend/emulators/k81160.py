@@ -187,6 +187,10 @@ class K81160(ScpiInstrument):
         """Drive nothing any more."""
         self.trip()
 
+    def ends_busy(self, line: bytes) -> bool:
+        """Return whether a message aborts the running one."""
+        return line.strip().upper().lstrip(b":").startswith(b"ABOR")
+
     # -- commands
 
     def build(self) -> None:

@@ -19,11 +19,13 @@ CAMPAIGNS = {
     "overnight-36-dies.yaml": "W01-x3y3",
     "survey-wafer.yaml": "W02-x1y2",
     "survey-one-cell.yaml": "cell",
+    "nanoseconds-one-cell.yaml": "cell",
 }
 """Campaigns and the one die that is run."""
 ON_A_BOARD = ("digits-one-chip.yaml", "bench-daffodil.yaml", "bench-arc-two.yaml")
 """Carried out, on small dies, by tests/e2e/test_daffodil_bench.py and test_arc_two_bench.py."""
 BENCHES = (
+    "bench-2400-81160a.yaml",
     "bench-2400-two-needles.yaml",
     "bench-2600b-707b-sentio.yaml",
     "bench-two-arrays.yaml",

@@ -2,7 +2,7 @@
 
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: levels
 that stand between two calls, drivers of every kind that stand in for others, two matrices, one channel on two needles,
-a pulse that is a list of levels, and a source that the host times.
+a pulse that is a list of levels, a source that the host times, and a pulse source beside the source that reads.
 """
 
 from dataclasses import dataclass, field
@@ -77,6 +77,22 @@ def _on_two_needles(driver, channel, width, **options):
     return FaultBench(keys, (1, 1), 1, WRITE | {"width": width})
 
 
+def _pulsed():
+    """Return one channel on two needles, whose pulses are those of a pulse source.
+
+    Its first rung switches for sure, as that of 10 ms on other benches does: 1 us takes more.
+    """
+    slow = _on_two_needles("keithley2400", "out", 1e-6)
+    tee = {"pulses": "pulser.out1", "shortest": "5 ns", "longest": "1 us", "junction": ["1 kohm", "10 kohm"]}
+    keys = slow.keys | {
+        "name": "pulse source",
+        "instruments": slow.keys["instruments"] | {"pulser": {"driver": "keysight81160a", "resource": "2"}},
+        "wiring": slow.keys["wiring"] | {"tees": {"smu.out": tee}},
+        "limits": slow.keys["limits"] | {"pulse_current": "20 mA"},
+    }
+    return FaultBench(keys, slow.shape, slow.dies, slow.write | {"v_start": 0.53, "v_step": 0.03})
+
+
 def _two_matrices():
     """Return the rows over one matrix and the columns over another, each reached by the same sources."""
     instruments = {name: entry for name, entry in BENCH["instruments"].items() if name != "matrix"}
@@ -118,6 +134,7 @@ BENCHES = {
     "two matrices": _two_matrices(),
     "two needles": _on_two_needles("keithley2600b", "smua", 1e-3, model="2601B"),
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
+    "pulse source": _pulsed(),
     "host timed": _on_two_needles("keithley2450", "out", 10e-3),
 }
 """By their names on the command line; most injections happen on the first."""

@@ -30,6 +30,7 @@ from sim_backend.emulators.k2400 import K2400
 from sim_backend.emulators.k2450 import K2450
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.k2600_smu import ON
+from sim_backend.emulators.k81160 import K81160
 
 SEED = 7
 LIMITS = {
@@ -47,6 +48,12 @@ OVER_MATRIX = {
     "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
 }
 SMU = {"driver": "keithley2600b", "resource": "1"}
+TEED = {
+    "pads": ONLY_CHANNEL,
+    "tees": {
+        "smu.out": {"pulses": "pulser.out1", "shortest": "5 ns", "longest": "1 us", "junction": ["1 ohm", "1 Mohm"]}
+    },
+}
 PROBER = {"driver": "mpi_sentio", "resource": "3", "overtravel_ceiling": "50 um"}
 SOURCE = {
     "driver": "generic_source", "resource": "1", "channels": ["smua", "smub"], "ranges_v": ["0.1 V", "1 V", "6 V"],
@@ -66,6 +73,10 @@ def bench_of(family, rng):
             models = MODELS_2400 if family == "keithley2400" else MODELS_2450
             options = {"model": rng.choice(list(models)), "terminals": rng.choice(["front", "rear"])}
             return {"smu": {"driver": family, "resource": "1"} | options}, {"pads": ONLY_CHANNEL, **PAIR}, ("smu",)
+        case "keysight81160a":
+            pulser = {"driver": family, "resource": "2", "outputs": rng.choice([1, 2])}
+            smu = {"driver": "keithley2400", "resource": "1"}
+            return {"smu": smu, "pulser": pulser}, {**TEED, **PAIR}, ("pulser",)
         case "keithley707b":
             matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
             return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
@@ -79,10 +90,10 @@ def bench_of(family, rng):
     raise ValueError(f"there is no family {family}")
 
 
-FAMILIES = ("keithley2600b", "keithley2400", "keithley2450", "keithley707b", "mpi_sentio", "generic")
+FAMILIES = ("keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "generic")
 
 CAUSES = {
-    r"\.output$|^:OUTPut\[1\]\[:STATe\]$": "is on at",
+    r"\.output$|^:OUTPut(2|\[1\])\[:STATe\]$": "is on at",
     r"\.source\.func$": "forcing a current",
     r"^loadscript$": "is being loaded there",
     r"^busy$": "did not answer",
@@ -179,7 +190,7 @@ class Start:
             write = Bias(np.full((1, m), 0.25), np.full((1, n), 0.25), kernel=np.array(0), pulsed=np.array(0))
             write.row[0, 0], write.col[0, 0] = 0.5, 0.0
             sources = [e.capabilities for e in self.bench.instruments.values() if e.kind is DriverKind.SOURCE]
-            width = max(1e-3, *(known.shortest_pulse for known in sources))
+            width = 50e-9 if self.bench.wiring.tees else max(1e-3, *(known.shortest_pulse for known in sources))
             readings = [die.pulse(Pulse(write, width, _sense(shape, [0], [0])))]
             begin = self.twin.world.now
             readings.append(die.sense(_sense(shape, [0, m - 1], [0, n - 1])))
@@ -209,6 +220,9 @@ class Start:
                 smu = instrument.smu
                 if smu.output or smu.set.level_v or smu.set.level_i:
                     yield f"{name} is {smu.output} at {smu.set.level_v} V, {smu.set.level_i} A"
+            if isinstance(instrument, K81160):
+                for channel, volts in instrument.outputs().items():
+                    yield f"{name}.{channel} is on at {volts} V"
             if isinstance(instrument, GenericSource):
                 for channel, state in instrument.channels.items():
                     if state.output or state.level:

@@ -1,8 +1,8 @@
 """PyMeasure's Keysight 81160A driver, over TCP through pyvisa-py, and the messages of its tests on the emulated one.
 
 All 36 pairs of its tests (seven shapes and two couplings, on two channels, each set and asked for) are accepted. Not
-emulated, and refused, are waveforms that are loaded, and their memory. Nothing is a disagreement; PyMeasure's is that its
-limits have six digits behind the point, so that they are whole microvolts.
+emulated, and refused, are waveforms that are loaded, and their memory. Nothing is a disagreement. Limits are sent by it
+with six digits behind the point, so that they are whole microvolts.
 """
 
 from collections.abc import Iterator

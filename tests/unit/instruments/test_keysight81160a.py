@@ -235,7 +235,7 @@ def falsified(instrument, monkeypatch, message, act):
 def test_an_output_that_went_off_made_no_pulse(ready, monkeypatch):
     instrument, source, pulses = ready
     falsified(instrument, monkeypatch, "*TRG", instrument.trip)
-    with pytest.raises(NotDriven, match=r":OUTP1 is 0 behind a pulse of 0\.45 V"):
+    with pytest.raises(NotDriven, match=r"pulser.out1: behind '\*TRG' for 0\.45 V and 5e-08 s :OUTP1 is 0; the"):
         source.fire("out1", 0.45, 50e-9)
     assert not pulses
 
@@ -243,7 +243,7 @@ def test_an_output_that_went_off_made_no_pulse(ready, monkeypatch):
 def test_a_level_that_somebody_changed_is_noticed_and_the_output_is_off(ready, monkeypatch):
     instrument, source, _ = ready
     falsified(instrument, monkeypatch, "*TRG", lambda: setattr(instrument.channels[1], "high", 0.5))
-    with pytest.raises(NotDriven, match=r":VOLT1:HIGH is \+2\.500000E-01 behind a pulse"):
+    with pytest.raises(NotDriven, match=r"5e-08 s :VOLT1:HIGH is \+2\.500000E-01; the pulse is not"):
         source.fire("out1", 0.45, 50e-9)
     assert not instrument.outputs()
 
@@ -262,7 +262,7 @@ def test_a_setting_that_somebody_changed_between_two_pulses_keeps_the_output_off
 def test_an_error_behind_the_trigger_is_an_error_and_the_output_is_off(ready, monkeypatch):
     instrument, source, _ = ready
     falsified(instrument, monkeypatch, "*TRG", lambda: instrument.execute(":NONSENSE"))
-    with pytest.raises(InstrumentError, match="-113 Undefined header behind a pulse"):
+    with pytest.raises(InstrumentError, match=r"-113 Undefined header behind '\*TRG'"):
         source.fire("out1", 0.45, 50e-9)
     assert not instrument.outputs()
 
