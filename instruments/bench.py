@@ -238,6 +238,11 @@ class Bench(Model):
         """The pulse source of each channel that has one, by the channel's number."""
         return pulse_lines(self.wiring, self.instruments, self.connections)
 
+    @property
+    def pulse_texts(self) -> tuple[str, ...]:
+        """What each pulse source does on the line that it is joined to, in operator words."""
+        return tuple(line.text(self.connections.name(channel)) for channel, line in self.pulse_lines.items())
+
     @cached_property
     def resolved(self) -> tuple[Mapping[str, Entry], Wiring, Connections]:
         """Instruments and wiring, with their connections; a copy of the bench may have others."""

@@ -95,9 +95,8 @@ def wired_text(bench: AnyBench) -> str:
         parts.append(f"ground on row {', '.join(wiring.ground)}")
     elif rows:
         parts.append("no ground row")
-    pulses = [line.text(connections.name(channel)) for channel, line in bench.pulse_lines.items()]
     return (
-        f"{', '.join([*parts, *straight, *pulses])}; {len(wiring.pads)} pads; "
+        f"{', '.join([*parts, *straight, *bench.pulse_texts])}; {len(wiring.pads)} pads; "
         f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring"
     )
 

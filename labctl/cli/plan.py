@@ -139,6 +139,8 @@ def plan(
     for line in spec.map_drawing:
         screen.print(line, markup=False, highlight=False)
     _plan_table(spec, plans, screen)
+    for text in getattr(spec.bench, "pulse_texts", ()):  # of a bench of instruments; a board has its own pulses
+        screen.print(text, markup=False, highlight=False, soft_wrap=True)
     print_faults(spec, screen, each=True)
     warnings = print_warnings(spec, plans, screen)
     if as_json:

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+from pydantic import ValidationError
 
 from instruments.bench import Bench
 from instruments.drivers import InPlace, driver_of, visa
+from instruments.entry import Entry
 from instruments.open_bench import planned_die
 from instruments.transcript import TranscriptReplay
 from labctl import files
@@ -67,6 +69,8 @@ class Clash(Model):
     resource: int = 1
 
 
+ODD_PULSES = Driver(DriverKind.PULSES, Card, pulses=lambda options: "fast")
+FAILING_PULSES = Driver(DriverKind.PULSES, Card, pulses=lambda options: 1 / 0)
 CLASH = Driver(DriverKind.MATRIX, Card, Clash, scheme=lambda options: lambda row, column: f"{row}{column}")
 
 
@@ -171,6 +175,22 @@ def test_a_driver_of_ours_has_the_capabilities_that_it_declares(declaration):
     options = declaration.options()
     driver = declaration.make("it", options, TranscriptReplay([], "it"))
     assert driver.capabilities == declaration.capabilities(options)
+
+
+@pytest.mark.parametrize("declaration", [d for d in OURS if d.kind is DriverKind.PULSES])
+def test_a_pulse_source_of_ours_has_the_capabilities_that_it_declares(declaration):
+    options = declaration.options()
+    assert declaration.make("it", options, TranscriptReplay([], "it")).capabilities == declaration.pulses(options)
+
+
+def test_capabilities_of_a_pulse_source_are_those_of_one(register):
+    here = "tests.unit.instruments.test_entry"
+    register(INSTRUMENTS, {"odd": f"{here}:ODD_PULSES", "failing": f"{here}:FAILING_PULSES"})
+    for driver, words in (("odd", "the pulses of driver 'odd' are 'fast'"), ("failing", "failed to tell its capabil")):
+        with pytest.raises(ValidationError, match=words):
+            Entry.model_validate({"driver": driver, "resource": "1"})
+    with pytest.raises(BenchError, match="the pulses of driver 'keithley707b' are None; expected PulseCapabilities"):
+        _ = Entry.model_validate({"driver": "keithley707b", "resource": "1"}).pulses
 
 
 def test_a_model_in_digits_is_answered_with_the_models_that_there_are(tmp_path):

@@ -51,6 +51,7 @@ def test_no_other_file_of_the_packages_names_a_driver():
         ({"kind": DriverKind.SOURCE}, "a source declares its capabilities"),
         ({"kind": DriverKind.MATRIX, "options": dict}, r"expected a subclass of labctl\.core\.model\.Model"),
         ({"kind": DriverKind.MATRIX}, "a matrix declares its scheme, by which the wires of a bench are checked"),
+        ({"kind": DriverKind.PULSES}, "a pulse source declares its capabilities, by which its pulses are planned"),
         ({"kind": DriverKind.PROBER, "location": str}, "location is for a driver without a wire"),
     ],
 )

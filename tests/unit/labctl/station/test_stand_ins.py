@@ -5,8 +5,9 @@ import pytest
 
 from instruments.bench import Bench
 from instruments.keithley707b import scheme
+from instruments.keysight81160a import Keysight81160AOptions
 from labctl.core.bias import Bias
-from labctl.core.driver import Driver, DriverKind
+from labctl.core.driver import Driver, DriverKind, declared
 from labctl.core.errors import BenchError
 from labctl.core.operations import Pulse, Sense
 from labctl.core.plugins import INSTRUMENTS
@@ -36,12 +37,13 @@ FALLING = Driver(
 )
 SWITCH = Driver(DriverKind.MATRIX, never, scheme=lambda options: scheme("707B"))
 CHUCK = Driver(DriverKind.PROBER, never)
+PULSER = Driver(DriverKind.PULSES, never, pulses=declared("keysight81160a")[0].pulses, options=Keysight81160AOptions)
 
 
 @pytest.fixture(autouse=True)
 def strangers(register):
     here = "tests.unit.labctl.station.test_stand_ins"
-    register(INSTRUMENTS, {name: f"{here}:{name.upper()}" for name in ("smu", "falling", "switch", "chuck")})
+    register(INSTRUMENTS, {name: f"{here}:{name.upper()}" for name in ("smu", "falling", "switch", "chuck", "pulser")})
 
 
 def bench(**drivers):
@@ -67,6 +69,13 @@ def test_only_what_has_no_emulator_is_replaced_and_named():
     assert with_stand_ins(replaced) == replaced
     assert replaced.instruments["smu1"].capabilities == bench().instruments["smu1"].capabilities
     assert Station(bench(), tuple(sites((0, 0))), sim="bytes").bench == replaced
+
+
+def test_nothing_stands_in_for_a_pulse_source():
+    with pytest.raises(
+        BenchError, match="pulses: driver 'pulser' names no emulator, and there is no generic pulse source"
+    ):
+        with_stand_ins(bench(pulses="pulser"))
 
 
 def read(shape):
