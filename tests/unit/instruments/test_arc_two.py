@@ -72,6 +72,19 @@ def test_the_dacs_get_the_code_that_was_meant_at_every_level():
     assert np.array_equal(fake.code(meant * STEP + WITHIN) - 32768, meant)
 
 
+@pytest.mark.parametrize("volts", [9.0, 4.6, 0.3, -0.3, -9.0])
+def test_lines_and_pulses_are_at_the_steps_that_were_meant_over_the_whole_reach(volts):
+    on = on_arc_two(array(1))
+    own, seen = on.fake.channels, []
+    own.die.hold = lambda kernel, v, on, limit, time: (seen.append(v.copy()), (v, 0 * v, v > 99))[1]
+    meant = STEP * np.trunc(volts / STEP)
+    on.board.sense(Sense(Bias(np.full((1, 4), volts), np.zeros((1, 3))), np.arange(3)))
+    on.board.pulse(Pulse(Bias(np.full((1, 4), volts), np.zeros((1, 3)), pulsed=np.array([2])), 1e-3))
+    levels = {round(float(level), 9) for v in seen for level in v}
+    assert levels == {0.0, round(meant, 9)}
+    assert any(v[2] == 0.0 != v[1] for v in seen), "the pulse was not apart from the lines that wait"
+
+
 def test_the_channels_of_rows_and_columns_have_the_levels_of_the_pattern_while_it_is_converted():
     on = on_arc_two(array())
     own, seen = on.fake.channels, []
@@ -284,6 +297,16 @@ def test_random_patterns_within_the_limits_show_no_cell_more_than_them():
     assert 0.45 < audit.towards_p <= 0.55 + 1e-9
     assert 0.35 < audit.towards_ap <= 0.45 + 1e-9
     assert (audit.clipped, audit.shorted, audit.faults) == (0, 0, [])
+
+
+def test_no_cell_sees_the_levels_of_two_patterns_that_follow_each_other():
+    """Reads at a high voltage and weak pulses, by turns: row and column of two of them would be 0.8 V apart."""
+    on = on_arc_two(array(1, **STILL))
+    two = tuple(np.repeat(i, 2) for i in ONE)
+    bias = Bias(np.zeros((2, 4)), np.array([[0.0, -0.3, 0.0]] * 2), pulsed=np.array([2, 2]))
+    on.board.pulse(Pulse(bias, 1e-6, read(on.board, *two, 0.5)))
+    audit = on.fake.channels.audit
+    assert (audit.towards_p, audit.towards_ap) == pytest.approx((0.5, 0.0), abs=1e-3)
 
 
 def test_limits_are_judged_again_by_the_board_as_it_applies_them():
