@@ -2,8 +2,9 @@
 
 Run ``python benchmarks/bench.py`` (about a minute; ``--quick`` leaves the TCP run out; ``--small`` is the size that the
 tests run: one network on 3 x 4 cells, few queries; ``--json`` for machines). It tells round trips and route changes per
-programmed cell and per read-out, ours and a straightforward PyMeasure script that does the same job on the same
-emulators; bench hours from the virtual clock, and what they go to; TCP against in process.
+programmed cell and per read-out, ours by the host and inside the sources, with the matrix on TSP-Link and without, and
+of a straightforward PyMeasure script that does the same job on the same emulators; bench hours from the virtual clock,
+and what they go to; TCP against in process.
 
 A round trip is a message that is answered: the host waits for it. A route change is a change of the set of closed
 relays. Both scripts write the same cells with the same V/2 pulses and read them with the same aperture.
@@ -38,6 +39,7 @@ from instruments.open_bench import open_bench
 from labctl import files
 from labctl.core.operations import Sense
 from labctl.execution import die_job
+from labctl.execution.recorded_die import cells_of
 from labctl.execution.stop import Stop
 from labctl.networks import solutions
 from labctl.station import composition, run_folder
@@ -91,11 +93,47 @@ class Count:
         into["relay_operations"] = (self._twin.ledger.relay_operations - relays) / items
 
 
-def twin_of(sockets: bool) -> tuple[Bench, SimDie, Twin]:
-    """Return a bench, an ideal die, and the twin with the needles down."""
-    bench = files.read(BENCH, Bench).value
+def twin_of(sockets: bool, programming: str = "host", linked: bool = False) -> tuple[Bench, SimDie, Twin]:
+    """Return a bench, an ideal die, and the twin with the needles down.
+
+    Args:
+        programming: what writes cells.
+        linked: the matrix is on TSP-Link.
+    """
+    bench = files.read(BENCH, Bench).value.model_copy(update={"programming": programming})
+    if linked:
+        entries = dict(bench.instruments)
+        for node, name in enumerate(("smu1", "smu2", "matrix"), 1):
+            options = entries[name].options.model_copy(update={"tsplink": node})
+            entries[name] = entries[name].model_copy(update={"options": options})
+        bench = bench.with_entries(entries)
     die = SimDie(files.read(IDEAL, DieDescription).value, seed=1, name="die")
     return bench, die, Twin(bench, {(0, 0, 0): die}, sockets=sockets, in_contact=True)
+
+
+def inside(*, linked: bool) -> dict[str, dict[str, float]]:
+    """Return the cost per programmed cell of an array that scripts inside the sources write, chunk by chunk."""
+    bench, load, twin = twin_of(sockets=False, programming="instrument", linked=linked)
+    cost: dict[str, dict[str, float]] = {"cell": {}}
+    with open_bench(bench, load.nominal, connect=twin.connect, wait=twin.wait) as opened:
+        die = opened.turn_to(load.nominal)
+        shape = die.geometry.shape
+        at = tuple(index[0].ravel() for index in np.indices(shape))
+        n = len(at[0])
+        settings = WriteSettings(v_start=V_WRITE, v_max=V_WRITE, width=WIDTH, v_read=V_READ, aperture=APERTURE)
+        plan = settings.plan(die.geometry, at, np.ones(n, bool), np.full(n, load.nominal.cut(0)), np.full(n, 10))
+        die.program(plan.take(slice(1)))  # outputs on and functions defined once, not per cell
+        assert die.scripts is not None
+        size = cells_of(n, die.scripts.expected(plan))
+        count = Count(twin)
+        with count.of(cost["cell"], n):
+            attempts = [die.program(plan.take(slice(k, k + size))) for k in range(0, n, size)]
+        assert all(part.verified.all() for part in attempts)
+        assert load.truth()["state"][0].all()
+    if linked:
+        del cost["cell"]["routes"]  # they change within one message
+    cost["chunk"] = {"cells": size}
+    return cost | {"safety": safety(twin)}
 
 
 def ours() -> dict[str, dict[str, float]]:
@@ -315,6 +353,7 @@ def main() -> None:
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     theirs, mine, runs = pymeasure_script(), ours(), {}
+    scripts = {"TSP-Link": inside(linked=True), "apart": inside(linked=False)}
     if theirs is not None:
         assert np.isclose(mine["check"]["current"], theirs["check"]["current"], rtol=1e-3)
     with tempfile.TemporaryDirectory() as name:
@@ -323,7 +362,7 @@ def main() -> None:
         for sim in ("bytes",) if given.quick or given.small else ("bytes", "tcp"):
             runs[sim] = night(sim, folder / sim, work)
     result = {
-        "cost": {"ours": mine, "pymeasure": theirs},
+        "cost": {"ours": mine, "inside": scripts, "pymeasure": theirs},
         "hours": hours(runs["bytes"], 1 if given.small else SOLUTIONS),
         "runs": runs,
         "queries_per_second": queries(200 if given.small else 2000),
@@ -331,11 +370,16 @@ def main() -> None:
     if given.json:
         print(json.dumps(result))
         return
-    print(f"{'':38}{'ours':>12}{'PyMeasure':>12}")
+    print(f"{'':38}{'host':>12}{'PyMeasure':>12}" + "".join(f"{name:>12}" for name in scripts))
     for item, what in (("cell", "programmed cell"), ("read-out", f"read-out, {ROWS} rows +-, {COLS} columns")):
         for measure in ("round_trips", "messages", "routes", "relay_operations", "seconds"):
             other = f"{theirs[item][measure]:12.2f}" if theirs else f"{'-':>12}"
-            print(f"{what if measure == 'round_trips' else '':30.30} {measure[:7]:7}{mine[item][measure]:12.2f}{other}")
+            within = "".join(
+                f"{value:12.4f}" if (value := one.get(item, {}).get(measure)) else f"{'-':>12}"
+                for one in scripts.values()
+            )
+            start = f"{what if measure == 'round_trips' else '':30.30} {measure[:7]:7}"
+            print(f"{start}{mine[item][measure]:12.2f}{other}{within}")
     print()
     for item, value in result["hours"].items():
         print(f"predicted bench time, {item}, {ALL_SOLUTIONS} solutions: {value:.2f} h")

@@ -25,7 +25,7 @@ from labctl.core.record import History, Record
 from labctl.core.units import FloatArray, Second, Volt
 from labctl.execution.disk_estimate import BYTES_PER_CELL, BYTES_PER_DIE, CONVERTER_STEPS, DiskEstimate
 from labctl.execution.nominal_die import NominalDie
-from labctl.execution.recorded_die import chunk_of
+from labctl.execution.recorded_die import cells_of
 from protocols.records import TABLES
 
 
@@ -122,7 +122,7 @@ class CountedDie(DieWrapper[Limited]):
         time = scripts.expected(plan)
         self._plan.time += time
         self._plan.operations += 1
-        size = chunk_of(len(plan), time)
+        size = cells_of(len(plan), time)
         self._disk.plan(plan, size)
         self._plan.levels = max(self._plan.levels, count_levels(plan.write))
         parts = []

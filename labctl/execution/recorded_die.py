@@ -38,6 +38,15 @@ def chunk_of(n: int, time: Second) -> int:
     return max(1, math.ceil(n / max(1, math.ceil(time / CHUNK))))
 
 
+def cells_of(n: int, time: Second) -> int:
+    """Return how many of n cells of a write plan, expected to take `time` s, one script gets: about `CHUNK` s of them.
+
+    >>> cells_of(225, 6.3), cells_of(10, 3.0), cells_of(3, 0.1)
+    (38, 4, 3)
+    """
+    return max(1, math.ceil(n / max(1, round(time / CHUNK))))
+
+
 class RecordedDie(DieWrapper[Limited]):
     """A die whose every operation is in the journal before it is done and again after it.
 
@@ -95,7 +104,7 @@ class RecordedDie(DieWrapper[Limited]):
                         "the journal has write plans that were carried out inside an instrument; expected a bench that "
                         "does so, and a procedure that asks for no more of them once the journal has ended well"
                     )
-                size = size or chunk_of(n, self.scripts.expected(plan))
+                size = size or cells_of(n, self.scripts.expected(plan))
             patterns = size if recorded is None else recorded.patterns
             size = max(size, patterns, 1)
             piece = plan if patterns >= n else plan.take(slice(start, start + patterns))

@@ -178,6 +178,21 @@ def on_twin() -> Campaign:
     return Campaign(simulated().subjects, passive_stages(), bench)
 
 
+def on_twin_of(subjects: tuple[Site, ...], programming: str, *, linked: bool = False) -> Campaign:
+    """Return the campaign on the emulated bench, its cells written by the host or inside the sources.
+
+    Args:
+        linked: the matrix is on TSP-Link.
+    """
+    nodes = {"smu1": 1, "smu2": 2, "matrix": 3} if linked else {}
+    instruments = {
+        name: entry | ({"tsplink": nodes[name]} if name in nodes else {})
+        for name, entry in BENCH["instruments"].items()
+    }
+    keys = BENCH | {"programming": programming, "instruments": instruments}
+    return Campaign(subjects, passive_stages(), Bench.model_validate(keys, context={"file": True}))
+
+
 def chip() -> Campaign:
     """Return the campaign on a simulated chip with a short and a stuck cell."""
     made = description("1T1R", short=0.05, stuck_ap=0.05)

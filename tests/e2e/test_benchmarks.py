@@ -51,6 +51,11 @@ def test_a_bench_costs_what_the_document_says():
     text = " ".join((ROOT / "docs" / "bench.md").read_text(encoding="utf-8").split())
     assert f"round trips per programmed cell (pulse and verify) | {ours['cell']['round_trips']:.1f} |" in text
     assert f"columns | {ours['read-out']['round_trips']:.0f} |" in text
+    linked, apart = (figures["cost"]["inside"][name]["cell"]["round_trips"] for name in ("TSP-Link", "apart"))
+    assert linked <= 1 / 34
+    theirs = figures["cost"]["pymeasure"]
+    assert theirs is None or theirs["cell"]["round_trips"] > 100 * linked
+    assert f"| {linked:.3f} | {apart:.1f} |" in text
     assert ours["safety"]["hot_switches"] == figures["runs"]["bytes"]["hot_switches"] == 0
     assert min(figures["queries_per_second"].values()) > 0
 

@@ -1,8 +1,9 @@
 """The benches of the fault harness, and what is measured on each.
 
-One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: levels
-that stand between two calls, drivers of every kind that stand in for others, two matrices, one channel on two needles,
-a pulse that is a list of levels, a source that the host times, and a pulse source beside the source that reads.
+One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
+that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
+others, two matrices, one channel on two needles, a pulse that is a list of levels, a source that the host times, and a
+pulse source beside the source that reads.
 """
 
 from dataclasses import dataclass, field
