@@ -63,6 +63,7 @@ class ReadyMap:
         model: of the instruments, unless the bench file names another one.
         channels: path from the object to each channel's, by the channel as `family` names it.
         rows, columns: of a matrix, the numbers that it has.
+        emergency: of a matrix, what opens all relays without the object, and the question for those that are closed.
     """
 
     roles: Roles
@@ -71,6 +72,7 @@ class ReadyMap:
     channels: dict[str, str] = field(default_factory=dict)
     rows: Sequence[int] = ()
     columns: Sequence[int] = ()
+    emergency: tuple[str, str] | None = None
 
 
 _PYMEASURE_2400 = ReadyMap(
@@ -254,6 +256,7 @@ _B220X = ReadyMap(
     ),
     rows=range(1, 15),
     columns=range(1, 49),
+    emergency=(":OPEN:CARD 0", ":CLOS:CARD? 0"),
 )  # fmt: skip
 
 READY: dict[tuple[str, str], ReadyMap] = {

@@ -15,7 +15,7 @@ from pydantic import (
 
 from instruments.adapter.classes import ReadyMap, names, ready
 from instruments.adapter.objects import class_of, missing
-from instruments.adapter.roles import FUNCTIONS, Lines, Roles, SourceRoles, unknown_names
+from instruments.adapter.roles import FUNCTIONS, Lines, MatrixRoles, Roles, SourceRoles, unknown_names
 from instruments.entry import UNUSABLE
 from labctl.core.driver import DriverKind, declared
 from labctl.core.errors import BenchError
@@ -208,6 +208,56 @@ class SourceOptions(AdapterOptions):
         return self
 
 
+class MatrixOptions(AdapterOptions):
+    """Keys of a matrix."""
+
+    kind = MatrixRoles
+
+    roles: MatrixRoles = Field(default=MatrixRoles(), description="statements by role")
+    rows: tuple[str, ...] = Field(default=(), description="rows that it has, as the wiring spells them; empty: any")
+    columns: tuple[str, ...] = Field(default=(), description="columns that it has; empty: any")
+    settle: Second = Field(default=0.0, ge=0, description="how long relays move after a command that does not wait")
+    emergency: Emergency | None = Field(
+        default=None, description="how relays open without the object; all are open if the reply has no digit"
+    )
+
+    @property
+    def merged(self) -> MatrixRoles:
+        """Statements by role, those of the ready map where the bench file has none."""
+        known = self.ready
+        return self.roles.over(known.roles if known is not None and isinstance(known.roles, MatrixRoles) else None)
+
+    @property
+    def places(self) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Rows and columns that it has; empty where any are taken."""
+        known = self.ready
+        mapped = ((), ()) if known is None else (known.rows, known.columns)
+        rows, columns = (tuple(map(str, numbers)) for numbers in mapped)
+        return self.rows or rows, self.columns or columns
+
+    @property
+    def without_object(self) -> Emergency | None:
+        """How relays open without the object."""
+        known = self.ready
+        if self.emergency is not None or known is None or not known.emergency:
+            return self.emergency
+        send, ask = known.emergency
+        return Emergency(send=(send,), ask=ask)
+
+    @model_validator(mode="after")
+    def _complete(self, info: ValidationInfo) -> Self:
+        if not (info.context or {}).get(UNUSABLE):
+            self._judge(self.merged, MATRIX_VARIABLES, reads_back=True, part="")
+        return self
+
+
+MATRIX_VARIABLES: Mapping[str, tuple[str, ...]] = {
+    "crosspoint": ("row", "column"),
+    **dict.fromkeys(("close", "open"), ("items", "device")),
+    "": ("device",),
+}
+"""Variables of the statements of each role of a matrix; those of "" have all others."""
+
 SOURCE_VARIABLES: Mapping[str, tuple[str, ...]] = {
     "set_up": ("range_v", "off_state", "remote_sense", "terminals", "channel", "device"),
     "expect": ("range_v", "off_state", "remote_sense", "terminals", "channel", "device"),
@@ -246,5 +296,17 @@ class PyMeasureOptions(SourceOptions):
 
 class QCoDeSOptions(SourceOptions):
     """Keys of a source of QCoDeS."""
+
+    library = "qcodes"
+
+
+class PyMeasureMatrixOptions(MatrixOptions):
+    """Keys of a matrix of PyMeasure."""
+
+    library = "pymeasure"
+
+
+class QCoDeSMatrixOptions(MatrixOptions):
+    """Keys of a matrix of QCoDeS."""
 
     library = "qcodes"

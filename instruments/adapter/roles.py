@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Self
 from pydantic import AfterValidator, BeforeValidator, Field
 
 from instruments.adapter.statements import Statement
+from instruments.transport import CHECK, unexpected
 from labctl.core.errors import InstrumentError
 from labctl.core.model import Model
 
@@ -132,6 +133,22 @@ def number(value: Any) -> float:
         return float(value)
     except (TypeError, ValueError) as error:
         raise InstrumentError(f"{value!r} is no number") from error
+
+
+def no_error(where: str, text: str, question: str, reply: str) -> None:
+    """Raise InstrumentError if the reply of an error queue is an entry and not 0, which stands for none.
+
+    Args:
+        where: instrument and channel.
+        text: what was set before.
+        question: that was answered.
+    """
+    try:
+        fine = float(reply.replace("\t", ",").split(",")[0]) == 0
+    except ValueError as error:
+        raise unexpected(where, question, reply, "the number of an error") from error
+    if not fine:
+        raise InstrumentError(f"{where} refused '{text}': {reply}; {CHECK}")
 
 
 def truth(value: Any) -> bool:

@@ -23,11 +23,11 @@ from instruments.adapter.options import (
     family_capabilities,
     family_options,
 )
-from instruments.adapter.roles import number, truth
+from instruments.adapter.roles import no_error, number, truth
 from instruments.adapter.statements import Statement
 from instruments.host_timed import HostTimedSource
 from instruments.identity import fields_of
-from instruments.transport import CHECK, unexpected
+from instruments.transport import CHECK
 from labctl.core.driver import Driver, DriverKind, declared
 from labctl.core.errors import BenchError, InstrumentError, LabError
 from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities
@@ -97,13 +97,7 @@ class AdaptedSource(HostTimedSource):
         if not self._roles.error:
             return
         reply = str(self._carry_out("error", channel))
-        head = reply.replace("\t", ",").split(",")[0]
-        try:
-            fine = float(head) == 0
-        except ValueError as error:
-            raise unexpected(self.name, self._roles.error[-1], reply, "the number of an error") from error
-        if not fine:
-            raise InstrumentError(f"{self.name}.{channel} refused '{text}': {reply}; {CHECK}")
+        no_error(f"{self.name}.{channel}", text, self._roles.error[-1], reply)
 
     def _expect(self, role: str, channel: str, **variables: Any) -> None:
         """Raise InstrumentError unless all conditions of a role are true."""
