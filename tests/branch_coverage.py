@@ -96,6 +96,9 @@ GROUPS = {
             "instruments/scpi.py",
             "instruments/scpi_source.py",
             "instruments/adapter/*.py",
+            "instruments/keysightm9615a.py",
+            "instruments/ktm960x.py",
+            "instruments/niswitch.py",
         ),
         (
             f"{INSTRUMENTS}/test_keithley*.py",
@@ -108,6 +111,8 @@ GROUPS = {
             f"{INSTRUMENTS}/test_host_timed.py",
             f"{INSTRUMENTS}/test_scpi*.py",
             f"{INSTRUMENTS}/adapter/test_*.py",
+            f"{INSTRUMENTS}/test_keysightm9615a.py",
+            f"{INSTRUMENTS}/test_niswitch.py",
             f"{INSTRUMENTS}/test_open_bench.py",
             "tests/unit/labctl/testing/test_emulated.py",
         ),

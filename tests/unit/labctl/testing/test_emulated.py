@@ -16,6 +16,10 @@ GENERIC = {
     "shortest_aperture": 1e-4,
     "longest_aperture": 0.1,
 }
+M9615A = {
+    "address": "PXI213::0::INSTR", "ranges_v": (6.0, 30.0), "ranges_i": (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 0.1),
+    "shortest_aperture": 2e-5, "longest_aperture": 2.0,
+}  # fmt: skip
 OPTIONS = {
     "keithley2400": [{}, {"model": "2401", "terminals": "rear"}, {"model": "2410"}, {"model": "2440"}],
     "keithley2450": [{}, {"model": "2460"}, {"model": "2461", "terminals": "rear"}],
@@ -24,6 +28,10 @@ OPTIONS = {
     "keysight81160a": [{}, {"outputs": 1}],
     "keithley707b": [{"absent": "1A13"}, {"model": "708B", "absent": "2A01"}],
     "generic_matrix": [{}],
+    "keysightm9615a": [M9615A],
+    "niswitch": [
+        {"device": "PXI1Slot5", "crosspoints": (("r0", "c0"), ("r0", "c11"), ("r3", "c2")), "absent": "r9/c0"}
+    ],
     "mpi_sentio": [{"overtravel_ceiling": 50e-6}],
     "generic_prober": [{}],
 }
