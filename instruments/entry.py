@@ -121,11 +121,13 @@ class Entry(Common):
         return str(_theirs(self.driver, lambda: location(self.options), "its location"))
 
     @property
-    def emulator(self) -> str | None:
-        """The emulator that its driver names for these options; None if it names none, or BenchError if that fails."""
+    def emulator(self) -> tuple[str, Any] | None:
+        """The emulator that its driver names for these options, and its options; BenchError if that fails."""
         declaration = self.declaration
-        name = _theirs(self.driver, lambda: declaration.emulator_of(self.options), "its emulator")
-        return None if name is None else str(name)
+        named: tuple[str, Any] | None = _theirs(
+            self.driver, lambda: declaration.emulator_of(self.options), "its emulator"
+        )
+        return named
 
     @property
     def dead_socket(self) -> int | None:

@@ -309,8 +309,8 @@ def capabilities(options: SourceOptions) -> SourceCapabilities:
     )
 
 
-def emulator(options: SourceOptions) -> str | None:
-    """Return the emulator of the instruments of a class; None if there is none."""
+def emulator(options: SourceOptions) -> tuple[str, Any] | None:
+    """Return the emulator of the instruments of a class, with its options; None if there is none."""
     return declared(options.reads_back)[0].emulator_of(family_options(options)) if options.reads_back else None
 
 

@@ -72,8 +72,8 @@ class Driver:
         geometry: of a board, returns from its options the shape of the dies that it drives, of polarity 1.
         planned: of a board, returns from its options, the nominal conductances of a die and its polarity a die that
             answers `check` without a connection.
-        emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin, or a function
-            that returns it from the options.
+        emulator: entry point of the group `labctl.emulators` that stands in for the instrument in a twin, and gets its
+            options; or a function that returns both from the options.
         dead_socket: default of the port at which the instrument drops raw sockets that it still holds.
         node: returns from the options the instrument's number on the bus of its own on which scripts reach it, such as
             TSP-Link; None if it is on none.
@@ -91,14 +91,16 @@ class Driver:
     scheme: Callable[[Any], Scheme] | None = None
     geometry: Callable[[Any], Geometry] | None = None
     planned: Callable[[Any, Nominal, int], Die] | None = None
-    emulator: str | Callable[[Any], str | None] | None = None
+    emulator: str | Callable[[Any], tuple[str, Any] | None] | None = None
     dead_socket: int | None = None
     location: Callable[[Any], str] | None = None
     node: Callable[[Any], int | None] | None = None
 
-    def emulator_of(self, options: Any) -> str | None:
-        """Return the emulator of an instrument with these options; None if there is none."""
-        return self.emulator(options) if callable(self.emulator) else self.emulator
+    def emulator_of(self, options: Any) -> tuple[str, Any] | None:
+        """Return the emulator of an instrument with these options and what options it gets; None if there is none."""
+        if callable(self.emulator):
+            return self.emulator(options)
+        return None if self.emulator is None else (self.emulator, options)
 
     @property
     def addressed(self) -> bool:

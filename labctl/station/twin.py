@@ -203,10 +203,11 @@ class Twin:
         emulator = entry.emulator
         if emulator is None:
             return None
-        plugin = plugins.find(plugins.EMULATORS, emulator)
+        named, options = emulator
+        plugin = plugins.find(plugins.EMULATORS, named)
         make = plugin.load()
         try:
-            made = make(name, entry.options, context)
+            made = make(name, options, context)
         except LabError:
             raise
         except Exception as error:

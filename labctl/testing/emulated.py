@@ -118,11 +118,12 @@ def arranged(
 ) -> tuple[Callable[[], Any], World, Any]:
     """Return a function that makes drivers of one emulated instrument, its world, and the instrument."""
     declaration = entry.declaration
-    plugin = plugins.find(plugins.EMULATORS, entry.emulator or "")
+    named, options = entry.emulator or ("", entry.options)
+    plugin = plugins.find(plugins.EMULATORS, named)
     station = StationMap(PLACES)
     ideal = TwinSettings(ideal_instruments=True).ideal_instruments
     context = EmulatorContext(world, station, crosspoints=crosspoints or {}, ideal=ideal)
-    instrument = plugin.load()(NAME, entry.options, context)
+    instrument = plugin.load()(NAME, options, context)
 
     def connect(name: str, entry: Entry) -> Any:
         if not isinstance(instrument, Instrument):
