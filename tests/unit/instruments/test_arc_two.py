@@ -19,6 +19,7 @@ from labctl.core.cell_voltage import extremes
 from labctl.core.errors import BenchError, InstrumentError, LimitError, LinkTimeoutError
 from labctl.core.limits import Limits
 from labctl.core.operations import Flag, Pulse, Sense
+from labctl.station.twin import Twin
 from labctl.testing import check_body
 from protocols.bias import Scheme, Unselected, read_bias, vector_bias, write_bias
 from sim_backend.emulators import arc_two as fake
@@ -352,6 +353,25 @@ def test_noise_is_that_of_the_operation_that_is_sought():
         on.library.seek(operation)
         currents.append(on.board.sense(sense).current[0, 0])
     assert currents[0] == currents[2] != currents[1]
+
+
+def test_the_twin_of_a_bench_has_the_fake_and_tells_it_which_operation_comes():
+    on = on_arc_two(array())
+    bench = bench_of(on)
+    readings = []
+    for before in (0, 3):
+        twin = Twin(bench, {(0, 0, 0): array()})
+        board = ArcTwo("board", on.options, twin.connect("board", bench.body))
+        for operation in (*range(before), 7):
+            twin.seek((0, 0, 0), operation)
+            reading = board.sense(read(board, *ONE)).current[0, 0]
+        readings.append(reading)
+        twin.close()
+    assert readings[0] == readings[1]
+    with pytest.raises(BenchError, match="board: no emulator that can be on a socket; use --sim bytes"):
+        Twin(bench, {(0, 0, 0): array()}, sockets=True)
+    with pytest.raises(BenchError, match=r"board is wired to kernels of shape \(2, 4, 3\); the die has \(1, 4, 3\)"):
+        Twin(bench, {(0, 0, 0): array(1)})
 
 
 def test_a_session_that_is_taken_anew_changes_no_reading_and_no_cell():
