@@ -149,6 +149,51 @@ def wine_passive(
     _end(folder, pictures.draw_wine(result, folder), result.seconds, start, as_json)
 
 
+@app.command("wine-sizes")
+def wine_sizes(
+    dies: Annotated[int, typer.Option("--dies", metavar="N", min=1, help="dies of each size")] = 10,
+    kind: Annotated[
+        str, typer.Option("--kind", metavar="plain|bench-like", help="dies: as the die file is, or bench-like")
+    ] = "plain",
+    solutions: Annotated[
+        Path | None, typer.Option("--solutions", metavar="FILE", help="trained networks (npz), not the shipped ones")
+    ] = None,
+    seed: Seed = None,
+    out: OutOption = None,
+    workers: Workers = None,
+    set_: Set = None,
+    examples: ExamplesOption = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write networks for the Wine data into many passive arrays of each size: fidelity and accuracy over size.
+
+    Every cell gets one pulse, then write-verify repairs. Writes table, picture and results.json. What is finished in
+    DIR is not done again.
+
+    Example: labctl reproduce wine-sizes --dies 2
+    """
+    from labctl.experiments import pictures, tables
+    from labctl.experiments import wine_sizes as experiment
+    from labctl.experiments.steps import Steps, examples_folder
+    from labctl.storage.locks import hold
+
+    settings = experiment.SizeSettings(dies, kind, str(solutions) if solutions else None, seed, overrides(set_))
+    experiment.check(settings)
+    campaign = examples_folder(examples) / "wine-passive.yaml"
+    folder, screen, start = out or Path("runs") / f"wine-sizes-{kind}", console(stderr=True), time.monotonic()
+    steps = Steps(folder.resolve(), workers or default_workers(), screen, 1)
+    with hold(folder, f"labctl reproduce into {folder}"):
+        result = experiment.reproduce(settings, steps, campaign)
+    tables.show_sizes(result, console(stderr=as_json))
+    _write(
+        folder,
+        {**result.to_json(), "run_commits": sorted(steps.commits)},
+        tables.markdown(tables.SIZE_COLUMNS, tables.size_rows(result), tables.SIZE_LEGEND),
+        tables.size_csv(result),
+    )
+    _end(folder, pictures.draw_sizes(result, folder), result.seconds, start, as_json)
+
+
 def _numbers(text: str) -> tuple[float, ...]:
     """Return the numbers of a list.
 

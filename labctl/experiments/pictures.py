@@ -15,6 +15,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 from labctl.core.errors import StorageError
 from labctl.experiments.chip_comparison import METHODS, STATISTICS_AWARE, Comparison, Result
 from labctl.experiments.wine_passive import Wine
+from labctl.experiments.wine_sizes import Sizes
 
 _INK, _PALE = "#333333", "#9aa5ad"
 _LOOKS = dict(zip(METHODS, (("#c8553d", "o"), ("#6a994e", "s"), ("#2a6f97", "^")), strict=True))
@@ -53,6 +54,27 @@ def draw_wine(wine: Wine, folder: Path) -> list[Path]:
     fidelity = Figure(figsize=(7.2, 3.4), layout="constrained", facecolor="white")
     _fidelity(fidelity.add_subplot(), wine)
     return _save(accuracy, folder / "accuracy") + _save(fidelity, folder / "fidelity")
+
+
+def draw_sizes(sizes: Sizes, folder: Path) -> list[Path]:
+    """Draw fidelity and accuracy over device size with their intervals over dies; return the files.
+
+    Raises:
+        StorageError: a file cannot be written.
+    """
+    figure = Figure(figsize=(7.2, 3.8), layout="constrained", facecolor="white")
+    axes = figure.subplots(1, 2)
+    x = 1e9 * np.array([size.diameter for size in sizes.sizes])
+    shown = ((("blind", "blind"), ("verified", "verified")), (("untuned_train", "untuned"), ("tuned_train", "tuned")))
+    for ax, names, title in zip(axes, shown, ("write fidelity, %", "accuracy on the 148, %"), strict=True):
+        for (name, label), colour in zip(names, (_SIZES[0], _SIZES[3]), strict=True):
+            mean, low, high = 100 * np.array([size.figure(name) for size in sizes.sizes]).T
+            error = [mean - low, high - mean]
+            ax.errorbar(x, mean, error, marker="o", markersize=4.5, capsize=3, color=colour, label=label)
+        ax.set(title=title, xlabel="nominal diameter, nm", xticks=x)
+        ax.legend(frameon=False, fontsize=9)
+        _plain(ax)
+    return _save(figure, folder / "sizes")
 
 
 def _save(figure: Figure, path: Path) -> list[Path]:

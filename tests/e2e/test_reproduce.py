@@ -58,3 +58,16 @@ def test_a_few_networks_for_wine_from_training_to_table(tmp_path, labctl):
         assert die["figures"]["tuned_train"] > 0.9
     assert "100 nm" in (tmp_path / "wine" / "table.md").read_text()
     assert (tmp_path / "wine" / "accuracy.svg").is_file()
+
+
+@pytest.mark.slow
+def test_arrays_of_each_size_from_dies_to_curves(tmp_path, labctl):
+    few = ("--set", "stages.0.survey.kernels=[0, 1]", "--dies", 1, "--workers", 1)
+    labctl("reproduce", "wine-sizes", *few, "--out", tmp_path / "sizes", cwd=tmp_path)
+    found = json.loads((tmp_path / "sizes" / "results.json").read_text())
+    assert [round(size["diameter"] * 1e9) for size in found["sizes"]] == [55, 65, 80, 100]
+    for size in found["sizes"]:
+        figures = {name: value["mean"] for name, value in size["figures"].items()}
+        assert 0.8 < figures["blind"] <= figures["verified"] == 1.0
+        assert figures["tuned_train"] > 0.9
+    assert (tmp_path / "sizes" / "sizes.svg").is_file()
