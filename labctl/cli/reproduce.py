@@ -23,6 +23,10 @@ OutOption = Annotated[
 ExamplesOption = Annotated[
     Path | None, typer.Option("--examples", metavar="DIR", help="folder of the campaign and training files")
 ]
+SolutionsOption = Annotated[
+    Path | None,
+    typer.Option("--solutions", metavar="FILE", help="trained networks (npz), not this suite's"),
+]
 TrainOption = Annotated[
     list[str] | None,
     typer.Option("--train", metavar="KEY=VALUE", help="change a value of all training files, e.g. epochs=20"),
@@ -111,9 +115,7 @@ def mtj_chip(
 @app.command("wine-passive")
 def wine_passive(
     count: Annotated[int, typer.Option("--count", metavar="N", min=1, help="networks to train and write")] = 300,
-    solutions: Annotated[
-        Path | None, typer.Option("--solutions", metavar="FILE", help="trained networks (npz), instead of training")
-    ] = None,
+    solutions: SolutionsOption = None,
     seed: Seed = None,
     out: OutOption = None,
     workers: Workers = None,
@@ -152,12 +154,10 @@ def wine_passive(
 @app.command("wine-sizes")
 def wine_sizes(
     dies: Annotated[int, typer.Option("--dies", metavar="N", min=1, help="dies of each size")] = 10,
-    kind: Annotated[
-        str, typer.Option("--kind", metavar="plain|bench-like", help="dies: as the die file is, or bench-like")
+    die_kind: Annotated[
+        str, typer.Option("--die-kind", metavar="plain|bench-like", help="as the die file is, or bench-like")
     ] = "plain",
-    solutions: Annotated[
-        Path | None, typer.Option("--solutions", metavar="FILE", help="trained networks (npz), not the shipped ones")
-    ] = None,
+    solutions: SolutionsOption = None,
     seed: Seed = None,
     out: OutOption = None,
     workers: Workers = None,
@@ -177,10 +177,10 @@ def wine_sizes(
     from labctl.experiments.steps import Steps, examples_folder
     from labctl.storage.locks import hold
 
-    settings = experiment.SizeSettings(dies, kind, str(solutions) if solutions else None, seed, overrides(set_))
+    settings = experiment.SizeSettings(dies, die_kind, str(solutions) if solutions else None, seed, overrides(set_))
     experiment.check(settings)
     campaign = examples_folder(examples) / "wine-passive.yaml"
-    folder, screen, start = out or Path("runs") / f"wine-sizes-{kind}", console(stderr=True), time.monotonic()
+    folder, screen, start = out or Path("runs") / f"wine-sizes-{die_kind}", console(stderr=True), time.monotonic()
     steps = Steps(folder.resolve(), workers or default_workers(), screen, 1)
     with hold(folder, f"labctl reproduce into {folder}"):
         result = experiment.reproduce(settings, steps, campaign)

@@ -106,7 +106,7 @@ class Sizes:
 def check(settings: SizeSettings) -> None:
     """Raise BenchError if something asked for cannot be meant."""
     if settings.kind not in KINDS:
-        raise BenchError(f"--kind {settings.kind}: expected {' or '.join(KINDS)}")
+        raise BenchError(f"--die-kind {settings.kind}: expected {' or '.join(KINDS)}")
     if settings.dies < 1:
         raise BenchError(f"--dies {settings.dies}: expected one die of each size or more")
 

@@ -29,8 +29,8 @@ COMMANDS = dict(commands(typer.main.get_command(app)))
 def test_every_command_is_there():
     assert set(COMMANDS) == {
         "plan", "run", "show", "train", "doctor", "schema", "check", "read", "pulse", "map", "off", "twin", "export",
-        "stress", "reproduce mtj-chip", "reproduce wine-passive", "resume", "stop", "skip", "watch", "report",
-        "notify", "transcript", "verify",
+        "stress", "reproduce mtj-chip", "reproduce wine-passive", "reproduce wine-sizes", "resume", "stop",
+        "skip", "watch", "report", "notify", "transcript", "verify",
     }  # fmt: skip
 
 

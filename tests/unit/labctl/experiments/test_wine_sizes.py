@@ -39,7 +39,7 @@ def test_every_size_has_its_dies_and_every_cell_one_pulse_first(kind: str) -> No
 
 
 def test_what_cannot_be_meant_is_refused() -> None:
-    with pytest.raises(BenchError, match="--kind real: expected plain or bench-like"):
+    with pytest.raises(BenchError, match="--die-kind real: expected plain or bench-like"):
         wine_sizes.check(SizeSettings(kind="real"))
     with pytest.raises(BenchError, match="--dies 0: expected one die"):
         wine_sizes.check(SizeSettings(0))
