@@ -51,7 +51,11 @@ INSTRUMENTS = "tests/unit/instruments"
 GROUPS = {
     "limits": Group(
         ("labctl/core/limits.py",),
-        ("tests/unit/labctl/core/test_limits.py", "tests/contract/test_unknown_operation.py"),
+        (
+            "tests/unit/labctl/core/test_limits.py",
+            "tests/unit/labctl/execution/test_recorded_die.py",
+            "tests/contract/test_unknown_operation.py",
+        ),
     ),
     "cell voltages": Group(
         ("labctl/core/cell_voltage.py",),
@@ -70,6 +74,7 @@ GROUPS = {
         ("labctl/execution/replay.py", "labctl/execution/journal_die.py", "labctl/execution/recorded_die.py"),
         (
             "tests/unit/labctl/execution/test_replay*.py",
+            "tests/unit/labctl/execution/test_recorded_die.py",
             "tests/unit/labctl/execution/test_journal_die.py",
             "tests/unit/labctl/execution/test_run_loop.py",
             "tests/contract/test_unknown_operation.py",
@@ -83,6 +88,7 @@ GROUPS = {
     "drivers": Group(
         (
             "instruments/keithley*.py",
+            "instruments/inside_scripts.py",
             "instruments/keysight*.py",
             "instruments/tsp.py",
             "instruments/mpi_sentio.py",
@@ -102,6 +108,7 @@ GROUPS = {
         ),
         (
             f"{INSTRUMENTS}/test_keithley*.py",
+            f"{INSTRUMENTS}/test_inside_scripts.py",
             f"{INSTRUMENTS}/test_keysight*.py",
             f"{INSTRUMENTS}/test_mpi_sentio.py",
             f"{INSTRUMENTS}/test_manual_prober.py",

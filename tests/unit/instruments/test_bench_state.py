@@ -106,6 +106,7 @@ TRANSITIONS = {
     "exercise": (BenchState.exercise, {COLD}, U, F),
     "drive at first": (lambda b: b.drive(FIRST), {ROUTED, ENERGISED}, ENERGISED, F),
     "drive": (lambda b: b.drive(0.5), {ROUTED, ENERGISED}, ENERGISED, F),
+    "script": (lambda b: b.script(0.5, ROUTE), {ROUTED}, ROUTED, F),
     "move relays": (BenchState.require_still, {OFF, ROUTING}, SAME, None),
     "move needles": (BenchState.needles_move, {GROUNDED}, SAME, None),
     "bias": (BenchState.biased, {ROUTED}, SAME, None),
@@ -131,10 +132,10 @@ def refusal(name, state, contact, latched):
         return ContactError
     if name == "exercise" and contact is not Contact.UP:
         return ContactError
-    if name in {"switch on", "exercise"} and latched:
-        return SwitchedOff
-    if name == "drive" and contact is not Contact.BIASED:
+    if name in {"drive", "script"} and contact is not Contact.BIASED:
         return IllegalTransition
+    if name in {"switch on", "exercise", "script"} and latched:
+        return SwitchedOff
     return None
 
 

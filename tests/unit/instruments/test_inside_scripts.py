@@ -9,7 +9,7 @@ import pytest
 
 from instruments.bench import Bench
 from instruments.inside_scripts import CELL, _characters
-from instruments.keithley2600b_program import FUNCTIONS, attempts_in, compiled
+from instruments.keithley2600b_program import FUNCTIONS, PROGRESS, attempts_in, compiled
 from instruments.open_bench import open_bench, planned_die
 from instruments.transport import BytesTransport
 from labctl.core.bias import Bias, Nominal
@@ -400,3 +400,44 @@ def test_a_pulse_of_a_pulse_source_is_left_to_the_host():
     short = replace(plan.take(slice(0, 1)), write=whole, verify=Sense(read, np.array([0])), width=50e-9)
     with pytest.raises(BenchError, match="comes from a pulse source"):
         die.check(short)
+
+
+def test_replies_that_are_no_attempts_are_refused_and_tell_nothing(station, monkeypatch):
+    one = station()
+    plan = plan_of(one.die)
+    one.die.program(plan.take(slice(0, 1)))
+    source = one.open.sources["smu"]
+    asked, cold = source._tsp.text, ["true\t1\t0"] * 2
+
+    def fail(text: str) -> Attempts | None:
+        marks: list[str] = []
+
+        def script(*lines: Any, **more: Any) -> list[str]:
+            marks.append(source._tsp.next_mark)
+            return ["0 1 nonsense", *cold, "5"]
+
+        def told(expression: str) -> str:
+            return text.replace("MARK", marks[-1]) if expression == PROGRESS else asked(expression)
+
+        one.die.program(plan.take(slice(0, 1)))  # outputs on
+        with monkeypatch.context() as patch:
+            patch.setattr(source._tsp, "script", script)
+            patch.setattr(source._tsp, "text", told)
+            with pytest.raises(InstrumentError, match="no attempt of the script"):
+                one.die.program(plan)
+        one.open.off()
+        return one.die.scripts.rescued
+
+    for text in ("another;0 1 1e-5 0 0 1 0", "MARK;0 9 1e-5 0 0 1 0"):
+        rescued = fail(text)
+        assert rescued is not None
+        assert rescued.lost.all(), text
+    told = fail("MARK;0 1 1e-5 0 0 1 0;1 1;true\t1\t0;12")
+    assert told is not None
+    assert told.cell.tolist() == [0, 1]
+    assert told.lost.tolist() == [k == 1 for k in range(len(plan))]
+    assert source.rescue() is None, "it was told already"
+    monkeypatch.setattr(source._tsp, "text", lambda expression: "half\tnil")
+    with pytest.raises(InstrumentError, match="the state of TSP-Link and a model"):
+        source.linked(2)
+    monkeypatch.undo()
