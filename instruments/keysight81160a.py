@@ -27,7 +27,7 @@ from instruments.scpi_source import Setting, pieces, plain, word
 from instruments.transport import CHECK, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import InstrumentError, LabError, NotDriven
+from labctl.core.errors import InstrumentError, LabError, LinkTimeoutError, NotDriven
 from labctl.core.model import Model
 from labctl.core.pulse_source import PulseCapabilities, PulseSetup, PulseState
 from labctl.core.transport import Transport, Wait
@@ -145,7 +145,11 @@ class Keysight81160A:
     # -- pulses
 
     def fire(self, channel: str, volts: Volt, seconds: Second) -> None:
-        """Make one pulse; see `PulseSource`."""
+        """Make one pulse; see `PulseSource`.
+
+        Where the link does not answer, whoever called makes it safe with the rest: to try it here as well would keep
+        the others waiting.
+        """
         setup, smallest, n = self._setups.get(channel), self.capabilities.volts[0], _number(channel)
         if setup is None:
             raise InstrumentError(f"{self.name}.{channel} has not been set up; nothing was sent")
@@ -173,8 +177,12 @@ class Keysight81160A:
                 )
             if errors := self._scpi.errors():
                 raise InstrumentError(f"{self.name}.{channel}: {'; '.join(errors)} behind '*TRG'; {CHECK}")
-        finally:
+        except LinkTimeoutError:
+            raise
+        except BaseException:
             self._switch_off(channel)
+            raise
+        self._switch_off(channel)
 
     def _switch_off(self, channel: str) -> None:
         """Switch an output off and read it back; InstrumentError if it is not verified off."""

@@ -134,6 +134,7 @@ class PulseSource(Protocol):
         Raises:
             NotDriven: the output was off, or other levels were set, when it was to be made.
             InstrumentError: it is beyond the setup, and nothing was sent; or the output is not verified off.
+            LinkTimeoutError: it does not answer, and has to be made safe.
         """
         ...
 

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from instruments.keysight81160a import Keysight81160A, Keysight81160AOptions, _levels, _neutral
 from instruments.transcript import TranscriptReplay, parse
 from instruments.transport import BytesTransport
-from labctl.core.errors import BenchError, InstrumentError, NotDriven
+from labctl.core.errors import BenchError, InstrumentError, LinkTimeoutError, NotDriven
 from labctl.core.pulse_source import PulseSetup, PulseSource
 from labctl.core.source import EmergencyOff
 from labctl.testing.emulated import NAME, seen_pulses
@@ -303,3 +303,19 @@ def test_closing_what_was_never_set_up_asks_nothing():
     before = instrument.world.ledger.messages
     source.close()
     assert instrument.world.ledger.messages == before
+
+
+def test_a_link_that_does_not_answer_is_left_to_whoever_makes_all_safe(ready, monkeypatch):
+    instrument, source, _ = ready
+    execute, heard = instrument.execute, []
+
+    def deaf(text):
+        heard.append(text)
+        return "" if text.startswith("*TRG") else execute(text)
+
+    monkeypatch.setattr(instrument, "execute", deaf)
+    with pytest.raises(LinkTimeoutError):
+        source.fire("out1", 0.45, 50e-9)
+    assert heard[-1].startswith("*TRG")
+    source.emergency_off()
+    assert not instrument.outputs()

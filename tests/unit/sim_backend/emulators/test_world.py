@@ -381,3 +381,75 @@ def test_what_is_kept_of_an_operating_point_is_to_the_bit_what_is_solved_anew(se
         assert seen[0] == seen[1]
         assert states[-1] == states[-2]
     assert sum(one != other for one, other in pairwise(states)) > 3, "cells were written"
+
+
+def teed(conductance: np.ndarray | None = None) -> World:
+    """Return the bench with a pulse source at channel a, which row 0 is on; the columns are on ground."""
+    box = ResistorBox(np.full((1, 2, 3), G) if conductance is None else conductance)
+    world = World(Cables({"a": "A", "b": "B", "c": "C"}, COLUMN, ("H",), tees={"p": "a"}), box)
+    close(world, "A101", "B102", "H103", "H104", "H105")
+    return world
+
+
+def line_of(world: World) -> tuple[float, float]:
+    """Return the voltages of both rows when a pulse was accounted for last."""
+    assert world._nets is not None
+    rows = world._nets.line_voltage[0]
+    return float(rows[0]), float(rows[1])
+
+
+@pytest.mark.parametrize(("base", "top"), [(0.0, 0.5), (0.0, -0.5), (-0.3, 0.2)])
+def test_a_pulse_is_divided_between_its_source_and_the_die(base: float, top: float) -> None:
+    world = teed(np.array([[[1e-3, 2e-3, 0.0], [1e-3, 1e-3, 1e-3]]]))
+    world.pulse("p", base, top, 50.0, 1e-7)
+    across = (top - base) / (1 + 50 * 3e-3)
+    assert line_of(world)[0] == pytest.approx(across)
+    assert world.ledger.peak_cell_voltage == pytest.approx(abs(across))
+    assert world.ledger.energised_time() == pytest.approx(1e-7)
+    assert (world.ledger.pulses, world.now) == (1, pytest.approx(1e-7))
+    assert world.observe("a").volts == 0.0
+
+
+def test_a_short_takes_what_the_impedance_lets_through_and_an_open_line_sees_all() -> None:
+    world = teed(np.array([[[100.0, 0.0, 0.0], [0.0, 0.0, 0.0]]]))
+    world.pulse("p", 0.0, 0.5, 50.0, 1e-7)
+    assert line_of(world)[0] == pytest.approx(0.5 / (1 + 50 * 100))
+    world = teed(np.zeros((1, 2, 3)))
+    world.pulse("p", 0.0, 0.5, 50.0, 1e-7)
+    assert line_of(world)[0] == pytest.approx(0.5)
+
+
+def test_a_pulse_comes_on_top_of_the_level_at_the_tee_and_others_stand() -> None:
+    world = teed()
+    world.drive("a", Drive(0.1, 1e-6))
+    world.drive("b", Drive(0.2, 1e-2))
+    world.pulse("p", 0.0, 0.5, 50.0, 1e-7)
+    assert line_of(world) == (pytest.approx(0.6 / (1 + 50 * 3 * G)), 0.2)
+    assert world.observe("b").volts == 0.2
+    assert world.ledger.fights == 0
+
+
+def test_a_pulse_that_no_tee_joins_or_no_needle_carries_reaches_nothing() -> None:
+    world = teed()
+    world.pulse("q", 0.0, 0.5, 50.0, 1e-7)
+    assert world.ledger.pulses == 0
+    world.touch(False)
+    world.pulse("p", 0.0, 0.5, 50.0, 1e-7)
+    assert world.ledger.peak_cell_voltage == 0.0
+
+
+def test_a_pulse_acts_on_the_cells_for_its_width_and_no_longer() -> None:
+    data = {
+        "name": "die",
+        "geometry": {"kernels": 1, "n_rows": 2, "n_cols": 3},
+        "junction": {"diameter": "80 nm"},
+        "simulation": {"ideal": True},
+    }
+    states = {}
+    for seconds in (1e-12, 50e-9):
+        die = SimDie(DieDescription.model_validate(data, context={"file": True}), seed=11, name="die")
+        world = World(Cables({"a": "A", "b": "B", "c": "C"}, COLUMN, ("H",), tees={"p": "a"}), die)
+        close(world, "A101", "B102", "H103", "H104", "H105")
+        world.pulse("p", 0.0, 0.65, 50.0, seconds)
+        states[seconds] = die.truth()["state"][0, 0].tolist()
+    assert states == {1e-12: [False] * 3, 50e-9: [True] * 3}
