@@ -13,7 +13,8 @@ in, and the limits of the instrument with them.
 
 An output is on for one pulse only: set, read back, on, trigger, levels read again, off, read back. The levels change
 while it is off, since a change of polarity would leave the line at the level of the pulse. A negative pulse is an
-inverted one, whose idle level is 0 V.
+inverted one, whose idle level is 0 V. What switches it on sets trigger, shape, levels and limits once more, in the same
+message: an instrument that lost its power since it was read back makes a sine of its own by itself.
 """
 
 import contextlib
@@ -159,10 +160,12 @@ class Keysight81160A:
             self._refuse(channel, f"a pulse of {seconds:.6g} s", (self.capabilities.widths[0], setup.longest), "s")
         levels = [*_levels(channel, volts / OPEN), plain(f":PULS:WIDT{n}", seconds)]
         self._scpi.set(";".join(setting.command for setting in levels))
-        whole = [*_neutral(channel), *_limits(channel, setup), *levels]
+        whole = [*_neutral(channel), *levels, *_limits(channel, setup)]
         self._compare([*whole, *(plain(f":OUTP{_number(other)}", 0) for other in self.capabilities.channels)])
         try:
-            self._scpi.set(f":OUTP{n} 1")
+            told = f":OUTP{n}:LOAD"  # which may not be set again while limits are on
+            again = [setting.command for setting in whole if setting.header != told]
+            self._scpi.set(";".join([*again, f":OUTP{n} 1"]))
             asked = [plain(f":OUTP{n}", 1), *levels]
             text = ";".join(["*TRG", *(setting.query for setting in asked)])
             reply = self._scpi.transport.query(text, wait=Wait.MEASURE, extra=seconds)

@@ -319,3 +319,24 @@ def test_a_link_that_does_not_answer_is_left_to_whoever_makes_all_safe(ready, mo
     assert heard[-1].startswith("*TRG")
     source.emergency_off()
     assert not instrument.outputs()
+
+
+def test_one_that_lost_its_power_before_it_goes_on_makes_nothing_of_its_own(ready, monkeypatch):
+    instrument, source, pulses = ready
+    begun = len(pulses)
+
+    def power_cycle():
+        instrument.reset()
+        instrument.channels[1].reset()
+
+    def switched_on(text):
+        if text.endswith(":OUTP1 1"):
+            power_cycle()
+        return execute(text)
+
+    execute = instrument.execute
+    monkeypatch.setattr(instrument, "execute", switched_on)
+    source.fire("out1", 0.45, 50e-9)
+    np.testing.assert_allclose([pulse[1:] for pulse in pulses[begun:]], [(0.45, 50e-9)])
+    assert not instrument.world.ledger.events
+    assert not instrument.outputs()
