@@ -49,7 +49,7 @@ def software(
 
 
 class ChipInference(NetworkInputs, Procedure):
-    """Program every solution, tiled over kernels, by write-verify and infer all test samples with it.
+    """Program every solution, tiled over kernels, by write-verify and infer test samples with it, all unless `test_on` says fewer.
 
     Inputs lie within -1 and 1; they are applied as x v_read. In the records the training samples are those
     the scale was tuned on.
@@ -146,8 +146,8 @@ class ChipInference(NetworkInputs, Procedure):
         n = min(self.readout.tune_on, len(self.data.x_train))
         read = min(max(n, self.calibrate), len(self.data.x_train))
         data = self.data
-        x = np.concatenate([data.x_train[:read], data.x_test])
-        y = np.concatenate([data.y_train[:read], data.y_test])
+        x = np.concatenate([data.x_train[:read], data.x_test[: self.readout.test_on]])
+        y = np.concatenate([data.y_train[:read], data.y_test[: self.readout.test_on]])
         parts = {"train": slice(n), "test": slice(read, None)}
         kept = slice(read, read + self.readout.samples_kept)
         weights, biases = solution.weights, solution.biases

@@ -45,6 +45,9 @@ class ChipReadout(ReadSettings):
     scale_max: Annotated[Ratio, Field(gt=0, description="largest scale tried, relative to the trained one")] = 2.0
     scales: Annotated[int, Field(ge=1, description="scales tried per layer, evenly in the logarithm")] = 11
     tune_on: Annotated[int, Field(ge=1, description="training samples the scale is tuned on, the first ones")] = 1000
+    test_on: Annotated[
+        int | None, Field(ge=1, description="test samples that are classified, the first ones; all if left out")
+    ] = None
     dark: Annotated[
         int, Field(ge=0, description="reads of every kernel with all rows at 0 V, whose mean current is subtracted")
     ] = 16

@@ -183,6 +183,9 @@ class Twin:
         boards = {name for name, entry in bench.instruments.items() if entry.kind is DriverKind.BOARD}
         if sockets and (unserved := sorted({*self._inside, *boards} - set(self.instruments))):
             raise BenchError(f"{', '.join(unserved)}: no emulator that can be on a socket; use --sim bytes")
+        fixed = [name for name in boards if made[name] is not None and not isinstance(made[name], Exchanging)]
+        if exchanged and fixed:
+            raise BenchError(f"{', '.join(fixed)}: its emulator has one die, and dies are exchanged in this bench")
         self.faults, self._anew = faults, anew
         self._in_place: list[SimulatedBoard] = []
         """What is in place of a board without an emulator."""

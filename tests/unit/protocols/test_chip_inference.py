@@ -261,3 +261,16 @@ def test_what_a_column_carries_at_no_input_is_subtracted() -> None:
     biased = of(list(raw.run(Offset(GEOMETRY, NOMINAL, timing=len), History())), LayerCurrent)[0]
     # 7 inputs take three tiles below each other; of the last, kernel 4, one gate is open only
     np.testing.assert_allclose((biased.untuned - plain.untuned)[:, 0], np.full(4, 1e-5 * (2 + 7 * 2)))
+
+
+def test_the_first_test_samples_are_classified_and_no_others():
+    few = {"tune_on": 20, "samples_kept": 4, "scales": 5}
+    whole, part = (chip(readout=ChipReadout(**few, test_on=test_on)) for test_on in (None, 6))
+    tables = [list(stage.run(nominal(), History())) for stage in (whole, part)]
+    (every, *_), (first, *_) = (of(records, Prediction) for records in tables)
+    assert every.untuned_test.shape == (11,)
+    assert np.array_equal(first.untuned_test, every.untuned_test[:6])
+    assert np.array_equal(first.untuned_train, every.untuned_train)
+    (low, high), *_ = (record.interval_untuned_test for record in of(tables[1], Inference))
+    (lower, higher), *_ = (record.interval_untuned_test for record in of(tables[0], Inference))
+    assert high - low > higher - lower

@@ -1,19 +1,22 @@
 """Dies that a person exchanges on a board: asked for without power, compared by what they are called."""
 
 import math
+from pathlib import Path
 
 import pytest
 
+from instruments.bench_file import read_bench
 from instruments.board_bench import BoardBench, Exchange
 from instruments.open_board import OpenBoard
 from labctl.core.die_state import State
-from labctl.core.errors import ContactError
+from labctl.core.errors import BenchError, ContactError
 from labctl.core.site import Site
 from labctl.station.bench_setup import on_bench
 from labctl.station.board_session import OnBoard
 from sim_backend.description import DieDescription
 from tests.small_chip import chip, on_board
 
+EXAMPLES = Path(__file__).parents[4] / "examples"
 SHAPE = {"kernels": 2, "n_rows": 5, "n_cols": 4}
 LIMITS = {
     "v_towards_p": 1.2,
@@ -122,6 +125,17 @@ def test_the_twin_exchanges_its_dies_by_itself_without_power(sim):
             body.opened.board.perform(_read(ready.die))
             body.leave()
         assert body.twin.ledger.events == []
+
+
+def test_a_board_whose_emulator_has_one_die_exchanges_none():
+    path = EXAMPLES / "bench-arc-two.yaml"
+    bench = read_bench(path).value.model_copy(update={"exchange": Exchange.BY_HAND})
+    description = DieDescription.model_validate(
+        {"name": "d", "geometry": {"kernels": 2, "n_rows": 15, "n_cols": 15}, "junction": {"diameter": 80e-9}}
+    )
+    sites = [Site(f"D{k}", description, 3, at=(k, 0)) for k in range(2)]
+    with pytest.raises(BenchError, match="its emulator has one die, and dies are exchanged in this bench"):
+        on_bench(bench, sites, "bytes")
 
 
 def _read(die):
