@@ -10,6 +10,7 @@ from pydantic import Field
 from instruments.board_plan import BoardPlan
 from instruments.daffodil_events import Events, Lines, Pace
 from instruments.daffodil_volts import Analogue
+from labctl.boards.daffodil import patterns as wire
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias, Geometry, Kind, Nominal
 from labctl.core.cell_voltage import refuse_cell_voltages
@@ -23,6 +24,8 @@ BATCH: Second = 1.0
 """Longest predicted time of one batch."""
 PATTERNS = 2000
 """Most events of one batch."""
+SAMPLE = 500
+"""Patterns that are packed to predict the bytes of an operation."""
 
 Line = Annotated[int, Ge(0), Le(reg.LINES - 1)]
 
@@ -112,6 +115,21 @@ class Plan(BoardPlan):
         seconds = float(self._options.pace.seconds(events.records).sum())
         batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
         return self._options.message * batches + seconds
+
+    def traffic(self, operation: Operation) -> tuple[int, int]:
+        """Return events, rests among them, and bytes on the link, of an operation that `check` allows; of a plan 0.
+
+        Patterns are packed as they travel, the first of a long operation for all of it; codes do not pack.
+        """
+        if not isinstance(operation, Sense | Pulse):
+            return 0, 0
+        records = self._events(operation).records
+        n, rests = len(records), int(((records["mode"] & wire.REST) > 0).sum())
+        batches = 1 + int(float(self._options.pace.seconds(records).sum()) / BATCH) + n // PATTERNS
+        some = records[:SAMPLE]
+        packed = len(wire.pack(some.tobytes())) * n / max(1, len(some))
+        codes = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
+        return n + rests + batches, round(packed + 8 / 3 * codes)
 
     def _seconds_of_cells(self, plan: WritePlan) -> FloatArray:
         """Return the predicted time of each cell of a plan, (N,) s, with every budget used up."""

@@ -17,7 +17,7 @@ from instruments.drivers import Connect, driver_of, visa
 from instruments.interfaces import lacking
 from instruments.serials import require_serials
 from labctl.core.bias import Nominal
-from labctl.core.board import Board, Bounded
+from labctl.core.board import Board, Bounded, Traffic
 from labctl.core.die import Die, DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.limits import Limited, Limits
@@ -43,6 +43,11 @@ class BoardDie(Limited):
         """Do `operation` within the limits, if anything may be energised."""
         self._permit()
         return super().perform(operation)
+
+    @property
+    def traffic(self) -> Traffic | None:
+        """Predicts events and bytes on the link; None of a board that does not know them."""
+        return getattr(self._die, "traffic", None)
 
     def _program(self, plan: WritePlan) -> Attempts:
         """Carry out a plan on a board that does so by itself; pulses are charged at the most before it, then as given.

@@ -49,7 +49,7 @@ def software(
 
 
 class ChipInference(NetworkInputs, Procedure):
-    """Program every solution, tiled over kernels, by write-verify and infer test samples with it, all unless `test_on` says fewer.
+    """Program every solution, tiled over kernels, by write-verify and infer the test samples with it, all or `test_on`.
 
     Inputs lie within -1 and 1; they are applied as x v_read. In the records the training samples are those
     the scale was tuned on.

@@ -120,6 +120,9 @@ def _plan_table(spec: Any, plans: list[Any], screen: Console) -> None:
         f"{limits.pulses_per_cell:,} pulses per cell above {quantity(limits.v_count, 'V')}; "
         f"the plan stays {quantity(lowest - whole.v_highest, 'V')} below the lower voltage limit"
     )
+    if whole.events:
+        text = f"board: {whole.events:,} events, rests among them, and {quantity(whole.link, 'B')} on its link"
+        screen.print(f"{text}; {whole.time / 3600:.1f} h")
 
 
 def plan(

@@ -1,6 +1,6 @@
 """A board: hardware that drives and senses every line of a die by itself."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
 from labctl.core.bias import Bias, Geometry, Nominal
@@ -35,6 +35,10 @@ class Releasing(Protocol):
     def release(self) -> None:
         """Have no power at the die, verified, so that it can be taken out; the next operation brings it back."""
         ...
+
+
+Traffic = Callable[[Operation], tuple[int, int]]
+"""Events on a board, and bytes on the link to it, of an operation that its `check` allows; predicted."""
 
 
 @runtime_checkable

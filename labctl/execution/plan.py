@@ -13,6 +13,7 @@ from typing import overload
 import numpy as np
 
 from labctl.core.bias import Bias, Kind
+from labctl.core.board import Traffic
 from labctl.core.cell_voltage import extremes
 from labctl.core.die import Die, DieWrapper, PlanScripts, unknown_operation
 from labctl.core.errors import BenchError, LimitError
@@ -40,6 +41,8 @@ class StagePlan:
         bytes: journal and sealed HDF5 file together.
         v_highest: highest cell voltage in either direction, transients included, V.
         levels: most different voltages on the lines at once, ground included.
+        events: of the board that drives the die; 0 without one that knows.
+        link: bytes on the link to it.
     """
 
     stage: str
@@ -50,6 +53,8 @@ class StagePlan:
     bytes: int = 0
     v_highest: Volt = 0.0
     levels: int = 0
+    events: int = 0
+    link: int = 0
 
     def times(self, repeats: int) -> "StagePlan":
         """Return the plan of `repeats` such stages in a row."""
@@ -62,6 +67,8 @@ class StagePlan:
             self.bytes * repeats,
             self.v_highest,
             self.levels,
+            self.events * repeats,
+            self.link * repeats,
         )
 
 
@@ -92,9 +99,11 @@ def count_levels(bias: Bias) -> int:
 class CountedDie(DieWrapper[Limited]):
     """A nominal die behind the limits that counts its operations."""
 
-    def __init__(self, die: Limited, plan: StagePlan, disk: DiskEstimate) -> None:
+    def __init__(
+        self, die: Limited, plan: StagePlan, disk: DiskEstimate, traffic: Traffic = lambda operation: (0, 0)
+    ) -> None:
         super().__init__(die)
-        self._plan, self._disk = plan, disk
+        self._plan, self._disk, self._traffic = plan, disk, traffic
 
     @overload
     def perform(self, operation: Sense | Pulse) -> Reading: ...
@@ -137,6 +146,9 @@ class CountedDie(DieWrapper[Limited]):
         time = self._die.check(operation)
         self._plan.time += time
         self._plan.operations += 1
+        events, link = self._traffic(operation)
+        self._plan.events += events
+        self._plan.link += link
         self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         self._raise_highest(bias)
@@ -178,11 +190,12 @@ def rehearse(
     timing: Callable[[Operation], float] = die.check
     scripts: PlanScripts | None = getattr(die, "scripts", None)
     nominal = Limited(NominalDie(die.geometry, die.nominal, timing=timing, scripts=scripts), limits)
+    traffic: Traffic = getattr(die, "traffic", None) or (lambda operation: (0, 0))
     history, plan = History(), DiePlan(name)
     places = places or [f"stage {procedure.name} of die {name}" for procedure in procedures]
     for procedure, place in zip(procedures, places, strict=True):
         with _naming(place), strangers_errors(PROTOCOLS, procedure.name):
-            stage = _rehearse_stage(procedure, nominal, limits, history)
+            stage = _rehearse_stage(procedure, nominal, limits, history, traffic)
             stage.time += proof
             plan.stages.append(stage)
     if plan.stages:
@@ -190,13 +203,15 @@ def rehearse(
     return plan
 
 
-def _rehearse_stage(procedure: Procedure, nominal: Limited, limits: Limits, history: History) -> StagePlan:
+def _rehearse_stage(
+    procedure: Procedure, nominal: Limited, limits: Limits, history: History, traffic: Traffic
+) -> StagePlan:
     short, repeats = procedure.rehearsal()
     chip = nominal.geometry.kind is Kind.ONE_T_ONE_R
     stage, disk = StagePlan(procedure.name), DiskEstimate(CONVERTER_STEPS if chip else None)
     before = nominal.counts.copy()
     tables: set[str] = set()
-    for record in short.run(CountedDie(nominal, stage, disk), history):
+    for record in short.run(CountedDie(nominal, stage, disk, traffic), history):
         if not isinstance(record, Record):
             raise BenchError(f"'{procedure.name}' yields {record!r:.80}; expected a Record")
         history.add(record)
@@ -252,4 +267,6 @@ def total(plans: Sequence[DiePlan]) -> StagePlan:
         sum(s.bytes for s in stages),
         float(voltage.max()),
         max((s.levels for s in stages), default=0),
+        sum(s.events for s in stages),
+        sum(s.link for s in stages),
     )

@@ -80,6 +80,10 @@ def test_the_example_is_planned_by_the_times_of_the_board(labctl, edited):
     slower = json.loads(labctl("plan", CAMPAIGN, "--bench", edited(conversion="500 us"), "--json").stdout)
     assert 200 < plan["total"]["time"] < 2000
     assert slower["total"]["time"] > 1.5 * plan["total"]["time"]
+    assert plan["total"]["events"] > plan["total"]["reads"] + 2 * plan["total"]["pulses"]
+    assert 1e6 < plan["total"]["link"] < 3e7
+    text = " ".join(labctl("plan", CAMPAIGN, "--bench", BENCH).stdout.split())
+    assert "events, rests among them, and" in text
 
 
 def test_a_night_that_does_not_fit_its_budget_is_refused(labctl):

@@ -401,6 +401,30 @@ def test_the_predicted_time_is_that_of_the_board():
         assert on.board.check(operation) == pytest.approx(on.world.now - start, rel=0.25)
 
 
+@pytest.mark.parametrize("verified", [False, True])
+def test_events_and_bytes_of_an_operation_are_predicted(verified):
+    on = on_board(chip())
+    on.board.sense(read(on.board, *ONE))
+    rng = np.random.default_rng(4)
+    cells = [rng.integers(top, size=1200) for top in (2, 5, 4)]
+    cells[0].sort()
+    pulse = write(on.board, *cells, rng.random(1200) < 0.5)
+    operation = replace(pulse, verify=read(on.board, *cells)) if verified else read(on.board, *cells)
+    sent, execute, before = [], on.server.execute, on.server.board.audit.events
+
+    def heard(message):
+        sent.append(message)
+        sent.append(execute(message))
+        return sent[-1]
+
+    on.server.execute = heard
+    events, link = on.board.traffic(operation)
+    on.board.perform(operation)
+    assert events == pytest.approx(on.server.board.audit.events - before, abs=3)  # a rest behind every message
+    assert events > 1200
+    assert link == pytest.approx(sum(map(len, sent)), rel=0.25)
+
+
 def test_a_server_of_another_version_is_refused_and_made_safe_all_the_same(monkeypatch):
     on = on_board(chip())
     monkeypatch.setattr(packed, "VERSION", packed.VERSION + 1)
