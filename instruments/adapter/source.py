@@ -34,8 +34,8 @@ from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapab
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, Second, Volt
 
-STEP_MESSAGES = 4.0
-"""Messages of a step, as a mean: a setting and its error, a level, a reading of two and whether it was limited."""
+STEP_MESSAGES = 7.0
+"""Messages of a reading: what its class sends for it, whether it was limited, and the state; other steps take fewer."""
 CYCLES = 50.0
 """Mains frequency that is assumed before the instrument was asked, Hz."""
 
