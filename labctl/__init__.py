@@ -4,12 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from labctl.cli.python_run import run
     from labctl.core.bias import Bias
     from labctl.core.die import Die
     from labctl.core.limits import Limits
     from labctl.core.operations import Pulse, Reading, Sense, WritePlan
     from labctl.core.procedure import Procedure
     from labctl.core.record import Record
+    from labctl.station.notebook import open_bench, simulated_die
     from labctl.storage.results import open_run
 
 __all__ = [
@@ -22,7 +24,10 @@ __all__ = [
     "Record",
     "Sense",
     "WritePlan",
+    "open_bench",
     "open_run",
+    "run",
+    "simulated_die",
 ]
 
 _HOMES = {
@@ -35,7 +40,10 @@ _HOMES = {
     "Record": "labctl.core.record",
     "Sense": "labctl.core.operations",
     "WritePlan": "labctl.core.operations",
+    "open_bench": "labctl.station.notebook",
     "open_run": "labctl.storage.results",
+    "run": "labctl.cli.python_run",
+    "simulated_die": "labctl.station.notebook",
 }
 """The module that defines each name."""
 

@@ -19,7 +19,7 @@ from labctl.station import composition
 from labctl.station.doctor import versions
 from labctl.station.injected_faults import with_faults
 from labctl.station.run_folder import git_commit
-from labctl.station.run_spec import RunKind, RunSpec, differences
+from labctl.station.run_spec import RunKind, RunSpec, command_of, differences
 from labctl.storage.manifest import run_meta
 from labctl.storage.no_run import is_run, no_run
 from labctl.storage.run_log import RunState, read_state
@@ -121,7 +121,7 @@ def made_again(meta: Mapping[str, Any]) -> str:
 
 def repeating(meta: Mapping[str, Any]) -> str:
     """Return the command line that makes a run again which cannot be resumed; "" if it can be."""
-    return " ".join(["labctl", *meta["argv"][1:]]) if meta.get("kind") == RunKind.BY_HAND else ""
+    return command_of(list(meta["argv"])) if meta.get("kind") == RunKind.BY_HAND else ""
 
 
 def state_of(run: Path) -> RunState:

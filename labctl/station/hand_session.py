@@ -5,7 +5,7 @@ The limits are those of the bench file, because there is no campaign file.
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -16,6 +16,7 @@ from instruments.board_bench import AnyBench, BoardBench
 from instruments.drivers import Connect
 from instruments.manual_prober import Ask
 from labctl import files
+from labctl.core.body import Body
 from labctl.core.driver import Wire
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
@@ -33,7 +34,8 @@ from labctl.station.declared_figures import described
 from labctl.station.doctor import require_own_names
 from labctl.station.jobs import jobs_of
 from labctl.station.rehearse import predictor
-from labctl.station.run_spec import RunKind, RunSpec
+from labctl.station.run_spec import RunKind, RunSpec, command_of
+from labctl.station.simulated import Simulated
 from labctl.storage.latch import refuse_latched, switched_off
 from labctl.storage.locks import bench_lock, hold
 from labctl.storage.private import rights_of
@@ -107,6 +109,62 @@ def require_text(spec: RunSpec) -> None:
         raise BenchError(f"--record: {', '.join(wordless)}: not told by lines of text over a wire; expected those only")
 
 
+@contextmanager
+def opened(
+    spec: RunSpec,
+    folder: Path | None,
+    argv: Sequence[str],
+    ask: Ask,
+    say: Callable[[str], None] = lambda text: None,
+    *,
+    through: Through = as_it_is,
+) -> Iterator[Session]:
+    """Yield a session on the die of `spec`, not yet begun, while the block lasts; the run folder is finished after it.
+
+    Args:
+        say: called with a text for the operator: the guard of the bench has died.
+        through: makes the function that connects to an instrument another one, which records.
+
+    Raises:
+        BenchError: the bench is held, is switched off, or has an output on; no folder was made.
+        StorageError: the folder cannot be made.
+        LabError: the bench cannot be opened.
+    """
+    folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{spec.name.replace('_', '-')}"
+    run_folder.refuse_existing(folder)
+    real, bench = spec.real, spec.bench
+    with ExitStack() as stack:
+        given: AbstractContextManager[Body] = nullcontext(Simulated())
+        if bench is not None:
+            stack.enter_context(_held(spec, bench, argv) if real else nullcontext())
+            given = bench_setup.on_bench(
+                bench, list(spec.subjects), spec.sim, ask=ask if real else None, by_hand=True, through=through
+            )
+        until_left = stack.enter_context(ExitStack())
+        body = stack.enter_context(given)
+        (job,) = jobs_of(spec, folder, run_folder.make_folder(folder, spec, argv))
+        until_left.enter_context(hold(folder, _what(argv)))
+        guard = BenchGuard(folder, run_folder.bench_copy(folder), say) if real else None
+        until_left.enter_context(guard or nullcontext())
+        stopping = threading.Event()
+        off = (lambda: None) if real is None else partial(switched_off, real)
+
+        def reason() -> str | None:
+            if guard is not None:
+                guard.check()
+            return "stopped by the operator" if stopping.is_set() else None
+
+        stop = Stop(reason, off)
+
+        def hurry() -> None:
+            if stop.interruptible:
+                raise KeyboardInterrupt
+
+        with rights_of(folder), asked_to_stop(stopping.set, hurry):
+            yield Session(job, body, stop)
+    write_run_file_in_subprocess(folder)
+
+
 def carry_out(
     spec: RunSpec,
     action: Procedure,
@@ -128,41 +186,10 @@ def carry_out(
         StorageError: the folder cannot be made.
         LabError: the bench cannot be opened.
     """
-    folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{spec.name.replace('_', '-')}"
-    run_folder.refuse_existing(folder)
-    real, bench = spec.real, spec.bench
-    assert bench is not None, "work by hand names a bench"
-    with (
-        _held(spec, bench, argv) if real else nullcontext(),
-        ExitStack() as until_left,
-        bench_setup.on_bench(
-            bench, list(spec.subjects), spec.sim, ask=ask if real else None, by_hand=True, through=through
-        ) as body,
-    ):
-        (job,) = jobs_of(spec, folder, run_folder.make_folder(folder, spec, argv))
-        until_left.enter_context(hold(folder, _what(argv)))
-        guard = BenchGuard(folder, run_folder.bench_copy(folder), say) if real else None
-        until_left.enter_context(guard or nullcontext())
-        stopping = threading.Event()
-        off = partial(switched_off, bench) if real else lambda: None
-
-        def reason() -> str | None:
-            if guard is not None:
-                guard.check()
-            return "stopped by the operator" if stopping.is_set() else None
-
-        stop = Stop(reason, off)
-
-        def hurry() -> None:
-            if stop.interruptible:
-                raise KeyboardInterrupt
-
-        session = Session(job, body, stop)
-        with rights_of(folder), asked_to_stop(stopping.set, hurry):
-            _act(session, action, say)
-    write_run_file_in_subprocess(folder)
+    with opened(spec, folder, argv, ask, say, through=through) as session:
+        _act(session, action, say)
     assert session.outcome is not None, "it has ended"
-    return folder, session.outcome
+    return session.job.folder, session.outcome
 
 
 def replay(spec: RunSpec, action: Procedure, folder: Path, connect: Connect) -> None:
@@ -205,4 +232,4 @@ def _held(spec: RunSpec, bench: AnyBench, argv: Sequence[str]) -> Iterator[None]
 
 def _what(argv: Sequence[str]) -> str:
     """Return the command line, shown to all who are refused the bench meanwhile."""
-    return " ".join(["labctl", *argv[1:]])
+    return command_of(argv)

@@ -200,6 +200,19 @@ class RunSpec:
         }
 
 
+IN_PYTHON = "in Python:"
+"""First word of the arguments of a run that was not begun by a command line; the other is the call."""
+
+
+def command_of(argv: Sequence[str]) -> str:
+    """Return the arguments of a run as what is given to make it again.
+
+    >>> command_of(["/usr/bin/labctl", "map"]), command_of([IN_PYTHON, "labctl.open_bench('b.yaml')"])
+    ('labctl map', "in Python: labctl.open_bench('b.yaml')")
+    """
+    return " ".join(argv if argv[:1] == [IN_PYTHON] else ["labctl", *argv[1:]])
+
+
 def differences(then: Any, now: Any, at: str = "") -> Iterator[str]:
     """Yield how the JSON of a run differs from what it was, key by key, for the operator.
 

@@ -6,17 +6,19 @@ A run that was killed, or is under way, therefore opens like any other. Files ar
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from labctl.core.errors import StorageError
+from labctl.core.figure import Figures
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
 from labctl.storage.manifest import checked, run_meta
-from labctl.storage.no_run import is_ours, no_run
-from labctl.storage.run_log import newest_of, recorded_digests
+from labctl.storage.no_run import is_ours, is_run, no_run
+from labctl.storage.run_log import newest_of, read_state, recorded_digests
 from labctl.storage.tables import Table
 
 _EXPECTED = "a run folder, or the sealed file of a die, NAME.h5"
@@ -127,6 +129,35 @@ class Run:
     def planned(self) -> tuple[str, ...]:
         """Names of the dies that the run is to work on, in the order of the campaign; begun or not."""
         return tuple(die["name"] for die in self.meta.get("dies", ()) if not die["excluded"])
+
+    @property
+    def figures(self) -> Table:
+        """The figures of merit of every die that was begun, in SI units; a figure that a die does not have is NaN.
+
+        The columns `die`, `state` and `bin` name a die and say what became of it. Of a run by hand, or of a sealed file
+        by itself, KeyError: nobody has judged its dies.
+        """
+        if not self.path.is_dir() or not is_run(self.path):
+            raise KeyError(f"{self.path} has no figures: its dies were not judged")
+        dies = [die for die in read_state(self.path).dies.values() if die.last is not None]
+        declared = Figures.of_run(self.meta)
+        of_dies = [die.last.figures if die.last else {} for die in dies]
+        names = declared.in_order(name for figures in of_dies for name in figures)
+        columns: dict[str, Any] = {"seq": np.arange(len(dies)), "die": np.array([die.name for die in dies], str)}
+        columns |= {key: np.array([str(getattr(die, key)) for die in dies], str) for key in ("state", "bin")}
+        columns |= {name: np.array([figures.get(name, np.nan) for figures in of_dies]) for name in names}
+        return Table("figures", columns, {name: declared[name].unit if name in names else "" for name in columns})
+
+    def __repr__(self) -> str:
+        return f"<run '{self.meta.get('name', '')}' in {self.path}: {len(self.dies)} dies>"
+
+    def _repr_html_(self) -> str:
+        """Return what the run is and how its dies ended, for notebooks."""
+        try:
+            figures = self.figures._repr_html_()
+        except KeyError:
+            figures = f"<p>{escape(', '.join(self.dies))}</p>"
+        return f"<p><b>{escape(str(self.meta.get('name', '')))}</b> in {escape(str(self.path))}</p>{figures}"
 
     @property
     def tables(self) -> tuple[str, ...]:

@@ -3,12 +3,15 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from functools import cache
+from html import escape
 from typing import Any, get_type_hints
 
 import numpy as np
 
 from labctl.storage.arrays import Array, check_text
 
+_HEAD = 10
+"""Rows that a notebook shows of a table."""
 RESERVED = ("seq", "stage", "utc", "die")
 """Columns that every table has of its own."""
 
@@ -57,6 +60,34 @@ class Table(Mapping[str, Array]):
         frame.attrs["units"] = dict(self.units)
         return frame
 
+    def to_xarray(self) -> Any:
+        """Return a Dataset: dimension `record`, and those of array columns by their names; units as attributes."""
+        try:
+            import xarray as xr
+        except ImportError as error:
+            raise ImportError("xarray is not installed; pip install 'mtj-labctl[xarray]'") from error
+        columns = {}
+        for name, values in self.columns.items():
+            names = self.axes.get(name) or [f"{name}_{k}" for k in range(1, values.ndim)]
+            attributes = {"units": self.units[name]} if self.units.get(name) else {}
+            columns[name] = (["record", *names[len(names) - values.ndim + 1 :]], values, attributes)
+        return xr.Dataset(columns, attrs={"table": self.name})
+
+    def _repr_html_(self) -> str:
+        """Return the head of the table, for notebooks."""
+        heads = "".join(f"<th>{escape(_with_unit(name, self.units.get(name, '')))}</th>" for name in self.columns)
+        lines = (
+            "".join(f"<td>{escape(_shown(values[row]))}</td>" for values in self.columns.values())
+            for row in range(min(self.rows, _HEAD))
+        )
+        rest = f"<p>{escape(self.name)}: {self.rows:,} rows, the first {min(self.rows, _HEAD)} shown</p>"
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
+        return f"{rest}<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+
+    def __repr__(self) -> str:
+        names = ", ".join(_with_unit(name, self.units.get(name, "")) for name in self.columns)
+        return f"<table '{self.name}' of {self.rows} rows: {names}>"
+
     @classmethod
     def join(cls, tables: Iterable["Table"]) -> "Table":
         """Return the rows of tables of one name, one after the other; ValueError if their columns differ."""
@@ -66,6 +97,17 @@ class Table(Mapping[str, Array]):
             raise ValueError(f"the table '{first.name}' does not have the same columns on every die")
         columns = {k: concatenate([t[k] for t in parts]) for k in first}
         return cls(first.name, columns, first.units, first.columnar, first.axes, first.codes)
+
+
+def _with_unit(name: str, unit: str) -> str:
+    return f"{name} [{unit}]" if unit else name
+
+
+def _shown(value: Any) -> str:
+    """Return a value of a cell as a notebook shows it; of an array its shape."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return " x ".join(map(str, value.shape))
+    return f"{value:.6g}" if isinstance(value, float | np.floating) else str(value)
 
 
 def concatenate(parts: list[Array]) -> Array:

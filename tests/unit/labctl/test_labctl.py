@@ -6,7 +6,9 @@ import sys
 import pytest
 
 import labctl
+from labctl.cli import python_run
 from labctl.core import bias, die, limits, operations, procedure, record
+from labctl.station import notebook
 from labctl.storage import results
 
 HOMES = {
@@ -19,7 +21,10 @@ HOMES = {
     "Record": record,
     "Sense": operations,
     "WritePlan": operations,
+    "open_bench": notebook,
     "open_run": results,
+    "run": python_run,
+    "simulated_die": notebook,
 }
 
 
