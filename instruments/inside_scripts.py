@@ -229,11 +229,11 @@ class InsideScripts:
     def _rescue(self, source: Programs, program: CellProgram) -> list[CellAttempt]:
         """Return the attempts of a program that broke off: all that it might have made where nothing else is known."""
         try:
-            told = source.rescue()
+            attempts = source.rescue()
         except LabError:
-            told = None
-        if told is not None:
-            return told
+            attempts = None
+        if attempts is not None:
+            return attempts
         unknown = Flag.UNKNOWN
         return [
             CellAttempt(cell.number, attempt, float("nan"), unknown, unknown, False)

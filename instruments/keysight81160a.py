@@ -163,8 +163,8 @@ class Keysight81160A:
         whole = [*_neutral(channel), *levels, *_limits(channel, setup)]
         self._compare([*whole, *(plain(f":OUTP{_number(other)}", 0) for other in self.capabilities.channels)])
         try:
-            told = f":OUTP{n}:LOAD"  # which may not be set again while limits are on
-            again = [setting.command for setting in whole if setting.header != told]
+            load = f":OUTP{n}:LOAD"  # which may not be set again while limits are on
+            again = [setting.command for setting in whole if setting.header != load]
             self._scpi.set(";".join([*again, f":OUTP{n} 1"]))
             asked = [plain(f":OUTP{n}", 1), *levels]
             text = ";".join(["*TRG", *(setting.query for setting in asked)])

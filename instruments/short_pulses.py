@@ -77,8 +77,8 @@ def pulse_lines(wiring: Wiring, instruments: Mapping[str, Entry], connections: C
         name, _, part = tee.pulses.partition(".")
         entry = instruments.get(name)
         if entry is None or entry.kind is not DriverKind.PULSES:
-            found = f"a {entry.kind}" if entry is not None else "no instrument of the bench"
-            raise ValueError(f"tees: {channel} is to have the pulses of {tee.pulses}, and '{name}' is {found}")
+            is_now = f"a {entry.kind}" if entry is not None else "no instrument of the bench"
+            raise ValueError(f"tees: {channel} is to have the pulses of {tee.pulses}, and '{name}' is {is_now}")
         known = entry.pulses
         if part not in known.channels:
             raise ValueError(f"tees: {name} has no channel '{part}'; it has {', '.join(known.channels)}")
