@@ -22,8 +22,11 @@ CAMPAIGNS = {
     "nanoseconds-one-cell.yaml": "cell",
 }
 """Campaigns and the one die that is run."""
-ON_A_BOARD = ("digits-one-chip.yaml", "bench-daffodil.yaml", "bench-arc-two.yaml")
-"""Carried out, on small dies, by tests/e2e/test_daffodil_bench.py and test_arc_two_bench.py."""
+ELSEWHERE = (
+    "digits-one-chip.yaml", "bench-daffodil.yaml", "bench-arc-two.yaml", "bench-m9615a-niswitch.yaml",
+    "bench-pymeasure-2400.yaml", "survey-one-cell-slowly.yaml",
+)  # fmt: skip
+"""Carried out, on small dies, by test_daffodil_bench.py, test_arc_two_bench.py, test_bench_pxi.py, test_docs_adapter.py."""
 BENCHES = (
     "bench-2400-81160a.yaml",
     "bench-2400-two-needles.yaml",
@@ -53,7 +56,7 @@ def named(text):
 
 
 def test_every_example_is_here_or_named_by_one_that_is():
-    own = {Path(name) for name in (*CAMPAIGNS, *ON_A_BOARD, *BENCHES, *TRAININGS, *SCRIPTS, "train-wine-300.yaml")}
+    own = {Path(name) for name in (*CAMPAIGNS, *ELSEWHERE, *BENCHES, *TRAININGS, *SCRIPTS, "train-wine-300.yaml")}
     others = set().union(*(named((EXAMPLES / name).read_text(encoding="utf-8")) for name in CAMPAIGNS))
     alone = {Path("dies/ideal-15x15.yaml"), Path("digits-baseline.npz")}
     every = {path.relative_to(EXAMPLES) for path in EXAMPLES.rglob("*") if path.is_file()}
