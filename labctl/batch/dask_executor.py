@@ -8,7 +8,7 @@ import queue as queues
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +86,7 @@ class Dask:
     def _of_this_version(self, threads: Mapping[str, int]) -> int:
         """Return the number of threads on workers of this version, and say once which worker has another."""
         if new := [worker for worker in threads if worker not in self._checked]:
-            for worker, theirs in self._client.run(software, workers=new, on_error="return").items():
+            for worker, theirs in self._client.run(software_of_worker, workers=new, on_error="return").items():
                 self._checked.add(worker)
                 if differs := difference(self._ours, theirs):
                     self._other[worker] = f"{self._what}: the worker {worker} has {differs}: results would differ"
@@ -148,6 +148,12 @@ def software() -> dict[str, str]:
     return here | {"commit": git_commit()}
 
 
+@cache
+def software_of_worker() -> dict[str, str]:
+    """Return the software of this process, whose code was loaded once: what its files are later changes nothing."""
+    return software()
+
+
 def difference(ours: Mapping[str, str], theirs: Mapping[str, str] | BaseException) -> str:
     """Return in words what `theirs` has that `ours` has not; "" if they are the same.
 
@@ -168,7 +174,7 @@ def run_on_cluster(run: Path, go_file: GoFile, topic: str, ours: Mapping[str, st
     """
     from distributed import Reschedule, get_worker
 
-    if software() != ours:
+    if software_of_worker() != ours and go_file.reason(job.die) is None:
         time.sleep(LOOK)
         raise Reschedule()
     worker, last, waiting = get_worker(), time.monotonic(), 0

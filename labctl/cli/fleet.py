@@ -47,35 +47,39 @@ def add(
     A run that cannot be read is named and left out, and the exit code is 5. Example: labctl fleet add runs
     """
     from labctl.fleet import store
-    from labctl.fleet.rows import rows_of
+    from labctl.fleet.rows import RunRows, rows_of
 
     store.arrow()
-    taken, refused = [], []
-    for run in _folders(runs):
+    taken, refused = dict[str, RunRows](), list[str]()
+    for path in runs:
         try:
-            taken.append(rows_of(run))
-        except LabError as error:
-            refused.append(str(error))
-    known = store.add(file, taken, anew=anew) if taken or anew else None
+            folders = _folders(path)
+        except OSError as error:
+            refused.append(f"{path}: cannot be read: {error.strerror or error}")
+            continue
+        for run in folders:
+            try:
+                of_run = rows_of(run)
+                taken[of_run.run_id] = of_run
+            except LabError as error:
+                refused.append(str(error))
+    known = store.add(file, taken.values(), anew=anew) if taken or anew else None
     rows = known.table.num_rows if known else 0
     if as_json:
         print(json.dumps({"fleet": str(file), "runs": len(taken), "rows": rows, "refused": refused}))
     elif known:
-        entered = counted(sum(len(run.rows) for run in taken), "row")
+        entered = counted(sum(len(run.rows) for run in taken.values()), "row")
         console().print(f"{file}: {counted(len(taken), 'run')} entered, {entered}; it has {counted(rows, 'row')} now")
     if refused:
         raise StorageError(f"{counted(len(refused), 'run')} left out: {'; '.join(refused)}")
 
 
-def _folders(paths: list[Path]) -> list[Path]:
-    """Return the run folders among `paths` and in them; a path without any is returned, to be refused by its name."""
-    from labctl.storage.no_run import is_run
-
-    folders: list[Path] = []
-    for path in paths:
-        inside = [] if is_run(path) or not path.is_dir() else sorted(p for p in path.iterdir() if is_run(p))
-        folders += inside or [path]
-    return folders
+def _folders(path: Path) -> list[Path]:
+    """Return a run folder, or the folders in it that look like one; a path without any, to be refused by its name."""
+    if not path.is_dir() or (path / "journal.db").exists() or (path / "run.json").exists():
+        return [path]
+    inside = sorted(one for one in path.iterdir() if (one / "journal.db").exists() or (one / "run.json").exists())
+    return inside or [path]
 
 
 @fleet.command()

@@ -1,6 +1,8 @@
 """A campaign from Python, as `labctl run` carries it out."""
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -81,8 +83,8 @@ def run(
     named["--only"] = None if only is None else ",".join(only)
     words = [str(campaign), *(str(w) for name, value in named.items() if value is not None for w in (name, value))]
     words += [without_secrets(word) for change in changes for word in ("--set", change)]
-    with Display(patterns, quiet=not progress) as display:
-        options = RunOptions(workers or default_workers(), "", display.notify, display.say, _ask)
+    with Display(patterns, quiet=not progress) as display, _script_left_alone():
+        options = RunOptions(workers or default_workers(), "", display.notify, display.say, _ask, type_in=_type_in)
         ending, _ = session.start(place, spec, plans, ["labctl", "run", *words], options)
     report_apart(place)
     if ending.code not in (ExitCode.GOOD, ExitCode.OTHER_BIN):
@@ -90,6 +92,26 @@ def run(
     return open_run(place)
 
 
+@contextmanager
+def _script_left_alone() -> Iterator[None]:
+    """Let workers that are spawned in the block not import the script that called: they would carry it out again.
+
+    `multiprocessing.spawn` tells a new process the file or the name of the main module; the workers need nothing of it.
+    """
+    main = vars(sys.modules["__main__"])
+    before: dict[str, Any] = {name: main.pop(name) for name in ("__file__", "__spec__") if name in main}
+    main["__spec__"] = None
+    try:
+        yield
+    finally:
+        main.update({"__spec__": None, **before})
+
+
 def _ask(question: str) -> Any:
     """Put a question to the operator at the bench."""
     return input(f"{question} [y/N] ").strip().lower() in ("y", "yes")
+
+
+def _type_in(question: str) -> str:
+    """Return what the operator at the bench types."""
+    return input(f"{question} ")

@@ -2,7 +2,7 @@
 
 Figures are compared with quantities in their unit, numbers with numbers, texts with ``=`` and ``!=`` and a pattern of
 ``*`` and ``?``; ``after`` and ``before`` take a date, which begins at midnight here, or a date and time. A row without
-the figure is in no comparison of it. ``r_p[60 nm]`` is the figure of that size.
+the figure is in no comparison of it, and so in ``not`` of each. ``r_p[60 nm]`` is the figure of that size.
 """
 
 import re
@@ -25,6 +25,10 @@ Mask = npt.NDArray[np.bool_]
 _TOKEN = re.compile(r"""\s*(?:(?P<sign>[()])|(?P<word>(?:"[^"]*"|'[^']*'|\[[^\[\]]*\]|[^\s()])+))""")
 _COMPARISON = re.compile(r"""([A-Za-z_][A-Za-z0-9_]*(?:\[[^\[\]]+\])?)\s*(<=|>=|!=|==|<|>|=)\s*(.*)""", re.S)
 _JOINS = ("and", "or", "not")
+_JOINED = re.compile(r"[,;&|<>=!]|\s+\S+")
+"""In a text that is not quoted: a second word, or what joins comparisons elsewhere."""
+_DEEPEST, _LONGEST = 50, 2000
+"""Brackets in brackets, and characters, of a filter."""
 _ORDER: dict[str, Callable[[Any, Any], Any]] = {
     "<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal, "=": np.equal, "!=": np.not_equal
 }  # fmt: skip
@@ -38,6 +42,8 @@ def rows_where(fleet: Fleet, words: str) -> Mask:
     """
     if not words.strip():
         return np.ones(fleet.table.num_rows, bool)
+    if len(words) > _LONGEST or words.count("(") > _DEEPEST or words.count("not") > _DEEPEST:
+        raise BenchError(f"a filter of {len(words)} characters; expected at most {_LONGEST}, and {_DEEPEST} brackets")
     return _Parser(fleet, words).whole()
 
 
@@ -104,11 +110,18 @@ class _Parser:
         if match is None or not match[3]:
             raise self._refused(f"found '{text}', expected a comparison such as 'tmr < 90 %' or 'after 2026-10-01'")
         name, sign, value = match[1], "=" if match[2] == "==" else match[2], match[3].strip()
+        quoted = False
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
             value = value[1:-1]
+            quoted = True
         key, size = split_name(name)
         kind = COLUMNS[key][0] if key in COLUMNS and not size else NUMBER
         if kind == TEXT:
+            if not quoted and (joined := _JOINED.search(value)):
+                raise self._refused(
+                    f"'{value}' has '{joined[0]}' in it; expected 'and', 'or' or 'not' in small letters between "
+                    "comparisons, or a text in quotation marks"
+                )
             return self._matching(key, sign, value)
         if kind == TIME:
             return self._ordered(key, sign, self._moment(value))
@@ -118,11 +131,16 @@ class _Parser:
             yes: Mask = np.asarray(self._column(key), bool)
             return yes if (value == "yes") == (sign == "=") else ~yes
         if kind == WHOLE:
-            if not re.fullmatch(r"[+-]?\d+", value):
+            if not re.fullmatch(r"[+-]?\d{1,18}", value):
                 raise self._refused(f"'{value}' is no whole number, as {key} is")
             return self._ordered(key, sign, int(value))
         mask = self._figure(key, sign, value)
-        return mask & self._matching("size", "=", size) if size else mask
+        if not size:
+            return mask
+        if size not in (sizes := set(self._fleet.table["size"].to_pylist())):
+            has = f"it has {', '.join(sorted(sizes - {''}))}" if sizes - {""} else "all its dies have one size each"
+            raise self._refused(f"there is no size '{size}' in this fleet; {has}")
+        return mask & self._matching("size", "=", size)
 
     def _figure(self, key: str, sign: str, value: str) -> Mask:
         column = column_of(key) if column_of(key) in self._fleet.figure_columns else key
@@ -131,7 +149,7 @@ class _Parser:
             near = get_close_matches(key, names, 1, 0.6)
             hint = f"; did you mean '{near[0]}'?" if near else f"; expected one of {', '.join(names)}"
             raise self._refused(f"there is no column and no figure '{key}'{hint}")
-        figure = self._fleet.declared[key]
+        figure = self._fleet.figure(column)
         if figure.shown_unit == "%" and not value.endswith("%"):
             raise self._refused(f"'{value}' has no unit, and {figure.title} is shown in %; expected '{value} %'")
         try:
@@ -162,8 +180,9 @@ class _Parser:
     def _moment(self, text: str) -> np.datetime64:
         try:
             moment = datetime.fromisoformat(text.strip().strip("\"'"))
-        except ValueError as error:
+            stamp = moment.astimezone().timestamp()
+        except (ValueError, OverflowError, OSError) as error:
             raise self._refused(
                 f"'{text}' is no date; expected one such as 2026-10-01, or '2026-10-01T18:00'"
             ) from error
-        return np.datetime64(round(moment.astimezone().timestamp() * 1000), "ms")
+        return np.datetime64(round(stamp * 1000), "ms")

@@ -33,11 +33,25 @@ class Places:
 
 
 def _values(fleet: Fleet, name: str) -> tuple[Figure, npt.NDArray[np.float64]]:
-    """Return the declaration of a figure and its value in every row, in its shown unit, NaN where there is none."""
+    """Return the declaration of a figure and its value in every row, in its shown unit, NaN where there is none.
+
+    A figure of a whole die counts once, in the first of its rows.
+
+    Raises:
+        BenchError: there is no such figure, or it is one of kernels of several sizes.
+    """
     if name not in fleet.figure_columns:
         raise BenchError(f"there is no figure '{name}'; expected one of {', '.join(fleet.figure_columns) or 'none'}")
-    figure = fleet.declared[name]
-    return figure, np.asarray(fleet.table[name].to_numpy(), float) * figure.factor
+    figure, values = fleet.figure(name), np.array(fleet.table[name].to_numpy(), float)
+    sizes = {size for size, value in zip(fleet.table["size"].to_pylist(), values, strict=True) if np.isfinite(value)}
+    if figure.by_size and len(sizes) > 1:
+        named = ", ".join(f"'{size}'" if size else "''" for size in sorted(sizes))
+        raise BenchError(f"'{name}' is of kernels of {len(sizes)} sizes here ({named}); choose one, as size = '60 nm'")
+    dies = list(zip(fleet.table["run_id"].to_pylist(), fleet.table["die"].to_pylist(), strict=True))
+    first = {die: row for row, die in reversed(list(enumerate(dies)))}
+    again = np.array([first[die] != row for row, die in enumerate(dies)], bool)
+    values[again] = np.nan
+    return figure, values * figure.factor
 
 
 def places(fleet: Fleet, name: str) -> Places:

@@ -46,6 +46,9 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 """Columns that every row has, with their kind and meaning; all others are figures, in SI units, ratios from 0 to 1."""
 
 
+_CLASH = "figure_"
+
+
 @dataclass(frozen=True)
 class RunRows:
     """The rows of one run.
@@ -127,4 +130,14 @@ def column_of(figure: str) -> str:
     >>> column_of("tmr"), column_of("bin")
     ('tmr', 'figure_bin')
     """
-    return f"figure_{figure}" if figure in COLUMNS else figure
+    return f"{_CLASH}{figure}" if figure in COLUMNS else figure
+
+
+def figure_of(column: str) -> str:
+    """Return the key of the figure of a column.
+
+    >>> figure_of("tmr"), figure_of("figure_bin"), figure_of("figure_of_merit")
+    ('tmr', 'bin', 'figure_of_merit')
+    """
+    key = column.removeprefix(_CLASH)
+    return key if key in COLUMNS else column

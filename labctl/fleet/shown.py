@@ -47,7 +47,7 @@ def print_rows(screen: Console, fleet: Fleet, columns: Sequence[str]) -> None:
     newest = fleet.table.sort_by([("finished", "descending"), ("die", "ascending")]).slice(0, MOST)
     heads, texts = [], []
     for name in columns:
-        figure = fleet.declared[name] if name in fleet.figure_columns else None
+        figure = fleet.figure(name) if name in fleet.figure_columns else None
         title = name if figure is None else f"{figure.title}{f', {figure.shown_unit}' if figure.shown_unit else ''}"
         heads.append(Column(title, None if name in ("die", *columns[:1]) else 1, right=figure is not None))
         values = newest[name].to_pylist()
@@ -100,12 +100,11 @@ def write_csv(fleet: Fleet, path: Path) -> None:
 def write_parquet(fleet: Fleet, path: Path) -> None:
     """Write the rows as Parquet in a new file, without the marks of a fleet; units are in the metadata of columns."""
     pa = arrow()
-    declared = fleet.declared
     fields = [
         field.with_metadata(
             {"meaning": COLUMNS[field.name][1]}
             if field.name in COLUMNS
-            else {"meaning": declared[field.name].note, "unit": declared[field.name].unit or "1"}
+            else {"meaning": fleet.figure(field.name).note, "unit": fleet.figure(field.name).unit or "1"}
         )
         for field in fleet.table.schema
     ]
@@ -128,6 +127,9 @@ def write(fleet: Fleet, csv_path: Path | None, parquet_path: Path | None) -> lis
         StorageError: one cannot be written.
     """
     written = []
+    for path in (csv_path, parquet_path):
+        if path is not None:
+            new_file(path)
     for path, writer in ((csv_path, write_csv), (parquet_path, write_parquet)):
         if path is not None:
             try:

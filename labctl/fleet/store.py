@@ -14,8 +14,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from labctl.core.errors import BenchError, StorageError
-from labctl.core.figure import Figures
-from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, RunRows
+from labctl.core.figure import Figure, Figures
+from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, RunRows, figure_of
 
 VERSION = 1
 """Of the columns; a file of another version is refused, and made anew from the run folders."""
@@ -56,6 +56,10 @@ class Fleet:
         """The columns that are figures."""
         return [name for name in self.table.column_names if name not in COLUMNS]
 
+    def figure(self, column: str) -> Figure:
+        """Return the declaration of the figure of a column."""
+        return self.declared[figure_of(column)]
+
     def only(self, keep: Any) -> "Fleet":
         """Return the rows for which the bool array `keep` (n,) is true."""
         return Fleet(self.table.filter(arrow().array(keep)), self.figures)
@@ -69,9 +73,9 @@ def _types() -> dict[str, Any]:
 
 
 def fleet_of(runs: Iterable[RunRows]) -> Fleet:
-    """Return the rows of runs as one table; of two runs that declare a figure differently the later one counts."""
+    """Return the rows of runs as one table; a run that is there twice counts once, the later one."""
     pa, types = arrow(), _types()
-    runs = list(runs)
+    runs = {run.run_id: run for run in runs}.values()
     rows = [row for run in runs for row in run.rows]
     figures = {key: plain for run in runs for key, plain in run.figures.items()}
     names = [*COLUMNS, *dict.fromkeys(name for row in rows for name in row if name not in COLUMNS)]

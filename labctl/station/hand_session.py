@@ -133,7 +133,7 @@ def opened(
     folder = folder or Path("runs") / f"{datetime.now(UTC):%Y%m%dT%H%M%S%fZ}-{spec.name.replace('_', '-')}"
     run_folder.refuse_existing(folder)
     real, bench = spec.real, spec.bench
-    with ExitStack() as stack:
+    with ExitStack() as at_last, ExitStack() as stack:
         given: AbstractContextManager[Body] = nullcontext(Simulated())
         if bench is not None:
             stack.enter_context(_held(spec, bench, argv) if real else nullcontext())
@@ -143,6 +143,7 @@ def opened(
         until_left = stack.enter_context(ExitStack())
         body = stack.enter_context(given)
         (job,) = jobs_of(spec, folder, run_folder.make_folder(folder, spec, argv))
+        at_last.callback(write_run_file_in_subprocess, folder)  # however the block ends
         until_left.enter_context(hold(folder, _what(argv)))
         guard = BenchGuard(folder, run_folder.bench_copy(folder), say) if real else None
         until_left.enter_context(guard or nullcontext())
@@ -162,7 +163,6 @@ def opened(
 
         with rights_of(folder), asked_to_stop(stopping.set, hurry):
             yield Session(job, body, stop)
-    write_run_file_in_subprocess(folder)
 
 
 def carry_out(

@@ -23,7 +23,8 @@ from instruments.bench_file import read_bench
 from instruments.board_bench import AnyBench
 from labctl import files
 from labctl.core.die import DieWrapper
-from labctl.core.errors import BenchError
+from labctl.core.errors import BenchError, LabError
+from labctl.core.exit_codes import ExitCode
 from labctl.core.limits import Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
 from labctl.core.record import Record
@@ -168,13 +169,31 @@ def _spec(
     return replace(spec, title=f"in Python on {spec.body}" if bench else "in Python, simulated")
 
 
+class EndedByCaller(LabError):
+    """A block was ended by an exception of its own code, which is raised again behind it."""
+
+    exit_code = ExitCode.OPERATOR
+
+
 def _given(spec: RunSpec, folder: str | Path | None, call: str) -> Iterator[OpenDie]:
     """Yield the die of a session that is open while the block lasts."""
-    place = None if folder is None else Path(folder)
-    with hand_session.opened(spec, place, [IN_PYTHON, call], _ask, _say) as session, session:
-        if open_structures := session.notes.get("no_contact"):
-            _say(f"{open_structures}. What is read is no proof that the needles touch")
-        yield OpenDie(session)
+    place, own = None if folder is None else Path(folder), None
+    with hand_session.opened(spec, place, [IN_PYTHON, call], _ask, _say) as session:
+        try:
+            with session:
+                if open_structures := session.notes.get("no_contact"):
+                    _say(f"{open_structures}. What is read is no proof that the needles touch")
+                try:
+                    yield OpenDie(session)
+                except LabError:
+                    raise
+                except Exception as error:
+                    own = error
+                    raise EndedByCaller(f"ended by {type(error).__name__} in the block: {error}") from error
+        except EndedByCaller:
+            pass
+    if own is not None:
+        raise own
 
 
 def _say(text: str) -> None:

@@ -63,12 +63,23 @@ def _folder(path: Path) -> str:
     if (path / "journal.db").is_file():
         return "it is the journal of a die"
     if (path / "run.json").is_file():
+        if _by_hand(path / "run.json"):
+            return "it is a session by hand or in Python, whose dies nobody has judged"
         return "it has a run.json, and the journal of the run is gone (journal.db)"
     runs = [one for one in sorted(path.iterdir())[:1000] if (one / "run.json").is_file()]
     if runs:
         names = ", ".join(one.name for one in runs[:3]) + (", ..." if len(runs) > 3 else "")
         return f"it is a folder of {len(runs)} run{'s' if len(runs) > 1 else ''}: {names}"
     return "it is a folder without one" if any(path.iterdir()) else "it is an empty folder"
+
+
+def _by_hand(path: Path) -> bool:
+    """Return whether a run.json, whole or not, is that of a session without procedures."""
+    try:
+        with path.open("rb") as file:
+            return b'"kind": "by hand"' in file.read(_HEAD)
+    except OSError:
+        return False
 
 
 def _run_around(path: Path) -> Path | None:

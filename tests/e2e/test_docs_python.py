@@ -3,6 +3,8 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -107,3 +109,28 @@ def test_a_session_is_made_again_by_its_call(desk, labctl_process):
         die.sense(sense(die))
     done = labctl_process("resume", "a", expect=2)
     assert "in Python: labctl.simulated_die('small.yaml', seed=0)" in done.stderr
+
+
+def test_what_the_block_raises_is_raised_again_and_is_no_bug_of_ours(desk, labctl_process):
+    def fail():
+        with labctl.simulated_die("small.yaml", folder="a"):
+            raise ValueError("mine")
+
+    with pytest.raises(ValueError, match="mine"):
+        fail()
+    assert (desk / "a" / "run.h5").is_file()
+    assert "ended by ValueError in the block: mine" in labctl_process("show", "a").stdout
+
+
+def test_a_script_without_a_guard_is_carried_out_once(desk):
+    (desk / "script.py").write_text(
+        "import labctl\n"
+        "values = {'wafer.change': '{geometry: {n_rows: 4, n_cols: 3}}'}\n"
+        "only = ['W02-x1y0', 'W02-x2y0']\n"
+        "labctl.run('campaign.yaml', 'a', only=only, values=values, workers=2, progress=False)\n"
+        "print('once', __file__)\n"
+    )
+    done = subprocess.run([sys.executable, "script.py"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("once") == 1
+    assert len(labctl.open_run("a").dies) == 2

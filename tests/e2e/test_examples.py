@@ -26,7 +26,7 @@ ELSEWHERE = (
     "digits-one-chip.yaml", "bench-daffodil.yaml", "bench-arc-two.yaml", "bench-m9615a-niswitch.yaml",
     "bench-pymeasure-2400.yaml", "survey-one-cell-slowly.yaml",
 )  # fmt: skip
-"""Carried out, on small dies, by test_daffodil_bench.py, test_arc_two_bench.py, test_bench_pxi.py, test_docs_adapter.py."""
+"""Carried out, on small dies, by tests of boards, of makers' libraries and of adapters."""
 BENCHES = (
     "bench-2400-81160a.yaml",
     "bench-2400-two-needles.yaml",

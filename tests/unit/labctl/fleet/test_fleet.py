@@ -199,14 +199,68 @@ def test_columns_that_are_asked_for_have_to_be_there(two):
 
 
 def test_a_map_has_the_mean_by_place(tmp_path, two):
-    of_places = pictures.places(two, "tmr")
-    np.testing.assert_allclose(of_places.mean, [[(85 + 95 + 105) / 3, 110.0]])
-    np.testing.assert_array_equal(of_places.count, [[3, 1]])
-    assert pictures.map_text(of_places).splitlines()[-1].split() == ["y", "0", "95.0", "110.0"]
+    small = two.only(rows_where(two, "not size = '100 nm'"))
+    of_places = pictures.places(two.only(rows_where(two, "size = ''")), "tmr")
+    np.testing.assert_allclose(of_places.mean, [[85.0, 110.0]])
+    np.testing.assert_array_equal(of_places.count, [[1, 1]])
+    assert pictures.map_text(of_places).splitlines()[-1].split() == ["y", "0", "85.0", "110.0"]
+    with pytest.raises(BenchError, match="of kernels of 2 sizes here"):
+        pictures.places(small, "tmr")
     pictures.draw_map(of_places, tmp_path / "map.png")
-    assert pictures.draw_trend(two, "r_p", tmp_path / "trend.png") == 4
+    assert pictures.draw_trend(two.only(rows_where(two, "size = ''")), "r_p", tmp_path / "trend.png") == 2
     assert {(tmp_path / name).read_bytes()[:4] for name in ("map.png", "trend.png")} == {b"\x89PNG"}
     with pytest.raises(BenchError, match="there is no figure 'rp'"):
         pictures.places(two, "rp")
     with pytest.raises(BenchError, match="no die of these rows"):
         pictures.places(two.only(rows_where(two, "die = D")), "tmr")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("bin != good AND tmr > 500 %", "'good AND tmr > 500 %' has ' AND' in it; expected 'and', 'or' or 'not'"),
+        ("bin = good wafer = W01", "' wafer' in it"),
+        ("bin = good, die = A", "',' in it"),
+        ("r_p[70 nm] < 2 kohm", "there is no size '70 nm' in this fleet; it has 100 nm, 60 nm"),
+        ("after 0001-01-01", "'0001-01-01' is no date"),
+        (f"x > {'9' * 30}", "is no whole number"),
+        ("(" * 60 + "x = 1" + ")" * 60, "50 brackets"),
+    ],
+)
+def test_a_slip_is_never_answered_as_something_else(two, words, text):
+    with pytest.raises(BenchError) as refused:
+        rows_where(two, words)
+    assert text in str(refused.value)
+
+
+def test_a_text_in_quotation_marks_may_hold_anything(two):
+    assert dies(two, "reason = 'a, b AND c'") == []
+    assert len(dies(two, "reason != 'a, b AND c'")) == two.table.num_rows
+
+
+def test_a_run_that_is_given_twice_counts_once(tmp_path):
+    rows = rows_of(run(tmp_path / "r", {"A": {"tmr": 1.0}}))
+    assert store.fleet_of([rows, rows]).table.num_rows == 2  # the die and the golden one
+
+
+def test_a_die_of_several_sizes_counts_once_in_a_figure_of_the_whole_die(tmp_path):
+    figures = {"tmr[60 nm]": 0.9, "tmr[100 nm]": 1.1, "seconds": 4.0}
+    runs = (run(tmp_path / "r", {"A": figures}), run(tmp_path / "s", {"B": {"seconds": 8.0}}))
+    fleet = store.fleet_of([rows_of(one) for one in runs])
+    of_places = pictures.places(fleet, "seconds")
+    assert (of_places.mean.tolist(), of_places.count.tolist()) == ([[6.0]], [[2]])
+    with pytest.raises(BenchError, match="of kernels of 2 sizes here"):
+        pictures.places(fleet, "tmr")
+    chosen = fleet.only(rows_where(fleet, "size = '60 nm'"))
+    assert pictures.places(chosen, "tmr").mean.tolist() == [[90.0]]
+
+
+def test_a_figure_that_is_called_like_a_column_keeps_its_definition(two):
+    assert two.figure("figure_bin").note == "a figure of a stranger's protocol that is called like a column"
+
+
+def test_nothing_is_written_where_one_file_exists(tmp_path, two):
+    (tmp_path / "there.parquet").write_text("mine")
+    with pytest.raises(BenchError, match="nothing is ever written over"):
+        shown.write(two, tmp_path / "new.csv", tmp_path / "there.parquet")
+    assert not (tmp_path / "new.csv").exists()
