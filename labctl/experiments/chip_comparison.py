@@ -128,7 +128,8 @@ class Comparison:
         rates: per density the share of the cells that has each defect, as surveyed.
         cells: surveyed cells per die.
         sizes: neurons of the layers; `votes` outputs per class.
-        conventional: test error of the baseline in software, mean over seeds: what hardware is compared with.
+        conventional: test error of the baseline in software on the images that hardware classified, mean over seeds:
+            what hardware is compared with.
         losses: of every method, way and wafer, remapped and not.
     """
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from labctl.core.errors import BenchError
 from labctl.report.run_folder import read_run
 from labctl.storage.results import open_run
 
@@ -61,13 +62,17 @@ class Denominators:
 
 
 def denominators(folder: Path) -> Denominators:
-    """Return the denominators of the run in `folder`."""
+    """Return the denominators of the run in `folder`.
+
+    Raises:
+        BenchError: no die is included, so that there is nothing to compare.
+    """
     run, (state, _) = open_run(folder), read_run(folder)
     bins: list[Mapping[str, str]] = [b for b in run.meta.get("bins", ()) if b["bin"] == EXCLUDED]
     begun = [name for name in run.planned if name in run.dies]
     contacted = [name for name in begun if state.dies[name].bin != _NO_CONTACT]
     tables = {name: run.die(name).tables for name in contacted}
-    return Denominators(
+    dies = Denominators(
         fabricated=len(run.planned),
         contacted=len(contacted),
         surveyed=sum("survey" in names for names in tables.values()),
@@ -75,3 +80,7 @@ def denominators(folder: Path) -> Denominators:
         rules=tuple(str(b["when"]) for b in bins),
         digest=hashlib.sha256(json.dumps(bins, sort_keys=True).encode()).hexdigest(),
     )
+    if not dies.included:
+        hint = "; expected an --exclude that leaves some, with another --out" if bins else ""
+        raise BenchError(f"{folder}: no die is left to compare: {dies.text}{hint}")
+    return dies

@@ -134,11 +134,14 @@ class Losses:
 def read_losses(
     folder: Path, label: IntArray, conventional: BoolArray, method: str, *, density: float, wafer: int, seen: bool
 ) -> list[Losses]:
-    """Return the losses of every way in a finished run, in the order of `Way`; of none if no die is included.
+    """Return the losses of every way in a finished run, in the order of `Way`.
 
     Args:
-        label: (images,), classes of the test images.
+        label: (images,), classes of the test images, of which the run has classified all or the first ones.
         conventional: (s, images), of the seeds in the order of the networks of the run.
+
+    Raises:
+        BenchError: no die is included.
     """
     run, dies = open_run(folder), denominators(folder)
     rows: dict[Way, list[tuple[BoolArray, FloatArray]]] = {}
@@ -151,7 +154,8 @@ def read_losses(
             at = np.flatnonzero(accuracy["way"] == way.value)
             if len(at):
                 terms[way] = AccuracyTerms.of_row({key: accuracy[key][at[0]] for key in accuracy})
-                wrong = accuracy["prediction_test"][at] != label
+                predicted = accuracy["prediction_test"][at]
+                wrong = predicted != label[: predicted.shape[1]]
                 rows.setdefault(way, []).append((wrong, 1 - accuracy["software_test"][at]))
     return [
         Losses(
@@ -162,7 +166,7 @@ def read_losses(
             terms[way],
             periphery(around),
             np.stack([wrong for wrong, _ in rows[way]], axis=1),
-            conventional[: len(rows[way][0][0])],
+            conventional[tuple(slice(n) for n in rows[way][0][0].shape)],
             np.stack([error for _, error in rows[way]], axis=1),
             dies,
         )

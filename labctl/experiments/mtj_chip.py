@@ -81,6 +81,8 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         raise BenchError(f"{campaign} names no wafer; this experiment is about the dies of one")
     common = {**(settings.set or {}), **_subset(composition.read(campaign, settings.set).subjects, settings.dies)}
     seed = loaded.value.seed if settings.seed is None else settings.seed
+    if settings.other_wafer == seed:
+        raise BenchError(f"--other-wafer {seed}: training sees the wafer of this very seed; expected another seed")
     of_networks = ("stages", "solutions", "data", "accept", "bins")
     survey_only = {k: v for k, v in common.items() if k.split(".")[0] not in of_networks}
     survey_only["stages"] = json.dumps([loaded.root.at(("stages", 0)).plain()])
@@ -143,7 +145,7 @@ def reproduce(settings: ChipSettings, steps: Steps, campaign: Path) -> Compariso
         network.sizes,
         network.votes,
         dict(steps.seconds),
-        float(conventional.mean()),
+        float(conventional[:, : losses[0].wrong.shape[2]].mean()),
         tuple(losses),
     )
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from labctl.core.errors import StorageError
-from labctl.experiments.chip_comparison import METHODS, STATISTICS_AWARE, Comparison, Result
+from labctl.experiments.chip_comparison import METHODS, Comparison, Result
 from labctl.experiments.wine_passive import Wine
 from labctl.experiments.wine_sizes import Sizes
 
@@ -186,18 +186,18 @@ def _against_defects(ax: Axes, comparison: Comparison) -> None:
 def _sensitivity(ax: Axes, comparison: Comparison) -> None:
     _software(ax, comparison)
     densities = sorted(comparison.settings.densities)
-    for n, method in enumerate(METHODS):
+    for method in comparison.settings.methods:
         colour, marker = _LOOKS[method]
         results = [comparison.of(method, d) for d in densities]
         mean, spread = (np.array([100 * r.figures()[k] for r in results]) for k in ("mean", "spread"))
         # a little apart, so that no bar hides another
-        x = np.array(densities) * 1.025 ** (n - 1)
+        x = np.array(densities) * 1.025 ** (METHODS.index(method) - 1)
         ax.errorbar(x, mean, spread, color=colour, marker=marker, markersize=6, capsize=3, linewidth=1.3, label=method)
-    if comparison.settings.other_wafer is not None:
-        f = comparison.of(STATISTICS_AWARE, comparison.settings.reference, other=True).figures()
+    for r in (r for r in comparison.results if r.other):
+        f = r.figures()
         x0 = comparison.settings.reference * 1.025**2
         style: dict[str, Any] = {"color": _OTHER, "marker": "D", "markersize": 6, "capsize": 3, "linestyle": "none"}
-        ax.errorbar([x0], [100 * f["mean"]], [100 * f["spread"]], label=f"{STATISTICS_AWARE}, other wafer", **style)
+        ax.errorbar([x0], [100 * f["mean"]], [100 * f["spread"]], label=_look(r)[2], **style)
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(FixedLocator(densities))
     ax.xaxis.set_minor_locator(NullLocator())

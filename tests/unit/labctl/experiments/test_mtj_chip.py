@@ -2,16 +2,22 @@
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import ClassVar
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from typer.testing import CliRunner
 
 from labctl import files
 from labctl.cli import main
 from labctl.core.errors import BenchError
 from labctl.core.site import Site
+from labctl.experiments import denominators as counting
+from labctl.experiments import losses as measured
 from labctl.experiments import mtj_chip, pictures, tables
 from labctl.experiments.chip_comparison import METHODS, ChipSettings, Comparison, DieError, Result
 from labctl.experiments.denominators import Denominators, rules
@@ -167,6 +173,89 @@ def test_pictures_are_drawn_twice_the_same(comparison: Comparison, tmp_path: Pat
     assert all(before.values())
     pictures.draw_chip(comparison, tmp_path)
     assert {p: p.read_bytes() for p in drawn} == before
+
+
+@pytest.mark.parametrize("methods", [METHODS[:1], METHODS[1:2], METHODS[::2], METHODS[::-1]])
+def test_pictures_show_the_methods_that_were_made(comparison: Comparison, methods: tuple[str, ...], tmp_path: Path):
+    """Also if none of them goes to the other wafer, or they are named in another order."""
+    made = dataclasses.replace(
+        comparison,
+        settings=dataclasses.replace(comparison.settings, methods=methods),
+        results=tuple(r for r in comparison.results if r.method in methods),
+    )
+    drawn = pictures.draw_chip(made, tmp_path)
+    assert len(drawn) == 6
+    figure = Figure()
+    axes = figure.add_subplot()
+    pictures._sensitivity(axes, made)
+    other = ["statistics-aware, other wafer"] if "statistics-aware" in methods else []
+    assert sorted(axes.get_legend_handles_labels()[1]) == sorted([*methods, *other])
+
+
+class Die:
+    """A die of a finished run, whose network gets every second image wrong."""
+
+    tables = ("survey", "accuracy")
+    meta: ClassVar = {}
+
+    def __init__(self, images: int) -> None:
+        self.predicted = np.arange(images) % 2
+
+    def table(self, name: str) -> dict[str, np.ndarray]:
+        columns = {"way": "tuned", "per_die": False, "trained_with": 0, "remapped": False, "labelled": 9}
+        columns |= {"unlabelled": 0, "software_test": 0.75}
+        once = {key: np.array([value]) for key, value in columns.items()}
+        return {**once, "prediction_test": self.predicted[None]}
+
+
+def finished(monkeypatch: pytest.MonkeyPatch, bins: Sequence[str], conditions: Sequence[str] = (), images: int = 8):
+    """Put a finished run in place of that of any folder: a die per soft bin."""
+    names = [f"D{k}" for k in range(len(bins))]
+    meta = {"bins": json.loads(rules(conditions)["bins"])}
+    run = SimpleNamespace(planned=names, dies=names, meta=meta, die=lambda name: Die(images))
+    state = SimpleNamespace(dies={name: SimpleNamespace(bin=b) for name, b in zip(names, bins, strict=True)})
+    for module in (counting, measured, mtj_chip):
+        monkeypatch.setattr(module, "open_run", lambda folder: run)
+    monkeypatch.setattr(counting, "read_run", lambda folder: (state, None))
+
+
+@pytest.mark.parametrize("images", [1, 5, 8])
+def test_losses_are_of_the_images_that_were_classified(monkeypatch: pytest.MonkeyPatch, images: int) -> None:
+    """A run may classify the first test images only (`readout.test_on`)."""
+    finished(monkeypatch, ["good", "good"], images=images)
+    conventional = np.array([[True, False, False, False, True, True, True, True]])
+    (one,) = measured.read_losses(
+        Path("run"), np.zeros(8, int), conventional, "baseline", density=1.0, wafer=9, seen=False
+    )
+    assert one.wrong.shape == (1, 2, images)
+    np.testing.assert_array_equal(one.wrong[0, 1], [k % 2 == 1 for k in range(images)])
+    np.testing.assert_array_equal(one.conventional, conventional[:, :images])
+    assert one.figures()["loss"] == pytest.approx(images // 2 / images - conventional[0, :images].mean())
+
+
+def test_rules_that_leave_no_die_are_answered_with_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    finished(monkeypatch, ["good", "excluded", "contact"], ["defects > 9"])
+    assert counting.denominators(Path("run")).included == ("D0",)
+    finished(monkeypatch, ["excluded", "excluded", "contact"], ["defects > 9"])
+    for reader in (counting.denominators, mtj_chip.read):
+        with pytest.raises(BenchError, match=r"run: no die is left .* 0 included \(defects > 9 leaves"):
+            reader(Path("run"))
+    # without a rule no other rule is asked for
+    finished(monkeypatch, ["contact"])
+    with pytest.raises(BenchError, match=r"0 included \(no rule leaves a die out, sha256 \w+\)$"):
+        counting.denominators(Path("run"))
+
+
+@pytest.mark.parametrize(
+    ("seed", "changed", "other"), [(None, {}, 36), (7, {}, 7), (None, {"seed": "8"}, 8), (7, {"seed": "8"}, 7)]
+)
+def test_the_other_wafer_is_another(monkeypatch: pytest.MonkeyPatch, seed, changed, other: int) -> None:
+    """Whether the seed is the campaign's, changed in it, or given."""
+    monkeypatch.setattr(mtj_chip, "libraries", lambda: (None, None))
+    settings = ChipSettings("digits", seed=seed, set=changed, other_wafer=other)
+    with pytest.raises(BenchError, match=f"--other-wafer {other}: training sees the wafer of this") as refused:
+        mtj_chip.reproduce(settings, None, OVERNIGHT)
+    assert refused.value.exit_code == 2
 
 
 def test_loss_is_paired_by_seed_and_drop_by_network() -> None:
