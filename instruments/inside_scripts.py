@@ -7,6 +7,7 @@ itself; where it is apart, a script writes the cells of one route, and the host 
 A script that broke off is asked how far it came, after its outputs were verified off and before anything is reset.
 """
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import cast
@@ -119,11 +120,11 @@ class InsideScripts:
                 raise BenchError("two instruments have one node number on TSP-Link; expected a number of its own each")
         elif any(node is not None for node in nodes.values()):
             raise BenchError("several matrices, and one of them a node of TSP-Link; leave 'tsplink' out of all")
-        self._met = False
+        self._met: set[str] = set()
 
     @property
     def rescued(self) -> Attempts | None:
-        """What the instrument has told of the plan that broke off last; None if nothing is known of it."""
+        """What is known of the last plan, without an attempt if it ended before a script; None: nothing is known."""
         return self._rescued
 
     # -- what it takes
@@ -184,25 +185,27 @@ class InsideScripts:
 
         What broke off was made safe, and `rescued` tells how far it came.
         """
-        self._rescued = None
+        self._rescued = self._attempts(plan, ())
         cells = self._cells(plan)
         self.require_fit(plan)
         made: list[CellAttempt] = []
         if not cells.number:
-            return self._attempts(plan, made)
-        io = self._io
+            return self._rescued
         self._visits.first_voltage()
-        io.switch_on()
+        self._io.switch_on()
+        self._rescued = None
         try:
             for pieces in _pieces(cells, linked=self.node is not None):
                 self._piece(plan, cells, pieces, made)
-        except BaseException:
+        finally:
             self._rescued = self._attempts(plan, made)
-            raise
-        return self._attempts(plan, made)
+        return self._rescued
 
     def _piece(self, plan: WritePlan, cells: _Cells, pieces: Sequence[int], made: list[CellAttempt]) -> None:
-        """Carry out one script; append its attempts, or what is known of them if it breaks off."""
+        """Carry out one script; append its attempts, or what is known of them if it breaks off.
+
+        From before it is sent until more is known, all attempts that it might make are among them.
+        """
         io, unit = self._io, self._io.units[cells.unit[pieces[0]]]
         source = cast("Programs", unit)
         if self.node is None:
@@ -218,28 +221,19 @@ class InsideScripts:
             program = self._program(plan, cells, pieces, moves)
             context = io.state.script(cells.spread, chosen[-1])
         with context:
+            begin = len(made)
+            made += _at_most(program)
             try:
-                made += source.program(program)
+                made[begin:] = source.program(program)
             except BaseException:
-                made += self._rescue(source, program)
+                with contextlib.suppress(LabError):
+                    if (rescued := source.rescue()) is not None:
+                        made[begin:] = rescued
                 raise
+            finally:
+                io.composer.forget(cells.unit[pieces[0]])
         if self.node is None:
             io.state.at_zero()
-
-    def _rescue(self, source: Programs, program: CellProgram) -> list[CellAttempt]:
-        """Return the attempts of a program that broke off: all that it might have made where nothing else is known."""
-        try:
-            attempts = source.rescue()
-        except LabError:
-            attempts = None
-        if attempts is not None:
-            return attempts
-        unknown = Flag.UNKNOWN
-        return [
-            CellAttempt(cell.number, attempt, float("nan"), unknown, unknown, False)
-            for cell in program.cells
-            for attempt in range(1, 1 + min(cell.budget, len(program.ladder)))
-        ]
 
     def _hand_over(self, unit: SourceMeasure, source: Programs) -> frozenset[Relay]:
         """Have the source reach the matrix; return the relays that are closed."""
@@ -250,7 +244,9 @@ class InsideScripts:
         if not isinstance(matrix, Handed):
             raise BenchError(f"{name}: its relays can be moved by no other instrument; leave out 'tsplink'")
         present = io.relays.closed() if io.state.closed is None else io.state.closed
-        if not self._met:
+        with io.state.route(present):
+            matrix.hand_over(source.release)
+        if unit.name not in self._met:
             expected = getattr(self._bench.instruments[name].options, "model", "")
             model = source.linked(assumed)
             if expected and model != expected:
@@ -258,9 +254,7 @@ class InsideScripts:
                     f"{unit.name}: node {assumed} of its TSP-Link is a {model}, and {name} is a {expected}; look at "
                     "'tsplink' in the bench file"
                 )
-            self._met = True
-        with io.state.route(present):
-            matrix.hand_over(source.release)
+            self._met.add(unit.name)
         return present
 
     def _program(
@@ -312,7 +306,7 @@ class InsideScripts:
         attempt = np.array([m.attempt for m in made], np.int64)
         flag, pulse = (np.array([getattr(m, f) for m in made], np.uint8) for f in ("flag", "pulse_flag"))
         reading = Reading(np.array([[m.current] for m in made]).reshape(-1, 1), flag[:, None], pulse)
-        if self._bench.reads.lead_resistance:
+        if made and self._bench.reads.lead_resistance:
             volts = driven_voltage(plan.verify.bias)[cell]
             subtract_leads(reading, volts, self._bench.reads.lead_resistance)
         verified, short = np.zeros(len(plan), np.bool_), np.zeros(len(plan), np.bool_)
@@ -380,6 +374,16 @@ class InsideScripts:
         """Return steps that begin and end at 0 V, and take no setting for given."""
         composer = self._io.new_composer()
         return list(composer.script(compose(composer)))
+
+
+def _at_most(program: CellProgram) -> list[CellAttempt]:
+    """Return all attempts that a program might make, each of them unknown."""
+    unknown = Flag.UNKNOWN
+    return [
+        CellAttempt(cell.number, attempt, float("nan"), unknown, unknown, False)
+        for cell in program.cells
+        for attempt in range(1, 1 + min(cell.budget, len(program.ladder)))
+    ]
 
 
 def _steps(events: Sequence[ChannelStep]) -> tuple[Step, ...]:

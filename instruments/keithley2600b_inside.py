@@ -53,8 +53,8 @@ class InsidePrograms:
             NotDriven: an output was off, or at another level than was set, or a step was not carried out.
             InstrumentError: a level or limit beyond the setup of its channel (nothing sent), or the script failed.
         """
-        script = compiled(program, self._steps)
         self._last = None
+        script = compiled(program, self._steps)
         if not self._ready:
             for text in FUNCTIONS:
                 self._tsp.set(text)
@@ -78,7 +78,12 @@ class InsidePrograms:
             self._steps.apertures.clear()
             raise
         used = {step.channel for kind in program.kinds for step in kind.cold if hasattr(step, "channel")}
-        self._proved(printed, dict.fromkeys(sorted(used), 0.0), script.steps(program, made))
+        try:
+            self._proved(printed, dict.fromkeys(sorted(used), 0.0), script.steps(program, made))
+        except InstrumentError:  # nothing of it is accepted, and so nothing of what it has noted
+            self._last = None
+            self._steps.apertures.clear()
+            raise
         return [attempt for attempt, _ in made]
 
     def rescue(self) -> list[CellAttempt] | None:

@@ -237,7 +237,7 @@ class Keithley707B:
             InstrumentError: the permit refuses, or a setting of how relays move is not taken.
         """
         self.permit()
-        if not self._set:
+        if not self._set or self._release != release:  # another master has to let it go first
             self._take_back()
             self._settle_moves()
         self._present, self._release = None, release

@@ -132,7 +132,6 @@ class ProbedDie(DieBody):
         """Write and verify the cells of a plan, inside the sources if the bench file says so."""
         if self._scripts is None:
             return super()._program(plan)
-        self.check(plan)
         return self._scripts.run(plan)
 
     def check(self, operation: Operation) -> Second:
@@ -143,6 +142,7 @@ class ProbedDie(DieBody):
             LimitError: the bench file does not allow it.
         """
         if isinstance(operation, WritePlan) and self._scripts is not None:
+            self._scripts.require_fit(operation)
             return self._scripts.longest(operation)
         if isinstance(operation, WritePlan):
             top = operation.write.scaled(operation.ladder.max())

@@ -133,6 +133,12 @@ class Composer:
     def __post_init__(self) -> None:
         self.state = SourceState.fresh(len(self.channels))
 
+    def forget(self, instrument: int) -> None:
+        """Take no setting of an instrument for known: a program of its own has changed them, and has ended at 0 V."""
+        for c, channel in enumerate(self.channels):
+            if channel.instrument == instrument:
+                self.state.level[c], self.state.limit[c], self.state.aperture[c] = 0.0, None, None
+
     def script(self, events: Iterable[ChannelStep]) -> Iterator[ChannelStep]:
         """Yield `events` as one call and, where levels do not stand, the ramps down that end it."""
         yield from events

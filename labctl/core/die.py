@@ -72,7 +72,7 @@ class PlanScripts(Protocol):
 
     @property
     def rescued(self) -> Attempts | None:
-        """What the instrument has told of the plan that broke off last; None if nothing is known of it.
+        """What is known of the last plan, without an attempt if it ended before a script; None: nothing is known.
 
         An attempt that it had begun is among them, flagged UNKNOWN.
         """

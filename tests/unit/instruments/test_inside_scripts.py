@@ -13,7 +13,7 @@ from instruments.keithley2600b_program import FUNCTIONS, PROGRESS, attempts_in, 
 from instruments.open_bench import open_bench, planned_die
 from instruments.transport import BytesTransport
 from labctl.core.bias import Bias, Nominal
-from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
+from labctl.core.errors import BenchError, ContactError, InstrumentError, LabError, NotDriven
 from labctl.core.operations import Attempts, Flag, Sense, WritePlan
 from labctl.station.twin import Twin
 from protocols.bias import Scheme
@@ -441,3 +441,107 @@ def test_replies_that_are_no_attempts_are_refused_and_tell_nothing(station, monk
     with pytest.raises(InstrumentError, match="the state of TSP-Link and a model"):
         source.linked(2)
     monkeypatch.undo()
+
+
+def test_a_read_after_a_plan_of_another_aperture_has_its_own(station):
+    one = station()
+    plan = plan_of(one.die)
+    longer = replace(plan, verify=replace(plan.verify, aperture=5 * plan.verify.aperture))
+    smus = one.twin.instruments["smu"].smus
+    apertures = []
+    for act in (
+        lambda: one.die.sense(plan.verify),
+        lambda: one.die.program(longer),
+        lambda: one.die.sense(plan.verify),
+    ):
+        act()
+        apertures.append({name: smu.aperture for name, smu in smus.items()})
+    assert apertures[1] != apertures[0]
+    assert apertures[2] == apertures[0]
+
+
+def test_a_rescue_that_is_interrupted_leaves_every_attempt_counted(station, monkeypatch):
+    one = station()
+    plan = plan_of(one.die)
+    one.die.program(plan.take(slice(0, 1)))
+    at_pulse(one, monkeypatch, 3, one.twin.instruments["smu"].trip)
+
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(one.open.sources["smu"], "rescue", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        one.die.program(plan)
+    rescued = one.die.scripts.rescued
+    assert rescued.lost.all()
+    assert np.array_equal(np.bincount(rescued.cell, minlength=len(plan)), plan.most)
+
+
+def test_of_a_script_that_is_not_accepted_nothing_is_told(station, monkeypatch):
+    one = station()
+    plan = plan_of(one.die)
+    one.die.program(plan.take(slice(0, 1)))
+    tsp = one.open.sources["smu"]._tsp
+    script = tsp.script
+
+    def one_step_less(*lines: Any, **more: Any) -> list[str]:
+        *printed, steps = script(*lines, **more)
+        return [*printed, f"{float(steps) - 1:g}"]
+
+    monkeypatch.setattr(tsp, "script", one_step_less)
+    with pytest.raises(NotDriven, match="nothing of it is accepted"):
+        one.die.program(plan)
+    rescued = one.die.scripts.rescued
+    assert rescued.lost.all()
+    assert np.array_equal(np.bincount(rescued.cell, minlength=len(plan)), plan.most)
+    assert not rescued.verified.any()
+
+
+def test_a_plan_that_is_refused_before_anything_was_sent_has_no_attempt(station, monkeypatch):
+    one = station(reads__lead_resistance="20 ohm")
+    plan = plan_of(one.die)
+
+    def refuse() -> None:
+        raise ContactError("the needles are not in contact")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(one.die._io, "switch_on", refuse)
+        with pytest.raises(ContactError):
+            one.die.program(plan)
+    assert len(one.die.scripts.rescued.cell) == 0
+    assert len(one.die.scripts.rescued.verified) == len(plan)
+    made = one.die.program(plan)
+    assert one.die.scripts.rescued is made
+    long = replace(plan, ladder=np.full(5000, 0.5), budget=np.full(len(plan), 5000))
+    with pytest.raises(BenchError, match="is taken to hold 4000"):
+        one.die.check(long)
+    with pytest.raises(BenchError, match="is taken to hold 4000"):
+        one.die.program(long)
+    assert len(one.die.scripts.rescued.cell) == 0
+
+
+def test_a_second_source_on_the_link_is_met_after_the_first_has_let_the_matrix_go(station):
+    one = station()
+    plan = plan_of(one.die)
+    one.die.program(plan)
+    asked: list[str] = []
+
+    class Second:
+        name = "smu2"
+
+        def linked(self, node: int) -> str:
+            asked.append(one.sent[-1][1])
+            return "707B"
+
+        def release(self) -> None:
+            asked.append("released")
+
+    one.sent.clear()
+    second: Any = Second()
+    for _ in range(2):
+        one.die.scripts._hand_over(second, second)
+    assert len(asked) == 1, "met once, and not released between two of its own scripts"
+    assert [name for name, text in one.sent if text.startswith("abort\n")] == ["smu"]
+    assert asked[0].startswith("abort\n")
+    one.die.sense(plan.verify)
+    assert asked[1:] == ["released"]
