@@ -29,7 +29,7 @@ from instruments.host_timed import HostTimedSource
 from instruments.identity import fields_of
 from instruments.transport import CHECK
 from labctl.core.driver import Driver, DriverKind, declared
-from labctl.core.errors import BenchError, InstrumentError, LabError
+from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, Second, Volt
@@ -179,8 +179,25 @@ class AdaptedSource(HostTimedSource):
         self._expect("expect", channel, **words)
 
     def set_level(self, channel: str, volts: Volt) -> None:
-        """Set the level."""
+        """Set the level and read it back before anything else is done at it.
+
+        A level that the object does not take, or overshoots, has stood until this reading; then it is 0 V.
+
+        Raises:
+            NotDriven: another level is read back.
+        """
         self._carry_out("level", channel, volts=volts)
+        level = self._known(channel).level
+        if math.isclose(level, volts, rel_tol=1e-3, abs_tol=1e-6):
+            return
+        if volts != 0:
+            self._levels[channel] = 0.0
+            self._carry_out("level", channel, volts=0.0)
+        raise NotDriven(
+            f"{self.name}.{channel} is at {level:.6g} V after '{'; '.join(self._roles.level)}' set {volts:.6g} V; "
+            f"it was set to 0 V, and nothing of this script is accepted. Look at 'level' in its roles, and "
+            "whether somebody works at its front panel"
+        )
 
     def set_limit(self, channel: str, limit: Ampere, range_i: Ampere) -> None:
         """Set limit and measure range; a range above that of the limit would hold nothing more."""

@@ -10,7 +10,7 @@ import yaml
 from instruments.bench_file import read_bench
 from instruments.emergency import make_safe
 from labctl.core.driver import declared
-from labctl.core.errors import BenchError, InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, NotDriven
 from labctl.core.source import Aperture, ChannelSetup, Hold, Level, Limit, Measure, OffState
 from labctl.testing import check_driver
 from labctl.testing.emulated import NAME, _entry, arranged, resistors
@@ -133,6 +133,22 @@ def test_a_name_that_the_class_lacks_is_refused_when_the_bench_file_is_read(tmp_
         BenchError, match=r"source_volts is neither an attribute of .*Keithley2400 nor one of query, send"
     ):
         read_bench(path)
+
+
+@pytest.mark.parametrize(("factor", "level"), [("1 + 0.5 * (volts > 0.05)", 0.15), ("0.6", 0.06)])
+def test_a_level_that_is_not_what_was_set_is_noticed_while_it_stands(factor, level):
+    make, smu = adapted(roles={"level": [f"source_voltage = volts * ({factor})"]})
+    driver = make()
+    driver.connect()
+    driver.prepare({"out": SETUP})
+    driver.output(["out"])
+    sent, execute = [], smu.execute
+    smu.execute = lambda message: (sent.append(message), execute(message))[1]
+    with pytest.raises(NotDriven, match=rf"out is at {level:.6g} V after 'source_voltage = .*' set 0\.1 V; it was"):
+        driver.run([Limit("out", 1e-4, 1e-4), Level("out", 0.1), Hold(1.0), Measure("out"), Level("out", 0.0)])
+    assert smu.smu.set.level_v == 0.0
+    assert not any("READ?" in message or "MEAS" in message for message in sent)
+    driver.off()
 
 
 def test_off_goes_round_an_object_that_hangs(monkeypatch):
