@@ -11,7 +11,8 @@ Levels are programmed for a load of 50 ohm behind 50 ohm, which is what the inst
 junction of kiloohms sees nearly twice of them. So they are half of what an open end sees, which is what all else counts
 in, and the limits of the instrument with them.
 
-An output is on for one pulse only: set, read back, on, trigger, levels read again, off, read back. The levels change
+An output is on for one pulse only: set, read back, on, trigger, the width waited for, levels read again, off, read
+back. A trigger is taken not to wait for its pulse [?], which an output that goes off would cut short. Levels change
 while it is off, since a change of polarity would leave the line at the level of the pulse. A negative pulse is an
 inverted one, whose idle level is 0 V. What switches it on sets trigger, shape, levels and limits once more, in the same
 message: an instrument that lost its power since it was read back makes a sine of its own by itself.
@@ -25,7 +26,7 @@ from pydantic import Field
 
 from instruments.scpi import Scpi
 from instruments.scpi_source import Setting, pieces, plain, word
-from instruments.transport import CHECK, unexpected
+from instruments.transport import CHECK
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError, LabError, LinkTimeoutError, NotDriven
@@ -47,7 +48,7 @@ EDGE: Second = 1e-9
 """Fastest edge by PyMeasure's driver."""
 PERIOD: Second = 2.0
 """More than the longest pulse. Ignored for triggered pulses; without a trigger there would be few."""
-MESSAGES = 12.0
+MESSAGES = 13.0
 """Messages of one pulse."""
 
 
@@ -167,11 +168,9 @@ class Keysight81160A:
             again = [setting.command for setting in whole if setting.header != load]
             self._scpi.set(";".join([*again, f":OUTP{n} 1"]))
             asked = [plain(f":OUTP{n}", 1), *levels]
-            text = ";".join(["*TRG", *(setting.query for setting in asked)])
-            reply = self._scpi.transport.query(text, wait=Wait.MEASURE, extra=seconds)
-            replies = [part.strip() for part in reply.split(";")]
-            if len(replies) != len(asked):
-                raise unexpected(self.name, text, reply.strip(), f"{len(asked)} replies")
+            self._scpi.transport.write("*TRG")
+            self._scpi.transport.let_pass(seconds)
+            replies = self._scpi.ask([setting.query for setting in asked], wait=Wait.MEASURE, extra=seconds)
             others = [f"{s.header} is {r}" for s, r in zip(asked, replies, strict=True) if not s.answered(r)]
             if others:
                 raise NotDriven(

@@ -6,7 +6,8 @@ as in the manuals of the 81100 family (:VOLTage:LIMit:STATe); triggers as in the
 are loaded (:DATA), modulation, sweeps, the trigger and strobe outputs.
 
 An output has the level of its idle state and, for the time of a pulse, another one. What reaches the die is what passes
-the bias tee that a channel of a source is joined to it by: changes of the level, and no level that stands.
+the bias tee that a channel of a source is joined to it by: changes of the level, and no level that stands. The die has
+the whole pulse at the trigger, which does not wait [?]: an output that goes off before its width has passed is told.
 """
 
 from collections.abc import Callable
@@ -44,6 +45,8 @@ class Output:
 
     def __init__(self, world: World, wire: str) -> None:
         self.world, self.wire, self.on = world, wire, False
+        self.until: Second = 0.0
+        """Time on the clock when the pulse of the last trigger ends."""
         self.reset()
 
     def reset(self) -> None:
@@ -124,6 +127,8 @@ class Output:
 
     def switch(self, on: bool) -> None:
         """Switch the output; without a trigger it begins at once, and an idle level that is not 0 V is a step."""
+        if self.on and not on and self.world.now < self.until:
+            self.world.note("cut pulse", f"{self.wire} went off {self.until - self.world.now:.3g} s before its end")
         begins, self.on = on and not self.on, on
         if not begins:
             return
@@ -173,6 +178,8 @@ class K81160(ScpiInstrument):
             raise ScpiError(-211)
         for one in waiting:
             one.make()
+            if one.on:
+                one.until = one.world.now + one.width
 
     def outputs(self) -> dict[str, float]:
         """Return the highest level of each output that is on, V into an open end."""

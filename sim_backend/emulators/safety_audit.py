@@ -18,8 +18,8 @@ class Incident:
     Args:
         time: s on the world's clock.
         what: `hot switch`, `move in contact`, `hot touch`, `sources fight`, `refused`; of a node of TSP-Link
-            `subordinate commanded` at its own address; of a pulse source `untriggered` pulses, and an `idle level` that
-            is not 0 V when an output goes on.
+            `subordinate commanded` at its own address; of a pulse source `untriggered` pulses, an `idle level` that is
+            not 0 V when an output goes on, and a `cut pulse`, whose output went off before its end.
         detail: operator words.
     """
 

@@ -18,6 +18,8 @@ from sim_backend.emulators.k81160 import K81160
 FILES = Path(__file__).parents[2] / "golden" / "transcripts"
 ORDER = ("connect", "prepare", "pulse", "pulse-ap", "off", "close")
 SETUP = {"out1": PulseSetup(0.7, 1e-6)}
+BEHIND = ":OUTP1?;:OUTP1:POL?"
+"""How the question begins that is asked behind a trigger."""
 
 
 def pairs(*names):
@@ -173,6 +175,35 @@ def test_pulses_of_both_signs_come_out_with_limits_on(ready):
     assert not source.old_errors
 
 
+def test_its_width_passes_before_levels_are_read_again_and_the_output_goes_off():
+    instrument, _, _ = emulated()
+    talk, execute = [], instrument.execute
+    instrument.execute = lambda text: (talk.append(text), execute(text))[1]
+
+    def sleep(seconds):
+        talk.append(seconds)
+        instrument.world.advance(seconds)
+
+    source = made(BytesTransport(instrument.session(), NAME, sleep=sleep))
+    source.connect()
+    source.prepare({"out1": PulseSetup(0.7, 0.5)})
+    source.fire("out1", 0.45, 0.3)
+    trigger = talk.index("*TRG")
+    assert talk[trigger + 1] == 0.3
+    assert talk[trigger + 2].startswith(BEHIND)
+    assert ":OUTP1 0" in talk[trigger + 3 :]
+    assert not instrument.world.ledger.events
+
+
+def test_an_output_that_goes_off_in_its_pulse_is_noticed():
+    instrument, _, _ = emulated()
+    source = made(BytesTransport(instrument.session(), NAME, sleep=lambda seconds: instrument.trip()))
+    source.connect()
+    source.prepare({"out1": PulseSetup(0.7, 0.5)})
+    with pytest.raises(NotDriven, match=r"0\.3 s :OUTP1 is 0; the pulse is not accepted"):
+        source.fire("out1", 0.45, 0.3)
+
+
 def test_the_instrument_itself_refuses_what_is_beyond_its_limits(ready):
     instrument, _, _ = ready
     instrument.execute(":VOLT1:HIGH 0.36")
@@ -270,7 +301,7 @@ def test_an_error_behind_the_trigger_is_an_error_and_the_output_is_off(ready, mo
 def test_a_trigger_that_is_answered_by_something_else_is_no_proof(ready, monkeypatch):
     instrument, source, _ = ready
     execute = instrument.execute
-    monkeypatch.setattr(instrument, "execute", lambda text: "1\n" if text.startswith("*TRG") else execute(text))
+    monkeypatch.setattr(instrument, "execute", lambda text: "1\n" if text.startswith(BEHIND) else execute(text))
     with pytest.raises(InstrumentError, match="5 replies"):
         source.fire("out1", 0.45, 50e-9)
     assert not instrument.outputs()
@@ -311,12 +342,13 @@ def test_a_link_that_does_not_answer_is_left_to_whoever_makes_all_safe(ready, mo
 
     def deaf(text):
         heard.append(text)
-        return "" if text.startswith("*TRG") else execute(text)
+        return "" if text.startswith(BEHIND) else execute(text)
 
     monkeypatch.setattr(instrument, "execute", deaf)
     with pytest.raises(LinkTimeoutError):
         source.fire("out1", 0.45, 50e-9)
-    assert heard[-1].startswith("*TRG")
+    assert heard[-2] == "*TRG"
+    assert heard[-1].startswith(BEHIND)
     source.emergency_off()
     assert not instrument.outputs()
 

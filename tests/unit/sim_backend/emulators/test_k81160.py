@@ -85,6 +85,18 @@ def test_a_trigger_makes_one_pulse_from_the_idle_level_and_back(box, world_and_p
     assert error(box) == 0
 
 
+def test_a_pulse_that_an_output_cuts_short_by_going_off_is_recorded(box, world_and_pulses):
+    world, _ = world_and_pulses
+    box.execute(f"{READY.replace('5E-8', '5E-7')};*TRG")
+    world.advance(5e-7)
+    box.execute(":OUTP1 OFF;:OUTP1 ON;*TRG")
+    assert not world.ledger.events
+    world.advance(2e-7)
+    box.execute(":OUTP1 OFF")
+    (event,) = world.ledger.events
+    assert (event.what, event.detail) == ("cut pulse", f"{NAME}.out1 went off 3e-07 s before its end")
+
+
 @pytest.mark.parametrize("commands", [":OUTP1 OFF", ":ARM:SENS1 LEV", ":ARM:SOUR1 EXT", ":FUNC1 DC"])
 def test_nothing_comes_out_that_is_off_or_waits_for_something_else(box, world_and_pulses, commands):
     box.execute(f"{READY};{commands};*TRG")
