@@ -161,15 +161,15 @@ class HostTimedSource(ABC):
         """
         failures: list[str] = []
         for channel in self.capabilities.channels:
-            with _noting(failures):
+            with noting(failures):
                 if rate and self._known(channel).output:
                     self._ramp(channel, 0.0, rate)
-            with _noting(failures):
+            with noting(failures):
                 self.set_level(channel, 0.0)
-            with _noting(failures):
+            with noting(failures):
                 self.set_output(channel, False)
         unverified: list[str] = []
-        with _noting(unverified):
+        with noting(unverified):
             self.verify_off()
         if unverified:
             raise InstrumentError("; ".join([*unverified, *failures]))
@@ -269,7 +269,7 @@ class HostTimedSource(ABC):
 
 
 @contextmanager
-def _noting(failures: list[str]) -> Iterator[None]:
+def noting(failures: list[str]) -> Iterator[None]:
     """Append the text of an exception of any type; what follows is tried all the same."""
     try:
         yield

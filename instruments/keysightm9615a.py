@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from instruments.host_timed import HostTimedSource
+from instruments.host_timed import HostTimedSource, noting
 from instruments.ktm960x import PATH, Attribute, KtM960x
 from instruments.transport import CHECK
 from labctl.core.driver import Driver, DriverKind, Wire
@@ -203,18 +203,25 @@ class KeysightM9615A(HostTimedSource):
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """End what channels do by themselves, 0 V and off on all of them, before anything is asked; then verify.
 
+        Every step is tried, whatever those before it raised. A channel that another program left in a sweep is set to
+        0 V and then to a fixed level, since its level could not be verified otherwise.
+
         Raises:
             InstrumentError: the module cannot be opened, or is not verified off.
         """
-        failure: InstrumentError | None = None
-        try:
+        failures: list[str] = []  # what counts is read back
+        with noting(failures):
             self._module.abort([_number(channel) for channel in CHANNELS])
-        except InstrumentError as error:  # what counts is read back
-            failure = error
+        for channel in CHANNELS:
+            with noting(failures):
+                self.set_level(channel, 0.0)
+            with noting(failures):
+                self._module.set_integer(_transient(channel), Attribute.VOLTAGE_MODE, _FIXED)
         try:
             self.off()
         except InstrumentError as error:
-            raise InstrumentError(f"{error}; before that: {failure}" if failure else str(error)) from error
+            before = "; ".join(dict.fromkeys(failures))
+            raise InstrumentError(f"{error}; before that: {before}" if before else str(error)) from error
         return {}
 
     def close(self) -> None:

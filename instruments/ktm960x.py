@@ -9,6 +9,8 @@ number for a warning and a negative one for an error, whose text `error_query` h
 """
 
 import ctypes
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import Any
 
@@ -79,8 +81,9 @@ class KtM960x:
                         "IVI driver KtM960x, or give its 'library'"
                     ) from error
             session = ctypes.c_uint32(0)
-            address = self._address.encode("ascii")
-            status = self._library.KtM960x_InitWithOptions(address, 1, 0, b"", ctypes.byref(session))
+            with self._converted(f"InitWithOptions({self._address})"):
+                address = self._address.encode("ascii")
+                status = self._library.KtM960x_InitWithOptions(address, 1, 0, b"", ctypes.byref(session))
             if status < 0:
                 raise InstrumentError(
                     f"{self._name}: KtM960x cannot open '{self._address}': error {status}; check that the chassis is "
@@ -89,14 +92,26 @@ class KtM960x:
             self._session = session
         return self._session
 
+    @contextmanager
+    def _converted(self, call: str) -> Iterator[None]:
+        """Turn whatever ctypes raises in a call into an InstrumentError that names it."""
+        try:
+            yield
+        except Exception as error:
+            raise InstrumentError(
+                f"{self._name}: KtM960x_{call} failed: {type(error).__name__}: {error}; {CHECK}"
+            ) from error
+
     def _call(self, function: str, *arguments: Any) -> None:
-        """Call a function of the library on the session; InstrumentError with its text if it returns an error."""
+        """Call a function of the library on the session; InstrumentError if it returns an error or ctypes raises."""
         session = self._opened()
-        status = getattr(self._library, f"KtM960x_{function}")(session, *arguments)
+        words = ", ".join(str(a.decode() if isinstance(a, bytes) else a) for a in arguments[:2])
+        with self._converted(f"{function}({words})"):
+            status = getattr(self._library, f"KtM960x_{function}")(session, *arguments)
         if status < 0:
             code, text = ctypes.c_int32(0), ctypes.create_string_buffer(_TEXT)
-            self._library.KtM960x_error_query(session, ctypes.byref(code), text)
-            words = ", ".join(str(a.decode() if isinstance(a, bytes) else a) for a in arguments[:2])
+            with self._converted("error_query"):
+                self._library.KtM960x_error_query(session, ctypes.byref(code), text)
             reason = f"{status} {text.value.decode('utf-8', 'replace')}".strip()
             raise InstrumentError(f"{self._name}: KtM960x_{function}({words}) failed: {reason}; {CHECK}")
 
@@ -152,4 +167,5 @@ class KtM960x:
         """End the session; outputs stay as they are."""
         if self._session is not None:
             session, self._session = self._session, None
-            self._library.KtM960x_close(session)
+            with self._converted("close"):
+                self._library.KtM960x_close(session)

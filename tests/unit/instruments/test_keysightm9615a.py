@@ -120,6 +120,51 @@ def test_an_emergency_aborts_all_channels_first_and_verifies_all_of_them(module)
         other.emergency_off()
 
 
+@pytest.mark.parametrize("error", [OSError("access violation"), AttributeError("no such function")])
+def test_an_emergency_goes_on_whatever_the_abort_raises(module, error):
+    driver, library, _ = module
+    ready(driver).run([Level("ch3", 0.2)])
+
+    def raises(*args):
+        raise error
+
+    library.KtM960x_Abort = raises
+    driver.emergency_off()
+    assert all(c.values[OUTPUT] == 0 and c.values[LEVEL] == 0 for c in library.channels.values())
+    library._set = raises
+    library.channels[5].values[OUTPUT] = 1.0
+    with pytest.raises(
+        InstrumentError,
+        match=rf"NOT verified off: ch5 on at 0 V.*before that: .*Abort.* failed: {type(error).__name__}",
+    ):
+        driver.emergency_off()
+
+
+def test_an_emergency_ends_a_sweep_that_another_program_left(module):
+    driver, library, _ = module
+    library.channels[2].values.update({Attribute.VOLTAGE_MODE: 2, OUTPUT: 1.0, LEVEL: 0.4})
+    assert math.isnan(driver.state()["ch2"].level)
+    driver.emergency_off()
+    assert (driver.state()["ch2"].output, driver.state()["ch2"].level) == (False, 0.0)
+
+
+def test_whatever_ctypes_raises_is_an_error_of_the_instrument(module):
+    driver, library, _ = module
+    driver.connect()
+
+    def raises(*args):
+        raise OSError("access violation")
+
+    library.KtM960x_GetAttributeViReal64 = library.KtM960x_InitWithOptions = library.KtM960x_close = raises
+    with pytest.raises(InstrumentError, match=r"KtM960x_GetAttributeViReal64\(Output3, \d+\) failed: OSError: access"):
+        driver.read_state("ch3")
+    with pytest.raises(InstrumentError, match="KtM960x_close failed: OSError"):
+        driver.close()
+    for address, kind in (("PXI9::0::INSTR", "OSError"), ("PXI\u00e4::INSTR", "UnicodeEncodeError")):
+        with pytest.raises(InstrumentError, match=rf"smu: KtM960x_InitWithOptions\({address}\) failed: {kind}"):
+            KtM960x("smu", address, library).text(Attribute.MODEL)
+
+
 def test_another_module_and_a_library_that_is_not_there_are_told(module, tmp_path):
     driver, library, _ = module
     text = library.KtM960x_GetAttributeViString
