@@ -186,12 +186,12 @@ class ArcTwo(Plan):
         """Return the result of `act` on the session, which is given up if it fails."""
         try:
             if self._session is None:
-                session = Session(self.name, self._library, self._options)
-                session.make_safe()
-                self._session = session
+                self._session = Session(self.name, self._library, self._options)
+                self._session.make_safe()
             return act(self._session)
         except BaseException:
-            self._session, self._broken = None, True
+            self._broken = True
+            self.close()
             raise
 
     def idle(self) -> None:
@@ -219,7 +219,7 @@ class ArcTwo(Plan):
 
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """The same from the firmware on; what was on before cannot be read, and is not returned."""
-        self._session = None
+        self.close()
         self.off()
         return {}
 
@@ -232,7 +232,9 @@ class ArcTwo(Plan):
 
     def close(self) -> None:
         """Give the board back; its lines stay at ground."""
-        self._session = None
+        session, self._session = self._session, None
+        if session is not None:
+            session.close()
 
 
 def _make(name: str, options: Options, library: Library | None = None) -> ArcTwo:

@@ -106,9 +106,17 @@ class Session:
         if isinstance(library, Installed) and not Path(options.firmware).is_file():
             raise BenchError(f"{name}: there is no firmware {options.firmware}; its maker has it")
         with errors_named(name, "Instrument"):
-            self._arc = module.Instrument(options.id, options.firmware)
+            self._arc: Any = module.Instrument(options.id, options.firmware)
         mode = module.ControlMode.Internal if options.control == "internal" else module.ControlMode.Header
-        self.queue("set_control_mode", mode)
+        try:
+            self.queue("set_control_mode", mode)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Drop the library's instrument, which has no call for that; the board can be taken anew."""
+        self._arc = None
 
     def queue(self, call: str, *arguments: Any) -> None:
         """List a command for the next message."""

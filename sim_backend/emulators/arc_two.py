@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from enum import Enum
 from random import Random
 from typing import Any, Self
+from weakref import ref
 
 import numpy as np
 
@@ -107,6 +108,8 @@ class FakeBoard:
         self.fails: dict[str, BaseException] = {}
         """What a call of the library raises, once."""
         self.messages = 0
+        self.handle: Callable[[], Handle | None] = lambda: None
+        """Returns what a program has of the open board, if it is open."""
 
     def lost(self) -> None:
         """Pull the cable: nothing is heard of the board, which goes on with what it has."""
@@ -137,14 +140,34 @@ class FakeModule:
         """Return the numbers of boards."""
         return [self._board.number] if self._board.present else []
 
-    def Instrument(self, port: int, firmware: str, init: bool = True) -> "FakeInstrument":
-        """Load the firmware, and bring DACs to 0 V if `init`."""
+    def Instrument(self, port: int, firmware: str, init: bool = True) -> "Handle":
+        """Load the firmware, and bring DACs to 0 V if `init`; ArC2Error while the board is open already [?]."""
         if port not in self.find_ids():
             raise ArC2Error(f"Invalid ArC2 device id: {port}")
-        return FakeInstrument(self._board, init)
+        if self._board.handle() is not None:
+            raise ArC2Error("FPGA Error: the USB device is open already")
+        handle = Handle(FakeInstrument(self._board, init))
+        self._board.handle = ref(handle)
+        return handle
 
     def __getattr__(self, name: str) -> Any:
         raise Unfaked(f"pyarc2.{name} is not faked")
+
+
+class Handle:
+    """What a program has of an instrument: the board is open while there is a reference to it, and no longer.
+
+    No frame of a call of the instrument refers to it, as none of native code does, so that an error keeps nothing open.
+    """
+
+    def __init__(self, instrument: "FakeInstrument") -> None:
+        self._instrument = instrument
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._instrument, name)
+
+    def __dir__(self) -> list[str]:
+        return dir(self._instrument)
 
 
 def _channels(of: Iterable[int]) -> IntArray:

@@ -470,6 +470,22 @@ def test_an_error_of_any_call_is_named_and_the_session_is_given_up_with_what_it_
     on.board.pulse(pulse)
 
 
+@pytest.mark.parametrize("call", ["set_control_mode", "busy", "pick_one"])
+def test_a_session_that_failed_is_closed_before_the_board_is_taken_anew(call):
+    on = on_arc_two(array())
+    on.fake.fails[call] = OSError("lost")
+    with pytest.raises(InstrumentError, match=f"{call} failed") as caught:
+        on.board.off()
+    assert on.fake.handle() is None
+    on.board.off()  # while the error is held
+    assert on.fake.handle() is not None
+    on.board.emergency_off()
+    assert on.fake.sessions == 3
+    on.board.close()
+    assert on.fake.handle() is None
+    assert caught.value.__cause__ is not None
+
+
 def test_a_board_that_never_ends_is_lost_after_its_deadline_on_the_clock_that_was_handed_in():
     on = on_arc_two(array(), options={"deadline": 2.0})
     on.board.off()

@@ -23,7 +23,7 @@ def widths(**clusters):
 
 def test_commands_are_listed_and_begin_with_execute():
     _, own, arc = opened()
-    assert arc.config_channels([(HIGH, 0.25)], None) is arc
+    arc.config_channels([(HIGH, 0.25)], None)
     assert (own.switch[HIGH], own.high[HIGH]) == (Switch.OPEN, 0.0)
     arc.execute()
     assert own.switch[HIGH] == Switch.LEVEL
@@ -36,6 +36,9 @@ def test_commands_are_listed_and_begin_with_execute():
 def test_loading_the_firmware_disconnects_channels_and_initialising_sets_dacs_to_zero():
     on, own, arc = opened()
     arc.config_channels([(HIGH, 0.25)], None).execute()
+    with pytest.raises(fake.ArC2Error, match="open already"):
+        on.library.module().Instrument(0, "fw.bin", False)
+    del arc
     on.library.module().Instrument(0, "fw.bin", False)
     assert own.switch[HIGH] == Switch.OPEN
     assert own.high[HIGH] != 0.0
