@@ -13,6 +13,7 @@ import importlib
 import re
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from pydantic import Field
@@ -201,19 +202,46 @@ class NiSwitch:
     def emergency_open(self) -> frozenset[str]:
         """Open every relay before anything is asked, then verify; return nothing of what was closed.
 
-        Paths that this session did not make [?] need a reset, which comes only if relays are closed still.
+        Paths that this session did not make [?] need a reset, which comes if relays are closed still, or if their
+        positions could not be read.
+
+        Raises:
+            InstrumentError: relays are closed after the reset, or their positions cannot be read.
         """
-        self._call("disconnect_all")
-        self._call("wait_for_debounce", timedelta(seconds=self._options.debounce))
-        self._tables()
-        shut = self._library.RelayPosition.CLOSED
-        if any(self._call("get_relay_position", relay) == shut for relay in self._relays):
-            self._call("reset")
-            self._call("wait_for_debounce", timedelta(seconds=self._options.debounce))
-        still = [relay for relay in self._relays if self._call("get_relay_position", relay) == shut]
+        failures: list[str] = []
+        if self._shut_after("disconnect_all", failures) == []:
+            return frozenset()
+        still = self._shut_after("reset", failures)
+        before = f"; before that: {'; '.join(dict.fromkeys(failures))}" if failures else ""
+        if still is None:
+            raise InstrumentError(f"{self.name} is NOT verified open{before}")
         if still:
-            raise InstrumentError(f"{self.name}: {len(still)} relays are still closed: {', '.join(still[:8])}; {CHECK}")
+            names = ", ".join(still[:8])
+            raise InstrumentError(f"{self.name}: {len(still)} relays are still closed: {names}; {CHECK}{before}")
         return frozenset()
+
+    def _shut_after(self, method: str, failures: list[str]) -> list[str] | None:
+        """Call a method, wait, and return the relays that are closed then, whatever the calls before raised.
+
+        Args:
+            failures: what calls raised is appended.
+
+        Returns:
+            None if the positions could not be read.
+        """
+        wait = partial(self._call, "wait_for_debounce", timedelta(seconds=self._options.debounce))
+        for call in (partial(self._call, method), wait):
+            try:
+                call()
+            except InstrumentError as error:
+                failures.append(str(error))
+        try:
+            self._tables()
+            shut = self._library.RelayPosition.CLOSED
+            return [relay for relay in self._relays if self._call("get_relay_position", relay) == shut]
+        except InstrumentError as error:
+            failures.append(str(error))
+            return None
 
     def close(self) -> None:
         """Close the session; relays stay as they are [?]."""

@@ -76,6 +76,29 @@ def test_relays_that_no_path_explains_are_told_and_an_emergency_opens_them(modul
     assert not library.shut
 
 
+@pytest.mark.parametrize("fails", ["disconnect_all", "wait_for_debounce", "get_relay_position"])
+def test_an_emergency_goes_on_to_the_reset_whatever_was_raised_before(module, monkeypatch, fails):
+    make, library = module
+    matrix = make()
+    matrix.route(["r0/c0"])
+    session, resets, failures = type(matrix._session), [], [OSError("gone")]
+    whole, reset = getattr(session, fails), session.reset
+
+    def once(self, *args):
+        if failures:
+            raise failures.pop()
+        return whole(self, *args)
+
+    monkeypatch.setattr(session, fails, once)
+    monkeypatch.setattr(session, "reset", lambda self: (resets.append(1), reset(self))[1])
+    matrix.emergency_open()
+    assert not library.shut
+    assert len(resets) == (fails != "wait_for_debounce")
+    monkeypatch.setattr(session, "get_relay_position", lambda self, relay: 1 / 0)
+    with pytest.raises(InstrumentError, match=r"under_test is NOT verified open; before that: .*ZeroDivisionError"):
+        matrix.emergency_open()
+
+
 def test_what_the_library_raises_names_instrument_module_and_call(module):
     make, library = module
     matrix = make()
