@@ -1,7 +1,8 @@
 """A die on a board: nothing moves, the board is told which die it has, and left with every line off.
 
-Where dies are exchanged by hand, a person is asked for each, the board without power meanwhile, and what the die is
-called, read by the board, typed or scanned, has to be the name that the run has for it.
+Where dies are exchanged by hand, a person is asked for each, and what the die is called, read by the board, typed or
+scanned, has to be the name that the run has for it. Meanwhile every line is off, and a board that can release its die
+(`Releasing`) gives it no power; another one, such as an ArC TWO, stays powered with its lines at ground.
 """
 
 import math
@@ -99,7 +100,11 @@ class OnBoard:
                 given = self._type_in(_question(met, name, reads)).strip()
                 if not given:
                     break
-            met = board.die_id() if isinstance(board, Identifying) else given
+            if isinstance(board, Identifying):
+                self.opened.permit()  # reading what a die is called gives it power
+                met = board.die_id()
+            else:
+                met = given
             if met == name:
                 self._on = name
                 return {"name": name, "by": "read by the board" if reads else "typed"}

@@ -9,7 +9,7 @@ from instruments.bench_file import read_bench
 from instruments.board_bench import BoardBench, Exchange
 from instruments.open_board import OpenBoard
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, ContactError
+from labctl.core.errors import BenchError, ContactError, SwitchedOff
 from labctl.core.site import Site
 from labctl.station.bench_setup import on_bench
 from labctl.station.board_session import OnBoard
@@ -104,6 +104,21 @@ def test_what_a_board_reads_of_a_die_counts_and_not_what_is_typed(socket):
     assert socket.body().approach(site("D1")).notes["die_id"] == {"name": "D1", "by": "read by the board"}
     assert socket.asked[1].startswith("That is 'D2'. ")
     assert "type anything when it is there" in socket.asked[0]
+
+
+def test_a_board_that_may_not_be_energised_reads_no_die(socket):
+    def refuse():
+        raise SwitchedOff("switched off")
+
+    reads = []
+    socket.on.board.die_id = lambda: reads.append(1) or "D1"
+    socket.types = ["there"]
+    body = socket.body()
+    body.opened.permit = refuse
+    with pytest.raises(SwitchedOff):
+        body.approach(site("D1"))
+    assert not reads
+    assert len(socket.asked) == 1
 
 
 def test_by_hand_the_die_that_is_on_the_board_is_used(socket):
