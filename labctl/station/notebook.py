@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from instruments.bench_file import read_bench
 from instruments.board_bench import AnyBench
 from labctl import files
-from labctl.core.die import DieWrapper
+from labctl.core.die import DieWrapper, unknown_operation
 from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
 from labctl.core.limits import Limits
@@ -65,7 +65,10 @@ class OpenDie(DieWrapper[RecordedDie]):
     def perform(self, operation: WritePlan) -> Attempts: ...
     def perform(self, operation: Operation) -> Reading | Attempts:
         """Do an operation: judged by the limits, durable in the journal before it is carried out and after it."""
-        return self._die.perform(operation)
+        match operation:
+            case Sense() | Pulse() | WritePlan():
+                return self._die.perform(operation)
+        raise unknown_operation(self, operation)
 
     def record(self, record: Record) -> None:
         """Keep a record of a protocol or of one's own as a row of its table; it is on the disk when this returns."""

@@ -240,6 +240,6 @@ def emulate(name: str, options: Any, context: EmulatorContext) -> K2600:
     """Return the emulated 2600B of an entry of the bench file; its options give the model."""
     ideal, seed, offset, gain = context.ideal, context.seed, context.offset, context.gain
     made = K2600(name, options.model, context.world, ideal=ideal, seed=seed, offset=offset, gain=gain)
-    if options.tsplink is not None:
-        made.link.cable(options.tsplink, made)
+    if (node := getattr(options, "tsplink", None)) is not None:  # a stranger's driver has options of its own
+        made.link.cable(node, made)
     return made

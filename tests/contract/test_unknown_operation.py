@@ -30,8 +30,10 @@ from labctl.execution.nominal_die import NominalDie
 from labctl.execution.plan import CountedDie, StagePlan
 from labctl.execution.recorded_die import RecordedDie
 from labctl.execution.replay import Replay
+from labctl.station.notebook import simulated_die
 from labctl.station.twin import Twin
 from labctl.storage.journal import Journal
+from labctl.storage.results import open_run
 from labctl.testing.protocols import Watched
 from sim_backend.chip import ChipDie
 from sim_backend.description import DieDescription
@@ -202,10 +204,19 @@ def faulty(folder: Path) -> Iterator[DieBase]:
     yield FaultyDie(Untouched(), (), lambda fault, detail: None)
 
 
+@contextmanager
+def in_python(folder: Path) -> Iterator[DieBase]:
+    (folder / "die.yaml").write_text("name: small\ngeometry: {n_rows: 4, n_cols: 3}\njunction: {diameter: 80 nm}\n")
+    with simulated_die(folder / "die.yaml", folder=folder / "run") as die:
+        yield die
+    assert not list(open_run(folder / "run").die("die").operations())
+
+
 DIES: dict[str, Callable[[Path], Any]] = {
     "ArcTwo": arc_two,
     "Daffodil": daffodil,
     "FaultyDie": faulty,
+    "OpenDie": in_python,
     "Watched": watched,
     "BareBoard": bare_board,
     "BoardDie": board,

@@ -15,7 +15,7 @@ def opened(log, monkeypatch, **answers):
     )  # fmt: skip
     vars(executor).update(answers)
     monkeypatch.setattr(session, "BenchExecutor", lambda *arguments, **options: executor)
-    options = SimpleNamespace(accept_changes=False, ask=None)
+    options = SimpleNamespace(accept_changes=False, ask=None, type_in=None)
     with session._bench(None, (), None, options, log, "labctl run", None) as bench:
         assert bench is executor
     return [row.event for row in log.state.events if isinstance(row.event, BenchOpened)]
