@@ -12,7 +12,7 @@ junction of kiloohms sees nearly twice of them. So they are half of what an open
 in, and the limits of the instrument with them.
 
 An output is on for one pulse only: set, read back, on, trigger, the width waited for, levels read again, off, read
-back. A trigger is taken not to wait for its pulse, which an output that goes off would cut short. Levels change
+back. A trigger is taken not to wait for its pulse [?], which an output that goes off would cut short. Levels change
 while it is off, since a change of polarity would leave the line at the level of the pulse. A negative pulse is an
 inverted one, whose idle level is 0 V. What switches it on sets trigger, shape, levels and limits once more, in the same
 message: an instrument that lost its power since it was read back makes a sine of its own by itself.

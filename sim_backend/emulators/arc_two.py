@@ -141,7 +141,7 @@ class FakeModule:
         return [self._board.number] if self._board.present else []
 
     def Instrument(self, port: int, firmware: str, init: bool = True) -> "Handle":
-        """Load the firmware, and bring DACs to 0 V if `init`; ArC2Error while the board is open already."""
+        """Load the firmware, and bring DACs to 0 V if `init`; ArC2Error while the board is open already [?]."""
         if port not in self.find_ids():
             raise ArC2Error(f"Invalid ArC2 device id: {port}")
         if self._board.handle() is not None:

@@ -7,7 +7,7 @@ are loaded (:DATA), modulation, sweeps, the trigger and strobe outputs.
 
 An output has the level of its idle state and, for the time of a pulse, another one. What reaches the die is what passes
 the bias tee that a channel of a source is joined to it by: changes of the level, and no level that stands. The die has
-the whole pulse at the trigger, which does not wait: an output that goes off before its width has passed is told.
+the whole pulse at the trigger, which does not wait [?]: an output that goes off before its width has passed is told.
 """
 
 from collections.abc import Callable
