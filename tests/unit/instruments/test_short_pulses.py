@@ -325,11 +325,16 @@ def test_a_pulse_of_nothing_is_none():
 def test_a_pulse_that_fails_ends_with_the_bench_safe():
     station = Station(NEEDLES)
     box = station.twin.instruments["pulser"]
-    execute = box.execute
-    box.execute = lambda text: "" if text.startswith("*TRG") else execute(text)
+    execute, messages = box.execute, []
+
+    def lose_the_question_behind_the_trigger(text):
+        messages.append(text)
+        return "" if messages[-2:-1] == ["*TRG"] else execute(text)
+
+    box.execute = lose_the_question_behind_the_trigger
     with pytest.raises(InstrumentError):
         station.do(cell(0.6))
-    box.execute = execute
+    assert "*TRG" in messages
     assert not box.outputs()
     assert not station.twin.instruments["smu"].outputs()
 
