@@ -8,7 +8,6 @@ with six digits behind the point, so that they are whole microvolts.
 from collections.abc import Iterator
 
 import pytest
-from pymeasure.test import expected_protocol
 
 from instruments.keysight81160a import Keysight81160A, Keysight81160AOptions
 from instruments.transport import BytesTransport
@@ -20,6 +19,7 @@ from tests.waiting import PATIENCE
 
 pytestmark = [pytest.mark.judge, pytest.mark.filterwarnings("ignore")]
 pymeasure = pytest.importorskip("pymeasure.instruments.keysight", reason="pymeasure is not installed (extra judges)")
+expected_protocol = pytest.importorskip("pymeasure.test", reason="its tests' helper").expected_protocol
 
 SHAPES = ("SIN", "SQU", "RAMP", "PULS", "NOIS", "DC", "USER")
 SET_AND_ASKED = [
