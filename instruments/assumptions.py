@@ -25,7 +25,7 @@ class How(StrEnum):
     ENERGISED = "energised"
     """By outputs that are on and reach no die; only where it was asked for."""
     PERSON = "person"
-    """By a person, by a step of docs/first-day-at-the-bench.md."""
+    """By a person, by a step of docs/first-day-at-the-bench.md, or of docs/first-day-at-the-board.md."""
 
 
 class Mark(Model):
@@ -43,7 +43,10 @@ class Assumption(Model):
     drivers: tuple[str, ...] = Field(default=(), description="drivers that it concerns; none: the whole bench")
     value: str = Field(default="", description="key of the bench file that has the figure, as section.key")
     how: How
-    step: str = Field(pattern=r"^\d\.\d+$", description="step of docs/first-day-at-the-bench.md")
+    step: str = Field(
+        pattern=r"^\d\.\d+$",
+        description="step of docs/first-day-at-the-bench.md, from 8 on of docs/first-day-at-the-board.md",
+    )
     tools: str = Field(default="", description="what a person needs for it")
     why: str = Field(default="", description="why no program can check it")
     marks: tuple[Mark, ...] = Field(min_length=1)

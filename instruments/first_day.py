@@ -64,7 +64,7 @@ class Finding:
         instrument: name in the bench file, or that of its channel; "" is the bench.
         expected: reply or figure that the assumption means.
         reply: what the instrument says, or why it was not asked.
-        step: of docs/first-day-at-the-bench.md.
+        step: of docs/first-day-at-the-bench.md, from 8 on of docs/first-day-at-the-board.md.
         tools: what a person needs who checks it; empty if none has to.
     """
 

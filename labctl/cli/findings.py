@@ -27,7 +27,8 @@ def show_findings(findings: Sequence["Finding"], screen: Console) -> None:
     print_table(screen, "", [Column(heading, right=False) for heading in _COLUMNS], rows)
     numbers = Counter(one.verdict for one in findings)
     counts = ", ".join(f"{number} {verdict}" for verdict, number in numbers.items())
-    screen.print(f"steps are those of docs/first-day-at-the-bench.md; {counts}", markup=False)
+    where = "steps are those of docs/first-day-at-the-bench.md, from 8 on of docs/first-day-at-the-board.md"
+    screen.print(f"{where}; {counts}", markup=False)
 
 
 def _verdict(finding: "Finding") -> str:

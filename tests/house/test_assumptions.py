@@ -16,6 +16,8 @@ from sim_backend.emulators import generic_source, k2400_smu, k2600_smu
 ROOT = Path(__file__).parents[2]
 PLACES = ("labctl", "instruments", "sim_backend", "protocols", "docs", "examples")
 MARK = "[?]"
+OF_BOARDS = 8
+"""First chapter of docs/first-day-at-the-board.md."""
 LEDGER = ledger()
 GROUPS = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["entry-points"]
 DRIVERS = {*GROUPS[plugins.INSTRUMENTS], *GROUPS[plugins.BODIES]}
@@ -79,12 +81,14 @@ def test_the_noise_that_is_checked_is_that_of_the_twin() -> None:
 
 @pytest.mark.parametrize("row", LEDGER.assumptions, ids=lambda row: row.id)
 def test_a_row_names_a_step_and_drivers_that_exist_and_what_a_person_needs(row: Assumption) -> None:
-    page = (ROOT / "docs" / "first-day-at-the-bench.md").read_text("utf-8")
     chapter, _, step = row.step.partition(".")
+    name = f"docs/first-day-at-the-{'board' if int(chapter) >= OF_BOARDS else 'bench'}.md"
+    page = (ROOT / name).read_text("utf-8")
     _, _, rest = page.partition(f"\n## {chapter}. ")
     steps = re.split(r"^(\d+)\. ", rest.partition("\n## ")[0], flags=re.M)
     text = dict(zip(steps[1::2], steps[2::2], strict=True))[step]
-    assert all(mark.words in text for mark in row.marks if mark.file == "docs/first-day-at-the-bench.md")
+    assert all(mark.words in text for mark in row.marks if mark.file == name)
+    assert {mark.file for mark in row.marks if mark.file.startswith("docs/first-day")} <= {name}
     for driver in row.drivers:
         assert driver in DRIVERS
     assert bool(row.tools) == (row.how is How.PERSON)
