@@ -7,10 +7,16 @@ reason under `refused`. Whatever is refused changes nothing.
 import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
+from inspect import signature
+from random import Random
 from typing import Any
 
+from sim_backend.emulators.leftovers import TRIES, Leave
 from sim_backend.emulators.link import Instrument
 from sim_backend.emulators.world import World
+
+Draw = Callable[[Random], Any]
+"""From chance to a value that an argument of a verb may have."""
 
 
 class Refused(Exception):
@@ -32,6 +38,36 @@ class GenericInstrument(Instrument):
     @abstractmethod
     def verbs(self) -> Mapping[str, Callable[..., Any]]:
         """Return the function of each verb; it is called with the other fields of the message."""
+
+    def left_by_verbs(self, asking: tuple[str, ...], draws: Mapping[str, Draw]) -> dict[str, Leave]:
+        """Return how each verb is left to have been carried out, but those that only ask.
+
+        Args:
+            asking: verbs that only ask; together they tell the whole state.
+            draws: of each argument of a verb; KeyError for one that has none.
+        """
+
+        def carried_out(verb: str) -> Leave:
+            arguments = {name: draws[name] for name in signature(self.verbs()[verb]).parameters}
+
+            def leave(rng: Random) -> str | None:
+                for _ in range(TRIES):
+                    given = {name: draw(rng) for name, draw in arguments.items()}
+                    before = self._answers(asking)
+                    try:
+                        self.verbs()[verb](**given)
+                    except Refused:
+                        continue
+                    if self._answers(asking) != before:
+                        return ", ".join(map(str, given.values())) or verb
+                return None
+
+            return leave
+
+        return {verb: carried_out(verb) for verb in self.verbs() if verb not in asking}
+
+    def _answers(self, asking: tuple[str, ...]) -> list[Any]:
+        return [self.verbs()[verb]() for verb in asking]
 
     def execute(self, message: str) -> str:
         """Execute one line."""

@@ -27,13 +27,12 @@ class GenericMatrix(GenericInstrument):
         self._before: frozenset[str] = frozenset()
 
     def leftovers(self) -> dict[str, Leave]:
-        """Return how its relays are left closed."""
+        """Return how each verb that moves relays is left to have been carried out."""
 
-        def relays(rng: Random) -> str:
-            self._route(rng.sample(sorted(self._crosspoints), min(len(self._crosspoints), rng.randint(1, 8))))
-            return ", ".join(sorted(self.closed))
+        def relays(rng: Random) -> list[str]:
+            return rng.sample(sorted(self._crosspoints), min(len(self._crosspoints), rng.randint(1, 8)))
 
-        return {**super().leftovers(), "relays": relays}
+        return {**super().leftovers(), **self.left_by_verbs(("closed", "opened"), {"closed": relays})}
 
     def power_off(self) -> None:
         """Let every relay open."""

@@ -22,18 +22,12 @@ class GenericProber(GenericInstrument):
         self._station = context.station
 
     def leftovers(self) -> dict[str, Leave]:
-        """Return how the needles are left, and where."""
+        """Return how each verb that moves something is left to have been carried out."""
 
-        def place(rng: Random) -> str:
-            self.world.touch(False)
-            self.world.move((*rng.choice(self._station.route), rng.randrange(self._station.sites)))
-            return str(self.world.place)
+        def place(rng: Random) -> list[int]:
+            return [*rng.choice(self._station.route), rng.randrange(self._station.sites)]
 
-        def needles(rng: Random) -> str:
-            self.world.touch(not self.world.in_contact)
-            return "down" if self.world.in_contact else "up"
-
-        return {**super().leftovers(), "place": place, "needles": needles}
+        return {**super().leftovers(), **self.left_by_verbs(("where",), {"place": place})}
 
     def verbs(self) -> Mapping[str, Callable[..., Any]]:
         """Return the verbs of a prober."""

@@ -130,3 +130,21 @@ def test_every_field_of_a_generic_channel_is_left_but_memories_of_messages():
     state = {f"{name}.{part}" for name, channel in source.channels.items() for part in vars(channel)}
     memories = {f"{name}.{part}" for name in source.channels for part in ("setup", "before")}
     assert state - source.leftovers().keys() == memories
+
+
+@pytest.mark.parametrize(("kind", "asking"), [("matrix", {"closed", "opened"}), ("prober", {"where"})])
+def test_every_verb_of_another_generic_instrument_is_left_but_those_that_ask(monkeypatch, kind, asking):
+    one = made(kind)
+    verbs = one.verbs()
+    assert verbs.keys() - asking == one.leftovers().keys() - {"busy"}
+    monkeypatch.setattr(one, "verbs", lambda: {**verbs, "shake": lambda amplitude: None})
+    with pytest.raises(KeyError, match="amplitude"):
+        one.leftovers()
+
+
+def test_a_verb_that_changes_nothing_leaves_nothing():
+    assert made("matrix").leftovers()["open"](Random(1)) is None
+    prober = made("prober")
+    assert prober.leftovers()["separate"](Random(1)) is None
+    assert prober.leftovers()["contact"](Random(1)) == "contact"
+    assert prober.leftovers()["step"](Random(1)) is None  # the needles are down
