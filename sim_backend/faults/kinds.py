@@ -17,9 +17,9 @@ from sim_backend.emulators.scpi.instrument import ScpiInstrument
 from sim_backend.emulators.tsp.instrument import TspInstrument
 from sim_backend.emulators.world import World
 
-_NUMBER = re.compile(rb"[+-]?\d+\.\d+(?:[eE][+-]?\d+)?")
-_SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+;?")
-_STEP = re.compile(rb"(?<=[ )])mtj_(?:to|limit|wait)\([^()]*\) ")
+NUMBER = re.compile(rb"[+-]?\d+\.\d+(?:[eE][+-]?\d+)?")
+SETTING = re.compile(rb"\bsmu[ab]\.[a-z.]+=[\w.+-]+ ?|:\w+(?:\[?\d\]?)?(?::\w+)+ [\w.+-]+;?")
+STEP = re.compile(rb"(?<=[ )])mtj_(?:to|limit|wait)\([^()]*\) ")
 STUCK = 0.3
 """Share of the relays of one command that do not move."""
 
@@ -32,6 +32,8 @@ class Link(Protocol):
     """A reply that comes before the next one, b"" for none."""
     survivor: bytes
     """A reply that comes once the host has connected anew, b"" for none."""
+    given: bytes
+    """What the host has received for the present message, b"" for nothing."""
 
     @property
     def instrument(self) -> Instrument:
@@ -226,7 +228,7 @@ def _extra(dice: random.Random, link: Link, reply: bytes) -> bytes | None:
 
 @_reply("a digit changed")
 def _digit(dice: random.Random, link: Link, reply: bytes) -> bytes | None:
-    numbers = list(_NUMBER.finditer(reply))
+    numbers = list(NUMBER.finditer(reply))
     if not numbers:
         return None
     number = dice.choice(numbers)
@@ -240,11 +242,11 @@ def _numbers(name: str, text: bytes) -> None:
 
     @_reply(f"every number {name}")
     def every(dice: random.Random, link: Link, reply: bytes) -> bytes | None:
-        return _NUMBER.sub(text, reply) if _NUMBER.search(reply) else None
+        return NUMBER.sub(text, reply) if NUMBER.search(reply) else None
 
     @_reply(f"one number {name}")
     def one(dice: random.Random, link: Link, reply: bytes) -> bytes | None:
-        spans = [number.span() for number in _NUMBER.finditer(reply)]
+        spans = [number.span() for number in NUMBER.finditer(reply)]
         if not spans:
             return None
         begin, end = dice.choice(spans)
@@ -296,8 +298,8 @@ def _without(name: str, pattern: re.Pattern[bytes]) -> None:
     KINDS[name] = act
 
 
-_without("a setting ignored", _SETTING)
-_without("a ramp, limit or wait ignored", _STEP)
+_without("a setting ignored", SETTING)
+_without("a ramp, limit or wait ignored", STEP)
 
 
 @kind("relays stuck")

@@ -75,7 +75,7 @@ class FaultySession(Session):
 
     def __init__(self, outlet: FaultyInstrument) -> None:
         super().__init__(outlet.current())
-        self._outlet, self._message_so_far, self._given = outlet, b"", b""
+        self._outlet, self._message_so_far, self.given = outlet, b"", b""
         self.name = outlet.name
         self.late, outlet.survivor = outlet.survivor, b""
 
@@ -105,7 +105,7 @@ class FaultySession(Session):
             return
         message, self._message_so_far = self._message_so_far, b""
         self._outlet.faults.send(self, message)
-        reply, self._given = self._given, b""
+        reply, self.given = self.given, b""
         if reply:
             yield reply
 
@@ -122,7 +122,7 @@ class FaultySession(Session):
         """Let the host receive a reply."""
         if reply:
             self._outlet.replies[self.name] = reply
-        self._given += reply
+        self.given += reply
 
     def deliver(self, data: bytes) -> bool:
         """Let a message and its reply pass; returns False: nothing happened to it."""
@@ -154,4 +154,4 @@ class FaultySession(Session):
 
     def _drop(self) -> None:
         self.instrument = self._outlet.current()
-        self._message_so_far = self._given = self.late = b""
+        self._message_so_far = self.given = self.late = b""

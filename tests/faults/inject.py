@@ -9,11 +9,11 @@
     python tests/faults/inject.py --everywhere --all --results F    every kind at every position; a night
     python tests/faults/inject.py --everywhere --injections 400 --results F     the next 400 of them
 
-A position is an instrument, the shape of a message and the phase of the campaign; a kind is injected at its first
-message and at another one, and only there. So it is with the messages that make a bench safe and open it again, after a
-first fault (`FIRST`) in the middle of a survey: of random injections every fifth is such a second fault. Which faults
-happen is a function of the seed, and the first so many of a longer list are those of a shorter one. Exit code 1 if
-something did not hold.
+Everywhere means at every kind of moment (`faults/positions.py`): instrument, what matters of the message, phase of the
+campaign. A kind is injected at the first message of each and at another one, and only there. So it is with the messages
+that make a bench safe and open it again, after a first fault (`FIRST`) in the middle of a survey: of random injections
+every fifth is such a second fault. Which faults happen is a function of the seed, and the first so many of a longer
+list are those of a shorter one. Exit code 1 if something did not hold.
 """
 
 import argparse
@@ -36,7 +36,7 @@ from faults.benches import BENCHES
 from faults.campaign import carry_out
 from faults.invariants import unnoticed, violated
 from faults.kinds import KINDS, Injection
-from faults.positions import FIRST, Planned, middle_of, planned_everywhere, positions_after, positions_of
+from faults.positions import FIRST, Everywhere, Planned, middle_of
 from faults.results import add_result, done_before
 
 SECOND = 5
@@ -58,19 +58,16 @@ def planned(number, messages, seed, kinds=tuple(KINDS), bench="matrix"):
     return [Planned(kind, at, bench=bench) for kind, at in turns[:number]]
 
 
-def planned_after(kinds, trail, seed, bench="matrix"):
-    """Return every kind at every message that makes a bench safe after a first fault, or opens it again.
+def planned_after(everywhere, trail, bench="matrix"):
+    """Return the injections into campaigns that were interrupted in the middle of a survey.
 
     Args:
+        everywhere: `Everywhere`, which plans them.
         trail: of the undisturbed campaign.
     """
-    lists, at = [], middle_of(trail, "survey")
-    for first in FIRST:
-        interrupted = carry_out(Injection(first, at), bench).injection.trail
-        lists.append(planned_everywhere(kinds, positions_after(interrupted, trail, at), seed, first, at, bench))
-    one_list = sorted(one for planned in lists for one in planned)
-    random.Random(seed).shuffle(one_list)
-    return one_list
+    at = middle_of(trail, "survey")
+    trails = {first: carry_out(Injection(first, at), bench).injection.trail for first in FIRST}
+    return everywhere.planned_after(trails, trail, at, bench)
 
 
 def mixed(usual, second):
@@ -88,7 +85,7 @@ def inject(planned, undisturbed):
     message = injection.struck_at
     return {
         **asdict(planned),
-        "phase": injection.trail[message - 1][2] if message else "",
+        "phase": injection.trail[message - 1].phase if message else "",
         "happened": injection.happened,
         "instrument": injection.instrument,
         "detail": injection.detail,
@@ -141,22 +138,34 @@ def again(planned):
     return f'--bench "{planned.bench}" --kind "{planned.kind}" --at {planned.at}{only}{after}'
 
 
+FATES = ("tried", "survived", "told", "harmless", "unnoticed", "violated", "not met")
+"""What came of injections. Tried are those that happened, and survived those of them in which all held: somebody was
+told, nothing was different, or it was in a way that nothing tells. Not met is a kind that did not apply after all."""
+
+
 def table(results):
-    """Return the lines of a table: of each kind how many were injected, and what came of them."""
-    fates = ("injected", "told", "harmless", "does not apply", "unnoticed", "violated")
-    rows = {kind: [one for one in results if one["kind"] == kind and not one["first"]] for kind in KINDS}
-    rows |= {f"any, behind '{first}'": [one for one in results if one["first"] == first] for first in FIRST}
-    rows |= {f"any, on '{bench}'": [one for one in results if one["bench"] == bench] for bench in BENCHES}
+    """Return the lines of a table: of each kind how many were tried, what came of them, survived/tried per bench."""
+    rows = {kind: [one for one in results if one["kind"] == kind] for kind in KINDS}
+    rows |= {"all": results, "of them behind another fault": [one for one in results if one["first"]]}
     width = max(map(len, rows))
-    lines = ["  ".join([f"{'kind':{width}}", *fates])]
+    lines = ["  ".join([f"{'kind':{width}}", *FATES, *(f"{bench:>9}" for bench in BENCHES)])]
     for row, ones in rows.items():
-        counts = Counter()
-        for one in ones:
-            fate = "does not apply" if not one["happened"] else "told" if one["told"] else "harmless"
-            counts["violated" if one["violated"] else "unnoticed" if one["unnoticed"] else fate] += 1
-        counts["injected"] = counts.total()
-        lines.append("  ".join([f"{row:{width}}", *(f"{counts[fate]:{len(fate)}}" for fate in fates)]))
+        fates = Counter(fate for one in ones for fate in fates_of(one))
+        line = [f"{row:{width}}", *(f"{fates[fate]:{len(fate)}}" for fate in FATES)]
+        for bench in BENCHES:
+            there = Counter(fate for one in ones if one["bench"] == bench for fate in fates_of(one))
+            line.append(f"{there['survived']}/{there['tried']}".rjust(max(9, len(bench))))
+        lines.append("  ".join(line))
     return lines
+
+
+def fates_of(result):
+    """Return the columns of the table in which a result counts."""
+    if not result["happened"]:
+        return ["not met", *(["violated"] if result["violated"] else [])]
+    if result["violated"]:
+        return ["tried", "violated"]
+    return ["tried", "survived", "unnoticed" if result["unnoticed"] else "told" if result["told"] else "harmless"]
 
 
 def main():
@@ -191,16 +200,17 @@ def main():
     start, before = time.monotonic(), len(done_before(given.results))
     kinds = (given.kind,) if given.kind else tuple(KINDS)
     benches, wanted = [given.bench] if given.bench else list(BENCHES), []
+    everywhere = Everywhere(kinds, given.seed)
     for bench in benches:
         trail = undisturbed_on(bench).injection.trail
-        second = planned_after(kinds, trail, given.seed, bench)
         if given.everywhere:
-            positions = positions_of(trail)
-            first = planned_everywhere(kinds, positions, given.seed, bench=bench)
-            wanted += [*first, *second]
-            print(f"{bench}: {len(first)} injections at {len(positions)} positions of {len(trail)} messages")
-            print(f"{bench}: {len(second)} injections at messages that make safe and open again", flush=True)
+            usual = everywhere.planned(trail, bench)
+            second = planned_after(everywhere, trail, bench)
+            wanted += [*usual, *second]
+            print(f"{bench}: {len(usual)} injections into {len(trail)} messages, ", end="")
+            print(f"{len(second)} into those that make safe and open again", flush=True)
         else:
+            second = planned_after(Everywhere(kinds, given.seed), trail, bench)
             number = given.injections if bench == benches[0] else -(-given.injections // OTHERS)
             wanted += mixed(planned(number, len(trail), given.seed, kinds, bench), second)
     random.Random(given.seed).shuffle(wanted)
@@ -213,7 +223,7 @@ def main():
     print("\n".join(table(results)))
     wrong, silent = (sum(bool(one[what]) for one in results) for what in ("violated", "unnoticed"))
     now = len(done_before(given.results)) - before if given.results else len(results)
-    print(f"{len(results)} injections, {wrong} violated, {silent} unnoticed")
+    print(f"{len(results)} of {len(wanted)} injections, {wrong} violated, {silent} unnoticed")
     print(f"{now} of them now, {now / minutes:.0f} a minute")
     return 1 if wrong else 0
 

@@ -5,15 +5,37 @@ again.
 """
 
 import threading
+from dataclasses import dataclass
 
+from sim_backend.emulators.link import Instrument
 from sim_backend.faults import kinds
 from sim_backend.faults.kinds import KINDS, LASTING, kind
 from sim_backend.faults.listed import ListedFaults
 
-__all__ = ["KILLS", "KINDS", "LASTING", "DoesNotApply", "Injection", "Killed", "Night"]
+__all__ = ["KILLS", "KINDS", "LASTING", "DoesNotApply", "Injection", "Killed", "Night", "Sent"]
 
 KILLS = ("killed before", "killed after")
 """Kinds that end the process that drives the bench, which sends nothing any more."""
+
+
+@dataclass
+class Sent:
+    """A message of a trail.
+
+    Args:
+        emulator: class of the instrument.
+        live: whether one of its outputs was on.
+        in_contact: whether the needles were down.
+        reply: what the host has received for it, b"" for nothing.
+    """
+
+    instrument: str
+    message: bytes
+    phase: str
+    emulator: type[Instrument]
+    live: bool
+    in_contact: bool
+    reply: bytes = b""
 
 
 class Killed(BaseException):
@@ -72,7 +94,7 @@ class Injection(kinds.Injection):
         self.at, self.only, self.first, self.of = at, only, first, of
         self.phase = ""
         self.trail = []
-        """Instrument, message and phase of every message."""
+        """Every message, as a `Sent`."""
         self.applies = True
         self.messages = self.count = self.struck_at = 0
         self.killed = False
@@ -84,9 +106,22 @@ class Injection(kinds.Injection):
         """Let a message pass, or happen to it."""
         self.messages += 1
         self.count += self.of in ("", link.name)
-        self.trail.append((link.name, data, self.phase))
+        sent = self._record(link, data)
         if not self.applies:
             raise DoesNotApply
+        try:
+            self._send(link, data)
+        finally:
+            sent.reply = link.given
+
+    def _record(self, link, data):
+        """Return a message as it is recorded in the trail."""
+        instrument = link.instrument
+        live, in_contact = bool(instrument.outputs()), link.world.in_contact
+        self.trail.append(Sent(link.name, data, self.phase, type(instrument), live, in_contact))
+        return self.trail[-1]
+
+    def _send(self, link, data):
         if self.first is not None and not self.first.happened:
             if 0 < self.first.at <= self.messages:
                 with link.instrument.lock, link.world.lock:
@@ -162,5 +197,5 @@ class Night(Injection):
     def send(self, link, data):
         """Let a message pass, or the fault that is due happen to it."""
         self.messages += 1
-        self.trail.append((link.name, data, self.phase))
+        self._record(link, data)
         self.listed.send(link, data)

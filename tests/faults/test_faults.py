@@ -10,7 +10,17 @@ from faults.benches import BENCHES
 from faults.campaign import carry_out
 from faults.invariants import INVARIANTS, UNNOTICED, unnoticed, violated
 from faults.kinds import KINDS, LASTING, Injection
-from faults.positions import FIRST, Planned, middle_of, positions_of
+from faults.positions import (
+    FIRST,
+    OF_LINK,
+    OF_REPLY,
+    Everywhere,
+    Planned,
+    applies,
+    aspect_of,
+    middle_of,
+    positions_of,
+)  # fmt: skip
 from faults.timeline import Timeline
 
 from labctl.core.die_state import State
@@ -71,7 +81,7 @@ def test_the_same_injection_has_the_same_course(undisturbed):
 @pytest.mark.parametrize("kind", ["every number NaN", "every number 9.91e37"])
 def test_a_height_that_is_no_number_costs_no_die_its_contact(undisturbed, kind):
     trail = undisturbed.injection.trail
-    at = next(n for n, (_, message, phase) in enumerate(trail, 1) if b"chuck_z" in message and phase == "network")
+    at = next(n for n, sent in enumerate(trail, 1) if b"chuck_z" in sent.message and sent.phase == "network")
     result = script.inject(Planned(kind, at), undisturbed)
     assert (result["happened"], result["violated"]) == (True, {})
     assert "'get_chuck_z Z' was answered by" in result["told"][0][1]
@@ -203,25 +213,61 @@ def test_every_kind_comes_at_least_four_times_in_200_and_a_longer_list_begins_wi
     assert script.planned(200, 1241, 1) != planned
 
 
-def test_every_kind_is_planned_at_every_position_once_or_twice(undisturbed):
-    positions = positions_of(undisturbed.injection.trail)
-    assert 100 < len(positions) < 400
-    assert sum(map(len, positions.values())) == len(undisturbed.injection.trail)
-    assert {phase for _, _, phase in positions} == {
-        *("opening", "moving", "contact check", "approach", "survey", "network", "leaving")
-    }
-    planned = script.planned_everywhere(("busy", "deaf"), positions, 0)
-    assert planned == script.planned_everywhere(("busy", "deaf"), positions, 0)
-    again = sum(len(numbers) > 1 for numbers in positions.values())
-    assert len(planned) == len(set(planned)) == 2 * (len(positions) + again)
-    for numbers in positions.values():
-        assert Planned("busy", numbers[0], only=True) in planned
-        assert sum(Planned("busy", number, only=True) in planned for number in numbers) == min(2, len(numbers))
+def test_every_kind_is_planned_once_or_twice_at_every_kind_of_moment_at_which_it_can_happen(undisturbed):
+    trail = undisturbed.injection.trail
+    assert {*OF_LINK, *OF_REPLY} < KINDS.keys()
+    for kind in KINDS:
+        positions = positions_of(trail, kind)
+        numbers = sorted(number for some in positions.values() for number in some)
+        assert numbers == [number for number, sent in enumerate(trail, 1) if applies(kind, sent)]
+        assert 5 < len(positions) < 200
+    everywhere, again = (Everywhere(("busy", "a setting ignored"), 0).planned(trail) for _ in range(2))
+    assert everywhere == again
+    assert len(set(everywhere)) == len(everywhere)
+    for kind in ("busy", "a setting ignored"):
+        planned = {one.at for one in everywhere if one.kind == kind}
+        for numbers in positions_of(trail, kind).values():
+            assert numbers[0] in planned
+            assert len(planned & set(numbers)) == min(2, len(numbers))
+
+
+def test_moments_differ_in_instrument_phase_outputs_and_what_matters_of_the_message(undisturbed):
+    trail = undisturbed.injection.trail
+    lost, ignored = (positions_of(trail, kind) for kind in ("reply lost", "a setting ignored"))
+    assert {moment[0] for moment in lost} == {"K2600", "K707", "Sentio"}
+    assert {moment[3] for moment in lost} == {"opening", "approach", "contact check", "stage", "leaving"}
+    assert {moment[4] for moment in lost} == {True, False}
+    assert len({moment[2] for moment in ignored}) > len({moment[2] for moment in lost if moment[0] == "K2600"})
+    two = b"smua.measure.nplc=1\nprint(errorqueue.count)\n", b"smua.source.highc=0\nprint(errorqueue.count)\n"
+    assert len({aspect_of(message, "reply lost") for message in two}) == 1
+    assert len({aspect_of(message, "garbage") for message in two}) == 1
+    assert len({aspect_of(message, "power cycle, unnoticed") for message in two}) == 2
+
+
+def test_the_other_message_is_one_of_another_stage_where_there_is_one(undisturbed):
+    trail = undisturbed.injection.trail
+    planned = {one.at for one in Everywhere(("reply lost",), 0).planned(trail)}
+    both = 0
+    for numbers in positions_of(trail, "reply lost").values():
+        stages = {trail[number - 1].phase for number in numbers}
+        if {"survey", "network"} <= stages:
+            both += 1
+            assert {trail[number - 1].phase for number in planned & set(numbers)} == {"survey", "network"}
+    assert both > 3
+
+
+def test_a_bench_adds_only_moments_that_those_before_have_not_had(undisturbed):
+    trail = undisturbed.injection.trail
+    everywhere = Everywhere(("reply lost", "relays stuck"), 0)
+    assert everywhere.planned(trail)
+    assert everywhere.planned(trail, "again") == []
+    other = script.undisturbed_on("2400").injection.trail
+    assert {one.bench for one in everywhere.planned(other, "2400")} == {"2400"}
 
 
 def test_every_fifth_is_a_second_fault_at_a_message_that_makes_safe_or_opens_again(undisturbed):
     trail = undisturbed.injection.trail
-    second = script.planned_after(("busy", "reply lost"), trail, 0)
+    second = script.planned_after(Everywhere(tuple(KINDS), 0), trail)
     assert {one.first for one in second} == set(FIRST)
     usual = script.planned(40, len(trail), 0)
     mixed = script.mixed(usual, second)
@@ -235,8 +281,8 @@ def test_every_fifth_is_a_second_fault_at_a_message_that_makes_safe_or_opens_aga
 
 def test_a_fault_that_is_to_happen_to_one_message_happens_to_no_other(undisturbed):
     trail = undisturbed.injection.trail
-    prober = next(n for n, (name, *_) in enumerate(trail, 1) if name == "prober")
-    relays = next(n for n, (_, message, _) in enumerate(trail, 1) if b"channel.close" in message)
+    prober = next(n for n, sent in enumerate(trail, 1) if sent.instrument == "prober")
+    relays = next(n for n, sent in enumerate(trail, 1) if b"channel.close" in sent.message)
     missed = script.inject(Planned("relays stuck", prober, only=True), undisturbed)
     assert (missed["happened"], missed["told"], missed["violated"]) == (False, [], {})
     assert missed["messages"] < len(trail) / 2
@@ -262,8 +308,11 @@ def test_a_later_call_goes_on_from_the_results(undisturbed, tmp_path):
     assert len(path.read_text().splitlines()) == 2
     assert not any(one["violated"] for one in again)
     lines = script.table(again)
-    assert len(lines) == len(KINDS) + len(FIRST) + len(BENCHES) + 1
-    assert sum(int(line.split()[-6]) for line in lines[1 : len(KINDS) + 1]) == 2
+    assert len(lines) == len(KINDS) + 3
+    tried = sum(one["happened"] for one in again)
+    assert lines[len(KINDS) + 1].split() == [
+        *("all", str(tried), str(tried)), *lines[-2].split()[3:8], f"{tried}/{tried}", *["0/0"] * (len(BENCHES) - 1)
+    ]  # fmt: skip
 
 
 def test_a_violation_is_shown_with_what_repeats_it(undisturbed):
@@ -276,3 +325,20 @@ def test_a_violation_is_shown_with_what_repeats_it(undisturbed):
         '--bench "matrix" --kind "busy" --at 8 --only --first "^C after" --first-at 3 --of smu2 (smu1): '
         "ends: 24000 messages",
     ]
+
+
+@pytest.mark.parametrize(
+    ("happened", "told", "unnoticed", "violated", "columns"),
+    [
+        (True, [[3, "x"]], {}, {}, {"tried", "survived", "told"}),
+        (True, [], {}, {}, {"tried", "survived", "harmless"}),
+        (True, [], {"D0": "x"}, {}, {"tried", "survived", "unnoticed"}),
+        (True, [[3, "x"]], {}, {"ends": "x"}, {"tried", "violated"}),
+        (False, [], {}, {}, {"not met"}),
+    ],
+)
+def test_a_result_counts_as_tried_if_it_happened_and_as_survived_if_all_held(
+    happened, told, unnoticed, violated, columns
+):
+    one = {"happened": happened, "told": told, "unnoticed": unnoticed, "violated": violated}
+    assert set(script.fates_of(one)) == columns
