@@ -133,7 +133,10 @@ class _Bench:
                 "channel such as smu.smua, or to ground"
             )
         names = list(self.schemes)
-        raise ValueError(f"{owner} is on matrix {what} '{text}' of {' or '.join(names)}; write {names[0]}.{text}")
+        raise ValueError(
+            f"{owner} is on matrix {what} '{text}', which names no matrix: expected {' or '.join(names)} before a dot, "
+            f"such as {names[0]}.{text}"
+        )
 
 
 def connect_wiring(

@@ -138,7 +138,10 @@ def test_a_column_without_a_matrix_is_refused_with_what_a_pad_may_be_on():
 
 
 def test_with_two_matrices_a_column_names_its_own():
-    with pytest.raises(ValueError, match=r"pad r0 is on matrix column '1-01' of left or right; write left\.1-01"):
+    with pytest.raises(
+        ValueError,
+        match=r"pad r0 is on matrix column '1-01', which .*: expected left or right before a dot, such as left\.1-01",
+    ):
         connected(("left", "right"), channels={"smu.a": "left.A"})
 
 
