@@ -232,6 +232,13 @@ class OneByOne(LoadScopeScheduling):
         return file if file.endswith(SHARING) else nodeid
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leave out files without a slow test where only those are wanted: reading one costs less than its imports."""
+    if config.option.markexpr != "slow" or not collection_path.name.startswith("test_"):
+        return None
+    return "mark.slow" not in collection_path.read_text(encoding="utf-8") or None
+
+
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne | None:
     """Spread tests one by one for `--dist loadgroup`: under pytest 9.2 pytest-xdist 3.8 finds no groups."""
     return OneByOne(config, log) if config.getvalue("dist") == "loadgroup" else None

@@ -85,7 +85,9 @@ def open_to_us(path: Path) -> Path:
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="run folder", readable=False, callback=open_to_us)]
 Reason = Annotated[str, typer.Option("--reason", metavar="TEXT", help="why, for the record", callback=one_line)]
 PrintJson = Annotated[bool, typer.Option("--json", help="print one JSON object")]
-Workers = Annotated[int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1)")]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="processes (default: cores + 1, or fewer for little work)")
+]
 Only = Annotated[str | None, typer.Option("--only", metavar="D03,D22", help="only these dies")]
 Executor = Annotated[
     str,
@@ -138,6 +140,18 @@ def overrides(pairs: list[str] | None, option: str = "--set") -> dict[str, str]:
     return values
 
 
-def default_workers() -> int:
-    """Return how many processes work on simulated dies: cores + 1, because each waits for the disk at times."""
+PATTERNS_OF_A_WORKER = 10_000
+"""Patterns of simulated dies, a second or two of work, for which one more process earns its start."""
+
+
+def most_workers() -> int:
+    """Return how many processes work on many simulated dies: cores + 1, because each waits for the disk at times."""
     return (os.cpu_count() or 1) + 1
+
+
+def default_workers(patterns: int) -> int:
+    """Return how many processes work on simulated dies that are predicted to take `patterns` patterns together.
+
+    One more is started for each `PATTERNS_OF_A_WORKER`: with less to do it would cost more than it takes over.
+    """
+    return min(most_workers(), 1 + patterns // PATTERNS_OF_A_WORKER)

@@ -84,7 +84,8 @@ def run(
     words = [str(campaign), *(str(w) for name, value in named.items() if value is not None for w in (name, value))]
     words += [without_secrets(word) for change in changes for word in ("--set", change)]
     with Display(patterns, quiet=not progress) as display, _script_left_alone():
-        options = RunOptions(workers or default_workers(), "", display.notify, display.say, _ask, type_in=_type_in)
+        workers = workers or default_workers(sum(plan.patterns for plan in plans))
+        options = RunOptions(workers, "", display.notify, display.say, _ask, type_in=_type_in)
         ending, _ = session.start(place, spec, plans, ["labctl", "run", *words], options)
     report_apart(place)
     if ending.code not in (ExitCode.GOOD, ExitCode.OTHER_BIN):

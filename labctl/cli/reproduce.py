@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from labctl.cli.options import AsJson, Seed, Set, Workers, command_line, default_workers, overrides
+from labctl.cli.options import AsJson, Seed, Set, Workers, command_line, most_workers, overrides
 from labctl.core.errors import BenchError
 from labctl.core.exit_codes import ExitCode, Status
 from labctl.terminal.progress import console
@@ -97,7 +97,7 @@ def mtj_chip(
     experiment.check(settings)
     campaign = examples_folder(examples) / "overnight-36-dies.yaml"
     folder, screen, start = out or Path("runs") / f"mtj-chip-{data}", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or default_workers(), screen, settings.steps)
+    steps = Steps(folder.resolve(), workers or most_workers(), screen, settings.steps)
     with hold(folder, f"labctl reproduce into {folder}"):
         result = experiment.reproduce(settings, steps, campaign)
     tables.show_chip(result, console(stderr=as_json))
@@ -138,7 +138,7 @@ def wine_passive(
     settings = experiment.WineSettings(count, given, seed=seed, set=overrides(set_))
     campaign = examples_folder(examples) / "wine-passive.yaml"
     folder, screen, start = out or Path("runs") / "wine-passive-300", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or default_workers(), screen, settings.steps)
+    steps = Steps(folder.resolve(), workers or most_workers(), screen, settings.steps)
     with hold(folder, f"labctl reproduce into {folder}"):
         result = experiment.reproduce(settings, steps, campaign)
     tables.show_wine(result, console(stderr=as_json))
@@ -181,7 +181,7 @@ def wine_sizes(
     experiment.check(settings)
     campaign = examples_folder(examples) / "wine-passive.yaml"
     folder, screen, start = out or Path("runs") / f"wine-sizes-{die_kind}", console(stderr=True), time.monotonic()
-    steps = Steps(folder.resolve(), workers or default_workers(), screen, 1)
+    steps = Steps(folder.resolve(), workers or most_workers(), screen, 1)
     with hold(folder, f"labctl reproduce into {folder}"):
         result = experiment.reproduce(settings, steps, campaign)
     tables.show_sizes(result, console(stderr=as_json))

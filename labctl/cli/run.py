@@ -256,7 +256,7 @@ def _options(
 
     with Display({p.die: p.patterns for p in plans if "@" not in p.die}) as display:
         yield RunOptions(
-            workers or default_workers(),
+            workers or default_workers(sum(p.patterns for p in plans)),
             executor,
             display.notify,
             display.say,

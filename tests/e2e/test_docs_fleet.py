@@ -15,22 +15,22 @@ LINES = re.findall(r"<!-- run -->\n```sh\n(.*?)```", TEXT, re.S)[0].splitlines()
 
 
 @pytest.fixture(scope="module")
-def desk(tmp_path_factory, labctl_process):
+def desk(tmp_path_factory, labctl):
     """A folder with two runs."""
     folder = tmp_path_factory.mktemp("desk")
     for seed in (1, 2):
         run = folder / "runs" / f"s{seed}"
         few = ("--only", "W02-x1y0,W02-x2y0,W02-x1y1", "--set", "wafer.change={geometry: {n_rows: 4, n_cols: 3}}")
-        labctl_process("run", EXAMPLES / "survey-wafer.yaml", "--out", run, "--seed", seed, *few)
+        labctl("run", EXAMPLES / "survey-wafer.yaml", "--out", run, "--seed", seed, *few)
     return folder
 
 
-def test_the_commands_of_the_page(desk, labctl_process, monkeypatch):
+def test_the_commands_of_the_page(desk, labctl, monkeypatch):
     monkeypatch.chdir(desk)
     printed = {}
     for line in LINES:
         _, *words = shlex.split(line, comments=True)
-        printed[line.partition("#")[0].strip()] = " ".join(labctl_process(*words).stdout.split())
+        printed[line.partition("#")[0].strip()] = " ".join(labctl(*words).stdout.split())
     texts = list(printed.values())
     assert texts[0] == "fleet.parquet: 2 runs entered, 6 rows; it has 6 rows now"
     assert "6 rows: 6 dies of 2 runs (6 measured)" in texts[1]
@@ -41,14 +41,14 @@ def test_the_commands_of_the_page(desk, labctl_process, monkeypatch):
     code = re.findall(r"```python\n(.*?)```", TEXT, re.S)[0]
     pytest.importorskip("pandas")
     exec(compile(code, "docs/fleet.md", "exec"), {})
-    rows = json.loads(labctl_process("fleet", "query", "state = done", "--json").stdout)["rows"]
+    rows = json.loads(labctl("fleet", "query", "state = done", "--json").stdout)["rows"]
     assert {row["wafer"] for row in rows} == {"W02"}
 
 
-def test_what_cannot_be_read_is_left_out_by_name(desk, labctl_process, tmp_path):
+def test_what_cannot_be_read_is_left_out_by_name(desk, labctl, tmp_path):
     (tmp_path / "nothing").mkdir()
     words = ("fleet", "add", desk / "runs", tmp_path / "nothing", "--fleet", tmp_path / "f.parquet", "--json")
-    done = labctl_process(*words, expect=5)
+    done = labctl(*words, expect=5)
     assert "1 run left out" in done.stderr
     told = json.loads(done.stdout.splitlines()[0])
     assert (told["runs"], told["rows"], len(told["refused"])) == (2, 6, 1)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from labctl.cli import options
 from labctl.cli.bench_options import check_sim
-from labctl.cli.options import open_to_us, overrides
+from labctl.cli.options import default_workers, open_to_us, overrides
 from labctl.core.errors import BenchError, StorageError
 from labctl.core.exit_codes import ExitCode
 
@@ -47,3 +48,9 @@ def test_a_run_folder_that_this_user_may_not_look_into_is_there_and_cannot_be_re
     with pytest.raises(StorageError, match="it may not be read by this user") as refused:
         open_to_us(tmp_path)
     assert refused.value.exit_code == ExitCode.STORAGE
+
+
+@pytest.mark.parametrize(("patterns", "workers"), [(0, 1), (9_999, 1), (10_000, 2), (29_999, 3), (5_000_000, 9)])
+def test_one_more_process_is_started_where_there_is_work_for_it(patterns, workers, monkeypatch):
+    monkeypatch.setattr(options.os, "cpu_count", lambda: 8)
+    assert default_workers(patterns) == workers
