@@ -12,6 +12,7 @@ from sim_backend.faults.typical import MOST_MESSAGES, TABLE, draw
 
 DIES = {"A": 30, "B": 60, "C": 10}
 INSTRUMENTS = {"smu1": "source", "smu2": "source", "matrix": "matrix", "prober": "prober"}
+PULSED = {"smu": "source", "pulser": "pulse source"}
 NIGHTS = 400
 
 
@@ -31,7 +32,7 @@ def test_a_night_is_numbered_in_the_order_of_its_dies_and_comes_back_from_json()
 
 
 def test_every_kind_comes_as_often_as_the_table_says_where_it_can_happen():
-    for instruments in (INSTRUMENTS, {}, None):
+    for instruments in (INSTRUMENTS, PULSED, {}, None):
         faults = [fault for seed in range(NIGHTS) for fault in draw(DIES, instruments, seed)]
         counts = Counter(fault.kind for fault in faults)
         for typical in TABLE:
