@@ -8,15 +8,20 @@ beyond the range and a limit beyond the largest are refused.
 
 import re
 from dataclasses import dataclass, field
+from random import Random
 from typing import Any
 
 from labctl.core.units import Second
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.leftovers import Leave, at_attribute
 from sim_backend.emulators.nets import Drive
 from sim_backend.emulators.world import World
 
 ERROR, UNKNOWN = -1074135040, -1074118651
-TEXTS = {1050511: "Keysight Technologies", 1050512: "M9615A", 1150027: "MY00000015", 1050510: "1.0.0"}
+MODEL = 1050512
+TEXTS = {1050511: "Keysight Technologies", MODEL: "M9615A", 1150027: "MY00000015", 1050510: "1.0.0"}
+OTHERS = ("M9601A", "M9602A", "M9614A")
+"""Other modules that the library drives."""
 OUTPUT, LEVEL, RANGE_V, RANGE_AUTO = 1150403, 1150423, 1150427, 1150420
 LIMIT, RANGE_I, APERTURE, IS_COMPLIANCE = 1150341, 1150346, 1150334, 1150340
 DEFAULTS: dict[int, float] = {
@@ -24,6 +29,10 @@ DEFAULTS: dict[int, float] = {
     1150396: 0.0, 1150471: 0, 1150486: 0, APERTURE: 1e-3, 1150335: 1, 1150372: 1e-3, 1150373: 1,
 }  # fmt: skip
 """Attributes of a channel after a reset; levels, ranges and limits come from the options."""
+
+
+class OutOfRange(Exception):
+    """A value that an attribute does not take."""
 
 
 @dataclass
@@ -38,7 +47,7 @@ class M9615ALibrary:
     """The library, with one module; functions as the library exports them."""
 
     def __init__(self, name: str, options: Any, world: World) -> None:
-        self.world, self._options, self._text = world, options, ""
+        self.world, self._options, self._text, self._texts = world, options, "", dict(TEXTS)
         ranges = {RANGE_V: options.ranges_v[-1], RANGE_I: options.ranges_i[-1], LIMIT: options.ranges_i[0]}
         self.channels = {number: Channel(f"{name}.ch{number}", {**DEFAULTS, **ranges}) for number in range(1, 6)}
         for channel in self.channels.values():
@@ -82,19 +91,52 @@ class M9615ALibrary:
             channel = self._place(part, attribute)
             if channel is None or attribute == IS_COMPLIANCE:
                 return self._refused(UNKNOWN, f"there is no attribute {attribute} of {part.decode()} to be set")
-            number = float(value.value)
-            values = channel.values
-            beyond = (
-                (attribute == LEVEL and not values[RANGE_AUTO] and abs(number) > 1.02 * values[RANGE_V])
-                or (attribute == LIMIT and not 0 < number <= 1.02 * self._options.ranges_i[-1])
-                or (attribute == RANGE_V and number not in self._options.ranges_v)
-                or (attribute == RANGE_I and number not in self._options.ranges_i)
-            )
-            if beyond:
-                return self._refused(ERROR, f"the value {number:.6g} of attribute {attribute} is out of range")
-            values[attribute] = number
-            self._apply(channel)
+            try:
+                self._put(channel, attribute, float(value.value))
+            except OutOfRange as error:
+                return self._refused(ERROR, str(error))
             return 0
+
+    def _put(self, channel: Channel, attribute: int, number: float) -> None:
+        """Set an attribute of a channel; OutOfRange if it does not take the value."""
+        values = channel.values
+        beyond = (
+            (attribute == LEVEL and not values[RANGE_AUTO] and abs(number) > 1.02 * values[RANGE_V])
+            or (attribute == LIMIT and not 0 < number <= 1.02 * self._options.ranges_i[-1])
+            or (attribute == RANGE_V and number not in self._options.ranges_v)
+            or (attribute == RANGE_I and number not in self._options.ranges_i)
+        )
+        if beyond:
+            raise OutOfRange(f"the value {number:.6g} of attribute {attribute} is out of range")
+        values[attribute] = number
+        self._apply(channel)
+
+    def outputs(self) -> dict[str, float]:
+        """Return the levels of the outputs that are on, V."""
+        return {f"ch{n}": one.values[LEVEL] for n, one in self.channels.items() if one.values[OUTPUT]}
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how each attribute of each channel is left, and which module is in the slot."""
+
+        def at(channel: Channel, attribute: int) -> Leave:
+            draws = {RANGE_V: self._options.ranges_v, RANGE_I: self._options.ranges_i}
+            if attribute not in draws:
+                return at_attribute(
+                    lambda: channel.values[attribute], lambda number: self._put(channel, attribute, number), OutOfRange
+                )
+
+            def leave(rng: Random) -> str:
+                self._put(channel, attribute, rng.choice(draws[attribute]))
+                return str(channel.values[attribute])
+
+            return leave
+
+        def module(rng: Random) -> str:
+            self._texts[MODEL] = rng.choice(OTHERS)
+            return self._texts[MODEL]
+
+        parts = {f"ch{n}.{part}": at(one, part) for n, one in self.channels.items() for part in one.values}
+        return {**parts, "module": module}
 
     # -- functions of the library, by their names
 
@@ -111,9 +153,9 @@ class M9615ALibrary:
 
     def KtM960x_GetAttributeViString(self, session: Any, part: bytes, attribute: int, size: int, text: Any) -> int:
         """Return a text."""
-        if attribute not in TEXTS:
+        if attribute not in self._texts:
             return self._refused(UNKNOWN, f"there is no text {attribute}")
-        text.value = TEXTS[attribute].encode()[: size - 1]
+        text.value = self._texts[attribute].encode()[: size - 1]
         return 0
 
     def KtM960x_GetAttributeViReal64(self, session: Any, part: bytes, attribute: int, value: Any) -> int:

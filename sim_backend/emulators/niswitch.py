@@ -7,10 +7,12 @@ one that does not exist cannot be broken.
 
 from collections.abc import Callable, Mapping
 from enum import Enum
+from random import Random
 from typing import Any
 
 from labctl.core.errors import BenchError
 from sim_backend.emulators.context import EmulatorContext
+from sim_backend.emulators.leftovers import Leave
 from sim_backend.emulators.link import moves_freely
 from sim_backend.emulators.world import Crosspoint, World
 
@@ -163,6 +165,17 @@ class NiSwitchLibrary:
             self.world.switch(close=ends if closed else [], open=[] if closed else ends)
             self.shut = self.shut | moving if closed else self.shut - moving
             self._bouncing = True
+
+    def leftovers(self) -> dict[str, Leave]:
+        """Return how another program leaves paths."""
+
+        def paths(rng: Random) -> str:
+            names = rng.sample(sorted(self.crosspoints), min(len(self.crosspoints), rng.randint(1, 8)))
+            self.move(set(names), closed=True)
+            self.debounce()
+            return ", ".join(sorted(self.shut))
+
+        return {"paths": paths}
 
     def debounce(self) -> None:
         """Let the time pass that relays take."""

@@ -31,6 +31,7 @@ from sim_backend.emulators.k2450 import K2450
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.k2600_smu import ON
 from sim_backend.emulators.k81160 import K81160
+from sim_backend.emulators.m9615a import M9615ALibrary
 
 SEED = 7
 LIMITS = {
@@ -54,6 +55,17 @@ TEED = {
         "smu.out": {"pulses": "pulser.out1", "shortest": "5 ns", "longest": "1 us", "junction": ["1 ohm", "1 Mohm"]}
     },
 }
+PXI_MATRIX = {
+    "channels": {"smu.ch1": "r0", "smu.ch2": "r1"},
+    "ground": "r2",
+    "pads": {line: f"c{k}" for k, line in enumerate(LINES)},
+    "kernels": [{"rows": LINES[:2], "cols": LINES[2:]}],
+}
+M9615A = {
+    "driver": "keysightm9615a", "address": "PXI213::0::INSTR", "ranges_v": ["6 V", "30 V"], "ranges_i": [
+        "1 uA", "10 uA", "100 uA", "1 mA", "10 mA", "100 mA",
+    ], "shortest_aperture": "20 us", "longest_aperture": "2 s",
+}  # fmt: skip
 PROBER = {"driver": "mpi_sentio", "resource": "3", "overtravel_ceiling": "50 um"}
 SOURCE = {
     "driver": "generic_source", "resource": "1", "channels": ["smua", "smub"], "ranges_v": ["0.1 V", "1 V", "6 V"],
@@ -80,6 +92,9 @@ def bench_of(family, rng):
         case "keithley707b":
             matrix = {"driver": "keithley707b", "resource": "2", "model": rng.choice(["707B", "708B"])}
             return {"smu": SMU, "matrix": matrix}, OVER_MATRIX, ("matrix",)
+        case "keysightm9615a":
+            matrix = {"driver": "niswitch", "device": "PXI1Slot5"}
+            return {"smu": M9615A, "matrix": matrix}, PXI_MATRIX, ("smu", "matrix")
         case "mpi_sentio":
             return {"smu": SMU, "prober": PROBER}, {"pads": TWO_NEEDLES, **PAIR}, ("prober",)
         case "generic":
@@ -90,7 +105,11 @@ def bench_of(family, rng):
     raise ValueError(f"there is no family {family}")
 
 
-FAMILIES = ("keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "generic")
+FAMILIES = (
+    "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "keysightm9615a",
+    "generic",
+)  # fmt: skip
+"""By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds."""
 
 CAUSES = {
     r"\.output$|^:OUTPut(2|\[1\])\[:STATe\]$": "is on at",
@@ -111,6 +130,8 @@ CAUSES = {
     r"^scan\.background$": "a scan is running there",
     r"^channel\.setlabel$": "labels of channels are those of others",
     r"^home$": "home position is not set",
+    r"^ch\d\.1150403$": "is on at",
+    r"^module$": "answers, and the driver is for an",
 }
 """Parts, and what a refusal because of them has to say; a part that is not here is no reason to refuse."""
 
@@ -175,7 +196,11 @@ class Start:
                     self.course.left[f"{name}.{part}"] = value
 
     def _parts(self, name):
-        return self.twin.instruments[name].leftovers()
+        return self.emulated(name).leftovers()
+
+    def emulated(self, name):
+        """Return an emulated instrument, or the stand-in of a library."""
+        return self.twin.instruments.get(name) or self.twin.connect(name, self.bench.instruments[name])
 
     def _incidents(self):
         return [f"{event.what}: {event.detail}" for event in self.twin.ledger.events if event.what != "refused"]
@@ -211,7 +236,7 @@ class Start:
 
     def _live(self):
         """Yield every output that is not off at 0 V, and closed relays."""
-        for name, instrument in self.twin.instruments.items():
+        for name, instrument in ((name, self.emulated(name)) for name in self.bench.instruments):
             if isinstance(instrument, K2600):
                 for channel, smu in instrument.smus.items():
                     if smu.set.output == ON or smu.set.levelv or smu.set.leveli:
@@ -220,14 +245,14 @@ class Start:
                 smu = instrument.smu
                 if smu.output or smu.set.level_v or smu.set.level_i:
                     yield f"{name} is {smu.output} at {smu.set.level_v} V, {smu.set.level_i} A"
-            if isinstance(instrument, K81160):
+            if isinstance(instrument, K81160 | M9615ALibrary):
                 for channel, volts in instrument.outputs().items():
                     yield f"{name}.{channel} is on at {volts} V"
             if isinstance(instrument, GenericSource):
                 for channel, state in instrument.channels.items():
                     if state.output or state.level:
                         yield f"{name}.{channel} is {state.output} at {state.level} V"
-            if closed := getattr(instrument, "closed", None):
+            if closed := getattr(instrument, "closed", None) or getattr(instrument, "shut", None):
                 yield f"{name}: {', '.join(sorted(closed))} closed"
 
     def judge(self, measured):

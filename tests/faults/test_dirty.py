@@ -1,5 +1,7 @@
 """Dirty starts: some of them hold in every family, and the harness notices what it is there for."""
 
+from random import Random
+
 import pytest
 from faults import dirty as script
 from faults.dirty_bench import FAMILIES, Start, carry_out
@@ -7,7 +9,9 @@ from faults.dirty_bench import FAMILIES, Start, carry_out
 from instruments import keithley2400, keithley2450, keithley2600b
 from instruments.keithley707b import Keithley707B
 from instruments.keithley2600b import Keithley2600B
+from instruments.keysightm9615a import KeysightM9615A
 from instruments.mpi_sentio import MpiSentio
+from instruments.niswitch import NiSwitch
 from instruments.scpi import Scpi
 from instruments.scpi_source import ScpiSource
 from instruments.tsp import Tsp
@@ -110,6 +114,26 @@ def test_a_driver_that_trusts_what_it_meets_is_found_out(monkeypatch, family, le
     if left is QUEUE:  # what is not read when connecting is told apart from a command's own, too
         monkeypatch.setattr(Tsp, "failure", lambda self, waiting: "" if float(waiting) == 0 else "an error")
     assert words in " ".join(course(family, left).violated)
+
+
+@pytest.mark.parametrize(
+    ("part", "owner", "method", "instead", "words"),
+    [
+        ("smu.ch2.1150403", KeysightM9615A, "emergency_off", lambda self: {}, "off: smu.ch2 is on"),
+        ("matrix.paths", NiSwitch, "emergency_open", lambda self: frozenset(), "off: matrix: r0/c1"),
+    ],
+)
+def test_a_library_that_is_not_switched_off_is_found_out(monkeypatch, part, owner, method, instead, words):
+    def off():
+        start = Start("keysightm9615a", 10_000, clean=True)
+        name, _, left = part.partition(".")
+        assert start.emulated(name).leftovers()[left](Random(4)) is not None
+        start.switch_off()
+        return start.course.violated
+
+    assert off() == []
+    monkeypatch.setattr(owner, method, instead)
+    assert words in " ".join(off())
 
 
 def test_a_crosspoint_that_somebody_has_forbidden_is_refused_by_that_name_and_stays_forbidden():

@@ -7,6 +7,7 @@ import pytest
 from instruments.generic_matrix import GenericMatrixOptions
 from instruments.generic_prober import GenericProberOptions
 from instruments.generic_source import GenericSourceOptions
+from instruments.keysightm9615a import KeysightM9615AOptions
 from sim_backend.emulators.context import EmulatorContext
 from sim_backend.emulators.generic_matrix import GenericMatrix
 from sim_backend.emulators.generic_prober import GenericProber
@@ -14,6 +15,8 @@ from sim_backend.emulators.generic_source import GenericSource
 from sim_backend.emulators.k707 import K707
 from sim_backend.emulators.k2600 import K2600
 from sim_backend.emulators.leftovers import TRIES, at_attribute, some_number
+from sim_backend.emulators.m9615a import M9615ALibrary
+from sim_backend.emulators.niswitch import NiSwitchLibrary
 from sim_backend.emulators.sentio import Sentio, StationMap
 from sim_backend.emulators.tsp.vm import Refusal
 from sim_backend.emulators.world import Cables, World
@@ -26,7 +29,7 @@ SOURCE = {
 
 
 def world():
-    wires = {f"smu.{channel}": channel for channel in ("smua", "smub", "ch1", "ch2")}
+    wires = {f"smu.{channel}": channel for channel in ("smua", "smub", "ch1", "ch2", "ch3", "ch4", "ch5")}
     return World(Cables(wires, {}), lambda *place: None, in_contact=False)
 
 
@@ -44,6 +47,13 @@ def made(kind):
             return GenericSource("smu", GenericSourceOptions(**SOURCE), context)
         case "matrix":
             return GenericMatrix("matrix", GenericMatrixOptions(), context)
+        case "M9615A":
+            options = SOURCE.keys() - {"channels"}
+            return M9615ALibrary(
+                "smu", KeysightM9615AOptions(address="1", **{key: SOURCE[key] for key in options}), place
+            )
+        case "niswitch":
+            return NiSwitchLibrary("PXI1Slot5", place, {"r0/c0": ("ch1", "pad"), "r1/c0": ("ch2", "pad")})
         case "prober":
             return GenericProber("prober", GenericProberOptions(), context)
 
@@ -52,7 +62,7 @@ OF_CHANNELS = {
     "channel.setdelay", "channel.setforbidden", "channel.setlabel", "channel.setlabelrow", "channel.setlabelcolumn",
     "channel.pattern.setimage", "channel.pattern.snapshot",
 }  # fmt: skip
-KINDS = ("2602B", "2635B", "707B", "SENTIO", "source", "matrix", "prober")
+KINDS = ("2602B", "2635B", "707B", "SENTIO", "source", "matrix", "prober", "M9615A", "niswitch")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -148,3 +158,11 @@ def test_a_verb_that_changes_nothing_leaves_nothing():
     assert prober.leftovers()["separate"](Random(1)) is None
     assert prober.leftovers()["contact"](Random(1)) == "contact"
     assert prober.leftovers()["step"](Random(1)) is None  # the needles are down
+
+
+def test_the_parts_of_a_library_s_module_are_its_attributes_on_every_channel():
+    library = made("M9615A")
+    attributes = {f"ch{number}.{part}" for number, channel in library.channels.items() for part in channel.values}
+    assert library.leftovers().keys() == attributes | {"module"}
+    library.leftovers()["ch2.1150403"](Random(1))
+    assert library.outputs() == {"ch2": 0.0}
