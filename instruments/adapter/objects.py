@@ -11,7 +11,7 @@ import importlib.util
 import threading
 from collections.abc import Callable
 from itertools import count
-from typing import Any
+from typing import Any, NoReturn
 
 from instruments.transport import CHECK, LOOK, brief
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -217,7 +217,7 @@ class ForeignObject:
             raise InstrumentError(self._lost)
         self.line.cut()
         if errors:
-            raise self._named(errors[0], text) from errors[0]
+            self._raise(errors[0], text)
         return results[0]
 
     def without(self, act: Callable[[], Any], text: str) -> Any:
@@ -225,17 +225,17 @@ class ForeignObject:
         try:
             return act()
         except Exception as error:
-            raise self._named(error, text) from error
+            self._raise(error, text)
 
-    def _named(self, error: BaseException, text: str) -> BaseException:
-        """Return an error of a call with instrument, class and call in its text; our own errors stay as they are."""
+    def _raise(self, error: BaseException, text: str) -> NoReturn:
+        """Raise the error of a call with instrument, class and call in its text; our own errors stay as they are."""
         if isinstance(error, LabError | KeyboardInterrupt):
-            return error
+            raise error
         what = brief(f"{type(error).__name__}: {error}", 300)
-        return InstrumentError(
+        raise InstrumentError(
             f"{self.name}: '{text}' of {self._path} failed: {what}; that class is not part of this suite: look at its "
             f"documentation, and at 'roles' of {self.name} in the bench file; {CHECK}"
-        )
+        ) from error
 
     def _made(self) -> Any:
         if self._object is None:

@@ -124,15 +124,15 @@ def unknown_names(lines: Collection[str], known: Collection[str], members: Colle
 
 
 def number(value: Any) -> float:
-    """Return what an object or an instrument gave as a number; InstrumentError if it is none.
+    """Return what an object or an instrument gave as a number; ValueError if it is none.
 
     >>> number("+1.5E-3\\n"), number(True)
     (0.0015, 1.0)
     """
     try:
         return float(value)
-    except (TypeError, ValueError) as error:
-        raise InstrumentError(f"{value!r} is no number") from error
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} is no number") from None
 
 
 def no_error(where: str, text: str, question: str, reply: str) -> None:
@@ -152,7 +152,7 @@ def no_error(where: str, text: str, question: str, reply: str) -> None:
 
 
 def truth(value: Any) -> bool:
-    """Return whether a switch is on, from what objects and instruments give; InstrumentError for anything else.
+    """Return whether a switch is on, from what objects and instruments give; ValueError for anything else.
 
     >>> truth("1"), truth("OFF"), truth(0.0), truth(True)
     (True, False, False, True)
@@ -166,5 +166,5 @@ def truth(value: Any) -> bool:
     except (TypeError, ValueError):
         state = -1.0
     if state not in (0.0, 1.0):
-        raise InstrumentError(f"{value!r} is neither on nor off")
+        raise ValueError(f"{value!r} is neither on nor off")
     return state == 1.0

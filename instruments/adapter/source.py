@@ -10,10 +10,10 @@ call that does not come back ends by `longest_call`. The host times every step, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from instruments.adapter.objects import ForeignObject
 from instruments.adapter.options import (
@@ -34,6 +34,7 @@ from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapab
 from labctl.core.transport import Transport, Wait
 from labctl.core.units import Ampere, Second, Volt
 
+Value = TypeVar("Value")
 STEP_MESSAGES = 7.0
 """Messages of a reading: what its class sends for it, whether it was limited, and the state; other steps take fewer."""
 CYCLES = 50.0
@@ -85,6 +86,12 @@ class AdaptedSource(HostTimedSource):
             value = self._object.call(act, f"{role}: {line}", variables.get("seconds", 0.0))
         return value
 
+    def _read(self, convert: Callable[[Any], Value], role: str, channel: str, **variables: Any) -> Value:
+        """Return what a role gives, converted; InstrumentError names instrument and role if it cannot be."""
+        value = self._carry_out(role, channel, **variables)
+        converted: Value = self._object.without(partial(convert, value), role)
+        return converted
+
     @property
     def _functions(self) -> dict[str, Any]:
         return {"query": self._query, "send": self._transport.write, "number": number, "int": int, "str": str}
@@ -135,8 +142,9 @@ class AdaptedSource(HostTimedSource):
         if self._family is not None:
             state: ChannelState = self._family.state()[channel]
             return state
-        on, level, limit = (self._carry_out(role, channel) for role in ("is_on", "is_level", "is_limit"))
-        return ChannelState(truth(on), number(level), abs(number(limit)))
+        on = self._read(truth, "is_on", channel)
+        level, limit = (self._read(number, role, channel) for role in ("is_level", "is_limit"))
+        return ChannelState(on, level, abs(limit))
 
     def verify_off(self) -> None:
         """Read back that every output is off at 0 V; InstrumentError if one is not."""
@@ -174,7 +182,7 @@ class AdaptedSource(HostTimedSource):
         self._ranges.pop(channel, None)
         self._carry_out("set_up", channel, **words)
         self._carry_out("settings", channel, self._options.settings)
-        self._mains = number(self._carry_out("mains", channel))
+        self._mains = self._read(number, "mains", channel)
         self._no_error(channel, "set_up")
         self._expect("expect", channel, **words)
 
@@ -226,15 +234,15 @@ class AdaptedSource(HostTimedSource):
 
     def limited(self, channel: str) -> bool:
         """Return whether a channel is at its current limit."""
-        return truth(self._carry_out("limited", channel))
+        return self._read(truth, "limited", channel)
 
     def measure(self, channel: str, voltage: bool) -> tuple[Ampere, Volt]:
         """Measure the current, A, NaN beyond the range, and with `voltage` the voltage, V."""
         reading = self._carry_out("measure", channel)
-        amps = _within(number(self._carry_out("current", channel, reading=reading)))
+        amps = _within(self._read(number, "current", channel, reading=reading))
         if not voltage:
             return amps, math.nan
-        return amps, _within(number(self._carry_out("voltage", channel, reading=reading)))
+        return amps, _within(self._read(number, "voltage", channel, reading=reading))
 
     # -- off
 

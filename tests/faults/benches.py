@@ -2,16 +2,19 @@
 
 One has its sources over a matrix, and a station that steps; the others differ from it in what a fault may meet: cells
 that are written inside the sources, levels that stand between two calls, drivers of every kind that stand in for
-others, two matrices, one channel on two needles, a pulse that is a list of levels, a source that the host times, and a
-pulse source beside the source that reads.
+others, two matrices, one channel on two needles, a pulse that is a list of levels, a source that the host times, a
+pulse source beside the source that reads, and an object of PyMeasure, where that is installed. Instruments that are
+driven by calls of their makers' libraries have no messages to which anything could happen.
 """
 
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
-from e2e.small_dies import BENCH, PADS, M, N
+from e2e.small_dies import BENCH, LIMITS, PADS, M, N
 
+from labctl.core.limits import Limits
 from protocols.network import Network
 from protocols.readout import InferenceSettings
 from protocols.samples import Dataset
@@ -41,12 +44,14 @@ class FaultBench:
         shape: rows and columns of its dies.
         dies: number of dies, which are 1 where nothing moves.
         write: settings of write-verify.
+        limits: of the campaign.
     """
 
     keys: dict[str, Any]
     shape: tuple[int, int] = (M, N)
     dies: int = 2
     write: dict[str, Any] = field(default_factory=lambda: WRITE)
+    limits: Limits = LIMITS
 
     def stages(self):
         """Return a survey, and on more than one cell write and inference of a network of 3 inputs and 2 classes."""
@@ -94,6 +99,15 @@ def _pulsed():
     return FaultBench(keys, slow.shape, slow.dies, slow.write | {"v_start": 0.53, "v_step": 0.03})
 
 
+def _adapted():
+    """Return an object of PyMeasure in the place of our driver of a 2400; it takes longer over a pulse."""
+    slow = 50e-3
+    path = {"class": "pymeasure.instruments.keithley.Keithley2400"}
+    bench = _on_two_needles("pymeasure", "out", slow, **path)
+    keys = bench.keys | {"limits": bench.keys["limits"] | {"width": "50 ms"}}
+    return FaultBench(keys, bench.shape, bench.dies, bench.write, LIMITS.model_copy(update={"width": slow}))
+
+
 def _two_matrices():
     """Return the rows over one matrix and the columns over another, each reached by the same sources."""
     instruments = {name: entry for name, entry in BENCH["instruments"].items() if name != "matrix"}
@@ -137,5 +151,6 @@ BENCHES = {
     "2400": _on_two_needles("keithley2400", "out", 10e-3),
     "pulse source": _pulsed(),
     "host timed": _on_two_needles("keithley2450", "out", 10e-3),
+    **({"adapted": _adapted()} if find_spec("pymeasure") else {}),
 }
 """By their names on the command line; most injections happen on the first."""

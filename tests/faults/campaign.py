@@ -171,7 +171,7 @@ def carry_out(injection, name="matrix"):
         for subject in subjects:
             die = course.dies[subject.name] = Ended()
             while die.state not in FINAL and die.sessions < SESSIONS and die.try_no <= injection.tries:
-                job = Job(Path(folder), subject, LIMITS, Accept(fidelity=0.9).rules, try_no=die.try_no)
+                job = Job(Path(folder), subject, chosen.limits, Accept(fidelity=0.9).rules, try_no=die.try_no)
                 with suppress(DoesNotApply):
                     _session(bench, twin, subjects, job, procedures, course, die)
                 if not injection.applies:

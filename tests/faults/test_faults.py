@@ -174,6 +174,15 @@ def test_outputs_have_a_second_and_those_whose_link_does_not_answer_their_patien
     ]
 
 
+def test_an_error_that_is_its_own_cause_is_caught_once():
+    timeline = Timeline(lambda: 2.0)
+    first, second = InstrumentError("smu1: no numbers"), InstrumentError("smu1: lost")
+    first.__cause__, second.__cause__ = second, first
+    timeline.arose(second)
+    timeline.caught(first)
+    assert timeline.detections == [second.moment]
+
+
 def test_a_fight_or_a_hot_touch_is_excused_only_where_it_is_the_fault(undisturbed):
     touched = replace(undisturbed, incidents=["hot touch: pads left at 0.1 V"])
     assert "nothing_unsafe" in violated(touched, undisturbed)

@@ -74,8 +74,9 @@ class Timeline:
 
     def caught(self, error):
         """Note the first error of those that led to one."""
-        moments = []
-        while error is not None:
+        moments, met = [], set()
+        while error is not None and id(error) not in met:  # what a stranger's object raises may be its own cause
+            met.add(id(error))
             moments.append(getattr(error, "moment", None))
             error = error.__cause__ or error.__context__
         self.detect(next((moment for moment in reversed(moments) if moment), None))

@@ -126,6 +126,39 @@ def test_what_the_class_refuses_is_an_error_of_this_instrument_that_names_the_ca
     assert not smu.smu.output
 
 
+@pytest.mark.parametrize("reply", ["", '0,"No error"'])
+def test_a_reply_that_is_no_number_is_told_with_instrument_and_statement(monkeypatch, reply):
+    make, smu = adapted()
+    driver = make()
+    driver.connect()
+    driver.prepare({"out": SETUP})
+    driver.output(["out"])
+    query = driver._query
+    monkeypatch.setattr(driver, "_query", lambda text: reply if ":SENS:CURR:RANG?" in text else query(text))
+    with pytest.raises(InstrumentError) as caught:
+        driver.run([Limit("out", 1e-4, 1e-4)])
+    assert f"ValueError: {reply!r} is no number; that class is not part of this suite: look at" in str(caught.value)
+    assert str(caught.value).startswith(f"{NAME}: '")
+    assert ":SENS:CURR:RANG?" in str(caught.value)
+    assert isinstance(caught.value.__cause__, ValueError)
+    driver.off()
+    assert not smu.smu.output
+
+
+def test_our_own_error_of_a_call_keeps_its_cause():
+    make, _ = adapted()
+    driver = make()
+    cause, error = KeyError("x"), InstrumentError("smu: lost")
+    error.__cause__ = cause
+
+    def lose(_):
+        raise error
+
+    with pytest.raises(InstrumentError) as caught:
+        driver._object.call(lose, "level")
+    assert (caught.value, caught.value.__cause__) == (error, cause)
+
+
 def test_a_name_that_the_class_lacks_is_refused_when_the_bench_file_is_read(tmp_path):
     needs("pymeasure")
     path = bench_file(tmp_path, **{"class": PM + "Keithley2400", "roles": {"level": "source_volts = volts"}})
