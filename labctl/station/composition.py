@@ -25,6 +25,7 @@ from labctl.station.reference_visit import stages_of
 from labctl.station.registry import campaign_model
 from labctl.station.run_spec import RunKind, RunSpec
 from labctl.station.stages import overrides_of_stages, read_stages
+from labctl.station.stand_ins import require_sockets
 from labctl.storage.stress_ledger import ledger_path
 from sim_backend.description import DieDescription
 
@@ -86,6 +87,8 @@ def _read(path: Path, overrides: Mapping[str, str], bench: Path | None, sim: str
         loaded_bench = read_bench(bench)
         read_files.append(loaded_bench)
         fits(loaded_bench.value, fiducials)
+        if sim == "tcp":
+            require_sockets(loaded_bench.value)
     stages, inputs = read_stages(loaded, door)
     visit = () if campaign.batch.golden is None else stages_of(campaign.batch.golden, stages)
     check_rules(loaded, stages, subjects, visit, golden)

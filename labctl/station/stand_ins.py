@@ -33,6 +33,20 @@ def stand_ins(bench: AnyBench) -> dict[str, str]:
     }
 
 
+def require_sockets(bench: AnyBench) -> None:
+    """Raise BenchError if an instrument of the twin cannot be on a socket.
+
+    It is one whose driver brings its own connection, and has its library emulated, or a board without an emulator.
+    """
+    unserved = [
+        name
+        for name, entry in bench.instruments.items()
+        if (entry.kind is DriverKind.BOARD if entry.emulator is None else entry.declaration.wire is Wire.NONE)
+    ]
+    if unserved:
+        raise BenchError(f"{', '.join(unserved)}: no emulator that can be on a socket; use --sim bytes")
+
+
 def twin_text(bench: AnyBench, sim: str) -> str:
     """Return in operator words what the twin of a bench is, and which of its instruments are generic."""
     generic = "; ".join(f"{name} is {text}" for name, text in stand_ins(bench).items())

@@ -25,7 +25,7 @@ from labctl.core.site import Spot
 from labctl.core.transport import Transport
 from labctl.core.units import Second
 from labctl.station.simulated import VISIT
-from labctl.station.stand_ins import with_stand_ins
+from labctl.station.stand_ins import require_sockets, with_stand_ins
 from sim_backend.chip import ChipDie
 from sim_backend.die import SimDie
 from sim_backend.emulators.board import Exchanging, SimulatedBoard
@@ -135,6 +135,8 @@ class Twin:
         faults: Faults | None = None,
     ) -> None:
         bench, self.dies = with_stand_ins(bench), dict(dies)
+        if sockets:
+            require_sockets(bench)
         moved = any(
             entry.kind is DriverKind.PROBER and entry.declaration.wire is not Wire.OPERATOR
             for entry in bench.instruments.values()
@@ -181,8 +183,6 @@ class Twin:
         self._inside = {name: one for name, one in made.items() if one is not None and name not in self.instruments}
         """What drivers without a wire talk to."""
         boards = {name for name, entry in bench.instruments.items() if entry.kind is DriverKind.BOARD}
-        if sockets and (unserved := sorted({*self._inside, *boards} - set(self.instruments))):
-            raise BenchError(f"{', '.join(unserved)}: no emulator that can be on a socket; use --sim bytes")
         fixed = [name for name in boards if made[name] is not None and not isinstance(made[name], Exchanging)]
         if exchanged and fixed:
             raise BenchError(f"{', '.join(fixed)}: its emulator has one die, and dies are exchanged in this bench")

@@ -108,8 +108,12 @@ def test_a_die_of_another_shape_and_a_socket_are_refused(labctl, tmp_path):
     path = campaign(tmp_path, "chip-32x25x25.yaml", 1)
     done = labctl("plan", path, "--bench", BENCH, expect=2)
     assert "the board drives 2 kernels of 15 x 15, passive; the die has 32 of 25 x 25, 1T1R" in done.stderr
-    done = labctl("check", BENCH, "--sim", "tcp", expect=2)
-    assert "board: no emulator that can be on a socket; use --sim bytes" in done.stderr
+    path = campaign(tmp_path, "ideal-15x15.yaml", 1)
+    on_socket = ("--bench", BENCH, "--sim", "tcp")
+    for words in (("check", BENCH, "--sim", "tcp"), ("plan", path, *on_socket), ("run", path, *on_socket)):
+        done = labctl(*words, *(("--out", tmp_path / "refused") if "run" in words else ()), expect=2)
+        assert "board: no emulator that can be on a socket; use --sim bytes" in done.stderr
+    assert not (tmp_path / "refused").exists()
 
 
 def test_a_cell_is_read_and_pulsed_by_hand(labctl, tmp_path):

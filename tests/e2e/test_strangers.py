@@ -228,7 +228,7 @@ def test_on_the_twin_a_simulated_die_has_its_place_and_the_plan_says_so(labctl_p
     labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "bytes", "--out", "twin", cwd=tmp_path)
     assert words in json.loads((tmp_path / "twin" / "run.json").read_text())["body"]
     assert board.hardware() == START
-    refused = labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "tcp", cwd=tmp_path, expect=3)
+    refused = labctl_process("run", "campaign.yaml", "--bench", bench, "--sim", "tcp", cwd=tmp_path, expect=2)
     assert "board: no emulator that can be on a socket; use --sim bytes" in said(refused)
 
 
