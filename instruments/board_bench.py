@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -43,6 +43,11 @@ class BoardBench(Model):
         description="how the next die comes onto the board: none, or by hand, by a person who is asked for each",
     )
     limits: BenchLimits
+    programming: Literal["host", "instrument"] = Field(
+        default="host",
+        description="what writes and verifies the cells of a write plan: the host, pulse by pulse and rung by rung, or "
+        "the board itself, if it can, a chunk of cells at a time",
+    )
     ledger: str | None = Field(
         default=None, min_length=1, description="stress ledger of the lab, from the folder of this file; stress.db"
     )
@@ -60,6 +65,11 @@ class BoardBench(Model):
     def with_entries(self, entries: Mapping[str, Entry]) -> Self:
         """Return the bench with another entry of its board."""
         return self.model_copy(update={"body": entries[BOARD]})
+
+    @property
+    def inside(self) -> bool:
+        """Whether write plans are carried out on the board itself."""
+        return self.programming == "instrument"
 
     @property
     def wires(self) -> str:

@@ -7,20 +7,20 @@ The board has a server of ours on its own Linux (`labctl.boards.daffodil`); this
 a batch of events at a time.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
 
-from instruments.daffodil_client import Client
+from instruments.daffodil_client import Client, LeaseLost
 from instruments.daffodil_events import Events, Records
 from instruments.daffodil_plan import BATCH, PATTERNS, Options, Plan
-from instruments.daffodil_program import ATTEMPT, answer_of, attempts_of, batches, program_of
+from instruments.daffodil_program import Ended, answer_of, attempts_of, joined, lost_of, program_of
 from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
 from labctl.core.bias import Bias, Nominal
 from labctl.core.driver import Driver, DriverKind
-from labctl.core.errors import InstrumentError
+from labctl.core.errors import BenchError, InstrumentError, NotDriven
 from labctl.core.operations import Attempts, Flag, FlagArray, Pulse, Reading, Sense, WritePlan
 from labctl.core.source import ChannelState
 from labctl.core.transport import Transport
@@ -43,9 +43,6 @@ class Daffodil(Plan):
         name: in the bench file.
         transport: the wire.
     """
-
-    programs = True
-    """Write plans are carried out on the board itself."""
 
     def __init__(self, name: str, options: Options, transport: Transport) -> None:
         super().__init__(options, Nominal.alike(2e-4, 1e-4, options.kernels), 1)
@@ -136,32 +133,48 @@ class Daffodil(Plan):
     def _program(self, plan: WritePlan) -> Attempts:
         """Write and verify the cells of a plan on the board itself, in messages of many cells of one kernel.
 
-        Reads with a voltage below 0 V are left to the host loop, one message per rung.
+        Reads with a voltage below 0 V are left to the host loop, one message per rung. If it breaks off, `scripts`
+        knows how far it came: from before a message is sent until it is answered, all that it might do counts as done.
         """
-        seconds = self._seconds_of_cells(plan)
+        made: list[dict[str, IntArray]] = []
+        self._scripts.rescued = self._attempts(plan, made)
         self.check(plan)
         if plan.v_read <= 0.0:
+            self._scripts.rescued = None
             return super()._program(plan)
-        made: list[dict[str, IntArray]] = []
-        for cells in batches(plan, seconds, min(BATCH, self._options.lease / 4)):
-            part = plan.take(cells)
-            reply = self._taken(lambda part=part: self._write(part))  # type: ignore[misc]
-            made.append({**reply, "cell": cells[reply["cell"]]})
-        whole = {name: np.concatenate([np.zeros(0, np.int64), *(m[name] for m in made)]) for name in ATTEMPT}
-        col = plan.verify.cols[whole["cell"], 0]
-        current, flag = self._judged(whole["code"], col, plan.verify.bias.compliance)
-        flag = flag | np.where((flag == 0) & (whole["good"] == 0), int(Flag.INVALID), 0)
-        return attempts_of(plan, whole, current, flag)
+        try:
+            for cells in self._scripts.messages(plan):
+                part = plan.take(cells)
+                made.append(_of(cells, lost_of(part)))
+                try:
+                    made[-1] = _of(cells, self._taken(lambda part=part: self._write(part)))  # type: ignore[misc]
+                except Ended as ended:
+                    made[-1] = _of(cells, ended.made)
+                    raise
+                except (BenchError, LeaseLost, NotDriven):  # refused by the server, before anything was driven
+                    made.pop()
+                    raise
+        finally:
+            self._scripts.rescued = attempts = self._attempts(plan, made)
+        return attempts
 
     def _write(self, plan: WritePlan) -> dict[str, IntArray]:
         options = self._options
         reach = plan.verify.bias.compliance * options.pots[1][: options.n_cols] / options.adc_step
         low, high = options.rails
         good = np.maximum(low, np.ceil(self._zero - reach)), np.minimum(high, np.floor(self._zero + reach))
-        seconds = float(self._seconds_of_cells(plan).sum())
+        seconds = float(self.seconds_of_cells(plan, plan.most).sum())
         program = program_of(plan, self._lines, options.pace, self._zero, good)
         reply = self._client.ours_as_object("WRITE", program, "ATTEMPTS", options.lease + 2 * seconds)
-        return answer_of(reply, plan)
+        return answer_of(reply, plan, program)
+
+    def _attempts(self, plan: WritePlan, made: Sequence[Mapping[str, IntArray]]) -> Attempts:
+        """Return what was made of a plan, by all messages."""
+        whole = joined(made)
+        col = plan.verify.cols[whole["cell"], 0]
+        current, flag = self._judged(whole["code"], col, plan.verify.bias.compliance)
+        flag = flag | np.where((flag == 0) & (whole["good"] == 0), int(Flag.INVALID), 0)
+        return attempts_of(plan, whole, current, flag)
 
     def _reading(self, events: Events, sense: Sense, pulse_flag: FlagArray) -> Reading:
         cols, compliance = sense.cols, sense.bias.compliance
@@ -284,6 +297,11 @@ class Daffodil(Plan):
     def close(self) -> None:
         """Give the board back and end the conversation."""
         self._client.close(give_back=not self._broken)
+
+
+def _of(cells: IntArray, made: Mapping[str, IntArray]) -> dict[str, IntArray]:
+    """Return attempts on some cells of a plan, numbered as those of the plan."""
+    return {**made, "cell": cells[made["cell"]]}
 
 
 def _batches(seconds: FloatArray) -> Iterator[slice]:

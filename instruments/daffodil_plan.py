@@ -8,7 +8,8 @@ from annotated_types import Ge, Gt, Le
 from pydantic import Field
 
 from instruments.board_plan import BoardPlan
-from instruments.daffodil_events import Events, Lines, Pace
+from instruments.daffodil_events import Events, Lines, Pace, Records
+from instruments.daffodil_scripts import Scripts
 from instruments.daffodil_volts import Analogue
 from labctl.boards.daffodil import patterns as wire
 from labctl.boards.daffodil import registers as reg
@@ -18,7 +19,7 @@ from labctl.core.die import unknown_operation
 from labctl.core.errors import BenchError
 from labctl.core.limits import Limits
 from labctl.core.operations import Operation, Pulse, Sense, WritePlan
-from labctl.core.units import FloatArray, Second
+from labctl.core.units import FloatArray, IntArray, Second
 
 BATCH: Second = 1.0
 """Longest predicted time of one batch."""
@@ -26,6 +27,8 @@ PATTERNS = 2000
 """Most events of one batch."""
 SAMPLE = 500
 """Patterns that are packed to predict the bytes of an operation."""
+TOLD = 60
+"""Bytes of a cell of a write plan in its message, beside its patterns, and of its attempt in the answer."""
 
 Line = Annotated[int, Ge(0), Le(reg.LINES - 1)]
 
@@ -77,6 +80,7 @@ class Plan(BoardPlan):
         self._options = options
         self._last: tuple[Operation, Events] | None = None
         self._lines = Lines(options, options.n_rows, options.n_cols, options.bad_rows, options.bad_cols)
+        self._scripts = Scripts(self, options.message, options.lease)
         options.pots  # noqa: B018 - feedback that no potentiometer has is refused here
         super().__init__(options.geometry, nominal, polarity)
 
@@ -106,8 +110,7 @@ class Plan(BoardPlan):
         """
         match operation:
             case WritePlan():
-                seconds = float(self._seconds_of_cells(operation).sum())
-                return self._options.message * len(operation.ladder) + seconds
+                return self._scripts.longest(operation)
             case Sense() | Pulse():
                 events = self._events(operation)
             case _:
@@ -116,25 +119,34 @@ class Plan(BoardPlan):
         batches = 1 + int(seconds / BATCH) + len(events) // PATTERNS
         return self._options.message * batches + seconds
 
+    @property
+    def scripts(self) -> Scripts:
+        """How write plans are carried out on the board itself."""
+        return self._scripts
+
     def traffic(self, operation: Operation) -> tuple[int, int]:
-        """Return events, rests among them, and bytes on the link, of an operation that `check` allows; of a plan 0.
+        """Return events, rests among them, and bytes on the link, of an operation that `check` allows.
 
-        Patterns are packed as they travel, the first of a long operation for all of it; codes do not pack.
+        Patterns are packed as they travel, the first of a long operation for all of it; codes do not pack. A write plan
+        is one that the board carries out by itself, of which every cell verifies at its first pulse.
         """
-        if not isinstance(operation, Sense | Pulse):
-            return 0, 0
+        if isinstance(operation, WritePlan):
+            return self._traffic_of_plan(operation)
         records = self._events(operation).records
-        n, rests = len(records), int(((records["mode"] & wire.REST) > 0).sum())
+        n = len(records)
         batches = 1 + int(float(self._options.pace.seconds(records).sum()) / BATCH) + n // PATTERNS
-        some = records[:SAMPLE]
-        packed = len(wire.pack(some.tobytes())) * n / max(1, len(some))
         codes = int(((records["read"][:, None] >> np.arange(reg.LINES)) & 1).sum())
-        return n + rests + batches, round(packed + 8 / 3 * codes)
+        return n + _rests(records) + batches, round(_packed(records) + 8 / 3 * codes)
 
-    def _seconds_of_cells(self, plan: WritePlan) -> FloatArray:
-        """Return the predicted time of each cell of a plan, (N,) s, with every budget used up."""
+    def _traffic_of_plan(self, plan: WritePlan) -> tuple[int, int]:
+        pulsed = plan.take(np.flatnonzero(plan.most > 0))
+        records = self._pulses(pulsed.write.scaled(pulsed.ladder.max()), pulsed.width, pulsed.verify).records
+        link = len(np.unique(pulsed.ladder)) * _packed(records[::2]) + _packed(records[1::2]) + TOLD * len(pulsed)
+        return len(records) + _rests(records) + sum(1 for _ in self._scripts.messages(pulsed)), round(link)
+
+    def seconds_of_cells(self, plan: WritePlan, pulses: IntArray) -> FloatArray:
+        """Return the predicted time of each cell of a plan that gets as many pulses, (N,) s; refuse what cannot be."""
         top = self._pulses(plan.write.scaled(plan.ladder.max()), plan.width, plan.verify)
-        pulses = np.clip(plan.budget, 0, len(plan.ladder))
         return np.asarray(self._options.pace.seconds(top.records).reshape(-1, 2).sum(1) * pulses)
 
     def _fits(self, bias: Bias) -> None:
@@ -180,3 +192,14 @@ class Plan(BoardPlan):
             raise BenchError(
                 f"an event of {seconds:g} s; with a lease of {lease:g} s none is longer than a quarter of it"
             )
+
+
+def _rests(records: Records) -> int:
+    """Return how many events of rest come before patterns."""
+    return int(((records["mode"] & wire.REST) > 0).sum())
+
+
+def _packed(records: Records) -> float:
+    """Return the bytes of patterns as they travel."""
+    some = records[:SAMPLE]
+    return len(wire.pack(some.tobytes())) * len(records) / max(1, len(some))

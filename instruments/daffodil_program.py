@@ -5,7 +5,7 @@ wrong, in the order of the plan. Which cells those are is known on the board onl
 could need it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,29 +15,13 @@ from labctl.boards.daffodil import patterns as packed
 from labctl.boards.daffodil import registers as reg
 from labctl.core.errors import InstrumentError
 from labctl.core.operations import Attempts, Flag, WritePlan
-from labctl.core.units import BoolArray, FloatArray, IntArray, Second, Volt
+from labctl.core.units import BoolArray, FloatArray, IntArray, Volt
 
 ATTEMPT = ("cell", "attempt", "code", "good")
 """What the board tells of each attempt."""
-PATTERNS = 4000
-"""Most patterns of writes in one message."""
+LOST = -1
+"""Code of an attempt of which nobody knows whether it was made."""
 _SLACK: Volt = 1e-9
-
-
-def batches(plan: WritePlan, seconds: FloatArray, most: Second) -> Iterator[IntArray]:
-    """Yield the cells (k,) of each message: of one kernel, and no longer than `most` s if every budget is used up.
-
-    Args:
-        seconds: (N,) of each cell, with every budget used up.
-    """
-    rungs = len(np.unique(plan.ladder))
-    for kernel in dict.fromkeys(plan.write.kernel.tolist()):
-        cells = np.flatnonzero(plan.write.kernel == kernel)
-        while len(cells):
-            fits = int(np.searchsorted(np.cumsum(seconds[cells]), most, side="right"))
-            n = max(1, min(fits, PATTERNS // rungs))
-            yield cells[:n]
-            cells = cells[n:]
 
 
 def program_of(
@@ -98,10 +82,29 @@ def _beyond(low: FloatArray, high: FloatArray, held: FloatArray, judged: FloatAr
     return np.asarray((np.stack([up, down], axis=1) > judged + _SLACK).any(1))
 
 
-def answer_of(reply: Mapping[str, Any], plan: WritePlan) -> dict[str, IntArray]:
-    """Return cell, attempt, code and whether each code is good, (a,) each; InstrumentError if the reply is none.
+class Ended(InstrumentError):
+    """The board ended a write plan before its end: somebody had it made safe.
 
-    The attempts of each cell are numbered from 1 to at most its budget, each once.
+    Args:
+        made: the attempts that it tells of, and the one that it may have begun.
+    """
+
+    def __init__(self, message: str, made: Mapping[str, IntArray]) -> None:
+        super().__init__(message)
+        self.made = made
+
+
+def answer_of(reply: Mapping[str, Any], plan: WritePlan, program: Mapping[str, Any]) -> dict[str, IntArray]:
+    """Return cell, attempt, code and whether each code is good, (a,) each, of the attempts of a plan.
+
+    Those of a cell are numbered from 1 to at most its budget, each once.
+
+    Args:
+        program: the message that is answered.
+
+    Raises:
+        Ended: the board ended the plan.
+        InstrumentError: the reply is none to this plan.
     """
     n = len(plan)
     try:
@@ -111,27 +114,65 @@ def answer_of(reply: Mapping[str, Any], plan: WritePlan) -> dict[str, IntArray]:
         raise InstrumentError(f"no attempts of a write plan: {error!r}") from error
     if len({len(part) for part in made.values()}) != 1 or not ((made["cell"] >= 0) & (made["cell"] < n)).all():
         raise InstrumentError("the attempts of a write plan do not fit the plan")
-    most, cell, attempt = np.minimum(plan.budget, len(plan.ladder)), made["cell"], made["attempt"]
+    cell, attempt = made["cell"], made["attempt"]
     order = np.lexsort((attempt, cell))
     begins = np.concatenate([[0], np.cumsum(np.bincount(cell, minlength=n))])
     numbers = np.arange(len(cell)) - begins[cell[order]] + 1
-    if (attempt[order] != numbers).any() or (attempt > most[cell]).any():
+    if (attempt[order] != numbers).any() or (attempt > plan.most[cell]).any():
         raise InstrumentError("the attempts of a write plan are not those of its cells, one after the other")
     if ((made["code"] < 0) | (made["code"] > reg.TOP_CODE)).any():
         raise InstrumentError(f"the attempts of a write plan have a code beyond 0 to {reg.TOP_CODE}")
     if aborted:
-        raise InstrumentError(f"the write plan was ended by the board {aborted[0]}; how its cells are is not known")
+        begun = _next(plan, made, np.asarray(program["cut"]))
+        raise Ended(f"the write plan was ended by the board {aborted[0]}", joined([made, begun]))
     return made
 
 
+def lost_of(plan: WritePlan) -> dict[str, IntArray]:
+    """Return all attempts that a plan might make, of which nothing is known: their code is `LOST`."""
+    attempts = Attempts.at_most(plan)
+    unknown = np.full_like(attempts.cell, LOST)
+    return {"cell": attempts.cell, "attempt": attempts.attempt, "code": unknown, "good": np.zeros_like(unknown)}
+
+
+def _next(plan: WritePlan, made: Mapping[str, IntArray], cut: FloatArray) -> dict[str, IntArray]:
+    """Return the attempt, none at the end, that comes after those that were made, in the rounds of the board.
+
+    Args:
+        cut: (N,) the code below which each cell reads P.
+    """
+    n = len(plan)
+    number = np.bincount(made["cell"], minlength=n)
+    last = np.full(n, -1)
+    last[made["cell"]] = np.arange(len(made["cell"]))
+    tried = np.flatnonzero(last >= 0)
+    good, code = (made[name][last[tried]] for name in ("good", "code"))
+    goes_on = number < plan.most
+    goes_on[tried] &= (good == 1) & ((code < cut[tried]) != plan.target[tried])
+    cell = np.lexsort((np.arange(n), number, ~goes_on))[: int(goes_on.any())]
+    unknown = np.full_like(cell, LOST)
+    return {"cell": cell, "attempt": number[cell] + 1, "code": unknown, "good": np.zeros_like(unknown)}
+
+
+def joined(parts: Sequence[Mapping[str, IntArray]]) -> dict[str, IntArray]:
+    """Return the attempts of several messages as one."""
+    return {name: np.concatenate([np.zeros(0, np.int64), *(part[name] for part in parts)]) for name in ATTEMPT}
+
+
 def attempts_of(plan: WritePlan, made: Mapping[str, IntArray], current: FloatArray, flag: IntArray) -> Attempts:
-    """Return the attempts (a,) of a plan, by currents in A and flags of their verify reads."""
-    n, cell = len(plan), made["cell"]
-    order = np.lexsort((cell, made["attempt"]))
-    cell, attempt, current, flag = cell[order], made["attempt"][order], current[order], flag[order]
+    """Return the attempts (a,) of a plan, by currents in A and flags of their verify reads.
+
+    Those that are lost have no current, and UNKNOWN as their flags.
+    """
+    n, lost = len(plan), made["code"] == LOST
+    order = np.lexsort((made["cell"], made["attempt"]))
+    cell, attempt, lost = made["cell"][order], made["attempt"][order], lost[order]
+    current = np.where(lost, np.nan, current[order])
+    flag, pulse_flag = np.where(lost, int(Flag.UNKNOWN), flag[order]), np.where(lost, int(Flag.UNKNOWN), 0)
     verified, short = np.zeros(n, np.bool_), np.zeros(n, np.bool_)
-    good = (flag == 0) & ((current / plan.v_read > plan.cut[cell]) == plan.target[cell])
+    with np.errstate(invalid="ignore"):
+        good = (flag == 0) & ((current / plan.v_read > plan.cut[cell]) == plan.target[cell])
     verified[cell] = good  # the last attempt of a cell comes last
     short[cell] = (flag & Flag.COMPLIANCE) != 0
-    flags = flag.astype(np.uint8)
-    return Attempts(cell, attempt, plan.ladder[attempt - 1], current, flags, np.zeros_like(flags), verified, short)
+    flags = flag.astype(np.uint8), pulse_flag.astype(np.uint8)
+    return Attempts(cell, attempt, plan.ladder[attempt - 1], current, *flags, verified, short)

@@ -18,7 +18,7 @@ from instruments.interfaces import lacking
 from instruments.serials import require_serials
 from labctl.core.bias import Nominal
 from labctl.core.board import Board, Bounded, Traffic
-from labctl.core.die import Die, DieWrapper, unknown_operation
+from labctl.core.die import Die, DieWrapper, PlanScripts, unknown_operation
 from labctl.core.errors import BenchError, InstrumentError
 from labctl.core.limits import Limited, Limits
 from labctl.core.operations import Attempts, Operation, Pulse, Reading, Sense, WritePlan
@@ -29,11 +29,26 @@ class BoardDie(Limited):
 
     Args:
         permit: raises when nothing may be energised; called before each operation.
+        inside: write plans are carried out on the board itself, as the bench file says.
+
+    Raises:
+        BenchError: `inside`, and the board carries out no plans by itself.
     """
 
-    def __init__(self, die: Die, limits: Limits, permit: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, die: Die, limits: Limits, permit: Callable[[], None] = lambda: None, *, inside: bool = False
+    ) -> None:
         super().__init__(die, limits)
-        self._permit = permit
+        self._permit, self._inside = permit, inside
+        if inside and super().scripts is None:
+            raise BenchError(
+                "'programming: instrument': this board carries out no write plans by itself; leave it at host"
+            )
+
+    @property
+    def scripts(self) -> PlanScripts | None:
+        """How write plans are carried out on the board; None: by the host loop."""
+        return super().scripts if self._inside else None
 
     @overload
     def perform(self, operation: Sense | Pulse) -> Reading: ...
@@ -48,22 +63,6 @@ class BoardDie(Limited):
     def traffic(self) -> Traffic | None:
         """Predicts events and bytes on the link; None of a board that does not know them."""
         return getattr(self._die, "traffic", None)
-
-    def _program(self, plan: WritePlan) -> Attempts:
-        """Carry out a plan on a board that does so by itself; pulses are charged at the most before it, then as given.
-
-        By the loop of the host, pulse by pulse, on any other board and where a cell could not get its whole budget.
-        """
-        if not (isinstance(self._die, BareBoard) and self._die.programs):
-            return super()._program(plan)
-        self.check(plan)
-        most = self._pulses(plan, Attempts.at_most(plan))
-        if int((self.counts + most).max()) > self.limits.pulses_per_cell:
-            return super()._program(plan)
-        self.counts += most
-        attempts: Attempts = self._die.perform(plan)  # what breaks off stays charged at the most
-        self.counts += self._pulses(plan, attempts) - most
-        return attempts
 
 
 class BareBoard(DieWrapper[Any]):
@@ -81,14 +80,9 @@ class BareBoard(DieWrapper[Any]):
         """Nominal conductances."""
         return self._nominal
 
-    @property
-    def programs(self) -> bool:
-        """Whether the board carries out write plans by itself."""
-        return getattr(self._die, "programs", False) is True
-
     def perform(self, operation: Operation) -> Any:
         """Do what the board does by itself; BenchError for anything else."""
-        if not isinstance(operation, Sense | Pulse) and not (isinstance(operation, WritePlan) and self.programs):
+        if not isinstance(operation, Sense | Pulse) and (not isinstance(operation, WritePlan) or self.scripts is None):
             raise unknown_operation(self, operation)
         return self._die.perform(operation)
 
@@ -115,7 +109,7 @@ class OpenBoard:
         """Return the die interface for another die on the board; the board is made safe first."""
         self.off()
         self.board.turn_to(nominal, polarity)
-        return BoardDie(BareBoard(self.board, nominal), self.bench.bounds, self.permit)
+        return BoardDie(BareBoard(self.board, nominal), self.bench.bounds, self.permit, inside=self.bench.inside)
 
     def off(self) -> None:
         """Switch every line off, verified."""
@@ -184,4 +178,4 @@ def planned_board(bench: BoardBench, nominal: Nominal, polarity: int = 1) -> Die
     die = bench.body.planned(nominal, polarity)
     if isinstance(die, Bounded):
         die.keep_within(bench.bounds)
-    return BoardDie(die, bench.bounds)
+    return BoardDie(die, bench.bounds, inside=bench.inside)

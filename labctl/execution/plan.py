@@ -131,6 +131,7 @@ class CountedDie(DieWrapper[Limited]):
         time = scripts.expected(plan)
         self._plan.time += time
         self._plan.operations += 1
+        self._add_traffic(plan)
         size = cells_of(len(plan), time)
         self._disk.plan(plan, size)
         self._plan.levels = max(self._plan.levels, count_levels(plan.write))
@@ -146,12 +147,15 @@ class CountedDie(DieWrapper[Limited]):
         time = self._die.check(operation)
         self._plan.time += time
         self._plan.operations += 1
-        events, link = self._traffic(operation)
-        self._plan.events += events
-        self._plan.link += link
+        self._add_traffic(operation)
         self._disk.operation(operation, time, columns)
         self._plan.levels = max(self._plan.levels, count_levels(bias))
         self._raise_highest(bias)
+
+    def _add_traffic(self, operation: Operation) -> None:
+        events, link = self._traffic(operation)
+        self._plan.events += events
+        self._plan.link += link
 
     def _raise_highest(self, bias: Bias) -> None:
         if len(bias):

@@ -5,7 +5,7 @@ as arrays (`sim_backend.emulators.daffodil_events`). Where that would not be the
 that is not as it was set up, or with a read that is late, the engine does all of it event by event.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import overload
@@ -84,9 +84,7 @@ class Batch:
     @classmethod
     def of(cls, patterns: Sequence[Pattern]) -> "Batch":
         """Return patterns as arrays."""
-        if isinstance(patterns, Patterns):
-            return cls.of_records(patterns.records)
-        return cls.of_records(np.array([(*pattern[:6], pattern.codes) for pattern in patterns], _DTYPE))
+        return cls.of_records(_records(patterns))
 
     @classmethod
     def of_records(cls, records: npt.NDArray[np.void]) -> "Batch":
@@ -131,6 +129,13 @@ class Batch:
         return np.asarray(right & (up <= settings.up) & (down <= settings.down))
 
 
+def _records(patterns: Sequence[Pattern]) -> npt.NDArray[np.void]:
+    """Return patterns as they travel, (n,)."""
+    if isinstance(patterns, Patterns):
+        return patterns.records
+    return np.array([(*pattern[:6], pattern.codes) for pattern in patterns], _DTYPE)
+
+
 class BatchEngine(Engine):
     """The engine of an emulated board.
 
@@ -161,11 +166,21 @@ class BatchEngine(Engine):
         batch = Batch.of(patterns)
         if self.abort or not self.at_once or not len(batch) or not self._predictable() or self._late(batch).any():
             return super().run(patterns)
-        codes = self._at_once(batch)
-        self._select(int(batch.kernel[-1]))
-        self._mode(WRITE)
-        self._board.write(reg.PULSE_LENGTH, self.settings.rest_clocks)
-        return codes, []
+        return self._at_once(batch, rested=True), []
+
+    def attempts(
+        self, writes: Sequence[Pattern], reads: Sequence[Pattern], cells: Sequence[int]
+    ) -> Iterator[tuple[int, bool]]:
+        """Carry out the writes of some cells and their reads, as `Engine.attempts`."""
+        if self.abort or not self.at_once or not cells or not self._predictable():
+            yield from super().attempts(writes, reads, cells)
+            return
+        pairs = np.stack([_records(writes)[cells], _records(reads)[cells]], axis=1).reshape(-1)
+        batch = Batch.of_records(pairs)
+        if self._late(batch).any():
+            yield from super().attempts(writes, reads, cells)
+        else:
+            yield from ((code, True) for code in self._at_once(batch, rested=False))
 
     def _predictable(self) -> bool:
         """Return whether the board is as this engine has set it up, so that nothing else decides what a batch does."""
@@ -180,25 +195,34 @@ class BatchEngine(Engine):
         needed = self.settings.settle + conversions * self._board.conversion
         return np.asarray((conversions > 0) & (needed * (1 + 1e-9) > batch.clocks * self.settings.clock))
 
-    def _at_once(self, batch: Batch) -> list[int]:
-        """Carry out patterns, none of them late, and rest behind them; return the codes that they read."""
+    def _at_once(self, batch: Batch, *, rested: bool) -> list[int]:
+        """Carry out patterns, none of them late; return the codes that they read.
+
+        Args:
+            rested: rest comes behind them.
+        """
         settings, n = self.settings, len(batch)
         rest_codes = [settings.reference] * (2 * reg.LINES) + [settings.closed] * reg.LINES
         rest_on = lines_of(np.array([settings.columns, settings.rows])).reshape(-1)
-        # the number of the pattern of each event; a rest is an event before its pattern, and one comes last
-        number = np.append(np.repeat(np.arange(n), 1 + batch.rest), n - 1)
-        acts = np.append(number[1:] != number[:-1], False)
-        acts[-2] = True
+        # the number of the pattern of each event; a rest is an event before its pattern, or comes last
+        number = np.repeat(np.arange(n), 1 + batch.rest)
+        acts = np.append(number[1:] != number[:-1], True)
+        if rested:
+            number, acts = np.append(number, n - 1), np.append(acts, False)
+        clocks = np.where(acts, batch.clocks[number], settings.rest_clocks)
         events = Events.of(
             np.array([self._codes[place] for place in self._places]),
             np.where(acts[:, None], batch.codes[number], rest_codes),
             batch.kernel[number],
             np.where(acts[:, None], batch.on[number], rest_on),
             acts & batch.reads[number],
-            np.where(acts, batch.clocks[number], settings.rest_clocks),
+            clocks,
         )
         outputs = carry_out(self._board, events, self._places)
-        self._codes.update(zip(self._places, rest_codes, strict=True))
+        self._codes.update(zip(self._places, events.code[-1].tolist(), strict=True))
+        self._select(int(batch.kernel[-1]))
+        self._mode(WRITE if rested else int(batch.mode[-1]))
+        self._board.write(reg.PULSE_LENGTH, int(clocks[-1]))
         codes: list[int] = outputs[acts][batch.read_lines].tolist()
         return codes
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from instruments.bench import Bench
+from instruments.board_bench import AnyBench, BoardBench
 from labctl.config.campaign import Accept
 from labctl.core.body import Body, ReadyDie
 from labctl.core.limits import Limits
@@ -119,7 +120,7 @@ class Campaign:
 
     subjects: tuple[Site, ...]
     stages: tuple[Procedure, ...]
-    bench: Bench | None = None
+    bench: AnyBench | None = None
 
     @contextmanager
     def body(self) -> Iterator[Body]:
@@ -197,6 +198,28 @@ def chip() -> Campaign:
     """Return the campaign on a simulated chip with a short and a stuck cell."""
     made = description("1T1R", short=0.05, stuck_ap=0.05)
     return Campaign((Site("C0", made, 5),), chip_stages())
+
+
+def on_board(programming: str, **simulation: Any) -> Campaign:
+    """Return the campaign of a chip on an emulated Daffodil board, its cells written by the host or by the board.
+
+    Args:
+        simulation: keys of the chip's simulation.
+    """
+    keys = {
+        "name": "board",
+        "body": {"driver": "daffodil", "resource": "1", "kernels": 2, "n_rows": M, "n_cols": N},
+        "limits": {
+            "v_towards_p": "0.7 V", "v_towards_ap": "0.7 V", "width": "10 ms", "compliance": "10 mA",
+            "v_gate": "3.29 V", "ramp_rate": "1000 V/s",
+        },
+        "programming": programming,
+        "twin": {"ideal_instruments": True},
+    }  # fmt: skip
+    made = description("1T1R").model_dump()
+    made["simulation"] = simulation
+    subject = Site("C0", DieDescription.model_validate(made), 5)
+    return Campaign((subject,), chip_stages(), BoardBench.model_validate(keys, context={"file": True}))
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ Outside of an event no line is connected to the chip. Lines keep the potential a
 may ask for rest before it: gates closed, every line brought to the reference. Every batch ends so.
 """
 
-from typing import Dict, Iterable, List, Sequence, Tuple
+from typing import Dict, Iterable, Iterator, List, Sequence, Tuple
 
 from . import registers as reg
 from .hardware import Hardware
@@ -247,6 +247,23 @@ class Engine:
         finally:
             self.rest()
         return codes, late
+
+    def attempts(
+        self, writes: Sequence[Pattern], reads: Sequence[Pattern], cells: Sequence[int]
+    ) -> Iterator[Tuple[int, bool]]:
+        """Carry out the writes of some cells, each followed by its read of one row.
+
+        Yields:
+            the code of each, and whether it was read in time.
+
+        Raises:
+            Aborted: ended before the last one.
+        """
+        for cell in cells:
+            codes: List[int] = []
+            self.apply(writes[cell], [])
+            in_time = self.apply(reads[cell], codes)
+            yield codes[0], in_time
 
     def apply(self, pattern: Pattern, codes: List[int]) -> bool:
         """Carry out one pattern, append the codes that it reads; return whether they were read in time.

@@ -215,7 +215,7 @@ class Service:
             codes, late = engine.run(batch)
             words = struct.pack(f"<{len(codes) + len(late) + 1}H", *codes, *late, len(late))
             return "CODES " + patterns.pack(words)
-        program = WriteVerify.of(_object(rest))
+        program = WriteVerify.of(_object(rest), self._patterns)
         self._short_enough(program.longest(engine))
         return "ATTEMPTS " + json.dumps(program.run(engine))
 

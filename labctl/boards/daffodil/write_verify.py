@@ -3,7 +3,7 @@
 The rounds are those of a host: one per rung of the ladder, with every cell that is still wrong, in the order given.
 """
 
-from typing import Any, Dict, List, NamedTuple, Sequence
+from typing import Any, Callable, Dict, List, NamedTuple, Sequence
 
 from .engine import Aborted, Engine, Refused
 from .patterns import MOST, READ, REST, Pattern, patterns_of
@@ -32,15 +32,18 @@ class WriteVerify(NamedTuple):
     high: Sequence[float]
 
     @classmethod
-    def of(cls, given: Dict[str, Any]) -> "WriteVerify":
+    def of(cls, given: Dict[str, Any], parse: Callable[[str], Sequence[Pattern]] = patterns_of) -> "WriteVerify":
         """Return the program of a message.
+
+        Args:
+            parse: returns the patterns of a text.
 
         Raises:
             Refused: its parts do not fit.
         """
         try:
-            writes = [patterns_of(text) for text in given["writes"]]
-            reads = patterns_of(given["reads"])
+            writes = [parse(text) for text in given["writes"]]
+            reads = parse(given["reads"])
             program = cls(
                 writes,
                 reads,
@@ -67,11 +70,11 @@ class WriteVerify(NamedTuple):
 
     def longest(self, engine: Engine) -> float:
         """Return the time of the events if every budget is used up, in s."""
+        reads = [engine.seconds((read,)) for read in self.reads]
+        writes = [[engine.seconds((write,)) for write in patterns] for patterns in self.writes]
         total = 0.0
         for k, rung in enumerate(self.rungs):
-            for cell, budget in enumerate(self.budget):
-                if budget > k:
-                    total += engine.seconds((self.writes[rung][cell], self.reads[cell]))
+            total += sum(w + r for w, r, budget in zip(writes[rung], reads, self.budget) if budget > k)
         return total
 
     def run(self, engine: Engine) -> Dict[str, List[Any]]:
@@ -86,19 +89,14 @@ class WriteVerify(NamedTuple):
         pending = list(range(len(self.reads)))
         try:
             for k, rung in enumerate(self.rungs):
-                left = []
-                for cell in pending:
-                    if self.budget[cell] <= k:
-                        continue
-                    codes: List[int] = []
-                    engine.apply(self.writes[rung][cell], codes)
-                    codes = []
-                    good = engine.apply(self.reads[cell], codes) and self.low[cell] <= codes[0] <= self.high[cell]
-                    for name, value in (("cell", cell), ("attempt", k + 1), ("code", codes[0]), ("good", int(good))):
+                chosen = [cell for cell in pending if self.budget[cell] > k]
+                pending = []
+                for cell, (code, in_time) in zip(chosen, engine.attempts(self.writes[rung], self.reads, chosen)):
+                    good = in_time and self.low[cell] <= code <= self.high[cell]
+                    for name, value in (("cell", cell), ("attempt", k + 1), ("code", code), ("good", int(good))):
                         made[name].append(value)
-                    if good and (codes[0] < self.cut[cell]) != bool(self.target[cell]):
-                        left.append(cell)
-                pending = left
+                    if good and (code < self.cut[cell]) != bool(self.target[cell]):
+                        pending.append(cell)
                 if not pending:
                     break
             engine.verify_outputs()

@@ -6,6 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from instruments.arc_two_options import Options as Wires
+from instruments.arc_two_plan import Plan as ArcTwoPlan
 from instruments.board_bench import BoardBench
 from instruments.daffodil import Daffodil
 from instruments.daffodil_events import Events
@@ -14,7 +16,7 @@ from instruments.emergency import make_safe
 from instruments.open_board import BareBoard, BoardDie, open_board
 from instruments.transport import BytesTransport
 from labctl.boards.daffodil import patterns as packed
-from labctl.core.bias import Bias
+from labctl.core.bias import Bias, Nominal
 from labctl.core.cell_voltage import extremes
 from labctl.core.errors import BenchError, InstrumentError, LabError, LimitError, NotDriven
 from labctl.core.limits import Limits
@@ -425,6 +427,28 @@ def test_events_and_bytes_of_an_operation_are_predicted(verified):
     assert link == pytest.approx(sum(map(len, sent)), rel=0.25)
 
 
+def test_events_and_bytes_of_a_write_plan_on_the_board_are_predicted():
+    """A plan whose cells all verify at their first pulse, as prediction has it."""
+    on = on_board(chip(2, 5, 4, ideal=True))
+    on.board.sense(read(on.board, *ONE))
+    cells = tuple(index.ravel() for index in np.indices((2, 5, 4)))
+    plan = plan_of(on.board, cells, np.ones(40, np.bool_), ladder=(0.9, 1.0), budget=np.full(40, 2))
+    sent, execute, before = [], on.server.execute, on.server.board.audit.events
+
+    def heard(message):
+        sent.append(message)
+        sent.append(execute(message))
+        return sent[-1]
+
+    on.server.execute = heard
+    events, link = on.board.traffic(plan)
+    start = on.world.now
+    assert on.board.program(plan).verified.all()
+    assert events == pytest.approx(on.server.board.audit.events - before, abs=3)
+    assert link == pytest.approx(sum(map(len, sent)), rel=0.25)
+    assert on.board.scripts.expected(plan) == pytest.approx(on.world.now - start, rel=0.25)
+
+
 def test_a_server_of_another_version_is_refused_and_made_safe_all_the_same(monkeypatch):
     on = on_board(chip())
     monkeypatch.setattr(packed, "VERSION", packed.VERSION + 1)
@@ -718,12 +742,17 @@ def some_plan(die, seed, ladder=(0.4, 0.5, 0.55, 0.6, 0.6, 0.8)):
     return plan_of(die, cells, rng.random(len(order)) < 0.5, ladder=ladder, budget=rng.integers(0, 7, len(order)))
 
 
+def inside(on, limits=WIDE):
+    """Return the die of a board that carries out write plans by itself, behind limits."""
+    return BoardDie(BareBoard(on.board, on.board.nominal), limits, inside=True)
+
+
 def test_a_write_plan_on_the_board_has_the_attempts_of_the_host_loop():
     """On chips without chance: the same attempts in the same order of rounds, and the same cells."""
     on, alone = on_board(chip(2, 5, 4, ideal=True)), on_board(chip(2, 5, 4, ideal=True))
     plan = some_plan(on.board, 6)
     messages = on.world.ledger.messages
-    here = BoardDie(BareBoard(on.board, on.board.nominal), WIDE).program(plan)
+    here = inside(on).program(plan)
     assert on.world.ledger.messages - messages <= 8, "more than one message per kernel"
     there = program_by_host(alone.board, plan)
     order = np.lexsort((there.cell, there.attempt))
@@ -740,7 +769,7 @@ def test_a_write_plan_on_the_board_has_the_attempts_of_the_host_loop():
 
 def test_a_plan_is_charged_as_its_pulses_were_given_and_at_the_most_when_it_breaks_off():
     on = on_board(chip(2, 5, 4, ideal=True))
-    die = BoardDie(BareBoard(on.board, on.board.nominal), WIDE.model_copy(update={"v_count": 0.3}))
+    die = inside(on, WIDE.model_copy(update={"v_count": 0.3}))
     plan = some_plan(on.board, 7)
     attempts = die.program(plan)
     assert die.counts.sum() >= len(attempts.cell)
@@ -754,13 +783,23 @@ def test_a_plan_is_charged_as_its_pulses_were_given_and_at_the_most_when_it_brea
     assert (die.counts - before).sum() == die._pulses(plan, Attempts.at_most(plan)).sum()
 
 
-def test_a_cell_without_its_whole_budget_left_is_written_pulse_by_pulse():
+def test_a_plan_that_could_give_a_cell_more_pulses_than_it_may_have_is_refused():
     on = on_board(chip(1, 5, 4, ideal=True))
     tight = WIDE.model_copy(update={"v_count": 0.3, "pulses_per_cell": 3})
-    die = BoardDie(BareBoard(on.board, on.board.nominal), tight)
     plan = plan_of(on.board, ONE, np.array([True]), ladder=[0.9] * 6, budget=np.array([6]))
-    assert die.program(plan).verified.all()
-    assert die.counts.max() == 1
+    messages = on.world.ledger.messages
+    with pytest.raises(LimitError, match="pulses on one cell"):
+        inside(on, tight).program(plan)
+    assert on.world.ledger.messages == messages
+    host = BoardDie(BareBoard(on.board, on.board.nominal), tight)
+    assert host.program(plan).verified.all(), "the host stops at the first pulse that suffices"
+    assert host.counts.max() == 1
+
+
+def test_a_board_that_writes_no_plans_is_not_asked_to():
+    plain = ArcTwoPlan(Wires(firmware="x", kernels=[{"rows": [0], "cols": [1]}]), Nominal.alike(2e-4, 1e-4, 1), 1)
+    with pytest.raises(BenchError, match="this board carries out no write plans by itself; leave it at host"):
+        BoardDie(BareBoard(plain, plain.nominal), WIDE, inside=True)
 
 
 @pytest.mark.parametrize(
@@ -789,7 +828,7 @@ def test_attempts_that_do_not_fit_their_plan_are_errors_of_the_instrument(reply)
 def test_a_plan_on_the_board_stays_within_the_limits_transients_included():
     on = on_board(chip(2, 5, 4, **STILL))
     limits = WIDE.model_copy(update={"v_towards_p": 0.61, "v_towards_ap": 0.61})
-    die = BoardDie(BareBoard(on.board, on.board.nominal), limits)
+    die = inside(on, limits)
     for seed in range(3):
         for volts in (0.1, 0.3):
             plan = some_plan(on.board, seed, ladder=(0.4, 0.61))

@@ -9,6 +9,7 @@ from labctl.boards.daffodil import registers as reg
 from labctl.boards.daffodil.engine import Aborted, Engine, Refused
 from labctl.boards.daffodil.patterns import KEEP, READ, REST, WRITE, Pattern
 from labctl.boards.daffodil.settings import Settings, wrong
+from labctl.boards.daffodil.write_verify import WriteVerify
 from labctl.core.errors import BenchError
 from labctl.core.operations import Pulse
 from sim_backend.emulators.clock import RealClock
@@ -97,6 +98,55 @@ def test_at_once_and_event_by_event_are_the_same(seed, swapped):
         assert near == pytest.approx(nearly, rel=1e-9)
     assert one[1].audit.reads > 60
     assert any(np.ravel(one[1].chip.truth()["state"]))
+
+
+def write_verify_at_random(rng, n=30):
+    """Return a write-verify of cells of one kernel with three different rungs, whose reads are its own."""
+    kernel, every = int(rng.integers(KERNELS)), (1 << 25) - 1
+    writes, reads = [[], [], []], []
+    for _ in range(n):
+        i, j, rest = int(rng.integers(ROWS)), int(rng.integers(COLS)), REST if rng.random() < 0.3 else 0
+        gates, column = [CLOSED] * 25, [REF] * 25
+        gates[i], column[i] = OPEN, REF + 82
+        sign = int(rng.choice([-1, 1]))
+        reads.append(Pattern(kernel, READ | rest, 60_000, every, every, 1 << j, [*column, *([KEEP] * 25), *gates]))
+        for k, level in enumerate((250, 450, 640)):
+            column = [REF] * 25
+            column[i] = REF + sign * level
+            codes = [*column, *([REF] * 25), *gates]
+            writes[k].append(Pattern(kernel, WRITE | rest, 21312, every, 1 << j, 0, codes))
+    budget = [int(b) for b in rng.integers(0, 5, n)]
+    target, cut = [int(t) for t in rng.integers(0, 2, n)], [REF - 26.5] * n
+    return WriteVerify(writes, reads, [0, 1, 1, 2, 2], budget, target, cut, [1000.0] * n, [2700.0] * n)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_write_verify_rung_by_rung_and_event_by_event_are_the_same(seed):
+    rng = np.random.default_rng(seed)
+    one, two = emulated(Engine), emulated(BatchEngine)
+    rungs = 0
+    for operation in range(3):
+        program = write_verify_at_random(rng)
+        for _, board in (one, two):
+            board.chip.seek(operation)
+            board.unpair()
+        made = program.run(one[0])
+        assert made == program.run(two[0])
+        rungs = max(rungs, *made["attempt"])
+        (same, near), (other, nearly) = left(*one), left(*two)
+        assert same == other
+        assert near == pytest.approx(nearly, rel=1e-9)
+    assert rungs > 2
+    assert any(np.ravel(one[1].chip.truth()["state"]))
+
+
+def test_a_rung_of_a_write_verify_is_one_operation_of_the_chip():
+    engine, board = emulated(BatchEngine)
+    asked, perform = [], board.chip.perform
+    board.chip.perform = lambda operation: (asked.append(len(operation)), perform(operation))[1]
+    made = write_verify_at_random(np.random.default_rng(2)).run(engine)
+    assert sum(asked) == len(made["cell"]) > len(asked) > 0
+    assert len(asked) <= max(made["attempt"])
 
 
 def test_a_batch_is_computed_at_once_and_a_pulse_goes_with_its_read():
