@@ -213,17 +213,20 @@ def kill_workers(campaign: Path, place: Path, kills: int, dice: random.Random, f
     from distributed import LocalCluster
 
     labctl("run", campaign, "--out", place / "alone", "--workers", "1", *few).wait()
-    tries = [die.last for die in read_state(place / "alone").subjects]
-    longest = max(last.seconds or 0.0 for last in tries if last is not None)
+    rows = {path.parent.name: number for path, number in committed(place / "alone").items()}
     run, done, lost, killed = place / "run", 0, 0, set[str]()
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0", scheduler_port=0) as cluster:
         process = labctl("run", campaign, "--out", run, "--executor", f"dask={cluster.scheduler_address}", *few)
         while process.poll() is None:
             wait_for_work(run, process)
-            time.sleep(dice.uniform(0.0, longest))
+            time.sleep(0.02)
             active = {die.name: die.folder for die in read_state(run).dies.values() if die.state is State.RUNNING}
             for name in active.keys() - killed if done < kills else ():
-                before, owner = committed(run), holder(run / "dies" / active[name])
+                # a row, not a time: on a machine with other work a die takes longer than it took alone, or ends before
+                folder, row = run / "dies" / active[name], dice.uniform(0.0, 0.9) * rows[name]
+                while process.poll() is None and committed(run).get(folder / "journal.db", 0) < row:
+                    time.sleep(0.02)
+                before, owner = committed(run), holder(folder)
                 if owner is None or owner.pid == os.getpid():
                     continue
                 with contextlib.suppress(ProcessLookupError):

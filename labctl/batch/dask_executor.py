@@ -8,6 +8,7 @@ import queue as queues
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor
+from contextlib import contextmanager
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -76,17 +77,31 @@ class Dask:
         if self._other:
             raise BenchError("; ".join(self._other.values()))
 
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        """Ask the scheduler; BenchError if it does not answer.
+
+        A client whose scheduler went away meanwhile raises what its half-closed state makes of the call, an
+        AttributeError among others: its status tells.
+        """
+        try:
+            yield
+        except Exception as error:
+            if isinstance(error, OSError | TimeoutError) or self._client.status != "running":
+                raise BenchError(f"{self._what}: the scheduler does not answer: {error}") from error
+            raise
+
     def _threads(self) -> dict[str, int]:
         """Return the number of threads of each worker; BenchError if the scheduler does not answer."""
-        try:
+        with self._asking():
             return dict(self._client.nthreads())
-        except (OSError, TimeoutError) as error:
-            raise BenchError(f"{self._what}: the scheduler does not answer: {error}") from error
 
     def _of_this_version(self, threads: Mapping[str, int]) -> int:
         """Return the number of threads on workers of this version, and say once which worker has another."""
         if new := [worker for worker in threads if worker not in self._checked]:
-            for worker, theirs in self._client.run(software_of_worker, workers=new, on_error="return").items():
+            with self._asking():
+                answers = self._client.run(software_of_worker, workers=new, on_error="return")
+            for worker, theirs in answers.items():
                 self._checked.add(worker)
                 if differs := difference(self._ours, theirs):
                     self._other[worker] = f"{self._what}: the worker {worker} has {differs}: results would differ"
@@ -99,7 +114,7 @@ class Dask:
             self._looked, known = time.monotonic(), set(self._other)
             try:
                 self._width = self._of_this_version(self._threads())
-            except (BenchError, OSError, TimeoutError):
+            except BenchError:
                 return self._width  # the futures under way tell whether it is gone
             for worker in self._other.keys() - known:
                 self._say(f"{self._other[worker]}; it is not used")
