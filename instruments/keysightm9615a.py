@@ -113,14 +113,27 @@ class KeysightM9615A(HostTimedSource):
         if self._module.integer(output, Attribute.PRIORITY) != _VOLTAGE:
             current = self._module.real(output, Attribute.CURRENT_LEVEL)
         level = self._module.real(output, Attribute.VOLTAGE_LEVEL)
-        if self._module.integer(_transient(channel), Attribute.VOLTAGE_MODE) != _FIXED:
+        on = self._module.boolean(output, Attribute.OUTPUT)
+        if on and self._module.integer(_transient(channel), Attribute.VOLTAGE_MODE) != _FIXED:
             level = math.nan
         return ChannelState(
-            self._module.boolean(output, Attribute.OUTPUT),
+            on,
             level,
             abs(self._module.real(measurement, Attribute.CURRENT_LIMIT)),
             current,
         )
+
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return what each channel does else than force a level and read, and does by itself; no fault."""
+        state = []
+        for channel in CHANNELS:
+            switches = [one for one in _booleans(channel) if one[1] in (Attribute.AUTO_ON, Attribute.AUTO_OFF)]
+            integers = [(a, self._module.integer(part, a), value) for part, a, value in _integers(channel)]
+            booleans = [(a, self._module.boolean(part, a), value) for part, a, value in switches]
+            others = [f"{a.name} {int(present)}" for a, present, value in (*integers, *booleans) if present != value]
+            if others:
+                state.append(f"{channel}: not as for levels, and set anew before it is used: {', '.join(others)}")
+        return state, []
 
     def prepare(self, setups: Mapping[str, ChannelSetup]) -> None:
         """Set channels up; see `HostTimedSource.prepare`. BenchError also for a remote sense, which nothing sets."""
@@ -133,23 +146,10 @@ class KeysightM9615A(HostTimedSource):
 
     def set_up(self, channel: str, range_v: Volt, setup: ChannelSetup) -> None:
         """Set all that a level, a reading or the off state depends on, and read it back."""
-        module, output, measurement = self._module, _output(channel), _measurement(channel)
+        module, output = self._module, _output(channel)
         module.abort([_number(channel)])
-        integers = [
-            (output, Attribute.PRIORITY, _VOLTAGE),
-            (output, Attribute.OPERATION, _STANDARD),
-            (output, Attribute.SHAPE, _DC),
-            (output, Attribute.OFF_CONDITION, OFF_CONDITION[setup.off_state]),
-            (_transient(channel), Attribute.VOLTAGE_MODE, _FIXED),
-            (measurement, Attribute.ACQUISITION, _NORMAL),
-        ]
-        booleans = [
-            (output, Attribute.AUTO_ON, False),
-            (output, Attribute.AUTO_OFF, False),
-            (output, Attribute.VOLTAGE_RANGE_AUTO, False),
-            (measurement, Attribute.CURRENT_APERTURE_AUTO, False),
-            (measurement, Attribute.VOLTAGE_APERTURE_AUTO, False),
-        ]
+        condition = (output, Attribute.OFF_CONDITION, OFF_CONDITION[setup.off_state])
+        integers, booleans = [*_integers(channel), condition], _booleans(channel)
         for part, attribute, value in integers:
             module.set_integer(part, attribute, value)
         for part, attribute, state in booleans:
@@ -243,6 +243,30 @@ def _transient(channel: str) -> str:
 
 def _measurement(channel: str) -> str:
     return f"Measurement{_number(channel)}"
+
+
+def _integers(channel: str) -> list[tuple[str, Attribute, int]]:
+    """Return what forces a level and reads it, as part, attribute and value."""
+    output = _output(channel)
+    return [
+        (output, Attribute.PRIORITY, _VOLTAGE),
+        (output, Attribute.OPERATION, _STANDARD),
+        (output, Attribute.SHAPE, _DC),
+        (_transient(channel), Attribute.VOLTAGE_MODE, _FIXED),
+        (_measurement(channel), Attribute.ACQUISITION, _NORMAL),
+    ]
+
+
+def _booleans(channel: str) -> list[tuple[str, Attribute, bool]]:
+    """Return the switches of a channel, as part, attribute and value: nothing by itself, nothing automatic."""
+    output, measurement = _output(channel), _measurement(channel)
+    return [
+        (output, Attribute.AUTO_ON, False),
+        (output, Attribute.AUTO_OFF, False),
+        (output, Attribute.VOLTAGE_RANGE_AUTO, False),
+        (measurement, Attribute.CURRENT_APERTURE_AUTO, False),
+        (measurement, Attribute.VOLTAGE_APERTURE_AUTO, False),
+    ]
 
 
 def _make(name: str, options: KeysightM9615AOptions, twin: Any = None) -> KeysightM9615A:

@@ -140,6 +140,18 @@ def test_an_emergency_goes_on_whatever_the_abort_raises(module, error):
         driver.emergency_off()
 
 
+def test_what_channels_do_else_than_force_a_level_is_told_and_gone_once_they_are_set_up(module):
+    driver, library, _ = module
+    driver.connect()
+    assert driver.diagnosis() == ([], [])
+    library.channels[3].values.update({Attribute.VOLTAGE_MODE: 2, Attribute.AUTO_ON: 1})
+    state, faults = driver.diagnosis()
+    assert state == ["ch3: not as for levels, and set anew before it is used: VOLTAGE_MODE 2, AUTO_ON 1"]
+    assert not faults
+    driver.prepare({"ch3": SETUP})
+    assert driver.diagnosis() == ([], [])
+
+
 def test_an_emergency_ends_a_sweep_that_another_program_left(module):
     driver, library, _ = module
     library.channels[2].values.update({Attribute.VOLTAGE_MODE: 2, OUTPUT: 1.0, LEVEL: 0.4})
