@@ -143,12 +143,16 @@ def no_error(where: str, text: str, question: str, reply: str) -> None:
         text: what was set before.
         question: that was answered.
     """
+    if not is_empty(where, question, reply):
+        raise InstrumentError(f"{where} refused '{text}': {reply}; {CHECK}")
+
+
+def is_empty(where: str, question: str, reply: str) -> bool:
+    """Return whether the reply of an error queue is 0, which stands for none; InstrumentError if it is no entry."""
     try:
-        fine = float(reply.replace("\t", ",").split(",")[0]) == 0
+        return float(reply.replace("\t", ",").split(",")[0]) == 0
     except ValueError as error:
         raise unexpected(where, question, reply, "the number of an error") from error
-    if not fine:
-        raise InstrumentError(f"{where} refused '{text}': {reply}; {CHECK}")
 
 
 def truth(value: Any) -> bool:

@@ -23,12 +23,12 @@ from instruments.adapter.options import (
     family_capabilities,
     family_options,
 )
-from instruments.adapter.roles import no_error, number, truth
+from instruments.adapter.roles import is_empty, no_error, number, truth
 from instruments.adapter.statements import Statement
 from instruments.host_timed import HostTimedSource
 from instruments.identity import fields_of
 from instruments.transport import CHECK
-from labctl.core.driver import Driver, DriverKind, declared
+from labctl.core.driver import Diagnosed, Driver, DriverKind, declared
 from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities
 from labctl.core.transport import Transport, Wait
@@ -37,6 +37,8 @@ from labctl.core.units import Ampere, Second, Volt
 Value = TypeVar("Value")
 STEP_MESSAGES = 7.0
 """Messages of a reading: what its class sends for it, whether it was limited, and the state; other steps take fewer."""
+ENTRIES = 64
+"""Entries of an error queue, beyond which it is no queue."""
 CYCLES = 50.0
 """Mains frequency that is assumed before the instrument was asked, Hz."""
 
@@ -130,6 +132,11 @@ class AdaptedSource(HostTimedSource):
         return identity
 
     @property
+    def old_errors(self) -> tuple[str, ...]:
+        """Errors that stood in the queue when it was connected, where a driver of ours has read it."""
+        return tuple(getattr(self._family, "old_errors", ()))
+
+    @property
     def _first(self) -> str:
         return self.capabilities.channels[0]
 
@@ -145,6 +152,10 @@ class AdaptedSource(HostTimedSource):
         on = self._read(truth, "is_on", channel)
         level, limit = (self._read(number, role, channel) for role in ("is_level", "is_limit"))
         return ChannelState(on, level, abs(limit))
+
+    def diagnosis(self) -> tuple[list[str], list[str]]:
+        """Return what the driver of ours that reads back knows more of the instrument; nothing without one."""
+        return self._family.diagnosis() if isinstance(self._family, Diagnosed) else ([], [])
 
     def verify_off(self) -> None:
         """Read back that every output is off at 0 V; InstrumentError if one is not."""
@@ -254,11 +265,21 @@ class AdaptedSource(HostTimedSource):
         """
         try:
             super().off(rate)
+            self._empty_queue()
         except LabError as error:
             try:
                 self.emergency_off()
             except LabError as second:
                 raise InstrumentError(f"{second}; before that: {error}") from error
+
+    def _empty_queue(self) -> None:
+        """Read the error queue empty: what somebody left made settings of off refused, and blames no later command."""
+        if not self._roles.error:
+            return
+        for _ in range(ENTRIES):
+            if is_empty(self.name, self._roles.error[-1], str(self._carry_out("error", self._first))):
+                return
+        raise InstrumentError(f"{self.name} has errors in its queue without an end; {CHECK}")
 
     def emergency_off(self) -> Mapping[str, ChannelState]:
         """Switch off by the first bytes of a fresh connection, without the object; then verify it.

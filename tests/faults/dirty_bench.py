@@ -7,6 +7,7 @@ two at random. Each is switched off as it was left, and in another twin measured
 import re
 from dataclasses import dataclass, field
 from functools import cache
+from importlib.util import find_spec
 from random import Random
 
 import numpy as np
@@ -35,7 +36,7 @@ from sim_backend.emulators.m9615a import M9615ALibrary
 
 SEED = 7
 LIMITS = {
-    "v_towards_p": "0.7 V", "v_towards_ap": "0.7 V", "width": "10 ms", "compliance": "10 mA", "ramp_rate": "1000 V/s",
+    "v_towards_p": "0.7 V", "v_towards_ap": "0.7 V", "width": "100 ms", "compliance": "10 mA", "ramp_rate": "1000 V/s",
 }  # fmt: skip
 TWO_NEEDLES = {"top": "smu.smua", "bottom": "smu.smub"}
 ONE_CHANNEL = {"top": "smu.smua", "bottom": "ground"}
@@ -66,6 +67,11 @@ M9615A = {
         "1 uA", "10 uA", "100 uA", "1 mA", "10 mA", "100 mA",
     ], "shortest_aperture": "20 us", "longest_aperture": "2 s",
 }  # fmt: skip
+ADAPTED = {
+    "pymeasure": ["pymeasure.instruments.keithley.Keithley2400", "pymeasure.instruments.keithley.Keithley2450"],
+    "qcodes": [f"qcodes.instrument_drivers.Keithley.Keithley{model}" for model in ("2400", "2450")],
+}
+"""Classes of other libraries that stand in the place of drivers of ours."""
 PROBER = {"driver": "mpi_sentio", "resource": "3", "overtravel_ceiling": "50 um"}
 SOURCE = {
     "driver": "generic_source", "resource": "1", "channels": ["smua", "smub"], "ranges_v": ["0.1 V", "1 V", "6 V"],
@@ -85,6 +91,9 @@ def bench_of(family, rng):
             models = MODELS_2400 if family == "keithley2400" else MODELS_2450
             options = {"model": rng.choice(list(models)), "terminals": rng.choice(["front", "rear"])}
             return {"smu": {"driver": family, "resource": "1"} | options}, {"pads": ONLY_CHANNEL, **PAIR}, ("smu",)
+        case "pymeasure" | "qcodes":
+            smu = {"driver": family, "resource": "1", "class": rng.choice(ADAPTED[family])}
+            return {"smu": smu}, {"pads": ONLY_CHANNEL, **PAIR}, ("smu",)
         case "keysight81160a":
             pulser = {"driver": family, "resource": "2", "outputs": rng.choice([1, 2])}
             smu = {"driver": "keithley2400", "resource": "1"}
@@ -107,9 +116,10 @@ def bench_of(family, rng):
 
 FAMILIES = (
     "keithley2600b", "keithley2400", "keithley2450", "keysight81160a", "keithley707b", "mpi_sentio", "keysightm9615a",
-    "generic",
+    "generic", *(library for library in ADAPTED if find_spec(library)),
 )  # fmt: skip
-"""By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds."""
+"""By driver; `keysightm9615a` has an NI switch module beside it, and generic are instruments of all kinds. The last are
+libraries that are installed."""
 
 CAUSES = {
     r"\.output$|^:OUTPut(2|\[1\])\[:STATe\]$": "is on at",

@@ -82,6 +82,43 @@ def test_connecting_asks_and_makes_no_object():
     assert all(part.endswith("?") for message in asked for part in message.split(";"))
 
 
+def test_check_tells_what_our_driver_of_the_family_knows_more():
+    make, smu = adapted()
+    driver = make()
+    driver.connect()
+    smu.execute(":SENS:AVER 1")
+    state, faults = driver.diagnosis()
+    assert "not as after a reset, and set anew before it is used" in " ".join(state)
+    assert ":SENS:AVER" in " ".join(state)
+    assert not faults
+
+
+def test_what_somebody_left_is_blamed_on_no_setting_and_old_errors_are_told():
+    make, smu = adapted()
+    smu.execute(":SOUR:VOLT:MODE LIST")
+    smu.execute(":SOUR:VOLT 1")
+    driver = make()
+    driver.connect()
+    assert [error.partition(" ")[0] for error in driver.old_errors] == ["-221"]
+    driver.off()  # in a list no level is set, so that the instrument refuses it, and it is at 0 V
+    driver.prepare({"out": SETUP})
+    driver.output(["out"])
+    driver.run([Limit("out", 1e-4, 1e-4), Level("out", 0.05), Level("out", 0.0)])
+    driver.off()
+
+
+def test_a_queue_without_an_end_has_it_switched_off_without_the_object(monkeypatch):
+    make, smu = adapted()
+    driver = make()
+    driver.connect()
+    query, emergency, calls = driver._query, driver.emergency_off, []
+    monkeypatch.setattr(driver, "_query", lambda text: '-221,"x"' if ":SYST:ERR?" in text else query(text))
+    monkeypatch.setattr(driver, "emergency_off", lambda: (calls.append("off"), emergency())[1])
+    driver.off()
+    assert calls == ["off"]
+    assert not smu.smu.output
+
+
 def test_a_limit_that_was_not_taken_is_refused_and_the_output_stays_off():
     make, smu = adapted()
     driver = make()
