@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from labctl.cli.options import PrintJson
-from labctl.core.errors import LabError, StorageError
+from labctl.core.errors import LabError, NotThereError, StorageError
 from labctl.terminal.progress import console, counted
 
 fleet = typer.Typer(
@@ -44,13 +44,14 @@ def add(
 ) -> None:
     """Enter runs, finished or not; a run that is entered again takes the place of its earlier rows.
 
-    A run that cannot be read is named and left out, and the exit code is 5. Example: labctl fleet add runs
+    A run that cannot be read is named and left out, and the exit code is 5; it is 2 where there is no run at all.
+    Example: labctl fleet add runs
     """
     from labctl.fleet import store
     from labctl.fleet.rows import RunRows, rows_of
 
     store.arrow()
-    taken, refused = dict[str, RunRows](), list[str]()
+    taken, refused, no_run = dict[str, RunRows](), list[str](), 0
     for path in runs:
         try:
             folders = _folders(path)
@@ -63,6 +64,7 @@ def add(
                 taken[of_run.run_id] = of_run
             except LabError as error:
                 refused.append(str(error))
+                no_run += isinstance(error, NotThereError)
     known = store.add(file, taken.values(), anew=anew) if taken or anew else None
     rows = known.table.num_rows if known else 0
     if as_json:
@@ -71,7 +73,8 @@ def add(
         entered = counted(sum(len(run.rows) for run in taken.values()), "row")
         console().print(f"{file}: {counted(len(taken), 'run')} entered, {entered}; it has {counted(rows, 'row')} now")
     if refused:
-        raise StorageError(f"{counted(len(refused), 'run')} left out: {'; '.join(refused)}")
+        kind = NotThereError if no_run == len(refused) and not taken else StorageError
+        raise kind(f"{counted(len(refused), 'run')} left out: {'; '.join(refused)}")
 
 
 def _folders(path: Path) -> list[Path]:

@@ -1,6 +1,8 @@
 """The commands that show runs: `watch` while a run goes on, `report` afterwards."""
 
 import json
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,7 +10,11 @@ from rich.console import Console
 
 from labctl.cli.options import RunFolder
 from labctl.config.bins import tally
-from labctl.terminal.progress import console
+from labctl.core.errors import StorageError
+from labctl.terminal.progress import console, counted
+
+_NAMED = 3
+"""Dies that could not be read whose reasons are given."""
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +45,10 @@ def report(
         typer.Option("--json", help="end with one line of JSON on standard output: the paths, and how many are good"),
     ] = False,
 ) -> None:
-    """Write report.html and report.json into a run folder, from that folder alone, whether the run has ended or not."""
+    """Write report.html and report.json into a run folder, from that folder alone, whether the run has ended or not.
+
+    A die whose file is damaged is left out of the figures, and the exit code is 5.
+    """
     from labctl.report.drawings import Drawings
     from labctl.report.html import write_report
 
@@ -56,4 +65,12 @@ def report(
         import webbrowser
 
         webbrowser.open(page.absolute().as_uri())
+    _refuse_unread([die["measured"]["note"] for die in (*facts["dies"], *facts["golden"])], page)
     drawings.refuse()
+
+
+def _refuse_unread(notes: Iterable[str], page: Path) -> None:
+    """Raise StorageError if a die of a report could not be read, which its note says."""
+    if unread := [note for note in notes if note]:
+        more = f"; and {len(unread) - _NAMED} more" if len(unread) > _NAMED else ""
+        raise StorageError(f"{page} is without {counted(len(unread), 'die')}: {'; '.join(unread[:_NAMED])}{more}")

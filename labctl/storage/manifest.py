@@ -18,6 +18,9 @@ _OF_JOURNAL = ("order", "estimate", "instruments")
 """What the run's journal begins with besides the contents of ``run.json``."""
 
 
+_IN_DIE = "(entry/provenance/run of its HDF5 file)"
+
+
 def run_meta(run: Path) -> dict[str, Any]:
     """Return the content of ``run.json``, {} if there is neither that nor a journal of the run.
 
@@ -89,7 +92,16 @@ def checked(meta: Mapping[str, Any], where: Path) -> dict[str, Any]:
 
 
 def _way_back(run: Path) -> str:
-    return (
-        "the run's journal and every sealed die (entry/provenance/run of its HDF5 file) have a copy of it, and "
-        f"'labctl verify {run} --repair' writes it again from there"
+    return f"the run's journal and every sealed die have a copy of it {_IN_DIE}, and {_written_again(run)}"
+
+
+def refuse_nameless(run: Path) -> None:
+    """Raise StorageError for a run of which neither ``run.json`` nor the journal is left, only its dies."""
+    raise StorageError(
+        f"{run / 'run.json'} is gone, and the run's journal too; every sealed die has a copy of "
+        f"run.json {_IN_DIE}, and {_written_again(run)}"
     )
+
+
+def _written_again(run: Path) -> str:
+    return f"'labctl verify {run} --repair' writes it again from there"

@@ -16,7 +16,7 @@ from labctl.core.errors import StorageError
 from labctl.core.figure import Figures
 from labctl.storage.journal import Journal
 from labctl.storage.journal_reader import Entry, Operation
-from labctl.storage.manifest import checked, run_meta
+from labctl.storage.manifest import checked, refuse_nameless, run_meta
 from labctl.storage.no_run import is_ours, is_run, no_run
 from labctl.storage.run_log import newest_of, read_state, recorded_digests
 from labctl.storage.tables import Table
@@ -200,6 +200,8 @@ def open_run(path: str | Path) -> Run:
         if not there and not any((path / name).is_file() for name in ("run.json", "journal.db", "run.h5")):
             raise no_run(path, _EXPECTED)
         meta, digests = run_meta(path), recorded_digests(path)
+        if not meta and there:
+            refuse_nameless(path)
         newest = newest_of(there | digests.keys())
         return Run(path, tuple(newest), meta, newest, digests)
     if path.is_file() and _is_die(path):

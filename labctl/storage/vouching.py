@@ -89,6 +89,8 @@ def way_back(path: Path) -> str:
         return f"the journal {journal} has everything, and 'labctl verify {run} --repair' seals it again from there"
     if path.name == "run.h5":
         return f"'labctl verify {path.parent} --repair' writes it again"
+    if path.absolute().parent.name == "dies":
+        return "its journal is gone too; take it from a backup"
     return "its journal, in the folder of its run, has everything; take the file from there or from a backup"
 
 

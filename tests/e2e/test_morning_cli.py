@@ -26,6 +26,14 @@ def test_a_report_is_written_and_told(labctl: Any, run: Path) -> None:
     assert (run / "report.html").read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def test_a_report_names_a_die_that_cannot_be_read(labctl: Any, run: Path) -> None:
+    sealed = sorted((run / "dies").glob("*.h5"))[0]
+    sealed.write_bytes(sealed.read_bytes()[:-100])
+    done = labctl("report", str(run), expect=5)
+    assert f"report.html is without 1 die: {sealed} has no seal" in done.stderr
+    assert (run / "report.html").is_file(), "all else is written"
+
+
 def test_the_same_without_the_rest_of_the_suite(run: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "labctl.report", str(run)], capture_output=True, text=True, timeout=PATIENCE, check=False

@@ -40,3 +40,10 @@ def test_another_one_is_refused_by_name(tmp_path: Path, text: str, says: str) ->
         run_meta(folder)
     with pytest.raises(StorageError, match=says):
         open_run(folder)
+
+
+def test_a_run_of_which_only_the_dies_are_left_is_none_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "dies").mkdir()
+    (tmp_path / "dies" / "A.h5").write_bytes(b"")
+    with pytest.raises(StorageError, match=r"run\.json is gone, and the run's journal too; every sealed die"):
+        open_run(tmp_path)

@@ -103,6 +103,9 @@ def test_a_sealed_file_opened_by_itself_in_its_run_is_compared_with_the_journal_
     file.write_bytes((run / "dies" / "B~2.h5").read_bytes())
     with pytest.raises(StorageError, match=r"A.h5 is the file of die B~2, not of A: .* 'labctl verify .*run --repair'"):
         labctl.open_run("A.h5")
+    shutil.rmtree(run / "dies" / "A")
+    with pytest.raises(StorageError, match=r"of die B~2, not of A: .*; its journal is gone too; take it from a backup"):
+        labctl.open_run(file)
     file.write_bytes(whole)
     (run / "journal.db").write_bytes(b"damaged")
     assert labctl.open_run(file).dies == ("A",), "its own seal vouches for it where the journal of the run cannot"
