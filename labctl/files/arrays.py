@@ -10,7 +10,7 @@ import math
 import warnings
 import zipfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,25 @@ _ARRAY = ".npy"
 _ENCRYPTED = 1
 _VERSIONS = ((1, 0), (2, 0), (3, 0))
 _DIMENSIONS = 8
+_PIECE = 1 << 20
+"""Bytes that are unpacked at once."""
 _TEXT = 16 << 20
 """Bytes of an array of texts."""
 
 Array = npt.NDArray[Any]
 
 
-def read_npz(path: Path, wanted: Callable[[str], bool], files: InputFiles | None = None) -> dict[str, Array]:
+def read_npz(
+    path: Path,
+    wanted: Callable[[str], bool],
+    files: InputFiles | None = None,
+    require: Callable[[Collection[str]], None] = lambda keys: None,
+) -> dict[str, Array]:
     """Return the arrays of an npz file whose keys are `wanted`; the others are not read.
 
     Args:
         files: where the file is read from; the door that is open now if left out.
+        require: refuses keys of which one is missing, or one too many, before any array is unpacked.
 
     Raises:
         BenchError: there is no such file, it is not a whole npz file of plain arrays, or it unpacks to too much.
@@ -67,6 +75,7 @@ def read_npz(path: Path, wanted: Callable[[str], bool], files: InputFiles | None
         raise BenchError(f"{path} is {what_is(content)} without arrays; expected arrays written by numpy.savez")
     with archive:
         chosen = _chosen(path, members, wanted)
+        require(chosen.keys())
         return {key: _array(path, archive, member, key) for key, member in chosen.items()}
 
 
@@ -168,13 +177,19 @@ def _array(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo, key: s
         raise BenchError(
             f"{whole} says that it is {kind} {shape}, {size:,} bytes, and {member.file_size - start:,} are there"
         )
+    array = np.empty(shape, kind, order="F" if fortran else "C")
+    held = array.reshape(-1, order="F" if fortran else "C").view(np.uint8)
+    at = 0
     try:
-        raw = archive.read(member)
-    except Exception as error:  # as above; the sum of its bytes is checked here as well
+        with archive.open(member) as file:
+            file.read(start)
+            while piece := file.read(_PIECE):  # the last one, which is empty, has the sum of all bytes checked
+                held[at : at + len(piece)] = np.frombuffer(piece, np.uint8)
+                at += len(piece)
+    except Exception as error:  # as above
         raise BenchError(f"{whole} cannot be unpacked ({_short(error)})") from error
-    if len(raw) != member.file_size:
-        raise BenchError(f"{whole} ends after {len(raw):,} bytes; expected {member.file_size:,}")
-    array = np.array(np.ndarray(shape, kind, raw, start, order="F" if fortran else "C"))
+    if at != size:
+        raise BenchError(f"{whole} ends after {start + at:,} bytes; expected {member.file_size:,}")
     if kind.kind == "U":
         _require_text(whole, array)
     return array

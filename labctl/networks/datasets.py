@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import zlib
+from collections.abc import Collection
 from contextlib import suppress
 from importlib import resources
 from pathlib import Path
@@ -168,10 +169,13 @@ def _unpacked(packed: bytes) -> bytes:
 
 def _npz(path: Path, files: InputFiles) -> Dataset:
     keys = ("x_train", "y_train", "x_test", "y_test")
-    arrays = read_npz(path, lambda key: key in keys, files)
-    for key in keys:
-        if key not in arrays:
-            raise BenchError(f"{path} has no '{key}'; expected {', '.join(keys)}")
+
+    def require(there: Collection[str]) -> None:
+        for key in keys:
+            if key not in there:
+                raise BenchError(f"{path} has no '{key}'; expected {', '.join(keys)}")
+
+    arrays = read_npz(path, lambda key: key in keys, files, require)
     samples, classes = {}, {}
     for part in ("train", "test"):
         x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]

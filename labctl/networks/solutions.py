@@ -6,6 +6,7 @@ software.
 """
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -112,22 +113,18 @@ def load(path: str | Path, files: InputFiles = DISK) -> Solutions:
         BenchError: naming file, key, what was arrays and what was expected.
     """
     path = Path(path)
-    arrays = read_npz(path, lambda key: key in ("index", "votes") or _KEY.fullmatch(key) is not None, files)
+    layers = 0
+
+    def require(there: Collection[str]) -> None:
+        nonlocal layers
+        layers = _layers(path, there)
+
+    wanted = ("index", "votes")
+    arrays = read_npz(path, lambda key: key in wanted or _KEY.fullmatch(key) is not None, files, require)
     votes = arrays.pop("votes", np.array(1))
     if votes.shape != ():
         raise BenchError(f"{path}: votes is {votes.dtype} {votes.shape}; expected one whole number")
     votes = whole_numbers(path, "votes", votes, MOST, "the outputs for each class")
-    layers = max((int(key[2:].split("_")[0]) for key in arrays if key != "index"), default=0)
-    if not layers:
-        raise BenchError(f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index")
-    if not 1 <= layers <= 100:
-        raise BenchError(f"{path} names layer {layers}; expected layers numbered 1, 2, ..., 100 at most")
-    wanted = ["index", *(f"fc{k}_{kind}" for k in range(1, layers + 1) for kind in ("devices", "bias"))]
-    for key in wanted:
-        if key not in arrays:
-            raise BenchError(f"{path} has no '{key}'; expected {', '.join(wanted)}")
-    if set(arrays) - set(wanted):
-        raise BenchError(f"{path} has '{min(set(arrays) - set(wanted))}'; expected {', '.join(wanted)}")
     return _checked(
         Solutions(
             arrays["index"],
@@ -137,6 +134,22 @@ def load(path: str | Path, files: InputFiles = DISK) -> Solutions:
             int(votes),
         )
     )
+
+
+def _layers(path: Path, keys: Collection[str]) -> int:
+    """Return the number of layers of a file with these keys; BenchError if one is missing, or belongs to none."""
+    layers = max((int(key[2:].split("_")[0]) for key in keys if _KEY.fullmatch(key)), default=0)
+    if not layers:
+        raise BenchError(f"{path} has no fc1_devices; expected fcK_devices and fcK_bias for K = 1, 2, ..., and index")
+    if not 1 <= layers <= 100:
+        raise BenchError(f"{path} names layer {layers}; expected layers numbered 1, 2, ..., 100 at most")
+    wanted = ["index", *(f"fc{k}_{kind}" for k in range(1, layers + 1) for kind in ("devices", "bias"))]
+    for key in wanted:
+        if key not in keys:
+            raise BenchError(f"{path} has no '{key}'; expected {', '.join(wanted)}")
+    if odd := set(keys) - {*wanted, "votes"}:
+        raise BenchError(f"{path} has '{min(odd)}'; expected {', '.join(wanted)}")
+    return layers
 
 
 def save(path: str | Path, solutions: Solutions, **beside: npt.ArrayLike) -> None:

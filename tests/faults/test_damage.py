@@ -29,8 +29,8 @@ def run(tmp_path_factory):
 @pytest.mark.parametrize("kind", COUNTS)
 def test_no_damage_gives_a_wrong_number(damage, run, tmp_path, monkeypatch, kind):
     monkeypatch.setattr(damage, "READERS", {name: damage.READERS[name] for name in READERS})
-    expected = {name: damage.numbers(reader(run, tmp_path)) for name, reader in damage.READERS.items()}
-    results = [damage.one(number, kind, run, tmp_path, expected) for number in range(COUNTS[kind])]
+    expected, opened = damage.whole(run, tmp_path)
+    results = [damage.one(number, kind, run, tmp_path, expected, opened) for number in range(COUNTS[kind])]
     assert [(r.file, r.at, r.wrong, r.bugs) for r in results if r.wrong or r.bugs] == []
     changed = [r for r in results if r.readers]
     assert changed
@@ -51,8 +51,19 @@ def test_a_reader_that_believes_damage_is_found_out(damage, run, tmp_path, monke
 
     whole = hashed(run, tmp_path)
     monkeypatch.setattr(damage, "READERS", {"believes": hashed, "trips": trip})
-    expected = {name: damage.numbers(reader(run, tmp_path)) for name, reader in damage.READERS.items()}
-    result = damage.one(0, "flip", run, tmp_path, expected)
+    expected, opened = damage.whole(run, tmp_path)
+    result = damage.one(0, "flip", run, tmp_path, expected, opened)
     assert (result.wrong, result.bugs) == (["believes"], ["trips"])
     assert damage.conclude([result]) == 1
     assert hashed(run, tmp_path) == whole, "the file is put back"
+
+
+def test_whoever_opens_a_file_is_asked_when_a_bit_of_it_flips(damage, run, tmp_path, monkeypatch):
+    names = ("dies", "journals", "watch", "report file")
+    monkeypatch.setattr(damage, "READERS", {name: damage.READERS[name] for name in names})
+    _, opened = damage.whole(run, tmp_path)
+    journals = {"journal.db", "dies/A/journal.db", "dies/B~2/journal.db"}
+    assert journals <= opened["journals"]
+    assert {"journal.db", "run.json", "dies/A.h5", "dies/B~2.h5"} <= opened["dies"]
+    assert opened["watch"] & journals, "SQLite's opening is heard"
+    assert {name for name, files in opened.items() if "report.html" in files} == {"journals", "report file"}

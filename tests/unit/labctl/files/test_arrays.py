@@ -3,7 +3,7 @@
 import io
 import struct
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +146,15 @@ def test_what_unpacks_to_too_much_is_not_unpacked(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(arrays, "MAX_UNPACKED", 100_000)
     with pytest.raises(BenchError, match=r"bomb\.npz has 264,\d+ bytes of arrays; expected 100,000 at most"):
         read_npz(path, lambda key: True)
+
+
+def test_keys_are_judged_before_anything_is_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    np.savez(tmp_path / "a.npz", x=np.ones(3), y=np.ones(2))
+    monkeypatch.setattr("labctl.files.arrays._array", lambda *words: pytest.fail("an array was unpacked"))
+
+    def require(keys: Collection[str]) -> None:
+        assert sorted(keys) == ["x"], "of those that are wanted"
+        raise BenchError("no z")
+
+    with pytest.raises(BenchError, match="no z"):
+        read_npz(tmp_path / "a.npz", lambda key: key in ("x", "z"), require=require)
