@@ -27,6 +27,7 @@ from labctl.cli import (
     train,
     verify,
 )
+from labctl.cli.once import OnceGroup
 from labctl.cli.options import plainly
 from labctl.core.errors import BenchError, LabError
 from labctl.core.exit_codes import ExitCode
@@ -35,6 +36,7 @@ from labctl.core.texts import visible
 from labctl.terminal.outputs import sturdy_outputs
 
 app = typer.Typer(
+    cls=OnceGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -57,11 +57,14 @@ class Bound:
             names: of them, with their groups on the dies of the campaign.
 
         Raises:
-            ValueError: there is no such figure, or the value has another unit.
+            ValueError: there is no such figure, or the value has another unit, or none where the figure is shown in %.
         """
         if self.figure not in names:
             raise ValueError(no_figure(self.figure, names))
-        parse_quantity(self.written, declared[self.figure].unit)
+        figure = declared[self.figure]
+        if figure.shown_unit == "%" and not self.written.endswith("%"):
+            raise ValueError(f"'{self.written}' has no unit, and {figure.title} is shown in %; expected such as '90 %'")
+        parse_quantity(self.written, figure.unit)
 
     def holds(self, figures: Mapping[str, float]) -> bool:
         """Return whether it is true; with a NaN it is true, without the figure it is false.

@@ -108,7 +108,8 @@ class _Parser:
             return self._ordered("finished", ">=" if first == "after" else "<", self._moment(rest))
         match = _COMPARISON.fullmatch(text)
         if match is None or not match[3]:
-            raise self._refused(f"found '{text}', expected a comparison such as 'tmr < 90 %' or 'after 2026-10-01'")
+            there = f"found '{text}'" if text else "it ends"
+            raise self._refused(f"{there}, expected a comparison such as 'tmr < 90 %' or 'after 2026-10-01'")
         name, sign, value = match[1], "=" if match[2] == "==" else match[2], match[3].strip()
         quoted = False
         if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":

@@ -13,14 +13,16 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError, NotThereError, StorageError
 from labctl.core.figure import Figure, Figures
+from labctl.core.known_files import what_is
 from labctl.fleet.rows import COLUMNS, NUMBER, TEXT, TIME, WHOLE, YES, RunRows, figure_of
 
 VERSION = 1
 """Of the columns; a file of another version is refused, and made anew from the run folders."""
 PATIENCE = 60.0
 """How long another program is waited for that adds to the file, s."""
+_HEAD = 1 << 16
 _VERSION, _FIGURES = b"labctl.fleet", b"labctl.figures"
 
 
@@ -90,21 +92,34 @@ def read(path: Path) -> Fleet:
     """Return the fleet of a file.
 
     Raises:
-        StorageError: it is not there, is no fleet, or of another version.
+        BenchError: it is a file of another kind.
+        StorageError: it is not there (`NotThereError`), damaged, or of another version.
     """
     pa = arrow()
     if not path.is_file():
-        raise StorageError(f"{path}: no such file; 'labctl fleet add RUN ... --fleet {path}' makes it from run folders")
+        raise NotThereError(
+            f"{path}: no such file; 'labctl fleet add RUN ... --fleet {path}' makes it from run folders"
+        )
     try:
         table = pa.parquet.read_table(path, memory_map=False)
         about = table.schema.metadata or {}
         version, figures = about.get(_VERSION), json.loads(about.get(_FIGURES, b"{}"))
     except (OSError, ValueError, pa.ArrowException) as error:
+        _refuse_other(path)
         raise StorageError(f"{path}: cannot be read as Parquet: {error}; make it anew from the run folders") from error
     if version != str(VERSION).encode():
         has = f"is of version {version.decode(errors='replace')}" if version else "has none of our marks"
         raise StorageError(f"{path}: it {has}; expected a fleet of version {VERSION}; make it anew from run folders")
     return Fleet(table, figures)
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise BenchError for a file that is positively something else than Parquet."""
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    kind = "an empty file" if not head else "" if head.startswith(b"PAR1") else what_is(head)
+    if kind:
+        raise BenchError(f"{path}: found {kind}, expected a fleet, as 'labctl fleet add' writes it")
 
 
 def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
@@ -114,6 +129,7 @@ def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
         anew: leave out what the file had.
 
     Raises:
+        BenchError: the file is of another kind, which is not written over.
         StorageError: the file cannot be read or written, or another program holds it for too long.
     """
     pa = arrow()
@@ -121,8 +137,9 @@ def add(path: Path, runs: Iterable[RunRows], *, anew: bool = False) -> Fleet:
         path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(path.with_name(f".{path.name}.lock"), timeout=PATIENCE):
             fleet = fleet_of(runs)
-            if path.exists() and not anew:
-                fleet = _joined(read(path), fleet)
+            if path.exists():
+                _refuse_other(path)
+                fleet = fleet if anew else _joined(read(path), fleet)
             about = {_VERSION: str(VERSION).encode(), _FIGURES: json.dumps(dict(fleet.figures)).encode()}
             part = path.with_name(f"{path.name}.part")
             with part.open("wb") as file:

@@ -53,7 +53,7 @@ def test_what_cannot_be_read_is_left_out_by_name(desk, labctl, tmp_path):
     told = json.loads(done.stdout.splitlines()[0])
     assert (told["runs"], told["rows"], len(told["refused"])) == (2, 6, 1)
     alone = ("fleet", "add", tmp_path / "nothing", tmp_path / "nowhere", "--fleet", tmp_path / "g.parquet")
-    assert "2 runs left out" in labctl_process(*alone, expect=2).stderr, "a slip of the command, as everywhere"
+    assert "2 runs left out" in labctl(*alone, expect=2).stderr, "a slip of the command, as everywhere"
 
 
 def test_the_columns_of_the_page_are_those_of_the_code():

@@ -43,7 +43,9 @@ KINDS = ("campaign", "die", "wafer", "bench", "map", "npz")
 PATIENCE = 2.0
 """Process time that a reading may take, s."""
 HUNG = 60
-"""Time after which a reading is broken off, s."""
+"""Process time after which a reading is broken off, s."""
+ASLEEP = 900
+"""Time after which what waits, and uses no process time, is broken off, s; a busy machine lets nobody wait as long."""
 LONGEST = 20_000
 """Characters of a message that somebody still reads."""
 EXPECTED = (
@@ -281,18 +283,21 @@ def special(kind, path, rng):
 
 @contextmanager
 def alarm(seconds):
-    """Break off what hangs."""
+    """Break off what uses more process time than this, or waits for `ASLEEP`."""
 
     def hung(number, frame):
         raise TimeoutError("it hung")
 
-    before = signal.signal(signal.SIGALRM, hung)
-    signal.alarm(seconds)
+    before = {one: signal.signal(one, hung) for one in (signal.SIGALRM, signal.SIGPROF)}
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(ASLEEP)
     try:
         yield
     finally:
         signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 def carry_out(kind, number):

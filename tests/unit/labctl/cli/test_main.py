@@ -125,3 +125,28 @@ def test_a_folder_that_was_deleted_is_named_as_the_reason(monkeypatch, capsys, t
         main()
     assert left.value.code == 2
     assert "the current folder has been deleted" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "a.yaml", "--only", "A", "--only", "B"), ("fleet", "query", "--fleet", "A", "--fleet=B")]
+)
+def test_an_option_that_is_given_twice_is_refused(monkeypatch, capsys, words):
+    monkeypatch.setattr("sys.argv", ["labctl", *words])
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with pytest.raises(SystemExit) as left:
+        main()
+    assert left.value.code == 2
+    assert (
+        f"refused: {words[2]} is given twice, the last time as 'B'; expected once; see: labctl {words[0]}"
+        in capsys.readouterr().err
+    )
+
+
+def test_what_takes_several_values_may_be_given_again(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "sys.argv", ["labctl", "plan", "nowhere.yaml", "--set", "a=1", "--set", "b=2", "--json", "--json"]
+    )
+    monkeypatch.setattr("signal.signal", lambda *arguments: None)
+    with pytest.raises(SystemExit):
+        main()
+    assert "nowhere.yaml: no such file" in capsys.readouterr().err

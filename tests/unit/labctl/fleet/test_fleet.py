@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from labctl.core.die_state import State
-from labctl.core.errors import BenchError, StorageError
+from labctl.core.errors import BenchError, NotThereError, StorageError
 from labctl.core.events import RunEnded, VisitBegun
 from labctl.core.figure import Figure
 from labctl.fleet import pictures, shown, store
@@ -113,7 +113,7 @@ def test_a_day_begins_at_midnight_here(tmp_path):
         ("r_p < 2 V", "'V' is not a unit of ohm"),
         ("(tmr < 90 %", "a bracket is not closed"),
         ("tmr < 90 %)", "found ')', expected 'and', 'or' or the end"),
-        ("tmr < 90 % and", "found '', expected a comparison"),
+        ("tmr < 90 % and", "it ends, expected a comparison"),
         ("after noon", "'noon' is no date"),
         ("die < A", "die is a text; expected 'die = A'"),
         ("x = 1.5", "'1.5' is no whole number, as x is"),
@@ -151,8 +151,14 @@ def test_what_is_no_fleet_is_refused(tmp_path):
     import pyarrow.parquet as parquet
 
     path = tmp_path / "f.parquet"
-    with pytest.raises(StorageError, match="labctl fleet add RUN"):
+    with pytest.raises(NotThereError, match="labctl fleet add RUN"):
         store.read(path)
+    for raw, kind in ((b"name: small\nseed: 5\n", "a YAML file"), (b"%PDF-1.7\n", "a PDF"), (b"", "an empty file")):
+        path.write_bytes(raw)
+        for do in (store.read, lambda path: store.add(path, [], anew=True)):
+            with pytest.raises(BenchError, match=f"found {kind}, expected a fleet"):
+                do(path)
+        assert path.read_bytes() == raw, "nothing is written over it"
     path.write_bytes(b"PAR1 no")
     with pytest.raises(StorageError, match="cannot be read as Parquet"):
         store.read(path)
