@@ -44,6 +44,8 @@ _VERB = re.compile(rb'"do": "(\w+)"')
 _QUESTION = re.compile(rb"print\(.*|:[^\n]*\?", re.S)
 _RESULTS = b"mtj_r"
 """Table of a script in which its results are."""
+_MOVES = re.compile(rb'channel\.(close|open)\(|"do": "(route|open)"')
+"""What moves relays of a matrix."""
 _ACTS = re.compile(rb"source\.(output|level)|:OUTP\d? #|:SOUR:VOLT #|:INIT|channel\.")
 """What switches an output, sets a level, begins a pulse or moves relays."""
 PHASES = {State.MOVING: "approach", "survey": "stage", "network": "stage"}
@@ -160,7 +162,7 @@ def applies(kind, sent):
         case "a ramp, limit or wait ignored":
             return STEP.search(sent.message) is not None
         case "relays stuck":
-            return issubclass(sent.emulator, K707 | GenericMatrix)
+            return issubclass(sent.emulator, K707 | GenericMatrix) and _MOVES.search(sent.message) is not None
         case "busy":
             return sent.emulator.ends_busy is not Instrument.ends_busy
         case "error queued before" | "error queued after":
