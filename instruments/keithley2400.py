@@ -22,7 +22,7 @@ from instruments.keithley2400_models import LONGEST_PULSE, MODELS, SHORTEST_PULS
 from instruments.keithley2400_settings import AFTER_RESET, FULL, NEUTRAL, OFF_MODE, settings
 from instruments.scpi import number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, word
-from instruments.transport import CHECK, unexpected
+from instruments.transport import CHECK, MAINS, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import InstrumentError
@@ -101,7 +101,7 @@ class Keithley2400(ScpiSource):
         """Read the mains frequency by which the instrument counts integrations; somebody may have set it."""
         reply = self._scpi.ask([":SYST:LFR?"])[0]
         self._frequency = self._scpi.number(reply, ":SYST:LFR?")
-        if self._frequency not in (50.0, 60.0):
+        if self._frequency not in MAINS:
             raise unexpected(self.name, ":SYST:LFR?", reply, "a mains frequency of 50 or 60")
         self.capabilities = _capabilities(self._options, self._frequency)
 

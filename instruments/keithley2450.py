@@ -21,7 +21,7 @@ from pydantic import AfterValidator, Field
 from instruments.keithley2450_models import LONGEST_PULSE, MODELS, SHORTEST_PULSE
 from instruments.scpi import Refused, number
 from instruments.scpi_source import CHANNEL, STEP_MESSAGES, ScpiSource, Setting, plain, word
-from instruments.transport import CHECK, unexpected
+from instruments.transport import CHECK, MAINS, unexpected
 from instruments.tsp import old_errors_text
 from labctl.core.driver import Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError
@@ -123,7 +123,7 @@ class Keithley2450(ScpiSource):
         identity = self._scpi.identity(self._options.model)
         reply = self._scpi.ask([":SYST:LFR?"])[0]
         self._frequency = self._scpi.number(reply, ":SYST:LFR?")
-        if self._frequency not in (50.0, 60.0):
+        if self._frequency not in MAINS:
             raise unexpected(self.name, ":SYST:LFR?", reply, "a mains frequency of 50 or 60")
         self.capabilities = _capabilities(self._options, self._frequency)
         self.old_errors = self._scpi.errors()

@@ -39,7 +39,7 @@ from instruments.keithley2600b_script import COUNTED_STEPS, FUNCTIONS, RAMP, TOL
 from instruments.keithley2600b_settings import FORMAT, OFF_MODE, Setting, messages, settings
 from instruments.keithley2600b_steps import LINE_FREQUENCY, LONGEST_APERTURE, SLACK, StepCompiler
 from instruments.timing import RAMP_STEP
-from instruments.transport import CHECK, LISTEN
+from instruments.transport import CHECK, LISTEN, MAINS, unexpected
 from instruments.tsp import Refused, Tsp, number, old_errors_text
 from labctl.core.driver import Calibration, Driver, DriverKind
 from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
@@ -132,10 +132,13 @@ class Keithley2600B(InsidePrograms):
 
         Raises:
             BenchError: another model answers, or the instrument says more than it was asked.
-            InstrumentError: it does not answer.
+            InstrumentError: it does not answer, or its mains frequency is none.
         """
         identity = self._tsp.identity([self._model])
-        self._steps.line_frequency = self._tsp.numbers("localnode.linefreq", 1)[0]
+        (frequency,) = self._tsp.numbers("localnode.linefreq", 1)
+        if frequency not in MAINS:
+            raise unexpected(self.name, "localnode.linefreq", f"{frequency:g}", "a mains frequency of 50 or 60")
+        self._steps.line_frequency = frequency
         self.state()
         self.old_errors = self._tsp.old_errors()
         return identity.line

@@ -34,6 +34,10 @@ LISTEN = "Look whether another program talks to it, and at its cable"
 """Advice where an instrument answers something else than what it was asked for."""
 
 
+MAINS = (50.0, 60.0)
+"""Mains frequencies, Hz, of which instruments tell one: apertures are cycles of it."""
+
+
 def unexpected(name: str, command: str, reply: str, expected: str) -> InstrumentError:
     """Return the error of a command that was answered by something else than what was expected.
 

@@ -27,7 +27,7 @@ from instruments.adapter.roles import is_empty, no_error, number, truth
 from instruments.adapter.statements import Statement
 from instruments.host_timed import HostTimedSource
 from instruments.identity import fields_of
-from instruments.transport import CHECK
+from instruments.transport import CHECK, MAINS, unexpected
 from labctl.core.driver import Diagnosed, Driver, DriverKind, declared
 from labctl.core.errors import BenchError, InstrumentError, LabError, NotDriven
 from labctl.core.source import ChannelSetup, ChannelState, OffState, SourceCapabilities
@@ -193,7 +193,10 @@ class AdaptedSource(HostTimedSource):
         self._ranges.pop(channel, None)
         self._carry_out("set_up", channel, **words)
         self._carry_out("settings", channel, self._options.settings)
-        self._mains = self._read(number, "mains", channel)
+        mains = self._read(number, "mains", channel)
+        if mains not in MAINS:
+            raise unexpected(self.name, self._roles.mains[-1], f"{mains:g}", "a mains frequency of 50 or 60")
+        self._mains = mains
         self._no_error(channel, "set_up")
         self._expect("expect", channel, **words)
 

@@ -51,6 +51,15 @@ def test_another_model_than_the_bench_file_says_is_refused():
         Keithley2600B(wire, "smu1").connect()
 
 
+@pytest.mark.parametrize("frequency", ["9.910000000e+37", "6.300000000e+01", "nan"])
+def test_a_mains_frequency_that_is_none_is_refused_when_connecting(frequency):
+    talk = pairs("connect")
+    at = next(k for k, (_, text) in enumerate(talk) if "localnode.linefreq" in text)
+    words = re.escape(f"smu1: 'localnode.linefreq' was answered by '{float(frequency):g}'; expected a mains frequency")
+    with TranscriptReplay([*talk[: at + 1], ("<", frequency)]) as wire, pytest.raises(InstrumentError, match=words):
+        Keithley2600B(wire, "smu1").connect()
+
+
 def test_an_output_goes_on_after_every_setting_was_read_back():
     with replay("output", prepared=True) as talk:
         prepared(talk).output(["smua"])

@@ -182,6 +182,15 @@ def test_a_reply_that_is_no_number_is_told_with_instrument_and_statement(monkeyp
     assert not smu.smu.output
 
 
+def test_a_mains_frequency_that_is_none_is_refused_with_the_statement():
+    make, smu = adapted(roles={"mains": ["55"]})
+    driver = make()
+    driver.connect()
+    with pytest.raises(InstrumentError, match=rf"{NAME}: '55' was answered by '55'; expected a mains frequency of 50"):
+        driver.prepare({"out": SETUP})
+    assert not smu.smu.output
+
+
 def test_our_own_error_of_a_call_keeps_its_cause():
     make, _ = adapted()
     driver = make()
