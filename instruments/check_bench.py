@@ -19,6 +19,7 @@ from labctl.core.driver import DriverKind, Wire
 from labctl.core.errors import LabError
 from labctl.core.source import SourceMeasure
 from labctl.core.switch_matrix import Matrix
+from labctl.terminal.progress import counted
 
 StateAndWarnings = tuple[list[str], list[str]]
 """State of an instrument, and its differences from a bench at rest, both in operator words."""
@@ -89,15 +90,16 @@ def wired_text(bench: AnyBench) -> str:
     wiring, connections, kernel = bench.wiring, bench.connections, bench.wiring.kernels[0]
     rows = [row for rows in wiring.channels.values() for row in rows]
     straight = [f"{pad} by wire on {connections.name(source)}" for pad, source in connections.wired.items()]
-    parts = [f"{len(connections.channels)} channel{'s' if len(connections.channels) > 1 else ''}"]
+    parts = [counted(len(connections.channels), "channel")]
     parts[0] += f" on rows {', '.join(rows)}" if rows else ""
     if wiring.ground:
         parts.append(f"ground on row {', '.join(wiring.ground)}")
     elif rows:
         parts.append("no ground row")
     return (
-        f"{', '.join([*parts, *straight, *bench.pulse_texts])}; {len(wiring.pads)} pads; "
-        f"{len(wiring.kernels)} kernels of {len(kernel.rows)} x {len(kernel.cols)}; no conflict in the wiring"
+        f"{', '.join([*parts, *straight, *bench.pulse_texts])}; {counted(len(wiring.pads), 'pad')}; "
+        f"{counted(len(wiring.kernels), 'kernel')} of {len(kernel.rows)} x {len(kernel.cols)}; "
+        "no conflict in the wiring"
     )
 
 

@@ -102,6 +102,9 @@ def _refuse_usage(error: Any) -> NoReturn:
     if not error.message and not isinstance(error, typer.BadParameter):  # without a command the help was printed
         sys.exit(ExitCode.REFUSED)
     text = re.sub(r"^Invalid value(?: for )?'?([^':]*)'?: ", _with_value, error.format_message())
+    commands = getattr(context.command, "commands", {}) if context else {}
+    if text.startswith("No such command") and "Did you mean" not in text and commands:
+        text = f"{text.rstrip('.')}; expected one of {', '.join(commands)}"
     text = plainly(text if text[1:2].isupper() else text[:1].lower() + text[1:]).rstrip(".")
     _fail(ExitCode.REFUSED, f"refused: {text}; see: {context.command_path if context else 'labctl'} --help")
 

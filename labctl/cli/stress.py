@@ -44,7 +44,6 @@ def stress(
         raise BenchError(f"whose ledger? name --bench FILE or --ledger FILE, or set {VARIABLE}")
     if not ledger.exists() and account is None:
         raise BenchError(f"{ledger}: there is no stress ledger yet; the first run on real dies makes it")
-    _require_ledger(ledger)
     with StressLedger.open(ledger) as opened:
         if account is not None:
             opened.account_run(account)
@@ -56,18 +55,6 @@ def stress(
         print(json.dumps({"ledger": str(ledger), "dies": dies}))
         return
     _show(ledger, dies, runs=die is not None)
-
-
-def _require_ledger(path: Path) -> None:
-    """Raise BenchError if `path` is a folder or a file of another kind; what is damaged is said when it is opened."""
-    from labctl.core.known_files import by_bytes
-
-    kind = "a folder" if path.is_dir() else "no regular file" if path.exists() and not path.is_file() else ""
-    if path.is_file():
-        with path.open("rb") as file:
-            kind = by_bytes(file.read(1024))
-    if kind and "SQLite" not in kind:
-        raise BenchError(f"{path} is {kind}; expected a stress ledger, such as stress.db beside the bench file")
 
 
 def _summary(ledger: Any, wafer: str, name: str) -> dict[str, Any]:

@@ -96,6 +96,8 @@ def read(path: Path) -> Fleet:
         StorageError: it is not there (`NotThereError`), damaged, or of another version.
     """
     pa = arrow()
+    if path.exists() and not path.is_file():
+        raise BenchError(f"{path}: found {'a folder' if path.is_dir() else 'no regular file'}, expected a fleet")
     if not path.is_file():
         raise NotThereError(
             f"{path}: no such file; 'labctl fleet add RUN ... --fleet {path}' makes it from run folders"

@@ -22,6 +22,7 @@ from typing import Any, Self
 import numpy as np
 
 from labctl.core.errors import BenchError, StorageError
+from labctl.core.known_files import what_is
 from labctl.core.units import IntArray
 from labctl.storage.arrays import storage
 from labctl.storage.journal import Journal
@@ -34,6 +35,7 @@ NAME = "stress.db"
 """Default name of the ledger, beside the bench file."""
 VARIABLE = "LABCTL_LEDGER"
 """Environment variable with the path of the lab's ledger."""
+_HEAD = 1 << 16
 _SCHEMA = f"""
 PRAGMA user_version={FORMAT};
 CREATE TABLE world (real INTEGER NOT NULL);
@@ -71,9 +73,10 @@ class StressLedger:
             real: whether its dies are real, not simulated.
 
         Raises:
-            BenchError: it is the ledger of the other sort of dies.
-            StorageError: it is no ledger, of a later format, or cannot be written.
+            BenchError: it is the ledger of the other sort of dies, or a file of another kind.
+            StorageError: it is damaged, of a later format, or cannot be written.
         """
+        _refuse_other(path)
         with storage(path, "open the stress ledger"):
             path.parent.mkdir(parents=True, exist_ok=True)
             with rights_of(path.parent):  # of a lab, and not of the run that happens to make it
@@ -335,3 +338,13 @@ def _unpacked(path: Path, shape: tuple[int, ...], blobs: list[bytes]) -> Stress:
 
 def _cells(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
+
+
+def _refuse_other(path: Path) -> None:
+    """Raise BenchError for a folder, or a file that is positively something else; what is damaged is said by SQLite."""
+    kind = "a folder" if path.is_dir() else "no regular file" if path.exists() and not path.is_file() else ""
+    if path.is_file():
+        with storage(path, "open the stress ledger"), path.open("rb") as file:
+            kind = what_is(file.read(_HEAD))
+    if kind and "SQLite" not in kind:
+        raise BenchError(f"{path} is {kind}; expected a stress ledger, such as stress.db beside the bench file")

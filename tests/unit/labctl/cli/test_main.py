@@ -93,6 +93,7 @@ def test_an_output_that_cannot_be_written_is_told_at_the_end(monkeypatch, capsys
         ),
         (["run"], "missing argument 'CAMPAIGN'; see: labctl run --help"),
         (["ran"], "no such command 'ran'"),
+        (["reproduce", "nothing"], "no such command 'nothing'; expected one of mtj-chip, wine-passive, "),
     ],
 )
 def test_a_slip_in_the_command_line_is_refused_in_one_line(monkeypatch, capsys, words, says):

@@ -159,6 +159,8 @@ def test_what_is_no_fleet_is_refused(tmp_path):
             with pytest.raises(BenchError, match=f"found {kind}, expected a fleet"):
                 do(path)
         assert path.read_bytes() == raw, "nothing is written over it"
+    with pytest.raises(BenchError, match="found a folder, expected a fleet"):
+        store.read(tmp_path)
     path.write_bytes(b"PAR1 no")
     with pytest.raises(StorageError, match="cannot be read as Parquet"):
         store.read(path)

@@ -287,9 +287,9 @@ def test_a_run_that_does_not_say_that_it_is_real_is_not(tmp_path, ledger):
 
 
 def test_what_is_no_ledger_is_refused(tmp_path):
-    (tmp_path / "text.db").write_text("no database, and long enough to look at: " * 40, encoding="utf-8")
+    (tmp_path / "damaged.db").write_bytes(b"SQLite format 3\0" + b"long enough to look at: " * 40)
     with pytest.raises(StorageError, match="it is damaged"):
-        StressLedger.open(tmp_path / "text.db")
+        StressLedger.open(tmp_path / "damaged.db")
     other = sqlite3.connect(tmp_path / "other.db")
     other.execute("CREATE TABLE things (a)")
     other.close()
@@ -334,3 +334,14 @@ def test_a_chip_behind_gates_is_counted_by_its_open_rows(tmp_path, ledger):
         journal.commit()
         share = ledger.account(journal)
     np.testing.assert_array_equal(share.counts, slowly(bias, 0.3)[0])
+
+
+@pytest.mark.parametrize(("raw", "kind"), [(b"name: small\nseed: 5\n", "a YAML file"), (b"%PDF-1.7\n", "a PDF")])
+def test_a_file_of_another_kind_is_no_damaged_ledger(tmp_path, raw, kind):
+    path = tmp_path / "campaign.yaml"
+    path.write_bytes(raw)
+    with pytest.raises(BenchError, match=rf"campaign\.yaml is {kind}; expected a stress ledger"):
+        StressLedger.open(path)
+    assert path.read_bytes() == raw
+    with pytest.raises(BenchError, match="is a folder; expected a stress ledger"):
+        StressLedger.open(tmp_path)
