@@ -29,6 +29,7 @@ MAX_DEPTH = 60
 MAX_KEY = 200
 
 _CORE = "tag:yaml.org,2002:"
+_TEXT = f"{_CORE}str"
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
@@ -69,6 +70,7 @@ def scalar(text: str) -> Any:
     return text
 
 
+_SCALAR: Any = yaml.ScalarEvent
 _Parser: Any = yaml.CBaseLoader if yaml.__with_libyaml__ else yaml.BaseLoader
 
 
@@ -85,6 +87,11 @@ class _Loader(yaml.composer.Composer, _Parser):  # type: ignore[misc]
         self.nodes += 1
         if self.nodes > 2 * MAX_NODES:  # with keys
             raise _TooMuch(f"more than {MAX_NODES} values")
+        event = self.peek_event()
+        if type(event) is _SCALAR and event.anchor is None:  # most nodes: nothing is to be resolved
+            self.get_event()
+            tag = event.tag if event.tag not in (None, "!") else _TEXT
+            return yaml.ScalarNode(tag, event.value, event.start_mark, event.end_mark, style=event.style)
         self.depth += 1
         if self.depth > MAX_DEPTH + 1:
             raise _TooMuch(f"more than {MAX_DEPTH} levels")
@@ -114,7 +121,7 @@ class _Reader:
         """Count a value or a merged mapping."""
         self.count += 1
         if self.count > MAX_NODES:
-            raise _TooMuch(f"more than {MAX_NODES} values once its aliases are written out")
+            raise _TooMuch(_WRITTEN_OUT)
 
     def read(self, node: yaml.Node, at: Path_, line: int, above: Sequence[yaml.Node] = ()) -> Node:
         self.one_more()
@@ -131,7 +138,7 @@ class _Reader:
         return self.node(self.mapping(node, at, inside), line)
 
     def scalar(self, node: yaml.ScalarNode, at: Path_, line: int) -> Any:
-        if node.tag != f"{_CORE}str":
+        if node.tag != _TEXT:
             self.problem(line, at, f"found the tag {_tag(node.tag)}, expected a value without a tag")
             return None
         if odd := odd_character(node.value):
@@ -178,6 +185,20 @@ class _Reader:
 
 class _TooMuch(Exception):
     pass
+
+
+_WRITTEN_OUT = f"more than {MAX_NODES} values once its aliases are written out"
+
+
+def _values(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return the number of values of a node with its aliases written out; what contains itself counts nothing there."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1
+    if id(node) not in known:
+        known[id(node)] = 0
+        inside = node.value if isinstance(node, yaml.SequenceNode) else (value for _, value in node.value)
+        known[id(node)] = 1 + sum(_values(one, known) for one in inside)
+    return known[id(node)]
 
 
 def _line(node: yaml.Node) -> int:
@@ -247,6 +268,8 @@ def _compose(text: str, reader: "_Reader", at: Path_) -> Document:
             loader.dispose()
         if composed is None:
             return refused(1, "found an empty file, expected keys and values (key: value)")
+        if _values(composed, {}) > MAX_NODES:  # before any is built
+            raise _TooMuch(_WRITTEN_OUT)
         root = reader.read(composed, at, _line(composed))
     except yaml.reader.ReaderError as error:  # of a character that this version of libyaml does not know
         return refused(1, f"found a character that is no YAML ({error.reason}), expected printable text")
